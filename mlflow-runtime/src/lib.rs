@@ -1,0 +1,2 @@
+//! Experiment tracking.
+pub mod store;

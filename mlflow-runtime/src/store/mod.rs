@@ -1,0 +1,250 @@
+//! Where values end up: the [`Store`] trait and its implementations.
+//!
+//! Invariants every implementation keeps, checked by the conformance suite:
+//!
+//! - **Repeating a call is harmless.** The shipper re-sends whatever it is not sure of;
+//!   the result is the same as if it had been sent once.
+//! - **An `Err` names who has to act**: [`StoreError::Unavailable`] asks for the same call later,
+//!   [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] says
+//!   a person has to change something first.
+//! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its
+//!   thread for a moment (a file's lock), never for longer than [`PATIENCE`].
+
+mod memory;
+mod rest;
+mod sqlite;
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+pub use memory::MemoryStore;
+pub use rest::{Credentials, RestOptions, RestStore};
+pub use sqlite::SqliteStore;
+
+/// The tag that makes a run recognisable when the answer to its creation was lost.
+pub const RUN_KEY_TAG: &str = "mlflow_rs.run_key";
+
+/// The longest a store may block its thread, e.g. while it waits for a file lock.
+pub const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A place that holds experiments and runs.
+///
+/// Every method may be called again with the same arguments after any error.
+#[async_trait(?Send)]
+pub trait Store: Send {
+    /// The destination as a person would write it, without credentials.
+    fn uri(&self) -> String;
+
+    /// How much one [`log_batch`](Store::log_batch) may hold.
+    fn limits(&self) -> BatchLimits;
+
+    /// The page that shows the run, where there is one.
+    fn run_url(&self, run: &StoredRun) -> Option<String>;
+
+    /// Finds the experiment, or creates it when it is given by a name that does not exist yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Blocked`] if the experiment is deleted, or given by an id that does not exist.
+    async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError>;
+
+    /// Creates a run, tagged with [`RUN_KEY_TAG`] = [`NewRun::key`]. Not repeatable by itself:
+    /// after an error ask [`find_run`](Store::find_run) first.
+    async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError>;
+
+    /// Finds the run whose [`RUN_KEY_TAG`] is `key`. Where a lost answer led to several,
+    /// the oldest is returned and the others are deleted.
+    async fn find_run(&self, experiment_id: &str, key: &str) -> Result<Option<StoredRun>, StoreError>;
+
+    /// Looks a run up by the id the store gave it.
+    ///
+    /// # Errors
+    /// [`StoreError::Blocked`] if there is none, or it is deleted.
+    async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError>;
+
+    /// Logs values. `batch` stays within [`limits`](Store::limits) and holds no param key twice.
+    /// Points already there (same key, timestamp, step and value) and equal params are not doubled.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if any entry is refused; others of the batch may then be written
+    /// or not. The caller finds the bad entry by halving the batch.
+    async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// Sets status and end time. `end_time_ms` is `None` for a run that goes on.
+    async fn update_run(&self, run: &StoredRun, status: RunStatus, end_time_ms: Option<i64>)
+    -> Result<(), StoreError>;
+
+    /// Writes an artifact, replacing one of the same path. `path` is relative, `/`-separated.
+    async fn put_artifact(&self, run: &StoredRun, path: &str, content: ArtifactContent<'_>)
+    -> Result<(), StoreError>;
+}
+
+/// An experiment as the user named it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ExperimentRef {
+    /// By name; created when missing.
+    Name(String),
+    /// By id; has to exist.
+    Id(String),
+}
+
+/// A run to be created.
+#[derive(Clone, Debug)]
+pub struct NewRun<'a> {
+    /// Unique value of [`RUN_KEY_TAG`]: 32 lower-case hex characters. Stores that choose run ids
+    /// themselves use it as the run id.
+    pub key: &'a str,
+    /// The experiment's id, from [`Store::experiment`].
+    pub experiment_id: &'a str,
+    /// Name of the run; also written as the tag `mlflow.runName`.
+    pub name: &'a str,
+    /// Owner, as in MLflow's `user_id`.
+    pub user_id: &'a str,
+    /// Start, in ms since the Unix epoch.
+    pub start_time_ms: i64,
+    /// Tags set with the creation, without `mlflow.runName` and [`RUN_KEY_TAG`]; no key twice.
+    pub tags: &'a [Tag],
+}
+
+/// A run as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRun {
+    /// The store's id.
+    pub run_id: String,
+    /// The experiment's id.
+    pub experiment_id: String,
+    /// Where its artifacts go: a URI or a directory.
+    pub artifact_uri: String,
+}
+
+/// Values of one run that go out in one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Batch<'a> {
+    /// Metric points, in the order they were logged.
+    pub metrics: &'a [Metric],
+    /// Params; no key twice.
+    pub params: &'a [Param],
+    /// Tags, in the order they were set; the last value of a key wins.
+    pub tags: &'a [Tag],
+}
+
+/// How many entries a [`Batch`] may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Entries of any kind together.
+    pub total: usize,
+    /// Metric points.
+    pub metrics: usize,
+    /// Params.
+    pub params: usize,
+    /// Tags.
+    pub tags: usize,
+}
+
+/// One point of a metric.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// Name.
+    pub key: Arc<str>,
+    /// Value; may be NaN or infinite.
+    pub value: f64,
+    /// When it was logged, in ms since the Unix epoch.
+    pub timestamp_ms: i64,
+    /// Step.
+    pub step: i64,
+}
+
+/// A parameter: written once, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Param {
+    /// Name.
+    pub key: String,
+    /// Value.
+    pub value: String,
+}
+
+/// A tag: may be set again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tag {
+    /// Name.
+    pub key: String,
+    /// Value.
+    pub value: String,
+}
+
+/// What an artifact holds.
+#[derive(Clone, Debug)]
+pub enum ArtifactContent<'a> {
+    /// Bytes in memory.
+    Bytes(Cow<'a, [u8]>),
+    /// A file, read while it is sent.
+    File(&'a Path),
+}
+
+/// A run's status, in MLflow's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RunStatus {
+    /// Under way.
+    Running,
+    /// Returned a value, `Ok` or `None`.
+    Finished,
+    /// Returned an `Err`, or panicked.
+    Failed,
+    /// Cancelled, or its process ended before it did.
+    Killed,
+}
+
+impl RunStatus {
+    /// The name MLflow uses, e.g. `FINISHED`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "RUNNING",
+            Self::Finished => "FINISHED",
+            Self::Failed => "FAILED",
+            Self::Killed => "KILLED",
+        }
+    }
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// It cannot be reached or is busy: the same call is worth repeating.
+    Unavailable {
+        /// What was seen, e.g. `connection refused`.
+        reason: String,
+        /// When the store asked to be tried again.
+        retry_after: Option<Duration>,
+    },
+    /// It will never accept this call: set the entry aside and go on.
+    Rejected {
+        /// The store's words.
+        reason: String,
+    },
+    /// It accepts nothing for this run or from this client until a person acts (a deleted
+    /// experiment, wrong credentials): keep the values.
+    Blocked {
+        /// What is wrong and what to do.
+        reason: String,
+        /// Whether everything is refused (credentials), not only this run.
+        everything: bool,
+    },
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unavailable { reason, .. } | Self::Rejected { reason } | Self::Blocked { reason, .. } => {
+                f.write_str(reason)
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
