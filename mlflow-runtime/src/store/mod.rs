@@ -10,9 +10,12 @@
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its
 //!   thread for a moment (a file's lock), never for longer than [`PATIENCE`].
 
+mod directory;
 mod memory;
+mod names;
 mod rest;
 mod sqlite;
+mod uri;
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -22,7 +25,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
 
@@ -58,7 +61,11 @@ pub trait Store: Send {
 
     /// Finds the run whose [`RUN_KEY_TAG`] is `key`. Where a lost answer led to several,
     /// the oldest is returned and the others are deleted.
-    async fn find_run(&self, experiment_id: &str, key: &str) -> Result<Option<StoredRun>, StoreError>;
+    async fn find_run(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError>;
 
     /// Looks a run up by the id the store gave it.
     ///
@@ -75,12 +82,20 @@ pub trait Store: Send {
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError>;
 
     /// Sets status and end time. `end_time_ms` is `None` for a run that goes on.
-    async fn update_run(&self, run: &StoredRun, status: RunStatus, end_time_ms: Option<i64>)
-    -> Result<(), StoreError>;
+    async fn update_run(
+        &self,
+        run: &StoredRun,
+        status: RunStatus,
+        end_time_ms: Option<i64>,
+    ) -> Result<(), StoreError>;
 
     /// Writes an artifact, replacing one of the same path. `path` is relative, `/`-separated.
-    async fn put_artifact(&self, run: &StoredRun, path: &str, content: ArtifactContent<'_>)
-    -> Result<(), StoreError>;
+    async fn put_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError>;
 }
 
 /// An experiment as the user named it.
@@ -240,9 +255,9 @@ pub enum StoreError {
 impl std::fmt::Display for StoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unavailable { reason, .. } | Self::Rejected { reason } | Self::Blocked { reason, .. } => {
-                f.write_str(reason)
-            }
+            Self::Unavailable { reason, .. }
+            | Self::Rejected { reason }
+            | Self::Blocked { reason, .. } => f.write_str(reason),
         }
     }
 }

@@ -1,0 +1,166 @@
+//! Artifacts in a directory of this host.
+//!
+//! - A file appears under its name whole or not at all: it is written beside it and renamed.
+//! - Nothing is written outside the run's directory.
+//! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the
+//!   caller must be inside a tokio runtime; content in memory is written in place.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{ArtifactContent, StoreError, names, uri};
+
+/// The directory that an artifact URI names: a plain path, or `file:`.
+pub(super) fn of_uri(artifact_uri: &str) -> Result<PathBuf, StoreError> {
+    let refused = |why: &str| StoreError::Rejected {
+        reason: format!("artifacts of this run go to `{artifact_uri}`: {why}"),
+    };
+    let path = match uri::scheme(artifact_uri) {
+        None => Cow::Borrowed(artifact_uri),
+        Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
+            let rest = artifact_uri.get(scheme.len() + 1..).unwrap_or_default();
+            let path = match rest.strip_prefix("//") {
+                Some(with_host) => {
+                    let (host, path) =
+                        with_host.split_at(with_host.find('/').unwrap_or(with_host.len()));
+                    if !matches!(host, "" | "localhost") {
+                        return Err(refused("that file is on another host"));
+                    }
+                    path
+                }
+                None => rest,
+            };
+            uri::decode(path).ok_or_else(|| refused("its percent-encoding is not valid"))?
+        }
+        Some(scheme) => {
+            return Err(refused(&format!(
+                "this client does not write to `{scheme}:` storage"
+            )));
+        }
+    };
+    let path = Path::new(&*path);
+    if path.is_absolute() {
+        Ok(path.to_owned())
+    } else {
+        Err(refused("it is not an absolute path"))
+    }
+}
+
+/// Writes one artifact below `root`.
+pub(super) async fn put(
+    root: &Path,
+    path: &str,
+    content: ArtifactContent<'_>,
+) -> Result<(), StoreError> {
+    names::check_artifact_path(path)?;
+    let target = root.join(path);
+    match content {
+        ArtifactContent::Bytes(bytes) => replace(&target, |file| file.write_all(&bytes)),
+        ArtifactContent::File(source) => {
+            let mut reader = open_source(source)?;
+            let copying = tokio::task::spawn_blocking(move || {
+                replace(&target, |file| io::copy(&mut reader, file).map(|_| ()))
+            });
+            copying.await.unwrap_or_else(|stopped| {
+                Err(StoreError::Unavailable {
+                    reason: format!("the copy was stopped: {stopped}"),
+                    retry_after: None,
+                })
+            })
+        }
+    }
+}
+
+/// Opens a file that is to become an artifact.
+pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
+    let rejected = |why: &dyn std::fmt::Display| StoreError::Rejected {
+        reason: format!("cannot read {}: {why}", source.display()),
+    };
+    let file = File::open(source).map_err(|error| rejected(&error))?;
+    let metadata = file.metadata().map_err(|error| rejected(&error))?;
+    if metadata.is_file() {
+        Ok(file)
+    } else {
+        Err(rejected(&"it is not a regular file"))
+    }
+}
+
+/// Fills a new file beside `target` and moves it there.
+fn replace(
+    target: &Path,
+    fill: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), StoreError> {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let failed = |error: io::Error| refusal(target, &error);
+    let parent = target.parent().unwrap_or(target);
+    fs::create_dir_all(parent).map_err(failed)?;
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let draft = parent.join(format!(".mlflow-rs-{}-{serial}.tmp", process::id()));
+    // Not `create_new`: a dead process with our id may have left its draft.
+    let written = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&draft)
+        .and_then(|mut file| {
+            fill(&mut file)?;
+            fs::rename(&draft, target)
+        });
+    written.map_err(|error| {
+        // The draft may not exist; what matters is the first error.
+        let _ = fs::remove_file(&draft);
+        failed(error)
+    })
+}
+
+fn refusal(target: &Path, error: &io::Error) -> StoreError {
+    let reason = format!("cannot write the artifact {}: {error}", target.display());
+    match error.kind() {
+        ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory
+        | ErrorKind::AlreadyExists
+        | ErrorKind::DirectoryNotEmpty
+        | ErrorKind::InvalidFilename
+        | ErrorKind::InvalidInput => StoreError::Rejected { reason },
+        _ => StoreError::Unavailable {
+            reason,
+            retry_after: None,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn artifact_uris_resolve_to_directories() {
+        for (uri, path) in [
+            ("/a/b", "/a/b"),
+            ("file:///a/b%20c", "/a/b c"),
+            ("file://localhost/a", "/a"),
+            ("file:/a/%C3%BC", "/a/ü"),
+        ] {
+            assert_eq!(of_uri(uri), Ok(PathBuf::from(path)), "{uri}");
+        }
+        for uri in [
+            "s3://bucket/a",
+            "file://host/a",
+            "relative/a",
+            "dbfs:/a",
+            "file:///a%2",
+            "",
+        ] {
+            assert!(
+                matches!(of_uri(uri), Err(StoreError::Rejected { .. })),
+                "{uri}"
+            );
+        }
+    }
+}

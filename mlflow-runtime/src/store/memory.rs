@@ -1,0 +1,347 @@
+//! [`MemoryStore`]: everything in memory, for tests and for reading back what was logged.
+//!
+//! - Its futures never pend.
+//! - A clone is another handle to the same content, so that a test reads while a shipper writes.
+//! - It refuses what MLflow's server refuses, but keeps ±∞ as they are.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{
+    ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RUN_KEY_TAG, RunStatus,
+    Store, StoreError, StoredRun, names,
+};
+
+/// A store in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore {
+    state: Arc<Mutex<State>>,
+}
+
+/// An experiment, as [`MemoryStore::experiments`] shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredExperiment {
+    /// The store's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Whether [`MemoryStore::delete_experiment`] was called for it.
+    pub deleted: bool,
+}
+
+/// A run with all its values, as [`MemoryStore::runs`] shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRunData {
+    /// The store's id: the key the run was created with.
+    pub run_id: String,
+    /// The experiment's id.
+    pub experiment_id: String,
+    /// The experiment's name.
+    pub experiment: String,
+    /// Its name; follows the tag `mlflow.runName`.
+    pub name: String,
+    /// Its owner.
+    pub user_id: String,
+    /// Its status.
+    pub status: RunStatus,
+    /// Start, in ms since the Unix epoch.
+    pub start_time_ms: i64,
+    /// End, in ms since the Unix epoch.
+    pub end_time_ms: Option<i64>,
+    /// Tags, among them `mlflow.runName` and [`RUN_KEY_TAG`].
+    pub tags: BTreeMap<String, String>,
+    /// Params.
+    pub params: BTreeMap<String, String>,
+    /// Points in the order they arrived, each once.
+    pub metrics: Vec<Metric>,
+    /// Artifacts by path.
+    pub artifacts: BTreeMap<String, Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    experiments: Vec<StoredExperiment>,
+    runs: Vec<Run>,
+}
+
+#[derive(Debug)]
+struct Run {
+    data: StoredRunData,
+    points: HashSet<(Arc<str>, i64, i64, PointValue)>,
+}
+
+/// A value as MLflow tells points apart: all NaN are one, and so are the two zeros.
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum PointValue {
+    Nan,
+    Bits(u64),
+}
+
+impl PointValue {
+    fn of(value: f64) -> Self {
+        if value.is_nan() {
+            Self::Nan
+        } else {
+            Self::Bits((value + 0.0).to_bits())
+        }
+    }
+}
+
+impl State {
+    fn run(&mut self, run_id: &str) -> Result<&mut Run, StoreError> {
+        self.runs
+            .iter_mut()
+            .find(|run| run.data.run_id == run_id)
+            .ok_or_else(|| StoreError::Blocked {
+                reason: format!("there is no run {run_id}"),
+                everything: false,
+            })
+    }
+
+    /// A run that may be written to.
+    fn active_run(&mut self, run_id: &str) -> Result<&mut Run, StoreError> {
+        let experiment_id = self.run(run_id)?.data.experiment_id.clone();
+        self.active_experiment(&experiment_id)?;
+        self.run(run_id)
+    }
+
+    fn active_experiment(&self, id: &str) -> Result<&StoredExperiment, StoreError> {
+        let found = self
+            .experiments
+            .iter()
+            .find(|experiment| experiment.id == id);
+        let reason = match found {
+            Some(experiment) if !experiment.deleted => return Ok(experiment),
+            Some(experiment) => format!(
+                "the experiment `{}` is deleted: restore it, or use another",
+                experiment.name
+            ),
+            None => format!("there is no experiment with the id {id}"),
+        };
+        Err(StoreError::Blocked {
+            reason,
+            everything: false,
+        })
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All experiments, in order of creation.
+    #[must_use]
+    pub fn experiments(&self) -> Vec<StoredExperiment> {
+        self.state().experiments.clone()
+    }
+
+    /// All runs with their values, in order of creation.
+    #[must_use]
+    pub fn runs(&self) -> Vec<StoredRunData> {
+        self.state()
+            .runs
+            .iter()
+            .map(|run| run.data.clone())
+            .collect()
+    }
+
+    /// Deletes an experiment, as a person would in MLflow: its runs take no more values.
+    pub fn delete_experiment(&self, id: &str) {
+        if let Some(experiment) = self
+            .state()
+            .experiments
+            .iter_mut()
+            .find(|experiment| experiment.id == id)
+        {
+            experiment.deleted = true;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn stored(data: &StoredRunData) -> StoredRun {
+    StoredRun {
+        run_id: data.run_id.clone(),
+        experiment_id: data.experiment_id.clone(),
+        artifact_uri: format!("memory:/{}/{}/artifacts", data.experiment_id, data.run_id),
+    }
+}
+
+#[async_trait(?Send)]
+impl Store for MemoryStore {
+    fn uri(&self) -> String {
+        "memory:".to_owned()
+    }
+
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            total: 10_000,
+            metrics: 10_000,
+            params: 10_000,
+            tags: 10_000,
+        }
+    }
+
+    fn run_url(&self, _run: &StoredRun) -> Option<String> {
+        None
+    }
+
+    async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
+        let mut state = self.state();
+        let name = match experiment {
+            ExperimentRef::Id(id) => {
+                return state.active_experiment(id).map(|found| found.id.clone());
+            }
+            ExperimentRef::Name(name) => name,
+        };
+        names::check_experiment(name)?;
+        let known = state
+            .experiments
+            .iter()
+            .find(|known| known.name == *name)
+            .map(|known| known.id.clone());
+        if let Some(id) = known {
+            return state.active_experiment(&id).map(|found| found.id.clone());
+        }
+        let id = (state.experiments.len() + 1).to_string();
+        state.experiments.push(StoredExperiment {
+            id: id.clone(),
+            name: name.clone(),
+            deleted: false,
+        });
+        Ok(id)
+    }
+
+    async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
+        let mut state = self.state();
+        if let Ok(existing) = state.run(run.key) {
+            return Ok(stored(&existing.data));
+        }
+        let experiment = state.active_experiment(run.experiment_id)?.name.clone();
+        let mut tags: BTreeMap<_, _> = run
+            .tags
+            .iter()
+            .map(|tag| (tag.key.clone(), tag.value.clone()))
+            .collect();
+        tags.insert("mlflow.runName".to_owned(), run.name.to_owned());
+        tags.insert(RUN_KEY_TAG.to_owned(), run.key.to_owned());
+        let data = StoredRunData {
+            run_id: run.key.to_owned(),
+            experiment_id: run.experiment_id.to_owned(),
+            experiment,
+            name: run.name.to_owned(),
+            user_id: run.user_id.to_owned(),
+            status: RunStatus::Running,
+            start_time_ms: run.start_time_ms,
+            end_time_ms: None,
+            tags,
+            params: BTreeMap::new(),
+            metrics: Vec::new(),
+            artifacts: BTreeMap::new(),
+        };
+        let created = stored(&data);
+        state.runs.push(Run {
+            data,
+            points: HashSet::new(),
+        });
+        Ok(created)
+    }
+
+    async fn find_run(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        let mut state = self.state();
+        let found = state
+            .run(key)
+            .ok()
+            .filter(|run| run.data.experiment_id == experiment_id);
+        Ok(found.map(|run| stored(&run.data)))
+    }
+
+    async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
+        self.state().active_run(run_id).map(|run| stored(&run.data))
+    }
+
+    async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
+        names::check_batch(batch)?;
+        let mut state = self.state();
+        let Run { data, points } = state.active_run(&run.run_id)?;
+        for param in batch.params {
+            if let Some(old) = data
+                .params
+                .get(&param.key)
+                .filter(|old| **old != param.value)
+            {
+                return Err(names::param_changed(&param.key, old, &param.value));
+            }
+        }
+        for param in batch.params {
+            data.params.insert(param.key.clone(), param.value.clone());
+        }
+        for metric in batch.metrics {
+            let point = (
+                metric.key.clone(),
+                metric.timestamp_ms,
+                metric.step,
+                PointValue::of(metric.value),
+            );
+            if points.insert(point) {
+                data.metrics.push(metric.clone());
+            }
+        }
+        for tag in batch.tags {
+            data.tags.insert(tag.key.clone(), tag.value.clone());
+            if tag.key == "mlflow.runName" {
+                data.name.clone_from(&tag.value);
+            }
+        }
+        Ok(())
+    }
+
+    async fn update_run(
+        &self,
+        run: &StoredRun,
+        status: RunStatus,
+        end_time_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let data = &mut state.active_run(&run.run_id)?.data;
+        data.status = status;
+        data.end_time_ms = end_time_ms;
+        Ok(())
+    }
+
+    async fn put_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        names::check_artifact_path(path)?;
+        let bytes = match content {
+            ArtifactContent::Bytes(bytes) => bytes.into_owned(),
+            ArtifactContent::File(file) => {
+                std::fs::read(file).map_err(|error| StoreError::Rejected {
+                    reason: format!("cannot read {}: {error}", file.display()),
+                })?
+            }
+        };
+        let mut state = self.state();
+        state
+            .active_run(&run.run_id)?
+            .data
+            .artifacts
+            .insert(path.to_owned(), bytes);
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Which names MLflow accepts.
+//!
+//! The server refuses a bad key with a 400; the stores that write without a server ask here, so
+//! that a value accepted offline is not one that MLflow itself would have refused.
+
+use super::{Batch, StoreError};
+
+/// The longest key of a metric, param or tag, in characters.
+const KEY_CHARS: usize = 250;
+
+/// The longest name of an experiment, in characters.
+const EXPERIMENT_CHARS: usize = 500;
+
+fn rejected(reason: String) -> StoreError {
+    StoreError::Rejected { reason }
+}
+
+/// Refuses what the server would refuse of a batch before it writes anything.
+pub(super) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
+    let mut last: Option<&str> = None;
+    for metric in batch.metrics {
+        if last != Some(&*metric.key) {
+            check_key("metric", &metric.key)?;
+            last = Some(&metric.key);
+        }
+        if metric.timestamp_ms < 0 {
+            return Err(rejected(format!(
+                "metric `{}`: timestamp {} is before 1970",
+                metric.key, metric.timestamp_ms
+            )));
+        }
+    }
+    for param in batch.params {
+        check_key("param", &param.key)?;
+    }
+    for tag in batch.tags {
+        check_key("tag", &tag.key)?;
+    }
+    Ok(())
+}
+
+fn check_key(kind: &str, key: &str) -> Result<(), StoreError> {
+    let fault = if key.is_empty() {
+        "it is empty"
+    } else if key.chars().count() > KEY_CHARS {
+        "it is longer than 250 characters"
+    } else if !key
+        .chars()
+        .all(|c| c.is_alphanumeric() || "_-./ :".contains(c))
+    {
+        "it may hold only letters, digits, `_`, `-`, `.`, `/`, `:` and spaces"
+    } else if key.starts_with("..") || key.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        "it does not read as a relative path in its shortest form"
+    } else {
+        return Ok(());
+    };
+    Err(rejected(format!("{kind} key `{key}`: {fault}")))
+}
+
+/// The refusal of a param that already has another value.
+pub(super) fn param_changed(key: &str, old: &str, new: &str) -> StoreError {
+    rejected(format!(
+        "param `{key}` is already `{}` and cannot be changed to `{}`",
+        shortened(old),
+        shortened(new)
+    ))
+}
+
+/// A value as an error shows it: params may be 6,000 characters long.
+fn shortened(value: &str) -> std::borrow::Cow<'_, str> {
+    match value.char_indices().nth(80) {
+        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()).into(),
+        None => value.into(),
+    }
+}
+
+/// Refuses an experiment name that no MLflow store would hold.
+pub(super) fn check_experiment(name: &str) -> Result<(), StoreError> {
+    let fault = if name.is_empty() {
+        "is empty"
+    } else if name.chars().count() > EXPERIMENT_CHARS {
+        "is longer than 500 characters"
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Blocked {
+        reason: format!("the experiment name `{name}` {fault}: choose another"),
+        everything: false,
+    })
+}
+
+/// Refuses an artifact path that could leave the run's directory, or that another system would
+/// read differently.
+pub(super) fn check_artifact_path(path: &str) -> Result<(), StoreError> {
+    let fault = if path.starts_with('/') {
+        "it is absolute"
+    } else if path.contains('\\') {
+        "it holds a backslash; folders are separated by `/`"
+    } else if path.chars().any(char::is_control) {
+        "it holds a control character"
+    } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        "it is empty or has an empty, `.` or `..` part"
+    } else {
+        return Ok(());
+    };
+    Err(rejected(format!("artifact path `{path}`: {fault}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_judged_as_the_server_does() {
+        for good in [
+            "loss", "naïve", "日本", "a/b", "a b", "a:b", "a.b-c_d", "a..b",
+        ] {
+            assert_eq!(check_key("metric", good), Ok(()), "{good}");
+        }
+        for bad in [
+            "", ".", "..", "..a", "/a", "a/", "a//b", "./a", "a/../b", "a;b", "a=b", "a@b", "a%b",
+            "a,b",
+        ] {
+            assert!(check_key("metric", bad).is_err(), "{bad}");
+        }
+        assert_eq!(check_key("tag", &"é".repeat(250)), Ok(()));
+        assert!(check_key("tag", &"é".repeat(251)).is_err());
+    }
+
+    #[test]
+    fn artifact_paths_stay_inside() {
+        for good in ["a.txt", "dir/ü b/+c:d.txt", "..a/b..", "100%"] {
+            assert_eq!(check_artifact_path(good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../a",
+            "a/../../b",
+            "a//b",
+            "a/",
+            "a\\b",
+            "a\nb",
+            ".",
+        ] {
+            assert!(check_artifact_path(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! x
+#![allow(missing_docs)]
+pub struct RestStore;
+pub struct RestOptions;
+pub struct Credentials;

@@ -1,0 +1,123 @@
+//! What a failure of SQLite means for the caller.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+
+use super::StoreError;
+
+/// Why the file was not read or written.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Decided where it was noticed.
+    Refused(StoreError),
+    /// SQLite's own error.
+    Sqlite(rusqlite::Error),
+    /// The directory of the file cannot be made.
+    Directory(PathBuf, io::Error),
+    /// Someone is setting the file up at this moment.
+    BeingCreated,
+    /// A SQLite file of another program.
+    ForeignFile,
+    /// A file of an MLflow release that is too old.
+    TooOld,
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl Failure {
+    /// A refusal that concerns one run or experiment.
+    pub(super) fn blocked(reason: String) -> Self {
+        Self::Refused(StoreError::Blocked {
+            reason,
+            everything: false,
+        })
+    }
+
+    /// Whether the same connection may be used for the next call.
+    pub(super) fn leaves_connection_usable(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Sqlite(error) => matches!(
+                error.sqlite_error_code(),
+                Some(
+                    ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::ConstraintViolation
+                )
+            ),
+            Self::Directory(..) | Self::BeingCreated | Self::ForeignFile | Self::TooOld => false,
+        }
+    }
+
+    /// In the caller's terms, with what to do where a person has to act.
+    pub(super) fn into_store_error(self, path: &Path) -> StoreError {
+        let file = path.display();
+        let unavailable = |reason: String| StoreError::Unavailable {
+            reason,
+            retry_after: None,
+        };
+        let blocked = |reason: String| StoreError::Blocked {
+            reason,
+            everything: true,
+        };
+        let error = match self {
+            Self::Refused(error) => return error,
+            Self::Sqlite(error) => error,
+            Self::Directory(directory, error) => {
+                return blocked(format!(
+                    "cannot create the directory {}: {error}. Choose another tracking URI, or make it writable",
+                    directory.display()
+                ));
+            }
+            Self::BeingCreated => {
+                return unavailable(format!(
+                    "{file} has MLflow's tables but no revision yet: MLflow is setting it up, or was stopped \
+                     while it did (then delete the file)"
+                ));
+            }
+            Self::ForeignFile => {
+                return blocked(format!(
+                    "{file} is a SQLite file of another program: choose another tracking URI"
+                ));
+            }
+            Self::TooOld => {
+                return blocked(format!(
+                    "{file} was made by an MLflow release before 2.0: run `mlflow db upgrade sqlite:///{file}`"
+                ));
+            }
+        };
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                unavailable(format!("{file} is locked by another process"))
+            }
+            Some(ErrorCode::DiskFull) => {
+                unavailable(format!("no space left to write {file}: free some"))
+            }
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => blocked(format!(
+                "{file} cannot be written: make the file and its directory writable, or choose another tracking URI"
+            )),
+            Some(ErrorCode::CannotOpen) => blocked(format!(
+                "cannot open {file}: {error}. The file and its directory have to be writable"
+            )),
+            Some(ErrorCode::NotADatabase) => blocked(format!(
+                "{file} is not a SQLite file: move it away, or choose another tracking URI"
+            )),
+            Some(ErrorCode::DatabaseCorrupt) => blocked(format!(
+                "{file} is damaged ({error}): restore it from a copy, or move it away to begin a new one"
+            )),
+            Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
+                StoreError::Rejected {
+                    reason: format!("{file} refused it: {error}"),
+                }
+            }
+            // I/O errors, memory, a table that a migration is just rebuilding.
+            _ => unavailable(format!("{file}: {error}")),
+        }
+    }
+}

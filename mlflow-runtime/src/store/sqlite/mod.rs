@@ -1,0 +1,150 @@
+//! [`SqliteStore`]: MLflow's own SQLite file, written without a server.
+//!
+//! - The file is shared with MLflow, which may read, write or migrate it at any moment: every
+//!   write is one short `BEGIN IMMEDIATE` transaction, columns are always named, and nothing about
+//!   the schema is remembered between calls except by SQLite, which re-prepares by itself.
+//! - The journal mode stays as it is: the file may be on a network file system, where WAL fails.
+//! - A lock held by someone else is waited for at most [`PATIENCE`] in all, then it is the caller's
+//!   turn to come back.
+//! - What MLflow's server refuses is refused here, too (see `names`).
+
+mod error;
+mod open;
+mod runs;
+mod schema;
+mod write;
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+
+use super::{
+    ArtifactContent, Batch, BatchLimits, ExperimentRef, NewRun, PATIENCE, RunStatus, Store,
+    StoreError, StoredRun, directory, names,
+};
+use error::Failure;
+use open::Open;
+
+/// About a fifth of a second of work: the longest others wait for our lock.
+const BATCH: usize = 50_000;
+
+/// A store in an MLflow SQLite file.
+#[derive(Debug)]
+pub struct SqliteStore {
+    path: PathBuf,
+    artifact_root: PathBuf,
+    open: RefCell<Option<Open>>,
+}
+
+impl SqliteStore {
+    /// A store in the file `path`, which is created when it is first needed. Artifacts of
+    /// experiments that this store creates go below `artifact_root`. Relative paths are relative
+    /// to the working directory of this moment.
+    #[must_use]
+    pub fn new(path: impl AsRef<Path>, artifact_root: impl AsRef<Path>) -> Self {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self {
+            path: absolute(path.as_ref()),
+            artifact_root: absolute(artifact_root.as_ref()),
+            open: RefCell::new(None),
+        }
+    }
+
+    /// Runs `work` on the file, opened if need be.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let mut slot = self.open.borrow_mut();
+        // A file that was moved away or replaced is not the one people will look at.
+        if slot
+            .as_ref()
+            .is_some_and(|open| !open.is_still_at(&self.path))
+        {
+            *slot = None;
+        }
+        let open = match &mut *slot {
+            Some(open) => open,
+            none => none.insert(Open::new(&self.path, &self.artifact_root)?),
+        };
+        work(&mut open.connection).map_err(|failure| {
+            let keep = failure.leaves_connection_usable();
+            let error = failure.into_store_error(&self.path);
+            if !keep {
+                *slot = None;
+            }
+            error
+        })
+    }
+}
+
+#[async_trait(?Send)]
+impl Store for SqliteStore {
+    fn uri(&self) -> String {
+        format!("sqlite:///{}", self.path.display())
+    }
+
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            total: BATCH,
+            metrics: BATCH,
+            params: BATCH,
+            tags: BATCH,
+        }
+    }
+
+    fn run_url(&self, _run: &StoredRun) -> Option<String> {
+        None
+    }
+
+    async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
+        match experiment {
+            ExperimentRef::Id(id) => self.with(|db| runs::experiment_by_id(db, id)),
+            ExperimentRef::Name(name) => {
+                names::check_experiment(name)?;
+                self.with(|db| runs::experiment_by_name(db, name, &self.artifact_root))
+            }
+        }
+    }
+
+    async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
+        self.with(|db| runs::create(db, run))
+    }
+
+    async fn find_run(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        self.with(|db| runs::find(db, experiment_id, key))
+    }
+
+    async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
+        self.with(|db| runs::get(db, run_id))
+    }
+
+    async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
+        names::check_batch(batch)?;
+        self.with(|db| write::batch(db, &run.run_id, batch))
+    }
+
+    async fn update_run(
+        &self,
+        run: &StoredRun,
+        status: RunStatus,
+        end_time_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        self.with(|db| runs::update(db, &run.run_id, status, end_time_ms))
+    }
+
+    async fn put_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        directory::put(&directory::of_uri(&run.artifact_uri)?, path, content).await
+    }
+}

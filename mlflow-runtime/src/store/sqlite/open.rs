@@ -1,0 +1,140 @@
+//! Opening the file: creating it when it is not there, and telling what else it may be.
+
+use std::fs;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::error::Failure;
+use super::{PATIENCE, StoreError, schema};
+
+/// The file, open.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) connection: Connection,
+    identity: Option<FileIdentity>,
+}
+
+/// What tells a file from another that took its place.
+#[derive(Debug, PartialEq, Eq)]
+struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl FileIdentity {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(path).ok()?;
+        Some(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+        })
+    }
+
+    /// Elsewhere an open file can be neither moved nor deleted.
+    #[cfg(not(unix))]
+    fn of(_path: &Path) -> Option<Self> {
+        None
+    }
+}
+
+impl Open {
+    /// Opens the file, and makes it an MLflow file if it is empty or new.
+    pub(super) fn new(path: &Path, artifact_root: &Path) -> Result<Self, StoreError> {
+        Self::try_new(path, artifact_root).map_err(|failure| failure.into_store_error(path))
+    }
+
+    fn try_new(path: &Path, artifact_root: &Path) -> Result<Self, Failure> {
+        if path.is_dir() {
+            return Err(Failure::Refused(StoreError::Blocked {
+                reason: format!(
+                    "{} is a directory: the tracking URI has to name a file",
+                    path.display()
+                ),
+                everything: true,
+            }));
+        }
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)
+                .map_err(|error| Failure::Directory(parent.to_owned(), error))?;
+        }
+        // Not the default flags: they would read a path that starts with `file:` as a URI.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        // A transaction waits at its begin and at its commit: together no longer than PATIENCE.
+        connection.busy_timeout(PATIENCE / 2)?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        // 16 MiB: the indexes of a long run are written in key order, not in order of arrival.
+        connection.pragma_update(None, "cache_size", -16_384)?;
+        connection.set_prepared_statement_cache_capacity(32);
+        if !is_ready(&connection)? {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            // Another process may have been faster.
+            if !is_ready(&transaction)? {
+                schema::create(&transaction, artifact_root)?;
+            }
+            transaction.commit()?;
+        }
+        Ok(Self {
+            identity: FileIdentity::of(path),
+            connection,
+        })
+    }
+
+    /// Whether `path` still names the file that is open.
+    pub(super) fn is_still_at(&self, path: &Path) -> bool {
+        self.identity == FileIdentity::of(path)
+    }
+}
+
+/// Whether the file is a usable MLflow file; `false` if it is empty.
+fn is_ready(connection: &Connection) -> Result<bool, Failure> {
+    let mut tables = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
+    let tables = tables
+        .query_map([], |row| row.get::<_, String>(0))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let has = |name: &str| tables.iter().any(|table| table == name);
+    if has("alembic_version") {
+        return if connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM alembic_version)",
+            [],
+            |row| row.get(0),
+        )? {
+            has_needed_columns(connection)
+        } else {
+            Err(Failure::BeingCreated)
+        };
+    }
+    if has("experiments") && has("runs") {
+        // MLflow creates its tables first and stamps the revision afterwards.
+        return Err(Failure::BeingCreated);
+    }
+    if tables.is_empty() {
+        Ok(false)
+    } else {
+        Err(Failure::ForeignFile)
+    }
+}
+
+/// Releases before 1.30 lack columns that every write names.
+fn has_needed_columns(connection: &Connection) -> Result<bool, Failure> {
+    const NEEDED: [(&str, &str); 4] = [
+        ("runs", "deleted_time"),
+        ("runs", "name"),
+        ("metrics", "is_nan"),
+        ("experiments", "last_update_time"),
+    ];
+    let mut column = connection
+        .prepare("SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)")?;
+    for (table, name) in NEEDED {
+        if !column.query_row((table, name), |row| row.get::<_, bool>(0))? {
+            return Err(Failure::TooOld);
+        }
+    }
+    Ok(true)
+}

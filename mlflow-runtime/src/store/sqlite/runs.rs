@@ -1,0 +1,221 @@
+//! Experiments and runs.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{
+    Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params,
+};
+
+use super::error::Failure;
+use super::{NewRun, RunStatus, StoredRun};
+use crate::store::RUN_KEY_TAG;
+
+/// The id of the experiment, if it exists and is not deleted.
+pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, Failure> {
+    let missing = || Failure::blocked(format!("there is no experiment with the id `{id}`"));
+    let number: i64 = id.parse().map_err(|_| missing())?;
+    let found = db
+        .prepare_cached("SELECT name, lifecycle_stage FROM experiments WHERE experiment_id = ?1")?
+        .query_row([number], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+        .optional()?;
+    let (name, stage) = found.ok_or_else(missing)?;
+    if stage == "active" {
+        Ok(number.to_string())
+    } else {
+        Err(deleted_experiment(&name))
+    }
+}
+
+/// The id of the experiment, created if it is missing.
+pub(super) fn experiment_by_name(
+    db: &mut Connection,
+    name: &str,
+    artifact_root: &Path,
+) -> Result<String, Failure> {
+    if let Some(id) = find_experiment(db, name)? {
+        return Ok(id);
+    }
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let id = match find_experiment(&transaction, name)? {
+        Some(id) => id,
+        None => insert_experiment(&transaction, name, artifact_root)?,
+    };
+    transaction.commit()?;
+    Ok(id)
+}
+
+fn find_experiment(db: &Connection, name: &str) -> Result<Option<String>, Failure> {
+    // Newer files have workspaces: a name is unique only within one.
+    let workspaces: bool = db
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pragma_table_info('experiments') WHERE name = 'workspace')")?
+        .query_row([], |row| row.get(0))?;
+    let query = if workspaces {
+        "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?1 AND workspace = 'default'"
+    } else {
+        "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?1"
+    };
+    let found = db
+        .prepare_cached(query)?
+        .query_row([name], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
+        })
+        .optional()?;
+    match found {
+        Some((_, stage)) if stage != "active" => Err(deleted_experiment(name)),
+        found => Ok(found.map(|(id, _)| id.to_string())),
+    }
+}
+
+fn deleted_experiment(name: &str) -> Failure {
+    Failure::blocked(format!(
+        "the experiment `{name}` is deleted: restore it, or use another name"
+    ))
+}
+
+/// Writes a new experiment; its id is the next in line.
+pub(super) fn insert_experiment(
+    db: &Connection,
+    name: &str,
+    artifact_root: &Path,
+) -> Result<String, Failure> {
+    let id: i64 = db.query_row(
+        "SELECT COALESCE(MAX(experiment_id) + 1, 0) FROM experiments",
+        [],
+        |row| row.get(0),
+    )?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis());
+    db.prepare_cached(
+        "INSERT INTO experiments
+             (experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time)
+         VALUES (:id, :name, :location, 'active', :now, :now)",
+    )?
+    .execute(named_params! {
+        ":id": id,
+        ":name": name,
+        ":location": artifact_root.join(id.to_string()).to_string_lossy(),
+        ":now": i64::try_from(now).unwrap_or(i64::MAX),
+    })?;
+    Ok(id.to_string())
+}
+
+/// Creates the run with its key as its id. Repeatable.
+pub(super) fn create(db: &mut Connection, run: &NewRun<'_>) -> Result<StoredRun, Failure> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if let Some((stored, _)) = select(&transaction, run.key)? {
+        return Ok(stored);
+    }
+    let stored = insert(&transaction, run)?;
+    transaction.commit()?;
+    Ok(stored)
+}
+
+fn insert(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredRun, Failure> {
+    let experiment_id = experiment_by_id(transaction, run.experiment_id)?;
+    let location: Option<String> = transaction.query_row(
+        "SELECT artifact_location FROM experiments WHERE experiment_id = ?1",
+        [&experiment_id],
+        |row| row.get(0),
+    )?;
+    let location = location.ok_or_else(|| {
+        Failure::blocked(format!(
+            "the experiment {experiment_id} has no artifact location"
+        ))
+    })?;
+    let stored = StoredRun {
+        run_id: run.key.to_owned(),
+        artifact_uri: format!("{}/{}/artifacts", location.trim_end_matches('/'), run.key),
+        experiment_id,
+    };
+    transaction
+        .prepare_cached(
+            "INSERT INTO runs
+                 (run_uuid, name, source_type, source_name, entry_point_name, user_id, status, start_time,
+                  source_version, lifecycle_stage, artifact_uri, experiment_id)
+             VALUES (:id, :name, 'UNKNOWN', '', '', :user, 'RUNNING', :start, '', 'active', :artifacts, :experiment)",
+        )?
+        .execute(named_params! {
+            ":id": stored.run_id,
+            ":name": run.name,
+            ":user": run.user_id,
+            ":start": run.start_time_ms,
+            ":artifacts": stored.artifact_uri,
+            ":experiment": stored.experiment_id,
+        })?;
+    let mut tag = transaction
+        .prepare_cached("INSERT INTO tags (run_uuid, key, value) VALUES (?1, ?2, ?3)")?;
+    for (key, value) in [("mlflow.runName", run.name), (RUN_KEY_TAG, run.key)] {
+        tag.execute((&stored.run_id, key, value))?;
+    }
+    for one in run.tags {
+        tag.execute((&stored.run_id, &one.key, &one.value))?;
+    }
+    Ok(stored)
+}
+
+/// The run whose key is `key`.
+pub(super) fn find(
+    db: &Connection,
+    experiment_id: &str,
+    key: &str,
+) -> Result<Option<StoredRun>, Failure> {
+    Ok(select(db, key)?
+        .map(|(run, _)| run)
+        .filter(|run| run.experiment_id == experiment_id))
+}
+
+/// The run, if it exists and is not deleted.
+pub(super) fn get(db: &Connection, run_id: &str) -> Result<StoredRun, Failure> {
+    match select(db, run_id)? {
+        Some((run, Stage::Active)) => Ok(run),
+        Some((_, Stage::Deleted)) => Err(Failure::blocked(format!(
+            "the run {run_id} is deleted: restore it"
+        ))),
+        None => Err(Failure::blocked(format!("there is no run {run_id}"))),
+    }
+}
+
+/// Sets status and end.
+pub(super) fn update(
+    db: &mut Connection,
+    run_id: &str,
+    status: RunStatus,
+    end: Option<i64>,
+) -> Result<(), Failure> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    get(&transaction, run_id)?;
+    transaction
+        .prepare_cached("UPDATE runs SET status = ?2, end_time = ?3 WHERE run_uuid = ?1")?
+        .execute((run_id, status.as_str(), end))?;
+    transaction.commit()?;
+    Ok(())
+}
+
+enum Stage {
+    Active,
+    Deleted,
+}
+
+fn select(db: &Connection, run_id: &str) -> Result<Option<(StoredRun, Stage)>, Failure> {
+    let read = |row: &Row<'_>| {
+        let run = StoredRun {
+            run_id: row.get(0)?,
+            experiment_id: row.get::<_, i64>(1)?.to_string(),
+            artifact_uri: row.get(2)?,
+        };
+        let stage = if row.get::<_, String>(3)? == "active" {
+            Stage::Active
+        } else {
+            Stage::Deleted
+        };
+        Ok((run, stage))
+    };
+    let mut query = db.prepare_cached(
+        "SELECT run_uuid, experiment_id, artifact_uri, lifecycle_stage FROM runs WHERE run_uuid = ?1",
+    )?;
+    Ok(query.query_row([run_id], read).optional()?)
+}

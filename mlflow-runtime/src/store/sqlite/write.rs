@@ -1,0 +1,155 @@
+//! Logging a batch: one transaction, or nothing.
+//!
+//! What readers see of a metric is its row in `latest_metrics`: the greatest of all its points by
+//! (step, timestamp, value). It is worked out per key in memory and written once per batch.
+
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
+use rustc_hash::FxHashMap;
+
+use super::error::Failure;
+use super::{Batch, names, runs};
+use crate::store::{Metric, Param, Tag};
+
+/// Writes the batch to the run.
+pub(super) fn batch(db: &mut Connection, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    runs::get(&transaction, run_id)?;
+    params(&transaction, run_id, batch.params)?;
+    metrics(&transaction, run_id, batch.metrics)?;
+    tags(&transaction, run_id, batch.tags)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+fn params(transaction: &Transaction<'_>, run_id: &str, params: &[Param]) -> Result<(), Failure> {
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO params (run_uuid, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+    )?;
+    let mut select =
+        transaction.prepare_cached("SELECT value FROM params WHERE run_uuid = ?1 AND key = ?2")?;
+    for param in params {
+        if insert.execute((run_id, &param.key, &param.value))? == 1 {
+            continue;
+        }
+        let old: Option<String> = select
+            .query_row((run_id, &param.key), |row| row.get(0))
+            .optional()?;
+        if let Some(old) = old.filter(|old| *old != param.value) {
+            return Err(Failure::Refused(names::param_changed(
+                &param.key,
+                &old,
+                &param.value,
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A point as the columns hold it.
+#[derive(Clone, Copy)]
+struct Point {
+    step: i64,
+    timestamp: i64,
+    value: f64,
+    is_nan: bool,
+}
+
+impl Point {
+    fn of(metric: &Metric) -> Self {
+        let is_nan = metric.value.is_nan();
+        // No column can hold NaN, and MLflow stores an infinity as the largest finite value.
+        let value = if is_nan {
+            0.0
+        } else {
+            metric.value.clamp(f64::MIN, f64::MAX)
+        };
+        Self {
+            step: metric.step,
+            timestamp: metric.timestamp_ms,
+            value,
+            is_nan,
+        }
+    }
+
+    fn is_later_than(&self, other: &Self) -> bool {
+        (self.step, self.timestamp, self.value) > (other.step, other.timestamp, other.value)
+    }
+}
+
+fn metrics(transaction: &Transaction<'_>, run_id: &str, metrics: &[Metric]) -> Result<(), Failure> {
+    let latest = insert_points(transaction, run_id, metrics)?;
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO latest_metrics (run_uuid, key, value, timestamp, step, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+         ON CONFLICT (key, run_uuid) DO UPDATE SET
+             value = excluded.value, timestamp = excluded.timestamp, step = excluded.step, is_nan = excluded.is_nan
+         WHERE (excluded.step, excluded.timestamp, excluded.value)
+             > (latest_metrics.step, latest_metrics.timestamp, latest_metrics.value)",
+    )?;
+    for (key, point) in latest {
+        upsert.execute((
+            run_id,
+            &**key,
+            point.value,
+            point.timestamp,
+            point.step,
+            point.is_nan,
+        ))?;
+    }
+    Ok(())
+}
+
+/// Inserts the points that are not there yet, and returns the latest of each key.
+fn insert_points<'a>(
+    transaction: &Transaction<'_>,
+    run_id: &str,
+    metrics: &'a [Metric],
+) -> Result<FxHashMap<&'a Arc<str>, Point>, Failure> {
+    let mut latest: FxHashMap<&Arc<str>, Point> = FxHashMap::default();
+    let mut insert = transaction.prepare_cached(
+        "INSERT OR IGNORE INTO metrics (run_uuid, key, value, timestamp, step, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    // Bindings outlive an execution: only what differs from the row before is bound again.
+    insert.raw_bind_parameter(1, run_id)?;
+    let mut bound: Option<&Arc<str>> = None;
+    for metric in metrics {
+        let point = Point::of(metric);
+        if !bound.is_some_and(|key| Arc::ptr_eq(key, &metric.key)) {
+            insert.raw_bind_parameter(2, &*metric.key)?;
+            bound = Some(&metric.key);
+        }
+        insert.raw_bind_parameter(3, point.value)?;
+        insert.raw_bind_parameter(4, point.timestamp)?;
+        insert.raw_bind_parameter(5, point.step)?;
+        insert.raw_bind_parameter(6, point.is_nan)?;
+        insert.raw_execute()?;
+        match latest.entry(&metric.key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(point);
+            }
+            Entry::Occupied(mut occupied) if point.is_later_than(occupied.get()) => {
+                occupied.insert(point);
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+    Ok(latest)
+}
+
+fn tags(transaction: &Transaction<'_>, run_id: &str, tags: &[Tag]) -> Result<(), Failure> {
+    let mut upsert = transaction.prepare_cached(
+        "INSERT INTO tags (run_uuid, key, value) VALUES (?1, ?2, ?3)
+         ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value",
+    )?;
+    for tag in tags {
+        upsert.execute((run_id, &tag.key, &tag.value))?;
+        if tag.key == "mlflow.runName" {
+            transaction
+                .prepare_cached("UPDATE runs SET name = ?2 WHERE run_uuid = ?1")?
+                .execute((run_id, &tag.value))?;
+        }
+    }
+    Ok(())
+}
