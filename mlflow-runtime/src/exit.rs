@@ -23,15 +23,16 @@ pub(crate) fn install() {
 extern "C" fn finish() {
     // A panic must not cross into C.
     let _ = std::panic::catch_unwind(|| {
-        if let Some(tracker) = Tracker::existing() {
-            leave(&tracker);
+        let started = Instant::now();
+        for tracker in Tracker::all() {
+            leave(&tracker, started);
         }
     });
 }
 
-fn leave(tracker: &Tracker) {
+fn leave(tracker: &Tracker, started: Instant) {
     journal::release_thread(tracker.journal());
-    let deadline = Instant::now() + tracker.settings().exit_timeout;
+    let deadline = started + tracker.settings().exit_timeout;
     tracker.flush_until(deadline, Goal::Exit);
     let left = tracker.queued();
     if left == 0 {

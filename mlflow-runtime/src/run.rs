@@ -227,7 +227,7 @@ impl Run {
             let journal = inner.tracker.journal();
             let now = clock::coarse_now_ms();
             journal::write(journal, |writer| {
-                writer.metric(journal, &inner.reference(), key, now, step, value)
+                writer.metric(journal, &inner.reference(), key, now, step, value);
             });
         }
     }
@@ -263,7 +263,7 @@ impl Inner {
         let journal = self.tracker.journal();
         let mut written = false;
         journal::write(journal, |writer| {
-            written = writer.event(journal, &self.reference(), event, attachment)
+            written = writer.event(journal, &self.reference(), event, attachment);
         });
         written
     }

@@ -3,6 +3,7 @@
 //! Invariants: nothing exists before the first run starts. A tracker lives as long as a run of it
 //! does; the process's own lives on. Runs keep the tracker they started with.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -72,7 +73,11 @@ const DISABLED: u8 = 2;
 #[derive(Default)]
 struct Process {
     config: Config,
+    /// What `config` and the environment come to; read once, so that a bad value is one warning.
+    settings: Option<Settings>,
     tracker: Option<Arc<Tracker>>,
+    /// Trackers of earlier configurations: their runs go on, and the end of the process waits for them.
+    earlier: Vec<Arc<Tracker>>,
 }
 
 /// Whether the calling thread tracks: one load and a compare where the process does.
@@ -83,23 +88,40 @@ pub(crate) fn enabled() -> bool {
 
 #[cold]
 fn enabled_slow() -> bool {
-    if STATE.load(Ordering::Relaxed) == DISABLED {
+    match STATE.load(Ordering::Relaxed) {
+        ENABLED => true,
         // A fake records also where the process does not track.
-        return crate::testing::any_active() && Context::current().scoped_tracker().is_some();
+        DISABLED => crate::testing::any_active() && Context::current().scoped_tracker().is_some(),
+        _ => settings().enabled,
     }
-    let settings = lock(&PROCESS).config.clone().resolve();
+}
+
+/// The process's settings. Resolved with no lock held: a warning may reach a subscriber that asks
+/// for them again.
+fn settings() -> Settings {
+    let config = {
+        let process = lock(&PROCESS);
+        if let Some(settings) = &process.settings {
+            return settings.clone();
+        }
+        process.config.clone()
+    };
+    let settings = config.resolve();
+    let mut process = lock(&PROCESS);
     STATE.store(
         if settings.enabled { ENABLED } else { DISABLED },
         Ordering::Relaxed,
     );
-    enabled()
+    process.settings.get_or_insert(settings).clone()
 }
 
 /// Changes the process's configuration for runs that start from now on.
 pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
     let mut process = lock(&PROCESS);
     change(&mut process.config);
-    process.tracker = None;
+    process.settings = None;
+    let earlier = process.tracker.take();
+    process.earlier.extend(earlier);
     STATE.store(UNKNOWN, Ordering::Relaxed);
 }
 
@@ -119,21 +141,37 @@ pub(crate) fn set_experiment(name: String) {
 impl Tracker {
     /// The process's tracker, made at the first call; `None` where tracking is disabled.
     pub(crate) fn global() -> Option<Arc<Self>> {
-        if !enabled() || STATE.load(Ordering::Relaxed) == DISABLED {
+        thread_local! {
+            static STARTING: Cell<bool> = const { Cell::new(false) };
+        }
+        let settings = settings();
+        // A subscriber that starts runs may be told of trouble while the tracker is being made.
+        if !settings.enabled || STARTING.get() {
             return None;
         }
         let mut process = lock(&PROCESS);
-        if let Some(tracker) = &process.tracker {
-            return Some(Arc::clone(tracker));
+        if process.tracker.is_none() {
+            STARTING.set(true);
+            process.tracker = Some(Self::start(settings));
+            STARTING.set(false);
         }
-        let tracker = Self::start(process.config.clone().resolve());
-        process.tracker = Some(Arc::clone(&tracker));
-        Some(tracker)
+        process.tracker.clone()
     }
 
     /// The process's tracker, if there is one already.
     pub(crate) fn existing() -> Option<Arc<Self>> {
         lock(&PROCESS).tracker.clone()
+    }
+
+    /// That, and those of earlier configurations.
+    pub(crate) fn all() -> Vec<Arc<Self>> {
+        let process = lock(&PROCESS);
+        process
+            .earlier
+            .iter()
+            .chain(&process.tracker)
+            .cloned()
+            .collect()
     }
 
     fn start(settings: Settings) -> Arc<Self> {

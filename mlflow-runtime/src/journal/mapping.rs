@@ -99,7 +99,7 @@ impl Region {
 
     /// The length word at `offset`, or `None` if a frame cannot start there.
     fn length_word(&self, offset: usize) -> Option<&AtomicU32> {
-        if offset % 8 != 0
+        if !offset.is_multiple_of(8)
             || offset < HEADER_BYTES
             || offset.checked_add(FRAME_HEADER_BYTES)? > self.len()
         {

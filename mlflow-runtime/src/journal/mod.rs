@@ -22,6 +22,8 @@ pub(crate) mod directory;
 pub(crate) mod mapping;
 pub(crate) mod record;
 pub(crate) mod segment;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::io;

@@ -74,7 +74,7 @@ struct Cursor {
     segment: Arc<Segment>,
     bytes: Option<SegmentBytes>,
     offset: usize,
-    /// Entries before this were delivered by an earlier shipper.
+    /// Entries before this are settled: acknowledged here, or by an earlier shipper.
     delivered: usize,
     keys: FxHashMap<u32, Arc<str>>,
     started: Vec<u32>,
@@ -101,7 +101,7 @@ impl Cursor {
         if self.bytes.is_none() {
             self.bytes = self.segment.read().ok().filter(SegmentBytes::is_ours);
             if let Some(bytes) = &self.bytes {
-                self.delivered = self.delivered.max(bytes.acknowledged().min(usize::MAX));
+                self.delivered = self.delivered.max(bytes.acknowledged());
             }
         }
         self.bytes.clone()
@@ -421,12 +421,13 @@ impl Source {
         }
         let runs = &self.runs;
         let is_over = |number: &u32| runs.get(number).is_none_or(|state| state.ended);
-        self.cursors.retain(|cursor| {
+        self.cursors.retain_mut(|cursor| {
             if cursor.held {
                 return true;
             }
             if cursor.offset > cursor.delivered {
                 cursor.segment.acknowledge(cursor.offset);
+                cursor.delivered = cursor.offset;
             }
             let done = cursor.finished && cursor.started.iter().all(is_over);
             if done && let Origin::Live { journal, .. } = &self.origin {
