@@ -1,4 +1,24 @@
 //! What the macros of this crate expand to. Not for anybody else: it changes without notice.
 
+pub use crate::call::{Call, begin};
+pub use crate::capture::{Capture, by_bounds};
 pub use crate::key::Key;
 pub use crate::log::{MetricValue, Step, log_key};
+pub use crate::outcome::{Ending, Probe, Split, Whole};
+pub use crate::site::{Git, Site};
+pub use crate::template::Template;
+pub use crate::timed::{TimedSite, Timer, time};
+pub use crate::tracked::{Guard, Tracked, any_value, call, invoke, keep, nothing};
+
+/// Names the never type where a type cannot be written as `!`.
+pub trait Returns {
+    /// What the function returns.
+    type Value;
+}
+
+impl<T> Returns for fn() -> T {
+    type Value = T;
+}
+
+/// The never type.
+pub type Never = <fn() -> ! as Returns>::Value;

@@ -4,6 +4,7 @@
 //! while unwinding. A context is two reference counts: cheap to capture, cheap to carry.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
 use std::sync::Arc;
@@ -22,7 +23,18 @@ pub(crate) struct Context {
     tracker: Option<Arc<Tracker>>,
 }
 
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { run, tracker } = self;
+        f.debug_struct("Context")
+            .field("run", run)
+            .field("scoped", &tracker.is_some())
+            .finish()
+    }
+}
+
 /// Puts back the context that was current before.
+#[derive(Debug)]
 pub(crate) struct ContextGuard {
     previous: Context,
     /// Not `Send`: it belongs to its thread.

@@ -1,6 +1,9 @@
 //! Experiment tracking for Rust.
 #[doc(hidden)]
 pub mod __private;
+mod attributes;
+mod call;
+mod capture;
 mod clock;
 mod config;
 mod context;
@@ -12,19 +15,27 @@ mod journal;
 mod key;
 mod limits;
 mod log;
+mod outcome;
+mod panics;
+mod redact;
 mod run;
 mod secret;
 mod shipper;
+mod site;
 mod stats;
 pub mod store;
+mod template;
 pub mod testing;
+mod timed;
+mod tracked;
 mod tracker;
 
+pub use attributes::{timed, tracked};
 pub use config::Config;
 pub use health::{FlushReport, Health, State, flush, health, shutdown};
 pub use log::{
-    MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_text,
-    set_tag, set_tags,
+    MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
+    log_text, set_tag, set_tags,
 };
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;

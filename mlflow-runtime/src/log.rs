@@ -6,6 +6,8 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use serde::Serialize;
+
 use crate::context::with_current_run;
 use crate::journal::MetricKey;
 use crate::key::Key;
@@ -64,6 +66,23 @@ pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, s
 /// ```
 pub fn log_param(key: &str, value: impl Display) {
     with_current_run(|run| run.log_param(key, value));
+}
+
+/// Logs the fields of a struct or map as params of the current run; see [`Run::log_params`](crate::Run::log_params).
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Config { lr: f64, layers: Vec<u32> }
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_params(&Config { lr: 0.1, layers: vec![64, 32] });
+/// # drop(run);
+/// # fake.assert_param("lr", "0.1");
+/// # fake.assert_param("layers", "[64, 32]");
+/// ```
+pub fn log_params<T: Serialize + ?Sized>(params: &T) {
+    with_current_run(|run| run.log_params(params));
 }
 
 /// Sets a tag of the current run.

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use active::{ActiveRun, RunBuilder, start_run};
 
+use serde::Serialize;
+
+use crate::capture::{self, Values};
 use crate::clock;
 use crate::context::Context;
 use crate::journal::record::{Content, Event, RunIdentity};
@@ -129,6 +132,31 @@ impl Run {
                 })),
                 &[],
             );
+        }
+    }
+
+    /// Logs the fields of a struct or map as params, nested ones joined with dots; fields with a
+    /// secret's name are logged as `[redacted]`.
+    pub fn log_params<T: Serialize + ?Sized>(&self, params: &T) {
+        if self.0.is_none() {
+            return;
+        }
+        match capture::serialized(params) {
+            Values::Fields(fields) => {
+                for (key, value) in fields {
+                    self.log_param(&key, value);
+                }
+            }
+            Values::Text(_) => {
+                if let Some(inner) = &self.0 {
+                    let kind = std::any::type_name::<T>();
+                    inner.tracker.warn_rejected(
+                        "params",
+                        kind,
+                        format_args!("it has no fields; log_params takes a struct or a map"),
+                    );
+                }
+            }
         }
     }
 

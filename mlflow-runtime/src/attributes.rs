@@ -1,0 +1,3 @@
+//! The attributes, documented.
+
+pub use mlflow_macros::{timed, tracked};

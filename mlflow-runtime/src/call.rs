@@ -1,0 +1,191 @@
+//! One call of an annotated function: what is known of it, and its run once it has one.
+//!
+//! Invariants: made where the function is called, so its parent is the caller's run; the run
+//! starts when the body does; it is ended once, by whoever takes the call.
+
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::SystemTime;
+
+use crate::capture::{Values, render};
+use crate::context::{Context, ContextGuard};
+use crate::limits::{KEY_CHARS, TAG_VALUE_CHARS};
+use crate::outcome::Ending;
+use crate::panics::{self, Panic};
+use crate::redact::REDACTED;
+use crate::run::{Run, start_run};
+use crate::site::Site;
+use crate::store::RunStatus;
+use crate::template::timestamp;
+use crate::tracker;
+
+/// A call of an annotated function.
+#[derive(Debug)]
+pub struct Call {
+    site: &'static Site,
+    /// The caller's, until the run starts; then the run's.
+    context: Context,
+    run: Option<Run>,
+    details: Details,
+}
+
+#[derive(Debug, Default)]
+struct Details {
+    experiment: Option<String>,
+    run_name: Option<String>,
+    run_id: Option<String>,
+    params: Vec<(String, String)>,
+    tags: Vec<(&'static str, String)>,
+}
+
+/// A call, unless tracking is off.
+#[inline]
+#[must_use]
+pub fn begin(site: &'static Site) -> Option<Box<Call>> {
+    if tracker::enabled() {
+        Some(Call::new(site))
+    } else {
+        None
+    }
+}
+
+fn shown(limit: usize, value: &dyn Display) -> String {
+    render(limit, |out| write!(out, "{value}"))
+}
+
+impl Call {
+    #[cold]
+    fn new(site: &'static Site) -> Box<Self> {
+        panics::watch();
+        Box::new(Self {
+            site,
+            context: Context::current(),
+            run: None,
+            details: Details::default(),
+        })
+    }
+
+    /// `experiment = …`
+    pub fn experiment(&mut self, name: &dyn Display) {
+        self.details.experiment = Some(shown(KEY_CHARS, name));
+    }
+
+    /// `run_name = …`
+    pub fn run_name(&mut self, name: &dyn Display) {
+        self.details.run_name = Some(shown(KEY_CHARS, name));
+    }
+
+    /// `run_id = …`
+    pub fn run_id(&mut self, id: &dyn Display) {
+        self.details.run_id = Some(shown(KEY_CHARS, id));
+    }
+
+    /// `description = …`
+    pub fn description(&mut self, text: &dyn Display) {
+        self.tag("mlflow.note.content", text);
+    }
+
+    /// An argument, or one of `params(…)`.
+    pub fn param(&mut self, key: &str, values: Values) {
+        let params = &mut self.details.params;
+        match values {
+            Values::Text(text) => params.push((key.to_owned(), text)),
+            Values::Fields(fields) => {
+                params.extend(
+                    fields
+                        .into_iter()
+                        .map(|(field, text)| (format!("{key}.{field}"), text)),
+                );
+            }
+        }
+    }
+
+    /// An argument whose value must not be seen.
+    pub fn redacted(&mut self, key: &str) {
+        self.details
+            .params
+            .push((key.to_owned(), REDACTED.to_owned()));
+    }
+
+    /// `hash(…)`
+    pub fn hash(&mut self, key: &str, hash: Option<String>) {
+        self.details
+            .params
+            .extend(hash.map(|hash| (key.to_owned(), hash)));
+    }
+
+    /// One of `tags(…)`.
+    pub fn tag(&mut self, key: &'static str, value: &dyn Display) {
+        self.details.tags.push((key, shown(TAG_VALUE_CHARS, value)));
+    }
+
+    /// Starts the run if this is the first time, and makes it the thread's current one.
+    pub(crate) fn enter(&mut self) -> ContextGuard {
+        if self.run.is_none() {
+            let run = self.start();
+            self.context = self.context.with_run(run.clone());
+            self.run = Some(run);
+        }
+        self.context.clone().enter()
+    }
+
+    fn start(&mut self) -> Run {
+        let details = std::mem::take(&mut self.details);
+        let name = details
+            .run_name
+            .unwrap_or_else(|| format!("{}-{}", self.site.function, timestamp(SystemTime::now())));
+        let mut builder = start_run().nested(!self.site.root).name(name);
+        if let Some(experiment) = details.experiment {
+            builder = builder.experiment(experiment);
+        }
+        if let Some(id) = details.run_id {
+            builder = builder.run_id(id);
+        }
+        for (key, value) in self.site.tags().into_iter().chain(details.tags) {
+            builder = builder.tag(key, value);
+        }
+        for (key, value) in details.params {
+            builder = builder.param(key, value);
+        }
+        builder.start_in(&self.context)
+    }
+
+    /// Whether the body has begun.
+    pub(crate) fn has_started(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// The body has returned; `observe` tells what.
+    pub(crate) fn returned(self: Box<Self>, observe: &mut dyn FnMut(&mut Ending<'_>)) {
+        let Some(run) = &self.run else { return };
+        let mut ending = Ending::new(run, self.site);
+        // A value that panics while it is looked at has still been returned.
+        let _ = catch_unwind(AssertUnwindSafe(|| observe(&mut ending)));
+        run.end(ending.status);
+    }
+
+    /// The body has panicked with `payload`.
+    pub(crate) fn panicked(self: Box<Self>, payload: &(dyn Any + Send)) {
+        self.failed(&Panic::caught(payload));
+    }
+
+    /// The body is unwinding, its payload out of reach.
+    pub(crate) fn unwinding(self: Box<Self>) {
+        self.failed(&Panic::last().unwrap_or(Panic::UNSEEN));
+    }
+
+    fn failed(&self, panic: &Panic) {
+        if let Some(run) = &self.run {
+            panic.report(run);
+            run.end(RunStatus::Failed);
+        }
+    }
+
+    /// The body will never go on.
+    pub(crate) fn abandoned(self: Box<Self>) {
+        if let Some(run) = &self.run {
+            run.end(RunStatus::Killed);
+        }
+    }
+}

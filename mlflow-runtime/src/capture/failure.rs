@@ -1,0 +1,61 @@
+//! Why a run failed, as text.
+//!
+//! Invariant: a chain of causes ends, after [`MAX_CAUSES`] at the latest.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt::Display;
+
+use super::text::{cut, render};
+use crate::limits::TAG_VALUE_CHARS;
+
+const MAX_CAUSES: usize = 16;
+
+/// An error, or a panic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// The error's type; `panic` for a panic.
+    pub(crate) kind: &'static str,
+    /// What it says.
+    pub(crate) message: String,
+    /// Its causes, one a line, numbered.
+    pub(crate) chain: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn of_error(
+        kind: &'static str,
+        message: &dyn Display,
+        source: Option<&(dyn Error + 'static)>,
+    ) -> Self {
+        Self {
+            kind,
+            message: render(TAG_VALUE_CHARS, |out| write!(out, "{message}")),
+            chain: source.map(|source| chain(source)),
+        }
+    }
+}
+
+// Input:  "cannot read" caused by "no such file"
+// Output: "1: cannot read\n2: no such file"
+fn chain(first: &(dyn Error + 'static)) -> String {
+    render(TAG_VALUE_CHARS, |out| {
+        let mut cause = Some(first);
+        for number in 1..=MAX_CAUSES {
+            let Some(error) = cause else { break };
+            let separator = if number == 1 { "" } else { "\n" };
+            write!(out, "{separator}{number}: {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    })
+}
+
+/// What a panic said, where it is text.
+pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> Option<String> {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.map(|text| cut(TAG_VALUE_CHARS, text))
+}

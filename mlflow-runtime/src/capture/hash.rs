@@ -1,0 +1,68 @@
+//! SHA-256 of a value, as lower-case hex.
+//!
+//! Invariant: the value is streamed into the digest, never held as text.
+
+use std::fmt::{self, Write as _};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ring::digest::{Context, SHA256};
+use serde::Serialize;
+
+struct Sink(Context);
+
+impl fmt::Write for Sink {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.0.update(part.as_bytes());
+        Ok(())
+    }
+}
+
+impl io::Write for Sink {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        self.0.update(part);
+        Ok(part.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    fn hex(self) -> String {
+        let mut hex = String::with_capacity(64);
+        for byte in self.0.finish().as_ref() {
+            // Writing to a String cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+        }
+        hex
+    }
+}
+
+pub(super) fn sha256_of_bytes(bytes: &[u8]) -> String {
+    let mut sink = Sink::new();
+    sink.0.update(bytes);
+    sink.hex()
+}
+
+/// `None` if the value's formatting fails: a part of a value has no hash.
+pub(super) fn sha256_of_text(text: fmt::Arguments<'_>) -> Option<String> {
+    let mut sink = Sink::new();
+    catch_unwind(AssertUnwindSafe(|| sink.write_fmt(text)))
+        .ok()?
+        .ok()?;
+    Some(sink.hex())
+}
+
+pub(super) fn sha256_of_json<T: Serialize + ?Sized>(value: &T) -> Option<String> {
+    let mut sink = Sink::new();
+    catch_unwind(AssertUnwindSafe(|| serde_json::to_writer(&mut sink, value)))
+        .ok()?
+        .ok()?;
+    Some(sink.hex())
+}

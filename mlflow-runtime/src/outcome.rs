@@ -1,0 +1,152 @@
+//! What a returned value says about the run.
+//!
+//! Invariant: `Result` and `Option` are found by type, so an alias or a re-export of them is seen
+//! and a user's own `Result` is not mistaken for one: an inherent method beats a trait's.
+
+use std::convert::Infallible;
+
+use crate::capture::{Failure, Numbers};
+use crate::run::Run;
+use crate::site::Site;
+use crate::store::RunStatus;
+
+/// Asks a value whether it is a `Result` or an `Option`.
+#[derive(Debug)]
+pub struct Probe<'v, T: ?Sized>(pub &'v T);
+
+/// The answer.
+#[derive(Debug, PartialEq)]
+pub enum Split<V, E> {
+    /// `Ok`, `Some`, or a value that is neither `Result` nor `Option`.
+    Value(V),
+    /// `Err`.
+    Error(E),
+    /// `None`.
+    Absent,
+}
+
+impl<'v, T, E> Probe<'v, Result<T, E>> {
+    /// `Ok` and `Err` apart.
+    #[must_use]
+    pub fn __mlflow_split(self) -> Split<&'v T, &'v E> {
+        match self.0 {
+            Ok(value) => Split::Value(value),
+            Err(error) => Split::Error(error),
+        }
+    }
+}
+
+impl<'v, T> Probe<'v, Option<T>> {
+    /// `Some` and `None` apart.
+    #[must_use]
+    pub fn __mlflow_split(self) -> Split<&'v T, &'v Infallible> {
+        self.0.as_ref().map_or(Split::Absent, Split::Value)
+    }
+}
+
+/// Every other type is a value.
+pub trait Whole<'v> {
+    /// The value's type.
+    type Value: ?Sized;
+    /// The value as it is.
+    fn __mlflow_split(self) -> Split<&'v Self::Value, &'v Infallible>;
+}
+
+impl<'v, T: ?Sized> Whole<'v> for Probe<'v, T> {
+    type Value = T;
+    fn __mlflow_split(self) -> Split<&'v T, &'v Infallible> {
+        Split::Value(self.0)
+    }
+}
+
+/// A run about to end; takes what the returned value tells.
+#[derive(Debug)]
+pub struct Ending<'r> {
+    run: &'r Run,
+    site: &'static Site,
+    pub(crate) status: RunStatus,
+}
+
+impl<'r> Ending<'r> {
+    pub(crate) fn new(run: &'r Run, site: &'static Site) -> Self {
+        Self {
+            run,
+            site,
+            status: RunStatus::Finished,
+        }
+    }
+
+    /// Logs the numbers of the returned value: a bare one under the function's name or the one
+    /// it was given, fields under their own.
+    pub fn numbers(&mut self, numbers: Numbers) {
+        let own = self.site.metric.unwrap_or(self.site.function);
+        for (path, value) in numbers {
+            let key = match path
+                .split_once('.')
+                .map_or((path.as_str(), ""), |(first, rest)| (first, rest))
+            {
+                ("", _) => own.to_owned(),
+                (index, rest) if index.bytes().all(|byte| byte.is_ascii_digit()) => {
+                    let named = index
+                        .parse()
+                        .ok()
+                        .and_then(|index: usize| self.site.metrics.get(index).copied());
+                    let first = named.map_or_else(|| format!("{own}.{index}"), str::to_owned);
+                    if rest.is_empty() {
+                        first
+                    } else {
+                        format!("{first}.{rest}")
+                    }
+                }
+                _ => path,
+            };
+            self.run.log_metric(&key, value);
+        }
+    }
+
+    /// The run has failed.
+    // By value: it is made for this call, and the macro's expansion stays free of a borrow.
+    #[expect(clippy::needless_pass_by_value, reason = "see above")]
+    pub fn failure(&mut self, failure: Failure) {
+        self.status = RunStatus::Failed;
+        self.run.set_tag("error.type", failure.kind);
+        self.run.set_tag("error.message", failure.message);
+        if let Some(chain) = failure.chain {
+            self.run.set_tag("error.chain", chain);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Probe, Split, Whole as _};
+
+    #[test]
+    fn by_type_not_by_name() {
+        type Outcome = std::io::Result<u8>;
+        #[derive(Debug, PartialEq)]
+        enum Result {
+            Err,
+        }
+        let ok: Outcome = Ok(1);
+        assert_eq!(Probe(&ok).__mlflow_split().value(), Some(&1));
+        assert!(matches!(
+            Probe(&Err::<u8, _>("no")).__mlflow_split(),
+            Split::Error(&"no")
+        ));
+        assert!(matches!(Probe(&None::<u8>).__mlflow_split(), Split::Absent));
+        assert!(matches!(
+            Probe(&Result::Err).__mlflow_split(),
+            Split::Value(&Result::Err)
+        ));
+    }
+
+    impl<V, E> Split<V, E> {
+        fn value(self) -> Option<V> {
+            match self {
+                Self::Value(value) => Some(value),
+                _ => None,
+            }
+        }
+    }
+}

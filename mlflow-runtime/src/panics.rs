@@ -1,0 +1,109 @@
+//! Remembers where and why the thread panicked last.
+//!
+//! Invariants: the hook that was there is called first and unchanged; outside a run nothing is
+//! remembered; what is remembered is used only for the panic it belongs to.
+
+use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::cell::RefCell;
+use std::panic::PanicHookInfo;
+use std::sync::Once;
+
+use crate::capture::{cut, payload_text};
+use crate::context::Context;
+use crate::limits::TAG_VALUE_CHARS;
+use crate::run::Run;
+use crate::store::RunStatus;
+
+thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) });
+
+/// A panic inside a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Panic {
+    message: Option<String>,
+    location: Option<String>,
+    backtrace: Option<String>,
+}
+
+/// From now on panics inside a run are remembered.
+pub(crate) fn watch() {
+    static INSTALLED: Once = Once::new();
+    // The hook cannot be changed by a thread that panics; a later call does it.
+    if INSTALLED.is_completed() || std::thread::panicking() {
+        return;
+    }
+    INSTALLED.call_once(|| {
+        let previous = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            previous(info);
+            notice(info);
+        }));
+    });
+}
+
+fn notice(info: &PanicHookInfo<'_>) {
+    let context = Context::current();
+    let Some(run) = context.run() else { return };
+    let backtrace = Backtrace::capture();
+    let panic = Panic {
+        message: payload_text_of(info),
+        location: info
+            .location()
+            .map(|location| format!("{}:{}", location.file(), location.line())),
+        backtrace: (backtrace.status() == BacktraceStatus::Captured)
+            .then(|| cut(TAG_VALUE_CHARS, &backtrace.to_string())),
+    };
+    if cfg!(panic = "abort") {
+        // Nobody will come by again to end the run.
+        panic.report(run);
+        run.end(RunStatus::Failed);
+        return;
+    }
+    let _ = LAST.try_with(|last| last.replace(Some(panic)));
+}
+
+fn payload_text_of(info: &PanicHookInfo<'_>) -> Option<String> {
+    info.payload_as_str().map(|text| cut(TAG_VALUE_CHARS, text))
+}
+
+impl Panic {
+    /// The panic that carries `payload`; its place is known if the hook saw it on this thread.
+    pub(crate) fn caught(payload: &(dyn Any + Send)) -> Self {
+        let message = payload_text(payload);
+        let seen = Self::last().filter(|last| last.message == message);
+        seen.unwrap_or(Self {
+            message,
+            location: None,
+            backtrace: None,
+        })
+    }
+
+    /// The last panic the hook saw on this thread.
+    pub(crate) fn last() -> Option<Self> {
+        LAST.try_with(RefCell::take).ok().flatten()
+    }
+
+    /// A panic nothing is known of.
+    pub(crate) const UNSEEN: Self = Self {
+        message: None,
+        location: None,
+        backtrace: None,
+    };
+
+    /// Sets the tags that tell of it.
+    pub(crate) fn report(&self, run: &Run) {
+        run.set_tag("error.type", "panic");
+        run.set_tag(
+            "error.message",
+            self.message
+                .as_deref()
+                .unwrap_or("a panic without a message"),
+        );
+        if let Some(location) = &self.location {
+            run.set_tag("error.location", location);
+        }
+        if let Some(backtrace) = &self.backtrace {
+            run.set_tag("error.stacktrace", backtrace);
+        }
+    }
+}

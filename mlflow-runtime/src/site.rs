@@ -1,0 +1,145 @@
+//! What is known about an annotated function before it is called.
+//!
+//! Invariant: a site is a `static` made by the attribute; everything in it is a constant.
+
+/// An annotated function.
+#[derive(Debug)]
+pub struct Site {
+    pub(crate) function: &'static str,
+    pub(crate) module: &'static str,
+    pub(crate) file: &'static str,
+    pub(crate) line: u32,
+    pub(crate) package: Option<&'static str>,
+    pub(crate) version: Option<&'static str>,
+    pub(crate) note: Option<&'static str>,
+    pub(crate) git: Git,
+    pub(crate) root: bool,
+    pub(crate) metric: Option<&'static str>,
+    pub(crate) metrics: &'static [&'static str],
+}
+
+/// The commit the code was built from. What is not known is absent.
+#[derive(Clone, Copy, Debug)]
+pub struct Git {
+    /// Hash of the commit.
+    pub commit: Option<&'static str>,
+    /// Branch; absent on a detached HEAD.
+    pub branch: Option<&'static str>,
+    /// Where the repository came from, without credentials.
+    pub url: Option<&'static str>,
+    /// Whether the working tree differed from the commit.
+    pub dirty: Option<bool>,
+}
+
+impl Git {
+    /// Nothing is known.
+    pub const ABSENT: Self = Self {
+        commit: None,
+        branch: None,
+        url: None,
+        dirty: None,
+    };
+}
+
+impl Site {
+    /// A function and where it stands.
+    #[must_use]
+    pub const fn new(
+        function: &'static str,
+        module: &'static str,
+        file: &'static str,
+        line: u32,
+    ) -> Self {
+        Self {
+            function,
+            module,
+            file,
+            line,
+            package: None,
+            version: None,
+            note: None,
+            git: Git::ABSENT,
+            root: false,
+            metric: None,
+            metrics: &[],
+        }
+    }
+
+    /// Its package.
+    #[must_use]
+    pub const fn package(
+        mut self,
+        name: Option<&'static str>,
+        version: Option<&'static str>,
+    ) -> Self {
+        self.package = name;
+        self.version = version;
+        self
+    }
+
+    /// Its documentation.
+    #[must_use]
+    pub const fn note(mut self, note: &'static str) -> Self {
+        self.note = Some(note);
+        self
+    }
+
+    /// Its commit.
+    #[must_use]
+    pub const fn git(mut self, git: Git) -> Self {
+        self.git = git;
+        self
+    }
+
+    /// `root`: never a child run.
+    #[must_use]
+    pub const fn root(mut self) -> Self {
+        self.root = true;
+        self
+    }
+
+    /// `metric = "…"`: the name of a returned bare number.
+    #[must_use]
+    pub const fn metric(mut self, name: &'static str) -> Self {
+        self.metric = Some(name);
+        self
+    }
+
+    /// `metrics("…", "…")`: the names of a returned tuple's elements.
+    #[must_use]
+    pub const fn metrics(mut self, names: &'static [&'static str]) -> Self {
+        self.metrics = names;
+        self
+    }
+
+    /// The tags that say where the code is from.
+    pub(crate) fn tags(&self) -> Vec<(&'static str, String)> {
+        let mut tags = vec![
+            (
+                "code.function",
+                format!("{}::{}", self.module, self.function),
+            ),
+            ("code.filepath", self.file.to_owned()),
+            ("code.lineno", self.line.to_string()),
+        ];
+        let texts = [
+            ("service.name", self.package),
+            ("service.version", self.version),
+            ("mlflow.note.content", self.note),
+            ("mlflow.source.git.commit", self.git.commit),
+            ("mlflow.source.git.branch", self.git.branch),
+            ("mlflow.source.git.repoURL", self.git.url),
+        ];
+        tags.extend(
+            texts
+                .into_iter()
+                .filter_map(|(key, text)| Some((key, text?.to_owned()))),
+        );
+        tags.extend(
+            self.git
+                .dirty
+                .map(|dirty| ("mlflow.source.git.dirty", dirty.to_string())),
+        );
+        tags
+    }
+}

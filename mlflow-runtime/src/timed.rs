@@ -1,0 +1,67 @@
+//! `#[timed]`: how long a function takes, as a metric of the run it is called in.
+//!
+//! Invariants: it starts no run; without a current run nothing is measured; the time ends when
+//! the body's locals are gone, however it ends.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use crate::run::Run;
+use crate::tracker;
+
+/// A function annotated with `#[timed]`.
+#[derive(Debug)]
+pub struct TimedSite {
+    metric: &'static str,
+    calls: AtomicI64,
+}
+
+impl TimedSite {
+    /// `metric` is `time/<name>`.
+    #[must_use]
+    pub const fn new(metric: &'static str) -> Self {
+        Self {
+            metric,
+            calls: AtomicI64::new(0),
+        }
+    }
+}
+
+/// A call that is being timed.
+#[derive(Debug)]
+pub struct Timer {
+    site: &'static TimedSite,
+    run: Run,
+    started: Instant,
+}
+
+impl Timer {
+    /// Starts the clock, if there is a run.
+    #[inline]
+    #[must_use]
+    pub fn start(site: &'static TimedSite) -> Option<Self> {
+        if !tracker::enabled() {
+            return None;
+        }
+        Run::current().map(|run| Self {
+            site,
+            run,
+            started: Instant::now(),
+        })
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let call = self.site.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        self.run.log_metric_at(self.site.metric, seconds, call);
+    }
+}
+
+/// `future`, timed from now to its end.
+pub async fn time<F: Future>(timer: Option<Timer>, future: F) -> F::Output {
+    let _timer = timer;
+    future.await
+}

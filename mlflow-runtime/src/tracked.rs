@@ -1,0 +1,183 @@
+//! Runs the body of an annotated function.
+//!
+//! Invariants: the body runs once, at one place in the code, tracked or not; what it returns,
+//! and the payload it panics with, go on unchanged; whatever the run hears of, it hears before
+//! the caller does.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+use std::thread;
+
+use crate::call::Call;
+use crate::context::ContextGuard;
+use crate::outcome::Ending;
+
+/// Runs `body`. `outcome` looks at what it returned.
+#[inline]
+pub fn call<R>(
+    mut call: Option<Box<Call>>,
+    body: impl FnOnce() -> R,
+    outcome: impl Fn(&R, &mut Ending<'_>),
+) -> R {
+    let current = call.as_deref_mut().map(Call::enter);
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(value) => {
+            if let Some(call) = call {
+                call.returned(&mut |ending| outcome(&value, ending));
+            }
+            drop(current);
+            value
+        }
+        Err(payload) => {
+            if let Some(call) = call {
+                call.panicked(&*payload);
+            }
+            drop(current);
+            resume_unwind(payload)
+        }
+    }
+}
+
+/// Runs `body`. The bound, unlike a bare closure call, lets it return a reborrow of what it holds.
+#[inline]
+pub fn invoke<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+/// Makes a closure or an `async` block own `value`, whether or not the body names it.
+#[inline]
+pub fn keep<T: ?Sized>(_: &T) {}
+
+/// Never there; gives an `async` block its return type.
+#[inline]
+#[must_use]
+pub const fn nothing<T>() -> Option<T> {
+    None
+}
+
+/// `outcome` of a function whose value tells nothing.
+#[inline]
+pub fn any_value<R>(_: &R, _: &mut Ending<'_>) {}
+
+/// The run of a body that cannot be wrapped: one that never returns, or asks for its caller.
+#[derive(Debug)]
+pub struct Guard {
+    call: Option<Box<Call>>,
+    /// Whether the thread was already unwinding when the body began, as in a destructor.
+    unwinding: bool,
+    current: Option<ContextGuard>,
+}
+
+impl Guard {
+    /// Starts the run.
+    #[inline]
+    #[must_use]
+    pub fn new(mut call: Option<Box<Call>>) -> Self {
+        let current = call.as_deref_mut().map(Call::enter);
+        let unwinding = call.is_some() && thread::panicking();
+        Self {
+            call,
+            unwinding,
+            current,
+        }
+    }
+}
+
+impl Drop for Guard {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            if thread::panicking() && !self.unwinding {
+                call.unwinding();
+            } else {
+                call.returned(&mut |_| ());
+            }
+        }
+        self.current = None;
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// A future whose run starts when it is first polled.
+    pub struct Tracked<F, O> {
+        // Taken out only by the drop, which needs the run to be current meanwhile. A future of an
+        // `async` block has a niche, so the `Option` costs nothing.
+        #[pin]
+        inner: Option<F>,
+        call: Option<Box<Call>>,
+        outcome: O,
+    }
+
+    impl<F, O> PinnedDrop for Tracked<F, O> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let Some(mut call) = this.call.take().filter(|call| call.has_started()) else { return };
+            let _current = call.enter();
+            let _abandon = Abandon(Some(call));
+            this.inner.set(None);
+        }
+    }
+}
+
+/// Ends the run as killed, also if a destructor of the future panics.
+struct Abandon(Option<Box<Call>>);
+
+impl Drop for Abandon {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call.abandoned();
+        }
+    }
+}
+
+impl<F, O> Tracked<F, O>
+where
+    F: Future,
+    O: Fn(&F::Output, &mut Ending<'_>),
+{
+    /// `inner` as one run; `outcome` looks at what it returned.
+    #[inline]
+    #[must_use]
+    pub fn new(call: Option<Box<Call>>, inner: F, outcome: O) -> Self {
+        Self {
+            inner: Some(inner),
+            call,
+            outcome,
+        }
+    }
+}
+
+impl<F, O> Future for Tracked<F, O>
+where
+    F: Future,
+    O: Fn(&F::Output, &mut Ending<'_>),
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let Some(inner) = this.inner.as_pin_mut() else {
+            return Poll::Pending;
+        };
+        let current = this.call.as_deref_mut().map(Call::enter);
+        match catch_unwind(AssertUnwindSafe(|| inner.poll(task))) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => {
+                if let Some(call) = this.call.take() {
+                    call.returned(&mut |ending| (this.outcome)(&value, ending));
+                }
+                Poll::Ready(value)
+            }
+            Err(payload) => {
+                if let Some(call) = this.call.take() {
+                    call.panicked(&*payload);
+                }
+                drop(current);
+                resume_unwind(payload)
+            }
+        }
+    }
+}
