@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) experiment: ExperimentRef,
     pub(crate) run_id: Option<String>,
     pub(crate) login: Login,
+    pub(crate) tls: Tls,
+    pub(crate) workspace: Option<String>,
     pub(crate) request_timeout: Duration,
     pub(crate) max_retries: u32,
     pub(crate) exit_timeout: Duration,
@@ -68,6 +70,14 @@ pub(crate) struct Login {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret<String>>,
     pub(crate) token: Option<Secret<String>>,
+}
+
+/// How far the server's certificate is trusted, and which one is ours.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) insecure: bool,
+    pub(crate) ca_bundle: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
 }
 
 impl Config {
@@ -200,6 +210,12 @@ impl Config {
                 password: password.or_else(|| text("MLFLOW_TRACKING_PASSWORD").map(Secret::new)),
                 token: token.or_else(|| text("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
             },
+            tls: Tls {
+                insecure: flag("MLFLOW_TRACKING_INSECURE_TLS").unwrap_or(false),
+                ca_bundle: text("MLFLOW_TRACKING_SERVER_CERT_PATH").map(PathBuf::from),
+                client_cert: text("MLFLOW_TRACKING_CLIENT_CERT_PATH").map(PathBuf::from),
+            },
+            workspace: text("MLFLOW_WORKSPACE"),
             request_timeout: request_timeout
                 .or_else(|| seconds("MLFLOW_HTTP_REQUEST_TIMEOUT"))
                 .unwrap_or(Duration::from_secs(120)),

@@ -6,8 +6,9 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::Settings;
-use crate::store::{SqliteStore, Store, StoreError};
+use crate::config::{Login, Settings, Tls};
+use crate::secret::Secret;
+use crate::store::{Credentials, RestOptions, RestStore, SqliteStore, Store, StoreError};
 
 /// Where runs go.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,14 +47,44 @@ impl Destination {
 impl Destination {
     /// The store there. Opens no file and no connection yet.
     pub(crate) fn open(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
-        match self {
-            Self::Sqlite { path } => Ok(Box::new(SqliteStore::new(path, "mlruns"))),
-            Self::Rest { .. } => Err(StoreError::Rejected {
-                reason: settings.destination.to_string(),
-            }),
+        let uri = match self {
+            Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),
+            Self::Rest { uri } => uri,
+        };
+        let Login {
+            username,
+            password,
+            token,
+        } = settings.login.clone();
+        let Tls {
+            insecure,
+            ca_bundle,
+            client_cert,
+        } = settings.tls.clone();
+        if insecure {
+            tracing::warn!(
+                target: "mlflow",
+                "MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked"
+            );
         }
+        let mut options = RestOptions::new(uri);
+        options.credentials = Credentials::choose(
+            username,
+            password.map(Secret::into_inner),
+            token.map(Secret::into_inner),
+        );
+        options.workspace.clone_from(&settings.workspace);
+        options.timeout = settings.request_timeout;
+        options.connect_timeout = options.connect_timeout.min(settings.request_timeout);
+        options.insecure_tls = insecure;
+        options.ca_bundle = ca_bundle;
+        options.client_cert = client_cert;
+        Ok(Box::new(RestStore::new(options)?))
     }
 }
+
+/// Where MLflow, too, keeps the artifacts of a local database: below the working directory.
+const ARTIFACT_ROOT: &str = "mlruns";
 
 impl Default for Destination {
     fn default() -> Self {

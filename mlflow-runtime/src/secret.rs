@@ -18,6 +18,10 @@ impl<T> Secret<T> {
         Self(value)
     }
 
+    pub(crate) fn into_inner(self) -> T {
+        self.0
+    }
+
     /// The value itself. Keep it out of logs.
     pub const fn expose(&self) -> &T {
         &self.0

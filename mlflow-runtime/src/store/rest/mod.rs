@@ -1,5 +1,367 @@
-//! x
-#![allow(missing_docs)]
-pub struct RestStore;
-pub struct RestOptions;
-pub struct Credentials;
+//! [`RestStore`]: an MLflow tracking server.
+//!
+//! - A body always has a `Content-Length`, every field has the type the server expects, and a
+//!   number is never `NaN` or `null`: the server answers 200 to a body it understood only in part.
+//! - Only what is known to be harmless when repeated is sent again without the caller asking.
+//! - Credentials go to the host of the tracking URI and to no other; they are in no error, no
+//!   `Debug` and no URI that leaves this module.
+
+mod answer;
+mod artifact;
+mod http;
+mod tls;
+mod wire;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RunStatus, Store,
+    StoreError, StoredRun, names,
+};
+use answer::Failure;
+use http::{Http, Repeat};
+
+/// How to reach a tracking server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RestOptions {
+    /// The tracking URI, `http(s)://…`. A path in it is kept; user and password in it become
+    /// [`Credentials::Basic`] and win over [`credentials`](Self::credentials).
+    pub uri: TrackingUri,
+    /// Who we are. Default: nobody.
+    pub credentials: Option<Credentials>,
+    /// MLflow's workspace; the server has to have workspaces enabled. Default: none.
+    pub workspace: Option<String>,
+    /// The longest a connection may take to be made. Default: 10 s.
+    pub connect_timeout: Duration,
+    /// The longest a request may take, and the longest an upload may make no progress. Default: 120 s.
+    pub timeout: Duration,
+    /// Whether to accept any certificate. Default: no.
+    pub insecure_tls: bool,
+    /// A PEM file with the certificates to trust, in place of the system's.
+    pub ca_bundle: Option<PathBuf>,
+    /// A PEM file with a client certificate and its key.
+    pub client_cert: Option<PathBuf>,
+}
+
+impl RestOptions {
+    /// The defaults, for the server at `uri`.
+    #[must_use]
+    pub fn new(uri: impl Into<String>) -> Self {
+        Self {
+            uri: TrackingUri(uri.into()),
+            credentials: None,
+            workspace: None,
+            connect_timeout: Duration::from_secs(10),
+            timeout: Duration::from_secs(120),
+            insecure_tls: false,
+            ca_bundle: None,
+            client_cert: None,
+        }
+    }
+}
+
+/// A tracking URI as it was configured. It may hold a password, so `Debug` does not show it.
+#[derive(Clone)]
+pub struct TrackingUri(String);
+
+impl fmt::Debug for TrackingUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TrackingUri(…)")
+    }
+}
+
+/// Who we are to the server. `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// User name and password.
+    Basic {
+        /// The user.
+        username: String,
+        /// The password.
+        password: String,
+    },
+    /// A token, sent as `Bearer`.
+    Bearer(String),
+}
+
+impl Credentials {
+    /// The credentials MLflow's own client would use: user name and password where both are known,
+    /// else the token.
+    #[must_use]
+    pub fn choose(
+        username: Option<String>,
+        password: Option<String>,
+        token: Option<String>,
+    ) -> Option<Self> {
+        match (username, password, token) {
+            (Some(username), Some(password), _) => Some(Self::Basic { username, password }),
+            (_, _, token) => token.map(Self::Bearer),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Basic { username, .. } => {
+                write!(f, "Basic {{ username: {username:?}, password: … }}")
+            }
+            Self::Bearer(_) => f.write_str("Bearer(…)"),
+        }
+    }
+}
+
+/// A store behind a tracking server's REST interface.
+#[derive(Debug)]
+pub struct RestStore {
+    http: Http,
+    /// Experiments that were found to exist and not to be deleted.
+    experiments: RefCell<HashMap<ExperimentRef, String>>,
+}
+
+impl RestStore {
+    /// A store at the server; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Blocked`] if the URI is not one of HTTP, or a certificate file cannot be used.
+    pub fn new(options: RestOptions) -> Result<Self, StoreError> {
+        Ok(Self {
+            http: Http::new(options)?,
+            experiments: RefCell::default(),
+        })
+    }
+
+    async fn experiment_named(&self, name: &str) -> Result<String, Failure> {
+        if let Some(found) = self.experiment_if_there(name).await? {
+            return active(found);
+        }
+        match self
+            .http
+            .post(
+                "experiments/create",
+                wire::create_experiment(name),
+                Repeat::Harmless,
+            )
+            .await
+        {
+            Ok(wire::ExperimentId { experiment_id }) => Ok(experiment_id),
+            // Another process was faster, or the answer to our own first attempt was lost.
+            Err(Failure::Refused { code, reason, .. }) if code == "RESOURCE_ALREADY_EXISTS" => {
+                match self.experiment_if_there(name).await? {
+                    Some(found) => active(found),
+                    None => Err(StoreError::Unavailable {
+                        reason,
+                        retry_after: None,
+                    }
+                    .into()),
+                }
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn experiment_if_there(&self, name: &str) -> Result<Option<wire::Experiment>, Failure> {
+        match self
+            .http
+            .get("experiments/get-by-name", &[("experiment_name", name)])
+            .await
+        {
+            Ok(wire::GetExperiment { experiment }) => Ok(Some(experiment)),
+            Err(Failure::Refused { status: 404, .. }) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Sends NaN points. Releases up to 3.14 refuse a whole request when it holds one NaN point
+    /// that they already have, so on that refusal the points are sent in ever smaller groups.
+    async fn log_nan(&self, run_id: &str, points: &[&Metric]) -> Result<(), Failure> {
+        let mut pending = vec![points];
+        while let Some(points) = pending.pop() {
+            let sent = self
+                .http
+                .post(
+                    "runs/log-batch",
+                    wire::metrics(run_id, points),
+                    Repeat::Harmless,
+                )
+                .await;
+            match sent {
+                Ok(wire::Empty {}) => {}
+                Err(failure) if failure.is_point_already_there() => {
+                    if points.len() > 1 {
+                        let (first, second) = points.split_at(points.len() / 2);
+                        pending.extend([second, first]);
+                    }
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn active(experiment: wire::Experiment) -> Result<String, Failure> {
+    if experiment.lifecycle_stage == "deleted" {
+        return Err(Failure::blocked(format!(
+            "the experiment `{}` is deleted: restore it, or use another name",
+            experiment.name
+        )));
+    }
+    Ok(experiment.experiment_id)
+}
+
+#[async_trait(?Send)]
+impl Store for RestStore {
+    fn uri(&self) -> String {
+        self.http.base().to_owned()
+    }
+
+    fn limits(&self) -> BatchLimits {
+        BatchLimits {
+            total: 1000,
+            metrics: 1000,
+            params: 100,
+            tags: 100,
+        }
+    }
+
+    fn run_url(&self, run: &StoredRun) -> Option<String> {
+        Some(format!(
+            "{}/#/experiments/{}/runs/{}",
+            self.http.base(),
+            run.experiment_id,
+            run.run_id
+        ))
+    }
+
+    async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
+        let known = self.experiments.borrow().get(experiment).cloned();
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let found = match experiment {
+            ExperimentRef::Name(name) => {
+                names::check_experiment(name)?;
+                self.experiment_named(name).await
+            }
+            ExperimentRef::Id(id) => self
+                .http
+                .get("experiments/get", &[("experiment_id", id)])
+                .await
+                .and_then(|wire::GetExperiment { experiment }| active(experiment)),
+        };
+        let id = found.map_err(Failure::blocking)?;
+        self.experiments
+            .borrow_mut()
+            .insert(experiment.clone(), id.clone());
+        Ok(id)
+    }
+
+    async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
+        let created = self
+            .http
+            .post("runs/create", wire::create_run(run), Repeat::Never)
+            .await;
+        let wire::GetRun { run } = created.map_err(|failure| {
+            // The usual reason is that the experiment was deleted meanwhile.
+            self.experiments.borrow_mut().clear();
+            failure.blocking()
+        })?;
+        Ok(run.info.into_stored())
+    }
+
+    async fn find_run(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        let wire::FoundRuns { runs } = self
+            .http
+            .post(
+                "runs/search",
+                wire::find_run(experiment_id, key)?,
+                Repeat::Harmless,
+            )
+            .await?;
+        // The server's order, repeated here: who adopts which must not depend on it.
+        let mut infos: Vec<_> = runs.into_iter().map(|run| run.info).collect();
+        infos.sort_by(|a, b| (a.start_time, &a.run_id).cmp(&(b.start_time, &b.run_id)));
+        let mut infos = infos.into_iter();
+        let Some(first) = infos.next() else {
+            return Ok(None);
+        };
+        for twin in infos.filter(|info| info.lifecycle_stage != "deleted") {
+            let wire::Empty {} = self
+                .http
+                .post(
+                    "runs/delete",
+                    wire::delete_run(&twin.run_id),
+                    Repeat::Harmless,
+                )
+                .await?;
+        }
+        Ok(Some(first.into_stored()))
+    }
+
+    async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
+        let wire::GetRun { run } = self
+            .http
+            .get("runs/get", &[("run_id", run_id)])
+            .await
+            .map_err(Failure::blocking)?;
+        if run.info.lifecycle_stage == "deleted" {
+            return Err(
+                Failure::blocked(format!("the run {run_id} is deleted: restore it")).into(),
+            );
+        }
+        Ok(run.info.into_stored())
+    }
+
+    async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
+        for body in wire::log_batch(&run.run_id, batch) {
+            let wire::Empty {} = self
+                .http
+                .post("runs/log-batch", body, Repeat::Harmless)
+                .await?;
+        }
+        let nan: Vec<&Metric> = batch
+            .metrics
+            .iter()
+            .filter(|metric| metric.value.is_nan())
+            .collect();
+        if !nan.is_empty() {
+            self.log_nan(&run.run_id, &nan).await?;
+        }
+        Ok(())
+    }
+
+    async fn update_run(
+        &self,
+        run: &StoredRun,
+        status: RunStatus,
+        end_time_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let body = wire::update_run(&run.run_id, status, end_time_ms);
+        let wire::Empty {} = self
+            .http
+            .post("runs/update", body, Repeat::Harmless)
+            .await?;
+        Ok(())
+    }
+
+    async fn put_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        artifact::put(&self.http, &run.artifact_uri, path, content).await
+    }
+}

@@ -1,0 +1,407 @@
+//! What an answer means: who has to act.
+//!
+//! The status decides first, then MLflow's `error_code`. A body that is not MLflow's JSON was
+//! written by something between us and the server, or by a server that is not MLflow.
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
+use serde::Deserialize;
+
+use super::StoreError;
+
+/// Longer words of the server are cut: some contain whole SQL statements.
+const REASON_CHARS: usize = 500;
+
+/// Why a request brought no result.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// MLflow itself refused this very request.
+    Refused {
+        status: u16,
+        /// MLflow's `error_code`.
+        code: String,
+        /// What was asked, and the server's words.
+        reason: String,
+    },
+    /// Already in the caller's terms.
+    Other(StoreError),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for StoreError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused {
+                status: 404,
+                reason,
+                ..
+            } => Self::Blocked {
+                reason,
+                everything: false,
+            },
+            Failure::Refused { reason, .. } => Self::Rejected { reason },
+            Failure::Other(error) => error,
+        }
+    }
+}
+
+impl Failure {
+    /// A refusal that concerns one run or experiment.
+    pub(super) fn blocked(reason: String) -> Self {
+        Self::Other(StoreError::Blocked {
+            reason,
+            everything: false,
+        })
+    }
+
+    /// For calls without which the run has no place to go: a refusal keeps the values.
+    pub(super) fn blocking(self) -> StoreError {
+        match self {
+            Self::Refused { reason, .. } => StoreError::Blocked {
+                reason,
+                everything: false,
+            },
+            Self::Other(error) => error,
+        }
+    }
+
+    /// Whether this is how releases up to 3.14 answer a NaN point that they already have.
+    pub(super) fn is_point_already_there(&self) -> bool {
+        let Self::Refused { code, reason, .. } = self else {
+            return false;
+        };
+        code == "BAD_REQUEST" && is_duplicate_key(reason) && reason.contains("metric")
+    }
+}
+
+/// A database's words for a row whose key exists: SQLite, PostgreSQL and MySQL, SQL Server.
+fn is_duplicate_key(words: &str) -> bool {
+    ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
+        .iter()
+        .any(|start| words.contains(start))
+}
+
+/// What kind of route was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// The JSON interface.
+    Api,
+    /// The artifact proxy.
+    Artifacts,
+}
+
+/// MLflow's way to say no; artifact routes may say `detail` only.
+#[derive(Default, Deserialize)]
+struct ErrorBody {
+    error_code: Option<String>,
+    message: Option<String>,
+    detail: Option<serde_json::Value>,
+}
+
+/// Why an answer that is no success was given. `asked` names the request.
+pub(super) fn failure(
+    route: Route,
+    asked: &str,
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Failure {
+    let parsed: Option<ErrorBody> = serde_json::from_slice(body).ok();
+    let is_json = parsed.is_some();
+    let ErrorBody {
+        error_code,
+        message,
+        detail,
+    } = parsed.unwrap_or_default();
+    let code = error_code.unwrap_or_default();
+    let words = message
+        .or_else(|| detail.map(|detail| detail.to_string()))
+        .unwrap_or_else(|| plain_words(body));
+    let reason = match (code.as_str(), words.as_str()) {
+        ("", "") => format!("{asked}: {status}"),
+        ("", words) => format!("{asked}: {status}: {}", cut(words)),
+        (code, words) => format!("{asked}: {status}: {code}: {}", cut(words)),
+    };
+    let unavailable = |reason| {
+        Failure::Other(StoreError::Unavailable {
+            reason,
+            retry_after: retry_after(headers),
+        })
+    };
+    let rejected = |reason| Failure::Other(StoreError::Rejected { reason });
+    let blocked = |reason, everything| Failure::Other(StoreError::Blocked { reason, everything });
+    let number = status.as_u16();
+    match number {
+        300..=399 => {
+            let target = headers
+                .get(LOCATION)
+                .and_then(|to| to.to_str().ok())
+                .unwrap_or("another address");
+            let target = target.split(['?', '#']).next().unwrap_or(target);
+            blocked(
+                format!(
+                    "{reason}. The server sends us to {target}: set MLFLOW_TRACKING_URI to the final address"
+                ),
+                true,
+            )
+        }
+        // Two clients log the same new param at the same moment; by the next time it is there.
+        400 if code == "BAD_REQUEST" && is_duplicate_key(&words) && words.contains("param") => {
+            unavailable(reason)
+        }
+        400 if !code.is_empty() => Failure::Refused {
+            status: number,
+            code,
+            reason,
+        },
+        401 => blocked(
+            format!(
+                "{reason}. The server asks who we are: set MLFLOW_TRACKING_USERNAME and \
+                 MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            ),
+            true,
+        ),
+        403 if words.contains("Host header") => blocked(
+            format!(
+                "{reason}. The server does not know itself by this name: start it with --allowed-hosts"
+            ),
+            true,
+        ),
+        // A gatekeeper in front of the server answers in HTML; the server itself means this run.
+        403 => {
+            let this_only = is_json || words.contains("Permission denied");
+            blocked(
+                format!(
+                    "{reason}. These credentials may not write here: check MLFLOW_TRACKING_USERNAME and \
+                     MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and the permissions of the experiment"
+                ),
+                !this_only,
+            )
+        }
+        404 if !code.is_empty() && code != "ENDPOINT_NOT_FOUND" => Failure::Refused {
+            status: number,
+            code,
+            reason,
+        },
+        408 | 425 | 429 | 499 => unavailable(reason),
+        409 if code == "ALREADY_EXISTS" => Failure::Refused {
+            status: number,
+            code,
+            reason,
+        },
+        409 => unavailable(reason),
+        // Halving the batch helps with the first.
+        413 | 422 | 501 => rejected(reason),
+        500 if code == "INVALID_STATE" => Failure::Refused {
+            status: number,
+            code,
+            reason,
+        },
+        500 if code == "FEATURE_DISABLED" => blocked(
+            format!("{reason}. The server has no workspaces: unset MLFLOW_WORKSPACE"),
+            true,
+        ),
+        503 if route == Route::Artifacts && words.contains("rtifact serving is disabled") => {
+            rejected(reason)
+        }
+        500..=599 => unavailable(reason),
+        _ if route == Route::Artifacts => rejected(reason),
+        _ => blocked(
+            format!(
+                "{reason}. This is not an MLflow server, or its path prefix is missing in MLFLOW_TRACKING_URI"
+            ),
+            true,
+        ),
+    }
+}
+
+/// A success that does not hold what was asked for.
+pub(super) fn not_understood(asked: &str, body: &[u8]) -> StoreError {
+    StoreError::Unavailable {
+        reason: format!(
+            "{asked}: the answer is not MLflow's (a proxy's or a login page?): {}",
+            cut(&plain_words(body))
+        ),
+        retry_after: None,
+    }
+}
+
+/// The text of a body, without HTML tags and with single spaces.
+fn plain_words(body: &[u8]) -> String {
+    let body = body
+        .get(..body.len().min(8 * REASON_CHARS))
+        .unwrap_or_default();
+    let text = String::from_utf8_lossy(body);
+    let mut inside_tag = false;
+    let visible: String = text
+        .chars()
+        .filter_map(|c| {
+            match c {
+                '<' => inside_tag = true,
+                '>' if inside_tag => {
+                    inside_tag = false;
+                    return Some(' ');
+                }
+                _ if !inside_tag => return Some(c),
+                _ => {}
+            }
+            None
+        })
+        .collect();
+    visible.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn cut(words: &str) -> &str {
+    let end = words
+        .char_indices()
+        .nth(REASON_CHARS)
+        .map_or(words.len(), |(end, _)| end);
+    words.get(..end).unwrap_or(words)
+}
+
+/// `Retry-After`: seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?;
+    Some(at.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(route: Route, status: u16, body: &str) -> StoreError {
+        let status = StatusCode::from_u16(status).expect("a status");
+        failure(route, "POST x", status, &HeaderMap::new(), body.as_bytes()).into()
+    }
+
+    fn kind(error: &StoreError) -> &'static str {
+        match error {
+            StoreError::Unavailable { .. } => "unavailable",
+            StoreError::Rejected { .. } => "rejected",
+            StoreError::Blocked {
+                everything: false, ..
+            } => "blocked",
+            StoreError::Blocked {
+                everything: true, ..
+            } => "all blocked",
+        }
+    }
+
+    #[test]
+    fn statuses_and_codes_say_who_has_to_act() {
+        let html = "<!doctype html><title>t</title><h1>Not Found</h1>";
+        let race = r#"{"error_code":"BAD_REQUEST","message":"UNIQUE constraint failed: params.key, params.run_uuid"}"#;
+        for (status, body, expected) in [
+            (302, "", "all blocked"),
+            (
+                400,
+                r#"{"error_code":"INVALID_PARAMETER_VALUE","message":"m"}"#,
+                "rejected",
+            ),
+            (400, race, "unavailable"),
+            (400, html, "all blocked"),
+            (401, "You are not authenticated", "all blocked"),
+            (403, "Permission denied", "blocked"),
+            (
+                403,
+                "Invalid Host header - possible DNS rebinding attack detected",
+                "all blocked",
+            ),
+            (403, html, "all blocked"),
+            (
+                404,
+                r#"{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"m"}"#,
+                "blocked",
+            ),
+            (404, html, "all blocked"),
+            (404, r#"{"detail":"Not Found"}"#, "all blocked"),
+            (405, html, "all blocked"),
+            (408, "", "unavailable"),
+            (413, html, "rejected"),
+            (429, "", "unavailable"),
+            (500, html, "unavailable"),
+            (500, r#"{"error_code":"INTERNAL_ERROR"}"#, "unavailable"),
+            (
+                500,
+                r#"{"error_code":"FEATURE_DISABLED","message":"m"}"#,
+                "all blocked",
+            ),
+            (
+                500,
+                r#"{"error_code":"INVALID_STATE","message":"m"}"#,
+                "rejected",
+            ),
+            (501, r#"{"error_code":"NOT_IMPLEMENTED"}"#, "rejected"),
+            (502, html, "unavailable"),
+            (
+                503,
+                r#"{"error_code":"TEMPORARILY_UNAVAILABLE"}"#,
+                "unavailable",
+            ),
+        ] {
+            let error = of(Route::Api, status, body);
+            assert_eq!(kind(&error), expected, "{status} {body}: {error}");
+        }
+        for (status, body, expected) in [
+            (
+                400,
+                r#"{"detail":"Artifact path must include a filename"}"#,
+                "rejected",
+            ),
+            (404, html, "rejected"),
+            (
+                503,
+                r#"{"detail":"Artifact serving is disabled. Run …"}"#,
+                "rejected",
+            ),
+            (503, "upstream connect error", "unavailable"),
+            (401, "", "all blocked"),
+        ] {
+            let error = of(Route::Artifacts, status, body);
+            assert_eq!(kind(&error), expected, "{status} {body}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_servers_words_are_readable_and_short() {
+        let error = of(
+            Route::Api,
+            502,
+            "<html><body>\n<h1>Bad  Gateway</h1></body></html>",
+        );
+        assert_eq!(error.to_string(), "POST x: 502 Bad Gateway: Bad Gateway");
+        let long = of(Route::Api, 500, &"ü".repeat(100_000)).to_string();
+        assert!(long.chars().count() < 600);
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let parsed = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().expect("a header"));
+            retry_after(&headers)
+        };
+        assert_eq!(parsed("7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            parsed("Wed, 21 Oct 2015 07:28:00 GMT"),
+            Some(Duration::ZERO)
+        );
+        assert!(
+            parsed("Fri, 31 Dec 2199 23:59:59 GMT")
+                .is_some_and(|wait| wait > Duration::from_secs(86_400))
+        );
+        assert_eq!(parsed("soon"), None);
+        assert_eq!(parsed("-1"), None);
+    }
+}

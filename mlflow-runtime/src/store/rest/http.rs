@@ -1,0 +1,344 @@
+//! Sending requests and reading answers.
+//!
+//! - A redirect is followed only where it keeps method and body (307, 308); otherwise a POST would
+//!   arrive as an empty GET.
+//! - What is read of an answer is bounded.
+//! - A request that is harmless when repeated is repeated once, at once, when its connection broke:
+//!   the server closes idle connections after 5 s, and ours may be the one it is just closing.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use serde::de::DeserializeOwned;
+
+use super::answer::{self, Failure, Route};
+use super::{Credentials, RestOptions, StoreError, tls};
+use crate::store::uri;
+
+/// Below the 5 s after which the server closes an idle connection.
+const IDLE: Duration = Duration::from_secs(4);
+
+/// The most that is read of an answer. A run with 10,000 metrics and params takes some 5 MB.
+const ANSWER_BYTES: usize = 32 << 20;
+
+/// Whether a request whose fate is unknown may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    Harmless,
+    Never,
+}
+
+/// A client of one server.
+pub(super) struct Http {
+    client: Client,
+    /// The tracking URI without user, password and trailing `/`.
+    base: String,
+    /// What decides whether another URL gets the credentials.
+    base_url: Url,
+    credentials: Option<Credentials>,
+    workspace: Option<String>,
+    timeout: Duration,
+}
+
+impl fmt::Debug for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Http")
+            .field("base", &self.base)
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Http {
+    pub(super) fn new(options: RestOptions) -> Result<Self, StoreError> {
+        let (base_url, from_uri) = read_uri(&options.uri.0)?;
+        let tls = tls::config(&options, base_url.scheme() == "https")?;
+        let client = Client::builder()
+            .user_agent(concat!("mlflow-rs/", env!("CARGO_PKG_VERSION")))
+            .tls_backend_preconfigured(tls)
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(IDLE)
+            .redirect(redirect::Policy::custom(|attempt| match attempt.status() {
+                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+                    if attempt.previous().len() < 5 =>
+                {
+                    attempt.follow()
+                }
+                _ => attempt.stop(),
+            }))
+            .build()
+            .map_err(|error| StoreError::Blocked {
+                reason: format!("the HTTP client cannot be set up: {}", innermost(&error)),
+                everything: true,
+            })?;
+        Ok(Self {
+            client,
+            base: base_url.as_str().trim_end_matches('/').to_owned(),
+            base_url,
+            credentials: from_uri.or(options.credentials),
+            workspace: options.workspace,
+            timeout: options.timeout,
+        })
+    }
+
+    /// The tracking URI without credentials and trailing `/`.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The same, parsed.
+    pub(super) fn base_url(&self) -> &Url {
+        &self.base_url
+    }
+
+    /// The longest a request may make no progress.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, Failure> {
+        let asked = format!("GET {path}");
+        let mut url = self.api(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
+        read_json(&asked, self.send(&asked, Repeat::Harmless, build).await?).await
+    }
+
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        repeat: Repeat,
+    ) -> Result<T, Failure> {
+        let asked = format!("POST {path}");
+        let url = self.api(path)?;
+        let body = Bytes::from(body);
+        let build = || {
+            self.request(Method::POST, url.clone())
+                .timeout(self.timeout)
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone())
+        };
+        read_json(&asked, self.send(&asked, repeat, build).await?).await
+    }
+
+    /// A request with our credentials, if it goes to the server they are for.
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        let ours = url.origin() == self.base_url.origin();
+        let mut request = self.client.request(method, url);
+        if let Some(workspace) = &self.workspace {
+            request = request.header("X-MLFLOW-WORKSPACE", workspace);
+        }
+        match &self.credentials {
+            Some(Credentials::Basic { username, password }) if ours => {
+                request.basic_auth(username, Some(password))
+            }
+            Some(Credentials::Bearer(token)) if ours => request.bearer_auth(token),
+            _ => request,
+        }
+    }
+
+    fn api(&self, path: &str) -> Result<Url, StoreError> {
+        parse(&format!("{}/api/2.0/mlflow/{path}", self.base))
+    }
+
+    async fn send(
+        &self,
+        asked: &str,
+        repeat: Repeat,
+        build: impl Fn() -> RequestBuilder,
+    ) -> Result<Response, StoreError> {
+        match build().send().await {
+            Err(error) if repeat == Repeat::Harmless && broke(&error) => build().send().await,
+            sent => sent,
+        }
+        .map_err(|error| not_sent(asked, &error))
+    }
+}
+
+pub(super) fn parse(url: &str) -> Result<Url, StoreError> {
+    Url::parse(url).map_err(|error| StoreError::Rejected {
+        reason: format!("`{url}` is not a URL: {error}"),
+    })
+}
+
+/// The URI without what must not be shown or sent, and the credentials it held.
+fn read_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreError> {
+    // The URI itself stays out of the reason: it may hold a password.
+    let blocked = |why: &str| StoreError::Blocked {
+        reason: format!("the tracking URI {why}: it should look like `https://host:port`"),
+        everything: true,
+    };
+    let mut url =
+        Url::parse(text.trim()).map_err(|error| blocked(&format!("is not valid ({error})")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(blocked("is not one of http or https"));
+    }
+    let decoded = |part: &str| {
+        uri::decode(part)
+            .map(String::from)
+            .ok_or_else(|| blocked("has a bad `%` in its user"))
+    };
+    let credentials = match (url.username(), url.password()) {
+        ("", None) => None,
+        (username, password) => Some(Credentials::Basic {
+            username: decoded(username)?,
+            password: decoded(password.unwrap_or_default())?,
+        }),
+    };
+    url.set_query(None);
+    url.set_fragment(None);
+    if url.set_username("").is_err() || url.set_password(None).is_err() {
+        return Err(blocked("has no host"));
+    }
+    Ok((url, credentials))
+}
+
+/// Whether the connection broke, so that a fresh one may do better.
+pub(super) fn broke(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
+}
+
+/// Why there was no answer.
+pub(super) fn not_sent(asked: &str, error: &reqwest::Error) -> StoreError {
+    let cause = innermost(error);
+    if error.is_builder() || error.is_redirect() {
+        return StoreError::Blocked {
+            reason: format!("{asked}: cannot be sent: {cause}"),
+            everything: true,
+        };
+    }
+    let reason = if error.is_timeout() {
+        format!("{asked}: no answer in time")
+    } else if cause.contains("certificate") {
+        format!(
+            "{asked}: {cause}. For a private authority set MLFLOW_TRACKING_SERVER_CERT_PATH to its PEM file"
+        )
+    } else {
+        format!("{asked}: {cause}")
+    };
+    StoreError::Unavailable {
+        reason,
+        retry_after: None,
+    }
+}
+
+/// What went wrong at the bottom. The outer errors only say that a request failed.
+fn innermost(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+async fn read_json<T: DeserializeOwned>(asked: &str, response: Response) -> Result<T, Failure> {
+    let body = read(Route::Api, asked, response).await?;
+    serde_json::from_slice(&body).map_err(|_| answer::not_understood(asked, &body).into())
+}
+
+/// The body of a success; anything else is a failure.
+pub(super) async fn read(
+    route: Route,
+    asked: &str,
+    mut response: Response,
+) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| not_sent(asked, &error))?
+    {
+        if body.len() + chunk.len() > ANSWER_BYTES {
+            return Err(answer::not_understood(asked, &body).into());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    if response.status().is_success() {
+        Ok(body)
+    } else {
+        Err(answer::failure(
+            route,
+            asked,
+            response.status(),
+            response.headers(),
+            &body,
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(uri: &str) -> Http {
+        Http::new(RestOptions::new(uri)).expect("options")
+    }
+
+    #[test]
+    fn userinfo_becomes_basic_and_is_shown_nowhere() {
+        let http = http("http://al%40ice:s%3Acret@host:5000/pre/");
+        assert_eq!(http.base(), "http://host:5000/pre");
+        let expected = Credentials::Basic {
+            username: "al@ice".to_owned(),
+            password: "s:cret".to_owned(),
+        };
+        assert_eq!(http.credentials, Some(expected));
+        assert!(!format!("{http:?}").contains("cret"));
+        let options = RestOptions::new("http://alice:secret@host");
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+
+    #[test]
+    fn credentials_go_to_their_server_only() {
+        let mut options = RestOptions::new("http://host:5000");
+        options.credentials =
+            Credentials::choose(Some("u".to_owned()), None, Some("token".to_owned()));
+        let http = Http::new(options).expect("options");
+        let authorization = |url: &str| {
+            let request = http
+                .request(Method::GET, parse(url).expect("a URL"))
+                .build()
+                .expect("a request");
+            request.headers().get("authorization").cloned()
+        };
+        let ours = authorization("http://host:5000/api").expect("a header");
+        assert_eq!(ours, "Bearer token");
+        assert!(ours.is_sensitive());
+        assert_eq!(authorization("http://host:5001/api"), None);
+        assert_eq!(authorization("https://host:5000/api"), None);
+        assert_eq!(authorization("http://other:5000/api"), None);
+    }
+
+    #[test]
+    fn a_uri_that_is_none_blocks_without_showing_it() {
+        for uri in [
+            "",
+            "host:5000",
+            "ftp://u:secret@host",
+            "http://u:secret@",
+            "http://u:secret@host:99999",
+        ] {
+            let error = Http::new(RestOptions::new(uri)).expect_err(uri);
+            assert!(
+                matches!(
+                    error,
+                    StoreError::Blocked {
+                        everything: true,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Which certificates are trusted.
+//!
+//! The provider of the cryptography is named here and not installed for the whole process: that
+//! choice belongs to the program we are a guest in.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{self, CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::BuilderVerifierExt;
+
+use super::{RestOptions, StoreError};
+
+/// The configuration for a server. Without `https` nothing is read from the system: a container
+/// that has no certificates has to be able to use a plain server.
+pub(super) fn config(options: &RestOptions, https: bool) -> Result<ClientConfig, StoreError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| blocked(format!("TLS cannot be set up: {error}")))?;
+    let builder = if options.insecure_tls {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+    } else if let Some(bundle) = &options.ca_bundle {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(bundle)? {
+            roots
+                .add(certificate)
+                .map_err(|error| unusable(bundle, &error))?;
+        }
+        builder.with_root_certificates(roots)
+    } else if https {
+        builder.with_platform_verifier().map_err(|error| {
+            blocked(format!(
+                "the system's certificates cannot be used: {error}. Install them (ca-certificates), or set \
+                 MLFLOW_TRACKING_SERVER_CERT_PATH"
+            ))
+        })?
+    } else {
+        builder.with_root_certificates(RootCertStore::empty())
+    };
+    let Some(path) = &options.client_cert else {
+        return Ok(builder.with_no_client_auth());
+    };
+    let key = PrivateKeyDer::from_pem_file(path).map_err(|error| unusable(path, &error))?;
+    builder
+        .with_client_auth_cert(certificates(path)?, key)
+        .map_err(|error| unusable(path, &error))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+    let found =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    match found {
+        Ok(found) if found.is_empty() => Err(unusable(path, &"it holds no certificate")),
+        found => found.map_err(|error| unusable(path, &error)),
+    }
+}
+
+fn unusable(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
+    blocked(format!(
+        "the certificate file {} cannot be used: {why}",
+        path.display()
+    ))
+}
+
+fn blocked(reason: String) -> StoreError {
+    StoreError::Blocked {
+        reason,
+        everything: true,
+    }
+}
+
+/// Accepts every certificate, but still checks that the server holds its key.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,412 @@
+//! The bodies of requests and answers.
+//!
+//! Every field is written with exactly the type that the server expects: it keeps what it read up
+//! to the first field that does not convert, drops the rest and answers 200.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Batch, Metric, NewRun, RunStatus, StoreError, StoredRun};
+use crate::store::RUN_KEY_TAG;
+
+/// Proxies and Databricks refuse bodies beyond 1 MB.
+const BODY_BYTES: usize = 900_000;
+
+/// An answer of which nothing is needed.
+#[derive(Deserialize)]
+pub(super) struct Empty {}
+
+#[derive(Deserialize)]
+pub(super) struct ExperimentId {
+    pub(super) experiment_id: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct GetExperiment {
+    pub(super) experiment: Experiment,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Experiment {
+    pub(super) experiment_id: String,
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) lifecycle_stage: String,
+}
+
+#[derive(Deserialize)]
+pub(super) struct GetRun {
+    pub(super) run: Run,
+}
+
+#[derive(Deserialize)]
+pub(super) struct FoundRuns {
+    #[serde(default)]
+    pub(super) runs: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Run {
+    pub(super) info: RunInfo,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RunInfo {
+    pub(super) run_id: String,
+    pub(super) experiment_id: String,
+    #[serde(default)]
+    pub(super) artifact_uri: String,
+    #[serde(default)]
+    pub(super) lifecycle_stage: String,
+    #[serde(default)]
+    pub(super) start_time: i64,
+}
+
+impl RunInfo {
+    pub(super) fn into_stored(self) -> StoredRun {
+        StoredRun {
+            run_id: self.run_id,
+            experiment_id: self.experiment_id,
+            artifact_uri: self.artifact_uri,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct KeyValue<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
+/// Writes a request. Writing strings and integers into memory does not fail; if it ever did, the
+/// server's refusal of the empty body would say so.
+fn json(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+pub(super) fn create_experiment(name: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        name: &'a str,
+    }
+    json(&Body { name })
+}
+
+pub(super) fn create_run(run: &NewRun<'_>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        experiment_id: &'a str,
+        user_id: &'a str,
+        run_name: &'a str,
+        start_time: i64,
+        tags: Vec<KeyValue<'a>>,
+    }
+    let mut tags = vec![
+        KeyValue {
+            key: "mlflow.runName",
+            value: run.name,
+        },
+        KeyValue {
+            key: RUN_KEY_TAG,
+            value: run.key,
+        },
+    ];
+    tags.extend(run.tags.iter().map(|tag| KeyValue {
+        key: &tag.key,
+        value: &tag.value,
+    }));
+    json(&Body {
+        experiment_id: run.experiment_id,
+        user_id: run.user_id,
+        run_name: run.name,
+        start_time: run.start_time_ms,
+        tags,
+    })
+}
+
+pub(super) fn find_run(experiment_id: &str, key: &str) -> Result<Vec<u8>, StoreError> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        experiment_ids: [&'a str; 1],
+        filter: String,
+        run_view_type: &'a str,
+        max_results: i64,
+        order_by: [&'a str; 1],
+    }
+    // Filters have no escape for quotes.
+    if !key
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    {
+        return Err(StoreError::Rejected {
+            reason: format!("`{key}` is not a run key"),
+        });
+    }
+    Ok(json(&Body {
+        experiment_ids: [experiment_id],
+        filter: format!("tags.`{RUN_KEY_TAG}` = '{key}'"),
+        run_view_type: "ALL",
+        max_results: 100,
+        order_by: ["attributes.start_time ASC"],
+    }))
+}
+
+pub(super) fn delete_run(run_id: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        run_id: &'a str,
+    }
+    json(&Body { run_id })
+}
+
+pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i64>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        run_id: &'a str,
+        status: &'a str,
+        end_time: i64,
+    }
+    // 0 clears it; without the field a resumed run would keep its old end.
+    json(&Body {
+        run_id,
+        status: status.as_str(),
+        end_time: end_time_ms.unwrap_or(0),
+    })
+}
+
+/// The batch without its NaN points, in as few bodies as the size allows; params first, as the
+/// server writes them.
+pub(super) fn log_batch(run_id: &str, batch: &Batch<'_>) -> Vec<Vec<u8>> {
+    let entries = batch.metrics.len() + batch.params.len() + batch.tags.len();
+    let mut bodies = Bodies::new(run_id, (entries * 96 + 64).min(BODY_BYTES));
+    for param in batch.params {
+        bodies.entry("params", |body| key_value(body, &param.key, &param.value));
+    }
+    for metric in batch.metrics.iter().filter(|metric| !metric.value.is_nan()) {
+        bodies.entry("metrics", |body| point(body, metric));
+    }
+    for tag in batch.tags {
+        bodies.entry("tags", |body| key_value(body, &tag.key, &tag.value));
+    }
+    bodies.finish()
+}
+
+/// One body with these points.
+pub(super) fn metrics(run_id: &str, points: &[&Metric]) -> Vec<u8> {
+    let mut body = b"{\"run_id\":".to_vec();
+    text(&mut body, run_id);
+    body.extend_from_slice(b",\"metrics\":[");
+    for (index, metric) in points.iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        point(&mut body, metric);
+    }
+    body.extend_from_slice(b"]}");
+    body
+}
+
+/// Bodies of `log-batch` under construction.
+struct Bodies {
+    /// What every body begins with.
+    head: Vec<u8>,
+    capacity: usize,
+    done: Vec<Vec<u8>>,
+    open: Vec<u8>,
+    /// The list that is being written, if any.
+    list: Option<&'static str>,
+}
+
+impl Bodies {
+    fn new(run_id: &str, capacity: usize) -> Self {
+        let mut head = b"{\"run_id\":".to_vec();
+        text(&mut head, run_id);
+        Self {
+            head,
+            capacity,
+            done: Vec::new(),
+            open: Vec::new(),
+            list: None,
+        }
+    }
+
+    fn entry(&mut self, list: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.open.len() > BODY_BYTES {
+            self.close();
+        }
+        if self.open.is_empty() {
+            self.open.reserve(self.capacity);
+            self.open.extend_from_slice(&self.head);
+        }
+        if self.list == Some(list) {
+            self.open.push(b',');
+        } else {
+            if self.list.is_some() {
+                self.open.push(b']');
+            }
+            self.open.extend_from_slice(b",\"");
+            self.open.extend_from_slice(list.as_bytes());
+            self.open.extend_from_slice(b"\":[");
+            self.list = Some(list);
+        }
+        write(&mut self.open);
+    }
+
+    fn close(&mut self) {
+        if self.list.take().is_some() {
+            self.open.extend_from_slice(b"]}");
+            self.done.push(std::mem::take(&mut self.open));
+        }
+    }
+
+    fn finish(mut self) -> Vec<Vec<u8>> {
+        self.close();
+        self.done
+    }
+}
+
+fn point(body: &mut Vec<u8>, metric: &Metric) {
+    body.extend_from_slice(b"{\"key\":");
+    text(body, &metric.key);
+    body.extend_from_slice(b",\"value\":");
+    number(body, metric.value);
+    body.extend_from_slice(b",\"timestamp\":");
+    integer(body, metric.timestamp_ms);
+    body.extend_from_slice(b",\"step\":");
+    integer(body, metric.step);
+    body.push(b'}');
+}
+
+fn key_value(body: &mut Vec<u8>, key: &str, value: &str) {
+    body.extend_from_slice(b"{\"key\":");
+    text(body, key);
+    body.extend_from_slice(b",\"value\":");
+    text(body, value);
+    body.push(b'}');
+}
+
+/// Writing into a `Vec` does not fail, and neither does a string, an integer or a finite float.
+fn scalar(body: &mut Vec<u8>, value: &impl Serialize) {
+    let written = serde_json::to_writer(body, value);
+    debug_assert!(written.is_ok());
+}
+
+fn text(body: &mut Vec<u8>, value: &str) {
+    scalar(body, &value);
+}
+
+fn integer(body: &mut Vec<u8>, value: i64) {
+    scalar(body, &value);
+}
+
+fn number(body: &mut Vec<u8>, value: f64) {
+    if value.is_finite() {
+        scalar(body, &value);
+    } else if value.is_nan() {
+        body.extend_from_slice(b"\"NaN\"");
+    } else if value > 0.0 {
+        body.extend_from_slice(b"\"Infinity\"");
+    } else {
+        body.extend_from_slice(b"\"-Infinity\"");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Param, Tag};
+
+    fn metric(key: &str, value: f64, step: i64) -> Metric {
+        Metric {
+            key: key.into(),
+            value,
+            timestamp_ms: 7,
+            step,
+        }
+    }
+
+    fn param(key: &str, value: &str) -> Param {
+        Param {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_batch_has_the_types_the_server_expects() {
+        let metrics = [
+            metric("a", 1.0, -3),
+            metric("a", f64::NAN, 1),
+            metric("b\"\n", f64::INFINITY, i64::MAX),
+            metric("c", f64::NEG_INFINITY, 0),
+            metric("d", 1e-300, i64::MIN),
+        ];
+        let batch = Batch {
+            metrics: &metrics,
+            params: &[param("p", "1")],
+            tags: &[Tag {
+                key: "t".to_owned(),
+                value: "ü".to_owned(),
+            }],
+        };
+        let bodies = log_batch("r", &batch);
+        assert_eq!(bodies.len(), 1);
+        assert_eq!(
+            String::from_utf8_lossy(&bodies[0]),
+            concat!(
+                r#"{"run_id":"r","params":[{"key":"p","value":"1"}],"metrics":["#,
+                r#"{"key":"a","value":1.0,"timestamp":7,"step":-3},"#,
+                r#"{"key":"b\"\n","value":"Infinity","timestamp":7,"step":9223372036854775807},"#,
+                r#"{"key":"c","value":"-Infinity","timestamp":7,"step":0},"#,
+                r#"{"key":"d","value":1e-300,"timestamp":7,"step":-9223372036854775808}],"#,
+                r#""tags":[{"key":"t","value":"ü"}]}"#
+            )
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&super::metrics("r", &[&metrics[1], &metrics[1]])),
+            concat!(
+                r#"{"run_id":"r","metrics":[{"key":"a","value":"NaN","timestamp":7,"step":1},"#,
+                r#"{"key":"a","value":"NaN","timestamp":7,"step":1}]}"#
+            )
+        );
+    }
+
+    #[test]
+    fn nothing_to_send_is_no_body() {
+        let nan = [metric("a", f64::NAN, 0)];
+        assert!(log_batch("r", &Batch::default()).is_empty());
+        assert!(
+            log_batch(
+                "r",
+                &Batch {
+                    metrics: &nan,
+                    ..Batch::default()
+                }
+            )
+            .is_empty()
+        );
+    }
+
+    #[test]
+    fn large_batches_are_split_by_bytes() {
+        let params: Vec<_> = (0..100)
+            .map(|i| param(&format!("p{i}"), &"日".repeat(6000)))
+            .collect();
+        let bodies = log_batch(
+            "r",
+            &Batch {
+                params: &params,
+                ..Batch::default()
+            },
+        );
+        assert!(bodies.len() > 1);
+        let mut entries = 0;
+        for body in &bodies {
+            assert!(body.len() < 1_000_000);
+            let parsed: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+            assert_eq!(parsed["run_id"], "r");
+            entries += parsed["params"].as_array().expect("a list").len();
+        }
+        assert_eq!(entries, 100);
+    }
+}
