@@ -1,4 +1,82 @@
-//! Experiment tracking for Rust.
+//! MLflow experiment tracking for Rust. One attribute turns a function into a tracked run:
+//!
+//! ```
+//! use mlflow::tracked;
+//!
+//! #[derive(serde::Serialize)]
+//! struct Scores { rmse: f64, r2: f64 }
+//!
+//! /// ElasticNet on the wine-quality data.
+//! #[tracked(experiment = "wine-quality", tags(model = "elastic-net"))]
+//! fn train(alpha: f64, l1_ratio: f64) -> Result<Scores, std::io::Error> {
+//!     for epoch in 0..3 {
+//!         mlflow::metric!("loss", alpha / f64::from(epoch + 1), step = epoch);
+//!     }
+//!     Ok(Scores { rmse: 0.79, r2: 0.11 })
+//! }
+//!
+//! # let fake = mlflow::testing::fake();
+//! train(0.5, 0.1)?;
+//! # fake.assert_param("l1_ratio", "0.1");
+//! # fake.assert_metric("rmse", &[(0, 0.79)]);
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! With nothing configured, runs go to `mlflow.db` in the working directory, the file that
+//! `mlflow ui` shows. With `MLFLOW_TRACKING_URI=http://…` they go to a tracking server.
+//!
+//! # Promises
+//!
+//! **The function computes, returns, panics and is cancelled exactly as it would without the
+//! attribute, whatever happens to tracking.** No function of this crate returns a tracking error to
+//! the code that logs; what goes wrong is in [`health`], and in the log (`tracing`, target `mlflow`).
+//!
+//! - *Fast*: a log call writes to memory that the file system owns, and waits for nothing.
+//! - *Nothing lost*: when a log call has returned, the value outlives the process: a panic, `abort`
+//!   and `SIGKILL` included. What is not delivered when a process ends is shipped by the next
+//!   tracked process with the same destination. The loss of power is not covered yet: nothing is
+//!   synced to the device.
+//! - *Never in the way*: the end of the process waits for values on their way at most
+//!   `MLFLOW_EXIT_TIMEOUT`, and where the store is known to be away not even that.
+//!
+//! # Order
+//!
+//! Values of one thread reach a run in the order in which they were logged. Between threads, a param,
+//! tag, artifact or end that was logged after another call returned never overtakes it. A metric's
+//! time is that of the call.
+//!
+//! # Configuration
+//!
+//! [`configure`] wins over the environment, the environment over the defaults. A value that cannot
+//! be used is one warning, and the default is taken.
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `MLFLOW_TRACKING_URI` | where runs go: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db` | `sqlite:///mlflow.db` |
+//! | `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` | experiment of runs that name none | `Default` |
+//! | `MLFLOW_RUN_ID` | the run that the first run without a parent continues | |
+//! | `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD` | HTTP Basic; both wins over a token | |
+//! | `MLFLOW_TRACKING_TOKEN` | Bearer token | |
+//! | `MLFLOW_TRACKING_INSECURE_TLS`, `MLFLOW_TRACKING_SERVER_CERT_PATH`, `MLFLOW_TRACKING_CLIENT_CERT_PATH` | TLS without checks; certificates to trust; our own | |
+//! | `MLFLOW_WORKSPACE` | the server's workspace | |
+//! | `MLFLOW_HTTP_REQUEST_TIMEOUT` | seconds one request may take | 120 |
+//! | `MLFLOW_HTTP_REQUEST_MAX_RETRIES` | failures after which the store counts as away; values are kept all the same | 7 |
+//! | `MLFLOW_TRACKING_ENABLED` | `false`: everything is a no-op | `true` |
+//! | `MLFLOW_EXIT_TIMEOUT` | seconds that the end of the process waits | 5 |
+//! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-rs/journal` in the state directory |
+//! | `MLFLOW_JOURNAL_MAX_BYTES` | how much may wait there; metrics beyond it are dropped and counted | 1 GiB |
+//! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
+//! | `MLFLOW_ENV` | becomes the tag `deployment.environment` | |
+//! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | as everywhere | |
+//!
+//! # What a run records by itself
+//!
+//! Tags `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `mlflow.runName`,
+//! `mlflow.parentRunId`, `host.name`, `host.arch`, `os.type`, `process.pid`,
+//! `process.executable.name`; and from `#[tracked]` also `mlflow.note.content` (the doc comment),
+//! `mlflow.source.git.commit`, `.branch`, `.repoURL`, `.dirty` (of the code that was built),
+//! `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (the
+//! package). What cannot be found out is absent.
 #[doc(hidden)]
 pub mod __private;
 mod attributes;

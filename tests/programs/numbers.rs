@@ -9,9 +9,13 @@ use std::thread;
 fn main() {
     report::to_stderr();
     let mut arguments = env::args().skip(1);
-    let name = arguments.next().expect("the first argument is the run's name");
+    let name = arguments
+        .next()
+        .expect("the first argument is the run's name");
     let mut number = |default: i64| {
-        arguments.next().map_or(default, |text| text.parse().expect("the other arguments are numbers"))
+        arguments.next().map_or(default, |text| {
+            text.parse().expect("the other arguments are numbers")
+        })
     };
     let (count, threads) = (number(1), number(1));
     let run = mlflow::start_run().experiment("numbers").name(name).start();

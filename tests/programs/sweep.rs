@@ -28,12 +28,22 @@ fn fit(alpha: f64, label: &str) -> Result<Scores, String> {
     mlflow::log_param("extra", label.len());
     mlflow::set_tag("seen", true);
     mlflow::log_text("feature,weight\nalcohol,0.25\n", "tables/coefficients.csv");
-    if alpha > 1.0 { Err(format!("alpha {alpha} is too large")) } else { Ok(Scores { rmse: alpha, nested: Nested { r2: 0.5 } }) }
+    if alpha > 1.0 {
+        Err(format!("alpha {alpha} is too large"))
+    } else {
+        Ok(Scores {
+            rmse: alpha,
+            nested: Nested { r2: 0.5 },
+        })
+    }
 }
 
 #[tracked(experiment = "sweep", run_name = "parent", skip_return)]
 fn sweep(alphas: &[f64]) -> usize {
-    alphas.iter().filter(|alpha| fit(**alpha, "naïve").is_ok()).count()
+    alphas
+        .iter()
+        .filter(|alpha| fit(**alpha, "naïve").is_ok())
+        .count()
 }
 
 fn main() {
