@@ -1,24 +1,26 @@
-//! Logs numbered metric points: `numbers RUN COUNT [THREADS]`, each thread under a key of its own.
+//! Logs numbered metric points: `numbers RUN COUNT THREADS [abort]`, each thread under a key of its
+//! own. With `abort` the process is gone the moment the last call has returned, the run not ended.
 
 #[path = "report.rs"]
 mod report;
 
 use std::env;
+use std::process;
 use std::thread;
 
 fn main() {
     report::to_stderr();
-    let mut arguments = env::args().skip(1);
-    let name = arguments
-        .next()
-        .expect("the first argument is the run's name");
-    let mut number = |default: i64| {
-        arguments.next().map_or(default, |text| {
-            text.parse().expect("the other arguments are numbers")
-        })
+    let arguments: Vec<String> = env::args().collect();
+    let number = |at: usize| {
+        arguments[at]
+            .parse()
+            .expect("COUNT and THREADS are numbers")
     };
-    let (count, threads) = (number(1), number(1));
-    let run = mlflow::start_run().experiment("numbers").name(name).start();
+    let (count, threads): (i64, i64) = (number(2), number(3));
+    let run = mlflow::start_run()
+        .experiment("numbers")
+        .name(&arguments[1])
+        .start();
     thread::scope(|scope| {
         for thread in 0..threads {
             let run = run.clone();
@@ -31,4 +33,7 @@ fn main() {
         }
     });
     println!("logged");
+    if arguments.get(4).is_some_and(|argument| argument == "abort") {
+        process::abort();
+    }
 }

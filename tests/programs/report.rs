@@ -1,7 +1,7 @@
 //! Prints the library's warnings to stderr, as a user's subscriber would.
 
 /// Installs the subscriber.
-pub fn to_stderr() {
+pub(crate) fn to_stderr() {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(false)

@@ -173,7 +173,7 @@ impl Delivery {
         let identity = state.identity.clone();
         let outcome = match &state.phase {
             Phase::Created(run) => return Ok(Ok(run.clone())),
-            Phase::Held => return Ok(Err("the store takes nothing for this run".to_owned())),
+            Phase::Held(reason) => return Ok(Err(reason.clone())),
             Phase::Mentioned => match self.find(&identity).await {
                 Ok(Some(run)) => Ok(run),
                 Ok(None) => Err(StoreError::Blocked {
@@ -414,14 +414,10 @@ impl Delivery {
 
     fn hold(&mut self, source: &mut Source, work: &Work, reason: &str) {
         self.stats.held.add(work.entries);
-        let key = source
-            .runs
-            .get(&work.run)
-            .map_or_else(String::new, |state| state.identity.key.clone());
-        if self.warned.insert(("run", key)) {
-            tracing::warn!(target: "mlflow", "a run's values stay in the journal: {reason}");
+        if self.warned.insert(("held", reason.to_owned())) {
+            tracing::warn!(target: "mlflow", "values stay in the journal: {reason}");
         }
-        source.hold(work);
+        source.hold(work, reason);
     }
 }
 

@@ -66,8 +66,8 @@ pub(super) enum Phase {
         in_doubt: bool,
     },
     Created(StoredRun),
-    /// The store takes nothing for it until a person acts.
-    Held,
+    /// The store takes nothing for it until a person acts, and why.
+    Held(String),
 }
 
 struct Cursor {
@@ -403,14 +403,14 @@ impl Source {
     }
 
     /// Keeps the segments of a run's entries: the store takes none of them now.
-    pub(super) fn hold(&mut self, work: &Work) {
+    pub(super) fn hold(&mut self, work: &Work, reason: &str) {
         for index in &work.cursors {
             if let Some(cursor) = self.cursors.get_mut(*index) {
                 cursor.held = true;
             }
         }
         if let Some(state) = self.runs.get_mut(&work.run) {
-            state.phase = Phase::Held;
+            state.phase = Phase::Held(reason.to_owned());
         }
     }
 

@@ -1,0 +1,109 @@
+//! The main job: annotate functions, see the runs in MLflow. The program is `programs/sweep.rs`.
+
+use crate::support::mlflow::{Server, read_file};
+use crate::support::program::Folder;
+use crate::support::seen::{Latest, Point, Seen};
+
+const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
+
+/// The parent and the two fits of one run of the program, given all its runs.
+fn check(runs: Vec<Seen>, ids: &[String]) {
+    let named = |name: &str| {
+        let at = runs.iter().position(|run| run.name == name).unwrap_or_else(|| panic!("no run {name}"));
+        (&runs[at], &ids[at])
+    };
+    let (parent, parent_id) = named("parent");
+    assert_eq!(parent.status, "FINISHED");
+    assert_eq!(parent.params["alphas"], "[0.5, 2]");
+    assert!(!parent.tags.contains_key("mlflow.parentRunId"));
+    assert!(parent.points.is_empty(), "skip_return");
+
+    let (good, _) = named("fit-0.5");
+    assert_eq!(good.status, "FINISHED");
+    assert_eq!(good.tags["mlflow.parentRunId"], **parent_id);
+    assert_eq!(good.tags["model"], "elastic-net");
+    assert_eq!(good.tags["dotted.key"], "7");
+    assert_eq!(good.tags["seen"], "true");
+    assert_eq!(good.tags["mlflow.note.content"], "Fits one model.");
+    assert_eq!(good.tags["mlflow.runName"], "fit-0.5");
+    assert_eq!(good.tags["mlflow.source.type"], "LOCAL");
+    assert_eq!(good.tags["service.name"], "mlflow-tests");
+    assert_eq!(good.tags["service.version"], "0.1.0");
+    assert_eq!(good.tags["code.function"], "sweep::fit");
+    assert!(good.tags["code.filepath"].ends_with("programs/sweep.rs"));
+    for tag in ["mlflow.user", "mlflow.source.name", "host.name", "host.arch", "os.type", "process.pid", "code.lineno"] {
+        assert!(!good.tags[tag].is_empty(), "{tag}");
+    }
+    let params: Vec<_> = good.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    assert_eq!(params, ["alpha=0.5", "extra=6", "label=naïve"]);
+    let loss: Vec<_> = good.points["loss"].iter().map(|point| (point.step, point.value)).collect();
+    assert_eq!(loss, [(0, 0.5), (1, 0.25), (2, 0.5 / 3.0), (3, 0.125), (4, 0.1)]);
+    let [point] = good.points["b"][..] else { panic!("one point") };
+    assert!(point.value.is_nan() && point.step == 3);
+    assert_eq!(good.points["c"][0].value, f64::MAX, "MLflow's SQL stores hold no infinity");
+    assert_eq!(good.latest["rmse"], Latest(0.5));
+    assert_eq!(good.latest["nested.r2"], Latest(0.5));
+    assert_eq!(good.artifacts["tables/coefficients.csv"], b"feature,weight\nalcohol,0.25\n");
+    assert!(good.start_time_ms > 0 && good.end_time_ms >= good.start_time_ms);
+    let Point { timestamp_ms, .. } = good.points["loss"][0];
+    // The clock of a value ticks a few milliseconds at a time.
+    assert!(timestamp_ms >= good.start_time_ms - 20 && timestamp_ms <= good.end_time_ms);
+
+    let (bad, _) = named("fit-2");
+    assert_eq!(bad.status, "FAILED");
+    assert_eq!(bad.tags["error.message"], "alpha 2 is too large");
+    assert!(!bad.latest.contains_key("rmse"));
+    assert_eq!(bad.points["loss"].len(), 5);
+}
+
+#[test]
+fn a_program_is_seen_on_a_tracking_server() {
+    let server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let ended = folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", server.url())]);
+    assert_eq!(ended.stdout, "1\n");
+    assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
+    assert!(ended.stderr.contains(&format!("View run parent at: {}/#/experiments/1/runs/", server.url())));
+    assert_eq!(folder.journals_left(), 0, "all was delivered");
+
+    let api = server.api();
+    let ids: Vec<String> = api.runs("1").into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids.len(), 3);
+    check(ids.iter().map(|id| api.run(id)).collect(), &ids);
+}
+
+#[test]
+fn a_program_is_seen_in_the_default_file_before_and_after_mlflow_migrates_it() {
+    let folder = Folder::new();
+    assert_eq!(folder.run(SWEEP, &[], &[]).stdout, "1\n");
+    let ids = |folder: &Folder| -> Vec<String> {
+        let database = folder.database();
+        let mut query = database.prepare("select run_uuid from runs order by start_time, rowid").unwrap();
+        query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let revision = |folder: &Folder| -> String {
+        crate::support::program::one(&folder.database(), "select version_num from alembic_version")
+    };
+    let first = ids(&folder);
+    assert_eq!(first.len(), 3);
+    let written = revision(&folder);
+    let file = folder.path().join("mlflow.db");
+    check(read_file(&file, &first), &first);
+    assert_ne!(revision(&folder), written, "MLflow has migrated the file");
+
+    let again = folder.run(SWEEP, &[], &[]);
+    assert_eq!(again.warnings(), [""; 0], "{}", again.stderr);
+    let second: Vec<String> = ids(&folder).into_iter().filter(|id| !first.contains(id)).collect();
+    assert_eq!(second.len(), 3);
+    check(read_file(&file, &second), &second);
+    check(read_file(&file, &first), &first);
+}
+
+#[test]
+fn quiet_means_quiet() {
+    let folder = Folder::new();
+    let server = Server::shared();
+    let environment =
+        [("MLFLOW_TRACKING_URI", server.url()), ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")];
+    assert_eq!(folder.run(SWEEP, &[], &environment).stderr, "");
+}

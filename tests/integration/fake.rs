@@ -1,0 +1,113 @@
+//! The fake keeps to its scope, and says what was logged when an assertion fails.
+
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+
+use mlflow::RunStatus;
+use mlflow::testing::fake;
+
+#[test]
+fn fakes_on_different_threads_do_not_meet() {
+    let threads: Vec<_> = (0..8)
+        .map(|thread| {
+            thread::spawn(move || {
+                let fake = fake();
+                for run in 0..20 {
+                    let active = mlflow::start_run().name(format!("{thread}-{run}")).start();
+                    mlflow::log_metric_at("step", f64::from(run), i64::from(run));
+                    drop(active);
+                }
+                fake.runs()
+                    .into_iter()
+                    .map(|run| run.name)
+                    .collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    for (thread, handle) in threads.into_iter().enumerate() {
+        let expected: Vec<_> = (0..20).map(|run| format!("{thread}-{run}")).collect();
+        assert_eq!(handle.join().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_scope_carries_the_run_to_another_thread() {
+    let fake = fake();
+    let active = mlflow::start_run().name("parent").start();
+    let run = active.clone();
+    thread::spawn(move || {
+        mlflow::log_metric("lost", 1.0);
+        run.scope(|| {
+            mlflow::log_metric("kept", 1.0);
+            drop(mlflow::start_run().name("child").nested(true).start());
+        });
+        mlflow::log_metric("lost", 2.0);
+    })
+    .join()
+    .unwrap();
+    drop(active);
+    let runs = fake.runs();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[0].metrics.keys().collect::<Vec<_>>(), ["kept"]);
+    assert_eq!(runs[1].parent.as_ref(), Some(&runs[0].id));
+}
+
+#[test]
+fn without_a_current_run_nothing_is_logged() {
+    let fake = fake();
+    mlflow::metric!("loss", 1.0);
+    mlflow::log_param("a", 1);
+    mlflow::log_text("a", "b");
+    assert!(mlflow::Run::current().is_none());
+    fake.assert_nothing_logged();
+}
+
+#[test]
+fn a_guard_ends_its_run_once_and_puts_the_former_run_back() {
+    let fake = fake();
+    let outer = mlflow::start_run().name("outer").start();
+    let inner = mlflow::start_run().name("inner").nested(true).start();
+    inner.end(RunStatus::Killed);
+    assert_eq!(mlflow::Run::current().unwrap().id(), outer.id());
+    // The first end counts.
+    outer.deref().end(RunStatus::Finished);
+    mlflow::Run::current().unwrap().end(RunStatus::Failed);
+    drop(outer);
+    assert!(mlflow::Run::current().is_none());
+    fake.assert_run_killed("inner");
+    fake.assert_run_finished("outer");
+}
+
+#[test]
+fn a_guard_dropped_by_a_panic_fails_its_run() {
+    let fake = fake();
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let _run = mlflow::start_run().name("panics").start();
+        panic!("on purpose");
+    }));
+    assert!(outcome.is_err());
+    fake.assert_run_failed("panics");
+}
+
+#[test]
+fn a_failed_assertion_shows_what_was_logged() {
+    let fake = fake();
+    let run = mlflow::start_run()
+        .name("shown")
+        .param("alpha", 0.5)
+        .start();
+    run.log_metric_at("loss", 0.25, 3);
+    drop(run);
+    let failure =
+        catch_unwind(AssertUnwindSafe(|| fake.assert_metric("loss", &[(3, 0.5)]))).unwrap_err();
+    let text = failure.downcast_ref::<String>().unwrap();
+    for part in [
+        "loss = [(3, 0.5)]",
+        "run \"shown\"",
+        "param alpha = \"0.5\"",
+        "metric loss = [(3, 0.25)]",
+    ] {
+        assert!(text.contains(part), "{part} is missing in\n{text}");
+    }
+}

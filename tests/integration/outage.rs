@@ -1,0 +1,142 @@
+//! A store that is away, a process that is killed: nothing is lost, nobody waits.
+
+use std::net::TcpListener;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::mlflow::Server;
+use crate::support::program::{Folder, one};
+
+const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+
+/// A port on which nobody listens.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn what_a_refused_server_missed_arrives_when_it_is_started() {
+    let folder = Folder::new();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let environment = [("MLFLOW_TRACKING_URI", url.as_str())];
+    for _ in 0..2 {
+        let ended = folder.run(SWEEP, &[], &environment);
+        assert!(ended.success);
+        assert_eq!(ended.stdout, "1\n", "the function's result");
+        assert_eq!(ended.warnings().len(), 1, "{}", ended.stderr);
+        assert!(ended.stderr.contains("values wait in"), "{}", ended.stderr);
+    }
+    assert_eq!(folder.journals_left(), 2);
+
+    let server = Server::start_on(port);
+    let ended = folder.run(NUMBERS, &["later", "10", "1"], &environment);
+    assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
+    assert_eq!(folder.journals_left(), 0, "all was delivered");
+    let api = server.api();
+    let sweeps: Vec<_> = ["1", "2"]
+        .iter()
+        .flat_map(|experiment| api.runs(experiment))
+        .map(|(id, _)| api.run(&id))
+        .filter(|run| run.name != "later")
+        .collect();
+    assert_eq!(sweeps.len(), 6);
+    for run in sweeps {
+        let status = if run.name == "fit-2" { "FAILED" } else { "FINISHED" };
+        assert_eq!(run.status, status, "{}", run.name);
+        if run.name != "parent" {
+            assert_eq!(run.points["loss"].len(), 5);
+            assert!(run.artifacts.contains_key("tables/coefficients.csv"));
+        }
+    }
+}
+
+#[test]
+fn an_aborted_process_loses_nothing_and_its_run_is_closed_by_the_next() {
+    let folder = Folder::new();
+    let aborted = folder.run(NUMBERS, &["aborted", "20000", "3", "abort"], &[]);
+    assert!(!aborted.success);
+    assert_eq!(aborted.stdout, "logged\n");
+    let next = folder.run(NUMBERS, &["next", "1", "1"], &[]);
+    assert!(next.success);
+
+    let database = folder.database();
+    let steps = "select count(*) from metrics m join runs r using (run_uuid) where r.name = 'aborted'";
+    assert_eq!(one::<i64>(&database, steps), 60_000, "every value that was logged");
+    let distinct = "select count(*) from (select distinct m.key, m.step from metrics m join runs r using (run_uuid) \
+                    where r.name = 'aborted' and m.value = m.step)";
+    assert_eq!(one::<i64>(&database, distinct), 60_000, "each of them once, and right");
+    assert_eq!(one::<i64>(&database, "select count(*) from runs"), 2, "no run twice");
+    let status = "select status || ' ' || (end_time >= start_time) from runs where name = 'aborted'";
+    assert_eq!(one::<String>(&database, status), "KILLED 1");
+    assert_eq!(one::<String>(&database, "select status from runs where name = 'next'"), "FINISHED");
+    assert_eq!(folder.journals_left(), 0);
+}
+
+#[test]
+fn processes_that_share_a_file_wait_for_each_other_and_lose_nothing() {
+    let folder = Folder::new();
+    thread::scope(|scope| {
+        for process in 0..6 {
+            let folder = &folder;
+            scope.spawn(move || {
+                let ended = folder.run(
+                    NUMBERS,
+                    &[&format!("p{process}"), "5000", "2"],
+                    &[("MLFLOW_EXIT_TIMEOUT", "60")],
+                );
+                assert!(ended.success, "{}", ended.stderr);
+            });
+        }
+    });
+    let database = folder.database();
+    assert_eq!(one::<i64>(&database, "select count(*) from runs where status = 'FINISHED'"), 6);
+    assert_eq!(one::<i64>(&database, "select count(*) from metrics"), 60_000);
+    assert_eq!(one::<i64>(&database, "select count(*) from experiments where name = 'numbers'"), 1);
+    assert_eq!(folder.journals_left(), 0);
+}
+
+#[test]
+fn a_silent_server_does_not_keep_the_process_from_ending() {
+    // It takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let folder = Folder::new();
+    let ended =
+        folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", url.as_str()), ("MLFLOW_EXIT_TIMEOUT", "0.5")]);
+    assert_eq!(ended.stdout, "1\n");
+    assert!(ended.took < Duration::from_secs(30), "a request may take 120 s, the exit may not: {:?}", ended.took);
+    assert!(ended.stderr.contains("values wait in"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_values_of_a_deleted_experiment_wait_until_it_is_restored() {
+    let server = Server::start_with(&[]);
+    let api = server.api();
+    let folder = Folder::new();
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let created = api.post("experiments/create", &json!({"name": "sweep"}));
+    let id = created["experiment_id"].as_str().unwrap();
+    api.post("experiments/delete", &json!({"experiment_id": id}));
+
+    let ended = folder.run(SWEEP, &[], &environment);
+    assert_eq!(ended.stdout, "1\n");
+    let warnings = ended.warnings();
+    assert!(warnings.iter().all(|line| line.contains("delete") && line.contains("sweep")), "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_eq!(folder.journals_left(), 1);
+
+    // Other experiments are not affected.
+    folder.run(NUMBERS, &["other", "10", "1"], &environment);
+    assert_eq!(folder.journals_left(), 1);
+
+    api.post("experiments/restore", &json!({"experiment_id": id}));
+    folder.run(NUMBERS, &["later", "10", "1"], &environment);
+    assert_eq!(folder.journals_left(), 0);
+    let runs: Vec<_> = api.runs(id).into_iter().map(|(id, _)| api.run(&id)).collect();
+    assert_eq!(runs.len(), 3);
+    assert!(runs.iter().all(|run| run.status != "RUNNING"));
+}
