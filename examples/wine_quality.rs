@@ -20,7 +20,7 @@ use serde::Serialize;
 type Data = linfa::Dataset<f64, f64, ndarray::Ix1>;
 
 /// Passes of coordinate descent, at most.
-const MAX_ITERATIONS: u32 = 50;
+const MAX_ITERATIONS: u32 = 25;
 
 #[derive(Clone, Copy, Serialize)]
 struct Scores {
@@ -29,7 +29,7 @@ struct Scores {
     r2: f64,
 }
 
-struct Fit {
+struct Trial {
     alpha: f64,
     l1_ratio: f64,
     scores: Scores,
@@ -84,27 +84,27 @@ fn sweep(
     test: &Data,
     alphas: &[f64],
     l1_ratios: &[f64],
-) -> Result<Vec<Fit>, Box<dyn Error>> {
-    let mut fits = Vec::new();
+) -> Result<Vec<Trial>, Box<dyn Error>> {
+    let mut trials = Vec::new();
     for &alpha in alphas {
         for &l1_ratio in l1_ratios {
             let scores = fit(train, test, alpha, l1_ratio)?;
-            fits.push(Fit {
+            trials.push(Trial {
                 alpha,
                 l1_ratio,
                 scores,
             });
         }
     }
-    fits.sort_by(|a, b| a.scores.rmse.total_cmp(&b.scores.rmse));
-    if let Some(best) = fits.first() {
+    trials.sort_by(|a, b| a.scores.rmse.total_cmp(&b.scores.rmse));
+    if let Some(best) = trials.first() {
         mlflow::log_metric("best_rmse", best.scores.rmse);
         mlflow::set_tag(
             "best",
             format!("alpha={} l1_ratio={}", best.alpha, best.l1_ratio),
         );
     }
-    Ok(fits)
+    Ok(trials)
 }
 
 /// The fitted model as a table that MLflow's page shows.
@@ -123,9 +123,7 @@ fn wine() -> Result<(Data, Data), Box<dyn Error>> {
     let wine = linfa_datasets::winequality();
     let names = wine.feature_names().to_vec();
     let targets: Array1<f64> = wine.targets().mapv(|quality| quality as f64);
-    let (train, test) = linfa::Dataset::new(wine.records().clone(), targets)
-        .with_feature_names(names)
-        .split_with_ratio(0.75);
+    let (train, test) = linfa::Dataset::new(wine.records().clone(), targets).split_with_ratio(0.75);
     let mean = train
         .records()
         .mean_axis(Axis(0))
@@ -133,21 +131,21 @@ fn wine() -> Result<(Data, Data), Box<dyn Error>> {
     let deviation = train.records().std_axis(Axis(0), 0.0);
     let scaled = |data: Data| {
         let records: Array2<f64> = (data.records() - &mean) / &deviation;
-        data.with_records(records)
+        data.with_records(records).with_feature_names(names.clone())
     };
     Ok((scaled(train), scaled(test)))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (train, test) = wine()?;
-    let fits = sweep(&train, &test, &[0.01, 0.1, 0.5], &[0.1, 0.5, 0.9])?;
+    let trials = sweep(&train, &test, &[0.01, 0.1, 0.5], &[0.1, 0.5, 0.9])?;
 
     println!("alpha  l1_ratio   rmse    mae     r2");
-    for Fit {
+    for Trial {
         alpha,
         l1_ratio,
         scores,
-    } in &fits
+    } in &trials
     {
         let Scores { rmse, mae, r2 } = scores;
         println!("{alpha:<5}  {l1_ratio:<8}  {rmse:.4}  {mae:.4}  {r2:.4}");

@@ -107,3 +107,25 @@ fn quiet_means_quiet() {
         [("MLFLOW_TRACKING_URI", server.url()), ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")];
     assert_eq!(folder.run(SWEEP, &[], &environment).stderr, "");
 }
+
+#[test]
+fn a_run_given_by_its_id_goes_on() {
+    const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+    let server = Server::shared();
+    let folder = Folder::new();
+    let uri = ("MLFLOW_TRACKING_URI", server.url());
+    let experiment = ("MLFLOW_EXPERIMENT_NAME", "resumed");
+    let first = folder.run(NUMBERS, &["first", "10", "1"], &[uri, experiment]);
+    let (_, url) = first.stderr.rsplit_once('/').expect("the run's page on stderr");
+    let id = url.trim();
+    let before = server.api().run(id);
+    let second = folder.run(NUMBERS, &["second", "20", "2"], &[uri, ("MLFLOW_RUN_ID", id)]);
+    assert_eq!(second.warnings(), [""; 0], "{}", second.stderr);
+    let after = server.api().run(id);
+    assert_eq!(after.name, "first", "it keeps its name");
+    assert_eq!(after.tags, before.tags, "and its tags");
+    assert_eq!(after.status, "FINISHED");
+    assert!(after.end_time_ms > before.end_time_ms);
+    assert_eq!(after.points["thread/0"].len(), 30, "new points beside the old ones");
+    assert_eq!(after.points["thread/1"].len(), 20);
+}

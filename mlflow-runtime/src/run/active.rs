@@ -78,7 +78,8 @@ impl RunBuilder {
         self
     }
 
-    /// Continues the run with this id, the store's, instead of creating one.
+    /// Continues the run with this id, the store's, instead of creating one. It keeps its name and
+    /// the tags of whoever created it; tags and params given here are added.
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
         self
