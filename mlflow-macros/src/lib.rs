@@ -1,13 +1,41 @@
-//! Attribute macros of `mlflow-runtime`.
+//! The attributes of `mlflow-runtime`, documented there.
+//!
+//! Invariants:
+//!
+//! - **Three passes**: parse (`item`, `arguments`), validate (`plan`), expand (`expand`). Errors of
+//!   all passes are collected; with an error the function is still emitted, as it stood.
+//! - **The body is never read.** It stays one group of tokens, with its own braces and their span.
+//! - **Little is emitted**: a static, the captures, one call into `__private`, which is all that
+//!   the macros know of the runtime.
+
+mod arguments;
+mod captures;
+mod doc_comment;
+mod errors;
+mod expand;
+mod git;
+mod item;
+mod key;
+mod parameters;
+mod plan;
+mod secret;
+mod shape;
+mod template;
+mod timed;
+
+#[cfg(test)]
+mod expansion_tests;
+
 use proc_macro::TokenStream;
 
-/// x
+/// Makes every call of a function a run.
 #[proc_macro_attribute]
-pub fn tracked(_: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn tracked(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    expand::tracked(arguments.into(), item.into(), git::of_this_build).into()
 }
-/// x
+
+/// Logs how long a function takes, as a metric of the current run.
 #[proc_macro_attribute]
-pub fn timed(_: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    timed::timed(arguments.into(), item.into()).into()
 }

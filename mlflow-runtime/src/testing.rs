@@ -44,7 +44,7 @@ pub(crate) fn any_active() -> bool {
 #[must_use = "the fake ends when it is dropped"]
 pub fn fake() -> Fake {
     ACTIVE.fetch_add(1, Ordering::Relaxed);
-    let store = MemoryStore::new();
+    let store = MemoryStore::adopting();
     let settings = Config::new()
         .enabled(true)
         .quiet(true)
@@ -107,7 +107,9 @@ impl Fake {
     #[must_use]
     pub fn runs(&self) -> Vec<RecordedRun> {
         self.tracker.flush_until(Instant::now(), Goal::Own);
-        self.store.runs().into_iter().map(recorded).collect()
+        let mut runs = self.store.runs();
+        runs.sort_by_key(|run| run.start_time_ms);
+        runs.into_iter().map(recorded).collect()
     }
 
     /// The names of the experiments so far, in order of creation.

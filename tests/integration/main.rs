@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod fake;
+mod macros;
 mod support;

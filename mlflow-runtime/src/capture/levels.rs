@@ -7,6 +7,8 @@
 //! | `__mlflow_hash` | bytes, `Display`, `Serialize`, `Debug`, nothing |
 //! | `__mlflow_failure` | `Error`, derefs to an `Error`, `Display`, `Debug`, the type's name |
 
+#![expect(missing_docs, reason = "each level is one line of the table above")]
+
 use std::any::type_name;
 use std::error::Error;
 use std::fmt::{Debug, Display, Write};

@@ -18,6 +18,7 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<State>>,
+    adopts: bool,
 }
 
 /// An experiment, as [`MemoryStore::experiments`] shows it.
@@ -132,6 +133,16 @@ impl MemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty store in which every run that is asked for by its id is found: for tests of code
+    /// that resumes runs which exist elsewhere.
+    #[must_use]
+    pub fn adopting() -> Self {
+        Self {
+            adopts: true,
+            ..Self::default()
+        }
     }
 
     /// All experiments, in order of creation.
@@ -269,7 +280,20 @@ impl Store for MemoryStore {
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        self.state().active_run(run_id).map(|run| stored(&run.data))
+        let known = self.state().run(run_id).is_ok();
+        if known || !self.adopts {
+            return self.state().active_run(run_id).map(|run| stored(&run.data));
+        }
+        let experiment = ExperimentRef::Name("Default".to_owned());
+        let adopted = NewRun {
+            key: run_id,
+            experiment_id: &self.experiment(&experiment).await?,
+            name: "",
+            user_id: "",
+            start_time_ms: crate::clock::now_ms(),
+            tags: &[],
+        };
+        self.create_run(&adopted).await
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {

@@ -1,0 +1,220 @@
+//! Parses what stands in the attribute's parentheses: a table of keys.
+//!
+//! Invariants: every key at most once; an error in one argument does not hide those in others.
+
+use proc_macro2::{Span, TokenTree};
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
+use syn::{Expr, Ident, LitStr, Path, Token, parenthesized};
+
+use crate::errors::{Errors, listed, nearest};
+
+const KEYS: [&str; 15] = [
+    "experiment",
+    "run_name",
+    "tags",
+    "params",
+    "skip",
+    "skip_all",
+    "redact",
+    "hash",
+    "metric",
+    "metrics",
+    "skip_return",
+    "root",
+    "run_id",
+    "description",
+    "crate",
+];
+
+/// The arguments of `#[tracked(…)]` as they were written.
+#[derive(Default)]
+pub(crate) struct Arguments {
+    pub(crate) experiment: Option<Expr>,
+    pub(crate) run_name: Option<Expr>,
+    pub(crate) tags: Vec<Entry>,
+    pub(crate) params: Vec<Entry>,
+    pub(crate) skip: Vec<Ident>,
+    pub(crate) skip_all: bool,
+    pub(crate) redact: Vec<Ident>,
+    pub(crate) hash: Vec<Ident>,
+    pub(crate) metric: Option<LitStr>,
+    /// With the span of the word `metrics`.
+    pub(crate) metrics: Option<(Vec<LitStr>, Span)>,
+    /// Where it was written.
+    pub(crate) skip_return: Option<Span>,
+    pub(crate) root: bool,
+    pub(crate) run_id: Option<Expr>,
+    pub(crate) description: Option<Expr>,
+    pub(crate) krate: Option<Path>,
+}
+
+/// `key = expr`, or a bare `key`.
+pub(crate) struct Entry {
+    pub(crate) key: Key,
+    pub(crate) value: Option<Expr>,
+}
+
+/// `key`, or `"dotted.key"`.
+pub(crate) struct Key {
+    pub(crate) text: String,
+    pub(crate) span: Span,
+}
+
+impl Parse for Key {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        if input.peek(LitStr) {
+            let text: LitStr = input.parse()?;
+            return Ok(Self {
+                text: text.value(),
+                span: text.span(),
+            });
+        }
+        let word = input.call(Ident::parse_any)?;
+        Ok(Self {
+            text: word.unraw().to_string(),
+            span: word.span(),
+        })
+    }
+}
+
+impl Parse for Entry {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let key = input.parse()?;
+        let value = if input.parse::<Option<Token![=]>>()?.is_some() {
+            Some(input.parse()?)
+        } else {
+            None
+        };
+        Ok(Self { key, value })
+    }
+}
+
+impl Arguments {
+    /// Parses all of `input`, adding to `errors` what is wrong.
+    pub(crate) fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Self {
+        let mut arguments = Self::default();
+        let mut seen: Vec<String> = Vec::new();
+        while !input.is_empty() {
+            if let Err(error) = arguments.argument(input, &mut seen) {
+                errors.push(error);
+                skip_to_comma(input);
+            } else if !input.is_empty() && !input.peek(Token![,]) {
+                errors.push(input.error("expected `,` between arguments"));
+                skip_to_comma(input);
+            }
+            let _ = input.parse::<Option<Token![,]>>();
+        }
+        arguments
+    }
+
+    fn argument(&mut self, input: ParseStream<'_>, seen: &mut Vec<String>) -> syn::Result<()> {
+        let word = input.call(Ident::parse_any).map_err(|error| {
+            syn::Error::new(
+                error.span(),
+                format!("expected an argument's name, one of {}", listed(KEYS)),
+            )
+        })?;
+        let key = word.to_string();
+        if seen.contains(&key) {
+            return Err(syn::Error::new(
+                word.span(),
+                format!("`{key}` is given twice"),
+            ));
+        }
+        match key.as_str() {
+            "experiment" => self.experiment = Some(value(input, &word, "a name")?),
+            "run_name" => self.run_name = Some(value(input, &word, "a name")?),
+            "run_id" => self.run_id = Some(value(input, &word, "the id of a run")?),
+            "description" => self.description = Some(value(input, &word, "a text")?),
+            "metric" => self.metric = Some(value(input, &word, "\"a name\"")?),
+            "crate" => self.krate = Some(value(input, &word, "the path of the library")?),
+            "tags" => self.tags = list(input, &word, "key = value")?,
+            "params" => self.params = list(input, &word, "key = value, argument")?,
+            "skip" => self.skip = names(input, &word)?,
+            "redact" => self.redact = names(input, &word)?,
+            "hash" => self.hash = names(input, &word)?,
+            "metrics" => {
+                self.metrics = Some((list(input, &word, "\"first\", \"second\"")?, word.span()))
+            }
+            "skip_all" => self.skip_all = flag(input, &word)?,
+            "root" => self.root = flag(input, &word)?,
+            "skip_return" => self.skip_return = flag(input, &word)?.then(|| word.span()),
+            unknown => {
+                let suggestion = nearest(unknown, KEYS)
+                    .map(|name| format!(", did you mean `{name}`?"))
+                    .unwrap_or_default();
+                let message = format!(
+                    "unknown argument `{unknown}`{suggestion}\nvalid arguments are {}",
+                    listed(KEYS)
+                );
+                return Err(syn::Error::new(word.span(), message));
+            }
+        }
+        seen.push(key);
+        Ok(())
+    }
+}
+
+fn value<T: Parse>(input: ParseStream<'_>, word: &Ident, example: &str) -> syn::Result<T> {
+    if input.parse::<Option<Token![=]>>()?.is_none() {
+        return Err(syn::Error::new(
+            word.span(),
+            format!("`{word}` takes a value: `{word} = {example}`"),
+        ));
+    }
+    if input.is_empty() || input.peek(Token![,]) {
+        return Err(syn::Error::new(
+            word.span(),
+            format!("`{word}` lacks its value: `{word} = {example}`"),
+        ));
+    }
+    input.parse()
+}
+
+fn list<T: Parse>(input: ParseStream<'_>, word: &Ident, example: &str) -> syn::Result<Vec<T>> {
+    if !input.peek(syn::token::Paren) {
+        return Err(syn::Error::new(
+            word.span(),
+            format!("`{word}` takes a list: `{word}({example})`"),
+        ));
+    }
+    let content;
+    parenthesized!(content in input);
+    Ok(Punctuated::<T, Token![,]>::parse_terminated(&content)?
+        .into_iter()
+        .collect())
+}
+
+/// A word that names an argument of the function; `self` does, too.
+struct Name(Ident);
+
+impl Parse for Name {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        input.call(Ident::parse_any).map(Self)
+    }
+}
+
+fn names(input: ParseStream<'_>, word: &Ident) -> syn::Result<Vec<Ident>> {
+    Ok(list::<Name>(input, word, "argument")?
+        .into_iter()
+        .map(|name| name.0)
+        .collect())
+}
+
+fn flag(input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
+    if input.is_empty() || input.peek(Token![,]) {
+        return Ok(true);
+    }
+    Err(syn::Error::new(
+        word.span(),
+        format!("`{word}` stands alone, it takes no value"),
+    ))
+}
+
+fn skip_to_comma(input: ParseStream<'_>) {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        let _ = input.parse::<TokenTree>();
+    }
+}

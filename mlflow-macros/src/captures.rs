@@ -1,0 +1,318 @@
+//! The statements that tell a call's arguments, names and tags.
+//!
+//! Invariants: they run only when tracking is on; they only look, through references; a user's
+//! expression is evaluated where no name of ours can be seen.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::{quote, quote_spanned};
+use syn::Expr;
+use syn::spanned::Spanned;
+
+use crate::parameters::{Binding, Parameter, looking};
+use crate::plan::{Name, Plan, Treatment};
+use crate::template::Part;
+
+/// Everything that is captured; empty if nothing is.
+pub(crate) fn captures(
+    private: &TokenStream,
+    call: &Ident,
+    function: &str,
+    plan: &Plan,
+    parameters: &[Parameter],
+) -> TokenStream {
+    let captures = Captures {
+        private,
+        call,
+        function,
+        plan,
+        parameters,
+    };
+    let names = captures.names();
+    let arguments = captures.arguments();
+    let given = captures.given();
+    if names.is_empty() && arguments.is_empty() && given.is_empty() {
+        return TokenStream::new();
+    }
+    let looks = captures.looks();
+    quote!(#looks #names #arguments #given)
+}
+
+struct Captures<'e> {
+    private: &'e TokenStream,
+    call: &'e Ident,
+    function: &'e str,
+    plan: &'e Plan,
+    parameters: &'e [Parameter],
+}
+
+impl Captures<'_> {
+    /// A look at what a pattern would bind.
+    // Input:  the argument `(mut a, b): (f64, f64)`, named `__argument0` in the signature
+    // Output: `let (a, b) = &__argument0;`
+    fn looks(&self) -> TokenStream {
+        let mut looks = TokenStream::new();
+        for (parameter, treatments) in self.parameters.iter().zip(&self.plan.treatments) {
+            let Some(rebind) = &parameter.rebind else {
+                continue;
+            };
+            if is_plain(parameter) {
+                continue;
+            }
+            let wanted = |ident: &Ident| {
+                let treated =
+                    parameter
+                        .bindings
+                        .iter()
+                        .zip(treatments)
+                        .any(|(binding, treatment)| {
+                            binding.ident == *ident
+                                && matches!(treatment, Treatment::Log | Treatment::Hash)
+                        });
+                treated || self.is_mentioned(ident)
+            };
+            if !parameter
+                .bindings
+                .iter()
+                .any(|binding| wanted(&binding.ident))
+            {
+                continue;
+            }
+            let (cfgs, ident, pattern) = (
+                &parameter.cfgs,
+                &rebind.ident,
+                looking(&rebind.pattern, &wanted),
+            );
+            looks.extend(quote!(#(#cfgs)* let #pattern = &#ident;));
+        }
+        looks
+    }
+
+    /// Whether the attribute's own expressions or names use an argument.
+    fn is_mentioned(&self, ident: &Ident) -> bool {
+        let plan = self.plan;
+        let arguments = &plan.arguments;
+        let mut exprs = plan
+            .tags
+            .iter()
+            .chain(&plan.params)
+            .map(|(_, expr)| expr)
+            .chain(
+                [&arguments.run_id, &arguments.description]
+                    .into_iter()
+                    .filter_map(Option::as_ref),
+            );
+        let in_name = [&plan.experiment, &plan.run_name].into_iter().flatten().any(|name| match name {
+            Name::Expr(expr) => mentions(expr, ident),
+            Name::Template(parts) => {
+                parts.iter().any(|part| matches!(part, Part::Argument { name, .. } if name == &ident.to_string()))
+            }
+        });
+        in_name || exprs.any(|expr| mentions(expr, ident))
+    }
+
+    // Output: `call.experiment(&"wine"); call.run_name(&{ … }); call.run_id(&(id));`
+    fn names(&self) -> TokenStream {
+        let (call, arguments) = (self.call, &self.plan.arguments);
+        let experiment = self.plan.experiment.as_ref().map(|name| {
+            let name = self.name(name);
+            quote!(#call.experiment(#name);)
+        });
+        let run_name = self.plan.run_name.as_ref().map(|name| {
+            let name = self.name(name);
+            quote!(#call.run_name(#name);)
+        });
+        let run_id = arguments.run_id.as_ref().map(|id| {
+            let id = reference(id);
+            quote!(#call.run_id(#id);)
+        });
+        let description = arguments.description.as_ref().map(|text| {
+            let text = reference(text);
+            quote!(#call.description(#text);)
+        });
+        quote!(#experiment #run_name #run_id #description)
+    }
+
+    // Input:  "lr-{lr}"
+    // Output: `&{ let mut name = Template::new(); name.text("lr-"); name.value(…); name }`
+    fn name(&self, name: &Name) -> TokenStream {
+        let parts = match name {
+            Name::Expr(expr) => return reference(expr),
+            Name::Template(parts) => parts,
+        };
+        if let [Part::Text(text)] = parts.as_slice() {
+            return quote!(&#text);
+        }
+        let private = self.private;
+        let template = Ident::new("__mlflow_template", proc_macro2::Span::mixed_site());
+        let has_capture = parts
+            .iter()
+            .any(|part| matches!(part, Part::Argument { format: None, .. }));
+        let by_bounds = has_capture.then(|| quote!(use #private::by_bounds::*;));
+        let statements = parts.iter().map(|part| match part {
+            Part::Text(text) => quote!(#template.text(#text);),
+            Part::Timestamp => quote!(#template.timestamp();),
+            Part::Env => quote!(#template.env();),
+            Part::Function => {
+                let function = self.function;
+                quote!(#template.text(#function);)
+            }
+            Part::Argument { name, format } => self.filled_in(&template, name, format.as_deref()),
+        });
+        quote!(&{
+            #by_bounds
+            let mut #template = #private::Template::new();
+            #(#statements)*
+            #template
+        })
+    }
+
+    fn filled_in(&self, template: &Ident, name: &str, format: Option<&str>) -> TokenStream {
+        let all = self.parameters.iter().zip(&self.plan.treatments).flat_map(
+            |(parameter, treatments)| {
+                parameter
+                    .bindings
+                    .iter()
+                    .zip(treatments)
+                    .map(move |(binding, treatment)| (parameter, binding, treatment))
+            },
+        );
+        let Some((parameter, binding, treatment)) =
+            all.into_iter().find(|(_, binding, _)| binding.name == name)
+        else {
+            return TokenStream::new();
+        };
+        if matches!(treatment, Treatment::Redact | Treatment::Hash)
+            || crate::secret::is_secret_name(name)
+        {
+            return quote!(#template.text("[redacted]"););
+        }
+        let place = place(parameter, binding);
+        match format {
+            Some(format) => {
+                let format = format!("{{:{format}}}");
+                quote!(#template.formatted(::core::format_args!(#format, #place));)
+            }
+            None => {
+                let captured = self.captured(&place, "__mlflow_param");
+                quote!(#template.value(#captured);)
+            }
+        }
+    }
+
+    // Input:  `place` = `&alpha`
+    // Output: `(&&&&&Capture(&alpha)).__mlflow_param()`
+    fn captured(&self, place: &TokenStream, method: &str) -> TokenStream {
+        let private = self.private;
+        let method = Ident::new(method, proc_macro2::Span::call_site());
+        quote!((&&&&&#private::Capture(#place)).#method())
+    }
+
+    // Output: `{ use by_bounds::*; call.param("alpha", …); call.redacted("token"); }`
+    fn arguments(&self) -> TokenStream {
+        let (private, call) = (self.private, self.call);
+        let mut statements = TokenStream::new();
+        let mut looks_at_a_value = false;
+        let mut keys: Vec<String> = self
+            .plan
+            .params
+            .iter()
+            .map(|(key, _)| key.clone())
+            .collect();
+        for (parameter, treatments) in self.parameters.iter().zip(&self.plan.treatments) {
+            let cfgs = &parameter.cfgs;
+            for (binding, treatment) in parameter.bindings.iter().zip(treatments) {
+                let place = place(parameter, binding);
+                let statement = match treatment {
+                    Treatment::Skip => continue,
+                    Treatment::Redact => {
+                        let key = unused(&mut keys, &binding.name);
+                        quote!(#call.redacted(#key);)
+                    }
+                    Treatment::Hash => {
+                        looks_at_a_value = true;
+                        let key = unused(&mut keys, &format!("{}_hash", binding.name));
+                        let captured = self.captured(&place, "__mlflow_hash");
+                        quote!(#call.hash(#key, #captured);)
+                    }
+                    Treatment::Log => {
+                        looks_at_a_value = true;
+                        let key = unused(&mut keys, &binding.name);
+                        let captured = self.captured(&place, "__mlflow_param");
+                        quote!(#call.param(#key, #captured);)
+                    }
+                };
+                statements.extend(quote!(#(#cfgs)* #statement));
+            }
+        }
+        if looks_at_a_value {
+            quote!({ use #private::by_bounds::*; #statements })
+        } else {
+            statements
+        }
+    }
+
+    // Output: `call.param("data", { use by_bounds::*; … }); call.tag("model", &("elastic-net"));`
+    fn given(&self) -> TokenStream {
+        let (private, call) = (self.private, self.call);
+        let params = self.plan.params.iter().map(|(key, expr)| {
+            let captured = self.captured(&reference(expr), "__mlflow_param");
+            quote!(#call.param(#key, { use #private::by_bounds::*; #captured });)
+        });
+        let tags = self.plan.tags.iter().map(|(key, expr)| {
+            let value = reference(expr);
+            quote!(#call.tag(#key, #value);)
+        });
+        quote!(#(#params)* #(#tags)*)
+    }
+}
+
+fn is_plain(parameter: &Parameter) -> bool {
+    match (&parameter.rebind, parameter.bindings.as_slice()) {
+        (Some(rebind), [binding]) => rebind.ident == binding.ident,
+        (rebind, _) => rebind.is_none(),
+    }
+}
+
+/// A reference to an argument's value, through its own reference where it is declared as one.
+fn place(parameter: &Parameter, binding: &Binding) -> TokenStream {
+    let ident = &binding.ident;
+    if binding.is_reference || !is_plain(parameter) {
+        quote!(&*#ident)
+    } else {
+        quote!(&#ident)
+    }
+}
+
+/// Two arguments made by `macro_rules!` may have the same name; their keys differ.
+fn unused(keys: &mut Vec<String>, name: &str) -> String {
+    let numbered = (2..).map(|number| format!("{name}_{number}"));
+    let key = std::iter::once(name.to_owned())
+        .chain(numbered)
+        .find(|key| !keys.contains(key))
+        .unwrap_or_default();
+    keys.push(key.clone());
+    key
+}
+
+// Input:  `a + b`
+// Output: `&(a + b)`, with its span, as the compiler says there what the value lacks
+fn reference(expr: &Expr) -> TokenStream {
+    if let Expr::Lit(_) = expr {
+        quote_spanned!(expr.span()=> &#expr)
+    } else {
+        quote_spanned!(expr.span()=> &(#expr))
+    }
+}
+
+fn mentions(expr: &Expr, ident: &Ident) -> bool {
+    fn any(tokens: TokenStream, ident: &Ident) -> bool {
+        tokens.into_iter().any(|tree| match tree {
+            TokenTree::Ident(word) => word == *ident,
+            TokenTree::Group(group) => any(group.stream(), ident),
+            // Inline arguments of `format!` and the like.
+            TokenTree::Literal(literal) => literal.to_string().contains(&format!("{{{ident}")),
+            TokenTree::Punct(_) => false,
+        })
+    }
+    any(quote!(#expr), ident)
+}

@@ -1,0 +1,80 @@
+//! Errors of all passes, reported together.
+
+use proc_macro2::{Span, TokenStream};
+
+/// Every error so far; empty is good.
+#[derive(Default)]
+pub(crate) struct Errors(Vec<syn::Error>);
+
+impl Errors {
+    pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
+        self.0.push(syn::Error::new(span, message));
+    }
+
+    pub(crate) fn push(&mut self, error: syn::Error) {
+        self.0.push(error);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    // Output: `::core::compile_error! { "…" } ::core::compile_error! { "…" }`
+    pub(crate) fn into_tokens(self) -> TokenStream {
+        self.0.iter().map(syn::Error::to_compile_error).collect()
+    }
+}
+
+/// The name in `known` that `unknown` was probably meant to be.
+// Input:  `experment`
+// Output: `experiment`
+pub(crate) fn nearest<'k>(
+    unknown: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    let allowed = (unknown.chars().count() / 3).max(1);
+    let distances = known
+        .into_iter()
+        .map(|name| (distance(unknown, name), name));
+    distances
+        .filter(|(distance, _)| *distance <= allowed)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Edits (insert, delete, replace) that make `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+// Input:  `a`, `b`
+// Output: "`a`, `b`"
+pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::nearest;
+
+    #[test]
+    fn suggestions() {
+        let known = ["experiment", "run_name", "skip", "skip_all"];
+        assert_eq!(nearest("experment", known), Some("experiment"));
+        assert_eq!(nearest("runname", known), Some("run_name"));
+        assert_eq!(nearest("skipp", known), Some("skip"));
+        assert_eq!(nearest("colour", known), None);
+    }
+}

@@ -1,0 +1,293 @@
+//! Writes what `#[tracked]` turns a function into.
+//!
+//! Invariants: the signature goes out whole; every path is absolute; items of ours stand in
+//! blocks of their own, so that the body sees none of them; locals are hygienic.
+
+use proc_macro2::{Group, Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::parse::Parser;
+use syn::{FnArg, Meta, ReturnType, Type};
+
+use crate::arguments::Arguments;
+use crate::errors::Errors;
+use crate::git::Git;
+use crate::item::{self, Function};
+use crate::parameters::{Parameter, parameters};
+use crate::plan::{Plan, plan};
+use crate::shape::{self, Shape, is_never, without_impl};
+use crate::{captures, doc_comment};
+
+/// `#[tracked(arguments)] item`
+pub(crate) fn tracked(
+    arguments: TokenStream,
+    item: TokenStream,
+    git: impl FnOnce() -> Git,
+) -> TokenStream {
+    let mut errors = Errors::default();
+    let parsed = (|input: syn::parse::ParseStream<'_>| Ok(Arguments::parse(input, &mut errors)))
+        .parse2(arguments);
+    let function = item::parse("tracked", item.clone());
+    let (arguments, mut function) = match (parsed, function) {
+        (Ok(arguments), Ok(function)) => (arguments, function),
+        (parsed, function) => {
+            parsed
+                .err()
+                .into_iter()
+                .chain(function.err())
+                .for_each(|error| errors.push(error));
+            return with_errors(&item, errors);
+        }
+    };
+    let shape = shape::of(&function.signature, &function.attributes);
+    let parameters = parameters(
+        &mut function.signature,
+        !matches!(shape, Shape::Guard | Shape::AsyncKept),
+    );
+    let plan = plan(
+        arguments,
+        &parameters,
+        &function.signature.output,
+        &mut errors,
+    );
+    if !errors.is_empty() {
+        return with_errors(&item, errors);
+    }
+    if cfg!(feature = "disabled") {
+        return item;
+    }
+    Expansion {
+        function,
+        shape,
+        parameters,
+        plan,
+        git: git(),
+    }
+    .expand()
+}
+
+/// The function as it stood, so that the rest of the crate still sees it, and what is wrong.
+pub(crate) fn with_errors(item: &TokenStream, errors: Errors) -> TokenStream {
+    let errors = errors.into_tokens();
+    quote!(#item #errors)
+}
+
+struct Expansion {
+    function: Function,
+    shape: Shape,
+    parameters: Vec<Parameter>,
+    plan: Plan,
+    git: Git,
+}
+
+impl Expansion {
+    fn expand(mut self) -> TokenStream {
+        let private = &private_path(self.plan.arguments.krate.as_ref());
+        let call = &Ident::new("__mlflow_call", Span::mixed_site());
+        let begin = self.begin(private, call);
+        let body = &self.function.body;
+        let returned = self.returned(private);
+        let owning = self.owning(private);
+        let outcome = self.outcome(private);
+        let closure = quote!(move || -> #returned #owning);
+        let content = match self.shape {
+            Shape::Sync => quote!(#private::call(#call, #closure, #outcome)),
+            Shape::Guard => {
+                let guard = Ident::new("__mlflow_guard", Span::mixed_site());
+                quote!(let #guard = #private::Guard::new(#call); #body)
+            }
+            Shape::Async => quote!(#private::Tracked::new(#call, async move #owning, #outcome)),
+            Shape::AsyncKept => {
+                quote!(#private::Tracked::new(#call, async move #owning, #outcome).await)
+            }
+            Shape::Future => {
+                quote!(#private::Tracked::new(#call, #private::invoke(#closure), #outcome))
+            }
+            Shape::Boxed => {
+                let future = Ident::new("__mlflow_future", Span::mixed_site());
+                quote! {
+                    let #future: #returned = #private::invoke(#closure);
+                    match #call {
+                        ::core::option::Option::None => #future,
+                        #call => ::std::boxed::Box::pin(#private::Tracked::new(#call, #future, #outcome)),
+                    }
+                }
+            }
+        };
+        if self.shape == Shape::Async {
+            self.return_the_future(private);
+        }
+        let Function {
+            attributes,
+            visibility,
+            default,
+            signature,
+            ..
+        } = &self.function;
+        quote!(#(#attributes)* #visibility #default #signature { #begin #content })
+    }
+
+    // Output: `let mut call = { static SITE: Site = …; begin(&SITE) }; if let Some(call) = &mut call { … }`
+    fn begin(&self, private: &TokenStream, call: &Ident) -> TokenStream {
+        let site = self.site(private);
+        let watched = self.git.watch();
+        let name = self.function.signature.ident.unraw().to_string();
+        let captures = captures::captures(private, call, &name, &self.plan, &self.parameters);
+        let begin =
+            quote!({ #watched static SITE: #private::Site = #site; #private::begin(&SITE) });
+        if captures.is_empty() {
+            return quote!(let #call = #begin;);
+        }
+        quote! {
+            let mut #call = #begin;
+            if let ::core::option::Option::Some(#call) = &mut #call { #captures }
+        }
+    }
+
+    // Output: `Site::new("train", module_path!(), file!(), line!()).package(…).note("…").git(…)`
+    fn site(&self, private: &TokenStream) -> TokenStream {
+        let ident = &self.function.signature.ident;
+        let name = ident.unraw().to_string();
+        let line = quote_spanned!(ident.span()=> ::core::line!());
+        let note = doc_comment::text(&self.function.attributes);
+        let note = note
+            .filter(|_| self.plan.arguments.description.is_none())
+            .map(|note| quote!(.note(#note)));
+        let git = self.git.tokens(private).map(|git| quote!(.git(#git)));
+        let arguments = &self.plan.arguments;
+        let root = arguments.root.then(|| quote!(.root()));
+        let metric = arguments.metric.as_ref().map(|name| quote!(.metric(#name)));
+        let metrics = arguments
+            .metrics
+            .as_ref()
+            .map(|(names, _)| quote!(.metrics(&[#(#names),*])));
+        quote! {
+            #private::Site::new(#name, ::core::module_path!(), ::core::file!(), #line)
+                .package(::core::option_env!("CARGO_PKG_NAME"), ::core::option_env!("CARGO_PKG_VERSION"))
+                #note #git #root #metric #metrics
+        }
+    }
+
+    /// The declared return type, as a closure or an `async` block can have it.
+    fn returned(&self, private: &TokenStream) -> TokenStream {
+        match &self.function.signature.output {
+            ReturnType::Default => quote!(()),
+            ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
+            ReturnType::Type(_, ty) => {
+                let ty = without_impl(ty);
+                quote!(#ty)
+            }
+        }
+    }
+
+    /// The body, in a block that owns every argument.
+    // Output: `{ keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; { body } }`
+    fn owning(&self, private: &TokenStream) -> TokenStream {
+        let body = &self.function.body;
+        let is_async = matches!(self.shape, Shape::Async | Shape::AsyncKept);
+        // A closure drops what it owns in the order of first mention, a function in reverse.
+        let mut keeps = TokenStream::new();
+        for parameter in self.parameters.iter().rev() {
+            let (cfgs, rebind) = (
+                &parameter.cfgs,
+                parameter.rebind.as_ref().map(|rebind| &rebind.ident),
+            );
+            if let Some(ident) = parameter.owned.as_ref().filter(|_| rebind.is_none()) {
+                keeps.extend(quote!(#(#cfgs)* #private::keep(&#ident);));
+            }
+        }
+        if let Some(FnArg::Receiver(receiver)) = self.function.signature.inputs.first()
+            && !matches!(&*receiver.ty, Type::Reference(_))
+        {
+            let this = &receiver.self_token;
+            keeps.extend(quote!(#private::keep(&#this);));
+        }
+        let rebinds = self.parameters.iter().filter_map(|parameter| {
+            let (cfgs, rebind) = (&parameter.cfgs, parameter.rebind.as_ref()?);
+            let (ident, pattern) = (&rebind.ident, &rebind.pattern);
+            Some(quote!(#(#cfgs)* let #pattern = #ident;))
+        });
+        let rebinds: TokenStream = rebinds.collect();
+        if !is_async && keeps.is_empty() && rebinds.is_empty() {
+            return quote!(#body);
+        }
+        let typed = is_async.then(|| {
+            let (returned, value) = (
+                self.returned(private),
+                Ident::new("__mlflow_return", Span::mixed_site()),
+            );
+            quote! {
+                if let ::core::option::Option::Some(#value) = #private::nothing::<#returned>() {
+                    return #value;
+                }
+            }
+        });
+        quote!({ #typed #keeps #rebinds #body })
+    }
+
+    /// What is made of the returned value.
+    fn outcome(&self, private: &TokenStream) -> TokenStream {
+        let ty = match (&self.function.signature.output, self.shape) {
+            (ReturnType::Default, _) => return quote!(#private::any_value),
+            (ReturnType::Type(_, ty), _) if is_never(ty) => return quote!(#private::any_value),
+            (ReturnType::Type(_, ty), _) => ty,
+        };
+        if matches!(&**ty, Type::Tuple(tuple) if tuple.elems.is_empty()) {
+            return quote!(#private::any_value);
+        }
+        let [value, ending] =
+            ["__mlflow_value", "__mlflow_ending"].map(|name| Ident::new(name, Span::mixed_site()));
+        let numbers = if self.plan.arguments.skip_return.is_some() {
+            quote!(#private::Split::Value(_) => {})
+        } else {
+            quote! {
+                #private::Split::Value(#value) => {
+                    #ending.numbers((&&&&&#private::Capture(#value)).__mlflow_numbers());
+                }
+            }
+        };
+        quote! {
+            |#value, #ending| {
+                use #private::{Whole as _, by_bounds::*};
+                match #private::Probe(#value).__mlflow_split() {
+                    #numbers
+                    #private::Split::Error(#value) => {
+                        #ending.failure((&&&&&#private::Capture(#value)).__mlflow_failure());
+                    }
+                    #private::Split::Absent => {}
+                }
+            }
+        }
+    }
+
+    // Input:  `async unsafe fn f<'a>(x: &'a str) -> &'a str`
+    // Output: `unsafe fn f<'a>(x: &'a str) -> impl Future<Output = &'a str>`
+    fn return_the_future(&mut self, private: &TokenStream) {
+        let output = match &self.function.signature.output {
+            ReturnType::Default => quote!(()),
+            ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
+            ReturnType::Type(_, ty) => quote!(#ty),
+        };
+        self.function.signature.asyncness = None;
+        // The `impl` is of this crate's edition, 2024, so it captures every lifetime, as `async` does.
+        self.function.signature.output =
+            syn::parse_quote!(-> impl ::core::future::Future<Output = #output>);
+        // Every future is `#[must_use]`; saying it twice is a finding of clippy's.
+        self.function.attributes.retain(
+            |attribute| !matches!(&attribute.meta, Meta::Path(path) if path.is_ident("must_use")),
+        );
+    }
+}
+
+/// `::mlflow::__private`, or that of `crate = path`.
+pub(crate) fn private_path(krate: Option<&syn::Path>) -> TokenStream {
+    krate.map_or_else(
+        || quote!(::mlflow::__private),
+        |path| quote!(#path::__private),
+    )
+}
+
+/// A block of the user's with one statement before it.
+pub(crate) fn preceded(statement: &TokenStream, body: &Group) -> TokenStream {
+    quote!({ #statement #body })
+}

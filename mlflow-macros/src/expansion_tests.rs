@@ -1,0 +1,1 @@
+//! Snapshots of formatted expansions, one for each shape.

@@ -1,0 +1,207 @@
+//! Parses what an attribute stands on.
+//!
+//! Invariants: the signature is kept whole; of the body only its inner attributes are looked at.
+//! Whatever is no function with a body is one error that says what to do instead.
+
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::parse::{Parse, ParseStream};
+use syn::{Attribute, Error, Signature, Token, Visibility};
+
+/// A function, method or trait method with a body.
+pub(crate) struct Function {
+    pub(crate) attributes: Vec<Attribute>,
+    pub(crate) visibility: Visibility,
+    pub(crate) default: Option<Token![default]>,
+    pub(crate) signature: Signature,
+    /// In braces, without its inner attributes.
+    pub(crate) body: Group,
+}
+
+/// Parses `item` for the attribute called `attribute`.
+pub(crate) fn parse(attribute: &str, item: TokenStream) -> syn::Result<Function> {
+    let item = ungrouped(item);
+    reject_what_is_no_function(attribute, &item)?;
+    let function: Function = syn::parse2(item)?;
+    if let Some(const_token) = function.signature.constness {
+        let message = format!(
+            "`#[{attribute}]` cannot track a `const fn`: remove `const`, or annotate the caller"
+        );
+        return Err(Error::new(const_token.span, message));
+    }
+    Ok(function)
+}
+
+/// `macro_rules!` hands a whole `$item` on inside a group without delimiters.
+fn ungrouped(item: TokenStream) -> TokenStream {
+    let mut trees = item.clone().into_iter();
+    match (trees.next(), trees.next()) {
+        (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => {
+            group.stream()
+        }
+        _ => item,
+    }
+}
+
+/// The error for everything that is not a function, at the word that says so.
+fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Result<()> {
+    let mut trees = item.clone().into_iter().peekable();
+    let mut first = None;
+    while let Some(tree) = trees.next() {
+        match tree {
+            TokenTree::Punct(punct) if punct.as_char() == '#' => {
+                trees.next();
+            }
+            TokenTree::Ident(word) => {
+                first.get_or_insert(word.span());
+                let what = match word.to_string().as_str() {
+                    "fn" => return Ok(()),
+                    "struct" => "a struct",
+                    "enum" => "an enum",
+                    "union" => "a union",
+                    "trait" => "a trait: annotate its methods that have a body",
+                    "mod" => "a module: annotate its functions",
+                    "type" => "a type alias",
+                    "static" => "a static",
+                    "use" => "an import",
+                    "let" => "a statement: closures cannot be tracked, make it a function",
+                    "move" => "a closure: make it a function",
+                    "const" if matches!(trees.peek(), Some(TokenTree::Ident(next)) if is_value_name(next)) => {
+                        "a constant"
+                    }
+                    "impl" => {
+                        let what = format!("an `impl` block: {}", advice_for_impl(trees.collect()));
+                        return Err(Error::new(
+                            word.span(),
+                            goes_on_a_function(attribute, &what),
+                        ));
+                    }
+                    _ => continue,
+                };
+                return Err(Error::new(word.span(), goes_on_a_function(attribute, what)));
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '|' => {
+                return Err(Error::new(
+                    punct.span(),
+                    goes_on_a_function(attribute, "a closure: make it a function"),
+                ));
+            }
+            _ => {}
+        }
+    }
+    Err(Error::new(
+        first.unwrap_or_else(Span::call_site),
+        goes_on_a_function(attribute, "this"),
+    ))
+}
+
+fn is_value_name(word: &proc_macro2::Ident) -> bool {
+    !["fn", "unsafe", "async", "extern"]
+        .iter()
+        .any(|keyword| word == keyword)
+}
+
+fn goes_on_a_function(attribute: &str, what: &str) -> String {
+    format!("`#[{attribute}]` goes on a function or method with a body, not on {what}")
+}
+
+// Input:  `Model { fn fit(&self) {} fn score(&self) {} }`
+// Output: "annotate its methods one by one: `fit`, `score`"
+fn advice_for_impl(rest: Vec<TokenTree>) -> String {
+    let Some(TokenTree::Group(block)) = rest.last() else {
+        return "annotate its methods".to_owned();
+    };
+    let mut names = Vec::new();
+    let mut after_fn = false;
+    for tree in block.stream() {
+        if let TokenTree::Ident(word) = &tree
+            && after_fn
+        {
+            names.push(format!("`{word}`"));
+        }
+        after_fn = matches!(&tree, TokenTree::Ident(word) if word == "fn");
+    }
+    if names.is_empty() {
+        return "annotate its methods one by one".to_owned();
+    }
+    format!("annotate its methods one by one: {}", names.join(", "))
+}
+
+impl Parse for Function {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut attributes = input.call(Attribute::parse_outer)?;
+        let visibility = input.parse()?;
+        let default = if input.peek(Token![default]) {
+            Some(input.parse()?)
+        } else {
+            None
+        };
+        let signature: Signature = input.parse()?;
+        if let Ok(semicolon) = input.parse::<Token![;]>() {
+            return Err(Error::new(
+                semicolon.span,
+                format!(
+                    "`{}` has no body to track: annotate the methods that implement it",
+                    signature.ident
+                ),
+            ));
+        }
+        let body = braces(input.parse()?)?;
+        let (inner, body) = without_inner_attributes(body)?;
+        attributes.extend(inner);
+        Ok(Self {
+            attributes,
+            visibility,
+            default,
+            signature,
+            body,
+        })
+    }
+}
+
+/// `macro_rules!` hands a `$body:block` on inside a group without delimiters.
+fn braces(tree: TokenTree) -> syn::Result<Group> {
+    match tree {
+        TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Ok(group),
+        TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+            let mut trees = group.stream().into_iter();
+            match (trees.next(), trees.next()) {
+                (Some(only), None) => braces(only),
+                _ => Err(Error::new(group.span(), "expected the function's body")),
+            }
+        }
+        other => Err(Error::new(other.span(), "expected the function's body")),
+    }
+}
+
+// Input:  `{ #![allow(unused)] 5 }`
+// Output: `#[allow(unused)]` and `{ 5 }`, as inner attributes cannot stand in an inner block
+fn without_inner_attributes(body: Group) -> syn::Result<(Vec<Attribute>, Group)> {
+    let mut inner = TokenStream::new();
+    let mut rest = body.stream().into_iter();
+    loop {
+        let mut ahead = rest.clone();
+        match (ahead.next(), ahead.next(), ahead.next()) {
+            (
+                Some(TokenTree::Punct(hash)),
+                Some(TokenTree::Punct(bang)),
+                Some(TokenTree::Group(meta)),
+            ) if hash.as_char() == '#'
+                && bang.as_char() == '!'
+                && meta.delimiter() == Delimiter::Bracket =>
+            {
+                hash.to_tokens(&mut inner);
+                meta.to_tokens(&mut inner);
+                rest = ahead;
+            }
+            _ => break,
+        }
+    }
+    if inner.is_empty() {
+        return Ok((Vec::new(), body));
+    }
+    let mut stripped = Group::new(Delimiter::Brace, rest.collect());
+    stripped.set_span(body.span());
+    let attributes = syn::parse::Parser::parse2(Attribute::parse_outer, inner)?;
+    Ok((attributes, stripped))
+}

@@ -1,0 +1,189 @@
+//! The function's own arguments: what they are called, and how the body comes by them.
+//!
+//! Invariants: every argument is owned by the body's closure or future, whether or not the body
+//! names it, and dropped in the order a plain function drops them. Plain names stay as they are
+//! in the signature; from the first pattern on, arguments are bound where the body begins.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote};
+use syn::ext::IdentExt;
+use syn::{Attribute, FieldPat, FnArg, Ident, Pat, PatIdent, PatType, Signature, Type};
+
+/// One typed argument.
+pub(crate) struct Parameter {
+    /// Its `#[cfg]`s, which go onto every statement made for it.
+    pub(crate) cfgs: Vec<Attribute>,
+    pub(crate) bindings: Vec<Binding>,
+    /// Moves it from the signature into the body; `None` if the body sees it as it is.
+    pub(crate) rebind: Option<Rebind>,
+    /// What the body's closure or future has to own.
+    pub(crate) owned: Option<Ident>,
+}
+
+/// A name the argument's pattern binds.
+pub(crate) struct Binding {
+    pub(crate) ident: Ident,
+    /// Without `r#`.
+    pub(crate) name: String,
+    /// Whether it is a reference by its declared type, so that the value behind it is looked at.
+    pub(crate) is_reference: bool,
+}
+
+/// `let pattern = ident;` at the beginning of the body.
+pub(crate) struct Rebind {
+    pub(crate) ident: Ident,
+    pub(crate) pattern: Pat,
+}
+
+/// The typed arguments of `signature`, which is changed where a pattern moves into the body.
+pub(crate) fn parameters(signature: &mut Signature, rebind_patterns: bool) -> Vec<Parameter> {
+    let mut moved = false;
+    let mut parameters = Vec::new();
+    for (index, argument) in signature.inputs.iter_mut().enumerate() {
+        let FnArg::Typed(argument) = argument else {
+            continue;
+        };
+        let is_plain = matches!(&*argument.pat, Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none());
+        moved |= rebind_patterns && !is_plain;
+        parameters.push(parameter(argument, index, moved));
+    }
+    parameters
+}
+
+fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
+    let cfgs = argument
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("cfg"))
+        .cloned()
+        .collect();
+    let mut bindings = Vec::new();
+    bindings_of(
+        &argument.pat,
+        matches!(*argument.ty, Type::Reference(_)),
+        &mut bindings,
+    );
+    if !moved {
+        let owned = bindings
+            .first()
+            .map(|binding: &Binding| binding.ident.clone());
+        return Parameter {
+            cfgs,
+            bindings,
+            rebind: None,
+            owned,
+        };
+    }
+    let ident = match &*argument.pat {
+        Pat::Ident(PatIdent {
+            by_ref: None,
+            subpat: None,
+            ident,
+            ..
+        }) => ident.clone(),
+        _ => format_ident!("__argument{}", index, span = Span::mixed_site()),
+    };
+    let plain = Pat::Ident(PatIdent {
+        attrs: Vec::new(),
+        by_ref: None,
+        mutability: None,
+        ident: ident.clone(),
+        subpat: None,
+    });
+    let pattern = std::mem::replace(&mut *argument.pat, plain);
+    Parameter {
+        cfgs,
+        bindings,
+        rebind: Some(Rebind { ident, pattern }),
+        owned: None,
+    }
+}
+
+// Input:  `Point { x, inner: (ref a, _), .. }`
+// Output: `x`, `a`
+fn bindings_of(pattern: &Pat, is_reference: bool, bindings: &mut Vec<Binding>) {
+    match pattern {
+        Pat::Ident(pat) => {
+            bindings.push(Binding {
+                ident: pat.ident.clone(),
+                name: pat.ident.unraw().to_string(),
+                is_reference,
+            });
+            if let Some((_, inner)) = &pat.subpat {
+                bindings_of(inner, false, bindings);
+            }
+        }
+        Pat::Tuple(pat) => pat
+            .elems
+            .iter()
+            .for_each(|inner| bindings_of(inner, false, bindings)),
+        Pat::TupleStruct(pat) => pat
+            .elems
+            .iter()
+            .for_each(|inner| bindings_of(inner, false, bindings)),
+        Pat::Slice(pat) => pat
+            .elems
+            .iter()
+            .for_each(|inner| bindings_of(inner, false, bindings)),
+        Pat::Struct(pat) => pat
+            .fields
+            .iter()
+            .for_each(|field| bindings_of(&field.pat, false, bindings)),
+        Pat::Reference(pat) => bindings_of(&pat.pat, false, bindings),
+        Pat::Paren(pat) => bindings_of(&pat.pat, is_reference, bindings),
+        Pat::Type(pat) => bindings_of(&pat.pat, is_reference, bindings),
+        _ => {}
+    }
+}
+
+/// `pattern` for a look at the value through a reference: binds what `wanted` says, by reference.
+// Input:  `(mut a, ref b, &c, d)`, all but `d` wanted
+// Output: `(a, b, c, _)`
+pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenStream {
+    let all = |patterns: &syn::punctuated::Punctuated<Pat, syn::Token![,]>| -> Vec<TokenStream> {
+        patterns
+            .iter()
+            .map(|inner| looking(inner, wanted))
+            .collect()
+    };
+    match pattern {
+        Pat::Ident(pat) => {
+            let inner = pat.subpat.as_ref().map(|(_, inner)| looking(inner, wanted));
+            let ident = &pat.ident;
+            match (wanted(ident), inner) {
+                (true, Some(inner)) => quote!(#ident @ #inner),
+                (true, None) => quote!(#ident),
+                (false, Some(inner)) => inner,
+                (false, None) => quote!(_),
+            }
+        }
+        Pat::Tuple(pat) => {
+            let inner = all(&pat.elems);
+            quote!((#(#inner,)*))
+        }
+        Pat::TupleStruct(pat) => {
+            let (path, inner) = (&pat.path, all(&pat.elems));
+            quote!(#path(#(#inner),*))
+        }
+        Pat::Slice(pat) => {
+            let inner = all(&pat.elems);
+            quote!([#(#inner),*])
+        }
+        Pat::Struct(pat) => {
+            let (path, rest) = (&pat.path, &pat.rest);
+            let fields = pat.fields.iter().map(
+                |FieldPat {
+                     attrs, member, pat, ..
+                 }| {
+                    let inner = looking(pat, wanted);
+                    quote!(#(#attrs)* #member: #inner)
+                },
+            );
+            quote!(#path { #(#fields,)* #rest })
+        }
+        Pat::Reference(pat) => looking(&pat.pat, wanted),
+        Pat::Paren(pat) => looking(&pat.pat, wanted),
+        Pat::Rest(_) => quote!(..),
+        _ => quote!(_),
+    }
+}

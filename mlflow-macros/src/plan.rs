@@ -1,0 +1,297 @@
+//! Validates the arguments against the function, and says what is to be done.
+//!
+//! Invariants: every name that should be an argument of the function is one; every literal key is
+//! one that MLflow accepts; no key is logged twice.
+
+use proc_macro2::Span;
+use syn::ext::IdentExt;
+use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType};
+
+use crate::arguments::{Arguments, Entry};
+use crate::errors::{Errors, listed, nearest};
+use crate::parameters::{Binding, Parameter};
+use crate::secret::is_secret_name;
+use crate::template::{self, Part};
+use crate::{key, shape};
+
+/// What happens to an argument of the function.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Treatment {
+    Skip,
+    Log,
+    Redact,
+    Hash,
+}
+
+/// A name: a constant with parts filled in, or any expression.
+pub(crate) enum Name {
+    Template(Vec<Part>),
+    Expr(Expr),
+}
+
+/// What the expansion needs to know beyond the function itself.
+pub(crate) struct Plan {
+    pub(crate) experiment: Option<Name>,
+    pub(crate) run_name: Option<Name>,
+    pub(crate) tags: Vec<(String, Expr)>,
+    pub(crate) params: Vec<(String, Expr)>,
+    /// One for each binding of each parameter.
+    pub(crate) treatments: Vec<Vec<Treatment>>,
+    pub(crate) arguments: Arguments,
+}
+
+pub(crate) fn plan(
+    mut arguments: Arguments,
+    parameters: &[Parameter],
+    output: &ReturnType,
+    errors: &mut Errors,
+) -> Plan {
+    let names: Vec<&str> = bindings(parameters)
+        .map(|binding| binding.name.as_str())
+        .collect();
+    check_names(&arguments, &names, errors);
+    check_keys(&arguments, errors);
+    check_return(&arguments, output, errors);
+    let experiment = arguments
+        .experiment
+        .take()
+        .map(|expr| name("experiment", expr, &names, errors));
+    let run_name = arguments
+        .run_name
+        .take()
+        .map(|expr| name("run_name", expr, &names, errors));
+    let treatments = parameters
+        .iter()
+        .map(|parameter| {
+            parameter
+                .bindings
+                .iter()
+                .map(|binding| treatment(&arguments, binding))
+                .collect()
+        })
+        .collect();
+    let params = with_values(std::mem::take(&mut arguments.params));
+    let tags = with_values(std::mem::take(&mut arguments.tags));
+    Plan {
+        experiment,
+        run_name,
+        tags,
+        params,
+        treatments,
+        arguments,
+    }
+}
+
+pub(crate) fn bindings(parameters: &[Parameter]) -> impl Iterator<Item = &Binding> {
+    parameters.iter().flat_map(|parameter| &parameter.bindings)
+}
+
+fn with_values(entries: Vec<Entry>) -> Vec<(String, Expr)> {
+    entries
+        .into_iter()
+        .filter_map(|entry| Some((entry.key.text, entry.value?)))
+        .collect()
+}
+
+fn treatment(arguments: &Arguments, binding: &Binding) -> Treatment {
+    let listed = |names: &[Ident]| names.iter().any(|name| name.unraw() == binding.name);
+    let entry = arguments
+        .params
+        .iter()
+        .find(|entry| entry.key.text == binding.name);
+    // `__…` is a name that another macro made up.
+    let left_out = arguments.skip_all || listed(&arguments.skip) || binding.name.starts_with("__");
+    match entry {
+        _ if listed(&arguments.hash) => Treatment::Hash,
+        _ if listed(&arguments.redact) => Treatment::Redact,
+        // Its value is given by the attribute.
+        Some(Entry { value: Some(_), .. }) => Treatment::Skip,
+        None if left_out => Treatment::Skip,
+        _ if is_secret_name(&binding.name) => Treatment::Redact,
+        _ => Treatment::Log,
+    }
+}
+
+fn check_names(arguments: &Arguments, names: &[&str], errors: &mut Errors) {
+    let mut seen: Vec<(String, &str)> = Vec::new();
+    for (list, idents) in [
+        ("skip", &arguments.skip),
+        ("redact", &arguments.redact),
+        ("hash", &arguments.hash),
+    ] {
+        for ident in idents {
+            let name = ident.unraw().to_string();
+            if name == "self" && list == "skip" {
+                continue;
+            }
+            check_name(list, &name, ident.span(), names, errors);
+            match seen.iter().find(|(other, _)| *other == name) {
+                Some((_, other)) if *other == list => errors.at(
+                    ident.span(),
+                    format!("`{name}` is named twice in `{list}(…)`"),
+                ),
+                Some((_, other)) => {
+                    errors.at(ident.span(), format!("`{name}` is in `{other}(…)` already: an argument is skipped, redacted or hashed"));
+                }
+                None => seen.push((name, list)),
+            }
+        }
+    }
+    for entry in arguments
+        .params
+        .iter()
+        .filter(|entry| entry.value.is_none())
+    {
+        let name = &entry.key.text;
+        check_name("params", name, entry.key.span, names, errors);
+        if arguments.skip.iter().any(|skipped| skipped.unraw() == name) {
+            errors.at(
+                entry.key.span,
+                format!("`{name}` is both in `skip(…)` and in `params(…)`"),
+            );
+        }
+    }
+}
+
+fn check_name(list: &str, name: &str, span: Span, names: &[&str], errors: &mut Errors) {
+    if names.contains(&name) {
+        return;
+    }
+    let suggestion = nearest(name, names.iter().copied())
+        .map(|name| format!(", did you mean `{name}`?"))
+        .unwrap_or_default();
+    let existing = match names {
+        [] => "it has none that has a name".to_owned(),
+        names => format!("its arguments are {}", listed(names.iter().copied())),
+    };
+    let own_value = if list == "params" {
+        format!("; `params({name} = …)` logs any value")
+    } else {
+        String::new()
+    };
+    errors.at(
+        span,
+        format!(
+            "`{list}({name})` names no argument of the function{suggestion}\n{existing}{own_value}"
+        ),
+    );
+}
+
+fn check_keys(arguments: &Arguments, errors: &mut Errors) {
+    for (list, what, entries) in [
+        ("tags", "tag", &arguments.tags),
+        ("params", "param", &arguments.params),
+    ] {
+        for (index, entry) in entries.iter().enumerate() {
+            let Entry { key, value } = entry;
+            key::check(errors, what, &key.text, key.span);
+            if value.is_none() && list == "tags" {
+                errors.at(
+                    key.span,
+                    format!("the tag `{0}` lacks its value: `tags({0} = …)`", key.text),
+                );
+            }
+            if entries[..index]
+                .iter()
+                .any(|earlier| earlier.key.text == key.text)
+            {
+                errors.at(
+                    key.span,
+                    format!("the {what} `{}` is given twice", key.text),
+                );
+            }
+        }
+    }
+    if let Some(metric) = &arguments.metric {
+        key::check(errors, "metric", &metric.value(), metric.span());
+    }
+    if let Some((metrics, _)) = &arguments.metrics {
+        for (index, metric) in metrics.iter().enumerate() {
+            key::check(errors, "metric", &metric.value(), metric.span());
+            if metrics[..index]
+                .iter()
+                .any(|earlier| earlier.value() == metric.value())
+            {
+                errors.at(
+                    metric.span(),
+                    format!("the metric `{}` is named twice", metric.value()),
+                );
+            }
+        }
+    }
+}
+
+fn check_return(arguments: &Arguments, output: &ReturnType, errors: &mut Errors) {
+    let named = arguments
+        .metric
+        .as_ref()
+        .map(LitStr::span)
+        .or(arguments.metrics.as_ref().map(|(_, span)| *span));
+    if let (Some(named), Some(_)) = (named, arguments.skip_return) {
+        errors.at(
+            named,
+            "names the returned value, which `skip_return` leaves out: remove one of them",
+        );
+    }
+    if let (Some(named), ReturnType::Default) = (named, output) {
+        errors.at(
+            named,
+            "names the returned value, but the function returns none",
+        );
+    }
+    if let (Some(metric), Some((_, span))) = (&arguments.metric, &arguments.metrics) {
+        errors.at(
+            *span,
+            format!(
+                "`metric = {:?}` is for one number, `metrics(…)` for a tuple: remove one of them",
+                metric.value()
+            ),
+        );
+    }
+    if let (Some((metrics, span)), Some(tuple)) =
+        (&arguments.metrics, shape::returned_tuple(output))
+        && metrics.len() != tuple.elems.len()
+    {
+        let message = format!(
+            "`metrics(…)` names {} values, the function returns {}",
+            metrics.len(),
+            tuple.elems.len()
+        );
+        errors.at(*span, message);
+    }
+}
+
+/// A literal is a template, anything else is taken as it is.
+fn name(argument: &str, expr: Expr, names: &[&str], errors: &mut Errors) -> Name {
+    let Expr::Lit(ExprLit {
+        lit: Lit::Str(literal),
+        ..
+    }) = &expr
+    else {
+        return Name::Expr(expr);
+    };
+    if literal.value().trim().is_empty() {
+        errors.at(literal.span(), format!("`{argument}` is empty"));
+    }
+    let parts = match template::parse(literal) {
+        Ok(parts) => parts,
+        Err(error) => {
+            errors.push(error);
+            Vec::new()
+        }
+    };
+    for part in &parts {
+        if let Part::Argument { name, .. } = part
+            && !names.contains(&name.as_str())
+        {
+            let known = listed(
+                names
+                    .iter()
+                    .copied()
+                    .chain(["timestamp", "env", "function"]),
+            );
+            errors.at(literal.span(), format!("`{{{name}}}` cannot be filled in, known are {known}\nwrite `{{{{` for a brace itself"));
+        }
+    }
+    Name::Template(parts)
+}

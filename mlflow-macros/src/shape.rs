@@ -1,0 +1,242 @@
+//! How a function's body can be wrapped.
+//!
+//! Invariant: a body that cannot be handed to a closure without changing what it means is not.
+
+use syn::punctuated::Punctuated;
+use syn::{
+    Attribute, GenericArgument, PathArguments, PathSegment, ReturnType, Signature, Type, TypeInfer,
+    TypeParamBound, TypePath, TypeTuple,
+};
+
+/// The ways to wrap a body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Shape {
+    /// In a closure.
+    Sync,
+    /// Not at all, a guard stands before it: `-> !` and `#[track_caller]`.
+    Guard,
+    /// `async fn`, made a function that returns the future, so that the caller's run is known.
+    Async,
+    /// `async fn` that has to stay one, as another attribute below looks for it.
+    AsyncKept,
+    /// `-> impl Future`.
+    Future,
+    /// `-> Pin<Box<dyn Future>>`.
+    Boxed,
+}
+
+/// Attributes that do not care what kind of function they stand on.
+const INERT: [&str; 23] = [
+    "allow",
+    "cfg",
+    "cfg_attr",
+    "clippy",
+    "cold",
+    "deny",
+    "deprecated",
+    "diagnostic",
+    "doc",
+    "expect",
+    "export_name",
+    "forbid",
+    "ignore",
+    "inline",
+    "link_section",
+    "must_use",
+    "no_mangle",
+    "optimize",
+    "rustfmt",
+    "should_panic",
+    "target_feature",
+    "unsafe",
+    "warn",
+];
+
+pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
+    let has_track_caller = attributes
+        .iter()
+        .any(|attribute| attribute.path().is_ident("track_caller"));
+    if signature.asyncness.is_some() {
+        let all_inert = attributes.iter().all(|attribute| {
+            attribute
+                .path()
+                .segments
+                .first()
+                .is_some_and(|first| INERT.iter().any(|name| first.ident == name))
+        });
+        return if all_inert {
+            Shape::Async
+        } else {
+            Shape::AsyncKept
+        };
+    }
+    let ReturnType::Type(_, returned) = &signature.output else {
+        return if has_track_caller {
+            Shape::Guard
+        } else {
+            Shape::Sync
+        };
+    };
+    match &**returned {
+        _ if has_track_caller => Shape::Guard,
+        returned if is_never(returned) => Shape::Guard,
+        returned if is_impl_future(returned) => Shape::Future,
+        returned if is_boxed_future(returned) => Shape::Boxed,
+        _ => Shape::Sync,
+    }
+}
+
+/// Looks through the groups without delimiters that `macro_rules!` puts around a `$type`.
+fn plain(ty: &Type) -> &Type {
+    match ty {
+        Type::Group(group) => plain(&group.elem),
+        Type::Paren(paren) => plain(&paren.elem),
+        other => other,
+    }
+}
+
+pub(crate) fn is_never(ty: &Type) -> bool {
+    matches!(plain(ty), Type::Never(_))
+}
+
+/// `impl Future` with no bound beyond those that the tracked future has whenever its body has.
+fn is_impl_future(ty: &Type) -> bool {
+    let Type::ImplTrait(opaque) = plain(ty) else {
+        return false;
+    };
+    let mut future = false;
+    opaque.bounds.iter().all(|bound| match bound {
+        TypeParamBound::Trait(bound) => bound.path.segments.last().is_some_and(|last| {
+            future |= last.ident == "Future";
+            [
+                "Future",
+                "Send",
+                "Sync",
+                "Unpin",
+                "UnwindSafe",
+                "RefUnwindSafe",
+                "Sized",
+            ]
+            .iter()
+            .any(|name| last.ident == name)
+        }),
+        _ => true,
+    }) && future
+}
+
+fn is_boxed_future(ty: &Type) -> bool {
+    let Some(Type::TraitObject(object)) = only_argument(ty, "Pin")
+        .and_then(|ty| only_argument(ty, "Box"))
+        .map(plain)
+    else {
+        return false;
+    };
+    object.bounds.iter().any(|bound| {
+        matches!(bound, TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|last| last.ident == "Future"))
+    })
+}
+
+// Input:  `::std::pin::Pin<X>`, `Pin`
+// Output: `X`
+fn only_argument<'t>(ty: &'t Type, name: &str) -> Option<&'t Type> {
+    let segment = last_segment(ty)?;
+    if segment.ident != name {
+        return None;
+    }
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
+        return None;
+    };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(ty)) if arguments.args.len() == 1 => Some(ty),
+        _ => None,
+    }
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match plain(ty) {
+        Type::Path(TypePath { qself: None, path }) => path.segments.last(),
+        _ => None,
+    }
+}
+
+/// The elements of a returned tuple, also inside `Result` and `Option`.
+pub(crate) fn returned_tuple(output: &ReturnType) -> Option<&TypeTuple> {
+    let ReturnType::Type(_, ty) = output else {
+        return None;
+    };
+    let mut ty = plain(ty);
+    while let Some(segment) = last_segment(ty) {
+        let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
+            return None;
+        };
+        let Some(GenericArgument::Type(first)) = arguments.args.first() else {
+            return None;
+        };
+        if segment.ident != "Result" && segment.ident != "Option" {
+            return None;
+        }
+        ty = plain(first);
+    }
+    match ty {
+        Type::Tuple(tuple) => Some(tuple),
+        _ => None,
+    }
+}
+
+/// `ty` as it can be written in a closure: what is `impl Trait` is left to be inferred.
+// Input:  `Result<impl Iterator<Item = u8>, Box<dyn Error>>`
+// Output: `Result<_, Box<dyn Error>>`
+pub(crate) fn without_impl(ty: &Type) -> Type {
+    let mut ty = ty.clone();
+    infer_impl(&mut ty);
+    ty
+}
+
+fn infer_impl(ty: &mut Type) {
+    match ty {
+        Type::ImplTrait(_) => {
+            *ty = Type::Infer(TypeInfer {
+                underscore_token: syn::Token![_](proc_macro2::Span::mixed_site()),
+            })
+        }
+        Type::Group(inner) => infer_impl(&mut inner.elem),
+        Type::Paren(inner) => infer_impl(&mut inner.elem),
+        Type::Reference(inner) => infer_impl(&mut inner.elem),
+        Type::Ptr(inner) => infer_impl(&mut inner.elem),
+        Type::Slice(inner) => infer_impl(&mut inner.elem),
+        Type::Array(inner) => infer_impl(&mut inner.elem),
+        Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(infer_impl),
+        Type::Path(path) => path
+            .path
+            .segments
+            .iter_mut()
+            .for_each(infer_impl_in_segment),
+        Type::TraitObject(object) => infer_impl_in_bounds(&mut object.bounds),
+        _ => {}
+    }
+}
+
+fn infer_impl_in_segment(segment: &mut PathSegment) {
+    let PathArguments::AngleBracketed(arguments) = &mut segment.arguments else {
+        return;
+    };
+    for argument in &mut arguments.args {
+        match argument {
+            GenericArgument::Type(ty) => infer_impl(ty),
+            GenericArgument::AssocType(assoc) => infer_impl(&mut assoc.ty),
+            _ => {}
+        }
+    }
+}
+
+fn infer_impl_in_bounds(bounds: &mut Punctuated<TypeParamBound, syn::Token![+]>) {
+    for bound in bounds {
+        if let TypeParamBound::Trait(bound) = bound {
+            bound
+                .path
+                .segments
+                .iter_mut()
+                .for_each(infer_impl_in_segment);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Every argument of the attribute.
+
+use mlflow::tracked;
+
+use super::recorder::{RunStatus, block_on, fake, last_metrics, only_run, params};
+
+#[derive(serde::Serialize)]
+struct Scores {
+    rmse: f64,
+    deep: Deep,
+    note: &'static str,
+}
+
+#[derive(serde::Serialize)]
+struct Deep {
+    r2: f32,
+    ok: bool,
+}
+
+#[test]
+fn a_plain_function() {
+    /// Fits.
+    ///
+    /// Slowly.
+    #[tracked(experiment = "wine", tags(model = "elastic-net", "dotted.key" = alpha * 2.0))]
+    fn train(alpha: f64, l1_ratio: f64, name: &str) -> Result<Scores, std::io::Error> {
+        let _ = (l1_ratio, name);
+        Ok(Scores {
+            rmse: alpha,
+            deep: Deep { r2: 0.5, ok: true },
+            note: "x",
+        })
+    }
+    let fake = fake();
+    let line = line!() - 5;
+    assert_eq!(train(0.25, 0.1, "n").expect("ok").note, "x");
+    let run = only_run(&fake);
+    assert_eq!(run.experiment, "wine");
+    assert_eq!(run.status, RunStatus::Finished);
+    assert_eq!(
+        params(&run),
+        [("alpha", "0.25"), ("l1_ratio", "0.1"), ("name", "n")]
+    );
+    assert_eq!(
+        last_metrics(&run),
+        [("deep.ok", 1.0), ("deep.r2", 0.5), ("rmse", 0.25)]
+    );
+    let digits = run
+        .name
+        .strip_prefix("train-")
+        .expect("the function's name first");
+    assert_eq!(digits.len(), "20260101-000000".len(), "{digits}");
+    let tag = |key: &str| run.tags.get(key).map(String::as_str);
+    assert_eq!(tag("model"), Some("elastic-net"));
+    assert_eq!(tag("dotted.key"), Some("0.5"));
+    assert_eq!(tag("mlflow.note.content"), Some("Fits.\n\nSlowly."));
+    assert_eq!(
+        tag("code.function"),
+        Some(concat!(module_path!(), "::train"))
+    );
+    assert_eq!(tag("code.filepath"), Some(file!()));
+    assert_eq!(tag("code.lineno"), Some(line.to_string().as_str()));
+    assert_eq!(tag("service.name"), Some(env!("CARGO_PKG_NAME")));
+    assert_eq!(tag("service.version"), Some(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn which_arguments_are_params() {
+    #[tracked(skip(b), params(sum = a + b, c = "given"))]
+    fn skipped(a: i32, b: i32, c: i32) {
+        let _ = c;
+    }
+    #[tracked(skip_all, params(a))]
+    fn only_named(a: i32, b: i32) {
+        let _ = b;
+    }
+    struct Model;
+    impl Model {
+        #[tracked]
+        fn fit(&self, r#type: &str) -> f64 {
+            let _ = r#type;
+            1.5
+        }
+    }
+    let fake = fake();
+    skipped(1, 2, 3);
+    only_named(1, 2);
+    Model.fit("x");
+    let runs = fake.runs();
+    assert_eq!(params(&runs[0]), [("a", "1"), ("c", "given"), ("sum", "3")]);
+    assert_eq!(params(&runs[1]), [("a", "1")]);
+    assert_eq!(params(&runs[2]), [("type", "x")]);
+    assert_eq!(last_metrics(&runs[2]), [("fit", 1.5)]);
+}
+
+#[test]
+fn names_of_returned_values() {
+    #[tracked(metric = "loss")]
+    fn bare() -> Option<f32> {
+        Some(0.5)
+    }
+    #[tracked(metrics("precision", "recall"))]
+    fn pair() -> Result<(f64, f64), String> {
+        Ok((0.25, 0.75))
+    }
+    #[tracked]
+    fn unnamed() -> (f64, i32) {
+        (0.25, 2)
+    }
+    #[tracked(skip_return)]
+    fn unlogged() -> Result<f64, String> {
+        Err("but failed".to_owned())
+    }
+    let fake = fake();
+    let _ = (bare(), pair(), unnamed(), unlogged());
+    let runs = fake.runs();
+    assert_eq!(last_metrics(&runs[0]), [("loss", 0.5)]);
+    assert_eq!(
+        last_metrics(&runs[1]),
+        [("precision", 0.25), ("recall", 0.75)]
+    );
+    assert_eq!(
+        last_metrics(&runs[2]),
+        [("unnamed.0", 0.25), ("unnamed.1", 2.0)]
+    );
+    assert_eq!(last_metrics(&runs[3]), []);
+    assert_eq!(runs[3].status, RunStatus::Failed);
+}
+
+#[test]
+fn names_are_filled_in() {
+    #[tracked(
+        run_name = "{function}-{lr:.2}-{kind}-{api_token}-{{x}}",
+        experiment = "{kind}/{env}"
+    )]
+    fn template(lr: f64, kind: &str, api_token: &str) {
+        let _ = (lr, kind, api_token);
+    }
+    #[tracked(run_name = format!("n{n}"), experiment = name)]
+    fn expressions(n: u8, name: String) -> String {
+        let _ = n;
+        name
+    }
+    #[tracked(run_name = "{a}+{b}", tags(sum = a + b))]
+    fn pattern((a, b): (i32, i32)) {
+        let _ = (a, b);
+    }
+    let fake = fake();
+    template(0.12345, "sgd", "hunter2");
+    assert_eq!(expressions(7, "dynamic".to_owned()), "dynamic");
+    pattern((1, 2));
+    let runs = fake.runs();
+    assert_eq!(runs[0].name, "template-0.12-sgd-[redacted]-{x}");
+    assert_eq!(runs[0].experiment, "sgd/default");
+    assert_eq!(
+        (runs[1].name.as_str(), runs[1].experiment.as_str()),
+        ("n7", "dynamic")
+    );
+    assert_eq!(runs[2].name, "1+2");
+    assert_eq!(runs[2].tags["sum"], "3");
+}
+
+#[test]
+fn what_must_not_be_seen() {
+    #[tracked(redact(salary), hash(data), params(auth = "explicit"))]
+    fn secretive(salary: f64, data: &[u8], api_key: &str, auth: &str, max_tokens: u32) {
+        let _ = (salary, data, api_key, auth, max_tokens);
+    }
+    let fake = fake();
+    secretive(1e6, b"abc", "hunter2", "hunter3", 5);
+    let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    let expected = [
+        ("api_key", "[redacted]"),
+        ("auth", "explicit"),
+        ("data_hash", sha256),
+        ("max_tokens", "5"),
+        ("salary", "[redacted]"),
+    ];
+    assert_eq!(params(&only_run(&fake)), expected);
+}
+
+#[test]
+fn description_and_run_id() {
+    /// Not this.
+    #[tracked(description = format!("for {a}"), run_id = "0123")]
+    fn resumed(a: i32) {
+        let _ = a;
+    }
+    let fake = fake();
+    resumed(1);
+    let run = only_run(&fake);
+    assert_eq!(run.tags["mlflow.note.content"], "for 1");
+    assert_eq!(run.id, "0123");
+}
+
+#[test]
+fn children_and_roots() {
+    #[tracked]
+    fn child() {}
+    #[tracked(root)]
+    fn alone() {}
+    #[tracked]
+    async fn task() {}
+    #[tracked]
+    async fn parent() {
+        child();
+        alone();
+        // The child's parent is known where the future is made, not where it is polled.
+        let future = task();
+        std::thread::spawn(move || block_on(future))
+            .join()
+            .expect("no panic");
+    }
+    let fake = fake();
+    block_on(parent());
+    child();
+    let runs = fake.runs();
+    let parents: Vec<_> = runs.iter().map(|run| run.parent.as_deref()).collect();
+    let parent = Some(runs[0].id.as_str());
+    assert_eq!(parents, [None, parent, None, parent, None]);
+}
+
+#[test]
+fn another_path_to_the_library() {
+    mod facade {
+        pub(crate) mod tracking {
+            pub(crate) use mlflow::__private;
+        }
+    }
+    #[tracked(crate = facade::tracking)]
+    fn renamed(a: i32) -> i32 {
+        a
+    }
+    let fake = fake();
+    renamed(3);
+    assert_eq!(last_metrics(&only_run(&fake)), [("renamed", 3.0)]);
+}

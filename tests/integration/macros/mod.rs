@@ -1,0 +1,6 @@
+//! The attributes: what they record, and what they leave alone.
+
+mod arguments;
+mod outcomes;
+mod recorder;
+mod values;

@@ -1,0 +1,226 @@
+//! How a run ends.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use mlflow::tracked;
+
+use super::recorder::{Fake, RunStatus, block_on, fake, only_run};
+
+fn tag(fake: &Fake, key: &str) -> Option<String> {
+    only_run(fake).tags.get(key).cloned()
+}
+
+#[derive(Debug)]
+struct Outer(std::num::ParseIntError);
+
+impl std::fmt::Display for Outer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bad number")
+    }
+}
+
+impl std::error::Error for Outer {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+type Outcome<T> = Result<T, Outer>;
+
+#[tracked]
+fn parse(text: &str) -> Outcome<i32> {
+    let number: i32 = text.parse().map_err(Outer)?;
+    Ok(number)
+}
+
+#[test]
+fn an_error_fails_the_run() {
+    let fake = fake();
+    assert!(parse("x").is_err());
+    assert_eq!(only_run(&fake).status, RunStatus::Failed);
+    assert!(tag(&fake, "error.type").is_some_and(|kind| kind.ends_with("outcomes::Outer")));
+    assert_eq!(tag(&fake, "error.message").as_deref(), Some("bad number"));
+    assert_eq!(
+        tag(&fake, "error.chain").as_deref(),
+        Some("1: invalid digit found in string")
+    );
+}
+
+#[test]
+fn a_boxed_error_keeps_its_chain() {
+    #[tracked]
+    fn boxed() -> Result<(), Box<dyn std::error::Error>> {
+        parse_quietly("x")?;
+        Ok(())
+    }
+    fn parse_quietly(text: &str) -> Outcome<i32> {
+        text.parse().map_err(Outer)
+    }
+    let fake = fake();
+    assert!(boxed().is_err());
+    assert_eq!(tag(&fake, "error.message").as_deref(), Some("bad number"));
+    assert_eq!(
+        tag(&fake, "error.chain").as_deref(),
+        Some("1: invalid digit found in string")
+    );
+}
+
+#[test]
+fn none_finishes_the_run() {
+    #[tracked]
+    fn nothing() -> Option<f64> {
+        None
+    }
+    let fake = fake();
+    assert_eq!(nothing(), None);
+    assert_eq!(only_run(&fake).status, RunStatus::Finished);
+}
+
+#[test]
+fn a_panic_fails_the_run_and_goes_on() {
+    #[derive(Debug, PartialEq)]
+    struct Payload(u8);
+    let line = line!() + 3;
+    #[tracked]
+    fn text() {
+        panic!("number {}", std::hint::black_box(5));
+    }
+    #[tracked]
+    fn payload() {
+        std::panic::panic_any(Payload(7));
+    }
+    #[tracked]
+    async fn later() {
+        std::future::ready(()).await;
+        panic!("in a future");
+    }
+    #[tracked]
+    fn never() -> ! {
+        panic!("never returns")
+    }
+    let caught = fake();
+    let error = catch_unwind(text).expect_err("it panics");
+    assert_eq!(
+        error.downcast_ref::<String>().map(String::as_str),
+        Some("number 5")
+    );
+    assert_eq!(only_run(&caught).status, RunStatus::Failed);
+    assert_eq!(tag(&caught, "error.type").as_deref(), Some("panic"));
+    assert_eq!(tag(&caught, "error.message").as_deref(), Some("number 5"));
+    assert_eq!(
+        tag(&caught, "error.location"),
+        Some(format!("{}:{line}", file!()))
+    );
+    drop(caught);
+
+    let caught = fake();
+    let error = catch_unwind(payload).expect_err("it panics");
+    assert_eq!(error.downcast_ref(), Some(&Payload(7)));
+    assert_eq!(tag(&caught, "error.type").as_deref(), Some("panic"));
+    drop(caught);
+
+    let caught = fake();
+    let _ = catch_unwind(AssertUnwindSafe(|| block_on(later()))).expect_err("it panics");
+    assert_eq!(only_run(&caught).status, RunStatus::Failed);
+    assert_eq!(
+        tag(&caught, "error.message").as_deref(),
+        Some("in a future")
+    );
+    drop(caught);
+
+    let caught = fake();
+    let _ = catch_unwind(|| never()).expect_err("it panics");
+    assert_eq!(only_run(&caught).status, RunStatus::Failed);
+    assert_eq!(
+        tag(&caught, "error.message").as_deref(),
+        Some("never returns")
+    );
+}
+
+#[test]
+fn a_panic_without_a_hook_has_no_place() {
+    #[tracked]
+    fn resumes() {
+        let _ = catch_unwind(|| panic!("caught inside"));
+        std::panic::resume_unwind(Box::new("from another thread"));
+    }
+    let fake = fake();
+    let _ = catch_unwind(resumes).expect_err("it panics");
+    assert_eq!(
+        tag(&fake, "error.message").as_deref(),
+        Some("from another thread")
+    );
+    assert_eq!(tag(&fake, "error.location"), None);
+}
+
+#[test]
+fn a_dropped_future_is_killed() {
+    struct LogsOnDrop;
+    impl Drop for LogsOnDrop {
+        fn drop(&mut self) {
+            mlflow::Run::current()
+                .expect("its run is current")
+                .log_metric("dropped", 1.0);
+        }
+    }
+    #[tracked]
+    async fn waits(guard: LogsOnDrop) {
+        std::future::pending::<()>().await;
+        drop(guard);
+    }
+    let fake = fake();
+    {
+        let mut future = pin!(waits(LogsOnDrop));
+        assert_eq!(
+            future
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop())),
+            Poll::Pending
+        );
+        assert_eq!(only_run(&fake).status, RunStatus::Running);
+        assert!(mlflow::Run::current().is_none());
+    }
+    assert_eq!(only_run(&fake).status, RunStatus::Killed);
+    assert_eq!(only_run(&fake).metrics["dropped"].len(), 1);
+}
+
+#[test]
+fn a_future_that_is_never_polled_is_no_run() {
+    #[tracked]
+    async fn waits() {}
+    let fake = fake();
+    drop(waits());
+    assert!(fake.runs().is_empty());
+}
+
+#[test]
+fn every_kind_of_future_is_followed_to_its_end() {
+    #[tracked]
+    fn returned(n: u8) -> impl Future<Output = Result<u8, String>> {
+        let n = n + 1;
+        async move {
+            std::future::ready(()).await;
+            Err(format!("after {n}"))
+        }
+    }
+    #[tracked]
+    fn boxed<'a>(text: &'a str) -> std::pin::Pin<Box<dyn Future<Output = usize> + Send + 'a>> {
+        if text.is_empty() {
+            return Box::pin(std::future::ready(0));
+        }
+        Box::pin(async move { text.len() })
+    }
+    let recorded = fake();
+    assert!(block_on(returned(1)).is_err());
+    assert_eq!(tag(&recorded, "error.message").as_deref(), Some("after 2"));
+    drop(recorded);
+    let recorded = fake();
+    assert_eq!(block_on(boxed("abc")), 3);
+    assert_eq!(only_run(&recorded).metrics["boxed"][0].value, 3.0);
+    drop(recorded);
+    let recorded = fake();
+    drop(boxed("abc"));
+    assert!(recorded.runs().is_empty());
+}

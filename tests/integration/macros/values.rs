@@ -1,0 +1,110 @@
+//! What arguments and returned values become.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
+use mlflow::tracked;
+
+use super::recorder::{fake, last_metrics, only_run, params};
+
+#[test]
+fn structs_are_flattened() {
+    #[derive(Clone, serde::Serialize)]
+    struct Config {
+        lr: f64,
+        layers: Vec<u32>,
+        token: &'static str,
+    }
+    #[tracked]
+    fn train(config: &Config, other: Config) {
+        let _ = (config, other);
+    }
+    let fake = fake();
+    let config = Config {
+        lr: 0.1,
+        layers: vec![64, 32],
+        token: "hunter2",
+    };
+    train(&config, config.clone());
+    let expected = [
+        ("config.layers", "[64, 32]"),
+        ("config.lr", "0.1"),
+        ("config.token", "[redacted]"),
+        ("other.layers", "[64, 32]"),
+        ("other.lr", "0.1"),
+        ("other.token", "[redacted]"),
+    ];
+    assert_eq!(params(&only_run(&fake)), expected);
+}
+
+#[test]
+fn long_data_is_its_length() {
+    #[tracked]
+    fn train(data: &[f64], copy: Vec<f64>) {
+        let _ = (data, copy);
+    }
+    let fake = fake();
+    train(&vec![0.0; 1_000_000], vec![0.0; 20]);
+    assert_eq!(
+        params(&only_run(&fake)),
+        [("copy", "[20 items]"), ("data", "[1000000 items]")]
+    );
+}
+
+#[test]
+fn generic_code_captures_what_the_bounds_allow() {
+    #[tracked]
+    fn any<T>(value: T) -> T {
+        value
+    }
+    #[tracked]
+    fn debug<T: Debug>(value: &T) {
+        let _ = value;
+    }
+    let fake = fake();
+    assert_eq!(any(1.5), 1.5);
+    debug(&Some("x"));
+    let runs = fake.runs();
+    assert_eq!(params(&runs[0]), [("value", "<f64>")]);
+    assert_eq!(last_metrics(&runs[0]), []);
+    assert_eq!(params(&runs[1]), [("value", "Some(\"x\")")]);
+}
+
+#[test]
+fn returned_maps_and_non_finite_numbers() {
+    #[tracked]
+    fn map() -> BTreeMap<&'static str, f64> {
+        BTreeMap::from([("a", f64::INFINITY), ("b", 2.0)])
+    }
+    #[tracked]
+    fn nan() -> f64 {
+        f64::NAN
+    }
+    #[tracked]
+    fn yes() -> bool {
+        true
+    }
+    let fake = fake();
+    let _ = (map(), nan(), yes());
+    let runs = fake.runs();
+    assert_eq!(last_metrics(&runs[0]), [("a", f64::INFINITY), ("b", 2.0)]);
+    assert!(last_metrics(&runs[1])[0].1.is_nan());
+    assert_eq!(last_metrics(&runs[2]), [("yes", 1.0)]);
+}
+
+#[test]
+fn a_value_that_panics_when_it_is_shown_harms_nobody() {
+    struct Bad;
+    impl std::fmt::Display for Bad {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("in Display")
+        }
+    }
+    #[tracked]
+    fn takes(bad: Bad) -> Result<(), Bad> {
+        Err(bad)
+    }
+    let fake = fake();
+    assert!(takes(Bad).is_err());
+    assert_eq!(params(&only_run(&fake)), [("bad", "…")]);
+}
