@@ -9,7 +9,10 @@ const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 /// The parent and the two fits of one run of the program, given all its runs.
 fn check(runs: Vec<Seen>, ids: &[String]) {
     let named = |name: &str| {
-        let at = runs.iter().position(|run| run.name == name).unwrap_or_else(|| panic!("no run {name}"));
+        let at = runs
+            .iter()
+            .position(|run| run.name == name)
+            .unwrap_or_else(|| panic!("no run {name}"));
         (&runs[at], &ids[at])
     };
     let (parent, parent_id) = named("parent");
@@ -31,19 +34,46 @@ fn check(runs: Vec<Seen>, ids: &[String]) {
     assert_eq!(good.tags["service.version"], "0.1.0");
     assert_eq!(good.tags["code.function"], "sweep::fit");
     assert!(good.tags["code.filepath"].ends_with("programs/sweep.rs"));
-    for tag in ["mlflow.user", "mlflow.source.name", "host.name", "host.arch", "os.type", "process.pid", "code.lineno"] {
+    for tag in [
+        "mlflow.user",
+        "mlflow.source.name",
+        "host.name",
+        "host.arch",
+        "os.type",
+        "process.pid",
+        "code.lineno",
+    ] {
         assert!(!good.tags[tag].is_empty(), "{tag}");
     }
-    let params: Vec<_> = good.params.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let params: Vec<_> = good
+        .params
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     assert_eq!(params, ["alpha=0.5", "extra=6", "label=naïve"]);
-    let loss: Vec<_> = good.points["loss"].iter().map(|point| (point.step, point.value)).collect();
-    assert_eq!(loss, [(0, 0.5), (1, 0.25), (2, 0.5 / 3.0), (3, 0.125), (4, 0.1)]);
-    let [point] = good.points["b"][..] else { panic!("one point") };
+    let loss: Vec<_> = good.points["loss"]
+        .iter()
+        .map(|point| (point.step, point.value))
+        .collect();
+    assert_eq!(
+        loss,
+        [(0, 0.5), (1, 0.25), (2, 0.5 / 3.0), (3, 0.125), (4, 0.1)]
+    );
+    let [point] = good.points["b"][..] else {
+        panic!("one point")
+    };
     assert!(point.value.is_nan() && point.step == 3);
-    assert_eq!(good.points["c"][0].value, f64::MAX, "MLflow's SQL stores hold no infinity");
+    assert_eq!(
+        good.points["c"][0].value,
+        f64::MAX,
+        "MLflow's SQL stores hold no infinity"
+    );
     assert_eq!(good.latest["rmse"], Latest(0.5));
     assert_eq!(good.latest["nested.r2"], Latest(0.5));
-    assert_eq!(good.artifacts["tables/coefficients.csv"], b"feature,weight\nalcohol,0.25\n");
+    assert_eq!(
+        good.artifacts["tables/coefficients.csv"],
+        b"feature,weight\nalcohol,0.25\n"
+    );
     assert!(good.start_time_ms > 0 && good.end_time_ms >= good.start_time_ms);
     let Point { timestamp_ms, .. } = good.points["loss"][0];
     // The clock of a value ticks a few milliseconds at a time.
@@ -63,7 +93,10 @@ fn a_program_is_seen_on_a_tracking_server() {
     let ended = folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", server.url())]);
     assert_eq!(ended.stdout, "1\n");
     assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
-    assert!(ended.stderr.contains(&format!("View run parent at: {}/#/experiments/1/runs/", server.url())));
+    assert!(ended.stderr.contains(&format!(
+        "View run parent at: {}/#/experiments/1/runs/",
+        server.url()
+    )));
     assert_eq!(folder.journals_left(), 0, "all was delivered");
 
     let api = server.api();
@@ -78,11 +111,20 @@ fn a_program_is_seen_in_the_default_file_before_and_after_mlflow_migrates_it() {
     assert_eq!(folder.run(SWEEP, &[], &[]).stdout, "1\n");
     let ids = |folder: &Folder| -> Vec<String> {
         let database = folder.database();
-        let mut query = database.prepare("select run_uuid from runs order by start_time, rowid").unwrap();
-        query.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+        let mut query = database
+            .prepare("select run_uuid from runs order by start_time, rowid")
+            .unwrap();
+        query
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
     };
     let revision = |folder: &Folder| -> String {
-        crate::support::program::one(&folder.database(), "select version_num from alembic_version")
+        crate::support::program::one(
+            &folder.database(),
+            "select version_num from alembic_version",
+        )
     };
     let first = ids(&folder);
     assert_eq!(first.len(), 3);
@@ -93,7 +135,10 @@ fn a_program_is_seen_in_the_default_file_before_and_after_mlflow_migrates_it() {
 
     let again = folder.run(SWEEP, &[], &[]);
     assert_eq!(again.warnings(), [""; 0], "{}", again.stderr);
-    let second: Vec<String> = ids(&folder).into_iter().filter(|id| !first.contains(id)).collect();
+    let second: Vec<String> = ids(&folder)
+        .into_iter()
+        .filter(|id| !first.contains(id))
+        .collect();
     assert_eq!(second.len(), 3);
     check(read_file(&file, &second), &second);
     check(read_file(&file, &first), &first);
@@ -103,8 +148,10 @@ fn a_program_is_seen_in_the_default_file_before_and_after_mlflow_migrates_it() {
 fn quiet_means_quiet() {
     let folder = Folder::new();
     let server = Server::shared();
-    let environment =
-        [("MLFLOW_TRACKING_URI", server.url()), ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")];
+    let environment = [
+        ("MLFLOW_TRACKING_URI", server.url()),
+        ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true"),
+    ];
     assert_eq!(folder.run(SWEEP, &[], &environment).stderr, "");
 }
 
@@ -116,16 +163,27 @@ fn a_run_given_by_its_id_goes_on() {
     let uri = ("MLFLOW_TRACKING_URI", server.url());
     let experiment = ("MLFLOW_EXPERIMENT_NAME", "resumed");
     let first = folder.run(NUMBERS, &["first", "10", "1"], &[uri, experiment]);
-    let (_, url) = first.stderr.rsplit_once('/').expect("the run's page on stderr");
+    let (_, url) = first
+        .stderr
+        .rsplit_once('/')
+        .expect("the run's page on stderr");
     let id = url.trim();
     let before = server.api().run(id);
-    let second = folder.run(NUMBERS, &["second", "20", "2"], &[uri, ("MLFLOW_RUN_ID", id)]);
+    let second = folder.run(
+        NUMBERS,
+        &["second", "20", "2"],
+        &[uri, ("MLFLOW_RUN_ID", id)],
+    );
     assert_eq!(second.warnings(), [""; 0], "{}", second.stderr);
     let after = server.api().run(id);
     assert_eq!(after.name, "first", "it keeps its name");
     assert_eq!(after.tags, before.tags, "and its tags");
     assert_eq!(after.status, "FINISHED");
     assert!(after.end_time_ms > before.end_time_ms);
-    assert_eq!(after.points["thread/0"].len(), 30, "new points beside the old ones");
+    assert_eq!(
+        after.points["thread/0"].len(),
+        30,
+        "new points beside the old ones"
+    );
     assert_eq!(after.points["thread/1"].len(), 20);
 }

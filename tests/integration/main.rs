@@ -1,6 +1,8 @@
 //! The one integration binary: a module per topic, against the real thing.
 
 mod bad_input;
+mod end_to_end;
 mod fake;
 mod macros;
+mod outage;
 mod support;

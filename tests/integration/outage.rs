@@ -6,16 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::mlflow::Server;
+use crate::support::mlflow::{Server, free_port};
 use crate::support::program::{Folder, one};
 
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
-
-/// A port on which nobody listens.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 #[test]
 fn what_a_refused_server_missed_arrives_when_it_is_started() {
@@ -45,7 +40,11 @@ fn what_a_refused_server_missed_arrives_when_it_is_started() {
         .collect();
     assert_eq!(sweeps.len(), 6);
     for run in sweeps {
-        let status = if run.name == "fit-2" { "FAILED" } else { "FINISHED" };
+        let status = if run.name == "fit-2" {
+            "FAILED"
+        } else {
+            "FINISHED"
+        };
         assert_eq!(run.status, status, "{}", run.name);
         if run.name != "parent" {
             assert_eq!(run.points["loss"].len(), 5);
@@ -64,15 +63,32 @@ fn an_aborted_process_loses_nothing_and_its_run_is_closed_by_the_next() {
     assert!(next.success);
 
     let database = folder.database();
-    let steps = "select count(*) from metrics m join runs r using (run_uuid) where r.name = 'aborted'";
-    assert_eq!(one::<i64>(&database, steps), 60_000, "every value that was logged");
+    let steps =
+        "select count(*) from metrics m join runs r using (run_uuid) where r.name = 'aborted'";
+    assert_eq!(
+        one::<i64>(&database, steps),
+        60_000,
+        "every value that was logged"
+    );
     let distinct = "select count(*) from (select distinct m.key, m.step from metrics m join runs r using (run_uuid) \
                     where r.name = 'aborted' and m.value = m.step)";
-    assert_eq!(one::<i64>(&database, distinct), 60_000, "each of them once, and right");
-    assert_eq!(one::<i64>(&database, "select count(*) from runs"), 2, "no run twice");
-    let status = "select status || ' ' || (end_time >= start_time) from runs where name = 'aborted'";
+    assert_eq!(
+        one::<i64>(&database, distinct),
+        60_000,
+        "each of them once, and right"
+    );
+    assert_eq!(
+        one::<i64>(&database, "select count(*) from runs"),
+        2,
+        "no run twice"
+    );
+    let status =
+        "select status || ' ' || (end_time >= start_time) from runs where name = 'aborted'";
     assert_eq!(one::<String>(&database, status), "KILLED 1");
-    assert_eq!(one::<String>(&database, "select status from runs where name = 'next'"), "FINISHED");
+    assert_eq!(
+        one::<String>(&database, "select status from runs where name = 'next'"),
+        "FINISHED"
+    );
     assert_eq!(folder.journals_left(), 0);
 }
 
@@ -93,9 +109,24 @@ fn processes_that_share_a_file_wait_for_each_other_and_lose_nothing() {
         }
     });
     let database = folder.database();
-    assert_eq!(one::<i64>(&database, "select count(*) from runs where status = 'FINISHED'"), 6);
-    assert_eq!(one::<i64>(&database, "select count(*) from metrics"), 60_000);
-    assert_eq!(one::<i64>(&database, "select count(*) from experiments where name = 'numbers'"), 1);
+    assert_eq!(
+        one::<i64>(
+            &database,
+            "select count(*) from runs where status = 'FINISHED'"
+        ),
+        6
+    );
+    assert_eq!(
+        one::<i64>(&database, "select count(*) from metrics"),
+        60_000
+    );
+    assert_eq!(
+        one::<i64>(
+            &database,
+            "select count(*) from experiments where name = 'numbers'"
+        ),
+        1
+    );
     assert_eq!(folder.journals_left(), 0);
 }
 
@@ -105,10 +136,20 @@ fn a_silent_server_does_not_keep_the_process_from_ending() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let folder = Folder::new();
-    let ended =
-        folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", url.as_str()), ("MLFLOW_EXIT_TIMEOUT", "0.5")]);
+    let ended = folder.run(
+        SWEEP,
+        &[],
+        &[
+            ("MLFLOW_TRACKING_URI", url.as_str()),
+            ("MLFLOW_EXIT_TIMEOUT", "0.5"),
+        ],
+    );
     assert_eq!(ended.stdout, "1\n");
-    assert!(ended.took < Duration::from_secs(30), "a request may take 120 s, the exit may not: {:?}", ended.took);
+    assert!(
+        ended.took < Duration::from_secs(30),
+        "a request may take 120 s, the exit may not: {:?}",
+        ended.took
+    );
     assert!(ended.stderr.contains("values wait in"), "{}", ended.stderr);
 }
 
@@ -125,7 +166,12 @@ fn the_values_of_a_deleted_experiment_wait_until_it_is_restored() {
     let ended = folder.run(SWEEP, &[], &environment);
     assert_eq!(ended.stdout, "1\n");
     let warnings = ended.warnings();
-    assert!(warnings.iter().all(|line| line.contains("delete") && line.contains("sweep")), "{warnings:?}");
+    assert!(
+        warnings
+            .iter()
+            .all(|line| line.contains("delete") && line.contains("sweep")),
+        "{warnings:?}"
+    );
     assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert_eq!(folder.journals_left(), 1);
 
@@ -136,7 +182,11 @@ fn the_values_of_a_deleted_experiment_wait_until_it_is_restored() {
     api.post("experiments/restore", &json!({"experiment_id": id}));
     folder.run(NUMBERS, &["later", "10", "1"], &environment);
     assert_eq!(folder.journals_left(), 0);
-    let runs: Vec<_> = api.runs(id).into_iter().map(|(id, _)| api.run(&id)).collect();
+    let runs: Vec<_> = api
+        .runs(id)
+        .into_iter()
+        .map(|(id, _)| api.run(&id))
+        .collect();
     assert_eq!(runs.len(), 3);
     assert!(runs.iter().all(|run| run.status != "RUNNING"));
 }

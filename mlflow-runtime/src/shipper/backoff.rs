@@ -5,11 +5,15 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use super::delivery::Cause;
+
 /// MLflow's own cap is 120 s; half of that finds a store again sooner and is still no burden.
 const LONGEST: Duration = Duration::from_secs(60);
 /// The longest that a `Retry-After` is honoured.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 const FIRST: Duration = Duration::from_millis(250);
+/// For a lock that somebody holds for a moment.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// Failures in a row, and what follows from them.
 #[derive(Default)]
@@ -28,17 +32,18 @@ impl Backoff {
 
     /// The delay after one more failure: doubling, with the upper half left to chance, so that
     /// clients that failed together do not come back together.
-    pub(super) fn next(&mut self, asked: Option<Duration>, blocked: bool) -> Duration {
+    pub(super) fn next(&mut self, cause: Cause) -> Duration {
         let doubled = FIRST
             .saturating_mul(1 << self.failures.min(16))
             .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
-        let delay = if blocked { LONGEST } else { doubled };
+        let (delay, asked) = match cause {
+            Cause::Busy => (BUSY, None),
+            Cause::Away { retry_after } => (doubled, retry_after),
+            Cause::Blocked => (LONGEST, None),
+        };
         let jittered = delay.mul_f64(0.5 + 0.5 * chance());
-        match asked {
-            Some(asked) => jittered.max(asked.min(LONGEST_ASKED)),
-            None => jittered,
-        }
+        jittered.max(asked.unwrap_or_default().min(LONGEST_ASKED))
     }
 }
 
@@ -52,24 +57,41 @@ fn chance() -> f64 {
 mod tests {
     use super::*;
 
+    const AWAY: Cause = Cause::Away { retry_after: None };
+
     #[test]
     fn delays_double_up_to_the_longest() {
         let mut backoff = Backoff::default();
-        let first = backoff.next(None, false);
+        let first = backoff.next(AWAY);
         assert!(first >= FIRST / 2 && first <= FIRST, "{first:?}");
-        let second = backoff.next(None, false);
+        let second = backoff.next(AWAY);
         assert!(second >= FIRST && second <= FIRST * 2, "{second:?}");
         let last = (0..100)
-            .map(|_| backoff.next(None, false))
+            .map(|_| backoff.next(AWAY))
             .last()
             .unwrap_or_default();
         assert!(last >= LONGEST / 2 && last <= LONGEST, "{last:?}");
     }
 
     #[test]
+    fn a_lock_is_tried_again_soon_however_often() {
+        let mut backoff = Backoff::default();
+        let last = (0..100)
+            .map(|_| backoff.next(Cause::Busy))
+            .last()
+            .unwrap_or_default();
+        assert!(last <= BUSY, "{last:?}");
+    }
+
+    #[test]
     fn the_store_may_ask_for_more_but_not_for_ever() {
         let mut backoff = Backoff::default();
-        assert!(backoff.next(Some(Duration::from_secs(90)), false) >= Duration::from_secs(90));
-        assert!(backoff.next(Some(Duration::MAX), false) <= LONGEST_ASKED);
+        let mut asked = |retry_after| {
+            backoff.next(Cause::Away {
+                retry_after: Some(retry_after),
+            })
+        };
+        assert!(asked(Duration::from_secs(90)) >= Duration::from_secs(90));
+        assert!(asked(Duration::MAX) <= LONGEST_ASKED);
     }
 }

@@ -29,9 +29,18 @@ const PARENT_TAG: &str = "mlflow.parentRunId";
 #[derive(Debug)]
 pub(crate) struct Halt {
     pub(super) reason: String,
-    pub(super) retry_after: Option<Duration>,
+    pub(super) cause: Cause,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The store is there, and somebody else has it.
+    Busy,
+    /// The store cannot be reached, or cannot work.
+    Away { retry_after: Option<Duration> },
     /// A person has to act: there is no point in hurrying.
-    pub(super) blocked: bool,
+    Blocked,
 }
 
 /// Brings values to one store.
@@ -188,7 +197,7 @@ impl Delivery {
                     .await
                     .map_err(halt)?;
                 let created = self.create(&identity, start, *in_doubt, parent).await;
-                if let (Err(StoreError::Unavailable { .. }), Some(state)) =
+                if let (Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }), Some(state)) =
                     (&created, source.runs.get_mut(&number))
                     && let Phase::Pending { in_doubt, .. } = &mut state.phase
                 {
@@ -446,19 +455,15 @@ fn single(batch: &Batch<'_>, reason: String) -> Option<Refused> {
 }
 
 fn halt(error: StoreError) -> Halt {
-    match error {
+    let (reason, cause) = match error {
         StoreError::Unavailable {
             reason,
             retry_after,
-        } => Halt {
-            reason,
-            retry_after,
-            blocked: false,
-        },
-        StoreError::Rejected { reason } | StoreError::Blocked { reason, .. } => Halt {
-            reason,
-            retry_after: None,
-            blocked: true,
-        },
-    }
+        } => (reason, Cause::Away { retry_after }),
+        StoreError::Busy { reason } => (reason, Cause::Busy),
+        StoreError::Rejected { reason } | StoreError::Blocked { reason, .. } => {
+            (reason, Cause::Blocked)
+        }
+    };
+    Halt { reason, cause }
 }

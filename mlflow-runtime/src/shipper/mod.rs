@@ -27,6 +27,7 @@ use std::thread;
 use std::time::Duration;
 
 use backoff::Backoff;
+use delivery::Cause;
 use work::Pass;
 
 pub(crate) use control::{Control, Goal};
@@ -43,8 +44,10 @@ use crate::tracker::Links;
 const LINGER: Duration = Duration::from_millis(250);
 /// See "Falling asleep" above.
 const DOZE: Duration = Duration::from_millis(100);
-/// Failures in a row before a warning: one may be a lock held for a moment.
+/// Failures in a row before a warning: one may be a connection that was closed meanwhile.
 const WARN_AFTER: u32 = 2;
+/// The same for a lock that others hold: about half a minute.
+const WARN_AFTER_BUSY: u32 = 50;
 
 /// Moves values from journals to a store.
 pub(crate) struct Shipper {
@@ -202,8 +205,13 @@ impl Worker {
                 }
                 Err(halt) => {
                     let delay = self.failed(&shipper, &halt);
-                    self.control.fail(ticket);
-                    self.pause(delay).await;
+                    if halt.cause == Cause::Busy {
+                        // Whoever waits for a flush waits for the lock, too.
+                        tokio::time::sleep(delay).await;
+                    } else {
+                        self.control.fail(ticket);
+                        self.pause(delay).await;
+                    }
                 }
             }
         }
@@ -260,15 +268,24 @@ impl Worker {
 
     fn failed(&mut self, shipper: &Shipper, halt: &Halt) -> Duration {
         self.stats.retried.add(1);
-        let delay = self.backoff.next(halt.retry_after, halt.blocked);
+        let delay = self.backoff.next(halt.cause);
         let failures = self.backoff.failures();
-        let away = halt.blocked || failures > self.settings.max_retries;
+        let away = match halt.cause {
+            Cause::Busy => false,
+            Cause::Away { .. } => failures > self.settings.max_retries,
+            Cause::Blocked => true,
+        };
         self.stats.set_connection(if away {
             Connection::Away
         } else {
             Connection::Waiting
         });
-        if (halt.blocked || failures >= WARN_AFTER) && !std::mem::replace(&mut self.outage, true) {
+        let warn = match halt.cause {
+            Cause::Busy => failures >= WARN_AFTER_BUSY,
+            Cause::Away { .. } => failures >= WARN_AFTER,
+            Cause::Blocked => true,
+        };
+        if warn && !std::mem::replace(&mut self.outage, true) {
             tracing::warn!(
                 target: "mlflow", store = shipper.delivery.uri(), reason = halt.reason,
                 "the store does not take values; they wait in the journal and are shipped when it does"

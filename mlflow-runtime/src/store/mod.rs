@@ -4,8 +4,8 @@
 //!
 //! - **Repeating a call is harmless.** The shipper re-sends whatever it is not sure of;
 //!   the result is the same as if it had been sent once.
-//! - **An `Err` names who has to act**: [`StoreError::Unavailable`] asks for the same call later,
-//!   [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] says
+//! - **An `Err` names who has to act**: [`StoreError::Unavailable`] and [`StoreError::Busy`] ask for
+//!   the same call later, [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] says
 //!   a person has to change something first.
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its
 //!   thread for a moment (a file's lock), never for longer than [`PATIENCE`].
@@ -230,12 +230,18 @@ impl RunStatus {
 /// Why a store did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// It cannot be reached or is busy: the same call is worth repeating.
+    /// It cannot be reached, or cannot work now: the same call is worth repeating later.
     Unavailable {
         /// What was seen, e.g. `connection refused`.
         reason: String,
         /// When the store asked to be tried again.
         retry_after: Option<Duration>,
+    },
+    /// It is there, and someone else has it at this moment (a file's lock): the same call is worth
+    /// repeating soon.
+    Busy {
+        /// What was seen.
+        reason: String,
     },
     /// It will never accept this call: set the entry aside and go on.
     Rejected {
@@ -256,6 +262,7 @@ impl std::fmt::Display for StoreError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unavailable { reason, .. }
+            | Self::Busy { reason }
             | Self::Rejected { reason }
             | Self::Blocked { reason, .. } => f.write_str(reason),
         }

@@ -288,6 +288,7 @@ mod tests {
     fn kind(error: &StoreError) -> &'static str {
         match error {
             StoreError::Unavailable { .. } => "unavailable",
+            StoreError::Busy { .. } => "busy",
             StoreError::Rejected { .. } => "rejected",
             StoreError::Blocked {
                 everything: false, ..

@@ -76,10 +76,12 @@ impl Failure {
                 ));
             }
             Self::BeingCreated => {
-                return unavailable(format!(
-                    "{file} has MLflow's tables but no revision yet: MLflow is setting it up, or was stopped \
-                     while it did (then delete the file)"
-                ));
+                return StoreError::Busy {
+                    reason: format!(
+                        "{file} has MLflow's tables but no revision yet: MLflow is setting it up, or was \
+                         stopped while it did (then delete the file)"
+                    ),
+                };
             }
             Self::ForeignFile => {
                 return blocked(format!(
@@ -93,9 +95,9 @@ impl Failure {
             }
         };
         match error.sqlite_error_code() {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                unavailable(format!("{file} is locked by another process"))
-            }
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
+                reason: format!("{file} is locked by another process"),
+            },
             Some(ErrorCode::DiskFull) => {
                 unavailable(format!("no space left to write {file}: free some"))
             }
