@@ -1,0 +1,169 @@
+//! What a call costs the code that makes it.
+//!
+//! ```sh
+//! cargo bench
+//! ```
+//!
+//! Values go to a journal on disk; the server does not answer, so nothing competes for the
+//! processor and every value stays. `reference` rows put the figures in relation: run them together.
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use mlflow::{ActiveRun, Config, tracked};
+
+/// Calls in one measured batch: enough to make the clock's cost vanish.
+const CALLS: usize = 1000;
+/// Bounds the journal: 48 bytes a call.
+const BATCHES: u32 = 500;
+
+fn main() {
+    LazyLock::force(&FOLDER);
+    divan::main();
+    let _ = std::fs::remove_dir_all(&*FOLDER);
+}
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
+    enable(&folder, true);
+    folder
+});
+
+fn enable(folder: &std::path::Path, enabled: bool) {
+    mlflow::configure(
+        Config::new()
+            .enabled(enabled)
+            .tracking_uri("http://127.0.0.1:9")
+            .journal_dir(folder)
+            .exit_timeout(Duration::ZERO)
+            .quiet(true),
+    );
+}
+
+/// A run that is the current one of the calling thread, with its segment in place.
+fn run() -> ActiveRun {
+    let run = mlflow::start_run().name("bench").start();
+    mlflow::metric!("warm", 0.0);
+    mlflow::log_metric("dynamic", 0.0);
+    run
+}
+
+fn calls(bencher: Bencher, call: impl Fn(i64) + Sync) {
+    bencher.counter(ItemsCount::new(CALLS)).bench(|| {
+        for step in 0..CALLS as i64 {
+            call(black_box(step));
+        }
+    });
+}
+
+/// What 1000 calls cost, on a thread's active run.
+#[divan::bench_group(sample_count = BATCHES, sample_size = 1)]
+mod thousand_calls {
+    use super::*;
+
+    #[divan::bench]
+    fn reference_instant_now(bencher: Bencher) {
+        calls(bencher, |_| {
+            black_box(Instant::now());
+        });
+    }
+
+    #[divan::bench]
+    fn metric_macro(bencher: Bencher) {
+        let _run = run();
+        calls(bencher, |step| mlflow::metric!("loss", 0.5, step = step));
+    }
+
+    #[divan::bench]
+    fn log_metric_at(bencher: Bencher) {
+        let _run = run();
+        calls(bencher, |step| mlflow::log_metric_at(black_box("dynamic"), 0.5, step));
+    }
+
+    #[divan::bench]
+    fn bound_handle(bencher: Bencher) {
+        let run = run();
+        let loss = run.metric("loss");
+        calls(bencher, |step| loss.log(0.5, step));
+    }
+
+    #[divan::bench]
+    fn metric_macro_without_a_run(bencher: Bencher) {
+        calls(bencher, |step| mlflow::metric!("loss", 0.5, step = step));
+    }
+}
+
+/// Two threads at once, each on its own run.
+#[divan::bench(sample_count = BATCHES, sample_size = 1, threads = 2)]
+fn thousand_metric_macros_on_two_threads(bencher: Bencher) {
+    bencher.counter(ItemsCount::new(CALLS)).with_inputs(run).bench_local_values(|run| {
+        for step in 0..CALLS as i64 {
+            mlflow::metric!("loss", 0.5, step = black_box(step));
+        }
+        run
+    });
+}
+
+#[tracked]
+fn empty() {}
+
+#[tracked]
+fn two_arguments(alpha: f64, beta: f64) -> f64 {
+    alpha + beta
+}
+
+#[inline(never)]
+fn plain() {
+    black_box(());
+}
+
+/// One call of an annotated function: start, arguments, outcome, end.
+#[divan::bench_group(sample_count = 2000, sample_size = 1)]
+mod tracked_call {
+    use super::*;
+
+    #[divan::bench]
+    fn empty() {
+        super::empty();
+    }
+
+    #[divan::bench]
+    fn two_arguments() -> f64 {
+        super::two_arguments(black_box(0.5), black_box(0.1))
+    }
+
+    #[divan::bench]
+    fn log_param(bencher: Bencher) {
+        let run = run();
+        bencher.bench_local(|| run.log_param("alpha", black_box(0.5)));
+    }
+}
+
+/// The same with tracking disabled. Last: it changes the process.
+#[divan::bench_group(sample_count = 100, sample_size = 10_000)]
+mod z_disabled {
+    use super::*;
+
+    #[divan::bench]
+    fn reference_plain_call() {
+        plain();
+    }
+
+    #[divan::bench]
+    fn empty(bencher: Bencher) {
+        enable(&FOLDER, false);
+        bencher.bench(super::empty);
+        enable(&FOLDER, true);
+    }
+
+    #[divan::bench]
+    fn metric_macro(bencher: Bencher) {
+        enable(&FOLDER, false);
+        bencher.bench(|| mlflow::metric!("loss", black_box(0.5)));
+        enable(&FOLDER, true);
+    }
+}

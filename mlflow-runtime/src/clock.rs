@@ -1,0 +1,68 @@
+//! The time of a value: milliseconds since the Unix epoch, fixed when it is logged.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Now, exact to the clock tick (1 to 10 ms). Costs a few nanoseconds.
+#[inline]
+pub(crate) fn coarse_now_ms() -> i64 {
+    #[cfg(target_os = "linux")]
+    {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+    }
+    #[cfg(not(target_os = "linux"))]
+    now_ms()
+}
+
+/// Now, exact to the millisecond.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// UTC as `20261124-130501`: sorts by time, and is a valid file and key name.
+pub(crate) fn compact(timestamp_ms: i64) -> String {
+    let seconds = timestamp_ms.div_euclid(1000);
+    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil_from_days(days);
+    format!(
+        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
+        second / 3600,
+        second / 60 % 60,
+        second % 60
+    )
+}
+
+/// Gregorian date of a day counted from 1970-01-01, by Howard Hinnant's `civil_from_days`
+/// ("chrono-Compatible Low-Level Date Algorithms").
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
+    let days = days + 719_468;
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::compact;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        assert_eq!(compact(0), "19700101-000000");
+        assert_eq!(compact(1_709_210_096_000), "20240229-123456");
+        assert_eq!(compact(4_102_444_799_000), "20991231-235959");
+        assert_eq!(compact(-1000), "19691231-235959");
+    }
+}

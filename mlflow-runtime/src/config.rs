@@ -1,0 +1,356 @@
+//! What the process was told: by [`configure`](crate::configure), by the environment, by default.
+//!
+//! Invariants: a value given to `configure` wins over the environment, the environment over the
+//! defaults; a value that cannot be used is one warning and the next source's value, never an error.
+
+use std::env;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::destination::Destination;
+use crate::secret::Secret;
+use crate::store::ExperimentRef;
+
+/// Settings of the process; see [`configure`](crate::configure).
+///
+/// What is not set here comes from the environment, then from the defaults.
+///
+/// ```
+/// # use std::time::Duration;
+/// let config = mlflow::Config::new()
+///     .tracking_uri("http://127.0.0.1:5000")
+///     .experiment("wine-quality")
+///     .exit_timeout(Duration::from_secs(2));
+/// # let _ = config;
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Config {
+    enabled: Option<bool>,
+    tracking_uri: Option<String>,
+    experiment: Option<ExperimentRef>,
+    run_id: Option<String>,
+    username: Option<String>,
+    password: Option<Secret<String>>,
+    token: Option<Secret<String>>,
+    request_timeout: Option<Duration>,
+    max_retries: Option<u32>,
+    exit_timeout: Option<Duration>,
+    journal_dir: Option<PathBuf>,
+    journal_max_bytes: Option<u64>,
+    quiet: Option<bool>,
+}
+
+/// The experiment that every MLflow store has.
+const DEFAULT_EXPERIMENT_ID: &str = "0";
+
+/// Settings with every question answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) enabled: bool,
+    pub(crate) destination: Destination,
+    pub(crate) experiment: ExperimentRef,
+    pub(crate) run_id: Option<String>,
+    pub(crate) login: Login,
+    pub(crate) request_timeout: Duration,
+    pub(crate) max_retries: u32,
+    pub(crate) exit_timeout: Duration,
+    pub(crate) journal_dir: PathBuf,
+    pub(crate) journal_max_bytes: u64,
+    pub(crate) quiet: bool,
+}
+
+/// What the environment says of who we are: any part of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret<String>>,
+    pub(crate) token: Option<Secret<String>>,
+}
+
+impl Config {
+    /// Nothing set: everything comes from the environment and the defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether to track at all (`MLFLOW_TRACKING_ENABLED`, default true).
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = Some(enabled);
+        self
+    }
+
+    /// Where runs go (`MLFLOW_TRACKING_URI`, default `sqlite:///mlflow.db`): `http(s)://host[:port][/prefix]`,
+    /// `sqlite:///relative.db` or `sqlite:////absolute.db`.
+    pub fn tracking_uri(mut self, uri: impl Into<String>) -> Self {
+        self.tracking_uri = Some(uri.into());
+        self
+    }
+
+    /// The experiment of runs that name none (`MLFLOW_EXPERIMENT_NAME`, default `Default`). Created when missing.
+    pub fn experiment(mut self, name: impl Into<String>) -> Self {
+        self.experiment = Some(ExperimentRef::Name(name.into()));
+        self
+    }
+
+    /// The same by id (`MLFLOW_EXPERIMENT_ID`). Has to exist.
+    pub fn experiment_id(mut self, id: impl Into<String>) -> Self {
+        self.experiment = Some(ExperimentRef::Id(id.into()));
+        self
+    }
+
+    /// The run that the first run without a parent continues (`MLFLOW_RUN_ID`).
+    pub fn run_id(mut self, id: impl Into<String>) -> Self {
+        self.run_id = Some(id.into());
+        self
+    }
+
+    /// Name and password for HTTP Basic (`MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD`). Wins over a token.
+    pub fn basic_auth(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self.password = Some(Secret::new(password.into()));
+        self
+    }
+
+    /// Bearer token (`MLFLOW_TRACKING_TOKEN`).
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(Secret::new(token.into()));
+        self
+    }
+
+    /// How long one request may take (`MLFLOW_HTTP_REQUEST_TIMEOUT`, in seconds, default 120).
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = Some(timeout);
+        self
+    }
+
+    /// After how many attempts the store counts as away (`MLFLOW_HTTP_REQUEST_MAX_RETRIES`, default 7).
+    /// Values are kept and tried again all the same, at the longest interval.
+    pub fn max_retries(mut self, retries: u32) -> Self {
+        self.max_retries = Some(retries);
+        self
+    }
+
+    /// How long the end of the process waits for values on their way (`MLFLOW_EXIT_TIMEOUT`, in
+    /// seconds, default 5). What is left then stays in the journal.
+    pub fn exit_timeout(mut self, timeout: Duration) -> Self {
+        self.exit_timeout = Some(timeout);
+        self
+    }
+
+    /// Where values wait until they are delivered (`MLFLOW_JOURNAL_DIR`, default
+    /// `mlflow-rs/journal` in the user's state directory).
+    pub fn journal_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.journal_dir = Some(directory.into());
+        self
+    }
+
+    /// How many bytes may wait there (`MLFLOW_JOURNAL_MAX_BYTES`, default 1 GiB).
+    pub fn journal_max_bytes(mut self, bytes: u64) -> Self {
+        self.journal_max_bytes = Some(bytes);
+        self
+    }
+
+    /// Whether to leave out the lines on stderr (`MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT`, default false).
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = Some(quiet);
+        self
+    }
+
+    pub(crate) fn resolve(self) -> Settings {
+        self.resolve_from(&text)
+    }
+
+    /// The same, with a given look-up in place of the environment's.
+    pub(crate) fn resolve_from(self, text: &dyn Fn(&'static str) -> Option<String>) -> Settings {
+        let Self {
+            enabled,
+            tracking_uri,
+            experiment,
+            run_id,
+            username,
+            password,
+            token,
+            request_timeout,
+            max_retries,
+            exit_timeout,
+            journal_dir,
+            journal_max_bytes,
+            quiet,
+        } = self;
+        let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
+        let seconds = |variable| text(variable).and_then(|value| seconds(variable, &value));
+        Settings {
+            enabled: enabled
+                .or_else(|| flag("MLFLOW_TRACKING_ENABLED"))
+                .unwrap_or(true),
+            destination: destination([
+                tracking_uri.map(|uri| ("the configured tracking URI", uri)),
+                text("MLFLOW_TRACKING_URI").map(|uri| ("MLFLOW_TRACKING_URI", uri)),
+            ]),
+            experiment: experiment
+                .or_else(|| text("MLFLOW_EXPERIMENT_NAME").map(ExperimentRef::Name))
+                .or_else(|| text("MLFLOW_EXPERIMENT_ID").map(ExperimentRef::Id))
+                .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
+            run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
+            login: Login {
+                username: username.or_else(|| text("MLFLOW_TRACKING_USERNAME")),
+                password: password.or_else(|| text("MLFLOW_TRACKING_PASSWORD").map(Secret::new)),
+                token: token.or_else(|| text("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
+            },
+            request_timeout: request_timeout
+                .or_else(|| seconds("MLFLOW_HTTP_REQUEST_TIMEOUT"))
+                .unwrap_or(Duration::from_secs(120)),
+            max_retries: max_retries
+                .or_else(|| number(text, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "a whole number"))
+                .unwrap_or(7),
+            exit_timeout: exit_timeout
+                .or_else(|| seconds("MLFLOW_EXIT_TIMEOUT"))
+                .unwrap_or(Duration::from_secs(5)),
+            journal_dir: journal_dir
+                .or_else(|| text("MLFLOW_JOURNAL_DIR").map(PathBuf::from))
+                .unwrap_or_else(|| default_journal_dir(text)),
+            journal_max_bytes: journal_max_bytes
+                .or_else(|| number(text, "MLFLOW_JOURNAL_MAX_BYTES", "a number of bytes"))
+                .unwrap_or(1 << 30),
+            quiet: quiet
+                .or_else(|| flag("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"))
+                .unwrap_or(false),
+        }
+    }
+}
+
+fn destination(sources: [Option<(&str, String)>; 2]) -> Destination {
+    for (source, uri) in sources.into_iter().flatten() {
+        match Destination::parse(&uri) {
+            Ok(destination) => return destination,
+            Err(fault) => tracing::warn!(
+                target: "mlflow",
+                "{source} cannot be used: {fault}. Expected http://…, https://… or sqlite:///…; trying what comes next, \
+                 at last sqlite:///mlflow.db"
+            ),
+        }
+    }
+    Destination::default()
+}
+
+fn default_journal_dir(text: &dyn Fn(&'static str) -> Option<String>) -> PathBuf {
+    let state = text("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute())
+        .or_else(|| text("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    state
+        .unwrap_or_else(env::temp_dir)
+        .join("mlflow-rs")
+        .join("journal")
+}
+
+/// The variable's value, unless it is unset or empty.
+fn text(variable: &'static str) -> Option<String> {
+    match env::var(variable) {
+        Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
+        Err(env::VarError::NotPresent) => None,
+        Err(env::VarError::NotUnicode(_)) => {
+            tracing::warn!(target: "mlflow", "{variable} is not valid UTF-8 and is ignored");
+            None
+        }
+    }
+}
+
+fn flag(variable: &str, value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => unusable(variable, value, "true, false, 1 or 0"),
+    }
+}
+
+fn number<T: FromStr>(
+    text: &dyn Fn(&'static str) -> Option<String>,
+    variable: &'static str,
+    expected: &str,
+) -> Option<T> {
+    let value = text(variable)?;
+    value
+        .trim()
+        .parse()
+        .ok()
+        .or_else(|| unusable(variable, &value, expected))
+}
+
+fn seconds(variable: &str, value: &str) -> Option<Duration> {
+    let parsed = value
+        .trim()
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    parsed.or_else(|| unusable(variable, value, "a number of seconds, 0 or more"))
+}
+
+fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
+    tracing::warn!(target: "mlflow", "{variable}={value:?} cannot be used and is ignored; expected {expected}");
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(config: Config, environment: &[(&'static str, &str)]) -> Settings {
+        let environment: Vec<(&str, String)> = environment
+            .iter()
+            .map(|(key, value)| (*key, (*value).to_owned()))
+            .collect();
+        config.resolve_from(&move |variable| {
+            environment
+                .iter()
+                .find(|(key, _)| *key == variable)
+                .map(|(_, value)| value.clone())
+        })
+    }
+
+    #[test]
+    fn what_is_configured_wins_over_the_environment_and_that_over_the_defaults() {
+        let environment = [
+            ("MLFLOW_TRACKING_URI", "http://env"),
+            ("MLFLOW_EXPERIMENT_ID", "7"),
+        ];
+        let settings = resolve(Config::new().tracking_uri("http://code"), &environment);
+        assert_eq!(settings.destination.to_string(), "http://code");
+        assert_eq!(settings.experiment, ExperimentRef::Id("7".to_owned()));
+        assert_eq!(settings.exit_timeout, Duration::from_secs(5));
+        assert_eq!(settings.journal_max_bytes, 1 << 30);
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_fall_back_to_the_default() {
+        let environment = [
+            ("MLFLOW_TRACKING_URI", "redis://host"),
+            ("MLFLOW_TRACKING_ENABLED", "maybe"),
+            ("MLFLOW_HTTP_REQUEST_TIMEOUT", "-3"),
+            ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "many"),
+            ("MLFLOW_JOURNAL_MAX_BYTES", "1 GB"),
+        ];
+        let settings = resolve(Config::new(), &environment);
+        assert!(settings.enabled);
+        assert!(settings.destination.to_string().ends_with("mlflow.db"));
+        assert_eq!(settings.request_timeout, Duration::from_secs(120));
+        assert_eq!(settings.max_retries, 7);
+        assert_eq!(settings.journal_max_bytes, 1 << 30);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let settings = resolve(
+            Config::new().basic_auth("ml", "hunter2").token("tok3n"),
+            &[],
+        );
+        let shown = format!("{settings:?}");
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("tok3n"),
+            "{shown}"
+        );
+    }
+}

@@ -1,0 +1,53 @@
+//! The end of the process.
+//!
+//! Invariants: it waits no longer than the exit timeout; where the store is known to be away it
+//! makes one more attempt and leaves. What is left is in the journal, and one line says so.
+
+use std::sync::Once;
+use std::time::Instant;
+
+use crate::journal;
+use crate::shipper::Goal;
+use crate::tracker::Tracker;
+
+/// Has the process flush when it ends: by returning from `main`, by `process::exit`, by a panic in `main`.
+pub(crate) fn install() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        if !journal::at_exit(finish) {
+            tracing::warn!(target: "mlflow", "no exit hook could be installed; call mlflow::flush before the program ends");
+        }
+    });
+}
+
+extern "C" fn finish() {
+    // A panic must not cross into C.
+    let _ = std::panic::catch_unwind(|| {
+        let started = Instant::now();
+        for tracker in Tracker::all() {
+            leave(&tracker, started);
+        }
+    });
+}
+
+fn leave(tracker: &Tracker, started: Instant) {
+    journal::release_thread(tracker.journal());
+    let deadline = started + tracker.settings().exit_timeout;
+    tracker.flush_until(deadline, Goal::Exit);
+    let left = tracker.queued();
+    if left == 0 {
+        tracker.journal().remove_if_empty();
+    } else if !tracker.settings().quiet {
+        match tracker.journal().path() {
+            Some(path) => eprintln!(
+                "mlflow: {left} values wait in {} for {}; the next tracked program with that destination ships them",
+                path.display(),
+                tracker.settings().destination,
+            ),
+            None => eprintln!(
+                "mlflow: {left} values could not be delivered to {} and are lost",
+                tracker.settings().destination
+            ),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the process can be asked about its tracking.
+//!
+//! Invariant: asking waits for nothing, except [`flush`] and [`shutdown`], which wait no longer
+//! than they are told to.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::context::Context;
+use crate::journal;
+use crate::shipper::Goal;
+use crate::stats::Connection;
+use crate::tracker::{self, Tracker};
+
+/// How the process and its store get along; see [`Health`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum State {
+    /// Tracking is off (`MLFLOW_TRACKING_ENABLED=false`).
+    Disabled,
+    /// No run was started yet.
+    Idle,
+    /// The last request was answered, or none was needed yet.
+    Connected,
+    /// The last request failed; it is tried again.
+    Waiting,
+    /// So did the ones before it, or a person has to act; values are kept and tried again at long intervals.
+    Degraded,
+}
+
+/// A look at tracking at one moment; see [`health`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// How the store was last seen.
+    pub state: State,
+    /// Values logged and not settled: they wait in the journal. A value is a metric point, a param,
+    /// a tag, an artifact, a run's start or its end; params and tags given with the start are part of it.
+    pub queued: u64,
+    /// Values the store has taken, those that dead processes left included.
+    pub delivered: u64,
+    /// Requests that failed and are tried again.
+    pub retried: u64,
+    /// Values the store will never take, or that could not be logged at all.
+    pub rejected: u64,
+    /// Values kept for runs that take none until a person acts, e.g. of a deleted experiment.
+    pub held: u64,
+    /// Values that found no room.
+    pub dropped: u64,
+    /// Bytes of disk, or memory, that the journal takes.
+    pub journal_bytes: u64,
+    /// Where it lies; `None` if it is in memory, or not there yet.
+    pub journal: Option<PathBuf>,
+}
+
+/// What a [`flush`] led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FlushReport {
+    /// Whether all that was logged before has been settled.
+    pub complete: bool,
+    /// Values that still wait in the journal.
+    pub queued: u64,
+}
+
+/// How tracking is doing. Costs a lock and a few loads; starts nothing.
+///
+/// ```
+/// let health = mlflow::health();
+/// assert_eq!(health.dropped, 0);
+/// ```
+#[must_use]
+pub fn health() -> Health {
+    match current() {
+        Some(tracker) => tracker.health(),
+        None => Health {
+            state: if tracker::enabled() {
+                State::Idle
+            } else {
+                State::Disabled
+            },
+            queued: 0,
+            delivered: 0,
+            retried: 0,
+            rejected: 0,
+            held: 0,
+            dropped: 0,
+            journal_bytes: 0,
+            journal: None,
+        },
+    }
+}
+
+/// Waits until all that was logged so far is delivered, set aside or held, but not longer than
+/// `timeout`. May be called from anywhere, also inside an async runtime, whose thread it blocks.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let report = mlflow::flush(std::time::Duration::from_secs(10));
+/// assert!(report.complete);
+/// ```
+pub fn flush(timeout: Duration) -> FlushReport {
+    match current() {
+        Some(tracker) => tracker.flush(timeout),
+        None => FlushReport {
+            complete: true,
+            queued: 0,
+        },
+    }
+}
+
+/// The same, for the end of a program that cannot count on its exit hook (it is ended by `abort`,
+/// or is a library unloaded early). Logging goes on working afterwards.
+pub fn shutdown(timeout: Duration) -> FlushReport {
+    if let Some(tracker) = current() {
+        journal::release_thread(tracker.journal());
+    }
+    flush(timeout)
+}
+
+/// The tracker of this scope or of the process, if there is one yet.
+fn current() -> Option<std::sync::Arc<Tracker>> {
+    Context::current()
+        .scoped_tracker()
+        .cloned()
+        .or_else(Tracker::existing)
+}
+
+impl Tracker {
+    /// Values that wait.
+    pub(crate) fn queued(&self) -> u64 {
+        self.journal()
+            .values()
+            .saturating_sub(self.stats.settled.get())
+    }
+
+    fn flush(&self, timeout: Duration) -> FlushReport {
+        let now = Instant::now();
+        let deadline = now
+            .checked_add(timeout)
+            .unwrap_or(now + Duration::from_secs(1 << 30));
+        let complete = self.flush_until(deadline, Goal::Own);
+        FlushReport {
+            complete,
+            queued: self.queued(),
+        }
+    }
+
+    fn health(&self) -> Health {
+        let stats = &self.stats;
+        Health {
+            state: match stats.connection() {
+                Connection::Untried | Connection::Connected => State::Connected,
+                Connection::Waiting => State::Waiting,
+                Connection::Away => State::Degraded,
+            },
+            queued: self.queued(),
+            delivered: stats.delivered.get(),
+            retried: stats.retried.get(),
+            rejected: stats.rejected.get(),
+            held: stats.held.get(),
+            dropped: self.journal().dropped(),
+            journal_bytes: self.journal().used_bytes(),
+            journal: self.journal().path(),
+        }
+    }
+}

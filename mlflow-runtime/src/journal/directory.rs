@@ -1,0 +1,163 @@
+//! Where journals lie on disk.
+//!
+//! ```text
+//! <journal>/                      0700: $MLFLOW_JOURNAL_DIR, else the user's state directory
+//!   <process>/                    one per process and destination; the name is a uuid
+//!     lock                        locked (flock) while the process lives
+//!     <number>.segment            0600
+//!     <uuid>.artifact             bytes of artifacts that are not text
+//! ```
+//!
+//! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::mapping::HEADER_BYTES;
+use super::record::{Definition, Origin, Record};
+use super::segment::{Frame, Segment};
+
+const LOCK: &str = "lock";
+const SEGMENT_EXTENSION: &str = "segment";
+
+/// A locked journal directory: this process's own, or one that a dead process left.
+pub(crate) struct Directory {
+    path: PathBuf,
+    /// Held for its lock.
+    _lock: File,
+}
+
+impl Directory {
+    /// Makes and locks a new directory below `root`.
+    pub(crate) fn create(root: &Path) -> io::Result<Self> {
+        private_directory(root)?;
+        // A sweep may take a directory away between its creation and its locking.
+        for _ in 0..8 {
+            let path = root.join(uuid::Uuid::new_v4().simple().to_string());
+            private_directory(&path)?;
+            match Self::lock(&path, true) {
+                Ok(Some(directory)) if directory.path.join(LOCK).exists() => return Ok(directory),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(io::Error::other(
+            "another process keeps removing new journal directories",
+        ))
+    }
+
+    /// Locks `path`; `None` if its owner lives.
+    fn lock(path: &Path, create: bool) -> io::Result<Option<Self>> {
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .mode(0o600)
+            .open(path.join(LOCK))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Some(Self {
+                path: path.to_owned(),
+                _lock: lock,
+            })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    /// Locks and returns what dead processes left for `destination`.
+    pub(crate) fn left_behind(root: &Path, destination: &str) -> Vec<Self> {
+        let Ok(entries) = fs::read_dir(root) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .filter_map(|entry| Self::lock(&entry.path(), false).ok().flatten())
+            .filter(|directory| directory.belongs_to(destination))
+            .collect()
+    }
+
+    /// Whether its values go to `destination`. One that holds nothing belongs to whoever asks, who
+    /// will remove it; one that cannot be read (a newer format) belongs to nobody.
+    fn belongs_to(&self, destination: &str) -> bool {
+        let mut empty = true;
+        for segment in self.segments() {
+            match Claim::of(&segment) {
+                Claim::Origin(origin) => return origin.destination == destination,
+                Claim::Empty => {}
+                Claim::Unreadable => empty = false,
+            }
+        }
+        empty
+    }
+
+    /// The segments in it, oldest first.
+    pub(crate) fn segments(&self) -> Vec<Segment> {
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return Vec::new();
+        };
+        let mut files: Vec<PathBuf> = entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| {
+                path.extension()
+                    .is_some_and(|extension| extension == SEGMENT_EXTENSION)
+            })
+            .collect();
+        files.sort();
+        files
+            .into_iter()
+            .filter_map(|file| Segment::left_behind(file).ok())
+            .collect()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn segment_path(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{number:010}.{SEGMENT_EXTENSION}"))
+    }
+
+    /// Deletes it with all it holds. The lock file goes last: until then nobody else comes in.
+    pub(crate) fn remove(&self) {
+        if let Ok(entries) = fs::read_dir(&self.path) {
+            for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        let _ = fs::remove_file(self.path.join(LOCK));
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// What a segment says about whom it belongs to.
+enum Claim {
+    Origin(Origin),
+    /// Its process died before the first record.
+    Empty,
+    Unreadable,
+}
+
+impl Claim {
+    fn of(segment: &Segment) -> Self {
+        let Ok(bytes) = segment.read() else {
+            return Self::Unreadable;
+        };
+        let body = match bytes.frame(HEADER_BYTES) {
+            Frame::Whole { body, .. } if bytes.is_ours() => body,
+            Frame::End => return Self::Empty,
+            Frame::Whole { .. } | Frame::Torn => return Self::Unreadable,
+        };
+        match Record::decode(body) {
+            Some(Record::Definition(Definition::Origin(origin))) => Self::Origin(origin),
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}

@@ -1,0 +1,174 @@
+//! Memory that one thread appends frames to while others read them. All `unsafe` of the crate that
+//! touches memory is here.
+//!
+//! # Invariants
+//!
+//! 1. A region has at most one [`Appender`], and only it writes behind [`HEADER_BYTES`].
+//! 2. Bytes at or behind the appender's position have never been read through a [`Region`]; bytes
+//!    before it never change again.
+//! 3. A frame's length word is stored last, with `Release`, and loaded first, with `Acquire`:
+//!    whoever sees a length other than zero sees the whole frame.
+//! 4. Nobody shortens a mapped file: it is created at its full size, private to its process.
+//!
+//! # Layout
+//!
+//! ```text
+//! offset 0   8 bytes  magic
+//!        8   u32      format version
+//!       12   u32      zero
+//!       16   u64      acknowledged: the store holds every entry before this offset (a hint)
+//!       24   40 bytes zero
+//!       64   frames, each starting at a multiple of 8:
+//!              u32   length of the body; 0: nothing was written from here on
+//!              u32   CRC-32C (Castagnoli, RFC 3720) of the body, seeded with the length
+//!              body, padded with zeros
+//! ```
+//! All numbers are little-endian.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::ptr;
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use memmap2::{MmapOptions, MmapRaw};
+
+pub(crate) const HEADER_BYTES: usize = 64;
+pub(crate) const FRAME_HEADER_BYTES: usize = 8;
+pub(crate) const ACKNOWLEDGED_OFFSET: usize = 16;
+pub(crate) const MAGIC: [u8; 8] = *b"mlflowrs";
+pub(crate) const FORMAT_VERSION: u32 = 1;
+
+/// The region has no room for the frame.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+/// A mapped segment.
+pub(crate) struct Region {
+    raw: MmapRaw,
+}
+
+impl Region {
+    /// Maps `len` bytes of a file that was allocated in full and is still all zeros.
+    pub(crate) fn create_in_file(file: &File, len: usize) -> io::Result<(Arc<Self>, Appender)> {
+        Ok(Self::create(MmapOptions::new().len(len).map_raw(file)?))
+    }
+
+    /// Memory that dies with the process.
+    pub(crate) fn create_anonymous(len: usize) -> io::Result<(Arc<Self>, Appender)> {
+        Ok(Self::create(MmapOptions::new().len(len).map_anon()?.into()))
+    }
+
+    fn create(raw: MmapRaw) -> (Arc<Self>, Appender) {
+        let region = Arc::new(Self { raw });
+        let mut header = [0; HEADER_BYTES];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let header = &header[..region.len().min(HEADER_BYTES)];
+        // SAFETY: in bounds by the `min`; no other reference to the fresh region exists yet.
+        unsafe { ptr::copy_nonoverlapping(header.as_ptr(), region.raw.as_mut_ptr(), header.len()) };
+        let appender = Appender {
+            region: Arc::clone(&region),
+            position: HEADER_BYTES,
+        };
+        (region, appender)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Touches every page now, so that no append pays for it. Best effort.
+    pub(crate) fn prefault(&self) {
+        #[cfg(target_os = "linux")]
+        let _ = self.raw.advise(memmap2::Advice::PopulateWrite);
+    }
+
+    pub(crate) fn set_acknowledged(&self, offset: u64) {
+        if self.len() < HEADER_BYTES {
+            return;
+        }
+        // SAFETY: in bounds by the check, aligned because mappings start at a page; the header's
+        // word is only ever accessed as this atomic once the region is shared.
+        let word =
+            unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(ACKNOWLEDGED_OFFSET).cast()) };
+        word.store(offset.to_le(), Ordering::Relaxed);
+    }
+
+    /// The length word at `offset`, or `None` if a frame cannot start there.
+    fn length_word(&self, offset: usize) -> Option<&AtomicU32> {
+        if !offset.is_multiple_of(8)
+            || offset < HEADER_BYTES
+            || offset.checked_add(FRAME_HEADER_BYTES)? > self.len()
+        {
+            return None;
+        }
+        // SAFETY: in bounds and aligned by the checks; the word is only ever accessed as an atomic,
+        // here and in `Appender::append`.
+        Some(unsafe { AtomicU32::from_ptr(self.raw.as_mut_ptr().add(offset).cast()) })
+    }
+
+    /// The published bytes of the frame at `offset`, header included; `None` if there is none yet.
+    pub(crate) fn frame(&self, offset: usize) -> Option<&[u8]> {
+        let len = u32::from_le(self.length_word(offset)?.load(Ordering::Acquire)) as usize;
+        let end = offset.checked_add(FRAME_HEADER_BYTES)?.checked_add(len)?;
+        if len == 0 || end > self.len() {
+            return None;
+        }
+        // SAFETY: in bounds by the check. The Acquire load saw a length, so by invariant 3 the
+        // frame is written, and by invariant 2 it never changes again.
+        Some(unsafe { slice::from_raw_parts(self.raw.as_ptr().add(offset), end - offset) })
+    }
+}
+
+/// The only writer of a [`Region`].
+pub(crate) struct Appender {
+    region: Arc<Region>,
+    position: usize,
+}
+
+impl Appender {
+    /// Publishes one frame. When this returns, the frame outlives the process.
+    #[inline]
+    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {
+        let start = self.position;
+        let end = start + frame_bytes(body.len());
+        if body.is_empty() || end > self.region.len() || body.len() > u32::MAX as usize {
+            return Err(Full);
+        }
+        #[allow(clippy::cast_possible_truncation)] // checked above
+        let len = body.len() as u32;
+        let checksum = checksum(body).to_le_bytes();
+        // SAFETY: `start..end` is in bounds by the check above and untouched so far (invariant 2);
+        // `&mut self` is the only writer (invariant 1). `start` is a multiple of 8, so the length
+        // word is aligned; it is published last, and readers go through it (invariant 3).
+        unsafe {
+            let frame = self.region.raw.as_mut_ptr().add(start);
+            ptr::copy_nonoverlapping(body.as_ptr(), frame.add(FRAME_HEADER_BYTES), body.len());
+            ptr::copy_nonoverlapping(checksum.as_ptr(), frame.add(4), 4);
+            AtomicU32::from_ptr(frame.cast()).store(len.to_le(), Ordering::Release);
+        }
+        self.position = end;
+        Ok(())
+    }
+}
+
+/// Bytes a frame takes, header and padding included.
+pub(crate) const fn frame_bytes(body: usize) -> usize {
+    FRAME_HEADER_BYTES + body.next_multiple_of(8)
+}
+
+#[inline]
+pub(crate) fn checksum(body: &[u8]) -> u32 {
+    #[allow(clippy::cast_possible_truncation)] // a body is shorter than 4 GiB
+    crc32c::crc32c_append(body.len() as u32, body)
+}
+
+/// Has the C library call `hook` when the process ends by `exit` or by returning from `main`.
+pub(crate) fn at_exit(hook: extern "C" fn()) -> bool {
+    // SAFETY: `hook` is a plain function that lives as long as the program and, by its signature's
+    // contract with the caller, does not unwind.
+    unsafe { libc::atexit(hook) == 0 }
+}

@@ -1,0 +1,313 @@
+//! The journal: the queue, the offline spool and the crash log in one.
+//!
+//! # Invariants
+//!
+//! 1. When an append returns, the value survives the death of the process (not the loss of power:
+//!    nothing is synced to the device yet).
+//! 2. A thread writes only to its own segment, so an append takes no lock and waits for nothing.
+//! 3. Segments are self-contained: see [`record`].
+//! 4. A value leaves the journal only when the store has accepted it or will never accept it.
+//!    A segment is deleted when that holds for all its values and no run it started is open.
+//!
+//! # Operation
+//!
+//! [`write`] finds the calling thread's [`Writer`] and appends. The shipper walks
+//! [`Journal::segments`] with its own cursors. Where no directory can be written, segments lie in
+//! memory, bounded by [`MEMORY_BYTES`]: then invariant 1 does not hold, and a warning said so.
+//!
+//! Modules: [`mapping`] the bytes and all `unsafe` · [`segment`] one file · [`record`] what frames
+//! say · [`writer`] appending · [`directory`] where files lie and who may touch them.
+
+pub(crate) mod directory;
+pub(crate) mod mapping;
+pub(crate) mod record;
+pub(crate) mod segment;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use directory::Directory;
+use mapping::{Appender, Region};
+use record::Origin;
+use segment::Segment;
+use tokio::sync::Notify;
+use writer::Writer;
+
+pub(crate) use mapping::at_exit;
+pub(crate) use writer::{MetricKey, RunRef, release_thread, write};
+
+/// What the journal may hold where it has to live in memory.
+pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
+
+/// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
+const SEGMENT_BYTES: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
+
+/// Everything one process has logged for one destination and has not delivered yet.
+pub(crate) struct Journal {
+    /// Tells journals of one process apart.
+    id: u32,
+    origin: Origin,
+    backing: Backing,
+    max_bytes: u64,
+    used_bytes: AtomicU64,
+    next_segment: AtomicU64,
+    next_sequence: AtomicU64,
+    segments: Mutex<Vec<Arc<Segment>>>,
+    /// Values of segments that are gone from `segments`.
+    retired_values: AtomicU64,
+    dropped: AtomicU64,
+    drop_warned: AtomicBool,
+    /// For threads whose thread-locals are gone already.
+    stray: Mutex<Writer>,
+    pub(crate) bell: Bell,
+}
+
+enum Backing {
+    Disk {
+        root: PathBuf,
+        directory: Mutex<Option<Arc<Directory>>>,
+    },
+    Memory,
+}
+
+/// Wakes the shipper, if it sleeps.
+#[derive(Default)]
+pub(crate) struct Bell {
+    asleep: AtomicBool,
+    notify: Notify,
+}
+
+impl Bell {
+    /// Called after every append: one relaxed load while the shipper is awake.
+    #[inline]
+    fn ring_if_asleep(&self) {
+        if self.asleep.load(Ordering::Relaxed) {
+            self.ring();
+        }
+    }
+
+    #[cold]
+    pub(crate) fn ring(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+        self.notify.notify_one();
+    }
+
+    pub(crate) fn set_asleep(&self) {
+        self.asleep.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) async fn heard(&self) {
+        self.notify.notified().await;
+    }
+}
+
+impl Journal {
+    /// A journal below `root`, or `Err` if that cannot be written.
+    pub(crate) fn on_disk(root: PathBuf, origin: Origin, max_bytes: u64) -> io::Result<Arc<Self>> {
+        let directory = Directory::create(&root)?;
+        let backing = Backing::Disk {
+            root,
+            directory: Mutex::new(Some(Arc::new(directory))),
+        };
+        Ok(Self::new(backing, origin, max_bytes))
+    }
+
+    pub(crate) fn in_memory(origin: Origin) -> Arc<Self> {
+        Self::new(Backing::Memory, origin, MEMORY_BYTES)
+    }
+
+    fn new(backing: Backing, origin: Origin, max_bytes: u64) -> Arc<Self> {
+        static NEXT_ID: AtomicU32 = AtomicU32::new(1);
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            origin,
+            backing,
+            max_bytes,
+            used_bytes: AtomicU64::new(0),
+            next_segment: AtomicU64::new(0),
+            next_sequence: AtomicU64::new(0),
+            segments: Mutex::new(Vec::new()),
+            retired_values: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            drop_warned: AtomicBool::new(false),
+            stray: Mutex::new(Writer::default()),
+            bell: Bell::default(),
+        })
+    }
+
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The place of the next event in the order of all events. Every event below the number
+    /// returned by [`sequence`](Self::sequence) is visible to a scan that starts afterwards.
+    fn next_sequence(&self) -> u64 {
+        self.next_sequence.fetch_add(1, Ordering::AcqRel)
+    }
+
+    pub(crate) fn sequence(&self) -> u64 {
+        self.next_sequence.load(Ordering::Acquire)
+    }
+
+    /// The segments, oldest first.
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
+        self.lock_segments().clone()
+    }
+
+    /// Values logged so far, delivered or not.
+    pub(crate) fn values(&self) -> u64 {
+        let segments = self.lock_segments();
+        let live: u64 = segments.iter().map(|segment| segment.values()).sum();
+        live + self.retired_values.load(Ordering::Relaxed)
+    }
+
+    /// Values that found no room.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Where to put the bytes of artifacts; `None` where the journal is in memory.
+    pub(crate) fn spool_directory(&self) -> Option<PathBuf> {
+        self.path()
+    }
+
+    /// The directory of this process, while there is one.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match &self.backing {
+            Backing::Disk { directory, .. } => lock(directory)
+                .as_ref()
+                .map(|directory| directory.path().to_owned()),
+            Backing::Memory => None,
+        }
+    }
+
+    /// Forgets a segment that holds nothing of interest any more.
+    pub(crate) fn retire(&self, segment: &Arc<Segment>) {
+        let mut segments = self.lock_segments();
+        let before = segments.len();
+        segments.retain(|other| !Arc::ptr_eq(other, segment));
+        if segments.len() < before {
+            self.retired_values
+                .fetch_add(segment.values(), Ordering::Relaxed);
+            self.used_bytes
+                .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
+            segment.remove_file();
+        }
+    }
+
+    /// Removes the directory, if every segment is gone. A thread that logs later gets a new one.
+    pub(crate) fn remove_if_empty(&self) {
+        let segments = self.lock_segments();
+        if let Backing::Disk { directory, .. } = &self.backing
+            && segments.is_empty()
+            && let Some(directory) = lock(directory).take()
+        {
+            directory.remove();
+        }
+    }
+
+    /// A new segment with room for a frame of `frame` bytes; `None` if the journal is full.
+    /// `generation` counts the calling thread's segments.
+    fn open_segment(
+        &self,
+        generation: usize,
+        frame: usize,
+        essential: bool,
+    ) -> Option<(Arc<Segment>, Appender)> {
+        let usual = SEGMENT_BYTES[generation.min(SEGMENT_BYTES.len() - 1)];
+        let bytes = usual.max((frame + 4096).next_multiple_of(4096) as u64);
+        let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if used > self.max_bytes && !essential {
+            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        }
+        let mut segments = self.lock_segments();
+        let opened = match self.allocate(bytes) {
+            Ok((segment, appender)) => {
+                let segment = Arc::new(segment);
+                segments.push(Arc::clone(&segment));
+                Some((segment, appender))
+            }
+            Err(error) => {
+                tracing::warn!(target: "mlflow", %error, "no memory for the journal; values are dropped until there is");
+                None
+            }
+        };
+        if opened.is_none() {
+            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<(Segment, Appender)> {
+        let len = usize::try_from(bytes).map_err(io::Error::other)?;
+        if let Backing::Disk { root, directory } = &self.backing {
+            match self.allocate_file(root, directory, len) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => self.warn_memory(root, &error),
+            }
+        }
+        let (region, appender) = Region::create_anonymous(len)?;
+        Ok((Segment::new(None, region), appender))
+    }
+
+    fn allocate_file(
+        &self,
+        root: &Path,
+        directory: &Mutex<Option<Arc<Directory>>>,
+        len: usize,
+    ) -> io::Result<(Segment, Appender)> {
+        let directory = {
+            let mut slot = lock(directory);
+            match &*slot {
+                Some(directory) => Arc::clone(directory),
+                None => Arc::clone(slot.insert(Arc::new(Directory::create(root)?))),
+            }
+        };
+        let path = directory.segment_path(self.next_segment.fetch_add(1, Ordering::Relaxed));
+        let file = segment::allocate(&path, len as u64)?;
+        let (region, appender) = Region::create_in_file(&file, len)?;
+        region.prefault();
+        Ok((Segment::new(Some(path), region), appender))
+    }
+
+    fn warn_memory(&self, root: &Path, error: &io::Error) {
+        if !self.drop_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "mlflow", %error, directory = %root.display(),
+                "the journal cannot be written; values are kept in memory and are lost if the process is killed. \
+                 Free space there, or set MLFLOW_JOURNAL_DIR to a directory that can be written"
+            );
+        }
+    }
+
+    /// Counts a value that found no room.
+    #[cold]
+    fn count_dropped(&self) {
+        if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                target: "mlflow", max_bytes = self.max_bytes,
+                "the journal is full; metrics are dropped until the store has taken some. \
+                 Raise MLFLOW_JOURNAL_MAX_BYTES to keep more"
+            );
+        }
+    }
+
+    fn lock_segments(&self) -> MutexGuard<'_, Vec<Arc<Segment>>> {
+        lock(&self.segments)
+    }
+}
+
+/// A panic elsewhere must not stop tracking: data behind our locks is valid at every step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

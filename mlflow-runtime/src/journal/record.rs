@@ -1,0 +1,215 @@
+//! What a frame's body says.
+//!
+//! Invariants: a segment defines a key or a run before it uses its number; the first record of a
+//! segment is its [`Origin`]. The first byte tells the kind:
+//!
+//! ```text
+//! 1 metric      u8 kind, 3 zero, u32 run, u32 key, 4 zero, i64 ms, i64 step, f64 value   (40 bytes)
+//! 2 definition  u8 kind, JSON of [`Definition`]
+//! 3 event       u8 kind, 3 zero, u32 run, u64 sequence, u32 JSON length, 4 zero, JSON of [`Event`],
+//!               attachment: the bytes of an artifact, else nothing
+//! ```
+//!
+//! The sequence orders events of all threads of a process; metrics need none, their order is in
+//! their timestamps. JSON for the rare kinds: a newer version may add fields, an older one reads on.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::{ExperimentRef, Param, RunStatus, Tag};
+
+const METRIC: u8 = 1;
+const DEFINITION: u8 = 2;
+const EVENT: u8 = 3;
+
+/// Bytes of a metric's body.
+pub(crate) const METRIC_BYTES: usize = 40;
+const EVENT_HEADER_BYTES: usize = 24;
+
+/// A record, decoded.
+#[derive(Debug)]
+pub(crate) enum Record<'a> {
+    Metric(MetricRecord),
+    Definition(Definition<'a>),
+    Event {
+        run: u32,
+        sequence: u64,
+        event: EventBody<'a>,
+    },
+}
+
+/// An event whose JSON is not parsed yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventBody<'a> {
+    json: &'a [u8],
+    pub(crate) attachment: &'a [u8],
+}
+
+impl EventBody<'_> {
+    /// Parses, or `None` if it is of a kind this version does not know.
+    pub(crate) fn parse(self) -> Option<Event<'static>> {
+        serde_json::from_slice(self.json).ok()
+    }
+}
+
+/// One metric point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct MetricRecord {
+    pub(crate) run: u32,
+    pub(crate) key: u32,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) step: i64,
+    pub(crate) value: f64,
+}
+
+/// What later records of a segment refer to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Definition<'a> {
+    Origin(Origin),
+    Key {
+        id: u32,
+        name: Cow<'a, str>,
+    },
+    Run {
+        number: u32,
+        identity: Cow<'a, RunIdentity>,
+    },
+}
+
+/// Whose segment this is and where its values go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Origin {
+    /// Tracking URI without credentials, a SQLite path made absolute.
+    pub(crate) destination: String,
+    pub(crate) host: String,
+    pub(crate) process_id: u32,
+}
+
+/// Enough to find a run again, wherever it was created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RunIdentity {
+    /// The local id, the value of the run-key tag.
+    pub(crate) key: String,
+    pub(crate) experiment: ExperimentRef,
+    /// The store's id, for a run that existed before this process.
+    pub(crate) resumed: Option<String>,
+}
+
+/// Something that happens to a run, in order.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Event<'a> {
+    Start(Box<Start<'a>>),
+    Param(Cow<'a, Param>),
+    Tag(Cow<'a, Tag>),
+    Artifact {
+        path: Cow<'a, str>,
+        content: Content<'a>,
+    },
+    End {
+        status: RunStatus,
+        end_time_ms: i64,
+    },
+}
+
+/// How a run begins.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Start<'a> {
+    pub(crate) identity: Cow<'a, RunIdentity>,
+    pub(crate) name: Cow<'a, str>,
+    pub(crate) user: Cow<'a, str>,
+    pub(crate) start_time_ms: i64,
+    pub(crate) parent: Option<Cow<'a, RunIdentity>>,
+    pub(crate) tags: Vec<Cow<'a, Tag>>,
+    pub(crate) params: Vec<Param>,
+}
+
+/// Where an artifact's bytes are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Content<'a> {
+    /// In the event's attachment.
+    Attached,
+    /// In the file of this name beside the segments.
+    Spooled(Cow<'a, str>),
+}
+
+impl MetricRecord {
+    #[inline]
+    pub(crate) fn encode(&self) -> [u8; METRIC_BYTES] {
+        let mut body = [0; METRIC_BYTES];
+        body[0] = METRIC;
+        body[4..8].copy_from_slice(&self.run.to_le_bytes());
+        body[8..12].copy_from_slice(&self.key.to_le_bytes());
+        body[16..24].copy_from_slice(&self.timestamp_ms.to_le_bytes());
+        body[24..32].copy_from_slice(&self.step.to_le_bytes());
+        body[32..40].copy_from_slice(&self.value.to_le_bytes());
+        body
+    }
+
+    fn decode(body: &[u8]) -> Option<Self> {
+        Some(Self {
+            run: u32::from_le_bytes(array(body, 4)?),
+            key: u32::from_le_bytes(array(body, 8)?),
+            timestamp_ms: i64::from_le_bytes(array(body, 16)?),
+            step: i64::from_le_bytes(array(body, 24)?),
+            value: f64::from_le_bytes(array(body, 32)?),
+        })
+    }
+}
+
+impl Definition<'_> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut body = vec![DEFINITION];
+        append_json(&mut body, self);
+        body
+    }
+}
+
+impl Event<'_> {
+    pub(crate) fn encode(&self, run: u32, sequence: u64, attachment: &[u8]) -> Vec<u8> {
+        let mut body = Vec::with_capacity(1024 + attachment.len());
+        body.resize(EVENT_HEADER_BYTES, 0);
+        body[0] = EVENT;
+        body[4..8].copy_from_slice(&run.to_le_bytes());
+        body[8..16].copy_from_slice(&sequence.to_le_bytes());
+        let json = append_json(&mut body, self);
+        body[16..20].copy_from_slice(&json.to_le_bytes());
+        body.extend_from_slice(attachment);
+        body
+    }
+}
+
+impl<'a> Record<'a> {
+    /// `None` for a kind this version does not know: a newer one wrote it.
+    pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
+        match *body.first()? {
+            METRIC => MetricRecord::decode(body).map(Record::Metric),
+            DEFINITION => serde_json::from_slice(body.get(1..)?)
+                .ok()
+                .map(Record::Definition),
+            EVENT => Some(Record::Event {
+                run: u32::from_le_bytes(array(body, 4)?),
+                sequence: u64::from_le_bytes(array(body, 8)?),
+                event: {
+                    let json = u32::from_le_bytes(array(body, 16)?) as usize;
+                    let (json, attachment) =
+                        body.get(EVENT_HEADER_BYTES..)?.split_at_checked(json)?;
+                    EventBody { json, attachment }
+                },
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn array<const N: usize>(body: &[u8], at: usize) -> Option<[u8; N]> {
+    body.get(at..at + N)?.try_into().ok()
+}
+
+/// Appends `value` and returns the length of its JSON.
+fn append_json(body: &mut Vec<u8>, value: &impl Serialize) -> u32 {
+    let start = body.len();
+    // Writing plain structs to a Vec has no way to fail; should it, the reader skips the record.
+    let _ = serde_json::to_writer(&mut *body, value);
+    u32::try_from(body.len() - start).unwrap_or(0)
+}

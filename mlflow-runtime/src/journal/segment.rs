@@ -1,0 +1,216 @@
+//! One segment: a region written by one thread, seen by everybody else.
+//!
+//! Invariants: the frames of a segment are read in order; reading stops at the first frame that is
+//! not whole and never guesses what might come after it. The acknowledged offset only grows, and
+//! losing it costs a re-send, never a value.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::mapping::{
+    ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
+    frame_bytes,
+};
+
+/// A segment, shared by its writer and the shipper.
+pub(crate) struct Segment {
+    file: Option<PathBuf>,
+    bytes: u64,
+    /// Present while the writer appends, and for good where there is no file to read from.
+    region: Mutex<Option<Arc<Region>>>,
+    sealed: AtomicBool,
+    /// Values appended: one writer stores, others load.
+    values: AtomicU64,
+}
+
+/// What stands at an offset.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Frame<'a> {
+    Whole {
+        body: &'a [u8],
+        next: usize,
+    },
+    /// Nothing was written from here on.
+    End,
+    /// Something was, but not all of it.
+    Torn,
+}
+
+/// The bytes of a segment, however they are held.
+#[derive(Clone)]
+pub(crate) enum SegmentBytes {
+    Mapped(Arc<Region>),
+    Loaded(Arc<Vec<u8>>),
+}
+
+impl Segment {
+    pub(crate) fn new(file: Option<PathBuf>, region: Arc<Region>) -> Self {
+        Self {
+            file,
+            bytes: region.len() as u64,
+            region: Mutex::new(Some(region)),
+            sealed: AtomicBool::new(false),
+            values: AtomicU64::new(0),
+        }
+    }
+
+    /// A segment that another process left.
+    pub(crate) fn left_behind(file: PathBuf) -> io::Result<Self> {
+        let bytes = fs::metadata(&file)?.len();
+        Ok(Self {
+            file: Some(file),
+            bytes,
+            region: Mutex::new(None),
+            sealed: AtomicBool::new(true),
+            values: AtomicU64::new(0),
+        })
+    }
+
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Counts one more value. Only the writer calls it, so load and store need not be one step.
+    #[inline]
+    pub(crate) fn count_value(&self) {
+        self.values
+            .store(self.values.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn values(&self) -> u64 {
+        self.values.load(Ordering::Relaxed)
+    }
+
+    /// The writer is done. The mapping goes, so that a long outage costs disk and not memory.
+    pub(crate) fn seal(&self) {
+        self.sealed.store(true, Ordering::Release);
+        if self.file.is_some() {
+            self.region
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+        }
+    }
+
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.sealed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn read(&self) -> io::Result<SegmentBytes> {
+        if let Some(region) = &*self.region.lock().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(SegmentBytes::Mapped(Arc::clone(region)));
+        }
+        match &self.file {
+            Some(file) => Ok(SegmentBytes::Loaded(Arc::new(fs::read(file)?))),
+            None => Ok(SegmentBytes::Loaded(Arc::new(Vec::new()))),
+        }
+    }
+
+    /// Notes that the store holds every entry before `offset`. Best effort: it is a hint.
+    pub(crate) fn acknowledge(&self, offset: usize) {
+        if let Some(region) = &*self.region.lock().unwrap_or_else(PoisonError::into_inner) {
+            region.set_acknowledged(offset as u64);
+        } else if let Some(file) = &self.file {
+            let _ = OpenOptions::new().write(true).open(file).and_then(|file| {
+                file.write_all_at(&(offset as u64).to_le_bytes(), ACKNOWLEDGED_OFFSET as u64)
+            });
+        }
+    }
+
+    pub(crate) fn remove_file(&self) {
+        if let Some(file) = &self.file {
+            let _ = fs::remove_file(file);
+        }
+    }
+}
+
+impl SegmentBytes {
+    pub(crate) fn frame(&self, offset: usize) -> Frame<'_> {
+        match self {
+            Self::Mapped(region) => region
+                .frame(offset)
+                .map_or(Frame::End, |bytes| parse_frame(bytes, 0, offset)),
+            Self::Loaded(bytes) => parse_frame(bytes, offset, offset),
+        }
+    }
+
+    /// Whether this is a segment of ours, in a format we read.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::Mapped(_) => true,
+            Self::Loaded(bytes) => {
+                bytes.get(..8) == Some(&MAGIC)
+                    && bytes.get(8..12) == Some(&FORMAT_VERSION.to_le_bytes())
+            }
+        }
+    }
+
+    /// Where an earlier shipper had got to.
+    pub(crate) fn acknowledged(&self) -> usize {
+        let hint = match self {
+            Self::Mapped(_) => None,
+            Self::Loaded(bytes) => bytes
+                .get(ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8)
+                .and_then(|bytes| bytes.try_into().ok())
+                .and_then(|bytes| usize::try_from(u64::from_le_bytes(bytes)).ok()),
+        };
+        hint.unwrap_or(0).max(HEADER_BYTES)
+    }
+}
+
+/// Parses the frame at `bytes[at..]`, which stands at `offset` of its segment.
+fn parse_frame(bytes: &[u8], at: usize, offset: usize) -> Frame<'_> {
+    let word = |at: usize| -> Option<u32> {
+        Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+    };
+    let Some(len) = word(at) else {
+        return Frame::End;
+    };
+    if len == 0 {
+        return Frame::End;
+    }
+    let len = len as usize;
+    let body_at = at + FRAME_HEADER_BYTES;
+    match (
+        word(at + 4),
+        body_at
+            .checked_add(len)
+            .and_then(|end| bytes.get(body_at..end)),
+    ) {
+        (Some(expected), Some(body)) if checksum(body) == expected => Frame::Whole {
+            body,
+            next: offset + frame_bytes(len),
+        },
+        _ => Frame::Torn,
+    }
+}
+
+/// Makes a file of `bytes` zeros whose blocks are reserved, so that writing to its mapping cannot
+/// fail for want of space.
+pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    #[cfg(target_os = "linux")]
+    let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+        .map_err(io::Error::from);
+    #[cfg(not(target_os = "linux"))]
+    let reserved: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+    if let Err(error) = reserved {
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(file)
+}

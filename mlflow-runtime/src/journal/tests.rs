@@ -1,0 +1,274 @@
+//! What the journal promises, checked on real files.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use super::directory::Directory;
+use super::mapping::{HEADER_BYTES, Region};
+use super::record::{Definition, Event, MetricRecord, Origin, Record, RunIdentity};
+use super::segment::{Frame, Segment, SegmentBytes};
+use super::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::key::Key;
+use crate::store::{ExperimentRef, RunStatus};
+
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).expect("the temporary folder can be written");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn origin(destination: &str) -> Origin {
+    Origin {
+        destination: destination.to_owned(),
+        host: "h".to_owned(),
+        process_id: 1,
+    }
+}
+
+fn identity() -> RunIdentity {
+    RunIdentity {
+        key: "k".repeat(32),
+        experiment: ExperimentRef::Name("e".to_owned()),
+        resumed: None,
+    }
+}
+
+fn journal(folder: &Folder) -> Arc<Journal> {
+    Journal::on_disk(folder.0.clone(), origin("here"), 1 << 30).expect("the folder can be written")
+}
+
+fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+    };
+    write(journal, |writer| {
+        writer.metric(journal, &run, key, 7, step, 0.5)
+    });
+}
+
+/// Every whole frame of a segment.
+fn records(bytes: &SegmentBytes) -> (Vec<String>, Vec<MetricRecord>, bool) {
+    let (mut keys, mut metrics, mut offset) = (Vec::new(), Vec::new(), HEADER_BYTES);
+    loop {
+        match bytes.frame(offset) {
+            Frame::Whole { body, next } => {
+                match Record::decode(body) {
+                    Some(Record::Metric(metric)) => metrics.push(metric),
+                    Some(Record::Definition(Definition::Key { name, .. })) => {
+                        keys.push(name.into_owned())
+                    }
+                    _ => {}
+                }
+                offset = next;
+            }
+            Frame::End => return (keys, metrics, true),
+            Frame::Torn => return (keys, metrics, false),
+        }
+    }
+}
+
+#[test]
+fn a_value_is_in_the_file_when_the_call_returns() {
+    static LOSS: Key = Key::new("loss");
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    log(&journal, MetricKey::Interned(&LOSS), 1);
+    log(&journal, MetricKey::Dynamic("accuracy"), 2);
+    log(&journal, MetricKey::Interned(&LOSS), 3);
+
+    let files: Vec<_> = fs::read_dir(journal.path().expect("it lies on disk"))
+        .expect("readable")
+        .flatten()
+        .collect();
+    let segment = files
+        .iter()
+        .find(|file| file.path().extension().is_some_and(|e| e == "segment"))
+        .expect("one");
+    let bytes = SegmentBytes::Loaded(Arc::new(fs::read(segment.path()).expect("readable")));
+    let (keys, metrics, whole) = records(&bytes);
+    assert!(whole);
+    assert_eq!(keys, ["loss", "accuracy"]);
+    assert_eq!(
+        metrics.iter().map(|metric| metric.step).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+    assert_eq!(journal.values(), 3);
+}
+
+#[test]
+fn every_segment_stands_on_its_own() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    for step in 0..20_000 {
+        log(&journal, MetricKey::Dynamic("loss"), step);
+    }
+    let segments = journal.segments();
+    assert!(
+        segments.len() > 1,
+        "the first segment holds fewer than 20,000 values"
+    );
+    let mut steps = Vec::new();
+    for segment in &segments {
+        let (keys, metrics, whole) = records(&segment.read().expect("readable"));
+        assert!(whole);
+        assert_eq!(keys, ["loss"], "each segment defines the key it uses");
+        steps.extend(metrics.iter().map(|metric| metric.step));
+    }
+    assert_eq!(steps, (0..20_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn reading_stops_at_the_first_damaged_frame() {
+    let (region, mut appender) = Region::create_anonymous(4096).expect("memory");
+    for step in 0..10 {
+        let metric = MetricRecord {
+            run: 1,
+            key: 1,
+            timestamp_ms: 0,
+            step,
+            value: 0.0,
+        };
+        appender.append(&metric.encode()).expect("there is room");
+    }
+    drop(appender);
+    let mut bytes = vec![0; HEADER_BYTES];
+    let mut offset = HEADER_BYTES;
+    while let Some(frame) = region.frame(offset) {
+        bytes.extend_from_slice(frame);
+        offset += frame.len();
+    }
+    // Every single bit of the fifth frame, flipped in turn, is noticed.
+    let frame = (bytes.len() - HEADER_BYTES) / 10;
+    for at in HEADER_BYTES + 5 * frame..HEADER_BYTES + 6 * frame {
+        for bit in 0..8 {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let (_, metrics, _) = records(&SegmentBytes::Loaded(Arc::new(damaged)));
+            assert_eq!(metrics.len(), 5, "byte {at}, bit {bit}");
+        }
+    }
+    // So is the end of the file anywhere.
+    for end in HEADER_BYTES..bytes.len() {
+        let (_, metrics, _) = records(&SegmentBytes::Loaded(Arc::new(bytes[..end].to_vec())));
+        assert_eq!(metrics.len(), (end - HEADER_BYTES) / frame, "cut at {end}");
+    }
+}
+
+#[test]
+fn a_reader_sees_only_whole_frames_while_a_writer_appends() {
+    let (region, mut appender) = Region::create_anonymous(1 << 20).expect("memory");
+    let segment = Segment::new(None, region);
+    let bytes = segment.read().expect("readable");
+    let writer = thread::spawn(move || {
+        let mut step = 0;
+        while appender
+            .append(
+                &MetricRecord {
+                    run: 1,
+                    key: 1,
+                    timestamp_ms: step,
+                    step,
+                    value: 0.0,
+                }
+                .encode(),
+            )
+            .is_ok()
+        {
+            step += 1;
+        }
+        step
+    });
+    let (mut seen, mut offset) = (0, HEADER_BYTES);
+    loop {
+        let finished = writer.is_finished();
+        while let Frame::Whole { body, next } = bytes.frame(offset) {
+            let Some(Record::Metric(metric)) = Record::decode(body) else {
+                panic!("only metrics were written")
+            };
+            assert_eq!((metric.step, metric.timestamp_ms), (seen, seen));
+            (seen, offset) = (seen + 1, next);
+        }
+        if finished {
+            break;
+        }
+    }
+    assert_eq!(seen, writer.join().expect("the writer does not panic"));
+}
+
+#[test]
+fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
+    let folder = Folder::new();
+    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 256 << 10).expect("writable");
+    for step in 0..10_000 {
+        log(&journal, MetricKey::Dynamic("loss"), step);
+    }
+    assert!(journal.dropped() > 0);
+    assert_eq!(journal.dropped() + journal.values(), 10_000);
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+    };
+    let end = Event::End {
+        status: RunStatus::Finished,
+        end_time_ms: 1,
+    };
+    let mut written = false;
+    write(&journal, |writer| {
+        written = writer.event(&journal, &run, &end, &[])
+    });
+    assert!(written, "an outcome is never dropped");
+}
+
+#[test]
+fn a_directory_belongs_to_its_process_while_that_lives() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    log(&journal, MetricKey::Dynamic("loss"), 1);
+    assert!(
+        Directory::left_behind(&folder.0, "here").is_empty(),
+        "its owner lives"
+    );
+    release_thread(&journal);
+    drop(journal);
+    assert!(
+        Directory::left_behind(&folder.0, "elsewhere").is_empty(),
+        "it goes elsewhere"
+    );
+    let left = Directory::left_behind(&folder.0, "here");
+    assert_eq!(left.len(), 1);
+    assert!(
+        Directory::left_behind(&folder.0, "here").is_empty(),
+        "one sweep at a time"
+    );
+    left[0].remove();
+    assert_eq!(fs::read_dir(&folder.0).expect("readable").count(), 0);
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_left_alone() {
+    let folder = Folder::new();
+    let path = folder.0.join("newer");
+    fs::create_dir(&path).expect("writable");
+    fs::write(path.join("lock"), "").expect("writable");
+    let mut newer = vec![0; 256];
+    newer[..8].copy_from_slice(b"mlflowrs");
+    newer[8] = 99;
+    newer[HEADER_BYTES] = 1;
+    fs::write(path.join("0000000000.segment"), newer).expect("writable");
+    assert!(Directory::left_behind(&folder.0, "here").is_empty());
+}

@@ -1,0 +1,283 @@
+//! Appending: each thread's own segment, and the numbers it has defined in it.
+//!
+//! Invariant: a record is appended only after the definitions it refers to, in the same segment.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::mapping::{Appender, Full};
+use super::record::{Definition, Event, MetricRecord, RunIdentity};
+use super::segment::Segment;
+use super::{Journal, lock};
+use crate::key::Key;
+
+/// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
+const DYNAMIC_KEYS: u32 = 1 << 31;
+
+thread_local! {
+    /// This thread's writers. Almost always one: one destination.
+    static WRITERS: RefCell<Vec<Writer>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One thread's way into one journal.
+#[derive(Default)]
+pub(crate) struct Writer {
+    journal: u32,
+    generation: usize,
+    open: Option<Open>,
+}
+
+/// A segment being written.
+struct Open {
+    appender: Appender,
+    segment: Arc<Segment>,
+    last_run: Option<u32>,
+    runs: FxHashSet<u32>,
+    /// Indexed by a [`Key`]'s number.
+    keys: Vec<bool>,
+    dynamic_keys: FxHashMap<Box<str>, u32>,
+}
+
+/// A run, as far as the journal has to know it.
+pub(crate) struct RunRef<'a> {
+    pub(crate) number: u32,
+    pub(crate) identity: &'a RunIdentity,
+}
+
+/// The name of a metric.
+#[derive(Clone, Copy)]
+pub(crate) enum MetricKey<'a> {
+    /// Known at the call site, or bound to a handle: found by number.
+    Interned(&'a Key),
+    Dynamic(&'a str),
+}
+
+/// Runs `write`, once, on the calling thread's writer.
+#[inline]
+pub(crate) fn write(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
+    let done = WRITERS.try_with(|writers| {
+        // Borrowed already: a warning of ours reached a subscriber that logs to a run.
+        let mut writers = writers.try_borrow_mut().ok()?;
+        let writer = match writers.first_mut() {
+            Some(first) if first.journal == journal.id => first,
+            _ => other_writer(&mut writers, journal)?,
+        };
+        write(writer);
+        Some(())
+    });
+    // Thread-locals are gone (the thread, or the process, is ending) or in use.
+    if !matches!(done, Ok(Some(()))) {
+        let mut stray = lock(&journal.stray);
+        stray.journal = journal.id;
+        write(&mut stray);
+    }
+}
+
+#[cold]
+fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&'a mut Writer> {
+    if let Some(at) = writers
+        .iter()
+        .position(|writer| writer.journal == journal.id)
+    {
+        writers.swap(0, at);
+    } else {
+        writers.insert(
+            0,
+            Writer {
+                journal: journal.id,
+                ..Writer::default()
+            },
+        );
+    }
+    writers.first_mut()
+}
+
+/// Seals what this thread has open, so that it can be shipped and deleted while the thread lives on.
+pub(crate) fn release_thread(journal: &Journal) {
+    let _ = WRITERS.try_with(|writers| {
+        if let Ok(mut writers) = writers.try_borrow_mut() {
+            writers.retain(|writer| writer.journal != journal.id);
+        }
+    });
+    lock(&journal.stray).open = None;
+}
+
+impl Writer {
+    /// Appends a metric point.
+    #[inline]
+    pub(crate) fn metric(
+        &mut self,
+        journal: &Journal,
+        run: &RunRef<'_>,
+        key: MetricKey<'_>,
+        timestamp_ms: i64,
+        step: i64,
+        value: f64,
+    ) {
+        // Twice at most: a record that does not fit an empty segment is not a metric.
+        for _ in 0..2 {
+            if let Some(open) = &mut self.open
+                && open.metric(run, key, timestamp_ms, step, value).is_ok()
+            {
+                journal.bell.ring_if_asleep();
+                return;
+            }
+            if !self.roll(journal, 0, false) {
+                break;
+            }
+        }
+        journal.count_dropped();
+    }
+
+    /// Appends an event; false if there is no room at all, on the device or in memory.
+    pub(crate) fn event(
+        &mut self,
+        journal: &Journal,
+        run: &RunRef<'_>,
+        event: &Event<'_>,
+        attachment: &[u8],
+    ) -> bool {
+        let body = event.encode(run.number, journal.next_sequence(), attachment);
+        for _ in 0..2 {
+            if let Some(open) = &mut self.open
+                && open.event(run, &body).is_ok()
+            {
+                // An event may be the last thing logged for hours: make sure that the shipper,
+                // about to fall asleep, sees it.
+                std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+                journal.bell.ring_if_asleep();
+                return true;
+            }
+            if !self.roll(journal, body.len(), true) {
+                break;
+            }
+        }
+        journal.count_dropped();
+        false
+    }
+
+    #[cold]
+    fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> bool {
+        self.open = None;
+        let origin = Definition::Origin(journal.origin.clone()).encode();
+        let Some((segment, mut appender)) =
+            journal.open_segment(self.generation, frame + origin.len(), essential)
+        else {
+            return false;
+        };
+        self.generation += 1;
+        let started = appender.append(&origin).is_ok();
+        self.open = started.then(|| Open {
+            appender,
+            segment,
+            last_run: None,
+            runs: FxHashSet::default(),
+            keys: Vec::new(),
+            dynamic_keys: FxHashMap::default(),
+        });
+        started
+    }
+}
+
+impl Open {
+    #[inline]
+    fn metric(
+        &mut self,
+        run: &RunRef<'_>,
+        key: MetricKey<'_>,
+        timestamp_ms: i64,
+        step: i64,
+        value: f64,
+    ) -> Result<(), Full> {
+        if self.last_run != Some(run.number) {
+            self.define_run(run)?;
+        }
+        let key = match key {
+            MetricKey::Interned(key) => {
+                let id = key.number();
+                if self.keys.get(id as usize) == Some(&true) {
+                    id
+                } else {
+                    self.define_key(id, key.name())?
+                }
+            }
+            MetricKey::Dynamic(name) => match self.dynamic_keys.get(name) {
+                Some(id) => *id,
+                None => self.define_dynamic_key(name)?,
+            },
+        };
+        let record = MetricRecord {
+            run: run.number,
+            key,
+            timestamp_ms,
+            step,
+            value,
+        };
+        self.appender.append(&record.encode())?;
+        self.segment.count_value();
+        Ok(())
+    }
+
+    fn event(&mut self, run: &RunRef<'_>, body: &[u8]) -> Result<(), Full> {
+        if self.last_run != Some(run.number) {
+            self.define_run(run)?;
+        }
+        self.appender.append(body)?;
+        self.segment.count_value();
+        Ok(())
+    }
+
+    #[cold]
+    fn define_run(&mut self, run: &RunRef<'_>) -> Result<(), Full> {
+        if !self.runs.contains(&run.number) {
+            let definition = Definition::Run {
+                number: run.number,
+                identity: Cow::Borrowed(run.identity),
+            };
+            self.appender.append(&definition.encode())?;
+            self.runs.insert(run.number);
+        }
+        self.last_run = Some(run.number);
+        Ok(())
+    }
+
+    #[cold]
+    fn define_key(&mut self, id: u32, name: &str) -> Result<u32, Full> {
+        self.appender.append(
+            &Definition::Key {
+                id,
+                name: Cow::Borrowed(name),
+            }
+            .encode(),
+        )?;
+        let index = id as usize;
+        if self.keys.len() <= index {
+            self.keys.resize(index + 1, false);
+        }
+        self.keys[index] = true;
+        Ok(id)
+    }
+
+    #[cold]
+    fn define_dynamic_key(&mut self, name: &str) -> Result<u32, Full> {
+        let id = DYNAMIC_KEYS + u32::try_from(self.dynamic_keys.len()).map_err(|_| Full)?;
+        self.appender.append(
+            &Definition::Key {
+                id,
+                name: Cow::Borrowed(name),
+            }
+            .encode(),
+        )?;
+        self.dynamic_keys.insert(name.into(), id);
+        Ok(id)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.segment.seal();
+    }
+}

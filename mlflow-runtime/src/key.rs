@@ -1,0 +1,74 @@
+//! Metric keys that are known before the value is: at a call site, or in a handle.
+//!
+//! Invariant: a number, once given to a key, never changes and is never given to another.
+
+use std::borrow::Cow;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use once_cell::sync::Lazy;
+use rustc_hash::FxHashMap;
+
+use crate::limits;
+
+/// A metric's name with a number that makes finding it again one load.
+#[derive(Debug)]
+pub struct Key {
+    name: Cow<'static, str>,
+    /// 0: not given yet.
+    number: AtomicU32,
+}
+
+impl Key {
+    /// A key for a `static` at a call site.
+    ///
+    /// # Panics
+    /// In a `const` context, i.e. at compile time, if MLflow would refuse the name.
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name: Cow::Borrowed(limits::checked_key(name)),
+            number: AtomicU32::new(0),
+        }
+    }
+
+    /// The key of this name that handles share, so that making handles in a loop costs no numbers.
+    pub(crate) fn shared(name: &str) -> Arc<Self> {
+        static SHARED: Lazy<Mutex<FxHashMap<Box<str>, Arc<Key>>>> = Lazy::new(Mutex::default);
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = shared.get(name) {
+            return Arc::clone(key);
+        }
+        let key = Arc::new(Self {
+            name: Cow::Owned(name.to_owned()),
+            number: AtomicU32::new(0),
+        });
+        shared.insert(name.into(), Arc::clone(&key));
+        key
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    #[inline]
+    pub(crate) fn number(&self) -> u32 {
+        match self.number.load(Ordering::Relaxed) {
+            0 => self.assign(),
+            number => number,
+        }
+    }
+
+    #[cold]
+    fn assign(&self) -> u32 {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let fresh = NEXT.fetch_add(1, Ordering::Relaxed);
+        match self
+            .number
+            .compare_exchange(0, fresh, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            Ok(_) => fresh,
+            Err(earlier) => earlier,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! What MLflow accepts: lengths and names. The numbers are those of the open-source tracking
+//! server (MLflow 3.17, `mlflow/utils/validation.py`); lengths count characters, not bytes.
+//!
+//! Invariant: text that is too long is cut here, before it enters the journal; a key that is
+//! refused is set aside by the shipper, so that one bad key never costs a batch.
+
+use std::borrow::Cow;
+
+/// Characters of a metric, param or tag key.
+pub(crate) const KEY_CHARS: usize = 250;
+/// Characters of a param's value.
+pub(crate) const PARAM_VALUE_CHARS: usize = 6000;
+/// Characters of a tag's value.
+pub(crate) const TAG_VALUE_CHARS: usize = 8000;
+/// Characters of a run's name: the column of MLflow's SQL stores.
+pub(crate) const RUN_NAME_CHARS: usize = 250;
+
+/// Cuts `text` to `max` characters. The second value tells whether anything was cut.
+pub(crate) fn cut(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {
+    // Fewer bytes than that are fewer characters than that.
+    if text.len() <= max {
+        return (text, false);
+    }
+    match text.char_indices().nth(max) {
+        None => (text, false),
+        Some((end, _)) => (
+            match text {
+                Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+                Cow::Owned(mut text) => {
+                    text.truncate(end);
+                    Cow::Owned(text)
+                }
+            },
+            true,
+        ),
+    }
+}
+
+/// Why MLflow would refuse this metric, param or tag key, or `None` if it would not.
+pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
+    if key.is_empty() {
+        return Some("it is empty; give it a name".into());
+    }
+    let length = key.chars().count();
+    if length > KEY_CHARS {
+        return Some(format!("it has {length} characters; at most {KEY_CHARS} are allowed").into());
+    }
+    if let Some(bad) = key.chars().find(|c| !allowed(*c)) {
+        return Some(
+            format!("it contains {bad:?}; allowed are letters, digits, `_`, `-`, `.`, `/`, `:` and space").into(),
+        );
+    }
+    if !is_normal_path(key.as_bytes()) {
+        return Some(
+            "it is not a plain path; leave out leading, trailing and double `/`, `.` and `..`"
+                .into(),
+        );
+    }
+    None
+}
+
+fn allowed(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | ' ')
+}
+
+/// Whether POSIX path normalisation leaves the key as it is.
+const fn is_normal_path(key: &[u8]) -> bool {
+    let mut start = 0;
+    let mut at = 0;
+    while at <= key.len() {
+        if at == key.len() || key[at] == b'/' {
+            let empty = at == start;
+            let dot = at == start + 1 && key[start] == b'.';
+            let dots = at == start + 2 && key[start] == b'.' && key[start + 1] == b'.';
+            if empty || dot || dots {
+                return false;
+            }
+            start = at + 1;
+        }
+        at += 1;
+    }
+    true
+}
+
+/// The key, if it is a valid one; a compile error where it is a constant and is not.
+///
+/// Characters outside ASCII are taken as letters here and looked at when they are logged.
+pub(crate) const fn checked_key(key: &'static str) -> &'static str {
+    let bytes = key.as_bytes();
+    assert!(!bytes.is_empty(), "an MLflow key must not be empty");
+    let mut characters = 0;
+    let mut at = 0;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        assert!(
+            !byte.is_ascii()
+                || byte.is_ascii_alphanumeric()
+                || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':' | b' '),
+            "an MLflow key may contain only letters, digits, `_`, `-`, `.`, `/`, `:` and space"
+        );
+        // Continuation bytes of UTF-8 do not start a character.
+        if byte & 0b1100_0000 != 0b1000_0000 {
+            characters += 1;
+        }
+        at += 1;
+    }
+    assert!(
+        characters <= KEY_CHARS,
+        "an MLflow key may have at most 250 characters"
+    );
+    assert!(
+        is_normal_path(bytes),
+        "an MLflow key must be a plain path: no leading, trailing or double `/`, no `.` or `..`"
+    );
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_mlflow_takes_have_no_fault() {
+        for key in [
+            "loss",
+            "a/b",
+            "val.loss",
+            "x:y",
+            "a b",
+            "naïve",
+            "日本",
+            "a-b_c",
+            "...",
+            &"k".repeat(250),
+        ] {
+            assert_eq!(key_fault(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_that_mlflow_refuses_have_one() {
+        for key in [
+            "",
+            "a;b",
+            "a=b",
+            "a@b",
+            "a%b",
+            "/a",
+            "a/",
+            "a//b",
+            "./a",
+            "a/../b",
+            ".",
+            &"k".repeat(251),
+        ] {
+            assert!(key_fault(key).is_some(), "{key}");
+        }
+    }
+
+    #[test]
+    fn text_is_cut_at_characters_not_bytes() {
+        assert_eq!(cut("日本語".into(), 2), ("日本".into(), true));
+        assert_eq!(cut("日本語".into(), 3), ("日本語".into(), false));
+        assert_eq!(cut(Cow::Owned("ab".to_owned()), 1), ("a".into(), true));
+    }
+}

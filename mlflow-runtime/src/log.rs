@@ -1,0 +1,262 @@
+//! Logging to the current run: functions for keys known at run time, macros for the others.
+//!
+//! Invariant: without a current run every one of these is a no-op that costs a look at a
+//! thread-local.
+
+use std::fmt::Display;
+use std::path::Path;
+
+use crate::context::with_current_run;
+use crate::journal::MetricKey;
+use crate::key::Key;
+
+/// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_metric("rmse", 0.79);
+/// # drop(run);
+/// # fake.assert_metric("rmse", &[(0, 0.79)]);
+/// ```
+#[inline]
+pub fn log_metric(key: &str, value: f64) {
+    log_metric_at(key, value, 0);
+}
+
+/// Logs a metric of the current run at a step. For a key that is a literal, [`metric!`](crate::metric) is faster.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// for layer in 0..2 {
+///     mlflow::log_metric_at(&format!("layer/{layer}/norm"), 1.0, 10);
+/// }
+/// # drop(run);
+/// # fake.assert_metric("layer/1/norm", &[(10, 1.0)]);
+/// ```
+#[inline]
+pub fn log_metric_at(key: &str, value: f64, step: i64) {
+    with_current_run(|run| run.log_point(MetricKey::Dynamic(key), value, step));
+}
+
+/// Logs several metrics of the current run at one step.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_metrics([("rmse", 0.79), ("r2", 0.1)], 3);
+/// # drop(run);
+/// # fake.assert_metric("r2", &[(3, 0.1)]);
+/// ```
+pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, step: i64) {
+    with_current_run(|run| run.log_metrics(metrics, step));
+}
+
+/// Logs a param of the current run; see [`Run::log_param`](crate::Run::log_param).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_param("optimizer", "adam");
+/// # drop(run);
+/// # fake.assert_param("optimizer", "adam");
+/// ```
+pub fn log_param(key: &str, value: impl Display) {
+    with_current_run(|run| run.log_param(key, value));
+}
+
+/// Sets a tag of the current run.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::set_tag("dataset", "v3");
+/// # drop(run);
+/// # fake.assert_tag("dataset", "v3");
+/// ```
+pub fn set_tag(key: &str, value: impl Display) {
+    with_current_run(|run| run.set_tag(key, value));
+}
+
+/// Sets several tags of the current run.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::set_tags([("dataset", "v3"), ("stage", "dev")]);
+/// # drop(run);
+/// # fake.assert_tag("stage", "dev");
+/// ```
+pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)>) {
+    with_current_run(|run| run.set_tags(tags));
+}
+
+/// Stores `text` as an artifact of the current run; see [`Run::log_text`](crate::Run::log_text).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_text("feature,weight\nalcohol,0.28\n", "coefficients.csv");
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts.contains_key("coefficients.csv"));
+/// ```
+pub fn log_text(text: &str, artifact_file: &str) {
+    with_current_run(|run| run.log_text(text, artifact_file));
+}
+
+/// Stores a copy of a file as an artifact of the current run; see [`Run::log_artifact`](crate::Run::log_artifact).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_artifact("Cargo.toml");
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts.contains_key("Cargo.toml"));
+/// ```
+pub fn log_artifact(local_path: impl AsRef<Path>) {
+    with_current_run(|run| run.log_artifact(local_path));
+}
+
+/// What [`metric!`](crate::metric) calls.
+#[doc(hidden)]
+#[inline]
+pub fn log_key(key: &Key, value: f64, step: i64) {
+    with_current_run(|run| run.log_point(MetricKey::Interned(key), value, step));
+}
+
+/// A value that a metric can have: any number, or a `bool` as 0 or 1. Numbers of more than 53 bits
+/// are rounded, as MLflow holds doubles.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a metric's value",
+    note = "a metric's value is a number or a `bool`"
+)]
+pub trait MetricValue {
+    /// The value as a double.
+    fn as_metric(&self) -> f64;
+}
+
+/// A number that a step can be: any integer. What does not fit 64 signed bits becomes the nearest that does.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a step",
+    note = "a step is an integer"
+)]
+pub trait Step {
+    /// The step as MLflow holds it.
+    fn as_step(&self) -> i64;
+}
+
+macro_rules! number {
+    ($($integer:ty)*) => {$(
+        impl MetricValue for $integer {
+            #[inline]
+            #[allow(clippy::cast_precision_loss, clippy::cast_lossless)] // documented on the trait
+            fn as_metric(&self) -> f64 {
+                *self as f64
+            }
+        }
+
+        impl Step for $integer {
+            #[inline]
+            #[allow(irrefutable_let_patterns)] // refutable for some of the types
+            fn as_step(&self) -> i64 {
+                // Too large is the only way out of range for unsigned types; 128-bit ones may be too small.
+                i64::try_from(*self).unwrap_or(if *self > 0 { i64::MAX } else { i64::MIN })
+            }
+        }
+    )*};
+}
+
+number!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize);
+
+impl MetricValue for f32 {
+    #[inline]
+    fn as_metric(&self) -> f64 {
+        f64::from(*self)
+    }
+}
+
+impl MetricValue for f64 {
+    #[inline]
+    fn as_metric(&self) -> f64 {
+        *self
+    }
+}
+
+impl MetricValue for bool {
+    #[inline]
+    fn as_metric(&self) -> f64 {
+        f64::from(u8::from(*self))
+    }
+}
+
+impl<T: MetricValue + ?Sized> MetricValue for &T {
+    #[inline]
+    fn as_metric(&self) -> f64 {
+        (**self).as_metric()
+    }
+}
+
+impl<T: Step + ?Sized> Step for &T {
+    #[inline]
+    fn as_step(&self) -> i64 {
+        (**self).as_step()
+    }
+}
+
+/// Logs a metric of the current run under a literal key, checked at compile time.
+///
+/// The step is 0 where none is given. Value: any number or `bool`; step: any integer. The value
+/// and the step are evaluated also where there is no run.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// for epoch in 0..3_usize {
+///     mlflow::metric!("loss", 1.0 / (1 + epoch) as f32, step = epoch);
+/// }
+/// mlflow::metric!("converged", true);
+/// # drop(run);
+/// # fake.assert_metric("loss", &[(0, 1.0), (1, 0.5), (2, f64::from(1.0_f32 / 3.0))]);
+/// # fake.assert_metric("converged", &[(0, 1.0)]);
+/// ```
+///
+/// A key that MLflow would refuse does not compile:
+///
+/// ```compile_fail
+/// mlflow::metric!("loss=", 0.5);
+/// ```
+#[macro_export]
+macro_rules! metric {
+    ($key:literal, $value:expr $(,)?) => {
+        $crate::metric!($key, $value, step = 0_i64)
+    };
+    ($key:literal, $value:expr, step = $step:expr $(,)?) => {{
+        static KEY: $crate::__private::Key = $crate::__private::Key::new($key);
+        $crate::__private::log_key(
+            &KEY,
+            $crate::__private::MetricValue::as_metric(&$value),
+            $crate::__private::Step::as_step(&$step),
+        )
+    }};
+}
+
+/// Logs several metrics of the current run at one step; see [`metric!`](crate::metric).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::metrics!(step = 7, "loss" => 0.25, "accuracy" => 0.9);
+/// # drop(run);
+/// # fake.assert_metric("accuracy", &[(7, 0.9)]);
+/// ```
+#[macro_export]
+macro_rules! metrics {
+    (step = $step:expr, $($key:literal => $value:expr),+ $(,)?) => {{
+        let step = $crate::__private::Step::as_step(&$step);
+        $($crate::metric!($key, $value, step = step);)+
+    }};
+    ($($key:literal => $value:expr),+ $(,)?) => {
+        $crate::metrics!(step = 0_i64, $($key => $value),+)
+    };
+}

@@ -1,0 +1,404 @@
+//! A run: what values are logged to.
+//!
+//! Invariants: starting a run and logging to it never wait and never fail; a run ends once, the
+//! first end counts. Everything here only writes to the journal.
+
+mod active;
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+pub use active::{ActiveRun, RunBuilder, start_run};
+
+use crate::clock;
+use crate::context::Context;
+use crate::journal::record::{Content, Event, RunIdentity};
+use crate::journal::{self, MetricKey, RunRef};
+use crate::key::Key;
+use crate::limits;
+use crate::store::{Param, RunStatus, Tag};
+use crate::tracker::{Link, Tracker};
+
+/// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
+const INLINE_BYTES: usize = 16 << 10;
+
+/// A run. Cheap to clone; clones are the same run and may log from any thread.
+///
+/// Nothing here returns an error: what goes wrong is in the log (`tracing`, target `mlflow`) and in
+/// [`health`](crate::health).
+///
+/// ```
+/// let fake = mlflow::testing::fake();
+/// let active = mlflow::start_run().name("by hand").start();
+/// let run = mlflow::Run::current().unwrap();
+/// run.log_metric_at("loss", 0.25, 1);
+/// active.end(mlflow::RunStatus::Finished);
+/// assert_eq!(fake.runs()[0].metrics["loss"][0].value, 0.25);
+/// ```
+#[derive(Clone)]
+pub struct Run(Option<Arc<Inner>>);
+
+struct Inner {
+    number: u32,
+    identity: RunIdentity,
+    name: String,
+    ended: AtomicBool,
+    tracker: Arc<Tracker>,
+    link: Arc<Link>,
+}
+
+impl Run {
+    /// The calling thread's or task's current run.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        Context::current().run().cloned()
+    }
+
+    /// The run of a process that does not track: takes everything, keeps nothing.
+    fn disabled() -> Self {
+        Self(None)
+    }
+
+    /// The local id: 32 hexadecimal characters, known at once, unique. Empty where tracking is disabled.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.0.as_ref().map_or("", |inner| &inner.identity.key)
+    }
+
+    /// The store's id, as soon as the run has been created there.
+    #[must_use]
+    pub fn run_id(&self) -> Option<String> {
+        self.0.as_ref()?.link.run_id()
+    }
+
+    /// The page that shows the run, as soon as it has been created on a tracking server.
+    #[must_use]
+    pub fn url(&self) -> Option<String> {
+        self.0.as_ref()?.link.url()
+    }
+
+    /// The run's name; empty for a resumed run and where tracking is disabled.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.as_ref().map_or("", |inner| &inner.name)
+    }
+
+    /// Logs a metric at step 0, with the time of the call.
+    pub fn log_metric(&self, key: &str, value: f64) {
+        self.log_metric_at(key, value, 0);
+    }
+
+    /// Logs a metric at a step, with the time of the call (ms). NaN and infinities are values too.
+    ///
+    /// MLflow identifies a point by key, time, step and value: the same value logged twice at the
+    /// same step within a clock tick is one point.
+    #[inline]
+    pub fn log_metric_at(&self, key: &str, value: f64, step: i64) {
+        self.log_point(MetricKey::Dynamic(key), value, step);
+    }
+
+    /// Logs several metrics at one step.
+    pub fn log_metrics<K: AsRef<str>>(
+        &self,
+        metrics: impl IntoIterator<Item = (K, f64)>,
+        step: i64,
+    ) {
+        for (key, value) in metrics {
+            self.log_metric_at(key.as_ref(), value, step);
+        }
+    }
+
+    /// Logs a parameter. MLflow keeps the first value of a param: another one later is refused,
+    /// with a warning. Values are cut at 6,000 characters.
+    pub fn log_param(&self, key: &str, value: impl Display) {
+        if let Some(inner) = &self.0 {
+            let value = inner.cut(
+                "param",
+                key,
+                value.to_string().into(),
+                limits::PARAM_VALUE_CHARS,
+            );
+            inner.event(
+                &Event::Param(Cow::Owned(Param {
+                    key: key.to_owned(),
+                    value,
+                })),
+                &[],
+            );
+        }
+    }
+
+    /// Sets a tag; the last value wins. Values are cut at 8,000 characters.
+    pub fn set_tag(&self, key: &str, value: impl Display) {
+        if let Some(inner) = &self.0 {
+            let value = inner.cut(
+                "tag",
+                key,
+                value.to_string().into(),
+                limits::TAG_VALUE_CHARS,
+            );
+            inner.event(
+                &Event::Tag(Cow::Owned(Tag {
+                    key: key.to_owned(),
+                    value,
+                })),
+                &[],
+            );
+        }
+    }
+
+    /// Sets several tags.
+    pub fn set_tags<K: AsRef<str>, V: Display>(&self, tags: impl IntoIterator<Item = (K, V)>) {
+        for (key, value) in tags {
+            self.set_tag(key.as_ref(), value);
+        }
+    }
+
+    /// Stores `text` as the artifact `artifact_file`, a relative path such as `notes/summary.md`.
+    /// A text of more than 16 KiB is written to a file beside the journal before this returns.
+    pub fn log_text(&self, text: &str, artifact_file: &str) {
+        if let Some(inner) = &self.0 {
+            inner.artifact(text.as_bytes(), artifact_file);
+        }
+    }
+
+    /// Stores a copy of the file under its own name. The copy is made before this returns (by
+    /// reference where the file system can), so the file may change or go afterwards.
+    pub fn log_artifact(&self, local_path: impl AsRef<Path>) {
+        self.log_artifact_in(local_path, "");
+    }
+
+    /// The same, in the directory `artifact_path` of the run's artifacts.
+    pub fn log_artifact_in(&self, local_path: impl AsRef<Path>, artifact_path: &str) {
+        if let Some(inner) = &self.0 {
+            inner.artifact_file(local_path.as_ref(), artifact_path);
+        }
+    }
+
+    /// A handle that logs one metric of this run with the least work.
+    #[must_use]
+    pub fn metric(&self, key: &str) -> Metric {
+        Metric {
+            run: self.clone(),
+            key: Key::shared(key),
+        }
+    }
+
+    /// Runs `f` with this run as the current one: for threads, rayon, callbacks.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let active = mlflow::start_run().start();
+    /// let run = active.clone();
+    /// std::thread::spawn(move || run.scope(|| mlflow::log_metric("from a thread", 1.0))).join().unwrap();
+    /// drop(active);
+    /// # fake.assert_metric_logged("from a thread");
+    /// ```
+    pub fn scope<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _guard = self
+            .0
+            .as_ref()
+            .map(|_| Context::current().with_run(self.clone()).enter());
+        f()
+    }
+
+    /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing.
+    pub fn end(&self, status: RunStatus) {
+        if let Some(inner) = &self.0
+            && !inner.ended.swap(true, Ordering::Relaxed)
+        {
+            inner.event(
+                &Event::End {
+                    status,
+                    end_time_ms: clock::now_ms(),
+                },
+                &[],
+            );
+        }
+    }
+
+    #[inline]
+    pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
+        if let Some(inner) = &self.0 {
+            let journal = inner.tracker.journal();
+            let now = clock::coarse_now_ms();
+            journal::write(journal, |writer| {
+                writer.metric(journal, &inner.reference(), key, now, step, value);
+            });
+        }
+    }
+
+    pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
+        self.0.as_ref().map(|inner| &inner.tracker)
+    }
+
+    fn identity(&self) -> Option<&RunIdentity> {
+        self.0.as_ref().map(|inner| &inner.identity)
+    }
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("id", &self.id())
+            .field("name", &self.name())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn reference(&self) -> RunRef<'_> {
+        RunRef {
+            number: self.number,
+            identity: &self.identity,
+        }
+    }
+
+    /// False if the journal had no room for it.
+    fn event(&self, event: &Event<'_>, attachment: &[u8]) -> bool {
+        let journal = self.tracker.journal();
+        let mut written = false;
+        journal::write(journal, |writer| {
+            written = writer.event(journal, &self.reference(), event, attachment);
+        });
+        written
+    }
+
+    fn cut(&self, kind: &'static str, key: &str, value: Cow<'_, str>, max: usize) -> String {
+        let (value, was_cut) = limits::cut(value, max);
+        if was_cut {
+            self.tracker.warn_once(
+                kind,
+                key,
+                format_args!("its value was cut: MLflow holds {max} characters"),
+            );
+        }
+        value.into_owned()
+    }
+
+    fn artifact(&self, bytes: &[u8], artifact_file: &str) {
+        let spooled = match self.tracker.journal().spool_directory() {
+            Some(directory) if bytes.len() > INLINE_BYTES => {
+                self.spool(artifact_file, &directory, |file| fs::write(file, bytes))
+            }
+            _ => None,
+        };
+        let attachment = if spooled.is_some() { &[][..] } else { bytes };
+        let content = spooled.map_or(Content::Attached, |name| Content::Spooled(name.into()));
+        self.event(
+            &Event::Artifact {
+                path: artifact_file.into(),
+                content,
+            },
+            attachment,
+        );
+    }
+
+    fn artifact_file(&self, local_path: &Path, artifact_path: &str) {
+        let Some(name) = local_path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .filter(|_| local_path.is_file())
+        else {
+            self.tracker.warn_rejected(
+                "artifact",
+                &local_path.display().to_string(),
+                format_args!("there is no such file with a UTF-8 name; give the path of a file"),
+            );
+            return;
+        };
+        let path = match artifact_path.trim_matches('/') {
+            "" => name.to_owned(),
+            directory => format!("{directory}/{name}"),
+        };
+        let spooled = self
+            .tracker
+            .journal()
+            .spool_directory()
+            .and_then(|directory| {
+                self.spool(&path, &directory, |file| {
+                    fs::copy(local_path, file).map(drop)
+                })
+            });
+        if let Some(name) = spooled {
+            self.event(
+                &Event::Artifact {
+                    path: path.into(),
+                    content: Content::Spooled(name.into()),
+                },
+                &[],
+            );
+            return;
+        }
+        match fs::read(local_path) {
+            Ok(bytes) => {
+                self.event(
+                    &Event::Artifact {
+                        path: path.into(),
+                        content: Content::Attached,
+                    },
+                    &bytes,
+                );
+            }
+            Err(error) => self.tracker.warn_rejected(
+                "artifact",
+                &path,
+                format_args!("it cannot be read: {error}"),
+            ),
+        }
+    }
+
+    /// Writes a file beside the journal and returns its name; `None`, with nothing left behind, on failure.
+    fn spool(
+        &self,
+        path: &str,
+        directory: &Path,
+        write: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> Option<String> {
+        let name = format!("{}.artifact", uuid::Uuid::new_v4().simple());
+        let file = directory.join(&name);
+        match write(&file) {
+            Ok(()) => Some(name),
+            Err(error) => {
+                let _ = fs::remove_file(&file);
+                self.tracker.warn_once(
+                    "artifact",
+                    path,
+                    format_args!("it could not be copied beside the journal ({error}) and takes the way through memory"),
+                );
+                None
+            }
+        }
+    }
+}
+
+/// One metric of one run; see [`Run::metric`].
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let active = mlflow::start_run().start();
+/// let loss = active.metric("loss");
+/// for step in 0..3 {
+///     loss.log(1.0 / (step + 1) as f64, step);
+/// }
+/// # drop(active);
+/// # assert_eq!(fake.runs()[0].metrics["loss"].len(), 3);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Metric {
+    run: Run,
+    key: Arc<Key>,
+}
+
+impl Metric {
+    /// Logs a value at a step, with the time of the call.
+    #[inline]
+    pub fn log(&self, value: f64, step: i64) {
+        self.run
+            .log_point(MetricKey::Interned(&self.key), value, step);
+    }
+}

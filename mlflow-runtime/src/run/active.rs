@@ -1,0 +1,224 @@
+//! Starting runs: the builder, and the guard that makes a run the current one.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use super::{Inner, Run};
+use crate::clock;
+use crate::context::{Context, ContextGuard};
+use crate::environment;
+use crate::journal::record::{Event, RunIdentity, Start};
+use crate::limits;
+use crate::store::{ExperimentRef, Param, RunStatus, Tag};
+use crate::tracker::{self, Tracker};
+
+/// Starts a run by hand; [`tracked`](crate::tracked) does it for a whole function.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run().experiment("wine-quality").name("baseline").param("alpha", 0.5).start();
+/// mlflow::log_metric("rmse", 0.79);
+/// drop(run); // ends as FINISHED, or as FAILED while panicking
+/// # fake.assert_run_finished("baseline");
+/// ```
+pub fn start_run() -> RunBuilder {
+    RunBuilder::default()
+}
+
+/// How a run is to start; see [`start_run`].
+#[derive(Debug, Default)]
+#[must_use = "a run starts with `start()`"]
+pub struct RunBuilder {
+    experiment: Option<ExperimentRef>,
+    name: Option<String>,
+    tags: Vec<Tag>,
+    params: Vec<Param>,
+    nested: bool,
+    run_id: Option<String>,
+}
+
+impl RunBuilder {
+    /// The experiment, by name. Created when missing. Default: that of the parent, else of the process.
+    pub fn experiment(mut self, name: impl Into<String>) -> Self {
+        self.experiment = Some(ExperimentRef::Name(name.into()));
+        self
+    }
+
+    /// The run's name, at most 250 characters. Default: `run-` and the time.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// A tag, set together with the start.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
+        self.tags.push(Tag {
+            key: key.into(),
+            value: value.to_string(),
+        });
+        self
+    }
+
+    /// A param, logged together with the start.
+    pub fn param(mut self, key: impl Into<String>, value: impl Display) -> Self {
+        self.params.push(Param {
+            key: key.into(),
+            value: value.to_string(),
+        });
+        self
+    }
+
+    /// Whether the run is a child of the current run, if there is one. Default: no.
+    pub fn nested(mut self, nested: bool) -> Self {
+        self.nested = nested;
+        self
+    }
+
+    /// Continues the run with this id, the store's, instead of creating one.
+    pub fn run_id(mut self, id: impl Into<String>) -> Self {
+        self.run_id = Some(id.into());
+        self
+    }
+
+    /// Starts the run and makes it the current one of this thread until the guard is dropped.
+    pub fn start(self) -> ActiveRun {
+        let context = Context::current();
+        let run = self.start_in(&context);
+        let guard = run
+            .0
+            .as_ref()
+            .map(|_| context.with_run(run.clone()).enter());
+        ActiveRun { run, _guard: guard }
+    }
+
+    /// Starts the run as seen from `context`, without making it current.
+    pub(crate) fn start_in(self, context: &Context) -> Run {
+        match context.tracker() {
+            Some(tracker) if tracker::enabled() => self.start_on(context, &tracker),
+            _ => Run::disabled(),
+        }
+    }
+
+    fn start_on(self, context: &Context, tracker: &Arc<Tracker>) -> Run {
+        let Self {
+            experiment,
+            name,
+            tags,
+            params,
+            nested,
+            run_id,
+        } = self;
+        let parent = context.run().filter(|_| nested).and_then(Run::identity);
+        let resumed = run_id.or_else(|| {
+            if parent.is_none() {
+                tracker.take_run_id()
+            } else {
+                None
+            }
+        });
+        let experiment = experiment
+            .or_else(|| parent.map(|parent| parent.experiment.clone()))
+            .unwrap_or_else(|| tracker.experiment());
+        let identity = RunIdentity {
+            key: uuid::Uuid::new_v4().simple().to_string(),
+            experiment,
+            resumed,
+        };
+        let start_time_ms = clock::now_ms();
+        let name = match name {
+            Some(name) => limits::cut(name.into(), limits::RUN_NAME_CHARS)
+                .0
+                .into_owned(),
+            None if identity.resumed.is_some() => String::new(),
+            None => format!("run-{}", clock::compact(start_time_ms)),
+        };
+        let (number, link) = tracker.register();
+        let inner = Inner {
+            number,
+            identity,
+            name,
+            ended: AtomicBool::new(false),
+            tracker: Arc::clone(tracker),
+            link,
+        };
+        let environment = environment::process();
+        // A resumed run keeps the tags of whoever created it.
+        let automatic: &[Tag] = if inner.identity.resumed.is_some() {
+            &[]
+        } else {
+            &environment.tags
+        };
+        let mut all_tags: Vec<Cow<'_, Tag>> = automatic.iter().map(Cow::Borrowed).collect();
+        for Tag { key, value } in tags {
+            let value = inner.cut("tag", &key, value.into(), limits::TAG_VALUE_CHARS);
+            all_tags.retain(|tag| tag.key != key);
+            all_tags.push(Cow::Owned(Tag { key, value }));
+        }
+        let params = params
+            .into_iter()
+            .map(|Param { key, value }| {
+                let value = inner.cut("param", &key, value.into(), limits::PARAM_VALUE_CHARS);
+                Param { key, value }
+            })
+            .collect();
+        let start = Start {
+            identity: Cow::Borrowed(&inner.identity),
+            name: Cow::Borrowed(&inner.name),
+            user: tracker.user().unwrap_or(&environment.user).into(),
+            start_time_ms,
+            parent: parent.map(Cow::Borrowed),
+            tags: all_tags,
+            params,
+        };
+        let started = inner.event(&Event::Start(Box::new(start)), &[]);
+        // Without its start a run's values could go nowhere.
+        if started {
+            Run(Some(Arc::new(inner)))
+        } else {
+            Run::disabled()
+        }
+    }
+}
+
+/// A run that is the current one of its thread until this guard is dropped, which ends it:
+/// FINISHED, or FAILED while the thread panics.
+#[must_use = "the run ends when this is dropped"]
+pub struct ActiveRun {
+    run: Run,
+    _guard: Option<ContextGuard>,
+}
+
+impl ActiveRun {
+    /// Ends the run with a status of your choice.
+    pub fn end(self, status: RunStatus) {
+        self.run.end(status);
+    }
+}
+
+impl fmt::Debug for ActiveRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ActiveRun").field(&self.run).finish()
+    }
+}
+
+impl Deref for ActiveRun {
+    type Target = Run;
+
+    fn deref(&self) -> &Run {
+        &self.run
+    }
+}
+
+impl Drop for ActiveRun {
+    fn drop(&mut self) {
+        self.run.end(if thread::panicking() {
+            RunStatus::Failed
+        } else {
+            RunStatus::Finished
+        });
+    }
+}

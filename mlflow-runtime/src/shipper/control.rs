@@ -1,0 +1,105 @@
+//! How others talk to the shipper: wait until all is delivered, or until there is no hope.
+//!
+//! Invariant: a flush is complete only if everything logged before it was asked for is delivered,
+//! set aside or held. A wait never outlasts its deadline.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// Flushes, numbered.
+#[derive(Default)]
+pub(crate) struct Control {
+    tickets: Mutex<Tickets>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Tickets {
+    asked: u64,
+    /// Delivered: what this process had logged.
+    own: u64,
+    /// Delivered: that, and what dead processes left.
+    all: u64,
+    /// Asked for before an attempt that failed.
+    failed: u64,
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Goal {
+    /// What this process has logged, until the deadline: a store that is away may come back.
+    Own,
+    /// That and what dead processes left, unless the store is away: the process wants to end.
+    Exit,
+}
+
+impl Control {
+    /// Asks for a flush. The caller rings the bell, then [`wait`](Self::wait)s.
+    pub(crate) fn ask(&self) -> u64 {
+        let mut tickets = self.lock();
+        tickets.asked += 1;
+        tickets.asked
+    }
+
+    /// Waits for the flush; false if the deadline passed or, with [`Goal::Exit`], an attempt made
+    /// since it was asked for failed.
+    pub(crate) fn wait(&self, ticket: u64, deadline: Instant, goal: Goal) -> bool {
+        let mut tickets = self.lock();
+        loop {
+            let done = match goal {
+                Goal::Own => tickets.own,
+                Goal::Exit => tickets.all,
+            };
+            if done >= ticket {
+                return true;
+            }
+            let hopeless = goal == Goal::Exit && tickets.failed >= ticket;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if hopeless || left.is_zero() {
+                return false;
+            }
+            tickets = self
+                .changed
+                .wait_timeout(tickets, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// The newest flush asked for: read before the journal is.
+    pub(crate) fn asked(&self) -> u64 {
+        self.lock().asked
+    }
+
+    /// Whether someone waits for a flush.
+    pub(crate) fn is_asked(&self) -> bool {
+        let tickets = self.lock();
+        tickets.asked > tickets.all.max(tickets.failed)
+    }
+
+    pub(crate) fn complete_own(&self, ticket: u64) {
+        let mut tickets = self.lock();
+        tickets.own = tickets.own.max(ticket);
+        drop(tickets);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn complete_all(&self, ticket: u64) {
+        let mut tickets = self.lock();
+        tickets.own = tickets.own.max(ticket);
+        tickets.all = tickets.all.max(ticket);
+        drop(tickets);
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn fail(&self, ticket: u64) {
+        let mut tickets = self.lock();
+        tickets.failed = tickets.failed.max(ticket);
+        drop(tickets);
+        self.changed.notify_all();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

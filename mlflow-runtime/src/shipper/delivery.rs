@@ -1,0 +1,468 @@
+//! Bringing a pass to the store.
+//!
+//! # Invariants
+//!
+//! 1. A run is created before anything is logged to it, its parent before it.
+//! 2. After a [`Halt`] the pass can be delivered again: what was done is not forgotten, what was
+//!    under way is sent again with the same content.
+//! 3. What the store refuses is taken out entry by entry, counted, and warned of once for each key;
+//!    everything else goes through.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashSet;
+
+use super::source::{Phase, Source};
+use super::work::{ArtifactBytes, Pass, Refused, Sent, Work, halves};
+use crate::journal::record::{RunIdentity, Start};
+use crate::limits;
+use crate::stats::Stats;
+use crate::store::{ArtifactContent, Batch, NewRun, RunStatus, Store, StoreError, StoredRun, Tag};
+
+const PARENT_TAG: &str = "mlflow.parentRunId";
+
+/// Why delivery stopped. Everything is still there.
+#[derive(Debug)]
+pub(crate) struct Halt {
+    pub(super) reason: String,
+    pub(super) retry_after: Option<Duration>,
+    /// A person has to act: there is no point in hurrying.
+    pub(super) blocked: bool,
+}
+
+/// Brings values to one store.
+pub(crate) struct Delivery {
+    store: Box<dyn Store>,
+    stats: Arc<Stats>,
+    warned: FxHashSet<(&'static str, String)>,
+    quiet: bool,
+}
+
+/// What became of one run's work.
+enum Outcome {
+    Done,
+    /// The store takes nothing for the run.
+    Held(String),
+}
+
+type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+impl Delivery {
+    pub(crate) fn new(store: Box<dyn Store>, stats: Arc<Stats>, quiet: bool) -> Self {
+        Self {
+            store,
+            stats,
+            warned: FxHashSet::default(),
+            quiet,
+        }
+    }
+
+    /// How much to read at once.
+    pub(super) fn budget(&self) -> usize {
+        self.store.limits().total.saturating_mul(10).min(65_536)
+    }
+
+    pub(super) fn uri(&self) -> String {
+        self.store.uri()
+    }
+
+    /// Delivers what is left of `pass`.
+    pub(super) async fn deliver(
+        &mut self,
+        source: &mut Source,
+        pass: &mut Pass,
+    ) -> Result<(), Halt> {
+        while let Some(work) = pass.current() {
+            let refused = work.check();
+            self.set_aside(work, &refused);
+            let outcome = match self.ready(source, work.run).await? {
+                Ok(run) => self.work(&run, work).await?,
+                Err(reason) => Outcome::Held(reason),
+            };
+            match &outcome {
+                Outcome::Done => self.done(source, work),
+                Outcome::Held(reason) => self.hold(source, work, reason),
+            }
+            if source.is_live() {
+                self.stats.settled.add(work.entries);
+            }
+            pass.finish_current(matches!(outcome, Outcome::Held(_)));
+        }
+        Ok(())
+    }
+
+    fn done(&mut self, source: &mut Source, work: &Work) {
+        let delivered = work.entries.saturating_sub(work.refused);
+        self.stats.delivered.add(delivered);
+        if !source.is_live() {
+            self.stats.recovered.add(delivered);
+        }
+        if work.end.is_some()
+            && let Some(state) = source.runs.get_mut(&work.run)
+        {
+            state.ended = true;
+        }
+    }
+
+    /// Closes the runs that a dead process left open.
+    pub(super) async fn close(&mut self, source: &mut Source) -> Result<(), Halt> {
+        for number in source.open_runs() {
+            if let Ok(run) = self.ready(source, number).await? {
+                let last_ms = source.runs.get(&number).map_or(0, |state| state.last_ms);
+                match self
+                    .store
+                    .update_run(&run, RunStatus::Killed, Some(last_ms).filter(|at| *at > 0))
+                    .await
+                {
+                    Ok(()) => {}
+                    Err(
+                        StoreError::Rejected { reason }
+                        | StoreError::Blocked {
+                            reason,
+                            everything: false,
+                        },
+                    ) => {
+                        tracing::warn!(target: "mlflow", run = run.run_id, reason, "a run whose process died could not be closed");
+                    }
+                    Err(error) => return Err(halt(error)),
+                }
+            }
+            if let Some(state) = source.runs.get_mut(&number) {
+                state.ended = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The store's run, created or found if need be. The inner error says why there will be none.
+    async fn ready(
+        &mut self,
+        source: &mut Source,
+        number: u32,
+    ) -> Result<Result<StoredRun, String>, Halt> {
+        // From the eldest ancestor that is still to be created down to the run itself.
+        let mut line = vec![number];
+        while let Some(parent) = line
+            .last()
+            .and_then(|number| pending_parent(source, *number))
+        {
+            if line.contains(&parent) {
+                break;
+            }
+            line.push(parent);
+        }
+        let mut ready = Err("its start was lost".to_owned());
+        for number in line.into_iter().rev() {
+            ready = self.created(source, number).await?;
+        }
+        Ok(ready)
+    }
+
+    async fn created(
+        &mut self,
+        source: &mut Source,
+        number: u32,
+    ) -> Result<Result<StoredRun, String>, Halt> {
+        let Some(state) = source.runs.get(&number) else {
+            return Ok(Err("its start was lost".to_owned()));
+        };
+        let identity = state.identity.clone();
+        let outcome = match &state.phase {
+            Phase::Created(run) => return Ok(Ok(run.clone())),
+            Phase::Held => return Ok(Err("the store takes nothing for this run".to_owned())),
+            Phase::Mentioned => match self.find(&identity).await {
+                Ok(Some(run)) => Ok(run),
+                Ok(None) => Err(StoreError::Blocked {
+                    reason: "the run is not in the store any more".to_owned(),
+                    everything: false,
+                }),
+                Err(error) => Err(error),
+            },
+            Phase::Pending { start, in_doubt } => {
+                let parent = self
+                    .parent(source, start.parent.as_deref())
+                    .await
+                    .map_err(halt)?;
+                let created = self.create(&identity, start, *in_doubt, parent).await;
+                if let (Err(StoreError::Unavailable { .. }), Some(state)) =
+                    (&created, source.runs.get_mut(&number))
+                    && let Phase::Pending { in_doubt, .. } = &mut state.phase
+                {
+                    *in_doubt = true;
+                }
+                created
+            }
+        };
+        let run = match outcome {
+            Ok(run) => run,
+            Err(
+                StoreError::Rejected { reason }
+                | StoreError::Blocked {
+                    reason,
+                    everything: false,
+                },
+            ) => {
+                return Ok(Err(reason));
+            }
+            Err(error) => return Err(halt(error)),
+        };
+        let Some(state) = source.runs.get_mut(&number) else {
+            return Ok(Ok(run));
+        };
+        let url = self.store.run_url(&run);
+        if let (Phase::Pending { start, .. }, Some(link)) = (&state.phase, &state.link) {
+            link.set(run.clone(), url.clone());
+            if let (Some(url), None, false) = (url, &start.parent, self.quiet) {
+                eprintln!("View run {} at: {url}", start.name);
+            }
+        }
+        state.phase = Phase::Created(run.clone());
+        Ok(Ok(run))
+    }
+
+    /// The store's id of a run's parent. A parent that cannot be had is left out.
+    async fn parent(
+        &self,
+        source: &Source,
+        parent: Option<&RunIdentity>,
+    ) -> Result<Option<String>, StoreError> {
+        let Some(identity) = parent else {
+            return Ok(None);
+        };
+        let known = source
+            .number_of(&identity.key)
+            .and_then(|number| source.runs.get(&number));
+        if let Some(Phase::Created(run)) = known.map(|state| &state.phase) {
+            return Ok(Some(run.run_id.clone()));
+        }
+        match self.find(identity).await {
+            Ok(found) => Ok(found.map(|run| run.run_id)),
+            Err(
+                StoreError::Rejected { .. }
+                | StoreError::Blocked {
+                    everything: false, ..
+                },
+            ) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn find(&self, identity: &RunIdentity) -> Result<Option<StoredRun>, StoreError> {
+        match &identity.resumed {
+            Some(run_id) => self.store.get_run(run_id).await.map(Some),
+            None => {
+                let experiment_id = self.store.experiment(&identity.experiment).await?;
+                self.store.find_run(&experiment_id, &identity.key).await
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        identity: &RunIdentity,
+        start: &Start<'_>,
+        in_doubt: bool,
+        parent: Option<String>,
+    ) -> Result<StoredRun, StoreError> {
+        let mut tags: Vec<Tag> = start
+            .tags
+            .iter()
+            .map(|tag| tag.clone().into_owned())
+            .collect();
+        tags.retain(|tag| limits::key_fault(&tag.key).is_none());
+        if let Some(run_id) = &identity.resumed {
+            let run = self.store.get_run(run_id).await?;
+            self.store
+                .update_run(&run, RunStatus::Running, None)
+                .await?;
+            if !tags.is_empty() {
+                self.store
+                    .log_batch(
+                        &run,
+                        &Batch {
+                            tags: &tags,
+                            ..Batch::default()
+                        },
+                    )
+                    .await?;
+            }
+            return Ok(run);
+        }
+        let experiment_id = self.store.experiment(&identity.experiment).await?;
+        if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
+            return Ok(run);
+        }
+        if let Some(parent) = parent {
+            tags.retain(|tag| tag.key != PARENT_TAG);
+            tags.push(Tag {
+                key: PARENT_TAG.to_owned(),
+                value: parent,
+            });
+        }
+        let new = NewRun {
+            key: &identity.key,
+            experiment_id: &experiment_id,
+            name: &start.name,
+            user_id: &start.user,
+            start_time_ms: start.start_time_ms,
+            tags: &tags,
+        };
+        self.store.create_run(&new).await
+    }
+
+    async fn work(&mut self, run: &StoredRun, work: &mut Work) -> Result<Outcome, Halt> {
+        let limits = self.store.limits();
+        while let Some((batch, sent)) = work.next_batch(limits) {
+            match self.store.log_batch(run, &batch).await {
+                Ok(()) => {}
+                Err(StoreError::Rejected { reason }) => {
+                    let refused = self.isolate(run, batch, reason).await?;
+                    self.set_aside(work, &refused);
+                }
+                Err(StoreError::Blocked {
+                    reason,
+                    everything: false,
+                }) => return Ok(Outcome::Held(reason)),
+                Err(error) => return Err(halt(error)),
+            }
+            work.sent = sent;
+        }
+        while let Some((path, bytes)) = work.artifacts.get(work.sent.artifacts) {
+            let content = match bytes {
+                ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
+                ArtifactBytes::File(file) => ArtifactContent::File(file),
+            };
+            match self.store.put_artifact(run, path, content).await {
+                Ok(()) => {}
+                Err(StoreError::Rejected { reason }) => {
+                    let refused = Refused {
+                        kind: "artifact",
+                        key: path.clone(),
+                        reason,
+                    };
+                    self.set_aside(work, &[refused]);
+                }
+                Err(StoreError::Blocked {
+                    reason,
+                    everything: false,
+                }) => return Ok(Outcome::Held(reason)),
+                Err(error) => return Err(halt(error)),
+            }
+            work.sent = Sent {
+                artifacts: work.sent.artifacts + 1,
+                ..work.sent
+            };
+        }
+        if let Some((status, end_time_ms)) = work.end {
+            match self.store.update_run(run, status, Some(end_time_ms)).await {
+                Ok(()) => {}
+                Err(
+                    StoreError::Rejected { reason }
+                    | StoreError::Blocked {
+                        reason,
+                        everything: false,
+                    },
+                ) => {
+                    return Ok(Outcome::Held(reason));
+                }
+                Err(error) => return Err(halt(error)),
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// Finds the entries of a refused batch that are to blame; the others are logged.
+    fn isolate<'a>(
+        &'a self,
+        run: &'a StoredRun,
+        batch: Batch<'a>,
+        reason: String,
+    ) -> LocalFuture<'a, Result<Vec<Refused>, Halt>> {
+        Box::pin(async move {
+            let mut refused = Vec::new();
+            let mut left = vec![(batch, reason)];
+            while let Some((batch, reason)) = left.pop() {
+                let Some(halves) = halves(&batch) else {
+                    refused.extend(single(&batch, reason));
+                    continue;
+                };
+                for half in halves {
+                    match self.store.log_batch(run, &half).await {
+                        Ok(()) => {}
+                        Err(StoreError::Rejected { reason }) => left.push((half, reason)),
+                        Err(error) => return Err(halt(error)),
+                    }
+                }
+            }
+            Ok(refused)
+        })
+    }
+
+    fn set_aside(&mut self, work: &mut Work, refused: &[Refused]) {
+        work.refused += refused.len();
+        self.stats.rejected.add(refused.len());
+        for Refused { kind, key, reason } in refused {
+            if self.warned.insert((kind, key.clone())) {
+                tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}");
+            }
+        }
+    }
+
+    fn hold(&mut self, source: &mut Source, work: &Work, reason: &str) {
+        self.stats.held.add(work.entries);
+        let key = source
+            .runs
+            .get(&work.run)
+            .map_or_else(String::new, |state| state.identity.key.clone());
+        if self.warned.insert(("run", key)) {
+            tracing::warn!(target: "mlflow", "a run's values stay in the journal: {reason}");
+        }
+        source.hold(work);
+    }
+}
+
+/// The run's parent, if that is still to be created.
+fn pending_parent(source: &Source, number: u32) -> Option<u32> {
+    let Phase::Pending { start, .. } = &source.runs.get(&number)?.phase else {
+        return None;
+    };
+    let parent = source.number_of(&start.parent.as_ref()?.key)?;
+    matches!(source.runs.get(&parent)?.phase, Phase::Pending { .. }).then_some(parent)
+}
+
+fn single(batch: &Batch<'_>, reason: String) -> Option<Refused> {
+    let Batch {
+        metrics,
+        params,
+        tags,
+    } = batch;
+    let metric = metrics
+        .first()
+        .map(|metric| ("metric", metric.key.to_string()));
+    let param = || params.first().map(|param| ("param", param.key.clone()));
+    let tag = || tags.first().map(|tag| ("tag", tag.key.clone()));
+    let (kind, key) = metric.or_else(param).or_else(tag)?;
+    Some(Refused { kind, key, reason })
+}
+
+fn halt(error: StoreError) -> Halt {
+    match error {
+        StoreError::Unavailable {
+            reason,
+            retry_after,
+        } => Halt {
+            reason,
+            retry_after,
+            blocked: false,
+        },
+        StoreError::Rejected { reason } | StoreError::Blocked { reason, .. } => Halt {
+            reason,
+            retry_after: None,
+            blocked: true,
+        },
+    }
+}

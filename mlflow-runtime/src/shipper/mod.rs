@@ -1,0 +1,279 @@
+//! The shipper: one background thread that brings the journal to the store.
+//!
+//! # Invariants
+//!
+//! 1. It acknowledges only what the store has accepted or will never accept.
+//! 2. While nothing is logged it sleeps without a timer.
+//! 3. It never gives up: a store that is away is asked again, at growing intervals.
+//!
+//! # Operation
+//!
+//! [`Shipper::step`] reads a [`Pass`](work::Pass) from a [`Source`], delivers it and acknowledges it.
+//! The thread repeats that; a fake calls it by hand. When this process's journal is empty, those
+//! that dead processes left for the same destination are shipped too.
+//!
+//! Falling asleep: a writer rings the bell only if it sees that the shipper sleeps, and pays no
+//! fence for it. So the shipper first says that it sleeps, waits for longer than a store can stay in
+//! a processor's buffer, reads once more, and only then sleeps for good.
+
+mod backoff;
+mod control;
+mod delivery;
+mod source;
+mod work;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use backoff::Backoff;
+use work::Pass;
+
+pub(crate) use control::{Control, Goal};
+pub(crate) use delivery::{Delivery, Halt};
+pub(crate) use source::Source;
+
+use crate::config::Settings;
+use crate::journal::Journal;
+use crate::journal::directory::Directory;
+use crate::stats::{Connection, Stats};
+use crate::tracker::Links;
+
+/// How long to let values gather before the next request.
+const LINGER: Duration = Duration::from_millis(250);
+/// See "Falling asleep" above.
+const DOZE: Duration = Duration::from_millis(100);
+/// Failures in a row before a warning: one may be a lock held for a moment.
+const WARN_AFTER: u32 = 2;
+
+/// Moves values from journals to a store.
+pub(crate) struct Shipper {
+    delivery: Delivery,
+    live: Source,
+    live_pass: Pass,
+    /// Left by dead processes, with what is under way of the first.
+    dead: Vec<Source>,
+    dead_pass: Pass,
+}
+
+/// What a step led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Something was delivered, and more is waiting.
+    More,
+    /// Something was delivered.
+    Delivered,
+    /// There was nothing to do.
+    Idle,
+}
+
+impl Shipper {
+    pub(crate) fn new(delivery: Delivery, live: Source) -> Self {
+        Self {
+            delivery,
+            live,
+            live_pass: Pass::default(),
+            dead: Vec::new(),
+            dead_pass: Pass::default(),
+        }
+    }
+
+    /// One pass over this process's journal.
+    pub(crate) async fn step(&mut self) -> Result<Step, Halt> {
+        if self.live_pass.is_empty() {
+            self.live_pass = self.live.read(self.delivery.budget());
+        }
+        let step = match (self.live_pass.more, self.live_pass.is_empty()) {
+            (true, _) => Step::More,
+            (false, false) => Step::Delivered,
+            (false, true) => Step::Idle,
+        };
+        self.delivery
+            .deliver(&mut self.live, &mut self.live_pass)
+            .await?;
+        self.live.acknowledge(&self.live_pass);
+        self.live_pass = Pass::default();
+        Ok(step)
+    }
+
+    /// One pass over a journal that was left behind.
+    async fn step_dead(&mut self) -> Result<Step, Halt> {
+        let Some(source) = self.dead.last_mut() else {
+            return Ok(Step::Idle);
+        };
+        if self.dead_pass.is_empty() {
+            self.dead_pass = source.read(self.delivery.budget());
+        }
+        let done = self.dead_pass.is_empty();
+        self.delivery.deliver(source, &mut self.dead_pass).await?;
+        source.acknowledge(&self.dead_pass);
+        self.dead_pass = Pass::default();
+        if done {
+            self.delivery.close(source).await?;
+            if let Some(source) = self.dead.pop() {
+                source.remove();
+            }
+        }
+        Ok(Step::More)
+    }
+}
+
+/// Starts the thread.
+pub(crate) fn spawn(
+    settings: &Settings,
+    journal: &Arc<Journal>,
+    stats: &Arc<Stats>,
+    control: &Arc<Control>,
+    links: &Arc<Links>,
+) {
+    let worker = Worker {
+        settings: settings.clone(),
+        journal: Arc::clone(journal),
+        stats: Arc::clone(stats),
+        control: Arc::clone(control),
+        links: Arc::clone(links),
+        backoff: Backoff::default(),
+        outage: false,
+    };
+    let spawned = thread::Builder::new()
+        .name("mlflow-shipper".to_owned())
+        .spawn(move || worker.run());
+    if let Err(error) = spawned {
+        tracing::warn!(target: "mlflow", %error, "no thread could be started; values stay in the journal until the next tracked program");
+    }
+}
+
+struct Worker {
+    settings: Settings,
+    journal: Arc<Journal>,
+    stats: Arc<Stats>,
+    control: Arc<Control>,
+    links: Arc<Links>,
+    backoff: Backoff,
+    /// Whether a warning said that the store is away.
+    outage: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        match tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+        {
+            Ok(runtime) => runtime.block_on(self.ship()),
+            Err(error) => {
+                tracing::warn!(target: "mlflow", %error, "no I/O driver could be started; values stay in the journal until the next tracked program");
+                self.control.fail(u64::MAX);
+            }
+        }
+    }
+
+    async fn ship(&mut self) {
+        let store = match self.settings.destination.open(&self.settings) {
+            Ok(store) => store,
+            Err(error) => {
+                tracing::warn!(target: "mlflow", %error, "values stay in the journal until the next tracked program");
+                self.stats.set_connection(Connection::Away);
+                self.control.fail(u64::MAX);
+                return;
+            }
+        };
+        let delivery = Delivery::new(store, Arc::clone(&self.stats), self.settings.quiet);
+        let live = Source::live(Arc::clone(&self.journal), Arc::clone(&self.links));
+        let mut shipper = Shipper::new(delivery, live);
+        shipper.dead = Directory::left_behind(
+            &self.settings.journal_dir,
+            &self.journal.origin().destination,
+        )
+        .into_iter()
+        .map(Source::dead)
+        .collect();
+        loop {
+            let ticket = self.control.asked();
+            match self.round(&mut shipper, ticket).await {
+                Ok(Step::More) => self.connected(&shipper),
+                Ok(Step::Delivered) => {
+                    self.connected(&shipper);
+                    self.pause(LINGER).await;
+                }
+                Ok(Step::Idle) => {
+                    self.control.complete_all(ticket);
+                    self.sleep(&mut shipper).await;
+                }
+                Err(halt) => {
+                    let delay = self.failed(&shipper, &halt);
+                    self.control.fail(ticket);
+                    self.pause(delay).await;
+                }
+            }
+        }
+    }
+
+    /// This process's values first; while there are no more of them, those of dead ones.
+    async fn round(&self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
+        let step = shipper.step().await?;
+        if step == Step::More {
+            return Ok(step);
+        }
+        if step == Step::Idle {
+            self.control.complete_own(ticket);
+        }
+        match shipper.step_dead().await? {
+            Step::Idle => Ok(step),
+            dead => Ok(dead),
+        }
+    }
+
+    /// Waits, but not while somebody waits for a flush.
+    async fn pause(&self, delay: Duration) {
+        if self.control.is_asked() {
+            return;
+        }
+        let _ = tokio::time::timeout(delay, self.journal.bell.heard()).await;
+    }
+
+    /// Waits until something is logged or a flush is asked for.
+    async fn sleep(&self, shipper: &mut Shipper) {
+        if self.control.is_asked() {
+            return;
+        }
+        self.journal.bell.set_asleep();
+        if tokio::time::timeout(DOZE, self.journal.bell.heard())
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        shipper.live_pass = shipper.live.read(shipper.delivery.budget());
+        if shipper.live_pass.is_empty() && !self.control.is_asked() {
+            self.journal.bell.heard().await;
+        }
+    }
+
+    fn connected(&mut self, shipper: &Shipper) {
+        self.stats.set_connection(Connection::Connected);
+        self.backoff.reset();
+        if std::mem::take(&mut self.outage) {
+            tracing::warn!(target: "mlflow", store = shipper.delivery.uri(), "the store is back; what waited is being shipped");
+        }
+    }
+
+    fn failed(&mut self, shipper: &Shipper, halt: &Halt) -> Duration {
+        self.stats.retried.add(1);
+        let delay = self.backoff.next(halt.retry_after, halt.blocked);
+        let failures = self.backoff.failures();
+        let away = halt.blocked || failures > self.settings.max_retries;
+        self.stats.set_connection(if away {
+            Connection::Away
+        } else {
+            Connection::Waiting
+        });
+        if (halt.blocked || failures >= WARN_AFTER) && !std::mem::replace(&mut self.outage, true) {
+            tracing::warn!(
+                target: "mlflow", store = shipper.delivery.uri(), reason = halt.reason,
+                "the store does not take values; they wait in the journal and are shipped when it does"
+            );
+        }
+        delay
+    }
+}

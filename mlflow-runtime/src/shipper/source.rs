@@ -1,0 +1,533 @@
+//! Reading a journal: this process's while it is written, or one that a dead process left.
+//!
+//! # Invariants
+//!
+//! 1. Every entry is handed out once, in the order of its segment; none before the start of its run.
+//! 2. An event is handed out only if every event that happened before it was handed out before, or
+//!    is handed out with it: see [`Journal::sequence`].
+//! 3. A segment is acknowledged up to where everything before is settled, and deleted when it is
+//!    settled to its end and the runs it started have ended.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::work::{ArtifactBytes, Pass, Work};
+use crate::journal::Journal;
+use crate::journal::directory::Directory;
+use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::record::{Content, Definition, Event, EventBody, Record, RunIdentity, Start};
+use crate::journal::segment::{Frame, Segment, SegmentBytes};
+use crate::store::{Metric, StoredRun};
+use crate::tracker::{Link, Links};
+
+/// Bytes of events that one pass takes up: bounds the memory of a backlog of long values.
+const PASS_EVENT_BYTES: usize = 8 << 20;
+
+/// A journal being read.
+pub(crate) struct Source {
+    pub(super) origin: Origin,
+    cursors: Vec<Cursor>,
+    pub(super) runs: FxHashMap<u32, RunState>,
+    numbers: FxHashMap<String, u32>,
+    /// Runs that nobody could log to any more when the last reading began.
+    over: Vec<u32>,
+}
+
+/// Whose journal it is.
+pub(crate) enum Origin {
+    Live {
+        journal: Arc<Journal>,
+        links: Arc<Links>,
+    },
+    Dead {
+        directory: Directory,
+    },
+}
+
+/// What is known about a run.
+pub(super) struct RunState {
+    pub(super) identity: RunIdentity,
+    pub(super) phase: Phase,
+    pub(super) link: Option<Arc<Link>>,
+    /// The time of its last entry, for a run whose process died.
+    pub(super) last_ms: i64,
+    pub(super) ended: bool,
+}
+
+pub(super) enum Phase {
+    /// Mentioned, but its start was not read. In a dead journal: it was delivered before.
+    Mentioned,
+    /// To be created. In doubt: an earlier attempt may have succeeded.
+    Pending {
+        start: Box<Start<'static>>,
+        in_doubt: bool,
+    },
+    Created(StoredRun),
+    /// The store takes nothing for it until a person acts.
+    Held,
+}
+
+struct Cursor {
+    segment: Arc<Segment>,
+    bytes: Option<SegmentBytes>,
+    offset: usize,
+    /// Entries before this are settled: acknowledged here, or by an earlier shipper.
+    delivered: usize,
+    keys: FxHashMap<u32, Arc<str>>,
+    started: Vec<u32>,
+    finished: bool,
+    /// Holds entries of a held run: keeps its place and its file.
+    held: bool,
+}
+
+impl Cursor {
+    fn new(segment: Arc<Segment>) -> Self {
+        Self {
+            segment,
+            bytes: None,
+            offset: HEADER_BYTES,
+            delivered: 0,
+            keys: FxHashMap::default(),
+            started: Vec::new(),
+            finished: false,
+            held: false,
+        }
+    }
+
+    fn load(&mut self) -> Option<SegmentBytes> {
+        if self.bytes.is_none() {
+            self.bytes = self.segment.read().ok().filter(SegmentBytes::is_ours);
+            if let Some(bytes) = &self.bytes {
+                self.delivered = self.delivered.max(bytes.acknowledged());
+            }
+        }
+        self.bytes.clone()
+    }
+}
+
+/// What reading one record led to.
+enum Step {
+    Go,
+    /// It has to wait for something that another segment holds.
+    Stop,
+}
+
+impl Source {
+    /// This process's journal.
+    pub(crate) fn live(journal: Arc<Journal>, links: Arc<Links>) -> Self {
+        Self::new(Origin::Live { journal, links })
+    }
+
+    /// A dead process's journal, locked by the caller.
+    pub(crate) fn dead(directory: Directory) -> Self {
+        let mut source = Self::new(Origin::Dead { directory });
+        source.open_segments();
+        // Which runs there are has to be known before the first entry goes out: a metric may
+        // stand in an older segment than the start of its run.
+        for cursor in &mut source.cursors {
+            if let Some(bytes) = cursor.load() {
+                survey(
+                    &bytes,
+                    cursor.delivered,
+                    &mut source.runs,
+                    &mut source.numbers,
+                );
+                cursor.bytes = None;
+            }
+        }
+        source
+    }
+
+    fn new(origin: Origin) -> Self {
+        Self {
+            origin,
+            cursors: Vec::new(),
+            runs: FxHashMap::default(),
+            numbers: FxHashMap::default(),
+            over: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_live(&self) -> bool {
+        matches!(self.origin, Origin::Live { .. })
+    }
+
+    /// The number of the run with this local id.
+    pub(super) fn number_of(&self, key: &str) -> Option<u32> {
+        self.numbers.get(key).copied()
+    }
+
+    fn open_segments(&mut self) {
+        let segments = match &self.origin {
+            Origin::Live { journal, .. } => journal.segments(),
+            Origin::Dead { directory } if self.cursors.is_empty() => {
+                directory.segments().into_iter().map(Arc::new).collect()
+            }
+            Origin::Dead { .. } => return,
+        };
+        for segment in segments {
+            if !self
+                .cursors
+                .iter()
+                .any(|cursor| Arc::ptr_eq(&cursor.segment, &segment))
+            {
+                self.cursors.push(Cursor::new(segment));
+            }
+        }
+    }
+
+    /// Reads up to about `budget` entries.
+    pub(crate) fn read(&mut self, budget: usize) -> Pass {
+        let is_over = |state: &RunState| {
+            state.ended
+                && state
+                    .link
+                    .as_ref()
+                    .is_none_or(|link| Arc::strong_count(link) == 1)
+        };
+        self.over = self
+            .runs
+            .iter()
+            .filter(|(_, state)| is_over(state))
+            .map(|(number, _)| *number)
+            .collect();
+        // The order matters: first the limit, then the list, then the bytes (invariant 2).
+        let limit = match &self.origin {
+            Origin::Live { journal, .. } => journal.sequence(),
+            Origin::Dead { .. } => u64::MAX,
+        };
+        self.open_segments();
+        let mut pass = Pass::default();
+        let mut cursors = std::mem::take(&mut self.cursors);
+        for (index, cursor) in cursors.iter_mut().enumerate() {
+            if !cursor.finished {
+                self.read_cursor(index, cursor, limit, budget, &mut pass);
+            }
+        }
+        self.cursors = cursors;
+        pass
+    }
+
+    fn read_cursor(
+        &mut self,
+        index: usize,
+        cursor: &mut Cursor,
+        limit: u64,
+        budget: usize,
+        pass: &mut Pass,
+    ) {
+        // Read before the bytes: what was sealed then has its last frame now.
+        let sealed = cursor.segment.is_sealed();
+        let Some(bytes) = cursor.load() else {
+            if sealed {
+                tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is");
+                cursor.finished = true;
+                cursor.held = true;
+            }
+            return;
+        };
+        loop {
+            if pass.entries >= budget || pass.event_bytes >= PASS_EVENT_BYTES {
+                pass.more = true;
+                return;
+            }
+            match bytes.frame(cursor.offset) {
+                Frame::Whole { body, next } => {
+                    if matches!(self.take(index, cursor, body, limit, pass), Step::Stop) {
+                        pass.more = true;
+                        return;
+                    }
+                    cursor.offset = next;
+                }
+                Frame::End => break,
+                Frame::Torn => {
+                    tracing::warn!(
+                        target: "mlflow", file = ?cursor.segment.file(), offset = cursor.offset,
+                        "a journal file ends in a damaged record; what stands before it is kept"
+                    );
+                    break;
+                }
+            }
+        }
+        if sealed {
+            cursor.finished = true;
+            cursor.bytes = None;
+        }
+    }
+
+    fn take(
+        &mut self,
+        index: usize,
+        cursor: &mut Cursor,
+        body: &[u8],
+        limit: u64,
+        pass: &mut Pass,
+    ) -> Step {
+        let fresh = cursor.offset >= cursor.delivered;
+        match Record::decode(body) {
+            Some(Record::Metric(metric)) => {
+                if !self.is_known(metric.run) {
+                    return Step::Stop;
+                }
+                if let (true, Some(key)) = (fresh, cursor.keys.get(&metric.key)) {
+                    let point = Metric {
+                        key: Arc::clone(key),
+                        value: metric.value,
+                        timestamp_ms: metric.timestamp_ms,
+                        step: metric.step,
+                    };
+                    pass.entry(metric.run, index).metrics.push(point);
+                }
+            }
+            Some(Record::Definition(Definition::Key { id, name })) => {
+                cursor.keys.insert(id, name.as_ref().into());
+            }
+            Some(Record::Definition(Definition::Run { number, identity })) => {
+                self.mention(number, identity.into_owned());
+            }
+            Some(Record::Event {
+                run,
+                sequence,
+                event,
+            }) => {
+                if sequence >= limit {
+                    return Step::Stop;
+                }
+                return self.take_event(index, cursor, run, event, fresh, pass, body.len());
+            }
+            // The origin was looked at when the journal was claimed; a kind that a newer version
+            // wrote is not for us.
+            Some(Record::Definition(Definition::Origin(_))) | None => {}
+        }
+        Step::Go
+    }
+
+    #[allow(clippy::too_many_arguments)] // one caller; they are the record and where it stands
+    fn take_event(
+        &mut self,
+        index: usize,
+        cursor: &mut Cursor,
+        run: u32,
+        event: EventBody<'_>,
+        fresh: bool,
+        pass: &mut Pass,
+        bytes: usize,
+    ) -> Step {
+        let Some(parsed) = event.parse() else {
+            return Step::Go;
+        };
+        if let Event::Start(start) = parsed {
+            cursor.started.push(run);
+            let params = if fresh {
+                start.params.clone()
+            } else {
+                Vec::new()
+            };
+            self.start(run, start);
+            if fresh {
+                pass.entry(run, index).params.extend(params);
+            }
+            return Step::Go;
+        }
+        if !self.is_known(run) {
+            return Step::Stop;
+        }
+        if !fresh {
+            return Step::Go;
+        }
+        pass.event_bytes += bytes;
+        let work = pass.entry(run, index);
+        match parsed {
+            Event::Start(_) => {}
+            Event::Param(param) => work.params.push(param.into_owned()),
+            Event::Tag(tag) => work.tags.push(tag.into_owned()),
+            Event::Artifact { path, content } => {
+                let bytes = match content {
+                    Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
+                    Content::Spooled(name) => ArtifactBytes::File(self.spooled(&name)),
+                };
+                work.artifacts.push((path.into_owned(), bytes));
+            }
+            Event::End {
+                status,
+                end_time_ms,
+            } => work.end = Some((status, end_time_ms)),
+        }
+        Step::Go
+    }
+
+    fn spooled(&self, name: &str) -> PathBuf {
+        let directory = match &self.origin {
+            Origin::Live { journal, .. } => journal.path().unwrap_or_default(),
+            Origin::Dead { directory } => directory.path().to_owned(),
+        };
+        directory.join(name)
+    }
+
+    /// Whether entries of the run can go out. In a live journal its start is on the way in another
+    /// segment; in a dead one everything was read already.
+    fn is_known(&self, run: u32) -> bool {
+        match self.runs.get(&run) {
+            Some(state) => !self.is_live() || !matches!(state.phase, Phase::Mentioned),
+            None => false,
+        }
+    }
+
+    fn mention(&mut self, number: u32, identity: RunIdentity) {
+        mention(&mut self.runs, &mut self.numbers, number, identity);
+    }
+
+    fn start(&mut self, number: u32, start: Box<Start<'static>>) {
+        self.mention(number, start.identity.clone().into_owned());
+        let link = match &self.origin {
+            Origin::Live { links, .. } => links
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .remove(&number),
+            Origin::Dead { .. } => None,
+        };
+        // A dead journal's starts were surveyed already.
+        if self.is_live()
+            && let Some(state) = self.runs.get_mut(&number)
+            && matches!(state.phase, Phase::Mentioned)
+        {
+            state.phase = Phase::Pending {
+                start,
+                in_doubt: false,
+            };
+            state.link = link;
+        }
+    }
+
+    /// Keeps the segments of a run's entries: the store takes none of them now.
+    pub(super) fn hold(&mut self, work: &Work) {
+        for index in &work.cursors {
+            if let Some(cursor) = self.cursors.get_mut(*index) {
+                cursor.held = true;
+            }
+        }
+        if let Some(state) = self.runs.get_mut(&work.run) {
+            state.phase = Phase::Held;
+        }
+    }
+
+    /// Everything that [`read`](Self::read) has handed out is settled.
+    pub(super) fn acknowledge(&mut self, pass: &Pass) {
+        for file in &pass.spent_files {
+            let _ = fs::remove_file(file);
+        }
+        let runs = &self.runs;
+        let is_over = |number: &u32| runs.get(number).is_none_or(|state| state.ended);
+        self.cursors.retain_mut(|cursor| {
+            if cursor.held {
+                return true;
+            }
+            if cursor.offset > cursor.delivered {
+                cursor.segment.acknowledge(cursor.offset);
+                cursor.delivered = cursor.offset;
+            }
+            let done = cursor.finished && cursor.started.iter().all(is_over);
+            if done && let Origin::Live { journal, .. } = &self.origin {
+                journal.retire(&cursor.segment);
+            }
+            !done
+        });
+        // Everything logged to them was read, so nothing will mention them again.
+        if self.is_live() && !pass.more {
+            for number in self.over.drain(..) {
+                if let Some(state) = self.runs.remove(&number) {
+                    self.numbers.remove(&state.identity.key);
+                }
+            }
+        }
+    }
+
+    /// Runs of a dead process that it did not end.
+    pub(super) fn open_runs(&self) -> Vec<u32> {
+        let mut open: Vec<u32> = self
+            .runs
+            .iter()
+            .filter(|(_, state)| !state.ended)
+            .map(|(number, _)| *number)
+            .collect();
+        open.sort_unstable();
+        open
+    }
+
+    /// Deletes a dead journal, unless something in it is held.
+    pub(super) fn remove(self) {
+        if let Origin::Dead { directory } = &self.origin
+            && !self.cursors.iter().any(|cursor| cursor.held)
+        {
+            directory.remove();
+        }
+    }
+}
+
+fn mention(
+    runs: &mut FxHashMap<u32, RunState>,
+    numbers: &mut FxHashMap<String, u32>,
+    number: u32,
+    identity: RunIdentity,
+) {
+    numbers.insert(identity.key.clone(), number);
+    runs.entry(number).or_insert(RunState {
+        identity,
+        phase: Phase::Mentioned,
+        link: None,
+        last_ms: 0,
+        ended: false,
+    });
+}
+
+/// Notes the runs of a dead journal's segment, how they start, and when their last entry was made.
+fn survey(
+    bytes: &SegmentBytes,
+    delivered: usize,
+    runs: &mut FxHashMap<u32, RunState>,
+    numbers: &mut FxHashMap<String, u32>,
+) {
+    let mut offset = HEADER_BYTES;
+    while let Frame::Whole { body, next } = bytes.frame(offset) {
+        let seen = match Record::decode(body) {
+            Some(Record::Metric(metric)) => Some((metric.run, metric.timestamp_ms)),
+            Some(Record::Definition(Definition::Run { number, identity })) => {
+                mention(runs, numbers, number, identity.into_owned());
+                None
+            }
+            Some(Record::Event { run, event, .. }) => match event.parse() {
+                Some(Event::Start(start)) => {
+                    let at = start.start_time_ms;
+                    mention(runs, numbers, run, start.identity.clone().into_owned());
+                    // One that was created before is looked up, never created again.
+                    if let Some(state) = runs.get_mut(&run)
+                        && offset >= delivered
+                    {
+                        state.phase = Phase::Pending {
+                            start,
+                            in_doubt: true,
+                        };
+                    }
+                    Some((run, at))
+                }
+                Some(Event::End { .. }) => {
+                    if let Some(state) = runs.get_mut(&run) {
+                        state.ended = true;
+                    }
+                    None
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        if let Some((run, at)) = seen
+            && let Some(state) = runs.get_mut(&run)
+        {
+            state.last_ms = state.last_ms.max(at);
+        }
+        offset = next;
+    }
+}

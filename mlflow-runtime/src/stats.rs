@@ -1,0 +1,64 @@
+//! What became of the values, in numbers.
+//!
+//! Invariant: every value logged is counted once as delivered, rejected or dropped, or is still queued.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Counters shared by the shipper, which writes them, and [`health`](crate::health).
+#[derive(Default)]
+pub(crate) struct Stats {
+    /// Values of this process's journal that are delivered, set aside or held: no longer queued.
+    pub(crate) settled: Counter,
+    /// Values the store took.
+    pub(crate) delivered: Counter,
+    /// Values the store will never take.
+    pub(crate) rejected: Counter,
+    /// Values kept for a run that takes none until a person acts.
+    pub(crate) held: Counter,
+    /// Requests sent again.
+    pub(crate) retried: Counter,
+    /// Values of dead processes that were shipped.
+    pub(crate) recovered: Counter,
+    connection: AtomicU8,
+}
+
+/// A number that only grows.
+#[derive(Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: usize) {
+        self.0.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How the shipper and the store get along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Connection {
+    /// Nothing was sent yet.
+    Untried,
+    Connected,
+    /// The last attempt failed.
+    Waiting,
+    /// So did every one of the last `max_retries`.
+    Away,
+}
+
+impl Stats {
+    pub(crate) fn set_connection(&self, connection: Connection) {
+        self.connection.store(connection as u8, Ordering::Relaxed);
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        match self.connection.load(Ordering::Relaxed) {
+            1 => Connection::Connected,
+            2 => Connection::Waiting,
+            3 => Connection::Away,
+            _ => Connection::Untried,
+        }
+    }
+}

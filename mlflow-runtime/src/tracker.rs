@@ -1,0 +1,317 @@
+//! One process's way to one destination: its settings, its journal, its shipper.
+//!
+//! Invariants: nothing exists before the first run starts. A tracker lives as long as a run of it
+//! does; the process's own lives on. Runs keep the tracker they started with.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{self, Poll, Waker};
+use std::time::Instant;
+
+use once_cell::sync::Lazy;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::config::{Config, Settings};
+use crate::context::Context;
+use crate::environment;
+use crate::journal::Journal;
+use crate::journal::record::Origin;
+use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
+use crate::stats::Stats;
+use crate::store::{ExperimentRef, Store, StoredRun};
+
+/// Settings, journal and shipper of one destination.
+pub(crate) struct Tracker {
+    settings: Settings,
+    journal: Arc<Journal>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) control: Arc<Control>,
+    links: Arc<Links>,
+    /// Where there is no thread: whoever wants something delivered does it.
+    shipper: Option<Mutex<Shipper>>,
+    next_run: AtomicU32,
+    experiment: Mutex<ExperimentRef>,
+    run_id: Mutex<Option<String>>,
+    warned: Mutex<FxHashSet<String>>,
+}
+
+/// What a run's handles learn from the shipper.
+#[derive(Default)]
+pub(crate) struct Link {
+    stored: OnceLock<(StoredRun, Option<String>)>,
+}
+
+/// Links of runs that the shipper has not met yet.
+pub(crate) type Links = Mutex<FxHashMap<u32, Arc<Link>>>;
+
+impl Link {
+    pub(crate) fn set(&self, stored: StoredRun, url: Option<String>) {
+        let _ = self.stored.set((stored, url));
+    }
+
+    pub(crate) fn run_id(&self) -> Option<String> {
+        self.stored.get().map(|(stored, _)| stored.run_id.clone())
+    }
+
+    pub(crate) fn url(&self) -> Option<String> {
+        self.stored.get().and_then(|(_, url)| url.clone())
+    }
+}
+
+/// The process's configuration and tracker.
+static PROCESS: Lazy<Mutex<Process>> = Lazy::new(Mutex::default);
+static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+const UNKNOWN: u8 = 0;
+const ENABLED: u8 = 1;
+const DISABLED: u8 = 2;
+
+#[derive(Default)]
+struct Process {
+    config: Config,
+    /// What `config` and the environment come to; read once, so that a bad value is one warning.
+    settings: Option<Settings>,
+    tracker: Option<Arc<Tracker>>,
+    /// Trackers of earlier configurations: their runs go on, and the end of the process waits for them.
+    earlier: Vec<Arc<Tracker>>,
+}
+
+/// Whether the calling thread tracks: one load and a compare where the process does.
+#[inline]
+pub(crate) fn enabled() -> bool {
+    STATE.load(Ordering::Relaxed) == ENABLED || enabled_slow()
+}
+
+#[cold]
+fn enabled_slow() -> bool {
+    match STATE.load(Ordering::Relaxed) {
+        ENABLED => true,
+        // A fake records also where the process does not track.
+        DISABLED => crate::testing::any_active() && Context::current().scoped_tracker().is_some(),
+        _ => settings().enabled,
+    }
+}
+
+/// The process's settings. Resolved with no lock held: a warning may reach a subscriber that asks
+/// for them again.
+fn settings() -> Settings {
+    let config = {
+        let process = lock(&PROCESS);
+        if let Some(settings) = &process.settings {
+            return settings.clone();
+        }
+        process.config.clone()
+    };
+    let settings = config.resolve();
+    let mut process = lock(&PROCESS);
+    STATE.store(
+        if settings.enabled { ENABLED } else { DISABLED },
+        Ordering::Relaxed,
+    );
+    process.settings.get_or_insert(settings).clone()
+}
+
+/// Changes the process's configuration for runs that start from now on.
+pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
+    let mut process = lock(&PROCESS);
+    change(&mut process.config);
+    process.settings = None;
+    let earlier = process.tracker.take();
+    process.earlier.extend(earlier);
+    STATE.store(UNKNOWN, Ordering::Relaxed);
+}
+
+/// Changes the experiment of runs that name none, from now on.
+pub(crate) fn set_experiment(name: String) {
+    if let Some(tracker) = Context::current().scoped_tracker() {
+        tracker.set_experiment(name);
+        return;
+    }
+    let mut process = lock(&PROCESS);
+    if let Some(tracker) = &process.tracker {
+        tracker.set_experiment(name.clone());
+    }
+    process.config = std::mem::take(&mut process.config).experiment(name);
+}
+
+impl Tracker {
+    /// The process's tracker, made at the first call; `None` where tracking is disabled.
+    pub(crate) fn global() -> Option<Arc<Self>> {
+        thread_local! {
+            static STARTING: Cell<bool> = const { Cell::new(false) };
+        }
+        let settings = settings();
+        // A subscriber that starts runs may be told of trouble while the tracker is being made.
+        if !settings.enabled || STARTING.get() {
+            return None;
+        }
+        let mut process = lock(&PROCESS);
+        if process.tracker.is_none() {
+            STARTING.set(true);
+            process.tracker = Some(Self::start(settings));
+            STARTING.set(false);
+        }
+        process.tracker.clone()
+    }
+
+    /// The process's tracker, if there is one already.
+    pub(crate) fn existing() -> Option<Arc<Self>> {
+        lock(&PROCESS).tracker.clone()
+    }
+
+    /// That, and those of earlier configurations.
+    pub(crate) fn all() -> Vec<Arc<Self>> {
+        let process = lock(&PROCESS);
+        process
+            .earlier
+            .iter()
+            .chain(&process.tracker)
+            .cloned()
+            .collect()
+    }
+
+    fn start(settings: Settings) -> Arc<Self> {
+        let origin = Origin {
+            destination: settings.destination.to_string(),
+            host: environment::process().host.clone(),
+            process_id: std::process::id(),
+        };
+        let journal = Journal::on_disk(settings.journal_dir.clone(), origin.clone(), settings.journal_max_bytes)
+            .or_else(|error| {
+                let fallback = std::env::temp_dir().join("mlflow-rs").join("journal");
+                tracing::warn!(
+                    target: "mlflow", %error, directory = %settings.journal_dir.display(), fallback = %fallback.display(),
+                    "the journal's directory cannot be written; using the fallback. Set MLFLOW_JOURNAL_DIR to one that can"
+                );
+                Journal::on_disk(fallback, origin.clone(), settings.journal_max_bytes)
+            })
+            .unwrap_or_else(|error| {
+                tracing::warn!(
+                    target: "mlflow", %error,
+                    "nor can the fallback; values are kept in memory and are lost if the process is killed"
+                );
+                Journal::in_memory(origin)
+            });
+        let tracker = Arc::new(Self::without_shipper(settings, journal));
+        shipper::spawn(
+            &tracker.settings,
+            &tracker.journal,
+            &tracker.stats,
+            &tracker.control,
+            &tracker.links,
+        );
+        crate::exit::install();
+        tracker
+    }
+
+    /// A tracker in memory, without a thread: values reach `store` in [`flush_until`](Self::flush_until).
+    pub(crate) fn inline(settings: Settings, store: Box<dyn Store>) -> Self {
+        let origin = Origin {
+            destination: store.uri(),
+            host: environment::process().host.clone(),
+            process_id: std::process::id(),
+        };
+        let mut tracker = Self::without_shipper(settings, Journal::in_memory(origin));
+        let delivery = Delivery::new(store, Arc::clone(&tracker.stats), tracker.settings.quiet);
+        let live = Source::live(Arc::clone(&tracker.journal), Arc::clone(&tracker.links));
+        tracker.shipper = Some(Mutex::new(Shipper::new(delivery, live)));
+        tracker
+    }
+
+    fn without_shipper(settings: Settings, journal: Arc<Journal>) -> Self {
+        Self {
+            shipper: None,
+            experiment: Mutex::new(settings.experiment.clone()),
+            run_id: Mutex::new(settings.run_id.clone()),
+            settings,
+            journal,
+            stats: Arc::default(),
+            control: Arc::default(),
+            links: Arc::default(),
+            next_run: AtomicU32::new(1),
+            warned: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    #[inline]
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Waits until everything logged so far is delivered; false if that did not succeed in time.
+    pub(crate) fn flush_until(&self, deadline: Instant, goal: Goal) -> bool {
+        match &self.shipper {
+            Some(shipper) => deliver_here(&mut lock(shipper)),
+            None => {
+                let ticket = self.control.ask();
+                self.journal.bell.ring();
+                self.control.wait(ticket, deadline, goal)
+            }
+        }
+    }
+
+    /// The experiment of a run that names none.
+    pub(crate) fn experiment(&self) -> ExperimentRef {
+        lock(&self.experiment).clone()
+    }
+
+    fn set_experiment(&self, name: String) {
+        *lock(&self.experiment) = ExperimentRef::Name(name);
+    }
+
+    /// The user by whose name requests are made, where that is not the system's.
+    pub(crate) fn user(&self) -> Option<&str> {
+        self.settings.login.username.as_deref()
+    }
+
+    /// The run to resume, once.
+    pub(crate) fn take_run_id(&self) -> Option<String> {
+        lock(&self.run_id).take()
+    }
+
+    /// A number and a link for a new run.
+    pub(crate) fn register(&self) -> (u32, Arc<Link>) {
+        let number = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let link = Arc::new(Link::default());
+        lock(&self.links).insert(number, Arc::clone(&link));
+        (number, link)
+    }
+
+    /// One warning for each kind and key.
+    pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
+        if lock(&self.warned).insert(format!("{kind} {key}")) {
+            tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}");
+        }
+    }
+
+    /// The same for a value that cannot be logged at all.
+    pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
+        self.stats.rejected.add(1);
+        self.warn_once(kind, key, what);
+    }
+}
+
+/// Steps until there is nothing left, on the calling thread. False if the store does not take it,
+/// or is one that has to be waited for.
+fn deliver_here(shipper: &mut Shipper) -> bool {
+    let mut context = task::Context::from_waker(Waker::noop());
+    loop {
+        match pin!(shipper.step()).poll(&mut context) {
+            Poll::Ready(Ok(Step::Idle)) => return true,
+            Poll::Ready(Ok(Step::More | Step::Delivered)) => {}
+            Poll::Ready(Err(_)) | Poll::Pending => return false,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
