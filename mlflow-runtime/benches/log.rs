@@ -81,7 +81,9 @@ mod thousand_calls {
     #[divan::bench]
     fn log_metric_at(bencher: Bencher) {
         let _run = run();
-        calls(bencher, |step| mlflow::log_metric_at(black_box("dynamic"), 0.5, step));
+        calls(bencher, |step| {
+            mlflow::log_metric_at(black_box("dynamic"), 0.5, step)
+        });
     }
 
     #[divan::bench]
@@ -100,12 +102,15 @@ mod thousand_calls {
 /// Two threads at once, each on its own run.
 #[divan::bench(sample_count = BATCHES, sample_size = 1, threads = 2)]
 fn thousand_metric_macros_on_two_threads(bencher: Bencher) {
-    bencher.counter(ItemsCount::new(CALLS)).with_inputs(run).bench_local_values(|run| {
-        for step in 0..CALLS as i64 {
-            mlflow::metric!("loss", 0.5, step = black_box(step));
-        }
-        run
-    });
+    bencher
+        .counter(ItemsCount::new(CALLS))
+        .with_inputs(run)
+        .bench_local_values(|run| {
+            for step in 0..CALLS as i64 {
+                mlflow::metric!("loss", 0.5, step = black_box(step));
+            }
+            run
+        });
 }
 
 #[tracked]

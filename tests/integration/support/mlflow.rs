@@ -1,0 +1,358 @@
+//! A real MLflow: its server, its Python client, and a small reader over REST.
+//!
+//! - MLflow is installed once, into `target/`, in one pinned version; `MLFLOW_TEST_SERVER_BIN`
+//!   names another `mlflow` executable.
+//! - A server listens on 127.0.0.1 only, and dies with the test process however that ends: its
+//!   shell waits at a pipe whose other end we hold.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::seen::{Point, Seen};
+
+/// What is installed. The pins after the first keep a later release from breaking it.
+const PACKAGES: [&str; 5] = [
+    "mlflow==3.17.2",
+    "sqlalchemy<2.2",
+    "alembic<2",
+    "protobuf<8",
+    "pandas<4",
+];
+
+/// How long a server may take to start on a busy machine.
+const START: Duration = Duration::from_secs(180);
+
+/// The `mlflow` executable, installed if need be.
+fn executable() -> &'static Path {
+    static EXECUTABLE: LazyLock<PathBuf> =
+        LazyLock::new(|| match env::var_os("MLFLOW_TEST_SERVER_BIN") {
+            Some(path) => PathBuf::from(path),
+            None => installed().join("bin/mlflow"),
+        });
+    &EXECUTABLE
+}
+
+/// The virtual environment under `target/`.
+fn installed() -> PathBuf {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let venv = home.join("mlflow-3.17.2");
+    let ready = venv.join("ready");
+    // Several test processes may come here at once.
+    let lock = File::create(home.join("mlflow.lock")).expect("a lock file under target/");
+    lock.lock().expect("the lock");
+    if !ready.exists() {
+        let _ = fs::remove_dir_all(&venv);
+        let mut create = Command::new("python3");
+        must_succeed(
+            create.args(["-m", "venv"]).arg(&venv),
+            "the tests need Python 3.10 or later with its venv module (on Debian: apt install python3-venv)",
+        );
+        let mut install = Command::new(venv.join("bin/python"));
+        must_succeed(
+            install
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                ])
+                .args(PACKAGES),
+            "the tests install MLflow from the package index; without a network set MLFLOW_TEST_SERVER_BIN \
+             to the `mlflow` executable of MLflow 3.17.2",
+        );
+        File::create(ready).expect("a file under target/");
+    }
+    venv
+}
+
+fn must_succeed(command: &mut Command, needed: &str) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{needed}. {command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{needed}. {command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+fn quiet(command: &mut Command) -> &mut Command {
+    command
+        .env("MLFLOW_DISABLE_TELEMETRY", "true")
+        .env("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
+        .env("PYTHONWARNINGS", "ignore")
+        .env_remove("MLFLOW_TRACKING_URI")
+}
+
+/// Runs a Python script beside MLflow, and returns what it printed.
+pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(executable().with_file_name("python"));
+    let output = quiet(command.arg("-c").arg(script).args(arguments))
+        .output()
+        .expect("python");
+    assert!(
+        output.status.success(),
+        "{}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Reads runs of a SQLite file with MLflow's own client, which migrates the file.
+pub(crate) fn read_file(database: &Path, run_ids: &[String]) -> Vec<Seen> {
+    const SCRIPT: &str = r#"
+import json, os, sys
+from mlflow import MlflowClient
+client = MlflowClient("sqlite:///" + sys.argv[1])
+def number(point):
+    return [point.key, point.step, point.timestamp, repr(point.value)]
+runs = []
+for run_id in sys.argv[2:]:
+    run = client.get_run(run_id)
+    root = run.info.artifact_uri
+    files = {}
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            files[os.path.relpath(path, root)] = open(path, "rb").read().hex()
+    runs.append(dict(
+        name=run.info.run_name, status=run.info.status, user=run.info.user_id,
+        start=run.info.start_time, end=run.info.end_time or 0,
+        params=run.data.params, tags=run.data.tags,
+        latest=[number(client.get_metric_history(run_id, k)[0])[:1] + [repr(v)] for k, v in run.data.metrics.items()],
+        points=[number(p) for k in run.data.metrics for p in client.get_metric_history(run_id, k)],
+        files=files))
+print(json.dumps(runs))
+"#;
+    let mut arguments = vec![database.to_str().expect("UTF-8")];
+    arguments.extend(run_ids.iter().map(String::as_str));
+    let printed = python(SCRIPT, &arguments);
+    let runs: Vec<Value> = serde_json::from_str(&printed).expect("JSON");
+    runs.iter().map(Seen::of_python).collect()
+}
+
+/// A running `mlflow server` with a SQLite backend and proxied artifacts.
+pub(crate) struct Server {
+    process: Child,
+    url: String,
+    home: PathBuf,
+}
+
+impl Server {
+    /// A server of one's own, with more options than the usual.
+    pub(crate) fn start_with(options: &[&str]) -> Self {
+        // Between finding a free port and taking it, someone else may have taken it.
+        (0..3)
+            .find_map(|_| Self::try_start(options))
+            .expect("a server on a free port")
+    }
+
+    fn try_start(options: &[&str]) -> Option<Self> {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .expect("a free port")
+            .port();
+        let home = tempfile::tempdir().expect("a directory").keep();
+        let log = File::create(home.join("log")).expect("a log file");
+        let mut shell = Command::new("sh");
+        quiet(&mut shell)
+            // The reader clears up and ends the whole group when our end of the pipe is closed, be
+            // it by the kernel; `kill 0` takes the reader with it.
+            .args([
+                "-c",
+                "exec 3<&0; (read _ <&3; rm -rf \"$PWD\"; kill -KILL 0) & exec \"$@\" 3<&- </dev/null",
+                "server",
+            ])
+            .arg(executable())
+            .args([
+                "server",
+                "--host",
+                "127.0.0.1",
+                "--workers",
+                "1",
+                "--port",
+                &port.to_string(),
+            ])
+            .arg("--backend-store-uri")
+            .arg(format!(
+                "sqlite:///{}",
+                home.join("server.db").display()
+            ))
+            .args(options)
+            .current_dir(&home)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().expect("a log file"))
+            .stderr(log);
+        if !options.contains(&"--no-serve-artifacts") {
+            shell
+                .arg("--artifacts-destination")
+                .arg(home.join("artifacts"));
+        }
+        let process = shell.spawn().expect("sh");
+        let mut server = Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+            home,
+        };
+        let begun = Instant::now();
+        while ureq::get(format!("{}/health", server.url)).call().is_err() {
+            if server.process.try_wait().expect("its status").is_some() {
+                eprintln!("{}", server.log());
+                return None;
+            }
+            assert!(
+                begun.elapsed() < START,
+                "the server does not start:\n{}",
+                server.log()
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+        Some(server)
+    }
+
+    /// The server that tests share which do not disturb each other. It ends with the process.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: OnceLock<Server> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start_with(&[]))
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.home.join("log")).unwrap_or_default()
+    }
+
+    /// A reader of what it holds.
+    pub(crate) fn api(&self) -> Api {
+        Api {
+            url: self.url.clone(),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.process.stdin.take());
+        let _ = self.process.wait();
+    }
+}
+
+/// A reader over REST.
+pub(crate) struct Api {
+    url: String,
+}
+
+impl Api {
+    fn get(&self, path: &str, query: &[(&str, &str)]) -> Value {
+        let request = ureq::get(format!("{}{path}", self.url)).query_pairs(query.iter().copied());
+        let mut answer = request
+            .call()
+            .unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        answer.body_mut().read_json().expect("JSON")
+    }
+
+    /// Sends a request that has to succeed.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        let sent = ureq::post(format!("{}/api/2.0/mlflow/{path}", self.url)).send_json(body);
+        sent.unwrap_or_else(|error| panic!("POST {path}: {error}"))
+            .body_mut()
+            .read_json()
+            .expect("JSON")
+    }
+
+    /// The runs of an experiment, deleted ones too: (id, `lifecycle_stage`).
+    pub(crate) fn runs(&self, experiment_id: &str) -> Vec<(String, String)> {
+        let body = json!({"experiment_ids": [experiment_id], "run_view_type": "ALL"});
+        let found = self.post("runs/search", &body);
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        found["runs"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+            .iter()
+            .map(|run| {
+                (
+                    text(&run["info"]["run_id"]),
+                    text(&run["info"]["lifecycle_stage"]),
+                )
+            })
+            .collect()
+    }
+
+    /// One run with all its values and artifacts.
+    pub(crate) fn run(&self, run_id: &str) -> Seen {
+        let run = &self.get("/api/2.0/mlflow/runs/get", &[("run_id", run_id)])["run"];
+        let mut seen = Seen::of_rest(run);
+        for key in seen.latest.keys() {
+            let query = [
+                ("run_id", run_id),
+                ("metric_key", key),
+                ("max_results", "25000"),
+            ];
+            let history = self.get("/api/2.0/mlflow/metrics/get-history", &query);
+            let points = history["metrics"]
+                .as_array()
+                .expect("points")
+                .iter()
+                .map(Point::of_rest)
+                .collect();
+            seen.points.insert(key.clone(), points);
+        }
+        self.collect_artifacts(run_id, "", &mut seen.artifacts);
+        seen.sorted()
+    }
+
+    fn collect_artifacts(
+        &self,
+        run_id: &str,
+        folder: &str,
+        artifacts: &mut BTreeMap<String, Vec<u8>>,
+    ) {
+        let listing = self.get(
+            "/api/2.0/mlflow/artifacts/list",
+            &[("run_id", run_id), ("path", folder)],
+        );
+        for file in listing["files"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+        {
+            let path = file["path"].as_str().expect("a path");
+            if file["is_dir"] == true {
+                self.collect_artifacts(run_id, path, artifacts);
+            } else {
+                let query = [("run_id", run_id), ("path", path)];
+                let mut answer = ureq::get(format!("{}/get-artifact", self.url))
+                    .query_pairs(query)
+                    .call()
+                    .expect("an artifact");
+                let mut bytes = Vec::new();
+                answer
+                    .body_mut()
+                    .as_reader()
+                    .read_to_end(&mut bytes)
+                    .expect("its bytes");
+                artifacts.insert(path.to_owned(), bytes);
+            }
+        }
+    }
+}

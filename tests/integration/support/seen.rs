@@ -1,0 +1,177 @@
+//! A run as it is read back, the same whichever way it was read.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+/// One point; its value as MLflow holds it (±∞ as the largest finite values).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Point {
+    pub(crate) timestamp_ms: i64,
+    pub(crate) step: i64,
+    pub(crate) value: f64,
+}
+
+impl Point {
+    pub(crate) fn new(step: i64, timestamp_ms: i64, value: f64) -> Self {
+        Self {
+            timestamp_ms,
+            step,
+            value: if value.is_nan() {
+                value
+            } else {
+                value.clamp(f64::MIN, f64::MAX)
+            },
+        }
+    }
+
+    pub(crate) fn of_rest(metric: &Value) -> Self {
+        let integer = |field: &str| metric[field].as_i64().unwrap_or(0);
+        Self::new(
+            integer("step"),
+            integer("timestamp"),
+            number(&metric["value"]),
+        )
+    }
+}
+
+/// All NaN are the same point here.
+impl PartialEq for Point {
+    fn eq(&self, other: &Self) -> bool {
+        (self.timestamp_ms, self.step) == (other.timestamp_ms, other.step)
+            && same(self.value, other.value)
+    }
+}
+
+fn same(a: f64, b: f64) -> bool {
+    a == b || (a.is_nan() && b.is_nan())
+}
+
+/// The latest value of a metric.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Latest(pub(crate) f64);
+
+impl PartialEq for Latest {
+    fn eq(&self, other: &Self) -> bool {
+        same(self.0, other.0)
+    }
+}
+
+/// A run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) name: String,
+    pub(crate) user_id: String,
+    pub(crate) status: String,
+    pub(crate) start_time_ms: i64,
+    /// 0 for a run that goes on.
+    pub(crate) end_time_ms: i64,
+    pub(crate) params: BTreeMap<String, String>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) latest: BTreeMap<String, Latest>,
+    /// By key; ordered by timestamp, step and value.
+    pub(crate) points: BTreeMap<String, Vec<Point>>,
+    pub(crate) artifacts: BTreeMap<String, Vec<u8>>,
+}
+
+impl Seen {
+    pub(crate) fn sorted(mut self) -> Self {
+        for points in self.points.values_mut() {
+            points.sort_by(|a, b| {
+                (a.timestamp_ms, a.step)
+                    .cmp(&(b.timestamp_ms, b.step))
+                    .then(a.value.total_cmp(&b.value))
+            });
+        }
+        self
+    }
+
+    /// From the answer of `runs/get`, without history and artifacts.
+    pub(crate) fn of_rest(run: &Value) -> Self {
+        let (info, data) = (&run["info"], &run["data"]);
+        let pairs = |list: &Value| {
+            let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+            list.iter()
+                .map(|pair| (text(&pair["key"]), text(&pair["value"])))
+                .collect()
+        };
+        let metrics = data["metrics"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        Self {
+            name: text(&info["run_name"]),
+            user_id: text(&info["user_id"]),
+            status: text(&info["status"]),
+            start_time_ms: info["start_time"].as_i64().unwrap_or(0),
+            end_time_ms: info["end_time"].as_i64().unwrap_or(0),
+            params: pairs(&data["params"]),
+            tags: pairs(&data["tags"]),
+            latest: metrics
+                .iter()
+                .map(|one| (text(&one["key"]), Latest(number(&one["value"]))))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// From what the Python script of [`read_file`](super::mlflow::read_file) prints.
+    pub(crate) fn of_python(run: &Value) -> Self {
+        let map = |field: &str| {
+            let pairs = run[field].as_object().expect("an object");
+            pairs
+                .iter()
+                .map(|(key, value)| (key.clone(), text(value)))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let list = |field: &str| run[field].as_array().expect("a list").clone();
+        let mut points: BTreeMap<String, Vec<Point>> = BTreeMap::new();
+        for point in list("points") {
+            let integer = |index: usize| point[index].as_i64().expect("an integer");
+            let read = Point::new(integer(1), integer(2), number(&point[3]));
+            points.entry(text(&point[0])).or_default().push(read);
+        }
+        let seen = Self {
+            name: text(&run["name"]),
+            user_id: text(&run["user"]),
+            status: text(&run["status"]),
+            start_time_ms: run["start"].as_i64().expect("an integer"),
+            end_time_ms: run["end"].as_i64().expect("an integer"),
+            params: map("params"),
+            tags: map("tags"),
+            latest: list("latest")
+                .iter()
+                .map(|one| (text(&one[0]), Latest(number(&one[1]))))
+                .collect(),
+            points,
+            artifacts: map("files")
+                .into_iter()
+                .map(|(path, hex)| (path, unhex(&hex)))
+                .collect(),
+        };
+        seen.sorted()
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A JSON number, or a number as text.
+fn number(value: &Value) -> f64 {
+    match value {
+        Value::String(text) => text.to_ascii_lowercase().parse().expect("a number"),
+        number => number.as_f64().expect("a number"),
+    }
+}
+
+fn unhex(hex: &str) -> Vec<u8> {
+    let digits: Vec<u32> = hex
+        .chars()
+        .map(|digit| digit.to_digit(16).expect("a hex digit"))
+        .collect();
+    digits
+        .chunks(2)
+        .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte"))
+        .collect()
+}
