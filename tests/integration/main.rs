@@ -5,4 +5,8 @@ mod end_to_end;
 mod fake;
 mod macros;
 mod outage;
+mod rest_faults;
+mod rest_server;
+mod sqlite_file;
+mod store_conformance;
 mod support;

@@ -5,13 +5,14 @@
 //! - It refuses what MLflow's server refuses, but keeps ±∞ as they are.
 
 use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RUN_KEY_TAG, RunStatus,
-    Store, StoreError, StoredRun, names,
+    Store, StoreError, StoredRun, directory, names,
 };
 
 /// A store in memory.
@@ -354,10 +355,13 @@ impl Store for MemoryStore {
         names::check_artifact_path(path)?;
         let bytes = match content {
             ArtifactContent::Bytes(bytes) => bytes.into_owned(),
-            ArtifactContent::File(file) => {
-                std::fs::read(file).map_err(|error| StoreError::Rejected {
-                    reason: format!("cannot read {}: {error}", file.display()),
-                })?
+            ArtifactContent::File(path) => {
+                let mut bytes = Vec::new();
+                let read = directory::open_source(path)?.read_to_end(&mut bytes);
+                read.map_err(|error| StoreError::Rejected {
+                    reason: format!("cannot read {}: {error}", path.display()),
+                })?;
+                bytes
             }
         };
         let mut state = self.state();

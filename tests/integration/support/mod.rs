@@ -1,11 +1,13 @@
 //! What the tests stand on.
 
+pub(crate) mod fake_server;
 pub(crate) mod mlflow;
 pub(crate) mod program;
 pub(crate) mod seen;
 pub(crate) mod warnings;
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Runs a future as the shipper does: on a current-thread runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
@@ -14,4 +16,18 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         .build()
         .expect("a runtime")
         .block_on(future)
+}
+
+/// A key or name that no other test and no other process has used.
+pub(crate) fn unique() -> String {
+    static SERIAL: AtomicU64 = AtomicU64::new(0);
+    let now = std::time::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock after 1970")
+        .as_nanos();
+    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "{:032x}",
+        (now << 32) | u128::from(std::process::id() & 0xffff) << 16 | u128::from(serial & 0xffff)
+    )
 }

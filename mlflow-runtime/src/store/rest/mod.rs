@@ -179,6 +179,40 @@ impl RestStore {
         }
     }
 
+    async fn send_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {
+        for body in wire::log_batch(run_id, batch) {
+            let wire::Empty {} = self
+                .http
+                .post("runs/log-batch", body, Repeat::Harmless)
+                .await?;
+        }
+        let nan: Vec<&Metric> = batch
+            .metrics
+            .iter()
+            .filter(|metric| metric.value.is_nan())
+            .collect();
+        if nan.is_empty() {
+            Ok(())
+        } else {
+            self.log_nan(run_id, &nan).await
+        }
+    }
+
+    /// A write to a deleted run is refused with the code of a bad value. Taken as such, value after
+    /// value would be set aside; so a refusal is a reason to look at the run.
+    async fn unless_deleted(
+        &self,
+        run_id: &str,
+        sent: Result<(), Failure>,
+    ) -> Result<(), StoreError> {
+        if let Err(Failure::Refused { status: 400, .. }) = &sent
+            && let Err(blocked @ StoreError::Blocked { .. }) = self.get_run(run_id).await
+        {
+            return Err(blocked);
+        }
+        Ok(sent?)
+    }
+
     /// Sends NaN points. Releases up to 3.14 refuse a whole request when it holds one NaN point
     /// that they already have, so on that refusal the points are sent in ever smaller groups.
     async fn log_nan(&self, run_id: &str, points: &[&Metric]) -> Result<(), Failure> {
@@ -325,21 +359,8 @@ impl Store for RestStore {
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
-        for body in wire::log_batch(&run.run_id, batch) {
-            let wire::Empty {} = self
-                .http
-                .post("runs/log-batch", body, Repeat::Harmless)
-                .await?;
-        }
-        let nan: Vec<&Metric> = batch
-            .metrics
-            .iter()
-            .filter(|metric| metric.value.is_nan())
-            .collect();
-        if !nan.is_empty() {
-            self.log_nan(&run.run_id, &nan).await?;
-        }
-        Ok(())
+        let sent = self.send_batch(&run.run_id, batch).await;
+        self.unless_deleted(&run.run_id, sent).await
     }
 
     async fn update_run(
@@ -349,11 +370,9 @@ impl Store for RestStore {
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
         let body = wire::update_run(&run.run_id, status, end_time_ms);
-        let wire::Empty {} = self
-            .http
-            .post("runs/update", body, Repeat::Harmless)
-            .await?;
-        Ok(())
+        let sent = self.http.post("runs/update", body, Repeat::Harmless).await;
+        self.unless_deleted(&run.run_id, sent.map(|wire::Empty {}| ()))
+            .await
     }
 
     async fn put_artifact(

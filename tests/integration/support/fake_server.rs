@@ -1,0 +1,152 @@
+//! A server that answers whatever a test wants, and keeps what it was sent.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+/// What was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    /// Method and path.
+    pub(crate) line: String,
+    /// By lower-case name.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// What comes back.
+pub(crate) enum Reply {
+    /// Status, further header lines, body; the connection stays open.
+    Answer(u16, String, String),
+    /// Exactly these bytes; then the connection is closed.
+    Raw(Vec<u8>),
+    /// Nothing: the connection is closed.
+    Close,
+    /// Nothing: the connection stays open until the client closes it.
+    Hang,
+}
+
+impl Reply {
+    pub(crate) fn json(body: &str) -> Self {
+        Self::Answer(
+            200,
+            "Content-Type: application/json\r\n".to_owned(),
+            body.to_owned(),
+        )
+    }
+
+    pub(crate) fn status(status: u16, body: &str) -> Self {
+        Self::Answer(status, String::new(), body.to_owned())
+    }
+}
+
+/// The server. Its threads end with the process.
+pub(crate) struct FakeServer {
+    address: SocketAddr,
+    requests: Arc<Mutex<Vec<Request>>>,
+}
+
+impl FakeServer {
+    /// Answers each request as `reply` says; it is also told how many came before on all connections.
+    pub(crate) fn start(reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        let requests: Arc<Mutex<Vec<Request>>> = Arc::default();
+        let (reply, kept) = (Arc::new(reply), requests.clone());
+        thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let (reply, kept) = (reply.clone(), kept.clone());
+                thread::spawn(move || serve(connection, &*reply, &kept));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// A server that takes connections, but reads nothing beyond a request's head.
+    pub(crate) fn start_deaf() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
+        Self {
+            address,
+            requests: Arc::default(),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What was sent so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests
+            .lock()
+            .expect("no panic in the server")
+            .clone()
+    }
+}
+
+fn serve(
+    connection: TcpStream,
+    reply: &dyn Fn(&Request, usize) -> Reply,
+    kept: &Mutex<Vec<Request>>,
+) {
+    let mut reader = BufReader::new(connection.try_clone().expect("a handle"));
+    let mut writer = connection;
+    while let Some(request) = read_request(&mut reader) {
+        let before = {
+            let mut kept = kept.lock().expect("no panic in the server");
+            kept.push(request.clone());
+            kept.len() - 1
+        };
+        let bytes = match reply(&request, before) {
+            Reply::Answer(status, headers, body) => {
+                let length = body.len();
+                format!("HTTP/1.1 {status} Some Words\r\n{headers}Content-Length: {length}\r\n\r\n{body}").into_bytes()
+            }
+            Reply::Raw(bytes) => {
+                let _ = writer.write_all(&bytes);
+                return;
+            }
+            Reply::Close => return,
+            Reply::Hang => {
+                let _ = reader.read_to_end(&mut Vec::new());
+                return;
+            }
+        };
+        if writer.write_all(&bytes).is_err() {
+            return;
+        }
+    }
+}
+
+/// `None` at the end of the connection.
+fn read_request(reader: &mut impl BufRead) -> Option<Request> {
+    let mut next = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        Some(line.trim_end().to_owned())
+    };
+    let line = next()?.trim_end_matches(" HTTP/1.1").to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        let header = next()?;
+        if header.is_empty() {
+            break;
+        }
+        let (name, value) = header.split_once(':')?;
+        headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+    }
+    let length = headers
+        .get("content-length")
+        .map_or(0, |length| length.parse().expect("a length"));
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request {
+        line,
+        headers,
+        body,
+    })
+}
