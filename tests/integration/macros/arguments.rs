@@ -19,6 +19,7 @@ struct Deep {
 
 #[test]
 fn a_plain_function() {
+    let line = line!() + 5;
     /// Fits.
     ///
     /// Slowly.
@@ -32,7 +33,6 @@ fn a_plain_function() {
         })
     }
     let fake = fake();
-    let line = line!() - 5;
     assert_eq!(train(0.25, 0.1, "n").expect("ok").note, "x");
     let run = only_run(&fake);
     assert_eq!(run.experiment, "wine");
