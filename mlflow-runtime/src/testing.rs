@@ -107,9 +107,7 @@ impl Fake {
     #[must_use]
     pub fn runs(&self) -> Vec<RecordedRun> {
         self.tracker.flush_until(Instant::now(), Goal::Own);
-        let mut runs = self.store.runs();
-        runs.sort_by_key(|run| run.start_time_ms);
-        runs.into_iter().map(recorded).collect()
+        self.store.runs().into_iter().map(recorded).collect()
     }
 
     /// The names of the experiments so far, in order of creation.

@@ -25,7 +25,7 @@ fn insist<T>(mut call: impl FnMut() -> Result<T, StoreError>) -> T {
     loop {
         match call() {
             Ok(value) => return value,
-            Err(StoreError::Unavailable { .. }) => thread::yield_now(),
+            Err(StoreError::Busy { .. } | StoreError::Unavailable { .. }) => thread::yield_now(),
             Err(error) => panic!("{error:?}"),
         }
     }
@@ -274,7 +274,7 @@ fn a_lock_is_waited_for_but_not_long() {
         ..Batch::default()
     };
     match block_on(store.log_batch(&run, &batch)) {
-        Err(StoreError::Unavailable { reason, .. }) => {
+        Err(StoreError::Busy { reason }) => {
             assert!(reason.contains("locked"), "{reason}")
         }
         other => panic!("{other:?}"),

@@ -282,7 +282,8 @@ impl Worker {
         });
         let warn = match halt.cause {
             Cause::Busy => failures >= WARN_AFTER_BUSY,
-            Cause::Away { .. } => failures >= WARN_AFTER,
+            // Who waits may be about to end the process: it has to hear of it now.
+            Cause::Away { .. } => failures >= WARN_AFTER || self.control.is_asked(),
             Cause::Blocked => true,
         };
         if warn && !std::mem::replace(&mut self.outage, true) {

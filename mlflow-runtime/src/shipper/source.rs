@@ -115,6 +115,16 @@ enum Step {
     Stop,
 }
 
+/// An event, and where it stands.
+struct Found<'a> {
+    run: u32,
+    sequence: u64,
+    event: EventBody<'a>,
+    /// Not settled by an earlier shipper.
+    fresh: bool,
+    bytes: usize,
+}
+
 impl Source {
     /// This process's journal.
     pub(crate) fn live(journal: Arc<Journal>, links: Arc<Links>) -> Self {
@@ -208,6 +218,7 @@ impl Source {
             }
         }
         self.cursors = cursors;
+        pass.sort();
         pass
     }
 
@@ -296,7 +307,14 @@ impl Source {
                 if sequence >= limit {
                     return Step::Stop;
                 }
-                return self.take_event(index, cursor, run, event, fresh, pass, body.len());
+                let found = Found {
+                    run,
+                    sequence,
+                    event,
+                    fresh,
+                    bytes: body.len(),
+                };
+                return self.take_event(index, cursor, found, pass);
             }
             // The origin was looked at when the journal was claimed; a kind that a newer version
             // wrote is not for us.
@@ -305,17 +323,20 @@ impl Source {
         Step::Go
     }
 
-    #[allow(clippy::too_many_arguments)] // one caller; they are the record and where it stands
     fn take_event(
         &mut self,
         index: usize,
         cursor: &mut Cursor,
-        run: u32,
-        event: EventBody<'_>,
-        fresh: bool,
+        found: Found<'_>,
         pass: &mut Pass,
-        bytes: usize,
     ) -> Step {
+        let Found {
+            run,
+            sequence,
+            event,
+            fresh,
+            bytes,
+        } = found;
         let Some(parsed) = event.parse() else {
             return Step::Go;
         };
@@ -328,7 +349,9 @@ impl Source {
             };
             self.start(run, start);
             if fresh {
-                pass.entry(run, index).params.extend(params);
+                let work = pass.entry(run, index);
+                work.params.extend(params);
+                work.started = sequence + 1;
             }
             return Step::Go;
         }

@@ -28,6 +28,8 @@ pub(crate) struct Pass {
 #[derive(Default)]
 pub(super) struct Work {
     pub(super) run: u32,
+    /// Its start's place in the order of all events, from 1; 0 if it had started before.
+    pub(super) started: u64,
     pub(super) params: Vec<Param>,
     pub(super) metrics: Vec<Metric>,
     pub(super) tags: Vec<Tag>,
@@ -83,6 +85,12 @@ impl Pass {
         }
         work.entries += 1;
         work
+    }
+
+    /// Puts the works in the order in which their runs started.
+    pub(super) fn sort(&mut self) {
+        self.works.sort_by_key(|work| work.started);
+        self.index.clear();
     }
 
     pub(super) fn current(&mut self) -> Option<&mut Work> {
