@@ -283,11 +283,11 @@ fn credentials_are_sent_and_do_not_follow_to_another_host() {
     let text = |text: &str| Some(text.to_owned());
     assert_eq!(authorization(&|_| {}), None);
     let token = |options: &mut RestOptions| {
-        options.credentials = Credentials::choose(text("u"), None, text("t"))
+        options.credentials = Credentials::choose(text("u"), None, text("t"));
     };
     assert_eq!(authorization(&token), text("Bearer t"));
     let both = |options: &mut RestOptions| {
-        options.credentials = Credentials::choose(text("u"), text("p"), text("t"))
+        options.credentials = Credentials::choose(text("u"), text("p"), text("t"));
     };
     assert_eq!(authorization(&both), text("Basic dTpw"));
 }

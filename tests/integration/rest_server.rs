@@ -122,7 +122,7 @@ fn a_server_that_does_not_serve_artifacts() {
         };
         match store.put_artifact(&older, "a.txt", bytes()).await {
             Err(StoreError::Rejected { reason }) => {
-                assert!(reason.contains("serve-artifacts"), "{reason}")
+                assert!(reason.contains("serve-artifacts"), "{reason}");
             }
             other => panic!("{other:?}"),
         }

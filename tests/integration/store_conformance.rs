@@ -578,8 +578,9 @@ async fn a_full_batch(subject: &dyn Subject, expected: &mut Expected) {
             && limits.tags >= 100
             && limits.total >= 1000
     );
-    let metrics: Vec<Metric> = (0..800)
-        .map(|step| metric(["a", "b", "c"][step % 3], step as i64, 7, step as f64))
+    let metrics: Vec<Metric> = (0_i64..800)
+        .zip(["a", "b", "c"].into_iter().cycle())
+        .map(|(step, key)| metric(key, step, 7, step as f64))
         .collect();
     let params: Vec<Param> = (0..100)
         .map(|i| param(&format!("p{i}"), &"日".repeat(6000)))
