@@ -275,7 +275,7 @@ fn a_lock_is_waited_for_but_not_long() {
     };
     match block_on(store.log_batch(&run, &batch)) {
         Err(StoreError::Busy { reason }) => {
-            assert!(reason.contains("locked"), "{reason}")
+            assert!(reason.contains("locked"), "{reason}");
         }
         other => panic!("{other:?}"),
     }
