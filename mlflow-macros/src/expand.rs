@@ -3,11 +3,11 @@
 //! Invariants: the signature goes out whole; every path is absolute; items of ours stand in
 //! blocks of their own, so that the body sees none of them; locals are hygienic.
 
-use proc_macro2::{Group, Ident, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
-use syn::{FnArg, Meta, ReturnType, Type};
+use syn::{FnArg, Lifetime, Meta, ReturnType, Type};
 
 use crate::arguments::Arguments;
 use crate::errors::Errors;
@@ -85,7 +85,7 @@ impl Expansion {
         let private = &private_path(self.plan.arguments.krate.as_ref());
         let call = &Ident::new("__mlflow_call", Span::mixed_site());
         let begin = self.begin(private, call);
-        let body = &self.function.body;
+        let body = nested(&self.function.body);
         let returned = self.returned(private);
         let owning = self.owning(private);
         let outcome = self.outcome(private);
@@ -122,9 +122,10 @@ impl Expansion {
             visibility,
             default,
             signature,
-            ..
+            body,
         } = &self.function;
-        quote!(#(#attributes)* #visibility #default #signature { #begin #content })
+        let body = in_place_of(body, quote!(#begin #content));
+        quote!(#(#attributes)* #visibility #default #signature #body)
     }
 
     // Output: `let mut call = { static SITE: Site = …; begin(&SITE) }; if let Some(call) = &mut call { … }`
@@ -211,7 +212,10 @@ impl Expansion {
         if !is_async && keeps.is_empty() && rebinds.is_empty() {
             return quote!(#body);
         }
-        let typed = is_async.then(|| {
+        // Nothing coerces to the never type but what never returns.
+        let has_type =
+            !matches!(&self.function.signature.output, ReturnType::Type(_, ty) if is_never(ty));
+        let typed = (is_async && has_type).then(|| {
             let (returned, value) = (
                 self.returned(private),
                 Ident::new("__mlflow_return", Span::mixed_site()),
@@ -222,6 +226,7 @@ impl Expansion {
                 }
             }
         });
+        let body = nested(body);
         quote!({ #typed #keeps #rebinds #body })
     }
 
@@ -287,7 +292,18 @@ pub(crate) fn private_path(krate: Option<&syn::Path>) -> TokenStream {
     )
 }
 
-/// A block of the user's with one statement before it.
-pub(crate) fn preceded(statement: &TokenStream, body: &Group) -> TokenStream {
-    quote!({ #statement #body })
+/// The body as the last expression of a block of ours.
+// Input:  `{ 1 }`
+// Output: `'_body: { 1 }`, as braces without a label are found to be one pair too many
+pub(crate) fn nested(body: &Group) -> TokenStream {
+    let label = Lifetime::new("'_body", Span::mixed_site());
+    quote!(#label: #body)
+}
+
+/// The whole new body. It takes the place of the old one in the source too: a function that ends
+/// in a macro is nobody's, and not reported when it is never used.
+pub(crate) fn in_place_of(body: &Group, content: TokenStream) -> Group {
+    let mut block = Group::new(Delimiter::Brace, content);
+    block.set_span(body.span());
+    block
 }

@@ -7,7 +7,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{Attribute, FieldPat, FnArg, Ident, Pat, PatIdent, PatType, Signature, Type};
+use syn::{Attribute, FieldPat, FnArg, Ident, Pat, PatIdent, PatType, Signature, Token, Type};
 
 /// One typed argument.
 pub(crate) struct Parameter {
@@ -86,7 +86,8 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
     let plain = Pat::Ident(PatIdent {
         attrs: Vec::new(),
         by_ref: None,
-        mutability: None,
+        // An argument may be borrowed mutably by its own pattern, a variable has to say so.
+        mutability: ref_mut(&argument.pat),
         ident: ident.clone(),
         subpat: None,
     });
@@ -96,6 +97,27 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         bindings,
         rebind: Some(Rebind { ident, pattern }),
         owned: None,
+    }
+}
+
+/// The `mut` of a `ref mut` that borrows from the argument itself.
+fn ref_mut(pattern: &Pat) -> Option<Token![mut]> {
+    match pattern {
+        Pat::Ident(PatIdent {
+            by_ref: Some(_),
+            mutability: Some(mutability),
+            ..
+        }) => Some(*mutability),
+        Pat::Ident(PatIdent {
+            subpat: Some((_, inner)),
+            ..
+        }) => ref_mut(inner),
+        Pat::Tuple(pat) => pat.elems.iter().find_map(ref_mut),
+        Pat::TupleStruct(pat) => pat.elems.iter().find_map(ref_mut),
+        Pat::Slice(pat) => pat.elems.iter().find_map(ref_mut),
+        Pat::Struct(pat) => pat.fields.iter().find_map(|field| ref_mut(&field.pat)),
+        Pat::Paren(pat) => ref_mut(&pat.pat),
+        _ => None,
     }
 }
 
@@ -140,7 +162,7 @@ fn bindings_of(pattern: &Pat, is_reference: bool, bindings: &mut Vec<Binding>) {
 // Input:  `(mut a, ref b, &c, d)`, all but `d` wanted
 // Output: `(a, b, c, _)`
 pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenStream {
-    let all = |patterns: &syn::punctuated::Punctuated<Pat, syn::Token![,]>| -> Vec<TokenStream> {
+    let all = |patterns: &syn::punctuated::Punctuated<Pat, Token![,]>| -> Vec<TokenStream> {
         patterns
             .iter()
             .map(|inner| looking(inner, wanted))
@@ -173,10 +195,20 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenSt
             let (path, rest) = (&pat.path, &pat.rest);
             let fields = pat.fields.iter().map(
                 |FieldPat {
-                     attrs, member, pat, ..
+                     attrs,
+                     member,
+                     colon_token,
+                     pat,
                  }| {
                     let inner = looking(pat, wanted);
-                    quote!(#(#attrs)* #member: #inner)
+                    // `x: x` is a warning.
+                    let is_short = colon_token.is_none()
+                        && matches!(&**pat, Pat::Ident(pat) if wanted(&pat.ident));
+                    if is_short {
+                        quote!(#(#attrs)* #inner)
+                    } else {
+                        quote!(#(#attrs)* #member: #inner)
+                    }
                 },
             );
             quote!(#path { #(#fields,)* #rest })

@@ -13,7 +13,8 @@ use syn::{
 pub(crate) enum Shape {
     /// In a closure.
     Sync,
-    /// Not at all, a guard stands before it: `-> !` and `#[track_caller]`.
+    /// Not at all, a guard stands before it: `-> !`, `#[track_caller]`, and `-> impl Fn`, as a
+    /// returned closure learns its signature from there.
     Guard,
     /// `async fn`, made a function that returns the future, so that the caller's run is known.
     Async,
@@ -79,7 +80,7 @@ pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
     };
     match &**returned {
         _ if has_track_caller => Shape::Guard,
-        returned if is_never(returned) => Shape::Guard,
+        returned if is_never(returned) || is_impl_fn(returned) => Shape::Guard,
         returned if is_impl_future(returned) => Shape::Future,
         returned if is_boxed_future(returned) => Shape::Boxed,
         _ => Shape::Sync,
@@ -122,6 +123,17 @@ fn is_impl_future(ty: &Type) -> bool {
         }),
         _ => true,
     }) && future
+}
+
+fn is_impl_fn(ty: &Type) -> bool {
+    let Type::ImplTrait(opaque) = plain(ty) else {
+        return false;
+    };
+    let mut paths = opaque.bounds.iter().filter_map(|bound| match bound {
+        TypeParamBound::Trait(bound) => bound.path.segments.last(),
+        _ => None,
+    });
+    paths.any(|last| matches!(last.arguments, PathArguments::Parenthesized(_)))
 }
 
 fn is_boxed_future(ty: &Type) -> bool {

@@ -9,7 +9,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::{LitStr, Path, ReturnType, Token};
 
 use crate::errors::Errors;
-use crate::expand::{preceded, private_path, with_errors};
+use crate::expand::{in_place_of, nested, private_path, with_errors};
 use crate::item::{self, Function};
 use crate::key;
 use crate::shape::{self, Shape, without_impl};
@@ -107,17 +107,21 @@ fn expand(arguments: &Arguments, function: &Function) -> TokenStream {
     };
     let content = match shape::of(signature, attributes) {
         Shape::Future => {
-            quote!({ #start #private::time(#timer, #private::invoke(move || -> #returned #body)) })
+            quote!(#start #private::time(#timer, #private::invoke(move || -> #returned #body)))
         }
-        Shape::Boxed => quote!({
+        Shape::Boxed => quote! {
             #start
             let #future: #returned = #private::invoke(move || -> #returned #body);
             match #timer {
                 ::core::option::Option::None => #future,
                 #timer => ::std::boxed::Box::pin(#private::time(#timer, #future)),
             }
-        }),
-        Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => preceded(&start, body),
+        },
+        Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => {
+            let body = nested(body);
+            quote!(#start #body)
+        }
     };
+    let content = in_place_of(body, content);
     quote!(#(#attributes)* #visibility #default #signature #content)
 }

@@ -1,7 +1,7 @@
 //! What the macros of this crate expand to. Not for anybody else: it changes without notice.
 
 pub use crate::call::{Call, begin};
-pub use crate::capture::{Capture, by_bounds};
+pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
 pub use crate::key::Key;
 pub use crate::log::{MetricValue, Step, log_key};
 pub use crate::outcome::{Ending, Probe, Split, Whole};

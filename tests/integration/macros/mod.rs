@@ -3,4 +3,5 @@
 mod arguments;
 mod outcomes;
 mod recorder;
+mod signatures;
 mod values;

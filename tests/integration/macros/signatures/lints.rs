@@ -1,0 +1,76 @@
+//! The user's own lints fire as on a plain function: each expectation below has to be met.
+
+use mlflow::{timed, tracked};
+
+use super::expect_runs;
+
+#[expect(dead_code)]
+#[tracked]
+fn dead() {}
+
+#[tracked]
+#[expect(dead_code)]
+fn dead_with_argument(a: u8) -> u8 {
+    a
+}
+
+#[expect(dead_code)]
+#[tracked]
+async fn dead_async() -> u8 {
+    1
+}
+
+#[expect(dead_code)]
+#[tracked]
+fn dead_never() -> ! {
+    panic!()
+}
+
+#[expect(dead_code)]
+#[timed]
+fn dead_timed() -> u8 {
+    1
+}
+
+#[test]
+fn unreachable_code() {
+    #[tracked]
+    #[expect(unreachable_code)]
+    fn f(a: u8) -> u8 {
+        return a;
+        2
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f(1), 1);
+}
+
+#[test]
+fn unused_must_use() {
+    #[tracked]
+    #[must_use]
+    fn f(a: u8) -> u8 {
+        a
+    }
+    #[tracked]
+    async fn g(a: u8) -> u8 {
+        a
+    }
+    let _expect = expect_runs(1);
+    #[expect(unused_must_use)]
+    {
+        f(1);
+        g(1);
+    }
+}
+
+#[test]
+fn unused_variables() {
+    #[tracked]
+    #[expect(unused_variables)]
+    fn f((a, b): (u8, u8)) -> u8 {
+        let c = a;
+        a
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f((1, 2)), 1);
+}

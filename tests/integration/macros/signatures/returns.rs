@@ -1,0 +1,303 @@
+//! Returned types, coercions, and early returns.
+
+use std::collections::HashMap;
+use std::error::Error;
+
+use mlflow::tracked;
+
+use super::expect_runs;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+#[test]
+fn alias_of_result() {
+    #[tracked]
+    fn f(a: &str) -> Result<u8> {
+        let a = a.parse()?;
+        Ok(a)
+    }
+    let _expect = expect_runs(2);
+    assert!(f("1").is_ok() && f("x").is_err());
+}
+
+#[test]
+fn question_mark_on_option() {
+    #[tracked]
+    fn f(a: &[u8]) -> Option<u8> {
+        let first = a.first()?;
+        Some(*first)
+    }
+    let _expect = expect_runs(2);
+    assert_eq!(f(&[1]).or(f(&[])), Some(1));
+}
+
+#[test]
+fn question_mark_on_result() {
+    #[tracked]
+    fn f(a: &str) -> std::result::Result<i32, std::num::ParseIntError> {
+        Ok(a.parse::<i32>()? + 1)
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f("1"), Ok(2));
+}
+
+#[test]
+fn anyhow() {
+    #[tracked]
+    fn f(a: &str) -> anyhow::Result<i32> {
+        use anyhow::Context as _;
+        let a = a.parse::<i32>().context("outer")?;
+        anyhow::ensure!(a > 0, "not positive");
+        Ok(a)
+    }
+    let _expect = expect_runs(3);
+    assert!(f("1").is_ok() && f("x").is_err() && f("0").is_err());
+}
+
+#[test]
+fn early_return() {
+    #[tracked]
+    fn f(a: u8) -> &'static str {
+        if a == 0 {
+            return "zero";
+        }
+        for _ in 0..a {
+            if a > 3 {
+                return "many";
+            }
+        }
+        "few"
+    }
+    let _expect = expect_runs(3);
+    assert_eq!((f(0), f(1), f(9)), ("zero", "few", "many"));
+}
+
+#[test]
+fn inference_through_collect() {
+    #[tracked]
+    fn f(a: &[&str]) -> std::result::Result<HashMap<String, u8>, std::num::ParseIntError> {
+        a.iter()
+            .map(|a| Ok(((*a).to_owned(), a.parse()?)))
+            .collect()
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f(&["1"]).map(|map| map.len()), Ok(1));
+}
+
+#[test]
+fn inference_through_into_and_default() {
+    #[tracked]
+    fn f(a: &str) -> (String, Vec<u8>) {
+        (a.into(), Default::default())
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f("a"), ("a".to_owned(), vec![]));
+}
+
+#[test]
+fn unsizing() {
+    #[tracked]
+    fn f() -> Box<[u8]> {
+        Box::new([1, 2])
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f().len(), 2);
+}
+
+#[test]
+fn unsizing_to_dyn() {
+    #[tracked]
+    fn f(a: bool) -> Box<dyn Error> {
+        if a {
+            Box::new(std::fmt::Error)
+        } else {
+            "text".into()
+        }
+    }
+    let _expect = expect_runs(1);
+    assert!(!f(true).to_string().is_empty());
+}
+
+#[test]
+fn deref_coercion() {
+    #[tracked]
+    fn f(a: &String) -> &str {
+        a
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f(&"a".to_owned()), "a");
+}
+
+#[test]
+fn deref_coercion_of_mut() {
+    #[tracked]
+    fn f(a: &mut Vec<u8>) -> &mut [u8] {
+        a
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f(&mut vec![1]), [1]);
+}
+
+#[test]
+fn reborrow_of_mut_argument() {
+    #[tracked]
+    fn f<'a>(a: &'a mut [u8], b: usize) -> &'a mut u8 {
+        &mut a[b]
+    }
+    let _expect = expect_runs(1);
+    let mut v = [1, 2];
+    *f(&mut v, 1) = 3;
+    assert_eq!(v, [1, 3]);
+}
+
+#[test]
+fn mut_argument_used_again() {
+    #[tracked]
+    fn f(a: &mut Vec<u8>) {
+        a.push(1);
+        a.push(2);
+    }
+    let _expect = expect_runs(2);
+    let mut v = vec![];
+    f(&mut v);
+    f(&mut v);
+    assert_eq!(v.len(), 4);
+}
+
+#[test]
+fn closures() {
+    #[tracked]
+    fn f<'a>(a: &'a str) -> impl Fn(&str) -> String + 'a {
+        move |b| format!("{a}{b}")
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f("a")("b"), "ab");
+}
+
+#[test]
+fn closure_coerced_to_a_fn_pointer() {
+    #[tracked]
+    fn f() -> fn(u8) -> u8 {
+        |a| a + 1
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f()(1), 2);
+}
+
+#[test]
+fn temporaries_in_the_tail() {
+    #[tracked]
+    fn f(a: std::cell::RefCell<String>) -> usize {
+        let c = a;
+        #[allow(clippy::let_and_return)]
+        let len = c.borrow().len();
+        len
+    }
+    #[tracked]
+    fn lock(a: &std::sync::Mutex<Vec<u8>>) -> usize {
+        a.lock().map(|a| a.len()).unwrap_or(0)
+    }
+    let _expect = expect_runs(2);
+    assert_eq!(f("a".to_owned().into()) + lock(&vec![1].into()), 2);
+}
+
+#[test]
+fn items_in_the_body() {
+    #[tracked]
+    fn f(a: u8) -> Option<u8> {
+        #[allow(dead_code)]
+        enum Option {
+            None,
+        }
+        const A: u8 = 1;
+        fn inner(a: u8) -> u8 {
+            a + A
+        }
+        Some(inner(a))
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f(1), Some(2));
+}
+
+#[test]
+fn shadowed_ok_and_err() {
+    mod shadow {
+        #![allow(non_snake_case, dead_code, unused)]
+        pub(crate) struct Some;
+        pub(crate) struct Ok;
+        pub(crate) struct Err;
+        pub(crate) struct Option;
+        mod std {}
+        mod core {}
+        mod mlflow {}
+        #[::mlflow::tracked(tags(a = a))]
+        pub(crate) fn f(a: u8) -> ::std::result::Result<u8, u8> {
+            if a == 0 {
+                ::std::result::Result::Err(a)
+            } else {
+                ::std::result::Result::Ok(a)
+            }
+        }
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(shadow::f(1), Ok(1));
+}
+
+#[test]
+fn never() {
+    #[tracked]
+    fn f(a: u8) -> ! {
+        panic!("{a}")
+    }
+    let _expect = expect_runs(1);
+    assert!(std::panic::catch_unwind(|| f(1)).is_err());
+}
+
+#[test]
+fn explicit_unit() {
+    #[tracked]
+    #[allow(clippy::unused_unit)]
+    fn f(a: &mut u8) -> () {
+        *a = 1;
+    }
+    let _expect = expect_runs(1);
+    let mut a = 0;
+    f(&mut a);
+    assert_eq!(a, 1);
+}
+
+#[test]
+fn diverging_body_with_a_type() {
+    #[tracked]
+    fn f(a: u8) -> u8 {
+        loop {
+            if a > 0 {
+                break a;
+            }
+        }
+    }
+    #[tracked]
+    fn never_ok(a: &str) -> std::result::Result<std::convert::Infallible, String> {
+        Err(a.to_owned())
+    }
+    let _expect = expect_runs(2);
+    assert_eq!(f(1), 1);
+    assert!(never_ok("a").is_err());
+}
+
+#[test]
+fn labels_and_shadowing() {
+    #[tracked]
+    fn f(a: u8) -> u8 {
+        let a = 'a: {
+            if a > 1 {
+                break 'a 1;
+            }
+            a
+        };
+        let a = a + 1;
+        a * 2
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f(5), 4);
+}
