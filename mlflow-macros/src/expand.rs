@@ -204,9 +204,10 @@ impl Expansion {
             keeps.extend(quote!(#private::keep(&#this);));
         }
         let rebinds = self.parameters.iter().filter_map(|parameter| {
-            let (cfgs, rebind) = (&parameter.cfgs, parameter.rebind.as_ref()?);
-            let (ident, pattern) = (&rebind.ident, &rebind.pattern);
-            Some(quote!(#(#cfgs)* let #pattern = #ident;))
+            parameter
+                .rebind
+                .as_ref()
+                .map(|rebind| rebind.statements(&parameter.cfgs))
         });
         let rebinds: TokenStream = rebinds.collect();
         if !is_async && keeps.is_empty() && rebinds.is_empty() {
