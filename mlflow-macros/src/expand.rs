@@ -189,11 +189,8 @@ impl Expansion {
         // A closure drops what it owns in the order of first mention, a function in reverse.
         let mut keeps = TokenStream::new();
         for parameter in self.parameters.iter().rev() {
-            let (cfgs, rebind) = (
-                &parameter.cfgs,
-                parameter.rebind.as_ref().map(|rebind| &rebind.ident),
-            );
-            if let Some(ident) = parameter.owned.as_ref().filter(|_| rebind.is_none()) {
+            let cfgs = &parameter.cfgs;
+            if let Some(ident) = &parameter.owned {
                 keeps.extend(quote!(#(#cfgs)* #private::keep(&#ident);));
             }
         }

@@ -84,9 +84,11 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         &mut bindings,
     );
     if !moved {
+        // Of a reference nothing is dropped.
         let owned = bindings
             .first()
-            .map(|binding: &Binding| binding.ident.clone());
+            .filter(|binding: &&Binding| !binding.is_reference);
+        let owned = owned.map(|binding| binding.ident.clone());
         return Parameter {
             cfgs,
             bindings,
