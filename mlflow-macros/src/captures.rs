@@ -8,7 +8,7 @@ use quote::{quote, quote_spanned};
 use syn::Expr;
 use syn::spanned::Spanned;
 
-use crate::parameters::{Binding, Parameter, looking};
+use crate::parameters::{Binding, Parameter, Rebind, looking};
 use crate::plan::{Name, Plan, Treatment};
 use crate::template::Part;
 
@@ -267,10 +267,7 @@ impl Captures<'_> {
 }
 
 fn is_plain(parameter: &Parameter) -> bool {
-    match (&parameter.rebind, parameter.bindings.as_slice()) {
-        (Some(rebind), [binding]) => rebind.ident == binding.ident,
-        (rebind, _) => rebind.is_none(),
-    }
+    parameter.rebind.as_ref().is_none_or(Rebind::is_name)
 }
 
 /// A reference to an argument's value, through its own reference where it is declared as one.

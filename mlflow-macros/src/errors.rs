@@ -32,7 +32,9 @@ pub(crate) fn nearest<'k>(
     unknown: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
-    let allowed = (unknown.chars().count() / 3).max(1);
+    let length = unknown.chars().count();
+    // Two letters exchanged are two edits; of a short name something has to be left.
+    let allowed = (length / 3).max(2).min(length.saturating_sub(1));
     let distances = known
         .into_iter()
         .map(|name| (distance(unknown, name), name));
@@ -75,6 +77,8 @@ mod tests {
         assert_eq!(nearest("experment", known), Some("experiment"));
         assert_eq!(nearest("runname", known), Some("run_name"));
         assert_eq!(nearest("skipp", known), Some("skip"));
+        assert_eq!(nearest("ksip", known), Some("skip"));
         assert_eq!(nearest("colour", known), None);
+        assert_eq!(nearest("b", ["a"]), None);
     }
 }

@@ -189,11 +189,8 @@ impl Expansion {
         // A closure drops what it owns in the order of first mention, a function in reverse.
         let mut keeps = TokenStream::new();
         for parameter in self.parameters.iter().rev() {
-            let (cfgs, rebind) = (
-                &parameter.cfgs,
-                parameter.rebind.as_ref().map(|rebind| &rebind.ident),
-            );
-            if let Some(ident) = parameter.owned.as_ref().filter(|_| rebind.is_none()) {
+            let cfgs = &parameter.cfgs;
+            if let Some(ident) = &parameter.owned {
                 keeps.extend(quote!(#(#cfgs)* #private::keep(&#ident);));
             }
         }
@@ -204,9 +201,10 @@ impl Expansion {
             keeps.extend(quote!(#private::keep(&#this);));
         }
         let rebinds = self.parameters.iter().filter_map(|parameter| {
-            let (cfgs, rebind) = (&parameter.cfgs, parameter.rebind.as_ref()?);
-            let (ident, pattern) = (&rebind.ident, &rebind.pattern);
-            Some(quote!(#(#cfgs)* let #pattern = #ident;))
+            parameter
+                .rebind
+                .as_ref()
+                .map(|rebind| rebind.statements(&parameter.cfgs))
         });
         let rebinds: TokenStream = rebinds.collect();
         if !is_async && keeps.is_empty() && rebinds.is_empty() {

@@ -25,6 +25,8 @@ mod timed;
 
 #[cfg(test)]
 mod expansion_tests;
+#[cfg(test)]
+mod ui_tests;
 
 use proc_macro::TokenStream;
 

@@ -29,10 +29,30 @@ pub(crate) struct Binding {
     pub(crate) is_reference: bool,
 }
 
-/// `let pattern = ident;` at the beginning of the body.
+/// An argument that is bound at the beginning of the body.
 pub(crate) struct Rebind {
     pub(crate) ident: Ident,
     pub(crate) pattern: Pat,
+}
+
+impl Rebind {
+    /// Whether the pattern is just a name.
+    pub(crate) fn is_name(&self) -> bool {
+        matches!(&self.pattern, Pat::Ident(pat) if pat.ident == self.ident)
+    }
+
+    // Input:  `(a, _)`
+    // Output: `let __argument0 = __argument0; let (a, _) = __argument0;`, in two steps so that what
+    //         the pattern leaves behind is dropped right after what it binds
+    pub(crate) fn statements(&self, cfgs: &[Attribute]) -> TokenStream {
+        let Self { ident, pattern } = self;
+        if self.is_name() {
+            return quote!(#(#cfgs)* let #pattern = #ident;);
+        }
+        // An argument may be borrowed mutably by its own pattern, a variable has to say so.
+        let mutability = ref_mut(pattern);
+        quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* let #pattern = #ident;)
+    }
 }
 
 /// The typed arguments of `signature`, which is changed where a pattern moves into the body.
@@ -64,9 +84,11 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         &mut bindings,
     );
     if !moved {
+        // Of a reference nothing is dropped.
         let owned = bindings
             .first()
-            .map(|binding: &Binding| binding.ident.clone());
+            .filter(|binding: &&Binding| !binding.is_reference);
+        let owned = owned.map(|binding| binding.ident.clone());
         return Parameter {
             cfgs,
             bindings,

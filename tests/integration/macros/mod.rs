@@ -3,5 +3,8 @@
 mod arguments;
 mod outcomes;
 mod recorder;
+mod secrets;
 mod signatures;
+mod timed;
+mod transparency;
 mod values;

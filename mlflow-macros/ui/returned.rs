@@ -1,0 +1,26 @@
+use mlflow_macros::tracked;
+
+#[tracked(metrics("a", "b"))]
+fn too_few() -> (f64, f64, f64) {
+    (0.0, 0.0, 0.0)
+}
+
+#[tracked(metrics("a", "b", "b"))]
+fn too_many() -> Result<(f64, f64), String> {
+    Ok((0.0, 0.0))
+}
+
+#[tracked(metric = "a", skip_return)]
+fn left_out() -> f64 {
+    0.0
+}
+
+#[tracked(metric = "a")]
+fn returns_nothing() {}
+
+#[tracked(metric = "a", metrics("b"))]
+fn both() -> f64 {
+    0.0
+}
+
+fn main() {}

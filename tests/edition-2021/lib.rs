@@ -1,0 +1,5 @@
+//! The table of signatures once more, in a crate of the edition before the macro's own.
+
+#[cfg(test)]
+#[path = "../integration/macros/signatures/mod.rs"]
+mod signatures;

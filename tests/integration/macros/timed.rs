@@ -1,0 +1,69 @@
+//! `#[timed]`.
+
+use std::pin::Pin;
+
+use mlflow::{timed, tracked};
+
+use super::recorder::{block_on, fake, only_run};
+
+#[timed]
+fn step(n: u8) -> Option<u8> {
+    n.checked_sub(1)?;
+    Some(n)
+}
+
+#[timed(name = "load/data")]
+async fn load(text: &str) -> usize {
+    std::future::ready(()).await;
+    text.len()
+}
+
+#[timed]
+fn later(n: u8) -> impl Future<Output = u8> {
+    let n = n + 1;
+    async move { n }
+}
+
+#[timed]
+fn boxed(n: u8) -> Pin<Box<dyn Future<Output = u8> + Send>> {
+    Box::pin(async move { n })
+}
+
+#[timed]
+#[track_caller]
+fn caller() -> u32 {
+    std::panic::Location::caller().line()
+}
+
+#[test]
+fn durations_are_metrics_of_the_current_run() {
+    #[tracked]
+    async fn train() {
+        for n in 0..3 {
+            step(n);
+        }
+        assert_eq!(load("abc").await, 3);
+        assert_eq!(later(1).await, 2);
+        assert_eq!(boxed(1).await, 1);
+        assert_eq!(caller(), line!());
+    }
+    let fake = fake();
+    block_on(train());
+    let run = only_run(&fake);
+    let steps: Vec<_> = run.metrics["time/step"]
+        .iter()
+        .map(|point| point.step)
+        .collect();
+    assert_eq!(steps, [1, 2, 3]);
+    for key in ["time/load/data", "time/later", "time/boxed", "time/caller"] {
+        assert_eq!(run.metrics[key].len(), 1, "{key}");
+        assert!((0.0..60.0).contains(&run.metrics[key][0].value), "{key}");
+    }
+}
+
+#[test]
+fn without_a_run_nothing_is_timed() {
+    let fake = fake();
+    assert_eq!(caller(), line!());
+    assert!(fake.runs().is_empty());
+}

@@ -1,0 +1,173 @@
+//! A tracked function does what the plain one does: drops, locations, sizes, `Send`.
+
+use std::cell::RefCell;
+use std::mem::size_of_val;
+use std::panic::Location;
+use std::rc::Rc;
+
+use mlflow::tracked;
+
+use super::recorder::{block_on, fake};
+
+type Log = Rc<RefCell<Vec<&'static str>>>;
+
+struct Noisy(&'static str, Log);
+
+impl Drop for Noisy {
+    fn drop(&mut self) {
+        self.1.borrow_mut().push(self.0);
+    }
+}
+
+/// The same functions, plain and tracked.
+macro_rules! functions {
+    ($module:ident $(, #[$attribute:meta])?) => {
+        mod $module {
+            use super::*;
+
+            impl Noisy {
+                $(#[$attribute])?
+                pub(super) fn $module(self, a: Noisy, mut b: Noisy) {
+                    b.0 = "b, changed";
+                    let _local = Noisy("local", Rc::clone(&b.1));
+                    let _ = &a;
+                }
+            }
+
+            $(#[$attribute])?
+            pub(super) fn plain_names(a: Noisy, _b: Noisy, c: Noisy) {
+                let _local = Noisy("local", Rc::clone(&a.1));
+                drop(c);
+            }
+
+            $(#[$attribute])?
+            pub(super) fn patterns(a: Noisy, (b, _): (Noisy, Noisy), _: Noisy, d: Noisy, [e, ..]: [Noisy; 2]) {
+                let _ = (&a, &b, &d, &e);
+            }
+
+            $(#[$attribute])?
+            pub(super) fn moved_in_part(a: (Noisy, Noisy), b: Noisy) -> Noisy {
+                let _ = b;
+                a.0
+            }
+
+            $(#[$attribute])?
+            pub(super) async fn later(a: Noisy, _: Noisy, (c, _): (Noisy, Noisy), mut d: Noisy) {
+                d.0 = "d, changed";
+                let _local = Noisy("local", Rc::clone(&a.1));
+                std::future::ready(()).await;
+                drop(c);
+            }
+
+            $(#[$attribute])?
+            pub(super) fn panics(a: Noisy, b: Noisy) {
+                let _local = Noisy("local", Rc::clone(&b.1));
+                if a.0 == "a" {
+                    panic!("on purpose");
+                }
+            }
+
+            $(#[$attribute])?
+            #[track_caller]
+            pub(super) fn located() -> &'static Location<'static> {
+                Location::caller()
+            }
+
+            $(#[$attribute])?
+            pub(super) async fn sized(a: [u64; 3]) -> u64 {
+                std::future::ready(()).await;
+                a[0]
+            }
+        }
+    };
+}
+
+functions!(plain);
+functions!(tracked_, #[tracked]);
+
+fn drops(run: impl FnOnce(&dyn Fn(&'static str) -> Noisy)) -> Vec<&'static str> {
+    let log = Log::default();
+    run(&|name| Noisy(name, Rc::clone(&log)));
+    log.take()
+}
+
+macro_rules! same_drops {
+    (|$new:ident, $module:ident| $call:expr) => {{
+        let expected = {
+            use plain as $module;
+            drops(|$new| {
+                let _ = $call;
+            })
+        };
+        let _fake = fake();
+        let actual = {
+            use tracked_ as $module;
+            drops(|$new| {
+                let _ = $call;
+            })
+        };
+        assert!(!expected.is_empty());
+        assert_eq!(actual, expected);
+    }};
+}
+
+#[test]
+fn drop_order() {
+    same_drops!(|new, m| m::plain_names(new("a"), new("b"), new("c")));
+    same_drops!(|new, m| m::patterns(
+        new("a"),
+        (new("b"), new("b2")),
+        new("c"),
+        new("d"),
+        [new("e"), new("e2")]
+    ));
+    same_drops!(|new, m| m::moved_in_part((new("a"), new("a2")), new("b")));
+    let expected = drops(|new| new("self").plain(new("a"), new("b")));
+    assert_eq!(
+        drops(|new| new("self").tracked_(new("a"), new("b"))),
+        expected
+    );
+}
+
+#[test]
+fn drop_order_of_a_future() {
+    same_drops!(|new, m| block_on(m::later(
+        new("a"),
+        new("b"),
+        (new("c"), new("c2")),
+        new("d")
+    )));
+    // Dropped before it was polled.
+    same_drops!(|new, m| m::later(new("a"), new("b"), (new("c"), new("c2")), new("d")));
+}
+
+#[test]
+fn drop_order_of_a_panic() {
+    same_drops!(|new, m| {
+        let (a, b) = (new("a"), new("b"));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| m::panics(a, b)))
+    });
+}
+
+#[test]
+fn the_caller_is_seen() {
+    let _fake = fake();
+    let (plain, tracked) = (plain::located(), tracked_::located());
+    assert_eq!(
+        (tracked.file(), tracked.line()),
+        (plain.file(), plain.line())
+    );
+}
+
+#[test]
+fn futures_stay_small() {
+    let (plain, tracked) = (plain::sized([0; 3]), tracked_::sized([0; 3]));
+    // A pointer to the call, and what the compiler pads.
+    let limit = size_of_val(&plain) + 2 * size_of::<usize>();
+    assert!(
+        size_of_val(&tracked) <= limit,
+        "{} for {}",
+        size_of_val(&tracked),
+        size_of_val(&plain)
+    );
+}
