@@ -19,7 +19,6 @@ struct Deep {
 
 #[test]
 fn a_plain_function() {
-    let line = line!() + 5;
     /// Fits.
     ///
     /// Slowly.
