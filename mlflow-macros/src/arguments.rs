@@ -124,19 +124,19 @@ impl Arguments {
             ));
         }
         match key.as_str() {
-            "experiment" => self.experiment = Some(value(input, &word, "a name")?),
-            "run_name" => self.run_name = Some(value(input, &word, "a name")?),
-            "run_id" => self.run_id = Some(value(input, &word, "the id of a run")?),
-            "description" => self.description = Some(value(input, &word, "a text")?),
+            "experiment" => self.experiment = Some(value(input, &word, "\"a name\"")?),
+            "run_name" => self.run_name = Some(value(input, &word, "\"a name\"")?),
+            "run_id" => self.run_id = Some(value(input, &word, "\"a run's id\"")?),
+            "description" => self.description = Some(value(input, &word, "\"a text\"")?),
             "metric" => self.metric = Some(value(input, &word, "\"a name\"")?),
-            "crate" => self.krate = Some(value(input, &word, "the path of the library")?),
+            "crate" => self.krate = Some(value(input, &word, "path::to::mlflow")?),
             "tags" => self.tags = list(input, &word, "key = value")?,
             "params" => self.params = list(input, &word, "key = value, argument")?,
             "skip" => self.skip = names(input, &word)?,
             "redact" => self.redact = names(input, &word)?,
             "hash" => self.hash = names(input, &word)?,
             "metrics" => {
-                self.metrics = Some((list(input, &word, "\"first\", \"second\"")?, word.span()))
+                self.metrics = Some((list(input, &word, "\"first\", \"second\"")?, word.span()));
             }
             "skip_all" => self.skip_all = flag(input, &word)?,
             "root" => self.root = flag(input, &word)?,

@@ -8,7 +8,7 @@ use quote::{quote, quote_spanned};
 use syn::Expr;
 use syn::spanned::Spanned;
 
-use crate::parameters::{Binding, Parameter, Rebind, looking};
+use crate::parameters::{Binding, Parameter, looking, name};
 use crate::plan::{Name, Plan, Treatment};
 use crate::template::Part;
 
@@ -55,9 +55,10 @@ impl Captures<'_> {
             let Some(rebind) = &parameter.rebind else {
                 continue;
             };
-            if is_plain(parameter) {
+            if rebind.is_name() {
                 continue;
             }
+            let is_one_name = name(&rebind.pattern).is_some();
             let wanted = |ident: &Ident| {
                 let treated =
                     parameter
@@ -68,7 +69,7 @@ impl Captures<'_> {
                             binding.ident == *ident
                                 && matches!(treatment, Treatment::Log | Treatment::Hash)
                         });
-                treated || self.is_mentioned(ident)
+                (treated && !is_one_name) || self.is_mentioned(ident)
             };
             if !parameter
                 .bindings
@@ -266,14 +267,17 @@ impl Captures<'_> {
     }
 }
 
-fn is_plain(parameter: &Parameter) -> bool {
-    parameter.rebind.as_ref().is_none_or(Rebind::is_name)
-}
-
 /// A reference to an argument's value, through its own reference where it is declared as one.
 fn place(parameter: &Parameter, binding: &Binding) -> TokenStream {
-    let ident = &binding.ident;
-    if binding.is_reference || !is_plain(parameter) {
+    let ident = match &parameter.rebind {
+        Some(rebind) if name(&rebind.pattern).is_some() => &rebind.ident,
+        Some(_) => {
+            let look = &binding.ident;
+            return quote!(&*#look);
+        }
+        None => &binding.ident,
+    };
+    if binding.is_reference {
         quote!(&*#ident)
     } else {
         quote!(&#ident)

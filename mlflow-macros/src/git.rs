@@ -186,7 +186,7 @@ impl Repository {
             .stderr(Stdio::null())
             .output()
             .ok()?;
-        status.status.success().then(|| !status.stdout.is_empty())
+        status.status.success().then_some(!status.stdout.is_empty())
     }
 }
 

@@ -70,7 +70,7 @@ fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Resul
                         "a constant"
                     }
                     "impl" => {
-                        let what = format!("an `impl` block: {}", advice_for_impl(trees.collect()));
+                        let what = format!("an `impl` block: {}", advice_for_impl(trees.last()));
                         return Err(Error::new(
                             word.span(),
                             goes_on_a_function(attribute, &what),
@@ -105,10 +105,10 @@ fn goes_on_a_function(attribute: &str, what: &str) -> String {
     format!("`#[{attribute}]` goes on a function or method with a body, not on {what}")
 }
 
-// Input:  `Model { fn fit(&self) {} fn score(&self) {} }`
+// Input:  `{ fn fit(&self) {} fn score(&self) {} }`
 // Output: "annotate its methods one by one: `fit`, `score`"
-fn advice_for_impl(rest: Vec<TokenTree>) -> String {
-    let Some(TokenTree::Group(block)) = rest.last() else {
+fn advice_for_impl(last: Option<TokenTree>) -> String {
+    let Some(TokenTree::Group(block)) = last else {
         return "annotate its methods".to_owned();
     };
     let mut names = Vec::new();

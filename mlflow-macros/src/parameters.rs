@@ -49,6 +49,10 @@ impl Rebind {
         if self.is_name() {
             return quote!(#(#cfgs)* let #pattern = #ident;);
         }
+        if name(pattern).is_some() {
+            // Clippy finds that a plain `let _name = …` has no effect.
+            return quote!(#(#cfgs)* let #pattern = ::core::convert::identity(#ident););
+        }
         // An argument may be borrowed mutably by its own pattern, a variable has to say so.
         let mutability = ref_mut(pattern);
         quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* let #pattern = #ident;)
@@ -63,11 +67,29 @@ pub(crate) fn parameters(signature: &mut Signature, rebind_patterns: bool) -> Ve
         let FnArg::Typed(argument) = argument else {
             continue;
         };
-        let is_plain = matches!(&*argument.pat, Pat::Ident(pat) if pat.by_ref.is_none() && pat.subpat.is_none());
+        let is_plain = name(&argument.pat).is_some_and(|name| !is_unused(name));
         moved |= rebind_patterns && !is_plain;
         parameters.push(parameter(argument, index, moved));
     }
     parameters
+}
+
+/// The name, if the pattern is no more than one.
+pub(crate) fn name(pattern: &Pat) -> Option<&Ident> {
+    match pattern {
+        Pat::Ident(PatIdent {
+            by_ref: None,
+            subpat: None,
+            ident,
+            ..
+        }) => Some(ident),
+        _ => None,
+    }
+}
+
+/// `_name` says that nobody uses it, and clippy holds us to that.
+fn is_unused(name: &Ident) -> bool {
+    name.to_string().starts_with('_')
 }
 
 fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
@@ -96,13 +118,8 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
             owned,
         };
     }
-    let ident = match &*argument.pat {
-        Pat::Ident(PatIdent {
-            by_ref: None,
-            subpat: None,
-            ident,
-            ..
-        }) => ident.clone(),
+    let ident = match name(&argument.pat) {
+        Some(name) if !is_unused(name) => name.clone(),
         _ => format_ident!("__argument{}", index, span = Span::mixed_site()),
     };
     let plain = Pat::Ident(PatIdent {

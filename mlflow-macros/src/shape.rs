@@ -209,7 +209,7 @@ fn infer_impl(ty: &mut Type) {
         Type::ImplTrait(_) => {
             *ty = Type::Infer(TypeInfer {
                 underscore_token: syn::Token![_](proc_macro2::Span::mixed_site()),
-            })
+            });
         }
         Type::Group(inner) => infer_impl(&mut inner.elem),
         Type::Paren(inner) => infer_impl(&mut inner.elem),

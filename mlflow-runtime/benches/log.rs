@@ -17,7 +17,7 @@ use divan::counter::ItemsCount;
 use mlflow::{ActiveRun, Config, tracked};
 
 /// Calls in one measured batch: enough to make the clock's cost vanish.
-const CALLS: usize = 1000;
+const CALLS: i64 = 1000;
 /// Bounds the journal: 48 bytes a call.
 const BATCHES: u32 = 500;
 
@@ -53,8 +53,8 @@ fn run() -> ActiveRun {
 }
 
 fn calls(bencher: Bencher, call: impl Fn(i64) + Sync) {
-    bencher.counter(ItemsCount::new(CALLS)).bench(|| {
-        for step in 0..CALLS as i64 {
+    bencher.counter(ItemsCount::new(1000_usize)).bench(|| {
+        for step in 0..CALLS {
             call(black_box(step));
         }
     });
@@ -82,7 +82,7 @@ mod thousand_calls {
     fn log_metric_at(bencher: Bencher) {
         let _run = run();
         calls(bencher, |step| {
-            mlflow::log_metric_at(black_box("dynamic"), 0.5, step)
+            mlflow::log_metric_at(black_box("dynamic"), 0.5, step);
         });
     }
 
@@ -103,10 +103,10 @@ mod thousand_calls {
 #[divan::bench(sample_count = BATCHES, sample_size = 1, threads = 2)]
 fn thousand_metric_macros_on_two_threads(bencher: Bencher) {
     bencher
-        .counter(ItemsCount::new(CALLS))
+        .counter(ItemsCount::new(1000_usize))
         .with_inputs(run)
         .bench_local_values(|run| {
-            for step in 0..CALLS as i64 {
+            for step in 0..CALLS {
                 mlflow::metric!("loss", 0.5, step = black_box(step));
             }
             run

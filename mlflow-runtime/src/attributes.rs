@@ -1,3 +1,249 @@
 //! The attributes, documented.
 
-pub use mlflow_macros::{timed, tracked};
+/// Makes every call of a function a run.
+///
+/// Calling the function starts a run; its arguments become params, the numbers it returns become
+/// metrics, its outcome becomes the run's status. The function itself computes, returns, panics and
+/// is cancelled as it would without the attribute.
+///
+/// ```
+/// use mlflow::tracked;
+///
+/// #[derive(serde::Serialize)]
+/// struct Scores { rmse: f64, r2: f64 }
+///
+/// /// ElasticNet on the wine-quality data.
+/// #[tracked(experiment = "wine-quality", tags(model = "elastic-net"))]
+/// fn train(alpha: f64, l1_ratio: f64) -> Result<Scores, std::io::Error> {
+///     Ok(Scores { rmse: alpha + l1_ratio, r2: 0.5 })
+/// }
+///
+/// let fake = mlflow::testing::fake();
+/// train(0.5, 0.25)?;
+/// let run = &fake.runs()[0];
+/// assert_eq!(run.experiment, "wine-quality");
+/// assert_eq!(run.params["alpha"], "0.5");
+/// assert_eq!(run.metrics["rmse"][0].value, 0.75);
+/// assert_eq!(run.tags["mlflow.note.content"], "ElasticNet on the wine-quality data.");
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// It goes on functions, methods and trait methods with a body, `async` or not, and on functions
+/// that return `impl Future` or `Pin<Box<dyn Future>>`. The run of a future starts when the future
+/// is first polled, as a child of the run in which it was *made*: `tokio::spawn(train(0.5))` inside
+/// a tracked function is a child, on whatever thread it runs.
+///
+/// # Outcome
+///
+/// | what happens | status | tags |
+/// |---|---|---|
+/// | a value, `Ok`, `Some` or `None` is returned | FINISHED | |
+/// | `Err` is returned | FAILED | `error.type`, `error.message`, `error.chain` (the causes, numbered) |
+/// | a panic | FAILED | `error.type` = `panic`, `error.message`, `error.location` (`file:line`), `error.stacktrace` if backtraces are on |
+/// | a future is dropped before it is done | KILLED | |
+/// | a future is never polled | no run | |
+///
+/// `Result` and `Option` are found by type, so aliases of them are seen. Of a function that never
+/// returns (`-> !`), asks for its caller (`#[track_caller]`) or returns `impl Fn`, only a panic is
+/// seen, not the returned value.
+///
+/// # Arguments of the function
+///
+/// Every argument but `self` becomes a param: by its `Display`, else by its `Serialize` (structs
+/// and maps field by field, `config.lr`), else by its `Debug`, else by its type's name. No bound is
+/// asked for; generic code captures what its own bounds allow. More than 16 elements are logged as
+/// their number, `[10000000 items]`, without looking at them.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[derive(serde::Serialize)]
+/// struct Config { lr: f64, layers: Vec<u32> }
+///
+/// #[tracked]
+/// fn train(config: &Config, data: &[f64]) {}
+///
+/// let fake = mlflow::testing::fake();
+/// train(&Config { lr: 0.1, layers: vec![64, 32] }, &[0.0; 1000]);
+/// let params = &fake.runs()[0].params;
+/// assert_eq!(params["config.lr"], "0.1");
+/// assert_eq!(params["config.layers"], "[64, 32]");
+/// assert_eq!(params["data"], "[1000 items]");
+/// ```
+///
+/// An argument or field whose name has a secret word (`password`, `token`, `api_key`, …; whole
+/// words, so `max_tokens` is none) is logged as `[redacted]`.
+///
+/// # Arguments of the attribute
+///
+/// All are optional. An expression may use the function's arguments; it is evaluated only when
+/// tracking is on, and only borrows what it names.
+///
+/// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
+/// `{argument}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
+/// (`MLFLOW_ENV`, else `default`) are filled in. The default name is `{function}-{timestamp}`.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[tracked(experiment = "wine/{env}", run_name = "lr-{lr:.2}-{kind}")]
+/// fn train(lr: f64, kind: &str) {}
+///
+/// # let fake = mlflow::testing::fake();
+/// train(0.125, "sgd");
+/// # assert!(fake.runs()[0].experiment.starts_with("wine/"));
+/// assert_eq!(fake.runs()[0].name, "lr-0.12-sgd");
+/// ```
+///
+/// **`tags(key = expr, "dotted.key" = expr)`**: tags; values are anything that is `Display`.
+///
+/// **`params(key = expr, argument)`**: more params, captured like arguments. A key that is an
+/// argument's name replaces that param, and is the way to log one with a secret-looking name; a
+/// bare name is an argument that `skip_all` would leave out.
+///
+/// **`skip(a, b)`**, **`skip_all`**: arguments that do not become params.
+///
+/// **`redact(a)`**: logged as `[redacted]`. **`hash(a)`**: logged as its SHA-256, as `a_hash`.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[tracked(
+///     tags(model = "net", "data.rows" = data.len()),
+///     params(batches = data.len() / 2, auth = "none"),
+///     skip(verbose),
+///     redact(salary),
+///     hash(data),
+/// )]
+/// fn train(data: &[u8], verbose: bool, salary: f64, auth: &str) {}
+///
+/// #[tracked(skip_all, params(lr))]
+/// fn tune(lr: f64, workers: usize) {}
+///
+/// let fake = mlflow::testing::fake();
+/// train(b"abcd", true, 1e6, "none");
+/// tune(0.5, 8);
+/// let runs = fake.runs();
+/// assert_eq!(runs[0].tags["data.rows"], "4");
+/// assert_eq!(runs[0].params["batches"], "2");
+/// assert_eq!(runs[0].params["salary"], "[redacted]");
+/// assert_eq!(runs[0].params["data_hash"].len(), 64);
+/// assert_eq!(runs[0].params["auth"], "none");
+/// assert!(!runs[0].params.contains_key("verbose"));
+/// assert_eq!(runs[1].params.len(), 1);
+/// ```
+///
+/// **`metric = "name"`**: the name of a returned bare number, by default the function's.
+/// **`metrics("a", "b")`**: the names of a returned tuple's elements. **`skip_return`**: the
+/// returned value is not logged; whether it is an `Err` still counts.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[tracked(metric = "loss")]
+/// fn train() -> f64 { 0.5 }
+///
+/// #[tracked(metrics("precision", "recall"))]
+/// fn score() -> Option<(f64, f64)> { Some((0.25, 0.75)) }
+///
+/// #[tracked(skip_return)]
+/// fn rows() -> usize { 7 }
+///
+/// let fake = mlflow::testing::fake();
+/// let _ = (train(), score(), rows());
+/// let runs = fake.runs();
+/// assert_eq!(runs[0].metrics["loss"][0].value, 0.5);
+/// assert_eq!(runs[1].metrics["recall"][0].value, 0.75);
+/// assert!(runs[2].metrics.is_empty());
+/// ```
+///
+/// **`root`**: not a child of the run in which the function is called.
+///
+/// **`run_id = expr`**: continues the run with this id, as the server gave it.
+///
+/// **`description = expr`**: the run's description, by default the function's documentation.
+///
+/// **`crate = path`**: where this library is, if not at `::mlflow`.
+///
+/// ```
+/// # use mlflow::tracked;
+/// # mod telemetry { pub use mlflow; }
+/// #[tracked]
+/// fn sweep() {
+///     train();
+///     report();
+/// }
+///
+/// #[tracked(description = "One of the sweep.", crate = telemetry::mlflow)]
+/// fn train() {}
+///
+/// #[tracked(root)]
+/// fn report() {}
+///
+/// #[tracked(run_id = id)]
+/// fn resume(id: &str) {}
+///
+/// let fake = mlflow::testing::fake();
+/// sweep();
+/// resume("0123456789abcdef0123456789abcdef");
+/// let runs = fake.runs();
+/// assert_eq!(runs[1].parent.as_deref(), Some(runs[0].id.as_str()));
+/// assert_eq!(runs[1].tags["mlflow.note.content"], "One of the sweep.");
+/// assert_eq!(runs[2].parent, None);
+/// assert_eq!(runs[3].params["id"], "0123456789abcdef0123456789abcdef");
+/// ```
+///
+/// # What it turns a function into
+///
+/// One static, the captures, and one call. The body is handed on as it is, whether tracking is on
+/// or off. Shortened, `fn train(alpha: f64) -> Result<f64, Error> { body }` becomes
+///
+/// ```text
+/// fn train(alpha: f64) -> Result<f64, Error> {
+///     let mut call = {
+///         static SITE: Site = Site::new("train", module_path!(), file!(), line!());
+///         begin(&SITE)                                  // None if tracking is off
+///     };
+///     if let Some(call) = &mut call {
+///         call.param("alpha", Capture(&alpha).param()); // Display, else Serialize, else Debug, …
+///     }
+///     call(call, move || -> Result<f64, Error> { keep(&alpha); { body } }, |value, ending| …)
+/// }
+/// ```
+///
+/// and `async fn train(alpha: f64) -> Result<f64, Error> { body }` becomes
+///
+/// ```text
+/// fn train(alpha: f64) -> impl Future<Output = Result<f64, Error>> {
+///     let mut call = …;                                 // as above
+///     Tracked::new(call, async move { keep(&alpha); { body } }, |value, ending| …)
+/// }
+/// ```
+///
+/// An `async fn` stays one if another attribute below `#[tracked]` may look for it, as
+/// `#[tokio::main]` does; its run is then a child of the run in which it is first polled.
+pub use mlflow_macros::tracked;
+
+/// Logs how long a function takes, in seconds, as the metric `time/<function>` of the current run;
+/// the step is the number of the call in this process, from 1.
+///
+/// It starts no run, and without a current run it does nothing. The time ends when the body's
+/// locals are gone, also if it panics. The time of a future is from its first poll to its end,
+/// waiting included; where the future is returned (`-> impl Future`), from the call.
+///
+/// `name = "…"` replaces the function's name, `crate = path` says where this library is.
+///
+/// ```
+/// use mlflow::{timed, tracked};
+///
+/// #[timed(name = "load")]
+/// fn load_data(rows: usize) -> Vec<f64> { vec![0.0; rows] }
+///
+/// #[tracked]
+/// fn train() {
+///     load_data(10);
+///     load_data(20);
+/// }
+///
+/// let fake = mlflow::testing::fake();
+/// train();
+/// let steps: Vec<i64> = fake.runs()[0].metrics["time/load"].iter().map(|point| point.step).collect();
+/// assert_eq!(steps, [1, 2]);
+/// ```
+pub use mlflow_macros::timed;

@@ -157,7 +157,7 @@ impl Call {
     }
 
     /// The body has returned; `observe` tells what.
-    pub(crate) fn returned(self: Box<Self>, observe: &mut dyn FnMut(&mut Ending<'_>)) {
+    pub(crate) fn returned(&self, observe: &mut dyn FnMut(&mut Ending<'_>)) {
         let Some(run) = &self.run else { return };
         let mut ending = Ending::new(run, self.site);
         // A value that panics while it is looked at has still been returned.
@@ -166,12 +166,12 @@ impl Call {
     }
 
     /// The body has panicked with `payload`.
-    pub(crate) fn panicked(self: Box<Self>, payload: &(dyn Any + Send)) {
+    pub(crate) fn panicked(&self, payload: &(dyn Any + Send)) {
         self.failed(&Panic::caught(payload));
     }
 
     /// The body is unwinding, its payload out of reach.
-    pub(crate) fn unwinding(self: Box<Self>) {
+    pub(crate) fn unwinding(&self) {
         self.failed(&Panic::last().unwrap_or(Panic::UNSEEN));
     }
 
@@ -183,7 +183,7 @@ impl Call {
     }
 
     /// The body will never go on.
-    pub(crate) fn abandoned(self: Box<Self>) {
+    pub(crate) fn abandoned(&self) {
         if let Some(run) = &self.run {
             run.end(RunStatus::Killed);
         }

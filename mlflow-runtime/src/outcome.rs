@@ -105,8 +105,6 @@ impl<'r> Ending<'r> {
     }
 
     /// The run has failed.
-    // By value: it is made for this call, and the macro's expansion stays free of a borrow.
-    #[expect(clippy::needless_pass_by_value, reason = "see above")]
     pub fn failure(&mut self, failure: Failure) {
         self.status = RunStatus::Failed;
         self.run.set_tag("error.type", failure.kind);

@@ -46,7 +46,7 @@ fn notice(info: &PanicHookInfo<'_>) {
     let Some(run) = context.run() else { return };
     let backtrace = Backtrace::capture();
     let panic = Panic {
-        message: payload_text_of(info),
+        message: payload_text(info.payload()),
         location: info
             .location()
             .map(|location| format!("{}:{}", location.file(), location.line())),
@@ -60,10 +60,6 @@ fn notice(info: &PanicHookInfo<'_>) {
         return;
     }
     let _ = LAST.try_with(|last| last.replace(Some(panic)));
-}
-
-fn payload_text_of(info: &PanicHookInfo<'_>) -> Option<String> {
-    info.payload_as_str().map(|text| cut(TAG_VALUE_CHARS, text))
 }
 
 impl Panic {

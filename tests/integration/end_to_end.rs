@@ -7,7 +7,7 @@ use crate::support::seen::{Latest, Point, Seen};
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 
 /// The parent and the two fits of one run of the program, given all its runs.
-fn check(runs: Vec<Seen>, ids: &[String]) {
+fn check(runs: &[Seen], ids: &[String]) {
     let named = |name: &str| {
         let at = runs
             .iter()
@@ -102,7 +102,8 @@ fn a_program_is_seen_on_a_tracking_server() {
     let api = server.api();
     let ids: Vec<String> = api.runs("1").into_iter().map(|(id, _)| id).collect();
     assert_eq!(ids.len(), 3);
-    check(ids.iter().map(|id| api.run(id)).collect(), &ids);
+    let runs: Vec<Seen> = ids.iter().map(|id| api.run(id)).collect();
+    check(&runs, &ids);
 }
 
 #[test]
@@ -130,7 +131,7 @@ fn a_program_is_seen_in_the_default_file_before_and_after_mlflow_migrates_it() {
     assert_eq!(first.len(), 3);
     let written = revision(&folder);
     let file = folder.path().join("mlflow.db");
-    check(read_file(&file, &first), &first);
+    check(&read_file(&file, &first), &first);
     assert_ne!(revision(&folder), written, "MLflow has migrated the file");
 
     let again = folder.run(SWEEP, &[], &[]);
@@ -140,8 +141,8 @@ fn a_program_is_seen_in_the_default_file_before_and_after_mlflow_migrates_it() {
         .filter(|id| !first.contains(id))
         .collect();
     assert_eq!(second.len(), 3);
-    check(read_file(&file, &second), &second);
-    check(read_file(&file, &first), &first);
+    check(&read_file(&file, &second), &second);
+    check(&read_file(&file, &first), &first);
 }
 
 #[test]

@@ -31,7 +31,7 @@ impl Failure {
         Self {
             kind,
             message: render(TAG_VALUE_CHARS, |out| write!(out, "{message}")),
-            chain: source.map(|source| chain(source)),
+            chain: source.map(chain),
         }
     }
 }

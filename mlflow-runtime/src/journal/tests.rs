@@ -56,7 +56,7 @@ fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
         identity: &identity,
     };
     write(journal, |writer| {
-        writer.metric(journal, &run, key, 7, step, 0.5)
+        writer.metric(journal, &run, key, 7, step, 0.5);
     });
 }
 
@@ -69,7 +69,7 @@ fn records(bytes: &SegmentBytes) -> (Vec<String>, Vec<MetricRecord>, bool) {
                 match Record::decode(body) {
                     Some(Record::Metric(metric)) => metrics.push(metric),
                     Some(Record::Definition(Definition::Key { name, .. })) => {
-                        keys.push(name.into_owned())
+                        keys.push(name.into_owned());
                     }
                     _ => {}
                 }
@@ -229,7 +229,7 @@ fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
     };
     let mut written = false;
     write(&journal, |writer| {
-        written = writer.event(&journal, &run, &end, &[])
+        written = writer.event(&journal, &run, &end, &[]);
     });
     assert!(written, "an outcome is never dropped");
 }

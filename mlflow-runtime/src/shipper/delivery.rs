@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 
-use super::source::{Phase, Source};
+use super::runs::Phase;
+use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work, halves};
 use crate::journal::record::{RunIdentity, Start};
 use crate::limits;
@@ -111,7 +112,7 @@ impl Delivery {
             self.stats.recovered.add(delivered);
         }
         if work.end.is_some()
-            && let Some(state) = source.runs.get_mut(&work.run)
+            && let Some(state) = source.runs.get_mut(work.run)
         {
             state.ended = true;
         }
@@ -119,9 +120,9 @@ impl Delivery {
 
     /// Closes the runs that a dead process left open.
     pub(super) async fn close(&mut self, source: &mut Source) -> Result<(), Halt> {
-        for number in source.open_runs() {
+        for number in source.runs.open() {
             if let Ok(run) = self.ready(source, number).await? {
-                let last_ms = source.runs.get(&number).map_or(0, |state| state.last_ms);
+                let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
                 match self
                     .store
                     .update_run(&run, RunStatus::Killed, Some(last_ms).filter(|at| *at > 0))
@@ -140,7 +141,7 @@ impl Delivery {
                     Err(error) => return Err(halt(error)),
                 }
             }
-            if let Some(state) = source.runs.get_mut(&number) {
+            if let Some(state) = source.runs.get_mut(number) {
                 state.ended = true;
             }
         }
@@ -157,7 +158,7 @@ impl Delivery {
         let mut line = vec![number];
         while let Some(parent) = line
             .last()
-            .and_then(|number| pending_parent(source, *number))
+            .and_then(|number| source.runs.pending_parent(*number))
         {
             if line.contains(&parent) {
                 break;
@@ -176,7 +177,7 @@ impl Delivery {
         source: &mut Source,
         number: u32,
     ) -> Result<Result<StoredRun, String>, Halt> {
-        let Some(state) = source.runs.get(&number) else {
+        let Some(state) = source.runs.get(number) else {
             return Ok(Err("its start was lost".to_owned()));
         };
         let identity = state.identity.clone();
@@ -198,7 +199,7 @@ impl Delivery {
                     .map_err(halt)?;
                 let created = self.create(&identity, start, *in_doubt, parent).await;
                 if let (Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }), Some(state)) =
-                    (&created, source.runs.get_mut(&number))
+                    (&created, source.runs.get_mut(number))
                     && let Phase::Pending { in_doubt, .. } = &mut state.phase
                 {
                     *in_doubt = true;
@@ -219,7 +220,7 @@ impl Delivery {
             }
             Err(error) => return Err(halt(error)),
         };
-        let Some(state) = source.runs.get_mut(&number) else {
+        let Some(state) = source.runs.get_mut(number) else {
             return Ok(Ok(run));
         };
         let url = self.store.run_url(&run);
@@ -242,10 +243,8 @@ impl Delivery {
         let Some(identity) = parent else {
             return Ok(None);
         };
-        let known = source
-            .number_of(&identity.key)
-            .and_then(|number| source.runs.get(&number));
-        if let Some(Phase::Created(run)) = known.map(|state| &state.phase) {
+        let known = source.runs.by_key(&identity.key);
+        if let Some(Phase::Created(run)) = known.map(|(_, state)| &state.phase) {
             return Ok(Some(run.run_id.clone()));
         }
         match self.find(identity).await {
@@ -428,15 +427,6 @@ impl Delivery {
         }
         source.hold(work, reason);
     }
-}
-
-/// The run's parent, if that is still to be created.
-fn pending_parent(source: &Source, number: u32) -> Option<u32> {
-    let Phase::Pending { start, .. } = &source.runs.get(&number)?.phase else {
-        return None;
-    };
-    let parent = source.number_of(&start.parent.as_ref()?.key)?;
-    matches!(source.runs.get(&parent)?.phase, Phase::Pending { .. }).then_some(parent)
 }
 
 fn single(batch: &Batch<'_>, reason: String) -> Option<Refused> {

@@ -18,7 +18,9 @@
 
 mod backoff;
 mod control;
+mod cursor;
 mod delivery;
+mod runs;
 mod source;
 mod work;
 

@@ -10,28 +10,23 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use rustc_hash::FxHashMap;
-
+use super::cursor::Cursor;
+use super::runs::{Phase, Runs};
 use super::work::{ArtifactBytes, Pass, Work};
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
-use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Content, Definition, Event, EventBody, Record, RunIdentity, Start};
-use crate::journal::segment::{Frame, Segment, SegmentBytes};
-use crate::store::{Metric, StoredRun};
-use crate::tracker::{Link, Links};
-
-/// Bytes of events that one pass takes up: bounds the memory of a backlog of long values.
-const PASS_EVENT_BYTES: usize = 8 << 20;
+use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
+use crate::journal::segment::Frame;
+use crate::store::Metric;
+use crate::tracker::Links;
 
 /// A journal being read.
 pub(crate) struct Source {
     pub(super) origin: Origin,
     cursors: Vec<Cursor>,
-    pub(super) runs: FxHashMap<u32, RunState>,
-    numbers: FxHashMap<String, u32>,
+    pub(super) runs: Runs,
     /// Runs that nobody could log to any more when the last reading began.
     over: Vec<u32>,
 }
@@ -45,67 +40,6 @@ pub(crate) enum Origin {
     Dead {
         directory: Directory,
     },
-}
-
-/// What is known about a run.
-pub(super) struct RunState {
-    pub(super) identity: RunIdentity,
-    pub(super) phase: Phase,
-    pub(super) link: Option<Arc<Link>>,
-    /// The time of its last entry, for a run whose process died.
-    pub(super) last_ms: i64,
-    pub(super) ended: bool,
-}
-
-pub(super) enum Phase {
-    /// Mentioned, but its start was not read. In a dead journal: it was delivered before.
-    Mentioned,
-    /// To be created. In doubt: an earlier attempt may have succeeded.
-    Pending {
-        start: Box<Start<'static>>,
-        in_doubt: bool,
-    },
-    Created(StoredRun),
-    /// The store takes nothing for it until a person acts, and why.
-    Held(String),
-}
-
-struct Cursor {
-    segment: Arc<Segment>,
-    bytes: Option<SegmentBytes>,
-    offset: usize,
-    /// Entries before this are settled: acknowledged here, or by an earlier shipper.
-    delivered: usize,
-    keys: FxHashMap<u32, Arc<str>>,
-    started: Vec<u32>,
-    finished: bool,
-    /// Holds entries of a held run: keeps its place and its file.
-    held: bool,
-}
-
-impl Cursor {
-    fn new(segment: Arc<Segment>) -> Self {
-        Self {
-            segment,
-            bytes: None,
-            offset: HEADER_BYTES,
-            delivered: 0,
-            keys: FxHashMap::default(),
-            started: Vec::new(),
-            finished: false,
-            held: false,
-        }
-    }
-
-    fn load(&mut self) -> Option<SegmentBytes> {
-        if self.bytes.is_none() {
-            self.bytes = self.segment.read().ok().filter(SegmentBytes::is_ours);
-            if let Some(bytes) = &self.bytes {
-                self.delivered = self.delivered.max(bytes.acknowledged());
-            }
-        }
-        self.bytes.clone()
-    }
 }
 
 /// What reading one record led to.
@@ -139,13 +73,8 @@ impl Source {
         // stand in an older segment than the start of its run.
         for cursor in &mut source.cursors {
             if let Some(bytes) = cursor.load() {
-                survey(
-                    &bytes,
-                    cursor.delivered,
-                    &mut source.runs,
-                    &mut source.numbers,
-                );
-                cursor.bytes = None;
+                source.runs.survey(&bytes, cursor.settled());
+                cursor.unload();
             }
         }
         source
@@ -155,19 +84,13 @@ impl Source {
         Self {
             origin,
             cursors: Vec::new(),
-            runs: FxHashMap::default(),
-            numbers: FxHashMap::default(),
+            runs: Runs::default(),
             over: Vec::new(),
         }
     }
 
     pub(super) fn is_live(&self) -> bool {
         matches!(self.origin, Origin::Live { .. })
-    }
-
-    /// The number of the run with this local id.
-    pub(super) fn number_of(&self, key: &str) -> Option<u32> {
-        self.numbers.get(key).copied()
     }
 
     fn open_segments(&mut self) {
@@ -191,19 +114,7 @@ impl Source {
 
     /// Reads up to about `budget` entries.
     pub(crate) fn read(&mut self, budget: usize) -> Pass {
-        let is_over = |state: &RunState| {
-            state.ended
-                && state
-                    .link
-                    .as_ref()
-                    .is_none_or(|link| Arc::strong_count(link) == 1)
-        };
-        self.over = self
-            .runs
-            .iter()
-            .filter(|(_, state)| is_over(state))
-            .map(|(number, _)| *number)
-            .collect();
+        self.over = self.runs.over();
         // The order matters: first the limit, then the list, then the bytes (invariant 2).
         let limit = match &self.origin {
             Origin::Live { journal, .. } => journal.sequence(),
@@ -213,6 +124,11 @@ impl Source {
         let mut pass = Pass::default();
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
+            // Before the segment is looked at: a backlog must not end up in memory.
+            if pass.is_full(budget) {
+                pass.more = true;
+                break;
+            }
             if !cursor.finished {
                 self.read_cursor(index, cursor, limit, budget, &mut pass);
             }
@@ -241,7 +157,7 @@ impl Source {
             return;
         };
         loop {
-            if pass.entries >= budget || pass.event_bytes >= PASS_EVENT_BYTES {
+            if pass.is_full(budget) {
                 pass.more = true;
                 return;
             }
@@ -265,7 +181,7 @@ impl Source {
         }
         if sealed {
             cursor.finished = true;
-            cursor.bytes = None;
+            cursor.unload();
         }
     }
 
@@ -277,7 +193,7 @@ impl Source {
         limit: u64,
         pass: &mut Pass,
     ) -> Step {
-        let fresh = cursor.offset >= cursor.delivered;
+        let fresh = cursor.is_fresh();
         match Record::decode(body) {
             Some(Record::Metric(metric)) => {
                 if !self.is_known(metric.run) {
@@ -297,7 +213,7 @@ impl Source {
                 cursor.keys.insert(id, name.as_ref().into());
             }
             Some(Record::Definition(Definition::Run { number, identity })) => {
-                self.mention(number, identity.into_owned());
+                self.runs.mention(number, identity.into_owned());
             }
             Some(Record::Event {
                 run,
@@ -314,7 +230,7 @@ impl Source {
                     fresh,
                     bytes: body.len(),
                 };
-                return self.take_event(index, cursor, found, pass);
+                return self.take_event(index, cursor, &found, pass);
             }
             // The origin was looked at when the journal was claimed; a kind that a newer version
             // wrote is not for us.
@@ -327,7 +243,7 @@ impl Source {
         &mut self,
         index: usize,
         cursor: &mut Cursor,
-        found: Found<'_>,
+        found: &Found<'_>,
         pass: &mut Pass,
     ) -> Step {
         let Found {
@@ -336,7 +252,7 @@ impl Source {
             event,
             fresh,
             bytes,
-        } = found;
+        } = *found;
         let Some(parsed) = event.parse() else {
             return Step::Go;
         };
@@ -393,35 +309,24 @@ impl Source {
     /// Whether entries of the run can go out. In a live journal its start is on the way in another
     /// segment; in a dead one everything was read already.
     fn is_known(&self, run: u32) -> bool {
-        match self.runs.get(&run) {
+        match self.runs.get(run) {
             Some(state) => !self.is_live() || !matches!(state.phase, Phase::Mentioned),
             None => false,
         }
     }
 
-    fn mention(&mut self, number: u32, identity: RunIdentity) {
-        mention(&mut self.runs, &mut self.numbers, number, identity);
-    }
-
     fn start(&mut self, number: u32, start: Box<Start<'static>>) {
-        self.mention(number, start.identity.clone().into_owned());
-        let link = match &self.origin {
-            Origin::Live { links, .. } => links
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner)
-                .remove(&number),
-            Origin::Dead { .. } => None,
-        };
+        let state = self
+            .runs
+            .mention(number, start.identity.clone().into_owned());
         // A dead journal's starts were surveyed already.
-        if self.is_live()
-            && let Some(state) = self.runs.get_mut(&number)
-            && matches!(state.phase, Phase::Mentioned)
-        {
-            state.phase = Phase::Pending {
-                start,
-                in_doubt: false,
-            };
-            state.link = link;
+        if let (Origin::Live { links, .. }, Phase::Mentioned) = (&self.origin, &state.phase) {
+            state.link = links
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&number);
+            let in_doubt = false;
+            state.phase = Phase::Pending { start, in_doubt };
         }
     }
 
@@ -432,7 +337,7 @@ impl Source {
                 cursor.held = true;
             }
         }
-        if let Some(state) = self.runs.get_mut(&work.run) {
+        if let Some(state) = self.runs.get_mut(work.run) {
             state.phase = Phase::Held(reason.to_owned());
         }
     }
@@ -443,15 +348,12 @@ impl Source {
             let _ = fs::remove_file(file);
         }
         let runs = &self.runs;
-        let is_over = |number: &u32| runs.get(number).is_none_or(|state| state.ended);
+        let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);
         self.cursors.retain_mut(|cursor| {
             if cursor.held {
                 return true;
             }
-            if cursor.offset > cursor.delivered {
-                cursor.segment.acknowledge(cursor.offset);
-                cursor.delivered = cursor.offset;
-            }
+            cursor.settle();
             let done = cursor.finished && cursor.started.iter().all(is_over);
             if done && let Origin::Live { journal, .. } = &self.origin {
                 journal.retire(&cursor.segment);
@@ -461,23 +363,9 @@ impl Source {
         // Everything logged to them was read, so nothing will mention them again.
         if self.is_live() && !pass.more {
             for number in self.over.drain(..) {
-                if let Some(state) = self.runs.remove(&number) {
-                    self.numbers.remove(&state.identity.key);
-                }
+                self.runs.forget(number);
             }
         }
-    }
-
-    /// Runs of a dead process that it did not end.
-    pub(super) fn open_runs(&self) -> Vec<u32> {
-        let mut open: Vec<u32> = self
-            .runs
-            .iter()
-            .filter(|(_, state)| !state.ended)
-            .map(|(number, _)| *number)
-            .collect();
-        open.sort_unstable();
-        open
     }
 
     /// Deletes a dead journal, unless something in it is held.
@@ -487,70 +375,5 @@ impl Source {
         {
             directory.remove();
         }
-    }
-}
-
-fn mention(
-    runs: &mut FxHashMap<u32, RunState>,
-    numbers: &mut FxHashMap<String, u32>,
-    number: u32,
-    identity: RunIdentity,
-) {
-    numbers.insert(identity.key.clone(), number);
-    runs.entry(number).or_insert(RunState {
-        identity,
-        phase: Phase::Mentioned,
-        link: None,
-        last_ms: 0,
-        ended: false,
-    });
-}
-
-/// Notes the runs of a dead journal's segment, how they start, and when their last entry was made.
-fn survey(
-    bytes: &SegmentBytes,
-    delivered: usize,
-    runs: &mut FxHashMap<u32, RunState>,
-    numbers: &mut FxHashMap<String, u32>,
-) {
-    let mut offset = HEADER_BYTES;
-    while let Frame::Whole { body, next } = bytes.frame(offset) {
-        let seen = match Record::decode(body) {
-            Some(Record::Metric(metric)) => Some((metric.run, metric.timestamp_ms)),
-            Some(Record::Definition(Definition::Run { number, identity })) => {
-                mention(runs, numbers, number, identity.into_owned());
-                None
-            }
-            Some(Record::Event { run, event, .. }) => match event.parse() {
-                Some(Event::Start(start)) => {
-                    let at = start.start_time_ms;
-                    mention(runs, numbers, run, start.identity.clone().into_owned());
-                    // One that was created before is looked up, never created again.
-                    if let Some(state) = runs.get_mut(&run)
-                        && offset >= delivered
-                    {
-                        state.phase = Phase::Pending {
-                            start,
-                            in_doubt: true,
-                        };
-                    }
-                    Some((run, at))
-                }
-                Some(Event::End { .. }) => {
-                    if let Some(state) = runs.get_mut(&run) {
-                        state.ended = true;
-                    }
-                    None
-                }
-                _ => None,
-            },
-            _ => None,
-        };
-        if let Some((run, at)) = seen
-            && let Some(state) = runs.get_mut(&run)
-        {
-            state.last_ms = state.last_ms.max(at);
-        }
-        offset = next;
     }
 }

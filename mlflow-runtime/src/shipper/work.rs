@@ -9,6 +9,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use crate::limits;
 use crate::store::{Batch, BatchLimits, Metric, Param, RunStatus, Tag};
 
+/// Bytes of events that one pass takes up: bounds the memory of a backlog of long values.
+const EVENT_BYTES: usize = 8 << 20;
+
 /// What one reading of a journal gave.
 #[derive(Default)]
 pub(crate) struct Pass {
@@ -85,6 +88,11 @@ impl Pass {
         }
         work.entries += 1;
         work
+    }
+
+    /// Whether it holds enough for now.
+    pub(super) fn is_full(&self, budget: usize) -> bool {
+        self.entries >= budget || self.event_bytes >= EVENT_BYTES
     }
 
     /// Puts the works in the order in which their runs started.
@@ -211,7 +219,7 @@ pub(super) fn halves<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]> {
         params,
         tags,
     } = *batch;
-    if !params.is_empty() && !(metrics.is_empty() && tags.is_empty()) {
+    if !(params.is_empty() || metrics.is_empty() && tags.is_empty()) {
         return Some([
             Batch { params, ..empty },
             Batch {

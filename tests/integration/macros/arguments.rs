@@ -58,10 +58,20 @@ fn a_plain_function() {
         tag("code.function"),
         Some(concat!(module_path!(), "::train"))
     );
-    assert_eq!(tag("code.filepath"), Some(file!()));
-    assert_eq!(tag("code.lineno"), Some(line.to_string().as_str()));
     assert_eq!(tag("service.name"), Some(env!("CARGO_PKG_NAME")));
     assert_eq!(tag("service.version"), Some(env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn where_the_function_stands() {
+    let line = line!() + 2;
+    #[tracked]
+    fn located() {}
+    let fake = fake();
+    located();
+    let run = only_run(&fake);
+    assert_eq!(run.tags["code.filepath"], file!());
+    assert_eq!(run.tags["code.lineno"], line.to_string());
 }
 
 #[test]
@@ -215,9 +225,15 @@ fn children_and_roots() {
     block_on(parent());
     child();
     let runs = fake.runs();
-    let parents: Vec<_> = runs.iter().map(|run| run.parent.as_deref()).collect();
+    let parents = |function: &str| -> Vec<_> {
+        let named = runs.iter().filter(|run| run.name.starts_with(function));
+        named.map(|run| run.parent.as_deref()).collect()
+    };
     let parent = Some(runs[0].id.as_str());
-    assert_eq!(parents, [None, parent, None, parent, None]);
+    assert_eq!(parents("parent-"), [None]);
+    assert_eq!(parents("child-"), [parent, None]);
+    assert_eq!(parents("alone-"), [None]);
+    assert_eq!(parents("task-"), [parent]);
 }
 
 #[test]

@@ -11,6 +11,7 @@ macro_rules! judged {
             $($name: u8,)*
         }
         #[tracked]
+        #[allow(clippy::too_many_arguments)]
         fn arguments($($name: u8),*) {
             $(let _ = $name;)*
         }

@@ -19,6 +19,8 @@ impl Drop for Noisy {
     }
 }
 
+fn dropped<T>(_: T) {}
+
 /// The same functions, plain and tracked.
 macro_rules! functions {
     ($module:ident $(, #[$attribute:meta])?) => {
@@ -96,14 +98,14 @@ macro_rules! same_drops {
         let expected = {
             use plain as $module;
             drops(|$new| {
-                let _ = $call;
+                dropped($call);
             })
         };
         let _fake = fake();
         let actual = {
             use tracked_ as $module;
             drops(|$new| {
-                let _ = $call;
+                dropped($call);
             })
         };
         assert!(!expected.is_empty());

@@ -35,7 +35,7 @@ fn cfg_arguments() {
     #[tracked]
     fn f(
         a: u8,
-        #[cfg(all())] b: u8,
+        #[cfg(test)] b: u8,
         #[cfg(any())] c: NoSuchType,
         #[cfg(any())] (d, e): NoSuchType,
     ) -> u8 {
@@ -48,7 +48,7 @@ fn cfg_arguments() {
 #[test]
 fn cfg_arguments_async() {
     #[tracked]
-    async fn f(#[cfg(any())] (c, d): NoSuchType, #[cfg(all())] (a, b): (u8, u8)) -> u8 {
+    async fn f(#[cfg(any())] (c, d): NoSuchType, #[cfg(test)] (a, b): (u8, u8)) -> u8 {
         a + b
     }
     let _expect = expect_runs(1);
@@ -74,7 +74,7 @@ fn cfg_in_the_body() {
     fn f(a: u8) -> u8 {
         #[cfg(any())]
         return no_such_function(a);
-        #[cfg(all())]
+        #[cfg(test)]
         a
     }
     let _expect = expect_runs(1);

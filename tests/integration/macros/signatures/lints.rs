@@ -10,27 +10,19 @@ fn dead() {}
 
 #[tracked]
 #[expect(dead_code)]
-fn dead_with_argument(a: u8) -> u8 {
-    a
-}
+fn dead_with_argument(a: u8) -> u8 { a }
 
 #[expect(dead_code)]
 #[tracked]
-async fn dead_async() -> u8 {
-    1
-}
+async fn dead_async() -> u8 { 1 }
 
 #[expect(dead_code)]
 #[tracked]
-fn dead_never() -> ! {
-    panic!()
-}
+fn dead_never() -> ! { panic!() }
 
 #[expect(dead_code)]
 #[timed]
-fn dead_timed() -> u8 {
-    1
-}
+fn dead_timed() -> u8 { 1 }
 
 #[test]
 fn unreachable_code() {
@@ -48,13 +40,9 @@ fn unreachable_code() {
 fn unused_must_use() {
     #[tracked]
     #[must_use]
-    fn f(a: u8) -> u8 {
-        a
-    }
+    fn f(a: u8) -> u8 { a }
     #[tracked]
-    async fn g(a: u8) -> u8 {
-        a
-    }
+    async fn g(a: u8) -> u8 { a }
     let _expect = expect_runs(1);
     #[expect(unused_must_use)]
     {

@@ -77,7 +77,7 @@ impl Model {
         Rc::clone(self)
     }
     #[tracked]
-    fn by_named<'a>(self: &'a Self, other: &'a Self) -> &'a Self {
+    fn by_named<'a>(&'a self, other: &'a Self) -> &'a Self {
         if self.n > other.n { self } else { other }
     }
     #[tracked]

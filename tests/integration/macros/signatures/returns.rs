@@ -195,7 +195,7 @@ fn temporaries_in_the_tail() {
     }
     #[tracked]
     fn lock(a: &std::sync::Mutex<Vec<u8>>) -> usize {
-        a.lock().map(|a| a.len()).unwrap_or(0)
+        a.lock().map_or(0, |a| a.len())
     }
     let _expect = expect_runs(2);
     assert_eq!(f("a".to_owned().into()) + lock(&vec![1].into()), 2);

@@ -1,0 +1,70 @@
+//! A place in a segment, and what stood before it.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::segment::{Segment, SegmentBytes};
+
+/// How far a segment was read.
+pub(super) struct Cursor {
+    pub(super) segment: Arc<Segment>,
+    /// Present while the segment is being read.
+    bytes: Option<SegmentBytes>,
+    pub(super) offset: usize,
+    /// Entries before this are settled: acknowledged here, or by an earlier shipper.
+    settled: usize,
+    pub(super) keys: FxHashMap<u32, Arc<str>>,
+    /// The runs that start in it.
+    pub(super) started: Vec<u32>,
+    pub(super) finished: bool,
+    /// Holds entries that the store does not take: keeps its place and its file.
+    pub(super) held: bool,
+}
+
+impl Cursor {
+    pub(super) fn new(segment: Arc<Segment>) -> Self {
+        Self {
+            segment,
+            bytes: None,
+            offset: HEADER_BYTES,
+            settled: 0,
+            keys: FxHashMap::default(),
+            started: Vec::new(),
+            finished: false,
+            held: false,
+        }
+    }
+
+    pub(super) fn load(&mut self) -> Option<SegmentBytes> {
+        if self.bytes.is_none() {
+            self.bytes = self.segment.read().ok().filter(SegmentBytes::is_ours);
+            if let Some(bytes) = &self.bytes {
+                self.settled = self.settled.max(bytes.acknowledged());
+            }
+        }
+        self.bytes.clone()
+    }
+
+    pub(super) fn unload(&mut self) {
+        self.bytes = None;
+    }
+
+    pub(super) fn settled(&self) -> usize {
+        self.settled
+    }
+
+    /// Whether what stands at the cursor is still to be delivered.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.offset >= self.settled
+    }
+
+    /// All that was read is settled.
+    pub(super) fn settle(&mut self) {
+        if self.offset > self.settled {
+            self.segment.acknowledge(self.offset);
+            self.settled = self.offset;
+        }
+    }
+}

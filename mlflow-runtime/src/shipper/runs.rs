@@ -1,0 +1,159 @@
+//! The runs of a journal, and how far each has come.
+//!
+//! Invariant: a run is created at most once: from [`Phase::Pending`], and only after a look for it
+//! where an earlier attempt may have succeeded.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::record::{Definition, Event, Record, RunIdentity, Start};
+use crate::journal::segment::{Frame, SegmentBytes};
+use crate::store::StoredRun;
+use crate::tracker::Link;
+
+/// Runs by their number in the journal.
+#[derive(Default)]
+pub(super) struct Runs {
+    states: FxHashMap<u32, RunState>,
+    /// By local id.
+    numbers: FxHashMap<String, u32>,
+}
+
+/// What is known about a run.
+pub(super) struct RunState {
+    pub(super) identity: RunIdentity,
+    pub(super) phase: Phase,
+    /// Tells the run's handles what the store said.
+    pub(super) link: Option<Arc<Link>>,
+    /// The time of its last entry, for a run whose process died.
+    pub(super) last_ms: i64,
+    pub(super) ended: bool,
+}
+
+/// How far it has come.
+pub(super) enum Phase {
+    /// Mentioned, but its start was not read. In a dead journal: it was delivered before.
+    Mentioned,
+    /// To be created. In doubt: an earlier attempt may have succeeded.
+    Pending {
+        start: Box<Start<'static>>,
+        in_doubt: bool,
+    },
+    Created(StoredRun),
+    /// The store takes nothing for it until a person acts, and why.
+    Held(String),
+}
+
+impl RunState {
+    /// Whether nobody can log to it any more.
+    fn is_over(&self) -> bool {
+        let held_elsewhere = self
+            .link
+            .as_ref()
+            .is_some_and(|link| Arc::strong_count(link) > 1);
+        self.ended && !held_elsewhere
+    }
+}
+
+impl Runs {
+    pub(super) fn get(&self, number: u32) -> Option<&RunState> {
+        self.states.get(&number)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut RunState> {
+        self.states.get_mut(&number)
+    }
+
+    /// The run with this local id.
+    pub(super) fn by_key(&self, key: &str) -> Option<(u32, &RunState)> {
+        let number = *self.numbers.get(key)?;
+        Some((number, self.get(number)?))
+    }
+
+    /// Notes that there is such a run.
+    pub(super) fn mention(&mut self, number: u32, identity: RunIdentity) -> &mut RunState {
+        self.numbers.insert(identity.key.clone(), number);
+        self.states.entry(number).or_insert(RunState {
+            identity,
+            phase: Phase::Mentioned,
+            link: None,
+            last_ms: 0,
+            ended: false,
+        })
+    }
+
+    /// The run's parent, if that is still to be created.
+    pub(super) fn pending_parent(&self, number: u32) -> Option<u32> {
+        let Phase::Pending { start, .. } = &self.get(number)?.phase else {
+            return None;
+        };
+        let (parent, state) = self.by_key(&start.parent.as_ref()?.key)?;
+        matches!(state.phase, Phase::Pending { .. }).then_some(parent)
+    }
+
+    /// Runs that did not end.
+    pub(super) fn open(&self) -> Vec<u32> {
+        self.those(|state| !state.ended)
+    }
+
+    /// Runs that nobody can log to any more.
+    pub(super) fn over(&self) -> Vec<u32> {
+        self.those(RunState::is_over)
+    }
+
+    fn those(&self, are: impl Fn(&RunState) -> bool) -> Vec<u32> {
+        let matching = self.states.iter().filter(|(_, state)| are(state));
+        let mut numbers: Vec<u32> = matching.map(|(number, _)| *number).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    pub(super) fn forget(&mut self, number: u32) {
+        if let Some(state) = self.states.remove(&number) {
+            self.numbers.remove(&state.identity.key);
+        }
+    }
+
+    /// Notes the runs of a dead journal's segment, how they start, whether they ended, and when
+    /// their last entry was made. Entries before `delivered` were delivered by an earlier shipper.
+    pub(super) fn survey(&mut self, bytes: &SegmentBytes, delivered: usize) {
+        let mut offset = HEADER_BYTES;
+        while let Frame::Whole { body, next } = bytes.frame(offset) {
+            match Record::decode(body) {
+                Some(Record::Metric(metric)) => self.see(metric.run, metric.timestamp_ms),
+                Some(Record::Definition(Definition::Run { number, identity })) => {
+                    self.mention(number, identity.into_owned());
+                }
+                Some(Record::Event { run, event, .. }) => match event.parse() {
+                    Some(Event::Start(start)) => {
+                        let started_ms = start.start_time_ms;
+                        let state = self.mention(run, start.identity.clone().into_owned());
+                        // One that was created before is looked up, never created again.
+                        if offset >= delivered {
+                            let in_doubt = true;
+                            state.phase = Phase::Pending { start, in_doubt };
+                        }
+                        self.see(run, started_ms);
+                    }
+                    Some(Event::End { .. }) => {
+                        if let Some(state) = self.get_mut(run) {
+                            state.ended = true;
+                        }
+                    }
+                    Some(Event::Param(_) | Event::Tag(_) | Event::Artifact { .. }) | None => {}
+                },
+                Some(Record::Definition(Definition::Origin(_) | Definition::Key { .. })) | None => {
+                }
+            }
+            offset = next;
+        }
+    }
+
+    fn see(&mut self, number: u32, at_ms: i64) {
+        if let Some(state) = self.get_mut(number) {
+            state.last_ms = state.last_ms.max(at_ms);
+        }
+    }
+}
