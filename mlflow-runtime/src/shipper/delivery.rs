@@ -76,6 +76,10 @@ impl Delivery {
         self.store.limits().total.saturating_mul(10).min(65_536)
     }
 
+    pub(super) fn gap(&self) -> Duration {
+        self.store.gap()
+    }
+
     pub(super) fn uri(&self) -> String {
         self.store.uri()
     }

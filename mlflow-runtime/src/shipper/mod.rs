@@ -196,7 +196,10 @@ impl Worker {
         loop {
             let ticket = self.control.asked();
             match self.round(&mut shipper, ticket).await {
-                Ok(Step::More) => self.connected(&shipper),
+                Ok(Step::More) => {
+                    self.connected(&shipper);
+                    tokio::time::sleep(shipper.delivery.gap()).await;
+                }
                 Ok(Step::Delivered) => {
                     self.connected(&shipper);
                     self.pause(LINGER).await;

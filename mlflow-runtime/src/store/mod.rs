@@ -46,6 +46,11 @@ pub trait Store: Send {
     /// How much one [`log_batch`](Store::log_batch) may hold.
     fn limits(&self) -> BatchLimits;
 
+    /// How long to leave the store to others between two full batches. Default: not at all.
+    fn gap(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// The page that shows the run, where there is one.
     fn run_url(&self, run: &StoredRun) -> Option<String>;
 

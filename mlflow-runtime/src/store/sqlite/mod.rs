@@ -16,6 +16,7 @@ mod write;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use rusqlite::Connection;
@@ -84,6 +85,11 @@ impl SqliteStore {
 impl Store for SqliteStore {
     fn uri(&self) -> String {
         format!("sqlite:///{}", self.path.display())
+    }
+
+    /// Without it a backlog keeps MLflow from ever getting the file's lock.
+    fn gap(&self) -> Duration {
+        Duration::from_millis(10)
     }
 
     fn limits(&self) -> BatchLimits {
