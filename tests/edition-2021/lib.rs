@@ -2,4 +2,5 @@
 
 #[cfg(test)]
 #[path = "../integration/macros/signatures/mod.rs"]
+#[rustfmt::skip] // The tests package formats it, in its own edition's style.
 mod signatures;
