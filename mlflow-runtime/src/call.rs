@@ -6,9 +6,9 @@
 use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::SystemTime;
 
 use crate::capture::{Values, render};
+use crate::clock;
 use crate::context::{Context, ContextGuard};
 use crate::limits::{KEY_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
@@ -17,7 +17,6 @@ use crate::redact::REDACTED;
 use crate::run::{Run, start_run};
 use crate::site::Site;
 use crate::store::RunStatus;
-use crate::template::timestamp;
 use crate::tracker;
 
 /// A call of an annotated function.
@@ -132,9 +131,9 @@ impl Call {
 
     fn start(&mut self) -> Run {
         let details = std::mem::take(&mut self.details);
-        let name = details
-            .run_name
-            .unwrap_or_else(|| format!("{}-{}", self.site.function, timestamp(SystemTime::now())));
+        let name = details.run_name.unwrap_or_else(|| {
+            format!("{}-{}", self.site.function, clock::compact(clock::now_ms()))
+        });
         let mut builder = start_run().nested(!self.site.root).name(name);
         if let Some(experiment) = details.experiment {
             builder = builder.experiment(experiment);

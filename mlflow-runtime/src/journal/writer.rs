@@ -246,13 +246,7 @@ impl Open {
 
     #[cold]
     fn define_key(&mut self, id: u32, name: &str) -> Result<u32, Full> {
-        self.appender.append(
-            &Definition::Key {
-                id,
-                name: Cow::Borrowed(name),
-            }
-            .encode(),
-        )?;
+        self.append_key(id, name)?;
         let index = id as usize;
         if self.keys.len() <= index {
             self.keys.resize(index + 1, false);
@@ -264,15 +258,14 @@ impl Open {
     #[cold]
     fn define_dynamic_key(&mut self, name: &str) -> Result<u32, Full> {
         let id = DYNAMIC_KEYS + u32::try_from(self.dynamic_keys.len()).map_err(|_| Full)?;
-        self.appender.append(
-            &Definition::Key {
-                id,
-                name: Cow::Borrowed(name),
-            }
-            .encode(),
-        )?;
+        self.append_key(id, name)?;
         self.dynamic_keys.insert(name.into(), id);
         Ok(id)
+    }
+
+    fn append_key(&mut self, id: u32, name: &str) -> Result<(), Full> {
+        let name = Cow::Borrowed(name);
+        self.appender.append(&Definition::Key { id, name }.encode())
     }
 }
 
