@@ -3,6 +3,7 @@
 //! Invariants: it waits no longer than the exit timeout; where the store is known to be away it
 //! makes one more attempt and leaves. What is left is in the journal, and one line says so.
 
+use std::io::{self, Write};
 use std::sync::Once;
 use std::time::Instant;
 
@@ -38,16 +39,21 @@ fn leave(tracker: &Tracker, started: Instant) {
     if left == 0 {
         tracker.journal().remove_if_empty();
     } else if !tracker.settings().quiet {
-        match tracker.journal().path() {
-            Some(path) => eprintln!(
-                "mlflow: {left} values wait in {} for {}; the next tracked program with that destination ships them",
+        let destination = &tracker.settings().destination;
+        say(&match tracker.journal().path() {
+            Some(path) => format!(
+                "mlflow: {left} values wait in {} for {destination}; the next tracked program with that \
+                 destination ships them",
                 path.display(),
-                tracker.settings().destination,
             ),
-            None => eprintln!(
-                "mlflow: {left} values could not be delivered to {} and are lost",
-                tracker.settings().destination
+            None => format!(
+                "mlflow: {left} values could not be delivered to {destination} and are lost"
             ),
-        }
+        });
     }
+}
+
+/// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }

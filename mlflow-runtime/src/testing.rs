@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::config::Config;
 use crate::context::{Context, ContextGuard};
+use crate::journal;
 use crate::shipper::Goal;
 use crate::store::{MemoryStore, RUN_KEY_TAG, RunStatus, StoredRunData};
 use crate::tracker::Tracker;
@@ -220,6 +221,8 @@ impl Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
+        // Else the thread would keep its segment for as long as it lives.
+        journal::release_thread(self.tracker.journal());
         ACTIVE.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -307,6 +307,7 @@ fn deliver_here(shipper: &mut Shipper) -> bool {
         match pin!(shipper.step()).poll(&mut context) {
             Poll::Ready(Ok(Step::Idle)) => return true,
             Poll::Ready(Ok(Step::More | Step::Delivered)) => {}
+            Poll::Ready(Ok(Step::Stalled)) => std::thread::yield_now(),
             Poll::Ready(Err(_)) | Poll::Pending => return false,
         }
     }

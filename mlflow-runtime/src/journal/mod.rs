@@ -29,7 +29,7 @@ mod writer;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use directory::Directory;
 use mapping::{Appender, Region};
@@ -58,6 +58,8 @@ pub(crate) struct Journal {
     next_segment: AtomicU64,
     next_sequence: AtomicU64,
     segments: Mutex<Vec<Arc<Segment>>>,
+    /// Held shared while a segment is made, alone while the directory is removed.
+    gate: RwLock<()>,
     /// Values of segments that are gone from `segments`.
     retired_values: AtomicU64,
     dropped: AtomicU64,
@@ -132,6 +134,7 @@ impl Journal {
             next_segment: AtomicU64::new(0),
             next_sequence: AtomicU64::new(0),
             segments: Mutex::new(Vec::new()),
+            gate: RwLock::new(()),
             retired_values: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             drop_warned: AtomicBool::new(false),
@@ -206,6 +209,7 @@ impl Journal {
 
     /// Removes the directory, if every segment is gone. A thread that logs later gets a new one.
     pub(crate) fn remove_if_empty(&self) {
+        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let segments = self.lock_segments();
         if let Backing::Disk { directory, .. } = &self.backing
             && segments.is_empty()
@@ -230,11 +234,11 @@ impl Journal {
             self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
             return None;
         }
-        let mut segments = self.lock_segments();
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         let opened = match self.allocate(bytes) {
             Ok((segment, appender)) => {
                 let segment = Arc::new(segment);
-                segments.push(Arc::clone(&segment));
+                self.lock_segments().push(Arc::clone(&segment));
                 Some((segment, appender))
             }
             Err(error) => {

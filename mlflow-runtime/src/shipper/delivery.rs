@@ -19,6 +19,7 @@ use rustc_hash::FxHashSet;
 use super::runs::Phase;
 use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work, halves};
+use crate::exit::say;
 use crate::journal::record::{RunIdentity, Start};
 use crate::limits;
 use crate::stats::Stats;
@@ -231,7 +232,7 @@ impl Delivery {
         if let (Phase::Pending { start, .. }, Some(link)) = (&state.phase, &state.link) {
             link.set(run.clone(), url.clone());
             if let (Some(url), None, false) = (url, &start.parent, self.quiet) {
-                eprintln!("View run {} at: {url}", start.name);
+                say(&format!("View run {} at: {url}", start.name));
             }
         }
         state.phase = Phase::Created(run.clone());

@@ -46,6 +46,8 @@ use crate::tracker::Links;
 const LINGER: Duration = Duration::from_millis(250);
 /// See "Falling asleep" above.
 const DOZE: Duration = Duration::from_millis(100);
+/// How long another thread needs to write down the start of a run.
+const STALL: Duration = Duration::from_millis(1);
 /// Failures in a row before a warning: one may be a connection that was closed meanwhile.
 const WARN_AFTER: u32 = 2;
 /// The same for a lock that others hold: about half a minute.
@@ -68,6 +70,8 @@ pub(crate) enum Step {
     More,
     /// Something was delivered.
     Delivered,
+    /// What comes next is on its way into the journal at this moment.
+    Stalled,
     /// There was nothing to do.
     Idle,
 }
@@ -89,7 +93,8 @@ impl Shipper {
             self.live_pass = self.live.read(self.delivery.budget());
         }
         let step = match (self.live_pass.more, self.live_pass.is_empty()) {
-            (true, _) => Step::More,
+            (true, false) => Step::More,
+            (true, true) => Step::Stalled,
             (false, false) => Step::Delivered,
             (false, true) => Step::Idle,
         };
@@ -204,6 +209,7 @@ impl Worker {
                     self.connected(&shipper);
                     self.pause(LINGER).await;
                 }
+                Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
                 Ok(Step::Idle) => {
                     self.control.complete_all(ticket);
                     self.sleep(&mut shipper).await;
@@ -225,7 +231,7 @@ impl Worker {
     /// This process's values first; while there are no more of them, those of dead ones.
     async fn round(&self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
         let step = shipper.step().await?;
-        if step == Step::More {
+        if matches!(step, Step::More | Step::Stalled) {
             return Ok(step);
         }
         if step == Step::Idle {

@@ -197,7 +197,7 @@ impl Source {
         match Record::decode(body) {
             Some(Record::Metric(metric)) => {
                 if !self.is_known(metric.run) {
-                    return Step::Stop;
+                    return self.unknown(metric.run);
                 }
                 if let (true, Some(key)) = (fresh, cursor.keys.get(&metric.key)) {
                     let point = Metric {
@@ -272,7 +272,7 @@ impl Source {
             return Step::Go;
         }
         if !self.is_known(run) {
-            return Step::Stop;
+            return self.unknown(run);
         }
         if !fresh {
             return Step::Go;
@@ -313,6 +313,15 @@ impl Source {
             Some(state) => !self.is_live() || !matches!(state.phase, Phase::Mentioned),
             None => false,
         }
+    }
+
+    /// What to do about an entry of a run that is not known.
+    fn unknown(&self, run: u32) -> Step {
+        if self.is_live() {
+            return Step::Stop;
+        }
+        tracing::warn!(target: "mlflow", run, "a journal holds a value of a run that it does not name; it is left out");
+        Step::Go
     }
 
     fn start(&mut self, number: u32, start: Box<Start<'static>>) {
