@@ -17,23 +17,38 @@ use crate::outcome::Ending;
 /// Runs `body`. `outcome` looks at what it returned.
 #[inline]
 pub fn call<R>(
-    mut call: Option<Box<Call>>,
+    call: Option<Box<Call>>,
     body: impl FnOnce() -> R,
     outcome: impl Fn(&R, &mut Ending<'_>),
 ) -> R {
-    let current = call.as_deref_mut().map(Call::enter);
-    match catch_unwind(AssertUnwindSafe(body)) {
+    match call {
+        None => once(body),
+        Some(mut call) => watched(&mut call, body, outcome),
+    }
+}
+
+/// The one place where a body's code is, tracked or not.
+#[inline(never)]
+fn once<R>(body: impl FnOnce() -> R) -> R {
+    body()
+}
+
+#[cold]
+#[inline(never)]
+fn watched<R>(
+    call: &mut Call,
+    body: impl FnOnce() -> R,
+    outcome: impl Fn(&R, &mut Ending<'_>),
+) -> R {
+    let current = call.enter();
+    match catch_unwind(AssertUnwindSafe(|| once(body))) {
         Ok(value) => {
-            if let Some(call) = call {
-                call.returned(&mut |ending| outcome(&value, ending));
-            }
+            call.returned(&mut |ending| outcome(&value, ending));
             drop(current);
             value
         }
         Err(payload) => {
-            if let Some(call) = call {
-                call.panicked(&*payload);
-            }
+            call.panicked(&*payload);
             drop(current);
             resume_unwind(payload)
         }
@@ -162,8 +177,11 @@ where
         let Some(inner) = this.inner.as_pin_mut() else {
             return Poll::Pending;
         };
-        let current = this.call.as_deref_mut().map(Call::enter);
-        match catch_unwind(AssertUnwindSafe(|| inner.poll(task))) {
+        let Some(call) = this.call.as_deref_mut() else {
+            return poll_once(inner, task);
+        };
+        let current = call.enter();
+        match catch_unwind(AssertUnwindSafe(|| poll_once(inner, task))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => {
                 if let Some(call) = this.call.take() {
@@ -180,4 +198,10 @@ where
             }
         }
     }
+}
+
+/// The one place where a future's code is, tracked or not.
+#[inline(never)]
+fn poll_once<F: Future>(inner: Pin<&mut F>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+    inner.poll(task)
 }
