@@ -111,3 +111,31 @@ fn a_failed_assertion_shows_what_was_logged() {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
 }
+
+#[test]
+fn runs_come_in_the_order_of_their_start_whatever_their_thread() {
+    let fake = fake();
+    let active = mlflow::start_run().name("0").start();
+    for number in 1..20 {
+        let parent = active.clone();
+        let start = move || {
+            drop(
+                mlflow::start_run()
+                    .nested(true)
+                    .name(number.to_string())
+                    .start(),
+            );
+        };
+        if number % 2 == 0 {
+            start();
+        } else {
+            thread::spawn(move || parent.scope(start)).join().unwrap();
+        }
+    }
+    drop(active);
+    let names: Vec<_> = fake.runs().into_iter().map(|run| run.name).collect();
+    assert_eq!(
+        names,
+        (0..20).map(|number| number.to_string()).collect::<Vec<_>>()
+    );
+}
