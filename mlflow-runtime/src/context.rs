@@ -10,7 +10,7 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::run::Run;
-use crate::tracker::Tracker;
+use crate::tracker::{COMPILED_OUT, Tracker};
 
 thread_local! {
     static CURRENT: RefCell<Context> = const { RefCell::new(Context { run: None, tracker: None }) };
@@ -95,6 +95,9 @@ impl Context {
 /// Calls `log` with the current run, if there is one.
 #[inline]
 pub(crate) fn with_current_run(log: impl FnOnce(&Run)) {
+    if COMPILED_OUT {
+        return;
+    }
     // A destructor that logs while the context is being replaced, or after the thread's locals are
     // gone, has no current run.
     let _ = CURRENT.try_with(|current| {

@@ -69,6 +69,11 @@
 //! | `MLFLOW_ENV` | becomes the tag `deployment.environment` | |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | as everywhere | |
 //!
+//! # Features
+//!
+//! - `disabled`: compiles tracking out. The attributes leave functions as they stand, log calls are
+//!   empty. For the final binary: one crate that turns it on turns it on for all.
+//!
 //! # What a run records by itself
 //!
 //! Tags `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `mlflow.runName`,

@@ -62,6 +62,9 @@ impl Link {
     }
 }
 
+/// Whether the feature `disabled` is on.
+pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
+
 /// The process's configuration and tracker.
 static PROCESS: Lazy<Mutex<Process>> = Lazy::new(Mutex::default);
 static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -83,7 +86,7 @@ struct Process {
 /// Whether the calling thread tracks: one load and a compare where the process does.
 #[inline]
 pub(crate) fn enabled() -> bool {
-    STATE.load(Ordering::Relaxed) == ENABLED || enabled_slow()
+    !COMPILED_OUT && (STATE.load(Ordering::Relaxed) == ENABLED || enabled_slow())
 }
 
 #[cold]
@@ -143,6 +146,9 @@ impl Tracker {
     pub(crate) fn global() -> Option<Arc<Self>> {
         thread_local! {
             static STARTING: Cell<bool> = const { Cell::new(false) };
+        }
+        if COMPILED_OUT {
+            return None;
         }
         let settings = settings();
         // A subscriber that starts runs may be told of trouble while the tracker is being made.

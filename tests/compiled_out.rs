@@ -1,0 +1,60 @@
+//! With the feature `disabled` nothing is left of tracking but the functions themselves.
+
+use std::mem::size_of_val;
+
+use mlflow::testing::fake;
+use mlflow::{timed, tracked};
+
+/// A type that the attribute could not capture, and need not.
+struct Opaque;
+
+#[tracked(experiment = "none", run_name = "{alpha}", tags(a = 1), skip(opaque))]
+fn train(alpha: f64, opaque: Opaque) -> Result<f64, Opaque> {
+    mlflow::metric!("loss", alpha, step = 1);
+    mlflow::metrics!("a" => 1, "b" => 2);
+    mlflow::log_metric("c", 1.0);
+    mlflow::log_param("d", 1);
+    mlflow::log_text("text", "e.txt");
+    timed_step();
+    if alpha > 1.0 { Err(opaque) } else { Ok(alpha) }
+}
+
+#[timed]
+fn timed_step() {}
+
+#[tracked]
+async fn task(bytes: [u8; 24]) -> u8 {
+    bytes[0]
+}
+
+async fn plain_task(bytes: [u8; 24]) -> u8 {
+    bytes[0]
+}
+
+#[test]
+fn a_function_is_left_as_it_stands() {
+    let fake = fake();
+    assert!(matches!(train(0.5, Opaque), Ok(0.5)));
+    assert!(train(2.0, Opaque).is_err());
+    fake.assert_nothing_logged();
+}
+
+#[test]
+fn a_future_is_the_plain_future() {
+    assert_eq!(
+        size_of_val(&task([0; 24])),
+        size_of_val(&plain_task([0; 24]))
+    );
+}
+
+#[test]
+fn runs_by_hand_take_everything_and_keep_nothing() {
+    let run = mlflow::start_run().name("by hand").param("a", 1).start();
+    run.log_metric("loss", 0.5);
+    assert_eq!(run.id(), "");
+    assert!(mlflow::Run::current().is_none());
+    drop(run);
+    let health = mlflow::health();
+    assert_eq!((health.state, health.queued), (mlflow::State::Disabled, 0));
+    assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
+}
