@@ -1,0 +1,121 @@
+//! What 1,000 annotated functions cost the compiler, beside the same functions with
+//! `#[tracing::instrument]` and with nothing.
+//!
+//! ```sh
+//! cargo bench --bench compile_time
+//! ```
+//!
+//! Three generated crates with their dependencies built before; each is compiled several times in
+//! turn, debug profile, not incremental. Prints the medians and their ratio to the plain crate.
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A crate to be compiled: its name, its dependency and what stands above each function.
+struct Subject {
+    name: &'static str,
+    dependency: String,
+    attribute: &'static str,
+}
+
+fn main() {
+    // `--test`: only whether it works.
+    let quick = env::args().any(|argument| argument == "--test");
+    let (functions, rounds) = if quick { (10, 1) } else { (1000, 5) };
+    let runtime = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compile_time");
+    let subjects = [
+        Subject {
+            name: "plain",
+            dependency: String::new(),
+            attribute: "",
+        },
+        Subject {
+            name: "instrumented",
+            dependency: "tracing = { version = \"0.1\" }".to_owned(),
+            attribute: "#[tracing::instrument]",
+        },
+        Subject {
+            name: "tracked",
+            dependency: format!("mlflow = {{ package = \"mlflow-runtime\", path = {runtime:?} }}"),
+            attribute: "#[mlflow::tracked]",
+        },
+    ];
+    let crates: Vec<PathBuf> = subjects
+        .iter()
+        .map(|subject| generate(&folder, subject, functions))
+        .collect();
+    for path in &crates {
+        compile(path, &folder);
+    }
+    let mut times = vec![Vec::new(); crates.len()];
+    for _ in 0..rounds {
+        for (path, times) in crates.iter().zip(&mut times) {
+            times.push(compile(path, &folder));
+        }
+    }
+    let medians: Vec<Duration> = times.into_iter().map(median).collect();
+    println!("{functions} functions, median of {rounds}:");
+    for (subject, median) in subjects.iter().zip(&medians) {
+        let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
+        println!(
+            "{:<13} {:>8.2} s  {ratio:>6.2} x plain",
+            subject.name,
+            median.as_secs_f64()
+        );
+    }
+}
+
+fn generate(folder: &Path, subject: &Subject, functions: usize) -> PathBuf {
+    let Subject {
+        name,
+        dependency,
+        attribute,
+    } = subject;
+    let path = folder.join(name);
+    fs::create_dir_all(path.join("src")).expect("a folder under target/");
+    let manifest = format!(
+        "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[dependencies]\n{dependency}\n\n[workspace]\n"
+    );
+    fs::write(path.join("Cargo.toml"), manifest).expect("a file under target/");
+    let mut source = String::new();
+    for number in 0..functions {
+        // Two of three synchronous, as in the code that people write.
+        let asynchronous = if number % 3 == 2 { "async " } else { "" };
+        let _ = writeln!(
+            source,
+            "{attribute}\npub {asynchronous}fn f{number}(alpha: f64, name: &str, layers: &[usize]) -> Result<f64, std::io::Error> {{\n    \
+             let sum = layers.iter().sum::<usize>() as f64;\n    \
+             if name.is_empty() {{ return Err(std::io::ErrorKind::InvalidInput.into()); }}\n    \
+             Ok(alpha * sum + {number} as f64)\n}}"
+        );
+    }
+    fs::write(path.join("src/lib.rs"), source).expect("a file under target/");
+    path
+}
+
+/// Compiles the crate, its dependencies being built, and says how long that took.
+fn compile(path: &Path, folder: &Path) -> Duration {
+    let source = path.join("src/lib.rs");
+    let text = fs::read(&source).expect("the generated source");
+    fs::write(&source, text).expect("the generated source");
+    let started = Instant::now();
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet"])
+        .current_dir(path)
+        .env("CARGO_TARGET_DIR", folder.join("target"))
+        .env("CARGO_INCREMENTAL", "0")
+        .status()
+        .expect("cargo");
+    assert!(status.success(), "{} does not compile", path.display());
+    started.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
