@@ -67,7 +67,8 @@ impl Call {
 
     /// `experiment = …`
     pub fn experiment(&mut self, name: &dyn Display) {
-        self.details.experiment = Some(shown(KEY_CHARS, name));
+        // Whole: a name that was cut would be another experiment.
+        self.details.experiment = Some(shown(usize::MAX, name));
     }
 
     /// `run_name = …`
@@ -77,7 +78,7 @@ impl Call {
 
     /// `run_id = …`
     pub fn run_id(&mut self, id: &dyn Display) {
-        self.details.run_id = Some(shown(KEY_CHARS, id));
+        self.details.run_id = Some(shown(usize::MAX, id));
     }
 
     /// `description = …`

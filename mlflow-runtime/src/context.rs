@@ -92,7 +92,8 @@ impl Context {
     }
 }
 
-/// Calls `log` with the current run, if there is one.
+/// Calls `log` with the current run, if there is one. `log` must not call code of the user's: the
+/// context cannot change meanwhile.
 #[inline]
 pub(crate) fn with_current_run(log: impl FnOnce(&Run)) {
     if COMPILED_OUT {

@@ -6,6 +6,8 @@ use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use reqwest::Url;
+
 use crate::config::{Login, Settings, Tls};
 use crate::secret::Secret;
 use crate::store::{Credentials, RestOptions, RestStore, SqliteStore, Store, StoreError};
@@ -34,10 +36,13 @@ impl Destination {
             });
         }
         match uri.split_once("://") {
-            Some((scheme, rest)) if is_http(scheme) && !host(rest).is_empty() => Ok(Self::Rest {
-                uri: uri.trim_end_matches('/').to_owned(),
-            }),
-            Some((scheme, _)) if is_http(scheme) => Err(format!("`{scheme}://` names no host")),
+            Some((scheme, _)) if is_http(scheme) => match Url::parse(uri) {
+                Ok(_) => Ok(Self::Rest {
+                    uri: uri.trim_end_matches('/').to_owned(),
+                }),
+                // The parser's words name no part of the URI.
+                Err(error) => Err(format!("after `{scheme}://`: {error}")),
+            },
             Some((scheme, _)) => Err(format!("the scheme `{scheme}` is not known")),
             None => Err("it has no scheme".to_owned()),
         }
@@ -98,13 +103,21 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite:///{}", path.display()),
-            Self::Rest { uri } => match uri.split_once("://") {
-                None => f.write_str(uri),
-                Some((scheme, rest)) => {
-                    let authority = rest.find('/').unwrap_or(rest.len());
-                    let start = rest[..authority].rfind('@').map_or(0, |at| at + 1);
-                    write!(f, "{}://{}", scheme.to_ascii_lowercase(), &rest[start..])
+            // Scheme, host, port and path: what else there may be is nobody's business.
+            Self::Rest { uri } => match Url::parse(uri) {
+                Ok(url) => {
+                    write!(
+                        f,
+                        "{}://{}",
+                        url.scheme(),
+                        url.host_str().unwrap_or_default()
+                    )?;
+                    if let Some(port) = url.port() {
+                        write!(f, ":{port}")?;
+                    }
+                    f.write_str(url.path().trim_end_matches('/'))
                 }
+                Err(_) => f.write_str("[a URI that cannot be read]"),
             },
         }
     }
@@ -118,11 +131,6 @@ impl fmt::Debug for Destination {
 
 fn is_http(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
-}
-
-fn host(rest: &str) -> &str {
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
-    authority.rsplit('@').next().unwrap_or(authority)
 }
 
 fn absolute(path: &Path) -> PathBuf {
@@ -161,6 +169,10 @@ mod tests {
         let destination = Destination::parse("https://user:p@ss@h/pre").unwrap();
         assert_eq!(destination.to_string(), "https://h/pre");
         assert_eq!(format!("{destination:?}"), "https://h/pre");
+        let query = Destination::parse("https://h/pre?token=hunter2").unwrap();
+        assert_eq!(query.to_string(), "https://h/pre");
+        let fault = Destination::parse("http://user:hunt/er2@h").unwrap_err();
+        assert!(!fault.contains("hunt") && !fault.contains("er2"), "{fault}");
         let fault = Destination::parse("ftp://user:hunter2@h").unwrap_err();
         assert!(
             fault.contains("ftp") && !fault.contains("hunter2"),

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 use std::sync::Once;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::journal;
 use crate::shipper::Goal;
@@ -33,7 +33,7 @@ extern "C" fn finish() {
 
 fn leave(tracker: &Tracker, started: Instant) {
     journal::release_thread(tracker.journal());
-    let deadline = started + tracker.settings().exit_timeout;
+    let deadline = deadline(started, tracker.settings().exit_timeout);
     tracker.flush_until(deadline, Goal::Exit);
     let left = tracker.queued();
     if left == 0 {
@@ -51,6 +51,12 @@ fn leave(tracker: &Tracker, started: Instant) {
             ),
         });
     }
+}
+
+/// The end of a wait that may be longer than the clock can count.
+pub(crate) fn deadline(start: Instant, timeout: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+    start.checked_add(timeout).unwrap_or(start + FOR_EVER)
 }
 
 /// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic.

@@ -4,9 +4,11 @@
 //! than they are told to.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::context::Context;
+use crate::exit::deadline;
 use crate::journal;
 use crate::shipper::Goal;
 use crate::stats::Connection;
@@ -100,26 +102,37 @@ pub fn health() -> Health {
 /// assert!(report.complete);
 /// ```
 pub fn flush(timeout: Duration) -> FlushReport {
-    match current() {
-        Some(tracker) => tracker.flush(timeout),
-        None => FlushReport {
-            complete: true,
-            queued: 0,
-        },
+    let deadline = deadline(Instant::now(), timeout);
+    let mut report = FlushReport {
+        complete: true,
+        queued: 0,
+    };
+    for tracker in all() {
+        report.complete &= tracker.flush_until(deadline, Goal::Own);
+        report.queued += tracker.queued();
     }
+    report
 }
 
 /// The same, for the end of a program that cannot count on its exit hook (it is ended by `abort`,
 /// or is a library unloaded early). Logging goes on working afterwards.
 pub fn shutdown(timeout: Duration) -> FlushReport {
-    if let Some(tracker) = current() {
+    for tracker in all() {
         journal::release_thread(tracker.journal());
     }
     flush(timeout)
 }
 
+/// The scope's tracker, or the process's with those of earlier configurations.
+fn all() -> Vec<Arc<Tracker>> {
+    match Context::current().scoped_tracker() {
+        Some(tracker) => vec![Arc::clone(tracker)],
+        None => Tracker::all(),
+    }
+}
+
 /// The tracker of this scope or of the process, if there is one yet.
-fn current() -> Option<std::sync::Arc<Tracker>> {
+fn current() -> Option<Arc<Tracker>> {
     Context::current()
         .scoped_tracker()
         .cloned()
@@ -132,18 +145,6 @@ impl Tracker {
         self.journal()
             .values()
             .saturating_sub(self.stats.settled.get())
-    }
-
-    fn flush(&self, timeout: Duration) -> FlushReport {
-        let now = Instant::now();
-        let deadline = now
-            .checked_add(timeout)
-            .unwrap_or(now + Duration::from_secs(1 << 30));
-        let complete = self.flush_until(deadline, Goal::Own);
-        FlushReport {
-            complete,
-            queued: self.queued(),
-        }
     }
 
     fn health(&self) -> Health {

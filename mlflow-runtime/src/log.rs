@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::context::with_current_run;
 use crate::journal::MetricKey;
 use crate::key::Key;
+use crate::run::Run;
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///
@@ -52,7 +53,9 @@ pub fn log_metric_at(key: &str, value: f64, step: i64) {
 /// # fake.assert_metric("r2", &[(3, 0.1)]);
 /// ```
 pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, step: i64) {
-    with_current_run(|run| run.log_metrics(metrics, step));
+    if let Some(run) = Run::current() {
+        run.log_metrics(metrics, step);
+    }
 }
 
 /// Logs a param of the current run; see [`Run::log_param`](crate::Run::log_param).
@@ -65,7 +68,9 @@ pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, s
 /// # fake.assert_param("optimizer", "adam");
 /// ```
 pub fn log_param(key: &str, value: impl Display) {
-    with_current_run(|run| run.log_param(key, value));
+    if let Some(run) = Run::current() {
+        run.log_param(key, value);
+    }
 }
 
 /// Logs the fields of a struct or map as params of the current run; see [`Run::log_params`](crate::Run::log_params).
@@ -82,7 +87,9 @@ pub fn log_param(key: &str, value: impl Display) {
 /// # fake.assert_param("layers", "[64, 32]");
 /// ```
 pub fn log_params<T: Serialize + ?Sized>(params: &T) {
-    with_current_run(|run| run.log_params(params));
+    if let Some(run) = Run::current() {
+        run.log_params(params);
+    }
 }
 
 /// Sets a tag of the current run.
@@ -95,7 +102,9 @@ pub fn log_params<T: Serialize + ?Sized>(params: &T) {
 /// # fake.assert_tag("dataset", "v3");
 /// ```
 pub fn set_tag(key: &str, value: impl Display) {
-    with_current_run(|run| run.set_tag(key, value));
+    if let Some(run) = Run::current() {
+        run.set_tag(key, value);
+    }
 }
 
 /// Sets several tags of the current run.
@@ -108,7 +117,9 @@ pub fn set_tag(key: &str, value: impl Display) {
 /// # fake.assert_tag("stage", "dev");
 /// ```
 pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)>) {
-    with_current_run(|run| run.set_tags(tags));
+    if let Some(run) = Run::current() {
+        run.set_tags(tags);
+    }
 }
 
 /// Stores `text` as an artifact of the current run; see [`Run::log_text`](crate::Run::log_text).
@@ -121,7 +132,9 @@ pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)
 /// # assert!(fake.runs()[0].artifacts.contains_key("coefficients.csv"));
 /// ```
 pub fn log_text(text: &str, artifact_file: &str) {
-    with_current_run(|run| run.log_text(text, artifact_file));
+    if let Some(run) = Run::current() {
+        run.log_text(text, artifact_file);
+    }
 }
 
 /// Stores a copy of a file as an artifact of the current run; see [`Run::log_artifact`](crate::Run::log_artifact).
@@ -134,7 +147,9 @@ pub fn log_text(text: &str, artifact_file: &str) {
 /// # assert!(fake.runs()[0].artifacts.contains_key("Cargo.toml"));
 /// ```
 pub fn log_artifact(local_path: impl AsRef<Path>) {
-    with_current_run(|run| run.log_artifact(local_path));
+    if let Some(run) = Run::current() {
+        run.log_artifact(local_path);
+    }
 }
 
 /// What [`metric!`](crate::metric) calls.

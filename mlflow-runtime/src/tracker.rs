@@ -1,7 +1,7 @@
 //! One process's way to one destination: its settings, its journal, its shipper.
 //!
-//! Invariants: nothing exists before the first run starts. A tracker lives as long as a run of it
-//! does; the process's own lives on. Runs keep the tracker they started with.
+//! Invariants: nothing exists before the first run starts. Runs keep the tracker they started with:
+//! those of earlier configurations live on until the process ends, which waits for them, too.
 
 use std::cell::Cell;
 use std::fmt;
@@ -67,6 +67,7 @@ pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
 
 /// The process's configuration and tracker.
 static PROCESS: Lazy<Mutex<Process>> = Lazy::new(Mutex::default);
+static MAKING: Mutex<()> = Mutex::new(());
 static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 const UNKNOWN: u8 = 0;
@@ -147,21 +148,27 @@ impl Tracker {
         thread_local! {
             static STARTING: Cell<bool> = const { Cell::new(false) };
         }
-        if COMPILED_OUT {
+        // A subscriber that starts runs may be told of trouble while the tracker is being made.
+        if COMPILED_OUT || STARTING.get() {
             return None;
         }
         let settings = settings();
-        // A subscriber that starts runs may be told of trouble while the tracker is being made.
-        if !settings.enabled || STARTING.get() {
+        if !settings.enabled {
             return None;
         }
-        let mut process = lock(&PROCESS);
-        if process.tracker.is_none() {
-            STARTING.set(true);
-            process.tracker = Some(Self::start(settings));
-            STARTING.set(false);
+        if let Some(tracker) = Self::existing() {
+            return Some(tracker);
         }
-        process.tracker.clone()
+        // One at a time, and not under the lock that everybody asks for: files are made here.
+        let _making = lock(&MAKING);
+        if let Some(tracker) = Self::existing() {
+            return Some(tracker);
+        }
+        STARTING.set(true);
+        let tracker = Self::start(settings);
+        STARTING.set(false);
+        lock(&PROCESS).tracker = Some(Arc::clone(&tracker));
+        Some(tracker)
     }
 
     /// The process's tracker, if there is one already.
@@ -188,7 +195,9 @@ impl Tracker {
         };
         let journal = Journal::on_disk(settings.journal_dir.clone(), origin.clone(), settings.journal_max_bytes)
             .or_else(|error| {
-                let fallback = std::env::temp_dir().join("mlflow-rs").join("journal");
+                // A folder of the user's own: whoever else comes first must not lock the others out.
+                    let user = rustix::process::getuid().as_raw();
+                    let fallback = std::env::temp_dir().join(format!("mlflow-rs-{user}")).join("journal");
                 tracing::warn!(
                     target: "mlflow", %error, directory = %settings.journal_dir.display(), fallback = %fallback.display(),
                     "the journal's directory cannot be written; using the fallback. Set MLFLOW_JOURNAL_DIR to one that can"

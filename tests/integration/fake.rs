@@ -139,3 +139,29 @@ fn runs_come_in_the_order_of_their_start_whatever_their_thread() {
         (0..20).map(|number| number.to_string()).collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn what_is_tracked_while_values_are_made_goes_to_its_own_run() {
+    #[mlflow::tracked(run_name = "fold", skip_return)]
+    fn evaluate(fold: u32) -> f64 {
+        mlflow::log_metric("inner", f64::from(fold));
+        f64::from(fold) / 2.0
+    }
+    let fake = fake();
+    let outer = mlflow::start_run().name("outer").start();
+    mlflow::log_metrics(
+        (1..3).map(|fold| (format!("fold/{fold}"), evaluate(fold))),
+        0,
+    );
+    drop(outer);
+    let runs = fake.runs();
+    assert_eq!(
+        runs[0].metrics.keys().collect::<Vec<_>>(),
+        ["fold/1", "fold/2"]
+    );
+    assert_eq!(runs.len(), 3);
+    for run in &runs[1..] {
+        assert_eq!(run.metrics.keys().collect::<Vec<_>>(), ["inner"]);
+        assert_eq!(run.parent.as_ref(), Some(&runs[0].id));
+    }
+}

@@ -93,6 +93,24 @@ fn an_aborted_process_loses_nothing_and_its_run_is_closed_by_the_next() {
 }
 
 #[test]
+fn a_run_that_ended_is_not_closed_again_by_the_next_process() {
+    const POOL: &str = env!("CARGO_BIN_EXE_pool");
+    for how in [&["exit"][..], &["abort"]] {
+        let folder = Folder::new();
+        folder.run(POOL, how, &[]);
+        let next = folder.run(NUMBERS, &["next", "1", "1"], &[]);
+        assert_eq!(next.warnings(), [""; 0], "{}", next.stderr);
+        let finished = "select count(*) from runs where status = 'FINISHED'";
+        assert_eq!(one::<i64>(&folder.database(), finished), 3, "{how:?}");
+        assert_eq!(
+            one::<i64>(&folder.database(), "select count(*) from metrics"),
+            3
+        );
+        assert_eq!(folder.journals_left(), 0);
+    }
+}
+
+#[test]
 fn processes_that_share_a_file_wait_for_each_other_and_lose_nothing() {
     let folder = Folder::new();
     thread::scope(|scope| {

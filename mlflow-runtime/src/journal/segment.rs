@@ -100,6 +100,16 @@ impl Segment {
         }
     }
 
+    /// Whether its process died before it wrote anything.
+    pub(crate) fn is_blank(&self) -> bool {
+        match self.read() {
+            Ok(SegmentBytes::Loaded(bytes)) => {
+                bytes.iter().take(HEADER_BYTES).all(|byte| *byte == 0)
+            }
+            Ok(SegmentBytes::Mapped(_)) | Err(_) => false,
+        }
+    }
+
     pub(crate) fn is_sealed(&self) -> bool {
         self.sealed.load(Ordering::Acquire)
     }

@@ -123,14 +123,16 @@ impl Delivery {
         }
     }
 
-    /// Closes the runs that a dead process left open.
-    pub(super) async fn close(&mut self, source: &mut Source) -> Result<(), Halt> {
+    /// Closes the runs that a dead process left open, unless somebody else has ended them or this
+    /// process goes on with them. What this journal does not tell may stand in one that is gone.
+    pub(super) async fn close(&mut self, source: &mut Source, live: &Source) -> Result<(), Halt> {
         for number in source.runs.open() {
-            if let Ok(run) = self.ready(source, number).await? {
+            if let Ok(run) = self.ready(source, number).await?
+                && !live.runs.has_created(&run.run_id)
+            {
                 let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
                 match self
-                    .store
-                    .update_run(&run, RunStatus::Killed, Some(last_ms).filter(|at| *at > 0))
+                    .close_run(&run, Some(last_ms).filter(|at| *at > 0))
                     .await
                 {
                     Ok(()) => {}
@@ -149,6 +151,15 @@ impl Delivery {
             if let Some(state) = source.runs.get_mut(number) {
                 state.ended = true;
             }
+        }
+        Ok(())
+    }
+
+    async fn close_run(&self, run: &StoredRun, end_time_ms: Option<i64>) -> Result<(), StoreError> {
+        if self.store.is_running(run).await? {
+            self.store
+                .update_run(run, RunStatus::Killed, end_time_ms)
+                .await?;
         }
         Ok(())
     }

@@ -58,8 +58,12 @@ pub(crate) struct Shipper {
     delivery: Delivery,
     live: Source,
     live_pass: Pass,
-    /// Left by dead processes, with what is under way of the first.
-    dead: Vec<Source>,
+    /// Whether the last step has read the journal anew.
+    fresh: bool,
+    /// What dead processes left and nobody has looked at yet.
+    left_behind: Vec<Directory>,
+    /// The one of these that is being shipped.
+    dead: Option<Source>,
     dead_pass: Pass,
 }
 
@@ -82,14 +86,17 @@ impl Shipper {
             delivery,
             live,
             live_pass: Pass::default(),
-            dead: Vec::new(),
+            fresh: false,
+            left_behind: Vec::new(),
+            dead: None,
             dead_pass: Pass::default(),
         }
     }
 
     /// One pass over this process's journal.
     pub(crate) async fn step(&mut self) -> Result<Step, Halt> {
-        if self.live_pass.is_empty() {
+        self.fresh = self.live_pass.is_empty();
+        if self.fresh {
             self.live_pass = self.live.read(self.delivery.budget());
         }
         let step = match (self.live_pass.more, self.live_pass.is_empty()) {
@@ -108,7 +115,10 @@ impl Shipper {
 
     /// One pass over a journal that was left behind.
     async fn step_dead(&mut self) -> Result<Step, Halt> {
-        let Some(source) = self.dead.last_mut() else {
+        if self.dead.is_none() {
+            self.dead = self.left_behind.pop().map(Source::dead);
+        }
+        let Some(source) = &mut self.dead else {
             return Ok(Step::Idle);
         };
         if self.dead_pass.is_empty() {
@@ -119,8 +129,8 @@ impl Shipper {
         source.acknowledge(&self.dead_pass);
         self.dead_pass = Pass::default();
         if done {
-            self.delivery.close(source).await?;
-            if let Some(source) = self.dead.pop() {
+            self.delivery.close(source, &self.live).await?;
+            if let Some(source) = self.dead.take() {
                 source.remove();
             }
         }
@@ -149,6 +159,8 @@ pub(crate) fn spawn(
         .name("mlflow-shipper".to_owned())
         .spawn(move || worker.run());
     if let Err(error) = spawned {
+        stats.set_connection(Connection::Away);
+        control.fail(u64::MAX);
         tracing::warn!(target: "mlflow", %error, "no thread could be started; values stay in the journal until the next tracked program");
     }
 }
@@ -191,13 +203,8 @@ impl Worker {
         let delivery = Delivery::new(store, Arc::clone(&self.stats), self.settings.quiet);
         let live = Source::live(Arc::clone(&self.journal), Arc::clone(&self.links));
         let mut shipper = Shipper::new(delivery, live);
-        shipper.dead = Directory::left_behind(
-            &self.settings.journal_dir,
-            &self.journal.origin().destination,
-        )
-        .into_iter()
-        .map(Source::dead)
-        .collect();
+        let destination = &self.journal.origin().destination;
+        shipper.left_behind = Directory::left_behind(&self.settings.journal_dir, destination);
         loop {
             let ticket = self.control.asked();
             match self.round(&mut shipper, ticket).await {
@@ -210,10 +217,7 @@ impl Worker {
                     self.pause(LINGER).await;
                 }
                 Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
-                Ok(Step::Idle) => {
-                    self.control.complete_all(ticket);
-                    self.sleep(&mut shipper).await;
-                }
+                Ok(Step::Idle) => self.sleep(&mut shipper).await,
                 Err(halt) => {
                     let delay = self.failed(&shipper, &halt);
                     if halt.cause == Cause::Busy {
@@ -234,13 +238,20 @@ impl Worker {
         if matches!(step, Step::More | Step::Stalled) {
             return Ok(step);
         }
-        if step == Step::Idle {
+        // What was read after the flush was asked for holds all that it is about, also where more
+        // is logged meanwhile.
+        let flushed = step == Step::Idle || shipper.fresh;
+        if flushed {
             self.control.complete_own(ticket);
         }
-        match shipper.step_dead().await? {
-            Step::Idle => Ok(step),
-            dead => Ok(dead),
+        let dead = shipper.step_dead().await?;
+        if dead != Step::Idle {
+            return Ok(dead);
         }
+        if flushed {
+            self.control.complete_all(ticket);
+        }
+        Ok(step)
     }
 
     /// Waits, but not while somebody waits for a flush.

@@ -72,6 +72,13 @@ impl Runs {
         Some((number, self.get(number)?))
     }
 
+    /// Whether one of them is this run of the store.
+    pub(super) fn has_created(&self, run_id: &str) -> bool {
+        let is =
+            |state: &RunState| matches!(&state.phase, Phase::Created(run) if run.run_id == run_id);
+        self.states.values().any(is)
+    }
+
     /// Notes that there is such a run.
     pub(super) fn mention(&mut self, number: u32, identity: RunIdentity) -> &mut RunState {
         self.numbers.insert(identity.key.clone(), number);

@@ -27,6 +27,8 @@ pub(crate) struct Source {
     pub(super) origin: Origin,
     cursors: Vec<Cursor>,
     pub(super) runs: Runs,
+    /// Whether a dead journal's segments have their cursors.
+    opened: bool,
     /// Runs that nobody could log to any more when the last reading began.
     over: Vec<u32>,
 }
@@ -85,6 +87,7 @@ impl Source {
             origin,
             cursors: Vec::new(),
             runs: Runs::default(),
+            opened: false,
             over: Vec::new(),
         }
     }
@@ -96,11 +99,12 @@ impl Source {
     fn open_segments(&mut self) {
         let segments = match &self.origin {
             Origin::Live { journal, .. } => journal.segments(),
-            Origin::Dead { directory } if self.cursors.is_empty() => {
+            Origin::Dead { directory } if !self.opened => {
                 directory.segments().into_iter().map(Arc::new).collect()
             }
             Origin::Dead { .. } => return,
         };
+        self.opened = true;
         for segment in segments {
             if !self
                 .cursors
@@ -149,7 +153,9 @@ impl Source {
         // Read before the bytes: what was sealed then has its last frame now.
         let sealed = cursor.segment.is_sealed();
         let Some(bytes) = cursor.load() else {
-            if sealed {
+            if sealed && cursor.segment.is_blank() {
+                cursor.finished = true;
+            } else if sealed {
                 tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is");
                 cursor.finished = true;
                 cursor.held = true;

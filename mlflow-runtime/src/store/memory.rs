@@ -346,6 +346,11 @@ impl Store for MemoryStore {
         Ok(())
     }
 
+    async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
+        let mut state = self.state();
+        Ok(state.active_run(&run.run_id)?.data.status == RunStatus::Running)
+    }
+
     async fn put_artifact(
         &self,
         run: &StoredRun,

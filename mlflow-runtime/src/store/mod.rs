@@ -94,6 +94,9 @@ pub trait Store: Send {
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError>;
 
+    /// Whether the run has not ended: somebody other than its process may have ended it.
+    async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError>;
+
     /// Writes an artifact, replacing one of the same path. `path` is relative, `/`-separated.
     async fn put_artifact(
         &self,

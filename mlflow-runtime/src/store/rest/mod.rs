@@ -179,6 +179,21 @@ impl RestStore {
         }
     }
 
+    /// A run that may be written to.
+    async fn active_run(&self, run_id: &str) -> Result<wire::RunInfo, StoreError> {
+        let wire::GetRun { run } = self
+            .http
+            .get("runs/get", &[("run_id", run_id)])
+            .await
+            .map_err(Failure::blocking)?;
+        if run.info.lifecycle_stage == "deleted" {
+            return Err(
+                Failure::blocked(format!("the run {run_id} is deleted: restore it")).into(),
+            );
+        }
+        Ok(run.info)
+    }
+
     async fn send_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {
         for body in wire::log_batch(run_id, batch) {
             let wire::Empty {} = self
@@ -345,17 +360,7 @@ impl Store for RestStore {
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        let wire::GetRun { run } = self
-            .http
-            .get("runs/get", &[("run_id", run_id)])
-            .await
-            .map_err(Failure::blocking)?;
-        if run.info.lifecycle_stage == "deleted" {
-            return Err(
-                Failure::blocked(format!("the run {run_id} is deleted: restore it")).into(),
-            );
-        }
-        Ok(run.info.into_stored())
+        Ok(self.active_run(run_id).await?.into_stored())
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
@@ -373,6 +378,11 @@ impl Store for RestStore {
         let sent = self.http.post("runs/update", body, Repeat::Harmless).await;
         self.unless_deleted(&run.run_id, sent.map(|wire::Empty {}| ()))
             .await
+    }
+
+    async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
+        let info = self.active_run(&run.run_id).await?;
+        Ok(info.status == RunStatus::Running.as_str())
     }
 
     async fn put_artifact(

@@ -59,6 +59,8 @@ pub(super) struct RunInfo {
     #[serde(default)]
     pub(super) lifecycle_stage: String,
     #[serde(default)]
+    pub(super) status: String,
+    #[serde(default)]
     pub(super) start_time: i64,
 }
 

@@ -145,6 +145,10 @@ impl Store for SqliteStore {
         self.with(|db| runs::update(db, &run.run_id, status, end_time_ms))
     }
 
+    async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
+        self.with(|db| runs::is_running(db, &run.run_id))
+    }
+
     async fn put_artifact(
         &self,
         run: &StoredRun,

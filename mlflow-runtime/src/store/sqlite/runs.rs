@@ -195,6 +195,12 @@ pub(super) fn update(
     Ok(())
 }
 
+pub(super) fn is_running(db: &mut Connection, run_id: &str) -> Result<bool, Failure> {
+    let mut query = db.prepare_cached("SELECT status = 'RUNNING' FROM runs WHERE run_uuid = ?1")?;
+    let running = query.query_row([run_id], |row| row.get(0)).optional()?;
+    Ok(running.unwrap_or(false))
+}
+
 enum Stage {
     Active,
     Deleted,
