@@ -34,8 +34,10 @@
 //! - *Fast*: a log call writes to memory that the file system owns, and waits for nothing.
 //! - *Nothing lost*: when a log call has returned, the value outlives the process: a panic, `abort`
 //!   and `SIGKILL` included. What is not delivered when a process ends is shipped by the next
-//!   tracked process with the same destination. The loss of power is not covered yet: nothing is
-//!   synced to the device.
+//!   tracked process with the same destination. At most `MLFLOW_JOURNAL_MAX_BYTES` may wait: beyond
+//!   that metrics are dropped and counted. The loss of power is not covered yet (nothing is synced
+//!   to the device), nor is a `fork` that goes on logging; and where files cannot be reserved (some
+//!   network file systems) the journal lies in memory, with a warning.
 //! - *Never in the way*: the end of the process waits for values on their way at most
 //!   `MLFLOW_EXIT_TIMEOUT`, and where the store is known to be away not even that.
 //!

@@ -28,6 +28,9 @@ use crate::tracker::{Link, Tracker};
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
 const INLINE_BYTES: usize = 16 << 10;
+/// Artifacts up to this size go into the journal's memory where they cannot lie beside it: more
+/// could take the memory that the training needs.
+const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
 /// A run. Cheap to clone; clones are the same run and may log from any thread.
 ///
@@ -315,6 +318,9 @@ impl Inner {
             }
             _ => None,
         };
+        if spooled.is_none() && !self.fits_memory(artifact_file, bytes.len() as u64) {
+            return;
+        }
         let attachment = if spooled.is_some() { &[][..] } else { bytes };
         let content = spooled.map_or(Content::Attached, |name| Content::Spooled(name.into()));
         self.event(
@@ -362,6 +368,10 @@ impl Inner {
             );
             return;
         }
+        let size = fs::metadata(local_path).map_or(0, |metadata| metadata.len());
+        if !self.fits_memory(&path, size) {
+            return;
+        }
         match fs::read(local_path) {
             Ok(bytes) => {
                 self.event(
@@ -378,6 +388,19 @@ impl Inner {
                 format_args!("it cannot be read: {error}"),
             ),
         }
+    }
+
+    /// Whether an artifact that cannot lie beside the journal may take the way through memory.
+    fn fits_memory(&self, path: &str, bytes: u64) -> bool {
+        let fits = bytes <= MEMORY_ARTIFACT_BYTES;
+        if !fits {
+            self.tracker.warn_rejected(
+                "artifact",
+                path,
+                format_args!("its {bytes} bytes find no room beside the journal; free space there, or set MLFLOW_JOURNAL_DIR"),
+            );
+        }
+        fits
     }
 
     /// Writes a file beside the journal and returns its name; `None`, with nothing left behind, on failure.

@@ -1,6 +1,7 @@
 //! What became of the values, in numbers.
 //!
-//! Invariant: every value logged is counted once as delivered, rejected or dropped, or is still queued.
+//! Invariant: every record of the journal is settled once, as delivered, rejected or held, or is
+//! still queued.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
@@ -17,8 +18,6 @@ pub(crate) struct Stats {
     pub(crate) held: Counter,
     /// Requests sent again.
     pub(crate) retried: Counter,
-    /// Values of dead processes that were shipped.
-    pub(crate) recovered: Counter,
     connection: AtomicU8,
 }
 

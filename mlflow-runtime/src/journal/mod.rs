@@ -55,6 +55,8 @@ pub(crate) struct Journal {
     backing: Backing,
     max_bytes: u64,
     used_bytes: AtomicU64,
+    /// Of these, what is not on disk.
+    memory_bytes: AtomicU64,
     next_segment: AtomicU64,
     next_sequence: AtomicU64,
     segments: Mutex<Vec<Arc<Segment>>>,
@@ -131,6 +133,7 @@ impl Journal {
             backing,
             max_bytes,
             used_bytes: AtomicU64::new(0),
+            memory_bytes: AtomicU64::new(0),
             next_segment: AtomicU64::new(0),
             next_sequence: AtomicU64::new(0),
             segments: Mutex::new(Vec::new()),
@@ -203,6 +206,10 @@ impl Journal {
                 .fetch_add(segment.values(), Ordering::Relaxed);
             self.used_bytes
                 .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
+            if segment.file().is_none() {
+                self.memory_bytes
+                    .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
+            }
             segment.remove_file();
         }
     }
@@ -235,8 +242,9 @@ impl Journal {
             return None;
         }
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let opened = match self.allocate(bytes) {
-            Ok((segment, appender)) => {
+        let opened = match self.allocate(bytes, essential) {
+            Ok(None) => None,
+            Ok(Some((segment, appender))) => {
                 let segment = Arc::new(segment);
                 self.lock_segments().push(Arc::clone(&segment));
                 Some((segment, appender))
@@ -252,16 +260,21 @@ impl Journal {
         opened
     }
 
-    fn allocate(&self, bytes: u64) -> io::Result<(Segment, Appender)> {
+    /// On disk, else in memory; `None` if that is full.
+    fn allocate(&self, bytes: u64, essential: bool) -> io::Result<Option<(Segment, Appender)>> {
         let len = usize::try_from(bytes).map_err(io::Error::other)?;
         if let Backing::Disk { root, directory } = &self.backing {
             match self.allocate_file(root, directory, len) {
-                Ok(opened) => return Ok(opened),
+                Ok(opened) => return Ok(Some(opened)),
                 Err(error) => self.warn_memory(root, &error),
             }
         }
+        if self.memory_bytes.load(Ordering::Relaxed) + bytes > MEMORY_BYTES && !essential {
+            return Ok(None);
+        }
         let (region, appender) = Region::create_anonymous(len)?;
-        Ok((Segment::new(None, region), appender))
+        self.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(Some((Segment::new(None, region), appender)))
     }
 
     fn allocate_file(

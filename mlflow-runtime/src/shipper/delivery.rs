@@ -113,9 +113,6 @@ impl Delivery {
     fn done(&mut self, source: &mut Source, work: &Work) {
         let delivered = work.entries.saturating_sub(work.refused);
         self.stats.delivered.add(delivered);
-        if !source.is_live() {
-            self.stats.recovered.add(delivered);
-        }
         if work.end.is_some()
             && let Some(state) = source.runs.get_mut(work.run)
         {
