@@ -114,8 +114,7 @@ mod tests {
 
     #[test]
     fn the_password_file_names_the_user() {
-        let passwd =
-            "root:x:0:0:root:/root:/bin/sh\n# odd line\nml:x:1000:1000::/home/ml:/bin/sh\n";
+        let passwd = "root:x:0:0:root:/:/bin/sh\n# odd line\nml:x:1000:1000::/:/bin/sh\n";
         assert_eq!(user_of(1000, passwd).as_deref(), Some("ml"));
         assert_eq!(user_of(7, passwd), None);
     }
