@@ -341,8 +341,10 @@ impl Delivery {
             match self.store.log_batch(run, &batch).await {
                 Ok(()) => {}
                 Err(StoreError::Rejected { reason }) => {
-                    let refused = self.isolate(run, batch, reason).await?;
-                    self.set_aside(work, &refused);
+                    match self.isolate(run, batch, reason).await? {
+                        Ok(refused) => self.set_aside(work, &refused),
+                        Err(reason) => return Ok(Outcome::Held(reason)),
+                    }
                 }
                 Err(StoreError::Blocked {
                     reason,
@@ -396,13 +398,14 @@ impl Delivery {
         Ok(Outcome::Done)
     }
 
-    /// Finds the entries of a refused batch that are to blame; the others are logged.
+    /// Finds the entries of a refused batch that are to blame; the others are logged. The inner
+    /// error says why the run takes nothing any more.
     fn isolate<'a>(
         &'a self,
         run: &'a StoredRun,
         batch: Batch<'a>,
         reason: String,
-    ) -> LocalFuture<'a, Result<Vec<Refused>, Halt>> {
+    ) -> LocalFuture<'a, Result<Result<Vec<Refused>, String>, Halt>> {
         Box::pin(async move {
             let mut refused = Vec::new();
             let mut left = vec![(batch, reason)];
@@ -415,11 +418,17 @@ impl Delivery {
                     match self.store.log_batch(run, &half).await {
                         Ok(()) => {}
                         Err(StoreError::Rejected { reason }) => left.push((half, reason)),
+                        Err(StoreError::Blocked {
+                            reason,
+                            everything: false,
+                        }) => {
+                            return Ok(Err(reason));
+                        }
                         Err(error) => return Err(halt(error)),
                     }
                 }
             }
-            Ok(refused)
+            Ok(Ok(refused))
         })
     }
 
