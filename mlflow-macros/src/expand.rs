@@ -92,6 +92,11 @@ impl Expansion {
         let closure = quote!(move || -> #returned #owning);
         let content = match self.shape {
             Shape::Sync => quote!(#private::call(#call, #closure, #outcome)),
+            // Output: `{ use OtherType as _; Returned::<R>::HERE.__mlflow_call(call, || -> R { … }, …) }`
+            Shape::ByType => quote! {{
+                use #private::OtherType as _;
+                #private::Returned::<#returned>::HERE.__mlflow_call(#call, #closure, #outcome)
+            }},
             Shape::Guard => {
                 let guard = Ident::new("__mlflow_guard", Span::mixed_site());
                 quote!(let #guard = #private::Guard::new(#call); #body)

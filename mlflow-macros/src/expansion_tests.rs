@@ -48,6 +48,12 @@ snapshot! { async_kept, [],
     }
 }
 
+snapshot! { alias_of_a_boxed_future, [],
+    fn train(&self, alpha: f64) -> BoxFuture<'_, f64> {
+        Box::pin(fit(alpha))
+    }
+}
+
 snapshot! { method, [hash(data), redact(b), metric = "loss"],
     pub(crate) async unsafe fn fit(self, data: Vec<u8>, a: &Self, b: u8) -> Option<f64> {
         self.inner(data, a, b).await

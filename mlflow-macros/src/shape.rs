@@ -2,6 +2,8 @@
 //!
 //! Invariant: a body that cannot be handed to a closure without changing what it means is not.
 
+use proc_macro2::{TokenStream, TokenTree};
+use quote::quote;
 use syn::punctuated::Punctuated;
 use syn::{
     Attribute, GenericArgument, PathArguments, PathSegment, ReturnType, Signature, Type, TypeInfer,
@@ -24,6 +26,9 @@ pub(crate) enum Shape {
     Future,
     /// `-> Pin<Box<dyn Future>>`.
     Boxed,
+    /// As one of these two, which is for the compiler to find out: the name may be an alias, such
+    /// as `BoxFuture`, of a boxed future.
+    ByType,
 }
 
 /// Attributes that do not care what kind of function they stand on.
@@ -51,6 +56,34 @@ const INERT: [&str; 23] = [
     "target_feature",
     "unsafe",
     "warn",
+];
+
+/// Return types that are no boxed future.
+const NO_ALIASES: [&str; 24] = [
+    "Arc",
+    "Box",
+    "HashMap",
+    "Option",
+    "Rc",
+    "Result",
+    "Self",
+    "String",
+    "Vec",
+    "bool",
+    "char",
+    "f32",
+    "f64",
+    "i8",
+    "i16",
+    "i32",
+    "i64",
+    "isize",
+    "u8",
+    "u16",
+    "u32",
+    "u64",
+    "usize",
+    "Infallible",
 ];
 
 pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
@@ -83,6 +116,7 @@ pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
         returned if is_never(returned) || is_impl_fn(returned) => Shape::Guard,
         returned if is_impl_future(returned) => Shape::Future,
         returned if is_boxed_future(returned) => Shape::Boxed,
+        returned if may_be_alias(returned) => Shape::ByType,
         _ => Shape::Sync,
     }
 }
@@ -145,6 +179,28 @@ fn is_boxed_future(ty: &Type) -> bool {
     };
     object.bounds.iter().any(|bound| {
         matches!(bound, TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|last| last.ident == "Future"))
+    })
+}
+
+/// A name that may stand for a boxed future. A name of the standard library is taken for what it
+/// is, which spares the compiler the question in nearly every function.
+fn may_be_alias(ty: &Type) -> bool {
+    let Type::Path(TypePath { qself: None, path }) = plain(ty) else {
+        return false;
+    };
+    let is_known = path
+        .segments
+        .last()
+        .is_some_and(|last| NO_ALIASES.iter().any(|name| last.ident == name));
+    !is_known && !has_impl(quote!(#ty))
+}
+
+/// Whether a type has an `impl Trait` in it, which nothing but a signature can name.
+fn has_impl(ty: TokenStream) -> bool {
+    ty.into_iter().any(|tree| match tree {
+        TokenTree::Ident(word) => word == "impl",
+        TokenTree::Group(group) => has_impl(group.stream()),
+        TokenTree::Punct(_) | TokenTree::Literal(_) => false,
     })
 }
 

@@ -1,6 +1,6 @@
 //! `#[timed]`: a timer before the body.
 //!
-//! Invariant: the body stays where it is; only a returned future is wrapped.
+//! Invariant: the body stays where it is, unless it returns a future or may do so.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
@@ -115,6 +115,13 @@ fn expand(arguments: &Arguments, function: &Function) -> TokenStream {
             match #timer {
                 ::core::option::Option::None => #future,
                 #timer => ::std::boxed::Box::pin(#private::time(#timer, #future)),
+            }
+        },
+        Shape::ByType => quote! {
+            #start
+            {
+                use #private::OtherType as _;
+                #private::Returned::<#returned>::HERE.__mlflow_time(#timer, move || -> #returned #body)
             }
         },
         Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => {

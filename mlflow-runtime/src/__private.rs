@@ -1,6 +1,7 @@
 //! What the macros of this crate expand to, and the types they pass on without naming. Not for
 //! anybody else: it changes without notice.
 
+pub use crate::by_type::{OtherType, Returned};
 pub use crate::call::{Call, begin};
 pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
 pub use crate::key::Key;

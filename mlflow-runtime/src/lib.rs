@@ -87,6 +87,7 @@
 #[doc(hidden)]
 pub mod __private;
 mod attributes;
+mod by_type;
 mod call;
 mod capture;
 mod clock;

@@ -196,6 +196,71 @@ fn a_future_that_is_never_polled_is_no_run() {
 }
 
 #[test]
+fn a_boxed_future_by_another_name_is_followed_to_its_end() {
+    type Job<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T, String>> + Send + 'a>>;
+    type LocalJob = std::pin::Pin<Box<dyn Future<Output = u8>>>;
+    struct Plain(u8);
+    type NoJob = Plain;
+    struct Trainer {
+        rate: f64,
+    }
+    impl Trainer {
+        #[tracked]
+        fn fit(&self, epochs: u8) -> Job<'_, f64> {
+            assert!(mlflow::Run::current().is_none(), "nothing is polled yet");
+            Box::pin(async move {
+                std::future::ready(()).await;
+                mlflow::metric!("loss", 0.5);
+                Ok(self.rate * f64::from(epochs))
+            })
+        }
+    }
+    #[tracked]
+    fn fails<T: Send + 'static>(value: T) -> Job<'static, T> {
+        Box::pin(async move {
+            let _ = value;
+            Err("no".to_owned())
+        })
+    }
+    #[tracked]
+    fn local(n: std::rc::Rc<u8>) -> LocalJob {
+        Box::pin(async move { *n })
+    }
+    #[tracked]
+    fn no_job(n: u8) -> NoJob {
+        mlflow::metric!("loss", n);
+        Plain(n)
+    }
+    let recorded = fake();
+    let trainer = Trainer { rate: 0.5 };
+    assert_eq!(block_on(trainer.fit(4)), Ok(2.0));
+    let run = only_run(&recorded);
+    assert_eq!(run.metrics["fit"][0].value, 2.0);
+    assert_eq!(run.metrics["loss"][0].value, 0.5);
+    assert_eq!(run.params["epochs"], "4");
+    drop(recorded);
+    let recorded = fake();
+    assert!(block_on(fails(1_u8)).is_err());
+    recorded.assert_run_failed(&only_run(&recorded).name);
+    drop(recorded);
+    let recorded = fake();
+    assert_eq!(block_on(local(std::rc::Rc::new(3))), 3);
+    assert_eq!(only_run(&recorded).metrics["local"][0].value, 3.0);
+    drop(recorded);
+    let recorded = fake();
+    drop(trainer.fit(1));
+    assert!(recorded.runs().is_empty(), "never polled, never a run");
+    let mut started = trainer.fit(1);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(started.as_mut().poll(&mut context).is_ready());
+    drop(started);
+    assert_eq!(no_job(2).0, 2);
+    let runs = recorded.runs();
+    assert_eq!(runs.len(), 2);
+    assert_eq!(runs[1].metrics["loss"][0].value, 2.0);
+}
+
+#[test]
 fn every_kind_of_future_is_followed_to_its_end() {
     #[tracked]
     fn returned(n: u8) -> impl Future<Output = Result<u8, String>> {

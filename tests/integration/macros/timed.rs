@@ -29,6 +29,28 @@ fn boxed(n: u8) -> Pin<Box<dyn Future<Output = u8> + Send>> {
     Box::pin(async move { n })
 }
 
+type Job<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+#[timed]
+fn job(n: u8) -> Job<u8> {
+    Box::pin(async move { n })
+}
+
+struct Counter(u8);
+type Slot<'a> = &'a mut u8;
+
+impl Counter {
+    #[timed]
+    fn slot(&mut self) -> Slot<'_> {
+        &mut self.0
+    }
+
+    #[tracked]
+    fn tracked_slot(&mut self) -> Slot<'_> {
+        &mut self.0
+    }
+}
+
 #[timed]
 #[track_caller]
 fn caller() -> u32 {
@@ -45,6 +67,10 @@ fn durations_are_metrics_of_the_current_run() {
         assert_eq!(load("abc").await, 3);
         assert_eq!(later(1).await, 2);
         assert_eq!(boxed(1).await, 1);
+        assert_eq!(job(1).await, 1);
+        let mut counter = Counter(0);
+        *counter.slot() += 1;
+        assert_eq!(counter.0, 1);
         assert_eq!(caller(), line!());
     }
     let fake = fake();
@@ -55,7 +81,14 @@ fn durations_are_metrics_of_the_current_run() {
         .map(|point| point.step)
         .collect();
     assert_eq!(steps, [1, 2, 3]);
-    for key in ["time/load/data", "time/later", "time/boxed", "time/caller"] {
+    for key in [
+        "time/load/data",
+        "time/later",
+        "time/boxed",
+        "time/job",
+        "time/slot",
+        "time/caller",
+    ] {
         assert_eq!(run.metrics[key].len(), 1, "{key}");
         assert!((0.0..60.0).contains(&run.metrics[key][0].value), "{key}");
     }
@@ -66,4 +99,13 @@ fn without_a_run_nothing_is_timed() {
     let fake = fake();
     assert_eq!(caller(), line!());
     assert!(fake.runs().is_empty());
+}
+
+#[test]
+fn an_alias_of_a_reference_is_returned_as_one() {
+    let fake = fake();
+    let mut counter = Counter(1);
+    *counter.tracked_slot() += 1;
+    assert_eq!(counter.0, 2);
+    assert_eq!(only_run(&fake).name.split('-').next(), Some("tracked_slot"));
 }
