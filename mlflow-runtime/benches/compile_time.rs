@@ -1,12 +1,13 @@
-//! What 1,000 annotated functions cost the compiler, beside the same functions with
-//! `#[tracing::instrument]` and with nothing.
+//! What 1,000 annotated functions cost: the compiler's time and bytes of machine code, beside the
+//! same functions with `#[tracing::instrument]` and with nothing.
 //!
 //! ```sh
 //! cargo bench --bench compile_time
 //! ```
 //!
-//! Three generated crates with their dependencies built before; each is compiled several times in
-//! turn, debug profile, not incremental. Prints the medians and their ratio to the plain crate.
+//! Generated crates with their dependencies built before; each is compiled several times in turn,
+//! debug profile, not incremental. Prints the medians, their ratio to the plain crate, and how many
+//! bytes of code a function of the release profile grows by (as `size` of the binutils counts it).
 
 use std::env;
 use std::fmt::Write as _;
@@ -44,6 +45,13 @@ fn main() {
             dependency: format!("mlflow = {{ package = \"mlflow-runtime\", path = {runtime:?} }}"),
             attribute: "#[mlflow::tracked]",
         },
+        Subject {
+            name: "disabled",
+            dependency: format!(
+                "mlflow = {{ package = \"mlflow-runtime\", path = {runtime:?}, features = [\"disabled\"] }}"
+            ),
+            attribute: "#[mlflow::tracked]",
+        },
     ];
     let crates: Vec<PathBuf> = subjects
         .iter()
@@ -59,15 +67,47 @@ fn main() {
         }
     }
     let medians: Vec<Duration> = times.into_iter().map(median).collect();
+    // The dependencies once more, optimised, take minutes.
+    let profile = if quick { "dev" } else { "release" };
+    let sizes: Vec<usize> = crates
+        .iter()
+        .map(|path| code_bytes(path, &folder, profile))
+        .collect();
     println!("{functions} functions, median of {rounds}:");
-    for (subject, median) in subjects.iter().zip(&medians) {
+    for ((subject, median), bytes) in subjects.iter().zip(&medians).zip(&sizes) {
         let ratio = median.as_secs_f64() / medians[0].as_secs_f64();
+        let grown = bytes.saturating_sub(sizes[0]) / functions;
         println!(
-            "{:<13} {:>8.2} s  {ratio:>6.2} x plain",
+            "{:<13} {:>8.2} s  {ratio:>6.2} x plain  {grown:>6} bytes of code more a function",
             subject.name,
             median.as_secs_f64()
         );
     }
+}
+
+/// The machine code of the crate alone.
+fn code_bytes(path: &Path, folder: &Path, profile: &str) -> usize {
+    let object = folder.join("object.o");
+    let status = Command::new(env!("CARGO"))
+        .args(["rustc", "--quiet", "--profile", profile])
+        .args(["--", "-C", "codegen-units=1"])
+        .arg(format!("--emit=obj={}", object.display()))
+        .current_dir(path)
+        .env("CARGO_TARGET_DIR", folder.join("target"))
+        .status()
+        .expect("cargo");
+    assert!(status.success(), "{} does not compile", path.display());
+    let output = Command::new("size")
+        .arg(&object)
+        .output()
+        .expect("binutils");
+    // A line of titles, then `text data bss …`.
+    let sizes = String::from_utf8_lossy(&output.stdout);
+    let text = sizes
+        .lines()
+        .nth(1)
+        .and_then(|line| line.split_whitespace().next());
+    text.and_then(|text| text.parse().ok()).expect("a number")
 }
 
 fn generate(folder: &Path, subject: &Subject, functions: usize) -> PathBuf {

@@ -29,9 +29,10 @@
 /// ```
 ///
 /// It goes on functions, methods and trait methods with a body, `async` or not, and on functions
-/// that return `impl Future` or `Pin<Box<dyn Future>>`. The run of a future starts when the future
-/// is first polled, as a child of the run in which it was *made*: `tokio::spawn(train(0.5))` inside
-/// a tracked function is a child, on whatever thread it runs.
+/// that return `impl Future` or `Pin<Box<dyn Future>>`, also by a name such as `BoxFuture`; a future
+/// that is a struct of your own is a value like any other. The run of a future starts when the
+/// future is first polled, as a child of the run in which it was *made*: `tokio::spawn(train(0.5))`
+/// inside a tracked function is a child, on whatever thread it runs.
 ///
 /// # Outcome
 ///
@@ -39,7 +40,7 @@
 /// |---|---|---|
 /// | a value, `Ok`, `Some` or `None` is returned | FINISHED | |
 /// | `Err` is returned | FAILED | `error.type`, `error.message`, `error.chain` (the causes, numbered) |
-/// | a panic | FAILED | `error.type` = `panic`, `error.message`, `error.location` (`file:line`), `error.stacktrace` if backtraces are on |
+/// | a panic, also one that aborts | FAILED | `error.type` = `panic`, `error.message`, `error.location` (`file:line`), `error.stacktrace` if backtraces are on |
 /// | a future is dropped before it is done | KILLED | |
 /// | a future is never polled | no run | |
 ///

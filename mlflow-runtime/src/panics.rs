@@ -53,9 +53,10 @@ fn notice(info: &PanicHookInfo<'_>) {
         backtrace: (backtrace.status() == BacktraceStatus::Captured)
             .then(|| cut(TAG_VALUE_CHARS, &backtrace.to_string())),
     };
-    if cfg!(panic = "abort") {
+    if cfg!(panic = "abort") || panic.is_last_word() {
         // Nobody will come by again to end the run.
-        panic.report(run);
+        let cause = Panic::last().unwrap_or(panic);
+        cause.report(run);
         run.end(RunStatus::Failed);
         return;
     }
@@ -72,6 +73,19 @@ impl Panic {
             location: None,
             backtrace: None,
         })
+    }
+
+    /// Whether the standard library says with it that it cannot unwind any further, and aborts.
+    fn is_last_word(&self) -> bool {
+        // `PanicHookInfo::can_unwind` is not stable. Should the words change, the run ends as
+        // KILLED instead of FAILED.
+        const WORDS: [&str; 2] = [
+            "panic in a function that cannot unwind",
+            "panic in a destructor during cleanup",
+        ];
+        self.message
+            .as_deref()
+            .is_some_and(|message| WORDS.contains(&message))
     }
 
     /// The last panic the hook saw on this thread.

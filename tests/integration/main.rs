@@ -7,6 +7,7 @@ mod end_to_end;
 mod fake;
 mod macros;
 mod outage;
+mod panics;
 mod rest_faults;
 mod rest_server;
 mod sqlite_file;

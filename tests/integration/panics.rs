@@ -1,0 +1,71 @@
+//! A panic that ends the process: its run is FAILED, with what the panic said.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::program::{Folder, one};
+
+const FATAL: &str = env!("CARGO_BIN_EXE_fatal");
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+
+/// The run's status, its tags about the error, and its points, once the next program has shipped it.
+fn what_is_left_of(program: &str, place: &str) -> (String, String, i64) {
+    let folder = Folder::new();
+    let ended = folder.run(program, &[place], &[]);
+    assert!(!ended.success, "{}", ended.stderr);
+    let next = folder.run(NUMBERS, &["next", "1", "1"], &[]);
+    assert_eq!(next.warnings(), [""; 0], "{}", next.stderr);
+    assert_eq!(folder.journals_left(), 0);
+    let database = folder.database();
+    let run = "(select run_uuid from runs where name like 'train-%')";
+    let message = format!(
+        "select group_concat(value, ' at ') from (select value from tags where run_uuid = {run} \
+         and key in ('error.message', 'error.location') order by key desc)"
+    );
+    (
+        one(
+            &database,
+            "select status from runs where name like 'train-%'",
+        ),
+        one(&database, &message),
+        one(
+            &database,
+            &format!("select count(*) from metrics where run_uuid = {run}"),
+        ),
+    )
+}
+
+#[test]
+fn a_panic_that_cannot_unwind_fails_its_run() {
+    for (place, line) in [("callback", 23), ("destructor", 30)] {
+        let (status, message, points) = what_is_left_of(FATAL, place);
+        let said = match place {
+            "callback" => "no memory left in the callback",
+            _ => "and the destructor has none either",
+        };
+        assert_eq!(status, "FAILED", "{place}");
+        assert_eq!(message, format!("{said} at tests/programs/fatal.rs:{line}"));
+        assert_eq!(points, 1);
+    }
+}
+
+#[test]
+fn a_build_that_aborts_on_panic_fails_its_run() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "-p", "mlflow-tests", "--bin", "fatal"])
+        .args(["--profile", "panic-abort"])
+        .env("CARGO_TARGET_DIR", root.join("target"))
+        .current_dir(&root)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let program = root.join("target/panic-abort/fatal");
+    let (status, message, points) = what_is_left_of(program.to_str().unwrap(), "body");
+    assert_eq!(status, "FAILED");
+    assert_eq!(
+        message,
+        "no memory left in the body at tests/programs/fatal.rs:13"
+    );
+    assert_eq!(points, 1);
+}
