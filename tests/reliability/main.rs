@@ -1,0 +1,64 @@
+//! Programs that try to make the library lose a value, and print what they saw.
+//!
+//! ```sh
+//! cargo test -p mlflow-tests --test reliability                                  # short, as in CI
+//! cargo test -p mlflow-tests --release --test reliability -- --long              # for the record
+//! cargo test -p mlflow-tests --release --test reliability -- --long kills        # one of them
+//! ```
+//!
+//! Each prints its figures and panics if a promise is broken; `RELIABILITY.md` keeps the figures of
+//! the long runs.
+// Tests say what they expect by unwrapping it; clippy sees their helpers as ordinary code.
+#![allow(clippy::unwrap_used)]
+
+#[allow(
+    dead_code,
+    reason = "written for the integration tests, of which these need a part"
+)]
+#[path = "../integration/support/mod.rs"]
+mod support;
+
+use std::env;
+use std::time::Instant;
+
+/// How long a program goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Seconds, in CI.
+    Short,
+    /// What the promise is about, by hand.
+    Long,
+}
+
+/// By name, in the order in which they run.
+const PROGRAMS: [(&str, fn(Form)); 0] = [];
+
+fn main() {
+    let (flags, names): (Vec<String>, Vec<String>) = env::args()
+        .skip(1)
+        .partition(|argument| argument.starts_with('-'));
+    let form = if flags.iter().any(|flag| flag == "--long") {
+        Form::Long
+    } else {
+        Form::Short
+    };
+    for name in &names {
+        let known = PROGRAMS.iter().any(|(program, _)| program == name);
+        assert!(
+            known,
+            "no program {name:?}; there are {:?}",
+            PROGRAMS.map(|(name, _)| name)
+        );
+    }
+    for (name, program) in PROGRAMS {
+        if names.is_empty() || names.iter().any(|wanted| wanted == name) {
+            println!("== {name} ({form:?})");
+            let started = Instant::now();
+            program(form);
+            println!(
+                "== {name}: done in {:.1} s",
+                started.elapsed().as_secs_f64()
+            );
+        }
+    }
+}
