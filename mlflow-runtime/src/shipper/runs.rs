@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::work::Happened;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Definition, Event, Record, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes};
@@ -30,6 +31,15 @@ pub(super) struct RunState {
     /// The time of its last entry, for a run whose process died.
     pub(super) last_ms: i64,
     pub(super) ended: bool,
+    /// The places, in the order of all events, of its newest tags and artifacts.
+    newest: FxHashMap<(Kind, String), u64>,
+}
+
+/// What of a key only the last counts.
+#[derive(PartialEq, Eq, Hash)]
+enum Kind {
+    Tag,
+    Artifact,
 }
 
 /// How far it has come.
@@ -88,6 +98,7 @@ impl Runs {
             link: None,
             last_ms: 0,
             ended: false,
+            newest: FxHashMap::default(),
         })
     }
 
@@ -98,6 +109,23 @@ impl Runs {
         };
         let (parent, state) = self.by_key(&start.parent.as_ref()?.key)?;
         matches!(state.phase, Phase::Pending { .. }).then_some(parent)
+    }
+
+    /// Whether an event counts: false if a later one of its kind and key was read before.
+    pub(super) fn supersedes(&mut self, number: u32, sequence: u64, event: &Happened) -> bool {
+        let key = match event {
+            // The first of a key counts, and of two values the store refuses the second.
+            Happened::Param(_) => return true,
+            Happened::Tag(tag) => (Kind::Tag, tag.key.clone()),
+            Happened::Artifact(path, _) => (Kind::Artifact, path.clone()),
+        };
+        let Some(state) = self.get_mut(number) else {
+            return true;
+        };
+        let newest = state.newest.entry(key).or_insert(sequence);
+        let counts = *newest <= sequence;
+        *newest = sequence.max(*newest);
+        counts
     }
 
     /// Runs that did not end.

@@ -3,8 +3,9 @@
 //! # Invariants
 //!
 //! 1. Every entry is handed out once, in the order of its segment; none before the start of its run.
-//! 2. An event is handed out only if every event that happened before it was handed out before, or
-//!    is handed out with it: see [`Journal::sequence`].
+//! 2. Within a pass, events stand in the order in which they happened, whatever their threads: see
+//!    [`Journal::sequence`]. A tag or artifact that comes in a later pass than one that superseded it
+//!    (a pass ends at its budget) is left out.
 //! 3. A segment is acknowledged up to where everything before is settled, and deleted when it is
 //!    settled to its end and the runs it started have ended.
 
@@ -14,7 +15,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::cursor::Cursor;
 use super::runs::{Phase, Runs};
-use super::work::{ArtifactBytes, Pass, Work};
+use super::work::{ArtifactBytes, Happened, Pass, Work};
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
@@ -272,7 +273,9 @@ impl Source {
             self.start(run, start);
             if fresh {
                 let work = pass.entry(run, index);
-                work.params.extend(params);
+                for param in params {
+                    work.happened(sequence, Happened::Param(param));
+                }
                 work.started = sequence + 1;
             }
             return Step::Go;
@@ -284,22 +287,30 @@ impl Source {
             return Step::Go;
         }
         pass.event_bytes += bytes;
-        let work = pass.entry(run, index);
-        match parsed {
-            Event::Start(_) => {}
-            Event::Param(param) => work.params.push(param.into_owned()),
-            Event::Tag(tag) => work.tags.push(tag.into_owned()),
+        let happened = match parsed {
+            Event::Start(_) => return Step::Go,
+            Event::End {
+                status,
+                end_time_ms,
+            } => {
+                pass.entry(run, index).end = Some((status, end_time_ms));
+                return Step::Go;
+            }
+            Event::Param(param) => Happened::Param(param.into_owned()),
+            Event::Tag(tag) => Happened::Tag(tag.into_owned()),
             Event::Artifact { path, content } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
                     Content::Spooled(name) => ArtifactBytes::File(self.spooled(&name)),
                 };
-                work.artifacts.push((path.into_owned(), bytes));
+                Happened::Artifact(path.into_owned(), bytes)
             }
-            Event::End {
-                status,
-                end_time_ms,
-            } => work.end = Some((status, end_time_ms)),
+        };
+        let work = pass.entry(run, index);
+        if self.runs.supersedes(run, sequence, &happened) {
+            work.happened(sequence, happened);
+        } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
+            pass.spent_files.push(file);
         }
         Step::Go
     }

@@ -1,6 +1,7 @@
 //! What is to be done: entries read from a journal, grouped by run.
 //!
-//! Invariant: a [`Work`] remembers what of it is done, so that delivery goes on where it stopped.
+//! Invariants: a [`Work`] remembers what of it is done, so that delivery goes on where it stopped;
+//! its events stand in the order in which they happened, whatever their threads.
 
 use std::path::PathBuf;
 
@@ -37,6 +38,9 @@ pub(super) struct Work {
     pub(super) metrics: Vec<Metric>,
     pub(super) tags: Vec<Tag>,
     pub(super) artifacts: Vec<(String, ArtifactBytes)>,
+    /// What becomes params, tags and artifacts when the pass is complete, with its place in the
+    /// order of all events.
+    events: Vec<(u64, Happened)>,
     pub(super) end: Option<(RunStatus, i64)>,
     /// The segments they come from, by cursor.
     pub(super) cursors: Vec<usize>,
@@ -46,6 +50,13 @@ pub(super) struct Work {
     pub(super) refused: usize,
     pub(super) checked: bool,
     pub(super) sent: Sent,
+}
+
+/// An event that may supersede another of its kind and key.
+pub(super) enum Happened {
+    Param(Param),
+    Tag(Tag),
+    Artifact(String, ArtifactBytes),
 }
 
 /// How much of each kind is done.
@@ -95,9 +106,10 @@ impl Pass {
         self.entries >= budget || self.event_bytes >= EVENT_BYTES
     }
 
-    /// Puts the works in the order in which their runs started.
+    /// Puts the works in the order in which their runs started, and the events of each in theirs.
     pub(super) fn sort(&mut self) {
         self.works.sort_by_key(|work| work.started);
+        self.works.iter_mut().for_each(Work::sort);
         self.index.clear();
     }
 
@@ -131,6 +143,22 @@ impl Pass {
 }
 
 impl Work {
+    pub(super) fn happened(&mut self, sequence: u64, event: Happened) {
+        self.events.push((sequence, event));
+    }
+
+    fn sort(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        events.sort_by_key(|(sequence, _)| *sequence);
+        for (_, event) in events {
+            match event {
+                Happened::Param(param) => self.params.push(param),
+                Happened::Tag(tag) => self.tags.push(tag),
+                Happened::Artifact(path, bytes) => self.artifacts.push((path, bytes)),
+            }
+        }
+    }
+
     /// Takes out, once, what the store would refuse, so that the rest can go in full batches.
     pub(super) fn check(&mut self) -> Vec<Refused> {
         let mut refused = Vec::new();
