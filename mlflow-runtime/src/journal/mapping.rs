@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //!
-//! 1. A region has at most one [`Appender`], and only it writes behind [`HEADER_BYTES`].
+//! 1. A region has at most one [`MappedAppender`], and only it writes behind [`HEADER_BYTES`].
 //! 2. Bytes at or behind the appender's position have never been read through a [`Region`]; bytes
 //!    before it never change again.
 //! 3. A frame's length word is stored last, with `Release`, and loaded first, with `Acquire`:
@@ -45,6 +45,14 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Full;
 
+/// What a new segment begins with.
+pub(crate) fn header() -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    header
+}
+
 /// A mapped segment.
 pub(crate) struct Region {
     raw: MmapRaw,
@@ -52,24 +60,25 @@ pub(crate) struct Region {
 
 impl Region {
     /// Maps `len` bytes of a file that was allocated in full and is still all zeros.
-    pub(crate) fn create_in_file(file: &File, len: usize) -> io::Result<(Arc<Self>, Appender)> {
+    pub(crate) fn create_in_file(
+        file: &File,
+        len: usize,
+    ) -> io::Result<(Arc<Self>, MappedAppender)> {
         Ok(Self::create(MmapOptions::new().len(len).map_raw(file)?))
     }
 
     /// Memory that dies with the process.
-    pub(crate) fn create_anonymous(len: usize) -> io::Result<(Arc<Self>, Appender)> {
+    pub(crate) fn create_anonymous(len: usize) -> io::Result<(Arc<Self>, MappedAppender)> {
         Ok(Self::create(MmapOptions::new().len(len).map_anon()?.into()))
     }
 
-    fn create(raw: MmapRaw) -> (Arc<Self>, Appender) {
+    fn create(raw: MmapRaw) -> (Arc<Self>, MappedAppender) {
         let region = Arc::new(Self { raw });
-        let mut header = [0; HEADER_BYTES];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let header = header();
         let header = &header[..region.len().min(HEADER_BYTES)];
         // SAFETY: in bounds by the `min`; no other reference to the fresh region exists yet.
         unsafe { ptr::copy_nonoverlapping(header.as_ptr(), region.raw.as_mut_ptr(), header.len()) };
-        let appender = Appender {
+        let appender = MappedAppender {
             region: Arc::clone(&region),
             position: HEADER_BYTES,
         };
@@ -84,6 +93,11 @@ impl Region {
     pub(crate) fn prefault(&self) {
         #[cfg(target_os = "linux")]
         let _ = self.raw.advise(memmap2::Advice::PopulateWrite);
+    }
+
+    /// Has the device keep what is written so far.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.raw.flush()
     }
 
     pub(crate) fn set_acknowledged(&self, offset: u64) {
@@ -106,7 +120,7 @@ impl Region {
             return None;
         }
         // SAFETY: in bounds and aligned by the checks; the word is only ever accessed as an atomic,
-        // here and in `Appender::append`.
+        // here and in `MappedAppender::append`.
         Some(unsafe { AtomicU32::from_ptr(self.raw.as_mut_ptr().add(offset).cast()) })
     }
 
@@ -124,12 +138,12 @@ impl Region {
 }
 
 /// The only writer of a [`Region`].
-pub(crate) struct Appender {
+pub(crate) struct MappedAppender {
     region: Arc<Region>,
     position: usize,
 }
 
-impl Appender {
+impl MappedAppender {
     /// Publishes one frame. When this returns, the frame outlives the process.
     #[inline]
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {

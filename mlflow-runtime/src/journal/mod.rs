@@ -2,23 +2,51 @@
 //!
 //! # Invariants
 //!
-//! 1. When an append returns, the value survives the death of the process (not the loss of power:
-//!    nothing is synced to the device yet).
-//! 2. A thread writes only to its own segment, so an append takes no lock and waits for nothing.
-//! 3. Segments are self-contained: see [`record`].
-//! 4. A value leaves the journal only when the store has accepted it or will never accept it.
-//!    A segment is deleted when that holds for all its values and no run it started is open.
+//! 1. When an append returns, the value survives the death of the process: SIGKILL, `abort`,
+//!    `process::exit`, an operating system that ends it for want of memory.
+//! 2. It survives the loss of power from five seconds after, or from when its segment was full or
+//!    its run ended, plus the time that the device takes: see [`keeper`].
+//! 3. A thread writes only to its own segment, so an append takes no lock and waits for nothing.
+//! 4. Segments are self-contained: see [`record`].
+//! 5. A value leaves the journal only when the store has accepted it or will never accept it.
+//!    A segment is deleted, or used again, when that holds for all its values and no run it started
+//!    is open.
+//! 6. The size is bounded. Params, tags, starts and ends of runs are written beyond the bound, up to
+//!    what the device and the memory hold; metrics and artifacts that find no room are dropped, the
+//!    newest first, and counted.
+//!
+//! # Layout
+//!
+//! The bytes of a segment: [`mapping`]; what its frames say: [`record`]; the files: [`directory`].
 //!
 //! # Operation
 //!
-//! [`write`] finds the calling thread's [`Writer`] and appends. The shipper walks
-//! [`Journal::segments`] with its own cursors. Where no directory can be written, segments lie in
-//! memory, bounded by [`MEMORY_BYTES`]: then invariant 1 does not hold, and a warning said so.
+//! [`write`] finds the calling thread's [`Writer`] and appends. A thread that ends leaves its segment
+//! to the next one that begins, so that many short-lived threads take the room of a few. The shipper
+//! walks [`Journal::segments`] with its own cursors.
 //!
-//! Modules: [`mapping`] the bytes and all `unsafe` · [`segment`] one file · [`record`] what frames
-//! say · [`writer`] appending · [`directory`] where files lie and who may touch them.
+//! A file is mapped where that is safe, else written to with a system call for each record, about
+//! 1 µs (see [`allocation`]); where no file can be written, segments lie in memory, bounded by
+//! [`MEMORY_BYTES`]: then invariants 1 and 2 do not hold, and a warning said so.
+//!
+//! # Recovery
+//!
+//! The segments are the only truth; the acknowledged offset in their header is a hint. A segment is
+//! read up to the first frame that is not whole. What may stand behind it is not guessed: appends
+//! are sequential, so there is nothing, unless the device damaged the file; then a warning names the
+//! file and the offset. A record of a kind or format that this version does not know is left out and
+//! counted, a file of another format is left where it is.
+//!
+//! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
+//! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
+//! a thread's way in · [`bell`] who is woken · [`keeper`] the device · [`directory`] where files lie
+//! and who may touch them.
 
+pub(crate) mod allocation;
+mod appender;
+pub(crate) mod bell;
 pub(crate) mod directory;
+mod keeper;
 pub(crate) mod mapping;
 pub(crate) mod record;
 pub(crate) mod segment;
@@ -26,17 +54,20 @@ pub(crate) mod segment;
 mod tests;
 mod writer;
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use appender::Appender;
+use bell::Bell;
 use directory::Directory;
-use mapping::{Appender, Region};
+use keeper::Spare;
+use mapping::Region;
 use record::Origin;
 use segment::Segment;
-use tokio::sync::Notify;
-use writer::Writer;
+use writer::{Idle, Writer};
 
 pub(crate) use mapping::at_exit;
 pub(crate) use writer::{MetricKey, RunRef, release_thread, write};
@@ -45,7 +76,9 @@ pub(crate) use writer::{MetricKey, RunRef, release_thread, write};
 pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
-const SEGMENT_BYTES: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
+const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
+/// The size of the segments of a thread that logs much.
+const LARGE: u64 = 4 << 20;
 
 /// Everything one process has logged for one destination and has not delivered yet.
 pub(crate) struct Journal {
@@ -66,8 +99,11 @@ pub(crate) struct Journal {
     retired_values: AtomicU64,
     dropped: AtomicU64,
     drop_warned: AtomicBool,
+    sync_warned: AtomicBool,
     /// For threads whose thread-locals are gone already.
     stray: Mutex<Writer>,
+    /// Segments of threads that have ended.
+    idle: Arc<Idle>,
     pub(crate) bell: Bell,
 }
 
@@ -79,37 +115,6 @@ enum Backing {
     Memory,
 }
 
-/// Wakes the shipper, if it sleeps.
-#[derive(Default)]
-pub(crate) struct Bell {
-    asleep: AtomicBool,
-    notify: Notify,
-}
-
-impl Bell {
-    /// Called after every append: one relaxed load while the shipper is awake.
-    #[inline]
-    fn ring_if_asleep(&self) {
-        if self.asleep.load(Ordering::Relaxed) {
-            self.ring();
-        }
-    }
-
-    #[cold]
-    pub(crate) fn ring(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
-        self.notify.notify_one();
-    }
-
-    pub(crate) fn set_asleep(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) async fn heard(&self) {
-        self.notify.notified().await;
-    }
-}
-
 impl Journal {
     /// A journal below `root`, or `Err` if that cannot be written.
     pub(crate) fn on_disk(root: PathBuf, origin: Origin, max_bytes: u64) -> io::Result<Arc<Self>> {
@@ -118,7 +123,9 @@ impl Journal {
             root,
             directory: Mutex::new(Some(Arc::new(directory))),
         };
-        Ok(Self::new(backing, origin, max_bytes))
+        let journal = Self::new(backing, origin, max_bytes);
+        keeper::spawn(&journal);
+        Ok(journal)
     }
 
     pub(crate) fn in_memory(origin: Origin) -> Arc<Self> {
@@ -141,7 +148,9 @@ impl Journal {
             retired_values: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             drop_warned: AtomicBool::new(false),
+            sync_warned: AtomicBool::new(false),
             stray: Mutex::new(Writer::default()),
+            idle: Arc::default(),
             bell: Bell::default(),
         })
     }
@@ -210,7 +219,50 @@ impl Journal {
                 self.memory_bytes
                     .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
             }
-            segment.remove_file();
+            let recycled = segment.size_bytes() == LARGE
+                && segment
+                    .file()
+                    .is_some_and(|file| self.bell.keeper.recycle(file));
+            if !recycled {
+                segment.remove_file();
+            }
+        }
+    }
+
+    /// Whether the device lacks something.
+    fn is_dirty(&self) -> bool {
+        self.lock_segments()
+            .iter()
+            .any(|segment| segment.is_dirty())
+    }
+
+    /// Has the device keep what was appended so far.
+    fn sync(&self) {
+        let dirty: Vec<_> = self
+            .segments()
+            .into_iter()
+            .filter(|segment| segment.is_dirty())
+            .collect();
+        let mut synced = Ok(());
+        for segment in dirty {
+            // One that was delivered and deleted meanwhile needs no device.
+            synced = synced.and(segment.sync().or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }));
+        }
+        if let Backing::Disk { directory, .. } = &self.backing
+            && let Some(directory) = lock(directory).clone()
+        {
+            synced = synced.and(directory.sync());
+        }
+        if let Err(error) = synced
+            && !self.sync_warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                target: "mlflow", %error,
+                "the device did not confirm the journal; a loss of power may cost what was not delivered yet"
+            );
         }
     }
 
@@ -274,7 +326,8 @@ impl Journal {
         }
         let (region, appender) = Region::create_anonymous(len)?;
         self.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Some((Segment::new(None, region), appender)))
+        let segment = Segment::new(None, Some(region), len);
+        Ok(Some((segment, Appender::Mapped(appender))))
     }
 
     fn allocate_file(
@@ -290,11 +343,21 @@ impl Journal {
                 None => Arc::clone(slot.insert(Arc::new(Directory::create(root)?))),
             }
         };
-        let path = directory.segment_path(self.next_segment.fetch_add(1, Ordering::Relaxed));
-        let file = segment::allocate(&path, len as u64)?;
-        let (region, appender) = Region::create_in_file(&file, len)?;
-        region.prefault();
-        Ok((Segment::new(Some(path), region), appender))
+        let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
+        let path = directory.segment_path(number);
+        if len as u64 == LARGE && !directory.is_remote() {
+            let spare = self.bell.keeper.take(directory.path());
+            let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
+            self.bell.keeper.prepare(|| directory.spare_path(number));
+            if let Some(Spare {
+                region, appender, ..
+            }) = spare
+            {
+                let segment = Segment::new(Some(path), Some(region), len);
+                return Ok((segment, Appender::Mapped(appender)));
+            }
+        }
+        allocation::create(path, len, directory.is_remote())
     }
 
     fn warn_memory(&self, root: &Path, error: &io::Error) {
@@ -327,4 +390,10 @@ impl Journal {
 /// A panic elsewhere must not stop tracking: data behind our locks is valid at every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.bell.keeper.stop();
+    }
 }

@@ -1,14 +1,16 @@
 //! Appending: each thread's own segment, and the numbers it has defined in it.
 //!
-//! Invariant: a record is appended only after the definitions it refers to, in the same segment.
+//! Invariants: a record is appended only after the definitions it refers to, in the same segment. A
+//! segment has one writer at a time; when its thread ends, it waits for the next one that begins.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::mapping::{Appender, Full};
+use super::appender::Appender;
+use super::mapping::Full;
 use super::record::{Definition, Event, MetricRecord, RunIdentity};
 use super::segment::Segment;
 use super::{Journal, lock};
@@ -28,6 +30,33 @@ pub(crate) struct Writer {
     journal: u32,
     generation: usize,
     open: Option<Open>,
+    /// Where to leave the segment when the thread ends.
+    idle: Weak<Idle>,
+}
+
+/// How many segments wait for a thread; more are sealed, so that they can be deleted.
+const MAX_IDLE: usize = 16;
+
+/// Segments whose threads have ended.
+#[derive(Default)]
+pub(super) struct Idle(Mutex<Vec<(usize, Open)>>);
+
+impl Idle {
+    fn put(&self, generation: usize, open: Open) {
+        let mut waiting = lock(&self.0);
+        if waiting.len() < MAX_IDLE {
+            waiting.push((generation, open));
+        }
+    }
+
+    fn take(&self) -> Option<(usize, Open)> {
+        lock(&self.0).pop()
+    }
+
+    fn seal(&self) {
+        let waiting = std::mem::take(&mut *lock(&self.0));
+        drop(waiting);
+    }
 }
 
 /// A segment being written.
@@ -54,6 +83,9 @@ pub(crate) enum MetricKey<'a> {
     Interned(&'a Key),
     Dynamic(&'a str),
 }
+
+/// A segment that a thread found, one that it made, and one to spare.
+const ATTEMPTS: usize = 3;
 
 /// Runs `write`, once, on the calling thread's writer.
 #[inline]
@@ -84,13 +116,9 @@ fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&
     {
         writers.swap(0, at);
     } else {
-        writers.insert(
-            0,
-            Writer {
-                journal: journal.id,
-                ..Writer::default()
-            },
-        );
+        let mut writer = Writer::default();
+        writer.journal = journal.id;
+        writers.insert(0, writer);
     }
     writers.first_mut()
 }
@@ -99,10 +127,16 @@ fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&
 pub(crate) fn release_thread(journal: &Journal) {
     let _ = WRITERS.try_with(|writers| {
         if let Ok(mut writers) = writers.try_borrow_mut() {
-            writers.retain(|writer| writer.journal != journal.id);
+            for writer in writers
+                .iter_mut()
+                .filter(|writer| writer.journal == journal.id)
+            {
+                writer.open = None;
+            }
         }
     });
     lock(&journal.stray).open = None;
+    journal.idle.seal();
 }
 
 impl Writer {
@@ -117,8 +151,7 @@ impl Writer {
         step: i64,
         value: f64,
     ) {
-        // Twice at most: a record that does not fit an empty segment is not a metric.
-        for _ in 0..2 {
+        for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open
                 && open.metric(run, key, timestamp_ms, step, value).is_ok()
             {
@@ -141,14 +174,14 @@ impl Writer {
         attachment: &[u8],
     ) -> bool {
         let body = event.encode(run.number, journal.next_sequence(), attachment);
-        for _ in 0..2 {
+        for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open
                 && open.event(run, &body).is_ok()
             {
-                // An event may be the last thing logged for hours: make sure that the shipper,
-                // about to fall asleep, sees it.
-                std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-                journal.bell.ring_if_asleep();
+                journal.bell.ring_surely();
+                if matches!(event, Event::End { .. }) {
+                    journal.bell.keeper.sync_now();
+                }
                 return true;
             }
             if !self.roll(journal, body.len(), true) {
@@ -161,7 +194,16 @@ impl Writer {
 
     #[cold]
     fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> bool {
-        self.open = None;
+        if self.open.take().is_some() {
+            journal.bell.keeper.sync_now();
+        } else if self.generation == 0 {
+            self.idle = Arc::downgrade(&journal.idle);
+            if let Some((generation, open)) = journal.idle.take() {
+                self.generation = generation;
+                self.open = Some(open);
+                return true;
+            }
+        }
         let origin = Definition::Origin(journal.origin.clone()).encode();
         let Some((segment, mut appender)) =
             journal.open_segment(self.generation, frame + origin.len(), essential)
@@ -266,6 +308,14 @@ impl Open {
     fn append_key(&mut self, id: u32, name: &str) -> Result<(), Full> {
         let name = Cow::Borrowed(name);
         self.appender.append(&Definition::Key { id, name }.encode())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let (Some(open), Some(idle)) = (self.open.take(), self.idle.upgrade()) {
+            idle.put(self.generation, open);
+        }
     }
 }
 

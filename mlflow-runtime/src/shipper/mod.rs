@@ -11,10 +11,7 @@
 //! [`Shipper::step`] reads a [`Pass`](work::Pass) from a [`Source`], delivers it and acknowledges it.
 //! The thread repeats that; a fake calls it by hand. When this process's journal is empty, those
 //! that dead processes left for the same destination are shipped too.
-//!
-//! Falling asleep: a writer rings the bell only if it sees that the shipper sleeps, and pays no
-//! fence for it. So the shipper first says that it sleeps, waits for longer than a store can stay in
-//! a processor's buffer, reads once more, and only then sleeps for good.
+//! How it falls asleep without missing anything: [`bell`](crate::journal::bell).
 
 mod backoff;
 mod control;
@@ -38,14 +35,13 @@ pub(crate) use source::Source;
 
 use crate::config::Settings;
 use crate::journal::Journal;
+use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
 use crate::stats::{Connection, Stats};
 use crate::tracker::Links;
 
 /// How long to let values gather before the next request.
 const LINGER: Duration = Duration::from_millis(250);
-/// See "Falling asleep" above.
-const DOZE: Duration = Duration::from_millis(100);
 /// How long another thread needs to write down the start of a run.
 const STALL: Duration = Duration::from_millis(1);
 /// Failures in a row before a warning: one may be a connection that was closed meanwhile.
@@ -267,7 +263,7 @@ impl Worker {
         if self.control.is_asked() {
             return;
         }
-        self.journal.bell.set_asleep();
+        self.journal.bell.set_asleep(Sleeper::Shipper);
         if tokio::time::timeout(DOZE, self.journal.bell.heard())
             .await
             .is_ok()

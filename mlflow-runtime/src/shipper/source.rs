@@ -176,6 +176,8 @@ impl Source {
                     }
                     cursor.offset = next;
                 }
+                // Of one that is being written, the rest is on its way.
+                Frame::Torn if !sealed => break,
                 Frame::End => break,
                 Frame::Torn => {
                     tracing::warn!(
@@ -186,8 +188,8 @@ impl Source {
                 }
             }
         }
-        if sealed {
-            cursor.finished = true;
+        cursor.finished = sealed;
+        if sealed || bytes.is_snapshot() {
             cursor.unload();
         }
     }
