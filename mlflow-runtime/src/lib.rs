@@ -92,6 +92,7 @@ mod capture;
 mod clock;
 mod config;
 mod context;
+mod credential;
 mod destination;
 mod environment;
 mod exit;
