@@ -94,38 +94,70 @@ pub(super) const FORMATS: &[Format] = &[
     row("eyJ", "a JWT", Jwt),
 ];
 
-/// The formats that begin with this byte; `None` if nothing of a credential does.
+/// The formats that begin with this byte.
+pub(super) fn beginning_with(byte: u8) -> &'static [Format] {
+    let (from, to) = ROWS[usize::from(byte)];
+    FORMATS
+        .get(usize::from(from)..usize::from(to))
+        .unwrap_or_default()
+}
+
+/// Whether these two bytes may be the first of a credential, or of what announces one.
 #[inline]
-pub(super) fn beginning_with(byte: u8) -> Option<&'static [Format]> {
-    let (from, to) = STARTS[usize::from(byte)]?;
-    FORMATS.get(usize::from(from)..usize::from(to))
+pub(super) fn may_begin(first: u8, second: u8) -> bool {
+    let seconds = SECONDS[usize::from(first)];
+    seconds != 0 && second < 128 && seconds >> second & 1 != 0
 }
 
 /// Rows of [`FORMATS`] by first byte: those of one byte stand together.
-static STARTS: [Option<(u8, u8)>; 256] = {
-    let mut starts = [None; 256];
-    // `://`, `-----BEGIN`, `authorization`, `Bearer`.
-    let others = *b":-AaB";
-    let mut other = 0;
-    while other < others.len() {
-        starts[others[other] as usize] = Some((0, 0));
-        other += 1;
-    }
+static ROWS: [(u8, u8); 256] = {
+    let mut rows = [(0, 0); 256];
     let mut row = 0;
     while row < FORMATS.len() {
         let first = FORMATS[row].prefix.as_bytes()[0] as usize;
         #[expect(clippy::cast_possible_truncation, reason = "there are few rows")]
         let here = row as u8;
-        starts[first] = match starts[first] {
-            Some((from, to)) if to != 0 => {
-                assert!(to == here, "rows of one first byte stand together");
-                Some((from, here + 1))
-            }
-            _ => Some((here, here + 1)),
-        };
+        let (from, to) = rows[first];
+        assert!(
+            to == 0 || to == here,
+            "rows of one first byte stand together"
+        );
+        rows[first] = (if to == 0 { here } else { from }, here + 1);
         row += 1;
     }
-    starts
+    rows
+};
+
+/// By first byte, a bit for each second byte (ASCII).
+static SECONDS: [u128; 256] = {
+    let mut seconds = [0; 256];
+    let mut row = 0;
+    while row < FORMATS.len() {
+        let prefix = FORMATS[row].prefix.as_bytes();
+        seconds[prefix[0] as usize] |= 1 << prefix[1];
+        row += 1;
+    }
+    // `://`, `-----BEGIN`, `Authorization` in any case, `Bearer`, `\n`, `%3D`.
+    let others: [(u8, &[u8]); 7] = [
+        (b':', b"/"),
+        (b'-', b"-"),
+        (b'A', b"Uu"),
+        (b'a', b"Uu"),
+        (b'B', b"e"),
+        (b'\\', b"nrt"),
+        (b'%', b"0123456789ABCDEFabcdef"),
+    ];
+    let mut other = 0;
+    while other < others.len() {
+        let (first, all) = others[other];
+        let mut second = 0;
+        while second < all.len() {
+            seconds[first as usize] |= 1 << all[second];
+            second += 1;
+        }
+        other += 1;
+    }
+    seconds
 };
 
 impl Scan<'_> {
