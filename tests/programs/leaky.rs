@@ -41,6 +41,7 @@ impl Error for Refused {
     params(more = format!("--key={value}")),
 )]
 fn fails(value: &str, debugged: Option<&str>, config: &Config, long: &str) -> Result<(), Refused> {
+    let _ = debugged;
     mlflow::log_param("param", value);
     mlflow::log_params(config);
     mlflow::set_tag("tag", value);
