@@ -71,8 +71,32 @@
 /// assert_eq!(params["data"], "[1000 items]");
 /// ```
 ///
+/// # Secrets
+///
 /// An argument or field whose name has a secret word (`password`, `token`, `api_key`, …; whole
-/// words, so `max_tokens` is none) is logged as `[redacted]`.
+/// words, so `max_tokens` is none) is logged as `[redacted]`. `params(api_token = …)` logs it all
+/// the same.
+///
+/// Whatever its name, what looks like a known credential is masked in params, tags, the run's name
+/// and description, error and panic messages: keys of AWS, Google, OpenAI, Anthropic, Stripe, W&B;
+/// tokens of GitHub, GitLab, Hugging Face, Slack, npm, PyPI, Databricks, Neptune; JWTs, PEM private
+/// keys, the user and password of a URL, the value of an `Authorization` header. The rest of the text
+/// stays, nothing of the credential is written to disk, and one warning names the first key. A
+/// credential of no known format (a password, an AWS *secret* key) cannot be told from other text:
+/// leave it out with `skip` or `redact`. Not touched are artifacts, keys of metrics, and the name of
+/// the experiment.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[tracked]
+/// fn train(password: &str, source: &str) {}
+///
+/// let fake = mlflow::testing::fake();
+/// train("hunter2", "postgres://me:hunter2@host/wine");
+/// let params = &fake.runs()[0].params;
+/// assert_eq!(params["password"], "[redacted]");
+/// assert_eq!(params["source"], "postgres://[redacted]@host/wine");
+/// ```
 ///
 /// # Arguments of the attribute
 ///

@@ -7,10 +7,10 @@ use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::capture::{Values, render};
+use crate::capture::{Text, Values};
 use crate::clock;
 use crate::context::{Context, ContextGuard};
-use crate::limits::{KEY_CHARS, TAG_VALUE_CHARS};
+use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
 use crate::redact::REDACTED;
@@ -31,11 +31,11 @@ pub struct Call {
 
 #[derive(Debug, Default)]
 struct Details {
-    experiment: Option<String>,
-    run_name: Option<String>,
+    experiment: Option<Text>,
+    run_name: Option<Text>,
     run_id: Option<String>,
-    params: Vec<(String, String)>,
-    tags: Vec<(&'static str, String)>,
+    params: Vec<(String, Text)>,
+    tags: Vec<(&'static str, Text)>,
 }
 
 /// A call, unless tracking is off.
@@ -47,10 +47,6 @@ pub fn begin(site: &'static Site) -> Option<Box<Call>> {
     } else {
         None
     }
-}
-
-fn shown(limit: usize, value: &dyn Display) -> String {
-    render(limit, |out| write!(out, "{value}"))
 }
 
 impl Call {
@@ -68,17 +64,17 @@ impl Call {
     /// `experiment = …`
     pub fn experiment(&mut self, name: &dyn Display) {
         // Whole: a name that was cut would be another experiment.
-        self.details.experiment = Some(shown(usize::MAX, name));
+        self.details.experiment = Some(Text::of(usize::MAX, name));
     }
 
     /// `run_name = …`
     pub fn run_name(&mut self, name: &dyn Display) {
-        self.details.run_name = Some(shown(KEY_CHARS, name));
+        self.details.run_name = Some(Text::of(RUN_NAME_CHARS, name));
     }
 
     /// `run_id = …`
     pub fn run_id(&mut self, id: &dyn Display) {
-        self.details.run_id = Some(shown(usize::MAX, id));
+        self.details.run_id = Some(Text::of(usize::MAX, id).text);
     }
 
     /// `description = …`
@@ -105,19 +101,21 @@ impl Call {
     pub fn redacted(&mut self, key: &str) {
         self.details
             .params
-            .push((key.to_owned(), REDACTED.to_owned()));
+            .push((key.to_owned(), REDACTED.to_owned().into()));
     }
 
     /// `hash(…)`
     pub fn hash(&mut self, key: &str, hash: Option<String>) {
         self.details
             .params
-            .extend(hash.map(|hash| (key.to_owned(), hash)));
+            .extend(hash.map(|hash| (key.to_owned(), hash.into())));
     }
 
     /// One of `tags(…)`.
     pub fn tag(&mut self, key: &'static str, value: &dyn Display) {
-        self.details.tags.push((key, shown(TAG_VALUE_CHARS, value)));
+        self.details
+            .tags
+            .push((key, Text::of(TAG_VALUE_CHARS, value)));
     }
 
     /// Starts the run if this is the first time, and makes it the thread's current one.
@@ -133,20 +131,24 @@ impl Call {
     fn start(&mut self) -> Run {
         let details = std::mem::take(&mut self.details);
         let name = details.run_name.unwrap_or_else(|| {
-            format!("{}-{}", self.site.function, clock::compact(clock::now_ms()))
+            format!("{}-{}", self.site.function, clock::compact(clock::now_ms())).into()
         });
-        let mut builder = start_run().nested(!self.site.root).name(name);
+        let mut builder = start_run().nested(!self.site.root).name_text(name);
         if let Some(experiment) = details.experiment {
-            builder = builder.experiment(experiment);
+            builder = builder.experiment_text(experiment);
         }
         if let Some(id) = details.run_id {
             builder = builder.run_id(id);
         }
-        for (key, value) in self.site.tags().into_iter().chain(details.tags) {
-            builder = builder.tag(key, value);
+        let site = self.site.tags().into_iter();
+        for (key, value) in site
+            .map(|(key, value)| (key, value.into()))
+            .chain(details.tags)
+        {
+            builder = builder.tag_text(key, value);
         }
         for (key, value) in details.params {
-            builder = builder.param(key, value);
+            builder = builder.param_text(key, value);
         }
         builder.start_in(&self.context)
     }

@@ -84,6 +84,13 @@
 //! `mlflow.source.git.commit`, `.branch`, `.repoURL`, `.dirty` (of the code that was built),
 //! `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (the
 //! package). What cannot be found out is absent.
+//!
+//! # What it does not record
+//!
+//! Arguments and fields with a secret's name, and credentials that can be recognised, are logged as
+//! `[redacted]`, however they are logged: see [`tracked`](macro@tracked#secrets). Only what the user
+//! puts into an artifact, a metric's key or an experiment's name goes as it is. The destination's own
+//! credentials are in no journal.
 #[doc(hidden)]
 pub mod __private;
 mod attributes;
@@ -93,6 +100,7 @@ mod capture;
 mod clock;
 mod config;
 mod context;
+mod credential;
 mod destination;
 mod environment;
 mod exit;

@@ -4,6 +4,7 @@
 //! first end counts. Everything here only writes to the journal.
 
 mod active;
+mod admission;
 mod artifact;
 
 use std::borrow::Cow;
@@ -16,7 +17,7 @@ pub use active::{ActiveRun, RunBuilder, start_run};
 
 use serde::Serialize;
 
-use crate::capture::{self, Values};
+use crate::capture::{self, Text, Values};
 use crate::clock;
 use crate::context::Context;
 use crate::journal::record::{Event, RunIdentity};
@@ -113,22 +114,22 @@ impl Run {
     }
 
     /// Logs a parameter. MLflow keeps the first value of a param: another one later is refused,
-    /// with a warning. Values are cut at 6,000 characters.
+    /// with a warning. Values are cut at 6,000 characters; credentials in them are masked.
     pub fn log_param(&self, key: &str, value: impl Display) {
+        if self.0.is_some() {
+            self.param_text(key, Text::of(limits::PARAM_VALUE_CHARS, &value));
+        }
+    }
+
+    fn param_text(&self, key: &str, value: Text) {
         if let Some(inner) = &self.0 {
-            let value = inner.cut(
-                "param",
-                key,
-                value.to_string().into(),
-                limits::PARAM_VALUE_CHARS,
-            );
-            inner.event(
-                &Event::Param(Cow::Owned(Param {
-                    key: key.to_owned(),
-                    value,
-                })),
-                &[],
-            );
+            let param = Param {
+                key: key.to_owned(),
+                value: inner
+                    .tracker
+                    .value_of("param", key, limits::PARAM_VALUE_CHARS, value),
+            };
+            inner.event(Event::Param(Cow::Owned(param)), &[]);
         }
     }
 
@@ -141,7 +142,7 @@ impl Run {
         match capture::serialized(params) {
             Values::Fields(fields) => {
                 for (key, value) in fields {
-                    self.log_param(&key, value);
+                    self.param_text(&key, value);
                 }
             }
             Values::Text(_) => {
@@ -157,22 +158,23 @@ impl Run {
         }
     }
 
-    /// Sets a tag; the last value wins. Values are cut at 8,000 characters.
+    /// Sets a tag; the last value wins. Values are cut at 8,000 characters; credentials in them are
+    /// masked.
     pub fn set_tag(&self, key: &str, value: impl Display) {
+        if self.0.is_some() {
+            self.tag_text(key, Text::of(limits::TAG_VALUE_CHARS, &value));
+        }
+    }
+
+    pub(crate) fn tag_text(&self, key: &str, value: Text) {
         if let Some(inner) = &self.0 {
-            let value = inner.cut(
-                "tag",
-                key,
-                value.to_string().into(),
-                limits::TAG_VALUE_CHARS,
-            );
-            inner.event(
-                &Event::Tag(Cow::Owned(Tag {
-                    key: key.to_owned(),
-                    value,
-                })),
-                &[],
-            );
+            let tag = Tag {
+                key: key.to_owned(),
+                value: inner
+                    .tracker
+                    .value_of("tag", key, limits::TAG_VALUE_CHARS, value),
+            };
+            inner.event(Event::Tag(Cow::Owned(tag)), &[]);
         }
     }
 
@@ -237,7 +239,7 @@ impl Run {
             && !inner.ended.swap(true, Ordering::Relaxed)
         {
             inner.event(
-                &Event::End {
+                Event::End {
                     status,
                     end_time_ms: clock::now_ms(),
                 },
@@ -283,26 +285,15 @@ impl Inner {
         }
     }
 
-    /// False if the journal had no room for it.
-    fn event(&self, event: &Event<'_>, attachment: &[u8]) -> bool {
+    /// Everything but metrics goes through here. False if the journal had no room for it.
+    fn event(&self, event: Event<'_>, attachment: &[u8]) -> bool {
+        let event = self.tracker.admit(event);
         let journal = self.tracker.journal();
         let mut written = false;
         journal::write(journal, |writer| {
-            written = writer.event(journal, &self.reference(), event, attachment);
+            written = writer.event(journal, &self.reference(), &event, attachment);
         });
         written
-    }
-
-    fn cut(&self, kind: &'static str, key: &str, value: Cow<'_, str>, max: usize) -> String {
-        let (value, was_cut) = limits::cut(value, max);
-        if was_cut {
-            self.tracker.warn_once(
-                kind,
-                key,
-                format_args!("its value was cut: MLflow holds {max} characters"),
-            );
-        }
-        value.into_owned()
     }
 }
 

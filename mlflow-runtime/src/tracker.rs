@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::environment;
 use crate::journal::Journal;
 use crate::journal::record::Origin;
+use crate::redact::REDACTED;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::Stats;
 use crate::store::{ExperimentRef, Store, StoredRun};
@@ -304,6 +305,16 @@ impl Tracker {
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         if lock(&self.warned).insert(format!("{kind} {key}")) {
             tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}");
+        }
+    }
+
+    /// One warning for all: something in a value looked like a credential and was masked.
+    pub(crate) fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
+        if lock(&self.warned).insert("masked".to_owned()) {
+            tracing::warn!(
+                target: "mlflow",
+                "{kind} {key:?}: what looks like {credential} was logged as {REDACTED}; so are others, with no further warning"
+            );
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod credentials;
 mod end_to_end;
 mod fake;
 mod macros;

@@ -30,8 +30,11 @@ pub(crate) enum Form {
     Long,
 }
 
-/// By name, in the order in which they run.
-const PROGRAMS: [(&str, fn(Form)); 0] = [];
+/// Its name, and what it does.
+type Program = (&'static str, fn(Form));
+
+/// In the order in which they run.
+const PROGRAMS: [Program; 0] = [];
 
 fn main() {
     let (flags, names): (Vec<String>, Vec<String>) = env::args()

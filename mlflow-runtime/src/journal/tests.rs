@@ -282,7 +282,7 @@ fn where_files_cannot_be_mapped_they_are_written() {
         assert!(whole);
         assert_eq!(metrics.last(), Some(&metric), "seen when the call returns");
     }
-    assert_eq!(appended, (4096 - HEADER_BYTES as i64) / 48);
+    assert_eq!(usize::try_from(appended), Ok((4096 - HEADER_BYTES) / 48));
     segment.acknowledge(HEADER_BYTES + 48);
     assert_eq!(
         segment.read().expect("readable").acknowledged(),

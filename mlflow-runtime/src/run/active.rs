@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use super::{Inner, Run};
+use crate::capture::Text;
 use crate::clock;
 use crate::context::{Context, ContextGuard};
 use crate::environment;
@@ -33,42 +34,52 @@ pub fn start_run() -> RunBuilder {
 #[derive(Debug, Default)]
 #[must_use = "a run starts with `start()`"]
 pub struct RunBuilder {
-    experiment: Option<ExperimentRef>,
-    name: Option<String>,
-    tags: Vec<Tag>,
-    params: Vec<Param>,
+    experiment: Option<Text>,
+    name: Option<Text>,
+    tags: Vec<(String, Text)>,
+    params: Vec<(String, Text)>,
     nested: bool,
     run_id: Option<String>,
 }
 
 impl RunBuilder {
     /// The experiment, by name. Created when missing. Default: that of the parent, else of the process.
-    pub fn experiment(mut self, name: impl Into<String>) -> Self {
-        self.experiment = Some(ExperimentRef::Name(name.into()));
+    pub fn experiment(self, name: impl Into<String>) -> Self {
+        self.experiment_text(name.into().into())
+    }
+
+    pub(crate) fn experiment_text(mut self, name: Text) -> Self {
+        self.experiment = Some(name);
         self
     }
 
     /// The run's name, at most 250 characters. Default: `run-` and the time.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.name_text(name.into().into())
+    }
+
+    pub(crate) fn name_text(mut self, name: Text) -> Self {
+        self.name = Some(name);
         self
     }
 
     /// A tag, set together with the start.
-    pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        self.tags.push(Tag {
-            key: key.into(),
-            value: value.to_string(),
-        });
+    pub fn tag(self, key: impl Into<String>, value: impl Display) -> Self {
+        self.tag_text(key, Text::of(limits::TAG_VALUE_CHARS, &value))
+    }
+
+    pub(crate) fn tag_text(mut self, key: impl Into<String>, value: Text) -> Self {
+        self.tags.push((key.into(), value));
         self
     }
 
     /// A param, logged together with the start.
-    pub fn param(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        self.params.push(Param {
-            key: key.into(),
-            value: value.to_string(),
-        });
+    pub fn param(self, key: impl Into<String>, value: impl Display) -> Self {
+        self.param_text(key, Text::of(limits::PARAM_VALUE_CHARS, &value))
+    }
+
+    pub(crate) fn param_text(mut self, key: impl Into<String>, value: Text) -> Self {
+        self.params.push((key.into(), value));
         self
     }
 
@@ -122,6 +133,10 @@ impl RunBuilder {
             }
         });
         let experiment = experiment
+            .map(|name| {
+                let whole = usize::MAX;
+                ExperimentRef::Name(tracker.value_of("run", "experiment", whole, name))
+            })
             .or_else(|| parent.map(|parent| parent.experiment.clone()))
             .unwrap_or_else(|| tracker.experiment());
         let identity = RunIdentity {
@@ -131,9 +146,13 @@ impl RunBuilder {
         };
         let start_time_ms = clock::now_ms();
         let name = match name {
-            Some(name) => limits::cut(name.into(), limits::RUN_NAME_CHARS)
-                .0
-                .into_owned(),
+            Some(name) => {
+                let name = tracker.value_of("run", "name", limits::RUN_NAME_CHARS, name);
+                // As it is recorded, also where the handle is asked for it.
+                tracker
+                    .admit_text("run", "name", &name, limits::RUN_NAME_CHARS)
+                    .unwrap_or(name)
+            }
             None if identity.resumed.is_some() => String::new(),
             None => format!("run-{}", clock::compact(start_time_ms)),
         };
@@ -154,15 +173,15 @@ impl RunBuilder {
             &environment.tags
         };
         let mut all_tags: Vec<Cow<'_, Tag>> = automatic.iter().map(Cow::Borrowed).collect();
-        for Tag { key, value } in tags {
-            let value = inner.cut("tag", &key, value.into(), limits::TAG_VALUE_CHARS);
+        for (key, value) in tags {
+            let value = tracker.value_of("tag", &key, limits::TAG_VALUE_CHARS, value);
             all_tags.retain(|tag| tag.key != key);
             all_tags.push(Cow::Owned(Tag { key, value }));
         }
         let params = params
             .into_iter()
-            .map(|Param { key, value }| {
-                let value = inner.cut("param", &key, value.into(), limits::PARAM_VALUE_CHARS);
+            .map(|(key, value)| {
+                let value = tracker.value_of("param", &key, limits::PARAM_VALUE_CHARS, value);
                 Param { key, value }
             })
             .collect();
@@ -175,7 +194,7 @@ impl RunBuilder {
             tags: all_tags,
             params,
         };
-        let started = inner.event(&Event::Start(Box::new(start)), &[]);
+        let started = inner.event(Event::Start(Box::new(start)), &[]);
         // Without its start a run's values could go nowhere.
         if started {
             Run(Some(Arc::new(inner)))

@@ -29,7 +29,7 @@ impl Inner {
         let attachment = if spooled.is_some() { &[][..] } else { bytes };
         let content = spooled.map_or(Content::Attached, |name| Content::Spooled(name.into()));
         self.event(
-            &Event::Artifact {
+            Event::Artifact {
                 path: artifact_file.into(),
                 content,
             },
@@ -65,7 +65,7 @@ impl Inner {
             });
         if let Some(name) = spooled {
             self.event(
-                &Event::Artifact {
+                Event::Artifact {
                     path: path.into(),
                     content: Content::Spooled(name.into()),
                 },
@@ -80,7 +80,7 @@ impl Inner {
         match fs::read(local_path) {
             Ok(bytes) => {
                 self.event(
-                    &Event::Artifact {
+                    Event::Artifact {
                         path: path.into(),
                         content: Content::Attached,
                     },
