@@ -37,24 +37,32 @@ pub(crate) struct Writer {
 /// How many segments wait for a thread; more are sealed, so that they can be deleted.
 const MAX_IDLE: usize = 16;
 
-/// Segments whose threads have ended.
-#[derive(Default)]
-pub(super) struct Idle(Mutex<Vec<(usize, Open)>>);
+/// Segments whose threads have ended; none once the process is about to end, as nobody would take
+/// them.
+pub(super) struct Idle(Mutex<Option<Vec<(usize, Open)>>>);
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
+    }
+}
 
 impl Idle {
     fn put(&self, generation: usize, open: Open) {
-        let mut waiting = lock(&self.0);
-        if waiting.len() < MAX_IDLE {
+        if let Some(waiting) = &mut *lock(&self.0)
+            && waiting.len() < MAX_IDLE
+        {
             waiting.push((generation, open));
         }
     }
 
     fn take(&self) -> Option<(usize, Open)> {
-        lock(&self.0).pop()
+        lock(&self.0).as_mut()?.pop()
     }
 
-    fn seal(&self) {
-        let waiting = std::mem::take(&mut *lock(&self.0));
+    /// Seals those that wait and those that come.
+    fn close(&self) {
+        let waiting = lock(&self.0).take();
         drop(waiting);
     }
 }
@@ -136,7 +144,7 @@ pub(crate) fn release_thread(journal: &Journal) {
         }
     });
     lock(&journal.stray).open = None;
-    journal.idle.seal();
+    journal.idle.close();
 }
 
 impl Writer {
