@@ -34,6 +34,7 @@ struct Details {
     experiment: Option<String>,
     run_name: Option<String>,
     run_id: Option<String>,
+    system_metrics: Option<bool>,
     params: Vec<(String, String)>,
     tags: Vec<(&'static str, String)>,
 }
@@ -46,6 +47,28 @@ pub fn begin(site: &'static Site) -> Option<Box<Call>> {
         Some(Call::new(site))
     } else {
         None
+    }
+}
+
+/// What says yes or no: a `bool`, also behind references, as an argument of the function may be.
+#[diagnostic::on_unimplemented(
+    message = "`system_metrics` takes a `bool`, not `{Self}`",
+    label = "not a `bool`"
+)]
+pub trait Switch {
+    /// Yes?
+    fn is_on(&self) -> bool;
+}
+
+impl Switch for bool {
+    fn is_on(&self) -> bool {
+        *self
+    }
+}
+
+impl<T: Switch + ?Sized> Switch for &T {
+    fn is_on(&self) -> bool {
+        (**self).is_on()
     }
 }
 
@@ -79,6 +102,11 @@ impl Call {
     /// `run_id = …`
     pub fn run_id(&mut self, id: &dyn Display) {
         self.details.run_id = Some(shown(usize::MAX, id));
+    }
+
+    /// `system_metrics = …`
+    pub fn system_metrics(&mut self, enabled: &(impl Switch + ?Sized)) {
+        self.details.system_metrics = Some(enabled.is_on());
     }
 
     /// `description = …`
@@ -141,6 +169,9 @@ impl Call {
         }
         if let Some(id) = details.run_id {
             builder = builder.run_id(id);
+        }
+        if let Some(enabled) = details.system_metrics {
+            builder = builder.system_metrics(enabled);
         }
         for (key, value) in self.site.tags().into_iter().chain(details.tags) {
             builder = builder.tag(key, value);

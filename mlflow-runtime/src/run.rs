@@ -10,6 +10,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "system-metrics")]
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use active::{ActiveRun, RunBuilder, start_run};
@@ -257,6 +259,27 @@ impl Run {
         }
     }
 
+    /// Logs several metrics at one step and one time.
+    #[cfg(feature = "system-metrics")]
+    pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64) {
+        if let Some(inner) = &self.0 {
+            let journal = inner.tracker.journal();
+            let (run, now) = (inner.reference(), clock::coarse_now_ms());
+            journal::write(journal, |writer| {
+                for (key, value) in group {
+                    let key = MetricKey::Dynamic(key);
+                    writer.metric(journal, &run, key, now, step, *value);
+                }
+            });
+        }
+    }
+
+    /// A way back to the run that does not keep it.
+    #[cfg(feature = "system-metrics")]
+    pub(crate) fn downgrade(&self) -> WeakRun {
+        WeakRun(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
+    }
+
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
         self.0.as_ref().map(|inner| &inner.tracker)
     }
@@ -303,6 +326,20 @@ impl Inner {
             );
         }
         value.into_owned()
+    }
+}
+
+/// See [`Run::downgrade`].
+#[cfg(feature = "system-metrics")]
+pub(crate) struct WeakRun(Weak<Inner>);
+
+#[cfg(feature = "system-metrics")]
+impl WeakRun {
+    /// The run, if it has not ended and somebody can still log to it.
+    pub(crate) fn open(&self) -> Option<Run> {
+        let inner = self.0.upgrade()?;
+        let is_open = !inner.ended.load(Ordering::Relaxed);
+        is_open.then(|| Run(Some(inner)))
     }
 }
 

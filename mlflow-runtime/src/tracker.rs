@@ -20,9 +20,11 @@ use crate::context::Context;
 use crate::environment;
 use crate::journal::Journal;
 use crate::journal::record::Origin;
+use crate::run::Run;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::Stats;
 use crate::store::{ExperimentRef, Store, StoredRun};
+use crate::system_metrics;
 
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {
@@ -298,6 +300,15 @@ impl Tracker {
         let link = Arc::new(Link::default());
         lock(&self.links).insert(number, Arc::clone(&link));
         (number, link)
+    }
+
+    /// Has the machine sampled for a run, if the run or the configuration asks for it.
+    pub(crate) fn watch_system(&self, run: &Run, wish: Option<bool>) {
+        let settings = &self.settings.system_metrics;
+        // A fake has no threads, and a test should not depend on what else the machine does.
+        if wish.unwrap_or(settings.enabled) && self.shipper.is_none() {
+            system_metrics::watch(run, settings);
+        }
     }
 
     /// One warning for each kind and key.

@@ -39,6 +39,7 @@ pub struct RunBuilder {
     params: Vec<Param>,
     nested: bool,
     run_id: Option<String>,
+    system_metrics: Option<bool>,
 }
 
 impl RunBuilder {
@@ -85,6 +86,22 @@ impl RunBuilder {
         self
     }
 
+    /// Whether the run logs what the machine does meanwhile. Wins over
+    /// [`Config::system_metrics`](crate::Config::system_metrics), which says what that is, and over
+    /// `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().name("watched").system_metrics(true).start();
+    /// // Every 10 seconds: system/cpu_utilization_percentage and others.
+    /// # drop(run);
+    /// # fake.assert_run_finished("watched");
+    /// ```
+    pub fn system_metrics(mut self, enabled: bool) -> Self {
+        self.system_metrics = Some(enabled);
+        self
+    }
+
     /// Starts the run and makes it the current one of this thread until the guard is dropped.
     pub fn start(self) -> ActiveRun {
         let context = Context::current();
@@ -112,6 +129,7 @@ impl RunBuilder {
             params,
             nested,
             run_id,
+            system_metrics,
         } = self;
         let parent = context.run().filter(|_| nested).and_then(Run::identity);
         let resumed = run_id.or_else(|| {
@@ -177,11 +195,12 @@ impl RunBuilder {
         };
         let started = inner.event(&Event::Start(Box::new(start)), &[]);
         // Without its start a run's values could go nowhere.
-        if started {
-            Run(Some(Arc::new(inner)))
-        } else {
-            Run::disabled()
+        if !started {
+            return Run::disabled();
         }
+        let run = Run(Some(Arc::new(inner)));
+        tracker.watch_system(&run, system_metrics);
+        run
     }
 }
 
