@@ -261,14 +261,13 @@ impl Run {
 
     /// Logs several metrics at one step and one time.
     #[cfg(feature = "system-metrics")]
-    pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64) {
+    pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {
         if let Some(inner) = &self.0 {
-            let journal = inner.tracker.journal();
-            let (run, now) = (inner.reference(), clock::coarse_now_ms());
+            let (journal, run) = (inner.tracker.journal(), inner.reference());
             journal::write(journal, |writer| {
                 for (key, value) in group {
                     let key = MetricKey::Dynamic(key);
-                    writer.metric(journal, &run, key, now, step, *value);
+                    writer.metric(journal, &run, key, time_ms, step, *value);
                 }
             });
         }

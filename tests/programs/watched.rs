@@ -35,17 +35,25 @@ fn line() {
     io::stdin().read_line(&mut String::new()).expect("a line");
 }
 
-/// Waits until the sampling thread has ended; the kernel holds 15 characters of its name.
-fn gone() {
+/// Whether a thread samples; the kernel holds 15 characters of its name.
+fn is_sampling() -> bool {
     let named = |name: String| name.starts_with("mlflow-system-m");
-    while fs::read_dir("/proc/self/task")
+    fs::read_dir("/proc/self/task")
         .expect("Linux")
         .flatten()
         .any(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(named))
-    {
+}
+
+/// Waits until no thread samples any more.
+fn gone() {
+    for _ in 0..6000 {
+        if !is_sampling() {
+            println!("gone");
+            return;
+        }
         thread::sleep(Duration::from_millis(10));
     }
-    println!("gone");
+    panic!("it samples still, after a minute");
 }
 
 fn main() {
@@ -63,6 +71,8 @@ fn main() {
             let outer = start("outer", first);
             let inner = start("inner", second);
             line();
+            // A run has ended for its handles, too.
+            let _handles = [outer.clone(), inner.clone()];
             drop((inner, outer));
             gone();
         }

@@ -2,12 +2,16 @@
 //!
 //! Invariants: nothing is logged before interval × samples have passed, and nothing once the run
 //! has ended. The points of a group have one time and one step; steps count groups from 0.
+//!
+//! A sample is taken at the end of an interval. MLflow's client takes it at the begin and logs it at
+//! the end: its values are an interval old, and the first of the processor is always 0.
 
 use std::time::{Duration, Instant};
 
 use super::reading::Reading;
 use super::series::Series;
 use super::settings::Settings;
+use crate::clock;
 use crate::exit::deadline;
 use crate::run::{Run, WeakRun};
 
@@ -62,8 +66,10 @@ impl Monitor {
             .into_iter()
             .map(|(name, value)| (format!("{prefix}{name}"), value))
             .collect();
+        // Before the look at whether it has ended: so no point is later than its run's end.
+        let now = clock::coarse_now_ms();
         if let Some(run) = self.run.open() {
-            run.log_group(&group, self.step);
+            run.log_group(&group, self.step, now);
             self.step += 1;
         }
     }
