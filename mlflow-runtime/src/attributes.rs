@@ -184,6 +184,31 @@
 ///
 /// **`description = expr`**: the run's description, by default the function's documentation.
 ///
+/// **`system_metrics = expr`**: whether the run logs what the machine does meanwhile, a `bool`; wins
+/// over `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`. What is logged is said at
+/// [`Config::system_metrics`](crate::Config::system_metrics); a fake has none of it. Takes the
+/// feature `system-metrics`.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[tracked(system_metrics = true)]
+/// fn train() {}
+///
+/// #[tracked(system_metrics = rows.len() > 1000)]
+/// fn fit(rows: &[f64]) {}
+///
+/// let fake = mlflow::testing::fake();
+/// train();
+/// fit(&[0.5]);
+/// assert_eq!(fake.runs().len(), 2);
+/// ```
+///
+/// ```compile_fail
+/// # use mlflow::tracked;
+/// #[tracked(system_metrics = "yes")] // `system_metrics` takes a `bool`, not `str`
+/// fn train() {}
+/// ```
+///
 /// **`crate = path`**: where this library is, if not at `::mlflow`.
 ///
 /// ```

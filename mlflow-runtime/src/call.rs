@@ -34,6 +34,7 @@ struct Details {
     experiment: Option<Text>,
     run_name: Option<Text>,
     run_id: Option<String>,
+    system_metrics: Option<bool>,
     params: Vec<(String, Text)>,
     tags: Vec<(&'static str, Text)>,
 }
@@ -46,6 +47,28 @@ pub fn begin(site: &'static Site) -> Option<Box<Call>> {
         Some(Call::new(site))
     } else {
         None
+    }
+}
+
+/// What says yes or no: a `bool`, also behind references, as an argument of the function may be.
+#[diagnostic::on_unimplemented(
+    message = "`system_metrics` takes a `bool`, not `{Self}`",
+    label = "not a `bool`"
+)]
+pub trait Switch {
+    /// Yes?
+    fn is_on(&self) -> bool;
+}
+
+impl Switch for bool {
+    fn is_on(&self) -> bool {
+        *self
+    }
+}
+
+impl<T: Switch + ?Sized> Switch for &T {
+    fn is_on(&self) -> bool {
+        (**self).is_on()
     }
 }
 
@@ -75,6 +98,11 @@ impl Call {
     /// `run_id = …`
     pub fn run_id(&mut self, id: &dyn Display) {
         self.details.run_id = Some(Text::of(usize::MAX, id).text);
+    }
+
+    /// `system_metrics = …`
+    pub fn system_metrics(&mut self, enabled: &(impl Switch + ?Sized)) {
+        self.details.system_metrics = Some(enabled.is_on());
     }
 
     /// `description = …`
@@ -139,6 +167,9 @@ impl Call {
         }
         if let Some(id) = details.run_id {
             builder = builder.run_id(id);
+        }
+        if let Some(enabled) = details.system_metrics {
+            builder = builder.system_metrics(enabled);
         }
         let site = self.site.tags().into_iter();
         for (key, value) in site

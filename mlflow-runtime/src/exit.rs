@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::journal;
 use crate::shipper::Goal;
+use crate::system_metrics::{self, Later};
 use crate::tracker::Tracker;
 
 /// Has the process flush when it ends: by returning from `main`, by `process::exit`, by a panic in `main`.
@@ -25,7 +26,13 @@ extern "C" fn finish() {
     // A panic must not cross into C.
     let _ = std::panic::catch_unwind(|| {
         let started = Instant::now();
-        for tracker in Tracker::all() {
+        let trackers = Tracker::all();
+        let timeouts = trackers
+            .iter()
+            .map(|tracker| tracker.settings().exit_timeout);
+        let longest = deadline(started, timeouts.max().unwrap_or_default());
+        system_metrics::stop(longest, Later::Ignored);
+        for tracker in trackers {
             leave(&tracker, started);
         }
     });

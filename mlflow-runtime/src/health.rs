@@ -12,6 +12,7 @@ use crate::exit::deadline;
 use crate::journal;
 use crate::shipper::Goal;
 use crate::stats::Connection;
+use crate::system_metrics::{self, Later};
 use crate::tracker::{self, Tracker};
 
 /// How the process and its store get along; see [`Health`].
@@ -115,8 +116,12 @@ pub fn flush(timeout: Duration) -> FlushReport {
 }
 
 /// The same, for the end of a program that cannot count on its exit hook (it is ended by `abort`,
-/// or is a library unloaded early). Logging goes on working afterwards.
+/// or is a library unloaded early). Logging goes on working afterwards, but runs that are open get no
+/// more system metrics.
 pub fn shutdown(timeout: Duration) -> FlushReport {
+    if Context::current().scoped_tracker().is_none() {
+        system_metrics::stop(deadline(Instant::now(), timeout), Later::Sampled);
+    }
     for tracker in all() {
         journal::release_thread(tracker.journal());
     }

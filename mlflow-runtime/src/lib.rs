@@ -68,6 +68,10 @@
 //! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-rs/journal` in the state directory |
 //! | `MLFLOW_JOURNAL_MAX_BYTES` | how much may wait there; metrics beyond it are dropped and counted | 1 GiB |
 //! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
+//! | `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING` | `true`: runs log what the machine does, see [`Config::system_metrics`] | `false` |
+//! | `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` | seconds from one sample to the next | 10 |
+//! | `MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING` | how many samples make one point, their mean | 1 |
+//! | `MLFLOW_SYSTEM_METRICS_NODE_ID` | the metrics are called `system/<node id>/…` | |
 //! | `MLFLOW_ENV` | becomes the tag `deployment.environment` | |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | as everywhere | |
 //!
@@ -75,6 +79,8 @@
 //!
 //! - `disabled`: compiles tracking out. The attributes leave functions as they stand, log calls are
 //!   empty. For the final binary: one crate that turns it on turns it on for all.
+//! - `system-metrics`: runs can log processor, memory, disk, network and NVIDIA devices, where that is
+//!   asked for.
 //!
 //! # What a run records by itself
 //!
@@ -118,6 +124,7 @@ mod shipper;
 mod site;
 mod stats;
 pub mod store;
+mod system_metrics;
 mod template;
 pub mod testing;
 mod timed;

@@ -11,6 +11,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(feature = "system-metrics")]
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use active::{ActiveRun, RunBuilder, start_run};
@@ -259,6 +261,26 @@ impl Run {
         }
     }
 
+    /// Logs several metrics at one step and one time.
+    #[cfg(feature = "system-metrics")]
+    pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {
+        if let Some(inner) = &self.0 {
+            let (journal, run) = (inner.tracker.journal(), inner.reference());
+            journal::write(journal, |writer| {
+                for (key, value) in group {
+                    let key = MetricKey::Dynamic(key);
+                    writer.metric(journal, &run, key, time_ms, step, *value);
+                }
+            });
+        }
+    }
+
+    /// A way back to the run that does not keep it.
+    #[cfg(feature = "system-metrics")]
+    pub(crate) fn downgrade(&self) -> WeakRun {
+        WeakRun(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
+    }
+
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
         self.0.as_ref().map(|inner| &inner.tracker)
     }
@@ -294,6 +316,20 @@ impl Inner {
             written = writer.event(journal, &self.reference(), &event, attachment);
         });
         written
+    }
+}
+
+/// See [`Run::downgrade`].
+#[cfg(feature = "system-metrics")]
+pub(crate) struct WeakRun(Weak<Inner>);
+
+#[cfg(feature = "system-metrics")]
+impl WeakRun {
+    /// The run, if it has not ended and somebody can still log to it.
+    pub(crate) fn open(&self) -> Option<Run> {
+        let inner = self.0.upgrade()?;
+        let is_open = !inner.ended.load(Ordering::Relaxed);
+        is_open.then(|| Run(Some(inner)))
     }
 }
 

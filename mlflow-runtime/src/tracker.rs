@@ -301,6 +301,11 @@ impl Tracker {
         (number, link)
     }
 
+    /// Whether this is a fake's: driven by hand, with no thread.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.shipper.is_some()
+    }
+
     /// One warning for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         if lock(&self.warned).insert(format!("{kind} {key}")) {

@@ -14,3 +14,4 @@ mod rest_server;
 mod sqlite_file;
 mod store_conformance;
 mod support;
+mod system_metrics;

@@ -70,6 +70,8 @@ use segment::Segment;
 use writer::{Idle, Writer};
 
 pub(crate) use mapping::at_exit;
+#[cfg(feature = "system-metrics")]
+pub(crate) use writer::release_all;
 pub(crate) use writer::{MetricKey, RunRef, release_thread, write};
 
 /// What the journal may hold where it has to live in memory.

@@ -15,6 +15,7 @@ use crate::environment;
 use crate::journal::record::{Event, RunIdentity, Start};
 use crate::limits;
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
+use crate::system_metrics;
 use crate::tracker::{self, Tracker};
 
 /// Starts a run by hand; [`tracked`](crate::tracked) does it for a whole function.
@@ -40,6 +41,7 @@ pub struct RunBuilder {
     params: Vec<(String, Text)>,
     nested: bool,
     run_id: Option<String>,
+    system_metrics: Option<bool>,
 }
 
 impl RunBuilder {
@@ -96,6 +98,22 @@ impl RunBuilder {
         self
     }
 
+    /// Whether the run logs what the machine does meanwhile. Wins over
+    /// [`Config::system_metrics`](crate::Config::system_metrics), which says what that is, and over
+    /// `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().name("watched").system_metrics(true).start();
+    /// // Every 10 seconds: system/cpu_utilization_percentage and others.
+    /// # drop(run);
+    /// # fake.assert_run_finished("watched");
+    /// ```
+    pub fn system_metrics(mut self, enabled: bool) -> Self {
+        self.system_metrics = Some(enabled);
+        self
+    }
+
     /// Starts the run and makes it the current one of this thread until the guard is dropped.
     pub fn start(self) -> ActiveRun {
         let context = Context::current();
@@ -123,6 +141,7 @@ impl RunBuilder {
             params,
             nested,
             run_id,
+            system_metrics,
         } = self;
         let parent = context.run().filter(|_| nested).and_then(Run::identity);
         let resumed = run_id.or_else(|| {
@@ -196,11 +215,16 @@ impl RunBuilder {
         };
         let started = inner.event(Event::Start(Box::new(start)), &[]);
         // Without its start a run's values could go nowhere.
-        if started {
-            Run(Some(Arc::new(inner)))
-        } else {
-            Run::disabled()
+        if !started {
+            return Run::disabled();
         }
+        let run = Run(Some(Arc::new(inner)));
+        let sampling = &tracker.settings().system_metrics;
+        // A fake has no threads, and a test should not depend on what else the machine does.
+        if system_metrics.unwrap_or(sampling.enabled) && !tracker.is_inline() {
+            system_metrics::watch(&run, sampling);
+        }
+        run
     }
 }
 
