@@ -51,7 +51,8 @@ fn notice(info: &PanicHookInfo<'_>) {
             .location()
             .map(|location| format!("{}:{}", location.file(), location.line())),
         backtrace: (backtrace.status() == BacktraceStatus::Captured)
-            .then(|| cut(TAG_VALUE_CHARS, &backtrace.to_string())),
+            // Nobody wrote it, so nobody has to hear that the tag holds its beginning only.
+            .then(|| cut(TAG_VALUE_CHARS, &backtrace.to_string()).text.into()),
     };
     if cfg!(panic = "abort") || panic.is_last_word() {
         // Nobody will come by again to end the run.
