@@ -13,11 +13,11 @@ use crate::context::{Context, ContextGuard};
 use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
+use crate::process;
 use crate::redact::REDACTED;
 use crate::run::{Run, start_run};
 use crate::site::Site;
 use crate::store::RunStatus;
-use crate::tracker;
 
 /// A call of an annotated function.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Details {
 #[inline]
 #[must_use]
 pub fn begin(site: &'static Site) -> Option<Box<Call>> {
-    if tracker::enabled() {
+    if process::enabled() {
         Some(Call::new(site))
     } else {
         None

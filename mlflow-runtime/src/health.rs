@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use crate::context::Context;
 use crate::exit::deadline;
 use crate::journal;
+use crate::process;
 use crate::shipper::Goal;
 use crate::stats::Connection;
 use crate::system_metrics::{self, Later};
-use crate::tracker::{self, Tracker};
+use crate::tracker::Tracker;
 
 /// How the process and its store get along; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,7 +78,7 @@ pub fn health() -> Health {
     match current() {
         Some(tracker) => tracker.health(),
         None => Health {
-            state: if tracker::enabled() {
+            state: if process::enabled() {
                 State::Idle
             } else {
                 State::Disabled

@@ -117,6 +117,7 @@ mod limits;
 mod log;
 mod outcome;
 mod panics;
+mod process;
 mod redact;
 mod run;
 mod secret;
@@ -148,7 +149,7 @@ pub use store::RunStatus;
 /// mlflow::configure(mlflow::Config::new().enabled(false));
 /// ```
 pub fn configure(config: Config) {
-    tracker::configure(|current| *current = config);
+    process::configure(|current| *current = config);
 }
 
 /// Sets where runs that start from now on go; see [`Config::tracking_uri`].
@@ -157,7 +158,7 @@ pub fn configure(config: Config) {
 /// mlflow::set_tracking_uri("http://127.0.0.1:5000");
 /// ```
 pub fn set_tracking_uri(uri: impl Into<String>) {
-    tracker::configure(|config| *config = std::mem::take(config).tracking_uri(uri));
+    process::configure(|config| *config = std::mem::take(config).tracking_uri(uri));
 }
 
 /// Sets the experiment of runs that name none; see [`Config::experiment`].
@@ -169,5 +170,5 @@ pub fn set_tracking_uri(uri: impl Into<String>) {
 /// # fake.assert_experiment_created("wine-quality");
 /// ```
 pub fn set_experiment(name: impl Into<String>) {
-    tracker::set_experiment(name.into());
+    process::set_experiment(name.into());
 }

@@ -14,9 +14,10 @@ use crate::context::{Context, ContextGuard};
 use crate::environment;
 use crate::journal::record::{Event, RunIdentity, Start};
 use crate::limits;
+use crate::process;
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
 use crate::system_metrics;
-use crate::tracker::{self, Tracker};
+use crate::tracker::Tracker;
 
 /// Starts a run by hand; [`tracked`](crate::tracked) does it for a whole function.
 ///
@@ -128,7 +129,7 @@ impl RunBuilder {
     /// Starts the run as seen from `context`, without making it current.
     pub(crate) fn start_in(self, context: &Context) -> Run {
         match context.tracker() {
-            Some(tracker) if tracker::enabled() => self.start_on(context, &tracker),
+            Some(tracker) if process::enabled() => self.start_on(context, &tracker),
             _ => Run::disabled(),
         }
     }
