@@ -110,6 +110,7 @@ mod credential;
 mod destination;
 mod environment;
 mod exit;
+mod fork;
 mod health;
 mod journal;
 mod key;

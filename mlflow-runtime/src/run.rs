@@ -6,6 +6,7 @@
 mod active;
 mod admission;
 mod artifact;
+mod reach;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -23,7 +24,7 @@ use crate::capture::{self, Text, Values};
 use crate::clock;
 use crate::context::Context;
 use crate::journal::record::{Event, RunIdentity};
-use crate::journal::{self, MetricKey, RunRef};
+use crate::journal::{self, MetricKey};
 use crate::key::Key;
 use crate::limits;
 use crate::store::{Param, RunStatus, Tag};
@@ -124,14 +125,12 @@ impl Run {
     }
 
     fn param_text(&self, key: &str, value: Text) {
-        if let Some(inner) = &self.0 {
-            let param = Param {
-                key: key.to_owned(),
-                value: inner
-                    .tracker
-                    .value_of("param", key, limits::PARAM_VALUE_CHARS, value),
-            };
-            inner.event(Event::Param(Cow::Owned(param)), &[]);
+        if let Some(run) = self.reach() {
+            let value = run
+                .tracker
+                .value_of("param", key, limits::PARAM_VALUE_CHARS, value);
+            let key = key.to_owned();
+            run.event(Event::Param(Cow::Owned(Param { key, value })), &[]);
         }
     }
 
@@ -148,9 +147,9 @@ impl Run {
                 }
             }
             Values::Text(_) => {
-                if let Some(inner) = &self.0 {
+                if let Some(run) = self.reach() {
                     let kind = std::any::type_name::<T>();
-                    inner.tracker.warn_rejected(
+                    run.tracker.warn_rejected(
                         "params",
                         kind,
                         format_args!("it has no fields; log_params takes a struct or a map"),
@@ -169,14 +168,12 @@ impl Run {
     }
 
     pub(crate) fn tag_text(&self, key: &str, value: Text) {
-        if let Some(inner) = &self.0 {
-            let tag = Tag {
-                key: key.to_owned(),
-                value: inner
-                    .tracker
-                    .value_of("tag", key, limits::TAG_VALUE_CHARS, value),
-            };
-            inner.event(Event::Tag(Cow::Owned(tag)), &[]);
+        if let Some(run) = self.reach() {
+            let value = run
+                .tracker
+                .value_of("tag", key, limits::TAG_VALUE_CHARS, value);
+            let key = key.to_owned();
+            run.event(Event::Tag(Cow::Owned(Tag { key, value })), &[]);
         }
     }
 
@@ -190,8 +187,8 @@ impl Run {
     /// Stores `text` as the artifact `artifact_file`, a relative path such as `notes/summary.md`.
     /// A text of more than 16 KiB is written to a file beside the journal before this returns.
     pub fn log_text(&self, text: &str, artifact_file: &str) {
-        if let Some(inner) = &self.0 {
-            inner.artifact(text.as_bytes(), artifact_file);
+        if let Some(run) = self.reach() {
+            run.artifact(text.as_bytes(), artifact_file);
         }
     }
 
@@ -203,8 +200,8 @@ impl Run {
 
     /// The same, in the directory `artifact_path` of the run's artifacts.
     pub fn log_artifact_in(&self, local_path: impl AsRef<Path>, artifact_path: &str) {
-        if let Some(inner) = &self.0 {
-            inner.artifact_file(local_path.as_ref(), artifact_path);
+        if let Some(run) = self.reach() {
+            run.artifact_file(local_path.as_ref(), artifact_path);
         }
     }
 
@@ -235,15 +232,19 @@ impl Run {
         f()
     }
 
-    /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing.
+    /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing. Nor
+    /// does one in a process that was forked from the one that started the run.
     pub fn end(&self, status: RunStatus) {
         if let Some(inner) = &self.0
+            && let Some(run) = inner.reach()
+            && !run.is_inherited()
             && !inner.ended.swap(true, Ordering::Relaxed)
         {
-            inner.event(
+            let end_time_ms = clock::now_ms();
+            run.event(
                 Event::End {
                     status,
-                    end_time_ms: clock::now_ms(),
+                    end_time_ms,
                 },
                 &[],
             );
@@ -252,11 +253,11 @@ impl Run {
 
     #[inline]
     pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
-        if let Some(inner) = &self.0 {
-            let journal = inner.tracker.journal();
+        if let Some(run) = self.reach() {
+            let journal = run.tracker.journal();
             let now = clock::coarse_now_ms();
             journal::write(journal, |writer| {
-                writer.metric(journal, &inner.reference(), key, now, step, value);
+                writer.metric(journal, &run.reference(), key, now, step, value);
             });
         }
     }
@@ -264,8 +265,8 @@ impl Run {
     /// Logs several metrics at one step and one time.
     #[cfg(feature = "system-metrics")]
     pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {
-        if let Some(inner) = &self.0 {
-            let (journal, run) = (inner.tracker.journal(), inner.reference());
+        if let Some(run) = self.reach() {
+            let (journal, run) = (run.tracker.journal(), run.reference());
             journal::write(journal, |writer| {
                 for (key, value) in group {
                     let key = MetricKey::Dynamic(key);
@@ -282,7 +283,7 @@ impl Run {
     }
 
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
-        self.0.as_ref().map(|inner| &inner.tracker)
+        self.reach().map(|run| run.tracker)
     }
 
     fn identity(&self) -> Option<&RunIdentity> {
@@ -296,26 +297,6 @@ impl fmt::Debug for Run {
             .field("id", &self.id())
             .field("name", &self.name())
             .finish_non_exhaustive()
-    }
-}
-
-impl Inner {
-    fn reference(&self) -> RunRef<'_> {
-        RunRef {
-            number: self.number,
-            identity: &self.identity,
-        }
-    }
-
-    /// Everything but metrics goes through here. False if the journal had no room for it.
-    fn event(&self, event: Event<'_>, attachment: &[u8]) -> bool {
-        let event = self.tracker.admit(event);
-        let journal = self.tracker.journal();
-        let mut written = false;
-        journal::write(journal, |writer| {
-            written = writer.event(journal, &self.reference(), &event, attachment);
-        });
-        written
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Invariant: it is made once and never changes its destination; all that a run needs is in it.
 
+use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -14,6 +15,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::config::Settings;
 use crate::environment;
+use crate::fork;
 use crate::journal::Journal;
 use crate::journal::record::Origin;
 use crate::redact::REDACTED;
@@ -31,9 +33,17 @@ pub(crate) struct Tracker {
     /// Where there is no thread: whoever wants something delivered does it.
     shipper: Option<Mutex<Shipper>>,
     next_run: AtomicU32,
+    /// The process it was made in.
+    generation: u32,
+    /// What stands for it in a process forked from that.
+    successor: OnceLock<Arc<Tracker>>,
     experiment: Mutex<ExperimentRef>,
     run_id: Mutex<Option<String>>,
     warned: Mutex<FxHashSet<String>>,
+}
+
+thread_local! {
+    static STARTING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a run's handles learn from the shipper.
@@ -60,8 +70,53 @@ impl Link {
 }
 
 impl Tracker {
-    /// Starts one, with a journal on disk, if that can be, and a thread.
-    pub(crate) fn start(settings: Settings) -> Arc<Self> {
+    /// Whether the calling thread is about to start one: a subscriber that logs to runs may be told
+    /// of trouble meanwhile.
+    pub(crate) fn is_starting() -> bool {
+        STARTING.get()
+    }
+
+    /// The tracker that this process uses in its stead: itself, unless the process was forked since
+    /// it was made. `None` while that one is being started by the same thread.
+    #[inline]
+    pub(crate) fn here(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        if self.generation == fork::generation() {
+            Some(self)
+        } else {
+            self.after_fork()
+        }
+    }
+
+    #[cold]
+    fn after_fork(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        // A fake has no thread and no file that could be lost. One thread of a test goes on.
+        if self.is_inline() {
+            return Some(self);
+        }
+        if Self::is_starting() {
+            return None;
+        }
+        let successor = self.successor.get_or_init(|| {
+            // Its runs go by the numbers that they have, beside those of new ones.
+            let next_run = self.next_run.load(Ordering::Relaxed);
+            let successor = Self::start(self.settings.clone(), next_run);
+            Self::adopt(&successor);
+            successor
+        });
+        successor.here()
+    }
+
+    /// Starts one, with a journal on disk, if that can be, and a thread. Its runs are numbered from
+    /// `first_run`.
+    pub(crate) fn start(settings: Settings, first_run: u32) -> Arc<Self> {
+        STARTING.set(true);
+        let tracker = Self::started(settings, first_run);
+        STARTING.set(false);
+        tracker
+    }
+
+    fn started(settings: Settings, first_run: u32) -> Arc<Self> {
+        fork::watch();
         let origin = Origin {
             destination: settings.destination.to_string(),
             host: environment::process().host.clone(),
@@ -85,14 +140,19 @@ impl Tracker {
                 );
                 Journal::in_memory(origin)
             });
-        let tracker = Arc::new(Self::without_shipper(settings, journal));
-        shipper::spawn(
-            &tracker.settings,
-            &tracker.journal,
-            &tracker.stats,
-            &tracker.control,
-            &tracker.links,
-        );
+        let tracker = Arc::new(Self::without_shipper(settings, journal, first_run));
+        if fork::generation() == 0 || tracker.settings.destination.survives_fork() {
+            shipper::spawn(
+                &tracker.settings,
+                &tracker.journal,
+                &tracker.stats,
+                &tracker.control,
+                &tracker.links,
+            );
+        } else {
+            // The parent ships it when it flushes or ends, or else the next process.
+            tracker.control.fail(u64::MAX);
+        }
         crate::exit::install();
         tracker
     }
@@ -104,14 +164,14 @@ impl Tracker {
             host: environment::process().host.clone(),
             process_id: std::process::id(),
         };
-        let mut tracker = Self::without_shipper(settings, Journal::in_memory(origin));
+        let mut tracker = Self::without_shipper(settings, Journal::in_memory(origin), 1);
         let delivery = Delivery::new(store, Arc::clone(&tracker.stats), tracker.settings.quiet);
         let live = Source::live(Arc::clone(&tracker.journal), Arc::clone(&tracker.links));
         tracker.shipper = Some(Mutex::new(Shipper::new(delivery, live)));
         tracker
     }
 
-    fn without_shipper(settings: Settings, journal: Arc<Journal>) -> Self {
+    fn without_shipper(settings: Settings, journal: Arc<Journal>, first_run: u32) -> Self {
         Self {
             shipper: None,
             experiment: Mutex::new(settings.experiment.clone()),
@@ -121,7 +181,9 @@ impl Tracker {
             stats: Arc::default(),
             control: Arc::default(),
             links: Arc::default(),
-            next_run: AtomicU32::new(1),
+            next_run: AtomicU32::new(first_run),
+            generation: fork::generation(),
+            successor: OnceLock::new(),
             warned: Mutex::default(),
         }
     }

@@ -6,6 +6,7 @@ mod bad_input;
 mod credentials;
 mod end_to_end;
 mod fake;
+mod forks;
 mod macros;
 mod outage;
 mod panics;

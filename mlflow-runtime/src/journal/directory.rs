@@ -20,6 +20,7 @@ use super::allocation::is_remote;
 use super::mapping::HEADER_BYTES;
 use super::record::{Definition, Origin, Record};
 use super::segment::{Frame, Segment};
+use crate::fork::OwnFile;
 
 const LOCK: &str = "lock";
 const SEGMENT_EXTENSION: &str = "segment";
@@ -31,7 +32,7 @@ pub(crate) struct Directory {
     /// Whether it lies on another host.
     is_remote: bool,
     /// Held for its lock.
-    _lock: File,
+    _lock: OwnFile,
 }
 
 impl Directory {
@@ -66,7 +67,7 @@ impl Directory {
             Ok(()) => Ok(Some(Self {
                 is_remote: is_remote(path),
                 path: path.to_owned(),
-                _lock: lock,
+                _lock: OwnFile::new(lock),
             })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),

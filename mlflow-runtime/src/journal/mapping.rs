@@ -186,3 +186,17 @@ pub(crate) fn at_exit(hook: extern "C" fn()) -> bool {
     // contract with the caller, does not unwind.
     unsafe { libc::atexit(hook) == 0 }
 }
+
+/// Has the C library call `hook` in every child that this process makes by `fork`, before `fork`
+/// returns there. `hook` may do what is async-signal-safe only.
+pub(crate) fn in_children(hook: extern "C" fn()) -> bool {
+    // SAFETY: as above; what `hook` may do is for the caller to keep to.
+    unsafe { libc::pthread_atfork(None, None, Some(hook)) == 0 }
+}
+
+/// Closes a descriptor in a child made by `fork`. Its owner there must never be dropped.
+pub(crate) fn close_in_child(descriptor: i32) {
+    // SAFETY: closing is async-signal-safe. By the caller's word nobody in this process uses the
+    // number any more, so none that is opened later can be closed in its stead.
+    unsafe { libc::close(descriptor) };
+}

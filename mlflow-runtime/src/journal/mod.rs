@@ -69,7 +69,7 @@ use record::Origin;
 use segment::Segment;
 use writer::{Idle, Writer};
 
-pub(crate) use mapping::at_exit;
+pub(crate) use mapping::{at_exit, close_in_child, in_children};
 #[cfg(feature = "system-metrics")]
 pub(crate) use writer::release_all;
 pub(crate) use writer::{MetricKey, RunRef, release_thread, write};
@@ -281,14 +281,14 @@ impl Journal {
     }
 
     /// A new segment with room for a frame of `frame` bytes; `None` if the journal is full.
-    /// `generation` counts the calling thread's segments.
+    /// `rolls` counts the calling thread's segments.
     fn open_segment(
         &self,
-        generation: usize,
+        rolls: usize,
         frame: usize,
         essential: bool,
     ) -> Option<(Arc<Segment>, Appender)> {
-        let usual = SEGMENT_BYTES[generation.min(SEGMENT_BYTES.len() - 1)];
+        let usual = SEGMENT_BYTES[rolls.min(SEGMENT_BYTES.len() - 1)];
         let bytes = usual.max((frame + 4096).next_multiple_of(4096) as u64);
         let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if used > self.max_bytes && !essential {

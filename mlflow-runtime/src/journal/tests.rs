@@ -45,6 +45,7 @@ fn identity() -> RunIdentity {
         key: "k".repeat(32),
         experiment: ExperimentRef::Name("e".to_owned()),
         resumed: None,
+        elsewhere: false,
     }
 }
 
@@ -57,6 +58,7 @@ fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
     let run = RunRef {
         number: 1,
         identity: &identity,
+        inherited: false,
     };
     write(journal, |writer| {
         writer.metric(journal, &run, key, 7, step, 0.5);
@@ -225,6 +227,7 @@ fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
     let run = RunRef {
         number: 1,
         identity: &identity,
+        inherited: false,
     };
     let end = Event::End {
         status: RunStatus::Finished,
@@ -312,6 +315,7 @@ fn the_device_is_asked_to_keep_a_run_that_has_ended() {
     let run = RunRef {
         number: 1,
         identity: &identity,
+        inherited: false,
     };
     let end = Event::End {
         status: RunStatus::Finished,

@@ -14,6 +14,7 @@ use super::mapping::Full;
 use super::record::{Definition, Event, MetricRecord, RunIdentity};
 use super::segment::Segment;
 use super::{Journal, lock};
+use crate::fork;
 use crate::key::Key;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
@@ -28,7 +29,10 @@ thread_local! {
 #[derive(Default)]
 pub(crate) struct Writer {
     journal: u32,
-    generation: usize,
+    /// The process it was made in.
+    process: u32,
+    /// How many segments the thread has had.
+    rolls: usize,
     open: Option<Open>,
     /// Where to leave the segment when the thread ends.
     idle: Weak<Idle>,
@@ -48,11 +52,11 @@ impl Default for Idle {
 }
 
 impl Idle {
-    fn put(&self, generation: usize, open: Open) {
+    fn put(&self, rolls: usize, open: Open) {
         if let Some(waiting) = &mut *lock(&self.0)
             && waiting.len() < MAX_IDLE
         {
-            waiting.push((generation, open));
+            waiting.push((rolls, open));
         }
     }
 
@@ -82,6 +86,8 @@ struct Open {
 pub(crate) struct RunRef<'a> {
     pub(crate) number: u32,
     pub(crate) identity: &'a RunIdentity,
+    /// Whether the process this one was forked from has started it.
+    pub(crate) inherited: bool,
 }
 
 /// The name of a metric.
@@ -112,6 +118,7 @@ pub(crate) fn write(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
     if !matches!(done, Ok(Some(()))) {
         let mut stray = lock(&journal.stray);
         stray.journal = journal.id;
+        stray.process = fork::generation();
         write(&mut stray);
     }
 }
@@ -126,6 +133,7 @@ fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&
     } else {
         let mut writer = Writer::default();
         writer.journal = journal.id;
+        writer.process = fork::generation();
         writers.insert(0, writer);
     }
     writers.first_mut()
@@ -214,21 +222,21 @@ impl Writer {
     fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> bool {
         if self.open.take().is_some() {
             journal.bell.keeper.sync_now();
-        } else if self.generation == 0 {
+        } else if self.rolls == 0 {
             self.idle = Arc::downgrade(&journal.idle);
-            if let Some((generation, open)) = journal.idle.take() {
-                self.generation = generation;
+            if let Some((rolls, open)) = journal.idle.take() {
+                self.rolls = rolls;
                 self.open = Some(open);
                 return true;
             }
         }
         let origin = Definition::Origin(journal.origin.clone()).encode();
         let Some((segment, mut appender)) =
-            journal.open_segment(self.generation, frame + origin.len(), essential)
+            journal.open_segment(self.rolls, frame + origin.len(), essential)
         else {
             return false;
         };
-        self.generation += 1;
+        self.rolls += 1;
         let started = appender.append(&origin).is_ok();
         self.open = started.then(|| Open {
             appender,
@@ -293,9 +301,13 @@ impl Open {
     #[cold]
     fn define_run(&mut self, run: &RunRef<'_>) -> Result<(), Full> {
         if !self.runs.contains(&run.number) {
+            let mut identity = Cow::Borrowed(run.identity);
+            if run.inherited {
+                identity.to_mut().elsewhere = true;
+            }
             let definition = Definition::Run {
                 number: run.number,
-                identity: Cow::Borrowed(run.identity),
+                identity,
             };
             self.appender.append(&definition.encode())?;
             self.runs.insert(run.number);
@@ -331,8 +343,12 @@ impl Open {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if let (Some(open), Some(idle)) = (self.open.take(), self.idle.upgrade()) {
-            idle.put(self.generation, open);
+        let Some(open) = self.open.take() else { return };
+        if self.process != fork::generation() {
+            // The parent's: this thread goes on writing to it there.
+            std::mem::forget(open);
+        } else if let Some(idle) = self.idle.upgrade() {
+            idle.put(self.rolls, open);
         }
     }
 }

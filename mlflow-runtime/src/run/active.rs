@@ -163,6 +163,7 @@ impl RunBuilder {
             key: uuid::Uuid::new_v4().simple().to_string(),
             experiment,
             resumed,
+            elsewhere: false,
         };
         let start_time_ms = clock::now_ms();
         let name = match name {
@@ -214,7 +215,9 @@ impl RunBuilder {
             tags: all_tags,
             params,
         };
-        let started = inner.event(Event::Start(Box::new(start)), &[]);
+        let started = inner
+            .reach()
+            .is_some_and(|run| run.event(Event::Start(Box::new(start)), &[]));
         // Without its start a run's values could go nowhere.
         if !started {
             return Run::disabled();

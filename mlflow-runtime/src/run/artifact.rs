@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::Inner;
+use super::reach::Reach;
 use crate::journal::record::{Content, Event};
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
@@ -15,8 +15,8 @@ const INLINE_BYTES: usize = 16 << 10;
 /// could take the memory that the training needs.
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
-impl Inner {
-    pub(super) fn artifact(&self, bytes: &[u8], artifact_file: &str) {
+impl Reach<'_> {
+    pub(super) fn artifact(self, bytes: &[u8], artifact_file: &str) {
         let spooled = match self.tracker.journal().spool_directory() {
             Some(directory) if bytes.len() > INLINE_BYTES => {
                 self.spool(artifact_file, &directory, |file| fs::write(file, bytes))
@@ -37,7 +37,7 @@ impl Inner {
         );
     }
 
-    pub(super) fn artifact_file(&self, local_path: &Path, artifact_path: &str) {
+    pub(super) fn artifact_file(self, local_path: &Path, artifact_path: &str) {
         let Some(name) = local_path
             .file_name()
             .and_then(|name| name.to_str())
@@ -96,7 +96,7 @@ impl Inner {
     }
 
     /// Whether an artifact that cannot lie beside the journal may take the way through memory.
-    fn fits_memory(&self, path: &str, bytes: u64) -> bool {
+    fn fits_memory(self, path: &str, bytes: u64) -> bool {
         let fits = bytes <= MEMORY_ARTIFACT_BYTES;
         if !fits {
             self.tracker.warn_rejected(
@@ -110,7 +110,7 @@ impl Inner {
 
     /// Writes a file beside the journal and returns its name; `None`, with nothing left behind, on failure.
     fn spool(
-        &self,
+        self,
         path: &str,
         directory: &Path,
         write: impl FnOnce(&Path) -> std::io::Result<()>,

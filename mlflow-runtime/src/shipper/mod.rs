@@ -150,6 +150,7 @@ pub(crate) fn spawn(
         links: Arc::clone(links),
         backoff: Backoff::default(),
         outage: false,
+        swept: 0,
     };
     let spawned = thread::Builder::new()
         .name("mlflow-shipper".to_owned())
@@ -170,6 +171,8 @@ struct Worker {
     backoff: Backoff,
     /// Whether a warning said that the store is away.
     outage: bool,
+    /// The last flush for which journals of dead processes were looked for.
+    swept: u64,
 }
 
 impl Worker {
@@ -199,8 +202,7 @@ impl Worker {
         let delivery = Delivery::new(store, Arc::clone(&self.stats), self.settings.quiet);
         let live = Source::live(Arc::clone(&self.journal), Arc::clone(&self.links));
         let mut shipper = Shipper::new(delivery, live);
-        let destination = &self.journal.origin().destination;
-        shipper.left_behind = Directory::left_behind(&self.settings.journal_dir, destination);
+        self.sweep(&mut shipper);
         loop {
             let ticket = self.control.asked();
             match self.round(&mut shipper, ticket).await {
@@ -228,8 +230,15 @@ impl Worker {
         }
     }
 
+    /// Looks for what dead processes left. Those that this process has claimed are not found again.
+    fn sweep(&self, shipper: &mut Shipper) {
+        let destination = &self.journal.origin().destination;
+        let found = Directory::left_behind(&self.settings.journal_dir, destination);
+        shipper.left_behind.extend(found);
+    }
+
     /// This process's values first; while there are no more of them, those of dead ones.
-    async fn round(&self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
+    async fn round(&mut self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
         let step = shipper.step().await?;
         if matches!(step, Step::More | Step::Stalled) {
             return Ok(step);
@@ -239,6 +248,11 @@ impl Worker {
         let flushed = step == Step::Idle || shipper.fresh;
         if flushed {
             self.control.complete_own(ticket);
+            // Children may have died meanwhile.
+            if ticket > self.swept {
+                self.swept = ticket;
+                self.sweep(shipper);
+            }
         }
         let dead = shipper.step_dead().await?;
         if dead != Step::Idle {

@@ -4,6 +4,7 @@
 //! where an earlier attempt may have succeeded.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
@@ -13,6 +14,10 @@ use crate::journal::record::{Definition, Event, Record, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::store::StoredRun;
 use crate::tracker::Link;
+
+/// How long a run that another process has started is waited for. Then its values stay where they
+/// are, and the next process tries again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs by their number in the journal.
 #[derive(Default)]
@@ -33,6 +38,8 @@ pub(super) struct RunState {
     pub(super) ended: bool,
     /// The places, in the order of all events, of its newest tags and artifacts.
     newest: FxHashMap<(Kind, String), u64>,
+    /// When it was first looked for and not found.
+    missed: Option<Instant>,
 }
 
 /// What of a key only the last counts.
@@ -99,6 +106,7 @@ impl Runs {
             last_ms: 0,
             ended: false,
             newest: FxHashMap::default(),
+            missed: None,
         })
     }
 
@@ -128,9 +136,18 @@ impl Runs {
         counts
     }
 
-    /// Runs that did not end.
+    /// Whether a run that was not found is one that another process is about to create. Counts
+    /// from the first time it is asked.
+    pub(super) fn may_still_appear(&mut self, number: u32) -> bool {
+        self.get_mut(number).is_some_and(|state| {
+            let missed = *state.missed.get_or_insert_with(Instant::now);
+            state.identity.elsewhere && missed.elapsed() < PATIENCE
+        })
+    }
+
+    /// Runs that did not end, and that no other process will end.
     pub(super) fn open(&self) -> Vec<u32> {
-        self.those(|state| !state.ended)
+        self.those(|state| !state.ended && !state.identity.elsewhere)
     }
 
     /// Runs that nobody can log to any more.

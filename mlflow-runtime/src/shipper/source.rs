@@ -326,10 +326,13 @@ impl Source {
     }
 
     /// Whether entries of the run can go out. In a live journal its start is on the way in another
-    /// segment; in a dead one everything was read already.
+    /// segment, or in that of another process; in a dead one everything was read already.
     fn is_known(&self, run: u32) -> bool {
         match self.runs.get(run) {
-            Some(state) => !self.is_live() || !matches!(state.phase, Phase::Mentioned),
+            Some(state) => {
+                !(self.is_live() && matches!(state.phase, Phase::Mentioned))
+                    || state.identity.elsewhere
+            }
             None => false,
         }
     }

@@ -43,7 +43,7 @@ pub(crate) enum Later {
 /// Samples the machine for `run` until it ends.
 #[cfg(feature = "system-metrics")]
 pub(crate) fn watch(run: &Run, settings: &Settings) {
-    sampler::SAMPLER.watch(monitor::Monitor::new(run, settings));
+    sampler::sampler().watch(monitor::Monitor::new(run, settings));
 }
 
 /// Says, once, why there will be no system metrics.
@@ -65,7 +65,7 @@ pub(crate) fn watch(_: &Run, _: &Settings) {
 /// deadline, but not for long.
 #[cfg(feature = "system-metrics")]
 pub(crate) fn stop(deadline: Instant, later: Later) {
-    sampler::SAMPLER.stop(deadline, later);
+    sampler::sampler().stop(deadline, later);
 }
 
 /// There is nothing to stop.

@@ -18,9 +18,16 @@ use super::Later;
 use super::host::Host;
 use super::monitor::Monitor;
 use super::reading::Reading;
+use crate::fork::{self, GENERATIONS};
 use crate::journal;
 
-pub(crate) static SAMPLER: Sampler = Sampler::new();
+/// One for each generation of forked processes: a thread of the parent's is not in its child.
+static SAMPLERS: [Sampler; GENERATIONS] = [const { Sampler::new() }; GENERATIONS];
+
+/// This process's.
+pub(crate) fn sampler() -> &'static Sampler {
+    &SAMPLERS[fork::slot()]
+}
 
 /// How long it waits for the next run before it ends: a sweep starts many, one after the other, and
 /// a driver may take a while to load.
