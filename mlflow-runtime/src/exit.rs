@@ -24,21 +24,19 @@ pub(crate) fn install() {
 
 extern "C" fn finish() {
     // A panic must not cross into C.
-    let _ = std::panic::catch_unwind(|| {
-        let started = Instant::now();
-        let trackers = Tracker::all();
-        let timeouts = trackers
-            .iter()
-            .map(|tracker| tracker.settings().exit_timeout);
-        let longest = deadline(started, timeouts.max().unwrap_or_default());
-        system_metrics::stop(longest, Later::Ignored);
-        for tracker in trackers {
-            leave(&tracker, started);
-        }
-    });
+    let _ = std::panic::catch_unwind(leave);
 }
 
-fn leave(tracker: &Tracker, started: Instant) {
+/// Delivers what there is, within the exit timeout, and says what is left.
+pub(crate) fn leave() {
+    let started = Instant::now();
+    system_metrics::stop(deadline(started, timeout()), Later::Ignored);
+    for tracker in Tracker::all() {
+        leave_one(&tracker, started);
+    }
+}
+
+fn leave_one(tracker: &Tracker, started: Instant) {
     journal::release_thread(tracker.journal());
     let deadline = deadline(started, tracker.settings().exit_timeout);
     tracker.flush_until(deadline, Goal::Exit);
@@ -58,6 +56,15 @@ fn leave(tracker: &Tracker, started: Instant) {
             ),
         });
     }
+}
+
+/// The longest exit timeout of the process.
+pub(crate) fn timeout() -> Duration {
+    let trackers = Tracker::all();
+    let timeouts = trackers
+        .iter()
+        .map(|tracker| tracker.settings().exit_timeout);
+    timeouts.max().unwrap_or_default()
 }
 
 /// The end of a wait that may be longer than the clock can count.

@@ -123,6 +123,7 @@ mod redact;
 mod run;
 mod secret;
 mod shipper;
+mod signals;
 mod site;
 mod stats;
 pub mod store;
@@ -142,6 +143,7 @@ pub use log::{
 };
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
+pub use signals::install_signal_handlers;
 pub use store::RunStatus;
 
 /// Sets the process's configuration, for runs that start from now on. Wins over the environment.

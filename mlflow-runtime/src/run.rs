@@ -6,17 +6,17 @@
 mod active;
 mod admission;
 mod artifact;
+mod open;
 mod reach;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::path::Path;
-use std::sync::Arc;
-#[cfg(feature = "system-metrics")]
-use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 pub use active::{ActiveRun, RunBuilder, start_run};
+pub(crate) use open::{end_open, signal_flag};
 
 use serde::Serialize;
 
@@ -241,6 +241,12 @@ impl Run {
             && !inner.ended.swap(true, Ordering::Relaxed)
         {
             let end_time_ms = clock::now_ms();
+            // The thread that ends runs on a signal may not have come to this one yet.
+            let status = if open::is_signalled() {
+                RunStatus::Killed
+            } else {
+                status
+            };
             run.event(
                 Event::End {
                     status,
@@ -277,7 +283,6 @@ impl Run {
     }
 
     /// A way back to the run that does not keep it.
-    #[cfg(feature = "system-metrics")]
     pub(crate) fn downgrade(&self) -> WeakRun {
         WeakRun(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
@@ -301,10 +306,8 @@ impl fmt::Debug for Run {
 }
 
 /// See [`Run::downgrade`].
-#[cfg(feature = "system-metrics")]
 pub(crate) struct WeakRun(Weak<Inner>);
 
-#[cfg(feature = "system-metrics")]
 impl WeakRun {
     /// The run, if it has not ended and somebody can still log to it.
     pub(crate) fn open(&self) -> Option<Run> {

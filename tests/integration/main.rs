@@ -12,6 +12,7 @@ mod outage;
 mod panics;
 mod rest_faults;
 mod rest_server;
+mod signals;
 mod sqlite_file;
 mod store_conformance;
 mod support;

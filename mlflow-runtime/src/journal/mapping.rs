@@ -200,3 +200,31 @@ pub(crate) fn close_in_child(descriptor: i32) {
     // number any more, so none that is opened later can be closed in its stead.
     unsafe { libc::close(descriptor) };
 }
+
+/// What happens when a signal comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    Default,
+    Ignored,
+    /// Somebody has a handler for it.
+    Handled,
+}
+
+/// What happens at this moment when `signal` comes.
+pub(crate) fn disposition(signal: i32) -> Disposition {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action nothing is changed; the old one is written whole where the call
+    // succeeds, and not looked at where it does not. Its handler is read as a number, as it was
+    // written: `sa_handler` and `sa_sigaction` share it.
+    let handler = unsafe {
+        if libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) != 0 {
+            return Disposition::Handled;
+        }
+        action.assume_init().sa_sigaction
+    };
+    match handler {
+        libc::SIG_DFL => Disposition::Default,
+        libc::SIG_IGN => Disposition::Ignored,
+        _ => Disposition::Handled,
+    }
+}

@@ -69,10 +69,8 @@ use record::Origin;
 use segment::Segment;
 use writer::{Idle, Writer};
 
-pub(crate) use mapping::{at_exit, close_in_child, in_children};
-#[cfg(feature = "system-metrics")]
-pub(crate) use writer::release_all;
-pub(crate) use writer::{MetricKey, RunRef, release_thread, write};
+pub(crate) use mapping::{Disposition, at_exit, close_in_child, disposition, in_children};
+pub(crate) use writer::{MetricKey, RunRef, release_all, release_thread, write};
 
 /// What the journal may hold where it has to live in memory.
 pub(crate) const MEMORY_BYTES: u64 = 64 << 20;

@@ -156,7 +156,6 @@ pub(crate) fn release_thread(journal: &Journal) {
 }
 
 /// The same for all journals, for a thread of ours that has nothing to log for a while.
-#[cfg(feature = "system-metrics")]
 pub(crate) fn release_all() {
     let _ = WRITERS.try_with(|writers| {
         if let Ok(mut writers) = writers.try_borrow_mut() {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use super::{Inner, Run};
+use super::{Inner, Run, open};
 use crate::capture::Text;
 use crate::clock;
 use crate::context::{Context, ContextGuard};
@@ -223,10 +223,13 @@ impl RunBuilder {
             return Run::disabled();
         }
         let run = Run(Some(Arc::new(inner)));
-        let sampling = &tracker.settings().system_metrics;
         // A fake has no threads, and a test should not depend on what else the machine does.
-        if system_metrics.unwrap_or(sampling.enabled) && !tracker.is_inline() {
-            system_metrics::watch(&run, sampling);
+        if !tracker.is_inline() {
+            open::note(&run);
+            let sampling = &tracker.settings().system_metrics;
+            if system_metrics.unwrap_or(sampling.enabled) {
+                system_metrics::watch(&run, sampling);
+            }
         }
         run
     }
