@@ -136,7 +136,7 @@ mod tracker;
 
 pub use attributes::{timed, tracked};
 pub use config::Config;
-pub use health::{FlushReport, Health, State, flush, health, shutdown};
+pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
 pub use log::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,

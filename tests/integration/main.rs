@@ -7,6 +7,7 @@ mod credentials;
 mod end_to_end;
 mod fake;
 mod forks;
+mod full;
 mod macros;
 mod outage;
 mod panics;

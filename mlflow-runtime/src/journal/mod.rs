@@ -39,7 +39,7 @@
 //!
 //! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
 //! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
-//! a thread's way in · [`bell`] who is woken · [`keeper`] the device · [`directory`] where files lie
+//! a thread's way in · [`room`] how much there may be · [`bell`] who is woken · [`keeper`] the device · [`directory`] where files lie
 //! and who may touch them.
 
 pub(crate) mod allocation;
@@ -49,6 +49,7 @@ pub(crate) mod directory;
 mod keeper;
 pub(crate) mod mapping;
 pub(crate) mod record;
+mod room;
 pub(crate) mod segment;
 #[cfg(test)]
 mod tests;
@@ -66,14 +67,13 @@ use directory::Directory;
 use keeper::Spare;
 use mapping::Region;
 use record::Origin;
+use room::{MEMORY_BYTES, Room};
 use segment::Segment;
 use writer::{Idle, Writer};
 
 pub(crate) use mapping::{Disposition, at_exit, close_in_child, disposition, in_children};
+pub(crate) use room::Reason;
 pub(crate) use writer::{MetricKey, RunRef, release_all, release_thread, write};
-
-/// What the journal may hold where it has to live in memory.
-pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
 const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
@@ -86,10 +86,7 @@ pub(crate) struct Journal {
     id: u32,
     origin: Origin,
     backing: Backing,
-    max_bytes: u64,
-    used_bytes: AtomicU64,
-    /// Of these, what is not on disk.
-    memory_bytes: AtomicU64,
+    room: Room,
     next_segment: AtomicU64,
     next_sequence: AtomicU64,
     segments: Mutex<Vec<Arc<Segment>>>,
@@ -97,8 +94,7 @@ pub(crate) struct Journal {
     gate: RwLock<()>,
     /// Values of segments that are gone from `segments`.
     retired_values: AtomicU64,
-    dropped: AtomicU64,
-    drop_warned: AtomicBool,
+    memory_warned: AtomicBool,
     sync_warned: AtomicBool,
     /// For threads whose thread-locals are gone already.
     stray: Mutex<Writer>,
@@ -138,16 +134,13 @@ impl Journal {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             origin,
             backing,
-            max_bytes,
-            used_bytes: AtomicU64::new(0),
-            memory_bytes: AtomicU64::new(0),
+            room: Room::new(max_bytes),
             next_segment: AtomicU64::new(0),
             next_sequence: AtomicU64::new(0),
             segments: Mutex::new(Vec::new()),
             gate: RwLock::new(()),
             retired_values: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            drop_warned: AtomicBool::new(false),
+            memory_warned: AtomicBool::new(false),
             sync_warned: AtomicBool::new(false),
             stray: Mutex::new(Writer::default()),
             idle: Arc::default(),
@@ -182,12 +175,27 @@ impl Journal {
     }
 
     /// Values that found no room.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    pub(crate) fn dropped(&self, reason: Reason) -> u64 {
+        self.room.dropped(reason)
     }
 
     pub(crate) fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.room.used_bytes()
+    }
+
+    /// Takes room for the bytes of an artifact beside the segments; false, and counted as dropped,
+    /// if there is none.
+    pub(crate) fn take_room(&self, bytes: u64) -> bool {
+        let taken = self.room.take(bytes, false);
+        if let Err(reason) = taken {
+            self.room.count_dropped(reason);
+        }
+        taken.is_ok()
+    }
+
+    /// Gives back what such bytes have taken.
+    pub(crate) fn give_room(&self, bytes: u64) {
+        self.room.give(bytes);
     }
 
     /// Where to put the bytes of artifacts; `None` where the journal is in memory.
@@ -213,11 +221,9 @@ impl Journal {
         if segments.len() < before {
             self.retired_values
                 .fetch_add(segment.values(), Ordering::Relaxed);
-            self.used_bytes
-                .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
+            self.room.give(segment.size_bytes());
             if segment.file().is_none() {
-                self.memory_bytes
-                    .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
+                self.room.give_memory(segment.size_bytes());
             }
             let recycled = segment.size_bytes() == LARGE
                 && segment
@@ -278,56 +284,52 @@ impl Journal {
         }
     }
 
-    /// A new segment with room for a frame of `frame` bytes; `None` if the journal is full.
-    /// `rolls` counts the calling thread's segments.
+    /// A new segment with room for a frame of `frame` bytes. `rolls` counts the calling thread's
+    /// segments.
     fn open_segment(
         &self,
         rolls: usize,
         frame: usize,
         essential: bool,
-    ) -> Option<(Arc<Segment>, Appender)> {
+    ) -> Result<(Arc<Segment>, Appender), Reason> {
         let usual = SEGMENT_BYTES[rolls.min(SEGMENT_BYTES.len() - 1)];
         let bytes = usual.max((frame + 4096).next_multiple_of(4096) as u64);
-        let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used > self.max_bytes && !essential {
-            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return None;
-        }
+        self.room.take(bytes, essential)?;
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let opened = match self.allocate(bytes, essential) {
-            Ok(None) => None,
-            Ok(Some((segment, appender))) => {
+        match self.allocate(bytes, essential) {
+            Ok((segment, appender)) => {
                 let segment = Arc::new(segment);
                 self.lock_segments().push(Arc::clone(&segment));
-                Some((segment, appender))
+                Ok((segment, appender))
             }
-            Err(error) => {
-                tracing::warn!(target: "mlflow", %error, "no memory for the journal; values are dropped until there is");
-                None
+            Err(reason) => {
+                self.room.give(bytes);
+                Err(reason)
             }
-        };
-        if opened.is_none() {
-            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        opened
     }
 
-    /// On disk, else in memory; `None` if that is full.
-    fn allocate(&self, bytes: u64, essential: bool) -> io::Result<Option<(Segment, Appender)>> {
-        let len = usize::try_from(bytes).map_err(io::Error::other)?;
+    /// On disk, else in memory.
+    fn allocate(&self, bytes: u64, essential: bool) -> Result<(Segment, Appender), Reason> {
+        let len = usize::try_from(bytes).map_err(|_| Reason::MemoryFull)?;
         if let Backing::Disk { root, directory } = &self.backing {
             match self.allocate_file(root, directory, len) {
-                Ok(opened) => return Ok(Some(opened)),
+                Ok(opened) => return Ok(opened),
                 Err(error) => self.warn_memory(root, &error),
             }
         }
-        if self.memory_bytes.load(Ordering::Relaxed) + bytes > MEMORY_BYTES && !essential {
-            return Ok(None);
+        self.room.take_memory(bytes, essential)?;
+        match Region::create_anonymous(len) {
+            Ok((region, appender)) => {
+                let segment = Segment::new(None, Some(region), len);
+                Ok((segment, Appender::Mapped(appender)))
+            }
+            // The system has none.
+            Err(_) => {
+                self.room.give_memory(bytes);
+                Err(Reason::MemoryFull)
+            }
         }
-        let (region, appender) = Region::create_anonymous(len)?;
-        self.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let segment = Segment::new(None, Some(region), len);
-        Ok(Some((segment, Appender::Mapped(appender))))
     }
 
     fn allocate_file(
@@ -361,23 +363,11 @@ impl Journal {
     }
 
     fn warn_memory(&self, root: &Path, error: &io::Error) {
-        if !self.drop_warned.swap(true, Ordering::Relaxed) {
+        if !self.memory_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "mlflow", %error, directory = %root.display(),
                 "the journal cannot be written; values are kept in memory and are lost if the process is killed. \
                  Free space there, or set MLFLOW_JOURNAL_DIR to a directory that can be written"
-            );
-        }
-    }
-
-    /// Counts a value that found no room.
-    #[cold]
-    fn count_dropped(&self) {
-        if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                target: "mlflow", max_bytes = self.max_bytes,
-                "the journal is full; metrics are dropped until the store has taken some. \
-                 Raise MLFLOW_JOURNAL_MAX_BYTES to keep more"
             );
         }
     }

@@ -12,7 +12,7 @@ use super::keeper::Keeper;
 use super::mapping::{HEADER_BYTES, Region};
 use super::record::{Definition, Event, MetricRecord, Origin, Record, RunIdentity};
 use super::segment::{Frame, Segment, SegmentBytes};
-use super::{Journal, LARGE, MetricKey, RunRef, release_thread, write};
+use super::{Journal, LARGE, MetricKey, Reason, RunRef, release_thread, write};
 use crate::key::Key;
 use crate::store::{ExperimentRef, RunStatus};
 
@@ -221,8 +221,10 @@ fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
     for step in 0..10_000 {
         log(&journal, MetricKey::Dynamic("loss"), step);
     }
-    assert!(journal.dropped() > 0);
-    assert_eq!(journal.dropped() + journal.values(), 10_000);
+    assert!(journal.dropped(Reason::JournalFull) > 0);
+    let dropped = journal.dropped(Reason::JournalFull);
+    assert_eq!(dropped + journal.values(), 10_000);
+    assert_eq!(journal.dropped(Reason::MemoryFull), 0);
     let identity = identity();
     let run = RunRef {
         number: 1,

@@ -12,6 +12,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::appender::Appender;
 use super::mapping::Full;
 use super::record::{Definition, Event, MetricRecord, RunIdentity};
+use super::room::Reason;
 use super::segment::Segment;
 use super::{Journal, lock};
 use crate::fork;
@@ -183,11 +184,12 @@ impl Writer {
                 journal.bell.ring_if_asleep();
                 return;
             }
-            if !self.roll(journal, 0, false) {
-                break;
+            if let Err(reason) = self.roll(journal, 0, false) {
+                journal.room.count_dropped(reason);
+                return;
             }
         }
-        journal.count_dropped();
+        journal.room.count_dropped(Reason::JournalFull);
     }
 
     /// Appends an event; false if there is no room at all, on the device or in memory.
@@ -209,16 +211,17 @@ impl Writer {
                 }
                 return true;
             }
-            if !self.roll(journal, body.len(), true) {
-                break;
+            if let Err(reason) = self.roll(journal, body.len(), true) {
+                journal.room.count_dropped(reason);
+                return false;
             }
         }
-        journal.count_dropped();
+        journal.room.count_dropped(Reason::JournalFull);
         false
     }
 
     #[cold]
-    fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> bool {
+    fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> Result<(), Reason> {
         if self.open.take().is_some() {
             journal.bell.keeper.sync_now();
         } else if self.rolls == 0 {
@@ -226,15 +229,12 @@ impl Writer {
             if let Some((rolls, open)) = journal.idle.take() {
                 self.rolls = rolls;
                 self.open = Some(open);
-                return true;
+                return Ok(());
             }
         }
         let origin = Definition::Origin(journal.origin.clone()).encode();
-        let Some((segment, mut appender)) =
-            journal.open_segment(self.rolls, frame + origin.len(), essential)
-        else {
-            return false;
-        };
+        let (segment, mut appender) =
+            journal.open_segment(self.rolls, frame + origin.len(), essential)?;
         self.rolls += 1;
         let started = appender.append(&origin).is_ok();
         self.open = started.then(|| Open {
@@ -245,7 +245,7 @@ impl Writer {
             keys: Vec::new(),
             dynamic_keys: FxHashMap::default(),
         });
-        started
+        Ok(())
     }
 }
 

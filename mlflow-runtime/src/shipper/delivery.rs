@@ -72,6 +72,10 @@ impl Delivery {
         }
     }
 
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
     /// How much to read at once.
     pub(super) fn budget(&self) -> usize {
         self.store.limits().total.saturating_mul(10).min(65_536)

@@ -94,6 +94,7 @@ impl Shipper {
         self.fresh = self.live_pass.is_empty();
         if self.fresh {
             self.live_pass = self.live.read(self.delivery.budget());
+            self.delivery.stats().set_oldest(self.live_pass.oldest_ms);
         }
         let step = match (self.live_pass.more, self.live_pass.is_empty()) {
             (true, false) => Step::More,
@@ -105,6 +106,7 @@ impl Shipper {
             .deliver(&mut self.live, &mut self.live_pass)
             .await?;
         self.live.acknowledge(&self.live_pass);
+        self.delivery.stats().set_oldest(None);
         self.live_pass = Pass::default();
         Ok(step)
     }

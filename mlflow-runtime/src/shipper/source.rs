@@ -16,6 +16,7 @@ use std::sync::{Arc, PoisonError};
 use super::cursor::Cursor;
 use super::runs::{Phase, Runs};
 use super::work::{ArtifactBytes, Happened, Pass, Work};
+use crate::clock;
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
@@ -139,6 +140,9 @@ impl Source {
             }
         }
         self.cursors = cursors;
+        if !pass.is_empty() && pass.oldest_ms.is_none() {
+            pass.made_at(clock::now_ms());
+        }
         pass.sort();
         pass
     }
@@ -215,6 +219,7 @@ impl Source {
                         timestamp_ms: metric.timestamp_ms,
                         step: metric.step,
                     };
+                    pass.made_at(metric.timestamp_ms);
                     pass.entry(metric.run, index).metrics.push(point);
                 }
             }
@@ -267,6 +272,7 @@ impl Source {
         };
         if let Event::Start(start) = parsed {
             cursor.started.push(run);
+            let started_ms = start.start_time_ms;
             let params = if fresh {
                 start.params.clone()
             } else {
@@ -274,6 +280,7 @@ impl Source {
             };
             self.start(run, start);
             if fresh {
+                pass.made_at(started_ms);
                 let work = pass.entry(run, index);
                 for param in params {
                     work.happened(sequence, Happened::Param(param));
@@ -376,7 +383,12 @@ impl Source {
     /// Everything that [`read`](Self::read) has handed out is settled.
     pub(super) fn acknowledge(&mut self, pass: &Pass) {
         for file in &pass.spent_files {
-            let _ = fs::remove_file(file);
+            let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
+            if fs::remove_file(file).is_ok()
+                && let Origin::Live { journal, .. } = &self.origin
+            {
+                journal.give_room(bytes);
+            }
         }
         let runs = &self.runs;
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);

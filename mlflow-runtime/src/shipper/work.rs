@@ -24,6 +24,8 @@ pub(crate) struct Pass {
     pub(super) event_bytes: usize,
     /// Whether there was more to read.
     pub(super) more: bool,
+    /// The time of its oldest entry; that of the reading, for one that tells none.
+    pub(super) oldest_ms: Option<i64>,
     /// Files whose bytes are delivered; they go once that is acknowledged.
     pub(super) spent_files: Vec<PathBuf>,
 }
@@ -104,6 +106,11 @@ impl Pass {
     /// Whether it holds enough for now.
     pub(super) fn is_full(&self, budget: usize) -> bool {
         self.entries >= budget || self.event_bytes >= EVENT_BYTES
+    }
+
+    /// Notes when an entry was made.
+    pub(super) fn made_at(&mut self, ms: i64) {
+        self.oldest_ms = Some(self.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
     }
 
     /// Puts the works in the order in which their runs started, and the events of each in theirs.
