@@ -7,12 +7,13 @@
 //! between: that last look has to come after [`DOZE`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::keeper::Keeper;
+use super::ordering::{asleep, fall_asleep, surely_asleep};
 
 /// Longer than a store can stay in a processor's buffer.
 pub(crate) const DOZE: Duration = Duration::from_millis(100);
@@ -28,7 +29,7 @@ pub(crate) enum Sleeper {
 #[derive(Default)]
 pub(crate) struct Bell {
     /// A bit for each sleeper.
-    asleep: AtomicU8,
+    asleep: AtomicU32,
     shipper: Notify,
     pub(super) keeper: Arc<Keeper>,
 }
@@ -37,7 +38,7 @@ impl Bell {
     /// Called after every append.
     #[inline]
     pub(super) fn ring_if_asleep(&self) {
-        let asleep = self.asleep.load(Ordering::Relaxed);
+        let asleep = asleep(&self.asleep);
         if asleep != 0 {
             self.wake(asleep);
         }
@@ -45,29 +46,30 @@ impl Bell {
 
     /// The same for what may be the last append for hours: whoever is about to fall asleep sees it.
     pub(super) fn ring_surely(&self) {
-        fence(Ordering::SeqCst);
-        self.ring_if_asleep();
+        let asleep = surely_asleep(&self.asleep);
+        if asleep != 0 {
+            self.wake(asleep);
+        }
     }
 
     #[cold]
-    fn wake(&self, asleep: u8) {
+    fn wake(&self, asleep: u32) {
         self.asleep.fetch_and(!asleep, Ordering::Relaxed);
-        if asleep & Sleeper::Shipper as u8 != 0 {
+        if asleep & Sleeper::Shipper as u32 != 0 {
             self.shipper.notify_one();
         }
-        if asleep & Sleeper::Keeper as u8 != 0 {
+        if asleep & Sleeper::Keeper as u32 != 0 {
             self.keeper.appended();
         }
     }
 
     /// Wakes the shipper, asleep or about to be.
     pub(crate) fn ring(&self) {
-        self.wake(Sleeper::Shipper as u8);
+        self.wake(Sleeper::Shipper as u32);
     }
 
     pub(crate) fn set_asleep(&self, who: Sleeper) {
-        self.asleep.fetch_or(who as u8, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        fall_asleep(&self.asleep, who as u32);
     }
 
     /// The shipper's sleep.

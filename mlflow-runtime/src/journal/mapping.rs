@@ -35,6 +35,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::ordering::{publish, published};
+
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 8;
 pub(crate) const ACKNOWLEDGED_OFFSET: usize = 16;
@@ -126,7 +128,7 @@ impl Region {
 
     /// The published bytes of the frame at `offset`, header included; `None` if there is none yet.
     pub(crate) fn frame(&self, offset: usize) -> Option<&[u8]> {
-        let len = u32::from_le(self.length_word(offset)?.load(Ordering::Acquire)) as usize;
+        let len = u32::from_le(published(self.length_word(offset)?)) as usize;
         let end = offset.checked_add(FRAME_HEADER_BYTES)?.checked_add(len)?;
         if len == 0 || end > self.len() {
             return None;
@@ -162,7 +164,7 @@ impl MappedAppender {
             let frame = self.region.raw.as_mut_ptr().add(start);
             ptr::copy_nonoverlapping(body.as_ptr(), frame.add(FRAME_HEADER_BYTES), body.len());
             ptr::copy_nonoverlapping(checksum.as_ptr(), frame.add(4), 4);
-            AtomicU32::from_ptr(frame.cast()).store(len.to_le(), Ordering::Release);
+            publish(AtomicU32::from_ptr(frame.cast()), len.to_le());
         }
         self.position = end;
         Ok(())

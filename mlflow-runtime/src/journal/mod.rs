@@ -48,6 +48,7 @@ pub(crate) mod bell;
 pub(crate) mod directory;
 mod keeper;
 pub(crate) mod mapping;
+mod ordering;
 pub(crate) mod record;
 mod room;
 pub(crate) mod segment;
