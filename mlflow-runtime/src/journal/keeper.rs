@@ -5,7 +5,9 @@
 //! 1. No thread that logs waits for it.
 //! 2. While nothing is logged it sleeps without a timer.
 //! 3. A value is on the device [`SYNC_INTERVAL`] after it was appended, plus the time that the device
-//!    takes; at once when its segment is full or its run ends.
+//!    takes; when its segment is full or its run has ended, after [`SYNC_GAP`] at most.
+//! 4. The device is asked for what was written, not for the rest of a segment: a page that it is
+//!    asked for is slow to write to the next time.
 //!
 //! Making a large segment takes milliseconds (the blocks have to be reserved, the pages touched), so
 //! one is made ahead: from a segment that was delivered, its bytes set to zero again, else anew.
@@ -27,6 +29,8 @@ use super::{Journal, LARGE, lock};
 
 /// How long a value may be in the page cache only.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the device is left in peace, however many runs end and segments are full.
+const SYNC_GAP: Duration = Duration::from_millis(200);
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -198,18 +202,19 @@ pub(super) fn spawn(journal: &Arc<Journal>) {
 }
 
 fn keep(journal: &Weak<Journal>) {
-    // Since when something may be in the page cache only.
-    let mut dirty: Option<Instant> = None;
+    // When the device is to be asked next, if there is something to ask it for.
+    let mut due: Option<Instant> = None;
+    let mut last: Option<Instant> = None;
     let mut dozing = true;
     loop {
         let Some(strong) = journal.upgrade() else {
             return;
         };
-        if dirty.is_none() {
+        if due.is_none() {
             strong.bell.set_asleep(Sleeper::Keeper);
         }
-        let timeout = match dirty {
-            Some(since) => Some(SYNC_INTERVAL.saturating_sub(since.elapsed())),
+        let timeout = match due {
+            Some(due) => Some(due.saturating_duration_since(Instant::now())),
             None if dozing => Some(DOZE),
             None => None,
         };
@@ -236,15 +241,20 @@ fn keep(journal: &Weak<Journal>) {
                 .into_iter()
                 .for_each(|path| keeper.make(path, false));
         }
-        let due = dirty.is_some_and(|since| since.elapsed() >= SYNC_INTERVAL);
-        if due || sync_now {
-            strong.sync();
-            dirty = None;
-            dozing = true;
-        } else if dirty.is_none() && (appended || (dozing && strong.is_dirty())) {
-            dirty = Some(Instant::now());
+        let now = Instant::now();
+        if sync_now {
+            let soon = last.map_or(now, |last| now.max(last + SYNC_GAP));
+            due = Some(due.map_or(soon, |due| due.min(soon)));
+        } else if due.is_none() && (appended || (dozing && strong.is_dirty())) {
+            due = Some(now + SYNC_INTERVAL);
         } else if silent {
             dozing = false;
+        }
+        if due.is_some_and(|due| due <= now) {
+            strong.sync();
+            last = Some(Instant::now());
+            due = None;
+            dozing = true;
         }
     }
 }

@@ -97,9 +97,17 @@ impl Region {
         let _ = self.raw.advise(memmap2::Advice::PopulateWrite);
     }
 
-    /// Has the device keep what is written so far.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        self.raw.flush()
+    /// Has the device keep the bytes from `start` to the end of what is written so far, which is
+    /// returned.
+    pub(crate) fn sync(&self, start: usize) -> io::Result<usize> {
+        let mut end = start.max(HEADER_BYTES);
+        while let Some(frame) = self.frame(end) {
+            end += frame_bytes(frame.len() - FRAME_HEADER_BYTES);
+        }
+        // The header comes along: its page does.
+        let start = if start <= HEADER_BYTES { 0 } else { start };
+        self.raw.flush_range(start, end - start)?;
+        Ok(end)
     }
 
     pub(crate) fn set_acknowledged(&self, offset: u64) {

@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mapping::{
@@ -25,8 +25,9 @@ pub(crate) struct Segment {
     sealed: AtomicBool,
     /// Values appended: one writer stores, others load.
     values: AtomicU64,
-    /// How many of them the device has.
+    /// How many of them the device has, and up to which offset.
     synced: AtomicU64,
+    synced_offset: AtomicUsize,
 }
 
 /// What stands at an offset.
@@ -59,6 +60,7 @@ impl Segment {
             sealed: AtomicBool::new(false),
             values: AtomicU64::new(0),
             synced: AtomicU64::new(0),
+            synced_offset: AtomicUsize::new(0),
         }
     }
 
@@ -72,6 +74,7 @@ impl Segment {
             sealed: AtomicBool::new(true),
             values: AtomicU64::new(0),
             synced: AtomicU64::new(0),
+            synced_offset: AtomicUsize::new(0),
         })
     }
 
@@ -107,7 +110,11 @@ impl Segment {
         let values = self.values();
         let region = self.lock_region().clone();
         match region {
-            Some(region) => region.sync()?,
+            Some(region) => {
+                let offset = self.synced_offset.load(Ordering::Relaxed);
+                let offset = region.sync(offset)?;
+                self.synced_offset.store(offset, Ordering::Relaxed);
+            }
             None => File::open(file)?.sync_data()?,
         }
         self.synced.store(values, Ordering::Relaxed);
