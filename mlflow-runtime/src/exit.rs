@@ -1,6 +1,6 @@
 //! The end of the process.
 //!
-//! Invariants: it waits no longer than the exit timeout; where the store is known to be away it
+//! Invariants: a run that is still open ends as KILLED. It waits no longer than the exit timeout; where the store is known to be away it
 //! makes one more attempt and leaves. What is left is in the journal, and one line says so.
 
 use std::io::{self, Write};
@@ -8,6 +8,7 @@ use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use crate::journal;
+use crate::run;
 use crate::shipper::Goal;
 use crate::system_metrics::{self, Later};
 use crate::tracker::Tracker;
@@ -30,6 +31,8 @@ extern "C" fn finish() {
 /// Delivers what there is, within the exit timeout, and says what is left.
 pub(crate) fn leave() {
     let started = Instant::now();
+    // What is open now will never be ended; the next process would find it so, too.
+    run::end_open();
     system_metrics::stop(deadline(started, timeout()), Later::Ignored);
     for tracker in Tracker::all() {
         leave_one(&tracker, started);

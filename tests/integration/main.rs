@@ -5,6 +5,7 @@
 mod bad_input;
 mod credentials;
 mod end_to_end;
+mod exits;
 mod fake;
 mod forks;
 mod full;

@@ -60,7 +60,7 @@ fn main() {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                if number < 200 {
+                if number < 50 {
                     let run = mlflow::start_run().experiment("noise").start();
                     run.metric(&format!("key/{number}")).log(1.0, 0);
                 }
