@@ -78,7 +78,7 @@ fn main() -> ExitCode {
             LATE.with(|late| {
                 late.get_or_init(|| Late((*run).clone()))
                     .0
-                    .log_metric("loss", 1.0)
+                    .log_metric("loss", 1.0);
             });
             Ok(())
         }
