@@ -18,6 +18,12 @@
 #[path = "../integration/support/mod.rs"]
 mod support;
 
+mod chance;
+mod kills;
+mod ledger;
+#[path = "../programs/plan.rs"]
+mod plan;
+
 use std::env;
 use std::time::Instant;
 
@@ -34,7 +40,7 @@ pub(crate) enum Form {
 type Program = (&'static str, fn(Form));
 
 /// In the order in which they run.
-const PROGRAMS: [Program; 0] = [];
+const PROGRAMS: [Program; 1] = [("kills", kills::run)];
 
 fn main() {
     let (flags, names): (Vec<String>, Vec<String>) = env::args()
