@@ -53,9 +53,9 @@ const fn file(what: &'static str, kills: u64) -> Campaign {
         what,
         on_server: false,
         kills,
-        rounds: 8,
-        values_a_round: 1_500,
-        longest: Duration::from_millis(400),
+        rounds: 4,
+        values_a_round: 3_000,
+        longest: Duration::from_millis(250),
     }
 }
 
@@ -64,9 +64,9 @@ const fn server(kills: u64) -> Campaign {
         what: "server",
         on_server: true,
         kills,
-        rounds: 4,
-        values_a_round: 200,
-        longest: Duration::from_millis(600),
+        rounds: 2,
+        values_a_round: 400,
+        longest: Duration::from_millis(400),
     }
 }
 

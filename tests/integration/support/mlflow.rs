@@ -246,6 +246,7 @@ impl Server {
     }
 
     /// Its database, read past it.
+    #[allow(dead_code, reason = "for the reliability programs")]
     pub(crate) fn database(&self) -> Connection {
         let database = Connection::open(self.home.join("server.db")).expect("its file");
         database.busy_timeout(START).expect("a time");
@@ -253,6 +254,7 @@ impl Server {
     }
 
     /// Where it keeps artifacts.
+    #[allow(dead_code, reason = "for the reliability programs")]
     pub(crate) fn artifacts(&self) -> PathBuf {
         self.home.join("artifacts")
     }
