@@ -18,6 +18,7 @@
 #[path = "../integration/support/mod.rs"]
 mod support;
 
+mod backlog;
 mod chance;
 mod kills;
 mod ledger;
@@ -40,7 +41,11 @@ pub(crate) enum Form {
 type Program = (&'static str, fn(Form));
 
 /// In the order in which they run.
-const PROGRAMS: [Program; 1] = [("kills", kills::run)];
+const PROGRAMS: [Program; 3] = [
+    ("kills", kills::run),
+    ("backlog", backlog::run),
+    ("threads", backlog::threads),
+];
 
 fn main() {
     let (flags, names): (Vec<String>, Vec<String>) = env::args()
