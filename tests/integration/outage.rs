@@ -1,5 +1,6 @@
 //! A store that is away, a process that is killed: nothing is lost, nobody waits.
 
+use std::fs;
 use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
@@ -207,4 +208,30 @@ fn the_values_of_a_deleted_experiment_wait_until_it_is_restored() {
         .collect();
     assert_eq!(runs.len(), 3);
     assert!(runs.iter().all(|run| run.status != "RUNNING"));
+}
+
+/// A process killed between making a segment and writing to it leaves zeros. Whoever shipped the
+/// rest noted in it how far it had come; killed in turn, it left a file that nobody could read.
+#[test]
+fn a_segment_of_zeros_is_still_one_for_the_second_that_ships_its_journal() {
+    let folder = Folder::new();
+    folder.run(NUMBERS, &["first", "1", "0"], &[]);
+    let set_stage = |stage: &str| {
+        let update = "update experiments set lifecycle_stage = ?1 where name = 'numbers'";
+        folder.database().execute(update, [stage]).unwrap();
+    };
+    set_stage("deleted");
+    folder.run(NUMBERS, &["held", "10", "1"], &[]);
+    let journal = fs::read_dir(folder.journal()).unwrap().next().unwrap();
+    let blank = journal.unwrap().path().join("0000000009.segment");
+    fs::write(&blank, [0; 4096]).unwrap();
+
+    folder.run(SWEEP, &[], &[]);
+    assert_eq!(folder.journals_left(), 1, "the experiment is deleted");
+    set_stage("active");
+    let next = folder.run(SWEEP, &[], &[]);
+    assert_eq!(next.warnings(), [""; 0], "{}", next.stderr);
+    assert_eq!(folder.journals_left(), 0);
+    let points = "select count(*) from metrics where key = 'thread/0'";
+    assert_eq!(one::<i64>(&folder.database(), points), 10);
 }
