@@ -235,3 +235,16 @@ fn a_segment_of_zeros_is_still_one_for_the_second_that_ships_its_journal() {
     let points = "select count(*) from metrics where key = 'thread/0'";
     assert_eq!(one::<i64>(&folder.database(), points), 10);
 }
+
+/// Killed right after it was made, or right before it was removed.
+#[test]
+fn a_directory_without_a_lock_does_not_stay_for_good() {
+    let folder = Folder::new();
+    let ours = uuid::Uuid::new_v4().simple().to_string();
+    for name in [&ours, "somebody else's"] {
+        fs::create_dir_all(folder.journal().join(name)).unwrap();
+    }
+    folder.run(NUMBERS, &["next", "1", "0"], &[]);
+    assert!(!folder.journal().join(ours).exists());
+    assert_eq!(folder.journals_left(), 1, "what is not ours stays");
+}
