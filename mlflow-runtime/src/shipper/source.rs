@@ -15,8 +15,12 @@ use std::sync::{Arc, PoisonError};
 
 use super::cursor::Cursor;
 use super::runs::{Phase, Runs};
+<<<<<<< HEAD
 use super::work::{ArtifactBytes, Happened, Pass, Work};
 use crate::clock;
+=======
+use super::work::{ArtifactBytes, Happened, Pass, SpentFile, Work};
+>>>>>>> 341650f (What a killed shipper had delivered is neither missed nor overwritten by the next)
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
@@ -292,19 +296,15 @@ impl Source {
         if !self.is_known(run) {
             return self.unknown(run);
         }
-        if !fresh {
-            return Step::Go;
-        }
-        pass.event_bytes += bytes;
         let happened = match parsed {
-            Event::Start(_) => return Step::Go,
             Event::End {
                 status,
                 end_time_ms,
-            } => {
+            } if fresh => {
                 pass.entry(run, index).end = Some((status, end_time_ms));
                 return Step::Go;
             }
+            Event::Start(_) | Event::End { .. } => return Step::Go,
             Event::Param(param) => Happened::Param(param.into_owned()),
             Event::Tag(tag) => Happened::Tag(tag.into_owned()),
             Event::Artifact { path, content } => {
@@ -315,11 +315,18 @@ impl Source {
                 Happened::Artifact(path.into_owned(), bytes)
             }
         };
+        let counts = self.runs.supersedes(run, sequence, &happened);
+        // One that an earlier shipper has delivered still supersedes what it has not.
+        if !fresh {
+            return Step::Go;
+        }
+        pass.event_bytes += bytes;
         let work = pass.entry(run, index);
-        if self.runs.supersedes(run, sequence, &happened) {
+        if counts {
             work.happened(sequence, happened);
         } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
-            pass.spent_files.push(file);
+            let cursors = vec![index];
+            pass.spent_files.push(SpentFile { file, cursors });
         }
         Step::Go
     }
@@ -380,24 +387,31 @@ impl Source {
         }
     }
 
-    /// Everything that [`read`](Self::read) has handed out is settled.
+    /// Everything that [`read`](Self::read) has handed out is settled. All of it is noted before
+    /// anything is deleted: the process may be killed on the way.
     pub(super) fn acknowledge(&mut self, pass: &Pass) {
+<<<<<<< HEAD
         for file in &pass.spent_files {
             let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
             if fs::remove_file(file).is_ok()
                 && let Origin::Live { journal, .. } = &self.origin
             {
                 journal.give_room(bytes);
+=======
+        for cursor in self.cursors.iter_mut().filter(|cursor| !cursor.held) {
+            cursor.settle();
+        }
+        for SpentFile { file, cursors } in &pass.spent_files {
+            // What stands in a segment that is held will be read again.
+            if !cursors.iter().any(|index| self.is_held(*index)) {
+                let _ = fs::remove_file(file);
+>>>>>>> 341650f (What a killed shipper had delivered is neither missed nor overwritten by the next)
             }
         }
         let runs = &self.runs;
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);
-        self.cursors.retain_mut(|cursor| {
-            if cursor.held {
-                return true;
-            }
-            cursor.settle();
-            let done = cursor.finished && cursor.started.iter().all(is_over);
+        self.cursors.retain(|cursor| {
+            let done = !cursor.held && cursor.finished && cursor.started.iter().all(is_over);
             if done && let Origin::Live { journal, .. } = &self.origin {
                 journal.retire(&cursor.segment);
             }
@@ -409,6 +423,10 @@ impl Source {
                 self.runs.forget(number);
             }
         }
+    }
+
+    fn is_held(&self, index: usize) -> bool {
+        self.cursors.get(index).is_some_and(|cursor| cursor.held)
     }
 
     /// Deletes a dead journal, unless something in it is held.
