@@ -34,7 +34,7 @@ fn main() {
     let [values, threads, attempts] = arguments[..] else {
         panic!("backlog VALUES THREADS ATTEMPTS");
     };
-    let share = (values / threads) as i64;
+    let share = values / threads;
     // In the middle of them, the one that looks.
     let looks = (threads - 1) / 2 / AT_ONCE * AT_ONCE;
     memory("start");
@@ -53,7 +53,7 @@ fn main() {
                         if thread == looks && step == share / 2 {
                             memory("during");
                         }
-                        run.log_metric_at(&key, step as f64, step);
+                        run.log_metric_at(&key, step as f64, step.cast_signed());
                     }
                 })
             })
@@ -72,7 +72,7 @@ fn main() {
     println!(
         "logged in {:.3} s, {:.1} million a second; dropped {}, journal {} bytes",
         took.as_secs_f64(),
-        (share * threads as i64) as f64 / took.as_secs_f64() / 1e6,
+        (share * threads) as f64 / took.as_secs_f64() / 1e6,
         health.dropped,
         health.journal_bytes
     );

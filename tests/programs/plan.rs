@@ -9,8 +9,10 @@
 
 /// Threads of a life.
 pub(crate) const THREADS: u64 = 4;
-/// In the place of a thread: the life itself.
+/// In the place of a thread: the life itself. Its values are those of the tag [`TAG`] of its run,
+/// 1, 2, …, set by all threads in turn.
 pub(crate) const LIFE: u64 = THREADS;
+pub(crate) const TAG: &str = "turn";
 
 /// What is counted.
 #[derive(Clone, Copy)]

@@ -17,9 +17,10 @@ use rusqlite::Connection;
 use crate::Form;
 use crate::chance::Chance;
 use crate::ledger::{self, Fault, Life, Verdict};
-use crate::plan::{LIFE, Mark, THREADS};
+use crate::plan::{LIFE, Mark};
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
+use crate::tamper;
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const SWEEPER: &str = env!("CARGO_BIN_EXE_numbers");
@@ -169,7 +170,7 @@ impl Campaign {
         );
         assert!(verdict.faults.is_empty(), "{:?}", verdict.examples);
         if totals.verdict.runs == 0 {
-            tamper(database, &lives, &|uri| place.artifacts(uri));
+            tamper::all(database, &lives, &|uri| place.artifacts(uri));
         }
         totals.verdict.add(verdict);
     }
@@ -312,72 +313,6 @@ fn moment(life: &Life) -> usize {
     }
 }
 
-/// A comparison that notices nothing would be worth nothing: each kind of damage, done to the rows,
-/// has to be seen.
-fn tamper(mut database: Connection, lives: &[Life], artifacts: &dyn Fn(&str) -> PathBuf) {
-    let life = lives
-        .iter()
-        .find(|life| (0..THREADS).all(|thread| life.acknowledged(Mark::Values, thread) > 10))
-        .expect("a life that logged something");
-    let run = |thread: &str| {
-        format!(
-            "(select run_uuid from runs where name = 'life-{}{thread}')",
-            life.number
-        )
-    };
-    let (whole, round) = (run(""), run("-thread-1-round-0"));
-    let damages = [
-        (
-            Fault::ValueLost,
-            format!("delete from metrics where run_uuid = {round} and step = 5"),
-        ),
-        (
-            Fault::ValueDoubled,
-            format!(
-                "insert into metrics (key, value, timestamp, run_uuid, step, is_nan)
-                 select key, value, timestamp + 1, run_uuid, step, is_nan from metrics where run_uuid = {round} and step = 5"
-            ),
-        ),
-        (
-            Fault::ValueStrange,
-            format!("update metrics set value = value + 1 where run_uuid = {round} and step = 5"),
-        ),
-        (
-            Fault::LatestWrong,
-            format!("update latest_metrics set step = 0 where run_uuid = {round}"),
-        ),
-        (
-            Fault::RunLost,
-            format!("update runs set name = 'none' where run_uuid = {round}"),
-        ),
-        (
-            Fault::RunDoubled,
-            format!(
-                "insert into runs (run_uuid, name, status, lifecycle_stage, artifact_uri, experiment_id)
-                 select 'twin', name, status, lifecycle_stage, artifact_uri, experiment_id from runs where run_uuid = {whole}"
-            ),
-        ),
-        (
-            Fault::RunOpen,
-            format!("update runs set status = 'RUNNING' where run_uuid = {whole}"),
-        ),
-        (
-            Fault::RunWrong,
-            format!("delete from params where run_uuid = {whole}"),
-        ),
-        (
-            Fault::NotesLost,
-            format!("update runs set artifact_uri = '/nowhere' where run_uuid = {round}"),
-        ),
-    ];
-    for (fault, damage) in damages {
-        let transaction = database.transaction().unwrap();
-        assert!(transaction.execute(&damage, []).unwrap() > 0, "{fault:?}");
-        let verdict = ledger::compare(&transaction, lives, artifacts);
-        assert!(verdict.count(fault) > 0, "{fault:?} is not noticed");
-    }
-}
-
 impl Totals {
     fn print(&self) {
         let Self {
@@ -412,9 +347,10 @@ impl Totals {
             verdict.count(Fault::ValueStrange),
         );
         println!(
-            "artifacts: acknowledged {}, lost {}; warnings of the library: {warnings}",
+            "artifacts: acknowledged {}, lost {}; tags set back {}; warnings of the library: {warnings}",
             verdict.notes,
             verdict.count(Fault::NotesLost),
+            verdict.count(Fault::TagWrong),
         );
     }
 }

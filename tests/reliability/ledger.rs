@@ -1,7 +1,7 @@
 //! What victims were told is safe, against what the store holds.
 //!
 //! - Acknowledged is what a victim has marked (see `plan.rs`): the call had returned.
-//! - A thread's one value behind that was under way when it was killed: it may be there or not.
+//! - The one value of each thread behind that was under way when it was killed: it may be there or not.
 //! - The store is read as SQLite's file, that of a server too, past all code under test.
 
 use std::collections::{BTreeMap, HashMap};
@@ -56,6 +56,8 @@ pub(crate) enum Fault {
     /// Not FINISHED although its end was acknowledged, or with other params or another parent.
     RunWrong,
     NotesLost,
+    /// A tag has another value than the last.
+    TagWrong,
 }
 
 /// What a comparison came to.
@@ -133,6 +135,7 @@ struct StoredRun {
     status: String,
     artifacts: String,
     parent: Option<String>,
+    turn: Option<u64>,
     params: BTreeMap<String, String>,
 }
 
@@ -198,6 +201,13 @@ fn check_run(
         round: 0,
         ..run.place
     });
+    let turns = life.acknowledged(Mark::Values, LIFE);
+    let turn = run.turn.unwrap_or(0);
+    if thread == LIFE && turn != turns && turn != turns + 1 {
+        verdict.note(Fault::TagWrong, || {
+            format!("{turn}, not {turns}, of {:?}", run.place)
+        });
+    }
     let parent = whole
         .filter(|_| thread != LIFE)
         .map(|whole| whole.id.as_str());
@@ -355,11 +365,12 @@ fn runs(database: &Connection) -> Vec<StoredRun> {
     let mut query = database
         .prepare(
             "select run_uuid, name, status, artifact_uri,
-                    (select value from tags t where t.run_uuid = runs.run_uuid and t.key = 'mlflow.parentRunId')
+                    (select value from tags t where t.run_uuid = runs.run_uuid and t.key = 'mlflow.parentRunId'),
+                    (select value from tags t where t.run_uuid = runs.run_uuid and t.key = ?1)
              from runs where lifecycle_stage = 'active'",
         )
         .unwrap();
-    let mut rows = query.query([]).unwrap();
+    let mut rows = query.query([plan::TAG]).unwrap();
     let mut runs = Vec::new();
     while let Some(row) = rows.next().unwrap() {
         let id: String = row.get(0).unwrap();
@@ -370,6 +381,10 @@ fn runs(database: &Connection) -> Vec<StoredRun> {
                 status: row.get(2).unwrap(),
                 artifacts: row.get(3).unwrap(),
                 parent: row.get(4).unwrap(),
+                turn: row
+                    .get::<_, Option<String>>(5)
+                    .unwrap()
+                    .map(|turn| turn.parse().unwrap()),
                 params: params.remove(&id).unwrap_or_default(),
                 id,
             });

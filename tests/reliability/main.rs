@@ -24,6 +24,7 @@ mod kills;
 mod ledger;
 #[path = "../programs/plan.rs"]
 mod plan;
+mod tamper;
 
 use std::env;
 use std::time::Instant;
