@@ -1,6 +1,8 @@
 //! A store that is away, a process that is killed: nothing is lost, nobody waits.
 
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -207,4 +209,117 @@ fn the_values_of_a_deleted_experiment_wait_until_it_is_restored() {
         .collect();
     assert_eq!(runs.len(), 3);
     assert!(runs.iter().all(|run| run.status != "RUNNING"));
+}
+
+/// A process killed between making a segment and writing to it leaves zeros. Whoever shipped the
+/// rest noted in it how far it had come; killed in turn, it left a file that nobody could read.
+#[test]
+fn a_segment_of_zeros_is_still_one_for_the_second_that_ships_its_journal() {
+    let folder = Folder::new();
+    folder.run(NUMBERS, &["first", "1", "0"], &[]);
+    let set_stage = |stage: &str| {
+        let update = "update experiments set lifecycle_stage = ?1 where name = 'numbers'";
+        folder.database().execute(update, [stage]).unwrap();
+    };
+    set_stage("deleted");
+    folder.run(NUMBERS, &["held", "10", "1"], &[]);
+    let journal = fs::read_dir(folder.journal()).unwrap().next().unwrap();
+    let blank = journal.unwrap().path().join("0000000009.segment");
+    fs::write(&blank, [0; 4096]).unwrap();
+
+    folder.run(SWEEP, &[], &[]);
+    assert_eq!(folder.journals_left(), 1, "the experiment is deleted");
+    set_stage("active");
+    let next = folder.run(SWEEP, &[], &[]);
+    assert_eq!(next.warnings(), [""; 0], "{}", next.stderr);
+    assert_eq!(folder.journals_left(), 0);
+    let points = "select count(*) from metrics where key = 'thread/0'";
+    assert_eq!(one::<i64>(&folder.database(), points), 10);
+}
+
+/// Killed right after it was made, or right before it was removed.
+#[test]
+fn a_directory_without_a_lock_does_not_stay_for_good() {
+    let folder = Folder::new();
+    let ours = uuid::Uuid::new_v4().simple().to_string();
+    for name in [&ours, "somebody else's"] {
+        fs::create_dir_all(folder.journal().join(name)).unwrap();
+    }
+    folder.run(NUMBERS, &["next", "1", "0"], &[]);
+    assert!(!folder.journal().join(ours).exists());
+    assert_eq!(folder.journals_left(), 1, "what is not ours stays");
+}
+
+/// Entries of a run that is held keep their segment, and with it those of other runs, which are
+/// read and sent again: their files must still be there.
+#[test]
+fn a_file_delivered_beside_a_held_run_is_not_missed_later() {
+    const NEIGHBOURS: &str = env!("CARGO_BIN_EXE_neighbours");
+    let folder = Folder::new();
+    folder.run(NEIGHBOURS, &[], &[]);
+    let set_stage = |stage: &str| {
+        let update = "update experiments set lifecycle_stage = ?1 where name = 'left'";
+        folder.database().execute(update, [stage]).unwrap();
+    };
+    set_stage("deleted");
+    folder.run(NEIGHBOURS, &[], &[]);
+    let next = folder.run(NUMBERS, &["next", "0", "0"], &[]);
+    let deleted = |line: &&str| line.contains("the experiment `left` is deleted");
+    assert!(next.warnings().iter().all(deleted), "{}", next.stderr);
+    assert_eq!(folder.journals_left(), 1);
+
+    set_stage("active");
+    let last = folder.run(NUMBERS, &["last", "0", "0"], &[]);
+    assert_eq!(last.warnings(), [""; 0], "{}", last.stderr);
+    assert_eq!(folder.journals_left(), 0);
+    let database = folder.database();
+    let mut query = database
+        .prepare("select name, artifact_uri from runs where name in ('left', 'right')")
+        .unwrap();
+    let runs = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    let runs: Vec<(String, String)> = runs.unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(runs.len(), 4);
+    for (name, artifacts) in runs {
+        let notes = fs::read_to_string(Path::new(&artifacts).join("notes.txt")).unwrap();
+        assert_eq!(notes, name.repeat(10_000));
+    }
+}
+
+/// The newer value stands in the older segment. A shipper delivered both, and was killed when it had
+/// noted so in that one: the next reads only the older value as still to be delivered.
+#[test]
+fn a_tag_is_not_set_back_by_the_second_that_ships_its_journal() {
+    const HANDOVER: &str = env!("CARGO_BIN_EXE_handover");
+    let folder = Folder::new();
+    let database = folder.database();
+    database.execute_batch("begin exclusive").unwrap();
+    folder.run(HANDOVER, &[], &[("MLFLOW_EXIT_TIMEOUT", "0.1")]);
+    database.execute_batch("rollback").unwrap();
+    let journal = fs::read_dir(folder.journal()).unwrap().next().unwrap();
+    let journal = journal.unwrap().path();
+    let files = ["lock", "0000000000.segment", "0000000001.segment"];
+    let mut files = files.map(|name| (journal.join(name), fs::read(journal.join(name)).unwrap()));
+    let state = || one::<String>(&database, "select value from tags where key = 'state'");
+
+    folder.run(NUMBERS, &["next", "0", "0"], &[]);
+    assert_eq!(state(), "new");
+    assert_eq!(folder.journals_left(), 0);
+
+    let segment = &mut files[1].1;
+    let word = |bytes: &[u8], at: usize| {
+        let word = bytes[at..].first_chunk().copied().unwrap_or_default();
+        u32::from_le_bytes(word) as usize
+    };
+    let mut end = 64;
+    while word(segment, end) > 0 {
+        end += 8 + word(segment, end).next_multiple_of(8);
+    }
+    segment[16..24].copy_from_slice(&(end as u64).to_le_bytes());
+    fs::create_dir(&journal).unwrap();
+    for (file, bytes) in &files {
+        fs::write(file, bytes).unwrap();
+    }
+    folder.run(NUMBERS, &["last", "0", "0"], &[]);
+    assert_eq!(folder.journals_left(), 0);
+    assert_eq!(state(), "new");
 }

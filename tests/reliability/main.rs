@@ -18,6 +18,14 @@
 #[path = "../integration/support/mod.rs"]
 mod support;
 
+mod backlog;
+mod chance;
+mod kills;
+mod ledger;
+#[path = "../programs/plan.rs"]
+mod plan;
+mod tamper;
+
 use std::env;
 use std::time::Instant;
 
@@ -34,7 +42,11 @@ pub(crate) enum Form {
 type Program = (&'static str, fn(Form));
 
 /// In the order in which they run.
-const PROGRAMS: [Program; 0] = [];
+const PROGRAMS: [Program; 3] = [
+    ("kills", kills::run),
+    ("backlog", backlog::run),
+    ("threads", backlog::threads),
+];
 
 fn main() {
     let (flags, names): (Vec<String>, Vec<String>) = env::args()

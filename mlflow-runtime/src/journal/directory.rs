@@ -81,7 +81,17 @@ impl Directory {
         };
         entries
             .flatten()
-            .filter_map(|entry| Self::lock(&entry.path(), false).ok().flatten())
+            .filter_map(|entry| {
+                let path = entry.path();
+                Self::lock(&path, false).unwrap_or_else(|error| {
+                    // Its process died before it made the lock, or after it removed it. Somebody
+                    // else's empty directory has another name.
+                    if error.kind() == io::ErrorKind::NotFound && has_our_name(&path) {
+                        let _ = fs::remove_dir(path);
+                    }
+                    None
+                })
+            })
             .filter(|directory| directory.belongs_to(destination))
             .collect()
     }
@@ -181,6 +191,12 @@ impl Claim {
             _ => Self::Unreadable,
         }
     }
+}
+
+/// As [`Directory::create`] gives it.
+fn has_our_name(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.len() == 32 && uuid::Uuid::try_parse(name).is_ok())
 }
 
 fn private_directory(path: &Path) -> io::Result<()> {

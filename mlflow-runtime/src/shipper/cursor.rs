@@ -13,7 +13,8 @@ pub(super) struct Cursor {
     /// Present while the segment is being read.
     bytes: Option<SegmentBytes>,
     pub(super) offset: usize,
-    /// Entries before this are settled: acknowledged here, or by an earlier shipper.
+    /// Entries before this are settled: acknowledged here, or by an earlier shipper. Not less than
+    /// the header: where there is none yet, nothing must be noted.
     settled: usize,
     pub(super) keys: FxHashMap<u32, Arc<str>>,
     /// The runs that start in it.
@@ -29,7 +30,7 @@ impl Cursor {
             segment,
             bytes: None,
             offset: HEADER_BYTES,
-            settled: 0,
+            settled: HEADER_BYTES,
             keys: FxHashMap::default(),
             started: Vec::new(),
             finished: false,

@@ -10,12 +10,12 @@
 //!    settled to its end and the runs it started have ended.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use super::cursor::Cursor;
 use super::runs::{Phase, Runs};
-use super::work::{ArtifactBytes, Happened, Pass, Work};
+use super::work::{ArtifactBytes, Happened, Pass, SpentFile, Work};
 use crate::clock;
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
@@ -292,19 +292,15 @@ impl Source {
         if !self.is_known(run) {
             return self.unknown(run);
         }
-        if !fresh {
-            return Step::Go;
-        }
-        pass.event_bytes += bytes;
         let happened = match parsed {
-            Event::Start(_) => return Step::Go,
             Event::End {
                 status,
                 end_time_ms,
-            } => {
+            } if fresh => {
                 pass.entry(run, index).end = Some((status, end_time_ms));
                 return Step::Go;
             }
+            Event::Start(_) | Event::End { .. } => return Step::Go,
             Event::Param(param) => Happened::Param(param.into_owned()),
             Event::Tag(tag) => Happened::Tag(tag.into_owned()),
             Event::Artifact { path, content } => {
@@ -315,11 +311,18 @@ impl Source {
                 Happened::Artifact(path.into_owned(), bytes)
             }
         };
+        let counts = self.runs.supersedes(run, sequence, &happened);
+        // One that an earlier shipper has delivered still supersedes what it has not.
+        if !fresh {
+            return Step::Go;
+        }
+        pass.event_bytes += bytes;
         let work = pass.entry(run, index);
-        if self.runs.supersedes(run, sequence, &happened) {
+        if counts {
             work.happened(sequence, happened);
         } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
-            pass.spent_files.push(file);
+            let cursors = vec![index];
+            pass.spent_files.push(SpentFile { file, cursors });
         }
         Step::Go
     }
@@ -380,24 +383,22 @@ impl Source {
         }
     }
 
-    /// Everything that [`read`](Self::read) has handed out is settled.
+    /// Everything that [`read`](Self::read) has handed out is settled. All of it is noted before
+    /// anything is deleted: the process may be killed on the way.
     pub(super) fn acknowledge(&mut self, pass: &Pass) {
-        for file in &pass.spent_files {
-            let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-            if fs::remove_file(file).is_ok()
-                && let Origin::Live { journal, .. } = &self.origin
-            {
-                journal.give_room(bytes);
+        for cursor in self.cursors.iter_mut().filter(|cursor| !cursor.held) {
+            cursor.settle();
+        }
+        for SpentFile { file, cursors } in &pass.spent_files {
+            // What stands in a segment that is held will be read again.
+            if !cursors.iter().any(|index| self.is_held(*index)) {
+                self.delete(file);
             }
         }
         let runs = &self.runs;
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);
-        self.cursors.retain_mut(|cursor| {
-            if cursor.held {
-                return true;
-            }
-            cursor.settle();
-            let done = cursor.finished && cursor.started.iter().all(is_over);
+        self.cursors.retain(|cursor| {
+            let done = !cursor.held && cursor.finished && cursor.started.iter().all(is_over);
             if done && let Origin::Live { journal, .. } = &self.origin {
                 journal.retire(&cursor.segment);
             }
@@ -409,6 +410,19 @@ impl Source {
                 self.runs.forget(number);
             }
         }
+    }
+
+    fn delete(&self, file: &Path) {
+        let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
+        if fs::remove_file(file).is_ok()
+            && let Origin::Live { journal, .. } = &self.origin
+        {
+            journal.give_room(bytes);
+        }
+    }
+
+    fn is_held(&self, index: usize) -> bool {
+        self.cursors.get(index).is_some_and(|cursor| cursor.held)
     }
 
     /// Deletes a dead journal, unless something in it is held.

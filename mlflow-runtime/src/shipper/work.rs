@@ -27,7 +27,13 @@ pub(crate) struct Pass {
     /// The time of its oldest entry; that of the reading, for one that tells none.
     pub(super) oldest_ms: Option<i64>,
     /// Files whose bytes are delivered; they go once that is acknowledged.
-    pub(super) spent_files: Vec<PathBuf>,
+    pub(super) spent_files: Vec<SpentFile>,
+}
+
+/// A file whose bytes are delivered, or superseded, and the segments that may name it, by cursor.
+pub(super) struct SpentFile {
+    pub(super) file: PathBuf,
+    pub(super) cursors: Vec<usize>,
 }
 
 /// Entries of one run.
@@ -131,7 +137,10 @@ impl Pass {
                 .artifacts
                 .drain(..)
                 .filter_map(|(_, bytes)| match bytes {
-                    ArtifactBytes::File(file) => Some(file),
+                    ArtifactBytes::File(file) => Some(SpentFile {
+                        file,
+                        cursors: work.cursors.clone(),
+                    }),
                     ArtifactBytes::Memory(_) => None,
                 });
             if held {

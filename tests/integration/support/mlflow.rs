@@ -17,6 +17,7 @@ use std::sync::{LazyLock, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::seen::{Point, Seen};
@@ -242,6 +243,20 @@ impl Server {
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its database, read past it.
+    #[allow(dead_code, reason = "for the reliability programs")]
+    pub(crate) fn database(&self) -> Connection {
+        let database = Connection::open(self.home.join("server.db")).expect("its file");
+        database.busy_timeout(START).expect("a time");
+        database
+    }
+
+    /// Where it keeps artifacts.
+    #[allow(dead_code, reason = "for the reliability programs")]
+    pub(crate) fn artifacts(&self) -> PathBuf {
+        self.home.join("artifacts")
     }
 
     fn log(&self) -> String {
