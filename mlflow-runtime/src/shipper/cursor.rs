@@ -19,6 +19,8 @@ pub(super) struct Cursor {
     pub(super) keys: FxHashMap<u32, Arc<str>>,
     /// The runs that start in it.
     pub(super) started: Vec<u32>,
+    /// The last event read in it that supersedes others.
+    pub(super) last_event: Option<u64>,
     pub(super) finished: bool,
     /// Holds entries that the store does not take: keeps its place and its file.
     pub(super) held: bool,
@@ -33,6 +35,7 @@ impl Cursor {
             settled: HEADER_BYTES,
             keys: FxHashMap::default(),
             started: Vec::new(),
+            last_event: None,
             finished: false,
             held: false,
         }

@@ -19,6 +19,8 @@ mod cursor;
 mod delivery;
 mod runs;
 mod source;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::sync::Arc;

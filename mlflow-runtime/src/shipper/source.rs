@@ -7,7 +7,9 @@
 //!    [`Journal::sequence`]. A tag or artifact that comes in a later pass than one that superseded it
 //!    (a pass ends at its budget) is left out.
 //! 3. A segment is acknowledged up to where everything before is settled, and deleted when it is
-//!    settled to its end and the runs it started have ended.
+//!    settled to its end, the runs it started have ended, and no event of another segment that
+//!    happened before one of its own is still to be delivered: whoever reads the journal after a
+//!    kill has to see what supersedes it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ pub(crate) struct Source {
     opened: bool,
     /// Runs that nobody could log to any more when the last reading began.
     over: Vec<u32>,
+    /// Every event before this one in the order of all events is settled.
+    settled_events: u64,
 }
 
 /// Whose journal it is.
@@ -51,6 +55,8 @@ enum Step {
     Go,
     /// It has to wait for something that another segment holds.
     Stop,
+    /// So do all events behind it: they are not before the reading's limit.
+    Limit,
 }
 
 /// An event, and where it stands.
@@ -91,6 +97,7 @@ impl Source {
             runs: Runs::default(),
             opened: false,
             over: Vec::new(),
+            settled_events: 0,
         }
     }
 
@@ -127,12 +134,12 @@ impl Source {
             Origin::Dead { .. } => u64::MAX,
         };
         self.open_segments();
-        let mut pass = Pass::default();
+        let mut pass = Pass::before(limit);
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             // Before the segment is looked at: a backlog must not end up in memory.
             if pass.is_full(budget) {
-                pass.more = true;
+                pass.leave_behind();
                 break;
             }
             if !cursor.finished {
@@ -169,17 +176,21 @@ impl Source {
         };
         loop {
             if pass.is_full(budget) {
-                pass.more = true;
+                pass.leave_behind();
                 return;
             }
             match bytes.frame(cursor.offset) {
-                Frame::Whole { body, next } => {
-                    if matches!(self.take(index, cursor, body, limit, pass), Step::Stop) {
+                Frame::Whole { body, next } => match self.take(index, cursor, body, limit, pass) {
+                    Step::Go => cursor.offset = next,
+                    Step::Stop => {
+                        pass.leave_behind();
+                        return;
+                    }
+                    Step::Limit => {
                         pass.more = true;
                         return;
                     }
-                    cursor.offset = next;
-                }
+                },
                 // Of one that is being written, the rest is on its way.
                 Frame::Torn if !sealed => break,
                 Frame::End => break,
@@ -235,7 +246,7 @@ impl Source {
                 event,
             }) => {
                 if sequence >= limit {
-                    return Step::Stop;
+                    return Step::Limit;
                 }
                 let found = Found {
                     run,
@@ -311,6 +322,7 @@ impl Source {
                 Happened::Artifact(path.into_owned(), bytes)
             }
         };
+        cursor.last_event = cursor.last_event.max(Some(sequence));
         let counts = self.runs.supersedes(run, sequence, &happened);
         // One that an earlier shipper has delivered still supersedes what it has not.
         if !fresh {
@@ -395,10 +407,15 @@ impl Source {
                 self.delete(file);
             }
         }
+        self.settled_events = self.settled_events.max(pass.events_before);
+        let settled_events = self.settled_events;
         let runs = &self.runs;
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);
         self.cursors.retain(|cursor| {
-            let done = !cursor.held && cursor.finished && cursor.started.iter().all(is_over);
+            let done = !cursor.held
+                && cursor.finished
+                && cursor.last_event < Some(settled_events)
+                && cursor.started.iter().all(is_over);
             if done && let Origin::Live { journal, .. } = &self.origin {
                 journal.retire(&cursor.segment);
             }

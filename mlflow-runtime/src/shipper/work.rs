@@ -24,6 +24,8 @@ pub(crate) struct Pass {
     pub(super) event_bytes: usize,
     /// Whether there was more to read.
     pub(super) more: bool,
+    /// No event before this one, in the order of all events, is left to be read.
+    pub(super) events_before: u64,
     /// The time of its oldest entry; that of the reading, for one that tells none.
     pub(super) oldest_ms: Option<i64>,
     /// Files whose bytes are delivered; they go once that is acknowledged.
@@ -91,6 +93,14 @@ pub(super) struct Refused {
 }
 
 impl Pass {
+    /// An empty one, for a reading that stops at the event `limit`.
+    pub(super) fn before(limit: u64) -> Self {
+        Self {
+            events_before: limit,
+            ..Self::default()
+        }
+    }
+
     /// The work of a run, for one more entry of it, read by `cursor`.
     pub(super) fn entry(&mut self, run: u32, cursor: usize) -> &mut Work {
         self.entries += 1;
@@ -107,6 +117,12 @@ impl Pass {
         }
         work.entries += 1;
         work
+    }
+
+    /// There is more to read, and nobody knows what.
+    pub(super) fn leave_behind(&mut self) {
+        self.more = true;
+        self.events_before = 0;
     }
 
     /// Whether it holds enough for now.

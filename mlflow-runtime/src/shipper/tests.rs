@@ -1,0 +1,125 @@
+//! What a shipper may delete, checked with a journal on disk and a store in memory.
+
+use std::borrow::Cow;
+use std::fs;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{Delivery, Source};
+use crate::journal::directory::Directory;
+use crate::journal::record::{Event, Origin, RunIdentity, Start};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
+
+fn identity() -> RunIdentity {
+    RunIdentity {
+        key: "k".repeat(32),
+        experiment: ExperimentRef::Name("e".to_owned()),
+        resumed: None,
+        elsewhere: false,
+    }
+}
+
+fn log(journal: &Journal, event: &Event<'_>) {
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+        inherited: false,
+    };
+    write(journal, |writer| {
+        writer.event(journal, &run, event, &[]);
+    });
+}
+
+fn set_state(journal: &Journal, value: &str) {
+    let tag = Tag {
+        key: "state".to_owned(),
+        value: value.to_owned(),
+    };
+    log(journal, &Event::Tag(Cow::Owned(tag)));
+}
+
+/// One reading of at most `budget` entries, delivered and acknowledged.
+fn ship(source: &mut Source, store: &MemoryStore, budget: usize) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
+    let mut pass = source.read(budget);
+    runtime
+        .block_on(delivery.deliver(source, &mut pass))
+        .expect("the store takes it");
+    source.acknowledge(&pass);
+}
+
+/// Found by the reliability program `kills`: a backlog was read in parts; a segment with the last
+/// value of a tag went, delivered, before another with an older value was read. Then the process
+/// was killed, and nothing told the next one that the older value was superseded.
+#[test]
+fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let origin = Origin {
+        destination: "here".to_owned(),
+        host: "h".to_owned(),
+        process_id: 1,
+    };
+    let journal = Journal::on_disk(folder.clone(), origin, 1 << 30).expect("the folder is ours");
+    let start = Start {
+        identity: Cow::Owned(identity()),
+        name: "run".into(),
+        user: "u".into(),
+        start_time_ms: 1,
+        parent: None,
+        tags: Vec::new(),
+        params: Vec::new(),
+    };
+    log(&journal, &Event::Start(Box::new(start)));
+    let shared = Arc::clone(&journal);
+    let thread = thread::spawn(move || {
+        let identity = identity();
+        let run = RunRef {
+            number: 1,
+            identity: &identity,
+            inherited: false,
+        };
+        for step in 0..10 {
+            let key = MetricKey::Dynamic("loss");
+            write(&shared, |writer| {
+                writer.metric(&shared, &run, key, 7, step, 0.5);
+            });
+        }
+        set_state(&shared, "old");
+    });
+    thread.join().expect("it does not panic");
+    set_state(&journal, "new");
+    let end = Event::End {
+        status: RunStatus::Finished,
+        end_time_ms: 2,
+    };
+    log(&journal, &end);
+    release_thread(&journal);
+
+    let store = MemoryStore::new();
+    let state = || store.runs()[0].tags["state"].clone();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    ship(&mut live, &store, 5);
+    assert_eq!(state(), "new");
+    drop((live, journal));
+
+    // Its own thread may be about to look after it.
+    let begun = Instant::now();
+    let left = loop {
+        if let Some(left) = Directory::left_behind(&folder, "here").pop() {
+            break left;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
+        thread::yield_now();
+    };
+    let mut dead = Source::dead(left);
+    ship(&mut dead, &store, 1000);
+    assert_eq!(store.runs()[0].metrics.len(), 10);
+    assert_eq!(state(), "new");
+    fs::remove_dir_all(folder).expect("it is ours");
+}
