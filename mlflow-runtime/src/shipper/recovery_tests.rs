@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::recovery::{Recovery, recover};
-use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES};
 use crate::journal::record::{Content, Event, Origin, RunIdentity, Start};
-use crate::journal::segment::{Frame, SegmentBytes};
+use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, Param, RunStatus, StoredRunData, Tag};
 
@@ -211,5 +211,28 @@ fn what_stands_before_the_end_of_the_file_is_delivered() {
     for end in 0..HEADER_BYTES {
         let Recovery { runs, .. } = sample.recover(&sample.bytes[..end]);
         assert_eq!(runs, [], "cut at {end}");
+    }
+}
+
+#[test]
+fn a_damaged_header_costs_no_value() {
+    let mut sample = Sample::new();
+    let delivered = sample.frames[5].2;
+    let hint = hint(delivered).to_le_bytes();
+    sample.bytes[ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8].copy_from_slice(&hint);
+    let undamaged = sample.recover(&sample.bytes).runs;
+    assert_ne!(Some(&undamaged), sample.expected.last(), "the hint counts");
+    for at in 0..HEADER_BYTES {
+        for bit in 0..8 {
+            let mut damaged = sample.bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let Recovery { runs, kept, .. } = sample.recover(&damaged);
+            match at {
+                0..12 => assert!(kept, "byte {at}, bit {bit}: nobody can read it"),
+                // What was delivered before is delivered again.
+                16..24 => assert_eq!(Some(&runs), sample.expected.last(), "byte {at}, bit {bit}"),
+                _ => assert_eq!(runs, undamaged, "byte {at}, bit {bit}"),
+            }
+        }
     }
 }
