@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::recovery::{Recovery, recover};
-use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES};
-use crate::journal::record::{Content, Event, Origin, RunIdentity, Start};
+use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
+use crate::journal::record::{Content, Definition, Event, Origin, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, Param, RunStatus, StoredRunData, Tag};
@@ -235,4 +235,44 @@ fn a_damaged_header_costs_no_value() {
             }
         }
     }
+}
+
+/// A segment with these records.
+fn framed(bodies: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = header().to_vec();
+    for body in bodies {
+        let length = u32::try_from(body.len()).expect("small");
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(checksum(body).to_le_bytes());
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes
+}
+
+/// The records that come first, up to the start of a run, with this place in the order of events.
+fn beginning(sequence: u64) -> Vec<Vec<u8>> {
+    let identity = Cow::Owned(identity());
+    let [start, ..] = events();
+    vec![
+        Definition::Origin(origin()).encode(),
+        Definition::Run {
+            number: 1,
+            identity,
+        }
+        .encode(),
+        start.encode(1, sequence, &[]),
+    ]
+}
+
+#[test]
+fn the_last_place_in_the_order_of_events_stops_nothing() {
+    let folder = Folder::new();
+    let [.., end] = events();
+    let mut bodies = beginning(u64::MAX);
+    bodies.push(end.encode(1, u64::MAX, &[]));
+    let Recovery { runs, kept } = recover(&folder.0, &[&framed(&bodies)]);
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].status, RunStatus::Finished, "read to its end");
+    assert!(!kept);
 }

@@ -122,8 +122,8 @@ impl Source {
         self.over = self.runs.over();
         // The order matters: first the limit, then the list, then the bytes (invariant 2).
         let limit = match &self.origin {
-            Origin::Live { journal, .. } => journal.sequence(),
-            Origin::Dead { .. } => u64::MAX,
+            Origin::Live { journal, .. } => Some(journal.sequence()),
+            Origin::Dead { .. } => None,
         };
         self.open_segments();
         let mut pass = Pass::default();
@@ -147,7 +147,7 @@ impl Source {
         &mut self,
         index: usize,
         cursor: &mut Cursor,
-        limit: u64,
+        limit: Option<u64>,
         budget: usize,
         pass: &mut Pass,
     ) {
@@ -199,7 +199,7 @@ impl Source {
         index: usize,
         cursor: &mut Cursor,
         body: &[u8],
-        limit: u64,
+        limit: Option<u64>,
         pass: &mut Pass,
     ) -> Step {
         let fresh = cursor.is_fresh();
@@ -229,7 +229,7 @@ impl Source {
                 sequence,
                 event,
             }) => {
-                if sequence >= limit {
+                if limit.is_some_and(|limit| sequence >= limit) {
                     return Step::Stop;
                 }
                 let found = Found {
@@ -278,7 +278,7 @@ impl Source {
                 for param in params {
                     work.happened(sequence, Happened::Param(param));
                 }
-                work.started = sequence + 1;
+                work.started = sequence.saturating_add(1);
             }
             return Step::Go;
         }
