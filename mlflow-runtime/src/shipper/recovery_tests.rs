@@ -276,3 +276,23 @@ fn the_last_place_in_the_order_of_events_stops_nothing() {
     assert_eq!(runs[0].status, RunStatus::Finished, "read to its end");
     assert!(!kept);
 }
+
+#[test]
+fn a_name_in_a_journal_does_not_lead_out_of_it() {
+    let folder = Folder::new();
+    let root = folder.0.join("journal");
+    fs::create_dir(&root).expect("writable");
+    let outside = folder.0.join("private.artifact");
+    fs::write(&outside, "not yours").expect("writable");
+    let absolute = outside.display().to_string();
+    for name in ["../../private.artifact", &absolute, "lock", "..", ""] {
+        let mut bodies = beginning(0);
+        let content = Content::Spooled(name.into());
+        let path = "a.txt".into();
+        bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));
+        let Recovery { runs, .. } = recover(&root, &[&framed(&bodies)]);
+        assert_eq!(runs.len(), 1, "{name}");
+        assert!(runs[0].artifacts.is_empty(), "{name} is not sent");
+        assert!(outside.exists(), "{name} is not deleted");
+    }
+}

@@ -17,7 +17,7 @@ use super::cursor::Cursor;
 use super::runs::{Phase, Runs};
 use super::work::{ArtifactBytes, Happened, Pass, Work};
 use crate::journal::Journal;
-use crate::journal::directory::Directory;
+use crate::journal::directory::{Directory, artifact_path};
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
 use crate::journal::segment::Frame;
 use crate::store::Metric;
@@ -303,7 +303,13 @@ impl Source {
             Event::Artifact { path, content } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
-                    Content::Spooled(name) => ArtifactBytes::File(self.spooled(&name)),
+                    Content::Spooled(name) => match artifact_path(&self.directory(), &name) {
+                        Some(file) => ArtifactBytes::File(file),
+                        None => {
+                            tracing::warn!(target: "mlflow", %path, name = %name, "a journal names a file that is no artifact of it; it is left out");
+                            return Step::Go;
+                        }
+                    },
                 };
                 Happened::Artifact(path.into_owned(), bytes)
             }
@@ -317,12 +323,11 @@ impl Source {
         Step::Go
     }
 
-    fn spooled(&self, name: &str) -> PathBuf {
-        let directory = match &self.origin {
+    fn directory(&self) -> PathBuf {
+        match &self.origin {
             Origin::Live { journal, .. } => journal.path().unwrap_or_default(),
             Origin::Dead { directory } => directory.path().to_owned(),
-        };
-        directory.join(name)
+        }
     }
 
     /// Whether entries of the run can go out. In a live journal its start is on the way in another
