@@ -11,6 +11,7 @@
 //!
 //! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -166,6 +167,14 @@ impl Directory {
         let _ = fs::remove_file(self.path.join(LOCK));
         let _ = fs::remove_dir(&self.path);
     }
+}
+
+/// Where the artifact of this name lies. `None` for a name that leads elsewhere: what lies there is
+/// not ours to send and to delete.
+pub(crate) fn artifact_path(directory: &Path, name: &str) -> Option<PathBuf> {
+    let plain = Path::new(name);
+    let is_artifact = plain.extension().is_some_and(|end| end == "artifact");
+    (is_artifact && plain.file_name() == Some(OsStr::new(name))).then(|| directory.join(name))
 }
 
 /// What a segment says about whom it belongs to.

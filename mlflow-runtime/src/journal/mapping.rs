@@ -16,7 +16,8 @@
 //! offset 0   8 bytes  magic
 //!        8   u32      format version
 //!       12   u32      zero
-//!       16   u64      acknowledged: the store holds every entry before this offset (a hint)
+//!       16   u32      acknowledged: the store holds every entry before this offset (a hint)
+//!       20   u32      checksum of it, as of a body
 //!       24   40 bytes zero
 //!       64   frames, each starting at a multiple of 8:
 //!              u32   length of the body; 0: nothing was written from here on
@@ -110,7 +111,7 @@ impl Region {
         Ok(end)
     }
 
-    pub(crate) fn set_acknowledged(&self, offset: u64) {
+    pub(crate) fn set_acknowledged(&self, hint: u64) {
         if self.len() < HEADER_BYTES {
             return;
         }
@@ -118,7 +119,7 @@ impl Region {
         // word is only ever accessed as this atomic once the region is shared.
         let word =
             unsafe { AtomicU64::from_ptr(self.raw.as_mut_ptr().add(ACKNOWLEDGED_OFFSET).cast()) };
-        word.store(offset.to_le(), Ordering::Relaxed);
+        word.store(hint.to_le(), Ordering::Relaxed);
     }
 
     /// The length word at `offset`, or `None` if a frame cannot start there.

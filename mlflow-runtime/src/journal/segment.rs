@@ -2,7 +2,7 @@
 //!
 //! Invariants: the frames of a segment are read in order; reading stops at the first frame that is
 //! not whole and never guesses what might come after it. The acknowledged offset only grows, and
-//! losing it costs a re-send, never a value.
+//! losing it, or finding it damaged, costs a re-send, never a value.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -159,11 +159,12 @@ impl Segment {
 
     /// Notes that the store holds every entry before `offset`. Best effort: it is a hint.
     pub(crate) fn acknowledge(&self, offset: usize) {
+        let hint = hint(offset);
         if let Some(region) = &*self.lock_region() {
-            region.set_acknowledged(offset as u64);
+            region.set_acknowledged(hint);
         } else if let Some(file) = &self.file {
             let _ = OpenOptions::new().write(true).open(file).and_then(|file| {
-                file.write_all_at(&(offset as u64).to_le_bytes(), ACKNOWLEDGED_OFFSET as u64)
+                file.write_all_at(&hint.to_le_bytes(), ACKNOWLEDGED_OFFSET as u64)
             });
         }
     }
@@ -208,10 +209,24 @@ impl SegmentBytes {
             Self::Loaded(bytes) => bytes
                 .get(ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8)
                 .and_then(|bytes| bytes.try_into().ok())
-                .and_then(|bytes| usize::try_from(u64::from_le_bytes(bytes)).ok()),
+                .and_then(|bytes| hinted(u64::from_le_bytes(bytes))),
         };
         hint.unwrap_or(0).max(HEADER_BYTES)
     }
+}
+
+/// The acknowledged offset as it is written: with its checksum, as one damaged bit in it would pass
+/// off what follows as delivered. In one word, so that both are of the same time.
+pub(crate) fn hint(offset: usize) -> u64 {
+    // Beyond 4 GiB there is none.
+    u32::try_from(offset).map_or(0, |offset| {
+        u64::from(checksum(&offset.to_le_bytes())) << 32 | u64::from(offset)
+    })
+}
+
+fn hinted(word: u64) -> Option<usize> {
+    let offset = usize::try_from(word & u64::from(u32::MAX)).ok()?;
+    (hint(offset) == word).then_some(offset)
 }
 
 /// Parses the frame at `bytes[at..]`, which stands at `offset` of its segment.

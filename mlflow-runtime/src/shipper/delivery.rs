@@ -474,7 +474,7 @@ fn single(batch: &Batch<'_>, reason: String) -> Option<Refused> {
     Some(Refused { kind, key, reason })
 }
 
-fn halt(error: StoreError) -> Halt {
+pub(super) fn halt(error: StoreError) -> Halt {
     let (reason, cause) = match error {
         StoreError::Unavailable {
             reason,

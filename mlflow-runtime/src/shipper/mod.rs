@@ -17,6 +17,10 @@ mod backoff;
 mod control;
 mod cursor;
 mod delivery;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod runs;
 mod source;
 #[cfg(test)]

@@ -20,7 +20,7 @@ use super::runs::{Phase, Runs};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile, Work};
 use crate::clock;
 use crate::journal::Journal;
-use crate::journal::directory::Directory;
+use crate::journal::directory::{Directory, artifact_path};
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
 use crate::journal::segment::Frame;
 use crate::store::Metric;
@@ -130,11 +130,11 @@ impl Source {
         self.over = self.runs.over();
         // The order matters: first the limit, then the list, then the bytes (invariant 2).
         let limit = match &self.origin {
-            Origin::Live { journal, .. } => journal.sequence(),
-            Origin::Dead { .. } => u64::MAX,
+            Origin::Live { journal, .. } => Some(journal.sequence()),
+            Origin::Dead { .. } => None,
         };
         self.open_segments();
-        let mut pass = Pass::before(limit);
+        let mut pass = Pass::before(limit.unwrap_or(u64::MAX));
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             // Before the segment is looked at: a backlog must not end up in memory.
@@ -158,7 +158,7 @@ impl Source {
         &mut self,
         index: usize,
         cursor: &mut Cursor,
-        limit: u64,
+        limit: Option<u64>,
         budget: usize,
         pass: &mut Pass,
     ) {
@@ -214,7 +214,7 @@ impl Source {
         index: usize,
         cursor: &mut Cursor,
         body: &[u8],
-        limit: u64,
+        limit: Option<u64>,
         pass: &mut Pass,
     ) -> Step {
         let fresh = cursor.is_fresh();
@@ -245,7 +245,7 @@ impl Source {
                 sequence,
                 event,
             }) => {
-                if sequence >= limit {
+                if limit.is_some_and(|limit| sequence >= limit) {
                     return Step::Limit;
                 }
                 let found = Found {
@@ -296,7 +296,7 @@ impl Source {
                 for param in params {
                     work.happened(sequence, Happened::Param(param));
                 }
-                work.started = sequence + 1;
+                work.started = sequence.saturating_add(1);
             }
             return Step::Go;
         }
@@ -317,7 +317,13 @@ impl Source {
             Event::Artifact { path, content } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
-                    Content::Spooled(name) => ArtifactBytes::File(self.spooled(&name)),
+                    Content::Spooled(name) => match artifact_path(&self.directory(), &name) {
+                        Some(file) => ArtifactBytes::File(file),
+                        None => {
+                            tracing::warn!(target: "mlflow", %path, name = %name, "a journal names a file that is no artifact of it; it is left out");
+                            return Step::Go;
+                        }
+                    },
                 };
                 Happened::Artifact(path.into_owned(), bytes)
             }
@@ -339,12 +345,11 @@ impl Source {
         Step::Go
     }
 
-    fn spooled(&self, name: &str) -> PathBuf {
-        let directory = match &self.origin {
+    fn directory(&self) -> PathBuf {
+        match &self.origin {
             Origin::Live { journal, .. } => journal.path().unwrap_or_default(),
             Origin::Dead { directory } => directory.path().to_owned(),
-        };
-        directory.join(name)
+        }
     }
 
     /// Whether entries of the run can go out. In a live journal its start is on the way in another

@@ -127,7 +127,7 @@ pub(super) fn failure(
     let reason = match (code.as_str(), words.as_str()) {
         ("", "") => format!("{asked}: {status}"),
         ("", words) => format!("{asked}: {status}: {}", cut(words)),
-        (code, words) => format!("{asked}: {status}: {code}: {}", cut(words)),
+        (code, words) => format!("{asked}: {status}: {}: {}", cut(code), cut(words)),
     };
     let unavailable = |reason| {
         Failure::Other(StoreError::Unavailable {
@@ -144,7 +144,7 @@ pub(super) fn failure(
                 .get(LOCATION)
                 .and_then(|to| to.to_str().ok())
                 .unwrap_or("another address");
-            let target = target.split(['?', '#']).next().unwrap_or(target);
+            let target = cut(target.split(['?', '#']).next().unwrap_or(target));
             blocked(
                 format!(
                     "{reason}. The server sends us to {target}: set MLFLOW_TRACKING_URI to the final address"
@@ -384,6 +384,13 @@ mod tests {
         assert_eq!(error.to_string(), "POST x: 502 Bad Gateway: Bad Gateway");
         let long = of(Route::Api, 500, &"ü".repeat(100_000)).to_string();
         assert!(long.chars().count() < 600);
+        let code = format!(r#"{{"error_code":"{}"}}"#, "X".repeat(100_000));
+        assert!(of(Route::Api, 500, &code).to_string().len() < 1_100);
+        let mut headers = HeaderMap::new();
+        let to = format!("https://login.example/{}", "x".repeat(100_000));
+        headers.insert(LOCATION, to.parse().expect("a header"));
+        let moved = failure(Route::Api, "POST x", StatusCode::FOUND, &headers, b"");
+        assert!(StoreError::from(moved).to_string().len() < 1_000);
     }
 
     #[test]

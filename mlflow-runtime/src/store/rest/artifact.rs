@@ -79,7 +79,7 @@ fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
 }
 
 /// The URL behind `mlflow-artifacts:/…` (through the tracking server) or `mlflow-artifacts://host/…`.
-fn proxied(server: &Url, artifact_uri: &str, path: &str) -> Result<Url, StoreError> {
+pub(super) fn proxied(server: &Url, artifact_uri: &str, path: &str) -> Result<Url, StoreError> {
     let rest = artifact_uri
         .strip_prefix("mlflow-artifacts:")
         .unwrap_or(artifact_uri);

@@ -240,7 +240,10 @@ fn innermost(error: &dyn Error) -> String {
     innermost.to_string()
 }
 
-async fn read_json<T: DeserializeOwned>(asked: &str, response: Response) -> Result<T, Failure> {
+pub(super) async fn read_json<T: DeserializeOwned>(
+    asked: &str,
+    response: Response,
+) -> Result<T, Failure> {
     let body = read(Route::Api, asked, response).await?;
     serde_json::from_slice(&body).map_err(|_| answer::not_understood(asked, &body).into())
 }

@@ -9,6 +9,8 @@
 mod answer;
 mod artifact;
 mod http;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reading;
 mod tls;
 mod wire;
 

@@ -1,0 +1,118 @@
+//! The journal of a dead process, given as bytes, brought to a store in memory: what the tests of
+//! damage and the fuzz targets ask of the real reader.
+//!
+//! Invariants, asserted at every recovery: it ends, after no more passes than there are records; a
+//! directory that is not ours stays, and one that is ours goes unless something in it cannot be read
+//! or is refused.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use super::backoff::Backoff;
+use super::delivery::halt;
+use super::{Delivery, Shipper, Source, Step};
+use crate::journal::Journal;
+use crate::journal::directory::Directory;
+use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::record::{Definition, Origin, Record};
+use crate::journal::segment::{Frame, SegmentBytes};
+use crate::stats::Stats;
+use crate::store::{MemoryStore, StoreError, StoredRunData};
+
+/// What came of a journal.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    /// What the store holds.
+    pub(crate) runs: Vec<StoredRunData>,
+    /// Whether the journal is still there.
+    pub(crate) kept: bool,
+}
+
+/// Recovers a journal with these segments, in a directory below `root`.
+///
+/// # Panics
+/// If the reader breaks a promise, or `root` cannot be written.
+pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
+    let path = root.join("dead");
+    fs::create_dir(&path).expect("the root can be written");
+    fs::write(path.join("lock"), "").expect("the root can be written");
+    let (mut records, mut readable, mut destination) = (0, true, None);
+    for (number, bytes) in segments.iter().enumerate() {
+        let file = path.join(format!("{number:010}.segment"));
+        fs::write(file, bytes).expect("the root can be written");
+        let bytes = SegmentBytes::Loaded(Arc::new(bytes.to_vec()));
+        records += whole_frames(&bytes);
+        readable &= bytes.is_ours();
+        destination = destination.or_else(|| destination_of(&bytes));
+    }
+    let store = MemoryStore::adopting();
+    let stats = Arc::new(Stats::default());
+    let mut shipper = shipper(&store, &stats);
+    shipper.left_behind = Directory::left_behind(root, &destination.unwrap_or_default());
+    let claimed = !shipper.left_behind.is_empty();
+    let mut passes = 0;
+    while step(&mut shipper) != Step::Idle {
+        passes += 1;
+        assert!(passes <= records + 2, "recovery makes progress");
+    }
+    let kept = path.exists();
+    assert!(claimed || kept, "what is not ours stays");
+    let at_fault = !readable || stats.held.get() > 0;
+    assert!(!claimed || !kept || at_fault, "what is delivered goes");
+    if kept {
+        fs::remove_dir_all(&path).expect("it is ours");
+    }
+    Recovery {
+        runs: store.runs(),
+        kept,
+    }
+}
+
+/// How long the shipper waits after this answer.
+pub(crate) fn delay_after(error: StoreError) -> Duration {
+    Backoff::default().next(halt(error).cause)
+}
+
+fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
+    let live = Journal::in_memory(Origin {
+        destination: String::new(),
+        host: String::new(),
+        process_id: 0,
+    });
+    Shipper::new(
+        Delivery::new(Box::new(store.clone()), Arc::clone(stats), true),
+        Source::live(live, Arc::default()),
+    )
+}
+
+/// One step. A store in memory neither pends nor goes away.
+fn step(shipper: &mut Shipper) -> Step {
+    let mut context = Context::from_waker(Waker::noop());
+    match std::pin::pin!(shipper.step_dead()).poll(&mut context) {
+        Poll::Ready(stepped) => stepped.expect("the store is there"),
+        Poll::Pending => panic!("a store in memory does not pend"),
+    }
+}
+
+/// Counts the frames that can be read.
+fn whole_frames(bytes: &SegmentBytes) -> usize {
+    let (mut count, mut offset) = (0, HEADER_BYTES);
+    while let Frame::Whole { next, .. } = bytes.frame(offset) {
+        assert!(next > offset, "reading goes forward");
+        (count, offset) = (count + 1, next);
+    }
+    count
+}
+
+fn destination_of(bytes: &SegmentBytes) -> Option<String> {
+    let Frame::Whole { body, .. } = bytes.frame(HEADER_BYTES) else {
+        return None;
+    };
+    match Record::decode(body) {
+        Some(Record::Definition(Definition::Origin(origin))) => Some(origin.destination),
+        _ => None,
+    }
+}

@@ -1,0 +1,300 @@
+//! What is left of a journal that the disk has damaged, bit by bit and byte by byte.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::recovery::{Recovery, recover};
+use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
+use crate::journal::record::{Content, Definition, Event, Origin, RunIdentity, Start};
+use crate::journal::segment::{Frame, SegmentBytes, hint};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::store::{ExperimentRef, Param, RunStatus, StoredRunData, Tag};
+
+/// A folder of a test's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).expect("the temporary folder can be written");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn origin() -> Origin {
+    Origin {
+        destination: "here".to_owned(),
+        host: "h".to_owned(),
+        process_id: 1,
+    }
+}
+
+fn identity() -> RunIdentity {
+    RunIdentity {
+        key: "0123456789abcdef".repeat(2),
+        experiment: ExperimentRef::Name("e".to_owned()),
+        resumed: None,
+        elsewhere: false,
+    }
+}
+
+fn events() -> [Event<'static>; 5] {
+    let text = |text: &str| text.to_owned();
+    let start = Start {
+        identity: Cow::Owned(identity()),
+        name: "r".into(),
+        user: "u".into(),
+        start_time_ms: 5,
+        parent: None,
+        tags: vec![],
+        params: vec![],
+    };
+    let param = Param {
+        key: text("alpha"),
+        value: text("0.5"),
+    };
+    let tag = Tag {
+        key: text("t"),
+        value: text("ü"),
+    };
+    [
+        Event::Start(Box::new(start)),
+        Event::Param(Cow::Owned(param)),
+        Event::Tag(Cow::Owned(tag)),
+        Event::Artifact {
+            path: "a.txt".into(),
+            content: Content::Attached,
+        },
+        Event::End {
+            status: RunStatus::Finished,
+            end_time_ms: 9,
+        },
+    ]
+}
+
+/// The file of a thread that has logged one run, without the room it did not use.
+fn segment() -> Vec<u8> {
+    let folder = Folder::new();
+    let journal = Journal::on_disk(folder.0.clone(), origin(), 1 << 30).expect("writable");
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+        inherited: false,
+    };
+    let [start, param, tag, artifact, end] = events();
+    write(&journal, |writer| {
+        writer.event(&journal, &run, &start, &[]);
+        for step in 1..4 {
+            let key = MetricKey::Dynamic("loss");
+            writer.metric(&journal, &run, key, 5 + step, step, 0.5);
+        }
+        writer.event(&journal, &run, &param, &[]);
+        writer.event(&journal, &run, &tag, &[]);
+        writer.event(&journal, &run, &artifact, b"text");
+        writer.event(&journal, &run, &end, &[]);
+    });
+    let path = journal.path().expect("it lies on disk");
+    let bytes = fs::read(path.join("0000000000.segment")).expect("readable");
+    release_thread(&journal);
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+    bytes[..used.next_multiple_of(8)].to_vec()
+}
+
+/// Where a frame begins, where its body ends, and where the next one begins.
+type Bounds = (usize, usize, usize);
+
+fn frames(bytes: &[u8]) -> Vec<Bounds> {
+    let bytes = SegmentBytes::Loaded(Arc::new(bytes.to_vec()));
+    let (mut frames, mut offset) = (Vec::new(), HEADER_BYTES);
+    while let Frame::Whole { body, next } = bytes.frame(offset) {
+        frames.push((offset, offset + 8 + body.len(), next));
+        offset = next;
+    }
+    frames
+}
+
+/// A segment, and what a store holds when the first so many of its frames were read.
+struct Sample {
+    folder: Folder,
+    bytes: Vec<u8>,
+    frames: Vec<Bounds>,
+    expected: Vec<Vec<StoredRunData>>,
+}
+
+impl Sample {
+    fn new() -> Self {
+        let folder = Folder::new();
+        let bytes = segment();
+        let frames = frames(&bytes);
+        assert_eq!(frames.len(), 11, "origin, run, key, 3 values, 5 events");
+        let ends = frames.iter().map(|(_, _, next)| *next);
+        let expected = std::iter::once(HEADER_BYTES)
+            .chain(ends)
+            .map(|end| recover(&folder.0, &[&bytes[..end]]).runs)
+            .collect();
+        Self {
+            folder,
+            bytes,
+            frames,
+            expected,
+        }
+    }
+
+    fn recover(&self, bytes: &[u8]) -> Recovery {
+        recover(&self.folder.0, &[bytes])
+    }
+}
+
+#[test]
+fn a_whole_segment_is_delivered_in_full() {
+    let sample = Sample::new();
+    let Recovery { runs, kept, .. } = sample.recover(&sample.bytes);
+    assert!(!kept);
+    let [run] = &*runs else {
+        panic!("one run: {runs:?}")
+    };
+    assert_eq!(run.status, RunStatus::Finished);
+    assert_eq!(run.params["alpha"], "0.5");
+    assert_eq!(run.tags["t"], "ü");
+    assert_eq!(run.artifacts["a.txt"], b"text");
+    let steps: Vec<_> = run.metrics.iter().map(|metric| metric.step).collect();
+    assert_eq!(steps, [1, 2, 3]);
+    // Each frame matters, but for those that only define what others use.
+    let differ = sample.expected.windows(2).filter(|two| two[0] != two[1]);
+    assert_eq!(differ.count(), 8);
+}
+
+#[test]
+fn what_stands_before_a_damaged_bit_is_delivered() {
+    let sample = Sample::new();
+    for at in HEADER_BYTES..sample.bytes.len() {
+        let is_padding = |(_, end, next): &Bounds| (*end..*next).contains(&at);
+        let read = if sample.frames.iter().any(is_padding) {
+            sample.frames.len()
+        } else {
+            sample
+                .frames
+                .iter()
+                .filter(|(.., next)| *next <= at)
+                .count()
+        };
+        for bit in 0..8 {
+            let mut damaged = sample.bytes.clone();
+            damaged[at] ^= 1 << bit;
+            assert_eq!(frames(&damaged), sample.frames[..read], "{at}, bit {bit}");
+            // The same frames are the same to a store: once a byte is enough.
+            if bit == at % 8 {
+                let Recovery { runs, kept, .. } = sample.recover(&damaged);
+                assert_eq!(runs, sample.expected[read], "byte {at}, bit {bit}");
+                assert_eq!(kept, read == 0, "whose it is cannot be read: it stays");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stands_before_the_end_of_the_file_is_delivered() {
+    let sample = Sample::new();
+    for end in HEADER_BYTES..sample.bytes.len() {
+        let whole = |(_, body_end, _): &&Bounds| *body_end <= end;
+        let read = sample.frames.iter().filter(whole).count();
+        let Recovery { runs, .. } = sample.recover(&sample.bytes[..end]);
+        assert_eq!(runs, sample.expected[read], "cut at {end}");
+    }
+    for end in 0..HEADER_BYTES {
+        let Recovery { runs, .. } = sample.recover(&sample.bytes[..end]);
+        assert_eq!(runs, [], "cut at {end}");
+    }
+}
+
+#[test]
+fn a_damaged_header_costs_no_value() {
+    let mut sample = Sample::new();
+    let delivered = sample.frames[5].2;
+    let hint = hint(delivered).to_le_bytes();
+    sample.bytes[ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8].copy_from_slice(&hint);
+    let undamaged = sample.recover(&sample.bytes).runs;
+    assert_ne!(Some(&undamaged), sample.expected.last(), "the hint counts");
+    for at in 0..HEADER_BYTES {
+        for bit in 0..8 {
+            let mut damaged = sample.bytes.clone();
+            damaged[at] ^= 1 << bit;
+            let Recovery { runs, kept, .. } = sample.recover(&damaged);
+            match at {
+                0..12 => assert!(kept, "byte {at}, bit {bit}: nobody can read it"),
+                // What was delivered before is delivered again.
+                16..24 => assert_eq!(Some(&runs), sample.expected.last(), "byte {at}, bit {bit}"),
+                _ => assert_eq!(runs, undamaged, "byte {at}, bit {bit}"),
+            }
+        }
+    }
+}
+
+/// A segment with these records.
+fn framed(bodies: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = header().to_vec();
+    for body in bodies {
+        let length = u32::try_from(body.len()).expect("small");
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(checksum(body).to_le_bytes());
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes
+}
+
+/// The records that come first, up to the start of a run, with this place in the order of events.
+fn beginning(sequence: u64) -> Vec<Vec<u8>> {
+    let identity = Cow::Owned(identity());
+    let [start, ..] = events();
+    vec![
+        Definition::Origin(origin()).encode(),
+        Definition::Run {
+            number: 1,
+            identity,
+        }
+        .encode(),
+        start.encode(1, sequence, &[]),
+    ]
+}
+
+#[test]
+fn the_last_place_in_the_order_of_events_stops_nothing() {
+    let folder = Folder::new();
+    let [.., end] = events();
+    let mut bodies = beginning(u64::MAX);
+    bodies.push(end.encode(1, u64::MAX, &[]));
+    let Recovery { runs, kept } = recover(&folder.0, &[&framed(&bodies)]);
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].status, RunStatus::Finished, "read to its end");
+    assert!(!kept);
+}
+
+#[test]
+fn a_name_in_a_journal_does_not_lead_out_of_it() {
+    let folder = Folder::new();
+    let root = folder.0.join("journal");
+    fs::create_dir(&root).expect("writable");
+    let outside = folder.0.join("private.artifact");
+    fs::write(&outside, "not yours").expect("writable");
+    let absolute = outside.display().to_string();
+    for name in ["../../private.artifact", &absolute, "lock", "..", ""] {
+        let mut bodies = beginning(0);
+        let content = Content::Spooled(name.into());
+        let path = "a.txt".into();
+        bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));
+        let Recovery { runs, .. } = recover(&root, &[&framed(&bodies)]);
+        assert_eq!(runs.len(), 1, "{name}");
+        assert!(runs[0].artifacts.is_empty(), "{name} is not sent");
+        assert!(outside.exists(), "{name} is not deleted");
+    }
+}
