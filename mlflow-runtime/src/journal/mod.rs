@@ -34,8 +34,8 @@
 //! The segments are the only truth; the acknowledged offset in their header is a hint. A segment is
 //! read up to the first frame that is not whole. What may stand behind it is not guessed: appends
 //! are sequential, so there is nothing, unless the device damaged the file; then a warning names the
-//! file and the offset. A record of a kind or format that this version does not know is left out and
-//! counted, a file of another format is left where it is.
+//! file and the offset. A record of a kind that this version does not know stays in its file, counted as
+//! held, for a newer version; so does a file of another format.
 //!
 //! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
 //! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]

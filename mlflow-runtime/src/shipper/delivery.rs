@@ -95,6 +95,7 @@ impl Delivery {
         source: &mut Source,
         pass: &mut Pass,
     ) -> Result<(), Halt> {
+        self.leave_unknown(std::mem::take(&mut pass.unknown));
         while let Some(work) = pass.current() {
             let refused = work.check();
             self.set_aside(work, &refused);
@@ -112,6 +113,17 @@ impl Delivery {
             pass.finish_current(matches!(outcome, Outcome::Held(_)));
         }
         Ok(())
+    }
+
+    fn leave_unknown(&mut self, records: usize) {
+        self.stats.held.add(records);
+        if records > 0 && self.warned.insert(("unknown", String::new())) {
+            tracing::warn!(
+                target: "mlflow", records,
+                "a journal holds records of kinds that this version does not know; they stay for a newer one, \
+                 everything else is shipped"
+            );
+        }
     }
 
     fn done(&mut self, source: &mut Source, work: &Work) {

@@ -298,3 +298,21 @@ fn a_name_in_a_journal_does_not_lead_out_of_it() {
         assert!(outside.exists(), "{name} is not deleted");
     }
 }
+
+#[test]
+fn a_record_of_a_kind_that_is_not_known_stays_for_a_newer_version() {
+    let whole = segment();
+    let folder = Folder::new();
+    let expected = recover(&folder.0, &[&whole]);
+    assert!(!expected.kept);
+    let body = [200_u8; 8];
+    let mut frame = 8_u32.to_le_bytes().to_vec();
+    frame.extend(checksum(&body).to_le_bytes());
+    frame.extend(body);
+    let (middle, _, _) = frames(&whole)[4];
+    let mut newer = whole;
+    newer.splice(middle..middle, frame);
+    let recovery = recover(&folder.0, &[&newer]);
+    assert!(recovery.kept, "the newer version finds its record");
+    assert_eq!(recovery.runs, expected.runs, "everything else is shipped");
+}

@@ -257,11 +257,17 @@ impl Source {
                 };
                 return self.take_event(index, cursor, &found, pass);
             }
-            // The origin was looked at when the journal was claimed; a kind that a newer version
-            // wrote is not for us.
-            Some(Record::Definition(Definition::Origin(_))) | None => {}
+            // It was looked at when the journal was claimed.
+            Some(Record::Definition(Definition::Origin(_))) => {}
+            None => Self::leave_unknown(cursor, pass),
         }
         Step::Go
+    }
+
+    /// A record of a kind that a newer version wrote: that version will read it in its place.
+    fn leave_unknown(cursor: &mut Cursor, pass: &mut Pass) {
+        cursor.held = true;
+        pass.unknown += 1;
     }
 
     fn take_event(
@@ -279,6 +285,7 @@ impl Source {
             bytes,
         } = *found;
         let Some(parsed) = event.parse() else {
+            Self::leave_unknown(cursor, pass);
             return Step::Go;
         };
         if let Event::Start(start) = parsed {

@@ -22,6 +22,8 @@ pub(crate) struct Pass {
     pub(super) done: usize,
     pub(super) entries: usize,
     pub(super) event_bytes: usize,
+    /// Records of kinds that this version does not know.
+    pub(super) unknown: usize,
     /// Whether there was more to read.
     pub(super) more: bool,
     /// No event before this one, in the order of all events, is left to be read.
