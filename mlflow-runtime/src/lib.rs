@@ -104,6 +104,9 @@ mod credential;
 mod destination;
 mod environment;
 mod exit;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod journal;
 mod key;
