@@ -111,6 +111,9 @@ mod destination;
 mod environment;
 mod exit;
 mod fork;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod health;
 mod journal;
 mod key;
