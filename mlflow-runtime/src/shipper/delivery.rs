@@ -51,6 +51,8 @@ pub(crate) struct Delivery {
     stats: Arc<Stats>,
     warned: FxHashSet<(&'static str, String)>,
     quiet: bool,
+    /// Whether anything was done since it was last asked for.
+    progress: bool,
 }
 
 /// What became of one run's work.
@@ -69,6 +71,7 @@ impl Delivery {
             stats,
             warned: FxHashSet::default(),
             quiet,
+            progress: false,
         }
     }
 
@@ -79,6 +82,11 @@ impl Delivery {
 
     pub(super) fn gap(&self) -> Duration {
         self.store.gap()
+    }
+
+    /// Whether the store has done something since the last call that will not be asked for again.
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
     }
 
     pub(super) fn uri(&self) -> String {
@@ -244,6 +252,7 @@ impl Delivery {
             }
         }
         state.phase = Phase::Created(run.clone());
+        self.progress = true;
         Ok(Ok(run))
     }
 
@@ -353,6 +362,7 @@ impl Delivery {
                 Err(error) => return Err(halt(error)),
             }
             work.sent = sent;
+            self.progress = true;
         }
         while let Some((path, bytes)) = work.artifacts.get(work.sent.artifacts) {
             let content = match bytes {
@@ -379,6 +389,7 @@ impl Delivery {
                 artifacts: work.sent.artifacts + 1,
                 ..work.sent
             };
+            self.progress = true;
         }
         if let Some((status, end_time_ms)) = work.end {
             match self.store.update_run(run, status, Some(end_time_ms)).await {

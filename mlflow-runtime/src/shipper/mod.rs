@@ -219,7 +219,7 @@ impl Worker {
                 Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
                 Ok(Step::Idle) => self.sleep(&mut shipper).await,
                 Err(halt) => {
-                    let delay = self.failed(&shipper, &halt);
+                    let delay = self.failed(&mut shipper, &halt);
                     if halt.cause == Cause::Busy {
                         // Whoever waits for a flush waits for the lock, too.
                         tokio::time::sleep(delay).await;
@@ -288,8 +288,12 @@ impl Worker {
         }
     }
 
-    fn failed(&mut self, shipper: &Shipper, halt: &Halt) -> Duration {
+    fn failed(&mut self, shipper: &mut Shipper, halt: &Halt) -> Duration {
         self.stats.retried.add(1);
+        // A store that takes a part of every round is there, however long the backlog is.
+        if shipper.delivery.take_progress() {
+            self.backoff.reset();
+        }
         let delay = self.backoff.next(halt.cause);
         let failures = self.backoff.failures();
         let away = match halt.cause {
