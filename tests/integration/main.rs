@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod disk;
 mod end_to_end;
 mod fake;
+mod faults;
 mod macros;
 mod outage;
 mod panics;
