@@ -18,6 +18,12 @@
 #[path = "../integration/support/mod.rs"]
 mod support;
 
+mod chance;
+mod faults;
+mod restarts;
+mod traffic;
+mod weather;
+
 use std::env;
 use std::time::Instant;
 
@@ -30,8 +36,11 @@ pub(crate) enum Form {
     Long,
 }
 
-/// By name, in the order in which they run.
-const PROGRAMS: [(&str, fn(Form)); 0] = [];
+/// A name, and what runs under it.
+type Program = (&'static str, fn(Form));
+
+/// In the order in which they run.
+const PROGRAMS: [Program; 2] = [("faults", faults::run), ("restarts", restarts::run)];
 
 fn main() {
     let (flags, names): (Vec<String>, Vec<String>) = env::args()
