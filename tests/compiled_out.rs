@@ -8,7 +8,7 @@ use mlflow::{timed, tracked};
 /// A type that the attribute could not capture, and need not.
 struct Opaque;
 
-#[tracked(experiment = "none", run_name = "{alpha}", tags(a = 1), skip(opaque))]
+#[tracked(experiment = "none", run_name = "{alpha}", tags(a = 1), skip(opaque), system_metrics = alpha > 0.0)]
 fn train(alpha: f64, opaque: Opaque) -> Result<f64, Opaque> {
     mlflow::metric!("loss", alpha, step = 1);
     mlflow::metrics!("a" => 1, "b" => 2);
@@ -49,7 +49,11 @@ fn a_future_is_the_plain_future() {
 
 #[test]
 fn runs_by_hand_take_everything_and_keep_nothing() {
-    let run = mlflow::start_run().name("by hand").param("a", 1).start();
+    let run = mlflow::start_run()
+        .name("by hand")
+        .param("a", 1)
+        .system_metrics(true)
+        .start();
     run.log_metric("loss", 0.5);
     assert_eq!(run.id(), "");
     assert!(mlflow::Run::current().is_none());

@@ -10,7 +10,7 @@ use syn::{Expr, Ident, LitStr, Path, Token, parenthesized};
 
 use crate::errors::{Errors, listed, nearest};
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "experiment",
     "run_name",
     "tags",
@@ -25,6 +25,7 @@ const KEYS: [&str; 15] = [
     "root",
     "run_id",
     "description",
+    "system_metrics",
     "crate",
 ];
 
@@ -47,6 +48,7 @@ pub(crate) struct Arguments {
     pub(crate) root: bool,
     pub(crate) run_id: Option<Expr>,
     pub(crate) description: Option<Expr>,
+    pub(crate) system_metrics: Option<Expr>,
     pub(crate) krate: Option<Path>,
 }
 
@@ -128,6 +130,7 @@ impl Arguments {
             "run_name" => self.run_name = Some(value(input, &word, "\"a name\"")?),
             "run_id" => self.run_id = Some(value(input, &word, "\"a run's id\"")?),
             "description" => self.description = Some(value(input, &word, "\"a text\"")?),
+            "system_metrics" => self.system_metrics = Some(value(input, &word, "true")?),
             "metric" => self.metric = Some(value(input, &word, "\"a name\"")?),
             "crate" => self.krate = Some(value(input, &word, "path::to::mlflow")?),
             "tags" => self.tags = list(input, &word, "key = value")?,

@@ -98,9 +98,13 @@ impl Captures<'_> {
             .chain(&plan.params)
             .map(|(_, expr)| expr)
             .chain(
-                [&arguments.run_id, &arguments.description]
-                    .into_iter()
-                    .filter_map(Option::as_ref),
+                [
+                    &arguments.run_id,
+                    &arguments.description,
+                    &arguments.system_metrics,
+                ]
+                .into_iter()
+                .filter_map(Option::as_ref),
             );
         let in_name = [&plan.experiment, &plan.run_name].into_iter().flatten().any(|name| match name {
             Name::Expr(expr) => mentions(expr, ident),
@@ -130,7 +134,11 @@ impl Captures<'_> {
             let text = reference(text);
             quote!(#call.description(#text);)
         });
-        quote!(#experiment #run_name #run_id #description)
+        let system_metrics = arguments.system_metrics.as_ref().map(|enabled| {
+            let enabled = reference(enabled);
+            quote!(#call.system_metrics(#enabled);)
+        });
+        quote!(#experiment #run_name #run_id #description #system_metrics)
     }
 
     // Input:  "lr-{lr}"

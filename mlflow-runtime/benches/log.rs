@@ -121,6 +121,21 @@ fn two_arguments(alpha: f64, beta: f64) -> f64 {
     alpha + beta
 }
 
+#[tracked]
+fn slice(data: &[f64]) {
+    black_box(data);
+}
+
+#[tracked(skip_return)]
+fn vector(data: Vec<f64>) -> Vec<f64> {
+    data
+}
+
+/// Ten million entries.
+fn data() -> Vec<f64> {
+    vec![0.5; 10_000_000]
+}
+
 #[inline(never)]
 fn plain() {
     black_box(());
@@ -141,10 +156,30 @@ mod tracked_call {
         super::two_arguments(black_box(0.5), black_box(0.1))
     }
 
+    /// `empty` is the reference: the rest is what the argument costs.
+    #[divan::bench]
+    fn slice_of_ten_million(bencher: Bencher) {
+        let data = data();
+        bencher.bench_local(|| super::slice(black_box(&data)));
+    }
+
+    #[divan::bench]
+    fn vector_of_ten_million(bencher: Bencher) {
+        let mut data = data();
+        bencher.bench_local(|| data = super::vector(std::mem::take(&mut data)));
+    }
+
     #[divan::bench]
     fn log_param(bencher: Bencher) {
         let run = run();
         bencher.bench_local(|| run.log_param("alpha", black_box(0.5)));
+    }
+
+    /// Looked through for credentials.
+    #[divan::bench]
+    fn log_param_text(bencher: Bencher) {
+        let run = run();
+        bencher.bench_local(|| run.log_param("optimizer", black_box("adam, weight decay 0.01")));
     }
 }
 

@@ -71,8 +71,32 @@
 /// assert_eq!(params["data"], "[1000 items]");
 /// ```
 ///
+/// # Secrets
+///
 /// An argument or field whose name has a secret word (`password`, `token`, `api_key`, …; whole
-/// words, so `max_tokens` is none) is logged as `[redacted]`.
+/// words, so `max_tokens` is none) is logged as `[redacted]`. `params(api_token = …)` logs it all
+/// the same.
+///
+/// Whatever its name, what looks like a known credential is masked in params, tags, the run's name
+/// and description, error and panic messages: keys of AWS, Google, OpenAI, Anthropic, Stripe, W&B;
+/// tokens of GitHub, GitLab, Hugging Face, Slack, npm, PyPI, Databricks, Neptune; JWTs, PEM private
+/// keys, the user and password of a URL, the value of an `Authorization` header. The rest of the text
+/// stays, nothing of the credential is written to disk, and one warning names the first key. A
+/// credential of no known format (a password, an AWS *secret* key) cannot be told from other text:
+/// leave it out with `skip` or `redact`. Not touched are artifacts, keys of metrics, and the name of
+/// the experiment.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[tracked]
+/// fn train(password: &str, source: &str) {}
+///
+/// let fake = mlflow::testing::fake();
+/// train("hunter2", "postgres://me:hunter2@host/wine");
+/// let params = &fake.runs()[0].params;
+/// assert_eq!(params["password"], "[redacted]");
+/// assert_eq!(params["source"], "postgres://[redacted]@host/wine");
+/// ```
 ///
 /// # Arguments of the attribute
 ///
@@ -159,6 +183,31 @@
 /// **`run_id = expr`**: continues the run with this id, as the server gave it.
 ///
 /// **`description = expr`**: the run's description, by default the function's documentation.
+///
+/// **`system_metrics = expr`**: whether the run logs what the machine does meanwhile, a `bool`; wins
+/// over `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`. What is logged is said at
+/// [`Config::system_metrics`](crate::Config::system_metrics); a fake has none of it. Takes the
+/// feature `system-metrics`.
+///
+/// ```
+/// # use mlflow::tracked;
+/// #[tracked(system_metrics = true)]
+/// fn train() {}
+///
+/// #[tracked(system_metrics = rows.len() > 1000)]
+/// fn fit(rows: &[f64]) {}
+///
+/// let fake = mlflow::testing::fake();
+/// train();
+/// fit(&[0.5]);
+/// assert_eq!(fake.runs().len(), 2);
+/// ```
+///
+/// ```compile_fail
+/// # use mlflow::tracked;
+/// #[tracked(system_metrics = "yes")] // `system_metrics` takes a `bool`, not `str`
+/// fn train() {}
+/// ```
 ///
 /// **`crate = path`**: where this library is, if not at `::mlflow`.
 ///

@@ -7,17 +7,17 @@ use std::any::Any;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::capture::{Values, render};
+use crate::capture::{Text, Values};
 use crate::clock;
 use crate::context::{Context, ContextGuard};
-use crate::limits::{KEY_CHARS, TAG_VALUE_CHARS};
+use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
+use crate::process;
 use crate::redact::REDACTED;
 use crate::run::{Run, start_run};
 use crate::site::Site;
 use crate::store::RunStatus;
-use crate::tracker;
 
 /// A call of an annotated function.
 #[derive(Debug)]
@@ -31,26 +31,45 @@ pub struct Call {
 
 #[derive(Debug, Default)]
 struct Details {
-    experiment: Option<String>,
-    run_name: Option<String>,
+    experiment: Option<Text>,
+    run_name: Option<Text>,
     run_id: Option<String>,
-    params: Vec<(String, String)>,
-    tags: Vec<(&'static str, String)>,
+    system_metrics: Option<bool>,
+    params: Vec<(String, Text)>,
+    tags: Vec<(&'static str, Text)>,
 }
 
 /// A call, unless tracking is off.
 #[inline]
 #[must_use]
 pub fn begin(site: &'static Site) -> Option<Box<Call>> {
-    if tracker::enabled() {
+    if process::enabled() {
         Some(Call::new(site))
     } else {
         None
     }
 }
 
-fn shown(limit: usize, value: &dyn Display) -> String {
-    render(limit, |out| write!(out, "{value}"))
+/// What says yes or no: a `bool`, also behind references, as an argument of the function may be.
+#[diagnostic::on_unimplemented(
+    message = "`system_metrics` takes a `bool`, not `{Self}`",
+    label = "not a `bool`"
+)]
+pub trait Switch {
+    /// Yes?
+    fn is_on(&self) -> bool;
+}
+
+impl Switch for bool {
+    fn is_on(&self) -> bool {
+        *self
+    }
+}
+
+impl<T: Switch + ?Sized> Switch for &T {
+    fn is_on(&self) -> bool {
+        (**self).is_on()
+    }
 }
 
 impl Call {
@@ -68,17 +87,22 @@ impl Call {
     /// `experiment = …`
     pub fn experiment(&mut self, name: &dyn Display) {
         // Whole: a name that was cut would be another experiment.
-        self.details.experiment = Some(shown(usize::MAX, name));
+        self.details.experiment = Some(Text::of(usize::MAX, name));
     }
 
     /// `run_name = …`
     pub fn run_name(&mut self, name: &dyn Display) {
-        self.details.run_name = Some(shown(KEY_CHARS, name));
+        self.details.run_name = Some(Text::of(RUN_NAME_CHARS, name));
     }
 
     /// `run_id = …`
     pub fn run_id(&mut self, id: &dyn Display) {
-        self.details.run_id = Some(shown(usize::MAX, id));
+        self.details.run_id = Some(Text::of(usize::MAX, id).text);
+    }
+
+    /// `system_metrics = …`
+    pub fn system_metrics(&mut self, enabled: &(impl Switch + ?Sized)) {
+        self.details.system_metrics = Some(enabled.is_on());
     }
 
     /// `description = …`
@@ -105,19 +129,21 @@ impl Call {
     pub fn redacted(&mut self, key: &str) {
         self.details
             .params
-            .push((key.to_owned(), REDACTED.to_owned()));
+            .push((key.to_owned(), REDACTED.to_owned().into()));
     }
 
     /// `hash(…)`
     pub fn hash(&mut self, key: &str, hash: Option<String>) {
         self.details
             .params
-            .extend(hash.map(|hash| (key.to_owned(), hash)));
+            .extend(hash.map(|hash| (key.to_owned(), hash.into())));
     }
 
     /// One of `tags(…)`.
     pub fn tag(&mut self, key: &'static str, value: &dyn Display) {
-        self.details.tags.push((key, shown(TAG_VALUE_CHARS, value)));
+        self.details
+            .tags
+            .push((key, Text::of(TAG_VALUE_CHARS, value)));
     }
 
     /// Starts the run if this is the first time, and makes it the thread's current one.
@@ -133,20 +159,27 @@ impl Call {
     fn start(&mut self) -> Run {
         let details = std::mem::take(&mut self.details);
         let name = details.run_name.unwrap_or_else(|| {
-            format!("{}-{}", self.site.function, clock::compact(clock::now_ms()))
+            format!("{}-{}", self.site.function, clock::compact(clock::now_ms())).into()
         });
-        let mut builder = start_run().nested(!self.site.root).name(name);
+        let mut builder = start_run().nested(!self.site.root).name_text(name);
         if let Some(experiment) = details.experiment {
-            builder = builder.experiment(experiment);
+            builder = builder.experiment_text(experiment);
         }
         if let Some(id) = details.run_id {
             builder = builder.run_id(id);
         }
-        for (key, value) in self.site.tags().into_iter().chain(details.tags) {
-            builder = builder.tag(key, value);
+        if let Some(enabled) = details.system_metrics {
+            builder = builder.system_metrics(enabled);
+        }
+        let site = self.site.tags().into_iter();
+        for (key, value) in site
+            .map(|(key, value)| (key, value.into()))
+            .chain(details.tags)
+        {
+            builder = builder.tag_text(key, value);
         }
         for (key, value) in details.params {
-            builder = builder.param(key, value);
+            builder = builder.param_text(key, value);
         }
         builder.start_in(&self.context)
     }

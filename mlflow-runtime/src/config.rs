@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::destination::Destination;
 use crate::secret::Secret;
 use crate::store::ExperimentRef;
+use crate::system_metrics;
 
 /// Settings of the process; see [`configure`](crate::configure).
 ///
@@ -41,6 +42,7 @@ pub struct Config {
     journal_dir: Option<PathBuf>,
     journal_max_bytes: Option<u64>,
     quiet: Option<bool>,
+    pub(crate) system_metrics: system_metrics::Options,
 }
 
 /// The experiment that every MLflow store has.
@@ -62,6 +64,7 @@ pub(crate) struct Settings {
     pub(crate) journal_dir: PathBuf,
     pub(crate) journal_max_bytes: u64,
     pub(crate) quiet: bool,
+    pub(crate) system_metrics: system_metrics::Settings,
 }
 
 /// What the environment says of who we are: any part of it.
@@ -189,9 +192,13 @@ impl Config {
             journal_dir,
             journal_max_bytes,
             quiet,
+            system_metrics,
         } = self;
         let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
-        let seconds = |variable| text(variable).and_then(|value| seconds(variable, &value));
+        let seconds = |variable| {
+            let expected = "a number of seconds, 0 or more";
+            text(variable).and_then(|value| seconds(variable, &value, expected))
+        };
         Settings {
             enabled: enabled
                 .or_else(|| flag("MLFLOW_TRACKING_ENABLED"))
@@ -234,6 +241,7 @@ impl Config {
             quiet: quiet
                 .or_else(|| flag("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"))
                 .unwrap_or(false),
+            system_metrics: system_metrics.resolve(text, &flag),
         }
     }
 }
@@ -283,7 +291,7 @@ fn flag(variable: &str, value: &str) -> Option<bool> {
     }
 }
 
-fn number<T: FromStr>(
+pub(crate) fn number<T: FromStr>(
     text: &dyn Fn(&'static str) -> Option<String>,
     variable: &'static str,
     expected: &str,
@@ -296,16 +304,16 @@ fn number<T: FromStr>(
         .or_else(|| unusable(variable, &value, expected))
 }
 
-fn seconds(variable: &str, value: &str) -> Option<Duration> {
+pub(crate) fn seconds(variable: &str, value: &str, expected: &str) -> Option<Duration> {
     let parsed = value
         .trim()
         .parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    parsed.or_else(|| unusable(variable, value, "a number of seconds, 0 or more"))
+    parsed.or_else(|| unusable(variable, value, expected))
 }
 
-fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
+pub(crate) fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
     tracing::warn!(target: "mlflow", "{variable}={value:?} cannot be used and is ignored; expected {expected}");
     None
 }

@@ -9,8 +9,9 @@ use std::marker::PhantomData;
 use std::mem;
 use std::sync::Arc;
 
+use crate::process::COMPILED_OUT;
 use crate::run::Run;
-use crate::tracker::{COMPILED_OUT, Tracker};
+use crate::tracker::Tracker;
 
 thread_local! {
     static CURRENT: RefCell<Context> = const { RefCell::new(Context { run: None, tracker: None }) };

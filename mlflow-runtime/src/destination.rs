@@ -50,6 +50,16 @@ impl Destination {
 }
 
 impl Destination {
+    /// Whether a process may open the store that was forked from one which has it open. SQLite
+    /// remembers for each process which locks it has on a file; a child inherits the memory and not
+    /// the locks (<https://www.sqlite.org/howtocorrupt.html>, 2.7).
+    pub(crate) fn survives_fork(&self) -> bool {
+        match self {
+            Self::Rest { .. } => true,
+            Self::Sqlite { .. } => false,
+        }
+    }
+
     /// The store there. Opens no file and no connection yet.
     pub(crate) fn open(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
         let uri = match self {

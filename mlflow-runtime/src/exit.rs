@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::journal;
 use crate::shipper::Goal;
+use crate::system_metrics::{self, Later};
 use crate::tracker::Tracker;
 
 /// Has the process flush when it ends: by returning from `main`, by `process::exit`, by a panic in `main`.
@@ -23,15 +24,19 @@ pub(crate) fn install() {
 
 extern "C" fn finish() {
     // A panic must not cross into C.
-    let _ = std::panic::catch_unwind(|| {
-        let started = Instant::now();
-        for tracker in Tracker::all() {
-            leave(&tracker, started);
-        }
-    });
+    let _ = std::panic::catch_unwind(leave);
 }
 
-fn leave(tracker: &Tracker, started: Instant) {
+/// Delivers what there is, within the exit timeout, and says what is left.
+pub(crate) fn leave() {
+    let started = Instant::now();
+    system_metrics::stop(deadline(started, timeout()), Later::Ignored);
+    for tracker in Tracker::all() {
+        leave_one(&tracker, started);
+    }
+}
+
+fn leave_one(tracker: &Tracker, started: Instant) {
     journal::release_thread(tracker.journal());
     let deadline = deadline(started, tracker.settings().exit_timeout);
     tracker.flush_until(deadline, Goal::Exit);
@@ -51,6 +56,15 @@ fn leave(tracker: &Tracker, started: Instant) {
             ),
         });
     }
+}
+
+/// The longest exit timeout of the process.
+pub(crate) fn timeout() -> Duration {
+    let trackers = Tracker::all();
+    let timeouts = trackers
+        .iter()
+        .map(|tracker| tracker.settings().exit_timeout);
+    timeouts.max().unwrap_or_default()
 }
 
 /// The end of a wait that may be longer than the clock can count.

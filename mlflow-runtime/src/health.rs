@@ -7,12 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::clock;
 use crate::context::Context;
 use crate::exit::deadline;
-use crate::journal;
+use crate::journal::{self, Reason};
+use crate::process;
 use crate::shipper::Goal;
 use crate::stats::Connection;
-use crate::tracker::{self, Tracker};
+use crate::system_metrics::{self, Later};
+use crate::tracker::Tracker;
 
 /// How the process and its store get along; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,11 +51,35 @@ pub struct Health {
     /// Values kept for runs that take none until a person acts, e.g. of a deleted experiment.
     pub held: u64,
     /// Values that found no room.
-    pub dropped: u64,
+    pub dropped: Dropped,
     /// Bytes of disk, or memory, that the journal takes.
     pub journal_bytes: u64,
+    /// How long the oldest value that the store was offered has been waiting; `None` if none waits.
+    pub oldest: Option<Duration>,
     /// Where it lies; `None` if it is in memory, or not there yet.
     pub journal: Option<PathBuf>,
+}
+
+/// Values that were lost, by reason. The first of each reason warns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Dropped {
+    /// Metric points and artifacts beyond `MLFLOW_JOURNAL_MAX_BYTES`.
+    pub journal_full: u64,
+    /// Values beyond the memory that they may take where no journal can be written.
+    pub memory_full: u64,
+}
+
+impl Dropped {
+    /// All of them.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let Self {
+            journal_full,
+            memory_full,
+        } = self;
+        journal_full + memory_full
+    }
 }
 
 /// What a [`flush`] led to.
@@ -69,14 +96,14 @@ pub struct FlushReport {
 ///
 /// ```
 /// let health = mlflow::health();
-/// assert_eq!(health.dropped, 0);
+/// assert_eq!(health.dropped.total(), 0);
 /// ```
 #[must_use]
 pub fn health() -> Health {
     match current() {
         Some(tracker) => tracker.health(),
         None => Health {
-            state: if tracker::enabled() {
+            state: if process::enabled() {
                 State::Idle
             } else {
                 State::Disabled
@@ -86,8 +113,9 @@ pub fn health() -> Health {
             retried: 0,
             rejected: 0,
             held: 0,
-            dropped: 0,
+            dropped: Dropped::default(),
             journal_bytes: 0,
+            oldest: None,
             journal: None,
         },
     }
@@ -115,8 +143,12 @@ pub fn flush(timeout: Duration) -> FlushReport {
 }
 
 /// The same, for the end of a program that cannot count on its exit hook (it is ended by `abort`,
-/// or is a library unloaded early). Logging goes on working afterwards.
+/// or is a library unloaded early). Logging goes on working afterwards, but runs that are open get no
+/// more system metrics.
 pub fn shutdown(timeout: Duration) -> FlushReport {
+    if Context::current().scoped_tracker().is_none() {
+        system_metrics::stop(deadline(Instant::now(), timeout), Later::Sampled);
+    }
     for tracker in all() {
         journal::release_thread(tracker.journal());
     }
@@ -160,8 +192,16 @@ impl Tracker {
             retried: stats.retried.get(),
             rejected: stats.rejected.get(),
             held: stats.held.get(),
-            dropped: self.journal().dropped(),
+            dropped: Dropped {
+                journal_full: self.journal().dropped(Reason::JournalFull),
+                memory_full: self.journal().dropped(Reason::MemoryFull),
+            },
             journal_bytes: self.journal().used_bytes(),
+            oldest: stats.oldest().map(|since_ms| {
+                // The clock may have been set back.
+                let age_ms = clock::now_ms().saturating_sub(since_ms);
+                Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
+            }),
             journal: self.journal().path(),
         }
     }

@@ -68,6 +68,10 @@
 //! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-rs/journal` in the state directory |
 //! | `MLFLOW_JOURNAL_MAX_BYTES` | how much may wait there; metrics beyond it are dropped and counted | 1 GiB |
 //! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
+//! | `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING` | `true`: runs log what the machine does, see [`Config::system_metrics`] | `false` |
+//! | `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` | seconds from one sample to the next | 10 |
+//! | `MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING` | how many samples make one point, their mean | 1 |
+//! | `MLFLOW_SYSTEM_METRICS_NODE_ID` | the metrics are called `system/<node id>/…` | |
 //! | `MLFLOW_ENV` | becomes the tag `deployment.environment` | |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | as everywhere | |
 //!
@@ -75,6 +79,8 @@
 //!
 //! - `disabled`: compiles tracking out. The attributes leave functions as they stand, log calls are
 //!   empty. For the final binary: one crate that turns it on turns it on for all.
+//! - `system-metrics`: runs can log processor, memory, disk, network and NVIDIA devices, where that is
+//!   asked for.
 //!
 //! # What a run records by itself
 //!
@@ -84,6 +90,13 @@
 //! `mlflow.source.git.commit`, `.branch`, `.repoURL`, `.dirty` (of the code that was built),
 //! `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (the
 //! package). What cannot be found out is absent.
+//!
+//! # What it does not record
+//!
+//! Arguments and fields with a secret's name, and credentials that can be recognised, are logged as
+//! `[redacted]`, however they are logged: see [`tracked`](macro@tracked#secrets). Only what the user
+//! puts into an artifact, a metric's key or an experiment's name goes as it is. The destination's own
+//! credentials are in no journal.
 #[doc(hidden)]
 pub mod __private;
 mod attributes;
@@ -93,9 +106,11 @@ mod capture;
 mod clock;
 mod config;
 mod context;
+mod credential;
 mod destination;
 mod environment;
 mod exit;
+mod fork;
 mod health;
 mod journal;
 mod key;
@@ -103,13 +118,16 @@ mod limits;
 mod log;
 mod outcome;
 mod panics;
+mod process;
 mod redact;
 mod run;
 mod secret;
 mod shipper;
+mod signals;
 mod site;
 mod stats;
 pub mod store;
+mod system_metrics;
 mod template;
 pub mod testing;
 mod timed;
@@ -118,13 +136,14 @@ mod tracker;
 
 pub use attributes::{timed, tracked};
 pub use config::Config;
-pub use health::{FlushReport, Health, State, flush, health, shutdown};
+pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
 pub use log::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,
 };
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
+pub use signals::install_signal_handlers;
 pub use store::RunStatus;
 
 /// Sets the process's configuration, for runs that start from now on. Wins over the environment.
@@ -133,7 +152,7 @@ pub use store::RunStatus;
 /// mlflow::configure(mlflow::Config::new().enabled(false));
 /// ```
 pub fn configure(config: Config) {
-    tracker::configure(|current| *current = config);
+    process::configure(|current| *current = config);
 }
 
 /// Sets where runs that start from now on go; see [`Config::tracking_uri`].
@@ -142,7 +161,7 @@ pub fn configure(config: Config) {
 /// mlflow::set_tracking_uri("http://127.0.0.1:5000");
 /// ```
 pub fn set_tracking_uri(uri: impl Into<String>) {
-    tracker::configure(|config| *config = std::mem::take(config).tracking_uri(uri));
+    process::configure(|config| *config = std::mem::take(config).tracking_uri(uri));
 }
 
 /// Sets the experiment of runs that name none; see [`Config::experiment`].
@@ -154,5 +173,5 @@ pub fn set_tracking_uri(uri: impl Into<String>) {
 /// # fake.assert_experiment_created("wine-quality");
 /// ```
 pub fn set_experiment(name: impl Into<String>) {
-    tracker::set_experiment(name.into());
+    process::set_experiment(name.into());
 }

@@ -108,9 +108,9 @@ impl<'r> Ending<'r> {
     pub fn failure(&mut self, failure: Failure) {
         self.status = RunStatus::Failed;
         self.run.set_tag("error.type", failure.kind);
-        self.run.set_tag("error.message", failure.message);
+        self.run.tag_text("error.message", failure.message);
         if let Some(chain) = failure.chain {
-            self.run.set_tag("error.chain", chain);
+            self.run.tag_text("error.chain", chain);
         }
     }
 }

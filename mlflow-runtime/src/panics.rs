@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::panic::PanicHookInfo;
 use std::sync::Once;
 
-use crate::capture::{cut, payload_text};
+use crate::capture::{Text, cut, payload_text};
 use crate::context::Context;
 use crate::limits::TAG_VALUE_CHARS;
 use crate::run::Run;
@@ -20,9 +20,9 @@ thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) }
 /// A panic inside a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Panic {
-    message: Option<String>,
+    message: Option<Text>,
     location: Option<String>,
-    backtrace: Option<String>,
+    backtrace: Option<Text>,
 }
 
 /// From now on panics inside a run are remembered.
@@ -51,7 +51,8 @@ fn notice(info: &PanicHookInfo<'_>) {
             .location()
             .map(|location| format!("{}:{}", location.file(), location.line())),
         backtrace: (backtrace.status() == BacktraceStatus::Captured)
-            .then(|| cut(TAG_VALUE_CHARS, &backtrace.to_string())),
+            // Nobody wrote it, so nobody has to hear that the tag holds its beginning only.
+            .then(|| cut(TAG_VALUE_CHARS, &backtrace.to_string()).text.into()),
     };
     if cfg!(panic = "abort") || panic.is_last_word() {
         // Nobody will come by again to end the run.
@@ -84,8 +85,8 @@ impl Panic {
             "panic in a destructor during cleanup",
         ];
         self.message
-            .as_deref()
-            .is_some_and(|message| WORDS.contains(&message))
+            .as_ref()
+            .is_some_and(|message| WORDS.contains(&message.text.as_str()))
     }
 
     /// The last panic the hook saw on this thread.
@@ -103,17 +104,15 @@ impl Panic {
     /// Sets the tags that tell of it.
     pub(crate) fn report(&self, run: &Run) {
         run.set_tag("error.type", "panic");
-        run.set_tag(
-            "error.message",
-            self.message
-                .as_deref()
-                .unwrap_or("a panic without a message"),
-        );
+        match &self.message {
+            Some(message) => run.tag_text("error.message", message.clone()),
+            None => run.set_tag("error.message", "a panic without a message"),
+        }
         if let Some(location) = &self.location {
             run.set_tag("error.location", location);
         }
         if let Some(backtrace) = &self.backtrace {
-            run.set_tag("error.stacktrace", backtrace);
+            run.tag_text("error.stacktrace", backtrace.clone());
         }
     }
 }

@@ -4,23 +4,27 @@
 //! first end counts. Everything here only writes to the journal.
 
 mod active;
+mod admission;
 mod artifact;
+mod open;
+mod reach;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 pub use active::{ActiveRun, RunBuilder, start_run};
+pub(crate) use open::{end_open, signal_flag};
 
 use serde::Serialize;
 
-use crate::capture::{self, Values};
+use crate::capture::{self, Text, Values};
 use crate::clock;
 use crate::context::Context;
 use crate::journal::record::{Event, RunIdentity};
-use crate::journal::{self, MetricKey, RunRef};
+use crate::journal::{self, MetricKey};
 use crate::key::Key;
 use crate::limits;
 use crate::store::{Param, RunStatus, Tag};
@@ -113,22 +117,20 @@ impl Run {
     }
 
     /// Logs a parameter. MLflow keeps the first value of a param: another one later is refused,
-    /// with a warning. Values are cut at 6,000 characters.
+    /// with a warning. Values are cut at 6,000 characters; credentials in them are masked.
     pub fn log_param(&self, key: &str, value: impl Display) {
-        if let Some(inner) = &self.0 {
-            let value = inner.cut(
-                "param",
-                key,
-                value.to_string().into(),
-                limits::PARAM_VALUE_CHARS,
-            );
-            inner.event(
-                &Event::Param(Cow::Owned(Param {
-                    key: key.to_owned(),
-                    value,
-                })),
-                &[],
-            );
+        if self.0.is_some() {
+            self.param_text(key, Text::of(limits::PARAM_VALUE_CHARS, &value));
+        }
+    }
+
+    fn param_text(&self, key: &str, value: Text) {
+        if let Some(run) = self.reach() {
+            let value = run
+                .tracker
+                .value_of("param", key, limits::PARAM_VALUE_CHARS, value);
+            let key = key.to_owned();
+            run.event(Event::Param(Cow::Owned(Param { key, value })), &[]);
         }
     }
 
@@ -141,13 +143,13 @@ impl Run {
         match capture::serialized(params) {
             Values::Fields(fields) => {
                 for (key, value) in fields {
-                    self.log_param(&key, value);
+                    self.param_text(&key, value);
                 }
             }
             Values::Text(_) => {
-                if let Some(inner) = &self.0 {
+                if let Some(run) = self.reach() {
                     let kind = std::any::type_name::<T>();
-                    inner.tracker.warn_rejected(
+                    run.tracker.warn_rejected(
                         "params",
                         kind,
                         format_args!("it has no fields; log_params takes a struct or a map"),
@@ -157,22 +159,21 @@ impl Run {
         }
     }
 
-    /// Sets a tag; the last value wins. Values are cut at 8,000 characters.
+    /// Sets a tag; the last value wins. Values are cut at 8,000 characters; credentials in them are
+    /// masked.
     pub fn set_tag(&self, key: &str, value: impl Display) {
-        if let Some(inner) = &self.0 {
-            let value = inner.cut(
-                "tag",
-                key,
-                value.to_string().into(),
-                limits::TAG_VALUE_CHARS,
-            );
-            inner.event(
-                &Event::Tag(Cow::Owned(Tag {
-                    key: key.to_owned(),
-                    value,
-                })),
-                &[],
-            );
+        if self.0.is_some() {
+            self.tag_text(key, Text::of(limits::TAG_VALUE_CHARS, &value));
+        }
+    }
+
+    pub(crate) fn tag_text(&self, key: &str, value: Text) {
+        if let Some(run) = self.reach() {
+            let value = run
+                .tracker
+                .value_of("tag", key, limits::TAG_VALUE_CHARS, value);
+            let key = key.to_owned();
+            run.event(Event::Tag(Cow::Owned(Tag { key, value })), &[]);
         }
     }
 
@@ -186,8 +187,8 @@ impl Run {
     /// Stores `text` as the artifact `artifact_file`, a relative path such as `notes/summary.md`.
     /// A text of more than 16 KiB is written to a file beside the journal before this returns.
     pub fn log_text(&self, text: &str, artifact_file: &str) {
-        if let Some(inner) = &self.0 {
-            inner.artifact(text.as_bytes(), artifact_file);
+        if let Some(run) = self.reach() {
+            run.artifact(text.as_bytes(), artifact_file);
         }
     }
 
@@ -199,8 +200,8 @@ impl Run {
 
     /// The same, in the directory `artifact_path` of the run's artifacts.
     pub fn log_artifact_in(&self, local_path: impl AsRef<Path>, artifact_path: &str) {
-        if let Some(inner) = &self.0 {
-            inner.artifact_file(local_path.as_ref(), artifact_path);
+        if let Some(run) = self.reach() {
+            run.artifact_file(local_path.as_ref(), artifact_path);
         }
     }
 
@@ -231,15 +232,25 @@ impl Run {
         f()
     }
 
-    /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing.
+    /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing. Nor
+    /// does one in a process that was forked from the one that started the run.
     pub fn end(&self, status: RunStatus) {
         if let Some(inner) = &self.0
+            && let Some(run) = inner.reach()
+            && !run.is_inherited()
             && !inner.ended.swap(true, Ordering::Relaxed)
         {
-            inner.event(
-                &Event::End {
+            let end_time_ms = clock::now_ms();
+            // The thread that ends runs on a signal may not have come to this one yet.
+            let status = if open::is_signalled() {
+                RunStatus::Killed
+            } else {
+                status
+            };
+            run.event(
+                Event::End {
                     status,
-                    end_time_ms: clock::now_ms(),
+                    end_time_ms,
                 },
                 &[],
             );
@@ -248,17 +259,36 @@ impl Run {
 
     #[inline]
     pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
-        if let Some(inner) = &self.0 {
-            let journal = inner.tracker.journal();
+        if let Some(run) = self.reach() {
+            let journal = run.tracker.journal();
             let now = clock::coarse_now_ms();
             journal::write(journal, |writer| {
-                writer.metric(journal, &inner.reference(), key, now, step, value);
+                writer.metric(journal, &run.reference(), key, now, step, value);
             });
         }
     }
 
+    /// Logs several metrics at one step and one time.
+    #[cfg(feature = "system-metrics")]
+    pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {
+        if let Some(run) = self.reach() {
+            let (journal, run) = (run.tracker.journal(), run.reference());
+            journal::write(journal, |writer| {
+                for (key, value) in group {
+                    let key = MetricKey::Dynamic(key);
+                    writer.metric(journal, &run, key, time_ms, step, *value);
+                }
+            });
+        }
+    }
+
+    /// A way back to the run that does not keep it.
+    pub(crate) fn downgrade(&self) -> WeakRun {
+        WeakRun(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
+    }
+
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
-        self.0.as_ref().map(|inner| &inner.tracker)
+        self.reach().map(|run| run.tracker)
     }
 
     fn identity(&self) -> Option<&RunIdentity> {
@@ -275,34 +305,15 @@ impl fmt::Debug for Run {
     }
 }
 
-impl Inner {
-    fn reference(&self) -> RunRef<'_> {
-        RunRef {
-            number: self.number,
-            identity: &self.identity,
-        }
-    }
+/// See [`Run::downgrade`].
+pub(crate) struct WeakRun(Weak<Inner>);
 
-    /// False if the journal had no room for it.
-    fn event(&self, event: &Event<'_>, attachment: &[u8]) -> bool {
-        let journal = self.tracker.journal();
-        let mut written = false;
-        journal::write(journal, |writer| {
-            written = writer.event(journal, &self.reference(), event, attachment);
-        });
-        written
-    }
-
-    fn cut(&self, kind: &'static str, key: &str, value: Cow<'_, str>, max: usize) -> String {
-        let (value, was_cut) = limits::cut(value, max);
-        if was_cut {
-            self.tracker.warn_once(
-                kind,
-                key,
-                format_args!("its value was cut: MLflow holds {max} characters"),
-            );
-        }
-        value.into_owned()
+impl WeakRun {
+    /// The run, if it has not ended and somebody can still log to it.
+    pub(crate) fn open(&self) -> Option<Run> {
+        let inner = self.0.upgrade()?;
+        let is_open = !inner.ended.load(Ordering::Relaxed);
+        is_open.then(|| Run(Some(inner)))
     }
 }
 

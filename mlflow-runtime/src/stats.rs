@@ -3,7 +3,7 @@
 //! Invariant: every record of the journal is settled once, as delivered, rejected or held, or is
 //! still queued.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 /// Counters shared by the shipper, which writes them, and [`health`](crate::health).
 #[derive(Default)]
@@ -19,7 +19,11 @@ pub(crate) struct Stats {
     /// Requests sent again.
     pub(crate) retried: Counter,
     connection: AtomicU8,
+    /// The time, in ms, of the oldest value on its way; [`NONE`] if there is none.
+    oldest_ms: AtomicI64,
 }
+
+const NONE: i64 = 0;
 
 /// A number that only grows.
 #[derive(Default)]
@@ -48,6 +52,15 @@ pub(crate) enum Connection {
 }
 
 impl Stats {
+    /// When the oldest value was logged that is on its way to the store.
+    pub(crate) fn oldest(&self) -> Option<i64> {
+        Some(self.oldest_ms.load(Ordering::Relaxed)).filter(|ms| *ms != NONE)
+    }
+
+    pub(crate) fn set_oldest(&self, ms: Option<i64>) {
+        self.oldest_ms.store(ms.unwrap_or(NONE), Ordering::Relaxed);
+    }
+
     pub(crate) fn set_connection(&self, connection: Connection) {
         self.connection.store(connection as u8, Ordering::Relaxed);
     }

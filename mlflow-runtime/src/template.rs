@@ -1,14 +1,26 @@
 //! Text put together from constants, arguments and the moment: `lr-{lr}-{timestamp}`.
+//!
+//! Invariant: a part that is too long for a name makes a text that is, so that whoever takes it
+//! sees it.
 
 use std::fmt::{self, Display};
 
-use crate::capture::{Values, cut};
+use crate::capture::{End, Text, Values, cut, render};
 use crate::clock;
-use crate::limits::KEY_CHARS;
+use crate::limits::EXPERIMENT_NAME_CHARS;
+
+/// More than any name may have.
+const PART_CHARS: usize = EXPERIMENT_NAME_CHARS + 1;
 
 /// A run's or experiment's name in the making.
-#[derive(Debug, Default)]
-pub struct Template(String);
+#[derive(Debug)]
+pub struct Template(Text);
+
+impl Default for Template {
+    fn default() -> Self {
+        Self(String::new().into())
+    }
+}
 
 impl Template {
     /// Empty.
@@ -19,25 +31,30 @@ impl Template {
 
     /// Constant text.
     pub fn text(&mut self, text: &str) {
-        self.0.push_str(text);
+        self.0.text.push_str(text);
+    }
+
+    fn part(&mut self, part: &Text) {
+        self.0.text.push_str(&part.text);
+        self.0.end = self.0.end.and(part.end);
     }
 
     /// `{argument}`.
     // By value: it is made for this call, and the macro's expansion stays free of a borrow.
     pub fn value(&mut self, value: Values) {
-        self.0.push_str(&cut(KEY_CHARS, &value.into_text()));
+        let value = value.into_text();
+        self.0.end = self.0.end.and(value.end);
+        self.part(&cut(PART_CHARS, &value.text));
     }
 
     /// `{argument:.3}`.
     pub fn formatted(&mut self, text: fmt::Arguments<'_>) {
-        self.0.push_str(&crate::capture::render(KEY_CHARS, |out| {
-            out.write_fmt(text)
-        }));
+        self.part(&render(PART_CHARS, |out| out.write_fmt(text)));
     }
 
     /// `{timestamp}`.
     pub fn timestamp(&mut self) {
-        self.0.push_str(&clock::compact(clock::now_ms()));
+        self.text(&clock::compact(clock::now_ms()));
     }
 
     /// `{env}`: `MLFLOW_ENV`, else `default`.
@@ -45,12 +62,17 @@ impl Template {
         let env = std::env::var("MLFLOW_ENV")
             .ok()
             .filter(|env| !env.is_empty());
-        self.0.push_str(env.as_deref().unwrap_or("default"));
+        self.text(env.as_deref().unwrap_or("default"));
     }
 }
 
 impl Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.0.text)?;
+        match self.0.end {
+            // A part that was cut is too long for the name, too.
+            End::Whole | End::Cut => Ok(()),
+            End::Failed | End::Panicked => Err(fmt::Error),
+        }
     }
 }

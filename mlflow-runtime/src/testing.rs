@@ -2,7 +2,8 @@
 //!
 //! Invariants: a fake records what is logged in its scope (the calling thread, the tracked calls
 //! in it, and what they carry to other threads and tasks) and nothing else, so tests run side by
-//! side. Values take the way they take in production: run, journal, shipper, store.
+//! side. It samples no system metrics, whoever asks for them: a test is to see what the code logs,
+//! not what the machine does. Values take the way they take in production: run, journal, shipper, store.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

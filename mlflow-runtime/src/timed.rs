@@ -7,8 +7,8 @@ use std::future::Future;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
+use crate::process;
 use crate::run::Run;
-use crate::tracker;
 
 /// A function annotated with `#[timed]`.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Timer {
     #[inline]
     #[must_use]
     pub fn start(site: &'static TimedSite) -> Option<Self> {
-        if !tracker::enabled() {
+        if !process::enabled() {
             return None;
         }
         Run::current().map(|run| Self {

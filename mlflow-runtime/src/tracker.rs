@@ -1,25 +1,24 @@
 //! One process's way to one destination: its settings, its journal, its shipper.
 //!
-//! Invariants: nothing exists before the first run starts. Runs keep the tracker they started with:
-//! those of earlier configurations live on until the process ends, which waits for them, too.
+//! Invariant: it is made once and never changes its destination; all that a run needs is in it.
 
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
-use once_cell::sync::Lazy;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::config::{Config, Settings};
-use crate::context::Context;
+use crate::config::Settings;
 use crate::environment;
+use crate::fork;
 use crate::journal::Journal;
 use crate::journal::record::Origin;
+use crate::redact::REDACTED;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::Stats;
 use crate::store::{ExperimentRef, Store, StoredRun};
@@ -34,9 +33,17 @@ pub(crate) struct Tracker {
     /// Where there is no thread: whoever wants something delivered does it.
     shipper: Option<Mutex<Shipper>>,
     next_run: AtomicU32,
+    /// The process it was made in.
+    generation: u32,
+    /// What stands for it in a process forked from that.
+    successor: OnceLock<Arc<Tracker>>,
     experiment: Mutex<ExperimentRef>,
     run_id: Mutex<Option<String>>,
     warned: Mutex<FxHashSet<String>>,
+}
+
+thread_local! {
+    static STARTING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// What a run's handles learn from the shipper.
@@ -62,132 +69,54 @@ impl Link {
     }
 }
 
-/// Whether the feature `disabled` is on.
-pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
-
-/// The process's configuration and tracker.
-static PROCESS: Lazy<Mutex<Process>> = Lazy::new(Mutex::default);
-static MAKING: Mutex<()> = Mutex::new(());
-static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
-
-const UNKNOWN: u8 = 0;
-const ENABLED: u8 = 1;
-const DISABLED: u8 = 2;
-
-#[derive(Default)]
-struct Process {
-    config: Config,
-    /// What `config` and the environment come to; read once, so that a bad value is one warning.
-    settings: Option<Settings>,
-    tracker: Option<Arc<Tracker>>,
-    /// Trackers of earlier configurations: their runs go on, and the end of the process waits for them.
-    earlier: Vec<Arc<Tracker>>,
-}
-
-/// Whether the calling thread tracks: one load and a compare where the process does.
-#[inline]
-pub(crate) fn enabled() -> bool {
-    !COMPILED_OUT && (STATE.load(Ordering::Relaxed) == ENABLED || enabled_slow())
-}
-
-#[cold]
-fn enabled_slow() -> bool {
-    match STATE.load(Ordering::Relaxed) {
-        ENABLED => true,
-        // A fake records also where the process does not track.
-        DISABLED => crate::testing::any_active() && Context::current().scoped_tracker().is_some(),
-        _ => settings().enabled,
-    }
-}
-
-/// The process's settings. Resolved with no lock held: a warning may reach a subscriber that asks
-/// for them again.
-fn settings() -> Settings {
-    let config = {
-        let process = lock(&PROCESS);
-        if let Some(settings) = &process.settings {
-            return settings.clone();
-        }
-        process.config.clone()
-    };
-    let settings = config.resolve();
-    let mut process = lock(&PROCESS);
-    STATE.store(
-        if settings.enabled { ENABLED } else { DISABLED },
-        Ordering::Relaxed,
-    );
-    process.settings.get_or_insert(settings).clone()
-}
-
-/// Changes the process's configuration for runs that start from now on.
-pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
-    let mut process = lock(&PROCESS);
-    change(&mut process.config);
-    process.settings = None;
-    let earlier = process.tracker.take();
-    process.earlier.extend(earlier);
-    STATE.store(UNKNOWN, Ordering::Relaxed);
-}
-
-/// Changes the experiment of runs that name none, from now on.
-pub(crate) fn set_experiment(name: String) {
-    if let Some(tracker) = Context::current().scoped_tracker() {
-        tracker.set_experiment(name);
-        return;
-    }
-    let mut process = lock(&PROCESS);
-    if let Some(tracker) = &process.tracker {
-        tracker.set_experiment(name.clone());
-    }
-    process.config = std::mem::take(&mut process.config).experiment(name);
-}
-
 impl Tracker {
-    /// The process's tracker, made at the first call; `None` where tracking is disabled.
-    pub(crate) fn global() -> Option<Arc<Self>> {
-        thread_local! {
-            static STARTING: Cell<bool> = const { Cell::new(false) };
+    /// Whether the calling thread is about to start one: a subscriber that logs to runs may be told
+    /// of trouble meanwhile.
+    pub(crate) fn is_starting() -> bool {
+        STARTING.get()
+    }
+
+    /// The tracker that this process uses in its stead: itself, unless the process was forked since
+    /// it was made. `None` while that one is being started by the same thread.
+    #[inline]
+    pub(crate) fn here(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        if self.generation == fork::generation() {
+            Some(self)
+        } else {
+            self.after_fork()
         }
-        // A subscriber that starts runs may be told of trouble while the tracker is being made.
-        if COMPILED_OUT || STARTING.get() {
+    }
+
+    #[cold]
+    fn after_fork(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        // A fake has no thread and no file that could be lost. One thread of a test goes on.
+        if self.is_inline() {
+            return Some(self);
+        }
+        if Self::is_starting() {
             return None;
         }
-        let settings = settings();
-        if !settings.enabled {
-            return None;
-        }
-        if let Some(tracker) = Self::existing() {
-            return Some(tracker);
-        }
-        // One at a time, and not under the lock that everybody asks for: files are made here.
-        let _making = lock(&MAKING);
-        if let Some(tracker) = Self::existing() {
-            return Some(tracker);
-        }
+        let successor = self.successor.get_or_init(|| {
+            // Its runs go by the numbers that they have, beside those of new ones.
+            let next_run = self.next_run.load(Ordering::Relaxed);
+            let successor = Self::start(self.settings.clone(), next_run);
+            Self::adopt(&successor);
+            successor
+        });
+        successor.here()
+    }
+
+    /// Starts one, with a journal on disk, if that can be, and a thread. Its runs are numbered from
+    /// `first_run`.
+    pub(crate) fn start(settings: Settings, first_run: u32) -> Arc<Self> {
         STARTING.set(true);
-        let tracker = Self::start(settings);
+        let tracker = Self::started(settings, first_run);
         STARTING.set(false);
-        lock(&PROCESS).tracker = Some(Arc::clone(&tracker));
-        Some(tracker)
+        tracker
     }
 
-    /// The process's tracker, if there is one already.
-    pub(crate) fn existing() -> Option<Arc<Self>> {
-        lock(&PROCESS).tracker.clone()
-    }
-
-    /// That, and those of earlier configurations.
-    pub(crate) fn all() -> Vec<Arc<Self>> {
-        let process = lock(&PROCESS);
-        process
-            .earlier
-            .iter()
-            .chain(&process.tracker)
-            .cloned()
-            .collect()
-    }
-
-    fn start(settings: Settings) -> Arc<Self> {
+    fn started(settings: Settings, first_run: u32) -> Arc<Self> {
+        fork::watch();
         let origin = Origin {
             destination: settings.destination.to_string(),
             host: environment::process().host.clone(),
@@ -211,14 +140,19 @@ impl Tracker {
                 );
                 Journal::in_memory(origin)
             });
-        let tracker = Arc::new(Self::without_shipper(settings, journal));
-        shipper::spawn(
-            &tracker.settings,
-            &tracker.journal,
-            &tracker.stats,
-            &tracker.control,
-            &tracker.links,
-        );
+        let tracker = Arc::new(Self::without_shipper(settings, journal, first_run));
+        if fork::generation() == 0 || tracker.settings.destination.survives_fork() {
+            shipper::spawn(
+                &tracker.settings,
+                &tracker.journal,
+                &tracker.stats,
+                &tracker.control,
+                &tracker.links,
+            );
+        } else {
+            // The parent ships it when it flushes or ends, or else the next process.
+            tracker.control.fail(u64::MAX);
+        }
         crate::exit::install();
         tracker
     }
@@ -230,14 +164,14 @@ impl Tracker {
             host: environment::process().host.clone(),
             process_id: std::process::id(),
         };
-        let mut tracker = Self::without_shipper(settings, Journal::in_memory(origin));
+        let mut tracker = Self::without_shipper(settings, Journal::in_memory(origin), 1);
         let delivery = Delivery::new(store, Arc::clone(&tracker.stats), tracker.settings.quiet);
         let live = Source::live(Arc::clone(&tracker.journal), Arc::clone(&tracker.links));
         tracker.shipper = Some(Mutex::new(Shipper::new(delivery, live)));
         tracker
     }
 
-    fn without_shipper(settings: Settings, journal: Arc<Journal>) -> Self {
+    fn without_shipper(settings: Settings, journal: Arc<Journal>, first_run: u32) -> Self {
         Self {
             shipper: None,
             experiment: Mutex::new(settings.experiment.clone()),
@@ -247,7 +181,9 @@ impl Tracker {
             stats: Arc::default(),
             control: Arc::default(),
             links: Arc::default(),
-            next_run: AtomicU32::new(1),
+            next_run: AtomicU32::new(first_run),
+            generation: fork::generation(),
+            successor: OnceLock::new(),
             warned: Mutex::default(),
         }
     }
@@ -278,7 +214,7 @@ impl Tracker {
         lock(&self.experiment).clone()
     }
 
-    fn set_experiment(&self, name: String) {
+    pub(crate) fn set_experiment(&self, name: String) {
         *lock(&self.experiment) = ExperimentRef::Name(name);
     }
 
@@ -300,10 +236,25 @@ impl Tracker {
         (number, link)
     }
 
+    /// Whether this is a fake's: driven by hand, with no thread.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.shipper.is_some()
+    }
+
     /// One warning for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         if lock(&self.warned).insert(format!("{kind} {key}")) {
             tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}");
+        }
+    }
+
+    /// One warning for all: something in a value looked like a credential and was masked.
+    pub(crate) fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
+        if lock(&self.warned).insert("masked".to_owned()) {
+            tracing::warn!(
+                target: "mlflow",
+                "{kind} {key:?}: what looks like {credential} was logged as {REDACTED}; so are others, with no further warning"
+            );
         }
     }
 
@@ -328,6 +279,6 @@ fn deliver_here(shipper: &mut Shipper) -> bool {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,11 @@
 //! Bad input costs one clear warning and nothing else.
 
+use std::fmt::{self, Display};
+use std::panic::catch_unwind;
+
 use mlflow::testing::fake;
+use mlflow::tracked;
+use serde::Serialize;
 
 use crate::support::program::{Folder, one};
 use crate::support::warnings;
@@ -98,11 +103,148 @@ fn long_values_are_cut_with_one_warning() {
     assert_eq!(runs[0].params["text"].chars().count(), 6000);
     assert_eq!(runs[0].tags["text"].chars().count(), 8000);
     assert_eq!(runs[0].name.chars().count(), 250);
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
-    assert!(
-        warnings.iter().any(|line| line.contains("6000")),
-        "{warnings:?}"
-    );
+    assert_eq!(warnings.len(), 3, "{warnings:?}");
+    for (what, limit) in [
+        ("param \"text\"", "6000"),
+        ("tag \"text\"", "8000"),
+        ("run \"name\"", "250"),
+    ] {
+        assert_eq!(about(&warnings, what, limit), 1, "{what}: {warnings:?}");
+    }
+}
+
+#[test]
+fn what_the_attribute_cuts_is_warned_of_once_for_each_key() {
+    #[derive(Serialize)]
+    struct Config {
+        text: String,
+        list: Vec<String>,
+        short: u8,
+    }
+    #[tracked(run_name = "n-{argument}", description = argument, tags(long = argument))]
+    fn train(argument: &str, config: &Config) -> Result<(), Chain> {
+        let _ = config;
+        Err(Chain(argument.to_owned()))
+    }
+    #[tracked(skip_all)]
+    fn panics(argument: &str) {
+        panic!("{argument}")
+    }
+    let fake = fake();
+    let long = "é".repeat(9000);
+    let config = Config {
+        text: long.clone(),
+        list: vec![long.clone(), "b".to_owned()],
+        short: 1,
+    };
+    let (runs, warnings) = warnings::capture(|| {
+        for _ in 0..2 {
+            assert!(train(&long, &config).is_err());
+        }
+        let panicked = catch_unwind(|| panics(&long));
+        assert!(panicked.is_err());
+        fake.runs()
+    });
+    let cut = [
+        ("run \"name\"", "250"),
+        ("param \"argument\"", "6000"),
+        ("param \"config.text\"", "6000"),
+        ("param \"config.list\"", "6000"),
+        ("tag \"mlflow.note.content\"", "8000"),
+        ("tag \"long\"", "8000"),
+        ("tag \"error.message\"", "8000"),
+        ("tag \"error.chain\"", "8000"),
+    ];
+    for (what, limit) in cut {
+        assert_eq!(about(&warnings, what, limit), 1, "{what}: {warnings:?}");
+    }
+    assert_eq!(warnings.len(), cut.len(), "{warnings:?}");
+    for run in &runs[..2] {
+        assert_eq!(run.params["argument"].chars().count(), 6000);
+        assert!(run.params["config.list"].ends_with('…'));
+        assert_eq!(run.tags["error.chain"].chars().count(), 8000);
+    }
+    assert_eq!(runs[2].tags["error.message"].chars().count(), 8000);
+}
+
+#[test]
+fn a_value_that_cannot_be_shown_is_warned_of_and_harms_nobody() {
+    #[tracked(run_name = "n-{failing}", tags(tag = panicking))]
+    fn train(failing: Unshowable, panicking: Unshowable) -> Result<(), Unshowable> {
+        let _ = (failing, panicking);
+        mlflow::log_param("logged", Unshowable::Fails);
+        mlflow::set_tag("set", Unshowable::Panics);
+        mlflow::log_param("good", 1);
+        Err(Unshowable::Fails)
+    }
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        assert!(train(Unshowable::Fails, Unshowable::Panics).is_err());
+        drop(
+            mlflow::start_run()
+                .param("given", Unshowable::Panics)
+                .start(),
+        );
+        fake.runs()
+    });
+    let shown = [
+        ("run \"name\"", "returned an error"),
+        ("param \"failing\"", "returned an error"),
+        ("param \"panicking\"", "panicked"),
+        ("tag \"tag\"", "panicked"),
+        ("param \"logged\"", "returned an error"),
+        ("tag \"set\"", "panicked"),
+        ("tag \"error.message\"", "returned an error"),
+        ("param \"given\"", "panicked"),
+    ];
+    for (what, why) in shown {
+        assert_eq!(about(&warnings, what, why), 1, "{what}: {warnings:?}");
+    }
+    assert_eq!(warnings.len(), shown.len(), "{warnings:?}");
+    assert_eq!(runs[0].params["failing"], "so far…");
+    assert_eq!(runs[0].params["logged"], "so far…");
+    assert_eq!(runs[0].params["good"], "1");
+    assert_eq!(runs[0].tags["error.message"], "so far…");
+    assert_eq!(runs[1].params["given"], "so far…");
+}
+
+/// How many warnings speak of this key and say this.
+fn about(warnings: &[String], key: &str, what: &str) -> usize {
+    warnings
+        .iter()
+        .filter(|line| line.contains(key) && line.contains(what))
+        .count()
+}
+
+#[derive(Debug)]
+struct Chain(String);
+
+impl Display for Chain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Chain {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // Its own cause, for ever.
+        Some(self)
+    }
+}
+
+enum Unshowable {
+    Fails,
+    Panics,
+}
+
+impl Display for Unshowable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("so far")?;
+        match self {
+            Self::Fails => Err(fmt::Error),
+            Self::Panics => panic!("in Display"),
+        }
+    }
 }
 
 #[test]

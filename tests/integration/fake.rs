@@ -141,6 +141,28 @@ fn runs_come_in_the_order_of_their_start_whatever_their_thread() {
 }
 
 #[test]
+fn the_last_tag_and_the_first_param_win_whatever_their_thread() {
+    let fake = fake();
+    let run = mlflow::start_run().name("ordered").start();
+    let handle = (*run).clone();
+    thread::spawn(move || {
+        handle.set_tag("state", "from the thread");
+        handle.log_param("lr", 0.1);
+        handle.log_text("from the thread", "note.txt");
+    })
+    .join()
+    .unwrap();
+    run.set_tag("state", "afterwards");
+    run.log_param("lr", 0.2);
+    run.log_text("afterwards", "note.txt");
+    drop(run);
+    let run = &fake.runs()[0];
+    assert_eq!(run.tags["state"], "afterwards");
+    assert_eq!(run.params["lr"], "0.1");
+    assert_eq!(run.artifacts["note.txt"], b"afterwards");
+}
+
+#[test]
 fn what_is_tracked_while_values_are_made_goes_to_its_own_run() {
     #[mlflow::tracked(run_name = "fold", skip_return)]
     fn evaluate(fold: u32) -> f64 {

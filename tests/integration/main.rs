@@ -3,15 +3,20 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod credentials;
 mod disk;
 mod end_to_end;
 mod fake;
 mod faults;
+mod forks;
+mod full;
 mod macros;
 mod outage;
 mod panics;
 mod rest_faults;
 mod rest_server;
+mod signals;
 mod sqlite_file;
 mod store_conformance;
 mod support;
+mod system_metrics;

@@ -41,5 +41,8 @@ fn main() {
     let result = steady(argument.parse().expect("POINTS is a number"));
     println!("result {result}");
     let complete = mlflow::flush(Duration::from_secs(300)).complete;
-    println!("complete {complete} dropped {}", mlflow::health().dropped);
+    println!(
+        "complete {complete} dropped {}",
+        mlflow::health().dropped.total()
+    );
 }

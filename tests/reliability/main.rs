@@ -20,6 +20,8 @@ mod support;
 
 mod chance;
 mod faults;
+#[path = "../programs/report.rs"]
+mod report;
 mod restarts;
 mod traffic;
 mod weather;
@@ -36,7 +38,7 @@ pub(crate) enum Form {
     Long,
 }
 
-/// A name, and what runs under it.
+/// Its name, and what it does.
 type Program = (&'static str, fn(Form));
 
 /// In the order in which they run.

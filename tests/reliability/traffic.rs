@@ -5,15 +5,19 @@
 //! doubled.
 
 use std::path::Path;
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mlflow::{Config, RunStatus};
 use rusqlite::Connection;
 
+use crate::report;
+
 /// Values that a thread logs together, and how often.
 const BURST: i64 = 10;
-const EVERY: Duration = Duration::from_millis(40);
+const EVERY: Duration = Duration::from_millis(80);
 const THREADS: usize = 2;
 /// How long the last values may take once all is well again.
 const DRAIN: Duration = Duration::from_secs(600);
@@ -37,6 +41,8 @@ pub(crate) struct Logged {
 impl Traffic {
     /// Configures the process and starts the run.
     pub(crate) fn start(uri: &str, journal: &Path, name: &str) -> Self {
+        static REPORTS: Once = Once::new();
+        REPORTS.call_once(report::to_stderr);
         mlflow::configure(
             Config::new()
                 .tracking_uri(uri)
@@ -58,7 +64,7 @@ impl Traffic {
 
     /// Logs while `meanwhile` runs on this thread; then ends the run and waits until all is delivered.
     pub(crate) fn log_while(self, meanwhile: impl FnOnce()) -> Logged {
-        let going = std::sync::atomic::AtomicBool::new(true);
+        let going = AtomicBool::new(true);
         let logged: Vec<Vec<u32>> = thread::scope(|scope| {
             let threads: Vec<_> = (0..THREADS)
                 .map(|thread| {
@@ -67,7 +73,7 @@ impl Traffic {
                 })
                 .collect();
             meanwhile();
-            going.store(false, std::sync::atomic::Ordering::Relaxed);
+            going.store(false, Ordering::Relaxed);
             threads
                 .into_iter()
                 .map(|thread| thread.join().unwrap())
@@ -99,12 +105,12 @@ impl Traffic {
     }
 }
 
-fn log(run: &mlflow::Run, thread: usize, going: &std::sync::atomic::AtomicBool) -> Vec<u32> {
+fn log(run: &mlflow::Run, thread: usize, going: &AtomicBool) -> Vec<u32> {
     let key = format!("thread/{thread}");
     let mut nanos = Vec::with_capacity(1 << 20);
     let mut next = Instant::now();
     let mut step = 0;
-    while going.load(std::sync::atomic::Ordering::Relaxed) {
+    while going.load(Ordering::Relaxed) {
         for _ in 0..BURST {
             let value = step as f64;
             let before = Instant::now();
@@ -128,7 +134,7 @@ impl Logged {
             health.retried,
             health.rejected,
             health.held,
-            health.dropped,
+            health.dropped.total(),
             health.queued
         );
         self.print_percentiles();

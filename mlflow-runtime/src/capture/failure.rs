@@ -4,9 +4,8 @@
 
 use std::any::Any;
 use std::error::Error;
-use std::fmt::Display;
 
-use super::text::{cut, render};
+use super::text::{Text, cut, render};
 use crate::limits::TAG_VALUE_CHARS;
 
 const MAX_CAUSES: usize = 16;
@@ -17,20 +16,20 @@ pub struct Failure {
     /// The error's type; `panic` for a panic.
     pub(crate) kind: &'static str,
     /// What it says.
-    pub(crate) message: String,
+    pub(crate) message: Text,
     /// Its causes, one a line, numbered.
-    pub(crate) chain: Option<String>,
+    pub(crate) chain: Option<Text>,
 }
 
 impl Failure {
     pub(super) fn of_error(
         kind: &'static str,
-        message: &dyn Display,
+        message: Text,
         source: Option<&(dyn Error + 'static)>,
     ) -> Self {
         Self {
             kind,
-            message: render(TAG_VALUE_CHARS, |out| write!(out, "{message}")),
+            message,
             chain: source.map(chain),
         }
     }
@@ -38,7 +37,7 @@ impl Failure {
 
 // Input:  "cannot read" caused by "no such file"
 // Output: "1: cannot read\n2: no such file"
-fn chain(first: &(dyn Error + 'static)) -> String {
+fn chain(first: &(dyn Error + 'static)) -> Text {
     render(TAG_VALUE_CHARS, |out| {
         let mut cause = Some(first);
         for number in 1..=MAX_CAUSES {
@@ -52,7 +51,7 @@ fn chain(first: &(dyn Error + 'static)) -> String {
 }
 
 /// What a panic said, where it is text.
-pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> Option<String> {
+pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> Option<Text> {
     let text = payload
         .downcast_ref::<&str>()
         .copied()

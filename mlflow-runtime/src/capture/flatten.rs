@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::ser::{self, Serialize};
 
-use super::text::{cut, render};
+use super::text::{End, Text, cut, render};
 use crate::limits::PARAM_VALUE_CHARS;
 use crate::redact::{REDACTED, is_secret_name};
 
@@ -40,7 +40,7 @@ pub(super) enum Scalar {
     Signed(i128),
     Unsigned(u128),
     Bool(bool),
-    Text(String),
+    Text(Text),
 }
 
 impl Scalar {
@@ -55,6 +55,20 @@ impl Scalar {
             Self::Text(_) => None,
         }
     }
+
+    fn end(&self) -> End {
+        match self {
+            Self::Text(text) => text.end,
+            _ => End::Whole,
+        }
+    }
+
+    pub(super) fn into_text(self) -> Text {
+        match self {
+            Self::Text(text) => text,
+            number => number.to_string().into(),
+        }
+    }
 }
 
 impl Display for Scalar {
@@ -65,7 +79,7 @@ impl Display for Scalar {
             Self::Signed(value) => value.fmt(f),
             Self::Unsigned(value) => value.fmt(f),
             Self::Bool(value) => value.fmt(f),
-            Self::Text(text) => f.write_str(text),
+            Self::Text(text) => f.write_str(&text.text),
         }
     }
 }
@@ -103,7 +117,7 @@ impl Flatten {
     }
 
     fn text(&mut self, text: impl Into<String>) -> Result<(), Stop> {
-        self.leaf(Scalar::Text(text.into()))
+        self.leaf(Scalar::Text(text.into().into()))
     }
 
     fn open(&mut self, len: Option<usize>, brackets: [char; 2]) -> Result<Level<'_>, Stop> {
@@ -213,7 +227,7 @@ impl Level<'_> {
         if self.plain && self.flatten.purpose == Purpose::Params {
             let leaves = self.flatten.leaves.split_off(self.first);
             let [open, close] = self.brackets;
-            let joined = render(PARAM_VALUE_CHARS, |out| {
+            let mut joined = render(PARAM_VALUE_CHARS, |out| {
                 out.write_char(open)?;
                 for (index, leaf) in leaves.iter().enumerate() {
                     let separator = if index == 0 { "" } else { ", " };
@@ -221,7 +235,10 @@ impl Level<'_> {
                 }
                 out.write_char(close)
             });
-            self.flatten.text(joined)?;
+            joined.end = leaves
+                .iter()
+                .fold(joined.end, |end, leaf| end.and(leaf.scalar.end()));
+            self.flatten.leaf(Scalar::Text(joined))?;
         }
         self.close()
     }
@@ -286,7 +303,7 @@ impl<'a> ser::Serializer for &'a mut Flatten {
         self.text(value)
     }
     fn serialize_str(self, value: &str) -> Result<(), Stop> {
-        self.text(cut(PARAM_VALUE_CHARS, value))
+        self.leaf(Scalar::Text(cut(PARAM_VALUE_CHARS, value)))
     }
     fn serialize_bytes(self, value: &[u8]) -> Result<(), Stop> {
         self.text(format!("[{} bytes]", value.len()))
@@ -365,7 +382,9 @@ impl<'a> ser::Serializer for &'a mut Flatten {
         self.level(['{', '}'])
     }
     fn collect_str<T: Display + ?Sized>(self, value: &T) -> Result<(), Stop> {
-        self.text(render(PARAM_VALUE_CHARS, |out| write!(out, "{value}")))
+        self.leaf(Scalar::Text(render(PARAM_VALUE_CHARS, |out| {
+            write!(out, "{value}")
+        })))
     }
 }
 

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::flatten::{FEW, Leaf, Purpose, flatten};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
-use super::text::{cut, render};
+use super::text::{Text, cut, render};
 use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value about to be looked at.
@@ -30,22 +30,23 @@ pub struct Capture<'v, T: ?Sized>(pub &'v T);
 #[derive(Debug, PartialEq)]
 pub enum Values {
     /// `alpha` = text.
-    Text(String),
+    Text(Text),
     /// `config` → `config.lr`, `config.epochs`.
-    Fields(Vec<(String, String)>),
+    Fields(Vec<(String, Text)>),
 }
 
 impl Values {
     /// One line, as a run's name needs it.
-    pub(crate) fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> Text {
         match self {
             Self::Text(text) => text,
             Self::Fields(fields) => {
-                let mut line = String::new();
-                for (key, value) in fields {
-                    let separator = if line.is_empty() { "" } else { "," };
+                let mut line = Text::from(String::new());
+                for (key, Text { text, end }) in fields {
+                    let separator = if line.text.is_empty() { "" } else { "," };
                     // Writing to a String cannot fail.
-                    let _ = write!(line, "{separator}{key}={value}");
+                    let _ = write!(line.text, "{separator}{key}={text}");
+                    line.end = line.end.and(end);
                 }
                 line
             }
@@ -57,20 +58,23 @@ impl Values {
 pub type Numbers = Vec<(String, f64)>;
 
 fn displayed(value: &dyn Display) -> Values {
-    Values::Text(render(PARAM_VALUE_CHARS, |out| write!(out, "{value}")))
+    Values::Text(Text::of(PARAM_VALUE_CHARS, value))
 }
 
 fn debugged(value: &dyn Debug) -> Values {
     Values::Text(render(PARAM_VALUE_CHARS, |out| write!(out, "{value:?}")))
 }
 
-fn flattened(leaves: Vec<Leaf>) -> Values {
-    match leaves.as_slice() {
-        [leaf] if leaf.path.is_empty() => Values::Text(leaf.scalar.to_string()),
-        _ => Values::Fields(
+fn flattened(mut leaves: Vec<Leaf>) -> Values {
+    match leaves.pop() {
+        Some(leaf) if leaves.is_empty() && leaf.path.is_empty() => {
+            Values::Text(leaf.scalar.into_text())
+        }
+        last => Values::Fields(
             leaves
                 .into_iter()
-                .map(|leaf| (leaf.path, leaf.scalar.to_string()))
+                .chain(last)
+                .map(|leaf| (leaf.path, leaf.scalar.into_text()))
                 .collect(),
         ),
     }
@@ -121,7 +125,7 @@ where
 {
     fn __mlflow_param(&self) -> Values {
         match self.0.into_iter().len() {
-            len if len > FEW => Values::Text(format!("[{len} items]")),
+            len if len > FEW => Values::Text(format!("[{len} items]").into()),
             _ => debugged(&self.0),
         }
     }
@@ -213,7 +217,11 @@ pub trait FailureByError {
 }
 impl<T: Error + ?Sized> FailureByError for &&&&Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
-        Failure::of_error(type_name::<T>(), &self.0, self.0.source())
+        Failure::of_error(
+            type_name::<T>(),
+            Text::of(TAG_VALUE_CHARS, &self.0),
+            self.0.source(),
+        )
     }
 }
 
@@ -223,7 +231,11 @@ pub trait FailureByDeref {
 impl<T: Deref<Target: Error> + ?Sized> FailureByDeref for &&&Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
         let error: &T::Target = self.0;
-        Failure::of_error(type_name::<T>(), &error, error.source())
+        Failure::of_error(
+            type_name::<T>(),
+            Text::of(TAG_VALUE_CHARS, &error),
+            error.source(),
+        )
     }
 }
 
@@ -232,7 +244,7 @@ pub trait FailureByDisplay {
 }
 impl<T: Display + ?Sized> FailureByDisplay for &&Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
-        Failure::of_error(type_name::<T>(), &self.0, None)
+        Failure::of_error(type_name::<T>(), Text::of(TAG_VALUE_CHARS, &self.0), None)
     }
 }
 
@@ -242,7 +254,7 @@ pub trait FailureByDebug {
 impl<T: Debug + ?Sized> FailureByDebug for &Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
         let message = render(TAG_VALUE_CHARS, |out| write!(out, "{:?}", self.0));
-        Failure::of_error(type_name::<T>(), &message, None)
+        Failure::of_error(type_name::<T>(), message, None)
     }
 }
 
@@ -251,7 +263,7 @@ pub trait FailureByName {
 }
 impl<T: ?Sized> FailureByName for Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
-        Failure::of_error(type_name::<T>(), &type_name::<T>(), None)
+        Failure::of_error(type_name::<T>(), type_name::<T>().to_owned().into(), None)
     }
 }
 

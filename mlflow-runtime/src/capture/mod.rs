@@ -21,4 +21,4 @@ pub use failure::Failure;
 pub(crate) use failure::payload_text;
 pub(crate) use levels::serialized;
 pub use levels::{Capture, Numbers, Values, by_bounds};
-pub(crate) use text::{cut, render};
+pub(crate) use text::{End, Text, cut, render};

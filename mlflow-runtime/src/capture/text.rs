@@ -1,17 +1,63 @@
 //! Formatting that stops at a limit.
 //!
 //! Invariants: a text never holds more characters than asked for; the formatter is told to stop
-//! as soon as the limit is reached; a panic inside a user's `Display` ends the text, no more.
+//! as soon as the limit is reached; a panic inside a user's `Display` ends the text, no more. A
+//! text that is not whole says so, and does not end in a piece of a credential.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Display, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// Stands at the end of a text that was cut.
+use crate::credential::{self, Edge};
+use crate::limits;
+
+/// Stands at the end of a text that is not whole.
 const ELLIPSIS: char = '…';
+
+/// A value as text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Text {
+    pub(crate) text: String,
+    pub(crate) end: End,
+}
+
+/// How a text came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It is all there.
+    Whole,
+    /// There was more than the limit.
+    Cut,
+    /// The value's formatting returned an error.
+    Failed,
+    /// The value's formatting panicked.
+    Panicked,
+}
+
+impl End {
+    /// The end of a text made of two: what is missing in one is missing in both.
+    pub(crate) fn and(self, other: Self) -> Self {
+        if self == Self::Whole { other } else { self }
+    }
+}
+
+impl Text {
+    /// At most `limit` characters of what `value` shows.
+    pub(crate) fn of(limit: usize, value: &dyn Display) -> Self {
+        render(limit, |out| write!(out, "{value}"))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        let end = End::Whole;
+        Self { text, end }
+    }
+}
 
 struct Bounded {
     text: String,
     chars_left: usize,
+    is_full: bool,
 }
 
 impl Write for Bounded {
@@ -24,6 +70,7 @@ impl Write for Bounded {
         }
         for char in part.chars() {
             if self.chars_left == 0 {
+                self.is_full = true;
                 return Err(fmt::Error);
             }
             self.text.push(char);
@@ -34,23 +81,39 @@ impl Write for Bounded {
 }
 
 /// What `write` writes, at most `limit` characters of it.
-pub(crate) fn render(limit: usize, write: impl FnOnce(&mut dyn Write) -> fmt::Result) -> String {
+pub(crate) fn render(limit: usize, write: impl FnOnce(&mut dyn Write) -> fmt::Result) -> Text {
     let mut out = Bounded {
         text: String::new(),
         chars_left: limit,
+        is_full: false,
     };
     let written = catch_unwind(AssertUnwindSafe(|| write(&mut out)));
-    if !matches!(written, Ok(Ok(()))) {
-        if out.chars_left == 0 {
-            out.text.pop();
-        }
-        out.text.push(ELLIPSIS);
-    }
-    out.text
+    let end = match written {
+        // Told to stop, a formatter may also panic, or go on as if nothing were wrong.
+        _ if out.is_full => End::Cut,
+        Ok(Ok(())) => End::Whole,
+        Ok(Err(fmt::Error)) => End::Failed,
+        Err(_) => End::Panicked,
+    };
+    let text = match end {
+        End::Whole => out.text,
+        End::Cut | End::Failed | End::Panicked => broken_off(limit, out.text),
+    };
+    Text { text, end }
+}
+
+/// Ends a text that has lost its end, within `limit` characters.
+#[cold]
+fn broken_off(limit: usize, text: String) -> String {
+    let text = credential::mask(&text, Edge::Cut).map_or(text, |masked| masked.text);
+    let (text, _) = limits::cut(text.into(), limit.saturating_sub(1));
+    let mut text = text.into_owned();
+    text.push(ELLIPSIS);
+    text
 }
 
 /// The first `limit` characters of `text`.
-pub(crate) fn cut(limit: usize, text: &str) -> String {
+pub(crate) fn cut(limit: usize, text: &str) -> Text {
     render(limit, |out| out.write_str(text))
 }
 
@@ -58,24 +121,33 @@ pub(crate) fn cut(limit: usize, text: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn stops_at_the_limit() {
-        assert_eq!(render(5, |out| out.write_str("abcde")), "abcde");
-        assert_eq!(render(5, |out| out.write_str("abcdef")), "abcd…");
-        assert_eq!(cut(3, "äöü"), "äöü");
-        assert_eq!(cut(2, "äöü"), "ä…");
+    fn text(text: &str, end: End) -> Text {
+        let text = text.to_owned();
+        Text { text, end }
     }
 
     #[test]
-    fn a_panic_while_formatting_stays_inside() {
-        struct Bad;
+    fn stops_at_the_limit() {
+        let shown = |limit, value: &str| render(limit, |out| out.write_str(value));
+        assert_eq!(shown(5, "abcde"), text("abcde", End::Whole));
+        assert_eq!(shown(5, "abcdef"), text("abcd…", End::Cut));
+        assert_eq!(cut(3, "äöü"), text("äöü", End::Whole));
+        assert_eq!(cut(2, "äöü"), text("ä…", End::Cut));
+    }
+
+    #[test]
+    fn a_panic_or_an_error_while_formatting_stays_inside() {
+        struct Bad(bool);
         impl fmt::Display for Bad {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("so far")?;
-                panic!("in Display")
+                assert!(!self.0, "in Display");
+                Err(fmt::Error)
             }
         }
-        assert_eq!(render(100, |out| write!(out, "{Bad}")), "so far…");
+        assert_eq!(Text::of(100, &Bad(true)), text("so far…", End::Panicked));
+        assert_eq!(Text::of(100, &Bad(false)), text("so far…", End::Failed));
+        assert_eq!(Text::of(6, &Bad(false)), text("so fa…", End::Failed));
     }
 
     #[test]
@@ -88,9 +160,30 @@ mod tests {
                 }
             }
         }
-        assert_eq!(
-            render(10, |out| write!(out, "{Endless}")).chars().count(),
-            10
-        );
+        let ended = Text::of(10, &Endless);
+        assert_eq!((ended.text.chars().count(), ended.end), (10, End::Cut));
+    }
+
+    #[test]
+    fn a_formatter_that_does_not_listen_is_cut_all_the_same() {
+        struct Deaf;
+        impl fmt::Display for Deaf {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let _ = f.write_str("too long");
+                Ok(())
+            }
+        }
+        assert_eq!(Text::of(4, &Deaf), text("too…", End::Cut));
+    }
+
+    #[test]
+    fn a_cut_goes_through_no_credential() {
+        let token = ["gh", "p_", &"Fake1".repeat(8)].concat();
+        for limit in 20..60 {
+            let cut = cut(limit, &format!("the token is {token}, and more of that"));
+            let piece = ["gh", "p_F"].concat();
+            assert!(!cut.text.contains(&piece), "{}", cut.text);
+            assert!(cut.text.chars().count() <= limit, "{}", cut.text);
+        }
     }
 }

@@ -5,6 +5,7 @@
 //!   <process>/                    one per process and destination; the name is a uuid
 //!     lock                        locked (flock) while the process lives
 //!     <number>.segment            0600
+//!     <number>.spare              a segment to be: holds nothing yet, and is not read
 //!     <uuid>.artifact             bytes of artifacts that are not text
 //! ```
 //!
@@ -15,18 +16,23 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::allocation::is_remote;
 use super::mapping::HEADER_BYTES;
 use super::record::{Definition, Origin, Record};
 use super::segment::{Frame, Segment};
+use crate::fork::OwnFile;
 
 const LOCK: &str = "lock";
 const SEGMENT_EXTENSION: &str = "segment";
+pub(super) const SPARE_EXTENSION: &str = "spare";
 
 /// A locked journal directory: this process's own, or one that a dead process left.
 pub(crate) struct Directory {
     path: PathBuf,
+    /// Whether it lies on another host.
+    is_remote: bool,
     /// Held for its lock.
-    _lock: File,
+    _lock: OwnFile,
 }
 
 impl Directory {
@@ -59,8 +65,9 @@ impl Directory {
             .open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self {
+                is_remote: is_remote(path),
                 path: path.to_owned(),
-                _lock: lock,
+                _lock: OwnFile::new(lock),
             })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
@@ -115,6 +122,24 @@ impl Directory {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn is_remote(&self) -> bool {
+        self.is_remote
+    }
+
+    /// Has the device keep which files there are.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        match self.path.parent() {
+            Some(root) => File::open(root)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Where a spare segment lies until it is taken.
+    pub(crate) fn spare_path(&self, number: u64) -> PathBuf {
+        self.segment_path(number).with_extension(SPARE_EXTENSION)
     }
 
     pub(crate) fn segment_path(&self, number: u64) -> PathBuf {

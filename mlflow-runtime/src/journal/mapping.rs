@@ -3,7 +3,7 @@
 //!
 //! # Invariants
 //!
-//! 1. A region has at most one [`Appender`], and only it writes behind [`HEADER_BYTES`].
+//! 1. A region has at most one [`MappedAppender`], and only it writes behind [`HEADER_BYTES`].
 //! 2. Bytes at or behind the appender's position have never been read through a [`Region`]; bytes
 //!    before it never change again.
 //! 3. A frame's length word is stored last, with `Release`, and loaded first, with `Acquire`:
@@ -35,6 +35,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::ordering::{publish, published};
+
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 8;
 pub(crate) const ACKNOWLEDGED_OFFSET: usize = 16;
@@ -45,6 +47,14 @@ pub(crate) const FORMAT_VERSION: u32 = 1;
 #[derive(Debug)]
 pub(crate) struct Full;
 
+/// What a new segment begins with.
+pub(crate) fn header() -> [u8; HEADER_BYTES] {
+    let mut header = [0; HEADER_BYTES];
+    header[..8].copy_from_slice(&MAGIC);
+    header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    header
+}
+
 /// A mapped segment.
 pub(crate) struct Region {
     raw: MmapRaw,
@@ -52,24 +62,25 @@ pub(crate) struct Region {
 
 impl Region {
     /// Maps `len` bytes of a file that was allocated in full and is still all zeros.
-    pub(crate) fn create_in_file(file: &File, len: usize) -> io::Result<(Arc<Self>, Appender)> {
+    pub(crate) fn create_in_file(
+        file: &File,
+        len: usize,
+    ) -> io::Result<(Arc<Self>, MappedAppender)> {
         Ok(Self::create(MmapOptions::new().len(len).map_raw(file)?))
     }
 
     /// Memory that dies with the process.
-    pub(crate) fn create_anonymous(len: usize) -> io::Result<(Arc<Self>, Appender)> {
+    pub(crate) fn create_anonymous(len: usize) -> io::Result<(Arc<Self>, MappedAppender)> {
         Ok(Self::create(MmapOptions::new().len(len).map_anon()?.into()))
     }
 
-    fn create(raw: MmapRaw) -> (Arc<Self>, Appender) {
+    fn create(raw: MmapRaw) -> (Arc<Self>, MappedAppender) {
         let region = Arc::new(Self { raw });
-        let mut header = [0; HEADER_BYTES];
-        header[..8].copy_from_slice(&MAGIC);
-        header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let header = header();
         let header = &header[..region.len().min(HEADER_BYTES)];
         // SAFETY: in bounds by the `min`; no other reference to the fresh region exists yet.
         unsafe { ptr::copy_nonoverlapping(header.as_ptr(), region.raw.as_mut_ptr(), header.len()) };
-        let appender = Appender {
+        let appender = MappedAppender {
             region: Arc::clone(&region),
             position: HEADER_BYTES,
         };
@@ -84,6 +95,11 @@ impl Region {
     pub(crate) fn prefault(&self) {
         #[cfg(target_os = "linux")]
         let _ = self.raw.advise(memmap2::Advice::PopulateWrite);
+    }
+
+    /// Has the device keep what is written so far.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.raw.flush()
     }
 
     pub(crate) fn set_acknowledged(&self, offset: u64) {
@@ -106,13 +122,13 @@ impl Region {
             return None;
         }
         // SAFETY: in bounds and aligned by the checks; the word is only ever accessed as an atomic,
-        // here and in `Appender::append`.
+        // here and in `MappedAppender::append`.
         Some(unsafe { AtomicU32::from_ptr(self.raw.as_mut_ptr().add(offset).cast()) })
     }
 
     /// The published bytes of the frame at `offset`, header included; `None` if there is none yet.
     pub(crate) fn frame(&self, offset: usize) -> Option<&[u8]> {
-        let len = u32::from_le(self.length_word(offset)?.load(Ordering::Acquire)) as usize;
+        let len = u32::from_le(published(self.length_word(offset)?)) as usize;
         let end = offset.checked_add(FRAME_HEADER_BYTES)?.checked_add(len)?;
         if len == 0 || end > self.len() {
             return None;
@@ -124,12 +140,12 @@ impl Region {
 }
 
 /// The only writer of a [`Region`].
-pub(crate) struct Appender {
+pub(crate) struct MappedAppender {
     region: Arc<Region>,
     position: usize,
 }
 
-impl Appender {
+impl MappedAppender {
     /// Publishes one frame. When this returns, the frame outlives the process.
     #[inline]
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {
@@ -148,7 +164,7 @@ impl Appender {
             let frame = self.region.raw.as_mut_ptr().add(start);
             ptr::copy_nonoverlapping(body.as_ptr(), frame.add(FRAME_HEADER_BYTES), body.len());
             ptr::copy_nonoverlapping(checksum.as_ptr(), frame.add(4), 4);
-            AtomicU32::from_ptr(frame.cast()).store(len.to_le(), Ordering::Release);
+            publish(AtomicU32::from_ptr(frame.cast()), len.to_le());
         }
         self.position = end;
         Ok(())
@@ -171,4 +187,46 @@ pub(crate) fn at_exit(hook: extern "C" fn()) -> bool {
     // SAFETY: `hook` is a plain function that lives as long as the program and, by its signature's
     // contract with the caller, does not unwind.
     unsafe { libc::atexit(hook) == 0 }
+}
+
+/// Has the C library call `hook` in every child that this process makes by `fork`, before `fork`
+/// returns there. `hook` may do what is async-signal-safe only.
+pub(crate) fn in_children(hook: extern "C" fn()) -> bool {
+    // SAFETY: as above; what `hook` may do is for the caller to keep to.
+    unsafe { libc::pthread_atfork(None, None, Some(hook)) == 0 }
+}
+
+/// Closes a descriptor in a child made by `fork`. Its owner there must never be dropped.
+pub(crate) fn close_in_child(descriptor: i32) {
+    // SAFETY: closing is async-signal-safe. By the caller's word nobody in this process uses the
+    // number any more, so none that is opened later can be closed in its stead.
+    unsafe { libc::close(descriptor) };
+}
+
+/// What happens when a signal comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    Default,
+    Ignored,
+    /// Somebody has a handler for it.
+    Handled,
+}
+
+/// What happens at this moment when `signal` comes.
+pub(crate) fn disposition(signal: i32) -> Disposition {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action nothing is changed; the old one is written whole where the call
+    // succeeds, and not looked at where it does not. Its handler is read as a number, as it was
+    // written: `sa_handler` and `sa_sigaction` share it.
+    let handler = unsafe {
+        if libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr()) != 0 {
+            return Disposition::Handled;
+        }
+        action.assume_init().sa_sigaction
+    };
+    match handler {
+        libc::SIG_DFL => Disposition::Default,
+        libc::SIG_IGN => Disposition::Ignored,
+        _ => Disposition::Handled,
+    }
 }

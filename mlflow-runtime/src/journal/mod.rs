@@ -2,50 +2,84 @@
 //!
 //! # Invariants
 //!
-//! 1. When an append returns, the value survives the death of the process (not the loss of power:
-//!    nothing is synced to the device yet).
-//! 2. A thread writes only to its own segment, so an append takes no lock and waits for nothing.
-//! 3. Segments are self-contained: see [`record`].
-//! 4. A value leaves the journal only when the store has accepted it or will never accept it.
-//!    A segment is deleted when that holds for all its values and no run it started is open.
+//! 1. When an append returns, the value survives the death of the process: SIGKILL, `abort`,
+//!    `process::exit`, an operating system that ends it for want of memory.
+//! 2. It survives the loss of power from five seconds after, or from when its segment was full or
+//!    its run ended, plus the time that the device takes: see [`keeper`].
+//! 3. A thread writes only to its own segment, so an append takes no lock and waits for nothing.
+//! 4. Segments are self-contained: see [`record`].
+//! 5. A value leaves the journal only when the store has accepted it or will never accept it.
+//!    A segment is deleted, or used again, when that holds for all its values and no run it started
+//!    is open.
+//! 6. The size is bounded. Params, tags, starts and ends of runs are written beyond the bound, up to
+//!    what the device and the memory hold; metrics and artifacts that find no room are dropped, the
+//!    newest first, and counted.
+//!
+//! # Layout
+//!
+//! The bytes of a segment: [`mapping`]; what its frames say: [`record`]; the files: [`directory`].
 //!
 //! # Operation
 //!
-//! [`write`] finds the calling thread's [`Writer`] and appends. The shipper walks
-//! [`Journal::segments`] with its own cursors. Where no directory can be written, segments lie in
-//! memory, bounded by [`MEMORY_BYTES`]: then invariant 1 does not hold, and a warning said so.
+//! [`write`] finds the calling thread's [`Writer`] and appends. A thread that ends leaves its segment
+//! to the next one that begins, so that many short-lived threads take the room of a few. The shipper
+//! walks [`Journal::segments`] with its own cursors.
 //!
-//! Modules: [`mapping`] the bytes and all `unsafe` · [`segment`] one file · [`record`] what frames
-//! say · [`writer`] appending · [`directory`] where files lie and who may touch them.
+//! A file is mapped where that is safe, else written to with a system call for each record, about
+//! 1 µs (see [`allocation`]); where no file can be written, segments lie in memory, bounded by
+//! [`MEMORY_BYTES`]: then invariants 1 and 2 do not hold, and a warning said so.
+//!
+//! # Recovery
+//!
+//! The segments are the only truth; the acknowledged offset in their header is a hint. A segment is
+//! read up to the first frame that is not whole. What may stand behind it is not guessed: appends
+//! are sequential, so there is nothing, unless the device damaged the file; then a warning names the
+//! file and the offset. A record of a kind or format that this version does not know is left out and
+//! counted, a file of another format is left where it is.
+//!
+//! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
+//! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
+//! a thread's way in · [`room`] how much there may be · [`bell`] who is woken · [`keeper`] the device · [`directory`] where files lie
+//! and who may touch them.
 
+pub(crate) mod allocation;
+mod appender;
+pub(crate) mod bell;
 pub(crate) mod directory;
+mod keeper;
 pub(crate) mod mapping;
+mod ordering;
 pub(crate) mod record;
+mod room;
 pub(crate) mod segment;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use appender::Appender;
+use bell::Bell;
 use directory::Directory;
-use mapping::{Appender, Region};
+use keeper::Spare;
+use mapping::Region;
 use record::Origin;
+use room::{MEMORY_BYTES, Room};
 use segment::Segment;
-use tokio::sync::Notify;
-use writer::Writer;
+use writer::{Idle, Writer};
 
-pub(crate) use mapping::at_exit;
-pub(crate) use writer::{MetricKey, RunRef, release_thread, write};
-
-/// What the journal may hold where it has to live in memory.
-pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
+pub(crate) use mapping::{Disposition, at_exit, close_in_child, disposition, in_children};
+pub(crate) use room::Reason;
+pub(crate) use writer::{MetricKey, RunRef, release_all, release_thread, write};
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
-const SEGMENT_BYTES: [u64; 3] = [256 << 10, 1 << 20, 4 << 20];
+const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
+/// The size of the segments of a thread that logs much.
+const LARGE: u64 = 4 << 20;
 
 /// Everything one process has logged for one destination and has not delivered yet.
 pub(crate) struct Journal {
@@ -53,10 +87,7 @@ pub(crate) struct Journal {
     id: u32,
     origin: Origin,
     backing: Backing,
-    max_bytes: u64,
-    used_bytes: AtomicU64,
-    /// Of these, what is not on disk.
-    memory_bytes: AtomicU64,
+    room: Room,
     next_segment: AtomicU64,
     next_sequence: AtomicU64,
     segments: Mutex<Vec<Arc<Segment>>>,
@@ -64,10 +95,12 @@ pub(crate) struct Journal {
     gate: RwLock<()>,
     /// Values of segments that are gone from `segments`.
     retired_values: AtomicU64,
-    dropped: AtomicU64,
-    drop_warned: AtomicBool,
+    memory_warned: AtomicBool,
+    sync_warned: AtomicBool,
     /// For threads whose thread-locals are gone already.
     stray: Mutex<Writer>,
+    /// Segments of threads that have ended.
+    idle: Arc<Idle>,
     pub(crate) bell: Bell,
 }
 
@@ -79,37 +112,6 @@ enum Backing {
     Memory,
 }
 
-/// Wakes the shipper, if it sleeps.
-#[derive(Default)]
-pub(crate) struct Bell {
-    asleep: AtomicBool,
-    notify: Notify,
-}
-
-impl Bell {
-    /// Called after every append: one relaxed load while the shipper is awake.
-    #[inline]
-    fn ring_if_asleep(&self) {
-        if self.asleep.load(Ordering::Relaxed) {
-            self.ring();
-        }
-    }
-
-    #[cold]
-    pub(crate) fn ring(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
-        self.notify.notify_one();
-    }
-
-    pub(crate) fn set_asleep(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) async fn heard(&self) {
-        self.notify.notified().await;
-    }
-}
-
 impl Journal {
     /// A journal below `root`, or `Err` if that cannot be written.
     pub(crate) fn on_disk(root: PathBuf, origin: Origin, max_bytes: u64) -> io::Result<Arc<Self>> {
@@ -118,7 +120,9 @@ impl Journal {
             root,
             directory: Mutex::new(Some(Arc::new(directory))),
         };
-        Ok(Self::new(backing, origin, max_bytes))
+        let journal = Self::new(backing, origin, max_bytes);
+        keeper::spawn(&journal);
+        Ok(journal)
     }
 
     pub(crate) fn in_memory(origin: Origin) -> Arc<Self> {
@@ -131,17 +135,16 @@ impl Journal {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             origin,
             backing,
-            max_bytes,
-            used_bytes: AtomicU64::new(0),
-            memory_bytes: AtomicU64::new(0),
+            room: Room::new(max_bytes),
             next_segment: AtomicU64::new(0),
             next_sequence: AtomicU64::new(0),
             segments: Mutex::new(Vec::new()),
             gate: RwLock::new(()),
             retired_values: AtomicU64::new(0),
-            dropped: AtomicU64::new(0),
-            drop_warned: AtomicBool::new(false),
+            memory_warned: AtomicBool::new(false),
+            sync_warned: AtomicBool::new(false),
             stray: Mutex::new(Writer::default()),
+            idle: Arc::default(),
             bell: Bell::default(),
         })
     }
@@ -173,12 +176,27 @@ impl Journal {
     }
 
     /// Values that found no room.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    pub(crate) fn dropped(&self, reason: Reason) -> u64 {
+        self.room.dropped(reason)
     }
 
     pub(crate) fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
+        self.room.used_bytes()
+    }
+
+    /// Takes room for the bytes of an artifact beside the segments; false, and counted as dropped,
+    /// if there is none.
+    pub(crate) fn take_room(&self, bytes: u64) -> bool {
+        let taken = self.room.take(bytes, false);
+        if let Err(reason) = taken {
+            self.room.count_dropped(reason);
+        }
+        taken.is_ok()
+    }
+
+    /// Gives back what such bytes have taken.
+    pub(crate) fn give_room(&self, bytes: u64) {
+        self.room.give(bytes);
     }
 
     /// Where to put the bytes of artifacts; `None` where the journal is in memory.
@@ -204,13 +222,54 @@ impl Journal {
         if segments.len() < before {
             self.retired_values
                 .fetch_add(segment.values(), Ordering::Relaxed);
-            self.used_bytes
-                .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
+            self.room.give(segment.size_bytes());
             if segment.file().is_none() {
-                self.memory_bytes
-                    .fetch_sub(segment.size_bytes(), Ordering::Relaxed);
+                self.room.give_memory(segment.size_bytes());
             }
-            segment.remove_file();
+            let recycled = segment.size_bytes() == LARGE
+                && segment
+                    .file()
+                    .is_some_and(|file| self.bell.keeper.recycle(file));
+            if !recycled {
+                segment.remove_file();
+            }
+        }
+    }
+
+    /// Whether the device lacks something.
+    fn is_dirty(&self) -> bool {
+        self.lock_segments()
+            .iter()
+            .any(|segment| segment.is_dirty())
+    }
+
+    /// Has the device keep what was appended so far.
+    fn sync(&self) {
+        let dirty: Vec<_> = self
+            .segments()
+            .into_iter()
+            .filter(|segment| segment.is_dirty())
+            .collect();
+        let mut synced = Ok(());
+        for segment in dirty {
+            // One that was delivered and deleted meanwhile needs no device.
+            synced = synced.and(segment.sync().or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }));
+        }
+        if let Backing::Disk { directory, .. } = &self.backing
+            && let Some(directory) = lock(directory).clone()
+        {
+            synced = synced.and(directory.sync());
+        }
+        if let Err(error) = synced
+            && !self.sync_warned.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                target: "mlflow", %error,
+                "the device did not confirm the journal; a loss of power may cost what was not delivered yet"
+            );
         }
     }
 
@@ -226,55 +285,52 @@ impl Journal {
         }
     }
 
-    /// A new segment with room for a frame of `frame` bytes; `None` if the journal is full.
-    /// `generation` counts the calling thread's segments.
+    /// A new segment with room for a frame of `frame` bytes. `rolls` counts the calling thread's
+    /// segments.
     fn open_segment(
         &self,
-        generation: usize,
+        rolls: usize,
         frame: usize,
         essential: bool,
-    ) -> Option<(Arc<Segment>, Appender)> {
-        let usual = SEGMENT_BYTES[generation.min(SEGMENT_BYTES.len() - 1)];
+    ) -> Result<(Arc<Segment>, Appender), Reason> {
+        let usual = SEGMENT_BYTES[rolls.min(SEGMENT_BYTES.len() - 1)];
         let bytes = usual.max((frame + 4096).next_multiple_of(4096) as u64);
-        let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used > self.max_bytes && !essential {
-            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return None;
-        }
+        self.room.take(bytes, essential)?;
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        let opened = match self.allocate(bytes, essential) {
-            Ok(None) => None,
-            Ok(Some((segment, appender))) => {
+        match self.allocate(bytes, essential) {
+            Ok((segment, appender)) => {
                 let segment = Arc::new(segment);
                 self.lock_segments().push(Arc::clone(&segment));
-                Some((segment, appender))
+                Ok((segment, appender))
             }
-            Err(error) => {
-                tracing::warn!(target: "mlflow", %error, "no memory for the journal; values are dropped until there is");
-                None
+            Err(reason) => {
+                self.room.give(bytes);
+                Err(reason)
             }
-        };
-        if opened.is_none() {
-            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        opened
     }
 
-    /// On disk, else in memory; `None` if that is full.
-    fn allocate(&self, bytes: u64, essential: bool) -> io::Result<Option<(Segment, Appender)>> {
-        let len = usize::try_from(bytes).map_err(io::Error::other)?;
+    /// On disk, else in memory.
+    fn allocate(&self, bytes: u64, essential: bool) -> Result<(Segment, Appender), Reason> {
+        let len = usize::try_from(bytes).map_err(|_| Reason::MemoryFull)?;
         if let Backing::Disk { root, directory } = &self.backing {
             match self.allocate_file(root, directory, len) {
-                Ok(opened) => return Ok(Some(opened)),
+                Ok(opened) => return Ok(opened),
                 Err(error) => self.warn_memory(root, &error),
             }
         }
-        if self.memory_bytes.load(Ordering::Relaxed) + bytes > MEMORY_BYTES && !essential {
-            return Ok(None);
+        self.room.take_memory(bytes, essential)?;
+        match Region::create_anonymous(len) {
+            Ok((region, appender)) => {
+                let segment = Segment::new(None, Some(region), len);
+                Ok((segment, Appender::Mapped(appender)))
+            }
+            // The system has none.
+            Err(_) => {
+                self.room.give_memory(bytes);
+                Err(Reason::MemoryFull)
+            }
         }
-        let (region, appender) = Region::create_anonymous(len)?;
-        self.memory_bytes.fetch_add(bytes, Ordering::Relaxed);
-        Ok(Some((Segment::new(None, region), appender)))
     }
 
     fn allocate_file(
@@ -290,31 +346,29 @@ impl Journal {
                 None => Arc::clone(slot.insert(Arc::new(Directory::create(root)?))),
             }
         };
-        let path = directory.segment_path(self.next_segment.fetch_add(1, Ordering::Relaxed));
-        let file = segment::allocate(&path, len as u64)?;
-        let (region, appender) = Region::create_in_file(&file, len)?;
-        region.prefault();
-        Ok((Segment::new(Some(path), region), appender))
+        let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
+        let path = directory.segment_path(number);
+        if len as u64 == LARGE && !directory.is_remote() {
+            let spare = self.bell.keeper.take(directory.path());
+            let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
+            self.bell.keeper.prepare(|| directory.spare_path(number));
+            if let Some(Spare {
+                region, appender, ..
+            }) = spare
+            {
+                let segment = Segment::new(Some(path), Some(region), len);
+                return Ok((segment, Appender::Mapped(appender)));
+            }
+        }
+        allocation::create(path, len, directory.is_remote())
     }
 
     fn warn_memory(&self, root: &Path, error: &io::Error) {
-        if !self.drop_warned.swap(true, Ordering::Relaxed) {
+        if !self.memory_warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "mlflow", %error, directory = %root.display(),
                 "the journal cannot be written; values are kept in memory and are lost if the process is killed. \
                  Free space there, or set MLFLOW_JOURNAL_DIR to a directory that can be written"
-            );
-        }
-    }
-
-    /// Counts a value that found no room.
-    #[cold]
-    fn count_dropped(&self) {
-        if self.dropped.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(
-                target: "mlflow", max_bytes = self.max_bytes,
-                "the journal is full; metrics are dropped until the store has taken some. \
-                 Raise MLFLOW_JOURNAL_MAX_BYTES to keep more"
             );
         }
     }
@@ -327,4 +381,10 @@ impl Journal {
 /// A panic elsewhere must not stop tracking: data behind our locks is valid at every step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.bell.keeper.stop();
+    }
 }

@@ -94,6 +94,9 @@ pub(crate) struct RunIdentity {
     pub(crate) experiment: ExperimentRef,
     /// The store's id, for a run that existed before this process.
     pub(crate) resumed: Option<String>,
+    /// Whether another process, which lives, has started it and will end it.
+    #[serde(default)]
+    pub(crate) elsewhere: bool,
 }
 
 /// Something that happens to a run, in order.

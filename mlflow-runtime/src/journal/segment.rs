@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::mapping::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
@@ -20,11 +20,13 @@ use super::mapping::{
 pub(crate) struct Segment {
     file: Option<PathBuf>,
     bytes: u64,
-    /// Present while the writer appends, and for good where there is no file to read from.
+    /// Present while the writer appends through it, and for good where there is no file.
     region: Mutex<Option<Arc<Region>>>,
     sealed: AtomicBool,
     /// Values appended: one writer stores, others load.
     values: AtomicU64,
+    /// How many of them the device has.
+    synced: AtomicU64,
 }
 
 /// What stands at an offset.
@@ -48,13 +50,15 @@ pub(crate) enum SegmentBytes {
 }
 
 impl Segment {
-    pub(crate) fn new(file: Option<PathBuf>, region: Arc<Region>) -> Self {
+    /// A segment of `len` bytes, in a file, in memory, or in both.
+    pub(crate) fn new(file: Option<PathBuf>, region: Option<Arc<Region>>, len: usize) -> Self {
         Self {
             file,
-            bytes: region.len() as u64,
-            region: Mutex::new(Some(region)),
+            bytes: len as u64,
+            region: Mutex::new(region),
             sealed: AtomicBool::new(false),
             values: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
         }
     }
 
@@ -67,6 +71,7 @@ impl Segment {
             region: Mutex::new(None),
             sealed: AtomicBool::new(true),
             values: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
         })
     }
 
@@ -89,14 +94,35 @@ impl Segment {
         self.values.load(Ordering::Relaxed)
     }
 
+    /// Whether the device lacks something of it.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.file.is_some() && self.values() > self.synced.load(Ordering::Relaxed)
+    }
+
+    /// Has the device keep what was appended so far.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let values = self.values();
+        let region = self.lock_region().clone();
+        match region {
+            Some(region) => region.sync()?,
+            None => File::open(file)?.sync_data()?,
+        }
+        self.synced.store(values, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn lock_region(&self) -> MutexGuard<'_, Option<Arc<Region>>> {
+        self.region.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The writer is done. The mapping goes, so that a long outage costs disk and not memory.
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
         if self.file.is_some() {
-            self.region
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            self.lock_region().take();
         }
     }
 
@@ -115,7 +141,7 @@ impl Segment {
     }
 
     pub(crate) fn read(&self) -> io::Result<SegmentBytes> {
-        if let Some(region) = &*self.region.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(region) = &*self.lock_region() {
             return Ok(SegmentBytes::Mapped(Arc::clone(region)));
         }
         match &self.file {
@@ -126,7 +152,7 @@ impl Segment {
 
     /// Notes that the store holds every entry before `offset`. Best effort: it is a hint.
     pub(crate) fn acknowledge(&self, offset: usize) {
-        if let Some(region) = &*self.region.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(region) = &*self.lock_region() {
             region.set_acknowledged(offset as u64);
         } else if let Some(file) = &self.file {
             let _ = OpenOptions::new().write(true).open(file).and_then(|file| {
@@ -143,6 +169,11 @@ impl Segment {
 }
 
 impl SegmentBytes {
+    /// Whether what is appended later does not show.
+    pub(crate) fn is_snapshot(&self) -> bool {
+        matches!(self, Self::Loaded(_))
+    }
+
     pub(crate) fn frame(&self, offset: usize) -> Frame<'_> {
         match self {
             Self::Mapped(region) => region
@@ -201,26 +232,4 @@ fn parse_frame(bytes: &[u8], at: usize, offset: usize) -> Frame<'_> {
         },
         _ => Frame::Torn,
     }
-}
-
-/// Makes a file of `bytes` zeros whose blocks are reserved, so that writing to its mapping cannot
-/// fail for want of space.
-pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    #[cfg(target_os = "linux")]
-    let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
-        .map_err(io::Error::from);
-    #[cfg(not(target_os = "linux"))]
-    let reserved: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
-    if let Err(error) = reserved {
-        let _ = fs::remove_file(path);
-        return Err(error);
-    }
-    Ok(file)
 }

@@ -1,17 +1,21 @@
 //! Appending: each thread's own segment, and the numbers it has defined in it.
 //!
-//! Invariant: a record is appended only after the definitions it refers to, in the same segment.
+//! Invariants: a record is appended only after the definitions it refers to, in the same segment. A
+//! segment has one writer at a time; when its thread ends, it waits for the next one that begins.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::mapping::{Appender, Full};
+use super::appender::Appender;
+use super::mapping::Full;
 use super::record::{Definition, Event, MetricRecord, RunIdentity};
+use super::room::Reason;
 use super::segment::Segment;
 use super::{Journal, lock};
+use crate::fork;
 use crate::key::Key;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
@@ -26,8 +30,46 @@ thread_local! {
 #[derive(Default)]
 pub(crate) struct Writer {
     journal: u32,
-    generation: usize,
+    /// The process it was made in.
+    process: u32,
+    /// How many segments the thread has had.
+    rolls: usize,
     open: Option<Open>,
+    /// Where to leave the segment when the thread ends.
+    idle: Weak<Idle>,
+}
+
+/// How many segments wait for a thread; more are sealed, so that they can be deleted.
+const MAX_IDLE: usize = 16;
+
+/// Segments whose threads have ended; none once the process is about to end, as nobody would take
+/// them.
+pub(super) struct Idle(Mutex<Option<Vec<(usize, Open)>>>);
+
+impl Default for Idle {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
+    }
+}
+
+impl Idle {
+    fn put(&self, rolls: usize, open: Open) {
+        if let Some(waiting) = &mut *lock(&self.0)
+            && waiting.len() < MAX_IDLE
+        {
+            waiting.push((rolls, open));
+        }
+    }
+
+    fn take(&self) -> Option<(usize, Open)> {
+        lock(&self.0).as_mut()?.pop()
+    }
+
+    /// Seals those that wait and those that come.
+    fn close(&self) {
+        let waiting = lock(&self.0).take();
+        drop(waiting);
+    }
 }
 
 /// A segment being written.
@@ -45,6 +87,8 @@ struct Open {
 pub(crate) struct RunRef<'a> {
     pub(crate) number: u32,
     pub(crate) identity: &'a RunIdentity,
+    /// Whether the process this one was forked from has started it.
+    pub(crate) inherited: bool,
 }
 
 /// The name of a metric.
@@ -54,6 +98,9 @@ pub(crate) enum MetricKey<'a> {
     Interned(&'a Key),
     Dynamic(&'a str),
 }
+
+/// A segment that a thread found, one that it made, and one to spare.
+const ATTEMPTS: usize = 3;
 
 /// Runs `write`, once, on the calling thread's writer.
 #[inline]
@@ -72,6 +119,7 @@ pub(crate) fn write(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
     if !matches!(done, Ok(Some(()))) {
         let mut stray = lock(&journal.stray);
         stray.journal = journal.id;
+        stray.process = fork::generation();
         write(&mut stray);
     }
 }
@@ -84,13 +132,10 @@ fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&
     {
         writers.swap(0, at);
     } else {
-        writers.insert(
-            0,
-            Writer {
-                journal: journal.id,
-                ..Writer::default()
-            },
-        );
+        let mut writer = Writer::default();
+        writer.journal = journal.id;
+        writer.process = fork::generation();
+        writers.insert(0, writer);
     }
     writers.first_mut()
 }
@@ -99,10 +144,25 @@ fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&
 pub(crate) fn release_thread(journal: &Journal) {
     let _ = WRITERS.try_with(|writers| {
         if let Ok(mut writers) = writers.try_borrow_mut() {
-            writers.retain(|writer| writer.journal != journal.id);
+            for writer in writers
+                .iter_mut()
+                .filter(|writer| writer.journal == journal.id)
+            {
+                writer.open = None;
+            }
         }
     });
     lock(&journal.stray).open = None;
+    journal.idle.close();
+}
+
+/// The same for all journals, for a thread of ours that has nothing to log for a while.
+pub(crate) fn release_all() {
+    let _ = WRITERS.try_with(|writers| {
+        if let Ok(mut writers) = writers.try_borrow_mut() {
+            writers.iter_mut().for_each(|writer| writer.open = None);
+        }
+    });
 }
 
 impl Writer {
@@ -117,19 +177,19 @@ impl Writer {
         step: i64,
         value: f64,
     ) {
-        // Twice at most: a record that does not fit an empty segment is not a metric.
-        for _ in 0..2 {
+        for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open
                 && open.metric(run, key, timestamp_ms, step, value).is_ok()
             {
                 journal.bell.ring_if_asleep();
                 return;
             }
-            if !self.roll(journal, 0, false) {
-                break;
+            if let Err(reason) = self.roll(journal, 0, false) {
+                journal.room.count_dropped(reason);
+                return;
             }
         }
-        journal.count_dropped();
+        journal.room.count_dropped(Reason::JournalFull);
     }
 
     /// Appends an event; false if there is no room at all, on the device or in memory.
@@ -141,34 +201,41 @@ impl Writer {
         attachment: &[u8],
     ) -> bool {
         let body = event.encode(run.number, journal.next_sequence(), attachment);
-        for _ in 0..2 {
+        for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open
                 && open.event(run, &body).is_ok()
             {
-                // An event may be the last thing logged for hours: make sure that the shipper,
-                // about to fall asleep, sees it.
-                std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-                journal.bell.ring_if_asleep();
+                journal.bell.ring_surely();
+                if matches!(event, Event::End { .. }) {
+                    journal.bell.keeper.sync_now();
+                }
                 return true;
             }
-            if !self.roll(journal, body.len(), true) {
-                break;
+            if let Err(reason) = self.roll(journal, body.len(), true) {
+                journal.room.count_dropped(reason);
+                return false;
             }
         }
-        journal.count_dropped();
+        journal.room.count_dropped(Reason::JournalFull);
         false
     }
 
     #[cold]
-    fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> bool {
-        self.open = None;
+    fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> Result<(), Reason> {
+        if self.open.take().is_some() {
+            journal.bell.keeper.sync_now();
+        } else if self.rolls == 0 {
+            self.idle = Arc::downgrade(&journal.idle);
+            if let Some((rolls, open)) = journal.idle.take() {
+                self.rolls = rolls;
+                self.open = Some(open);
+                return Ok(());
+            }
+        }
         let origin = Definition::Origin(journal.origin.clone()).encode();
-        let Some((segment, mut appender)) =
-            journal.open_segment(self.generation, frame + origin.len(), essential)
-        else {
-            return false;
-        };
-        self.generation += 1;
+        let (segment, mut appender) =
+            journal.open_segment(self.rolls, frame + origin.len(), essential)?;
+        self.rolls += 1;
         let started = appender.append(&origin).is_ok();
         self.open = started.then(|| Open {
             appender,
@@ -178,7 +245,7 @@ impl Writer {
             keys: Vec::new(),
             dynamic_keys: FxHashMap::default(),
         });
-        started
+        Ok(())
     }
 }
 
@@ -233,9 +300,13 @@ impl Open {
     #[cold]
     fn define_run(&mut self, run: &RunRef<'_>) -> Result<(), Full> {
         if !self.runs.contains(&run.number) {
+            let mut identity = Cow::Borrowed(run.identity);
+            if run.inherited {
+                identity.to_mut().elsewhere = true;
+            }
             let definition = Definition::Run {
                 number: run.number,
-                identity: Cow::Borrowed(run.identity),
+                identity,
             };
             self.appender.append(&definition.encode())?;
             self.runs.insert(run.number);
@@ -266,6 +337,18 @@ impl Open {
     fn append_key(&mut self, id: u32, name: &str) -> Result<(), Full> {
         let name = Cow::Borrowed(name);
         self.appender.append(&Definition::Key { id, name }.encode())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let Some(open) = self.open.take() else { return };
+        if self.process != fork::generation() {
+            // The parent's: this thread goes on writing to it there.
+            std::mem::forget(open);
+        } else if let Some(idle) = self.idle.upgrade() {
+            idle.put(self.rolls, open);
+        }
     }
 }
 

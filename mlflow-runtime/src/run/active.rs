@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use super::{Inner, Run};
+use super::{Inner, Run, open};
+use crate::capture::Text;
 use crate::clock;
 use crate::context::{Context, ContextGuard};
 use crate::environment;
 use crate::journal::record::{Event, RunIdentity, Start};
 use crate::limits;
+use crate::process;
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
-use crate::tracker::{self, Tracker};
+use crate::system_metrics;
+use crate::tracker::Tracker;
 
 /// Starts a run by hand; [`tracked`](crate::tracked) does it for a whole function.
 ///
@@ -33,42 +36,53 @@ pub fn start_run() -> RunBuilder {
 #[derive(Debug, Default)]
 #[must_use = "a run starts with `start()`"]
 pub struct RunBuilder {
-    experiment: Option<ExperimentRef>,
-    name: Option<String>,
-    tags: Vec<Tag>,
-    params: Vec<Param>,
+    experiment: Option<Text>,
+    name: Option<Text>,
+    tags: Vec<(String, Text)>,
+    params: Vec<(String, Text)>,
     nested: bool,
     run_id: Option<String>,
+    system_metrics: Option<bool>,
 }
 
 impl RunBuilder {
     /// The experiment, by name. Created when missing. Default: that of the parent, else of the process.
-    pub fn experiment(mut self, name: impl Into<String>) -> Self {
-        self.experiment = Some(ExperimentRef::Name(name.into()));
+    pub fn experiment(self, name: impl Into<String>) -> Self {
+        self.experiment_text(name.into().into())
+    }
+
+    pub(crate) fn experiment_text(mut self, name: Text) -> Self {
+        self.experiment = Some(name);
         self
     }
 
     /// The run's name, at most 250 characters. Default: `run-` and the time.
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
+    pub fn name(self, name: impl Into<String>) -> Self {
+        self.name_text(name.into().into())
+    }
+
+    pub(crate) fn name_text(mut self, name: Text) -> Self {
+        self.name = Some(name);
         self
     }
 
     /// A tag, set together with the start.
-    pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        self.tags.push(Tag {
-            key: key.into(),
-            value: value.to_string(),
-        });
+    pub fn tag(self, key: impl Into<String>, value: impl Display) -> Self {
+        self.tag_text(key, Text::of(limits::TAG_VALUE_CHARS, &value))
+    }
+
+    pub(crate) fn tag_text(mut self, key: impl Into<String>, value: Text) -> Self {
+        self.tags.push((key.into(), value));
         self
     }
 
     /// A param, logged together with the start.
-    pub fn param(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        self.params.push(Param {
-            key: key.into(),
-            value: value.to_string(),
-        });
+    pub fn param(self, key: impl Into<String>, value: impl Display) -> Self {
+        self.param_text(key, Text::of(limits::PARAM_VALUE_CHARS, &value))
+    }
+
+    pub(crate) fn param_text(mut self, key: impl Into<String>, value: Text) -> Self {
+        self.params.push((key.into(), value));
         self
     }
 
@@ -82,6 +96,22 @@ impl RunBuilder {
     /// the tags of whoever created it; tags and params given here are added.
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
+        self
+    }
+
+    /// Whether the run logs what the machine does meanwhile. Wins over
+    /// [`Config::system_metrics`](crate::Config::system_metrics), which says what that is, and over
+    /// `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().name("watched").system_metrics(true).start();
+    /// // Every 10 seconds: system/cpu_utilization_percentage and others.
+    /// # drop(run);
+    /// # fake.assert_run_finished("watched");
+    /// ```
+    pub fn system_metrics(mut self, enabled: bool) -> Self {
+        self.system_metrics = Some(enabled);
         self
     }
 
@@ -99,7 +129,7 @@ impl RunBuilder {
     /// Starts the run as seen from `context`, without making it current.
     pub(crate) fn start_in(self, context: &Context) -> Run {
         match context.tracker() {
-            Some(tracker) if tracker::enabled() => self.start_on(context, &tracker),
+            Some(tracker) if process::enabled() => self.start_on(context, &tracker),
             _ => Run::disabled(),
         }
     }
@@ -112,6 +142,7 @@ impl RunBuilder {
             params,
             nested,
             run_id,
+            system_metrics,
         } = self;
         let parent = context.run().filter(|_| nested).and_then(Run::identity);
         let resumed = run_id.or_else(|| {
@@ -122,18 +153,27 @@ impl RunBuilder {
             }
         });
         let experiment = experiment
+            .map(|name| {
+                let whole = usize::MAX;
+                ExperimentRef::Name(tracker.value_of("run", "experiment", whole, name))
+            })
             .or_else(|| parent.map(|parent| parent.experiment.clone()))
             .unwrap_or_else(|| tracker.experiment());
         let identity = RunIdentity {
             key: uuid::Uuid::new_v4().simple().to_string(),
             experiment,
             resumed,
+            elsewhere: false,
         };
         let start_time_ms = clock::now_ms();
         let name = match name {
-            Some(name) => limits::cut(name.into(), limits::RUN_NAME_CHARS)
-                .0
-                .into_owned(),
+            Some(name) => {
+                let name = tracker.value_of("run", "name", limits::RUN_NAME_CHARS, name);
+                // As it is recorded, also where the handle is asked for it.
+                tracker
+                    .admit_text("run", "name", &name, limits::RUN_NAME_CHARS)
+                    .unwrap_or(name)
+            }
             None if identity.resumed.is_some() => String::new(),
             None => format!("run-{}", clock::compact(start_time_ms)),
         };
@@ -154,15 +194,15 @@ impl RunBuilder {
             &environment.tags
         };
         let mut all_tags: Vec<Cow<'_, Tag>> = automatic.iter().map(Cow::Borrowed).collect();
-        for Tag { key, value } in tags {
-            let value = inner.cut("tag", &key, value.into(), limits::TAG_VALUE_CHARS);
+        for (key, value) in tags {
+            let value = tracker.value_of("tag", &key, limits::TAG_VALUE_CHARS, value);
             all_tags.retain(|tag| tag.key != key);
             all_tags.push(Cow::Owned(Tag { key, value }));
         }
         let params = params
             .into_iter()
-            .map(|Param { key, value }| {
-                let value = inner.cut("param", &key, value.into(), limits::PARAM_VALUE_CHARS);
+            .map(|(key, value)| {
+                let value = tracker.value_of("param", &key, limits::PARAM_VALUE_CHARS, value);
                 Param { key, value }
             })
             .collect();
@@ -175,13 +215,23 @@ impl RunBuilder {
             tags: all_tags,
             params,
         };
-        let started = inner.event(&Event::Start(Box::new(start)), &[]);
+        let started = inner
+            .reach()
+            .is_some_and(|run| run.event(Event::Start(Box::new(start)), &[]));
         // Without its start a run's values could go nowhere.
-        if started {
-            Run(Some(Arc::new(inner)))
-        } else {
-            Run::disabled()
+        if !started {
+            return Run::disabled();
         }
+        let run = Run(Some(Arc::new(inner)));
+        // A fake has no threads, and a test should not depend on what else the machine does.
+        if !tracker.is_inline() {
+            open::note(&run);
+            let sampling = &tracker.settings().system_metrics;
+            if system_metrics.unwrap_or(sampling.enabled) {
+                system_metrics::watch(&run, sampling);
+            }
+        }
+        run
     }
 }
 

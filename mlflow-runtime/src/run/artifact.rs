@@ -3,10 +3,12 @@
 //! Invariant: when a call returns, the bytes no longer depend on the user's file; a copy that could
 //! not be made leaves nothing behind.
 
+use std::borrow::Cow;
 use std::fs;
+use std::io;
 use std::path::Path;
 
-use super::Inner;
+use super::reach::Reach;
 use crate::journal::record::{Content, Event};
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
@@ -15,29 +17,31 @@ const INLINE_BYTES: usize = 16 << 10;
 /// could take the memory that the training needs.
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
-impl Inner {
-    pub(super) fn artifact(&self, bytes: &[u8], artifact_file: &str) {
-        let spooled = match self.tracker.journal().spool_directory() {
-            Some(directory) if bytes.len() > INLINE_BYTES => {
-                self.spool(artifact_file, &directory, |file| fs::write(file, bytes))
-            }
-            _ => None,
+/// What became of a copy beside the journal.
+enum Copy {
+    /// It has this name.
+    Made(String),
+    /// There is none: it is small, or cannot be made.
+    NotMade,
+    /// The journal is full.
+    NoRoom,
+}
+
+impl Reach<'_> {
+    pub(super) fn artifact(self, bytes: &[u8], artifact_file: &str) {
+        let copy = if bytes.len() > INLINE_BYTES {
+            self.copy(artifact_file, bytes.len() as u64, |file| {
+                fs::write(file, bytes)
+            })
+        } else {
+            Copy::NotMade
         };
-        if spooled.is_none() && !self.fits_memory(artifact_file, bytes.len() as u64) {
-            return;
-        }
-        let attachment = if spooled.is_some() { &[][..] } else { bytes };
-        let content = spooled.map_or(Content::Attached, |name| Content::Spooled(name.into()));
-        self.event(
-            &Event::Artifact {
-                path: artifact_file.into(),
-                content,
-            },
-            attachment,
-        );
+        self.log(artifact_file, copy, bytes.len() as u64, || {
+            Ok(Cow::Borrowed(bytes))
+        });
     }
 
-    pub(super) fn artifact_file(&self, local_path: &Path, artifact_path: &str) {
+    pub(super) fn artifact_file(self, local_path: &Path, artifact_path: &str) {
         let Some(name) = local_path
             .file_name()
             .and_then(|name| name.to_str())
@@ -54,79 +58,67 @@ impl Inner {
             "" => name.to_owned(),
             directory => format!("{directory}/{name}"),
         };
-        let spooled = self
-            .tracker
-            .journal()
-            .spool_directory()
-            .and_then(|directory| {
-                self.spool(&path, &directory, |file| {
-                    fs::copy(local_path, file).map(drop)
-                })
-            });
-        if let Some(name) = spooled {
-            self.event(
-                &Event::Artifact {
-                    path: path.into(),
-                    content: Content::Spooled(name.into()),
-                },
-                &[],
-            );
-            return;
-        }
         let size = fs::metadata(local_path).map_or(0, |metadata| metadata.len());
-        if !self.fits_memory(&path, size) {
-            return;
-        }
-        match fs::read(local_path) {
-            Ok(bytes) => {
-                self.event(
-                    &Event::Artifact {
-                        path: path.into(),
-                        content: Content::Attached,
-                    },
-                    &bytes,
+        let copy = self.copy(&path, size, |file| fs::copy(local_path, file).map(drop));
+        self.log(&path, copy, size, || fs::read(local_path).map(Cow::Owned));
+    }
+
+    /// Writes the event down. Without a copy, the bytes go with it.
+    fn log<'b>(
+        self,
+        path: &str,
+        copy: Copy,
+        size: u64,
+        bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
+    ) {
+        let (content, bytes) = match copy {
+            Copy::NoRoom => return,
+            Copy::Made(name) => (Content::Spooled(name.into()), Ok(Cow::default())),
+            Copy::NotMade if size > MEMORY_ARTIFACT_BYTES => {
+                self.tracker.warn_rejected(
+                    "artifact",
+                    path,
+                    format_args!("its {size} bytes find no room beside the journal; free space there, or set MLFLOW_JOURNAL_DIR"),
                 );
+                return;
+            }
+            Copy::NotMade => (Content::Attached, bytes()),
+        };
+        match bytes {
+            Ok(bytes) => {
+                let path = path.into();
+                self.event(Event::Artifact { path, content }, &bytes);
             }
             Err(error) => self.tracker.warn_rejected(
                 "artifact",
-                &path,
+                path,
                 format_args!("it cannot be read: {error}"),
             ),
         }
     }
 
-    /// Whether an artifact that cannot lie beside the journal may take the way through memory.
-    fn fits_memory(&self, path: &str, bytes: u64) -> bool {
-        let fits = bytes <= MEMORY_ARTIFACT_BYTES;
-        if !fits {
-            self.tracker.warn_rejected(
-                "artifact",
-                path,
-                format_args!("its {bytes} bytes find no room beside the journal; free space there, or set MLFLOW_JOURNAL_DIR"),
-            );
+    /// Has `write` make a file of `size` bytes beside the journal.
+    fn copy(self, path: &str, size: u64, write: impl FnOnce(&Path) -> io::Result<()>) -> Copy {
+        let journal = self.tracker.journal();
+        let Some(directory) = journal.spool_directory() else {
+            return Copy::NotMade;
+        };
+        if !journal.take_room(size) {
+            return Copy::NoRoom;
         }
-        fits
-    }
-
-    /// Writes a file beside the journal and returns its name; `None`, with nothing left behind, on failure.
-    fn spool(
-        &self,
-        path: &str,
-        directory: &Path,
-        write: impl FnOnce(&Path) -> std::io::Result<()>,
-    ) -> Option<String> {
         let name = format!("{}.artifact", uuid::Uuid::new_v4().simple());
         let file = directory.join(&name);
         match write(&file) {
-            Ok(()) => Some(name),
+            Ok(()) => Copy::Made(name),
             Err(error) => {
                 let _ = fs::remove_file(&file);
+                journal.give_room(size);
                 self.tracker.warn_once(
                     "artifact",
                     path,
                     format_args!("it could not be copied beside the journal ({error}) and takes the way through memory"),
                 );
-                None
+                Copy::NotMade
             }
         }
     }

@@ -75,6 +75,10 @@ impl Delivery {
         }
     }
 
+    pub(super) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
     /// How much to read at once.
     pub(super) fn budget(&self) -> usize {
         self.store.limits().total.saturating_mul(10).min(65_536)
@@ -207,6 +211,10 @@ impl Delivery {
             Phase::Held(reason) => return Ok(Err(reason.clone())),
             Phase::Mentioned => match self.find(&identity).await {
                 Ok(Some(run)) => Ok(run),
+                Ok(None) if source.runs.may_still_appear(number) => Err(StoreError::Busy {
+                    reason: "the process that has started the run has not created it yet"
+                        .to_owned(),
+                }),
                 Ok(None) => Err(StoreError::Blocked {
                     reason: "the run is not in the store any more".to_owned(),
                     everything: false,

@@ -11,10 +11,7 @@
 //! [`Shipper::step`] reads a [`Pass`](work::Pass) from a [`Source`], delivers it and acknowledges it.
 //! The thread repeats that; a fake calls it by hand. When this process's journal is empty, those
 //! that dead processes left for the same destination are shipped too.
-//!
-//! Falling asleep: a writer rings the bell only if it sees that the shipper sleeps, and pays no
-//! fence for it. So the shipper first says that it sleeps, waits for longer than a store can stay in
-//! a processor's buffer, reads once more, and only then sleeps for good.
+//! How it falls asleep without missing anything: [`bell`](crate::journal::bell).
 
 mod backoff;
 mod control;
@@ -38,14 +35,13 @@ pub(crate) use source::Source;
 
 use crate::config::Settings;
 use crate::journal::Journal;
+use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
 use crate::stats::{Connection, Stats};
 use crate::tracker::Links;
 
 /// How long to let values gather before the next request.
 const LINGER: Duration = Duration::from_millis(250);
-/// See "Falling asleep" above.
-const DOZE: Duration = Duration::from_millis(100);
 /// How long another thread needs to write down the start of a run.
 const STALL: Duration = Duration::from_millis(1);
 /// Failures in a row before a warning: one may be a connection that was closed meanwhile.
@@ -98,6 +94,7 @@ impl Shipper {
         self.fresh = self.live_pass.is_empty();
         if self.fresh {
             self.live_pass = self.live.read(self.delivery.budget());
+            self.delivery.stats().set_oldest(self.live_pass.oldest_ms);
         }
         let step = match (self.live_pass.more, self.live_pass.is_empty()) {
             (true, false) => Step::More,
@@ -109,6 +106,7 @@ impl Shipper {
             .deliver(&mut self.live, &mut self.live_pass)
             .await?;
         self.live.acknowledge(&self.live_pass);
+        self.delivery.stats().set_oldest(None);
         self.live_pass = Pass::default();
         Ok(step)
     }
@@ -154,6 +152,7 @@ pub(crate) fn spawn(
         links: Arc::clone(links),
         backoff: Backoff::default(),
         outage: false,
+        swept: 0,
     };
     let spawned = thread::Builder::new()
         .name("mlflow-shipper".to_owned())
@@ -174,6 +173,8 @@ struct Worker {
     backoff: Backoff,
     /// Whether a warning said that the store is away.
     outage: bool,
+    /// The last flush for which journals of dead processes were looked for.
+    swept: u64,
 }
 
 impl Worker {
@@ -203,8 +204,7 @@ impl Worker {
         let delivery = Delivery::new(store, Arc::clone(&self.stats), self.settings.quiet);
         let live = Source::live(Arc::clone(&self.journal), Arc::clone(&self.links));
         let mut shipper = Shipper::new(delivery, live);
-        let destination = &self.journal.origin().destination;
-        shipper.left_behind = Directory::left_behind(&self.settings.journal_dir, destination);
+        self.sweep(&mut shipper);
         loop {
             let ticket = self.control.asked();
             match self.round(&mut shipper, ticket).await {
@@ -232,8 +232,15 @@ impl Worker {
         }
     }
 
+    /// Looks for what dead processes left. Those that this process has claimed are not found again.
+    fn sweep(&self, shipper: &mut Shipper) {
+        let destination = &self.journal.origin().destination;
+        let found = Directory::left_behind(&self.settings.journal_dir, destination);
+        shipper.left_behind.extend(found);
+    }
+
     /// This process's values first; while there are no more of them, those of dead ones.
-    async fn round(&self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
+    async fn round(&mut self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
         let step = shipper.step().await?;
         if matches!(step, Step::More | Step::Stalled) {
             return Ok(step);
@@ -243,6 +250,11 @@ impl Worker {
         let flushed = step == Step::Idle || shipper.fresh;
         if flushed {
             self.control.complete_own(ticket);
+            // Children may have died meanwhile.
+            if ticket > self.swept {
+                self.swept = ticket;
+                self.sweep(shipper);
+            }
         }
         let dead = shipper.step_dead().await?;
         if dead != Step::Idle {
@@ -267,7 +279,7 @@ impl Worker {
         if self.control.is_asked() {
             return;
         }
-        self.journal.bell.set_asleep();
+        self.journal.bell.set_asleep(Sleeper::Shipper);
         if tokio::time::timeout(DOZE, self.journal.bell.heard())
             .await
             .is_ok()

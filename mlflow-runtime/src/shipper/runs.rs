@@ -4,14 +4,20 @@
 //! where an earlier attempt may have succeeded.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::work::Happened;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Definition, Event, Record, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::store::StoredRun;
 use crate::tracker::Link;
+
+/// How long a run that another process has started is waited for. Then its values stay where they
+/// are, and the next process tries again.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs by their number in the journal.
 #[derive(Default)]
@@ -30,6 +36,17 @@ pub(super) struct RunState {
     /// The time of its last entry, for a run whose process died.
     pub(super) last_ms: i64,
     pub(super) ended: bool,
+    /// The places, in the order of all events, of its newest tags and artifacts.
+    newest: FxHashMap<(Kind, String), u64>,
+    /// When it was first looked for and not found.
+    missed: Option<Instant>,
+}
+
+/// What of a key only the last counts.
+#[derive(PartialEq, Eq, Hash)]
+enum Kind {
+    Tag,
+    Artifact,
 }
 
 /// How far it has come.
@@ -88,6 +105,8 @@ impl Runs {
             link: None,
             last_ms: 0,
             ended: false,
+            newest: FxHashMap::default(),
+            missed: None,
         })
     }
 
@@ -100,9 +119,35 @@ impl Runs {
         matches!(state.phase, Phase::Pending { .. }).then_some(parent)
     }
 
-    /// Runs that did not end.
+    /// Whether an event counts: false if a later one of its kind and key was read before.
+    pub(super) fn supersedes(&mut self, number: u32, sequence: u64, event: &Happened) -> bool {
+        let key = match event {
+            // The first of a key counts, and of two values the store refuses the second.
+            Happened::Param(_) => return true,
+            Happened::Tag(tag) => (Kind::Tag, tag.key.clone()),
+            Happened::Artifact(path, _) => (Kind::Artifact, path.clone()),
+        };
+        let Some(state) = self.get_mut(number) else {
+            return true;
+        };
+        let newest = state.newest.entry(key).or_insert(sequence);
+        let counts = *newest <= sequence;
+        *newest = sequence.max(*newest);
+        counts
+    }
+
+    /// Whether a run that was not found is one that another process is about to create. Counts
+    /// from the first time it is asked.
+    pub(super) fn may_still_appear(&mut self, number: u32) -> bool {
+        self.get_mut(number).is_some_and(|state| {
+            let missed = *state.missed.get_or_insert_with(Instant::now);
+            state.identity.elsewhere && missed.elapsed() < PATIENCE
+        })
+    }
+
+    /// Runs that did not end, and that no other process will end.
     pub(super) fn open(&self) -> Vec<u32> {
-        self.those(|state| !state.ended)
+        self.those(|state| !state.ended && !state.identity.elsewhere)
     }
 
     /// Runs that nobody can log to any more.

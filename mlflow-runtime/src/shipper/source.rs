@@ -3,8 +3,9 @@
 //! # Invariants
 //!
 //! 1. Every entry is handed out once, in the order of its segment; none before the start of its run.
-//! 2. An event is handed out only if every event that happened before it was handed out before, or
-//!    is handed out with it: see [`Journal::sequence`].
+//! 2. Within a pass, events stand in the order in which they happened, whatever their threads: see
+//!    [`Journal::sequence`]. A tag or artifact that comes in a later pass than one that superseded it
+//!    (a pass ends at its budget) is left out.
 //! 3. A segment is acknowledged up to where everything before is settled, and deleted when it is
 //!    settled to its end and the runs it started have ended.
 
@@ -14,7 +15,8 @@ use std::sync::{Arc, PoisonError};
 
 use super::cursor::Cursor;
 use super::runs::{Phase, Runs};
-use super::work::{ArtifactBytes, Pass, Work};
+use super::work::{ArtifactBytes, Happened, Pass, Work};
+use crate::clock;
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
@@ -138,6 +140,9 @@ impl Source {
             }
         }
         self.cursors = cursors;
+        if !pass.is_empty() && pass.oldest_ms.is_none() {
+            pass.made_at(clock::now_ms());
+        }
         pass.sort();
         pass
     }
@@ -175,6 +180,8 @@ impl Source {
                     }
                     cursor.offset = next;
                 }
+                // Of one that is being written, the rest is on its way.
+                Frame::Torn if !sealed => break,
                 Frame::End => break,
                 Frame::Torn => {
                     tracing::warn!(
@@ -185,8 +192,8 @@ impl Source {
                 }
             }
         }
-        if sealed {
-            cursor.finished = true;
+        cursor.finished = sealed;
+        if sealed || bytes.is_snapshot() {
             cursor.unload();
         }
     }
@@ -212,6 +219,7 @@ impl Source {
                         timestamp_ms: metric.timestamp_ms,
                         step: metric.step,
                     };
+                    pass.made_at(metric.timestamp_ms);
                     pass.entry(metric.run, index).metrics.push(point);
                 }
             }
@@ -264,6 +272,7 @@ impl Source {
         };
         if let Event::Start(start) = parsed {
             cursor.started.push(run);
+            let started_ms = start.start_time_ms;
             let params = if fresh {
                 start.params.clone()
             } else {
@@ -271,8 +280,11 @@ impl Source {
             };
             self.start(run, start);
             if fresh {
+                pass.made_at(started_ms);
                 let work = pass.entry(run, index);
-                work.params.extend(params);
+                for param in params {
+                    work.happened(sequence, Happened::Param(param));
+                }
                 work.started = sequence + 1;
             }
             return Step::Go;
@@ -284,22 +296,30 @@ impl Source {
             return Step::Go;
         }
         pass.event_bytes += bytes;
-        let work = pass.entry(run, index);
-        match parsed {
-            Event::Start(_) => {}
-            Event::Param(param) => work.params.push(param.into_owned()),
-            Event::Tag(tag) => work.tags.push(tag.into_owned()),
+        let happened = match parsed {
+            Event::Start(_) => return Step::Go,
+            Event::End {
+                status,
+                end_time_ms,
+            } => {
+                pass.entry(run, index).end = Some((status, end_time_ms));
+                return Step::Go;
+            }
+            Event::Param(param) => Happened::Param(param.into_owned()),
+            Event::Tag(tag) => Happened::Tag(tag.into_owned()),
             Event::Artifact { path, content } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
                     Content::Spooled(name) => ArtifactBytes::File(self.spooled(&name)),
                 };
-                work.artifacts.push((path.into_owned(), bytes));
+                Happened::Artifact(path.into_owned(), bytes)
             }
-            Event::End {
-                status,
-                end_time_ms,
-            } => work.end = Some((status, end_time_ms)),
+        };
+        let work = pass.entry(run, index);
+        if self.runs.supersedes(run, sequence, &happened) {
+            work.happened(sequence, happened);
+        } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
+            pass.spent_files.push(file);
         }
         Step::Go
     }
@@ -313,10 +333,13 @@ impl Source {
     }
 
     /// Whether entries of the run can go out. In a live journal its start is on the way in another
-    /// segment; in a dead one everything was read already.
+    /// segment, or in that of another process; in a dead one everything was read already.
     fn is_known(&self, run: u32) -> bool {
         match self.runs.get(run) {
-            Some(state) => !self.is_live() || !matches!(state.phase, Phase::Mentioned),
+            Some(state) => {
+                !(self.is_live() && matches!(state.phase, Phase::Mentioned))
+                    || state.identity.elsewhere
+            }
             None => false,
         }
     }
@@ -360,7 +383,12 @@ impl Source {
     /// Everything that [`read`](Self::read) has handed out is settled.
     pub(super) fn acknowledge(&mut self, pass: &Pass) {
         for file in &pass.spent_files {
-            let _ = fs::remove_file(file);
+            let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
+            if fs::remove_file(file).is_ok()
+                && let Origin::Live { journal, .. } = &self.origin
+            {
+                journal.give_room(bytes);
+            }
         }
         let runs = &self.runs;
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);

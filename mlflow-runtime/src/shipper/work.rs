@@ -1,6 +1,7 @@
 //! What is to be done: entries read from a journal, grouped by run.
 //!
-//! Invariant: a [`Work`] remembers what of it is done, so that delivery goes on where it stopped.
+//! Invariants: a [`Work`] remembers what of it is done, so that delivery goes on where it stopped;
+//! its events stand in the order in which they happened, whatever their threads.
 
 use std::path::PathBuf;
 
@@ -23,6 +24,8 @@ pub(crate) struct Pass {
     pub(super) event_bytes: usize,
     /// Whether there was more to read.
     pub(super) more: bool,
+    /// The time of its oldest entry; that of the reading, for one that tells none.
+    pub(super) oldest_ms: Option<i64>,
     /// Files whose bytes are delivered; they go once that is acknowledged.
     pub(super) spent_files: Vec<PathBuf>,
 }
@@ -37,6 +40,9 @@ pub(super) struct Work {
     pub(super) metrics: Vec<Metric>,
     pub(super) tags: Vec<Tag>,
     pub(super) artifacts: Vec<(String, ArtifactBytes)>,
+    /// What becomes params, tags and artifacts when the pass is complete, with its place in the
+    /// order of all events.
+    events: Vec<(u64, Happened)>,
     pub(super) end: Option<(RunStatus, i64)>,
     /// The segments they come from, by cursor.
     pub(super) cursors: Vec<usize>,
@@ -46,6 +52,13 @@ pub(super) struct Work {
     pub(super) refused: usize,
     pub(super) checked: bool,
     pub(super) sent: Sent,
+}
+
+/// An event that may supersede another of its kind and key.
+pub(super) enum Happened {
+    Param(Param),
+    Tag(Tag),
+    Artifact(String, ArtifactBytes),
 }
 
 /// How much of each kind is done.
@@ -95,9 +108,15 @@ impl Pass {
         self.entries >= budget || self.event_bytes >= EVENT_BYTES
     }
 
-    /// Puts the works in the order in which their runs started.
+    /// Notes when an entry was made.
+    pub(super) fn made_at(&mut self, ms: i64) {
+        self.oldest_ms = Some(self.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
+    }
+
+    /// Puts the works in the order in which their runs started, and the events of each in theirs.
     pub(super) fn sort(&mut self) {
         self.works.sort_by_key(|work| work.started);
+        self.works.iter_mut().for_each(Work::sort);
         self.index.clear();
     }
 
@@ -131,6 +150,22 @@ impl Pass {
 }
 
 impl Work {
+    pub(super) fn happened(&mut self, sequence: u64, event: Happened) {
+        self.events.push((sequence, event));
+    }
+
+    fn sort(&mut self) {
+        let mut events = std::mem::take(&mut self.events);
+        events.sort_by_key(|(sequence, _)| *sequence);
+        for (_, event) in events {
+            match event {
+                Happened::Param(param) => self.params.push(param),
+                Happened::Tag(tag) => self.tags.push(tag),
+                Happened::Artifact(path, bytes) => self.artifacts.push((path, bytes)),
+            }
+        }
+    }
+
     /// Takes out, once, what the store would refuse, so that the rest can go in full batches.
     pub(super) fn check(&mut self) -> Vec<Refused> {
         let mut refused = Vec::new();

@@ -1,0 +1,122 @@
+//! How the file of a segment comes to be.
+//!
+//! Invariants: the blocks of a file that is mapped are reserved, so that writing to the mapping
+//! cannot fail for want of space (a SIGBUS); a file on another host is never mapped, as there it can
+//! fail for other reasons; a file that could not be made is not left behind.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::appender::{Appender, WrittenAppender};
+use super::mapping::{MappedAppender, Region};
+use super::segment::Segment;
+
+/// Makes a segment of `len` bytes at `path`: mapped, or written to where that cannot be, or must
+/// not, as on a `remote` file system.
+pub(crate) fn create(path: PathBuf, len: usize, remote: bool) -> io::Result<(Segment, Appender)> {
+    let made = if remote {
+        new_file(&path).and_then(|file| WrittenAppender::new(file, len))
+    } else {
+        match map(&path, len) {
+            Ok((region, appender)) => {
+                region.prefault();
+                let segment = Segment::new(Some(path), Some(region), len);
+                return Ok((segment, Appender::Mapped(appender)));
+            }
+            Err(error) if cannot_map(&error) => {
+                let _ = fs::remove_file(&path);
+                new_file(&path).and_then(|file| WrittenAppender::new(file, len))
+            }
+            Err(error) => Err(error),
+        }
+    };
+    match made {
+        Ok(appender) => Ok((
+            Segment::new(Some(path), None, len),
+            Appender::Written(appender),
+        )),
+        Err(error) => {
+            let _ = fs::remove_file(&path);
+            Err(error)
+        }
+    }
+}
+
+fn map(path: &Path, len: usize) -> io::Result<(Arc<Region>, MappedAppender)> {
+    let file = allocate(path, len as u64)?;
+    Region::create_in_file(&file, len)
+}
+
+/// Whether it is for the file system to say so, or for the lack of address space: not of room.
+fn cannot_map(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(
+            Errno::OPNOTSUPP
+                | Errno::NOSYS
+                | Errno::INVAL
+                | Errno::NODEV
+                | Errno::NOMEM
+                | Errno::AGAIN
+        )
+    ) || error.kind() == io::ErrorKind::Unsupported
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Makes a file of `bytes` zeros whose blocks are reserved.
+pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
+    let file = new_file(path)?;
+    #[cfg(target_os = "linux")]
+    let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
+        .map_err(io::Error::from);
+    #[cfg(not(target_os = "linux"))]
+    let reserved: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
+    if let Err(error) = reserved {
+        let _ = fs::remove_file(path);
+        return Err(error);
+    }
+    Ok(file)
+}
+
+/// Whether files below `path` lie on another host, or behind a program that may be gone.
+pub(crate) fn is_remote(path: &Path) -> bool {
+    // From the kernel's `magic.h` and the sources of the file systems that are not in it.
+    #[cfg(target_os = "linux")]
+    const REMOTE: [u32; 12] = [
+        0x6969,      // NFS
+        0x517b,      // SMB
+        0xfe53_4d42, // SMB2
+        0xff53_4d42, // CIFS
+        0x0102_1997, // 9P
+        0x6573_5546, // FUSE
+        0x00c3_6400, // Ceph
+        0x5346_414f, // AFS
+        0x0bd0_0bd0, // Lustre
+        0x4750_4653, // GPFS
+        0x1983_0326, // BeeGFS
+        0x0116_1970, // GFS2
+    ];
+    #[cfg(target_os = "linux")]
+    {
+        // The type's width depends on the architecture; the numbers have 32 bits.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        rustix::fs::statfs(path).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        false
+    }
+}

@@ -1,0 +1,73 @@
+//! Appending frames to a segment: through its mapping, or with a system call each.
+//!
+//! Invariant: when an append returns, the frame outlives the process. A frame that could not be
+//! written whole is the last of its segment.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use super::mapping::{
+    FRAME_HEADER_BYTES, Full, HEADER_BYTES, MappedAppender, checksum, frame_bytes, header,
+};
+
+/// The only writer of a segment.
+pub(crate) enum Appender {
+    Mapped(MappedAppender),
+    Written(WrittenAppender),
+}
+
+impl Appender {
+    /// Appends one frame.
+    #[inline]
+    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {
+        match self {
+            Self::Mapped(appender) => appender.append(body),
+            Self::Written(appender) => appender.append(body),
+        }
+    }
+}
+
+/// For file systems whose files cannot be mapped, or not without the danger of a SIGBUS.
+pub(crate) struct WrittenAppender {
+    file: File,
+    position: usize,
+    len: usize,
+    /// Used again for every frame.
+    frame: Vec<u8>,
+}
+
+impl WrittenAppender {
+    /// Writes to an empty file, up to `len` bytes.
+    pub(crate) fn new(file: File, len: usize) -> io::Result<Self> {
+        file.write_all_at(&header(), 0)?;
+        Ok(Self {
+            file,
+            position: HEADER_BYTES,
+            len,
+            frame: Vec::new(),
+        })
+    }
+
+    #[cold]
+    fn append(&mut self, body: &[u8]) -> Result<(), Full> {
+        let end = self.position + frame_bytes(body.len());
+        let Some(len) = u32::try_from(body.len())
+            .ok()
+            .filter(|len| *len > 0 && end <= self.len)
+        else {
+            return Err(Full);
+        };
+        self.frame.clear();
+        self.frame.extend_from_slice(&len.to_le_bytes());
+        self.frame.extend_from_slice(&checksum(body).to_le_bytes());
+        self.frame.extend_from_slice(body);
+        self.frame
+            .resize(FRAME_HEADER_BYTES + body.len().next_multiple_of(8), 0);
+        // A reader that sees half of it finds a wrong checksum, and comes again.
+        let written = self.file.write_all_at(&self.frame, self.position as u64);
+        // Nothing may follow what may be half a frame.
+        self.position = if written.is_ok() { end } else { self.len };
+        written.map_err(|_| Full)
+    }
+}

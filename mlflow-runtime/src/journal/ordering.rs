@@ -1,0 +1,140 @@
+//! What one thread may know of another without a lock: the orderings, apart from the memory they
+//! are about, so that loom tries all of them on the same code (see the tests below).
+//!
+//! Invariants: whoever sees a frame's length sees the whole frame; either a thread that appends
+//! sees that the sleeper sleeps, or the sleeper sees what was appended.
+
+use std::sync::atomic::{AtomicU32, Ordering, fence};
+
+/// An atomic number, the processor's or loom's.
+pub(super) trait Word {
+    fn load(&self, ordering: Ordering) -> u32;
+    fn store(&self, value: u32, ordering: Ordering);
+    fn fetch_or(&self, bits: u32, ordering: Ordering) -> u32;
+    fn fence(ordering: Ordering);
+}
+
+impl Word for AtomicU32 {
+    #[inline]
+    fn load(&self, ordering: Ordering) -> u32 {
+        self.load(ordering)
+    }
+
+    #[inline]
+    fn store(&self, value: u32, ordering: Ordering) {
+        self.store(value, ordering);
+    }
+
+    #[inline]
+    fn fetch_or(&self, bits: u32, ordering: Ordering) -> u32 {
+        self.fetch_or(bits, ordering)
+    }
+
+    #[inline]
+    fn fence(ordering: Ordering) {
+        fence(ordering);
+    }
+}
+
+/// Shows to others what the calling thread has written before.
+#[inline]
+pub(super) fn publish(length: &impl Word, value: u32) {
+    length.store(value, Ordering::Release);
+}
+
+/// What was published; zero if nothing was. Of what is, all may be read.
+#[inline]
+pub(super) fn published(length: &impl Word) -> u32 {
+    length.load(Ordering::Acquire)
+}
+
+/// Who sleeps, as far as the calling thread can tell at once.
+#[inline]
+pub(super) fn asleep(sleepers: &impl Word) -> u32 {
+    sleepers.load(Ordering::Relaxed)
+}
+
+/// Who sleeps, without having seen what the calling thread has published.
+pub(super) fn surely_asleep<W: Word>(sleepers: &W) -> u32 {
+    W::fence(Ordering::SeqCst);
+    sleepers.load(Ordering::Relaxed)
+}
+
+/// Says that somebody sleeps, before a last look at what was published.
+pub(super) fn fall_asleep<W: Word>(sleepers: &W, who: u32) {
+    sleepers.fetch_or(who, Ordering::Relaxed);
+    W::fence(Ordering::SeqCst);
+}
+
+#[cfg(test)]
+mod tests {
+    use loom::sync::Arc;
+    use loom::sync::atomic::{self, Ordering};
+    use loom::thread;
+
+    use super::{Word, fall_asleep, publish, published, surely_asleep};
+
+    impl Word for atomic::AtomicU32 {
+        fn load(&self, ordering: Ordering) -> u32 {
+            self.load(ordering)
+        }
+
+        fn store(&self, value: u32, ordering: Ordering) {
+            self.store(value, ordering);
+        }
+
+        fn fetch_or(&self, bits: u32, ordering: Ordering) -> u32 {
+            self.fetch_or(bits, ordering)
+        }
+
+        fn fence(ordering: Ordering) {
+            atomic::fence(ordering);
+        }
+    }
+
+    /// A frame: its body, which nothing orders but the length, and that.
+    #[derive(Default)]
+    struct Frame {
+        body: atomic::AtomicU32,
+        length: atomic::AtomicU32,
+    }
+
+    #[test]
+    fn whoever_sees_a_length_sees_the_frame() {
+        loom::model(|| {
+            let frames: Arc<[Frame; 2]> = Arc::default();
+            let appended = Arc::clone(&frames);
+            let writer = thread::spawn(move || {
+                for (number, frame) in (1..).zip(appended.iter()) {
+                    frame.body.store(number, Ordering::Relaxed);
+                    publish(&frame.length, 4);
+                }
+            });
+            for (number, frame) in (1..).zip(frames.iter()) {
+                if published(&frame.length) == 0 {
+                    break;
+                }
+                assert_eq!(frame.body.load(Ordering::Relaxed), number);
+            }
+            writer.join().expect("no panic");
+        });
+    }
+
+    #[test]
+    fn nothing_is_missed_by_one_who_falls_asleep() {
+        loom::model(|| {
+            let frame: Arc<(atomic::AtomicU32, atomic::AtomicU32)> = Arc::default();
+            let appended = Arc::clone(&frame);
+            let writer = thread::spawn(move || {
+                let (length, sleepers) = &*appended;
+                publish(length, 4);
+                surely_asleep(sleepers) != 0
+            });
+            let (length, sleepers) = &*frame;
+            fall_asleep(sleepers, 1);
+            let seen = published(length) != 0;
+            let woken = writer.join().expect("no panic");
+            assert!(seen || woken, "asleep for ever");
+        });
+    }
+}

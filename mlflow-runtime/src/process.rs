@@ -1,0 +1,156 @@
+//! The process: its configuration, and the tracker made of it.
+//!
+//! Invariants: nothing exists before the first run starts. Runs keep the tracker they started with:
+//! those of earlier configurations live on until the process ends, which waits for them, too.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+
+use once_cell::sync::OnceCell;
+
+use crate::config::{Config, Settings};
+use crate::context::Context;
+use crate::fork::{self, GENERATIONS};
+use crate::tracker::{Tracker, lock};
+
+/// Whether the feature `disabled` is on.
+pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
+
+/// By generation: a lock of the parent's may be held for ever.
+static PROCESSES: [OnceCell<Mutex<Process>>; GENERATIONS] =
+    [const { OnceCell::new() }; GENERATIONS];
+static MAKING: [Mutex<()>; GENERATIONS] = [const { Mutex::new(()) }; GENERATIONS];
+static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+
+const UNKNOWN: u8 = 0;
+const ENABLED: u8 = 1;
+const DISABLED: u8 = 2;
+
+#[derive(Default)]
+struct Process {
+    config: Config,
+    /// What `config` and the environment come to; read once, so that a bad value is one warning.
+    settings: Option<Settings>,
+    tracker: Option<Arc<Tracker>>,
+    /// Trackers of earlier configurations: their runs go on, and the end of the process waits for them.
+    earlier: Vec<Arc<Tracker>>,
+}
+
+/// This process's; one that was forked begins with its parent's configuration.
+fn process() -> &'static Mutex<Process> {
+    let generation = fork::slot();
+    PROCESSES[generation].get_or_init(|| {
+        let parent = PROCESSES[..generation].iter().rev().find_map(OnceCell::get);
+        let inherited = parent.and_then(|parent| parent.try_lock().ok());
+        Mutex::new(Process {
+            config: inherited
+                .as_ref()
+                .map_or_else(Config::default, |parent| parent.config.clone()),
+            settings: inherited.and_then(|parent| parent.settings.clone()),
+            ..Process::default()
+        })
+    })
+}
+
+/// Whether the calling thread tracks: one load and a compare where the process does.
+#[inline]
+pub(crate) fn enabled() -> bool {
+    !COMPILED_OUT && (STATE.load(Ordering::Relaxed) == ENABLED || enabled_slow())
+}
+
+#[cold]
+fn enabled_slow() -> bool {
+    match STATE.load(Ordering::Relaxed) {
+        ENABLED => true,
+        // A fake records also where the process does not track.
+        DISABLED => crate::testing::any_active() && Context::current().scoped_tracker().is_some(),
+        _ => settings().enabled,
+    }
+}
+
+/// The process's settings. Resolved with no lock held: a warning may reach a subscriber that asks
+/// for them again.
+fn settings() -> Settings {
+    let config = {
+        let process = lock(process());
+        if let Some(settings) = &process.settings {
+            return settings.clone();
+        }
+        process.config.clone()
+    };
+    let settings = config.resolve();
+    let mut process = lock(process());
+    STATE.store(
+        if settings.enabled { ENABLED } else { DISABLED },
+        Ordering::Relaxed,
+    );
+    process.settings.get_or_insert(settings).clone()
+}
+
+/// Changes the process's configuration for runs that start from now on.
+pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
+    let mut process = lock(process());
+    change(&mut process.config);
+    process.settings = None;
+    let earlier = process.tracker.take();
+    process.earlier.extend(earlier);
+    STATE.store(UNKNOWN, Ordering::Relaxed);
+}
+
+/// Changes the experiment of runs that name none, from now on.
+pub(crate) fn set_experiment(name: String) {
+    if let Some(tracker) = Context::current().scoped_tracker() {
+        tracker.set_experiment(name);
+        return;
+    }
+    let mut process = lock(process());
+    if let Some(tracker) = &process.tracker {
+        tracker.set_experiment(name.clone());
+    }
+    process.config = std::mem::take(&mut process.config).experiment(name);
+}
+
+impl Tracker {
+    /// The process's tracker, made at the first call; `None` where tracking is disabled.
+    pub(crate) fn global() -> Option<Arc<Self>> {
+        if COMPILED_OUT || Self::is_starting() {
+            return None;
+        }
+        let settings = settings();
+        if !settings.enabled {
+            return None;
+        }
+        if let Some(tracker) = Self::existing() {
+            return Some(tracker);
+        }
+        // One at a time, and not under the lock that everybody asks for: files are made here.
+        let _making = lock(&MAKING[fork::slot()]);
+        if let Some(tracker) = Self::existing() {
+            return Some(tracker);
+        }
+        let tracker = Self::start(settings, 1);
+        lock(process()).tracker = Some(Arc::clone(&tracker));
+        Some(tracker)
+    }
+
+    /// Has the end of the process wait for `tracker`, too.
+    pub(crate) fn adopt(tracker: &Arc<Self>) {
+        lock(process()).earlier.push(Arc::clone(tracker));
+    }
+
+    /// The process's tracker, if there is one already.
+    pub(crate) fn existing() -> Option<Arc<Self>> {
+        lock(process()).tracker.clone()
+    }
+
+    /// That, and those of earlier configurations.
+    pub(crate) fn all() -> Vec<Arc<Self>> {
+        let process = lock(process());
+        process
+            .earlier
+            .iter()
+            .chain(&process.tracker)
+            .cloned()
+            .collect()
+    }
+}

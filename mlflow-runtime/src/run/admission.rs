@@ -1,0 +1,150 @@
+//! Texts on their way into the journal.
+//!
+//! Invariants: a run's event enters the journal without the credentials that can be recognised in
+//! its texts, and with none that is longer than MLflow holds; where a text is not what was given,
+//! one warning for its key says so. Not touched: artifacts, which are the user's files, the keys of
+//! metrics, and the experiment's name, which would be that of another experiment.
+
+use std::borrow::Cow;
+
+use crate::capture::{End, Text};
+use crate::credential::{self, Edge};
+use crate::journal::record::{Event, Start};
+use crate::limits;
+use crate::redact::REDACTED;
+use crate::store::{Param, Tag};
+use crate::tracker::Tracker;
+
+/// Stands in a key, where MLflow takes no brackets.
+const REDACTED_IN_KEY: &str = "redacted";
+
+impl Tracker {
+    /// The text, with a warning if it is not all there.
+    pub(super) fn value_of(
+        &self,
+        kind: &'static str,
+        key: &str,
+        max: usize,
+        value: Text,
+    ) -> String {
+        if value.end != End::Whole {
+            let masked = masked_key(key);
+            let key = masked.as_deref().unwrap_or(key);
+            match value.end {
+                End::Whole => {}
+                End::Cut => self.warn_cut(kind, key, max),
+                End::Failed => self.warn_once(
+                    kind,
+                    key,
+                    format_args!(
+                        "its formatting returned an error; logged is what it wrote until then"
+                    ),
+                ),
+                End::Panicked => self.warn_once(
+                    kind,
+                    key,
+                    format_args!("its formatting panicked; logged is what it wrote until then"),
+                ),
+            }
+        }
+        value.text
+    }
+
+    /// The event as it may be written down.
+    pub(super) fn admit<'e>(&self, event: Event<'e>) -> Event<'e> {
+        match event {
+            Event::Start(start) => Event::Start(self.admit_start(start)),
+            Event::Param(param) => Event::Param(Cow::Owned(self.admit_param(param.into_owned()))),
+            Event::Tag(tag) => Event::Tag(self.admit_tag(tag)),
+            Event::Artifact { .. } | Event::End { .. } => event,
+        }
+    }
+
+    fn admit_start<'e>(&self, mut start: Box<Start<'e>>) -> Box<Start<'e>> {
+        let texts = [("name", &mut start.name), ("user", &mut start.user)];
+        for (key, text) in texts {
+            if let Some(admitted) = self.admit_text("run", key, text, limits::RUN_NAME_CHARS) {
+                *text = Cow::Owned(admitted);
+            }
+        }
+        start.tags = start
+            .tags
+            .into_iter()
+            .map(|tag| self.admit_tag(tag))
+            .collect();
+        start.params = start
+            .params
+            .into_iter()
+            .map(|param| self.admit_param(param))
+            .collect();
+        start
+    }
+
+    fn admit_param(&self, param: Param) -> Param {
+        let key = self.admit_key("param", param.key);
+        let value = self
+            .admit_text("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
+            .unwrap_or(param.value);
+        Param { key, value }
+    }
+
+    fn admit_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
+        if credential::mask(&tag.key, Edge::End).is_some() {
+            let Tag { key, value } = tag.into_owned();
+            let key = self.admit_key("tag", key);
+            return self.admit_tag(Cow::Owned(Tag { key, value }));
+        }
+        match self.admit_text("tag", &tag.key, &tag.value, limits::TAG_VALUE_CHARS) {
+            Some(value) => Cow::Owned(Tag {
+                key: tag.into_owned().key,
+                value,
+            }),
+            None => tag,
+        }
+    }
+
+    /// Of a map, say, whose keys are tokens.
+    fn admit_key(&self, kind: &'static str, key: String) -> String {
+        match masked_key(&key) {
+            Some(masked) => {
+                self.warn_masked(kind, &masked, "a credential");
+                masked
+            }
+            None => key,
+        }
+    }
+
+    /// The text masked, and then cut; `None` if it may stay as it is.
+    pub(super) fn admit_text(
+        &self,
+        kind: &'static str,
+        key: &str,
+        text: &str,
+        max: usize,
+    ) -> Option<String> {
+        let masked = credential::mask(text, Edge::End);
+        if let Some(masked) = &masked {
+            self.warn_masked(kind, key, masked.kind);
+        }
+        let masked = masked.map(|masked| masked.text);
+        let (cut, was_cut) = limits::cut(masked.as_deref().unwrap_or(text).into(), max);
+        if was_cut {
+            self.warn_cut(kind, key, max);
+            return Some(cut.into_owned());
+        }
+        masked
+    }
+
+    fn warn_cut(&self, kind: &'static str, key: &str, max: usize) {
+        self.warn_once(
+            kind,
+            key,
+            format_args!("its value was cut: MLflow holds {max} characters"),
+        );
+    }
+}
+
+fn masked_key(key: &str) -> Option<String> {
+    let masked = credential::mask(key, Edge::End)?;
+    Some(masked.text.replace(REDACTED, REDACTED_IN_KEY))
+}

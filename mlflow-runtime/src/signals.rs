@@ -1,0 +1,93 @@
+//! SIGINT and SIGTERM: the runs that are open end as KILLED.
+//!
+//! Invariants: nothing is done inside a signal handler but what signal-hook does there; a signal
+//! that the process ignores is left alone; one for which the program has a handler of its own goes
+//! there first, and what then becomes of the process is for the program to decide; where the signal
+//! would have ended the process, it does, after the exit timeout at the latest, and a second one
+//! ends it at once.
+
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Once};
+use std::thread;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::{flag, low_level};
+
+use crate::journal::{self, Disposition, disposition};
+use crate::process;
+use crate::run;
+use crate::{exit, flush};
+
+const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// From now on SIGINT (Ctrl-C) and SIGTERM end the runs that are open as
+/// [`KILLED`](crate::RunStatus::Killed), deliver what was logged, for at most
+/// `MLFLOW_EXIT_TIMEOUT`, and then do what they would have done without it: end the process, with
+/// the signal as its status. A second signal ends it at once.
+///
+/// Without this a signal ends the process as it always does. Nothing is lost then either: the next
+/// tracked program delivers what was logged, and closes the runs as KILLED.
+///
+/// A signal that is ignored, as SIGINT is in a shell's background, stays ignored. Where the program
+/// has a handler of its own, installed before this is called, that is called as before: the runs end
+/// and are delivered all the same, and the program goes on, ends, or not, as it sees fit. A program
+/// that finishes its work after a Ctrl-C should not call this.
+///
+/// Call it once, at the beginning of `main`; later calls do nothing. It starts a thread, which
+/// sleeps until a signal comes.
+///
+/// ```
+/// mlflow::install_signal_handlers();
+/// ```
+pub fn install_signal_handlers() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        if process::enabled()
+            && let Err(error) = install()
+        {
+            tracing::warn!(
+                target: "mlflow", %error,
+                "no signal handlers could be installed; runs that a signal ends are closed by the next tracked program"
+            );
+        }
+    });
+}
+
+fn install() -> io::Result<()> {
+    let watched = SIGNALS.map(|signal| (signal, disposition(signal)));
+    let mut fatal = Vec::new();
+    let mut signals = Signals::new([0_i32; 0])?;
+    // Set by the first signal: the second one ends the process where it would have done so before.
+    let again = Arc::new(AtomicBool::new(false));
+    for (signal, before) in watched {
+        match before {
+            Disposition::Ignored => continue,
+            Disposition::Handled => {}
+            Disposition::Default => {
+                flag::register_conditional_default(signal, Arc::clone(&again))?;
+                flag::register(signal, Arc::clone(&again))?;
+                fatal.push(signal);
+            }
+        }
+        flag::register(signal, run::signal_flag())?;
+        signals.add_signal(signal)?;
+    }
+    thread::Builder::new()
+        .name("mlflow-signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                run::end_open();
+                journal::release_all();
+                if fatal.contains(&signal) {
+                    exit::leave();
+                    // Ends the process.
+                    let _ = low_level::emulate_default_handler(signal);
+                } else {
+                    flush(exit::timeout());
+                }
+            }
+        })?;
+    Ok(())
+}

@@ -1,0 +1,197 @@
+//! Reads the machine.
+//!
+//! Invariants: a reading costs about a millisecond of processor time, and waits for nothing but the
+//! graphics driver; where a control group limits the process, its limits take the place of the host's.
+
+use std::time::{Duration, Instant};
+
+use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, Networks, System};
+
+use super::cgroup::{Cgroup, Quota};
+use super::nvidia::Nvidia;
+use super::reading::{Cpu, Disk, Memory, Network, Reading};
+
+/// What has to be kept from one reading to the next.
+pub(crate) struct Host {
+    system: System,
+    networks: Networks,
+    cgroup: Option<Cgroup>,
+    nvidia: Option<Nvidia>,
+    processors: Processors,
+}
+
+#[derive(Default)]
+struct Processors {
+    /// When `total` was brought up to date, and the group's use then.
+    last: Option<(Instant, Option<Quota>)>,
+    total: Cpu,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self {
+            system: System::new(),
+            networks: Networks::new(),
+            cgroup: Cgroup::of_process(),
+            nvidia: Nvidia::load(),
+            processors: Processors::default(),
+        }
+    }
+
+    pub(crate) fn read(&mut self) -> Reading {
+        Reading {
+            cpu: self.cpu(),
+            memory: self.memory(),
+            disk: disk(),
+            network: self.network(),
+            gpus: self.nvidia.as_ref().map(Nvidia::read).unwrap_or_default(),
+        }
+    }
+
+    fn cpu(&mut self) -> Option<Cpu> {
+        let now = Instant::now();
+        // Sooner, sysinfo looks again at what it saw before.
+        let last = self.processors.last.as_ref();
+        if last.is_none_or(|(at, _)| now - *at >= MINIMUM_CPU_UPDATE_INTERVAL) {
+            self.system.refresh_cpu_usage();
+            let cores = self.system.cpus().len();
+            let quota = self.cgroup.as_ref().and_then(|cgroup| cgroup.cpu(cores));
+            if cores == 0 && quota.is_none() {
+                return None;
+            }
+            let percentage = f64::from(self.system.global_cpu_usage());
+            self.processors.update(now, quota, percentage);
+        }
+        Some(self.processors.total)
+    }
+
+    fn memory(&mut self) -> Option<Memory> {
+        let kind = MemoryRefreshKind::nothing().with_ram();
+        self.system.refresh_memory_specifics(kind);
+        let host = Memory {
+            used: self.system.used_memory(),
+            total: self.system.total_memory(),
+        };
+        let host = (host.total > 0).then_some(host);
+        let limited = self.cgroup.as_ref();
+        limited
+            .and_then(|cgroup| cgroup.memory(host.map(|host| host.total)))
+            .or(host)
+    }
+
+    fn network(&mut self) -> Option<Network> {
+        self.networks.refresh(true);
+        if self.networks.is_empty() {
+            return None;
+        }
+        let mut sum = Network::default();
+        for data in self.networks.values() {
+            sum.received += data.total_received();
+            sum.transmitted += data.total_transmitted();
+        }
+        Some(sum)
+    }
+}
+
+impl Processors {
+    /// `host_percentage` is that since the last time; at the first time it means nothing.
+    fn update(&mut self, now: Instant, quota: Option<Quota>, host_percentage: f64) {
+        if let Some((at, before)) = &self.last {
+            let elapsed = (now - *at).as_secs_f64();
+            self.total.elapsed += elapsed;
+            self.total.busy += match (before, &quota) {
+                (Some(before), Some(quota)) if before.group == quota.group => {
+                    let used: Duration = quota.used.saturating_sub(before.used);
+                    // A group may save up some of its quota: that is more than all for a while.
+                    (used.as_secs_f64() / quota.cores).min(elapsed)
+                }
+                _ => host_percentage / 100.0 * elapsed,
+            };
+        }
+        self.last = Some((now, quota));
+    }
+}
+
+/// The file system of `/`, and no other: one that is not there any more would be waited for.
+fn disk() -> Option<Disk> {
+    let stat = rustix::fs::statvfs("/").ok()?;
+    Some(Disk {
+        used: stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize,
+        available: stat.f_bavail * stat.f_frsize,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn quota(used_ms: u64, group: &str) -> Option<Quota> {
+        Some(Quota {
+            cores: 0.5,
+            used: Duration::from_millis(used_ms),
+            group: PathBuf::from(group),
+        })
+    }
+
+    #[test]
+    fn the_use_of_a_quota_is_relative_to_it() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut processors = Processors::default();
+        processors.update(at(0), quota(700, "/a"), 99.0);
+        assert_eq!(processors.total, Cpu::default());
+        // A quarter of half a processor.
+        processors.update(at(4), quota(1200, "/a"), 99.0);
+        assert_eq!(
+            processors.total,
+            Cpu {
+                busy: 1.0,
+                elapsed: 4.0
+            }
+        );
+        // More than the quota allows for long.
+        processors.update(at(6), quota(9200, "/a"), 99.0);
+        assert_eq!(
+            processors.total,
+            Cpu {
+                busy: 3.0,
+                elapsed: 6.0
+            }
+        );
+        // Another group's use is not compared.
+        processors.update(at(8), quota(100, "/b"), 50.0);
+        assert_eq!(
+            processors.total,
+            Cpu {
+                busy: 4.0,
+                elapsed: 8.0
+            }
+        );
+        // Nor is anything without a limit.
+        processors.update(at(10), None, 50.0);
+        assert_eq!(
+            processors.total,
+            Cpu {
+                busy: 5.0,
+                elapsed: 10.0
+            }
+        );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_linux_machine_can_be_read() {
+        let mut host = Host::new();
+        let reading = host.read();
+        let memory = reading.memory.unwrap();
+        assert!(0 < memory.used && memory.used <= memory.total, "{memory:?}");
+        let disk = reading.disk.unwrap();
+        assert!(disk.used + disk.available > 0, "{disk:?}");
+        assert_eq!(reading.cpu, Some(Cpu::default()), "nothing to compare with");
+        assert!(reading.network.is_some());
+        // At once again: the same, and no value made of nothing.
+        assert_eq!(host.read().cpu, Some(Cpu::default()));
+    }
+}

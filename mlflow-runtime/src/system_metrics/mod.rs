@@ -1,0 +1,73 @@
+//! What the machine does while a run goes on: processor, memory, disk, network, NVIDIA devices.
+//!
+//! Invariants: off unless asked for; names, units and aggregation are MLflow's. A value takes the
+//! way of every other value, through the run's handle into the journal. A reading that fails is a
+//! value that is absent; it never stops the next one. A run's start and end wait for nothing here,
+//! the end of the process for a tenth of a second at most. A fake has no system metrics.
+//!
+//! The way: `host` reads the machine, within the limits that `cgroup` finds, and asks `nvidia`; a
+//! `reading` is what it saw; a `series` makes a run's values of readings; a `monitor` logs them; the
+//! `sampler` is the thread that calls all of these in time.
+
+#[cfg(feature = "system-metrics")]
+mod cgroup;
+#[cfg(feature = "system-metrics")]
+mod host;
+#[cfg(feature = "system-metrics")]
+mod monitor;
+#[cfg(feature = "system-metrics")]
+mod nvidia;
+#[cfg(feature = "system-metrics")]
+mod reading;
+#[cfg(feature = "system-metrics")]
+mod sampler;
+#[cfg(feature = "system-metrics")]
+mod series;
+mod settings;
+
+use std::time::Instant;
+
+pub(crate) use settings::{Options, Settings};
+
+use crate::run::Run;
+
+/// What happens to the runs that start after a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// They are sampled.
+    Sampled,
+    /// There will be none worth it: the process ends.
+    Ignored,
+}
+
+/// Samples the machine for `run` until it ends.
+#[cfg(feature = "system-metrics")]
+pub(crate) fn watch(run: &Run, settings: &Settings) {
+    sampler::sampler().watch(monitor::Monitor::new(run, settings));
+}
+
+/// Says, once, why there will be no system metrics.
+#[cfg(not(feature = "system-metrics"))]
+pub(crate) fn watch(_: &Run, _: &Settings) {
+    static WARNED: std::sync::Once = std::sync::Once::new();
+    let mut warn = false;
+    WARNED.call_once(|| warn = true);
+    // Not inside the `Once`: a subscriber may start a run.
+    if warn {
+        tracing::warn!(
+            target: "mlflow",
+            "system metrics were asked for, but are not compiled in; enable the feature `system-metrics` of `mlflow-runtime`"
+        );
+    }
+}
+
+/// Leaves every run alone, and what was logged for them to the shipper. Waits for that until the
+/// deadline, but not for long.
+#[cfg(feature = "system-metrics")]
+pub(crate) fn stop(deadline: Instant, later: Later) {
+    sampler::sampler().stop(deadline, later);
+}
+
+/// There is nothing to stop.
+#[cfg(not(feature = "system-metrics"))]
+pub(crate) fn stop(_: Instant, _: Later) {}

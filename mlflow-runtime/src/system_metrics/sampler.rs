@@ -1,0 +1,189 @@
+//! The one thread that samples, for all runs of the process.
+//!
+//! # Invariants
+//!
+//! 1. It exists while a run wants it, and a moment longer; then it is gone, and no timer with it.
+//! 2. The lock is held for bookkeeping only, never for a reading: a start or an end of a run waits
+//!    for none.
+//! 3. One reading serves all runs that are due, and within a twentieth of an interval there is one
+//!    at most: the cost does not grow with the number of runs.
+//! 4. While it has no runs it holds no segment of a journal: what it logged can be shipped and deleted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Later;
+use super::host::Host;
+use super::monitor::Monitor;
+use super::reading::Reading;
+use crate::fork::{self, GENERATIONS};
+use crate::journal;
+
+/// One for each generation of forked processes: a thread of the parent's is not in its child.
+static SAMPLERS: [Sampler; GENERATIONS] = [const { Sampler::new() }; GENERATIONS];
+
+/// This process's.
+pub(crate) fn sampler() -> &'static Sampler {
+    &SAMPLERS[fork::slot()]
+}
+
+/// How long it waits for the next run before it ends: a sweep starts many, one after the other, and
+/// a driver may take a while to load.
+const LINGER: Duration = Duration::from_secs(1);
+/// How long a stop waits for the thread, which may be in the middle of a reading.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// The part of an interval for which a reading is as good as a new one.
+const FRESH: u32 = 20;
+
+pub(crate) struct Sampler {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// Runs that the thread has not met yet.
+    arrived: Vec<Monitor>,
+    is_running: bool,
+    /// Asks the thread to leave its runs alone.
+    forget: bool,
+    /// The process ends: no thread is started any more.
+    is_closed: bool,
+}
+
+impl Sampler {
+    const fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                arrived: Vec::new(),
+                is_running: false,
+                forget: false,
+                is_closed: false,
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Takes a run over, and starts the thread if there is none.
+    pub(crate) fn watch(&'static self, monitor: Monitor) {
+        let mut state = self.lock();
+        if state.is_closed {
+            return;
+        }
+        state.arrived.push(monitor);
+        if state.is_running {
+            drop(state);
+            self.changed.notify_all();
+            return;
+        }
+        let spawned = thread::Builder::new()
+            .name("mlflow-system-metrics".to_owned())
+            .spawn(|| self.run());
+        match spawned {
+            Ok(_) => state.is_running = true,
+            Err(error) => {
+                state.arrived.clear();
+                // A subscriber may start a run.
+                drop(state);
+                tracing::warn!(target: "mlflow", %error, "no thread could be started; the run has no system metrics");
+            }
+        }
+    }
+
+    /// Has the thread leave its runs alone, and waits for that.
+    pub(crate) fn stop(&self, deadline: Instant, later: Later) {
+        let deadline = deadline.min(Instant::now() + PATIENCE);
+        let mut state = self.lock();
+        state.arrived.clear();
+        state.is_closed |= later == Later::Ignored;
+        state.forget = state.is_running;
+        self.changed.notify_all();
+        while state.forget {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            state = self.wait(state, left);
+        }
+    }
+
+    fn run(&self) {
+        // A panic would be one of the libraries that read the machine.
+        if catch_unwind(AssertUnwindSafe(|| self.sample())).is_err() {
+            journal::release_all();
+            let mut state = self.lock();
+            state.arrived.clear();
+            state.is_running = false;
+            self.forgotten(&mut state);
+        }
+    }
+
+    fn sample(&self) {
+        let mut monitors = Vec::new();
+        let mut host = None;
+        let mut last: Option<(Instant, Reading)> = None;
+        while self.next(&mut monitors) {
+            let now = Instant::now();
+            let due = |monitor: &&mut Monitor| monitor.due() <= now;
+            let due: Vec<&mut Monitor> = monitors.iter_mut().filter(due).collect();
+            let interval = due.iter().map(|monitor| monitor.interval()).min();
+            let fresh = interval.unwrap_or_default() / FRESH;
+            if last.as_ref().is_none_or(|(at, _)| now - *at > fresh) {
+                last = Some((now, host.get_or_insert_with(Host::new).read()));
+            }
+            if let Some((_, reading)) = &last {
+                due.into_iter().for_each(|monitor| monitor.take(reading));
+            }
+        }
+    }
+
+    /// Waits until a run wants a reading; false if none does any more.
+    fn next(&self, monitors: &mut Vec<Monitor>) -> bool {
+        let mut seen = Instant::now();
+        let mut state = self.lock();
+        loop {
+            if state.forget {
+                monitors.clear();
+                journal::release_all();
+                self.forgotten(&mut state);
+            }
+            monitors.append(&mut state.arrived);
+            monitors.retain(Monitor::is_open);
+            let now = Instant::now();
+            let until = match monitors.iter().map(Monitor::due).min() {
+                Some(due) if due <= now => return true,
+                Some(due) => {
+                    seen = now;
+                    due
+                }
+                None if now - seen >= LINGER => {
+                    state.is_running = false;
+                    return false;
+                }
+                None => {
+                    journal::release_all();
+                    seen + LINGER
+                }
+            };
+            state = self.wait(state, until - now);
+        }
+    }
+
+    /// Tells who waits for it that the runs are left alone.
+    fn forgotten(&self, state: &mut State) {
+        state.forget = false;
+        self.changed.notify_all();
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, timeout: Duration) -> MutexGuard<'a, State> {
+        self.changed
+            .wait_timeout(state, timeout)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,307 @@
+//! What a run makes of readings: MLflow's names and units, and the mean of a group.
+//!
+//! Invariants, those of MLflow's client: a value is the mean of the group's samples, rounded to one
+//! decimal; the network's is the last sample, as it is. A sample that is absent does not count.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use super::reading::{Cpu, Disk, Gpu, Memory, Network, Reading};
+
+type Name = Cow<'static, str>;
+
+/// The readings of one run since its last point.
+#[derive(Debug, Default)]
+pub(crate) struct Series {
+    /// The network's counters when the run started, or when they first could be read.
+    network_start: Option<Network>,
+    last_cpu: Option<Cpu>,
+    samples: u32,
+    means: BTreeMap<Name, Mean>,
+    last: BTreeMap<Name, f64>,
+}
+
+#[derive(Debug, Default)]
+struct Mean {
+    sum: f64,
+    count: u32,
+}
+
+impl Series {
+    /// With the reading at the run's start, which is no sample.
+    pub(crate) fn starting_at(reading: &Reading) -> Self {
+        Self {
+            network_start: reading.network,
+            last_cpu: reading.cpu,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a sample; says how many there are.
+    pub(crate) fn add(&mut self, reading: &Reading) -> u32 {
+        let Reading {
+            cpu,
+            memory,
+            disk,
+            network,
+            gpus,
+        } = reading;
+        if let Some(cpu) = cpu {
+            self.cpu(*cpu);
+        }
+        if let Some(memory) = memory {
+            self.memory("system_memory", *memory);
+        }
+        if let Some(disk) = disk {
+            self.disk(*disk);
+        }
+        if let Some(network) = network {
+            self.network(*network);
+        }
+        for gpu in gpus {
+            self.gpu(gpu);
+        }
+        self.samples += 1;
+        self.samples
+    }
+
+    /// The values of the group, and the begin of the next.
+    pub(crate) fn take(&mut self) -> Vec<(Name, f64)> {
+        self.samples = 0;
+        let means = std::mem::take(&mut self.means).into_iter();
+        let last = std::mem::take(&mut self.last);
+        means
+            .map(|(name, mean)| (name, rounded(mean.sum / f64::from(mean.count))))
+            .chain(last)
+            .collect()
+    }
+
+    fn mean(&mut self, name: impl Into<Name>, value: f64) {
+        let mean = self.means.entry(name.into()).or_default();
+        mean.sum += value;
+        mean.count += 1;
+    }
+
+    fn percentage(&mut self, name: impl Into<Name>, part: f64, whole: f64) {
+        if whole > 0.0 {
+            self.mean(name, part / whole * 100.0);
+        }
+    }
+
+    fn cpu(&mut self, cpu: Cpu) {
+        if let Some(last) = self.last_cpu.replace(cpu) {
+            let (busy, elapsed) = (cpu.busy - last.busy, cpu.elapsed - last.elapsed);
+            self.percentage("cpu_utilization_percentage", busy, elapsed);
+        }
+    }
+
+    fn memory(&mut self, of: &str, memory: Memory) {
+        let (used, total) = (memory.used as f64, memory.total as f64);
+        self.mean(format!("{of}_usage_megabytes"), used / 1e6);
+        self.percentage(format!("{of}_usage_percentage"), used, total);
+    }
+
+    fn disk(&mut self, disk: Disk) {
+        let (used, available) = (disk.used as f64, disk.available as f64);
+        self.percentage("disk_usage_percentage", used, used + available);
+        self.mean("disk_usage_megabytes", used / 1e6);
+        self.mean("disk_available_megabytes", available / 1e6);
+    }
+
+    fn network(&mut self, network: Network) {
+        let start = *self.network_start.get_or_insert(network);
+        // An interface that is gone took its counters along.
+        let received = network.received.saturating_sub(start.received);
+        let transmitted = network.transmitted.saturating_sub(start.transmitted);
+        for (name, bytes) in [
+            ("network_receive_megabytes", received),
+            ("network_transmit_megabytes", transmitted),
+        ] {
+            self.last.insert(name.into(), bytes as f64 / 1e6);
+        }
+    }
+
+    fn gpu(&mut self, gpu: &Gpu) {
+        let Gpu {
+            index,
+            memory,
+            utilization,
+            watts,
+            watts_limit,
+        } = gpu;
+        if let Some(memory) = memory {
+            self.memory(&format!("gpu_{index}_memory"), *memory);
+        }
+        if let Some(utilization) = utilization {
+            self.mean(format!("gpu_{index}_utilization_percentage"), *utilization);
+        }
+        if let Some(watts) = watts {
+            self.mean(format!("gpu_{index}_power_usage_watts"), *watts);
+            if let Some(limit) = watts_limit {
+                self.percentage(
+                    format!("gpu_{index}_power_usage_percentage"),
+                    *watts,
+                    *limit,
+                );
+            }
+        }
+    }
+}
+
+/// To one decimal, as Python's `round(value, 1)` does: by the exact value, ties to even.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.1}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(series: &mut Series) -> BTreeMap<String, f64> {
+        let values = series.take().into_iter();
+        values
+            .map(|(name, value)| (name.into_owned(), value))
+            .collect()
+    }
+
+    fn memory(used: u64) -> Reading {
+        Reading {
+            memory: Some(Memory {
+                used,
+                total: 4_000_000_000,
+            }),
+            ..Reading::default()
+        }
+    }
+
+    #[test]
+    fn a_point_is_the_mean_of_its_samples() {
+        let mut series = Series::starting_at(&memory(4_000_000_000));
+        assert_eq!(series.add(&memory(1_000_000_000)), 1);
+        assert_eq!(series.add(&memory(1_000_500_000)), 2);
+        // A sample without it does not count.
+        assert_eq!(series.add(&Reading::default()), 3);
+        let point = values(&mut series);
+        assert_eq!(point["system_memory_usage_megabytes"], 1000.2);
+        assert_eq!(point["system_memory_usage_percentage"], 25.0);
+        assert_eq!(point.len(), 2);
+        // The next one begins anew.
+        assert_eq!(series.add(&memory(2_000_000_000)), 1);
+        assert_eq!(values(&mut series)["system_memory_usage_megabytes"], 2000.0);
+        assert!(values(&mut series).is_empty());
+    }
+
+    #[test]
+    fn rounding_is_that_of_python() {
+        for (value, expected) in [
+            (0.25, 0.2),
+            (0.35, 0.3),
+            (0.75, 0.8),
+            (12.349, 12.3),
+            (-0.05, -0.1),
+            (99.96, 100.0),
+            (3.0, 3.0),
+        ] {
+            assert_eq!(rounded(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_network_is_the_last_sample_since_the_start_and_not_rounded() {
+        let network = |received, transmitted| Reading {
+            network: Some(Network {
+                received,
+                transmitted,
+            }),
+            ..Reading::default()
+        };
+        let mut series = Series::starting_at(&network(1_000_000, 5_000));
+        series.add(&network(2_000_000, 6_000));
+        series.add(&network(3_234_567, 7_000));
+        let point = values(&mut series);
+        assert_eq!(point["network_receive_megabytes"], 2.234_567);
+        assert_eq!(point["network_transmit_megabytes"], 0.002);
+        // Since the start, not since the last point; an interface may go.
+        series.add(&network(4_000_000, 10));
+        let point = values(&mut series);
+        assert_eq!(point["network_receive_megabytes"], 3.0);
+        assert_eq!(point["network_transmit_megabytes"], 0.0);
+    }
+
+    #[test]
+    fn the_processors_use_is_that_between_two_samples() {
+        let cpu = |busy, elapsed| Reading {
+            cpu: Some(Cpu { busy, elapsed }),
+            ..Reading::default()
+        };
+        let mut series = Series::starting_at(&cpu(1.0, 10.0));
+        series.add(&cpu(3.5, 20.0));
+        assert_eq!(values(&mut series)["cpu_utilization_percentage"], 25.0);
+        series.add(&cpu(4.5, 21.0));
+        series.add(&cpu(4.5, 22.0));
+        assert_eq!(values(&mut series)["cpu_utilization_percentage"], 50.0);
+        // No time has passed.
+        series.add(&cpu(4.5, 22.0));
+        assert!(values(&mut series).is_empty());
+        // There was nothing at the start.
+        let mut series = Series::starting_at(&Reading::default());
+        series.add(&cpu(1.0, 1.0));
+        assert!(values(&mut series).is_empty());
+    }
+
+    #[test]
+    fn a_disk_is_as_full_as_its_users_see_it() {
+        let mut series = Series::default();
+        series.add(&Reading {
+            disk: Some(Disk {
+                used: 60_000_000,
+                available: 20_000_000,
+            }),
+            ..Reading::default()
+        });
+        let point = values(&mut series);
+        assert_eq!(point["disk_usage_percentage"], 75.0);
+        assert_eq!(point["disk_usage_megabytes"], 60.0);
+        assert_eq!(point["disk_available_megabytes"], 20.0);
+    }
+
+    #[test]
+    fn each_device_has_its_own_metrics_as_far_as_it_tells_them() {
+        let mut series = Series::default();
+        series.add(&Reading {
+            gpus: vec![
+                Gpu {
+                    index: 0,
+                    memory: Some(Memory {
+                        used: 20_000_000_000,
+                        total: 80_000_000_000,
+                    }),
+                    utilization: Some(97.0),
+                    watts: Some(350.0),
+                    watts_limit: Some(700.0),
+                },
+                Gpu {
+                    index: 2,
+                    watts: Some(30.04),
+                    ..Gpu::default()
+                },
+            ],
+            ..Reading::default()
+        });
+        let point: Vec<String> = values(&mut series)
+            .into_iter()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        assert_eq!(
+            point,
+            [
+                "gpu_0_memory_usage_megabytes 20000",
+                "gpu_0_memory_usage_percentage 25",
+                "gpu_0_power_usage_percentage 50",
+                "gpu_0_power_usage_watts 350",
+                "gpu_0_utilization_percentage 97",
+                "gpu_2_power_usage_watts 30",
+            ]
+        );
+    }
+}

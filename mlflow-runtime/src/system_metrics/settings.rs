@@ -1,0 +1,238 @@
+//! What was asked for: whether to sample, how often, under which name.
+//!
+//! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
+//! default.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use crate::config::{Config, number, seconds, unusable};
+use crate::limits;
+
+/// What [`Config`] was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    enabled: Option<bool>,
+    interval: Option<Duration>,
+    samples: Option<NonZeroU32>,
+    node_id: Option<String>,
+}
+
+/// The same with every question answered.
+#[derive(Clone, Debug)]
+// Without the feature there is nobody to read the rest; bad values are told all the same.
+#[cfg_attr(not(feature = "system-metrics"), allow(dead_code))]
+pub(crate) struct Settings {
+    /// For runs that do not say.
+    pub(crate) enabled: bool,
+    pub(crate) interval: Duration,
+    /// How many samples make one point.
+    pub(crate) samples: NonZeroU32,
+    /// What stands before a metric's name.
+    pub(crate) prefix: String,
+}
+
+/// Kernels count processor time in ticks of 4 to 10 ms: over less than this it is noise.
+const MIN_INTERVAL: Duration = Duration::from_millis(200);
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Config {
+    /// Whether runs that do not say so themselves log system metrics
+    /// (`MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`, default false). Takes the feature `system-metrics`.
+    ///
+    /// A point is logged after every interval, so a run that is shorter logs none; the steps number
+    /// the points from 0, in a run that is resumed from 0 again. In megabytes (10⁶ bytes), percent and watts:
+    ///
+    /// - `system/cpu_utilization_percentage` since the sample before,
+    /// - `system/system_memory_usage_megabytes`, `system/system_memory_usage_percentage`,
+    /// - `system/disk_usage_megabytes`, `system/disk_usage_percentage` and
+    ///   `system/disk_available_megabytes` of the file system of `/`,
+    /// - `system/network_receive_megabytes` and `system/network_transmit_megabytes` since the run
+    ///   started, over all interfaces,
+    /// - for each NVIDIA device, where its driver is installed, `system/gpu_0_utilization_percentage`,
+    ///   `system/gpu_0_memory_usage_megabytes`, `system/gpu_0_memory_usage_percentage`,
+    ///   `system/gpu_0_power_usage_watts`, `system/gpu_0_power_usage_percentage`.
+    ///
+    /// Where a control group (version 2) limits the process, as in a container, memory and
+    /// processor are relative to its limits. What cannot be read is left out.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let config = mlflow::Config::new()
+    ///     .system_metrics(true)
+    ///     .system_metrics_sampling_interval(Duration::from_secs(2))
+    ///     .system_metrics_samples_before_logging(5)
+    ///     .system_metrics_node_id("worker-3");
+    /// # let _ = config;
+    /// ```
+    pub fn system_metrics(mut self, enabled: bool) -> Self {
+        self.system_metrics.enabled = Some(enabled);
+        self
+    }
+
+    /// The time from one sample to the next (`MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL`, in seconds,
+    /// default 10). Less than 0.2 s counts as that.
+    pub fn system_metrics_sampling_interval(mut self, interval: Duration) -> Self {
+        self.system_metrics.interval = Some(interval);
+        self
+    }
+
+    /// How many samples make one point, their mean (`MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING`,
+    /// default 1); of the network it is the last one. 0 is as if it was not set.
+    pub fn system_metrics_samples_before_logging(mut self, samples: u32) -> Self {
+        self.system_metrics.samples = NonZeroU32::new(samples);
+        self
+    }
+
+    /// Tells the machines of one run apart (`MLFLOW_SYSTEM_METRICS_NODE_ID`): the metrics are
+    /// then called `system/<node id>/…`.
+    pub fn system_metrics_node_id(mut self, id: impl Into<String>) -> Self {
+        self.system_metrics.node_id = Some(id.into());
+        self
+    }
+}
+
+impl Options {
+    pub(crate) fn resolve(
+        self,
+        text: &dyn Fn(&'static str) -> Option<String>,
+        flag: &dyn Fn(&'static str) -> Option<bool>,
+    ) -> Settings {
+        let Self {
+            enabled,
+            interval,
+            samples,
+            node_id,
+        } = self;
+        let node_ids = [
+            node_id.map(|id| ("the configured node id", id)),
+            text(NODE_ID).map(|id| (NODE_ID, id)),
+        ];
+        Settings {
+            enabled: enabled
+                .or_else(|| flag("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"))
+                .unwrap_or(false),
+            interval: interval
+                .or_else(|| interval_from(text))
+                .unwrap_or(DEFAULT_INTERVAL)
+                .max(MIN_INTERVAL),
+            samples: samples
+                .or_else(|| {
+                    number(
+                        text,
+                        "MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING",
+                        "a whole number, 1 or more",
+                    )
+                })
+                .unwrap_or(NonZeroU32::MIN),
+            prefix: node_ids
+                .into_iter()
+                .flatten()
+                .find_map(|(source, id)| prefix(source, &id))
+                .unwrap_or_else(|| "system/".to_owned()),
+        }
+    }
+}
+
+const INTERVAL: &str = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL";
+const NODE_ID: &str = "MLFLOW_SYSTEM_METRICS_NODE_ID";
+/// Leaves room for the metric's own name.
+const MAX_NODE_ID_CHARS: usize = 200;
+
+fn interval_from(text: &dyn Fn(&'static str) -> Option<String>) -> Option<Duration> {
+    let value = text(INTERVAL)?;
+    let expected = "a number of seconds, more than 0";
+    let interval = seconds(INTERVAL, &value, expected)?;
+    if interval.is_zero() {
+        unusable(INTERVAL, &value, expected)
+    } else {
+        Some(interval)
+    }
+}
+
+/// `system/<node id>/`, if that can stand in a metric's key.
+fn prefix(source: &str, id: &str) -> Option<String> {
+    let prefix = format!("system/{}/", id.trim());
+    let example = format!("{prefix}m");
+    if limits::key_fault(&example).is_none() && id.chars().count() <= MAX_NODE_ID_CHARS {
+        Some(prefix)
+    } else {
+        unusable(
+            source,
+            id,
+            "at most 200 letters, digits, `_`, `-`, `.`, `/`, `:` and spaces",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(options: Options, environment: &[(&'static str, &str)]) -> Settings {
+        let text = |variable: &'static str| {
+            let found = environment.iter().find(|(key, _)| *key == variable);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        options.resolve(&text, &|variable| Some(text(variable)? == "true"))
+    }
+
+    #[test]
+    fn off_every_ten_seconds_and_for_no_node_by_default() {
+        let settings = resolve(Options::default(), &[]);
+        assert!(!settings.enabled);
+        assert_eq!(settings.interval, Duration::from_secs(10));
+        assert_eq!(settings.samples.get(), 1);
+        assert_eq!(settings.prefix, "system/");
+    }
+
+    #[test]
+    fn what_is_configured_wins_over_the_environment() {
+        let environment = [
+            ("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true"),
+            (INTERVAL, "2.5"),
+            ("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "3"),
+            (NODE_ID, "a"),
+        ];
+        let settings = resolve(Options::default(), &environment);
+        assert!(settings.enabled);
+        assert_eq!(settings.interval, Duration::from_millis(2500));
+        assert_eq!(settings.samples.get(), 3);
+        assert_eq!(settings.prefix, "system/a/");
+
+        let config = Config::new()
+            .system_metrics(false)
+            .system_metrics_sampling_interval(Duration::from_millis(1))
+            .system_metrics_samples_before_logging(7)
+            .system_metrics_node_id("b");
+        let settings = resolve(config.system_metrics, &environment);
+        assert!(!settings.enabled);
+        assert_eq!(settings.interval, MIN_INTERVAL);
+        assert_eq!(settings.samples.get(), 7);
+        assert_eq!(settings.prefix, "system/b/");
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_fall_back_to_the_default() {
+        for (interval, samples, node) in [
+            ("0", "0", "a=b"),
+            ("-1", "-1", "../a"),
+            ("soon", "1.5", "/"),
+        ] {
+            let settings = resolve(
+                Options::default(),
+                &[
+                    (INTERVAL, interval),
+                    ("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", samples),
+                    (NODE_ID, node),
+                ],
+            );
+            assert_eq!(settings.interval, DEFAULT_INTERVAL, "{interval}");
+            assert_eq!(settings.samples.get(), 1, "{samples}");
+            assert_eq!(settings.prefix, "system/", "{node}");
+        }
+        let long = "n".repeat(201);
+        let settings = resolve(Options::default(), &[(NODE_ID, &long)]);
+        assert_eq!(settings.prefix, "system/");
+    }
+}

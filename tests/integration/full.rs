@@ -1,0 +1,55 @@
+//! A journal that may hold no more.
+
+use crate::support::mlflow::{Server, free_port};
+use crate::support::program::Folder;
+
+const FULL: &str = env!("CARGO_BIN_EXE_full");
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+
+#[test]
+fn the_newest_metrics_are_dropped_and_counted_and_nothing_else_is() {
+    let folder = Folder::new();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let max_bytes = 500_000;
+    let environment = [
+        ("MLFLOW_TRACKING_URI", url.as_str()),
+        ("MLFLOW_JOURNAL_MAX_BYTES", "500000"),
+    ];
+    let ended = folder.run(FULL, &[], &environment);
+    let printed: Vec<u64> = ended
+        .stdout
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    let [dropped, total, journal_bytes] = printed[..] else {
+        panic!("{}", ended.stdout)
+    };
+    assert!(dropped > 1, "metrics and an artifact");
+    assert_eq!(total, dropped);
+    // What is essential goes beyond, by a segment.
+    assert!(journal_bytes < max_bytes + (2 << 20), "{journal_bytes}");
+    let warnings = ended.warnings();
+    let full = warnings
+        .iter()
+        .filter(|line| line.contains("MLFLOW_JOURNAL_MAX_BYTES"));
+    assert_eq!(full.count(), 1, "{warnings:?}");
+
+    let server = Server::start_on(port);
+    folder.run(NUMBERS, &["next", "1", "1"], &environment);
+    let api = server.api();
+    let runs = ["1", "2"]
+        .iter()
+        .flat_map(|experiment| api.runs(experiment));
+    let run = runs
+        .map(|(id, _)| api.run(&id))
+        .find(|run| run.name == "full")
+        .unwrap();
+    assert_eq!(run.status, "FINISHED");
+    assert_eq!(run.params["kept"], "a param");
+    assert_eq!(run.tags["kept"], "a tag");
+    assert!(run.artifacts.is_empty());
+    let steps: Vec<_> = run.points["loss"].iter().map(|point| point.step).collect();
+    let kept = 20_000 - (i64::try_from(dropped).unwrap() - 1);
+    assert_eq!(steps, (0..kept).collect::<Vec<_>>(), "the oldest are kept");
+}

@@ -1,0 +1,30 @@
+//! Logs more than its journal may hold, and prints what became of it.
+
+#[path = "report.rs"]
+mod report;
+
+use std::time::Duration;
+
+const POINTS: i64 = 20_000;
+
+fn main() {
+    report::to_stderr();
+    let run = mlflow::start_run().experiment("full").name("full").start();
+    for step in 0..POINTS {
+        run.log_metric_at("loss", step as f64, step);
+    }
+    run.log_text(&"x".repeat(1 << 20), "too-large.txt");
+    run.log_param("kept", "a param");
+    run.set_tag("kept", "a tag");
+    let report = mlflow::flush(Duration::from_millis(300));
+    assert!(!report.complete, "nobody listens");
+    let health = mlflow::health();
+    assert!(
+        health
+            .oldest
+            .is_some_and(|age| age >= Duration::from_millis(300))
+    );
+    println!("{}", health.dropped.journal_full);
+    println!("{}", health.dropped.total());
+    println!("{}", health.journal_bytes);
+}
