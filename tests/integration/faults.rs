@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::fake_server::Request;
 use crate::support::fault::{After, Fault, To};
 use crate::support::mlflow::{Api, Server};
 use crate::support::program::Folder;
@@ -76,10 +77,11 @@ fn spoil(fault: Fault, told: Told) {
 
 /// Each kind of request once more: where a connection breaks twice, since a request that is harmless
 /// when repeated is repeated at once then. The look for the experiment was spoiled before.
-fn each_kind_of_request(fault: Fault) -> impl FnMut(&str) -> Option<Fault> {
+fn each_kind_of_request(fault: Fault) -> impl FnMut(&Request) -> Option<Fault> {
     let times = if fault.breaks() { 2 } else { 1 };
     let mut seen: HashMap<String, u32> = HashMap::new();
-    move |line| {
+    move |request| {
+        let line = &request.line;
         let before = seen.entry(line.to_owned()).or_default();
         *before += 1;
         (*before <= times && !line.contains("/experiments/")).then_some(fault)
@@ -126,7 +128,8 @@ fn is_whole(run: &Seen) {
 fn failures_with_progress_between_them_are_no_outage() {
     let server = Server::shared();
     let mut seen = BTreeSet::new();
-    let proxy = Proxy::start(server.url(), move |line| {
+    let proxy = Proxy::start(server.url(), move |request| {
+        let line = &request.line;
         let is_write = line.contains("log-batch") || line.starts_with("PUT ");
         (is_write && seen.insert(line.to_owned())).then_some(Fault::Status(503))
     });
@@ -145,6 +148,32 @@ fn failures_with_progress_between_them_are_no_outage() {
     let ended = program.end();
     assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
     is_whole(&only_run(&server.api(), &experiment));
+}
+
+#[test]
+fn a_batch_that_takes_longer_than_a_gateway_waits_is_not_sent_in_the_same_size_for_ever() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |request| {
+        (request.body.len() > 20_000 && request.line.contains("log-batch"))
+            .then_some(Fault::TooLate)
+    });
+    let folder = Folder::new();
+    let experiment = unique();
+    let points: i64 = 4000;
+    let mut program = folder.start(
+        STEADY,
+        &[&points.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", &proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    program.tell();
+    let ended = program.end();
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+    assert!(proxy.counts().faults["504"] > 0);
+    let run = only_run(&server.api(), &experiment);
+    assert_eq!(run.points["loss"].len(), usize::try_from(points).unwrap());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::chance::Chance;
+use crate::support::fake_server::Request;
 use crate::support::fault::{After, Fault, To};
 
 /// After these the library tries again by itself, and soon.
@@ -39,7 +40,7 @@ const ONE_IN: u64 = 2;
 const LASTING_ONE_IN: u64 = 200;
 
 /// The schedule of a proxy: which fault meets the next request.
-pub(crate) fn weather(mut chance: Chance, lasting: bool) -> impl FnMut(&str) -> Option<Fault> {
+pub(crate) fn weather(mut chance: Chance, lasting: bool) -> impl FnMut(&Request) -> Option<Fault> {
     let mut turns: Vec<Fault> = PASSING.to_vec();
     if lasting {
         turns.extend(LASTING);

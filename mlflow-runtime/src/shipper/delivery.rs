@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustc_hash::FxHashSet;
 
 use super::runs::Phase;
+use super::share::Share;
 use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work, halves};
 use crate::exit::say;
@@ -53,6 +54,8 @@ pub(crate) struct Delivery {
     quiet: bool,
     /// Whether anything was done since it was last asked for.
     progress: bool,
+    /// How much the next request may hold.
+    share: Share,
 }
 
 /// What became of one run's work.
@@ -72,6 +75,7 @@ impl Delivery {
             warned: FxHashSet::default(),
             quiet,
             progress: false,
+            share: Share::default(),
         }
     }
 
@@ -354,9 +358,9 @@ impl Delivery {
 
     async fn work(&mut self, run: &StoredRun, work: &mut Work) -> Result<Outcome, Halt> {
         let limits = self.store.limits();
-        while let Some((batch, sent)) = work.next_batch(limits) {
+        while let Some((batch, sent)) = work.next_batch(self.share.of(limits)) {
             match self.store.log_batch(run, &batch).await {
-                Ok(()) => {}
+                Ok(()) => self.share.grow(),
                 Err(StoreError::Rejected { reason }) => {
                     match self.isolate(run, batch, reason).await? {
                         Ok(refused) => self.set_aside(work, &refused),
@@ -367,7 +371,12 @@ impl Delivery {
                     reason,
                     everything: false,
                 }) => return Ok(Outcome::Held(reason)),
-                Err(error) => return Err(halt(error)),
+                Err(error) => {
+                    if matches!(error, StoreError::Unavailable { .. }) {
+                        self.share.shrink();
+                    }
+                    return Err(halt(error));
+                }
             }
             work.sent = sent;
             self.progress = true;

@@ -18,6 +18,7 @@ mod control;
 mod cursor;
 mod delivery;
 mod runs;
+mod share;
 mod source;
 mod work;
 

@@ -33,8 +33,8 @@ pub(crate) struct Counts {
     pub(crate) faults: BTreeMap<&'static str, usize>,
 }
 
-/// Which fault strikes a request, given its method and path.
-type Schedule = Box<dyn FnMut(&str) -> Option<Fault> + Send>;
+/// Which fault strikes a request.
+type Schedule = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 
 struct Shared {
     address: SocketAddr,
@@ -51,7 +51,7 @@ impl Proxy {
     /// A proxy before the server at `server`, a URL.
     pub(crate) fn start(
         server: &str,
-        schedule: impl FnMut(&str) -> Option<Fault> + Send + 'static,
+        schedule: impl FnMut(&Request) -> Option<Fault> + Send + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let shared = Arc::new(Shared {
@@ -88,7 +88,10 @@ impl Proxy {
     }
 
     /// From now on, another schedule.
-    pub(crate) fn schedule(&self, schedule: impl FnMut(&str) -> Option<Fault> + Send + 'static) {
+    pub(crate) fn schedule(
+        &self,
+        schedule: impl FnMut(&Request) -> Option<Fault> + Send + 'static,
+    ) {
         *self.0.schedule.lock().expect("no panic in a schedule") = Box::new(schedule);
     }
 
@@ -137,7 +140,7 @@ impl Shared {
     }
 
     fn handle(&self, request: &Request, writer: &mut TcpStream) -> io::Result<After> {
-        let fault = self.choose(&request.line);
+        let fault = self.choose(request);
         let answer = match fault {
             Some(fault) if !fault.acts() => None,
             _ => Some(self.ask(request)),
@@ -202,8 +205,8 @@ impl Shared {
         }
     }
 
-    fn choose(&self, line: &str) -> Option<Fault> {
-        let fault = (self.schedule.lock().expect("no panic in a schedule"))(line);
+    fn choose(&self, request: &Request) -> Option<Fault> {
+        let fault = (self.schedule.lock().expect("no panic in a schedule"))(request);
         let mut counts = self.counts.lock().expect("no panic here");
         counts.requests += 1;
         if let Some(fault) = fault {
