@@ -8,8 +8,10 @@ use std::process::Command;
 
 use rusqlite::Connection;
 
+use crate::support::mlflow::Server;
 use crate::support::program::{Ended, Folder, Live, one};
 
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 const STEADY: &str = env!("CARGO_BIN_EXE_steady");
 
 /// Half of them are more than the first segment holds, all of them more than the second.
@@ -206,4 +208,30 @@ fn values_of_a_journal_that_is_removed_are_not_said_to_wait() {
         "is set aside",
     ];
     assert!(ends_well(&folder, program, &told) > 0);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_no_process() {
+    let server = Server::shared();
+    let limited = |program: &str| format!("ulimit -f 40; exec {program} \"$@\"");
+    let folder = Folder::new();
+    let arguments = ["-c", &limited(STEADY), "sh", "400"];
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let mut program = folder.start("sh", &arguments, &environment);
+    program.tell();
+    let ended = program.end();
+    was_told(&ended, &[IN_MEMORY, ARTIFACT_IN_MEMORY]);
+    assert!(
+        ended.stdout.ends_with("complete true dropped 0\n"),
+        "{}",
+        ended.stdout
+    );
+
+    // The store itself is a file here.
+    let folder = Folder::new();
+    let arguments = ["-c", &limited(NUMBERS), "sh", "limited", "1000", "2"];
+    let ended = folder.run("sh", &arguments, &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    assert_eq!(ended.stdout, "logged\n");
+    assert!(ended.stderr.contains("are lost"), "{}", ended.stderr);
 }

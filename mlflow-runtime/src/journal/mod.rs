@@ -72,7 +72,9 @@ use room::{MEMORY_BYTES, Room};
 use segment::Segment;
 use writer::{Idle, Writer};
 
-pub(crate) use mapping::{Disposition, at_exit, close_in_child, disposition, in_children};
+pub(crate) use mapping::{
+    Disposition, at_exit, block_here, close_in_child, disposition, in_children,
+};
 pub(crate) use room::Reason;
 pub(crate) use writer::{MetricKey, RunRef, release_all, release_thread, write};
 

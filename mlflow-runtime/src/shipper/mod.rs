@@ -35,9 +35,9 @@ pub(crate) use delivery::{Delivery, Halt};
 pub(crate) use source::Source;
 
 use crate::config::Settings;
-use crate::journal::Journal;
 use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
+use crate::journal::{self, Journal};
 use crate::stats::{Connection, Stats};
 use crate::tracker::Links;
 
@@ -180,6 +180,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        // A store in a file that may not grow (`ulimit -f`) is one that is away.
+        journal::block_here(libc::SIGXFSZ);
         match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
