@@ -68,6 +68,8 @@ pub struct Dropped {
     pub journal_full: u64,
     /// Values beyond the memory that they may take where no journal can be written.
     pub memory_full: u64,
+    /// Values in files of the journal that somebody removed while they waited.
+    pub journal_removed: u64,
 }
 
 impl Dropped {
@@ -77,8 +79,9 @@ impl Dropped {
         let Self {
             journal_full,
             memory_full,
+            journal_removed,
         } = self;
-        journal_full + memory_full
+        journal_full + memory_full + journal_removed
     }
 }
 
@@ -195,6 +198,7 @@ impl Tracker {
             dropped: Dropped {
                 journal_full: self.journal().dropped(Reason::JournalFull),
                 memory_full: self.journal().dropped(Reason::MemoryFull),
+                journal_removed: self.journal().dropped(Reason::Removed),
             },
             journal_bytes: self.journal().used_bytes(),
             oldest: stats.oldest().map(|since_ms| {

@@ -4,9 +4,11 @@
 
 mod bad_input;
 mod credentials;
+mod disk;
 mod end_to_end;
 mod exits;
 mod fake;
+mod faults;
 mod forks;
 mod full;
 mod macros;

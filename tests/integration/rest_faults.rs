@@ -268,16 +268,17 @@ fn credentials_are_sent_and_do_not_follow_to_another_host() {
             FakeServer::start(move |_, _| Reply::Answer(307, elsewhere.clone(), String::new()));
         let mut options = RestOptions::new(server.url());
         configure(&mut options);
-        assert_eq!(
-            log_param(&RestStore::new(options).expect("a store")),
-            Ok(())
-        );
-        let [followed] = &other.requests()[..] else {
-            panic!("one request")
-        };
-        assert_eq!(followed.line, "POST /there");
-        assert!(!followed.body.is_empty());
-        assert!(!followed.headers.contains_key("authorization"));
+        let store = RestStore::new(options).expect("a store");
+        assert_eq!(log_param(&store), Ok(()));
+        let bytes = ArtifactContent::Bytes(Cow::Borrowed(b"bytes"));
+        assert_eq!(block_on(store.put_artifact(&run(), "a.txt", bytes)), Ok(()));
+        let followed = other.requests();
+        let lines: Vec<_> = followed.iter().map(|sent| sent.line.as_str()).collect();
+        assert_eq!(lines, ["POST /there", "PUT /there"]);
+        for sent in followed {
+            assert!(!sent.body.is_empty());
+            assert!(!sent.headers.contains_key("authorization"));
+        }
         server.requests()[0].headers.get("authorization").cloned()
     };
     let text = |text: &str| Some(text.to_owned());

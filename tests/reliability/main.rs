@@ -20,11 +20,17 @@ mod support;
 
 mod backlog;
 mod chance;
+mod faults;
 mod kills;
 mod ledger;
 #[path = "../programs/plan.rs"]
 mod plan;
+#[path = "../programs/report.rs"]
+mod report;
+mod restarts;
 mod tamper;
+mod traffic;
+mod weather;
 
 use std::env;
 use std::time::Instant;
@@ -42,10 +48,12 @@ pub(crate) enum Form {
 type Program = (&'static str, fn(Form));
 
 /// In the order in which they run.
-const PROGRAMS: [Program; 3] = [
+const PROGRAMS: [Program; 5] = [
     ("kills", kills::run),
     ("backlog", backlog::run),
     ("threads", backlog::threads),
+    ("faults", faults::run),
+    ("restarts", restarts::run),
 ];
 
 fn main() {

@@ -18,7 +18,7 @@ use super::segment::Segment;
 /// not, as on a `remote` file system.
 pub(crate) fn create(path: PathBuf, len: usize, remote: bool) -> io::Result<(Segment, Appender)> {
     let made = if remote {
-        new_file(&path).and_then(|file| WrittenAppender::new(file, len))
+        new_file(&path, len as u64).and_then(|file| WrittenAppender::new(file, len))
     } else {
         match map(&path, len) {
             Ok((region, appender)) => {
@@ -28,7 +28,7 @@ pub(crate) fn create(path: PathBuf, len: usize, remote: bool) -> io::Result<(Seg
             }
             Err(error) if cannot_map(&error) => {
                 let _ = fs::remove_file(&path);
-                new_file(&path).and_then(|file| WrittenAppender::new(file, len))
+                new_file(&path, len as u64).and_then(|file| WrittenAppender::new(file, len))
             }
             Err(error) => Err(error),
         }
@@ -66,7 +66,9 @@ fn cannot_map(error: &io::Error) -> bool {
     ) || error.kind() == io::ErrorKind::Unsupported
 }
 
-fn new_file(path: &Path) -> io::Result<File> {
+/// An empty file that is to take `bytes`.
+fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
+    check_limit(bytes)?;
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -77,7 +79,7 @@ fn new_file(path: &Path) -> io::Result<File> {
 
 /// Makes a file of `bytes` zeros whose blocks are reserved.
 pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
-    let file = new_file(path)?;
+    let file = new_file(path, bytes)?;
     #[cfg(target_os = "linux")]
     let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
         .map_err(io::Error::from);
@@ -88,6 +90,15 @@ pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
         return Err(error);
     }
     Ok(file)
+}
+
+/// Whether this process may have files of `bytes`: writing beyond its limit (`ulimit -f`) ends it.
+pub(crate) fn check_limit(bytes: u64) -> io::Result<()> {
+    use rustix::process::{Resource, getrlimit};
+    match getrlimit(Resource::Fsize).current {
+        Some(limit) if bytes > limit => Err(io::ErrorKind::FileTooLarge.into()),
+        _ => Ok(()),
+    }
 }
 
 /// Whether files below `path` lie on another host, or behind a program that may be gone.

@@ -239,3 +239,15 @@ pub(crate) fn disposition(signal: i32) -> Disposition {
         _ => Disposition::Handled,
     }
 }
+
+/// Has the calling thread's own faults with `signal` come back as errors of its system calls.
+pub(crate) fn block_here(signal: i32) {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: `sigemptyset` writes the set whole, before anything reads it; the old mask is not
+    // asked for.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
+    }
+}

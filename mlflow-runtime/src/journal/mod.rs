@@ -72,7 +72,9 @@ use room::{MEMORY_BYTES, Room};
 use segment::Segment;
 use writer::{Idle, Writer};
 
-pub(crate) use mapping::{Disposition, at_exit, close_in_child, disposition, in_children};
+pub(crate) use mapping::{
+    Disposition, at_exit, block_here, close_in_child, disposition, in_children,
+};
 pub(crate) use room::Reason;
 pub(crate) use writer::{MetricKey, RunRef, release_all, release_thread, write};
 
@@ -234,6 +236,21 @@ impl Journal {
                 segment.remove_file();
             }
         }
+    }
+
+    /// Forgets a segment of which nothing was read and whose file is gone: its values are lost.
+    /// False if the file is there.
+    pub(crate) fn give_up(&self, segment: &Arc<Segment>) -> bool {
+        let gone = |file: &Path| matches!(file.try_exists(), Ok(false));
+        if !segment.file().is_some_and(gone) {
+            return false;
+        }
+        self.lock_segments()
+            .retain(|other| !Arc::ptr_eq(other, segment));
+        self.room.give(segment.size_bytes());
+        self.room
+            .count_all_dropped(Reason::Removed, segment.values());
+        true
     }
 
     /// Whether the device lacks something.

@@ -16,6 +16,8 @@ pub(crate) enum Reason {
     JournalFull,
     /// It cannot be written to a disk, and the memory it may take is full.
     MemoryFull,
+    /// It had room, in a file that somebody has removed since.
+    Removed,
 }
 
 /// The bytes of one journal.
@@ -24,7 +26,7 @@ pub(super) struct Room {
     used_bytes: AtomicU64,
     /// Of these, what is not on disk.
     memory_bytes: AtomicU64,
-    dropped: [AtomicU64; 2],
+    dropped: [AtomicU64; 3],
 }
 
 impl Room {
@@ -72,7 +74,11 @@ impl Room {
     /// Counts a value that found no room.
     #[cold]
     pub(super) fn count_dropped(&self, reason: Reason) {
-        if self.dropped[reason as usize].fetch_add(1, Ordering::Relaxed) > 0 {
+        self.count_all_dropped(reason, 1);
+    }
+
+    pub(super) fn count_all_dropped(&self, reason: Reason, values: u64) {
+        if self.dropped[reason as usize].fetch_add(values, Ordering::Relaxed) > 0 {
             return;
         }
         match reason {
@@ -85,6 +91,11 @@ impl Room {
                 target: "mlflow", max_bytes = MEMORY_BYTES,
                 "the memory that the journal may take is full; metrics are dropped until the store has taken \
                  some. Set MLFLOW_JOURNAL_DIR to a directory that can be written"
+            ),
+            Reason::Removed => tracing::warn!(
+                target: "mlflow",
+                "files of the journal were removed before the store had taken their values, which are lost. \
+                 Set MLFLOW_JOURNAL_DIR to a directory that nobody clears"
             ),
         }
     }

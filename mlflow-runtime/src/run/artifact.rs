@@ -9,6 +9,7 @@ use std::io;
 use std::path::Path;
 
 use super::reach::Reach;
+use crate::journal::allocation::check_limit;
 use crate::journal::record::{Content, Event};
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
@@ -108,7 +109,7 @@ impl Reach<'_> {
         }
         let name = format!("{}.artifact", uuid::Uuid::new_v4().simple());
         let file = directory.join(&name);
-        match write(&file) {
+        match check_limit(size).and_then(|()| write(&file)) {
             Ok(()) => Copy::Made(name),
             Err(error) => {
                 let _ = fs::remove_file(&file);

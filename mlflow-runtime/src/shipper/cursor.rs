@@ -55,6 +55,10 @@ impl Cursor {
         self.bytes = None;
     }
 
+    pub(super) fn is_unread(&self) -> bool {
+        self.offset == HEADER_BYTES
+    }
+
     pub(super) fn settled(&self) -> usize {
         self.settled
     }

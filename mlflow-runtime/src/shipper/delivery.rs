@@ -17,6 +17,7 @@ use std::time::Duration;
 use rustc_hash::FxHashSet;
 
 use super::runs::Phase;
+use super::share::Share;
 use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work, halves};
 use crate::exit::say;
@@ -51,6 +52,10 @@ pub(crate) struct Delivery {
     stats: Arc<Stats>,
     warned: FxHashSet<(&'static str, String)>,
     quiet: bool,
+    /// Whether anything was done since it was last asked for.
+    progress: bool,
+    /// How much the next request may hold.
+    share: Share,
 }
 
 /// What became of one run's work.
@@ -69,6 +74,8 @@ impl Delivery {
             stats,
             warned: FxHashSet::default(),
             quiet,
+            progress: false,
+            share: Share::default(),
         }
     }
 
@@ -83,6 +90,11 @@ impl Delivery {
 
     pub(super) fn gap(&self) -> Duration {
         self.store.gap()
+    }
+
+    /// Whether the store has done something since the last call that will not be asked for again.
+    pub(super) fn take_progress(&mut self) -> bool {
+        std::mem::take(&mut self.progress)
     }
 
     pub(super) fn uri(&self) -> String {
@@ -264,6 +276,7 @@ impl Delivery {
             }
         }
         state.phase = Phase::Created(run.clone());
+        self.progress = true;
         Ok(Ok(run))
     }
 
@@ -357,9 +370,9 @@ impl Delivery {
 
     async fn work(&mut self, run: &StoredRun, work: &mut Work) -> Result<Outcome, Halt> {
         let limits = self.store.limits();
-        while let Some((batch, sent)) = work.next_batch(limits) {
+        while let Some((batch, sent)) = work.next_batch(self.share.of(limits)) {
             match self.store.log_batch(run, &batch).await {
-                Ok(()) => {}
+                Ok(()) => self.share.grow(),
                 Err(StoreError::Rejected { reason }) => {
                     match self.isolate(run, batch, reason).await? {
                         Ok(refused) => self.set_aside(work, &refused),
@@ -370,9 +383,15 @@ impl Delivery {
                     reason,
                     everything: false,
                 }) => return Ok(Outcome::Held(reason)),
-                Err(error) => return Err(halt(error)),
+                Err(error) => {
+                    if matches!(error, StoreError::Unavailable { .. }) {
+                        self.share.shrink();
+                    }
+                    return Err(halt(error));
+                }
             }
             work.sent = sent;
+            self.progress = true;
         }
         while let Some((path, bytes)) = work.artifacts.get(work.sent.artifacts) {
             let content = match bytes {
@@ -399,6 +418,7 @@ impl Delivery {
                 artifacts: work.sent.artifacts + 1,
                 ..work.sent
             };
+            self.progress = true;
         }
         if let Some((status, end_time_ms)) = work.end {
             match self.store.update_run(run, status, Some(end_time_ms)).await {

@@ -22,6 +22,7 @@ pub(crate) mod recovery;
 #[cfg(test)]
 mod recovery_tests;
 mod runs;
+mod share;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -40,9 +41,9 @@ pub(crate) use delivery::{Delivery, Halt};
 pub(crate) use source::Source;
 
 use crate::config::Settings;
-use crate::journal::Journal;
 use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
+use crate::journal::{self, Journal};
 use crate::stats::{Connection, Stats};
 use crate::tracker::Links;
 
@@ -185,6 +186,8 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
+        // A store in a file that may not grow (`ulimit -f`) is one that is away.
+        journal::block_here(libc::SIGXFSZ);
         match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -225,7 +228,7 @@ impl Worker {
                 Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
                 Ok(Step::Idle) => self.sleep(&mut shipper).await,
                 Err(halt) => {
-                    let delay = self.failed(&shipper, &halt);
+                    let delay = self.failed(&mut shipper, &halt);
                     if halt.cause == Cause::Busy {
                         // Whoever waits for a flush waits for the lock, too.
                         tokio::time::sleep(delay).await;
@@ -306,8 +309,12 @@ impl Worker {
         }
     }
 
-    fn failed(&mut self, shipper: &Shipper, halt: &Halt) -> Duration {
+    fn failed(&mut self, shipper: &mut Shipper, halt: &Halt) -> Duration {
         self.stats.retried.add(1);
+        // A store that takes a part of every round is there, however long the backlog is.
+        if shipper.delivery.take_progress() {
+            self.backoff.reset();
+        }
         let delay = self.backoff.next(halt.cause);
         let failures = self.backoff.failures();
         let away = match halt.cause {

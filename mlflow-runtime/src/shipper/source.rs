@@ -22,7 +22,7 @@ use crate::clock;
 use crate::journal::Journal;
 use crate::journal::directory::{Directory, artifact_path};
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
-use crate::journal::segment::Frame;
+use crate::journal::segment::{Frame, Segment};
 use crate::store::Metric;
 use crate::tracker::Links;
 
@@ -165,7 +165,8 @@ impl Source {
         // Read before the bytes: what was sealed then has its last frame now.
         let sealed = cursor.segment.is_sealed();
         let Some(bytes) = cursor.load() else {
-            if sealed && cursor.segment.is_blank() {
+            let gone = || cursor.is_unread() && self.gives_up(&cursor.segment);
+            if sealed && (cursor.segment.is_blank() || gone()) {
                 cursor.finished = true;
             } else if sealed {
                 tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is");
@@ -206,6 +207,14 @@ impl Source {
         cursor.finished = sealed;
         if sealed || bytes.is_snapshot() {
             cursor.unload();
+        }
+    }
+
+    /// Whether a segment cannot be read because somebody has removed it.
+    fn gives_up(&self, segment: &Arc<Segment>) -> bool {
+        match &self.origin {
+            Origin::Live { journal, .. } => journal.give_up(segment),
+            Origin::Dead { .. } => false,
         }
     }
 

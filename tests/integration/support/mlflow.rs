@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::TcpListener;
@@ -18,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use super::seen::{Point, Seen};
@@ -157,8 +159,10 @@ pub(crate) fn free_port() -> u16 {
 /// A running `mlflow server` with a SQLite backend and proxied artifacts.
 pub(crate) struct Server {
     process: Child,
+    port: u16,
     url: String,
     home: PathBuf,
+    options: Vec<String>,
 }
 
 impl Server {
@@ -177,7 +181,23 @@ impl Server {
 
     fn try_start(port: u16, options: &[&str]) -> Option<Self> {
         let home = tempfile::tempdir().expect("a directory").keep();
-        let log = File::create(home.join("log")).expect("a log file");
+        let mut server = Self {
+            process: Self::spawn(&home, port, options),
+            port,
+            url: format!("http://127.0.0.1:{port}"),
+            home,
+            options: options.iter().map(|&option| option.to_owned()).collect(),
+        };
+        server.answers().then_some(server)
+    }
+
+    /// The process, with the group it leads.
+    fn spawn(home: &Path, port: u16, options: &[impl AsRef<OsStr>]) -> Child {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(home.join("log"))
+            .expect("a log file");
         let mut shell = Command::new("sh");
         quiet(&mut shell)
             // The reader clears up and ends the whole group when our end of the pipe is closed, be
@@ -202,37 +222,52 @@ impl Server {
                 "sqlite:///{}",
                 home.join("server.db").display()
             ))
-            .args(options)
-            .current_dir(&home)
+            .args(options.iter().map(AsRef::as_ref))
+            .current_dir(home)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log);
-        if !options.contains(&"--no-serve-artifacts") {
+        if !options
+            .iter()
+            .any(|option| option.as_ref() == "--no-serve-artifacts")
+        {
             shell
                 .arg("--artifacts-destination")
                 .arg(home.join("artifacts"));
         }
-        let process = shell.spawn().expect("sh");
-        let mut server = Self {
-            process,
-            url: format!("http://127.0.0.1:{port}"),
-            home,
-        };
+        shell.spawn().expect("sh")
+    }
+
+    /// Waits until it answers; false if it ended instead.
+    fn answers(&mut self) -> bool {
         let begun = Instant::now();
-        while ureq::get(format!("{}/health", server.url)).call().is_err() {
-            if server.process.try_wait().expect("its status").is_some() {
-                eprintln!("{}", server.log());
-                return None;
+        while ureq::get(format!("{}/health", self.url)).call().is_err() {
+            if self.process.try_wait().expect("its status").is_some() {
+                eprintln!("{}", self.log());
+                return false;
             }
             assert!(
                 begun.elapsed() < START,
                 "the server does not start:\n{}",
-                server.log()
+                self.log()
             );
             thread::sleep(Duration::from_millis(50));
         }
-        Some(server)
+        true
+    }
+
+    /// Ends it by SIGKILL, with all its processes. What it had written stays.
+    pub(crate) fn kill(&mut self) {
+        let group = Pid::from_child(&self.process);
+        kill_process_group(group, Signal::KILL).expect("a group to kill");
+        self.process.wait().expect("its status");
+    }
+
+    /// Starts it where it was, after [`kill`](Self::kill).
+    pub(crate) fn restart(&mut self) {
+        self.process = Self::spawn(&self.home, self.port, &self.options);
+        assert!(self.answers(), "the port is taken");
     }
 
     /// The server that tests share which do not disturb each other. It ends with the process.
@@ -275,6 +310,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
+        // One that was killed cannot clear up.
+        let _ = fs::remove_dir_all(&self.home);
     }
 }
 

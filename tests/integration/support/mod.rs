@@ -1,8 +1,10 @@
 //! What the tests stand on.
 
 pub(crate) mod fake_server;
+pub(crate) mod fault;
 pub(crate) mod mlflow;
 pub(crate) mod program;
+pub(crate) mod proxy;
 pub(crate) mod seen;
 pub(crate) mod warnings;
 

@@ -1,11 +1,17 @@
 //! Starts the programs of this package as a user would: in a folder of their own.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+
+/// How long to wait for a program's words before the test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A temporary folder: working directory and journal of the programs that run in it.
 pub(crate) struct Folder(PathBuf);
@@ -77,6 +83,43 @@ impl Folder {
         }
     }
 
+    /// Starts it; it goes on while the test does.
+    pub(crate) fn start(
+        &self,
+        program: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Live {
+        let started = Instant::now();
+        let mut process = self
+            .command(program)
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let stderr: Arc<(Mutex<String>, Condvar)> = Arc::default();
+        let (mut lines, heard) = (
+            BufReader::new(process.stderr.take().unwrap()),
+            stderr.clone(),
+        );
+        let reader = thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).unwrap() > 0 {
+                heard.0.lock().unwrap().push_str(&line);
+                heard.1.notify_all();
+                line.clear();
+            }
+        });
+        Live {
+            process,
+            started,
+            stdout: String::new(),
+            stderr,
+            reader,
+        }
+    }
+
     /// The default store's file.
     pub(crate) fn database(&self) -> Connection {
         let database = Connection::open(self.0.join("mlflow.db")).unwrap();
@@ -98,6 +141,60 @@ impl Ended {
             .lines()
             .filter(|line| line.contains("WARN mlflow"))
             .collect()
+    }
+}
+
+/// A program that runs beside the test.
+pub(crate) struct Live {
+    process: Child,
+    started: Instant,
+    /// Read so far.
+    stdout: String,
+    stderr: Arc<(Mutex<String>, Condvar)>,
+    reader: JoinHandle<()>,
+}
+
+impl Live {
+    /// Waits until it has printed `words` on stderr.
+    pub(crate) fn wait_for_stderr(&self, words: &str) {
+        let (stderr, heard) = &*self.stderr;
+        let silent = |text: &mut String| !text.contains(words);
+        let (text, waited) = heard
+            .wait_timeout_while(stderr.lock().unwrap(), PATIENCE, silent)
+            .unwrap();
+        assert!(!waited.timed_out(), "no {words:?} on stderr:\n{text}");
+    }
+
+    /// Waits until it has printed `line` on stdout.
+    pub(crate) fn wait_for_stdout(&mut self, line: &str) {
+        let stdout = self.process.stdout.as_mut().unwrap();
+        let mut byte = [0];
+        while !self.stdout.ends_with(&format!("{line}\n")) {
+            stdout.read_exact(&mut byte).unwrap();
+            self.stdout.push(char::from(byte[0]));
+        }
+    }
+
+    /// Gives it a line on stdin.
+    pub(crate) fn tell(&mut self) {
+        self.process
+            .stdin
+            .as_mut()
+            .unwrap()
+            .write_all(b"\n")
+            .unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn end(self) -> Ended {
+        let output = self.process.wait_with_output().unwrap();
+        self.reader.join().unwrap();
+        Ended {
+            stdout: self.stdout + &String::from_utf8(output.stdout).unwrap(),
+            stderr: self.stderr.0.lock().unwrap().clone(),
+            success: output.status.success(),
+            took: self.started.elapsed(),
+        }
     }
 }
 

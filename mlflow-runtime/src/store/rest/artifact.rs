@@ -13,12 +13,12 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, Response, Url};
 
-use super::answer::Route;
+use super::answer::{self, Route};
 use super::http::{self, Http};
-use super::{ArtifactContent, StoreError};
+use super::{ArtifactContent, StoreError, wire};
 use crate::store::{directory, names, uri};
 
 /// What is read of a file, or handed to the connection, at a time.
@@ -52,22 +52,55 @@ pub(super) async fn put(
     if path.contains(['%', '#']) {
         return Err(rejected("the server does not keep `%` and `#` in names"));
     }
-    let url = proxied(http.base_url(), artifact_uri, path)?;
+    let mut url = proxied(http.base_url(), artifact_uri, path)?;
     let asked = format!("PUT artifact {path}");
     let content = match content {
         // A borrowed slice cannot outlive this call, and a request body has to.
         ArtifactContent::Bytes(bytes) => Content::Memory(Bytes::from(bytes.into_owned())),
         ArtifactContent::File(file) => Content::File(file),
     };
-    let response = match send(http, &asked, &url, &content).await {
-        Err(Unsent::Broke(_)) => send(http, &asked, &url, &content).await,
+    let mut response = sent(http, &asked, &url, &content).await?;
+    // The client follows only with bodies that it can copy.
+    for _ in 0..http::REDIRECTS {
+        let Some(target) = moved(&response, &url) else {
+            break;
+        };
+        url = target;
+        response = sent(http, &asked, &url, &content).await?;
+    }
+    let body = http::read(Route::Artifacts, &asked, response).await?;
+    // MLflow says nothing, or `{}`: whoever says more has not kept the file.
+    if body.is_empty() || serde_json::from_slice::<wire::Empty>(&body).is_ok() {
+        Ok(())
+    } else {
+        Err(answer::not_understood(&asked, &body))
+    }
+}
+
+/// Where an upload has to go instead.
+fn moved(response: &Response, from: &Url) -> Option<Url> {
+    if !http::keeps_body(response.status()) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    let target = from.join(location).ok()?;
+    matches!(target.scheme(), "http" | "https").then_some(target)
+}
+
+/// The answer to an upload, tried once more where the connection broke.
+async fn sent(
+    http: &Http,
+    asked: &str,
+    url: &Url,
+    content: &Content<'_>,
+) -> Result<Response, StoreError> {
+    match send(http, asked, url, content).await {
+        Err(Unsent::Broke(_)) => send(http, asked, url, content).await,
         sent => sent,
     }
     .map_err(|unsent| match unsent {
         Unsent::Broke(error) | Unsent::Failed(error) => error,
-    })?;
-    http::read(Route::Artifacts, &asked, response).await?;
-    Ok(())
+    })
 }
 
 /// With a local server, or where the store's root is there, a path means the same to both.

@@ -25,6 +25,9 @@ const IDLE: Duration = Duration::from_secs(4);
 /// The most that is read of an answer. A run with 10,000 metrics and params takes some 5 MB.
 const ANSWER_BYTES: usize = 32 << 20;
 
+/// The most redirects that one request follows.
+pub(super) const REDIRECTS: usize = 4;
+
 /// Whether a request whose fate is unknown may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Repeat {
@@ -62,13 +65,12 @@ impl Http {
             .tls_backend_preconfigured(tls)
             .connect_timeout(options.connect_timeout)
             .pool_idle_timeout(IDLE)
-            .redirect(redirect::Policy::custom(|attempt| match attempt.status() {
-                StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
-                    if attempt.previous().len() < 5 =>
-                {
+            .redirect(redirect::Policy::custom(|attempt| {
+                if keeps_body(attempt.status()) && attempt.previous().len() <= REDIRECTS {
                     attempt.follow()
+                } else {
+                    attempt.stop()
                 }
-                _ => attempt.stop(),
             }))
             .build()
             .map_err(|error| StoreError::Blocked {
@@ -162,6 +164,14 @@ impl Http {
         }
         .map_err(|error| not_sent(asked, &error))
     }
+}
+
+/// Whether this is a redirect that keeps method and body.
+pub(super) fn keeps_body(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
+    )
 }
 
 pub(super) fn parse(url: &str) -> Result<Url, StoreError> {

@@ -1,0 +1,64 @@
+//! How much of what a request may hold it does hold.
+//!
+//! Invariant: a batch that brought no answer is not sent again in the same size for ever.
+//!
+//! A server is given a certain time, by us or by a gateway between. What takes it longer is done and
+//! never acknowledged; sent again it takes as long.
+
+use crate::store::BatchLimits;
+
+/// In parts of a full request.
+const FULL: usize = 1024;
+/// What an answer adds: the way back takes some requests, or every second one would fail.
+const STEP: usize = FULL / 16;
+
+pub(super) struct Share(usize);
+
+impl Default for Share {
+    fn default() -> Self {
+        Self(FULL)
+    }
+}
+
+impl Share {
+    pub(super) fn of(&self, limits: BatchLimits) -> BatchLimits {
+        let total = limits.total.saturating_mul(self.0).div_ceil(FULL);
+        BatchLimits { total, ..limits }
+    }
+
+    pub(super) fn grow(&mut self) {
+        self.0 = (self.0 + STEP).min(FULL);
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.0 = (self.0 / 2).max(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_shrink_down_to_one_entry_and_grow_back() {
+        let limits = |total| BatchLimits {
+            total,
+            metrics: total,
+            params: 100,
+            tags: 100,
+        };
+        let mut share = Share::default();
+        assert_eq!(share.of(limits(1000)).total, 1000);
+        share.shrink();
+        assert_eq!(share.of(limits(1000)).total, 500);
+        for _ in 0..20 {
+            share.shrink();
+        }
+        assert_eq!(share.of(limits(1000)).total, 1);
+        assert_eq!(share.of(limits(1)).total, 1);
+        for _ in 0..16 {
+            share.grow();
+        }
+        assert_eq!(share.of(limits(1000)).total, 1000);
+    }
+}

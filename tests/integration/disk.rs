@@ -1,0 +1,237 @@
+//! A disk that is full, cannot be written, or loses the journal: the program ends as it would
+//! without tracking, the user is told once, and what memory holds arrives.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rusqlite::Connection;
+
+use crate::support::mlflow::Server;
+use crate::support::program::{Ended, Folder, Live, one};
+
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+const STEADY: &str = env!("CARGO_BIN_EXE_steady");
+
+/// Half of them are more than the first segment holds, all of them more than the second.
+const POINTS: i64 = 40_000;
+
+const IN_MEMORY: &str = "values are kept in memory";
+const ARTIFACT_IN_MEMORY: &str = "takes the way through memory";
+
+/// A small file system of its own, where mounting is permitted.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn tmpfs(path: &Path, options: &str) -> Option<Self> {
+        fs::create_dir(path).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "mlflow-rs-test"]);
+        let output = mount.arg(path).output();
+        if output.as_ref().is_ok_and(|output| output.status.success()) {
+            return Some(Self(path.to_owned()));
+        }
+        eprintln!("not tested: nothing can be mounted here: {output:?}");
+        None
+    }
+
+    /// Takes all the room that is left.
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
+        let full = loop {
+            if let Err(error) = file.write_all(&[1; 4096]) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), io::ErrorKind::StorageFull);
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+fn start(folder: &Folder, environment: &[(&str, &str)]) -> Live {
+    let mut program = folder.start(STEADY, &[&POINTS.to_string()], environment);
+    program.wait_for_stdout("logged");
+    program
+}
+
+/// The program's other half, its end and what the store holds then; returns how many were dropped.
+fn ends_well(folder: &Folder, mut program: Live, warnings: &[&str]) -> i64 {
+    program.tell();
+    let ended = program.end();
+    was_told(&ended, warnings);
+    let dropped = ended.stdout.trim().rsplit(' ').next().unwrap();
+    let expected = format!("logged\nresult {POINTS}\ncomplete true dropped {dropped}\n");
+    assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+    let database = folder.database();
+    let count = |query: &str| one::<i64>(&database, query);
+    let dropped = dropped.parse().unwrap();
+    assert_eq!(count("select count(*) from metrics"), POINTS - dropped);
+    assert_eq!(
+        count("select count(*) from (select distinct step from metrics where value * 2 = step)"),
+        POINTS - dropped,
+        "each once, and right"
+    );
+    assert_eq!(
+        count("select count(*) from params where key like 'p%' and key <> 'points'"),
+        150
+    );
+    assert_eq!(
+        count("select count(*) from runs where status = 'FINISHED'"),
+        1
+    );
+    dropped
+}
+
+fn was_told(ended: &Ended, expected: &[&str]) {
+    assert!(ended.success, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    let mut warnings = ended.warnings();
+    // Power, not the process: comes when the device is asked, which may be later.
+    warnings.retain(|warning| !warning.contains("the device did not confirm"));
+    assert_eq!(warnings.len(), expected.len(), "{}", ended.stderr);
+    for words in expected {
+        let told = warnings.iter().filter(|warning| warning.contains(words));
+        assert_eq!(told.count(), 1, "{words:?}: {}", ended.stderr);
+    }
+}
+
+/// Also where it could not lie beside the journal.
+fn artifact_arrived(folder: &Folder) {
+    let root: String = one(&folder.database(), "select artifact_uri from runs");
+    let large = fs::read(Path::new(&root).join("notes/large.txt")).unwrap();
+    assert_eq!(large.len(), 64 << 10);
+}
+
+#[test]
+fn a_disk_without_room_for_one_segment() {
+    let folder = Folder::new();
+    if let Some(_disk) = Mount::tmpfs(&folder.journal(), "size=32k") {
+        let program = start(&folder, &[]);
+        let dropped = ends_well(&folder, program, &[IN_MEMORY, ARTIFACT_IN_MEMORY]);
+        assert_eq!(dropped, 0);
+        artifact_arrived(&folder);
+    }
+}
+
+#[test]
+fn a_disk_that_others_fill_meanwhile() {
+    let folder = Folder::new();
+    if let Some(disk) = Mount::tmpfs(&folder.journal(), "size=2m") {
+        let program = start(&folder, &[]);
+        // What is mapped was reserved: writing to it goes on.
+        disk.fill();
+        assert_eq!(ends_well(&folder, program, &[IN_MEMORY]), 0);
+        artifact_arrived(&folder);
+    }
+}
+
+#[test]
+fn a_disk_without_room_for_a_directory() {
+    let folder = Folder::new();
+    // The root of the file system is its only inode.
+    if let Some(_disk) = Mount::tmpfs(&folder.journal(), "size=8m,nr_inodes=1") {
+        let temporary = folder.path().to_str().unwrap().to_owned();
+        let program = start(&folder, &[("TMPDIR", &temporary)]);
+        assert_eq!(ends_well(&folder, program, &["using the fallback"]), 0);
+    }
+}
+
+#[test]
+fn a_disk_that_is_read_only() {
+    let folder = Folder::new();
+    if let Some(_disk) = Mount::tmpfs(&folder.journal(), "size=8m,ro") {
+        let temporary = folder.path().to_str().unwrap().to_owned();
+        let program = start(&folder, &[("TMPDIR", &temporary)]);
+        assert_eq!(ends_well(&folder, program, &["using the fallback"]), 0);
+    }
+}
+
+/// Nowhere to write: neither the journal's directory nor the fallback can be made.
+fn nowhere(folder: &Folder) -> [(&'static str, String); 2] {
+    let file = folder.path().join("file");
+    File::create(&file).unwrap();
+    let below = |name: &str| file.join(name).to_str().unwrap().to_owned();
+    [
+        ("MLFLOW_JOURNAL_DIR", below("journal")),
+        ("TMPDIR", below("tmp")),
+    ]
+}
+
+#[test]
+fn no_directory_at_all() {
+    let folder = Folder::new();
+    let environment = nowhere(&folder);
+    let environment = environment
+        .each_ref()
+        .map(|(name, value)| (*name, value.as_str()));
+    let program = start(&folder, &environment);
+    let told = ["using the fallback", IN_MEMORY];
+    assert_eq!(ends_well(&folder, program, &told), 0);
+    artifact_arrived(&folder);
+}
+
+/// As long as it is open, the store takes nothing.
+fn locked(folder: &Folder) -> Connection {
+    let lock = Connection::open(folder.path().join("mlflow.db")).unwrap();
+    lock.execute_batch("begin exclusive").unwrap();
+    lock
+}
+
+#[test]
+fn what_finds_no_room_in_memory_is_counted() {
+    let folder = Folder::new();
+    if let Some(_disk) = Mount::tmpfs(&folder.journal(), "size=32k") {
+        let lock = locked(&folder);
+        let program = start(&folder, &[("MLFLOW_JOURNAL_MAX_BYTES", "400000")]);
+        drop(lock);
+        let told = [IN_MEMORY, ARTIFACT_IN_MEMORY, "the journal is full"];
+        assert!(ends_well(&folder, program, &told) > 0);
+    }
+}
+
+#[test]
+fn values_of_a_journal_that_is_removed_are_not_said_to_wait() {
+    let folder = Folder::new();
+    let lock = locked(&folder);
+    let program = start(&folder, &[]);
+    fs::remove_dir_all(folder.journal()).unwrap();
+    drop(lock);
+    let told = [
+        IN_MEMORY,
+        "files of the journal were removed",
+        "is set aside",
+    ];
+    assert!(ends_well(&folder, program, &told) > 0);
+}
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_no_process() {
+    let server = Server::shared();
+    let limited = |program: &str| format!("ulimit -f 40; exec {program} \"$@\"");
+    let folder = Folder::new();
+    let arguments = ["-c", &limited(STEADY), "sh", "400"];
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let mut program = folder.start("sh", &arguments, &environment);
+    program.tell();
+    let ended = program.end();
+    was_told(&ended, &[IN_MEMORY, ARTIFACT_IN_MEMORY]);
+    assert!(
+        ended.stdout.ends_with("complete true dropped 0\n"),
+        "{}",
+        ended.stdout
+    );
+
+    // The store itself is a file here.
+    let folder = Folder::new();
+    let arguments = ["-c", &limited(NUMBERS), "sh", "limited", "1000", "2"];
+    let ended = folder.run("sh", &arguments, &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    assert_eq!(ended.stdout, "logged\n");
+    assert!(ended.stderr.contains("are lost"), "{}", ended.stderr);
+}

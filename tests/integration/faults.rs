@@ -1,0 +1,236 @@
+//! Everything that can go wrong on the wire, in turn: each value arrives once, and is told of once.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::fake_server::Request;
+use crate::support::fault::{After, Fault, To};
+use crate::support::mlflow::{Api, Server};
+use crate::support::program::Folder;
+use crate::support::proxy::Proxy;
+use crate::support::seen::{Latest, Seen};
+use crate::support::unique;
+
+const STEADY: &str = env!("CARGO_BIN_EXE_steady");
+const POINTS: i64 = 400;
+
+/// What the user is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Told {
+    /// That the store went, and that it is back.
+    GoneAndBack,
+    /// Nothing: it works.
+    Nothing,
+}
+
+/// The program runs while every request is spoiled in this way, until it says so; then every kind
+/// of request is spoiled once more, each at its time; then nothing is.
+fn spoil(fault: Fault, told: Told) {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), move |_| Some(fault));
+    let folder = Folder::new();
+    let experiment = unique();
+    // What is to work in spite of the fault gets all the time it needs.
+    let timeout = if told == Told::Nothing { "60" } else { "1" };
+    let mut program = folder.start(
+        STEADY,
+        &[&POINTS.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", &proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+            ("MLFLOW_HTTP_REQUEST_TIMEOUT", timeout),
+        ],
+    );
+    program.wait_for_stdout("logged");
+    if told == Told::GoneAndBack {
+        program.wait_for_stderr("the store does not take values");
+        if matches!(fault, Fault::Redirect(_) | Fault::Refuse(_)) {
+            // The first is tried again seldom, since a person has to act; the second would be
+            // another outage each time.
+            proxy.heal();
+        } else {
+            proxy.schedule(each_kind_of_request(fault));
+        }
+    }
+    program.tell();
+    let ended = program.end();
+
+    assert!(ended.success, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    let stdout = format!("logged\nresult {POINTS}\ncomplete true dropped 0\n");
+    assert_eq!(ended.stdout, stdout, "{}", ended.stderr);
+    let expected: &[&str] = match told {
+        Told::GoneAndBack => &["the store does not take values", "the store is back"],
+        Told::Nothing => &[],
+    };
+    let warnings = ended.warnings();
+    assert_eq!(warnings.len(), expected.len(), "{}", ended.stderr);
+    for (warning, words) in warnings.iter().zip(expected) {
+        assert!(warning.contains(words), "{}", ended.stderr);
+    }
+    assert_eq!(folder.journals_left(), 0, "all was delivered");
+    assert!(proxy.counts().faults[fault.name()] > 0);
+    is_whole(&only_run(&server.api(), &experiment));
+}
+
+/// Each kind of request once more: where a connection breaks twice, since a request that is harmless
+/// when repeated is repeated at once then. The look for the experiment was spoiled before.
+fn each_kind_of_request(fault: Fault) -> impl FnMut(&Request) -> Option<Fault> {
+    let times = if fault.breaks() { 2 } else { 1 };
+    let mut seen: HashMap<String, u32> = HashMap::new();
+    move |request| {
+        let line = &request.line;
+        let before = seen.entry(line.to_owned()).or_default();
+        *before += 1;
+        (*before <= times && !line.contains("/experiments/")).then_some(fault)
+    }
+}
+
+/// The experiment's one run; deleted ones count, too.
+fn only_run(api: &Api, experiment: &str) -> Seen {
+    let found = api.post(
+        "experiments/search",
+        &json!({"max_results": 2, "filter": format!("name = '{experiment}'")}),
+    );
+    let id = found["experiments"][0]["experiment_id"].as_str().unwrap();
+    let runs = api.runs(id);
+    assert_eq!(runs.len(), 1, "no run twice");
+    api.run(&runs[0].0)
+}
+
+fn is_whole(run: &Seen) {
+    assert_eq!(
+        (run.name.as_str(), run.status.as_str()),
+        ("steady", "FINISHED")
+    );
+    assert!(run.end_time_ms >= run.start_time_ms);
+    for number in 0..150 {
+        let text = number.to_string();
+        assert_eq!(run.params[&format!("p{number}")], text);
+        assert_eq!(run.tags[&format!("t{number}")], text);
+    }
+    let points = &run.points["loss"];
+    assert_eq!(points.len(), usize::try_from(POINTS).unwrap(), "each once");
+    let steps: BTreeSet<i64> = points.iter().map(|point| point.step).collect();
+    assert_eq!(steps, (0..POINTS).collect());
+    for point in points {
+        assert!((point.value - point.step as f64 / 2.0).abs() < f64::EPSILON);
+    }
+    assert_eq!(run.latest["loss"], Latest((POINTS - 1) as f64 / 2.0));
+    assert_eq!(run.artifacts["notes/small.txt"], b"small\n");
+    let large = "0123456789abcdef".repeat(4096);
+    assert_eq!(run.artifacts["notes/large.txt"], large.as_bytes());
+}
+
+#[test]
+fn failures_with_progress_between_them_are_no_outage() {
+    let server = Server::shared();
+    let mut seen = BTreeSet::new();
+    let proxy = Proxy::start(server.url(), move |request| {
+        let line = &request.line;
+        let is_write = line.contains("log-batch") || line.starts_with("PUT ");
+        (is_write && seen.insert(line.to_owned())).then_some(Fault::Status(503))
+    });
+    let folder = Folder::new();
+    let experiment = unique();
+    let mut program = folder.start(
+        STEADY,
+        &[&POINTS.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", &proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    proxy.wait_for_faults(3);
+    program.tell();
+    let ended = program.end();
+    assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
+    is_whole(&only_run(&server.api(), &experiment));
+}
+
+#[test]
+fn a_batch_that_takes_longer_than_a_gateway_waits_is_not_sent_in_the_same_size_for_ever() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |request| {
+        (request.body.len() > 20_000 && request.line.contains("log-batch"))
+            .then_some(Fault::TooLate)
+    });
+    let folder = Folder::new();
+    let experiment = unique();
+    let points: i64 = 4000;
+    let mut program = folder.start(
+        STEADY,
+        &[&points.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", &proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    program.tell();
+    let ended = program.end();
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+    assert!(proxy.counts().faults["504"] > 0);
+    let run = only_run(&server.api(), &experiment);
+    assert_eq!(run.points["loss"].len(), usize::try_from(points).unwrap());
+}
+
+#[test]
+fn a_server_killed_and_started_again() {
+    let mut server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let experiment = unique();
+    let mut program = folder.start(
+        STEADY,
+        &[&POINTS.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", server.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    program.wait_for_stderr("View run steady");
+    server.kill();
+    program.tell();
+    program.wait_for_stderr("the store does not take values");
+    server.restart();
+    let ended = program.end();
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+    assert_eq!(ended.warnings().len(), 2, "{}", ended.stderr);
+    is_whole(&only_run(&server.api(), &experiment));
+}
+
+macro_rules! spoiled {
+    ($($name:ident: $fault:expr, $told:ident;)*) => {
+        $(
+            #[test]
+            fn $name() {
+                spoil($fault, Told::$told);
+            }
+        )*
+    };
+}
+
+spoiled! {
+    refused: Fault::Refuse(Duration::from_millis(200)), GoneAndBack;
+    reset: Fault::Reset, GoneAndBack;
+    silent: Fault::Hang, GoneAndBack;
+    status_500: Fault::Status(500), GoneAndBack;
+    status_502: Fault::Status(502), GoneAndBack;
+    status_503: Fault::Status(503), GoneAndBack;
+    asked_to_come_back_in_a_second: Fault::Later(After::Seconds(1)), GoneAndBack;
+    asked_to_come_back_at_a_date: Fault::Later(After::Date(2)), GoneAndBack;
+    a_login_page_in_place_of_json: Fault::Html, GoneAndBack;
+    redirected_to_a_login: Fault::Redirect(To::Login), GoneAndBack;
+    redirected_in_a_circle: Fault::Redirect(To::Itself), GoneAndBack;
+    redirected_to_the_server: Fault::Redirect(To::Server), Nothing;
+    slow: Fault::Drip(Duration::from_micros(100)), Nothing;
+    too_slow: Fault::Drip(Duration::from_millis(20)), GoneAndBack;
+    done_and_not_answered: Fault::DropAnswer, GoneAndBack;
+    done_and_reset: Fault::ResetAnswer, GoneAndBack;
+    done_and_half_answered: Fault::CutAnswer, GoneAndBack;
+    done_and_the_gateway_tired: Fault::TooLate, GoneAndBack;
+    json_cut_in_half: Fault::HalfBody, GoneAndBack;
+    length_too_long: Fault::LengthTooLong, GoneAndBack;
+    length_too_short: Fault::LengthTooShort, GoneAndBack;
+}

@@ -1,0 +1,266 @@
+//! A proxy between the library and a real server that spoils what a test wants spoiled.
+//!
+//! - It reads every request in full, then asks the schedule for a [`Fault`]; what is not spoiled
+//!   passes unchanged, on connections that stay open as the server's own would.
+//! - Every request and every fault is counted.
+//! - Its threads end with the process.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
+
+use super::fake_server::{Request, read_request};
+use super::fault::{Answer, Fault, To};
+
+/// How long to wait for requests before the test fails.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long to try to get the port back after nobody listened there.
+const BIND: Duration = Duration::from_secs(30);
+
+/// A proxy on a port of 127.0.0.1.
+pub(crate) struct Proxy(Arc<Shared>);
+
+/// What it has seen and done.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) requests: usize,
+    /// By [`Fault::name`].
+    pub(crate) faults: BTreeMap<&'static str, usize>,
+}
+
+/// Which fault strikes a request.
+type Schedule = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
+
+struct Shared {
+    address: SocketAddr,
+    /// Host and port.
+    server: String,
+    schedule: Mutex<Schedule>,
+    counts: Mutex<Counts>,
+    counted: Condvar,
+    /// How long nobody shall listen, from the next connection on.
+    refuse: Mutex<Option<Duration>>,
+}
+
+impl Proxy {
+    /// A proxy before the server at `server`, a URL.
+    pub(crate) fn start(
+        server: &str,
+        schedule: impl FnMut(&Request) -> Option<Fault> + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let shared = Arc::new(Shared {
+            address: listener.local_addr().expect("its address"),
+            server: server.trim_start_matches("http://").to_owned(),
+            schedule: Mutex::new(Box::new(schedule)),
+            counts: Mutex::default(),
+            counted: Condvar::new(),
+            refuse: Mutex::default(),
+        });
+        let accepting = Arc::clone(&shared);
+        thread::spawn(move || accepting.accept(listener));
+        Self(shared)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0.address)
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        self.0.counts.lock().expect("no panic here").clone()
+    }
+
+    /// Waits until so many requests were spoiled.
+    pub(crate) fn wait_for_faults(&self, faults: usize) {
+        let counts = self.0.counts.lock().expect("no panic here");
+        let fewer = |counts: &mut Counts| counts.faults.values().sum::<usize>() < faults;
+        let (counts, waited) = self
+            .0
+            .counted
+            .wait_timeout_while(counts, PATIENCE, fewer)
+            .expect("no panic here");
+        assert!(!waited.timed_out(), "{counts:?}");
+    }
+
+    /// From now on, another schedule.
+    pub(crate) fn schedule(
+        &self,
+        schedule: impl FnMut(&Request) -> Option<Fault> + Send + 'static,
+    ) {
+        *self.0.schedule.lock().expect("no panic in a schedule") = Box::new(schedule);
+    }
+
+    /// From now on, no faults.
+    pub(crate) fn heal(&self) {
+        self.schedule(|_| None);
+    }
+}
+
+impl Shared {
+    fn accept(self: Arc<Self>, mut listener: TcpListener) {
+        loop {
+            let Ok((connection, _)) = listener.accept() else {
+                continue;
+            };
+            let refuse = self.refuse.lock().expect("no panic here").take();
+            if let Some(duration) = refuse {
+                drop(listener);
+                thread::sleep(duration);
+                listener = bind(self.address);
+                continue;
+            }
+            let shared = Arc::clone(&self);
+            thread::spawn(move || shared.serve(connection));
+        }
+    }
+
+    fn serve(&self, connection: TcpStream) {
+        let mut reader = BufReader::new(connection.try_clone().expect("a handle"));
+        let mut writer = connection;
+        while let Some(request) = read_request(&mut reader) {
+            match self.handle(&request, &mut writer) {
+                Ok(After::Next) => {}
+                Ok(After::Close) | Err(_) => return,
+                Ok(After::Reset) => {
+                    // Takes effect when `reader`, the other handle, is gone as well.
+                    let _ = TcpSocket::from_std_stream(writer).set_zero_linger();
+                    return;
+                }
+                Ok(After::Hang) => {
+                    let _ = reader.read_to_end(&mut Vec::new());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle(&self, request: &Request, writer: &mut TcpStream) -> io::Result<After> {
+        let fault = self.choose(request);
+        let answer = match fault {
+            Some(fault) if !fault.acts() => None,
+            _ => Some(self.ask(request)),
+        };
+        let Some(fault) = fault else {
+            return pass(writer, &answer.unwrap_or_else(|| Answer::status(502)));
+        };
+        // A fault that acts has an answer to spoil.
+        let answer = answer.unwrap_or_else(|| Answer::status(502));
+        let len = answer.body.len();
+        match fault {
+            Fault::Refuse(duration) => {
+                *self.refuse.lock().expect("no panic here") = Some(duration);
+                // Wakes the thread that listens.
+                let _ = TcpStream::connect(self.address);
+                Ok(After::Close)
+            }
+            Fault::Reset | Fault::ResetAnswer => Ok(After::Reset),
+            Fault::Hang => Ok(After::Hang),
+            Fault::DropAnswer => Ok(After::Close),
+            Fault::Status(status) => pass(writer, &Answer::status(status)),
+            Fault::TooLate => pass(writer, &Answer::status(504)),
+            Fault::Later(after) => pass(writer, &Answer::later(after)),
+            Fault::Html => pass(writer, &Answer::html()),
+            Fault::Redirect(to) => {
+                let path = request.line.split(' ').nth(1).unwrap_or("/");
+                pass(
+                    writer,
+                    &match to {
+                        To::Login => Answer::redirect(302, "https://login.invalid/?back=x"),
+                        To::Itself => Answer::redirect(307, path),
+                        To::Server => {
+                            Answer::redirect(307, &format!("http://{}{path}", self.server))
+                        }
+                    },
+                )
+            }
+            Fault::Drip(gap) => {
+                for byte in answer.bytes(len) {
+                    writer.write_all(&[byte])?;
+                    thread::sleep(gap);
+                }
+                Ok(After::Next)
+            }
+            Fault::CutAnswer => {
+                let bytes = answer.bytes(len);
+                writer.write_all(&bytes[..bytes.len() / 2])?;
+                Ok(After::Close)
+            }
+            Fault::HalfBody => {
+                let body = answer.body[..len / 2].to_vec();
+                pass(writer, &Answer { body, ..answer })
+            }
+            Fault::LengthTooLong => {
+                writer.write_all(&answer.bytes(len + 10))?;
+                Ok(After::Close)
+            }
+            Fault::LengthTooShort => {
+                writer.write_all(&answer.bytes(len / 2))?;
+                Ok(After::Next)
+            }
+        }
+    }
+
+    fn choose(&self, request: &Request) -> Option<Fault> {
+        let fault = (self.schedule.lock().expect("no panic in a schedule"))(request);
+        let mut counts = self.counts.lock().expect("no panic here");
+        counts.requests += 1;
+        if let Some(fault) = fault {
+            *counts.faults.entry(fault.name()).or_default() += 1;
+            self.counted.notify_all();
+        }
+        fault
+    }
+
+    /// The server's answer; 502 if there is none, as from any gateway.
+    fn ask(&self, request: &Request) -> Answer {
+        let asked = || -> io::Result<Vec<u8>> {
+            let mut server = TcpStream::connect(&self.server)?;
+            // In HTTP/1.0 the answer ends with the connection.
+            let mut head = format!("{} HTTP/1.0\r\n", request.line);
+            for (name, value) in &request.headers {
+                if name != "connection" {
+                    head.push_str(&format!("{name}: {value}\r\n"));
+                }
+            }
+            server.write_all(format!("{head}\r\n").as_bytes())?;
+            server.write_all(&request.body)?;
+            let mut answer = Vec::new();
+            server.read_to_end(&mut answer)?;
+            Ok(answer)
+        };
+        asked()
+            .ok()
+            .and_then(|bytes| Answer::parse(&bytes))
+            .unwrap_or_else(|| Answer::status(502))
+    }
+}
+
+/// What becomes of the connection.
+enum After {
+    Next,
+    Close,
+    Reset,
+    Hang,
+}
+
+fn pass(writer: &mut TcpStream, answer: &Answer) -> io::Result<After> {
+    writer.write_all(&answer.bytes(answer.body.len()))?;
+    Ok(After::Next)
+}
+
+fn bind(address: SocketAddr) -> TcpListener {
+    let begun = Instant::now();
+    loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => return listener,
+            // Somebody's connection may have been given the port meanwhile.
+            Err(error) => assert!(begun.elapsed() < BIND, "{address}: {error}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+}

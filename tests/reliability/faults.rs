@@ -1,0 +1,34 @@
+//! Everything that can go wrong on the wire, in turn and at random, while values are logged: none
+//! is lost, none doubled, and no call waits.
+
+use std::thread;
+use std::time::Duration;
+
+use crate::Form;
+use crate::chance::Chance;
+use crate::support::mlflow::Server;
+use crate::support::program::Folder;
+use crate::support::proxy::Proxy;
+use crate::traffic::Traffic;
+use crate::weather::weather;
+
+pub(crate) fn run(form: Form) {
+    let length = match form {
+        Form::Short => Duration::from_secs(20),
+        Form::Long => Duration::from_secs(600),
+    };
+    let server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let proxy = Proxy::start(server.url(), weather(Chance::seeded(), form == Form::Long));
+    let traffic = Traffic::start(&proxy.url(), &folder.journal(), "faults");
+    let logged = traffic.log_while(|| {
+        thread::sleep(length);
+        let counts = proxy.counts();
+        println!(
+            "{} requests, of which spoiled: {:?}",
+            counts.requests, counts.faults
+        );
+        proxy.heal();
+    });
+    logged.check(&server.database());
+}

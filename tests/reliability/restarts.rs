@@ -1,0 +1,45 @@
+//! The server is killed and started again, on the same port and the same file, while values are
+//! logged: none is lost, none doubled.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::Form;
+use crate::chance::Chance;
+use crate::support::mlflow::Server;
+use crate::support::program::Folder;
+use crate::traffic::Traffic;
+
+/// The longest the server lives, or is away.
+const LONGEST: Duration = Duration::from_secs(8);
+
+pub(crate) fn run(form: Form) {
+    let restarts = match form {
+        Form::Short => 2,
+        Form::Long => 10,
+    };
+    let mut chance = Chance::seeded();
+    let mut server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let traffic = Traffic::start(server.url(), &folder.journal(), "restarts");
+    let logged = traffic.log_while(|| {
+        let mut delivered = 0;
+        for restart in 1..=restarts {
+            // It takes values again before it dies again.
+            while mlflow::health().delivered == delivered {
+                thread::sleep(Duration::from_millis(10));
+            }
+            thread::sleep(chance.moment(LONGEST));
+            server.kill();
+            let killed = Instant::now();
+            delivered = mlflow::health().delivered;
+            thread::sleep(chance.moment(LONGEST));
+            server.restart();
+            println!(
+                "restart {restart}: killed after {delivered} values, away for {:.1} s",
+                killed.elapsed().as_secs_f64()
+            );
+        }
+    });
+    logged.check(&server.database());
+}
