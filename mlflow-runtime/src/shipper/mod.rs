@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! 1. It acknowledges only what the store has accepted or will never accept.
-//! 2. While nothing is logged it sleeps without a timer.
+//! 2. While nothing is logged it sleeps without a timer, from [`STAY_AWAKE`] after the last value on:
+//!    waking it costs the thread that logs some microseconds.
 //! 3. It never gives up: a store that is away is asked again, at growing intervals.
 //!
 //! # Operation
@@ -30,7 +31,7 @@ mod work;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backoff::Backoff;
 use delivery::Cause;
@@ -49,6 +50,8 @@ use crate::tracker::Links;
 
 /// How long to let values gather before the next request.
 const LINGER: Duration = Duration::from_millis(250);
+/// How long after the last value it looks for the next one by itself.
+const STAY_AWAKE: Duration = Duration::from_secs(5);
 /// How long another thread needs to write down the start of a run.
 const STALL: Duration = Duration::from_millis(1);
 /// Failures in a row before a warning: one may be a connection that was closed meanwhile.
@@ -214,6 +217,7 @@ impl Worker {
         let live = Source::live(Arc::clone(&self.journal), Arc::clone(&self.links));
         let mut shipper = Shipper::new(delivery, live);
         self.sweep(&mut shipper);
+        let mut idle_since = None;
         loop {
             let ticket = self.control.asked();
             match self.round(&mut shipper, ticket).await {
@@ -226,7 +230,14 @@ impl Worker {
                     self.pause(LINGER).await;
                 }
                 Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
-                Ok(Step::Idle) => self.sleep(&mut shipper).await,
+                Ok(Step::Idle) => {
+                    let since = *idle_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() < STAY_AWAKE {
+                        self.pause(LINGER).await;
+                        continue;
+                    }
+                    self.sleep(&mut shipper).await;
+                }
                 Err(halt) => {
                     let delay = self.failed(&mut shipper, &halt);
                     if halt.cause == Cause::Busy {
@@ -238,6 +249,7 @@ impl Worker {
                     }
                 }
             }
+            idle_since = None;
         }
     }
 
