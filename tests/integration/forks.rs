@@ -10,7 +10,6 @@ use crate::support::program::{Folder, one};
 
 const FORKS: &str = env!("CARGO_BIN_EXE_forks");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
-const LONG: [(&str, &str); 1] = [("MLFLOW_EXIT_TIMEOUT", "60")];
 
 fn count(database: &Connection, key: &str) -> i64 {
     let query = format!(
@@ -25,7 +24,7 @@ fn a_child_logs_to_its_parents_run_and_does_not_end_it() {
     // Again and again, as what other threads of the parent are doing at that moment is for chance.
     for _ in 0..5 {
         let folder = Folder::new();
-        let ended = folder.run(FORKS, &["exit"], &LONG);
+        let ended = folder.run(FORKS, &["exit"], &[]);
         assert!(ended.success, "{}", ended.stderr);
         assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
         let database = folder.database();
@@ -49,8 +48,7 @@ fn a_child_logs_to_its_parents_run_and_does_not_end_it() {
 fn a_child_ships_to_a_server_by_itself() {
     let server = Server::start_with(&[]);
     let folder = Folder::new();
-    let mut environment = LONG.to_vec();
-    environment.push(("MLFLOW_TRACKING_URI", server.url()));
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
     let ended = folder.run(FORKS, &["exit"], &environment);
     assert!(ended.success, "{}", ended.stderr);
     assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
@@ -78,12 +76,7 @@ fn a_child_ships_to_a_server_by_itself() {
 fn a_child_that_outlives_its_parent_does_not_keep_the_parents_journal() {
     let folder = Folder::new();
     let mut command = folder.command(FORKS);
-    let mut process = command
-        .arg("orphan")
-        .envs(LONG)
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut process = command.arg("orphan").stdin(Stdio::piped()).spawn().unwrap();
     let mut stdout = BufReader::new(process.stdout.take().unwrap());
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
@@ -91,7 +84,7 @@ fn a_child_that_outlives_its_parent_does_not_keep_the_parents_journal() {
     let child_lives = process.stdin.take();
     assert!(!process.wait().unwrap().success(), "the parent has aborted");
 
-    folder.run(NUMBERS, &["next", "1", "1"], &LONG);
+    folder.run(NUMBERS, &["next", "1", "1"], &[]);
     let database = folder.database();
     let status = "select status from runs where name like 'train-%'";
     assert_eq!(one::<String>(&database, status), "KILLED");
@@ -99,7 +92,7 @@ fn a_child_that_outlives_its_parent_does_not_keep_the_parents_journal() {
     drop(child_lives);
     // Its end of the pipe is closed when it is gone.
     while stdout.read_line(&mut line).unwrap() > 0 {}
-    folder.run(NUMBERS, &["last", "1", "1"], &LONG);
+    folder.run(NUMBERS, &["last", "1", "1"], &[]);
     assert_eq!(count(&database, "child"), 1000);
     let own = "select status from runs where name like 'of_the_child-%'";
     assert_eq!(one::<String>(&database, own), "FINISHED");

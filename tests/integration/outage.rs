@@ -119,11 +119,7 @@ fn processes_that_share_a_file_wait_for_each_other_and_lose_nothing() {
         for process in 0..6 {
             let folder = &folder;
             scope.spawn(move || {
-                let ended = folder.run(
-                    NUMBERS,
-                    &[&format!("p{process}"), "5000", "2"],
-                    &[("MLFLOW_EXIT_TIMEOUT", "60")],
-                );
+                let ended = folder.run(NUMBERS, &[&format!("p{process}"), "5000", "2"], &[]);
                 assert!(ended.success, "{}", ended.stderr);
             });
         }

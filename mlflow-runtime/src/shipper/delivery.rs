@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! 1. A run is created before anything is logged to it, its parent before it.
+//! 1. A run is [created](super::creation) before anything is logged to it.
 //! 2. After a [`Halt`] the pass can be delivered again: what was done is not forgotten, what was
 //!    under way is sent again with the same content.
 //! 3. What the store refuses is taken out entry by entry, counted, and warned of once for each key;
@@ -16,17 +16,11 @@ use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 
-use super::runs::Phase;
 use super::share::Share;
 use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work, halves};
-use crate::exit::say;
-use crate::journal::record::{RunIdentity, Start};
-use crate::limits;
 use crate::stats::Stats;
-use crate::store::{ArtifactContent, Batch, NewRun, RunStatus, Store, StoreError, StoredRun, Tag};
-
-const PARENT_TAG: &str = "mlflow.parentRunId";
+use crate::store::{ArtifactContent, Batch, RunStatus, Store, StoreError, StoredRun};
 
 /// Why delivery stopped. Everything is still there.
 #[derive(Debug)]
@@ -48,12 +42,12 @@ pub(super) enum Cause {
 
 /// Brings values to one store.
 pub(crate) struct Delivery {
-    store: Box<dyn Store>,
+    pub(super) store: Box<dyn Store>,
     stats: Arc<Stats>,
     warned: FxHashSet<(&'static str, String)>,
-    quiet: bool,
+    pub(super) quiet: bool,
     /// Whether anything was done since it was last asked for.
-    progress: bool,
+    pub(super) progress: bool,
     /// How much the next request may hold.
     share: Share,
 }
@@ -187,185 +181,6 @@ impl Delivery {
                 .await?;
         }
         Ok(())
-    }
-
-    /// The store's run, created or found if need be. The inner error says why there will be none.
-    async fn ready(
-        &mut self,
-        source: &mut Source,
-        number: u32,
-    ) -> Result<Result<StoredRun, String>, Halt> {
-        // From the eldest ancestor that is still to be created down to the run itself.
-        let mut line = vec![number];
-        while let Some(parent) = line
-            .last()
-            .and_then(|number| source.runs.pending_parent(*number))
-        {
-            if line.contains(&parent) {
-                break;
-            }
-            line.push(parent);
-        }
-        let mut ready = Err("its start was lost".to_owned());
-        for number in line.into_iter().rev() {
-            ready = self.created(source, number).await?;
-        }
-        Ok(ready)
-    }
-
-    async fn created(
-        &mut self,
-        source: &mut Source,
-        number: u32,
-    ) -> Result<Result<StoredRun, String>, Halt> {
-        let Some(state) = source.runs.get(number) else {
-            return Ok(Err("its start was lost".to_owned()));
-        };
-        let identity = state.identity.clone();
-        let outcome = match &state.phase {
-            Phase::Created(run) => return Ok(Ok(run.clone())),
-            Phase::Held(reason) => return Ok(Err(reason.clone())),
-            Phase::Mentioned => match self.find(&identity).await {
-                Ok(Some(run)) => Ok(run),
-                Ok(None) if source.runs.may_still_appear(number) => Err(StoreError::Busy {
-                    reason: "the process that has started the run has not created it yet"
-                        .to_owned(),
-                }),
-                Ok(None) => Err(StoreError::Blocked {
-                    reason: "the run is not in the store any more".to_owned(),
-                    everything: false,
-                }),
-                Err(error) => Err(error),
-            },
-            Phase::Pending { start, in_doubt } => {
-                let parent = self
-                    .parent(source, start.parent.as_deref())
-                    .await
-                    .map_err(halt)?;
-                let created = self.create(&identity, start, *in_doubt, parent).await;
-                if let (Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }), Some(state)) =
-                    (&created, source.runs.get_mut(number))
-                    && let Phase::Pending { in_doubt, .. } = &mut state.phase
-                {
-                    *in_doubt = true;
-                }
-                created
-            }
-        };
-        let run = match outcome {
-            Ok(run) => run,
-            Err(
-                StoreError::Rejected { reason }
-                | StoreError::Blocked {
-                    reason,
-                    everything: false,
-                },
-            ) => {
-                return Ok(Err(reason));
-            }
-            Err(error) => return Err(halt(error)),
-        };
-        let Some(state) = source.runs.get_mut(number) else {
-            return Ok(Ok(run));
-        };
-        let url = self.store.run_url(&run);
-        if let (Phase::Pending { start, .. }, Some(link)) = (&state.phase, &state.link) {
-            link.set(run.clone(), url.clone());
-            if let (Some(url), None, false) = (url, &start.parent, self.quiet) {
-                say(&format!("View run {} at: {url}", start.name));
-            }
-        }
-        state.phase = Phase::Created(run.clone());
-        self.progress = true;
-        Ok(Ok(run))
-    }
-
-    /// The store's id of a run's parent. A parent that cannot be had is left out.
-    async fn parent(
-        &self,
-        source: &Source,
-        parent: Option<&RunIdentity>,
-    ) -> Result<Option<String>, StoreError> {
-        let Some(identity) = parent else {
-            return Ok(None);
-        };
-        let known = source.runs.by_key(&identity.key);
-        if let Some(Phase::Created(run)) = known.map(|(_, state)| &state.phase) {
-            return Ok(Some(run.run_id.clone()));
-        }
-        match self.find(identity).await {
-            Ok(found) => Ok(found.map(|run| run.run_id)),
-            Err(
-                StoreError::Rejected { .. }
-                | StoreError::Blocked {
-                    everything: false, ..
-                },
-            ) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn find(&self, identity: &RunIdentity) -> Result<Option<StoredRun>, StoreError> {
-        match &identity.resumed {
-            Some(run_id) => self.store.get_run(run_id).await.map(Some),
-            None => {
-                let experiment_id = self.store.experiment(&identity.experiment).await?;
-                self.store.find_run(&experiment_id, &identity.key).await
-            }
-        }
-    }
-
-    async fn create(
-        &self,
-        identity: &RunIdentity,
-        start: &Start<'_>,
-        in_doubt: bool,
-        parent: Option<String>,
-    ) -> Result<StoredRun, StoreError> {
-        let mut tags: Vec<Tag> = start
-            .tags
-            .iter()
-            .map(|tag| tag.clone().into_owned())
-            .collect();
-        tags.retain(|tag| limits::key_fault(&tag.key).is_none());
-        if let Some(run_id) = &identity.resumed {
-            let run = self.store.get_run(run_id).await?;
-            self.store
-                .update_run(&run, RunStatus::Running, None)
-                .await?;
-            if !tags.is_empty() {
-                self.store
-                    .log_batch(
-                        &run,
-                        &Batch {
-                            tags: &tags,
-                            ..Batch::default()
-                        },
-                    )
-                    .await?;
-            }
-            return Ok(run);
-        }
-        let experiment_id = self.store.experiment(&identity.experiment).await?;
-        if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
-            return Ok(run);
-        }
-        if let Some(parent) = parent {
-            tags.retain(|tag| tag.key != PARENT_TAG);
-            tags.push(Tag {
-                key: PARENT_TAG.to_owned(),
-                value: parent,
-            });
-        }
-        let new = NewRun {
-            key: &identity.key,
-            experiment_id: &experiment_id,
-            name: &start.name,
-            user_id: &start.user,
-            start_time_ms: start.start_time_ms,
-            tags: &tags,
-        };
-        self.store.create_run(&new).await
     }
 
     async fn work(&mut self, run: &StoredRun, work: &mut Work) -> Result<Outcome, Halt> {

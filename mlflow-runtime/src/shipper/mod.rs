@@ -16,6 +16,7 @@
 
 mod backoff;
 mod control;
+mod creation;
 mod cursor;
 mod delivery;
 #[cfg(any(test, fuzzing))]

@@ -55,6 +55,8 @@ impl Folder {
         command
             .current_dir(&self.0)
             .env("MLFLOW_JOURNAL_DIR", self.journal())
+            // How fast the machine is today is not what is tested.
+            .env("MLFLOW_EXIT_TIMEOUT", "120")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
