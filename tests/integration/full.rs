@@ -36,7 +36,8 @@ fn the_newest_metrics_are_dropped_and_counted_and_nothing_else_is() {
     assert_eq!(full.count(), 1, "{warnings:?}");
 
     let server = Server::start_on(port);
-    folder.run(NUMBERS, &["next", "1", "1"], &environment);
+    let patient = [environment[0], ("MLFLOW_EXIT_TIMEOUT", "300")];
+    folder.run(NUMBERS, &["next", "1", "1"], &patient);
     let api = server.api();
     let runs = ["1", "2"]
         .iter()
