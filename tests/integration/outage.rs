@@ -30,7 +30,8 @@ fn what_a_refused_server_missed_arrives_when_it_is_started() {
     assert_eq!(folder.journals_left(), 2);
 
     let server = Server::start_on(port);
-    let ended = folder.run(NUMBERS, &["later", "10", "1"], &environment);
+    let patient = [environment[0], ("MLFLOW_EXIT_TIMEOUT", "60")];
+    let ended = folder.run(NUMBERS, &["later", "10", "1"], &patient);
     assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
     assert_eq!(folder.journals_left(), 0, "all was delivered");
     let api = server.api();
