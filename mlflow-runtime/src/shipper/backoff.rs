@@ -38,7 +38,7 @@ impl Backoff {
             .min(LONGEST);
         self.failures = self.failures.saturating_add(1);
         let (delay, asked) = match cause {
-            Cause::Busy => (BUSY, None),
+            Cause::Busy | Cause::Elsewhere => (BUSY, None),
             Cause::Away { retry_after } => (doubled, retry_after),
             Cause::Blocked => (LONGEST, None),
         };

@@ -4,7 +4,7 @@
 //! looked for before it is created again.
 
 use super::Delivery;
-use super::delivery::{Halt, halt};
+use super::delivery::{Cause, Halt, halt};
 use super::runs::Phase;
 use super::source::Source;
 use crate::exit::say;
@@ -53,10 +53,13 @@ impl Delivery {
             Phase::Held(reason) => return Ok(Err(reason.clone())),
             Phase::Mentioned => match self.find(&identity).await {
                 Ok(Some(run)) => Ok(run),
-                Ok(None) if source.runs.may_still_appear(number) => Err(StoreError::Busy {
-                    reason: "the process that has started the run has not created it yet"
-                        .to_owned(),
-                }),
+                Ok(None) if source.runs.may_still_appear(number) => {
+                    return Err(Halt {
+                        reason: "the process that has started the run has not created it yet"
+                            .to_owned(),
+                        cause: Cause::Elsewhere,
+                    });
+                }
                 Ok(None) => Err(StoreError::Blocked {
                     reason: "the run is not in the store any more".to_owned(),
                     everything: false,

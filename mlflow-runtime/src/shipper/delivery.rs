@@ -34,6 +34,8 @@ pub(crate) struct Halt {
 pub(super) enum Cause {
     /// The store is there, and somebody else has it.
     Busy,
+    /// So is the store; another process has to create a run first.
+    Elsewhere,
     /// The store cannot be reached, or cannot work.
     Away { retry_after: Option<Duration> },
     /// A person has to act: there is no point in hurrying.

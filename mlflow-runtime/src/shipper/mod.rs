@@ -241,7 +241,7 @@ impl Worker {
                 }
                 Err(halt) => {
                     let delay = self.failed(&mut shipper, &halt);
-                    if halt.cause == Cause::Busy {
+                    if matches!(halt.cause, Cause::Busy | Cause::Elsewhere) {
                         // Whoever waits for a flush waits for the lock, too.
                         tokio::time::sleep(delay).await;
                     } else {
@@ -331,7 +331,7 @@ impl Worker {
         let delay = self.backoff.next(halt.cause);
         let failures = self.backoff.failures();
         let away = match halt.cause {
-            Cause::Busy => false,
+            Cause::Busy | Cause::Elsewhere => false,
             Cause::Away { .. } => failures > self.settings.max_retries,
             Cause::Blocked => true,
         };
@@ -342,6 +342,7 @@ impl Worker {
         });
         let warn = match halt.cause {
             Cause::Busy => failures >= WARN_AFTER_BUSY,
+            Cause::Elsewhere => false,
             // Who waits may be about to end the process: it has to hear of it now.
             Cause::Away { .. } => failures >= WARN_AFTER || self.control.is_asked(),
             Cause::Blocked => true,

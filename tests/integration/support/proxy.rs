@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,6 @@ use tokio::net::TcpSocket;
 use super::fake_server::{Request, read_request};
 use super::fault::{Answer, Fault, To};
 
-/// How long to wait for requests before the test fails.
-const PATIENCE: Duration = Duration::from_secs(120);
 /// How long to try to get the port back after nobody listened there.
 const BIND: Duration = Duration::from_secs(30);
 
@@ -42,7 +40,6 @@ struct Shared {
     server: String,
     schedule: Mutex<Schedule>,
     counts: Mutex<Counts>,
-    counted: Condvar,
     /// How long nobody shall listen, from the next connection on.
     refuse: Mutex<Option<Duration>>,
 }
@@ -59,7 +56,6 @@ impl Proxy {
             server: server.trim_start_matches("http://").to_owned(),
             schedule: Mutex::new(Box::new(schedule)),
             counts: Mutex::default(),
-            counted: Condvar::new(),
             refuse: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
@@ -73,18 +69,6 @@ impl Proxy {
 
     pub(crate) fn counts(&self) -> Counts {
         self.0.counts.lock().expect("no panic here").clone()
-    }
-
-    /// Waits until so many requests were spoiled.
-    pub(crate) fn wait_for_faults(&self, faults: usize) {
-        let counts = self.0.counts.lock().expect("no panic here");
-        let fewer = |counts: &mut Counts| counts.faults.values().sum::<usize>() < faults;
-        let (counts, waited) = self
-            .0
-            .counted
-            .wait_timeout_while(counts, PATIENCE, fewer)
-            .expect("no panic here");
-        assert!(!waited.timed_out(), "{counts:?}");
     }
 
     /// From now on, another schedule.
@@ -211,7 +195,6 @@ impl Shared {
         counts.requests += 1;
         if let Some(fault) = fault {
             *counts.faults.entry(fault.name()).or_default() += 1;
-            self.counted.notify_all();
         }
         fault
     }
