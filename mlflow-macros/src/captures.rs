@@ -6,6 +6,7 @@
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
 use syn::Expr;
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned;
 
 use crate::parameters::{Binding, Parameter, looking, name};
@@ -60,16 +61,18 @@ impl Captures<'_> {
             }
             let is_one_name = name(&rebind.pattern).is_some();
             let wanted = |ident: &Ident| {
-                let treated =
-                    parameter
-                        .bindings
-                        .iter()
-                        .zip(treatments)
-                        .any(|(binding, treatment)| {
-                            binding.ident == *ident
-                                && matches!(treatment, Treatment::Log | Treatment::Hash)
-                        });
-                (treated && !is_one_name) || self.is_mentioned(ident)
+                let seen = parameter
+                    .bindings
+                    .iter()
+                    .zip(treatments)
+                    .find(|(binding, _)| binding.ident == *ident);
+                let Some((binding, treatment)) = seen else {
+                    return false;
+                };
+                let treated = matches!(treatment, Treatment::Log | Treatment::Hash);
+                (treated && !is_one_name)
+                    || self.is_used(ident)
+                    || (self.is_filled_in(ident) && !is_hidden(binding, *treatment))
             };
             if !parameter
                 .bindings
@@ -88,15 +91,20 @@ impl Captures<'_> {
         looks
     }
 
-    /// Whether the attribute's own expressions or names use an argument.
-    fn is_mentioned(&self, ident: &Ident) -> bool {
+    /// Whether the attribute's own expressions use an argument.
+    fn is_used(&self, ident: &Ident) -> bool {
         let plan = self.plan;
         let arguments = &plan.arguments;
-        let mut exprs = plan
-            .tags
+        let names = [&plan.experiment, &plan.run_name].into_iter().flatten();
+        let names = names.filter_map(|name| match name {
+            Name::Expr(expr) => Some(expr),
+            Name::Template(_) => None,
+        });
+        plan.tags
             .iter()
             .chain(&plan.params)
             .map(|(_, expr)| expr)
+            .chain(names)
             .chain(
                 [
                     &arguments.run_id,
@@ -105,14 +113,20 @@ impl Captures<'_> {
                 ]
                 .into_iter()
                 .filter_map(Option::as_ref),
-            );
-        let in_name = [&plan.experiment, &plan.run_name].into_iter().flatten().any(|name| match name {
-            Name::Expr(expr) => mentions(expr, ident),
-            Name::Template(parts) => {
-                parts.iter().any(|part| matches!(part, Part::Argument { name, .. } if name == &ident.to_string()))
-            }
-        });
-        in_name || exprs.any(|expr| mentions(expr, ident))
+            )
+            .any(|expr| mentions(expr, ident))
+    }
+
+    /// Whether a name has an argument filled in.
+    fn is_filled_in(&self, ident: &Ident) -> bool {
+        let ident = ident.unraw().to_string();
+        let names = [&self.plan.experiment, &self.plan.run_name];
+        names.into_iter().flatten().any(|name| match name {
+            Name::Expr(_) => false,
+            Name::Template(parts) => parts
+                .iter()
+                .any(|part| matches!(part, Part::Argument { name, .. } if *name == ident)),
+        })
     }
 
     // Output: `call.experiment(&"wine"); call.run_name(&{ … }); call.run_id(&(id));`
@@ -190,9 +204,7 @@ impl Captures<'_> {
         else {
             return TokenStream::new();
         };
-        if matches!(treatment, Treatment::Redact | Treatment::Hash)
-            || crate::secret::is_secret_name(name)
-        {
+        if is_hidden(binding, *treatment) {
             return quote!(#template.text("[redacted]"););
         }
         let place = place(parameter, binding);
@@ -275,12 +287,22 @@ impl Captures<'_> {
     }
 }
 
+/// Whether a name that has the argument filled in must not show it.
+fn is_hidden(binding: &Binding, treatment: Treatment) -> bool {
+    matches!(treatment, Treatment::Redact | Treatment::Hash) || binding.is_secret
+}
+
 /// A reference to an argument's value, through its own reference where it is declared as one.
 fn place(parameter: &Parameter, binding: &Binding) -> TokenStream {
     let ident = match &parameter.rebind {
         Some(rebind) if name(&rebind.pattern).is_some() => &rebind.ident,
         Some(_) => {
             let look = &binding.ident;
+            // A capital letter is the name of a unit struct, or of a variable of a bold user: it may
+            // be no reference.
+            if binding.name.starts_with(char::is_uppercase) {
+                return quote!(&#look);
+            }
             return quote!(&*#look);
         }
         None => &binding.ident,

@@ -7,7 +7,11 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{Attribute, FieldPat, FnArg, Ident, Pat, PatIdent, PatType, Signature, Token, Type};
+use syn::{
+    Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
+};
+
+use crate::secret::is_secret_name;
 
 /// One typed argument.
 pub(crate) struct Parameter {
@@ -27,6 +31,8 @@ pub(crate) struct Binding {
     pub(crate) name: String,
     /// Whether it is a reference by its declared type, so that the value behind it is looked at.
     pub(crate) is_reference: bool,
+    /// Whether its name is a secret's, or that of a field it is taken out of.
+    pub(crate) is_secret: bool,
 }
 
 /// An argument that is bound at the beginning of the body.
@@ -102,7 +108,10 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
     let mut bindings = Vec::new();
     bindings_of(
         &argument.pat,
-        matches!(*argument.ty, Type::Reference(_)),
+        Within {
+            is_reference: matches!(*argument.ty, Type::Reference(_)),
+            is_secret: false,
+        },
         &mut bindings,
     );
     if !moved {
@@ -156,43 +165,69 @@ fn ref_mut(pattern: &Pat) -> Option<Token![mut]> {
         Pat::Slice(pat) => pat.elems.iter().find_map(ref_mut),
         Pat::Struct(pat) => pat.fields.iter().find_map(|field| ref_mut(&field.pat)),
         Pat::Paren(pat) => ref_mut(&pat.pat),
+        Pat::Or(pat) => pat.cases.iter().find_map(ref_mut),
         _ => None,
     }
 }
 
+/// Where a pattern stands.
+#[derive(Clone, Copy)]
+struct Within {
+    is_reference: bool,
+    is_secret: bool,
+}
+
 // Input:  `Point { x, inner: (ref a, _), .. }`
 // Output: `x`, `a`
-fn bindings_of(pattern: &Pat, is_reference: bool, bindings: &mut Vec<Binding>) {
+fn bindings_of(pattern: &Pat, within: Within, bindings: &mut Vec<Binding>) {
+    let value = Within {
+        is_reference: false,
+        ..within
+    };
     match pattern {
         Pat::Ident(pat) => {
+            let name = pat.ident.unraw().to_string();
             bindings.push(Binding {
                 ident: pat.ident.clone(),
-                name: pat.ident.unraw().to_string(),
-                is_reference,
+                is_reference: within.is_reference,
+                is_secret: within.is_secret || is_secret_name(&name),
+                name,
             });
             if let Some((_, inner)) = &pat.subpat {
-                bindings_of(inner, false, bindings);
+                bindings_of(inner, value, bindings);
             }
         }
         Pat::Tuple(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, false, bindings)),
+            .for_each(|inner| bindings_of(inner, value, bindings)),
         Pat::TupleStruct(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, false, bindings)),
+            .for_each(|inner| bindings_of(inner, value, bindings)),
         Pat::Slice(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, false, bindings)),
-        Pat::Struct(pat) => pat
-            .fields
-            .iter()
-            .for_each(|field| bindings_of(&field.pat, false, bindings)),
-        Pat::Reference(pat) => bindings_of(&pat.pat, false, bindings),
-        Pat::Paren(pat) => bindings_of(&pat.pat, is_reference, bindings),
-        Pat::Type(pat) => bindings_of(&pat.pat, is_reference, bindings),
+            .for_each(|inner| bindings_of(inner, value, bindings)),
+        Pat::Struct(pat) => {
+            for field in &pat.fields {
+                let of_field = matches!(&field.member, Member::Named(name) if is_secret_name(&name.unraw().to_string()));
+                let within = Within {
+                    is_secret: within.is_secret || of_field,
+                    ..value
+                };
+                bindings_of(&field.pat, within, bindings);
+            }
+        }
+        Pat::Reference(pat) => bindings_of(&pat.pat, value, bindings),
+        Pat::Paren(pat) => bindings_of(&pat.pat, within, bindings),
+        Pat::Type(pat) => bindings_of(&pat.pat, within, bindings),
+        // Every case binds the same names.
+        Pat::Or(pat) => pat
+            .cases
+            .first()
+            .into_iter()
+            .for_each(|first| bindings_of(first, value, bindings)),
         _ => {}
     }
 }
@@ -253,7 +288,19 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenSt
             quote!(#path { #(#fields,)* #rest })
         }
         Pat::Reference(pat) => looking(&pat.pat, wanted),
-        Pat::Paren(pat) => looking(&pat.pat, wanted),
+        Pat::Paren(pat) => {
+            let inner = looking(&pat.pat, wanted);
+            match &*pat.pat {
+                Pat::Or(_) => quote!((#inner)),
+                _ => inner,
+            }
+        }
+        Pat::Or(pat) => {
+            let cases = pat.cases.iter().map(|case| looking(case, wanted));
+            quote!(#(#cases)|*)
+        }
+        // They tell the cases of an or-pattern apart.
+        Pat::Lit(_) | Pat::Range(_) | Pat::Path(_) | Pat::Const(_) => quote!(#pattern),
         Pat::Rest(_) => quote!(..),
         _ => quote!(_),
     }

@@ -10,7 +10,6 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType};
 use crate::arguments::{Arguments, Entry};
 use crate::errors::{Errors, listed, nearest};
 use crate::parameters::{Binding, Parameter};
-use crate::secret::is_secret_name;
 use crate::template::{self, Part};
 use crate::{key, shape};
 
@@ -107,7 +106,7 @@ fn treatment(arguments: &Arguments, binding: &Binding) -> Treatment {
         // Its value is given by the attribute.
         Some(Entry { value: Some(_), .. }) => Treatment::Skip,
         None if left_out => Treatment::Skip,
-        _ if is_secret_name(&binding.name) => Treatment::Redact,
+        _ if binding.is_secret => Treatment::Redact,
         _ => Treatment::Log,
     }
 }
