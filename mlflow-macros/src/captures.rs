@@ -132,26 +132,29 @@ impl Captures<'_> {
     // Output: `call.experiment(&"wine"); call.run_name(&{ … }); call.run_id(&(id));`
     fn names(&self) -> TokenStream {
         let (call, arguments) = (self.call, &self.plan.arguments);
-        let experiment = self.plan.experiment.as_ref().map(|name| {
-            let name = self.name(name);
-            quote!(#call.experiment(#name);)
-        });
-        let run_name = self.plan.run_name.as_ref().map(|name| {
-            let name = self.name(name);
-            quote!(#call.run_name(#name);)
-        });
-        let run_id = arguments.run_id.as_ref().map(|id| {
-            let id = reference(id);
-            quote!(#call.run_id(#id);)
-        });
-        let description = arguments.description.as_ref().map(|text| {
-            let text = reference(text);
-            quote!(#call.description(#text);)
-        });
-        let system_metrics = arguments.system_metrics.as_ref().map(|enabled| {
-            let enabled = reference(enabled);
-            quote!(#call.system_metrics(#enabled);)
-        });
+        let named = |argument: &str, name: &Option<Name>, set: TokenStream| {
+            let name = name.as_ref()?;
+            let value = self.name(name);
+            let statement = quote!(#call.#set(#value););
+            Some(match name {
+                Name::Expr(expr) => self.guarded(argument, expr, statement),
+                Name::Template(_) => statement,
+            })
+        };
+        let experiment = named("experiment", &self.plan.experiment, quote!(experiment));
+        let run_name = named("run_name", &self.plan.run_name, quote!(run_name));
+        let given = |argument: &str, expr: &Option<Expr>, set: TokenStream| {
+            let expr = expr.as_ref()?;
+            let value = reference(expr);
+            Some(self.guarded(argument, expr, quote!(#call.#set(#value);)))
+        };
+        let run_id = given("run_id", &arguments.run_id, quote!(run_id));
+        let description = given("description", &arguments.description, quote!(description));
+        let system_metrics = given(
+            "system_metrics",
+            &arguments.system_metrics,
+            quote!(system_metrics),
+        );
         quote!(#experiment #run_name #run_id #description #system_metrics)
     }
 
@@ -272,16 +275,29 @@ impl Captures<'_> {
         }
     }
 
+    /// A user's expression may panic, and that must not reach the function.
+    // Input:  `argument` = "tags(first)", `expr` = `data[0]`
+    // Output: `call.guarded("tags(first)", |call| { call.tag("first", &(data[0])); });`
+    fn guarded(&self, argument: &str, expr: &Expr, statement: TokenStream) -> TokenStream {
+        if matches!(expr, Expr::Lit(_) | Expr::Path(_)) {
+            return statement;
+        }
+        let call = self.call;
+        quote!(#call.guarded(#argument, |#call| { #statement });)
+    }
+
     // Output: `call.param("data", { use by_bounds::*; … }); call.tag("model", &("elastic-net"));`
     fn given(&self) -> TokenStream {
         let (private, call) = (self.private, self.call);
         let params = self.plan.params.iter().map(|(key, expr)| {
             let captured = self.captured(&reference(expr), "__mlflow_param");
-            quote!(#call.param(#key, { use #private::by_bounds::*; #captured });)
+            let statement = quote!(#call.param(#key, { use #private::by_bounds::*; #captured }););
+            self.guarded(&format!("params({key})"), expr, statement)
         });
         let tags = self.plan.tags.iter().map(|(key, expr)| {
             let value = reference(expr);
-            quote!(#call.tag(#key, #value);)
+            let statement = quote!(#call.tag(#key, #value););
+            self.guarded(&format!("tags({key})"), expr, statement)
         });
         quote!(#(#params)* #(#tags)*)
     }

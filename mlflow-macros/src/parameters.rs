@@ -21,7 +21,15 @@ pub(crate) struct Parameter {
     /// Moves it from the signature into the body; `None` if the body sees it as it is.
     pub(crate) rebind: Option<Rebind>,
     /// What the body's closure or future has to own.
-    pub(crate) owned: Option<Ident>,
+    pub(crate) owned: Vec<Ident>,
+}
+
+impl Parameter {
+    /// The statements at the body's beginning that bind it.
+    pub(crate) fn rebound(&self) -> Option<TokenStream> {
+        let rebind = self.rebind.as_ref()?;
+        Some(rebind.statements(&self.cfgs))
+    }
 }
 
 /// A name the argument's pattern binds.
@@ -39,6 +47,8 @@ pub(crate) struct Binding {
 pub(crate) struct Rebind {
     pub(crate) ident: Ident,
     pub(crate) pattern: Pat,
+    /// What the argument says of lints; it goes along with the pattern.
+    lints: Vec<Attribute>,
 }
 
 impl Rebind {
@@ -50,18 +60,22 @@ impl Rebind {
     // Input:  `(a, _)`
     // Output: `let __argument0 = __argument0; let (a, _) = __argument0;`, in two steps so that what
     //         the pattern leaves behind is dropped right after what it binds
-    pub(crate) fn statements(&self, cfgs: &[Attribute]) -> TokenStream {
-        let Self { ident, pattern } = self;
+    fn statements(&self, cfgs: &[Attribute]) -> TokenStream {
+        let Self {
+            ident,
+            pattern,
+            lints,
+        } = self;
         if self.is_name() {
-            return quote!(#(#cfgs)* let #pattern = #ident;);
+            return quote!(#(#cfgs)* #(#lints)* let #pattern = #ident;);
         }
         if name(pattern).is_some() {
             // Clippy finds that a plain `let _name = …` has no effect.
-            return quote!(#(#cfgs)* let #pattern = ::core::convert::identity(#ident););
+            return quote!(#(#cfgs)* #(#lints)* let #pattern = ::core::convert::identity(#ident););
         }
         // An argument may be borrowed mutably by its own pattern, a variable has to say so.
         let mutability = ref_mut(pattern);
-        quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* let #pattern = #ident;)
+        quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* #(#lints)* let #pattern = #ident;)
     }
 }
 
@@ -93,6 +107,12 @@ pub(crate) fn name(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
+fn is_lint(attribute: &Attribute) -> bool {
+    ["allow", "deny", "expect", "forbid", "warn"]
+        .iter()
+        .any(|level| attribute.path().is_ident(level))
+}
+
 /// `_name` says that nobody uses it, and clippy holds us to that.
 fn is_unused(name: &Ident) -> bool {
     name.to_string().starts_with('_')
@@ -117,9 +137,9 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
     if !moved {
         // Of a reference nothing is dropped.
         let owned = bindings
-            .first()
+            .iter()
             .filter(|binding: &&Binding| !binding.is_reference);
-        let owned = owned.map(|binding| binding.ident.clone());
+        let owned = owned.map(|binding| binding.ident.clone()).collect();
         return Parameter {
             cfgs,
             bindings,
@@ -140,11 +160,19 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         subpat: None,
     });
     let pattern = std::mem::replace(&mut *argument.pat, plain);
+    let lints = argument
+        .attrs
+        .extract_if(.., |attribute| is_lint(attribute))
+        .collect();
     Parameter {
         cfgs,
         bindings,
-        rebind: Some(Rebind { ident, pattern }),
-        owned: None,
+        rebind: Some(Rebind {
+            ident,
+            pattern,
+            lints,
+        }),
+        owned: Vec::new(),
     }
 }
 
