@@ -97,25 +97,54 @@ impl Arguments {
     /// Parses all of `input`, adding to `errors` what is wrong.
     pub(crate) fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Self {
         let mut arguments = Self::default();
-        let mut seen: Vec<String> = Vec::new();
-        while !input.is_empty() {
-            if let Err(error) = arguments.argument(input, &mut seen) {
-                errors.push(error);
-                skip_to_comma(input);
-            } else if !input.is_empty() && !input.peek(Token![,]) {
-                errors.push(input.error("expected `,` between arguments"));
-                skip_to_comma(input);
-            }
-            let _ = input.parse::<Option<Token![,]>>();
-        }
+        comma_separated(input, &KEYS, errors, |input, word| {
+            arguments.argument(input, word)
+        });
         arguments
     }
 
-    fn argument(&mut self, input: ParseStream<'_>, seen: &mut Vec<String>) -> syn::Result<()> {
+    /// False if there is no argument of this name.
+    fn argument(&mut self, input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
+        match word.to_string().as_str() {
+            "experiment" => self.experiment = Some(value(input, word, "\"a name\"")?),
+            "run_name" => self.run_name = Some(value(input, word, "\"a name\"")?),
+            "run_id" => self.run_id = Some(value(input, word, "\"a run's id\"")?),
+            "description" => self.description = Some(value(input, word, "\"a text\"")?),
+            "system_metrics" => self.system_metrics = Some(value(input, word, "true")?),
+            "metric" => self.metric = Some(value(input, word, "\"a name\"")?),
+            "crate" => self.krate = Some(value(input, word, "path::to::mlflow")?),
+            "tags" => self.tags = list(input, word, "key = value")?,
+            "params" => self.params = list(input, word, "key = value, argument")?,
+            "skip" => self.skip = names(input, word)?,
+            "redact" => self.redact = names(input, word)?,
+            "hash" => self.hash = names(input, word)?,
+            "metrics" => {
+                self.metrics = Some((list(input, word, "\"first\", \"second\"")?, word.span()));
+            }
+            "skip_all" => self.skip_all = flag(input, word)?,
+            "root" => self.root = flag(input, word)?,
+            "skip_return" => self.skip_return = flag(input, word)?.then(|| word.span()),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
+/// Has `argument` parse one after the other, each name at most once; false says that the name is
+/// none of `keys`.
+pub(crate) fn comma_separated(
+    input: ParseStream<'_>,
+    keys: &[&'static str],
+    errors: &mut Errors,
+    mut argument: impl FnMut(ParseStream<'_>, &Ident) -> syn::Result<bool>,
+) {
+    let mut seen: Vec<String> = Vec::new();
+    let mut one = |input: ParseStream<'_>| {
         let word = input.call(Ident::parse_any).map_err(|error| {
+            let valid = listed(keys.iter().copied());
             syn::Error::new(
                 error.span(),
-                format!("expected an argument's name, one of {}", listed(KEYS)),
+                format!("expected an argument's name, one of {valid}"),
             )
         })?;
         let key = word.to_string();
@@ -125,42 +154,35 @@ impl Arguments {
                 format!("`{key}` is given twice"),
             ));
         }
-        match key.as_str() {
-            "experiment" => self.experiment = Some(value(input, &word, "\"a name\"")?),
-            "run_name" => self.run_name = Some(value(input, &word, "\"a name\"")?),
-            "run_id" => self.run_id = Some(value(input, &word, "\"a run's id\"")?),
-            "description" => self.description = Some(value(input, &word, "\"a text\"")?),
-            "system_metrics" => self.system_metrics = Some(value(input, &word, "true")?),
-            "metric" => self.metric = Some(value(input, &word, "\"a name\"")?),
-            "crate" => self.krate = Some(value(input, &word, "path::to::mlflow")?),
-            "tags" => self.tags = list(input, &word, "key = value")?,
-            "params" => self.params = list(input, &word, "key = value, argument")?,
-            "skip" => self.skip = names(input, &word)?,
-            "redact" => self.redact = names(input, &word)?,
-            "hash" => self.hash = names(input, &word)?,
-            "metrics" => {
-                self.metrics = Some((list(input, &word, "\"first\", \"second\"")?, word.span()));
-            }
-            "skip_all" => self.skip_all = flag(input, &word)?,
-            "root" => self.root = flag(input, &word)?,
-            "skip_return" => self.skip_return = flag(input, &word)?.then(|| word.span()),
-            unknown => {
-                let suggestion = nearest(unknown, KEYS)
-                    .map(|name| format!(", did you mean `{name}`?"))
-                    .unwrap_or_default();
-                let message = format!(
-                    "unknown argument `{unknown}`{suggestion}\nvalid arguments are {}",
-                    listed(KEYS)
-                );
-                return Err(syn::Error::new(word.span(), message));
-            }
+        if !argument(input, &word)? {
+            let suggestion = nearest(&key, keys.iter().copied())
+                .map(|name| format!(", did you mean `{name}`?"))
+                .unwrap_or_default();
+            let valid = listed(keys.iter().copied());
+            let message =
+                format!("unknown argument `{key}`{suggestion}\nvalid arguments are {valid}");
+            return Err(syn::Error::new(word.span(), message));
         }
         seen.push(key);
         Ok(())
+    };
+    while !input.is_empty() {
+        if let Err(error) = one(input) {
+            errors.push(error);
+            skip_to_comma(input);
+        } else if !input.is_empty() && !input.peek(Token![,]) {
+            errors.push(input.error("expected `,` between arguments"));
+            skip_to_comma(input);
+        }
+        let _ = input.parse::<Option<Token![,]>>();
     }
 }
 
-fn value<T: Parse>(input: ParseStream<'_>, word: &Ident, example: &str) -> syn::Result<T> {
+pub(crate) fn value<T: Parse>(
+    input: ParseStream<'_>,
+    word: &Ident,
+    example: &str,
+) -> syn::Result<T> {
     if input.parse::<Option<Token![=]>>()?.is_none() {
         return Err(syn::Error::new(
             word.span(),

@@ -6,6 +6,7 @@
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::{quote, quote_spanned};
 use syn::Expr;
+use syn::ext::IdentExt as _;
 use syn::spanned::Spanned;
 
 use crate::parameters::{Binding, Parameter, looking, name};
@@ -60,16 +61,18 @@ impl Captures<'_> {
             }
             let is_one_name = name(&rebind.pattern).is_some();
             let wanted = |ident: &Ident| {
-                let treated =
-                    parameter
-                        .bindings
-                        .iter()
-                        .zip(treatments)
-                        .any(|(binding, treatment)| {
-                            binding.ident == *ident
-                                && matches!(treatment, Treatment::Log | Treatment::Hash)
-                        });
-                (treated && !is_one_name) || self.is_mentioned(ident)
+                let seen = parameter
+                    .bindings
+                    .iter()
+                    .zip(treatments)
+                    .find(|(binding, _)| binding.ident == *ident);
+                let Some((binding, treatment)) = seen else {
+                    return false;
+                };
+                let treated = matches!(treatment, Treatment::Log | Treatment::Hash);
+                (treated && !is_one_name)
+                    || self.is_used(ident)
+                    || (self.is_filled_in(ident) && !is_hidden(binding, *treatment))
             };
             if !parameter
                 .bindings
@@ -88,15 +91,20 @@ impl Captures<'_> {
         looks
     }
 
-    /// Whether the attribute's own expressions or names use an argument.
-    fn is_mentioned(&self, ident: &Ident) -> bool {
+    /// Whether the attribute's own expressions use an argument.
+    fn is_used(&self, ident: &Ident) -> bool {
         let plan = self.plan;
         let arguments = &plan.arguments;
-        let mut exprs = plan
-            .tags
+        let names = [&plan.experiment, &plan.run_name].into_iter().flatten();
+        let names = names.filter_map(|name| match name {
+            Name::Expr(expr) => Some(expr),
+            Name::Template(_) => None,
+        });
+        plan.tags
             .iter()
             .chain(&plan.params)
             .map(|(_, expr)| expr)
+            .chain(names)
             .chain(
                 [
                     &arguments.run_id,
@@ -105,39 +113,48 @@ impl Captures<'_> {
                 ]
                 .into_iter()
                 .filter_map(Option::as_ref),
-            );
-        let in_name = [&plan.experiment, &plan.run_name].into_iter().flatten().any(|name| match name {
-            Name::Expr(expr) => mentions(expr, ident),
-            Name::Template(parts) => {
-                parts.iter().any(|part| matches!(part, Part::Argument { name, .. } if name == &ident.to_string()))
-            }
-        });
-        in_name || exprs.any(|expr| mentions(expr, ident))
+            )
+            .any(|expr| mentions(expr, ident))
+    }
+
+    /// Whether a name has an argument filled in.
+    fn is_filled_in(&self, ident: &Ident) -> bool {
+        let ident = ident.unraw().to_string();
+        let names = [&self.plan.experiment, &self.plan.run_name];
+        names.into_iter().flatten().any(|name| match name {
+            Name::Expr(_) => false,
+            Name::Template(parts) => parts
+                .iter()
+                .any(|part| matches!(part, Part::Argument { name, .. } if *name == ident)),
+        })
     }
 
     // Output: `call.experiment(&"wine"); call.run_name(&{ … }); call.run_id(&(id));`
     fn names(&self) -> TokenStream {
         let (call, arguments) = (self.call, &self.plan.arguments);
-        let experiment = self.plan.experiment.as_ref().map(|name| {
-            let name = self.name(name);
-            quote!(#call.experiment(#name);)
-        });
-        let run_name = self.plan.run_name.as_ref().map(|name| {
-            let name = self.name(name);
-            quote!(#call.run_name(#name);)
-        });
-        let run_id = arguments.run_id.as_ref().map(|id| {
-            let id = reference(id);
-            quote!(#call.run_id(#id);)
-        });
-        let description = arguments.description.as_ref().map(|text| {
-            let text = reference(text);
-            quote!(#call.description(#text);)
-        });
-        let system_metrics = arguments.system_metrics.as_ref().map(|enabled| {
-            let enabled = reference(enabled);
-            quote!(#call.system_metrics(#enabled);)
-        });
+        let named = |argument: &str, name: &Option<Name>, set: TokenStream| {
+            let name = name.as_ref()?;
+            let value = self.name(name);
+            let statement = quote!(#call.#set(#value););
+            Some(match name {
+                Name::Expr(expr) => self.guarded(argument, expr, statement),
+                Name::Template(_) => statement,
+            })
+        };
+        let experiment = named("experiment", &self.plan.experiment, quote!(experiment));
+        let run_name = named("run_name", &self.plan.run_name, quote!(run_name));
+        let given = |argument: &str, expr: &Option<Expr>, set: TokenStream| {
+            let expr = expr.as_ref()?;
+            let value = reference(expr);
+            Some(self.guarded(argument, expr, quote!(#call.#set(#value);)))
+        };
+        let run_id = given("run_id", &arguments.run_id, quote!(run_id));
+        let description = given("description", &arguments.description, quote!(description));
+        let system_metrics = given(
+            "system_metrics",
+            &arguments.system_metrics,
+            quote!(system_metrics),
+        );
         quote!(#experiment #run_name #run_id #description #system_metrics)
     }
 
@@ -190,9 +207,7 @@ impl Captures<'_> {
         else {
             return TokenStream::new();
         };
-        if matches!(treatment, Treatment::Redact | Treatment::Hash)
-            || crate::secret::is_secret_name(name)
-        {
+        if is_hidden(binding, *treatment) {
             return quote!(#template.text("[redacted]"););
         }
         let place = place(parameter, binding);
@@ -260,19 +275,37 @@ impl Captures<'_> {
         }
     }
 
+    /// A user's expression may panic, and that must not reach the function.
+    // Input:  `argument` = "tags(first)", `expr` = `data[0]`
+    // Output: `call.guarded("tags(first)", |call| { call.tag("first", &(data[0])); });`
+    fn guarded(&self, argument: &str, expr: &Expr, statement: TokenStream) -> TokenStream {
+        if matches!(expr, Expr::Lit(_) | Expr::Path(_)) {
+            return statement;
+        }
+        let call = self.call;
+        quote!(#call.guarded(#argument, |#call| { #statement });)
+    }
+
     // Output: `call.param("data", { use by_bounds::*; … }); call.tag("model", &("elastic-net"));`
     fn given(&self) -> TokenStream {
         let (private, call) = (self.private, self.call);
         let params = self.plan.params.iter().map(|(key, expr)| {
             let captured = self.captured(&reference(expr), "__mlflow_param");
-            quote!(#call.param(#key, { use #private::by_bounds::*; #captured });)
+            let statement = quote!(#call.param(#key, { use #private::by_bounds::*; #captured }););
+            self.guarded(&format!("params({key})"), expr, statement)
         });
         let tags = self.plan.tags.iter().map(|(key, expr)| {
             let value = reference(expr);
-            quote!(#call.tag(#key, #value);)
+            let statement = quote!(#call.tag(#key, #value););
+            self.guarded(&format!("tags({key})"), expr, statement)
         });
         quote!(#(#params)* #(#tags)*)
     }
+}
+
+/// Whether a name that has the argument filled in must not show it.
+fn is_hidden(binding: &Binding, treatment: Treatment) -> bool {
+    matches!(treatment, Treatment::Redact | Treatment::Hash) || binding.is_secret
 }
 
 /// A reference to an argument's value, through its own reference where it is declared as one.
@@ -281,6 +314,11 @@ fn place(parameter: &Parameter, binding: &Binding) -> TokenStream {
         Some(rebind) if name(&rebind.pattern).is_some() => &rebind.ident,
         Some(_) => {
             let look = &binding.ident;
+            // A capital letter is the name of a unit struct, or of a variable of a bold user: it may
+            // be no reference.
+            if binding.name.starts_with(char::is_uppercase) {
+                return quote!(&#look);
+            }
             return quote!(&*#look);
         }
         None => &binding.ident,

@@ -3,19 +3,20 @@
 //! Invariants: the signature goes out whole; every path is absolute; items of ours stand in
 //! blocks of their own, so that the body sees none of them; locals are hygienic.
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
-use syn::{FnArg, Lifetime, Meta, ReturnType, Type};
+use syn::{Meta, ReturnType, Type};
 
 use crate::arguments::Arguments;
+use crate::body::{Body, in_place_of, nested};
 use crate::errors::Errors;
 use crate::git::Git;
 use crate::item::{self, Function};
 use crate::parameters::{Parameter, parameters};
 use crate::plan::{Plan, plan};
-use crate::shape::{self, Shape, is_never, without_impl};
+use crate::shape::{self, Shape, is_never};
 use crate::{captures, doc_comment};
 
 /// `#[tracked(arguments)] item`
@@ -85,13 +86,17 @@ impl Expansion {
         let private = &private_path(self.plan.arguments.krate.as_ref());
         let call = &Ident::new("__mlflow_call", Span::mixed_site());
         let begin = self.begin(private, call);
-        let body = nested(&self.function.body);
-        let returned = self.returned(private);
-        let owning = self.owning(private);
+        let body = Body {
+            private,
+            function: &self.function,
+            parameters: &self.parameters,
+            shape: self.shape,
+        };
+        let (returned, like) = (body.returned(), body.like());
+        let (owning, closure) = (body.owning(), body.closure());
         let outcome = self.outcome(private);
-        let closure = quote!(move || -> #returned #owning);
         let content = match self.shape {
-            Shape::Sync => quote!(#private::call(#call, #closure, #outcome)),
+            Shape::Sync => quote!(#like #private::call(#call, #closure, #outcome)),
             // Output: `{ use OtherType as _; Returned::<R>::HERE.__mlflow_call(call, || -> R { … }, …) }`
             Shape::ByType => quote! {{
                 use #private::OtherType as _;
@@ -99,11 +104,12 @@ impl Expansion {
             }},
             Shape::Guard => {
                 let guard = Ident::new("__mlflow_guard", Span::mixed_site());
+                let body = nested(&self.function.body);
                 quote!(let #guard = #private::Guard::new(#call); #body)
             }
             Shape::Async => quote!(#private::Tracked::new(#call, async move #owning, #outcome)),
             Shape::AsyncKept => {
-                quote!(#private::Tracked::new(#call, async move #owning, #outcome).await)
+                quote!(#like #private::Tracked::new(#call, async move #owning, #outcome).await)
             }
             Shape::Future => {
                 quote!(#private::Tracked::new(#call, #private::invoke(#closure), #outcome))
@@ -174,65 +180,6 @@ impl Expansion {
         }
     }
 
-    /// The declared return type, as a closure or an `async` block can have it.
-    fn returned(&self, private: &TokenStream) -> TokenStream {
-        match &self.function.signature.output {
-            ReturnType::Default => quote!(()),
-            ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
-            ReturnType::Type(_, ty) => {
-                let ty = without_impl(ty);
-                quote!(#ty)
-            }
-        }
-    }
-
-    /// The body, in a block that owns every argument.
-    // Output: `{ keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; { body } }`
-    fn owning(&self, private: &TokenStream) -> TokenStream {
-        let body = &self.function.body;
-        let is_async = matches!(self.shape, Shape::Async | Shape::AsyncKept);
-        // A closure drops what it owns in the order of first mention, a function in reverse.
-        let mut keeps = TokenStream::new();
-        for parameter in self.parameters.iter().rev() {
-            let cfgs = &parameter.cfgs;
-            if let Some(ident) = &parameter.owned {
-                keeps.extend(quote!(#(#cfgs)* #private::keep(&#ident);));
-            }
-        }
-        if let Some(FnArg::Receiver(receiver)) = self.function.signature.inputs.first()
-            && !matches!(&*receiver.ty, Type::Reference(_))
-        {
-            let this = &receiver.self_token;
-            keeps.extend(quote!(#private::keep(&#this);));
-        }
-        let rebinds = self.parameters.iter().filter_map(|parameter| {
-            parameter
-                .rebind
-                .as_ref()
-                .map(|rebind| rebind.statements(&parameter.cfgs))
-        });
-        let rebinds: TokenStream = rebinds.collect();
-        if !is_async && keeps.is_empty() && rebinds.is_empty() {
-            return quote!(#body);
-        }
-        // Nothing coerces to the never type but what never returns.
-        let has_type =
-            !matches!(&self.function.signature.output, ReturnType::Type(_, ty) if is_never(ty));
-        let typed = (is_async && has_type).then(|| {
-            let (returned, value) = (
-                self.returned(private),
-                Ident::new("__mlflow_return", Span::mixed_site()),
-            );
-            quote! {
-                if let ::core::option::Option::Some(#value) = #private::nothing::<#returned>() {
-                    return #value;
-                }
-            }
-        });
-        let body = nested(body);
-        quote!({ #typed #keeps #rebinds #body })
-    }
-
     /// What is made of the returned value.
     fn outcome(&self, private: &TokenStream) -> TokenStream {
         let ty = match (&self.function.signature.output, self.shape) {
@@ -293,20 +240,4 @@ pub(crate) fn private_path(krate: Option<&syn::Path>) -> TokenStream {
         || quote!(::mlflow::__private),
         |path| quote!(#path::__private),
     )
-}
-
-/// The body as the last expression of a block of ours.
-// Input:  `{ 1 }`
-// Output: `'_body: { 1 }`, as braces without a label are found to be one pair too many
-pub(crate) fn nested(body: &Group) -> TokenStream {
-    let label = Lifetime::new("'_body", Span::mixed_site());
-    quote!(#label: #body)
-}
-
-/// The whole new body. It takes the place of the old one in the source too: a function that ends
-/// in a macro is nobody's, and not reported when it is never used.
-pub(crate) fn in_place_of(body: &Group, content: TokenStream) -> Group {
-    let mut block = Group::new(Delimiter::Brace, content);
-    block.set_span(body.span());
-    block
 }

@@ -113,15 +113,42 @@ fn the_commit() {
     )));
 }
 
-#[test]
-fn timed() {
-    let item = quote! {
-        async fn load(a: u8) -> u8 {
-            a
+snapshot! { inferred_from_the_signature, [],
+    fn empty(a: Vec<u8>) -> Result<impl IntoIterator<Item = Sample>, Error> {
+        Ok(vec![])
+    }
+}
+
+macro_rules! timed_snapshot {
+    ($name:ident, [$($arguments:tt)*], $($item:tt)*) => {
+        #[test]
+        fn $name() {
+            let (arguments, item) = (quote!($($arguments)*), quote!($($item)*));
+            insta::assert_snapshot!(formatted(crate::timed::timed(arguments, item)));
         }
     };
-    insta::assert_snapshot!(formatted(crate::timed::timed(
-        quote!(name = "load/data"),
-        item
-    )));
+}
+
+timed_snapshot! { timed, [name = "load/data"],
+    async fn load(a: u8) -> u8 {
+        a
+    }
+}
+
+timed_snapshot! { timed_impl_future, [],
+    fn load((a, _): (u8, u8), b: u8) -> impl Future<Output = u8> {
+        async move { a + b }
+    }
+}
+
+timed_snapshot! { timed_boxed_future, [],
+    fn load(a: u8) -> Pin<Box<dyn Future<Output = u8>>> {
+        Box::pin(async move { a })
+    }
+}
+
+timed_snapshot! { timed_by_type, [],
+    fn load(a: u8, b: &str) -> Job {
+        job(a, b)
+    }
 }

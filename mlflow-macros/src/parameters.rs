@@ -7,7 +7,11 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
-use syn::{Attribute, FieldPat, FnArg, Ident, Pat, PatIdent, PatType, Signature, Token, Type};
+use syn::{
+    Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
+};
+
+use crate::secret::is_secret_name;
 
 /// One typed argument.
 pub(crate) struct Parameter {
@@ -17,7 +21,15 @@ pub(crate) struct Parameter {
     /// Moves it from the signature into the body; `None` if the body sees it as it is.
     pub(crate) rebind: Option<Rebind>,
     /// What the body's closure or future has to own.
-    pub(crate) owned: Option<Ident>,
+    pub(crate) owned: Vec<Ident>,
+}
+
+impl Parameter {
+    /// The statements at the body's beginning that bind it.
+    pub(crate) fn rebound(&self) -> Option<TokenStream> {
+        let rebind = self.rebind.as_ref()?;
+        Some(rebind.statements(&self.cfgs))
+    }
 }
 
 /// A name the argument's pattern binds.
@@ -27,12 +39,16 @@ pub(crate) struct Binding {
     pub(crate) name: String,
     /// Whether it is a reference by its declared type, so that the value behind it is looked at.
     pub(crate) is_reference: bool,
+    /// Whether its name is a secret's, or that of a field it is taken out of.
+    pub(crate) is_secret: bool,
 }
 
 /// An argument that is bound at the beginning of the body.
 pub(crate) struct Rebind {
     pub(crate) ident: Ident,
     pub(crate) pattern: Pat,
+    /// What the argument says of lints; it goes along with the pattern.
+    lints: Vec<Attribute>,
 }
 
 impl Rebind {
@@ -44,18 +60,22 @@ impl Rebind {
     // Input:  `(a, _)`
     // Output: `let __argument0 = __argument0; let (a, _) = __argument0;`, in two steps so that what
     //         the pattern leaves behind is dropped right after what it binds
-    pub(crate) fn statements(&self, cfgs: &[Attribute]) -> TokenStream {
-        let Self { ident, pattern } = self;
+    fn statements(&self, cfgs: &[Attribute]) -> TokenStream {
+        let Self {
+            ident,
+            pattern,
+            lints,
+        } = self;
         if self.is_name() {
-            return quote!(#(#cfgs)* let #pattern = #ident;);
+            return quote!(#(#cfgs)* #(#lints)* let #pattern = #ident;);
         }
         if name(pattern).is_some() {
             // Clippy finds that a plain `let _name = …` has no effect.
-            return quote!(#(#cfgs)* let #pattern = ::core::convert::identity(#ident););
+            return quote!(#(#cfgs)* #(#lints)* let #pattern = ::core::convert::identity(#ident););
         }
         // An argument may be borrowed mutably by its own pattern, a variable has to say so.
         let mutability = ref_mut(pattern);
-        quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* let #pattern = #ident;)
+        quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* #(#lints)* let #pattern = #ident;)
     }
 }
 
@@ -87,6 +107,12 @@ pub(crate) fn name(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
+fn is_lint(attribute: &Attribute) -> bool {
+    ["allow", "deny", "expect", "forbid", "warn"]
+        .iter()
+        .any(|level| attribute.path().is_ident(level))
+}
+
 /// `_name` says that nobody uses it, and clippy holds us to that.
 fn is_unused(name: &Ident) -> bool {
     name.to_string().starts_with('_')
@@ -102,15 +128,18 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
     let mut bindings = Vec::new();
     bindings_of(
         &argument.pat,
-        matches!(*argument.ty, Type::Reference(_)),
+        Within {
+            is_reference: matches!(*argument.ty, Type::Reference(_)),
+            is_secret: false,
+        },
         &mut bindings,
     );
     if !moved {
         // Of a reference nothing is dropped.
         let owned = bindings
-            .first()
+            .iter()
             .filter(|binding: &&Binding| !binding.is_reference);
-        let owned = owned.map(|binding| binding.ident.clone());
+        let owned = owned.map(|binding| binding.ident.clone()).collect();
         return Parameter {
             cfgs,
             bindings,
@@ -131,11 +160,19 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         subpat: None,
     });
     let pattern = std::mem::replace(&mut *argument.pat, plain);
+    let lints = argument
+        .attrs
+        .extract_if(.., |attribute| is_lint(attribute))
+        .collect();
     Parameter {
         cfgs,
         bindings,
-        rebind: Some(Rebind { ident, pattern }),
-        owned: None,
+        rebind: Some(Rebind {
+            ident,
+            pattern,
+            lints,
+        }),
+        owned: Vec::new(),
     }
 }
 
@@ -156,43 +193,69 @@ fn ref_mut(pattern: &Pat) -> Option<Token![mut]> {
         Pat::Slice(pat) => pat.elems.iter().find_map(ref_mut),
         Pat::Struct(pat) => pat.fields.iter().find_map(|field| ref_mut(&field.pat)),
         Pat::Paren(pat) => ref_mut(&pat.pat),
+        Pat::Or(pat) => pat.cases.iter().find_map(ref_mut),
         _ => None,
     }
 }
 
+/// Where a pattern stands.
+#[derive(Clone, Copy)]
+struct Within {
+    is_reference: bool,
+    is_secret: bool,
+}
+
 // Input:  `Point { x, inner: (ref a, _), .. }`
 // Output: `x`, `a`
-fn bindings_of(pattern: &Pat, is_reference: bool, bindings: &mut Vec<Binding>) {
+fn bindings_of(pattern: &Pat, within: Within, bindings: &mut Vec<Binding>) {
+    let value = Within {
+        is_reference: false,
+        ..within
+    };
     match pattern {
         Pat::Ident(pat) => {
+            let name = pat.ident.unraw().to_string();
             bindings.push(Binding {
                 ident: pat.ident.clone(),
-                name: pat.ident.unraw().to_string(),
-                is_reference,
+                is_reference: within.is_reference,
+                is_secret: within.is_secret || is_secret_name(&name),
+                name,
             });
             if let Some((_, inner)) = &pat.subpat {
-                bindings_of(inner, false, bindings);
+                bindings_of(inner, value, bindings);
             }
         }
         Pat::Tuple(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, false, bindings)),
+            .for_each(|inner| bindings_of(inner, value, bindings)),
         Pat::TupleStruct(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, false, bindings)),
+            .for_each(|inner| bindings_of(inner, value, bindings)),
         Pat::Slice(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, false, bindings)),
-        Pat::Struct(pat) => pat
-            .fields
-            .iter()
-            .for_each(|field| bindings_of(&field.pat, false, bindings)),
-        Pat::Reference(pat) => bindings_of(&pat.pat, false, bindings),
-        Pat::Paren(pat) => bindings_of(&pat.pat, is_reference, bindings),
-        Pat::Type(pat) => bindings_of(&pat.pat, is_reference, bindings),
+            .for_each(|inner| bindings_of(inner, value, bindings)),
+        Pat::Struct(pat) => {
+            for field in &pat.fields {
+                let of_field = matches!(&field.member, Member::Named(name) if is_secret_name(&name.unraw().to_string()));
+                let within = Within {
+                    is_secret: within.is_secret || of_field,
+                    ..value
+                };
+                bindings_of(&field.pat, within, bindings);
+            }
+        }
+        Pat::Reference(pat) => bindings_of(&pat.pat, value, bindings),
+        Pat::Paren(pat) => bindings_of(&pat.pat, within, bindings),
+        Pat::Type(pat) => bindings_of(&pat.pat, within, bindings),
+        // Every case binds the same names.
+        Pat::Or(pat) => pat
+            .cases
+            .first()
+            .into_iter()
+            .for_each(|first| bindings_of(first, value, bindings)),
         _ => {}
     }
 }
@@ -253,7 +316,19 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenSt
             quote!(#path { #(#fields,)* #rest })
         }
         Pat::Reference(pat) => looking(&pat.pat, wanted),
-        Pat::Paren(pat) => looking(&pat.pat, wanted),
+        Pat::Paren(pat) => {
+            let inner = looking(&pat.pat, wanted);
+            match &*pat.pat {
+                Pat::Or(_) => quote!((#inner)),
+                _ => inner,
+            }
+        }
+        Pat::Or(pat) => {
+            let cases = pat.cases.iter().map(|case| looking(case, wanted));
+            quote!(#(#cases)|*)
+        }
+        // They tell the cases of an or-pattern apart.
+        Pat::Lit(_) | Pat::Range(_) | Pat::Path(_) | Pat::Const(_) => quote!(#pattern),
         Pat::Rest(_) => quote!(..),
         _ => quote!(_),
     }

@@ -9,10 +9,10 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType};
 
 use crate::arguments::{Arguments, Entry};
 use crate::errors::{Errors, listed, nearest};
+use crate::key;
 use crate::parameters::{Binding, Parameter};
-use crate::secret::is_secret_name;
+use crate::shape::{self, Value};
 use crate::template::{self, Part};
-use crate::{key, shape};
 
 /// What happens to an argument of the function.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -52,6 +52,7 @@ pub(crate) fn plan(
     check_names(&arguments, &names, errors);
     check_keys(&arguments, errors);
     check_return(&arguments, output, errors);
+    check_reserved(&arguments, errors);
     let experiment = arguments
         .experiment
         .take()
@@ -107,7 +108,7 @@ fn treatment(arguments: &Arguments, binding: &Binding) -> Treatment {
         // Its value is given by the attribute.
         Some(Entry { value: Some(_), .. }) => Treatment::Skip,
         None if left_out => Treatment::Skip,
-        _ if is_secret_name(&binding.name) => Treatment::Redact,
+        _ if binding.is_secret => Treatment::Redact,
         _ => Treatment::Log,
     }
 }
@@ -233,7 +234,8 @@ fn check_return(arguments: &Arguments, output: &ReturnType, errors: &mut Errors)
             "names the returned value, which `skip_return` leaves out: remove one of them",
         );
     }
-    if let (Some(named), ReturnType::Default) = (named, output) {
+    let value = shape::returned_value(output);
+    if let (Some(named), Value::Nothing) = (named, value) {
         errors.at(
             named,
             "names the returned value, but the function returns none",
@@ -248,16 +250,53 @@ fn check_return(arguments: &Arguments, output: &ReturnType, errors: &mut Errors)
             ),
         );
     }
-    if let (Some((metrics, span)), Some(tuple)) =
-        (&arguments.metrics, shape::returned_tuple(output))
-        && metrics.len() != tuple.elems.len()
-    {
-        let message = format!(
-            "`metrics(…)` names {} values, the function returns {}",
-            metrics.len(),
-            tuple.elems.len()
-        );
-        errors.at(*span, message);
+    let Some((metrics, span)) = &arguments.metrics else {
+        return;
+    };
+    match value {
+        _ if metrics.is_empty() => errors.at(
+            *span,
+            "`metrics()` names nothing: `metrics(\"first\", \"second\")`, or leave it out",
+        ),
+        Value::Tuple(length) if metrics.len() != length => errors.at(
+            *span,
+            format!(
+                "`metrics(…)` names {} values, the function returns {length}",
+                metrics.len()
+            ),
+        ),
+        Value::Number if arguments.metric.is_none() => errors.at(
+            *span,
+            "`metrics(…)` names the elements of a tuple, the function returns one number: `metric = \"name\"`",
+        ),
+        _ => {}
+    }
+}
+
+/// Tags that an argument of the attribute sets, too.
+fn check_reserved(arguments: &Arguments, errors: &mut Errors) {
+    let reserved = [
+        (
+            "mlflow.note.content",
+            "description = …",
+            arguments.description.is_some(),
+        ),
+        (
+            "mlflow.runName",
+            "run_name = …",
+            arguments.run_name.is_some(),
+        ),
+        ("mlflow.parentRunId", "root", arguments.root),
+    ];
+    for Entry { key, .. } in &arguments.tags {
+        for (tag, argument, _) in reserved.iter().filter(|(_, _, given)| *given) {
+            if key.text == *tag {
+                errors.at(
+                    key.span,
+                    format!("the tag `{tag}` is decided by `{argument}`: remove one of them"),
+                );
+            }
+        }
     }
 }
 

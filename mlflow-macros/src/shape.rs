@@ -6,8 +6,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, GenericArgument, PathArguments, PathSegment, ReturnType, Signature, Type, TypeInfer,
-    TypeParamBound, TypePath, TypeTuple,
+    Attribute, GenericArgument, Ident, PathArguments, PathSegment, ReturnType, Signature, Type,
+    TypeInfer, TypeParamBound, TypePath,
 };
 
 /// The ways to wrap a body.
@@ -20,7 +20,8 @@ pub(crate) enum Shape {
     Guard,
     /// `async fn`, made a function that returns the future, so that the caller's run is known.
     Async,
-    /// `async fn` that has to stay one, as another attribute below looks for it.
+    /// `async fn` that has to stay one, as another attribute below looks for it, or as the body's
+    /// types follow from its signature.
     AsyncKept,
     /// `-> impl Future`.
     Future,
@@ -98,7 +99,7 @@ pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
                 .first()
                 .is_some_and(|first| INERT.iter().any(|name| first.ident == name))
         });
-        return if all_inert {
+        return if all_inert && !decides_types(&signature.output) {
             Shape::Async
         } else {
             Shape::AsyncKept
@@ -171,10 +172,18 @@ fn is_impl_fn(ty: &Type) -> bool {
 }
 
 fn is_boxed_future(ty: &Type) -> bool {
-    let Some(Type::TraitObject(object)) = only_argument(ty, "Pin")
+    only_argument(ty, "Pin")
         .and_then(|ty| only_argument(ty, "Box"))
-        .map(plain)
-    else {
+        .is_some_and(is_dyn_future)
+}
+
+/// `Box<dyn Future + Unpin>`
+fn is_unpinned_future(ty: &Type) -> bool {
+    only_argument(ty, "Box").is_some_and(is_dyn_future)
+}
+
+fn is_dyn_future(ty: &Type) -> bool {
+    let Type::TraitObject(object) = plain(ty) else {
         return false;
     };
     object.bounds.iter().any(|bound| {
@@ -192,7 +201,7 @@ fn may_be_alias(ty: &Type) -> bool {
         .segments
         .last()
         .is_some_and(|last| NO_ALIASES.iter().any(|name| last.ident == name));
-    !is_known && !has_impl(quote!(#ty))
+    (!is_known || is_unpinned_future(ty)) && !has_impl(quote!(#ty))
 }
 
 /// Whether a type has an `impl Trait` in it, which nothing but a signature can name.
@@ -227,84 +236,120 @@ fn last_segment(ty: &Type) -> Option<&PathSegment> {
     }
 }
 
-/// The elements of a returned tuple, also inside `Result` and `Option`.
-pub(crate) fn returned_tuple(output: &ReturnType) -> Option<&TypeTuple> {
+/// What is returned, inside `Result` and `Option`; `()` is no value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Value {
+    Nothing,
+    Number,
+    Tuple(usize),
+    Other,
+}
+
+pub(crate) fn returned_value(output: &ReturnType) -> Value {
     let ReturnType::Type(_, ty) = output else {
-        return None;
+        return Value::Nothing;
     };
     let mut ty = plain(ty);
-    while let Some(segment) = last_segment(ty) {
-        let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
-            return None;
-        };
-        let Some(GenericArgument::Type(first)) = arguments.args.first() else {
-            return None;
-        };
-        if segment.ident != "Result" && segment.ident != "Option" {
-            return None;
-        }
+    while let Some(segment) = last_segment(ty)
+        && (segment.ident == "Result" || segment.ident == "Option")
+        && let PathArguments::AngleBracketed(arguments) = &segment.arguments
+        && let Some(GenericArgument::Type(first)) = arguments.args.first()
+    {
         ty = plain(first);
     }
     match ty {
-        Type::Tuple(tuple) => Some(tuple),
-        _ => None,
+        Type::Never(_) => Value::Nothing,
+        Type::Tuple(tuple) if tuple.elems.is_empty() => Value::Nothing,
+        Type::Tuple(tuple) => Value::Tuple(tuple.elems.len()),
+        Type::Path(TypePath { qself: None, path }) if path.get_ident().is_some_and(is_number) => {
+            Value::Number
+        }
+        _ => Value::Other,
     }
 }
 
-/// `ty` as it can be written in a closure: what is `impl Trait` is left to be inferred.
-// Input:  `Result<impl Iterator<Item = u8>, Box<dyn Error>>`
-// Output: `Result<_, Box<dyn Error>>`
-pub(crate) fn without_impl(ty: &Type) -> Type {
-    let mut ty = ty.clone();
-    infer_impl(&mut ty);
-    ty
+fn is_number(name: &Ident) -> bool {
+    const NUMBERS: [&str; 15] = [
+        "bool", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32",
+        "u64", "u128", "usize",
+    ];
+    NUMBERS.iter().any(|number| name == number)
 }
 
-fn infer_impl(ty: &mut Type) {
+/// `ty` as it can be written in a closure, and what is left to be inferred: every `impl Trait`,
+/// and every macro, as it may stand for one.
+// Input:  `Result<impl Iterator<Item = u8>, Box<dyn Error>>`
+// Output: `Result<_, Box<dyn Error>>`, `impl Iterator<Item = u8>`
+pub(crate) fn inferred(ty: &Type) -> (Type, Vec<Type>) {
+    let (mut ty, mut left_out) = (ty.clone(), Vec::new());
+    infer(&mut ty, &mut left_out);
+    (ty, left_out)
+}
+
+fn infer(ty: &mut Type, left_out: &mut Vec<Type>) {
     match ty {
-        Type::ImplTrait(_) => {
-            *ty = Type::Infer(TypeInfer {
-                underscore_token: syn::Token![_](proc_macro2::Span::mixed_site()),
-            });
+        Type::ImplTrait(_) | Type::Macro(_) => {
+            let underscore_token = syn::Token![_](proc_macro2::Span::mixed_site());
+            let infer = Type::Infer(TypeInfer { underscore_token });
+            left_out.push(std::mem::replace(ty, infer));
         }
-        Type::Group(inner) => infer_impl(&mut inner.elem),
-        Type::Paren(inner) => infer_impl(&mut inner.elem),
-        Type::Reference(inner) => infer_impl(&mut inner.elem),
-        Type::Ptr(inner) => infer_impl(&mut inner.elem),
-        Type::Slice(inner) => infer_impl(&mut inner.elem),
-        Type::Array(inner) => infer_impl(&mut inner.elem),
-        Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(infer_impl),
-        Type::Path(path) => path
-            .path
-            .segments
-            .iter_mut()
-            .for_each(infer_impl_in_segment),
-        Type::TraitObject(object) => infer_impl_in_bounds(&mut object.bounds),
+        Type::Group(inner) => infer(&mut inner.elem, left_out),
+        Type::Paren(inner) => infer(&mut inner.elem, left_out),
+        Type::Reference(inner) => infer(&mut inner.elem, left_out),
+        Type::Ptr(inner) => infer(&mut inner.elem, left_out),
+        Type::Slice(inner) => infer(&mut inner.elem, left_out),
+        Type::Array(inner) => infer(&mut inner.elem, left_out),
+        Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(|ty| infer(ty, left_out)),
+        Type::Path(path) => {
+            for segment in &mut path.path.segments {
+                infer_in_segment(segment, left_out);
+            }
+        }
+        Type::TraitObject(object) => infer_in_bounds(&mut object.bounds, left_out),
         _ => {}
     }
 }
 
-fn infer_impl_in_segment(segment: &mut PathSegment) {
+fn infer_in_segment(segment: &mut PathSegment, left_out: &mut Vec<Type>) {
     let PathArguments::AngleBracketed(arguments) = &mut segment.arguments else {
         return;
     };
     for argument in &mut arguments.args {
         match argument {
-            GenericArgument::Type(ty) => infer_impl(ty),
-            GenericArgument::AssocType(assoc) => infer_impl(&mut assoc.ty),
+            GenericArgument::Type(ty) => infer(ty, left_out),
+            GenericArgument::AssocType(assoc) => infer(&mut assoc.ty, left_out),
             _ => {}
         }
     }
 }
 
-fn infer_impl_in_bounds(bounds: &mut Punctuated<TypeParamBound, syn::Token![+]>) {
+fn infer_in_bounds(
+    bounds: &mut Punctuated<TypeParamBound, syn::Token![+]>,
+    left_out: &mut Vec<Type>,
+) {
     for bound in bounds {
         if let TypeParamBound::Trait(bound) = bound {
-            bound
-                .path
-                .segments
-                .iter_mut()
-                .for_each(infer_impl_in_segment);
+            for segment in &mut bound.path.segments {
+                infer_in_segment(segment, left_out);
+            }
         }
     }
+}
+
+/// Whether the body's own types follow from what the signature says of an `impl Trait`, as that of
+/// an empty list does from `impl IntoIterator<Item = u8>`.
+fn decides_types(output: &ReturnType) -> bool {
+    let ReturnType::Type(_, ty) = output else {
+        return false;
+    };
+    inferred(ty).1.iter().any(|ty| match ty {
+        Type::ImplTrait(opaque) => opaque.bounds.iter().any(|bound| match bound {
+            TypeParamBound::Trait(bound) => {
+                let mut segments = bound.path.segments.iter();
+                segments.any(|segment| !segment.arguments.is_none())
+            }
+            _ => false,
+        }),
+        _ => true,
+    })
 }

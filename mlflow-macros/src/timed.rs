@@ -6,13 +6,16 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
 use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser};
-use syn::{LitStr, Path, ReturnType, Token};
+use syn::{LitStr, Path};
 
+use crate::arguments::{comma_separated, value};
+use crate::body::{Body, in_place_of, nested};
 use crate::errors::Errors;
-use crate::expand::{in_place_of, nested, private_path, with_errors};
+use crate::expand::{private_path, with_errors};
 use crate::item::{self, Function};
 use crate::key;
-use crate::shape::{self, Shape, without_impl};
+use crate::parameters::parameters;
+use crate::shape::{self, Shape};
 
 /// The arguments of `#[timed(…)]`.
 #[derive(Default)]
@@ -21,45 +24,32 @@ struct Arguments {
     krate: Option<Path>,
 }
 
-fn arguments(input: ParseStream<'_>) -> syn::Result<Arguments> {
-    let mut arguments = Arguments::default();
-    while !input.is_empty() {
-        let word = input.call(Ident::parse_any)?;
-        let twice = syn::Error::new(word.span(), format!("`{word}` is given twice"));
-        match word.to_string().as_str() {
-            "name" => {
-                input.parse::<Token![=]>()?;
-                if arguments.name.replace(input.parse()?).is_some() {
-                    return Err(twice);
-                }
+const KEYS: [&str; 2] = ["name", "crate"];
+
+impl Arguments {
+    /// Parses all of `input`, adding to `errors` what is wrong.
+    fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Self {
+        let mut arguments = Self::default();
+        comma_separated(input, &KEYS, errors, |input, word| {
+            match word.to_string().as_str() {
+                "name" => arguments.name = Some(value(input, word, "\"a name\"")?),
+                "crate" => arguments.krate = Some(value(input, word, "path::to::mlflow")?),
+                _ => return Ok(false),
             }
-            "crate" => {
-                input.parse::<Token![=]>()?;
-                if arguments.krate.replace(input.parse()?).is_some() {
-                    return Err(twice);
-                }
-            }
-            unknown => {
-                let message =
-                    format!("unknown argument `{unknown}`\nvalid arguments are `name`, `crate`");
-                return Err(syn::Error::new(word.span(), message));
-            }
-        }
-        if !input.is_empty() {
-            input.parse::<Token![,]>()?;
-        }
+            Ok(true)
+        });
+        arguments
     }
-    Ok(arguments)
 }
 
 /// `#[timed(arguments)] item`
 pub(crate) fn timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
-    let (arguments, function) = match (arguments.parse2(tokens), item::parse("timed", item.clone()))
-    {
+    let parsed = (|input: ParseStream<'_>| Ok(Arguments::parse(input, &mut errors))).parse2(tokens);
+    let (arguments, function) = match (parsed, item::parse("timed", item.clone())) {
         (Ok(arguments), Ok(function)) => (arguments, function),
-        (arguments, function) => {
-            arguments
+        (parsed, function) => {
+            parsed
                 .err()
                 .into_iter()
                 .chain(function.err())
@@ -67,32 +57,28 @@ pub(crate) fn timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
             return with_errors(&item, errors);
         }
     };
-    if let Some(name) = &arguments.name {
-        key::check(&mut errors, "metric", &name.value(), name.span());
-    }
+    let ident = &function.signature.ident;
+    let (name, span) = match &arguments.name {
+        Some(name) => (name.value(), name.span()),
+        None => (ident.unraw().to_string(), ident.span()),
+    };
+    let metric = if name.is_empty() {
+        name
+    } else {
+        format!("time/{name}")
+    };
+    key::check(&mut errors, "metric", &metric, span);
     if !errors.is_empty() {
         return with_errors(&item, errors);
     }
     if cfg!(feature = "disabled") {
         return item;
     }
-    expand(&arguments, &function)
+    expand(&arguments, &metric, function)
 }
 
-fn expand(arguments: &Arguments, function: &Function) -> TokenStream {
+fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenStream {
     let private = private_path(arguments.krate.as_ref());
-    let Function {
-        attributes,
-        visibility,
-        default,
-        signature,
-        body,
-    } = function;
-    let name = arguments
-        .name
-        .as_ref()
-        .map_or_else(|| signature.ident.unraw().to_string(), LitStr::value);
-    let metric = format!("time/{name}");
     let [timer, future] =
         ["__mlflow_timer", "__mlflow_future"].map(|name| Ident::new(name, Span::mixed_site()));
     let start = quote! {
@@ -101,17 +87,21 @@ fn expand(arguments: &Arguments, function: &Function) -> TokenStream {
             #private::Timer::start(&SITE)
         };
     };
-    let returned = match &signature.output {
-        ReturnType::Default => None,
-        ReturnType::Type(_, ty) => Some(without_impl(ty)),
+    let shape = shape::of(&function.signature, &function.attributes);
+    let wraps = matches!(shape, Shape::Future | Shape::Boxed | Shape::ByType);
+    let parameters = parameters(&mut function.signature, wraps);
+    let wrapped = Body {
+        private: &private,
+        function: &function,
+        parameters: &parameters,
+        shape,
     };
-    let content = match shape::of(signature, attributes) {
-        Shape::Future => {
-            quote!(#start #private::time(#timer, #private::invoke(move || -> #returned #body)))
-        }
+    let (returned, closure) = (wrapped.returned(), wrapped.closure());
+    let content = match shape {
+        Shape::Future => quote!(#start #private::time(#timer, #private::invoke(#closure))),
         Shape::Boxed => quote! {
             #start
-            let #future: #returned = #private::invoke(move || -> #returned #body);
+            let #future: #returned = #private::invoke(#closure);
             match #timer {
                 ::core::option::Option::None => #future,
                 #timer => ::std::boxed::Box::pin(#private::time(#timer, #future)),
@@ -121,14 +111,21 @@ fn expand(arguments: &Arguments, function: &Function) -> TokenStream {
             #start
             {
                 use #private::OtherType as _;
-                #private::Returned::<#returned>::HERE.__mlflow_time(#timer, move || -> #returned #body)
+                #private::Returned::<#returned>::HERE.__mlflow_time(#timer, #closure)
             }
         },
         Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => {
-            let body = nested(body);
+            let body = nested(&function.body);
             quote!(#start #body)
         }
     };
+    let Function {
+        attributes,
+        visibility,
+        default,
+        signature,
+        body,
+    } = &function;
     let content = in_place_of(body, content);
     quote!(#(#attributes)* #visibility #default #signature #content)
 }

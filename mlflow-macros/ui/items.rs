@@ -38,6 +38,14 @@ trait Fit {
     fn no_body(&self);
 }
 
+#[tracked]
+trait Train {
+    fn train(&self);
+}
+
+#[tracked]
+use std::fmt::Debug;
+
 #[timed]
 struct Timed;
 

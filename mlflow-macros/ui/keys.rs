@@ -22,4 +22,14 @@ fn timed_key() {}
 #[timed(nam = "a")]
 fn timed_argument() {}
 
+#[tracked(root, description = "a", run_name = "b", tags("mlflow.note.content" = "c", "mlflow.runName" = "d", "mlflow.parentRunId" = "e"))]
+fn reserved() {}
+
+// With `time/` it has 253.
+#[timed(name = "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567")]
+fn too_long_with_its_prefix() {}
+
+#[timed(name = "", nme = "a", crate)]
+fn every_error_of_timed() {}
+
 fn main() {}

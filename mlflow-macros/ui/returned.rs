@@ -23,4 +23,24 @@ fn both() -> f64 {
     0.0
 }
 
+#[tracked(metrics("a", "b"))]
+fn one_number() -> Option<f64> {
+    None
+}
+
+#[tracked(metrics())]
+fn names_nothing() -> (f64, f64) {
+    (0.0, 0.0)
+}
+
+#[tracked(metric = "a")]
+fn returns_unit() -> Result<(), String> {
+    Ok(())
+}
+
+#[tracked(metric = "a")]
+fn never_returns() -> ! {
+    loop {}
+}
+
 fn main() {}

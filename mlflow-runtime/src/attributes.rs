@@ -46,7 +46,9 @@
 ///
 /// `Result` and `Option` are found by type, so aliases of them are seen. Of a function that never
 /// returns (`-> !`), asks for its caller (`#[track_caller]`) or returns `impl Fn`, only a panic is
-/// seen, not the returned value.
+/// seen, not the returned value: an `Err` under `#[track_caller]` is FINISHED. A name that stands
+/// for a boxed future is followed to `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and
+/// to `Box<dyn Future + Unpin>`; a trait object with other bounds is a value.
 ///
 /// # Arguments of the function
 ///
@@ -74,7 +76,8 @@
 /// # Secrets
 ///
 /// An argument or field whose name has a secret word (`password`, `token`, `api_key`, …; whole
-/// words, so `max_tokens` is none) is logged as `[redacted]`. `params(api_token = …)` logs it all
+/// words, so `max_tokens` is none; `apiKey2` is) is logged as `[redacted]`. In a pattern
+/// (`Login { password: p, .. }`) the field's name counts, too. `params(api_token = …)` logs it all
 /// the same.
 ///
 /// Whatever its name, what looks like a known credential is masked in params, tags, the run's name
@@ -101,7 +104,10 @@
 /// # Arguments of the attribute
 ///
 /// All are optional. An expression may use the function's arguments; it is evaluated only when
-/// tracking is on, and only borrows what it names.
+/// tracking is on, and only borrows what it names. It is evaluated in a closure: `?`, `return` and
+/// `.await` cannot stand in it. If it panics, the panic hook is called as for any panic, what it
+/// would have given is left out with one warning, and the function goes on. An argument that becomes
+/// a param is used by that; the compiler does not find it unused.
 ///
 /// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
 /// `{argument}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
@@ -276,6 +282,8 @@ pub use mlflow_macros::tracked;
 /// It starts no run, and without a current run it does nothing. The time ends when the body's
 /// locals are gone, also if it panics. The time of a future is from its first poll to its end,
 /// waiting included; where the future is returned (`-> impl Future`), from the call.
+///
+/// Written above `#[tracked]`, it logs to the function's own run; written below, to the caller's.
 ///
 /// `name = "…"` replaces the function's name, `crate = path` says where this library is.
 ///

@@ -1,7 +1,8 @@
 //! Runs a body whose return type may be a boxed future by another name.
 //!
 //! Invariant: a boxed future is found by type, so `BoxFuture` and every other alias of one is
-//! followed to its end: an inherent method beats a trait's.
+//! followed to its end: an inherent method beats a trait's. A trait object with other bounds than
+//! `Send`, `Sync` and `Unpin` is a value.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -21,10 +22,16 @@ impl<R> Returned<R> {
     pub const HERE: Self = Self(PhantomData);
 }
 
-macro_rules! boxed_futures {
-    ($($future:ident: $($auto:ident)*;)*) => {$(
-        type $future<'f, T> = Pin<Box<dyn Future<Output = T> $(+ $auto)* + 'f>>;
+impl<R> Clone for Returned<R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
+impl<R> Copy for Returned<R> {}
+
+macro_rules! followed {
+    ($future:ident, $boxed:path, $($auto:ident)*) => {
         impl<'f, T: 'f> Returned<$future<'f, T>> {
             /// One run, from the future's first poll to its end.
             #[inline]
@@ -37,7 +44,7 @@ macro_rules! boxed_futures {
                 let future = body();
                 match call {
                     None => future,
-                    call => Box::pin(Tracked::new(call, future, outcome)),
+                    call => $boxed(Tracked::new(call, future, outcome)),
                 }
             }
 
@@ -51,17 +58,44 @@ macro_rules! boxed_futures {
                 let future = body();
                 match timer {
                     None => future,
-                    timer => Box::pin(time(timer, future)),
+                    timer => $boxed(time(timer, future)),
                 }
             }
         }
+    };
+}
+
+macro_rules! pinned {
+    ($($future:ident: $($auto:ident)*;)*) => {$(
+        type $future<'f, T> = Pin<Box<dyn Future<Output = T> $(+ $auto)* + 'f>>;
+        followed! { $future, Box::pin, $($auto)* }
     )*};
 }
 
-boxed_futures! {
-    LocalBoxed: ;
-    Boxed: Send;
-    SyncBoxed: Send Sync;
+macro_rules! unpinned {
+    ($($future:ident: $($auto:ident)*;)*) => {$(
+        type $future<'f, T> = Box<dyn Future<Output = T> $(+ $auto)* + 'f>;
+        followed! { $future, Box::new, $($auto)* }
+    )*};
+}
+
+// Without the two of unwind safety, every set of what the standard library marks.
+pinned! {
+    Local: ;
+    Sent: Send;
+    Shared: Sync;
+    SentShared: Send Sync;
+    LocalUnpin: Unpin;
+    SentUnpin: Send Unpin;
+    SharedUnpin: Sync Unpin;
+    SentSharedUnpin: Send Sync Unpin;
+}
+
+unpinned! {
+    BoxedLocal: Unpin;
+    BoxedSent: Send Unpin;
+    BoxedShared: Sync Unpin;
+    BoxedSentShared: Send Sync Unpin;
 }
 
 /// Every other type is a value.

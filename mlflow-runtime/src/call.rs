@@ -4,8 +4,10 @@
 //! starts when the body does; it is ended once, by whoever takes the call.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 
 use crate::capture::{Text, Values};
 use crate::clock;
@@ -18,6 +20,7 @@ use crate::redact::REDACTED;
 use crate::run::{Run, start_run};
 use crate::site::Site;
 use crate::store::RunStatus;
+use crate::tracker::lock;
 
 /// A call of an annotated function.
 #[derive(Debug)]
@@ -144,6 +147,22 @@ impl Call {
         self.details
             .tags
             .push((key, Text::of(TAG_VALUE_CHARS, value)));
+    }
+
+    /// Evaluates an expression of the attribute. One that panics is left out, with one warning.
+    pub fn guarded(&mut self, argument: &'static str, evaluate: impl FnOnce(&mut Self)) {
+        static WARNED: Mutex<BTreeSet<(&str, u32, &str)>> = Mutex::new(BTreeSet::new());
+        if catch_unwind(AssertUnwindSafe(|| evaluate(self))).is_ok() {
+            return;
+        }
+        let site = self.site;
+        if lock(&WARNED).insert((site.file, site.line, argument)) {
+            tracing::warn!(
+                target: "mlflow",
+                "the expression of `{argument}` at `{}` ({}:{}) panicked; it is left out, the function goes on",
+                site.function, site.file, site.line
+            );
+        }
     }
 
     /// Starts the run if this is the first time, and makes it the thread's current one.

@@ -1,17 +1,19 @@
 //! What must not be seen: values whose name says that they are secret.
 //!
 //! Invariant: a name is judged by whole words, so `max_tokens` and `tokenizer` are no secrets.
-//! The attribute macro judges argument names by the same list when it expands.
+//! The attribute macro judges the names of arguments by the same rule when it expands; one test of
+//! the tests package puts the same names to both.
 
 /// Stands in for a secret value.
 pub(crate) const REDACTED: &str = "[redacted]";
 
-const SECRET_WORDS: [&[&str]; 9] = [
+const SECRET_WORDS: [&[&str]; 10] = [
     &["password"],
     &["passwd"],
     &["secret"],
     &["token"],
     &["api", "key"],
+    &["apikey"],
     &["access", "key"],
     &["private", "key"],
     &["credential"],
@@ -35,13 +37,22 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
         .any(|secret| words.windows(secret.len()).any(|window| window == *secret))
 }
 
-// Input:  `dbPassword_1`
-// Output: `db`, `password`, `1`
+// Input:  `dbPassword1`, `APIKey`, `hf-token`
+// Output: `db`, `password`, `1`; `api`, `key`; `hf`, `token`
 fn words(name: &str) -> Vec<String> {
+    let chars: Vec<char> = name.chars().collect();
     let mut words = vec![String::new()];
-    let mut after_lower = false;
-    for char in name.chars() {
-        if !char.is_alphanumeric() || (after_lower && char.is_uppercase()) {
+    for (index, char) in chars.iter().enumerate() {
+        let (before, after) = (
+            index.checked_sub(1).map(|before| chars[before]),
+            chars.get(index + 1),
+        );
+        let begins = before.is_some_and(|before| {
+            before.is_numeric() != char.is_numeric()
+                || char.is_uppercase()
+                    && (before.is_lowercase() || after.is_some_and(|after| after.is_lowercase()))
+        });
+        if begins || !char.is_alphanumeric() {
             words.push(String::new());
         }
         if char.is_alphanumeric()
@@ -49,7 +60,6 @@ fn words(name: &str) -> Vec<String> {
         {
             word.extend(char.to_lowercase());
         }
-        after_lower = char.is_lowercase();
     }
     words.retain(|word| !word.is_empty());
     words
@@ -71,6 +81,10 @@ mod tests {
             "auth",
             "r_secret_x",
             "Token",
+            "password1",
+            "APIKey",
+            "apikey",
+            "db2Token",
         ] {
             assert!(is_secret_name(secret), "{secret}");
         }

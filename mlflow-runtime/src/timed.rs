@@ -4,7 +4,9 @@
 //! the body's locals are gone, however it ends.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::process;
@@ -60,8 +62,39 @@ impl Drop for Timer {
     }
 }
 
+pin_project_lite::pin_project! {
+    /// A future whose time ends when it does, or when it is dropped.
+    #[derive(Debug)]
+    pub struct Timed<F> {
+        // Dropped before the timer: the time of its destructors counts.
+        #[pin]
+        inner: F,
+        timer: Option<Timer>,
+    }
+}
+
 /// `future`, timed from now to its end.
-pub async fn time<F: Future>(timer: Option<Timer>, future: F) -> F::Output {
-    let _timer = timer;
-    future.await
+#[inline]
+#[must_use]
+pub fn time<F: Future>(timer: Option<Timer>, future: F) -> Timed<F> {
+    Timed {
+        inner: future,
+        timer,
+    }
+}
+
+impl<F: Future> Future for Timed<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        // Out of the future, so that a panic ends the time.
+        let timer = this.timer.take();
+        let poll = this.inner.poll(task);
+        if poll.is_pending() {
+            *this.timer = timer;
+        }
+        poll
+    }
 }

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::thread;
 
+use crate::by_type::Returned;
 use crate::call::Call;
 use crate::context::ContextGuard;
 use crate::outcome::Ending;
@@ -69,6 +70,13 @@ pub fn keep<T: ?Sized>(_: &T) {}
 #[inline]
 #[must_use]
 pub const fn nothing<T>() -> Option<T> {
+    None
+}
+
+/// Never there; of the type that another `return` has already told.
+#[inline]
+#[must_use]
+pub fn nothing_like<T>(_: Returned<T>) -> Option<T> {
     None
 }
 

@@ -250,3 +250,27 @@ fn another_path_to_the_library() {
     renamed(3);
     assert_eq!(last_metrics(&only_run(&fake)), [("renamed", 3.0)]);
 }
+
+/// The body is fine with no data, an expression of the attribute is not.
+#[test]
+fn an_expression_that_panics_took_the_function_along() {
+    #[tracked(
+        tags(first = data[0], rows = data.len()),
+        params(last = data[data.len() - 1], twice = data.len() * 2),
+        run_name = data[0].to_string(),
+        description = format!("{}", data[1]),
+    )]
+    fn train(data: &[f64]) -> f64 {
+        data.iter().sum()
+    }
+    let fake = fake();
+    assert_eq!(train(&[]), -0.0);
+    let run = only_run(&fake);
+    assert_eq!(run.status, RunStatus::Finished);
+    assert!(run.name.starts_with("train-"), "{}", run.name);
+    assert_eq!(run.tags["rows"], "0");
+    assert_eq!(run.params["twice"], "0");
+    assert!(!run.tags.contains_key("first"));
+    assert!(!run.params.contains_key("last"));
+    assert_eq!(run.tags.get("error.type"), None);
+}

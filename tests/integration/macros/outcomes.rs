@@ -289,3 +289,52 @@ fn every_kind_of_future_is_followed_to_its_end() {
     drop(boxed("abc"));
     assert!(recorded.runs().is_empty());
 }
+
+type Sent = std::pin::Pin<Box<dyn Future<Output = Result<u8, String>> + Send + Unpin>>;
+type Unpinned = Box<dyn Future<Output = Result<u8, String>> + Unpin>;
+
+#[tracked]
+fn sent() -> Sent {
+    Box::pin(std::future::ready(Err("no".to_owned())))
+}
+
+#[tracked]
+fn unpinned() -> Unpinned {
+    Box::new(std::future::ready(Err("no".to_owned())))
+}
+
+#[tracked]
+fn unpinned_by_name() -> Box<dyn Future<Output = Result<u8, String>> + Send + Unpin> {
+    Box::new(std::future::ready(Err("no".to_owned())))
+}
+
+#[test]
+fn an_unpin_future_was_taken_for_a_value() {
+    let fake = fake();
+    drop((sent(), unpinned(), unpinned_by_name()));
+    assert!(fake.runs().is_empty(), "never polled");
+    let ended = [
+        block_on(sent()),
+        block_on(unpinned()),
+        block_on(unpinned_by_name()),
+    ];
+    assert!(ended.iter().all(Result::is_err));
+    let runs = fake.runs();
+    assert_eq!(runs.len(), 3);
+    for run in runs {
+        assert_eq!(run.tags["error.message"], "no");
+    }
+}
+
+/// What is returned to a caller that is asked for cannot be seen: no closure may stand between.
+#[test]
+fn an_error_under_track_caller_is_not_seen() {
+    #[tracked]
+    #[track_caller]
+    fn f() -> Result<u8, String> {
+        Err("no".to_owned())
+    }
+    let fake = fake();
+    let _ = f();
+    assert_eq!(only_run(&fake).status, RunStatus::Finished);
+}

@@ -1,8 +1,15 @@
-//! Secret names: the macro judges arguments, the runtime judges fields, by the same words.
+//! Secret names: the macro judges arguments, the runtime judges fields, by the same rule.
 
 use mlflow::tracked;
 
-use super::recorder::{fake, params};
+use super::recorder::{fake, only_run, params};
+
+#[allow(dead_code)]
+#[path = "../../../mlflow-macros/src/secret.rs"]
+mod of_the_macro;
+#[allow(dead_code)]
+#[path = "../../../mlflow-runtime/src/redact.rs"]
+mod of_the_runtime;
 
 macro_rules! judged {
     ($($name:ident)*) => {{
@@ -38,4 +45,118 @@ fn macro_and_runtime_agree() {
     let redacted =
         judged!(max_tokens tokenizer author api key access private monkey secrets passwords alpha);
     assert_eq!(redacted, 0);
+}
+
+/// In all the ways that words are written together, also with numbers.
+#[test]
+fn camel_case_was_secret_as_a_field_only() {
+    let words = [
+        "password",
+        "token",
+        "api key",
+        "access key",
+        "auth",
+        "max tokens",
+        "author",
+        "rate",
+    ];
+    let mut secret = 0;
+    for text in words {
+        let words: Vec<&str> = ["my"]
+            .into_iter()
+            .chain(text.split(' '))
+            .chain(["x"])
+            .collect();
+        let capitals: Vec<String> = words
+            .iter()
+            .map(|word| word[..1].to_uppercase() + &word[1..])
+            .collect();
+        for name in [
+            words.join("_"),
+            words.join("-"),
+            words.join("."),
+            words.join("_").to_uppercase(),
+            capitals.join(""),
+            format!("m{}", &capitals.join("")[1..]),
+            format!("HTTP{}", capitals.join("")),
+            text.replace(' ', "_") + "9",
+            "9".to_owned() + text,
+        ] {
+            let judged = of_the_macro::is_secret_name(&name);
+            assert_eq!(judged, of_the_runtime::is_secret_name(&name), "{name}");
+            let expected = !["max tokens", "author", "rate"].contains(&text);
+            assert_eq!(judged, expected, "{name}");
+            secret += usize::from(judged);
+        }
+    }
+    assert_eq!(secret, 5 * 9);
+}
+
+#[test]
+fn camel_case_arguments() {
+    #[tracked]
+    #[allow(non_snake_case)]
+    fn train(apiKey: &str, dbPassword1: &str, maxTokens: u8) {
+        let _ = (apiKey, dbPassword1, maxTokens);
+    }
+    let fake = fake();
+    train("k", "p", 7);
+    let run = only_run(&fake);
+    let expected = [
+        ("apiKey", "[redacted]"),
+        ("dbPassword1", "[redacted]"),
+        ("maxTokens", "7"),
+    ];
+    assert_eq!(params(&run), expected);
+}
+
+struct Creds {
+    api_key: String,
+    auth: (String, u8),
+    host: String,
+}
+
+fn creds() -> Creds {
+    Creds {
+        api_key: "hunter2".to_owned(),
+        auth: ("hunter2".to_owned(), 2),
+        host: "h".to_owned(),
+    }
+}
+
+/// The binding's name says nothing, the field's does.
+#[test]
+fn a_secret_field_was_logged_by_its_new_name() {
+    #[tracked(run_name = "{k}-{host}-{user}", params(k))]
+    fn train(
+        Creds {
+            api_key: k,
+            auth: (user, n),
+            host,
+        }: Creds,
+    ) {
+        let _ = (k, user, n, host);
+    }
+    let fake = fake();
+    train(creds());
+    let run = only_run(&fake);
+    assert_eq!(run.name, "[redacted]-h-[redacted]");
+    let expected = [
+        ("host", "h"),
+        ("k", "[redacted]"),
+        ("n", "[redacted]"),
+        ("user", "[redacted]"),
+    ];
+    assert_eq!(params(&run), expected);
+}
+
+#[test]
+fn a_secret_field_logged_on_purpose() {
+    #[tracked(params(k = k))]
+    fn train(Creds { api_key: k, .. }: Creds) {
+        let _ = k;
+    }
+    let fake = fake();
+    train(creds());
+    assert_eq!(params(&only_run(&fake)), [("k", "hunter2")]);
 }

@@ -109,3 +109,35 @@ fn an_alias_of_a_reference_is_returned_as_one() {
     assert_eq!(counter.0, 2);
     assert_eq!(only_run(&fake).name.split('-').next(), Some("tracked_slot"));
 }
+
+#[test]
+fn the_order_of_the_attributes_says_whose_run() {
+    #[timed(name = "own")]
+    #[tracked]
+    fn above() {}
+    #[tracked]
+    #[timed(name = "callers")]
+    fn below() {}
+    let fake = fake();
+    {
+        let _run = mlflow::start_run().start();
+        above();
+        below();
+    }
+    let runs = fake.runs();
+    assert!(runs[0].metrics.contains_key("time/callers"), "{runs:#?}");
+    assert!(runs[1].metrics.contains_key("time/own"), "{runs:#?}");
+}
+
+/// The future was one of an `async fn`, which is never `Unpin`.
+#[test]
+fn an_unpin_future_stays_one() {
+    #[timed]
+    fn f() -> impl Future<Output = u8> + Unpin {
+        std::future::ready(1)
+    }
+    let fake = fake();
+    let _run = mlflow::start_run().start();
+    assert_eq!(block_on(f()), 1);
+    assert!(fake.runs()[0].metrics.contains_key("time/f"));
+}

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::mem::size_of_val;
 use std::panic::Location;
+use std::pin::Pin;
 use std::rc::Rc;
 
-use mlflow::tracked;
+use mlflow::{start_run, timed, tracked};
 
 use super::recorder::{block_on, fake};
 
@@ -70,6 +71,54 @@ macro_rules! functions {
             }
 
             $(#[$attribute])?
+            pub(super) fn boxed(a: Noisy, (b, _): (Noisy, Noisy), _c: Noisy) -> Pin<Box<dyn Future<Output = ()>>> {
+                let _local = Noisy("local", Rc::clone(&a.1));
+                Box::pin(async move { drop(b) })
+            }
+
+            $(#[$attribute])?
+            pub(super) fn by_another_name(a: Noisy, (b, _): (Noisy, Noisy), _c: Noisy) -> Job {
+                let _local = Noisy("local", Rc::clone(&a.1));
+                Box::pin(async move { drop(b) })
+            }
+
+            $(#[$attribute])?
+            pub(super) fn no_future_after_all(a: Noisy, b: Noisy, _c: Noisy) -> Mine {
+                let _local = Noisy("local", Rc::clone(&b.1));
+                let _ = &a;
+                Mine
+            }
+
+            $(#[$attribute])?
+            pub(super) fn returns_a_future(a: Noisy, (b, _): (Noisy, Noisy), _c: Noisy) -> impl Future<Output = ()> {
+                let _local = Noisy("local", Rc::clone(&a.1));
+                async move { drop(b) }
+            }
+
+            $(#[$attribute])?
+            pub(super) fn returns_a_closure(a: Noisy, (b, _): (Noisy, Noisy), _c: Noisy) -> impl Fn(&str) -> usize {
+                let _ = (&a, &b);
+                |text| text.len()
+            }
+
+            $(#[$attribute])?
+            pub(super) fn returns_what_is(a: Noisy, (b, _): (Noisy, Noisy), _c: Noisy) -> impl IntoIterator<Item = u8> {
+                let _ = (&a, &b);
+                Vec::new()
+            }
+
+            $(#[$attribute])?
+            pub(super) async fn kept(
+                a: Noisy,
+                b: Noisy,
+                _c: Noisy,
+            ) -> impl Fn(&str) -> usize {
+                let _ = (&a, &b);
+                std::future::ready(()).await;
+                |text: &str| text.len()
+            }
+
+            $(#[$attribute])?
             #[track_caller]
             pub(super) fn located() -> &'static Location<'static> {
                 Location::caller()
@@ -86,6 +135,10 @@ macro_rules! functions {
 
 functions!(plain);
 functions!(tracked_, #[tracked]);
+functions!(timed_, #[timed]);
+
+type Job = Pin<Box<dyn Future<Output = ()>>>;
+struct Mine;
 
 fn drops(run: impl FnOnce(&dyn Fn(&'static str) -> Noisy)) -> Vec<&'static str> {
     let log = Log::default();
@@ -101,15 +154,23 @@ macro_rules! same_drops {
                 dropped($call);
             })
         };
+        assert!(!expected.is_empty());
         let _fake = fake();
-        let actual = {
+        let tracked = {
             use tracked_ as $module;
             drops(|$new| {
                 dropped($call);
             })
         };
-        assert!(!expected.is_empty());
-        assert_eq!(actual, expected);
+        assert_eq!(tracked, expected);
+        let _run = start_run().start();
+        let timed = {
+            use timed_ as $module;
+            drops(|$new| {
+                dropped($call);
+            })
+        };
+        assert_eq!(timed, expected);
     }};
 }
 
@@ -129,6 +190,10 @@ fn drop_order() {
         drops(|new| new("self").tracked_(new("a"), new("b"))),
         expected
     );
+    assert_eq!(
+        drops(|new| new("self").timed_(new("a"), new("b"))),
+        expected
+    );
 }
 
 #[test]
@@ -143,6 +208,34 @@ fn drop_order_of_a_future() {
     same_drops!(|new, m| m::later(new("a"), new("b"), (new("c"), new("c2")), new("d")));
 }
 
+/// `#[timed]` handed the body on without its arguments, which were then dropped by first mention.
+#[test]
+fn timed_drop_order_of_what_may_be_a_future() {
+    same_drops!(|new, m| m::no_future_after_all(new("a"), new("b"), new("c")));
+    same_drops!(|new, m| m::boxed(new("a"), (new("b"), new("b2")), new("c")));
+    same_drops!(|new, m| block_on(m::boxed(new("a"), (new("b"), new("b2")), new("c"))));
+    same_drops!(|new, m| m::by_another_name(new("a"), (new("b"), new("b2")), new("c")));
+    same_drops!(|new, m| block_on(m::by_another_name(
+        new("a"),
+        (new("b"), new("b2")),
+        new("c")
+    )));
+    same_drops!(|new, m| m::returns_a_future(new("a"), (new("b"), new("b2")), new("c")));
+    same_drops!(|new, m| block_on(m::returns_a_future(
+        new("a"),
+        (new("b"), new("b2")),
+        new("c")
+    )));
+}
+
+#[test]
+fn drop_order_of_the_other_shapes() {
+    same_drops!(|new, m| m::returns_a_closure(new("a"), (new("b"), new("b2")), new("c")));
+    same_drops!(|new, m| m::returns_what_is(new("a"), (new("b"), new("b2")), new("c")));
+    same_drops!(|new, m| block_on(m::kept(new("a"), new("b"), new("c"))));
+    same_drops!(|new, m| m::kept(new("a"), new("b"), new("c")));
+}
+
 #[test]
 fn drop_order_of_a_panic() {
     same_drops!(|new, m| {
@@ -154,11 +247,13 @@ fn drop_order_of_a_panic() {
 #[test]
 fn the_caller_is_seen() {
     let _fake = fake();
-    let (plain, tracked) = (plain::located(), tracked_::located());
-    assert_eq!(
-        (tracked.file(), tracked.line()),
-        (plain.file(), plain.line())
-    );
+    let (plain, tracked, timed) = (plain::located(), tracked_::located(), timed_::located());
+    for located in [tracked, timed] {
+        assert_eq!(
+            (located.file(), located.line()),
+            (plain.file(), plain.line())
+        );
+    }
 }
 
 #[test]
@@ -172,4 +267,8 @@ fn futures_stay_small() {
         size_of_val(&tracked),
         size_of_val(&plain)
     );
+    // The timer lies in the future itself.
+    let timed = timed_::sized([0; 3]);
+    let limit = size_of_val(&plain) + 10 * size_of::<usize>();
+    assert!(size_of_val(&timed) <= limit, "{}", size_of_val(&timed));
 }

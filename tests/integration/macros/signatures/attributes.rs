@@ -163,15 +163,14 @@ fn tracked_twice() {
 fn expectations_hold() {
     #[tracked]
     #[expect(unused_variables, unused_mut)]
-    fn f(a: u8) -> u8 {
-        let mut b = 1;
-        a
+    fn f(mut a: u8, (b, c): (u8, u8)) -> u8 {
+        a + b
     }
     #[expect(dead_code)]
     #[tracked]
     fn dead() {}
     let _expect = expect_runs(1);
-    assert_eq!(f(1), 1);
+    assert_eq!(f(1, (0, 2)), 1);
 }
 
 #[test]

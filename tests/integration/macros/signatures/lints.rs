@@ -55,10 +55,19 @@ fn unused_must_use() {
 fn unused_variables() {
     #[tracked]
     #[expect(unused_variables)]
-    fn f((a, b): (u8, u8)) -> u8 {
-        let c = a;
-        a
-    }
+    fn f((a, b): (u8, u8)) -> u8 { a }
     let _expect = expect_runs(1);
     assert_eq!(f((1, 2)), 1);
+}
+
+#[test]
+fn lints_of_an_argument_were_lost_with_its_pattern() {
+    #[tracked]
+    fn allowed(#[allow(unused_variables)] (a, b): (u8, u8), #[allow(unused_mut)] mut c: u8) -> u8 { b + c }
+    #[tracked]
+    fn expected(#[expect(unused_variables)] (a, b): (u8, u8), #[expect(unused_mut)] mut c: u8) -> u8 { b + c }
+    #[tracked]
+    async fn later(#[expect(unused_variables)] (a, b): (u8, u8)) -> u8 { b }
+    let _expect = expect_runs(3);
+    assert_eq!((allowed((1, 2), 3), expected((1, 2), 3), super::block_on(later((1, 2)))), (5, 5, 2));
 }

@@ -194,3 +194,48 @@ fn an_argument_called_like_ours() {
     let _expect = expect_runs(1);
     assert_eq!(f(1, 2), 4);
 }
+
+struct Unit;
+
+#[test]
+fn a_unit_struct_was_taken_for_a_name() {
+    #[tracked]
+    fn f((Unit, a): (Unit, u8)) -> u8 {
+        a
+    }
+    let _expect = expect_runs(1);
+    assert_eq!(f((Unit, 1)), 1);
+}
+
+#[test]
+#[allow(non_snake_case)]
+fn capital_letters() {
+    #[tracked]
+    fn f((X, y): (&str, u8)) -> u8 {
+        let _ = X;
+        y
+    }
+    let expect = expect_runs(1);
+    assert_eq!(f(("x", 1)), 1);
+    let expected = [("X", "x"), ("y", "1")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(expect.params(), expected);
+}
+
+#[test]
+fn alternatives_bound_nothing() {
+    #[tracked(tags(t = x))]
+    fn f((Ok(x) | Err(x)): Result<u8, u8>) -> u8 {
+        x
+    }
+    #[tracked(skip(y))]
+    fn g((((x, 1), y) | ((1, x), y) | ((x, _), y)): ((u8, u8), u8)) -> u8 {
+        x + y
+    }
+    let expect = expect_runs(2);
+    assert_eq!(f(Err(3)), 3);
+    assert_eq!(g(((1, 4), 1)), 5);
+    assert_eq!(
+        expect.params(),
+        ["3", "4"].map(|x| ("x".to_owned(), x.to_owned()))
+    );
+}

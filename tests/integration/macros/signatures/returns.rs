@@ -5,7 +5,7 @@ use std::error::Error;
 
 use mlflow::tracked;
 
-use super::expect_runs;
+use super::{block_on, expect_runs};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -300,4 +300,68 @@ fn labels_and_shadowing() {
     }
     let _expect = expect_runs(1);
     assert_eq!(f(5), 4);
+}
+
+struct Plain;
+
+/// Its elements' type follows from the signature only; it was asked for `Serialize`.
+#[test]
+fn an_empty_list_of_what_the_signature_says() {
+    #[tracked]
+    fn f() -> impl IntoIterator<Item = Plain> {
+        Vec::new()
+    }
+    #[tracked]
+    fn g() -> std::result::Result<impl IntoIterator<Item = Plain>, String> {
+        Ok(vec![])
+    }
+    #[tracked]
+    async fn h() -> std::result::Result<impl IntoIterator<Item = Plain>, String> {
+        Ok(vec![])
+    }
+    let _expect = expect_runs(3);
+    assert_eq!(f().into_iter().count(), 0);
+    assert_eq!(g().map(|list| list.into_iter().count()), Ok(0));
+    assert_eq!(block_on(h()).map(|list| list.into_iter().count()), Ok(0));
+}
+
+#[test]
+fn a_number_behind_a_trait_is_logged() {
+    #[tracked]
+    fn f() -> impl std::fmt::Display {
+        0.5
+    }
+    #[tracked]
+    fn g() -> impl Into<f64> {
+        0.5_f32
+    }
+    #[tracked]
+    async fn h() -> std::result::Result<impl std::fmt::Display, String> {
+        Ok(0.5)
+    }
+    let fake = mlflow::testing::fake();
+    let _ = (f().to_string(), g().into(), block_on(h()).is_ok());
+    assert_eq!(fake.runs().len(), 3);
+    for run in fake.runs() {
+        assert_eq!(run.metrics.len(), 1, "{run:#?}");
+    }
+}
+
+macro_rules! imp {
+    () => { impl Iterator<Item = u8> };
+}
+
+#[test]
+fn a_macro_stood_for_the_type() {
+    #[tracked]
+    fn f(n: u8) -> imp!() {
+        0..n
+    }
+    #[tracked]
+    async fn g(n: u8) -> imp!() {
+        0..n
+    }
+    let _expect = expect_runs(2);
+    assert_eq!(f(3).count(), 3);
+    assert_eq!(block_on(g(3)).count(), 3);
 }

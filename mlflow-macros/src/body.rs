@@ -1,0 +1,130 @@
+//! A function's body, as it is handed on.
+//!
+//! Invariants: it is the user's own group of tokens; the block around it owns every argument and
+//! drops them in the order of a plain function; it is checked against the declared return type.
+
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use quote::quote;
+use syn::{FnArg, Lifetime, ReturnType, Type};
+
+use crate::item::Function;
+use crate::parameters::Parameter;
+use crate::shape::{Shape, inferred, is_never};
+
+/// A body, and what it has to be given.
+pub(crate) struct Body<'f> {
+    pub(crate) private: &'f TokenStream,
+    pub(crate) function: &'f Function,
+    pub(crate) parameters: &'f [Parameter],
+    pub(crate) shape: Shape,
+}
+
+impl Body<'_> {
+    /// The declared return type, as a closure or an `async` block can have it.
+    pub(crate) fn returned(&self) -> TokenStream {
+        let private = self.private;
+        match &self.function.signature.output {
+            ReturnType::Default => quote!(()),
+            ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
+            ReturnType::Type(_, ty) => {
+                let (ty, _) = inferred(ty);
+                quote!(#ty)
+            }
+        }
+    }
+
+    /// In a closure.
+    pub(crate) fn closure(&self) -> TokenStream {
+        let (returned, owning) = (self.returned(), self.owning());
+        quote!(move || -> #returned #owning)
+    }
+
+    /// What stands for the function's own return type, if that cannot be written: `impl Trait` is
+    /// known by a `return` only.
+    // Output: `let like = Returned::HERE; if let Some(value) = nothing_like(like) { return value; }`
+    pub(crate) fn like(&self) -> Option<TokenStream> {
+        let like = self.like_name()?;
+        let (private, returns) = (self.private, self.unreachable_return());
+        Some(quote!(let #like = #private::Returned::HERE; #returns))
+    }
+
+    fn like_name(&self) -> Option<Ident> {
+        let ReturnType::Type(_, ty) = &self.function.signature.output else {
+            return None;
+        };
+        let needed =
+            matches!(self.shape, Shape::Sync | Shape::AsyncKept) && !inferred(ty).1.is_empty();
+        needed.then(|| Ident::new("__mlflow_like", Span::mixed_site()))
+    }
+
+    // Output: `if let Some(value) = nothing::<R>() { return value; }`
+    fn unreachable_return(&self) -> TokenStream {
+        let private = self.private;
+        let nothing = match self.like_name() {
+            Some(like) => quote!(nothing_like(#like)),
+            None => {
+                let returned = self.returned();
+                quote!(nothing::<#returned>())
+            }
+        };
+        let value = Ident::new("__mlflow_return", Span::mixed_site());
+        quote! {
+            if let ::core::option::Option::Some(#value) = #private::#nothing {
+                return #value;
+            }
+        }
+    }
+
+    /// In a block that owns every argument.
+    // Output: `{ keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; { body } }`
+    pub(crate) fn owning(&self) -> TokenStream {
+        let private = self.private;
+        let body = &self.function.body;
+        let is_async = matches!(self.shape, Shape::Async | Shape::AsyncKept);
+        // A closure drops what it owns in the order of first mention, a function in reverse.
+        let mut keeps = TokenStream::new();
+        for parameter in self.parameters.iter().rev() {
+            let cfgs = &parameter.cfgs;
+            for ident in parameter.owned.iter().rev() {
+                keeps.extend(quote!(#(#cfgs)* #private::keep(&#ident);));
+            }
+        }
+        if let Some(FnArg::Receiver(receiver)) = self.function.signature.inputs.first()
+            && !matches!(&*receiver.ty, Type::Reference(_))
+        {
+            let this = &receiver.self_token;
+            keeps.extend(quote!(#private::keep(&#this);));
+        }
+        let rebinds: TokenStream = self
+            .parameters
+            .iter()
+            .filter_map(Parameter::rebound)
+            .collect();
+        // Nothing coerces to the never type but what never returns.
+        let has_type =
+            !matches!(&self.function.signature.output, ReturnType::Type(_, ty) if is_never(ty));
+        let typed = ((is_async && has_type) || self.like_name().is_some())
+            .then(|| self.unreachable_return());
+        if typed.is_none() && !is_async && keeps.is_empty() && rebinds.is_empty() {
+            return quote!(#body);
+        }
+        let body = nested(body);
+        quote!({ #typed #keeps #rebinds #body })
+    }
+}
+
+/// The body as the last expression of a block of ours.
+// Input:  `{ 1 }`
+// Output: `'_body: { 1 }`, as braces without a label are found to be one pair too many
+pub(crate) fn nested(body: &Group) -> TokenStream {
+    let label = Lifetime::new("'_body", Span::mixed_site());
+    quote!(#label: #body)
+}
+
+/// The whole new body. It takes the place of the old one in the source too: a function that ends
+/// in a macro is nobody's, and not reported when it is never used.
+pub(crate) fn in_place_of(body: &Group, content: TokenStream) -> Group {
+    let mut block = Group::new(Delimiter::Brace, content);
+    block.set_span(body.span());
+    block
+}
