@@ -16,10 +16,11 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
+use super::debug::render_debug;
 use super::failure::Failure;
 use super::flatten::{FEW, Leaf, Purpose, flatten};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
-use super::text::{Text, cut, render};
+use super::text::{Text, cut};
 use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value about to be looked at.
@@ -62,7 +63,7 @@ fn displayed(value: &dyn Display) -> Values {
 }
 
 fn debugged(value: &dyn Debug) -> Values {
-    Values::Text(render(PARAM_VALUE_CHARS, |out| write!(out, "{value:?}")))
+    Values::Text(render_debug(PARAM_VALUE_CHARS, format_args!("{value:?}")))
 }
 
 fn flattened(mut leaves: Vec<Leaf>) -> Values {
@@ -253,7 +254,7 @@ pub trait FailureByDebug {
 }
 impl<T: Debug + ?Sized> FailureByDebug for &Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
-        let message = render(TAG_VALUE_CHARS, |out| write!(out, "{:?}", self.0));
+        let message = render_debug(TAG_VALUE_CHARS, format_args!("{:?}", self.0));
         Failure::of_error(type_name::<T>(), message, None)
     }
 }

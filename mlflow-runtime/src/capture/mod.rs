@@ -11,14 +11,16 @@
 //! fewest dereferences. Each level's trait is implemented for one reference less, so the first
 //! level whose bound holds wins. In generic code only declared bounds count.
 
+mod debug;
 mod failure;
 mod flatten;
 mod hash;
 mod levels;
 mod text;
 
+pub(crate) use debug::render_debug;
 pub use failure::Failure;
 pub(crate) use failure::payload_text;
 pub(crate) use levels::serialized;
 pub use levels::{Capture, Numbers, Values, by_bounds};
-pub(crate) use text::{End, Text, cut, render};
+pub(crate) use text::{End, Text, cut};

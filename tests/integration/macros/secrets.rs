@@ -2,7 +2,7 @@
 
 use mlflow::tracked;
 
-use super::recorder::{fake, params};
+use super::recorder::{fake, only_run, params};
 
 macro_rules! judged {
     ($($name:ident)*) => {{
@@ -38,4 +38,33 @@ fn macro_and_runtime_agree() {
     let redacted =
         judged!(max_tokens tokenizer author api key access private monkey secrets passwords alpha);
     assert_eq!(redacted, 0);
+}
+
+#[test]
+fn a_secret_field_does_not_come_through_debug() {
+    #[derive(Clone, Debug)]
+    #[allow(dead_code)]
+    struct Config {
+        user: &'static str,
+        password: String,
+    }
+    #[tracked(run_name = "of-{config:?}")]
+    fn train(config: &Config, all: Vec<Config>) -> Result<(), Config> {
+        let _ = all;
+        Err(config.clone())
+    }
+    let fake = fake();
+    let config = Config {
+        user: "me",
+        password: "hunter2".to_owned(),
+    };
+    assert!(train(&config, vec![config.clone()]).is_err());
+    let run = only_run(&fake);
+    let shown = r#"Config { user: "me", password: [redacted] }"#;
+    assert_eq!(
+        params(&run),
+        [("all", format!("[{shown}]").as_str()), ("config", shown)]
+    );
+    assert_eq!(run.name, format!("of-{shown}"));
+    assert_eq!(run.tags["error.message"], shown);
 }
