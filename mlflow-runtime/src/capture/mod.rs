@@ -4,7 +4,10 @@
 //!
 //! - **No bound is demanded**: what a type cannot do is found by the compiler at the call site
 //!   (autoref specialisation), and the next best thing is used.
-//! - **Bounded**: time and memory never grow with the data; long sequences become their length.
+//! - **Bounded**: memory never grows with the data, nor does time, as long sequences become their
+//!   length. The exception is an opaque type with nothing but a `Debug`: std's builders go on through
+//!   its entries after the writer has had enough (though nothing is formatted any more), and the only
+//!   way out, unwinding, would poison the locks that a `Debug` holds.
 //! - **A value that panics while it is looked at does not take the caller along.**
 //!
 //! How the dispatch works: `(&&&&&Capture(&x)).__mlflow_param()` looks for the method with the
@@ -15,6 +18,8 @@ mod debug;
 mod failure;
 mod flatten;
 mod hash;
+mod leaf;
+mod length;
 mod levels;
 mod text;
 

@@ -31,6 +31,10 @@ pub(crate) enum End {
     Failed,
     /// The value's formatting panicked.
     Panicked,
+    /// There were more fields or numbers than are taken from one value.
+    TooMany,
+    /// There was more inside it than is looked into.
+    TooDeep,
 }
 
 impl End {
@@ -41,6 +45,12 @@ impl End {
 }
 
 impl Text {
+    /// Stands for what is not there.
+    pub(crate) fn absent(end: End) -> Self {
+        let text = ELLIPSIS.to_string();
+        Self { text, end }
+    }
+
     /// At most `limit` characters of what `value` shows.
     pub(crate) fn of(limit: usize, value: &dyn Display) -> Self {
         render(limit, |out| write!(out, "{value}"))
@@ -120,7 +130,7 @@ pub(super) fn bounded(limit: usize, write: impl FnOnce(&mut Bounded) -> fmt::Res
     };
     let text = match end {
         End::Whole => out.text,
-        End::Cut | End::Failed | End::Panicked => broken_off(limit, out.text),
+        _ => broken_off(limit, out.text),
     };
     Text { text, end }
 }
