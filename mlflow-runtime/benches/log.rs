@@ -136,6 +136,20 @@ fn data() -> Vec<f64> {
     vec![0.5; 10_000_000]
 }
 
+#[tracked]
+fn shared(data: std::sync::Arc<Vec<f64>>) {
+    black_box(data);
+}
+
+/// Has a `Debug` and nothing else: the one kind of value that is gone through.
+#[derive(Debug)]
+struct Opaque(#[expect(dead_code, reason = "shown")] Vec<f64>);
+
+#[tracked]
+fn opaque(data: &Opaque) {
+    black_box(data);
+}
+
 #[inline(never)]
 fn plain() {
     black_box(());
@@ -167,6 +181,18 @@ mod tracked_call {
     fn vector_of_ten_million(bencher: Bencher) {
         let mut data = data();
         bencher.bench_local(|| data = super::vector(std::mem::take(&mut data)));
+    }
+
+    #[divan::bench]
+    fn shared_vector_of_ten_million(bencher: Bencher) {
+        let data = std::sync::Arc::new(data());
+        bencher.bench_local(|| super::shared(std::sync::Arc::clone(&data)));
+    }
+
+    #[divan::bench(sample_count = 5)]
+    fn opaque_debug_of_ten_million(bencher: Bencher) {
+        let data = Opaque(data());
+        bencher.bench_local(|| super::opaque(black_box(&data)));
     }
 
     #[divan::bench]

@@ -50,12 +50,25 @@
 /// for a boxed future is followed to `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and
 /// to `Box<dyn Future + Unpin>`; a trait object with other bounds is a value.
 ///
+/// A panic's place comes from a panic hook, which is set at the first call and calls the one that
+/// was there. A program that sets its own later should call the one it finds; else the place of
+/// the next panic is missing, and the hook is set again for those after it.
+///
+/// The numbers of a returned value become metrics, up to 1,000; a sequence or map of more is left
+/// out, with one warning. A `Duration` is its seconds.
+///
 /// # Arguments of the function
 ///
 /// Every argument but `self` becomes a param: by its `Display`, else by its `Serialize` (structs
 /// and maps field by field, `config.lr`), else by its `Debug`, else by its type's name. No bound is
 /// asked for; generic code captures what its own bounds allow. More than 16 elements are logged as
-/// their number, `[10000000 items]`, without looking at them.
+/// their number, `[10000000 items]`, without looking at them, also behind `&`, `Box`, `Rc`, `Arc` and
+/// `Option`. What is longer than 6,000 characters is cut; but where a type has nothing but a `Debug`
+/// and is no collection itself, as `struct Rows(Vec<f64>)` with a derived `Debug`, that goes through
+/// all its entries even so: derive `Serialize`, or `skip` it.
+///
+/// Of one value at most 200 fields are logged, 16 levels deep; what is left out is warned of. Where a
+/// `Serialize` fails, the `Debug` or the type's name stands in. A function pointer is its type.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -76,9 +89,9 @@
 /// # Secrets
 ///
 /// An argument or field whose name has a secret word (`password`, `token`, `api_key`, …; whole
-/// words, so `max_tokens` is none; `apiKey2` is) is logged as `[redacted]`. In a pattern
-/// (`Login { password: p, .. }`) the field's name counts, too. `params(api_token = …)` logs it all
-/// the same.
+/// words, so `max_tokens` is none; `apiKey2` is) is logged as `[redacted]`, also in the output of a
+/// derived `Debug`. In a pattern (`Login { password: p, .. }`) the field's name counts, too.
+/// `params(api_token = …)` logs it all the same.
 ///
 /// Whatever its name, what looks like a known credential is masked in params, tags, the run's name
 /// and description, error and panic messages: keys of AWS, Google, OpenAI, Anthropic, Stripe, W&B;

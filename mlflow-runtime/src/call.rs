@@ -168,6 +168,7 @@ impl Call {
     /// Starts the run if this is the first time, and makes it the thread's current one.
     pub(crate) fn enter(&mut self) -> ContextGuard {
         if self.run.is_none() {
+            panics::forget();
             let run = self.start();
             self.context = self.context.with_run(run.clone());
             self.run = Some(run);

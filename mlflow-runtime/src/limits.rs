@@ -1,5 +1,5 @@
 //! What MLflow accepts: lengths and names. The numbers are those of the open-source tracking
-//! server (MLflow 3.17, `mlflow/utils/validation.py`); lengths count characters, not bytes.
+//! server (MLflow 3.17, `mlflow/utils/validation.py`), but for how much of one value is taken; lengths count characters, not bytes.
 //!
 //! Invariant: text that is too long is cut here, before it enters the journal; a key that is
 //! refused is set aside by the shipper, so that one bad key never costs a batch.
@@ -16,6 +16,11 @@ pub(crate) const TAG_VALUE_CHARS: usize = 8000;
 pub(crate) const EXPERIMENT_NAME_CHARS: usize = 500;
 /// Characters of a run's name: the column of MLflow's SQL stores.
 pub(crate) const RUN_NAME_CHARS: usize = 250;
+
+/// Fields of a struct or map that become params.
+pub(crate) const MAX_FIELDS: usize = 200;
+/// Numbers of a returned value that become metrics: as many as MLflow takes in one request.
+pub(crate) const MAX_METRICS: usize = 1000;
 
 /// Cuts `text` to `max` characters. The second value tells whether anything was cut.
 pub(crate) fn cut(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {

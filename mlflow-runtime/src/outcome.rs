@@ -79,28 +79,38 @@ impl<'r> Ending<'r> {
     /// Logs the numbers of the returned value: a bare one under the function's name or the one
     /// it was given, fields under their own.
     pub fn numbers(&mut self, numbers: Numbers) {
+        let is_sequence = numbers.is_sequence;
+        for (path, value) in numbers.values {
+            self.run.log_metric(&self.key(path, is_sequence), value);
+        }
+        for (path, end) in numbers.missing {
+            if let Some(tracker) = self.run.tracker() {
+                tracker.warn_missing(&self.key(path, is_sequence), end);
+            }
+        }
+    }
+
+    // Input:  ``, `0.a` of a sequence, `7` of a map, `rmse`; `metrics("first")`
+    // Output: `function`, `first.a`, `function.7`, `rmse`
+    fn key(&self, path: String, is_sequence: bool) -> String {
         let own = self.site.metric.unwrap_or(self.site.function);
-        for (path, value) in numbers {
-            let key = match path
-                .split_once('.')
-                .map_or((path.as_str(), ""), |(first, rest)| (first, rest))
-            {
-                ("", _) => own.to_owned(),
-                (index, rest) if index.bytes().all(|byte| byte.is_ascii_digit()) => {
-                    let named = index
-                        .parse()
-                        .ok()
-                        .and_then(|index: usize| self.site.metrics.get(index).copied());
-                    let first = named.map_or_else(|| format!("{own}.{index}"), str::to_owned);
-                    if rest.is_empty() {
-                        first
-                    } else {
-                        format!("{first}.{rest}")
-                    }
-                }
-                _ => path,
-            };
-            self.run.log_metric(&key, value);
+        let (first, rest) = path.split_once('.').unwrap_or((&path, ""));
+        if first.is_empty() {
+            return own.to_owned();
+        }
+        if !first.bytes().all(|byte| byte.is_ascii_digit()) {
+            return path;
+        }
+        let names: &[&str] = if is_sequence { self.site.metrics } else { &[] };
+        let named = first
+            .parse()
+            .ok()
+            .and_then(|index: usize| names.get(index).copied());
+        let first = named.map_or_else(|| format!("{own}.{first}"), str::to_owned);
+        if rest.is_empty() {
+            first
+        } else {
+            format!("{first}.{rest}")
         }
     }
 

@@ -1,13 +1,19 @@
 //! Remembers where and why the thread panicked last.
 //!
 //! Invariants: the hook that was there is called first and unchanged; outside a run nothing is
-//! remembered; what is remembered is used only for the panic it belongs to.
+//! remembered; what is remembered is used only for the panic it belongs to, by every run that it
+//! unwinds through.
+//!
+//! A hook that the program sets later takes ours away, unless it calls the one that was there.
+//! That shows only when a panic is caught that the hook has not seen: its place is lost, and the
+//! next call of an annotated function sets the hook again.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::panic::PanicHookInfo;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use crate::capture::{Text, cut, payload_text};
 use crate::context::Context;
@@ -17,9 +23,17 @@ use crate::store::RunStatus;
 
 thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) });
 
+/// Whether the hook has to be set: it never was, or a panic went by it.
+static UNWATCHED: AtomicBool = AtomicBool::new(true);
+
+/// Where our hook is in memory, as which it is known again; 0 before it is set.
+static HOOK: Mutex<usize> = Mutex::new(0);
+
 /// A panic inside a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Panic {
+    /// Where its payload is, since it was first caught; it stays there while it goes on.
+    payload: Option<usize>,
     message: Option<Text>,
     location: Option<String>,
     backtrace: Option<Text>,
@@ -27,18 +41,38 @@ pub(crate) struct Panic {
 
 /// From now on panics inside a run are remembered.
 pub(crate) fn watch() {
-    static INSTALLED: Once = Once::new();
     // The hook cannot be changed by a thread that panics; a later call does it.
-    if INSTALLED.is_completed() || std::thread::panicking() {
+    if !UNWATCHED.load(Ordering::Acquire) || std::thread::panicking() {
         return;
     }
-    INSTALLED.call_once(|| {
-        let previous = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
+    let mut ours = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    if !UNWATCHED.load(Ordering::Relaxed) {
+        return;
+    }
+    let previous = std::panic::take_hook();
+    if *ours == address(&*previous) {
+        // The panic was one that no hook is called for.
+        std::panic::set_hook(previous);
+    } else {
+        let hook = Box::new(move |info: &PanicHookInfo<'_>| {
             previous(info);
             notice(info);
-        }));
-    });
+        });
+        *ours = address(&*hook);
+        std::panic::set_hook(hook);
+    }
+    UNWATCHED.store(false, Ordering::Release);
+}
+
+fn address<T: ?Sized>(value: &T) -> usize {
+    std::ptr::from_ref(value).cast::<()>().addr()
+}
+
+/// Whatever panicked before on this thread has come to its end.
+pub(crate) fn forget() {
+    if !std::thread::panicking() {
+        let _ = LAST.try_with(RefCell::take);
+    }
 }
 
 fn notice(info: &PanicHookInfo<'_>) {
@@ -46,6 +80,7 @@ fn notice(info: &PanicHookInfo<'_>) {
     let Some(run) = context.run() else { return };
     let backtrace = Backtrace::capture();
     let panic = Panic {
+        payload: None,
         message: payload_text(info.payload()),
         location: info
             .location()
@@ -68,11 +103,23 @@ impl Panic {
     /// The panic that carries `payload`; its place is known if the hook saw it on this thread.
     pub(crate) fn caught(payload: &(dyn Any + Send)) -> Self {
         let message = payload_text(payload);
-        let seen = Self::last().filter(|last| last.message == message);
-        seen.unwrap_or(Self {
-            message,
-            location: None,
-            backtrace: None,
+        let address = address(payload);
+        let seen = LAST.try_with(|last| {
+            let mut last = last.try_borrow_mut().ok()?;
+            let last = last.as_mut().filter(|last| {
+                last.message == message && last.payload.is_none_or(|payload| payload == address)
+            })?;
+            last.payload = Some(address);
+            Some(last.clone())
+        });
+        seen.ok().flatten().unwrap_or_else(|| {
+            UNWATCHED.store(true, Ordering::Release);
+            Self {
+                payload: Some(address),
+                message,
+                location: None,
+                backtrace: None,
+            }
         })
     }
 
@@ -91,11 +138,14 @@ impl Panic {
 
     /// The last panic the hook saw on this thread.
     pub(crate) fn last() -> Option<Self> {
-        LAST.try_with(RefCell::take).ok().flatten()
+        LAST.try_with(|last| last.try_borrow().ok()?.clone())
+            .ok()
+            .flatten()
     }
 
     /// A panic nothing is known of.
     pub(crate) const UNSEEN: Self = Self {
+        payload: None,
         message: None,
         location: None,
         backtrace: None,

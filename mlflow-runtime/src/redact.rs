@@ -25,16 +25,20 @@ const SECRET_WORDS: [&[&str]; 10] = [
 // Output: true, true, true, false
 pub(crate) fn is_secret_name(name: &str) -> bool {
     // Nearly every name is sorted out here, without an allocation.
-    if !name
-        .bytes()
-        .any(|byte| matches!(byte, b's' | b'S' | b'k' | b'K' | b'c' | b'C' | b'a' | b'A'))
-    {
+    let last_words = SECRET_WORDS.iter().filter_map(|secret| secret.last());
+    if !last_words.into_iter().any(|word| contains(name, word)) {
         return false;
     }
     let words = words(name);
     SECRET_WORDS
         .iter()
         .any(|secret| words.windows(secret.len()).any(|window| window == *secret))
+}
+
+fn contains(name: &str, word: &str) -> bool {
+    name.as_bytes()
+        .windows(word.len())
+        .any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
 }
 
 // Input:  `dbPassword1`, `APIKey`, `hf-token`

@@ -20,7 +20,7 @@ pub(crate) use open::{end_open, signal_flag};
 
 use serde::Serialize;
 
-use crate::capture::{self, Text, Values};
+use crate::capture::{self, End, Text, Values};
 use crate::clock;
 use crate::context::Context;
 use crate::journal::record::{Event, RunIdentity};
@@ -146,14 +146,16 @@ impl Run {
                     self.param_text(&key, value);
                 }
             }
-            Values::Text(_) => {
+            Values::Text(text) => {
                 if let Some(run) = self.reach() {
                     let kind = std::any::type_name::<T>();
-                    run.tracker.warn_rejected(
-                        "params",
-                        kind,
-                        format_args!("it has no fields; log_params takes a struct or a map"),
-                    );
+                    let what = if matches!(text.end, End::Failed | End::Panicked) {
+                        "its `Serialize` failed"
+                    } else {
+                        "it has no fields; log_params takes a struct or a map"
+                    };
+                    run.tracker
+                        .warn_rejected("params", kind, format_args!("{what}"));
                 }
             }
         }

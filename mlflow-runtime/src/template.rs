@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::capture::{End, Text, Values, cut, render};
+use crate::capture::{End, Text, Values, cut, render_debug};
 use crate::clock;
 use crate::limits::EXPERIMENT_NAME_CHARS;
 
@@ -47,9 +47,9 @@ impl Template {
         self.part(&cut(PART_CHARS, &value.text));
     }
 
-    /// `{argument:.3}`.
+    /// `{argument:.3}`, `{argument:?}`.
     pub fn formatted(&mut self, text: fmt::Arguments<'_>) {
-        self.part(&render(PART_CHARS, |out| out.write_fmt(text)));
+        self.part(&render_debug(PART_CHARS, text));
     }
 
     /// `{timestamp}`.
@@ -71,7 +71,7 @@ impl Display for Template {
         f.write_str(&self.0.text)?;
         match self.0.end {
             // A part that was cut is too long for the name, too.
-            End::Whole | End::Cut => Ok(()),
+            End::Whole | End::Cut | End::TooMany | End::TooDeep => Ok(()),
             End::Failed | End::Panicked => Err(fmt::Error),
         }
     }

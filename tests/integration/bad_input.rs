@@ -208,6 +208,22 @@ fn a_value_that_cannot_be_shown_is_warned_of_and_harms_nobody() {
     assert_eq!(runs[1].params["given"], "so far…");
 }
 
+#[test]
+fn what_is_left_out_of_a_returned_value_is_warned_of_once() {
+    #[tracked]
+    fn predict() -> (f64, Vec<f64>) {
+        (0.5, vec![0.5; 1001])
+    }
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let _ = (predict(), predict());
+        fake.runs()
+    });
+    assert_eq!(runs[0].metrics.len(), 1);
+    let said = about(&warnings, "metric \"predict.1\"", "left out");
+    assert_eq!((said, warnings.len()), (1, 1), "{warnings:?}");
+}
+
 /// How many warnings speak of this key and say this.
 fn about(warnings: &[String], key: &str, what: &str) -> usize {
     warnings

@@ -2,10 +2,14 @@
 //!
 //! | method | levels |
 //! |---|---|
-//! | `__mlflow_param` | `Display`, `Serialize`, a length and `Debug`, `Debug`, the type's name |
+//! | `__mlflow_param` | `Display`, `Serialize` and `Debug`, `Serialize`, a length and `Debug` (two levels), `Debug`, the type's name |
 //! | `__mlflow_numbers` | `Serialize`, nothing |
 //! | `__mlflow_hash` | bytes, `Display`, `Serialize`, `Debug`, nothing |
 //! | `__mlflow_failure` | `Error`, derefs to an `Error`, `Display`, `Debug`, the type's name |
+//!
+//! The expansion writes five references, which gives a method seven places, best first: the trait
+//! on four references; on five, which the call borrows by itself; on three, two, one and none; and
+//! on none with a method that takes the capture by value.
 
 #![expect(missing_docs, reason = "each level is one line of the table above")]
 
@@ -16,15 +20,26 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
+use super::debug::render_debug;
 use super::failure::Failure;
-use super::flatten::{FEW, Leaf, Purpose, flatten};
+use super::flatten::{Leaves, flatten};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
-use super::text::{Text, cut, render};
+use super::leaf::{FEW, Leaf, Purpose};
+use super::length::Length;
+use super::text::{End, Text, cut};
 use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value about to be looked at.
 #[derive(Debug)]
 pub struct Capture<'v, T: ?Sized>(pub &'v T);
+
+impl<T: ?Sized> Copy for Capture<'_, T> {}
+
+impl<T: ?Sized> Clone for Capture<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
 
 /// A param's value: one text, or the fields of a struct or map.
 #[derive(Debug, PartialEq)]
@@ -54,15 +69,60 @@ impl Values {
     }
 }
 
-/// A returned value's numbers, each with the path that leads to it.
-pub type Numbers = Vec<(String, f64)>;
+/// A returned value's numbers.
+#[derive(Debug, Default, PartialEq)]
+pub struct Numbers {
+    /// Each with the path that leads to it.
+    pub(crate) values: Vec<(String, f64)>,
+    /// Whether every path begins with a position.
+    pub(crate) is_sequence: bool,
+    /// Where numbers are missing, and why.
+    pub(crate) missing: Vec<(String, End)>,
+}
 
 fn displayed(value: &dyn Display) -> Values {
     Values::Text(Text::of(PARAM_VALUE_CHARS, value))
 }
 
-fn debugged(value: &dyn Debug) -> Values {
-    Values::Text(render(PARAM_VALUE_CHARS, |out| write!(out, "{value:?}")))
+fn debugged<T: Debug + ?Sized>(value: &T) -> Values {
+    if is_address::<T>() {
+        return name_of::<T>();
+    }
+    Values::Text(render_debug(PARAM_VALUE_CHARS, format_args!("{value:?}")))
+}
+
+/// Whether `T` shows as an address, another one in each process: a function or raw pointer.
+fn is_address<T: ?Sized>() -> bool {
+    const POINTERS: [&str; 7] = [
+        "fn(",
+        "unsafe fn(",
+        "extern ",
+        "unsafe extern ",
+        "for<",
+        "*const ",
+        "*mut ",
+    ];
+    let name = type_name::<T>().trim_start_matches('&');
+    POINTERS.iter().any(|pointer| name.starts_with(pointer))
+}
+
+/// `value`'s `Debug`, or how many entries it has.
+fn measured<T: Debug + ?Sized>(value: &T, entries: Option<usize>) -> Values {
+    match entries {
+        Some(entries) if entries > FEW => Values::Text(format!("[{entries} items]").into()),
+        _ => debugged(value),
+    }
+}
+
+/// The text that stands in for a value that failed to be something better.
+fn instead(values: Values, end: End) -> Values {
+    match values {
+        Values::Text(text) => Values::Text(Text {
+            end: text.end.and(end),
+            ..text
+        }),
+        fields @ Values::Fields(_) => fields,
+    }
 }
 
 fn flattened(mut leaves: Vec<Leaf>) -> Values {
@@ -82,14 +142,26 @@ fn flattened(mut leaves: Vec<Leaf>) -> Values {
 
 /// The fields of `value`.
 pub(crate) fn serialized<T: Serialize + ?Sized>(value: &T) -> Values {
-    flattened(flatten(value, Purpose::Params))
+    match flatten(value, Purpose::Params) {
+        Ok(Leaves { leaves, .. }) => flattened(leaves),
+        Err(end) => instead(name_of::<T>(), end),
+    }
 }
 
-fn numbers(leaves: Vec<Leaf>) -> Numbers {
-    leaves
-        .into_iter()
-        .filter_map(|leaf| Some((leaf.path, leaf.scalar.number()?)))
-        .collect()
+fn numbers(leaves: Leaves) -> Numbers {
+    let mut numbers = Numbers {
+        is_sequence: leaves.is_sequence,
+        ..Numbers::default()
+    };
+    for Leaf { path, scalar } in leaves.leaves {
+        match (scalar.number(), scalar.end()) {
+            (Some(value), _) => numbers.values.push((path, value)),
+            // A text is no number, however it ended.
+            (None, End::Whole | End::Cut) => {}
+            (None, end) => numbers.missing.push((path, end)),
+        }
+    }
+    numbers
 }
 
 /// What `T` is called, without the paths in front.
@@ -106,6 +178,18 @@ impl<T: Display + ?Sized> ParamByDisplay for &&&&Capture<'_, T> {
     }
 }
 
+pub trait ParamBySerializeOrDebug {
+    fn __mlflow_param(&self) -> Values;
+}
+impl<T: Serialize + Debug + ?Sized> ParamBySerializeOrDebug for &&&&&Capture<'_, T> {
+    fn __mlflow_param(&self) -> Values {
+        match flatten(self.0, Purpose::Params) {
+            Ok(Leaves { leaves, .. }) => flattened(leaves),
+            Err(end) => instead(debugged(self.0), end),
+        }
+    }
+}
+
 pub trait ParamBySerialize {
     fn __mlflow_param(&self) -> Values;
 }
@@ -118,33 +202,39 @@ impl<T: Serialize + ?Sized> ParamBySerialize for &&&Capture<'_, T> {
 pub trait ParamByLength {
     fn __mlflow_param(&self) -> Values;
 }
-impl<'v, T: Debug + ?Sized> ParamByLength for &&Capture<'v, T>
+impl<T: Debug + Length + ?Sized> ParamByLength for &&Capture<'_, T> {
+    fn __mlflow_param(&self) -> Values {
+        measured(self.0, self.0.entries())
+    }
+}
+
+pub trait ParamByIteration {
+    fn __mlflow_param(&self) -> Values;
+}
+impl<'v, T: Debug + ?Sized> ParamByIteration for &Capture<'v, T>
 where
     &'v T: IntoIterator,
     <&'v T as IntoIterator>::IntoIter: ExactSizeIterator,
 {
     fn __mlflow_param(&self) -> Values {
-        match self.0.into_iter().len() {
-            len if len > FEW => Values::Text(format!("[{len} items]").into()),
-            _ => debugged(&self.0),
-        }
+        measured(self.0, Some(self.0.into_iter().len()))
     }
 }
 
 pub trait ParamByDebug {
     fn __mlflow_param(&self) -> Values;
 }
-impl<T: Debug + ?Sized> ParamByDebug for &Capture<'_, T> {
+impl<T: Debug + ?Sized> ParamByDebug for Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
-        debugged(&self.0)
+        debugged(self.0)
     }
 }
 
 pub trait ParamByName {
-    fn __mlflow_param(&self) -> Values;
+    fn __mlflow_param(self) -> Values;
 }
 impl<T: ?Sized> ParamByName for Capture<'_, T> {
-    fn __mlflow_param(&self) -> Values {
+    fn __mlflow_param(self) -> Values {
         name_of::<T>()
     }
 }
@@ -154,7 +244,13 @@ pub trait NumbersBySerialize {
 }
 impl<T: Serialize + ?Sized> NumbersBySerialize for &Capture<'_, T> {
     fn __mlflow_numbers(&self) -> Numbers {
-        numbers(flatten(self.0, Purpose::Metrics))
+        match flatten(self.0, Purpose::Metrics) {
+            Ok(leaves) => numbers(leaves),
+            Err(end) => Numbers {
+                missing: vec![(String::new(), end)],
+                ..Numbers::default()
+            },
+        }
     }
 }
 
@@ -163,7 +259,7 @@ pub trait NoNumbers {
 }
 impl<T: ?Sized> NoNumbers for Capture<'_, T> {
     fn __mlflow_numbers(&self) -> Numbers {
-        Vec::new()
+        Numbers::default()
     }
 }
 
@@ -253,7 +349,7 @@ pub trait FailureByDebug {
 }
 impl<T: Debug + ?Sized> FailureByDebug for &Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
-        let message = render(TAG_VALUE_CHARS, |out| write!(out, "{:?}", self.0));
+        let message = render_debug(TAG_VALUE_CHARS, format_args!("{:?}", self.0));
         Failure::of_error(type_name::<T>(), message, None)
     }
 }
@@ -273,8 +369,8 @@ pub mod by_bounds {
         FailureByDebug as _, FailureByDeref as _, FailureByDisplay as _, FailureByError as _,
         FailureByName as _, HashOfBytes as _, HashOfDebug as _, HashOfDisplay as _,
         HashOfSerialize as _, NoHash as _, NoNumbers as _, NumbersBySerialize as _,
-        ParamByDebug as _, ParamByDisplay as _, ParamByLength as _, ParamByName as _,
-        ParamBySerialize as _,
+        ParamByDebug as _, ParamByDisplay as _, ParamByIteration as _, ParamByLength as _,
+        ParamByName as _, ParamBySerialize as _, ParamBySerializeOrDebug as _,
     };
 }
 

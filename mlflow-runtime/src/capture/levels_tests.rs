@@ -1,4 +1,7 @@
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::time::Duration;
 
 use super::*;
 
@@ -12,7 +15,7 @@ macro_rules! param {
 macro_rules! numbers_of {
     ($value:expr) => {{
         use super::by_bounds::*;
-        (&&&&&Capture(&$value)).__mlflow_numbers()
+        (&&&&&Capture(&$value)).__mlflow_numbers().values
     }};
 }
 
@@ -132,20 +135,130 @@ fn generic_code_sees_the_declared_bounds() {
     assert_eq!(display(&"a"), text("a"));
 }
 
+/// Counts how often it is looked at.
+#[derive(Clone, Default)]
+struct Seen(Rc<Cell<usize>>);
+
+impl Debug for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.set(self.0.get() + 1);
+        f.write_str("Seen")
+    }
+}
+
+#[derive(Clone, Default)]
+struct SeenBySerialize(Rc<Cell<usize>>);
+
+impl Serialize for SeenBySerialize {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.set(self.0.get() + 1);
+        serializer.serialize_u8(1)
+    }
+}
+
 #[test]
-fn long_values_are_their_length() {
-    #[derive(Clone, Debug)]
-    struct OnlyDebug;
-    let numbers = vec![1.0; 10_000_000];
-    let started = std::time::Instant::now();
-    assert_eq!(param!(numbers[..]), text("[10000000 items]"));
-    assert_eq!(param!(numbers), text("[10000000 items]"));
-    assert!(started.elapsed().as_millis() < 100, "it looked at the data");
-    assert_eq!(param!(vec![OnlyDebug; 100]), text("[100 items]"));
+#[expect(clippy::arc_with_non_send_sync, reason = "it only leads to the values")]
+fn long_values_are_their_length_and_not_looked_at() {
+    let seen = Seen::default();
+    let values = vec![seen.clone(); 100];
+    assert_eq!(param!(values[..]), text("[100 items]"));
+    assert_eq!(param!(values), text("[100 items]"));
+    assert_eq!(param!(&values), text("[100 items]"));
+    assert_eq!(param!(Some(Box::new(&values))), text("[100 items]"));
+    assert_eq!(param!(Rc::new(values.clone())), text("[100 items]"));
+    assert_eq!(param!(Rc::<[Seen]>::from(&values[..])), text("[100 items]"));
     assert_eq!(
-        param!([OnlyDebug, OnlyDebug]),
-        text("[OnlyDebug, OnlyDebug]")
+        param!(Some(std::sync::Arc::new(values))),
+        text("[100 items]")
     );
+    assert_eq!(seen.0.get(), 0);
+    assert_eq!(param!([seen.clone(), seen.clone()]), text("[Seen, Seen]"));
+    assert_eq!(seen.0.get(), 2);
+
+    let seen = SeenBySerialize::default();
+    let values = Rc::new(vec![seen.clone(); 100]);
+    assert_eq!(param!(values), text("[100 items]"));
+    assert_eq!(param!(Some(Rc::clone(&values))), text("[100 items]"));
+    assert_eq!(seen.0.get(), 0);
+}
+
+#[test]
+fn a_collection_of_another_library_is_its_length() {
+    #[derive(Debug)]
+    struct Own([u8; 20]);
+    impl<'v> IntoIterator for &'v Own {
+        type Item = &'v u8;
+        type IntoIter = std::slice::Iter<'v, u8>;
+        fn into_iter(self) -> Self::IntoIter {
+            self.0.iter()
+        }
+    }
+    assert_eq!(param!(Own([0; 20])), text("[20 items]"));
+}
+
+#[test]
+fn a_serialize_that_fails_gives_way_to_debug() {
+    let ended = |values: Values| match values {
+        Values::Text(text) => (text.text, text.end),
+        Values::Fields(fields) => panic!("{fields:?}"),
+    };
+    #[derive(Serialize)]
+    struct NoDebug(RefCell<u8>);
+    let cell = RefCell::new(1_u8);
+    let borrowed = cell.borrow_mut();
+    assert_eq!(
+        ended(param!(cell)),
+        ("RefCell { value: <borrowed> }".to_owned(), End::Failed)
+    );
+    drop(borrowed);
+    let cell = NoDebug(cell);
+    let borrowed = cell.0.borrow_mut();
+    let (shown, end) = ended(param!(cell));
+    assert!(shown.ends_with("NoDebug>"), "{shown}");
+    assert_eq!(end, End::Failed);
+    drop(borrowed);
+}
+
+#[test]
+fn what_is_too_much_of_a_param_says_so() {
+    let wide: BTreeMap<_, _> = (0..16)
+        .map(|i| (i, BTreeMap::from_iter((0..16).map(|j| (j, 0)))))
+        .collect();
+    let Values::Fields(fields) = param!(wide) else {
+        panic!("it has fields");
+    };
+    assert_eq!(fields.len(), crate::limits::MAX_FIELDS + 1);
+    let ends: Vec<End> = fields.iter().map(|(_, text)| text.end).collect();
+    assert_eq!(ends.last(), Some(&End::TooMany));
+    assert_eq!(ends.iter().filter(|end| **end != End::Whole).count(), 1);
+
+    #[derive(Serialize)]
+    struct Deep {
+        inner: Option<Box<Deep>>,
+    }
+    let deep = (0..30).fold(Deep { inner: None }, |inner, _| Deep {
+        inner: Some(Box::new(inner)),
+    });
+    let Values::Fields(fields) = param!(deep) else {
+        panic!("it has fields");
+    };
+    assert_eq!(fields.len(), 1);
+    assert_eq!(fields[0].1.end, End::TooDeep);
+}
+
+#[test]
+fn an_address_is_not_logged() {
+    fn double(x: u8) -> u8 {
+        x * 2
+    }
+    let pointer: fn(u8) -> u8 = double;
+    assert_eq!(param!(pointer), text("<fn(u8) -> u8>"));
+    assert_eq!(param!(&raw const pointer), text("<*const fn(u8) -> u8>"));
+}
+
+#[test]
+fn a_duration_is_one_value() {
+    assert_eq!(param!(Duration::from_millis(1500)), text("1.5s"));
 }
 
 #[test]
@@ -157,7 +270,7 @@ fn numbers_keep_their_path() {
         Score(f64),
         Both { a: i32, b: bool },
     }
-    let of = |values: &[(&str, f64)]| -> Numbers {
+    let of = |values: &[(&str, f64)]| -> Vec<(String, f64)> {
         values.iter().map(|(k, v)| ((*k).to_owned(), *v)).collect()
     };
     assert_eq!(numbers_of!(0.5), of(&[("", 0.5)]));
@@ -172,7 +285,9 @@ fn numbers_keep_their_path() {
     assert_eq!(numbers_of!(Some(Some(3))), of(&[("", 3.0)]));
     assert_eq!(numbers_of!(f64::INFINITY), of(&[("", f64::INFINITY)]));
     assert!(numbers_of!(f64::NAN)[0].1.is_nan());
-    assert_eq!(numbers_of!(vec![0.0; 1000]), of(&[]));
+    assert_eq!(numbers_of!(std::sync::Arc::new(2.0)), of(&[("", 2.0)]));
+    assert_eq!(numbers_of!(Box::new(2.0)), of(&[("", 2.0)]));
+    assert_eq!(numbers_of!(Duration::from_millis(1500)), of(&[("", 1.5)]));
     assert_eq!(numbers_of!(|| 1), of(&[]));
 }
 

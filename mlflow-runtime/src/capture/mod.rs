@@ -4,21 +4,28 @@
 //!
 //! - **No bound is demanded**: what a type cannot do is found by the compiler at the call site
 //!   (autoref specialisation), and the next best thing is used.
-//! - **Bounded**: time and memory never grow with the data; long sequences become their length.
+//! - **Bounded**: memory never grows with the data, nor does time, as long sequences become their
+//!   length. The exception is an opaque type with nothing but a `Debug`: std's builders go on through
+//!   its entries after the writer has had enough (though nothing is formatted any more), and the only
+//!   way out, unwinding, would poison the locks that a `Debug` holds.
 //! - **A value that panics while it is looked at does not take the caller along.**
 //!
 //! How the dispatch works: `(&&&&&Capture(&x)).__mlflow_param()` looks for the method with the
 //! fewest dereferences. Each level's trait is implemented for one reference less, so the first
 //! level whose bound holds wins. In generic code only declared bounds count.
 
+mod debug;
 mod failure;
 mod flatten;
 mod hash;
+mod leaf;
+mod length;
 mod levels;
 mod text;
 
+pub(crate) use debug::render_debug;
 pub use failure::Failure;
 pub(crate) use failure::payload_text;
 pub(crate) use levels::serialized;
 pub use levels::{Capture, Numbers, Values, by_bounds};
-pub(crate) use text::{End, Text, cut, render};
+pub(crate) use text::{End, Text, cut};

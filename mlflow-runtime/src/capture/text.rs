@@ -31,6 +31,10 @@ pub(crate) enum End {
     Failed,
     /// The value's formatting panicked.
     Panicked,
+    /// There were more fields or numbers than are taken from one value.
+    TooMany,
+    /// There was more inside it than is looked into.
+    TooDeep,
 }
 
 impl End {
@@ -41,6 +45,12 @@ impl End {
 }
 
 impl Text {
+    /// Stands for what is not there.
+    pub(crate) fn absent(end: End) -> Self {
+        let text = ELLIPSIS.to_string();
+        Self { text, end }
+    }
+
     /// At most `limit` characters of what `value` shows.
     pub(crate) fn of(limit: usize, value: &dyn Display) -> Self {
         render(limit, |out| write!(out, "{value}"))
@@ -54,10 +64,30 @@ impl From<String> for Text {
     }
 }
 
-struct Bounded {
+/// Takes characters up to a limit.
+pub(super) struct Bounded {
     text: String,
     chars_left: usize,
     is_full: bool,
+}
+
+impl Bounded {
+    /// How many bytes it holds.
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    /// What it holds from one place to another.
+    pub(super) fn written(&self, start: usize, end: usize) -> Option<&str> {
+        self.text.get(start..end)
+    }
+
+    /// Takes nothing more.
+    pub(super) fn fill(&mut self) -> fmt::Result {
+        self.chars_left = 0;
+        self.is_full = true;
+        Err(fmt::Error)
+    }
 }
 
 impl Write for Bounded {
@@ -70,8 +100,7 @@ impl Write for Bounded {
         }
         for char in part.chars() {
             if self.chars_left == 0 {
-                self.is_full = true;
-                return Err(fmt::Error);
+                return self.fill();
             }
             self.text.push(char);
             self.chars_left -= 1;
@@ -82,6 +111,10 @@ impl Write for Bounded {
 
 /// What `write` writes, at most `limit` characters of it.
 pub(crate) fn render(limit: usize, write: impl FnOnce(&mut dyn Write) -> fmt::Result) -> Text {
+    bounded(limit, |out| write(out))
+}
+
+pub(super) fn bounded(limit: usize, write: impl FnOnce(&mut Bounded) -> fmt::Result) -> Text {
     let mut out = Bounded {
         text: String::new(),
         chars_left: limit,
@@ -97,7 +130,7 @@ pub(crate) fn render(limit: usize, write: impl FnOnce(&mut dyn Write) -> fmt::Re
     };
     let text = match end {
         End::Whole => out.text,
-        End::Cut | End::Failed | End::Panicked => broken_off(limit, out.text),
+        _ => broken_off(limit, out.text),
     };
     Text { text, end }
 }

@@ -45,9 +45,37 @@ impl Tracker {
                     key,
                     format_args!("its formatting panicked; logged is what it wrote until then"),
                 ),
+                End::TooMany => self.warn_once(
+                    kind,
+                    key,
+                    format_args!(
+                        "it and what follows are left out: of one value {} fields are logged",
+                        limits::MAX_FIELDS
+                    ),
+                ),
+                End::TooDeep => self.warn_once(
+                    kind,
+                    key,
+                    format_args!("it is left out: it stands too deep inside of its value"),
+                ),
             }
         }
         value.text
+    }
+
+    /// Of a returned value, something that would have been metrics is not.
+    pub(crate) fn warn_missing(&self, key: &str, end: End) {
+        let masked = masked_key(key);
+        let key = masked.as_deref().unwrap_or(key);
+        let why = match end {
+            End::Whole | End::Cut | End::TooMany => {
+                "of one returned value 1000 numbers are logged; `skip_return` logs none"
+            }
+            End::TooDeep => "it stands too deep inside of the returned value",
+            End::Failed => "its `Serialize` returned an error",
+            End::Panicked => "its `Serialize` panicked",
+        };
+        self.warn_once("metric", key, format_args!("it is left out: {why}"));
     }
 
     /// The event as it may be written down.

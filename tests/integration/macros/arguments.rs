@@ -2,7 +2,7 @@
 
 use mlflow::tracked;
 
-use super::recorder::{RunStatus, block_on, fake, last_metrics, only_run, params};
+use super::recorder::{RunStatus, block_on, fake, last_metrics, only_run, params, runs_apart};
 
 #[derive(serde::Serialize)]
 struct Scores {
@@ -160,13 +160,37 @@ fn names_are_filled_in() {
     pattern((1, 2));
     let runs = fake.runs();
     assert_eq!(runs[0].name, "template-0.12-sgd-[redacted]-{x}");
-    assert_eq!(runs[0].experiment, "sgd/default");
+    let env = std::env::var("MLFLOW_ENV")
+        .ok()
+        .filter(|env| !env.is_empty());
+    let env = env.as_deref().unwrap_or("default");
+    assert_eq!(runs[0].experiment, format!("sgd/{env}"));
     assert_eq!(
         (runs[1].name.as_str(), runs[1].experiment.as_str()),
         ("n7", "dynamic")
     );
     assert_eq!(runs[2].name, "1+2");
     assert_eq!(runs[2].tags["sum"], "3");
+}
+
+#[test]
+fn the_environment_is_filled_in() {
+    const SELF: &str = "macros::arguments::the_environment_is_filled_in";
+    #[tracked(experiment = "wine/{env}")]
+    fn train() {}
+    if runs_apart(SELF, &[("MLFLOW_ENV", "staging")]) {
+        runs_apart(SELF, &[("MLFLOW_ENV", "")]);
+        return;
+    }
+    let fake = fake();
+    train();
+    let is_set = std::env::var("MLFLOW_ENV").as_deref() == Ok("staging");
+    let expected = if is_set {
+        "wine/staging"
+    } else {
+        "wine/default"
+    };
+    assert_eq!(only_run(&fake).experiment, expected);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use mlflow::tracked;
 
-use super::recorder::{Fake, RunStatus, block_on, fake, only_run};
+use super::recorder::{Fake, RunStatus, block_on, fake, only_run, runs_apart};
 
 fn tag(fake: &Fake, key: &str) -> Option<String> {
     only_run(fake).tags.get(key).cloned()
@@ -137,6 +137,96 @@ fn a_panic_fails_the_run_and_goes_on() {
         tag(&caught, "error.message").as_deref(),
         Some("never returns")
     );
+}
+
+#[test]
+fn a_panic_has_its_place_in_every_run_it_unwinds_through() {
+    #[tracked]
+    fn parent() {
+        child();
+    }
+    #[tracked]
+    fn child() {
+        never()
+    }
+    #[tracked]
+    fn never() -> ! {
+        panic!("deep inside")
+    }
+    let fake = fake();
+    let _ = catch_unwind(parent).expect_err("it panics");
+    let runs = fake.runs();
+    assert_eq!(runs.len(), 3);
+    let place = &runs[2].tags["error.location"];
+    for run in &runs {
+        assert_eq!(run.tags.get("error.location"), Some(place), "{}", run.name);
+        assert_eq!(
+            run.tags.contains_key("error.stacktrace"),
+            runs[2].tags.contains_key("error.stacktrace")
+        );
+    }
+}
+
+#[test]
+fn the_place_of_an_earlier_panic_is_not_that_of_a_later_one() {
+    #[tracked]
+    fn hooked() {
+        panic!("the same words")
+    }
+    #[tracked]
+    fn resumed() -> ! {
+        std::panic::resume_unwind(Box::new("the same words"))
+    }
+    let fake = fake();
+    let _ = catch_unwind(hooked).expect_err("it panics");
+    let _ = catch_unwind(|| resumed()).expect_err("it panics");
+    let runs = fake.runs();
+    assert!(runs[0].tags.contains_key("error.location"));
+    assert!(!runs[1].tags.contains_key("error.location"));
+}
+
+#[test]
+fn a_backtrace_is_a_tag_where_backtraces_are_on() {
+    const SELF: &str = "macros::outcomes::a_backtrace_is_a_tag_where_backtraces_are_on";
+    #[tracked]
+    fn fails() {
+        panic!("in fails")
+    }
+    if runs_apart(SELF, &[("RUST_BACKTRACE", "1")]) {
+        runs_apart(SELF, &[("RUST_BACKTRACE", "0")]);
+        return;
+    }
+    let is_on = std::env::var("RUST_BACKTRACE").as_deref() == Ok("1");
+    let fake = fake();
+    let _ = catch_unwind(fails).expect_err("it panics");
+    let backtrace = tag(&fake, "error.stacktrace");
+    assert_eq!(backtrace.is_some(), is_on);
+    assert!(backtrace.is_none_or(|trace| trace.contains("fails")));
+}
+
+#[test]
+fn a_hook_set_later_hides_the_place_of_one_panic_only() {
+    #[tracked]
+    fn fails() {
+        panic!("in fails")
+    }
+    if runs_apart(
+        "macros::outcomes::a_hook_set_later_hides_the_place_of_one_panic_only",
+        &[],
+    ) {
+        return;
+    }
+    let fake = fake();
+    let _ = catch_unwind(fails).expect_err("it panics");
+    std::panic::set_hook(Box::new(|_| {}));
+    for _ in 0..3 {
+        let _ = catch_unwind(fails).expect_err("it panics");
+    }
+    let places = fake.runs();
+    let places = places
+        .iter()
+        .map(|run| run.tags.contains_key("error.location"));
+    assert_eq!(places.collect::<Vec<_>>(), [true, false, true, true]);
 }
 
 #[test]

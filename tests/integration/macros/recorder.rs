@@ -26,6 +26,26 @@ pub(crate) fn params(run: &RecordedRun) -> Vec<(&str, &str)> {
         .collect()
 }
 
+/// Runs a test of this binary again, in a process of its own with these variables. False in that
+/// process, where the test is to do its work.
+pub(crate) fn runs_apart(test: &str, variables: &[(&str, &str)]) -> bool {
+    const APART: &str = "MLFLOW_TEST_RUNS_APART";
+    if std::env::var_os(APART).is_some() {
+        return false;
+    }
+    let itself = std::env::current_exe().expect("this binary");
+    let output = std::process::Command::new(itself)
+        .args(["--exact", test, "--nocapture"])
+        .env(APART, "1")
+        .envs(variables.iter().copied())
+        .output()
+        .expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}");
+    assert!(stdout.contains("1 passed"), "{stdout}");
+    true
+}
+
 /// Drives a future that needs no reactor.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()

@@ -160,3 +160,32 @@ fn a_secret_field_logged_on_purpose() {
     train(creds());
     assert_eq!(params(&only_run(&fake)), [("k", "hunter2")]);
 }
+
+#[test]
+fn a_secret_field_does_not_come_through_debug() {
+    #[derive(Clone, Debug)]
+    #[allow(dead_code)]
+    struct Config {
+        user: &'static str,
+        password: String,
+    }
+    #[tracked(run_name = "of-{config:?}")]
+    fn train(config: &Config, all: Vec<Config>) -> Result<(), Config> {
+        let _ = all;
+        Err(config.clone())
+    }
+    let fake = fake();
+    let config = Config {
+        user: "me",
+        password: "hunter2".to_owned(),
+    };
+    assert!(train(&config, vec![config.clone()]).is_err());
+    let run = only_run(&fake);
+    let shown = r#"Config { user: "me", password: [redacted] }"#;
+    assert_eq!(
+        params(&run),
+        [("all", format!("[{shown}]").as_str()), ("config", shown)]
+    );
+    assert_eq!(run.name, format!("of-{shown}"));
+    assert_eq!(run.tags["error.message"], shown);
+}

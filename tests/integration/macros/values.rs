@@ -93,6 +93,104 @@ fn returned_maps_and_non_finite_numbers() {
 }
 
 #[test]
+fn a_returned_value_of_more_than_a_few_numbers_arrives() {
+    #[derive(serde::Serialize)]
+    struct Scores {
+        rmse: f64,
+        by_class: BTreeMap<u32, f64>,
+    }
+    #[tracked]
+    fn map() -> BTreeMap<u32, f64> {
+        (0..20).map(|class| (class, 0.5)).collect()
+    }
+    #[tracked]
+    fn nested() -> Scores {
+        Scores {
+            rmse: 0.5,
+            by_class: (0..17).map(|class| (class, 0.5)).collect(),
+        }
+    }
+    #[tracked]
+    fn vector() -> Vec<f64> {
+        vec![0.5; 40]
+    }
+    let fake = fake();
+    let _ = (map(), nested(), vector());
+    let runs = fake.runs();
+    assert_eq!(runs[0].metrics.len(), 20);
+    assert_eq!(runs[1].metrics.len(), 18);
+    assert_eq!(runs[2].metrics.len(), 40);
+    assert!(runs[1].metrics.contains_key("by_class.16"));
+}
+
+#[test]
+fn newtypes_enums_durations_and_pointers_are_numbers() {
+    #[derive(serde::Serialize)]
+    struct Loss(f64);
+    #[derive(serde::Serialize)]
+    enum Outcome {
+        Score(f64),
+        Both { a: i32, b: bool },
+    }
+    #[tracked]
+    fn newtype() -> Loss {
+        Loss(0.5)
+    }
+    #[tracked]
+    fn variant(both: bool) -> Outcome {
+        if both {
+            Outcome::Both { a: 1, b: true }
+        } else {
+            Outcome::Score(0.5)
+        }
+    }
+    #[tracked]
+    fn took() -> std::time::Duration {
+        std::time::Duration::from_millis(1500)
+    }
+    #[tracked]
+    fn shared() -> std::sync::Arc<f64> {
+        std::sync::Arc::new(0.5)
+    }
+    #[tracked]
+    fn boxed() -> Box<f64> {
+        Box::new(0.5)
+    }
+    let fake = fake();
+    let _ = (newtype(), variant(false), variant(true));
+    let _ = (took(), shared(), boxed());
+    let runs = fake.runs();
+    let all: Vec<_> = runs.iter().flat_map(last_metrics).collect();
+    let expected = [
+        ("newtype", 0.5),
+        ("Score", 0.5),
+        ("Both.a", 1.0),
+        ("Both.b", 1.0),
+        ("took", 1.5),
+        ("shared", 0.5),
+        ("boxed", 0.5),
+    ];
+    assert_eq!(all, expected);
+}
+
+#[test]
+fn names_by_position_are_not_those_of_a_map() {
+    #[tracked(metrics("p", "r"))]
+    fn map() -> BTreeMap<u32, f64> {
+        BTreeMap::from([(1, 0.5), (7, 0.25)])
+    }
+    #[tracked(metrics("p", "r"))]
+    fn vector() -> Vec<f64> {
+        vec![0.5, 0.25]
+    }
+    let fake = fake();
+    let _ = (map(), vector());
+    let runs = fake.runs();
+    assert_eq!(last_metrics(&runs[0]), [("map.1", 0.5), ("map.7", 0.25)]);
+    assert_eq!(last_metrics(&runs[1]), [("p", 0.5), ("r", 0.25)]);
+}
+
+#[test]
 fn a_value_that_panics_when_it_is_shown_harms_nobody() {
     struct Bad;
     impl std::fmt::Display for Bad {

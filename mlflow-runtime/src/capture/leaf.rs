@@ -1,0 +1,94 @@
+//! The plain values that a value consists of.
+//!
+//! Invariant: a leaf that is not the whole of what stood there says so by its text's end.
+
+use std::fmt::{self, Display};
+
+use super::text::{End, Text};
+use crate::limits::{MAX_FIELDS, MAX_METRICS};
+
+/// What the leaves are for.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Purpose {
+    /// Sequences of plain values are one text: `[1, 2]`; long ones are their length.
+    Params,
+    /// Every number is a leaf of its own: `0` = 1, `1` = 2.
+    Metrics,
+}
+
+/// The longest sequence or map that is a param by its entries.
+pub(super) const FEW: usize = 16;
+
+impl Purpose {
+    /// The longest sequence or map that is looked at.
+    pub(super) fn max_entries(self) -> usize {
+        match self {
+            Self::Params => FEW,
+            Self::Metrics => MAX_METRICS,
+        }
+    }
+
+    pub(super) fn max_leaves(self) -> usize {
+        match self {
+            Self::Params => MAX_FIELDS,
+            Self::Metrics => MAX_METRICS,
+        }
+    }
+}
+
+/// One value, and the dotted path that leads to it; empty for the value itself.
+pub(super) struct Leaf {
+    pub(super) path: String,
+    pub(super) scalar: Scalar,
+}
+
+pub(super) enum Scalar {
+    Float(f64),
+    /// Apart from `Float`, as `0.1f32` reads `0.1` and as an `f64` does not.
+    Float32(f32),
+    Signed(i128),
+    Unsigned(u128),
+    Bool(bool),
+    Text(Text),
+}
+
+impl Scalar {
+    #[expect(clippy::cast_precision_loss, reason = "metrics are f64")]
+    pub(super) fn number(&self) -> Option<f64> {
+        match *self {
+            Self::Float(value) => Some(value),
+            Self::Float32(value) => Some(f64::from(value)),
+            Self::Signed(value) => Some(value as f64),
+            Self::Unsigned(value) => Some(value as f64),
+            Self::Bool(value) => Some(f64::from(u8::from(value))),
+            Self::Text(_) => None,
+        }
+    }
+
+    pub(super) fn end(&self) -> End {
+        match self {
+            Self::Text(text) => text.end,
+            _ => End::Whole,
+        }
+    }
+
+    pub(super) fn into_text(self) -> Text {
+        match self {
+            Self::Text(text) => text,
+            number => number.to_string().into(),
+        }
+    }
+}
+
+impl Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Float(value) => value.fmt(f),
+            Self::Float32(value) => value.fmt(f),
+            Self::Signed(value) => value.fmt(f),
+            Self::Unsigned(value) => value.fmt(f),
+            Self::Bool(value) => value.fmt(f),
+            Self::Text(text) => f.write_str(&text.text),
+        }
+    }
+}
