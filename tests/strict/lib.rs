@@ -1,0 +1,173 @@
+//! Functions of every shape, annotated in a crate as strict as one can be: without a prelude, with
+//! lints forbidden, and with clippy's pedantic and nursery lints, none of which may find anything
+//! in what the attributes expand to. CI denies warnings.
+#![no_implicit_prelude]
+
+/// Something to annotate methods of.
+#[derive(::core::fmt::Debug, ::core::clone::Clone)]
+pub struct Model {
+    /// The weights.
+    pub weights: ::std::vec::Vec<f64>,
+}
+
+/// A future by another name.
+pub type Job<'a, T> = ::core::pin::Pin<
+    ::std::boxed::Box<dyn ::core::future::Future<Output = T> + ::core::marker::Send + 'a>,
+>;
+
+/// Fits.
+///
+/// # Errors
+/// If the rate is negative.
+#[::mlflow::tracked(
+    experiment = "strict",
+    run_name = "{rate}-{timestamp}",
+    tags(kind = "plain", "dotted.key" = rate),
+    params(twice = rate * 2.0),
+    hash(data),
+    redact(label)
+)]
+pub fn fit(
+    rate: f64,
+    data: &[f64],
+    label: &str,
+) -> ::core::result::Result<f64, ::std::string::String> {
+    if rate < 0.0 {
+        return ::core::result::Result::Err(::std::borrow::ToOwned::to_owned(label));
+    }
+    ::core::result::Result::Ok(data.first().map_or(rate, |first| first * rate))
+}
+
+/// Takes patterns apart.
+#[::mlflow::tracked(metrics("first", "second"))]
+#[must_use]
+pub fn patterns((a, mut b): (f64, f64), [c, ..]: [f64; 2], Model { weights }: Model) -> (f64, f64) {
+    b += c;
+    for weight in weights {
+        b += weight;
+    }
+    (a, b)
+}
+
+/// Is asynchronous.
+#[::mlflow::tracked]
+pub async fn load(text: &str, rounds: usize) -> ::core::option::Option<usize> {
+    ::core::future::ready(()).await;
+    text.len().checked_mul(rounds)
+}
+
+/// Returns a future.
+#[::mlflow::tracked]
+pub fn later(n: u8) -> impl ::core::future::Future<Output = u8> + ::core::marker::Send {
+    async move { n }
+}
+
+/// Returns a boxed future.
+#[::mlflow::tracked]
+#[must_use]
+pub fn job(n: u8) -> Job<'static, u8> {
+    ::std::boxed::Box::pin(async move { n })
+}
+
+/// Is generic.
+#[::mlflow::tracked]
+pub fn generic<T, const N: usize>(values: [T; N]) -> ::core::option::Option<T>
+where
+    T: ::core::cmp::PartialOrd + ::core::fmt::Debug,
+{
+    let mut largest = ::core::option::Option::None;
+    for value in values {
+        if largest.as_ref().is_none_or(|seen| value > *seen) {
+            largest = ::core::option::Option::Some(value);
+        }
+    }
+    largest
+}
+
+/// Never returns.
+#[::mlflow::tracked]
+pub fn fail(code: u8) -> ! {
+    ::std::process::exit(::core::convert::From::from(code))
+}
+
+impl Model {
+    /// Borrows.
+    #[::mlflow::tracked]
+    #[must_use]
+    pub fn score(&self, scale: f64) -> f64 {
+        let mut sum = 0.0;
+        for weight in &self.weights {
+            sum += weight;
+        }
+        sum * scale
+    }
+
+    /// Lends.
+    #[::mlflow::tracked]
+    pub fn weights_mut(&mut self) -> &mut ::std::vec::Vec<f64> {
+        &mut self.weights
+    }
+
+    /// Consumes.
+    #[::mlflow::tracked]
+    #[must_use]
+    pub async fn trained(mut self, rate: f64) -> Self {
+        self.step(rate);
+        self
+    }
+
+    /// Is timed.
+    #[::mlflow::timed]
+    fn step(&mut self, rate: f64) {
+        ::mlflow::metric!("rate", rate, step = 1);
+        for weight in &mut self.weights {
+            *weight *= rate;
+        }
+    }
+
+    /// Is timed while it waits.
+    #[::mlflow::timed(name = "wait")]
+    pub async fn wait(&self) -> usize {
+        ::core::future::ready(()).await;
+        self.weights.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ::std::assert;
+    use ::std::assert_eq;
+
+    use super::{Model, fit, generic, job, later, load, patterns};
+
+    fn runtime() -> ::std::io::Result<::tokio::runtime::Runtime> {
+        ::tokio::runtime::Builder::new_current_thread().build()
+    }
+
+    #[test]
+    fn every_shape_is_one_run() -> ::std::io::Result<()> {
+        let fake = ::mlflow::testing::fake();
+        let mut model = Model {
+            weights: ::std::vec![1.0, 2.0],
+        };
+        assert_eq!(fit(0.5, &[2.0], "l"), ::core::result::Result::Ok(1.0));
+        assert!(fit(-1.0, &[], "no").is_err());
+        let (first, second) = patterns((1.0, 2.0), [3.0, 0.0], ::core::clone::Clone::clone(&model));
+        assert!((first - 1.0).abs() < f64::EPSILON && (second - 8.0).abs() < f64::EPSILON);
+        assert_eq!(generic([1, 3, 2]), ::core::option::Option::Some(3));
+        assert!((model.score(2.0) - 6.0).abs() < f64::EPSILON);
+        model.weights_mut().push(0.0);
+        runtime()?.block_on(async {
+            assert_eq!(load("ab", 2).await, ::core::option::Option::Some(4));
+            assert_eq!(later(1).await + job(2).await, 3);
+            assert_eq!(model.trained(0.5).await.wait().await, 3);
+        });
+        let runs = fake.runs();
+        assert_eq!(runs.len(), 10);
+        assert_eq!(runs[1].tags["error.message"], "no");
+        assert_eq!(runs[0].params["label"], "[redacted]");
+        let metrics = &runs[9].metrics;
+        assert!(metrics.contains_key("time/step") && !metrics.contains_key("time/wait"));
+        ::core::result::Result::Ok(())
+    }
+}
