@@ -46,18 +46,36 @@ fn leave_one(tracker: &Tracker, started: Instant) {
     let left = tracker.queued();
     if left == 0 {
         tracker.journal().remove_if_empty();
-    } else if !tracker.settings().quiet {
-        let destination = &tracker.settings().destination;
-        say(&match tracker.journal().path() {
-            Some(path) => format!(
-                "mlflow: {left} values wait in {} for {destination}; the next tracked program with that \
-                 destination ships them",
-                path.display(),
-            ),
-            None => format!(
-                "mlflow: {left} values could not be delivered to {destination} and are lost"
-            ),
-        });
+    }
+    if tracker.settings().quiet {
+        return;
+    }
+    let destination = &tracker.settings().destination;
+    let path = tracker.journal().path();
+    let lost = match path {
+        Some(_) => left.min(tracker.journal().values_in_memory()),
+        None => left,
+    };
+    if let Some(path) = path
+        && left > lost
+    {
+        say(&format!(
+            "mlflow: {} values wait in {} for {destination}; the next tracked program with that \
+             destination ships them",
+            left - lost,
+            path.display(),
+        ));
+    }
+    if lost > 0 {
+        say(&format!(
+            "mlflow: {lost} values could not be delivered to {destination} and are lost"
+        ));
+    }
+    let dropped = tracker.dropped().total();
+    if dropped > 0 {
+        say(&format!(
+            "mlflow: {dropped} values found no room in the journal and are lost"
+        ));
     }
 }
 

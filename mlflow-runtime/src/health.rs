@@ -182,6 +182,15 @@ impl Tracker {
             .saturating_sub(self.stats.settled.get())
     }
 
+    /// Values that found no room.
+    pub(crate) fn dropped(&self) -> Dropped {
+        Dropped {
+            journal_full: self.journal().dropped(Reason::JournalFull),
+            memory_full: self.journal().dropped(Reason::MemoryFull),
+            journal_removed: self.journal().dropped(Reason::Removed),
+        }
+    }
+
     fn health(&self) -> Health {
         let stats = &self.stats;
         Health {
@@ -195,11 +204,7 @@ impl Tracker {
             retried: stats.retried.get(),
             rejected: stats.rejected.get(),
             held: stats.held.get(),
-            dropped: Dropped {
-                journal_full: self.journal().dropped(Reason::JournalFull),
-                memory_full: self.journal().dropped(Reason::MemoryFull),
-                journal_removed: self.journal().dropped(Reason::Removed),
-            },
+            dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),
             oldest: stats.oldest().map(|since_ms| {
                 // The clock may have been set back.

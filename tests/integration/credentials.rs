@@ -15,7 +15,7 @@ const LEAKY: &str = env!("CARGO_BIN_EXE_leaky");
 
 /// Put together here, so that nobody's scanner takes it for a real one.
 fn token() -> String {
-    ["gh", "p_", &"FakeToken1".repeat(4)].concat()
+    ["gh", "p_", &"FakeValue1".repeat(4)].concat()
 }
 
 #[derive(Debug)]

@@ -100,8 +100,11 @@ impl Directory {
     /// Whether its values go to `destination`. One that holds nothing belongs to whoever asks, who
     /// will remove it; one that cannot be read (a newer format) belongs to nobody.
     fn belongs_to(&self, destination: &str) -> bool {
+        let Ok(segments) = self.segments() else {
+            return false;
+        };
         let mut empty = true;
-        for segment in self.segments() {
+        for segment in segments {
             match Claim::of(&segment) {
                 Claim::Origin(origin) => return origin.destination == destination,
                 Claim::Empty => {}
@@ -111,24 +114,21 @@ impl Directory {
         empty
     }
 
-    /// The segments in it, oldest first.
-    pub(crate) fn segments(&self) -> Vec<Segment> {
-        let Ok(entries) = fs::read_dir(&self.path) else {
-            return Vec::new();
-        };
-        let mut files: Vec<PathBuf> = entries
-            .flatten()
-            .map(|entry| entry.path())
-            .filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == SEGMENT_EXTENSION)
-            })
-            .collect();
+    /// The segments in it, oldest first; all of them, or an error: what is not seen here would be
+    /// taken for delivered.
+    pub(crate) fn segments(&self) -> io::Result<Vec<Segment>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path
+                .extension()
+                .is_some_and(|extension| extension == SEGMENT_EXTENSION)
+            {
+                files.push(path);
+            }
+        }
         files.sort();
-        files
-            .into_iter()
-            .filter_map(|file| Segment::left_behind(file).ok())
-            .collect()
+        files.into_iter().map(Segment::left_behind).collect()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -159,10 +159,12 @@ impl Directory {
 
     /// Deletes it with all it holds. The lock file goes last: until then nobody else comes in.
     pub(crate) fn remove(&self) {
-        if let Ok(entries) = fs::read_dir(&self.path) {
-            for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
-                let _ = fs::remove_file(entry.path());
-            }
+        // Without its lock nobody could come in again: it stays while anything else may be there.
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return;
+        };
+        for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
+            let _ = fs::remove_file(entry.path());
         }
         let _ = fs::remove_file(self.path.join(LOCK));
         let _ = fs::remove_dir(&self.path);

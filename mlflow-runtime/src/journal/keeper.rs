@@ -184,6 +184,8 @@ fn zeroed(path: &Path) -> io::Result<fs::File> {
         file.write_all_at(&ZEROS, at)?;
         at += ZEROS.len() as u64;
     }
+    // After a loss of power, what stood here before must not be taken for what was logged since.
+    file.sync_data()?;
     Ok(file)
 }
 

@@ -206,6 +206,21 @@ impl Journal {
         self.path()
     }
 
+    /// Where journals lie, this one and those of others.
+    pub(crate) fn root(&self) -> Option<&Path> {
+        match &self.backing {
+            Backing::Disk { root, .. } => Some(root),
+            Backing::Memory => None,
+        }
+    }
+
+    /// Values in segments that are only in memory, delivered or not.
+    pub(crate) fn values_in_memory(&self) -> u64 {
+        let segments = self.lock_segments();
+        let in_memory = segments.iter().filter(|segment| segment.file().is_none());
+        in_memory.map(|segment| segment.values()).sum()
+    }
+
     /// The directory of this process, while there is one.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.backing {
@@ -275,9 +290,12 @@ impl Journal {
                 _ => Err(error),
             }));
         }
-        if let Backing::Disk { directory, .. } = &self.backing
-            && let Some(directory) = lock(directory).clone()
-        {
+        // Not under its lock: the device may take its time.
+        let directory = match &self.backing {
+            Backing::Disk { directory, .. } => lock(directory).clone(),
+            Backing::Memory => None,
+        };
+        if let Some(directory) = directory {
             synced = synced.and(directory.sync());
         }
         if let Err(error) = synced
@@ -368,7 +386,10 @@ impl Journal {
         if len as u64 == LARGE && !directory.is_remote() {
             let spare = self.bell.keeper.take(directory.path());
             let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
-            self.bell.keeper.prepare(|| directory.spare_path(number));
+            // A number of its own: a delivered segment may become a spare one under its own.
+            self.bell.keeper.prepare(|| {
+                directory.spare_path(self.next_segment.fetch_add(1, Ordering::Relaxed))
+            });
             if let Some(Spare {
                 region, appender, ..
             }) = spare

@@ -259,6 +259,13 @@ impl Worker {
         let destination = &self.journal.origin().destination;
         let found = Directory::left_behind(&self.settings.journal_dir, destination);
         shipper.left_behind.extend(found);
+        // Where the configured one could not be written, as it may not have been for others.
+        if let Some(root) = self.journal.root()
+            && root != self.settings.journal_dir
+        {
+            let found = Directory::left_behind(root, destination);
+            shipper.left_behind.extend(found);
+        }
     }
 
     /// This process's values first; while there are no more of them, those of dead ones.

@@ -33,6 +33,8 @@ pub(crate) struct Source {
     pub(super) runs: Runs,
     /// Whether a dead journal's segments have their cursors.
     opened: bool,
+    /// Whether they could not be listed.
+    unseen: bool,
     /// Runs that nobody could log to any more when the last reading began.
     over: Vec<u32>,
     /// Every event before this one in the order of all events is settled.
@@ -96,6 +98,7 @@ impl Source {
             cursors: Vec::new(),
             runs: Runs::default(),
             opened: false,
+            unseen: false,
             over: Vec::new(),
             settled_events: 0,
         }
@@ -109,7 +112,11 @@ impl Source {
         let segments = match &self.origin {
             Origin::Live { journal, .. } => journal.segments(),
             Origin::Dead { directory } if !self.opened => {
-                directory.segments().into_iter().map(Arc::new).collect()
+                // It was listed a moment ago. What is not seen now stays for the next process.
+                let segments = directory.segments();
+                self.unseen = segments.is_err();
+                let segments = segments.unwrap_or_default();
+                segments.into_iter().map(Arc::new).collect()
             }
             Origin::Dead { .. } => return,
         };
@@ -466,6 +473,7 @@ impl Source {
     /// Deletes a dead journal, unless something in it is held.
     pub(super) fn remove(self) {
         if let Origin::Dead { directory } = &self.origin
+            && !self.unseen
             && !self.cursors.iter().any(|cursor| cursor.held)
         {
             directory.remove();
