@@ -2,8 +2,8 @@
 //! damage and the fuzz targets ask of the real reader.
 //!
 //! Invariants, asserted at every recovery: it ends, after no more passes than there are records; a
-//! directory that is not ours stays, and one that is ours goes unless something in it cannot be read
-//! or is refused.
+//! directory that is not ours stays, and one that is ours goes unless something in it cannot be
+//! read, is refused, or waits for another process.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::delivery::halt;
+use super::delivery::{Cause, halt};
 use super::{Delivery, Shipper, Source, Step};
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
@@ -55,13 +55,15 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     shipper.left_behind = Directory::left_behind(root, &destination.unwrap_or_default());
     let claimed = !shipper.left_behind.is_empty();
     let mut passes = 0;
-    while step(&mut shipper) != Step::Idle {
+    let mut last = step(&mut shipper);
+    while !matches!(last, None | Some(Step::Idle)) {
         passes += 1;
         assert!(passes <= records + 2, "recovery makes progress");
+        last = step(&mut shipper);
     }
     let kept = path.exists();
     assert!(claimed || kept, "what is not ours stays");
-    let at_fault = !readable || stats.held.get() > 0;
+    let at_fault = !readable || stats.held.get() > 0 || last.is_none();
     assert!(!claimed || !kept || at_fault, "what is delivered goes");
     if kept {
         fs::remove_dir_all(&path).expect("it is ours");
@@ -89,11 +91,21 @@ fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
     )
 }
 
-/// One step. A store in memory neither pends nor goes away.
-fn step(shipper: &mut Shipper) -> Step {
+/// One step. A store in memory neither pends nor goes away. `None`: a run is waited for that another
+/// process is about to create.
+fn step(shipper: &mut Shipper) -> Option<Step> {
     let mut context = Context::from_waker(Waker::noop());
     match std::pin::pin!(shipper.step_dead()).poll(&mut context) {
-        Poll::Ready(stepped) => stepped.expect("the store is there"),
+        Poll::Ready(Ok(step)) => Some(step),
+        Poll::Ready(Err(halt)) => {
+            assert_eq!(
+                halt.cause,
+                Cause::Busy,
+                "the store is there: {}",
+                halt.reason
+            );
+            None
+        }
         Poll::Pending => panic!("a store in memory does not pend"),
     }
 }

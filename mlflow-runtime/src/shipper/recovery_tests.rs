@@ -316,3 +316,24 @@ fn a_record_of_a_kind_that_is_not_known_stays_for_a_newer_version() {
     assert!(recovery.kept, "the newer version finds its record");
     assert_eq!(recovery.runs, expected.runs, "everything else is shipped");
 }
+
+#[test]
+fn a_run_that_another_process_is_about_to_create_is_waited_for() {
+    let folder = Folder::new();
+    let mut theirs = identity();
+    theirs.elsewhere = true;
+    let [_, param, ..] = events();
+    let identity = Cow::Owned(theirs);
+    let bodies = [
+        Definition::Origin(origin()).encode(),
+        Definition::Run {
+            number: 1,
+            identity,
+        }
+        .encode(),
+        param.encode(1, 0, &[]),
+    ];
+    let Recovery { runs, kept } = recover(&folder.0, &[&framed(&bodies)]);
+    assert!(kept, "its values stay meanwhile");
+    assert_eq!(runs, []);
+}
