@@ -225,7 +225,7 @@ fn ordinary_values_stay() {
         "0123456789abcdef0123456789abcdef01234567",
         "550e8400-e29b-41d4-a716-446655440000",
         "sk-550e8400-e29b-41d4-a716-446655440000",
-        "/home/user/models/sk-model/checkpoint-1000.safetensors",
+        "/data/models/sk-model/checkpoint-1000.safetensors",
         "C:\\data\\new\\task",
         "s3://bucket/key",
         "gs://b/o@v1",
