@@ -100,7 +100,7 @@ fn step(shipper: &mut Shipper) -> Option<Step> {
         Poll::Ready(Err(halt)) => {
             assert_eq!(
                 halt.cause,
-                Cause::Busy,
+                Cause::Elsewhere,
                 "the store is there: {}",
                 halt.reason
             );
