@@ -1,8 +1,8 @@
 //! How the file of a segment comes to be.
 //!
 //! Invariants: the blocks of a file that is mapped are reserved, so that writing to the mapping
-//! cannot fail for want of space (a SIGBUS); a file on another host is never mapped, as there it can
-//! fail for other reasons; a file that could not be made is not left behind.
+//! cannot fail for want of space (a SIGBUS); where that does not help, a file is written to instead
+//! (see [`file_system`](super::file_system)); a file that could not be made is not left behind.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,9 +15,13 @@ use super::mapping::{MappedAppender, Region};
 use super::segment::Segment;
 
 /// Makes a segment of `len` bytes at `path`: mapped, or written to where that cannot be, or must
-/// not, as on a `remote` file system.
-pub(crate) fn create(path: PathBuf, len: usize, remote: bool) -> io::Result<(Segment, Appender)> {
-    let made = if remote {
+/// not.
+pub(crate) fn create(
+    path: PathBuf,
+    len: usize,
+    is_mappable: bool,
+) -> io::Result<(Segment, Appender)> {
+    let made = if !is_mappable {
         new_file(&path, len as u64).and_then(|file| WrittenAppender::new(file, len))
     } else {
         match map(&path, len) {
@@ -98,36 +102,5 @@ pub(crate) fn check_limit(bytes: u64) -> io::Result<()> {
     match getrlimit(Resource::Fsize).current {
         Some(limit) if bytes > limit => Err(io::ErrorKind::FileTooLarge.into()),
         _ => Ok(()),
-    }
-}
-
-/// Whether files below `path` lie on another host, or behind a program that may be gone.
-pub(crate) fn is_remote(path: &Path) -> bool {
-    // From the kernel's `magic.h` and the sources of the file systems that are not in it.
-    #[cfg(target_os = "linux")]
-    const REMOTE: [u32; 12] = [
-        0x6969,      // NFS
-        0x517b,      // SMB
-        0xfe53_4d42, // SMB2
-        0xff53_4d42, // CIFS
-        0x0102_1997, // 9P
-        0x6573_5546, // FUSE
-        0x00c3_6400, // Ceph
-        0x5346_414f, // AFS
-        0x0bd0_0bd0, // Lustre
-        0x4750_4653, // GPFS
-        0x1983_0326, // BeeGFS
-        0x0116_1970, // GFS2
-    ];
-    #[cfg(target_os = "linux")]
-    {
-        // The type's width depends on the architecture; the numbers have 32 bits.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        rustix::fs::statfs(path).is_ok_and(|found| REMOTE.contains(&(found.f_type as u32)))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = path;
-        false
     }
 }

@@ -17,7 +17,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::allocation::is_remote;
+use super::file_system;
 use super::mapping::HEADER_BYTES;
 use super::record::{Definition, Origin, Record};
 use super::segment::{Frame, Segment};
@@ -30,8 +30,8 @@ pub(super) const SPARE_EXTENSION: &str = "spare";
 /// A locked journal directory: this process's own, or one that a dead process left.
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Whether it lies on another host.
-    is_remote: bool,
+    /// Whether files in it can be mapped without danger.
+    is_mappable: bool,
     /// Held for its lock.
     _lock: OwnFile,
 }
@@ -66,7 +66,7 @@ impl Directory {
             .open(path.join(LOCK))?;
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self {
-                is_remote: is_remote(path),
+                is_mappable: file_system::is_mappable(path),
                 path: path.to_owned(),
                 _lock: OwnFile::new(lock),
             })),
@@ -75,26 +75,25 @@ impl Directory {
         }
     }
 
-    /// Locks and returns what dead processes left for `destination`.
-    pub(crate) fn left_behind(root: &Path, destination: &str) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir(root) else {
-            return Vec::new();
-        };
-        entries
-            .flatten()
-            .filter_map(|entry| {
-                let path = entry.path();
-                Self::lock(&path, false).unwrap_or_else(|error| {
-                    // Its process died before it made the lock, or after it removed it. Somebody
-                    // else's empty directory has another name.
-                    if error.kind() == io::ErrorKind::NotFound && has_our_name(&path) {
-                        let _ = fs::remove_dir(path);
-                    }
-                    None
-                })
-            })
-            .filter(|directory| directory.belongs_to(destination))
-            .collect()
+    /// What dead processes left below `root` for `destination`.
+    pub(crate) fn left_behind(root: &Path, destination: &str) -> LeftBehind {
+        let entries = fs::read_dir(root).into_iter().flatten().flatten();
+        LeftBehind {
+            paths: entries.map(|entry| entry.path()).collect(),
+            destination: destination.to_owned(),
+        }
+    }
+
+    /// Locks what a dead process left.
+    fn claim(path: &Path) -> Option<Self> {
+        Self::lock(path, false).unwrap_or_else(|error| {
+            // Its process died before it made the lock, or after it removed it. Somebody else's
+            // empty directory has another name.
+            if error.kind() == io::ErrorKind::NotFound && has_our_name(path) {
+                let _ = fs::remove_dir(path);
+            }
+            None
+        })
     }
 
     /// Whether its values go to `destination`. One that holds nothing belongs to whoever asks, who
@@ -135,8 +134,8 @@ impl Directory {
         &self.path
     }
 
-    pub(crate) fn is_remote(&self) -> bool {
-        self.is_remote
+    pub(super) fn is_mappable(&self) -> bool {
+        self.is_mappable
     }
 
     /// Has the device keep which files there are.
@@ -168,6 +167,27 @@ impl Directory {
         }
         let _ = fs::remove_file(self.path.join(LOCK));
         let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// Journals of dead processes. Each is locked when its turn comes: a thousand of them must not take
+/// a thousand descriptors.
+pub(crate) struct LeftBehind {
+    paths: Vec<PathBuf>,
+    destination: String,
+}
+
+impl Iterator for LeftBehind {
+    type Item = Directory;
+
+    fn next(&mut self) -> Option<Directory> {
+        while let Some(path) = self.paths.pop() {
+            let claimed = Directory::claim(&path);
+            if let Some(ours) = claimed.filter(|found| found.belongs_to(&self.destination)) {
+                return Some(ours);
+            }
+        }
+        None
     }
 }
 

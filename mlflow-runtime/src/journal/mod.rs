@@ -26,7 +26,7 @@
 //! walks [`Journal::segments`] with its own cursors.
 //!
 //! A file is mapped where that is safe, else written to with a system call for each record, about
-//! 1 µs (see [`allocation`]); where no file can be written, segments lie in memory, bounded by
+//! 1 µs (see [`file_system`]); where no file can be written, segments lie in memory, bounded by
 //! [`MEMORY_BYTES`]: then invariants 1 and 2 do not hold, and a warning said so.
 //!
 //! # Recovery
@@ -38,14 +38,18 @@
 //! held, for a newer version; so does a file of another format.
 //!
 //! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
+//! [`file_system`] which of them can be mapped ·
 //! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
-//! a thread's way in · [`room`] how much there may be · [`bell`] who is woken · [`keeper`] the device · [`directory`] where files lie
-//! and who may touch them.
+//! a thread's way in · [`room`] how much there may be · [`trouble`] what the user is told · [`bell`]
+//! who is woken · [`keeper`] the device · [`directory`] who may touch files · [`backing`] where they
+//! lie.
 
 pub(crate) mod allocation;
 mod appender;
+mod backing;
 pub(crate) mod bell;
 pub(crate) mod directory;
+mod file_system;
 mod keeper;
 pub(crate) mod mapping;
 mod ordering;
@@ -54,22 +58,22 @@ mod room;
 pub(crate) mod segment;
 #[cfg(test)]
 mod tests;
+mod trouble;
 mod writer;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use appender::Appender;
+use backing::{Backing, Disk};
 use bell::Bell;
-use directory::Directory;
-use keeper::Spare;
 use mapping::Region;
 use record::Origin;
-use room::{MEMORY_BYTES, Room};
+use room::{MEMORY_BYTES, Room, Taken};
 use segment::Segment;
+use trouble::{Trouble, Warning};
 use writer::{Idle, Writer};
 
 pub(crate) use mapping::{
@@ -97,6 +101,7 @@ pub(crate) struct Journal {
     gate: RwLock<()>,
     /// Values of segments that are gone from `segments`.
     retired_values: AtomicU64,
+    trouble: Trouble,
     memory_warned: AtomicBool,
     sync_warned: AtomicBool,
     /// For threads whose thread-locals are gone already.
@@ -106,22 +111,17 @@ pub(crate) struct Journal {
     pub(crate) bell: Bell,
 }
 
-enum Backing {
-    Disk {
-        root: PathBuf,
-        directory: Mutex<Option<Arc<Directory>>>,
-    },
-    Memory,
+/// A new segment, and how to write to it.
+struct Opened {
+    segment: Arc<Segment>,
+    appender: Appender,
+    taken: Taken,
 }
 
 impl Journal {
     /// A journal below `root`, or `Err` if that cannot be written.
     pub(crate) fn on_disk(root: PathBuf, origin: Origin, max_bytes: u64) -> io::Result<Arc<Self>> {
-        let directory = Directory::create(&root)?;
-        let backing = Backing::Disk {
-            root,
-            directory: Mutex::new(Some(Arc::new(directory))),
-        };
+        let backing = Backing::Disk(Disk::below(root)?);
         let journal = Self::new(backing, origin, max_bytes);
         keeper::spawn(&journal);
         Ok(journal)
@@ -143,6 +143,7 @@ impl Journal {
             segments: Mutex::new(Vec::new()),
             gate: RwLock::new(()),
             retired_values: AtomicU64::new(0),
+            trouble: Trouble::default(),
             memory_warned: AtomicBool::new(false),
             sync_warned: AtomicBool::new(false),
             stray: Mutex::new(Writer::default()),
@@ -191,9 +192,19 @@ impl Journal {
     pub(crate) fn take_room(&self, bytes: u64) -> bool {
         let taken = self.room.take(bytes, false);
         if let Err(reason) = taken {
-            self.room.count_dropped(reason);
+            self.count_dropped(reason, 1);
+            self.trouble.tell();
         }
         taken.is_ok()
+    }
+
+    /// Counts values that found no room.
+    #[cold]
+    fn count_dropped(&self, reason: Reason, values: u64) {
+        if self.room.count_dropped(reason, values) {
+            let max_bytes = self.room.max_bytes();
+            self.trouble.note(Warning::Dropped { reason, max_bytes });
+        }
     }
 
     /// Gives back what such bytes have taken.
@@ -209,7 +220,7 @@ impl Journal {
     /// Where journals lie, this one and those of others.
     pub(crate) fn root(&self) -> Option<&Path> {
         match &self.backing {
-            Backing::Disk { root, .. } => Some(root),
+            Backing::Disk(disk) => Some(disk.root()),
             Backing::Memory => None,
         }
     }
@@ -224,32 +235,34 @@ impl Journal {
     /// The directory of this process, while there is one.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.backing {
-            Backing::Disk { directory, .. } => lock(directory)
-                .as_ref()
-                .map(|directory| directory.path().to_owned()),
+            Backing::Disk(disk) => Some(disk.existing()?.path().to_owned()),
             Backing::Memory => None,
         }
     }
 
     /// Forgets a segment that holds nothing of interest any more.
     pub(crate) fn retire(&self, segment: &Arc<Segment>) {
-        let mut segments = self.lock_segments();
-        let before = segments.len();
-        segments.retain(|other| !Arc::ptr_eq(other, segment));
-        if segments.len() < before {
+        {
+            let mut segments = self.lock_segments();
+            let before = segments.len();
+            segments.retain(|other| !Arc::ptr_eq(other, segment));
+            if segments.len() == before {
+                return;
+            }
+            // Under the lock: whoever counts values meets it here or there.
             self.retired_values
                 .fetch_add(segment.values(), Ordering::Relaxed);
-            self.room.give(segment.size_bytes());
-            if segment.file().is_none() {
-                self.room.give_memory(segment.size_bytes());
-            }
-            let recycled = segment.size_bytes() == LARGE
-                && segment
-                    .file()
-                    .is_some_and(|file| self.bell.keeper.recycle(file));
-            if !recycled {
-                segment.remove_file();
-            }
+        }
+        self.room.give(segment.size_bytes());
+        if segment.file().is_none() {
+            self.room.give_memory(segment.size_bytes());
+        }
+        let recycled = segment.size_bytes() == LARGE
+            && segment
+                .file()
+                .is_some_and(|file| self.bell.keeper.recycle(file));
+        if !recycled {
+            segment.remove_file();
         }
     }
 
@@ -263,8 +276,8 @@ impl Journal {
         self.lock_segments()
             .retain(|other| !Arc::ptr_eq(other, segment));
         self.room.give(segment.size_bytes());
-        self.room
-            .count_all_dropped(Reason::Removed, segment.values());
+        self.count_dropped(Reason::Removed, segment.values());
+        self.trouble.tell();
         true
     }
 
@@ -290,12 +303,9 @@ impl Journal {
                 _ => Err(error),
             }));
         }
-        // Not under its lock: the device may take its time.
-        let directory = match &self.backing {
-            Backing::Disk { directory, .. } => lock(directory).clone(),
-            Backing::Memory => None,
-        };
-        if let Some(directory) = directory {
+        if let Backing::Disk(disk) = &self.backing
+            && let Some(directory) = disk.existing()
+        {
             synced = synced.and(directory.sync());
         }
         if let Err(error) = synced
@@ -312,9 +322,9 @@ impl Journal {
     pub(crate) fn remove_if_empty(&self) {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let segments = self.lock_segments();
-        if let Backing::Disk { directory, .. } = &self.backing
+        if let Backing::Disk(disk) = &self.backing
             && segments.is_empty()
-            && let Some(directory) = lock(directory).take()
+            && let Some(directory) = disk.take()
         {
             directory.remove();
         }
@@ -322,21 +332,22 @@ impl Journal {
 
     /// A new segment with room for a frame of `frame` bytes. `rolls` counts the calling thread's
     /// segments.
-    fn open_segment(
-        &self,
-        rolls: usize,
-        frame: usize,
-        essential: bool,
-    ) -> Result<(Arc<Segment>, Appender), Reason> {
+    fn open_segment(&self, rolls: usize, frame: usize, essential: bool) -> Result<Opened, Reason> {
         let usual = SEGMENT_BYTES[rolls.min(SEGMENT_BYTES.len() - 1)];
-        let bytes = usual.max((frame + 4096).next_multiple_of(4096) as u64);
-        self.room.take(bytes, essential)?;
+        let at_least = (frame + 4096).next_multiple_of(4096) as u64;
+        // Near the bound as little as can be.
+        let usual = if self.room.fits(usual) {
+            usual
+        } else {
+            SEGMENT_BYTES[0]
+        };
+        let bytes = usual.max(at_least);
+        let taken = self.room.take(bytes, essential)?;
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
-        match self.allocate(bytes, essential) {
-            Ok((segment, appender)) => {
-                let segment = Arc::new(segment);
-                self.lock_segments().push(Arc::clone(&segment));
-                Ok((segment, appender))
+        match self.allocate(bytes, taken, essential) {
+            Ok(opened) => {
+                self.lock_segments().push(Arc::clone(&opened.segment));
+                Ok(opened)
             }
             Err(reason) => {
                 self.room.give(bytes);
@@ -346,20 +357,28 @@ impl Journal {
     }
 
     /// On disk, else in memory.
-    fn allocate(&self, bytes: u64, essential: bool) -> Result<(Segment, Appender), Reason> {
+    fn allocate(&self, bytes: u64, taken: Taken, essential: bool) -> Result<Opened, Reason> {
         let len = usize::try_from(bytes).map_err(|_| Reason::MemoryFull)?;
-        if let Backing::Disk { root, directory } = &self.backing {
-            match self.allocate_file(root, directory, len) {
-                Ok(opened) => return Ok(opened),
-                Err(error) => self.warn_memory(root, &error),
+        if let Backing::Disk(disk) = &self.backing {
+            let number = || self.next_segment.fetch_add(1, Ordering::Relaxed);
+            match disk.open(len, &self.bell.keeper, number) {
+                Ok((segment, appender)) => {
+                    return Ok(Opened {
+                        segment: Arc::new(segment),
+                        appender,
+                        taken,
+                    });
+                }
+                Err(error) => self.note_memory(disk.root(), error),
             }
         }
-        self.room.take_memory(bytes, essential)?;
+        let taken_memory = self.room.take_memory(bytes, essential)?;
         match Region::create_anonymous(len) {
-            Ok((region, appender)) => {
-                let segment = Segment::new(None, Some(region), len);
-                Ok((segment, Appender::Mapped(appender)))
-            }
+            Ok((region, appender)) => Ok(Opened {
+                segment: Arc::new(Segment::new(None, Some(region), len)),
+                appender: Appender::Mapped(appender),
+                taken: taken.max(taken_memory),
+            }),
             // The system has none.
             Err(_) => {
                 self.room.give_memory(bytes);
@@ -368,46 +387,10 @@ impl Journal {
         }
     }
 
-    fn allocate_file(
-        &self,
-        root: &Path,
-        directory: &Mutex<Option<Arc<Directory>>>,
-        len: usize,
-    ) -> io::Result<(Segment, Appender)> {
-        let directory = {
-            let mut slot = lock(directory);
-            match &*slot {
-                Some(directory) => Arc::clone(directory),
-                None => Arc::clone(slot.insert(Arc::new(Directory::create(root)?))),
-            }
-        };
-        let number = self.next_segment.fetch_add(1, Ordering::Relaxed);
-        let path = directory.segment_path(number);
-        if len as u64 == LARGE && !directory.is_remote() {
-            let spare = self.bell.keeper.take(directory.path());
-            let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
-            // A number of its own: a delivered segment may become a spare one under its own.
-            self.bell.keeper.prepare(|| {
-                directory.spare_path(self.next_segment.fetch_add(1, Ordering::Relaxed))
-            });
-            if let Some(Spare {
-                region, appender, ..
-            }) = spare
-            {
-                let segment = Segment::new(Some(path), Some(region), len);
-                return Ok((segment, Appender::Mapped(appender)));
-            }
-        }
-        allocation::create(path, len, directory.is_remote())
-    }
-
-    fn warn_memory(&self, root: &Path, error: &io::Error) {
+    fn note_memory(&self, root: &Path, error: io::Error) {
         if !self.memory_warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                target: "mlflow", %error, directory = %root.display(),
-                "the journal cannot be written; values are kept in memory and are lost if the process is killed. \
-                 Free space there, or set MLFLOW_JOURNAL_DIR to a directory that can be written"
-            );
+            let root = root.to_owned();
+            self.trouble.note(Warning::InMemory { error, root });
         }
     }
 

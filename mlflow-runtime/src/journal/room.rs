@@ -1,8 +1,8 @@
 //! How much a journal may hold, and what found no room.
 //!
 //! Invariants: what is essential (params, tags, starts and ends of runs) takes room beyond the
-//! bounds; every value that found none is counted once, by reason, and the first of each reason
-//! warns.
+//! bounds, and says so, that nothing else may use that room; every value that found none is counted
+//! once, by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +18,14 @@ pub(crate) enum Reason {
     MemoryFull,
     /// It had room, in a file that somebody has removed since.
     Removed,
+}
+
+/// Whether room was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Taken {
+    Within,
+    /// Only for what is essential.
+    Beyond,
 }
 
 /// The bytes of one journal.
@@ -39,15 +47,38 @@ impl Room {
         }
     }
 
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
     pub(super) fn used_bytes(&self) -> u64 {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether there is room for so much.
+    pub(super) fn fits(&self, bytes: u64) -> bool {
+        self.used_bytes().saturating_add(bytes) <= self.max_bytes
+    }
+
+    /// Why no more than what is essential may be taken now, if that is so.
+    pub(super) fn shortage(&self) -> Option<Reason> {
+        if self.used_bytes() > self.max_bytes {
+            Some(Reason::JournalFull)
+        } else if self.memory_bytes.load(Ordering::Relaxed) > MEMORY_BYTES {
+            Some(Reason::MemoryFull)
+        } else {
+            None
+        }
+    }
+
     /// Takes bytes of disk or memory; they have to be [given back](Self::give).
-    pub(super) fn take(&self, bytes: u64, essential: bool) -> Result<(), Reason> {
+    pub(super) fn take(&self, bytes: u64, essential: bool) -> Result<Taken, Reason> {
         let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used <= self.max_bytes || essential {
-            return Ok(());
+        if used <= self.max_bytes {
+            return Ok(Taken::Within);
+        }
+        if essential {
+            return Ok(Taken::Beyond);
         }
         self.give(bytes);
         Err(Reason::JournalFull)
@@ -58,10 +89,13 @@ impl Room {
     }
 
     /// Notes that bytes which were taken are memory.
-    pub(super) fn take_memory(&self, bytes: u64, essential: bool) -> Result<(), Reason> {
+    pub(super) fn take_memory(&self, bytes: u64, essential: bool) -> Result<Taken, Reason> {
         let used = self.memory_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used <= MEMORY_BYTES || essential {
-            return Ok(());
+        if used <= MEMORY_BYTES {
+            return Ok(Taken::Within);
+        }
+        if essential {
+            return Ok(Taken::Beyond);
         }
         self.give_memory(bytes);
         Err(Reason::MemoryFull)
@@ -71,33 +105,9 @@ impl Room {
         self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Counts a value that found no room.
-    #[cold]
-    pub(super) fn count_dropped(&self, reason: Reason) {
-        self.count_all_dropped(reason, 1);
-    }
-
-    pub(super) fn count_all_dropped(&self, reason: Reason, values: u64) {
-        if self.dropped[reason as usize].fetch_add(values, Ordering::Relaxed) > 0 {
-            return;
-        }
-        match reason {
-            Reason::JournalFull => tracing::warn!(
-                target: "mlflow", max_bytes = self.max_bytes,
-                "the journal is full; metrics and artifacts are dropped until the store has taken some. \
-                 Raise MLFLOW_JOURNAL_MAX_BYTES to keep more"
-            ),
-            Reason::MemoryFull => tracing::warn!(
-                target: "mlflow", max_bytes = MEMORY_BYTES,
-                "the memory that the journal may take is full; metrics are dropped until the store has taken \
-                 some. Set MLFLOW_JOURNAL_DIR to a directory that can be written"
-            ),
-            Reason::Removed => tracing::warn!(
-                target: "mlflow",
-                "files of the journal were removed before the store had taken their values, which are lost. \
-                 Set MLFLOW_JOURNAL_DIR to a directory that nobody clears"
-            ),
-        }
+    /// Counts values that found no room; true if they are the first for this reason.
+    pub(super) fn count_dropped(&self, reason: Reason, values: u64) -> bool {
+        self.dropped[reason as usize].fetch_add(values, Ordering::Relaxed) == 0
     }
 
     pub(super) fn dropped(&self, reason: Reason) -> u64 {

@@ -4,17 +4,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use super::allocation;
 use super::directory::Directory;
-use super::keeper::Keeper;
 use super::mapping::{HEADER_BYTES, Region};
 use super::record::{Definition, Event, MetricRecord, Origin, Record, RunIdentity};
 use super::segment::{Frame, Segment, SegmentBytes};
-use super::{Journal, LARGE, MetricKey, Reason, RunRef, release_thread, write};
+use super::{Journal, MetricKey, RunRef, write};
 use crate::key::Key;
-use crate::store::{ExperimentRef, RunStatus};
+use crate::store::ExperimentRef;
+
+mod bounds;
+mod directories;
+mod keeper;
 
 struct Folder(PathBuf);
 
@@ -63,6 +65,21 @@ fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
     write(journal, |writer| {
         writer.metric(journal, &run, key, 7, step, 0.5);
     });
+}
+
+/// False if it found no room.
+fn tell(journal: &Journal, event: &Event<'_>, attachment: &[u8]) -> bool {
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+        inherited: false,
+    };
+    let mut written = false;
+    write(journal, |writer| {
+        written = writer.event(journal, &run, event, attachment);
+    });
+    written
 }
 
 /// Every whole frame of a segment.
@@ -215,58 +232,11 @@ fn a_reader_sees_only_whole_frames_while_a_writer_appends() {
 }
 
 #[test]
-fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
-    let folder = Folder::new();
-    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 256 << 10).expect("writable");
-    for step in 0..10_000 {
-        log(&journal, MetricKey::Dynamic("loss"), step);
-    }
-    assert!(journal.dropped(Reason::JournalFull) > 0);
-    let dropped = journal.dropped(Reason::JournalFull);
-    assert_eq!(dropped + journal.values(), 10_000);
-    assert_eq!(journal.dropped(Reason::MemoryFull), 0);
-    let identity = identity();
-    let run = RunRef {
-        number: 1,
-        identity: &identity,
-        inherited: false,
-    };
-    let end = Event::End {
-        status: RunStatus::Finished,
-        end_time_ms: 1,
-    };
-    let mut written = false;
-    write(&journal, |writer| {
-        written = writer.event(&journal, &run, &end, &[]);
-    });
-    assert!(written, "an outcome is never dropped");
-}
-
-#[test]
-fn threads_that_come_and_go_take_the_room_of_one() {
-    let folder = Folder::new();
-    let journal = journal(&folder);
-    for step in 0..200 {
-        let journal = Arc::clone(&journal);
-        thread::spawn(move || log(&journal, MetricKey::Dynamic("loss"), step))
-            .join()
-            .expect("no panic");
-    }
-    assert_eq!(journal.segments().len(), 1);
-    let (keys, metrics, whole) = records(&journal.segments()[0].read().expect("readable"));
-    assert!(whole);
-    assert_eq!(keys, ["loss"], "what one thread defined serves the next");
-    assert_eq!(metrics.len(), 200);
-    release_thread(&journal);
-    assert!(journal.segments()[0].is_sealed());
-}
-
-#[test]
 fn where_files_cannot_be_mapped_they_are_written() {
     let folder = Folder::new();
     let path = folder.0.join("0000000000.segment");
     let (segment, mut appender) =
-        allocation::create(path, 4096, true).expect("the folder can be written");
+        allocation::create(path, 4096, false).expect("the folder can be written");
     let mut appended = 0;
     loop {
         let metric = MetricRecord {
@@ -296,143 +266,4 @@ fn where_files_cannot_be_mapped_they_are_written() {
     assert!(segment.is_dirty());
     segment.sync().expect("the device takes it");
     assert!(!segment.is_dirty());
-}
-
-/// Waits for another thread to get there.
-fn until(what: &str, condition: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !condition() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
-        thread::yield_now();
-    }
-}
-
-#[test]
-fn the_device_is_asked_to_keep_a_run_that_has_ended() {
-    let folder = Folder::new();
-    let journal = journal(&folder);
-    log(&journal, MetricKey::Dynamic("loss"), 1);
-    assert!(journal.is_dirty());
-    let identity = identity();
-    let run = RunRef {
-        number: 1,
-        identity: &identity,
-        inherited: false,
-    };
-    let end = Event::End {
-        status: RunStatus::Finished,
-        end_time_ms: 1,
-    };
-    write(&journal, |writer| {
-        writer.event(&journal, &run, &end, &[]);
-    });
-    until("nobody has synced", || !journal.is_dirty());
-}
-
-#[test]
-fn a_thread_that_logs_much_finds_a_segment_ready() {
-    let folder = Folder::new();
-    let journal = journal(&folder);
-    let large = || {
-        let mut all = journal.segments();
-        all.retain(|segment| segment.size_bytes() == LARGE);
-        all
-    };
-    let mut step = 0;
-    let mut log_until = |count| {
-        while large().len() < count {
-            for _ in 0..1000 {
-                log(&journal, MetricKey::Dynamic("loss"), step);
-                step += 1;
-            }
-        }
-    };
-    log_until(1);
-    until("no spare segment", || spares(&folder) == 1);
-    log_until(2);
-    let newest = large().pop().expect("two");
-    let (_, metrics, whole) = records(&newest.read().expect("readable"));
-    assert!(whole && metrics.len() <= 1000);
-    // It is delivered, and there is a spare one already.
-    until("no spare segment", || spares(&folder) == 1);
-    let delivered = large().remove(0);
-    journal.retire(&delivered);
-    assert!(!delivered.file().expect("a file").exists());
-}
-
-#[test]
-fn a_segment_that_is_used_again_holds_nothing_of_before() {
-    let folder = Folder::new();
-    let file = folder.0.join("0000000007.segment");
-    let len = usize::try_from(LARGE).expect("small");
-    let (segment, mut appender) =
-        allocation::create(file.clone(), len, false).expect("the folder can be written");
-    while appender.append(&[1; 4000]).is_ok() {}
-    segment.seal();
-    drop(appender);
-
-    let keeper = Keeper::default();
-    assert!(keeper.recycle(&file));
-    assert!(!keeper.recycle(&file), "one at a time");
-    keeper.make(file.with_extension("spare"), true);
-    let mut spare = keeper.take(&folder.0).expect("it is ready");
-    assert!(spare.region.frame(HEADER_BYTES).is_none());
-    spare.appender.append(&[2; 8]).expect("there is room");
-    let bytes = SegmentBytes::Loaded(Arc::new(fs::read(&spare.path).expect("readable")));
-    assert!(bytes.is_ours());
-    assert_eq!(bytes.acknowledged(), HEADER_BYTES);
-    let Frame::Whole { body, next } = bytes.frame(HEADER_BYTES) else {
-        panic!("the frame that was appended")
-    };
-    assert_eq!(body, [2; 8]);
-    assert_eq!(bytes.frame(next), Frame::End);
-}
-
-/// Spare segments beside the others.
-fn spares(folder: &Folder) -> usize {
-    let directories = fs::read_dir(&folder.0).expect("readable").flatten();
-    directories
-        .filter_map(|directory| fs::read_dir(directory.path()).ok())
-        .flat_map(Iterator::flatten)
-        .filter(|file| file.path().extension().is_some_and(|e| e == "spare"))
-        .count()
-}
-
-#[test]
-fn a_directory_belongs_to_its_process_while_that_lives() {
-    let folder = Folder::new();
-    let journal = journal(&folder);
-    log(&journal, MetricKey::Dynamic("loss"), 1);
-    assert!(
-        Directory::left_behind(&folder.0, "here").is_empty(),
-        "its owner lives"
-    );
-    release_thread(&journal);
-    drop(journal);
-    assert!(
-        Directory::left_behind(&folder.0, "elsewhere").is_empty(),
-        "it goes elsewhere"
-    );
-    let left = Directory::left_behind(&folder.0, "here");
-    assert_eq!(left.len(), 1);
-    assert!(
-        Directory::left_behind(&folder.0, "here").is_empty(),
-        "one sweep at a time"
-    );
-    left[0].remove();
-    assert_eq!(fs::read_dir(&folder.0).expect("readable").count(), 0);
-}
-
-#[test]
-fn a_journal_that_cannot_be_read_is_left_alone() {
-    let folder = Folder::new();
-    let path = folder.0.join("newer");
-    fs::create_dir(&path).expect("writable");
-    fs::write(path.join("lock"), "").expect("writable");
-    let mut newer = vec![0; 256];
-    newer[..8].copy_from_slice(b"mlflowrs");
-    newer[8] = 99;
-    newer[HEADER_BYTES] = 1;
-    fs::write(path.join("0000000000.segment"), newer).expect("writable");
-    assert!(Directory::left_behind(&folder.0, "here").is_empty());
 }

@@ -12,9 +12,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::appender::Appender;
 use super::mapping::Full;
 use super::record::{Definition, Event, MetricRecord, RunIdentity};
-use super::room::Reason;
+use super::room::{Reason, Taken};
 use super::segment::Segment;
-use super::{Journal, lock};
+use super::{Journal, Opened, lock};
 use crate::fork;
 use crate::key::Key;
 
@@ -76,6 +76,8 @@ impl Idle {
 struct Open {
     appender: Appender,
     segment: Arc<Segment>,
+    /// Whether it is beyond the journal's bound: only for what is essential.
+    is_reserved: bool,
     last_run: Option<u32>,
     runs: FxHashSet<u32>,
     /// Indexed by a [`Key`]'s number.
@@ -106,7 +108,7 @@ const ATTEMPTS: usize = 3;
 #[inline]
 pub(crate) fn write(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
     let done = WRITERS.try_with(|writers| {
-        // Borrowed already: a warning of ours reached a subscriber that logs to a run.
+        // Borrowed already: a destructor of the user's logs while this thread ends.
         let mut writers = writers.try_borrow_mut().ok()?;
         let writer = match writers.first_mut() {
             Some(first) if first.journal == journal.id => first,
@@ -122,6 +124,7 @@ pub(crate) fn write(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
         stray.process = fork::generation();
         write(&mut stray);
     }
+    journal.trouble.tell();
 }
 
 #[cold]
@@ -179,20 +182,21 @@ impl Writer {
     ) {
         for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open
+                && !open.is_reserved
                 && open.metric(run, key, timestamp_ms, step, value).is_ok()
             {
                 journal.bell.ring_if_asleep();
                 return;
             }
-            if let Err(reason) = self.roll(journal, 0, false) {
-                journal.room.count_dropped(reason);
+            if let Err(reason) = self.make_room(journal, 0, false) {
+                journal.count_dropped(reason, 1);
                 return;
             }
         }
-        journal.room.count_dropped(Reason::JournalFull);
+        journal.count_dropped(Reason::JournalFull, 1);
     }
 
-    /// Appends an event; false if there is no room at all, on the device or in memory.
+    /// Appends an event; false if there is no room for it.
     pub(crate) fn event(
         &mut self,
         journal: &Journal,
@@ -200,9 +204,11 @@ impl Writer {
         event: &Event<'_>,
         attachment: &[u8],
     ) -> bool {
+        let essential = !matches!(event, Event::Artifact { .. });
         let body = event.encode(run.number, journal.next_sequence(), attachment);
         for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open
+                && (essential || !open.is_reserved)
                 && open.event(run, &body).is_ok()
             {
                 journal.bell.ring_surely();
@@ -211,16 +217,35 @@ impl Writer {
                 }
                 return true;
             }
-            if let Err(reason) = self.roll(journal, body.len(), true) {
-                journal.room.count_dropped(reason);
+            if let Err(reason) = self.make_room(journal, body.len(), essential) {
+                journal.count_dropped(reason, 1);
                 return false;
             }
         }
-        journal.room.count_dropped(Reason::JournalFull);
+        journal.count_dropped(Reason::JournalFull, 1);
         false
     }
 
+    /// Opens another segment, or the one that is open to everything, if the journal has room again.
     #[cold]
+    fn make_room(
+        &mut self,
+        journal: &Journal,
+        frame: usize,
+        essential: bool,
+    ) -> Result<(), Reason> {
+        match &mut self.open {
+            Some(open) if open.is_reserved && !essential => match journal.room.shortage() {
+                Some(reason) => Err(reason),
+                None => {
+                    open.is_reserved = false;
+                    Ok(())
+                }
+            },
+            _ => self.roll(journal, frame, essential),
+        }
+    }
+
     fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> Result<(), Reason> {
         if self.open.take().is_some() {
             journal.bell.keeper.sync_now();
@@ -233,13 +258,17 @@ impl Writer {
             }
         }
         let origin = Definition::Origin(journal.origin.clone()).encode();
-        let (segment, mut appender) =
-            journal.open_segment(self.rolls, frame + origin.len(), essential)?;
+        let Opened {
+            segment,
+            mut appender,
+            taken,
+        } = journal.open_segment(self.rolls, frame + origin.len(), essential)?;
         self.rolls += 1;
         let started = appender.append(&origin).is_ok();
         self.open = started.then(|| Open {
             appender,
             segment,
+            is_reserved: taken == Taken::Beyond,
             last_run: None,
             runs: FxHashSet::default(),
             keys: Vec::new(),

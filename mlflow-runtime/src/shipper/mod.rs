@@ -44,7 +44,7 @@ pub(crate) use source::Source;
 
 use crate::config::Settings;
 use crate::journal::bell::{DOZE, Sleeper};
-use crate::journal::directory::Directory;
+use crate::journal::directory::{Directory, LeftBehind};
 use crate::journal::{self, Journal};
 use crate::stats::{Connection, Stats};
 use crate::tracker::Links;
@@ -68,7 +68,7 @@ pub(crate) struct Shipper {
     /// Whether the last step has read the journal anew.
     fresh: bool,
     /// What dead processes left and nobody has looked at yet.
-    left_behind: Vec<Directory>,
+    left_behind: Vec<LeftBehind>,
     /// The one of these that is being shipped.
     dead: Option<Source>,
     dead_pass: Pass,
@@ -125,7 +125,8 @@ impl Shipper {
     /// One pass over a journal that was left behind.
     async fn step_dead(&mut self) -> Result<Step, Halt> {
         if self.dead.is_none() {
-            self.dead = self.left_behind.pop().map(Source::dead);
+            let found = self.left_behind.iter_mut().find_map(Iterator::next);
+            self.dead = found.map(Source::dead);
         }
         let Some(source) = &mut self.dead else {
             return Ok(Step::Idle);
@@ -254,18 +255,16 @@ impl Worker {
         }
     }
 
-    /// Looks for what dead processes left. Those that this process has claimed are not found again.
+    /// Looks for what dead processes left. The one that is being shipped is not found again.
     fn sweep(&self, shipper: &mut Shipper) {
         let destination = &self.journal.origin().destination;
-        let found = Directory::left_behind(&self.settings.journal_dir, destination);
-        shipper.left_behind.extend(found);
+        let mut roots = vec![self.settings.journal_dir.as_path()];
         // Where the configured one could not be written, as it may not have been for others.
-        if let Some(root) = self.journal.root()
-            && root != self.settings.journal_dir
-        {
-            let found = Directory::left_behind(root, destination);
-            shipper.left_behind.extend(found);
-        }
+        roots.extend(self.journal.root().filter(|root| *root != roots[0]));
+        let found = roots
+            .into_iter()
+            .map(|root| Directory::left_behind(root, destination));
+        shipper.left_behind = found.collect();
     }
 
     /// This process's values first; while there are no more of them, those of dead ones.

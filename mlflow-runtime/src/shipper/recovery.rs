@@ -52,8 +52,9 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     let store = MemoryStore::adopting();
     let stats = Arc::new(Stats::default());
     let mut shipper = shipper(&store, &stats);
-    shipper.left_behind = Directory::left_behind(root, &destination.unwrap_or_default());
-    let claimed = !shipper.left_behind.is_empty();
+    let mut left = Directory::left_behind(root, &destination.unwrap_or_default());
+    shipper.dead = left.next().map(Source::dead);
+    let claimed = shipper.dead.is_some();
     let mut passes = 0;
     let mut last = step(&mut shipper);
     while !matches!(last, None | Some(Step::Idle)) {

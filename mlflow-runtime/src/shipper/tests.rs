@@ -111,7 +111,7 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
     // Its own thread may be about to look after it.
     let begun = Instant::now();
     let left = loop {
-        if let Some(left) = Directory::left_behind(&folder, "here").pop() {
+        if let Some(left) = Directory::left_behind(&folder, "here").next() {
             break left;
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");

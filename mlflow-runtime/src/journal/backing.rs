@@ -1,0 +1,116 @@
+//! Where a journal's segments lie: in files of the process's own directory, or in memory.
+//!
+//! Invariants: a file is tried first; no lock is held while the disk works, as the end of the
+//! process asks for the directory, too; a directory that somebody has removed is made anew.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use super::allocation;
+use super::appender::Appender;
+use super::directory::Directory;
+use super::keeper::{Keeper, Spare};
+use super::segment::Segment;
+use super::{LARGE, lock};
+
+pub(super) enum Backing {
+    Disk(Disk),
+    Memory,
+}
+
+/// A place for directories of journals, and this process's own, while there is one.
+pub(super) struct Disk {
+    root: PathBuf,
+    directory: Mutex<Option<Arc<Directory>>>,
+}
+
+impl Disk {
+    /// Below `root`, or `Err` if that cannot be written.
+    pub(super) fn below(root: PathBuf) -> io::Result<Self> {
+        let directory = Directory::create(&root)?;
+        Ok(Self {
+            root,
+            directory: Mutex::new(Some(Arc::new(directory))),
+        })
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The process's directory, if there is one.
+    pub(super) fn existing(&self) -> Option<Arc<Directory>> {
+        lock(&self.directory).clone()
+    }
+
+    fn directory(&self) -> io::Result<Arc<Directory>> {
+        if let Some(directory) = self.existing() {
+            return Ok(directory);
+        }
+        let made = Arc::new(Directory::create(&self.root)?);
+        let kept = Arc::clone(lock(&self.directory).get_or_insert_with(|| Arc::clone(&made)));
+        if !Arc::ptr_eq(&kept, &made) {
+            // Another thread was faster.
+            made.remove();
+        }
+        Ok(kept)
+    }
+
+    /// The process has no directory any more.
+    pub(super) fn take(&self) -> Option<Arc<Directory>> {
+        lock(&self.directory).take()
+    }
+
+    /// A new segment of `len` bytes. `number` gives numbers that no other segment has.
+    pub(super) fn open(
+        &self,
+        len: usize,
+        keeper: &Keeper,
+        number: impl Fn() -> u64,
+    ) -> io::Result<(Segment, Appender)> {
+        let directory = self.directory()?;
+        match open_in(&directory, len, keeper, &number) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget(&directory);
+                open_in(&*self.directory()?, len, keeper, &number)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Somebody has removed it.
+    fn forget(&self, directory: &Arc<Directory>) {
+        let mut slot = lock(&self.directory);
+        if slot
+            .as_ref()
+            .is_some_and(|ours| Arc::ptr_eq(ours, directory))
+        {
+            *slot = None;
+        }
+    }
+}
+
+fn open_in(
+    directory: &Directory,
+    len: usize,
+    keeper: &Keeper,
+    number: &impl Fn() -> u64,
+) -> io::Result<(Segment, Appender)> {
+    let path = directory.segment_path(number());
+    if len as u64 == LARGE && directory.is_mappable() {
+        let spare = keeper.take(directory.path());
+        let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
+        // A number of its own: a delivered segment may become a spare one under its own.
+        keeper.prepare(|| directory.spare_path(number()));
+        if let Some(Spare {
+            region, appender, ..
+        }) = spare
+        {
+            let segment = Segment::new(Some(path), Some(region), len);
+            return Ok((segment, Appender::Mapped(appender)));
+        }
+    }
+    allocation::create(path, len, directory.is_mappable())
+}

@@ -1,0 +1,88 @@
+//! What a journal's file system is like.
+//!
+//! Invariant: a file is mapped only where a write to reserved blocks of it cannot fail. It can on
+//! another host; where what is written a second time is written to another place, which need not be
+//! there; and where a program answers. Such files are written to with a system call, which returns
+//! an error where a mapping would end the process (SIGBUS).
+//!
+//! An overlay, as of most containers, does not say what lies below. It passes on what that says of
+//! its inodes: btrfs counts none. What else may lie there is mapped while there is far more room
+//! than a journal's segments take.
+
+use std::path::Path;
+
+/// Whether files below `path` can be mapped without danger.
+#[cfg(target_os = "linux")]
+pub(super) fn is_mappable(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|found| {
+        let block_bytes = u64::try_from(found.f_bsize).unwrap_or(0);
+        // The type's width depends on the architecture; the numbers have 32 bits.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let kind = found.f_type as u32;
+        judge(
+            kind,
+            found.f_files,
+            found.f_bavail.saturating_mul(block_bytes),
+        )
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn is_mappable(_path: &Path) -> bool {
+    true
+}
+
+// From the kernel's `magic.h` and the sources of the file systems that are not in it.
+
+/// On another host, or behind a program that may be gone.
+const REMOTE: [u32; 12] = [
+    0x6969,      // NFS
+    0x517b,      // SMB
+    0xfe53_4d42, // SMB2
+    0xff53_4d42, // CIFS
+    0x0102_1997, // 9P
+    0x6573_5546, // FUSE
+    0x00c3_6400, // Ceph
+    0x5346_414f, // AFS
+    0x0bd0_0bd0, // Lustre
+    0x4750_4653, // GPFS
+    0x1983_0326, // BeeGFS
+    0x0116_1970, // GFS2
+];
+
+/// Those that write what is written again to another place.
+const COPY_ON_WRITE: [u32; 5] = [
+    0x9123_683e, // btrfs
+    0x2fc1_2fc1, // ZFS
+    0xca45_1a4e, // bcachefs
+    0xf2f5_2010, // F2FS
+    0x3434,      // NILFS2
+];
+
+const OVERLAY: u32 = 0x794c_7630;
+/// The room that an overlay has to have.
+const AMPLE_BYTES: u64 = 4 << 30;
+
+fn judge(kind: u32, inodes: u64, free_bytes: u64) -> bool {
+    match kind {
+        OVERLAY => inodes > 0 && free_bytes >= AMPLE_BYTES,
+        _ => !REMOTE.contains(&kind) && !COPY_ON_WRITE.contains(&kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXT4: u32 = 0xef53;
+
+    #[test]
+    fn a_file_is_mapped_where_that_cannot_end_the_process() {
+        assert!(judge(EXT4, 1000, 0));
+        assert!(!judge(0x6969, 1000, u64::MAX), "NFS");
+        assert!(!judge(0x9123_683e, 0, u64::MAX), "btrfs");
+        assert!(judge(OVERLAY, 1000, AMPLE_BYTES), "over ext4, say");
+        assert!(!judge(OVERLAY, 0, u64::MAX), "over btrfs");
+        assert!(!judge(OVERLAY, 1000, AMPLE_BYTES - 1), "nearly full");
+    }
+}

@@ -1,0 +1,142 @@
+//! What a journal may hold, and what becomes of the rest.
+
+use std::borrow::Cow;
+use std::fs;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+
+use super::*;
+use crate::journal::record::Content;
+use crate::journal::{Reason, release_thread};
+use crate::store::{Param, RunStatus};
+
+#[test]
+fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
+    let folder = Folder::new();
+    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 256 << 10).expect("writable");
+    for step in 0..10_000 {
+        log(&journal, MetricKey::Dynamic("loss"), step);
+    }
+    assert!(journal.dropped(Reason::JournalFull) > 0);
+    let dropped = journal.dropped(Reason::JournalFull);
+    assert_eq!(dropped + journal.values(), 10_000);
+    assert_eq!(journal.dropped(Reason::MemoryFull), 0);
+    let end = Event::End {
+        status: RunStatus::Finished,
+        end_time_ms: 1,
+    };
+    assert!(tell(&journal, &end, &[]), "an outcome is never dropped");
+}
+
+#[test]
+fn room_beyond_the_cap_is_for_what_is_essential_only() {
+    let folder = Folder::new();
+    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 0).expect("writable");
+    let param = Event::Param(Cow::Owned(Param {
+        key: "alpha".to_owned(),
+        value: "0.5".to_owned(),
+    }));
+    let artifact = Event::Artifact {
+        path: "notes.txt".into(),
+        content: Content::Attached,
+    };
+    for step in 0..1000 {
+        assert!(tell(&journal, &param, &[]));
+        log(&journal, MetricKey::Dynamic("loss"), step);
+        assert!(!tell(&journal, &artifact, b"small"));
+    }
+    assert_eq!(journal.values(), 1000);
+    assert_eq!(journal.dropped(Reason::JournalFull), 2000);
+    assert!(
+        journal.used_bytes() <= 256 << 10,
+        "one small segment after the other"
+    );
+}
+
+#[test]
+fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
+    let folder = Folder::new();
+    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 100 << 10).expect("writable");
+    assert!(journal.take_room(90 << 10), "an artifact, say");
+    let end = Event::End {
+        status: RunStatus::Finished,
+        end_time_ms: 1,
+    };
+    assert!(tell(&journal, &end, &[]));
+    log(&journal, MetricKey::Dynamic("loss"), 1);
+    assert_eq!(journal.values(), 1, "the metric found no room");
+    journal.give_room(90 << 10);
+    log(&journal, MetricKey::Dynamic("loss"), 2);
+    assert_eq!(journal.values(), 2);
+    assert_eq!(journal.segments().len(), 1);
+}
+
+/// Logs a value for each warning, as a subscriber that makes metrics of events may.
+struct Logs(Arc<Journal>);
+
+impl<S: tracing::Subscriber> Layer<S> for Logs {
+    fn on_event(&self, _event: &tracing::Event<'_>, _context: Context<'_, S>) {
+        log(&self.0, MetricKey::Dynamic("warnings"), 1);
+    }
+}
+
+#[test]
+fn a_warning_to_a_subscriber_that_logs_waits_for_nobody() {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let journal = Journal::new(super::super::Backing::Memory, origin("here"), 0);
+        let subscriber = tracing_subscriber::registry().with(Logs(Arc::clone(&journal)));
+        tracing::subscriber::with_default(subscriber, || {
+            // As a destructor does while the thread's own writer is in use.
+            write(&journal, |_| log(&journal, MetricKey::Dynamic("loss"), 1));
+        });
+        let _ = done.send(journal.dropped(Reason::JournalFull));
+    });
+    let dropped = ended.recv_timeout(Duration::from_secs(60));
+    assert_eq!(dropped, Ok(2), "the value, and the warning's");
+}
+
+#[test]
+fn a_directory_that_was_removed_is_made_anew() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    log(&journal, MetricKey::Dynamic("loss"), 1);
+    let before = journal.path().expect("it lies on disk");
+    fs::remove_dir_all(&before).expect("it is there");
+    for step in 0..10_000 {
+        log(&journal, MetricKey::Dynamic("loss"), step);
+    }
+    let after = journal.path().expect("it lies on disk");
+    assert_ne!(before, after);
+    assert!(journal.values_in_memory() == 0 && journal.segments().len() > 1);
+    let newest = journal.segments().pop().expect("several");
+    assert!(
+        newest
+            .file()
+            .is_some_and(|file| file.starts_with(&after) && file.exists())
+    );
+    assert!(after.join("lock").exists(), "nobody ships it meanwhile");
+}
+
+#[test]
+fn threads_that_come_and_go_take_the_room_of_one() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    for step in 0..200 {
+        let journal = Arc::clone(&journal);
+        thread::spawn(move || log(&journal, MetricKey::Dynamic("loss"), step))
+            .join()
+            .expect("no panic");
+    }
+    assert_eq!(journal.segments().len(), 1);
+    let (keys, metrics, whole) = records(&journal.segments()[0].read().expect("readable"));
+    assert!(whole);
+    assert_eq!(keys, ["loss"], "what one thread defined serves the next");
+    assert_eq!(metrics.len(), 200);
+    release_thread(&journal);
+    assert!(journal.segments()[0].is_sealed());
+}

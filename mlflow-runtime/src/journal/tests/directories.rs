@@ -1,0 +1,47 @@
+//! Who may touch a journal, and what is left of it.
+
+use std::fs;
+
+use super::*;
+use crate::journal::release_thread;
+
+#[test]
+fn a_directory_belongs_to_its_process_while_that_lives() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    log(&journal, MetricKey::Dynamic("loss"), 1);
+    assert!(
+        Directory::left_behind(&folder.0, "here").next().is_none(),
+        "its owner lives"
+    );
+    release_thread(&journal);
+    drop(journal);
+    assert!(
+        Directory::left_behind(&folder.0, "elsewhere")
+            .next()
+            .is_none(),
+        "it goes elsewhere"
+    );
+    let left = Directory::left_behind(&folder.0, "here").next();
+    assert!(left.is_some());
+    assert!(
+        Directory::left_behind(&folder.0, "here").next().is_none(),
+        "one sweep at a time"
+    );
+    left.expect("it was found").remove();
+    assert_eq!(fs::read_dir(&folder.0).expect("readable").count(), 0);
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_left_alone() {
+    let folder = Folder::new();
+    let path = folder.0.join("newer");
+    fs::create_dir(&path).expect("writable");
+    fs::write(path.join("lock"), "").expect("writable");
+    let mut newer = vec![0; 256];
+    newer[..8].copy_from_slice(b"mlflowrs");
+    newer[8] = 99;
+    newer[HEADER_BYTES] = 1;
+    fs::write(path.join("0000000000.segment"), newer).expect("writable");
+    assert!(Directory::left_behind(&folder.0, "here").next().is_none());
+}
