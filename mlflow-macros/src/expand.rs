@@ -7,6 +7,7 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
+use syn::spanned::Spanned;
 use syn::{Meta, ReturnType, Type};
 
 use crate::arguments::Arguments;
@@ -14,7 +15,7 @@ use crate::body::{Body, in_place_of, nested};
 use crate::errors::Errors;
 use crate::git::Git;
 use crate::item::{self, Function};
-use crate::parameters::{Parameter, parameters};
+use crate::parameters::{Moved, Parameter, may_drop, parameters};
 use crate::plan::{Plan, plan};
 use crate::shape::{self, Shape, is_never};
 use crate::{captures, doc_comment};
@@ -41,10 +42,12 @@ pub(crate) fn tracked(
         }
     };
     let shape = shape::of(&function.signature, &function.attributes);
-    let parameters = parameters(
-        &mut function.signature,
-        !matches!(shape, Shape::Guard | Shape::AsyncKept),
-    );
+    let moved = match shape {
+        Shape::Guard | Shape::AsyncKept => Moved::None,
+        Shape::Async if may_drop(&function.signature) > 1 => Moved::All,
+        _ => Moved::FromTheFirstPattern,
+    };
+    let mut parameters = parameters(&mut function.signature, moved);
     let plan = plan(
         arguments,
         &parameters,
@@ -56,6 +59,9 @@ pub(crate) fn tracked(
     }
     if cfg!(feature = "disabled") {
         return item;
+    }
+    for (parameter, treatments) in parameters.iter_mut().zip(&plan.treatments) {
+        parameter.is_seen = plan.looks_at(parameter, treatments);
     }
     Expansion {
         function,
@@ -107,7 +113,9 @@ impl Expansion {
                 let body = nested(&self.function.body);
                 quote!(let #guard = #private::Guard::new(#call); #body)
             }
-            Shape::Async => quote!(#private::Tracked::new(#call, async move #owning, #outcome)),
+            Shape::Async => {
+                quote!(#like #private::Tracked::new(#call, async move #owning, #outcome))
+            }
             Shape::AsyncKept => {
                 quote!(#like #private::Tracked::new(#call, async move #owning, #outcome).await)
             }
@@ -218,6 +226,11 @@ impl Expansion {
     // Input:  `async unsafe fn f<'a>(x: &'a str) -> &'a str`
     // Output: `unsafe fn f<'a>(x: &'a str) -> impl Future<Output = &'a str>`
     fn return_the_future(&mut self, private: &TokenStream) {
+        // What is wrong with the returned value is said at the type.
+        let span = match &self.function.signature.output {
+            ReturnType::Default => Span::call_site(),
+            ReturnType::Type(_, ty) => Span::call_site().located_at(ty.span()),
+        };
         let output = match &self.function.signature.output {
             ReturnType::Default => quote!(()),
             ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
@@ -226,7 +239,7 @@ impl Expansion {
         self.function.signature.asyncness = None;
         // The `impl` is of this crate's edition, 2024, so it captures every lifetime, as `async` does.
         self.function.signature.output =
-            syn::parse_quote!(-> impl ::core::future::Future<Output = #output>);
+            syn::parse_quote_spanned!(span=> -> impl ::core::future::Future<Output = #output>);
         // Every future is `#[must_use]`; saying it twice is a finding of clippy's.
         self.function.attributes.retain(
             |attribute| !matches!(&attribute.meta, Meta::Path(path) if path.is_ident("must_use")),

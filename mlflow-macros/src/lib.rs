@@ -21,6 +21,7 @@ mod parameters;
 mod plan;
 mod secret;
 mod shape;
+mod sight;
 mod template;
 mod timed;
 

@@ -1,8 +1,8 @@
 //! The function's own arguments: what they are called, and how the body comes by them.
 //!
 //! Invariants: every argument is owned by the body's closure or future, whether or not the body
-//! names it, and dropped in the order a plain function drops them. Plain names stay as they are
-//! in the signature; from the first pattern on, arguments are bound where the body begins.
+//! names it, and dropped in the order a plain function drops them. What is moved into the body is
+//! bound where that begins, and a plain name in the signature.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
@@ -12,6 +12,7 @@ use syn::{
 };
 
 use crate::secret::is_secret_name;
+use crate::shape::is_number;
 
 /// One typed argument.
 pub(crate) struct Parameter {
@@ -22,14 +23,44 @@ pub(crate) struct Parameter {
     pub(crate) rebind: Option<Rebind>,
     /// What the body's closure or future has to own.
     pub(crate) owned: Vec<Ident>,
+    /// Whether logging looks at it.
+    pub(crate) is_seen: bool,
 }
 
 impl Parameter {
     /// The statements at the body's beginning that bind it.
-    pub(crate) fn rebound(&self) -> Option<TokenStream> {
-        let rebind = self.rebind.as_ref()?;
-        Some(rebind.statements(&self.cfgs))
+    pub(crate) fn rebound(&self, private: &TokenStream) -> Option<TokenStream> {
+        let (rebind, cfgs) = (self.rebind.as_ref()?, &self.cfgs);
+        let statements = rebind.statements(cfgs);
+        if !(self.is_seen && rebind.is_name()) {
+            return Some(statements);
+        }
+        let ident = &rebind.ident;
+        Some(quote!(#statements #(#cfgs)* #private::keep(&#ident);))
     }
+}
+
+/// Which arguments move from the signature into the body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Moved {
+    None,
+    /// A closure owns the names before it as they are.
+    FromTheFirstPattern,
+    /// A future that is never polled drops the first argument first, one that ends drops it last:
+    /// only arguments that the body binds do both, as those of an `async fn` do. It costs the
+    /// future their size once more.
+    All,
+}
+
+/// How many arguments may have a destructor.
+pub(crate) fn may_drop(signature: &Signature) -> usize {
+    let types = signature.inputs.iter().map(|argument| match argument {
+        FnArg::Receiver(receiver) => &*receiver.ty,
+        FnArg::Typed(argument) => &*argument.ty,
+    });
+    types
+        .filter(|ty| !matches!(ty, Type::Reference(_) | Type::Ptr(_)) && !is_number(ty))
+        .count()
 }
 
 /// A name the argument's pattern binds.
@@ -80,15 +111,15 @@ impl Rebind {
 }
 
 /// The typed arguments of `signature`, which is changed where a pattern moves into the body.
-pub(crate) fn parameters(signature: &mut Signature, rebind_patterns: bool) -> Vec<Parameter> {
-    let mut moved = false;
+pub(crate) fn parameters(signature: &mut Signature, which: Moved) -> Vec<Parameter> {
+    let mut moved = which == Moved::All;
     let mut parameters = Vec::new();
     for (index, argument) in signature.inputs.iter_mut().enumerate() {
         let FnArg::Typed(argument) = argument else {
             continue;
         };
         let is_plain = name(&argument.pat).is_some_and(|name| !is_unused(name));
-        moved |= rebind_patterns && !is_plain;
+        moved |= which == Moved::FromTheFirstPattern && !is_plain;
         parameters.push(parameter(argument, index, moved));
     }
     parameters
@@ -145,6 +176,7 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
             bindings,
             rebind: None,
             owned,
+            is_seen: false,
         };
     }
     let ident = match name(&argument.pat) {
@@ -173,6 +205,7 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
             lints,
         }),
         owned: Vec::new(),
+        is_seen: false,
     }
 }
 

@@ -45,10 +45,11 @@
 /// | a future is never polled | no run | |
 ///
 /// `Result` and `Option` are found by type, so aliases of them are seen. Of a function that never
-/// returns (`-> !`), asks for its caller (`#[track_caller]`) or returns `impl Fn`, only a panic is
-/// seen, not the returned value: an `Err` under `#[track_caller]` is FINISHED. A name that stands
-/// for a boxed future is followed to `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and
-/// to `Box<dyn Future + Unpin>`; a trait object with other bounds is a value.
+/// returns (`-> !`), asks for its caller (`#[track_caller]`) or, without being `async`, returns
+/// `impl Fn` or a tuple with one, only a panic is seen, not the returned value: an `Err` under
+/// `#[track_caller]` is FINISHED. A name that stands for a boxed future is followed to
+/// `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and to `Box<dyn Future + Unpin>`; a trait
+/// object with other bounds is a value.
 ///
 /// A panic's place comes from a panic hook, which is set at the first call and calls the one that
 /// was there. A program that sets its own later should call the one it finds; else the place of
@@ -286,7 +287,11 @@
 /// ```
 ///
 /// An `async fn` stays one if another attribute below `#[tracked]` may look for it, as
-/// `#[tokio::main]` does; its run is then a child of the run in which it is first polled.
+/// `#[tokio::main]` does; its run is then a child of the run in which it is first polled. Every other
+/// `async fn` becomes a function that returns the future, also one whose signature decides types of
+/// its body (it returns `impl Trait<…>`, or a macro's type): its run is a child of the run in which the
+/// future is made. One thing the signature cannot tell such a body: in `-> impl Fn(&str)`, a closure that
+/// ends the body knows its argument's type, one behind `return` has to say it, `return |text: &str| …`.
 pub use mlflow_macros::tracked;
 
 /// Logs how long a function takes, in seconds, as the metric `time/<function>` of the current run;

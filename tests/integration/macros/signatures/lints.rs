@@ -32,8 +32,15 @@ fn unreachable_code() {
         return a;
         2
     }
-    let _expect = expect_runs(1);
+    #[tracked]
+    #[expect(unreachable_code)]
+    async fn g(a: u8) -> impl Into<f64> {
+        return a;
+        2
+    }
+    let _expect = expect_runs(2);
     assert_eq!(f(1), 1);
+    assert_eq!(super::block_on(g(1)).into(), 1.0);
 }
 
 #[test]
