@@ -205,23 +205,31 @@ impl Captures<'_> {
             .collect();
         for (parameter, treatments) in self.parameters.iter().zip(&self.plan.treatments) {
             let cfgs = &parameter.cfgs;
+            let mut unused = |name: &str| {
+                // Of two that have a condition, only one is there.
+                if cfgs.is_empty() {
+                    unused(&mut keys, name)
+                } else {
+                    name.to_owned()
+                }
+            };
             for (binding, treatment) in parameter.bindings.iter().zip(treatments) {
                 let place = place(parameter, binding);
                 let statement = match treatment {
                     Treatment::Skip => continue,
                     Treatment::Redact => {
-                        let key = unused(&mut keys, &binding.name);
+                        let key = unused(&binding.name);
                         quote!(#call.redacted(#key);)
                     }
                     Treatment::Hash => {
                         looks_at_a_value = true;
-                        let key = unused(&mut keys, &format!("{}_hash", binding.name));
+                        let key = unused(&format!("{}_hash", binding.name));
                         let captured = self.captured(&place, "__mlflow_hash");
                         quote!(#call.hash(#key, #captured);)
                     }
                     Treatment::Log => {
                         looks_at_a_value = true;
-                        let key = unused(&mut keys, &binding.name);
+                        let key = unused(&binding.name);
                         let captured = self.captured(&place, "__mlflow_param");
                         quote!(#call.param(#key, #captured);)
                     }

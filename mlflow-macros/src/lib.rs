@@ -9,6 +9,7 @@
 //!   the macros know of the runtime.
 
 mod arguments;
+mod attributes;
 mod body;
 mod captures;
 mod doc_comment;

@@ -11,12 +11,13 @@ use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
 };
 
+use crate::attributes::{conditions, take_lints};
 use crate::secret::is_secret_name;
 use crate::shape::is_number;
 
 /// One typed argument.
 pub(crate) struct Parameter {
-    /// Its `#[cfg]`s, which go onto every statement made for it.
+    /// Its `#[cfg]`s, also those in a `cfg_attr`, which go onto every statement made for it.
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) bindings: Vec<Binding>,
     /// Moves it from the signature into the body; `None` if the body sees it as it is.
@@ -138,24 +139,13 @@ pub(crate) fn name(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
-fn is_lint(attribute: &Attribute) -> bool {
-    ["allow", "deny", "expect", "forbid", "warn"]
-        .iter()
-        .any(|level| attribute.path().is_ident(level))
-}
-
 /// `_name` says that nobody uses it, and clippy holds us to that.
 fn is_unused(name: &Ident) -> bool {
     name.to_string().starts_with('_')
 }
 
 fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
-    let cfgs = argument
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("cfg"))
-        .cloned()
-        .collect();
+    let cfgs = conditions(&argument.attrs);
     let mut bindings = Vec::new();
     bindings_of(
         &argument.pat,
@@ -192,10 +182,7 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         subpat: None,
     });
     let pattern = std::mem::replace(&mut *argument.pat, plain);
-    let lints = argument
-        .attrs
-        .extract_if(.., |attribute| is_lint(attribute))
-        .collect();
+    let lints = take_lints(&mut argument.attrs);
     Parameter {
         cfgs,
         bindings,

@@ -55,6 +55,55 @@ fn cfg_arguments_async() {
     assert_eq!(super::block_on(f((1, 2))), 3);
 }
 
+/// Only a `#[cfg]` went along with the capture.
+#[test]
+fn cfg_attr_arguments() {
+    #[tracked]
+    fn f(
+        #[cfg_attr(test, cfg(test), allow(unused_mut))] mut a: u8,
+        #[cfg_attr(test, cfg(any()))] b: NoSuchType,
+        #[cfg_attr(not(test), cfg(any()))] c: u8,
+        #[cfg_attr(all(), allow(unused_variables), cfg_attr(true, cfg(all()), cfg(any())))]
+        d: NoSuchType,
+        #[cfg_attr(test, cfg(any()))] (e, g): NoSuchType,
+        #[cfg_attr(test, cfg_attr(test, cfg(test)))] (h, _): (u8, u8),
+        #[cfg_attr(any(), cfg(any()))] i: u8,
+    ) -> u8 {
+        a + c + h + i
+    }
+    #[tracked]
+    async fn later(
+        #[cfg_attr(test, cfg(any()))] a: NoSuchType,
+        #[cfg_attr(test, cfg(test))] b: String,
+        #[cfg_attr(test, cfg(any()))] (c, d): NoSuchType,
+        e: String,
+    ) -> String {
+        b + &e
+    }
+    #[tracked]
+    fn either(#[cfg(any())] z: NoSuchType, #[cfg_attr(test, cfg(test))] z: u8) -> u8 {
+        z
+    }
+    let expect = expect_runs(3);
+    assert_eq!(f(1, 2, (3, 4), 5), 11);
+    let later = later("b".to_owned(), "e".to_owned());
+    assert_eq!(super::block_on(later), "be");
+    assert_eq!(either(6), 6);
+    let expected = [
+        ("a", "1"),
+        ("c", "2"),
+        ("h", "3"),
+        ("i", "5"),
+        ("b", "b"),
+        ("e", "e"),
+        ("z", "6"),
+    ];
+    assert_eq!(
+        expect.params(),
+        expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+}
+
 #[test]
 fn inner_attributes() {
     #[tracked]
