@@ -8,7 +8,7 @@ use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
-use syn::{Meta, ReturnType, Type};
+use syn::{FnArg, Meta, ReturnType, Type};
 
 use crate::arguments::Arguments;
 use crate::body::{Body, in_place_of, nested};
@@ -60,8 +60,17 @@ pub(crate) fn tracked(
     if cfg!(feature = "disabled") {
         return item;
     }
-    for (parameter, treatments) in parameters.iter_mut().zip(&plan.treatments) {
+    let typed = function.signature.inputs.iter_mut();
+    let typed = typed.filter_map(|argument| match argument {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
+    });
+    for ((parameter, argument), treatments) in
+        parameters.iter_mut().zip(typed).zip(&plan.treatments)
+    {
+        let is_kept = shape != Shape::Guard && !parameter.owned.is_empty();
         parameter.is_seen = plan.looks_at(parameter, treatments);
+        parameter.settle_lints(&mut argument.attrs, is_kept);
     }
     Expansion {
         function,

@@ -11,7 +11,7 @@ use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
 };
 
-use crate::attributes::{conditions, take_lints};
+use crate::attributes::{allow_unused, conditions, move_lints};
 use crate::secret::is_secret_name;
 use crate::shape::is_number;
 
@@ -39,17 +39,28 @@ impl Parameter {
         let ident = &rebind.ident;
         Some(quote!(#statements #(#cfgs)* #private::keep(&#ident);))
     }
+
+    /// Where the expansion uses an argument, because it is logged or because it `is_kept` by the
+    /// body's closure or future, an expectation that it is unused would never be met.
+    pub(crate) fn settle_lints(&mut self, attributes: &mut Vec<Attribute>, is_kept: bool) {
+        match &mut self.rebind {
+            None if self.is_seen || is_kept => allow_unused(attributes),
+            Some(rebind) if self.is_seen && rebind.is_name() => allow_unused(&mut rebind.lints),
+            // The body binds it, and is all that uses it.
+            _ => {}
+        }
+    }
 }
 
 /// Which arguments move from the signature into the body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Moved {
     None,
-    /// A closure owns the names before it as they are.
+    /// The names before it are kept by a closure, which to the compiler is a use of them.
     FromTheFirstPattern,
-    /// A future that is never polled drops the first argument first, one that ends drops it last:
-    /// only arguments that the body binds do both, as those of an `async fn` do. It costs the
-    /// future their size once more.
+    /// As an `async fn` does: a future that is never polled drops the first argument first, one that
+    /// ends drops it last, and what is kept would be dropped in one order. It costs the future their
+    /// size once more.
     All,
 }
 
@@ -182,7 +193,7 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         subpat: None,
     });
     let pattern = std::mem::replace(&mut *argument.pat, plain);
-    let lints = take_lints(&mut argument.attrs);
+    let lints = move_lints(&mut argument.attrs);
     Parameter {
         cfgs,
         bindings,

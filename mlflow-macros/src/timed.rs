@@ -89,7 +89,7 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
     };
     let shape = shape::of(&function.signature, &function.attributes);
     let moved = match shape {
-        Shape::Future | Shape::Boxed | Shape::ByType => Moved::FromTheFirstPattern,
+        Shape::Future | Shape::Boxed | Shape::ByType => Moved::All,
         Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => Moved::None,
     };
     let parameters = parameters(&mut function.signature, moved);

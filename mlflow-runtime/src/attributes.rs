@@ -120,8 +120,11 @@
 /// All are optional. An expression may use the function's arguments; it is evaluated only when
 /// tracking is on, and only borrows what it names. It is evaluated in a closure: `?`, `return` and
 /// `.await` cannot stand in it. If it panics, the panic hook is called as for any panic, what it
-/// would have given is left out with one warning, and the function goes on. An argument that becomes
-/// a param is used by that; the compiler does not find it unused.
+/// would have given is left out with one warning, and the function goes on.
+///
+/// An argument that becomes a param is used by that: the compiler does not find it unused, and an
+/// `#[expect(unused_variables)]` on the argument is taken as `#[allow(…)]`. One on the whole function
+/// stays what it is: if nothing else is unused there, it is not met, and has to be an `allow`.
 ///
 /// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
 /// `{argument}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
