@@ -85,6 +85,10 @@ pub(crate) fn tracked(
 /// The function as it stood, so that the rest of the crate still sees it, and what is wrong.
 pub(crate) fn with_errors(item: &TokenStream, errors: Errors) -> TokenStream {
     let errors = errors.into_tokens();
+    if let Some(expr) = item::as_expression(item) {
+        // Nothing else can stand in its place.
+        return quote!({ #errors #expr });
+    }
     quote!(#item #errors)
 }
 
