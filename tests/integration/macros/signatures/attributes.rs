@@ -139,7 +139,9 @@ fn test_below() {
 #[test]
 #[tracked]
 fn test_above() -> Result<(), String> {
-    Ok(())
+    mlflow::Run::current()
+        .map(|_| ())
+        .ok_or("no run".to_owned())
 }
 
 #[tracked]
@@ -258,6 +260,40 @@ fn forbidden_lints() {
     assert_eq!(strict::f(1, (2, vec![])), Ok(2));
     assert_eq!(super::block_on(strict::g(1, (2, vec![]))), Ok(2));
     assert!(std::panic::catch_unwind(|| strict::diverges(1)).is_err());
+}
+
+#[test]
+fn another_path_to_the_library() {
+    mod facade {
+        pub(super) mod tracking {
+            pub(crate) use mlflow::__private;
+        }
+    }
+    #[tracked(crate = facade::tracking, run_name = "{a}", tags(twice = a * 2), params(b = a), hash(a))]
+    fn f(a: u8) -> Result<u8, String> {
+        Ok(a)
+    }
+    #[tracked(crate = facade::tracking)]
+    async fn later((a, _): (u8, u8)) -> impl Fn(&str) -> usize {
+        move |text| text.len() + usize::from(a)
+    }
+    #[tracked(crate = facade::tracking)]
+    fn boxed(a: u8) -> std::pin::Pin<Box<dyn std::future::Future<Output = u8>>> {
+        Box::pin(async move { a })
+    }
+    #[tracked(crate = facade::tracking)]
+    fn alias(a: u8) -> Alias {
+        a
+    }
+    #[mlflow::timed(crate = facade::tracking)]
+    fn timed() {}
+    type Alias = u8;
+    let expect = expect_runs(4);
+    timed();
+    assert_eq!(f(1), Ok(1));
+    assert_eq!(super::block_on(later((1, 2)))("ab"), 3);
+    assert_eq!(super::block_on(boxed(1)) + alias(1), 2);
+    assert_eq!(expect.params().len(), 5);
 }
 
 #[test]
