@@ -43,8 +43,11 @@ impl Body<'_> {
     /// known by a `return` only.
     // Output: `let like = Returned::HERE; if let Some(value) = nothing_like(like) { return value; }`
     pub(crate) fn like(&self) -> Option<TokenStream> {
-        let like = self.like_name()?;
-        let (private, returns) = (self.private, self.unreachable_return());
+        let (private, like) = (self.private, self.like_name()?);
+        let returns = match self.shape {
+            Shape::Async => self.unreachable(&quote!(return), &quote!(future_like(#like))),
+            _ => self.unreachable(&quote!(return), &quote!(nothing_like(#like))),
+        };
         Some(quote!(let #like = #private::Returned::HERE; #returns))
     }
 
@@ -52,14 +55,25 @@ impl Body<'_> {
         let ReturnType::Type(_, ty) = &self.function.signature.output else {
             return None;
         };
-        let needed =
-            matches!(self.shape, Shape::Sync | Shape::AsyncKept) && !inferred(ty).1.is_empty();
+        let has_place = matches!(self.shape, Shape::Sync | Shape::Async | Shape::AsyncKept);
+        let needed = has_place && !inferred(ty).1.is_empty();
         needed.then(|| Ident::new("__mlflow_like", Span::mixed_site()))
     }
 
+    // Input:  `return`, `nothing::<R>()`
     // Output: `if let Some(value) = nothing::<R>() { return value; }`
-    fn unreachable_return(&self) -> TokenStream {
+    fn unreachable(&self, leave: &TokenStream, nothing: &TokenStream) -> TokenStream {
         let private = self.private;
+        let value = Ident::new("__mlflow_return", Span::mixed_site());
+        quote! {
+            if let ::core::option::Option::Some(#value) = #private::#nothing {
+                #leave #value;
+            }
+        }
+    }
+
+    /// Tells a closure or an `async` block what it returns.
+    fn typed(&self) -> TokenStream {
         let nothing = match self.like_name() {
             Some(like) => quote!(nothing_like(#like)),
             None => {
@@ -67,12 +81,17 @@ impl Body<'_> {
                 quote!(nothing::<#returned>())
             }
         };
-        let value = Ident::new("__mlflow_return", Span::mixed_site());
-        quote! {
-            if let ::core::option::Option::Some(#value) = #private::#nothing {
-                return #value;
-            }
-        }
+        self.unreachable(&quote!(return), &nothing)
+    }
+
+    /// The body, told what the signature says of its value. The way out of the block around it is
+    /// for a body that only ever returns: the compiler would find that the call is not reached.
+    // Output: `value_like(like, 'value: { if let Some(value) = nothing_like(like) { break 'value value; } { body } }).0`
+    fn told(&self, like: &Ident, body: &TokenStream) -> TokenStream {
+        let private = self.private;
+        let label = Lifetime::new("'_value", Span::mixed_site());
+        let leaves = self.unreachable(&quote!(break #label), &quote!(nothing_like(#like)));
+        quote!(#private::value_like(#like, #label: { #leaves #body }).0)
     }
 
     /// In a block that owns every argument.
@@ -98,17 +117,20 @@ impl Body<'_> {
         let rebinds: TokenStream = self
             .parameters
             .iter()
-            .filter_map(Parameter::rebound)
+            .filter_map(|parameter| parameter.rebound(private))
             .collect();
         // Nothing coerces to the never type but what never returns.
         let has_type =
             !matches!(&self.function.signature.output, ReturnType::Type(_, ty) if is_never(ty));
-        let typed = ((is_async && has_type) || self.like_name().is_some())
-            .then(|| self.unreachable_return());
+        let like = self.like_name();
+        let typed = ((is_async && has_type) || like.is_some()).then(|| self.typed());
         if typed.is_none() && !is_async && keeps.is_empty() && rebinds.is_empty() {
             return quote!(#body);
         }
-        let body = nested(body);
+        let body = match (self.shape, &like) {
+            (Shape::Async, Some(like)) => self.told(like, &nested(body)),
+            _ => nested(body),
+        };
         quote!({ #typed #keeps #rebinds #body })
     }
 }

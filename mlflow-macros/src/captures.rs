@@ -3,10 +3,9 @@
 //! Invariants: they run only when tracking is on; they only look, through references; a user's
 //! expression is evaluated where no name of ours can be seen.
 
-use proc_macro2::{Ident, TokenStream, TokenTree};
+use proc_macro2::{Ident, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::Expr;
-use syn::ext::IdentExt as _;
 use syn::spanned::Spanned;
 
 use crate::parameters::{Binding, Parameter, looking, name};
@@ -71,8 +70,8 @@ impl Captures<'_> {
                 };
                 let treated = matches!(treatment, Treatment::Log | Treatment::Hash);
                 (treated && !is_one_name)
-                    || self.is_used(ident)
-                    || (self.is_filled_in(ident) && !is_hidden(binding, *treatment))
+                    || self.plan.uses(ident)
+                    || self.plan.fills_in(binding, *treatment)
             };
             if !parameter
                 .bindings
@@ -89,44 +88,6 @@ impl Captures<'_> {
             looks.extend(quote!(#(#cfgs)* let #pattern = &#ident;));
         }
         looks
-    }
-
-    /// Whether the attribute's own expressions use an argument.
-    fn is_used(&self, ident: &Ident) -> bool {
-        let plan = self.plan;
-        let arguments = &plan.arguments;
-        let names = [&plan.experiment, &plan.run_name].into_iter().flatten();
-        let names = names.filter_map(|name| match name {
-            Name::Expr(expr) => Some(expr),
-            Name::Template(_) => None,
-        });
-        plan.tags
-            .iter()
-            .chain(&plan.params)
-            .map(|(_, expr)| expr)
-            .chain(names)
-            .chain(
-                [
-                    &arguments.run_id,
-                    &arguments.description,
-                    &arguments.system_metrics,
-                ]
-                .into_iter()
-                .filter_map(Option::as_ref),
-            )
-            .any(|expr| mentions(expr, ident))
-    }
-
-    /// Whether a name has an argument filled in.
-    fn is_filled_in(&self, ident: &Ident) -> bool {
-        let ident = ident.unraw().to_string();
-        let names = [&self.plan.experiment, &self.plan.run_name];
-        names.into_iter().flatten().any(|name| match name {
-            Name::Expr(_) => false,
-            Name::Template(parts) => parts
-                .iter()
-                .any(|part| matches!(part, Part::Argument { name, .. } if *name == ident)),
-        })
     }
 
     // Output: `call.experiment(&"wine"); call.run_name(&{ … }); call.run_id(&(id));`
@@ -207,7 +168,7 @@ impl Captures<'_> {
         else {
             return TokenStream::new();
         };
-        if is_hidden(binding, *treatment) {
+        if binding.is_hidden(*treatment) {
             return quote!(#template.text("[redacted]"););
         }
         let place = place(parameter, binding);
@@ -244,23 +205,31 @@ impl Captures<'_> {
             .collect();
         for (parameter, treatments) in self.parameters.iter().zip(&self.plan.treatments) {
             let cfgs = &parameter.cfgs;
+            let mut unused = |name: &str| {
+                // Of two that have a condition, only one is there.
+                if cfgs.is_empty() {
+                    unused(&mut keys, name)
+                } else {
+                    name.to_owned()
+                }
+            };
             for (binding, treatment) in parameter.bindings.iter().zip(treatments) {
                 let place = place(parameter, binding);
                 let statement = match treatment {
                     Treatment::Skip => continue,
                     Treatment::Redact => {
-                        let key = unused(&mut keys, &binding.name);
+                        let key = unused(&binding.name);
                         quote!(#call.redacted(#key);)
                     }
                     Treatment::Hash => {
                         looks_at_a_value = true;
-                        let key = unused(&mut keys, &format!("{}_hash", binding.name));
+                        let key = unused(&format!("{}_hash", binding.name));
                         let captured = self.captured(&place, "__mlflow_hash");
                         quote!(#call.hash(#key, #captured);)
                     }
                     Treatment::Log => {
                         looks_at_a_value = true;
-                        let key = unused(&mut keys, &binding.name);
+                        let key = unused(&binding.name);
                         let captured = self.captured(&place, "__mlflow_param");
                         quote!(#call.param(#key, #captured);)
                     }
@@ -301,11 +270,6 @@ impl Captures<'_> {
         });
         quote!(#(#params)* #(#tags)*)
     }
-}
-
-/// Whether a name that has the argument filled in must not show it.
-fn is_hidden(binding: &Binding, treatment: Treatment) -> bool {
-    matches!(treatment, Treatment::Redact | Treatment::Hash) || binding.is_secret
 }
 
 /// A reference to an argument's value, through its own reference where it is declared as one.
@@ -349,17 +313,4 @@ fn reference(expr: &Expr) -> TokenStream {
     } else {
         quote_spanned!(expr.span()=> &(#expr))
     }
-}
-
-fn mentions(expr: &Expr, ident: &Ident) -> bool {
-    fn any(tokens: TokenStream, ident: &Ident) -> bool {
-        tokens.into_iter().any(|tree| match tree {
-            TokenTree::Ident(word) => word == *ident,
-            TokenTree::Group(group) => any(group.stream(), ident),
-            // Inline arguments of `format!` and the like.
-            TokenTree::Literal(literal) => literal.to_string().contains(&format!("{{{ident}")),
-            TokenTree::Punct(_) => false,
-        })
-    }
-    any(quote!(#expr), ident)
 }

@@ -7,14 +7,15 @@ use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
-use syn::{Meta, ReturnType, Type};
+use syn::spanned::Spanned;
+use syn::{FnArg, Meta, ReturnType, Type};
 
 use crate::arguments::Arguments;
 use crate::body::{Body, in_place_of, nested};
 use crate::errors::Errors;
 use crate::git::Git;
 use crate::item::{self, Function};
-use crate::parameters::{Parameter, parameters};
+use crate::parameters::{Moved, Parameter, may_drop, parameters};
 use crate::plan::{Plan, plan};
 use crate::shape::{self, Shape, is_never};
 use crate::{captures, doc_comment};
@@ -41,10 +42,12 @@ pub(crate) fn tracked(
         }
     };
     let shape = shape::of(&function.signature, &function.attributes);
-    let parameters = parameters(
-        &mut function.signature,
-        !matches!(shape, Shape::Guard | Shape::AsyncKept),
-    );
+    let moved = match shape {
+        Shape::Guard | Shape::AsyncKept => Moved::None,
+        Shape::Async if may_drop(&function.signature) > 1 => Moved::All,
+        _ => Moved::FromTheFirstPattern,
+    };
+    let mut parameters = parameters(&mut function.signature, moved);
     let plan = plan(
         arguments,
         &parameters,
@@ -56,6 +59,18 @@ pub(crate) fn tracked(
     }
     if cfg!(feature = "disabled") {
         return item;
+    }
+    let typed = function.signature.inputs.iter_mut();
+    let typed = typed.filter_map(|argument| match argument {
+        FnArg::Typed(argument) => Some(argument),
+        FnArg::Receiver(_) => None,
+    });
+    for ((parameter, argument), treatments) in
+        parameters.iter_mut().zip(typed).zip(&plan.treatments)
+    {
+        let is_kept = shape != Shape::Guard && !parameter.owned.is_empty();
+        parameter.is_seen = plan.looks_at(parameter, treatments);
+        parameter.settle_lints(&mut argument.attrs, is_kept);
     }
     Expansion {
         function,
@@ -70,6 +85,10 @@ pub(crate) fn tracked(
 /// The function as it stood, so that the rest of the crate still sees it, and what is wrong.
 pub(crate) fn with_errors(item: &TokenStream, errors: Errors) -> TokenStream {
     let errors = errors.into_tokens();
+    if let Some(expr) = item::as_expression(item) {
+        // Nothing else can stand in its place.
+        return quote!({ #errors #expr });
+    }
     quote!(#item #errors)
 }
 
@@ -107,7 +126,9 @@ impl Expansion {
                 let body = nested(&self.function.body);
                 quote!(let #guard = #private::Guard::new(#call); #body)
             }
-            Shape::Async => quote!(#private::Tracked::new(#call, async move #owning, #outcome)),
+            Shape::Async => {
+                quote!(#like #private::Tracked::new(#call, async move #owning, #outcome))
+            }
             Shape::AsyncKept => {
                 quote!(#like #private::Tracked::new(#call, async move #owning, #outcome).await)
             }
@@ -218,6 +239,11 @@ impl Expansion {
     // Input:  `async unsafe fn f<'a>(x: &'a str) -> &'a str`
     // Output: `unsafe fn f<'a>(x: &'a str) -> impl Future<Output = &'a str>`
     fn return_the_future(&mut self, private: &TokenStream) {
+        // What is wrong with the returned value is said at the type.
+        let span = match &self.function.signature.output {
+            ReturnType::Default => Span::call_site(),
+            ReturnType::Type(_, ty) => Span::call_site().located_at(ty.span()),
+        };
         let output = match &self.function.signature.output {
             ReturnType::Default => quote!(()),
             ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
@@ -226,7 +252,7 @@ impl Expansion {
         self.function.signature.asyncness = None;
         // The `impl` is of this crate's edition, 2024, so it captures every lifetime, as `async` does.
         self.function.signature.output =
-            syn::parse_quote!(-> impl ::core::future::Future<Output = #output>);
+            syn::parse_quote_spanned!(span=> -> impl ::core::future::Future<Output = #output>);
         // Every future is `#[must_use]`; saying it twice is a finding of clippy's.
         self.function.attributes.retain(
             |attribute| !matches!(&attribute.meta, Meta::Path(path) if path.is_ident("must_use")),

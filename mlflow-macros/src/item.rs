@@ -5,8 +5,8 @@
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::ToTokens;
-use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Error, Signature, Token, Visibility};
+use syn::parse::{Parse, ParseStream, Parser as _};
+use syn::{Attribute, Error, Expr, Signature, Token, Visibility};
 
 /// A function, method or trait method with a body.
 pub(crate) struct Function {
@@ -64,8 +64,8 @@ fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Resul
                     "type" => "a type alias",
                     "static" => "a static",
                     "use" => "an import",
-                    "let" => "a statement: closures cannot be tracked, make it a function",
-                    "move" => "a closure: make it a function",
+                    "let" => "a `let`: make the closure a function",
+                    "move" => expression(item),
                     "const" if matches!(trees.peek(), Some(TokenTree::Ident(next)) if is_value_name(next)) => {
                         "a constant"
                     }
@@ -83,7 +83,7 @@ fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Resul
             TokenTree::Punct(punct) if punct.as_char() == '|' => {
                 return Err(Error::new(
                     punct.span(),
-                    goes_on_a_function(attribute, "a closure: make it a function"),
+                    goes_on_a_function(attribute, expression(item)),
                 ));
             }
             _ => {}
@@ -91,8 +91,29 @@ fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Resul
     }
     Err(Error::new(
         first.unwrap_or_else(Span::call_site),
-        goes_on_a_function(attribute, "this"),
+        goes_on_a_function(attribute, expression(item)),
     ))
+}
+
+fn expression(item: &TokenStream) -> &'static str {
+    match as_expression(item) {
+        Some(Expr::Closure(_)) => "a closure: make it a function",
+        Some(Expr::Async(_)) => "an `async` block: make it an `async fn`",
+        Some(_) => "an expression: make it a function",
+        None => "this",
+    }
+}
+
+/// An expression, and no macro that may stand for items.
+pub(crate) fn as_expression(item: &TokenStream) -> Option<Expr> {
+    let parsed = (|input: ParseStream<'_>| {
+        let expr = input.parse()?;
+        // The compiler hands on the comma behind a closure.
+        input.parse::<Option<Token![,]>>()?;
+        Ok(expr)
+    })
+    .parse2(item.clone());
+    parsed.ok().filter(|expr| !matches!(expr, Expr::Macro(_)))
 }
 
 fn is_value_name(word: &proc_macro2::Ident) -> bool {
@@ -202,6 +223,6 @@ fn without_inner_attributes(body: Group) -> syn::Result<(Vec<Attribute>, Group)>
     }
     let mut stripped = Group::new(Delimiter::Brace, rest.collect());
     stripped.set_span(body.span());
-    let attributes = syn::parse::Parser::parse2(Attribute::parse_outer, inner)?;
+    let attributes = Attribute::parse_outer.parse2(inner)?;
     Ok((attributes, stripped))
 }

@@ -9,6 +9,7 @@
 //!   the macros know of the runtime.
 
 mod arguments;
+mod attributes;
 mod body;
 mod captures;
 mod doc_comment;
@@ -21,6 +22,7 @@ mod parameters;
 mod plan;
 mod secret;
 mod shape;
+mod sight;
 mod template;
 mod timed;
 

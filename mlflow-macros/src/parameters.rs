@@ -1,8 +1,8 @@
 //! The function's own arguments: what they are called, and how the body comes by them.
 //!
 //! Invariants: every argument is owned by the body's closure or future, whether or not the body
-//! names it, and dropped in the order a plain function drops them. Plain names stay as they are
-//! in the signature; from the first pattern on, arguments are bound where the body begins.
+//! names it, and dropped in the order a plain function drops them. What is moved into the body is
+//! bound where that begins, and a plain name in the signature.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
@@ -11,25 +11,68 @@ use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
 };
 
+use crate::attributes::{allow_unused, conditions, move_lints};
 use crate::secret::is_secret_name;
+use crate::shape::is_number;
 
 /// One typed argument.
 pub(crate) struct Parameter {
-    /// Its `#[cfg]`s, which go onto every statement made for it.
+    /// Its `#[cfg]`s, also those in a `cfg_attr`, which go onto every statement made for it.
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) bindings: Vec<Binding>,
     /// Moves it from the signature into the body; `None` if the body sees it as it is.
     pub(crate) rebind: Option<Rebind>,
     /// What the body's closure or future has to own.
     pub(crate) owned: Vec<Ident>,
+    /// Whether logging looks at it.
+    pub(crate) is_seen: bool,
 }
 
 impl Parameter {
     /// The statements at the body's beginning that bind it.
-    pub(crate) fn rebound(&self) -> Option<TokenStream> {
-        let rebind = self.rebind.as_ref()?;
-        Some(rebind.statements(&self.cfgs))
+    pub(crate) fn rebound(&self, private: &TokenStream) -> Option<TokenStream> {
+        let (rebind, cfgs) = (self.rebind.as_ref()?, &self.cfgs);
+        let statements = rebind.statements(cfgs);
+        if !(self.is_seen && rebind.is_name()) {
+            return Some(statements);
+        }
+        let ident = &rebind.ident;
+        Some(quote!(#statements #(#cfgs)* #private::keep(&#ident);))
     }
+
+    /// Where the expansion uses an argument, because it is logged or because it `is_kept` by the
+    /// body's closure or future, an expectation that it is unused would never be met.
+    pub(crate) fn settle_lints(&mut self, attributes: &mut Vec<Attribute>, is_kept: bool) {
+        match &mut self.rebind {
+            None if self.is_seen || is_kept => allow_unused(attributes),
+            Some(rebind) if self.is_seen && rebind.is_name() => allow_unused(&mut rebind.lints),
+            // The body binds it, and is all that uses it.
+            _ => {}
+        }
+    }
+}
+
+/// Which arguments move from the signature into the body.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Moved {
+    None,
+    /// The names before it are kept by a closure, which to the compiler is a use of them.
+    FromTheFirstPattern,
+    /// As an `async fn` does: a future that is never polled drops the first argument first, one that
+    /// ends drops it last, and what is kept would be dropped in one order. It costs the future their
+    /// size once more.
+    All,
+}
+
+/// How many arguments may have a destructor.
+pub(crate) fn may_drop(signature: &Signature) -> usize {
+    let types = signature.inputs.iter().map(|argument| match argument {
+        FnArg::Receiver(receiver) => &*receiver.ty,
+        FnArg::Typed(argument) => &*argument.ty,
+    });
+    types
+        .filter(|ty| !matches!(ty, Type::Reference(_) | Type::Ptr(_)) && !is_number(ty))
+        .count()
 }
 
 /// A name the argument's pattern binds.
@@ -80,15 +123,15 @@ impl Rebind {
 }
 
 /// The typed arguments of `signature`, which is changed where a pattern moves into the body.
-pub(crate) fn parameters(signature: &mut Signature, rebind_patterns: bool) -> Vec<Parameter> {
-    let mut moved = false;
+pub(crate) fn parameters(signature: &mut Signature, which: Moved) -> Vec<Parameter> {
+    let mut moved = which == Moved::All;
     let mut parameters = Vec::new();
     for (index, argument) in signature.inputs.iter_mut().enumerate() {
         let FnArg::Typed(argument) = argument else {
             continue;
         };
         let is_plain = name(&argument.pat).is_some_and(|name| !is_unused(name));
-        moved |= rebind_patterns && !is_plain;
+        moved |= which == Moved::FromTheFirstPattern && !is_plain;
         parameters.push(parameter(argument, index, moved));
     }
     parameters
@@ -107,24 +150,13 @@ pub(crate) fn name(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
-fn is_lint(attribute: &Attribute) -> bool {
-    ["allow", "deny", "expect", "forbid", "warn"]
-        .iter()
-        .any(|level| attribute.path().is_ident(level))
-}
-
 /// `_name` says that nobody uses it, and clippy holds us to that.
 fn is_unused(name: &Ident) -> bool {
     name.to_string().starts_with('_')
 }
 
 fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
-    let cfgs = argument
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("cfg"))
-        .cloned()
-        .collect();
+    let cfgs = conditions(&argument.attrs);
     let mut bindings = Vec::new();
     bindings_of(
         &argument.pat,
@@ -145,6 +177,7 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
             bindings,
             rebind: None,
             owned,
+            is_seen: false,
         };
     }
     let ident = match name(&argument.pat) {
@@ -160,10 +193,7 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         subpat: None,
     });
     let pattern = std::mem::replace(&mut *argument.pat, plain);
-    let lints = argument
-        .attrs
-        .extract_if(.., |attribute| is_lint(attribute))
-        .collect();
+    let lints = move_lints(&mut argument.attrs);
     Parameter {
         cfgs,
         bindings,
@@ -173,6 +203,7 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
             lints,
         }),
         owned: Vec::new(),
+        is_seen: false,
     }
 }
 

@@ -6,8 +6,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
 use syn::punctuated::Punctuated;
 use syn::{
-    Attribute, GenericArgument, Ident, PathArguments, PathSegment, ReturnType, Signature, Type,
-    TypeInfer, TypeParamBound, TypePath,
+    Attribute, GenericArgument, PathArguments, PathSegment, ReturnType, Signature, Type, TypeInfer,
+    TypeParamBound, TypePath,
 };
 
 /// The ways to wrap a body.
@@ -15,13 +15,12 @@ use syn::{
 pub(crate) enum Shape {
     /// In a closure.
     Sync,
-    /// Not at all, a guard stands before it: `-> !`, `#[track_caller]`, and `-> impl Fn`, as a
-    /// returned closure learns its signature from there.
+    /// Not at all, a guard stands before it: `-> !`, `#[track_caller]`, and `-> impl Fn`, also in a
+    /// tuple, as a returned closure learns its signature from there.
     Guard,
     /// `async fn`, made a function that returns the future, so that the caller's run is known.
     Async,
-    /// `async fn` that has to stay one, as another attribute below looks for it, or as the body's
-    /// types follow from its signature.
+    /// `async fn` that has to stay one, as another attribute below looks for it.
     AsyncKept,
     /// `-> impl Future`.
     Future,
@@ -99,7 +98,7 @@ pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
                 .first()
                 .is_some_and(|first| INERT.iter().any(|name| first.ident == name))
         });
-        return if all_inert && !decides_types(&signature.output) {
+        return if all_inert {
             Shape::Async
         } else {
             Shape::AsyncKept
@@ -161,8 +160,11 @@ fn is_impl_future(ty: &Type) -> bool {
 }
 
 fn is_impl_fn(ty: &Type) -> bool {
-    let Type::ImplTrait(opaque) = plain(ty) else {
-        return false;
+    let opaque = match plain(ty) {
+        Type::ImplTrait(opaque) => opaque,
+        Type::Reference(reference) => return is_impl_fn(&reference.elem),
+        Type::Tuple(tuple) => return tuple.elems.iter().any(is_impl_fn),
+        _ => return false,
     };
     let mut paths = opaque.bounds.iter().filter_map(|bound| match bound {
         TypeParamBound::Trait(bound) => bound.path.segments.last(),
@@ -261,19 +263,21 @@ pub(crate) fn returned_value(output: &ReturnType) -> Value {
         Type::Never(_) => Value::Nothing,
         Type::Tuple(tuple) if tuple.elems.is_empty() => Value::Nothing,
         Type::Tuple(tuple) => Value::Tuple(tuple.elems.len()),
-        Type::Path(TypePath { qself: None, path }) if path.get_ident().is_some_and(is_number) => {
-            Value::Number
-        }
+        ty if is_number(ty) => Value::Number,
         _ => Value::Other,
     }
 }
 
-fn is_number(name: &Ident) -> bool {
+pub(crate) fn is_number(ty: &Type) -> bool {
     const NUMBERS: [&str; 15] = [
         "bool", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32",
         "u64", "u128", "usize",
     ];
-    NUMBERS.iter().any(|number| name == number)
+    let Type::Path(TypePath { qself: None, path }) = plain(ty) else {
+        return false;
+    };
+    path.get_ident()
+        .is_some_and(|name| NUMBERS.iter().any(|number| name == number))
 }
 
 /// `ty` as it can be written in a closure, and what is left to be inferred: every `impl Trait`,
@@ -334,22 +338,4 @@ fn infer_in_bounds(
             }
         }
     }
-}
-
-/// Whether the body's own types follow from what the signature says of an `impl Trait`, as that of
-/// an empty list does from `impl IntoIterator<Item = u8>`.
-fn decides_types(output: &ReturnType) -> bool {
-    let ReturnType::Type(_, ty) = output else {
-        return false;
-    };
-    inferred(ty).1.iter().any(|ty| match ty {
-        Type::ImplTrait(opaque) => opaque.bounds.iter().any(|bound| match bound {
-            TypeParamBound::Trait(bound) => {
-                let mut segments = bound.path.segments.iter();
-                segments.any(|segment| !segment.arguments.is_none())
-            }
-            _ => false,
-        }),
-        _ => true,
-    })
 }

@@ -14,7 +14,7 @@ use crate::errors::Errors;
 use crate::expand::{private_path, with_errors};
 use crate::item::{self, Function};
 use crate::key;
-use crate::parameters::parameters;
+use crate::parameters::{Moved, parameters};
 use crate::shape::{self, Shape};
 
 /// The arguments of `#[timed(…)]`.
@@ -88,8 +88,11 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
         };
     };
     let shape = shape::of(&function.signature, &function.attributes);
-    let wraps = matches!(shape, Shape::Future | Shape::Boxed | Shape::ByType);
-    let parameters = parameters(&mut function.signature, wraps);
+    let moved = match shape {
+        Shape::Future | Shape::Boxed | Shape::ByType => Moved::All,
+        Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => Moved::None,
+    };
+    let parameters = parameters(&mut function.signature, moved);
     let wrapped = Body {
         private: &private,
         function: &function,

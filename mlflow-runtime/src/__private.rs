@@ -10,7 +10,9 @@ pub use crate::outcome::{Ending, Probe, Split, Whole};
 pub use crate::site::{Git, Site};
 pub use crate::template::Template;
 pub use crate::timed::{TimedSite, Timer, time};
-pub use crate::tracked::{Guard, Tracked, any_value, call, invoke, keep, nothing, nothing_like};
+pub use crate::tracked::{
+    Guard, Tracked, any_value, call, future_like, invoke, keep, nothing, nothing_like, value_like,
+};
 
 /// Names the never type where a type cannot be written as `!`.
 pub trait Returns {

@@ -45,10 +45,11 @@
 /// | a future is never polled | no run | |
 ///
 /// `Result` and `Option` are found by type, so aliases of them are seen. Of a function that never
-/// returns (`-> !`), asks for its caller (`#[track_caller]`) or returns `impl Fn`, only a panic is
-/// seen, not the returned value: an `Err` under `#[track_caller]` is FINISHED. A name that stands
-/// for a boxed future is followed to `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and
-/// to `Box<dyn Future + Unpin>`; a trait object with other bounds is a value.
+/// returns (`-> !`), asks for its caller (`#[track_caller]`) or, without being `async`, returns
+/// `impl Fn` or a tuple with one, only a panic is seen, not the returned value: an `Err` under
+/// `#[track_caller]` is FINISHED. A name that stands for a boxed future is followed to
+/// `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and to `Box<dyn Future + Unpin>`; a trait
+/// object with other bounds is a value.
 ///
 /// A panic's place comes from a panic hook, which is set at the first call and calls the one that
 /// was there. A program that sets its own later should call the one it finds; else the place of
@@ -119,8 +120,11 @@
 /// All are optional. An expression may use the function's arguments; it is evaluated only when
 /// tracking is on, and only borrows what it names. It is evaluated in a closure: `?`, `return` and
 /// `.await` cannot stand in it. If it panics, the panic hook is called as for any panic, what it
-/// would have given is left out with one warning, and the function goes on. An argument that becomes
-/// a param is used by that; the compiler does not find it unused.
+/// would have given is left out with one warning, and the function goes on.
+///
+/// An argument that becomes a param is used by that: the compiler does not find it unused, and an
+/// `#[expect(unused_variables)]` on the argument is taken as `#[allow(…)]`. One on the whole function
+/// stays what it is: if nothing else is unused there, it is not met, and has to be an `allow`.
 ///
 /// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
 /// `{argument}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
@@ -286,7 +290,11 @@
 /// ```
 ///
 /// An `async fn` stays one if another attribute below `#[tracked]` may look for it, as
-/// `#[tokio::main]` does; its run is then a child of the run in which it is first polled.
+/// `#[tokio::main]` does; its run is then a child of the run in which it is first polled. Every other
+/// `async fn` becomes a function that returns the future, also one whose signature decides types of
+/// its body (it returns `impl Trait<…>`, or a macro's type): its run is a child of the run in which the
+/// future is made. One thing the signature cannot tell such a body: in `-> impl Fn(&str)`, a closure that
+/// ends the body knows its argument's type, one behind `return` has to say it, `return |text: &str| …`.
 pub use mlflow_macros::tracked;
 
 /// Logs how long a function takes, in seconds, as the metric `time/<function>` of the current run;

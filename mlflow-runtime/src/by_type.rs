@@ -13,9 +13,10 @@ use crate::outcome::Ending;
 use crate::timed::{Timer, time};
 use crate::tracked::{Tracked, call};
 
-/// Stands for what a function returns.
+/// Stands for what a function returns. Invariant in it, so that two that are the same have one type,
+/// not a type and its subtype: what the compiler knows of the one, it knows of the other.
 #[derive(Debug)]
-pub struct Returned<R>(PhantomData<fn() -> R>);
+pub struct Returned<R>(PhantomData<fn(R) -> R>);
 
 impl<R> Returned<R> {
     /// The only value.

@@ -80,6 +80,20 @@ pub fn nothing_like<T>(_: Returned<T>) -> Option<T> {
     None
 }
 
+/// Never there; a `return` of it makes `R` what the signature says of a future's output.
+#[inline]
+#[must_use]
+pub fn future_like<R, F, O>(_: Returned<R>) -> Option<Tracked<R, F, O>> {
+    None
+}
+
+/// `value`, of the type that a `return` has already told. An argument's expression is checked with
+/// all that is known of the type, as a closure's parameters need; a returned one is not.
+#[inline]
+pub fn value_like<T>(_: Returned<T>, value: T) -> (T,) {
+    (value,)
+}
+
 /// `outcome` of a function whose value tells nothing.
 #[inline]
 pub fn any_value<R>(_: &R, _: &mut Ending<'_>) {}
@@ -124,16 +138,18 @@ impl Drop for Guard {
 
 pin_project_lite::pin_project! {
     /// A future whose run starts when it is first polled.
-    pub struct Tracked<F, O> {
+    pub struct Tracked<R, F, O> {
         // Taken out only by the drop, which needs the run to be current meanwhile. A future of an
         // `async` block has a niche, so the `Option` costs nothing.
         #[pin]
         inner: Option<F>,
         call: Option<Box<Call>>,
         outcome: O,
+        // `F::Output`, which is told before `F` is known.
+        returned: Returned<R>,
     }
 
-    impl<F, O> PinnedDrop for Tracked<F, O> {
+    impl<R, F, O> PinnedDrop for Tracked<R, F, O> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
             let Some(mut call) = this.call.take().filter(|call| call.has_started()) else { return };
@@ -155,10 +171,10 @@ impl Drop for Abandon {
     }
 }
 
-impl<F, O> Tracked<F, O>
+impl<R, F, O> Tracked<R, F, O>
 where
-    F: Future,
-    O: Fn(&F::Output, &mut Ending<'_>),
+    F: Future<Output = R>,
+    O: Fn(&R, &mut Ending<'_>),
 {
     /// `inner` as one run; `outcome` looks at what it returned.
     #[inline]
@@ -168,19 +184,20 @@ where
             inner: Some(inner),
             call,
             outcome,
+            returned: Returned::HERE,
         }
     }
 }
 
-impl<F, O> Future for Tracked<F, O>
+impl<R, F, O> Future for Tracked<R, F, O>
 where
-    F: Future,
-    O: Fn(&F::Output, &mut Ending<'_>),
+    F: Future<Output = R>,
+    O: Fn(&R, &mut Ending<'_>),
 {
-    type Output = F::Output;
+    type Output = R;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<R> {
         let this = self.project();
         let Some(inner) = this.inner.as_pin_mut() else {
             return Poll::Pending;

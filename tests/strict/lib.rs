@@ -56,6 +56,18 @@ pub async fn load(text: &str, rounds: usize) -> ::core::option::Option<usize> {
     text.len().checked_mul(rounds)
 }
 
+/// Is asynchronous and returns a closure.
+#[::mlflow::tracked]
+pub async fn measure(
+    mut start: usize,
+    texts: ::std::vec::Vec<usize>,
+    more: ::std::vec::Vec<usize>,
+) -> impl ::core::ops::Fn(&str) -> usize {
+    start += texts.len() + more.len();
+    ::core::future::ready(()).await;
+    move |text| text.len() + start
+}
+
 /// Returns a future.
 #[::mlflow::tracked]
 pub fn later(n: u8) -> impl ::core::future::Future<Output = u8> + ::core::marker::Send {
@@ -138,7 +150,7 @@ mod tests {
     use ::std::assert;
     use ::std::assert_eq;
 
-    use super::{Model, fit, generic, job, later, load, patterns};
+    use super::{Model, fit, generic, job, later, load, measure, patterns};
 
     fn runtime() -> ::std::io::Result<::tokio::runtime::Runtime> {
         ::tokio::runtime::Builder::new_current_thread().build()
@@ -159,14 +171,15 @@ mod tests {
         model.weights_mut().push(0.0);
         runtime()?.block_on(async {
             assert_eq!(load("ab", 2).await, ::core::option::Option::Some(4));
+            assert_eq!(measure(1, ::std::vec![2], ::std::vec![3]).await("ab"), 5);
             assert_eq!(later(1).await + job(2).await, 3);
             assert_eq!(model.trained(0.5).await.wait().await, 3);
         });
         let runs = fake.runs();
-        assert_eq!(runs.len(), 10);
+        assert_eq!(runs.len(), 11);
         assert_eq!(runs[1].tags["error.message"], "no");
         assert_eq!(runs[0].params["label"], "[redacted]");
-        let metrics = &runs[9].metrics;
+        let metrics = &runs[10].metrics;
         assert!(metrics.contains_key("time/step") && !metrics.contains_key("time/wait"));
         ::core::result::Result::Ok(())
     }

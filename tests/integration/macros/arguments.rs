@@ -235,12 +235,16 @@ fn children_and_roots() {
     #[tracked]
     async fn task() {}
     #[tracked]
+    async fn opaque() -> impl Fn(&str) -> usize + Send {
+        |text| text.len()
+    }
+    #[tracked]
     async fn parent() {
         child();
         alone();
         // The child's parent is known where the future is made, not where it is polled.
-        let future = task();
-        std::thread::spawn(move || block_on(future))
+        let (future, other) = (task(), opaque());
+        std::thread::spawn(move || (block_on(future), block_on(other)("ab")))
             .join()
             .expect("no panic");
     }
@@ -257,6 +261,7 @@ fn children_and_roots() {
     assert_eq!(parents("child-"), [parent, None]);
     assert_eq!(parents("alone-"), [None]);
     assert_eq!(parents("task-"), [parent]);
+    assert_eq!(parents("opaque-"), [parent]);
 }
 
 #[test]

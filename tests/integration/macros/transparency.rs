@@ -63,6 +63,13 @@ macro_rules! functions {
             }
 
             $(#[$attribute])?
+            pub(super) async fn later_by_name(a: Noisy, mut b: Noisy, c: u8, d: Noisy) {
+                b.0 = "b, changed";
+                std::future::ready(c).await;
+                let _ = (&a, &d);
+            }
+
+            $(#[$attribute])?
             pub(super) fn panics(a: Noisy, b: Noisy) {
                 let _local = Noisy("local", Rc::clone(&b.1));
                 if a.0 == "a" {
@@ -126,6 +133,12 @@ macro_rules! functions {
 
             $(#[$attribute])?
             pub(super) async fn sized(a: [u64; 3]) -> u64 {
+                std::future::ready(()).await;
+                a[0]
+            }
+
+            $(#[$attribute])?
+            pub(super) async fn sized_opaque(a: [u64; 3]) -> impl Into<u64> {
                 std::future::ready(()).await;
                 a[0]
             }
@@ -208,6 +221,13 @@ fn drop_order_of_a_future() {
     same_drops!(|new, m| m::later(new("a"), new("b"), (new("c"), new("c2")), new("d")));
 }
 
+/// A future that was never polled dropped its arguments in the order of one that ended.
+#[test]
+fn drop_order_of_a_future_that_is_never_polled() {
+    same_drops!(|new, m| block_on(m::later_by_name(new("a"), new("b"), 1, new("d"))));
+    same_drops!(|new, m| m::later_by_name(new("a"), new("b"), 1, new("d")));
+}
+
 /// `#[timed]` handed the body on without its arguments, which were then dropped by first mention.
 #[test]
 fn timed_drop_order_of_what_may_be_a_future() {
@@ -267,8 +287,12 @@ fn futures_stay_small() {
         size_of_val(&tracked),
         size_of_val(&plain)
     );
+    let (plain_opaque, opaque) = (plain::sized_opaque([0; 3]), tracked_::sized_opaque([0; 3]));
+    assert_eq!(size_of_val(&plain_opaque), size_of_val(&plain));
+    assert_eq!(size_of_val(&opaque), size_of_val(&tracked));
     // The timer lies in the future itself.
-    let timed = timed_::sized([0; 3]);
+    let timed = size_of_val(&timed_::sized([0; 3]));
     let limit = size_of_val(&plain) + 10 * size_of::<usize>();
-    assert!(size_of_val(&timed) <= limit, "{}", size_of_val(&timed));
+    assert!(timed <= limit, "{timed}");
+    assert_eq!(size_of_val(&timed_::sized_opaque([0; 3])), timed);
 }

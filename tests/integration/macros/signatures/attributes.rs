@@ -55,6 +55,55 @@ fn cfg_arguments_async() {
     assert_eq!(super::block_on(f((1, 2))), 3);
 }
 
+/// Only a `#[cfg]` went along with the capture.
+#[test]
+fn cfg_attr_arguments() {
+    #[tracked]
+    fn f(
+        #[cfg_attr(test, cfg(test), allow(unused_mut))] mut a: u8,
+        #[cfg_attr(test, cfg(any()))] b: NoSuchType,
+        #[cfg_attr(not(test), cfg(any()))] c: u8,
+        #[cfg_attr(all(), allow(unused_variables), cfg_attr(true, cfg(all()), cfg(any())))]
+        d: NoSuchType,
+        #[cfg_attr(test, cfg(any()))] (e, g): NoSuchType,
+        #[cfg_attr(test, cfg_attr(test, cfg(test)))] (h, _): (u8, u8),
+        #[cfg_attr(any(), cfg(any()))] i: u8,
+    ) -> u8 {
+        a + c + h + i
+    }
+    #[tracked]
+    async fn later(
+        #[cfg_attr(test, cfg(any()))] a: NoSuchType,
+        #[cfg_attr(test, cfg(test))] b: String,
+        #[cfg_attr(test, cfg(any()))] (c, d): NoSuchType,
+        e: String,
+    ) -> String {
+        b + &e
+    }
+    #[tracked]
+    fn either(#[cfg(any())] z: NoSuchType, #[cfg_attr(test, cfg(test))] z: u8) -> u8 {
+        z
+    }
+    let expect = expect_runs(3);
+    assert_eq!(f(1, 2, (3, 4), 5), 11);
+    let later = later("b".to_owned(), "e".to_owned());
+    assert_eq!(super::block_on(later), "be");
+    assert_eq!(either(6), 6);
+    let expected = [
+        ("a", "1"),
+        ("c", "2"),
+        ("h", "3"),
+        ("i", "5"),
+        ("b", "b"),
+        ("e", "e"),
+        ("z", "6"),
+    ];
+    assert_eq!(
+        expect.params(),
+        expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+    );
+}
+
 #[test]
 fn inner_attributes() {
     #[tracked]
@@ -90,7 +139,9 @@ fn test_below() {
 #[test]
 #[tracked]
 fn test_above() -> Result<(), String> {
-    Ok(())
+    mlflow::Run::current()
+        .map(|_| ())
+        .ok_or("no run".to_owned())
 }
 
 #[tracked]
@@ -209,6 +260,40 @@ fn forbidden_lints() {
     assert_eq!(strict::f(1, (2, vec![])), Ok(2));
     assert_eq!(super::block_on(strict::g(1, (2, vec![]))), Ok(2));
     assert!(std::panic::catch_unwind(|| strict::diverges(1)).is_err());
+}
+
+#[test]
+fn another_path_to_the_library() {
+    mod facade {
+        pub(super) mod tracking {
+            pub(crate) use mlflow::__private;
+        }
+    }
+    #[tracked(crate = facade::tracking, run_name = "{a}", tags(twice = a * 2), params(b = a), hash(a))]
+    fn f(a: u8) -> Result<u8, String> {
+        Ok(a)
+    }
+    #[tracked(crate = facade::tracking)]
+    async fn later((a, _): (u8, u8)) -> impl Fn(&str) -> usize {
+        move |text| text.len() + usize::from(a)
+    }
+    #[tracked(crate = facade::tracking)]
+    fn boxed(a: u8) -> std::pin::Pin<Box<dyn std::future::Future<Output = u8>>> {
+        Box::pin(async move { a })
+    }
+    #[tracked(crate = facade::tracking)]
+    fn alias(a: u8) -> Alias {
+        a
+    }
+    #[mlflow::timed(crate = facade::tracking)]
+    fn timed() {}
+    type Alias = u8;
+    let expect = expect_runs(4);
+    timed();
+    assert_eq!(f(1), Ok(1));
+    assert_eq!(super::block_on(later((1, 2)))("ab"), 3);
+    assert_eq!(super::block_on(boxed(1)) + alias(1), 2);
+    assert_eq!(expect.params().len(), 5);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use mlflow::tracked;
 
@@ -264,6 +265,71 @@ fn a_future_in_a_trait() {
         block_on(assert_send(Model.fit())) + block_on(assert_send(Other.fit())),
         3
     );
+}
+
+#[test]
+fn async_method_of_a_pointer() {
+    struct Model {
+        n: u8,
+    }
+    impl Model {
+        #[tracked]
+        async fn by_arc(self: Arc<Self>, a: Vec<u8>) -> u8 {
+            self.n + a[0]
+        }
+        #[tracked]
+        async fn by_box(mut self: Box<Self>) -> Box<Self> {
+            self.n += 1;
+            self
+        }
+        #[tracked]
+        async fn by_pin(self: Pin<&mut Self>, a: &u8) -> u8 {
+            self.n + a
+        }
+        #[tracked]
+        async fn by_rc_ref(self: &Rc<Self>) -> Rc<Self> {
+            Rc::clone(self)
+        }
+    }
+    let expect = expect_runs(4);
+    let mut model = Model { n: 1 };
+    assert_eq!(block_on(Pin::new(&mut model).by_pin(&2)), 3);
+    assert_eq!(block_on(Box::new(model).by_box()).n, 2);
+    assert_eq!(block_on(Arc::new(Model { n: 1 }).by_arc(vec![3])), 4);
+    assert_eq!(block_on(Rc::new(Model { n: 1 }).by_rc_ref()).n, 1);
+    assert_eq!(expect.params().len(), 2);
+}
+
+/// What `async_trait` makes of a method, written by hand.
+#[test]
+fn async_trait_outside() {
+    #[async_trait::async_trait]
+    trait Fit {
+        async fn fit(&self, a: &str) -> Result<usize, String>;
+    }
+    struct Model;
+    impl Fit for Model {
+        #[tracked]
+        fn fit<'life0, 'life1, 'async_trait>(
+            &'life0 self,
+            a: &'life1 str,
+        ) -> Pin<Box<dyn Future<Output = Result<usize, String>> + Send + 'async_trait>>
+        where
+            'life0: 'async_trait,
+            'life1: 'async_trait,
+            Self: 'async_trait,
+        {
+            Box::pin(inner(a))
+        }
+    }
+    #[tracked]
+    async fn inner(a: &str) -> Result<usize, String> {
+        Ok(a.len())
+    }
+    let expect = expect_runs(2);
+    let fit: &dyn Fit = &Model;
+    assert_eq!(block_on(assert_send(fit.fit("ab"))), Ok(2));
+    assert_eq!(expect.params().len(), 2);
 }
 
 #[test]

@@ -138,6 +138,37 @@ fn impl_trait_in_box_and_tuple() {
 }
 
 #[test]
+fn impl_trait_in_a_trait() {
+    trait Rows {
+        fn rows(&self, n: u8) -> impl Iterator<Item = u8>;
+        #[tracked]
+        fn twice(&self, n: u8) -> impl Iterator<Item = u8> {
+            self.rows(n).chain(self.rows(n))
+        }
+        #[tracked]
+        fn none(&self) -> impl IntoIterator<Item = u8> {
+            Vec::new()
+        }
+        #[tracked]
+        fn measure(&self) -> impl Fn(&str) -> usize {
+            |text| text.len()
+        }
+    }
+    struct Table;
+    impl Rows for Table {
+        #[tracked]
+        fn rows(&self, n: u8) -> impl Iterator<Item = u8> {
+            0..n
+        }
+    }
+    let expect = expect_runs(5);
+    assert_eq!(Table.twice(2).count(), 4);
+    assert_eq!(Table.none().into_iter().count(), 0);
+    assert_eq!(Table.measure()("ab"), 2);
+    assert_eq!(expect.params().len(), 3);
+}
+
+#[test]
 fn impl_trait_with_a_lifetime() {
     #[tracked]
     fn f(a: &[u8]) -> impl Iterator<Item = &u8> + '_ {

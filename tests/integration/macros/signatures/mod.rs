@@ -16,9 +16,10 @@ mod patterns;
 mod receivers;
 mod returns;
 
-use mlflow::testing::{Fake, fake};
+use mlflow::store::RunStatus;
+use mlflow::testing::{Fake, RecordedRun, fake};
 
-/// Fails the test unless this many runs have ended when it is dropped.
+/// Fails the test unless this many runs have ended, as the attribute ends them, when it is dropped.
 pub(crate) struct Expect {
     fake: Fake,
     runs: usize,
@@ -35,11 +36,17 @@ impl Drop for Expect {
         }
         let runs = self.fake.runs();
         assert_eq!(runs.len(), self.runs, "{runs:#?}");
-        assert!(
-            runs.iter()
-                .all(|run| run.status != mlflow::store::RunStatus::Running),
-            "{runs:#?}"
-        );
+        assert!(runs.iter().all(has_ended), "{runs:#?}");
+    }
+}
+
+/// With what the attribute logs of every end.
+fn has_ended(run: &RecordedRun) -> bool {
+    let is_failed = run.tags.contains_key("error.message");
+    match run.status {
+        RunStatus::Finished => !is_failed && run.tags.contains_key("code.function"),
+        RunStatus::Failed => is_failed,
+        _ => false,
     }
 }
 

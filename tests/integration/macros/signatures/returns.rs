@@ -339,9 +339,18 @@ fn a_number_behind_a_trait_is_logged() {
     async fn h() -> std::result::Result<impl std::fmt::Display, String> {
         Ok(0.5)
     }
+    #[tracked]
+    async fn i() -> impl Into<f64> {
+        0.5_f32
+    }
     let fake = mlflow::testing::fake();
-    let _ = (f().to_string(), g().into(), block_on(h()).is_ok());
-    assert_eq!(fake.runs().len(), 3);
+    let _ = (
+        f().to_string(),
+        g().into(),
+        block_on(h()).is_ok(),
+        block_on(i()).into(),
+    );
+    assert_eq!(fake.runs().len(), 4);
     for run in fake.runs() {
         assert_eq!(run.metrics.len(), 1, "{run:#?}");
     }
@@ -364,4 +373,88 @@ fn a_macro_stood_for_the_type() {
     let _expect = expect_runs(2);
     assert_eq!(f(3).count(), 3);
     assert_eq!(block_on(g(3)).count(), 3);
+}
+
+/// What the signature says of a closure's arguments did not reach it.
+#[test]
+fn closures_without_types_among_others() {
+    #[tracked]
+    fn tuple(a: u8) -> (impl Fn(&str) -> usize, u8) {
+        (|text| text.len(), a)
+    }
+    #[tracked]
+    fn reference(a: &u8) -> &'static impl Fn(&str) -> usize {
+        let _ = a;
+        &|text| text.len()
+    }
+    let expect = expect_runs(2);
+    let (length, a) = tuple(1);
+    assert_eq!((length("ab"), a, reference(&1)("ab")), (2, 1, 2));
+    assert_eq!(expect.params().len(), 2);
+}
+
+/// As above, through a future.
+#[test]
+fn async_closures_without_types() {
+    #[tracked]
+    async fn plain(a: u8) -> impl Fn(&str) -> usize {
+        std::future::ready(()).await;
+        move |text| text.len() + usize::from(a)
+    }
+    #[tracked]
+    async fn generic<'a, T: Clone>(a: &'a str, b: &T) -> impl Fn(&T, &str) -> (T, &'a str) {
+        let b = b.clone();
+        move |c, text| {
+            let first = if text.is_empty() { c } else { &b };
+            (first.clone(), a)
+        }
+    }
+    #[tracked]
+    async fn among_others(a: f64) -> (impl FnMut(&mut Vec<u8>) + Send, f64) {
+        (|list| list.push(1), a)
+    }
+    /// Every way out is a `return`: nothing of ours may be found unreachable.
+    #[tracked]
+    async fn returned(a: usize) -> impl Fn(&str) -> usize {
+        if a > 1 {
+            unreachable!()
+        } else {
+            return move |text: &str| text.len() + a;
+        }
+    }
+    #[tracked]
+    async fn boxed(a: bool) -> Box<dyn Fn(&str) -> usize> {
+        if a {
+            return Box::new(|text| text.len() + 1);
+        }
+        Box::new(|_| 0)
+    }
+    trait Tokens {
+        #[allow(async_fn_in_trait)]
+        async fn tokens(&self) -> impl Fn(&str) -> usize;
+        #[tracked]
+        async fn none(&self, a: u8) -> impl Fn(&str) -> bool {
+            move |text| text.len() < usize::from(a)
+        }
+    }
+    impl Tokens for u8 {
+        #[tracked]
+        async fn tokens(&self) -> impl Fn(&str) -> usize {
+            |text| text.len() + usize::from(*self)
+        }
+    }
+    let expect = expect_runs(8);
+    assert_eq!(block_on(super::assert_send(plain(1)))("ab"), 3);
+    assert_eq!(block_on(generic("a", &2))(&3, ""), (3, "a"));
+    let mut list = vec![];
+    block_on(among_others(0.5)).0(&mut list);
+    assert_eq!(list, [1]);
+    assert_eq!(
+        (block_on(boxed(true))("ab"), block_on(boxed(false))("ab")),
+        (3, 0)
+    );
+    assert_eq!(block_on(returned(1))("ab"), 3);
+    assert_eq!(block_on(1_u8.tokens())("ab"), 3);
+    assert!(block_on(1_u8.none(1))(""));
+    assert_eq!(expect.params().len(), 8);
 }

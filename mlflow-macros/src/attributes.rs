@@ -1,0 +1,143 @@
+//! The attributes of an argument, taken apart.
+//!
+//! Invariants: a part stands under the same `cfg_attr`s as the whole; what cannot be parsed stays
+//! whole, for the compiler to say so.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::quote;
+use syn::parse::{ParseStream, Parser};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned as _;
+use syn::{Attribute, Meta, MetaList, Token};
+
+/// What makes the argument exist.
+// Input:  `#[cfg(unix)] #[cfg_attr(test, cfg(windows), allow(unused))]`
+// Output: `#[cfg(unix)] #[cfg_attr(test, cfg(windows))]`
+pub(crate) fn conditions(attributes: &[Attribute]) -> Vec<Attribute> {
+    parts(attributes, &|meta| only(meta, meta.path().is_ident("cfg")))
+}
+
+/// What the attributes say of lints, for the place where the argument is bound. What it is called
+/// is still found in the signature, so an expectation stays there as an allowance.
+pub(crate) fn move_lints(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
+    let lints = parts(attributes, &|meta| only(meta, is_lint(meta)));
+    *attributes = parts(attributes, &|meta| match expected(meta) {
+        Some(list) => vec![allowing(list)],
+        None => vec![meta.clone()],
+    });
+    lints
+}
+
+/// Makes an expectation that the argument is unused an allowance, as logging uses it.
+// Input:  `#[expect(unused_variables, unused_mut, reason = "later")]`
+// Output: `#[allow(unused_variables, reason = "later")] #[expect(unused_mut, reason = "later")]`
+pub(crate) fn allow_unused(attributes: &mut Vec<Attribute>) {
+    *attributes = parts(attributes, &allowing_unused);
+}
+
+fn parts(attributes: &[Attribute], part: &dyn Fn(&Meta) -> Vec<Meta>) -> Vec<Attribute> {
+    let mut parts = Vec::new();
+    for attribute in attributes {
+        let metas = inside(&attribute.meta, part);
+        parts.extend(metas.into_iter().map(|meta| Attribute {
+            meta,
+            ..attribute.clone()
+        }));
+    }
+    parts
+}
+
+/// `part` of what is said, which may be inside of a `cfg_attr`.
+fn inside(meta: &Meta, part: &dyn Fn(&Meta) -> Vec<Meta>) -> Vec<Meta> {
+    let Meta::List(list) = meta else {
+        return part(meta);
+    };
+    if !list.path.is_ident("cfg_attr") {
+        return part(meta);
+    }
+    let Ok((predicate, metas)) = conditional.parse2(list.tokens.clone()) else {
+        return vec![meta.clone()];
+    };
+    let metas: Vec<Meta> = metas.iter().flat_map(|meta| inside(meta, part)).collect();
+    if metas.is_empty() {
+        return Vec::new();
+    }
+    vec![Meta::List(with(list, quote!(#predicate, #(#metas),*)))]
+}
+
+// Input:  `all(test, unix), cfg(a), allow(b)`
+fn conditional(input: ParseStream<'_>) -> syn::Result<(TokenStream, Punctuated<Meta, Token![,]>)> {
+    let mut predicate = TokenStream::new();
+    while !input.is_empty() && !input.peek(Token![,]) {
+        predicate.extend([input.parse::<TokenTree>()?]);
+    }
+    input.parse::<Token![,]>()?;
+    Ok((predicate, Punctuated::parse_terminated(input)?))
+}
+
+fn only(meta: &Meta, wanted: bool) -> Vec<Meta> {
+    if wanted {
+        vec![meta.clone()]
+    } else {
+        Vec::new()
+    }
+}
+
+fn with(list: &MetaList, tokens: TokenStream) -> MetaList {
+    MetaList {
+        tokens,
+        ..list.clone()
+    }
+}
+
+fn is_lint(meta: &Meta) -> bool {
+    ["allow", "deny", "expect", "forbid", "warn"]
+        .iter()
+        .any(|level| meta.path().is_ident(level))
+}
+
+/// `expect(…)`
+fn expected(meta: &Meta) -> Option<&MetaList> {
+    match meta {
+        Meta::List(list) if list.path.is_ident("expect") => Some(list),
+        _ => None,
+    }
+}
+
+/// The same, as `allow(…)`.
+fn allowing(expect: &MetaList) -> Meta {
+    Meta::List(MetaList {
+        path: Ident::new("allow", expect.path.span()).into(),
+        ..expect.clone()
+    })
+}
+
+fn allowing_unused(meta: &Meta) -> Vec<Meta> {
+    let unchanged = || vec![meta.clone()];
+    let Some(list) = expected(meta) else {
+        return unchanged();
+    };
+    let Ok(said) = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated) else {
+        return unchanged();
+    };
+    let (reasons, lints): (Vec<_>, Vec<_>) = said
+        .into_iter()
+        .partition(|meta| matches!(meta, Meta::NameValue(_)));
+    let (unused, others): (Vec<_>, Vec<_>) = lints.into_iter().partition(says_unused);
+    if unused.is_empty() {
+        return unchanged();
+    }
+    let mut parts = vec![allowing(&with(list, quote!(#(#unused,)* #(#reasons),*)))];
+    if !others.is_empty() {
+        let others = with(list, quote!(#(#others,)* #(#reasons),*));
+        parts.push(Meta::List(others));
+    }
+    parts
+}
+
+/// Lints that find what nobody uses, or reads.
+fn says_unused(lint: &Meta) -> bool {
+    ["unused", "unused_assignments", "unused_variables"]
+        .iter()
+        .any(|name| lint.path().is_ident(name))
+}

@@ -1,0 +1,80 @@
+//! Which arguments logging looks at.
+//!
+//! Invariant: what it looks at is what the expansion names outside of the body; to the compiler
+//! that is a use of the argument.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use quote::quote;
+use syn::Expr;
+use syn::ext::IdentExt as _;
+
+use crate::parameters::{Binding, Parameter};
+use crate::plan::{Name, Plan, Treatment};
+use crate::template::Part;
+
+impl Plan {
+    /// Whether logging looks at anything the argument binds.
+    pub(crate) fn looks_at(&self, parameter: &Parameter, treatments: &[Treatment]) -> bool {
+        let mut bindings = parameter.bindings.iter().zip(treatments);
+        bindings.any(|(binding, &treatment)| {
+            matches!(treatment, Treatment::Log | Treatment::Hash)
+                || self.uses(&binding.ident)
+                || self.fills_in(binding, treatment)
+        })
+    }
+
+    /// Whether the attribute's own expressions use an argument.
+    pub(crate) fn uses(&self, ident: &Ident) -> bool {
+        let arguments = &self.arguments;
+        let names = [&self.experiment, &self.run_name].into_iter().flatten();
+        let names = names.filter_map(|name| match name {
+            Name::Expr(expr) => Some(expr),
+            Name::Template(_) => None,
+        });
+        let given = [
+            &arguments.run_id,
+            &arguments.description,
+            &arguments.system_metrics,
+        ];
+        self.tags
+            .iter()
+            .chain(&self.params)
+            .map(|(_, expr)| expr)
+            .chain(names)
+            .chain(given.into_iter().filter_map(Option::as_ref))
+            .any(|expr| mentions(expr, ident))
+    }
+
+    /// Whether a name has an argument filled in, and shows it.
+    pub(crate) fn fills_in(&self, binding: &Binding, treatment: Treatment) -> bool {
+        let ident = binding.ident.unraw().to_string();
+        let names = [&self.experiment, &self.run_name];
+        let is_filled_in = names.into_iter().flatten().any(|name| match name {
+            Name::Expr(_) => false,
+            Name::Template(parts) => parts
+                .iter()
+                .any(|part| matches!(part, Part::Argument { name, .. } if *name == ident)),
+        });
+        is_filled_in && !binding.is_hidden(treatment)
+    }
+}
+
+impl Binding {
+    /// Whether a name that has the argument filled in must not show it.
+    pub(crate) fn is_hidden(&self, treatment: Treatment) -> bool {
+        matches!(treatment, Treatment::Redact | Treatment::Hash) || self.is_secret
+    }
+}
+
+fn mentions(expr: &Expr, ident: &Ident) -> bool {
+    fn any(tokens: TokenStream, ident: &Ident) -> bool {
+        tokens.into_iter().any(|tree| match tree {
+            TokenTree::Ident(word) => word == *ident,
+            TokenTree::Group(group) => any(group.stream(), ident),
+            // Inline arguments of `format!` and the like.
+            TokenTree::Literal(literal) => literal.to_string().contains(&format!("{{{ident}")),
+            TokenTree::Punct(_) => false,
+        })
+    }
+    any(quote!(#expr), ident)
+}
