@@ -1,10 +1,16 @@
 //! The end of the process.
 //!
-//! Invariants: a run that is still open ends as KILLED. It waits no longer than the exit timeout; where the store is known to be away it
-//! makes one more attempt and leaves. What is left is in the journal, and one line says so.
+//! Invariants: a run that is still open ends as KILLED. It waits no longer than the exit timeout;
+//! where the store is known to be away it makes one more attempt and leaves. What is left is in the
+//! journal, and one line says so.
+//!
+//! The work is done by a thread of its own, as any part of it may meet a disk that does not answer,
+//! or a lock of a thread that waits for one: whoever ends the process only waits, with a deadline.
 
 use std::io::{self, Write};
-use std::sync::Once;
+use std::panic;
+use std::sync::{Once, mpsc};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::journal;
@@ -25,14 +31,53 @@ pub(crate) fn install() {
 
 extern "C" fn finish() {
     // A panic must not cross into C.
-    let _ = std::panic::catch_unwind(leave);
+    let _ = panic::catch_unwind(leave);
 }
+
+/// What the last words may take beyond the timeout.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// Delivers what there is, within the exit timeout, and says what is left.
 pub(crate) fn leave() {
     let started = Instant::now();
+    let trackers = Tracker::all();
+    if trackers.is_empty() {
+        return;
+    }
+    for tracker in &trackers {
+        journal::release_thread(tracker.journal());
+    }
+    let until = deadline(started, timeout().saturating_add(GRACE));
+    if !within(until, move || deliver(started)) {
+        say(
+            "mlflow: the disk did not answer within MLFLOW_EXIT_TIMEOUT; what it has of the journal is shipped by \
+             the next tracked program",
+        );
+    }
+}
+
+/// Runs `work` on another thread, and waits for it until then; false if it goes on.
+fn within(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
+    let (done, ended) = mpsc::channel();
+    let spawned = thread::Builder::new()
+        .name("mlflow-exit".to_owned())
+        .spawn(move || {
+            let _ = panic::catch_unwind(panic::AssertUnwindSafe(work));
+            let _ = done.send(());
+        });
+    match spawned {
+        Ok(_) => ended
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+            .is_ok(),
+        // The next process ships what is in the journal.
+        Err(_) => true,
+    }
+}
+
+fn deliver(started: Instant) {
     // What is open now will never be ended; the next process would find it so, too.
     run::end_open();
+    journal::release_all();
     system_metrics::stop(deadline(started, timeout()), Later::Ignored);
     for tracker in Tracker::all() {
         leave_one(&tracker, started);
@@ -40,7 +85,6 @@ pub(crate) fn leave() {
 }
 
 fn leave_one(tracker: &Tracker, started: Instant) {
-    journal::release_thread(tracker.journal());
     let deadline = deadline(started, tracker.settings().exit_timeout);
     tracker.flush_until(deadline, Goal::Exit);
     let left = tracker.queued();
@@ -97,4 +141,21 @@ pub(crate) fn deadline(start: Instant, timeout: Duration) -> Instant {
 /// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic.
 pub(crate) fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_does_not_answer_keeps_no_process_from_ending() {
+        let (_never, silent) = mpsc::channel::<()>();
+        let work = move || {
+            let _ = silent.recv();
+        };
+        assert!(!within(Instant::now() + Duration::from_millis(20), work));
+        assert!(within(Instant::now() + Duration::from_secs(60), || {}));
+        let panics = || panic!("on the way");
+        assert!(within(Instant::now() + Duration::from_secs(60), panics));
+    }
 }

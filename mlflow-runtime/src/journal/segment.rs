@@ -125,10 +125,11 @@ impl Segment {
         self.region.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The writer is done. The mapping goes, so that a long outage costs disk and not memory.
+    /// The writer is done. The mapping goes, so that a long outage costs disk and not memory; but
+    /// where somebody has removed the file, it is all there is.
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
-        if self.file.is_some() {
+        if self.file.as_ref().is_some_and(|file| file.exists()) {
             self.lock_region().take();
         }
     }

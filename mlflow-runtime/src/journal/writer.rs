@@ -155,7 +155,10 @@ pub(crate) fn release_thread(journal: &Journal) {
             }
         }
     });
-    lock(&journal.stray).open = None;
+    // Whoever holds it writes to it.
+    if let Ok(mut stray) = journal.stray.try_lock() {
+        stray.open = None;
+    }
     journal.idle.close();
 }
 

@@ -19,6 +19,7 @@ mod control;
 mod creation;
 mod cursor;
 mod delivery;
+mod reading;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod recovery;
 #[cfg(test)]

@@ -19,6 +19,9 @@ use crate::tracker::Link;
 /// are, and the next process tries again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a start can be on its way to a reader while its thread goes on.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// Runs by their number in the journal.
 #[derive(Default)]
 pub(super) struct Runs {
@@ -38,7 +41,7 @@ pub(super) struct RunState {
     pub(super) ended: bool,
     /// The places, in the order of all events, of its newest tags and artifacts.
     newest: FxHashMap<(Kind, String), u64>,
-    /// When it was first looked for and not found.
+    /// When it, or its start, was first looked for and not found.
     missed: Option<Instant>,
 }
 
@@ -142,6 +145,15 @@ impl Runs {
         self.get_mut(number).is_some_and(|state| {
             let missed = *state.missed.get_or_insert_with(Instant::now);
             state.identity.elsewhere && missed.elapsed() < PATIENCE
+        })
+    }
+
+    /// Whether the start of a run of this process will not be read any more. Counts from the first
+    /// time it is asked.
+    pub(super) fn is_lost(&mut self, number: u32) -> bool {
+        self.get_mut(number).is_some_and(|state| {
+            let missed = *state.missed.get_or_insert_with(Instant::now);
+            missed.elapsed() > ON_ITS_WAY
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -54,18 +55,16 @@ fn ship(source: &mut Source, store: &MemoryStore, budget: usize) {
     source.acknowledge(&pass);
 }
 
-/// Found by the reliability program `kills`: a backlog was read in parts; a segment with the last
-/// value of a tag went, delivered, before another with an older value was read. Then the process
-/// was killed, and nothing told the next one that the older value was superseded.
-#[test]
-fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+fn journal_below(folder: &Path) -> Arc<Journal> {
     let origin = Origin {
         destination: "here".to_owned(),
         host: "h".to_owned(),
         process_id: 1,
     };
-    let journal = Journal::on_disk(folder.clone(), origin, 1 << 30).expect("the folder is ours");
+    Journal::on_disk(folder.to_owned(), origin, 1 << 30).expect("the folder is ours")
+}
+
+fn start(journal: &Journal) {
     let start = Start {
         identity: Cow::Owned(identity()),
         name: "run".into(),
@@ -75,7 +74,17 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
         tags: Vec::new(),
         params: Vec::new(),
     };
-    log(&journal, &Event::Start(Box::new(start)));
+    log(journal, &Event::Start(Box::new(start)));
+}
+
+/// Found by the reliability program `kills`: a backlog was read in parts; a segment with the last
+/// value of a tag went, delivered, before another with an older value was read. Then the process
+/// was killed, and nothing told the next one that the older value was superseded.
+#[test]
+fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    start(&journal);
     let shared = Arc::clone(&journal);
     let thread = thread::spawn(move || {
         let identity = identity();
@@ -122,4 +131,31 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
     assert_eq!(store.runs()[0].metrics.len(), 10);
     assert_eq!(state(), "new");
     fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// Found on a busy machine: the journal's directory was removed before its first segment, with the
+/// start of the run, was read; all that came later waited for that start for good.
+#[test]
+fn a_run_whose_start_was_removed_is_started_anew() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    start(&journal);
+    release_thread(&journal);
+    fs::remove_dir_all(&folder).expect("it is ours");
+    set_state(&journal, "later");
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let begun = Instant::now();
+    while store.runs().is_empty() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "it waits for good"
+        );
+        ship(&mut live, &store, 1000);
+        thread::yield_now();
+    }
+    ship(&mut live, &store, 1000);
+    assert_eq!(store.runs()[0].tags["state"], "later");
+    drop((live, journal));
+    let _ = fs::remove_dir_all(folder);
 }

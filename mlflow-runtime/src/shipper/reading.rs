@@ -1,0 +1,313 @@
+//! Reading the segments of a journal: records become entries of a pass.
+//!
+//! Invariants: reading goes forward, and stops where something has to come first; what cannot be
+//! understood is left where it is, or left out with a warning, and ends nothing.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+
+use super::cursor::Cursor;
+use super::runs::Phase;
+use super::source::{Origin, Source};
+use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
+use crate::clock;
+use crate::journal::directory::artifact_path;
+use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
+use crate::journal::segment::{Frame, Segment};
+use crate::store::Metric;
+
+/// What reading one record led to.
+enum Step {
+    Go,
+    /// It has to wait for something that another segment holds.
+    Stop,
+    /// So do all events behind it: they are not before the reading's limit.
+    Limit,
+}
+
+/// An event, and where it stands.
+struct Found<'a> {
+    run: u32,
+    sequence: u64,
+    event: EventBody<'a>,
+    /// Not settled by an earlier shipper.
+    fresh: bool,
+    bytes: usize,
+}
+
+impl Source {
+    pub(super) fn read_cursor(
+        &mut self,
+        index: usize,
+        cursor: &mut Cursor,
+        limit: Option<u64>,
+        budget: usize,
+        pass: &mut Pass,
+    ) {
+        // Read before the bytes: what was sealed then has its last frame now.
+        let sealed = cursor.segment.is_sealed();
+        let Some(bytes) = cursor.load() else {
+            let mut gone = || cursor.is_unread() && self.gives_up(&cursor.segment);
+            if sealed && (cursor.segment.is_blank() || gone()) {
+                cursor.finished = true;
+            } else if sealed {
+                tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is");
+                cursor.finished = true;
+                cursor.held = true;
+            }
+            return;
+        };
+        loop {
+            if pass.is_full(budget) {
+                pass.leave_behind();
+                return;
+            }
+            match bytes.frame(cursor.offset) {
+                Frame::Whole { body, next } => match self.take(index, cursor, body, limit, pass) {
+                    Step::Go => cursor.offset = next,
+                    Step::Stop => {
+                        pass.leave_behind();
+                        return;
+                    }
+                    Step::Limit => {
+                        pass.more = true;
+                        return;
+                    }
+                },
+                // Of one that is being written, the rest is on its way.
+                Frame::Torn if !sealed => break,
+                Frame::End => break,
+                Frame::Torn => {
+                    tracing::warn!(
+                        target: "mlflow", file = ?cursor.segment.file(), offset = cursor.offset,
+                        "a journal file ends in a damaged record; what stands before it is kept"
+                    );
+                    break;
+                }
+            }
+        }
+        cursor.finished = sealed;
+        if sealed || bytes.is_snapshot() {
+            cursor.unload();
+        }
+    }
+
+    /// Whether a segment cannot be read because somebody has removed it.
+    fn gives_up(&mut self, segment: &Arc<Segment>) -> bool {
+        let given_up = match &self.origin {
+            Origin::Live { journal, .. } => journal.give_up(segment),
+            Origin::Dead { .. } => false,
+        };
+        self.has_lost |= given_up;
+        given_up
+    }
+
+    fn take(
+        &mut self,
+        index: usize,
+        cursor: &mut Cursor,
+        body: &[u8],
+        limit: Option<u64>,
+        pass: &mut Pass,
+    ) -> Step {
+        let fresh = cursor.is_fresh();
+        match Record::decode(body) {
+            Some(Record::Metric(metric)) => {
+                if !self.is_known(metric.run) {
+                    return self.unknown(metric.run, metric.timestamp_ms);
+                }
+                if let (true, Some(key)) = (fresh, cursor.keys.get(&metric.key)) {
+                    let point = Metric {
+                        key: Arc::clone(key),
+                        value: metric.value,
+                        timestamp_ms: metric.timestamp_ms,
+                        step: metric.step,
+                    };
+                    pass.made_at(metric.timestamp_ms);
+                    pass.entry(metric.run, index).metrics.push(point);
+                }
+            }
+            Some(Record::Definition(Definition::Key { id, name })) => {
+                cursor.keys.insert(id, name.as_ref().into());
+            }
+            Some(Record::Definition(Definition::Run { number, identity })) => {
+                self.runs.mention(number, identity.into_owned());
+            }
+            Some(Record::Event {
+                run,
+                sequence,
+                event,
+            }) => {
+                if limit.is_some_and(|limit| sequence >= limit) {
+                    return Step::Limit;
+                }
+                let found = Found {
+                    run,
+                    sequence,
+                    event,
+                    fresh,
+                    bytes: body.len(),
+                };
+                return self.take_event(index, cursor, &found, pass);
+            }
+            // It was looked at when the journal was claimed.
+            Some(Record::Definition(Definition::Origin(_))) => {}
+            None => Self::leave_unknown(cursor, pass),
+        }
+        Step::Go
+    }
+
+    /// A record of a kind that a newer version wrote: that version will read it in its place.
+    fn leave_unknown(cursor: &mut Cursor, pass: &mut Pass) {
+        cursor.held = true;
+        pass.unknown += 1;
+    }
+
+    fn take_event(
+        &mut self,
+        index: usize,
+        cursor: &mut Cursor,
+        found: &Found<'_>,
+        pass: &mut Pass,
+    ) -> Step {
+        let Found {
+            run,
+            sequence,
+            event,
+            fresh,
+            bytes,
+        } = *found;
+        let Some(parsed) = event.parse() else {
+            Self::leave_unknown(cursor, pass);
+            return Step::Go;
+        };
+        if let Event::Start(start) = parsed {
+            cursor.started.push(run);
+            let started_ms = start.start_time_ms;
+            let params = if fresh {
+                start.params.clone()
+            } else {
+                Vec::new()
+            };
+            self.start(run, start);
+            if fresh {
+                pass.made_at(started_ms);
+                let work = pass.entry(run, index);
+                for param in params {
+                    work.happened(sequence, Happened::Param(param));
+                }
+                work.started = sequence.saturating_add(1);
+            }
+            return Step::Go;
+        }
+        if !self.is_known(run) {
+            return self.unknown(run, clock::now_ms());
+        }
+        let happened = match parsed {
+            Event::End {
+                status,
+                end_time_ms,
+            } if fresh => {
+                pass.entry(run, index).end = Some((status, end_time_ms));
+                return Step::Go;
+            }
+            Event::Start(_) | Event::End { .. } => return Step::Go,
+            Event::Param(param) => Happened::Param(param.into_owned()),
+            Event::Tag(tag) => Happened::Tag(tag.into_owned()),
+            Event::Artifact { path, content } => {
+                let bytes = match content {
+                    Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
+                    Content::Spooled(name) => match artifact_path(&self.directory(), &name) {
+                        Some(file) => ArtifactBytes::File(file),
+                        None => {
+                            tracing::warn!(target: "mlflow", %path, name = %name, "a journal names a file that is no artifact of it; it is left out");
+                            return Step::Go;
+                        }
+                    },
+                };
+                Happened::Artifact(path.into_owned(), bytes)
+            }
+        };
+        cursor.last_event = cursor.last_event.max(Some(sequence));
+        let counts = self.runs.supersedes(run, sequence, &happened);
+        // One that an earlier shipper has delivered still supersedes what it has not.
+        if !fresh {
+            return Step::Go;
+        }
+        pass.event_bytes += bytes;
+        let work = pass.entry(run, index);
+        if counts {
+            work.happened(sequence, happened);
+        } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
+            let cursors = vec![index];
+            pass.spent_files.push(SpentFile { file, cursors });
+        }
+        Step::Go
+    }
+
+    fn directory(&self) -> PathBuf {
+        match &self.origin {
+            Origin::Live { journal, .. } => journal.path().unwrap_or_default(),
+            Origin::Dead { directory } => directory.path().to_owned(),
+        }
+    }
+
+    /// Whether entries of the run can go out. In a live journal its start is on the way in another
+    /// segment, or in that of another process; in a dead one everything was read already.
+    fn is_known(&self, run: u32) -> bool {
+        match self.runs.get(run) {
+            Some(state) => {
+                !(self.is_live() && matches!(state.phase, Phase::Mentioned))
+                    || state.identity.elsewhere
+            }
+            None => false,
+        }
+    }
+
+    /// What to do about an entry, made at `ms`, of a run that is not known.
+    fn unknown(&mut self, run: u32, ms: i64) -> Step {
+        if self.is_live() {
+            if self.has_lost && self.runs.is_lost(run) {
+                self.start_anew(run, ms);
+            }
+            // It is read again, and known then.
+            return Step::Stop;
+        }
+        tracing::warn!(target: "mlflow", run, "a journal holds a value of a run that it does not name; it is left out");
+        Step::Go
+    }
+
+    fn start(&mut self, number: u32, start: Box<Start<'static>>) {
+        let state = self
+            .runs
+            .mention(number, start.identity.clone().into_owned());
+        // A dead journal's starts were surveyed already.
+        if let (Origin::Live { links, .. }, Phase::Mentioned) = (&self.origin, &state.phase) {
+            state.link = links
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&number);
+            let in_doubt = false;
+            state.phase = Phase::Pending { start, in_doubt };
+        }
+    }
+
+    /// Starts a run whose start was in a segment that is gone: what came after it need not be lost.
+    fn start_anew(&mut self, number: u32, start_time_ms: i64) {
+        let Some(state) = self.runs.get(number) else {
+            return;
+        };
+        let name = format!("run-{}", state.identity.key);
+        let start = Start {
+            identity: Cow::Owned(state.identity.clone()),
+            name: Cow::Owned(name),
+            user: Cow::Borrowed(""),
+            start_time_ms,
+            parent: None,
+            tags: Vec::new(),
+            params: Vec::new(),
+        };
+        self.start(number, Box::new(start));
+    }
+}
