@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -210,6 +210,44 @@ fn a_server_killed_and_started_again() {
     assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
     assert_eq!(ended.warnings().len(), 2, "{}", ended.stderr);
     is_whole(&only_run(&server.api(), &experiment));
+}
+
+#[test]
+fn artifacts_that_their_store_does_not_take_keep_nothing_else_from_arriving() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |request| {
+        request
+            .line
+            .starts_with("PUT ")
+            .then_some(Fault::Status(500))
+    });
+    let folder = Folder::new();
+    let experiment = unique();
+    let mut program = folder.start(
+        STEADY,
+        &[&POINTS.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", &proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    program.wait_for_stderr("the store does not take artifacts");
+    program.tell();
+    // The rest of the points, and the end of the run.
+    let api = server.api();
+    let begun = Instant::now();
+    while only_run(&api, &experiment).status != "FINISHED" {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it waits");
+    }
+    let seen = only_run(&api, &experiment);
+    assert_eq!(seen.points["loss"].len(), usize::try_from(POINTS).unwrap());
+    assert!(seen.artifacts.is_empty());
+    proxy.heal();
+    let ended = program.end();
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+    assert_eq!(ended.warnings().len(), 2, "{}", ended.stderr);
+    assert_eq!(folder.journals_left(), 0, "all was delivered");
+    is_whole(&only_run(&api, &experiment));
 }
 
 macro_rules! spoiled {

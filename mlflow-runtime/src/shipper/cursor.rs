@@ -24,6 +24,8 @@ pub(super) struct Cursor {
     pub(super) finished: bool,
     /// Holds entries that the store does not take: keeps its place and its file.
     pub(super) held: bool,
+    /// How many artifacts wait that it names: it keeps both until they are delivered.
+    pub(super) waiting: usize,
 }
 
 impl Cursor {
@@ -38,6 +40,7 @@ impl Cursor {
             last_event: None,
             finished: false,
             held: false,
+            waiting: 0,
         }
     }
 
@@ -59,6 +62,10 @@ impl Cursor {
         self.offset == HEADER_BYTES
     }
 
+    pub(super) fn keeps_its_place(&self) -> bool {
+        self.held || self.waiting > 0
+    }
+
     pub(super) fn settled(&self) -> usize {
         self.settled
     }
@@ -68,8 +75,11 @@ impl Cursor {
         self.offset >= self.settled
     }
 
-    /// All that was read is settled.
+    /// All that was read is settled, unless the cursor keeps its place.
     pub(super) fn settle(&mut self) {
+        if self.keeps_its_place() {
+            return;
+        }
         if self.offset > self.settled {
             self.segment.acknowledge(self.offset);
             self.settled = self.offset;

@@ -9,18 +9,17 @@
 //!    everything else goes through.
 
 use std::borrow::Cow;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustc_hash::FxHashSet;
 
+use super::postponed::{Postponed, Waiting};
 use super::share::Share;
 use super::source::Source;
-use super::work::{ArtifactBytes, Pass, Refused, Sent, Work, halves};
+use super::work::{ArtifactBytes, Pass, Refused, Sent, Work};
 use crate::stats::Stats;
-use crate::store::{ArtifactContent, Batch, RunStatus, Store, StoreError, StoredRun};
+use crate::store::{ArtifactContent, RunStatus, Store, StoreError, StoredRun};
 
 /// Why delivery stopped. Everything is still there.
 #[derive(Debug)]
@@ -60,8 +59,6 @@ enum Outcome {
     /// The store takes nothing for the run.
     Held(String),
 }
-
-type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 impl Delivery {
     pub(crate) fn new(store: Box<dyn Store>, stats: Arc<Stats>, quiet: bool) -> Self {
@@ -108,7 +105,13 @@ impl Delivery {
             let refused = work.check();
             self.set_aside(work, &refused);
             let outcome = match self.ready(source, work.run).await? {
-                Ok(run) => self.work(&run, work).await?,
+                Ok(run) => {
+                    let outcome = self.work(&run, work, &source.postponed).await?;
+                    if matches!(outcome, Outcome::Done) {
+                        source.postpone(&run, work);
+                    }
+                    outcome
+                }
                 Err(reason) => Outcome::Held(reason),
             };
             match &outcome {
@@ -116,7 +119,7 @@ impl Delivery {
                 Outcome::Held(reason) => self.hold(source, work, reason),
             }
             if source.is_live() {
-                self.stats.settled.add(work.entries);
+                self.stats.settled.add(work.entries - work.postponed);
             }
             pass.finish_current(matches!(outcome, Outcome::Held(_)));
         }
@@ -135,7 +138,7 @@ impl Delivery {
     }
 
     fn done(&mut self, source: &mut Source, work: &Work) {
-        let delivered = work.entries.saturating_sub(work.refused);
+        let delivered = work.entries.saturating_sub(work.refused + work.postponed);
         self.stats.delivered.add(delivered);
         if work.end.is_some()
             && let Some(state) = source.runs.get_mut(work.run)
@@ -185,7 +188,12 @@ impl Delivery {
         Ok(())
     }
 
-    async fn work(&mut self, run: &StoredRun, work: &mut Work) -> Result<Outcome, Halt> {
+    async fn work(
+        &mut self,
+        run: &StoredRun,
+        work: &mut Work,
+        postponed: &Postponed,
+    ) -> Result<Outcome, Halt> {
         let limits = self.store.limits();
         while let Some((batch, sent)) = work.next_batch(self.share.of(limits)) {
             match self.store.log_batch(run, &batch).await {
@@ -211,24 +219,25 @@ impl Delivery {
             self.progress = true;
         }
         while let Some((path, bytes)) = work.artifacts.get(work.sent.artifacts) {
-            let content = match bytes {
-                ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
-                ArtifactBytes::File(file) => ArtifactContent::File(file),
+            // None before one that waits.
+            let put = if postponed.is_empty() {
+                self.put(run, path, bytes).await
+            } else {
+                Err(StoreError::Unavailable {
+                    reason: "artifacts wait for their store".to_owned(),
+                    retry_after: None,
+                })
             };
-            match self.store.put_artifact(run, path, content).await {
-                Ok(()) => {}
-                Err(StoreError::Rejected { reason }) => {
-                    let refused = Refused {
-                        kind: "artifact",
-                        key: path.clone(),
-                        reason,
-                    };
-                    self.set_aside(work, &[refused]);
-                }
+            match put {
+                Ok(refused) => self.set_aside(work, refused.as_slice()),
                 Err(StoreError::Blocked {
                     reason,
                     everything: false,
                 }) => return Ok(Outcome::Held(reason)),
+                Err(StoreError::Unavailable { .. }) if postponed.has_room() => {
+                    self.answers(run).await?;
+                    break;
+                }
                 Err(error) => return Err(halt(error)),
             }
             work.sent = Sent {
@@ -255,42 +264,86 @@ impl Delivery {
         Ok(Outcome::Done)
     }
 
-    /// Finds the entries of a refused batch that are to blame; the others are logged. The inner
-    /// error says why the run takes nothing any more.
-    fn isolate<'a>(
-        &'a self,
-        run: &'a StoredRun,
-        batch: Batch<'a>,
-        reason: String,
-    ) -> LocalFuture<'a, Result<Result<Vec<Refused>, String>, Halt>> {
-        Box::pin(async move {
-            let mut refused = Vec::new();
-            let mut left = vec![(batch, reason)];
-            while let Some((batch, reason)) = left.pop() {
-                let Some(halves) = halves(&batch) else {
-                    refused.extend(single(&batch, reason));
-                    continue;
-                };
-                for half in halves {
-                    match self.store.log_batch(run, &half).await {
-                        Ok(()) => {}
-                        Err(StoreError::Rejected { reason }) => left.push((half, reason)),
-                        Err(StoreError::Blocked {
-                            reason,
-                            everything: false,
-                        }) => {
-                            return Ok(Err(reason));
-                        }
-                        Err(error) => return Err(halt(error)),
+    /// Delivers the artifacts that wait, up to the first that still has to.
+    pub(super) async fn deliver_postponed(&mut self, source: &mut Source) -> Result<(), Halt> {
+        while let Some(Waiting {
+            run, path, bytes, ..
+        }) = source.postponed.first()
+        {
+            match self.put(run, path, bytes).await {
+                Ok(refused) => {
+                    match &refused {
+                        None => self.stats.delivered.add(1),
+                        Some(refused) => self.refuse(std::slice::from_ref(refused)),
                     }
+                    if source.is_live() {
+                        self.stats.settled.add(1);
+                    }
+                    source.settle_postponed(false);
+                    self.progress = true;
+                }
+                Err(StoreError::Blocked {
+                    reason,
+                    everything: false,
+                }) => {
+                    self.stats.held.add(1);
+                    if source.is_live() {
+                        self.stats.settled.add(1);
+                    }
+                    self.warn_held(&reason);
+                    source.settle_postponed(true);
+                }
+                Err(error) => {
+                    let halt = halt(error);
+                    source.postponed.failed(&halt);
+                    source.settle();
+                    return Err(halt);
                 }
             }
-            Ok(Ok(refused))
-        })
+        }
+        source.postponed.succeeded();
+        source.settle();
+        Ok(())
+    }
+
+    /// Whether it is the artifacts' store alone that is away.
+    async fn answers(&self, run: &StoredRun) -> Result<(), Halt> {
+        match self.store.is_running(run).await {
+            Err(error @ (StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
+                Err(halt(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings an artifact to the store, which may refuse it for good.
+    async fn put(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        bytes: &ArtifactBytes,
+    ) -> Result<Option<Refused>, StoreError> {
+        let content = match bytes {
+            ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
+            ArtifactBytes::File(file) => ArtifactContent::File(file),
+        };
+        match self.store.put_artifact(run, path, content).await {
+            Ok(()) => Ok(None),
+            Err(StoreError::Rejected { reason }) => Ok(Some(Refused {
+                kind: "artifact",
+                key: path.to_owned(),
+                reason,
+            })),
+            Err(error) => Err(error),
+        }
     }
 
     fn set_aside(&mut self, work: &mut Work, refused: &[Refused]) {
         work.refused += refused.len();
+        self.refuse(refused);
+    }
+
+    fn refuse(&mut self, refused: &[Refused]) {
         self.stats.rejected.add(refused.len());
         for Refused { kind, key, reason } in refused {
             if self.warned.insert((kind, key.clone())) {
@@ -301,26 +354,15 @@ impl Delivery {
 
     fn hold(&mut self, source: &mut Source, work: &Work, reason: &str) {
         self.stats.held.add(work.entries);
+        self.warn_held(reason);
+        source.hold(work, reason);
+    }
+
+    fn warn_held(&mut self, reason: &str) {
         if self.warned.insert(("held", reason.to_owned())) {
             tracing::warn!(target: "mlflow", "values stay in the journal: {reason}");
         }
-        source.hold(work, reason);
     }
-}
-
-fn single(batch: &Batch<'_>, reason: String) -> Option<Refused> {
-    let Batch {
-        metrics,
-        params,
-        tags,
-    } = batch;
-    let metric = metrics
-        .first()
-        .map(|metric| ("metric", metric.key.to_string()));
-    let param = || params.first().map(|param| ("param", param.key.clone()));
-    let tag = || tags.first().map(|tag| ("tag", tag.key.clone()));
-    let (kind, key) = metric.or_else(param).or_else(tag)?;
-    Some(Refused { kind, key, reason })
 }
 
 pub(super) fn halt(error: StoreError) -> Halt {

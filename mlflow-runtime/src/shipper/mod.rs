@@ -15,10 +15,12 @@
 //! How it falls asleep without missing anything: [`bell`](crate::journal::bell).
 
 mod backoff;
+mod blame;
 mod control;
 mod creation;
 mod cursor;
 mod delivery;
+mod postponed;
 mod reading;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod recovery;
@@ -140,6 +142,8 @@ impl Shipper {
         source.acknowledge(&self.dead_pass);
         self.dead_pass = Pass::default();
         if done {
+            // What is not taken now stays for the next process: this one has others to ship.
+            let _ = self.delivery.deliver_postponed(source).await;
             self.delivery.close(source, &self.live).await?;
             if let Some(source) = self.dead.take() {
                 source.remove();
@@ -166,6 +170,7 @@ pub(crate) fn spawn(
         backoff: Backoff::default(),
         outage: false,
         swept: 0,
+        tried: 0,
     };
     let spawned = thread::Builder::new()
         .name("mlflow-shipper".to_owned())
@@ -188,6 +193,8 @@ struct Worker {
     outage: bool,
     /// The last flush for which journals of dead processes were looked for.
     swept: u64,
+    /// The last one for which artifacts that wait were tried again.
+    tried: u64,
 }
 
 impl Worker {
@@ -271,12 +278,13 @@ impl Worker {
     /// This process's values first; while there are no more of them, those of dead ones.
     async fn round(&mut self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
         let step = shipper.step().await?;
+        let nothing_waits = self.artifacts(shipper, ticket).await;
         if matches!(step, Step::More | Step::Stalled) {
             return Ok(step);
         }
         // What was read after the flush was asked for holds all that it is about, also where more
         // is logged meanwhile.
-        let flushed = step == Step::Idle || shipper.fresh;
+        let flushed = nothing_waits && (step == Step::Idle || shipper.fresh);
         if flushed {
             self.control.complete_own(ticket);
             // Children may have died meanwhile.
@@ -293,6 +301,26 @@ impl Worker {
             self.control.complete_all(ticket);
         }
         Ok(step)
+    }
+
+    /// Tries again what the store of the artifacts did not take; whether nothing waits for it.
+    async fn artifacts(&mut self, shipper: &mut Shipper, ticket: u64) -> bool {
+        let postponed = &shipper.live.postponed;
+        if postponed.is_empty() {
+            return true;
+        }
+        if ticket == self.tried && !postponed.is_due() {
+            return false;
+        }
+        self.tried = ticket;
+        match shipper.delivery.deliver_postponed(&mut shipper.live).await {
+            Ok(()) => true,
+            Err(_) => {
+                self.stats.retried.add(1);
+                self.control.fail(ticket);
+                false
+            }
+        }
     }
 
     /// Waits, but not while somebody waits for a flush.
@@ -317,7 +345,12 @@ impl Worker {
         }
         shipper.live_pass = shipper.live.read(shipper.delivery.budget());
         if shipper.live_pass.is_empty() && !self.control.is_asked() {
-            self.journal.bell.heard().await;
+            match shipper.live.postponed.due() {
+                None => self.journal.bell.heard().await,
+                Some(due) => {
+                    let _ = tokio::time::timeout_at(due.into(), self.journal.bell.heard()).await;
+                }
+            }
         }
     }
 

@@ -12,15 +12,18 @@
 //!    kill has to see what supersedes it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::cursor::Cursor;
+use super::postponed::{Postponed, Waiting};
 use super::runs::{Phase, Runs};
-use super::work::{Pass, SpentFile, Work};
+use super::work::{ArtifactBytes, Pass, SpentFile, Work};
 use crate::clock;
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
+use crate::journal::segment::Segment;
+use crate::store::StoredRun;
 use crate::tracker::Links;
 
 /// A journal being read.
@@ -38,6 +41,10 @@ pub(crate) struct Source {
     over: Vec<u32>,
     /// Every event before this one in the order of all events is settled.
     settled_events: u64,
+    /// Artifacts that wait by themselves.
+    pub(super) postponed: Postponed,
+    /// Files that nobody needs any more once these segments no longer keep their place.
+    spent: Vec<(PathBuf, Vec<Arc<Segment>>)>,
 }
 
 /// Whose journal it is.
@@ -82,6 +89,8 @@ impl Source {
             has_lost: false,
             over: Vec::new(),
             settled_events: 0,
+            postponed: Postponed::default(),
+            spent: Vec::new(),
         }
     }
 
@@ -154,24 +163,84 @@ impl Source {
         }
     }
 
-    /// Everything that [`read`](Self::read) has handed out is settled. All of it is noted before
-    /// anything is deleted: the process may be killed on the way.
-    pub(super) fn acknowledge(&mut self, pass: &Pass) {
-        for cursor in self.cursors.iter_mut().filter(|cursor| !cursor.held) {
-            cursor.settle();
+    /// Has the artifacts of `work` that were not sent wait by themselves.
+    pub(super) fn postpone(&mut self, run: &StoredRun, work: &mut Work) {
+        let unsent = work.take_unsent_artifacts();
+        if unsent.is_empty() {
+            return;
         }
-        for SpentFile { file, cursors } in &pass.spent_files {
-            // What stands in a segment that is held will be read again.
-            if !cursors.iter().any(|index| self.is_held(*index)) {
-                self.delete(file);
+        let segments = self.segments_of(&work.cursors);
+        for (path, bytes) in unsent {
+            for index in &work.cursors {
+                if let Some(cursor) = self.cursors.get_mut(*index) {
+                    cursor.waiting += 1;
+                }
+            }
+            self.postponed.push(Waiting {
+                run: run.clone(),
+                path,
+                bytes,
+                segments: segments.clone(),
+            });
+        }
+    }
+
+    /// The first artifact that waited is settled, or held: its run takes nothing now.
+    pub(super) fn settle_postponed(&mut self, held: bool) {
+        let Some(Waiting {
+            segments, bytes, ..
+        }) = self.postponed.pop()
+        else {
+            return;
+        };
+        for cursor in &mut self.cursors {
+            if segments.iter().any(|one| Arc::ptr_eq(one, &cursor.segment)) {
+                cursor.waiting -= 1;
+                cursor.held |= held;
             }
         }
+        if let ArtifactBytes::File(file) = bytes {
+            self.spent.push((file, segments));
+        }
+    }
+
+    fn segments_of(&self, cursors: &[usize]) -> Vec<Arc<Segment>> {
+        let found = cursors.iter().filter_map(|index| self.cursors.get(*index));
+        found.map(|cursor| Arc::clone(&cursor.segment)).collect()
+    }
+
+    /// Everything that [`read`](Self::read) has handed out is settled, or waits by itself.
+    pub(super) fn acknowledge(&mut self, pass: &Pass) {
+        for SpentFile { file, cursors } in &pass.spent_files {
+            self.spent.push((file.clone(), self.segments_of(cursors)));
+        }
         self.settled_events = self.settled_events.max(pass.events_before);
+        self.settle();
+        // Everything logged to them was read, so nothing will mention them again.
+        if self.is_live() && !pass.more {
+            for number in self.over.drain(..) {
+                self.runs.forget(number);
+            }
+        }
+    }
+
+    /// Notes what is settled, all of it before anything is deleted: the process may be killed on
+    /// the way.
+    pub(super) fn settle(&mut self) {
+        self.cursors.iter_mut().for_each(Cursor::settle);
+        for (file, segments) in std::mem::take(&mut self.spent) {
+            // What stands in a segment that keeps its place may be read again.
+            if segments.iter().any(|segment| self.is_kept(segment)) {
+                self.spent.push((file, segments));
+            } else {
+                self.delete(&file);
+            }
+        }
         let settled_events = self.settled_events;
         let runs = &self.runs;
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);
         self.cursors.retain(|cursor| {
-            let done = !cursor.held
+            let done = !cursor.keeps_its_place()
                 && cursor.finished
                 && cursor.last_event < Some(settled_events)
                 && cursor.started.iter().all(is_over);
@@ -180,12 +249,6 @@ impl Source {
             }
             !done
         });
-        // Everything logged to them was read, so nothing will mention them again.
-        if self.is_live() && !pass.more {
-            for number in self.over.drain(..) {
-                self.runs.forget(number);
-            }
-        }
     }
 
     fn delete(&self, file: &Path) {
@@ -197,15 +260,19 @@ impl Source {
         }
     }
 
-    fn is_held(&self, index: usize) -> bool {
-        self.cursors.get(index).is_some_and(|cursor| cursor.held)
+    fn is_kept(&self, segment: &Arc<Segment>) -> bool {
+        let mut kept = self
+            .cursors
+            .iter()
+            .filter(|cursor| cursor.keeps_its_place());
+        kept.any(|cursor| Arc::ptr_eq(&cursor.segment, segment))
     }
 
-    /// Deletes a dead journal, unless something in it is held.
+    /// Deletes a dead journal, unless something in it is held or waits.
     pub(super) fn remove(self) {
         if let Origin::Dead { directory } = &self.origin
             && !self.unseen
-            && !self.cursors.iter().any(|cursor| cursor.held)
+            && !self.cursors.iter().any(Cursor::keeps_its_place)
         {
             directory.remove();
         }

@@ -60,6 +60,8 @@ pub(super) struct Work {
     pub(super) entries: usize,
     /// How many of them the store refused.
     pub(super) refused: usize,
+    /// How many are artifacts that wait by themselves now.
+    pub(super) postponed: usize,
     pub(super) checked: bool,
     pub(super) sent: Sent,
 }
@@ -240,6 +242,13 @@ impl Work {
             }
         });
         refused
+    }
+
+    /// Takes out the artifacts that were not sent.
+    pub(super) fn take_unsent_artifacts(&mut self) -> Vec<(String, ArtifactBytes)> {
+        let unsent = self.artifacts.split_off(self.sent.artifacts);
+        self.postponed += unsent.len();
+        unsent
     }
 
     /// The next entries that fit one request, and what will be sent then; `None` when all are.
