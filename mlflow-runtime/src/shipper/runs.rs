@@ -130,6 +130,11 @@ impl Runs {
             Happened::Tag(tag) => (Kind::Tag, tag.key.clone()),
             Happened::Artifact(path, _) => (Kind::Artifact, path.clone()),
         };
+        self.note_newest(number, key, sequence)
+    }
+
+    /// Whether the event at `sequence` is the newest of its key so far.
+    fn note_newest(&mut self, number: u32, key: (Kind, String), sequence: u64) -> bool {
         let Some(state) = self.get_mut(number) else {
             return true;
         };
@@ -180,8 +185,9 @@ impl Runs {
         }
     }
 
-    /// Notes the runs of a dead journal's segment, how they start, whether they ended, and when
-    /// their last entry was made. Entries before `delivered` were delivered by an earlier shipper.
+    /// Notes the runs of a dead journal's segment, how they start, whether they ended, when their
+    /// last entry was made, and which of their tags and artifacts are the newest: those that were
+    /// delivered may stand behind older ones that were not. Entries before `delivered` were delivered by an earlier shipper.
     pub(super) fn survey(&mut self, bytes: &SegmentBytes, delivered: usize) {
         let mut offset = HEADER_BYTES;
         while let Frame::Whole { body, next } = bytes.frame(offset) {
@@ -190,7 +196,11 @@ impl Runs {
                 Some(Record::Definition(Definition::Run { number, identity })) => {
                     self.mention(number, identity.into_owned());
                 }
-                Some(Record::Event { run, event, .. }) => match event.parse() {
+                Some(Record::Event {
+                    run,
+                    sequence,
+                    event,
+                }) => match event.parse() {
                     Some(Event::Start(start)) => {
                         let started_ms = start.start_time_ms;
                         let state = self.mention(run, start.identity.clone().into_owned());
@@ -206,7 +216,13 @@ impl Runs {
                             state.ended = true;
                         }
                     }
-                    Some(Event::Param(_) | Event::Tag(_) | Event::Artifact { .. }) | None => {}
+                    Some(Event::Tag(tag)) => {
+                        self.note_newest(run, (Kind::Tag, tag.key.clone()), sequence);
+                    }
+                    Some(Event::Artifact { path, .. }) => {
+                        self.note_newest(run, (Kind::Artifact, path.into_owned()), sequence);
+                    }
+                    Some(Event::Param(_)) | None => {}
                 },
                 Some(Record::Definition(Definition::Origin(_) | Definition::Key { .. })) | None => {
                 }

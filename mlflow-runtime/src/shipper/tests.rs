@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::{Delivery, Source};
 use crate::journal::directory::Directory;
+use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, RunIdentity, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
@@ -117,16 +118,7 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
     assert_eq!(state(), "new");
     drop((live, journal));
 
-    // Its own thread may be about to look after it.
-    let begun = Instant::now();
-    let left = loop {
-        if let Some(left) = Directory::left_behind(&folder, "here").next() {
-            break left;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
-        thread::yield_now();
-    };
-    let mut dead = Source::dead(left);
+    let mut dead = Source::dead(left_behind(&folder));
     ship(&mut dead, &store, 1000);
     assert_eq!(store.runs()[0].metrics.len(), 10);
     assert_eq!(state(), "new");
@@ -158,4 +150,46 @@ fn a_run_whose_start_was_removed_is_started_anew() {
     assert_eq!(store.runs()[0].tags["state"], "later");
     drop((live, journal));
     let _ = fs::remove_dir_all(folder);
+}
+
+/// Found by the reliability program `kills`: two threads made segments at the same moment, and the
+/// live journal was read in another order than that of the files. The newest value of a tag was
+/// delivered, an older one was not when the process was killed; the next one sent it.
+#[test]
+fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    start(&journal);
+    set_state(&journal, "old");
+    let shared = Arc::clone(&journal);
+    let thread = thread::spawn(move || set_state(&shared, "new"));
+    thread.join().expect("it does not panic");
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    ship(&mut live, &store, 1000);
+    release_thread(&journal);
+    let segments = journal.segments();
+    assert_eq!(segments.len(), 2, "the run is open");
+    // As if nothing of the first file had been delivered.
+    segments[0].acknowledge(HEADER_BYTES);
+    drop((live, journal, segments));
+
+    let mut dead = Source::dead(left_behind(&folder));
+    for _ in 0..4 {
+        ship(&mut dead, &store, 1);
+    }
+    assert_eq!(store.runs()[0].tags["state"], "new");
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// The journal's own thread may be about to look after it.
+fn left_behind(folder: &Path) -> Directory {
+    let begun = Instant::now();
+    loop {
+        if let Some(left) = Directory::left_behind(folder, "here").next() {
+            return left;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
+        thread::yield_now();
+    }
 }
