@@ -108,7 +108,13 @@ impl Delivery {
             let refused = work.check();
             self.set_aside(work, &refused);
             let outcome = match self.ready(source, work.run).await? {
-                Ok(run) => self.work(&run, work).await?,
+                Ok(run) => {
+                    let outcome = self.work(&run, work).await?;
+                    if matches!(outcome, Outcome::Done) && work.end.is_some() {
+                        self.look_again(source, work.run).await?;
+                    }
+                    outcome
+                }
                 Err(reason) => Outcome::Held(reason),
             };
             match &outcome {
@@ -156,7 +162,7 @@ impl Delivery {
                     .close_run(&run, Some(last_ms).filter(|at| *at > 0))
                     .await
                 {
-                    Ok(()) => {}
+                    Ok(()) => self.look_again(source, number).await?,
                     Err(
                         StoreError::Rejected { reason }
                         | StoreError::Blocked {
