@@ -15,6 +15,7 @@ use crate::support::seen::{Latest, Seen};
 use crate::support::unique;
 
 const STEADY: &str = env!("CARGO_BIN_EXE_steady");
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 const POINTS: i64 = 400;
 
 /// What the user is told.
@@ -91,14 +92,18 @@ fn each_kind_of_request(fault: Fault) -> impl FnMut(&Request) -> Option<Fault> {
 
 /// The experiment's one run; deleted ones count, too.
 fn only_run(api: &Api, experiment: &str) -> Seen {
+    let runs = runs(api, experiment);
+    assert_eq!(runs.len(), 1, "no run twice");
+    api.run(&runs[0].0)
+}
+
+/// Ids and `lifecycle_stage`s of the experiment's runs.
+fn runs(api: &Api, experiment: &str) -> Vec<(String, String)> {
     let found = api.post(
         "experiments/search",
         &json!({"max_results": 2, "filter": format!("name = '{experiment}'")}),
     );
-    let id = found["experiments"][0]["experiment_id"].as_str().unwrap();
-    let runs = api.runs(id);
-    assert_eq!(runs.len(), 1, "no run twice");
-    api.run(&runs[0].0)
+    api.runs(found["experiments"][0]["experiment_id"].as_str().unwrap())
 }
 
 fn is_whole(run: &Seen) {
@@ -160,6 +165,72 @@ fn failures_with_progress_between_them_are_no_outage() {
     let ended = program.end();
     assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
     is_whole(&only_run(&server.api(), &experiment));
+}
+
+/// A proxy before a server that carries out the first creation of the run after the second.
+fn late_creation(server: &Server, run: &'static str) -> Proxy {
+    let mut spoiled = false;
+    Proxy::start(server.url(), move |request| {
+        let creates = request.line.contains("/runs/create")
+            && String::from_utf8_lossy(&request.body).contains(run);
+        (creates && !std::mem::replace(&mut spoiled, true)).then_some(Fault::Late)
+    })
+}
+
+/// The run that is left of two, and the deleted one.
+fn whole_and_twin(api: &Api, runs: Vec<(String, String)>) -> [Seen; 2] {
+    let mut runs = runs;
+    runs.sort_by(|a, b| a.1.cmp(&b.1));
+    let stages: Vec<&str> = runs.iter().map(|(_, stage)| stage.as_str()).collect();
+    assert_eq!(stages, ["active", "deleted"]);
+    [0, 1].map(|at: usize| api.run(&runs[at].0))
+}
+
+/// It stayed, empty and RUNNING for ever.
+#[test]
+fn a_run_created_by_a_request_that_was_given_up_does_not_stay() {
+    let server = Server::shared();
+    let proxy = late_creation(server, "steady");
+    let folder = Folder::new();
+    let experiment = unique();
+    let mut program = folder.start(
+        STEADY,
+        &[&POINTS.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", &proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    program.tell();
+    let ended = program.end();
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+    assert_eq!(proxy.counts().faults["late"], 1);
+    let api = server.api();
+    let [whole, twin] = whole_and_twin(&api, runs(&api, &experiment));
+    is_whole(&whole);
+    assert!(twin.points.is_empty() && twin.params.is_empty() && twin.artifacts.is_empty());
+}
+
+/// The same where the process dies and the next one closes the run.
+#[test]
+fn the_run_of_a_dead_process_created_by_a_request_that_was_given_up_does_not_stay() {
+    let server = Server::start_with(&[]);
+    let proxy = late_creation(&server, "aborted");
+    let folder = Folder::new();
+    let environment = [("MLFLOW_TRACKING_URI", &*proxy.url())];
+    folder.run(NUMBERS, &["aborted", "0", "0", "abort"], &environment);
+    let next = folder.run(NUMBERS, &["next", "1", "1"], &environment);
+    assert!(next.success, "{}", next.stderr);
+    assert_eq!(folder.journals_left(), 0);
+    assert_eq!(proxy.counts().faults["late"], 1);
+    let api = server.api();
+    let mut runs = runs(&api, "numbers");
+    runs.retain(|(id, _)| api.run(id).name == "aborted");
+    let [closed, twin] = whole_and_twin(&api, runs);
+    assert_eq!(
+        [closed.status.as_str(), twin.status.as_str()],
+        ["KILLED", "RUNNING"]
+    );
 }
 
 #[test]

@@ -4,8 +4,10 @@ use std::borrow::Cow;
 use std::fs;
 use std::thread;
 
+use mlflow::RunStatus;
 use mlflow::store::{
-    ArtifactContent, ExperimentRef, NewRun, RestOptions, RestStore, Store, StoreError, StoredRun,
+    ArtifactContent, Batch, ExperimentRef, Metric, NewRun, Param, RestOptions, RestStore, Store,
+    StoreError, StoredRun, Tag,
 };
 
 use crate::support::mlflow::Server;
@@ -33,22 +35,13 @@ fn of_two_runs_with_one_key_the_same_is_always_adopted() {
         let store = store(server.url());
         let experiment = ExperimentRef::Name(unique());
         let id = store.experiment(&experiment).await.expect("an experiment");
-        let key = unique();
         // The answer to the first was lost, and the request was sent again.
-        let mut twins = [
-            store.create_run(&new_run(&key, &id)).await.expect("a run"),
-            store
-                .create_run(&new_run(&key, &id))
-                .await
-                .expect("its twin"),
-        ];
-        twins.sort_by(|a, b| a.run_id.cmp(&b.run_id));
+        let (key, [first, second]) = twins(&store, &id).await;
         for _ in 0..2 {
-            assert_eq!(store.find_run(&id, &key).await, Ok(Some(twins[0].clone())));
+            assert_eq!(store.find_run(&id, &key).await, Ok(Some(first.clone())));
         }
         let mut seen = server.api().runs(&id);
         seen.sort();
-        let [first, second] = twins;
         assert_eq!(
             seen,
             [
@@ -56,6 +49,113 @@ fn of_two_runs_with_one_key_the_same_is_always_adopted() {
                 (second.run_id, "deleted".to_owned())
             ]
         );
+    });
+}
+
+/// What makes a run one that is not deleted.
+#[derive(Clone, Copy, Debug)]
+enum Logged {
+    Metric,
+    Param,
+    Tag,
+    Artifact,
+    End,
+}
+
+async fn log(store: &RestStore, run: &StoredRun, logged: Logged) {
+    let metrics = [Metric {
+        key: "m".into(),
+        value: 1.0,
+        timestamp_ms: 6,
+        step: 0,
+    }];
+    let params = [Param {
+        key: "p".to_owned(),
+        value: "v".to_owned(),
+    }];
+    let tags = [Tag {
+        key: "t".to_owned(),
+        value: "v".to_owned(),
+    }];
+    let mut batch = Batch::default();
+    match logged {
+        Logged::Metric => batch.metrics = &metrics,
+        Logged::Param => batch.params = &params,
+        Logged::Tag => batch.tags = &tags,
+        Logged::Artifact => {
+            let bytes = ArtifactContent::Bytes(Cow::Borrowed(b"bytes"));
+            let put = store.put_artifact(run, "a/b.txt", bytes).await;
+            return put.expect("an artifact");
+        }
+        Logged::End => {
+            let end = store.update_run(run, RunStatus::Killed, Some(7)).await;
+            return end.expect("an end");
+        }
+    }
+    store.log_batch(run, &batch).await.expect("a batch");
+}
+
+/// Two runs of one key, the one that is adopted among equals first.
+async fn twins(store: &RestStore, experiment_id: &str) -> (String, [StoredRun; 2]) {
+    let key = unique();
+    let new = new_run(&key, experiment_id);
+    let mut twins = [
+        store.create_run(&new).await.expect("a run"),
+        store.create_run(&new).await.expect("its twin"),
+    ];
+    twins.sort_by(|a, b| a.run_id.cmp(&b.run_id));
+    (key, twins)
+}
+
+/// The late one of two creates came first by chance, and the run with the values was deleted.
+#[test]
+fn of_two_runs_with_one_key_that_with_something_is_adopted() {
+    let server = Server::shared();
+    block_on(async {
+        let store = store(server.url());
+        for logged in [
+            Logged::Metric,
+            Logged::Param,
+            Logged::Tag,
+            Logged::Artifact,
+            Logged::End,
+        ] {
+            let experiment = ExperimentRef::Name(unique());
+            let id = store.experiment(&experiment).await.expect("an experiment");
+            let (key, [empty, whole]) = twins(&store, &id).await;
+            log(&store, &whole, logged).await;
+            for _ in 0..2 {
+                let found = store.find_run(&id, &key).await;
+                assert_eq!(found, Ok(Some(whole.clone())), "{logged:?}");
+            }
+            let mut seen = server.api().runs(&id);
+            seen.sort();
+            let expected = [(empty.run_id, "deleted"), (whole.run_id, "active")];
+            assert_eq!(seen, expected.map(|(id, stage)| (id, stage.to_owned())));
+        }
+    });
+}
+
+#[test]
+fn of_two_runs_with_one_key_none_with_something_is_deleted() {
+    let server = Server::shared();
+    block_on(async {
+        let store = store(server.url());
+        for logged in [Logged::Metric, Logged::Tag, Logged::Artifact] {
+            let experiment = ExperimentRef::Name(unique());
+            let id = store.experiment(&experiment).await.expect("an experiment");
+            let (key, [first, second]) = twins(&store, &id).await;
+            log(&store, &first, logged).await;
+            log(&store, &second, Logged::Metric).await;
+            let adopted = match logged {
+                // It may be that of a creation.
+                Logged::Tag => second,
+                _ => first,
+            };
+            assert_eq!(store.find_run(&id, &key).await, Ok(Some(adopted)));
+            let seen = server.api().runs(&id);
+            assert!(seen.iter().all(|(_, stage)| stage == "active"), "{seen:?}");
+        }
     });
 }
 

@@ -1,7 +1,7 @@
 //! Creating runs, or finding them.
 //!
 //! Invariants: a run's parent is created before it; a run whose creation may have succeeded is
-//! looked for before it is created again.
+//! looked for before it is created again, and once more when it has ended.
 
 use super::Delivery;
 use super::delivery::{Cause, Halt, halt};
@@ -48,8 +48,9 @@ impl Delivery {
             return Ok(Err("its start was lost".to_owned()));
         };
         let identity = state.identity.clone();
+        let may_have_twin = matches!(state.phase, Phase::Pending { in_doubt: true, .. });
         let outcome = match &state.phase {
-            Phase::Created(run) => return Ok(Ok(run.clone())),
+            Phase::Created { run, .. } => return Ok(Ok(run.clone())),
             Phase::Held(reason) => return Ok(Err(reason.clone())),
             Phase::Mentioned => match self.find(&identity).await {
                 Ok(Some(run)) => Ok(run),
@@ -104,9 +105,31 @@ impl Delivery {
                 say(&format!("View run {} at: {url}", start.name));
             }
         }
-        state.phase = Phase::Created(run.clone());
+        state.phase = Phase::Created {
+            run: run.clone(),
+            in_doubt: may_have_twin,
+        };
         self.progress = true;
         Ok(Ok(run))
+    }
+
+    /// Looks again for a run that has ended, so that the store clears up a twin which appeared
+    /// meanwhile. Not before the end: a run that has one is never taken for the empty twin.
+    pub(super) async fn look_again(&self, source: &mut Source, number: u32) -> Result<(), Halt> {
+        let Some(state) = source.runs.get_mut(number) else {
+            return Ok(());
+        };
+        let Phase::Created { in_doubt, .. } = &mut state.phase else {
+            return Ok(());
+        };
+        if *in_doubt {
+            match self.find(&state.identity).await {
+                Ok(_) | Err(StoreError::Rejected { .. } | StoreError::Blocked { .. }) => {}
+                Err(error) => return Err(halt(error)),
+            }
+            *in_doubt = false;
+        }
+        Ok(())
     }
 
     /// The store's id of a run's parent. A parent that cannot be had is left out.
@@ -119,7 +142,7 @@ impl Delivery {
             return Ok(None);
         };
         let known = source.runs.by_key(&identity.key);
-        if let Some(Phase::Created(run)) = known.map(|(_, state)| &state.phase) {
+        if let Some(Phase::Created { run, .. }) = known.map(|(_, state)| &state.phase) {
             return Ok(Some(run.run_id.clone()));
         }
         match self.find(identity).await {

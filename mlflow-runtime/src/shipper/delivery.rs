@@ -108,6 +108,10 @@ impl Delivery {
                 Ok(run) => {
                     let outcome = self.work(&run, work, &source.postponed).await?;
                     if matches!(outcome, Outcome::Done) {
+                        // First, as it may halt: what is postponed is not read again.
+                        if work.end.is_some() {
+                            self.look_again(source, work.run).await?;
+                        }
                         source.postpone(&run, work);
                     }
                     outcome
@@ -159,7 +163,7 @@ impl Delivery {
                     .close_run(&run, Some(last_ms).filter(|at| *at > 0))
                     .await
                 {
-                    Ok(()) => {}
+                    Ok(()) => self.look_again(source, number).await?,
                     Err(
                         StoreError::Rejected { reason }
                         | StoreError::Blocked {

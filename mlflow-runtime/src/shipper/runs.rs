@@ -1,7 +1,8 @@
 //! The runs of a journal, and how far each has come.
 //!
-//! Invariant: a run is created at most once: from [`Phase::Pending`], and only after a look for it
-//! where an earlier attempt may have succeeded.
+//! Invariant: a run is created from [`Phase::Pending`] only, and only after a look for it where an
+//! earlier attempt may have succeeded. Where that was carried out after the look there are two, so
+//! there is another look when the run has ended.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,7 +62,8 @@ pub(super) enum Phase {
         start: Box<Start<'static>>,
         in_doubt: bool,
     },
-    Created(StoredRun),
+    /// In doubt: a second one may still appear.
+    Created { run: StoredRun, in_doubt: bool },
     /// The store takes nothing for it until a person acts, and why.
     Held(String),
 }
@@ -94,8 +96,7 @@ impl Runs {
 
     /// Whether one of them is this run of the store.
     pub(super) fn has_created(&self, run_id: &str) -> bool {
-        let is =
-            |state: &RunState| matches!(&state.phase, Phase::Created(run) if run.run_id == run_id);
+        let is = |state: &RunState| matches!(&state.phase, Phase::Created { run, .. } if run.run_id == run_id);
         self.states.values().any(is)
     }
 

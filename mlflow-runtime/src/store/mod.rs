@@ -67,8 +67,9 @@ pub trait Store: Send {
     /// after an error ask [`find_run`](Store::find_run) first.
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError>;
 
-    /// Finds the run whose [`RUN_KEY_TAG`] is `key`. Where a lost answer led to several,
-    /// the oldest is returned and the others are deleted.
+    /// Finds the run whose [`RUN_KEY_TAG`] is `key`. Where a lost answer led to several, the one that
+    /// has values or an end is returned, else the oldest. Those of the others that have nothing
+    /// beyond their creation are deleted, as far as the store allows it.
     async fn find_run(
         &self,
         experiment_id: &str,

@@ -29,6 +29,9 @@ pub(crate) enum Fault {
     ResetAnswer,
     /// The connection ends in the middle of the answer.
     CutAnswer,
+    /// The connection is closed, and the server hears of the request when it has answered the same
+    /// one, sent again.
+    Late,
     /// 504: the server did it, but after the gateway's patience had ended.
     TooLate,
     /// Half the answer's body, and the length says so.
@@ -79,6 +82,7 @@ impl Fault {
             Self::DropAnswer => "drop the answer",
             Self::ResetAnswer => "reset the answer",
             Self::CutAnswer => "cut the answer",
+            Self::Late => "late",
             Self::TooLate => "504",
             Self::HalfBody => "half the body",
             Self::LengthTooLong => "length too long",
@@ -86,7 +90,7 @@ impl Fault {
         }
     }
 
-    /// Whether the server gets the request, and does what it asks for.
+    /// Whether the server gets the request at once, and does what it asks for.
     pub(crate) fn acts(self) -> bool {
         match self {
             Self::Refuse(_)
@@ -95,6 +99,7 @@ impl Fault {
             | Self::Status(_)
             | Self::Later(_)
             | Self::Html
+            | Self::Late
             | Self::Redirect(_) => false,
             Self::Drip(_)
             | Self::DropAnswer
@@ -109,7 +114,10 @@ impl Fault {
 
     /// Whether it ends the connection before there was an answer.
     pub(crate) fn breaks(self) -> bool {
-        matches!(self, Self::Reset | Self::DropAnswer | Self::ResetAnswer)
+        matches!(
+            self,
+            Self::Reset | Self::DropAnswer | Self::ResetAnswer | Self::Late
+        )
     }
 }
 

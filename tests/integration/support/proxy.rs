@@ -40,6 +40,8 @@ struct Shared {
     server: String,
     schedule: Mutex<Schedule>,
     counts: Mutex<Counts>,
+    /// Requests that the server shall hear of when it has answered the same, sent again.
+    late: Mutex<Vec<Request>>,
     /// How long nobody shall listen, from the next connection on.
     refuse: Mutex<Option<Duration>>,
 }
@@ -56,6 +58,7 @@ impl Proxy {
             server: server.trim_start_matches("http://").to_owned(),
             schedule: Mutex::new(Box::new(schedule)),
             counts: Mutex::default(),
+            late: Mutex::default(),
             refuse: Mutex::default(),
         });
         let accepting = Arc::clone(&shared);
@@ -127,7 +130,7 @@ impl Shared {
         let fault = self.choose(request);
         let answer = match fault {
             Some(fault) if !fault.acts() => None,
-            _ => Some(self.ask(request)),
+            _ => Some(self.answer(request)),
         };
         let Some(fault) = fault else {
             return pass(writer, &answer.unwrap_or_else(|| Answer::status(502)));
@@ -145,6 +148,11 @@ impl Shared {
             Fault::Reset | Fault::ResetAnswer => Ok(After::Reset),
             Fault::Hang => Ok(After::Hang),
             Fault::DropAnswer => Ok(After::Close),
+            Fault::Late => {
+                let mut late = self.late.lock().expect("no panic here");
+                late.push(request.clone());
+                Ok(After::Close)
+            }
             Fault::Status(status) => pass(writer, &Answer::status(status)),
             Fault::TooLate => pass(writer, &Answer::status(504)),
             Fault::Later(after) => pass(writer, &Answer::later(after)),
@@ -197,6 +205,18 @@ impl Shared {
             *counts.faults.entry(fault.name()).or_default() += 1;
         }
         fault
+    }
+
+    /// The server's answer; it then has those that were late, too.
+    fn answer(&self, request: &Request) -> Answer {
+        let answer = self.ask(request);
+        let is_the_same =
+            |late: &mut Request| late.line == request.line && late.body == request.body;
+        let mut late = self.late.lock().expect("no panic here");
+        for request in late.extract_if(.., is_the_same) {
+            self.ask(&request);
+        }
+        answer
     }
 
     /// The server's answer; 502 if there is none, as from any gateway.

@@ -12,6 +12,7 @@ mod http;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod reading;
 mod tls;
+mod twins;
 mod wire;
 
 use std::cell::RefCell;
@@ -188,7 +189,7 @@ impl RestStore {
             .get("runs/get", &[("run_id", run_id)])
             .await
             .map_err(Failure::blocking)?;
-        if run.info.lifecycle_stage == "deleted" {
+        if run.info.is_deleted() {
             return Err(
                 Failure::blocked(format!("the run {run_id} is deleted: restore it")).into(),
             );
@@ -333,32 +334,7 @@ impl Store for RestStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        let wire::FoundRuns { runs } = self
-            .http
-            .post(
-                "runs/search",
-                wire::find_run(experiment_id, key)?,
-                Repeat::Harmless,
-            )
-            .await?;
-        // The server's order, repeated here: who adopts which must not depend on it.
-        let mut infos: Vec<_> = runs.into_iter().map(|run| run.info).collect();
-        infos.sort_by(|a, b| (a.start_time, &a.run_id).cmp(&(b.start_time, &b.run_id)));
-        let mut infos = infos.into_iter();
-        let Some(first) = infos.next() else {
-            return Ok(None);
-        };
-        for twin in infos.filter(|info| info.lifecycle_stage != "deleted") {
-            let wire::Empty {} = self
-                .http
-                .post(
-                    "runs/delete",
-                    wire::delete_run(&twin.run_id),
-                    Repeat::Harmless,
-                )
-                .await?;
-        }
-        Ok(Some(first.into_stored()))
+        twins::find(&self.http, experiment_id, key).await
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {

@@ -14,7 +14,7 @@ use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::answer::{Failure, Route};
-use super::{active, artifact, http, wire};
+use super::{active, artifact, http, twins, wire};
 use crate::shipper::recovery::delay_after;
 use crate::store::{StoreError, directory};
 
@@ -46,7 +46,7 @@ pub(crate) fn meanings(answer: impl Fn() -> Response) -> Vec<Result<String, Stor
         read(answer(), |found: wire::ExperimentId| found.experiment_id),
         read(answer(), |found| shown(&experiment(found))),
         read(answer(), |found: wire::GetRun| info(found.run.info)),
-        read(answer(), |found: wire::FoundRuns| {
+        read(answer(), |found: twins::FoundRuns| {
             found.runs.into_iter().map(|run| info(run.info)).collect()
         }),
     ]

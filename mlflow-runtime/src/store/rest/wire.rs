@@ -40,12 +40,6 @@ pub(super) struct GetRun {
 }
 
 #[derive(Deserialize)]
-pub(super) struct FoundRuns {
-    #[serde(default)]
-    pub(super) runs: Vec<Run>,
-}
-
-#[derive(Deserialize)]
 pub(super) struct Run {
     pub(super) info: RunInfo,
 }
@@ -65,6 +59,10 @@ pub(super) struct RunInfo {
 }
 
 impl RunInfo {
+    pub(super) fn is_deleted(&self) -> bool {
+        self.lifecycle_stage == "deleted"
+    }
+
     pub(super) fn into_stored(self) -> StoredRun {
         StoredRun {
             run_id: self.run_id,

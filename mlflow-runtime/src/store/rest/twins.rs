@@ -1,0 +1,134 @@
+//! Finding a run by its key, and clearing up where there are several: a create that was given up and
+//! sent again may be carried out twice, the first one long after the second.
+//!
+//! Invariants: a run that has anything is never deleted, nor one of which that cannot be told; all
+//! who look adopt the same run.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::http::{Http, Repeat};
+use super::wire::{self, RunInfo};
+use super::{RunStatus, StoreError, StoredRun};
+
+#[derive(Deserialize)]
+pub(super) struct FoundRuns {
+    #[serde(default)]
+    pub(super) runs: Vec<Found>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Found {
+    pub(super) info: RunInfo,
+    #[serde(default)]
+    data: Data,
+}
+
+#[derive(Default, Deserialize)]
+struct Data {
+    #[serde(default)]
+    metrics: Vec<IgnoredAny>,
+    #[serde(default)]
+    params: Vec<IgnoredAny>,
+    #[serde(default)]
+    tags: Vec<Tag>,
+}
+
+#[derive(PartialEq, Eq, Deserialize)]
+struct Tag {
+    key: String,
+    #[serde(default)]
+    value: String,
+}
+
+#[derive(Deserialize)]
+struct Artifacts {
+    #[serde(default)]
+    files: Vec<IgnoredAny>,
+}
+
+/// What a run has; the one to adopt comes first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Holds {
+    /// Something that was logged to it, or an end.
+    Values,
+    /// That cannot be told.
+    Perhaps,
+    /// What it was created with.
+    Nothing,
+}
+
+/// The run with this key.
+pub(super) async fn find(
+    http: &Http,
+    experiment_id: &str,
+    key: &str,
+) -> Result<Option<StoredRun>, StoreError> {
+    let FoundRuns { mut runs } = http
+        .post(
+            "runs/search",
+            wire::find_run(experiment_id, key)?,
+            Repeat::Harmless,
+        )
+        .await?;
+    if runs.len() < 2 {
+        return Ok(runs.pop().map(|run| run.info.into_stored()));
+    }
+    let mut holdings = Vec::new();
+    for run in &runs {
+        holdings.push(holds(http, run, &runs).await);
+    }
+    let mut twins: Vec<_> = holdings.into_iter().zip(runs).collect();
+    twins.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    let mut twins = twins.into_iter();
+    let adopted = twins.next();
+    for (holds, twin) in twins {
+        if holds == Holds::Nothing && !twin.info.is_deleted() {
+            delete(http, &twin.info.run_id).await?;
+        }
+    }
+    Ok(adopted.map(|(_, run)| run.info.into_stored()))
+}
+
+/// Which to adopt: the least. Whoever looks, in whatever order the server tells them.
+fn rank((holds, run): &(Holds, Found)) -> (Holds, bool, i64, &str) {
+    let info = &run.info;
+    (*holds, info.is_deleted(), info.start_time, &info.run_id)
+}
+
+async fn holds(http: &Http, run: &Found, twins: &[Found]) -> Holds {
+    let Found { info, data } = run;
+    let has_ended = info.status != RunStatus::Running.as_str();
+    if has_ended || !data.metrics.is_empty() || !data.params.is_empty() {
+        return Holds::Values;
+    }
+    let listed = http
+        .get("artifacts/list", &[("run_id", &info.run_id)])
+        .await;
+    match listed {
+        Ok(Artifacts { files }) if !files.is_empty() => Holds::Values,
+        // One that differs was set later, here or on the twin. Some servers add the run's own id.
+        Ok(_) => {
+            let is_of_all = |tag: &Tag| twins.iter().all(|twin| twin.data.tags.contains(tag));
+            let mut tags = data.tags.iter().filter(|tag| tag.value != info.run_id);
+            if tags.all(is_of_all) {
+                Holds::Nothing
+            } else {
+                Holds::Perhaps
+            }
+        }
+        // Not every server can list them: what the run waits for must not depend on it.
+        Err(_) => Holds::Perhaps,
+    }
+}
+
+/// Who may write need not be allowed to delete: then it stays.
+async fn delete(http: &Http, run_id: &str) -> Result<(), StoreError> {
+    let sent = http
+        .post("runs/delete", wire::delete_run(run_id), Repeat::Harmless)
+        .await;
+    match sent.map(|wire::Empty {}| ()).map_err(StoreError::from) {
+        Err(StoreError::Rejected { .. } | StoreError::Blocked { .. }) => Ok(()),
+        deleted => deleted,
+    }
+}
