@@ -77,15 +77,20 @@ impl Failure {
         let Self::Refused { code, reason, .. } = self else {
             return false;
         };
-        code == "BAD_REQUEST" && is_duplicate_key(reason) && reason.contains("metric")
+        code == "BAD_REQUEST" && is_duplicate(reason, "metric")
     }
 }
 
-/// A database's words for a row whose key exists: SQLite, PostgreSQL and MySQL, SQL Server.
-fn is_duplicate_key(words: &str) -> bool {
-    ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
+/// Whether these are a database's words for a row that exists: SQLite, PostgreSQL and SQL Server,
+/// MySQL. `what` is the beginning of the names of its table and its key.
+fn is_duplicate(words: &str, what: &str) -> bool {
+    // The statement follows, with its values, which are the user's, and the word `parameters`.
+    let words = words.split("[SQL").next().unwrap_or(words);
+    let named = [format!("{what}s."), format!("{what}_pk")];
+    let is_known = ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
         .iter()
-        .any(|start| words.contains(start))
+        .any(|start| words.contains(start));
+    is_known && named.iter().any(|name| words.contains(name))
 }
 
 /// What kind of route was asked.
@@ -153,9 +158,7 @@ pub(super) fn failure(
             )
         }
         // Two clients log the same new param at the same moment; by the next time it is there.
-        400 if code == "BAD_REQUEST" && is_duplicate_key(&words) && words.contains("param") => {
-            unavailable(reason)
-        }
+        400 if code == "BAD_REQUEST" && is_duplicate(&words, "param") => unavailable(reason),
         400 if !code.is_empty() => Failure::Refused {
             status: number,
             code,
@@ -372,6 +375,22 @@ mod tests {
             let error = of(Route::Artifacts, status, body);
             assert_eq!(kind(&error), expected, "{status} {body}: {error}");
         }
+    }
+
+    /// Found with MLflow 3.1: the statement's `[parameters: …]` was taken for a param, and a NaN
+    /// that was sent again for something to wait for, for good.
+    #[test]
+    fn a_point_that_is_there_is_told_from_a_param_that_two_have_logged() {
+        let sqlite = r"(sqlite3.IntegrityError) UNIQUE constraint failed: metrics.key, metrics.step [SQL: INSERT INTO metrics (key) VALUES (?)] [parameters: ('params.lr', 0.0)]";
+        let postgres = r"(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint 'metric_pk' [SQL: INSERT] [parameters: {}]";
+        let mysql = r"(1062, Duplicate entry 'x-1-0' for key 'metrics.metric_pk') [SQL: INSERT] [parameters: ()]";
+        for words in [sqlite, postgres, mysql] {
+            assert!(is_duplicate(words, "metric"), "{words}");
+            assert!(!is_duplicate(words, "param"), "{words}");
+        }
+        let param = r"(sqlite3.IntegrityError) UNIQUE constraint failed: params.key, params.run_uuid [SQL: INSERT INTO params] [parameters: ('metrics.x')]";
+        assert!(is_duplicate(param, "param") && !is_duplicate(param, "metric"));
+        assert!(!is_duplicate("no such table: metrics.x", "metric"));
     }
 
     #[test]
