@@ -35,9 +35,10 @@
 //! - *Nothing lost*: when a log call has returned, the value outlives the process: a panic, `abort`
 //!   and `SIGKILL` included. What is not delivered when a process ends is shipped by the next
 //!   tracked process with the same destination. At most `MLFLOW_JOURNAL_MAX_BYTES` may wait: beyond
-//!   that metrics are dropped and counted. The loss of power is not covered yet (nothing is synced
-//!   to the device), nor is a `fork` that goes on logging; and where files cannot be reserved (some
-//!   network file systems) the journal lies in memory, with a warning.
+//!   that metrics and artifacts are dropped and counted. The loss of power is another level: the
+//!   device is asked to keep a value five seconds after it was logged, and at once when its run
+//!   ends. Where no file can be written (a full disk, a read-only one) the journal lies in memory,
+//!   with a warning.
 //! - *Never in the way*: the end of the process waits for values on their way at most
 //!   `MLFLOW_EXIT_TIMEOUT`, and where the store is known to be away not even that.
 //!
@@ -115,6 +116,7 @@ mod fork;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod instrumented;
 mod journal;
 mod key;
 mod limits;
@@ -133,6 +135,7 @@ pub mod store;
 mod system_metrics;
 mod template;
 pub mod testing;
+pub mod thread;
 mod timed;
 mod tracked;
 mod tracker;
@@ -140,6 +143,7 @@ mod tracker;
 pub use attributes::{timed, tracked};
 pub use config::Config;
 pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
+pub use instrumented::Instrumented;
 pub use log::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,

@@ -227,11 +227,18 @@ impl Run {
     /// # fake.assert_metric_logged("from a thread");
     /// ```
     pub fn scope<R>(&self, f: impl FnOnce() -> R) -> R {
-        let _guard = self
-            .0
-            .as_ref()
-            .map(|_| Context::current().with_run(self.clone()).enter());
+        let _guard = self.0.as_ref().map(|_| self.as_current().enter());
         f()
+    }
+
+    /// The context in which this is the current run; that of the calling thread where the process
+    /// does not track.
+    pub(crate) fn as_current(&self) -> Context {
+        let current = Context::current();
+        match &self.0 {
+            Some(_) => current.with_run(self.clone()),
+            None => current,
+        }
     }
 
     /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing. Nor

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod context;
 mod credentials;
 mod disk;
 mod end_to_end;

@@ -1,0 +1,73 @@
+//! A future inside of a run.
+//!
+//! Invariant: the future is polled, and dropped, with its run as the current one, on whatever thread;
+//! between two polls the thread has the run that it had before.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use crate::context::Context;
+use crate::run::Run;
+
+pin_project_lite::pin_project! {
+    /// A future that logs to a run; see [`Run::instrument`].
+    #[derive(Debug)]
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct Instrumented<F> {
+        // Taken out only by the drop, which needs the run to be current meanwhile.
+        #[pin]
+        inner: Option<F>,
+        context: Context,
+    }
+
+    impl<F> PinnedDrop for Instrumented<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            let _current = this.context.clone().enter();
+            this.inner.set(None);
+        }
+    }
+}
+
+impl<F> Instrumented<F> {
+    pub(crate) fn new(inner: F, context: Context) -> Self {
+        Self {
+            inner: Some(inner),
+            context,
+        }
+    }
+}
+
+impl<F: Future> Future for Instrumented<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        match this.inner.as_pin_mut() {
+            Some(inner) => {
+                let _current = this.context.clone().enter();
+                inner.poll(task)
+            }
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Run {
+    /// A future that does what `future` does, with this run as the current one: for tasks that are
+    /// spawned. A future that is awaited inside of a tracked one needs no help.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let run = mlflow::start_run().name("parent").start();
+    /// let task = async { mlflow::log_metric("from a task", 1.0) };
+    /// tokio::spawn(run.instrument(task)).await.unwrap();
+    /// # });
+    /// # fake.assert_metric_logged("from a task");
+    /// ```
+    pub fn instrument<F: Future>(&self, future: F) -> Instrumented<F> {
+        Instrumented::new(future, self.as_current())
+    }
+}

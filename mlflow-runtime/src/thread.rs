@@ -1,0 +1,113 @@
+//! Threads and tasks: how the current run gets to them.
+//!
+//! The current run belongs to a thread, or to the future that is being polled. A tracked function's
+//! run follows its future across every `await`, on whatever thread that goes on, and two futures
+//! that take turns on one thread never log to each other's runs. What is *started* there has no
+//! current run, unless it is given one:
+//!
+//! | started with | the run comes along by |
+//! |---|---|
+//! | `std::thread::spawn` | [`thread::spawn`](spawn) |
+//! | `std::thread::scope`, rayon, `spawn_blocking`, any callback | [`thread::carry`](carry), or [`Run::scope`] |
+//! | `tokio::spawn`, `JoinSet`, any executor | [`Run::instrument`](crate::Run::instrument) |
+//! | a `#[tracked]` function's future, spawned | nothing: it is a child of the run in which it was made |
+//!
+//! # A thread
+//!
+//! ```
+//! # let fake = mlflow::testing::fake();
+//! #[mlflow::tracked]
+//! fn train() {
+//!     let loader = mlflow::thread::spawn(|| mlflow::log_metric("rows", 1000.0));
+//!     loader.join().unwrap();
+//! }
+//! train();
+//! # fake.assert_metric_logged("rows");
+//! ```
+//!
+//! # Scoped threads, and rayon
+//!
+//! [`carry`] takes a closure that is called once. Where one is called many times, as by rayon, take
+//! the [`Run`] along:
+//!
+//! ```
+//! # let fake = mlflow::testing::fake();
+//! #[mlflow::tracked]
+//! fn train(folds: &[u32]) {
+//!     std::thread::scope(|scope| {
+//!         for fold in folds {
+//!             scope.spawn(mlflow::thread::carry(|| mlflow::metric!("fold", *fold)));
+//!         }
+//!     });
+//!     let run = mlflow::Run::current().unwrap();
+//!     // With rayon: `folds.par_iter().for_each(…)`
+//!     folds.iter().for_each(|fold| run.scope(|| mlflow::metric!("again", *fold)));
+//! }
+//! train(&[1, 2]);
+//! # assert_eq!(fake.runs()[0].metrics["fold"].len(), 2);
+//! ```
+//!
+//! # Tasks
+//!
+//! ```
+//! # let fake = mlflow::testing::fake();
+//! #[mlflow::tracked]
+//! async fn train() {
+//!     let run = mlflow::Run::current().unwrap();
+//!     let task = tokio::spawn(run.instrument(async { mlflow::log_metric("loss", 0.5) }));
+//!     let blocking = tokio::task::spawn_blocking(mlflow::thread::carry(|| mlflow::log_metric("rows", 7.0)));
+//!     task.await.unwrap();
+//!     blocking.await.unwrap();
+//! }
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(train());
+//! # assert_eq!(fake.runs()[0].metrics.len(), 2);
+//! ```
+
+use std::thread::JoinHandle;
+
+use crate::context::Context;
+#[cfg(doc)]
+use crate::run::Run;
+
+/// Spawns a thread whose current run is that of the calling thread.
+///
+/// A run that ends meanwhile takes the thread's values all the same.
+///
+/// # Panics
+/// Where [`std::thread::spawn`] does: if the operating system cannot start a thread.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run().start();
+/// mlflow::thread::spawn(|| mlflow::log_metric("loss", 0.5)).join().unwrap();
+/// drop(run);
+/// # fake.assert_metric_logged("loss");
+/// ```
+pub fn spawn<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    std::thread::spawn(carry(f))
+}
+
+/// `f`, with the run that is current at this moment, wherever it is called.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run().start();
+/// let job = mlflow::thread::carry(|| mlflow::log_metric("loss", 0.5));
+/// std::thread::spawn(job).join().unwrap();
+/// drop(run);
+/// # fake.assert_metric_logged("loss");
+/// ```
+pub fn carry<F, R>(f: F) -> impl FnOnce() -> R + use<F, R>
+where
+    F: FnOnce() -> R,
+{
+    let context = Context::current();
+    move || {
+        let _current = context.enter();
+        f()
+    }
+}
