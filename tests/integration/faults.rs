@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::support::fake_server::Request;
 use crate::support::fault::{After, Fault, To};
 use crate::support::mlflow::{Api, Server};
-use crate::support::program::Folder;
+use crate::support::program::{Folder, Live};
 use crate::support::proxy::Proxy;
 use crate::support::seen::{Latest, Seen};
 use crate::support::unique;
@@ -75,6 +75,18 @@ fn spoil(fault: Fault, told: Told) {
     assert_eq!(folder.journals_left(), 0, "all was delivered");
     assert!(proxy.counts().faults[fault.name()] > 0);
     is_whole(&only_run(&server.api(), &experiment));
+}
+
+/// The program, with the store at `url`.
+fn steady(folder: &Folder, url: &str, experiment: &str, points: i64) -> Live {
+    folder.start(
+        STEADY,
+        &[&points.to_string()],
+        &[
+            ("MLFLOW_TRACKING_URI", url),
+            ("MLFLOW_EXPERIMENT_NAME", experiment),
+        ],
+    )
 }
 
 /// Each kind of request once more: where a connection breaks twice, since a request that is harmless
@@ -144,16 +156,8 @@ fn failures_with_progress_between_them_are_no_outage() {
         }
         is_first.then_some(Fault::Status(503))
     });
-    let folder = Folder::new();
-    let experiment = unique();
-    let mut program = folder.start(
-        STEADY,
-        &[&POINTS.to_string()],
-        &[
-            ("MLFLOW_TRACKING_URI", &proxy.url()),
-            ("MLFLOW_EXPERIMENT_NAME", &experiment),
-        ],
-    );
+    let (folder, experiment) = (Folder::new(), unique());
+    let mut program = steady(&folder, &proxy.url(), &experiment, POINTS);
     // Each of the three has been tried once more: a failure while the program ends is told at once.
     let mut waiting = 3;
     let mut tried = BTreeSet::new();
@@ -191,16 +195,8 @@ fn whole_and_twin(api: &Api, runs: Vec<(String, String)>) -> [Seen; 2] {
 fn a_run_created_by_a_request_that_was_given_up_does_not_stay() {
     let server = Server::shared();
     let proxy = late_creation(server, "steady");
-    let folder = Folder::new();
-    let experiment = unique();
-    let mut program = folder.start(
-        STEADY,
-        &[&POINTS.to_string()],
-        &[
-            ("MLFLOW_TRACKING_URI", &proxy.url()),
-            ("MLFLOW_EXPERIMENT_NAME", &experiment),
-        ],
-    );
+    let (folder, experiment) = (Folder::new(), unique());
+    let mut program = steady(&folder, &proxy.url(), &experiment, POINTS);
     program.tell();
     let ended = program.end();
     assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
@@ -262,16 +258,8 @@ fn a_batch_that_takes_longer_than_a_gateway_waits_is_not_sent_in_the_same_size_f
 #[test]
 fn a_server_killed_and_started_again() {
     let mut server = Server::start_with(&[]);
-    let folder = Folder::new();
-    let experiment = unique();
-    let mut program = folder.start(
-        STEADY,
-        &[&POINTS.to_string()],
-        &[
-            ("MLFLOW_TRACKING_URI", server.url()),
-            ("MLFLOW_EXPERIMENT_NAME", &experiment),
-        ],
-    );
+    let (folder, experiment) = (Folder::new(), unique());
+    let mut program = steady(&folder, server.url(), &experiment, POINTS);
     program.wait_for_stderr("View run steady");
     server.kill();
     program.tell();
@@ -292,16 +280,8 @@ fn artifacts_that_their_store_does_not_take_keep_nothing_else_from_arriving() {
             .starts_with("PUT ")
             .then_some(Fault::Status(500))
     });
-    let folder = Folder::new();
-    let experiment = unique();
-    let mut program = folder.start(
-        STEADY,
-        &[&POINTS.to_string()],
-        &[
-            ("MLFLOW_TRACKING_URI", &proxy.url()),
-            ("MLFLOW_EXPERIMENT_NAME", &experiment),
-        ],
-    );
+    let (folder, experiment) = (Folder::new(), unique());
+    let mut program = steady(&folder, &proxy.url(), &experiment, POINTS);
     program.wait_for_stderr("the store does not take artifacts");
     program.tell();
     // The rest of the points, and the end of the run.
