@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,6 +13,7 @@ use mlflow::testing::{Fake, RecordedRun, fake};
 use mlflow::{Run, tracked};
 use rayon::prelude::*;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::{JoinSet, yield_now};
 
 fn one_thread() -> Runtime {
@@ -143,44 +146,54 @@ fn futures_that_take_turns_on_a_thread_do_not_log_to_each_other() {
     assert_eq!(fake.runs().len(), 2);
 }
 
-/// Logs from every worker that it is moved to, until there were two.
+/// Logs until it has been on two workers: keeps the one that it is on busy while it waits for a
+/// thread that is none of them, so that another has to go on.
 #[tracked(run_name = "moved", skip_all)]
 async fn moved() -> usize {
-    let (mut threads, mut step) = (HashSet::new(), 0);
+    let (mut threads, mut logged) = (HashSet::new(), 0);
     let begun = Instant::now();
     while threads.len() < 2 {
-        threads.insert(thread::current().id());
-        log(step);
-        step += 1;
-        yield_now().await;
         assert!(
             begun.elapsed() < Duration::from_secs(60),
-            "no worker steals it"
+            "no other worker takes it"
         );
+        threads.insert(thread::current().id());
+        log(logged);
+        logged += 1;
+        let (awake, busy) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let (tell, told) = oneshot::channel();
+        let (until, begun) = (Arc::clone(&awake), Arc::clone(&busy));
+        let neighbour = tokio::spawn(async move {
+            begun.store(true, Ordering::Relaxed);
+            mlflow::log_metric("nobody's", 1.0);
+            while !until.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+        });
+        thread::spawn(move || {
+            while !busy.load(Ordering::Relaxed) {
+                thread::yield_now();
+            }
+            tell.send(())
+        });
+        told.await.unwrap();
+        awake.store(true, Ordering::Relaxed);
+        neighbour.await.unwrap();
     }
-    usize::try_from(step).unwrap()
+    usize::try_from(logged).unwrap()
 }
 
 #[test]
 fn a_tracked_future_takes_its_run_along_when_another_worker_goes_on() {
     let fake = fake();
-    let context = mlflow::start_run().name("parent").start();
+    let parent = mlflow::start_run().name("parent").start();
     let future = moved();
-    drop(context);
+    drop(parent);
     let workers = workers();
-    // Others that keep the workers busy, so that they steal from each other.
-    let noise: Vec<_> = (0..8)
-        .map(|_| {
-            workers.spawn(async {
-                loop {
-                    yield_now().await;
-                    mlflow::log_metric("nobody's", 1.0);
-                }
-            })
-        })
-        .collect();
     let logged = workers.block_on(workers.spawn(future)).unwrap();
-    noise.iter().for_each(tokio::task::JoinHandle::abort);
     let moved = run(&fake, "moved");
     assert_eq!(steps(&moved, "value").len(), logged);
     assert!(!moved.metrics.contains_key("nobody's"));
