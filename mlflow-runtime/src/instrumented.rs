@@ -11,7 +11,7 @@ use crate::context::Suspended;
 use crate::run::Run;
 
 pin_project_lite::pin_project! {
-    /// A future that logs to a run; see [`Run::instrument`].
+    /// A future that logs to a run; see [`Run::instrument`]. `Send` where `F` is.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are polled"]
     pub struct Instrumented<F> {
