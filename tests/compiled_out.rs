@@ -62,3 +62,40 @@ fn runs_by_hand_take_everything_and_keep_nothing() {
     assert_eq!((health.state, health.queued), (mlflow::State::Disabled, 0));
     assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
 }
+
+#[test]
+fn what_is_carried_is_called_and_nothing_else() {
+    struct Parting<'a>(&'a std::cell::Cell<bool>);
+    impl Drop for Parting<'_> {
+        fn drop(&mut self) {
+            mlflow::log_metric("parting", 1.0);
+            self.0.set(true);
+        }
+    }
+
+    let fake = fake();
+    let run = mlflow::start_run().start();
+    assert_eq!(mlflow::thread::spawn(|| 1).join().unwrap(), 1);
+    assert_eq!(run.scope(mlflow::thread::carry(|| 2)), 2);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let waits = run.instrument(async {
+        tokio::task::yield_now().await;
+        mlflow::log_metric("loss", 0.5);
+        3
+    });
+    assert_eq!(runtime.block_on(waits), 3);
+    assert_eq!(
+        runtime.block_on(mlflow::thread::carry_future(async { 4 })),
+        4
+    );
+    let is_dropped = std::cell::Cell::new(false);
+    let parting = Parting(&is_dropped);
+    drop(run.instrument(async move {
+        let _parting = parting;
+    }));
+    assert!(is_dropped.get());
+    assert!(mlflow::Run::current().is_none());
+    fake.assert_nothing_logged();
+}

@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use crate::capture::{Text, Values};
 use crate::clock;
-use crate::context::{Context, ContextGuard};
+use crate::context::{Context, ContextGuard, Suspended};
 use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
@@ -26,8 +26,10 @@ use crate::tracker::lock;
 #[derive(Debug)]
 pub struct Call {
     site: &'static Site,
-    /// The caller's, until the run starts; then the run's.
+    /// The caller's, in which the run starts.
     context: Context,
+    /// The body's, while it is not running.
+    suspended: Suspended,
     run: Option<Run>,
     details: Details,
 }
@@ -82,6 +84,7 @@ impl Call {
         Box::new(Self {
             site,
             context: Context::current(),
+            suspended: Suspended::default(),
             run: None,
             details: Details::default(),
         })
@@ -165,15 +168,21 @@ impl Call {
         }
     }
 
-    /// Starts the run if this is the first time, and makes it the thread's current one.
+    /// Starts the run if this is the first time, and makes it the thread's current one; later, what
+    /// was current when the body was suspended.
     pub(crate) fn enter(&mut self) -> ContextGuard {
         if self.run.is_none() {
             panics::forget();
             let run = self.start();
-            self.context = self.context.with_run(run.clone());
+            self.suspended = self.context.with_run(run.clone()).into();
             self.run = Some(run);
         }
-        self.context.clone().enter()
+        std::mem::take(&mut self.suspended).resume()
+    }
+
+    /// The body waits: leaves what [`Call::enter`] entered, until it is entered again.
+    pub(crate) fn suspend(&mut self, current: &ContextGuard) {
+        self.suspended = current.suspend();
     }
 
     fn start(&mut self) -> Run {

@@ -1,20 +1,28 @@
 //! Who is the current run: per thread, and carried along by tasks.
 //!
-//! Invariants: entering and leaving nest; what a guard replaced is back when it is dropped, also
-//! while unwinding. A context is two reference counts: cheap to capture, cheap to carry.
+//! Invariants: what was current when code was called is current again when it is left, also while
+//! unwinding, whatever it left behind. Guards that users hold come and go in any order: the current
+//! context is that of the youngest still there. What a future held at its last poll it holds at the
+//! next one, and nobody else meanwhile. A context is two reference counts: cheap to capture, cheap
+//! to carry.
+
+mod scopes;
+mod suspended;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem;
 use std::sync::Arc;
+
+use scopes::{Scope, Scopes};
+pub(crate) use suspended::Suspended;
 
 use crate::process::COMPILED_OUT;
 use crate::run::Run;
 use crate::tracker::Tracker;
 
 thread_local! {
-    static CURRENT: RefCell<Context> = const { RefCell::new(Context { run: None, tracker: None }) };
+    static SCOPES: RefCell<Scopes> = const { RefCell::new(Scopes::NONE) };
 }
 
 /// The current run, and the tracker that new runs go to where it is not the process's.
@@ -34,10 +42,17 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Puts back the context that was current before.
+/// Code that was called in a context: what was current before is back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct ContextGuard {
-    previous: Context,
+pub(crate) struct ContextGuard(Place);
+
+/// A context that a user holds on to: gone when this is dropped, whatever was entered since.
+#[derive(Debug)]
+pub(crate) struct HeldContext(Place);
+
+#[derive(Debug)]
+struct Place {
+    scope: Scope,
     /// Not `Send`: it belongs to its thread.
     _thread: PhantomData<*const ()>,
 }
@@ -45,16 +60,26 @@ pub(crate) struct ContextGuard {
 impl Context {
     /// The calling thread's context.
     pub(crate) fn current() -> Self {
-        CURRENT
-            .try_with(|current| current.borrow().clone())
-            .unwrap_or_default()
+        if COMPILED_OUT {
+            return Self::NONE;
+        }
+        // Shared: a panic hook asks while a value is being logged.
+        SCOPES
+            .try_with(|scopes| scopes.try_borrow().map(|scopes| scopes.current.clone()))
+            .map_or(Self::NONE, Result::unwrap_or_default)
     }
 
-    /// The same tracker, with `run` as the current run.
+    const NONE: Self = Self {
+        run: None,
+        tracker: None,
+    };
+
+    /// `run` as the current run, and with one of a fake's the fake; else the same tracker.
     pub(crate) fn with_run(&self, run: Run) -> Self {
+        let fake = run.tracker().filter(|tracker| tracker.is_inline());
         Self {
+            tracker: fake.or(self.tracker.as_ref()).cloned(),
             run: Some(run),
-            tracker: self.tracker.clone(),
         }
     }
 
@@ -67,10 +92,11 @@ impl Context {
     }
 
     pub(crate) fn enter(self) -> ContextGuard {
-        ContextGuard {
-            previous: replace(self),
-            _thread: PhantomData,
-        }
+        ContextGuard(Place::enter(self))
+    }
+
+    pub(crate) fn hold(self) -> HeldContext {
+        HeldContext(Place::enter(self))
     }
 
     pub(crate) fn run(&self) -> Option<&Run> {
@@ -102,27 +128,49 @@ pub(crate) fn with_current_run(log: impl FnOnce(&Run)) {
     }
     // A destructor that logs while the context is being replaced, or after the thread's locals are
     // gone, has no current run.
-    let _ = CURRENT.try_with(|current| {
-        if let Ok(current) = current.try_borrow()
-            && let Some(run) = &current.run
+    let _ = SCOPES.try_with(|scopes| {
+        if let Ok(scopes) = scopes.try_borrow()
+            && let Some(run) = &scopes.current.run
         {
             log(run);
         }
     });
 }
 
-fn replace(context: Context) -> Context {
-    CURRENT
-        .try_with(|current| {
-            current
+/// `None` where tracking is compiled out, and where the thread's locals are gone. What `change` takes
+/// out it returns, to be dropped by the caller: a run's last owner may come back here.
+fn change<R>(change: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
+    if COMPILED_OUT {
+        return None;
+    }
+    SCOPES
+        .try_with(|scopes| {
+            scopes
                 .try_borrow_mut()
-                .map(|mut current| mem::replace(&mut *current, context))
+                .ok()
+                .map(|mut scopes| change(&mut scopes))
         })
-        .map_or_else(|_| Context::default(), Result::unwrap_or_default)
+        .ok()
+        .flatten()
+}
+
+impl Place {
+    fn enter(context: Context) -> Self {
+        Self {
+            scope: change(|scopes| scopes.enter(context)).unwrap_or(Scope::NOWHERE),
+            _thread: PhantomData,
+        }
+    }
 }
 
 impl Drop for ContextGuard {
     fn drop(&mut self) {
-        replace(mem::take(&mut self.previous));
+        change(|scopes| scopes.leave(self.0.scope));
+    }
+}
+
+impl Drop for HeldContext {
+    fn drop(&mut self) {
+        change(|scopes| scopes.remove(self.0.scope));
     }
 }

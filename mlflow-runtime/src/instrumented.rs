@@ -7,34 +7,34 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use crate::context::Context;
+use crate::context::Suspended;
 use crate::run::Run;
 
 pin_project_lite::pin_project! {
-    /// A future that logs to a run; see [`Run::instrument`].
+    /// A future that logs to a run; see [`Run::instrument`]. `Send` where `F` is.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are polled"]
     pub struct Instrumented<F> {
         // Taken out only by the drop, which needs the run to be current meanwhile.
         #[pin]
         inner: Option<F>,
-        context: Context,
+        context: Suspended,
     }
 
     impl<F> PinnedDrop for Instrumented<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _current = this.context.clone().enter();
+            let _current = this.context.resume_here();
             this.inner.set(None);
         }
     }
 }
 
 impl<F> Instrumented<F> {
-    pub(crate) fn new(inner: F, context: Context) -> Self {
+    pub(crate) fn new(inner: F, context: impl Into<Suspended>) -> Self {
         Self {
             inner: Some(inner),
-            context,
+            context: context.into(),
         }
     }
 }
@@ -46,7 +46,7 @@ impl<F: Future> Future for Instrumented<F> {
         let this = self.project();
         match this.inner.as_pin_mut() {
             Some(inner) => {
-                let _current = this.context.clone().enter();
+                let _current = this.context.resume_here();
                 inner.poll(task)
             }
             None => Poll::Pending,

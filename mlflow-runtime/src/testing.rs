@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::context::{Context, ContextGuard};
+use crate::context::{Context, HeldContext};
 use crate::journal;
 use crate::shipper::Goal;
 use crate::store::{MemoryStore, RUN_KEY_TAG, RunStatus, StoredRunData};
@@ -54,7 +54,7 @@ pub fn fake() -> Fake {
         .experiment("Default")
         .resolve_from(&|_| None);
     let tracker = Arc::new(Tracker::inline(settings, Box::new(store.clone())));
-    let guard = Context::with_tracker(Arc::clone(&tracker)).enter();
+    let guard = Context::with_tracker(Arc::clone(&tracker)).hold();
     Fake {
         store,
         tracker,
@@ -66,7 +66,7 @@ pub fn fake() -> Fake {
 pub struct Fake {
     store: MemoryStore,
     tracker: Arc<Tracker>,
-    _guard: ContextGuard,
+    _guard: HeldContext,
 }
 
 /// A run as a [`Fake`] saw it.

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `std::thread::spawn` | [`thread::spawn`](spawn) |
 //! | `std::thread::scope`, rayon, `spawn_blocking`, any callback | [`thread::carry`](carry), or [`Run::scope`] |
-//! | `tokio::spawn`, `JoinSet`, any executor | [`Run::instrument`](crate::Run::instrument) |
+//! | `tokio::spawn`, `JoinSet`, any executor | [`Run::instrument`](crate::Run::instrument), or [`thread::carry_future`](carry_future) where there may be no run |
 //! | a `#[tracked]` function's future, spawned | nothing: it is a child of the run in which it was made |
 //!
 //! # A thread
@@ -25,10 +25,7 @@
 //! # fake.assert_metric_logged("rows");
 //! ```
 //!
-//! # Scoped threads, and rayon
-//!
-//! [`carry`] takes a closure that is called once. Where one is called many times, as by rayon, take
-//! the [`Run`] along:
+//! # Scoped threads
 //!
 //! ```
 //! # let fake = mlflow::testing::fake();
@@ -39,9 +36,24 @@
 //!             scope.spawn(mlflow::thread::carry(|| mlflow::metric!("fold", *fold)));
 //!         }
 //!     });
+//! }
+//! train(&[1, 2]);
+//! # assert_eq!(fake.runs()[0].metrics["fold"].len(), 2);
+//! ```
+//!
+//! # Rayon
+//!
+//! [`carry`] takes a closure that is called once, as by `rayon::join` and `rayon::spawn`. One that is
+//! called many times takes the [`Run`] along:
+//!
+//! ```
+//! use rayon::prelude::*;
+//!
+//! # let fake = mlflow::testing::fake();
+//! #[mlflow::tracked]
+//! fn train(folds: &[u32]) {
 //!     let run = mlflow::Run::current().unwrap();
-//!     // With rayon: `folds.par_iter().for_each(…)`
-//!     folds.iter().for_each(|fold| run.scope(|| mlflow::metric!("again", *fold)));
+//!     folds.par_iter().for_each(|fold| run.scope(|| mlflow::metric!("fold", *fold, step = *fold)));
 //! }
 //! train(&[1, 2]);
 //! # assert_eq!(fake.runs()[0].metrics["fold"].len(), 2);
@@ -55,17 +67,30 @@
 //! async fn train() {
 //!     let run = mlflow::Run::current().unwrap();
 //!     let task = tokio::spawn(run.instrument(async { mlflow::log_metric("loss", 0.5) }));
-//!     let blocking = tokio::task::spawn_blocking(mlflow::thread::carry(|| mlflow::log_metric("rows", 7.0)));
 //!     task.await.unwrap();
-//!     blocking.await.unwrap();
 //! }
 //! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(train());
-//! # assert_eq!(fake.runs()[0].metrics.len(), 2);
+//! # fake.assert_metric("loss", &[(0, 0.5)]);
+//! ```
+//!
+//! # Blocking calls of an async runtime
+//!
+//! ```
+//! # let fake = mlflow::testing::fake();
+//! #[mlflow::tracked]
+//! async fn train() {
+//!     let load = mlflow::thread::carry(|| mlflow::log_metric("rows", 7.0));
+//!     tokio::task::spawn_blocking(load).await.unwrap();
+//! }
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(train());
+//! # fake.assert_metric("rows", &[(0, 7.0)]);
 //! ```
 
+use std::future::Future;
 use std::thread::JoinHandle;
 
 use crate::context::Context;
+use crate::instrumented::Instrumented;
 #[cfg(doc)]
 use crate::run::Run;
 
@@ -110,4 +135,22 @@ where
         let _current = context.enter();
         f()
     }
+}
+
+/// `future`, with the run that is current at this moment, wherever it is polled; without one it has
+/// none there either. The same as [`Run::instrument`] for a library that spawns on behalf of its
+/// caller.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let run = mlflow::start_run().start();
+/// let task = mlflow::thread::carry_future(async { mlflow::log_metric("loss", 0.5) });
+/// drop(run);
+/// tokio::spawn(task).await.unwrap();
+/// # });
+/// # fake.assert_metric_logged("loss");
+/// ```
+pub fn carry_future<F: Future>(future: F) -> Instrumented<F> {
+    Instrumented::new(future, Context::current())
 }

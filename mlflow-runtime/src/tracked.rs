@@ -207,7 +207,10 @@ where
         };
         let current = call.enter();
         match catch_unwind(AssertUnwindSafe(|| poll_once(inner, task))) {
-            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Pending) => {
+                call.suspend(&current);
+                Poll::Pending
+            }
             Ok(Poll::Ready(value)) => {
                 if let Some(call) = this.call.take() {
                     call.returned(&mut |ending| (this.outcome)(&value, ending));

@@ -1,19 +1,16 @@
 //! The current run on threads and in tasks: nothing is lost on the way, and nothing goes to another.
 
+mod guards;
+
 use std::collections::HashSet;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use mlflow::testing::{Fake, RecordedRun, fake};
 use mlflow::{Run, tracked};
 use rayon::prelude::*;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::oneshot;
 use tokio::task::{JoinSet, yield_now};
 
 fn one_thread() -> Runtime {
@@ -96,26 +93,6 @@ fn the_workers_of_rayon() {
     );
 }
 
-#[test]
-fn a_scope_ends_with_a_panic_and_the_run_before_is_back() {
-    let fake = fake();
-    let outer = mlflow::start_run().name("outer").start();
-    let inner = mlflow::start_run().name("inner").start();
-    let inner_run = inner.clone();
-    drop(inner);
-    let panicked = catch_unwind(AssertUnwindSafe(|| {
-        inner_run.scope(|| {
-            log(1);
-            panic!("on the way");
-        });
-    }));
-    assert!(panicked.is_err());
-    log(2);
-    drop(outer);
-    assert_eq!(steps(&run(&fake, "inner"), "value"), [1]);
-    assert_eq!(steps(&run(&fake, "outer"), "value"), [2]);
-}
-
 #[tracked(run_name = "{name}", skip_all)]
 async fn taking_turns(name: &str, steps: std::ops::Range<i64>) {
     for step in steps {
@@ -146,92 +123,136 @@ fn futures_that_take_turns_on_a_thread_do_not_log_to_each_other() {
     assert_eq!(fake.runs().len(), 2);
 }
 
-/// Logs until it has been on two workers: keeps the one that it is on busy while it waits for a
-/// thread that is none of them, so that another has to go on.
-#[tracked(run_name = "moved", skip_all)]
-async fn moved() -> usize {
-    let (mut threads, mut logged) = (HashSet::new(), 0);
-    let begun = Instant::now();
-    while threads.len() < 2 {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "no other worker takes it"
-        );
-        threads.insert(thread::current().id());
-        log(logged);
-        logged += 1;
-        let (awake, busy) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicBool::new(false)),
-        );
-        let (tell, told) = oneshot::channel();
-        let (until, begun) = (Arc::clone(&awake), Arc::clone(&busy));
-        let neighbour = tokio::spawn(async move {
-            begun.store(true, Ordering::Relaxed);
-            mlflow::log_metric("nobody's", 1.0);
-            while !until.load(Ordering::Relaxed) {
-                thread::yield_now();
+#[test]
+fn futures_that_are_selected_do_not_log_to_each_other() {
+    let fake = fake();
+    one_thread().block_on(async {
+        let mut a = std::pin::pin!(taking_turns("a", 0..10));
+        let mut b = std::pin::pin!(taking_turns("b", 10..20));
+        let (mut a_is_done, mut b_is_done) = (false, false);
+        while !(a_is_done && b_is_done) {
+            tokio::select! {
+                () = &mut a, if !a_is_done => a_is_done = true,
+                () = &mut b, if !b_is_done => b_is_done = true,
+                () = yield_now() => log(100),
             }
-        });
-        thread::spawn(move || {
-            while !busy.load(Ordering::Relaxed) {
-                thread::yield_now();
-            }
-            tell.send(())
-        });
-        told.await.unwrap();
-        awake.store(true, Ordering::Relaxed);
-        neighbour.await.unwrap();
+        }
+    });
+    for (name, expected) in [("a", 0..10), ("b", 10..20)] {
+        assert_eq!(
+            steps(&run(&fake, name), "value"),
+            expected.collect::<Vec<_>>()
+        );
     }
-    usize::try_from(logged).unwrap()
+}
+
+#[tracked(run_name = "moved")]
+async fn moved() -> usize {
+    between_workers().await
+}
+
+/// Logs from every worker that it is moved to, until there were three.
+async fn between_workers() -> usize {
+    let mut threads = HashSet::new();
+    for step in 0..10_000 {
+        threads.insert(thread::current().id());
+        log(step);
+        if threads.len() == 3 {
+            return usize::try_from(step + 1).unwrap();
+        }
+        // Woken from outside, it goes on where a worker first has time for it; one that only
+        // yields stays where it is.
+        tokio::task::spawn_blocking(|| ()).await.unwrap();
+    }
+    panic!("no other worker took it: {threads:?}");
 }
 
 #[test]
-fn a_tracked_future_takes_its_run_along_when_another_worker_goes_on() {
+fn a_future_takes_its_run_along_when_another_worker_goes_on() {
     let fake = fake();
     let parent = mlflow::start_run().name("parent").start();
-    let future = moved();
+    let tracked = moved();
+    let instrumented = parent.instrument(between_workers());
     drop(parent);
     let workers = workers();
-    let logged = workers.block_on(workers.spawn(future)).unwrap();
-    let moved = run(&fake, "moved");
-    assert_eq!(steps(&moved, "value").len(), logged);
-    assert!(!moved.metrics.contains_key("nobody's"));
-    assert_eq!(moved.parent, Some(run(&fake, "parent").id));
+    // Others that keep the workers busy, so that they steal from each other.
+    let noise: Vec<_> = (0..8)
+        .map(|_| {
+            workers.spawn(async {
+                loop {
+                    yield_now().await;
+                    assert!(Run::current().is_none(), "a worker kept a run");
+                    mlflow::log_metric("nobody's", 1.0);
+                }
+            })
+        })
+        .collect();
+    let tracked = workers.block_on(workers.spawn(tracked)).unwrap();
+    let instrumented = workers.block_on(workers.spawn(instrumented)).unwrap();
+    for task in noise {
+        task.abort();
+        assert!(workers.block_on(task).unwrap_err().is_cancelled());
+    }
+    let (parent, moved) = (run(&fake, "parent"), run(&fake, "moved"));
+    assert_eq!(steps(&moved, "value").len(), tracked);
+    assert_eq!(steps(&parent, "value").len(), instrumented);
+    assert!(!moved.metrics.contains_key("nobody's") && !parent.metrics.contains_key("nobody's"));
+    assert_eq!(moved.parent, Some(parent.id));
 }
 
 #[test]
 fn tasks_and_blocking_calls() {
     for runtime in [one_thread(), workers()] {
         let fake = fake();
-        let active = mlflow::start_run().name("run").start();
-        let run_of_all = active.clone();
+        let given = (*mlflow::start_run().name("given").start()).clone();
+        // Current on this thread, so that what does not keep to the run it was given shows.
+        let outer = mlflow::start_run().name("outer").start();
         runtime.block_on(async {
-            tokio::spawn(run_of_all.instrument(async {
+            tokio::spawn(given.instrument(async {
                 log(0);
                 yield_now().await;
                 log(1);
             }))
             .await
             .unwrap();
-            tokio::task::spawn_blocking(mlflow::thread::carry(|| log(2)))
-                .await
-                .unwrap();
+            let blocking = given.scope(|| mlflow::thread::carry(|| log(2)));
+            tokio::task::spawn_blocking(blocking).await.unwrap();
             let mut set = JoinSet::new();
             for step in 3..6 {
-                set.spawn(run_of_all.instrument(async move { log(step) }));
+                set.spawn(given.instrument(async move {
+                    yield_now().await;
+                    log(step);
+                }));
             }
+            set.spawn(given.scope(|| mlflow::thread::carry_future(async { log(6) })));
+            set.spawn_blocking(given.scope(|| mlflow::thread::carry(|| log(7))));
             set.spawn(async { log(100) });
             while let Some(done) = set.join_next().await {
                 done.unwrap();
             }
+            log(101);
         });
-        drop(active);
-        let run = run(&fake, "run");
-        // On one thread the task that was given no run has that of the thread.
-        let expected: Vec<i64> = (0..6).collect();
-        assert_eq!(steps(&run, "value")[..6], expected);
+        drop(outer);
+        let expected: Vec<i64> = (0..8).collect();
+        assert_eq!(steps(&run(&fake, "given"), "value"), expected);
+        let outer = steps(&run(&fake, "outer"), "value");
+        assert_eq!(outer.last(), Some(&101));
+        assert_eq!(outer[0], if outer.len() == 2 { 100 } else { 101 });
     }
+}
+
+#[test]
+fn a_future_that_is_carried_without_a_run_has_none_and_the_fake() {
+    let fake = fake();
+    let task = mlflow::thread::carry_future(async {
+        log(1);
+        drop(mlflow::start_run().name("there").start());
+    });
+    let outer = mlflow::start_run().name("outer").start();
+    workers().block_on(async { tokio::spawn(task).await.unwrap() });
+    drop(outer);
+    assert!(run(&fake, "outer").metrics.is_empty());
+    fake.assert_run_finished("there");
 }
 
 #[test]

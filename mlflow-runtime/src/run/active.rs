@@ -10,7 +10,7 @@ use std::thread;
 use super::{Inner, Run, open};
 use crate::capture::Text;
 use crate::clock;
-use crate::context::{Context, ContextGuard};
+use crate::context::{Context, HeldContext};
 use crate::environment;
 use crate::journal::record::{Event, RunIdentity, Start};
 use crate::limits;
@@ -119,10 +119,7 @@ impl RunBuilder {
     pub fn start(self) -> ActiveRun {
         let context = Context::current();
         let run = self.start_in(&context);
-        let guard = run
-            .0
-            .as_ref()
-            .map(|_| context.with_run(run.clone()).enter());
+        let guard = run.0.as_ref().map(|_| context.with_run(run.clone()).hold());
         ActiveRun { run, _guard: guard }
     }
 
@@ -237,10 +234,16 @@ impl RunBuilder {
 
 /// A run that is the current one of its thread until this guard is dropped, which ends it:
 /// FINISHED, or FAILED while the thread panics.
+///
+/// Guards may go in any order: the current run is that of the youngest that is still there. One that
+/// an `async` function holds across an `await` is current in that future only, if it is a
+/// `#[tracked]` one or has gone through [`Run::instrument`]; in another one it is current for whatever
+/// its thread does meanwhile. One that leaves the closure of [`Run::scope`] or the tracked function in
+/// which it was made is current no longer.
 #[must_use = "the run ends when this is dropped"]
 pub struct ActiveRun {
     run: Run,
-    _guard: Option<ContextGuard>,
+    _guard: Option<HeldContext>,
 }
 
 impl ActiveRun {
