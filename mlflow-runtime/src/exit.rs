@@ -69,8 +69,13 @@ fn within(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
         Ok(_) => ended
             .recv_timeout(until.saturating_duration_since(Instant::now()))
             .is_ok(),
-        // The next process ships what is in the journal.
-        Err(_) => true,
+        Err(error) => {
+            say(&format!(
+                "mlflow: nothing is delivered any more, as no thread could be started ({error}); what is in the \
+                 journal is shipped by the next tracked program"
+            ));
+            true
+        }
     }
 }
 
