@@ -1,11 +1,12 @@
-//! Logs every kind of value, `steady POINTS`: one half, then, told by a line on stdin, the
-//! other. Prints its result and what became of the values.
+//! Logs every kind of value, `steady POINTS [offered]`: one half, then, told by a line on stdin,
+//! the other; with `offered` no point before the store was offered a value. Prints its result and
+//! what became of the values.
 
 #[path = "report.rs"]
 mod report;
 
-use std::io;
 use std::time::Duration;
+use std::{env, io, thread};
 
 use mlflow::tracked;
 
@@ -21,6 +22,11 @@ fn steady(points: i64) -> i64 {
     mlflow::log_text("small\n", "notes/small.txt");
     // Too large for the journal itself: it lies beside it.
     mlflow::log_text(&"0123456789abcdef".repeat(4096), "notes/large.txt");
+    if env::args().nth(2).as_deref() == Some("offered") {
+        while mlflow::health().oldest.is_none() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
     let half = points / 2;
     log(0..half);
     println!("logged");
@@ -37,7 +43,7 @@ fn log(steps: std::ops::Range<i64>) {
 
 fn main() {
     report::to_stderr();
-    let argument = std::env::args().nth(1).expect("steady POINTS");
+    let argument = env::args().nth(1).expect("steady POINTS");
     let result = steady(argument.parse().expect("POINTS is a number"));
     println!("result {result}");
     let complete = mlflow::flush(Duration::from_secs(300)).complete;
