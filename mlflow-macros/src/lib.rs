@@ -20,7 +20,6 @@ mod item;
 mod key;
 mod parameters;
 mod plan;
-mod secret;
 mod shape;
 mod sight;
 mod template;

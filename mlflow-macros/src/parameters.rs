@@ -4,6 +4,7 @@
 //! names it, and dropped in the order a plain function drops them. What is moved into the body is
 //! bound where that begins, and a plain name in the signature.
 
+use mlflow_redact::is_secret_name;
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;
@@ -12,7 +13,6 @@ use syn::{
 };
 
 use crate::attributes::{allow_unused, conditions, move_lints};
-use crate::secret::is_secret_name;
 use crate::shape::is_number;
 
 /// One typed argument.

@@ -9,6 +9,8 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
+use mlflow_redact::REDACTED;
+
 use crate::capture::{Text, Values};
 use crate::clock;
 use crate::context::{Context, ContextGuard, Suspended};
@@ -16,7 +18,6 @@ use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
 use crate::process;
-use crate::redact::REDACTED;
 use crate::run::{Run, start_run};
 use crate::site::Site;
 use crate::store::RunStatus;

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
+use mlflow_redact::REDACTED;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::config::Settings;
@@ -18,7 +19,6 @@ use crate::environment;
 use crate::fork;
 use crate::journal::Journal;
 use crate::journal::record::Origin;
-use crate::redact::REDACTED;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::Stats;
 use crate::store::{ExperimentRef, Store, StoredRun};

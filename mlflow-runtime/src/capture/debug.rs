@@ -8,8 +8,9 @@
 
 use std::fmt::{self, Write};
 
+use mlflow_redact::{REDACTED, is_secret_name};
+
 use super::text::{Bounded, Text, bounded};
-use crate::redact::{REDACTED, is_secret_name};
 
 /// The longest value that is waited for to end.
 const HIDDEN_CHARS: usize = 1 << 16;

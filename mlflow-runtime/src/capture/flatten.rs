@@ -11,12 +11,12 @@ use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use mlflow_redact::{REDACTED, is_secret_name};
 use serde::ser::{self, Serialize};
 
 use super::leaf::{Leaf, Purpose, Scalar};
 use super::text::{End, Text, render};
 use crate::limits::PARAM_VALUE_CHARS;
-use crate::redact::{REDACTED, is_secret_name};
 
 const MAX_DEPTH: usize = 16;
 

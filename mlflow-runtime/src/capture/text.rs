@@ -7,7 +7,8 @@
 use std::fmt::{self, Display, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::credential::{self, Edge};
+use mlflow_redact::Edge;
+
 use crate::limits;
 
 /// Stands at the end of a text that is not whole.
@@ -138,7 +139,7 @@ pub(super) fn bounded(limit: usize, write: impl FnOnce(&mut Bounded) -> fmt::Res
 /// Ends a text that has lost its end, within `limit` characters.
 #[cold]
 fn broken_off(limit: usize, text: String) -> String {
-    let text = credential::mask(&text, Edge::Cut).map_or(text, |masked| masked.text);
+    let text = mlflow_redact::mask(&text, Edge::Cut).map_or(text, |masked| masked.text);
     let (text, _) = limits::cut(text.into(), limit.saturating_sub(1));
     let mut text = text.into_owned();
     text.push(ELLIPSIS);

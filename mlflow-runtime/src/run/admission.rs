@@ -7,11 +7,11 @@
 
 use std::borrow::Cow;
 
+use mlflow_redact::{Edge, REDACTED};
+
 use crate::capture::{End, Text};
-use crate::credential::{self, Edge};
 use crate::journal::record::{Event, Start};
 use crate::limits;
-use crate::redact::REDACTED;
 use crate::store::{Param, Tag};
 use crate::tracker::Tracker;
 
@@ -117,7 +117,7 @@ impl Tracker {
     }
 
     fn admit_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
-        if credential::mask(&tag.key, Edge::End).is_some() {
+        if mlflow_redact::mask(&tag.key, Edge::End).is_some() {
             let Tag { key, value } = tag.into_owned();
             let key = self.admit_key("tag", key);
             return self.admit_tag(Cow::Owned(Tag { key, value }));
@@ -150,7 +150,7 @@ impl Tracker {
         text: &str,
         max: usize,
     ) -> Option<String> {
-        let masked = credential::mask(text, Edge::End);
+        let masked = mlflow_redact::mask(text, Edge::End);
         if let Some(masked) = &masked {
             self.warn_masked(kind, key, masked.kind);
         }
@@ -173,6 +173,6 @@ impl Tracker {
 }
 
 fn masked_key(key: &str) -> Option<String> {
-    let masked = credential::mask(key, Edge::End)?;
+    let masked = mlflow_redact::mask(key, Edge::End)?;
     Some(masked.text.replace(REDACTED, REDACTED_IN_KEY))
 }

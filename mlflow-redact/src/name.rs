@@ -1,11 +1,6 @@
-//! What must not be seen: values whose name says that they are secret.
+//! Names that say that their value is secret.
 //!
 //! Invariant: a name is judged by whole words, so `max_tokens` and `tokenizer` are no secrets.
-//! The attribute macro judges the names of arguments by the same rule when it expands; one test of
-//! the tests package puts the same names to both.
-
-/// Stands in for a secret value.
-pub(crate) const REDACTED: &str = "[redacted]";
 
 const SECRET_WORDS: [&[&str]; 10] = [
     &["password"],
@@ -20,10 +15,11 @@ const SECRET_WORDS: [&[&str]; 10] = [
     &["auth"],
 ];
 
-/// Whether a field or key of this name holds a secret.
+/// Whether an argument, a field or a key of this name holds a secret.
 // Input:  `apiToken`, `db-password`, `api_key`, `max_tokens`
 // Output: true, true, true, false
-pub(crate) fn is_secret_name(name: &str) -> bool {
+#[must_use]
+pub fn is_secret_name(name: &str) -> bool {
     // Nearly every name is sorted out here, without an allocation.
     let last_words = SECRET_WORDS.iter().filter_map(|secret| secret.last());
     if !last_words.into_iter().any(|word| contains(name, word)) {
@@ -105,5 +101,49 @@ mod tests {
         ] {
             assert!(!is_secret_name(plain), "{plain}");
         }
+    }
+
+    /// In all the ways that words are written together, also with numbers.
+    #[test]
+    fn camel_case_was_secret_as_a_field_only() {
+        let words = [
+            "password",
+            "token",
+            "api key",
+            "access key",
+            "auth",
+            "max tokens",
+            "author",
+            "rate",
+        ];
+        let mut secret = 0;
+        for text in words {
+            let words: Vec<&str> = ["my"]
+                .into_iter()
+                .chain(text.split(' '))
+                .chain(["x"])
+                .collect();
+            let capitals: Vec<String> = words
+                .iter()
+                .map(|word| word[..1].to_uppercase() + &word[1..])
+                .collect();
+            for name in [
+                words.join("_"),
+                words.join("-"),
+                words.join("."),
+                words.join("_").to_uppercase(),
+                capitals.join(""),
+                format!("m{}", &capitals.join("")[1..]),
+                format!("HTTP{}", capitals.join("")),
+                text.replace(' ', "_") + "9",
+                "9".to_owned() + text,
+            ] {
+                let judged = is_secret_name(&name);
+                let expected = !["max tokens", "author", "rate"].contains(&text);
+                assert_eq!(judged, expected, "{name}");
+                secret += usize::from(judged);
+            }
+        }
+        assert_eq!(secret, 5 * 9);
     }
 }

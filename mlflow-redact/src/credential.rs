@@ -39,7 +39,7 @@ mod tests;
 
 use std::ops::Range;
 
-use crate::redact::REDACTED;
+use crate::REDACTED;
 use format::{alphanumeric, b64token, beginning_with, may_begin, url_safe};
 
 /// Bytes that are looked at before a start is given up.
@@ -52,7 +52,7 @@ const BARE_VALUE: usize = 16;
 
 /// What is at the end of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Edge {
+pub enum Edge {
     /// Its own end.
     End,
     /// More, that was not kept: the last word may be the first piece of a credential, and counts as one.
@@ -61,16 +61,18 @@ pub(crate) enum Edge {
 
 /// A text without the credentials that were in it.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Masked {
-    pub(crate) text: String,
+pub struct Masked {
+    /// The text, with `[redacted]` in place of each.
+    pub text: String,
     /// The kind of the first one, as a warning names it.
-    pub(crate) kind: &'static str,
+    pub kind: &'static str,
 }
 
 /// The text with its credentials masked; `None` if it has none.
 // Input:  `cannot clone https://me:pass@host/repo`
 // Output: `cannot clone https://[redacted]@host/repo`
-pub(crate) fn mask(text: &str, edge: Edge) -> Option<Masked> {
+#[must_use]
+pub fn mask(text: &str, edge: Edge) -> Option<Masked> {
     if text.len() < SHORTEST && edge == Edge::End {
         return None;
     }
