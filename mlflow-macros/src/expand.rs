@@ -12,8 +12,8 @@ use syn::{FnArg, Meta, ReturnType, Type};
 
 use crate::arguments::Arguments;
 use crate::body::{Body, in_place_of, nested};
+use crate::built::Built;
 use crate::errors::Errors;
-use crate::git::Git;
 use crate::item::{self, Function};
 use crate::parameters::{Moved, Parameter, may_drop, parameters};
 use crate::plan::{Plan, plan};
@@ -24,7 +24,7 @@ use crate::{captures, doc_comment};
 pub(crate) fn tracked(
     arguments: TokenStream,
     item: TokenStream,
-    git: impl FnOnce() -> Git,
+    built: impl FnOnce() -> Built,
 ) -> TokenStream {
     let mut errors = Errors::default();
     let parsed = (|input: syn::parse::ParseStream<'_>| Ok(Arguments::parse(input, &mut errors)))
@@ -77,7 +77,7 @@ pub(crate) fn tracked(
         shape,
         parameters,
         plan,
-        git: git(),
+        built: built(),
     }
     .expand()
 }
@@ -97,7 +97,7 @@ struct Expansion {
     shape: Shape,
     parameters: Vec<Parameter>,
     plan: Plan,
-    git: Git,
+    built: Built,
 }
 
 impl Expansion {
@@ -163,7 +163,7 @@ impl Expansion {
     // Output: `let mut call = { static SITE: Site = …; begin(&SITE) }; if let Some(call) = &mut call { … }`
     fn begin(&self, private: &TokenStream, call: &Ident) -> TokenStream {
         let site = self.site(private);
-        let watched = self.git.watch();
+        let watched = self.built.watch();
         let name = self.function.signature.ident.unraw().to_string();
         let captures = captures::captures(private, call, &name, &self.plan, &self.parameters);
         let begin =
@@ -177,7 +177,7 @@ impl Expansion {
         }
     }
 
-    // Output: `Site::new("train", module_path!(), file!(), line!()).package(…).note("…").git(…)`
+    // Output: `Site::new("train", module_path!(), file!(), line!()).package(…).note("…").built(…)`
     fn site(&self, private: &TokenStream) -> TokenStream {
         let ident = &self.function.signature.ident;
         let name = ident.unraw().to_string();
@@ -186,7 +186,10 @@ impl Expansion {
         let note = note
             .filter(|_| self.plan.arguments.description.is_none())
             .map(|note| quote!(.note(#note)));
-        let git = self.git.tokens(private).map(|git| quote!(.git(#git)));
+        let built = self
+            .built
+            .tokens(private)
+            .map(|built| quote!(.built(#built)));
         let arguments = &self.plan.arguments;
         let root = arguments.root.then(|| quote!(.root()));
         let metric = arguments.metric.as_ref().map(|name| quote!(.metric(#name)));
@@ -197,7 +200,7 @@ impl Expansion {
         quote! {
             #private::Site::new(#name, ::core::module_path!(), ::core::file!(), #line)
                 .package(::core::option_env!("CARGO_PKG_NAME"), ::core::option_env!("CARGO_PKG_VERSION"))
-                #note #git #root #metric #metrics
+                #note #built #root #metric #metrics
         }
     }
 

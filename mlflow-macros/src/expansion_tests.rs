@@ -3,14 +3,14 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::git::Git;
+use crate::built::{Built, Git};
 
 fn formatted(tokens: TokenStream) -> String {
     prettyplease::unparse(&syn::parse2(tokens).expect("an expansion is a file"))
 }
 
 fn expanded(arguments: TokenStream, item: TokenStream) -> String {
-    formatted(crate::expand::tracked(arguments, item, Git::default))
+    formatted(crate::expand::tracked(arguments, item, Built::default))
 }
 
 macro_rules! snapshot {
@@ -96,20 +96,24 @@ snapshot! { patterns, [tags(sum = a + b), skip(c)],
 }
 
 #[test]
-fn the_commit() {
-    let git = Git {
-        commit: Some("0123".to_owned()),
-        branch: None,
-        url: Some("https://host/repo".to_owned()),
-        dirty: Some(true),
-        watched: vec!["/repo/.git/HEAD".into()],
+fn the_build() {
+    let built = Built {
+        git: Git {
+            commit: Some("0123".to_owned()),
+            branch: None,
+            url: Some("https://host/repo".to_owned()),
+            dirty: Some(true),
+        },
+        lock: Some("4567".to_owned()),
+        features: Some("cuda,default".to_owned()),
+        watched: Some(vec!["/repo/.git/HEAD".into()]),
     };
     insta::assert_snapshot!(formatted(crate::expand::tracked(
         quote!(),
         quote!(
             fn f() {}
         ),
-        || git
+        || built
     )));
 }
 

@@ -11,11 +11,11 @@
 mod arguments;
 mod attributes;
 mod body;
+mod built;
 mod captures;
 mod doc_comment;
 mod errors;
 mod expand;
-mod git;
 mod item;
 mod key;
 mod parameters;
@@ -35,11 +35,17 @@ use proc_macro::TokenStream;
 /// Makes every call of a function a run.
 #[proc_macro_attribute]
 pub fn tracked(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand::tracked(arguments.into(), item.into(), git::of_this_build).into()
+    expand::tracked(arguments.into(), item.into(), built::of_this_build).into()
 }
 
 /// Logs how long a function takes, as a metric of the current run.
 #[proc_macro_attribute]
 pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
     timed::timed(arguments.into(), item.into()).into()
+}
+
+/// How the code that is built differs from its commit.
+#[proc_macro]
+pub fn git_diff(arguments: TokenStream) -> TokenStream {
+    built::git_diff(&arguments.into()).into()
 }

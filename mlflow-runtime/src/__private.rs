@@ -7,7 +7,7 @@ pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
 pub use crate::key::Key;
 pub use crate::log::{MetricValue, Step, log_key};
 pub use crate::outcome::{Ending, Probe, Split, Whole};
-pub use crate::site::{Git, Site};
+pub use crate::site::{Built, Site};
 pub use crate::template::Template;
 pub use crate::timed::{TimedSite, Timer, time};
 pub use crate::tracked::{

@@ -1,4 +1,4 @@
-//! The attributes, documented.
+//! The macros of `mlflow-macros`, documented.
 
 /// Makes every call of a function a run.
 ///
@@ -326,3 +326,23 @@ pub use mlflow_macros::tracked;
 /// assert_eq!(steps, [1, 2]);
 /// ```
 pub use mlflow_macros::timed;
+
+/// How the code that is built differs from its commit: what `git diff HEAD` says when the macro
+/// expands, as an `Option<&'static str>`; `None` where nothing differs, or there is no git.
+///
+/// Given to [`Config::git_diff`](crate::Config::git_diff), it becomes the artifact `git/diff.patch` of
+/// every run without a parent. It stands in the program, so it is right wherever that runs; expand it once,
+/// in the program's own package.
+///
+/// - It is cut at 256 KiB, after a whole line, and says so.
+/// - Credentials that can be recognised are masked, and so is what a line gives to a
+///   [secret's name](macro@tracked#secrets): what is masked is not in the program, either. Git's new
+///   files that were not added (`git add`) are not in it.
+/// - Git is asked in a way that changes neither the working tree nor the index.
+/// - A moved HEAD expands it again. Other files count as they were when the package was compiled.
+///
+/// ```
+/// # mlflow::configure(mlflow::Config::new().enabled(false));
+/// mlflow::configure(mlflow::Config::new().git_diff(mlflow::git_diff!()));
+/// ```
+pub use mlflow_macros::git_diff;

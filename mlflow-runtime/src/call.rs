@@ -14,6 +14,7 @@ use mlflow_redact::REDACTED;
 use crate::capture::{Text, Values};
 use crate::clock;
 use crate::context::{Context, ContextGuard, Suspended};
+use crate::environment;
 use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
@@ -201,7 +202,9 @@ impl Call {
         if let Some(enabled) = details.system_metrics {
             builder = builder.system_metrics(enabled);
         }
+        let environment = environment::process();
         let site = self.site.tags().into_iter();
+        let site = site.filter(|(key, _)| !environment.is_told(key));
         for (key, value) in site
             .map(|(key, value)| (key, value.into()))
             .chain(details.tags)

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use mlflow_redact::{Edge, mask};
+
 use crate::destination::Destination;
 use crate::secret::Secret;
 use crate::store::ExperimentRef;
@@ -42,6 +44,7 @@ pub struct Config {
     journal_dir: Option<PathBuf>,
     journal_max_bytes: Option<u64>,
     quiet: Option<bool>,
+    git_diff: Option<&'static str>,
     pub(crate) system_metrics: system_metrics::Options,
 }
 
@@ -64,6 +67,7 @@ pub(crate) struct Settings {
     pub(crate) journal_dir: PathBuf,
     pub(crate) journal_max_bytes: u64,
     pub(crate) quiet: bool,
+    pub(crate) git_diff: Option<&'static str>,
     pub(crate) system_metrics: system_metrics::Settings,
 }
 
@@ -172,6 +176,12 @@ impl Config {
         self
     }
 
+    /// The artifact `git/diff.patch` of runs without a parent: what [`git_diff!`](crate::git_diff) gives.
+    pub fn git_diff(mut self, diff: Option<&'static str>) -> Self {
+        self.git_diff = diff;
+        self
+    }
+
     pub(crate) fn resolve(self) -> Settings {
         self.resolve_from(&text)
     }
@@ -192,6 +202,7 @@ impl Config {
             journal_dir,
             journal_max_bytes,
             quiet,
+            git_diff,
             system_metrics,
         } = self;
         let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
@@ -241,6 +252,7 @@ impl Config {
             quiet: quiet
                 .or_else(|| flag("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"))
                 .unwrap_or(false),
+            git_diff,
             system_metrics: system_metrics.resolve(text, &flag),
         }
     }
@@ -314,6 +326,8 @@ pub(crate) fn seconds(variable: &str, value: &str, expected: &str) -> Option<Dur
 }
 
 pub(crate) fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
+    let masked = mask(value, Edge::End);
+    let value = masked.as_ref().map_or(value, |masked| &masked.text);
     tracing::warn!(target: "mlflow", "{variable}={value:?} cannot be used and is ignored; expected {expected}");
     None
 }

@@ -1,11 +1,17 @@
-//! What is known about the process without being told: user, host, program.
+//! What is known about the process without being told: user, host, program, compiler, and who
+//! started it.
 //!
-//! Invariant: what cannot be found out is left out; nothing here fails. Read once per process.
+//! Invariants: what cannot be found out is left out; nothing here fails. Read once per process. What
+//! `MLFLOW_RUN_CONTEXT` says wins over what is found.
+
+mod ci;
+mod context;
+mod scheduler;
 
 use std::env;
 use std::path::Path;
 
-use once_cell::sync::Lazy;
+use once_cell::sync::OnceCell;
 
 use crate::store::Tag;
 
@@ -14,16 +20,31 @@ pub(crate) struct Environment {
     pub(crate) user: String,
     pub(crate) host: String,
     pub(crate) tags: Vec<Tag>,
+    /// Keys that `MLFLOW_RUN_CONTEXT` has given values to.
+    told: Vec<String>,
 }
+
+/// The value of a variable that is set and not empty.
+type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Read at the first call.
 pub(crate) fn process() -> &'static Environment {
-    static ENVIRONMENT: Lazy<Environment> = Lazy::new(Environment::read);
-    &ENVIRONMENT
+    static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
+    if let Some(environment) = ENVIRONMENT.get() {
+        return environment;
+    }
+    let told = context::read(&variable);
+    let environment = Environment::read(told.as_ref().ok().cloned().unwrap_or_default());
+    // A warning may reach a subscriber that starts a run, too: by then all is known.
+    let is_first = ENVIRONMENT.set(environment).is_ok();
+    if let (true, Err(fault)) = (is_first, told) {
+        fault.tell();
+    }
+    ENVIRONMENT.get_or_init(|| Environment::read(Vec::new()))
 }
 
 impl Environment {
-    fn read() -> Self {
+    fn read(told: Vec<Tag>) -> Self {
         let user = user().unwrap_or_default();
         let host = host().unwrap_or_default();
         let command = env::args_os()
@@ -33,7 +54,7 @@ impl Environment {
             .as_deref()
             .and_then(|command| Path::new(command).file_name())
             .map(|name| name.to_string_lossy().into_owned());
-        let tags = [
+        let found = [
             (
                 "mlflow.user",
                 Some(user.clone()).filter(|user| !user.is_empty()),
@@ -48,29 +69,62 @@ impl Environment {
             ("os.type", Some(env::consts::OS.to_owned())),
             ("process.pid", Some(std::process::id().to_string())),
             ("process.executable.name", executable),
+            ("deployment.environment", variable("MLFLOW_ENV")),
+            // Where the build knows the commit, that is another tag of the same name, and wins.
+            ("mlflow.source.git.commit", variable("GIT_COMMIT")),
+            // By the build script: see there.
             (
-                "deployment.environment",
-                env::var("MLFLOW_ENV").ok().filter(|name| !name.is_empty()),
+                "rust.version",
+                option_env!("MLFLOW_BUILT_WITH").map(str::to_owned),
+            ),
+            (
+                "rust.target",
+                option_env!("MLFLOW_BUILT_FOR").map(str::to_owned),
+            ),
+            (
+                "rust.profile",
+                option_env!("MLFLOW_BUILT_AS").map(str::to_owned),
             ),
         ];
-        let tags = tags
+        let found = found
             .into_iter()
-            .filter_map(|(key, value)| {
-                Some(Tag {
-                    key: key.to_owned(),
-                    value: value?,
-                })
+            .filter_map(|(key, value)| Some((key, value?)))
+            .chain(ci::tags(&variable))
+            .chain(scheduler::tags(
+                &variable,
+                scheduler::NAMESPACE_FILE.as_ref(),
+            ));
+        let tags = found
+            .map(|(key, value)| Tag {
+                key: key.to_owned(),
+                value,
             })
+            .filter(|tag| told.iter().all(|told| told.key != tag.key))
+            .chain(told.iter().cloned())
             .collect();
-        Self { user, host, tags }
+        Self {
+            user,
+            host,
+            tags,
+            told: told.into_iter().map(|tag| tag.key).collect(),
+        }
     }
+
+    /// Whether `MLFLOW_RUN_CONTEXT` says what this tag is.
+    pub(crate) fn is_told(&self, key: &str) -> bool {
+        self.told.iter().any(|told| told == key)
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 /// The login name: the variables that the shell sets, else the password file.
 fn user() -> Option<String> {
     ["LOGNAME", "USER", "USERNAME"]
         .into_iter()
-        .find_map(|variable| env::var(variable).ok().filter(|user| !user.is_empty()))
+        .find_map(variable)
         .or_else(|| {
             user_of(
                 rustix::process::getuid().as_raw(),

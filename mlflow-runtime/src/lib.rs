@@ -74,6 +74,7 @@
 //! | `MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING` | how many samples make one point, their mean | 1 |
 //! | `MLFLOW_SYSTEM_METRICS_NODE_ID` | the metrics are called `system/<node id>/…` | |
 //! | `MLFLOW_ENV` | becomes the tag `deployment.environment` | |
+//! | `MLFLOW_RUN_CONTEXT` | tags of every run, a JSON object; they win over those that a run records by itself | |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | as everywhere | |
 //!
 //! # Features
@@ -85,12 +86,30 @@
 //!
 //! # What a run records by itself
 //!
-//! Tags `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `mlflow.runName`,
-//! `mlflow.parentRunId`, `host.name`, `host.arch`, `os.type`, `process.pid`,
-//! `process.executable.name`; and from `#[tracked]` also `mlflow.note.content` (the doc comment),
-//! `mlflow.source.git.commit`, `.branch`, `.repoURL`, `.dirty` (of the code that was built),
-//! `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (the
-//! package). What cannot be found out is absent.
+//! Tags; what cannot be found out is absent. Those marked ¹ come with `#[tracked]`.
+//!
+//! | of | tags |
+//! |---|---|
+//! | the run | `mlflow.runName`, `mlflow.parentRunId`, `mlflow.note.content` (the doc comment)¹ |
+//! | the process | `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `process.pid`, `process.executable.name`, `host.name`, `host.arch`, `os.type`, `deployment.environment` (`MLFLOW_ENV`) |
+//! | the function¹ | `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (its package) |
+//! | the commit¹ | `mlflow.source.git.commit`, `.branch` (none on a detached HEAD), `.repoURL` (without credentials), `.dirty` |
+//! | the build | `rust.version`, `rust.target`, `rust.profile`; `rust.features`¹, `cargo.lock.sha256`¹ |
+//! | the build service: GitHub Actions, GitLab, Jenkins, Buildkite | `cicd.provider.name`, `cicd.pipeline.name`, `cicd.pipeline.run.id`, `cicd.pipeline.run.url.full`, `cicd.pipeline.task.run.url.full` |
+//! | the scheduler | `slurm.job.id`, `.job.name`, `.job.partition`, `.cluster.name`, `.step.id`, `.array.job.id`, `.array.task.id`; `k8s.pod.name`, `.pod.uid`, `.namespace.name`, `.node.name` |
+//!
+//! **The commit is that of the code that was built**: it is found out when the attribute expands, so it
+//! is right in a container with no repository, and a moved HEAD, a commit without a change included,
+//! builds the package anew. `.dirty` is `true` where a file that git knows differs from the commit,
+//! or a source of the package is in no commit; other files that git does not know do not count. It
+//! takes no `git` on the machine, except for `.dirty`. A package that git ignores has no commit.
+//! What the environment of the build says wins: `GIT_COMMIT`, `GIT_BRANCH` and `GIT_URL`, else what
+//! GitHub, GitLab, Buildkite and `CircleCI` set. Where the build knows no commit, a `GIT_COMMIT` of the
+//! run's own environment is taken. A repository that is made around a package after it was built is
+//! seen at the next change. [`git_diff!`] has the difference itself logged.
+//!
+//! A pod of Kubernetes is told its name by `POD_NAME` (`K8S_POD_NAME`), and so its namespace, node and
+//! uid, or by `OTEL_RESOURCE_ATTRIBUTES`; else the name is its `HOSTNAME`.
 //!
 //! # What it does not record
 //!
@@ -138,7 +157,7 @@ mod timed;
 mod tracked;
 mod tracker;
 
-pub use attributes::{timed, tracked};
+pub use attributes::{git_diff, timed, tracked};
 pub use config::Config;
 pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
 pub use instrumented::Instrumented;

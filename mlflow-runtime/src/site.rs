@@ -12,15 +12,15 @@ pub struct Site {
     pub(crate) package: Option<&'static str>,
     pub(crate) version: Option<&'static str>,
     pub(crate) note: Option<&'static str>,
-    pub(crate) git: Git,
+    pub(crate) built: Built,
     pub(crate) root: bool,
     pub(crate) metric: Option<&'static str>,
     pub(crate) metrics: &'static [&'static str],
 }
 
-/// The commit the code was built from. What is not known is absent.
+/// What the code was built from, and how. What is not known is absent.
 #[derive(Clone, Copy, Debug)]
-pub struct Git {
+pub struct Built {
     /// Hash of the commit.
     pub commit: Option<&'static str>,
     /// Branch; absent on a detached HEAD.
@@ -29,15 +29,21 @@ pub struct Git {
     pub url: Option<&'static str>,
     /// Whether the working tree differed from the commit.
     pub dirty: Option<bool>,
+    /// SHA-256 of `Cargo.lock`.
+    pub lock: Option<&'static str>,
+    /// The package's features that were on.
+    pub features: Option<&'static str>,
 }
 
-impl Git {
+impl Built {
     /// Nothing is known.
     pub const ABSENT: Self = Self {
         commit: None,
         branch: None,
         url: None,
         dirty: None,
+        lock: None,
+        features: None,
     };
 }
 
@@ -58,7 +64,7 @@ impl Site {
             package: None,
             version: None,
             note: None,
-            git: Git::ABSENT,
+            built: Built::ABSENT,
             root: false,
             metric: None,
             metrics: &[],
@@ -84,10 +90,10 @@ impl Site {
         self
     }
 
-    /// Its commit.
+    /// Its build.
     #[must_use]
-    pub const fn git(mut self, git: Git) -> Self {
-        self.git = git;
+    pub const fn built(mut self, built: Built) -> Self {
+        self.built = built;
         self
     }
 
@@ -114,6 +120,14 @@ impl Site {
 
     /// The tags that say where the code is from.
     pub(crate) fn tags(&self) -> Vec<(&'static str, String)> {
+        let Built {
+            commit,
+            branch,
+            url,
+            dirty,
+            lock,
+            features,
+        } = self.built;
         let mut tags = vec![
             (
                 "code.function",
@@ -126,20 +140,18 @@ impl Site {
             ("service.name", self.package),
             ("service.version", self.version),
             ("mlflow.note.content", self.note),
-            ("mlflow.source.git.commit", self.git.commit),
-            ("mlflow.source.git.branch", self.git.branch),
-            ("mlflow.source.git.repoURL", self.git.url),
+            ("mlflow.source.git.commit", commit),
+            ("mlflow.source.git.branch", branch),
+            ("mlflow.source.git.repoURL", url),
+            ("cargo.lock.sha256", lock),
+            ("rust.features", features),
         ];
         tags.extend(
             texts
                 .into_iter()
                 .filter_map(|(key, text)| Some((key, text?.to_owned()))),
         );
-        tags.extend(
-            self.git
-                .dirty
-                .map(|dirty| ("mlflow.source.git.dirty", dirty.to_string())),
-        );
+        tags.extend(dirty.map(|dirty| ("mlflow.source.git.dirty", dirty.to_string())));
         tags
     }
 }

@@ -318,6 +318,18 @@ fn an_unknown_scheme_is_one_warning_and_the_default_store() {
 }
 
 #[test]
+fn a_run_context_that_is_no_object_is_one_warning() {
+    let folder = Folder::new();
+    let text = "team=vision, https://me:hunter2@host";
+    let ended = folder.run(SWEEP, &[], &[("MLFLOW_RUN_CONTEXT", text)]);
+    assert_eq!(ended.stdout, "1\n", "the function's result");
+    assert_eq!(ended.warnings().len(), 1, "{}", ended.stderr);
+    let said = "MLFLOW_RUN_CONTEXT=\"team=vision, https://[redacted]@host\" cannot be used and is ignored; \
+                expected a JSON object";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+}
+
+#[test]
 fn a_journal_directory_that_cannot_be_written_falls_back() {
     let folder = Folder::new();
     let file = folder.path().join("file");

@@ -203,6 +203,7 @@ impl RunBuilder {
                 Param { key, value }
             })
             .collect();
+        let is_first = parent.is_none() && inner.identity.resumed.is_none();
         let start = Start {
             identity: Cow::Borrowed(&inner.identity),
             name: Cow::Borrowed(&inner.name),
@@ -220,6 +221,9 @@ impl RunBuilder {
             return Run::disabled();
         }
         let run = Run(Some(Arc::new(inner)));
+        if let (true, Some(diff)) = (is_first, tracker.settings().git_diff) {
+            run.log_text(diff, "git/diff.patch");
+        }
         // A fake has no threads, and a test should not depend on what else the machine does.
         if !tracker.is_inline() {
             open::note(&run);

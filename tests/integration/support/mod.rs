@@ -3,6 +3,7 @@
 pub(crate) mod fake_server;
 pub(crate) mod fault;
 pub(crate) mod mlflow;
+pub(crate) mod outsider;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod seen;

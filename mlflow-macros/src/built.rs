@@ -1,0 +1,231 @@
+//! What the code is built from, and how.
+//!
+//! Invariants: looked up once a process and package, however many functions are annotated; the
+//! environment wins; what cannot be found is absent and nothing fails; credentials never come
+//! along. One function of the package names the files and variables to the compiler, so that a
+//! moved HEAD rebuilds the package.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use proc_macro2::TokenStream;
+use quote::quote;
+
+mod cargo;
+mod diff;
+mod git;
+
+pub(crate) use diff::git_diff;
+pub(crate) use git::Git;
+
+use git::{Repository, without_credentials};
+
+const COMMIT_VARIABLES: [&str; 5] = [
+    "GIT_COMMIT",
+    "GITHUB_SHA",
+    "CI_COMMIT_SHA",
+    "BUILDKITE_COMMIT",
+    "CIRCLE_SHA1",
+];
+const BRANCH_VARIABLES: [&str; 5] = [
+    "GIT_BRANCH",
+    "GITHUB_HEAD_REF",
+    "GITHUB_REF_NAME",
+    "CI_COMMIT_REF_NAME",
+    "BUILDKITE_BRANCH",
+];
+const URL_VARIABLES: [&str; 4] = [
+    "GIT_URL",
+    "CI_PROJECT_URL",
+    "CI_REPOSITORY_URL",
+    "BUILDKITE_REPO",
+];
+/// The server, and the repository on it.
+const GITHUB_VARIABLES: [&str; 2] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY"];
+
+/// What is known of the build.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Built {
+    pub(crate) git: Git,
+    /// SHA-256 of `Cargo.lock`, in hexadecimal.
+    pub(crate) lock: Option<String>,
+    /// The package's features that are on, with commas between.
+    pub(crate) features: Option<String>,
+    /// Files that change when the rest does; absent for all but the first function.
+    pub(crate) watched: Option<Vec<PathBuf>>,
+}
+
+/// The build of the package that is being compiled.
+pub(crate) fn of_this_build() -> Built {
+    static KNOWN: Mutex<BTreeMap<PathBuf, Built>> = Mutex::new(BTreeMap::new());
+    let Some(directory) = package() else {
+        return Built::default();
+    };
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(built) = known.get(&directory) {
+        return built.clone();
+    }
+    let built = look_up(&directory);
+    known.insert(
+        directory,
+        Built {
+            watched: None,
+            ..built.clone()
+        },
+    );
+    built
+}
+
+/// Where the package that is being compiled lies.
+fn package() -> Option<PathBuf> {
+    env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)
+}
+
+fn look_up(package: &Path) -> Built {
+    let repository = Repository::around(package);
+    let found = repository
+        .as_ref()
+        .map(|repository| repository.git(package))
+        .unwrap_or_default();
+    let lock = cargo::lock_file(package);
+    let mut watched = repository.map_or_else(Vec::new, |repository| repository.watched());
+    watched.extend(lock.iter().filter_map(|file| file.canonicalize().ok()));
+    Built {
+        git: told(&variable).or(found),
+        lock: lock.and_then(|file| cargo::hash(&file)),
+        features: cargo::features(env::args()),
+        watched: Some(watched),
+    }
+}
+
+/// What the environment says.
+fn told(variable: &dyn Fn(&str) -> Option<String>) -> Git {
+    let github_url = || {
+        let [server, repository] = GITHUB_VARIABLES.map(variable);
+        Some(format!("{}/{}", server?, repository?))
+    };
+    Git {
+        commit: COMMIT_VARIABLES.into_iter().find_map(variable),
+        branch: BRANCH_VARIABLES.into_iter().find_map(variable),
+        url: URL_VARIABLES
+            .into_iter()
+            .find_map(variable)
+            .or_else(github_url)
+            .map(|url| without_credentials(&url)),
+        dirty: None,
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+impl Built {
+    // Output: `Built { commit: Some("…"), branch: None, url: None, dirty: Some(false), … }`
+    pub(crate) fn tokens(&self, private: &TokenStream) -> Option<TokenStream> {
+        let Self {
+            git:
+                Git {
+                    commit,
+                    branch,
+                    url,
+                    dirty,
+                },
+            lock,
+            features,
+            watched: _,
+        } = self;
+        let texts = [commit, branch, url, lock, features];
+        if texts.iter().all(|text| text.is_none()) {
+            return None;
+        }
+        let [commit, branch, url, lock, features] = texts.map(|text| option(text.as_ref()));
+        let dirty = option(dirty.as_ref());
+        Some(quote! {
+            #private::Built {
+                commit: #commit, branch: #branch, url: #url, dirty: #dirty, lock: #lock, features: #features,
+            }
+        })
+    }
+
+    /// Names to the compiler what the result depends on. An unused constant leaves no bytes.
+    // Output: `const _: &[u8] = include_bytes!("…/.git/HEAD");`
+    pub(crate) fn watch(&self) -> TokenStream {
+        let Some(watched) = &self.watched else {
+            return TokenStream::new();
+        };
+        let files = watched.iter().filter_map(|file| file.to_str());
+        let variables = COMMIT_VARIABLES
+            .iter()
+            .chain(&BRANCH_VARIABLES)
+            .chain(&URL_VARIABLES)
+            .chain(&GITHUB_VARIABLES);
+        quote! {
+            #(const _: &[u8] = ::core::include_bytes!(#files);)*
+            #(const _: ::core::option::Option<&str> = ::core::option_env!(#variables);)*
+        }
+    }
+}
+
+fn option<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
+    value.map_or_else(
+        || quote!(::core::option::Option::None),
+        |value| quote!(::core::option::Option::Some(#value)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told_by(environment: &[(&str, &str)]) -> Git {
+        told(&|name| {
+            let found = environment.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_of_a_build_service_says_the_commit() {
+        let git = told_by(&[
+            ("GITHUB_SHA", "abc"),
+            ("GITHUB_REF_NAME", "topic"),
+            ("GITHUB_SERVER_URL", "https://github.com"),
+            ("GITHUB_REPOSITORY", "me/net"),
+        ]);
+        let expected = Git {
+            commit: Some("abc".to_owned()),
+            branch: Some("topic".to_owned()),
+            url: Some("https://github.com/me/net".to_owned()),
+            dirty: None,
+        };
+        assert_eq!(git, expected);
+        let git = told_by(&[
+            ("GIT_COMMIT", "mine"),
+            ("CI_COMMIT_SHA", "def"),
+            (
+                "CI_REPOSITORY_URL",
+                "https://job:token@gitlab.com/me/net.git",
+            ),
+        ]);
+        assert_eq!(git.commit.as_deref(), Some("mine"), "the plain one wins");
+        assert_eq!(git.url.as_deref(), Some("https://gitlab.com/me/net.git"));
+        assert_eq!(told_by(&[]), Git::default());
+    }
+
+    #[test]
+    fn what_the_environment_says_wins_over_what_is_found() {
+        let found = Git {
+            commit: Some("found".to_owned()),
+            branch: Some("main".to_owned()),
+            url: None,
+            dirty: Some(true),
+        };
+        let git = told_by(&[("GIT_COMMIT", "told")]).or(found);
+        assert_eq!(git.commit.as_deref(), Some("told"));
+        assert_eq!(git.branch.as_deref(), Some("main"));
+        assert_eq!(git.dirty, Some(true));
+    }
+}

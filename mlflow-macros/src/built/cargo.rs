@@ -1,0 +1,105 @@
+//! What cargo knows: the locked versions, and the features that are on.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The `Cargo.lock` of the package's workspace: the nearest upwards.
+pub(super) fn lock_file(package: &Path) -> Option<PathBuf> {
+    package
+        .ancestors()
+        .map(|ancestor| ancestor.join("Cargo.lock"))
+        .find(|file| file.is_file())
+}
+
+/// The SHA-256 of a file, as `sha256sum` prints it.
+pub(super) fn hash(file: &Path) -> Option<String> {
+    let hash = hmac_sha256::Hash::hash(&fs::read(file).ok()?);
+    let mut text = String::with_capacity(64);
+    for byte in hash {
+        // Writing to a `String` cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Some(text)
+}
+
+/// The features of the package that is being compiled: a macro runs in the compiler's process, whose
+/// arguments name them. An editor's process has none.
+// Input:  `rustc … --cfg feature="cuda" --cfg feature="default" …`
+// Output: `cuda,default`
+pub(super) fn features(arguments: impl Iterator<Item = String>) -> Option<String> {
+    let mut features = Vec::new();
+    // Long command lines are handed over in files.
+    let arguments = arguments.flat_map(|argument| match argument.strip_prefix('@') {
+        Some(file) => fs::read_to_string(file)
+            .unwrap_or_default()
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+        None => vec![argument],
+    });
+    let mut is_cfg = false;
+    for argument in arguments {
+        let cfg = argument
+            .strip_prefix("--cfg=")
+            .or(is_cfg.then_some(&argument));
+        if let Some(feature) = cfg
+            .and_then(|cfg| cfg.strip_prefix("feature=\""))
+            .and_then(|cfg| cfg.strip_suffix('"'))
+        {
+            features.push(feature.to_owned());
+        }
+        is_cfg = argument == "--cfg";
+    }
+    features.sort();
+    (!features.is_empty()).then(|| features.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features_of(arguments: &[&str]) -> Option<String> {
+        features(arguments.iter().map(|argument| (*argument).to_owned()))
+    }
+
+    #[test]
+    fn features_stand_in_the_compilers_arguments() {
+        let arguments = [
+            "rustc",
+            "--crate-name",
+            "net",
+            "--cfg",
+            "feature=\"default\"",
+            "--cfg",
+            "tokio_unstable",
+            "--cfg=feature=\"cuda\"",
+            "--check-cfg",
+            "cfg(feature, values(\"cuda\", \"mkl\", \"default\"))",
+        ];
+        assert_eq!(features_of(&arguments).as_deref(), Some("cuda,default"));
+        assert_eq!(features_of(&["rust-analyzer-proc-macro-srv"]), None);
+    }
+
+    #[test]
+    fn the_hash_is_that_of_sha256sum() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lock = folder.path().join("Cargo.lock");
+        fs::write(&lock, "abc").expect("a file");
+        let package = folder.path().join("crates/net");
+        assert_eq!(lock_file(&package).as_ref(), Some(&lock));
+        // FIPS 180-2, appendix B.1.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(hash(&lock).as_deref(), Some(expected));
+        assert_eq!(hash(&package), None);
+    }
+
+    #[test]
+    fn arguments_may_stand_in_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("arguments");
+        fs::write(&file, "--cfg\nfeature=\"cuda\"\n").expect("a file");
+        let argument = format!("@{}", file.display());
+        assert_eq!(features_of(&["rustc", &argument]).as_deref(), Some("cuda"));
+    }
+}

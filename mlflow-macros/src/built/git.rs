@@ -1,0 +1,352 @@
+//! The commit of a working tree, and whether the tree differs from it.
+//!
+//! Invariants: what files say is read without git; only git itself is asked what they do not say;
+//! neither the working tree nor the index is touched.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What is known of the commit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Git {
+    pub(crate) commit: Option<String>,
+    /// Absent on a detached HEAD.
+    pub(crate) branch: Option<String>,
+    pub(crate) url: Option<String>,
+    /// Whether a file of git's differs from the commit, or a source of the package is none of git's.
+    pub(crate) dirty: Option<bool>,
+}
+
+impl Git {
+    /// What it does not know, from `other`.
+    pub(super) fn or(self, other: Self) -> Self {
+        let Self {
+            commit,
+            branch,
+            url,
+            dirty,
+        } = self;
+        Self {
+            commit: commit.or(other.commit),
+            branch: branch.or(other.branch),
+            url: url.or(other.url),
+            dirty: dirty.or(other.dirty),
+        }
+    }
+}
+
+/// Set by a hook that builds: they speak of the hook's repository.
+const OF_ANOTHER_REPOSITORY: [&str; 8] = [
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_PREFIX",
+    "GIT_NAMESPACE",
+];
+
+/// What HEAD refers to where the references are not in files of their own (the format reftable).
+const NOT_IN_FILES: &str = "refs/heads/.invalid";
+
+pub(super) struct Repository {
+    /// Where the working tree begins.
+    root: PathBuf,
+    /// Holds HEAD; of a worktree its own.
+    directory: PathBuf,
+    /// Holds references and configuration, shared by all worktrees.
+    common: PathBuf,
+}
+
+impl Repository {
+    /// The repository that the package `inside` belongs to. An unpacked copy of a published package
+    /// belongs to none, nor does one that git is told to ignore.
+    pub(super) fn around(inside: &Path) -> Option<Self> {
+        if inside.join(".cargo_vcs_info.json").exists() {
+            return None;
+        }
+        let root = inside
+            .ancestors()
+            .find(|ancestor| ancestor.join(".git").exists())?;
+        let dot_git = root.join(".git");
+        // Input:  a file `.git` that says `gitdir: ../main/.git/worktrees/here`
+        // Output: that directory
+        let directory = if dot_git.is_dir() {
+            dot_git
+        } else {
+            root.join(
+                fs::read_to_string(&dot_git)
+                    .ok()?
+                    .strip_prefix("gitdir:")?
+                    .trim(),
+            )
+        };
+        let common = match fs::read_to_string(directory.join("commondir")) {
+            Ok(common) => directory.join(common.trim()),
+            Err(_) => directory.clone(),
+        };
+        let repository = Self {
+            root: root.to_owned(),
+            directory,
+            common,
+        };
+        let is_ignored = Self::asks(inside, &["check-ignore", "--quiet", "."]);
+        is_ignored.is_none().then_some(repository)
+    }
+
+    pub(super) fn git(&self, package: &Path) -> Git {
+        let head = self.head();
+        let reference = reference(&head);
+        let commit = reference
+            .map_or_else(|| hash(&head), |reference| self.commit_of(reference))
+            .or_else(|| hash(&Self::asks(package, &["rev-parse", "--verify", "HEAD"])?));
+        let branch = match reference {
+            Some(NOT_IN_FILES) => {
+                Self::asks(package, &["symbolic-ref", "--quiet", "--short", "HEAD"])
+                    .map(|branch| branch.trim().to_owned())
+            }
+            reference => reference
+                .and_then(|reference| reference.strip_prefix("refs/heads/"))
+                .map(str::to_owned),
+        };
+        Git {
+            commit,
+            branch,
+            url: fs::read_to_string(self.common.join("config"))
+                .ok()
+                .and_then(|config| remote(&config))
+                .map(|url| without_credentials(&url)),
+            dirty: self.is_dirty(package),
+        }
+    }
+
+    fn head(&self) -> String {
+        fs::read_to_string(self.directory.join("HEAD")).unwrap_or_default()
+    }
+
+    /// The commit a branch points to, whether git keeps it loose or packed.
+    fn commit_of(&self, reference: &str) -> Option<String> {
+        if let Ok(loose) = fs::read_to_string(self.common.join(reference)) {
+            return hash(&loose);
+        }
+        let packed = fs::read_to_string(self.common.join("packed-refs")).ok()?;
+        packed
+            .lines()
+            .find_map(|line| hash(line.strip_suffix(reference)?.strip_suffix(' ')?))
+    }
+
+    /// Files that change when the commit does. HEAD changes with the branch, the branch's file with
+    /// the commit. A packed branch has no file, but every commit is noted in the log of HEAD.
+    pub(super) fn watched(&self) -> Vec<PathBuf> {
+        let head = self.head();
+        let loose = reference(&head).map(|reference| self.common.join(reference));
+        let moves = loose
+            .filter(|loose| loose.is_file())
+            .unwrap_or_else(|| self.directory.join("logs/HEAD"));
+        let files = [
+            self.directory.join("HEAD"),
+            moves,
+            self.directory.join("reftable/tables.list"),
+        ];
+        files
+            .into_iter()
+            .filter_map(|file| file.canonicalize().ok())
+            .collect()
+    }
+
+    /// Asks git itself, the only one who knows. Of files that are none of git's only the package's
+    /// sources count: they are built, and no commit has them.
+    fn is_dirty(&self, package: &Path) -> Option<bool> {
+        let changed = Self::asks(
+            &self.root,
+            &["status", "--porcelain", "--untracked-files=no"],
+        )?;
+        let unknown = ["ls-files", "--others", "--exclude-standard", "--", "*.rs"];
+        let unknown = Self::asks(package, &unknown)?;
+        Some(!changed.is_empty() || !unknown.is_empty())
+    }
+
+    /// What git says to a question, asked in `directory`; `None` if there is no git, or it refuses.
+    fn asks(directory: &Path, question: &[&str]) -> Option<String> {
+        let output = Self::command(directory).args(question).output().ok()?;
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success().then_some(answer)
+    }
+
+    /// Git, with its answer for us alone.
+    fn command(directory: &Path) -> Command {
+        let mut git = Command::new("git");
+        for variable in OF_ANOTHER_REPOSITORY {
+            git.env_remove(variable);
+        }
+        git.args(["--no-optional-locks", "-c", "core.fsmonitor=false"])
+            .current_dir(directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        git
+    }
+
+    /// How the working tree differs from the commit, in git's own format, up to about so many bytes,
+    /// and whether that is all.
+    pub(super) fn diff(&self, most: u64) -> Option<(String, bool)> {
+        let mut git = Self::command(&self.root);
+        git.args(["diff", "--no-color", "--no-ext-diff", "--no-textconv"])
+            .args([
+                "--src-prefix=a/",
+                "--dst-prefix=b/",
+                "--submodule=short",
+                "HEAD",
+                "--",
+            ]);
+        let mut git = git.spawn().ok()?;
+        let mut bytes = Vec::new();
+        let read = git.stdout.take()?.take(most + 1).read_to_end(&mut bytes);
+        let is_all = bytes.len() as u64 <= most;
+        // Where there is more, it waits for somebody to read it.
+        let ended = if is_all {
+            git.wait()
+        } else {
+            git.kill().and_then(|()| git.wait())
+        };
+        let has_failed = read.is_err() || is_all && !ended.ok()?.success();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        (!has_failed).then_some((text, is_all))
+    }
+}
+
+// Input:  `ref: refs/heads/main`, or a commit's hash
+// Output: `refs/heads/main`, nothing
+fn reference(head: &str) -> Option<&str> {
+    head.trim().strip_prefix("ref:").map(str::trim)
+}
+
+fn hash(text: &str) -> Option<String> {
+    let text = text.trim();
+    let is_hash = text.len() >= 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_hash.then(|| text.to_owned())
+}
+
+/// The address of the remote `origin`, else of the first one.
+// Input:  `[remote "origin"]\n\turl = https://host/repo.git\n[branch "main"]`
+// Output: `https://host/repo.git`
+fn remote(config: &str) -> Option<String> {
+    let mut section = "";
+    let mut first = None;
+    for line in config.lines().map(str::trim) {
+        if line.starts_with('[') {
+            section = line;
+        } else if section.starts_with("[remote ")
+            && let Some((key, value)) = line.split_once('=')
+            && key.trim() == "url"
+        {
+            let value = value.trim().to_owned();
+            if section == "[remote \"origin\"]" {
+                return Some(value);
+            }
+            first.get_or_insert(value);
+        }
+    }
+    first
+}
+
+// Input:  `https://user:token@host/repo.git?key=1`, `git@host:repo.git`
+// Output: `https://host/repo.git`, `git@host:repo.git`
+pub(super) fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
+    let (authority, path) = rest
+        .split_once('/')
+        .map_or((rest, None), |(authority, path)| (authority, Some(path)));
+    // The name before the `@` of an SSH address is no secret, but says nothing either.
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    path.map_or_else(
+        || format!("{scheme}://{host}"),
+        |path| format!("{scheme}://{host}/{path}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_do_not_come_along() {
+        assert_eq!(
+            without_credentials("https://user:token@host/a/b.git"),
+            "https://host/a/b.git"
+        );
+        assert_eq!(
+            without_credentials("https://token@host:8443/a?private_token=x#y"),
+            "https://host:8443/a"
+        );
+        assert_eq!(
+            without_credentials("ssh://git@host/a.git"),
+            "ssh://host/a.git"
+        );
+        assert_eq!(without_credentials("git@host:a/b.git"), "git@host:a/b.git");
+    }
+
+    #[test]
+    fn the_origin_is_found_among_other_remotes() {
+        let config = "[remote \"fork\"]\n\turl = x\n[remote \"origin\"]\n\tfetch = +a:b\n\turl = https://host/r\n";
+        assert_eq!(remote(config).as_deref(), Some("https://host/r"));
+        assert_eq!(remote("[core]\n\turl = x\n"), None);
+        let config = "[remote \"a\"]\n\turl = x\n[remote \"b\"]\n\turl = y\n";
+        assert_eq!(remote(config).as_deref(), Some("x"), "the first");
+    }
+
+    #[test]
+    fn a_repository_is_read_without_git() {
+        let commit = "0123456789012345678901234567890123456789";
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        };
+        write(".git/HEAD", "ref: refs/heads/topic/x\n");
+        write(
+            ".git/packed-refs",
+            &format!("# pack-refs\n{commit} refs/heads/topic/x\n"),
+        );
+        write(".git/logs/HEAD", "");
+        write("package/src/lib.rs", "");
+        let package = root.join("package");
+        let repository = Repository::around(&package).expect("a repository");
+        let git = repository.git(&package);
+        assert_eq!(
+            (git.commit.as_deref(), git.branch.as_deref()),
+            (Some(commit), Some("topic/x"))
+        );
+        let watches = |end: &str| {
+            let watched = repository.watched();
+            watched.iter().any(|file| file.ends_with(end))
+        };
+        assert!(watches("logs/HEAD"));
+
+        let other = commit.replace('0', "f");
+        write(".git/refs/heads/topic/x", &other);
+        assert!(watches("refs/heads/topic/x"));
+        write(".git/worktrees/here/HEAD", "ref: refs/heads/topic/x\n");
+        write(".git/worktrees/here/commondir", "../..\n");
+        write(
+            "here/.git",
+            &format!("gitdir: {}\n", root.join(".git/worktrees/here").display()),
+        );
+        let here = root.join("here");
+        let git = Repository::around(&here).expect("a worktree").git(&here);
+        assert_eq!(git.commit.as_deref(), Some(other.as_str()));
+
+        write("here/.cargo_vcs_info.json", "{}");
+        assert!(Repository::around(&here).is_none());
+    }
+}

@@ -1,0 +1,72 @@
+//! `MLFLOW_RUN_CONTEXT`: tags that whoever starts the process gives to its runs, a JSON object, as
+//! MLflow's own client reads it.
+
+use serde_json::{Map, Value};
+
+use super::Variable;
+use crate::config::unusable;
+use crate::store::Tag;
+
+const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
+
+/// What the variable holds is no JSON object.
+pub(super) struct Unusable(String);
+
+impl Unusable {
+    pub(super) fn tell(self) {
+        let Self(text) = self;
+        let expected = r#"a JSON object such as {"team": "vision"}"#;
+        let _: Option<()> = unusable(VARIABLE, &text, expected);
+    }
+}
+
+pub(super) fn read(variable: Variable<'_>) -> Result<Vec<Tag>, Unusable> {
+    let Some(text) = variable(VARIABLE) else {
+        return Ok(Vec::new());
+    };
+    let Ok(object) = serde_json::from_str::<Map<String, Value>>(&text) else {
+        return Err(Unusable(text));
+    };
+    let tags = object
+        .into_iter()
+        .map(|(key, value)| Tag {
+            key,
+            value: match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            },
+        })
+        .collect();
+    Ok(tags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(text: &str) -> Option<Vec<(String, String)>> {
+        let tags = read(&|name| (name == VARIABLE).then(|| text.to_owned())).ok()?;
+        Some(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
+    }
+
+    #[test]
+    fn an_object_becomes_tags() {
+        let tags = told(r#"{"team": "vision", "attempt": 2, "nested": {"a": true}}"#).unwrap();
+        let expected = [
+            ("attempt", "2"),
+            ("nested", r#"{"a":true}"#),
+            ("team", "vision"),
+        ];
+        assert_eq!(
+            tags,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_object_is_ignored() {
+        for text in ["[1]", "{", "team=vision"] {
+            assert_eq!(told(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A package of a user's, outside this workspace: written, built by cargo, and run where nothing of
+//! it lies.
+//!
+//! Invariants: all such packages share a directory of built dependencies; one is built at a time; each
+//! has a version of its own, as cargo tells them apart by name and version only.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, Once};
+
+use super::program::{Folder, one};
+
+/// Variables by which a build service, or a hook of git's, would speak of its own repository.
+const OF_THE_MACHINE: [&str; 7] = [
+    "GIT_",
+    "GITHUB_",
+    "CI_",
+    "BUILDKITE",
+    "CIRCLE",
+    "JENKINS",
+    "CARGO_PKG",
+];
+
+pub(crate) struct Outsider {
+    /// Everything lies in it.
+    folder: Folder,
+    package: PathBuf,
+}
+
+impl Outsider {
+    /// The package in a directory of that name.
+    pub(crate) fn at(directory: &str) -> Self {
+        let folder = Folder::new();
+        let package = folder.path().join(directory);
+        write(&package);
+        Self { folder, package }
+    }
+
+    /// The same for a package that is already there, e.g. in a clone.
+    pub(crate) fn found_at(folder: Folder, directory: &str) -> Self {
+        let package = folder.path().join(directory);
+        Self { folder, package }
+    }
+
+    /// The folder alone, for another package in it.
+    pub(crate) fn into_folder(self) -> Folder {
+        self.folder
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn package(&self) -> &Path {
+        &self.package
+    }
+
+    /// Builds it; returns the program, where it stays.
+    pub(crate) fn build(&self, environment: &[(&str, &OsStr)]) -> PathBuf {
+        self.build_and_tell(environment).0
+    }
+
+    /// The same, and whether there was anything to compile.
+    pub(crate) fn build_and_tell(&self, environment: &[(&str, &OsStr)]) -> (PathBuf, bool) {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _alone = ONE_AT_A_TIME.lock();
+        let target = target();
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
+            .args(["build", "--offline", "--verbose"])
+            .current_dir(&self.package)
+            .envs(environment.iter().copied());
+        for name in foreign_variables() {
+            if environment.iter().all(|(given, _)| *given != name) {
+                cargo.env_remove(name);
+            }
+        }
+        let output = cargo.env("CARGO_TARGET_DIR", &target).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let program = self
+            .folder
+            .path()
+            .join(format!("program-{}", uuid::Uuid::new_v4()));
+        fs::copy(target.join("debug/outsider"), &program).unwrap();
+        (program, !said.contains("Fresh outsider"))
+    }
+
+    /// What a run of the program says of itself: its tags, and its diff. It runs in a folder of its
+    /// own, with no repository around.
+    pub(crate) fn run(program: &Path, environment: &[(&str, &str)]) -> Told {
+        let folder = Folder::new();
+        let mut command = folder.command(program.to_str().unwrap());
+        for name in foreign_variables() {
+            command.env_remove(name);
+        }
+        let output = command.envs(environment.iter().copied()).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let database = folder.database();
+        let mut query = database.prepare("select key, value from tags").unwrap();
+        let tags = query
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let artifacts: String = one(&database, "select artifact_uri from runs");
+        let diff = fs::read_to_string(Path::new(&artifacts).join("git/diff.patch")).ok();
+        Told { tags, diff }
+    }
+}
+
+pub(crate) struct Told {
+    tags: BTreeMap<String, String>,
+    pub(crate) diff: Option<String>,
+}
+
+impl Told {
+    pub(crate) fn tag(&self, key: &str) -> Option<&str> {
+        self.tags.get(key).map(String::as_str)
+    }
+
+    /// What comes after `mlflow.source.git.`.
+    pub(crate) fn git(&self, key: &str) -> Option<&str> {
+        self.tag(&format!("mlflow.source.git.{key}"))
+    }
+}
+
+/// Where they are built. What is there of packages of an earlier test process goes.
+fn target() -> PathBuf {
+    static SWEPT: Once = Once::new();
+    let target = root().join("target/outside");
+    SWEPT.call_once(|| {
+        for directory in ["deps", ".fingerprint"] {
+            let found = fs::read_dir(target.join("debug").join(directory));
+            for entry in found.into_iter().flatten().map(Result::unwrap) {
+                if entry.file_name().to_string_lossy().starts_with("outsider-") {
+                    let path = entry.path();
+                    let removed = if path.is_dir() {
+                        fs::remove_dir_all(&path)
+                    } else {
+                        fs::remove_file(&path)
+                    };
+                    removed.unwrap();
+                }
+            }
+        }
+    });
+    target
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
+}
+
+fn foreign_variables() -> Vec<String> {
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let foreign =
+        |name: &String| OF_THE_MACHINE.iter().any(|start| name.starts_with(start)) || name == "CI";
+    names.filter(foreign).collect()
+}
+
+fn write(package: &Path) {
+    static SERIAL: AtomicU32 = AtomicU32::new(0);
+    fs::create_dir_all(package.join("src")).unwrap();
+    let runtime = root().join("mlflow-runtime");
+    let number = SERIAL.fetch_add(1, Ordering::Relaxed);
+    let manifest = format!(
+        "[package]\nname = \"outsider\"\nversion = \"0.1.{number}\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [features]\ndefault = [\"fast\"]\nfast = []\nslow = []\n\n\
+         [dependencies]\nmlflow = {{ package = \"mlflow-runtime\", path = {runtime:?} }}\n\n\
+         [profile.dev]\ndebug = false\nincremental = false\n"
+    );
+    let main = "#[mlflow::tracked]\nfn train() {}\n\n\
+                fn main() {\n    mlflow::configure(mlflow::Config::new().git_diff(mlflow::git_diff!()));\n    train();\n}\n";
+    fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    fs::write(package.join("src/main.rs"), main).unwrap();
+    // The versions of the workspace: they are on this machine.
+    fs::copy(root().join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
+    // Cargo leaves out what the package does not need.
+    let mut tree = Command::new(env!("CARGO"));
+    let output = tree
+        .args(["tree", "--offline"])
+        .current_dir(package)
+        .output();
+    assert!(
+        output.as_ref().is_ok_and(|output| output.status.success()),
+        "{output:?}"
+    );
+}
