@@ -93,7 +93,7 @@
 //! | the run | `mlflow.runName`, `mlflow.parentRunId`, `mlflow.note.content` (the doc comment)¹ |
 //! | the process | `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `process.pid`, `process.executable.name`, `host.name`, `host.arch`, `os.type`, `deployment.environment` (`MLFLOW_ENV`) |
 //! | the function¹ | `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (its package) |
-//! | the commit¹ | `mlflow.source.git.commit`, `.branch` (none on a detached HEAD), `.repoURL` (without credentials), `.dirty` |
+//! | the commit¹ | `mlflow.source.git.commit`, `.branch` (none on a detached HEAD), `.repoURL` (without credentials), `.dirty`; the last also as `git.dirty`, since MLflow's page does not show its own tags |
 //! | the build | `rust.version`, `rust.target`, `rust.profile`; `rust.features`¹, `cargo.lock.sha256`¹ |
 //! | the build service: GitHub Actions, GitLab, Jenkins, Buildkite | `cicd.provider.name`, `cicd.pipeline.name`, `cicd.pipeline.run.id`, `cicd.pipeline.run.url.full`, `cicd.pipeline.task.run.url.full` |
 //! | the scheduler | `slurm.job.id`, `.job.name`, `.job.partition`, `.cluster.name`, `.step.id`, `.array.job.id`, `.array.task.id`; `k8s.pod.name`, `.pod.uid`, `.namespace.name`, `.node.name` |

@@ -151,7 +151,10 @@ impl Site {
                 .into_iter()
                 .filter_map(|(key, text)| Some((key, text?.to_owned()))),
         );
-        tags.extend(dirty.map(|dirty| ("mlflow.source.git.dirty", dirty.to_string())));
+        // MLflow's page leaves out tags of its own: the second is the one that is seen there.
+        for key in ["mlflow.source.git.dirty", "git.dirty"] {
+            tags.extend(dirty.map(|dirty| (key, dirty.to_string())));
+        }
         tags
     }
 }

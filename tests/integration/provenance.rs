@@ -45,6 +45,7 @@ fn assert_commit(told: &Told, commit: &str, branch: Option<&str>, dirty: Option<
     assert_eq!(told.git("commit"), Some(commit));
     assert_eq!(told.git("branch"), branch);
     assert_eq!(told.git("dirty"), dirty);
+    assert_eq!(told.tag("git.dirty"), dirty, "as MLflow's page shows it");
 }
 
 fn said_by(program: &str, argument: &str) -> String {
