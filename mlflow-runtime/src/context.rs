@@ -119,22 +119,37 @@ impl Context {
     }
 }
 
-/// Calls `log` with the current run, if there is one. `log` must not call code of the user's: the
-/// context cannot change meanwhile.
+/// Calls `log` with the current run, if there is one; a fake is told of a value without. `log` must
+/// not call code of the user's: the context cannot change meanwhile.
 #[inline]
-pub(crate) fn with_current_run(log: impl FnOnce(&Run)) {
+pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl FnOnce(&Run)) {
     if COMPILED_OUT {
         return;
     }
     // A destructor that logs while the context is being replaced, or after the thread's locals are
     // gone, has no current run.
     let _ = SCOPES.try_with(|scopes| {
-        if let Ok(scopes) = scopes.try_borrow()
-            && let Some(run) = &scopes.current.run
-        {
-            log(run);
+        let Ok(scopes) = scopes.try_borrow() else {
+            return;
+        };
+        match &scopes.current {
+            Context { run: Some(run), .. } => log(run),
+            Context {
+                tracker: Some(fake),
+                ..
+            } => fake.note_outside(kind, key),
+            _ => {}
         }
     });
+}
+
+/// The current run; a fake is told of a value without.
+pub(crate) fn run_for(kind: &'static str, key: &str) -> Option<Run> {
+    let Context { run, tracker } = Context::current();
+    if let (None, Some(fake)) = (&run, tracker) {
+        fake.note_outside(kind, key);
+    }
+    run
 }
 
 /// `None` where tracking is compiled out, and where the thread's locals are gone. What `change` takes

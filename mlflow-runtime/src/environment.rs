@@ -110,6 +110,11 @@ impl Environment {
         }
     }
 
+    /// Whether every run has this tag.
+    pub(crate) fn has_tag(&self, key: &str) -> bool {
+        self.tags.iter().any(|tag| tag.key == key)
+    }
+
     /// Whether `MLFLOW_RUN_CONTEXT` says what this tag is.
     pub(crate) fn is_told(&self, key: &str) -> bool {
         self.told.iter().any(|told| told == key)

@@ -8,10 +8,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::context::with_current_run;
+use crate::context::{run_for, with_current_run};
 use crate::journal::MetricKey;
 use crate::key::Key;
-use crate::run::Run;
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///
@@ -40,7 +39,9 @@ pub fn log_metric(key: &str, value: f64) {
 /// ```
 #[inline]
 pub fn log_metric_at(key: &str, value: f64, step: i64) {
-    with_current_run(|run| run.log_point(MetricKey::Dynamic(key), value, step));
+    with_current_run("metric", key, |run| {
+        run.log_point(MetricKey::Dynamic(key), value, step);
+    });
 }
 
 /// Logs several metrics of the current run at one step.
@@ -53,7 +54,7 @@ pub fn log_metric_at(key: &str, value: f64, step: i64) {
 /// # fake.assert_metric("r2", &[(3, 0.1)]);
 /// ```
 pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, step: i64) {
-    if let Some(run) = Run::current() {
+    if let Some(run) = run_for("call of", "log_metrics") {
         run.log_metrics(metrics, step);
     }
 }
@@ -68,7 +69,7 @@ pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, s
 /// # fake.assert_param("optimizer", "adam");
 /// ```
 pub fn log_param(key: &str, value: impl Display) {
-    if let Some(run) = Run::current() {
+    if let Some(run) = run_for("param", key) {
         run.log_param(key, value);
     }
 }
@@ -87,7 +88,7 @@ pub fn log_param(key: &str, value: impl Display) {
 /// # fake.assert_param("layers", "[64, 32]");
 /// ```
 pub fn log_params<T: Serialize + ?Sized>(params: &T) {
-    if let Some(run) = Run::current() {
+    if let Some(run) = run_for("call of", "log_params") {
         run.log_params(params);
     }
 }
@@ -102,7 +103,7 @@ pub fn log_params<T: Serialize + ?Sized>(params: &T) {
 /// # fake.assert_tag("dataset", "v3");
 /// ```
 pub fn set_tag(key: &str, value: impl Display) {
-    if let Some(run) = Run::current() {
+    if let Some(run) = run_for("tag", key) {
         run.set_tag(key, value);
     }
 }
@@ -117,7 +118,7 @@ pub fn set_tag(key: &str, value: impl Display) {
 /// # fake.assert_tag("stage", "dev");
 /// ```
 pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)>) {
-    if let Some(run) = Run::current() {
+    if let Some(run) = run_for("call of", "set_tags") {
         run.set_tags(tags);
     }
 }
@@ -132,7 +133,7 @@ pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)
 /// # assert!(fake.runs()[0].artifacts.contains_key("coefficients.csv"));
 /// ```
 pub fn log_text(text: &str, artifact_file: &str) {
-    if let Some(run) = Run::current() {
+    if let Some(run) = run_for("artifact", artifact_file) {
         run.log_text(text, artifact_file);
     }
 }
@@ -147,7 +148,7 @@ pub fn log_text(text: &str, artifact_file: &str) {
 /// # assert!(fake.runs()[0].artifacts.contains_key("Cargo.toml"));
 /// ```
 pub fn log_artifact(local_path: impl AsRef<Path>) {
-    if let Some(run) = Run::current() {
+    if let Some(run) = run_for("artifact", &local_path.as_ref().to_string_lossy()) {
         run.log_artifact(local_path);
     }
 }
@@ -156,7 +157,9 @@ pub fn log_artifact(local_path: impl AsRef<Path>) {
 #[doc(hidden)]
 #[inline]
 pub fn log_key(key: &Key, value: f64, step: i64) {
-    with_current_run(|run| run.log_point(MetricKey::Interned(key), value, step));
+    with_current_run("metric", key.name(), |run| {
+        run.log_point(MetricKey::Interned(key), value, step);
+    });
 }
 
 /// A value that a metric can have: any number, or a `bool` as 0 or 1. Numbers of more than 53 bits

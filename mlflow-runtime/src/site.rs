@@ -118,6 +118,25 @@ impl Site {
         self
     }
 
+    /// Whether [`tags`](Self::tags) may have this one, the description excepted: that is the code's.
+    pub(crate) fn has_tag(key: &str) -> bool {
+        const TAGS: [&str; 12] = [
+            "code.function",
+            "code.filepath",
+            "code.lineno",
+            "service.name",
+            "service.version",
+            "mlflow.source.git.commit",
+            "mlflow.source.git.branch",
+            "mlflow.source.git.repoURL",
+            "mlflow.source.git.dirty",
+            "git.dirty",
+            "cargo.lock.sha256",
+            "rust.features",
+        ];
+        TAGS.contains(&key)
+    }
+
     /// The tags that say where the code is from.
     pub(crate) fn tags(&self) -> Vec<(&'static str, String)> {
         let Built {

@@ -3,7 +3,10 @@
 //! Invariant: every record of the journal is settled once, as delivered, rejected or held, or is
 //! still queued.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+
+use crate::tracker::lock;
 
 /// Counters shared by the shipper, which writes them, and [`health`](crate::health).
 #[derive(Default)]
@@ -18,12 +21,17 @@ pub(crate) struct Stats {
     pub(crate) held: Counter,
     /// Requests sent again.
     pub(crate) retried: Counter,
+    /// What was said of the first values that the store will not take now.
+    refusals: Mutex<Vec<String>>,
     connection: AtomicU8,
     /// The time, in ms, of the oldest value on its way; [`NONE`] if there is none.
     oldest_ms: AtomicI64,
 }
 
 const NONE: i64 = 0;
+
+/// How many are kept.
+const REFUSALS: usize = 16;
 
 /// A number that only grows.
 #[derive(Default)]
@@ -52,6 +60,19 @@ pub(crate) enum Connection {
 }
 
 impl Stats {
+    /// Remembers why a value was set aside or held, as far as there is room.
+    pub(crate) fn note_refusal(&self, said: impl FnOnce() -> String) {
+        let mut refusals = lock(&self.refusals);
+        if refusals.len() < REFUSALS {
+            refusals.push(said());
+        }
+    }
+
+    /// What was said of the first ones.
+    pub(crate) fn refusals(&self) -> Vec<String> {
+        lock(&self.refusals).clone()
+    }
+
     /// When the oldest value was logged that is on its way to the store.
     pub(crate) fn oldest(&self) -> Option<i64> {
         Some(self.oldest_ms.load(Ordering::Relaxed)).filter(|ms| *ms != NONE)

@@ -5,18 +5,24 @@
 //! side. It samples no system metrics, whoever asks for them: a test is to see what the code logs,
 //! not what the machine does. Values take the way they take in production: run, journal, shipper, store.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+mod difference;
+mod recorded;
+mod strict;
+
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
+
+pub use recorded::{MetricPoint, RecordedRun};
 
 use crate::config::Config;
 use crate::context::{Context, HeldContext};
 use crate::journal;
 use crate::shipper::Goal;
-use crate::store::{MemoryStore, RUN_KEY_TAG, RunStatus, StoredRunData};
+use crate::store::{MemoryStore, RunStatus, StoreError};
 use crate::tracker::Tracker;
+use difference::{Expected, difference};
 
 static ACTIVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -58,6 +64,7 @@ pub fn fake() -> Fake {
     Fake {
         store,
         tracker,
+        strict: false,
         _guard: guard,
     }
 }
@@ -66,42 +73,8 @@ pub fn fake() -> Fake {
 pub struct Fake {
     store: MemoryStore,
     tracker: Arc<Tracker>,
+    strict: bool,
     _guard: HeldContext,
-}
-
-/// A run as a [`Fake`] saw it.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct RecordedRun {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Its experiment's name.
-    pub experiment: String,
-    /// Its status; `Running` while it has not ended.
-    pub status: RunStatus,
-    /// The id of the run it is a child of.
-    pub parent: Option<String>,
-    /// Params.
-    pub params: BTreeMap<String, String>,
-    /// Tags.
-    pub tags: BTreeMap<String, String>,
-    /// Points by key, in the order they were logged.
-    pub metrics: BTreeMap<String, Vec<MetricPoint>>,
-    /// Artifacts by path.
-    pub artifacts: BTreeMap<String, Vec<u8>>,
-}
-
-/// One point of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MetricPoint {
-    /// Step.
-    pub step: i64,
-    /// Value.
-    pub value: f64,
-    /// When it was logged, in ms since the Unix epoch.
-    pub timestamp_ms: i64,
 }
 
 impl Fake {
@@ -109,7 +82,66 @@ impl Fake {
     #[must_use]
     pub fn runs(&self) -> Vec<RecordedRun> {
         self.tracker.flush_until(Instant::now(), Goal::Own);
-        self.store.runs().into_iter().map(recorded).collect()
+        self.store
+            .runs()
+            .into_iter()
+            .map(RecordedRun::new)
+            .collect()
+    }
+
+    /// Has the test fail, when the fake is dropped, for what it would miss otherwise: a value that was
+    /// logged without a current run, one that was lost or not taken, and a run that is still open.
+    ///
+    /// ```should_panic
+    /// let _fake = mlflow::testing::fake().strict();
+    /// mlflow::log_metric("loss", 0.5); // no run has been started
+    /// ```
+    #[must_use = "the fake ends when it is dropped"]
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
+    /// Has the store answer the next request with `error`; called again, the one after it, too. A
+    /// request is made when [`runs`](Self::runs), an assertion or [`flush`](crate::flush) asks for what
+    /// was logged: the creation of an experiment, that of a run, a batch of values, an artifact, an end.
+    ///
+    /// ```
+    /// use mlflow::store::StoreError;
+    ///
+    /// let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().experiment("demo").name("fit").start();
+    /// fake.fail_next(StoreError::Unavailable { reason: "maintenance".to_owned(), retry_after: None });
+    /// assert_eq!(mlflow::flush(std::time::Duration::ZERO).queued, 1, "the run's start waits");
+    /// drop(run);
+    /// fake.assert_run_finished("fit"); // nothing was lost
+    /// ```
+    pub fn fail_next(&self, error: StoreError) {
+        self.store.fail_next(error);
+    }
+
+    /// The store is not there until [`online`](Self::online): values wait, and [`health`](crate::health)
+    /// says so.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let fake = mlflow::testing::fake();
+    /// fake.offline();
+    /// drop(mlflow::start_run().name("fit").start());
+    /// assert!(!mlflow::flush(Duration::ZERO).complete);
+    /// assert_eq!(mlflow::health().state, mlflow::State::Waiting);
+    /// assert!(fake.runs().is_empty());
+    /// fake.online();
+    /// fake.assert_run_finished("fit");
+    /// ```
+    pub fn offline(&self) {
+        self.store.set_offline(true);
+    }
+
+    /// The store is there again.
+    pub fn online(&self) {
+        self.store.set_offline(false);
     }
 
     /// The names of the experiments so far, in order of creation.
@@ -126,10 +158,11 @@ impl Fake {
     /// Fails unless the experiment was created.
     #[track_caller]
     pub fn assert_experiment_created(&self, name: &str) {
-        let experiments = self.experiments();
+        let created = self.experiments();
         assert!(
-            experiments.iter().any(|experiment| experiment == name),
-            "experiment {name:?} was not created; created were {experiments:?}"
+            created.iter().any(|experiment| experiment == name),
+            "{}",
+            difference::experiments(name, &created)
         );
     }
 
@@ -154,137 +187,66 @@ impl Fake {
     /// Fails unless some run has this param with this value.
     #[track_caller]
     pub fn assert_param(&self, key: &str, value: &str) {
-        self.assert_some_run(&format!("param {key} = {value:?}"), |run| {
-            run.params.get(key).is_some_and(|found| found == value)
-        });
+        self.assert(&Expected::Param { key, value });
     }
 
     /// Fails unless some run has this tag with this value.
     #[track_caller]
     pub fn assert_tag(&self, key: &str, value: &str) {
-        self.assert_some_run(&format!("tag {key} = {value:?}"), |run| {
-            run.tags.get(key).is_some_and(|found| found == value)
-        });
+        self.assert(&Expected::Tag { key, value });
     }
 
     /// Fails unless some run has a point of this metric.
     #[track_caller]
     pub fn assert_metric_logged(&self, key: &str) {
-        self.assert_some_run(&format!("metric {key}"), |run| {
-            run.metrics.contains_key(key)
-        });
+        self.assert(&Expected::SomePoints { key });
     }
 
     /// Fails unless some run has exactly these points of this metric, as `(step, value)`, in this
     /// order. NaN equals NaN here.
     #[track_caller]
     pub fn assert_metric(&self, key: &str, points: &[(i64, f64)]) {
-        self.assert_some_run(&format!("metric {key} = {points:?}"), |run| {
-            run.metrics.get(key).is_some_and(|found| {
-                found.len() == points.len()
-                    && found.iter().zip(points).all(|(point, (step, value))| {
-                        point.step == *step
-                            && (point.value == *value || (point.value.is_nan() && value.is_nan()))
-                    })
-            })
-        });
+        self.assert(&Expected::Points { key, points });
     }
 
     /// Fails if any run was started.
     #[track_caller]
     pub fn assert_nothing_logged(&self) {
         let runs = self.runs();
-        assert!(
-            runs.is_empty(),
-            "nothing should have been logged, but there is\n{}",
-            describe(&runs)
-        );
+        assert!(runs.is_empty(), "{}", difference(&Expected::Nothing, &runs));
     }
 
     #[track_caller]
     fn assert_status(&self, name: &str, status: RunStatus) {
-        self.assert_some_run(
-            &format!("run {name:?} with status {}", status.as_str()),
-            |run| run.name == name && run.status == status,
-        );
+        let status = status.as_str();
+        self.assert(&Expected::Status { name, status });
     }
 
     #[track_caller]
-    fn assert_some_run(&self, expected: &str, holds: impl Fn(&RecordedRun) -> bool) {
+    fn assert(&self, expected: &Expected<'_>) {
         let runs = self.runs();
-        assert!(
-            runs.iter().any(holds),
-            "expected {expected}, but logged was\n{}",
-            describe(&runs)
-        );
+        let holds = runs.iter().any(|run| expected.holds(run));
+        assert!(holds, "{}", difference(expected, &runs));
+    }
+}
+
+/// The runs so far, as they are in a snapshot: see [`RecordedRun`].
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.runs()).finish()
     }
 }
 
 impl Drop for Fake {
     fn drop(&mut self) {
+        let faults = if self.strict && !std::thread::panicking() {
+            strict::faults(&self.tracker, &self.runs())
+        } else {
+            Vec::new()
+        };
         // Else the thread would keep its segment for as long as it lives.
         journal::release_thread(self.tracker.journal());
         ACTIVE.fetch_sub(1, Ordering::Relaxed);
+        assert!(faults.is_empty(), "{}", strict::report(&faults));
     }
-}
-
-fn recorded(run: StoredRunData) -> RecordedRun {
-    let mut metrics: BTreeMap<String, Vec<MetricPoint>> = BTreeMap::new();
-    for point in run.metrics {
-        metrics
-            .entry(point.key.to_string())
-            .or_default()
-            .push(MetricPoint {
-                step: point.step,
-                value: point.value,
-                timestamp_ms: point.timestamp_ms,
-            });
-    }
-    let mut tags = run.tags;
-    tags.remove(RUN_KEY_TAG);
-    RecordedRun {
-        id: run.run_id,
-        name: run.name,
-        experiment: run.experiment,
-        status: run.status,
-        parent: tags.get("mlflow.parentRunId").cloned(),
-        params: run.params,
-        tags,
-        metrics,
-        artifacts: run.artifacts,
-    }
-}
-
-/// What was logged, a line each.
-fn describe(runs: &[RecordedRun]) -> String {
-    if runs.is_empty() {
-        return "  nothing".to_owned();
-    }
-    let mut text = String::new();
-    for run in runs {
-        let _ = writeln!(
-            text,
-            "  run {:?} in {:?}, {}",
-            run.name,
-            run.experiment,
-            run.status.as_str()
-        );
-        for (key, value) in &run.params {
-            let _ = writeln!(text, "    param {key} = {value:?}");
-        }
-        for (key, points) in &run.metrics {
-            let points: Vec<_> = points
-                .iter()
-                .map(|point| (point.step, point.value))
-                .collect();
-            let _ = writeln!(text, "    metric {key} = {points:?}");
-        }
-        for (key, value) in &run.tags {
-            let _ = writeln!(text, "    tag {key} = {value:?}");
-        }
-        for (path, bytes) in &run.artifacts {
-            let _ = writeln!(text, "    artifact {path}, {} bytes", bytes.len());
-        }
-    }
-    text
 }

@@ -3,6 +3,7 @@
 //! Invariant: it is made once and never changes its destination; all that a run needs is in it.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
@@ -20,7 +21,7 @@ use crate::fork;
 use crate::journal::Journal;
 use crate::journal::record::Origin;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
-use crate::stats::Stats;
+use crate::stats::{Connection, Stats};
 use crate::store::{ExperimentRef, Store, StoredRun};
 
 /// Settings, journal and shipper of one destination.
@@ -40,6 +41,8 @@ pub(crate) struct Tracker {
     experiment: Mutex<ExperimentRef>,
     run_id: Mutex<Option<String>>,
     warned: Mutex<FxHashSet<String>>,
+    /// What was logged in the scope of a fake without a run, and how often.
+    outside: Mutex<BTreeMap<String, u64>>,
 }
 
 thread_local! {
@@ -185,6 +188,7 @@ impl Tracker {
             generation: fork::generation(),
             successor: OnceLock::new(),
             warned: Mutex::default(),
+            outside: Mutex::default(),
         }
     }
 
@@ -200,7 +204,15 @@ impl Tracker {
     /// Waits until everything logged so far is delivered; false if that did not succeed in time.
     pub(crate) fn flush_until(&self, deadline: Instant, goal: Goal) -> bool {
         match &self.shipper {
-            Some(shipper) => deliver_here(&mut lock(shipper)),
+            Some(shipper) => {
+                let delivered = deliver_here(&mut lock(shipper));
+                self.stats.set_connection(if delivered {
+                    Connection::Connected
+                } else {
+                    Connection::Waiting
+                });
+                delivered
+            }
             None => {
                 let ticket = self.control.ask();
                 self.journal.bell.ring();
@@ -241,6 +253,19 @@ impl Tracker {
         self.shipper.is_some()
     }
 
+    /// Notes what was logged in the scope of a fake, without a run.
+    #[cold]
+    pub(crate) fn note_outside(&self, kind: &'static str, key: &str) {
+        *lock(&self.outside)
+            .entry(format!("{kind} {key:?}"))
+            .or_default() += 1;
+    }
+
+    /// What was, and how often.
+    pub(crate) fn outside(&self) -> BTreeMap<String, u64> {
+        lock(&self.outside).clone()
+    }
+
     /// One warning for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         if lock(&self.warned).insert(format!("{kind} {key}")) {
@@ -261,6 +286,8 @@ impl Tracker {
     /// The same for a value that cannot be logged at all.
     pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         self.stats.rejected.add(1);
+        self.stats
+            .note_refusal(|| format!("{kind} {key:?}: {what}"));
         self.warn_once(kind, key, what);
     }
 }

@@ -350,6 +350,8 @@ impl Delivery {
     fn refuse(&mut self, refused: &[Refused]) {
         self.stats.rejected.add(refused.len());
         for Refused { kind, key, reason } in refused {
+            self.stats
+                .note_refusal(|| format!("{kind} {key:?} is set aside: {reason}"));
             if self.warned.insert((kind, key.clone())) {
                 tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}");
             }
@@ -358,6 +360,8 @@ impl Delivery {
 
     fn hold(&mut self, source: &mut Source, work: &Work, reason: &str) {
         self.stats.held.add(work.entries);
+        self.stats
+            .note_refusal(|| format!("values stay in the journal: {reason}"));
         self.warn_held(reason);
         source.hold(work, reason);
     }

@@ -4,7 +4,9 @@
 //! - A clone is another handle to the same content, so that a test reads while a shipper writes.
 //! - It refuses what MLflow's server refuses, but keeps ±∞ as they are.
 
-use std::collections::{BTreeMap, HashSet};
+mod script;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,6 +16,7 @@ use super::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RUN_KEY_TAG, RunStatus,
     Store, StoreError, StoredRun, directory, names,
 };
+use script::Script;
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +69,9 @@ pub struct StoredRunData {
 struct State {
     experiments: Vec<StoredExperiment>,
     runs: Vec<Run>,
+    /// Where each stands in `runs`, by its id.
+    places: HashMap<String, usize>,
+    script: Script,
 }
 
 #[derive(Debug)]
@@ -93,9 +99,9 @@ impl PointValue {
 
 impl State {
     fn run(&mut self, run_id: &str) -> Result<&mut Run, StoreError> {
-        self.runs
-            .iter_mut()
-            .find(|run| run.data.run_id == run_id)
+        let place = self.places.get(run_id);
+        place
+            .and_then(|place| self.runs.get_mut(*place))
             .ok_or_else(|| StoreError::Blocked {
                 reason: format!("there is no run {run_id}"),
                 everything: false,
@@ -162,6 +168,16 @@ impl MemoryStore {
             .collect()
     }
 
+    /// Has the next request fail; called again, the one after it, too.
+    pub fn fail_next(&self, error: StoreError) {
+        self.state().script.failures.push_back(error);
+    }
+
+    /// Whether all requests fail as those to a server that is not there.
+    pub fn set_offline(&self, offline: bool) {
+        self.state().script.offline = offline;
+    }
+
     /// Deletes an experiment, as a person would in MLflow: its runs take no more values.
     pub fn delete_experiment(&self, id: &str) {
         if let Some(experiment) = self
@@ -172,6 +188,13 @@ impl MemoryStore {
         {
             experiment.deleted = true;
         }
+    }
+
+    /// For a request: unless it was told to fail.
+    fn request(&self) -> Result<MutexGuard<'_, State>, StoreError> {
+        let mut state = self.state();
+        state.script.next()?;
+        Ok(state)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -207,7 +230,7 @@ impl Store for MemoryStore {
     }
 
     async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
-        let mut state = self.state();
+        let mut state = self.request()?;
         let name = match experiment {
             ExperimentRef::Id(id) => {
                 return state.active_experiment(id).map(|found| found.id.clone());
@@ -233,7 +256,7 @@ impl Store for MemoryStore {
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
-        let mut state = self.state();
+        let mut state = self.request()?;
         if let Ok(existing) = state.run(run.key) {
             return Ok(stored(&existing.data));
         }
@@ -260,6 +283,8 @@ impl Store for MemoryStore {
             artifacts: BTreeMap::new(),
         };
         let created = stored(&data);
+        let place = state.runs.len();
+        state.places.insert(created.run_id.clone(), place);
         state.runs.push(Run {
             data,
             points: HashSet::new(),
@@ -272,7 +297,7 @@ impl Store for MemoryStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        let mut state = self.state();
+        let mut state = self.request()?;
         let found = state
             .run(key)
             .ok()
@@ -281,7 +306,7 @@ impl Store for MemoryStore {
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        let known = self.state().run(run_id).is_ok();
+        let known = self.request()?.run(run_id).is_ok();
         if known || !self.adopts {
             return self.state().active_run(run_id).map(|run| stored(&run.data));
         }
@@ -299,7 +324,7 @@ impl Store for MemoryStore {
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         names::check_batch(batch)?;
-        let mut state = self.state();
+        let mut state = self.request()?;
         let Run { data, points } = state.active_run(&run.run_id)?;
         for param in batch.params {
             if let Some(old) = data
@@ -339,7 +364,7 @@ impl Store for MemoryStore {
         status: RunStatus,
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
-        let mut state = self.state();
+        let mut state = self.request()?;
         let data = &mut state.active_run(&run.run_id)?.data;
         data.status = status;
         data.end_time_ms = end_time_ms;
@@ -347,7 +372,7 @@ impl Store for MemoryStore {
     }
 
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
-        let mut state = self.state();
+        let mut state = self.request()?;
         Ok(state.active_run(&run.run_id)?.data.status == RunStatus::Running)
     }
 
@@ -369,7 +394,7 @@ impl Store for MemoryStore {
                 bytes
             }
         };
-        let mut state = self.state();
+        let mut state = self.request()?;
         state
             .active_run(&run.run_id)?
             .data

@@ -1,0 +1,284 @@
+//! What an assertion expected and what was logged, line beside line.
+//!
+//! Invariants: a line that was expected and is not there is marked `-`, one that is there in its
+//! place `+`; of much, enough is shown to find the place.
+
+use std::fmt::{self, Display, Write};
+
+use super::recorded::{MetricPoint, RecordedRun, is_automatic};
+
+/// Runs that are shown.
+const RUNS: usize = 16;
+/// Points that are shown before and after a difference, and of each side of one.
+const AROUND: usize = 3;
+const APART: usize = 8;
+
+/// What an assertion looks for in a run.
+pub(super) enum Expected<'a> {
+    Status {
+        name: &'a str,
+        status: &'static str,
+    },
+    Param {
+        key: &'a str,
+        value: &'a str,
+    },
+    Tag {
+        key: &'a str,
+        value: &'a str,
+    },
+    SomePoints {
+        key: &'a str,
+    },
+    Points {
+        key: &'a str,
+        points: &'a [(i64, f64)],
+    },
+    Nothing,
+}
+
+impl Expected<'_> {
+    pub(super) fn holds(&self, run: &RecordedRun) -> bool {
+        match *self {
+            Self::Status { name, status } => run.name == name && run.status.as_str() == status,
+            Self::Param { key, value } => run.params.get(key).is_some_and(|found| found == value),
+            Self::Tag { key, value } => run.tags.get(key).is_some_and(|found| found == value),
+            Self::SomePoints { key } => run.metrics.contains_key(key),
+            Self::Points { key, points } => run.metrics.get(key).is_some_and(|found| {
+                found.len() == points.len()
+                    && found
+                        .iter()
+                        .zip(points)
+                        .all(|(found, point)| same(found, point))
+            }),
+            Self::Nothing => false,
+        }
+    }
+
+    /// Whether the run has something in the place of what is looked for.
+    fn is_near(&self, run: &RecordedRun) -> bool {
+        match *self {
+            Self::Status { name, .. } => run.name == name,
+            Self::Param { key, .. } => run.params.contains_key(key),
+            Self::Tag { key, .. } => run.tags.contains_key(key),
+            Self::SomePoints { .. } => false,
+            Self::Points { key, .. } => run.metrics.contains_key(key),
+            Self::Nothing => true,
+        }
+    }
+}
+
+impl Display for Expected<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status { name, status } => write!(f, "no run {name:?} has the status {status}"),
+            Self::Param { key, value } => write!(f, "no run has the param {key:?} = {value:?}"),
+            Self::Tag { key, value } => write!(f, "no run has the tag {key:?} = {value:?}"),
+            Self::SomePoints { key } => write!(f, "no run has a point of the metric {key:?}"),
+            Self::Points { key, .. } => {
+                write!(f, "no run has exactly these points of the metric {key:?}")
+            }
+            Self::Nothing => write!(f, "nothing should have been logged"),
+        }
+    }
+}
+
+/// All of it, as the failed assertion says it.
+pub(super) fn difference(expected: &Expected<'_>, runs: &[RecordedRun]) -> String {
+    let mut lines = Lines::default();
+    // The nearest first: of hundreds only some are shown.
+    let (near, far): (Vec<_>, Vec<_>) = runs.iter().partition(|run| expected.is_near(run));
+    let nowhere = near.is_empty() && runs.len() != 1;
+    if nowhere {
+        lines.expected_alone(expected);
+    }
+    let anywhere = near.is_empty() && !nowhere;
+    for run in near.iter().copied().chain(far.iter().copied()).take(RUNS) {
+        let looked_for = (anywhere || expected.is_near(run)).then_some(expected);
+        lines.run(run, looked_for);
+    }
+    if runs.is_empty() {
+        lines.same(0, format_args!("no run was started"));
+    }
+    if let Some(more) = runs.len().checked_sub(RUNS).filter(|more| *more > 0) {
+        lines.same(0, format_args!("… and {more} more runs"));
+    }
+    format!("{expected}\n{}", lines.0)
+}
+
+/// What was created beside an experiment that was not.
+pub(super) fn experiments(expected: &str, created: &[String]) -> String {
+    let mut lines = Lines::default();
+    lines.line('-', 0, format_args!("experiment {expected:?}"));
+    for name in created {
+        lines.line('+', 0, format_args!("experiment {name:?}"));
+    }
+    format!("the experiment {expected:?} was not created\n{}", lines.0)
+}
+
+fn same(found: &MetricPoint, (step, value): &(i64, f64)) -> bool {
+    found.step == *step && (found.value == *value || found.value.is_nan() && value.is_nan())
+}
+
+#[derive(Default)]
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, mark: char, depth: usize, text: fmt::Arguments<'_>) {
+        // Writing to a `String` cannot fail.
+        let _ = writeln!(self.0, "{mark} {:width$}{text}", "", width = 2 * depth);
+    }
+
+    fn same(&mut self, depth: usize, text: fmt::Arguments<'_>) {
+        self.line(' ', depth, text);
+    }
+
+    fn expected_alone(&mut self, expected: &Expected<'_>) {
+        match expected {
+            Expected::Status { name, status } => {
+                self.line('-', 0, format_args!("run {name:?}, {status}"));
+            }
+            Expected::Param { key, value } => {
+                self.line('-', 1, format_args!("param {key} = {value:?}"));
+            }
+            Expected::Tag { key, value } => {
+                self.line('-', 1, format_args!("tag {key} = {value:?}"));
+            }
+            Expected::SomePoints { key } => self.line('-', 1, format_args!("metric {key}")),
+            Expected::Points { key, points } => {
+                self.line('-', 1, format_args!("metric {key}"));
+                self.points('-', points.iter().copied());
+            }
+            Expected::Nothing => {}
+        }
+    }
+
+    /// The run, with what was expected beside what it has in its place.
+    fn run(&mut self, run: &RecordedRun, expected: Option<&Expected<'_>>) {
+        let status = run.status.as_str();
+        let other = if matches!(expected, Some(Expected::Nothing)) {
+            '+'
+        } else {
+            ' '
+        };
+        let header = match expected {
+            Some(Expected::Status {
+                name,
+                status: expected,
+            }) => {
+                self.line(
+                    '-',
+                    0,
+                    format_args!("run {name:?} in {:?}, {expected}", run.experiment),
+                );
+                '+'
+            }
+            _ => other,
+        };
+        self.line(
+            header,
+            0,
+            format_args!("run {:?} in {:?}, {status}", run.name, run.experiment),
+        );
+        if let Some(Expected::Param { key, value }) = expected {
+            self.line('-', 1, format_args!("param {key} = {value:?}"));
+        }
+        for (key, value) in &run.params {
+            let looked_for =
+                matches!(expected, Some(Expected::Param { key: sought, .. }) if sought == key);
+            let mark = if looked_for { '+' } else { other };
+            self.line(mark, 1, format_args!("param {key} = {value:?}"));
+        }
+        self.metrics(run, expected, other);
+        if let Some(Expected::Tag { key, value }) = expected {
+            self.line('-', 1, format_args!("tag {key} = {value:?}"));
+        }
+        for (key, value) in &run.tags {
+            let looked_for =
+                matches!(expected, Some(Expected::Tag { key: sought, .. }) if sought == key);
+            if looked_for {
+                self.line('+', 1, format_args!("tag {key} = {value:?}"));
+            } else if !is_automatic(key) {
+                self.line(other, 1, format_args!("tag {key} = {value:?}"));
+            }
+        }
+        for (path, bytes) in &run.artifacts {
+            self.line(
+                other,
+                1,
+                format_args!("artifact {path}, {} bytes", bytes.len()),
+            );
+        }
+    }
+
+    fn metrics(&mut self, run: &RecordedRun, expected: Option<&Expected<'_>>, other: char) {
+        match expected {
+            Some(Expected::SomePoints { key }) => self.line('-', 1, format_args!("metric {key}")),
+            Some(Expected::Points { key, points }) if !run.metrics.contains_key(*key) => {
+                self.line('-', 1, format_args!("metric {key}"));
+                self.points('-', points.iter().copied());
+            }
+            _ => {}
+        }
+        for (key, found) in &run.metrics {
+            self.line(other, 1, format_args!("metric {key}"));
+            match expected {
+                Some(Expected::Points {
+                    key: sought,
+                    points,
+                }) if sought == key => {
+                    self.points_beside(points, found);
+                }
+                _ => self.points(other, found.iter().map(|point| (point.step, point.value))),
+            }
+        }
+    }
+
+    /// Some of them from both ends.
+    fn points(&mut self, mark: char, points: impl ExactSizeIterator<Item = (i64, f64)>) {
+        let count = points.len();
+        for (at, (step, value)) in points.enumerate() {
+            if at < APART || at + AROUND >= count {
+                self.line(mark, 2, format_args!("step {step}: {value:?}"));
+            } else if at == APART {
+                let more = count - APART - AROUND;
+                self.line(mark, 2, format_args!("… {more} more"));
+            }
+        }
+    }
+
+    /// Where the two begin and end alike, only the last and first of that is shown.
+    fn points_beside(&mut self, expected: &[(i64, f64)], found: &[MetricPoint]) {
+        let pairs = found.iter().zip(expected);
+        let before = pairs
+            .take_while(|(found, point)| same(found, point))
+            .count();
+        let (rest, found_rest) = (&expected[before..], &found[before..]);
+        let backwards = found_rest.iter().rev().zip(rest.iter().rev());
+        let after = backwards
+            .take_while(|(found, point)| same(found, point))
+            .count();
+        let (apart, found_apart) = (
+            &rest[..rest.len() - after],
+            &found_rest[..found_rest.len() - after],
+        );
+        let (head, tail) = (&expected[..before], &rest[rest.len() - after..]);
+        if let Some(hidden) = head.len().checked_sub(AROUND).filter(|hidden| *hidden > 0) {
+            self.same(2, format_args!("… {hidden} as expected"));
+        }
+        for (step, value) in &head[head.len().saturating_sub(AROUND)..] {
+            self.same(2, format_args!("step {step}: {value:?}"));
+        }
+        self.points('-', apart.iter().copied());
+        self.points(
+            '+',
+            found_apart.iter().map(|point| (point.step, point.value)),
+        );
+        for (step, value) in tail.iter().take(AROUND) {
+            self.same(2, format_args!("step {step}: {value:?}"));
+        }
+        if let Some(hidden) = tail.len().checked_sub(AROUND).filter(|hidden| *hidden > 0) {
+            self.same(2, format_args!("… {hidden} as expected"));
+        }
+    }
+}

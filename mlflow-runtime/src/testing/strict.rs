@@ -1,0 +1,42 @@
+//! What a strict fake does not let pass.
+
+use super::recorded::RecordedRun;
+use crate::store::RunStatus;
+use crate::tracker::Tracker;
+
+/// What is wrong, a line each, once all that can be delivered is.
+pub(super) fn faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (what, times) in tracker.outside() {
+        let times = if times == 1 {
+            String::new()
+        } else {
+            format!(" ({times} times)")
+        };
+        faults.push(format!("logged without a current run: {what}{times}"));
+    }
+    let refusals = tracker.stats.refusals();
+    let refused = tracker.stats.rejected.get() + tracker.stats.held.get();
+    if refused > 0 {
+        faults.push(format!("not taken: {refused} values"));
+        faults.extend(refusals.into_iter().map(|refusal| format!("  {refusal}")));
+    }
+    let dropped = tracker.dropped().total();
+    if dropped > 0 {
+        faults.push(format!("dropped: {dropped} values found no room"));
+    }
+    let queued = tracker.queued();
+    if queued > 0 {
+        faults.push(format!(
+            "not delivered: {queued} values still wait, as the store is offline or was told to fail"
+        ));
+    }
+    let open = runs.iter().filter(|run| run.status == RunStatus::Running);
+    faults
+        .extend(open.map(|run| format!("still open: run {:?} in {:?}", run.name, run.experiment)));
+    faults
+}
+
+pub(super) fn report(faults: &[String]) -> String {
+    format!("the fake is strict:\n  {}", faults.join("\n  "))
+}
