@@ -7,6 +7,7 @@ use std::path::Path;
 
 use once_cell::sync::Lazy;
 
+use crate::rank;
 use crate::store::Tag;
 
 /// The facts that every run of the process shares.
@@ -61,6 +62,7 @@ impl Environment {
                     value: value?,
                 })
             })
+            .chain(rank::tags())
             .collect();
         Self { user, host, tags }
     }

@@ -124,6 +124,7 @@ mod log;
 mod outcome;
 mod panics;
 mod process;
+pub mod rank;
 mod redact;
 mod run;
 mod secret;
