@@ -57,7 +57,9 @@
 //! |---|---|---|
 //! | `MLFLOW_TRACKING_URI` | where runs go: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db` | `sqlite:///mlflow.db` |
 //! | `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` | experiment of runs that name none | `Default` |
-//! | `MLFLOW_RUN_ID` | the run that the first run without a parent continues | |
+//! | `MLFLOW_RUN_ID` | the run that the first run without a parent continues; joins, in one of several processes: see [`rank`] | |
+//! | `MLFLOW_RENDEZVOUS_ID` | what all processes of a launch have in common, and their runs with it: see [`rank`] | |
+//! | `MLFLOW_METRIC_PREFIX` | stands before the names of metrics: `rank-{rank}/` | |
 //! | `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD` | HTTP Basic; both wins over a token | |
 //! | `MLFLOW_TRACKING_TOKEN` | Bearer token | |
 //! | `MLFLOW_TRACKING_INSECURE_TLS`, `MLFLOW_TRACKING_SERVER_CERT_PATH`, `MLFLOW_TRACKING_CLIENT_CERT_PATH` | TLS without checks; certificates to trust; our own | |
@@ -87,7 +89,8 @@
 //!
 //! Tags `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `mlflow.runName`,
 //! `mlflow.parentRunId`, `host.name`, `host.arch`, `os.type`, `process.pid`,
-//! `process.executable.name`; and from `#[tracked]` also `mlflow.note.content` (the doc comment),
+//! `process.executable.name`; in one of several processes `distributed.rank`,
+//! `distributed.world_size`, `distributed.local_rank`; and from `#[tracked]` also `mlflow.note.content` (the doc comment),
 //! `mlflow.source.git.commit`, `.branch`, `.repoURL`, `.dirty` (of the code that was built),
 //! `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (the
 //! package). What cannot be found out is absent.
