@@ -12,6 +12,7 @@ use std::time::Duration;
 use mlflow_redact::{Edge, mask};
 
 use crate::destination::Destination;
+use crate::rank;
 use crate::secret::Secret;
 use crate::store::ExperimentRef;
 use crate::system_metrics;
@@ -45,6 +46,7 @@ pub struct Config {
     journal_max_bytes: Option<u64>,
     quiet: Option<bool>,
     git_diff: Option<&'static str>,
+    pub(crate) rank: rank::Options,
     pub(crate) system_metrics: system_metrics::Options,
 }
 
@@ -68,6 +70,7 @@ pub(crate) struct Settings {
     pub(crate) journal_max_bytes: u64,
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
+    pub(crate) rank: rank::Settings,
     pub(crate) system_metrics: system_metrics::Settings,
 }
 
@@ -118,7 +121,8 @@ impl Config {
         self
     }
 
-    /// The run that the first run without a parent continues (`MLFLOW_RUN_ID`).
+    /// The run that the first run without a parent continues (`MLFLOW_RUN_ID`); in one of several
+    /// processes it joins it, see [`rank`](crate::rank).
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
         self
@@ -183,11 +187,17 @@ impl Config {
     }
 
     pub(crate) fn resolve(self) -> Settings {
-        self.resolve_from(&text)
+        let place = rank::place();
+        rank::tell_faults();
+        self.resolve_from(&text, place)
     }
 
-    /// The same, with a given look-up in place of the environment's.
-    pub(crate) fn resolve_from(self, text: &dyn Fn(&'static str) -> Option<String>) -> Settings {
+    /// The same, with a given look-up and place in place of the environment's.
+    pub(crate) fn resolve_from(
+        self,
+        text: &dyn Fn(&'static str) -> Option<String>,
+        place: Option<rank::Place>,
+    ) -> Settings {
         let Self {
             enabled,
             tracking_uri,
@@ -203,6 +213,7 @@ impl Config {
             journal_max_bytes,
             quiet,
             git_diff,
+            rank,
             system_metrics,
         } = self;
         let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
@@ -253,6 +264,7 @@ impl Config {
                 .or_else(|| flag("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"))
                 .unwrap_or(false),
             git_diff,
+            rank: rank.resolve(text, place),
             system_metrics: system_metrics.resolve(text, &flag),
         }
     }
@@ -341,12 +353,11 @@ mod tests {
             .iter()
             .map(|(key, value)| (*key, (*value).to_owned()))
             .collect();
-        config.resolve_from(&move |variable| {
-            environment
-                .iter()
-                .find(|(key, _)| *key == variable)
-                .map(|(_, value)| value.clone())
-        })
+        let find = move |variable| {
+            let mut matching = environment.iter().filter(|(key, _)| *key == variable);
+            matching.next().map(|(_, value)| value.clone())
+        };
+        config.resolve_from(&find, None)
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use once_cell::sync::OnceCell;
 
+use crate::rank;
 use crate::store::Tag;
 
 /// The facts that every run of the process shares.
@@ -93,7 +94,8 @@ impl Environment {
             .chain(scheduler::tags(
                 &variable,
                 scheduler::NAMESPACE_FILE.as_ref(),
-            ));
+            ))
+            .chain(rank::tags());
         let tags = found
             .map(|(key, value)| Tag {
                 key: key.to_owned(),

@@ -57,7 +57,9 @@
 //! |---|---|---|
 //! | `MLFLOW_TRACKING_URI` | where runs go: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db` | `sqlite:///mlflow.db` |
 //! | `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` | experiment of runs that name none | `Default` |
-//! | `MLFLOW_RUN_ID` | the run that the first run without a parent continues | |
+//! | `MLFLOW_RUN_ID` | the run that the first run without a parent continues; joins, in one of several processes: see [`rank`] | |
+//! | `MLFLOW_RENDEZVOUS_ID` | what all processes of a launch have in common, and their runs with it: see [`rank`] | |
+//! | `MLFLOW_METRIC_PREFIX` | stands before the names of metrics: `rank-{rank}/` | |
 //! | `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD` | HTTP Basic; both wins over a token | |
 //! | `MLFLOW_TRACKING_TOKEN` | Bearer token | |
 //! | `MLFLOW_TRACKING_INSECURE_TLS`, `MLFLOW_TRACKING_SERVER_CERT_PATH`, `MLFLOW_TRACKING_CLIENT_CERT_PATH` | TLS without checks; certificates to trust; our own | |
@@ -97,6 +99,7 @@
 //! | the build | `rust.version`, `rust.target`, `rust.profile`; `rust.features`¹, `cargo.lock.sha256`¹ |
 //! | the build service: GitHub Actions, GitLab, Jenkins, Buildkite | `cicd.provider.name`, `cicd.pipeline.name`, `cicd.pipeline.run.id`, `cicd.pipeline.run.url.full`, `cicd.pipeline.task.run.url.full` |
 //! | the scheduler | `slurm.job.id`, `.job.name`, `.job.partition`, `.cluster.name`, `.step.id`, `.array.job.id`, `.array.task.id`; `k8s.pod.name`, `.pod.uid`, `.namespace.name`, `.node.name` |
+//! | the rank, in one of several processes | `distributed.rank`, `.world_size`, `.local_rank`: see [`rank`] |
 //!
 //! **The commit is that of the code that was built**: it is found out when the attribute expands, so it
 //! is right in a container with no repository, and a moved HEAD, a commit without a change included,
@@ -142,6 +145,7 @@ mod log;
 mod outcome;
 mod panics;
 mod process;
+pub mod rank;
 mod run;
 mod secret;
 mod shipper;

@@ -117,10 +117,11 @@ impl<'r> Ending<'r> {
     /// The run has failed.
     pub fn failure(&mut self, failure: Failure) {
         self.status = RunStatus::Failed;
-        self.run.set_tag("error.type", failure.kind);
-        self.run.tag_text("error.message", failure.message);
+        let tag = |what| self.run.error_tag(what);
+        self.run.set_tag(&tag("type"), failure.kind);
+        self.run.tag_text(&tag("message"), failure.message);
         if let Some(chain) = failure.chain {
-            self.run.tag_text("error.chain", chain);
+            self.run.tag_text(&tag("chain"), chain);
         }
     }
 }

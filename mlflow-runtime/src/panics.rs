@@ -153,16 +153,17 @@ impl Panic {
 
     /// Sets the tags that tell of it.
     pub(crate) fn report(&self, run: &Run) {
-        run.set_tag("error.type", "panic");
+        let tag = |what| run.error_tag(what);
+        run.set_tag(&tag("type"), "panic");
         match &self.message {
-            Some(message) => run.tag_text("error.message", message.clone()),
-            None => run.set_tag("error.message", "a panic without a message"),
+            Some(message) => run.tag_text(&tag("message"), message.clone()),
+            None => run.set_tag(&tag("message"), "a panic without a message"),
         }
         if let Some(location) = &self.location {
-            run.set_tag("error.location", location);
+            run.set_tag(&tag("location"), location);
         }
         if let Some(backtrace) = &self.backtrace {
-            run.tag_text("error.stacktrace", backtrace.clone());
+            run.tag_text(&tag("stacktrace"), backtrace.clone());
         }
     }
 }

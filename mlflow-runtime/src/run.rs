@@ -6,6 +6,7 @@
 mod active;
 mod admission;
 mod artifact;
+mod identity;
 mod open;
 mod reach;
 
@@ -67,7 +68,8 @@ impl Run {
         Self(None)
     }
 
-    /// The local id: 32 hexadecimal characters, known at once, unique. Empty where tracking is disabled.
+    /// The local id: 32 hexadecimal characters, known at once, unique. The same in all ranks of a
+    /// [rendezvous](crate::rank#a-rendezvous). Empty where tracking is disabled.
     #[must_use]
     pub fn id(&self) -> &str {
         self.0.as_ref().map_or("", |inner| &inner.identity.key)
@@ -85,7 +87,7 @@ impl Run {
         self.0.as_ref()?.link.url()
     }
 
-    /// The run's name; empty for a resumed run and where tracking is disabled.
+    /// The run's name; empty for a resumed or joined run and where tracking is disabled.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.as_ref().map_or("", |inner| &inner.name)
@@ -242,7 +244,8 @@ impl Run {
     }
 
     /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing. Nor
-    /// does one in a process that was forked from the one that started the run.
+    /// does one in a process that was forked from the one that started the run, or that has
+    /// [joined](crate::rank) it.
     pub fn end(&self, status: RunStatus) {
         if let Some(inner) = &self.0
             && let Some(run) = inner.reach()

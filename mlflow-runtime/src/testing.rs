@@ -58,7 +58,7 @@ pub fn fake() -> Fake {
         .quiet(true)
         .tracking_uri("sqlite:///fake.db")
         .experiment("Default")
-        .resolve_from(&|_| None);
+        .resolve_from(&|_| None, None);
     let tracker = Arc::new(Tracker::inline(settings, Box::new(store.clone())));
     let guard = Context::with_tracker(Arc::clone(&tracker)).hold();
     Fake {

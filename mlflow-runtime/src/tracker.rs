@@ -125,7 +125,16 @@ impl Tracker {
             host: environment::process().host.clone(),
             process_id: std::process::id(),
         };
-        let journal = Journal::on_disk(settings.journal_dir.clone(), origin.clone(), settings.journal_max_bytes)
+        let key_prefix = &settings.rank.metric_prefix;
+        let on_disk = |directory| {
+            Journal::on_disk(
+                directory,
+                origin.clone(),
+                settings.journal_max_bytes,
+                key_prefix,
+            )
+        };
+        let journal = on_disk(settings.journal_dir.clone())
             .or_else(|error| {
                 // A folder of the user's own: whoever else comes first must not lock the others out.
                     let user = rustix::process::getuid().as_raw();
@@ -134,14 +143,14 @@ impl Tracker {
                     target: "mlflow", %error, directory = %settings.journal_dir.display(), fallback = %fallback.display(),
                     "the journal's directory cannot be written; using the fallback. Set MLFLOW_JOURNAL_DIR to one that can"
                 );
-                Journal::on_disk(fallback, origin.clone(), settings.journal_max_bytes)
+                on_disk(fallback)
             })
             .unwrap_or_else(|error| {
                 tracing::warn!(
                     target: "mlflow", %error,
                     "nor can the fallback; values are kept in memory and are lost if the process is killed"
                 );
-                Journal::in_memory(origin)
+                Journal::in_memory(origin.clone(), key_prefix)
             });
         let tracker = Arc::new(Self::without_shipper(settings, journal, first_run));
         if fork::generation() == 0 || tracker.settings.destination.survives_fork() {
@@ -167,7 +176,8 @@ impl Tracker {
             host: environment::process().host.clone(),
             process_id: std::process::id(),
         };
-        let mut tracker = Self::without_shipper(settings, Journal::in_memory(origin), 1);
+        let journal = Journal::in_memory(origin, &settings.rank.metric_prefix);
+        let mut tracker = Self::without_shipper(settings, journal, 1);
         let delivery = Delivery::new(store, Arc::clone(&tracker.stats), tracker.settings.quiet);
         let live = Source::live(Arc::clone(&tracker.journal), Arc::clone(&tracker.links));
         tracker.shipper = Some(Mutex::new(Shipper::new(delivery, live)));

@@ -16,6 +16,7 @@ mod macros;
 mod outage;
 mod panics;
 mod provenance;
+mod ranks;
 mod rest_faults;
 mod rest_server;
 mod signals;

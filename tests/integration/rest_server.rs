@@ -136,6 +136,36 @@ fn of_two_runs_with_one_key_that_with_something_is_adopted() {
     });
 }
 
+/// Of the ranks that look for rank 0's run, none may take it from rank 0.
+#[test]
+fn who_has_not_created_a_run_leaves_the_choice_of_two_to_who_has() {
+    let server = Server::shared();
+    block_on(async {
+        let store = store(server.url());
+        let experiment = ExperimentRef::Name(unique());
+        let id = store.experiment(&experiment).await.expect("an experiment");
+        let nothing = store.find_run_of_another(&id, &unique()).await;
+        assert_eq!(nothing, Ok(None));
+
+        let (key, [first, second]) = twins(&store, &id).await;
+        let found = store.find_run_of_another(&id, &key).await;
+        assert_eq!(found, Ok(None), "either may be the one");
+        log(&store, &second, Logged::Metric).await;
+        let found = store.find_run_of_another(&id, &key).await;
+        assert_eq!(found, Ok(Some(second.clone())));
+        let all = server.api().runs(&id);
+        assert!(all.iter().all(|(_, stage)| stage == "active"), "{all:?}");
+
+        let (key, [first_of_others, _]) = twins(&store, &id).await;
+        let chosen = store.find_run(&id, &key).await;
+        assert_eq!(chosen, Ok(Some(first_of_others)));
+        let found = store.find_run_of_another(&id, &key).await;
+        assert_eq!(found, chosen, "the other one is deleted");
+        let kept = server.api().run(&first.run_id);
+        assert_eq!(kept.status, "RUNNING");
+    });
+}
+
 #[test]
 fn of_two_runs_with_one_key_none_with_something_is_deleted() {
     let server = Server::shared();

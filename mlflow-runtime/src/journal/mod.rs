@@ -108,6 +108,8 @@ pub(crate) struct Journal {
     stray: Mutex<Writer>,
     /// Segments of threads that have ended.
     idle: Arc<Idle>,
+    /// What stands before the name of a metric.
+    key_prefix: Arc<str>,
     pub(crate) bell: Bell,
 }
 
@@ -120,18 +122,23 @@ struct Opened {
 
 impl Journal {
     /// A journal below `root`, or `Err` if that cannot be written.
-    pub(crate) fn on_disk(root: PathBuf, origin: Origin, max_bytes: u64) -> io::Result<Arc<Self>> {
+    pub(crate) fn on_disk(
+        root: PathBuf,
+        origin: Origin,
+        max_bytes: u64,
+        key_prefix: &str,
+    ) -> io::Result<Arc<Self>> {
         let backing = Backing::Disk(Disk::below(root)?);
-        let journal = Self::new(backing, origin, max_bytes);
+        let journal = Self::new(backing, origin, max_bytes, key_prefix);
         keeper::spawn(&journal);
         Ok(journal)
     }
 
-    pub(crate) fn in_memory(origin: Origin) -> Arc<Self> {
-        Self::new(Backing::Memory, origin, MEMORY_BYTES)
+    pub(crate) fn in_memory(origin: Origin, key_prefix: &str) -> Arc<Self> {
+        Self::new(Backing::Memory, origin, MEMORY_BYTES, key_prefix)
     }
 
-    fn new(backing: Backing, origin: Origin, max_bytes: u64) -> Arc<Self> {
+    fn new(backing: Backing, origin: Origin, max_bytes: u64, key_prefix: &str) -> Arc<Self> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -148,6 +155,7 @@ impl Journal {
             sync_warned: AtomicBool::new(false),
             stray: Mutex::new(Writer::default()),
             idle: Arc::default(),
+            key_prefix: key_prefix.into(),
             bell: Bell::default(),
         })
     }

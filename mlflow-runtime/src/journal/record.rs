@@ -15,7 +15,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
 
@@ -94,9 +94,37 @@ pub(crate) struct RunIdentity {
     pub(crate) experiment: ExperimentRef,
     /// The store's id, for a run that existed before this process.
     pub(crate) resumed: Option<String>,
-    /// Whether another process, which lives, has started it and will end it.
-    #[serde(default)]
-    pub(crate) elsewhere: bool,
+    /// Until there were ranks it said whether the process is a [`Role::Child`].
+    #[serde(default, alias = "elsewhere", deserialize_with = "role_or_flag")]
+    pub(crate) role: Role,
+}
+
+/// What the process has to do with a run, beside logging to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Role {
+    /// Starts it, or resumes it, and ends it.
+    #[default]
+    Owner,
+    /// The same for all ranks; an earlier process of the same launch may have started it.
+    Leader,
+    /// Neither: another rank, or whoever started the launch, does.
+    Member { rank: u32 },
+    /// Neither: it was forked from the process that does.
+    Child,
+}
+
+fn role_or_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Flag(bool),
+        Role(Role),
+    }
+    Ok(match Either::deserialize(deserializer)? {
+        Either::Flag(true) => Role::Child,
+        Either::Flag(false) => Role::Owner,
+        Either::Role(role) => role,
+    })
 }
 
 /// Something that happens to a run, in order.
@@ -215,4 +243,43 @@ fn append_json(body: &mut Vec<u8>, value: &impl Serialize) -> u32 {
     // Writing plain structs to a Vec has no way to fail; should it, the reader skips the record.
     let _ = serde_json::to_writer(&mut *body, value);
     u32::try_from(body.len() - start).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_identities_of_older_journals_are_read() {
+        let role = |fields: &str| {
+            let json = format!(r#"{{"key":"k","experiment":{{"Id":"0"}},"resumed":null{fields}}}"#);
+            let identity: RunIdentity = serde_json::from_str(&json).expect("an identity");
+            identity.role
+        };
+        assert_eq!(role(""), Role::Owner);
+        assert_eq!(role(r#","elsewhere":false"#), Role::Owner);
+        assert_eq!(role(r#","elsewhere":true"#), Role::Child);
+    }
+
+    #[test]
+    fn a_role_is_what_it_was_when_it_is_read_back() {
+        for role in [
+            Role::Owner,
+            Role::Leader,
+            Role::Member { rank: 7 },
+            Role::Child,
+        ] {
+            let identity = RunIdentity {
+                key: "k".to_owned(),
+                experiment: ExperimentRef::Id("0".to_owned()),
+                resumed: None,
+                role,
+            };
+            let json = serde_json::to_string(&identity).expect("JSON");
+            assert_eq!(
+                serde_json::from_str::<RunIdentity>(&json).ok(),
+                Some(identity)
+            );
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::thread;
 use super::allocation;
 use super::directory::Directory;
 use super::mapping::{HEADER_BYTES, Region};
-use super::record::{Definition, Event, MetricRecord, Origin, Record, RunIdentity};
+use super::record::{Definition, Event, MetricRecord, Origin, Record, Role, RunIdentity};
 use super::segment::{Frame, Segment, SegmentBytes};
 use super::{Journal, MetricKey, RunRef, write};
 use crate::key::Key;
@@ -47,12 +47,13 @@ fn identity() -> RunIdentity {
         key: "k".repeat(32),
         experiment: ExperimentRef::Name("e".to_owned()),
         resumed: None,
-        elsewhere: false,
+        role: Role::Owner,
     }
 }
 
 fn journal(folder: &Folder) -> Arc<Journal> {
-    Journal::on_disk(folder.0.clone(), origin("here"), 1 << 30).expect("the folder can be written")
+    Journal::on_disk(folder.0.clone(), origin("here"), 1 << 30, "")
+        .expect("the folder can be written")
 }
 
 fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {

@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::appender::Appender;
 use super::mapping::Full;
-use super::record::{Definition, Event, MetricRecord, RunIdentity};
+use super::record::{Definition, Event, MetricRecord, Role, RunIdentity};
 use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::{Journal, Opened, lock};
@@ -20,6 +20,9 @@ use crate::key::Key;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
 const DYNAMIC_KEYS: u32 = 1 << 31;
+
+/// Metrics of the machine: they have a way of their own to be told apart.
+const SYSTEM: &str = "system/";
 
 thread_local! {
     /// This thread's writers. Almost always one: one destination.
@@ -83,6 +86,8 @@ struct Open {
     /// Indexed by a [`Key`]'s number.
     keys: Vec<bool>,
     dynamic_keys: FxHashMap<Box<str>, u32>,
+    /// What stands before the name of a metric.
+    key_prefix: Arc<str>,
 }
 
 /// A run, as far as the journal has to know it.
@@ -276,6 +281,7 @@ impl Writer {
             runs: FxHashSet::default(),
             keys: Vec::new(),
             dynamic_keys: FxHashMap::default(),
+            key_prefix: Arc::clone(&journal.key_prefix),
         });
         Ok(())
     }
@@ -334,7 +340,7 @@ impl Open {
         if !self.runs.contains(&run.number) {
             let mut identity = Cow::Borrowed(run.identity);
             if run.inherited {
-                identity.to_mut().elsewhere = true;
+                identity.to_mut().role = Role::Child;
             }
             let definition = Definition::Run {
                 number: run.number,
@@ -367,7 +373,10 @@ impl Open {
     }
 
     fn append_key(&mut self, id: u32, name: &str) -> Result<(), Full> {
-        let name = Cow::Borrowed(name);
+        let mut name = Cow::Borrowed(name);
+        if !self.key_prefix.is_empty() && !name.starts_with(SYSTEM) {
+            name.to_mut().insert_str(0, &self.key_prefix);
+        }
         self.appender.append(&Definition::Key { id, name }.encode())
     }
 }

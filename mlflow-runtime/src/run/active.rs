@@ -12,7 +12,7 @@ use crate::capture::Text;
 use crate::clock;
 use crate::context::{Context, HeldContext};
 use crate::environment;
-use crate::journal::record::{Event, RunIdentity, Start};
+use crate::journal::record::{Event, Start};
 use crate::limits;
 use crate::process;
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
@@ -93,7 +93,8 @@ impl RunBuilder {
     }
 
     /// Continues the run with this id, the store's, instead of creating one. It keeps its name and
-    /// the tags of whoever created it; tags and params given here are added.
+    /// the tags of whoever created it; tags and params given here are added. In one of several
+    /// processes it joins the run and leaves its end to others, see [`rank`](crate::rank).
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
         self
@@ -156,12 +157,9 @@ impl RunBuilder {
             })
             .or_else(|| parent.map(|parent| parent.experiment.clone()))
             .unwrap_or_else(|| tracker.experiment());
-        let identity = RunIdentity {
-            key: uuid::Uuid::new_v4().simple().to_string(),
-            experiment,
-            resumed,
-            elsewhere: false,
-        };
+        let function = tags.iter().find(|(key, _)| key == "code.function");
+        let function = function.map_or("", |(_, name)| &name.text);
+        let identity = tracker.identify(experiment, resumed, parent.is_some(), function);
         let start_time_ms = clock::now_ms();
         let name = match name {
             Some(name) => {
@@ -171,7 +169,7 @@ impl RunBuilder {
                     .admit_text("run", "name", &name, limits::RUN_NAME_CHARS)
                     .unwrap_or(name)
             }
-            None if identity.resumed.is_some() => String::new(),
+            None if identity.is_anothers() => String::new(),
             None => format!("run-{}", clock::compact(start_time_ms)),
         };
         let (number, link) = tracker.register();
@@ -184,8 +182,8 @@ impl RunBuilder {
             link,
         };
         let environment = environment::process();
-        // A resumed run keeps the tags of whoever created it.
-        let automatic: &[Tag] = if inner.identity.resumed.is_some() {
+        // Such a run keeps the tags of whoever created it.
+        let automatic: &[Tag] = if inner.identity.is_anothers() {
             &[]
         } else {
             &environment.tags

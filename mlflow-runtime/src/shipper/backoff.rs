@@ -1,6 +1,7 @@
 //! How long to wait before the next attempt.
 //!
-//! Invariant: never longer than [`LONGEST`], unless the store itself asked for more.
+//! Invariants: never longer than [`LONGEST`], unless the store itself asked for more. To wait for
+//! another process is no failure of the store.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
@@ -14,11 +15,15 @@ const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 const FIRST: Duration = Duration::from_millis(250);
 /// For a lock that somebody holds for a moment.
 const BUSY: Duration = Duration::from_millis(100);
+/// The longest between two looks for a run that another process creates: a thousand ranks may look.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// Failures in a row, and what follows from them.
 #[derive(Default)]
 pub(super) struct Backoff {
     failures: u32,
+    /// Looks in a row for a run of another process.
+    looks: u32,
 }
 
 impl Backoff {
@@ -27,21 +32,27 @@ impl Backoff {
     }
 
     pub(super) fn reset(&mut self) {
-        self.failures = 0;
+        *self = Self::default();
     }
 
     /// The delay after one more failure: doubling, with the upper half left to chance, so that
     /// clients that failed together do not come back together.
     pub(super) fn next(&mut self, cause: Cause) -> Duration {
-        let doubled = FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST);
-        self.failures = self.failures.saturating_add(1);
+        let doubled = |delay: Duration, times: u32| delay.saturating_mul(1 << times.min(16));
         let (delay, asked) = match cause {
-            Cause::Busy | Cause::Elsewhere => (BUSY, None),
-            Cause::Away { retry_after } => (doubled, retry_after),
+            Cause::Busy => (BUSY, None),
+            Cause::Elsewhere => (doubled(BUSY, self.looks).min(LONGEST_LOOK), None),
+            Cause::Away { retry_after } => {
+                (doubled(FIRST, self.failures).min(LONGEST), retry_after)
+            }
             Cause::Blocked => (LONGEST, None),
         };
+        if cause == Cause::Elsewhere {
+            self.failures = 0;
+            self.looks = self.looks.saturating_add(1);
+        } else {
+            self.failures = self.failures.saturating_add(1);
+        }
         let jittered = delay.mul_f64(0.5 + 0.5 * chance());
         jittered.max(asked.unwrap_or_default().min(LONGEST_ASKED))
     }
@@ -81,6 +92,19 @@ mod tests {
             .last()
             .unwrap_or_default();
         assert!(last <= BUSY, "{last:?}");
+    }
+
+    #[test]
+    fn a_run_of_another_process_is_looked_for_at_growing_intervals_by_a_store_that_is_there() {
+        let mut backoff = Backoff::default();
+        assert!(backoff.next(Cause::Elsewhere) <= BUSY);
+        let last = (0..100).map(|_| backoff.next(Cause::Elsewhere)).last();
+        let last = last.unwrap_or_default();
+        assert!(last >= LONGEST_LOOK / 2 && last <= LONGEST_LOOK, "{last:?}");
+        assert!(
+            backoff.next(AWAY) <= FIRST,
+            "the store has not failed before"
+        );
     }
 
     #[test]

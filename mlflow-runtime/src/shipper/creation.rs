@@ -1,14 +1,17 @@
 //! Creating runs, or finding them.
 //!
 //! Invariants: a run's parent is created before it; a run whose creation may have succeeded is
-//! looked for before it is created again, and once more when it has ended.
+//! looked for before it is created again, and once more when it has ended. A rank that joins a run
+//! changes neither its status nor which of two twins is the one.
+
+use std::time::Duration;
 
 use super::Delivery;
 use super::delivery::{Cause, Halt, halt};
-use super::runs::Phase;
+use super::runs::{PATIENCE, Phase};
 use super::source::Source;
 use crate::exit::say;
-use crate::journal::record::{RunIdentity, Start};
+use crate::journal::record::{Role, RunIdentity, Start};
 use crate::limits;
 use crate::store::{Batch, NewRun, RunStatus, StoreError, StoredRun, Tag};
 
@@ -48,42 +51,37 @@ impl Delivery {
             return Ok(Err("its start was lost".to_owned()));
         };
         let identity = state.identity.clone();
+        let is_live = source.is_live();
         let may_have_twin = matches!(state.phase, Phase::Pending { in_doubt: true, .. });
+        let is_member = matches!(identity.role, Role::Member { .. });
         let outcome = match &state.phase {
             Phase::Created { run, .. } => return Ok(Ok(run.clone())),
             Phase::Held(reason) => return Ok(Err(reason.clone())),
-            Phase::Mentioned => match self.find(&identity).await {
-                Ok(Some(run)) => Ok(run),
-                Ok(None) if source.runs.may_still_appear(number) => {
-                    return Err(Halt {
-                        reason: "the process that has started the run has not created it yet"
-                            .to_owned(),
-                        cause: Cause::Elsewhere,
-                    });
-                }
-                Ok(None) => Err(StoreError::Blocked {
-                    reason: "the run is not in the store any more".to_owned(),
-                    everything: false,
-                }),
-                Err(error) => Err(error),
-            },
+            Phase::Mentioned => self.find(&identity).await,
+            Phase::Pending { start, .. } if is_member => self.join(&identity, start).await,
             Phase::Pending { start, in_doubt } => {
-                let parent = self
-                    .parent(source, start.parent.as_deref())
-                    .await
-                    .map_err(halt)?;
-                let created = self.create(&identity, start, *in_doubt, parent).await;
+                let created = match self.parent(source, start.parent.as_deref()).await {
+                    Ok(parent) => {
+                        self.create(&identity, start, *in_doubt, is_live, parent)
+                            .await
+                    }
+                    Err(error) => Err(error),
+                };
                 if let (Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }), Some(state)) =
                     (&created, source.runs.get_mut(number))
                     && let Phase::Pending { in_doubt, .. } = &mut state.phase
                 {
                     *in_doubt = true;
                 }
-                created
+                created.map(Some)
             }
         };
         let run = match outcome {
-            Ok(run) => run,
+            Ok(Some(run)) => run,
+            Ok(None) => match source.runs.awaited(number, is_live) {
+                Some(awaited) => return Err(self.wait(awaited)),
+                None => return Ok(Err(missing(identity.role).to_owned())),
+            },
             Err(
                 StoreError::Rejected { reason }
                 | StoreError::Blocked {
@@ -101,7 +99,9 @@ impl Delivery {
         let url = self.store.run_url(&run);
         if let (Phase::Pending { start, .. }, Some(link)) = (&state.phase, &state.link) {
             link.set(run.clone(), url.clone());
-            if let (Some(url), None, false) = (url, &start.parent, self.quiet) {
+            // Of all ranks one says it.
+            let says = !matches!(identity.role, Role::Member { rank: 1.. }) && !self.quiet;
+            if let (Some(url), None, true) = (url, &start.parent, says) {
                 say(&format!("View run {} at: {url}", start.name));
             }
         }
@@ -132,7 +132,23 @@ impl Delivery {
         Ok(())
     }
 
-    /// The store's id of a run's parent. A parent that cannot be had is left out.
+    /// The run is created by another process, sooner or later.
+    fn wait(&mut self, awaited: Duration) -> Halt {
+        if awaited > PATIENCE && self.warned.insert(("awaited", String::new())) {
+            tracing::warn!(
+                target: "mlflow",
+                "the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, \
+                 and are the rendezvous id and the experiment the same in all ranks?"
+            );
+        }
+        Halt {
+            reason: "the process that has started the run has not created it yet".to_owned(),
+            cause: Cause::Elsewhere,
+        }
+    }
+
+    /// The store's id of a run's parent. A parent that cannot be had is left out, unless another rank
+    /// may create it yet.
     async fn parent(
         &self,
         source: &Source,
@@ -146,6 +162,10 @@ impl Delivery {
             return Ok(Some(run.run_id.clone()));
         }
         match self.find(identity).await {
+            Ok(None) if matches!(identity.role, Role::Member { .. }) => Err(StoreError::Blocked {
+                reason: missing(identity.role).to_owned(),
+                everything: false,
+            }),
             Ok(found) => Ok(found.map(|run| run.run_id)),
             Err(
                 StoreError::Rejected { .. }
@@ -158,13 +178,47 @@ impl Delivery {
     }
 
     async fn find(&self, identity: &RunIdentity) -> Result<Option<StoredRun>, StoreError> {
-        match &identity.resumed {
-            Some(run_id) => self.store.get_run(run_id).await.map(Some),
-            None => {
-                let experiment_id = self.store.experiment(&identity.experiment).await?;
-                self.store.find_run(&experiment_id, &identity.key).await
+        if let Some(run_id) = &identity.resumed {
+            return self.store.get_run(run_id).await.map(Some);
+        }
+        let experiment_id = self.store.experiment(&identity.experiment).await?;
+        let key = &identity.key;
+        match identity.role {
+            Role::Member { .. } => self.store.find_run_of_another(&experiment_id, key).await,
+            Role::Owner | Role::Leader | Role::Child => {
+                self.store.find_run(&experiment_id, key).await
             }
         }
+    }
+
+    /// A run that others start and end.
+    async fn join(
+        &self,
+        identity: &RunIdentity,
+        start: &Start<'_>,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        let found = self.find(identity).await?;
+        if let Some(run) = &found {
+            self.add_tags(run, &tags_of(start)).await?;
+        }
+        Ok(found)
+    }
+
+    /// A run that has been started before goes on.
+    async fn resume(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
+        self.store.update_run(run, RunStatus::Running, None).await?;
+        self.add_tags(run, tags).await
+    }
+
+    async fn add_tags(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
+        if tags.is_empty() {
+            return Ok(());
+        }
+        let batch = Batch {
+            tags,
+            ..Batch::default()
+        };
+        self.store.log_batch(run, &batch).await
     }
 
     async fn create(
@@ -172,34 +226,22 @@ impl Delivery {
         identity: &RunIdentity,
         start: &Start<'_>,
         in_doubt: bool,
+        is_live: bool,
         parent: Option<String>,
     ) -> Result<StoredRun, StoreError> {
-        let mut tags: Vec<Tag> = start
-            .tags
-            .iter()
-            .map(|tag| tag.clone().into_owned())
-            .collect();
-        tags.retain(|tag| limits::key_fault(&tag.key).is_none());
+        let mut tags = tags_of(start);
         if let Some(run_id) = &identity.resumed {
             let run = self.store.get_run(run_id).await?;
-            self.store
-                .update_run(&run, RunStatus::Running, None)
-                .await?;
-            if !tags.is_empty() {
-                self.store
-                    .log_batch(
-                        &run,
-                        &Batch {
-                            tags: &tags,
-                            ..Batch::default()
-                        },
-                    )
-                    .await?;
-            }
+            self.resume(&run, &tags).await?;
             return Ok(run);
         }
+        let is_leader = identity.role == Role::Leader;
         let experiment_id = self.store.experiment(&identity.experiment).await?;
         if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
+            // It may be one of an earlier launch. What is left of a dead process does not go on.
+            if is_leader && is_live {
+                self.resume(&run, &tags).await?;
+            }
             return Ok(run);
         }
         if let Some(parent) = parent {
@@ -217,6 +259,31 @@ impl Delivery {
             start_time_ms: start.start_time_ms,
             tags: &tags,
         };
-        self.store.create_run(&new).await
+        let created = self.store.create_run(&new).await?;
+        if is_leader {
+            // A request that was given up may have been carried out meanwhile, and other ranks may
+            // log to its run already.
+            let found = self.store.find_run(&experiment_id, &identity.key).await?;
+            return Ok(found.unwrap_or(created));
+        }
+        Ok(created)
+    }
+}
+
+fn tags_of(start: &Start<'_>) -> Vec<Tag> {
+    let mut tags: Vec<Tag> = start
+        .tags
+        .iter()
+        .map(|tag| tag.clone().into_owned())
+        .collect();
+    tags.retain(|tag| limits::key_fault(&tag.key).is_none());
+    tags
+}
+
+/// Why there will be no run.
+fn missing(role: Role) -> &'static str {
+    match role {
+        Role::Member { .. } => "rank 0 has not started the run yet",
+        Role::Owner | Role::Leader | Role::Child => "the run is not in the store any more",
     }
 }

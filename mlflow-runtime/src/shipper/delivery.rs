@@ -18,8 +18,9 @@ use super::postponed::{Postponed, Waiting};
 use super::share::Share;
 use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work};
+use crate::journal::record::Role;
 use crate::stats::Stats;
-use crate::store::{ArtifactContent, RunStatus, Store, StoreError, StoredRun};
+use crate::store::{ArtifactContent, Store, StoreError, StoredRun};
 
 /// Why delivery stopped. Everything is still there.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub(super) enum Cause {
 pub(crate) struct Delivery {
     pub(super) store: Box<dyn Store>,
     stats: Arc<Stats>,
-    warned: FxHashSet<(&'static str, String)>,
+    pub(super) warned: FxHashSet<(&'static str, String)>,
     pub(super) quiet: bool,
     /// Whether anything was done since it was last asked for.
     pub(super) progress: bool,
@@ -106,7 +107,8 @@ impl Delivery {
             self.set_aside(work, &refused);
             let outcome = match self.ready(source, work.run).await? {
                 Ok(run) => {
-                    let outcome = self.work(&run, work, &source.postponed).await?;
+                    let role = source.runs.role(work.run);
+                    let outcome = self.work(&run, role, work, &source.postponed).await?;
                     if matches!(outcome, Outcome::Done) {
                         // First, as it may halt: what is postponed is not read again.
                         if work.end.is_some() {
@@ -151,50 +153,10 @@ impl Delivery {
         }
     }
 
-    /// Closes the runs that a dead process left open, unless somebody else has ended them or this
-    /// process goes on with them. What this journal does not tell may stand in one that is gone.
-    pub(super) async fn close(&mut self, source: &mut Source, live: &Source) -> Result<(), Halt> {
-        for number in source.runs.open() {
-            if let Ok(run) = self.ready(source, number).await?
-                && !live.runs.has_created(&run.run_id)
-            {
-                let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
-                match self
-                    .close_run(&run, Some(last_ms).filter(|at| *at > 0))
-                    .await
-                {
-                    Ok(()) => self.look_again(source, number).await?,
-                    Err(
-                        StoreError::Rejected { reason }
-                        | StoreError::Blocked {
-                            reason,
-                            everything: false,
-                        },
-                    ) => {
-                        tracing::warn!(target: "mlflow", run = run.run_id, reason, "a run whose process died could not be closed");
-                    }
-                    Err(error) => return Err(halt(error)),
-                }
-            }
-            if let Some(state) = source.runs.get_mut(number) {
-                state.ended = true;
-            }
-        }
-        Ok(())
-    }
-
-    async fn close_run(&self, run: &StoredRun, end_time_ms: Option<i64>) -> Result<(), StoreError> {
-        if self.store.is_running(run).await? {
-            self.store
-                .update_run(run, RunStatus::Killed, end_time_ms)
-                .await?;
-        }
-        Ok(())
-    }
-
     async fn work(
         &mut self,
         run: &StoredRun,
+        role: Role,
         work: &mut Work,
         postponed: &Postponed,
     ) -> Result<Outcome, Halt> {
@@ -251,7 +213,7 @@ impl Delivery {
             self.progress = true;
         }
         if let Some((status, end_time_ms)) = work.end {
-            match self.store.update_run(run, status, Some(end_time_ms)).await {
+            match self.end(run, role, status, end_time_ms).await {
                 Ok(()) => {}
                 Err(
                     StoreError::Rejected { reason }

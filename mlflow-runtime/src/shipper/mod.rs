@@ -20,7 +20,10 @@ mod control;
 mod creation;
 mod cursor;
 mod delivery;
+mod ending;
 mod postponed;
+#[cfg(test)]
+mod rank_tests;
 mod reading;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod recovery;
@@ -58,6 +61,8 @@ const LINGER: Duration = Duration::from_millis(250);
 const STAY_AWAKE: Duration = Duration::from_secs(5);
 /// How long another thread needs to write down the start of a run.
 const STALL: Duration = Duration::from_millis(1);
+/// How long to wait for another process while somebody waits for a flush.
+const SOON: Duration = Duration::from_millis(500);
 /// Failures in a row before a warning: one may be a connection that was closed meanwhile.
 const WARN_AFTER: u32 = 2;
 /// The same for a lock that others hold: about half a minute.
@@ -128,8 +133,9 @@ impl Shipper {
     /// One pass over a journal that was left behind.
     async fn step_dead(&mut self) -> Result<Step, Halt> {
         if self.dead.is_none() {
-            let found = self.left_behind.iter_mut().find_map(Iterator::next);
-            self.dead = found.map(Source::dead);
+            let live = &self.live.runs;
+            let mut found = self.left_behind.iter_mut().flatten().map(Source::dead);
+            self.dead = found.find(|source| !source.runs.are_led_for(live));
         }
         let Some(source) = &mut self.dead else {
             return Ok(Step::Idle);
@@ -169,6 +175,7 @@ pub(crate) fn spawn(
         links: Arc::clone(links),
         backoff: Backoff::default(),
         outage: false,
+        begun: false,
         swept: 0,
         tried: 0,
     };
@@ -191,6 +198,8 @@ struct Worker {
     backoff: Backoff,
     /// Whether a warning said that the store is away.
     outage: bool,
+    /// Whether anything was logged yet.
+    begun: bool,
     /// The last flush for which journals of dead processes were looked for.
     swept: u64,
     /// The last one for which artifacts that wait were tried again.
@@ -250,12 +259,14 @@ impl Worker {
                 }
                 Err(halt) => {
                     let delay = self.failed(&mut shipper, &halt);
-                    if matches!(halt.cause, Cause::Busy | Cause::Elsewhere) {
+                    match halt.cause {
                         // Whoever waits for a flush waits for the lock, too.
-                        tokio::time::sleep(delay).await;
-                    } else {
-                        self.control.fail(ticket);
-                        self.pause(delay).await;
+                        Cause::Busy => tokio::time::sleep(delay).await,
+                        Cause::Elsewhere => self.wait_for_others(delay).await,
+                        Cause::Away { .. } | Cause::Blocked => {
+                            self.control.fail(ticket);
+                            self.pause(delay).await;
+                        }
                     }
                 }
             }
@@ -293,6 +304,11 @@ impl Worker {
                 self.sweep(shipper);
             }
         }
+        // Which runs this process has decides what it may do for dead ones.
+        self.begun |= step != Step::Idle;
+        if !self.begun && !self.control.is_asked() {
+            return Ok(step);
+        }
         let dead = shipper.step_dead().await?;
         if dead != Step::Idle {
             return Ok(dead);
@@ -329,6 +345,19 @@ impl Worker {
             return;
         }
         let _ = tokio::time::timeout(delay, self.journal.bell.heard()).await;
+    }
+
+    /// Waits for what another process has to do first; not for long while somebody waits for a flush.
+    async fn wait_for_others(&self, delay: Duration) {
+        let until = tokio::time::Instant::now() + delay;
+        while !self.control.is_asked()
+            && tokio::time::timeout_at(until, self.journal.bell.heard())
+                .await
+                .is_ok()
+        {}
+        if self.control.is_asked() {
+            tokio::time::sleep(delay.min(SOON)).await;
+        }
     }
 
     /// Waits until something is logged or a flush is asked for.

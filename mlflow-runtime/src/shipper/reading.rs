@@ -13,7 +13,7 @@ use super::source::{Origin, Source};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
 use crate::clock;
 use crate::journal::directory::artifact_path;
-use crate::journal::record::{Content, Definition, Event, EventBody, Record, Start};
+use crate::journal::record::{Content, Definition, Event, EventBody, Record, Role, Start};
 use crate::journal::segment::{Frame, Segment};
 use crate::store::Metric;
 
@@ -259,7 +259,7 @@ impl Source {
         match self.runs.get(run) {
             Some(state) => {
                 !(self.is_live() && matches!(state.phase, Phase::Mentioned))
-                    || state.identity.elsewhere
+                    || state.identity.role == Role::Child
             }
             None => false,
         }
@@ -288,7 +288,7 @@ impl Source {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&number);
-            let in_doubt = false;
+            let in_doubt = start.identity.role == Role::Leader;
             state.phase = Phase::Pending { start, in_doubt };
         }
     }

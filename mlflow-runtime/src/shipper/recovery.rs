@@ -81,11 +81,12 @@ pub(crate) fn delay_after(error: StoreError) -> Duration {
 }
 
 fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
-    let live = Journal::in_memory(Origin {
+    let origin = Origin {
         destination: String::new(),
         host: String::new(),
         process_id: 0,
-    });
+    };
+    let live = Journal::in_memory(origin, "");
     Shipper::new(
         Delivery::new(Box::new(store.clone()), Arc::clone(stats), true),
         Source::live(live, Arc::default()),

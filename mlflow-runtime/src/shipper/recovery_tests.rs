@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::recovery::{Recovery, recover};
 use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
-use crate::journal::record::{Content, Definition, Event, Origin, RunIdentity, Start};
+use crate::journal::record::{Content, Definition, Event, Origin, Role, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, Param, RunStatus, StoredRunData, Tag};
@@ -42,7 +42,7 @@ fn identity() -> RunIdentity {
         key: "0123456789abcdef".repeat(2),
         experiment: ExperimentRef::Name("e".to_owned()),
         resumed: None,
-        elsewhere: false,
+        role: Role::Owner,
     }
 }
 
@@ -83,7 +83,7 @@ fn events() -> [Event<'static>; 5] {
 /// The file of a thread that has logged one run, without the room it did not use.
 fn segment() -> Vec<u8> {
     let folder = Folder::new();
-    let journal = Journal::on_disk(folder.0.clone(), origin(), 1 << 30).expect("writable");
+    let journal = Journal::on_disk(folder.0.clone(), origin(), 1 << 30, "").expect("writable");
     let identity = identity();
     let run = RunRef {
         number: 1,
@@ -321,7 +321,7 @@ fn a_record_of_a_kind_that_is_not_known_stays_for_a_newer_version() {
 fn a_run_that_another_process_is_about_to_create_is_waited_for() {
     let folder = Folder::new();
     let mut theirs = identity();
-    theirs.elsewhere = true;
+    theirs.role = Role::Child;
     let [_, param, ..] = events();
     let identity = Cow::Owned(theirs);
     let bodies = [

@@ -11,14 +11,14 @@ use rustc_hash::FxHashMap;
 
 use super::work::Happened;
 use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Definition, Event, Record, RunIdentity, Start};
+use crate::journal::record::{Definition, Event, Record, Role, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::store::StoredRun;
 use crate::tracker::Link;
 
-/// How long a run that another process has started is waited for. Then its values stay where they
-/// are, and the next process tries again.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a run that the process's parent has started is waited for. Then its values stay where
+/// they are, and the next process tries again.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a start can be on its way to a reader while its thread goes on.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
@@ -94,10 +94,36 @@ impl Runs {
         Some((number, self.get(number)?))
     }
 
-    /// Whether one of them is this run of the store.
-    pub(super) fn has_created(&self, run_id: &str) -> bool {
+    /// What the journal's process has to do with the run.
+    pub(super) fn role(&self, number: u32) -> Role {
+        self.get(number)
+            .map_or(Role::default(), |state| state.identity.role)
+    }
+
+    /// Whether one of them is this run of the store, with somebody who will do what `role` did.
+    pub(super) fn will_end(&self, run_id: &str, role: Role) -> bool {
         let is = |state: &RunState| matches!(&state.phase, Phase::Created { run, .. } if run.run_id == run_id);
-        self.states.values().any(is)
+        let takes_over = |state: &RunState| match (role, state.identity.role) {
+            (Role::Owner | Role::Leader, Role::Owner | Role::Leader) => true,
+            (Role::Member { rank }, Role::Member { rank: other }) => rank == other,
+            _ => false,
+        };
+        self.states
+            .values()
+            .any(|state| is(state) && takes_over(state))
+    }
+
+    /// Whether one of them was rank 0's, and is one that the process of `live` has joined: a new rank
+    /// 0 goes on with it, or else whoever comes when that process has left it.
+    pub(super) fn are_led_for(&self, live: &Self) -> bool {
+        let is_member = |(_, state): (u32, &RunState)| {
+            !state.ended && matches!(state.identity.role, Role::Member { .. })
+        };
+        let mut led = self.states.values();
+        led.any(|state| {
+            let identity = &state.identity;
+            identity.role == Role::Leader && live.by_key(&identity.key).is_some_and(is_member)
+        })
     }
 
     /// Notes that there is such a run.
@@ -145,13 +171,18 @@ impl Runs {
         counts
     }
 
-    /// Whether a run that was not found is one that another process is about to create. Counts
-    /// from the first time it is asked.
-    pub(super) fn may_still_appear(&mut self, number: u32) -> bool {
-        self.get_mut(number).is_some_and(|state| {
-            let missed = *state.missed.get_or_insert_with(Instant::now);
-            state.identity.elsewhere && missed.elapsed() < PATIENCE
-        })
+    /// How long a run that was not found has been waited for; `None` if no other process is about
+    /// to create it, or not soon. Counts from the first time it is asked.
+    pub(super) fn awaited(&mut self, number: u32, is_live: bool) -> Option<Duration> {
+        let state = self.get_mut(number)?;
+        let awaited = state.missed.get_or_insert_with(Instant::now).elapsed();
+        let goes_on = match state.identity.role {
+            Role::Owner | Role::Leader => false,
+            // Rank 0 may start hours later. What a dead process left waits for the next one.
+            Role::Member { .. } => is_live,
+            Role::Child => awaited < PATIENCE,
+        };
+        goes_on.then_some(awaited)
     }
 
     /// Whether the start of a run of this process will not be read any more. Counts from the first
@@ -163,9 +194,9 @@ impl Runs {
         })
     }
 
-    /// Runs that did not end, and that no other process will end.
+    /// Runs that did not end, or that this process did not leave.
     pub(super) fn open(&self) -> Vec<u32> {
-        self.those(|state| !state.ended && !state.identity.elsewhere)
+        self.those(|state| !state.ended)
     }
 
     /// Runs that nobody can log to any more.

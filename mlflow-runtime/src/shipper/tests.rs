@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::{Delivery, Source};
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Event, Origin, RunIdentity, Start};
+use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
 
@@ -19,7 +19,7 @@ fn identity() -> RunIdentity {
         key: "k".repeat(32),
         experiment: ExperimentRef::Name("e".to_owned()),
         resumed: None,
-        elsewhere: false,
+        role: Role::Owner,
     }
 }
 
@@ -62,7 +62,7 @@ fn journal_below(folder: &Path) -> Arc<Journal> {
         host: "h".to_owned(),
         process_id: 1,
     };
-    Journal::on_disk(folder.to_owned(), origin, 1 << 30).expect("the folder is ours")
+    Journal::on_disk(folder.to_owned(), origin, 1 << 30, "").expect("the folder is ours")
 }
 
 fn start(journal: &Journal) {

@@ -76,6 +76,17 @@ pub trait Store: Send {
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError>;
 
+    /// The same for a process that has not created the run: deletes nothing. `None` also where there
+    /// are several of which none has anything yet: with which of them its creator goes on will
+    /// show. Default: as [`find_run`](Store::find_run), for stores in which there cannot be several.
+    async fn find_run_of_another(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        self.find_run(experiment_id, key).await
+    }
+
     /// Looks a run up by the id the store gave it.
     ///
     /// # Errors

@@ -187,6 +187,12 @@ impl Live {
             .unwrap();
     }
 
+    /// Ends it by SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.end();
+    }
+
     /// Waits for its end.
     pub(crate) fn end(self) -> Ended {
         let output = self.process.wait_with_output().unwrap();

@@ -17,7 +17,8 @@ use crate::store::{Param, RunStatus};
 #[test]
 fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
     let folder = Folder::new();
-    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 256 << 10).expect("writable");
+    let journal =
+        Journal::on_disk(folder.0.clone(), origin("here"), 256 << 10, "").expect("writable");
     for step in 0..10_000 {
         log(&journal, MetricKey::Dynamic("loss"), step);
     }
@@ -35,7 +36,7 @@ fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
 #[test]
 fn room_beyond_the_cap_is_for_what_is_essential_only() {
     let folder = Folder::new();
-    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 0).expect("writable");
+    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 0, "").expect("writable");
     let param = Event::Param(Cow::Owned(Param {
         key: "alpha".to_owned(),
         value: "0.5".to_owned(),
@@ -60,7 +61,8 @@ fn room_beyond_the_cap_is_for_what_is_essential_only() {
 #[test]
 fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
     let folder = Folder::new();
-    let journal = Journal::on_disk(folder.0.clone(), origin("here"), 100 << 10).expect("writable");
+    let journal =
+        Journal::on_disk(folder.0.clone(), origin("here"), 100 << 10, "").expect("writable");
     assert!(journal.take_room(90 << 10), "an artifact, say");
     let end = Event::End {
         status: RunStatus::Finished,
@@ -88,7 +90,7 @@ impl<S: tracing::Subscriber> Layer<S> for Logs {
 fn a_warning_to_a_subscriber_that_logs_waits_for_nobody() {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || {
-        let journal = Journal::new(super::super::Backing::Memory, origin("here"), 0);
+        let journal = Journal::new(super::super::Backing::Memory, origin("here"), 0, "");
         let subscriber = tracing_subscriber::registry().with(Logs(Arc::clone(&journal)));
         tracing::subscriber::with_default(subscriber, || {
             // As a destructor does while the thread's own writer is in use.

@@ -93,6 +93,12 @@ fn is_duplicate(words: &str, what: &str) -> bool {
     is_known && named.iter().any(|name| words.contains(name))
 }
 
+/// Whether they are those for a row that only another client can have made.
+fn is_race(words: &str) -> bool {
+    let tables = ["param", "tag", "latest_metric"];
+    tables.iter().any(|table| is_duplicate(words, table))
+}
+
 /// What kind of route was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
@@ -157,8 +163,11 @@ pub(super) fn failure(
                 true,
             )
         }
-        // Two clients log the same new param at the same moment; by the next time it is there.
-        400 if code == "BAD_REQUEST" && is_duplicate(&words, "param") => unavailable(reason),
+        // Two clients log something new of the same name at the same moment; by the next time it is
+        // there.
+        400 if code == "BAD_REQUEST" && is_race(&words) => {
+            Failure::Other(StoreError::Busy { reason })
+        }
         400 if !code.is_empty() => Failure::Refused {
             status: number,
             code,
@@ -305,7 +314,12 @@ mod tests {
     #[test]
     fn statuses_and_codes_say_who_has_to_act() {
         let html = "<!doctype html><title>t</title><h1>Not Found</h1>";
-        let race = r#"{"error_code":"BAD_REQUEST","message":"UNIQUE constraint failed: params.key, params.run_uuid"}"#;
+        let taken = |row| {
+            format!(r#"{{"error_code":"BAD_REQUEST","message":"UNIQUE constraint failed: {row}"}}"#)
+        };
+        let param = &taken("params.key, params.run_uuid");
+        let latest = &taken("latest_metrics.key, latest_metrics.run_uuid");
+        let point = &taken("metrics.key, metrics.run_uuid");
         for (status, body, expected) in [
             (302, "", "all blocked"),
             (
@@ -313,7 +327,9 @@ mod tests {
                 r#"{"error_code":"INVALID_PARAMETER_VALUE","message":"m"}"#,
                 "rejected",
             ),
-            (400, race, "unavailable"),
+            (400, param, "busy"),
+            (400, latest, "busy"),
+            (400, point, "rejected"),
             (400, html, "all blocked"),
             (401, "You are not authenticated", "all blocked"),
             (403, "Permission denied", "blocked"),

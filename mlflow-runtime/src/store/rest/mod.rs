@@ -337,6 +337,14 @@ impl Store for RestStore {
         twins::find(&self.http, experiment_id, key).await
     }
 
+    async fn find_run_of_another(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        twins::find_of_another(&self.http, experiment_id, key).await
+    }
+
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
         Ok(self.active_run(run_id).await?.into_stored())
     }

@@ -58,12 +58,44 @@ enum Holds {
     Nothing,
 }
 
-/// The run with this key.
+/// The run with this key. Empty twins are deleted.
 pub(super) async fn find(
     http: &Http,
     experiment_id: &str,
     key: &str,
 ) -> Result<Option<StoredRun>, StoreError> {
+    let mut twins = twins(http, experiment_id, key).await?.into_iter();
+    let adopted = twins.next();
+    for (holds, twin) in twins {
+        if holds == Holds::Nothing && !twin.info.is_deleted() {
+            delete(http, &twin.info.run_id).await?;
+        }
+    }
+    Ok(adopted.map(|(_, run)| run.info.into_stored()))
+}
+
+/// The same for who has not created it, and leaves the choice to who has.
+pub(super) async fn find_of_another(
+    http: &Http,
+    experiment_id: &str,
+    key: &str,
+) -> Result<Option<StoredRun>, StoreError> {
+    let twins = twins(http, experiment_id, key).await?;
+    let active = twins.iter().filter(|(_, run)| !run.info.is_deleted());
+    let are_alike = active.count() > 1;
+    let adopted = twins
+        .into_iter()
+        .next()
+        .filter(|(holds, _)| *holds == Holds::Values || !are_alike);
+    Ok(adopted.map(|(_, run)| run.info.into_stored()))
+}
+
+/// All with this key, the one to adopt first.
+async fn twins(
+    http: &Http,
+    experiment_id: &str,
+    key: &str,
+) -> Result<Vec<(Holds, Found)>, StoreError> {
     let FoundRuns { mut runs } = http
         .post(
             "runs/search",
@@ -72,7 +104,11 @@ pub(super) async fn find(
         )
         .await?;
     if runs.len() < 2 {
-        return Ok(runs.pop().map(|run| run.info.into_stored()));
+        return Ok(runs
+            .pop()
+            .map(|run| (Holds::Perhaps, run))
+            .into_iter()
+            .collect());
     }
     let mut holdings = Vec::new();
     for run in &runs {
@@ -80,14 +116,7 @@ pub(super) async fn find(
     }
     let mut twins: Vec<_> = holdings.into_iter().zip(runs).collect();
     twins.sort_by(|a, b| rank(a).cmp(&rank(b)));
-    let mut twins = twins.into_iter();
-    let adopted = twins.next();
-    for (holds, twin) in twins {
-        if holds == Holds::Nothing && !twin.info.is_deleted() {
-            delete(http, &twin.info.run_id).await?;
-        }
-    }
-    Ok(adopted.map(|(_, run)| run.info.into_stored()))
+    Ok(twins)
 }
 
 /// Which to adopt: the least. Whoever looks, in whatever order the server tells them.

@@ -1,0 +1,81 @@
+//! How processes that share nothing but a text find the same runs.
+//!
+//! Invariants: a key is a function of the rendezvous, the experiment, the function and how many runs
+//! of it came before, and of nothing else; a process uses no key twice.
+
+use std::fmt::Write as _;
+use std::sync::Mutex;
+
+use once_cell::sync::Lazy;
+use ring::digest::{Context, SHA256};
+use rustc_hash::FxHashMap;
+
+use crate::store::ExperimentRef;
+use crate::tracker::lock;
+
+/// How many runs of each kind there were.
+static COUNTS: Lazy<Mutex<FxHashMap<String, u64>>> = Lazy::new(Mutex::default);
+
+/// The key of the next run of `function` in `experiment`. Counted for each function: what one rank
+/// does besides does not shift what all do.
+pub(crate) fn next_key(id: &str, experiment: &ExperimentRef, function: &str) -> String {
+    let (kind, name) = match experiment {
+        ExperimentRef::Name(name) => ("name", name),
+        ExperimentRef::Id(id) => ("id", id),
+    };
+    let series = digest(&[id, kind, name, function]);
+    let mut counts = lock(&COUNTS);
+    let count = counts.entry(series.clone()).or_default();
+    let key = digest(&[&series, &count.to_string()]);
+    *count += 1;
+    key
+}
+
+/// 32 hexadecimal characters.
+fn digest(parts: &[&str]) -> String {
+    let mut sha = Context::new(&SHA256);
+    for part in parts {
+        sha.update(&(part.len() as u64).to_le_bytes());
+        sha.update(part.as_bytes());
+    }
+    let mut hex = String::with_capacity(64);
+    for byte in sha.finish().as_ref() {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex.truncate(32);
+    hex
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(name: &str) -> ExperimentRef {
+        ExperimentRef::Name(name.to_owned())
+    }
+
+    #[test]
+    fn a_key_stays_the_same_from_release_to_release() {
+        let key = next_key("job 7", &name("stable"), "train");
+        assert_eq!(key, "6bbd931680119ad2fb8a974f31379673");
+        let next = next_key("job 7", &name("stable"), "train");
+        assert_eq!(next, "efe06bdad252e851241d5eee96cc9b94");
+    }
+
+    #[test]
+    fn whatever_differs_leads_to_another_run() {
+        let keys = [
+            next_key("a", &name("e"), "f"),
+            next_key("a", &name("e"), "f"),
+            next_key("b", &name("e"), "f"),
+            next_key("a", &name("ef"), ""),
+            next_key("a", &name("e"), "g"),
+            next_key("a", &ExperimentRef::Id("e".to_owned()), "f"),
+        ];
+        for (at, key) in keys.iter().enumerate() {
+            assert_eq!(key.len(), 32);
+            assert!(!keys[..at].contains(key), "{at}");
+        }
+    }
+}

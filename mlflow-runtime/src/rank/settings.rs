@@ -1,0 +1,215 @@
+//! What was asked for: where ranks meet, and what tells their metrics apart.
+//!
+//! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
+//! next source's value.
+
+use super::launcher::Place;
+use crate::config::Config;
+use crate::limits;
+
+/// What [`Config`] was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    rendezvous_id: Option<String>,
+    metric_prefix: Option<String>,
+}
+
+/// The same with every question answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) place: Option<Place>,
+    /// Only where the place is known.
+    pub(crate) rendezvous_id: Option<String>,
+    /// What stands before a metric's name.
+    pub(crate) metric_prefix: String,
+}
+
+const RENDEZVOUS_ID: &str = "MLFLOW_RENDEZVOUS_ID";
+const METRIC_PREFIX: &str = "MLFLOW_METRIC_PREFIX";
+
+impl Config {
+    /// What all processes of a launch have in common and no other launch has
+    /// (`MLFLOW_RENDEZVOUS_ID`): their runs without a parent are then the same ones. See
+    /// [`rank`](crate::rank).
+    ///
+    /// ```
+    /// # let job = "4711";
+    /// let config = mlflow::Config::new().rendezvous_id(format!("cluster-a/{job}"));
+    /// # let _ = config;
+    /// ```
+    pub fn rendezvous_id(mut self, id: impl Into<String>) -> Self {
+        self.rank.rendezvous_id = Some(id.into());
+        self
+    }
+
+    /// What stands before the name of every metric (`MLFLOW_METRIC_PREFIX`, default nothing), but
+    /// for those that begin with `system/`. `{rank}`, `{local_rank}` and `{world_size}` in it are
+    /// those of the process; where they are not known, nothing is put before. See
+    /// [`rank`](crate::rank).
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().metric_prefix("rank-{rank}/");
+    /// # let _ = config;
+    /// ```
+    pub fn metric_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.rank.metric_prefix = Some(prefix.into());
+        self
+    }
+}
+
+impl Options {
+    pub(crate) fn resolve(
+        self,
+        text: &dyn Fn(&'static str) -> Option<String>,
+        place: Option<Place>,
+    ) -> Settings {
+        let Self {
+            rendezvous_id,
+            metric_prefix,
+        } = self;
+        let rendezvous_id = rendezvous_id.or_else(|| text(RENDEZVOUS_ID));
+        if let (Some(id), None) = (&rendezvous_id, place) {
+            tracing::warn!(
+                target: "mlflow",
+                "{RENDEZVOUS_ID}={id:?} is ignored, as no launcher says which rank this process is; expected RANK and \
+                 WORLD_SIZE, or what Open MPI, PMI or srun sets in their place"
+            );
+        }
+        let prefixes = [
+            metric_prefix.map(|prefix| ("the configured metric prefix", prefix)),
+            text(METRIC_PREFIX).map(|prefix| (METRIC_PREFIX, prefix)),
+        ];
+        Settings {
+            place,
+            rendezvous_id: rendezvous_id.filter(|_| place.is_some()),
+            metric_prefix: prefixes
+                .into_iter()
+                .flatten()
+                .find_map(|(source, template)| prefix(source, &template, place))
+                .unwrap_or_default(),
+        }
+    }
+}
+
+/// The prefix that a template stands for; `None`, with a warning, for one that cannot be used.
+fn prefix(source: &str, template: &str, place: Option<Place>) -> Option<String> {
+    let fault = match expand(template, place) {
+        // Any key has to be one with it.
+        Ok(prefix) if !prefix.is_empty() => match limits::key_fault(&format!("{prefix}x")) {
+            None => return Some(prefix),
+            Some(fault) => fault.into_owned(),
+        },
+        Ok(empty) => return Some(empty),
+        Err(fault) => fault,
+    };
+    tracing::warn!(target: "mlflow", "{source} {template:?} cannot be used and is ignored: {fault}");
+    None
+}
+
+// Input:  `rank-{rank}/`
+// Output: `rank-3/`
+fn expand(template: &str, place: Option<Place>) -> Result<String, String> {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once('{') {
+        let (name, behind) = after
+            .split_once('}')
+            .ok_or_else(|| "a `{` is not closed".to_owned())?;
+        let number = match name {
+            "rank" => place.map(|place| place.rank),
+            "local_rank" => place.and_then(|place| place.local_rank),
+            "world_size" => place.map(|place| place.world_size.get()),
+            _ => {
+                return Err(format!(
+                    "there is no `{{{name}}}`; expected `{{rank}}`, `{{local_rank}}` or `{{world_size}}`"
+                ));
+            }
+        };
+        let number = number.ok_or_else(|| format!("no launcher says what `{{{name}}}` is here"))?;
+        text.push_str(before);
+        text.push_str(&number.to_string());
+        rest = behind;
+    }
+    text.push_str(rest);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+
+    fn resolve(
+        options: Options,
+        environment: &[(&str, &str)],
+        place: Option<Place>,
+    ) -> (Option<String>, String) {
+        let find = |name| environment.iter().find(|(key, _)| *key == name);
+        let text = |name| find(name).map(|(_, value)| (*value).to_owned());
+        let Settings {
+            place: _,
+            rendezvous_id,
+            metric_prefix,
+        } = options.resolve(&text, place);
+        (rendezvous_id, metric_prefix)
+    }
+
+    const PLACE: Place = Place {
+        rank: 3,
+        world_size: NonZeroU32::MIN.saturating_add(7),
+        local_rank: None,
+    };
+
+    #[test]
+    fn what_is_configured_wins_over_the_environment() {
+        let environment = [
+            ("MLFLOW_RENDEZVOUS_ID", "env"),
+            ("MLFLOW_METRIC_PREFIX", "env/"),
+        ];
+        let configured = Config::new().rendezvous_id("code").metric_prefix("code/");
+        let found = resolve(configured.rank, &environment, Some(PLACE));
+        assert_eq!(found, (Some("code".to_owned()), "code/".to_owned()));
+        let found = resolve(Options::default(), &environment, Some(PLACE));
+        assert_eq!(found, (Some("env".to_owned()), "env/".to_owned()));
+    }
+
+    #[test]
+    fn without_a_place_there_is_no_rendezvous() {
+        let environment = [("MLFLOW_RENDEZVOUS_ID", "env")];
+        assert_eq!(resolve(Options::default(), &environment, None).0, None);
+    }
+
+    #[test]
+    fn placeholders_are_those_of_the_process() {
+        let of = |template: &str| {
+            let environment = [("MLFLOW_METRIC_PREFIX", template)];
+            resolve(Options::default(), &environment, Some(PLACE)).1
+        };
+        assert_eq!(of("rank-{rank}/"), "rank-3/");
+        assert_eq!(of("{rank}of{world_size}."), "3of8.");
+        assert_eq!(of("plain "), "plain ");
+        for bad in [
+            "{local_rank}/",
+            "{host}/",
+            "{rank",
+            "rank={rank}/",
+            "}",
+            "/",
+            "..",
+            "{}",
+            "a//",
+        ] {
+            assert_eq!(of(bad), "", "{bad}");
+        }
+        assert_eq!(of(&"x".repeat(249)).len(), 249);
+        assert_eq!(of(&"x".repeat(250)), "", "no key would fit");
+    }
+
+    #[test]
+    fn a_bad_prefix_leaves_the_next_source() {
+        let environment = [("MLFLOW_METRIC_PREFIX", "env/")];
+        let configured = Config::new().metric_prefix("{host}/");
+        assert_eq!(resolve(configured.rank, &environment, None).1, "env/");
+    }
+}

@@ -1,0 +1,93 @@
+//! How runs end.
+//!
+//! Invariant: only the process that owns a run ends it, or who ships what that process left. What
+//! went wrong in another rank is told by a tag.
+
+use super::Delivery;
+use super::delivery::{Halt, halt};
+use super::source::Source;
+use crate::journal::record::Role;
+use crate::store::{Batch, RunStatus, StoreError, StoredRun, Tag};
+
+impl Delivery {
+    /// The end as the journal tells it.
+    pub(super) async fn end(
+        &self,
+        run: &StoredRun,
+        role: Role,
+        status: RunStatus,
+        end_time_ms: i64,
+    ) -> Result<(), StoreError> {
+        match role {
+            Role::Owner | Role::Leader => {
+                self.store.update_run(run, status, Some(end_time_ms)).await
+            }
+            Role::Member { rank } => match status {
+                RunStatus::Running | RunStatus::Finished => Ok(()),
+                RunStatus::Failed | RunStatus::Killed => self.leave(run, rank, status).await,
+            },
+            Role::Child => Ok(()),
+        }
+    }
+
+    /// A rank that did not come to a good end is gone, the run goes on.
+    async fn leave(&self, run: &StoredRun, rank: u32, status: RunStatus) -> Result<(), StoreError> {
+        let tag = Tag {
+            key: format!("error.rank-{rank}.status"),
+            value: status.as_str().to_owned(),
+        };
+        let tags = &[tag];
+        let batch = Batch {
+            tags,
+            ..Batch::default()
+        };
+        self.store.log_batch(run, &batch).await
+    }
+
+    /// Closes the runs that a dead process left open, unless somebody else has ended them or this
+    /// process goes on with them. What this journal does not tell may stand in one that is gone.
+    pub(super) async fn close(&mut self, source: &mut Source, live: &Source) -> Result<(), Halt> {
+        for number in source.runs.open() {
+            let role = source.runs.role(number);
+            if role != Role::Child
+                && let Ok(run) = self.ready(source, number).await?
+                && !live.runs.will_end(&run.run_id, role)
+            {
+                let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
+                let closed = match role {
+                    Role::Member { rank } => self.leave(&run, rank, RunStatus::Killed).await,
+                    Role::Owner | Role::Leader | Role::Child => {
+                        self.close_run(&run, Some(last_ms).filter(|at| *at > 0))
+                            .await
+                    }
+                };
+                match closed {
+                    Ok(()) => self.look_again(source, number).await?,
+                    Err(
+                        StoreError::Rejected { reason }
+                        | StoreError::Blocked {
+                            reason,
+                            everything: false,
+                        },
+                    ) => {
+                        tracing::warn!(target: "mlflow", run = run.run_id, reason, "a run whose process died could not be closed");
+                    }
+                    Err(error) => return Err(halt(error)),
+                }
+            }
+            if let Some(state) = source.runs.get_mut(number) {
+                state.ended = true;
+            }
+        }
+        Ok(())
+    }
+
+    async fn close_run(&self, run: &StoredRun, end_time_ms: Option<i64>) -> Result<(), StoreError> {
+        if self.store.is_running(run).await? {
+            self.store
+                .update_run(run, RunStatus::Killed, end_time_ms)
+                .await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,270 @@
+//! Ranks that share a run: who starts it, who ends it, and what is made of the journal of one that
+//! is dead. With journals on disk and a store in memory.
+
+use std::borrow::Cow;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::work::Pass;
+use super::{Delivery, Source};
+use crate::journal::directory::Directory;
+use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
+
+/// A process of the launch, as far as it has logged.
+struct Process {
+    folder: Folder,
+    journal: Arc<Journal>,
+    identity: RunIdentity,
+}
+
+/// A folder of a test's own.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A process that is dead, and what it left.
+struct Left {
+    _folder: Folder,
+    source: Source,
+}
+
+impl Process {
+    fn start(role: Role) -> Self {
+        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let origin = Origin {
+            destination: "here".to_owned(),
+            host: "h".to_owned(),
+            process_id: 1,
+        };
+        let folder = Folder(folder);
+        let journal = Journal::on_disk(folder.0.clone(), origin, 1 << 30, "").expect("writable");
+        let identity = RunIdentity {
+            key: "k".repeat(32),
+            experiment: ExperimentRef::Name("e".to_owned()),
+            resumed: None,
+            role,
+        };
+        let process = Self {
+            folder,
+            journal,
+            identity,
+        };
+        let tag = Tag {
+            key: "attempt".to_owned(),
+            value: process.attempt(),
+        };
+        let start = Start {
+            identity: Cow::Borrowed(&process.identity),
+            name: "run".into(),
+            user: "u".into(),
+            start_time_ms: 1,
+            parent: None,
+            tags: vec![Cow::Owned(tag)],
+            params: Vec::new(),
+        };
+        process.log(&Event::Start(Box::new(start)));
+        process
+    }
+
+    fn attempt(&self) -> String {
+        self.folder.0.display().to_string()
+    }
+
+    fn log(&self, event: &Event<'_>) {
+        write(&self.journal, |writer| {
+            writer.event(&self.journal, &self.run(), event, &[]);
+        });
+    }
+
+    fn log_metric(&self, step: i64) {
+        write(&self.journal, |writer| {
+            let key = MetricKey::Dynamic("loss");
+            writer.metric(&self.journal, &self.run(), key, 7, step, 0.5);
+        });
+    }
+
+    fn end(&self, status: RunStatus) {
+        let end_time_ms = 9;
+        self.log(&Event::End {
+            status,
+            end_time_ms,
+        });
+    }
+
+    fn run(&self) -> RunRef<'_> {
+        RunRef {
+            number: 1,
+            identity: &self.identity,
+            inherited: false,
+        }
+    }
+
+    fn source(&self) -> Source {
+        Source::live(Arc::clone(&self.journal), Arc::default())
+    }
+
+    fn die(self) -> Left {
+        release_thread(&self.journal);
+        drop(self.journal);
+        let begun = Instant::now();
+        // The journal's own thread may be about to look after it.
+        loop {
+            if let Some(left) = Directory::left_behind(&self.folder.0, "here").next() {
+                return Left {
+                    _folder: self.folder,
+                    source: Source::dead(left),
+                };
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Delivers what there is.
+fn ship(source: &mut Source, store: &MemoryStore) {
+    let mut pass = source.read(1000);
+    assert!(deliver(source, &mut pass, store));
+}
+
+/// False if a run is waited for.
+fn deliver(source: &mut Source, pass: &mut Pass, store: &MemoryStore) -> bool {
+    let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
+    let delivered = block_on(delivery.deliver(source, pass)).is_ok();
+    if delivered {
+        source.acknowledge(pass);
+    }
+    delivered
+}
+
+/// Delivers a dead process's journal in full.
+fn recover(left: Left, store: &MemoryStore) {
+    let Left {
+        _folder,
+        mut source,
+    } = left;
+    ship(&mut source, store);
+    let nobody = Process::start(Role::Owner);
+    let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
+    block_on(delivery.close(&mut source, &nobody.source())).expect("the store takes it");
+    source.remove();
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime")
+        .block_on(future)
+}
+
+/// Status, number of points and attempt of the only run.
+fn only(store: &MemoryStore) -> (RunStatus, usize, String) {
+    let [run] = &store.runs()[..] else {
+        panic!("one run")
+    };
+    let attempt = run.tags["attempt"].clone();
+    (run.status, run.metrics.len(), attempt)
+}
+
+/// A launch that has ended.
+fn earlier(store: &MemoryStore) -> String {
+    let first = Process::start(Role::Leader);
+    first.log_metric(0);
+    first.end(RunStatus::Finished);
+    let attempt = first.attempt();
+    ship(&mut first.source(), store);
+    assert_eq!(only(store), (RunStatus::Finished, 1, attempt.clone()));
+    attempt
+}
+
+#[test]
+fn rank_0_goes_on_with_the_run_of_an_earlier_launch() {
+    let store = MemoryStore::new();
+    earlier(&store);
+    let again = Process::start(Role::Leader);
+    again.log_metric(1);
+    ship(&mut again.source(), &store);
+    let attempt = again.attempt();
+    assert_eq!(only(&store), (RunStatus::Running, 2, attempt));
+}
+
+#[test]
+fn what_a_dead_rank_0_left_does_not_set_a_run_going_that_has_ended() {
+    let store = MemoryStore::new();
+    let dead = Process::start(Role::Leader);
+    dead.log_metric(1);
+    let attempt = earlier(&store);
+    recover(dead.die(), &store);
+    assert_eq!(only(&store), (RunStatus::Finished, 2, attempt));
+}
+
+#[test]
+fn what_a_dead_rank_0_left_becomes_a_run_if_there_is_none() {
+    let store = MemoryStore::new();
+    let dead = Process::start(Role::Leader);
+    dead.log_metric(1);
+    recover(dead.die(), &store);
+    let (status, points, _) = only(&store);
+    assert_eq!((status, points), (RunStatus::Killed, 1));
+}
+
+#[test]
+fn another_rank_waits_for_the_run_and_leaves_its_status_as_it_is() {
+    let store = MemoryStore::new();
+    let member = Process::start(Role::Member { rank: 1 });
+    member.log_metric(1);
+    let mut source = member.source();
+    let mut pass = source.read(1000);
+    assert!(!deliver(&mut source, &mut pass, &store), "it is waited for");
+    assert_eq!(store.runs(), []);
+    let leader = Process::start(Role::Leader);
+    ship(&mut leader.source(), &store);
+    assert!(deliver(&mut source, &mut pass, &store));
+    member.end(RunStatus::Failed);
+    ship(&mut source, &store);
+    let (status, points, _) = only(&store);
+    assert_eq!((status, points), (RunStatus::Running, 1));
+    assert_eq!(store.runs()[0].tags["error.rank-1.status"], "FAILED");
+    leader.end(RunStatus::Finished);
+    ship(&mut leader.source(), &store);
+    assert_eq!(only(&store).0, RunStatus::Finished);
+}
+
+/// The journal of a rank 0 that was killed is found by other ranks of the next attempt first: they
+/// would close the run under the new rank 0, or create it beside it.
+#[test]
+fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
+    let store = MemoryStore::new();
+    let dead = Process::start(Role::Leader).die();
+    let member = Process::start(Role::Member { rank: 1 });
+    let mut live = member.source();
+    assert!(
+        !dead.source.runs.are_led_for(&live.runs),
+        "nothing is known yet"
+    );
+    let mut pass = live.read(1000);
+    assert!(!deliver(&mut live, &mut pass, &store));
+    assert!(dead.source.runs.are_led_for(&live.runs));
+    let other = Process::start(Role::Member { rank: 2 }).die();
+    assert!(
+        !other.source.runs.are_led_for(&live.runs),
+        "that was not rank 0"
+    );
+
+    earlier(&store);
+    member.end(RunStatus::Finished);
+    assert!(deliver(&mut live, &mut pass, &store));
+    ship(&mut live, &store);
+    assert!(
+        !dead.source.runs.are_led_for(&live.runs),
+        "it has left the run"
+    );
+}
