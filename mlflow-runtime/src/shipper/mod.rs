@@ -169,6 +169,7 @@ pub(crate) fn spawn(
         links: Arc::clone(links),
         backoff: Backoff::default(),
         outage: false,
+        there: false,
         swept: 0,
         tried: 0,
     };
@@ -191,6 +192,8 @@ struct Worker {
     backoff: Backoff,
     /// Whether a warning said that the store is away.
     outage: bool,
+    /// Whether the store has done something, and has not failed for long since.
+    there: bool,
     /// The last flush for which journals of dead processes were looked for.
     swept: u64,
     /// The last one for which artifacts that wait were tried again.
@@ -250,8 +253,10 @@ impl Worker {
                 }
                 Err(halt) => {
                     let delay = self.failed(&mut shipper, &halt);
-                    if matches!(halt.cause, Cause::Busy | Cause::Elsewhere) {
-                        // Whoever waits for a flush waits for the lock, too.
+                    let soon = matches!(halt.cause, Cause::Busy | Cause::Elsewhere);
+                    if soon || self.there && self.control.is_asked() {
+                        // Whoever waits for a flush, and be it at the process's end, waits for the
+                        // lock, too, and for a server that has too much to do for a moment.
                         tokio::time::sleep(delay).await;
                     } else {
                         self.control.fail(ticket);
@@ -357,6 +362,7 @@ impl Worker {
     fn connected(&mut self, shipper: &Shipper) {
         self.stats.set_connection(Connection::Connected);
         self.backoff.reset();
+        self.there = true;
         if std::mem::take(&mut self.outage) {
             tracing::warn!(target: "mlflow", store = shipper.delivery.uri(), "the store is back; what waited is being shipped");
         }
@@ -367,6 +373,7 @@ impl Worker {
         // A store that takes a part of every round is there, however long the backlog is.
         if shipper.delivery.take_progress() {
             self.backoff.reset();
+            self.there = true;
         }
         let delay = self.backoff.next(halt.cause);
         let failures = self.backoff.failures();
@@ -375,6 +382,7 @@ impl Worker {
             Cause::Away { .. } => failures > self.settings.max_retries,
             Cause::Blocked => true,
         };
+        self.there &= !away;
         self.stats.set_connection(if away {
             Connection::Away
         } else {
