@@ -15,6 +15,7 @@ mod full;
 mod macros;
 mod outage;
 mod panics;
+mod postgres;
 mod rest_faults;
 mod rest_server;
 mod signals;
