@@ -1,8 +1,8 @@
 //! The end of the process.
 //!
 //! Invariants: a run that is still open ends as KILLED. It waits no longer than the exit timeout;
-//! where the store is known to be away it makes one more attempt and leaves. What is left is in the
-//! journal, and one line says so.
+//! where the store is known to be away, or has done nothing for this process yet, it makes one more
+//! attempt and leaves. What is left is in the journal, and one line says so.
 //!
 //! The work is done by a thread of its own, as any part of it may meet a disk that does not answer,
 //! or a lock of a thread that waits for one: whoever ends the process only waits, with a deadline.

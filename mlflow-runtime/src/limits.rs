@@ -1,8 +1,8 @@
 //! What MLflow accepts: lengths and names. The numbers are those of the open-source tracking
 //! server (MLflow 3.17, `mlflow/utils/validation.py`), but for how much of one value is taken; lengths count characters, not bytes.
 //!
-//! Invariant: text that is too long is cut here, before it enters the journal; a key that is
-//! refused is set aside by the shipper, so that one bad key never costs a batch.
+//! Invariant: text that is too long is cut here, and NUL replaced, before it enters the journal; a key
+//! that is refused is set aside by the shipper, so that one bad key never costs a batch.
 
 use std::borrow::Cow;
 
@@ -41,6 +41,12 @@ pub(crate) fn cut(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {
             true,
         ),
     }
+}
+
+/// `text` with U+FFFD in the place of each NUL, which PostgreSQL does not hold, or `None` if there is
+/// none.
+pub(crate) fn without_nul(text: &str) -> Option<String> {
+    text.contains('\0').then(|| text.replace('\0', "\u{fffd}"))
 }
 
 /// Why MLflow would refuse this metric, param or tag key, or `None` if it would not.

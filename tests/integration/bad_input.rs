@@ -113,6 +113,28 @@ fn long_values_are_cut_with_one_warning() {
     }
 }
 
+/// A server on PostgreSQL answers 500 to a NUL, whenever it is asked.
+#[test]
+fn nul_is_replaced_with_one_warning_for_each_key() {
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = mlflow::start_run().name("n\0").tag("t", "\0").start();
+        for _ in 0..3 {
+            run.log_param("text", "a\0b\0");
+        }
+        run.log_param("long", "\0".repeat(6001));
+        drop(run);
+        fake.runs()
+    });
+    assert_eq!(runs[0].name, "n\u{fffd}");
+    assert_eq!(runs[0].tags["t"], "\u{fffd}");
+    assert_eq!(runs[0].params["text"], "a\u{fffd}b\u{fffd}");
+    assert!(runs[0].params["long"].starts_with(&"\u{fffd}".repeat(5999)));
+    for what in ["run \"name\"", "tag \"t\"", "param \"text\""] {
+        assert_eq!(about(&warnings, what, "NUL"), 1, "{what}: {warnings:?}");
+    }
+}
+
 #[test]
 fn what_the_attribute_cuts_is_warned_of_once_for_each_key() {
     #[derive(Serialize)]

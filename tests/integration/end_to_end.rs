@@ -2,6 +2,7 @@
 
 use crate::support::mlflow::{Server, read_file};
 use crate::support::program::Folder;
+use crate::support::scaled::Scaled;
 use crate::support::seen::{Latest, Point, Seen};
 
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
@@ -88,19 +89,35 @@ fn check(runs: &[Seen], ids: &[String]) {
 
 #[test]
 fn a_program_is_seen_on_a_tracking_server() {
-    let server = Server::start_with(&[]);
+    is_seen_on(&Server::start_with(&[]));
+}
+
+#[test]
+fn a_program_is_seen_on_several_workers_with_postgres() {
+    if let Some(scaled) = Scaled::shared() {
+        is_seen_on(scaled.server());
+    }
+}
+
+/// Nobody else has an experiment `sweep` there.
+fn is_seen_on(server: &Server) {
     let folder = Folder::new();
     let ended = folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", server.url())]);
     assert_eq!(ended.stdout, "1\n");
     assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
+    let api = server.api();
+    let experiment = api.experiment("sweep");
     assert!(ended.stderr.contains(&format!(
-        "View run parent at: {}/#/experiments/1/runs/",
+        "View run parent at: {}/#/experiments/{experiment}/runs/",
         server.url()
     )));
     assert_eq!(folder.journals_left(), 0, "all was delivered");
 
-    let api = server.api();
-    let ids: Vec<String> = api.runs("1").into_iter().map(|(id, _)| id).collect();
+    let ids: Vec<String> = api
+        .runs(&experiment)
+        .into_iter()
+        .map(|(id, _)| id)
+        .collect();
     assert_eq!(ids.len(), 3);
     let runs: Vec<Seen> = ids.iter().map(|id| api.run(id)).collect();
     check(&runs, &ids);

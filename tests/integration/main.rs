@@ -15,6 +15,7 @@ mod full;
 mod macros;
 mod outage;
 mod panics;
+mod postgres;
 mod provenance;
 mod ranks;
 mod rest_faults;

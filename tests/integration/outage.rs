@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::fault::Fault;
 use crate::support::mlflow::{Server, free_port};
 use crate::support::program::{Folder, one};
+use crate::support::proxy::Proxy;
 
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
@@ -168,6 +170,27 @@ fn a_silent_server_does_not_keep_the_process_from_ending() {
         ended.took
     );
     assert!(ended.stderr.contains("values wait in"), "{}", ended.stderr);
+}
+
+/// One failed attempt was enough for the end of the process to leave everything in the journal, with
+/// all of its time left.
+#[test]
+fn a_server_that_is_busy_for_a_moment_does_not_make_the_end_give_up() {
+    let server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let (mut batches, mut turned_away) = (0, 0);
+    let proxy = Proxy::start(server.url(), move |request| {
+        batches += usize::from(request.line.contains("log-batch"));
+        let busy = batches > 3 && turned_away < 2;
+        turned_away += usize::from(busy);
+        busy.then_some(Fault::Status(503))
+    });
+    let url = proxy.url();
+    let environment = [("MLFLOW_TRACKING_URI", url.as_str())];
+    let ended = folder.run(NUMBERS, &["busy", "5000", "2"], &environment);
+    assert_eq!(proxy.counts().faults["503"], 2);
+    assert_eq!(folder.journals_left(), 0, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("values wait in"), "{}", ended.stderr);
 }
 
 #[test]

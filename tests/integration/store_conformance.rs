@@ -16,6 +16,7 @@ use mlflow::store::{
 use serde_json::json;
 
 use crate::support::mlflow::{Api, Server, read_file};
+use crate::support::scaled::Scaled;
 use crate::support::seen::{Latest, Point, Seen};
 use crate::support::{block_on, unique};
 
@@ -124,14 +125,23 @@ fn sqlite_store() {
     block_on(suite(&file));
 }
 
+fn remote(server: &Server) -> Remote {
+    Remote {
+        store: RestStore::new(RestOptions::new(server.url())).expect("a store"),
+        api: server.api(),
+    }
+}
+
 #[test]
 fn rest_store() {
-    let server = Server::shared();
-    let store = RestStore::new(RestOptions::new(server.url())).expect("a store");
-    block_on(suite(&Remote {
-        store,
-        api: server.api(),
-    }));
+    block_on(suite(&remote(Server::shared())));
+}
+
+#[test]
+fn rest_store_on_postgres() {
+    if let Some(scaled) = Scaled::shared() {
+        block_on(suite(&remote(scaled.server())));
+    }
 }
 
 /// What has to be seen of the runs, by run id.

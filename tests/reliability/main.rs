@@ -25,6 +25,7 @@ mod kills;
 mod ledger;
 #[path = "../programs/plan.rs"]
 mod plan;
+mod ranks;
 #[path = "../programs/report.rs"]
 mod report;
 mod restarts;
@@ -48,12 +49,13 @@ pub(crate) enum Form {
 type Program = (&'static str, fn(Form));
 
 /// In the order in which they run.
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     ("kills", kills::run),
     ("backlog", backlog::run),
     ("threads", backlog::threads),
     ("faults", faults::run),
     ("restarts", restarts::run),
+    ("ranks", ranks::run),
 ];
 
 fn main() {

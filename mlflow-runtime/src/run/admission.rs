@@ -1,9 +1,9 @@
 //! Texts on their way into the journal.
 //!
 //! Invariants: a run's event enters the journal without the credentials that can be recognised in
-//! its texts, and with none that is longer than MLflow holds; where a text is not what was given,
-//! one warning for its key says so. Not touched: artifacts, which are the user's files, the keys of
-//! metrics, and the experiment's name, which would be that of another experiment.
+//! its texts, and with none that holds a NUL or is longer than MLflow holds; where a text is not
+//! what was given, one warning for its key says so. Not touched: artifacts, which are the user's
+//! files, the keys of metrics, and the experiment's name, which would be that of another experiment.
 
 use std::borrow::Cow;
 
@@ -142,7 +142,7 @@ impl Tracker {
         }
     }
 
-    /// The text masked, and then cut; `None` if it may stay as it is.
+    /// The text masked, cut, and without NUL; `None` if it may stay as it is.
     pub(super) fn admit_text(
         &self,
         kind: &'static str,
@@ -156,11 +156,21 @@ impl Tracker {
         }
         let masked = masked.map(|masked| masked.text);
         let (cut, was_cut) = limits::cut(masked.as_deref().unwrap_or(text).into(), max);
+        let without_nul = limits::without_nul(&cut);
+        if without_nul.is_some() {
+            self.warn_once(
+                kind,
+                key,
+                format_args!(
+                    "its NUL characters are replaced by U+FFFD: not every database holds them"
+                ),
+            );
+        }
         if was_cut {
             self.warn_cut(kind, key, max);
-            return Some(cut.into_owned());
+            return without_nul.or(Some(cut.into_owned()));
         }
-        masked
+        without_nul.or(masked)
     }
 
     fn warn_cut(&self, kind: &'static str, key: &str, max: usize) {

@@ -176,6 +176,7 @@ pub(crate) fn spawn(
         backoff: Backoff::default(),
         outage: false,
         begun: false,
+        there: false,
         swept: 0,
         tried: 0,
     };
@@ -200,6 +201,8 @@ struct Worker {
     outage: bool,
     /// Whether anything was logged yet.
     begun: bool,
+    /// Whether the store has done something, and has not failed for long since.
+    there: bool,
     /// The last flush for which journals of dead processes were looked for.
     swept: u64,
     /// The last one for which artifacts that wait were tried again.
@@ -260,8 +263,12 @@ impl Worker {
                 Err(halt) => {
                     let delay = self.failed(&mut shipper, &halt);
                     match halt.cause {
-                        // Whoever waits for a flush waits for the lock, too.
+                        // Whoever waits for a flush, and be it at the process's end, waits for the
+                        // lock, too, and for a server that has too much to do for a moment.
                         Cause::Busy => tokio::time::sleep(delay).await,
+                        Cause::Away { .. } if self.there && self.control.is_asked() => {
+                            tokio::time::sleep(delay).await;
+                        }
                         Cause::Elsewhere => self.wait_for_others(delay).await,
                         Cause::Away { .. } | Cause::Blocked => {
                             self.control.fail(ticket);
@@ -386,6 +393,7 @@ impl Worker {
     fn connected(&mut self, shipper: &Shipper) {
         self.stats.set_connection(Connection::Connected);
         self.backoff.reset();
+        self.there = true;
         if std::mem::take(&mut self.outage) {
             tracing::warn!(target: "mlflow", store = shipper.delivery.uri(), "the store is back; what waited is being shipped");
         }
@@ -396,6 +404,7 @@ impl Worker {
         // A store that takes a part of every round is there, however long the backlog is.
         if shipper.delivery.take_progress() {
             self.backoff.reset();
+            self.there = true;
         }
         let delay = self.backoff.next(halt.cause);
         let failures = self.backoff.failures();
@@ -404,6 +413,7 @@ impl Worker {
             Cause::Away { .. } => failures > self.settings.max_retries,
             Cause::Blocked => true,
         };
+        self.there &= !away;
         self.stats.set_connection(if away {
             Connection::Away
         } else {

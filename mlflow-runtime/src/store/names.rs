@@ -64,6 +64,8 @@ pub(super) fn check_experiment(name: &str) -> Result<(), StoreError> {
         "is empty"
     } else if name.chars().count() > EXPERIMENT_NAME_CHARS {
         "is longer than 500 characters"
+    } else if name.contains('\0') {
+        "contains a NUL character, which not every database holds"
     } else {
         return Ok(());
     };

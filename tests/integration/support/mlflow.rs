@@ -1,12 +1,9 @@
 //! A real MLflow: its server, its Python client, and a small reader over REST.
 //!
-//! - MLflow is installed once, into `target/`, in one pinned version; `MLFLOW_TEST_SERVER_BIN`
-//!   names another `mlflow` executable.
 //! - A server listens on 127.0.0.1 only, and dies with the test process however that ends: its
 //!   shell waits at a pipe whose other end we hold.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
@@ -14,7 +11,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{LazyLock, OnceLock};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,76 +19,11 @@ use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
+use super::installed::executable;
 use super::seen::{Point, Seen};
-
-/// What is installed. The pins after the first keep a later release from breaking it.
-const PACKAGES: [&str; 5] = [
-    "mlflow==3.17.2",
-    "sqlalchemy<2.2",
-    "alembic<2",
-    "protobuf<8",
-    "pandas<4",
-];
 
 /// How long a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(180);
-
-/// The `mlflow` executable, installed if need be.
-fn executable() -> &'static Path {
-    static EXECUTABLE: LazyLock<PathBuf> =
-        LazyLock::new(|| match env::var_os("MLFLOW_TEST_SERVER_BIN") {
-            Some(path) => PathBuf::from(path),
-            None => installed().join("bin/mlflow"),
-        });
-    &EXECUTABLE
-}
-
-/// The virtual environment under `target/`.
-fn installed() -> PathBuf {
-    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let venv = home.join("mlflow-3.17.2");
-    let ready = venv.join("ready");
-    // Several test processes may come here at once.
-    let lock = File::create(home.join("mlflow.lock")).expect("a lock file under target/");
-    lock.lock().expect("the lock");
-    if !ready.exists() {
-        let _ = fs::remove_dir_all(&venv);
-        let mut create = Command::new("python3");
-        must_succeed(
-            create.args(["-m", "venv"]).arg(&venv),
-            "the tests need Python 3.10 or later with its venv module (on Debian: apt install python3-venv)",
-        );
-        let mut install = Command::new(venv.join("bin/python"));
-        must_succeed(
-            install
-                .args([
-                    "-m",
-                    "pip",
-                    "install",
-                    "--quiet",
-                    "--disable-pip-version-check",
-                ])
-                .args(PACKAGES),
-            "the tests install MLflow from the package index; without a network set MLFLOW_TEST_SERVER_BIN \
-             to the `mlflow` executable of MLflow 3.17.2",
-        );
-        File::create(ready).expect("a file under target/");
-    }
-    venv
-}
-
-fn must_succeed(command: &mut Command, needed: &str) {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{needed}. {command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{needed}. {command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
 
 fn quiet(command: &mut Command) -> &mut Command {
     command
@@ -156,43 +88,60 @@ pub(crate) fn free_port() -> u16 {
     free.expect("a free port").port()
 }
 
-/// A running `mlflow server` with a SQLite backend and proxied artifacts.
+/// A running `mlflow server` with one worker, a SQLite backend and proxied artifacts, unless its
+/// options say something else.
 pub(crate) struct Server {
     process: Child,
     port: u16,
     url: String,
     home: PathBuf,
     options: Vec<String>,
+    environment: Environment,
 }
 
+/// Variables of a server.
+pub(crate) type Environment = &'static [(&'static str, &'static str)];
+
 impl Server {
-    /// A server of one's own, with more options than the usual.
+    /// A server of one's own, with more options than the usual. Of one that is given twice the
+    /// later counts.
     pub(crate) fn start_with(options: &[&str]) -> Self {
+        Self::start_in(&[], options)
+    }
+
+    /// The same, with variables.
+    pub(crate) fn start_in(environment: Environment, options: &[&str]) -> Self {
         // Between finding a free port and taking it, someone else may have taken it.
         (0..3)
-            .find_map(|_| Self::try_start(free_port(), options))
+            .find_map(|_| Self::try_start(free_port(), environment, options))
             .expect("a server on a free port")
     }
 
     /// A server that appears where nobody listened before.
     pub(crate) fn start_on(port: u16) -> Self {
-        Self::try_start(port, &[]).expect("a server on this port")
+        Self::try_start(port, &[], &[]).expect("a server on this port")
     }
 
-    fn try_start(port: u16, options: &[&str]) -> Option<Self> {
+    fn try_start(port: u16, environment: Environment, options: &[&str]) -> Option<Self> {
         let home = tempfile::tempdir().expect("a directory").keep();
         let mut server = Self {
-            process: Self::spawn(&home, port, options),
+            process: Self::spawn(&home, port, environment, options),
             port,
             url: format!("http://127.0.0.1:{port}"),
             home,
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            environment,
         };
         server.answers().then_some(server)
     }
 
     /// The process, with the group it leads.
-    fn spawn(home: &Path, port: u16, options: &[impl AsRef<OsStr>]) -> Child {
+    fn spawn(
+        home: &Path,
+        port: u16,
+        environment: Environment,
+        options: &[impl AsRef<OsStr>],
+    ) -> Child {
         let log = File::options()
             .create(true)
             .append(true)
@@ -223,6 +172,7 @@ impl Server {
                 home.join("server.db").display()
             ))
             .args(options.iter().map(AsRef::as_ref))
+            .envs(environment.iter().copied())
             .current_dir(home)
             .process_group(0)
             .stdin(Stdio::piped())
@@ -266,7 +216,7 @@ impl Server {
 
     /// Starts it where it was, after [`kill`](Self::kill).
     pub(crate) fn restart(&mut self) {
-        self.process = Self::spawn(&self.home, self.port, &self.options);
+        self.process = Self::spawn(&self.home, self.port, self.environment, &self.options);
         assert!(self.answers(), "the port is taken");
     }
 
@@ -336,6 +286,14 @@ impl Api {
             .body_mut()
             .read_json()
             .expect("JSON")
+    }
+
+    /// The id of an experiment.
+    pub(crate) fn experiment(&self, name: &str) -> String {
+        let path = "/api/2.0/mlflow/experiments/get-by-name";
+        let found = self.get(path, &[("experiment_name", name)]);
+        let id = found["experiment"]["experiment_id"].as_str();
+        id.expect("an id").to_owned()
     }
 
     /// The runs of an experiment, deleted ones too: (id, `lifecycle_stage`).

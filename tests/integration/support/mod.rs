@@ -2,10 +2,13 @@
 
 pub(crate) mod fake_server;
 pub(crate) mod fault;
+mod installed;
 pub(crate) mod mlflow;
 pub(crate) mod outsider;
+pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod scaled;
 pub(crate) mod seen;
 pub(crate) mod warnings;
 

@@ -157,6 +157,11 @@ pub(crate) struct Live {
 }
 
 impl Live {
+    #[allow(dead_code, reason = "for the reliability programs")]
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits until it has printed `words` on stderr.
     pub(crate) fn wait_for_stderr(&self, words: &str) {
         let (stderr, heard) = &*self.stderr;

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde::Deserialize;
 
-use super::StoreError;
+use super::{StoreError, database};
 
 /// Longer words of the server are cut: some contain whole SQL statements.
 const REASON_CHARS: usize = 500;
@@ -77,26 +77,8 @@ impl Failure {
         let Self::Refused { code, reason, .. } = self else {
             return false;
         };
-        code == "BAD_REQUEST" && is_duplicate(reason, "metric")
+        code == "BAD_REQUEST" && database::is_duplicate(reason, "metric")
     }
-}
-
-/// Whether these are a database's words for a row that exists: SQLite, PostgreSQL and SQL Server,
-/// MySQL. `what` is the beginning of the names of its table and its key.
-fn is_duplicate(words: &str, what: &str) -> bool {
-    // The statement follows, with its values, which are the user's, and the word `parameters`.
-    let words = words.split("[SQL").next().unwrap_or(words);
-    let named = [format!("{what}s."), format!("{what}_pk")];
-    let is_known = ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
-        .iter()
-        .any(|start| words.contains(start));
-    is_known && named.iter().any(|name| words.contains(name))
-}
-
-/// Whether they are those for a row that only another client can have made.
-fn is_race(words: &str) -> bool {
-    let tables = ["param", "tag", "latest_metric"];
-    tables.iter().any(|table| is_duplicate(words, table))
 }
 
 /// What kind of route was asked.
@@ -165,9 +147,10 @@ pub(super) fn failure(
         }
         // Two clients log something new of the same name at the same moment; by the next time it is
         // there.
-        400 if code == "BAD_REQUEST" && is_race(&words) => {
+        400 if code == "BAD_REQUEST" && database::is_race(&words) => {
             Failure::Other(StoreError::Busy { reason })
         }
+        400 if code == "BAD_REQUEST" && database::is_passing(&words) => unavailable(reason),
         400 if !code.is_empty() => Failure::Refused {
             status: number,
             code,
@@ -211,6 +194,7 @@ pub(super) fn failure(
         409 => unavailable(reason),
         // Halving the batch helps with the first.
         413 | 422 | 501 => rejected(reason),
+        500 if database::holds_no_such_text(&words) => rejected(reason),
         500 if code == "INVALID_STATE" => Failure::Refused {
             status: number,
             code,
@@ -320,6 +304,9 @@ mod tests {
         let param = &taken("params.key, params.run_uuid");
         let latest = &taken("latest_metrics.key, latest_metrics.run_uuid");
         let point = &taken("metrics.key, metrics.run_uuid");
+        let pool = r#"{"error_code":"BAD_REQUEST","message":"QueuePool limit of size 5 overflow 10 reached"}"#;
+        // It was taken for a server that is away, and all else waited behind it.
+        let nul = r#"{"error_code":"INTERNAL_ERROR","message":"A string literal cannot contain NUL (0x00) characters."}"#;
         for (status, body, expected) in [
             (302, "", "all blocked"),
             (
@@ -330,6 +317,7 @@ mod tests {
             (400, param, "busy"),
             (400, latest, "busy"),
             (400, point, "rejected"),
+            (400, pool, "unavailable"),
             (400, html, "all blocked"),
             (401, "You are not authenticated", "all blocked"),
             (403, "Permission denied", "blocked"),
@@ -352,6 +340,7 @@ mod tests {
             (429, "", "unavailable"),
             (500, html, "unavailable"),
             (500, r#"{"error_code":"INTERNAL_ERROR"}"#, "unavailable"),
+            (500, nul, "rejected"),
             (
                 500,
                 r#"{"error_code":"FEATURE_DISABLED","message":"m"}"#,
@@ -391,22 +380,6 @@ mod tests {
             let error = of(Route::Artifacts, status, body);
             assert_eq!(kind(&error), expected, "{status} {body}: {error}");
         }
-    }
-
-    /// Found with MLflow 3.1: the statement's `[parameters: …]` was taken for a param, and a NaN
-    /// that was sent again for something to wait for, for good.
-    #[test]
-    fn a_point_that_is_there_is_told_from_a_param_that_two_have_logged() {
-        let sqlite = r"(sqlite3.IntegrityError) UNIQUE constraint failed: metrics.key, metrics.step [SQL: INSERT INTO metrics (key) VALUES (?)] [parameters: ('params.lr', 0.0)]";
-        let postgres = r"(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint 'metric_pk' [SQL: INSERT] [parameters: {}]";
-        let mysql = r"(1062, Duplicate entry 'x-1-0' for key 'metrics.metric_pk') [SQL: INSERT] [parameters: ()]";
-        for words in [sqlite, postgres, mysql] {
-            assert!(is_duplicate(words, "metric"), "{words}");
-            assert!(!is_duplicate(words, "param"), "{words}");
-        }
-        let param = r"(sqlite3.IntegrityError) UNIQUE constraint failed: params.key, params.run_uuid [SQL: INSERT INTO params] [parameters: ('metrics.x')]";
-        assert!(is_duplicate(param, "param") && !is_duplicate(param, "metric"));
-        assert!(!is_duplicate("no such table: metrics.x", "metric"));
     }
 
     #[test]

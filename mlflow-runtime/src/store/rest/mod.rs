@@ -8,6 +8,7 @@
 
 mod answer;
 mod artifact;
+mod database;
 mod http;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod reading;

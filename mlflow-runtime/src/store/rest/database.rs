@@ -1,0 +1,93 @@
+//! What a database said, as a server passes it on.
+//!
+//! MLflow answers most of it as a bad request, whoever is to blame. Invariant: the words are judged
+//! without the statement that follows them, which holds the user's values.
+
+/// Whether these are a database's words for a row that exists: SQLite, PostgreSQL and SQL Server,
+/// MySQL. `what` is the beginning of the names of its table and its key.
+pub(super) fn is_duplicate(words: &str, what: &str) -> bool {
+    let words = own(words);
+    let named = [format!("{what}s."), format!("{what}_pk")];
+    let is_known = ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
+        .iter()
+        .any(|start| words.contains(start));
+    is_known && named.iter().any(|name| words.contains(name))
+}
+
+/// Whether these are a database's words for a row that only another client can have made: two log
+/// something new of the same name at the same moment; by the next time it is there.
+pub(super) fn is_race(words: &str) -> bool {
+    let tables = ["param", "tag", "latest_metric"];
+    tables.iter().any(|table| is_duplicate(words, table))
+}
+
+/// Whether they are those for what is over after a while. MLflow passes on as a bad request whatever
+/// its database says.
+pub(super) fn is_passing(words: &str) -> bool {
+    let words = own(words);
+    [
+        // All connections are in use.
+        "QueuePool limit",
+        // One was lost.
+        "InterfaceError",
+        "PGRES_",
+        "invalid transaction is rolled back",
+    ]
+    .iter()
+    .any(|start| words.contains(start))
+}
+
+/// Whether PostgreSQL's driver says so of a text with a NUL. MLflow takes it for an error of its own.
+pub(super) fn holds_no_such_text(words: &str) -> bool {
+    words.starts_with("A string literal cannot contain NUL")
+}
+
+/// The words without the statement.
+fn own(words: &str) -> &str {
+    words.split("[SQL").next().unwrap_or(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found with MLflow 3.1: the statement's `[parameters: …]` was taken for a param, and a NaN
+    /// that was sent again for something to wait for, for good.
+    #[test]
+    fn a_point_that_is_there_is_told_from_a_param_that_two_have_logged() {
+        let sqlite = r"(sqlite3.IntegrityError) UNIQUE constraint failed: metrics.key, metrics.step [SQL: INSERT INTO metrics (key) VALUES (?)] [parameters: ('params.lr', 0.0)]";
+        let postgres = r"(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint 'metric_pk' [SQL: INSERT] [parameters: {}]";
+        let mysql = r"(1062, Duplicate entry 'x-1-0' for key 'metrics.metric_pk') [SQL: INSERT] [parameters: ()]";
+        for words in [sqlite, postgres, mysql] {
+            assert!(is_duplicate(words, "metric"), "{words}");
+            assert!(!is_duplicate(words, "param"), "{words}");
+        }
+        let param = r"(sqlite3.IntegrityError) UNIQUE constraint failed: params.key, params.run_uuid [SQL: INSERT INTO params] [parameters: ('metrics.x')]";
+        assert!(is_duplicate(param, "param") && !is_duplicate(param, "metric"));
+        assert!(!is_duplicate("no such table: metrics.x", "metric"));
+    }
+
+    /// Taken for a refusal, these cost a value: a batch was halved down to the single entries, each
+    /// of which waited for a connection in turn.
+    #[test]
+    fn a_database_that_is_busy_is_asked_again() {
+        for words in [
+            "QueuePool limit of size 5 overflow 10 reached, connection timed out, timeout 30.00",
+            "(psycopg2.InterfaceError) connection already closed",
+            "(psycopg2.DatabaseError) error with status PGRES_TUPLES_OK and no message from the libpq",
+            "Can't reconnect until invalid transaction is rolled back.  Please rollback() fully",
+        ] {
+            assert!(is_passing(words) && !is_race(words), "{words}");
+        }
+        for words in [
+            "(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint 'latest_metric_pk'",
+            "(sqlite3.IntegrityError) UNIQUE constraint failed: latest_metrics.key, latest_metrics.run_uuid",
+            "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key, tags.run_uuid",
+        ] {
+            assert!(is_race(words) && !is_passing(words), "{words}");
+        }
+        // The user's own values stand in the statement.
+        let refused = "value too long [SQL: INSERT] [parameters: {'value': 'QueuePool limit'}]";
+        assert!(!is_passing(refused));
+    }
+}

@@ -1,0 +1,76 @@
+//! MLflow as the tests install it: once, into `target/`, in one pinned version.
+//! `MLFLOW_TEST_SERVER_BIN` names another `mlflow` executable.
+
+use std::env;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::LazyLock;
+
+/// What is installed. The pins after the first keep a later release from breaking it.
+const PACKAGES: [&str; 6] = [
+    "mlflow==3.17.2",
+    "sqlalchemy<2.2",
+    "alembic<2",
+    "protobuf<8",
+    "pandas<4",
+    "psycopg2-binary<3", // to PostgreSQL
+];
+
+/// The `mlflow` executable, installed if need be.
+pub(super) fn executable() -> &'static Path {
+    static EXECUTABLE: LazyLock<PathBuf> =
+        LazyLock::new(|| match env::var_os("MLFLOW_TEST_SERVER_BIN") {
+            Some(path) => PathBuf::from(path),
+            None => installed().join("bin/mlflow"),
+        });
+    &EXECUTABLE
+}
+
+/// The virtual environment under `target/`.
+fn installed() -> PathBuf {
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let venv = home.join("mlflow-3.17.2");
+    let ready = venv.join("ready");
+    // Several test processes may come here at once.
+    let lock = File::create(home.join("mlflow.lock")).expect("a lock file under target/");
+    lock.lock().expect("the lock");
+    let wanted = PACKAGES.join("\n");
+    if fs::read_to_string(&ready).ok().as_ref() != Some(&wanted) {
+        let _ = fs::remove_dir_all(&venv);
+        let mut create = Command::new("python3");
+        must_succeed(
+            create.args(["-m", "venv"]).arg(&venv),
+            "the tests need Python 3.10 or later with its venv module (on Debian: apt install python3-venv)",
+        );
+        let mut install = Command::new(venv.join("bin/python"));
+        must_succeed(
+            install
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                ])
+                .args(PACKAGES),
+            "the tests install MLflow from the package index; without a network set MLFLOW_TEST_SERVER_BIN \
+             to the `mlflow` executable of MLflow 3.17.2",
+        );
+        fs::write(ready, wanted).expect("a file under target/");
+    }
+    venv
+}
+
+fn must_succeed(command: &mut Command, needed: &str) {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{needed}. {command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{needed}. {command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
