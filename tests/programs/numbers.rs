@@ -22,14 +22,19 @@ fn main() {
         .name(&arguments[1])
         .start();
     thread::scope(|scope| {
-        for thread in 0..threads {
+        let log = |thread| {
             let run = run.clone();
             scope.spawn(move || {
                 let key = format!("thread/{thread}");
                 for step in 0..count {
                     run.log_metric_at(&key, step as f64, step);
                 }
-            });
+            })
+        };
+        // The scope alone does not wait until the threads have let go of their segments.
+        let threads: Vec<_> = (0..threads).map(log).collect();
+        for thread in threads {
+            thread.join().expect("a thread that logs");
         }
     });
     println!("logged");
