@@ -4,6 +4,23 @@
 //! in it, and what they carry to other threads and tasks) and nothing else, so tests run side by
 //! side. It samples no system metrics, whoever asks for them: a test is to see what the code logs,
 //! not what the machine does. Values take the way they take in production: run, journal, shipper, store.
+//!
+//! The guide "Testing code that is tracked" (`docs/testing` in the repository) has an example of each
+//! of these, and of tests against a file and a server:
+//!
+//! ```
+//! # #[mlflow::tracked(experiment = "demo")]
+//! # fn train(alpha: f64) -> f64 { mlflow::metric!("loss", 0.5, step = 1); alpha * 2.0 }
+//! let fake = mlflow::testing::fake().strict(); // fails the test for a value that goes nowhere
+//! train(0.1);
+//! fake.assert_param("alpha", "0.1"); // says what was logged in its place
+//! assert_eq!(fake.runs()[0].experiment, "demo"); // plain values; their Debug keeps as a snapshot
+//! fake.offline(); // the server is away
+//! train(0.2);
+//! assert_eq!(mlflow::flush(std::time::Duration::ZERO).complete, false);
+//! fake.online();
+//! assert_eq!(fake.runs().len(), 2);
+//! ```
 
 mod difference;
 mod recorded;

@@ -12,6 +12,7 @@ mod fake;
 mod faults;
 mod forks;
 mod full;
+mod guide;
 mod macros;
 mod outage;
 mod panics;
