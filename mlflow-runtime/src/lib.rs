@@ -126,6 +126,7 @@ mod attributes;
 mod by_type;
 mod call;
 mod capture;
+mod client;
 mod clock;
 mod config;
 mod context;
@@ -162,6 +163,7 @@ mod tracked;
 mod tracker;
 
 pub use attributes::{git_diff, timed, tracked};
+pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
 pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
 pub use instrumented::Instrumented;

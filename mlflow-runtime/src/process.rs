@@ -70,7 +70,7 @@ fn enabled_slow() -> bool {
 
 /// The process's settings. Resolved with no lock held: a warning may reach a subscriber that asks
 /// for them again.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let config = {
         let process = lock(process());
         if let Some(settings) = &process.settings {

@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::journal::record::Origin;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::{Connection, Stats};
-use crate::store::{ExperimentRef, Store, StoredRun};
+use crate::store::{ExperimentRef, Store, StoreError, StoreInfo, StoredRun};
 
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {
@@ -274,6 +274,20 @@ impl Tracker {
     /// What was, and how often.
     pub(crate) fn outside(&self) -> BTreeMap<String, u64> {
         lock(&self.outside).clone()
+    }
+
+    /// What a fake's store says of itself.
+    pub(crate) fn info(&self) -> Result<StoreInfo, StoreError> {
+        let pending = || StoreError::Busy {
+            reason: "it has to be waited for".to_owned(),
+        };
+        let shipper = self.shipper.as_ref().ok_or_else(pending)?;
+        let shipper = lock(shipper);
+        let mut context = task::Context::from_waker(Waker::noop());
+        match pin!(shipper.info()).poll(&mut context) {
+            Poll::Ready(info) => info,
+            Poll::Pending => Err(pending()),
+        }
     }
 
     /// One warning for each kind and key.

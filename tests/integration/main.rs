@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod client;
 mod context;
 mod credentials;
 mod disk;

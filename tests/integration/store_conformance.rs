@@ -160,6 +160,8 @@ async fn suite(subject: &dyn Subject) {
     runs::artifacts(subject, &mut expected).await;
     runs::what_is_not_there_blocks(subject).await;
     runs::a_deleted_experiment_blocks(subject).await;
+    let info = subject.store().info().await.expect("it is there");
+    assert_ne!(info.authenticated, Some(false));
     let run_ids: Vec<String> = expected.iter().map(|(run_id, _)| run_id.clone()).collect();
     for (seen, (run_id, expected)) in subject.read(&run_ids).into_iter().zip(expected) {
         assert_eq!(seen, expected.sorted(), "run {run_id}");

@@ -20,7 +20,7 @@ use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work};
 use crate::journal::record::Role;
 use crate::stats::Stats;
-use crate::store::{ArtifactContent, Store, StoreError, StoredRun};
+use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 
 /// Why delivery stopped. Everything is still there.
 #[derive(Debug)]
@@ -89,6 +89,10 @@ impl Delivery {
     /// Whether the store has done something since the last call that will not be asked for again.
     pub(super) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progress)
+    }
+
+    pub(super) async fn info(&self) -> Result<StoreInfo, StoreError> {
+        self.store.info().await
     }
 
     pub(super) fn uri(&self) -> String {

@@ -53,6 +53,7 @@ use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::{Directory, LeftBehind};
 use crate::journal::{self, Journal};
 use crate::stats::{Connection, Stats};
+use crate::store::{StoreError, StoreInfo};
 use crate::tracker::Links;
 
 /// How long to let values gather before the next request.
@@ -106,6 +107,11 @@ impl Shipper {
             dead: None,
             dead_pass: Pass::default(),
         }
+    }
+
+    /// What the store says of itself.
+    pub(crate) async fn info(&self) -> Result<StoreInfo, StoreError> {
+        self.delivery.info().await
     }
 
     /// One pass over this process's journal.

@@ -9,12 +9,13 @@ mod script;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RUN_KEY_TAG, RunStatus,
-    Store, StoreError, StoredRun, directory, names,
+    Store, StoreError, StoreInfo, StoredRun, directory, names,
 };
 use script::Script;
 
@@ -374,6 +375,14 @@ impl Store for MemoryStore {
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
         let mut state = self.request()?;
         Ok(state.active_run(&run.run_id)?.data.status == RunStatus::Running)
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        self.request().map(|_| StoreInfo {
+            version: None,
+            latency: Duration::ZERO,
+            authenticated: None,
+        })
     }
 
     async fn put_artifact(

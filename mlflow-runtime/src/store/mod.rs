@@ -112,6 +112,12 @@ pub trait Store: Send {
     /// Whether the run has not ended: somebody other than its process may have ended it.
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError>;
 
+    /// What the store says of itself. Changes nothing, also where there is nothing yet.
+    ///
+    /// # Errors
+    /// None for credentials that it refuses: see [`StoreInfo::authenticated`].
+    async fn info(&self) -> Result<StoreInfo, StoreError>;
+
     /// Writes an artifact, replacing one of the same path. `path` is relative, `/`-separated.
     async fn put_artifact(
         &self,
@@ -212,6 +218,17 @@ pub struct Tag {
     pub key: String,
     /// Value.
     pub value: String,
+}
+
+/// What a store says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreInfo {
+    /// A server's version of MLflow, a file's revision of the schema; `None` if it has none, or does not say.
+    pub version: Option<String>,
+    /// How long it took to answer a small question.
+    pub latency: Duration,
+    /// Whether it takes our credentials, or none; `None` where it asks for none.
+    pub authenticated: Option<bool>,
 }
 
 /// What an artifact holds.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::answer::{self, Failure, Route};
 use super::{Credentials, RestOptions, StoreError, tls};
@@ -112,6 +112,47 @@ impl Http {
         url.query_pairs_mut().extend_pairs(query);
         let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
         read_json(&asked, self.send(&asked, Repeat::Harmless, build).await?).await
+    }
+
+    /// The server's version, if it says one: it may want to know first who asks.
+    pub(super) async fn version(&self) -> Result<Option<String>, StoreError> {
+        let asked = "GET version";
+        let url = parse(&format!("{}/version", self.base))?;
+        let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
+        let response = self.send(asked, Repeat::Harmless, build).await?;
+        let body = match read(Route::Api, asked, response).await {
+            Ok(body) => body,
+            Err(Failure::Other(error @ StoreError::Unavailable { .. })) => return Err(error),
+            Err(_) => return Ok(None),
+        };
+        // Behind the wrong path a web server has some page to show.
+        let version = String::from_utf8(body).ok();
+        Ok(version
+            .map(|version| version.trim().to_owned())
+            .filter(|version| {
+                version.len() < 64 && version.starts_with(|char: char| char.is_ascii_digit())
+            }))
+    }
+
+    /// Whether a question is answered, or refused for who we are.
+    pub(super) async fn is_let_in(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<bool, StoreError> {
+        let asked = format!("GET {path}");
+        let mut url = self.api(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
+        let response = self.send(&asked, Repeat::Harmless, build).await?;
+        if matches!(
+            response.status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            return Ok(false);
+        }
+        read_json::<IgnoredAny>(&asked, response).await?;
+        Ok(true)
     }
 
     pub(super) async fn post<T: DeserializeOwned>(

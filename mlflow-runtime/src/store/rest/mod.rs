@@ -20,13 +20,13 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
 use super::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RunStatus, Store,
-    StoreError, StoredRun, names,
+    StoreError, StoreInfo, StoredRun, names,
 };
 use answer::Failure;
 use http::{Http, Repeat};
@@ -370,6 +370,18 @@ impl Store for RestStore {
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
         let info = self.active_run(&run.run_id).await?;
         Ok(info.status == RunStatus::Running.as_str())
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        let version = self.http.version().await?;
+        let started = Instant::now();
+        let query = [("max_results", "1")];
+        let authenticated = self.http.is_let_in("experiments/search", &query).await?;
+        Ok(StoreInfo {
+            version,
+            latency: started.elapsed(),
+            authenticated: Some(authenticated),
+        })
     }
 
     async fn put_artifact(

@@ -16,14 +16,14 @@ mod write;
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rusqlite::Connection;
 
 use super::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, NewRun, PATIENCE, RunStatus, Store,
-    StoreError, StoredRun, directory, names,
+    StoreError, StoreInfo, StoredRun, directory, names,
 };
 use error::Failure;
 use open::Open;
@@ -147,6 +147,20 @@ impl Store for SqliteStore {
 
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
         self.with(|db| runs::is_running(db, &run.run_id))
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        let started = Instant::now();
+        let version = if self.path.exists() {
+            Some(self.with(|db| Ok(open::revision(db)?))?)
+        } else {
+            None
+        };
+        Ok(StoreInfo {
+            version,
+            latency: started.elapsed(),
+            authenticated: None,
+        })
     }
 
     async fn put_artifact(

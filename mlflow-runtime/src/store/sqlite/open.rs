@@ -92,6 +92,12 @@ impl Open {
     }
 }
 
+/// The revision of the schema, as MLflow notes it.
+pub(super) fn revision(connection: &Connection) -> rusqlite::Result<String> {
+    let query = "SELECT version_num FROM alembic_version LIMIT 1";
+    connection.query_row(query, [], |row| row.get(0))
+}
+
 /// Whether the file is a usable MLflow file; `false` if it is empty.
 fn is_ready(connection: &Connection) -> Result<bool, Failure> {
     let mut tables = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;

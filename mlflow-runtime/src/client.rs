@@ -1,0 +1,228 @@
+//! Asking the store itself, in place of logging to it.
+//!
+//! Invariants: asking changes nothing; it needs no async runtime of a kind, and blocks none: the
+//! question is put by a thread of its own.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::config::{Config, Settings};
+use crate::context::Context;
+use crate::process;
+use crate::store::{StoreError, StoreInfo};
+use crate::tracker::Tracker;
+
+/// A question that is not answered by then is one that the store cannot answer now.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks the store to which runs go. For code that is not async there is [`blocking::Client`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let fake = mlflow::testing::fake();
+/// let info = mlflow::Client::new().server_info().await;
+/// assert!(info.reachable);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client(Target);
+
+#[derive(Clone)]
+enum Target {
+    Store(Box<Settings>),
+    /// The fake in whose scope the client was made.
+    Fake(Arc<Tracker>),
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Store(settings) => std::fmt::Debug::fmt(&settings.destination, f),
+            Self::Fake(_) => f.write_str("a fake"),
+        }
+    }
+}
+
+/// How the store is; see [`Client::server_info`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerInfo {
+    /// The tracking URI, without credentials.
+    pub uri: String,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// A server's version of MLflow, a SQLite file's revision of the schema; `None` if it does not say.
+    pub version: Option<String>,
+    /// How long it took to answer a small question; `None` if it did not.
+    pub latency: Option<Duration>,
+    /// Whether the server takes our credentials (or does without); `None` where there is no server, or no answer.
+    pub authenticated: Option<bool>,
+    /// Why it is not reachable.
+    pub error: Option<String>,
+}
+
+impl ServerInfo {
+    fn new(uri: String, answer: Result<StoreInfo, StoreError>) -> Self {
+        match answer {
+            Ok(StoreInfo {
+                version,
+                latency,
+                authenticated,
+            }) => Self {
+                uri,
+                reachable: true,
+                version,
+                latency: Some(latency),
+                authenticated,
+                error: None,
+            },
+            Err(error) => Self::unreachable(uri, error.to_string()),
+        }
+    }
+
+    fn unreachable(uri: String, error: String) -> Self {
+        Self {
+            uri,
+            reachable: false,
+            version: None,
+            latency: None,
+            authenticated: None,
+            error: Some(error),
+        }
+    }
+}
+
+impl Client {
+    /// A client of the store that the process is configured for, or of the fake in whose scope it is made.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(match Context::current().scoped_tracker() {
+            Some(fake) => Target::Fake(Arc::clone(fake)),
+            None => Target::Store(Box::new(process::settings())),
+        })
+    }
+
+    /// The same with other settings.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:9");
+    /// let info = mlflow::Client::with_config(config).server_info().await;
+    /// assert!(!info.reachable);
+    /// println!("{} {}", info.uri, info.error.unwrap()); // … Connection refused
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_config(config: Config) -> Self {
+        Self(Target::Store(Box::new(config.resolve())))
+    }
+
+    /// Whether the store is there, which version it is, how long it takes to answer, and whether it
+    /// takes our credentials. Waits for at most 10 seconds, or the request timeout if that is less.
+    ///
+    /// [`health`](crate::health) says how the values of this process fare; it asks nobody and takes no time.
+    pub async fn server_info(&self) -> ServerInfo {
+        let (answer, answered) = oneshot::channel();
+        self.ask(|info| drop(answer.send(info)));
+        answered.await.unwrap_or_else(|_| self.unasked())
+    }
+
+    /// Has `answer` called with the answer; where nobody can ask, it is dropped.
+    fn ask(&self, answer: impl FnOnce(ServerInfo) + Send + 'static) {
+        match &self.0 {
+            Target::Fake(fake) => answer(ServerInfo::new(self.uri(), fake.info())),
+            Target::Store(settings) => {
+                let settings = settings.clone();
+                let thread = thread::Builder::new().name("mlflow-client".to_owned());
+                let _ = thread.spawn(move || answer(info(&settings)));
+            }
+        }
+    }
+
+    fn unasked(&self) -> ServerInfo {
+        ServerInfo::unreachable(self.uri(), "no thread could ask it".to_owned())
+    }
+
+    fn uri(&self) -> String {
+        match &self.0 {
+            Target::Store(settings) => settings.destination.to_string(),
+            Target::Fake(fake) => fake.journal().origin().destination.clone(),
+        }
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Asks on the calling thread.
+fn info(settings: &Settings) -> ServerInfo {
+    let uri = settings.destination.to_string();
+    let settings = Settings {
+        request_timeout: settings.request_timeout.min(PATIENCE),
+        ..settings.clone()
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let answer = settings
+                .destination
+                .open(&settings)
+                .and_then(|store| runtime.block_on(store.info()));
+            ServerInfo::new(uri, answer)
+        }
+        Err(error) => ServerInfo::unreachable(uri, error.to_string()),
+    }
+}
+
+/// For code that is not async.
+pub mod blocking {
+    use std::sync::mpsc;
+
+    use super::ServerInfo;
+    use crate::config::Config;
+
+    /// [`Client`](super::Client) for code that is not async: waits for the answer.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let info = mlflow::blocking::Client::new().server_info();
+    /// assert!(info.reachable);
+    /// fake.offline();
+    /// assert!(!mlflow::blocking::Client::new().server_info().reachable);
+    /// ```
+    #[derive(Clone, Debug, Default)]
+    pub struct Client(super::Client);
+
+    impl Client {
+        /// See [`Client::new`](super::Client::new).
+        #[must_use]
+        pub fn new() -> Self {
+            Self(super::Client::new())
+        }
+
+        /// See [`Client::with_config`](super::Client::with_config).
+        #[must_use]
+        pub fn with_config(config: Config) -> Self {
+            Self(super::Client::with_config(config))
+        }
+
+        /// See [`Client::server_info`](super::Client::server_info). Blocks the calling thread; from
+        /// within an async runtime, too, which the other one does not.
+        #[must_use]
+        pub fn server_info(&self) -> ServerInfo {
+            let (answer, answered) = mpsc::channel();
+            self.0.ask(move |info| drop(answer.send(info)));
+            answered.recv().unwrap_or_else(|_| self.0.unasked())
+        }
+    }
+}
