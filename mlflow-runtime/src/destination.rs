@@ -5,6 +5,7 @@
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use reqwest::Url;
 
@@ -20,6 +21,9 @@ pub(crate) enum Destination {
     /// A database file, by its absolute path.
     Sqlite { path: PathBuf },
 }
+
+/// Whether it was said that certificates are not checked.
+static INSECURE: OnceLock<()> = OnceLock::new();
 
 impl Destination {
     /// # Errors
@@ -76,7 +80,7 @@ impl Destination {
             ca_bundle,
             client_cert,
         } = settings.tls.clone();
-        if insecure {
+        if insecure && INSECURE.set(()).is_ok() {
             tracing::warn!(
                 target: "mlflow",
                 "MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked"

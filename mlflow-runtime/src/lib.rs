@@ -131,6 +131,7 @@ mod clock;
 mod config;
 mod context;
 mod destination;
+pub mod diagnostics;
 mod environment;
 mod exit;
 mod fork;

@@ -13,9 +13,10 @@ use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use mlflow_redact::REDACTED;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::config::Settings;
+use crate::diagnostics::Said;
 use crate::environment;
 use crate::fork;
 use crate::journal::Journal;
@@ -40,7 +41,7 @@ pub(crate) struct Tracker {
     successor: OnceLock<Arc<Tracker>>,
     experiment: Mutex<ExperimentRef>,
     run_id: Mutex<Option<String>>,
-    warned: Mutex<FxHashSet<String>>,
+    said: Mutex<Said>,
     /// What was logged in the scope of a fake without a run, and how often.
     outside: Mutex<BTreeMap<String, u64>>,
 }
@@ -197,7 +198,7 @@ impl Tracker {
             next_run: AtomicU32::new(first_run),
             generation: fork::generation(),
             successor: OnceLock::new(),
-            warned: Mutex::default(),
+            said: Mutex::default(),
             outside: Mutex::default(),
         }
     }
@@ -292,14 +293,16 @@ impl Tracker {
 
     /// One warning for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
-        if lock(&self.warned).insert(format!("{kind} {key}")) {
-            tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}");
+        let admitted = lock(&self.said).admit(kind, key);
+        if let Some(end) = admitted {
+            tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}{end}");
         }
     }
 
     /// One warning for all: something in a value looked like a credential and was masked.
     pub(crate) fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
-        if lock(&self.warned).insert("masked".to_owned()) {
+        let admitted = lock(&self.said).admit("masked", "");
+        if admitted.is_some() {
             tracing::warn!(
                 target: "mlflow",
                 "{kind} {key:?}: what looks like {credential} was logged as {REDACTED}; so are others, with no further warning"

@@ -274,7 +274,7 @@ fn many_that_log_the_same_new_keys_at_once_are_not_refused() {
             loop {
                 match store.log_batch(&run, &batch).await {
                     Ok(()) => return,
-                    Err(StoreError::Unavailable { .. }) => {}
+                    Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }) => {}
                     Err(other) => panic!("{other:?}"),
                 }
             }

@@ -134,7 +134,7 @@ impl Delivery {
 
     /// The run is created by another process, sooner or later.
     fn wait(&mut self, awaited: Duration) -> Halt {
-        if awaited > PATIENCE && self.warned.insert(("awaited", String::new())) {
+        if awaited > PATIENCE && self.said.admit("awaited", "").is_some() {
             tracing::warn!(
                 target: "mlflow",
                 "the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, \

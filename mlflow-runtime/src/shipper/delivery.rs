@@ -12,12 +12,11 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustc_hash::FxHashSet;
-
 use super::postponed::{Postponed, Waiting};
 use super::share::Share;
 use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work};
+use crate::diagnostics::Said;
 use crate::journal::record::Role;
 use crate::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
@@ -46,7 +45,7 @@ pub(super) enum Cause {
 pub(crate) struct Delivery {
     pub(super) store: Box<dyn Store>,
     stats: Arc<Stats>,
-    pub(super) warned: FxHashSet<(&'static str, String)>,
+    pub(super) said: Said,
     pub(super) quiet: bool,
     /// Whether anything was done since it was last asked for.
     pub(super) progress: bool,
@@ -66,7 +65,7 @@ impl Delivery {
         Self {
             store,
             stats,
-            warned: FxHashSet::default(),
+            said: Said::default(),
             quiet,
             progress: false,
             share: Share::default(),
@@ -138,7 +137,7 @@ impl Delivery {
 
     fn leave_unknown(&mut self, records: usize) {
         self.stats.held.add(records);
-        if records > 0 && self.warned.insert(("unknown", String::new())) {
+        if records > 0 && self.said.admit("unknown", "").is_some() {
             tracing::warn!(
                 target: "mlflow", records,
                 "a journal holds records of kinds that this version does not know; they stay for a newer one, \
@@ -318,8 +317,8 @@ impl Delivery {
         for Refused { kind, key, reason } in refused {
             self.stats
                 .note_refusal(|| format!("{kind} {key:?} is set aside: {reason}"));
-            if self.warned.insert((kind, key.clone())) {
-                tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}");
+            if let Some(end) = self.said.admit(kind, key) {
+                tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}{end}");
             }
         }
     }
@@ -333,8 +332,8 @@ impl Delivery {
     }
 
     fn warn_held(&mut self, reason: &str) {
-        if self.warned.insert(("held", reason.to_owned())) {
-            tracing::warn!(target: "mlflow", "values stay in the journal: {reason}");
+        if let Some(end) = self.said.admit("held", reason) {
+            tracing::warn!(target: "mlflow", "values stay in the journal: {reason}{end}");
         }
     }
 }

@@ -12,6 +12,7 @@ use super::runs::Phase;
 use super::source::{Origin, Source};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
 use crate::clock;
+use crate::diagnostics::Limit;
 use crate::journal::directory::artifact_path;
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Role, Start};
 use crate::journal::segment::{Frame, Segment};
@@ -52,7 +53,10 @@ impl Source {
             if sealed && (cursor.segment.is_blank() || gone()) {
                 cursor.finished = true;
             } else if sealed {
-                tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is");
+                static UNREADABLE: Limit = Limit::new();
+                if let Some(end) = UNREADABLE.admit() {
+                    tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is{end}");
+                }
                 cursor.finished = true;
                 cursor.held = true;
             }
@@ -79,10 +83,13 @@ impl Source {
                 Frame::Torn if !sealed => break,
                 Frame::End => break,
                 Frame::Torn => {
-                    tracing::warn!(
-                        target: "mlflow", file = ?cursor.segment.file(), offset = cursor.offset,
-                        "a journal file ends in a damaged record; what stands before it is kept"
-                    );
+                    static DAMAGED: Limit = Limit::new();
+                    if let Some(end) = DAMAGED.admit() {
+                        tracing::warn!(
+                            target: "mlflow", file = ?cursor.segment.file(), offset = cursor.offset,
+                            "a journal file ends in a damaged record; what stands before it is kept{end}"
+                        );
+                    }
                     break;
                 }
             }
@@ -221,7 +228,10 @@ impl Source {
                     Content::Spooled(name) => match artifact_path(&self.directory(), &name) {
                         Some(file) => ArtifactBytes::File(file),
                         None => {
-                            tracing::warn!(target: "mlflow", %path, name = %name, "a journal names a file that is no artifact of it; it is left out");
+                            static ASTRAY: Limit = Limit::new();
+                            if let Some(end) = ASTRAY.admit() {
+                                tracing::warn!(target: "mlflow", %path, name = %name, "a journal names a file that is no artifact of it; it is left out{end}");
+                            }
                             return Step::Go;
                         }
                     },
@@ -274,7 +284,10 @@ impl Source {
             // It is read again, and known then.
             return Step::Stop;
         }
-        tracing::warn!(target: "mlflow", run, "a journal holds a value of a run that it does not name; it is left out");
+        static NAMELESS: Limit = Limit::new();
+        if let Some(end) = NAMELESS.admit() {
+            tracing::warn!(target: "mlflow", run, "a journal holds a value of a run that it does not name; it is left out{end}");
+        }
         Step::Go
     }
 

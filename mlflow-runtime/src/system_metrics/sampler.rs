@@ -18,6 +18,7 @@ use super::Later;
 use super::host::Host;
 use super::monitor::Monitor;
 use super::reading::Reading;
+use crate::diagnostics::Limit;
 use crate::fork::{self, GENERATIONS};
 use crate::journal;
 
@@ -86,7 +87,10 @@ impl Sampler {
                 state.arrived.clear();
                 // A subscriber may start a run.
                 drop(state);
-                tracing::warn!(target: "mlflow", %error, "no thread could be started; the run has no system metrics");
+                static UNSAMPLED: Limit = Limit::new();
+                if let Some(end) = UNSAMPLED.admit() {
+                    tracing::warn!(target: "mlflow", %error, "no thread could be started; the run has no system metrics{end}");
+                }
             }
         }
     }

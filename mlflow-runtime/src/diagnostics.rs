@@ -1,0 +1,230 @@
+//! What the library says, and what to do about it.
+//!
+//! It speaks through [`tracing`](https://docs.rs/tracing), target `mlflow`, level `WARN`: every line
+//! is about a value that is late, changed or lost, or a setting that is not used, and says what to
+//! do. Nothing is said while all is well. A program without a subscriber sees none of it; what was
+//! lost is in [`health`](crate::health), too, and the end of the process says on stderr what is left.
+//!
+//! Each of these comes once for a key, a file or a setting, and of each kind at most 20 times in a
+//! process; the twentieth says so. A store that is away is one line, and one when it is back.
+//!
+//! ```
+//! use tracing_subscriber::fmt;
+//!
+//! // Where the program shows its log, it shows this, too.
+//! fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
+//! // With the subscriber's feature `env-filter`, `RUST_LOG=info,mlflow=off` leaves it out.
+//! ```
+//!
+//! # The store
+//!
+//! | it says | meaning | what to do |
+//! |---|---|---|
+//! | the store does not take values; they wait in the journal and are shipped when it does | the server is away, slow or refuses us; `reason` says which | nothing, if it comes back; else look at the server, the URI, the credentials |
+//! | the store is back; what waited is being shipped | | nothing |
+//! | the store does not take artifacts; they wait in the journal, everything else is shipped | the server's artifact store fails | look at the server's artifact store |
+//! | the store takes artifacts again; those that waited are there | | nothing |
+//! | values stay in the journal: … | this run takes none until a person acts: its experiment is deleted, or the run is | restore it; the next tracked program with the same destination ships what waits |
+//! | values stay in the journal until the next tracked program | the store cannot be used as it is configured; `error` says why | mend the setting |
+//! | `KIND` `KEY` is set aside: … | the store will never take this value; the rest of its batch is shipped | what the reason says: a param cannot change, a key has characters that MLflow does not allow |
+//! | the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, and are the rendezvous id and the experiment the same in all ranks? | ranks above 0 wait for the run of rank 0, see [`rank`](crate::rank) | check that rank 0 tracks, with the same rendezvous id and experiment |
+//! | a run whose process died could not be closed | its values are there, its status is still RUNNING | end it by hand |
+//! | MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked | whoever is in between can read along | set `MLFLOW_TRACKING_SERVER_CERT_PATH` in its place |
+//!
+//! # Values
+//!
+//! | it says | meaning | what to do |
+//! |---|---|---|
+//! | … its value was cut: MLflow holds `N` characters | a param, tag or name is longer than MLflow's limit | log it as an artifact (`log_text`) |
+//! | … its NUL characters are replaced by U+FFFD: not every database holds them | | take them out |
+//! | … what looks like `A CREDENTIAL` was logged as `[redacted]`; so are others, with no further warning | see [`tracked`](macro@crate::tracked#secrets) | do not log it; if it is none, log it as an artifact |
+//! | … its formatting returned an error; logged is what it wrote until then | a `Display` or `Serialize` of yours failed | mend it |
+//! | … its formatting panicked; logged is what it wrote until then | the same | mend it |
+//! | … it and what follows are left out: of one value `N` fields are logged | a struct or map with very many fields | log the fields that matter |
+//! | … it is left out: it stands too deep inside of its value | | log it by itself |
+//! | metric `KEY`: it is left out: … | MLflow would refuse the key; the reason says why | another key |
+//! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute, e.g. in `tags(…)` | mend it |
+//! | artifact …: there is no such file with a UTF-8 name; give the path of a file | `log_artifact` was given something else | |
+//! | artifact …: its `N` bytes find no room beside the journal; free space there, or set MLFLOW_JOURNAL_DIR | | free space |
+//! | artifact …: it cannot be read: … | | |
+//! | artifact …: it could not be copied beside the journal (…) and takes the way through memory | the disk is full or cannot be written | free space |
+//!
+//! # The journal
+//!
+//! | it says | meaning | what to do |
+//! |---|---|---|
+//! | the journal is full; metrics and artifacts are dropped until the store has taken some | `MLFLOW_JOURNAL_MAX_BYTES` are waiting; params, tags and outcomes are still kept | bring the server back, or raise the limit |
+//! | the memory that the journal may take is full; metrics and artifacts are dropped until the store has taken some | the same where the journal lies in memory | set `MLFLOW_JOURNAL_DIR` to a directory that can be written |
+//! | files of the journal were removed before the store had taken their values, which are lost | somebody cleared the directory | set `MLFLOW_JOURNAL_DIR` to one that nobody clears |
+//! | the journal's directory cannot be written; using the fallback | a directory below the temporary one is used | set `MLFLOW_JOURNAL_DIR` to one that can be written |
+//! | nor can the fallback; values are kept in memory and are lost if the process is killed | | the same |
+//! | the journal cannot be written; values are kept in memory and are lost if the process is killed | the disk is full or read-only by now | free space |
+//! | the journal's thread could not be started; a loss of power may cost what was not delivered yet | values outlast the process all the same | raise the limit on threads |
+//! | the device did not confirm the journal; a loss of power may cost what was not delivered yet | `fsync` failed | look at the disk |
+//! | a journal file cannot be read; it is left where it is | `file` says which | look at its permissions, the disk |
+//! | a journal file ends in a damaged record; what stands before it is kept | the machine lost power, or the disk is at fault | nothing can be had of what follows |
+//! | a journal names a file that is no artifact of it; it is left out | somebody changed the journal | |
+//! | a journal holds a value of a run that it does not name; it is left out | the same, or a damaged file | |
+//! | a journal holds records of kinds that this version does not know; they stay for a newer one, everything else is shipped | a newer version of this library wrote it | run a program with that version |
+//!
+//! # Settings and the process
+//!
+//! | it says | meaning | what to do |
+//! |---|---|---|
+//! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | mend it |
+//! | `VARIABLE` is not valid UTF-8 and is ignored | the same | mend it |
+//! | `SOURCE` cannot be used: … Expected http://…, https://… or sqlite:///…; trying what comes next, at last sqlite:///mlflow.db | the tracking URI is none | mend it |
+//! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, as no launcher says which rank this process is; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`rank`](crate::rank) | start the program by `torchrun`, `mpirun` or `srun` |
+//! | … cannot be used and is ignored: … | a template, e.g. the metric prefix | mend it |
+//! | no thread could be started; values stay in the journal until the next tracked program | | raise the limit on threads |
+//! | no I/O driver could be started; values stay in the journal until the next tracked program | too many open files | raise the limit |
+//! | no exit hook could be installed; call mlflow::flush before the program ends | | |
+//! | no signal handlers could be installed; runs that a signal ends are closed by the next tracked program | | |
+//! | forks cannot be noticed; a child that goes on without exec must not track | | |
+//! | system metrics were asked for, but are not compiled in; enable the feature | the run goes on without | enable the feature `system-metrics` of mlflow-runtime |
+//! | no thread could be started; the run has no system metrics | | raise the limit on threads |
+//!
+//! On stderr, unless `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` is set: the page of a run when it has
+//! one, and at the end how many values are left, where, and who ships them.
+
+// The table has the words as they are said.
+#![allow(clippy::doc_markdown)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// How often one kind of warning comes.
+const MOST: u32 = 20;
+
+/// What was said of keys: each thing once, and of a kind no more than [`MOST`].
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    keys: FxHashSet<(&'static str, String)>,
+    kinds: FxHashMap<&'static str, Limit>,
+}
+
+impl Said {
+    /// What to say at the end of the warning; `None` if it was said before, or is not to come any more.
+    pub(crate) fn admit(&mut self, kind: &'static str, key: &str) -> Option<&'static str> {
+        let limit = self.kinds.entry(kind).or_default();
+        if limit.is_reached() || !self.keys.insert((kind, key.to_owned())) {
+            return None;
+        }
+        limit.admit()
+    }
+}
+
+/// Counts one kind of warning.
+#[derive(Debug, Default)]
+pub(crate) struct Limit(AtomicU32);
+
+impl Limit {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    fn is_reached(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= MOST
+    }
+
+    /// What to say at the end of the warning; `None` if it is not to come any more.
+    pub(crate) fn admit(&self) -> Option<&'static str> {
+        // Stays at the limit, however long the process lives.
+        let counted = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+                (count < MOST).then_some(count + 1)
+            });
+        match counted {
+            Ok(before) if before + 1 == MOST => {
+                Some(". There may be more of these, of which nothing is said; see mlflow::health()")
+            }
+            Ok(_) => Some(""),
+            Err(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_last_one_says_that_it_is_the_last() {
+        let limit = Limit::new();
+        for _ in 1..MOST {
+            assert_eq!(limit.admit(), Some(""));
+        }
+        assert!(
+            limit
+                .admit()
+                .is_some_and(|end| end.contains("nothing is said"))
+        );
+        assert_eq!(limit.admit(), None);
+        assert_eq!(limit.admit(), None);
+    }
+
+    #[test]
+    fn a_million_bad_keys_are_few_warnings_and_little_memory() {
+        let mut said = Said::default();
+        let told = (0..1_000_000)
+            .filter(|key| said.admit("metric", &key.to_string()).is_some())
+            .count();
+        assert_eq!(told, MOST as usize);
+        assert_eq!(said.keys.len(), MOST as usize);
+        assert_eq!(said.admit("param", "1"), Some(""), "another kind");
+        assert_eq!(said.admit("param", "1"), None, "the same again");
+    }
+
+    /// The words of every warning in the sources, up to its first value or sentence.
+    fn warnings(directory: &Path, found: &mut Vec<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                warnings(&path, found);
+                continue;
+            }
+            let source = fs::read_to_string(&path).unwrap();
+            let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+            for call in source.split("tracing::warn!(").skip(1) {
+                let call = call
+                    .split_once("target: \"mlflow\"")
+                    .map_or(call, |(_, rest)| rest);
+                let end = call.find(");").unwrap_or(call.len());
+                let call = &call[..end];
+                let Some(literal) = call.split('"').nth(1) else {
+                    continue;
+                };
+                let words = literal.replace("\\\n", "");
+                let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+                let longest = words
+                    .split(['{', '}', '.', '`'])
+                    .max_by_key(|part| part.len())
+                    .unwrap_or_default();
+                found.push(longest.trim_matches([' ', ':', ';', '(', ')']).to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn every_warning_is_in_the_table() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let page = fs::read_to_string(root.join("diagnostics.rs")).unwrap();
+        let page: String = page
+            .lines()
+            .take_while(|line| line.starts_with("//!"))
+            .collect();
+        let mut found = Vec::new();
+        warnings(&root, &mut found);
+        assert!(found.len() > 30, "{found:?}");
+        let missing: Vec<_> = found
+            .iter()
+            .filter(|words| words.len() > 12 && !page.contains(words.as_str()))
+            .collect();
+        assert!(missing.is_empty(), "not in the table: {missing:#?}");
+    }
+}
