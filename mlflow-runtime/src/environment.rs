@@ -10,9 +10,12 @@ mod scheduler;
 
 use std::env;
 use std::path::Path;
+use std::sync::Arc;
 
+use mlflow_redact::Edge;
 use once_cell::sync::OnceCell;
 
+use crate::limits;
 use crate::rank;
 use crate::store::Tag;
 
@@ -20,7 +23,7 @@ use crate::store::Tag;
 pub(crate) struct Environment {
     pub(crate) user: String,
     pub(crate) host: String,
-    pub(crate) tags: Vec<Tag>,
+    tags: Vec<Tag>,
     /// Keys that `MLFLOW_RUN_CONTEXT` has given values to.
     told: Vec<String>,
 }
@@ -110,6 +113,24 @@ impl Environment {
             tags,
             told: told.into_iter().map(|tag| tag.key).collect(),
         }
+    }
+
+    /// The tags, as a journal may have them: masked and within the limits, and of this process, also
+    /// where it was forked from the one that looked.
+    pub(crate) fn common_tags(&self) -> Arc<[Tag]> {
+        let admitted = |tag: &Tag| {
+            let value = match tag.key.as_str() {
+                "process.pid" => std::process::id().to_string(),
+                _ => tag.value.clone(),
+            };
+            let masked = mlflow_redact::mask(&value, Edge::End).map_or(value, |masked| masked.text);
+            let (cut, _) = limits::cut(masked.as_str().into(), limits::TAG_VALUE_CHARS);
+            Tag {
+                key: tag.key.clone(),
+                value: limits::without_nul(&cut).unwrap_or_else(|| cut.into_owned()),
+            }
+        };
+        self.tags.iter().map(admitted).collect()
     }
 
     /// Whether every run has this tag.

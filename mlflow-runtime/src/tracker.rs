@@ -125,6 +125,7 @@ impl Tracker {
             destination: settings.destination.to_string(),
             host: environment::process().host.clone(),
             process_id: std::process::id(),
+            tags: environment::process().common_tags(),
         };
         let key_prefix = &settings.rank.metric_prefix;
         let on_disk = |directory| {
@@ -176,6 +177,7 @@ impl Tracker {
             destination: store.uri(),
             host: environment::process().host.clone(),
             process_id: std::process::id(),
+            tags: environment::process().common_tags(),
         };
         let journal = Journal::in_memory(origin, &settings.rank.metric_prefix);
         let mut tracker = Self::without_shipper(settings, journal, 1);

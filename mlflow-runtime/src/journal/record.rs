@@ -14,6 +14,7 @@
 //! their timestamps. JSON for the rare kinds: a newer version may add fields, an older one reads on.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -84,6 +85,9 @@ pub(crate) struct Origin {
     pub(crate) destination: String,
     pub(crate) host: String,
     pub(crate) process_id: u32,
+    /// The tags that the process's runs have in common; a start says whether its run has them.
+    #[serde(default)]
+    pub(crate) tags: Arc<[Tag]>,
 }
 
 /// Enough to find a run again, wherever it was created.
@@ -151,8 +155,28 @@ pub(crate) struct Start<'a> {
     pub(crate) user: Cow<'a, str>,
     pub(crate) start_time_ms: i64,
     pub(crate) parent: Option<Cow<'a, RunIdentity>>,
+    /// Its own.
     pub(crate) tags: Vec<Cow<'a, Tag>>,
+    /// Whether it has those of its segment's origin, too, as far as its own do not replace them.
+    #[serde(default)]
+    pub(crate) with_common_tags: bool,
     pub(crate) params: Vec<Param>,
+}
+
+impl Start<'_> {
+    /// Makes the tags of its segment's origin its own.
+    pub(crate) fn adopt(&mut self, common: &[Tag]) {
+        if !std::mem::take(&mut self.with_common_tags) {
+            return;
+        }
+        let replaced = |tag: &&Tag| self.tags.iter().all(|own| own.key != tag.key);
+        let adopted: Vec<_> = common
+            .iter()
+            .filter(replaced)
+            .map(|tag| Cow::Owned(tag.clone()))
+            .collect();
+        self.tags.splice(..0, adopted);
+    }
 }
 
 /// Where an artifact's bytes are.

@@ -39,6 +39,7 @@ fn origin(destination: &str) -> Origin {
         destination: destination.to_owned(),
         host: "h".to_owned(),
         process_id: 1,
+        tags: Arc::default(),
     }
 }
 

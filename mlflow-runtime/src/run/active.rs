@@ -182,13 +182,7 @@ impl RunBuilder {
             link,
         };
         let environment = environment::process();
-        // Such a run keeps the tags of whoever created it.
-        let automatic: &[Tag] = if inner.identity.is_anothers() {
-            &[]
-        } else {
-            &environment.tags
-        };
-        let mut all_tags: Vec<Cow<'_, Tag>> = automatic.iter().map(Cow::Borrowed).collect();
+        let mut all_tags: Vec<Cow<'_, Tag>> = Vec::with_capacity(tags.len());
         for (key, value) in tags {
             let value = tracker.value_of("tag", &key, limits::TAG_VALUE_CHARS, value);
             all_tags.retain(|tag| tag.key != key);
@@ -209,6 +203,8 @@ impl RunBuilder {
             start_time_ms,
             parent: parent.map(Cow::Borrowed),
             tags: all_tags,
+            // Another's run keeps the tags of whoever created it.
+            with_common_tags: !inner.identity.is_anothers(),
             params,
         };
         let started = inner

@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::segment::{Segment, SegmentBytes};
+use crate::store::Tag;
 
 /// How far a segment was read.
 pub(super) struct Cursor {
@@ -17,6 +18,8 @@ pub(super) struct Cursor {
     /// the header: where there is none yet, nothing must be noted.
     settled: usize,
     pub(super) keys: FxHashMap<u32, Arc<str>>,
+    /// Those of the segment's origin.
+    pub(super) common_tags: Arc<[Tag]>,
     /// The runs that start in it.
     pub(super) started: Vec<u32>,
     /// The last event read in it that supersedes others.
@@ -36,6 +39,7 @@ impl Cursor {
             offset: HEADER_BYTES,
             settled: HEADER_BYTES,
             keys: FxHashMap::default(),
+            common_tags: Arc::default(),
             started: Vec::new(),
             last_event: None,
             finished: false,

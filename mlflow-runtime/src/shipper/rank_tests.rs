@@ -43,6 +43,7 @@ impl Process {
             destination: "here".to_owned(),
             host: "h".to_owned(),
             process_id: 1,
+            tags: Arc::default(),
         };
         let folder = Folder(folder);
         let journal = Journal::on_disk(folder.0.clone(), origin, 1 << 30, "").expect("writable");
@@ -68,6 +69,7 @@ impl Process {
             start_time_ms: 1,
             parent: None,
             tags: vec![Cow::Owned(tag)],
+            with_common_tags: false,
             params: Vec::new(),
         };
         process.log(&Event::Start(Box::new(start)));

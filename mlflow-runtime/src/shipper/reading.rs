@@ -158,8 +158,10 @@ impl Source {
                 };
                 return self.take_event(index, cursor, &found, pass);
             }
-            // It was looked at when the journal was claimed.
-            Some(Record::Definition(Definition::Origin(_))) => {}
+            // Whether it is ours was looked at when the journal was claimed.
+            Some(Record::Definition(Definition::Origin(origin))) => {
+                cursor.common_tags = origin.tags;
+            }
             None => Self::leave_unknown(cursor, pass),
         }
         Step::Go
@@ -189,7 +191,8 @@ impl Source {
             Self::leave_unknown(cursor, pass);
             return Step::Go;
         };
-        if let Event::Start(start) = parsed {
+        if let Event::Start(mut start) = parsed {
+            start.adopt(&cursor.common_tags);
             cursor.started.push(run);
             let started_ms = start.start_time_ms;
             let params = if fresh {
@@ -319,6 +322,7 @@ impl Source {
             start_time_ms,
             parent: None,
             tags: Vec::new(),
+            with_common_tags: false,
             params: Vec::new(),
         };
         self.start(number, Box::new(start));

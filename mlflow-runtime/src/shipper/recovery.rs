@@ -85,6 +85,7 @@ fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
         destination: String::new(),
         host: String::new(),
         process_id: 0,
+        tags: Arc::default(),
     };
     let live = Journal::in_memory(origin, "");
     Shipper::new(

@@ -34,6 +34,7 @@ fn origin() -> Origin {
         destination: "here".to_owned(),
         host: "h".to_owned(),
         process_id: 1,
+        tags: Arc::default(),
     }
 }
 
@@ -55,6 +56,7 @@ fn events() -> [Event<'static>; 5] {
         start_time_ms: 5,
         parent: None,
         tags: vec![],
+        with_common_tags: false,
         params: vec![],
     };
     let param = Param {

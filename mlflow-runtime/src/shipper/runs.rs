@@ -13,7 +13,7 @@ use super::work::Happened;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Definition, Event, Record, Role, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes};
-use crate::store::StoredRun;
+use crate::store::{StoredRun, Tag};
 use crate::tracker::Link;
 
 /// How long a run that the process's parent has started is waited for. Then its values stay where
@@ -222,6 +222,7 @@ impl Runs {
     /// delivered may stand behind older ones that were not. Entries before `delivered` were delivered by an earlier shipper.
     pub(super) fn survey(&mut self, bytes: &SegmentBytes, delivered: usize) {
         let mut offset = HEADER_BYTES;
+        let mut common_tags: Arc<[Tag]> = Arc::default();
         while let Frame::Whole { body, next } = bytes.frame(offset) {
             match Record::decode(body) {
                 Some(Record::Metric(metric)) => self.see(metric.run, metric.timestamp_ms),
@@ -233,7 +234,8 @@ impl Runs {
                     sequence,
                     event,
                 }) => match event.parse() {
-                    Some(Event::Start(start)) => {
+                    Some(Event::Start(mut start)) => {
+                        start.adopt(&common_tags);
                         let started_ms = start.start_time_ms;
                         let state = self.mention(run, start.identity.clone().into_owned());
                         // One that was created before is looked up, never created again.
@@ -256,8 +258,8 @@ impl Runs {
                     }
                     Some(Event::Param(_)) | None => {}
                 },
-                Some(Record::Definition(Definition::Origin(_) | Definition::Key { .. })) | None => {
-                }
+                Some(Record::Definition(Definition::Origin(origin))) => common_tags = origin.tags,
+                Some(Record::Definition(Definition::Key { .. })) | None => {}
             }
             offset = next;
         }

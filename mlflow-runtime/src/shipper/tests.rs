@@ -61,6 +61,7 @@ fn journal_below(folder: &Path) -> Arc<Journal> {
         destination: "here".to_owned(),
         host: "h".to_owned(),
         process_id: 1,
+        tags: Arc::default(),
     };
     Journal::on_disk(folder.to_owned(), origin, 1 << 30, "").expect("the folder is ours")
 }
@@ -73,6 +74,7 @@ fn start(journal: &Journal) {
         start_time_ms: 1,
         parent: None,
         tags: Vec::new(),
+        with_common_tags: false,
         params: Vec::new(),
     };
     log(journal, &Event::Start(Box::new(start)));
