@@ -83,6 +83,7 @@
 //!
 //! - `disabled`: compiles tracking out. The attributes leave functions as they stand, log calls are
 //!   empty. For the final binary: one crate that turns it on turns it on for all.
+//! - `layer`: `mlflow::layer()` makes metrics of `tracing` events.
 //! - `system-metrics`: runs can log processor, memory, disk, network and NVIDIA devices, where that is
 //!   asked for.
 //!
@@ -142,6 +143,8 @@ mod health;
 mod instrumented;
 mod journal;
 mod key;
+#[cfg(feature = "layer")]
+pub mod layer;
 mod limits;
 mod log;
 mod outcome;
@@ -168,6 +171,8 @@ pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
 pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
 pub use instrumented::Instrumented;
+#[cfg(feature = "layer")]
+pub use layer::layer;
 pub use log::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,

@@ -280,6 +280,29 @@ impl Run {
         }
     }
 
+    /// A field of an event, to be a metric or its step, is neither.
+    #[cfg(feature = "layer")]
+    pub(crate) fn warn_no_number(&self, field: &str, is_step: bool) {
+        let Some(tracker) = self.reach().map(|run| run.tracker) else {
+            return;
+        };
+        if is_step {
+            tracker.warn_once(
+                "field",
+                field,
+                format_args!("it is no integer; the event's metrics are at step 0"),
+            );
+        } else {
+            tracker.warn_rejected(
+                "field",
+                field,
+                format_args!(
+                    "it is no number, and no metric; give the number itself, without `%` and `?`"
+                ),
+            );
+        }
+    }
+
     /// Logs several metrics at one step and one time.
     #[cfg(feature = "system-metrics")]
     pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {

@@ -14,6 +14,8 @@ mod faults;
 mod forks;
 mod full;
 mod guide;
+#[cfg(feature = "layer")]
+mod layer;
 mod macros;
 mod outage;
 mod panics;

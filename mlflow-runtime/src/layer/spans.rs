@@ -1,0 +1,40 @@
+//! What is kept beside a span.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use rustc_hash::FxHashMap;
+use tracing::Metadata;
+use tracing::callsite::Identifier;
+
+use crate::run::Run;
+
+/// The run that was current where the span was made.
+pub(super) struct InRun(pub(super) Run);
+
+/// When the span was made.
+pub(super) struct Timed(Instant);
+
+impl Timed {
+    pub(super) fn begin() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        self.0.elapsed().as_secs_f64()
+    }
+}
+
+/// How many spans of each place have closed.
+#[derive(Debug, Default)]
+pub(super) struct Durations(Mutex<FxHashMap<Identifier, i64>>);
+
+impl Durations {
+    /// The metric of the span, and which of its kind this one is, from 1.
+    pub(super) fn count(&self, metadata: &Metadata<'_>) -> (String, i64) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(metadata.callsite()).or_default();
+        *count += 1;
+        (format!("time/{}", metadata.name()), *count)
+    }
+}

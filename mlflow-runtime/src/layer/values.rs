@@ -1,0 +1,124 @@
+//! What an event has to say in numbers.
+//!
+//! Invariant: nothing is allocated for an event with few metrics.
+
+use std::fmt;
+
+use tracing::field::{Field, Visit};
+
+use crate::context;
+use crate::journal::MetricKey;
+use crate::log::{MetricValue, Step};
+use crate::run::Run;
+
+/// What the name of a field begins with that is a metric.
+pub(super) const PREFIX: &str = "metric.";
+
+/// The field that is the step of an event's metrics.
+const STEP: &str = "step";
+
+/// Metrics of one event that are kept beside each other.
+const FEW: usize = 8;
+
+/// The metrics of one event.
+#[derive(Default)]
+pub(super) struct Values {
+    few: [(&'static str, f64); FEW],
+    count: usize,
+    more: Vec<(&'static str, f64)>,
+    step: Option<i64>,
+    /// Fields that should be numbers and are none.
+    faults: Vec<&'static str>,
+}
+
+impl Values {
+    fn all(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.few[..self.count].iter().chain(&self.more).copied()
+    }
+
+    pub(super) fn log(&self, run: &Run) {
+        let step = self.step.unwrap_or(0);
+        for (name, value) in self.all() {
+            run.log_point(MetricKey::Dynamic(name), value, step);
+        }
+        for field in &self.faults {
+            run.warn_no_number(field, *field == STEP);
+        }
+    }
+
+    /// There is no run; only a strict fake wants to know.
+    pub(super) fn tell_nobody(&self) {
+        for (name, _) in self.all() {
+            let _ = context::run_for("metric", name);
+        }
+    }
+
+    fn number(&mut self, field: &Field, value: impl MetricValue) {
+        let Some(name) = field.name().strip_prefix(PREFIX) else {
+            return;
+        };
+        let point = (name, value.as_metric());
+        match self.few.get_mut(self.count) {
+            Some(place) => {
+                *place = point;
+                self.count += 1;
+            }
+            None => self.more.push(point),
+        }
+    }
+
+    fn integer(&mut self, field: &Field, value: impl MetricValue + Step) {
+        if field.name() == STEP {
+            self.step = Some(value.as_step());
+        } else {
+            self.number(field, value);
+        }
+    }
+
+    fn no_number(&mut self, field: &Field) {
+        if field.name() == STEP || field.name().starts_with(PREFIX) {
+            self.faults.push(field.name());
+        }
+    }
+}
+
+impl Visit for Values {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        if field.name() == STEP {
+            self.no_number(field);
+        }
+        self.number(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.integer(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.integer(field, value);
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        self.integer(field, value);
+    }
+
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        self.integer(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.number(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, _: &str) {
+        self.no_number(field);
+    }
+
+    fn record_error(&mut self, field: &Field, _: &(dyn std::error::Error + 'static)) {
+        self.no_number(field);
+    }
+
+    fn record_debug(&mut self, field: &Field, _: &dyn fmt::Debug) {
+        self.no_number(field);
+    }
+}
