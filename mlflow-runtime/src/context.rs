@@ -143,6 +143,24 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl FnOnce(&
     });
 }
 
+/// Calls `log` with the current run; false if there is none. As above, `log` must not call code of the
+/// user's.
+#[cfg(feature = "layer")]
+#[inline]
+pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
+    if COMPILED_OUT {
+        return false;
+    }
+    SCOPES
+        .try_with(|scopes| {
+            let scopes = scopes.try_borrow().ok()?;
+            scopes.current.run.as_ref().map(log)
+        })
+        .ok()
+        .flatten()
+        .is_some()
+}
+
 /// The current run; a fake is told of a value without.
 pub(crate) fn run_for(kind: &'static str, key: &str) -> Option<Run> {
     let Context { run, tracker } = Context::current();

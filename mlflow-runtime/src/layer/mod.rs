@@ -86,6 +86,7 @@ use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use crate::context::with_run;
 use crate::journal::MetricKey;
 use crate::process;
 use crate::run::Run;
@@ -100,7 +101,6 @@ use values::{PREFIX, Values};
 /// let subscriber = tracing_subscriber::registry().with(mlflow::layer().span_durations(true));
 /// # drop(subscriber);
 /// ```
-#[must_use]
 pub fn layer() -> Layer {
     Layer { durations: None }
 }
@@ -151,11 +151,18 @@ where
         {
             return;
         }
-        let run = Run::current().or_else(|| Self::run_around(context.event_scope(event)?));
         let mut values = Values::default();
         event.record(&mut values);
+        // Nearly always: no reference is counted.
+        if values.has_no_faults() && with_run(|run| values.log(run)) {
+            return;
+        }
+        let run = Run::current().or_else(|| Self::run_around(context.event_scope(event)?));
         match run {
-            Some(run) => values.log(&run),
+            Some(run) => {
+                values.log(&run);
+                values.tell_faults(&run);
+            }
             None => values.tell_nobody(),
         }
     }

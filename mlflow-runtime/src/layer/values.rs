@@ -41,6 +41,14 @@ impl Values {
         for (name, value) in self.all() {
             run.log_point(MetricKey::Dynamic(name), value, step);
         }
+    }
+
+    pub(super) fn has_no_faults(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// May reach subscribers, and code of the user's with them.
+    pub(super) fn tell_faults(&self, run: &Run) {
         for field in &self.faults {
             run.warn_no_number(field, *field == STEP);
         }
