@@ -89,7 +89,9 @@ fn look_up(package: &Path) -> Built {
         .as_ref()
         .map(|repository| repository.git(package))
         .unwrap_or_default();
-    let lock = cargo::lock_file(package);
+    let lock = (!cargo::is_foreign(package, env::args()))
+        .then(|| cargo::lock_file(package))
+        .flatten();
     let mut watched = repository.map_or_else(Vec::new, |repository| repository.watched());
     watched.extend(lock.iter().filter_map(|file| file.canonicalize().ok()));
     Built {
@@ -150,18 +152,15 @@ impl Built {
         })
     }
 
-    /// Names to the compiler what the result depends on. An unused constant leaves no bytes.
+    /// Names to the compiler what the result depends on. An unused constant leaves no bytes in the
+    /// program, but the compiler notes a variable with its value: none that may hold a credential.
     // Output: `const _: &[u8] = include_bytes!("…/.git/HEAD");`
     pub(crate) fn watch(&self) -> TokenStream {
         let Some(watched) = &self.watched else {
             return TokenStream::new();
         };
         let files = watched.iter().filter_map(|file| file.to_str());
-        let variables = COMMIT_VARIABLES
-            .iter()
-            .chain(&BRANCH_VARIABLES)
-            .chain(&URL_VARIABLES)
-            .chain(&GITHUB_VARIABLES);
+        let variables = COMMIT_VARIABLES.iter().chain(&BRANCH_VARIABLES);
         quote! {
             #(const _: &[u8] = ::core::include_bytes!(#files);)*
             #(const _: ::core::option::Option<&str> = ::core::option_env!(#variables);)*
@@ -179,6 +178,21 @@ fn option<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `CI_REPOSITORY_URL` of GitLab has the job's token in it, and what the compiler notes of a build is
+    /// kept in caches.
+    #[test]
+    fn no_variable_is_noted_that_may_hold_a_credential() {
+        let built = Built {
+            watched: Some(Vec::new()),
+            ..Built::default()
+        };
+        let watch = built.watch().to_string();
+        assert!(watch.contains("GIT_COMMIT") && watch.contains("GIT_BRANCH"));
+        for variable in URL_VARIABLES.iter().chain(&GITHUB_VARIABLES) {
+            assert!(!watch.contains(variable), "{variable}");
+        }
+    }
 
     fn told_by(environment: &[(&str, &str)]) -> Git {
         told(&|name| {

@@ -335,9 +335,11 @@ pub use mlflow_macros::timed;
 /// in the program's own package.
 ///
 /// - It is cut at 256 KiB, after a whole line, and says so.
-/// - Credentials that can be recognised are masked, and so is what a line gives to a
-///   [secret's name](macro@tracked#secrets): what is masked is not in the program, either. Git's new
-///   files that were not added (`git add`) are not in it.
+/// - Credentials that can be recognised are masked, and so is what is given to a
+///   [secret's name](macro@tracked#secrets): in Rust the texts and numbers up to the end of the
+///   statement, in other files all that stands behind `=`, `:` or `--name`, and the block that begins
+///   there. What is masked is not in the program, either. A secret under a name that does not say so is
+///   not recognised. Git's new files that were not added (`git add`) are not in it.
 /// - Git is asked in a way that changes neither the working tree nor the index.
 /// - A moved HEAD expands it again. Other files count as they were when the package was compiled.
 ///

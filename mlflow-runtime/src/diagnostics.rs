@@ -42,7 +42,8 @@
 //! | … its formatting panicked; logged is what it wrote until then | the same | mend it |
 //! | … it and what follows are left out: of one value `N` fields are logged | a struct or map with very many fields | log the fields that matter |
 //! | … it is left out: it stands too deep inside of its value | | log it by itself |
-//! | metric `KEY`: it is left out: … | MLflow would refuse the key; the reason says why | another key |
+//! | the tag `KEY` of `MLFLOW_RUN_CONTEXT` is left out: … | the same of a tag of the environment | another key |
+//! | metric, tag `KEY`: it is left out: … | MLflow would refuse the key; the reason says why | another key |
 //! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `layer` | `metric.loss = loss` |
 //! | field …: it is no integer; the event's metrics are at step 0 | the `step` of an event | `step = epoch` |
 //! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute, e.g. in `tags(…)` | mend it |

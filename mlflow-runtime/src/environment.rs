@@ -41,8 +41,10 @@ pub(crate) fn process() -> &'static Environment {
     let environment = Environment::read(told.as_ref().ok().cloned().unwrap_or_default());
     // A warning may reach a subscriber that starts a run, too: by then all is known.
     let is_first = ENVIRONMENT.set(environment).is_ok();
-    if let (true, Err(fault)) = (is_first, told) {
-        fault.tell();
+    match told {
+        Ok(tags) if is_first => context::tell_faults(&tags),
+        Err(unusable) if is_first => unusable.tell(),
+        _ => {}
     }
     ENVIRONMENT.get_or_init(|| Environment::read(Vec::new()))
 }
@@ -105,7 +107,11 @@ impl Environment {
                 value,
             })
             .filter(|tag| told.iter().all(|told| told.key != tag.key))
-            .chain(told.iter().cloned())
+            .chain(
+                told.iter()
+                    .filter(|tag| limits::key_fault(&tag.key).is_none())
+                    .cloned(),
+            )
             .collect();
         Self {
             user,

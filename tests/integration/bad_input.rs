@@ -352,6 +352,22 @@ fn a_run_context_that_is_no_object_is_one_warning() {
 }
 
 #[test]
+fn a_tag_that_mlflow_refuses_was_left_out_of_the_run_context_without_a_word() {
+    let folder = Folder::new();
+    let text = r#"{"owner@team": "x", "team": "vision"}"#;
+    let ended = folder.run(SWEEP, &[], &[("MLFLOW_RUN_CONTEXT", text)]);
+    assert_eq!(ended.stdout, "1\n");
+    assert_eq!(ended.warnings().len(), 1, "{}", ended.stderr);
+    let said = "the tag \"owner@team\" of MLFLOW_RUN_CONTEXT is left out";
+    assert!(ended.stderr.contains(said), "{}", ended.stderr);
+    let team: i64 = one(
+        &folder.database(),
+        "select count(*) from tags where key = 'team'",
+    );
+    assert_eq!(team, 3, "every run has the other");
+}
+
+#[test]
 fn a_journal_directory_that_cannot_be_written_falls_back() {
     let folder = Folder::new();
     let file = folder.path().join("file");

@@ -4,12 +4,28 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The `Cargo.lock` of the package's workspace: the nearest upwards.
+/// The `Cargo.lock` of the package's workspace: beside the workspace's manifest, else the nearest
+/// upwards. A member may have an old one of its own, which cargo does not read.
 pub(super) fn lock_file(package: &Path) -> Option<PathBuf> {
-    package
-        .ancestors()
-        .map(|ancestor| ancestor.join("Cargo.lock"))
-        .find(|file| file.is_file())
+    let is_workspace = |directory: &&Path| {
+        let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap_or_default();
+        let mut lines = manifest.lines().map(str::trim_start);
+        lines.any(|line| line.starts_with("[workspace"))
+    };
+    let locked = || {
+        package
+            .ancestors()
+            .filter(|ancestor| ancestor.join("Cargo.lock").is_file())
+    };
+    let directory = locked().find(is_workspace).or_else(|| locked().next());
+    Some(directory?.join("Cargo.lock"))
+}
+
+/// Whether the package comes from a registry or a repository: a lock file that it brings along is not
+/// the one of this build. Of such packages cargo silences the lints.
+pub(super) fn is_foreign(package: &Path, mut arguments: impl Iterator<Item = String>) -> bool {
+    package.join(".cargo_vcs_info.json").exists()
+        || arguments.any(|argument| argument.starts_with("--cap-lints"))
 }
 
 /// The SHA-256 of a file, as `sha256sum` prints it.
@@ -92,6 +108,36 @@ mod tests {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(hash(&lock).as_deref(), Some(expected));
         assert_eq!(hash(&package), None);
+    }
+
+    #[test]
+    fn the_old_lock_file_of_a_member_is_not_taken_for_the_workspaces() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let member = folder.path().join("crates/net");
+        fs::create_dir_all(&member).expect("a directory");
+        fs::write(member.join("Cargo.toml"), "[package]\nname = \"net\"\n").expect("a file");
+        fs::write(member.join("Cargo.lock"), "old").expect("a file");
+        let nearest = member.join("Cargo.lock");
+        assert_eq!(lock_file(&member), Some(nearest), "it is all there is");
+        let root = folder.path();
+        fs::write(root.join("Cargo.toml"), "[workspace]\nmembers = []\n").expect("a file");
+        fs::write(root.join("Cargo.lock"), "new").expect("a file");
+        assert_eq!(lock_file(&member), Some(root.join("Cargo.lock")));
+    }
+
+    #[test]
+    fn a_dependency_has_no_lock_file_of_this_build() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let is_foreign = |arguments: &[&str]| {
+            is_foreign(
+                folder.path(),
+                arguments.iter().map(|argument| (*argument).to_owned()),
+            )
+        };
+        assert!(!is_foreign(&["rustc", "--crate-name", "net"]));
+        assert!(is_foreign(&["rustc", "--cap-lints", "allow"]));
+        fs::write(folder.path().join(".cargo_vcs_info.json"), "{}").expect("a file");
+        assert!(is_foreign(&["rustc"]));
     }
 
     #[test]

@@ -1,19 +1,23 @@
 //! `git_diff!()`: how the code that is built differs from its commit.
 //!
 //! Invariants: bounded; what is secret is masked before it gets into the program: credentials
-//! wherever they stand, and what a line gives to a secret's name.
+//! wherever they stand, and what is given to a secret's name (see [`secrets`]).
 
-use std::borrow::Cow;
+mod secrets;
 
-use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
+use mlflow_redact::{Edge, mask};
 use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::git::Repository;
 use super::{Built, option, package};
+use secrets::{Language, Lines};
 
 /// More than anybody reads, and little beside a program.
 const MOST_BYTES: u64 = 256 * 1024;
+
+/// What a file's part of the diff begins with.
+const FILE: &str = "diff --git ";
 
 /// `git_diff!()`
 // Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); const DIFF: Option<&'static str> = Some("diff --git a/…"); DIFF }`
@@ -30,8 +34,8 @@ pub(crate) fn git_diff(arguments: &TokenStream) -> TokenStream {
         _ => (Vec::new(), None),
     };
     let diff = diff
-        .filter(|(diff, _)| !diff.is_empty())
-        .map(|(diff, is_all)| masked(&diff, is_all));
+        .map(|(diff, is_all)| masked(&diff, is_all))
+        .filter(|diff| !diff.is_empty());
     let diff = option(diff.as_ref());
     let watch = Built {
         watched: Some(watched),
@@ -47,20 +51,31 @@ fn masked(diff: &str, is_all: bool) -> String {
         Some(last) if !is_all => &diff[..=last],
         _ => diff,
     };
-    let mut is_rust = false;
     let mut masked = String::with_capacity(whole.len());
+    let mut lines = Lines::new(Language::Other);
+    let mut left = Hunk::default();
     for line in whole.split_inclusive('\n') {
-        if let Some(file) = line.strip_prefix("diff --git ") {
-            is_rust = file.trim_end().ends_with(".rs");
+        if left.is_content(line) {
+            lines.push(line, &mut masked);
+            continue;
         }
-        let is_content = line.starts_with(['+', '-', ' '])
-            && !line.starts_with("+++ ")
-            && !line.starts_with("--- ");
-        if is_content {
-            masked.push_str(&without_named(line, is_rust));
-        } else {
-            masked.push_str(line);
+        if let Some(file) = line.strip_prefix(FILE) {
+            leave_out_untouched(&mut masked);
+            lines = Lines::new(Language::of(file.trim_end()));
         }
+        match Hunk::begin(line) {
+            // Behind the places stands a line from before them, as it is.
+            Some((hunk, places)) => {
+                left = hunk;
+                lines = lines.afresh();
+                masked.push_str(places);
+                masked.push('\n');
+            }
+            None => masked.push_str(line),
+        }
+    }
+    if is_all {
+        leave_out_untouched(&mut masked);
     }
     let edge = if is_all { Edge::End } else { Edge::Cut };
     let mut masked = mask(&masked, edge).map_or(masked, |masked| masked.text);
@@ -72,145 +87,123 @@ fn masked(diff: &str, is_all: bool) -> String {
     masked
 }
 
-/// The line without what it gives to a secret's name: in Rust the texts behind it, elsewhere all that
-/// stands behind `=` or `:`.
-// Input:  `+    login("me", password = "hunter2");` of Rust, `+API_KEY=abc` of another file
-// Output: `+    login("me", password = "[redacted]");`, `+API_KEY=[redacted]`
-fn without_named(line: &str, is_rust: bool) -> Cow<'_, str> {
-    let Some(end) = end_of_secret_name(line) else {
-        return Cow::Borrowed(line);
-    };
-    let (before, behind) = line.split_at(end);
-    // The end of a name that stands in quotes itself.
-    let quote = behind
-        .chars()
-        .next()
-        .filter(|char| matches!(char, '"' | '\''));
-    let (closing, behind) = behind.split_at(quote.map_or(0, char::len_utf8));
-    if is_rust {
-        return Cow::Owned(format!("{before}{closing}{}", without_texts(behind)));
-    }
-    match behind.find(['=', ':']) {
-        Some(sign) if !behind[sign + 1..].trim().is_empty() => {
-            let value = behind[sign + 1..].trim_start();
-            let start = behind.len() - value.len();
-            let line_end = if line.ends_with('\n') { "\n" } else { "" };
-            Cow::Owned(format!(
-                "{before}{closing}{}{REDACTED}{line_end}",
-                &behind[..start]
-            ))
-        }
-        _ => Cow::Borrowed(line),
+/// Takes away a file at the end of which nothing is said: only its time is another, which git, told to
+/// leave its index alone, could not note.
+fn leave_out_untouched(masked: &mut String) {
+    let last = masked
+        .trim_end_matches('\n')
+        .rfind('\n')
+        .map_or(0, |end| end + 1);
+    if masked[last..].starts_with(FILE) {
+        masked.truncate(last);
     }
 }
 
-/// Where the first name of a secret ends.
-fn end_of_secret_name(line: &str) -> Option<usize> {
-    let is_part = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.');
-    let mut start = None;
-    for (at, char) in line.char_indices().skip(1).chain([(line.len(), ' ')]) {
-        match (start, is_part(char)) {
-            (None, true) => start = Some(at),
-            (Some(from), false) => {
-                if is_secret_name(&line[from..at]) {
-                    return Some(at);
-                }
-                start = None;
-            }
-            _ => {}
-        }
-    }
-    None
+/// How many lines of the old file and of the new one are still to come: what looks like a header may be
+/// one of them.
+#[derive(Default)]
+struct Hunk {
+    old: usize,
+    new: usize,
 }
 
-// Input:  ` = env("X").unwrap_or("hunter2");`
-// Output: ` = env("[redacted]").unwrap_or("[redacted]");`
-fn without_texts(code: &str) -> String {
-    let mut masked = String::with_capacity(code.len());
-    let mut inside = false;
-    let mut escaped = false;
-    for char in code.chars() {
-        match char {
-            '"' if !escaped => {
-                if !inside {
-                    masked.push('"');
-                    masked.push_str(REDACTED);
-                } else {
-                    masked.push('"');
-                }
-                inside = !inside;
-            }
-            '\n' => masked.push('\n'),
-            _ if inside => {}
-            _ => masked.push(char),
-        }
-        escaped = inside && char == '\\' && !escaped;
+impl Hunk {
+    // Input:  `@@ -8,4 +8,5 @@ DB_PASSWORD=hunter2`
+    // Output: 4 old lines and 5 new ones; `@@ -8,4 +8,5 @@`
+    fn begin(line: &str) -> Option<(Self, &str)> {
+        let places = line.strip_prefix("@@ -")?;
+        let (places, _) = places.split_once(" @@")?;
+        let (old, new) = places.split_once(" +")?;
+        let lines = |place: &str| match place.split_once(',') {
+            Some((_, lines)) => lines.parse().ok(),
+            None => Some(1),
+        };
+        let hunk = Self {
+            old: lines(old)?,
+            new: lines(new)?,
+        };
+        Some((hunk, &line[..places.len() + "@@ - @@".len()]))
     }
-    masked
+
+    fn is_content(&mut self, line: &str) -> bool {
+        if self.old == 0 && self.new == 0 {
+            return false;
+        }
+        let (old, new) = match line.as_bytes().first() {
+            Some(b' ') => (1, 1),
+            Some(b'-') => (1, 0),
+            Some(b'+') => (0, 1),
+            // `\ No newline at end of file`
+            Some(b'\\') => return false,
+            _ => {
+                *self = Self::default();
+                return false;
+            }
+        };
+        self.old = self.old.saturating_sub(old);
+        self.new = self.new.saturating_sub(new);
+        true
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use mlflow_redact::REDACTED;
+
     use super::*;
 
-    #[test]
-    fn what_a_line_gives_to_a_secrets_name_is_masked() {
-        let cases = [
-            (
-                true,
-                "+    let password = \"hunter2\";\n",
-                "+    let password = \"[redacted]\";\n",
-            ),
-            (
-                true,
-                "+    login(\"me\", &api_key, \"a\\\"b\", 7);\n",
-                "+    login(\"me\", &api_key, \"[redacted]\", 7);\n",
-            ),
-            (
-                true,
-                "+    let max_tokens = \"7\";\n",
-                "+    let max_tokens = \"7\";\n",
-            ),
-            (
-                true,
-                "-    auth: \"not closed\n",
-                "-    auth: \"[redacted]\n",
-            ),
-            (
-                true,
-                " fn token(&self) -> &'a str {\n",
-                " fn token(&self) -> &'a str {\n",
-            ),
-            (false, "+API_KEY=abc def\n", "+API_KEY=[redacted]\n"),
-            (
-                false,
-                "+  \"db_password\": \"x\",\n",
-                "+  \"db_password\": [redacted]\n",
-            ),
-            (false, "+token = 'x' # note", "+token = [redacted]"),
-            (false, " The token is a word.\n", " The token is a word.\n"),
-            (false, "-password:\n", "-password:\n"),
-        ];
-        for (is_rust, line, expected) in cases {
-            assert_eq!(without_named(line, is_rust), expected);
-        }
+    fn diff(file: &str, lines: &[&str]) -> String {
+        let count = |other: char| lines.iter().filter(|line| !line.starts_with(other)).count();
+        format!(
+            "diff --git a/{file} b/{file}\n--- a/{file}\n+++ b/{file}\n@@ -1,{} +1,{} @@\n{}\n",
+            count('+'),
+            count('-'),
+            lines.join("\n")
+        )
     }
 
     #[test]
-    fn credentials_and_headers_of_a_diff() {
+    fn credentials_wherever_they_stand() {
         let key = format!("ghp_{}", "0aA".repeat(12));
-        let diff = format!(
-            "diff --git a/token.rs b/token.rs\n--- a/token.rs\n+++ b/token.rs\n@@ -1 +1 @@ fn auth() {{\n-a(\"{key}\")\n+b(7)\n"
-        );
+        let diff = diff("token.rs", &[&format!("-a(\"{key}\")"), "+b(7)"]);
         assert_eq!(masked(&diff, true), diff.replace(&key, REDACTED));
+    }
+
+    /// Git shows the nearest line from before that looks like a beginning, changed or not.
+    #[test]
+    fn the_line_behind_the_places_of_a_hunk_was_not_masked() {
+        let header = "@@ -8,1 +8,1 @@ DB_PASSWORD=hunter2\n";
+        let diff = format!("diff --git a/app.env b/app.env\n{header}-a=1\n+a=2\n");
+        let expected = "diff --git a/app.env b/app.env\n@@ -8,1 +8,1 @@\n-a=1\n+a=2\n";
+        assert_eq!(masked(&diff, true), expected);
+    }
+
+    #[test]
+    fn a_line_that_looks_like_a_header_was_not_masked() {
+        let diff = diff(
+            "a.sql",
+            &["--- password: hunter2", "+++ password: hunter3", " x"],
+        );
+        let masked = masked(&diff, true);
+        assert!(!masked.contains("hunter"), "{masked}");
+        assert!(masked.contains("--- a/a.sql\n+++ b/a.sql\n"), "{masked}");
+    }
+
+    #[test]
+    fn a_file_with_another_time_only_is_left_out() {
+        let touched = "diff --git a/x b/x\n";
+        let changed = diff("y", &["+one"]);
+        let moded = "diff --git a/z b/z\nold mode 100644\nnew mode 100755\n";
+        let all = format!("{touched}{changed}{touched}{moded}{touched}");
+        assert_eq!(masked(&all, true), format!("{changed}{moded}"));
     }
 
     #[test]
     fn a_diff_that_is_cut_says_so_and_keeps_whole_lines() {
-        let cut = masked("diff --git a/x b/x\n+one\n+tw", false);
+        let cut = masked("diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n+tw", false);
         assert_eq!(
             cut,
-            "diff --git a/x b/x\n+one\n[the diff is longer than 262144 bytes, and cut here]\n"
+            "diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n[the diff is longer than 262144 bytes, and cut here]\n"
         );
     }
 }

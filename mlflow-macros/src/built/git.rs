@@ -139,13 +139,19 @@ impl Repository {
     }
 
     /// Files that change when the commit does. HEAD changes with the branch, the branch's file with
-    /// the commit. A packed branch has no file, but every commit is noted in the log of HEAD.
+    /// the commit. A packed branch has no file, but every commit is noted in the log of HEAD; where
+    /// there is none, each leaves its message.
     pub(super) fn watched(&self) -> Vec<PathBuf> {
         let head = self.head();
         let loose = reference(&head).map(|reference| self.common.join(reference));
         let moves = loose
             .filter(|loose| loose.is_file())
             .unwrap_or_else(|| self.directory.join("logs/HEAD"));
+        let moves = if moves.is_file() {
+            moves
+        } else {
+            self.directory.join("COMMIT_EDITMSG")
+        };
         let files = [
             self.directory.join("HEAD"),
             moves,
@@ -182,7 +188,9 @@ impl Repository {
         for variable in OF_ANOTHER_REPOSITORY {
             git.env_remove(variable);
         }
+        // What would start a daemon, or write to the index.
         git.args(["--no-optional-locks", "-c", "core.fsmonitor=false"])
+            .args(["-c", "diff.autoRefreshIndex=false"])
             .current_dir(directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,10 +1,12 @@
 //! `MLFLOW_RUN_CONTEXT`: tags that whoever starts the process gives to its runs, a JSON object, as
 //! MLflow's own client reads it.
 
+use mlflow_redact::{Edge, mask};
 use serde_json::{Map, Value};
 
 use super::Variable;
 use crate::config::unusable;
+use crate::limits;
 use crate::store::Tag;
 
 const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
@@ -30,7 +32,7 @@ pub(super) fn read(variable: Variable<'_>) -> Result<Vec<Tag>, Unusable> {
     let tags = object
         .into_iter()
         .map(|(key, value)| Tag {
-            key,
+            key: mask(&key, Edge::End).map_or(key, |masked| masked.text),
             value: match value {
                 Value::String(text) => text,
                 other => other.to_string(),
@@ -38,6 +40,15 @@ pub(super) fn read(variable: Variable<'_>) -> Result<Vec<Tag>, Unusable> {
         })
         .collect();
     Ok(tags)
+}
+
+/// Warns of tags that no run can have.
+pub(super) fn tell_faults(tags: &[Tag]) {
+    for Tag { key, .. } in tags {
+        if let Some(fault) = limits::key_fault(key) {
+            tracing::warn!(target: "mlflow", "the tag {key:?} of {VARIABLE} is left out: {fault}");
+        }
+    }
 }
 
 #[cfg(test)]

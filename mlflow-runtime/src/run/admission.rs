@@ -98,6 +98,13 @@ impl Tracker {
         start.tags = start
             .tags
             .into_iter()
+            .filter(|tag| match limits::key_fault(&tag.key) {
+                Some(fault) => {
+                    self.warn_rejected("tag", &tag.key, format_args!("it is left out: {fault}"));
+                    false
+                }
+                None => true,
+            })
             .map(|tag| self.admit_tag(tag))
             .collect();
         start.params = start
