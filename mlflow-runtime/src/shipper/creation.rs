@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Delivery;
-use super::delivery::{Cause, Halt, halt};
+use super::delivery::{Halt, elsewhere, halt};
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
 use crate::exit::say;
@@ -24,19 +24,8 @@ impl Delivery {
         source: &mut Source,
         number: u32,
     ) -> Result<Result<StoredRun, String>, Halt> {
-        // From the eldest ancestor that is still to be created down to the run itself.
-        let mut line = vec![number];
-        while let Some(parent) = line
-            .last()
-            .and_then(|number| source.runs.pending_parent(*number))
-        {
-            if line.contains(&parent) {
-                break;
-            }
-            line.push(parent);
-        }
         let mut ready = Err("its start was lost".to_owned());
-        for number in line.into_iter().rev() {
+        for number in source.runs.line(number).into_iter().rev() {
             ready = self.created(source, number).await?;
         }
         Ok(ready)
@@ -141,10 +130,7 @@ impl Delivery {
                  and are the rendezvous id and the experiment the same in all ranks?"
             );
         }
-        Halt {
-            reason: "the process that has started the run has not created it yet".to_owned(),
-            cause: Cause::Elsewhere,
-        }
+        elsewhere()
     }
 
     /// The store's id of a run's parent. A parent that cannot be had is left out, unless another rank

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::work::Pass;
 use super::{Delivery, Source};
 use crate::journal::directory::Directory;
+use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
@@ -58,12 +58,17 @@ impl Process {
             journal,
             identity,
         };
+        process.log_start(&process.run());
+        process
+    }
+
+    fn log_start(&self, run: &RunRef<'_>) {
         let tag = Tag {
             key: "attempt".to_owned(),
-            value: process.attempt(),
+            value: self.attempt(),
         };
         let start = Start {
-            identity: Cow::Borrowed(&process.identity),
+            identity: Cow::Borrowed(run.identity),
             name: "run".into(),
             user: "u".into(),
             start_time_ms: 1,
@@ -72,8 +77,7 @@ impl Process {
             with_common_tags: false,
             params: Vec::new(),
         };
-        process.log(&Event::Start(Box::new(start)));
-        process
+        self.log_to(run, &Event::Start(Box::new(start)));
     }
 
     fn attempt(&self) -> String {
@@ -81,15 +85,23 @@ impl Process {
     }
 
     fn log(&self, event: &Event<'_>) {
+        self.log_to(&self.run(), event);
+    }
+
+    fn log_to(&self, run: &RunRef<'_>, event: &Event<'_>) {
         write(&self.journal, |writer| {
-            writer.event(&self.journal, &self.run(), event, &[]);
+            writer.event(&self.journal, run, event, &[]);
         });
     }
 
     fn log_metric(&self, step: i64) {
+        self.log_metric_to(&self.run(), step);
+    }
+
+    fn log_metric_to(&self, run: &RunRef<'_>, step: i64) {
         write(&self.journal, |writer| {
             let key = MetricKey::Dynamic("loss");
-            writer.metric(&self.journal, &self.run(), key, 7, step, 0.5);
+            writer.metric(&self.journal, run, key, 7, step, 0.5);
         });
     }
 
@@ -133,18 +145,21 @@ impl Process {
 
 /// Delivers what there is.
 fn ship(source: &mut Source, store: &MemoryStore) {
-    let mut pass = source.read(1000);
-    assert!(deliver(source, &mut pass, store));
+    assert!(try_to_ship(source, store));
 }
 
 /// False if a run is waited for.
-fn deliver(source: &mut Source, pass: &mut Pass, store: &MemoryStore) -> bool {
+fn try_to_ship(source: &mut Source, store: &MemoryStore) -> bool {
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-    let delivered = block_on(delivery.deliver(source, pass)).is_ok();
-    if delivered {
-        source.acknowledge(pass);
-    }
-    delivered
+    let mut pass = source.read(1000);
+    source.awaited.hurry();
+    let delivered = block_on(async {
+        delivery.deliver_awaited(source).await?;
+        delivery.deliver(source, &mut pass).await
+    });
+    delivered.expect("the store takes it");
+    source.acknowledge(&pass);
+    source.awaited.is_empty()
 }
 
 /// Delivers a dead process's journal in full.
@@ -224,12 +239,11 @@ fn another_rank_waits_for_the_run_and_leaves_its_status_as_it_is() {
     let member = Process::start(Role::Member { rank: 1 });
     member.log_metric(1);
     let mut source = member.source();
-    let mut pass = source.read(1000);
-    assert!(!deliver(&mut source, &mut pass, &store), "it is waited for");
+    assert!(!try_to_ship(&mut source, &store), "it is waited for");
     assert_eq!(store.runs(), []);
     let leader = Process::start(Role::Leader);
     ship(&mut leader.source(), &store);
-    assert!(deliver(&mut source, &mut pass, &store));
+    ship(&mut source, &store);
     member.end(RunStatus::Failed);
     ship(&mut source, &store);
     let (status, points, _) = only(&store);
@@ -252,8 +266,7 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
         !dead.source.runs.are_led_for(&live.runs),
         "nothing is known yet"
     );
-    let mut pass = live.read(1000);
-    assert!(!deliver(&mut live, &mut pass, &store));
+    assert!(!try_to_ship(&mut live, &store));
     assert!(dead.source.runs.are_led_for(&live.runs));
     let other = Process::start(Role::Member { rank: 2 }).die();
     assert!(
@@ -263,10 +276,58 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
 
     earlier(&store);
     member.end(RunStatus::Finished);
-    assert!(deliver(&mut live, &mut pass, &store));
     ship(&mut live, &store);
     assert!(
         !dead.source.runs.are_led_for(&live.runs),
         "it has left the run"
     );
+}
+
+/// Rank 1 alone calls another function: nobody creates that run, and the shared one goes on.
+#[test]
+fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
+    let store = MemoryStore::new();
+    let leader = Process::start(Role::Leader);
+    ship(&mut leader.source(), &store);
+    let member = Process::start(Role::Member { rank: 1 });
+    let other = RunIdentity {
+        key: "a".repeat(32),
+        ..member.identity.clone()
+    };
+    let alone = RunRef {
+        number: 2,
+        identity: &other,
+        inherited: false,
+    };
+    member.log_start(&alone);
+    member.log_metric_to(&alone, 0);
+    let mut source = member.source();
+    for step in 0..3 {
+        member.log_metric(step);
+        member.log_metric_to(&alone, step + 1);
+        assert!(!try_to_ship(&mut source, &store), "one is waited for");
+        let (_, points, _) = only(&store);
+        assert_eq!(points, usize::try_from(step).unwrap() + 1);
+    }
+    assert!(
+        member.journal.segments().iter().all(|segment| {
+            let bytes = segment.read().unwrap();
+            bytes.acknowledged() == HEADER_BYTES
+        }),
+        "what waits keeps its place"
+    );
+
+    let late = Process::start(Role::Leader);
+    let identity = &RunIdentity {
+        role: Role::Leader,
+        ..other.clone()
+    };
+    late.log_start(&RunRef { identity, ..alone });
+    ship(&mut late.source(), &store);
+    ship(&mut source, &store);
+    let runs = store.runs();
+    let there = runs.iter().find(|run| run.run_id != runs[0].run_id);
+    let steps = there.unwrap().metrics.iter().map(|point| point.step);
+    assert_eq!(steps.collect::<Vec<_>>(), [0, 1, 2, 3], "in order, once");
+    assert_eq!(runs[0].metrics.len(), 3);
 }
