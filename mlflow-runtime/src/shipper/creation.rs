@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Delivery;
 use super::delivery::{Halt, elsewhere, halt};
+use super::ending::ATTEMPT_TAG;
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
 use crate::exit::say;
@@ -190,10 +191,11 @@ impl Delivery {
         Ok(found)
     }
 
-    /// A run that has been started before goes on.
+    /// A run that has been started before goes on. The tags first: by them who ships what an earlier
+    /// attempt left knows that it does.
     async fn resume(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
-        self.store.update_run(run, RunStatus::Running, None).await?;
-        self.add_tags(run, tags).await
+        self.add_tags(run, tags).await?;
+        self.store.update_run(run, RunStatus::Running, None).await
     }
 
     async fn add_tags(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
@@ -222,6 +224,12 @@ impl Delivery {
             return Ok(run);
         }
         let is_leader = identity.role == Role::Leader;
+        if is_leader {
+            tags.push(Tag {
+                key: ATTEMPT_TAG.to_owned(),
+                value: start.start_time_ms.to_string(),
+            });
+        }
         let experiment_id = self.store.experiment(&identity.experiment).await?;
         if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
             // It may be one of an earlier launch. What is left of a dead process does not go on.

@@ -147,7 +147,9 @@ impl Delivery {
         let outcome = match self.ready(source, work.run).await? {
             Ok(run) => {
                 let role = source.runs.role(work.run);
-                let outcome = self.work(&run, role, work, &source.postponed).await?;
+                let is_live = source.is_live();
+                let postponed = &source.postponed;
+                let outcome = self.work(&run, role, is_live, work, postponed).await?;
                 if matches!(outcome, Outcome::Done) {
                     // First, as it may halt: what is postponed is not read again.
                     if work.end.is_some() {
@@ -199,6 +201,7 @@ impl Delivery {
         &mut self,
         run: &StoredRun,
         role: Role,
+        is_live: bool,
         work: &mut Work,
         postponed: &Postponed,
     ) -> Result<Outcome, Halt> {
@@ -255,7 +258,7 @@ impl Delivery {
             self.progress = true;
         }
         if let Some((status, end_time_ms)) = work.end {
-            match self.end(run, role, status, end_time_ms).await {
+            match self.end(run, role, is_live, status, end_time_ms).await {
                 Ok(()) => {}
                 Err(
                     StoreError::Rejected { reason }

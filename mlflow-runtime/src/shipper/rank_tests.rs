@@ -19,6 +19,7 @@ struct Process {
     folder: Folder,
     journal: Arc<Journal>,
     identity: RunIdentity,
+    start_time_ms: i64,
 }
 
 /// A folder of a test's own.
@@ -38,6 +39,10 @@ struct Left {
 
 impl Process {
     fn start(role: Role) -> Self {
+        Self::start_at(1, role)
+    }
+
+    fn start_at(start_time_ms: i64, role: Role) -> Self {
         let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
         let origin = Origin {
             destination: "here".to_owned(),
@@ -57,6 +62,7 @@ impl Process {
             folder,
             journal,
             identity,
+            start_time_ms,
         };
         process.log_start(&process.run());
         process
@@ -71,7 +77,7 @@ impl Process {
             identity: Cow::Borrowed(run.identity),
             name: "run".into(),
             user: "u".into(),
-            start_time_ms: 1,
+            start_time_ms: self.start_time_ms,
             parent: None,
             tags: vec![Cow::Owned(tag)],
             with_common_tags: false,
@@ -106,7 +112,7 @@ impl Process {
     }
 
     fn end(&self, status: RunStatus) {
-        let end_time_ms = 9;
+        let end_time_ms = self.start_time_ms + 8;
         self.log(&Event::End {
             status,
             end_time_ms,
@@ -330,4 +336,41 @@ fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
     let steps = there.unwrap().metrics.iter().map(|point| point.step);
     assert_eq!(steps.collect::<Vec<_>>(), [0, 1, 2, 3], "in order, once");
     assert_eq!(runs[0].metrics.len(), 3);
+}
+
+/// A job is queued again, on this host or another, before what its rank 0 left is shipped.
+#[test]
+fn the_end_that_a_dead_rank_0_left_does_not_end_the_run_that_a_later_one_goes_on_with() {
+    for told in [true, false] {
+        let store = MemoryStore::new();
+        let dead = Process::start(Role::Leader);
+        ship(&mut dead.source(), &store);
+        if told {
+            dead.end(RunStatus::Failed);
+        }
+        let again = Process::start_at(100, Role::Leader);
+        ship(&mut again.source(), &store);
+        recover(dead.die(), &store);
+        assert_eq!(only(&store).0, RunStatus::Running, "told: {told}");
+        again.end(RunStatus::Finished);
+        ship(&mut again.source(), &store);
+        assert_eq!(only(&store).0, RunStatus::Finished);
+        assert_eq!(store.runs()[0].end_time_ms, Some(108));
+    }
+}
+
+#[test]
+fn the_end_that_a_dead_rank_0_left_ends_the_run_if_nobody_goes_on_with_it() {
+    let store = MemoryStore::new();
+    let dead = Process::start(Role::Leader);
+    ship(&mut dead.source(), &store);
+    dead.end(RunStatus::Finished);
+    recover(dead.die(), &store);
+    assert_eq!(only(&store).0, RunStatus::Finished);
+    // The second attempt has reached the store with nothing.
+    let second = Process::start_at(100, Role::Leader);
+    second.end(RunStatus::Failed);
+    recover(second.die(), &store);
+    assert_eq!(only(&store).0, RunStatus::Failed);
+    assert_eq!(store.runs()[0].end_time_ms, Some(108));
 }
