@@ -80,6 +80,8 @@ pub(crate) struct Shipper {
     fresh: bool,
     /// What dead processes left and nobody has looked at yet.
     left_behind: Vec<LeftBehind>,
+    /// Those of them whose runs others create.
+    joining: Vec<LeftBehind>,
     /// The one of these that is being shipped.
     dead: Option<Source>,
     dead_pass: Pass,
@@ -106,6 +108,7 @@ impl Shipper {
             live_pass: Pass::default(),
             fresh: false,
             left_behind: Vec::new(),
+            joining: Vec::new(),
             dead: None,
             dead_pass: Pass::default(),
         }
@@ -140,12 +143,33 @@ impl Shipper {
         Ok(step)
     }
 
+    /// The next journal that was left behind. First those that create their runs: the others hold
+    /// what they have for a run that is not there.
+    fn next_dead(&mut self) -> Option<Source> {
+        let live = &self.live.runs;
+        for found in &mut self.left_behind {
+            while let Some(source) = found.next().map(Source::dead) {
+                if source.runs.are_anothers() {
+                    let directory = source.into_directory();
+                    self.joining
+                        .extend(directory.map(|directory| found.put_off(directory)));
+                } else if !source.runs.are_led_for(live) {
+                    return Some(source);
+                }
+            }
+        }
+        while let Some(mut found) = self.joining.pop() {
+            if let Some(directory) = found.next() {
+                return Some(Source::dead(directory));
+            }
+        }
+        None
+    }
+
     /// One pass over a journal that was left behind.
     async fn step_dead(&mut self) -> Result<Step, Halt> {
         if self.dead.is_none() {
-            let live = &self.live.runs;
-            let mut found = self.left_behind.iter_mut().flatten().map(Source::dead);
-            self.dead = found.find(|source| !source.runs.are_led_for(live));
+            self.dead = self.next_dead();
         }
         let Some(source) = &mut self.dead else {
             return Ok(Step::Idle);
@@ -308,6 +332,7 @@ impl Worker {
             .into_iter()
             .map(|root| Directory::left_behind(root, destination));
         shipper.left_behind = found.collect();
+        shipper.joining.clear();
     }
 
     /// This process's values first; while there are no more of them, those of dead ones.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Delivery, Source};
-use crate::journal::directory::Directory;
+use super::{Delivery, Shipper, Source, Step};
+use crate::journal::directory::{Directory, LeftBehind};
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
@@ -16,7 +16,7 @@ use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
 
 /// A process of the launch, as far as it has logged.
 struct Process {
-    folder: Folder,
+    folder: Arc<Folder>,
     journal: Arc<Journal>,
     identity: RunIdentity,
     start_time_ms: i64,
@@ -24,6 +24,17 @@ struct Process {
 
 /// A folder of a test's own.
 struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Arc<Self> {
+        let name = format!("mlflow-rs-test-{}", uuid::Uuid::new_v4());
+        Arc::new(Self(std::env::temp_dir().join(name)))
+    }
+
+    fn left_behind(&self) -> LeftBehind {
+        Directory::left_behind(&self.0, "here")
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -33,7 +44,7 @@ impl Drop for Folder {
 
 /// A process that is dead, and what it left.
 struct Left {
-    _folder: Folder,
+    _folder: Arc<Folder>,
     source: Source,
 }
 
@@ -43,14 +54,17 @@ impl Process {
     }
 
     fn start_at(start_time_ms: i64, role: Role) -> Self {
-        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        Self::start_in(&Folder::new(), start_time_ms, role)
+    }
+
+    fn start_in(folder: &Arc<Folder>, start_time_ms: i64, role: Role) -> Self {
         let origin = Origin {
             destination: "here".to_owned(),
             host: "h".to_owned(),
             process_id: 1,
             tags: Arc::default(),
         };
-        let folder = Folder(folder);
+        let folder = Arc::clone(folder);
         let journal = Journal::on_disk(folder.0.clone(), origin, 1 << 30, "").expect("writable");
         let identity = RunIdentity {
             key: "k".repeat(32),
@@ -137,7 +151,7 @@ impl Process {
         let begun = Instant::now();
         // The journal's own thread may be about to look after it.
         loop {
-            if let Some(left) = Directory::left_behind(&self.folder.0, "here").next() {
+            if let Some(left) = self.folder.left_behind().next() {
                 return Left {
                     _folder: self.folder,
                     source: Source::dead(left),
@@ -373,4 +387,33 @@ fn the_end_that_a_dead_rank_0_left_ends_the_run_if_nobody_goes_on_with_it() {
     recover(second.die(), &store);
     assert_eq!(only(&store).0, RunStatus::Failed);
     assert_eq!(store.runs()[0].end_time_ms, Some(108));
+}
+
+/// Rank 0 died before its run was created, and so did the others.
+#[test]
+fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
+    let folder = Folder::new();
+    let store = MemoryStore::new();
+    let roles = (1..6).map(|rank| Role::Member { rank });
+    for role in roles.chain([Role::Leader]) {
+        let process = Process::start_in(&folder, 1, role);
+        process.log_metric(match role {
+            Role::Member { rank } => rank.into(),
+            _ => 0,
+        });
+        release_thread(&process.journal);
+    }
+    let begun = Instant::now();
+    while folder.left_behind().count() < 6 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
+        std::thread::yield_now();
+    }
+    let delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
+    let nobody = Process::start(Role::Owner);
+    let mut shipper = Shipper::new(delivery, nobody.source());
+    shipper.left_behind = vec![folder.left_behind()];
+    while block_on(shipper.step_dead()).expect("the store takes it") != Step::Idle {}
+    let (status, points, _) = only(&store);
+    assert_eq!((status, points), (RunStatus::Killed, 6));
+    assert_eq!(folder.left_behind().count(), 0);
 }

@@ -126,6 +126,13 @@ impl Runs {
         })
     }
 
+    /// Whether there are some that another process creates, and none that others wait for.
+    pub(super) fn are_anothers(&self) -> bool {
+        let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
+        any(|role| matches!(role, Role::Member { .. } | Role::Child))
+            && !any(|role| role == Role::Leader)
+    }
+
     /// Notes that there is such a run.
     pub(super) fn mention(&mut self, number: u32, identity: RunIdentity) -> &mut RunState {
         self.numbers.insert(identity.key.clone(), number);

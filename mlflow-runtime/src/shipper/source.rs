@@ -310,6 +310,14 @@ impl Source {
         kept.any(|cursor| Arc::ptr_eq(&cursor.segment, segment))
     }
 
+    /// A dead journal, to be read by somebody else.
+    pub(super) fn into_directory(self) -> Option<Directory> {
+        match self.origin {
+            Origin::Dead { directory } => Some(directory),
+            Origin::Live { .. } => None,
+        }
+    }
+
     /// Deletes a dead journal, unless something in it is held or waits.
     pub(super) fn remove(self) {
         if let Origin::Dead { directory } = &self.origin
