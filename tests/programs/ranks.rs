@@ -8,6 +8,7 @@
 //! | `nest` | starts a child run |
 //! | `differ` | logs a param with the rank as its value |
 //! | `twice` | trains a second time, after one rank alone has evaluated |
+//! | `alone` | before all that, calls another tracked function, which no other rank does |
 //! | `configure` | configures the process anew, with nothing set, and trains again |
 
 #[path = "report.rs"]
@@ -60,6 +61,9 @@ fn main() {
     report::to_stderr();
     let how: Vec<String> = env::args().skip(1).collect();
     let is = |word: &str| how.iter().any(|how| how == word);
+    if is("alone") {
+        evaluate();
+    }
     // An error or a panic is the run's: the program ends well.
     let _ = panic::catch_unwind(|| train(&how));
     if is("configure") {

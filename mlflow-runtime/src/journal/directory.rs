@@ -177,6 +177,16 @@ pub(crate) struct LeftBehind {
     destination: String,
 }
 
+impl LeftBehind {
+    /// Lets one of them go, to be claimed later.
+    pub(crate) fn put_off(&self, directory: Directory) -> Self {
+        Self {
+            paths: vec![directory.path],
+            destination: self.destination.clone(),
+        }
+    }
+}
+
 impl Iterator for LeftBehind {
     type Item = Directory;
 

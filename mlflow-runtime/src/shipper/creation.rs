@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::Delivery;
-use super::delivery::{Cause, Halt, halt};
+use super::delivery::{Halt, elsewhere, halt};
+use super::ending::ATTEMPT_TAG;
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
 use crate::exit::say;
@@ -24,19 +25,8 @@ impl Delivery {
         source: &mut Source,
         number: u32,
     ) -> Result<Result<StoredRun, String>, Halt> {
-        // From the eldest ancestor that is still to be created down to the run itself.
-        let mut line = vec![number];
-        while let Some(parent) = line
-            .last()
-            .and_then(|number| source.runs.pending_parent(*number))
-        {
-            if line.contains(&parent) {
-                break;
-            }
-            line.push(parent);
-        }
         let mut ready = Err("its start was lost".to_owned());
-        for number in line.into_iter().rev() {
+        for number in source.runs.line(number).into_iter().rev() {
             ready = self.created(source, number).await?;
         }
         Ok(ready)
@@ -141,10 +131,7 @@ impl Delivery {
                  and are the rendezvous id and the experiment the same in all ranks?"
             );
         }
-        Halt {
-            reason: "the process that has started the run has not created it yet".to_owned(),
-            cause: Cause::Elsewhere,
-        }
+        elsewhere()
     }
 
     /// The store's id of a run's parent. A parent that cannot be had is left out, unless another rank
@@ -204,10 +191,11 @@ impl Delivery {
         Ok(found)
     }
 
-    /// A run that has been started before goes on.
+    /// A run that has been started before goes on. The tags first: by them who ships what an earlier
+    /// attempt left knows that it does.
     async fn resume(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
-        self.store.update_run(run, RunStatus::Running, None).await?;
-        self.add_tags(run, tags).await
+        self.add_tags(run, tags).await?;
+        self.store.update_run(run, RunStatus::Running, None).await
     }
 
     async fn add_tags(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
@@ -236,6 +224,12 @@ impl Delivery {
             return Ok(run);
         }
         let is_leader = identity.role == Role::Leader;
+        if is_leader {
+            tags.push(Tag {
+                key: ATTEMPT_TAG.to_owned(),
+                value: start.start_time_ms.to_string(),
+            });
+        }
         let experiment_id = self.store.experiment(&identity.experiment).await?;
         if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
             // It may be one of an earlier launch. What is left of a dead process does not go on.

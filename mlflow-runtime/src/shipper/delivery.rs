@@ -60,6 +60,14 @@ enum Outcome {
     Held(String),
 }
 
+/// How one run's work is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    Done,
+    /// It stays in the journal, for the next process.
+    Held,
+}
+
 impl Delivery {
     pub(crate) fn new(store: Box<dyn Store>, stats: Arc<Stats>, quiet: bool) -> Self {
         Self {
@@ -106,33 +114,66 @@ impl Delivery {
     ) -> Result<(), Halt> {
         self.leave_unknown(std::mem::take(&mut pass.unknown));
         while let Some(work) = pass.current() {
-            let refused = work.check();
-            self.set_aside(work, &refused);
-            let outcome = match self.ready(source, work.run).await? {
-                Ok(run) => {
-                    let role = source.runs.role(work.run);
-                    let outcome = self.work(&run, role, work, &source.postponed).await?;
-                    if matches!(outcome, Outcome::Done) {
-                        // First, as it may halt: what is postponed is not read again.
-                        if work.end.is_some() {
-                            self.look_again(source, work.run).await?;
-                        }
-                        source.postpone(&run, work);
-                    }
-                    outcome
-                }
-                Err(reason) => Outcome::Held(reason),
+            let settled = if source.awaited.holds(&source.runs, work.run) {
+                Err(elsewhere())
+            } else {
+                self.deliver_work(source, work).await
             };
-            match &outcome {
-                Outcome::Done => self.done(source, work),
-                Outcome::Held(reason) => self.hold(source, work, reason),
+            match settled {
+                Ok(settled) => pass.finish_current(settled == Settled::Held),
+                Err(halt)
+                    if halt.cause == Cause::Elsewhere
+                        && source.is_live()
+                        && source.awaited.has_room() =>
+                {
+                    if let Some(work) = pass.take_current() {
+                        source.put_aside(work, pass.oldest_ms);
+                    }
+                }
+                Err(halt) => return Err(halt),
             }
-            if source.is_live() {
-                self.stats.settled.add(work.entries - work.postponed);
-            }
-            pass.finish_current(matches!(outcome, Outcome::Held(_)));
         }
         Ok(())
+    }
+
+    /// Delivers what is left of one run's work.
+    pub(super) async fn deliver_work(
+        &mut self,
+        source: &mut Source,
+        work: &mut Work,
+    ) -> Result<Settled, Halt> {
+        let refused = work.check();
+        self.set_aside(work, &refused);
+        let outcome = match self.ready(source, work.run).await? {
+            Ok(run) => {
+                let role = source.runs.role(work.run);
+                let is_live = source.is_live();
+                let postponed = &source.postponed;
+                let outcome = self.work(&run, role, is_live, work, postponed).await?;
+                if matches!(outcome, Outcome::Done) {
+                    // First, as it may halt: what is postponed is not read again.
+                    if work.end.is_some() {
+                        self.look_again(source, work.run).await?;
+                    }
+                    source.postpone(&run, work);
+                }
+                outcome
+            }
+            Err(reason) => Outcome::Held(reason),
+        };
+        if source.is_live() {
+            self.stats.settled.add(work.entries - work.postponed);
+        }
+        Ok(match &outcome {
+            Outcome::Done => {
+                self.done(source, work);
+                Settled::Done
+            }
+            Outcome::Held(reason) => {
+                self.hold(source, work, reason);
+                Settled::Held
+            }
+        })
     }
 
     fn leave_unknown(&mut self, records: usize) {
@@ -160,6 +201,7 @@ impl Delivery {
         &mut self,
         run: &StoredRun,
         role: Role,
+        is_live: bool,
         work: &mut Work,
         postponed: &Postponed,
     ) -> Result<Outcome, Halt> {
@@ -216,7 +258,7 @@ impl Delivery {
             self.progress = true;
         }
         if let Some((status, end_time_ms)) = work.end {
-            match self.end(run, role, status, end_time_ms).await {
+            match self.end(run, role, is_live, status, end_time_ms).await {
                 Ok(()) => {}
                 Err(
                     StoreError::Rejected { reason }
@@ -335,6 +377,14 @@ impl Delivery {
         if let Some(end) = self.said.admit("held", reason) {
             tracing::warn!(target: "mlflow", "values stay in the journal: {reason}{end}");
         }
+    }
+}
+
+/// A run is created by another process, sooner or later.
+pub(super) fn elsewhere() -> Halt {
+    Halt {
+        reason: "the process that has started the run has not created it yet".to_owned(),
+        cause: Cause::Elsewhere,
     }
 }
 

@@ -1,7 +1,9 @@
 //! How runs end.
 //!
-//! Invariant: only the process that owns a run ends it, or who ships what that process left. What
-//! went wrong in another rank is told by a tag.
+//! Invariants: only the process that owns a run ends it, or who ships what that process left. What
+//! went wrong in another rank is told by a tag. What a dead rank 0 left changes nothing of a run that
+//! a later attempt goes on with: each attempt tells by [`ATTEMPT_TAG`] when it started, on whatever
+//! host, and what ended before that is an earlier one's.
 
 use super::Delivery;
 use super::delivery::{Halt, halt};
@@ -9,16 +11,21 @@ use super::source::Source;
 use crate::journal::record::Role;
 use crate::store::{Batch, RunStatus, StoreError, StoredRun, Tag};
 
+/// When the rank 0 that goes on with a run has started it, in ms since the Unix epoch.
+pub(super) const ATTEMPT_TAG: &str = "mlflow_rs.attempt";
+
 impl Delivery {
     /// The end as the journal tells it.
     pub(super) async fn end(
         &self,
         run: &StoredRun,
         role: Role,
+        is_live: bool,
         status: RunStatus,
         end_time_ms: i64,
     ) -> Result<(), StoreError> {
         match role {
+            Role::Leader if !is_live && self.goes_on(run, end_time_ms).await? => Ok(()),
             Role::Owner | Role::Leader => {
                 self.store.update_run(run, status, Some(end_time_ms)).await
             }
@@ -28,6 +35,13 @@ impl Delivery {
             },
             Role::Child => Ok(()),
         }
+    }
+
+    /// Whether a later rank 0 has started the run again after this.
+    async fn goes_on(&self, run: &StoredRun, ended_ms: i64) -> Result<bool, StoreError> {
+        let attempt = self.store.tag(run, ATTEMPT_TAG).await?;
+        let started_ms = attempt.and_then(|started_ms| started_ms.parse::<i64>().ok());
+        Ok(started_ms.is_some_and(|started_ms| started_ms > ended_ms))
     }
 
     /// A rank that did not come to a good end is gone, the run goes on.
@@ -57,7 +71,7 @@ impl Delivery {
                 let closed = match role {
                     Role::Member { rank } => self.leave(&run, rank, RunStatus::Killed).await,
                     Role::Owner | Role::Leader | Role::Child => {
-                        self.close_run(&run, Some(last_ms).filter(|at| *at > 0))
+                        self.close_run(&run, role, Some(last_ms).filter(|at| *at > 0))
                             .await
                     }
                 };
@@ -82,8 +96,15 @@ impl Delivery {
         Ok(())
     }
 
-    async fn close_run(&self, run: &StoredRun, end_time_ms: Option<i64>) -> Result<(), StoreError> {
-        if self.store.is_running(run).await? {
+    async fn close_run(
+        &self,
+        run: &StoredRun,
+        role: Role,
+        end_time_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let last_ms = end_time_ms.unwrap_or(0);
+        let anothers = role == Role::Leader && self.goes_on(run, last_ms).await?;
+        if !anothers && self.store.is_running(run).await? {
             self.store
                 .update_run(run, RunStatus::Killed, end_time_ms)
                 .await?;

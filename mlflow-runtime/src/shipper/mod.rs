@@ -10,10 +10,12 @@
 //! # Operation
 //!
 //! [`Shipper::step`] reads a [`Pass`](work::Pass) from a [`Source`], delivers it and acknowledges it.
-//! The thread repeats that; a fake calls it by hand. When this process's journal is empty, those
+//! The thread repeats that; a fake calls it by hand. A run that another process has still to create
+//! keeps [its own work](awaited) back, and nothing else. When this process's journal is empty, those
 //! that dead processes left for the same destination are shipped too.
 //! How it falls asleep without missing anything: [`bell`](crate::journal::bell).
 
+mod awaited;
 mod backoff;
 mod blame;
 mod control;
@@ -78,6 +80,8 @@ pub(crate) struct Shipper {
     fresh: bool,
     /// What dead processes left and nobody has looked at yet.
     left_behind: Vec<LeftBehind>,
+    /// Those of them whose runs others create.
+    joining: Vec<LeftBehind>,
     /// The one of these that is being shipped.
     dead: Option<Source>,
     dead_pass: Pass,
@@ -104,6 +108,7 @@ impl Shipper {
             live_pass: Pass::default(),
             fresh: false,
             left_behind: Vec::new(),
+            joining: Vec::new(),
             dead: None,
             dead_pass: Pass::default(),
         }
@@ -127,21 +132,44 @@ impl Shipper {
             (false, false) => Step::Delivered,
             (false, true) => Step::Idle,
         };
+        self.delivery.deliver_awaited(&mut self.live).await?;
         self.delivery
             .deliver(&mut self.live, &mut self.live_pass)
             .await?;
         self.live.acknowledge(&self.live_pass);
-        self.delivery.stats().set_oldest(None);
+        let oldest_ms = self.live.awaited.oldest_ms();
+        self.delivery.stats().set_oldest(oldest_ms);
         self.live_pass = Pass::default();
         Ok(step)
+    }
+
+    /// The next journal that was left behind. First those that create their runs: the others hold
+    /// what they have for a run that is not there.
+    fn next_dead(&mut self) -> Option<Source> {
+        let live = &self.live.runs;
+        for found in &mut self.left_behind {
+            while let Some(source) = found.next().map(Source::dead) {
+                if source.runs.are_anothers() {
+                    let directory = source.into_directory();
+                    self.joining
+                        .extend(directory.map(|directory| found.put_off(directory)));
+                } else if !source.runs.are_led_for(live) {
+                    return Some(source);
+                }
+            }
+        }
+        while let Some(mut found) = self.joining.pop() {
+            if let Some(directory) = found.next() {
+                return Some(Source::dead(directory));
+            }
+        }
+        None
     }
 
     /// One pass over a journal that was left behind.
     async fn step_dead(&mut self) -> Result<Step, Halt> {
         if self.dead.is_none() {
-            let live = &self.live.runs;
-            let mut found = self.left_behind.iter_mut().flatten().map(Source::dead);
-            self.dead = found.find(|source| !source.runs.are_led_for(live));
+            self.dead = self.next_dead();
         }
         let Some(source) = &mut self.dead else {
             return Ok(Step::Idle);
@@ -258,6 +286,13 @@ impl Worker {
                     self.pause(LINGER).await;
                 }
                 Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
+                // Nothing is missing but runs of others, and somebody waits for them.
+                Ok(Step::Idle)
+                    if self.control.is_asked() && shipper.live.awaited.due().is_some() =>
+                {
+                    tokio::time::sleep(SOON).await;
+                    shipper.live.awaited.hurry();
+                }
                 Ok(Step::Idle) => {
                     let since = *idle_since.get_or_insert_with(Instant::now);
                     if since.elapsed() < STAY_AWAKE {
@@ -297,12 +332,14 @@ impl Worker {
             .into_iter()
             .map(|root| Directory::left_behind(root, destination));
         shipper.left_behind = found.collect();
+        shipper.joining.clear();
     }
 
     /// This process's values first; while there are no more of them, those of dead ones.
     async fn round(&mut self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
         let step = shipper.step().await?;
-        let nothing_waits = self.artifacts(shipper, ticket).await;
+        let nothing_waits =
+            self.artifacts(shipper, ticket).await && shipper.live.awaited.is_empty();
         if matches!(step, Step::More | Step::Stalled) {
             return Ok(step);
         }
@@ -387,7 +424,8 @@ impl Worker {
         }
         shipper.live_pass = shipper.live.read(shipper.delivery.budget());
         if shipper.live_pass.is_empty() && !self.control.is_asked() {
-            match shipper.live.postponed.due() {
+            let due = [shipper.live.postponed.due(), shipper.live.awaited.due()];
+            match due.into_iter().flatten().min() {
                 None => self.journal.bell.heard().await,
                 Some(due) => {
                     let _ = tokio::time::timeout_at(due.into(), self.journal.bell.heard()).await;

@@ -7,22 +7,34 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::work::Pass;
-use super::{Delivery, Source};
-use crate::journal::directory::Directory;
+use super::{Delivery, Shipper, Source, Step};
+use crate::journal::directory::{Directory, LeftBehind};
+use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
 
 /// A process of the launch, as far as it has logged.
 struct Process {
-    folder: Folder,
+    folder: Arc<Folder>,
     journal: Arc<Journal>,
     identity: RunIdentity,
+    start_time_ms: i64,
 }
 
 /// A folder of a test's own.
 struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Arc<Self> {
+        let name = format!("mlflow-rs-test-{}", uuid::Uuid::new_v4());
+        Arc::new(Self(std::env::temp_dir().join(name)))
+    }
+
+    fn left_behind(&self) -> LeftBehind {
+        Directory::left_behind(&self.0, "here")
+    }
+}
 
 impl Drop for Folder {
     fn drop(&mut self) {
@@ -32,20 +44,27 @@ impl Drop for Folder {
 
 /// A process that is dead, and what it left.
 struct Left {
-    _folder: Folder,
+    _folder: Arc<Folder>,
     source: Source,
 }
 
 impl Process {
     fn start(role: Role) -> Self {
-        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        Self::start_at(1, role)
+    }
+
+    fn start_at(start_time_ms: i64, role: Role) -> Self {
+        Self::start_in(&Folder::new(), start_time_ms, role)
+    }
+
+    fn start_in(folder: &Arc<Folder>, start_time_ms: i64, role: Role) -> Self {
         let origin = Origin {
             destination: "here".to_owned(),
             host: "h".to_owned(),
             process_id: 1,
             tags: Arc::default(),
         };
-        let folder = Folder(folder);
+        let folder = Arc::clone(folder);
         let journal = Journal::on_disk(folder.0.clone(), origin, 1 << 30, "").expect("writable");
         let identity = RunIdentity {
             key: "k".repeat(32),
@@ -57,23 +76,28 @@ impl Process {
             folder,
             journal,
             identity,
+            start_time_ms,
         };
+        process.log_start(&process.run());
+        process
+    }
+
+    fn log_start(&self, run: &RunRef<'_>) {
         let tag = Tag {
             key: "attempt".to_owned(),
-            value: process.attempt(),
+            value: self.attempt(),
         };
         let start = Start {
-            identity: Cow::Borrowed(&process.identity),
+            identity: Cow::Borrowed(run.identity),
             name: "run".into(),
             user: "u".into(),
-            start_time_ms: 1,
+            start_time_ms: self.start_time_ms,
             parent: None,
             tags: vec![Cow::Owned(tag)],
             with_common_tags: false,
             params: Vec::new(),
         };
-        process.log(&Event::Start(Box::new(start)));
-        process
+        self.log_to(run, &Event::Start(Box::new(start)));
     }
 
     fn attempt(&self) -> String {
@@ -81,20 +105,28 @@ impl Process {
     }
 
     fn log(&self, event: &Event<'_>) {
+        self.log_to(&self.run(), event);
+    }
+
+    fn log_to(&self, run: &RunRef<'_>, event: &Event<'_>) {
         write(&self.journal, |writer| {
-            writer.event(&self.journal, &self.run(), event, &[]);
+            writer.event(&self.journal, run, event, &[]);
         });
     }
 
     fn log_metric(&self, step: i64) {
+        self.log_metric_to(&self.run(), step);
+    }
+
+    fn log_metric_to(&self, run: &RunRef<'_>, step: i64) {
         write(&self.journal, |writer| {
             let key = MetricKey::Dynamic("loss");
-            writer.metric(&self.journal, &self.run(), key, 7, step, 0.5);
+            writer.metric(&self.journal, run, key, 7, step, 0.5);
         });
     }
 
     fn end(&self, status: RunStatus) {
-        let end_time_ms = 9;
+        let end_time_ms = self.start_time_ms + 8;
         self.log(&Event::End {
             status,
             end_time_ms,
@@ -119,7 +151,7 @@ impl Process {
         let begun = Instant::now();
         // The journal's own thread may be about to look after it.
         loop {
-            if let Some(left) = Directory::left_behind(&self.folder.0, "here").next() {
+            if let Some(left) = self.folder.left_behind().next() {
                 return Left {
                     _folder: self.folder,
                     source: Source::dead(left),
@@ -133,18 +165,21 @@ impl Process {
 
 /// Delivers what there is.
 fn ship(source: &mut Source, store: &MemoryStore) {
-    let mut pass = source.read(1000);
-    assert!(deliver(source, &mut pass, store));
+    assert!(try_to_ship(source, store));
 }
 
 /// False if a run is waited for.
-fn deliver(source: &mut Source, pass: &mut Pass, store: &MemoryStore) -> bool {
+fn try_to_ship(source: &mut Source, store: &MemoryStore) -> bool {
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-    let delivered = block_on(delivery.deliver(source, pass)).is_ok();
-    if delivered {
-        source.acknowledge(pass);
-    }
-    delivered
+    let mut pass = source.read(1000);
+    source.awaited.hurry();
+    let delivered = block_on(async {
+        delivery.deliver_awaited(source).await?;
+        delivery.deliver(source, &mut pass).await
+    });
+    delivered.expect("the store takes it");
+    source.acknowledge(&pass);
+    source.awaited.is_empty()
 }
 
 /// Delivers a dead process's journal in full.
@@ -224,12 +259,11 @@ fn another_rank_waits_for_the_run_and_leaves_its_status_as_it_is() {
     let member = Process::start(Role::Member { rank: 1 });
     member.log_metric(1);
     let mut source = member.source();
-    let mut pass = source.read(1000);
-    assert!(!deliver(&mut source, &mut pass, &store), "it is waited for");
+    assert!(!try_to_ship(&mut source, &store), "it is waited for");
     assert_eq!(store.runs(), []);
     let leader = Process::start(Role::Leader);
     ship(&mut leader.source(), &store);
-    assert!(deliver(&mut source, &mut pass, &store));
+    ship(&mut source, &store);
     member.end(RunStatus::Failed);
     ship(&mut source, &store);
     let (status, points, _) = only(&store);
@@ -252,8 +286,7 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
         !dead.source.runs.are_led_for(&live.runs),
         "nothing is known yet"
     );
-    let mut pass = live.read(1000);
-    assert!(!deliver(&mut live, &mut pass, &store));
+    assert!(!try_to_ship(&mut live, &store));
     assert!(dead.source.runs.are_led_for(&live.runs));
     let other = Process::start(Role::Member { rank: 2 }).die();
     assert!(
@@ -263,10 +296,124 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
 
     earlier(&store);
     member.end(RunStatus::Finished);
-    assert!(deliver(&mut live, &mut pass, &store));
     ship(&mut live, &store);
     assert!(
         !dead.source.runs.are_led_for(&live.runs),
         "it has left the run"
     );
+}
+
+/// Rank 1 alone calls another function: nobody creates that run, and the shared one goes on.
+#[test]
+fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
+    let store = MemoryStore::new();
+    let leader = Process::start(Role::Leader);
+    ship(&mut leader.source(), &store);
+    let member = Process::start(Role::Member { rank: 1 });
+    let other = RunIdentity {
+        key: "a".repeat(32),
+        ..member.identity.clone()
+    };
+    let alone = RunRef {
+        number: 2,
+        identity: &other,
+        inherited: false,
+    };
+    member.log_start(&alone);
+    member.log_metric_to(&alone, 0);
+    let mut source = member.source();
+    for step in 0..3 {
+        member.log_metric(step);
+        member.log_metric_to(&alone, step + 1);
+        assert!(!try_to_ship(&mut source, &store), "one is waited for");
+        let (_, points, _) = only(&store);
+        assert_eq!(points, usize::try_from(step).unwrap() + 1);
+    }
+    assert!(
+        member.journal.segments().iter().all(|segment| {
+            let bytes = segment.read().unwrap();
+            bytes.acknowledged() == HEADER_BYTES
+        }),
+        "what waits keeps its place"
+    );
+
+    let late = Process::start(Role::Leader);
+    let identity = &RunIdentity {
+        role: Role::Leader,
+        ..other.clone()
+    };
+    late.log_start(&RunRef { identity, ..alone });
+    ship(&mut late.source(), &store);
+    ship(&mut source, &store);
+    let runs = store.runs();
+    let there = runs.iter().find(|run| run.run_id != runs[0].run_id);
+    let steps = there.unwrap().metrics.iter().map(|point| point.step);
+    assert_eq!(steps.collect::<Vec<_>>(), [0, 1, 2, 3], "in order, once");
+    assert_eq!(runs[0].metrics.len(), 3);
+}
+
+/// A job is queued again, on this host or another, before what its rank 0 left is shipped.
+#[test]
+fn the_end_that_a_dead_rank_0_left_does_not_end_the_run_that_a_later_one_goes_on_with() {
+    for told in [true, false] {
+        let store = MemoryStore::new();
+        let dead = Process::start(Role::Leader);
+        ship(&mut dead.source(), &store);
+        if told {
+            dead.end(RunStatus::Failed);
+        }
+        let again = Process::start_at(100, Role::Leader);
+        ship(&mut again.source(), &store);
+        recover(dead.die(), &store);
+        assert_eq!(only(&store).0, RunStatus::Running, "told: {told}");
+        again.end(RunStatus::Finished);
+        ship(&mut again.source(), &store);
+        assert_eq!(only(&store).0, RunStatus::Finished);
+        assert_eq!(store.runs()[0].end_time_ms, Some(108));
+    }
+}
+
+#[test]
+fn the_end_that_a_dead_rank_0_left_ends_the_run_if_nobody_goes_on_with_it() {
+    let store = MemoryStore::new();
+    let dead = Process::start(Role::Leader);
+    ship(&mut dead.source(), &store);
+    dead.end(RunStatus::Finished);
+    recover(dead.die(), &store);
+    assert_eq!(only(&store).0, RunStatus::Finished);
+    // The second attempt has reached the store with nothing.
+    let second = Process::start_at(100, Role::Leader);
+    second.end(RunStatus::Failed);
+    recover(second.die(), &store);
+    assert_eq!(only(&store).0, RunStatus::Failed);
+    assert_eq!(store.runs()[0].end_time_ms, Some(108));
+}
+
+/// Rank 0 died before its run was created, and so did the others.
+#[test]
+fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
+    let folder = Folder::new();
+    let store = MemoryStore::new();
+    let roles = (1..6).map(|rank| Role::Member { rank });
+    for role in roles.chain([Role::Leader]) {
+        let process = Process::start_in(&folder, 1, role);
+        process.log_metric(match role {
+            Role::Member { rank } => rank.into(),
+            _ => 0,
+        });
+        release_thread(&process.journal);
+    }
+    let begun = Instant::now();
+    while folder.left_behind().count() < 6 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
+        std::thread::yield_now();
+    }
+    let delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
+    let nobody = Process::start(Role::Owner);
+    let mut shipper = Shipper::new(delivery, nobody.source());
+    shipper.left_behind = vec![folder.left_behind()];
+    while block_on(shipper.step_dead()).expect("the store takes it") != Step::Idle {}
+    let (status, points, _) = only(&store);
+    assert_eq!((status, points), (RunStatus::Killed, 6));
+    assert_eq!(folder.left_behind().count(), 0);
 }

@@ -126,6 +126,13 @@ impl Runs {
         })
     }
 
+    /// Whether there are some that another process creates, and none that others wait for.
+    pub(super) fn are_anothers(&self) -> bool {
+        let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
+        any(|role| matches!(role, Role::Member { .. } | Role::Child))
+            && !any(|role| role == Role::Leader)
+    }
+
     /// Notes that there is such a run.
     pub(super) fn mention(&mut self, number: u32, identity: RunIdentity) -> &mut RunState {
         self.numbers.insert(identity.key.clone(), number);
@@ -141,12 +148,24 @@ impl Runs {
     }
 
     /// The run's parent, if that is still to be created.
-    pub(super) fn pending_parent(&self, number: u32) -> Option<u32> {
+    fn pending_parent(&self, number: u32) -> Option<u32> {
         let Phase::Pending { start, .. } = &self.get(number)?.phase else {
             return None;
         };
         let (parent, state) = self.by_key(&start.parent.as_ref()?.key)?;
         matches!(state.phase, Phase::Pending { .. }).then_some(parent)
+    }
+
+    /// From the run up to its eldest ancestor that is still to be created.
+    pub(super) fn line(&self, number: u32) -> Vec<u32> {
+        let mut line = vec![number];
+        while let Some(parent) = line.last().and_then(|number| self.pending_parent(*number)) {
+            if line.contains(&parent) {
+                break;
+            }
+            line.push(parent);
+        }
+        line
     }
 
     /// Whether an event counts: false if a later one of its kind and key was read before.

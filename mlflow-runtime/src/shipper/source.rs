@@ -15,6 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::awaited::Awaited;
 use super::cursor::Cursor;
 use super::postponed::{Postponed, Waiting};
 use super::runs::{Phase, Runs};
@@ -43,6 +44,8 @@ pub(crate) struct Source {
     settled_events: u64,
     /// Artifacts that wait by themselves.
     pub(super) postponed: Postponed,
+    /// Work of runs that another process has still to create.
+    pub(super) awaited: Awaited,
     /// Files that nobody needs any more once these segments no longer keep their place.
     spent: Vec<(PathBuf, Vec<Arc<Segment>>)>,
 }
@@ -90,6 +93,7 @@ impl Source {
             over: Vec::new(),
             settled_events: 0,
             postponed: Postponed::default(),
+            awaited: Awaited::default(),
             spent: Vec::new(),
         }
     }
@@ -204,6 +208,44 @@ impl Source {
         }
     }
 
+    /// Has the work of a run wait for it.
+    pub(super) fn put_aside(&mut self, work: Work, oldest_ms: Option<i64>) {
+        for index in &work.cursors {
+            if let Some(cursor) = self.cursors.get_mut(*index) {
+                cursor.waiting += 1;
+            }
+        }
+        let segments = self.segments_of(&work.cursors);
+        self.awaited.push(work, segments, oldest_ms);
+    }
+
+    /// Work that waited for its run is settled, or held. What that means for the segments is noted
+    /// with the pass that is under way: all before a cursor has to be settled.
+    pub(super) fn settle_awaited(&mut self, mut work: Work, segments: &[Arc<Segment>], held: bool) {
+        for index in &work.cursors {
+            if let Some(cursor) = self.cursors.get_mut(*index) {
+                cursor.waiting -= 1;
+            }
+        }
+        if held {
+            return;
+        }
+        for (_, bytes) in work.artifacts.drain(..) {
+            if let ArtifactBytes::File(file) = bytes {
+                self.spent.push((file, segments.to_vec()));
+            }
+        }
+    }
+
+    /// The cursors of these segments.
+    pub(super) fn cursors_of(&self, segments: &[Arc<Segment>]) -> Vec<usize> {
+        let is = |cursor: &Cursor| segments.iter().any(|one| Arc::ptr_eq(one, &cursor.segment));
+        let all = self.cursors.iter().enumerate();
+        all.filter(|(_, cursor)| is(cursor))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
     fn segments_of(&self, cursors: &[usize]) -> Vec<Arc<Segment>> {
         let found = cursors.iter().filter_map(|index| self.cursors.get(*index));
         found.map(|cursor| Arc::clone(&cursor.segment)).collect()
@@ -266,6 +308,14 @@ impl Source {
             .iter()
             .filter(|cursor| cursor.keeps_its_place());
         kept.any(|cursor| Arc::ptr_eq(&cursor.segment, segment))
+    }
+
+    /// A dead journal, to be read by somebody else.
+    pub(super) fn into_directory(self) -> Option<Directory> {
+        match self.origin {
+            Origin::Dead { directory } => Some(directory),
+            Origin::Live { .. } => None,
+        }
     }
 
     /// Deletes a dead journal, unless something in it is held or waits.

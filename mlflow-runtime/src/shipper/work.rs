@@ -150,6 +150,13 @@ impl Pass {
         self.works.get_mut(self.done)
     }
 
+    /// Takes the current work out: it waits by itself.
+    pub(super) fn take_current(&mut self) -> Option<Work> {
+        let work = self.works.get_mut(self.done).map(std::mem::take);
+        self.done += 1;
+        work
+    }
+
     /// The current work is settled. Its files go when that is acknowledged, unless it is held.
     pub(super) fn finish_current(&mut self, held: bool) {
         if let Some(work) = self.works.get_mut(self.done) {
@@ -242,6 +249,21 @@ impl Work {
             }
         });
         refused
+    }
+
+    /// What it takes in memory, about.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let texts = self.tags.iter().map(|tag| tag.key.len() + tag.value.len());
+        let params = &self.params;
+        let params = params
+            .iter()
+            .map(|param| param.key.len() + param.value.len());
+        let artifacts = self.artifacts.iter().map(|(path, bytes)| match bytes {
+            ArtifactBytes::Memory(bytes) => path.len() + bytes.len(),
+            ArtifactBytes::File(_) => path.len(),
+        });
+        let points = self.metrics.len() * size_of::<Metric>();
+        size_of::<Self>() + points + texts.chain(params).chain(artifacts).sum::<usize>()
     }
 
     /// Takes out the artifacts that were not sent.

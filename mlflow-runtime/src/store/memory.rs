@@ -377,6 +377,11 @@ impl Store for MemoryStore {
         Ok(state.active_run(&run.run_id)?.data.status == RunStatus::Running)
     }
 
+    async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
+        let mut state = self.request()?;
+        Ok(state.active_run(&run.run_id)?.data.tags.get(key).cloned())
+    }
+
     async fn info(&self) -> Result<StoreInfo, StoreError> {
         self.request().map(|_| StoreInfo {
             version: None,

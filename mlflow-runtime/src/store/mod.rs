@@ -112,6 +112,9 @@ pub trait Store: Send {
     /// Whether the run has not ended: somebody other than its process may have ended it.
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError>;
 
+    /// What stands in one of the run's tags.
+    async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError>;
+
     /// What the store says of itself. Changes nothing, also where there is nothing yet.
     ///
     /// # Errors

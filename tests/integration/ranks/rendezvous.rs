@@ -89,6 +89,18 @@ fn what_one_rank_does_besides_does_not_shift_what_all_do() {
 }
 
 #[test]
+fn a_call_of_one_rank_above_0_alone_keeps_no_value_of_others_back() {
+    let launch = Launch::of(2, &[(ID, "job"), ("MLFLOW_EXIT_TIMEOUT", "3")]);
+    launch.run(0, &["log"]);
+    let ended = launch.run(1, &["alone"]);
+    assert!(ended.stderr.contains("values wait in"), "{}", ended.stderr);
+    let database = launch.folder.database();
+    assert_eq!(count(&database, "by/1"), STEPS);
+    assert_eq!(one::<i64>(&database, "select count(*) from runs"), 1);
+    assert_eq!(launch.folder.journals_left(), 1);
+}
+
+#[test]
 fn a_rank_that_fails_is_named_and_the_run_is_as_rank_0_ends_it() {
     let launch = Launch::of(3, &[(ID, "job")]);
     launch.run_all(|rank| match rank {

@@ -187,6 +187,10 @@ pub(super) async fn tags_change(subject: &dyn Subject, expected: &mut Expected) 
         }
     }
     seen.name = "renamed".to_owned();
+    let stage = store.tag(&run, "stage").await.expect("it is there");
+    assert_eq!(stage.as_deref(), Some("3"));
+    let none = store.tag(&run, "none").await.expect("the run is there");
+    assert_eq!(none, None);
     expected.push((run.run_id, seen));
 }
 

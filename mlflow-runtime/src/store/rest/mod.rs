@@ -184,7 +184,7 @@ impl RestStore {
     }
 
     /// A run that may be written to.
-    async fn active_run(&self, run_id: &str) -> Result<wire::RunInfo, StoreError> {
+    async fn active_run(&self, run_id: &str) -> Result<wire::Run, StoreError> {
         let wire::GetRun { run } = self
             .http
             .get("runs/get", &[("run_id", run_id)])
@@ -195,7 +195,7 @@ impl RestStore {
                 Failure::blocked(format!("the run {run_id} is deleted: restore it")).into(),
             );
         }
-        Ok(run.info)
+        Ok(run)
     }
 
     async fn send_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {
@@ -347,7 +347,7 @@ impl Store for RestStore {
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        Ok(self.active_run(run_id).await?.into_stored())
+        Ok(self.active_run(run_id).await?.info.into_stored())
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
@@ -368,8 +368,14 @@ impl Store for RestStore {
     }
 
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
-        let info = self.active_run(&run.run_id).await?;
-        Ok(info.status == RunStatus::Running.as_str())
+        let run = self.active_run(&run.run_id).await?;
+        Ok(run.info.status == RunStatus::Running.as_str())
+    }
+
+    async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
+        let run = self.active_run(&run.run_id).await?;
+        let mut tags = run.data.tags.into_iter();
+        Ok(tags.find(|tag| tag.key == key).map(|tag| tag.value))
     }
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {

@@ -42,6 +42,21 @@ pub(super) struct GetRun {
 #[derive(Deserialize)]
 pub(super) struct Run {
     pub(super) info: RunInfo,
+    #[serde(default)]
+    pub(super) data: RunData,
+}
+
+#[derive(Default, Deserialize)]
+pub(super) struct RunData {
+    #[serde(default)]
+    pub(super) tags: Vec<RunTag>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RunTag {
+    pub(super) key: String,
+    #[serde(default)]
+    pub(super) value: String,
 }
 
 #[derive(Deserialize)]

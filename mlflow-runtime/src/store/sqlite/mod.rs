@@ -149,6 +149,10 @@ impl Store for SqliteStore {
         self.with(|db| runs::is_running(db, &run.run_id))
     }
 
+    async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
+        self.with(|db| runs::tag(db, &run.run_id, key))
+    }
+
     async fn info(&self) -> Result<StoreInfo, StoreError> {
         let started = Instant::now();
         let version = if self.path.exists() {

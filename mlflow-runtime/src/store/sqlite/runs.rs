@@ -201,6 +201,14 @@ pub(super) fn is_running(db: &mut Connection, run_id: &str) -> Result<bool, Fail
     Ok(running.unwrap_or(false))
 }
 
+pub(super) fn tag(db: &mut Connection, run_id: &str, key: &str) -> Result<Option<String>, Failure> {
+    let mut query = db.prepare_cached("SELECT value FROM tags WHERE run_uuid = ?1 AND key = ?2")?;
+    let value = query
+        .query_row([run_id, key], |row| row.get(0))
+        .optional()?;
+    Ok(value.flatten())
+}
+
 enum Stage {
     Active,
     Deleted,
