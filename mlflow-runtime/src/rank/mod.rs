@@ -79,7 +79,9 @@
 //! The run ends as its creator ends it. What other ranks have to tell is in tags of their own:
 //! `error.rank-3.message`, `error.rank-3.type` and the like, and `error.rank-3.status`, `FAILED` or
 //! `KILLED`, the latter also for a process that was killed, once the next one has shipped what it
-//! left. When rank 0 is killed, so is the run: the next tracked process on its host says so, unless
+//! left. A rank that comes to a good end later, as in a job that is queued again, sets its status to
+//! `FINISHED`; the other tags, rank 0's `error.message` among them, tell of the last failure.
+//! When rank 0 is killed, so is the run: the next tracked process on its host says so, unless
 //! it takes rank 0's place. Processes that are still in the run leave that to others.
 //!
 //! # Metrics, params, tags

@@ -417,3 +417,19 @@ fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
     assert_eq!((status, points), (RunStatus::Killed, 6));
     assert_eq!(folder.left_behind().count(), 0);
 }
+
+#[test]
+fn a_rank_that_failed_in_an_earlier_attempt_is_not_failed_for_good() {
+    let store = MemoryStore::new();
+    ship(&mut Process::start(Role::Leader).source(), &store);
+    let status = |rank, end| {
+        let member = Process::start(Role::Member { rank });
+        member.end(end);
+        ship(&mut member.source(), &store);
+        let key = format!("error.rank-{rank}.status");
+        store.runs()[0].tags.get(&key).cloned()
+    };
+    assert_eq!(status(1, RunStatus::Failed).as_deref(), Some("FAILED"));
+    assert_eq!(status(1, RunStatus::Finished).as_deref(), Some("FINISHED"));
+    assert_eq!(status(2, RunStatus::Finished), None, "it never failed");
+}
