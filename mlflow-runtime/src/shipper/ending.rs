@@ -34,7 +34,7 @@ impl Delivery {
                 RunStatus::Finished => self.make_good(run, rank).await,
                 RunStatus::Failed | RunStatus::Killed => self.leave(run, rank, status).await,
             },
-            Role::Child => Ok(()),
+            Role::Child | Role::Guest => Ok(()),
         }
     }
 
@@ -73,14 +73,14 @@ impl Delivery {
     pub(super) async fn close(&mut self, source: &mut Source, live: &Source) -> Result<(), Halt> {
         for number in source.runs.open() {
             let role = source.runs.role(number);
-            if role != Role::Child
+            if !matches!(role, Role::Child | Role::Guest)
                 && let Ok(run) = self.ready(source, number).await?
                 && !live.runs.will_end(&run.run_id, role)
             {
                 let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
                 let closed = match role {
                     Role::Member { rank } => self.leave(&run, rank, RunStatus::Killed).await,
-                    Role::Owner | Role::Leader | Role::Child => {
+                    Role::Owner | Role::Leader | Role::Child | Role::Guest => {
                         self.close_run(&run, role, Some(last_ms).filter(|at| *at > 0))
                             .await
                     }

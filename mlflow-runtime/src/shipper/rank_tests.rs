@@ -433,3 +433,51 @@ fn a_rank_that_failed_in_an_earlier_attempt_is_not_failed_for_good() {
     assert_eq!(status(1, RunStatus::Finished).as_deref(), Some("FINISHED"));
     assert_eq!(status(2, RunStatus::Finished), None, "it never failed");
 }
+
+#[test]
+fn a_process_forked_from_another_rank_waits_for_rank_0_as_that_rank_does() {
+    let store = MemoryStore::new();
+    let forked = Process::start(Role::Owner);
+    let identity = &RunIdentity {
+        key: "a".repeat(32),
+        role: Role::Member { rank: 1 },
+        ..forked.identity.clone()
+    };
+    let joined = RunRef {
+        number: 2,
+        identity,
+        inherited: true,
+    };
+    forked.log_metric_to(&joined, 0);
+    let mut source = forked.source();
+    assert!(!try_to_ship(&mut source, &store));
+    assert_eq!(
+        source.runs.role(2),
+        Role::Guest,
+        "it keeps to that rank's rules"
+    );
+    assert_eq!(
+        source.runs.awaited(2, false),
+        None,
+        "what it leaves is held"
+    );
+
+    let leader = Process::start(Role::Leader);
+    let identity = &RunIdentity {
+        role: Role::Leader,
+        ..identity.clone()
+    };
+    let inherited = false;
+    leader.log_start(&RunRef {
+        number: 2,
+        identity,
+        inherited,
+    });
+    ship(&mut leader.source(), &store);
+    ship(&mut source, &store);
+    let runs = store.runs();
+    assert!(
+        runs.iter()
+            .any(|run| run.run_id != runs[0].run_id && run.metrics.len() == 1)
+    );
+}
