@@ -57,8 +57,14 @@ impl Delivery {
                     }
                     Err(error) => Err(error),
                 };
-                if let (Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }), Some(state)) =
-                    (&created, source.runs.get_mut(number))
+                if let (
+                    Err(
+                        StoreError::Unavailable { .. }
+                        | StoreError::Busy { .. }
+                        | StoreError::Contested { .. },
+                    ),
+                    Some(state),
+                ) = (&created, source.runs.get_mut(number))
                     && let Phase::Pending { in_doubt, .. } = &mut state.phase
                 {
                     *in_doubt = true;
