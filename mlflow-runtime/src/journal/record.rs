@@ -115,6 +115,18 @@ pub(crate) enum Role {
     Member { rank: u32 },
     /// Neither: it was forked from the process that does.
     Child,
+    /// Neither: it was forked from a [`Role::Member`], so that process does not either.
+    Guest,
+}
+
+impl Role {
+    /// That of a process which was forked from one with this role.
+    pub(crate) fn inherited(self) -> Self {
+        match self {
+            Self::Owner | Self::Leader | Self::Child => Self::Child,
+            Self::Member { .. } | Self::Guest => Self::Guest,
+        }
+    }
 }
 
 fn role_or_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
@@ -292,6 +304,7 @@ mod tests {
             Role::Leader,
             Role::Member { rank: 7 },
             Role::Child,
+            Role::Guest,
         ] {
             let identity = RunIdentity {
                 key: "k".to_owned(),

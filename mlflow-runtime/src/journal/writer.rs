@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::appender::Appender;
 use super::mapping::Full;
-use super::record::{Definition, Event, MetricRecord, Role, RunIdentity};
+use super::record::{Definition, Event, MetricRecord, RunIdentity};
 use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::{Journal, Opened, lock};
@@ -340,7 +340,8 @@ impl Open {
         if !self.runs.contains(&run.number) {
             let mut identity = Cow::Borrowed(run.identity);
             if run.inherited {
-                identity.to_mut().role = Role::Child;
+                let role = run.identity.role.inherited();
+                identity.to_mut().role = role;
             }
             let definition = Definition::Run {
                 number: run.number,

@@ -40,9 +40,11 @@
 //! too: child runs go there.
 //!
 //! ```sh
-//! export MLFLOW_EXPERIMENT_NAME=llm MLFLOW_RUN_ID=$(./create-run.py)
+//! export MLFLOW_EXPERIMENT_NAME=llm
+//! export MLFLOW_RUN_ID=$(python -c "import mlflow
+//! print(mlflow.MlflowClient().create_run(mlflow.set_experiment('llm').experiment_id).info.run_id)")
 //! torchrun --no-python --nproc-per-node 8 ./train
-//! ./end-run.py $MLFLOW_RUN_ID
+//! python -c "import mlflow; mlflow.MlflowClient().set_terminated('$MLFLOW_RUN_ID')"
 //! ```
 //!
 //! # A rendezvous
@@ -66,20 +68,26 @@
 //!
 //! - Which runs are the same: the first call of a tracked function in each process, the second, and
 //!   so on, counted for each function and experiment; runs of [`start_run`](crate::start_run)
-//!   outside of tracked functions are counted together. What one rank alone calls disturbs nobody.
+//!   outside of tracked functions are counted together. The k-th is the k-th in time: a function that
+//!   several threads call at once has to be told apart by its experiment, or be a child run. What one
+//!   rank alone calls disturbs nobody: of a rank above 0 its values wait, all others arrive.
 //!   Child runs are those of the rank that starts them. A run that is given by its id takes no part.
 //! - A later launch with the same text goes on with the runs of the earlier one, as rank 0 sets them
 //!   to RUNNING again.
 //! - A rank that ends before rank 0 has created the run waits for at most `MLFLOW_EXIT_TIMEOUT`; its
 //!   values stay in its journal, for the next tracked process on its host.
 //! - Without a rank the text is ignored, with a warning.
+//! - A program that a rank starts inherits its variables, and would be a second rank of that number:
+//!   unset `MLFLOW_RENDEZVOUS_ID` for it.
 //!
 //! # What goes wrong in a rank
 //!
 //! The run ends as its creator ends it. What other ranks have to tell is in tags of their own:
 //! `error.rank-3.message`, `error.rank-3.type` and the like, and `error.rank-3.status`, `FAILED` or
 //! `KILLED`, the latter also for a process that was killed, once the next one has shipped what it
-//! left. When rank 0 is killed, so is the run: the next tracked process on its host says so, unless
+//! left. A rank that comes to a good end later, as in a job that is queued again, sets its status to
+//! `FINISHED`; the other tags, rank 0's `error.message` among them, tell of the last failure.
+//! When rank 0 is killed, so is the run: the next tracked process on its host says so, unless
 //! it takes rank 0's place. Processes that are still in the run leave that to others.
 //!
 //! # Metrics, params, tags
@@ -94,7 +102,7 @@
 //!
 //! Several hosts share a tracking server; the SQLite file is for the processes of one. A journal
 //! belongs to one process. Its lock keeps others from it, also on a network file system, unless that
-//! is mounted with locks that only its host sees (`nolock`, `local_lock`): then give each host a
+//! is mounted with locks that only its host sees (NFS: `nolock`, `local_lock`; Lustre: `localflock`): then give each host a
 //! `MLFLOW_JOURNAL_DIR` of its own.
 
 mod launcher;

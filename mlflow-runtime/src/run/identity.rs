@@ -56,7 +56,7 @@ impl RunIdentity {
     fn member(&self) -> Option<u32> {
         match self.role {
             Role::Member { rank } => Some(rank),
-            Role::Owner | Role::Leader | Role::Child => None,
+            Role::Owner | Role::Leader | Role::Child | Role::Guest => None,
         }
     }
 }

@@ -10,6 +10,9 @@ use super::delivery::{Halt, halt};
 use super::work::{Refused, halves};
 use crate::store::{Batch, StoreError, StoredRun};
 
+/// How often a half is tried again at once when another client seems to be in the way.
+const CONTESTS: u32 = 3;
+
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 impl Delivery {
@@ -30,9 +33,18 @@ impl Delivery {
                     continue;
                 };
                 for half in halves {
-                    match self.store.log_batch(run, &half).await {
+                    let mut logged = self.store.log_batch(run, &half).await;
+                    // Another client may have been in the way of this one only.
+                    for _ in 0..CONTESTS {
+                        if matches!(logged, Err(StoreError::Contested { .. })) {
+                            logged = self.store.log_batch(run, &half).await;
+                        }
+                    }
+                    match logged {
                         Ok(()) => {}
-                        Err(StoreError::Rejected { reason }) => left.push((half, reason)),
+                        Err(StoreError::Rejected { reason } | StoreError::Contested { reason }) => {
+                            left.push((half, reason));
+                        }
                         Err(StoreError::Blocked {
                             reason,
                             everything: false,

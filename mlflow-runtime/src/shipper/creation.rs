@@ -57,8 +57,14 @@ impl Delivery {
                     }
                     Err(error) => Err(error),
                 };
-                if let (Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }), Some(state)) =
-                    (&created, source.runs.get_mut(number))
+                if let (
+                    Err(
+                        StoreError::Unavailable { .. }
+                        | StoreError::Busy { .. }
+                        | StoreError::Contested { .. },
+                    ),
+                    Some(state),
+                ) = (&created, source.runs.get_mut(number))
                     && let Phase::Pending { in_doubt, .. } = &mut state.phase
                 {
                     *in_doubt = true;
@@ -149,10 +155,12 @@ impl Delivery {
             return Ok(Some(run.run_id.clone()));
         }
         match self.find(identity).await {
-            Ok(None) if matches!(identity.role, Role::Member { .. }) => Err(StoreError::Blocked {
-                reason: missing(identity.role).to_owned(),
-                everything: false,
-            }),
+            Ok(None) if matches!(identity.role, Role::Member { .. } | Role::Guest) => {
+                Err(StoreError::Blocked {
+                    reason: missing(identity.role).to_owned(),
+                    everything: false,
+                })
+            }
             Ok(found) => Ok(found.map(|run| run.run_id)),
             Err(
                 StoreError::Rejected { .. }
@@ -171,7 +179,9 @@ impl Delivery {
         let experiment_id = self.store.experiment(&identity.experiment).await?;
         let key = &identity.key;
         match identity.role {
-            Role::Member { .. } => self.store.find_run_of_another(&experiment_id, key).await,
+            Role::Member { .. } | Role::Guest => {
+                self.store.find_run_of_another(&experiment_id, key).await
+            }
             Role::Owner | Role::Leader | Role::Child => {
                 self.store.find_run(&experiment_id, key).await
             }
@@ -277,7 +287,7 @@ fn tags_of(start: &Start<'_>) -> Vec<Tag> {
 /// Why there will be no run.
 fn missing(role: Role) -> &'static str {
     match role {
-        Role::Member { .. } => "rank 0 has not started the run yet",
+        Role::Member { .. } | Role::Guest => "rank 0 has not started the run yet",
         Role::Owner | Role::Leader | Role::Child => "the run is not in the store any more",
     }
 }

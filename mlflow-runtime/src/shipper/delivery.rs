@@ -41,6 +41,10 @@ pub(super) enum Cause {
     Blocked,
 }
 
+/// How often in a row a batch is tried again as another client seems to be in the way. Then it is
+/// taken for refused.
+const CONTESTS: u32 = 20;
+
 /// Brings values to one store.
 pub(crate) struct Delivery {
     pub(super) store: Box<dyn Store>,
@@ -51,6 +55,8 @@ pub(crate) struct Delivery {
     pub(super) progress: bool,
     /// How much the next request may hold.
     share: Share,
+    /// How often in a row another client was in the way.
+    contests: u32,
 }
 
 /// What became of one run's work.
@@ -77,6 +83,7 @@ impl Delivery {
             quiet,
             progress: false,
             share: Share::default(),
+            contests: 0,
         }
     }
 
@@ -208,8 +215,16 @@ impl Delivery {
         let limits = self.store.limits();
         while let Some((batch, sent)) = work.next_batch(self.share.of(limits)) {
             match self.store.log_batch(run, &batch).await {
-                Ok(()) => self.share.grow(),
-                Err(StoreError::Rejected { reason }) => {
+                Ok(()) => {
+                    self.share.grow();
+                    self.contests = 0;
+                }
+                Err(error @ StoreError::Contested { .. }) if self.contests < CONTESTS => {
+                    self.contests += 1;
+                    return Err(halt(error));
+                }
+                Err(StoreError::Rejected { reason } | StoreError::Contested { reason }) => {
+                    self.contests = 0;
                     match self.isolate(run, batch, reason).await? {
                         Ok(refused) => self.set_aside(work, &refused),
                         Err(reason) => return Ok(Outcome::Held(reason)),
@@ -320,9 +335,11 @@ impl Delivery {
     /// Whether it is the artifacts' store alone that is away.
     async fn answers(&self, run: &StoredRun) -> Result<(), Halt> {
         match self.store.is_running(run).await {
-            Err(error @ (StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
-                Err(halt(error))
-            }
+            Err(
+                error @ (StoreError::Unavailable { .. }
+                | StoreError::Busy { .. }
+                | StoreError::Contested { .. }),
+            ) => Err(halt(error)),
             _ => Ok(()),
         }
     }
@@ -394,7 +411,7 @@ pub(super) fn halt(error: StoreError) -> Halt {
             reason,
             retry_after,
         } => (reason, Cause::Away { retry_after }),
-        StoreError::Busy { reason } => (reason, Cause::Busy),
+        StoreError::Busy { reason } | StoreError::Contested { reason } => (reason, Cause::Busy),
         StoreError::Rejected { reason } | StoreError::Blocked { reason, .. } => {
             (reason, Cause::Blocked)
         }

@@ -30,10 +30,11 @@ impl Delivery {
                 self.store.update_run(run, status, Some(end_time_ms)).await
             }
             Role::Member { rank } => match status {
-                RunStatus::Running | RunStatus::Finished => Ok(()),
+                RunStatus::Running => Ok(()),
+                RunStatus::Finished => self.make_good(run, rank).await,
                 RunStatus::Failed | RunStatus::Killed => self.leave(run, rank, status).await,
             },
-            Role::Child => Ok(()),
+            Role::Child | Role::Guest => Ok(()),
         }
     }
 
@@ -44,10 +45,19 @@ impl Delivery {
         Ok(started_ms.is_some_and(|started_ms| started_ms > ended_ms))
     }
 
-    /// A rank that did not come to a good end is gone, the run goes on.
+    /// A rank came to a good end: what an earlier attempt has told of it holds no more. Of a rank
+    /// that never failed there is nothing to tell.
+    async fn make_good(&self, run: &StoredRun, rank: u32) -> Result<(), StoreError> {
+        match self.store.tag(run, &status_key(rank)).await? {
+            Some(_) => self.leave(run, rank, RunStatus::Finished).await,
+            None => Ok(()),
+        }
+    }
+
+    /// A rank is gone, the run goes on.
     async fn leave(&self, run: &StoredRun, rank: u32, status: RunStatus) -> Result<(), StoreError> {
         let tag = Tag {
-            key: format!("error.rank-{rank}.status"),
+            key: status_key(rank),
             value: status.as_str().to_owned(),
         };
         let tags = &[tag];
@@ -63,14 +73,14 @@ impl Delivery {
     pub(super) async fn close(&mut self, source: &mut Source, live: &Source) -> Result<(), Halt> {
         for number in source.runs.open() {
             let role = source.runs.role(number);
-            if role != Role::Child
+            if !matches!(role, Role::Child | Role::Guest)
                 && let Ok(run) = self.ready(source, number).await?
                 && !live.runs.will_end(&run.run_id, role)
             {
                 let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
                 let closed = match role {
                     Role::Member { rank } => self.leave(&run, rank, RunStatus::Killed).await,
-                    Role::Owner | Role::Leader | Role::Child => {
+                    Role::Owner | Role::Leader | Role::Child | Role::Guest => {
                         self.close_run(&run, role, Some(last_ms).filter(|at| *at > 0))
                             .await
                     }
@@ -111,4 +121,8 @@ impl Delivery {
         }
         Ok(())
     }
+}
+
+fn status_key(rank: u32) -> String {
+    format!("error.rank-{rank}.status")
 }

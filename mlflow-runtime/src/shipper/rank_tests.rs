@@ -1,167 +1,18 @@
 //! Ranks that share a run: who starts it, who ends it, and what is made of the journal of one that
 //! is dead. With journals on disk and a store in memory.
 
-use std::borrow::Cow;
-use std::fs;
-use std::path::PathBuf;
+mod process;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use process::{Folder, Left, Process};
+
 use super::{Delivery, Shipper, Source, Step};
-use crate::journal::directory::{Directory, LeftBehind};
 use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
-use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
-
-/// A process of the launch, as far as it has logged.
-struct Process {
-    folder: Arc<Folder>,
-    journal: Arc<Journal>,
-    identity: RunIdentity,
-    start_time_ms: i64,
-}
-
-/// A folder of a test's own.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Arc<Self> {
-        let name = format!("mlflow-rs-test-{}", uuid::Uuid::new_v4());
-        Arc::new(Self(std::env::temp_dir().join(name)))
-    }
-
-    fn left_behind(&self) -> LeftBehind {
-        Directory::left_behind(&self.0, "here")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A process that is dead, and what it left.
-struct Left {
-    _folder: Arc<Folder>,
-    source: Source,
-}
-
-impl Process {
-    fn start(role: Role) -> Self {
-        Self::start_at(1, role)
-    }
-
-    fn start_at(start_time_ms: i64, role: Role) -> Self {
-        Self::start_in(&Folder::new(), start_time_ms, role)
-    }
-
-    fn start_in(folder: &Arc<Folder>, start_time_ms: i64, role: Role) -> Self {
-        let origin = Origin {
-            destination: "here".to_owned(),
-            host: "h".to_owned(),
-            process_id: 1,
-            tags: Arc::default(),
-        };
-        let folder = Arc::clone(folder);
-        let journal = Journal::on_disk(folder.0.clone(), origin, 1 << 30, "").expect("writable");
-        let identity = RunIdentity {
-            key: "k".repeat(32),
-            experiment: ExperimentRef::Name("e".to_owned()),
-            resumed: None,
-            role,
-        };
-        let process = Self {
-            folder,
-            journal,
-            identity,
-            start_time_ms,
-        };
-        process.log_start(&process.run());
-        process
-    }
-
-    fn log_start(&self, run: &RunRef<'_>) {
-        let tag = Tag {
-            key: "attempt".to_owned(),
-            value: self.attempt(),
-        };
-        let start = Start {
-            identity: Cow::Borrowed(run.identity),
-            name: "run".into(),
-            user: "u".into(),
-            start_time_ms: self.start_time_ms,
-            parent: None,
-            tags: vec![Cow::Owned(tag)],
-            with_common_tags: false,
-            params: Vec::new(),
-        };
-        self.log_to(run, &Event::Start(Box::new(start)));
-    }
-
-    fn attempt(&self) -> String {
-        self.folder.0.display().to_string()
-    }
-
-    fn log(&self, event: &Event<'_>) {
-        self.log_to(&self.run(), event);
-    }
-
-    fn log_to(&self, run: &RunRef<'_>, event: &Event<'_>) {
-        write(&self.journal, |writer| {
-            writer.event(&self.journal, run, event, &[]);
-        });
-    }
-
-    fn log_metric(&self, step: i64) {
-        self.log_metric_to(&self.run(), step);
-    }
-
-    fn log_metric_to(&self, run: &RunRef<'_>, step: i64) {
-        write(&self.journal, |writer| {
-            let key = MetricKey::Dynamic("loss");
-            writer.metric(&self.journal, run, key, 7, step, 0.5);
-        });
-    }
-
-    fn end(&self, status: RunStatus) {
-        let end_time_ms = self.start_time_ms + 8;
-        self.log(&Event::End {
-            status,
-            end_time_ms,
-        });
-    }
-
-    fn run(&self) -> RunRef<'_> {
-        RunRef {
-            number: 1,
-            identity: &self.identity,
-            inherited: false,
-        }
-    }
-
-    fn source(&self) -> Source {
-        Source::live(Arc::clone(&self.journal), Arc::default())
-    }
-
-    fn die(self) -> Left {
-        release_thread(&self.journal);
-        drop(self.journal);
-        let begun = Instant::now();
-        // The journal's own thread may be about to look after it.
-        loop {
-            if let Some(left) = self.folder.left_behind().next() {
-                return Left {
-                    _folder: self.folder,
-                    source: Source::dead(left),
-                };
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
-            std::thread::yield_now();
-        }
-    }
-}
+use crate::journal::record::{Role, RunIdentity};
+use crate::journal::{RunRef, release_thread};
+use crate::store::{MemoryStore, RunStatus};
 
 /// Delivers what there is.
 fn ship(source: &mut Source, store: &MemoryStore) {
@@ -416,4 +267,68 @@ fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
     let (status, points, _) = only(&store);
     assert_eq!((status, points), (RunStatus::Killed, 6));
     assert_eq!(folder.left_behind().count(), 0);
+}
+
+#[test]
+fn a_rank_that_failed_in_an_earlier_attempt_is_not_failed_for_good() {
+    let store = MemoryStore::new();
+    ship(&mut Process::start(Role::Leader).source(), &store);
+    let status = |rank, end| {
+        let member = Process::start(Role::Member { rank });
+        member.end(end);
+        ship(&mut member.source(), &store);
+        let key = format!("error.rank-{rank}.status");
+        store.runs()[0].tags.get(&key).cloned()
+    };
+    assert_eq!(status(1, RunStatus::Failed).as_deref(), Some("FAILED"));
+    assert_eq!(status(1, RunStatus::Finished).as_deref(), Some("FINISHED"));
+    assert_eq!(status(2, RunStatus::Finished), None, "it never failed");
+}
+
+#[test]
+fn a_process_forked_from_another_rank_waits_for_rank_0_as_that_rank_does() {
+    let store = MemoryStore::new();
+    let forked = Process::start(Role::Owner);
+    let identity = &RunIdentity {
+        key: "a".repeat(32),
+        role: Role::Member { rank: 1 },
+        ..forked.identity.clone()
+    };
+    let joined = RunRef {
+        number: 2,
+        identity,
+        inherited: true,
+    };
+    forked.log_metric_to(&joined, 0);
+    let mut source = forked.source();
+    assert!(!try_to_ship(&mut source, &store));
+    assert_eq!(
+        source.runs.role(2),
+        Role::Guest,
+        "it keeps to that rank's rules"
+    );
+    assert_eq!(
+        source.runs.awaited(2, false),
+        None,
+        "what it leaves is held"
+    );
+
+    let leader = Process::start(Role::Leader);
+    let identity = &RunIdentity {
+        role: Role::Leader,
+        ..identity.clone()
+    };
+    let inherited = false;
+    leader.log_start(&RunRef {
+        number: 2,
+        identity,
+        inherited,
+    });
+    ship(&mut leader.source(), &store);
+    ship(&mut source, &store);
+    let runs = store.runs();
+    assert!(
+        runs.iter()
+            .any(|run| run.run_id != runs[0].run_id && run.metrics.len() == 1)
+    );
 }

@@ -272,7 +272,7 @@ impl Source {
         match self.runs.get(run) {
             Some(state) => {
                 !(self.is_live() && matches!(state.phase, Phase::Mentioned))
-                    || state.identity.role == Role::Child
+                    || matches!(state.identity.role, Role::Child | Role::Guest)
             }
             None => false,
         }

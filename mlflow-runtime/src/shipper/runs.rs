@@ -129,7 +129,7 @@ impl Runs {
     /// Whether there are some that another process creates, and none that others wait for.
     pub(super) fn are_anothers(&self) -> bool {
         let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
-        any(|role| matches!(role, Role::Member { .. } | Role::Child))
+        any(|role| matches!(role, Role::Member { .. } | Role::Child | Role::Guest))
             && !any(|role| role == Role::Leader)
     }
 
@@ -198,7 +198,7 @@ impl Runs {
         let goes_on = match state.identity.role {
             Role::Owner | Role::Leader => false,
             // Rank 0 may start hours later. What a dead process left waits for the next one.
-            Role::Member { .. } => is_live,
+            Role::Member { .. } | Role::Guest => is_live,
             Role::Child => awaited < PATIENCE,
         };
         goes_on.then_some(awaited)

@@ -12,7 +12,7 @@ use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
-use crate::store::{ExperimentRef, MemoryStore, RunStatus, Tag};
+use crate::store::{ExperimentRef, MemoryStore, RunStatus, StoreError, Tag};
 
 fn identity() -> RunIdentity {
     RunIdentity {
@@ -56,14 +56,17 @@ fn ship(source: &mut Source, store: &MemoryStore, budget: usize) {
     source.acknowledge(&pass);
 }
 
-fn journal_below(folder: &Path) -> Arc<Journal> {
-    let origin = Origin {
+fn origin() -> Origin {
+    Origin {
         destination: "here".to_owned(),
         host: "h".to_owned(),
         process_id: 1,
         tags: Arc::default(),
-    };
-    Journal::on_disk(folder.to_owned(), origin, 1 << 30, "").expect("the folder is ours")
+    }
+}
+
+fn journal_below(folder: &Path) -> Arc<Journal> {
+    Journal::on_disk(folder.to_owned(), origin(), 1 << 30, "").expect("the folder is ours")
 }
 
 fn start(journal: &Journal) {
@@ -193,5 +196,44 @@ fn left_behind(folder: &Path) -> Directory {
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
         thread::yield_now();
+    }
+}
+
+/// MySQL tells no case apart: `Loss` and `loss` are in each other's way each time.
+#[test]
+fn a_row_that_another_client_seems_to_make_for_ever_is_set_aside() {
+    let contested = || StoreError::Contested {
+        reason: "Duplicate entry".to_owned(),
+    };
+    for (answers, arrive) in [(20, 2), (25, 1)] {
+        let store = MemoryStore::new();
+        let journal = Journal::in_memory(origin(), "");
+        start(&journal);
+        let mut source = Source::live(Arc::clone(&journal), Arc::default());
+        ship(&mut source, &store, 1000);
+        for value in ["Loss", "loss"] {
+            let tag = Tag {
+                key: value.to_owned(),
+                value: value.to_owned(),
+            };
+            log(&journal, &Event::Tag(Cow::Owned(tag)));
+        }
+        for _ in 0..answers {
+            store.fail_next(contested());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let runtime = runtime.expect("a runtime");
+        let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
+        let mut pass = source.read(1000);
+        let before = store.runs()[0].tags.len();
+        let mut tries = 1;
+        while runtime
+            .block_on(delivery.deliver(&mut source, &mut pass))
+            .is_err()
+        {
+            tries += 1;
+        }
+        assert_eq!(tries, 21);
+        assert_eq!(store.runs()[0].tags.len() - before, arrive);
     }
 }

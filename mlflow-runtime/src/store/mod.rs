@@ -4,8 +4,8 @@
 //!
 //! - **Repeating a call is harmless.** The shipper re-sends whatever it is not sure of;
 //!   the result is the same as if it had been sent once.
-//! - **An `Err` names who has to act**: [`StoreError::Unavailable`] and [`StoreError::Busy`] ask for
-//!   the same call later, [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] says
+//! - **An `Err` names who has to act**: [`StoreError::Unavailable`], [`StoreError::Busy`] and
+//!   [`StoreError::Contested`] ask for the same call later, [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] says
 //!   a person has to change something first.
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its
 //!   thread for a moment (a file's lock), never for longer than [`PATIENCE`].
@@ -286,6 +286,13 @@ pub enum StoreError {
         /// What was seen.
         reason: String,
     },
+    /// Another client seems to make the same row at this moment: the same call is worth repeating
+    /// soon, but not for ever. One that is answered so again and again is refused: a database that
+    /// tells no case apart has `Loss` and `loss` in one row.
+    Contested {
+        /// What was seen.
+        reason: String,
+    },
     /// It will never accept this call: set the entry aside and go on.
     Rejected {
         /// The store's words.
@@ -306,6 +313,7 @@ impl std::fmt::Display for StoreError {
         match self {
             Self::Unavailable { reason, .. }
             | Self::Busy { reason }
+            | Self::Contested { reason }
             | Self::Rejected { reason }
             | Self::Blocked { reason, .. } => f.write_str(reason),
         }

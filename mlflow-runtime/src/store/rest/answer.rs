@@ -148,7 +148,7 @@ pub(super) fn failure(
         // Two clients log something new of the same name at the same moment; by the next time it is
         // there.
         400 if code == "BAD_REQUEST" && database::is_race(&words) => {
-            Failure::Other(StoreError::Busy { reason })
+            Failure::Other(StoreError::Contested { reason })
         }
         400 if code == "BAD_REQUEST" && database::is_passing(&words) => unavailable(reason),
         400 if !code.is_empty() => Failure::Refused {
@@ -285,6 +285,7 @@ mod tests {
         match error {
             StoreError::Unavailable { .. } => "unavailable",
             StoreError::Busy { .. } => "busy",
+            StoreError::Contested { .. } => "contested",
             StoreError::Rejected { .. } => "rejected",
             StoreError::Blocked {
                 everything: false, ..
@@ -314,8 +315,8 @@ mod tests {
                 r#"{"error_code":"INVALID_PARAMETER_VALUE","message":"m"}"#,
                 "rejected",
             ),
-            (400, param, "busy"),
-            (400, latest, "busy"),
+            (400, param, "contested"),
+            (400, latest, "contested"),
             (400, point, "rejected"),
             (400, pool, "unavailable"),
             (400, html, "all blocked"),
