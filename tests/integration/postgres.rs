@@ -274,7 +274,7 @@ fn many_that_log_the_same_new_keys_at_once_are_not_refused() {
             loop {
                 match store.log_batch(&run, &batch).await {
                     Ok(()) => return,
-                    Err(StoreError::Unavailable { .. } | StoreError::Busy { .. }) => {}
+                    Err(StoreError::Unavailable { .. } | StoreError::Contested { .. }) => {}
                     Err(other) => panic!("{other:?}"),
                 }
             }
