@@ -75,6 +75,7 @@
 //! | it says | meaning | what to do |
 //! |---|---|---|
 //! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | mend it |
+//! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | its value is not shown, as it may have a secret in it | mend it |
 //! | `VARIABLE` is not valid UTF-8 and is ignored | the same | mend it |
 //! | `SOURCE` cannot be used: … Expected http://…, https://… or sqlite:///…; trying what comes next, at last sqlite:///mlflow.db | the tracking URI is none | mend it |
 //! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, as no launcher says which rank this process is; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`rank`](crate::rank) | start the program by `torchrun`, `mpirun` or `srun` |

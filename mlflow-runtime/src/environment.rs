@@ -40,13 +40,17 @@ pub(crate) fn process() -> &'static Environment {
     let told = context::read(&variable);
     let environment = Environment::read(told.as_ref().ok().cloned().unwrap_or_default());
     // A warning may reach a subscriber that starts a run, too: by then all is known.
-    let is_first = ENVIRONMENT.set(environment).is_ok();
+    let mut is_first = false;
+    let known = ENVIRONMENT.get_or_init(|| {
+        is_first = true;
+        environment
+    });
     match told {
         Ok(tags) if is_first => context::tell_faults(&tags),
         Err(unusable) if is_first => unusable.tell(),
         _ => {}
     }
-    ENVIRONMENT.get_or_init(|| Environment::read(Vec::new()))
+    known
 }
 
 impl Environment {

@@ -177,3 +177,29 @@ impl Site {
         tags
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tag_but_the_description_is_known_as_automatic() {
+        let text = Some("x");
+        let built = Built {
+            commit: text,
+            branch: text,
+            url: text,
+            dirty: Some(true),
+            lock: text,
+            features: text,
+        };
+        let site = Site::new("f", "m", "f.rs", 1)
+            .package(text, text)
+            .built(built);
+        let tags = site.note("n").tags();
+        assert_eq!(tags.len(), 13);
+        for (key, _) in tags {
+            assert_eq!(Site::has_tag(key), key != "mlflow.note.content", "{key}");
+        }
+    }
+}

@@ -1,24 +1,24 @@
 //! `MLFLOW_RUN_CONTEXT`: tags that whoever starts the process gives to its runs, a JSON object, as
 //! MLflow's own client reads it.
 
-use mlflow_redact::{Edge, mask};
+use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
 use serde_json::{Map, Value};
 
 use super::Variable;
-use crate::config::unusable;
 use crate::limits;
 use crate::store::Tag;
 
 const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
 
-/// What the variable holds is no JSON object.
-pub(super) struct Unusable(String);
+/// What the variable holds is no JSON object. What it is stays untold: it may have a secret in it.
+pub(super) struct Unusable;
 
 impl Unusable {
     pub(super) fn tell(self) {
-        let Self(text) = self;
-        let expected = r#"a JSON object such as {"team": "vision"}"#;
-        let _: Option<()> = unusable(VARIABLE, &text, expected);
+        tracing::warn!(
+            target: "mlflow",
+            "{VARIABLE} cannot be used and is ignored; expected a JSON object such as {{\"team\": \"vision\"}}"
+        );
     }
 }
 
@@ -27,19 +27,38 @@ pub(super) fn read(variable: Variable<'_>) -> Result<Vec<Tag>, Unusable> {
         return Ok(Vec::new());
     };
     let Ok(object) = serde_json::from_str::<Map<String, Value>>(&text) else {
-        return Err(Unusable(text));
+        return Err(Unusable);
     };
     let tags = object
         .into_iter()
         .map(|(key, value)| Tag {
-            key: mask(&key, Edge::End).map_or(key, |masked| masked.text),
-            value: match value {
+            value: match without_secrets(&key, value) {
                 Value::String(text) => text,
                 other => other.to_string(),
             },
+            key: mask(&key, Edge::End).map_or(key, |masked| masked.text),
         })
         .collect();
     Ok(tags)
+}
+
+/// What has a secret's name is redacted, as a field of a value is.
+fn without_secrets(name: &str, value: Value) -> Value {
+    match value {
+        _ if is_secret_name(name) => REDACTED.into(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| {
+                let value = without_secrets(&name, value);
+                (name, value)
+            })
+            .collect(),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| without_secrets("", item))
+            .collect(),
+        other => other,
+    }
 }
 
 /// Warns of tags that no run can have.
@@ -67,6 +86,19 @@ mod tests {
             ("attempt", "2"),
             ("nested", r#"{"a":true}"#),
             ("team", "vision"),
+        ];
+        assert_eq!(
+            tags,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn what_has_a_secrets_name_is_redacted() {
+        let tags = told(r#"{"api_token": "x", "of": [{"password": 1, "max_tokens": 2}]}"#).unwrap();
+        let expected = [
+            ("api_token", "[redacted]"),
+            ("of", r#"[{"max_tokens":2,"password":"[redacted]"}]"#),
         ];
         assert_eq!(
             tags,

@@ -319,4 +319,29 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn common_tags_are_adopted_once_and_give_way_to_a_starts_own() {
+        let tag = |key: &str, value: &str| Tag {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        let identity = r#""identity":{"key":"k","experiment":{"Id":"0"},"resumed":null},"name":"n","user":"u""#;
+        let older = format!(
+            r#"{{{identity},"start_time_ms":1,"parent":null,"tags":[{{"key":"a","value":"own"}}],"params":[]}}"#
+        );
+        let mut start: Start<'static> = serde_json::from_str(&older).expect("a start");
+        let common = [tag("a", "common"), tag("b", "common")];
+        start.adopt(&common);
+        assert_eq!(
+            start.tags.len(),
+            1,
+            "an older start has all its tags itself"
+        );
+        start.with_common_tags = true;
+        start.adopt(&common);
+        start.adopt(&common);
+        let tags: Vec<Tag> = start.tags.into_iter().map(Cow::into_owned).collect();
+        assert_eq!(tags, [tag("b", "common"), tag("a", "own")]);
+    }
 }

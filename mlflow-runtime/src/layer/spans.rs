@@ -32,9 +32,10 @@ pub(super) struct Durations(Mutex<FxHashMap<Identifier, i64>>);
 impl Durations {
     /// The metric of the span, and which of its kind this one is, from 1.
     pub(super) fn count(&self, metadata: &Metadata<'_>) -> (String, i64) {
+        let key = format!("time/{}", metadata.name());
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(metadata.callsite()).or_default();
         *count += 1;
-        (format!("time/{}", metadata.name()), *count)
+        (key, *count)
     }
 }

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::Delivery;
-use super::delivery::{Halt, elsewhere, halt};
+use super::delivery::{Halt, elsewhere, halt, refusal};
 use super::ending::ATTEMPT_TAG;
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
@@ -78,16 +78,7 @@ impl Delivery {
                 Some(awaited) => return Err(self.wait(awaited)),
                 None => return Ok(Err(missing(identity.role).to_owned())),
             },
-            Err(
-                StoreError::Rejected { reason }
-                | StoreError::Blocked {
-                    reason,
-                    everything: false,
-                },
-            ) => {
-                return Ok(Err(reason));
-            }
-            Err(error) => return Err(halt(error)),
+            Err(error) => return refusal(error).map(Err),
         };
         let Some(state) = source.runs.get_mut(number) else {
             return Ok(Ok(run));

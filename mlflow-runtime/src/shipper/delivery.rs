@@ -275,16 +275,7 @@ impl Delivery {
         if let Some((status, end_time_ms)) = work.end {
             match self.end(run, role, is_live, status, end_time_ms).await {
                 Ok(()) => {}
-                Err(
-                    StoreError::Rejected { reason }
-                    | StoreError::Blocked {
-                        reason,
-                        everything: false,
-                    },
-                ) => {
-                    return Ok(Outcome::Held(reason));
-                }
-                Err(error) => return Err(halt(error)),
+                Err(error) => return refusal(error).map(Outcome::Held),
             }
         }
         Ok(Outcome::Done)
@@ -402,6 +393,18 @@ pub(super) fn elsewhere() -> Halt {
     Halt {
         reason: "the process that has started the run has not created it yet".to_owned(),
         cause: Cause::Elsewhere,
+    }
+}
+
+/// Why the store does not take this of one run; else everything stops.
+pub(super) fn refusal(error: StoreError) -> Result<String, Halt> {
+    match error {
+        StoreError::Rejected { reason }
+        | StoreError::Blocked {
+            reason,
+            everything: false,
+        } => Ok(reason),
+        error => Err(halt(error)),
     }
 }
 

@@ -6,7 +6,7 @@
 //! host, and what ended before that is an earlier one's.
 
 use super::Delivery;
-use super::delivery::{Halt, halt};
+use super::delivery::{Halt, refusal};
 use super::source::Source;
 use crate::journal::record::Role;
 use crate::store::{Batch, RunStatus, StoreError, StoredRun, Tag};
@@ -87,16 +87,10 @@ impl Delivery {
                 };
                 match closed {
                     Ok(()) => self.look_again(source, number).await?,
-                    Err(
-                        StoreError::Rejected { reason }
-                        | StoreError::Blocked {
-                            reason,
-                            everything: false,
-                        },
-                    ) => {
+                    Err(error) => {
+                        let reason = refusal(error)?;
                         tracing::warn!(target: "mlflow", run = run.run_id, reason, "a run whose process died could not be closed");
                     }
-                    Err(error) => return Err(halt(error)),
                 }
             }
             if let Some(state) = source.runs.get_mut(number) {
