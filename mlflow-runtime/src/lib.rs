@@ -76,7 +76,7 @@
 //! | `MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING` | how many samples make one point, their mean | 1 |
 //! | `MLFLOW_SYSTEM_METRICS_NODE_ID` | the metrics are called `system/<node id>/…` | |
 //! | `MLFLOW_ENV` | becomes the tag `deployment.environment` | |
-//! | `MLFLOW_RUN_CONTEXT` | tags of every run, a JSON object; they win over those that a run records by itself | |
+//! | `MLFLOW_RUN_CONTEXT` | tags of every run, a JSON object; they win over those that a run records by itself; what has a secret's name in it is redacted | |
 //! | `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY` | as everywhere | |
 //!
 //! # Features
