@@ -1,10 +1,12 @@
-//! What the layer adds to an event: one that carries a metric, and one that does not concern it.
+//! What the layer adds to an event: one that carries a metric, one that becomes a line, and one that
+//! does not concern it.
 //!
 //! ```sh
 //! cargo bench --features layer --bench layer
 //! ```
 //!
-//! The same events go to a layer that does nothing: the difference is the layer's. Values go to a
+//! The same events go to a layer that does nothing: the difference is the layer's. Lines are also
+//! compared with what `tracing_subscriber::fmt` takes to write them to a file. Values go to a
 //! journal on disk; the server does not answer.
 
 use std::path::PathBuf;
@@ -58,8 +60,12 @@ fn with_a_metric(step: i64) {
     tracing::info!(metric.loss = 0.5, step, "epoch done");
 }
 
-fn without(step: i64) {
+fn line(step: i64) {
     tracing::info!(loss = 0.5, epoch = step, "epoch done");
+}
+
+fn ignored_event(step: i64) {
+    tracing::debug!(loss = 0.5, epoch = step, "epoch done");
 }
 
 /// What 1000 events cost, with the layer and with one that does nothing.
@@ -79,15 +85,45 @@ mod thousand_events {
         thousand(bencher, with_a_metric);
     }
 
+    /// No run is current: it is that in which the span was made.
+    #[divan::bench]
+    fn metric_of_a_spans_run(bencher: Bencher) {
+        let _default = tracing::subscriber::set_default(registry().with(mlflow::layer()));
+        let span = {
+            let _run = mlflow::start_run().name("bench").start();
+            tracing::info_span!("work")
+        };
+        let _entered = span.entered();
+        bencher
+            .counter(ItemsCount::new(1000_usize))
+            .bench_local(|| (0..CALLS).for_each(with_a_metric));
+    }
+
+    #[divan::bench]
+    fn line(bencher: Bencher) {
+        let _default = tracing::subscriber::set_default(registry().with(mlflow::layer()));
+        thousand(bencher, super::line);
+    }
+
+    #[divan::bench]
+    fn line_reference_fmt_to_a_file(bencher: Bencher) {
+        let file = std::fs::File::create(FOLDER.join("reference.log")).expect("a file");
+        let fmt = tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .with_writer(file);
+        let _default = tracing::subscriber::set_default(registry().with(fmt));
+        thousand(bencher, super::line);
+    }
+
     #[divan::bench]
     fn ignored(bencher: Bencher) {
         let _default = tracing::subscriber::set_default(registry().with(mlflow::layer()));
-        thousand(bencher, without);
+        thousand(bencher, ignored_event);
     }
 
     #[divan::bench]
     fn ignored_reference_nothing(bencher: Bencher) {
         let _default = tracing::subscriber::set_default(registry().with(Nothing));
-        thousand(bencher, without);
+        thousand(bencher, ignored_event);
     }
 }

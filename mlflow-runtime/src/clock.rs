@@ -24,15 +24,47 @@ pub(crate) fn now_ms() -> i64 {
 
 /// UTC as `20261124-130501`: sorts by time, and is a valid file and key name.
 pub(crate) fn compact(timestamp_ms: i64) -> String {
-    let seconds = timestamp_ms.div_euclid(1000);
-    let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = civil_from_days(days);
-    format!(
-        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    )
+    let Civil { date, time, .. } = Civil::of(timestamp_ms);
+    let ((year, month, day), (hour, minute, second)) = (date, time);
+    format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
+}
+
+/// UTC as RFC 3339 has it: `2026-11-24T13:05:01.250Z`.
+#[cfg(feature = "layer")]
+pub(crate) struct Rfc3339(pub(crate) i64);
+
+#[cfg(feature = "layer")]
+impl std::fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Civil { date, time, ms } = Civil::of(self.0);
+        let ((year, month, day), (hour, minute, second)) = (date, time);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z"
+        )
+    }
+}
+
+/// A moment in UTC.
+struct Civil {
+    /// Year, month, day.
+    date: (i64, i64, i64),
+    /// Hour, minute, second.
+    time: (i64, i64, i64),
+    #[cfg_attr(not(feature = "layer"), allow(dead_code))]
+    ms: i64,
+}
+
+impl Civil {
+    fn of(timestamp_ms: i64) -> Self {
+        let (seconds, ms) = (timestamp_ms.div_euclid(1000), timestamp_ms.rem_euclid(1000));
+        let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        Self {
+            date: civil_from_days(days),
+            time: (second / 3600, second / 60 % 60, second % 60),
+            ms,
+        }
+    }
 }
 
 /// Gregorian date of a day counted from 1970-01-01, by Howard Hinnant's `civil_from_days`
@@ -57,6 +89,14 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::compact;
+
+    #[cfg(feature = "layer")]
+    #[test]
+    fn times_are_as_rfc_3339_has_them() {
+        let shown = |ms| super::Rfc3339(ms).to_string();
+        assert_eq!(shown(1_709_210_096_007), "2024-02-29T12:34:56.007Z");
+        assert_eq!(shown(-1), "1969-12-31T23:59:59.999Z");
+    }
 
     #[test]
     fn dates_are_those_of_the_calendar() {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mlflow_redact::{Edge, mask};
 
+use crate::console;
 use crate::destination::Destination;
 use crate::rank;
 use crate::secret::Secret;
@@ -46,6 +47,7 @@ pub struct Config {
     journal_max_bytes: Option<u64>,
     quiet: Option<bool>,
     git_diff: Option<&'static str>,
+    pub(crate) console: console::Options,
     pub(crate) rank: rank::Options,
     pub(crate) system_metrics: system_metrics::Options,
 }
@@ -70,6 +72,7 @@ pub(crate) struct Settings {
     pub(crate) journal_max_bytes: u64,
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
+    pub(crate) console: console::Settings,
     pub(crate) rank: rank::Settings,
     pub(crate) system_metrics: system_metrics::Settings,
 }
@@ -213,6 +216,7 @@ impl Config {
             journal_max_bytes,
             quiet,
             git_diff,
+            console,
             rank,
             system_metrics,
         } = self;
@@ -264,6 +268,7 @@ impl Config {
                 .or_else(|| flag("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"))
                 .unwrap_or(false),
             git_diff,
+            console: console.resolve(text, &flag),
             rank: rank.resolve(text, place),
             system_metrics: system_metrics.resolve(text, &flag),
         }

@@ -24,6 +24,7 @@
 //! | the store is back; what waited is being shipped | | nothing |
 //! | the store does not take artifacts; they wait in the journal, everything else is shipped | the server's artifact store fails | look at the server's artifact store |
 //! | the store takes artifacts again; those that waited are there | | nothing |
+//! | the store does not take what runs say in words; it waits in the journal, everything else is shipped | the same for `logs/console.log` | look at the server's artifact store |
 //! | values stay in the journal: … | this run takes none until a person acts: its experiment is deleted, or the run is | restore it; the next tracked program with the same destination ships what waits |
 //! | values stay in the journal until the next tracked program | the store cannot be used as it is configured; `error` says why | mend the setting |
 //! | `KIND` `KEY` is set aside: … | the store will never take this value; the rest of its batch is shipped | what the reason says: a param cannot change, a key has characters that MLflow does not allow |
@@ -51,6 +52,9 @@
 //! | artifact …: its `N` bytes find no room beside the journal; free space there, or set MLFLOW_JOURNAL_DIR | | free space |
 //! | artifact …: it cannot be read: … | | |
 //! | artifact …: it could not be copied beside the journal (…) and takes the way through memory | the disk is full or cannot be written | free space |
+//! | artifact …: it could not be made beside the journal (…) and takes the way through memory | the same for `logs/console.log`, see the feature `layer` | free space |
+//! | artifact …: a line could not be written beside the journal: … | the disk is full; later lines are tried again | free space |
+//! | artifact …: more lines are left out: it has as many bytes as MLFLOW_CONSOLE_MAX_BYTES allows | a run says very much | raise the limit, or let the layer see less: a filter, its `console` level |
 //!
 //! # The journal
 //!
@@ -85,6 +89,10 @@
 //! | no exit hook could be installed; call mlflow::flush before the program ends | | |
 //! | no signal handlers could be installed; runs that a signal ends are closed by the next tracked program | | |
 //! | forks cannot be noticed; a child that goes on without exec must not track | | |
+//! | stdout and stderr cannot be captured; they go where they went | `error` says why: there is no `tee`, say | install it, or do without |
+//! | stdout and stderr are captured no more: they are longer than MLFLOW_CONSOLE_MAX_BYTES allows | what was written until then is in the artifact | raise the limit, or print less |
+//! | stdout and stderr are no longer copied to `FILE`, as …; they go on to where they went before, and the file has what was written until now | the helper process was killed, or nobody reads the output any more | nothing |
+//! | `FILE` may lack some of what was written to stdout and stderr, as …; is the disk full? | | free space |
 //! | system metrics were asked for, but are not compiled in; enable the feature | the run goes on without | enable the feature `system-metrics` of mlflow-runtime |
 //! | no thread could be started; the run has no system metrics | | raise the limit on threads |
 //!

@@ -13,6 +13,7 @@ use std::sync::{Once, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::console;
 use crate::journal;
 use crate::run;
 use crate::shipper::Goal;
@@ -80,6 +81,8 @@ fn within(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
 }
 
 fn deliver(started: Instant) {
+    // First, as what was written until now belongs to runs that are open.
+    console::stop(deadline(started, timeout()));
     // What is open now will never be ended; the next process would find it so, too.
     run::end_open();
     journal::release_all();

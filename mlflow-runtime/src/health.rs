@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::console;
 use crate::context::Context;
 use crate::exit::deadline;
 use crate::journal::{self, Reason};
@@ -40,7 +41,8 @@ pub struct Health {
     /// How the store was last seen.
     pub state: State,
     /// Values logged and not settled: they wait in the journal. A value is a metric point, a param,
-    /// a tag, an artifact, a run's start or its end; params and tags given with the start are part of it.
+    /// a tag, an artifact, a run's start or its end, what is new on a run's console; params and tags
+    /// given with the start are part of it.
     pub queued: u64,
     /// Values the store has taken, those that dead processes left included.
     pub delivered: u64,
@@ -150,7 +152,9 @@ pub fn flush(timeout: Duration) -> FlushReport {
 /// more system metrics.
 pub fn shutdown(timeout: Duration) -> FlushReport {
     if Context::current().scoped_tracker().is_none() {
-        system_metrics::stop(deadline(Instant::now(), timeout), Later::Sampled);
+        let deadline = deadline(Instant::now(), timeout);
+        system_metrics::stop(deadline, Later::Sampled);
+        console::stop(deadline);
     }
     for tracker in all() {
         journal::release_thread(tracker.journal());
@@ -177,9 +181,11 @@ fn current() -> Option<Arc<Tracker>> {
 impl Tracker {
     /// Values that wait.
     pub(crate) fn queued(&self) -> u64 {
-        self.journal()
+        let values = self
+            .journal()
             .values()
-            .saturating_sub(self.stats.settled.get())
+            .saturating_sub(self.stats.settled.get());
+        values + self.journal().consoles.unshipped()
     }
 
     /// Values that found no room.

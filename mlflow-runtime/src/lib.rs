@@ -71,6 +71,8 @@
 //! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-rs/journal` in the state directory |
 //! | `MLFLOW_JOURNAL_MAX_BYTES` | how much may wait there; metrics beyond it are dropped and counted | 1 GiB |
 //! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
+//! | `MLFLOW_CAPTURE_CONSOLE` | `true`: what the process writes to stdout and stderr is an artifact of its runs, see [`Config::capture_console`] | `false` |
+//! | `MLFLOW_CONSOLE_MAX_BYTES` | how much of that, and of log lines, a run may have | 64 MiB |
 //! | `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING` | `true`: runs log what the machine does, see [`Config::system_metrics`] | `false` |
 //! | `MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL` | seconds from one sample to the next | 10 |
 //! | `MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING` | how many samples make one point, their mean | 1 |
@@ -83,7 +85,7 @@
 //!
 //! - `disabled`: compiles tracking out. The attributes leave functions as they stand, log calls are
 //!   empty. For the final binary: one crate that turns it on turns it on for all.
-//! - `layer`: `mlflow::layer()` makes metrics of `tracing` events.
+//! - `layer`: `mlflow::layer()` makes metrics of `tracing` events, and of the others the run's `logs/console.log`.
 //! - `system-metrics`: runs can log processor, memory, disk, network and NVIDIA devices, where that is
 //!   asked for.
 //!
@@ -130,6 +132,7 @@ mod capture;
 mod client;
 mod clock;
 mod config;
+mod console;
 mod context;
 mod destination;
 pub mod diagnostics;

@@ -6,6 +6,7 @@
 mod active;
 mod admission;
 mod artifact;
+mod console;
 mod identity;
 mod open;
 mod reach;

@@ -16,6 +16,7 @@ use mlflow_redact::REDACTED;
 use rustc_hash::FxHashMap;
 
 use crate::config::Settings;
+use crate::console::Capture;
 use crate::diagnostics::Said;
 use crate::environment;
 use crate::fork;
@@ -32,6 +33,8 @@ pub(crate) struct Tracker {
     pub(crate) stats: Arc<Stats>,
     pub(crate) control: Arc<Control>,
     links: Arc<Links>,
+    /// Where stdout and stderr are captured.
+    capture: Option<Capture>,
     /// Where there is no thread: whoever wants something delivered does it.
     shipper: Option<Mutex<Shipper>>,
     next_run: AtomicU32,
@@ -154,7 +157,13 @@ impl Tracker {
                 );
                 Journal::in_memory(origin.clone(), key_prefix)
             });
-        let tracker = Arc::new(Self::without_shipper(settings, journal, first_run));
+        let mut tracker = Self::without_shipper(settings, journal, first_run);
+        // What a child writes is captured by its parent already.
+        if fork::generation() == 0 && tracker.settings.console.capture {
+            let max_bytes = tracker.settings.console.max_bytes;
+            tracker.capture = Capture::start(&tracker.journal, max_bytes);
+        }
+        let tracker = Arc::new(tracker);
         if fork::generation() == 0 || tracker.settings.destination.survives_fork() {
             shipper::spawn(
                 &tracker.settings,
@@ -190,6 +199,7 @@ impl Tracker {
     fn without_shipper(settings: Settings, journal: Arc<Journal>, first_run: u32) -> Self {
         Self {
             shipper: None,
+            capture: None,
             experiment: Mutex::new(settings.experiment.clone()),
             run_id: Mutex::new(settings.run_id.clone()),
             settings,
@@ -232,6 +242,11 @@ impl Tracker {
                 self.control.wait(ticket, deadline, goal)
             }
         }
+    }
+
+    /// What captures stdout and stderr, if anything does now.
+    pub(crate) fn capture(&self) -> Option<&Capture> {
+        self.capture.as_ref().filter(|capture| capture.is_on())
     }
 
     /// The experiment of a run that names none.
@@ -327,12 +342,14 @@ fn deliver_here(shipper: &mut Shipper) -> bool {
     let mut context = task::Context::from_waker(Waker::noop());
     loop {
         match pin!(shipper.step()).poll(&mut context) {
-            Poll::Ready(Ok(Step::Idle)) => return true,
+            Poll::Ready(Ok(Step::Idle)) => break,
             Poll::Ready(Ok(Step::More | Step::Delivered)) => {}
             Poll::Ready(Ok(Step::Stalled)) => std::thread::yield_now(),
             Poll::Ready(Err(_)) | Poll::Pending => return false,
         }
     }
+    let sent = pin!(shipper.send_consoles(true)).poll(&mut context);
+    matches!(sent, Poll::Ready(true))
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

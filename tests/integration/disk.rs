@@ -267,3 +267,37 @@ fn a_limit_on_the_size_of_files_ends_no_process() {
     assert_eq!(ended.stdout, "logged\n");
     assert!(ended.stderr.contains("are lost"), "{}", ended.stderr);
 }
+
+/// What a run says in words goes to a file by a write for each line.
+#[cfg(feature = "layer")]
+#[test]
+fn lines_on_a_disk_that_others_fill_meanwhile() {
+    let folder = Folder::new();
+    let Some(disk) = Mount::tmpfs(&folder.journal(), "size=2m") else {
+        return;
+    };
+    let lines = env!("CARGO_BIN_EXE_lines");
+    let mut program = folder.start(lines, &["2", "300", "run"], &[]);
+    program.wait_for_stdout("logged");
+    disk.fill();
+    program.tell();
+    let ended = program.end();
+    assert!(ended.success, "{}", ended.stderr);
+    let told = "a line could not be written beside the journal";
+    let warnings = ended.warnings();
+    let of_lines = warnings.iter().filter(|warning| warning.contains(told));
+    assert_eq!(of_lines.count(), 1, "{}", ended.stderr);
+    let root: String = one(&folder.database(), "select artifact_uri from runs");
+    let console = fs::read_to_string(Path::new(&root).join("logs/console.log")).unwrap();
+    for thread in 0..2 {
+        let of_thread = |line: &&str| line.contains(&format!("says thread={thread} line="));
+        let numbers = console.lines().filter(of_thread);
+        let numbers: Vec<usize> = numbers
+            .map(|line| line.rsplit('=').next().unwrap().parse().unwrap_or(0))
+            .take(300)
+            .collect();
+        assert_eq!(numbers, (0..300).collect::<Vec<_>>(), "of thread {thread}");
+    }
+    let finished = "select count(*) from runs where status = 'FINISHED'";
+    assert_eq!(one::<i64>(&folder.database(), finished), 1);
+}

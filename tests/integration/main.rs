@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod client;
+#[cfg(feature = "layer")]
+mod console;
 mod context;
 mod credentials;
 mod disk;

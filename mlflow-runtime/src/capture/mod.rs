@@ -28,4 +28,6 @@ pub use failure::Failure;
 pub(crate) use failure::payload_text;
 pub(crate) use levels::serialized;
 pub use levels::{Capture, Numbers, Values, by_bounds};
+#[cfg(feature = "layer")]
+pub(crate) use text::render;
 pub(crate) use text::{End, Text, cut};

@@ -37,7 +37,7 @@ pub(crate) struct Bell {
 impl Bell {
     /// Called after every append.
     #[inline]
-    pub(super) fn ring_if_asleep(&self) {
+    pub(crate) fn ring_if_asleep(&self) {
         let asleep = asleep(&self.asleep);
         if asleep != 0 {
             self.wake(asleep);

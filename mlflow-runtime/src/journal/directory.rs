@@ -7,6 +7,7 @@
 //!     <number>.segment            0600
 //!     <number>.spare              a segment to be: holds nothing yet, and is not read
 //!     <uuid>.artifact             bytes of artifacts that are not text
+//!     <uuid>.console              what a run says in words, as it says it
 //! ```
 //!
 //! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
@@ -201,11 +202,15 @@ impl Iterator for LeftBehind {
     }
 }
 
+/// What the files of artifacts end in, and those of consoles.
+pub(crate) const ARTIFACT_EXTENSION: &str = "artifact";
+pub(crate) const CONSOLE_EXTENSION: &str = "console";
+
 /// Where the artifact of this name lies. `None` for a name that leads elsewhere: what lies there is
 /// not ours to send and to delete.
-pub(crate) fn artifact_path(directory: &Path, name: &str) -> Option<PathBuf> {
+pub(crate) fn artifact_path(directory: &Path, name: &str, extension: &str) -> Option<PathBuf> {
     let plain = Path::new(name);
-    let is_artifact = plain.extension().is_some_and(|end| end == "artifact");
+    let is_artifact = plain.extension().is_some_and(|end| end == extension);
     (is_artifact && plain.file_name() == Some(OsStr::new(name))).then(|| directory.join(name))
 }
 

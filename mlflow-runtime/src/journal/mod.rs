@@ -40,7 +40,7 @@
 //! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
 //! [`file_system`] which of them can be mapped ·
 //! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
-//! a thread's way in · [`room`] how much there may be · [`trouble`] what the user is told · [`bell`]
+//! a thread's way in · [`console`] what runs say in words · [`room`] how much there may be · [`trouble`] what the user is told · [`bell`]
 //! who is woken · [`keeper`] the device · [`directory`] who may touch files · [`backing`] where they
 //! lie.
 
@@ -48,6 +48,7 @@ pub(crate) mod allocation;
 mod appender;
 mod backing;
 pub(crate) mod bell;
+pub(crate) mod console;
 pub(crate) mod directory;
 mod file_system;
 mod keeper;
@@ -69,6 +70,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use appender::Appender;
 use backing::{Backing, Disk};
 use bell::Bell;
+use console::Consoles;
 use mapping::Region;
 use record::Origin;
 use room::{MEMORY_BYTES, Room, Taken};
@@ -110,6 +112,7 @@ pub(crate) struct Journal {
     idle: Arc<Idle>,
     /// What stands before the name of a metric.
     key_prefix: Arc<str>,
+    pub(crate) consoles: Consoles,
     pub(crate) bell: Bell,
 }
 
@@ -156,6 +159,7 @@ impl Journal {
             stray: Mutex::new(Writer::default()),
             idle: Arc::default(),
             key_prefix: key_prefix.into(),
+            consoles: Consoles::default(),
             bell: Bell::default(),
         })
     }

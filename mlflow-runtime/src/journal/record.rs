@@ -198,6 +198,12 @@ pub(crate) enum Content<'a> {
     Attached,
     /// In the file of this name beside the segments.
     Spooled(Cow<'a, str>),
+    /// In such a file, which grows as long as its run goes on: see [`console`](super::console).
+    Growing {
+        file: Cow<'a, str>,
+        /// Where the run's part begins, of what the process writes to stdout and stderr.
+        from: Option<u64>,
+    },
 }
 
 impl MetricRecord {

@@ -1,6 +1,7 @@
-//! `tracing` events as metrics: [`layer()`](crate::layer()).
+//! `tracing` events as metrics and as the run's log: [`layer()`](crate::layer()).
 //!
-//! A program that speaks through `tracing` logs metrics where it speaks already:
+//! A program that speaks through `tracing` logs metrics where it speaks already, and what else it says
+//! is in the artifact `logs/console.log` of the run:
 //!
 //! ```
 //! use tracing_subscriber::prelude::*;
@@ -11,6 +12,7 @@
 //!
 //! #[mlflow::tracked]
 //! fn train() {
+//!     tracing::info!(rows = 1599, "loaded");
 //!     for epoch in 0..3 {
 //!         tracing::info!(metric.loss = 1.0 / f64::from(epoch + 1), metric.lr = 0.1, step = epoch, "epoch done");
 //!     }
@@ -19,10 +21,12 @@
 //! train();
 //! # fake.assert_metric("loss", &[(0, 1.0), (1, 0.5), (2, 1.0 / 3.0)]);
 //! # fake.assert_metric("lr", &[(0, 0.1), (1, 0.1), (2, 0.1)]);
+//! # let log = String::from_utf8(fake.runs()[0].artifacts["logs/console.log"].clone()).unwrap();
+//! # assert!(log.ends_with(": loaded rows=1599\n"), "{log}");
 //! # });
 //! ```
 //!
-//! # Events
+//! # Events that are metrics
 //!
 //! - Every field `metric.NAME` whose value is a number or a `bool` is a point of the metric `NAME`;
 //!   names may have dots, and in quotes anything that MLflow allows: `"metric.train/loss" = 0.5`.
@@ -41,12 +45,28 @@
 //! # drop(subscriber);
 //! ```
 //!
+//! # Lines
+//!
+//! Every other event at `INFO` or above, or at the level given to [`Layer::console`], is a line of the
+//! run's `logs/console.log`: time (UTC), level, target, the names of the spans around it, message and
+//! fields. One that is a metric is a line only at `WARN` or above: what every epoch says in numbers
+//! is in the metrics.
+//!
+//! - A line outlives the process, as a value does, and is at most 8,000 characters long. All of a
+//!   run's may have [`Config::console_max_bytes`](crate::Config::console_max_bytes).
+//! - Fields with a secret's name, and what looks like a credential, are redacted as everywhere.
+//! - The artifact is there with the first lines, grows every ten seconds (a long one more rarely: 100
+//!   kB a second go out at most), and is whole when the run has ended, however its process ended. Of
+//!   a flush it is a part.
+//! - A process that did not start the run itself (it resumes it, was forked, is one of several ranks)
+//!   has a file of its own beside it, `logs/console-TIME-PID.log`, with the rank where there is one.
+//!
 //! # Which run
 //!
 //! The run that is current where the event happens: see [`mlflow::thread`](crate::thread). Where none
 //! is, e.g. on a thread of a pool, the run that was current where the event's span was made, or the
 //! nearest span around that which was made in a run. So an instrumented task (`future.instrument(span)`)
-//! takes the run along, and so does `parent: &span`. Without either the event is no metric.
+//! takes the run along, and so does `parent: &span`. Without either the event goes nowhere.
 //!
 //! # Spans
 //!
@@ -74,26 +94,30 @@
 //!
 //! # Invariants
 //!
-//! What the library itself says (target `mlflow`) is no metric. The layer switches nothing off for
-//! others, holds no lock while it logs, and an event without a `metric.` field costs a look at the
-//! names of its fields.
+//! What the library itself says (target `mlflow`) is no metric and no line, and its HTTP client speaks
+//! on a thread that has no run: nothing that the layer logs makes it log more. The layer switches
+//! nothing off for others, holds no lock while it logs, and an event that is neither metric nor line
+//! costs a look at its level and at the names of its fields.
 
+mod line;
 mod spans;
 mod values;
 
+use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::context::with_run;
 use crate::journal::MetricKey;
 use crate::process;
 use crate::run::Run;
+use line::line;
 use spans::{Durations, InRun, Timed};
 use values::{PREFIX, Values};
 
-/// Makes metrics of events; see [the module](self).
+/// Makes metrics and log lines of events; see [the module](self).
 ///
 /// ```
 /// use tracing_subscriber::prelude::*;
@@ -102,7 +126,10 @@ use values::{PREFIX, Values};
 /// # drop(subscriber);
 /// ```
 pub fn layer() -> Layer {
-    Layer { durations: None }
+    Layer {
+        durations: None,
+        console: LevelFilter::INFO,
+    }
 }
 
 /// A layer for `tracing_subscriber`; see [`layer()`](crate::layer()).
@@ -110,17 +137,71 @@ pub fn layer() -> Layer {
 #[must_use]
 pub struct Layer {
     durations: Option<Durations>,
+    /// What of the rest becomes lines.
+    console: LevelFilter,
 }
 
 impl Layer {
+    /// Which events become lines of the run's `logs/console.log`: those of this level and above, or, with
+    /// `OFF`, none. Default: `INFO`. What a filter of the layer keeps away becomes none in any case.
+    ///
+    /// ```
+    /// use tracing_subscriber::filter::LevelFilter;
+    ///
+    /// let layer = mlflow::layer().console(LevelFilter::DEBUG);
+    /// # drop(layer);
+    /// ```
+    pub fn console(mut self, level: LevelFilter) -> Self {
+        self.console = level;
+        self
+    }
+
     /// Whether spans become metrics, too: how long they lived. Default: no.
     pub fn span_durations(mut self, log: bool) -> Self {
         self.durations = log.then(Durations::default);
         self
     }
 
+    fn log_metrics<S>(event: &Event<'_>, context: &Context<'_, S>)
+    where
+        S: Subscriber + for<'l> LookupSpan<'l>,
+    {
+        let mut values = Values::default();
+        event.record(&mut values);
+        let run = if values.has_no_faults() {
+            // Nearly always: no reference is counted.
+            if with_run(|run| values.log(run)) {
+                return;
+            }
+            Self::run_of_spans(event, context)
+        } else {
+            Self::run_of(event, context)
+        };
+        match run {
+            Some(run) => {
+                values.log(&run);
+                values.tell_faults(&run);
+            }
+            None => values.tell_nobody(),
+        }
+    }
+
+    fn run_of<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<Run>
+    where
+        S: Subscriber + for<'l> LookupSpan<'l>,
+    {
+        Run::current().or_else(|| Self::run_of_spans(event, context))
+    }
+
+    fn run_of_spans<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<Run>
+    where
+        S: Subscriber + for<'l> LookupSpan<'l>,
+    {
+        Self::run_around(context.event_scope(event)?)
+    }
+
     /// The run of what happens in `span`, where none is current on the thread.
-    fn run_around<S>(mut scope: tracing_subscriber::registry::Scope<'_, S>) -> Option<Run>
+    fn run_around<S>(mut scope: Scope<'_, S>) -> Option<Run>
     where
         S: for<'l> LookupSpan<'l>,
     {
@@ -145,25 +226,19 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let mut fields = metadata.fields().iter();
-        if !fields.any(|field| field.name().starts_with(PREFIX))
-            || is_ours(metadata)
-            || !process::enabled()
-        {
+        let is_metric = fields.any(|field| field.name().starts_with(PREFIX));
+        let is_line = *metadata.level() <= self.console;
+        let is_line = is_line && (!is_metric || *metadata.level() <= Level::WARN);
+        if !(is_metric || is_line) || is_ours(metadata) || !process::enabled() {
             return;
         }
-        let mut values = Values::default();
-        event.record(&mut values);
-        // Nearly always: no reference is counted.
-        if values.has_no_faults() && with_run(|run| values.log(run)) {
-            return;
+        if is_metric {
+            Self::log_metrics(event, &context);
         }
-        let run = Run::current().or_else(|| Self::run_around(context.event_scope(event)?));
-        match run {
-            Some(run) => {
-                values.log(&run);
-                values.tell_faults(&run);
-            }
-            None => values.tell_nobody(),
+        if is_line && let Some(run) = Self::run_of(event, &context) {
+            let spans = context.event_scope(event);
+            let spans = spans.into_iter().flat_map(Scope::from_root);
+            run.log_line(&line(event, spans.map(|span| span.name())));
         }
     }
 

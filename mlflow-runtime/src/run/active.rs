@@ -195,7 +195,8 @@ impl RunBuilder {
                 Param { key, value }
             })
             .collect();
-        let is_first = parent.is_none() && inner.identity.resumed.is_none();
+        let is_root = parent.is_none();
+        let is_first = is_root && inner.identity.resumed.is_none();
         let start = Start {
             identity: Cow::Borrowed(&inner.identity),
             name: Cow::Borrowed(&inner.name),
@@ -215,6 +216,9 @@ impl RunBuilder {
             return Run::disabled();
         }
         let run = Run(Some(Arc::new(inner)));
+        if let (true, Some(capture), Some(run)) = (is_root, tracker.capture(), run.reach()) {
+            run.begin_capture(capture);
+        }
         if let (true, Some(diff)) = (is_first, tracker.settings().git_diff) {
             run.log_text(diff, "git/diff.patch");
         }

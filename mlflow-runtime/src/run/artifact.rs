@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::reach::Reach;
 use crate::journal::allocation::check_limit;
+use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::record::{Content, Event};
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
@@ -107,7 +108,7 @@ impl Reach<'_> {
         if !journal.take_room(size) {
             return Copy::NoRoom;
         }
-        let name = format!("{}.artifact", uuid::Uuid::new_v4().simple());
+        let name = format!("{}.{ARTIFACT_EXTENSION}", uuid::Uuid::new_v4().simple());
         let file = directory.join(&name);
         match check_limit(size).and_then(|()| write(&file)) {
             Ok(()) => Copy::Made(name),

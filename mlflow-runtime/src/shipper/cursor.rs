@@ -22,6 +22,8 @@ pub(super) struct Cursor {
     pub(super) common_tags: Arc<[Tag]>,
     /// The runs that start in it.
     pub(super) started: Vec<u32>,
+    /// The runs whose consoles it names.
+    pub(super) consoles: Vec<u32>,
     /// The last event read in it that supersedes others.
     pub(super) last_event: Option<u64>,
     pub(super) finished: bool,
@@ -41,6 +43,7 @@ impl Cursor {
             keys: FxHashMap::default(),
             common_tags: Arc::default(),
             started: Vec::new(),
+            consoles: Vec::new(),
             last_event: None,
             finished: false,
             held: false,

@@ -153,6 +153,9 @@ impl Delivery {
         self.set_aside(work, &refused);
         let outcome = match self.ready(source, work.run).await? {
             Ok(run) => {
+                if work.end.is_some() {
+                    self.deliver_last_lines(source, work.run, work.ended).await;
+                }
                 let role = source.runs.role(work.run);
                 let is_live = source.is_live();
                 let postponed = &source.postponed;
@@ -336,7 +339,7 @@ impl Delivery {
     }
 
     /// Brings an artifact to the store, which may refuse it for good.
-    async fn put(
+    pub(super) async fn put(
         &self,
         run: &StoredRun,
         path: &str,
@@ -362,7 +365,7 @@ impl Delivery {
         self.refuse(refused);
     }
 
-    fn refuse(&mut self, refused: &[Refused]) {
+    pub(super) fn refuse(&mut self, refused: &[Refused]) {
         self.stats.rejected.add(refused.len());
         for Refused { kind, key, reason } in refused {
             self.stats
@@ -381,7 +384,7 @@ impl Delivery {
         source.hold(work, reason);
     }
 
-    fn warn_held(&mut self, reason: &str) {
+    pub(super) fn warn_held(&mut self, reason: &str) {
         if let Some(end) = self.said.admit("held", reason) {
             tracing::warn!(target: "mlflow", "values stay in the journal: {reason}{end}");
         }

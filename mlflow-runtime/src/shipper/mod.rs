@@ -16,6 +16,7 @@
 mod awaited;
 mod backoff;
 mod blame;
+mod consoles;
 mod control;
 mod creation;
 mod cursor;
@@ -119,6 +120,12 @@ impl Shipper {
         Ok(step)
     }
 
+    /// Sends what runs say in words: all of it, or what is due. Whether nothing is left that had to be
+    /// sent.
+    pub(crate) async fn send_consoles(&mut self, all: bool) -> bool {
+        self.delivery.deliver_consoles(&mut self.live, all).await
+    }
+
     /// The next journal that was left behind. First those that create their runs: the others hold
     /// what they have for a run that is not there.
     fn next_dead(&mut self) -> Option<Source> {
@@ -160,6 +167,7 @@ impl Shipper {
         if done {
             // What is not taken now stays for the next process: this one has others to ship.
             let _ = self.delivery.deliver_postponed(source).await;
+            let _ = self.delivery.deliver_consoles(source, true).await;
             self.delivery.close(source, &self.live).await?;
             if let Some(source) = self.dead.take() {
                 source.remove();

@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
+use super::consoles::Part;
 use super::cursor::Cursor;
 use super::runs::Phase;
 use super::source::{Origin, Source};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
 use crate::clock;
 use crate::diagnostics::Limit;
-use crate::journal::directory::artifact_path;
+use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{Content, Definition, Event, EventBody, Record, Role, Start};
 use crate::journal::segment::{Frame, Segment};
 use crate::store::Metric;
@@ -219,7 +220,9 @@ impl Source {
                 status,
                 end_time_ms,
             } if fresh => {
-                pass.entry(run, index).end = Some((status, end_time_ms));
+                let work = pass.entry(run, index);
+                work.end = Some((status, end_time_ms));
+                work.ended = sequence;
                 return Step::Go;
             }
             Event::Start(_) | Event::End { .. } => return Step::Go,
@@ -228,16 +231,25 @@ impl Source {
             Event::Artifact { path, content } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
-                    Content::Spooled(name) => match artifact_path(&self.directory(), &name) {
-                        Some(file) => ArtifactBytes::File(file),
-                        None => {
-                            static ASTRAY: Limit = Limit::new();
-                            if let Some(end) = ASTRAY.admit() {
-                                tracing::warn!(target: "mlflow", %path, name = %name, "a journal names a file that is no artifact of it; it is left out{end}");
-                            }
-                            return Step::Go;
+                    Content::Spooled(name) => {
+                        match self.file_of(&path, &name, ARTIFACT_EXTENSION) {
+                            Some(file) => ArtifactBytes::File(file),
+                            None => return Step::Go,
                         }
-                    },
+                    }
+                    Content::Growing { file, from } => {
+                        if let Some(file) = self.file_of(&path, &file, CONSOLE_EXTENSION) {
+                            // Also one that was mentioned to an earlier shipper: that one may not have
+                            // sent all of it.
+                            cursor.consoles.push(run);
+                            let part = Part::new(file, from, sequence);
+                            self.consoles.begin(run, path.into_owned(), part);
+                        }
+                        if fresh {
+                            pass.entry(run, index);
+                        }
+                        return Step::Go;
+                    }
                 };
                 Happened::Artifact(path.into_owned(), bytes)
             }
@@ -257,6 +269,18 @@ impl Source {
             pass.spent_files.push(SpentFile { file, cursors });
         }
         Step::Go
+    }
+
+    /// Where the artifact lies that an event names.
+    fn file_of(&self, path: &str, name: &str, extension: &str) -> Option<PathBuf> {
+        let file = artifact_path(&self.directory(), name, extension);
+        if file.is_none() {
+            static ASTRAY: Limit = Limit::new();
+            if let Some(end) = ASTRAY.admit() {
+                tracing::warn!(target: "mlflow", %path, %name, "a journal names a file that is no artifact of it; it is left out{end}");
+            }
+        }
+        file
     }
 
     fn directory(&self) -> PathBuf {

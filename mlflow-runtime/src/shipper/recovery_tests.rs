@@ -302,6 +302,35 @@ fn a_name_in_a_journal_does_not_lead_out_of_it() {
 }
 
 #[test]
+fn nor_does_that_of_a_console_and_one_that_is_gone_is_nothing() {
+    let folder = Folder::new();
+    let root = folder.0.join("journal");
+    fs::create_dir(&root).expect("writable");
+    let outside = folder.0.join("private.console");
+    fs::write(&outside, "not yours").expect("writable");
+    let absolute = outside.display().to_string();
+    let names = ["../../private.console", &absolute, "lock", "gone.console"];
+    let froms = [None, Some(0), Some(5), Some(u64::MAX)];
+    for (name, from) in names
+        .iter()
+        .flat_map(|name| froms.map(|from| (*name, from)))
+    {
+        let mut bodies = beginning(0);
+        let content = Content::Growing {
+            file: name.into(),
+            from,
+        };
+        let path = "logs/console.log".into();
+        bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));
+        let Recovery { runs, kept } = recover(&root, &[&framed(&bodies)]);
+        assert_eq!(runs.len(), 1, "{name} from {from:?}");
+        assert!(runs[0].artifacts.is_empty(), "{name} from {from:?}");
+        assert!(outside.exists(), "{name} is not deleted");
+        assert!(!kept, "{name} from {from:?}");
+    }
+}
+
+#[test]
 fn a_record_of_a_kind_that_is_not_known_stays_for_a_newer_version() {
     let whole = segment();
     let folder = Folder::new();

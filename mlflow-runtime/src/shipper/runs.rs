@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::work::Happened;
 use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Definition, Event, Record, Role, RunIdentity, Start};
+use crate::journal::record::{Content, Definition, Event, Record, Role, RunIdentity, Start};
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::store::{StoredRun, Tag};
 use crate::tracker::Link;
@@ -272,6 +272,10 @@ impl Runs {
                     Some(Event::Tag(tag)) => {
                         self.note_newest(run, (Kind::Tag, tag.key.clone()), sequence);
                     }
+                    Some(Event::Artifact {
+                        content: Content::Growing { .. },
+                        ..
+                    }) => {}
                     Some(Event::Artifact { path, .. }) => {
                         self.note_newest(run, (Kind::Artifact, path.into_owned()), sequence);
                     }

@@ -7,7 +7,8 @@
 //!    [`Journal::sequence`]. A tag or artifact that comes in a later pass than one that superseded it
 //!    (a pass ends at its budget) is left out.
 //! 3. A segment is acknowledged up to where everything before is settled, and deleted when it is
-//!    settled to its end, the runs it started have ended, and no event of another segment that
+//!    settled to its end, the runs it started have ended, the [`consoles`](super::consoles) it names
+//!    are whole in the store, and no event of another segment that
 //!    happened before one of its own is still to be delivered: whoever reads the journal after a
 //!    kill has to see what supersedes it.
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::awaited::Awaited;
+use super::consoles::Consoles;
 use super::cursor::Cursor;
 use super::postponed::{Postponed, Waiting};
 use super::runs::{Phase, Runs};
@@ -46,6 +48,8 @@ pub(crate) struct Source {
     pub(super) postponed: Postponed,
     /// Work of runs that another process has still to create.
     pub(super) awaited: Awaited,
+    /// What runs say in words.
+    pub(super) consoles: Consoles,
     /// Files that nobody needs any more once these segments no longer keep their place.
     spent: Vec<(PathBuf, Vec<Arc<Segment>>)>,
 }
@@ -94,6 +98,7 @@ impl Source {
             settled_events: 0,
             postponed: Postponed::default(),
             awaited: Awaited::default(),
+            consoles: Consoles::default(),
             spent: Vec::new(),
         }
     }
@@ -261,7 +266,9 @@ impl Source {
         // Everything logged to them was read, so nothing will mention them again.
         if self.is_live() && !pass.more {
             for number in self.over.drain(..) {
-                self.runs.forget(number);
+                if !self.consoles.has(number) {
+                    self.runs.forget(number);
+                }
             }
         }
     }
@@ -279,13 +286,14 @@ impl Source {
             }
         }
         let settled_events = self.settled_events;
-        let runs = &self.runs;
+        let (runs, consoles) = (&self.runs, &self.consoles);
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);
         self.cursors.retain(|cursor| {
             let done = !cursor.keeps_its_place()
                 && cursor.finished
                 && cursor.last_event < Some(settled_events)
-                && cursor.started.iter().all(is_over);
+                && cursor.started.iter().all(is_over)
+                && !cursor.consoles.iter().any(|run| consoles.has(*run));
             if done && let Origin::Live { journal, .. } = &self.origin {
                 journal.retire(&cursor.segment);
             }
@@ -322,6 +330,7 @@ impl Source {
     pub(super) fn remove(self) {
         if let Origin::Dead { directory } = &self.origin
             && !self.unseen
+            && self.consoles.is_empty()
             && !self.cursors.iter().any(Cursor::keeps_its_place)
         {
             directory.remove();

@@ -50,6 +50,7 @@ pub(crate) fn spawn(
         there: false,
         swept: 0,
         tried: 0,
+        shown: 0,
     };
     let spawned = thread::Builder::new()
         .name("mlflow-shipper".to_owned())
@@ -78,6 +79,8 @@ struct Worker {
     swept: u64,
     /// The last one for which artifacts that wait were tried again.
     tried: u64,
+    /// The last one for which all consoles were sent, or tried.
+    shown: u64,
 }
 
 impl Worker {
@@ -177,7 +180,9 @@ impl Worker {
         let step = shipper.step().await?;
         let nothing_waits =
             self.artifacts(shipper, ticket).await && shipper.live.awaited.is_empty();
-        if matches!(step, Step::More | Step::Stalled) {
+        let under_way = matches!(step, Step::More | Step::Stalled);
+        let nothing_waits = self.consoles(shipper, ticket, !under_way).await && nothing_waits;
+        if under_way {
             return Ok(step);
         }
         // What was read after the flush was asked for holds all that it is about, also where more
@@ -226,6 +231,25 @@ impl Worker {
         }
     }
 
+    /// Sends what runs say in words: what is due, and for a flush all of it, once all else is
+    /// delivered. Whether nothing of it waits.
+    async fn consoles(&mut self, shipper: &mut Shipper, ticket: u64, all: bool) -> bool {
+        let all = all && self.control.is_asked();
+        let failing = shipper.live.consoles.is_failing();
+        if failing && !(all && ticket > self.shown) {
+            return shipper.live.console_due().is_none();
+        }
+        if all {
+            self.shown = ticket;
+        }
+        let sent = shipper.send_consoles(all).await;
+        if !sent && shipper.live.consoles.is_failing() {
+            self.stats.retried.add(1);
+            self.control.fail(ticket);
+        }
+        sent && (all || shipper.live.console_due().is_none())
+    }
+
     /// Waits, but not while somebody waits for a flush.
     async fn pause(&self, delay: Duration) {
         if self.control.is_asked() {
@@ -261,7 +285,11 @@ impl Worker {
         }
         shipper.live_pass = shipper.live.read(shipper.delivery.budget());
         if shipper.live_pass.is_empty() && !self.control.is_asked() {
-            let due = [shipper.live.postponed.due(), shipper.live.awaited.due()];
+            let due = [
+                shipper.live.postponed.due(),
+                shipper.live.awaited.due(),
+                shipper.live.console_due(),
+            ];
             match due.into_iter().flatten().min() {
                 None => self.journal.bell.heard().await,
                 Some(due) => {

@@ -1,0 +1,367 @@
+//! Copies what the process writes to stdout and stderr into a file, and passes it on unchanged.
+//!
+//! # Invariants
+//!
+//! 1. What a write has handed over gets to where it went before and into the file, whatever becomes
+//!    of this process: `SIGKILL`, `abort` and a stack overflow included.
+//! 2. A write neither fails nor hangs where it would not have without the copy, whatever becomes of
+//!    the helper. This holds for subprocesses, too: as long as one has a pipe of ours for its stdout,
+//!    the pipe is read.
+//! 3. Where stdout and stderr go to one place, the order between them is kept, there and in the file.
+//! 4. A start that fails leaves everything as it was. A descriptor that somebody else has replaced
+//!    meanwhile is not given back.
+//! 5. A child made by `fork` writes into the same pipe and touches nothing else.
+//!
+//! Descriptors 1 and 2 become the write end of a pipe, and a `tee` of its own process copies what
+//! comes out of it. A process and not a thread, since it outlives us: it ends when the last write end
+//! is closed, and that is what the kernel does with ours. It ignores the signals that are sent to
+//! all processes of a job (Ctrl-C, a scheduler's `TERM` and `USR1`), as what the program still prints
+//! then is worth keeping; and `TTOU`, as a terminal set to `tostop` would stop it. But not `PIPE`:
+//! where nobody reads our output any more, `tee` dies of it, the descriptors are given back, and the
+//! program meets the closed pipe as it would have without us.
+//!
+//! Each `tee` has a thread that waits for its end. If it ends before its time, that thread gives the
+//! descriptors back and reads the pipe itself, to its end: a thread that is in the middle of a large
+//! write, or a subprocess, goes on writing into it. That thread never logs: who logs may wait for
+//! the lock of stdout, held by someone who waits for the pipe to be read. Another thread has an eye
+//! on the file's length, and says what went wrong.
+//!
+//! Not covered: what is in the pipe when all processes are killed at once, the helper with them. This
+//! is what happens where this process is the first of a container and dies without [`Redirect::stop`].
+
+mod lane;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, PipeWriter, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Stat, fstat};
+use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
+
+use crate::fork;
+use lane::{Lane, find, reason, succeeded};
+
+/// How often the file's length is looked at.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long a stop waits for whoever holds the lock of Rust's stdout.
+const FLUSH: Duration = Duration::from_millis(100);
+/// How long a drop waits for the last bytes.
+const DROP: Duration = Duration::from_secs(1);
+
+/// There are only one stdout and one stderr.
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// A copy that is being made.
+pub(crate) struct Redirect {
+    shared: Arc<Shared>,
+    generation: u32,
+    #[cfg(test)]
+    tees: Vec<u32>,
+}
+
+impl Redirect {
+    /// Starts copying to the end of `file`, which is made if there is none. `watch` is told the file's
+    /// length when it has changed; `false` stops the copy. It is called by a thread of its own, for
+    /// which a stop waits: so it must not call one.
+    pub(crate) fn start(
+        file: &Path,
+        watch: impl FnMut(u64) -> bool + Send + 'static,
+    ) -> io::Result<Self> {
+        if TAKEN.swap(true, Ordering::AcqRel) {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "stdout and stderr are being copied already",
+            ));
+        }
+        let started = Self::begin(file, Box::new(watch));
+        if started.is_err() {
+            TAKEN.store(false, Ordering::Release);
+        }
+        started
+    }
+
+    fn begin(file: &Path, watch: Watch) -> io::Result<Self> {
+        fork::watch();
+        let path = std::path::absolute(file)?;
+        let tee = find("tee")?;
+        let originals = [original(stdout())?, original(stderr())?];
+        let (file, made) = open(&path)?;
+        let begun = Self::begin_into(&path, file, &tee, originals, watch);
+        if begun.is_err() && made {
+            let _ = fs::remove_file(&path);
+        }
+        begun
+    }
+
+    fn begin_into(
+        path: &Path,
+        file: File,
+        tee: &Path,
+        originals: [File; 2],
+        watch: Watch,
+    ) -> io::Result<Self> {
+        let [out, err] = &originals;
+        let one_target = same(&fstat(out)?, &fstat(err)?);
+        let (first, out_end) = Lane::start(tee, path, out, 0)?;
+        let (second, err_end) = if one_target {
+            (None, out_end.try_clone()?)
+        } else {
+            let (lane, end) = Lane::start(tee, path, err, 1)?;
+            (Some(lane), end)
+        };
+        let shared = Arc::new(Shared {
+            pipes: [fstat(&out_end)?, fstat(&err_end)?],
+            path: path.to_owned(),
+            file,
+            originals,
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let lanes: Vec<Lane> = [Some(first), second].into_iter().flatten().collect();
+        let redirect = Self {
+            shared,
+            generation: fork::generation(),
+            #[cfg(test)]
+            tees: lanes.iter().filter_map(Lane::process).collect(),
+        };
+        let begun = redirect
+            .attend(lanes, watch)
+            .and_then(|()| redirect.shared.take(&out_end, &err_end));
+        // First these: a redirect that did not come about waits for its helpers when it is dropped.
+        drop((out_end, err_end));
+        begun.map(|()| redirect)
+    }
+
+    fn attend(&self, lanes: Vec<Lane>, watch: Watch) -> io::Result<()> {
+        // Not by the thread: it may come to that only after the first output.
+        let before = self.shared.length();
+        self.shared
+            .spawn(move |shared| shared.watch(watch, before))?;
+        lanes
+            .into_iter()
+            .try_for_each(|lane| self.shared.spawn(|shared| lane.tend(shared)))
+    }
+
+    /// Gives the descriptors back, and waits until then for what was written to be where it belongs.
+    /// It waits no longer for a subprocess that goes on writing: its output goes on being copied.
+    pub(crate) fn stop(&self, until: Instant) {
+        // The threads are not in a forked child, and the lock may be held by one of them for ever.
+        if self.generation != fork::generation() {
+            return;
+        }
+        if self.is_on() {
+            flush(until);
+        }
+        self.shared.end();
+        self.shared.wait(until);
+    }
+
+    /// Whether it is still on.
+    pub(crate) fn is_on(&self) -> bool {
+        self.generation == fork::generation() && self.shared.lock().phase == Phase::On
+    }
+}
+
+impl Drop for Redirect {
+    fn drop(&mut self) {
+        self.stop(Instant::now() + DROP);
+    }
+}
+
+type Watch = Box<dyn FnMut(u64) -> bool + Send>;
+
+/// What the threads of a copy know.
+struct Shared {
+    path: PathBuf,
+    file: File,
+    /// Where stdout and stderr went before.
+    originals: [File; 2],
+    /// What they are meanwhile.
+    pipes: [Stat; 2],
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    phase: Phase,
+    /// The threads that have not ended.
+    threads: usize,
+    /// How a helper ended before its time.
+    trouble: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Starting,
+    On,
+    Off,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) -> io::Result<()> {
+        self.lock().threads += 1;
+        let counted = Counted(Arc::clone(self));
+        thread::Builder::new()
+            .name("mlflow-console".to_owned())
+            .spawn(move || work(&counted.0))?;
+        Ok(())
+    }
+
+    /// From here on it goes through the pipes.
+    fn take(&self, out_end: &PipeWriter, err_end: &PipeWriter) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.phase != Phase::Starting {
+            return Err(io::Error::other("tee ended at once"));
+        }
+        dup2_stdout(out_end)?;
+        if let Err(error) = dup2_stderr(err_end) {
+            let _ = dup2_stdout(&self.originals[0]);
+            return Err(error.into());
+        }
+        state.phase = Phase::On;
+        Ok(())
+    }
+
+    fn end(&self) {
+        self.give_back(&mut self.lock());
+    }
+
+    /// After this the pipes have no write ends but those of subprocesses, and of threads that are in
+    /// the middle of a write.
+    fn give_back(&self, state: &mut State) {
+        if state.phase == Phase::On {
+            let [out, err] = &self.originals;
+            let [out_pipe, err_pipe] = &self.pipes;
+            if fstat(stdout()).is_ok_and(|now| same(&now, out_pipe)) {
+                let _ = rustix::io::retry_on_intr(|| dup2_stdout(out));
+            }
+            if fstat(stderr()).is_ok_and(|now| same(&now, err_pipe)) {
+                let _ = rustix::io::retry_on_intr(|| dup2_stderr(err));
+            }
+            TAKEN.store(false, Ordering::Release);
+        }
+        state.phase = Phase::Off;
+        self.changed.notify_all();
+    }
+
+    /// Waits for all threads.
+    fn wait(&self, until: Instant) {
+        let left = until.saturating_duration_since(Instant::now());
+        let ended = self
+            .changed
+            .wait_timeout_while(self.lock(), left, |state| state.threads > 0);
+        drop(ended.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Waits for the end of the copy, for an interval; false if it has come.
+    fn goes_on(&self) -> bool {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), INTERVAL, |state| state.phase != Phase::Off);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.phase != Phase::Off
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.file.metadata().ok().map(|file| file.len())
+    }
+
+    fn watch(&self, mut watch: Watch, mut seen: Option<u64>) {
+        while self.goes_on() {
+            let now = self.length();
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            let watched = panic::catch_unwind(AssertUnwindSafe(|| now.is_none_or(&mut watch)));
+            if !watched.unwrap_or(false) {
+                self.end();
+            }
+        }
+        let trouble = self.lock().trouble.take();
+        if let Some(trouble) = trouble {
+            tracing::warn!(
+                target: "mlflow",
+                "stdout and stderr are no longer copied to {}, as {trouble}; they go on to where they went before, and \
+                 the file has what was written until now",
+                self.path.display(),
+            );
+        }
+    }
+
+    /// A helper has ended; whether that was before its time.
+    fn helper_ended(&self, ended: &io::Result<ExitStatus>) -> bool {
+        let mut state = self.lock();
+        let early = state.phase != Phase::Off;
+        if early && !succeeded(ended) {
+            state.trouble = Some(reason(ended));
+        }
+        self.give_back(&mut state);
+        early
+    }
+}
+
+/// A thread of a copy, until it ends or fails to start.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.lock().threads -= 1;
+        self.0.changed.notify_all();
+    }
+}
+
+/// Hands over what Rust's stdout has in its buffer: a line without its end. Whoever holds its lock
+/// may do so for ever, so another thread waits for it.
+fn flush(until: Instant) {
+    let (done, flushed) = mpsc::channel();
+    let spawned = thread::Builder::new()
+        .name("mlflow-console".to_owned())
+        .spawn(move || {
+            let _ = io::stdout().flush();
+            let _ = done.send(());
+        });
+    if spawned.is_ok() {
+        let left = until.saturating_duration_since(Instant::now());
+        let _ = flushed.recv_timeout(left.min(FLUSH));
+    }
+}
+
+/// What a descriptor stands for, under a number of our own.
+fn original(descriptor: BorrowedFd<'_>) -> io::Result<File> {
+    Ok(File::from(descriptor.as_fd().try_clone_to_owned()?))
+}
+
+/// The file, and whether it was made just now.
+fn open(path: &Path) -> io::Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    options.append(true).mode(0o600);
+    match options.clone().create_new(true).open(path) {
+        Ok(file) => Ok((file, true)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok((options.open(path)?, false))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether both are one file, pipe or terminal.
+fn same(one: &Stat, other: &Stat) -> bool {
+    (one.st_dev, one.st_ino, one.st_rdev) == (other.st_dev, other.st_ino, other.st_rdev)
+}

@@ -1,0 +1,80 @@
+//! What was asked for: how much text a run may have.
+//!
+//! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
+//! default.
+
+use crate::config::{Config, number};
+
+/// What [`Config`] was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    capture: Option<bool>,
+    max_bytes: Option<u64>,
+}
+
+/// The same with every question answered.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// Whether stdout and stderr belong to it.
+    pub(crate) capture: bool,
+    /// Of one run.
+    pub(crate) max_bytes: u64,
+}
+
+/// A week of ten lines a minute, of a hundred bytes each, is a sixth of that.
+const DEFAULT_MAX_BYTES: u64 = 64 << 20;
+
+impl Config {
+    /// Whether what the process writes to stdout and stderr is in the artifact `logs/console.log` of its
+    /// runs, too (`MLFLOW_CAPTURE_CONSOLE`, default false). It goes where it went before, unchanged.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().capture_console(true);
+    /// # let _ = config;
+    /// ```
+    ///
+    /// - From the start of the first run until the process ends, or [`shutdown`](crate::shutdown) is
+    ///   called, stdout and stderr are pipes to a helper process, `tee`, which passes everything on
+    ///   and keeps a copy. It outlives a process that is killed, so nothing that was written before is
+    ///   lost. It takes `sh` and `tee`; where they are not there, one warning says so, and nothing changes.
+    /// - It is the output of the whole process, what subprocesses, C libraries and panics write
+    ///   included. Each run without a parent has what was written from its start to its end; of two at
+    ///   the same time, both have all of it. What is written right at a run's end may be in the log of the
+    ///   one that starts at that moment. Child runs have none. With the feature `layer`, the run's lines
+    ///   stand in between.
+    /// - Credentials that can be recognised are masked in the artifact, and bytes that are no UTF-8
+    ///   replaced; until it is delivered the copy lies beside the journal as it was written.
+    /// - A pipe is no terminal: programs that ask leave out colours and progress bars.
+    /// - Beyond [`console_max_bytes`](Self::console_max_bytes) for all runs that go on at a time, the
+    ///   copying ends, which is looked at once a second.
+    pub fn capture_console(mut self, capture: bool) -> Self {
+        self.console.capture = Some(capture);
+        self
+    }
+
+    /// How many bytes of text a run's `logs/console.log` may have (`MLFLOW_CONSOLE_MAX_BYTES`, default
+    /// 64 MiB). What comes after that is left out, which the last line says. They count as the
+    /// journal's, too: see [`journal_max_bytes`](Self::journal_max_bytes).
+    pub fn console_max_bytes(mut self, bytes: u64) -> Self {
+        self.console.max_bytes = Some(bytes);
+        self
+    }
+}
+
+impl Options {
+    pub(crate) fn resolve(
+        self,
+        text: &dyn Fn(&'static str) -> Option<String>,
+        flag: &dyn Fn(&'static str) -> Option<bool>,
+    ) -> Settings {
+        let Self { capture, max_bytes } = self;
+        Settings {
+            capture: capture
+                .or_else(|| flag("MLFLOW_CAPTURE_CONSOLE"))
+                .unwrap_or(false),
+            max_bytes: max_bytes
+                .or_else(|| number(text, "MLFLOW_CONSOLE_MAX_BYTES", "a number of bytes"))
+                .unwrap_or(DEFAULT_MAX_BYTES),
+        }
+    }
+}

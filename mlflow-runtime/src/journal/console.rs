@@ -1,0 +1,283 @@
+//! What a run says in words: lines that are appended while it goes on.
+//!
+//! Invariants: when [`Console::append`] returns, the line outlives the process, as a value does; a
+//! line is written by one call, which the kernel keeps whole beside those of other threads, so no
+//! lock is held while the file system works. The text is bounded, and says so in its last line.
+//!
+//! It lies beside the segments, as an artifact does; the event that names it is written before it is
+//! made. The shipper brings it to the store again and again while it grows, so it stays until
+//! nobody can append to it any more.
+//!
+//! Where the process's stdout and stderr are [captured](crate::console), the runs without a parent have
+//! a file in common, into which another process writes as well: each has what was written from its
+//! start on.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use rustc_hash::FxHashMap;
+
+use super::allocation::check_limit;
+use super::lock;
+
+/// The consoles of a journal's runs, by the run's number.
+#[derive(Default)]
+pub(crate) struct Consoles(Mutex<FxHashMap<u32, Arc<Slot>>>);
+
+/// A run's console; made at its first line. `None`: the journal had no room for it.
+pub(crate) type Slot = OnceLock<Option<Console>>;
+
+impl Consoles {
+    /// The run's, which may be still to be made.
+    pub(crate) fn slot(&self, run: u32) -> Arc<Slot> {
+        Arc::clone(lock(&self.0).entry(run).or_default())
+    }
+
+    /// The run's, as far as it has come.
+    pub(crate) fn get(&self, run: u32) -> Option<Arc<Slot>> {
+        lock(&self.0).get(&run).cloned()
+    }
+
+    /// Nobody appends to it any more, or it could not be made.
+    pub(crate) fn forget(&self, run: u32) {
+        lock(&self.0).remove(&run);
+    }
+
+    /// How many hold something that is not in the store yet.
+    pub(crate) fn unshipped(&self) -> u64 {
+        let slots: Vec<_> = lock(&self.0).values().cloned().collect();
+        let waits =
+            |slot: &&Arc<Slot>| matches!(slot.get(), Some(Some(console)) if console.waits());
+        slots.iter().filter(waits).count() as u64
+    }
+}
+
+/// The text of one run.
+pub(crate) struct Console {
+    place: Place,
+    max_bytes: u64,
+    /// Bytes of all lines so far, those that found no room included.
+    asked: AtomicU64,
+    /// Bytes of the journal's room that were taken for it.
+    taken: AtomicU64,
+    /// The last line could not be written whole.
+    is_torn: AtomicBool,
+    /// How much of it the store has, or will never take.
+    shipped: AtomicU64,
+}
+
+enum Place {
+    File { file: File, path: PathBuf },
+    Memory(Mutex<Vec<u8>>),
+    Captured { common: Arc<Common>, from: u64 },
+}
+
+/// Where the bytes of a console are.
+pub(crate) enum ConsoleBytes {
+    File(PathBuf),
+    Memory(Vec<u8>),
+    /// As the process wrote them: with secrets, if there are any.
+    Raw(Vec<u8>),
+}
+
+/// The file in which runs have a part each.
+pub(crate) struct Common {
+    file: File,
+    /// How many runs have a part of it that is still needed.
+    runs: Mutex<usize>,
+}
+
+impl Common {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: new_file(path)?,
+            runs: Mutex::new(0),
+        })
+    }
+
+    /// A run begins; its part begins there.
+    pub(crate) fn begin(&self) -> u64 {
+        let mut runs = lock(&self.runs);
+        *runs += 1;
+        self.length()
+    }
+
+    /// A run's part is not needed any more. When none is, the file is emptied: whoever writes to it
+    /// appends.
+    fn end(&self) {
+        let mut runs = lock(&self.runs);
+        *runs = runs.saturating_sub(1);
+        if *runs == 0 {
+            let _ = self.file.set_len(0);
+        }
+    }
+
+    /// Takes no more: the last line says so.
+    pub(crate) fn close(&self) {
+        let _ = (&self.file).write(FULL);
+    }
+
+    fn length(&self) -> u64 {
+        length(&self.file)
+    }
+}
+
+fn new_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn length(file: &File) -> u64 {
+    file.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// A part of a file.
+pub(crate) fn read_part(file: &File, from: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    file.read_exact_at(&mut bytes, from)?;
+    Ok(bytes)
+}
+
+/// Why a line was left out.
+#[derive(Debug)]
+pub(crate) enum Unwritten {
+    /// The first one that is too many.
+    Full,
+    /// One after that.
+    StillFull,
+    /// The file system's answer.
+    Io(io::Error),
+}
+
+/// The last line of one that is full.
+const FULL: &[u8] = b"[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n";
+
+impl Console {
+    /// One in a new file.
+    pub(crate) fn in_file(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
+        check_limit(max_bytes + FULL.len() as u64)?;
+        let file = new_file(&path)?;
+        Ok(Self::new(Place::File { file, path }, max_bytes))
+    }
+
+    /// A part of the file that runs have in common, from there on.
+    pub(crate) fn captured(common: Arc<Common>, from: u64, max_bytes: u64) -> Self {
+        Self::new(Place::Captured { common, from }, max_bytes)
+    }
+
+    pub(crate) fn in_memory(max_bytes: u64) -> Self {
+        Self::new(Place::Memory(Mutex::default()), max_bytes)
+    }
+
+    fn new(place: Place, max_bytes: u64) -> Self {
+        Self {
+            place,
+            max_bytes,
+            asked: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+            is_torn: AtomicBool::new(false),
+            shipped: AtomicU64::new(0),
+        }
+    }
+
+    /// Appends a line, which ends in a line feed and has found room.
+    pub(crate) fn append(&self, line: &str) -> Result<(), Unwritten> {
+        let length = line.len() as u64;
+        self.taken.fetch_add(length, Ordering::Relaxed);
+        let before = self.asked.fetch_add(length, Ordering::Relaxed);
+        if before.saturating_add(length) > self.max_bytes {
+            if before > self.max_bytes {
+                return Err(Unwritten::StillFull);
+            }
+            // None of those that come now may fit between.
+            self.asked.fetch_add(self.max_bytes, Ordering::Relaxed);
+            return Err(self.write(FULL).err().unwrap_or(Unwritten::Full));
+        }
+        self.write(line.as_bytes())
+    }
+
+    fn write(&self, line: &[u8]) -> Result<(), Unwritten> {
+        let mut file = match &self.place {
+            Place::Memory(text) => {
+                lock(text).extend_from_slice(line);
+                return Ok(());
+            }
+            Place::File { file, .. } => file,
+            Place::Captured { common, .. } => &common.file,
+        };
+        // The next line is one of its own.
+        if self.is_torn.swap(false, Ordering::Relaxed) {
+            let _ = file.write(b"\n");
+        }
+        let written = match file.write(line) {
+            Ok(written) if written < line.len() => Err(io::ErrorKind::StorageFull.into()),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        written.map_err(|error| {
+            self.is_torn.store(true, Ordering::Relaxed);
+            Unwritten::Io(error)
+        })
+    }
+
+    /// How long it is now, in bytes.
+    pub(crate) fn length(&self) -> u64 {
+        match &self.place {
+            Place::Memory(text) => lock(text).len() as u64,
+            Place::File { file, .. } => length(file),
+            Place::Captured { common, from } => common.length().saturating_sub(*from),
+        }
+    }
+
+    /// The first `length` bytes of it, or more.
+    pub(crate) fn bytes(&self, length: u64) -> io::Result<ConsoleBytes> {
+        Ok(match &self.place {
+            Place::Memory(text) => ConsoleBytes::Memory(lock(text).clone()),
+            Place::File { path, .. } if path.exists() => ConsoleBytes::File(path.clone()),
+            // Somebody has cleared the directory.
+            Place::File { file, .. } => ConsoleBytes::Memory(read_part(file, 0, length)?),
+            Place::Captured { common, from } => {
+                ConsoleBytes::Raw(read_part(&common.file, *from, length)?)
+            }
+        })
+    }
+
+    /// Nobody appends to it any more, and it is not needed.
+    pub(crate) fn remove(&self) {
+        match &self.place {
+            Place::Memory(_) => {}
+            Place::File { path, .. } => {
+                let _ = fs::remove_file(path);
+            }
+            Place::Captured { common, .. } => common.end(),
+        }
+    }
+
+    /// Whether it takes nothing more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > self.max_bytes
+    }
+
+    /// The room that is free again when it is gone.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is more of it than the store has.
+    pub(crate) fn waits(&self) -> bool {
+        self.length() > self.shipped.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of it do not wait any more.
+    pub(crate) fn set_shipped(&self, bytes: u64) {
+        self.shipped.store(bytes, Ordering::Relaxed);
+    }
+}

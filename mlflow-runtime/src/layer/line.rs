@@ -1,0 +1,126 @@
+//! An event as a line of text.
+//!
+//! Invariants: at most [`LINE_CHARS`] characters; no secret in it, neither by the name of a field nor
+//! by its look; a value whose `Debug` panics ends the line, no more.
+
+use std::fmt::{self, Write};
+
+use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata};
+
+use crate::capture::render;
+use crate::clock::{self, Rfc3339};
+
+/// Characters of one line; what is longer is cut.
+const LINE_CHARS: usize = 8000;
+
+/// What `tracing-log` calls the fields in which it brings what a record of the crate `log` says of
+/// itself.
+const OF_LOG: &str = "log.";
+const LOG_TARGET: &str = "log.target";
+
+/// `TIME LEVEL target: span:span: message key=value`, and a line feed.
+pub(super) fn line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) -> String {
+    let metadata = event.metadata();
+    let rendered = render(LINE_CHARS, |out| {
+        let now = Rfc3339(clock::now_ms());
+        write!(
+            out,
+            "{now} {:>5} {}:",
+            metadata.level(),
+            target(event, metadata)
+        )?;
+        for span in spans {
+            write!(out, " {span}:")?;
+        }
+        let mut fields = Fields {
+            out,
+            result: Ok(()),
+        };
+        event.record(&mut fields);
+        fields.result
+    });
+    let mut line = match mask(&rendered.text, Edge::End) {
+        Some(masked) => masked.text,
+        None => rendered.text,
+    };
+    line.push('\n');
+    line
+}
+
+/// That of the event, or of the record that it was.
+fn target<'m>(event: &Event<'_>, metadata: &'m Metadata<'_>) -> std::borrow::Cow<'m, str> {
+    let mut found = LogTarget(None);
+    if metadata.target() == "log" {
+        event.record(&mut found);
+    }
+    found.0.map_or(metadata.target().into(), Into::into)
+}
+
+struct LogTarget(Option<String>);
+
+impl Visit for LogTarget {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == LOG_TARGET {
+            self.0 = Some(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+}
+
+/// Writes fields until there is no more room.
+struct Fields<'w> {
+    out: &'w mut dyn Write,
+    result: fmt::Result,
+}
+
+impl Fields<'_> {
+    fn field(&mut self, field: &Field, value: fmt::Arguments<'_>) {
+        let name = field.name();
+        if self.result.is_err() || name.starts_with(OF_LOG) {
+            return;
+        }
+        self.result = if name == "message" {
+            write!(self.out, " {value}")
+        } else if is_secret_name(name) {
+            write!(self.out, " {name}={REDACTED}")
+        } else {
+            write!(self.out, " {name}={value}")
+        };
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "message" {
+            self.field(field, format_args!("{value}"));
+        } else {
+            self.field(field, format_args!("{value:?}"));
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.field(field, format_args!("{}", Chain(value)));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.field(field, format_args!("{value:?}"));
+    }
+}
+
+/// An error and what caused it.
+struct Chain<'e>(&'e (dyn std::error::Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

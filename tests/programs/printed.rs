@@ -1,0 +1,85 @@
+//! Prints in runs, on stdout and stderr: `printed runs`, two runs one after the other, the first with a
+//! child; `printed waits|aborts|panics`, a run that waits for a line on stdin, or does not end well;
+//! `printed much BYTES`, until it is told to end.
+
+use std::io::{self, Write as _};
+use std::process::{self, Command};
+
+use mlflow::tracked;
+use tracing_subscriber::prelude::*;
+
+#[tracked(run_name = "first")]
+fn first() {
+    println!("first on stdout");
+    eprintln!("first on stderr");
+    tracing::info!("a line of the layer");
+    println!("token {}", ["gh", "p_", &"Fake1".repeat(8)].concat());
+    let echo = Command::new("sh")
+        .args(["-c", "echo from a subprocess"])
+        .status();
+    assert!(echo.is_ok_and(|status| status.success()));
+    nested();
+    println!("bytes as they are:");
+    io::stdout().write_all(b"\xff\0\n").expect("stdout");
+}
+
+#[tracked(run_name = "nested")]
+fn nested() {
+    println!("nested");
+    tracing::info!("a line of the child");
+}
+
+#[tracked(run_name = "second")]
+fn second() {
+    println!("second");
+}
+
+#[tracked(run_name = "one")]
+fn one(how: &str) {
+    println!("begins");
+    match how {
+        "waits" => line(),
+        "aborts" => {
+            print!("the last words");
+            io::stdout().flush().expect("stdout");
+            process::abort();
+        }
+        "panics" => panic!("as it was to"),
+        _ => {
+            let bytes: usize = how.parse().expect("a number");
+            for number in 0..bytes / 10 {
+                println!("{number:9}");
+            }
+            eprintln!("printed");
+            line();
+            println!("ends");
+        }
+    }
+}
+
+fn line() {
+    io::stdin().read_line(&mut String::new()).expect("a line");
+}
+
+fn main() {
+    let warnings = tracing_subscriber::fmt::layer()
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .without_time()
+        .with_filter(tracing::level_filters::LevelFilter::WARN);
+    tracing_subscriber::registry()
+        .with(warnings)
+        .with(mlflow::layer())
+        .init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match &arguments[..] {
+        [how] if how == "runs" => {
+            first();
+            // What is printed now is still the first one's, and that one is delivered.
+            assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
+            second();
+        }
+        [how] => one(how),
+        _ => panic!("printed HOW"),
+    }
+}
