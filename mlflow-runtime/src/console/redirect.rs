@@ -7,7 +7,8 @@
 //! 2. A write neither fails nor hangs where it would not have without the copy, whatever becomes of
 //!    the helper. This holds for subprocesses, too: as long as one has a pipe of ours for its stdout,
 //!    the pipe is read.
-//! 3. Where stdout and stderr go to one place, the order between them is kept, there and in the file.
+//! 3. Where stdout and stderr go to one place, the order between them is kept, there and in the file;
+//!    only where a helper ends before its time may what is written then overtake what is in the pipe.
 //! 4. A start that fails leaves everything as it was. A descriptor that somebody else has replaced
 //!    meanwhile is not given back.
 //! 5. A child made by `fork` writes into the same pipe and touches nothing else.
