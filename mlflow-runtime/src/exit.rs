@@ -94,6 +94,7 @@ fn deliver(started: Instant) {
 
 fn leave_one(tracker: &Tracker, started: Instant) {
     let deadline = deadline(started, tracker.settings().exit_timeout);
+    tracker.control.leave();
     tracker.flush_until(deadline, Goal::Exit);
     let left = tracker.queued();
     if left == 0 {

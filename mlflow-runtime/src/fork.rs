@@ -61,7 +61,7 @@ extern "C" fn begin() {
     }
 }
 
-/// A file whose lock no child keeps.
+/// A file that no child keeps open: it has a lock, say.
 pub(crate) struct OwnFile {
     file: Option<File>,
     generation: u32,
@@ -78,6 +78,15 @@ impl OwnFile {
             file: Some(file),
             generation: generation(),
         }
+    }
+}
+
+impl OwnFile {
+    /// The file; `None` in a child, where it is closed.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.file
+            .as_ref()
+            .filter(|_| self.generation == generation())
     }
 }
 

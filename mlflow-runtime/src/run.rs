@@ -254,6 +254,7 @@ impl Run {
             && !inner.ended.swap(true, Ordering::Relaxed)
         {
             let end_time_ms = clock::now_ms();
+            run.end_capture();
             // The thread that ends runs on a signal may not have come to this one yet.
             let status = if open::is_signalled() {
                 RunStatus::Killed

@@ -237,6 +237,9 @@ impl Tracker {
                 delivered
             }
             None => {
+                if let Some(capture) = self.capture() {
+                    capture.catch_up(deadline);
+                }
                 let ticket = self.control.ask();
                 self.journal.bell.ring();
                 self.control.wait(ticket, deadline, goal)
@@ -244,9 +247,9 @@ impl Tracker {
         }
     }
 
-    /// What captures stdout and stderr, if anything does now.
+    /// What captures stdout and stderr, if anything does or did.
     pub(crate) fn capture(&self) -> Option<&Capture> {
-        self.capture.as_ref().filter(|capture| capture.is_on())
+        self.capture.as_ref()
     }
 
     /// The experiment of a run that names none.

@@ -260,6 +260,17 @@ fn a_forked_child_has_a_console_of_its_own() {
 }
 
 #[test]
+fn a_process_that_exits_in_its_run_leaves_nothing_behind() {
+    let folder = Folder::new();
+    let mut program = folder.start(LINES, &["1", "10", "exits"], &[]);
+    program.wait_for_stdout("logged");
+    program.tell();
+    ends_well(&program.end());
+    assert_eq!(consoles(&folder)["console.log"].lines().count(), 21);
+    assert_eq!(folder.journals_left(), 0);
+}
+
+#[test]
 fn a_console_that_is_full_says_so() {
     let folder = Folder::new();
     let environment = [("MLFLOW_CONSOLE_MAX_BYTES", "10000")];

@@ -1,6 +1,6 @@
 //! Says lines through `tracing`: `lines THREADS LINES HOW`. Each thread logs its lines in a run, then
 //! `logged` is on stdout, and the rest of the lines comes when the program is told: as many again.
-//! HOW: `run`, or `forks`, where a child says a line, too.
+//! HOW: `run`, or `forks`, where a child says a line, too, or `exits`, where the process ends in the run.
 
 use std::{env, io, process, thread};
 
@@ -29,6 +29,9 @@ fn talk(threads: usize, lines: usize, how: &str) {
     println!("logged");
     let _ = io::stdin().read_line(&mut String::new());
     say(threads, lines..2 * lines);
+    if how == "exits" {
+        process::exit(0);
+    }
     mlflow::metric!("loss", 0.25, step = 1);
     debug!("ends");
 }

@@ -1,6 +1,7 @@
 //! Prints in runs, on stdout and stderr: `printed runs`, two runs one after the other, the first with a
 //! child; `printed waits|aborts|panics`, a run that waits for a line on stdin, or does not end well;
-//! `printed much BYTES`, until it is told to end.
+//! `printed BYTES`, so many, and ends when it is told to; `printed second`, two runs, of which the second
+//! aborts; `printed many BYTES`, ten runs of so many each.
 
 use std::io::{self, Write as _};
 use std::process::{self, Command};
@@ -61,6 +62,17 @@ fn line() {
     io::stdin().read_line(&mut String::new()).expect("a line");
 }
 
+/// A run that has ended, and whose output the store has.
+fn start(name: &str) {
+    let run = mlflow::start_run().name(name).start();
+    println!("of the {name}");
+    if name == "second" {
+        process::abort();
+    }
+    drop(run);
+    assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
+}
+
 fn main() {
     let warnings = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
@@ -78,6 +90,19 @@ fn main() {
             // What is printed now is still the first one's, and that one is delivered.
             assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
             second();
+        }
+        [how] if how == "second" => {
+            start("first");
+            start("second");
+        }
+        [many, bytes] if many == "many" => {
+            let bytes: usize = bytes.parse().expect("a number");
+            for number in 0..10 {
+                let name = format!("run-{number}");
+                let _run = mlflow::start_run().name(&name).start();
+                println!("{}", "x".repeat(bytes));
+                println!("{name}");
+            }
         }
         [how] => one(how),
         _ => panic!("printed HOW"),

@@ -7,14 +7,18 @@
 mod redirect;
 mod settings;
 
+use std::fs;
 use std::io;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use redirect::Redirect;
+use redirect::{Redirect, on_the_way};
 pub(crate) use settings::{Options, Settings};
 
 use crate::journal::Journal;
+use crate::journal::allocation::check_limit;
 use crate::journal::console::Common;
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::tracker::Tracker;
@@ -22,10 +26,16 @@ use crate::tracker::Tracker;
 /// How long to wait for the last bytes where a subprocess goes on writing, or a terminal stands still.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long what was written may take to arrive, unless a terminal stands still.
+const MOMENT: Duration = Duration::from_millis(100);
+/// How long the file has to be as it is when nothing is on its way.
+const AT_REST: Duration = Duration::from_millis(5);
+
 /// The copy that is being made, and where.
 pub(crate) struct Capture {
     redirect: Redirect,
     common: Arc<Common>,
+    directory: PathBuf,
     file_name: String,
 }
 
@@ -45,27 +55,30 @@ impl Capture {
         let directory = journal.spool_directory().ok_or_else(|| {
             io::Error::other("the journal is in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written")
         })?;
+        // A line that is written beyond the limit would end the process.
+        check_limit(u64::MAX).map_err(|_| {
+            io::Error::other(
+                "the process's files are limited in size; `ulimit -f unlimited` lifts that",
+            )
+        })?;
         let file_name = format!("{}.{CONSOLE_EXTENSION}", uuid::Uuid::new_v4().simple());
         let path = directory.join(&file_name);
         let common = Arc::new(Common::create(&path)?);
-        let (journal, copied) = (Arc::downgrade(journal), Arc::clone(&common));
-        let redirect = Redirect::start(&path, move |length| {
-            if length > max_bytes {
-                copied.close();
-                tracing::warn!(
-                    target: "mlflow", max_bytes,
-                    "stdout and stderr are captured no more: they are longer than MLFLOW_CONSOLE_MAX_BYTES allows"
-                );
-                return false;
-            }
-            if let Some(journal) = journal.upgrade() {
-                journal.bell.ring_if_asleep();
-            }
-            true
-        })?;
+        let mut watched = Watched {
+            journal: Arc::downgrade(journal),
+            common: Arc::clone(&common),
+            max_bytes,
+            length: 0,
+            is_closed: false,
+        };
+        let redirect = Redirect::start(&path, move |length| watched.look(length));
+        if redirect.is_err() {
+            let _ = fs::remove_file(&path);
+        }
         Ok(Self {
-            redirect,
+            redirect: redirect?,
             common,
+            directory,
             file_name,
         })
     }
@@ -79,6 +92,32 @@ impl Capture {
         &self.common
     }
 
+    /// How many bytes were written and are not in the file yet, about.
+    pub(crate) fn on_the_way(&self) -> u64 {
+        if self.is_on() { on_the_way() } else { 0 }
+    }
+
+    /// Where the file lies, and those that say where runs' parts of it end.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Waits a moment for what was written to arrive, and has the parts of runs that have ended end
+    /// there.
+    pub(crate) fn catch_up(&self, until: Instant) {
+        let until = until.min(Instant::now() + MOMENT);
+        let mut length = None;
+        while Instant::now() < until {
+            let now = self.common.length();
+            if on_the_way() == 0 && length == Some(now) {
+                break;
+            }
+            length = Some(now);
+            thread::sleep(AT_REST);
+        }
+        self.common.finish(Duration::ZERO);
+    }
+
     pub(crate) fn file_name(&self) -> &str {
         &self.file_name
     }
@@ -90,6 +129,41 @@ pub(crate) fn stop(until: Instant) {
     for tracker in Tracker::all() {
         if let Some(capture) = tracker.capture() {
             capture.redirect.stop(until);
+            capture.common.finish(Duration::ZERO);
         }
+    }
+}
+
+/// What is looked at once a second.
+struct Watched {
+    journal: Weak<Journal>,
+    common: Arc<Common>,
+    max_bytes: u64,
+    length: u64,
+    is_closed: bool,
+}
+
+impl Watched {
+    /// Whether the copy goes on.
+    fn look(&mut self, length: u64) -> bool {
+        if on_the_way() == 0 {
+            self.common.finish(MOMENT);
+        }
+        let needed = self.common.tidy();
+        if needed > self.max_bytes && !self.is_closed {
+            self.is_closed = true;
+            self.common.close();
+            tracing::warn!(
+                target: "mlflow", max_bytes = self.max_bytes,
+                "stdout and stderr are captured no more: they are longer than MLFLOW_CONSOLE_MAX_BYTES allows"
+            );
+        }
+        if length != self.length
+            && let Some(journal) = self.journal.upgrade()
+        {
+            journal.bell.ring_if_asleep();
+        }
+        self.length = length;
+        !self.is_closed
     }
 }

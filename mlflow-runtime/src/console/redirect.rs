@@ -11,7 +11,8 @@
 //!    only where a helper ends before its time may what is written then overtake what is in the pipe.
 //! 4. A start that fails leaves everything as it was. A descriptor that somebody else has replaced
 //!    meanwhile is not given back.
-//! 5. A child made by `fork` writes into the same pipe and touches nothing else.
+//! 5. A child made by `fork` writes into the same pipe and touches nothing else; it keeps no read end
+//!    of it, so that a pipe that nobody reads is met by it, too.
 //!
 //! Descriptors 1 and 2 become the write end of a pipe, and a `tee` of its own process copies what
 //! comes out of it. A process and not a thread, since it outlives us: it ends when the last write end
@@ -72,8 +73,9 @@ pub(crate) struct Redirect {
 
 impl Redirect {
     /// Starts copying to the end of `file`, which is made if there is none. `watch` is told the file's
-    /// length when it has changed; `false` stops the copy. It is called by a thread of its own, for
-    /// which a stop waits: so it must not call one.
+    /// length every second; `false` stops the copy. As long as subprocesses go on writing after that,
+    /// it is told on. It is called by a thread of its own, for which a stop waits: so it must not call
+    /// one.
     pub(crate) fn start(
         file: &Path,
         watch: impl FnMut(u64) -> bool + Send + 'static,
@@ -144,10 +146,7 @@ impl Redirect {
     }
 
     fn attend(&self, lanes: Vec<Lane>, watch: Watch) -> io::Result<()> {
-        // Not by the thread: it may come to that only after the first output.
-        let before = self.shared.length();
-        self.shared
-            .spawn(move |shared| shared.watch(watch, before))?;
+        self.shared.spawn(|shared| shared.watch(watch))?;
         lanes
             .into_iter()
             .try_for_each(|lane| self.shared.spawn(|shared| lane.tend(shared)))
@@ -283,15 +282,14 @@ impl Shared {
         self.file.metadata().ok().map(|file| file.len())
     }
 
-    fn watch(&self, mut watch: Watch, mut seen: Option<u64>) {
+    fn watch(&self, mut watch: Watch) {
+        let mut look = || {
+            let length = self.length();
+            let watched = panic::catch_unwind(AssertUnwindSafe(|| length.is_none_or(&mut watch)));
+            watched.unwrap_or(false)
+        };
         while self.goes_on() {
-            let now = self.length();
-            if now == seen {
-                continue;
-            }
-            seen = now;
-            let watched = panic::catch_unwind(AssertUnwindSafe(|| now.is_none_or(&mut watch)));
-            if !watched.unwrap_or(false) {
+            if !look() {
                 self.end();
             }
         }
@@ -304,6 +302,18 @@ impl Shared {
                 self.path.display(),
             );
         }
+        while self.is_outlived() {
+            look();
+        }
+    }
+
+    /// Waits, for an interval, until no subprocess writes into the pipes any more; false if none does.
+    fn is_outlived(&self) -> bool {
+        let waited = self
+            .changed
+            .wait_timeout_while(self.lock(), INTERVAL, |state| state.threads > 1);
+        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        state.threads > 1
     }
 
     /// A helper has ended; whether that was before its time.
@@ -360,6 +370,14 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
         }
         Err(error) => Err(error),
     }
+}
+
+/// How many bytes are on their way in the pipes. What a helper has in its hands is not seen.
+pub(super) fn on_the_way() -> u64 {
+    let waiting = |descriptor| rustix::io::ioctl_fionread(descriptor).unwrap_or(0);
+    let one = fstat(stdout()).ok().zip(fstat(stderr()).ok());
+    let is_one = one.is_some_and(|(out, err)| same(&out, &err));
+    waiting(stdout()) + if is_one { 0 } else { waiting(stderr()) }
 }
 
 /// Whether both are one file, pipe or terminal.

@@ -39,22 +39,27 @@ impl Config {
     ///   lost. It takes `sh` and `tee`; where they are not there, one warning says so, and nothing changes.
     /// - It is the output of the whole process, what subprocesses, C libraries and panics write
     ///   included. Each run without a parent has what was written from its start to its end; of two at
-    ///   the same time, both have all of it. What is written right at a run's end may be in the log of the
-    ///   one that starts at that moment. Child runs have none. With the feature `layer`, the run's lines
-    ///   stand in between.
+    ///   the same time, both have all of it. Of runs one after the other every byte is in one; what is
+    ///   printed right at a run's end may be in the next one's. Child runs have none. With the feature
+    ///   `layer`, the run's lines stand in between.
     /// - Credentials that can be recognised are masked in the artifact, and bytes that are no UTF-8
-    ///   replaced; until it is delivered the copy lies beside the journal as it was written.
+    ///   replaced; until it is delivered the copy lies beside the journal as it was written, and does not
+    ///   count as the journal's.
     /// - A pipe is no terminal: programs that ask leave out colours and progress bars.
-    /// - Beyond [`console_max_bytes`](Self::console_max_bytes) for all runs that go on at a time, the
-    ///   copying ends, which is looked at once a second.
+    /// - The helper is a child of the process, which a `waitpid` for any child sees. In a container
+    ///   whose first process this is, it dies with it: what was printed in the last moment before a
+    ///   `SIGKILL` may be lost there.
+    /// - When what is not delivered yet is longer than [`console_max_bytes`](Self::console_max_bytes), the
+    ///   copying ends, with a warning; that is looked at once a second. A limit on the size of files
+    ///   (`ulimit -f`) would end the process, so there nothing is captured.
     pub fn capture_console(mut self, capture: bool) -> Self {
         self.console.capture = Some(capture);
         self
     }
 
     /// How many bytes of text a run's `logs/console.log` may have (`MLFLOW_CONSOLE_MAX_BYTES`, default
-    /// 64 MiB). What comes after that is left out, which the last line says. They count as the
-    /// journal's, too: see [`journal_max_bytes`](Self::journal_max_bytes).
+    /// 64 MiB). What comes after that is left out, which the last line says. Lines of the feature
+    /// `layer` count as the journal's, too: see [`journal_max_bytes`](Self::journal_max_bytes).
     pub fn console_max_bytes(mut self, bytes: u64) -> Self {
         self.console.max_bytes = Some(bytes);
         self

@@ -1,16 +1,18 @@
 //! What a run says in words: lines that are appended while it goes on.
 //!
-//! Invariants: when [`Console::append`] returns, the line outlives the process, as a value does; a
-//! line is written by one call, which the kernel keeps whole beside those of other threads, so no
-//! lock is held while the file system works. The text is bounded, and says so in its last line.
+//! Invariants: when [`Console::append`] returns, the line outlives the process, as a value does (the
+//! device is not asked to keep it); a line is written by one call, which the kernel keeps whole beside
+//! those of other threads, so no lock is held while the file system works. The text is bounded, and says
+//! so in its last line.
 //!
 //! It lies beside the segments, as an artifact does; the event that names it is written before it is
 //! made. The shipper brings it to the store again and again while it grows, so it stays until
 //! nobody can append to it any more.
 //!
 //! Where the process's stdout and stderr are [captured](crate::console), the runs without a parent have
-//! a file in common, into which another process writes as well: each has what was written from its
-//! start on.
+//! a part each of one [`Common`] file.
+
+mod common;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -23,6 +25,7 @@ use rustc_hash::FxHashMap;
 
 use super::allocation::check_limit;
 use super::lock;
+pub(crate) use common::{Common, end_of_part};
 
 /// The consoles of a journal's runs, by the run's number.
 #[derive(Default)]
@@ -42,9 +45,17 @@ impl Consoles {
         lock(&self.0).get(&run).cloned()
     }
 
-    /// Nobody appends to it any more, or it could not be made.
+    /// Nobody appends to it any more.
     pub(crate) fn forget(&self, run: u32) {
         lock(&self.0).remove(&run);
+    }
+
+    /// It could not be made; the next line tries again.
+    pub(crate) fn give_up(&self, run: u32, slot: &Arc<Slot>) {
+        let mut slots = lock(&self.0);
+        if slots.get(&run).is_some_and(|now| Arc::ptr_eq(now, slot)) {
+            slots.remove(&run);
+        }
     }
 
     /// How many hold something that is not in the store yet.
@@ -73,7 +84,7 @@ pub(crate) struct Console {
 enum Place {
     File { file: File, path: PathBuf },
     Memory(Mutex<Vec<u8>>),
-    Captured { common: Arc<Common>, from: u64 },
+    Captured { common: Arc<Common>, part: u64 },
 }
 
 /// Where the bytes of a console are.
@@ -82,48 +93,6 @@ pub(crate) enum ConsoleBytes {
     Memory(Vec<u8>),
     /// As the process wrote them: with secrets, if there are any.
     Raw(Vec<u8>),
-}
-
-/// The file in which runs have a part each.
-pub(crate) struct Common {
-    file: File,
-    /// How many runs have a part of it that is still needed.
-    runs: Mutex<usize>,
-}
-
-impl Common {
-    pub(crate) fn create(path: &Path) -> io::Result<Self> {
-        Ok(Self {
-            file: new_file(path)?,
-            runs: Mutex::new(0),
-        })
-    }
-
-    /// A run begins; its part begins there.
-    pub(crate) fn begin(&self) -> u64 {
-        let mut runs = lock(&self.runs);
-        *runs += 1;
-        self.length()
-    }
-
-    /// A run's part is not needed any more. When none is, the file is emptied: whoever writes to it
-    /// appends.
-    fn end(&self) {
-        let mut runs = lock(&self.runs);
-        *runs = runs.saturating_sub(1);
-        if *runs == 0 {
-            let _ = self.file.set_len(0);
-        }
-    }
-
-    /// Takes no more: the last line says so.
-    pub(crate) fn close(&self) {
-        let _ = (&self.file).write(FULL);
-    }
-
-    fn length(&self) -> u64 {
-        length(&self.file)
-    }
 }
 
 fn new_file(path: &Path) -> io::Result<File> {
@@ -157,6 +126,9 @@ pub(crate) enum Unwritten {
     Io(io::Error),
 }
 
+/// How long one may be that lies in memory.
+const MEMORY_BYTES: u64 = 8 << 20;
+
 /// The last line of one that is full.
 const FULL: &[u8] = b"[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n";
 
@@ -168,13 +140,13 @@ impl Console {
         Ok(Self::new(Place::File { file, path }, max_bytes))
     }
 
-    /// A part of the file that runs have in common, from there on.
-    pub(crate) fn captured(common: Arc<Common>, from: u64, max_bytes: u64) -> Self {
-        Self::new(Place::Captured { common, from }, max_bytes)
+    /// A part of the file that runs have in common.
+    pub(crate) fn captured(common: Arc<Common>, part: u64, max_bytes: u64) -> Self {
+        Self::new(Place::Captured { common, part }, max_bytes)
     }
 
     pub(crate) fn in_memory(max_bytes: u64) -> Self {
-        Self::new(Place::Memory(Mutex::default()), max_bytes)
+        Self::new(Place::Memory(Mutex::default()), max_bytes.min(MEMORY_BYTES))
     }
 
     fn new(place: Place, max_bytes: u64) -> Self {
@@ -211,7 +183,10 @@ impl Console {
                 return Ok(());
             }
             Place::File { file, .. } => file,
-            Place::Captured { common, .. } => &common.file,
+            Place::Captured { common, .. } => match common.open_file() {
+                Some(file) => file,
+                None => return Err(Unwritten::StillFull),
+            },
         };
         // The next line is one of its own.
         if self.is_torn.swap(false, Ordering::Relaxed) {
@@ -233,7 +208,9 @@ impl Console {
         match &self.place {
             Place::Memory(text) => lock(text).len() as u64,
             Place::File { file, .. } => length(file),
-            Place::Captured { common, from } => common.length().saturating_sub(*from),
+            Place::Captured { common, part } => common
+                .part_length(*part)
+                .min(self.max_bytes + FULL.len() as u64),
         }
     }
 
@@ -244,10 +221,30 @@ impl Console {
             Place::File { path, .. } if path.exists() => ConsoleBytes::File(path.clone()),
             // Somebody has cleared the directory.
             Place::File { file, .. } => ConsoleBytes::Memory(read_part(file, 0, length)?),
-            Place::Captured { common, from } => {
-                ConsoleBytes::Raw(read_part(&common.file, *from, length)?)
+            Place::Captured { common, part } => {
+                let mut bytes = common.read(*part, length.min(self.max_bytes))?;
+                if length > self.max_bytes {
+                    bytes.push(b'\n');
+                    bytes.extend_from_slice(FULL);
+                }
+                ConsoleBytes::Raw(bytes)
             }
         })
+    }
+
+    /// The run has ended: of what the process writes from now on, nothing is its.
+    pub(crate) fn end(&self) {
+        if let Place::Captured { common, part } = &self.place {
+            common.end(*part);
+        }
+    }
+
+    /// Whether nothing is added to it, as far as the process is concerned.
+    pub(crate) fn is_final(&self) -> bool {
+        match &self.place {
+            Place::Captured { common, part } => common.is_final(*part),
+            Place::Memory(_) | Place::File { .. } => true,
+        }
     }
 
     /// Nobody appends to it any more, and it is not needed.
@@ -257,7 +254,7 @@ impl Console {
             Place::File { path, .. } => {
                 let _ = fs::remove_file(path);
             }
-            Place::Captured { common, .. } => common.end(),
+            Place::Captured { common, part } => common.remove(*part),
         }
     }
 

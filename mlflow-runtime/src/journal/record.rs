@@ -201,9 +201,17 @@ pub(crate) enum Content<'a> {
     /// In such a file, which grows as long as its run goes on: see [`console`](super::console).
     Growing {
         file: Cow<'a, str>,
-        /// Where the run's part begins, of what the process writes to stdout and stderr.
-        from: Option<u64>,
+        /// Of what the process writes to stdout and stderr; the file says then where it ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<CommonPart<'a>>,
     },
+}
+
+/// A part of a file that runs have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CommonPart<'a> {
+    pub(crate) file: Cow<'a, str>,
+    pub(crate) from: u64,
 }
 
 impl MetricRecord {

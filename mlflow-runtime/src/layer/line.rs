@@ -1,7 +1,7 @@
 //! An event as a line of text.
 //!
 //! Invariants: at most [`LINE_CHARS`] characters; no secret in it, neither by the name of a field nor
-//! by its look; a value whose `Debug` panics ends the line, no more.
+//! by its look; a value whose `Debug` panics ends there, no more.
 
 use std::fmt::{self, Write};
 
@@ -9,7 +9,7 @@ use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata};
 
-use crate::capture::render;
+use crate::capture::{render, render_debug};
 use crate::clock::{self, Rfc3339};
 
 /// Characters of one line; what is longer is cut.
@@ -18,6 +18,7 @@ const LINE_CHARS: usize = 8000;
 /// What `tracing-log` calls the fields in which it brings what a record of the crate `log` says of
 /// itself.
 const OF_LOG: &str = "log.";
+const LOG: &str = "log";
 const LOG_TARGET: &str = "log.target";
 
 /// `TIME LEVEL target: span:span: message key=value`, and a line feed.
@@ -36,6 +37,7 @@ pub(super) fn line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) 
         }
         let mut fields = Fields {
             out,
+            is_of_log: metadata.target() == LOG,
             result: Ok(()),
         };
         event.record(&mut fields);
@@ -52,7 +54,7 @@ pub(super) fn line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) 
 /// That of the event, or of the record that it was.
 fn target<'m>(event: &Event<'_>, metadata: &'m Metadata<'_>) -> std::borrow::Cow<'m, str> {
     let mut found = LogTarget(None);
-    if metadata.target() == "log" {
+    if metadata.target() == LOG {
         event.record(&mut found);
     }
     found.0.map_or(metadata.target().into(), Into::into)
@@ -73,13 +75,15 @@ impl Visit for LogTarget {
 /// Writes fields until there is no more room.
 struct Fields<'w> {
     out: &'w mut dyn Write,
+    /// Whether it was a record of the crate `log`.
+    is_of_log: bool,
     result: fmt::Result,
 }
 
 impl Fields<'_> {
     fn field(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let name = field.name();
-        if self.result.is_err() || name.starts_with(OF_LOG) {
+        if self.result.is_err() || (self.is_of_log && name.starts_with(OF_LOG)) {
             return;
         }
         self.result = if name == "message" {
@@ -106,7 +110,9 @@ impl Visit for Fields<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.field(field, format_args!("{value:?}"));
+        // What stands inside may have a secret's name, too.
+        let shown = render_debug(LINE_CHARS, format_args!("{value:?}"));
+        self.field(field, format_args!("{}", shown.text));
     }
 }
 

@@ -52,14 +52,15 @@
 //! fields. One that is a metric is a line only at `WARN` or above: what every epoch says in numbers
 //! is in the metrics.
 //!
-//! - A line outlives the process, as a value does, and is at most 8,000 characters long. All of a
+//! - A line outlives the process, as a value does, though the device is not asked to keep it; it is at
+//!   most 8,000 characters long. All of a
 //!   run's may have [`Config::console_max_bytes`](crate::Config::console_max_bytes).
 //! - Fields with a secret's name, and what looks like a credential, are redacted as everywhere.
 //! - The artifact is there with the first lines, grows every ten seconds (a long one more rarely: 100
 //!   kB a second go out at most), and is whole when the run has ended, however its process ended. Of
 //!   a flush it is a part.
 //! - A process that did not start the run itself (it resumes it, was forked, is one of several ranks)
-//!   has a file of its own beside it, `logs/console-TIME-PID.log`, with the rank where there is one.
+//!   has a file of its own beside it, `logs/console-TIME-ID.log`, with the rank where there is one.
 //!
 //! # Which run
 //!

@@ -216,7 +216,9 @@ impl RunBuilder {
             return Run::disabled();
         }
         let run = Run(Some(Arc::new(inner)));
-        if let (true, Some(capture), Some(run)) = (is_root, tracker.capture(), run.reach()) {
+        if let (true, Some(capture), Some(run)) = (is_root, tracker.capture(), run.reach())
+            && capture.is_on()
+        {
             run.begin_capture(capture);
         }
         if let (true, Some(diff)) = (is_first, tracker.settings().git_diff) {

@@ -4,6 +4,7 @@
 //! it, except the one that has created the run: nobody else can have written there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Run;
 use super::reach::Reach;
@@ -11,7 +12,7 @@ use crate::clock;
 use crate::console::Capture;
 use crate::journal::console::{Console, Unwritten};
 use crate::journal::directory::CONSOLE_EXTENSION;
-use crate::journal::record::{Content, Event, Role, RunIdentity};
+use crate::journal::record::{CommonPart, Content, Event, Role, RunIdentity};
 
 /// Where it goes among the run's artifacts.
 const PATH: &str = "logs/console.log";
@@ -26,14 +27,25 @@ impl Run {
     }
 }
 
+/// Why a console was not made where it should be.
+type Trouble = Option<std::io::Error>;
+
 impl Reach<'_> {
     fn line(self, line: &str) {
         let journal = self.tracker.journal();
         let number = self.reference().number;
         let slot = journal.consoles.slot(number);
-        let Some(console) = slot.get_or_init(|| self.open_console()) else {
+        let mut trouble = None;
+        let console = slot.get_or_init(|| {
+            let (console, why) = self.open_console()?;
+            trouble = why;
+            Some(console)
+        });
+        // Not within: a subscriber that is told may log a line.
+        self.tell_trouble(trouble);
+        let Some(console) = console else {
             // It was said why. There may be room for the next line.
-            journal.consoles.forget(number);
+            journal.consoles.give_up(number, &slot);
             return;
         };
         if console.is_full() || !journal.take_room(line.len() as u64) {
@@ -62,17 +74,23 @@ impl Reach<'_> {
 
     /// First the event, then the file: one that is named and not there is nothing, one that is there
     /// and not named would be lost.
-    fn open_console(self) -> Option<Console> {
-        let name = format!("{}.{CONSOLE_EXTENSION}", uuid::Uuid::new_v4().simple());
+    fn open_console(self) -> Option<(Console, Trouble)> {
+        let name = file_name();
         if !self.name_console(&name, None) {
             return None;
         }
         let max_bytes = self.tracker.settings().console.max_bytes;
         let Some(directory) = self.tracker.journal().spool_directory() else {
-            return Some(Console::in_memory(max_bytes));
+            return Some((Console::in_memory(max_bytes), None));
         };
-        let in_file = Console::in_file(directory.join(name), max_bytes);
-        Some(in_file.unwrap_or_else(|error| {
+        Some(match Console::in_file(directory.join(name), max_bytes) {
+            Ok(console) => (console, None),
+            Err(error) => (Console::in_memory(max_bytes), Some(error)),
+        })
+    }
+
+    fn tell_trouble(self, trouble: Trouble) {
+        if let Some(error) = trouble {
             self.tracker.warn_once(
                 "artifact",
                 PATH,
@@ -80,41 +98,68 @@ impl Reach<'_> {
                     "it could not be made beside the journal ({error}) and takes the way through memory"
                 ),
             );
-            Console::in_memory(max_bytes)
-        }))
+        }
     }
 
     /// What the process writes to stdout and stderr from now on is the run's.
     pub(super) fn begin_capture(self, capture: &Capture) {
-        let slot = self
-            .tracker
-            .journal()
-            .consoles
-            .slot(self.reference().number);
+        let journal = self.tracker.journal();
+        let slot = journal.consoles.slot(self.reference().number);
+        let mut trouble = None;
         slot.get_or_init(|| {
-            let common = capture.common();
-            let from = common.begin();
-            let is_named = self.name_console(capture.file_name(), Some(from));
+            let name = file_name();
+            // First the file: without it the part is one that is not needed any more.
+            let marker = capture.directory().join(&name);
+            let (number, from) = match capture.common().begin(marker, capture.on_the_way()) {
+                Ok(begun) => begun,
+                Err(error) => {
+                    trouble = Some(error);
+                    return None;
+                }
+            };
             let max_bytes = self.tracker.settings().console.max_bytes;
-            // One that is not named needs its part no more.
-            let console = Console::captured(Arc::clone(common), from, max_bytes);
+            let console = Console::captured(Arc::clone(capture.common()), number, max_bytes);
+            let part = CommonPart {
+                file: capture.file_name().into(),
+                from,
+            };
+            let is_named = self.name_console(&name, Some(part));
             if !is_named {
                 console.remove();
             }
             is_named.then_some(console)
         });
+        self.tell_trouble(trouble);
     }
 
-    fn name_console(self, file: &str, from: Option<u64>) -> bool {
+    /// The run has ended.
+    pub(super) fn end_capture(self) {
+        let number = self.reference().number;
+        if let Some(capture) = self.tracker.capture()
+            && let Some(slot) = self.tracker.journal().consoles.get(number)
+            && let Some(Some(console)) = slot.get()
+        {
+            console.end();
+            if !capture.is_on() {
+                capture.common().finish(Duration::ZERO);
+            }
+        }
+    }
+
+    fn name_console(self, file: &str, part: Option<CommonPart<'_>>) -> bool {
         let event = Event::Artifact {
             path: path(self.reference().identity, self.is_inherited()).into(),
             content: Content::Growing {
                 file: file.into(),
-                from,
+                part,
             },
         };
         self.event(event, &[])
     }
+}
+
+fn file_name() -> String {
+    format!("{}.{CONSOLE_EXTENSION}", uuid::Uuid::new_v4().simple())
 }
 
 /// `logs/console.log`, in the process that has created the run.
@@ -125,6 +170,8 @@ fn path(identity: &RunIdentity, is_inherited: bool) -> String {
         Role::Member { rank } => format!("rank-{rank}-"),
         Role::Owner | Role::Child | Role::Guest => String::new(),
     };
-    let (now, process) = (clock::compact(clock::now_ms()), std::process::id());
-    format!("logs/console-{rank}{now}-{process}.log")
+    let now = clock::compact(clock::now_ms());
+    // Ten containers may start in one second, and each has the same process id.
+    let unique = uuid::Uuid::new_v4().as_fields().0;
+    format!("logs/console-{rank}{now}-{unique:08x}.log")
 }

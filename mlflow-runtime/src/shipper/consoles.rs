@@ -6,11 +6,11 @@
 //!    when the run has ended. While it grows it is sent every ten seconds, the longer ones more
 //!    rarely: on the whole no more than [`PACE`] bytes a second go out for one.
 //! 2. A segment that names a console stays until nobody can append to it and the store has all of it.
-//! 3. Consoles hold nothing up: where the store does not take them, everything else goes on.
+//! 3. Consoles hold little up: where the store does not take them, everything else goes on.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mlflow_redact::{Edge, mask};
 
@@ -18,7 +18,9 @@ use super::backoff::Backoff;
 use super::delivery::{Cause, Delivery, Halt, halt};
 use super::source::{Origin, Source};
 use super::work::{ArtifactBytes, Refused};
-use crate::journal::console::{Console, ConsoleBytes, read_part};
+use crate::journal::Journal;
+use crate::journal::console::{Console, ConsoleBytes, end_of_part, read_part};
+use crate::journal::record::Role;
 use crate::store::StoreError;
 
 /// How often a growing console is sent.
@@ -27,7 +29,11 @@ const INTERVAL: Duration = Duration::from_secs(10);
 const PACE: u64 = 100 << 10;
 /// Failures in a row before a warning.
 const WARN_AFTER: u32 = 3;
-
+/// How long the end of a run waits for its last lines to be sent.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// How long a file has to be as it is before what its process left is taken for whole: the helper that
+/// writes it may have outlived the process by a moment.
+const AT_REST: Duration = Duration::from_millis(200);
 /// Longer than any console can be: of one that the store does not take, nothing waits.
 const NOTHING_WAITS: u64 = u64::MAX;
 
@@ -39,13 +45,17 @@ pub(super) struct Consoles {
     /// When to try again, where the store does not take them.
     failing_until: Option<Instant>,
     warned: bool,
+    /// The process is about to end: what the store has by now is not added to.
+    pub(super) leaving: bool,
 }
 
 /// One that may still grow, or is not yet in the store.
 struct Open {
     run: u32,
     path: String,
-    part: Part,
+    /// Where it lies in a dead process's journal; in this one's it is asked for.
+    file: PathBuf,
+    part: Option<Part>,
     /// How much of it the store has.
     shipped: u64,
     due: Instant,
@@ -53,35 +63,10 @@ struct Open {
     is_held: bool,
 }
 
-/// Where it lies in a dead process's journal; in this one's it is asked for.
+/// What of a file that runs have in common it is. Its own file says where that ends.
 pub(super) struct Part {
     pub(super) file: PathBuf,
-    /// Where it begins in a file that runs have in common.
-    pub(super) from: Option<u64>,
-    /// The place of its beginning in the order of all events.
-    pub(super) sequence: u64,
-    /// Where it ends in such a file, once the run has ended.
-    to: Option<u64>,
-}
-
-impl Part {
-    pub(super) fn new(file: PathBuf, from: Option<u64>, sequence: u64) -> Self {
-        let to = None;
-        Self {
-            file,
-            from,
-            sequence,
-            to,
-        }
-    }
-
-    /// How much of what there is belongs to it.
-    fn bounded(&self, length: u64) -> u64 {
-        match (self.from, self.to) {
-            (Some(from), Some(to)) => length.min(to.saturating_sub(from)),
-            _ => length,
-        }
-    }
+    pub(super) from: u64,
 }
 
 /// What became of one that was to be sent.
@@ -94,10 +79,11 @@ enum Sent {
 }
 
 impl Consoles {
-    pub(super) fn begin(&mut self, run: u32, path: String, part: Part) {
+    pub(super) fn begin(&mut self, run: u32, path: String, file: PathBuf, part: Option<Part>) {
         self.open.push(Open {
             run,
             path,
+            file,
             part,
             shipped: 0,
             due: Instant::now(),
@@ -137,40 +123,46 @@ impl Consoles {
     }
 }
 
-impl Source {
-    /// How long the console is now; 0 where it is not made yet, or gone.
-    fn console_length(&self, open: &Open) -> u64 {
-        let part = &open.part;
-        let length = match &self.origin {
-            Origin::Live { journal, .. } => match journal.consoles.get(open.run) {
-                Some(slot) => slot
-                    .get()
-                    .and_then(Option::as_ref)
-                    .map_or(0, Console::length),
-                None => 0,
-            },
-            Origin::Dead { .. } => {
-                let length = part.file.metadata().map_or(0, |file| file.len());
-                length.saturating_sub(part.from.unwrap_or(0))
+/// Looks at a run's console in this process's journal, if there is one already.
+fn with_console<R>(journal: &Journal, run: u32, look: impl FnOnce(&Console) -> R) -> Option<R> {
+    let slot = journal.consoles.get(run)?;
+    slot.get()?.as_ref().map(look)
+}
+
+impl Open {
+    /// How long it is now; 0 where it is not made yet, or not needed any more.
+    fn length(&self, origin: &Origin) -> u64 {
+        match origin {
+            Origin::Live { journal, .. } => {
+                with_console(journal, self.run, Console::length).unwrap_or(0)
             }
-        };
-        part.bounded(length)
+            Origin::Dead { .. } => {
+                let length = |file: &PathBuf| file.metadata().map_or(0, |file| file.len());
+                match &self.part {
+                    None => length(&self.file),
+                    Some(Part { file, from }) => {
+                        let to = end_of_part(&self.file).unwrap_or(0);
+                        length(file).min(to).saturating_sub(*from)
+                    }
+                }
+            }
+        }
     }
 
-    fn console_bytes(&self, open: &Open, length: u64) -> Option<ArtifactBytes> {
-        let bytes = match &self.origin {
-            Origin::Live { journal, .. } => {
-                let slot = journal.consoles.get(open.run)?;
-                let console = slot.get()?.as_ref()?;
-                console.bytes(length).ok()?
+    fn waits(&self, origin: &Origin) -> bool {
+        self.length(origin) > self.shipped
+    }
+
+    fn bytes(&self, origin: &Origin, length: u64) -> Option<ArtifactBytes> {
+        let bytes = match (origin, &self.part) {
+            (Origin::Live { journal, .. }, _) => {
+                with_console(journal, self.run, |console| console.bytes(length))?.ok()?
             }
-            Origin::Dead { .. } => match open.part.from {
-                None => ConsoleBytes::File(open.part.file.clone()),
-                Some(from) => {
-                    let file = File::open(&open.part.file).ok()?;
-                    ConsoleBytes::Raw(read_part(&file, from, length).ok()?)
-                }
-            },
+            (Origin::Dead { .. }, None) => ConsoleBytes::File(self.file.clone()),
+            (Origin::Dead { .. }, Some(Part { file, from })) => {
+                let file = File::open(file).ok()?;
+                ConsoleBytes::Raw(read_part(&file, *from, length).ok()?)
+            }
         };
         Some(match bytes {
             ConsoleBytes::File(file) => ArtifactBytes::File(file),
@@ -179,29 +171,49 @@ impl Source {
         })
     }
 
-    /// The run has ended. What is written from now on to a file that it shares is not its own: it is that
-    /// of the next one that has begun, or nobody's.
-    fn end_part(&mut self, index: usize, end_sequence: u64) {
-        let Some(open) = self.consoles.open.get(index) else {
+    /// Nobody needs it any more.
+    fn remove(&self, origin: &Origin, leaving: bool) {
+        let Origin::Live { journal, .. } = origin else {
+            let _ = fs::remove_file(&self.file);
             return;
         };
-        let Part {
-            from: Some(from),
-            to: None,
-            ..
-        } = open.part
-        else {
-            return;
-        };
-        let now = from + self.console_length(open);
-        let all = self.consoles.open.iter();
-        let later = all.filter(|other| {
-            other.part.sequence > end_sequence && other.part.file == open.part.file
+        with_console(journal, self.run, |console| {
+            console.remove();
+            journal.give_room(console.taken());
         });
-        let next = later.filter_map(|other| other.part.from).min();
-        if let Some(open) = self.consoles.open.get_mut(index) {
-            open.part.to = Some(next.map_or(now, |next| next.min(now)));
+        // A line that comes while the process ends must not begin another.
+        if !leaving {
+            journal.consoles.forget(self.run);
         }
+    }
+
+    /// Waits until nobody writes to the file any more.
+    fn come_to_rest(&self) {
+        let Some(Part { file, .. }) = &self.part else {
+            return;
+        };
+        let age = || {
+            let modified = file.metadata().and_then(|file| file.modified()).ok()?;
+            SystemTime::now().duration_since(modified).ok()
+        };
+        let until = Instant::now() + AT_REST * 5;
+        while Instant::now() < until
+            && let Some(age) = age()
+            && age < AT_REST
+        {
+            std::thread::sleep(AT_REST.saturating_sub(age));
+        }
+    }
+}
+
+impl Source {
+    /// When a console has to be sent next.
+    pub(super) fn console_due(&self) -> Option<Instant> {
+        let open = self.consoles.open.iter();
+        let waiting = open.filter(|open| open.waits(&self.origin));
+        let due = waiting.map(|open| open.due).min()?;
+        let failing_until = self.consoles.failing_until;
+        Some(failing_until.map_or(due, |until| until.max(due)))
     }
 
     fn note_shipped(&mut self, index: usize, length: u64, is_held: bool) {
@@ -212,61 +224,39 @@ impl Source {
         open.shipped = length;
         let pause = INTERVAL.max(Duration::from_secs(length / PACE));
         open.due = Instant::now().checked_add(pause).unwrap_or(open.due);
-        if let Origin::Live { journal, .. } = &self.origin
-            && let Some(slot) = journal.consoles.get(open.run)
-            && let Some(Some(console)) = slot.get()
-        {
-            console.set_shipped(length);
+        if let Origin::Live { journal, .. } = &self.origin {
+            with_console(journal, open.run, |console| console.set_shipped(length));
         }
     }
 
-    /// When a console has to be sent next.
-    pub(super) fn console_due(&self) -> Option<Instant> {
-        let waiting = self.consoles.open.iter().filter(|open| self.waits(open));
-        let due = waiting.map(|open| open.due).min()?;
-        Some(
-            self.consoles
-                .failing_until
-                .map_or(due, |until| until.max(due)),
-        )
-    }
-
-    fn waits(&self, open: &Open) -> bool {
-        self.console_length(open) > open.shipped
+    /// Whether nobody can append to it any more.
+    fn is_over(&self, open: &Open, over: &[u32]) -> bool {
+        let Origin::Live { journal, .. } = &self.origin else {
+            return true;
+        };
+        let is_left = || {
+            self.consoles.leaving
+                && self.runs.get(open.run).is_none_or(|state| {
+                    state.ended || matches!(state.identity.role, Role::Child | Role::Guest)
+                })
+        };
+        (over.contains(&open.run) || is_left())
+            && with_console(journal, open.run, Console::is_final).unwrap_or(true)
     }
 
     /// Forgets the consoles that nobody can append to any more and that the store has.
     fn close_consoles(&mut self) {
-        let over: Vec<u32> = match &self.origin {
-            // Whether it is over is asked before how long it is.
-            Origin::Live { .. } => self.runs.over(),
-            Origin::Dead { .. } => self.consoles.open.iter().map(|open| open.run).collect(),
-        };
-        let mut closed = false;
-        for index in (0..self.consoles.open.len()).rev() {
+        // Whether it is over is asked before how long it is.
+        let over = self.runs.over();
+        let before = self.consoles.open.len();
+        for index in (0..before).rev() {
             let open = &self.consoles.open[index];
-            if open.is_held || !over.contains(&open.run) || self.waits(open) {
-                continue;
-            }
-            let Open { run, part, .. } = self.consoles.open.swap_remove(index);
-            closed = true;
-            if let (Origin::Dead { .. }, None) = (&self.origin, part.from) {
-                let _ = fs::remove_file(part.file);
-            }
-            if let Origin::Live { journal, .. } = &self.origin {
-                if let Some(Some(console)) = journal
-                    .consoles
-                    .get(run)
-                    .as_ref()
-                    .and_then(|slot| slot.get())
-                {
-                    console.remove();
-                    journal.give_room(console.taken());
-                }
-                journal.consoles.forget(run);
+            if !open.is_held && self.is_over(open, &over) && !open.waits(&self.origin) {
+                let open = self.consoles.open.swap_remove(index);
+                open.remove(&self.origin, self.consoles.leaving);
             }
         }
-        if closed {
+        if self.consoles.open.len() < before {
             self.settle();
         }
     }
@@ -279,17 +269,30 @@ impl Delivery {
         let mut delivered = true;
         let now = Instant::now();
         for index in 0..source.consoles.open.len() {
+            if !source.is_live() {
+                source.consoles.open[index].come_to_rest();
+            }
             let open = &source.consoles.open[index];
-            if !source.waits(open) || (!all && open.due > now) {
+            if !open.waits(&source.origin) || (!all && open.due > now) {
+                continue;
+            }
+            if source.awaited.holds(&source.runs, open.run) {
+                delivered = false;
                 continue;
             }
             match self.send_console(source, index).await {
                 Ok(()) => {}
                 // Another process has to create the run first.
-                Err(halt) if halt.cause == Cause::Elsewhere => delivered = false,
+                Err(halt) if halt.cause == Cause::Elsewhere => {
+                    source.consoles.open[index].due = now + INTERVAL;
+                    delivered = false;
+                }
                 Err(halt) => {
                     source.consoles.failed(&halt);
-                    return false;
+                    // The others have their turn next time.
+                    source.consoles.open.rotate_left(index + 1);
+                    delivered = false;
+                    break;
                 }
             }
         }
@@ -298,22 +301,22 @@ impl Delivery {
     }
 
     /// Sends the run's, before its end is told: whoever sees that it has ended finds it whole. Where
-    /// that cannot be, the end does not wait.
-    pub(super) async fn deliver_last_lines(
-        &mut self,
-        source: &mut Source,
-        run: u32,
-        end_sequence: u64,
-    ) {
+    /// that cannot be, or not soon, the end does not wait.
+    pub(super) async fn deliver_last_lines(&mut self, source: &mut Source, run: u32) {
         let is_of = |open: &Open| open.run == run;
         let Some(index) = source.consoles.open.iter().position(is_of) else {
             return;
         };
-        source.end_part(index, end_sequence);
-        if !source.consoles.is_failing()
-            && source.waits(&source.consoles.open[index])
-            && let Err(halt) = self.send_console(source, index).await
-        {
+        if source.consoles.is_failing() || !source.consoles.open[index].waits(&source.origin) {
+            return;
+        }
+        // A fake has no clock, and a store that does not let it wait.
+        let sent = if tokio::runtime::Handle::try_current().is_ok() {
+            tokio::time::timeout(LAST_LINES, self.send_console(source, index)).await
+        } else {
+            Ok(self.send_console(source, index).await)
+        };
+        if let Ok(Err(halt)) = sent {
             source.consoles.failed(&halt);
         }
     }
@@ -322,8 +325,8 @@ impl Delivery {
         let open = &source.consoles.open[index];
         let (run, path) = (open.run, open.path.clone());
         // Before the bytes are looked at: what comes meanwhile is new.
-        let length = source.console_length(open);
-        let Some(bytes) = source.console_bytes(open, length) else {
+        let length = open.length(&source.origin);
+        let Some(bytes) = open.bytes(&source.origin, length) else {
             return Ok(());
         };
         let sent = match self.ready(source, run).await? {

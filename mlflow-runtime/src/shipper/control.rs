@@ -3,12 +3,14 @@
 //! Invariant: a flush is complete only if everything logged before it was asked for is delivered,
 //! set aside or held. A wait never outlasts its deadline.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Flushes, numbered.
 #[derive(Default)]
 pub(crate) struct Control {
+    leaving: AtomicBool,
     tickets: Mutex<Tickets>,
     changed: Condvar,
 }
@@ -34,6 +36,15 @@ pub(crate) enum Goal {
 }
 
 impl Control {
+    /// The process is about to end.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
+    }
+
     /// Asks for a flush. The caller rings the bell, then [`wait`](Self::wait)s.
     pub(crate) fn ask(&self) -> u64 {
         let mut tickets = self.lock();

@@ -17,7 +17,6 @@ use super::share::Share;
 use super::source::Source;
 use super::work::{ArtifactBytes, Pass, Refused, Sent, Work};
 use crate::diagnostics::Said;
-use crate::journal::record::Role;
 use crate::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 
@@ -153,13 +152,16 @@ impl Delivery {
         self.set_aside(work, &refused);
         let outcome = match self.ready(source, work.run).await? {
             Ok(run) => {
-                if work.end.is_some() {
-                    self.deliver_last_lines(source, work.run, work.ended).await;
-                }
                 let role = source.runs.role(work.run);
                 let is_live = source.is_live();
-                let postponed = &source.postponed;
-                let outcome = self.work(&run, role, is_live, work, postponed).await?;
+                let mut outcome = self.work(&run, work, &source.postponed).await?;
+                if let (Outcome::Done, Some((status, end_time_ms))) = (&outcome, work.end) {
+                    self.deliver_last_lines(source, work.run).await;
+                    let ended = self.end(&run, role, is_live, status, end_time_ms).await;
+                    if let Err(error) = ended {
+                        outcome = Outcome::Held(refusal(error)?);
+                    }
+                }
                 if matches!(outcome, Outcome::Done) {
                     // First, as it may halt: what is postponed is not read again.
                     if work.end.is_some() {
@@ -210,8 +212,6 @@ impl Delivery {
     async fn work(
         &mut self,
         run: &StoredRun,
-        role: Role,
-        is_live: bool,
         work: &mut Work,
         postponed: &Postponed,
     ) -> Result<Outcome, Halt> {
@@ -274,12 +274,6 @@ impl Delivery {
                 ..work.sent
             };
             self.progress = true;
-        }
-        if let Some((status, end_time_ms)) = work.end {
-            match self.end(run, role, is_live, status, end_time_ms).await {
-                Ok(()) => {}
-                Err(error) => return refusal(error).map(Outcome::Held),
-            }
         }
         Ok(Outcome::Done)
     }

@@ -15,7 +15,9 @@ use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
 use crate::clock;
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
-use crate::journal::record::{Content, Definition, Event, EventBody, Record, Role, Start};
+use crate::journal::record::{
+    CommonPart, Content, Definition, Event, EventBody, Record, Role, Start,
+};
 use crate::journal::segment::{Frame, Segment};
 use crate::store::Metric;
 
@@ -220,9 +222,7 @@ impl Source {
                 status,
                 end_time_ms,
             } if fresh => {
-                let work = pass.entry(run, index);
-                work.end = Some((status, end_time_ms));
-                work.ended = sequence;
+                pass.entry(run, index).end = Some((status, end_time_ms));
                 return Step::Go;
             }
             Event::Start(_) | Event::End { .. } => return Step::Go,
@@ -237,13 +237,18 @@ impl Source {
                             None => return Step::Go,
                         }
                     }
-                    Content::Growing { file, from } => {
-                        if let Some(file) = self.file_of(&path, &file, CONSOLE_EXTENSION) {
-                            // Also one that was mentioned to an earlier shipper: that one may not have
-                            // sent all of it.
+                    Content::Growing { file, part } => {
+                        // Also one that was mentioned to an earlier shipper: that one may not have
+                        // sent all of it.
+                        let file = self.file_of(&path, &file, CONSOLE_EXTENSION);
+                        let part = part.map(|CommonPart { file, from }| {
+                            let file = self.file_of(&path, &file, CONSOLE_EXTENSION)?;
+                            Some(Part { file, from })
+                        });
+                        if let (Some(file), None | Some(Some(_))) = (file, &part) {
                             cursor.consoles.push(run);
-                            let part = Part::new(file, from, sequence);
-                            self.consoles.begin(run, path.into_owned(), part);
+                            let part = part.flatten();
+                            self.consoles.begin(run, path.into_owned(), file, part);
                         }
                         if fresh {
                             pass.entry(run, index);

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::recovery::{Recovery, recover};
 use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
-use crate::journal::record::{Content, Definition, Event, Origin, Role, RunIdentity, Start};
+use crate::journal::record::{
+    CommonPart, Content, Definition, Event, Origin, Role, RunIdentity, Start,
+};
 use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::store::{ExperimentRef, Param, RunStatus, StoredRunData, Tag};
@@ -316,9 +318,13 @@ fn nor_does_that_of_a_console_and_one_that_is_gone_is_nothing() {
         .flat_map(|name| froms.map(|from| (*name, from)))
     {
         let mut bodies = beginning(0);
-        let content = Content::Growing {
+        let part = from.map(|from| CommonPart {
             file: name.into(),
             from,
+        });
+        let content = Content::Growing {
+            file: name.into(),
+            part,
         };
         let path = "logs/console.log".into();
         bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));

@@ -54,8 +54,6 @@ pub(super) struct Work {
     /// order of all events.
     events: Vec<(u64, Happened)>,
     pub(super) end: Option<(RunStatus, i64)>,
-    /// Its end's place in the order of all events.
-    pub(super) ended: u64,
     /// The segments they come from, by cursor.
     pub(super) cursors: Vec<usize>,
     /// Records of the journal that it comes from.

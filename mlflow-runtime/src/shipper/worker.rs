@@ -51,6 +51,7 @@ pub(crate) fn spawn(
         swept: 0,
         tried: 0,
         shown: 0,
+        shown_in_vain: 0,
     };
     let spawned = thread::Builder::new()
         .name("mlflow-shipper".to_owned())
@@ -79,8 +80,10 @@ struct Worker {
     swept: u64,
     /// The last one for which artifacts that wait were tried again.
     tried: u64,
-    /// The last one for which all consoles were sent, or tried.
+    /// The last one for which all consoles were sent.
     shown: u64,
+    /// The last one for which the store did not take them.
+    shown_in_vain: u64,
 }
 
 impl Worker {
@@ -231,23 +234,24 @@ impl Worker {
         }
     }
 
-    /// Sends what runs say in words: what is due, and for a flush all of it, once all else is
-    /// delivered. Whether nothing of it waits.
+    /// Sends what runs say in words: what is due, and for a flush, once, all of it when all else is
+    /// delivered. Whether the flush finds nothing of it left.
     async fn consoles(&mut self, shipper: &mut Shipper, ticket: u64, all: bool) -> bool {
-        let all = all && self.control.is_asked();
-        let failing = shipper.live.consoles.is_failing();
-        if failing && !(all && ticket > self.shown) {
-            return shipper.live.console_due().is_none();
+        let shown = ticket <= self.shown;
+        let all = all && !shown;
+        if shipper.live.consoles.is_failing() && (!all || ticket <= self.shown_in_vain) {
+            return shown;
         }
-        if all {
-            self.shown = ticket;
-        }
+        shipper.live.consoles.leaving = self.control.is_leaving();
         let sent = shipper.send_consoles(all).await;
-        if !sent && shipper.live.consoles.is_failing() {
+        if all && sent {
+            self.shown = ticket;
+        } else if shipper.live.consoles.is_failing() {
+            self.shown_in_vain = ticket;
             self.stats.retried.add(1);
             self.control.fail(ticket);
         }
-        sent && (all || shipper.live.console_due().is_none())
+        ticket <= self.shown
     }
 
     /// Waits, but not while somebody waits for a flush.

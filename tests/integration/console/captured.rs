@@ -106,6 +106,47 @@ fn it_has_the_last_words_of_a_process_that_aborts() {
     assert_eq!(console(&folder, "one"), "begins\nthe last words");
 }
 
+/// The first one's part of the file is still named in the journal.
+#[test]
+fn a_console_that_is_whole_is_not_replaced_by_what_a_killed_process_printed_later() {
+    let folder = Folder::new();
+    let (_, _, success) = output(&folder, "second", &[CAPTURED]);
+    assert!(!success);
+    assert_eq!(console(&folder, "first"), "of the first\n");
+    ends_well(&folder.run(SWEEP, &["1"], &[]));
+    assert_eq!(console(&folder, "first"), "of the first\n");
+    assert_eq!(console(&folder, "second"), "of the second\n");
+    assert_eq!(folder.journals_left(), 0);
+}
+
+#[test]
+fn of_many_runs_one_after_the_other_every_byte_is_in_one() {
+    let folder = Folder::new();
+    let ended = folder.run(PRINTED, &["many", "200000"], &[CAPTURED, QUIET]);
+    assert!(ended.success, "{}", ended.stderr);
+    assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
+    let consoles: Vec<String> = (0..10)
+        .map(|number| console(&folder, &format!("run-{number}")))
+        .collect();
+    let lengths: Vec<usize> = consoles.iter().map(String::len).collect();
+    // What is printed right at a run's end may be the next one's, but nobody else's.
+    assert!(consoles.concat() == ended.stdout, "{lengths:?}");
+    assert_eq!(folder.journals_left(), 0);
+}
+
+#[test]
+fn files_that_are_limited_in_size_end_no_process() {
+    let folder = Folder::new();
+    let script = format!("ulimit -f 2000; exec {PRINTED} 3000000");
+    let mut command = folder.command("sh");
+    command.args(["-c", &script]).env(CAPTURED.0, CAPTURED.1);
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{}: {stderr}", output.status);
+    assert!(stderr.contains("ulimit -f unlimited"), "{stderr}");
+    assert_eq!(output.stdout.len(), "begins\nends\n".len() + 3_000_000);
+}
+
 #[test]
 fn it_has_the_message_of_a_panic() {
     let folder = Folder::new();
@@ -150,7 +191,8 @@ fn beyond_its_limit_it_ends_and_the_output_goes_on() {
     assert!(ended.stdout.ends_with("     9999\nends\n"));
     assert_eq!(ended.stdout.lines().count(), 10_002);
     let console = console(&folder, "one");
-    assert!(console.contains("[more lines are left out"), "{console}");
-    assert!(!console.contains("ends\n"), "{console}");
+    let full = "\n[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n";
+    assert!(console.ends_with(full), "{console}");
+    assert_eq!(console.len(), 1000 + full.len());
     assert_eq!(folder.journals_left(), 0);
 }

@@ -5,7 +5,8 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Read as _, Write as _};
+use std::io::{self, PipeWriter, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,9 +14,11 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::Shared;
+use crate::fork::OwnFile;
 
 /// `XFSZ` is last, as not every shell knows it by name. Where it is ignored, a file that has reached
 /// its limit is a failed write, as on a full disk: `tee` goes on without the file.
@@ -26,7 +29,7 @@ const TEE: &str =
 pub(super) struct Lane {
     tee: Option<Child>,
     /// Kept so that a helper's end breaks nobody's write.
-    reader: PipeReader,
+    reader: OwnFile,
     /// Which of the originals it leads to.
     stream: usize,
 }
@@ -40,7 +43,7 @@ impl Lane {
     ) -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         // The copy is the one that is kept: its number is never that of a standard descriptor.
-        let kept = reader.try_clone()?;
+        let kept = OwnFile::new(File::from(OwnedFd::from(reader.try_clone()?)));
         let tee = Command::new("sh")
             .arg("-c")
             .args([TEE.as_ref(), tee.as_os_str(), file.as_os_str()])
@@ -82,10 +85,13 @@ impl Lane {
     }
 
     /// Reads the pipe until nobody can write to it any more.
-    fn pass_on(&mut self, original: &File, file: &File) {
+    fn pass_on(&self, original: &File, file: &File) {
+        let Some(mut reader) = self.reader.file() else {
+            return;
+        };
         let mut buffer = vec![0; 64 << 10];
         loop {
-            let length = match self.reader.read(&mut buffer) {
+            let length = match reader.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -125,7 +131,11 @@ fn write(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
 }
 
 pub(super) fn succeeded(ended: &io::Result<ExitStatus>) -> bool {
-    ended.as_ref().is_ok_and(ExitStatus::success)
+    match ended {
+        Ok(status) => status.success(),
+        // A program that ignores SIGCHLD, or waits for any child, has taken its status.
+        Err(error) => Errno::from_io_error(error) == Some(Errno::CHILD),
+    }
 }
 
 pub(super) fn reason(ended: &io::Result<ExitStatus>) -> String {

@@ -1,0 +1,282 @@
+//! The file into which a helper process copies the process's stdout and stderr.
+//!
+//! Invariants: each run without a parent has a part of it, from what was written when it started to what
+//! was when it ended, or a moment later: what is on the way then is its own. Where the part ends stands in
+//! a file of its own, so that whoever reads the journal after a kill knows it; without that file the
+//! part is not needed any more. What no part needs is given back to the file system. The helper
+//! appends, so the file may be cut at its end, and emptied, while it is written.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{FULL, length, lock, new_file, read_part};
+
+pub(crate) struct Common {
+    file: File,
+    is_closed: AtomicBool,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    next: u64,
+    parts: Vec<Part>,
+    /// The file takes no room up to here.
+    freed: u64,
+    /// How long it may be, once it takes nothing more.
+    closed_at: Option<u64>,
+}
+
+struct Part {
+    number: u64,
+    from: u64,
+    to: Option<u64>,
+    ended: Option<Instant>,
+    /// Says where it ends.
+    marker: PathBuf,
+}
+
+/// Less than this is not worth a call.
+const PUNCH: u64 = 1 << 20;
+
+impl Common {
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: new_file(path)?,
+            is_closed: AtomicBool::new(false),
+            parts: Mutex::default(),
+        })
+    }
+
+    /// A run begins, while so many bytes are on their way; returns its part, and where that begins.
+    /// Those of runs that have ended end there.
+    pub(crate) fn begin(&self, marker: PathBuf, on_the_way: u64) -> io::Result<(u64, u64)> {
+        new_file(&marker)?;
+        let mut parts = lock(&self.parts);
+        let from = self.length() + on_the_way;
+        parts.finish(from, Duration::ZERO);
+        let number = parts.next;
+        parts.next += 1;
+        parts.parts.push(Part {
+            number,
+            from,
+            to: None,
+            ended: None,
+            marker,
+        });
+        Ok((number, from))
+    }
+
+    /// The run of this part has ended; what is on the way is still its own.
+    pub(super) fn end(&self, number: u64) {
+        if let Some(part) = lock(&self.parts).get(number) {
+            part.ended = Some(Instant::now());
+        }
+    }
+
+    /// What was on the way has arrived: the parts of runs that have ended so long ago end here.
+    pub(crate) fn finish(&self, ago: Duration) {
+        lock(&self.parts).finish(self.length(), ago);
+    }
+
+    /// The part is not needed any more.
+    pub(super) fn remove(&self, number: u64) {
+        let mut parts = lock(&self.parts);
+        if let Some(part) = parts.get(number) {
+            let _ = fs::remove_file(&part.marker);
+        }
+        parts.parts.retain(|part| part.number != number);
+    }
+
+    pub(super) fn is_final(&self, number: u64) -> bool {
+        lock(&self.parts)
+            .get(number)
+            .is_none_or(|part| part.to.is_some())
+    }
+
+    pub(super) fn part_length(&self, number: u64) -> u64 {
+        let now = self.length();
+        lock(&self.parts).get(number).map_or(0, |part| {
+            part.to.unwrap_or(now).min(now).saturating_sub(part.from)
+        })
+    }
+
+    pub(super) fn read(&self, number: u64, length: u64) -> io::Result<Vec<u8>> {
+        let from = lock(&self.parts).get(number).map(|part| part.from);
+        let from = from.ok_or(io::ErrorKind::NotFound)?;
+        read_part(&self.file, from, length)
+    }
+
+    /// What parts need, in bytes; gives the rest back.
+    pub(crate) fn tidy(&self) -> u64 {
+        let mut parts = lock(&self.parts);
+        if let Some(closed_at) = parts.closed_at {
+            if self.length() > closed_at {
+                let _ = self.file.set_len(closed_at);
+            }
+            return 0;
+        }
+        let Some(first) = parts.parts.iter().map(|part| part.from).min() else {
+            let _ = self.file.set_len(0);
+            parts.freed = 0;
+            return 0;
+        };
+        if first - parts.freed.min(first) >= PUNCH {
+            punch(&self.file, first);
+            parts.freed = first;
+        }
+        self.length().saturating_sub(first)
+    }
+
+    /// Takes nothing more: the last line says so.
+    pub(crate) fn close(&self) {
+        let mut parts = lock(&self.parts);
+        self.is_closed.store(true, Ordering::Relaxed);
+        let _ = (&self.file).write(FULL);
+        parts.closed_at = Some(self.length());
+    }
+
+    /// For appending, as long as it takes anything.
+    pub(super) fn open_file(&self) -> Option<&File> {
+        (!self.is_closed.load(Ordering::Relaxed)).then_some(&self.file)
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        length(&self.file)
+    }
+}
+
+impl Parts {
+    fn get(&mut self, number: u64) -> Option<&mut Part> {
+        self.parts.iter_mut().find(|part| part.number == number)
+    }
+
+    fn finish(&mut self, at: u64, ago: Duration) {
+        for part in &mut self.parts {
+            if part.to.is_none() && part.ended.is_some_and(|ended| ended.elapsed() >= ago) {
+                part.to = Some(at);
+                // Where that cannot be, a reader after a kill takes what there is.
+                let _ = fs::write(&part.marker, at.to_string());
+            }
+        }
+    }
+}
+
+/// Where a part of a dead process's file ends: `None` where it is not needed any more, and the largest
+/// number where its run had not ended.
+pub(crate) fn end_of_part(marker: &Path) -> Option<u64> {
+    let text = fs::read_to_string(marker).ok()?;
+    Some(text.parse().unwrap_or(u64::MAX))
+}
+
+/// Gives the file's beginning back, up to a block's end. Where that cannot be, it stays.
+fn punch(file: &File, to: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = fallocate(file, flags, 0, to & !4095);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (file, to);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn folder() -> (Folder, Common) {
+        let path = std::env::temp_dir().join(format!("mlflow-rs-common-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&path).expect("writable");
+        let common = Common::create(&path.join("common.console")).expect("writable");
+        (Folder(path), common)
+    }
+
+    fn print(common: &Common, text: &str) {
+        let mut file = common.open_file().expect("open");
+        file.write_all(text.as_bytes()).expect("written");
+    }
+
+    fn text(common: &Common, part: u64) -> String {
+        let bytes = common.read(part, common.part_length(part));
+        String::from_utf8(bytes.expect("readable")).expect("UTF-8")
+    }
+
+    #[test]
+    fn a_part_ends_where_the_next_one_begins_or_when_what_was_on_the_way_is_there() {
+        let (folder, common) = folder();
+        let marker = |name: &str| folder.0.join(name);
+        let begin = |name| common.begin(marker(name), 0).expect("a part").0;
+        print(&common, "nobody's;");
+        let first = begin("first");
+        print(&common, "first;");
+        common.end(first);
+        assert!(!common.is_final(first));
+        assert_eq!(end_of_part(&marker("first")), Some(u64::MAX));
+        print(&common, "late;");
+        let second = begin("second");
+        print(&common, "second;");
+        assert!(common.is_final(first));
+        assert_eq!(text(&common, first), "first;late;");
+        assert_eq!(end_of_part(&marker("first")), Some(20));
+        let beside = begin("beside");
+        print(&common, "of both;");
+        common.end(second);
+        common.finish(Duration::from_secs(3600));
+        assert!(!common.is_final(second), "it has ended only now");
+        common.finish(Duration::ZERO);
+        print(&common, "of one;");
+        assert_eq!(text(&common, second), "second;of both;");
+        assert_eq!(text(&common, beside), "of both;of one;");
+        common.remove(first);
+        assert_eq!(end_of_part(&marker("first")), None);
+        assert_eq!(common.part_length(first), 0);
+    }
+
+    #[test]
+    fn what_no_part_needs_takes_no_room_and_does_not_count() {
+        let (folder, common) = folder();
+        let much = "x".repeat(3 << 20);
+        print(&common, &much);
+        assert_eq!(common.tidy(), 0);
+        assert_eq!(common.length(), 0, "there is no part");
+        let (first, _) = common.begin(folder.0.join("first"), 0).expect("a part");
+        print(&common, &much);
+        let (second, from) = common.begin(folder.0.join("second"), 0).expect("a part");
+        print(&common, "second");
+        assert_eq!(common.tidy(), (3 << 20) + 6);
+        common.remove(first);
+        assert_eq!(common.tidy(), 6);
+        assert_eq!(from, 3 << 20);
+        assert_eq!(text(&common, second), "second");
+        common.remove(second);
+        assert_eq!(common.tidy(), 0);
+        assert_eq!(common.length(), 0);
+    }
+
+    #[test]
+    fn one_that_is_closed_ends_in_its_last_line_whoever_goes_on_writing() {
+        let (folder, common) = folder();
+        let (part, _) = common.begin(folder.0.join("first"), 0).expect("a part");
+        print(&common, "first;");
+        common.close();
+        assert!(common.open_file().is_none());
+        let mut subprocess = &common.file;
+        subprocess.write_all(b"more").expect("written");
+        common.tidy();
+        let full = String::from_utf8(FULL.to_vec()).expect("UTF-8");
+        assert_eq!(text(&common, part), format!("first;{full}"));
+    }
+}
