@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::fault::Fault;
 use crate::support::mlflow::{Api, Server};
-use crate::support::program::{Ended, Folder, one};
+use crate::support::program::{Ended, Folder, Live, one};
 use crate::support::proxy::Proxy;
 
 const LINES: &str = env!("CARGO_BIN_EXE_lines");
@@ -20,8 +20,12 @@ const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 const THREADS: usize = 4;
 const EACH: usize = 500;
 
-fn start_arguments() -> [String; 3] {
-    [THREADS.to_string(), EACH.to_string(), "run".to_owned()]
+/// The program, when it has said the first half.
+fn talking(folder: &Folder, environment: &[(&str, &str)]) -> Live {
+    let arguments = [&THREADS.to_string(), &EACH.to_string(), "run"];
+    let mut program = folder.start(LINES, &arguments, environment);
+    program.wait_for_stdout("logged");
+    program
 }
 
 /// The consoles of the only run that is called `lines`, by name, as the default store has them.
@@ -90,10 +94,7 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 #[test]
 fn lines_of_all_threads_are_there_while_the_run_goes_on_and_when_it_has_ended() {
     let folder = Folder::new();
-    let arguments = start_arguments();
-    let arguments = arguments.each_ref().map(String::as_str);
-    let mut program = folder.start(LINES, &arguments, &[]);
-    program.wait_for_stdout("logged");
+    let mut program = talking(&folder, &[]);
     eventually("the first lines do not come", || has_lines(&folder));
     assert_eq!(
         one::<String>(&folder.database(), "select status from runs"),
@@ -113,10 +114,7 @@ fn lines_outlive_a_killed_process() {
     let folder = Folder::new();
     for _ in 0..3 {
         let _ = fs::remove_file(folder.path().join("mlflow.db"));
-        let arguments = start_arguments();
-        let arguments = arguments.each_ref().map(String::as_str);
-        let mut program = folder.start(LINES, &arguments, &[]);
-        program.wait_for_stdout("logged");
+        let program = talking(&folder, &[]);
         program.kill();
         ends_well(&folder.run(SWEEP, &["1"], &[]));
         is_whole(&consoles(&folder)["console.log"], EACH);
@@ -142,10 +140,7 @@ fn a_server_has_them_all_whatever_the_http_client_says_meanwhile() {
         ("MLFLOW_TRACKING_URI", server.url()),
         ("MLFLOW_EXPERIMENT_NAME", &experiment),
     ];
-    let arguments = start_arguments();
-    let arguments = arguments.each_ref().map(String::as_str);
-    let mut program = folder.start(LINES, &arguments, &environment);
-    program.wait_for_stdout("logged");
+    let mut program = talking(&folder, &environment);
     program.tell();
     ends_well(&program.end());
     let run = only_run(&server.api(), &experiment);
@@ -171,10 +166,7 @@ fn lines_wait_for_the_artifact_store_and_keep_nothing_else_from_arriving() {
         ("MLFLOW_TRACKING_URI", url.as_str()),
         ("MLFLOW_EXPERIMENT_NAME", &experiment),
     ];
-    let arguments = start_arguments();
-    let arguments = arguments.each_ref().map(String::as_str);
-    let mut program = folder.start(LINES, &arguments, &environment);
-    program.wait_for_stdout("logged");
+    let mut program = talking(&folder, &environment);
     program.wait_for_stderr("the store does not take what runs say in words");
     let api = server.api();
     let seen = only_run(&api, &experiment);
@@ -326,10 +318,7 @@ fn lines_without_any_directory() {
     let below = file.join("journal");
     let below = below.to_str().unwrap();
     let environment = [("MLFLOW_JOURNAL_DIR", below), ("TMPDIR", below)];
-    let arguments = start_arguments();
-    let arguments = arguments.each_ref().map(String::as_str);
-    let mut program = folder.start(LINES, &arguments, &environment);
-    program.wait_for_stdout("logged");
+    let mut program = talking(&folder, &environment);
     program.tell();
     let ended = program.end();
     assert!(ended.success, "{}", ended.stderr);
@@ -339,10 +328,7 @@ fn lines_without_any_directory() {
 #[test]
 fn a_cleared_journal_directory_costs_no_line_that_the_process_still_has() {
     let folder = Folder::new();
-    let arguments = start_arguments();
-    let arguments = arguments.each_ref().map(String::as_str);
-    let mut program = folder.start(LINES, &arguments, &[]);
-    program.wait_for_stdout("logged");
+    let mut program = talking(&folder, &[]);
     eventually("the first lines do not come", || has_lines(&folder));
     fs::remove_dir_all(folder.journal()).unwrap();
     program.tell();
