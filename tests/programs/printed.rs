@@ -1,11 +1,14 @@
 //! Prints in runs, on stdout and stderr: `printed runs`, two runs one after the other, the first with a
 //! child; `printed waits|aborts|panics`, a run that waits for a line on stdin, or does not end well;
 //! `printed BYTES`, so many, and ends when it is told to; `printed second`, two runs, of which the second
-//! aborts; `printed many BYTES`, ten runs of so many each.
+//! aborts; `printed many BYTES`, ten runs of so many each; `printed forks`, where a child prints until nobody
+//! reads, and then makes the file `met`.
 
+use std::fs;
 use std::io::{self, Write as _};
 use std::process::{self, Command};
 
+use fork::{Fork, fork};
 use mlflow::tracked;
 use tracing_subscriber::prelude::*;
 
@@ -94,6 +97,14 @@ fn main() {
         [how] if how == "second" => {
             start("first");
             start("second");
+        }
+        [how] if how == "forks" => {
+            let _run = mlflow::start_run().start();
+            println!("begins");
+            if let Fork::Child = fork().expect("a child") {
+                while writeln!(io::stdout(), "{}", "x".repeat(1000)).is_ok() {}
+                fs::write("met", "").expect("a file");
+            }
         }
         [many, bytes] if many == "many" => {
             let bytes: usize = bytes.parse().expect("a number");

@@ -27,9 +27,10 @@ use crate::tracker::Tracker;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long what was written may take to arrive, unless a terminal stands still.
-const MOMENT: Duration = Duration::from_millis(100);
-/// How long the file has to be as it is when nothing is on its way.
-const AT_REST: Duration = Duration::from_millis(5);
+const MOMENT: Duration = Duration::from_millis(500);
+/// How long the file has to be as it is when nothing is on its way in the pipes: what the helper has in
+/// its hands cannot be seen, and the processor may have others to serve first.
+const AT_REST: Duration = Duration::from_millis(50);
 
 /// The copy that is being made, and where.
 pub(crate) struct Capture {

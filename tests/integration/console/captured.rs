@@ -1,6 +1,10 @@
 //! What a process writes to stdout and stderr is passed on as it is, and is in the console of its
 //! runs.
 
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+
 use super::{SWEEP, consoles_of, ends_well, eventually};
 use crate::support::program::{Folder, one};
 
@@ -155,8 +159,33 @@ fn it_has_the_message_of_a_panic() {
     assert_eq!(stdout, b"begins\n");
     assert!(stderr.contains("as it was to"), "{stderr}");
     let console = console(&folder, "one");
-    assert!(console.starts_with("begins\n"), "{console}");
+    // Between two pipes there is no order.
+    assert!(console.contains("begins\n"), "{console}");
     assert!(console.contains("as it was to"), "{console}");
+}
+
+/// It had a read end of the pipe itself, and waited for ever for somebody to read.
+#[test]
+fn a_forked_child_meets_a_pipe_that_nobody_reads_as_without_the_copy() {
+    let folder = Folder::new();
+    for environment in [&[][..], &[CAPTURED]] {
+        let mut program = folder
+            .command(PRINTED)
+            .arg("forks")
+            .envs(environment.iter().copied())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut stdout = BufReader::new(program.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, "begins\n");
+        drop(stdout);
+        assert!(program.wait().unwrap().success());
+        let met = folder.path().join("met");
+        eventually("the child waits", || met.exists());
+        fs::remove_file(met).unwrap();
+    }
 }
 
 #[test]
