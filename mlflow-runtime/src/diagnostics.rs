@@ -53,6 +53,7 @@
 //! | artifact …: it cannot be read: … | | |
 //! | artifact …: it could not be copied beside the journal (…) and takes the way through memory | the disk is full or cannot be written | free space |
 //! | artifact …: it could not be made beside the journal (…) and takes the way through memory | the same for `logs/console.log`, see the feature `layer` | free space |
+//! | artifact …: stdout and stderr are not captured for it: … | the disk is full; later runs are tried again | free space |
 //! | artifact …: a line could not be written beside the journal: … | the disk is full; later lines are tried again | free space |
 //! | artifact …: more lines are left out: it has as many bytes as MLFLOW_CONSOLE_MAX_BYTES allows | a run says very much | raise the limit, or let the layer see less: a filter, its `console` level |
 //!

@@ -97,7 +97,8 @@ pub struct FlushReport {
     pub queued: u64,
 }
 
-/// How tracking is doing. Costs a lock and a few loads; starts nothing.
+/// How tracking is doing. Costs a lock and a few loads, and a system call for each run with a console;
+/// starts nothing.
 ///
 /// ```
 /// let health = mlflow::health();

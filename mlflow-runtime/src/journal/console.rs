@@ -135,7 +135,7 @@ const FULL: &[u8] = b"[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n"
 impl Console {
     /// One in a new file.
     pub(crate) fn in_file(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
-        check_limit(max_bytes + FULL.len() as u64)?;
+        check_limit(max_bytes.saturating_add(FULL.len() as u64))?;
         let file = new_file(&path)?;
         Ok(Self::new(Place::File { file, path }, max_bytes))
     }
@@ -210,7 +210,7 @@ impl Console {
             Place::File { file, .. } => length(file),
             Place::Captured { common, part } => common
                 .part_length(*part)
-                .min(self.max_bytes + FULL.len() as u64),
+                .min(self.max_bytes.saturating_add(FULL.len() as u64)),
         }
     }
 
@@ -276,5 +276,40 @@ impl Console {
     /// So many bytes of it do not wait any more.
     pub(crate) fn set_shipped(&self, bytes: u64) {
         self.shipped.store(bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A limit is what the user says, and may be every number.
+    #[test]
+    fn a_limit_at_the_end_of_all_numbers_is_none() {
+        let folder = std::env::temp_dir().join(format!("mlflow-rs-{}", uuid::Uuid::new_v4()));
+        fs::create_dir(&folder).expect("writable");
+        let alone = Console::in_file(folder.join("alone"), u64::MAX).expect("writable");
+        let common = Arc::new(Common::create(&folder.join("common")).expect("writable"));
+        let (part, _) = common.begin(folder.join("part"), 0).expect("a part");
+        let captured = Console::captured(common, part, u64::MAX);
+        for console in [alone, captured] {
+            assert!(console.append("a line\n").is_ok());
+            assert_eq!(console.length(), 7);
+            assert!(!console.is_full() && console.waits());
+            assert!(console.bytes(7).is_ok());
+        }
+        let _ = fs::remove_dir_all(&folder);
+    }
+
+    #[test]
+    fn the_last_line_of_one_that_is_full_says_so_once() {
+        let console = Console::in_memory(10);
+        assert!(console.append("a line\n").is_ok());
+        assert!(matches!(console.append("another\n"), Err(Unwritten::Full)));
+        assert!(matches!(console.append("a\n"), Err(Unwritten::StillFull)));
+        let Ok(ConsoleBytes::Memory(bytes)) = console.bytes(0) else {
+            panic!("it is in memory");
+        };
+        assert_eq!(bytes, [b"a line\n", FULL].concat());
     }
 }

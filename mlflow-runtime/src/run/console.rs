@@ -18,8 +18,8 @@ use crate::journal::record::{CommonPart, Content, Event, Role, RunIdentity};
 const PATH: &str = "logs/console.log";
 
 impl Run {
-    #[cfg_attr(not(feature = "layer"), allow(dead_code))]
     /// Appends a line, which ends in a line feed, to what the run says in words.
+    #[cfg_attr(not(feature = "layer"), allow(dead_code))]
     pub(crate) fn log_line(&self, line: &str) {
         if let Some(run) = self.reach() {
             run.line(line);
@@ -106,7 +106,7 @@ impl Reach<'_> {
         let journal = self.tracker.journal();
         let slot = journal.consoles.slot(self.reference().number);
         let mut trouble = None;
-        slot.get_or_init(|| {
+        let console = slot.get_or_init(|| {
             let name = file_name();
             // First the file: without it the part is one that is not needed any more.
             let marker = capture.directory().join(&name);
@@ -129,7 +129,17 @@ impl Reach<'_> {
             }
             is_named.then_some(console)
         });
-        self.tell_trouble(trouble);
+        if console.is_none() {
+            // The first line makes one of its own.
+            journal.consoles.give_up(self.reference().number, &slot);
+        }
+        if let Some(error) = trouble {
+            self.tracker.warn_once(
+                "artifact",
+                PATH,
+                format_args!("stdout and stderr are not captured for it: {error}"),
+            );
+        }
     }
 
     /// The run has ended.
