@@ -207,6 +207,34 @@ fn a_run_created_by_a_request_that_was_given_up_does_not_stay() {
     assert!(twin.points.is_empty() && twin.params.is_empty() && twin.artifacts.is_empty());
 }
 
+/// Where the server could not say just then what the second has, that one stayed.
+#[test]
+fn a_run_created_twice_of_which_the_server_does_not_tell_at_once_does_not_stay() {
+    let server = Server::shared();
+    let (mut created, mut listed) = (0, 0);
+    let proxy = Proxy::start(server.url(), move |request| {
+        let nth = |count: &mut i32| {
+            *count += 1;
+            *count
+        };
+        if request.line.contains("/runs/create") {
+            (nth(&mut created) == 1).then_some(Fault::Late)
+        } else if request.line.contains("/artifacts/list") {
+            (nth(&mut listed) <= 2).then_some(Fault::Status(504))
+        } else {
+            None
+        }
+    });
+    let (folder, experiment) = (Folder::new(), unique());
+    let mut program = steady(&folder, &proxy.url(), &experiment, POINTS);
+    program.tell();
+    let ended = program.end();
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+    let api = server.api();
+    let [whole, _] = whole_and_twin(&api, runs(&api, &experiment));
+    is_whole(&whole);
+}
+
 /// The same where the process dies and the next one closes the run.
 #[test]
 fn the_run_of_a_dead_process_created_by_a_request_that_was_given_up_does_not_stay() {

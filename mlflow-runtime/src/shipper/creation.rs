@@ -17,6 +17,9 @@ use crate::limits;
 use crate::store::{Batch, NewRun, RunStatus, StoreError, StoredRun, Tag};
 
 const PARENT_TAG: &str = "mlflow.parentRunId";
+/// How often at most a run's end waits for the word whether a second one is empty: some servers
+/// cannot list artifacts at all.
+const LOOKS: u8 = 5;
 
 impl Delivery {
     /// The store's run, created or found if need be. The inner error says why there will be none.
@@ -94,7 +97,7 @@ impl Delivery {
         }
         state.phase = Phase::Created {
             run: run.clone(),
-            in_doubt: may_have_twin,
+            looks: if may_have_twin { LOOKS } else { 0 },
         };
         self.progress = true;
         Ok(Ok(run))
@@ -106,17 +109,39 @@ impl Delivery {
         let Some(state) = source.runs.get_mut(number) else {
             return Ok(());
         };
-        let Phase::Created { in_doubt, .. } = &mut state.phase else {
+        let Phase::Created { looks, .. } = &mut state.phase else {
             return Ok(());
         };
-        if *in_doubt {
-            match self.find(&state.identity).await {
-                Ok(_) | Err(StoreError::Rejected { .. } | StoreError::Blocked { .. }) => {}
-                Err(error) => return Err(halt(error)),
+        if *looks == 0 {
+            return Ok(());
+        }
+        match self.delete_twins(&state.identity).await {
+            Ok(false) => {
+                *looks -= 1;
+                if *looks > 0 {
+                    return Err(halt(StoreError::Unavailable {
+                        reason: "a second run of the same key is not told from one with values"
+                            .to_owned(),
+                        retry_after: None,
+                    }));
+                }
             }
-            *in_doubt = false;
+            Ok(true) | Err(StoreError::Rejected { .. } | StoreError::Blocked { .. }) => *looks = 0,
+            Err(error) => return Err(halt(error)),
         }
         Ok(())
+    }
+
+    async fn delete_twins(&self, identity: &RunIdentity) -> Result<bool, StoreError> {
+        let chooses = match identity.role {
+            Role::Member { .. } | Role::Guest => false,
+            Role::Owner | Role::Leader | Role::Child => identity.resumed.is_none(),
+        };
+        if !chooses {
+            return Ok(true);
+        }
+        let experiment_id = self.store.experiment(&identity.experiment).await?;
+        self.store.delete_twins(&experiment_id, &identity.key).await
     }
 
     /// The run is created by another process, sooner or later.

@@ -62,8 +62,11 @@ pub(super) enum Phase {
         start: Box<Start<'static>>,
         in_doubt: bool,
     },
-    /// In doubt: a second one may still appear.
-    Created { run: StoredRun, in_doubt: bool },
+    Created {
+        run: StoredRun,
+        /// How often to look for a second one, which may still appear.
+        looks: u8,
+    },
     /// The store takes nothing for it until a person acts, and why.
     Held(String),
 }

@@ -87,6 +87,13 @@ pub trait Store: Send {
         self.find_run(experiment_id, key).await
     }
 
+    /// Deletes what [`find_run`](Store::find_run) deletes, once the run has its end. `false` where it
+    /// could not be told of one whether it has anything, and may be told another time. Default:
+    /// `true`, for stores in which there cannot be several.
+    async fn delete_twins(&self, _experiment_id: &str, _key: &str) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
     /// Looks a run up by the id the store gave it.
     ///
     /// # Errors

@@ -335,7 +335,13 @@ impl Store for RestStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        twins::find(&self.http, experiment_id, key).await
+        let (found, _) = twins::find(&self.http, experiment_id, key).await?;
+        Ok(found)
+    }
+
+    async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
+        let (_, settled) = twins::find(&self.http, experiment_id, key).await?;
+        Ok(settled)
     }
 
     async fn find_run_of_another(

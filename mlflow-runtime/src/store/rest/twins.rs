@@ -7,6 +7,7 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::answer::Failure;
 use super::http::{Http, Repeat};
 use super::wire::{self, RunInfo};
 use super::{RunStatus, StoreError, StoredRun};
@@ -54,24 +55,30 @@ enum Holds {
     Values,
     /// That cannot be told.
     Perhaps,
+    /// That cannot be told now.
+    Unheard,
     /// What it was created with.
     Nothing,
 }
 
-/// The run with this key. Empty twins are deleted.
+/// The run with this key. Empty twins are deleted; the second is whether all are told apart, or may
+/// be another time.
 pub(super) async fn find(
     http: &Http,
     experiment_id: &str,
     key: &str,
-) -> Result<Option<StoredRun>, StoreError> {
+) -> Result<(Option<StoredRun>, bool), StoreError> {
     let mut twins = twins(http, experiment_id, key).await?.into_iter();
     let adopted = twins.next();
-    for (holds, twin) in twins {
-        if holds == Holds::Nothing && !twin.info.is_deleted() {
-            delete(http, &twin.info.run_id).await?;
+    let mut settled = true;
+    for (holds, twin) in twins.filter(|(_, twin)| !twin.info.is_deleted()) {
+        match holds {
+            Holds::Nothing => delete(http, &twin.info.run_id).await?,
+            Holds::Unheard => settled = false,
+            Holds::Values | Holds::Perhaps => {}
         }
     }
-    Ok(adopted.map(|(_, run)| run.info.into_stored()))
+    Ok((adopted.map(|(_, run)| run.info.into_stored()), settled))
 }
 
 /// The same for who has not created it, and leaves the choice to who has.
@@ -147,6 +154,9 @@ async fn holds(http: &Http, run: &Found, twins: &[Found]) -> Holds {
             }
         }
         // Not every server can list them: what the run waits for must not depend on it.
+        Err(Failure::Other(StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
+            Holds::Unheard
+        }
         Err(_) => Holds::Perhaps,
     }
 }
