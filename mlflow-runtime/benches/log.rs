@@ -7,13 +7,16 @@
 //! Values go to a journal on disk; the server does not answer, so nothing competes for the
 //! processor and every value stays. `reference` rows put the figures in relation: run them together.
 
+use std::cell::RefCell;
+use std::fs::OpenOptions;
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
+use memmap2::MmapMut;
 use mlflow::{ActiveRun, Config, tracked};
 
 /// Calls in one measured batch: enough to make the clock's cost vanish.
@@ -29,19 +32,23 @@ fn main() {
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let folder = std::env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
-    enable(&folder, true);
+    mlflow::configure(config(&folder));
     folder
 });
 
-fn enable(folder: &std::path::Path, enabled: bool) {
-    mlflow::configure(
-        Config::new()
-            .enabled(enabled)
-            .tracking_uri("http://127.0.0.1:9")
-            .journal_dir(folder)
-            .exit_timeout(Duration::ZERO)
-            .quiet(true),
-    );
+fn config(folder: &Path) -> Config {
+    Config::new()
+        .tracking_uri("http://127.0.0.1:9")
+        .journal_dir(folder)
+        .exit_timeout(Duration::ZERO)
+        .quiet(true)
+}
+
+/// Runs a benchmark in a process that is configured otherwise.
+fn configured(change: impl FnOnce(Config) -> Config, bench: impl FnOnce()) {
+    mlflow::configure(change(config(&FOLDER)));
+    bench();
+    mlflow::configure(config(&FOLDER));
 }
 
 /// A run that is the current one of the calling thread, with its segment in place.
@@ -60,6 +67,55 @@ fn calls(bencher: Bencher, call: impl Fn(i64) + Sync) {
     });
 }
 
+/// What is the least that a value on disk can cost: its time, and its bytes in a mapped file whose
+/// pages are there.
+struct MappedAppend {
+    bytes: MmapMut,
+    position: usize,
+}
+
+/// Of a metric's record in the journal.
+const RECORD: usize = 48;
+
+impl MappedAppend {
+    fn new() -> Self {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(FOLDER.join("reference.mapped"))
+            .expect("a file");
+        let len = 64 << 20;
+        file.set_len(len).expect("room on the disk");
+        #[allow(unsafe_code)]
+        // SAFETY: nobody else knows the file.
+        let mut bytes = unsafe { MmapMut::map_mut(&file) }.expect("a mapping");
+        bytes.fill(1);
+        Self { bytes, position: 0 }
+    }
+
+    fn append(&mut self, step: i64) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        if self.position + RECORD > self.bytes.len() {
+            self.position = 0;
+        }
+        let record = &mut self.bytes[self.position..self.position + RECORD];
+        let words = [
+            RECORD as i64,
+            1,
+            now.tv_sec * 1000 + now.tv_nsec / 1_000_000,
+            step,
+        ];
+        for (place, word) in record.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        record[32..40].copy_from_slice(&0.5_f64.to_le_bytes());
+        black_box(record);
+        self.position += RECORD;
+    }
+}
+
 /// What 1000 calls cost, on a thread's active run.
 #[divan::bench_group(sample_count = BATCHES, sample_size = 1)]
 mod thousand_calls {
@@ -73,9 +129,78 @@ mod thousand_calls {
     }
 
     #[divan::bench]
+    fn reference_mapped_append(bencher: Bencher) {
+        let mapped = RefCell::new(MappedAppend::new());
+        bencher
+            .counter(ItemsCount::new(1000_usize))
+            .bench_local(|| {
+                let mut mapped = mapped.borrow_mut();
+                for step in 0..CALLS {
+                    mapped.append(black_box(step));
+                }
+            });
+    }
+
+    #[divan::bench]
     fn metric_macro(bencher: Bencher) {
         let _run = run();
         calls(bencher, |step| mlflow::metric!("loss", 0.5, step = step));
+    }
+
+    #[divan::bench]
+    fn xa_local(bencher: Bencher) {
+        let _run = run();
+        bencher.bench_local(|| {
+            for step in 0..CALLS {
+                mlflow::metric!("loss", 0.5, step = black_box(step))
+            }
+        });
+    }
+    #[divan::bench]
+    fn xb_inputs(bencher: Bencher) {
+        let _run = run();
+        bencher.with_inputs(|| ()).bench_local_values(|()| {
+            for step in 0..CALLS {
+                mlflow::metric!("loss", 0.5, step = black_box(step))
+            }
+        });
+    }
+    #[divan::bench]
+    fn xc_inputs_pause(bencher: Bencher) {
+        let _run = run();
+        bencher
+            .with_inputs(|| std::thread::sleep(Duration::from_micros(20)))
+            .bench_local_values(|()| {
+                for step in 0..CALLS {
+                    mlflow::metric!("loss", 0.5, step = black_box(step))
+                }
+            });
+    }
+    #[divan::bench]
+    fn xd_inputs_run(bencher: Bencher) {
+        let _run = run();
+        bencher.with_inputs(run).bench_local_values(|r| {
+            for step in 0..CALLS {
+                mlflow::metric!("loss", 0.5, step = black_box(step))
+            }
+            r
+        });
+    }
+    /// A hundred calls with ten metrics each.
+    #[divan::bench]
+    fn metrics_macro_of_ten(bencher: Bencher) {
+        let _run = run();
+        bencher
+            .counter(ItemsCount::new(1000_usize))
+            .bench_local(|| {
+                for step in 0..CALLS / 10 {
+                    mlflow::metrics!(
+                        step = black_box(step),
+                        "m0" => 0.0, "m1" => 0.1, "m2" => 0.2, "m3" => 0.3, "m4" => 0.4,
+                        "m5" => 0.5, "m6" => 0.6, "m7" => 0.7, "m8" => 0.8, "m9" => 0.9,
+                    );
+                }
+            });
     }
 
     #[divan::bench]
@@ -99,9 +224,9 @@ mod thousand_calls {
     }
 }
 
-/// Two threads at once, each on its own run.
-#[divan::bench(sample_count = BATCHES, sample_size = 1, threads = 2)]
-fn thousand_metric_macros_on_two_threads(bencher: Bencher) {
+/// So many threads at once, each on its own run.
+#[divan::bench(sample_count = BATCHES, sample_size = 1, threads = [1, 2, 4, 16])]
+fn thousand_metric_macros_on_each_thread(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(1000_usize))
         .with_inputs(run)
@@ -150,6 +275,9 @@ fn opaque(data: &Opaque) {
     black_box(data);
 }
 
+#[tracked]
+async fn asynchronous() {}
+
 #[inline(never)]
 fn plain() {
     black_box(());
@@ -168,6 +296,21 @@ mod tracked_call {
     #[divan::bench]
     fn two_arguments() -> f64 {
         super::two_arguments(black_box(0.5), black_box(0.1))
+    }
+
+    /// A child run.
+    #[divan::bench]
+    fn nested(bencher: Bencher) {
+        let _run = run();
+        bencher.bench_local(super::empty);
+    }
+
+    #[divan::bench]
+    fn asynchronous(bencher: Bencher) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        bencher.bench_local(|| runtime.block_on(super::asynchronous()));
     }
 
     /// `empty` is the reference: the rest is what the argument costs.
@@ -221,15 +364,32 @@ mod z_disabled {
 
     #[divan::bench]
     fn empty(bencher: Bencher) {
-        enable(&FOLDER, false);
-        bencher.bench(super::empty);
-        enable(&FOLDER, true);
+        configured(
+            |config| config.enabled(false),
+            || bencher.bench(super::empty),
+        );
     }
 
     #[divan::bench]
     fn metric_macro(bencher: Bencher) {
-        enable(&FOLDER, false);
-        bencher.bench(|| mlflow::metric!("loss", black_box(0.5)));
-        enable(&FOLDER, true);
+        configured(
+            |config| config.enabled(false),
+            || bencher.bench(|| mlflow::metric!("loss", black_box(0.5))),
+        );
     }
+}
+
+/// With a journal that may hold no more: the values are counted, and dropped.
+#[divan::bench(sample_count = BATCHES, sample_size = 1)]
+fn z_full_thousand_metric_macros(bencher: Bencher) {
+    configured(
+        |config| config.journal_max_bytes(1 << 20),
+        || {
+            let _run = run();
+            for step in 0..100 * CALLS {
+                mlflow::metric!("loss", 0.5, step = step);
+            }
+            calls(bencher, |step| mlflow::metric!("loss", 0.5, step = step));
+        },
+    );
 }

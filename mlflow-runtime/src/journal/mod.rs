@@ -72,7 +72,7 @@ use backing::{Backing, Disk};
 use bell::Bell;
 use console::Consoles;
 use mapping::Region;
-use record::Origin;
+use record::{Definition, Origin};
 use room::{MEMORY_BYTES, Room, Taken};
 use segment::Segment;
 use trouble::{Trouble, Warning};
@@ -94,6 +94,8 @@ pub(crate) struct Journal {
     /// Tells journals of one process apart.
     id: u32,
     origin: Origin,
+    /// It, as every segment begins with it.
+    origin_definition: Vec<u8>,
     backing: Backing,
     room: Room,
     next_segment: AtomicU64,
@@ -145,6 +147,7 @@ impl Journal {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            origin_definition: Definition::Origin(origin.clone()).encode(),
             origin,
             backing,
             room: Room::new(max_bytes),
@@ -354,6 +357,9 @@ impl Journal {
             SEGMENT_BYTES[0]
         };
         let bytes = usual.max(at_least);
+        if !essential && self.room.is_shut() {
+            return Err(Reason::MemoryFull);
+        }
         let taken = self.room.take(bytes, essential)?;
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         match self.allocate(bytes, taken, essential) {

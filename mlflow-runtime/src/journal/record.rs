@@ -215,15 +215,21 @@ pub(crate) struct CommonPart<'a> {
 }
 
 impl MetricRecord {
+    /// Written by words: the checksum reads words, and a processor has to wait for those that were
+    /// written in parts.
     #[inline]
     pub(crate) fn encode(&self) -> [u8; METRIC_BYTES] {
+        let words = [
+            u64::from(METRIC) | u64::from(self.run) << 32,
+            u64::from(self.key),
+            self.timestamp_ms.cast_unsigned(),
+            self.step.cast_unsigned(),
+            self.value.to_bits(),
+        ];
         let mut body = [0; METRIC_BYTES];
-        body[0] = METRIC;
-        body[4..8].copy_from_slice(&self.run.to_le_bytes());
-        body[8..12].copy_from_slice(&self.key.to_le_bytes());
-        body[16..24].copy_from_slice(&self.timestamp_ms.to_le_bytes());
-        body[24..32].copy_from_slice(&self.step.to_le_bytes());
-        body[32..40].copy_from_slice(&self.value.to_le_bytes());
+        for (bytes, word) in body.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
         body
     }
 

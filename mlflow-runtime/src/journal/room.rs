@@ -4,10 +4,16 @@
 //! bounds, and says so, that nothing else may use that room; every value that found none is counted
 //! once, by reason.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::clock;
 
 /// What the journal may hold where it has to live in memory.
 pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
+
+/// How long, where neither disk nor memory had room, nobody asks again: that takes system calls, and
+/// whoever logs would wait for them at every call.
+const SHUT_MS: i64 = 100;
 
 /// Why a value found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +40,8 @@ pub(super) struct Room {
     used_bytes: AtomicU64,
     /// Of these, what is not on disk.
     memory_bytes: AtomicU64,
+    /// When the disk may be asked again, in ms since the Unix epoch.
+    shut_until_ms: AtomicI64,
     dropped: [AtomicU64; 3],
 }
 
@@ -43,6 +51,7 @@ impl Room {
             max_bytes,
             used_bytes: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
+            shut_until_ms: AtomicI64::new(0),
             dropped: Default::default(),
         }
     }
@@ -98,7 +107,15 @@ impl Room {
             return Ok(Taken::Beyond);
         }
         self.give_memory(bytes);
+        let until_ms = clock::coarse_now_ms() + SHUT_MS;
+        self.shut_until_ms.store(until_ms, Ordering::Relaxed);
         Err(Reason::MemoryFull)
+    }
+
+    /// Whether a moment ago there was no room anywhere. A clock that was set back does not shut it.
+    pub(super) fn is_shut(&self) -> bool {
+        let left_ms = self.shut_until_ms.load(Ordering::Relaxed) - clock::coarse_now_ms();
+        (1..=SHUT_MS).contains(&left_ms)
     }
 
     pub(super) fn give_memory(&self, bytes: u64) {
@@ -112,5 +129,30 @@ impl Room {
 
     pub(super) fn dropped(&self, reason: Reason) -> u64 {
         self.dropped[reason as usize].load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every value asked the disk for a file, and its caller waited for the answer.
+    #[test]
+    fn where_there_is_no_room_at_all_nobody_asks_again_for_a_moment() {
+        let room = Room::new(1 << 30);
+        assert!(!room.is_shut());
+        assert_eq!(room.take_memory(MEMORY_BYTES, false), Ok(Taken::Within));
+        assert!(!room.is_shut());
+        assert_eq!(room.take_memory(1, true), Ok(Taken::Beyond));
+        assert_eq!(room.take_memory(1, false), Err(Reason::MemoryFull));
+        assert!(room.is_shut());
+        let shut_ms = room.shut_until_ms.load(Ordering::Relaxed) - SHUT_MS;
+        while room.is_shut() {
+            std::thread::yield_now();
+        }
+        assert!(clock::coarse_now_ms() >= shut_ms + SHUT_MS);
+        // The clock is set back by an hour.
+        room.shut_until_ms.fetch_add(3_600_000, Ordering::Relaxed);
+        assert!(!room.is_shut());
     }
 }

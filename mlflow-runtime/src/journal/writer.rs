@@ -265,14 +265,14 @@ impl Writer {
                 return Ok(());
             }
         }
-        let origin = Definition::Origin(journal.origin.clone()).encode();
+        let origin = &journal.origin_definition;
         let Opened {
             segment,
             mut appender,
             taken,
         } = journal.open_segment(self.rolls, frame + origin.len(), essential)?;
         self.rolls += 1;
-        let started = appender.append(&origin).is_ok();
+        let started = appender.append(origin).is_ok();
         self.open = started.then(|| Open {
             appender,
             segment,

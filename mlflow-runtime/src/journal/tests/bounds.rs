@@ -34,6 +34,34 @@ fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
 }
 
 #[test]
+fn a_disk_that_had_no_room_is_used_when_it_has_some() {
+    let folder = Folder::new();
+    let root = folder.0.join("journal");
+    let journal = Journal::on_disk(root.clone(), origin("here"), 1 << 30, "").expect("writable");
+    fs::remove_dir_all(&root).expect("nobody uses it yet");
+    fs::write(&root, "no directory").expect("writable");
+    let dropped = || journal.dropped(Reason::MemoryFull);
+    let mut step = 0;
+    let mut log_next = || {
+        step += 1;
+        log(&journal, MetricKey::Dynamic("loss"), step);
+    };
+    while dropped() == 0 {
+        log_next();
+    }
+    fs::remove_file(&root).expect("it is there");
+    let before = journal.values();
+    while journal.values() == before {
+        log_next();
+    }
+    assert_eq!(
+        journal.values() + dropped(),
+        u64::try_from(step).expect("a count")
+    );
+    assert!(root.is_dir());
+}
+
+#[test]
 fn room_beyond_the_cap_is_for_what_is_essential_only() {
     let folder = Folder::new();
     let journal = Journal::on_disk(folder.0.clone(), origin("here"), 0, "").expect("writable");
