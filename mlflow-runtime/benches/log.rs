@@ -147,45 +147,6 @@ mod thousand_calls {
         calls(bencher, |step| mlflow::metric!("loss", 0.5, step = step));
     }
 
-    #[divan::bench]
-    fn xa_local(bencher: Bencher) {
-        let _run = run();
-        bencher.bench_local(|| {
-            for step in 0..CALLS {
-                mlflow::metric!("loss", 0.5, step = black_box(step))
-            }
-        });
-    }
-    #[divan::bench]
-    fn xb_inputs(bencher: Bencher) {
-        let _run = run();
-        bencher.with_inputs(|| ()).bench_local_values(|()| {
-            for step in 0..CALLS {
-                mlflow::metric!("loss", 0.5, step = black_box(step))
-            }
-        });
-    }
-    #[divan::bench]
-    fn xc_inputs_pause(bencher: Bencher) {
-        let _run = run();
-        bencher
-            .with_inputs(|| std::thread::sleep(Duration::from_micros(20)))
-            .bench_local_values(|()| {
-                for step in 0..CALLS {
-                    mlflow::metric!("loss", 0.5, step = black_box(step))
-                }
-            });
-    }
-    #[divan::bench]
-    fn xd_inputs_run(bencher: Bencher) {
-        let _run = run();
-        bencher.with_inputs(run).bench_local_values(|r| {
-            for step in 0..CALLS {
-                mlflow::metric!("loss", 0.5, step = black_box(step))
-            }
-            r
-        });
-    }
     /// A hundred calls with ten metrics each.
     #[divan::bench]
     fn metrics_macro_of_ten(bencher: Bencher) {

@@ -14,7 +14,6 @@ use mlflow_redact::REDACTED;
 use crate::capture::{Text, Values};
 use crate::clock;
 use crate::context::{Context, ContextGuard, Suspended};
-use crate::environment;
 use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
@@ -192,7 +191,10 @@ impl Call {
         let name = details.run_name.unwrap_or_else(|| {
             format!("{}-{}", self.site.function, clock::compact(clock::now_ms())).into()
         });
-        let mut builder = start_run().nested(!self.site.root).name_text(name);
+        let mut builder = start_run()
+            .site(self.site)
+            .nested(!self.site.root)
+            .name_text(name);
         if let Some(experiment) = details.experiment {
             builder = builder.experiment_text(experiment);
         }
@@ -202,13 +204,7 @@ impl Call {
         if let Some(enabled) = details.system_metrics {
             builder = builder.system_metrics(enabled);
         }
-        let environment = environment::process();
-        let site = self.site.tags().into_iter();
-        let site = site.filter(|(key, _)| !environment.is_told(key));
-        for (key, value) in site
-            .map(|(key, value)| (key, value.into()))
-            .chain(details.tags)
-        {
+        for (key, value) in details.tags {
             builder = builder.tag_text(key, value);
         }
         for (key, value) in details.params {

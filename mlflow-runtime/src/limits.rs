@@ -51,6 +51,14 @@ pub(crate) fn without_nul(text: &str) -> Option<String> {
 
 /// Why MLflow would refuse this metric, param or tag key, or `None` if it would not.
 pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
+    // As almost every key is.
+    let is_plain = |byte: u8| byte.is_ascii() && allowed(byte.into());
+    if (1..=KEY_CHARS).contains(&key.len())
+        && key.bytes().all(is_plain)
+        && is_normal_path(key.as_bytes())
+    {
+        return None;
+    }
     if key.is_empty() {
         return Some("it is empty; give it a name".into());
     }

@@ -1,6 +1,11 @@
 //! What is known about an annotated function before it is called.
 //!
-//! Invariant: a site is a `static` made by the attribute; everything in it is a constant.
+//! Invariant: a site is a `static` made by the attribute; everything in it is a constant, or follows
+//! from constants.
+
+use std::sync::OnceLock;
+
+use crate::store::Tag;
 
 /// An annotated function.
 #[derive(Debug)]
@@ -16,6 +21,8 @@ pub struct Site {
     pub(crate) root: bool,
     pub(crate) metric: Option<&'static str>,
     pub(crate) metrics: &'static [&'static str],
+    /// Made by the first call.
+    tags: OnceLock<Vec<Tag>>,
 }
 
 /// What the code was built from, and how. What is not known is absent.
@@ -68,6 +75,7 @@ impl Site {
             root: false,
             metric: None,
             metrics: &[],
+            tags: OnceLock::new(),
         }
     }
 
@@ -137,8 +145,17 @@ impl Site {
         TAGS.contains(&key)
     }
 
+    /// The full path, as in the tag `code.function`.
+    pub(crate) fn path(&self) -> String {
+        format!("{}::{}", self.module, self.function)
+    }
+
     /// The tags that say where the code is from.
-    pub(crate) fn tags(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn tags(&self) -> &[Tag] {
+        self.tags.get_or_init(|| self.make_tags())
+    }
+
+    fn make_tags(&self) -> Vec<Tag> {
         let Built {
             commit,
             branch,
@@ -148,10 +165,7 @@ impl Site {
             features,
         } = self.built;
         let mut tags = vec![
-            (
-                "code.function",
-                format!("{}::{}", self.module, self.function),
-            ),
+            ("code.function", self.path()),
             ("code.filepath", self.file.to_owned()),
             ("code.lineno", self.line.to_string()),
         ];
@@ -174,7 +188,11 @@ impl Site {
         for key in ["mlflow.source.git.dirty", "git.dirty"] {
             tags.extend(dirty.map(|dirty| (key, dirty.to_string())));
         }
-        tags
+        let tag = |(key, value): (&str, String)| Tag {
+            key: key.to_owned(),
+            value,
+        };
+        tags.into_iter().map(tag).collect()
     }
 }
 
@@ -196,9 +214,10 @@ mod tests {
         let site = Site::new("f", "m", "f.rs", 1)
             .package(text, text)
             .built(built);
-        let tags = site.note("n").tags();
+        let site = site.note("n");
+        let tags = site.tags();
         assert_eq!(tags.len(), 13);
-        for (key, _) in tags {
+        for Tag { key, .. } in tags {
             assert_eq!(Site::has_tag(key), key != "mlflow.note.content", "{key}");
         }
     }

@@ -17,6 +17,7 @@ use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 pub(super) struct Keeper {
     orders: Mutex<Orders>,
     changed: Condvar,
+    /// Whether the device will be asked soon for all that was appended until now.
+    soon: AtomicBool,
     spare: Mutex<Option<Spare>>,
 }
 
@@ -86,7 +89,10 @@ impl Keeper {
 
     /// A segment is full, or a run has ended.
     pub(super) fn sync_now(&self) {
-        self.order(|orders| orders.sync_now = true);
+        // One order will do for a thousand runs that end within the gap; each would wake the thread.
+        if !self.soon.swap(true, Ordering::AcqRel) {
+            self.order(|orders| orders.sync_now = true);
+        }
     }
 
     /// A spare segment may be needed soon; it can be made at `path`.
@@ -253,6 +259,8 @@ fn keep(journal: &Weak<Journal>) {
             dozing = false;
         }
         if due.is_some_and(|due| due <= now) {
+            // First: of who comes later, the values may be too late for this time.
+            keeper.soon.swap(false, Ordering::AcqRel);
             strong.sync();
             last = Some(Instant::now());
             due = None;

@@ -15,6 +15,7 @@ use crate::environment;
 use crate::journal::record::{Event, Start};
 use crate::limits;
 use crate::process;
+use crate::site::Site;
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
 use crate::system_metrics;
 use crate::tracker::Tracker;
@@ -36,6 +37,7 @@ pub fn start_run() -> RunBuilder {
 #[derive(Debug, Default)]
 #[must_use = "a run starts with `start()`"]
 pub struct RunBuilder {
+    site: Option<&'static Site>,
     experiment: Option<Text>,
     name: Option<Text>,
     tags: Vec<(String, Text)>,
@@ -46,6 +48,12 @@ pub struct RunBuilder {
 }
 
 impl RunBuilder {
+    /// The function whose call it is.
+    pub(crate) fn site(mut self, site: &'static Site) -> Self {
+        self.site = Some(site);
+        self
+    }
+
     /// The experiment, by name. Created when missing. Default: that of the parent, else of the process.
     pub fn experiment(self, name: impl Into<String>) -> Self {
         self.experiment_text(name.into().into())
@@ -134,6 +142,7 @@ impl RunBuilder {
 
     fn start_on(self, context: &Context, tracker: &Arc<Tracker>) -> Run {
         let Self {
+            site,
             experiment,
             name,
             tags,
@@ -158,8 +167,12 @@ impl RunBuilder {
             .or_else(|| parent.map(|parent| parent.experiment.clone()))
             .unwrap_or_else(|| tracker.experiment());
         let function = tags.iter().find(|(key, _)| key == "code.function");
-        let function = function.map_or("", |(_, name)| &name.text);
-        let identity = tracker.identify(experiment, resumed, parent.is_some(), function);
+        let function = match (function, site) {
+            (Some((_, path)), _) => Cow::Borrowed(&*path.text),
+            (None, Some(site)) => Cow::Owned(site.path()),
+            (None, None) => Cow::Borrowed(""),
+        };
+        let identity = tracker.identify(experiment, resumed, parent.is_some(), &function);
         let start_time_ms = clock::now_ms();
         let name = match name {
             Some(name) => {
@@ -182,7 +195,11 @@ impl RunBuilder {
             link,
         };
         let environment = environment::process();
-        let mut all_tags: Vec<Cow<'_, Tag>> = Vec::with_capacity(tags.len());
+        let of_site = site.map_or(&[][..], Site::tags).iter();
+        let mut all_tags: Vec<Cow<'_, Tag>> = of_site
+            .filter(|tag| !environment.is_told(&tag.key))
+            .map(Cow::Borrowed)
+            .collect();
         for (key, value) in tags {
             let value = tracker.value_of("tag", &key, limits::TAG_VALUE_CHARS, value);
             all_tags.retain(|tag| tag.key != key);
