@@ -17,20 +17,53 @@ TARGET = ROOT / "target" / "side-by-side"
 NANOSECONDS = {"ns": 1, "µs": 1e3, "ms": 1e6, "s": 1e9}
 
 # Row of divan's output, what it is called here, the reference of the same run, and calls in one measurement.
+CALLS, LOOP = "log/thousand_calls", "log/thousand_metric_macros_on_each_thread"
+TRACKED, OFF, PARTS = "log/tracked_call", "log/z_disabled", "parts"
+NOW, MAPPED = f"{CALLS}/reference_instant_now", f"{CALLS}/reference_mapped_append"
+EVENTS = "layer/thousand_events"
 PIECES = [
-    ("metric_macro", "`metric!`", "reference_instant_now", 1000),
-    ("log_metric_at", "`log_metric_at`", "reference_instant_now", 1000),
-    ("bound_handle", "bound handle", "reference_instant_now", 1000),
-    ("thousand_metric_macros_on_two_threads", "`metric!`, each of two threads", "reference_instant_now", 1000),
-    ("metric_macro_without_a_run", "`metric!` without a run", "reference_instant_now", 1000),
-    ("log_param", "`log_param`", None, 1),
-    ("empty", "`#[tracked]`, start and end", None, 1),
-    ("two_arguments", "`#[tracked]` with two arguments and a metric", None, 1),
-    ("metric", "`tracing` event that is a metric", "metric_reference_nothing", 1000),
-    ("metric_of_a_spans_run", "the same, of its span's run", "metric_reference_nothing", 1000),
-    ("line", "`tracing` event that is a line", "line_reference_fmt_to_a_file", 1000),
-    ("ignored", "`tracing` event that is neither", "ignored_reference_nothing", 1000),
+    (f"{CALLS}/metric_macro", "`metric!`", MAPPED, 1000),
+    (f"{CALLS}/metrics_macro_of_ten", "`metrics!` of ten, each", MAPPED, 1000),
+    (f"{CALLS}/log_metric_at", "`log_metric_at`", MAPPED, 1000),
+    (f"{CALLS}/bound_handle", "bound handle", MAPPED, 1000),
+    (f"{LOOP}/t=1", "`metric!`, a run of its own", NOW, 1000),
+    (f"{LOOP}/t=2", "the same on each of 2 threads", NOW, 1000),
+    (f"{LOOP}/t=4", "on each of 4 threads", NOW, 1000),
+    (f"{LOOP}/t=16", "on each of 16 threads", NOW, 1000),
+    ("log/z_full_thousand_metric_macros", "`metric!` where the journal is full", NOW, 1000),
+    (f"{CALLS}/metric_macro_without_a_run", "`metric!` without a run", NOW, 1000),
+    (f"{OFF}/metric_macro", "`metric!`, tracking disabled", f"{OFF}/reference_plain_call", 1),
+    (f"{TRACKED}/log_param", "`log_param`, a number", NOW, 1),
+    (f"{TRACKED}/log_param_text", "`log_param`, a text", NOW, 1),
+    (f"{TRACKED}/empty", "`#[tracked]`, start and end", NOW, 1),
+    (f"{TRACKED}/two_arguments", "the same with two arguments and a metric", f"{TRACKED}/empty", 1),
+    (f"{TRACKED}/nested", "the same, a child run", f"{TRACKED}/empty", 1),
+    (f"{TRACKED}/asynchronous", "`#[tracked] async fn`", f"{TRACKED}/empty", 1),
+    (f"{OFF}/empty", "`#[tracked]`, tracking disabled", f"{OFF}/reference_plain_call", 1),
+    (f"{EVENTS}/metric", "`tracing` event that is a metric", f"{EVENTS}/metric_reference_nothing", 1000),
+    (f"{EVENTS}/metric_of_a_spans_run", "the same, of its span's run", f"{EVENTS}/metric_reference_nothing", 1000),
+    (f"{EVENTS}/line", "`tracing` event that is a line", f"{EVENTS}/line_reference_fmt_to_a_file", 1000),
+    (f"{EVENTS}/ignored", "`tracing` event that is neither", f"{EVENTS}/ignored_reference_nothing", 1000),
+    (f"{PARTS}/append/journal_append", "journal: append", f"{PARTS}/append/reference_mapped_append", 1000),
+    (f"{PARTS}/recovery_scan", "journal: reading a point again", f"{PARTS}/append/reference_mapped_append", 100_000),
+    (f"{PARTS}/body/batch_encoding", "a request's body, a point", f"{PARTS}/body/reference_serde_json", 1000),
+    (f"{PARTS}/redaction/of_a_name", "is it a secret's name?", None, 1),
+    (f"{PARTS}/redaction/of_a_short_text", "credentials in 23 characters?", None, 1),
+    (f"{PARTS}/redaction/of_a_thousand_characters", "credentials in 1,000 characters?",
+     f"{PARTS}/redaction/reference_lower_case_of_a_thousand_characters", 1),
 ]
+# What a reference is called, and its calls in one measurement.
+REFERENCES = {
+    "reference_instant_now": ("`Instant::now()`", 1000),
+    "reference_mapped_append": ("a bare append to mapped memory", 1000),
+    "reference_plain_call": ("a call", 1),
+    "empty": ("`#[tracked]`", 1),
+    "metric_reference_nothing": ("a layer that does nothing", 1000),
+    "line_reference_fmt_to_a_file": ("`tracing_subscriber::fmt`", 1000),
+    "ignored_reference_nothing": ("a layer that does nothing", 1000),
+    "reference_serde_json": ("`serde_json`", 1000),
+    "reference_lower_case_of_a_thousand_characters": ("`to_ascii_lowercase`", 1),
+}
 
 
 def number(value, digits=3):
@@ -77,24 +110,54 @@ def short(rows):
 
 
 def medians():
-    """By name, the median of each row of divan's output, in nanoseconds; of one that comes twice, the first."""
-    found = {}
-    row = re.compile(r"[├╰]─ (\w+)\s+[\d.]+ \S+\s+│ [\d.]+ \S+\s+│ ([\d.]+) (ns|µs|ms|s)\s")
+    """The median of each row of divan's output, in nanoseconds, by its place in the tree."""
+    found, place = {}, []
+    name = re.compile(r"^((?:[│ ]  )*)(?:[├╰]─ )?(\S+)\s+")
+    median = re.compile(r"([\d.]+) (ns|µs|ms|s)\s+│ [\d.]+ \S+\s+│ ([\d.]+) (ns|µs|ms|s)\s")
     for line in (TARGET / "pieces.txt").read_text().splitlines():
-        if match := row.search(line):
-            found.setdefault(match[1], float(match[2]) * NANOSECONDS[match[3]])
+        if "│" not in line or not (row := name.match(line)):
+            continue
+        depth = len(row[1]) // 3 + ("─ " in line[: row.end()])
+        place = [*place[:depth], row[2]]
+        if times := median.search(line):
+            found["/".join(place)] = float(times[3]) * NANOSECONDS[times[4]]
     return found
 
 
 def pieces():
     found, rows = medians(), []
     for name, what, reference, calls in PIECES:
-        if name not in found:
-            continue
-        cost = found[name] / calls
-        ratio = f"{found[name] / found[reference]:.2g} × {reference}" if reference in found else ""
-        rows.append([what, f"{number(cost)} ns", ratio])
+        ratio = ""
+        if reference:
+            label, of = REFERENCES[reference.split("/")[-1]]
+            ratio = f"{found[name] / calls / (found[reference] / of):.2g} × {label}"
+        rows.append([what, f"{number(found[name] / calls)} ns", ratio])
     return table(["piece", "median", "against, in the same run"], rows)
+
+
+def first_calls():
+    row = re.compile(r"^(.+?)\s+([\d.]+) µs\s+([\d.]+) µs$", re.M)
+    calls = row.findall((TARGET / "first_call.txt").read_text())
+    return table(["in a process of its own", "first call, µs", "second call, µs"], [list(call) for call in calls])
+
+
+def compile_times():
+    row = re.compile(r"^(\w+)\s+([\d.]+) s\s+([\d.]+) x plain\s+(\d+) bytes", re.M)
+    subjects = row.findall((TARGET / "compile_time.txt").read_text())
+    return table(["1,000 functions", "seconds", "× without an attribute", "bytes of code more a function"],
+                 [list(subject) for subject in subjects])
+
+
+def limits():
+    def cells(row):
+        connections = " and ".join(number(count) for count in row["connections"]) if any(row["connections"]) else ""
+        return [row["where"], number(row["points"]), number(row["ours_per_s"]), row["reference"],
+                number(row["limit_per_s"]), f"{100 * row['ratio']:.0f} %", connections]
+
+    measured = json.loads((TARGET / "limits.json").read_text())
+    header = ["to", "points", "mlflow-rs, a second", "the limit", "its points a second", "reached", "connections"]
+    put("PERFORMANCE.md", "limits",
+        f"Measured on {measured['date']}: {measured['machine']}.\n\n{table(header, [cells(row) for row in measured['rows']])}")
 
 
 def plot(results):
@@ -122,6 +185,9 @@ def main():
     machine = f"Measured on {results['date']}: {results['machine']}."
     put("PERFORMANCE.md", "side by side", f"{machine}\n\n{side_by_side(rows)}")
     put("PERFORMANCE.md", "pieces", f"{machine}\n\n{pieces()}")
+    put("PERFORMANCE.md", "first call", first_calls())
+    put("PERFORMANCE.md", "compile time", compile_times())
+    limits()
     put("README.md", "side by side", short(rows))
     plot(results)
 

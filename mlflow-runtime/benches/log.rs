@@ -7,8 +7,6 @@
 //! Values go to a journal on disk; the server does not answer, so nothing competes for the
 //! processor and every value stays. `reference` rows put the figures in relation: run them together.
 
-use std::cell::RefCell;
-use std::fs::OpenOptions;
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -16,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use memmap2::MmapMut;
 use mlflow::{ActiveRun, Config, tracked};
+
+mod reference;
 
 /// Calls in one measured batch: enough to make the clock's cost vanish.
 const CALLS: i64 = 1000;
@@ -67,55 +66,6 @@ fn calls(bencher: Bencher, call: impl Fn(i64) + Sync) {
     });
 }
 
-/// What is the least that a value on disk can cost: its time, and its bytes in a mapped file whose
-/// pages are there.
-struct MappedAppend {
-    bytes: MmapMut,
-    position: usize,
-}
-
-/// Of a metric's record in the journal.
-const RECORD: usize = 48;
-
-impl MappedAppend {
-    fn new() -> Self {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(FOLDER.join("reference.mapped"))
-            .expect("a file");
-        let len = 64 << 20;
-        file.set_len(len).expect("room on the disk");
-        #[allow(unsafe_code)]
-        // SAFETY: nobody else knows the file.
-        let mut bytes = unsafe { MmapMut::map_mut(&file) }.expect("a mapping");
-        bytes.fill(1);
-        Self { bytes, position: 0 }
-    }
-
-    fn append(&mut self, step: i64) {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        if self.position + RECORD > self.bytes.len() {
-            self.position = 0;
-        }
-        let record = &mut self.bytes[self.position..self.position + RECORD];
-        let words = [
-            RECORD as i64,
-            1,
-            now.tv_sec * 1000 + now.tv_nsec / 1_000_000,
-            step,
-        ];
-        for (place, word) in record.chunks_exact_mut(8).zip(words) {
-            place.copy_from_slice(&word.to_le_bytes());
-        }
-        record[32..40].copy_from_slice(&0.5_f64.to_le_bytes());
-        black_box(record);
-        self.position += RECORD;
-    }
-}
-
 /// What 1000 calls cost, on a thread's active run.
 #[divan::bench_group(sample_count = BATCHES, sample_size = 1)]
 mod thousand_calls {
@@ -130,15 +80,10 @@ mod thousand_calls {
 
     #[divan::bench]
     fn reference_mapped_append(bencher: Bencher) {
-        let mapped = RefCell::new(MappedAppend::new());
+        let mut mapped = reference::MappedAppend::below(&FOLDER);
         bencher
             .counter(ItemsCount::new(1000_usize))
-            .bench_local(|| {
-                let mut mapped = mapped.borrow_mut();
-                for step in 0..CALLS {
-                    mapped.append(black_box(step));
-                }
-            });
+            .bench_local(|| (0..CALLS).for_each(|step| mapped.append(black_box(step))));
     }
 
     #[divan::bench]

@@ -152,6 +152,9 @@ mod limits;
 mod log;
 mod outcome;
 mod panics;
+#[cfg(feature = "__parts")]
+#[doc(hidden)]
+pub mod parts;
 mod process;
 pub mod rank;
 mod run;

@@ -18,6 +18,14 @@ pub fn keys() -> Vec<String> {
     (0..KEYS).map(|key| format!("metric_{key}")).collect()
 }
 
+/// Says how long it took until the store had everything.
+pub fn delivered(begun: Instant) {
+    println!(
+        "{}",
+        serde_json::json!({"delivered_s": begun.elapsed().as_secs_f64()})
+    );
+}
+
 /// How long each call took, in nanoseconds.
 pub struct Calls(Vec<u64>);
 

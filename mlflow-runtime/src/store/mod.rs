@@ -25,6 +25,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "__parts")]
+pub(crate) use rest::bodies as rest_bodies;
 #[cfg(fuzzing)]
 pub(crate) use rest::reading;
 

@@ -28,6 +28,9 @@ use super::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RunStatus, Store,
     StoreError, StoreInfo, StoredRun, names,
 };
+#[cfg(feature = "__parts")]
+pub(crate) use wire::log_batch as bodies;
+
 use answer::Failure;
 use http::{Http, Repeat};
 

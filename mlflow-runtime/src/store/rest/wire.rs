@@ -191,7 +191,7 @@ pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i6
 
 /// The batch without its NaN points, in as few bodies as the size allows; params first, as the
 /// server writes them.
-pub(super) fn log_batch(run_id: &str, batch: &Batch<'_>) -> Vec<Vec<u8>> {
+pub(crate) fn log_batch(run_id: &str, batch: &Batch<'_>) -> Vec<Vec<u8>> {
     let entries = batch.metrics.len() + batch.params.len() + batch.tags.len();
     let mut bodies = Bodies::new(run_id, (entries * 96 + 64).min(BODY_BYTES));
     for param in batch.params {

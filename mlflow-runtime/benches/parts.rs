@@ -1,0 +1,138 @@
+//! Parts of the way of a value, each by itself: appending to the journal, reading it again, a
+//! server's request, and the search for credentials.
+//!
+//! ```sh
+//! cargo bench --features __parts --bench parts
+//! ```
+
+use std::hint::black_box;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use divan::Bencher;
+use mlflow::parts::{Appending, encode};
+use mlflow::store::Metric;
+use mlflow_redact::Edge;
+use serde::Serialize;
+
+mod reference;
+
+const CALLS: i64 = 1000;
+
+static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
+    folder
+});
+
+fn main() {
+    LazyLock::force(&FOLDER);
+    divan::main();
+    let _ = std::fs::remove_dir_all(&*FOLDER);
+}
+
+/// A thousand points.
+#[divan::bench_group(sample_count = 500, sample_size = 1)]
+mod append {
+    use super::*;
+
+    #[divan::bench]
+    fn reference_mapped_append(bencher: Bencher) {
+        let mut mapped = reference::MappedAppend::below(&FOLDER);
+        bencher.bench_local(|| (0..CALLS).for_each(|step| mapped.append(black_box(step))));
+    }
+
+    /// With a time that is there already.
+    #[divan::bench]
+    fn journal_append(bencher: Bencher) {
+        let journal = Appending::below(&FOLDER);
+        bencher.bench_local(|| (0..CALLS).for_each(|step| journal.append(7, black_box(step))));
+    }
+}
+
+/// A journal of a hundred thousand points, in the page cache.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn recovery_scan(bencher: Bencher) {
+    let journal = Appending::below(&FOLDER);
+    for step in 0..100_000 {
+        journal.append(7, step);
+    }
+    bencher.bench_local(|| assert_eq!(journal.scan(), 100_000));
+}
+
+/// A thousand points.
+#[divan::bench_group(sample_count = 200, sample_size = 1)]
+mod body {
+    use super::*;
+
+    fn metrics() -> Vec<Metric> {
+        let metric = |step: i64| Metric {
+            key: format!("metric_{}", step % 10).into(),
+            value: 0.1 + step as f64,
+            timestamp_ms: 1_700_000_000_000 + step,
+            step,
+        };
+        (0..1000).map(metric).collect()
+    }
+
+    #[derive(Serialize)]
+    struct Point<'a> {
+        key: &'a str,
+        value: f64,
+        timestamp: i64,
+        step: i64,
+    }
+
+    #[divan::bench]
+    fn reference_serde_json(bencher: Bencher) {
+        let metrics = metrics();
+        let points: Vec<_> = metrics
+            .iter()
+            .map(|metric| Point {
+                key: &metric.key,
+                value: metric.value,
+                timestamp: metric.timestamp_ms,
+                step: metric.step,
+            })
+            .collect();
+        bencher.bench_local(|| serde_json::to_vec(black_box(&points)).map(|body| body.len()));
+    }
+
+    #[divan::bench]
+    fn batch_encoding(bencher: Bencher) {
+        let metrics = metrics();
+        bencher.bench_local(|| encode(black_box(&metrics)));
+    }
+}
+
+/// A text with nothing to hide, as almost every one is.
+#[divan::bench_group(sample_count = 200, sample_size = 1000)]
+mod redaction {
+    use super::*;
+
+    fn long() -> String {
+        "the learning rate falls by half where the loss did not for ten epochs; ".repeat(14)
+    }
+
+    #[divan::bench]
+    fn of_a_name() -> bool {
+        mlflow_redact::is_secret_name(black_box("learning_rate"))
+    }
+
+    #[divan::bench]
+    fn of_a_short_text() -> bool {
+        mlflow_redact::mask(black_box("adam, weight decay 0.01"), Edge::End).is_some()
+    }
+
+    #[divan::bench]
+    fn of_a_thousand_characters(bencher: Bencher) {
+        let text = long();
+        bencher.bench_local(|| mlflow_redact::mask(black_box(&text), Edge::End).is_some());
+    }
+
+    #[divan::bench]
+    fn reference_lower_case_of_a_thousand_characters(bencher: Bencher) {
+        let text = long();
+        bencher.bench_local(|| black_box(&text).to_ascii_lowercase());
+    }
+}

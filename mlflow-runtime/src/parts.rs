@@ -1,0 +1,99 @@
+//! Parts of the way of a value, for `benches/parts.rs` to measure each by itself. Not for anybody
+//! else: it exists only with the feature `__parts`.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::record::{Origin, Record, Role, RunIdentity};
+use crate::journal::segment::{Frame, Segment};
+use crate::journal::{self, Journal, MetricKey, RunRef};
+use crate::key::Key;
+use crate::store::{Batch, ExperimentRef, Metric, rest_bodies};
+
+static LOSS: Key = Key::new("loss");
+
+/// A journal without a shipper.
+pub struct Appending {
+    journal: Arc<Journal>,
+    identity: RunIdentity,
+}
+
+impl Appending {
+    /// In a directory below `root`.
+    ///
+    /// # Panics
+    /// If `root` cannot be written.
+    #[must_use]
+    pub fn below(root: &Path) -> Self {
+        let origin = Origin {
+            destination: "nowhere".to_owned(),
+            host: String::new(),
+            process_id: std::process::id(),
+            tags: Arc::default(),
+        };
+        Self {
+            journal: Journal::on_disk(root.to_owned(), origin, u64::MAX, "")
+                .expect("the root can be written"),
+            identity: RunIdentity {
+                key: "k".repeat(32),
+                experiment: ExperimentRef::Name("parts".to_owned()),
+                resumed: None,
+                role: Role::Owner,
+            },
+        }
+    }
+
+    /// One point.
+    pub fn append(&self, time_ms: i64, step: i64) {
+        let run = RunRef {
+            number: 1,
+            identity: &self.identity,
+            inherited: false,
+        };
+        journal::write(&self.journal, |writer| {
+            let key = MetricKey::Interned(&LOSS);
+            writer.metric(&self.journal, &run, key, time_ms, step, 0.5);
+        });
+    }
+
+    /// Reads all of it as a recovery does, and returns how many points there are.
+    ///
+    /// # Panics
+    /// If its files cannot be read.
+    #[must_use]
+    pub fn scan(&self) -> usize {
+        let directory = self.journal.path().expect("it is on disk");
+        let files = fs::read_dir(directory).expect("it can be read");
+        let files = files.map(|file| file.expect("it can be read").path());
+        files
+            .filter(|file| file.extension().is_some_and(|name| name == "segment"))
+            .map(|file| points_of(file.as_path()))
+            .sum()
+    }
+}
+
+fn points_of(file: &Path) -> usize {
+    let segment = Segment::left_behind(file.to_owned()).expect("it can be read");
+    let bytes = segment.read().expect("it can be read");
+    let (mut points, mut offset) = (0, HEADER_BYTES);
+    while let Frame::Whole { body, next } = bytes.frame(offset) {
+        points += usize::from(matches!(Record::decode(body), Some(Record::Metric(_))));
+        offset = next;
+    }
+    points
+}
+
+/// How many bytes these points are as bodies for a server.
+#[must_use]
+pub fn encode(metrics: &[Metric]) -> usize {
+    let batch = Batch {
+        metrics,
+        ..Batch::default()
+    };
+    rest_bodies(&"r".repeat(32), &batch)
+        .iter()
+        .map(Vec::len)
+        .sum()
+}
