@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use super::allocation;
 use super::appender::Appender;
 use super::directory::Directory;
-use super::keeper::{Keeper, Spare};
 use super::segment::Segment;
+use super::spares::{Spare, Spares};
 use super::{LARGE, lock};
 
 pub(super) enum Backing {
@@ -67,14 +67,14 @@ impl Disk {
     pub(super) fn open(
         &self,
         len: usize,
-        keeper: &Keeper,
+        spares: &Arc<Spares>,
         number: impl Fn() -> u64,
     ) -> io::Result<(Segment, Appender)> {
         let directory = self.directory()?;
-        match open_in(&directory, len, keeper, &number) {
+        match open_in(&directory, len, spares, &number) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.forget(&directory);
-                open_in(&*self.directory()?, len, keeper, &number)
+                open_in(&*self.directory()?, len, spares, &number)
             }
             opened => opened,
         }
@@ -95,15 +95,15 @@ impl Disk {
 fn open_in(
     directory: &Directory,
     len: usize,
-    keeper: &Keeper,
+    spares: &Arc<Spares>,
     number: &impl Fn() -> u64,
 ) -> io::Result<(Segment, Appender)> {
     let path = directory.segment_path(number());
     if len as u64 == LARGE && directory.is_mappable() {
-        let spare = keeper.take(directory.path());
+        let spare = spares.take(directory.path());
         let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
         // A number of its own: a delivered segment may become a spare one under its own.
-        keeper.prepare(|| directory.spare_path(number()));
+        spares.prepare(|| directory.spare_path(number()));
         if let Some(Spare {
             region, appender, ..
         }) = spare

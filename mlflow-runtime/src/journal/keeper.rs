@@ -1,4 +1,4 @@
-//! The journal's own thread: has the device keep what was appended, and keeps a segment ready.
+//! The journal's own thread: has the device keep what was appended.
 //!
 //! # Invariants
 //!
@@ -8,32 +8,19 @@
 //!    takes; when its segment is full or its run has ended, after [`SYNC_GAP`] at most.
 //! 4. The device is asked for what was written, not for the rest of a segment: a page that it is
 //!    asked for is slow to write to the next time.
-//!
-//! Making a large segment takes milliseconds (the blocks have to be reserved, the pages touched), so
-//! one is made ahead: from a segment that was delivered, its bytes set to zero again, else anew.
-//! Until it is taken it lies beside the segments as `<number>.spare`, which no recovery reads.
 
-use std::fs::{self, OpenOptions};
-use std::io;
-use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::allocation::allocate;
 use super::bell::{DOZE, Sleeper};
-use super::directory::SPARE_EXTENSION;
-use super::mapping::{MappedAppender, Region};
-use super::{Journal, LARGE, lock};
+use super::{Journal, lock};
 
 /// How long a value may be in the page cache only.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the device is left in peace, however many runs end and segments are full.
 const SYNC_GAP: Duration = Duration::from_millis(200);
-
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What the thread is to do, and what it has done.
 #[derive(Default)]
@@ -42,7 +29,6 @@ pub(super) struct Keeper {
     changed: Condvar,
     /// Whether the device will be asked soon for all that was appended until now.
     soon: AtomicBool,
-    spare: Mutex<Option<Spare>>,
 }
 
 #[derive(Default)]
@@ -50,10 +36,6 @@ struct Orders {
     /// Something was appended after a silence.
     appended: bool,
     sync_now: bool,
-    /// Where to make a spare segment.
-    prepare: Option<PathBuf>,
-    /// A delivered segment that can become the spare one.
-    recycle: Option<PathBuf>,
     stop: bool,
 }
 
@@ -62,19 +44,10 @@ impl Orders {
         let Self {
             appended,
             sync_now,
-            prepare,
-            recycle,
             stop,
         } = self;
-        !(*appended || *sync_now || *stop) && prepare.is_none() && recycle.is_none()
+        !(*appended || *sync_now || *stop)
     }
-}
-
-/// A segment that nobody writes to yet.
-pub(super) struct Spare {
-    pub(super) path: PathBuf,
-    pub(super) region: Arc<Region>,
-    pub(super) appender: MappedAppender,
 }
 
 impl Keeper {
@@ -93,35 +66,6 @@ impl Keeper {
         if !self.soon.swap(true, Ordering::AcqRel) {
             self.order(|orders| orders.sync_now = true);
         }
-    }
-
-    /// A spare segment may be needed soon; it can be made at `path`.
-    pub(super) fn prepare(&self, path: impl FnOnce() -> PathBuf) {
-        if lock(&self.spare).is_none() {
-            self.order(|orders| {
-                orders.prepare.get_or_insert_with(path);
-            });
-        }
-    }
-
-    /// Offers the file of a delivered segment; false if there is no need of it.
-    pub(super) fn recycle(&self, file: &Path) -> bool {
-        let path = file.with_extension(SPARE_EXTENSION);
-        if lock(&self.spare).is_some() || lock(&self.orders).recycle.is_some() {
-            return false;
-        }
-        let renamed = fs::rename(file, &path).is_ok();
-        if renamed {
-            self.order(|orders| orders.recycle = Some(path));
-        }
-        renamed
-    }
-
-    /// The spare segment, if it is ready and lies in `directory`.
-    pub(super) fn take(&self, directory: &Path) -> Option<Spare> {
-        lock(&self.spare)
-            .take()
-            .filter(|spare| spare.path.parent() == Some(directory))
     }
 
     pub(super) fn stop(&self) {
@@ -145,54 +89,6 @@ impl Keeper {
         };
         std::mem::take(&mut orders)
     }
-
-    /// Makes the spare segment: of a delivered one, or anew.
-    pub(super) fn make(&self, path: PathBuf, recycled: bool) {
-        if lock(&self.spare).is_some() {
-            let _ = fs::remove_file(path);
-            return;
-        }
-        let made = if recycled {
-            zeroed(&path)
-        } else {
-            allocate(&path, LARGE)
-        };
-        let mapped = made.and_then(|file| {
-            let len = usize::try_from(LARGE).map_err(io::Error::other)?;
-            Region::create_in_file(&file, len)
-        });
-        match mapped {
-            Ok((region, appender)) => {
-                region.prefault();
-                let spare = Spare {
-                    path,
-                    region,
-                    appender,
-                };
-                *lock(&self.spare) = Some(spare);
-            }
-            // Whoever needs one will make it, and say what is wrong.
-            Err(_) => {
-                let _ = fs::remove_file(path);
-            }
-        }
-    }
-}
-
-/// Opens a file of the right size whose blocks are reserved, and sets it to zero.
-fn zeroed(path: &Path) -> io::Result<fs::File> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    if file.metadata()?.len() != LARGE {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut at = 0;
-    while at < LARGE {
-        file.write_all_at(&ZEROS, at)?;
-        at += ZEROS.len() as u64;
-    }
-    // After a loss of power, what stood here before must not be taken for what was logged since.
-    file.sync_data()?;
-    Ok(file)
 }
 
 /// Starts the thread. Without it values are safe from the death of the process all the same.
@@ -237,18 +133,8 @@ fn keep(journal: &Weak<Journal>) {
         let Orders {
             appended,
             sync_now,
-            prepare,
-            recycle,
             stop: _,
         } = orders;
-        if recycle.is_some() || prepare.is_some() {
-            // Not while the directory goes.
-            let _gate = strong.gate.read().unwrap_or_else(PoisonError::into_inner);
-            recycle.into_iter().for_each(|path| keeper.make(path, true));
-            prepare
-                .into_iter()
-                .for_each(|path| keeper.make(path, false));
-        }
         let now = Instant::now();
         if sync_now {
             let soon = last.map_or(now, |last| now.max(last + SYNC_GAP));

@@ -41,7 +41,7 @@
 //! [`file_system`] which of them can be mapped ·
 //! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
 //! a thread's way in · [`console`] what runs say in words · [`room`] how much there may be · [`trouble`] what the user is told · [`bell`]
-//! who is woken · [`keeper`] the device · [`directory`] who may touch files · [`backing`] where they
+//! who is woken · [`keeper`] the device · [`spares`] segments that are ready · [`directory`] who may touch files · [`backing`] where they
 //! lie.
 
 pub(crate) mod allocation;
@@ -57,6 +57,7 @@ mod ordering;
 pub(crate) mod record;
 mod room;
 pub(crate) mod segment;
+mod spares;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -75,6 +76,7 @@ use mapping::Region;
 use record::{Definition, Origin};
 use room::{MEMORY_BYTES, Room, Taken};
 use segment::Segment;
+use spares::Spares;
 use trouble::{Trouble, Warning};
 use writer::{Idle, Writer};
 
@@ -115,6 +117,7 @@ pub(crate) struct Journal {
     /// What stands before the name of a metric.
     key_prefix: Arc<str>,
     pub(crate) consoles: Consoles,
+    spares: Arc<Spares>,
     pub(crate) bell: Bell,
 }
 
@@ -136,6 +139,7 @@ impl Journal {
         let backing = Backing::Disk(Disk::below(root)?);
         let journal = Self::new(backing, origin, max_bytes, key_prefix);
         keeper::spawn(&journal);
+        journal.spares.serve(&journal);
         Ok(journal)
     }
 
@@ -163,6 +167,7 @@ impl Journal {
             idle: Arc::default(),
             key_prefix: key_prefix.into(),
             consoles: Consoles::default(),
+            spares: Arc::default(),
             bell: Bell::default(),
         })
     }
@@ -273,9 +278,7 @@ impl Journal {
             self.room.give_memory(segment.size_bytes());
         }
         let recycled = segment.size_bytes() == LARGE
-            && segment
-                .file()
-                .is_some_and(|file| self.bell.keeper.recycle(file));
+            && segment.file().is_some_and(|file| self.spares.recycle(file));
         if !recycled {
             segment.remove_file();
         }
@@ -379,7 +382,7 @@ impl Journal {
         let len = usize::try_from(bytes).map_err(|_| Reason::MemoryFull)?;
         if let Backing::Disk(disk) = &self.backing {
             let number = || self.next_segment.fetch_add(1, Ordering::Relaxed);
-            match disk.open(len, &self.bell.keeper, number) {
+            match disk.open(len, &self.spares, number) {
                 Ok((segment, appender)) => {
                     return Ok(Opened {
                         segment: Arc::new(segment),
@@ -425,5 +428,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for Journal {
     fn drop(&mut self) {
         self.bell.keeper.stop();
+        self.spares.stop();
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::journal::LARGE;
-use crate::journal::keeper::Keeper;
+use crate::journal::spares::Spares;
 use crate::store::RunStatus;
 
 /// Waits for another thread to get there.
@@ -78,11 +78,11 @@ fn a_segment_that_is_used_again_holds_nothing_of_before() {
     segment.seal();
     drop(appender);
 
-    let keeper = Keeper::default();
-    assert!(keeper.recycle(&file));
-    assert!(!keeper.recycle(&file), "one at a time");
-    keeper.make(file.with_extension("spare"), true);
-    let mut spare = keeper.take(&folder.0).expect("it is ready");
+    let spares = Arc::new(Spares::default());
+    assert!(spares.recycle(&file));
+    assert!(!spares.recycle(&file), "one at a time");
+    spares.make(file.with_extension("spare"), true);
+    let mut spare = spares.take(&folder.0).expect("it is ready");
     assert!(spare.region.frame(HEADER_BYTES).is_none());
     spare.appender.append(&[2; 8]).expect("there is room");
     let bytes = SegmentBytes::Loaded(Arc::new(fs::read(&spare.path).expect("readable")));
