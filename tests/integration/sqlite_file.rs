@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -46,24 +47,26 @@ fn start_run(store: &SqliteStore, experiment: &str) -> StoredRun {
     insist(|| block_on(store.create_run(&run)))
 }
 
+fn points(key: &str, steps: std::ops::Range<i64>) -> Vec<Metric> {
+    let point = |step| Metric {
+        key: key.into(),
+        value: 0.5,
+        timestamp_ms: step,
+        step,
+    };
+    steps.map(point).collect()
+}
+
+fn log_points(store: &SqliteStore, run: &StoredRun, metrics: &[Metric]) {
+    let batch = Batch {
+        metrics,
+        ..Batch::default()
+    };
+    insist(|| block_on(store.log_batch(run, &batch)));
+}
+
 fn log(store: &SqliteStore, run: &StoredRun, key: &str, steps: std::ops::Range<i64>) {
-    let metrics: Vec<Metric> = steps
-        .map(|step| Metric {
-            key: key.into(),
-            value: 0.5,
-            timestamp_ms: step,
-            step,
-        })
-        .collect();
-    insist(|| {
-        block_on(store.log_batch(
-            run,
-            &Batch {
-                metrics: &metrics,
-                ..Batch::default()
-            },
-        ))
-    });
+    log_points(store, run, &points(key, steps));
 }
 
 fn open(file: &Path) -> Connection {
@@ -282,6 +285,51 @@ fn a_lock_is_waited_for_but_not_long() {
     other.execute_batch("ROLLBACK").expect("the lock's end");
     assert_eq!(block_on(store.log_batch(&run, &batch)), Ok(()));
     assert_eq!(count(&file, "m"), 1);
+}
+
+/// They waited for five seconds, and were told that the database is locked.
+#[test]
+fn others_get_the_lock_while_a_backlog_is_written() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("mlflow.db");
+    start_run(&store(&file), "others");
+    let (batches, done) = (AtomicU32::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let backlog = || {
+            let store = store(&file);
+            let run = start_run(&store, "backlog");
+            // Ready before the first, as whoever makes them leaves the lock to others meanwhile.
+            let backlog: Vec<_> = (0..20)
+                .map(|at| points("m", at * 50_000..(at + 1) * 50_000))
+                .collect();
+            for metrics in backlog.iter().cycle() {
+                log_points(&store, &run, metrics);
+                batches.fetch_add(1, Ordering::Relaxed);
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                // As the shipper does.
+                thread::sleep(store.gap());
+            }
+        };
+        let writing = scope.spawn(backlog);
+        let other = open(&file);
+        other
+            .busy_timeout(Duration::from_secs(5))
+            .expect("a setting");
+        let write = |before| {
+            while batches.load(Ordering::Relaxed) == before {
+                thread::yield_now();
+            }
+            other.execute("UPDATE experiments SET last_update_time = 1", [])
+        };
+        let written: Vec<_> = (0..5)
+            .map(|_| write(batches.load(Ordering::Relaxed)))
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        writing.join().expect("a writer");
+        assert!(written.iter().all(Result::is_ok), "{written:?}");
+    });
 }
 
 #[test]

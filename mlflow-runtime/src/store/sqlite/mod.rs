@@ -14,7 +14,7 @@ mod runs;
 mod schema;
 mod write;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,14 @@ use super::{
 use error::Failure;
 use open::Open;
 
-/// About a fifth of a second of work: the longest others wait for our lock.
-const BATCH: usize = 50_000;
+/// As many as the shipper reads at a time: a third of a second of work, in which nobody else has
+/// the file's lock.
+const BATCH: usize = 65_536;
+/// After so long of such work others get the lock for certain. Who waits for it gives up after five
+/// seconds, as MLflow does.
+const HELD: Duration = Duration::from_secs(2);
+/// The longest that SQLite sleeps between two attempts to get a lock, and a little more.
+const GAP: Duration = Duration::from_millis(110);
 
 /// A store in an MLflow SQLite file.
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct SqliteStore {
     path: PathBuf,
     artifact_root: PathBuf,
     open: RefCell<Option<Open>>,
+    /// How long batches had the lock since the last gap.
+    held: Cell<Duration>,
 }
 
 impl SqliteStore {
@@ -50,6 +58,7 @@ impl SqliteStore {
             path: absolute(path.as_ref()),
             artifact_root: absolute(artifact_root.as_ref()),
             open: RefCell::new(None),
+            held: Cell::default(),
         }
     }
 
@@ -89,7 +98,11 @@ impl Store for SqliteStore {
 
     /// Without it a backlog keeps MLflow from ever getting the file's lock.
     fn gap(&self) -> Duration {
-        Duration::from_millis(10)
+        if self.held.get() < HELD {
+            return Duration::ZERO;
+        }
+        self.held.take();
+        GAP
     }
 
     fn limits(&self) -> BatchLimits {
@@ -133,7 +146,10 @@ impl Store for SqliteStore {
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         names::check_batch(batch)?;
-        self.with(|db| write::batch(db, &run.run_id, batch))
+        let begun = Instant::now();
+        let logged = self.with(|db| write::batch(db, &run.run_id, batch));
+        self.held.set(self.held.get() + begun.elapsed());
+        logged
     }
 
     async fn update_run(

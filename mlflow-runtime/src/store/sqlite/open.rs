@@ -68,8 +68,9 @@ impl Open {
         // A transaction waits at its begin and at its commit: together no longer than PATIENCE.
         connection.busy_timeout(PATIENCE / 2)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        // 16 MiB: the indexes of a long run are written in key order, not in order of arrival.
-        connection.pragma_update(None, "cache_size", -16_384)?;
+        // At most 64 MiB: a batch of ten thousand keys changes as many pages of an index. What does
+        // not fit is written before the commit, and from then on nobody else can even read.
+        connection.pragma_update(None, "cache_size", -65_536)?;
         connection.set_prepared_statement_cache_capacity(32);
         if !is_ready(&connection)? {
             let transaction =
