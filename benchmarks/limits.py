@@ -12,7 +12,7 @@ from pathlib import Path
 
 from side_by_side import FEW, POINTS, QUICK, RUST, Counter, Server, environment, write
 
-ROUNDS = 1 if QUICK else 5
+ROUNDS = 1 if QUICK else 3
 MANY = FEW if QUICK else 1_000_000
 
 
