@@ -227,6 +227,13 @@ def compare(name, command, points, where, root):
     return row
 
 
+def write(file, **results):
+    """What `report.py` reads, with the machine and the day."""
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}"
+    results = dict(machine=machine, date=time.strftime("%Y-%m-%d")) | results
+    (TARGET / file).write_text(json.dumps(results, indent=1))
+
+
 def main():
     rows = []
     wanted = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
@@ -237,11 +244,8 @@ def main():
             row = compare(name, command, points, where, Path(root))
             print(json.dumps(row), flush=True)
             rows.append(row)
-    results = dict(
-        machine=f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}",
-        date=time.strftime("%Y-%m-%d"), points=POINTS, few=FEW, rows=rows,
-    )
-    (TARGET / "results.json").write_text(json.dumps(results, indent=1))
+    write("results.json", points=POINTS, few=FEW, rows=rows)
 
 
-main()
+if __name__ == "__main__":
+    main()
