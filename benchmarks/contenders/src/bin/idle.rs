@@ -8,7 +8,7 @@ fn main() {
     mlflow::configure(mlflow::Config::new().tracking_uri(uri).quiet(true));
     let run = mlflow::start_run().name("idle").start();
     mlflow::metric!("loss", 0.5);
-    mlflow::flush(Duration::from_secs(30));
+    mlflow::flush(Duration::from_secs(5));
     contenders::pause("idle");
     drop(run);
 }
