@@ -6,6 +6,7 @@ manifest, in a crate that uses them and not us.
 
 import json
 import os
+import re
 import shutil
 import socket
 import statistics
@@ -20,7 +21,7 @@ from pathlib import Path
 from side_by_side import QUICK, RUST, TARGET, Server, environment, write
 
 ROOT = Path(__file__).resolve().parent.parent
-ROUNDS = 1 if QUICK else 3
+ROUNDS = 1 if QUICK else 2
 # The shipper looks for more by itself for 5 s after the last value, and the device is asked once.
 SETTLING, IDLE = (1, 2) if QUICK else (10, 20)
 VALUES = 100_000 if QUICK else 10_000_000
@@ -31,7 +32,6 @@ USES = dict(
     reqwest='let _client = reqwest::Client::builder().build();',
     tokio='let _runtime = tokio::runtime::Builder::new_current_thread().build();',
     rusqlite='let _connection = rusqlite::Connection::open_in_memory();',
-    rustls='let _ = rustls::crypto::ring::default_provider().install_default();',
 )
 OURS = """#[mlflow::tracked]
 fn train(rate: f64) -> f64 {
@@ -43,7 +43,7 @@ fn main() {
     println!("Hello, world! {}", train(0.1));
 }
 """
-PLAIN, ALONE, SECURE, OUR_NAME = "hello, world", "the three alone", "the three, able to speak TLS", "mlflow-rs"
+PLAIN, ALONE, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "mlflow-rs"
 
 
 def manifest(name, dependencies):
@@ -67,10 +67,7 @@ def crates(folder):
     alone = {name: versions[name] for name in ("reqwest", "tokio", "rusqlite")}
     ours = dict(mlflow=dict(package="mlflow-runtime", path=str(ROOT / "mlflow-runtime")))
     made = {}
-    for what, name, dependencies in [
-        (PLAIN, "plain", {}), (ALONE, "alone", alone), (SECURE, "secure", dict(rustls=versions["rustls"]) | alone),
-        (OUR_NAME, "ours", ours),
-    ]:
+    for what, name, dependencies in [(PLAIN, "plain", {}), (ALONE, "alone", alone), (OUR_NAME, "ours", ours)]:
         uses = "".join(f"    {USES[dependency]}\n" for dependency in dependencies if dependency in USES)
         code = OURS if name == "ours" else f'fn main() {{\n    println!("Hello, world!");\n{uses}}}\n'
         made[what] = folder / name
@@ -91,13 +88,18 @@ def cargo(crate, target, *arguments):
 
 
 def cold_build(crate, folder):
-    """Seconds of the wall, and of processor time of all that cargo starts."""
+    """Seconds of the wall, of processor time of all that cargo starts, and of the wall by crate."""
     target = folder / "target"
     begun, used = time.monotonic(), os.times()
-    cargo(crate, target, "build", "--offline")
+    cargo(crate, target, "build", "--offline", "--timings")
     took, now = time.monotonic() - begun, os.times()
+    report = (target / "cargo-timings" / "cargo-timing.html").read_text()
     shutil.rmtree(target)
-    return took, now.children_user + now.children_system - used.children_user - used.children_system
+    by_crate = {}
+    for unit in json.loads(re.search(r"^const UNIT_DATA = (\[.*?\]);$", report, re.DOTALL | re.MULTILINE)[1]):
+        by_crate[unit["name"]] = by_crate.get(unit["name"], 0) + unit["duration"]
+    cpu = now.children_user + now.children_system - used.children_user - used.children_system
+    return took, cpu, by_crate
 
 
 def tree(crate):
@@ -110,17 +112,15 @@ def builds():
     with tempfile.TemporaryDirectory(prefix="costs-", dir=TARGET) as folder:
         made = crates(Path(folder))
         rows = {what: dict(name=what, crates=tree(crate)) for what, crate in made.items()}
-        timed = [ALONE, OUR_NAME] if QUICK else [PLAIN, ALONE, SECURE, OUR_NAME]
-        times = {what: [] for what in timed}
+        times = {what: [] for what in ([PLAIN] if QUICK else made)}
         for _ in range(ROUNDS):
-            for what in timed:
-                times[what].append(cold_build(made[what], Path(folder)))
-                print(what, times[what][-1], flush=True)
+            for what, rounds in times.items():
+                rounds.append(cold_build(made[what], Path(folder)))
+                print(what, rounds[-1][:2], flush=True)
         for what, rounds in times.items():
-            rows[what].update(
-                build_s=statistics.median(wall for wall, _ in rounds), cpu_s=statistics.median(cpu for _, cpu in rounds),
-                rounds=rounds,
-            )
+            wall, cpu, by_crate = zip(*rounds)
+            middle = {name: statistics.median(each[name] for each in by_crate) for name in by_crate[0]}
+            rows[what].update(build_s=statistics.median(wall), cpu_s=statistics.median(cpu), by_crate=middle)
         for what in [PLAIN] if QUICK else made:
             # One folder for all, kept: what they share is built once.
             cargo(made[what], TARGET / "sizes", "build", "--release", "--offline")

@@ -118,14 +118,23 @@ def plot(results):
 
 def builds(rows):
     def cells(row):
-        ratios = [number(row["build_s"] / other["build_s"]) if row is ours else "" for other in references]
-        return [row["name"], number(row["crates"]), number(row["build_s"]), number(row["cpu_s"]), *ratios,
-                number(row["bytes"] / 2**20)]
+        cold = [number(row["build_s"]), number(row["cpu_s"])]
+        ratios = [f"{row[kind] / alone[kind]:.2f}" for kind in ("build_s", "cpu_s", "bytes")] if row is ours else [""] * 3
+        return [row["name"], number(row["crates"]), *cold, number(row["bytes"] / 2**20), *ratios]
 
-    references, ours = rows[1:3], rows[-1]
-    header = ["hello, world that uses", "crates", "cold build, s", "processor time, s",
-              *(f"× {row['name']}" for row in references), "binary, MiB"]
+    _, alone, ours = rows
+    header = ["a hello world with", "crates", "cold build, s", "of the processor, s", "binary, MiB", "cold build, ratio",
+              "of the processor", "binary"]
     return table(header, [cells(row) for row in rows])
+
+
+def dearest(rows):
+    """What we add to a build: the crates that take longest, and how long they take in both."""
+    _, alone, ours = (row["by_crate"] for row in rows)
+    added = {name: took - alone.get(name, 0) for name, took in ours.items()}
+    first = sorted((name for name in added if name != "hello-ours"), key=added.get, reverse=True)[:8]
+    cells = [[f"`{name}`", number(ours[name]), number(alone.get(name))] for name in first]
+    return table(["crate", "builds for, s", "in the reference, s"], cells)
 
 
 def idle(rows):
@@ -157,9 +166,11 @@ def away(rows):
 
 def costs():
     measured = json.loads((TARGET / "costs.json").read_text())
-    for part, rows in [("builds", builds), ("idle", idle), ("away", away)]:
+    for name, part, rows in [
+        ("builds", "builds", builds), ("what we add", "builds", dearest), ("idle", "idle", idle), ("away", "away", away),
+    ]:
         text = rows(measured[part])
-        put("PERFORMANCE.md", part, f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
+        put("PERFORMANCE.md", name, f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
 
 
 def growth():
