@@ -49,8 +49,8 @@ PLAIN, ALONE, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "mlflow-rs"
 def manifest(name, dependencies):
     lines = [f"{dependency} = {inline(value)}" for dependency, value in dependencies.items()]
     return "\n".join(
-        ["[package]", f'name = "{name}"', 'version = "0.0.0"', 'edition = "2024"', "[workspace]", "[dependencies]", *lines,
-         "[profile.release]", "strip = true", ""]
+        ["[package]", f'name = "{name}"', 'version = "0.0.0"', 'edition = "2024"', "[workspace]", "[dependencies]",
+         *lines, "[profile.release]", "strip = true", ""]
     )
 
 
@@ -104,8 +104,10 @@ def cold_build(crate, folder):
 
 def tree(crate):
     """How many crates are built, itself not counted."""
-    lines = cargo(crate, None, "tree", "--offline", "--prefix", "none", "-e", "normal,build", "--no-dedupe", "-f", "{p}")
-    return len(set(lines.split("\n")) - {""}) - 1
+    listed = cargo(
+        crate, None, "tree", "--offline", "--prefix", "none", "-e", "normal,build", "--no-dedupe", "-f", "{p}"
+    )
+    return len(set(listed.split("\n")) - {""}) - 1
 
 
 def builds():
@@ -176,7 +178,8 @@ def since(before, after):
     """Wake-ups, by thread where there are any, and processor time between two looks."""
     wakes = {name: after[name][0] - before.get(name, (0, 0))[0] for name in after}
     used = sum(after[name][1] - before.get(name, (0, 0))[1] for name in after)
-    return dict(wakes=sum(wakes.values()), by_thread={name: count for name, count in wakes.items() if count}, cpu_ms=used)
+    by_thread = {name: count for name, count in wakes.items() if count}
+    return dict(wakes=sum(wakes.values()), by_thread=by_thread, cpu_ms=used)
 
 
 def idle(where, uri, folder):

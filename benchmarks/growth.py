@@ -73,7 +73,9 @@ def main():
     wanted = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
     with tempfile.TemporaryDirectory(prefix="growth-") as root:
         series = {
-            name: [measure(Path(root), *work) for work in works] for name, works in SERIES if not wanted or name in wanted
+            name: [measure(Path(root), *work) for work in works]
+            for name, works in SERIES
+            if not wanted or name in wanted
         }
     write("growth.json", rounds=ROUNDS, series=series)
 

@@ -118,13 +118,14 @@ def plot(results):
 
 def builds(rows):
     def cells(row):
-        cold = [number(row["build_s"]), number(row["cpu_s"])]
-        ratios = [f"{row[kind] / alone[kind]:.2f}" for kind in ("build_s", "cpu_s", "bytes")] if row is ours else [""] * 3
-        return [row["name"], number(row["crates"]), *cold, number(row["bytes"] / 2**20), *ratios]
+        kinds = ("build_s", "cpu_s", "bytes")
+        ratios = [f"{row[kind] / alone[kind]:.2f}" if row is ours else "" for kind in kinds]
+        return [row["name"], number(row["crates"]), number(row["build_s"]), number(row["cpu_s"]),
+                number(row["bytes"] / 2**20), *ratios]
 
     _, alone, ours = rows
-    header = ["a hello world with", "crates", "cold build, s", "of the processor, s", "binary, MiB", "cold build, ratio",
-              "of the processor", "binary"]
+    header = ["a hello world with", "crates", "cold build, s", "of the processor, s", "binary, MiB",
+              "cold build, ratio", "of the processor", "binary"]
     return table(header, [cells(row) for row in rows])
 
 
@@ -147,8 +148,9 @@ def idle(rows):
         ]
 
     first, rest = rows[0]["settling_s"], rows[0]["idle_s"]
-    header = ["to", "resident before, MiB", "at idle, MiB", "of it anonymous, MiB", "threads more", f"wake-ups in {first} s",
-              f"in the next {rest} s", f"processor time in {first} s, ms", f"in the next {rest} s, ms"]
+    header = ["to", "resident before, MiB", "at idle, MiB", "of it anonymous, MiB", "threads more",
+              f"wake-ups in {first} s", f"in the next {rest} s", f"processor time in {first} s, ms",
+              f"in the next {rest} s, ms"]
     return table(header, [cells(row) for row in rows])
 
 
@@ -167,7 +169,8 @@ def away(rows):
 def costs():
     measured = json.loads((TARGET / "costs.json").read_text())
     for name, part, rows in [
-        ("builds", "builds", builds), ("what we add", "builds", dearest), ("idle", "idle", idle), ("away", "away", away),
+        ("builds", "builds", builds), ("what we add", "builds", dearest), ("idle", "idle", idle),
+        ("away", "away", away),
     ]:
         text = rows(measured[part])
         put("PERFORMANCE.md", name, f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
@@ -185,8 +188,8 @@ def growth():
             number(row["delivered_per_s"]),
         ]
 
-    header = ["values", "keys", "threads", "a call, ns of the processor", "of `Instant::now`", "with what it waited, ns",
-              "while delivering, ns of the processor", "delivered a second"]
+    header = ["values", "keys", "threads", "a call, ns of the processor", "of `Instant::now`",
+              "with what it waited, ns", "while delivering, ns of the processor", "delivered a second"]
     text = table(header, [cells(row) for rows in series.values() for row in rows])
     put("PERFORMANCE.md", "growth", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
     growth_plot(series)
