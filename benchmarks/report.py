@@ -10,6 +10,8 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
+# The same figures, the same file.
+matplotlib.rcParams["svg.hashsalt"] = "mlflow-rs"
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,9 +207,10 @@ def growth_plot(series):
         rate.set_xlabel(name)
         for axes in (call, rate):
             axes.set_xscale("log", base=2 if name == "threads" else 10)
-            axes.set_ylim(bottom=0)
             for side in ("top", "right"):
                 axes.spines[side].set_visible(False)
+    for axes in (calls[0], rates[0]):
+        axes.set_ylim(bottom=0)
     calls[0].set_ylabel("a call, ns of the processor")
     rates[0].set_ylabel("delivered a second")
     calls[0].legend(frameon=False)
