@@ -10,6 +10,8 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
+# The same figures, the same file.
+matplotlib.rcParams["svg.hashsalt"] = "mlflow-rs"
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -179,6 +181,106 @@ def plot(results):
     figure.savefig(ROOT / "docs" / "side-by-side.svg", metadata={"Date": None})
 
 
+def builds(rows):
+    def cells(row):
+        kinds = ("build_s", "cpu_s", "bytes")
+        ratios = [f"{row[kind] / alone[kind]:.2f}" if row is ours else "" for kind in kinds]
+        return [row["name"], number(row["crates"]), number(row["build_s"]), number(row["cpu_s"]),
+                number(row["bytes"] / 2**20), *ratios]
+
+    _, alone, ours = rows
+    header = ["a hello world with", "crates", "cold build, s", "of the processor, s", "binary, MiB",
+              "cold build, ratio", "of the processor", "binary"]
+    return table(header, [cells(row) for row in rows])
+
+
+def dearest(rows):
+    """What we add to a build: the crates that take longest, and how long they take in both."""
+    _, alone, ours = (row["by_crate"] for row in rows)
+    added = {name: took - alone.get(name, 0) for name, took in ours.items()}
+    first = sorted((name for name in added if name != "hello-ours"), key=added.get, reverse=True)[:8]
+    cells = [[f"`{name}`", number(ours[name]), number(alone.get(name))] for name in first]
+    return table(["crate", "builds for, s", "in the reference, s"], cells)
+
+
+def idle(rows):
+    def cells(row):
+        before, then, settling, quiet = row["before"], row["idle"], row["settling"], row["quiet"]
+        return [
+            row["where"], number(before["resident"]), number(then["resident"]), number(then["anonymous"]),
+            number(row["threads"] - row["threads_before"]), number(settling["wakes"]), number(quiet["wakes"]),
+            f"{settling['cpu_ms']:.1f}", f"{quiet['cpu_ms']:.1f}",
+        ]
+
+    first, rest = rows[0]["settling_s"], rows[0]["idle_s"]
+    header = ["to", "resident before, MiB", "at idle, MiB", "of it anonymous, MiB", "threads more",
+              f"wake-ups in {first} s", f"in the next {rest} s", f"processor time in {first} s, ms",
+              f"in the next {rest} s, ms"]
+    return table(header, [cells(row) for row in rows])
+
+
+def away(rows):
+    def cells(row):
+        warm, logged = row["warm"], row["logged"]
+        grown = [number(logged[kind] - warm[kind]) for kind in ("anonymous", "file")]
+        return [row["name"], number(row["values"]), number(warm["resident"]), *grown,
+                number(logged["peak"] - warm["resident"]), str(row["timeout_s"]), f"{row['left_s']:.3f}"]
+
+    header = ["the server", "values", "resident after 1,000, MiB", "grown by: anonymous, MiB", "by pages of files, MiB",
+              "at most, MiB", "`MLFLOW_EXIT_TIMEOUT`, s", "the end took, s"]
+    return table(header, [cells(row) for row in rows])
+
+
+def costs():
+    measured = json.loads((TARGET / "costs.json").read_text())
+    for name, part, rows in [
+        ("builds", "builds", builds), ("what we add", "builds", dearest), ("idle", "idle", idle),
+        ("away", "away", away),
+    ]:
+        text = rows(measured[part])
+        put("PERFORMANCE.md", name, f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
+
+
+def growth():
+    measured = json.loads((TARGET / "growth.json").read_text())
+    series = measured["series"]
+
+    def cells(row):
+        away, delivering = row["away"], row["delivering"]
+        return [
+            number(row["values"]), number(row["keys"]), number(row["threads"]), number(away["cpu_ns"]),
+            f"{away['cpu_ns'] / away['reference_ns']:.2g} ×", number(row["caller_ns"]), number(delivering["cpu_ns"]),
+            number(row["delivered_per_s"]),
+        ]
+
+    header = ["values", "keys", "threads", "a call, ns of the processor", "of `Instant::now`",
+              "with what it waited, ns", "while delivering, ns of the processor", "delivered a second"]
+    text = table(header, [cells(row) for rows in series.values() for row in rows])
+    put("PERFORMANCE.md", "growth", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
+    growth_plot(series)
+
+
+def growth_plot(series):
+    figure, (calls, rates) = plt.subplots(2, len(series), figsize=(13, 6), sharey="row")
+    for (name, rows), call, rate in zip(series.items(), calls, rates):
+        at = [row[name] for row in rows]
+        call.plot(at, [row["away"]["cpu_ns"] for row in rows], "o-", color="#1f6f8b", label="a call")
+        call.plot(at, [row["away"]["reference_ns"] for row in rows], "o--", color="#b8b8b8", label="Instant::now")
+        rate.plot(at, [row["delivered_per_s"] for row in rows], "o-", color="#1f6f8b")
+        rate.set_xlabel(name)
+        for axes in (call, rate):
+            axes.set_xscale("log", base=2 if name == "threads" else 10)
+            for side in ("top", "right"):
+                axes.spines[side].set_visible(False)
+    for axes in (calls[0], rates[0]):
+        axes.set_ylim(bottom=0)
+    calls[0].set_ylabel("a call, ns of the processor")
+    rates[0].set_ylabel("delivered a second")
+    calls[0].legend(frameon=False)
+    figure.tight_layout()
+    figure.savefig(ROOT / "docs" / "growth.svg", metadata={"Date": None})
+
+
 def main():
     results = json.loads((TARGET / "results.json").read_text())
     rows = results["rows"]
@@ -190,6 +292,8 @@ def main():
     limits()
     put("README.md", "side by side", short(rows))
     plot(results)
+    costs()
+    growth()
 
 
 main()

@@ -58,3 +58,10 @@ impl Calls {
         stdout.flush().expect("stdout");
     }
 }
+
+/// Says how far the program is, and goes on when whoever listens has looked at it.
+pub fn pause(at: &str) {
+    println!("{at}");
+    let mut line = String::new();
+    let _ = std::io::stdin().read_line(&mut line);
+}

@@ -1,0 +1,260 @@
+"""What a user pays besides the calls: the build, the binary, a process that logs nothing, a server that is down.
+
+Run by `benchmarks/run`, which builds the programs. The dependencies alone are the reference: what stands in our
+manifest, in a crate that uses them and not us.
+"""
+
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from side_by_side import QUICK, RUST, TARGET, Server, environment, write
+
+ROOT = Path(__file__).resolve().parent.parent
+ROUNDS = 1 if QUICK else 2
+# The shipper looks for more by itself for 5 s after the last value, and the device is asked once.
+SETTLING, IDLE = (1, 2) if QUICK else (10, 20)
+VALUES = 100_000 if QUICK else 10_000_000
+# Nothing listens there.
+DOWN = "http://127.0.0.1:9"
+
+USES = dict(
+    reqwest='let _client = reqwest::Client::builder().build();',
+    tokio='let _runtime = tokio::runtime::Builder::new_current_thread().build();',
+    rusqlite='let _connection = rusqlite::Connection::open_in_memory();',
+)
+OURS = """#[mlflow::tracked]
+fn train(rate: f64) -> f64 {
+    mlflow::metric!("loss", rate, step = 1);
+    rate
+}
+
+fn main() {
+    println!("Hello, world! {}", train(0.1));
+}
+"""
+PLAIN, ALONE, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "mlflow-rs"
+
+
+def manifest(name, dependencies):
+    lines = [f"{dependency} = {inline(value)}" for dependency, value in dependencies.items()]
+    return "\n".join(
+        ["[package]", f'name = "{name}"', 'version = "0.0.0"', 'edition = "2024"', "[workspace]", "[dependencies]",
+         *lines, "[profile.release]", "strip = true", ""]
+    )
+
+
+def inline(value):
+    """A dependency as TOML: JSON but for tables."""
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return "{ " + ", ".join(f"{key} = {json.dumps(entry)}" for key, entry in value.items()) + " }"
+
+
+def crates(folder):
+    """By what they are called in the table, folders of crates whose dependencies are downloaded."""
+    versions = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["dependencies"]
+    alone = {name: versions[name] for name in ("reqwest", "tokio", "rusqlite")}
+    ours = dict(mlflow=dict(package="mlflow-runtime", path=str(ROOT / "mlflow-runtime")))
+    made = {}
+    for what, name, dependencies in [(PLAIN, "plain", {}), (ALONE, "alone", alone), (OUR_NAME, "ours", ours)]:
+        uses = "".join(f"    {USES[dependency]}\n" for dependency in dependencies if dependency in USES)
+        code = OURS if name == "ours" else f'fn main() {{\n    println!("Hello, world!");\n{uses}}}\n'
+        made[what] = folder / name
+        (made[what] / "src").mkdir(parents=True)
+        (made[what] / "src" / "main.rs").write_text(code)
+        (made[what] / "Cargo.toml").write_text(manifest(f"hello-{name}", dependencies))
+        shutil.copy(ROOT / "Cargo.lock", made[what])
+        cargo(made[what], None, "fetch")
+    return made
+
+
+def cargo(crate, target, *arguments):
+    # A crate from a registry is not built incrementally, so ours, which is a path here, is not either.
+    variables = {"CARGO_INCREMENTAL": "0"} | ({"CARGO_TARGET_DIR": str(target)} if target else {})
+    done = subprocess.run(["cargo", *arguments], cwd=crate, env=os.environ | variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def cold_build(crate, folder):
+    """Seconds of the wall, of processor time of all that cargo starts, and of the wall by crate."""
+    target = folder / "target"
+    begun, used = time.monotonic(), os.times()
+    cargo(crate, target, "build", "--offline", "--timings")
+    took, now = time.monotonic() - begun, os.times()
+    report = (target / "cargo-timings" / "cargo-timing.html").read_text()
+    shutil.rmtree(target)
+    by_crate = {}
+    for unit in json.loads(re.search(r"^const UNIT_DATA = (\[.*?\]);$", report, re.DOTALL | re.MULTILINE)[1]):
+        by_crate[unit["name"]] = by_crate.get(unit["name"], 0) + unit["duration"]
+    cpu = now.children_user + now.children_system - used.children_user - used.children_system
+    return took, cpu, by_crate
+
+
+def tree(crate):
+    """How many crates are built, itself not counted."""
+    listed = cargo(
+        crate, None, "tree", "--offline", "--prefix", "none", "-e", "normal,build", "--no-dedupe", "-f", "{p}"
+    )
+    return len(set(listed.split("\n")) - {""}) - 1
+
+
+def builds():
+    with tempfile.TemporaryDirectory(prefix="costs-", dir=TARGET) as folder:
+        made = crates(Path(folder))
+        rows = {what: dict(name=what, crates=tree(crate)) for what, crate in made.items()}
+        times = {what: [] for what in ([PLAIN] if QUICK else made)}
+        for _ in range(ROUNDS):
+            for what, rounds in times.items():
+                rounds.append(cold_build(made[what], Path(folder)))
+                print(what, rounds[-1][:2], flush=True)
+        for what, rounds in times.items():
+            wall, cpu, by_crate = zip(*rounds)
+            middle = {name: statistics.median(each[name] for each in by_crate) for name in by_crate[0]}
+            rows[what].update(build_s=statistics.median(wall), cpu_s=statistics.median(cpu), by_crate=middle)
+        for what in [PLAIN] if QUICK else made:
+            # One folder for all, kept: what they share is built once.
+            cargo(made[what], TARGET / "sizes", "build", "--release", "--offline")
+            rows[what]["bytes"] = (TARGET / "sizes" / "release" / f"hello-{made[what].name}").stat().st_size
+    return list(rows.values())
+
+
+def start(command, folder, **more):
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        command, cwd=folder, env=environment(folder, **more), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=open(folder / "stderr", "ab"), text=True,
+    )
+
+
+def pauses(process, at):
+    """Waits until the program has come to where it pauses."""
+    line = process.stdout.readline().strip()
+    assert line == at, f"{line!r} instead of {at!r}"
+
+
+def go_on(process):
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def status(path):
+    """What `/proc` says of a process or thread, numbers only; memory in KiB."""
+    fields = (line.split(":", 1) for line in (path / "status").read_text().splitlines())
+    return {name: int(value.split()[0]) for name, value in fields if value.split() and value.split()[0].isdigit()}
+
+
+def memory(process):
+    """Resident, in MiB: in all, what is the process's own, and pages of files, the journal's among them."""
+    found = status(Path(f"/proc/{process.pid}"))
+    names = dict(resident="VmRSS", anonymous="RssAnon", file="RssFile", shared="RssShmem", peak="VmHWM")
+    return {name: found[field] / 1024 for name, field in names.items()}
+
+
+def threads(process):
+    """By name and number, how often each thread but the first was switched to or from, and its processor time in ms."""
+    found = {}
+    for path in Path(f"/proc/{process.pid}/task").iterdir():
+        if path.name != str(process.pid):
+            switches = status(path)
+            count = switches["voluntary_ctxt_switches"] + switches["nonvoluntary_ctxt_switches"]
+            used = int((path / "schedstat").read_text().split()[0]) / 1e6
+            found[f"{(path / 'comm').read_text().strip()} {path.name}"] = (count, used)
+    return found
+
+
+def since(before, after):
+    """Wake-ups, by thread where there are any, and processor time between two looks."""
+    wakes = {name: after[name][0] - before.get(name, (0, 0))[0] for name in after}
+    used = sum(after[name][1] - before.get(name, (0, 0))[1] for name in after)
+    by_thread = {name: count for name, count in wakes.items() if count}
+    return dict(wakes=sum(wakes.values()), by_thread=by_thread, cpu_ms=used)
+
+
+def idle(where, uri, folder):
+    """A run that is open and logs nothing."""
+    process = start([str(RUST / "idle"), uri], folder / where.replace(" ", "-"), MLFLOW_EXIT_TIMEOUT="0")
+    pauses(process, "before")
+    row = dict(where=where, before=memory(process), threads_before=len(threads(process)))
+    begun = time.monotonic()
+    go_on(process)
+    pauses(process, "idle")
+    row["flushed_s"] = time.monotonic() - begun
+    looks = [threads(process)]
+    for wait in (SETTLING, IDLE):
+        time.sleep(wait)
+        looks.append(threads(process))
+    row.update(
+        idle=memory(process), threads=len(looks[2]), settling_s=SETTLING, idle_s=IDLE, settling=since(*looks[:2]),
+        quiet=since(*looks[1:]),
+    )
+    go_on(process)
+    process.wait()
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def idles(folder):
+    """All at once, as they only sleep."""
+    (folder / "served").mkdir()
+    server = Server(folder / "served")
+    uris = {
+        "SQLite file": f"sqlite:///{folder / 'mlflow.db'}", "server": f"http://127.0.0.1:{server.port}",
+        "server that is down": DOWN,
+    }
+    with ThreadPoolExecutor() as pool:
+        rows = list(pool.map(lambda case: idle(*case, folder), uris.items()))
+    server.stop()
+    return rows
+
+
+def leave(name, uri, values, timeout, folder):
+    """Logs to a store that is away; memory after 1,000 values and after all, and how long the end takes."""
+    process = start([str(RUST / "backlog"), uri, str(values)], folder, MLFLOW_EXIT_TIMEOUT=str(timeout))
+    pauses(process, "warm")
+    warm, begun = memory(process), time.monotonic()
+    go_on(process)
+    pauses(process, "logged")
+    took, logged, begun = time.monotonic() - begun, memory(process), time.monotonic()
+    go_on(process)
+    process.wait()
+    row = dict(
+        name=name, values=values, timeout_s=timeout, warm=warm, logged=logged, logged_s=took,
+        left_s=time.monotonic() - begun, failed=process.returncode != 0,
+    )
+    print(json.dumps(row), flush=True)
+    shutil.rmtree(folder)
+    return row
+
+
+def away(folder):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        never = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        return [
+            leave("nothing listens", DOWN, VALUES, 0, folder / "many"),
+            leave("nothing listens", DOWN, 2_000, 2, folder / "refused"),
+            leave("it never answers", never, 2_000, 2, folder / "silent"),
+        ]
+
+
+def main():
+    wanted = [argument for argument in sys.argv[1:] if not argument.startswith("--")]
+    parts = dict(builds=builds, idle=lambda: idles(root), away=lambda: away(root))
+    with tempfile.TemporaryDirectory(prefix="costs-") as name:
+        root = Path(name)
+        results = {part: measure() for part, measure in parts.items() if not wanted or part in wanted}
+    write("costs.json", rounds=ROUNDS, **results)
+
+
+main()
