@@ -44,6 +44,10 @@ pub(crate) const ACKNOWLEDGED_OFFSET: usize = 16;
 pub(crate) const MAGIC: [u8; 8] = *b"mlflowrs";
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
+/// How much is touched at a time.
+#[cfg(target_os = "linux")]
+const PREFAULT_BYTES: usize = 64 << 10;
+
 /// The region has no room for the frame.
 #[derive(Debug)]
 pub(crate) struct Full;
@@ -92,10 +96,16 @@ impl Region {
         self.raw.len()
     }
 
-    /// Touches every page now, so that no append pays for it. Best effort.
+    /// Touches every page now, so that no append pays for it. Best effort. Some at a time: meanwhile
+    /// the system holds the process's memory map, and whoever maps or unmaps anything waits.
     pub(crate) fn prefault(&self) {
         #[cfg(target_os = "linux")]
-        let _ = self.raw.advise(memmap2::Advice::PopulateWrite);
+        for start in (0..self.len()).step_by(PREFAULT_BYTES) {
+            let len = PREFAULT_BYTES.min(self.len() - start);
+            let _ = self
+                .raw
+                .advise_range(memmap2::Advice::PopulateWrite, start, len);
+        }
     }
 
     /// Has the device keep the bytes from `start` to the end of what is written so far, which is

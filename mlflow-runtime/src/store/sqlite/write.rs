@@ -3,11 +3,7 @@
 //! What readers see of a metric is its row in `latest_metrics`: the greatest of all its points by
 //! (step, timestamp, value). It is worked out per key in memory and written once per batch.
 
-use std::collections::hash_map::Entry;
-use std::sync::Arc;
-
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
-use rustc_hash::FxHashMap;
 
 use super::error::Failure;
 use super::{Batch, names, runs};
@@ -91,7 +87,7 @@ fn metrics(transaction: &Transaction<'_>, run_id: &str, metrics: &[Metric]) -> R
     for (key, point) in latest {
         upsert.execute((
             run_id,
-            &**key,
+            key,
             point.value,
             point.timestamp,
             point.step,
@@ -102,38 +98,38 @@ fn metrics(transaction: &Transaction<'_>, run_id: &str, metrics: &[Metric]) -> R
 }
 
 /// Inserts the points that are not there yet, and returns the latest of each key.
+///
+/// By key, as the table's index begins with it: in order of arrival a thousand keys are a thousand
+/// places, each come back to for every point.
 fn insert_points<'a>(
     transaction: &Transaction<'_>,
     run_id: &str,
     metrics: &'a [Metric],
-) -> Result<FxHashMap<&'a Arc<str>, Point>, Failure> {
-    let mut latest: FxHashMap<&Arc<str>, Point> = FxHashMap::default();
+) -> Result<Vec<(&'a str, Point)>, Failure> {
+    let mut sorted: Vec<&Metric> = metrics.iter().collect();
+    sorted.sort_by(|a, b| a.key.cmp(&b.key));
     let mut insert = transaction.prepare_cached(
         "INSERT OR IGNORE INTO metrics (run_uuid, key, value, timestamp, step, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     // Bindings outlive an execution: only what differs from the row before is bound again.
     insert.raw_bind_parameter(1, run_id)?;
-    let mut bound: Option<&Arc<str>> = None;
-    for metric in metrics {
-        let point = Point::of(metric);
-        if !bound.is_some_and(|key| Arc::ptr_eq(key, &metric.key)) {
-            insert.raw_bind_parameter(2, &*metric.key)?;
-            bound = Some(&metric.key);
-        }
-        insert.raw_bind_parameter(3, point.value)?;
-        insert.raw_bind_parameter(4, point.timestamp)?;
-        insert.raw_bind_parameter(5, point.step)?;
-        insert.raw_bind_parameter(6, point.is_nan)?;
-        insert.raw_execute()?;
-        match latest.entry(&metric.key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(point);
+    let mut latest = Vec::new();
+    for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
+        let key = &*of_key[0].key;
+        insert.raw_bind_parameter(2, key)?;
+        let mut last = Point::of(of_key[0]);
+        for metric in of_key {
+            let point = Point::of(metric);
+            insert.raw_bind_parameter(3, point.value)?;
+            insert.raw_bind_parameter(4, point.timestamp)?;
+            insert.raw_bind_parameter(5, point.step)?;
+            insert.raw_bind_parameter(6, point.is_nan)?;
+            insert.raw_execute()?;
+            if point.is_later_than(&last) {
+                last = point;
             }
-            Entry::Occupied(mut occupied) if point.is_later_than(occupied.get()) => {
-                occupied.insert(point);
-            }
-            Entry::Occupied(_) => {}
         }
+        latest.push((key, last));
     }
     Ok(latest)
 }
