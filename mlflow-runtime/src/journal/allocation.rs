@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -81,6 +81,22 @@ fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
         .open(path)
 }
 
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Sets the first `bytes` of a file to zero, which brings its pages into memory, too: a write takes
+/// stretches of them, where a fault takes one, with a third of the time.
+pub(super) fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+    let mut at = 0;
+    while at < bytes {
+        let len = ZEROS
+            .len()
+            .min(usize::try_from(bytes - at).unwrap_or(usize::MAX));
+        file.write_all_at(&ZEROS[..len], at)?;
+        at += len as u64;
+    }
+    Ok(())
+}
+
 /// Makes a file of `bytes` zeros whose blocks are reserved.
 pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
     let file = new_file(path, bytes)?;
@@ -89,7 +105,7 @@ pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
         .map_err(io::Error::from);
     #[cfg(not(target_os = "linux"))]
     let reserved: io::Result<()> = Err(io::ErrorKind::Unsupported.into());
-    if let Err(error) = reserved {
+    if let Err(error) = reserved.and_then(|()| write_zeros(&file, bytes)) {
         let _ = fs::remove_file(path);
         return Err(error);
     }

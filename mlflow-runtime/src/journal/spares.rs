@@ -14,17 +14,14 @@
 
 use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 
-use super::allocation::allocate;
+use super::allocation::{allocate, write_zeros};
 use super::directory::SPARE_EXTENSION;
 use super::mapping::{MappedAppender, Region};
 use super::{Journal, LARGE, lock};
-
-static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// The spare segment of one journal, and who makes it.
 #[derive(Default)]
@@ -170,11 +167,7 @@ fn zeroed(path: &Path) -> io::Result<fs::File> {
     if file.metadata()?.len() != LARGE {
         return Err(io::ErrorKind::InvalidData.into());
     }
-    let mut at = 0;
-    while at < LARGE {
-        file.write_all_at(&ZEROS, at)?;
-        at += ZEROS.len() as u64;
-    }
+    write_zeros(&file, LARGE)?;
     // After a loss of power, what stood here before must not be taken for what was logged since.
     file.sync_data()?;
     Ok(file)
