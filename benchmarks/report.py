@@ -281,6 +281,38 @@ def growth_plot(series):
     figure.savefig(ROOT / "docs" / "growth.svg", metadata={"Date": None})
 
 
+def goals(rows):
+    """What was to be reached, beside what was measured."""
+    found = medians()
+    file, server = json.loads((TARGET / "limits.json").read_text())["rows"]
+    costs = json.loads((TARGET / "costs.json").read_text())
+    rate = {(row["name"], row["where"]): row["delivered_per_s"] for row in rows}
+    python = rate["mlflow-rs", "SQLite file"] / rate["MLflow Python, log_batch", "SQLite file"]
+    _, alone, ours = costs["builds"]
+    grown = max(row["logged"]["peak"] - row["warm"]["resident"] for row in costs["away"])
+    late = max(row["left_s"] - row["timeout_s"] for row in costs["away"])
+    most = [
+        ("`metric!`, ns", 30, found[f"{CALLS}/metric_macro"] / 1000),
+        ("the same on each of two threads, ns", 60, found[f"{LOOP}/t=2"] / 1000),
+        ("`log_metric_at`, ns", 50, found[f"{CALLS}/log_metric_at"] / 1000),
+        ("`metric!` without a run, ns", 2, found[f"{CALLS}/metric_macro_without_a_run"] / 1000),
+        ("`metric!`, tracking disabled, ns", 2, found[f"{OFF}/metric_macro"]),
+        ("`#[tracked]`, start and end, µs", 10, found[f"{TRACKED}/empty"] / 1000),
+        ("`#[tracked]`, tracking disabled, ns", 5, found[f"{OFF}/empty"]),
+        ("memory that ten million values take with the server down, MiB", 64, grown),
+        ("an end with the server down, s beyond `MLFLOW_EXIT_TIMEOUT`", 0.5, late),
+        ("cold build, of that of `reqwest`, `tokio` and `rusqlite`", 1.3, ours["build_s"] / alone["build_s"]),
+    ]
+    least = [
+        ("delivered to a server, of ready-made bodies, %", 95, 100 * server["ratio"]),
+        ("delivered to SQLite, of a raw insert, %", 80, 100 * file["ratio"]),
+        ("delivered to SQLite, of Python's `log_batch`, ×", 15, python),
+    ]
+    cells = [[what, f"≤ {goal}", number(seen), "yes" if seen <= goal else "**no**"] for what, goal, seen in most]
+    cells += [[what, f"≥ {goal}", number(seen), "yes" if seen >= goal else "**no**"] for what, goal, seen in least]
+    return table(["", "goal", "measured", "reached"], cells)
+
+
 def main():
     results = json.loads((TARGET / "results.json").read_text())
     rows = results["rows"]
@@ -294,6 +326,7 @@ def main():
     plot(results)
     costs()
     growth()
+    put("PERFORMANCE.md", "goals", goals(rows))
 
 
 main()

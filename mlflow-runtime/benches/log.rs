@@ -130,13 +130,14 @@ mod thousand_calls {
     }
 }
 
-/// So many threads at once, each on its own run.
+/// So many threads at once, each on its own run. Of more than there are cores, each waits for its turn
+/// between two measurements.
 #[divan::bench(sample_count = BATCHES, sample_size = 1, threads = [1, 2, 4, 16])]
 fn thousand_metric_macros_on_each_thread(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(1000_usize))
         .with_inputs(run)
-        .bench_local_values(|run| {
+        .bench_values(|run| {
             for step in 0..CALLS {
                 mlflow::metric!("loss", 0.5, step = black_box(step));
             }

@@ -152,7 +152,11 @@ impl Site {
 
     /// The tags that say where the code is from.
     pub(crate) fn tags(&self) -> &[Tag] {
-        self.tags.get_or_init(|| self.make_tags())
+        if self.tags.get().is_none() {
+            // Not while others wait: in a child made by `fork` meanwhile they would for ever.
+            let _ = self.tags.set(self.make_tags());
+        }
+        self.tags.get().map_or(&[], Vec::as_slice)
     }
 
     fn make_tags(&self) -> Vec<Tag> {

@@ -273,7 +273,9 @@ fn a_console_that_is_full_says_so() {
     assert!(ended.success, "{}", ended.stderr);
     let console = &consoles(&folder)["console.log"];
     let full = "\n[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n";
-    assert!(console.ends_with(full), "{console}");
+    let (_, under_way) = console.split_once(full).expect("a line that says so");
+    // At most one of each of the other three threads, begun before there was no room.
+    assert!(under_way.lines().count() <= 3, "{console}");
     assert!(console.len() <= 10_000 + full.len() && console.len() > 9_000);
     assert!(ended.stdout.ends_with("dropped 0\n"), "{}", ended.stdout);
 }

@@ -58,7 +58,7 @@ impl Config {
     }
 
     /// How many bytes of text a run's `logs/console.log` may have (`MLFLOW_CONSOLE_MAX_BYTES`, default
-    /// 64 MiB). What comes after that is left out, which the last line says. Lines of the feature
+    /// 64 MiB). What comes after that is left out, which a line at its end says. Lines of the feature
     /// `layer` count as the journal's, too: see [`journal_max_bytes`](Self::journal_max_bytes).
     pub fn console_max_bytes(mut self, bytes: u64) -> Self {
         self.console.max_bytes = Some(bytes);

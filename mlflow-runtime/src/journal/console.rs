@@ -3,7 +3,7 @@
 //! Invariants: when [`Console::append`] returns, the line outlives the process, as a value does (the
 //! device is not asked to keep it); a line is written by one call, which the kernel keeps whole beside
 //! those of other threads, so no lock is held while the file system works. The text is bounded, and says
-//! so in its last line.
+//! so in a line at its end.
 //!
 //! It lies beside the segments, as an artifact does; the event that names it is written before it is
 //! made. The shipper brings it to the store again and again while it grows, so it stays until
@@ -169,7 +169,7 @@ impl Console {
             if before > self.max_bytes {
                 return Err(Unwritten::StillFull);
             }
-            // None of those that come now may fit between.
+            // None of those that come now may fit between; one that another thread has begun may follow.
             self.asked.fetch_add(self.max_bytes, Ordering::Relaxed);
             return Err(self.write(FULL).err().unwrap_or(Unwritten::Full));
         }

@@ -139,7 +139,7 @@ impl Journal {
         let backing = Backing::Disk(Disk::below(root)?);
         let journal = Self::new(backing, origin, max_bytes, key_prefix);
         keeper::spawn(&journal);
-        journal.spares.serve(&journal);
+        spares::spawn(&journal);
         Ok(journal)
     }
 
@@ -277,11 +277,7 @@ impl Journal {
         if segment.file().is_none() {
             self.room.give_memory(segment.size_bytes());
         }
-        let recycled = segment.size_bytes() == LARGE
-            && segment.file().is_some_and(|file| self.spares.recycle(file));
-        if !recycled {
-            segment.remove_file();
-        }
+        segment.remove_file();
     }
 
     /// Forgets a segment of which nothing was read and whose file is gone: its values are lost.
@@ -353,16 +349,27 @@ impl Journal {
     fn open_segment(&self, rolls: usize, frame: usize, essential: bool) -> Result<Opened, Reason> {
         let usual = SEGMENT_BYTES[rolls.min(SEGMENT_BYTES.len() - 1)];
         let at_least = (frame + 4096).next_multiple_of(4096) as u64;
-        // Near the bound as little as can be.
-        let usual = if self.room.fits(usual) {
-            usual
-        } else {
-            SEGMENT_BYTES[0]
-        };
-        let bytes = usual.max(at_least);
+        let smallest = at_least.max(SEGMENT_BYTES[0]);
         if !essential && self.room.is_shut() {
             return Err(Reason::MemoryFull);
         }
+        // Near a bound, of disk or memory, as little as can be.
+        let usual = if self.room.fits(usual) {
+            usual.max(at_least)
+        } else {
+            smallest
+        };
+        let opened = match self.open_segment_of(usual, essential) {
+            Err(_) if usual > smallest => self.open_segment_of(smallest, essential),
+            opened => opened,
+        };
+        if matches!(opened, Err(Reason::MemoryFull)) && smallest == SEGMENT_BYTES[0] {
+            self.room.shut();
+        }
+        opened
+    }
+
+    fn open_segment_of(&self, bytes: u64, essential: bool) -> Result<Opened, Reason> {
         let taken = self.room.take(bytes, essential)?;
         let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         match self.allocate(bytes, taken, essential) {

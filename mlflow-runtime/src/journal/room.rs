@@ -107,9 +107,13 @@ impl Room {
             return Ok(Taken::Beyond);
         }
         self.give_memory(bytes);
+        Err(Reason::MemoryFull)
+    }
+
+    /// Notes that not even the smallest segment finds room anywhere.
+    pub(super) fn shut(&self) {
         let until_ms = clock::coarse_now_ms() + SHUT_MS;
         self.shut_until_ms.store(until_ms, Ordering::Relaxed);
-        Err(Reason::MemoryFull)
     }
 
     /// Whether a moment ago there was no room anywhere. A clock that was set back does not shut it.
@@ -120,6 +124,7 @@ impl Room {
 
     pub(super) fn give_memory(&self, bytes: u64) {
         self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.shut_until_ms.store(0, Ordering::Relaxed);
     }
 
     /// Counts values that found no room; true if they are the first for this reason.
@@ -141,11 +146,11 @@ mod tests {
     fn where_there_is_no_room_at_all_nobody_asks_again_for_a_moment() {
         let room = Room::new(1 << 30);
         assert!(!room.is_shut());
-        assert_eq!(room.take_memory(MEMORY_BYTES, false), Ok(Taken::Within));
-        assert!(!room.is_shut());
-        assert_eq!(room.take_memory(1, true), Ok(Taken::Beyond));
-        assert_eq!(room.take_memory(1, false), Err(Reason::MemoryFull));
+        room.shut();
         assert!(room.is_shut());
+        room.give_memory(0);
+        assert!(!room.is_shut(), "there may be some again");
+        room.shut();
         let shut_ms = room.shut_until_ms.load(Ordering::Relaxed) - SHUT_MS;
         while room.is_shut() {
             std::thread::yield_now();

@@ -3,23 +3,21 @@
 //! # Invariants
 //!
 //! 1. No thread that logs waits for it; where no spare segment is ready, it makes its own.
-//! 2. The thread begins with the first order, and sleeps without a timer.
-//! 3. A segment that is used again holds nothing of what it held, also after a loss of power.
+//! 2. It does not wait for the device, and sleeps without a timer.
 //!
 //! Making a large segment takes milliseconds (the blocks have to be reserved, the pages touched), so
-//! one is made ahead: from a segment that was delivered, its bytes set to zero again, else anew.
-//! Until it is taken it lies beside the segments as `<number>.spare`, which no recovery reads. Not
-//! the thread that has the [device](super::keeper) keep things: it waits for that most of the time
-//! while much is logged, and whoever logs would make every segment.
+//! one is made ahead. Until it is taken it lies beside the segments as `<number>.spare`, which no
+//! recovery reads. Not the thread that has the [device](super::keeper) keep things: it waits for
+//! that most of the time while much is logged, and whoever logs would make every segment. Nor is a
+//! delivered segment used again: it would have to be zero on the device first.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 
-use super::allocation::{allocate, write_zeros};
-use super::directory::SPARE_EXTENSION;
+use super::allocation::allocate;
 use super::mapping::{MappedAppender, Region};
 use super::{Journal, LARGE, lock};
 
@@ -33,14 +31,8 @@ pub(super) struct Spares {
 
 #[derive(Default)]
 struct Orders {
-    /// Whose segments they are to be; `None` where there is nobody to make any.
-    journal: Option<Weak<Journal>>,
-    /// Whether the thread is there.
-    has_begun: bool,
     /// Where to make one.
     prepare: Option<PathBuf>,
-    /// A delivered segment that can become one.
-    recycle: Option<PathBuf>,
     stop: bool,
 }
 
@@ -52,31 +44,12 @@ pub(super) struct Spare {
 }
 
 impl Spares {
-    /// From now on orders are carried out.
-    pub(super) fn serve(self: &Arc<Self>, journal: &Arc<Journal>) {
-        lock(&self.orders).journal = Some(Arc::downgrade(journal));
-    }
-
     /// One may be needed soon; it can be made at `path`.
-    pub(super) fn prepare(self: &Arc<Self>, path: impl FnOnce() -> PathBuf) {
+    pub(super) fn prepare(&self, path: impl FnOnce() -> PathBuf) {
         if lock(&self.ready).is_none() {
-            self.order(|orders| {
-                orders.prepare.get_or_insert_with(path);
-            });
+            lock(&self.orders).prepare.get_or_insert_with(path);
+            self.changed.notify_one();
         }
-    }
-
-    /// Offers the file of a delivered segment; false if there is no need of it.
-    pub(super) fn recycle(self: &Arc<Self>, file: &Path) -> bool {
-        let path = file.with_extension(SPARE_EXTENSION);
-        if lock(&self.ready).is_some() || lock(&self.orders).recycle.is_some() {
-            return false;
-        }
-        let renamed = fs::rename(file, &path).is_ok();
-        if renamed {
-            self.order(|orders| orders.recycle = Some(path));
-        }
-        renamed
     }
 
     /// The spare segment, if it is ready and lies in `directory`.
@@ -91,55 +64,31 @@ impl Spares {
         self.changed.notify_one();
     }
 
-    fn order(self: &Arc<Self>, change: impl FnOnce(&mut Orders)) {
-        let mut orders = lock(&self.orders);
-        change(&mut orders);
-        if orders.has_begun {
-            self.changed.notify_one();
-        } else if let Some(journal) = &orders.journal {
-            let (spares, journal) = (Arc::clone(self), Weak::clone(journal));
-            let spawned = thread::Builder::new()
-                .name("mlflow-segments".to_owned())
-                .spawn(move || spares.carry_out(&journal));
-            // Without it whoever logs makes its own.
-            orders.has_begun = spawned.is_ok();
-        }
-    }
-
     fn carry_out(&self, journal: &Weak<Journal>) {
         loop {
             let orders = lock(&self.orders);
             let mut orders = self
                 .changed
-                .wait_while(orders, |orders| {
-                    orders.prepare.is_none() && orders.recycle.is_none() && !orders.stop
-                })
+                .wait_while(orders, |orders| orders.prepare.is_none() && !orders.stop)
                 .unwrap_or_else(PoisonError::into_inner);
-            let (prepare, recycle) = (orders.prepare.take(), orders.recycle.take());
-            let stop = orders.stop;
+            let (prepare, stop) = (orders.prepare.take(), orders.stop);
             drop(orders);
             let Some(journal) = journal.upgrade().filter(|_| !stop) else {
                 return;
             };
             // Not while the directory goes.
             let _gate = journal.gate.read().unwrap_or_else(PoisonError::into_inner);
-            recycle.into_iter().for_each(|path| self.make(path, true));
-            prepare.into_iter().for_each(|path| self.make(path, false));
+            if let Some(path) = prepare {
+                self.make(path);
+            }
         }
     }
 
-    /// Makes one: of a delivered segment, or anew.
-    pub(super) fn make(&self, path: PathBuf, recycled: bool) {
+    fn make(&self, path: PathBuf) {
         if lock(&self.ready).is_some() {
-            let _ = fs::remove_file(path);
             return;
         }
-        let made = if recycled {
-            zeroed(&path)
-        } else {
-            allocate(&path, LARGE)
-        };
-        let mapped = made.and_then(|file| {
+        let mapped = allocate(&path, LARGE).and_then(|file| {
             let len = usize::try_from(LARGE).map_err(io::Error::other)?;
             Region::create_in_file(&file, len)
         });
@@ -161,14 +110,13 @@ impl Spares {
     }
 }
 
-/// Opens a file of the right size whose blocks are reserved, and sets it to zero.
-fn zeroed(path: &Path) -> io::Result<fs::File> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    if file.metadata()?.len() != LARGE {
-        return Err(io::ErrorKind::InvalidData.into());
+/// Starts the thread. Without it whoever logs makes the segments.
+pub(super) fn spawn(journal: &Arc<Journal>) {
+    let (spares, journal) = (Arc::clone(&journal.spares), Arc::downgrade(journal));
+    let spawned = thread::Builder::new()
+        .name("mlflow-segments".to_owned())
+        .spawn(move || spares.carry_out(&journal));
+    if let Err(error) = spawned {
+        tracing::debug!(target: "mlflow", %error, "the thread that makes segments ahead could not be started");
     }
-    write_zeros(&file, LARGE)?;
-    // After a loss of power, what stood here before must not be taken for what was logged since.
-    file.sync_data()?;
-    Ok(file)
 }

@@ -119,10 +119,10 @@ impl Delivery {
             Ok(false) => {
                 *looks -= 1;
                 if *looks > 0 {
-                    return Err(halt(StoreError::Unavailable {
-                        reason: "a second run of the same key is not told from one with values"
+                    // The store is there: it is asked once more soon, and nobody is warned.
+                    return Err(halt(StoreError::Busy {
+                        reason: "whether a second run of the same key is empty cannot be told yet"
                             .to_owned(),
-                        retry_after: None,
                     }));
                 }
             }

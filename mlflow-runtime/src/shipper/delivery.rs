@@ -95,8 +95,12 @@ impl Delivery {
         self.store.limits().total.saturating_mul(10).min(65_536)
     }
 
-    pub(super) fn gap(&self) -> Duration {
-        self.store.gap()
+    /// Leaves the store to others, when it is time for that.
+    async fn rest(&self) {
+        let gap = self.store.gap();
+        if !gap.is_zero() {
+            tokio::time::sleep(gap).await;
+        }
     }
 
     /// Whether the store has done something since the last call that will not be asked for again.
@@ -148,6 +152,7 @@ impl Delivery {
         source: &mut Source,
         work: &mut Work,
     ) -> Result<Settled, Halt> {
+        self.rest().await;
         let refused = work.check();
         self.set_aside(work, &refused);
         let outcome = match self.ready(source, work.run).await? {
@@ -217,6 +222,7 @@ impl Delivery {
     ) -> Result<Outcome, Halt> {
         let limits = self.store.limits();
         while let Some((batch, sent)) = work.next_batch(self.share.of(limits)) {
+            self.rest().await;
             match self.store.log_batch(run, &batch).await {
                 Ok(()) => {
                     self.share.grow();

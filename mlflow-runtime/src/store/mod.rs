@@ -51,7 +51,8 @@ pub trait Store: Send {
     /// How much one [`log_batch`](Store::log_batch) may hold.
     fn limits(&self) -> BatchLimits;
 
-    /// How long to leave the store to others between two full batches. Default: not at all.
+    /// How long to leave the store to others now; asked before every batch and between the works of
+    /// runs, and slept whenever it is not zero. Default: not at all.
     fn gap(&self) -> Duration {
         Duration::ZERO
     }

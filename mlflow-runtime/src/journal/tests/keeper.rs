@@ -1,13 +1,11 @@
 //! The device is asked, and a segment is ready.
 
 use std::fs;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
 use crate::journal::LARGE;
-use crate::journal::spares::Spares;
 use crate::store::RunStatus;
 
 /// Waits for another thread to get there.
@@ -65,34 +63,6 @@ fn a_thread_that_logs_much_finds_a_segment_ready() {
     let delivered = large().remove(0);
     journal.retire(&delivered);
     assert!(!delivered.file().expect("a file").exists());
-}
-
-#[test]
-fn a_segment_that_is_used_again_holds_nothing_of_before() {
-    let folder = Folder::new();
-    let file = folder.0.join("0000000007.segment");
-    let len = usize::try_from(LARGE).expect("small");
-    let (segment, mut appender) =
-        allocation::create(file.clone(), len, true).expect("the folder can be written");
-    while appender.append(&[1; 4000]).is_ok() {}
-    segment.seal();
-    drop(appender);
-
-    let spares = Arc::new(Spares::default());
-    assert!(spares.recycle(&file));
-    assert!(!spares.recycle(&file), "one at a time");
-    spares.make(file.with_extension("spare"), true);
-    let mut spare = spares.take(&folder.0).expect("it is ready");
-    assert!(spare.region.frame(HEADER_BYTES).is_none());
-    spare.appender.append(&[2; 8]).expect("there is room");
-    let bytes = SegmentBytes::Loaded(Arc::new(fs::read(&spare.path).expect("readable")));
-    assert!(bytes.is_ours());
-    assert_eq!(bytes.acknowledged(), HEADER_BYTES);
-    let Frame::Whole { body, next } = bytes.frame(HEADER_BYTES) else {
-        panic!("the frame that was appended")
-    };
-    assert_eq!(body, [2; 8]);
-    assert_eq!(bytes.frame(next), Frame::End);
 }
 
 /// Spare segments beside the others.

@@ -153,10 +153,11 @@ async fn holds(http: &Http, run: &Found, twins: &[Found]) -> Holds {
                 Holds::Perhaps
             }
         }
-        // Not every server can list them: what the run waits for must not depend on it.
+        // A gateway's failure, say. Some servers answer so for ever: whoever asks must give up.
         Err(Failure::Other(StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
             Holds::Unheard
         }
+        // Not every server can list them.
         Err(_) => Holds::Perhaps,
     }
 }

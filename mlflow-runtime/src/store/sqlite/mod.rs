@@ -31,7 +31,7 @@ use open::Open;
 /// As many as the shipper reads at a time: a third of a second of work, in which nobody else has
 /// the file's lock.
 const BATCH: usize = 65_536;
-/// After so long of such work others get the lock for certain. Who waits for it gives up after five
+/// After so long of work others get the lock for certain. Who waits for it gives up after five
 /// seconds, as MLflow does.
 const HELD: Duration = Duration::from_secs(2);
 /// The longest that SQLite sleeps between two attempts to get a lock, and a little more.
@@ -43,8 +43,10 @@ pub struct SqliteStore {
     path: PathBuf,
     artifact_root: PathBuf,
     open: RefCell<Option<Open>>,
-    /// How long batches had the lock since the last gap.
+    /// How long this store was at work on the file since the last gap.
     held: Cell<Duration>,
+    /// How long of it the last time.
+    last: Cell<Duration>,
 }
 
 impl SqliteStore {
@@ -59,6 +61,7 @@ impl SqliteStore {
             artifact_root: absolute(artifact_root.as_ref()),
             open: RefCell::new(None),
             held: Cell::default(),
+            last: Cell::default(),
         }
     }
 
@@ -79,7 +82,11 @@ impl SqliteStore {
             Some(open) => open,
             none => none.insert(Open::new(&self.path, &self.artifact_root)?),
         };
-        work(&mut open.connection).map_err(|failure| {
+        let begun = Instant::now();
+        let done = work(&mut open.connection);
+        self.last.set(begun.elapsed());
+        self.held.set(self.held.get() + self.last.get());
+        done.map_err(|failure| {
             let keep = failure.leaves_connection_usable();
             let error = failure.into_store_error(&self.path);
             if !keep {
@@ -98,7 +105,8 @@ impl Store for SqliteStore {
 
     /// Without it a backlog keeps MLflow from ever getting the file's lock.
     fn gap(&self) -> Duration {
-        if self.held.get() < HELD {
+        // With one more like the last.
+        if self.held.get() + self.last.get() < HELD {
             return Duration::ZERO;
         }
         self.held.take();
@@ -146,10 +154,7 @@ impl Store for SqliteStore {
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         names::check_batch(batch)?;
-        let begun = Instant::now();
-        let logged = self.with(|db| write::batch(db, &run.run_id, batch));
-        self.held.set(self.held.get() + begun.elapsed());
-        logged
+        self.with(|db| write::batch(db, &run.run_id, batch))
     }
 
     async fn update_run(
