@@ -43,7 +43,7 @@ fn main() {
     println!("Hello, world! {}", train(0.1));
 }
 """
-PLAIN, ALONE, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "mlflow-rs"
+PLAIN, ALONE, WITHOUT, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "all that we depend on", "mlflow-rs"
 
 
 def manifest(name, dependencies):
@@ -65,9 +65,15 @@ def crates(folder):
     """By what they are called in the table, folders of crates whose dependencies are downloaded."""
     versions = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["dependencies"]
     alone = {name: versions[name] for name in ("reqwest", "tokio", "rusqlite")}
+    # What we need beside those three, our own crates left out: that much no care of ours could take away.
+    needed = tomllib.loads((ROOT / "mlflow-runtime" / "Cargo.toml").read_text())["dependencies"]
+    needed = [name for name, entry in needed.items() if not entry.get("optional") and not name.startswith("mlflow-")]
+    without = {name: versions[name] for name in [*needed, "syn", "quote", "proc-macro2"]}
     ours = dict(mlflow=dict(package="mlflow-runtime", path=str(ROOT / "mlflow-runtime")))
     made = {}
-    for what, name, dependencies in [(PLAIN, "plain", {}), (ALONE, "alone", alone), (OUR_NAME, "ours", ours)]:
+    for what, name, dependencies in [
+        (PLAIN, "plain", {}), (ALONE, "alone", alone), (WITHOUT, "without", without), (OUR_NAME, "ours", ours),
+    ]:
         uses = "".join(f"    {USES[dependency]}\n" for dependency in dependencies if dependency in USES)
         code = OURS if name == "ours" else f'fn main() {{\n    println!("Hello, world!");\n{uses}}}\n'
         made[what] = folder / name
