@@ -5,6 +5,7 @@ A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is between the
 
 import json
 import re
+import time
 from pathlib import Path
 
 import matplotlib
@@ -71,7 +72,7 @@ REFERENCES = {
 def number(value, digits=3):
     if value is None:
         return ""
-    if value >= 1000:
+    if value >= 10 ** (digits - 1):
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 
@@ -132,7 +133,7 @@ def pieces():
         ratio = ""
         if reference:
             label, of = REFERENCES[reference.split("/")[-1]]
-            ratio = f"{found[name] / calls / (found[reference] / of):.2g} × {label}"
+            ratio = f"{number(found[name] / calls / (found[reference] / of), 2)} × {label}"
         rows.append([what, f"{number(found[name] / calls)} ns", ratio])
     return table(["piece", "median", "against, in the same run"], rows)
 
@@ -318,7 +319,8 @@ def main():
     rows = results["rows"]
     machine = f"Measured on {results['date']}: {results['machine']}."
     put("PERFORMANCE.md", "side by side", f"{machine}\n\n{side_by_side(rows)}")
-    put("PERFORMANCE.md", "pieces", f"{machine}\n\n{pieces()}")
+    day = time.strftime("%Y-%m-%d", time.gmtime((TARGET / "pieces.txt").stat().st_mtime))
+    put("PERFORMANCE.md", "pieces", f"Measured on {day}: {results['machine']}.\n\n{pieces()}")
     put("PERFORMANCE.md", "first call", first_calls())
     put("PERFORMANCE.md", "compile time", compile_times())
     limits()
