@@ -145,11 +145,6 @@ impl Site {
         TAGS.contains(&key)
     }
 
-    /// The full path, as in the tag `code.function`.
-    pub(crate) fn path(&self) -> String {
-        format!("{}::{}", self.module, self.function)
-    }
-
     /// The tags that say where the code is from.
     pub(crate) fn tags(&self) -> &[Tag] {
         if self.tags.get().is_none() {
@@ -169,7 +164,10 @@ impl Site {
             features,
         } = self.built;
         let mut tags = vec![
-            ("code.function", self.path()),
+            (
+                "code.function",
+                format!("{}::{}", self.module, self.function),
+            ),
             ("code.filepath", self.file.to_owned()),
             ("code.lineno", self.line.to_string()),
         ];

@@ -85,7 +85,7 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Sets the first `bytes` of a file to zero, which brings its pages into memory, too: a write takes
 /// stretches of them, where a fault takes one, with a third of the time.
-pub(super) fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
+fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
     let mut at = 0;
     while at < bytes {
         let len = ZEROS

@@ -67,7 +67,7 @@ impl Disk {
     pub(super) fn open(
         &self,
         len: usize,
-        spares: &Arc<Spares>,
+        spares: &Spares,
         number: impl Fn() -> u64,
     ) -> io::Result<(Segment, Appender)> {
         let directory = self.directory()?;
@@ -95,14 +95,13 @@ impl Disk {
 fn open_in(
     directory: &Directory,
     len: usize,
-    spares: &Arc<Spares>,
+    spares: &Spares,
     number: &impl Fn() -> u64,
 ) -> io::Result<(Segment, Appender)> {
     let path = directory.segment_path(number());
     if len as u64 == LARGE && directory.is_mappable() {
         let spare = spares.take(directory.path());
         let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
-        // A number of its own: a delivered segment may become a spare one under its own.
         spares.prepare(|| directory.spare_path(number()));
         if let Some(Spare {
             region, appender, ..

@@ -166,13 +166,13 @@ impl RunBuilder {
             })
             .or_else(|| parent.map(|parent| parent.experiment.clone()))
             .unwrap_or_else(|| tracker.experiment());
-        let function = tags.iter().find(|(key, _)| key == "code.function");
-        let function = match (function, site) {
-            (Some((_, path)), _) => Cow::Borrowed(&*path.text),
-            (None, Some(site)) => Cow::Owned(site.path()),
-            (None, None) => Cow::Borrowed(""),
-        };
-        let identity = tracker.identify(experiment, resumed, parent.is_some(), &function);
+        let of_site = site.map_or(&[][..], Site::tags).iter();
+        let own = tags.iter().map(|(key, value)| (key, &value.text));
+        let function = own
+            .chain(of_site.clone().map(|tag| (&tag.key, &tag.value)))
+            .find(|(key, _)| *key == "code.function")
+            .map_or("", |(_, path)| path);
+        let identity = tracker.identify(experiment, resumed, parent.is_some(), function);
         let start_time_ms = clock::now_ms();
         let name = match name {
             Some(name) => {
@@ -195,7 +195,6 @@ impl RunBuilder {
             link,
         };
         let environment = environment::process();
-        let of_site = site.map_or(&[][..], Site::tags).iter();
         let mut all_tags: Vec<Cow<'_, Tag>> = of_site
             .filter(|tag| !environment.is_told(&tag.key))
             .map(Cow::Borrowed)
