@@ -10,9 +10,10 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use mlflow_redact::{Edge, mask};
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::delivery::{Cause, Delivery, Halt, halt};

@@ -5,9 +5,10 @@
 //! there is another look when the run has ended.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
 use super::work::Happened;
 use crate::journal::mapping::HEADER_BYTES;

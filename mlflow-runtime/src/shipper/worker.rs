@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::delivery::Cause;
@@ -15,6 +17,7 @@ use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
 use crate::journal::{self, Journal};
 use crate::stats::{Connection, Stats};
+use crate::store::Store;
 use crate::tracker::Links;
 
 /// How long to let values gather before the next request.
@@ -38,21 +41,7 @@ pub(crate) fn spawn(
     control: &Arc<Control>,
     links: &Arc<Links>,
 ) {
-    let worker = Worker {
-        settings: settings.clone(),
-        journal: Arc::clone(journal),
-        stats: Arc::clone(stats),
-        control: Arc::clone(control),
-        links: Arc::clone(links),
-        backoff: Backoff::default(),
-        outage: false,
-        begun: false,
-        there: false,
-        swept: 0,
-        tried: 0,
-        shown: 0,
-        shown_in_vain: 0,
-    };
+    let worker = Worker::new(settings, journal, stats, control, links);
     let spawned = thread::Builder::new()
         .name("mlflow-shipper".to_owned())
         .spawn(move || worker.run());
@@ -63,7 +52,8 @@ pub(crate) fn spawn(
     }
 }
 
-struct Worker {
+/// The shipper's loop, and what it remembers from round to round.
+pub(super) struct Worker {
     settings: Settings,
     journal: Arc<Journal>,
     stats: Arc<Stats>,
@@ -87,6 +77,30 @@ struct Worker {
 }
 
 impl Worker {
+    pub(super) fn new(
+        settings: &Settings,
+        journal: &Arc<Journal>,
+        stats: &Arc<Stats>,
+        control: &Arc<Control>,
+        links: &Arc<Links>,
+    ) -> Self {
+        Self {
+            settings: settings.clone(),
+            journal: Arc::clone(journal),
+            stats: Arc::clone(stats),
+            control: Arc::clone(control),
+            links: Arc::clone(links),
+            backoff: Backoff::default(),
+            outage: false,
+            begun: false,
+            there: false,
+            swept: 0,
+            tried: 0,
+            shown: 0,
+            shown_in_vain: 0,
+        }
+    }
+
     fn run(mut self) {
         // A store in a file that may not grow (`ulimit -f`) is one that is away.
         journal::block_here(libc::SIGXFSZ);
@@ -94,7 +108,7 @@ impl Worker {
             .enable_all()
             .build()
         {
-            Ok(runtime) => runtime.block_on(self.ship()),
+            Ok(runtime) => runtime.block_on(self.open_and_ship()),
             Err(error) => {
                 tracing::warn!(target: "mlflow", %error, "no I/O driver could be started; values stay in the journal until the next tracked program");
                 self.control.fail(u64::MAX);
@@ -102,16 +116,19 @@ impl Worker {
         }
     }
 
-    async fn ship(&mut self) {
-        let store = match self.settings.destination.open(&self.settings) {
-            Ok(store) => store,
+    async fn open_and_ship(&mut self) {
+        match self.settings.destination.open(&self.settings) {
+            Ok(store) => self.ship(store).await,
             Err(error) => {
                 tracing::warn!(target: "mlflow", %error, "values stay in the journal until the next tracked program");
                 self.stats.set_connection(Connection::Away);
                 self.control.fail(u64::MAX);
-                return;
             }
-        };
+        }
+    }
+
+    /// Ships to `store`, without end.
+    pub(super) async fn ship(&mut self, store: Box<dyn Store>) {
         let delivery = Delivery::new(store, Arc::clone(&self.stats), self.settings.quiet);
         let live = Source::live(Arc::clone(&self.journal), Arc::clone(&self.links));
         let mut shipper = Shipper::new(delivery, live);
@@ -265,7 +282,7 @@ impl Worker {
 
     /// Waits for what another process has to do first; not for long while somebody waits for a flush.
     async fn wait_for_others(&self, delay: Duration) {
-        let until = tokio::time::Instant::now() + delay;
+        let until = Instant::now() + delay;
         while !self.control.is_asked()
             && tokio::time::timeout_at(until, self.journal.bell.heard())
                 .await
@@ -298,7 +315,7 @@ impl Worker {
             match due.into_iter().flatten().min() {
                 None => self.journal.bell.heard().await,
                 Some(due) => {
-                    let _ = tokio::time::timeout_at(due.into(), self.journal.bell.heard()).await;
+                    let _ = tokio::time::timeout_at(due, self.journal.bell.heard()).await;
                 }
             }
         }

@@ -390,6 +390,11 @@ impl Store for MemoryStore {
         })
     }
 
+    /// A failure that was asked for waits for the next real request.
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.state().script.check_online()
+    }
+
     async fn put_artifact(
         &self,
         run: &StoredRun,

@@ -131,6 +131,18 @@ pub trait Store: Send {
     /// None for credentials that it refuses: see [`StoreInfo::authenticated`].
     async fn info(&self) -> Result<StoreInfo, StoreError>;
 
+    /// Asks for something cheap that works whenever the store does: tells a store that is away from
+    /// one that fails for a single run or artifact. Changes nothing.
+    ///
+    /// # Errors
+    /// Those of a store that is away, or refuses everything.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Asks the same of the place where the run's artifacts lie. Default: as [`ping`](Store::ping).
+    async fn ping_artifacts(&self, _run: &StoredRun) -> Result<(), StoreError> {
+        self.ping().await
+    }
+
     /// Writes an artifact, replacing one of the same path. `path` is relative, `/`-separated.
     async fn put_artifact(
         &self,

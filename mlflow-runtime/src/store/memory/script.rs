@@ -14,13 +14,19 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn next(&mut self) -> Result<(), StoreError> {
+    /// Fails while the store is told to be offline.
+    pub(super) fn check_online(&self) -> Result<(), StoreError> {
         if self.offline {
             return Err(StoreError::Unavailable {
                 reason: "it was told to be offline".to_owned(),
                 retry_after: None,
             });
         }
+        Ok(())
+    }
+
+    pub(super) fn next(&mut self) -> Result<(), StoreError> {
+        self.check_online()?;
         self.failures.pop_front().map_or(Ok(()), Err)
     }
 }

@@ -22,6 +22,9 @@ use crate::store::uri;
 /// Below the 5 s after which the server closes an idle connection.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// The longest that a question may take which every server answers at once.
+const PING: Duration = Duration::from_secs(10);
+
 /// The most that is read of an answer. A run with 10,000 metrics and params takes some 5 MB.
 const ANSWER_BYTES: usize = 32 << 20;
 
@@ -153,6 +156,18 @@ impl Http {
         }
         read_json::<IgnoredAny>(&asked, response).await?;
         Ok(true)
+    }
+
+    /// Asks a small question, and waits for the answer no longer than [`PING`].
+    pub(super) async fn ping(&self, path: &str, query: &[(&str, &str)]) -> Result<(), StoreError> {
+        let asked = format!("GET {path}");
+        let mut url = self.api(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let timeout = self.timeout.min(PING);
+        let build = || self.request(Method::GET, url.clone()).timeout(timeout);
+        let response = self.send(&asked, Repeat::Harmless, build).await?;
+        read_json::<IgnoredAny>(&asked, response).await?;
+        Ok(())
     }
 
     pub(super) async fn post<T: DeserializeOwned>(

@@ -399,6 +399,19 @@ impl Store for RestStore {
         })
     }
 
+    /// Searches for one experiment: that takes the server, its database and our credentials.
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.http
+            .ping("experiments/search", &[("max_results", "1")])
+            .await
+    }
+
+    async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
+        self.http
+            .ping("artifacts/list", &[("run_id", &run.run_id)])
+            .await
+    }
+
     async fn put_artifact(
         &self,
         run: &StoredRun,

@@ -188,6 +188,10 @@ impl Store for SqliteStore {
         })
     }
 
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.with(|db| Ok(open::revision(db).map(drop)?))
+    }
+
     async fn put_artifact(
         &self,
         run: &StoredRun,
