@@ -23,11 +23,14 @@
 //! | the store does not take values; they wait in the journal and are shipped when it does | the server is away, slow or refuses us; `reason` says which | nothing, if it comes back; else look at the server, the URI, the credentials |
 //! | the store is back; what waited is being shipped | | nothing |
 //! | the store does not take artifacts; they wait in the journal, everything else is shipped | the server's artifact store fails | look at the server's artifact store |
-//! | the store takes artifacts again; those that waited are there | | nothing |
+//! | the store takes artifacts again; those that waited are being shipped | | nothing |
+//! | the store fails for one run or artifact; it waits by itself and is tried again, everything else is shipped: … | the store answers, but not for this one: a name that its file system does not hold, a gateway's limit | look at the reason, and at the server's log |
+//! | values that wait by themselves cannot be copied; they stay where they are for the next tracked program | the journal's disk is full or cannot be written | free space |
+//! | values that the store refuses for good cannot be kept; they are counted only | the same, or there are very many | free space |
 //! | the store does not take what runs say in words; it waits in the journal, everything else is shipped | the same for `logs/console.log` | look at the server's artifact store |
 //! | values stay in the journal: … | this run takes none until a person acts: its experiment is deleted, or the run is | restore it; the next tracked program with the same destination ships what waits |
 //! | values stay in the journal until the next tracked program | the store cannot be used as it is configured; `error` says why | mend the setting |
-//! | `KIND` `KEY` is set aside: … | the store will never take this value; the rest of its batch is shipped | what the reason says: a param cannot change, a key has characters that MLflow does not allow |
+//! | `KIND` `KEY` is set aside: … | the store will never take this value; it is kept, and the rest of its batch is shipped | what the reason says: a param cannot change, a key has characters that MLflow does not allow; [`resend_rejected`](crate::resend_rejected) sends it again |
 //! | the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, and are the rendezvous id and the experiment the same in all ranks? | ranks above 0 wait for the run of rank 0, see [`rank`](crate::rank) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process died could not be closed | its values are there, its status is still RUNNING | end it by hand |
 //! | MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked | whoever is in between can read along | set `MLFLOW_TRACKING_SERVER_CERT_PATH` in its place |

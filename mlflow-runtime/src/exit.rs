@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::console;
-use crate::journal;
+use crate::journal::{self, directory::REJECTED};
 use crate::run;
 use crate::shipper::Goal;
 use crate::system_metrics::{self, Later};
@@ -119,6 +119,7 @@ fn leave_one(tracker: &Tracker, started: Instant) {
             path.display(),
         ));
     }
+    say_kept(tracker);
     if lost > 0 {
         say(&format!(
             "mlflow: {lost} values could not be delivered to {destination} and are lost"
@@ -128,6 +129,31 @@ fn leave_one(tracker: &Tracker, started: Instant) {
     if dropped > 0 {
         say(&format!(
             "mlflow: {dropped} values found no room in the journal and are lost"
+        ));
+    }
+}
+
+/// Says what is kept until a person acts.
+fn say_kept(tracker: &Tracker) {
+    let Some(root) = tracker.journal().root() else {
+        return;
+    };
+    let destination = &tracker.settings().destination;
+    let held = tracker.stats.all_held();
+    if held > 0 {
+        let first = tracker.stats.first_refusal("values stay");
+        say(&format!(
+            "mlflow: {held} values wait in {} for {destination}, which does not take them now{first}",
+            root.display()
+        ));
+    }
+    let refused = tracker.stats.kept.get();
+    if refused > 0 {
+        let first = tracker.stats.first_refusal("is set aside");
+        say(&format!(
+            "mlflow: {destination} has refused {refused} values; they are kept in {}{first}. \
+             mlflow::resend_rejected sends them again",
+            root.join(REJECTED).display()
         ));
     }
 }

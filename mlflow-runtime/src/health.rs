@@ -48,9 +48,11 @@ pub struct Health {
     pub delivered: u64,
     /// Requests that failed and are tried again.
     pub retried: u64,
-    /// Values the store will never take, or that could not be logged at all.
+    /// Values the store has refused for good, or that could not be logged at all. Those that were
+    /// refused are kept: see [`resend_rejected`](crate::resend_rejected).
     pub rejected: u64,
-    /// Values kept for runs that take none until a person acts, e.g. of a deleted experiment.
+    /// Values the store takes only when a person has acted, e.g. of a deleted experiment. They are kept,
+    /// and tried again every minute or so.
     pub held: u64,
     /// Values that found no room.
     pub dropped: Dropped,
@@ -164,7 +166,7 @@ pub fn shutdown(timeout: Duration) -> FlushReport {
 }
 
 /// The scope's tracker, or the process's with those of earlier configurations.
-fn all() -> Vec<Arc<Tracker>> {
+pub(crate) fn all() -> Vec<Arc<Tracker>> {
     match Context::current().scoped_tracker() {
         Some(tracker) => vec![Arc::clone(tracker)],
         None => Tracker::all(),
@@ -185,7 +187,7 @@ impl Tracker {
         let values = self
             .journal()
             .values()
-            .saturating_sub(self.stats.settled.get());
+            .saturating_sub(self.stats.settled.get() + self.stats.held.get());
         values + self.journal().consoles.unshipped()
     }
 
@@ -210,7 +212,7 @@ impl Tracker {
             delivered: stats.delivered.get(),
             retried: stats.retried.get(),
             rejected: stats.rejected.get(),
-            held: stats.held.get(),
+            held: stats.all_held(),
             dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),
             oldest: stats.oldest().map(|since_ms| {

@@ -157,6 +157,7 @@ mod panics;
 pub mod parts;
 mod process;
 pub mod rank;
+mod resend;
 mod run;
 mod secret;
 mod shipper;
@@ -183,6 +184,7 @@ pub use log::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,
 };
+pub use resend::resend_rejected;
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
 pub use signals::install_signal_handlers;

@@ -11,14 +11,18 @@ use crate::tracker::lock;
 /// Counters shared by the shipper, which writes them, and [`health`](crate::health).
 #[derive(Default)]
 pub(crate) struct Stats {
-    /// Values of this process's journal that are delivered, set aside or held: no longer queued.
+    /// Values of this process's journal that are delivered or set aside: no longer queued.
     pub(crate) settled: Counter,
     /// Values the store took.
     pub(crate) delivered: Counter,
     /// Values the store will never take.
     pub(crate) rejected: Counter,
-    /// Values kept for a run that takes none until a person acts.
-    pub(crate) held: Counter,
+    /// Of the rejected ones, those that are kept.
+    pub(crate) kept: Counter,
+    /// Values of this process's journal that the store takes only when a person has acted.
+    pub(crate) held: Gauge,
+    /// The same of the journals that dead processes left.
+    pub(crate) held_of_dead: Gauge,
     /// Requests sent again.
     pub(crate) retried: Counter,
     /// What was said of the first values that the store will not take now.
@@ -47,6 +51,20 @@ impl Counter {
     }
 }
 
+/// A number that goes up and down.
+#[derive(Default)]
+pub(crate) struct Gauge(AtomicU64);
+
+impl Gauge {
+    pub(crate) fn set(&self, count: usize) {
+        self.0.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// How the shipper and the store get along.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
@@ -60,12 +78,24 @@ pub(crate) enum Connection {
 }
 
 impl Stats {
+    /// Returns how many values wait for a person, whosever they are.
+    pub(crate) fn all_held(&self) -> u64 {
+        self.held.get() + self.held_of_dead.get()
+    }
+
     /// Remembers why a value was set aside or held, as far as there is room.
     pub(crate) fn note_refusal(&self, said: impl FnOnce() -> String) {
         let mut refusals = lock(&self.refusals);
         if refusals.len() < REFUSALS {
             refusals.push(said());
         }
+    }
+
+    /// Returns the first reason whose text has these words, as the end of a line.
+    pub(crate) fn first_refusal(&self, words: &str) -> String {
+        let refusals = lock(&self.refusals);
+        let first = refusals.iter().find(|said| said.contains(words));
+        first.map_or_else(String::new, |said| format!(" (first: {said})"))
     }
 
     /// What was said of the first ones.

@@ -343,6 +343,8 @@ impl Tracker {
 /// or is one that has to be waited for.
 fn deliver_here(shipper: &mut Shipper) -> bool {
     let mut context = task::Context::from_waker(Waker::noop());
+    // Without a thread nothing would come back to what waits by itself.
+    shipper.hurry(tokio::time::Instant::now());
     loop {
         match pin!(shipper.step()).poll(&mut context) {
             Poll::Ready(Ok(Step::Idle)) => break,
@@ -351,7 +353,7 @@ fn deliver_here(shipper: &mut Shipper) -> bool {
             Poll::Ready(Err(_)) | Poll::Pending => return false,
         }
     }
-    let sent = pin!(shipper.send_consoles(true)).poll(&mut context);
+    let sent = pin!(shipper.send_waiting()).poll(&mut context);
     matches!(sent, Poll::Ready(true))
 }
 

@@ -70,8 +70,8 @@ fn cannot_map(error: &io::Error) -> bool {
     ) || error.kind() == io::ErrorKind::Unsupported
 }
 
-/// An empty file that is to take `bytes`.
-fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
+/// Creates an empty file that is to take up to `bytes`, for this user alone.
+pub(super) fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
     check_limit(bytes)?;
     OpenOptions::new()
         .read(true)

@@ -49,8 +49,18 @@ impl WrittenAppender {
         })
     }
 
+    /// Goes on writing to a file at `position`, where its last frame ends.
+    pub(crate) fn resume(file: File, position: usize, len: usize) -> Self {
+        Self {
+            file,
+            position,
+            len,
+            frame: Vec::new(),
+        }
+    }
+
     #[cold]
-    fn append(&mut self, body: &[u8]) -> Result<(), Full> {
+    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {
         let end = self.position + frame_bytes(body.len());
         let Some(len) = u32::try_from(body.len())
             .ok()

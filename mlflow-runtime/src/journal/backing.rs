@@ -3,7 +3,7 @@
 //! Invariants: a file is tried first; no lock is held while the disk works, as the end of the
 //! process asks for the directory, too; a directory that somebody has removed is made anew.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -77,6 +77,24 @@ impl Disk {
                 open_in(&*self.directory()?, len, spares, &number)
             }
             opened => opened,
+        }
+    }
+
+    /// Creates an empty file for a segment of copied entries.
+    pub(super) fn create_copy(
+        &self,
+        len: usize,
+        number: impl Fn() -> u64,
+    ) -> io::Result<(PathBuf, File)> {
+        let directory = self.directory()?;
+        let path = directory.segment_path(number());
+        match allocation::new_file(&path, len as u64) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.forget(&directory);
+                let path = self.directory()?.segment_path(number());
+                Ok((path.clone(), allocation::new_file(&path, len as u64)?))
+            }
+            made => made.map(|file| (path, file)),
         }
     }
 

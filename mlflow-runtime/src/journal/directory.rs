@@ -8,6 +8,7 @@
 //!     <number>.spare              a segment to be: holds nothing yet, and is not read
 //!     <uuid>.artifact             bytes of artifacts that are not text
 //!     <uuid>.console              what a run says in words, as it says it
+//!   rejected/<process>/           what the store has refused for good, in the same form
 //! ```
 //!
 //! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
@@ -154,7 +155,7 @@ impl Directory {
     }
 
     pub(crate) fn segment_path(&self, number: u64) -> PathBuf {
-        self.path.join(format!("{number:010}.{SEGMENT_EXTENSION}"))
+        segment_path(&self.path, number)
     }
 
     /// Deletes it with all it holds. The lock file goes last: until then nobody else comes in.
@@ -199,6 +200,56 @@ impl Iterator for LeftBehind {
             }
         }
         None
+    }
+}
+
+/// Where segment `number` of the journal in `directory` lies.
+pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("{number:010}.{SEGMENT_EXTENSION}"))
+}
+
+/// The folder beside the journals for what stores have refused for good.
+pub(crate) const REJECTED: &str = "rejected";
+
+/// What a store has refused of one journal: a directory like that of a dead process, which nobody
+/// ships until it is [put back](RejectedFolder::put_back).
+pub(crate) struct RejectedFolder {
+    path: PathBuf,
+}
+
+impl RejectedFolder {
+    /// Makes the one of the journal in `directory`, if it is not there.
+    pub(crate) fn beside(directory: &Path) -> io::Result<Self> {
+        let (Some(root), Some(name)) = (directory.parent(), directory.file_name()) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let path = root.join(REJECTED).join(name);
+        if !path.join(LOCK).exists() {
+            private_directory(&path)?;
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path.join(LOCK))?;
+        }
+        Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts what was refused for `destination` back among the journals below `root`, to be shipped as
+    /// what a dead process left. Returns how many directories.
+    pub(crate) fn put_back(root: &Path, destination: &str) -> usize {
+        let all = Directory::left_behind(&root.join(REJECTED), destination);
+        all.filter(|directory| {
+            // A name of its own: the process that it is of may be alive.
+            let name = uuid::Uuid::new_v4().simple().to_string();
+            fs::rename(directory.path(), root.join(name)).is_ok()
+        })
+        .count()
     }
 }
 

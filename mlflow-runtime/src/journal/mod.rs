@@ -50,6 +50,7 @@ mod backing;
 pub(crate) mod bell;
 pub(crate) mod console;
 pub(crate) mod directory;
+pub(crate) mod entry_log;
 mod file_system;
 mod keeper;
 pub(crate) mod mapping;
@@ -204,7 +205,7 @@ impl Journal {
     }
 
     pub(crate) fn used_bytes(&self) -> u64 {
-        self.room.used_bytes()
+        self.room.used_bytes() + self.room.copied_bytes()
     }
 
     /// Takes room for the bytes of an artifact beside the segments; false, and counted as dropped,
@@ -273,11 +274,57 @@ impl Journal {
             self.retired_values
                 .fetch_add(segment.values(), Ordering::Relaxed);
         }
-        self.room.give(segment.size_bytes());
+        if segment.is_copy() {
+            self.room.give_copied(segment.size_bytes());
+        } else {
+            self.room.give(segment.size_bytes());
+        }
         if segment.file().is_none() {
             self.room.give_memory(segment.size_bytes());
         }
         segment.remove_file();
+    }
+
+    /// Opens a segment of up to `len` bytes for copied entries, beside the others.
+    pub(crate) fn open_copy(&self, len: usize) -> io::Result<(Arc<Segment>, Appender)> {
+        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let (segment, appender) = match &self.backing {
+            Backing::Disk(disk) => {
+                let number = || self.next_segment.fetch_add(1, Ordering::Relaxed);
+                let (path, file) = disk.create_copy(len, number)?;
+                entry_log::written(path, file, len)?
+            }
+            Backing::Memory => {
+                let len = entry_log::memory_bytes(len);
+                // Beyond the bound, too: the copy takes the place of what it was copied from.
+                let _ = self.room.take_memory(len as u64, true);
+                self.room.take_copied(len as u64);
+                let (region, appender) = Region::create_anonymous(len)?;
+                let segment = Segment::copy(None, Some(region), len);
+                (segment, Appender::Mapped(appender))
+            }
+        };
+        let segment = Arc::new(segment);
+        self.lock_segments().push(Arc::clone(&segment));
+        Ok((segment, appender))
+    }
+
+    /// Notes that a segment of copied entries has grown.
+    pub(crate) fn copy_has_grown(&self, segment: &Segment, bytes: usize) {
+        if segment.file().is_some() {
+            self.room.take_copied(segment.set_size_bytes(bytes as u64));
+        }
+    }
+
+    /// Returns whether copied entries take no more than the journal's bound, which is theirs besides.
+    pub(crate) fn copies_fit(&self) -> bool {
+        self.room.copied_bytes() <= self.room.max_bytes()
+    }
+
+    /// Counts metrics of a run that waits by itself for which there is no more room.
+    pub(crate) fn drop_copied(&self, values: u64) {
+        self.count_dropped(Reason::JournalFull, values);
+        self.trouble.tell();
     }
 
     /// Forgets a segment of which nothing was read and whose file is gone: its values are lost.

@@ -79,7 +79,7 @@ pub(crate) enum Definition<'a> {
 }
 
 /// Whose segment this is and where its values go.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Origin {
     /// Tracking URI without credentials, a SQLite path made absolute.
     pub(crate) destination: String,
@@ -160,7 +160,7 @@ pub(crate) enum Event<'a> {
 }
 
 /// How a run begins.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Start<'a> {
     pub(crate) identity: Cow<'a, RunIdentity>,
     pub(crate) name: Cow<'a, str>,

@@ -40,6 +40,8 @@ pub(super) struct Room {
     used_bytes: AtomicU64,
     /// Of these, what is not on disk.
     memory_bytes: AtomicU64,
+    /// What is copied beside it, for runs that wait by themselves: the others must find room.
+    copied_bytes: AtomicU64,
     /// When the disk may be asked again, in ms since the Unix epoch.
     shut_until_ms: AtomicI64,
     dropped: [AtomicU64; 3],
@@ -51,6 +53,7 @@ impl Room {
             max_bytes,
             used_bytes: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
+            copied_bytes: AtomicU64::new(0),
             shut_until_ms: AtomicI64::new(0),
             dropped: Default::default(),
         }
@@ -95,6 +98,20 @@ impl Room {
 
     pub(super) fn give(&self, bytes: u64) {
         self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes bytes of copied entries.
+    pub(super) fn take_copied(&self, bytes: u64) {
+        self.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn give_copied(&self, bytes: u64) {
+        self.copied_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns the bytes of copied entries.
+    pub(super) fn copied_bytes(&self) -> u64 {
+        self.copied_bytes.load(Ordering::Relaxed)
     }
 
     /// Notes that bytes which were taken are memory.

@@ -19,7 +19,10 @@ use super::mapping::{
 /// A segment, shared by its writer and the shipper.
 pub(crate) struct Segment {
     file: Option<PathBuf>,
-    bytes: u64,
+    /// Its size. That of a segment with [copied](super::entry_log) entries grows.
+    bytes: AtomicU64,
+    /// Whether it holds entries that were copied from other segments.
+    is_copy: bool,
     /// Present while the writer appends through it, and for good where there is no file.
     region: Mutex<Option<Arc<Region>>>,
     sealed: AtomicBool,
@@ -55,7 +58,8 @@ impl Segment {
     pub(crate) fn new(file: Option<PathBuf>, region: Option<Arc<Region>>, len: usize) -> Self {
         Self {
             file,
-            bytes: len as u64,
+            bytes: AtomicU64::new(len as u64),
+            is_copy: false,
             region: Mutex::new(region),
             sealed: AtomicBool::new(false),
             values: AtomicU64::new(0),
@@ -64,22 +68,40 @@ impl Segment {
         }
     }
 
+    /// A segment for entries that are copied from others. Its writer is its only reader, so it counts
+    /// as sealed.
+    pub(super) fn copy(file: Option<PathBuf>, region: Option<Arc<Region>>, len: usize) -> Self {
+        Self {
+            is_copy: true,
+            sealed: AtomicBool::new(true),
+            ..Self::new(file, region, len)
+        }
+    }
+
+    pub(crate) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
+    /// Notes that the file has grown to `bytes`; returns by how much.
+    pub(crate) fn set_size_bytes(&self, bytes: u64) -> u64 {
+        bytes.saturating_sub(self.bytes.swap(bytes, Ordering::Relaxed))
+    }
+
     /// A segment that another process left.
     pub(crate) fn left_behind(file: PathBuf) -> io::Result<Self> {
         let bytes = fs::metadata(&file)?.len();
         Ok(Self {
-            file: Some(file),
-            bytes,
-            region: Mutex::new(None),
             sealed: AtomicBool::new(true),
-            values: AtomicU64::new(0),
-            synced: AtomicU64::new(0),
-            synced_offset: AtomicUsize::new(0),
+            ..Self::new(
+                Some(file),
+                None,
+                usize::try_from(bytes).unwrap_or(usize::MAX),
+            )
         })
     }
 
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn file(&self) -> Option<&Path> {

@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use super::delivery::Cause;
+use super::obstacle::Cause;
 
 /// MLflow's own cap is 120 s; half of that finds a store again sooner and is still no burden.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -17,6 +17,9 @@ const FIRST: Duration = Duration::from_millis(250);
 const BUSY: Duration = Duration::from_millis(100);
 /// The longest between two looks for a run that another process creates: a thousand ranks may look.
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
+
+/// The first delay where a person may have to act: a gateway's page may also be gone in a second.
+const FIRST_BLOCKED: Duration = Duration::from_secs(1);
 
 /// Failures in a row, and what follows from them.
 #[derive(Default)]
@@ -35,27 +38,36 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// The delay after one more failure: doubling, with the upper half left to chance, so that
+    /// Returns the delay after one more failure: doubling, with the upper half left to chance, so that
     /// clients that failed together do not come back together.
     pub(super) fn next(&mut self, cause: Cause) -> Duration {
-        let doubled = |delay: Duration, times: u32| delay.saturating_mul(1 << times.min(16));
         let (delay, asked) = match cause {
             Cause::Busy => (BUSY, None),
-            Cause::Elsewhere => (doubled(BUSY, self.looks).min(LONGEST_LOOK), None),
             Cause::Away { retry_after } => {
                 (doubled(FIRST, self.failures).min(LONGEST), retry_after)
             }
-            Cause::Blocked => (LONGEST, None),
+            Cause::Blocked => (doubled(FIRST_BLOCKED, self.failures).min(LONGEST), None),
         };
-        if cause == Cause::Elsewhere {
-            self.failures = 0;
-            self.looks = self.looks.saturating_add(1);
-        } else {
-            self.failures = self.failures.saturating_add(1);
-        }
-        let jittered = delay.mul_f64(0.5 + 0.5 * chance());
-        jittered.max(asked.unwrap_or_default().min(LONGEST_ASKED))
+        self.failures = self.failures.saturating_add(1);
+        jittered(delay).max(asked.unwrap_or_default().min(LONGEST_ASKED))
     }
+
+    /// Returns the delay after a look in vain for a run that another process creates: no failure of
+    /// the store.
+    pub(super) fn next_look(&mut self) -> Duration {
+        let delay = doubled(BUSY, self.looks).min(LONGEST_LOOK);
+        self.failures = 0;
+        self.looks = self.looks.saturating_add(1);
+        jittered(delay)
+    }
+}
+
+fn doubled(delay: Duration, times: u32) -> Duration {
+    delay.saturating_mul(1 << times.min(16))
+}
+
+fn jittered(delay: Duration) -> Duration {
+    delay.mul_f64(0.5 + 0.5 * chance())
 }
 
 /// A number from 0 to 1: every `RandomState` has keys of its own.
@@ -97,8 +109,8 @@ mod tests {
     #[test]
     fn a_run_of_another_process_is_looked_for_at_growing_intervals_by_a_store_that_is_there() {
         let mut backoff = Backoff::default();
-        assert!(backoff.next(Cause::Elsewhere) <= BUSY);
-        let last = (0..100).map(|_| backoff.next(Cause::Elsewhere)).last();
+        assert!(backoff.next_look() <= BUSY);
+        let last = (0..100).map(|_| backoff.next_look()).last();
         let last = last.unwrap_or_default();
         assert!(last >= LONGEST_LOOK / 2 && last <= LONGEST_LOOK, "{last:?}");
         assert!(

@@ -16,9 +16,10 @@ use mlflow_redact::{Edge, mask};
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::delivery::{Cause, Delivery, Halt, halt};
-use super::source::{Origin, Source};
-use super::work::{ArtifactBytes, Refused};
+use super::delivery::Delivery;
+use super::obstacle::{Halt, Obstacle, Stuck, halt};
+use super::source::{JournalOwner, Source};
+use super::work::{Artifact, ArtifactBytes, Refused};
 use crate::journal::Journal;
 use crate::journal::console::{Console, ConsoleBytes, end_of_part, read_part};
 use crate::journal::record::Role;
@@ -26,6 +27,8 @@ use crate::store::StoreError;
 
 /// How often a growing console is sent.
 const INTERVAL: Duration = Duration::from_secs(10);
+/// How often one is tried of which the store takes nothing until a person acts.
+const HELD_INTERVAL: Duration = Duration::from_secs(60);
 /// How many bytes a second are sent of one, on the whole.
 const PACE: u64 = 100 << 10;
 /// Failures in a row before a warning.
@@ -74,7 +77,7 @@ pub(super) struct Part {
 enum Sent {
     All,
     /// The store will never take it.
-    Refused(Refused),
+    Refused(String),
     /// The store takes none for this run.
     Held(String),
 }
@@ -132,12 +135,12 @@ fn with_console<R>(journal: &Journal, run: u32, look: impl FnOnce(&Console) -> R
 
 impl Open {
     /// How long it is now; 0 where it is not made yet, or not needed any more.
-    fn length(&self, origin: &Origin) -> u64 {
+    fn length(&self, origin: &JournalOwner) -> u64 {
         match origin {
-            Origin::Live { journal, .. } => {
+            JournalOwner::Live { journal, .. } => {
                 with_console(journal, self.run, Console::length).unwrap_or(0)
             }
-            Origin::Dead { .. } => {
+            JournalOwner::Dead { .. } => {
                 let length = |file: &PathBuf| file.metadata().map_or(0, |file| file.len());
                 match &self.part {
                     None => length(&self.file),
@@ -150,17 +153,26 @@ impl Open {
         }
     }
 
-    fn waits(&self, origin: &Origin) -> bool {
+    /// Has one that is held be tried again, if it is time for that.
+    fn is_due_again(&mut self, now: Instant) -> bool {
+        let is_due = self.is_held && self.due <= now;
+        if is_due {
+            (self.is_held, self.shipped) = (false, 0);
+        }
+        is_due
+    }
+
+    fn waits(&self, origin: &JournalOwner) -> bool {
         self.length(origin) > self.shipped
     }
 
-    fn bytes(&self, origin: &Origin, length: u64) -> Option<ArtifactBytes> {
+    fn bytes(&self, origin: &JournalOwner, length: u64) -> Option<ArtifactBytes> {
         let bytes = match (origin, &self.part) {
-            (Origin::Live { journal, .. }, _) => {
+            (JournalOwner::Live { journal, .. }, _) => {
                 with_console(journal, self.run, |console| console.bytes(length))?.ok()?
             }
-            (Origin::Dead { .. }, None) => ConsoleBytes::File(self.file.clone()),
-            (Origin::Dead { .. }, Some(Part { file, from })) => {
+            (JournalOwner::Dead { .. }, None) => ConsoleBytes::File(self.file.clone()),
+            (JournalOwner::Dead { .. }, Some(Part { file, from })) => {
                 let file = File::open(file).ok()?;
                 ConsoleBytes::Raw(read_part(&file, *from, length).ok()?)
             }
@@ -173,8 +185,8 @@ impl Open {
     }
 
     /// Nobody needs it any more.
-    fn remove(&self, origin: &Origin, leaving: bool) {
-        let Origin::Live { journal, .. } = origin else {
+    fn remove(&self, origin: &JournalOwner, leaving: bool) {
+        let JournalOwner::Live { journal, .. } = origin else {
             let _ = fs::remove_file(&self.file);
             return;
         };
@@ -211,7 +223,7 @@ impl Source {
     /// When a console has to be sent next.
     pub(super) fn console_due(&self) -> Option<Instant> {
         let open = self.consoles.open.iter();
-        let waiting = open.filter(|open| open.waits(&self.origin));
+        let waiting = open.filter(|open| open.waits(&self.owner));
         let due = waiting.map(|open| open.due).min()?;
         let failing_until = self.consoles.failing_until;
         Some(failing_until.map_or(due, |until| until.max(due)))
@@ -223,16 +235,20 @@ impl Source {
         };
         open.is_held = is_held;
         open.shipped = length;
-        let pause = INTERVAL.max(Duration::from_secs(length / PACE));
+        let pause = if is_held {
+            HELD_INTERVAL
+        } else {
+            INTERVAL.max(Duration::from_secs(length / PACE))
+        };
         open.due = Instant::now().checked_add(pause).unwrap_or(open.due);
-        if let Origin::Live { journal, .. } = &self.origin {
+        if let JournalOwner::Live { journal, .. } = &self.owner {
             with_console(journal, open.run, |console| console.set_shipped(length));
         }
     }
 
     /// Whether nobody can append to it any more.
     fn is_over(&self, open: &Open, over: &[u32]) -> bool {
-        let Origin::Live { journal, .. } = &self.origin else {
+        let JournalOwner::Live { journal, .. } = &self.owner else {
             return true;
         };
         let is_left = || {
@@ -252,9 +268,9 @@ impl Source {
         let before = self.consoles.open.len();
         for index in (0..before).rev() {
             let open = &self.consoles.open[index];
-            if !open.is_held && self.is_over(open, &over) && !open.waits(&self.origin) {
+            if !open.is_held && self.is_over(open, &over) && !open.waits(&self.owner) {
                 let open = self.consoles.open.swap_remove(index);
-                open.remove(&self.origin, self.consoles.leaving);
+                open.remove(&self.owner, self.consoles.leaving);
             }
         }
         if self.consoles.open.len() < before {
@@ -273,22 +289,27 @@ impl Delivery {
             if !source.is_live() {
                 source.consoles.open[index].come_to_rest();
             }
+            if source.consoles.open[index].is_due_again(now) {
+                source.kept_in_place = source.kept_in_place.saturating_sub(1);
+            }
             let open = &source.consoles.open[index];
-            if !open.waits(&source.origin) || (!all && open.due > now) {
+            if !open.waits(&source.owner) || (!all && open.due > now) {
                 continue;
             }
-            if source.awaited.holds(&source.runs, open.run) {
-                delivered = false;
+            let run = open.run;
+            if let Some(front) = source.parked.in_front_of(&source.runs, run) {
+                source.consoles.open[index].due = now + INTERVAL;
+                delivered &= source.parked.is_run_held(front);
                 continue;
             }
             match self.send_console(source, index).await {
                 Ok(()) => {}
-                // Another process has to create the run first.
-                Err(halt) if halt.cause == Cause::Elsewhere => {
+                // It has its turn when its run has.
+                Err(Obstacle::Stuck(_)) => {
                     source.consoles.open[index].due = now + INTERVAL;
                     delivered = false;
                 }
-                Err(halt) => {
+                Err(Obstacle::Halt(halt)) => {
                     source.consoles.failed(&halt);
                     // The others have their turn next time.
                     source.consoles.open.rotate_left(index + 1);
@@ -308,7 +329,7 @@ impl Delivery {
         let Some(index) = source.consoles.open.iter().position(is_of) else {
             return;
         };
-        if source.consoles.is_failing() || !source.consoles.open[index].waits(&source.origin) {
+        if source.consoles.is_failing() || !source.consoles.open[index].waits(&source.owner) {
             return;
         }
         // A fake has no clock, and a store that does not let it wait.
@@ -317,41 +338,54 @@ impl Delivery {
         } else {
             Ok(self.send_console(source, index).await)
         };
-        if let Ok(Err(halt)) = sent {
+        if let Ok(Err(Obstacle::Halt(halt))) = sent {
             source.consoles.failed(&halt);
         }
     }
 
-    async fn send_console(&mut self, source: &mut Source, index: usize) -> Result<(), Halt> {
+    async fn send_console(&mut self, source: &mut Source, index: usize) -> Result<(), Obstacle> {
         let open = &source.consoles.open[index];
         let (run, path) = (open.run, open.path.clone());
         // Before the bytes are looked at: what comes meanwhile is new.
-        let length = open.length(&source.origin);
-        let Some(bytes) = open.bytes(&source.origin, length) else {
+        let length = open.length(&source.owner);
+        let Some(bytes) = open.bytes(&source.owner, length) else {
             return Ok(());
         };
-        let sent = match self.ready(source, run).await? {
-            Ok(stored) => match self.put(&stored, &path, &bytes).await {
+        let sequence = 0;
+        let artifact = Artifact {
+            sequence,
+            path,
+            bytes,
+        };
+        let sent = match self.ready(source, run).await {
+            Ok(stored) => match self.put(&stored, &artifact).await {
                 Ok(None) => Sent::All,
-                Ok(Some(refused)) => Sent::Refused(refused),
+                Ok(Some(reason)) => Sent::Refused(reason),
                 Err(StoreError::Blocked {
                     reason,
                     everything: false,
                 }) => Sent::Held(reason),
-                Err(error) => return Err(halt(error)),
+                Err(error) => return Err(halt(error).into()),
             },
-            Err(reason) => Sent::Held(reason),
+            Err(Obstacle::Stuck(Stuck::Held(reason))) => Sent::Held(reason),
+            Err(obstacle) => return Err(obstacle),
         };
         source.consoles.succeeded();
         self.progress = true;
         match sent {
             Sent::All => source.note_shipped(index, length, false),
-            Sent::Refused(refused) => {
-                self.refuse(&[refused]);
+            Sent::Refused(reason) => {
+                // Its bytes go on growing where they are; a copy of what there is now is kept.
+                let copy = ArtifactBytes::Memory(artifact.read().unwrap_or_default());
+                let artifact = Artifact {
+                    bytes: copy,
+                    ..artifact
+                };
+                self.keep_refused(source, run, vec![Refused::artifact(artifact, reason)]);
                 source.note_shipped(index, NOTHING_WAITS, false);
             }
             Sent::Held(reason) => {
-                self.stats().held.add(1);
+                source.kept_in_place += 1;
                 self.warn_held(&reason);
                 source.note_shipped(index, NOTHING_WAITS, true);
             }

@@ -24,6 +24,8 @@ struct Tickets {
     all: u64,
     /// Asked for before an attempt that failed.
     failed: u64,
+    /// Threads that wait for one at this moment.
+    waiting: usize,
 }
 
 /// What to wait for.
@@ -56,25 +58,33 @@ impl Control {
     /// since it was asked for failed.
     pub(crate) fn wait(&self, ticket: u64, deadline: Instant, goal: Goal) -> bool {
         let mut tickets = self.lock();
-        loop {
+        tickets.waiting += 1;
+        let flushed = loop {
             let done = match goal {
                 Goal::Own => tickets.own,
                 Goal::Exit => tickets.all,
             };
             if done >= ticket {
-                return true;
+                break true;
             }
             let hopeless = goal == Goal::Exit && tickets.failed >= ticket;
             let left = deadline.saturating_duration_since(Instant::now());
             if hopeless || left.is_zero() {
-                return false;
+                break false;
             }
             tickets = self
                 .changed
                 .wait_timeout(tickets, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-        }
+        };
+        tickets.waiting -= 1;
+        flushed
+    }
+
+    /// Returns whether a thread waits, also for what has failed since: pauses are short then.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.lock().waiting > 0
     }
 
     /// The newest flush asked for: read before the journal is.

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::Delivery;
-use super::delivery::{Halt, elsewhere, halt, refusal};
 use super::ending::ATTEMPT_TAG;
+use super::obstacle::{Halt, Obstacle, Stuck, halt};
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
 use crate::exit::say;
@@ -16,46 +16,45 @@ use crate::journal::record::{Role, RunIdentity, Start};
 use crate::limits;
 use crate::store::{Batch, NewRun, RunStatus, StoreError, StoredRun, Tag};
 
+/// How long a server must not have found a run before it is taken for gone: the servers behind one
+/// address may not all have it.
+const SURELY_GONE: Duration = Duration::from_secs(60);
 const PARENT_TAG: &str = "mlflow.parentRunId";
 /// How often at most a run's end waits for the word whether a second one is empty: some servers
 /// cannot list artifacts at all.
 const LOOKS: u8 = 5;
 
 impl Delivery {
-    /// The store's run, created or found if need be. The inner error says why there will be none.
+    /// Returns the store's run, created or found if need be.
     pub(super) async fn ready(
         &mut self,
         source: &mut Source,
         number: u32,
-    ) -> Result<Result<StoredRun, String>, Halt> {
-        let mut ready = Err("its start was lost".to_owned());
+    ) -> Result<StoredRun, Obstacle> {
+        let mut ready = Err(lost().into());
         for number in source.runs.line(number).into_iter().rev() {
-            ready = self.created(source, number).await?;
+            ready = Ok(self.created(source, number).await?);
         }
-        Ok(ready)
+        ready
     }
 
-    async fn created(
-        &mut self,
-        source: &mut Source,
-        number: u32,
-    ) -> Result<Result<StoredRun, String>, Halt> {
+    async fn created(&mut self, source: &mut Source, number: u32) -> Result<StoredRun, Obstacle> {
         let Some(state) = source.runs.get(number) else {
-            return Ok(Err("its start was lost".to_owned()));
+            return Err(lost().into());
         };
         let identity = state.identity.clone();
+        let start = state.start.clone();
         let is_live = source.is_live();
-        let may_have_twin = matches!(state.phase, Phase::Pending { in_doubt: true, .. });
+        let may_have_twin = matches!(state.phase, Phase::Pending { in_doubt: true });
         let is_member = matches!(identity.role, Role::Member { .. });
-        let outcome = match &state.phase {
-            Phase::Created { run, .. } => return Ok(Ok(run.clone())),
-            Phase::Held(reason) => return Ok(Err(reason.clone())),
-            Phase::Mentioned => self.find(&identity).await,
-            Phase::Pending { start, .. } if is_member => self.join(&identity, start).await,
-            Phase::Pending { start, in_doubt } => {
+        let outcome = match (&state.phase, &start) {
+            (Phase::Created { run, .. }, _) => return Ok(run.clone()),
+            (Phase::Pending { .. }, Some(start)) if is_member => self.join(&identity, start).await,
+            (Phase::Pending { in_doubt }, Some(start)) => {
+                let in_doubt = *in_doubt;
                 let created = match self.parent(source, start.parent.as_deref()).await {
                     Ok(parent) => {
-                        self.create(&identity, start, *in_doubt, is_live, parent)
+                        self.create(&identity, start, in_doubt, is_live, parent)
                             .await
                     }
                     Err(error) => Err(error),
@@ -68,26 +67,27 @@ impl Delivery {
                     ),
                     Some(state),
                 ) = (&created, source.runs.get_mut(number))
-                    && let Phase::Pending { in_doubt, .. } = &mut state.phase
                 {
-                    *in_doubt = true;
+                    state.phase = Phase::Pending { in_doubt: true };
                 }
                 created.map(Some)
             }
+            (Phase::Mentioned | Phase::Pending { .. }, _) => self.find(&identity).await,
         };
         let run = match outcome {
             Ok(Some(run)) => run,
-            Ok(None) => match source.runs.awaited(number, is_live) {
-                Some(awaited) => return Err(self.wait(awaited)),
-                None => return Ok(Err(missing(identity.role).to_owned())),
-            },
-            Err(error) => return refusal(error).map(Err),
+            Ok(None) => return self.not_found(source, number).await,
+            // A creation that is refused for good leaves the values without a place to go.
+            Err(StoreError::Rejected { reason }) => return Err(Stuck::Held(reason).into()),
+            Err(error) => return Err(self.obstacle(error).await),
         };
         let Some(state) = source.runs.get_mut(number) else {
-            return Ok(Ok(run));
+            return Ok(run);
         };
         let url = self.store.run_url(&run);
-        if let (Phase::Pending { start, .. }, Some(link)) = (&state.phase, &state.link) {
+        if let (Phase::Pending { .. }, Some(start), Some(link)) =
+            (&state.phase, &start, &state.link)
+        {
             link.set(run.clone(), url.clone());
             // Of all ranks one says it.
             let says = !matches!(identity.role, Role::Member { rank: 1.. }) && !self.quiet;
@@ -100,7 +100,60 @@ impl Delivery {
             looks: if may_have_twin { LOOKS } else { 0 },
         };
         self.progress = true;
-        Ok(Ok(run))
+        Ok(run)
+    }
+
+    /// Decides about a run that the store does not have: it is created anew by who would have created
+    /// it, and waited for by others.
+    async fn not_found(&mut self, source: &mut Source, number: u32) -> Result<StoredRun, Obstacle> {
+        let is_live = source.is_live();
+        let role = source.runs.role(number);
+        if source.runs.renew(number) {
+            return Box::pin(self.created(source, number)).await;
+        }
+        match source.runs.awaited(number, is_live) {
+            Some(awaited) => {
+                self.warn_awaited(awaited);
+                Err(Stuck::NotCreated.into())
+            }
+            None => Err(Stuck::Held(missing(role).to_owned()).into()),
+        }
+    }
+
+    /// Looks for a run that was there and is not found by its id any more. Where it is gone for good,
+    /// or has been for a while, it is created anew with all that comes from now on.
+    pub(super) async fn look_for_moved(
+        &mut self,
+        source: &mut Source,
+        number: u32,
+        held: Duration,
+    ) -> Result<(), Obstacle> {
+        let Some(state) = source.runs.get(number) else {
+            return Ok(());
+        };
+        let (Phase::Created { run, .. }, identity) = (&state.phase, state.identity.clone()) else {
+            return Ok(());
+        };
+        match self.store.get_run(&run.run_id).await {
+            Err(StoreError::Missing { .. }) if identity.resumed.is_none() => {}
+            Ok(_) => return Ok(()),
+            Err(error) => return Err(self.obstacle(error).await),
+        }
+        let found = match self.find(&identity).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.obstacle(error).await),
+        };
+        let is_final = self.store.absence_is_final() || held >= SURELY_GONE;
+        match found {
+            Some(run) => {
+                if let Some(state) = source.runs.get_mut(number) {
+                    state.phase = Phase::Created { run, looks: 0 };
+                }
+                Ok(())
+            }
+            None if is_final && source.runs.renew(number) => Ok(()),
+            None => Err(Stuck::Held(missing(identity.role).to_owned()).into()),
+        }
     }
 
     /// Looks again for a run that has ended, so that the store clears up a twin which appeared
@@ -126,7 +179,12 @@ impl Delivery {
                     }));
                 }
             }
-            Ok(true) | Err(StoreError::Rejected { .. } | StoreError::Blocked { .. }) => *looks = 0,
+            Ok(true)
+            | Err(
+                StoreError::Rejected { .. }
+                | StoreError::Missing { .. }
+                | StoreError::Blocked { .. },
+            ) => *looks = 0,
             Err(error) => return Err(halt(error)),
         }
         Ok(())
@@ -144,8 +202,8 @@ impl Delivery {
         self.store.delete_twins(&experiment_id, &identity.key).await
     }
 
-    /// The run is created by another process, sooner or later.
-    fn wait(&mut self, awaited: Duration) -> Halt {
+    /// Says once that another process has not created its run for long.
+    fn warn_awaited(&mut self, awaited: Duration) {
         if awaited > PATIENCE && self.said.admit("awaited", "").is_some() {
             tracing::warn!(
                 target: "mlflow",
@@ -153,7 +211,6 @@ impl Delivery {
                  and are the rendezvous id and the experiment the same in all ranks?"
             );
         }
-        elsewhere()
     }
 
     /// The store's id of a run's parent. A parent that cannot be had is left out, unless another rank
@@ -180,6 +237,7 @@ impl Delivery {
             Ok(found) => Ok(found.map(|run| run.run_id)),
             Err(
                 StoreError::Rejected { .. }
+                | StoreError::Missing { .. }
                 | StoreError::Blocked {
                     everything: false, ..
                 },
@@ -188,7 +246,10 @@ impl Delivery {
         }
     }
 
-    async fn find(&self, identity: &RunIdentity) -> Result<Option<StoredRun>, StoreError> {
+    pub(super) async fn find(
+        &self,
+        identity: &RunIdentity,
+    ) -> Result<Option<StoredRun>, StoreError> {
         if let Some(run_id) = &identity.resumed {
             return self.store.get_run(run_id).await.map(Some);
         }
@@ -298,6 +359,10 @@ fn tags_of(start: &Start<'_>) -> Vec<Tag> {
         .collect();
     tags.retain(|tag| limits::key_fault(&tag.key).is_none());
     tags
+}
+
+fn lost() -> Stuck {
+    Stuck::Held("the start of the run was lost".to_owned())
 }
 
 /// Why there will be no run.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::parked_runs::Lane;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::segment::{Segment, SegmentBytes};
 use crate::store::Tag;
@@ -14,6 +15,8 @@ pub(super) struct Cursor {
     /// Present while the segment is being read.
     bytes: Option<SegmentBytes>,
     pub(super) offset: usize,
+    /// Entries before this are delivered, or wait elsewhere; those behind it are on their way.
+    delivered: usize,
     /// Entries before this are settled: acknowledged here, or by an earlier shipper. Not less than
     /// the header: where there is none yet, nothing must be noted.
     settled: usize,
@@ -31,6 +34,8 @@ pub(super) struct Cursor {
     pub(super) held: bool,
     /// How many artifacts wait that it names: it keeps both until they are delivered.
     pub(super) waiting: usize,
+    /// The lane that it belongs to: what waits by itself is read by itself.
+    pub(super) lane: Option<Lane>,
 }
 
 impl Cursor {
@@ -39,6 +44,7 @@ impl Cursor {
             segment,
             bytes: None,
             offset: HEADER_BYTES,
+            delivered: HEADER_BYTES,
             settled: HEADER_BYTES,
             keys: FxHashMap::default(),
             common_tags: Arc::default(),
@@ -48,6 +54,7 @@ impl Cursor {
             finished: false,
             held: false,
             waiting: 0,
+            lane: None,
         }
     }
 
@@ -82,14 +89,38 @@ impl Cursor {
         self.offset >= self.settled
     }
 
-    /// All that was read is settled, unless the cursor keeps its place.
+    /// Leaves all that is in it unread: who has written it knows it.
+    pub(super) fn skip_to_end(&mut self) {
+        self.offset = usize::try_from(self.segment.size_bytes()).unwrap_or(usize::MAX);
+        self.finished = true;
+        self.set_delivered();
+    }
+
+    /// All that was read is delivered, or waits elsewhere.
+    pub(super) fn set_delivered(&mut self) {
+        self.delivered = self.offset;
+    }
+
+    /// Returns whether nothing of the segment is left to be read or on its way.
+    pub(super) fn is_through(&self) -> bool {
+        self.finished && self.delivered == self.offset
+    }
+
+    /// Goes back to what is not delivered.
+    pub(super) fn rewind(&mut self) {
+        self.offset = self.delivered;
+        self.finished = false;
+        self.bytes = None;
+    }
+
+    /// What is delivered is settled, unless the cursor keeps its place.
     pub(super) fn settle(&mut self) {
         if self.keeps_its_place() {
             return;
         }
-        if self.offset > self.settled {
-            self.segment.acknowledge(self.offset);
-            self.settled = self.offset;
+        if self.delivered > self.settled {
+            self.segment.acknowledge(self.delivered);
+            self.settled = self.delivered;
         }
     }
 }

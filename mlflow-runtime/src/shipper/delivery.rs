@@ -5,44 +5,37 @@
 //! 1. A run is [created](super::creation) before anything is logged to it.
 //! 2. After a [`Halt`] the pass can be delivered again: what was done is not forgotten, what was
 //!    under way is sent again with the same content.
-//! 3. What the store refuses is taken out entry by entry, counted, and warned of once for each key;
-//!    everything else goes through.
+//! 3. What the store refuses is taken out entry by entry, counted, kept in a folder of its own, and
+//!    warned of once for each key; everything else goes through.
+//! 4. A run that fails while the store answers is [parked](super::parked_runs), an artifact
+//!    [deferred](super::deferred_artifacts): neither stops anything else.
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::postponed::{Postponed, Waiting};
-use super::share::Share;
+use super::batch_size::AdaptiveBatchSize;
+use super::obstacle::{Halt, Obstacle, Stuck, halt, obstacle};
 use super::source::Source;
-use super::work::{ArtifactBytes, Pass, Refused, Sent, Work};
+use super::work::{Artifact, ArtifactBytes, Pass, Refused, Work, halves};
 use crate::diagnostics::Said;
 use crate::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 
-/// Why delivery stopped. Everything is still there.
-#[derive(Debug)]
-pub(crate) struct Halt {
-    pub(super) reason: String,
-    pub(super) cause: Cause,
-}
-
-/// What to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// The store is there, and somebody else has it.
-    Busy,
-    /// So is the store; another process has to create a run first.
-    Elsewhere,
-    /// The store cannot be reached, or cannot work.
-    Away { retry_after: Option<Duration> },
-    /// A person has to act: there is no point in hurrying.
-    Blocked,
-}
-
 /// How often in a row a batch is tried again as another client seems to be in the way. Then it is
 /// taken for refused.
 const CONTESTS: u32 = 20;
+/// The most entries of a batch of what a dead process left: while this process is stopped in the
+/// middle of one, others wait for the lock of a file.
+const DEAD_BATCH: usize = 4096;
+
+/// Where a work comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// From the journal, for the first time.
+    New,
+    /// From a lane of what waits by itself, in batches of at most so many entries.
+    Parked { largest: usize },
+}
 
 /// Brings values to one store.
 pub(crate) struct Delivery {
@@ -52,25 +45,8 @@ pub(crate) struct Delivery {
     pub(super) quiet: bool,
     /// Whether anything was done since it was last asked for.
     pub(super) progress: bool,
-    /// How much the next request may hold.
-    share: Share,
     /// How often in a row another client was in the way.
     contests: u32,
-}
-
-/// What became of one run's work.
-enum Outcome {
-    Done,
-    /// The store takes nothing for the run.
-    Held(String),
-}
-
-/// How one run's work is settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Settled {
-    Done,
-    /// It stays in the journal, for the next process.
-    Held,
 }
 
 impl Delivery {
@@ -81,7 +57,6 @@ impl Delivery {
             said: Said::default(),
             quiet,
             progress: false,
-            share: Share::default(),
             contests: 0,
         }
     }
@@ -92,7 +67,12 @@ impl Delivery {
 
     /// How much to read at once.
     pub(super) fn budget(&self) -> usize {
-        self.store.limits().total.saturating_mul(10).min(65_536)
+        self.batch_entries().saturating_mul(10).min(65_536)
+    }
+
+    /// Returns how many entries one request may hold.
+    pub(super) fn batch_entries(&self) -> usize {
+        self.store.limits().total
     }
 
     /// Leaves the store to others, when it is time for that.
@@ -116,34 +96,58 @@ impl Delivery {
         self.store.uri()
     }
 
-    /// Delivers what is left of `pass`.
+    /// Returns what is in the way, after an error: see [`obstacle`].
+    pub(super) async fn obstacle(&self, error: StoreError) -> Obstacle {
+        obstacle(&*self.store, error).await
+    }
+
+    /// Delivers what is left of `pass`. What cannot be delivered by itself is parked.
     pub(super) async fn deliver(
         &mut self,
         source: &mut Source,
         pass: &mut Pass,
     ) -> Result<(), Halt> {
-        self.leave_unknown(std::mem::take(&mut pass.unknown));
+        self.leave_unknown(source, std::mem::take(&mut pass.unknown));
+        let oldest_ms = pass.oldest_ms;
         while let Some(work) = pass.current() {
-            let settled = if source.awaited.holds(&source.runs, work.run) {
-                Err(elsewhere())
-            } else {
-                self.deliver_work(source, work).await
+            let delivered = match source.parked.in_front_of(&source.runs, work.run) {
+                None => self.deliver_work(source, work, Part::New).await,
+                Some(run) => Err(Stuck::Behind(run).into()),
             };
-            match settled {
-                Ok(settled) => pass.finish_current(settled == Settled::Held),
-                Err(halt)
-                    if halt.cause == Cause::Elsewhere
-                        && source.is_live()
-                        && source.awaited.has_room() =>
-                {
-                    if let Some(work) = pass.take_current() {
-                        source.put_aside(work, pass.oldest_ms);
-                    }
+            match delivered {
+                Ok(()) => pass.finish_current(),
+                Err(Obstacle::Stuck(stuck)) => {
+                    self.park(source, work, stuck, oldest_ms);
+                    pass.take_current();
                 }
-                Err(halt) => return Err(halt),
+                Err(Obstacle::Halt(halt)) => return Err(halt),
             }
         }
         Ok(())
+    }
+
+    /// Has what is left of a run's work wait by itself.
+    fn park(&mut self, source: &mut Source, work: &mut Work, stuck: Stuck, oldest_ms: Option<i64>) {
+        self.refuse(source, work);
+        self.warn_stuck(&stuck);
+        let (left, lost) = match source.park(work, stuck, oldest_ms) {
+            Ok((records, lost)) => {
+                source.drop_copied(lost);
+                (records, lost)
+            }
+            Err(error) => {
+                self.warn_in_place(&error);
+                let left = work.entries.saturating_sub(work.refused + work.deferred);
+                source.hold_in_place(work, left);
+                (left, 0)
+            }
+        };
+        let settled = work.entries.saturating_sub(left + work.deferred);
+        if source.is_live() {
+            self.stats.settled.add(settled);
+        }
+        let delivered = settled.saturating_sub(work.refused + lost);
+        self.stats.delivered.add(delivered);
     }
 
     /// Delivers what is left of one run's work.
@@ -151,50 +155,32 @@ impl Delivery {
         &mut self,
         source: &mut Source,
         work: &mut Work,
-    ) -> Result<Settled, Halt> {
+        part: Part,
+    ) -> Result<(), Obstacle> {
         self.rest().await;
         let refused = work.check();
-        self.set_aside(work, &refused);
-        let outcome = match self.ready(source, work.run).await? {
-            Ok(run) => {
-                let role = source.runs.role(work.run);
-                let is_live = source.is_live();
-                let mut outcome = self.work(&run, work, &source.postponed).await?;
-                if let (Outcome::Done, Some((status, end_time_ms))) = (&outcome, work.end) {
-                    self.deliver_last_lines(source, work.run).await;
-                    let ended = self.end(&run, role, is_live, status, end_time_ms).await;
-                    if let Err(error) = ended {
-                        outcome = Outcome::Held(refusal(error)?);
-                    }
-                }
-                if matches!(outcome, Outcome::Done) {
-                    // First, as it may halt: what is postponed is not read again.
-                    if work.end.is_some() {
-                        self.look_again(source, work.run).await?;
-                    }
-                    source.postpone(&run, work);
-                }
-                outcome
+        work.note_refused(refused);
+        let run = self.ready(source, work.run).await?;
+        self.deliver_batches(source, &run, work, part).await?;
+        self.deliver_artifacts(source, &run, work, part).await?;
+        if let Some((status, end_time_ms)) = work.end {
+            self.deliver_last_lines(source, work.run).await;
+            let (role, is_live) = (source.runs.role(work.run), source.is_live());
+            match self.end(&run, role, is_live, status, end_time_ms).await {
+                Ok(()) => {}
+                // It will never end otherwise: it is known, and said, and all else goes on.
+                Err(StoreError::Rejected { reason }) => return Err(Stuck::Held(reason).into()),
+                Err(error) => return Err(self.obstacle(error).await),
             }
-            Err(reason) => Outcome::Held(reason),
-        };
-        if source.is_live() {
-            self.stats.settled.add(work.entries - work.postponed);
+            // First, as it may halt: what is done is not read again.
+            self.look_again(source, work.run).await?;
         }
-        Ok(match &outcome {
-            Outcome::Done => {
-                self.done(source, work);
-                Settled::Done
-            }
-            Outcome::Held(reason) => {
-                self.hold(source, work, reason);
-                Settled::Held
-            }
-        })
+        self.done(source, work);
+        Ok(())
     }
 
-    fn leave_unknown(&mut self, records: usize) {
-        self.stats.held.add(records);
+    fn leave_unknown(&mut self, source: &mut Source, records: usize) {
+        source.kept_in_place += records;
         if records > 0 && self.said.admit("unknown", "").is_some() {
             tracing::warn!(
                 target: "mlflow", records,
@@ -204,9 +190,15 @@ impl Delivery {
         }
     }
 
-    fn done(&mut self, source: &mut Source, work: &Work) {
-        let delivered = work.entries.saturating_sub(work.refused + work.postponed);
-        self.stats.delivered.add(delivered);
+    fn done(&mut self, source: &mut Source, work: &mut Work) {
+        self.refuse(source, work);
+        let settled = work.entries.saturating_sub(work.deferred);
+        if source.is_live() {
+            self.stats.settled.add(settled);
+        }
+        self.stats
+            .delivered
+            .add(settled.saturating_sub(work.refused));
         if work.end.is_some()
             && let Some(state) = source.runs.get_mut(work.run)
         {
@@ -214,213 +206,188 @@ impl Delivery {
         }
     }
 
-    async fn work(
+    async fn deliver_batches(
         &mut self,
+        source: &mut Source,
         run: &StoredRun,
         work: &mut Work,
-        postponed: &Postponed,
-    ) -> Result<Outcome, Halt> {
-        let limits = self.store.limits();
-        while let Some((batch, sent)) = work.next_batch(self.share.of(limits)) {
+        part: Part,
+    ) -> Result<(), Obstacle> {
+        let largest = match part {
+            Part::New if source.is_live() => usize::MAX,
+            Part::New => DEAD_BATCH,
+            Part::Parked { largest } => largest,
+        };
+        if work.doubtful > 0 {
+            // The outage may not be over, and each try would add to what is doubtful.
+            self.store.ping().await.map_err(halt)?;
+            self.part_doubtful(source, work);
+        }
+        loop {
+            let mut limits = source.batch_size(work.run).of(self.store.limits());
+            limits.total = limits.total.min(largest);
+            let Some((batch, sent)) = work.next_batch(limits) else {
+                return Ok(());
+            };
             self.rest().await;
             match self.store.log_batch(run, &batch).await {
                 Ok(()) => {
-                    self.share.grow();
+                    source.change_batch_size(work.run, AdaptiveBatchSize::grow);
                     self.contests = 0;
                 }
                 Err(error @ StoreError::Contested { .. }) if self.contests < CONTESTS => {
                     self.contests += 1;
-                    return Err(halt(error));
+                    return Err(halt(error).into());
                 }
-                Err(StoreError::Rejected { reason } | StoreError::Contested { reason }) => {
+                // A gateway refuses the size. One entry that is too large for it waits.
+                Err(error @ StoreError::TooLarge { .. }) if halves(&batch).is_none() => {
+                    return Err(self.obstacle(error).await);
+                }
+                Err(
+                    StoreError::Rejected { reason }
+                    | StoreError::Contested { reason }
+                    | StoreError::TooLarge { reason },
+                ) => {
                     self.contests = 0;
-                    match self.isolate(run, batch, reason).await? {
-                        Ok(refused) => self.set_aside(work, &refused),
-                        Err(reason) => return Ok(Outcome::Held(reason)),
-                    }
+                    let refused = self.bisect(run, batch, reason).await?;
+                    work.note_refused(refused);
                 }
-                Err(StoreError::Blocked {
-                    reason,
-                    everything: false,
-                }) => return Ok(Outcome::Held(reason)),
                 Err(error) => {
                     if matches!(error, StoreError::Unavailable { .. }) {
-                        self.share.shrink();
+                        let points = batch.metrics.len();
+                        if part == Part::New && !self.store.absorbs_repeats() {
+                            work.doubtful = work.doubtful.max(points);
+                        }
+                        source.change_batch_size(work.run, AdaptiveBatchSize::shrink);
                     }
-                    return Err(halt(error));
+                    let obstacle = self.obstacle(error).await;
+                    if matches!(obstacle, Obstacle::Stuck(_)) {
+                        self.part_doubtful(source, work);
+                    }
+                    return Err(obstacle);
                 }
             }
             work.sent = sent;
             self.progress = true;
         }
-        while let Some((path, bytes)) = work.artifacts.get(work.sent.artifacts) {
-            // None before one that waits.
-            let put = if postponed.is_empty() {
-                self.put(run, path, bytes).await
-            } else {
-                Err(StoreError::Unavailable {
-                    reason: "artifacts wait for their store".to_owned(),
-                    retry_after: None,
-                })
-            };
-            match put {
-                Ok(refused) => self.set_aside(work, refused.as_slice()),
-                Err(StoreError::Blocked {
-                    reason,
-                    everything: false,
-                }) => return Ok(Outcome::Held(reason)),
-                Err(StoreError::Unavailable { .. }) if postponed.has_room() => {
-                    self.answers(run).await?;
-                    break;
-                }
-                Err(error) => return Err(halt(error)),
-            }
-            work.sent = Sent {
-                artifacts: work.sent.artifacts + 1,
-                ..work.sent
-            };
-            self.progress = true;
-        }
-        Ok(Outcome::Done)
     }
 
-    /// Delivers the artifacts that wait, up to the first that still has to.
-    pub(super) async fn deliver_postponed(&mut self, source: &mut Source) -> Result<(), Halt> {
-        while let Some(Waiting {
-            run, path, bytes, ..
-        }) = source.postponed.first()
-        {
-            match self.put(run, path, bytes).await {
-                Ok(refused) => {
-                    match &refused {
-                        None => self.stats.delivered.add(1),
-                        Some(refused) => self.refuse(std::slice::from_ref(refused)),
-                    }
-                    if source.is_live() {
-                        self.stats.settled.add(1);
-                    }
-                    source.settle_postponed(false);
-                    self.progress = true;
-                }
-                Err(StoreError::Blocked {
-                    reason,
-                    everything: false,
-                }) => {
-                    self.stats.held.add(1);
-                    if source.is_live() {
-                        self.stats.settled.add(1);
-                    }
-                    self.warn_held(&reason);
-                    source.settle_postponed(true);
-                }
-                Err(error) => {
-                    let halt = halt(error);
-                    source.postponed.failed(&halt);
-                    source.settle();
-                    return Err(halt);
-                }
-            }
+    /// Has metrics that the store may have wait by themselves: what is new goes first.
+    fn part_doubtful(&mut self, source: &mut Source, work: &mut Work) {
+        if work.doubtful == 0 {
+            return;
         }
-        source.postponed.succeeded();
-        source.settle();
+        if let Err(error) = source.park_doubtful(work) {
+            self.warn_in_place(&error);
+        }
+    }
+
+    async fn deliver_artifacts(
+        &mut self,
+        source: &mut Source,
+        run: &StoredRun,
+        work: &mut Work,
+        part: Part,
+    ) -> Result<(), Obstacle> {
+        while let Some(artifact) = work.artifacts.get(work.sent.artifacts) {
+            if source.deferred.is_place_away() {
+                break;
+            }
+            self.supersede(source, run, artifact);
+            let stuck = match self.put(run, artifact).await {
+                Ok(None) => {
+                    work.sent.artifacts += 1;
+                    self.progress = true;
+                    continue;
+                }
+                Ok(Some(reason)) => {
+                    let artifact = work.artifacts.remove(work.sent.artifacts);
+                    work.note_refused(vec![Refused::artifact(artifact, reason)]);
+                    continue;
+                }
+                Err(error) => self.artifact_obstacle(source, run, error).await?,
+            };
+            let artifact = work.artifacts.remove(work.sent.artifacts);
+            self.defer(source, run, work, artifact, stuck, part);
+        }
+        for artifact in work.take_unsent_artifacts() {
+            self.defer(source, run, work, artifact, None, part);
+        }
         Ok(())
     }
 
-    /// Whether it is the artifacts' store alone that is away.
-    async fn answers(&self, run: &StoredRun) -> Result<(), Halt> {
-        match self.store.is_running(run).await {
-            Err(
-                error @ (StoreError::Unavailable { .. }
-                | StoreError::Busy { .. }
-                | StoreError::Contested { .. }),
-            ) => Err(halt(error)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Brings an artifact to the store, which may refuse it for good.
+    /// Brings an artifact to the store, which may refuse it for good: then the reason is returned.
     pub(super) async fn put(
         &self,
         run: &StoredRun,
-        path: &str,
-        bytes: &ArtifactBytes,
-    ) -> Result<Option<Refused>, StoreError> {
-        let content = match bytes {
+        artifact: &Artifact,
+    ) -> Result<Option<String>, StoreError> {
+        let content = match &artifact.bytes {
             ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
             ArtifactBytes::File(file) => ArtifactContent::File(file),
         };
-        match self.store.put_artifact(run, path, content).await {
+        match self.store.put_artifact(run, &artifact.path, content).await {
             Ok(()) => Ok(None),
-            Err(StoreError::Rejected { reason }) => Ok(Some(Refused {
-                kind: "artifact",
-                key: path.to_owned(),
-                reason,
-            })),
+            Err(StoreError::Rejected { reason }) => Ok(Some(reason)),
             Err(error) => Err(error),
         }
     }
 
-    fn set_aside(&mut self, work: &mut Work, refused: &[Refused]) {
+    /// Counts what the store has refused of a work, once, and keeps it.
+    fn refuse(&mut self, source: &mut Source, work: &mut Work) {
+        let refused = std::mem::take(&mut work.refusals);
         work.refused += refused.len();
-        self.refuse(refused);
+        self.keep_refused(source, work.run, refused);
     }
 
-    pub(super) fn refuse(&mut self, refused: &[Refused]) {
+    pub(super) fn keep_refused(&mut self, source: &mut Source, run: u32, refused: Vec<Refused>) {
+        if refused.is_empty() {
+            return;
+        }
         self.stats.rejected.add(refused.len());
-        for Refused { kind, key, reason } in refused {
+        for one in &refused {
+            let (kind, key) = one.kind_and_key();
+            let reason = &one.reason;
             self.stats
                 .note_refusal(|| format!("{kind} {key:?} is set aside: {reason}"));
             if let Some(end) = self.said.admit(kind, key) {
                 tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}{end}");
             }
         }
+        self.stats.kept.add(source.keep_refused(run, refused));
     }
 
-    fn hold(&mut self, source: &mut Source, work: &Work, reason: &str) {
-        self.stats.held.add(work.entries);
-        self.stats
-            .note_refusal(|| format!("values stay in the journal: {reason}"));
-        self.warn_held(reason);
-        source.hold(work, reason);
+    /// Says once for each reason that something waits by itself.
+    pub(super) fn warn_stuck(&mut self, stuck: &Stuck) {
+        match stuck {
+            Stuck::Held(reason) => self.warn_held(reason),
+            Stuck::Failing { reason, .. } => {
+                if let Some(end) = self.said.admit("failing", reason) {
+                    tracing::warn!(
+                        target: "mlflow",
+                        "the store fails for one run or artifact; it waits by itself and is tried again, everything else is shipped: {reason}{end}"
+                    );
+                }
+            }
+            Stuck::NotCreated | Stuck::Behind(_) => {}
+        }
     }
 
     pub(super) fn warn_held(&mut self, reason: &str) {
+        self.stats
+            .note_refusal(|| format!("values stay in the journal: {reason}"));
         if let Some(end) = self.said.admit("held", reason) {
             tracing::warn!(target: "mlflow", "values stay in the journal: {reason}{end}");
         }
     }
-}
 
-/// A run is created by another process, sooner or later.
-pub(super) fn elsewhere() -> Halt {
-    Halt {
-        reason: "the process that has started the run has not created it yet".to_owned(),
-        cause: Cause::Elsewhere,
-    }
-}
-
-/// Why the store does not take this of one run; else everything stops.
-pub(super) fn refusal(error: StoreError) -> Result<String, Halt> {
-    match error {
-        StoreError::Rejected { reason }
-        | StoreError::Blocked {
-            reason,
-            everything: false,
-        } => Ok(reason),
-        error => Err(halt(error)),
-    }
-}
-
-pub(super) fn halt(error: StoreError) -> Halt {
-    let (reason, cause) = match error {
-        StoreError::Unavailable {
-            reason,
-            retry_after,
-        } => (reason, Cause::Away { retry_after }),
-        StoreError::Busy { reason } | StoreError::Contested { reason } => (reason, Cause::Busy),
-        StoreError::Rejected { reason } | StoreError::Blocked { reason, .. } => {
-            (reason, Cause::Blocked)
+    /// Says that what waits by itself could not be copied.
+    pub(super) fn warn_in_place(&mut self, error: &std::io::Error) {
+        if let Some(end) = self.said.admit("in place", "") {
+            tracing::warn!(
+                target: "mlflow", %error,
+                "values that wait by themselves cannot be copied; they stay where they are for the next tracked program{end}"
+            );
         }
-    };
-    Halt { reason, cause }
+    }
 }

@@ -6,7 +6,8 @@
 //! host, and what ended before that is an earlier one's.
 
 use super::Delivery;
-use super::delivery::{Halt, refusal};
+use super::obstacle::{Halt, Obstacle, Stuck};
+use super::runs::Phase;
 use super::source::Source;
 use crate::journal::record::Role;
 use crate::store::{Batch, RunStatus, StoreError, StoredRun, Tag};
@@ -69,27 +70,23 @@ impl Delivery {
     }
 
     /// Closes the runs that a dead process left open, unless somebody else has ended them or this
-    /// process goes on with them. What this journal does not tell may stand in one that is gone.
+    /// process goes on with them. What this journal does not tell may stand in one that is gone. A run
+    /// that waits by itself is closed by who delivers it.
     pub(super) async fn close(&mut self, source: &mut Source, live: &Source) -> Result<(), Halt> {
         for number in source.runs.open() {
-            let role = source.runs.role(number);
-            if !matches!(role, Role::Child | Role::Guest)
-                && let Ok(run) = self.ready(source, number).await?
-                && !live.runs.will_end(&run.run_id, role)
-            {
-                let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
-                let closed = match role {
-                    Role::Member { rank } => self.leave(&run, rank, RunStatus::Killed).await,
-                    Role::Owner | Role::Leader | Role::Child | Role::Guest => {
-                        self.close_run(&run, role, Some(last_ms).filter(|at| *at > 0))
-                            .await
-                    }
-                };
-                match closed {
-                    Ok(()) => self.look_again(source, number).await?,
-                    Err(error) => {
-                        let reason = refusal(error)?;
-                        tracing::warn!(target: "mlflow", run = run.run_id, reason, "a run whose process died could not be closed");
+            if source.parked.in_front_of(&source.runs, number).is_some() {
+                continue;
+            }
+            match self.close_open(source, live, number).await {
+                Ok(()) => {}
+                Err(Obstacle::Halt(halt)) => return Err(halt),
+                Err(Obstacle::Stuck(stuck)) => {
+                    let reason = stuck.reason();
+                    tracing::warn!(target: "mlflow", reason, "a run whose process died could not be closed");
+                    if matches!(stuck, Stuck::Failing { .. }) {
+                        // Its journal stays, so that somebody closes it.
+                        source.keep_all();
+                        continue;
                     }
                 }
             }
@@ -98,6 +95,45 @@ impl Delivery {
             }
         }
         Ok(())
+    }
+
+    async fn close_open(
+        &mut self,
+        source: &mut Source,
+        live: &Source,
+        number: u32,
+    ) -> Result<(), Obstacle> {
+        let role = source.runs.role(number);
+        if matches!(role, Role::Child | Role::Guest) {
+            return Ok(());
+        }
+        let state = source.runs.get(number);
+        let identity = state.filter(|state| matches!(state.phase, Phase::Mentioned));
+        let run = match identity.map(|state| state.identity.clone()) {
+            // Nothing of it is left to be delivered: one that is not there need not be created.
+            Some(identity) => match self.find(&identity).await {
+                Ok(Some(run)) => run,
+                Ok(None) | Err(StoreError::Missing { .. }) => return Ok(()),
+                Err(error) => return Err(self.obstacle(error).await),
+            },
+            None => self.ready(source, number).await?,
+        };
+        if live.runs.will_end(&run.run_id, role) {
+            return Ok(());
+        }
+        let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
+        let closed = match role {
+            Role::Member { rank } => self.leave(&run, rank, RunStatus::Killed).await,
+            Role::Owner | Role::Leader | Role::Child | Role::Guest => {
+                self.close_run(&run, role, Some(last_ms).filter(|at| *at > 0))
+                    .await
+            }
+        };
+        match closed {
+            Ok(()) => Ok(self.look_again(source, number).await?),
+            Err(StoreError::Rejected { reason }) => Err(Stuck::Held(reason).into()),
+            Err(error) => Err(self.obstacle(error).await),
+        }
     }
 
     async fn close_run(

@@ -8,21 +8,24 @@
 //! # Operation
 //!
 //! [`Shipper::step`] reads a [`Pass`](work::Pass) from a [`Source`], delivers it and acknowledges it.
-//! The thread repeats that; a fake calls it by hand. A run that another process has still to create
-//! keeps [its own work](awaited) back, and nothing else. When this process's journal is empty, those
-//! that dead processes left for the same destination are shipped too.
+//! The thread repeats that; a fake calls it by hand. What fails while the store answers for others
+//! waits by itself: a run is [parked](parked_runs), an artifact [deferred](deferred_artifacts). When
+//! this process's journal is empty, those that dead processes left for the same destination are shipped
+//! too. One that cannot be finished now is left, and the next one has its turn.
 //! How it falls asleep without missing anything: [`worker`], [`bell`](crate::journal::bell).
 
-mod awaited;
 mod backoff;
-mod blame;
+mod batch_size;
+mod bisect;
 mod consoles;
 mod control;
 mod creation;
 mod cursor;
+mod deferred_artifacts;
 mod delivery;
 mod ending;
-mod postponed;
+mod obstacle;
+mod parked_runs;
 #[cfg(test)]
 mod rank_tests;
 mod reading;
@@ -30,18 +33,22 @@ mod reading;
 pub(crate) mod recovery;
 #[cfg(test)]
 mod recovery_tests;
+mod refused;
 mod runs;
-mod share;
 mod source;
 #[cfg(test)]
 mod tests;
 mod work;
 mod worker;
 
+use std::path::PathBuf;
+
+use rustc_hash::FxHashMap;
 use work::Pass;
 
 pub(crate) use control::{Control, Goal};
-pub(crate) use delivery::{Delivery, Halt};
+pub(crate) use delivery::Delivery;
+pub(crate) use obstacle::Halt;
 pub(crate) use source::Source;
 pub(crate) use worker::spawn;
 
@@ -62,6 +69,8 @@ pub(crate) struct Shipper {
     /// The one of these that is being shipped.
     dead: Option<Source>,
     dead_pass: Pass,
+    /// Journals of dead processes that could not be finished, and the values of each that are held.
+    unfinished: FxHashMap<PathBuf, usize>,
 }
 
 /// What a step led to.
@@ -88,6 +97,7 @@ impl Shipper {
             joining: Vec::new(),
             dead: None,
             dead_pass: Pass::default(),
+            unfinished: FxHashMap::default(),
         }
     }
 
@@ -109,15 +119,53 @@ impl Shipper {
             (false, false) => Step::Delivered,
             (false, true) => Step::Idle,
         };
-        self.delivery.deliver_awaited(&mut self.live).await?;
-        self.delivery
-            .deliver(&mut self.live, &mut self.live_pass)
-            .await?;
+        let delivered = self.deliver_live().await;
+        self.count_held();
+        delivered?;
         self.live.acknowledge(&self.live_pass);
-        let oldest_ms = self.live.awaited.oldest_ms();
+        let oldest_ms = self.live.parked.oldest_ms();
         self.delivery.stats().set_oldest(oldest_ms);
         self.live_pass = Pass::default();
         Ok(step)
+    }
+
+    async fn deliver_live(&mut self) -> Result<(), Halt> {
+        self.delivery.deliver_parked(&mut self.live).await?;
+        self.delivery
+            .deliver(&mut self.live, &mut self.live_pass)
+            .await
+    }
+
+    /// Tells how many values wait for a person.
+    pub(crate) fn count_held(&self) {
+        let stats = self.delivery.stats();
+        stats.held.set(self.live.held_entries());
+        stats.held_of_dead.set(self.unfinished.values().sum());
+    }
+
+    /// Returns whether anything waits by itself, and not for a person.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.live.parked.has_waiting() || self.live.deferred.has_waiting()
+    }
+
+    /// Returns whether all that waits by itself has failed again and again.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.live.parked.is_hopeless() && self.live.deferred.is_hopeless()
+    }
+
+    /// Tries again what waits by itself, whatever its interval.
+    pub(crate) fn hurry(&mut self, at: tokio::time::Instant) {
+        self.live.parked.hurry(at);
+        self.live.deferred.hurry(at);
+    }
+
+    /// Sends what is sent after all else: artifacts that wait, and consoles. Returns whether nothing is
+    /// left but what waits for a person.
+    pub(crate) async fn send_waiting(&mut self) -> bool {
+        let artifacts = self.delivery.deliver_deferred(&mut self.live).await;
+        let consoles = self.send_consoles(true).await;
+        self.count_held();
+        artifacts.is_ok() && consoles && !self.has_waiting()
     }
 
     /// Sends what runs say in words: all of it, or what is due. Whether nothing is left that had to be
@@ -165,12 +213,15 @@ impl Shipper {
         source.acknowledge(&self.dead_pass);
         self.dead_pass = Pass::default();
         if done {
-            // What is not taken now stays for the next process: this one has others to ship.
-            let _ = self.delivery.deliver_postponed(source).await;
+            // What is not taken now stays for later: there are others to ship.
+            let _ = self.delivery.deliver_deferred(source).await;
             let _ = self.delivery.deliver_consoles(source, true).await;
             self.delivery.close(source, &self.live).await?;
+            source.settle();
             if let Some(source) = self.dead.take() {
-                source.remove();
+                let left = source.remove();
+                self.unfinished.extend(left);
+                self.count_held();
             }
         }
         Ok(Step::More)

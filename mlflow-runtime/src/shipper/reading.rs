@@ -10,13 +10,13 @@ use std::sync::{Arc, PoisonError};
 use super::consoles::Part;
 use super::cursor::Cursor;
 use super::runs::Phase;
-use super::source::{Origin, Source};
+use super::source::{JournalOwner, Source};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
 use crate::clock;
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{
-    CommonPart, Content, Definition, Event, EventBody, Record, Role, Start,
+    CommonPart, Content, Definition, Event, EventBody, Record, Role, RunIdentity, Start,
 };
 use crate::journal::segment::{Frame, Segment};
 use crate::store::Metric;
@@ -105,9 +105,9 @@ impl Source {
 
     /// Whether a segment cannot be read because somebody has removed it.
     fn gives_up(&mut self, segment: &Arc<Segment>) -> bool {
-        let given_up = match &self.origin {
-            Origin::Live { journal, .. } => journal.give_up(segment),
-            Origin::Dead { .. } => false,
+        let given_up = match &self.owner {
+            JournalOwner::Live { journal, .. } => journal.give_up(segment),
+            JournalOwner::Dead { .. } => false,
         };
         self.has_lost |= given_up;
         given_up
@@ -289,9 +289,9 @@ impl Source {
     }
 
     fn directory(&self) -> PathBuf {
-        match &self.origin {
-            Origin::Live { journal, .. } => journal.path().unwrap_or_default(),
-            Origin::Dead { directory } => directory.path().to_owned(),
+        match &self.owner {
+            JournalOwner::Live { journal, .. } => journal.path().unwrap_or_default(),
+            JournalOwner::Dead { directory } => directory.path().to_owned(),
         }
     }
 
@@ -328,13 +328,14 @@ impl Source {
             .runs
             .mention(number, start.identity.clone().into_owned());
         // A dead journal's starts were surveyed already.
-        if let (Origin::Live { links, .. }, Phase::Mentioned) = (&self.origin, &state.phase) {
+        if let (JournalOwner::Live { links, .. }, Phase::Mentioned) = (&self.owner, &state.phase) {
             state.link = links
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .remove(&number);
             let in_doubt = start.identity.role == Role::Leader;
-            state.phase = Phase::Pending { start, in_doubt };
+            state.phase = Phase::Pending { in_doubt };
+            state.start = Some(start);
         }
     }
 
@@ -343,17 +344,21 @@ impl Source {
         let Some(state) = self.runs.get(number) else {
             return;
         };
-        let name = format!("run-{}", state.identity.key);
-        let start = Start {
-            identity: Cow::Owned(state.identity.clone()),
-            name: Cow::Owned(name),
-            user: Cow::Borrowed(""),
-            start_time_ms,
-            parent: None,
-            tags: Vec::new(),
-            with_common_tags: false,
-            params: Vec::new(),
-        };
+        let start = start_of(&state.identity, start_time_ms);
         self.start(number, Box::new(start));
+    }
+}
+
+/// Returns the start of a run of which nothing but its identity is known.
+pub(super) fn start_of(identity: &RunIdentity, start_time_ms: i64) -> Start<'static> {
+    Start {
+        identity: Cow::Owned(identity.clone()),
+        name: Cow::Owned(format!("run-{}", identity.key)),
+        user: Cow::Borrowed(""),
+        start_time_ms,
+        parent: None,
+        tags: Vec::new(),
+        with_common_tags: false,
+        params: Vec::new(),
     }
 }

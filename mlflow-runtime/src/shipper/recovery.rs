@@ -12,7 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use super::backoff::Backoff;
-use super::delivery::{Cause, halt};
+use super::obstacle::halt;
 use super::{Delivery, Shipper, Source, Step};
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
@@ -57,14 +57,14 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     let claimed = shipper.dead.is_some();
     let mut passes = 0;
     let mut last = step(&mut shipper);
-    while !matches!(last, None | Some(Step::Idle)) {
+    while last != Step::Idle {
         passes += 1;
         assert!(passes <= records + 2, "recovery makes progress");
         last = step(&mut shipper);
     }
     let kept = path.exists();
     assert!(claimed || kept, "what is not ours stays");
-    let at_fault = !readable || stats.held.get() > 0 || last.is_none();
+    let at_fault = !readable || !shipper.unfinished.is_empty();
     assert!(!claimed || !kept || at_fault, "what is delivered goes");
     if kept {
         fs::remove_dir_all(&path).expect("it is ours");
@@ -94,21 +94,12 @@ fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
     )
 }
 
-/// One step. A store in memory neither pends nor goes away. `None`: a run is waited for that another
-/// process is about to create.
-fn step(shipper: &mut Shipper) -> Option<Step> {
+/// One step. A store in memory neither pends nor goes away.
+fn step(shipper: &mut Shipper) -> Step {
     let mut context = Context::from_waker(Waker::noop());
     match std::pin::pin!(shipper.step_dead()).poll(&mut context) {
-        Poll::Ready(Ok(step)) => Some(step),
-        Poll::Ready(Err(halt)) => {
-            assert_eq!(
-                halt.cause,
-                Cause::Elsewhere,
-                "the store is there: {}",
-                halt.reason
-            );
-            None
-        }
+        Poll::Ready(Ok(step)) => step,
+        Poll::Ready(Err(halt)) => panic!("the store is there: {}", halt.reason),
         Poll::Pending => panic!("a store in memory does not pend"),
     }
 }

@@ -10,9 +10,14 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
+use super::batch_size::AdaptiveBatchSize;
+use super::reading::start_of;
 use super::work::Happened;
+use crate::clock;
 use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Content, Definition, Event, Record, Role, RunIdentity, Start};
+use crate::journal::record::{
+    Content, Definition, Event, Origin, Record, Role, RunIdentity, Start,
+};
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::store::{StoredRun, Tag};
 use crate::tracker::Link;
@@ -30,15 +35,22 @@ pub(super) struct Runs {
     states: FxHashMap<u32, RunState>,
     /// By local id.
     numbers: FxHashMap<String, u32>,
+    /// Whose segments a dead journal's are.
+    pub(super) origin: Option<Origin>,
 }
 
 /// What is known about a run.
 pub(super) struct RunState {
     pub(super) identity: RunIdentity,
     pub(super) phase: Phase,
+    /// How it begins, where that was read: it may have to be created anew.
+    pub(super) start: Option<Box<Start<'static>>>,
+    /// How much its next request holds.
+    pub(super) batch_size: AdaptiveBatchSize,
     /// Tells the run's handles what the store said.
     pub(super) link: Option<Arc<Link>>,
-    /// The time of its last entry, for a run whose process died.
+    /// The times of its first and last entry, for a run whose process died.
+    pub(super) first_ms: Option<i64>,
     pub(super) last_ms: i64,
     pub(super) ended: bool,
     /// The places, in the order of all events, of its newest tags and artifacts.
@@ -59,20 +71,19 @@ pub(super) enum Phase {
     /// Mentioned, but its start was not read. In a dead journal: it was delivered before.
     Mentioned,
     /// To be created. In doubt: an earlier attempt may have succeeded.
-    Pending {
-        start: Box<Start<'static>>,
-        in_doubt: bool,
-    },
+    Pending { in_doubt: bool },
     Created {
         run: StoredRun,
         /// How often to look for a second one, which may still appear.
         looks: u8,
     },
-    /// The store takes nothing for it until a person acts, and why.
-    Held(String),
 }
 
 impl RunState {
+    pub(super) fn is_created(&self) -> bool {
+        matches!(self.phase, Phase::Created { .. })
+    }
+
     /// Whether nobody can log to it any more.
     fn is_over(&self) -> bool {
         let held_elsewhere = self
@@ -143,7 +154,10 @@ impl Runs {
         self.states.entry(number).or_insert(RunState {
             identity,
             phase: Phase::Mentioned,
+            start: None,
+            batch_size: AdaptiveBatchSize::default(),
             link: None,
+            first_ms: None,
             last_ms: 0,
             ended: false,
             newest: FxHashMap::default(),
@@ -153,9 +167,11 @@ impl Runs {
 
     /// The run's parent, if that is still to be created.
     fn pending_parent(&self, number: u32) -> Option<u32> {
-        let Phase::Pending { start, .. } = &self.get(number)?.phase else {
-            return None;
-        };
+        let state = self.get(number)?;
+        let start = state
+            .start
+            .as_ref()
+            .filter(|_| matches!(state.phase, Phase::Pending { .. }))?;
         let (parent, state) = self.by_key(&start.parent.as_ref()?.key)?;
         matches!(state.phase, Phase::Pending { .. }).then_some(parent)
     }
@@ -206,6 +222,24 @@ impl Runs {
             Role::Child => awaited < PATIENCE,
         };
         goes_on.then_some(awaited)
+    }
+
+    /// Has a run that the store does not have be created anew, from its start or, where that is lost,
+    /// from its identity. False for a run that this journal's process would not create.
+    pub(super) fn renew(&mut self, number: u32) -> bool {
+        let Some(state) = self.get_mut(number) else {
+            return false;
+        };
+        let creates = matches!(state.identity.role, Role::Owner | Role::Leader);
+        if !creates || state.identity.resumed.is_some() {
+            return false;
+        }
+        let started_ms = state.first_ms.unwrap_or_else(clock::now_ms);
+        let start = || Box::new(start_of(&state.identity, started_ms));
+        state.start.get_or_insert_with(start);
+        // The store was asked a moment ago.
+        state.phase = Phase::Pending { in_doubt: false };
+        true
     }
 
     /// Whether the start of a run of this process will not be read any more. Counts from the first
@@ -263,9 +297,9 @@ impl Runs {
                         let state = self.mention(run, start.identity.clone().into_owned());
                         // One that was created before is looked up, never created again.
                         if offset >= delivered {
-                            let in_doubt = true;
-                            state.phase = Phase::Pending { start, in_doubt };
+                            state.phase = Phase::Pending { in_doubt: true };
                         }
+                        state.start = Some(start);
                         self.see(run, started_ms);
                     }
                     Some(Event::End { .. }) => {
@@ -285,7 +319,10 @@ impl Runs {
                     }
                     Some(Event::Param(_)) | None => {}
                 },
-                Some(Record::Definition(Definition::Origin(origin))) => common_tags = origin.tags,
+                Some(Record::Definition(Definition::Origin(origin))) => {
+                    common_tags = Arc::clone(&origin.tags);
+                    self.origin.get_or_insert(origin);
+                }
                 Some(Record::Definition(Definition::Key { .. })) | None => {}
             }
             offset = next;
@@ -294,6 +331,7 @@ impl Runs {
 
     fn see(&mut self, number: u32, at_ms: i64) {
         if let Some(state) = self.get_mut(number) {
+            state.first_ms = Some(state.first_ms.map_or(at_ms, |first| first.min(at_ms)));
             state.last_ms = state.last_ms.max(at_ms);
         }
     }

@@ -16,27 +16,29 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::awaited::Awaited;
+use super::batch_size::AdaptiveBatchSize;
 use super::consoles::Consoles;
 use super::cursor::Cursor;
-use super::postponed::{Postponed, Waiting};
-use super::runs::{Phase, Runs};
-use super::work::{ArtifactBytes, Pass, SpentFile, Work};
+use super::deferred_artifacts::DeferredArtifacts;
+use super::parked_runs::{Lane, ParkedRuns};
+use super::refused::RefusedEntries;
+use super::runs::Runs;
+use super::work::{Pass, Refused, SpentFile, Work};
 use crate::clock;
-use crate::journal::Journal;
 use crate::journal::directory::Directory;
+use crate::journal::record::Origin;
 use crate::journal::segment::Segment;
-use crate::store::StoredRun;
+use crate::journal::{Journal, entry_log};
 use crate::tracker::Links;
 
 /// A journal being read.
 pub(crate) struct Source {
-    pub(super) origin: Origin,
-    cursors: Vec<Cursor>,
+    pub(super) owner: JournalOwner,
+    pub(super) cursors: Vec<Cursor>,
     pub(super) runs: Runs,
     /// Whether a dead journal's segments have their cursors.
     opened: bool,
-    /// Whether they could not be listed.
+    /// Whether they could not be listed, or have to stay as they are.
     unseen: bool,
     /// Whether segments were removed before they were read.
     pub(super) has_lost: bool,
@@ -45,9 +47,17 @@ pub(crate) struct Source {
     /// Every event before this one in the order of all events is settled.
     settled_events: u64,
     /// Artifacts that wait by themselves.
-    pub(super) postponed: Postponed,
-    /// Work of runs that another process has still to create.
-    pub(super) awaited: Awaited,
+    pub(super) deferred: DeferredArtifacts,
+    /// Runs that wait by themselves.
+    pub(super) parked: ParkedRuns,
+    /// What the store has refused for good.
+    pub(super) refused: RefusedEntries,
+    /// Entries that have to stay in the segments they were read from.
+    pub(super) kept_in_place: usize,
+    /// Segments of copied entries that the device may not have yet.
+    pub(super) unsynced: Vec<Arc<Segment>>,
+    /// A dead journal's segments that nobody needs any more.
+    settled_segments: Vec<Arc<Segment>>,
     /// What runs say in words.
     pub(super) consoles: Consoles,
     /// Files that nobody needs any more once these segments no longer keep their place.
@@ -55,7 +65,7 @@ pub(crate) struct Source {
 }
 
 /// Whose journal it is.
-pub(crate) enum Origin {
+pub(crate) enum JournalOwner {
     Live {
         journal: Arc<Journal>,
         links: Arc<Links>,
@@ -68,12 +78,12 @@ pub(crate) enum Origin {
 impl Source {
     /// This process's journal.
     pub(crate) fn live(journal: Arc<Journal>, links: Arc<Links>) -> Self {
-        Self::new(Origin::Live { journal, links })
+        Self::new(JournalOwner::Live { journal, links })
     }
 
     /// A dead process's journal, locked by the caller.
     pub(crate) fn dead(directory: Directory) -> Self {
-        let mut source = Self::new(Origin::Dead { directory });
+        let mut source = Self::new(JournalOwner::Dead { directory });
         source.open_segments();
         // Which runs there are has to be known before the first entry goes out: a metric may
         // stand in an older segment than the start of its run.
@@ -86,9 +96,9 @@ impl Source {
         source
     }
 
-    fn new(origin: Origin) -> Self {
+    fn new(owner: JournalOwner) -> Self {
         Self {
-            origin,
+            owner,
             cursors: Vec::new(),
             runs: Runs::default(),
             opened: false,
@@ -96,28 +106,32 @@ impl Source {
             has_lost: false,
             over: Vec::new(),
             settled_events: 0,
-            postponed: Postponed::default(),
-            awaited: Awaited::default(),
+            deferred: DeferredArtifacts::default(),
+            parked: ParkedRuns::default(),
+            refused: RefusedEntries::default(),
+            kept_in_place: 0,
+            unsynced: Vec::new(),
+            settled_segments: Vec::new(),
             consoles: Consoles::default(),
             spent: Vec::new(),
         }
     }
 
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.origin, Origin::Live { .. })
+        matches!(self.owner, JournalOwner::Live { .. })
     }
 
     fn open_segments(&mut self) {
-        let segments = match &self.origin {
-            Origin::Live { journal, .. } => journal.segments(),
-            Origin::Dead { directory } if !self.opened => {
+        let segments = match &self.owner {
+            JournalOwner::Live { journal, .. } => journal.segments(),
+            JournalOwner::Dead { directory } if !self.opened => {
                 // It was listed a moment ago. What is not seen now stays for the next process.
                 let segments = directory.segments();
                 self.unseen = segments.is_err();
                 let segments = segments.unwrap_or_default();
                 segments.into_iter().map(Arc::new).collect()
             }
-            Origin::Dead { .. } => return,
+            JournalOwner::Dead { .. } => return,
         };
         self.opened = true;
         for segment in segments {
@@ -135,9 +149,9 @@ impl Source {
     pub(crate) fn read(&mut self, budget: usize) -> Pass {
         self.over = self.runs.over();
         // The order matters: first the limit, then the list, then the bytes (invariant 2).
-        let limit = match &self.origin {
-            Origin::Live { journal, .. } => Some(journal.sequence()),
-            Origin::Dead { .. } => None,
+        let limit = match &self.owner {
+            JournalOwner::Live { journal, .. } => Some(journal.sequence()),
+            JournalOwner::Dead { .. } => None,
         };
         self.open_segments();
         let mut pass = Pass::before(limit.unwrap_or(u64::MAX));
@@ -148,7 +162,7 @@ impl Source {
                 pass.leave_behind();
                 break;
             }
-            if !cursor.finished {
+            if !cursor.finished && cursor.lane.is_none() {
                 self.read_cursor(index, cursor, limit, budget, &mut pass);
             }
         }
@@ -160,122 +174,195 @@ impl Source {
         pass
     }
 
-    /// Keeps the segments of a run's entries: the store takes none of them now.
-    pub(super) fn hold(&mut self, work: &Work, reason: &str) {
+    /// Reads up to about `budget` entries of a lane.
+    pub(super) fn read_lane(&mut self, lane: Lane, budget: usize) -> Pass {
+        let mut pass = Pass::before(0);
+        let mut cursors = std::mem::take(&mut self.cursors);
+        for (index, cursor) in cursors.iter_mut().enumerate() {
+            if cursor.lane == Some(lane) && !pass.is_full(budget) && !cursor.finished {
+                self.read_cursor(index, cursor, None, budget, &mut pass);
+            }
+        }
+        self.cursors = cursors;
+        pass.sort();
+        pass
+    }
+
+    /// What was read of the lane last could not be delivered.
+    pub(super) fn rewind(&mut self, lane: Lane) {
+        for cursor in &mut self.cursors {
+            if cursor.lane == Some(lane) {
+                cursor.rewind();
+            }
+        }
+    }
+
+    /// What was read of the lane last is settled.
+    pub(super) fn acknowledge_lane(&mut self, lane: Lane, pass: &Pass) {
+        for cursor in &mut self.cursors {
+            if cursor.lane == Some(lane) {
+                cursor.set_delivered();
+            }
+        }
+        self.spend_files_of(pass);
+        self.settle();
+    }
+
+    /// Keeps the segments of a run's entries: what waits by itself cannot be copied.
+    pub(super) fn hold_in_place(&mut self, work: &Work, entries: usize) {
+        self.kept_in_place += entries;
         for index in &work.cursors {
             if let Some(cursor) = self.cursors.get_mut(*index) {
                 cursor.held = true;
             }
         }
-        if let Some(state) = self.runs.get_mut(work.run) {
-            state.phase = Phase::Held(reason.to_owned());
-        }
     }
 
-    /// Has the artifacts of `work` that were not sent wait by themselves.
-    pub(super) fn postpone(&mut self, run: &StoredRun, work: &mut Work) {
-        let unsent = work.take_unsent_artifacts();
-        if unsent.is_empty() {
-            return;
-        }
-        let segments = self.segments_of(&work.cursors);
-        for (path, bytes) in unsent {
-            for index in &work.cursors {
-                if let Some(cursor) = self.cursors.get_mut(*index) {
-                    cursor.waiting += 1;
-                }
+    /// Keeps all segments of a dead journal: one of its runs could not be closed.
+    pub(super) fn keep_all(&mut self) {
+        self.unseen = true;
+        self.settled_segments.clear();
+    }
+
+    /// Returns how many entries wait for a person, or for a newer version.
+    pub(super) fn held_entries(&self) -> usize {
+        self.parked.held_entries() + self.deferred.held() + self.kept_in_place
+    }
+
+    /// Returns the origin that copied entries begin with, and who opens segments for them.
+    pub(super) fn copies(&self) -> (Origin, Box<entry_log::Open<'static>>) {
+        match &self.owner {
+            JournalOwner::Live { journal, .. } => {
+                let journal = Arc::clone(journal);
+                let origin = journal.origin().clone();
+                (origin, Box::new(move |len| journal.open_copy(len)))
             }
-            self.postponed.push(Waiting {
-                run: run.clone(),
-                path,
-                bytes,
-                segments: segments.clone(),
-            });
+            JournalOwner::Dead { directory } => {
+                let directory = directory.path().to_owned();
+                let origin = self.runs.origin.clone();
+                // Nobody would know whose the copies are.
+                let is_known = origin.is_some();
+                let open = move |len| {
+                    if is_known {
+                        entry_log::open_in(&directory, len)
+                    } else {
+                        Err(std::io::ErrorKind::NotFound.into())
+                    }
+                };
+                (origin.unwrap_or_default(), Box::new(open))
+            }
         }
     }
 
-    /// The first artifact that waited is settled, or held: its run takes nothing now.
-    pub(super) fn settle_postponed(&mut self, held: bool) {
-        let Some(Waiting {
-            segments, bytes, ..
-        }) = self.postponed.pop()
-        else {
-            return;
+    /// Returns whether there is room for copied metrics.
+    pub(super) fn copies_fit(&self) -> bool {
+        match &self.owner {
+            JournalOwner::Live { journal, .. } => journal.copies_fit(),
+            JournalOwner::Dead { .. } => true,
+        }
+    }
+
+    pub(super) fn copy_has_grown(&self, segment: &Segment, bytes: usize) {
+        match &self.owner {
+            JournalOwner::Live { journal, .. } => journal.copy_has_grown(segment, bytes),
+            JournalOwner::Dead { .. } => {
+                segment.set_size_bytes(bytes as u64);
+            }
+        }
+    }
+
+    /// Counts metrics for whose copies there was no room.
+    pub(super) fn drop_copied(&self, values: usize) {
+        if values > 0
+            && let JournalOwner::Live { journal, .. } = &self.owner
+        {
+            journal.drop_copied(values as u64);
+        }
+    }
+
+    /// Returns where files lie beside the segments; `None` where the journal is in memory.
+    pub(super) fn spool_directory(&self) -> Option<PathBuf> {
+        match &self.owner {
+            JournalOwner::Live { journal, .. } => journal.spool_directory(),
+            JournalOwner::Dead { directory } => Some(directory.path().to_owned()),
+        }
+    }
+
+    pub(super) fn batch_size(&self, run: u32) -> AdaptiveBatchSize {
+        let state = self.runs.get(run);
+        state.map_or_else(AdaptiveBatchSize::default, |state| state.batch_size)
+    }
+
+    pub(super) fn change_batch_size(&mut self, run: u32, change: fn(&mut AdaptiveBatchSize)) {
+        if let Some(state) = self.runs.get_mut(run) {
+            change(&mut state.batch_size);
+        }
+    }
+
+    /// Keeps what the store has refused for good in a folder of its own. Returns how many values.
+    pub(super) fn keep_refused(&mut self, run: u32, refused: Vec<Refused>) -> usize {
+        let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
+            return 0;
         };
-        for cursor in &mut self.cursors {
-            if segments.iter().any(|one| Arc::ptr_eq(one, &cursor.segment)) {
-                cursor.waiting -= 1;
-                cursor.held |= held;
-            }
-        }
-        if let ArtifactBytes::File(file) = bytes {
-            self.spent.push((file, segments));
-        }
+        let Some(directory) = self.spool_directory() else {
+            return 0;
+        };
+        let (origin, _) = self.copies();
+        let count = refused.len();
+        let kept = self
+            .refused
+            .keep(&directory, &origin, run, &identity, refused);
+        if kept { count } else { 0 }
     }
 
-    /// Has the work of a run wait for it.
-    pub(super) fn put_aside(&mut self, work: Work, oldest_ms: Option<i64>) {
-        for index in &work.cursors {
-            if let Some(cursor) = self.cursors.get_mut(*index) {
-                cursor.waiting += 1;
-            }
-        }
-        let segments = self.segments_of(&work.cursors);
-        self.awaited.push(work, segments, oldest_ms);
-    }
-
-    /// Work that waited for its run is settled, or held. What that means for the segments is noted
-    /// with the pass that is under way: all before a cursor has to be settled.
-    pub(super) fn settle_awaited(&mut self, mut work: Work, segments: &[Arc<Segment>], held: bool) {
-        for index in &work.cursors {
-            if let Some(cursor) = self.cursors.get_mut(*index) {
-                cursor.waiting -= 1;
-            }
-        }
-        if held {
-            return;
-        }
-        for (_, bytes) in work.artifacts.drain(..) {
-            if let ArtifactBytes::File(file) = bytes {
-                self.spent.push((file, segments.to_vec()));
-            }
-        }
-    }
-
-    /// The cursors of these segments.
-    pub(super) fn cursors_of(&self, segments: &[Arc<Segment>]) -> Vec<usize> {
-        let is = |cursor: &Cursor| segments.iter().any(|one| Arc::ptr_eq(one, &cursor.segment));
-        let all = self.cursors.iter().enumerate();
-        all.filter(|(_, cursor)| is(cursor))
-            .map(|(index, _)| index)
-            .collect()
-    }
-
-    fn segments_of(&self, cursors: &[usize]) -> Vec<Arc<Segment>> {
+    pub(super) fn segments_of(&self, cursors: &[usize]) -> Vec<Arc<Segment>> {
         let found = cursors.iter().filter_map(|index| self.cursors.get(*index));
         found.map(|cursor| Arc::clone(&cursor.segment)).collect()
     }
 
     /// Everything that [`read`](Self::read) has handed out is settled, or waits by itself.
     pub(super) fn acknowledge(&mut self, pass: &Pass) {
-        for SpentFile { file, cursors } in &pass.spent_files {
-            self.spent.push((file.clone(), self.segments_of(cursors)));
+        for cursor in &mut self.cursors {
+            if cursor.lane.is_none() {
+                cursor.set_delivered();
+            }
         }
+        self.spend_files_of(pass);
         self.settled_events = self.settled_events.max(pass.events_before);
         self.settle();
         // Everything logged to them was read, so nothing will mention them again.
         if self.is_live() && !pass.more {
-            for number in self.over.drain(..) {
-                if !self.consoles.has(number) {
+            for number in std::mem::take(&mut self.over) {
+                if !self.is_needed(number) {
                     self.runs.forget(number);
                 }
             }
         }
     }
 
+    /// Returns whether something of a run that is over still waits by itself.
+    fn is_needed(&self, run: u32) -> bool {
+        self.consoles.has(run) || self.parked.has(run) || self.deferred.has(run)
+    }
+
+    fn spend_files_of(&mut self, pass: &Pass) {
+        for SpentFile { file, cursors } in &pass.spent_files {
+            self.spend(file.clone(), self.segments_of(cursors));
+        }
+    }
+
+    /// Has a file go as soon as none of these segments keeps its place.
+    pub(super) fn spend(&mut self, file: PathBuf, segments: Vec<Arc<Segment>>) {
+        self.spent.push((file, segments));
+    }
+
     /// Notes what is settled, all of it before anything is deleted: the process may be killed on
-    /// the way.
+    /// the way. First the device has to have the copies.
     pub(super) fn settle(&mut self) {
+        for segment in std::mem::take(&mut self.unsynced) {
+            // Where the device fails, the journal's own thread says so.
+            let _ = segment.sync();
+        }
         self.cursors.iter_mut().for_each(Cursor::settle);
         for (file, segments) in std::mem::take(&mut self.spent) {
             // What stands in a segment that keeps its place may be read again.
@@ -287,15 +374,18 @@ impl Source {
         }
         let settled_events = self.settled_events;
         let (runs, consoles) = (&self.runs, &self.consoles);
+        let (owner, settled) = (&self.owner, &mut self.settled_segments);
         let is_over = |number: &u32| runs.get(*number).is_none_or(|state| state.ended);
         self.cursors.retain(|cursor| {
             let done = !cursor.keeps_its_place()
-                && cursor.finished
+                && cursor.is_through()
                 && cursor.last_event < Some(settled_events)
                 && cursor.started.iter().all(is_over)
                 && !cursor.consoles.iter().any(|run| consoles.has(*run));
-            if done && let Origin::Live { journal, .. } = &self.origin {
-                journal.retire(&cursor.segment);
+            match owner {
+                JournalOwner::Live { journal, .. } if done => journal.retire(&cursor.segment),
+                JournalOwner::Dead { .. } if done => settled.push(Arc::clone(&cursor.segment)),
+                JournalOwner::Live { .. } | JournalOwner::Dead { .. } => {}
             }
             !done
         });
@@ -304,7 +394,7 @@ impl Source {
     fn delete(&self, file: &Path) {
         let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
         if fs::remove_file(file).is_ok()
-            && let Origin::Live { journal, .. } = &self.origin
+            && let JournalOwner::Live { journal, .. } = &self.owner
         {
             journal.give_room(bytes);
         }
@@ -320,20 +410,32 @@ impl Source {
 
     /// A dead journal, to be read by somebody else.
     pub(super) fn into_directory(self) -> Option<Directory> {
-        match self.origin {
-            Origin::Dead { directory } => Some(directory),
-            Origin::Live { .. } => None,
+        match self.owner {
+            JournalOwner::Dead { directory } => Some(directory),
+            JournalOwner::Live { .. } => None,
         }
     }
 
-    /// Deletes a dead journal, unless something in it is held or waits.
-    pub(super) fn remove(self) {
-        if let Origin::Dead { directory } = &self.origin
-            && !self.unseen
+    /// Deletes a dead journal, or of one in which something is held or waits what is settled. Returns
+    /// where it lies then, and how many entries wait for a person.
+    pub(super) fn remove(self) -> Option<(PathBuf, usize)> {
+        let held = self.held_entries();
+        let JournalOwner::Dead { directory } = self.owner else {
+            return None;
+        };
+        if !self.unseen
             && self.consoles.is_empty()
+            && self.parked.is_empty()
+            && self.deferred.is_empty()
             && !self.cursors.iter().any(Cursor::keeps_its_place)
         {
             directory.remove();
+            return None;
         }
+        // Not to be read again by every process that comes.
+        for segment in self.settled_segments {
+            segment.remove_file();
+        }
+        Some((directory.path().to_owned(), held))
     }
 }

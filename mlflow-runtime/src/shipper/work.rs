@@ -3,10 +3,14 @@
 //! Invariants: a [`Work`] remembers what of it is done, so that delivery goes on where it stopped;
 //! its events stand in the order in which they happened, whatever their threads.
 
+use std::borrow::Cow;
+use std::io;
 use std::path::PathBuf;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::journal::entry_log::EntryWriter;
+use crate::journal::record::{Content, Event, Start};
 use crate::limits;
 use crate::store::{Batch, BatchLimits, Metric, Param, RunStatus, Tag};
 
@@ -47,9 +51,12 @@ pub(super) struct Work {
     /// Its start's place in the order of all events, from 1; 0 if it had started before.
     pub(super) started: u64,
     pub(super) params: Vec<Param>,
+    /// The places of the params in the order of all events.
+    param_sequences: Vec<u64>,
     pub(super) metrics: Vec<Metric>,
     pub(super) tags: Vec<Tag>,
-    pub(super) artifacts: Vec<(String, ArtifactBytes)>,
+    tag_sequences: Vec<u64>,
+    pub(super) artifacts: Vec<Artifact>,
     /// What becomes params, tags and artifacts when the pass is complete, with its place in the
     /// order of all events.
     events: Vec<(u64, Happened)>,
@@ -58,10 +65,17 @@ pub(super) struct Work {
     pub(super) cursors: Vec<usize>,
     /// Records of the journal that it comes from.
     pub(super) entries: usize,
+    /// What of them the store refuses, not counted yet.
+    pub(super) refusals: Vec<Refused>,
     /// How many of them the store refused.
     pub(super) refused: usize,
-    /// How many are artifacts that wait by themselves now.
-    pub(super) postponed: usize,
+    /// What is needed until it is settled, and no longer, beside its artifacts.
+    pub(super) spent: Vec<ArtifactBytes>,
+    /// How many of them wait by themselves now, and are settled another time.
+    pub(super) deferred: usize,
+    /// How many metrics, from the first that is not done, a failed request has held: the store may
+    /// have them.
+    pub(super) doubtful: usize,
     pub(super) checked: bool,
     pub(super) sent: Sent,
 }
@@ -82,18 +96,66 @@ pub(super) struct Sent {
     pub(super) artifacts: usize,
 }
 
+/// An artifact, with its place in the order of all events.
+#[derive(Debug)]
+pub(super) struct Artifact {
+    pub(super) sequence: u64,
+    pub(super) path: String,
+    pub(super) bytes: ArtifactBytes,
+}
+
 #[derive(Debug)]
 pub(super) enum ArtifactBytes {
     Memory(Vec<u8>),
     File(PathBuf),
 }
 
-/// An entry that the store would refuse, and why.
-#[derive(Debug, PartialEq, Eq)]
+/// An entry that the store refuses for good, and why.
+#[derive(Debug)]
 pub(super) struct Refused {
-    pub(super) kind: &'static str,
-    pub(super) key: String,
+    pub(super) entry: RefusedEntry,
     pub(super) reason: String,
+}
+
+/// The entry itself: it is kept.
+#[derive(Debug)]
+pub(super) enum RefusedEntry {
+    Metric(Metric),
+    Param(Param, u64),
+    Tag(Tag, u64),
+    Artifact(Artifact),
+}
+
+impl Refused {
+    pub(super) fn metric(metric: Metric, reason: impl Into<String>) -> Self {
+        let (entry, reason) = (RefusedEntry::Metric(metric), reason.into());
+        Self { entry, reason }
+    }
+
+    pub(super) fn param(param: Param, sequence: u64, reason: impl Into<String>) -> Self {
+        let (entry, reason) = (RefusedEntry::Param(param, sequence), reason.into());
+        Self { entry, reason }
+    }
+
+    pub(super) fn tag(tag: Tag, sequence: u64, reason: impl Into<String>) -> Self {
+        let (entry, reason) = (RefusedEntry::Tag(tag, sequence), reason.into());
+        Self { entry, reason }
+    }
+
+    pub(super) fn artifact(artifact: Artifact, reason: impl Into<String>) -> Self {
+        let (entry, reason) = (RefusedEntry::Artifact(artifact), reason.into());
+        Self { entry, reason }
+    }
+
+    /// Returns what kind of entry it is, and its key or path.
+    pub(super) fn kind_and_key(&self) -> (&'static str, &str) {
+        match &self.entry {
+            RefusedEntry::Metric(metric) => ("metric", &metric.key),
+            RefusedEntry::Param(param, _) => ("param", &param.key),
+            RefusedEntry::Tag(tag, _) => ("tag", &tag.key),
+            RefusedEntry::Artifact(artifact) => ("artifact", &artifact.path),
+        }
+    }
 }
 
 impl Pass {
@@ -150,31 +212,26 @@ impl Pass {
         self.works.get_mut(self.done)
     }
 
-    /// Takes the current work out: it waits by itself.
-    pub(super) fn take_current(&mut self) -> Option<Work> {
-        let work = self.works.get_mut(self.done).map(std::mem::take);
+    /// The current work waits by itself now.
+    pub(super) fn take_current(&mut self) {
+        self.works.get_mut(self.done).map(std::mem::take);
         self.done += 1;
-        work
     }
 
-    /// The current work is settled. Its files go when that is acknowledged, unless it is held.
-    pub(super) fn finish_current(&mut self, held: bool) {
+    /// The current work is settled. Its files go when that is acknowledged.
+    pub(super) fn finish_current(&mut self) {
         if let Some(work) = self.works.get_mut(self.done) {
-            let files = work
-                .artifacts
-                .drain(..)
-                .filter_map(|(_, bytes)| match bytes {
+            let artifacts = work.artifacts.drain(..).map(|artifact| artifact.bytes);
+            let files = artifacts
+                .chain(work.spent.drain(..))
+                .filter_map(|bytes| match bytes {
                     ArtifactBytes::File(file) => Some(SpentFile {
                         file,
                         cursors: work.cursors.clone(),
                     }),
                     ArtifactBytes::Memory(_) => None,
                 });
-            if held {
-                drop(files);
-            } else {
-                self.spent_files.extend(files);
-            }
+            self.spent_files.extend(files);
             work.metrics = Vec::new();
             self.done += 1;
         }
@@ -193,11 +250,21 @@ impl Work {
     fn sort(&mut self) {
         let mut events = std::mem::take(&mut self.events);
         events.sort_by_key(|(sequence, _)| *sequence);
-        for (_, event) in events {
+        for (sequence, event) in events {
             match event {
-                Happened::Param(param) => self.params.push(param),
-                Happened::Tag(tag) => self.tags.push(tag),
-                Happened::Artifact(path, bytes) => self.artifacts.push((path, bytes)),
+                Happened::Param(param) => {
+                    self.params.push(param);
+                    self.param_sequences.push(sequence);
+                }
+                Happened::Tag(tag) => {
+                    self.tags.push(tag);
+                    self.tag_sequences.push(sequence);
+                }
+                Happened::Artifact(path, bytes) => self.artifacts.push(Artifact {
+                    sequence,
+                    path,
+                    bytes,
+                }),
             }
         }
     }
@@ -208,69 +275,145 @@ impl Work {
         if std::mem::replace(&mut self.checked, true) {
             return refused;
         }
-        let mut keep = |kind: &'static str, key: &str| match limits::key_fault(key) {
-            None => true,
-            Some(fault) => {
-                refused.push(Refused {
-                    kind,
-                    key: key.to_owned(),
-                    reason: fault.into_owned(),
-                });
-                false
-            }
-        };
-        self.tags.retain(|tag| keep("tag", &tag.key));
-        self.params.retain(|param| keep("param", &param.key));
+        let (tags, sequences) = (&mut self.tags, &mut self.tag_sequences);
+        retain(tags, sequences, |tag, sequence| {
+            let fault = limits::key_fault(&tag.key);
+            refused.extend(fault.map(|fault| Refused::tag(tag.clone(), sequence, fault)));
+            limits::key_fault(&tag.key).is_none()
+        });
+        let mut values: FxHashMap<String, String> = FxHashMap::default();
+        let (params, sequences) = (&mut self.params, &mut self.param_sequences);
+        retain(params, sequences, |param, sequence| {
+            let reason = match (limits::key_fault(&param.key), values.get(&param.key)) {
+                (Some(fault), _) => fault.into_owned(),
+                (None, None) => {
+                    values.insert(param.key.clone(), param.value.clone());
+                    return true;
+                }
+                (None, Some(value)) if *value == param.value => return false,
+                (None, Some(value)) => {
+                    let new = &param.value;
+                    format!("it is {value:?} already and a param cannot change to {new:?}")
+                }
+            };
+            refused.push(Refused::param(param.clone(), sequence, reason));
+            false
+        });
         // The points of a key share its text: look at each text once.
         let mut good: FxHashSet<*const u8> = FxHashSet::default();
         self.metrics.retain(|metric| {
             let text = metric.key.as_ptr();
-            good.contains(&text) || (keep("metric", &metric.key) && good.insert(text))
-        });
-        let mut values: FxHashMap<String, String> = FxHashMap::default();
-        self.params.retain(|param| match values.get(&param.key) {
-            None => {
-                values.insert(param.key.clone(), param.value.clone());
-                true
+            if good.contains(&text) {
+                return true;
             }
-            Some(value) => {
-                if *value != param.value {
-                    let reason = format!(
-                        "it is {value:?} already and a param cannot change to {:?}",
-                        param.value
-                    );
-                    refused.push(Refused {
-                        kind: "param",
-                        key: param.key.clone(),
-                        reason,
-                    });
-                }
-                false
-            }
+            let Some(fault) = limits::key_fault(&metric.key) else {
+                return good.insert(text);
+            };
+            refused.push(Refused::metric(metric.clone(), fault));
+            false
         });
         refused
     }
 
-    /// What it takes in memory, about.
-    pub(super) fn memory_bytes(&self) -> usize {
-        let texts = self.tags.iter().map(|tag| tag.key.len() + tag.value.len());
-        let params = &self.params;
-        let params = params
-            .iter()
-            .map(|param| param.key.len() + param.value.len());
-        let artifacts = self.artifacts.iter().map(|(path, bytes)| match bytes {
-            ArtifactBytes::Memory(bytes) => path.len() + bytes.len(),
-            ArtifactBytes::File(_) => path.len(),
-        });
-        let points = self.metrics.len() * size_of::<Metric>();
-        size_of::<Self>() + points + texts.chain(params).chain(artifacts).sum::<usize>()
+    /// Takes out the artifacts that were not sent: they wait by themselves.
+    pub(super) fn take_unsent_artifacts(&mut self) -> Vec<Artifact> {
+        self.artifacts.split_off(self.sent.artifacts)
     }
 
-    /// Takes out the artifacts that were not sent.
-    pub(super) fn take_unsent_artifacts(&mut self) -> Vec<(String, ArtifactBytes)> {
-        let unsent = self.artifacts.split_off(self.sent.artifacts);
-        self.postponed += unsent.len();
-        unsent
+    /// Takes out the metrics that a failed request has held: they wait by themselves.
+    pub(super) fn take_doubtful(&mut self) -> Vec<Metric> {
+        let from = self.sent.metrics.min(self.metrics.len());
+        let to = (from + std::mem::take(&mut self.doubtful)).min(self.metrics.len());
+        self.deferred += to - from;
+        self.metrics.drain(from..to).collect()
+    }
+
+    /// Puts metrics back that cannot wait by themselves.
+    pub(super) fn put_back_doubtful(&mut self, metrics: Vec<Metric>) {
+        self.deferred -= metrics.len();
+        let from = self.sent.metrics.min(self.metrics.len());
+        self.metrics.splice(from..from, metrics);
+    }
+
+    /// Notes what the store refuses; it is counted when the work is done.
+    pub(super) fn note_refused(&mut self, refused: Vec<Refused>) {
+        self.refusals.extend(refused);
+    }
+
+    /// Returns what is left to be brought to the store.
+    fn rest(&self) -> Rest<'_> {
+        Rest {
+            params: self.params.get(self.sent.params..).unwrap_or_default(),
+            param_sequences: self
+                .param_sequences
+                .get(self.sent.params..)
+                .unwrap_or_default(),
+            tags: self.tags.get(self.sent.tags..).unwrap_or_default(),
+            tag_sequences: self.tag_sequences.get(self.sent.tags..).unwrap_or_default(),
+            metrics: self.metrics.get(self.sent.metrics..).unwrap_or_default(),
+            artifacts: self
+                .artifacts
+                .get(self.sent.artifacts..)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Copies what is left of it to `log`. `start` is there for a run that starts in this work, and
+    /// whose start, or a param of it, is not in the store yet.
+    pub(super) fn copy_rest(
+        &self,
+        log: &mut EntryWriter<'_, '_>,
+        start: Option<&Start<'static>>,
+        keeps_metrics: bool,
+    ) -> io::Result<()> {
+        let rest = self.rest();
+        let started = self.started.checked_sub(1);
+        let with_start = start.filter(|_| started.is_some());
+        let of_start = |sequence: u64| with_start.is_some() && Some(sequence) == started;
+        if let (Some(start), Some(sequence)) = (with_start, started) {
+            log.start(start, sequence)?;
+        }
+        for (param, sequence) in rest.params.iter().zip(rest.param_sequences) {
+            if !of_start(*sequence) {
+                log.event(&Event::Param(Cow::Borrowed(param)), *sequence, &[])?;
+            }
+        }
+        for (tag, sequence) in rest.tags.iter().zip(rest.tag_sequences) {
+            log.event(&Event::Tag(Cow::Borrowed(tag)), *sequence, &[])?;
+        }
+        for artifact in rest.artifacts {
+            artifact.copy_to(log)?;
+        }
+        if keeps_metrics {
+            for metric in rest.metrics {
+                log.metric(metric)?;
+            }
+        }
+        if let Some((status, end_time_ms)) = self.end {
+            let end = Event::End {
+                status,
+                end_time_ms,
+            };
+            log.event(&end, self.last_sequence(), &[])?;
+        }
+        Ok(())
+    }
+
+    /// Returns whether a param that the run was started with is not in the store yet.
+    pub(super) fn has_params_of_start(&self) -> bool {
+        let rest = self.rest();
+        let started = self.started.checked_sub(1);
+        started.is_some_and(|started| rest.param_sequences.contains(&started))
+    }
+
+    fn last_sequence(&self) -> u64 {
+        let artifacts = self.artifacts.iter().map(|artifact| artifact.sequence);
+        let events = self.param_sequences.iter().chain(&self.tag_sequences);
+        events
+            .copied()
+            .chain(artifacts)
+            .max()
+            .unwrap_or(self.started)
     }
 
     /// The next entries that fit one request, and what will be sent then; `None` when all are.
@@ -302,6 +445,56 @@ impl Work {
             sent,
         ))
     }
+}
+
+/// What of a work is not done.
+struct Rest<'a> {
+    params: &'a [Param],
+    param_sequences: &'a [u64],
+    tags: &'a [Tag],
+    tag_sequences: &'a [u64],
+    metrics: &'a [Metric],
+    artifacts: &'a [Artifact],
+}
+
+impl Artifact {
+    /// Reads all of it.
+    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+        match &self.bytes {
+            ArtifactBytes::Memory(bytes) => Ok(bytes.clone()),
+            ArtifactBytes::File(file) => std::fs::read(file),
+        }
+    }
+
+    /// Copies the event that names it.
+    pub(super) fn copy_to(&self, log: &mut EntryWriter<'_, '_>) -> io::Result<()> {
+        let path = Cow::Borrowed(&*self.path);
+        let (content, attachment) = match &self.bytes {
+            ArtifactBytes::Memory(bytes) => (Content::Attached, &**bytes),
+            ArtifactBytes::File(file) => {
+                let name = file.file_name().unwrap_or_default().to_string_lossy();
+                (Content::Spooled(name), &[][..])
+            }
+        };
+        log.event(
+            &Event::Artifact { path, content },
+            self.sequence,
+            attachment,
+        )
+    }
+}
+
+/// Keeps the items that `keep` is true for, and their sequences.
+fn retain<T>(items: &mut Vec<T>, sequences: &mut Vec<u64>, mut keep: impl FnMut(&T, u64) -> bool) {
+    let mut kept = sequences.iter().copied();
+    let mut flags = Vec::with_capacity(items.len());
+    items.retain(|item| {
+        let keeps = keep(item, kept.next().unwrap_or_default());
+        flags.push(keeps);
+        keeps
+    });
+    let mut flags = flags.into_iter();
+    sequences.retain(|_| flags.next().unwrap_or(true));
 }
 
 /// Halves of a batch that was refused, kinds first; `None` for a single entry.

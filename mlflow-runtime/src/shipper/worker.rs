@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::delivery::Cause;
+use super::obstacle::Cause;
 use super::{Control, Delivery, Halt, Shipper, Source, Step};
 use crate::config::Settings;
 use crate::journal::bell::{DOZE, Sleeper};
@@ -26,8 +26,10 @@ const LINGER: Duration = Duration::from_millis(250);
 const STAY_AWAKE: Duration = Duration::from_secs(5);
 /// How long another thread needs to write down the start of a run.
 const STALL: Duration = Duration::from_millis(1);
-/// How long to wait for another process while somebody waits for a flush.
+/// How long what waits by itself is left alone while somebody waits for a flush.
 const SOON: Duration = Duration::from_millis(500);
+/// The longest pause of a store that is away while somebody waits for a flush.
+const WAITED_FOR: Duration = Duration::from_secs(1);
 /// Failures in a row before a warning: one may be a connection that was closed meanwhile.
 const WARN_AFTER: u32 = 2;
 /// The same for a lock that others hold: about half a minute.
@@ -68,12 +70,15 @@ pub(super) struct Worker {
     there: bool,
     /// The last flush for which journals of dead processes were looked for.
     swept: u64,
-    /// The last one for which artifacts that wait were tried again.
+    /// The last one for which all that waits by itself was tried again.
     tried: u64,
     /// The last one for which all consoles were sent.
     shown: u64,
     /// The last one for which the store did not take them.
     shown_in_vain: u64,
+    /// When journals of dead processes that could not be finished are looked at again.
+    sweep_due: Option<Instant>,
+    sweep_backoff: Backoff,
 }
 
 impl Worker {
@@ -98,6 +103,8 @@ impl Worker {
             tried: 0,
             shown: 0,
             shown_in_vain: 0,
+            sweep_due: None,
+            sweep_backoff: Backoff::default(),
         }
     }
 
@@ -147,12 +154,9 @@ impl Worker {
                     self.pause(LINGER).await;
                 }
                 Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
-                // Nothing is missing but runs of others, and somebody waits for them.
-                Ok(Step::Idle)
-                    if self.control.is_asked() && shipper.live.awaited.due().is_some() =>
-                {
+                // Nothing is missing but what waits by itself, and somebody waits for it.
+                Ok(Step::Idle) if self.control.is_waited_for() && shipper.has_waiting() => {
                     tokio::time::sleep(SOON).await;
-                    shipper.live.awaited.hurry();
                 }
                 Ok(Step::Idle) => {
                     let since = *idle_since.get_or_insert_with(Instant::now);
@@ -171,10 +175,11 @@ impl Worker {
                         Cause::Away { .. } if self.there && self.control.is_asked() => {
                             tokio::time::sleep(delay).await;
                         }
-                        Cause::Elsewhere => self.wait_for_others(delay).await,
                         Cause::Away { .. } | Cause::Blocked => {
                             self.control.fail(ticket);
-                            self.pause(delay).await;
+                            let is_waited_for = self.control.is_waited_for();
+                            let longest = if is_waited_for { WAITED_FOR } else { delay };
+                            self.pause(delay.min(longest)).await;
                         }
                     }
                 }
@@ -184,7 +189,7 @@ impl Worker {
     }
 
     /// Looks for what dead processes left. The one that is being shipped is not found again.
-    fn sweep(&self, shipper: &mut Shipper) {
+    fn sweep(&mut self, shipper: &mut Shipper) {
         let destination = &self.journal.origin().destination;
         let mut roots = vec![self.settings.journal_dir.as_path()];
         // Where the configured one could not be written, as it may not have been for others.
@@ -194,13 +199,24 @@ impl Worker {
             .map(|root| Directory::left_behind(root, destination));
         shipper.left_behind = found.collect();
         shipper.joining.clear();
+        shipper.unfinished.clear();
+        self.sweep_due = None;
     }
 
     /// This process's values first; while there are no more of them, those of dead ones.
     async fn round(&mut self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
+        let now = Instant::now();
+        if ticket > self.tried {
+            self.tried = ticket;
+            shipper.hurry(now);
+        } else if self.control.is_waited_for() {
+            shipper.hurry(now + SOON);
+        }
         let step = shipper.step().await?;
-        let nothing_waits =
-            self.artifacts(shipper, ticket).await && shipper.live.awaited.is_empty();
+        let shipped = shipper.delivery.deliver_deferred(&mut shipper.live).await;
+        shipper.count_held();
+        shipped?;
+        let nothing_waits = !shipper.has_waiting();
         let under_way = matches!(step, Step::More | Step::Stalled);
         let nothing_waits = self.consoles(shipper, ticket, !under_way).await && nothing_waits;
         if under_way {
@@ -208,7 +224,8 @@ impl Worker {
         }
         // What was read after the flush was asked for holds all that it is about, also where more
         // is logged meanwhile.
-        let flushed = nothing_waits && (step == Step::Idle || shipper.fresh);
+        let is_read = step == Step::Idle || shipper.fresh;
+        let flushed = nothing_waits && is_read;
         if flushed {
             self.control.complete_own(ticket);
             // Children may have died meanwhile.
@@ -216,39 +233,35 @@ impl Worker {
                 self.swept = ticket;
                 self.sweep(shipper);
             }
+        } else if is_read && shipper.has_waiting() && shipper.is_hopeless() {
+            self.control.fail(ticket);
         }
         // Which runs this process has decides what it may do for dead ones.
         self.begun |= step != Step::Idle;
         if !self.begun && !self.control.is_asked() {
             return Ok(step);
         }
+        if self.sweep_due.is_some_and(|due| due <= now) {
+            self.sweep(shipper);
+        }
         let dead = shipper.step_dead().await?;
         if dead != Step::Idle {
             return Ok(dead);
         }
+        self.plan_sweep(shipper);
         if flushed {
             self.control.complete_all(ticket);
         }
         Ok(step)
     }
 
-    /// Tries again what the store of the artifacts did not take; whether nothing waits for it.
-    async fn artifacts(&mut self, shipper: &mut Shipper, ticket: u64) -> bool {
-        let postponed = &shipper.live.postponed;
-        if postponed.is_empty() {
-            return true;
-        }
-        if ticket == self.tried && !postponed.is_due() {
-            return false;
-        }
-        self.tried = ticket;
-        match shipper.delivery.deliver_postponed(&mut shipper.live).await {
-            Ok(()) => true,
-            Err(_) => {
-                self.stats.retried.add(1);
-                self.control.fail(ticket);
-                false
-            }
+    /// Has journals that could not be finished be looked at again.
+    fn plan_sweep(&mut self, shipper: &Shipper) {
+        if shipper.unfinished.is_empty() {
+            self.sweep_backoff.reset();
+        } else if self.sweep_due.is_none() {
+            let delay = self.sweep_backoff.next(Cause::Blocked);
+            self.sweep_due = Some(Instant::now() + delay);
         }
     }
 
@@ -280,19 +293,6 @@ impl Worker {
         let _ = tokio::time::timeout(delay, self.journal.bell.heard()).await;
     }
 
-    /// Waits for what another process has to do first; not for long while somebody waits for a flush.
-    async fn wait_for_others(&self, delay: Duration) {
-        let until = Instant::now() + delay;
-        while !self.control.is_asked()
-            && tokio::time::timeout_at(until, self.journal.bell.heard())
-                .await
-                .is_ok()
-        {}
-        if self.control.is_asked() {
-            tokio::time::sleep(delay.min(SOON)).await;
-        }
-    }
-
     /// Waits until something is logged or a flush is asked for.
     async fn sleep(&self, shipper: &mut Shipper) {
         if self.control.is_asked() {
@@ -308,9 +308,10 @@ impl Worker {
         shipper.live_pass = shipper.live.read(shipper.delivery.budget());
         if shipper.live_pass.is_empty() && !self.control.is_asked() {
             let due = [
-                shipper.live.postponed.due(),
-                shipper.live.awaited.due(),
+                shipper.live.deferred.due(),
+                shipper.live.parked.due(),
                 shipper.live.console_due(),
+                self.sweep_due,
             ];
             match due.into_iter().flatten().min() {
                 None => self.journal.bell.heard().await,
@@ -340,7 +341,7 @@ impl Worker {
         let delay = self.backoff.next(halt.cause);
         let failures = self.backoff.failures();
         let away = match halt.cause {
-            Cause::Busy | Cause::Elsewhere => false,
+            Cause::Busy => false,
             Cause::Away { .. } => failures > self.settings.max_retries,
             Cause::Blocked => true,
         };
@@ -352,7 +353,6 @@ impl Worker {
         });
         let warn = match halt.cause {
             Cause::Busy => failures >= WARN_AFTER_BUSY,
-            Cause::Elsewhere => false,
             // Who waits may be about to end the process: it has to hear of it now.
             Cause::Away { .. } => failures >= WARN_AFTER || self.control.is_asked(),
             Cause::Blocked => true,

@@ -16,8 +16,9 @@ use super::{ArtifactContent, StoreError, names, uri};
 
 /// The directory that an artifact URI names: a plain path, or `file:`.
 pub(super) fn of_uri(artifact_uri: &str) -> Result<PathBuf, StoreError> {
-    let refused = |why: &str| StoreError::Rejected {
+    let refused = |why: &str| StoreError::Blocked {
         reason: format!("artifacts of this run go to `{artifact_uri}`: {why}"),
+        everything: false,
     };
     let path = match uri::scheme(artifact_uri) {
         None => Cow::Borrowed(artifact_uri),
@@ -120,9 +121,11 @@ fn replace(
 fn refusal(target: &Path, error: &io::Error) -> StoreError {
     let reason = format!("cannot write the artifact {}: {error}", target.display());
     match error.kind() {
-        ErrorKind::PermissionDenied
-        | ErrorKind::ReadOnlyFilesystem
-        | ErrorKind::NotADirectory
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Blocked {
+            reason,
+            everything: false,
+        },
+        ErrorKind::NotADirectory
         | ErrorKind::IsADirectory
         | ErrorKind::AlreadyExists
         | ErrorKind::DirectoryNotEmpty
@@ -158,7 +161,7 @@ mod tests {
             "",
         ] {
             assert!(
-                matches!(of_uri(uri), Err(StoreError::Rejected { .. })),
+                matches!(of_uri(uri), Err(StoreError::Blocked { .. })),
                 "{uri}"
             );
         }

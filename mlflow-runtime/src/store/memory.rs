@@ -103,9 +103,8 @@ impl State {
         let place = self.places.get(run_id);
         place
             .and_then(|place| self.runs.get_mut(*place))
-            .ok_or_else(|| StoreError::Blocked {
+            .ok_or_else(|| StoreError::Missing {
                 reason: format!("there is no run {run_id}"),
-                everything: false,
             })
     }
 

@@ -5,8 +5,9 @@
 //! - **Repeating a call is harmless.** The shipper re-sends whatever it is not sure of;
 //!   the result is the same as if it had been sent once.
 //! - **An `Err` names who has to act**: [`StoreError::Unavailable`], [`StoreError::Busy`] and
-//!   [`StoreError::Contested`] ask for the same call later, [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] says
-//!   a person has to change something first.
+//!   [`StoreError::Contested`] ask for the same call later, [`StoreError::TooLarge`] for a smaller one,
+//!   [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] and
+//!   [`StoreError::Missing`] say a person has to change something first.
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its
 //!   thread for a moment (a file's lock), never for longer than [`PATIENCE`].
 
@@ -57,6 +58,17 @@ pub trait Store: Send {
         Duration::ZERO
     }
 
+    /// Whether a batch that is sent again costs no more than one that is new. Default: yes.
+    fn absorbs_repeats(&self) -> bool {
+        true
+    }
+
+    /// Whether a run that is not found is gone for good: that of a file is. A server may be one of
+    /// several behind the same address. Default: yes.
+    fn absence_is_final(&self) -> bool {
+        true
+    }
+
     /// The page that shows the run, where there is one.
     fn run_url(&self, run: &StoredRun) -> Option<String>;
 
@@ -100,7 +112,7 @@ pub trait Store: Send {
     /// Looks a run up by the id the store gave it.
     ///
     /// # Errors
-    /// [`StoreError::Blocked`] if there is none, or it is deleted.
+    /// [`StoreError::Missing`] if there is none, [`StoreError::Blocked`] if it is deleted.
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError>;
 
     /// Logs values. `batch` stays within [`limits`](Store::limits) and holds no param key twice.
@@ -320,6 +332,17 @@ pub enum StoreError {
         /// The store's words.
         reason: String,
     },
+    /// Something in between takes no request of this size: halve the batch. One entry that is too
+    /// large may be taken later, when the limit is raised.
+    TooLarge {
+        /// What was seen.
+        reason: String,
+    },
+    /// It has no such run. Another server behind the same address may have it.
+    Missing {
+        /// The store's words.
+        reason: String,
+    },
     /// It accepts nothing for this run or from this client until a person acts (a deleted
     /// experiment, wrong credentials): keep the values.
     Blocked {
@@ -337,6 +360,8 @@ impl std::fmt::Display for StoreError {
             | Self::Busy { reason }
             | Self::Contested { reason }
             | Self::Rejected { reason }
+            | Self::TooLarge { reason }
+            | Self::Missing { reason }
             | Self::Blocked { reason, .. } => f.write_str(reason),
         }
     }

@@ -6,6 +6,10 @@
 use super::{Batch, StoreError};
 use crate::limits::{self, EXPERIMENT_NAME_CHARS};
 
+/// The longest name of a file or folder, as nearly all file systems have it. A server answers a longer
+/// one as if it were ill itself, for ever.
+const NAME_BYTES: usize = 255;
+
 fn rejected(reason: String) -> StoreError {
     StoreError::Rejected { reason }
 }
@@ -86,6 +90,8 @@ pub(super) fn check_artifact_path(path: &str) -> Result<(), StoreError> {
         "it holds a control character"
     } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
         "it is empty or has an empty, `.` or `..` part"
+    } else if path.split('/').any(|part| part.len() > NAME_BYTES) {
+        "one of its names is longer than the 255 bytes that file systems hold"
     } else {
         return Ok(());
     };

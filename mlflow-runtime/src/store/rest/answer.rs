@@ -42,10 +42,7 @@ impl From<Failure> for StoreError {
                 status: 404,
                 reason,
                 ..
-            } => Self::Blocked {
-                reason,
-                everything: false,
-            },
+            } => Self::Missing { reason },
             Failure::Refused { reason, .. } => Self::Rejected { reason },
             Failure::Other(error) => error,
         }
@@ -192,8 +189,14 @@ pub(super) fn failure(
             reason,
         },
         409 => unavailable(reason),
-        // Halving the batch helps with the first.
-        413 | 422 | 501 => rejected(reason),
+        413 | 422 | 501 if !code.is_empty() => Failure::Refused {
+            status: number,
+            code,
+            reason,
+        },
+        // A gateway's own. Halving the batch helps with the first.
+        413 => Failure::Other(StoreError::TooLarge { reason }),
+        422 | 501 => unavailable(reason),
         500 if database::holds_no_such_text(&words) => rejected(reason),
         500 if code == "INVALID_STATE" => Failure::Refused {
             status: number,
@@ -205,10 +208,15 @@ pub(super) fn failure(
             true,
         ),
         503 if route == Route::Artifacts && words.contains("rtifact serving is disabled") => {
-            rejected(reason)
+            blocked(
+                format!("{reason}. Start the server with --serve-artifacts"),
+                false,
+            )
         }
         500..=599 => unavailable(reason),
-        _ if route == Route::Artifacts => rejected(reason),
+        // MLflow's artifact routes say no in JSON; a page was written by something in between.
+        400 if route == Route::Artifacts && is_json => rejected(reason),
+        _ if route == Route::Artifacts => unavailable(reason),
         _ => blocked(
             format!(
                 "{reason}. This is not an MLflow server, or its path prefix is missing in MLFLOW_TRACKING_URI"
@@ -287,6 +295,8 @@ mod tests {
             StoreError::Busy { .. } => "busy",
             StoreError::Contested { .. } => "contested",
             StoreError::Rejected { .. } => "rejected",
+            StoreError::TooLarge { .. } => "too large",
+            StoreError::Missing { .. } => "missing",
             StoreError::Blocked {
                 everything: false, ..
             } => "blocked",
@@ -331,13 +341,15 @@ mod tests {
             (
                 404,
                 r#"{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"m"}"#,
-                "blocked",
+                "missing",
             ),
             (404, html, "all blocked"),
             (404, r#"{"detail":"Not Found"}"#, "all blocked"),
             (405, html, "all blocked"),
             (408, "", "unavailable"),
-            (413, html, "rejected"),
+            (413, html, "too large"),
+            (501, html, "unavailable"),
+            (422, html, "unavailable"),
             (429, "", "unavailable"),
             (500, html, "unavailable"),
             (500, r#"{"error_code":"INTERNAL_ERROR"}"#, "unavailable"),
@@ -369,11 +381,15 @@ mod tests {
                 r#"{"detail":"Artifact path must include a filename"}"#,
                 "rejected",
             ),
-            (404, html, "rejected"),
+            // A gateway's page during a roll-out cost the artifact.
+            (404, html, "unavailable"),
+            (405, html, "unavailable"),
+            (413, html, "too large"),
+            (501, html, "unavailable"),
             (
                 503,
                 r#"{"detail":"Artifact serving is disabled. Run …"}"#,
-                "rejected",
+                "blocked",
             ),
             (503, "upstream connect error", "unavailable"),
             (401, "", "all blocked"),

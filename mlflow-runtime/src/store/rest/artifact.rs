@@ -41,11 +41,14 @@ pub(super) async fn put(
     if uri::scheme(artifact_uri) != Some("mlflow-artifacts") {
         let root = directory::of_uri(artifact_uri)?;
         if !is_on_this_host(http.base_url(), &root) {
-            return Err(rejected(&format!(
-                "artifacts of this run go to {}, which is a directory of the server's host and not of this one. \
-                 Start the server with --serve-artifacts",
-                root.display()
-            )));
+            return Err(StoreError::Blocked {
+                reason: format!(
+                    "artifacts of this run go to {}, which is a directory of the server's host and not of this one. \
+                     Start the server with --serve-artifacts",
+                    root.display()
+                ),
+                everything: false,
+            });
         }
         return directory::put(&root, path, content).await;
     }

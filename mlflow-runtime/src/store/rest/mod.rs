@@ -288,6 +288,15 @@ impl Store for RestStore {
         }
     }
 
+    /// MLflow looks each point of a batch that it has a part of up in its key's whole history.
+    fn absorbs_repeats(&self) -> bool {
+        false
+    }
+
+    fn absence_is_final(&self) -> bool {
+        false
+    }
+
     fn run_url(&self, run: &StoredRun) -> Option<String> {
         Some(format!(
             "{}/#/experiments/{}/runs/{}",

@@ -8,7 +8,7 @@ use rusqlite::{
 };
 
 use super::error::Failure;
-use super::{NewRun, RunStatus, StoredRun};
+use super::{NewRun, RunStatus, StoreError, StoredRun};
 use crate::store::RUN_KEY_TAG;
 
 /// The id of the experiment, if it exists and is not deleted.
@@ -175,7 +175,9 @@ pub(super) fn get(db: &Connection, run_id: &str) -> Result<StoredRun, Failure> {
         Some((_, Stage::Deleted)) => Err(Failure::blocked(format!(
             "the run {run_id} is deleted: restore it"
         ))),
-        None => Err(Failure::blocked(format!("there is no run {run_id}"))),
+        None => Err(Failure::Refused(StoreError::Missing {
+            reason: format!("there is no run {run_id}"),
+        })),
     }
 }
 

@@ -1,9 +1,10 @@
-//! How much of what a request may hold it does hold.
+//! The adaptive batch size of a run: halved after a failure, grown back by 1/16 for each success (AIMD).
 //!
 //! Invariant: a batch that brought no answer is not sent again in the same size for ever.
 //!
 //! A server is given a certain time, by us or by a gateway between. What takes it longer is done and
-//! never acknowledged; sent again it takes as long.
+//! never acknowledged; sent again it takes as long. Each run has a size of its own: one that fails by
+//! itself makes no request of another smaller.
 
 use crate::store::BatchLimits;
 
@@ -12,16 +13,18 @@ const FULL: usize = 1024;
 /// What an answer adds: the way back takes some requests, or every second one would fail.
 const STEP: usize = FULL / 16;
 
-pub(super) struct Share(usize);
+/// The share of a full request that the next one holds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AdaptiveBatchSize(usize);
 
-impl Default for Share {
+impl Default for AdaptiveBatchSize {
     fn default() -> Self {
         Self(FULL)
     }
 }
 
-impl Share {
-    pub(super) fn of(&self, limits: BatchLimits) -> BatchLimits {
+impl AdaptiveBatchSize {
+    pub(super) fn of(self, limits: BatchLimits) -> BatchLimits {
         let total = limits.total.saturating_mul(self.0).div_ceil(FULL);
         BatchLimits { total, ..limits }
     }
@@ -47,7 +50,7 @@ mod tests {
             params: 100,
             tags: 100,
         };
-        let mut share = Share::default();
+        let mut share = AdaptiveBatchSize::default();
         assert_eq!(share.of(limits(1000)).total, 1000);
         share.shrink();
         assert_eq!(share.of(limits(1000)).total, 500);

@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use super::Delivery;
-use super::delivery::{Halt, halt};
+use super::obstacle::Obstacle;
 use super::work::{Refused, halves};
 use crate::store::{Batch, StoreError, StoredRun};
 
@@ -16,23 +16,22 @@ const CONTESTS: u32 = 3;
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 impl Delivery {
-    /// Finds the entries of a refused batch that are to blame; the others are logged. The inner
-    /// error says why the run takes nothing any more.
-    pub(super) fn isolate<'a>(
+    /// Finds the entries of a refused batch that are to blame; the others are logged.
+    pub(super) fn bisect<'a>(
         &'a self,
         run: &'a StoredRun,
         batch: Batch<'a>,
         reason: String,
-    ) -> LocalFuture<'a, Result<Result<Vec<Refused>, String>, Halt>> {
+    ) -> LocalFuture<'a, Result<Vec<Refused>, Obstacle>> {
         Box::pin(async move {
             let mut refused = Vec::new();
             let mut left = vec![(batch, reason)];
             while let Some((batch, reason)) = left.pop() {
-                let Some(halves) = halves(&batch) else {
+                let Some(parts) = halves(&batch) else {
                     refused.extend(single(&batch, reason));
                     continue;
                 };
-                for half in halves {
+                for half in parts {
                     let mut logged = self.store.log_batch(run, &half).await;
                     // Another client may have been in the way of this one only.
                     for _ in 0..CONTESTS {
@@ -45,17 +44,14 @@ impl Delivery {
                         Err(StoreError::Rejected { reason } | StoreError::Contested { reason }) => {
                             left.push((half, reason));
                         }
-                        Err(StoreError::Blocked {
-                            reason,
-                            everything: false,
-                        }) => {
-                            return Ok(Err(reason));
+                        Err(StoreError::TooLarge { reason }) if halves(&half).is_some() => {
+                            left.push((half, reason));
                         }
-                        Err(error) => return Err(halt(error)),
+                        Err(error) => return Err(self.obstacle(error).await),
                     }
                 }
             }
-            Ok(Ok(refused))
+            Ok(refused)
         })
     }
 }
@@ -66,11 +62,12 @@ fn single(batch: &Batch<'_>, reason: String) -> Option<Refused> {
         params,
         tags,
     } = batch;
-    let metric = metrics
-        .first()
-        .map(|metric| ("metric", metric.key.to_string()));
-    let param = || params.first().map(|param| ("param", param.key.clone()));
-    let tag = || tags.first().map(|tag| ("tag", tag.key.clone()));
-    let (kind, key) = metric.or_else(param).or_else(tag)?;
-    Some(Refused { kind, key, reason })
+    if let Some(metric) = metrics.first() {
+        return Some(Refused::metric(metric.clone(), reason));
+    }
+    if let Some(param) = params.first() {
+        return Some(Refused::param(param.clone(), 0, reason));
+    }
+    let tag = tags.first()?;
+    Some(Refused::tag(tag.clone(), 0, reason))
 }

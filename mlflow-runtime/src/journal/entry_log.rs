@@ -1,0 +1,315 @@
+//! Entries of one run, or of one kind, copied out of the segments they were appended to.
+//!
+//! # Invariants
+//!
+//! 1. An entry is whole in the log before its old place is acknowledged, so a kill between the two
+//!    leaves it twice, never not at all. To deliver it twice is harmless.
+//! 2. A segment of a log is self-contained like every other: the next process reads it as one.
+//! 3. The writer is the only reader, so nothing here is shared between threads.
+//!
+//! # Operation
+//!
+//! The shipper copies what has to wait by itself, so that one value of a deleted run does not keep a
+//! segment of four megabytes. A log writes to one file at a time, with one system call a record, and
+//! opens it anew for every copy: ten thousand runs that wait must not take ten thousand descriptors.
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::allocation;
+use super::appender::{Appender, WrittenAppender};
+use super::directory::segment_path;
+use super::mapping::{HEADER_BYTES, frame_bytes};
+use super::record::{Definition, Event, MetricRecord, Origin, RunIdentity, Start};
+use super::segment::Segment;
+use crate::store::Metric;
+
+/// The size from which on a log goes on in another file.
+const SEGMENT_BYTES: usize = 4 << 20;
+/// The same in memory, where room is taken at once.
+const MEMORY_SEGMENT_BYTES: usize = 64 << 10;
+
+/// Opens a segment of up to so many bytes.
+pub(crate) type Open<'a> = dyn FnMut(usize) -> io::Result<(Arc<Segment>, Appender)> + 'a;
+
+/// The end of a log: where the next entry goes.
+#[derive(Default)]
+pub(crate) struct EntryLog {
+    tail: Option<Tail>,
+}
+
+struct Tail {
+    segment: Arc<Segment>,
+    /// Where the file's last frame ends, and the bytes that it may have.
+    position: usize,
+    len: usize,
+    /// Open while entries are copied; for good where there is no file.
+    appender: Option<Appender>,
+    runs: FxHashSet<u32>,
+    keys: FxHashMap<Arc<str>, u32>,
+}
+
+/// What one copy has touched.
+#[derive(Default)]
+pub(crate) struct Copied {
+    /// The segments, oldest first, and the bytes that each has now.
+    pub(crate) segments: Vec<(Arc<Segment>, usize)>,
+    pub(crate) records: usize,
+}
+
+/// Writes entries of one run to a log.
+pub(crate) struct EntryWriter<'a, 'o> {
+    log: &'a mut EntryLog,
+    open: &'a mut Open<'o>,
+    origin: &'a Origin,
+    run: u32,
+    identity: &'a RunIdentity,
+    copied: Copied,
+}
+
+impl EntryLog {
+    /// Returns whether the log has a file in `directory`, and it is still there.
+    pub(crate) fn is_below(&self, directory: &Path) -> bool {
+        let file = self.tail.as_ref().and_then(|tail| tail.segment.file());
+        file.is_some_and(|file| file.parent() == Some(directory) && file.exists())
+    }
+
+    /// Goes on with a new segment if the last one is not among those that `is_there` knows.
+    pub(crate) fn keep_if(&mut self, is_there: impl FnOnce(&Arc<Segment>) -> bool) {
+        if self
+            .tail
+            .as_ref()
+            .is_some_and(|tail| !is_there(&tail.segment))
+        {
+            self.tail = None;
+        }
+    }
+
+    /// Begins a copy of entries of `run`. What `open` opens is for this log alone.
+    pub(crate) fn writer<'a, 'o>(
+        &'a mut self,
+        open: &'a mut Open<'o>,
+        origin: &'a Origin,
+        run: u32,
+        identity: &'a RunIdentity,
+    ) -> EntryWriter<'a, 'o> {
+        EntryWriter {
+            log: self,
+            open,
+            origin,
+            run,
+            identity,
+            copied: Copied::default(),
+        }
+    }
+}
+
+impl EntryWriter<'_, '_> {
+    /// Appends a metric point.
+    pub(crate) fn metric(&mut self, metric: &Metric) -> io::Result<()> {
+        let key = self.key(&metric.key)?;
+        let record = MetricRecord {
+            run: self.run,
+            key,
+            timestamp_ms: metric.timestamp_ms,
+            step: metric.step,
+            value: metric.value,
+        };
+        if !self.fits(frame_bytes(record.encode().len())) {
+            // The next segment has to define the key anew.
+            self.close()?;
+            return self.metric(metric);
+        }
+        self.append(&record.encode())?;
+        self.copied.records += 1;
+        Ok(())
+    }
+
+    /// Appends an event with its place in the order of all events.
+    pub(crate) fn event(
+        &mut self,
+        event: &Event<'_>,
+        sequence: u64,
+        attachment: &[u8],
+    ) -> io::Result<()> {
+        let body = event.encode(self.run, sequence, attachment);
+        self.define_run(frame_bytes(body.len()))?;
+        self.append(&body)?;
+        self.copied.records += 1;
+        Ok(())
+    }
+
+    /// Appends the start of the run, with all that it has.
+    pub(crate) fn start(&mut self, start: &Start<'_>, sequence: u64) -> io::Result<()> {
+        self.event(&Event::Start(Box::new(start.clone())), sequence, &[])
+    }
+
+    /// Ends the copy. Its file is closed.
+    pub(crate) fn finish(mut self) -> io::Result<Copied> {
+        // A run of which nothing waits is named all the same: whoever recovers has to close it.
+        self.define_run(0)?;
+        self.note();
+        if let Some(tail) = &mut self.log.tail
+            && tail.segment.file().is_some()
+        {
+            tail.appender = None;
+        }
+        Ok(self.copied)
+    }
+
+    fn key(&mut self, name: &Arc<str>) -> io::Result<u32> {
+        self.define_run(name.len() + 256)?;
+        let Some(tail) = &mut self.log.tail else {
+            return Err(io::Error::other("the log has no segment"));
+        };
+        if let Some(id) = tail.keys.get(name) {
+            return Ok(*id);
+        }
+        let id = u32::try_from(tail.keys.len()).map_err(io::Error::other)?;
+        tail.keys.insert(Arc::clone(name), id);
+        let name = Cow::Borrowed(&**name);
+        self.append(&Definition::Key { id, name }.encode())?;
+        Ok(id)
+    }
+
+    /// Makes sure that there is a segment with so much room, in which the run is defined.
+    fn define_run(&mut self, bytes: usize) -> io::Result<()> {
+        let is_defined = |tail: &Tail| tail.runs.contains(&self.run);
+        if self.log.tail.as_ref().is_some_and(is_defined) && self.fits(bytes) {
+            return Ok(());
+        }
+        let definition = Definition::Run {
+            number: self.run,
+            identity: Cow::Borrowed(self.identity),
+        }
+        .encode();
+        if self.log.tail.is_some() && !self.fits(bytes + frame_bytes(definition.len())) {
+            self.close()?;
+        }
+        if self.log.tail.is_none() {
+            self.begin(bytes + frame_bytes(definition.len()))?;
+        }
+        let is_new = match &mut self.log.tail {
+            Some(tail) => tail.runs.insert(self.run),
+            None => false,
+        };
+        if is_new {
+            self.append(&definition)?;
+        }
+        Ok(())
+    }
+
+    fn fits(&self, bytes: usize) -> bool {
+        let tail = self.log.tail.as_ref();
+        tail.is_some_and(|tail| tail.position + bytes <= tail.len)
+    }
+
+    fn begin(&mut self, bytes: usize) -> io::Result<()> {
+        let origin = Definition::Origin(self.origin.clone()).encode();
+        let at_least = HEADER_BYTES + frame_bytes(origin.len()) + bytes;
+        let (segment, appender) = (self.open)(at_least)?;
+        let len = usize::try_from(segment.size_bytes()).map_err(io::Error::other)?;
+        self.log.tail = Some(Tail {
+            len: if segment.file().is_some() {
+                SEGMENT_BYTES.max(at_least)
+            } else {
+                len
+            },
+            segment,
+            position: HEADER_BYTES,
+            appender: Some(appender),
+            runs: FxHashSet::default(),
+            keys: FxHashMap::default(),
+        });
+        self.append(&origin)
+    }
+
+    /// The segment is full: the next entry goes to another one.
+    fn close(&mut self) -> io::Result<()> {
+        self.note();
+        self.log.tail = None;
+        self.define_run(0)
+    }
+
+    /// Notes how far the segment has got.
+    fn note(&mut self) {
+        let Some(tail) = &self.log.tail else { return };
+        match self.copied.segments.last_mut() {
+            Some((last, end)) if Arc::ptr_eq(last, &tail.segment) => *end = tail.position,
+            _ => {
+                let touched = (Arc::clone(&tail.segment), tail.position);
+                self.copied.segments.push(touched);
+            }
+        }
+    }
+
+    fn append(&mut self, body: &[u8]) -> io::Result<()> {
+        let Some(tail) = &mut self.log.tail else {
+            return Err(io::Error::other("the log has no segment"));
+        };
+        if tail.appender.is_none() {
+            let path = tail.segment.file().unwrap_or(Path::new(""));
+            let file = OpenOptions::new().write(true).open(path)?;
+            let resumed = WrittenAppender::resume(file, tail.position, tail.len);
+            tail.appender = Some(Appender::Written(resumed));
+        }
+        let appended = match &mut tail.appender {
+            Some(appender) => appender.append(body).is_ok(),
+            None => false,
+        };
+        if !appended {
+            // Nothing may follow what may be half a frame.
+            self.log.tail = None;
+            return Err(io::Error::other("the entry cannot be written"));
+        }
+        tail.position += frame_bytes(body.len());
+        Ok(())
+    }
+}
+
+/// Opens a segment in the directory of a dead process, or of refused entries.
+pub(crate) fn open_in(directory: &Path, len: usize) -> io::Result<(Arc<Segment>, Appender)> {
+    let mut number = next_number(directory)?;
+    loop {
+        let path = segment_path(directory, number);
+        match allocation::new_file(&path, len as u64) {
+            Ok(file) => {
+                let (segment, appender) = written(path, file, len)?;
+                return Ok((Arc::new(segment), appender));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Returns a number above those of the segments in `directory`.
+fn next_number(directory: &Path) -> io::Result<u64> {
+    let mut next = 0;
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        let number = path
+            .file_stem()
+            .and_then(|stem| stem.to_str()?.parse::<u64>().ok());
+        next = next.max(number.map_or(0, |number| number.saturating_add(1)));
+    }
+    Ok(next)
+}
+
+/// Makes a segment of an empty file.
+pub(crate) fn written(path: PathBuf, file: File, len: usize) -> io::Result<(Segment, Appender)> {
+    let len = SEGMENT_BYTES.max(len);
+    let appender = WrittenAppender::new(file, len)?;
+    let segment = Segment::copy(Some(path), None, 0);
+    Ok((segment, Appender::Written(appender)))
+}
+
+/// Returns the bytes that a segment in memory takes for `len` bytes of entries.
+pub(crate) fn memory_bytes(len: usize) -> usize {
+    MEMORY_SEGMENT_BYTES.max(len)
+}

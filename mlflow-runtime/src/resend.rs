@@ -1,0 +1,45 @@
+//! Sending again what a store has refused.
+
+use std::time::{Duration, Instant};
+
+use crate::exit::deadline;
+use crate::health::{self, FlushReport};
+use crate::journal::directory::RejectedFolder;
+use crate::shipper::Goal;
+
+/// Sends again what the present destination has refused for good, in this process and in earlier
+/// ones, and waits until that is done, but not longer than `timeout`.
+///
+/// A refused value (a param that changed, a key that MLflow does not take, an artifact that cannot be
+/// stored) is set aside: it is counted in [`Health::rejected`](crate::Health::rejected), and its bytes
+/// are kept in the folder `rejected` beside the journals. What is refused again is set aside again.
+///
+/// The report is that of [`flush`](crate::flush). With a [fake](crate::testing::fake) there is nothing to
+/// be sent: a fake keeps no file.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let report = mlflow::resend_rejected(std::time::Duration::from_secs(10));
+/// assert!(report.complete);
+/// ```
+pub fn resend_rejected(timeout: Duration) -> FlushReport {
+    let deadline = deadline(Instant::now(), timeout);
+    let mut report = FlushReport {
+        complete: true,
+        queued: 0,
+    };
+    for tracker in health::all() {
+        if !tracker.is_inline() {
+            let destination = &tracker.journal().origin().destination;
+            let configured = tracker.settings().journal_dir.as_path();
+            let used = tracker.journal().root();
+            let roots = [Some(configured), used.filter(|root| *root != configured)];
+            for root in roots.into_iter().flatten() {
+                RejectedFolder::put_back(root, destination);
+            }
+        }
+        report.complete &= tracker.flush_until(deadline, Goal::Exit);
+        report.queued += tracker.queued();
+    }
+    report
+}

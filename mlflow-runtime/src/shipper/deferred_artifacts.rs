@@ -1,0 +1,376 @@
+//! Artifacts that are not taken now, each waiting by itself, while all other values go on.
+//!
+//! # Invariants
+//!
+//! 1. An artifact that fails is tried again at growing intervals, and keeps no other one back.
+//! 2. Where the whole place of the artifacts is away (a bucket, a disk), one of them is tried at a time,
+//!    in turn, and none of the new ones before.
+//! 3. Of two artifacts with the same path the newer one stays.
+//! 4. What waits is named in [segments of its own](crate::journal::entry_log), so that it keeps none of
+//!    those that it was read from; its bytes lie in a file where the journal lies on a disk.
+
+use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::Delivery;
+use super::backoff::Backoff;
+use super::delivery::Part;
+use super::obstacle::{Cause, Halt, Obstacle, Stuck};
+use super::parked_runs::{HOPELESS_AFTER, Lane};
+use super::source::Source;
+use super::work::{Artifact, ArtifactBytes, Refused, Work};
+use crate::journal::directory::ARTIFACT_EXTENSION;
+use crate::journal::entry_log::EntryLog;
+use crate::journal::segment::Segment;
+use crate::store::{StoreError, StoredRun};
+
+/// Artifacts that are tried at one step: the others have their turn at the next.
+const TRIES: usize = 4;
+/// Failures of the place in a row before a warning.
+const WARN_AFTER: u32 = 3;
+
+/// The artifacts of one journal that wait.
+#[derive(Default)]
+pub(super) struct DeferredArtifacts {
+    waiting: VecDeque<Deferred>,
+    log: EntryLog,
+    place: Place,
+}
+
+/// One of them.
+struct Deferred {
+    number: u32,
+    run: StoredRun,
+    artifact: Artifact,
+    /// `None`: nothing is known against it, its place is away.
+    stuck: Option<Stuck>,
+    backoff: Backoff,
+    due: Instant,
+    /// The segments that may name it.
+    segments: Vec<Arc<Segment>>,
+}
+
+impl Deferred {
+    fn is_held(&self) -> bool {
+        self.stuck.as_ref().is_some_and(Stuck::is_held)
+    }
+}
+
+/// The place where artifacts go, as it was last seen.
+#[derive(Default)]
+struct Place {
+    away_until: Option<Instant>,
+    backoff: Backoff,
+    warned: bool,
+}
+
+impl DeferredArtifacts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Returns whether an artifact of the run waits here.
+    pub(super) fn has(&self, run: u32) -> bool {
+        self.waiting.iter().any(|deferred| deferred.number == run)
+    }
+
+    /// Returns whether any waits for something else than a person.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.waiting.iter().any(|deferred| !deferred.is_held())
+    }
+
+    /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let mut waiting = self.waiting.iter().filter(|deferred| !deferred.is_held());
+        self.place.away_until.is_some()
+            || waiting.all(|deferred| deferred.backoff.failures() >= HOPELESS_AFTER)
+    }
+
+    /// Returns how many wait for a person.
+    pub(super) fn held(&self) -> usize {
+        let held = self.waiting.iter().filter(|deferred| deferred.is_held());
+        held.count()
+    }
+
+    /// Returns whether it is too early to try any.
+    pub(super) fn is_place_away(&self) -> bool {
+        self.place
+            .away_until
+            .is_some_and(|until| until > Instant::now())
+    }
+
+    /// Returns when the next try is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let due = self.waiting.iter().map(|deferred| deferred.due).min()?;
+        Some(self.place.away_until.map_or(due, |until| until.max(due)))
+    }
+
+    /// Makes every try due by `at`: somebody waits.
+    pub(super) fn hurry(&mut self, at: Instant) {
+        for deferred in &mut self.waiting {
+            deferred.due = deferred.due.min(at);
+        }
+        let place = &mut self.place;
+        place.away_until = place.away_until.map(|until| until.min(at));
+    }
+
+    fn next_due(&mut self, now: Instant) -> Option<Deferred> {
+        if self.is_place_away() {
+            return None;
+        }
+        let at = self
+            .waiting
+            .iter()
+            .position(|deferred| deferred.due <= now)?;
+        self.waiting.remove(at)
+    }
+}
+
+impl Place {
+    fn failed(&mut self, reason: &str) {
+        let delay = self.backoff.next(Cause::Away { retry_after: None });
+        self.away_until = Some(Instant::now() + delay);
+        if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                target: "mlflow", reason,
+                "the store does not take artifacts; they wait in the journal, everything else is shipped. \
+                 Look at the server's artifact store"
+            );
+        }
+    }
+
+    fn answered(&mut self) {
+        self.backoff.reset();
+        self.away_until = None;
+        if std::mem::take(&mut self.warned) {
+            tracing::warn!(target: "mlflow", "the store takes artifacts again; those that waited are being shipped");
+        }
+    }
+}
+
+impl Source {
+    /// Lets go of a waiting artifact of this path: the one at `sequence` takes its place. Returns
+    /// whether that is a newer one.
+    pub(super) fn supersede_deferred(&mut self, run_id: &str, path: &str, sequence: u64) -> bool {
+        let is =
+            |deferred: &Deferred| deferred.run.run_id == run_id && deferred.artifact.path == path;
+        let at = self.deferred.waiting.iter().position(is);
+        let Some(older) = at.and_then(|at| self.deferred.waiting.remove(at)) else {
+            return false;
+        };
+        let is_newer = older.artifact.sequence != sequence;
+        self.release(&older.segments);
+        if let ArtifactBytes::File(file) = older.artifact.bytes {
+            self.spend(file, older.segments);
+        }
+        is_newer
+    }
+
+    fn defer(&mut self, mut deferred: Deferred, cursors: &[usize]) {
+        self.move_to_file(&mut deferred.artifact);
+        let mut log = std::mem::take(&mut self.deferred.log);
+        let artifact = &deferred.artifact;
+        let copied = self.copy_to(&mut log, Lane::Artifacts, deferred.number, |log| {
+            artifact.copy_to(log)
+        });
+        self.deferred.log = log;
+        deferred.segments = match copied {
+            Ok(copied) => copied
+                .segments
+                .into_iter()
+                .map(|(segment, _)| segment)
+                .collect(),
+            // The segments that it was read from keep it.
+            Err(_) => self.segments_of(cursors),
+        };
+        for cursor in &mut self.cursors {
+            let names = |segment: &Arc<Segment>| Arc::ptr_eq(segment, &cursor.segment);
+            if deferred.segments.iter().any(names) {
+                cursor.waiting += 1;
+                if cursor.lane == Some(Lane::Artifacts) {
+                    cursor.skip_to_end();
+                }
+            }
+        }
+        self.deferred.waiting.push_back(deferred);
+    }
+
+    /// Writes bytes that travel inside of the journal to a file: what waits takes no memory.
+    fn move_to_file(&self, artifact: &mut Artifact) {
+        let (ArtifactBytes::Memory(bytes), Some(directory)) =
+            (&artifact.bytes, self.spool_directory())
+        else {
+            return;
+        };
+        let file = directory.join(artifact_name());
+        match write_private(&file, bytes) {
+            Ok(()) => artifact.bytes = ArtifactBytes::File(file),
+            Err(_) => {
+                let _ = std::fs::remove_file(file);
+            }
+        }
+    }
+
+    /// These segments name one waiting artifact less.
+    fn release(&mut self, segments: &[Arc<Segment>]) {
+        for cursor in &mut self.cursors {
+            if segments.iter().any(|one| Arc::ptr_eq(one, &cursor.segment)) {
+                cursor.waiting = cursor.waiting.saturating_sub(1);
+            }
+        }
+    }
+}
+
+/// Gives a file beside the journal a second name.
+fn link(file: &Path) -> Option<PathBuf> {
+    let own = file.with_file_name(artifact_name());
+    std::fs::hard_link(file, &own).ok()?;
+    Some(own)
+}
+
+fn artifact_name() -> String {
+    format!("{}.{ARTIFACT_EXTENSION}", uuid::Uuid::new_v4().simple())
+}
+
+fn write_private(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    options.open(file)?.write_all(bytes)
+}
+
+impl Delivery {
+    /// Tells what is in the way of an artifact. `None`: its place is away, for all of them.
+    pub(super) async fn artifact_obstacle(
+        &mut self,
+        source: &mut Source,
+        run: &StoredRun,
+        error: StoreError,
+    ) -> Result<Option<Stuck>, Obstacle> {
+        let stuck = match self.obstacle(error).await {
+            Obstacle::Stuck(stuck) => stuck,
+            halt @ Obstacle::Halt(_) => return Err(halt),
+        };
+        if !stuck.is_held() && self.store.ping_artifacts(run).await.is_err() {
+            source.deferred.place.failed(stuck.reason());
+            return Ok(None);
+        }
+        self.warn_stuck(&stuck);
+        Ok(Some(stuck))
+    }
+
+    /// Has an artifact of `work` wait by itself.
+    pub(super) fn defer(
+        &mut self,
+        source: &mut Source,
+        run: &StoredRun,
+        work: &mut Work,
+        mut artifact: Artifact,
+        stuck: Option<Stuck>,
+        part: Part,
+    ) {
+        work.deferred += 1;
+        self.supersede(source, run, &artifact);
+        // What is read from a lane may be read again, and then needs its file.
+        if let (Part::Parked { .. }, ArtifactBytes::File(file)) = (part, &artifact.bytes)
+            && let Some(own) = link(file)
+        {
+            let shared = std::mem::replace(&mut artifact.bytes, ArtifactBytes::File(own));
+            work.spent.push(shared);
+        }
+        let mut backoff = Backoff::default();
+        let delay = stuck
+            .as_ref()
+            .map(|_| backoff.next(Cause::Away { retry_after: None }));
+        let deferred = Deferred {
+            number: work.run,
+            run: run.clone(),
+            artifact,
+            stuck,
+            backoff,
+            due: Instant::now() + delay.unwrap_or_default(),
+            segments: Vec::new(),
+        };
+        source.defer(deferred, &work.cursors);
+    }
+
+    /// Lets go of a waiting artifact for which this one comes.
+    pub(super) fn supersede(&self, source: &mut Source, run: &StoredRun, artifact: &Artifact) {
+        if source.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
+            self.stats().delivered.add(1);
+            if source.is_live() {
+                self.stats().settled.add(1);
+            }
+        }
+    }
+
+    /// Tries the artifacts that are due.
+    pub(super) async fn deliver_deferred(&mut self, source: &mut Source) -> Result<(), Halt> {
+        let now = Instant::now();
+        for _ in 0..TRIES {
+            let Some(mut deferred) = source.deferred.next_due(now) else {
+                break;
+            };
+            match self.put(&deferred.run, &deferred.artifact).await {
+                Ok(refused) => {
+                    source.deferred.place.answered();
+                    self.settle_deferred(source, deferred, refused);
+                }
+                Err(error) => {
+                    let run = deferred.run.clone();
+                    let stuck = match self.artifact_obstacle(source, &run, error).await {
+                        Ok(stuck) => stuck,
+                        Err(obstacle) => {
+                            source.deferred.waiting.push_front(deferred);
+                            match obstacle {
+                                Obstacle::Halt(halt) => return Err(halt),
+                                Obstacle::Stuck(_) => break,
+                            }
+                        }
+                    };
+                    self.stats().retried.add(1);
+                    if stuck.is_some() {
+                        let delay = deferred.backoff.next(Cause::Away { retry_after: None });
+                        deferred.due = Instant::now() + delay;
+                    }
+                    deferred.stuck = stuck;
+                    source.deferred.waiting.push_back(deferred);
+                }
+            }
+        }
+        source.settle();
+        Ok(())
+    }
+
+    fn settle_deferred(
+        &mut self,
+        source: &mut Source,
+        deferred: Deferred,
+        refused: Option<String>,
+    ) {
+        self.progress = true;
+        if source.is_live() {
+            self.stats().settled.add(1);
+        }
+        let Deferred {
+            number,
+            artifact,
+            segments,
+            ..
+        } = deferred;
+        source.release(&segments);
+        if let Some(reason) = refused {
+            self.keep_refused(source, number, vec![Refused::artifact(artifact, reason)]);
+            return;
+        }
+        self.stats().delivered.add(1);
+        if let ArtifactBytes::File(file) = artifact.bytes {
+            source.spend(file, segments);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Why something was not delivered, and what follows: everything waits, or what failed waits alone.
+//!
+//! Invariant: a failure of one run or artifact never becomes a [`Halt`] while the store answers a
+//! [`ping`](Store::ping). What fails for everybody is an outage; what fails while the store answers is
+//! put aside by itself.
+
+use std::time::Duration;
+
+use crate::store::{Store, StoreError};
+
+/// Why delivery stopped. Everything is still there.
+#[derive(Debug)]
+pub(crate) struct Halt {
+    pub(super) reason: String,
+    pub(super) cause: Cause,
+}
+
+/// What the whole delivery waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The store is there, and somebody else has it.
+    Busy,
+    /// The store cannot be reached, or cannot work.
+    Away { retry_after: Option<Duration> },
+    /// The store refuses everything until a person acts.
+    Blocked,
+}
+
+/// Why one run or artifact waits by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stuck {
+    /// The store takes nothing for it until a person acts.
+    Held(String),
+    /// It fails, and the store answers for others.
+    Failing {
+        reason: String,
+        retry_after: Option<Duration>,
+    },
+    /// Another process creates the run, sooner or later.
+    NotCreated,
+    /// The run of this number has to be created first, and waits by itself.
+    Behind(u32),
+}
+
+impl Stuck {
+    pub(super) fn reason(&self) -> &str {
+        match self {
+            Self::Held(reason) | Self::Failing { reason, .. } => reason,
+            Self::Behind(_) => "its parent run is not created yet",
+            Self::NotCreated => "the process that has started the run has not created it yet",
+        }
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self, Self::Held(_))
+    }
+}
+
+/// What is in the way.
+#[derive(Debug)]
+pub(super) enum Obstacle {
+    /// Of everything.
+    Halt(Halt),
+    /// Of what was to be delivered, and of nothing else.
+    Stuck(Stuck),
+}
+
+impl From<Halt> for Obstacle {
+    fn from(halt: Halt) -> Self {
+        Self::Halt(halt)
+    }
+}
+
+impl From<Stuck> for Obstacle {
+    fn from(stuck: Stuck) -> Self {
+        Self::Stuck(stuck)
+    }
+}
+
+/// Tells a failure of what was asked from a failure of the store, which is asked once more for that.
+pub(super) async fn obstacle(store: &dyn Store, error: StoreError) -> Obstacle {
+    let (reason, retry_after) = match error {
+        StoreError::Rejected { reason }
+        | StoreError::Missing { reason }
+        | StoreError::Blocked {
+            reason,
+            everything: false,
+        } => return Stuck::Held(reason).into(),
+        StoreError::Busy { .. } | StoreError::Contested { .. } => return halt(error).into(),
+        StoreError::Unavailable {
+            ref reason,
+            retry_after,
+        } => (reason.clone(), retry_after),
+        StoreError::TooLarge { ref reason }
+        | StoreError::Blocked {
+            ref reason,
+            everything: true,
+        } => (reason.clone(), None),
+    };
+    match store.ping().await {
+        Ok(()) => Stuck::Failing {
+            reason,
+            retry_after,
+        }
+        .into(),
+        Err(_) => halt(error).into(),
+    }
+}
+
+pub(super) fn halt(error: StoreError) -> Halt {
+    let (reason, cause) = match error {
+        StoreError::Unavailable {
+            reason,
+            retry_after,
+        } => (reason, Cause::Away { retry_after }),
+        StoreError::Busy { reason } | StoreError::Contested { reason } => (reason, Cause::Busy),
+        StoreError::Rejected { reason }
+        | StoreError::TooLarge { reason }
+        | StoreError::Missing { reason }
+        | StoreError::Blocked { reason, .. } => (reason, Cause::Blocked),
+    };
+    Halt { reason, cause }
+}

@@ -1,0 +1,486 @@
+//! Runs whose entries wait by themselves, while everything else goes on at full speed: the store takes
+//! none of them until a person acts, fails for them alone, or another process has still to create them.
+//!
+//! # Invariants
+//!
+//! 1. The entries of a run are delivered in the order in which they were read: whatever comes for a
+//!    parked run joins it.
+//! 2. What waits lies in [segments of its own](crate::journal::entry_log), not in memory, and keeps
+//!    none of the segments that it was read from.
+//! 3. Each run is tried again at growing intervals, by itself; no run waits for another one's turn
+//!    longer than a few tries take.
+//!
+//! # Operation
+//!
+//! [`Source::park`] copies what is left of a run's work to the end of its lane. When the lane is due,
+//! [`Delivery::deliver_parked`] reads it from its beginning, in parts, and delivers each as usual. After a
+//! failure it goes back to the last part that was delivered; after the last part the run is one like
+//! all others again.
+//!
+//! Metrics that a failed request has held are *doubtful*: the store may have them. A server looks each
+//! point of a repeated batch up in its key's whole history, so they have a lane of their own, go in
+//! small parts, and hold nothing up, not even their own run.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::Delivery;
+use super::backoff::Backoff;
+use super::cursor::Cursor;
+use super::delivery::Part;
+use super::obstacle::{Cause, Halt, Obstacle, Stuck};
+use super::runs::Runs;
+use super::source::Source;
+use super::work::{Pass, Work};
+use crate::journal::entry_log::{Copied, EntryLog, EntryWriter};
+use crate::journal::segment::Segment;
+
+/// Runs that are tried at one step: the others have their turn at the next.
+const TRIES: usize = 10;
+/// The most points of a doubtful lane that one request holds: MLflow 2.10 refuses a repeated batch
+/// with more than 100 keys.
+const DOUBTFUL_BATCH: usize = 100;
+/// The longest between two looks at a run that is held.
+const LONGEST_HOLD: Duration = Duration::from_secs(60);
+
+/// Failures in a row after which the end of the process waits no longer.
+pub(super) const HOPELESS_AFTER: u32 = 3;
+
+/// What a cursor's segment is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lane {
+    /// All that comes for a run, in order.
+    Run(u32),
+    /// Metrics of a run that the store may have.
+    Doubtful(u32),
+    /// [Artifacts](super::deferred_artifacts) that wait by themselves.
+    Artifacts,
+}
+
+impl Lane {
+    fn run(self) -> Option<u32> {
+        match self {
+            Self::Run(run) | Self::Doubtful(run) => Some(run),
+            Self::Artifacts => None,
+        }
+    }
+}
+
+/// The lanes of one journal.
+#[derive(Default)]
+pub(super) struct ParkedRuns {
+    lanes: FxHashMap<Lane, Parked>,
+    /// The order in which they are tried. Each stands here once.
+    turns: VecDeque<Lane>,
+}
+
+struct Parked {
+    stuck: Stuck,
+    log: EntryLog,
+    /// Records that wait.
+    entries: usize,
+    /// The time of the oldest entry, about.
+    oldest_ms: Option<i64>,
+    backoff: Backoff,
+    due: Instant,
+    since: Instant,
+    /// The last try failed on the way: what is sent next may be there already.
+    is_doubtful: bool,
+}
+
+impl ParkedRuns {
+    pub(super) fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    /// Returns whether any run waits for something else than a person.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.lanes.values().any(|parked| !self.is_held(parked))
+    }
+
+    /// Returns whether anything of the run waits here.
+    pub(super) fn has(&self, run: u32) -> bool {
+        self.holds_lane(Lane::Run(run)) || self.holds_lane(Lane::Doubtful(run))
+    }
+
+    /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let mut waiting = self.lanes.values().filter(|parked| !self.is_held(parked));
+        waiting.all(|parked| {
+            let root = self.root(parked);
+            root.stuck != Stuck::NotCreated && root.backoff.failures() >= HOPELESS_AFTER
+        })
+    }
+
+    /// Returns what a lane waits for in the end: a run behind its parent waits for what that does.
+    fn root<'a>(&'a self, parked: &'a Parked) -> &'a Parked {
+        let mut root = parked;
+        // A chain of parents is no longer than there are lanes.
+        for _ in 0..self.lanes.len() {
+            match root.stuck {
+                Stuck::Behind(parent) => match self.lanes.get(&Lane::Run(parent)) {
+                    Some(parked) => root = parked,
+                    None => break,
+                },
+                _ => break,
+            }
+        }
+        root
+    }
+
+    fn is_held(&self, parked: &Parked) -> bool {
+        self.root(parked).stuck.is_held()
+    }
+
+    /// Returns how many records wait for a person.
+    pub(super) fn held_entries(&self) -> usize {
+        let held = self.lanes.values().filter(|parked| self.is_held(parked));
+        held.map(|parked| parked.entries).sum()
+    }
+
+    /// Returns the time of the oldest entry that waits for something else, about.
+    pub(super) fn oldest_ms(&self) -> Option<i64> {
+        let waiting = self.lanes.values().filter(|parked| !self.is_held(parked));
+        waiting.filter_map(|parked| parked.oldest_ms).min()
+    }
+
+    /// Returns when the next try is due.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let own = |parked: &&Parked| !matches!(parked.stuck, Stuck::Behind(_));
+        let lanes = self.lanes.values().filter(own);
+        lanes.map(|parked| parked.due).min()
+    }
+
+    /// Makes every try due by `at`: somebody waits.
+    pub(super) fn hurry(&mut self, at: Instant) {
+        for parked in self.lanes.values_mut() {
+            parked.due = parked.due.min(at);
+        }
+    }
+
+    fn holds_lane(&self, lane: Lane) -> bool {
+        self.lanes.contains_key(&lane)
+    }
+
+    /// Returns the run, or the one that has to be created before it, that is parked and not doubtful only.
+    pub(super) fn in_front_of(&self, runs: &Runs, number: u32) -> Option<u32> {
+        let line = runs.line(number);
+        let mut parked = line.iter().rev();
+        parked
+            .find(|run| self.lanes.contains_key(&Lane::Run(**run)))
+            .copied()
+    }
+
+    /// Returns whether the run waits for a person.
+    pub(super) fn is_run_held(&self, number: u32) -> bool {
+        let parked = self.lanes.get(&Lane::Run(number));
+        parked.is_some_and(|parked| self.is_held(parked))
+    }
+
+    /// Returns the next lane that is due at `now`, and puts it at the end.
+    fn next_due(&mut self, now: Instant) -> Option<Lane> {
+        let is_due = |lane: &Lane| {
+            self.lanes
+                .get(lane)
+                .is_some_and(|parked| match parked.stuck {
+                    Stuck::Behind(parent) => !self.lanes.contains_key(&Lane::Run(parent)),
+                    _ => parked.due <= now,
+                })
+        };
+        let at = self.turns.iter().position(is_due)?;
+        let lane = self.turns.remove(at)?;
+        self.turns.push_back(lane);
+        Some(lane)
+    }
+
+    /// Notes why a lane waits, and when it is due.
+    fn set_stuck(&mut self, lane: Lane, stuck: Stuck) {
+        let Some(parked) = self.lanes.get_mut(&lane) else {
+            return;
+        };
+        let delay = match &stuck {
+            Stuck::Held(_) => parked.backoff.next(Cause::Away { retry_after: None }),
+            Stuck::Failing { retry_after, .. } => {
+                let retry_after = *retry_after;
+                parked.backoff.next(Cause::Away { retry_after })
+            }
+            Stuck::NotCreated => parked.backoff.next_look(),
+            Stuck::Behind(_) => Duration::ZERO,
+        };
+        parked.is_doubtful |= matches!(stuck, Stuck::Failing { .. });
+        parked.due = Instant::now() + delay.min(LONGEST_HOLD);
+        parked.stuck = stuck;
+    }
+
+    fn log(&mut self, lane: Lane) -> &mut Parked {
+        let turns = &mut self.turns;
+        self.lanes.entry(lane).or_insert_with(|| {
+            turns.push_back(lane);
+            let now = Instant::now();
+            Parked {
+                stuck: Stuck::NotCreated,
+                log: EntryLog::default(),
+                entries: 0,
+                oldest_ms: None,
+                backoff: Backoff::default(),
+                due: now,
+                since: now,
+                is_doubtful: false,
+            }
+        })
+    }
+
+    fn remove(&mut self, lane: Lane) {
+        self.lanes.remove(&lane);
+        self.turns.retain(|other| *other != lane);
+    }
+}
+
+impl Source {
+    /// Copies what is left of `work` to its run's lane. Returns the number of records, and of metrics
+    /// for which there was no room.
+    ///
+    /// # Errors
+    /// Where the copy cannot be written; the work has to stay where it is.
+    pub(super) fn park(
+        &mut self,
+        work: &Work,
+        stuck: Stuck,
+        oldest_ms: Option<i64>,
+    ) -> io::Result<(usize, usize)> {
+        let lane = Lane::Run(work.run);
+        let is_new = !self.parked.holds_lane(lane);
+        let keeps_metrics = self.copies_fit();
+        let start = self.runs.get(work.run).and_then(|state| {
+            let is_needed = !state.is_created() || work.has_params_of_start();
+            state.start.clone().filter(|_| is_needed)
+        });
+        let copied = self.copy(lane, work.run, |log| {
+            work.copy_rest(log, start.as_deref(), keeps_metrics)
+        });
+        let copied = match copied {
+            Ok(copied) => copied,
+            Err(error) => {
+                if is_new {
+                    self.parked.remove(lane);
+                }
+                return Err(error);
+            }
+        };
+        let parked = self.parked.log(lane);
+        parked.entries += copied.records;
+        parked.oldest_ms = parked.oldest_ms.into_iter().chain(oldest_ms).min();
+        if is_new {
+            self.parked.set_stuck(lane, stuck);
+        }
+        self.name_run_in(work.run, &copied);
+        let lost = if keeps_metrics {
+            0
+        } else {
+            work.metrics.len() - work.sent.metrics.min(work.metrics.len())
+        };
+        Ok((copied.records, lost))
+    }
+
+    /// Copies metrics that the store may have to a lane of their own.
+    pub(super) fn park_doubtful(&mut self, work: &mut Work) -> io::Result<()> {
+        let lane = Lane::Doubtful(work.run);
+        let is_new = !self.parked.holds_lane(lane);
+        let metrics = work.take_doubtful();
+        let copied = self.copy(lane, work.run, |log| {
+            metrics.iter().try_for_each(|metric| log.metric(metric))
+        });
+        if let Err(error) = copied {
+            work.put_back_doubtful(metrics);
+            if is_new {
+                self.parked.remove(lane);
+            }
+            return Err(error);
+        }
+        self.parked.log(lane).entries += metrics.len();
+        if is_new {
+            let (reason, retry_after) = ("a request brought no answer".to_owned(), None);
+            let stuck = Stuck::Failing {
+                reason,
+                retry_after,
+            };
+            self.parked.set_stuck(lane, stuck);
+        }
+        Ok(())
+    }
+
+    /// Writes entries of a run to the end of a lane.
+    fn copy(
+        &mut self,
+        lane: Lane,
+        run: u32,
+        write: impl FnOnce(&mut EntryWriter<'_, '_>) -> io::Result<()>,
+    ) -> io::Result<Copied> {
+        let mut log = std::mem::take(&mut self.parked.log(lane).log);
+        let copied = self.copy_to(&mut log, lane, run, write);
+        self.parked.log(lane).log = log;
+        copied
+    }
+
+    /// The lane's segments name the run from now on, so that those in which it started may go.
+    fn name_run_in(&mut self, run: u32, copied: &Copied) {
+        let Some((last, _)) = copied.segments.last() else {
+            return;
+        };
+        let mut started = false;
+        for cursor in &mut self.cursors {
+            let before = cursor.started.len();
+            cursor.started.retain(|number| *number != run);
+            started |= cursor.started.len() < before;
+        }
+        let cursor = self.cursors.iter_mut();
+        if let Some(cursor) = { cursor }.find(|cursor| Arc::ptr_eq(&cursor.segment, last))
+            && started
+        {
+            cursor.started.push(run);
+        }
+    }
+
+    /// All that waited in the lane is delivered.
+    fn unpark(&mut self, lane: Lane) {
+        self.parked.remove(lane);
+        for cursor in &mut self.cursors {
+            if cursor.lane == Some(lane) {
+                cursor.lane = None;
+            }
+        }
+        self.settle();
+    }
+}
+
+/// The segments that a copy has touched, as cursors see them.
+impl Source {
+    /// Writes entries of `run` to `log`, whose segments are the lane's.
+    pub(super) fn copy_to(
+        &mut self,
+        log: &mut EntryLog,
+        lane: Lane,
+        run: u32,
+        write: impl FnOnce(&mut EntryWriter<'_, '_>) -> io::Result<()>,
+    ) -> io::Result<Copied> {
+        let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
+            return Err(io::Error::other("the run is not known"));
+        };
+        let (origin, mut open) = self.copies();
+        log.keep_if(|segment| {
+            let mut cursors = self.cursors.iter();
+            cursors.any(|cursor| Arc::ptr_eq(&cursor.segment, segment))
+        });
+        let mut writer = log.writer(&mut *open, &origin, run, &identity);
+        write(&mut writer)?;
+        let copied = writer.finish()?;
+        for (segment, bytes) in &copied.segments {
+            self.note_copied(lane, segment, *bytes);
+        }
+        Ok(copied)
+    }
+
+    fn note_copied(&mut self, lane: Lane, segment: &Arc<Segment>, bytes: usize) {
+        self.copy_has_grown(segment, bytes);
+        self.unsynced.push(Arc::clone(segment));
+        let known = self
+            .cursors
+            .iter_mut()
+            .find(|cursor| Arc::ptr_eq(&cursor.segment, segment));
+        match known {
+            Some(cursor) => cursor.finished = false,
+            None => {
+                let mut cursor = Cursor::new(Arc::clone(segment));
+                cursor.lane = Some(lane);
+                self.cursors.push(cursor);
+            }
+        }
+    }
+}
+
+impl Delivery {
+    /// Tries the lanes that are due.
+    pub(super) async fn deliver_parked(&mut self, source: &mut Source) -> Result<(), Halt> {
+        let now = Instant::now();
+        for _ in 0..TRIES {
+            let Some(lane) = source.parked.next_due(now) else {
+                return Ok(());
+            };
+            match self.deliver_lane(source, lane).await {
+                Ok(()) => source.unpark(lane),
+                Err(Obstacle::Stuck(stuck)) => {
+                    self.stats().retried.add(1);
+                    self.warn_stuck(&stuck);
+                    source.parked.set_stuck(lane, stuck);
+                }
+                Err(Obstacle::Halt(halt)) => return Err(halt),
+            }
+        }
+        Ok(())
+    }
+
+    async fn deliver_lane(&mut self, source: &mut Source, lane: Lane) -> Result<(), Obstacle> {
+        let Some(run) = lane.run() else {
+            return Ok(());
+        };
+        if let Some(parent) = source.parked.in_front_of(&source.runs, run)
+            && parent != run
+        {
+            return Err(Stuck::Behind(parent).into());
+        }
+        if let Some(parked) = source.parked.lanes.get(&lane)
+            && parked.stuck.is_held()
+        {
+            let since = parked.since;
+            self.look_for_moved(source, run, since.elapsed()).await?;
+        }
+        loop {
+            let is_doubtful = matches!(lane, Lane::Doubtful(_))
+                || source
+                    .parked
+                    .lanes
+                    .get(&lane)
+                    .is_some_and(|parked| parked.is_doubtful);
+            let part = Part::Parked {
+                largest: if is_doubtful {
+                    DOUBTFUL_BATCH
+                } else {
+                    usize::MAX
+                },
+            };
+            let mut pass = source.read_lane(lane, self.budget().min(self.batch_entries()));
+            if pass.is_empty() {
+                return Ok(());
+            }
+            if let Err(obstacle) = self.deliver_part(source, &mut pass, part).await {
+                source.rewind(lane);
+                return Err(obstacle);
+            }
+            source.acknowledge_lane(lane, &pass);
+            self.progress = true;
+            if let Some(parked) = source.parked.lanes.get_mut(&lane) {
+                parked.entries = parked.entries.saturating_sub(pass.entries);
+                parked.backoff.reset();
+                parked.is_doubtful = false;
+            }
+        }
+    }
+
+    async fn deliver_part(
+        &mut self,
+        source: &mut Source,
+        pass: &mut Pass,
+        part: Part,
+    ) -> Result<(), Obstacle> {
+        while let Some(work) = pass.current() {
+            self.deliver_work(source, work, part).await?;
+            pass.finish_current();
+        }
+        Ok(())
+    }
+}

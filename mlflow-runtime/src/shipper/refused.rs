@@ -1,0 +1,106 @@
+//! Entries that the store has refused for good: kept, in a folder of their own.
+//!
+//! Invariants: what is refused keeps its bytes, up to [`MAX_BYTES`] of a process, artifacts apart; the
+//! folder has the form of a journal, so that [`resend_rejected`](crate::resend_rejected) only has to put
+//! it back.
+
+use std::io;
+use std::path::Path;
+
+use super::work::{Artifact, ArtifactBytes, Refused, RefusedEntry};
+use crate::journal::directory::RejectedFolder;
+use crate::journal::entry_log::{self, EntryLog};
+use crate::journal::record::{Event, Origin, RunIdentity};
+
+/// How many bytes of refused entries are kept, about: a program may log a changed param for ever.
+const MAX_BYTES: usize = 64 << 20;
+
+/// The refused entries of one journal.
+#[derive(Default)]
+pub(super) struct RefusedEntries {
+    log: EntryLog,
+    bytes: usize,
+    warned: bool,
+}
+
+impl RefusedEntries {
+    /// Keeps entries of a run, beside the journal in `directory`. Returns whether that succeeded.
+    pub(super) fn keep(
+        &mut self,
+        directory: &Path,
+        origin: &Origin,
+        run: u32,
+        identity: &RunIdentity,
+        refused: Vec<Refused>,
+    ) -> bool {
+        let kept = self.try_keep(directory, origin, run, identity, refused);
+        if let Err(error) = &kept
+            && !std::mem::replace(&mut self.warned, true)
+        {
+            tracing::warn!(
+                target: "mlflow", %error,
+                "values that the store refuses for good cannot be kept; they are counted only"
+            );
+        }
+        kept.is_ok()
+    }
+
+    fn try_keep(
+        &mut self,
+        directory: &Path,
+        origin: &Origin,
+        run: u32,
+        identity: &RunIdentity,
+        refused: Vec<Refused>,
+    ) -> io::Result<()> {
+        let folder = RejectedFolder::beside(directory)?;
+        if !self.log.is_below(folder.path()) {
+            self.log = EntryLog::default();
+        }
+        let mut open = |len| entry_log::open_in(folder.path(), len);
+        let mut log = self.log.writer(&mut open, origin, run, identity);
+        for Refused { entry, .. } in refused {
+            let entry = moved_to(folder.path(), entry)?;
+            if self.bytes > MAX_BYTES && !matches!(entry, RefusedEntry::Artifact(_)) {
+                return Err(io::Error::other("there are too many"));
+            }
+            self.bytes += 64;
+            match &entry {
+                RefusedEntry::Metric(metric) => log.metric(metric)?,
+                RefusedEntry::Param(param, sequence) => {
+                    self.bytes += param.key.len() + param.value.len();
+                    log.event(
+                        &Event::Param(std::borrow::Cow::Borrowed(param)),
+                        *sequence,
+                        &[],
+                    )?;
+                }
+                RefusedEntry::Tag(tag, sequence) => {
+                    self.bytes += tag.key.len() + tag.value.len();
+                    log.event(&Event::Tag(std::borrow::Cow::Borrowed(tag)), *sequence, &[])?;
+                }
+                RefusedEntry::Artifact(artifact) => artifact.copy_to(&mut log)?,
+            }
+        }
+        log.finish().map(drop)
+    }
+}
+
+/// Moves the file of an artifact to `folder`.
+fn moved_to(folder: &Path, entry: RefusedEntry) -> io::Result<RefusedEntry> {
+    let RefusedEntry::Artifact(Artifact {
+        sequence,
+        path,
+        bytes: ArtifactBytes::File(file),
+    }) = entry
+    else {
+        return Ok(entry);
+    };
+    let moved = folder.join(file.file_name().unwrap_or_default());
+    std::fs::rename(&file, &moved)?;
+    Ok(RefusedEntry::Artifact(Artifact {
+        sequence,
+        path,
+        bytes: ArtifactBytes::File(moved),
+    }))
+}
