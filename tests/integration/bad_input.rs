@@ -1,5 +1,7 @@
 //! Bad input costs one clear warning and nothing else.
 
+mod any_text;
+
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::panic::catch_unwind;
@@ -296,7 +298,10 @@ fn a_tag_named_by_a_request_header_overflowed_the_stack() {
     mlflow::set_tag(&format!("Authorization: Basic {token}"), 1);
     mlflow::set_tags([("https://me:hunter2@host/x", 2)]);
     mlflow::log_param(&format!("authorization=token {token}"), 3);
-    mlflow::log_params(&HashMap::from([(format!("Authorization: Bearer {token}"), 4)]));
+    mlflow::log_params(&HashMap::from([(
+        format!("Authorization: Bearer {token}"),
+        4,
+    )]));
     mlflow::set_tag("after", 5);
     drop(run);
     let run = &fake.runs()[0];
