@@ -1,5 +1,8 @@
 //! Bad input costs one clear warning and nothing else.
 
+mod any_text;
+
+use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::panic::catch_unwind;
 
@@ -283,6 +286,29 @@ impl Display for Unshowable {
             Self::Panics => panic!("in Display"),
         }
     }
+}
+
+/// What stands in the key in place of the credential looked like one, and was masked for ever.
+#[test]
+fn a_tag_named_by_a_request_header_overflowed_the_stack() {
+    let token = "abcdefghijklmnopqrstuvwxyz0123456789";
+    let fake = fake();
+    let run = mlflow::start_run().tag(format!("Authorization: Bearer {token}"), 0);
+    let run = run.param("https://me:hunter2@host/started", 0).start();
+    mlflow::set_tag(&format!("Authorization: Basic {token}"), 1);
+    mlflow::set_tags([("https://me:hunter2@host/x", 2)]);
+    mlflow::log_param(&format!("authorization=token {token}"), 3);
+    mlflow::log_params(&HashMap::from([(
+        format!("Authorization: Bearer {token}"),
+        4,
+    )]));
+    mlflow::set_tag("after", 5);
+    drop(run);
+    let run = &fake.runs()[0];
+    assert_eq!(run.tags["after"], "5");
+    let recorded = format!("{run:?}");
+    assert!(!recorded.contains("hunter2"), "{recorded}");
+    assert!(!recorded.contains(token), "{recorded}");
 }
 
 #[test]

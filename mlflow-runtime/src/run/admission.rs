@@ -98,6 +98,7 @@ impl Tracker {
         start.tags = start
             .tags
             .into_iter()
+            .map(|tag| self.admit_tag(tag))
             .filter(|tag| match limits::key_fault(&tag.key) {
                 Some(fault) => {
                     self.warn_rejected("tag", &tag.key, format_args!("it is left out: {fault}"));
@@ -105,7 +106,6 @@ impl Tracker {
                 }
                 None => true,
             })
-            .map(|tag| self.admit_tag(tag))
             .collect();
         start.params = start
             .params
@@ -116,7 +116,7 @@ impl Tracker {
     }
 
     fn admit_param(&self, param: Param) -> Param {
-        let key = self.admit_key("param", param.key);
+        let key = self.admit_key("param", &param.key).unwrap_or(param.key);
         let value = self
             .admit_text("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
             .unwrap_or(param.value);
@@ -124,29 +124,25 @@ impl Tracker {
     }
 
     fn admit_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
-        if mlflow_redact::mask(&tag.key, Edge::End).is_some() {
-            let Tag { key, value } = tag.into_owned();
-            let key = self.admit_key("tag", key);
-            return self.admit_tag(Cow::Owned(Tag { key, value }));
+        let masked = self.admit_key("tag", &tag.key);
+        let key = masked.as_deref().unwrap_or(&tag.key);
+        let value = self.admit_text("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
+        if masked.is_none() && value.is_none() {
+            return tag;
         }
-        match self.admit_text("tag", &tag.key, &tag.value, limits::TAG_VALUE_CHARS) {
-            Some(value) => Cow::Owned(Tag {
-                key: tag.into_owned().key,
-                value,
-            }),
-            None => tag,
-        }
+        let tag = tag.into_owned();
+        Cow::Owned(Tag {
+            key: masked.unwrap_or(tag.key),
+            value: value.unwrap_or(tag.value),
+        })
     }
 
-    /// Of a map, say, whose keys are tokens.
-    fn admit_key(&self, kind: &'static str, key: String) -> String {
-        match masked_key(&key) {
-            Some(masked) => {
-                self.warn_masked(kind, &masked, "a credential");
-                masked
-            }
-            None => key,
-        }
+    /// Masks a key, of a map whose keys are tokens for example; `None` if it may stay as it is.
+    /// Done once: a masked key may still have the form of a credential, as `[redacted]` would not.
+    fn admit_key(&self, kind: &'static str, key: &str) -> Option<String> {
+        let masked = masked_key(key)?;
+        self.warn_masked(kind, &masked, "a credential");
+        Some(masked)
     }
 
     /// The text masked, cut, and without NUL; `None` if it may stay as it is.

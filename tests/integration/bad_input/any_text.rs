@@ -1,0 +1,242 @@
+//! Every function that takes a text takes every text.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread;
+use std::time::UNIX_EPOCH;
+
+use mlflow::testing::fake;
+use mlflow::tracked;
+use serde::Serialize;
+
+/// How many texts one run of the test tries.
+const TEXTS: usize = 300;
+/// Far less than a thread usually has: a recursion on a text does not fit. One call in a debug build
+/// takes less than 96 KiB of it.
+const STACK_BYTES: usize = 128 << 10;
+/// Beyond this a text is not printed by a panic.
+const SHORT: usize = 1 << 10;
+
+/// Pieces of which texts are made: beginnings of credentials, what stands around them, and what is
+/// special to somebody on the way.
+const PIECES: [&str; 48] = [
+    "Authorization: Bearer ",
+    "Authorization: Basic ",
+    "authorization=token ",
+    "Bearer ",
+    "abcdefghijklmnopqrstuvwxyz0123456789",
+    "https://user:password@host/",
+    "https://u@",
+    "redis://:p@h",
+    "://",
+    "@",
+    "sk-",
+    "sk-ant-",
+    "AKIA",
+    "ghp_",
+    "eyJ",
+    ".eyJ",
+    "-----BEGIN RSA PRIVATE KEY-----",
+    "-----END",
+    "-----",
+    "[redacted]",
+    "redacted",
+    "password: ",
+    "\"token\": ",
+    "{",
+    "}",
+    "[",
+    "]",
+    "(",
+    ")",
+    "\"",
+    "'",
+    "\\",
+    "\\\"",
+    "\\u{",
+    "%",
+    "%3D",
+    "\0",
+    "\n",
+    "\r\n",
+    "\u{1b}[31m",
+    "é",
+    "日本語",
+    "\u{1f600}",
+    "\u{fffd}",
+    "\u{202e}",
+    "e\u{301}",
+    "/../",
+    "{rank}",
+];
+
+struct Texts(u64);
+
+impl Texts {
+    /// `SplitMix64`.
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^= mixed >> 31;
+        usize::try_from(mixed % (end as u64)).unwrap()
+    }
+
+    fn next(&mut self) -> String {
+        let pieces = match self.below(100) {
+            0..80 => self.below(12),
+            80..97 => self.below(300),
+            _ => self.below(20_000),
+        };
+        let repeated = self.below(4) == 0;
+        let piece = PIECES[self.below(PIECES.len())];
+        let mut text = String::new();
+        for _ in 0..pieces {
+            let other = PIECES[self.below(PIECES.len())];
+            text.push_str(if repeated { piece } else { other });
+        }
+        text
+    }
+}
+
+/// Shown as it is, also by `Debug`.
+struct Verbatim(String);
+
+impl fmt::Debug for Verbatim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Verbatim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Verbatim {}
+
+#[derive(Serialize)]
+struct Nested<'t> {
+    field: &'t str,
+    map: BTreeMap<&'t str, BTreeMap<&'t str, &'t str>>,
+    list: [&'t str; 2],
+}
+
+impl<'t> Nested<'t> {
+    fn of(text: &'t str) -> Self {
+        Self {
+            field: text,
+            map: BTreeMap::from([(text, BTreeMap::from([(text, text)]))]),
+            list: [text; 2],
+        }
+    }
+}
+
+#[tracked(run_name = "n-{text}", description = text, tags(t = text))]
+fn fails(text: &str, shown: &Verbatim) -> Result<(), Verbatim> {
+    let _ = shown;
+    Err(Verbatim(text.to_owned()))
+}
+
+#[tracked(experiment = text, skip(text))]
+fn returns(text: &str) -> BTreeMap<&str, f64> {
+    BTreeMap::from([(text, 0.5)])
+}
+
+#[tracked]
+fn panics(text: &str) {
+    std::panic::resume_unwind(Box::new(text.to_owned()));
+}
+
+/// Gives the text to every function that takes one.
+fn log_everywhere(text: &str) {
+    let builder = mlflow::start_run()
+        .experiment(text)
+        .name(text)
+        .run_id(text)
+        .tag(text, text)
+        .param(text, text);
+    drop(builder.start());
+    let run = mlflow::start_run().name(text).experiment(text).start();
+    let _ = format!("{run:?} {}", run.name());
+    mlflow::log_metric(text, 0.5);
+    mlflow::log_metric_at(text, 0.5, 1);
+    mlflow::log_metrics([(text, 0.5)], 2);
+    run.metric(text).log(0.5, 3);
+    mlflow::log_param(text, text);
+    mlflow::log_params(&Nested::of(text));
+    mlflow::log_params(&BTreeMap::from([(text, text)]));
+    mlflow::log_params(text);
+    mlflow::set_tag(text, text);
+    mlflow::set_tags([(text, text)]);
+    mlflow::log_text(text, text);
+    mlflow::log_artifact(text);
+    run.log_artifact_in("Cargo.toml", text);
+    assert!(fails(text, &Verbatim(text.to_owned())).is_err());
+    let _ = returns(text);
+    assert!(catch_unwind(AssertUnwindSafe(|| panics(text))).is_err());
+    run.scope(|| log_events(text));
+    mlflow::set_experiment(text);
+    if text.len() < SHORT {
+        let config = mlflow::Config::new()
+            .tracking_uri(text)
+            .experiment(text)
+            .metric_prefix(text)
+            .rendezvous_id(text)
+            .basic_auth(text, text)
+            .journal_dir(text);
+        let _ = format!("{:?}", mlflow::Client::with_config(config));
+    }
+    drop(run);
+    // Of an experiment whose name is a text, the store takes no run.
+    drop(
+        mlflow::start_run()
+            .experiment("all")
+            .name(text)
+            .tag("last", "yes")
+            .start(),
+    );
+}
+
+#[cfg(feature = "layer")]
+fn log_events(text: &str) {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    let layer = mlflow::layer().span_durations(true);
+    tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+        let _span = tracing::info_span!("span", field = text).entered();
+        tracing::info!(token = text, metric.loss = text, step = text, "{text}");
+        tracing::warn!(field = ?Verbatim(text.to_owned()), metric.loss = 0.5);
+    });
+}
+
+#[cfg(not(feature = "layer"))]
+fn log_events(_: &str) {}
+
+#[test]
+fn no_text_panics_or_goes_deep_wherever_it_is_logged() {
+    let seed = env::var("MLFLOW_TEST_SEED").map_or_else(
+        |_| u64::from(UNIX_EPOCH.elapsed().unwrap().subsec_nanos()),
+        |seed| seed.parse().unwrap(),
+    );
+    println!("MLFLOW_TEST_SEED={seed}");
+    let mut texts = Texts(seed);
+    let by_itself = PIECES.map(str::to_owned).into_iter();
+    let made: Vec<_> = (0..TEXTS).map(|_| texts.next()).collect();
+    let fake = fake();
+    for text in by_itself.chain(made) {
+        let begin: String = text.chars().take(200).collect();
+        let job = mlflow::thread::carry(move || log_everywhere(&text));
+        let small = thread::Builder::new().stack_size(STACK_BYTES).spawn(job);
+        // A stack that is too small aborts: the text is the last line of the output.
+        println!("{begin:?}");
+        assert!(small.unwrap().join().is_ok(), "{begin:?}");
+    }
+    let complete = |run: &&mlflow::testing::RecordedRun| run.tags.contains_key("last");
+    let complete = fake.runs().iter().filter(complete).count();
+    assert_eq!(complete, PIECES.len() + TEXTS);
+}
