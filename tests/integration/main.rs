@@ -19,6 +19,7 @@ mod guide;
 #[cfg(feature = "layer")]
 mod layer;
 mod macros;
+mod one_bad_apple;
 mod outage;
 mod panics;
 mod postgres;

@@ -16,6 +16,8 @@ pub(crate) enum Fault {
     Hang,
     /// A gateway's own answer: the server is not asked.
     Status(u16),
+    /// Another server behind the same address: it does not know the run.
+    NoSuchRun,
     /// 429 with `Retry-After`.
     Later(After),
     /// A login page, with status 200.
@@ -72,6 +74,7 @@ impl Fault {
             Self::Status(502) => "502",
             Self::Status(503) => "503",
             Self::Status(_) => "another status",
+            Self::NoSuchRun => "no such run",
             Self::Later(After::Seconds(_)) => "429 seconds",
             Self::Later(After::Date(_)) => "429 date",
             Self::Html => "html",
@@ -97,6 +100,7 @@ impl Fault {
             | Self::Reset
             | Self::Hang
             | Self::Status(_)
+            | Self::NoSuchRun
             | Self::Later(_)
             | Self::Html
             | Self::Late
@@ -145,6 +149,14 @@ impl Answer {
             &format!("{status} Spoiled"),
             "content-type: text/html".to_owned(),
             &page,
+        )
+    }
+
+    pub(crate) fn no_such_run() -> Self {
+        Self::new(
+            "404 Not Found",
+            "content-type: application/json".to_owned(),
+            r#"{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "Run with id=x not found"}"#,
         )
     }
 

@@ -1,7 +1,7 @@
 //! Starts the programs of this package as a user would: in a folder of their own.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -39,9 +39,18 @@ impl Folder {
         self.0.join("journal")
     }
 
-    /// Directories of journals that still hold something.
+    /// Directories of journals that still hold something to be shipped.
     pub(crate) fn journals_left(&self) -> usize {
-        fs::read_dir(self.journal()).map_or(0, Iterator::count)
+        let is_journal = |entry: &io::Result<fs::DirEntry>| {
+            let name = entry.as_ref().unwrap().file_name();
+            !["rejected", "damaged"].contains(&name.to_str().unwrap())
+        };
+        fs::read_dir(self.journal()).map_or(0, |entries| entries.filter(is_journal).count())
+    }
+
+    /// Directories of what a store has refused for good.
+    pub(crate) fn rejected_left(&self) -> usize {
+        fs::read_dir(self.journal().join("rejected")).map_or(0, Iterator::count)
     }
 
     /// A program of this package, by its path.

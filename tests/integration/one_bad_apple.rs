@@ -1,0 +1,554 @@
+//! One entry that the store keeps refusing in the wrong words stops nothing else, in its process and in
+//! those that come later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::support::fake_server::Request;
+use crate::support::fault::{Fault, To};
+use crate::support::mlflow::{Api, Server};
+use crate::support::program::{Ended, Folder, one};
+use crate::support::proxy::Proxy;
+use crate::support::seen::Seen;
+use crate::support::unique;
+
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+
+/// A folder, and an experiment of the test's own on a server.
+struct Scene {
+    folder: Folder,
+    experiment: String,
+    url: String,
+}
+
+impl Scene {
+    fn at(url: &str) -> Self {
+        Self {
+            folder: Folder::new(),
+            experiment: unique(),
+            url: url.to_owned(),
+        }
+    }
+
+    fn environment(&self) -> [(&str, &str); 2] {
+        [
+            ("MLFLOW_TRACKING_URI", &self.url),
+            ("MLFLOW_EXPERIMENT_NAME", &self.experiment),
+        ]
+    }
+
+    fn run(&self, script: &[&str]) -> Ended {
+        self.folder.run(SCRIPTED, script, &self.environment())
+    }
+
+    /// The only run of this name.
+    fn seen(&self, api: &Api, name: &str) -> Seen {
+        let runs = api.runs(&api.experiment(&self.experiment));
+        let seen = runs.iter().map(|(id, _)| api.run(id));
+        let mut named = seen.filter(|run| run.name == name);
+        let run = named.next().unwrap_or_else(|| panic!("no run {name}"));
+        assert!(named.next().is_none(), "{name} is there twice");
+        run
+    }
+}
+
+/// Whether a request is of this kind and holds these words.
+fn is(request: &Request, route: &str, words: &str) -> bool {
+    let holds = |bytes: &[u8]| {
+        bytes
+            .windows(words.len())
+            .any(|part| part == words.as_bytes())
+    };
+    request.line.contains(route) && (holds(&request.body) || holds(request.line.as_bytes()))
+}
+
+fn steps(run: &Seen, key: &str) -> usize {
+    run.points.get(key).map_or(0, Vec::len)
+}
+
+/// The stock server answers 500 to a file below a file, for ever. Every later artifact waited for
+/// it, and in the end all delivery did.
+#[test]
+fn an_artifact_that_the_server_cannot_store_keeps_nothing_else_back() {
+    let server = Server::shared();
+    let scene = Scene::at(server.url());
+    let ended = scene.run(&[
+        "start first",
+        "text model a_file",
+        "text model/weights.txt below_a_file",
+        "text later.txt there",
+        "start second",
+        "points loss 0 10",
+        "text notes.txt there",
+        "end second",
+        "end first",
+        "flush 5",
+        "health",
+    ]);
+    assert!(ended.success, "{}", ended.stderr);
+    assert!(
+        ended
+            .stdout
+            .contains("health queued 1 held 0 rejected 0 dropped 0"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    let told = |words: &str| {
+        ended
+            .warnings()
+            .iter()
+            .filter(|line| line.contains(words))
+            .count()
+    };
+    assert_eq!(told("waits by itself"), 1, "{}", ended.stderr);
+    let api = server.api();
+    let first = scene.seen(&api, "first");
+    assert_eq!(first.status, "FINISHED");
+    let second = scene.seen(&api, "second");
+    assert_eq!(
+        (second.status.as_str(), steps(&second, "loss")),
+        ("FINISHED", 10)
+    );
+    assert_eq!(first.artifacts["later.txt"], b"there");
+    assert_eq!(second.artifacts["notes.txt"], b"there");
+    assert_eq!(
+        scene.folder.journals_left(),
+        1,
+        "the one that fails is kept"
+    );
+
+    // What another process left, and what the next one logs, arrive in spite of the journal that
+    // cannot be finished; and nobody waits for it.
+    scene.run(&["start killed", "points loss 0 10", "abort"]);
+    let next = scene.run(&["start next", "points loss 0 10", "end next"]);
+    assert!(
+        next.took < Duration::from_secs(60),
+        "it waits for the dead: {:?}",
+        next.took
+    );
+    let killed = scene.seen(&api, "killed");
+    assert_eq!(
+        (killed.status.as_str(), steps(&killed, "loss")),
+        ("KILLED", 10)
+    );
+    assert_eq!(steps(&scene.seen(&api, "next"), "loss"), 10);
+    assert_eq!(scene.folder.journals_left(), 1);
+}
+
+#[test]
+fn a_run_whose_batches_fail_for_ever_keeps_no_other_run_back() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |request| {
+        is(request, "log-batch", "poison").then_some(Fault::Status(500))
+    });
+    let scene = Scene::at(&proxy.url());
+    let mut program = scene.folder.start(
+        SCRIPTED,
+        &[
+            "start bad",
+            "points poison 0 5",
+            "start good",
+            "points loss 0 5",
+            "flush 3",
+            "points loss 5 10",
+            "on bad",
+            "points poison 5 10",
+            "end good",
+            "end bad",
+            "flush 3",
+            "health",
+            "wait",
+            "flush 100",
+            "health",
+        ],
+        &scene.environment(),
+    );
+    program.wait_for_stdout("waiting");
+    let api = server.api();
+    let good = scene.seen(&api, "good");
+    assert_eq!(
+        (good.status.as_str(), steps(&good, "loss")),
+        ("FINISHED", 10)
+    );
+    assert_eq!(steps(&scene.seen(&api, "bad"), "poison"), 0);
+    proxy.heal();
+    program.tell();
+    let ended = program.end();
+    assert!(
+        ended
+            .stdout
+            .contains("health queued 11 held 0 rejected 0 dropped 0"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended
+            .stdout
+            .ends_with("flushed true\nhealth queued 0 held 0 rejected 0 dropped 0\n"),
+        "{}",
+        ended.stdout
+    );
+    let bad = scene.seen(&api, "bad");
+    assert_eq!(
+        (bad.status.as_str(), steps(&bad, "poison")),
+        ("FINISHED", 10)
+    );
+    assert_eq!(scene.folder.journals_left(), 0);
+}
+
+#[test]
+fn a_run_that_cannot_be_created_keeps_no_other_run_back() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |request| {
+        is(request, "runs/create", "poison").then_some(Fault::Status(500))
+    });
+    let scene = Scene::at(&proxy.url());
+    let ended = scene.run(&[
+        "start poison",
+        "points loss 0 5",
+        "start good",
+        "points loss 0 5",
+        "end good",
+        "end poison",
+        "flush 3",
+    ]);
+    let api = server.api();
+    assert_eq!(
+        steps(&scene.seen(&api, "good"), "loss"),
+        5,
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(scene.folder.journals_left(), 1);
+    proxy.heal();
+    scene.run(&["start next", "end next"]);
+    assert_eq!(steps(&scene.seen(&api, "poison"), "loss"), 5);
+    assert_eq!(scene.folder.journals_left(), 0);
+}
+
+/// A load balancer's other server does not know the run. That ended its tracking for the life of the
+/// process.
+#[test]
+fn a_run_that_is_not_found_for_a_while_goes_on() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |_| None);
+    let scene = Scene::at(&proxy.url());
+    let mut program = scene.folder.start(
+        SCRIPTED,
+        &[
+            "start run",
+            "points loss 0 5",
+            "flush 100",
+            "wait",
+            "points loss 5 10",
+            "flush 3",
+            "health",
+            "wait",
+            "points loss 10 15",
+            "flush 100",
+            "health",
+            "end run",
+        ],
+        &scene.environment(),
+    );
+    program.wait_for_stdout("waiting");
+    proxy.schedule(|request| {
+        let is_of_run = ["log-batch", "runs/get", "runs/update"];
+        let asked = is_of_run.iter().any(|route| request.line.contains(route));
+        asked.then_some(Fault::NoSuchRun)
+    });
+    program.tell();
+    program.wait_for_stdout("waiting");
+    proxy.heal();
+    program.tell();
+    let ended = program.end();
+    let held = "health queued 0 held 5 rejected 0 dropped 0";
+    assert!(ended.stdout.contains(held), "{}", ended.stdout);
+    let run = scene.seen(&server.api(), "run");
+    assert_eq!(
+        (run.status.as_str(), steps(&run, "loss")),
+        ("FINISHED", 15),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(scene.folder.journals_left(), 0);
+}
+
+/// `rm mlflow.db` while a run goes on.
+#[test]
+fn a_run_of_a_file_that_was_removed_is_made_anew() {
+    for dies in [false, true] {
+        let folder = Folder::new();
+        let end = if dies { "abort" } else { "end run" };
+        let mut program = folder.start(
+            SCRIPTED,
+            &[
+                "start run",
+                "param lr 0.1",
+                "points loss 0 5",
+                "flush 100",
+                "wait",
+                "points loss 5 10",
+                end,
+            ],
+            &[],
+        );
+        program.wait_for_stdout("waiting");
+        std::fs::remove_file(folder.path().join("mlflow.db")).unwrap();
+        program.tell();
+        program.end();
+        folder.run(SCRIPTED, &["start next", "end next"], &[]);
+        let database = folder.database();
+        let status = "select status from runs where name = 'run'";
+        let expected = if dies { "KILLED" } else { "FINISHED" };
+        assert_eq!(one::<String>(&database, status), expected, "dies: {dies}");
+        let points = "select count(*) from metrics m join runs r using (run_uuid) where r.name = 'run' and m.step >= 5";
+        assert_eq!(one::<i64>(&database, points), 5, "dies: {dies}");
+        assert_eq!(folder.journals_left(), 0, "dies: {dies}");
+    }
+}
+
+/// One of fifty values belonged to a run that somebody had deleted: they kept whole segments, and
+/// at the journal's bound most values of a healthy run were dropped.
+#[test]
+fn the_values_of_a_deleted_run_take_no_room_of_others() {
+    let folder = Folder::new();
+    let mut script = vec!["start deleted", "start healthy", "flush 100", "wait"];
+    let points: Vec<String> = (0..60)
+        .map(|part| format!("points loss {} {}", part * 4900, (part + 1) * 4900))
+        .collect();
+    let few: Vec<String> = (0..60)
+        .map(|part| format!("points loss {} {}", part * 100, (part + 1) * 100))
+        .collect();
+    for (points, few) in points.iter().zip(&few) {
+        script.extend(["on deleted", few, "on healthy", points, "flush 100"]);
+    }
+    script.extend(["health", "end healthy"]);
+    let mut program = folder.start(
+        SCRIPTED,
+        &script,
+        &[("MLFLOW_JOURNAL_MAX_BYTES", "4194304")],
+    );
+    program.wait_for_stdout("waiting");
+    let database = folder.database();
+    let set_stage = |stage: &str| {
+        let update = "update runs set lifecycle_stage = ?1 where name = 'deleted'";
+        database.execute(update, [stage]).unwrap();
+    };
+    set_stage("deleted");
+    program.tell();
+    let ended = program.end();
+    assert!(!ended.stdout.contains("flushed false"), "{}", ended.stdout);
+    let health = "health queued 0 held 6000 rejected 0 dropped 0";
+    assert!(
+        ended.stdout.contains(health),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    let points = |name: &str| {
+        let query = format!(
+            "select count(*) from metrics m join runs r using (run_uuid) where r.name = '{name}'"
+        );
+        one::<i64>(&database, &query)
+    };
+    assert_eq!((points("healthy"), points("deleted")), (294_000, 0));
+    assert!(
+        ended.stderr.contains("6001 values wait in"),
+        "{}",
+        ended.stderr
+    );
+
+    set_stage("active");
+    folder.run(SCRIPTED, &["start next", "end next"], &[]);
+    assert_eq!(points("deleted"), 6000);
+    assert_eq!(folder.journals_left(), 0);
+}
+
+/// A server looks each point of a repeated batch up in its key's history. What is new does not wait
+/// for that.
+#[test]
+fn a_batch_without_an_answer_is_sent_again_in_small_parts_and_holds_up_nothing_new() {
+    let server = Server::shared();
+    let batches: Arc<Mutex<Vec<(usize, bool)>>> = Arc::default();
+    let (kept, dropped) = (Arc::clone(&batches), AtomicBool::new(false));
+    let proxy = Proxy::start(server.url(), move |request| {
+        if !request.line.contains("log-batch") {
+            return None;
+        }
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        let metrics = body["metrics"].as_array().map_or(0, Vec::len);
+        let is_new = is(request, "log-batch", "\"new\"");
+        kept.lock().unwrap().push((metrics, is_new));
+        let is_first = metrics == 1000 && !dropped.swap(true, Ordering::Relaxed);
+        is_first.then_some(Fault::TooLate)
+    });
+    let scene = Scene::at(&proxy.url());
+    let ended = scene.run(&[
+        "start run",
+        "points old 0 1000",
+        "points new 0 10",
+        "end run",
+        "flush 100",
+        "health",
+    ]);
+    assert!(
+        ended.stdout.contains("health queued 0 held 0"),
+        "{}",
+        ended.stdout
+    );
+    let run = scene.seen(&server.api(), "run");
+    assert_eq!(
+        (steps(&run, "old"), steps(&run, "new")),
+        (1000, 10),
+        "each once"
+    );
+    let batches = batches.lock().unwrap();
+    let again = &batches[1..];
+    assert!(
+        again.iter().all(|(metrics, _)| *metrics <= 100),
+        "{again:?}"
+    );
+    assert!(scene.folder.journals_left() == 0, "{}", ended.stderr);
+}
+
+/// A redirect to a login page was followed by a pause of half a minute, whoever waited.
+#[test]
+fn a_flush_does_not_wait_for_the_pause_after_a_redirect() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |_| Some(Fault::Redirect(To::Login)));
+    let scene = Scene::at(&proxy.url());
+    let mut program = scene.folder.start(
+        SCRIPTED,
+        &[
+            "start run",
+            "points loss 0 10",
+            "wait",
+            "flush 20",
+            "health",
+            "end run",
+        ],
+        &scene.environment(),
+    );
+    program.wait_for_stderr("the store does not take values");
+    program.wait_for_stdout("waiting");
+    program.tell();
+    proxy.heal();
+    let ended = program.end();
+    assert!(
+        ended.stdout.contains("flushed true"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert_eq!(steps(&scene.seen(&server.api(), "run"), "loss"), 10);
+}
+
+/// During a roll-out a gateway answers with pages of its own: that cost artifacts and metrics.
+#[test]
+fn a_gateways_page_destroys_nothing() {
+    let server = Server::shared();
+    for status in [404, 405, 413, 422, 501] {
+        let (mut artifacts, mut batches) = (0, 0);
+        let proxy = Proxy::start(server.url(), move |request| {
+            let seen = if request.line.contains("mlflow-artifacts") {
+                &mut artifacts
+            } else if request.line.contains("log-batch") {
+                &mut batches
+            } else {
+                return None;
+            };
+            *seen += 1;
+            (*seen <= 3).then_some(Fault::Status(status))
+        });
+        let scene = Scene::at(&proxy.url());
+        let ended = scene.run(&[
+            "start run",
+            "param lr 0.1",
+            "points loss 0 10",
+            "text notes.txt there",
+            "end run",
+            "flush 100",
+            "health",
+        ]);
+        let all = "flushed true\nhealth queued 0 held 0 rejected 0 dropped 0\n";
+        assert!(
+            ended.stdout.ends_with(all),
+            "{status}: {}{}",
+            ended.stdout,
+            ended.stderr
+        );
+        let run = scene.seen(&server.api(), "run");
+        assert_eq!(
+            (run.status.as_str(), steps(&run, "loss")),
+            ("FINISHED", 10),
+            "{status}"
+        );
+        assert_eq!(run.params["lr"], "0.1", "{status}");
+        assert_eq!(scene.folder.journals_left(), 0, "{status}");
+    }
+}
+
+#[test]
+fn what_the_store_refuses_is_kept_and_can_be_sent_again() {
+    let folder = Folder::new();
+    let first = folder.run(
+        SCRIPTED,
+        &[
+            "start run",
+            "param lr 0.1",
+            "flush 100",
+            "param lr 0.2",
+            "text a there",
+            "text a/b below",
+            "end run",
+            "flush 100",
+            "health",
+        ],
+        &[],
+    );
+    let health = "health queued 0 held 0 rejected 2 dropped 0";
+    assert!(
+        first.stdout.contains(health),
+        "{}{}",
+        first.stdout,
+        first.stderr
+    );
+    assert_eq!((folder.journals_left(), folder.rejected_left()), (0, 1));
+    let told = first
+        .stderr
+        .lines()
+        .filter(|line| line.contains("has refused 2 values"));
+    assert_eq!(told.count(), 1, "{}", first.stderr);
+
+    let again = folder.run(SCRIPTED, &["start again", "resend 100", "end again"], &[]);
+    assert!(
+        again.stdout.contains("flushed true"),
+        "{}{}",
+        again.stdout,
+        again.stderr
+    );
+    assert_eq!(
+        (folder.journals_left(), folder.rejected_left()),
+        (0, 1),
+        "refused again"
+    );
+
+    let database = folder.database();
+    database
+        .execute("delete from params where key = 'lr'", [])
+        .unwrap();
+    let artifacts: String = one(
+        &database,
+        "select artifact_uri from runs where name = 'run'",
+    );
+    std::fs::remove_file(std::path::Path::new(&artifacts).join("a")).unwrap();
+    folder.run(SCRIPTED, &["start last", "resend 100", "end last"], &[]);
+    assert_eq!((folder.journals_left(), folder.rejected_left()), (0, 0));
+    let lr = "select value from params where key = 'lr'";
+    assert_eq!(one::<String>(&database, lr), "0.2");
+    let below = std::fs::read_to_string(std::path::Path::new(&artifacts).join("a/b"));
+    assert_eq!(below.unwrap(), "below");
+}

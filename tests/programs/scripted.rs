@@ -1,0 +1,82 @@
+//! Does what its arguments say, one after the other: a test's scenario in one line each.
+//!
+//! ```text
+//! start RUN           starts a run, which is the current one
+//! on RUN              makes a run the current one
+//! points KEY FROM TO  logs the points FROM..TO of a metric; point i has the value i and the step i
+//! param KEY VALUE     tag KEY VALUE     text PATH CONTENT
+//! end RUN             ends a run
+//! flush SECONDS       prints `flushed true` or `flushed false`
+//! resend SECONDS      sends again what was refused, and prints the same
+//! health              prints `health queued Q held H rejected R dropped D`
+//! wait                prints `waiting` and waits for a line
+//! abort               is gone
+//! ```
+
+#[path = "report.rs"]
+mod report;
+
+use std::collections::HashMap;
+use std::env;
+use std::time::Duration;
+
+use mlflow::{ActiveRun, Run, RunStatus};
+
+fn main() {
+    report::to_stderr();
+    let mut guards: HashMap<String, ActiveRun> = HashMap::new();
+    let mut current: Option<Run> = None;
+    for argument in env::args().skip(1) {
+        let words: Vec<&str> = argument.split(' ').collect();
+        let run = || current.as_ref().expect("a run");
+        let seconds = |text: &str| Duration::from_secs(text.parse().expect("seconds"));
+        match words[..] {
+            ["start", name] => {
+                let guard = mlflow::start_run().name(name).root().start();
+                current = Some((*guard).clone());
+                guards.insert(name.to_owned(), guard);
+            }
+            ["on", name] => current = Some((*guards[name]).clone()),
+            ["points", key, from, to] => {
+                let number = |text: &str| text.parse::<i64>().expect("a number");
+                for step in number(from)..number(to) {
+                    run().log_metric_at(key, step as f64, step);
+                }
+            }
+            ["param", key, value] => run().log_param(key, value),
+            ["tag", key, value] => run().set_tag(key, value),
+            ["text", path, content] => run().log_text(content, path),
+            ["end", name] => {
+                let guard = guards.remove(name).expect("a run");
+                guard.end(RunStatus::Finished);
+            }
+            ["flush", timeout] => {
+                println!("flushed {}", mlflow::flush(seconds(timeout)).complete);
+            }
+            ["resend", timeout] => {
+                println!(
+                    "flushed {}",
+                    mlflow::resend_rejected(seconds(timeout)).complete
+                );
+            }
+            ["health"] => {
+                let health = mlflow::health();
+                println!(
+                    "health queued {} held {} rejected {} dropped {}",
+                    health.queued,
+                    health.held,
+                    health.rejected,
+                    health.dropped.total()
+                );
+            }
+            ["wait"] => {
+                println!("waiting");
+                std::io::stdin()
+                    .read_line(&mut String::new())
+                    .expect("a line");
+            }
+            ["abort"] => std::process::abort(),
+            _ => panic!("{argument:?} is nothing to do"),
+        }
+    }
+}
