@@ -35,6 +35,7 @@ mod share;
 mod source;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod work;
 mod worker;
 

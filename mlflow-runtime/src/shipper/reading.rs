@@ -217,6 +217,8 @@ impl Source {
         if !self.is_known(run) {
             return self.unknown(run, clock::now_ms());
         }
+        // What is to be checked of a copy that a dead process left.
+        let mut unchecked = None;
         let happened = match parsed {
             Event::End {
                 status,
@@ -228,12 +230,19 @@ impl Source {
             Event::Start(_) | Event::End { .. } => return Step::Go,
             Event::Param(param) => Happened::Param(param.into_owned()),
             Event::Tag(tag) => Happened::Tag(tag.into_owned()),
-            Event::Artifact { path, content } => {
+            Event::Artifact {
+                path,
+                content,
+                fingerprint,
+            } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
                     Content::Spooled(name) => {
                         match self.file_of(&path, &name, ARTIFACT_EXTENSION) {
-                            Some(file) => ArtifactBytes::File(file),
+                            Some(file) => {
+                                unchecked = (!self.is_live()).then(|| (file.clone(), fingerprint));
+                                ArtifactBytes::File(file)
+                            }
                             None => return Step::Go,
                         }
                     }
@@ -268,6 +277,7 @@ impl Source {
         pass.event_bytes += bytes;
         let work = pass.entry(run, index);
         if counts {
+            work.unchecked.extend(unchecked);
             work.happened(sequence, happened);
         } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
             let cursors = vec![index];

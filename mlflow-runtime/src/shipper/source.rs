@@ -306,7 +306,7 @@ impl Source {
         if fs::remove_file(file).is_ok()
             && let Origin::Live { journal, .. } = &self.origin
         {
-            journal.give_room(bytes);
+            journal.give_artifact(bytes);
         }
     }
 

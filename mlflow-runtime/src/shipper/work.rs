@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::whole::{self, Unchecked};
 use crate::limits;
 use crate::store::{Batch, BatchLimits, Metric, Param, RunStatus, Tag};
 
@@ -63,6 +64,8 @@ pub(super) struct Work {
     /// How many are artifacts that wait by themselves now.
     pub(super) postponed: usize,
     pub(super) checked: bool,
+    /// Copies among the artifacts that may not be whole.
+    pub(super) unchecked: Unchecked,
     pub(super) sent: Sent,
 }
 
@@ -204,10 +207,10 @@ impl Work {
 
     /// Takes out, once, what the store would refuse, so that the rest can go in full batches.
     pub(super) fn check(&mut self) -> Vec<Refused> {
-        let mut refused = Vec::new();
         if std::mem::replace(&mut self.checked, true) {
-            return refused;
+            return Vec::new();
         }
+        let mut refused = whole::refuse_torn(&mut self.artifacts, &self.unchecked);
         let mut keep = |kind: &'static str, key: &str| match limits::key_fault(key) {
             None => true,
             Some(fault) => {
