@@ -14,7 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::console;
-use crate::journal::{self, directory::REJECTED};
+use crate::journal;
+use crate::journal::directory::RejectedFolder;
 use crate::run;
 use crate::shipper::Goal;
 use crate::system_metrics::{self, Later};
@@ -153,7 +154,7 @@ fn say_kept(tracker: &Tracker) {
         say(&format!(
             "mlflow: {destination} has refused {refused} values; they are kept in {}{first}. \
              mlflow::resend_rejected sends them again",
-            root.join(REJECTED).display()
+            RejectedFolder::below(root).display()
         ));
     }
 }

@@ -56,8 +56,11 @@ pub struct Health {
     pub held: u64,
     /// Values that found no room.
     pub dropped: Dropped,
-    /// Bytes of disk, or memory, that the journal takes.
+    /// Bytes of disk, or memory, that the journal takes, without the artifacts beside it.
     pub journal_bytes: u64,
+    /// Bytes of artifacts that wait beside the journal. The free space of the disk bounds them, not
+    /// `MLFLOW_JOURNAL_MAX_BYTES`.
+    pub artifact_bytes: u64,
     /// How long the oldest value that the store was offered has been waiting; `None` if none waits.
     pub oldest: Option<Duration>,
     /// Where it lies; `None` if it is in memory, or not there yet.
@@ -68,7 +71,7 @@ pub struct Health {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// Metric points and artifacts beyond `MLFLOW_JOURNAL_MAX_BYTES`.
+    /// Metric points, texts up to 16 KiB and console lines beyond `MLFLOW_JOURNAL_MAX_BYTES`.
     pub journal_full: u64,
     /// Values beyond the memory that they may take where no journal can be written.
     pub memory_full: u64,
@@ -123,6 +126,7 @@ pub fn health() -> Health {
             held: 0,
             dropped: Dropped::default(),
             journal_bytes: 0,
+            artifact_bytes: 0,
             oldest: None,
             journal: None,
         },
@@ -215,6 +219,7 @@ impl Tracker {
             held: stats.all_held(),
             dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),
+            artifact_bytes: self.journal().artifact_bytes(),
             oldest: stats.oldest().map(|since_ms| {
                 // The clock may have been set back.
                 let age_ms = clock::now_ms().saturating_sub(since_ms);

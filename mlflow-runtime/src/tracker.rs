@@ -15,12 +15,14 @@ use std::time::Instant;
 use mlflow_redact::REDACTED;
 use rustc_hash::FxHashMap;
 
-use crate::config::Settings;
+use crate::config::{Settings, temporary_journal};
 use crate::console::Capture;
 use crate::diagnostics::Said;
 use crate::environment;
+use crate::exit::say;
 use crate::fork;
 use crate::journal::Journal;
+use crate::journal::owned::Place;
 use crate::journal::record::Origin;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::{Connection, Stats};
@@ -130,33 +132,7 @@ impl Tracker {
             process_id: std::process::id(),
             tags: environment::process().common_tags(),
         };
-        let key_prefix = &settings.rank.metric_prefix;
-        let on_disk = |directory| {
-            Journal::on_disk(
-                directory,
-                origin.clone(),
-                settings.journal_max_bytes,
-                key_prefix,
-            )
-        };
-        let journal = on_disk(settings.journal_dir.clone())
-            .or_else(|error| {
-                // A folder of the user's own: whoever else comes first must not lock the others out.
-                    let user = rustix::process::getuid().as_raw();
-                    let fallback = std::env::temp_dir().join(format!("mlflow-rs-{user}")).join("journal");
-                tracing::warn!(
-                    target: "mlflow", %error, directory = %settings.journal_dir.display(), fallback = %fallback.display(),
-                    "the journal's directory cannot be written; using the fallback. Set MLFLOW_JOURNAL_DIR to one that can"
-                );
-                on_disk(fallback)
-            })
-            .unwrap_or_else(|error| {
-                tracing::warn!(
-                    target: "mlflow", %error,
-                    "nor can the fallback; values are kept in memory and are lost if the process is killed"
-                );
-                Journal::in_memory(origin.clone(), key_prefix)
-            });
+        let journal = open_journal(&settings, &origin);
         let mut tracker = Self::without_shipper(settings, journal, first_run);
         // What a child writes is captured by its parent already.
         if fork::generation() == 0 && tracker.settings.console.capture {
@@ -336,6 +312,54 @@ impl Tracker {
         self.stats
             .note_refusal(|| format!("{kind} {key:?}: {what}"));
         self.warn_once(kind, key, what);
+    }
+}
+
+/// Opens a journal on disk: where the settings say, else below the temporary directory; else in memory.
+fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
+    let key_prefix = &settings.rank.metric_prefix;
+    let max_bytes = settings.journal_max_bytes;
+    let on_disk = |place: Place| Journal::on_disk(place, origin.clone(), max_bytes, key_prefix);
+    let mut opened = on_disk(settings.journal.clone());
+    let fallback = temporary_journal();
+    if let Err(error) = &opened
+        && settings.journal.path() != fallback.path()
+    {
+        let (directory, fallback) = (settings.journal.path().display(), fallback.path().display());
+        tracing::warn!(
+            target: "mlflow", %error, %directory, %fallback,
+            "the journal's directory cannot be used; using the fallback. Set MLFLOW_JOURNAL_DIR to one of your own"
+        );
+        say_unheard(
+            settings,
+            format_args!(
+                "the journal's directory {directory} cannot be used ({error}); using {fallback}"
+            ),
+        );
+        opened = on_disk(temporary_journal());
+    }
+    opened.unwrap_or_else(|error| {
+        let directory = fallback.path().display();
+        tracing::warn!(
+            target: "mlflow", %error, %directory,
+            "no directory for the journal can be used; values are kept in memory and are lost if the process is \
+             killed. Set MLFLOW_JOURNAL_DIR to a directory of your own"
+        );
+        say_unheard(
+            settings,
+            format_args!(
+                "no directory for the journal can be used ({error}); values are kept in memory and are lost if the \
+                 process is killed. Set MLFLOW_JOURNAL_DIR to a directory of your own"
+            ),
+        );
+        Journal::in_memory(origin.clone(), key_prefix)
+    })
+}
+
+/// Writes a line to stderr where no subscriber takes the warning.
+fn say_unheard(settings: &Settings, line: fmt::Arguments<'_>) {
+    if !settings.quiet && !tracing::enabled!(target: "mlflow", tracing::Level::WARN) {
+        say(&format!("mlflow: {line}"));
     }
 }
 

@@ -152,6 +152,9 @@ pub(crate) enum Event<'a> {
     Artifact {
         path: Cow<'a, str>,
         content: Content<'a>,
+        /// That of a spooled copy; older versions wrote none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<Fingerprint>,
     },
     End {
         status: RunStatus,
@@ -173,6 +176,9 @@ pub(crate) struct Start<'a> {
     #[serde(default)]
     pub(crate) with_common_tags: bool,
     pub(crate) params: Vec<Param>,
+    /// Whether the store has had it: it is here for who may have to create the run anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_delivered: bool,
 }
 
 impl Start<'_> {
@@ -205,6 +211,15 @@ pub(crate) enum Content<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         part: Option<CommonPart<'a>>,
     },
+}
+
+/// What tells that a file is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fingerprint {
+    pub(crate) length: u64,
+    /// The checksum of its bytes; `None` where they did not come by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crc32c: Option<u32>,
 }
 
 /// A part of a file that runs have in common.

@@ -4,7 +4,7 @@
 //! not whole and never guesses what might come after it. The acknowledged offset only grows, and
 //! losing it, or finding it damaged, costs a re-send, never a value.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ use super::mapping::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
 };
+use super::owned;
 
 /// A segment, shared by its writer and the shipper.
 pub(crate) struct Segment {
@@ -31,6 +32,13 @@ pub(crate) struct Segment {
     /// How many of them the device has, and up to which offset.
     synced: AtomicU64,
     synced_offset: AtomicUsize,
+}
+
+/// The part of a segment that was written at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    values: u64,
+    end: usize,
 }
 
 /// What stands at an offset.
@@ -89,7 +97,7 @@ impl Segment {
 
     /// A segment that another process left.
     pub(crate) fn left_behind(file: PathBuf) -> io::Result<Self> {
-        let bytes = fs::metadata(&file)?.len();
+        let bytes = fs::symlink_metadata(&file)?.len();
         Ok(Self {
             sealed: AtomicBool::new(true),
             ..Self::new(
@@ -124,23 +132,41 @@ impl Segment {
         self.file.is_some() && self.values() > self.synced.load(Ordering::Relaxed)
     }
 
-    /// Has the device keep what was appended so far.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
+    /// Returns what was appended so far.
+    pub(super) fn extent(&self) -> Extent {
+        // Values first: what is appended in between is not counted yet, and synced once more.
         let values = self.values();
+        let start = self.synced_offset.load(Ordering::Relaxed);
+        let region = self.lock_region();
+        let end = region.as_ref().map_or(start, |region| region.end(start));
+        Extent { values, end }
+    }
+
+    /// Has the device keep what was appended until then. A file that is not mapped is kept as it is
+    /// now.
+    pub(super) fn sync(&self, until: Extent) -> io::Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
         let region = self.lock_region().clone();
         match region {
             Some(region) => {
-                let offset = self.synced_offset.load(Ordering::Relaxed);
-                let offset = region.sync(offset)?;
-                self.synced_offset.store(offset, Ordering::Relaxed);
+                let start = self.synced_offset.load(Ordering::Relaxed);
+                region.sync(start, until.end)?;
+                self.synced_offset.store(until.end, Ordering::Relaxed);
             }
-            None => File::open(file)?.sync_data()?,
+            None => self.sync_file()?,
         }
-        self.synced.store(values, Ordering::Relaxed);
+        self.synced.store(until.values, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Has the device keep all of a file that is written to.
+    pub(crate) fn sync_file(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => owned::open(file)?.sync_data(),
+            None => Ok(()),
+        }
     }
 
     fn lock_region(&self) -> MutexGuard<'_, Option<Arc<Region>>> {
@@ -175,7 +201,7 @@ impl Segment {
             return Ok(SegmentBytes::Mapped(Arc::clone(region)));
         }
         match &self.file {
-            Some(file) => Ok(SegmentBytes::Loaded(Arc::new(fs::read(file)?))),
+            Some(file) => Ok(SegmentBytes::Loaded(Arc::new(owned::read(file)?))),
             None => Ok(SegmentBytes::Loaded(Arc::new(Vec::new()))),
         }
     }
@@ -186,7 +212,7 @@ impl Segment {
         if let Some(region) = &*self.lock_region() {
             region.set_acknowledged(hint);
         } else if let Some(file) = &self.file {
-            let _ = OpenOptions::new().write(true).open(file).and_then(|file| {
+            let _ = owned::open_to_write(file).and_then(|file| {
                 file.write_all_at(&hint.to_le_bytes(), ACKNOWLEDGED_OFFSET as u64)
             });
         }

@@ -266,6 +266,6 @@ fn where_files_cannot_be_mapped_they_are_written() {
         HEADER_BYTES + 48
     );
     assert!(segment.is_dirty());
-    segment.sync().expect("the device takes it");
+    segment.sync(segment.extent()).expect("the device takes it");
     assert!(!segment.is_dirty());
 }

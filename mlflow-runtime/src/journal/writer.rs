@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::appender::Appender;
 use super::mapping::Full;
-use super::record::{Definition, Event, MetricRecord, RunIdentity};
+use super::record::{Content, Definition, Event, MetricRecord, RunIdentity};
 use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::{Journal, Opened, lock};
@@ -212,7 +212,11 @@ impl Writer {
         event: &Event<'_>,
         attachment: &[u8],
     ) -> bool {
-        let essential = !matches!(event, Event::Artifact { .. });
+        // The bytes of a spooled artifact have found room already.
+        let essential = match event {
+            Event::Artifact { content, .. } => matches!(content, Content::Spooled(_)),
+            _ => true,
+        };
         let body = event.encode(run.number, journal.next_sequence(), attachment);
         for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open

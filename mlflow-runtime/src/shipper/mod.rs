@@ -38,6 +38,7 @@ mod runs;
 mod source;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod work;
 mod worker;
 

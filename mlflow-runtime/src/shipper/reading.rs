@@ -197,6 +197,13 @@ impl Source {
         if let Event::Start(mut start) = parsed {
             start.adopt(&cursor.common_tags);
             cursor.started.push(run);
+            if start.is_delivered {
+                self.runs
+                    .mention(run, start.identity.clone().into_owned())
+                    .start
+                    .get_or_insert(start);
+                return Step::Go;
+            }
             let started_ms = start.start_time_ms;
             let params = if fresh {
                 start.params.clone()
@@ -228,7 +235,11 @@ impl Source {
             Event::Start(_) | Event::End { .. } => return Step::Go,
             Event::Param(param) => Happened::Param(param.into_owned()),
             Event::Tag(tag) => Happened::Tag(tag.into_owned()),
-            Event::Artifact { path, content } => {
+            Event::Artifact {
+                path,
+                content,
+                fingerprint,
+            } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
                     Content::Spooled(name) => {
@@ -256,7 +267,7 @@ impl Source {
                         return Step::Go;
                     }
                 };
-                Happened::Artifact(path.into_owned(), bytes)
+                Happened::Artifact(path.into_owned(), bytes, fingerprint)
             }
         };
         cursor.last_event = cursor.last_event.max(Some(sequence));
@@ -269,7 +280,7 @@ impl Source {
         let work = pass.entry(run, index);
         if counts {
             work.happened(sequence, happened);
-        } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
+        } else if let Happened::Artifact(_, ArtifactBytes::File(file), _) = happened {
             let cursors = vec![index];
             pass.spent_files.push(SpentFile { file, cursors });
         }
@@ -360,5 +371,6 @@ pub(super) fn start_of(identity: &RunIdentity, start_time_ms: i64) -> Start<'sta
         tags: Vec::new(),
         with_common_tags: false,
         params: Vec::new(),
+        is_delivered: false,
     }
 }

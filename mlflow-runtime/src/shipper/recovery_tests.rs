@@ -59,6 +59,7 @@ fn events() -> [Event<'static>; 5] {
         parent: None,
         tags: vec![],
         with_common_tags: false,
+        is_delivered: false,
         params: vec![],
     };
     let param = Param {
@@ -76,12 +77,21 @@ fn events() -> [Event<'static>; 5] {
         Event::Artifact {
             path: "a.txt".into(),
             content: Content::Attached,
+            fingerprint: None,
         },
         Event::End {
             status: RunStatus::Finished,
             end_time_ms: 9,
         },
     ]
+}
+
+fn artifact<'a>(path: Cow<'a, str>, content: Content<'a>) -> Event<'a> {
+    Event::Artifact {
+        path,
+        content,
+        fingerprint: None,
+    }
 }
 
 /// The file of a thread that has logged one run, without the room it did not use.
@@ -295,7 +305,7 @@ fn a_name_in_a_journal_does_not_lead_out_of_it() {
         let mut bodies = beginning(0);
         let content = Content::Spooled(name.into());
         let path = "a.txt".into();
-        bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));
+        bodies.push(artifact(path, content).encode(1, 1, &[]));
         let Recovery { runs, .. } = recover(&root, &[&framed(&bodies)]);
         assert_eq!(runs.len(), 1, "{name}");
         assert!(runs[0].artifacts.is_empty(), "{name} is not sent");
@@ -327,7 +337,7 @@ fn nor_does_that_of_a_console_and_one_that_is_gone_is_nothing() {
             part,
         };
         let path = "logs/console.log".into();
-        bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));
+        bodies.push(artifact(path, content).encode(1, 1, &[]));
         let Recovery { runs, kept } = recover(&root, &[&framed(&bodies)]);
         assert_eq!(runs.len(), 1, "{name} from {from:?}");
         assert!(runs[0].artifacts.is_empty(), "{name} from {from:?}");

@@ -45,6 +45,8 @@ pub(super) struct RunState {
     pub(super) phase: Phase,
     /// How it begins, where that was read: it may have to be created anew.
     pub(super) start: Option<Box<Start<'static>>>,
+    /// Whether it has to be created anew, with the params that it began with.
+    pub(super) is_renewed: bool,
     /// How much its next request holds.
     pub(super) batch_size: AdaptiveBatchSize,
     /// Tells the run's handles what the store said.
@@ -155,6 +157,7 @@ impl Runs {
             identity,
             phase: Phase::Mentioned,
             start: None,
+            is_renewed: false,
             batch_size: AdaptiveBatchSize::default(),
             link: None,
             first_ms: None,
@@ -194,7 +197,7 @@ impl Runs {
             // The first of a key counts, and of two values the store refuses the second.
             Happened::Param(_) => return true,
             Happened::Tag(tag) => (Kind::Tag, tag.key.clone()),
-            Happened::Artifact(path, _) => (Kind::Artifact, path.clone()),
+            Happened::Artifact(path, ..) => (Kind::Artifact, path.clone()),
         };
         self.note_newest(number, key, sequence)
     }
@@ -239,6 +242,7 @@ impl Runs {
         state.start.get_or_insert_with(start);
         // The store was asked a moment ago.
         state.phase = Phase::Pending { in_doubt: false };
+        state.is_renewed = true;
         true
     }
 
@@ -296,7 +300,7 @@ impl Runs {
                         let started_ms = start.start_time_ms;
                         let state = self.mention(run, start.identity.clone().into_owned());
                         // One that was created before is looked up, never created again.
-                        if offset >= delivered {
+                        if offset >= delivered && !start.is_delivered {
                             state.phase = Phase::Pending { in_doubt: true };
                         }
                         state.start = Some(start);

@@ -309,9 +309,14 @@ impl Source {
         };
         let (origin, _) = self.copies();
         let count = refused.len();
+        let bytes = refused.iter().map(Refused::file_bytes).sum();
         let kept = self
             .refused
             .keep(&directory, &origin, run, &identity, refused);
+        if let JournalOwner::Live { journal, .. } = &self.owner {
+            // They are the folder's now.
+            journal.give_artifact(bytes);
+        }
         if kept { count } else { 0 }
     }
 
@@ -361,7 +366,7 @@ impl Source {
     pub(super) fn settle(&mut self) {
         for segment in std::mem::take(&mut self.unsynced) {
             // Where the device fails, the journal's own thread says so.
-            let _ = segment.sync();
+            let _ = segment.sync_file();
         }
         self.cursors.iter_mut().for_each(Cursor::settle);
         for (file, segments) in std::mem::take(&mut self.spent) {
@@ -396,7 +401,7 @@ impl Source {
         if fs::remove_file(file).is_ok()
             && let JournalOwner::Live { journal, .. } = &self.owner
         {
-            journal.give_room(bytes);
+            journal.give_artifact(bytes);
         }
     }
 

@@ -43,14 +43,17 @@ impl Folder {
     pub(crate) fn journals_left(&self) -> usize {
         let is_journal = |entry: &io::Result<fs::DirEntry>| {
             let name = entry.as_ref().unwrap().file_name();
-            !["rejected", "damaged"].contains(&name.to_str().unwrap())
+            let name = name.to_str().unwrap();
+            !name.starts_with("rejected-") && !name.starts_with("damaged")
         };
         fs::read_dir(self.journal()).map_or(0, |entries| entries.filter(is_journal).count())
     }
 
     /// Directories of what a store has refused for good.
     pub(crate) fn rejected_left(&self) -> usize {
-        fs::read_dir(self.journal().join("rejected")).map_or(0, Iterator::count)
+        let user = rustix::process::geteuid().as_raw();
+        let folder = self.journal().join(format!("rejected-{user}"));
+        fs::read_dir(folder).map_or(0, Iterator::count)
     }
 
     /// A program of this package, by its path.

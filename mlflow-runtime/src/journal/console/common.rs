@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{FULL, length, lock, new_file, read_part};
+use crate::journal::owned;
 
 pub(crate) struct Common {
     file: File,
@@ -160,7 +161,8 @@ impl Parts {
             if part.to.is_none() && part.ended.is_some_and(|ended| ended.elapsed() >= ago) {
                 part.to = Some(at);
                 // Where that cannot be, a reader after a kill takes what there is.
-                let _ = fs::write(&part.marker, at.to_string());
+                let _ = owned::open_or_create(&part.marker)
+                    .and_then(|mut marker| marker.write_all(at.to_string().as_bytes()));
             }
         }
     }
@@ -169,8 +171,11 @@ impl Parts {
 /// Where a part of a dead process's file ends: `None` where it is not needed any more, and the largest
 /// number where its run had not ended.
 pub(crate) fn end_of_part(marker: &Path) -> Option<u64> {
-    let text = fs::read_to_string(marker).ok()?;
-    Some(text.parse().unwrap_or(u64::MAX))
+    let bytes = owned::read(marker).ok()?;
+    let end = std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    Some(end.unwrap_or(u64::MAX))
 }
 
 /// Gives the file's beginning back, up to a block's end. Where that cannot be, it stays.
