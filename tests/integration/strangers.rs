@@ -288,7 +288,7 @@ fn a_console_of_a_journal_is_for_its_user_alone() {
         ("MLFLOW_EXIT_TIMEOUT", "0.2"),
         ("MLFLOW_CAPTURE_CONSOLE", "true"),
     ];
-    folder.run(PRINTED, &["second"], &environment);
+    folder.run(PRINTED, &["aborts"], &environment);
     drop(lock);
     let consoles = with_extension(&folder.journal(), "console");
     assert!(!consoles.is_empty());

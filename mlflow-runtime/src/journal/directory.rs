@@ -70,7 +70,10 @@ impl Directory {
                 Ok(Some(directory)) if directory.path.join(LOCK).exists() => return Ok(directory),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
             }
         }
         Err(io::Error::other(
@@ -182,11 +185,8 @@ impl Directory {
     /// Deletes it with all it holds. The lock file goes last: until then nobody else comes in.
     pub(crate) fn remove(&self) {
         // Without its lock nobody could come in again: it stays while anything else may be there.
-        let Ok(entries) = fs::read_dir(&self.path) else {
+        if owned::clear(&self.path, LOCK).is_err() {
             return;
-        };
-        for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
-            let _ = fs::remove_file(entry.path());
         }
         let _ = fs::remove_file(self.path.join(LOCK));
         let _ = fs::remove_dir(&self.path);

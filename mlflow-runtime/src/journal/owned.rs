@@ -16,11 +16,10 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat, fstat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, unlinkat};
 use rustix::process::geteuid;
 
 /// A place for journals.
@@ -70,7 +69,7 @@ impl Place {
 }
 
 /// Creates a directory for this user alone.
-pub(super) fn create_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
@@ -92,6 +91,27 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
 /// Creates a file for this user alone.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     open_as(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+}
+
+/// Creates a file for this user alone, of which every write goes to the end.
+pub(super) fn create_to_append(path: &Path) -> io::Result<File> {
+    open_as(
+        path,
+        OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL,
+    )
+}
+
+/// Deletes the files of a directory, but not the one with the name `kept`.
+pub(super) fn clear(directory: &Path, kept: &str) -> io::Result<()> {
+    // By its descriptor: what has taken its place meanwhile is not cleared.
+    let directory = open_directory(directory)?;
+    for entry in Dir::read_from(&directory)?.flatten() {
+        if entry.file_name().to_bytes() != kept.as_bytes() {
+            // Those that are directories stay.
+            let _ = unlinkat(&directory, entry.file_name(), AtFlags::empty());
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file.
@@ -123,24 +143,21 @@ fn open_as(path: &Path, access: OFlags) -> io::Result<File> {
     let descriptor = open_directory(directory)?;
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let mode = Mode::RUSR | Mode::WUSR;
-    let file = rustix::fs::openat(&descriptor, name, flags, mode)?;
-    check(&fstat(&file)?, FileType::RegularFile, path)?;
-    Ok(File::from(file))
-}
-
-fn open_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let directory = rustix::fs::open(path, flags, Mode::empty())?;
-    check(&fstat(&directory)?, FileType::Directory, path)?;
-    Ok(directory)
-}
-
-fn check(found: &Stat, expected: FileType, path: &Path) -> io::Result<()> {
-    let is_expected = FileType::from_raw_mode(found.st_mode) == expected;
-    if !is_expected {
+    let file = File::from(rustix::fs::openat(&descriptor, name, flags, mode)?);
+    let found = file.metadata()?;
+    if !found.is_file() {
         return Err(refusal(path, "is not a regular file"));
     }
-    check_owner(path, found.st_uid, found.st_mode, false)
+    check_owner(path, found.uid(), found.mode(), false)?;
+    Ok(file)
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let found = directory.metadata()?;
+    check_owner(path, found.uid(), found.mode(), false)?;
+    Ok(directory)
 }
 
 /// Checks a directory above a journal's: a symbolic link may stand for it if it is trusted, too.
@@ -234,6 +251,22 @@ mod tests {
         assert!(open(&directory.join("file")).is_err());
         let missing = open(&folder.0.join("missing")).expect_err("there is none");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_not_cleared() {
+        let folder = Folder::new();
+        let directory = folder.0.join("directory");
+        create_directory(&directory).expect("writable");
+        for name in ["kept", "other"] {
+            create(&directory.join(name)).expect("writable");
+        }
+        let link = folder.0.join("link");
+        symlink(&directory, &link).expect("writable");
+        assert!(clear(&link, "kept").is_err());
+        assert!(directory.join("other").exists());
+        clear(&directory, "kept").expect("it is ours");
+        assert!(!directory.join("other").exists() && directory.join("kept").exists());
     }
 
     #[test]

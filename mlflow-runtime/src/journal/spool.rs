@@ -74,6 +74,8 @@ impl Spool {
             };
             match copying::copy(source, target, found.len(), &look) {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    // Its own part is free again.
+                    target.set_len(0)?;
                     free_space::check(directory, bytes)?.map_err(Uncopied::Scarce)?;
                     Err(error.into())
                 }

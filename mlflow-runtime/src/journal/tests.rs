@@ -8,6 +8,7 @@ use std::thread;
 use super::allocation;
 use super::directory::Directory;
 use super::mapping::{HEADER_BYTES, Region};
+use super::owned;
 use super::record::{Definition, Event, MetricRecord, Origin, Record, Role, RunIdentity};
 use super::segment::{Frame, Segment, SegmentBytes};
 use super::{Journal, MetricKey, RunRef, write};
@@ -23,7 +24,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&path).expect("the temporary folder can be written");
+        owned::create_directory(&path).expect("the temporary folder can be written");
         Self(path)
     }
 }

@@ -6,6 +6,7 @@
 //! read, is refused, or waits for another process.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -17,6 +18,7 @@ use super::{Delivery, Shipper, Source, Step};
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::owned;
 use crate::journal::record::{Definition, Origin, Record};
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::stats::Stats;
@@ -38,12 +40,14 @@ pub(crate) struct Recovery {
 /// If the reader breaks a promise, or `root` cannot be written.
 pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     let path = root.join("dead");
-    fs::create_dir(&path).expect("the root can be written");
-    fs::write(path.join("lock"), "").expect("the root can be written");
+    owned::create_directory(&path).expect("the root can be written");
+    owned::create(&path.join("lock")).expect("the root can be written");
     let (mut records, mut readable, mut destination) = (0, true, None);
     for (number, bytes) in segments.iter().enumerate() {
         let file = path.join(format!("{number:010}.segment"));
-        fs::write(file, bytes).expect("the root can be written");
+        owned::create(&file)
+            .and_then(|mut file| file.write_all(bytes))
+            .expect("the root can be written");
         let bytes = SegmentBytes::Loaded(Arc::new(bytes.to_vec()));
         records += whole_frames(&bytes);
         readable &= bytes.is_ours();

@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{FULL, length, lock, new_file, read_part};
+use super::{FULL, length, lock, read_part};
 use crate::journal::owned;
 
 pub(crate) struct Common {
@@ -47,7 +47,7 @@ const PUNCH: u64 = 1 << 20;
 impl Common {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: new_file(path)?,
+            file: owned::create_to_append(path)?,
             is_closed: AtomicBool::new(false),
             parts: Mutex::default(),
         })
@@ -56,7 +56,7 @@ impl Common {
     /// A run begins, while so many bytes are on their way; returns its part, and where that begins.
     /// Those of runs that have ended end there.
     pub(crate) fn begin(&self, marker: PathBuf, on_the_way: u64) -> io::Result<(u64, u64)> {
-        new_file(&marker)?;
+        owned::create(&marker)?;
         let mut parts = lock(&self.parts);
         let from = self.length() + on_the_way;
         parts.finish(from, Duration::ZERO);
@@ -204,7 +204,7 @@ mod tests {
 
     fn folder() -> (Folder, Common) {
         let path = std::env::temp_dir().join(format!("mlflow-rs-common-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&path).expect("writable");
+        owned::create_directory(&path).expect("writable");
         let common = Common::create(&path.join("common.console")).expect("writable");
         (Folder(path), common)
     }
