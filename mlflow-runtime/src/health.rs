@@ -52,6 +52,11 @@ pub struct Health {
     pub rejected: u64,
     /// Values kept for runs that take none until a person acts, e.g. of a deleted experiment.
     pub held: u64,
+    /// Records that were lost in damaged files of the journal, each a value as a rule: a record that is
+    /// damaged, a stretch of a file in which none can be made out (one, however long it is), and a value
+    /// whose metric or run was named by such a record. Everything else of these files is delivered; they
+    /// are kept in the folder `damaged` beside [`journal`](Self::journal).
+    pub damaged: u64,
     /// Values that found no room.
     pub dropped: Dropped,
     /// Bytes of disk, or memory, that the journal takes.
@@ -119,6 +124,7 @@ pub fn health() -> Health {
             retried: 0,
             rejected: 0,
             held: 0,
+            damaged: 0,
             dropped: Dropped::default(),
             journal_bytes: 0,
             oldest: None,
@@ -211,6 +217,7 @@ impl Tracker {
             retried: stats.retried.get(),
             rejected: stats.rejected.get(),
             held: stats.held.get(),
+            damaged: stats.damaged.get(),
             dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),
             oldest: stats.oldest().map(|since_ms| {

@@ -19,6 +19,8 @@ pub(crate) struct Stats {
     pub(crate) rejected: Counter,
     /// Values kept for a run that takes none until a person acts.
     pub(crate) held: Counter,
+    /// Records of journals that could not be read.
+    pub(crate) damaged: Counter,
     /// Requests sent again.
     pub(crate) retried: Counter,
     /// What was said of the first values that the store will not take now.

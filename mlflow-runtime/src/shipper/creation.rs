@@ -11,6 +11,7 @@ use super::delivery::{Halt, elsewhere, halt, refusal};
 use super::ending::ATTEMPT_TAG;
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
+use crate::clock;
 use crate::exit::say;
 use crate::journal::record::{Role, RunIdentity, Start};
 use crate::limits;
@@ -50,7 +51,15 @@ impl Delivery {
         let outcome = match &state.phase {
             Phase::Created { run, .. } => return Ok(Ok(run.clone())),
             Phase::Held(reason) => return Ok(Err(reason.clone())),
-            Phase::Mentioned => self.find(&identity).await,
+            Phase::Mentioned => {
+                let first_ms = state.first_ms.unwrap_or_else(clock::now_ms);
+                match self.find(&identity).await {
+                    Ok(None) if !is_live && is_made_anew(&identity) => {
+                        self.create_anew(&identity, first_ms).await.map(Some)
+                    }
+                    found => found,
+                }
+            }
             Phase::Pending { start, .. } if is_member => self.join(&identity, start).await,
             Phase::Pending { start, in_doubt } => {
                 let created = match self.parent(source, start.parent.as_deref()).await {
@@ -204,6 +213,38 @@ impl Delivery {
         }
     }
 
+    /// The run of which a dead journal still holds values, though it is not in the store: its start was
+    /// lost, or the store was.
+    async fn create_anew(
+        &self,
+        identity: &RunIdentity,
+        start_time_ms: i64,
+    ) -> Result<StoredRun, StoreError> {
+        let start = Start::anew(identity, start_time_ms);
+        // It was looked for a moment ago.
+        self.create(identity, &start, false, false, None).await
+    }
+
+    /// Does the same as [`ready`](Self::ready) for a run of which nothing is left to deliver: one that
+    /// is not in the store any more is not made anew.
+    pub(super) async fn ready_to_close(
+        &mut self,
+        source: &mut Source,
+        number: u32,
+    ) -> Result<Result<StoredRun, String>, Halt> {
+        if let Some(state) = source.runs.get(number)
+            && matches!(state.phase, Phase::Mentioned)
+            && is_made_anew(&state.identity)
+        {
+            match self.find(&state.identity).await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(Err(missing(state.identity.role).to_owned())),
+                Err(error) => return refusal(error).map(Err),
+            }
+        }
+        self.ready(source, number).await
+    }
+
     /// A run that others start and end.
     async fn join(
         &self,
@@ -298,6 +339,12 @@ fn tags_of(start: &Start<'_>) -> Vec<Tag> {
         .collect();
     tags.retain(|tag| limits::key_fault(&tag.key).is_none());
     tags
+}
+
+/// Returns true if a run can be created from its identity alone, by whoever finds that it is not in
+/// the store.
+fn is_made_anew(identity: &RunIdentity) -> bool {
+    matches!(identity.role, Role::Owner | Role::Leader) && identity.resumed.is_none()
 }
 
 /// Why there will be no run.

@@ -123,6 +123,7 @@ impl Delivery {
         pass: &mut Pass,
     ) -> Result<(), Halt> {
         self.leave_unknown(std::mem::take(&mut pass.unknown));
+        self.stats.damaged.add(source.take_damaged());
         while let Some(work) = pass.current() {
             let settled = if source.awaited.holds(&source.runs, work.run) {
                 Err(elsewhere())

@@ -74,7 +74,7 @@ impl Delivery {
         for number in source.runs.open() {
             let role = source.runs.role(number);
             if !matches!(role, Role::Child | Role::Guest)
-                && let Ok(run) = self.ready(source, number).await?
+                && let Ok(run) = self.ready_to_close(source, number).await?
                 && !live.runs.will_end(&run.run_id, role)
             {
                 let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);

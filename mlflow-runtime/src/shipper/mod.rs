@@ -20,6 +20,7 @@ mod consoles;
 mod control;
 mod creation;
 mod cursor;
+mod damage;
 mod delivery;
 mod ending;
 mod postponed;

@@ -19,13 +19,15 @@ use std::sync::Arc;
 use super::awaited::Awaited;
 use super::consoles::Consoles;
 use super::cursor::Cursor;
+use super::damage::Losses;
 use super::postponed::{Postponed, Waiting};
 use super::runs::{Phase, Runs};
 use super::work::{ArtifactBytes, Pass, SpentFile, Work};
 use crate::clock;
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
-use crate::journal::segment::Segment;
+use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::segment::{Frame, Segment};
 use crate::store::StoredRun;
 use crate::tracker::Links;
 
@@ -38,7 +40,7 @@ pub(crate) struct Source {
     opened: bool,
     /// Whether they could not be listed.
     unseen: bool,
-    /// Whether segments were removed before they were read.
+    /// Whether segments were removed before they were read, or are damaged.
     pub(super) has_lost: bool,
     /// Runs that nobody could log to any more when the last reading began.
     over: Vec<u32>,
@@ -50,6 +52,8 @@ pub(crate) struct Source {
     pub(super) awaited: Awaited,
     /// What runs say in words.
     pub(super) consoles: Consoles,
+    /// What cannot be read.
+    pub(super) losses: Losses,
     /// Files that nobody needs any more once these segments no longer keep their place.
     spent: Vec<(PathBuf, Vec<Arc<Segment>>)>,
 }
@@ -77,8 +81,21 @@ impl Source {
         source.open_segments();
         // Which runs there are has to be known before the first entry goes out: a metric may
         // stand in an older segment than the start of its run.
-        for cursor in &mut source.cursors {
+        let mut last = Vec::new();
+        for (index, cursor) in source.cursors.iter_mut().enumerate() {
             if let Some(bytes) = cursor.load() {
+                match bytes.frame(HEADER_BYTES) {
+                    Frame::Whole { .. } => source.runs.survey(&bytes, cursor.settled()),
+                    // Its origin is lost: another segment has the same.
+                    Frame::End | Frame::Torn => last.push(index),
+                }
+                cursor.unload();
+            }
+        }
+        for index in last {
+            if let Some(cursor) = source.cursors.get_mut(index)
+                && let Some(bytes) = cursor.load()
+            {
                 source.runs.survey(&bytes, cursor.settled());
                 cursor.unload();
             }
@@ -99,6 +116,7 @@ impl Source {
             postponed: Postponed::default(),
             awaited: Awaited::default(),
             consoles: Consoles::default(),
+            losses: Losses::default(),
             spent: Vec::new(),
         }
     }
@@ -332,6 +350,7 @@ impl Source {
             && !self.unseen
             && self.consoles.is_empty()
             && !self.cursors.iter().any(Cursor::keeps_its_place)
+            && self.keep_damaged(directory)
         {
             directory.remove();
         }
