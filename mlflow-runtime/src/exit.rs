@@ -17,8 +17,8 @@ use rustix::io::Errno;
 use rustix::stdio::stderr;
 
 use crate::console;
-use crate::journal;
 use crate::journal::directory::RejectedFolder;
+use crate::journal::{self, kept};
 use crate::run;
 use crate::shipper::Goal;
 use crate::system_metrics::{self, Later};
@@ -148,6 +148,13 @@ fn say_kept(tracker: &Tracker) {
         say(&format!(
             "mlflow: {held} values wait in {} for {destination}, which does not take them now{first}",
             root.display()
+        ));
+    }
+    let damaged = tracker.stats.damaged.get();
+    if damaged > 0 {
+        say(&format!(
+            "mlflow: {damaged} records in damaged files of the journal could not be read; the files are kept in {}",
+            kept::folder(root).display()
         ));
     }
     let refused = tracker.stats.kept.get();

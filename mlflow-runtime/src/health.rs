@@ -54,6 +54,11 @@ pub struct Health {
     /// Values the store takes only when a person has acted, e.g. of a deleted experiment. They are kept,
     /// and tried again every minute or so.
     pub held: u64,
+    /// Records that were lost in damaged files of the journal, each a value as a rule: a record that is
+    /// damaged, a stretch of a file in which none can be made out (one, however long it is), and a value
+    /// whose metric or run was named by such a record. Everything else of these files is delivered; they
+    /// are kept in the folder `damaged-<uid>` beside [`journal`](Self::journal).
+    pub damaged: u64,
     /// Values that found no room.
     pub dropped: Dropped,
     /// Bytes of disk, or memory, that the journal takes, without the artifacts beside it.
@@ -124,6 +129,7 @@ pub fn health() -> Health {
             retried: 0,
             rejected: 0,
             held: 0,
+            damaged: 0,
             dropped: Dropped::default(),
             journal_bytes: 0,
             artifact_bytes: 0,
@@ -217,6 +223,7 @@ impl Tracker {
             retried: stats.retried.get(),
             rejected: stats.rejected.get(),
             held: stats.all_held(),
+            damaged: stats.damaged.get(),
             dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),
             artifact_bytes: self.journal().artifact_bytes(),

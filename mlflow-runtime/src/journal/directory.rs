@@ -9,6 +9,7 @@
 //!     <uuid>.artifact             bytes of artifacts that are not text
 //!     <uuid>.console              what a run says in words, as it says it
 //!   rejected-<uid>/<process>/     what the store has refused for good, in the same form
+//!   damaged-<uid>/                0700: files that could not be read whole, see [`kept`](super::kept)
 //! ```
 //!
 //! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
@@ -306,8 +307,9 @@ impl Claim {
         };
         let body = match bytes.frame(HEADER_BYTES) {
             Frame::Whole { body, .. } if bytes.is_ours() => body,
-            Frame::End => return Self::Empty,
-            Frame::Whole { .. } | Frame::Torn => return Self::Unreadable,
+            // Its process may have been killed in the middle of the first append.
+            Frame::End if bytes.resume(HEADER_BYTES).is_none() => return Self::Empty,
+            Frame::Whole { .. } | Frame::Torn | Frame::End => return Self::Unreadable,
         };
         match Record::decode(body) {
             Some(Record::Definition(Definition::Origin(origin))) => Self::Origin(origin),

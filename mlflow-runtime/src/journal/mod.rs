@@ -33,17 +33,18 @@
 //!
 //! # Recovery
 //!
-//! The segments are the only truth; the acknowledged offset in their header is a hint. A segment is
-//! read up to the first frame that is not whole. What may stand behind it is not guessed: appends
-//! are sequential, so there is nothing, unless the device damaged the file; then a warning names the
-//! file and the offset. A record of a kind that this version does not know stays in its file, counted as
-//! held, for a newer version; so does a file of another format.
+//! The segments are the only truth; the acknowledged offset in their header is a hint. Appends are
+//! sequential, and a new segment is all zeros: so a frame that is not whole is the last one, of an
+//! append that a kill has interrupted, or damage of the device. Behind damage reading goes on, see
+//! [`salvage`]; one warning for each file says where it begins and how much was skipped, and the file
+//! is [`kept`] when the rest is delivered. A record of a kind that this version does not know stays in
+//! its file, counted as held, for a newer version; so does a file of another format.
 //!
 //! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
 //! [`file_system`] which of them can be mapped ·
 //! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
 //! a thread's way in · [`console`] what runs say in words · [`room`] how much there may be · [`trouble`] what the user is told · [`bell`]
-//! who is woken · [`keeper`] the device · [`spares`] segments that are ready · [`directory`] who may touch files · [`backing`] where they
+//! who is woken · [`salvage`] reading on behind damage · [`kept`] damaged files · [`keeper`] the device · [`spares`] segments that are ready · [`directory`] who may touch files · [`backing`] where they
 //! lie · [`owned`] files of this user · [`spool`] artifacts beside the segments · [`copying`] their copies ·
 //! [`free_space`] the part of a disk that these leave.
 
@@ -58,11 +59,13 @@ pub(crate) mod entry_log;
 mod file_system;
 mod free_space;
 mod keeper;
+pub(crate) mod kept;
 pub(crate) mod mapping;
 mod ordering;
 pub(crate) mod owned;
 pub(crate) mod record;
 mod room;
+mod salvage;
 pub(crate) mod segment;
 mod spares;
 pub(crate) mod spool;
@@ -95,7 +98,7 @@ pub(crate) use mapping::{
     Disposition, at_exit, block_here, close_in_child, disposition, in_children,
 };
 pub(crate) use room::Reason;
-pub(crate) use writer::{MetricKey, RunRef, release_all, release_thread, write};
+pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
 const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
@@ -121,6 +124,8 @@ pub(crate) struct Journal {
     trouble: Trouble,
     memory_warned: AtomicBool,
     sync_warned: AtomicBool,
+    /// Set when a damaged file could not be moved out of the directory.
+    keeps_files: AtomicBool,
     /// For threads whose thread-locals are gone already.
     stray: Mutex<Writer>,
     /// Segments of threads that have ended.
@@ -175,6 +180,7 @@ impl Journal {
             trouble: Trouble::default(),
             memory_warned: AtomicBool::new(false),
             sync_warned: AtomicBool::new(false),
+            keeps_files: AtomicBool::new(false),
             stray: Mutex::new(Writer::default()),
             idle: Arc::default(),
             key_prefix: key_prefix.into(),
@@ -326,7 +332,12 @@ impl Journal {
         if segment.file().is_none() {
             self.room.give_memory(segment.size_bytes());
         }
-        segment.remove_file();
+        if let Err(error) = segment.remove_file() {
+            self.keeps_files.store(true, Ordering::Relaxed);
+            if let Some(directory) = self.path() {
+                kept::warn(&directory, &error);
+            }
+        }
     }
 
     /// Opens a segment of up to `len` bytes for copied entries, beside the others.
@@ -432,6 +443,7 @@ impl Journal {
         let segments = self.lock_segments();
         if let Backing::Disk(disk) = &self.backing
             && segments.is_empty()
+            && !self.keeps_files.load(Ordering::Relaxed)
             && let Some(directory) = disk.take()
         {
             directory.remove();

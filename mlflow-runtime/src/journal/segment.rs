@@ -1,8 +1,10 @@
 //! One segment: a region written by one thread, seen by everybody else.
 //!
-//! Invariants: the frames of a segment are read in order; reading stops at the first frame that is
-//! not whole and never guesses what might come after it. The acknowledged offset only grows, and
-//! losing it, or finding it damaged, costs a re-send, never a value.
+//! Invariants: the frames of a segment are read in order. While it is written, reading stops at the
+//! first frame that is not whole: the rest is on its way. Afterwards, it goes on behind what is
+//! damaged, see [`salvage`](super::salvage); the file of such a segment is [kept](super::kept). The
+//! acknowledged offset only grows, and losing it, or finding it damaged, costs a re-send, never a
+//! value.
 
 use std::fs;
 use std::io;
@@ -11,11 +13,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::kept;
 use super::mapping::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
 };
 use super::owned;
+use super::salvage::Loaded;
 
 /// A segment, shared by its writer and the shipper.
 pub(crate) struct Segment {
@@ -27,6 +31,8 @@ pub(crate) struct Segment {
     /// Present while the writer appends through it, and for good where there is no file.
     region: Mutex<Option<Arc<Region>>>,
     sealed: AtomicBool,
+    /// Set when damage was found in its file.
+    damaged: AtomicBool,
     /// Values appended: one writer stores, others load.
     values: AtomicU64,
     /// How many of them the device has, and up to which offset.
@@ -58,7 +64,7 @@ pub(crate) enum Frame<'a> {
 #[derive(Clone)]
 pub(crate) enum SegmentBytes {
     Mapped(Arc<Region>),
-    Loaded(Arc<Vec<u8>>),
+    Loaded(Arc<Loaded>),
 }
 
 impl Segment {
@@ -70,6 +76,7 @@ impl Segment {
             is_copy: false,
             region: Mutex::new(region),
             sealed: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
             values: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             synced_offset: AtomicUsize::new(0),
@@ -185,9 +192,7 @@ impl Segment {
     /// Whether its process died before it wrote anything.
     pub(crate) fn is_blank(&self) -> bool {
         match self.read() {
-            Ok(SegmentBytes::Loaded(bytes)) => {
-                bytes.iter().take(HEADER_BYTES).all(|byte| *byte == 0)
-            }
+            Ok(SegmentBytes::Loaded(loaded)) => loaded.is_blank(),
             Ok(SegmentBytes::Mapped(_)) | Err(_) => false,
         }
     }
@@ -201,8 +206,8 @@ impl Segment {
             return Ok(SegmentBytes::Mapped(Arc::clone(region)));
         }
         match &self.file {
-            Some(file) => Ok(SegmentBytes::Loaded(Arc::new(owned::read(file)?))),
-            None => Ok(SegmentBytes::Loaded(Arc::new(Vec::new()))),
+            Some(file) => Ok(SegmentBytes::loaded(owned::read(file)?)),
+            None => Ok(SegmentBytes::loaded(Vec::new())),
         }
     }
 
@@ -218,14 +223,30 @@ impl Segment {
         }
     }
 
-    pub(crate) fn remove_file(&self) {
-        if let Some(file) = &self.file {
-            let _ = fs::remove_file(file);
+    /// Notes that its file is damaged.
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Deletes its file, or keeps it elsewhere if it is damaged.
+    pub(crate) fn remove_file(&self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        if self.damaged.load(Ordering::Relaxed) {
+            return kept::keep(file);
         }
+        let _ = fs::remove_file(file);
+        Ok(())
     }
 }
 
 impl SegmentBytes {
+    /// What a file holds.
+    pub(crate) fn loaded(bytes: Vec<u8>) -> Self {
+        Self::Loaded(Arc::new(Loaded::new(bytes)))
+    }
+
     /// Whether what is appended later does not show.
     pub(crate) fn is_snapshot(&self) -> bool {
         matches!(self, Self::Loaded(_))
@@ -236,7 +257,34 @@ impl SegmentBytes {
             Self::Mapped(region) => region
                 .frame(offset)
                 .map_or(Frame::End, |bytes| parse_frame(bytes, 0, offset)),
-            Self::Loaded(bytes) => parse_frame(bytes, offset, offset),
+            Self::Loaded(loaded) => parse_frame(loaded.bytes(), offset, offset),
+        }
+    }
+
+    /// Returns where to go on behind the bytes at `offset`, which are no whole frame and will not
+    /// become one; `None` if nothing was lost there. See [`salvage`](super::salvage).
+    pub(crate) fn resume(&self, offset: usize) -> Option<usize> {
+        match self {
+            // Memory is not damaged.
+            Self::Mapped(_) => None,
+            Self::Loaded(loaded) => loaded.resume(offset),
+        }
+    }
+
+    /// Calls `take` with the body of every whole frame, and its offset.
+    pub(crate) fn for_each_whole(&self, mut take: impl FnMut(&[u8], usize)) {
+        let mut offset = HEADER_BYTES;
+        loop {
+            offset = match self.frame(offset) {
+                Frame::Whole { body, next } => {
+                    take(body, offset);
+                    next
+                }
+                Frame::End | Frame::Torn => match self.resume(offset) {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
         }
     }
 
@@ -244,9 +292,11 @@ impl SegmentBytes {
     pub(crate) fn is_ours(&self) -> bool {
         match self {
             Self::Mapped(_) => true,
-            Self::Loaded(bytes) => {
+            Self::Loaded(loaded) => {
+                let bytes = loaded.bytes();
                 bytes.get(..8) == Some(&MAGIC)
                     && bytes.get(8..12) == Some(&FORMAT_VERSION.to_le_bytes())
+                    || loaded.has_lost_its_header()
             }
         }
     }
@@ -255,7 +305,8 @@ impl SegmentBytes {
     pub(crate) fn acknowledged(&self) -> usize {
         let hint = match self {
             Self::Mapped(_) => None,
-            Self::Loaded(bytes) => bytes
+            Self::Loaded(loaded) => loaded
+                .bytes()
                 .get(ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8)
                 .and_then(|bytes| bytes.try_into().ok())
                 .and_then(|bytes| hinted(u64::from_le_bytes(bytes))),

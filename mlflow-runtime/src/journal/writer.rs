@@ -21,6 +21,11 @@ use crate::key::Key;
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
 const DYNAMIC_KEYS: u32 = 1 << 31;
 
+/// Returns true if the number of a key is the same in all segments of its process.
+pub(crate) fn is_interned(id: u32) -> bool {
+    id < DYNAMIC_KEYS
+}
+
 /// Metrics of the machine: they have a way of their own to be told apart.
 const SYSTEM: &str = "system/";
 

@@ -113,6 +113,7 @@ impl Delivery {
     ) -> Result<(), Halt> {
         self.leave_unknown(source, std::mem::take(&mut pass.unknown));
         let oldest_ms = pass.oldest_ms;
+        self.stats.damaged.add(source.take_damaged());
         while let Some(work) = pass.current() {
             let mut delivered = match source.parked.in_front_of(&source.runs, work.run) {
                 None => self.deliver_work(source, work, Part::New).await,

@@ -21,6 +21,7 @@ mod consoles;
 mod control;
 mod creation;
 mod cursor;
+mod damage;
 mod deferred_artifacts;
 mod delivery;
 mod ending;
