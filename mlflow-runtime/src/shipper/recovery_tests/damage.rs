@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::super::recovery::recover_into;
 use super::super::{Delivery, Source};
 use super::*;
+use crate::journal::kept;
 use crate::journal::record::MetricRecord;
 use crate::stats::Stats;
 use crate::store::MemoryStore;
