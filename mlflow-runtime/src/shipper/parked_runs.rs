@@ -219,6 +219,13 @@ impl ParkedRuns {
         parked.stuck = stuck;
     }
 
+    /// Part of what waits in a lane went through: its failures are counted anew.
+    fn reset_backoff(&mut self, lane: Lane) {
+        if let Some(parked) = self.lanes.get_mut(&lane) {
+            parked.backoff.reset();
+        }
+    }
+
     fn log(&mut self, lane: Lane) -> &mut Parked {
         let turns = &mut self.turns;
         self.lanes.entry(lane).or_insert_with(|| {
@@ -422,10 +429,17 @@ impl Delivery {
             let Some(lane) = source.parked.next_due(now) else {
                 return Ok(());
             };
-            match self.deliver_lane(source, lane).await {
+            let before = std::mem::take(&mut self.progress);
+            let delivered = self.deliver_lane(source, lane).await;
+            let has_progress = self.progress;
+            self.progress |= before;
+            match delivered {
                 Ok(()) => source.unpark(lane),
                 Err(Obstacle::Stuck(stuck)) => {
                     self.stats().retried.add(1);
+                    if has_progress {
+                        source.parked.reset_backoff(lane);
+                    }
                     source.parked.set_stuck(lane, stuck.clone());
                     let parked = source.parked.lanes.get(&lane);
                     let failures = parked.map_or(0, |parked| parked.backoff.failures());
@@ -478,7 +492,6 @@ impl Delivery {
             self.progress = true;
             if let Some(parked) = source.parked.lanes.get_mut(&lane) {
                 parked.entries = parked.entries.saturating_sub(pass.entries);
-                parked.backoff.reset();
                 parked.is_doubtful = false;
             }
         }
