@@ -44,7 +44,7 @@ impl Directory {
         private_directory(root)?;
         // A sweep may take a directory away between its creation and its locking.
         for _ in 0..8 {
-            let path = root.join(uuid::Uuid::new_v4().simple().to_string());
+            let path = root.join(new_name());
             private_directory(&path)?;
             match Self::lock(&path, true) {
                 Ok(Some(directory)) if directory.path.join(LOCK).exists() => return Ok(directory),
@@ -80,8 +80,13 @@ impl Directory {
     /// What dead processes left below `root` for `destination`.
     pub(crate) fn left_behind(root: &Path, destination: &str) -> LeftBehind {
         let entries = fs::read_dir(root).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        if cfg!(test) {
+            // The order in which a file system lists them is no test's to know.
+            paths.sort();
+        }
         LeftBehind {
-            paths: entries.map(|entry| entry.path()).collect(),
+            paths,
             destination: destination.to_owned(),
         }
     }
@@ -165,9 +170,15 @@ impl Directory {
             return;
         };
         for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
+            #[cfg(test)]
+            crate::seeded::before_change();
             let _ = fs::remove_file(entry.path());
         }
+        #[cfg(test)]
+        crate::seeded::before_change();
         let _ = fs::remove_file(self.path.join(LOCK));
+        #[cfg(test)]
+        crate::seeded::before_change();
         let _ = fs::remove_dir(&self.path);
     }
 }
@@ -288,6 +299,15 @@ impl Claim {
             _ => Self::Unreadable,
         }
     }
+}
+
+/// Returns a name that no other journal has.
+fn new_name() -> String {
+    #[cfg(test)]
+    if let Some(name) = crate::seeded::name() {
+        return name;
+    }
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// As [`Directory::create`] gives it.

@@ -183,6 +183,8 @@ impl Segment {
     /// Notes that the store holds every entry before `offset`. Best effort: it is a hint.
     pub(crate) fn acknowledge(&self, offset: usize) {
         let hint = hint(offset);
+        #[cfg(test)]
+        crate::seeded::before_change();
         if let Some(region) = &*self.lock_region() {
             region.set_acknowledged(hint);
         } else if let Some(file) = &self.file {
@@ -193,6 +195,8 @@ impl Segment {
     }
 
     pub(crate) fn remove_file(&self) {
+        #[cfg(test)]
+        crate::seeded::before_change();
         if let Some(file) = &self.file {
             let _ = fs::remove_file(file);
         }
