@@ -242,8 +242,9 @@ impl Worker {
         }
         // Which runs this process has decides what it may do for dead ones.
         self.begun |= step != Step::Idle;
-        // One that was claimed for a flush is finished: while it is ours, nobody else ships it.
-        if !self.begun && !self.control.is_asked() && shipper.dead.is_none() {
+        // One that was claimed for a flush is finished: others may have looked while it was ours.
+        let has_dead = shipper.dead.is_some() || !shipper.unfinished.is_empty();
+        if !self.begun && !self.control.is_asked() && !has_dead {
             return Ok(step);
         }
         if self.sweep_due.is_some_and(|due| due <= now) {
