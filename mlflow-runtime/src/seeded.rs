@@ -34,7 +34,7 @@ pub(crate) fn before_change() {
     }
 }
 
-/// A generator of numbers (SplitMix64, by Sebastiano Vigna).
+/// A generator of numbers (`SplitMix64`, by Sebastiano Vigna).
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

@@ -29,7 +29,7 @@ const FIRST_SEED: &str = "MLFLOW_TEST_SEED";
 /// Set: all seeds are tried, whatever fails.
 const KEEP_ON: &str = "MLFLOW_TEST_KEEP_ON";
 /// Where nothing is said: unit tests stay quick.
-const DEFAULT_SEEDS: u64 = 2000;
+const DEFAULT_SEEDS: u64 = 300;
 /// Of so many seeds one is tried twice, and has to go the same way.
 const TWICE: u64 = 20;
 

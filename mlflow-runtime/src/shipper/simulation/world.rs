@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -470,10 +471,13 @@ impl World {
             &Event::Param(Cow::Borrowed(&param)),
             &[],
         );
-        if logged.params.contains_key(&param.key) {
-            logged.second_params.insert(param.key);
-        } else {
-            logged.params.insert(param.key, param.value);
+        match logged.params.entry(param.key) {
+            Entry::Vacant(entry) => {
+                entry.insert(param.value);
+            }
+            Entry::Occupied(entry) => {
+                logged.second_params.insert(entry.key().clone());
+            }
         }
     }
 
