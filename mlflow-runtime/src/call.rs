@@ -14,6 +14,7 @@ use mlflow_redact::REDACTED;
 use crate::capture::{Text, Values};
 use crate::clock;
 use crate::context::{Context, ContextGuard, Suspended};
+use crate::fork::PerProcess;
 use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
@@ -155,12 +156,14 @@ impl Call {
 
     /// Evaluates an expression of the attribute. One that panics is left out, with one warning.
     pub fn guarded(&mut self, argument: &'static str, evaluate: impl FnOnce(&mut Self)) {
-        static WARNED: Mutex<BTreeSet<(&str, u32, &str)>> = Mutex::new(BTreeSet::new());
+        /// File, line and argument.
+        type Place = (&'static str, u32, &'static str);
+        static WARNED: PerProcess<Mutex<BTreeSet<Place>>> = PerProcess::new();
         if catch_unwind(AssertUnwindSafe(|| evaluate(self))).is_ok() {
             return;
         }
         let site = self.site;
-        if lock(&WARNED).insert((site.file, site.line, argument)) {
+        if lock(WARNED.get()).insert((site.file, site.line, argument)) {
             tracing::warn!(
                 target: "mlflow",
                 "the expression of `{argument}` at `{}` ({}:{}) panicked; it is left out, the function goes on",

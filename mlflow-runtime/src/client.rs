@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, Settings};
 use crate::context::Context;
+use crate::fork;
 use crate::process;
 use crate::store::{StoreError, StoreInfo};
 use crate::tracker::Tracker;
@@ -145,7 +146,7 @@ impl Client {
     }
 
     fn unasked(&self) -> ServerInfo {
-        ServerInfo::unreachable(self.uri(), "no thread could ask it".to_owned())
+        ServerInfo::unreachable(self.uri(), "nobody could ask it".to_owned())
     }
 
     fn uri(&self) -> String {
@@ -165,6 +166,10 @@ impl Default for Client {
 /// Asks on the calling thread.
 fn info(settings: &Settings) -> ServerInfo {
     let uri = settings.destination.to_string();
+    if fork::is_child() && !settings.destination.survives_fork() {
+        let error = "a child made by fork must not open the SQLite file that its parent has open";
+        return ServerInfo::unreachable(uri, error.to_owned());
+    }
     let settings = Settings {
         request_timeout: settings.request_timeout.min(PATIENCE),
         ..settings.clone()
@@ -188,7 +193,7 @@ fn info(settings: &Settings) -> ServerInfo {
 pub mod blocking {
     use std::sync::mpsc;
 
-    use super::ServerInfo;
+    use super::{PATIENCE, ServerInfo};
     use crate::config::Config;
 
     /// [`Client`](super::Client) for code that is not async: waits for the answer.
@@ -222,7 +227,10 @@ pub mod blocking {
         pub fn server_info(&self) -> ServerInfo {
             let (answer, answered) = mpsc::channel();
             self.0.ask(move |info| drop(answer.send(info)));
-            answered.recv().unwrap_or_else(|_| self.0.unasked())
+            // The thread that asks keeps to the same, unless the system itself does not answer.
+            answered
+                .recv_timeout(2 * PATIENCE)
+                .unwrap_or_else(|_| self.0.unasked())
         }
     }
 }

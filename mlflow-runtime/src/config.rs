@@ -13,6 +13,7 @@ use mlflow_redact::{Edge, mask};
 
 use crate::console;
 use crate::destination::Destination;
+use crate::journal::owned::Place;
 use crate::rank;
 use crate::secret::Secret;
 use crate::store::ExperimentRef;
@@ -68,7 +69,7 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     pub(crate) max_retries: u32,
     pub(crate) exit_timeout: Duration,
-    pub(crate) journal_dir: PathBuf,
+    pub(crate) journal: Place,
     pub(crate) journal_max_bytes: u64,
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
@@ -165,13 +166,16 @@ impl Config {
     }
 
     /// Where values wait until they are delivered (`MLFLOW_JOURNAL_DIR`, default
-    /// `mlflow-rs/journal` in the user's state directory).
+    /// `mlflow-rs/journal` in the user's state directory, or `mlflow-rs-<uid>/journal` in the temporary
+    /// one where there is no `HOME`). Users may share it: each ships its own.
     pub fn journal_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.journal_dir = Some(directory.into());
         self
     }
 
-    /// How many bytes may wait there (`MLFLOW_JOURNAL_MAX_BYTES`, default 1 GiB).
+    /// Bytes that metrics, small texts and log lines may take there (`MLFLOW_JOURNAL_MAX_BYTES`, default
+    /// 1 GiB). Copies of artifacts do not count: the free space of the disk bounds them, of which 5 %, at
+    /// most 1 GiB, stay free.
     pub fn journal_max_bytes(mut self, bytes: u64) -> Self {
         self.journal_max_bytes = Some(bytes);
         self
@@ -258,9 +262,9 @@ impl Config {
             exit_timeout: exit_timeout
                 .or_else(|| seconds("MLFLOW_EXIT_TIMEOUT"))
                 .unwrap_or(Duration::from_secs(5)),
-            journal_dir: journal_dir
+            journal: journal_dir
                 .or_else(|| text("MLFLOW_JOURNAL_DIR").map(PathBuf::from))
-                .unwrap_or_else(|| default_journal_dir(text)),
+                .map_or_else(|| default_journal(text), Place::from),
             journal_max_bytes: journal_max_bytes
                 .or_else(|| number(text, "MLFLOW_JOURNAL_MAX_BYTES", "a number of bytes"))
                 .unwrap_or(1 << 30),
@@ -289,15 +293,20 @@ fn destination(sources: [Option<(&str, String)>; 2]) -> Destination {
     Destination::default()
 }
 
-fn default_journal_dir(text: &dyn Fn(&'static str) -> Option<String>) -> PathBuf {
+fn default_journal(text: &dyn Fn(&'static str) -> Option<String>) -> Place {
     let state = text("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| text("HOME").map(|home| PathBuf::from(home).join(".local/state")));
-    state
-        .unwrap_or_else(env::temp_dir)
-        .join("mlflow-rs")
-        .join("journal")
+    state.map_or_else(temporary_journal, |state| {
+        Place::below(state, &["mlflow-rs", "journal"])
+    })
+}
+
+/// Returns a place below the temporary directory, where everybody can write: each user has one.
+pub(crate) fn temporary_journal() -> Place {
+    let user = rustix::process::geteuid().as_raw();
+    Place::below(env::temp_dir(), &[&format!("mlflow-rs-{user}"), "journal"])
 }
 
 /// The variable's value, unless it is unset or empty.
@@ -393,6 +402,24 @@ mod tests {
         assert_eq!(settings.request_timeout, Duration::from_secs(120));
         assert_eq!(settings.max_retries, 7);
         assert_eq!(settings.journal_max_bytes, 1 << 30);
+    }
+
+    #[test]
+    fn a_journal_that_nobody_has_named_is_in_a_place_of_the_users_own() {
+        let path = |environment: &[_]| {
+            resolve(Config::new(), environment)
+                .journal
+                .path()
+                .to_owned()
+        };
+        let user = rustix::process::geteuid().as_raw();
+        let temporary = env::temp_dir().join(format!("mlflow-rs-{user}/journal"));
+        assert_eq!(path(&[]), temporary);
+        assert_eq!(path(&[("XDG_STATE_HOME", "relative")]), temporary);
+        let home = PathBuf::from("/home/u/.local/state/mlflow-rs/journal");
+        assert_eq!(path(&[("HOME", "/home/u")]), home);
+        let named = [("HOME", "/home/u"), ("MLFLOW_JOURNAL_DIR", "/j")];
+        assert_eq!(path(&named), PathBuf::from("/j"));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::env;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Url;
 
@@ -23,7 +23,7 @@ pub(crate) enum Destination {
 }
 
 /// Whether it was said that certificates are not checked.
-static INSECURE: OnceLock<()> = OnceLock::new();
+static INSECURE: AtomicBool = AtomicBool::new(false);
 
 impl Destination {
     /// # Errors
@@ -80,7 +80,7 @@ impl Destination {
             ca_bundle,
             client_cert,
         } = settings.tls.clone();
-        if insecure && INSECURE.set(()).is_ok() {
+        if insecure && !INSECURE.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "mlflow",
                 "MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked"

@@ -52,7 +52,12 @@
 //! | field …: it is no integer; the event's metrics are at step 0 | the `step` of an event | `step = epoch` |
 //! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute, e.g. in `tags(…)` | mend it |
 //! | artifact …: there is no such file with a UTF-8 name; give the path of a file | `log_artifact` was given something else | |
-//! | artifact …: its `N` bytes find no room beside the journal; free space there, or set MLFLOW_JOURNAL_DIR | | free space |
+//! | artifact …: its `N` bytes find no room beside the journal: `N` bytes are free, of which `N` stay free for the program's own files; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk | it is not logged: our copy would fill the disk | free space |
+//! | artifact …: its `N` bytes cannot be copied beside the journal (…); set MLFLOW_JOURNAL_DIR to a directory that can take them | it is not logged; the reason is the system's | |
+//! | artifact …: its `N` bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written | it is not logged: no directory can be written | |
+//! | artifact … is set aside: its copy beside the journal should have `N` bytes and has `N`; the rest was lost, with the power or by another hand | a process died, and the machine with it, before the device had the copy | log it again; what is left of it is kept where the line says |
+//! | artifact … is set aside: its copy beside the journal has `N` bytes, as it should, but not those that were logged (checksum) | the same | the same |
+//! | artifact … is set aside: its copy beside the journal cannot be read: … | it is gone, or not a file of this user | the same |
 //! | artifact …: it cannot be read: … | | |
 //! | artifact …: it could not be copied beside the journal (…) and takes the way through memory | the disk is full or cannot be written | free space |
 //! | artifact …: it could not be made beside the journal (…) and takes the way through memory | the same for `logs/console.log`, see the feature `layer` | free space |
@@ -64,18 +69,19 @@
 //!
 //! | it says | meaning | what to do |
 //! |---|---|---|
-//! | the journal is full; metrics and artifacts are dropped until the store has taken some | `MLFLOW_JOURNAL_MAX_BYTES` are waiting; params, tags and outcomes are still kept | bring the server back, or raise the limit |
+//! | the journal is full; metrics and artifacts are dropped until the store has taken some | `MLFLOW_JOURNAL_MAX_BYTES` are waiting; params, tags, outcomes and copies of artifacts are still kept | bring the server back, or raise the limit |
 //! | the memory that the journal may take is full; metrics and artifacts are dropped until the store has taken some | the same where the journal lies in memory | set `MLFLOW_JOURNAL_DIR` to a directory that can be written |
 //! | files of the journal were removed before the store had taken their values, which are lost | somebody cleared the directory | set `MLFLOW_JOURNAL_DIR` to one that nobody clears |
-//! | the journal's directory cannot be written; using the fallback | a directory below the temporary one is used | set `MLFLOW_JOURNAL_DIR` to one that can be written |
-//! | nor can the fallback; values are kept in memory and are lost if the process is killed | | the same |
+//! | the journal's directory cannot be used; using the fallback. Set MLFLOW_JOURNAL_DIR to one of your own | it cannot be written, belongs to another user, or is writable by others: `error` says which; a directory below the temporary one is used | set `MLFLOW_JOURNAL_DIR` to one of your own |
+//! | no directory for the journal can be used; values are kept in memory and are lost if the process is killed | the same of the fallback: `error` says why | the same |
+//! | a journal is not shipped, as others could have changed it. Take that away (chmod -R go-w), if nobody has | `error` names it: it is this user's, and others can write to it | `chmod -R go-w` |
 //! | the journal cannot be written; values are kept in memory and are lost if the process is killed | the disk is full or read-only by now | free space |
 //! | the journal's thread could not be started; a loss of power may cost what was not delivered yet | values outlast the process all the same | raise the limit on threads |
 //! | the device did not confirm the journal; a loss of power may cost what was not delivered yet | `fsync` failed | look at the disk |
 //! | a journal file cannot be read; it is left where it is | `file` says which | look at its permissions, the disk |
-//! | a journal file ends in a damaged record; what stands before it is kept | the machine lost power, or the disk is at fault | nothing can be had of what follows |
+//! | a journal file is damaged; everything else in it is shipped, and it is kept in the folder `damaged` of the journal | the machine lost power, or the disk is at fault; `skipped_bytes` from `offset` on could not be read, `nameless` values could, but not what they are of; see [`damaged`](crate::Health::damaged) | look at the disk; delete the file when nobody needs it |
+//! | a damaged journal file cannot be moved to the folder `damaged`; it stays where it is | `error` says why | make the journal's directory writable; the next tracked program tries again |
 //! | a journal names a file that is no artifact of it; it is left out | somebody changed the journal | |
-//! | a journal holds a value of a run that it does not name; it is left out | the same, or a damaged file | |
 //! | a journal holds records of kinds that this version does not know; they stay for a newer one, everything else is shipped | a newer version of this library wrote it | run a program with that version |
 //!
 //! # Settings and the process
@@ -101,7 +107,8 @@
 //! | no thread could be started; the run has no system metrics | | raise the limit on threads |
 //!
 //! On stderr, unless `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` is set: the page of a run when it has
-//! one, and at the end how many values are left, where, and who ships them.
+//! one, and at the end how many values are left, where, and who ships them; without a subscriber, that
+//! the journal's directory cannot be used.
 
 // The table has the words as they are said.
 #![allow(clippy::doc_markdown)]

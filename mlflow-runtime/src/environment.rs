@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mlflow_redact::Edge;
-use once_cell::sync::OnceCell;
+use once_cell::race::OnceBox;
 
 use crate::limits;
 use crate::rank;
@@ -33,18 +33,15 @@ type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Read at the first call.
 pub(crate) fn process() -> &'static Environment {
-    static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
+    static ENVIRONMENT: OnceBox<Environment> = OnceBox::new();
     if let Some(environment) = ENVIRONMENT.get() {
         return environment;
     }
     let told = context::read(&variable);
     let environment = Environment::read(told.as_ref().ok().cloned().unwrap_or_default());
     // A warning may reach a subscriber that starts a run, too: by then all is known.
-    let mut is_first = false;
-    let known = ENVIRONMENT.get_or_init(|| {
-        is_first = true;
-        environment
-    });
+    let is_first = ENVIRONMENT.set(Box::new(environment)).is_ok();
+    let known = process();
     match told {
         Ok(tags) if is_first => context::tell_faults(&tags),
         Err(unusable) if is_first => unusable.tell(),

@@ -7,14 +7,18 @@
 //! The work is done by a thread of its own, as any part of it may meet a disk that does not answer,
 //! or a lock of a thread that waits for one: whoever ends the process only waits, with a deadline.
 
-use std::io::{self, Write};
 use std::panic;
-use std::sync::{Once, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::stdio::stderr;
+
 use crate::console;
-use crate::journal::{self, directory::REJECTED};
+use crate::journal::directory::RejectedFolder;
+use crate::journal::{self, kept};
 use crate::run;
 use crate::shipper::Goal;
 use crate::system_metrics::{self, Later};
@@ -22,12 +26,11 @@ use crate::tracker::Tracker;
 
 /// Has the process flush when it ends: by returning from `main`, by `process::exit`, by a panic in `main`.
 pub(crate) fn install() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        if !journal::at_exit(finish) {
-            tracing::warn!(target: "mlflow", "no exit hook could be installed; call mlflow::flush before the program ends");
-        }
-    });
+    // Not a `Once`: a child made by `fork` meanwhile would wait for it.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.swap(true, Ordering::Relaxed) && !journal::at_exit(finish) {
+        tracing::warn!(target: "mlflow", "no exit hook could be installed; call mlflow::flush before the program ends");
+    }
 }
 
 extern "C" fn finish() {
@@ -147,13 +150,20 @@ fn say_kept(tracker: &Tracker) {
             root.display()
         ));
     }
+    let damaged = tracker.stats.damaged.get();
+    if damaged > 0 {
+        say(&format!(
+            "mlflow: {damaged} records in damaged files of the journal could not be read; the files are kept in {}",
+            kept::folder(root).display()
+        ));
+    }
     let refused = tracker.stats.kept.get();
     if refused > 0 {
         let first = tracker.stats.first_refusal("is set aside");
         say(&format!(
             "mlflow: {destination} has refused {refused} values; they are kept in {}{first}. \
              mlflow::resend_rejected sends them again",
-            root.join(REJECTED).display()
+            RejectedFolder::below(root).display()
         ));
     }
 }
@@ -173,9 +183,18 @@ pub(crate) fn deadline(start: Instant, timeout: Duration) -> Instant {
     start.checked_add(timeout).unwrap_or(start + FOR_EVER)
 }
 
-/// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic.
+/// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic. It would
+/// take a lock, too, which in a child made by `fork` may be held for ever.
 pub(crate) fn say(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let line = format!("{line}\n");
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(stderr(), rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 #[cfg(test)]

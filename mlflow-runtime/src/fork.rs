@@ -9,17 +9,33 @@
 //! 2. A child keeps no journal of its parent alive: it closes the files whose locks say that.
 //! 3. On the way of a value this costs one relaxed load.
 //!
+//! 4. No function of the crate waits in a child for what only a thread of the parent could give.
+//!
 //! Everything that belongs to a process remembers the [`generation`] it was made in; what is of an
-//! earlier one is left alone, never dropped.
+//! earlier one is left alone, never dropped. A static with a lock in it is a [`PerProcess`], or a
+//! lock reached only from one; a cell that is filled once is a [`OnceBox`](once_cell::race::OnceBox),
+//! which nobody waits for. What a child needs of its parent's is a [`Bequest`].
+//!
+//! Not covered: locks that are not ours, of the standard library (its stderr, the panic hook), of a
+//! subscriber, and those of a [fake](crate::testing) that another thread logs to at that moment.
+
+mod bequest;
+mod per_process;
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+
+pub(crate) use bequest::Bequest;
+pub(crate) use per_process::PerProcess;
 
 use crate::journal::{close_in_child, in_children};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Whether this process has tracked, and whether one that it descends from had before the fork.
+static TRACKS: AtomicBool = AtomicBool::new(false);
+static PARENT_TRACKS: AtomicBool = AtomicBool::new(false);
 
 /// The descriptors that a child closes. Of more than fit, those that come too late stay open until
 /// the child ends.
@@ -32,27 +48,59 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// How many generations of forked processes have a state of their own; later ones share the last.
-pub(crate) const GENERATIONS: usize = 8;
-
-/// The generation, as the index of what exists once for each.
-pub(crate) fn slot() -> usize {
-    usize::try_from(generation()).map_or(GENERATIONS - 1, |slot| slot.min(GENERATIONS - 1))
+/// Returns true in a child made by `fork` from a process that tracked at that time.
+pub(crate) fn is_child() -> bool {
+    PARENT_TRACKS.load(Ordering::Relaxed)
 }
 
-/// From now on forks are counted.
+/// Notes that this process begins to track.
+pub(crate) fn note_tracking() {
+    watch();
+    TRACKS.store(true, Ordering::Relaxed);
+}
+
+/// From now on forks are counted. Returns when they are, so that no lock of the crate is taken
+/// before.
 pub(crate) fn watch() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        if !in_children(begin) {
-            tracing::warn!(target: "mlflow", "forks cannot be noticed; a child that goes on without exec must not track");
+    if INSTALLED.load(Ordering::Acquire) != DONE {
+        install();
+    }
+}
+
+/// Whether forks are counted: [`DONE`], or the id of the process that is about to, or 0. Not a
+/// `Once`: a child that is forked meanwhile would wait for it.
+static INSTALLED: AtomicU32 = AtomicU32::new(0);
+const DONE: u32 = u32::MAX;
+
+#[cold]
+fn install() {
+    let own = std::process::id();
+    loop {
+        let seen = INSTALLED.load(Ordering::Acquire);
+        if seen == DONE {
+            return;
         }
-    });
+        if seen == own {
+            // Another thread is at it, which takes no time.
+            std::thread::yield_now();
+        } else if INSTALLED
+            .compare_exchange(seen, own, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
+            break;
+        }
+    }
+    let installed = in_children(begin);
+    INSTALLED.store(DONE, Ordering::Release);
+    if !installed {
+        tracing::warn!(target: "mlflow", "forks cannot be noticed; a child that goes on without exec must not track");
+    }
 }
 
 /// Async-signal-safe: atomics and `close`.
 extern "C" fn begin() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
+    PARENT_TRACKS.fetch_or(TRACKS.swap(false, Ordering::Relaxed), Ordering::Relaxed);
     for lock in &LOCKS {
         let descriptor = lock.swap(NONE, Ordering::Relaxed);
         if descriptor != NONE {

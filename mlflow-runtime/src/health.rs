@@ -54,10 +54,18 @@ pub struct Health {
     /// Values the store takes only when a person has acted, e.g. of a deleted experiment. They are kept,
     /// and tried again every minute or so.
     pub held: u64,
+    /// Records that were lost in damaged files of the journal, each a value as a rule: a record that is
+    /// damaged, a stretch of a file in which none can be made out (one, however long it is), and a value
+    /// whose metric or run was named by such a record. Everything else of these files is delivered; they
+    /// are kept in the folder `damaged-<uid>` beside [`journal`](Self::journal).
+    pub damaged: u64,
     /// Values that found no room.
     pub dropped: Dropped,
-    /// Bytes of disk, or memory, that the journal takes.
+    /// Bytes of disk, or memory, that the journal takes, without the artifacts beside it.
     pub journal_bytes: u64,
+    /// Bytes of artifacts that wait beside the journal. The free space of the disk bounds them, not
+    /// `MLFLOW_JOURNAL_MAX_BYTES`.
+    pub artifact_bytes: u64,
     /// How long the oldest value that the store was offered has been waiting; `None` if none waits.
     pub oldest: Option<Duration>,
     /// Where it lies; `None` if it is in memory, or not there yet.
@@ -68,7 +76,7 @@ pub struct Health {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
-    /// Metric points and artifacts beyond `MLFLOW_JOURNAL_MAX_BYTES`.
+    /// Metric points, texts up to 16 KiB and console lines beyond `MLFLOW_JOURNAL_MAX_BYTES`.
     pub journal_full: u64,
     /// Values beyond the memory that they may take where no journal can be written.
     pub memory_full: u64,
@@ -121,8 +129,10 @@ pub fn health() -> Health {
             retried: 0,
             rejected: 0,
             held: 0,
+            damaged: 0,
             dropped: Dropped::default(),
             journal_bytes: 0,
+            artifact_bytes: 0,
             oldest: None,
             journal: None,
         },
@@ -213,8 +223,10 @@ impl Tracker {
             retried: stats.retried.get(),
             rejected: stats.rejected.get(),
             held: stats.all_held(),
+            damaged: stats.damaged.get(),
             dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),
+            artifact_bytes: self.journal().artifact_bytes(),
             oldest: stats.oldest().map(|since_ms| {
                 // The clock may have been set back.
                 let age_ms = clock::now_ms().saturating_sub(since_ms);

@@ -1,15 +1,18 @@
 //! Metric keys that are known before the value is: at a call site, or in a handle.
 //!
-//! Invariant: a number, once given to a key, never changes and is never given to another.
+//! Invariant: a number, once given to a key, never changes and is never given to another in the same
+//! process. A child made by `fork` keeps the numbers of the keys it has from its parent, and goes on
+//! from there: what the two give from then on they write to different journals.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use once_cell::sync::Lazy;
 use rustc_hash::FxHashMap;
 
+use crate::fork::PerProcess;
 use crate::limits;
+use crate::tracker::lock;
 
 /// A metric's name with a number that makes finding it again one load.
 #[derive(Debug)]
@@ -34,8 +37,8 @@ impl Key {
 
     /// The key of this name that handles share, so that making handles in a loop costs no numbers.
     pub(crate) fn shared(name: &str) -> Arc<Self> {
-        static SHARED: Lazy<Mutex<FxHashMap<Box<str>, Arc<Key>>>> = Lazy::new(Mutex::default);
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        static SHARED: PerProcess<Mutex<FxHashMap<Box<str>, Arc<Key>>>> = PerProcess::new();
+        let mut shared = lock(SHARED.get());
         if let Some(key) = shared.get(name) {
             return Arc::clone(key);
         }

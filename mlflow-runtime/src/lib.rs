@@ -35,9 +35,10 @@
 //! - *Nothing lost*: when a log call has returned, the value outlives the process: a panic, `abort`
 //!   and `SIGKILL` included. What is not delivered when a process ends is shipped by the next
 //!   tracked process with the same destination. At most `MLFLOW_JOURNAL_MAX_BYTES` may wait: beyond
-//!   that metrics and artifacts are dropped and counted. The loss of power is another level: the
-//!   device is asked to keep a value five seconds after it was logged, and at once when its run
-//!   ends. Where no file can be written (a full disk, a read-only one) the journal lies in memory,
+//!   that metrics are dropped and counted. Files and large texts wait beside the journal, as many as
+//!   the disk has room for. The loss of power is another level: the device is asked to keep a value
+//!   five seconds after it was logged, and at once when its run ends, and an artifact's bytes before
+//!   that; a copy that lost some of them is refused, never delivered as whole. Where no file can be written (a full disk, a read-only one) the journal lies in memory,
 //!   with a warning.
 //! - *Never in the way*: the end of the process waits for values on their way at most
 //!   `MLFLOW_EXIT_TIMEOUT`, and where the store is known to be away not even that.
@@ -68,8 +69,8 @@
 //! | `MLFLOW_HTTP_REQUEST_MAX_RETRIES` | failures after which the store counts as away; values are kept all the same | 7 |
 //! | `MLFLOW_TRACKING_ENABLED` | `false`: everything is a no-op | `true` |
 //! | `MLFLOW_EXIT_TIMEOUT` | seconds that the end of the process waits | 5 |
-//! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-rs/journal` in the state directory |
-//! | `MLFLOW_JOURNAL_MAX_BYTES` | how much may wait there; metrics beyond it are dropped and counted | 1 GiB |
+//! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-rs/journal` in the state directory; without `HOME`, `mlflow-rs-<uid>/journal` in the temporary one |
+//! | `MLFLOW_JOURNAL_MAX_BYTES` | how much may wait there, without artifacts; metrics beyond it are dropped and counted | 1 GiB |
 //! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
 //! | `MLFLOW_CAPTURE_CONSOLE` | `true`: what the process writes to stdout and stderr is an artifact of its runs, see [`Config::capture_console`] | `false` |
 //! | `MLFLOW_CONSOLE_MAX_BYTES` | how much of that, and of log lines, a run may have | 64 MiB |

@@ -12,14 +12,16 @@ use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
 use std::panic::PanicHookInfo;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::capture::{Text, cut, payload_text};
 use crate::context::Context;
+use crate::fork::PerProcess;
 use crate::limits::TAG_VALUE_CHARS;
 use crate::run::Run;
 use crate::store::RunStatus;
+use crate::tracker::lock;
 
 thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) });
 
@@ -27,7 +29,9 @@ thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) }
 static UNWATCHED: AtomicBool = AtomicBool::new(true);
 
 /// Where our hook is in memory, as which it is known again; 0 before it is set.
-static HOOK: Mutex<usize> = Mutex::new(0);
+static HOOK: AtomicUsize = AtomicUsize::new(0);
+/// Held while the hook is set.
+static SETTING: PerProcess<Mutex<()>> = PerProcess::new();
 
 /// A panic inside a run.
 #[derive(Clone, Debug)]
@@ -45,12 +49,12 @@ pub(crate) fn watch() {
     if !UNWATCHED.load(Ordering::Acquire) || std::thread::panicking() {
         return;
     }
-    let mut ours = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
+    let _setting = lock(SETTING.get());
     if !UNWATCHED.load(Ordering::Relaxed) {
         return;
     }
     let previous = std::panic::take_hook();
-    if *ours == address(&*previous) {
+    if HOOK.load(Ordering::Relaxed) == address(&*previous) {
         // The panic was one that no hook is called for.
         std::panic::set_hook(previous);
     } else {
@@ -58,7 +62,7 @@ pub(crate) fn watch() {
             previous(info);
             notice(info);
         });
-        *ours = address(&*hook);
+        HOOK.store(address(&*hook), Ordering::Relaxed);
         std::panic::set_hook(hook);
     }
     UNWATCHED.store(false, Ordering::Release);

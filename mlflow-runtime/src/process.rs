@@ -6,25 +6,29 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-use once_cell::sync::OnceCell;
-
 use crate::config::{Config, Settings};
 use crate::context::Context;
-use crate::fork::{self, GENERATIONS};
+use crate::fork::{Bequest, PerProcess};
 use crate::tracker::{Tracker, lock};
 
 /// Whether the feature `disabled` is on.
 pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
 
-/// By generation: a lock of the parent's may be held for ever.
-static PROCESSES: [OnceCell<Mutex<Process>>; GENERATIONS] =
-    [const { OnceCell::new() }; GENERATIONS];
-static MAKING: [Mutex<()>; GENERATIONS] = [const { Mutex::new(()) }; GENERATIONS];
+static PROCESS: PerProcess<Own> = PerProcess::new();
 static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 const UNKNOWN: u8 = 0;
 const ENABLED: u8 = 1;
 const DISABLED: u8 = 2;
+
+/// Everything that one process has.
+struct Own {
+    process: Mutex<Process>,
+    /// The configuration, for children. Written under the lock above.
+    bequest: Bequest<(Config, Option<Settings>)>,
+    /// Held while the tracker is made.
+    making: Mutex<()>,
+}
 
 #[derive(Default)]
 struct Process {
@@ -36,20 +40,38 @@ struct Process {
     earlier: Vec<Arc<Tracker>>,
 }
 
-/// This process's; one that was forked begins with its parent's configuration.
+impl Own {
+    /// Begins with the configuration of the parent, if there is one.
+    fn inheriting(parent: Option<&Self>) -> Self {
+        let (config, settings) = parent
+            .map(|parent| parent.bequest.get())
+            .unwrap_or_default();
+        Self {
+            bequest: Bequest::new((config.clone(), settings.clone())),
+            process: Mutex::new(Process {
+                config,
+                settings,
+                ..Process::default()
+            }),
+            making: Mutex::new(()),
+        }
+    }
+
+    /// Changes the configuration, for this process and for children it makes from now on.
+    fn change(&self, change: impl FnOnce(&mut Process)) {
+        let mut process = lock(&self.process);
+        change(&mut process);
+        self.bequest
+            .set(&(process.config.clone(), process.settings.clone()));
+    }
+}
+
+fn own() -> &'static Own {
+    PROCESS.get_or_make(Own::inheriting)
+}
+
 fn process() -> &'static Mutex<Process> {
-    let generation = fork::slot();
-    PROCESSES[generation].get_or_init(|| {
-        let parent = PROCESSES[..generation].iter().rev().find_map(OnceCell::get);
-        let inherited = parent.and_then(|parent| parent.try_lock().ok());
-        Mutex::new(Process {
-            config: inherited
-                .as_ref()
-                .map_or_else(Config::default, |parent| parent.config.clone()),
-            settings: inherited.and_then(|parent| parent.settings.clone()),
-            ..Process::default()
-        })
-    })
+    &own().process
 }
 
 /// Whether the calling thread tracks: one load and a compare where the process does.
@@ -78,23 +100,30 @@ pub(crate) fn settings() -> Settings {
         }
         process.config.clone()
     };
-    let settings = config.resolve();
-    let mut process = lock(process());
-    STATE.store(
-        if settings.enabled { ENABLED } else { DISABLED },
-        Ordering::Relaxed,
-    );
-    process.settings.get_or_insert(settings).clone()
+    let mut settings = config.resolve();
+    own().change(|process| {
+        STATE.store(
+            if settings.enabled { ENABLED } else { DISABLED },
+            Ordering::Relaxed,
+        );
+        // Another thread may have been faster.
+        settings = process
+            .settings
+            .get_or_insert_with(|| settings.clone())
+            .clone();
+    });
+    settings
 }
 
 /// Changes the process's configuration for runs that start from now on.
 pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
-    let mut process = lock(process());
-    change(&mut process.config);
-    process.settings = None;
-    let earlier = process.tracker.take();
-    process.earlier.extend(earlier);
-    STATE.store(UNKNOWN, Ordering::Relaxed);
+    own().change(|process| {
+        change(&mut process.config);
+        process.settings = None;
+        let earlier = process.tracker.take();
+        process.earlier.extend(earlier);
+        STATE.store(UNKNOWN, Ordering::Relaxed);
+    });
 }
 
 /// Changes the experiment of runs that name none, from now on.
@@ -103,11 +132,12 @@ pub(crate) fn set_experiment(name: String) {
         tracker.set_experiment(name);
         return;
     }
-    let mut process = lock(process());
-    if let Some(tracker) = &process.tracker {
-        tracker.set_experiment(name.clone());
-    }
-    process.config = std::mem::take(&mut process.config).experiment(name);
+    own().change(|process| {
+        if let Some(tracker) = &process.tracker {
+            tracker.set_experiment(name.clone());
+        }
+        process.config = std::mem::take(&mut process.config).experiment(name);
+    });
 }
 
 impl Tracker {
@@ -124,7 +154,7 @@ impl Tracker {
             return Some(tracker);
         }
         // One at a time, and not under the lock that everybody asks for: files are made here.
-        let _making = lock(&MAKING[fork::slot()]);
+        let _making = lock(&own().making);
         if let Some(tracker) = Self::existing() {
             return Some(tracker);
         }

@@ -31,7 +31,7 @@ pub fn resend_rejected(timeout: Duration) -> FlushReport {
     for tracker in health::all() {
         if !tracker.is_inline() {
             let destination = &tracker.journal().origin().destination;
-            let configured = tracker.settings().journal_dir.as_path();
+            let configured = tracker.settings().journal.path();
             let used = tracker.journal().root();
             let roots = [Some(configured), used.filter(|root| *root != configured)];
             for root in roots.into_iter().flatten() {

@@ -197,8 +197,15 @@ impl Run {
         }
     }
 
-    /// Stores a copy of the file under its own name. The copy is made before this returns (by
-    /// reference where the file system can), so the file may change or go afterwards.
+    /// Stores a copy of the file under its own name. The copy is made before this returns, so the file
+    /// may change or go afterwards. It costs what `cp --reflink=auto` does: nothing to speak of where the
+    /// file system can share blocks (btrfs, XFS), else the time to copy the bytes.
+    ///
+    /// The copy lies beside the journal until the store has it. It may be of any size that the disk has
+    /// room for: it takes nothing of `MLFLOW_JOURNAL_MAX_BYTES`. Of the disk 5 %, at most 1 GiB, stay free
+    /// for the program's own files; a copy that does not fit is left out with one warning and counted in
+    /// [`Health::rejected`](crate::Health::rejected). [`Health::artifact_bytes`](crate::Health::artifact_bytes)
+    /// has the bytes that wait.
     pub fn log_artifact(&self, local_path: impl AsRef<Path>) {
         self.log_artifact_in(local_path, "");
     }

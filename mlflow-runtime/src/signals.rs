@@ -7,8 +7,8 @@
 //! ends it at once.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -42,17 +42,17 @@ const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 /// mlflow::install_signal_handlers();
 /// ```
 pub fn install_signal_handlers() {
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        if process::enabled()
-            && let Err(error) = install()
-        {
-            tracing::warn!(
-                target: "mlflow", %error,
-                "no signal handlers could be installed; runs that a signal ends are closed by the next tracked program"
-            );
-        }
-    });
+    // Not a `Once`: a child made by `fork` meanwhile would wait for it.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.swap(true, Ordering::Relaxed)
+        && process::enabled()
+        && let Err(error) = install()
+    {
+        tracing::warn!(
+            target: "mlflow", %error,
+            "no signal handlers could be installed; runs that a signal ends are closed by the next tracked program"
+        );
+    }
 }
 
 fn install() -> io::Result<()> {

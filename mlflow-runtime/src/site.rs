@@ -3,7 +3,7 @@
 //! Invariant: a site is a `static` made by the attribute; everything in it is a constant, or follows
 //! from constants.
 
-use std::sync::OnceLock;
+use once_cell::race::OnceBox;
 
 use crate::store::Tag;
 
@@ -22,7 +22,7 @@ pub struct Site {
     pub(crate) metric: Option<&'static str>,
     pub(crate) metrics: &'static [&'static str],
     /// Made by the first call.
-    tags: OnceLock<Vec<Tag>>,
+    tags: OnceBox<Vec<Tag>>,
 }
 
 /// What the code was built from, and how. What is not known is absent.
@@ -75,7 +75,7 @@ impl Site {
             root: false,
             metric: None,
             metrics: &[],
-            tags: OnceLock::new(),
+            tags: OnceBox::new(),
         }
     }
 
@@ -147,11 +147,8 @@ impl Site {
 
     /// The tags that say where the code is from.
     pub(crate) fn tags(&self) -> &[Tag] {
-        if self.tags.get().is_none() {
-            // Not while others wait: in a child made by `fork` meanwhile they would for ever.
-            let _ = self.tags.set(self.make_tags());
-        }
-        self.tags.get().map_or(&[], Vec::as_slice)
+        // A cell that nobody waits for: a child made by `fork` meanwhile would wait for ever.
+        self.tags.get_or_init(|| Box::new(self.make_tags()))
     }
 
     fn make_tags(&self) -> Vec<Tag> {

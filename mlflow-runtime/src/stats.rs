@@ -23,6 +23,8 @@ pub(crate) struct Stats {
     pub(crate) held: Gauge,
     /// The same of the journals that dead processes left.
     pub(crate) held_of_dead: Gauge,
+    /// Records of journals that could not be read.
+    pub(crate) damaged: Counter,
     /// Requests sent again.
     pub(crate) retried: Counter,
     /// What was said of the first values that the store will not take now.

@@ -13,14 +13,17 @@ use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use mlflow_redact::REDACTED;
+use once_cell::race::OnceBox;
 use rustc_hash::FxHashMap;
 
-use crate::config::Settings;
+use crate::config::{Settings, temporary_journal};
 use crate::console::Capture;
 use crate::diagnostics::Said;
 use crate::environment;
-use crate::fork;
+use crate::exit::say;
+use crate::fork::{self, Bequest, PerProcess};
 use crate::journal::Journal;
+use crate::journal::owned::Place;
 use crate::journal::record::Origin;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::{Connection, Stats};
@@ -40,9 +43,9 @@ pub(crate) struct Tracker {
     next_run: AtomicU32,
     /// The process it was made in.
     generation: u32,
-    /// What stands for it in a process forked from that.
-    successor: OnceLock<Arc<Tracker>>,
-    experiment: Mutex<ExperimentRef>,
+    /// The tracker that stands for it, in each process forked from that.
+    successors: PerProcess<Successor>,
+    experiment: Bequest<ExperimentRef>,
     run_id: Mutex<Option<String>>,
     said: Mutex<Said>,
     /// What was logged in the scope of a fake without a run, and how often.
@@ -76,6 +79,14 @@ impl Link {
     }
 }
 
+/// The tracker of a process that was forked from another one's.
+#[derive(Default)]
+struct Successor {
+    /// Held while it is made.
+    starting: Mutex<()>,
+    tracker: OnceBox<Arc<Tracker>>,
+}
+
 impl Tracker {
     /// Whether the calling thread is about to start one: a subscriber that logs to runs may be told
     /// of trouble meanwhile.
@@ -103,14 +114,25 @@ impl Tracker {
         if Self::is_starting() {
             return None;
         }
-        let successor = self.successor.get_or_init(|| {
-            // Its runs go by the numbers that they have, beside those of new ones.
-            let next_run = self.next_run.load(Ordering::Relaxed);
-            let successor = Self::start(self.settings.clone(), next_run);
-            Self::adopt(&successor);
-            successor
-        });
-        successor.here()
+        let successor = self.successors.get();
+        if successor.tracker.get().is_none() {
+            let _starting = lock(&successor.starting);
+            if successor.tracker.get().is_none() {
+                let tracker = self.start_successor();
+                let _ = successor.tracker.set(Box::new(tracker));
+            }
+        }
+        successor.tracker.get()
+    }
+
+    fn start_successor(&self) -> Arc<Self> {
+        // Its runs go by the numbers that they have, beside those of new ones.
+        let next_run = self.next_run.load(Ordering::Relaxed);
+        let mut settings = self.settings.clone();
+        settings.experiment = self.experiment();
+        let successor = Self::start(settings, next_run);
+        Self::adopt(&successor);
+        successor
     }
 
     /// Starts one, with a journal on disk, if that can be, and a thread. Its runs are numbered from
@@ -123,48 +145,22 @@ impl Tracker {
     }
 
     fn started(settings: Settings, first_run: u32) -> Arc<Self> {
-        fork::watch();
+        fork::note_tracking();
         let origin = Origin {
             destination: settings.destination.to_string(),
             host: environment::process().host.clone(),
             process_id: std::process::id(),
             tags: environment::process().common_tags(),
         };
-        let key_prefix = &settings.rank.metric_prefix;
-        let on_disk = |directory| {
-            Journal::on_disk(
-                directory,
-                origin.clone(),
-                settings.journal_max_bytes,
-                key_prefix,
-            )
-        };
-        let journal = on_disk(settings.journal_dir.clone())
-            .or_else(|error| {
-                // A folder of the user's own: whoever else comes first must not lock the others out.
-                    let user = rustix::process::getuid().as_raw();
-                    let fallback = std::env::temp_dir().join(format!("mlflow-rs-{user}")).join("journal");
-                tracing::warn!(
-                    target: "mlflow", %error, directory = %settings.journal_dir.display(), fallback = %fallback.display(),
-                    "the journal's directory cannot be written; using the fallback. Set MLFLOW_JOURNAL_DIR to one that can"
-                );
-                on_disk(fallback)
-            })
-            .unwrap_or_else(|error| {
-                tracing::warn!(
-                    target: "mlflow", %error,
-                    "nor can the fallback; values are kept in memory and are lost if the process is killed"
-                );
-                Journal::in_memory(origin.clone(), key_prefix)
-            });
+        let journal = open_journal(&settings, &origin);
         let mut tracker = Self::without_shipper(settings, journal, first_run);
         // What a child writes is captured by its parent already.
-        if fork::generation() == 0 && tracker.settings.console.capture {
+        if !fork::is_child() && tracker.settings.console.capture {
             let max_bytes = tracker.settings.console.max_bytes;
             tracker.capture = Capture::start(&tracker.journal, max_bytes);
         }
         let tracker = Arc::new(tracker);
-        if fork::generation() == 0 || tracker.settings.destination.survives_fork() {
+        if !fork::is_child() || tracker.settings.destination.survives_fork() {
             shipper::spawn(
                 &tracker.settings,
                 &tracker.journal,
@@ -200,7 +196,7 @@ impl Tracker {
         Self {
             shipper: None,
             capture: None,
-            experiment: Mutex::new(settings.experiment.clone()),
+            experiment: Bequest::new(settings.experiment.clone()),
             run_id: Mutex::new(settings.run_id.clone()),
             settings,
             journal,
@@ -209,7 +205,7 @@ impl Tracker {
             links: Arc::default(),
             next_run: AtomicU32::new(first_run),
             generation: fork::generation(),
-            successor: OnceLock::new(),
+            successors: PerProcess::new(),
             said: Mutex::default(),
             outside: Mutex::default(),
         }
@@ -254,11 +250,11 @@ impl Tracker {
 
     /// The experiment of a run that names none.
     pub(crate) fn experiment(&self) -> ExperimentRef {
-        lock(&self.experiment).clone()
+        self.experiment.get()
     }
 
     pub(crate) fn set_experiment(&self, name: String) {
-        *lock(&self.experiment) = ExperimentRef::Name(name);
+        self.experiment.set(&ExperimentRef::Name(name));
     }
 
     /// The user by whose name requests are made, where that is not the system's.
@@ -336,6 +332,54 @@ impl Tracker {
         self.stats
             .note_refusal(|| format!("{kind} {key:?}: {what}"));
         self.warn_once(kind, key, what);
+    }
+}
+
+/// Opens a journal on disk: where the settings say, else below the temporary directory; else in memory.
+fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
+    let key_prefix = &settings.rank.metric_prefix;
+    let max_bytes = settings.journal_max_bytes;
+    let on_disk = |place: Place| Journal::on_disk(place, origin.clone(), max_bytes, key_prefix);
+    let mut opened = on_disk(settings.journal.clone());
+    let fallback = temporary_journal();
+    if let Err(error) = &opened
+        && settings.journal.path() != fallback.path()
+    {
+        let (directory, fallback) = (settings.journal.path().display(), fallback.path().display());
+        tracing::warn!(
+            target: "mlflow", %error, %directory, %fallback,
+            "the journal's directory cannot be used; using the fallback. Set MLFLOW_JOURNAL_DIR to one of your own"
+        );
+        say_unheard(
+            settings,
+            format_args!(
+                "the journal's directory {directory} cannot be used ({error}); using {fallback}"
+            ),
+        );
+        opened = on_disk(temporary_journal());
+    }
+    opened.unwrap_or_else(|error| {
+        let directory = fallback.path().display();
+        tracing::warn!(
+            target: "mlflow", %error, %directory,
+            "no directory for the journal can be used; values are kept in memory and are lost if the process is \
+             killed. Set MLFLOW_JOURNAL_DIR to a directory of your own"
+        );
+        say_unheard(
+            settings,
+            format_args!(
+                "no directory for the journal can be used ({error}); values are kept in memory and are lost if the \
+                 process is killed. Set MLFLOW_JOURNAL_DIR to a directory of your own"
+            ),
+        );
+        Journal::in_memory(origin.clone(), key_prefix)
+    })
+}
+
+/// Writes a line to stderr where no subscriber takes the warning.
+fn say_unheard(settings: &Settings, line: fmt::Arguments<'_>) {
+    if !settings.quiet && !tracing::enabled!(target: "mlflow", tracing::Level::WARN) {
+        say(&format!("mlflow: {line}"));
     }
 }
 

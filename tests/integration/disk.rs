@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use crate::support::mlflow::Server;
 use crate::support::program::{Ended, Folder, Live, one};
 
+const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 const STEADY: &str = env!("CARGO_BIN_EXE_steady");
 
@@ -55,6 +56,50 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Logs a file of so many bytes as an artifact, beside points; returns the warning of it, if there is
+/// one.
+fn log_artifact_of(folder: &Folder, bytes: u64) -> Option<String> {
+    let file = File::create(folder.path().join("weights.bin")).unwrap();
+    file.set_len(bytes).unwrap();
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes).unwrap();
+    let ended = folder.run(CHECKPOINT, &["weights.bin", "10"], &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    let warnings = ended.warnings();
+    assert!(warnings.len() < 2, "{}", ended.stderr);
+    let rejected = format!("dropped 0\nrejected {}\n", warnings.len());
+    assert!(ended.stdout.starts_with(&rejected), "{}", ended.stderr);
+    warnings.first().map(|&line| line.to_owned())
+}
+
+#[test]
+fn an_artifact_that_does_not_fit_on_the_disk_is_told_in_one_line() {
+    let folder = Folder::new();
+    if let Some(_disk) = Mount::tmpfs(&folder.journal(), "size=16m") {
+        let told = log_artifact_of(&folder, 20_000_000).unwrap();
+        for words in [
+            "weights.bin",
+            "20000000 bytes",
+            "are free",
+            "MLFLOW_JOURNAL_DIR",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        let points = "select count(*) from metrics where key = 'loss'";
+        assert_eq!(one::<i64>(&folder.database(), points), 10);
+    }
+}
+
+/// The training's own checkpoints must not fail because of our copy.
+#[test]
+fn an_artifact_leaves_a_part_of_the_disk_free() {
+    let folder = Folder::new();
+    if let Some(_disk) = Mount::tmpfs(&folder.journal(), "size=64m") {
+        assert_eq!(log_artifact_of(&folder, 40 << 20), None);
+        let told = log_artifact_of(&folder, 62 << 20).unwrap();
+        assert!(told.contains("stay free"), "{told}");
     }
 }
 

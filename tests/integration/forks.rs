@@ -9,6 +9,7 @@ use crate::support::mlflow::Server;
 use crate::support::program::{Folder, one};
 
 const FORKS: &str = env!("CARGO_BIN_EXE_forks");
+const BUSY: &str = env!("CARGO_BIN_EXE_forks_busy");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 
 fn count(database: &Connection, key: &str) -> i64 {
@@ -98,4 +99,31 @@ fn a_child_that_outlives_its_parent_does_not_keep_the_parents_journal() {
     assert_eq!(one::<String>(&database, own), "FINISHED");
     assert_eq!(one::<String>(&database, status), "KILLED", "still");
     assert_eq!(folder.journals_left(), 0);
+}
+
+/// Neither is somebody there who takes the values, nor does a backtrace take a lock of the standard
+/// library.
+const ALONE: [(&str, &str); 4] = [
+    ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9"),
+    ("MLFLOW_EXIT_TIMEOUT", "1"),
+    ("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true"),
+    ("RUST_BACKTRACE", "0"),
+];
+
+#[test]
+fn a_child_of_a_busy_process_waited_for_ever_for_a_lock() {
+    for environment in [&ALONE[..], &ALONE[1..]] {
+        let folder = Folder::new();
+        let ended = folder.run(BUSY, &["30"], environment);
+        assert!(ended.success, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_child_forked_in_the_middle_of_the_first_calls_waits_for_none_of_them() {
+    for _ in 0..10 {
+        let folder = Folder::new();
+        let ended = folder.run(BUSY, &["first"], &ALONE);
+        assert!(ended.success, "{}", ended.stderr);
+    }
 }

@@ -1,8 +1,12 @@
 //! A journal that may hold no more.
 
-use crate::support::mlflow::{Server, free_port};
-use crate::support::program::Folder;
+use std::fs;
+use std::path::Path;
 
+use crate::support::mlflow::{Server, free_port};
+use crate::support::program::{Folder, one};
+
+const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
 const FULL: &str = env!("CARGO_BIN_EXE_full");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 
@@ -25,7 +29,7 @@ fn the_newest_metrics_are_dropped_and_counted_and_nothing_else_is() {
     let [dropped, total, journal_bytes] = printed[..] else {
         panic!("{}", ended.stdout)
     };
-    assert!(dropped > 1, "metrics and an artifact");
+    assert!(dropped > 1, "metrics");
     assert_eq!(total, dropped);
     // What is essential goes beyond, by a segment.
     assert!(journal_bytes < max_bytes + (2 << 20), "{journal_bytes}");
@@ -49,8 +53,36 @@ fn the_newest_metrics_are_dropped_and_counted_and_nothing_else_is() {
     assert_eq!(run.status, "FINISHED");
     assert_eq!(run.params["kept"], "a param");
     assert_eq!(run.tags["kept"], "a tag");
-    assert!(run.artifacts.is_empty());
+    assert_eq!(run.artifacts.len(), 1, "it lies beside the journal");
     let steps: Vec<_> = run.points["loss"].iter().map(|point| point.step).collect();
-    let kept = 20_000 - (i64::try_from(dropped).unwrap() - 1);
+    let kept = 20_000 - i64::try_from(dropped).unwrap();
     assert_eq!(steps, (0..kept).collect::<Vec<_>>(), "the oldest are kept");
+}
+
+/// A checkpoint of a few gigabytes is an ordinary artifact.
+#[test]
+fn an_artifact_larger_than_the_journals_bound_is_taken_and_leaves_metrics_their_room() {
+    const BYTES: usize = 4 << 20;
+    let folder = Folder::new();
+    fs::write(folder.path().join("weights.bin"), vec![7; BYTES]).unwrap();
+    let lock = folder.database();
+    lock.execute_batch("begin exclusive").unwrap();
+    let environment = [
+        ("MLFLOW_JOURNAL_MAX_BYTES", "500000"),
+        ("MLFLOW_EXIT_TIMEOUT", "0.2"),
+    ];
+    let ended = folder.run(CHECKPOINT, &["weights.bin", "3000"], &environment);
+    drop(lock);
+    let expected = format!("dropped 0\nrejected 0\nartifacts {}\n", BYTES + 60_000);
+    assert_eq!(ended.stdout, expected, "{}", ended.stderr);
+    let next = folder.run(NUMBERS, &["next", "1", "1"], &[]);
+    assert_eq!(next.warnings(), [""; 0], "{}", next.stderr);
+    let database = folder.database();
+    let points = "select count(*) from metrics where key = 'loss'";
+    assert_eq!(one::<i64>(&database, points), 3000);
+    let artifacts = "select artifact_uri from runs where name = 'checkpoint'";
+    let artifacts: String = one(&database, artifacts);
+    let weights = fs::read(Path::new(&artifacts).join("weights.bin")).unwrap();
+    assert!(weights == vec![7; BYTES]);
+    assert_eq!(folder.journals_left(), 0);
 }

@@ -1,7 +1,8 @@
 //! A store that is away, a process that is killed: nothing is lost, nobody waits.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -246,6 +247,7 @@ fn a_segment_of_zeros_is_still_one_for_the_second_that_ships_its_journal() {
     let journal = fs::read_dir(folder.journal()).unwrap().next().unwrap();
     let blank = journal.unwrap().path().join("0000000009.segment");
     fs::write(&blank, [0; 4096]).unwrap();
+    fs::set_permissions(&blank, Permissions::from_mode(0o600)).unwrap();
 
     folder.run(SWEEP, &[], &[]);
     assert_eq!(folder.journals_left(), 1, "the experiment is deleted");
@@ -335,9 +337,12 @@ fn a_tag_is_not_set_back_by_the_second_that_ships_its_journal() {
         end += 8 + word(segment, end).next_multiple_of(8);
     }
     segment[16..24].copy_from_slice(&(end as u64).to_le_bytes());
+    let private = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
     fs::create_dir(&journal).unwrap();
+    private(&journal, 0o700).unwrap();
     for (file, bytes) in &files {
         fs::write(file, bytes).unwrap();
+        private(file, 0o600).unwrap();
     }
     folder.run(NUMBERS, &["last", "0", "0"], &[]);
     assert_eq!(folder.journals_left(), 0);

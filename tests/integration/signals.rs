@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::program::{Folder, one};
+use crate::support::program::{Folder, one, with_default_signals};
 
 const SIGNALS: &str = env!("CARGO_BIN_EXE_signals");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
@@ -22,7 +22,8 @@ struct Ready {
 
 impl Ready {
     fn start(command: &mut Command) -> Self {
-        let mut process = command.stdin(Stdio::null()).spawn().unwrap();
+        let command = with_default_signals(command.stdin(Stdio::null()));
+        let mut process = command.spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

@@ -272,6 +272,13 @@ fn is_rejected(result: Result<(), StoreError>, word: &str) {
     }
 }
 
+fn is_missing<T: std::fmt::Debug>(result: Result<T, StoreError>, word: &str) {
+    match result {
+        Err(StoreError::Missing { reason }) if reason.contains(word) => {}
+        other => panic!("expected that `{word}` is missing, got {other:?}"),
+    }
+}
+
 fn is_blocked<T: std::fmt::Debug>(result: Result<T, StoreError>, word: &str) {
     match result {
         Err(StoreError::Blocked {

@@ -13,7 +13,7 @@ fn main() {
     for step in 0..POINTS {
         run.log_metric_at("loss", step as f64, step);
     }
-    run.log_text(&"x".repeat(1 << 20), "too-large.txt");
+    run.log_text(&"x".repeat(1 << 20), "large.txt");
     run.log_param("kept", "a param");
     run.set_tag("kept", "a tag");
     let report = mlflow::flush(Duration::from_millis(300));

@@ -9,7 +9,7 @@
 //! flush SECONDS       prints `flushed true` or `flushed false`
 //! resend SECONDS      sends again what was refused, and prints the same
 //! health              prints `health queued Q held H rejected R dropped D`
-//! wait                prints `waiting` and waits for a line
+//! wait WORD           prints the word and waits for a line
 //! abort               is gone
 //! ```
 
@@ -32,7 +32,7 @@ fn main() {
         let seconds = |text: &str| Duration::from_secs(text.parse().expect("seconds"));
         match words[..] {
             ["start", name] => {
-                let guard = mlflow::start_run().name(name).root().start();
+                let guard = mlflow::start_run().name(name).nested(false).start();
                 current = Some((*guard).clone());
                 guards.insert(name.to_owned(), guard);
             }
@@ -69,8 +69,8 @@ fn main() {
                     health.dropped.total()
                 );
             }
-            ["wait"] => {
-                println!("waiting");
+            ["wait", word] => {
+                println!("{word}");
                 std::io::stdin()
                     .read_line(&mut String::new())
                     .expect("a line");

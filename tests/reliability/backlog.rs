@@ -40,7 +40,7 @@ pub(crate) fn run(form: Form) {
     };
     {
         println!("-- {many} values, nothing listens");
-        let folder = Folder::new();
+        let folder = Folder::for_hours();
         let url = format!("http://127.0.0.1:{}", free_port());
         let backlog = Backlog {
             folder: &folder,
@@ -52,11 +52,11 @@ pub(crate) fn run(form: Form) {
     }
     {
         println!("-- {many} values, the default file is locked");
-        let folder = Folder::new();
+        let folder = Folder::for_hours();
         assert!(away_and_back(&folder, many, 4) <= GROWTH);
     }
     println!("-- {to_server} values, nothing listens, then a server does");
-    let folder = Folder::new();
+    let folder = Folder::for_hours();
     let port = free_port();
     let url = format!("http://127.0.0.1:{port}");
     let environment = [("MLFLOW_TRACKING_URI", url.as_str()), LEAVES];
@@ -79,7 +79,7 @@ pub(crate) fn threads(form: Form) {
         Form::Long => 2_000,
     };
     println!("-- {threads} threads with a value each, the default file is locked");
-    away_and_back(&Folder::new(), threads, threads);
+    away_and_back(&Folder::for_hours(), threads, threads);
 }
 
 /// Logs while somebody has the lock of the default file; ships when it is free.

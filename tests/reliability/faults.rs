@@ -18,7 +18,7 @@ pub(crate) fn run(form: Form) {
         Form::Long => Duration::from_secs(600),
     };
     let server = Server::start_with(&[]);
-    let folder = Folder::new();
+    let folder = Folder::for_hours();
     let proxy = Proxy::start(server.url(), weather(Chance::seeded(), form == Form::Long));
     let traffic = Traffic::start(&proxy.url(), &folder.journal(), "faults");
     let logged = traffic.log_while(|| {

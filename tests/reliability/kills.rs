@@ -113,7 +113,7 @@ pub(crate) fn run(form: Form) {
 impl Campaign {
     fn fight(&self, chance: &mut Chance, totals: &mut Totals) {
         let started = Instant::now();
-        let folder = Folder::new();
+        let folder = Folder::for_hours();
         let server = self.on_server.then(|| Server::start_with(&[]));
         let place = Battlefield {
             folder: &folder,

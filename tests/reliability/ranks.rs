@@ -75,7 +75,7 @@ impl Load {
         let experiment = create_experiment(server, &name);
         let run_id = (runs == Runs::One).then(|| create_run(server, &experiment));
         let (ranks, points) = (self.ranks.to_string(), self.points.to_string());
-        let folders: Vec<Folder> = (0..self.ranks).map(|_| Folder::new()).collect();
+        let folders: Vec<Folder> = (0..self.ranks).map(|_| Folder::for_hours()).collect();
         let started = Instant::now();
         let living: Vec<_> = (0..self.ranks)
             .zip(&folders)

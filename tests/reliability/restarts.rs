@@ -20,7 +20,7 @@ pub(crate) fn run(form: Form) {
     };
     let mut chance = Chance::seeded();
     let mut server = Server::start_with(&[]);
-    let folder = Folder::new();
+    let folder = Folder::for_hours();
     let traffic = Traffic::start(server.url(), &folder.journal(), "restarts");
     let logged = traffic.log_while(|| {
         let mut delivered = 0;

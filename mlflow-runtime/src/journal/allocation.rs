@@ -4,14 +4,15 @@
 //! cannot fail for want of space (a SIGBUS); where that does not help, a file is written to instead
 //! (see [`file_system`](super::file_system)); a file that could not be made is not left behind.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::appender::{Appender, WrittenAppender};
 use super::mapping::{MappedAppender, Region};
+use super::owned;
 use super::segment::Segment;
 
 /// Makes a segment of `len` bytes at `path`: mapped, or written to where that cannot be, or must
@@ -73,12 +74,7 @@ fn cannot_map(error: &io::Error) -> bool {
 /// Creates an empty file that is to take up to `bytes`, for this user alone.
 pub(super) fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
     check_limit(bytes)?;
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    owned::create(path)
 }
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

@@ -78,7 +78,11 @@ impl WrittenAppender {
         crate::seeded::before_change();
         // A reader that sees half of it finds a wrong checksum, and comes again.
         let written = self.file.write_all_at(&self.frame, self.position as u64);
-        // Nothing may follow what may be half a frame.
+        if written.is_err() {
+            // Half a frame is no damage, and a reader could not tell. Nothing may follow it where
+            // it has to stay.
+            let _ = self.file.set_len(self.position as u64);
+        }
         self.position = if written.is_ok() { end } else { self.len };
         written.map_err(|_| Full)
     }

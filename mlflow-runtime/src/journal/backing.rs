@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use super::allocation;
 use super::appender::Appender;
 use super::directory::Directory;
+use super::owned::Place;
 use super::segment::Segment;
 use super::spares::{Spare, Spares};
 use super::{LARGE, lock};
@@ -22,13 +23,13 @@ pub(super) enum Backing {
 
 /// A place for directories of journals, and this process's own, while there is one.
 pub(super) struct Disk {
-    root: PathBuf,
+    root: Place,
     directory: Mutex<Option<Arc<Directory>>>,
 }
 
 impl Disk {
     /// Below `root`, or `Err` if that cannot be written.
-    pub(super) fn below(root: PathBuf) -> io::Result<Self> {
+    pub(super) fn below(root: Place) -> io::Result<Self> {
         let directory = Directory::create(&root)?;
         Ok(Self {
             root,
@@ -37,7 +38,7 @@ impl Disk {
     }
 
     pub(super) fn root(&self) -> &Path {
-        &self.root
+        self.root.path()
     }
 
     /// The process's directory, if there is one.

@@ -14,17 +14,17 @@
 
 mod common;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use rustc_hash::FxHashMap;
 
 use super::allocation::check_limit;
-use super::lock;
+use super::{lock, owned};
 pub(crate) use common::{Common, end_of_part};
 
 /// The consoles of a journal's runs, by the run's number.
@@ -95,15 +95,6 @@ pub(crate) enum ConsoleBytes {
     Raw(Vec<u8>),
 }
 
-fn new_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .append(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
 fn length(file: &File) -> u64 {
     file.metadata().map_or(0, |metadata| metadata.len())
 }
@@ -136,7 +127,7 @@ impl Console {
     /// One in a new file.
     pub(crate) fn in_file(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
         check_limit(max_bytes.saturating_add(FULL.len() as u64))?;
-        let file = new_file(&path)?;
+        let file = owned::create_to_append(&path)?;
         Ok(Self::new(Place::File { file, path }, max_bytes))
     }
 
@@ -287,7 +278,7 @@ mod tests {
     #[test]
     fn a_limit_at_the_end_of_all_numbers_is_none() {
         let folder = std::env::temp_dir().join(format!("mlflow-rs-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).expect("writable");
+        owned::create_directory(&folder).expect("writable");
         let alone = Console::in_file(folder.join("alone"), u64::MAX).expect("writable");
         let common = Arc::new(Common::create(&folder.join("common")).expect("writable"));
         let (part, _) = common.begin(folder.join("part"), 0).expect("a part");

@@ -8,19 +8,39 @@
 //!     <number>.spare              a segment to be: holds nothing yet, and is not read
 //!     <uuid>.artifact             bytes of artifacts that are not text
 //!     <uuid>.console              what a run says in words, as it says it
-//!   rejected/<process>/           what the store has refused for good, in the same form
+//!   rejected-<uid>/<process>/     what the store has refused for good, in the same form
+//!   damaged-<uid>/                0700: files that could not be read whole, see [`kept`](super::kept)
 //! ```
 //!
 //! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
+//!
+//! # Trust
+//!
+//! What lies in a journal is uploaded with this user's credentials, so every file in it is [this
+//! user's](super::owned), and so is the directory of its process; others can write to neither. What is
+//! not so is left alone. As a process makes its directory itself, with a name that nobody can guess, a
+//! `<journal>` that a group shares (`MLFLOW_JOURNAL_DIR`) needs no more than that: each user ships
+//! the journals of its own in it. Whoever can rename entries of a shared directory can keep a journal
+//! from being found; the sticky bit (`chmod +t`) prevents that.
+//!
+//! A `<journal>` that nobody has named has a name that anybody can guess: `mlflow-rs/journal` in the
+//! user's state directory, `mlflow-rs-<uid>/journal` below the temporary one. There `mlflow-rs` and
+//! `journal` have to be the user's or root's, too, and writable by nobody else; else they are not used.
+//!
+//! The user is the effective one. Root of a container is root, also where that is an ordinary user
+//! outside. A file server that takes root for nobody (NFS with `root_squash`) gives what root makes to
+//! another user, so that it cannot be told from what others put there: it is not used, and a warning
+//! says so. Nor is a file system on which everything is writable by everybody.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::file_system;
 use super::mapping::HEADER_BYTES;
+use super::owned::{self, Place};
 use super::record::{Definition, Origin, Record};
 use super::segment::{Frame, Segment};
 use crate::fork::OwnFile;
@@ -40,17 +60,20 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// Makes and locks a new directory below `root`.
-    pub(crate) fn create(root: &Path) -> io::Result<Self> {
-        private_directory(root)?;
+    pub(super) fn create(root: &Place) -> io::Result<Self> {
+        root.create()?;
         // A sweep may take a directory away between its creation and its locking.
         for _ in 0..8 {
-            let path = root.join(new_name());
-            private_directory(&path)?;
+            let path = root.path().join(new_name());
+            owned::create_directory(&path)?;
             match Self::lock(&path, true) {
                 Ok(Some(directory)) if directory.path.join(LOCK).exists() => return Ok(directory),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    let _ = fs::remove_dir(&path);
+                    return Err(error);
+                }
             }
         }
         Err(io::Error::other(
@@ -60,12 +83,12 @@ impl Directory {
 
     /// Locks `path`; `None` if its owner lives.
     fn lock(path: &Path, create: bool) -> io::Result<Option<Self>> {
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(create)
-            .truncate(false)
-            .mode(0o600)
-            .open(path.join(LOCK))?;
+        let lock = path.join(LOCK);
+        let lock = if create {
+            owned::open_or_create(&lock)?
+        } else {
+            owned::open_to_write(&lock)?
+        };
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self {
                 is_mappable: file_system::is_mappable(path),
@@ -99,6 +122,7 @@ impl Directory {
             if error.kind() == io::ErrorKind::NotFound && has_our_name(path) {
                 let _ = fs::remove_dir(path);
             }
+            tell_exposed(path, &error);
             None
         })
     }
@@ -166,13 +190,10 @@ impl Directory {
     /// Deletes it with all it holds. The lock file goes last: until then nobody else comes in.
     pub(crate) fn remove(&self) {
         // Without its lock nobody could come in again: it stays while anything else may be there.
-        let Ok(entries) = fs::read_dir(&self.path) else {
+        #[cfg(test)]
+        crate::seeded::before_change();
+        if owned::clear(&self.path, LOCK).is_err() {
             return;
-        };
-        for entry in entries.flatten().filter(|entry| entry.file_name() != LOCK) {
-            #[cfg(test)]
-            crate::seeded::before_change();
-            let _ = fs::remove_file(entry.path());
         }
         #[cfg(test)]
         crate::seeded::before_change();
@@ -220,7 +241,7 @@ pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
 }
 
 /// The folder beside the journals for what stores have refused for good.
-pub(crate) const REJECTED: &str = "rejected";
+const REJECTED: &str = "rejected";
 
 /// What a store has refused of one journal: a directory like that of a dead process, which nobody
 /// ships until it is [put back](RejectedFolder::put_back).
@@ -234,16 +255,11 @@ impl RejectedFolder {
         let (Some(root), Some(name)) = (directory.parent(), directory.file_name()) else {
             return Err(io::ErrorKind::NotFound.into());
         };
-        let path = root.join(REJECTED).join(name);
-        if !path.join(LOCK).exists() {
-            private_directory(&path)?;
-            OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path.join(LOCK))?;
-        }
+        let name = name.to_string_lossy();
+        let place = Place::below(root.to_owned(), &[&rejected(), &name]);
+        place.create()?;
+        owned::open_or_create(&place.path().join(LOCK))?;
+        let path = place.path().to_owned();
         Ok(Self { path })
     }
 
@@ -251,10 +267,15 @@ impl RejectedFolder {
         &self.path
     }
 
+    /// Returns where those of all journals below `root` lie.
+    pub(crate) fn below(root: &Path) -> PathBuf {
+        root.join(rejected())
+    }
+
     /// Puts what was refused for `destination` back among the journals below `root`, to be shipped as
     /// what a dead process left. Returns how many directories.
     pub(crate) fn put_back(root: &Path, destination: &str) -> usize {
-        let all = Directory::left_behind(&root.join(REJECTED), destination);
+        let all = Directory::left_behind(&Self::below(root), destination);
         all.filter(|directory| {
             // A name of its own: the process that it is of may be alive.
             let name = uuid::Uuid::new_v4().simple().to_string();
@@ -262,6 +283,11 @@ impl RejectedFolder {
         })
         .count()
     }
+}
+
+/// The name of the folder: others may have journals below the same root.
+fn rejected() -> String {
+    format!("{REJECTED}-{}", rustix::process::geteuid().as_raw())
 }
 
 /// What the files of artifacts end in, and those of consoles.
@@ -291,8 +317,9 @@ impl Claim {
         };
         let body = match bytes.frame(HEADER_BYTES) {
             Frame::Whole { body, .. } if bytes.is_ours() => body,
-            Frame::End => return Self::Empty,
-            Frame::Whole { .. } | Frame::Torn => return Self::Unreadable,
+            // Its process may have been killed in the middle of the first append.
+            Frame::End if bytes.resume(HEADER_BYTES).is_none() => return Self::Empty,
+            Frame::Whole { .. } | Frame::Torn | Frame::End => return Self::Unreadable,
         };
         match Record::decode(body) {
             Some(Record::Definition(Definition::Origin(origin))) => Self::Origin(origin),
@@ -316,6 +343,14 @@ fn has_our_name(path: &Path) -> bool {
     name.is_some_and(|name| name.len() == 32 && uuid::Uuid::try_parse(name).is_ok())
 }
 
-fn private_directory(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+/// Warns, once, of a journal of this user that others can write to: it is not read.
+fn tell_exposed(path: &Path, error: &io::Error) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    if owned::is_exposed(path) && !TOLD.swap(true, Ordering::Relaxed) {
+        tracing::warn!(
+            target: "mlflow", %error,
+            "a journal is not shipped, as others could have changed it. Take that away (chmod -R go-w), if \
+             nobody has"
+        );
+    }
 }

@@ -14,7 +14,7 @@
 //! opens it anew for every copy: ten thousand runs that wait must not take ten thousand descriptors.
 
 use std::borrow::Cow;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +25,7 @@ use super::allocation;
 use super::appender::{Appender, WrittenAppender};
 use super::directory::segment_path;
 use super::mapping::{HEADER_BYTES, frame_bytes};
+use super::owned;
 use super::record::{Definition, Event, MetricRecord, Origin, RunIdentity, Start};
 use super::segment::Segment;
 use crate::store::Metric;
@@ -144,6 +145,18 @@ impl EntryWriter<'_, '_> {
         Ok(())
     }
 
+    /// Appends the start of a run that was delivered, for who may have to create the run anew. It is no
+    /// entry.
+    pub(crate) fn start_again(&mut self, start: Start<'static>) -> io::Result<()> {
+        let start = Start {
+            is_delivered: true,
+            ..start
+        };
+        self.event(&Event::Start(Box::new(start)), 0, &[])?;
+        self.copied.records -= 1;
+        Ok(())
+    }
+
     /// Appends the start of the run, with all that it has.
     pub(crate) fn start(&mut self, start: &Start<'_>, sequence: u64) -> io::Result<()> {
         self.event(&Event::Start(Box::new(start.clone())), sequence, &[])
@@ -254,7 +267,7 @@ impl EntryWriter<'_, '_> {
         };
         if tail.appender.is_none() {
             let path = tail.segment.file().unwrap_or(Path::new(""));
-            let file = OpenOptions::new().write(true).open(path)?;
+            let file = owned::open_to_write(path)?;
             let resumed = WrittenAppender::resume(file, tail.position, tail.len);
             tail.appender = Some(Appender::Written(resumed));
         }

@@ -8,6 +8,8 @@
 //!    takes; when its segment is full or its run has ended, after [`SYNC_GAP`] at most.
 //! 4. The device is asked for what was written, not for the rest of a segment: a page that it is
 //!    asked for is slow to write to the next time.
+//! 5. It is asked for the copies of [artifacts](super::spool) before the events that name them. A large
+//!    copy delays the values of its time by as long as the device takes for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};

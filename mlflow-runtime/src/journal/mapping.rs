@@ -108,17 +108,20 @@ impl Region {
         }
     }
 
-    /// Has the device keep the bytes from `start` to the end of what is written so far, which is
-    /// returned.
-    pub(crate) fn sync(&self, start: usize) -> io::Result<usize> {
+    /// Returns the end of what is written so far, looked for from the frame at `start` on.
+    pub(crate) fn end(&self, start: usize) -> usize {
         let mut end = start.max(HEADER_BYTES);
         while let Some(frame) = self.frame(end) {
             end += frame_bytes(frame.len() - FRAME_HEADER_BYTES);
         }
+        end
+    }
+
+    /// Has the device keep the bytes from `start` to `end`.
+    pub(crate) fn sync(&self, start: usize, end: usize) -> io::Result<()> {
         // The header comes along: its page does.
         let start = if start <= HEADER_BYTES { 0 } else { start };
-        self.raw.flush_range(start, end - start)?;
-        Ok(end)
+        self.raw.flush_range(start, end.saturating_sub(start))
     }
 
     pub(crate) fn set_acknowledged(&self, hint: u64) {

@@ -12,8 +12,10 @@
 //!    A segment is deleted, or used again, when that holds for all its values and no run it started
 //!    is open.
 //! 6. The size is bounded. Params, tags, starts and ends of runs are written beyond the bound, up to
-//!    what the device and the memory hold; metrics and artifacts that find no room are dropped, the
-//!    newest first, and counted.
+//!    what the device and the memory hold; metrics, small texts and console lines that find no room are
+//!    dropped, the newest first, and counted. Copies of artifacts take none of that room: see
+//!    [`spool`].
+//! 7. A journal is read only where it is this user's and nobody else can write to it: see [`owned`].
 //!
 //! # Layout
 //!
@@ -31,39 +33,48 @@
 //!
 //! # Recovery
 //!
-//! The segments are the only truth; the acknowledged offset in their header is a hint. A segment is
-//! read up to the first frame that is not whole. What may stand behind it is not guessed: appends
-//! are sequential, so there is nothing, unless the device damaged the file; then a warning names the
-//! file and the offset. A record of a kind that this version does not know stays in its file, counted as
-//! held, for a newer version; so does a file of another format.
+//! The segments are the only truth; the acknowledged offset in their header is a hint. Appends are
+//! sequential, and a new segment is all zeros: so a frame that is not whole is the last one, of an
+//! append that a kill has interrupted, or damage of the device. Behind damage reading goes on, see
+//! [`salvage`]; one warning for each file says where it begins and how much was skipped, and the file
+//! is [`kept`] when the rest is delivered. A record of a kind that this version does not know stays in
+//! its file, counted as held, for a newer version; so does a file of another format.
 //!
 //! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
 //! [`file_system`] which of them can be mapped ·
 //! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
 //! a thread's way in · [`console`] what runs say in words · [`room`] how much there may be · [`trouble`] what the user is told · [`bell`]
-//! who is woken · [`keeper`] the device · [`spares`] segments that are ready · [`directory`] who may touch files · [`backing`] where they
-//! lie.
+//! who is woken · [`salvage`] reading on behind damage · [`kept`] damaged files · [`keeper`] the device · [`spares`] segments that are ready · [`directory`] who may touch files · [`backing`] where they
+//! lie · [`owned`] files of this user · [`spool`] artifacts beside the segments · [`copying`] their copies ·
+//! [`free_space`] the part of a disk that these leave.
 
 pub(crate) mod allocation;
 mod appender;
 mod backing;
 pub(crate) mod bell;
 pub(crate) mod console;
+mod copying;
 pub(crate) mod directory;
 pub(crate) mod entry_log;
 mod file_system;
+mod free_space;
 mod keeper;
+pub(crate) mod kept;
 pub(crate) mod mapping;
 mod ordering;
+pub(crate) mod owned;
 pub(crate) mod record;
 mod room;
+mod salvage;
 pub(crate) mod segment;
 mod spares;
+pub(crate) mod spool;
 #[cfg(test)]
 mod tests;
 mod trouble;
 mod writer;
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -74,10 +85,12 @@ use backing::{Backing, Disk};
 use bell::Bell;
 use console::Consoles;
 use mapping::Region;
-use record::{Definition, Origin};
+use owned::Place;
+use record::{Definition, Fingerprint, Origin};
 use room::{MEMORY_BYTES, Room, Taken};
 use segment::Segment;
 use spares::Spares;
+use spool::{Copy, Spool, Uncopied};
 use trouble::{Trouble, Warning};
 use writer::{Idle, Writer};
 
@@ -85,7 +98,7 @@ pub(crate) use mapping::{
     Disposition, at_exit, block_here, close_in_child, disposition, in_children,
 };
 pub(crate) use room::Reason;
-pub(crate) use writer::{MetricKey, RunRef, release_all, release_thread, write};
+pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
 const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
@@ -111,6 +124,8 @@ pub(crate) struct Journal {
     trouble: Trouble,
     memory_warned: AtomicBool,
     sync_warned: AtomicBool,
+    /// Set when a damaged file could not be moved out of the directory.
+    keeps_files: AtomicBool,
     /// For threads whose thread-locals are gone already.
     stray: Mutex<Writer>,
     /// Segments of threads that have ended.
@@ -120,6 +135,7 @@ pub(crate) struct Journal {
     /// Sizes of a thread's first, second and later segments.
     segment_bytes: [u64; 4],
     pub(crate) consoles: Consoles,
+    spool: Spool,
     spares: Arc<Spares>,
     pub(crate) bell: Bell,
 }
@@ -132,14 +148,14 @@ struct Opened {
 }
 
 impl Journal {
-    /// A journal below `root`, or `Err` if that cannot be written.
+    /// Creates a journal below `root`, or fails if that cannot be written, or is not private.
     pub(crate) fn on_disk(
-        root: PathBuf,
+        root: impl Into<Place>,
         origin: Origin,
         max_bytes: u64,
         key_prefix: &str,
     ) -> io::Result<Arc<Self>> {
-        let backing = Backing::Disk(Disk::below(root)?);
+        let backing = Backing::Disk(Disk::below(root.into())?);
         let journal = Self::new(backing, origin, max_bytes, key_prefix);
         keeper::spawn(&journal);
         spares::spawn(&journal);
@@ -157,7 +173,7 @@ impl Journal {
         origin: Origin,
         segment_bytes: u64,
     ) -> io::Result<Arc<Self>> {
-        let backing = Backing::Disk(Disk::below(root)?);
+        let backing = Backing::Disk(Disk::below(root.into())?);
         let mut journal = Self::new(backing, origin, 1 << 30, "");
         if let Some(journal) = Arc::get_mut(&mut journal) {
             journal.segment_bytes = [segment_bytes; 4];
@@ -181,11 +197,13 @@ impl Journal {
             trouble: Trouble::default(),
             memory_warned: AtomicBool::new(false),
             sync_warned: AtomicBool::new(false),
+            keeps_files: AtomicBool::new(false),
             stray: Mutex::new(Writer::default()),
             idle: Arc::default(),
             key_prefix: key_prefix.into(),
             segment_bytes: SEGMENT_BYTES,
             consoles: Consoles::default(),
+            spool: Spool::default(),
             spares: Arc::default(),
             bell: Bell::default(),
         })
@@ -226,9 +244,8 @@ impl Journal {
         self.room.used_bytes() + self.room.copied_bytes()
     }
 
-    /// Takes room for the bytes of an artifact beside the segments; false, and counted as dropped,
-    /// if there is none.
-    pub(crate) fn take_room(&self, bytes: u64) -> bool {
+    /// Takes room for bytes of a console; returns false, and counts them as dropped, if there is none.
+    pub(crate) fn take_console_room(&self, bytes: u64) -> bool {
         let taken = self.room.take(bytes, false);
         if let Err(reason) = taken {
             self.count_dropped(reason, 1);
@@ -247,11 +264,44 @@ impl Journal {
     }
 
     /// Gives back what such bytes have taken.
-    pub(crate) fn give_room(&self, bytes: u64) {
+    pub(crate) fn give_console_room(&self, bytes: u64) {
         self.room.give(bytes);
     }
 
-    /// Where to put the bytes of artifacts; `None` where the journal is in memory.
+    /// Copies a file beside the segments; `None` where the journal is in memory.
+    pub(crate) fn copy_artifact(&self, source: &File) -> Option<Result<Copy, Uncopied>> {
+        Some(self.spool.copy(&self.path()?, source))
+    }
+
+    /// Writes an artifact beside the segments; `None` where the journal is in memory.
+    pub(crate) fn write_artifact(&self, bytes: &[u8]) -> Option<Result<Copy, Uncopied>> {
+        Some(self.spool.write(&self.path()?, bytes))
+    }
+
+    /// Removes a copy that no event names.
+    pub(crate) fn discard_artifact(&self, name: &str, fingerprint: Fingerprint) {
+        if let Some(directory) = self.path() {
+            let _ = std::fs::remove_file(directory.join(name));
+        }
+        self.spool.give(fingerprint.length);
+    }
+
+    /// Returns the bytes of all artifacts that wait beside the segments.
+    pub(crate) fn artifact_bytes(&self) -> u64 {
+        self.spool.bytes()
+    }
+
+    /// Notes that an artifact of so many bytes has a second name.
+    pub(crate) fn take_artifact(&self, bytes: u64) {
+        self.spool.take(bytes);
+    }
+
+    /// Notes that an artifact of so many bytes waits no more.
+    pub(crate) fn give_artifact(&self, bytes: u64) {
+        self.spool.give(bytes);
+    }
+
+    /// Returns the directory for consoles; `None` where the journal is in memory.
     pub(crate) fn spool_directory(&self) -> Option<PathBuf> {
         self.path()
     }
@@ -300,7 +350,12 @@ impl Journal {
         if segment.file().is_none() {
             self.room.give_memory(segment.size_bytes());
         }
-        segment.remove_file();
+        if let Err(error) = segment.remove_file() {
+            self.keeps_files.store(true, Ordering::Relaxed);
+            if let Some(directory) = self.path() {
+                kept::warn(&directory, &error);
+            }
+        }
     }
 
     /// Opens a segment of up to `len` bytes for copied entries, beside the others.
@@ -367,25 +422,28 @@ impl Journal {
             .any(|segment| segment.is_dirty())
     }
 
-    /// Has the device keep what was appended so far.
+    /// Has the device keep what was appended so far: first the copies of artifacts, then the names of
+    /// all files, then the events that name the copies.
     fn sync(&self) {
         let dirty: Vec<_> = self
             .segments()
             .into_iter()
             .filter(|segment| segment.is_dirty())
+            // Before the copies are looked at: what is appended later may name another.
+            .map(|segment| (segment.extent(), segment))
             .collect();
-        let mut synced = Ok(());
-        for segment in dirty {
-            // One that was delivered and deleted meanwhile needs no device.
-            synced = synced.and(segment.sync().or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            }));
-        }
+        let mut synced = self.spool.sync();
         if let Backing::Disk(disk) = &self.backing
             && let Some(directory) = disk.existing()
         {
             synced = synced.and(directory.sync());
+        }
+        for (extent, segment) in dirty {
+            // One that was delivered and deleted meanwhile needs no device.
+            synced = synced.and(segment.sync(extent).or_else(|error| match error.kind() {
+                io::ErrorKind::NotFound => Ok(()),
+                _ => Err(error),
+            }));
         }
         if let Err(error) = synced
             && !self.sync_warned.swap(true, Ordering::Relaxed)
@@ -403,6 +461,7 @@ impl Journal {
         let segments = self.lock_segments();
         if let Backing::Disk(disk) = &self.backing
             && segments.is_empty()
+            && !self.keeps_files.load(Ordering::Relaxed)
             && let Some(directory) = disk.take()
         {
             directory.remove();

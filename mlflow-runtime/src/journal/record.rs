@@ -16,6 +16,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
@@ -152,6 +153,9 @@ pub(crate) enum Event<'a> {
     Artifact {
         path: Cow<'a, str>,
         content: Content<'a>,
+        /// That of a spooled copy; older versions wrote none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<Fingerprint>,
     },
     End {
         status: RunStatus,
@@ -173,6 +177,26 @@ pub(crate) struct Start<'a> {
     #[serde(default)]
     pub(crate) with_common_tags: bool,
     pub(crate) params: Vec<Param>,
+    /// Whether the store has had it: it is here for who may have to create the run anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) is_delivered: bool,
+}
+
+impl Start<'static> {
+    /// Returns a start in place of one that was lost, for the run with this identity.
+    pub(crate) fn anew(identity: &RunIdentity, start_time_ms: i64) -> Self {
+        Self {
+            identity: Cow::Owned(identity.clone()),
+            name: Cow::Owned(format!("run-{}", identity.key)),
+            user: Cow::Borrowed(""),
+            start_time_ms,
+            parent: None,
+            tags: Vec::new(),
+            with_common_tags: false,
+            params: Vec::new(),
+            is_delivered: false,
+        }
+    }
 }
 
 impl Start<'_> {
@@ -205,6 +229,15 @@ pub(crate) enum Content<'a> {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         part: Option<CommonPart<'a>>,
     },
+}
+
+/// What tells that a file is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Fingerprint {
+    pub(crate) length: u64,
+    /// The checksum of its bytes; `None` where they did not come by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) crc32c: Option<u32>,
 }
 
 /// A part of a file that runs have in common.
@@ -286,6 +319,40 @@ impl<'a> Record<'a> {
             }),
             _ => None,
         }
+    }
+}
+
+/// Returns true if `body` looks like what this version writes, by the few bytes that all records of
+/// its kind have in common.
+pub(crate) fn is_plausible(body: &[u8]) -> bool {
+    let zeros = |from: usize, to: usize| {
+        let bytes = body.get(from..to);
+        bytes.is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+    };
+    match body.first() {
+        Some(&METRIC) => body.len() == METRIC_BYTES && zeros(1, 4) && zeros(12, 16),
+        Some(&DEFINITION) => body.get(1) == Some(&b'{'),
+        Some(&EVENT) => zeros(1, 4) && zeros(20, 24) && body.get(EVENT_HEADER_BYTES) == Some(&b'{'),
+        _ => false,
+    }
+}
+
+/// Returns the length that the record at the beginning of `bytes` says it has; `None` if it does not.
+pub(crate) fn own_length(bytes: &[u8]) -> Option<usize> {
+    match *bytes.first()? {
+        METRIC => Some(METRIC_BYTES),
+        DEFINITION => {
+            let mut values =
+                serde_json::Deserializer::from_slice(bytes.get(1..)?).into_iter::<IgnoredAny>();
+            values.next()?.ok()?;
+            Some(1 + values.byte_offset())
+        }
+        // How long an attachment is, the frame alone tells.
+        EVENT => {
+            let json = u32::from_le_bytes(array(bytes, 16)?) as usize;
+            EVENT_HEADER_BYTES.checked_add(json)
+        }
+        _ => None,
     }
 }
 

@@ -1,20 +1,25 @@
 //! One segment: a region written by one thread, seen by everybody else.
 //!
-//! Invariants: the frames of a segment are read in order; reading stops at the first frame that is
-//! not whole and never guesses what might come after it. The acknowledged offset only grows, and
-//! losing it, or finding it damaged, costs a re-send, never a value.
+//! Invariants: the frames of a segment are read in order. While it is written, reading stops at the
+//! first frame that is not whole: the rest is on its way. Afterwards, it goes on behind what is
+//! damaged, see [`salvage`](super::salvage); the file of such a segment is [kept](super::kept). The
+//! acknowledged offset only grows, and losing it, or finding it damaged, costs a re-send, never a
+//! value.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::kept;
 use super::mapping::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
 };
+use super::owned;
+use super::salvage::Loaded;
 
 /// A segment, shared by its writer and the shipper.
 pub(crate) struct Segment {
@@ -26,11 +31,20 @@ pub(crate) struct Segment {
     /// Present while the writer appends through it, and for good where there is no file.
     region: Mutex<Option<Arc<Region>>>,
     sealed: AtomicBool,
+    /// Set when damage was found in its file.
+    damaged: AtomicBool,
     /// Values appended: one writer stores, others load.
     values: AtomicU64,
     /// How many of them the device has, and up to which offset.
     synced: AtomicU64,
     synced_offset: AtomicUsize,
+}
+
+/// The part of a segment that was written at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    values: u64,
+    end: usize,
 }
 
 /// What stands at an offset.
@@ -50,7 +64,7 @@ pub(crate) enum Frame<'a> {
 #[derive(Clone)]
 pub(crate) enum SegmentBytes {
     Mapped(Arc<Region>),
-    Loaded(Arc<Vec<u8>>),
+    Loaded(Arc<Loaded>),
 }
 
 impl Segment {
@@ -62,6 +76,7 @@ impl Segment {
             is_copy: false,
             region: Mutex::new(region),
             sealed: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
             values: AtomicU64::new(0),
             synced: AtomicU64::new(0),
             synced_offset: AtomicUsize::new(0),
@@ -89,7 +104,7 @@ impl Segment {
 
     /// A segment that another process left.
     pub(crate) fn left_behind(file: PathBuf) -> io::Result<Self> {
-        let bytes = fs::metadata(&file)?.len();
+        let bytes = fs::symlink_metadata(&file)?.len();
         Ok(Self {
             sealed: AtomicBool::new(true),
             ..Self::new(
@@ -124,23 +139,41 @@ impl Segment {
         self.file.is_some() && self.values() > self.synced.load(Ordering::Relaxed)
     }
 
-    /// Has the device keep what was appended so far.
-    pub(crate) fn sync(&self) -> io::Result<()> {
-        let Some(file) = &self.file else {
-            return Ok(());
-        };
+    /// Returns what was appended so far.
+    pub(super) fn extent(&self) -> Extent {
+        // Values first: what is appended in between is not counted yet, and synced once more.
         let values = self.values();
+        let start = self.synced_offset.load(Ordering::Relaxed);
+        let region = self.lock_region();
+        let end = region.as_ref().map_or(start, |region| region.end(start));
+        Extent { values, end }
+    }
+
+    /// Has the device keep what was appended until then. A file that is not mapped is kept as it is
+    /// now.
+    pub(super) fn sync(&self, until: Extent) -> io::Result<()> {
+        if self.file.is_none() {
+            return Ok(());
+        }
         let region = self.lock_region().clone();
         match region {
             Some(region) => {
-                let offset = self.synced_offset.load(Ordering::Relaxed);
-                let offset = region.sync(offset)?;
-                self.synced_offset.store(offset, Ordering::Relaxed);
+                let start = self.synced_offset.load(Ordering::Relaxed);
+                region.sync(start, until.end)?;
+                self.synced_offset.store(until.end, Ordering::Relaxed);
             }
-            None => File::open(file)?.sync_data()?,
+            None => self.sync_file()?,
         }
-        self.synced.store(values, Ordering::Relaxed);
+        self.synced.store(until.values, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Has the device keep all of a file that is written to.
+    pub(crate) fn sync_file(&self) -> io::Result<()> {
+        match &self.file {
+            Some(file) => owned::open(file)?.sync_data(),
+            None => Ok(()),
+        }
     }
 
     fn lock_region(&self) -> MutexGuard<'_, Option<Arc<Region>>> {
@@ -159,9 +192,7 @@ impl Segment {
     /// Whether its process died before it wrote anything.
     pub(crate) fn is_blank(&self) -> bool {
         match self.read() {
-            Ok(SegmentBytes::Loaded(bytes)) => {
-                bytes.iter().take(HEADER_BYTES).all(|byte| *byte == 0)
-            }
+            Ok(SegmentBytes::Loaded(loaded)) => loaded.is_blank(),
             Ok(SegmentBytes::Mapped(_)) | Err(_) => false,
         }
     }
@@ -175,8 +206,8 @@ impl Segment {
             return Ok(SegmentBytes::Mapped(Arc::clone(region)));
         }
         match &self.file {
-            Some(file) => Ok(SegmentBytes::Loaded(Arc::new(fs::read(file)?))),
-            None => Ok(SegmentBytes::Loaded(Arc::new(Vec::new()))),
+            Some(file) => Ok(SegmentBytes::loaded(owned::read(file)?)),
+            None => Ok(SegmentBytes::loaded(Vec::new())),
         }
     }
 
@@ -188,22 +219,38 @@ impl Segment {
         if let Some(region) = &*self.lock_region() {
             region.set_acknowledged(hint);
         } else if let Some(file) = &self.file {
-            let _ = OpenOptions::new().write(true).open(file).and_then(|file| {
+            let _ = owned::open_to_write(file).and_then(|file| {
                 file.write_all_at(&hint.to_le_bytes(), ACKNOWLEDGED_OFFSET as u64)
             });
         }
     }
 
-    pub(crate) fn remove_file(&self) {
+    /// Notes that its file is damaged.
+    pub(crate) fn set_damaged(&self) {
+        self.damaged.store(true, Ordering::Relaxed);
+    }
+
+    /// Deletes its file, or keeps it elsewhere if it is damaged.
+    pub(crate) fn remove_file(&self) -> io::Result<()> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
         #[cfg(test)]
         crate::seeded::before_change();
-        if let Some(file) = &self.file {
-            let _ = fs::remove_file(file);
+        if self.damaged.load(Ordering::Relaxed) {
+            return kept::keep(file);
         }
+        let _ = fs::remove_file(file);
+        Ok(())
     }
 }
 
 impl SegmentBytes {
+    /// What a file holds.
+    pub(crate) fn loaded(bytes: Vec<u8>) -> Self {
+        Self::Loaded(Arc::new(Loaded::new(bytes)))
+    }
+
     /// Whether what is appended later does not show.
     pub(crate) fn is_snapshot(&self) -> bool {
         matches!(self, Self::Loaded(_))
@@ -214,7 +261,34 @@ impl SegmentBytes {
             Self::Mapped(region) => region
                 .frame(offset)
                 .map_or(Frame::End, |bytes| parse_frame(bytes, 0, offset)),
-            Self::Loaded(bytes) => parse_frame(bytes, offset, offset),
+            Self::Loaded(loaded) => parse_frame(loaded.bytes(), offset, offset),
+        }
+    }
+
+    /// Returns where to go on behind the bytes at `offset`, which are no whole frame and will not
+    /// become one; `None` if nothing was lost there. See [`salvage`](super::salvage).
+    pub(crate) fn resume(&self, offset: usize) -> Option<usize> {
+        match self {
+            // Memory is not damaged.
+            Self::Mapped(_) => None,
+            Self::Loaded(loaded) => loaded.resume(offset),
+        }
+    }
+
+    /// Calls `take` with the body of every whole frame, and its offset.
+    pub(crate) fn for_each_whole(&self, mut take: impl FnMut(&[u8], usize)) {
+        let mut offset = HEADER_BYTES;
+        loop {
+            offset = match self.frame(offset) {
+                Frame::Whole { body, next } => {
+                    take(body, offset);
+                    next
+                }
+                Frame::End | Frame::Torn => match self.resume(offset) {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
         }
     }
 
@@ -222,9 +296,11 @@ impl SegmentBytes {
     pub(crate) fn is_ours(&self) -> bool {
         match self {
             Self::Mapped(_) => true,
-            Self::Loaded(bytes) => {
+            Self::Loaded(loaded) => {
+                let bytes = loaded.bytes();
                 bytes.get(..8) == Some(&MAGIC)
                     && bytes.get(8..12) == Some(&FORMAT_VERSION.to_le_bytes())
+                    || loaded.has_lost_its_header()
             }
         }
     }
@@ -233,7 +309,8 @@ impl SegmentBytes {
     pub(crate) fn acknowledged(&self) -> usize {
         let hint = match self {
             Self::Mapped(_) => None,
-            Self::Loaded(bytes) => bytes
+            Self::Loaded(loaded) => loaded
+                .bytes()
                 .get(ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8)
                 .and_then(|bytes| bytes.try_into().ok())
                 .and_then(|bytes| hinted(u64::from_le_bytes(bytes))),

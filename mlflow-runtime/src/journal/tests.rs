@@ -8,6 +8,7 @@ use std::thread;
 use super::allocation;
 use super::directory::Directory;
 use super::mapping::{HEADER_BYTES, Region};
+use super::owned;
 use super::record::{Definition, Event, MetricRecord, Origin, Record, Role, RunIdentity};
 use super::segment::{Frame, Segment, SegmentBytes};
 use super::{Journal, MetricKey, RunRef, write};
@@ -23,7 +24,7 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&path).expect("the temporary folder can be written");
+        owned::create_directory(&path).expect("the temporary folder can be written");
         Self(path)
     }
 }
@@ -122,7 +123,7 @@ fn a_value_is_in_the_file_when_the_call_returns() {
         .iter()
         .find(|file| file.path().extension().is_some_and(|e| e == "segment"))
         .expect("one");
-    let bytes = SegmentBytes::Loaded(Arc::new(fs::read(segment.path()).expect("readable")));
+    let bytes = SegmentBytes::loaded(fs::read(segment.path()).expect("readable"));
     let (keys, metrics, whole) = records(&bytes);
     assert!(whole);
     assert_eq!(keys, ["loss", "accuracy"]);
@@ -181,13 +182,13 @@ fn reading_stops_at_the_first_damaged_frame() {
         for bit in 0..8 {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << bit;
-            let (_, metrics, _) = records(&SegmentBytes::Loaded(Arc::new(damaged)));
+            let (_, metrics, _) = records(&SegmentBytes::loaded(damaged));
             assert_eq!(metrics.len(), 5, "byte {at}, bit {bit}");
         }
     }
     // So is the end of the file anywhere.
     for end in HEADER_BYTES..bytes.len() {
-        let (_, metrics, _) = records(&SegmentBytes::Loaded(Arc::new(bytes[..end].to_vec())));
+        let (_, metrics, _) = records(&SegmentBytes::loaded(bytes[..end].to_vec()));
         assert_eq!(metrics.len(), (end - HEADER_BYTES) / frame, "cut at {end}");
     }
 }
@@ -266,6 +267,6 @@ fn where_files_cannot_be_mapped_they_are_written() {
         HEADER_BYTES + 48
     );
     assert!(segment.is_dirty());
-    segment.sync().expect("the device takes it");
+    segment.sync(segment.extent()).expect("the device takes it");
     assert!(!segment.is_dirty());
 }

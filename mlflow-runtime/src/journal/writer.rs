@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::appender::Appender;
 use super::mapping::Full;
-use super::record::{Definition, Event, MetricRecord, RunIdentity};
+use super::record::{Content, Definition, Event, MetricRecord, RunIdentity};
 use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::{Journal, Opened, lock};
@@ -20,6 +20,11 @@ use crate::key::Key;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
 const DYNAMIC_KEYS: u32 = 1 << 31;
+
+/// Returns true if the number of a key is the same in all segments of its process.
+pub(crate) fn is_interned(id: u32) -> bool {
+    id < DYNAMIC_KEYS
+}
 
 /// Metrics of the machine: they have a way of their own to be told apart.
 const SYSTEM: &str = "system/";
@@ -212,7 +217,11 @@ impl Writer {
         event: &Event<'_>,
         attachment: &[u8],
     ) -> bool {
-        let essential = !matches!(event, Event::Artifact { .. });
+        // The bytes of a spooled artifact have found room already.
+        let essential = match event {
+            Event::Artifact { content, .. } => matches!(content, Content::Spooled(_)),
+            _ => true,
+        };
         let body = event.encode(run.number, journal.next_sequence(), attachment);
         for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open

@@ -1,13 +1,15 @@
 //! What is kept beside a span.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use tracing::Metadata;
 use tracing::callsite::Identifier;
 
+use crate::fork::PerProcess;
 use crate::run::Run;
+use crate::tracker::lock;
 
 /// The run that was current where the span was made.
 pub(super) struct InRun(pub(super) Run);
@@ -27,13 +29,13 @@ impl Timed {
 
 /// How many spans of each place have closed.
 #[derive(Debug, Default)]
-pub(super) struct Durations(Mutex<FxHashMap<Identifier, i64>>);
+pub(super) struct Durations(PerProcess<Mutex<FxHashMap<Identifier, i64>>>);
 
 impl Durations {
     /// The metric of the span, and which of its kind this one is, from 1.
     pub(super) fn count(&self, metadata: &Metadata<'_>) -> (String, i64) {
         let key = format!("time/{}", metadata.name());
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = lock(self.0.get());
         let count = counts.entry(metadata.callsite()).or_default();
         *count += 1;
         (key, *count)

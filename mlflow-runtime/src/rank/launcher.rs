@@ -6,10 +6,11 @@
 
 use std::env;
 use std::num::NonZeroU32;
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use once_cell::race::OnceBox;
 
 use crate::config::unusable;
-use crate::tracker::lock;
 
 /// One of the processes of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,18 +69,21 @@ struct Fault {
 
 struct Told {
     place: Option<Place>,
-    faults: Mutex<Vec<Fault>>,
+    faults: Vec<Fault>,
+    /// Whether somebody was warned of them.
+    are_told: AtomicBool,
 }
 
 fn told() -> &'static Told {
-    static TOLD: OnceLock<Told> = OnceLock::new();
+    static TOLD: OnceBox<Told> = OnceBox::new();
     TOLD.get_or_init(|| {
         let mut faults = Vec::new();
         let place = read(&variable, &mut faults);
-        Told {
+        Box::new(Told {
             place,
-            faults: Mutex::new(faults),
-        }
+            faults,
+            are_told: AtomicBool::new(false),
+        })
     })
 }
 
@@ -90,14 +94,17 @@ pub(crate) fn place() -> Option<Place> {
 
 /// Says, once, what of the environment could not be used.
 pub(crate) fn tell_faults() {
-    let faults = std::mem::take(&mut *lock(&told().faults));
+    let told = told();
+    if told.are_told.swap(true, Ordering::Relaxed) {
+        return;
+    }
     for Fault {
         variable,
         value,
         expected,
-    } in faults
+    } in &told.faults
     {
-        unusable::<()>(variable, &value, &expected);
+        unusable::<()>(variable, value, expected);
     }
 }
 

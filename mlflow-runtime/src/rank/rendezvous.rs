@@ -6,15 +6,15 @@
 use std::fmt::Write as _;
 use std::sync::Mutex;
 
-use once_cell::sync::Lazy;
 use ring::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 
+use crate::fork::PerProcess;
 use crate::store::ExperimentRef;
 use crate::tracker::lock;
 
 /// How many runs of each kind there were.
-static COUNTS: Lazy<Mutex<FxHashMap<String, u64>>> = Lazy::new(Mutex::default);
+static COUNTS: PerProcess<Mutex<FxHashMap<String, u64>>> = PerProcess::new();
 
 /// The key of the next run of `function` in `experiment`. Counted for each function: what one rank
 /// does besides does not shift what all do.
@@ -24,7 +24,7 @@ pub(crate) fn next_key(id: &str, experiment: &ExperimentRef, function: &str) -> 
         ExperimentRef::Id(id) => ("id", id),
     };
     let series = digest(&[id, kind, name, function]);
-    let mut counts = lock(&COUNTS);
+    let mut counts = lock(COUNTS.get());
     let count = counts.entry(series.clone()).or_default();
     let key = digest(&[&series, &count.to_string()]);
     *count += 1;

@@ -222,6 +222,7 @@ impl RunBuilder {
             tags: all_tags,
             // Another's run keeps the tags of whoever created it.
             with_common_tags: !inner.identity.is_anothers(),
+            is_delivered: false,
             params,
         };
         let started = inner

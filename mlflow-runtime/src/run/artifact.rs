@@ -1,17 +1,16 @@
 //! Artifacts on their way: copied beside the journal, or inside it where they are small.
 //!
 //! Invariant: when a call returns, the bytes no longer depend on the user's file; a copy that could
-//! not be made leaves nothing behind.
+//! not be made, or that no event names, leaves nothing behind.
 
 use std::borrow::Cow;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
 use super::reach::Reach;
-use crate::journal::allocation::check_limit;
-use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::record::{Content, Event};
+use crate::journal::spool::{Copy, Uncopied};
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
 const INLINE_BYTES: usize = 16 << 10;
@@ -19,28 +18,15 @@ const INLINE_BYTES: usize = 16 << 10;
 /// could take the memory that the training needs.
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
-/// What became of a copy beside the journal.
-enum Copy {
-    /// It has this name.
-    Made(String),
-    /// There is none: it is small, or cannot be made.
-    NotMade,
-    /// The journal is full.
-    NoRoom,
-}
-
 impl Reach<'_> {
     pub(super) fn artifact(self, bytes: &[u8], artifact_file: &str) {
+        let size = bytes.len() as u64;
         let copy = if bytes.len() > INLINE_BYTES {
-            self.copy(artifact_file, bytes.len() as u64, |file| {
-                fs::write(file, bytes)
-            })
+            self.tracker.journal().write_artifact(bytes)
         } else {
-            Copy::NotMade
+            None
         };
-        self.log(artifact_file, copy, bytes.len() as u64, || {
-            Ok(Cow::Borrowed(bytes))
-        });
+        self.log(artifact_file, copy, size, || Ok(Cow::Borrowed(bytes)));
     }
 
     pub(super) fn artifact_file(self, local_path: &Path, artifact_path: &str) {
@@ -60,8 +46,12 @@ impl Reach<'_> {
             "" => name.to_owned(),
             directory => format!("{directory}/{name}"),
         };
-        let size = fs::metadata(local_path).map_or(0, |metadata| metadata.len());
-        let copy = self.copy(&path, size, |file| fs::copy(local_path, file).map(drop));
+        let file = match File::open(local_path) {
+            Ok(file) => file,
+            Err(error) => return self.reject_unreadable(&path, &error),
+        };
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let copy = self.tracker.journal().copy_artifact(&file);
         self.log(&path, copy, size, || fs::read(local_path).map(Cow::Owned));
     }
 
@@ -69,59 +59,79 @@ impl Reach<'_> {
     fn log<'b>(
         self,
         path: &str,
-        copy: Copy,
+        copy: Option<Result<Copy, Uncopied>>,
         size: u64,
         bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
     ) {
-        let (content, bytes) = match copy {
-            Copy::NoRoom => return,
-            Copy::Made(name) => (Content::Spooled(name.into()), Ok(Cow::default())),
-            Copy::NotMade if size > MEMORY_ARTIFACT_BYTES => {
-                self.tracker.warn_rejected(
-                    "artifact",
-                    path,
-                    format_args!("its {size} bytes find no room beside the journal; free space there, or set MLFLOW_JOURNAL_DIR"),
-                );
-                return;
-            }
-            Copy::NotMade => (Content::Attached, bytes()),
-        };
-        match bytes {
-            Ok(bytes) => {
-                let path = path.into();
-                self.event(Event::Artifact { path, content }, &bytes);
-            }
-            Err(error) => self.tracker.warn_rejected(
+        let is_small = size <= MEMORY_ARTIFACT_BYTES;
+        match copy {
+            Some(Ok(copy)) => return self.name(path, copy),
+            Some(Err(uncopied)) if is_small => self.tracker.warn_once(
                 "artifact",
                 path,
-                format_args!("it cannot be read: {error}"),
+                format_args!(
+                    "it could not be copied beside the journal ({}) and takes the way through memory",
+                    reason(&uncopied)
+                ),
             ),
+            None if is_small => {}
+            Some(Err(Uncopied::Scarce(shortage))) => {
+                return self.tracker.warn_rejected(
+                    "artifact",
+                    path,
+                    format_args!("its {size} bytes find no room beside the journal: {shortage}; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk"),
+                );
+            }
+            Some(Err(Uncopied::Failed(error))) => {
+                return self.tracker.warn_rejected(
+                    "artifact",
+                    path,
+                    format_args!("its {size} bytes cannot be copied beside the journal ({error}); set MLFLOW_JOURNAL_DIR to a directory that can take them"),
+                );
+            }
+            None => {
+                return self.tracker.warn_rejected(
+                    "artifact",
+                    path,
+                    format_args!("its {size} bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written"),
+                );
+            }
+        }
+        match bytes() {
+            Ok(bytes) => {
+                let event = Event::Artifact {
+                    path: path.into(),
+                    content: Content::Attached,
+                    fingerprint: None,
+                };
+                self.event(event, &bytes);
+            }
+            Err(error) => self.reject_unreadable(path, &error),
         }
     }
 
-    /// Has `write` make a file of `size` bytes beside the journal.
-    fn copy(self, path: &str, size: u64, write: impl FnOnce(&Path) -> io::Result<()>) -> Copy {
-        let journal = self.tracker.journal();
-        let Some(directory) = journal.spool_directory() else {
-            return Copy::NotMade;
+    /// Writes down the event of a copy.
+    fn name(self, path: &str, copy: Copy) {
+        let Copy { name, fingerprint } = copy;
+        let event = Event::Artifact {
+            path: path.into(),
+            content: Content::Spooled(Cow::Borrowed(&name)),
+            fingerprint: Some(fingerprint),
         };
-        if !journal.take_room(size) {
-            return Copy::NoRoom;
+        if !self.event(event, &[]) {
+            self.tracker.journal().discard_artifact(&name, fingerprint);
         }
-        let name = format!("{}.{ARTIFACT_EXTENSION}", uuid::Uuid::new_v4().simple());
-        let file = directory.join(&name);
-        match check_limit(size).and_then(|()| write(&file)) {
-            Ok(()) => Copy::Made(name),
-            Err(error) => {
-                let _ = fs::remove_file(&file);
-                journal.give_room(size);
-                self.tracker.warn_once(
-                    "artifact",
-                    path,
-                    format_args!("it could not be copied beside the journal ({error}) and takes the way through memory"),
-                );
-                Copy::NotMade
-            }
-        }
+    }
+
+    fn reject_unreadable(self, path: &str, error: &io::Error) {
+        self.tracker
+            .warn_rejected("artifact", path, format_args!("it cannot be read: {error}"));
+    }
+}
+
+fn reason(uncopied: &Uncopied) -> String {
+    match uncopied {
+        Uncopied::Scarce(shortage) => shortage.to_string(),
+        Uncopied::Failed(error) => error.to_string(),
     }
 }

@@ -48,7 +48,7 @@ impl Reach<'_> {
             journal.consoles.give_up(number, &slot);
             return;
         };
-        if console.is_full() || !journal.take_room(line.len() as u64) {
+        if console.is_full() || !journal.take_console_room(line.len() as u64) {
             return;
         }
         let Err(unwritten) = console.append(line) else {
@@ -163,6 +163,7 @@ impl Reach<'_> {
                 file: file.into(),
                 part,
             },
+            fingerprint: None,
         };
         self.event(event, &[])
     }

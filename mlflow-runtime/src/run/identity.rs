@@ -28,7 +28,7 @@ impl Tracker {
                 (None, Role::Member { rank: place.rank })
             }
             // A child made by `fork` has its parent's place, and is not the one that others wait for.
-            (None, Some(place), Some(id)) if !has_parent && fork::generation() == 0 => {
+            (None, Some(place), Some(id)) if !has_parent && !fork::is_child() => {
                 let role = match place.rank {
                     0 => Role::Leader,
                     rank => Role::Member { rank },

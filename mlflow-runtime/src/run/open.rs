@@ -4,14 +4,17 @@
 //! are a test's own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use once_cell::race::OnceBox;
 
 use super::{Run, WeakRun};
-use crate::fork::{self, GENERATIONS};
+use crate::fork::PerProcess;
 use crate::store::RunStatus;
+use crate::tracker::lock;
 
-/// By generation: a child must not end its parent's.
-static OPEN: [Mutex<Open>; GENERATIONS] = [const { Mutex::new(Open::new()) }; GENERATIONS];
+/// Of each process its own: a child must not end its parent's.
+static OPEN: PerProcess<Mutex<Open>> = PerProcess::new();
 
 struct Open {
     runs: Vec<WeakRun>,
@@ -19,8 +22,8 @@ struct Open {
     sort_at: usize,
 }
 
-impl Open {
-    const fn new() -> Self {
+impl Default for Open {
+    fn default() -> Self {
         Self {
             runs: Vec::new(),
             sort_at: 64,
@@ -29,25 +32,27 @@ impl Open {
 }
 
 /// Whether a signal has come for which the open runs are to be ended, and is being dealt with.
-static SIGNALLED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+static SIGNALLED: OnceBox<Arc<AtomicBool>> = OnceBox::new();
 /// Whether anything can set that.
 static WATCHED: AtomicBool = AtomicBool::new(false);
+
+fn signalled() -> &'static Arc<AtomicBool> {
+    SIGNALLED.get_or_init(Box::default)
+}
 
 /// A flag for signal handlers to set: from then until [`end_open`] returns, runs end as KILLED.
 pub(crate) fn signal_flag() -> Arc<AtomicBool> {
     WATCHED.store(true, Ordering::Relaxed);
-    Arc::clone(&SIGNALLED)
+    Arc::clone(signalled())
 }
 
 pub(super) fn is_signalled() -> bool {
-    WATCHED.load(Ordering::Relaxed) && SIGNALLED.load(Ordering::Acquire)
+    WATCHED.load(Ordering::Relaxed) && signalled().load(Ordering::Acquire)
 }
 
 /// Notes a run that has started.
 pub(super) fn note(run: &Run) {
-    let mut open = OPEN[fork::slot()]
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut open = lock(OPEN.get());
     if open.runs.len() >= open.sort_at {
         open.runs.retain(|run| run.open().is_some());
         open.sort_at = 64.max(2 * open.runs.len());
@@ -57,15 +62,10 @@ pub(super) fn note(run: &Run) {
 
 /// Ends those that have not ended as KILLED.
 pub(crate) fn end_open() {
-    let runs = std::mem::take(
-        &mut OPEN[fork::slot()]
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .runs,
-    );
+    let runs = std::mem::take(&mut lock(OPEN.get()).runs);
     // The youngest first: a child ends before its parent.
     for run in runs.iter().rev().filter_map(WeakRun::open) {
         run.end(RunStatus::Killed);
     }
-    SIGNALLED.store(false, Ordering::Release);
+    signalled().store(false, Ordering::Release);
 }

@@ -8,7 +8,7 @@
 //! 2. A segment that names a console stays until nobody can append to it and the store has all of it.
 //! 3. Consoles hold little up: where the store does not take them, everything else goes on.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -22,6 +22,7 @@ use super::source::{JournalOwner, Source};
 use super::work::{Artifact, ArtifactBytes, Refused};
 use crate::journal::Journal;
 use crate::journal::console::{Console, ConsoleBytes, end_of_part, read_part};
+use crate::journal::owned;
 use crate::journal::record::Role;
 use crate::store::StoreError;
 
@@ -140,16 +141,13 @@ impl Open {
             JournalOwner::Live { journal, .. } => {
                 with_console(journal, self.run, Console::length).unwrap_or(0)
             }
-            JournalOwner::Dead { .. } => {
-                let length = |file: &PathBuf| file.metadata().map_or(0, |file| file.len());
-                match &self.part {
-                    None => length(&self.file),
-                    Some(Part { file, from }) => {
-                        let to = end_of_part(&self.file).unwrap_or(0);
-                        length(file).min(to).saturating_sub(*from)
-                    }
+            JournalOwner::Dead { .. } => match &self.part {
+                None => owned::length(&self.file),
+                Some(Part { file, from }) => {
+                    let to = end_of_part(&self.file).unwrap_or(0);
+                    owned::length(file).min(to).saturating_sub(*from)
                 }
-            }
+            },
         }
     }
 
@@ -173,7 +171,7 @@ impl Open {
             }
             (JournalOwner::Dead { .. }, None) => ConsoleBytes::File(self.file.clone()),
             (JournalOwner::Dead { .. }, Some(Part { file, from })) => {
-                let file = File::open(file).ok()?;
+                let file = owned::open(file).ok()?;
                 ConsoleBytes::Raw(read_part(&file, *from, length).ok()?)
             }
         };
@@ -192,7 +190,7 @@ impl Open {
         };
         with_console(journal, self.run, |console| {
             console.remove();
-            journal.give_room(console.taken());
+            journal.give_console_room(console.taken());
         });
         // A line that comes while the process ends must not begin another.
         if !leaving {
@@ -356,6 +354,7 @@ impl Delivery {
             sequence,
             path,
             bytes,
+            fingerprint: None,
         };
         let sent = match self.ready(source, run).await {
             Ok(stored) => match self.put(&stored, &artifact).await {

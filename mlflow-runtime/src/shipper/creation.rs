@@ -14,7 +14,7 @@ use super::source::Source;
 use crate::exit::say;
 use crate::journal::record::{Role, RunIdentity, Start};
 use crate::limits;
-use crate::store::{Batch, NewRun, RunStatus, StoreError, StoredRun, Tag};
+use crate::store::{Batch, NewRun, Param, RunStatus, StoreError, StoredRun, Tag};
 
 /// How long a server must not have found a run before it is taken for gone: the servers behind one
 /// address may not all have it.
@@ -52,13 +52,18 @@ impl Delivery {
             (Phase::Pending { .. }, Some(start)) if is_member => self.join(&identity, start).await,
             (Phase::Pending { in_doubt }, Some(start)) => {
                 let in_doubt = *in_doubt;
-                let created = match self.parent(source, start.parent.as_deref()).await {
+                let is_renewed = state.is_renewed;
+                let mut created = match self.parent(source, start.parent.as_deref()).await {
                     Ok(parent) => {
                         self.create(&identity, start, in_doubt, is_live, parent)
                             .await
                     }
                     Err(error) => Err(error),
                 };
+                if let (Ok(run), true) = (&created, is_renewed) {
+                    let logged = self.log_params(run, &start.params).await;
+                    created = logged.and(created);
+                }
                 if let (
                     Err(
                         StoreError::Unavailable { .. }
@@ -283,6 +288,18 @@ impl Delivery {
     async fn resume(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
         self.add_tags(run, tags).await?;
         self.store.update_run(run, RunStatus::Running, None).await
+    }
+
+    /// Logs the params that a run began with, in as many requests as that takes.
+    async fn log_params(&self, run: &StoredRun, params: &[Param]) -> Result<(), StoreError> {
+        for params in params.chunks(self.store.limits().params.max(1)) {
+            let batch = Batch {
+                params,
+                ..Batch::default()
+            };
+            self.store.log_batch(run, &batch).await?;
+        }
+        Ok(())
     }
 
     async fn add_tags(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use super::damage::Damage;
 use super::parked_runs::Lane;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::segment::{Segment, SegmentBytes};
-use crate::store::Tag;
 
 /// How far a segment was read.
 pub(super) struct Cursor {
@@ -21,8 +21,7 @@ pub(super) struct Cursor {
     /// the header: where there is none yet, nothing must be noted.
     settled: usize,
     pub(super) keys: FxHashMap<u32, Arc<str>>,
-    /// Those of the segment's origin.
-    pub(super) common_tags: Arc<[Tag]>,
+    pub(super) damage: Damage,
     /// The runs that start in it.
     pub(super) started: Vec<u32>,
     /// The runs whose consoles it names.
@@ -47,7 +46,7 @@ impl Cursor {
             delivered: HEADER_BYTES,
             settled: HEADER_BYTES,
             keys: FxHashMap::default(),
-            common_tags: Arc::default(),
+            damage: Damage::default(),
             started: Vec::new(),
             consoles: Vec::new(),
             last_event: None,

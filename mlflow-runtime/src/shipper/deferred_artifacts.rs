@@ -10,9 +10,7 @@
 //!    those that it was read from; its bytes lie in a file where the journal lies on a disk.
 
 use std::collections::VecDeque;
-use std::fs::OpenOptions;
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,10 +21,12 @@ use super::backoff::Backoff;
 use super::delivery::Part;
 use super::obstacle::{Cause, Halt, Obstacle, Stuck};
 use super::parked_runs::{HOPELESS_AFTER, Lane};
-use super::source::Source;
+use super::source::{JournalOwner, Source};
 use super::work::{Artifact, ArtifactBytes, Refused, Work};
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::entry_log::EntryLog;
+use crate::journal::owned;
+use crate::journal::record::Fingerprint;
 use crate::journal::segment::Segment;
 use crate::store::{StoreError, StoredRun};
 
@@ -201,20 +201,44 @@ impl Source {
         self.deferred.waiting.push_back(deferred);
     }
 
-    /// Writes bytes that travel inside of the journal to a file: what waits takes no memory.
+    /// Writes bytes that travel inside of the journal to a file: what waits takes no memory. Where that
+    /// cannot be, they stay in memory.
     fn move_to_file(&self, artifact: &mut Artifact) {
-        let (ArtifactBytes::Memory(bytes), Some(directory)) =
-            (&artifact.bytes, self.spool_directory())
-        else {
-            return;
-        };
-        let file = directory.join(artifact_name());
-        match write_private(&file, bytes) {
-            Ok(()) => artifact.bytes = ArtifactBytes::File(file),
-            Err(_) => {
-                let _ = std::fs::remove_file(file);
+        if let ArtifactBytes::Memory(bytes) = &artifact.bytes
+            && let Some((file, fingerprint)) = self.spool(bytes)
+        {
+            artifact.bytes = ArtifactBytes::File(file);
+            artifact.fingerprint = fingerprint;
+        }
+    }
+
+    /// Writes `bytes` to a file beside the segments.
+    fn spool(&self, bytes: &[u8]) -> Option<(PathBuf, Option<Fingerprint>)> {
+        let directory = self.spool_directory()?;
+        match &self.owner {
+            JournalOwner::Live { journal, .. } => {
+                let copy = journal.write_artifact(bytes)?.ok()?;
+                Some((directory.join(copy.name), Some(copy.fingerprint)))
+            }
+            JournalOwner::Dead { .. } => {
+                let path = directory.join(artifact_name());
+                let written = owned::create(&path).and_then(|mut file| file.write_all(bytes));
+                if written.is_err() {
+                    let _ = std::fs::remove_file(&path);
+                }
+                written.ok().map(|()| (path, None))
             }
         }
+    }
+
+    /// Gives a file beside the segments a second name.
+    fn link(&self, file: &Path) -> Option<PathBuf> {
+        let own = file.with_file_name(artifact_name());
+        std::fs::hard_link(file, &own).ok()?;
+        if let JournalOwner::Live { journal, .. } = &self.owner {
+            journal.take_artifact(owned::length(&own));
+        }
+        Some(own)
     }
 
     /// These segments name one waiting artifact less.
@@ -227,21 +251,8 @@ impl Source {
     }
 }
 
-/// Gives a file beside the journal a second name.
-fn link(file: &Path) -> Option<PathBuf> {
-    let own = file.with_file_name(artifact_name());
-    std::fs::hard_link(file, &own).ok()?;
-    Some(own)
-}
-
 fn artifact_name() -> String {
     format!("{}.{ARTIFACT_EXTENSION}", uuid::Uuid::new_v4().simple())
-}
-
-fn write_private(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options.open(file)?.write_all(bytes)
 }
 
 impl Delivery {
@@ -260,7 +271,6 @@ impl Delivery {
             source.deferred.place.failed(stuck.reason());
             return Ok(None);
         }
-        self.warn_stuck(&stuck);
         Ok(Some(stuck))
     }
 
@@ -275,10 +285,13 @@ impl Delivery {
         part: Part,
     ) {
         work.deferred += 1;
+        if let Some(stuck) = &stuck {
+            self.warn_stuck(stuck, 1);
+        }
         self.supersede(source, run, &artifact);
         // What is read from a lane may be read again, and then needs its file.
         if let (Part::Parked { .. }, ArtifactBytes::File(file)) = (part, &artifact.bytes)
-            && let Some(own) = link(file)
+            && let Some(own) = source.link(file)
         {
             let shared = std::mem::replace(&mut artifact.bytes, ArtifactBytes::File(own));
             work.spent.push(shared);
@@ -334,7 +347,8 @@ impl Delivery {
                         }
                     };
                     self.stats().retried.add(1);
-                    if stuck.is_some() {
+                    if let Some(stuck) = &stuck {
+                        self.warn_stuck(stuck, deferred.backoff.failures() + 1);
                         let delay = deferred.backoff.next(Cause::Away { retry_after: None });
                         deferred.due = Instant::now() + delay;
                     }

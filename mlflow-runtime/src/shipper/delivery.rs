@@ -12,10 +12,12 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::batch_size::AdaptiveBatchSize;
 use super::obstacle::{Halt, Obstacle, Stuck, halt, obstacle};
 use super::source::Source;
+use super::whole;
 use super::work::{Artifact, ArtifactBytes, Pass, Refused, Work, halves};
 use crate::diagnostics::Said;
 use crate::stats::Stats;
@@ -24,6 +26,8 @@ use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 /// How often in a row a batch is tried again as another client seems to be in the way. Then it is
 /// taken for refused.
 const CONTESTS: u32 = 20;
+/// Failures in a row of one run or artifact before a warning.
+const WARN_AFTER: u32 = 3;
 /// The most entries of a batch of what a dead process left: while this process is stopped in the
 /// middle of one, others wait for the lock of a file.
 const DEAD_BATCH: usize = 4096;
@@ -109,11 +113,22 @@ impl Delivery {
     ) -> Result<(), Halt> {
         self.leave_unknown(source, std::mem::take(&mut pass.unknown));
         let oldest_ms = pass.oldest_ms;
+        self.stats.damaged.add(source.take_damaged());
         while let Some(work) = pass.current() {
-            let delivered = match source.parked.in_front_of(&source.runs, work.run) {
+            let mut delivered = match source.parked.in_front_of(&source.runs, work.run) {
                 None => self.deliver_work(source, work, Part::New).await,
                 Some(run) => Err(Stuck::Behind(run).into()),
             };
+            // A file that was removed: the run goes on in the new one.
+            if let Err(Obstacle::Stuck(Stuck::Missing(_))) = &delivered
+                && self.store.absence_is_final()
+                && self
+                    .look_for_moved(source, work.run, Duration::ZERO)
+                    .await
+                    .is_ok()
+            {
+                delivered = self.deliver_work(source, work, Part::New).await;
+            }
             match delivered {
                 Ok(()) => pass.finish_current(),
                 Err(Obstacle::Stuck(stuck)) => {
@@ -129,7 +144,7 @@ impl Delivery {
     /// Has what is left of a run's work wait by itself.
     fn park(&mut self, source: &mut Source, work: &mut Work, stuck: Stuck, oldest_ms: Option<i64>) {
         self.refuse(source, work);
-        self.warn_stuck(&stuck);
+        self.warn_stuck(&stuck, 1);
         let (left, lost) = match source.park(work, stuck, oldest_ms) {
             Ok((records, lost)) => {
                 source.drop_copied(lost);
@@ -158,6 +173,10 @@ impl Delivery {
         part: Part,
     ) -> Result<(), Obstacle> {
         self.rest().await;
+        if !source.is_live() && !work.checked {
+            let torn = whole::refuse_torn(&mut work.artifacts);
+            work.note_refused(torn);
+        }
         let refused = work.check();
         work.note_refused(refused);
         let run = self.ready(source, work.run).await?;
@@ -357,11 +376,12 @@ impl Delivery {
         self.stats.kept.add(source.keep_refused(run, refused));
     }
 
-    /// Says once for each reason that something waits by itself.
-    pub(super) fn warn_stuck(&mut self, stuck: &Stuck) {
+    /// Says once for each reason that something waits by itself, of what fails after some failures: one
+    /// may be a connection that was closed meanwhile.
+    pub(super) fn warn_stuck(&mut self, stuck: &Stuck, failures: u32) {
         match stuck {
-            Stuck::Held(reason) => self.warn_held(reason),
-            Stuck::Failing { reason, .. } => {
+            Stuck::Held(reason) | Stuck::Missing(reason) => self.warn_held(reason),
+            Stuck::Failing { reason, .. } if failures >= WARN_AFTER => {
                 if let Some(end) = self.said.admit("failing", reason) {
                     tracing::warn!(
                         target: "mlflow",
@@ -369,7 +389,7 @@ impl Delivery {
                     );
                 }
             }
-            Stuck::NotCreated | Stuck::Behind(_) => {}
+            Stuck::Failing { .. } | Stuck::NotCreated | Stuck::Behind(_) => {}
         }
     }
 

@@ -21,6 +21,7 @@ mod consoles;
 mod control;
 mod creation;
 mod cursor;
+mod damage;
 mod deferred_artifacts;
 mod delivery;
 mod ending;
@@ -40,6 +41,7 @@ mod simulation;
 mod source;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod work;
 mod worker;
 

@@ -31,6 +31,8 @@ pub(super) enum Cause {
 pub(super) enum Stuck {
     /// The store takes nothing for it until a person acts.
     Held(String),
+    /// The store does not have the run: another server behind the same address may.
+    Missing(String),
     /// It fails, and the store answers for others.
     Failing {
         reason: String,
@@ -45,14 +47,14 @@ pub(super) enum Stuck {
 impl Stuck {
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::Held(reason) | Self::Failing { reason, .. } => reason,
+            Self::Held(reason) | Self::Missing(reason) | Self::Failing { reason, .. } => reason,
             Self::Behind(_) => "its parent run is not created yet",
             Self::NotCreated => "the process that has started the run has not created it yet",
         }
     }
 
     pub(super) fn is_held(&self) -> bool {
-        matches!(self, Self::Held(_))
+        matches!(self, Self::Held(_) | Self::Missing(_))
     }
 }
 
@@ -80,8 +82,8 @@ impl From<Stuck> for Obstacle {
 /// Tells a failure of what was asked from a failure of the store, which is asked once more for that.
 pub(super) async fn obstacle(store: &dyn Store, error: StoreError) -> Obstacle {
     let (reason, retry_after) = match error {
+        StoreError::Missing { reason } => return Stuck::Missing(reason).into(),
         StoreError::Rejected { reason }
-        | StoreError::Missing { reason }
         | StoreError::Blocked {
             reason,
             everything: false,

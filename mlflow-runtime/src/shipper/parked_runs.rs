@@ -204,7 +204,9 @@ impl ParkedRuns {
             return;
         };
         let delay = match &stuck {
-            Stuck::Held(_) => parked.backoff.next(Cause::Away { retry_after: None }),
+            Stuck::Held(_) | Stuck::Missing(_) => {
+                parked.backoff.next(Cause::Away { retry_after: None })
+            }
             Stuck::Failing { retry_after, .. } => {
                 let retry_after = *retry_after;
                 parked.backoff.next(Cause::Away { retry_after })
@@ -260,7 +262,16 @@ impl Source {
             let is_needed = !state.is_created() || work.has_params_of_start();
             state.start.clone().filter(|_| is_needed)
         });
+        // Should the store lose the run, the next process has to know how it began.
+        let known = self
+            .runs
+            .get(work.run)
+            .and_then(|state| state.start.clone());
+        let again = known.filter(|_| is_new && start.is_none());
         let copied = self.copy(lane, work.run, |log| {
+            if let Some(start) = again {
+                log.start_again(*start)?;
+            }
             work.copy_rest(log, start.as_deref(), keeps_metrics)
         });
         let copied = match copied {
@@ -415,8 +426,10 @@ impl Delivery {
                 Ok(()) => source.unpark(lane),
                 Err(Obstacle::Stuck(stuck)) => {
                     self.stats().retried.add(1);
-                    self.warn_stuck(&stuck);
-                    source.parked.set_stuck(lane, stuck);
+                    source.parked.set_stuck(lane, stuck.clone());
+                    let parked = source.parked.lanes.get(&lane);
+                    let failures = parked.map_or(0, |parked| parked.backoff.failures());
+                    self.warn_stuck(&stuck, failures);
                 }
                 Err(Obstacle::Halt(halt)) => return Err(halt),
             }
@@ -434,7 +447,7 @@ impl Delivery {
             return Err(Stuck::Behind(parent).into());
         }
         if let Some(parked) = source.parked.lanes.get(&lane)
-            && parked.stuck.is_held()
+            && matches!(parked.stuck, Stuck::Missing(_))
         {
             let since = parked.since;
             self.look_for_moved(source, run, since.elapsed()).await?;

@@ -3,7 +3,6 @@
 //! Invariants: reading goes forward, and stops where something has to come first; what cannot be
 //! understood is left where it is, or left out with a warning, and ends nothing.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
@@ -16,7 +15,7 @@ use crate::clock;
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{
-    CommonPart, Content, Definition, Event, EventBody, Record, Role, RunIdentity, Start,
+    CommonPart, Content, Definition, Event, EventBody, Record, Role, Start,
 };
 use crate::journal::segment::{Frame, Segment};
 use crate::store::Metric;
@@ -83,21 +82,17 @@ impl Source {
                     }
                 },
                 // Of one that is being written, the rest is on its way.
-                Frame::Torn if !sealed => break,
-                Frame::End => break,
-                Frame::Torn => {
-                    static DAMAGED: Limit = Limit::new();
-                    if let Some(end) = DAMAGED.admit() {
-                        tracing::warn!(
-                            target: "mlflow", file = ?cursor.segment.file(), offset = cursor.offset,
-                            "a journal file ends in a damaged record; what stands before it is kept{end}"
-                        );
-                    }
-                    break;
-                }
+                Frame::End | Frame::Torn if !sealed => break,
+                Frame::End | Frame::Torn => match bytes.resume(cursor.offset) {
+                    Some(next) => self.skip(cursor, next),
+                    None => break,
+                },
             }
         }
         cursor.finished = sealed;
+        if sealed {
+            self.report(cursor);
+        }
         if sealed || bytes.is_snapshot() {
             cursor.unload();
         }
@@ -125,11 +120,16 @@ impl Source {
         match Record::decode(body) {
             Some(Record::Metric(metric)) => {
                 if !self.is_known(metric.run) {
-                    return self.unknown(metric.run, metric.timestamp_ms);
+                    return self.unknown(cursor, metric.run, metric.timestamp_ms);
                 }
-                if let (true, Some(key)) = (fresh, cursor.keys.get(&metric.key)) {
+                if fresh {
+                    let key = cursor.keys.get(&metric.key).map(Arc::clone);
+                    let Some(key) = key.or_else(|| self.name_elsewhere(cursor, metric.key)) else {
+                        self.leave_nameless(cursor);
+                        return Step::Go;
+                    };
                     let point = Metric {
-                        key: Arc::clone(key),
+                        key,
                         value: metric.value,
                         timestamp_ms: metric.timestamp_ms,
                         step: metric.step,
@@ -162,9 +162,7 @@ impl Source {
                 return self.take_event(index, cursor, &found, pass);
             }
             // Whether it is ours was looked at when the journal was claimed.
-            Some(Record::Definition(Definition::Origin(origin))) => {
-                cursor.common_tags = origin.tags;
-            }
+            Some(Record::Definition(Definition::Origin(_))) => {}
             None => Self::leave_unknown(cursor, pass),
         }
         Step::Go
@@ -195,8 +193,18 @@ impl Source {
             return Step::Go;
         };
         if let Event::Start(mut start) = parsed {
-            start.adopt(&cursor.common_tags);
+            // That of a dead journal was adopted when it was surveyed.
+            if let JournalOwner::Live { journal, .. } = &self.owner {
+                start.adopt(&journal.origin().tags);
+            }
             cursor.started.push(run);
+            if start.is_delivered {
+                self.runs
+                    .mention(run, start.identity.clone().into_owned())
+                    .start
+                    .get_or_insert(start);
+                return Step::Go;
+            }
             let started_ms = start.start_time_ms;
             let params = if fresh {
                 start.params.clone()
@@ -215,7 +223,7 @@ impl Source {
             return Step::Go;
         }
         if !self.is_known(run) {
-            return self.unknown(run, clock::now_ms());
+            return self.unknown(cursor, run, clock::now_ms());
         }
         let happened = match parsed {
             Event::End {
@@ -228,7 +236,11 @@ impl Source {
             Event::Start(_) | Event::End { .. } => return Step::Go,
             Event::Param(param) => Happened::Param(param.into_owned()),
             Event::Tag(tag) => Happened::Tag(tag.into_owned()),
-            Event::Artifact { path, content } => {
+            Event::Artifact {
+                path,
+                content,
+                fingerprint,
+            } => {
                 let bytes = match content {
                     Content::Attached => ArtifactBytes::Memory(event.attachment.to_vec()),
                     Content::Spooled(name) => {
@@ -256,7 +268,7 @@ impl Source {
                         return Step::Go;
                     }
                 };
-                Happened::Artifact(path.into_owned(), bytes)
+                Happened::Artifact(path.into_owned(), bytes, fingerprint)
             }
         };
         cursor.last_event = cursor.last_event.max(Some(sequence));
@@ -269,7 +281,7 @@ impl Source {
         let work = pass.entry(run, index);
         if counts {
             work.happened(sequence, happened);
-        } else if let Happened::Artifact(_, ArtifactBytes::File(file)) = happened {
+        } else if let Happened::Artifact(_, ArtifactBytes::File(file), _) = happened {
             let cursors = vec![index];
             pass.spent_files.push(SpentFile { file, cursors });
         }
@@ -308,18 +320,15 @@ impl Source {
     }
 
     /// What to do about an entry, made at `ms`, of a run that is not known.
-    fn unknown(&mut self, run: u32, ms: i64) -> Step {
-        if self.is_live() {
+    fn unknown(&mut self, cursor: &mut Cursor, run: u32, ms: i64) -> Step {
+        if self.is_live() && !self.has_lost_name(cursor, run) {
             if self.has_lost && self.runs.is_lost(run) {
                 self.start_anew(run, ms);
             }
             // It is read again, and known then.
             return Step::Stop;
         }
-        static NAMELESS: Limit = Limit::new();
-        if let Some(end) = NAMELESS.admit() {
-            tracing::warn!(target: "mlflow", run, "a journal holds a value of a run that it does not name; it is left out{end}");
-        }
+        self.leave_nameless(cursor);
         Step::Go
     }
 
@@ -341,24 +350,9 @@ impl Source {
 
     /// Starts a run whose start was in a segment that is gone: what came after it need not be lost.
     fn start_anew(&mut self, number: u32, start_time_ms: i64) {
-        let Some(state) = self.runs.get(number) else {
-            return;
-        };
-        let start = start_of(&state.identity, start_time_ms);
-        self.start(number, Box::new(start));
-    }
-}
-
-/// Returns the start of a run of which nothing but its identity is known.
-pub(super) fn start_of(identity: &RunIdentity, start_time_ms: i64) -> Start<'static> {
-    Start {
-        identity: Cow::Owned(identity.clone()),
-        name: Cow::Owned(format!("run-{}", identity.key)),
-        user: Cow::Borrowed(""),
-        start_time_ms,
-        parent: None,
-        tags: Vec::new(),
-        with_common_tags: false,
-        params: Vec::new(),
+        if let Some(state) = self.runs.get(number) {
+            let start = Start::anew(&state.identity, start_time_ms);
+            self.start(number, Box::new(start));
+        }
     }
 }

@@ -2,10 +2,11 @@
 //! damage and the fuzz targets ask of the real reader.
 //!
 //! Invariants, asserted at every recovery: it ends, after no more passes than there are records; a
-//! directory that is not ours stays, and one that is ours goes unless something in it cannot be
-//! read, is refused, or waits for another process.
+//! directory that is not ours stays, and one that is ours goes unless something in it is of another
+//! format, is refused, or waits for another process; a damaged file is kept, a sound one is not.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -14,11 +15,12 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::obstacle::halt;
 use super::{Delivery, Shipper, Source, Step};
-use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::owned;
 use crate::journal::record::{Definition, Origin, Record};
 use crate::journal::segment::{Frame, SegmentBytes};
+use crate::journal::{Journal, kept};
 use crate::stats::Stats;
 use crate::store::{MemoryStore, StoreError, StoredRunData};
 
@@ -30,6 +32,10 @@ pub(crate) struct Recovery {
     pub(crate) runs: Vec<StoredRunData>,
     /// Whether the journal is still there.
     pub(crate) kept: bool,
+    /// How many records were lost.
+    pub(crate) damaged: u64,
+    /// The damaged files that were kept, without their headers.
+    pub(crate) kept_files: Vec<Vec<u8>>,
 }
 
 /// Recovers a journal with these segments, in a directory below `root`.
@@ -37,21 +43,27 @@ pub(crate) struct Recovery {
 /// # Panics
 /// If the reader breaks a promise, or `root` cannot be written.
 pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
+    recover_into(&MemoryStore::adopting(), root, segments)
+}
+
+/// Does the same for a store that may hold something.
+pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]]) -> Recovery {
     let path = root.join("dead");
-    fs::create_dir(&path).expect("the root can be written");
-    fs::write(path.join("lock"), "").expect("the root can be written");
+    owned::create_directory(&path).expect("the root can be written");
+    owned::create(&path.join("lock")).expect("the root can be written");
     let (mut records, mut readable, mut destination) = (0, true, None);
     for (number, bytes) in segments.iter().enumerate() {
         let file = path.join(format!("{number:010}.segment"));
-        fs::write(file, bytes).expect("the root can be written");
-        let bytes = SegmentBytes::Loaded(Arc::new(bytes.to_vec()));
+        owned::create(&file)
+            .and_then(|mut file| file.write_all(bytes))
+            .expect("the root can be written");
+        let bytes = SegmentBytes::loaded(bytes.to_vec());
         records += whole_frames(&bytes);
         readable &= bytes.is_ours();
         destination = destination.or_else(|| destination_of(&bytes));
     }
-    let store = MemoryStore::adopting();
     let stats = Arc::new(Stats::default());
-    let mut shipper = shipper(&store, &stats);
+    let mut shipper = shipper(store, &stats);
     let mut left = Directory::left_behind(root, &destination.unwrap_or_default());
     shipper.dead = left.next().map(Source::dead);
     let claimed = shipper.dead.is_some();
@@ -69,10 +81,34 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     if kept {
         fs::remove_dir_all(&path).expect("it is ours");
     }
+    let damaged = stats.damaged.get();
+    let kept_files = take_files(&kept::folder(root));
+    assert!(kept_files.is_empty() || !kept, "each file has one place");
+    assert!(
+        damaged == 0 || kept || !kept_files.is_empty(),
+        "what could not be read is not deleted"
+    );
     Recovery {
         runs: store.runs(),
         kept,
+        damaged,
+        kept_files,
     }
+}
+
+/// Returns the contents of a folder's files, and removes it.
+fn take_files(folder: &Path) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = entries.map(|entry| {
+        let mut bytes = fs::read(entry.path()).expect("readable");
+        bytes.drain(..HEADER_BYTES.min(bytes.len()));
+        bytes
+    });
+    let files: Vec<_> = files.collect();
+    if !files.is_empty() {
+        fs::remove_dir_all(folder).expect("it is ours");
+    }
+    files
 }
 
 /// How long the shipper waits after this answer.
@@ -106,11 +142,11 @@ fn step(shipper: &mut Shipper) -> Step {
 
 /// Counts the frames that can be read.
 fn whole_frames(bytes: &SegmentBytes) -> usize {
-    let (mut count, mut offset) = (0, HEADER_BYTES);
-    while let Frame::Whole { next, .. } = bytes.frame(offset) {
-        assert!(next > offset, "reading goes forward");
-        (count, offset) = (count + 1, next);
-    }
+    let (mut count, mut read_to) = (0, HEADER_BYTES);
+    bytes.for_each_whole(|body, offset| {
+        assert!(offset >= read_to, "reading goes forward");
+        (count, read_to) = (count + 1, offset + body.len());
+    });
     count
 }
 

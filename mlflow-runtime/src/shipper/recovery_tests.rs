@@ -1,5 +1,7 @@
 //! What is left of a journal that the disk has damaged, bit by bit and byte by byte.
 
+mod damage;
+
 use std::borrow::Cow;
 use std::fs;
 use std::path::PathBuf;
@@ -59,6 +61,7 @@ fn events() -> [Event<'static>; 5] {
         parent: None,
         tags: vec![],
         with_common_tags: false,
+        is_delivered: false,
         params: vec![],
     };
     let param = Param {
@@ -76,12 +79,21 @@ fn events() -> [Event<'static>; 5] {
         Event::Artifact {
             path: "a.txt".into(),
             content: Content::Attached,
+            fingerprint: None,
         },
         Event::End {
             status: RunStatus::Finished,
             end_time_ms: 9,
         },
     ]
+}
+
+fn artifact<'a>(path: Cow<'a, str>, content: Content<'a>) -> Event<'a> {
+    Event::Artifact {
+        path,
+        content,
+        fingerprint: None,
+    }
 }
 
 /// The file of a thread that has logged one run, without the room it did not use.
@@ -117,13 +129,20 @@ fn segment() -> Vec<u8> {
 type Bounds = (usize, usize, usize);
 
 fn frames(bytes: &[u8]) -> Vec<Bounds> {
-    let bytes = SegmentBytes::Loaded(Arc::new(bytes.to_vec()));
+    let bytes = SegmentBytes::loaded(bytes.to_vec());
     let (mut frames, mut offset) = (Vec::new(), HEADER_BYTES);
     while let Frame::Whole { body, next } = bytes.frame(offset) {
         frames.push((offset, offset + 8 + body.len(), next));
         offset = next;
     }
     frames
+}
+
+/// The places of all whole frames, those behind damage included.
+fn offsets(bytes: &[u8]) -> Vec<usize> {
+    let mut offsets = Vec::new();
+    SegmentBytes::loaded(bytes.to_vec()).for_each_whole(|_, offset| offsets.push(offset));
+    offsets
 }
 
 /// A segment, and what a store holds when the first so many of its frames were read.
@@ -177,29 +196,45 @@ fn a_whole_segment_is_delivered_in_full() {
     assert_eq!(differ.count(), 8);
 }
 
+/// Ended the reading of its segment.
 #[test]
-fn what_stands_before_a_damaged_bit_is_delivered() {
+fn a_damaged_bit_costs_the_record_that_it_is_in() {
     let sample = Sample::new();
-    for at in HEADER_BYTES..sample.bytes.len() {
-        let is_padding = |(_, end, next): &Bounds| (*end..*next).contains(&at);
-        let read = if sample.frames.iter().any(is_padding) {
-            sample.frames.len()
-        } else {
-            sample
-                .frames
-                .iter()
-                .filter(|(.., next)| *next <= at)
-                .count()
-        };
-        for bit in 0..8 {
-            let mut damaged = sample.bytes.clone();
-            damaged[at] ^= 1 << bit;
-            assert_eq!(frames(&damaged), sample.frames[..read], "{at}, bit {bit}");
-            // The same frames are the same to a store: once a byte is enough.
-            if bit == at % 8 {
-                let Recovery { runs, kept, .. } = sample.recover(&damaged);
-                assert_eq!(runs, sample.expected[read], "byte {at}, bit {bit}");
-                assert_eq!(kept, read == 0, "whose it is cannot be read: it stays");
+    let all = sample.recover(&sample.bytes).runs;
+    let without = |record: usize| {
+        let (from, _, to) = sample.frames[record];
+        let rest = [&sample.bytes[..from], &sample.bytes[to..]].concat();
+        sample.recover(&rest)
+    };
+    let without: Vec<_> = (0..sample.frames.len()).map(without).collect();
+    assert_eq!(without[3].damaged, 3, "the values of the key");
+    for (record, (from, body_end, to)) in sample.frames.iter().enumerate() {
+        let mut others = offsets(&sample.bytes);
+        others.remove(record);
+        for at in *from..*to {
+            for bit in 0..8 {
+                let mut damaged = sample.bytes.clone();
+                damaged[at] ^= 1 << bit;
+                if at < *body_end {
+                    assert_eq!(offsets(&damaged), others, "byte {at}, bit {bit}");
+                }
+                // The same frames are the same to a store: once a byte is enough.
+                if bit != at % 8 {
+                    continue;
+                }
+                let found = sample.recover(&damaged);
+                let place = format!("record {record}, byte {at}, bit {bit}");
+                if at >= *body_end {
+                    assert_eq!((&found.runs, found.damaged), (&all, 0), "{place}: padding");
+                    assert!(!found.kept && found.kept_files.is_empty(), "{place}");
+                } else if record == 0 {
+                    assert!(found.kept, "{place}: whose it is cannot be read");
+                    assert_eq!((found.runs, found.damaged), (vec![], 0), "{place}");
+                } else {
+                    assert_eq!(found.runs, without[record].runs, "{place}");
+                    assert_eq!(found.damaged, without[record].damaged + 1, "{place}");
+                    assert!(found.kept_files == [&damaged[HEADER_BYTES..]], "{place}");
+                }
             }
         }
     }
@@ -277,7 +312,7 @@ fn the_last_place_in_the_order_of_events_stops_nothing() {
     let [.., end] = events();
     let mut bodies = beginning(u64::MAX);
     bodies.push(end.encode(1, u64::MAX, &[]));
-    let Recovery { runs, kept } = recover(&folder.0, &[&framed(&bodies)]);
+    let Recovery { runs, kept, .. } = recover(&folder.0, &[&framed(&bodies)]);
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].status, RunStatus::Finished, "read to its end");
     assert!(!kept);
@@ -295,7 +330,7 @@ fn a_name_in_a_journal_does_not_lead_out_of_it() {
         let mut bodies = beginning(0);
         let content = Content::Spooled(name.into());
         let path = "a.txt".into();
-        bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));
+        bodies.push(artifact(path, content).encode(1, 1, &[]));
         let Recovery { runs, .. } = recover(&root, &[&framed(&bodies)]);
         assert_eq!(runs.len(), 1, "{name}");
         assert!(runs[0].artifacts.is_empty(), "{name} is not sent");
@@ -327,8 +362,8 @@ fn nor_does_that_of_a_console_and_one_that_is_gone_is_nothing() {
             part,
         };
         let path = "logs/console.log".into();
-        bodies.push(Event::Artifact { path, content }.encode(1, 1, &[]));
-        let Recovery { runs, kept } = recover(&root, &[&framed(&bodies)]);
+        bodies.push(artifact(path, content).encode(1, 1, &[]));
+        let Recovery { runs, kept, .. } = recover(&root, &[&framed(&bodies)]);
         assert_eq!(runs.len(), 1, "{name} from {from:?}");
         assert!(runs[0].artifacts.is_empty(), "{name} from {from:?}");
         assert!(outside.exists(), "{name} is not deleted");
@@ -370,7 +405,7 @@ fn a_run_that_another_process_is_about_to_create_is_waited_for() {
         .encode(),
         param.encode(1, 0, &[]),
     ];
-    let Recovery { runs, kept } = recover(&folder.0, &[&framed(&bodies)]);
+    let Recovery { runs, kept, .. } = recover(&folder.0, &[&framed(&bodies)]);
     assert!(kept, "its values stay meanwhile");
     assert_eq!(runs, []);
 }

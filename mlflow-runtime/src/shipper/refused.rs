@@ -89,9 +89,10 @@ impl RefusedEntries {
 /// Moves the file of an artifact to `folder`.
 fn moved_to(folder: &Path, entry: RefusedEntry) -> io::Result<RefusedEntry> {
     let RefusedEntry::Artifact(Artifact {
+        bytes: ArtifactBytes::File(file),
         sequence,
         path,
-        bytes: ArtifactBytes::File(file),
+        fingerprint,
     }) = entry
     else {
         return Ok(entry);
@@ -101,6 +102,7 @@ fn moved_to(folder: &Path, entry: RefusedEntry) -> io::Result<RefusedEntry> {
     Ok(RefusedEntry::Artifact(Artifact {
         sequence,
         path,
+        fingerprint,
         bytes: ArtifactBytes::File(moved),
     }))
 }

@@ -1,7 +1,7 @@
 //! The runs of a journal, and how far each has come.
 //!
-//! Invariant: a run is created from [`Phase::Pending`] only, and only after a look for it where an
-//! earlier attempt may have succeeded. Where that was carried out after the look there are two, so
+//! Invariant: a run is created from [`Phase::Pending`], and only after a look for it where an earlier
+//! attempt may have succeeded; or, after such a look, anew from what a dead journal holds of it. Where that was carried out after the look there are two, so
 //! there is another look when the run has ended.
 
 use std::sync::Arc;
@@ -11,14 +11,12 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::batch_size::AdaptiveBatchSize;
-use super::reading::start_of;
 use super::work::Happened;
 use crate::clock;
-use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{
     Content, Definition, Event, Origin, Record, Role, RunIdentity, Start,
 };
-use crate::journal::segment::{Frame, SegmentBytes};
+use crate::journal::segment::SegmentBytes;
 use crate::store::{StoredRun, Tag};
 use crate::tracker::Link;
 
@@ -27,7 +25,7 @@ use crate::tracker::Link;
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a start can be on its way to a reader while its thread goes on.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
+pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Runs by their number in the journal.
 #[derive(Default)]
@@ -37,6 +35,8 @@ pub(super) struct Runs {
     numbers: FxHashMap<String, u32>,
     /// Whose segments a dead journal's are.
     pub(super) origin: Option<Origin>,
+    /// The tags that all runs of a dead journal may have in common.
+    common_tags: Arc<[Tag]>,
 }
 
 /// What is known about a run.
@@ -45,6 +45,8 @@ pub(super) struct RunState {
     pub(super) phase: Phase,
     /// How it begins, where that was read: it may have to be created anew.
     pub(super) start: Option<Box<Start<'static>>>,
+    /// Whether it has to be created anew, with the params that it began with.
+    pub(super) is_renewed: bool,
     /// How much its next request holds.
     pub(super) batch_size: AdaptiveBatchSize,
     /// Tells the run's handles what the store said.
@@ -68,7 +70,7 @@ enum Kind {
 
 /// How far it has come.
 pub(super) enum Phase {
-    /// Mentioned, but its start was not read. In a dead journal: it was delivered before.
+    /// Mentioned, but its start was not read. In a dead journal: it was delivered before, or lost.
     Mentioned,
     /// To be created. In doubt: an earlier attempt may have succeeded.
     Pending { in_doubt: bool },
@@ -155,6 +157,7 @@ impl Runs {
             identity,
             phase: Phase::Mentioned,
             start: None,
+            is_renewed: false,
             batch_size: AdaptiveBatchSize::default(),
             link: None,
             first_ms: None,
@@ -194,7 +197,7 @@ impl Runs {
             // The first of a key counts, and of two values the store refuses the second.
             Happened::Param(_) => return true,
             Happened::Tag(tag) => (Kind::Tag, tag.key.clone()),
-            Happened::Artifact(path, _) => (Kind::Artifact, path.clone()),
+            Happened::Artifact(path, ..) => (Kind::Artifact, path.clone()),
         };
         self.note_newest(number, key, sequence)
     }
@@ -235,10 +238,11 @@ impl Runs {
             return false;
         }
         let started_ms = state.first_ms.unwrap_or_else(clock::now_ms);
-        let start = || Box::new(start_of(&state.identity, started_ms));
+        let start = || Box::new(Start::anew(&state.identity, started_ms));
         state.start.get_or_insert_with(start);
         // The store was asked a moment ago.
         state.phase = Phase::Pending { in_doubt: false };
+        state.is_renewed = true;
         true
     }
 
@@ -278,54 +282,53 @@ impl Runs {
     /// last entry was made, and which of their tags and artifacts are the newest: those that were
     /// delivered may stand behind older ones that were not. Entries before `delivered` were delivered by an earlier shipper.
     pub(super) fn survey(&mut self, bytes: &SegmentBytes, delivered: usize) {
-        let mut offset = HEADER_BYTES;
-        let mut common_tags: Arc<[Tag]> = Arc::default();
-        while let Frame::Whole { body, next } = bytes.frame(offset) {
-            match Record::decode(body) {
-                Some(Record::Metric(metric)) => self.see(metric.run, metric.timestamp_ms),
-                Some(Record::Definition(Definition::Run { number, identity })) => {
-                    self.mention(number, identity.into_owned());
-                }
-                Some(Record::Event {
-                    run,
-                    sequence,
-                    event,
-                }) => match event.parse() {
-                    Some(Event::Start(mut start)) => {
-                        start.adopt(&common_tags);
-                        let started_ms = start.start_time_ms;
-                        let state = self.mention(run, start.identity.clone().into_owned());
-                        // One that was created before is looked up, never created again.
-                        if offset >= delivered {
-                            state.phase = Phase::Pending { in_doubt: true };
-                        }
-                        state.start = Some(start);
-                        self.see(run, started_ms);
-                    }
-                    Some(Event::End { .. }) => {
-                        if let Some(state) = self.get_mut(run) {
-                            state.ended = true;
-                        }
-                    }
-                    Some(Event::Tag(tag)) => {
-                        self.note_newest(run, (Kind::Tag, tag.key.clone()), sequence);
-                    }
-                    Some(Event::Artifact {
-                        content: Content::Growing { .. },
-                        ..
-                    }) => {}
-                    Some(Event::Artifact { path, .. }) => {
-                        self.note_newest(run, (Kind::Artifact, path.into_owned()), sequence);
-                    }
-                    Some(Event::Param(_)) | None => {}
-                },
-                Some(Record::Definition(Definition::Origin(origin))) => {
-                    common_tags = Arc::clone(&origin.tags);
-                    self.origin.get_or_insert(origin);
-                }
-                Some(Record::Definition(Definition::Key { .. })) | None => {}
+        bytes.for_each_whole(|body, offset| self.survey_record(body, offset >= delivered));
+    }
+
+    fn survey_record(&mut self, body: &[u8], fresh: bool) {
+        match Record::decode(body) {
+            Some(Record::Metric(metric)) => self.see(metric.run, metric.timestamp_ms),
+            Some(Record::Definition(Definition::Run { number, identity })) => {
+                self.mention(number, identity.into_owned());
             }
-            offset = next;
+            Some(Record::Event {
+                run,
+                sequence,
+                event,
+            }) => match event.parse() {
+                Some(Event::Start(mut start)) => {
+                    start.adopt(&self.common_tags);
+                    let started_ms = start.start_time_ms;
+                    let state = self.mention(run, start.identity.clone().into_owned());
+                    // One that was created before is looked up first.
+                    if fresh && !start.is_delivered {
+                        state.phase = Phase::Pending { in_doubt: true };
+                    }
+                    state.start = Some(start);
+                    self.see(run, started_ms);
+                }
+                Some(Event::End { .. }) => {
+                    if let Some(state) = self.get_mut(run) {
+                        state.ended = true;
+                    }
+                }
+                Some(Event::Tag(tag)) => {
+                    self.note_newest(run, (Kind::Tag, tag.key.clone()), sequence);
+                }
+                Some(Event::Artifact {
+                    content: Content::Growing { .. },
+                    ..
+                }) => {}
+                Some(Event::Artifact { path, .. }) => {
+                    self.note_newest(run, (Kind::Artifact, path.into_owned()), sequence);
+                }
+                Some(Event::Param(_)) | None => {}
+            },
+            Some(Record::Definition(Definition::Origin(origin))) => {
+                self.common_tags = Arc::clone(&origin.tags);
+                self.origin.get_or_insert(origin);
+            }
+            Some(Record::Definition(Definition::Key { .. })) | None => {}
         }
     }
 

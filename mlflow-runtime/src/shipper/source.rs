@@ -19,6 +19,7 @@ use std::sync::Arc;
 use super::batch_size::AdaptiveBatchSize;
 use super::consoles::Consoles;
 use super::cursor::Cursor;
+use super::damage::Losses;
 use super::deferred_artifacts::DeferredArtifacts;
 use super::parked_runs::{Lane, ParkedRuns};
 use super::refused::RefusedEntries;
@@ -26,8 +27,9 @@ use super::runs::Runs;
 use super::work::{Pass, Refused, SpentFile, Work};
 use crate::clock;
 use crate::journal::directory::Directory;
+use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::Origin;
-use crate::journal::segment::Segment;
+use crate::journal::segment::{Frame, Segment};
 use crate::journal::{Journal, entry_log};
 use crate::tracker::Links;
 
@@ -40,7 +42,7 @@ pub(crate) struct Source {
     opened: bool,
     /// Whether they could not be listed, or have to stay as they are.
     unseen: bool,
-    /// Whether segments were removed before they were read.
+    /// Whether segments were removed before they were read, or are damaged.
     pub(super) has_lost: bool,
     /// Runs that nobody could log to any more when the last reading began.
     over: Vec<u32>,
@@ -60,6 +62,8 @@ pub(crate) struct Source {
     settled_segments: Vec<Arc<Segment>>,
     /// What runs say in words.
     pub(super) consoles: Consoles,
+    /// What cannot be read.
+    pub(super) losses: Losses,
     /// Files that nobody needs any more once these segments no longer keep their place.
     spent: Vec<(PathBuf, Vec<Arc<Segment>>)>,
 }
@@ -87,8 +91,21 @@ impl Source {
         source.open_segments();
         // Which runs there are has to be known before the first entry goes out: a metric may
         // stand in an older segment than the start of its run.
-        for cursor in &mut source.cursors {
+        let mut last = Vec::new();
+        for (index, cursor) in source.cursors.iter_mut().enumerate() {
             if let Some(bytes) = cursor.load() {
+                match bytes.frame(HEADER_BYTES) {
+                    Frame::Whole { .. } => source.runs.survey(&bytes, cursor.settled()),
+                    // Its origin is lost: another segment has the same.
+                    Frame::End | Frame::Torn => last.push(index),
+                }
+                cursor.unload();
+            }
+        }
+        for index in last {
+            if let Some(cursor) = source.cursors.get_mut(index)
+                && let Some(bytes) = cursor.load()
+            {
                 source.runs.survey(&bytes, cursor.settled());
                 cursor.unload();
             }
@@ -113,6 +130,7 @@ impl Source {
             unsynced: Vec::new(),
             settled_segments: Vec::new(),
             consoles: Consoles::default(),
+            losses: Losses::default(),
             spent: Vec::new(),
         }
     }
@@ -309,9 +327,14 @@ impl Source {
         };
         let (origin, _) = self.copies();
         let count = refused.len();
+        let bytes = refused.iter().map(Refused::file_bytes).sum();
         let kept = self
             .refused
             .keep(&directory, &origin, run, &identity, refused);
+        if let JournalOwner::Live { journal, .. } = &self.owner {
+            // They are the folder's now.
+            journal.give_artifact(bytes);
+        }
         if kept { count } else { 0 }
     }
 
@@ -361,7 +384,7 @@ impl Source {
     pub(super) fn settle(&mut self) {
         for segment in std::mem::take(&mut self.unsynced) {
             // Where the device fails, the journal's own thread says so.
-            let _ = segment.sync();
+            let _ = segment.sync_file();
         }
         self.cursors.iter_mut().for_each(Cursor::settle);
         for (file, segments) in std::mem::take(&mut self.spent) {
@@ -398,7 +421,7 @@ impl Source {
         if fs::remove_file(file).is_ok()
             && let JournalOwner::Live { journal, .. } = &self.owner
         {
-            journal.give_room(bytes);
+            journal.give_artifact(bytes);
         }
     }
 
@@ -421,8 +444,7 @@ impl Source {
     /// Deletes a dead journal, or of one in which something is held or waits what is settled. Returns
     /// where it lies then, and how many entries wait for a person.
     pub(super) fn remove(self) -> Option<(PathBuf, usize)> {
-        let held = self.held_entries();
-        let JournalOwner::Dead { directory } = self.owner else {
+        let JournalOwner::Dead { directory } = &self.owner else {
             return None;
         };
         if !self.unseen
@@ -430,14 +452,15 @@ impl Source {
             && self.parked.is_empty()
             && self.deferred.is_empty()
             && !self.cursors.iter().any(Cursor::keeps_its_place)
+            && self.keep_damaged(directory)
         {
             directory.remove();
             return None;
         }
         // Not to be read again by every process that comes.
-        for segment in self.settled_segments {
-            segment.remove_file();
+        for segment in &self.settled_segments {
+            let _ = segment.remove_file();
         }
-        Some((directory.path().to_owned(), held))
+        Some((directory.path().to_owned(), self.held_entries()))
     }
 }

@@ -78,6 +78,7 @@ fn start(journal: &Journal) {
         parent: None,
         tags: Vec::new(),
         with_common_tags: false,
+        is_delivered: false,
         params: Vec::new(),
     };
     log(journal, &Event::Start(Box::new(start)));

@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::journal::entry_log::EntryWriter;
-use crate::journal::record::{Content, Event, Start};
+use crate::journal::owned;
+use crate::journal::record::{Content, Event, Fingerprint, Start};
 use crate::limits;
 use crate::store::{Batch, BatchLimits, Metric, Param, RunStatus, Tag};
 
@@ -84,7 +85,7 @@ pub(super) struct Work {
 pub(super) enum Happened {
     Param(Param),
     Tag(Tag),
-    Artifact(String, ArtifactBytes),
+    Artifact(String, ArtifactBytes, Option<Fingerprint>),
 }
 
 /// How much of each kind is done.
@@ -102,6 +103,8 @@ pub(super) struct Artifact {
     pub(super) sequence: u64,
     pub(super) path: String,
     pub(super) bytes: ArtifactBytes,
+    /// What tells whether its file is whole.
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 #[derive(Debug)]
@@ -145,6 +148,17 @@ impl Refused {
     pub(super) fn artifact(artifact: Artifact, reason: impl Into<String>) -> Self {
         let (entry, reason) = (RefusedEntry::Artifact(artifact), reason.into());
         Self { entry, reason }
+    }
+
+    /// Returns the bytes of the file that it has beside the segments.
+    pub(super) fn file_bytes(&self) -> u64 {
+        match &self.entry {
+            RefusedEntry::Artifact(Artifact {
+                bytes: ArtifactBytes::File(file),
+                ..
+            }) => owned::length(file),
+            _ => 0,
+        }
     }
 
     /// Returns what kind of entry it is, and its key or path.
@@ -260,10 +274,11 @@ impl Work {
                     self.tags.push(tag);
                     self.tag_sequences.push(sequence);
                 }
-                Happened::Artifact(path, bytes) => self.artifacts.push(Artifact {
+                Happened::Artifact(path, bytes, fingerprint) => self.artifacts.push(Artifact {
                     sequence,
                     path,
                     bytes,
+                    fingerprint,
                 }),
             }
         }
@@ -462,7 +477,7 @@ impl Artifact {
     pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         match &self.bytes {
             ArtifactBytes::Memory(bytes) => Ok(bytes.clone()),
-            ArtifactBytes::File(file) => std::fs::read(file),
+            ArtifactBytes::File(file) => owned::read(file),
         }
     }
 
@@ -477,7 +492,11 @@ impl Artifact {
             }
         };
         log.event(
-            &Event::Artifact { path, content },
+            &Event::Artifact {
+                path,
+                content,
+                fingerprint: self.fingerprint,
+            },
             self.sequence,
             attachment,
         )

@@ -195,7 +195,7 @@ impl Worker {
     /// Looks for what dead processes left. The one that is being shipped is not found again.
     fn sweep(&mut self, shipper: &mut Shipper) {
         let destination = &self.journal.origin().destination;
-        let mut roots = vec![self.settings.journal_dir.as_path()];
+        let mut roots = vec![self.settings.journal.path()];
         // Where the configured one could not be written, as it may not have been for others.
         roots.extend(self.journal.root().filter(|root| *root != roots[0]));
         let found = roots

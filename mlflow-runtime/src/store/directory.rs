@@ -1,6 +1,7 @@
 //! Artifacts in a directory of this host.
 //!
-//! - A file appears under its name whole or not at all: it is written beside it and renamed.
+//! - A file appears under its name whole or not at all: it is written beside it and renamed. When
+//!   [`put`] returns, the device has it: the journal's copy is about to go.
 //! - Nothing is written outside the run's directory.
 //! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the
 //!   caller must be inside a tokio runtime; content in memory is written in place.
@@ -8,9 +9,12 @@
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::OFlags;
 
 use super::{ArtifactContent, StoreError, names, uri};
 
@@ -81,7 +85,13 @@ pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
     let rejected = |why: &dyn std::fmt::Display| StoreError::Rejected {
         reason: format!("cannot read {}: {why}", source.display()),
     };
-    let file = File::open(source).map_err(|error| rejected(&error))?;
+    // Not the target of a link, and no wait for whoever writes to a FIFO.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(source)
+        .map_err(|error| rejected(&error))?;
     let metadata = file.metadata().map_err(|error| rejected(&error))?;
     if metadata.is_file() {
         Ok(file)
@@ -98,7 +108,7 @@ fn replace(
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let failed = |error: io::Error| refusal(target, &error);
     let parent = target.parent().unwrap_or(target);
-    fs::create_dir_all(parent).map_err(failed)?;
+    let made = create_directories(parent).map_err(failed)?;
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
     let draft = parent.join(format!(".mlflow-rs-{}-{serial}.tmp", process::id()));
     // Not `create_new`: a dead process with our id may have left its draft.
@@ -109,13 +119,45 @@ fn replace(
         .open(&draft)
         .and_then(|mut file| {
             fill(&mut file)?;
-            fs::rename(&draft, target)
+            file.sync_all()?;
+            fs::rename(&draft, target)?;
+            made.iter()
+                .try_for_each(|directory| sync_directory(directory))
         });
     written.map_err(|error| {
         // The draft may not exist; what matters is the first error.
         let _ = fs::remove_file(&draft);
         failed(error)
     })
+}
+
+/// Creates `path` and what it lies in; returns the directories that have a new entry, or are about to
+/// have one.
+fn create_directories(path: &Path) -> io::Result<Vec<&Path>> {
+    let mut changed = vec![path];
+    for directory in path.ancestors() {
+        if directory.exists() {
+            break;
+        }
+        changed.extend(directory.parent());
+    }
+    fs::create_dir_all(path)?;
+    Ok(changed)
+}
+
+/// Has the device keep which files a directory holds, where the file system can.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    match File::open(path)?.sync_all() {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::InvalidInput | ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
+        synced => synced,
+    }
 }
 
 fn refusal(target: &Path, error: &io::Error) -> StoreError {

@@ -49,11 +49,8 @@ pub(crate) fn watch(run: &Run, settings: &Settings) {
 /// Says, once, why there will be no system metrics.
 #[cfg(not(feature = "system-metrics"))]
 pub(crate) fn watch(_: &Run, _: &Settings) {
-    static WARNED: std::sync::Once = std::sync::Once::new();
-    let mut warn = false;
-    WARNED.call_once(|| warn = true);
-    // Not inside the `Once`: a subscriber may start a run.
-    if warn {
+    static WARNED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if !WARNED.swap(true, std::sync::atomic::Ordering::Relaxed) {
         tracing::warn!(
             target: "mlflow",
             "system metrics were asked for, but are not compiled in; enable the feature `system-metrics` of `mlflow-runtime`"

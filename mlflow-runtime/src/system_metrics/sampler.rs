@@ -19,15 +19,15 @@ use super::host::Host;
 use super::monitor::Monitor;
 use super::reading::Reading;
 use crate::diagnostics::Limit;
-use crate::fork::{self, GENERATIONS};
+use crate::fork::PerProcess;
 use crate::journal;
 
-/// One for each generation of forked processes: a thread of the parent's is not in its child.
-static SAMPLERS: [Sampler; GENERATIONS] = [const { Sampler::new() }; GENERATIONS];
+/// One for each process: a thread of the parent's is not in its child.
+static SAMPLERS: PerProcess<Sampler> = PerProcess::new();
 
 /// This process's.
 pub(crate) fn sampler() -> &'static Sampler {
-    &SAMPLERS[fork::slot()]
+    SAMPLERS.get()
 }
 
 /// How long it waits for the next run before it ends: a sweep starts many, one after the other, and
@@ -38,11 +38,13 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The part of an interval for which a reading is as good as a new one.
 const FRESH: u32 = 20;
 
+#[derive(Default)]
 pub(crate) struct Sampler {
     state: Mutex<State>,
     changed: Condvar,
 }
 
+#[derive(Default)]
 struct State {
     /// Runs that the thread has not met yet.
     arrived: Vec<Monitor>,
@@ -54,18 +56,6 @@ struct State {
 }
 
 impl Sampler {
-    const fn new() -> Self {
-        Self {
-            state: Mutex::new(State {
-                arrived: Vec::new(),
-                is_running: false,
-                forget: false,
-                is_closed: false,
-            }),
-            changed: Condvar::new(),
-        }
-    }
-
     /// Takes a run over, and starts the thread if there is none.
     pub(crate) fn watch(&'static self, monitor: Monitor) {
         let mut state = self.lock();

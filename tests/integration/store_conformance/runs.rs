@@ -8,7 +8,10 @@ use std::path::Path;
 use mlflow::RunStatus;
 use mlflow::store::{ArtifactContent, Batch, ExperimentRef, NewRun, RUN_KEY_TAG, StoredRun};
 
-use super::{Expected, Subject, expect_point, is_blocked, is_rejected, log_metrics, metric, start};
+use super::{
+    Expected, Subject, expect_point, is_blocked, is_missing, is_rejected, log_metrics, metric,
+    start,
+};
 use crate::support::unique;
 
 pub(super) async fn creating_finding_ending(subject: &dyn Subject, expected: &mut Expected) {
@@ -142,15 +145,15 @@ pub(super) async fn what_is_not_there_blocks(subject: &dyn Subject) {
         run_id: unique(),
         ..run
     };
-    is_blocked(store.get_run(&nobody.run_id).await, &nobody.run_id);
-    is_blocked(
+    is_missing(store.get_run(&nobody.run_id).await, &nobody.run_id);
+    is_missing(
         store
             .update_run(&nobody, RunStatus::Finished, Some(1))
             .await,
         &nobody.run_id,
     );
     let metrics = [metric("m", 0, 0, 1.0)];
-    is_blocked(
+    is_missing(
         store
             .log_batch(
                 &nobody,

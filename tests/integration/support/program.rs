@@ -2,19 +2,30 @@
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long to wait for a program's words before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// How long a test may work with one folder.
+const LIFE: Duration = Duration::from_secs(600);
+
 /// A temporary folder: working directory and journal of the programs that run in it.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// Ends the watch when it is dropped.
+    _watched: Option<Sender<()>>,
+}
 
 /// What a program left.
 pub(crate) struct Ended {
@@ -25,32 +36,54 @@ pub(crate) struct Ended {
 }
 
 impl Folder {
+    /// Makes one. What still runs in it after ten minutes is killed: with that every wait for a program
+    /// and for its words ends, and the test fails.
     pub(crate) fn new() -> Self {
+        let mut folder = Self::for_hours();
+        let (watched, gone) = mpsc::channel();
+        let path = folder.path.clone();
+        thread::spawn(move || {
+            while gone.recv_timeout(LIFE) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("killed, after {LIFE:?}: {:?}", kill_all_in(&path));
+            }
+        });
+        folder._watched = Some(watched);
+        folder
+    }
+
+    /// Makes one for work whose length the caller knows.
+    pub(crate) fn for_hours() -> Self {
         let path = std::env::temp_dir().join(format!("mlflow-rs-tests-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
-        Self(path)
+        Self {
+            path,
+            _watched: None,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(crate) fn journal(&self) -> PathBuf {
-        self.0.join("journal")
+        self.path.join("journal")
     }
 
     /// Directories of journals that still hold something to be shipped.
     pub(crate) fn journals_left(&self) -> usize {
         let is_journal = |entry: &io::Result<fs::DirEntry>| {
             let name = entry.as_ref().unwrap().file_name();
-            !["rejected", "damaged"].contains(&name.to_str().unwrap())
+            let name = name.to_str().unwrap();
+            !name.starts_with("rejected-") && !name.starts_with("damaged")
         };
         fs::read_dir(self.journal()).map_or(0, |entries| entries.filter(is_journal).count())
     }
 
     /// Directories of what a store has refused for good.
     pub(crate) fn rejected_left(&self) -> usize {
-        fs::read_dir(self.journal().join("rejected")).map_or(0, Iterator::count)
+        let user = rustix::process::geteuid().as_raw();
+        let folder = self.journal().join(format!("rejected-{user}"));
+        fs::read_dir(folder).map_or(0, Iterator::count)
     }
 
     /// A program of this package, by its path.
@@ -62,7 +95,7 @@ impl Folder {
             }
         }
         command
-            .current_dir(&self.0)
+            .current_dir(&self.path)
             .env("MLFLOW_JOURNAL_DIR", self.journal())
             // How fast the machine is today is not what is tested.
             .env("MLFLOW_EXIT_TIMEOUT", "120")
@@ -133,7 +166,7 @@ impl Folder {
 
     /// The default store's file.
     pub(crate) fn database(&self) -> Connection {
-        let database = Connection::open(self.0.join("mlflow.db")).unwrap();
+        let database = Connection::open(self.path.join("mlflow.db")).unwrap();
         database.busy_timeout(Duration::from_secs(30)).unwrap();
         database
     }
@@ -141,7 +174,45 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// Kills the programs that were started in `folder`, and what they have started, by their environment.
+/// Returns their names.
+fn kill_all_in(folder: &Path) -> Vec<String> {
+    let folder = folder.as_os_str().as_bytes();
+    let mut killed = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = process.file_name().to_str().and_then(|id| id.parse().ok());
+        let environment = fs::read(process.path().join("environ")).unwrap_or_default();
+        let is_in_folder = environment.windows(folder.len()).any(|part| part == folder);
+        if let Some(id) = id.and_then(Pid::from_raw).filter(|_| is_in_folder) {
+            killed.push(fs::read_to_string(process.path().join("comm")).unwrap_or_default());
+            let _ = kill_process(id, Signal::KILL);
+        }
+    }
+    killed
+}
+
+/// Has the program start with the signals that end it at their default, also where the tests were started
+/// with them ignored, as a shell does in its background.
+pub(crate) fn with_default_signals(command: &mut Command) -> &mut Command {
+    const FATAL: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
+    #[allow(unsafe_code)]
+    let reset = || {
+        for signal in FATAL {
+            // SAFETY: the default is no handler that could be wrong, and the call is async-signal-safe.
+            if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between `fork` and `exec` the closure calls `signal` only.
+    #[allow(unsafe_code)]
+    unsafe {
+        command.pre_exec(reset)
     }
 }
 

@@ -13,7 +13,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{FULL, length, lock, new_file, read_part};
+use super::{FULL, length, lock, read_part};
+use crate::journal::owned;
 
 pub(crate) struct Common {
     file: File,
@@ -46,7 +47,7 @@ const PUNCH: u64 = 1 << 20;
 impl Common {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: new_file(path)?,
+            file: owned::create_to_append(path)?,
             is_closed: AtomicBool::new(false),
             parts: Mutex::default(),
         })
@@ -55,7 +56,7 @@ impl Common {
     /// A run begins, while so many bytes are on their way; returns its part, and where that begins.
     /// Those of runs that have ended end there.
     pub(crate) fn begin(&self, marker: PathBuf, on_the_way: u64) -> io::Result<(u64, u64)> {
-        new_file(&marker)?;
+        owned::create(&marker)?;
         let mut parts = lock(&self.parts);
         let from = self.length() + on_the_way;
         parts.finish(from, Duration::ZERO);
@@ -160,7 +161,8 @@ impl Parts {
             if part.to.is_none() && part.ended.is_some_and(|ended| ended.elapsed() >= ago) {
                 part.to = Some(at);
                 // Where that cannot be, a reader after a kill takes what there is.
-                let _ = fs::write(&part.marker, at.to_string());
+                let _ = owned::open_or_create(&part.marker)
+                    .and_then(|mut marker| marker.write_all(at.to_string().as_bytes()));
             }
         }
     }
@@ -169,8 +171,11 @@ impl Parts {
 /// Where a part of a dead process's file ends: `None` where it is not needed any more, and the largest
 /// number where its run had not ended.
 pub(crate) fn end_of_part(marker: &Path) -> Option<u64> {
-    let text = fs::read_to_string(marker).ok()?;
-    Some(text.parse().unwrap_or(u64::MAX))
+    let bytes = owned::read(marker).ok()?;
+    let end = std::str::from_utf8(&bytes)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    Some(end.unwrap_or(u64::MAX))
 }
 
 /// Gives the file's beginning back, up to a block's end. Where that cannot be, it stays.
@@ -199,7 +204,7 @@ mod tests {
 
     fn folder() -> (Folder, Common) {
         let path = std::env::temp_dir().join(format!("mlflow-rs-common-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&path).expect("writable");
+        owned::create_directory(&path).expect("writable");
         let common = Common::create(&path.join("common.console")).expect("writable");
         (Folder(path), common)
     }

@@ -72,6 +72,7 @@ fn room_beyond_the_cap_is_for_what_is_essential_only() {
     let artifact = Event::Artifact {
         path: "notes.txt".into(),
         content: Content::Attached,
+        fingerprint: None,
     };
     for step in 0..1000 {
         assert!(tell(&journal, &param, &[]));
@@ -91,7 +92,7 @@ fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
     let folder = Folder::new();
     let journal =
         Journal::on_disk(folder.0.clone(), origin("here"), 100 << 10, "").expect("writable");
-    assert!(journal.take_room(90 << 10), "an artifact, say");
+    assert!(journal.take_console_room(90 << 10), "a console");
     let end = Event::End {
         status: RunStatus::Finished,
         end_time_ms: 1,
@@ -99,7 +100,7 @@ fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
     assert!(tell(&journal, &end, &[]));
     log(&journal, MetricKey::Dynamic("loss"), 1);
     assert_eq!(journal.values(), 1, "the metric found no room");
-    journal.give_room(90 << 10);
+    journal.give_console_room(90 << 10);
     log(&journal, MetricKey::Dynamic("loss"), 2);
     assert_eq!(journal.values(), 2);
     assert_eq!(journal.segments().len(), 1);

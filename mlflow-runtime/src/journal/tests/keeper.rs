@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::journal::LARGE;
+use crate::journal::record::Content;
+use crate::journal::spool::Copy;
 use crate::store::RunStatus;
 
 /// Waits for another thread to get there.
@@ -32,6 +34,43 @@ fn the_device_is_asked_to_keep_a_run_that_has_ended() {
         assert!(tell(&journal, &end, &[]));
         until("nobody has synced", || !journal.is_dirty());
     }
+}
+
+/// The event was on the device, its copy was not, and was delivered as it was: empty.
+#[test]
+fn the_device_is_asked_for_a_copy_when_it_is_asked_for_its_event() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    let copy = journal.write_artifact(&[7; 100_000]).expect("on disk");
+    let Ok(Copy { name, fingerprint }) = copy else {
+        panic!("the folder can be written");
+    };
+    assert_eq!(journal.spool.unsynced(), 1);
+    let event = Event::Artifact {
+        path: "a.bin".into(),
+        content: Content::Spooled(name.into()),
+        fingerprint: Some(fingerprint),
+    };
+    assert!(tell(&journal, &event, &[]));
+    journal.sync();
+    assert!(!journal.is_dirty());
+    assert_eq!(journal.spool.unsynced(), 0);
+    assert_eq!(journal.artifact_bytes(), 100_000);
+}
+
+/// It may name a copy that the device was not asked for.
+#[test]
+fn what_comes_after_the_copies_were_looked_at_waits_for_the_next_time() {
+    let folder = Folder::new();
+    let journal = journal(&folder);
+    log(&journal, MetricKey::Dynamic("loss"), 1);
+    let segment = journal.segments().pop().expect("one");
+    let before = segment.extent();
+    log(&journal, MetricKey::Dynamic("loss"), 2);
+    segment.sync(before).expect("the device takes it");
+    assert!(segment.is_dirty());
+    segment.sync(segment.extent()).expect("the device takes it");
+    assert!(!segment.is_dirty());
 }
 
 #[test]

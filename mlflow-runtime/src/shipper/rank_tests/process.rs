@@ -93,6 +93,7 @@ impl Process {
             parent: None,
             tags: vec![Cow::Owned(tag)],
             with_common_tags: false,
+            is_delivered: false,
             params: Vec::new(),
         };
         self.log_to(run, &Event::Start(Box::new(start)));

@@ -63,7 +63,7 @@ fn settings(root: &Path) -> Settings {
         config.resolve_from(&|_| None, None)
     });
     Settings {
-        journal_dir: root.to_owned(),
+        journal: root.to_owned().into(),
         ..common.clone()
     }
 }
@@ -193,11 +193,11 @@ impl Process {
     ) {
         let spool = self.journal.spool_directory().expect("a directory");
         let name = format!("{value:032x}.{ARTIFACT_EXTENSION}");
-        assert!(self.journal.take_room(bytes.len() as u64), "there is room");
         fs::write(spool.join(&name), bytes).expect("the directory can be written");
         let event = Event::Artifact {
             path: Cow::Borrowed(path),
             content: Content::Spooled(name.into()),
+            fingerprint: None,
         };
         self.log(run, on_thread, &event, &[]);
     }

@@ -20,7 +20,6 @@ use super::process::Process;
 use super::properties::{Failure, Logged, Model, check_numbers};
 use super::schedule::{METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Step, TAGS, To};
 use crate::journal::MetricKey;
-use crate::journal::directory::REJECTED;
 use crate::journal::record::{Content, Event, Role, RunIdentity, Start};
 use crate::key::Key;
 use crate::seeded;
@@ -429,6 +428,7 @@ impl World {
             parent: parent_identity.map(Cow::Owned),
             tags: vec![Cow::Owned(tag)],
             with_common_tags: false,
+            is_delivered: false,
             params: vec![param],
         };
         process.log(run, on_thread, &Event::Start(Box::new(start)), &[]);
@@ -504,6 +504,7 @@ impl World {
             let event = Event::Artifact {
                 path: Cow::Borrowed(&path),
                 content: Content::Attached,
+                fingerprint: None,
             };
             process.log(to.run, to.on_thread, &event, bytes);
         }
@@ -594,7 +595,9 @@ impl World {
         self.model.check_all(&server)?;
         let left = fs::read_dir(&self.root.0).into_iter().flatten().flatten();
         // What was refused for good is kept.
-        let left = left.filter(|entry| entry.file_name() != REJECTED).count();
+        let left = left
+            .filter(|entry| !entry.file_name().to_string_lossy().starts_with("rejected"))
+            .count();
         if left > 0 && server.wiped.is_empty() {
             return Err(Failure {
                 property: "no journal is left",

@@ -69,6 +69,14 @@ impl Failure {
         }
     }
 
+    /// The same for a look at a run: one that is not there may be on another server.
+    pub(super) fn missing_or_blocking(self) -> StoreError {
+        match self {
+            Self::Refused { status: 404, .. } => self.into(),
+            other => other.blocking(),
+        }
+    }
+
     /// Whether this is how releases up to 3.14 answer a NaN point that they already have.
     pub(super) fn is_point_already_there(&self) -> bool {
         let Self::Refused { code, reason, .. } = self else {

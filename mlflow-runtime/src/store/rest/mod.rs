@@ -192,7 +192,7 @@ impl RestStore {
             .http
             .get("runs/get", &[("run_id", run_id)])
             .await
-            .map_err(Failure::blocking)?;
+            .map_err(Failure::missing_or_blocking)?;
         if run.info.is_deleted() {
             return Err(
                 Failure::blocked(format!("the run {run_id} is deleted: restore it")).into(),
@@ -228,9 +228,10 @@ impl RestStore {
         sent: Result<(), Failure>,
     ) -> Result<(), StoreError> {
         if let Err(Failure::Refused { status: 400, .. }) = &sent
-            && let Err(blocked @ StoreError::Blocked { .. }) = self.get_run(run_id).await
+            && let Err(error @ (StoreError::Blocked { .. } | StoreError::Missing { .. })) =
+                self.get_run(run_id).await
         {
-            return Err(blocked);
+            return Err(error);
         }
         Ok(sent?)
     }

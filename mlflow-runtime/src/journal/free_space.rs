@@ -1,0 +1,70 @@
+//! The part of a disk that copies of artifacts leave free.
+//!
+//! Invariant: a copy is not what fills a disk: the program's own files, its checkpoints first of all,
+//! have to find room. So 5 % of the disk stay free, 1 GiB at most: on a small disk a file of the program
+//! is small, too, and on a large one more than a few gigabytes would be a waste.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+
+/// The most that stays free.
+const MOST_KEPT_BYTES: u64 = 1 << 30;
+
+/// A lack of room for a copy.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    free_bytes: u64,
+    kept_bytes: u64,
+}
+
+impl fmt::Display for Shortage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            free_bytes,
+            kept_bytes,
+        } = self;
+        write!(
+            formatter,
+            "{free_bytes} bytes are free, of which {kept_bytes} stay free for the program's own files"
+        )
+    }
+}
+
+/// Fails if the disk below `directory` has no room for another `bytes`.
+pub(super) fn check(directory: &Path, bytes: u64) -> io::Result<Result<(), Shortage>> {
+    let disk = rustix::fs::statvfs(directory)?;
+    let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
+    let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
+    Ok(judge(total_bytes, free_bytes, bytes))
+}
+
+fn judge(total_bytes: u64, free_bytes: u64, bytes: u64) -> Result<(), Shortage> {
+    let kept_bytes = (total_bytes / 20).min(MOST_KEPT_BYTES);
+    // Some file systems do not count their blocks.
+    if total_bytes == 0 || bytes.saturating_add(kept_bytes) <= free_bytes {
+        return Ok(());
+    }
+    Err(Shortage {
+        free_bytes,
+        kept_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_disk_stays_free() {
+        let kept = |total, free, bytes| judge(total, free, bytes).err().map(|s| s.kept_bytes);
+        assert_eq!(kept(1000, 1000, 950), None);
+        assert_eq!(kept(1000, 1000, 951), Some(50));
+        assert_eq!(kept(1000, 40, 0), Some(50), "others have filled it");
+        let large = 1 << 40;
+        assert_eq!(kept(large, large, large - (1 << 30)), None);
+        assert_eq!(kept(large, large, large - (1 << 30) + 1), Some(1 << 30));
+        assert_eq!(kept(1000, 1000, u64::MAX), Some(50));
+        assert_eq!(kept(0, 0, 1), None, "a file system that does not count");
+    }
+}

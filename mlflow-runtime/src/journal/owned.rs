@@ -1,0 +1,286 @@
+//! Files and directories that belong to this user.
+//!
+//! # Invariants
+//!
+//! 1. A file of a journal is opened only where the file and its directory belong to this user and
+//!    nobody else can write to either: a journal decides what is uploaded with this user's
+//!    credentials.
+//! 2. Only a regular file is opened. No symbolic link in its place, or in its directory's, is
+//!    followed, and no FIFO keeps the caller waiting.
+//! 3. The directory is checked by the descriptor through which the file is opened, so that nobody can
+//!    exchange it between the two.
+//!
+//! The user is the effective one. A file of root is as foreign to another user as any other file, and
+//! a user's file is foreign to root: what a user writes must not decide what root uploads. Only above
+//! a journal's directory root is trusted: root owns the way there.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, unlinkat};
+use rustix::process::geteuid;
+
+/// A place for journals.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    path: PathBuf,
+    /// The part of `path` that others may own. Everything below it has to be private.
+    base: PathBuf,
+}
+
+impl From<PathBuf> for Place {
+    /// A place that the user named: who may write there is the user's decision.
+    fn from(path: PathBuf) -> Self {
+        let base = path.clone();
+        Self { path, base }
+    }
+}
+
+impl Place {
+    /// A place whose name anybody can guess: nobody else may have taken it first.
+    pub(crate) fn below(base: PathBuf, names: &[&str]) -> Self {
+        let path = names
+            .iter()
+            .fold(base.clone(), |path, name| path.join(name));
+        Self { path, base }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Creates the directories that are missing; fails if one below the base is not private.
+    pub(super) fn create(&self) -> io::Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&self.base)?;
+        let mut path = self.base.clone();
+        for part in self.path.strip_prefix(&self.base).into_iter().flatten() {
+            path.push(part);
+            create_directory(&path).or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            })?;
+            check_on_the_way(&path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Creates a directory for this user alone.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Opens a file for reading.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    open_as(path, OFlags::RDONLY)
+}
+
+/// Opens a file for writing.
+pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
+    open_as(path, OFlags::WRONLY)
+}
+
+/// Opens a file for writing, which is created if it is missing.
+pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
+    open_as(path, OFlags::WRONLY | OFlags::CREATE)
+}
+
+/// Creates a file for this user alone.
+pub(crate) fn create(path: &Path) -> io::Result<File> {
+    open_as(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+}
+
+/// Creates a file for this user alone, of which every write goes to the end.
+pub(super) fn create_to_append(path: &Path) -> io::Result<File> {
+    open_as(
+        path,
+        OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL,
+    )
+}
+
+/// Deletes the files of a directory, but not the one with the name `kept`.
+pub(super) fn clear(directory: &Path, kept: &str) -> io::Result<()> {
+    // By its descriptor: what has taken its place meanwhile is not cleared.
+    let directory = open_directory(directory)?;
+    for entry in Dir::read_from(&directory)?.flatten() {
+        if entry.file_name().to_bytes() != kept.as_bytes() {
+            // Those that are directories stay.
+            let _ = unlinkat(&directory, entry.file_name(), AtFlags::empty());
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file.
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Returns the length of a file, or 0 if it cannot be opened.
+pub(crate) fn length(path: &Path) -> u64 {
+    let metadata = open(path).and_then(|file| file.metadata());
+    metadata.map_or(0, |file| file.len())
+}
+
+/// Returns true if this user left a directory open to others, so that nothing in it is opened.
+pub(super) fn is_exposed(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| {
+        found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 != 0
+    })
+}
+
+fn open_as(path: &Path, access: OFlags) -> io::Result<File> {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::ErrorKind::InvalidInput.into());
+    };
+    let descriptor = open_directory(directory)?;
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = File::from(rustix::fs::openat(&descriptor, name, flags, mode)?);
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(refusal(path, "is not a regular file"));
+    }
+    check_owner(path, found.uid(), found.mode(), false)?;
+    Ok(file)
+}
+
+fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let directory = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let found = directory.metadata()?;
+    check_owner(path, found.uid(), found.mode(), false)?;
+    Ok(directory)
+}
+
+/// Checks a directory above a journal's: a symbolic link may stand for it if it is trusted, too.
+fn check_on_the_way(path: &Path) -> io::Result<()> {
+    let link = fs::symlink_metadata(path)?;
+    // The mode of a link means nothing.
+    check_owner(path, link.uid(), 0, true)?;
+    let found = fs::metadata(path)?;
+    if !found.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    check_owner(path, found.uid(), found.mode(), true)
+}
+
+fn check_owner(path: &Path, owner: u32, mode: u32, or_root: bool) -> io::Result<()> {
+    if owner != geteuid().as_raw() && !(or_root && owner == 0) {
+        return Err(refusal(
+            path,
+            &format!("belongs to another user (uid {owner})"),
+        ));
+    }
+    if mode & 0o022 != 0 {
+        let mode = mode & 0o7777;
+        return Err(refusal(
+            path,
+            &format!("is writable by others (mode {mode:o})"),
+        ));
+    }
+    Ok(())
+}
+
+fn refusal(path: &Path, fault: &str) -> io::Error {
+    let fault = format!("{} {fault}", path.display());
+    io::Error::new(io::ErrorKind::PermissionDenied, fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new() -> Self {
+            let path =
+                std::env::temp_dir().join(format!("mlflow-rs-owned-{}", uuid::Uuid::new_v4()));
+            create_directory(&path).expect("the temporary folder can be written");
+            Self(path)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+    }
+
+    #[test]
+    fn only_what_is_private_is_opened() {
+        let folder = Folder::new();
+        let file = folder.0.join("file");
+        create(&file).expect("writable");
+        assert!(open(&file).is_ok());
+        for (path, mode) in [
+            (&file, 0o620),
+            (&file, 0o602),
+            (&folder.0, 0o770),
+            (&folder.0, 0o703),
+        ] {
+            let before = fs::metadata(path).expect("it is there").mode();
+            set_mode(path, mode);
+            let error = open(&file).expect_err("others can write to it").to_string();
+            assert!(error.contains("writable by others"), "{error}");
+            set_mode(path, before);
+        }
+        assert!(open(&file).is_ok());
+        let link = folder.0.join("link");
+        symlink(&file, &link).expect("writable");
+        assert!(open(&link).is_err());
+        assert!(open_or_create(&link).is_err());
+        assert!(open(&folder.0).is_err(), "a directory");
+        let directory = folder.0.join("directory");
+        symlink(&folder.0, &directory).expect("writable");
+        assert!(open(&directory.join("file")).is_err());
+        let missing = open(&folder.0.join("missing")).expect_err("there is none");
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_not_cleared() {
+        let folder = Folder::new();
+        let directory = folder.0.join("directory");
+        create_directory(&directory).expect("writable");
+        for name in ["kept", "other"] {
+            create(&directory.join(name)).expect("writable");
+        }
+        let link = folder.0.join("link");
+        symlink(&directory, &link).expect("writable");
+        assert!(clear(&link, "kept").is_err());
+        assert!(directory.join("other").exists());
+        clear(&directory, "kept").expect("it is ours");
+        assert!(!directory.join("other").exists() && directory.join("kept").exists());
+    }
+
+    #[test]
+    fn a_place_below_a_base_is_private_and_a_named_one_is_the_users_decision() {
+        let folder = Folder::new();
+        set_mode(&folder.0, 0o777);
+        let place = Place::below(folder.0.clone(), &["a", "b"]);
+        place.create().expect("writable");
+        place.create().expect("it is there");
+        let mode = |path: &Path| fs::metadata(path).expect("it is there").mode() & 0o777;
+        assert_eq!(mode(place.path()), 0o700);
+        set_mode(&folder.0.join("a"), 0o777);
+        assert!(place.create().is_err());
+        let named = Place::from(place.path().to_owned());
+        named.create().expect("it is there");
+    }
+}

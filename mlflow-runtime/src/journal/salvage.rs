@@ -1,0 +1,270 @@
+//! Reading on behind damage, in the bytes of a segment that nobody writes to any more.
+//!
+//! # Invariants
+//!
+//! 1. Reading goes on at a frame that is whole, or where the segment's zeros begin; so a damaged
+//!    frame costs itself alone wherever its length can be trusted.
+//! 2. A length is trusted where it leads, over other damaged frames if need be, to a whole frame or
+//!    to the zeros, and the checksum does not prove it wrong. The body of such a frame is not
+//!    searched: an attached artifact may hold frames.
+//! 3. Where it leads nowhere, the next frame is searched for in steps of 8 bytes; one counts that is
+//!    whole and whose body is a record of a known kind.
+//! 4. A frame without a length that nothing whole follows is no damage: the process was killed in
+//!    the middle of this append, which was not acknowledged.
+//! 5. The time is linear in the length of the segment, but for a logarithm: checksums of long bodies
+//!    come from a table, so that a thousand wrong lengths do not read the segment a thousand times.
+
+use std::sync::OnceLock;
+
+use super::mapping::{FRAME_HEADER_BYTES, HEADER_BYTES, checksum, frame_bytes};
+use super::record::{Content, Event, Record, is_plausible, own_length};
+
+/// How many damaged frames in a row the length of the first one is followed over.
+const IN_A_ROW: usize = 16;
+/// Bodies up to this length are summed up directly.
+const SHORT_BYTES: usize = 4096;
+/// Files that are mapped have a multiple of this length, and not less than [`LEAST_BYTES`].
+const PAGE_BYTES: usize = 4096;
+const LEAST_BYTES: usize = 64 << 10;
+
+/// A segment's bytes, as they were read from its file.
+pub(crate) struct Loaded {
+    bytes: Vec<u8>,
+    /// The first byte of the zeros at the end.
+    end: OnceLock<usize>,
+    /// For every eighth byte, the CRC-32C of all bytes before it.
+    sums: OnceLock<Vec<u32>>,
+}
+
+impl Loaded {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self {
+            bytes,
+            end: OnceLock::new(),
+            sums: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns true if the segment holds nothing but zeros.
+    pub(super) fn is_blank(&self) -> bool {
+        self.end() == 0
+    }
+
+    /// Returns where to go on behind the bytes at `offset`, which are no whole frame; `None` if
+    /// nothing was lost there: no more was written, or no more was acknowledged.
+    pub(super) fn resume(&self, offset: usize) -> Option<usize> {
+        let end = self.end();
+        if offset >= end {
+            return None;
+        }
+        if let Some(next) = self.true_end(offset) {
+            // Invariant 4, where the length alone was missing.
+            return (next < end || self.word(offset) != Some(0)).then_some(next);
+        }
+        if let Some(next) = self.sound_end(offset).or_else(|| self.search(offset)) {
+            return Some(next);
+        }
+        match self.word(offset) {
+            // Invariant 4. A file that is written to ends in the middle of such a frame; one that is
+            // mapped has its full length from the beginning.
+            None | Some(0) => None,
+            Some(_) if self.body(offset).is_none() && !self.is_of_full_length() => None,
+            Some(_) => Some(end.next_multiple_of(8)),
+        }
+    }
+
+    /// Returns the end of a frame of which the length alone is wrong: the checksum fits the length that
+    /// the record itself has.
+    fn true_end(&self, offset: usize) -> Option<usize> {
+        let body = self.bytes.get(offset + FRAME_HEADER_BYTES..)?;
+        let body = body.get(..own_length(body)?)?;
+        (self.word(offset + 4)? == self.sum(offset, body)).then(|| offset + frame_bytes(body.len()))
+    }
+
+    /// Follows the length of the damaged frame at `offset` and returns where the next frame is, if
+    /// the length can be trusted.
+    fn sound_end(&self, offset: usize) -> Option<usize> {
+        let (mut at, mut first) = (offset, None);
+        for _ in 0..IN_A_ROW {
+            // Of those that follow, the records have to look like some: any number leads somewhere.
+            let body = self.body(at);
+            let body = body.filter(|body| first.is_none() || is_plausible(body))?;
+            let next = at + frame_bytes(body.len());
+            let first = *first.get_or_insert(next);
+            if next >= self.end() || self.is_whole(next) {
+                return Some(first);
+            }
+            at = next;
+        }
+        None
+    }
+
+    /// Searches for the next frame behind the damage at `offset`.
+    fn search(&self, offset: usize) -> Option<usize> {
+        let is_artifact = self.begins_attachment(offset);
+        let mut inside = None;
+        let mut at = offset + FRAME_HEADER_BYTES;
+        while at < self.end() {
+            if !self.is_record(at) {
+                at += 8;
+                continue;
+            }
+            if !is_artifact {
+                return Some(at);
+            }
+            // It may be a part of the artifact. Those of the segment lead to its end.
+            let behind = self.behind_whole(at);
+            if behind >= self.end() {
+                return Some(at);
+            }
+            inside.get_or_insert(at);
+            at = behind.max(at + 8);
+        }
+        inside
+    }
+
+    /// Returns true if the damaged frame at `offset` holds an artifact of unknown length.
+    fn begins_attachment(&self, offset: usize) -> bool {
+        let body = self.bytes.get(offset + FRAME_HEADER_BYTES..);
+        let Some(Record::Event { event, .. }) = body.and_then(Record::decode) else {
+            return false;
+        };
+        let attached = Content::Attached;
+        let is_attached = |event: &Event<'_>| match event {
+            Event::Artifact { content, .. } => {
+                std::mem::discriminant(content) == std::mem::discriminant(&attached)
+            }
+            _ => false,
+        };
+        event.parse().as_ref().is_some_and(is_attached)
+    }
+
+    /// Returns where a row of whole frames ends.
+    fn behind_whole(&self, offset: usize) -> usize {
+        let mut at = offset;
+        while let Some(body) = self.body(at).filter(|_| self.is_whole(at)) {
+            at += frame_bytes(body.len());
+        }
+        at
+    }
+
+    /// Returns true if a whole frame with a record of a known kind is at `offset`.
+    fn is_record(&self, offset: usize) -> bool {
+        let body = self.body(offset).filter(|body| is_plausible(body));
+        body.is_some_and(|body| {
+            self.is_whole(offset)
+                && match Record::decode(body) {
+                    Some(Record::Event { event, .. }) => event.parse().is_some(),
+                    record => record.is_some(),
+                }
+        })
+    }
+
+    fn is_whole(&self, offset: usize) -> bool {
+        self.body(offset)
+            .is_some_and(|body| self.word(offset + 4) == Some(self.sum(offset, body)))
+    }
+
+    /// The body of the frame at `offset`, if its length keeps it inside of the file.
+    fn body(&self, offset: usize) -> Option<&[u8]> {
+        let len = self.word(offset).filter(|len| *len > 0)? as usize;
+        let start = offset + FRAME_HEADER_BYTES;
+        self.bytes.get(start..start.checked_add(len)?)
+    }
+
+    fn word(&self, offset: usize) -> Option<u32> {
+        let bytes = self.bytes.get(offset..offset.checked_add(4)?)?;
+        Some(u32::from_le_bytes(bytes.try_into().ok()?))
+    }
+
+    /// Returns the checksum of `body`, which belongs to the frame at `offset`.
+    fn sum(&self, offset: usize, body: &[u8]) -> u32 {
+        if body.len() <= SHORT_BYTES {
+            #[cfg(test)]
+            tests::SUMMED.set(tests::SUMMED.get() + body.len());
+            return checksum(body);
+        }
+        let start = offset + FRAME_HEADER_BYTES;
+        let (last, rest) = ((start + body.len()) / 8, (start + body.len()) % 8);
+        let sums = self.sums();
+        let (Some(before), Some(through)) = (sums.get(start / 8), sums.get(last)) else {
+            return checksum(body);
+        };
+        let through = crc32c::crc32c_append(*through, &body[body.len() - rest..]);
+        #[allow(clippy::cast_possible_truncation)] // it comes from a word of 32 bits
+        let seed = body.len() as u32;
+        crc32c::crc32c_combine(before ^ seed, through, body.len())
+    }
+
+    fn sums(&self) -> &[u32] {
+        self.sums.get_or_init(|| {
+            let mut sum = 0;
+            let words = self.bytes.chunks_exact(8).map(|word| {
+                sum = crc32c::crc32c_append(sum, word);
+                sum
+            });
+            std::iter::once(0).chain(words).collect()
+        })
+    }
+
+    fn end(&self) -> usize {
+        *self.end.get_or_init(|| {
+            let last = self.bytes.iter().rposition(|byte| *byte != 0);
+            last.map_or(0, |last| last + 1)
+        })
+    }
+
+    fn is_of_full_length(&self) -> bool {
+        self.bytes.len() >= LEAST_BYTES && self.bytes.len().is_multiple_of(PAGE_BYTES)
+    }
+
+    /// Returns true if the header was lost while frames were not: the device has kept a later page
+    /// and not the first.
+    pub(super) fn has_lost_its_header(&self) -> bool {
+        !self.is_blank() && self.bytes.iter().take(HEADER_BYTES).all(|byte| *byte == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    thread_local! {
+        /// Bytes of bodies that were summed up directly.
+        pub(super) static SUMMED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn the_table_gives_the_checksums_of_bodies() {
+        let bytes: Vec<u8> = (0..40_000_u32).map(|at| ((at * at) >> 7) as u8).collect();
+        let loaded = Loaded::new(bytes.clone());
+        for (offset, len) in [(64, 4097), (64, 5000), (8000, 30_003), (72, 39_000)] {
+            let body = &bytes[offset + 8..offset + 8 + len];
+            assert_eq!(loaded.sum(offset, body), checksum(body), "{offset}, {len}");
+        }
+    }
+
+    /// Each length that led nowhere summed up the rest of the segment.
+    #[test]
+    fn lengths_that_lead_nowhere_do_not_read_the_segment_again_each_time() {
+        let body = [[2, b'{'].as_slice(), &[b' '; 54]].concat();
+        let mut bytes = vec![0; HEADER_BYTES];
+        let end = 1 << 20;
+        while bytes.len() < end {
+            let len = (end - bytes.len()) / 2;
+            bytes.extend(u32::try_from(len).expect("small").to_le_bytes());
+            bytes.extend([1; 4]);
+            bytes.extend(&body);
+        }
+        let loaded = Loaded::new(bytes);
+        SUMMED.set(0);
+        assert_eq!(loaded.resume(HEADER_BYTES), Some(loaded.bytes.len()));
+        assert!(SUMMED.get() < 4 * end, "{} bytes of {end}", SUMMED.get());
+    }
+}

@@ -1,0 +1,182 @@
+//! Artifacts that wait beside the segments, each in a file of its own.
+//!
+//! # Invariants
+//!
+//! 1. They take none of the journal's bound: what bounds them is the [free space](super::free_space) of
+//!    the disk. However many wait, metrics find room.
+//! 2. The device has the bytes of a copy before it is asked for the event that names them. The system
+//!    may write the event down earlier; then the [`Fingerprint`] in it tells a copy that is not whole.
+//! 3. No thread that logs waits for the device.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::allocation::check_limit;
+use super::directory::ARTIFACT_EXTENSION;
+use super::free_space::{self, Shortage};
+use super::record::Fingerprint;
+use super::{copying, lock, owned};
+
+/// The copies of one journal.
+#[derive(Default)]
+pub(super) struct Spool {
+    /// Bytes of all copies that wait.
+    bytes: AtomicU64,
+    /// Copies that the device was not asked for yet.
+    unsynced: Mutex<Vec<PathBuf>>,
+}
+
+/// A copy that waits.
+pub(crate) struct Copy {
+    pub(crate) name: String,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// The reason why there is no copy.
+pub(crate) enum Uncopied {
+    Scarce(Shortage),
+    Failed(io::Error),
+}
+
+impl From<io::Error> for Uncopied {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Spool {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Copies a file into `directory`.
+    pub(super) fn copy(&self, directory: &Path, source: &File) -> Result<Copy, Uncopied> {
+        let found = source.metadata()?;
+        check_limit(found.len())?;
+        self.make(directory, |target| {
+            if copying::reflink(source, target) {
+                let length = target.metadata()?.len();
+                return Ok(Fingerprint {
+                    length,
+                    crc32c: None,
+                });
+            }
+            // Holes take no room.
+            let bytes = found.len().min(found.blocks().saturating_mul(512));
+            free_space::check(directory, bytes)?.map_err(Uncopied::Scarce)?;
+            let look = || match free_space::check(directory, 0)? {
+                Ok(()) => Ok(()),
+                Err(_) => Err(io::ErrorKind::StorageFull.into()),
+            };
+            match copying::copy(source, target, found.len(), &look) {
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    // Its own part is free again.
+                    target.set_len(0)?;
+                    free_space::check(directory, bytes)?.map_err(Uncopied::Scarce)?;
+                    Err(error.into())
+                }
+                copied => Ok(copied?),
+            }
+        })
+    }
+
+    /// Writes `bytes` to a file in `directory`.
+    pub(super) fn write(&self, directory: &Path, bytes: &[u8]) -> Result<Copy, Uncopied> {
+        let length = bytes.len() as u64;
+        check_limit(length)?;
+        free_space::check(directory, length)?.map_err(Uncopied::Scarce)?;
+        self.make(directory, |target| Ok(copying::write(bytes, target)?))
+    }
+
+    fn make(
+        &self,
+        directory: &Path,
+        fill: impl FnOnce(&File) -> Result<Fingerprint, Uncopied>,
+    ) -> Result<Copy, Uncopied> {
+        let name = format!("{}.{ARTIFACT_EXTENSION}", uuid::Uuid::new_v4().simple());
+        let path = directory.join(&name);
+        let filled = owned::create(&path)
+            .map_err(Uncopied::Failed)
+            .and_then(|target| fill(&target));
+        let fingerprint = filled.inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        })?;
+        self.bytes.fetch_add(fingerprint.length, Ordering::Relaxed);
+        // Before the event: whoever sees that finds this, too.
+        lock(&self.unsynced).push(path);
+        Ok(Copy { name, fingerprint })
+    }
+
+    /// Returns how many copies the device was not asked for yet.
+    #[cfg(test)]
+    pub(super) fn unsynced(&self) -> usize {
+        lock(&self.unsynced).len()
+    }
+
+    /// Notes that a copy has a second name.
+    pub(super) fn take(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that a copy is gone.
+    pub(super) fn give(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Has the device keep the copies made so far.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let unsynced = std::mem::take(&mut *lock(&self.unsynced));
+        let mut synced = Ok(());
+        for path in unsynced {
+            synced = synced.and(match owned::open(&path).and_then(|file| file.sync_data()) {
+                // One that was delivered and deleted meanwhile needs no device.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    lock(&self.unsynced).push(path);
+                    Err(error)
+                }
+                _ => Ok(()),
+            });
+        }
+        synced
+    }
+}
+
+/// Returns what is wrong with the copy at `path`, if it is not the one with this fingerprint, or not
+/// this user's.
+pub(crate) fn fault(path: &Path, expected: Option<Fingerprint>) -> Option<String> {
+    let looked = owned::open(path).and_then(|file| {
+        let Some(Fingerprint { length, crc32c }) = expected else {
+            return Ok(None);
+        };
+        let found = file.metadata()?.len();
+        if found != length {
+            return Ok(Some(format!(
+                "its copy beside the journal should have {length} bytes and has {found}; the rest was lost, \
+                 with the power or by another hand"
+            )));
+        }
+        let is_other = match crc32c {
+            Some(crc32c) => copying::checksum(&file)? != crc32c,
+            None => false,
+        };
+        Ok(is_other.then(|| {
+            format!(
+                "its copy beside the journal has {length} bytes, as it should, but not those that were logged \
+                 (checksum); they were lost, with the power or by another hand"
+            )
+        }))
+    });
+    looked.unwrap_or_else(|error| {
+        let length = match expected {
+            Some(Fingerprint { length, .. }) => format!(" of {length} bytes"),
+            None => String::new(),
+        };
+        Some(format!(
+            "its copy{length} beside the journal cannot be read: {error}"
+        ))
+    })
+}

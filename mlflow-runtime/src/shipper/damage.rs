@@ -1,0 +1,197 @@
+//! What cannot be read of a journal: counted, said once for each file, and the file kept.
+//!
+//! # Invariants
+//!
+//! 1. `damaged` counts records that are lost, each once by the process that meets it first: a damaged
+//!    record, or stretch in which none can be told apart; a metric whose name and a value whose run
+//!    was lost with such a record. What an earlier shipper has settled is not counted.
+//! 2. One warning for each file, when it is read to its end.
+//! 3. The file is marked at once, so that it is [kept](crate::journal::kept) in place of being deleted.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::cursor::Cursor;
+use super::runs::ON_ITS_WAY;
+use super::source::{JournalOwner, Source};
+use crate::diagnostics::Limit;
+use crate::journal::directory::{ARTIFACT_EXTENSION, Directory};
+use crate::journal::kept;
+use crate::journal::record::{Definition, Record};
+use crate::journal::segment::{Segment, SegmentBytes};
+
+/// Damage in the segment of one cursor.
+#[derive(Default)]
+pub(super) struct Damage {
+    /// Offset of the first.
+    offset: Option<usize>,
+    skipped_bytes: usize,
+    /// Values that were read, but whose name or run was not.
+    nameless: usize,
+    /// When a value was met whose run is not known yet.
+    missed: Option<Instant>,
+    /// Set when the other segments of a live journal were searched for names.
+    searched: bool,
+}
+
+/// Damage in one journal.
+#[derive(Default)]
+pub(super) struct Losses {
+    /// Lost records that [`Source::take_damaged`] has not returned yet.
+    count: usize,
+    segments: Vec<Arc<Segment>>,
+    /// The names of metrics that other segments define, once they were needed.
+    names: Option<FxHashMap<u32, Arc<str>>>,
+}
+
+impl Damage {
+    fn begin(&mut self, segment: &Segment, offset: usize) {
+        self.offset.get_or_insert(offset);
+        segment.set_damaged();
+    }
+
+    pub(super) fn is_there(&self) -> bool {
+        self.offset.is_some()
+    }
+}
+
+impl Source {
+    /// Skips what cannot be read before `next`.
+    pub(super) fn skip(&mut self, cursor: &mut Cursor, next: usize) {
+        cursor.damage.begin(&cursor.segment, cursor.offset);
+        cursor.damage.skipped_bytes += next.saturating_sub(cursor.offset);
+        if next > cursor.settled() {
+            self.losses.count += 1;
+        }
+        self.note_damaged(cursor);
+        cursor.offset = next;
+    }
+
+    /// Leaves out the value at the cursor: the record that names it was lost.
+    pub(super) fn leave_nameless(&mut self, cursor: &mut Cursor) {
+        if !cursor.is_fresh() {
+            return;
+        }
+        cursor.damage.begin(&cursor.segment, cursor.offset);
+        cursor.damage.nameless += 1;
+        self.losses.count += 1;
+        self.note_damaged(cursor);
+    }
+
+    fn note_damaged(&mut self, cursor: &Cursor) {
+        let known = self.losses.segments.last();
+        if !known.is_some_and(|last| Arc::ptr_eq(last, &cursor.segment)) {
+            self.losses.segments.push(Arc::clone(&cursor.segment));
+        }
+        // The start of a run may be among what is lost.
+        self.has_lost = true;
+    }
+
+    /// Says what was lost of a segment that is read to its end.
+    pub(super) fn report(&self, cursor: &Cursor) {
+        let Damage {
+            offset: Some(offset),
+            skipped_bytes,
+            nameless,
+            ..
+        } = cursor.damage
+        else {
+            return;
+        };
+        static DAMAGED: Limit = Limit::new();
+        if let Some(end) = DAMAGED.admit() {
+            tracing::warn!(
+                target: "mlflow", file = ?cursor.segment.file(), offset, skipped_bytes, nameless,
+                "a journal file is damaged; everything else in it is shipped, and it is kept in the folder \
+                 `damaged` of the journal{end}"
+            );
+        }
+    }
+
+    /// Returns how many records were lost since the last call.
+    pub(super) fn take_damaged(&mut self) -> usize {
+        std::mem::take(&mut self.losses.count)
+    }
+
+    /// Returns the name of a metric that its own segment does not define. The numbers of names that
+    /// the program binds are the same in all segments of a process.
+    pub(super) fn name_elsewhere(&mut self, cursor: &mut Cursor, id: u32) -> Option<Arc<str>> {
+        if !crate::journal::is_interned(id) {
+            return None;
+        }
+        // To a live journal, segments are added meanwhile.
+        let is_late = self.is_live() && !std::mem::replace(&mut cursor.damage.searched, true);
+        if is_late || self.losses.names.is_none() {
+            self.losses.names = Some(self.names());
+        }
+        self.losses.names.as_ref()?.get(&id).map(Arc::clone)
+    }
+
+    fn names(&self) -> FxHashMap<u32, Arc<str>> {
+        let segments = match &self.owner {
+            JournalOwner::Live { journal, .. } => journal.segments(),
+            JournalOwner::Dead { directory } => {
+                let segments = directory.segments().unwrap_or_default();
+                segments.into_iter().map(Arc::new).collect()
+            }
+        };
+        let mut names = FxHashMap::default();
+        for segment in segments {
+            let Some(bytes) = segment.read().ok().filter(SegmentBytes::is_ours) else {
+                continue;
+            };
+            bytes.for_each_whole(|body, _| {
+                if let Some(Record::Definition(Definition::Key { id, name })) = Record::decode(body)
+                    && crate::journal::is_interned(id)
+                {
+                    names.entry(id).or_insert_with(|| Arc::from(&*name));
+                }
+            });
+        }
+        names
+    }
+
+    /// Returns true if the run at the cursor of a live journal will not be named any more: its
+    /// segment is damaged, and the other segments had their time.
+    pub(super) fn has_lost_name(&self, cursor: &mut Cursor, run: u32) -> bool {
+        if self.runs.get(run).is_some() || !cursor.damage.is_there() {
+            return false;
+        }
+        let missed = *cursor.damage.missed.get_or_insert_with(Instant::now);
+        missed.elapsed() > ON_ITS_WAY
+    }
+
+    /// Moves what is damaged out of a dead journal's directory, with the artifacts that may have been
+    /// named there: those that were delivered are gone. False if something could not be moved.
+    pub(super) fn keep_damaged(&self, directory: &Directory) -> bool {
+        if self.losses.segments.is_empty() {
+            return true;
+        }
+        let kept = self
+            .losses
+            .segments
+            .iter()
+            .try_for_each(|segment| segment.remove_file());
+        let kept = kept.and_then(|()| keep_artifacts(directory.path()));
+        kept.map_err(|error| kept::warn(directory.path(), &error))
+            .is_ok()
+    }
+}
+
+fn keep_artifacts(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let file = entry?.path();
+        if file
+            .extension()
+            .is_some_and(|end| end == ARTIFACT_EXTENSION)
+        {
+            kept::keep(&file)?;
+        }
+    }
+    Ok(())
+}
