@@ -161,6 +161,8 @@ pub mod rank;
 mod resend;
 mod run;
 mod secret;
+#[cfg(test)]
+mod seeded;
 mod shipper;
 mod signals;
 mod site;

@@ -74,6 +74,8 @@ impl WrittenAppender {
         self.frame.extend_from_slice(body);
         self.frame
             .resize(FRAME_HEADER_BYTES + body.len().next_multiple_of(8), 0);
+        #[cfg(test)]
+        crate::seeded::before_change();
         // A reader that sees half of it finds a wrong checksum, and comes again.
         let written = self.file.write_all_at(&self.frame, self.position as u64);
         if written.is_err() {

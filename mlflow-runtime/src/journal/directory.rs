@@ -64,8 +64,7 @@ impl Directory {
         root.create()?;
         // A sweep may take a directory away between its creation and its locking.
         for _ in 0..8 {
-            let name = uuid::Uuid::new_v4().simple().to_string();
-            let path = root.path().join(name);
+            let path = root.path().join(new_name());
             owned::create_directory(&path)?;
             match Self::lock(&path, true) {
                 Ok(Some(directory)) if directory.path.join(LOCK).exists() => return Ok(directory),
@@ -104,8 +103,13 @@ impl Directory {
     /// What dead processes left below `root` for `destination`.
     pub(crate) fn left_behind(root: &Path, destination: &str) -> LeftBehind {
         let entries = fs::read_dir(root).into_iter().flatten().flatten();
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        if cfg!(test) {
+            // The order in which a file system lists them is no test's to know.
+            paths.sort();
+        }
         LeftBehind {
-            paths: entries.map(|entry| entry.path()).collect(),
+            paths,
             destination: destination.to_owned(),
         }
     }
@@ -186,10 +190,16 @@ impl Directory {
     /// Deletes it with all it holds. The lock file goes last: until then nobody else comes in.
     pub(crate) fn remove(&self) {
         // Without its lock nobody could come in again: it stays while anything else may be there.
+        #[cfg(test)]
+        crate::seeded::before_change();
         if owned::clear(&self.path, LOCK).is_err() {
             return;
         }
+        #[cfg(test)]
+        crate::seeded::before_change();
         let _ = fs::remove_file(self.path.join(LOCK));
+        #[cfg(test)]
+        crate::seeded::before_change();
         let _ = fs::remove_dir(&self.path);
     }
 }
@@ -316,6 +326,15 @@ impl Claim {
             _ => Self::Unreadable,
         }
     }
+}
+
+/// Returns a name that no other journal has.
+fn new_name() -> String {
+    #[cfg(test)]
+    if let Some(name) = crate::seeded::name() {
+        return name;
+    }
+    uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// As [`Directory::create`] gives it.

@@ -132,6 +132,8 @@ pub(crate) struct Journal {
     idle: Arc<Idle>,
     /// What stands before the name of a metric.
     key_prefix: Arc<str>,
+    /// Sizes of a thread's first, second and later segments.
+    segment_bytes: [u64; 4],
     pub(crate) consoles: Consoles,
     spool: Spool,
     spares: Arc<Spares>,
@@ -164,6 +166,21 @@ impl Journal {
         Self::new(Backing::Memory, origin, MEMORY_BYTES, key_prefix)
     }
 
+    /// A journal below `root` without threads of its own, with segments of about `segment_bytes`.
+    #[cfg(test)]
+    pub(crate) fn without_threads(
+        root: PathBuf,
+        origin: Origin,
+        segment_bytes: u64,
+    ) -> io::Result<Arc<Self>> {
+        let backing = Backing::Disk(Disk::below(root.into())?);
+        let mut journal = Self::new(backing, origin, 1 << 30, "");
+        if let Some(journal) = Arc::get_mut(&mut journal) {
+            journal.segment_bytes = [segment_bytes; 4];
+        }
+        Ok(journal)
+    }
+
     fn new(backing: Backing, origin: Origin, max_bytes: u64, key_prefix: &str) -> Arc<Self> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Arc::new(Self {
@@ -184,6 +201,7 @@ impl Journal {
             stray: Mutex::new(Writer::default()),
             idle: Arc::default(),
             key_prefix: key_prefix.into(),
+            segment_bytes: SEGMENT_BYTES,
             consoles: Consoles::default(),
             spool: Spool::default(),
             spares: Arc::default(),
@@ -453,9 +471,9 @@ impl Journal {
     /// A new segment with room for a frame of `frame` bytes. `rolls` counts the calling thread's
     /// segments.
     fn open_segment(&self, rolls: usize, frame: usize, essential: bool) -> Result<Opened, Reason> {
-        let usual = SEGMENT_BYTES[rolls.min(SEGMENT_BYTES.len() - 1)];
+        let usual = self.segment_bytes[rolls.min(self.segment_bytes.len() - 1)];
         let at_least = (frame + 4096).next_multiple_of(4096) as u64;
-        let smallest = at_least.max(SEGMENT_BYTES[0]);
+        let smallest = at_least.max(self.segment_bytes[0]);
         if !essential && self.room.is_shut() {
             return Err(Reason::MemoryFull);
         }
@@ -469,7 +487,7 @@ impl Journal {
             Err(_) if usual > smallest => self.open_segment_of(smallest, essential),
             opened => opened,
         };
-        if matches!(opened, Err(Reason::MemoryFull)) && smallest == SEGMENT_BYTES[0] {
+        if matches!(opened, Err(Reason::MemoryFull)) && smallest == self.segment_bytes[0] {
             self.room.shut();
         }
         opened

@@ -214,6 +214,8 @@ impl Segment {
     /// Notes that the store holds every entry before `offset`. Best effort: it is a hint.
     pub(crate) fn acknowledge(&self, offset: usize) {
         let hint = hint(offset);
+        #[cfg(test)]
+        crate::seeded::before_change();
         if let Some(region) = &*self.lock_region() {
             region.set_acknowledged(hint);
         } else if let Some(file) = &self.file {
@@ -233,6 +235,8 @@ impl Segment {
         let Some(file) = &self.file else {
             return Ok(());
         };
+        #[cfg(test)]
+        crate::seeded::before_change();
         if self.damaged.load(Ordering::Relaxed) {
             return kept::keep(file);
         }

@@ -72,6 +72,10 @@ fn jittered(delay: Duration) -> Duration {
 
 /// A number from 0 to 1: every `RandomState` has keys of its own.
 fn chance() -> f64 {
+    #[cfg(test)]
+    if let Some(chance) = crate::seeded::chance() {
+        return chance;
+    }
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)
 }

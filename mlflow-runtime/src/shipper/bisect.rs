@@ -1,6 +1,7 @@
 //! Which entries of a refused batch are to blame.
 //!
-//! Invariant: every other entry is logged, and the entries to blame are named with the store's words.
+//! Invariants: every other entry is logged, in the order of the batch, since of two values of a tag the
+//! last one stays; the entries to blame are named with the store's words.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -24,31 +25,36 @@ impl Delivery {
         reason: String,
     ) -> LocalFuture<'a, Result<Vec<Refused>, Obstacle>> {
         Box::pin(async move {
+            let Some([first, second]) = halves(&batch) else {
+                return Ok(single(&batch, reason).into_iter().collect());
+            };
             let mut refused = Vec::new();
-            let mut left = vec![(batch, reason)];
-            while let Some((batch, reason)) = left.pop() {
-                let Some(parts) = halves(&batch) else {
-                    refused.extend(single(&batch, reason));
-                    continue;
-                };
-                for half in parts {
-                    let mut logged = self.store.log_batch(run, &half).await;
-                    // Another client may have been in the way of this one only.
-                    for _ in 0..CONTESTS {
-                        if matches!(logged, Err(StoreError::Contested { .. })) {
-                            logged = self.store.log_batch(run, &half).await;
-                        }
+            // The first half down to its last entry, and only then the second.
+            let mut left = vec![second, first];
+            while let Some(half) = left.pop() {
+                let mut logged = self.store.log_batch(run, &half).await;
+                // Another client may have been in the way of this one only.
+                for _ in 0..CONTESTS {
+                    if matches!(logged, Err(StoreError::Contested { .. })) {
+                        logged = self.store.log_batch(run, &half).await;
                     }
-                    match logged {
-                        Ok(()) => {}
-                        Err(StoreError::Rejected { reason } | StoreError::Contested { reason }) => {
-                            left.push((half, reason));
-                        }
-                        Err(StoreError::TooLarge { reason }) if halves(&half).is_some() => {
-                            left.push((half, reason));
-                        }
-                        Err(error) => return Err(self.obstacle(error).await),
-                    }
+                }
+                let parts = halves(&half);
+                match (logged, parts) {
+                    (Ok(()), _) => {}
+                    (
+                        Err(
+                            StoreError::Rejected { .. }
+                            | StoreError::Contested { .. }
+                            | StoreError::TooLarge { .. },
+                        ),
+                        Some([first, second]),
+                    ) => left.extend([second, first]),
+                    (
+                        Err(StoreError::Rejected { reason } | StoreError::Contested { reason }),
+                        None,
+                    ) => refused.extend(single(&half, reason)),
+                    (Err(error), _) => return Err(self.obstacle(error).await),
                 }
             }
             Ok(refused)

@@ -82,6 +82,17 @@ impl Control {
         flushed
     }
 
+    /// Stands for a thread that begins to wait, or ends.
+    #[cfg(test)]
+    pub(super) fn set_waiting(&self, is_waiting: bool) {
+        let mut tickets = self.lock();
+        tickets.waiting = if is_waiting {
+            tickets.waiting + 1
+        } else {
+            tickets.waiting - 1
+        };
+    }
+
     /// Returns whether a thread waits, also for what has failed since: pauses are short then.
     pub(crate) fn is_waited_for(&self) -> bool {
         self.lock().waiting > 0

@@ -32,8 +32,10 @@ impl Delivery {
         number: u32,
     ) -> Result<StoredRun, Obstacle> {
         let mut ready = Err(lost().into());
-        for number in source.runs.line(number).into_iter().rev() {
-            ready = Ok(self.created(source, number).await?);
+        for ancestor in source.runs.line(number).into_iter().rev() {
+            if ancestor == number || !source.parked.is_run_held(ancestor) {
+                ready = Ok(self.created(source, ancestor).await?);
+            }
         }
         ready
     }

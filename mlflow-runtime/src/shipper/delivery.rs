@@ -27,7 +27,7 @@ use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 /// taken for refused.
 const CONTESTS: u32 = 20;
 /// Failures in a row of one run or artifact before a warning.
-const WARN_AFTER: u32 = 3;
+const WARN_AFTER: u32 = 5;
 /// The most entries of a batch of what a dead process left: while this process is stopped in the
 /// middle of one, others wait for the lock of a file.
 const DEAD_BATCH: usize = 4096;

@@ -83,8 +83,9 @@ impl Delivery {
                 Err(Obstacle::Stuck(stuck)) => {
                     let reason = stuck.reason();
                     tracing::warn!(target: "mlflow", reason, "a run whose process died could not be closed");
-                    if matches!(stuck, Stuck::Failing { .. }) {
-                        // Its journal stays, so that somebody closes it.
+                    // Its journal stays, so that somebody closes it. Of a run that another process has
+                    // never started there is nothing to close.
+                    if !matches!(source.runs.role(number), Role::Member { .. }) {
                         source.keep_all();
                         continue;
                     }
@@ -113,7 +114,12 @@ impl Delivery {
             // Nothing of it is left to be delivered: one that is not there need not be created.
             Some(identity) => match self.find(&identity).await {
                 Ok(Some(run)) => run,
-                Ok(None) | Err(StoreError::Missing { .. }) => return Ok(()),
+                Ok(None) => return Ok(()),
+                Err(StoreError::Missing { .. })
+                    if identity.resumed.is_some() && self.store.absence_is_final() =>
+                {
+                    return Ok(());
+                }
                 Err(error) => return Err(self.obstacle(error).await),
             },
             None => self.ready(source, number).await?,

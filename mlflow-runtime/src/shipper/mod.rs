@@ -36,6 +36,8 @@ pub(crate) mod recovery;
 mod recovery_tests;
 mod refused;
 mod runs;
+#[cfg(test)]
+mod simulation;
 mod source;
 #[cfg(test)]
 mod tests;

@@ -167,13 +167,15 @@ impl ParkedRuns {
         self.lanes.contains_key(&lane)
     }
 
-    /// Returns the run, or the one that has to be created before it, that is parked and not doubtful only.
+    /// Returns the run that keeps the entries of this one back: itself, or one that has to be created
+    /// before it. What is doubtful keeps nothing back.
     pub(super) fn in_front_of(&self, runs: &Runs, number: u32) -> Option<u32> {
-        let line = runs.line(number);
-        let mut parked = line.iter().rev();
-        parked
-            .find(|run| self.lanes.contains_key(&Lane::Run(**run)))
-            .copied()
+        let is_in_front = |run: &u32| match self.lanes.get(&Lane::Run(*run)) {
+            // A child goes on without a parent that waits for a person.
+            Some(parked) => *run == number || !self.is_held(parked),
+            None => false,
+        };
+        runs.line(number).into_iter().rev().find(is_in_front)
     }
 
     /// Returns whether the run waits for a person.

@@ -415,6 +415,8 @@ impl Source {
     }
 
     fn delete(&self, file: &Path) {
+        #[cfg(test)]
+        crate::seeded::before_change();
         let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
         if fs::remove_file(file).is_ok()
             && let JournalOwner::Live { journal, .. } = &self.owner

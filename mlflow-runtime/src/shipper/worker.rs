@@ -154,8 +154,12 @@ impl Worker {
                     self.pause(LINGER).await;
                 }
                 Ok(Step::Stalled) => tokio::time::sleep(STALL).await,
-                // Nothing is missing but what waits by itself, and somebody waits for it.
-                Ok(Step::Idle) if self.control.is_waited_for() && shipper.has_waiting() => {
+                // Nothing is missing but what waits by itself, and somebody waits for it, or has, until
+                // a deadline passed.
+                Ok(Step::Idle)
+                    if (self.control.is_waited_for() || self.control.is_asked())
+                        && shipper.has_waiting() =>
+                {
                     tokio::time::sleep(SOON).await;
                 }
                 Ok(Step::Idle) => {
@@ -238,7 +242,9 @@ impl Worker {
         }
         // Which runs this process has decides what it may do for dead ones.
         self.begun |= step != Step::Idle;
-        if !self.begun && !self.control.is_asked() {
+        // One that was claimed for a flush is finished: others may have looked while it was ours.
+        let has_dead = shipper.dead.is_some() || !shipper.unfinished.is_empty();
+        if !self.begun && !self.control.is_asked() && !has_dead {
             return Ok(step);
         }
         if self.sweep_due.is_some_and(|due| due <= now) {

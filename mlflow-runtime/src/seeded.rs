@@ -1,0 +1,92 @@
+//! Chance from a seed: what a simulation needs to run twice in the same way.
+//!
+//! Invariant: without [`begin`] on the same thread nothing here answers, and chance is left to itself.
+
+use std::cell::{Cell, RefCell};
+use std::panic;
+
+thread_local! {
+    static RANDOM: RefCell<Option<Random>> = const { RefCell::new(None) };
+    /// How many changes the process may still make that has this thread now.
+    static CHANGES: Cell<Option<u32>> = const { Cell::new(None) };
+}
+
+/// The end of a simulated process in the middle of its work: what is unwound.
+pub(crate) struct Died;
+
+/// Has the process that runs now die before its next but `left` changes; returns what was left before.
+pub(crate) fn set_changes(left: Option<u32>) -> Option<u32> {
+    CHANGES.replace(left)
+}
+
+/// Called before each change of a file that others see: a process may die here.
+///
+/// # Panics
+/// With [`Died`], if it does.
+pub(crate) fn before_change() {
+    match CHANGES.get() {
+        None => {}
+        Some(0) => {
+            CHANGES.set(None);
+            panic::resume_unwind(Box::new(Died));
+        }
+        Some(left) => CHANGES.set(Some(left - 1)),
+    }
+}
+
+/// A generator of numbers (`SplitMix64`, by Sebastiano Vigna).
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// Returns any number.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Returns a number below `bound`.
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    /// Returns true in so many of a hundred cases.
+    pub(crate) fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    /// Returns one of `choices`.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[usize::try_from(self.below(choices.len() as u64)).unwrap_or(0)]
+    }
+}
+
+/// Makes everything on the calling thread that is left to chance follow from `seed`.
+pub(crate) fn begin(seed: u64) {
+    RANDOM.set(Some(Random::new(seed)));
+}
+
+/// Returns a number from 0 to 1.
+pub(crate) fn chance() -> Option<f64> {
+    let bits = u32::try_from(next()? >> 32).unwrap_or(0);
+    Some(f64::from(bits) / f64::from(u32::MAX))
+}
+
+/// Returns a name as a journal's directory has.
+pub(crate) fn name() -> Option<String> {
+    Some(format!("{:016x}{:016x}", next()?, next()?))
+}
+
+fn next() -> Option<u64> {
+    RANDOM.with_borrow_mut(|random| random.as_mut().map(Random::next))
+}

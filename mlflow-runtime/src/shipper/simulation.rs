@@ -1,0 +1,89 @@
+//! A deterministic simulation: shippers, their journals on disk and a server that fails, in one thread,
+//! under one seed, in a time that passes only when everybody waits.
+//!
+//! Invariants: a seed gives the same world every time, request by request; a world whose properties do
+//! not hold is printed with its seed and the fewest steps that are enough for that.
+//!
+//! What is real: the journal and its reader, the shipper's loop, the locks of journals of the dead. What
+//! is not: the server (`faulty_store`), the clock, and the end of a process (`process`). How much is tried
+//! is for the environment to say: [`SEEDS`], [`FIRST_SEED`], [`KEEP_ON`].
+
+mod faulty_store;
+mod process;
+mod properties;
+mod schedule;
+mod shrinking;
+mod world;
+
+use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use schedule::{Event, Schedule};
+
+/// How many seeds are tried.
+const SEEDS: &str = "MLFLOW_TEST_SEEDS";
+/// The first of them; with [`SEEDS`] = 1 everything that happens is printed.
+const FIRST_SEED: &str = "MLFLOW_TEST_SEED";
+/// Set: all seeds are tried, whatever fails.
+const KEEP_ON: &str = "MLFLOW_TEST_KEEP_ON";
+/// Where nothing is said: unit tests stay quick.
+const DEFAULT_SEEDS: u64 = 300;
+/// Of so many seeds one is tried twice, and has to go the same way.
+const TWICE: u64 = 20;
+
+fn number(variable: &str) -> Option<u64> {
+    env::var(variable).ok()?.parse().ok()
+}
+
+/// Tries one seed. Returns what is to be said of its failure.
+fn attempt(seed: u64, is_logged: bool) -> Option<String> {
+    let schedule = Schedule::new(seed);
+    let outcome = world::run(&schedule, is_logged);
+    for line in &outcome.log {
+        println!("{line}");
+    }
+    if let Some(failure) = &outcome.failure {
+        let (schedule, failure) = shrinking::shrink(&schedule, failure);
+        let (property, text) = (failure.property, failure.text);
+        return Some(format!("{property}: {text}\n{schedule}"));
+    }
+    if seed.is_multiple_of(TWICE) {
+        let again = world::run(&schedule, false);
+        if again.trace != outcome.trace {
+            return Some(format!("it does not go the same way again\n{schedule}"));
+        }
+    }
+    None
+}
+
+#[test]
+fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
+    let seeds = number(SEEDS).unwrap_or(DEFAULT_SEEDS);
+    let first = number(FIRST_SEED).unwrap_or(1);
+    let next = AtomicU64::new(first);
+    let has_failed = AtomicBool::new(false);
+    let failures = Mutex::new(Vec::new());
+    let keeps_on = env::var(KEEP_ON).is_ok();
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let is_over = has_failed.load(Ordering::Relaxed) && !keeps_on;
+                    if seed >= first + seeds || is_over {
+                        return;
+                    }
+                    if let Some(failure) = attempt(seed, seeds == 1) {
+                        has_failed.store(true, Ordering::Relaxed);
+                        crate::tracker::lock(&failures).push(failure);
+                    }
+                }
+            });
+        }
+    });
+    let failures = crate::tracker::lock(&failures);
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}

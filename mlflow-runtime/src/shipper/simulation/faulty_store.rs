@@ -1,0 +1,856 @@
+//! A store that fails as servers do, over one in memory.
+//!
+//! Invariants: what it does follows from the seed, the schedule and the order of requests; a request is
+//! carried out at one moment, as a whole or not at all; a run created twice is there twice, as on a
+//! server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, pending};
+use std::hash::{Hash, Hasher};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustc_hash::FxHasher;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
+use crate::seeded::Random;
+use crate::store::{
+    ArtifactContent, Batch, BatchLimits, ExperimentRef, MemoryStore, NewRun, RunStatus, Store,
+    StoreError, StoreInfo, StoredRun, StoredRunData, Tag,
+};
+use crate::tracker::lock;
+
+/// Requests in one moment of the simulated time after which a shipper is taken to run in a circle.
+const CALLS_AT_ONCE: u32 = 50_000;
+
+/// The server, as all processes of a world see it.
+pub(super) struct Server {
+    memory: MemoryStore,
+    rows: Vec<Row>,
+    faults: Vec<(Fault, Option<Instant>)>,
+    deleted_experiments: BTreeSet<String>,
+    batch: usize,
+    absorbs_repeats: bool,
+    absence_is_final: bool,
+    random: Random,
+    begun: Instant,
+    /// Everything that was asked and answered, and when.
+    trace: FxHasher,
+    log: Option<Vec<String>>,
+    now: Instant,
+    calls_now: u32,
+    /// Entries that were refused for good: they need not be there.
+    pub(super) refused: BTreeSet<(RunId, String)>,
+    /// Runs that were lost with everything else.
+    pub(super) wiped: BTreeSet<RunId>,
+}
+
+/// A run on the server. Several may have one key.
+struct Row {
+    key: String,
+    run_id: String,
+    experiment_id: String,
+    created_with: BTreeMap<String, String>,
+    is_deleted: bool,
+    /// Made by somebody else, without a key.
+    is_external: bool,
+}
+
+/// A run as it is in the end.
+pub(super) struct Found {
+    pub(super) data: StoredRunData,
+    pub(super) is_empty: bool,
+}
+
+/// A request.
+struct Call<'a> {
+    route: Route,
+    run: Option<RunId>,
+    batch: Option<&'a Batch<'a>>,
+    path: Option<&'a str>,
+}
+
+/// What is to happen to a request.
+#[derive(Default)]
+struct Plan {
+    before: Duration,
+    after: Duration,
+    error: Option<StoreError>,
+    is_lost: bool,
+}
+
+pub(super) fn key_of(run: RunId) -> String {
+    format!("{run:032x}")
+}
+
+fn run_of(key: &str) -> Option<RunId> {
+    RunId::from_str_radix(key, 16).ok()
+}
+
+fn unavailable(reason: &str) -> StoreError {
+    StoreError::Unavailable {
+        reason: reason.to_owned(),
+        retry_after: None,
+    }
+}
+
+fn blocked(reason: &str) -> StoreError {
+    StoreError::Blocked {
+        reason: reason.to_owned(),
+        everything: false,
+    }
+}
+
+/// The answer of a store in memory.
+fn now_or_never<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => panic!("a store in memory does not pend"),
+    }
+}
+
+impl Effect {
+    /// The error that takes the place of the request.
+    fn error(self) -> Option<StoreError> {
+        let reason = "it is told to fail".to_owned();
+        Some(match self {
+            Self::Unavailable => unavailable(&reason),
+            Self::Later(seconds) => StoreError::Unavailable {
+                reason,
+                retry_after: Some(Duration::from_secs(seconds)),
+            },
+            Self::Busy => StoreError::Busy { reason },
+            Self::Contested => StoreError::Contested { reason },
+            Self::Rejected => StoreError::Rejected { reason },
+            Self::TooLarge => StoreError::TooLarge { reason },
+            Self::Missing => StoreError::Missing { reason },
+            Self::Blocked => blocked(&reason),
+            Self::BlockedAll => StoreError::Blocked {
+                reason,
+                everything: true,
+            },
+            Self::Lost | Self::SlowBefore(_) | Self::SlowAfter(_) | Self::Late(_) => return None,
+        })
+    }
+}
+
+impl Fault {
+    fn meets(&self, call: &Call<'_>) -> bool {
+        let is_ping = matches!(call.route, Route::Ping | Route::PingArtifacts);
+        match self.scope {
+            _ if self.effect == Effect::BlockedAll => true,
+            Scope::Everything => true,
+            Scope::Route(Route::Put) if call.route == Route::PingArtifacts => true,
+            _ if is_ping => false,
+            Scope::Route(route) => call.route == route,
+            Scope::Run(run) => call.run == Some(run),
+            Scope::RunRoute(run, route) => call.run == Some(run) && call.route == route,
+            Scope::Key(run, key) => call.run == Some(run) && call.holds(key),
+            Scope::Artifact(run, path) => call.run == Some(run) && call.path == Some(path),
+        }
+    }
+}
+
+impl Call<'_> {
+    fn holds(&self, key: &str) -> bool {
+        self.batch.is_some_and(|batch| {
+            batch.metrics.iter().any(|metric| &*metric.key == key)
+                || batch.params.iter().any(|param| param.key == key)
+                || batch.tags.iter().any(|tag| tag.key == key)
+        })
+    }
+
+    /// The entry that is refused for good with this request, if it is a single one.
+    fn entry(&self) -> Option<String> {
+        if let Some(path) = self.path {
+            return Some(format!("artifact {path}"));
+        }
+        let batch = self.batch?;
+        match (batch.metrics, batch.params, batch.tags) {
+            ([metric], [], []) => Some(format!("metric {}", metric.step)),
+            ([], [param], []) => Some(format!("param {}", param.key)),
+            ([], [], [tag]) => Some(format!("tag {}", tag.key)),
+            _ => None,
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn new(schedule: &Schedule, is_logged: bool) -> Self {
+        let now = Instant::now();
+        Self {
+            memory: MemoryStore::new(),
+            rows: Vec::new(),
+            faults: Vec::new(),
+            deleted_experiments: BTreeSet::new(),
+            batch: schedule.batch,
+            absorbs_repeats: schedule.absorbs_repeats,
+            absence_is_final: schedule.absence_is_final,
+            random: Random::new(schedule.seed ^ 0x5e72),
+            begun: now,
+            trace: FxHasher::default(),
+            log: is_logged.then(Vec::new),
+            now,
+            calls_now: 0,
+            refused: BTreeSet::new(),
+            wiped: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    pub(super) fn take_log(&mut self) -> Vec<String> {
+        self.log.take().unwrap_or_default()
+    }
+
+    /// Notes something for whoever reads what happened.
+    pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
+        let ms = self.begun.elapsed().as_millis();
+        if let Some(log) = &mut self.log {
+            log.push(format!("{ms:>8} ms  {}", text()));
+        }
+    }
+
+    pub(super) fn add_fault(&mut self, fault: Fault) {
+        let until = fault
+            .seconds
+            .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds)));
+        self.faults.push((fault, until));
+    }
+
+    /// Ends all faults that pass by themselves.
+    pub(super) fn end_passing(&mut self) {
+        self.faults.retain(|(_, until)| until.is_none());
+    }
+
+    /// Ends everything that is wrong.
+    pub(super) fn mend(&mut self) {
+        self.faults.clear();
+        self.deleted_experiments.clear();
+        for row in &mut self.rows {
+            row.is_deleted = false;
+        }
+    }
+
+    pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.faults.iter().map(|(fault, _)| fault)
+    }
+
+    pub(super) fn set_experiment_deleted(&mut self, name: &str, is_deleted: bool) {
+        if is_deleted {
+            self.deleted_experiments.insert(name.to_owned());
+        } else {
+            self.deleted_experiments.remove(name);
+        }
+    }
+
+    pub(super) fn is_experiment_deleted(&self, name: &str) -> bool {
+        self.deleted_experiments.contains(name)
+    }
+
+    pub(super) fn set_run_deleted(&mut self, run: RunId, is_deleted: bool) {
+        let key = key_of(run);
+        for row in self.rows.iter_mut().filter(|row| row.key == key) {
+            row.is_deleted = is_deleted;
+        }
+    }
+
+    pub(super) fn is_run_deleted(&self, run: RunId) -> bool {
+        let key = key_of(run);
+        self.rows.iter().any(|row| row.key == key && row.is_deleted)
+    }
+
+    /// Loses everything.
+    pub(super) fn wipe(&mut self) {
+        let lost = self.rows.drain(..).filter_map(|row| run_of(&row.key));
+        self.wiped.extend(lost);
+        self.memory = MemoryStore::new();
+    }
+
+    /// Makes a run of somebody else, for a process to resume. Returns its id.
+    pub(super) fn make_external(&mut self, run: RunId, experiment: &str) -> String {
+        let experiment = ExperimentRef::Name(experiment.to_owned());
+        let made = now_or_never(self.memory.experiment(&experiment));
+        let experiment_id = made.expect("an experiment");
+        let new = NewRun {
+            key: &format!("external{run}"),
+            experiment_id: &experiment_id,
+            name: "external",
+            user_id: "",
+            start_time_ms: 1,
+            tags: &[],
+        };
+        let run_id = new.key.to_owned();
+        self.insert(key_of(run), &new, true).expect("a new run");
+        run_id
+    }
+
+    /// Returns all runs of this number.
+    pub(super) fn found(&self, run: RunId) -> Vec<Found> {
+        let key = key_of(run);
+        let rows = self.rows.iter().filter(|row| row.key == key);
+        let all = self.memory.runs();
+        rows.filter_map(|row| {
+            let data = all.iter().find(|data| data.run_id == row.run_id)?.clone();
+            let is_empty = is_empty(row, &data);
+            Some(Found { data, is_empty })
+        })
+        .collect()
+    }
+
+    fn row(&self, run_id: &str) -> Option<&Row> {
+        self.rows.iter().find(|row| row.run_id == run_id)
+    }
+
+    /// Returns the number of the run with this id.
+    pub(super) fn run_with(&self, run_id: &str) -> Option<RunId> {
+        self.row(run_id).and_then(|row| run_of(&row.key))
+    }
+
+    fn insert(
+        &mut self,
+        key: String,
+        new: &NewRun<'_>,
+        is_external: bool,
+    ) -> Result<StoredRun, StoreError> {
+        if !is_external {
+            self.check_experiment(new.experiment_id)?;
+        }
+        let twins = self.rows.iter().filter(|row| row.key == key).count();
+        let run_id = match twins {
+            0 => new.key.to_owned(),
+            twin => format!("{}-{twin}", new.key),
+        };
+        let stored = now_or_never(self.memory.create_run(&NewRun {
+            key: &run_id,
+            ..new.clone()
+        }))?;
+        self.rows.push(Row {
+            key,
+            run_id,
+            experiment_id: new.experiment_id.to_owned(),
+            created_with: new
+                .tags
+                .iter()
+                .map(|Tag { key, value }| (key.clone(), value.clone()))
+                .collect(),
+            is_deleted: false,
+            is_external,
+        });
+        Ok(stored)
+    }
+
+    fn check_experiment(&self, id: &str) -> Result<(), StoreError> {
+        let experiments = self.memory.experiments();
+        match experiments.iter().find(|experiment| experiment.id == id) {
+            Some(found) if self.deleted_experiments.contains(&found.name) => {
+                Err(blocked("the experiment is deleted"))
+            }
+            Some(_) => Ok(()),
+            None => Err(blocked("there is no such experiment")),
+        }
+    }
+
+    fn check_run(&self, run_id: &str) -> Result<(), StoreError> {
+        let row = self.row(run_id).ok_or_else(|| StoreError::Missing {
+            reason: "there is no such run".to_owned(),
+        })?;
+        if row.is_deleted {
+            return Err(blocked("the run is deleted"));
+        }
+        self.check_experiment(&row.experiment_id)
+    }
+
+    /// Returns the runs with this key, the one to adopt first.
+    fn twins(&self, experiment_id: &str, key: &str) -> Vec<(bool, String)> {
+        let is =
+            |row: &&Row| row.key == key && row.experiment_id == experiment_id && !row.is_external;
+        let all = self.memory.runs();
+        let mut twins: Vec<_> = self
+            .rows
+            .iter()
+            .filter(is)
+            .filter_map(|row| {
+                let data = all.iter().find(|data| data.run_id == row.run_id)?;
+                Some((is_empty(row, data), row.is_deleted, row.run_id.clone()))
+            })
+            .collect();
+        // Sorts those that were created first to the front of their kind.
+        twins.sort_by_key(|(is_empty, is_deleted, _)| (*is_empty, *is_deleted));
+        twins
+            .into_iter()
+            .map(|(is_empty, _, run_id)| (is_empty, run_id))
+            .collect()
+    }
+
+    /// Deletes all runs with this key that have nothing, but for the one to adopt.
+    fn find(&mut self, experiment_id: &str, key: &str) -> Option<String> {
+        let mut twins = self.twins(experiment_id, key).into_iter();
+        let (_, adopted) = twins.next()?;
+        for (is_empty, run_id) in twins {
+            if is_empty {
+                self.rows.retain(|row| row.run_id != run_id);
+            }
+        }
+        Some(adopted)
+    }
+
+    fn stored(&self, run_id: &str) -> Result<StoredRun, StoreError> {
+        now_or_never(self.memory.get_run(run_id))
+    }
+
+    fn plan(&mut self, process: usize, call: &Call<'_>) -> Plan {
+        let now = Instant::now();
+        self.calls_now = if now == self.now {
+            self.calls_now + 1
+        } else {
+            0
+        };
+        self.now = now;
+        assert!(self.calls_now < CALLS_AT_ONCE, "a shipper runs in a circle");
+        self.faults
+            .retain(|(_, until)| until.is_none_or(|until| until > now));
+        let mut plan = Plan::default();
+        for index in 0..self.faults.len() {
+            let fault = self.faults[index].0;
+            if !fault.meets(call) || !self.random.percent(fault.percent) {
+                continue;
+            }
+            match fault.effect {
+                Effect::Lost => plan.is_lost = true,
+                Effect::SlowBefore(ms) => plan.before = Duration::from_millis(ms),
+                Effect::SlowAfter(ms) => plan.after = Duration::from_millis(ms),
+                Effect::Late(_) => {}
+                effect => plan.error = plan.error.or(effect.error()),
+            }
+        }
+        let ms = self.begun.elapsed().as_millis();
+        (ms, process, call.route, call.run, call.path).hash(&mut self.trace);
+        if let Some(batch) = call.batch {
+            for metric in batch.metrics {
+                (&*metric.key, metric.step, metric.value.to_bits()).hash(&mut self.trace);
+            }
+            for param in batch.params {
+                (&param.key, &param.value).hash(&mut self.trace);
+            }
+            for tag in batch.tags {
+                (&tag.key, &tag.value).hash(&mut self.trace);
+            }
+        }
+        self.note(|| format!("process {process} asks {}", shown(call)));
+        plan
+    }
+
+    fn answered<T>(&mut self, process: usize, call: &Call<'_>, answer: &Result<T, StoreError>) {
+        let ms = self.begun.elapsed().as_millis();
+        let error = answer.as_ref().err();
+        (ms, process, error.map(ToString::to_string)).hash(&mut self.trace);
+        if let (Some(error), Some(run)) = (error, call.run) {
+            // The second value of a param is refused by the store itself.
+            let is_told = error.to_string().contains("told to fail");
+            let is_refused = matches!(
+                error,
+                StoreError::Rejected { .. } | StoreError::Contested { .. }
+            );
+            if let (Some(entry), true) = (call.entry(), is_refused && is_told) {
+                self.refused.insert((run, entry));
+            }
+        }
+        self.note(|| match error {
+            None => format!("process {process} gets its answer"),
+            Some(error) => format!("process {process} gets {error:?}"),
+        });
+    }
+}
+
+fn shown(call: &Call<'_>) -> String {
+    let Call {
+        route,
+        run,
+        batch,
+        path,
+    } = call;
+    let mut text = format!("{route:?}");
+    if let Some(run) = run {
+        text += &format!(" run {run}");
+    }
+    if let Some(path) = path {
+        text += &format!(" {path}");
+    }
+    if let Some(batch) = batch {
+        for metric in batch.metrics {
+            text += &format!(" {}@{}", metric.key, metric.step);
+        }
+        for param in batch.params {
+            text += &format!(" {}:{}", param.key, param.value);
+        }
+        for tag in batch.tags {
+            text += &format!(" {}={}", tag.key, tag.value);
+        }
+    }
+    text
+}
+
+/// Returns true for a run that has nothing but what it was created with.
+fn is_empty(row: &Row, data: &StoredRunData) -> bool {
+    let own = ["mlflow.runName", crate::store::RUN_KEY_TAG];
+    let mut tags = data
+        .tags
+        .iter()
+        .filter(|(key, _)| !own.contains(&key.as_str()));
+    data.status == RunStatus::Running
+        && data.metrics.is_empty()
+        && data.params.is_empty()
+        && data.artifacts.is_empty()
+        && tags.all(|(key, value)| row.created_with.get(key) == Some(value))
+}
+
+/// When a process dies.
+pub(super) struct Doom {
+    /// After so many requests, before or after the last one is done.
+    at: Mutex<Option<(u32, bool)>>,
+    /// After so many changes of files.
+    changes: Mutex<Option<u32>>,
+    is_met: Mutex<bool>,
+    met: Arc<Notify>,
+}
+
+impl Doom {
+    /// One that rings `met` when it comes.
+    pub(super) fn new(met: &Arc<Notify>) -> Self {
+        Self {
+            at: Mutex::default(),
+            changes: Mutex::default(),
+            is_met: Mutex::default(),
+            met: Arc::clone(met),
+        }
+    }
+
+    pub(super) fn set(&self, calls: u32, is_done: bool) {
+        *lock(&self.at) = Some((calls, is_done));
+    }
+
+    /// It will not come.
+    pub(super) fn lift(&self) {
+        *lock(&self.at) = None;
+        *lock(&self.changes) = None;
+    }
+
+    pub(super) fn changes(&self) -> Option<u32> {
+        *lock(&self.changes)
+    }
+
+    pub(super) fn set_changes(&self, changes: Option<u32>) {
+        *lock(&self.changes) = changes;
+    }
+
+    pub(super) fn is_met(&self) -> bool {
+        *lock(&self.is_met)
+    }
+
+    /// Counts a request; returns when in its course the process dies, if it does.
+    fn count(&self) -> Option<bool> {
+        let mut at = lock(&self.at);
+        let (calls, is_done) = at.as_mut()?;
+        *calls = calls.saturating_sub(1);
+        (*calls == 0).then_some(*is_done)
+    }
+
+    pub(super) async fn meet<T>(&self) -> T {
+        *lock(&self.is_met) = true;
+        self.met.notify_one();
+        pending().await
+    }
+}
+
+/// One process's way to the server.
+pub(super) struct FaultyStore {
+    pub(super) server: Arc<Mutex<Server>>,
+    pub(super) process: usize,
+    pub(super) doom: Arc<Doom>,
+}
+
+impl FaultyStore {
+    fn server(&self) -> MutexGuard<'_, Server> {
+        lock(&self.server)
+    }
+
+    async fn ask<T>(
+        &self,
+        call: Call<'_>,
+        work: impl FnOnce(&mut Server) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let dies = self.doom.count();
+        let Plan {
+            before,
+            after,
+            error,
+            is_lost,
+        } = self.server().plan(self.process, &call);
+        if dies == Some(false) {
+            self.doom.meet::<()>().await;
+        }
+        wait(before).await;
+        let mut answer = match error {
+            Some(error) => Err(error),
+            None => work(&mut self.server()),
+        };
+        if dies == Some(true) {
+            self.doom.meet::<()>().await;
+        }
+        wait(after).await;
+        if is_lost && answer.is_ok() {
+            answer = Err(unavailable("its answer was lost"));
+        }
+        self.server().answered(self.process, &call, &answer);
+        answer
+    }
+
+    fn of_run<'a>(&self, route: Route, run: &StoredRun) -> Call<'a> {
+        Call {
+            route,
+            run: self.server().run_with(&run.run_id),
+            batch: None,
+            path: None,
+        }
+    }
+}
+
+async fn wait(time: Duration) {
+    if !time.is_zero() {
+        sleep(time).await;
+    }
+}
+
+fn of_key<'a>(route: Route, key: &str) -> Call<'a> {
+    Call {
+        route,
+        run: run_of(key),
+        batch: None,
+        path: None,
+    }
+}
+
+fn of_none<'a>(route: Route) -> Call<'a> {
+    Call {
+        route,
+        run: None,
+        batch: None,
+        path: None,
+    }
+}
+
+#[async_trait(?Send)]
+impl Store for FaultyStore {
+    fn uri(&self) -> String {
+        "simulated".to_owned()
+    }
+
+    fn limits(&self) -> BatchLimits {
+        let total = self.server().batch;
+        BatchLimits {
+            total,
+            metrics: total,
+            params: total,
+            tags: total,
+        }
+    }
+
+    fn absorbs_repeats(&self) -> bool {
+        self.server().absorbs_repeats
+    }
+
+    fn absence_is_final(&self) -> bool {
+        self.server().absence_is_final
+    }
+
+    fn run_url(&self, _run: &StoredRun) -> Option<String> {
+        None
+    }
+
+    async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
+        self.ask(of_none(Route::Experiment), |server| {
+            let name = match experiment {
+                ExperimentRef::Name(name) => name,
+                ExperimentRef::Id(id) => id,
+            };
+            if server.is_experiment_deleted(name) {
+                return Err(blocked("the experiment is deleted"));
+            }
+            now_or_never(server.memory.experiment(experiment))
+        })
+        .await
+    }
+
+    async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
+        let call = of_key(Route::Create, run.key);
+        // Looked at first, as the request is answered before it is carried out.
+        let late = {
+            let mut server = self.server();
+            let now = Instant::now();
+            let faults: Vec<Fault> = server
+                .faults
+                .iter()
+                .filter(|(_, until)| until.is_none_or(|until| until > now))
+                .map(|(fault, _)| *fault)
+                .collect();
+            faults.into_iter().find_map(|fault| match fault.effect {
+                Effect::Late(ms) if fault.meets(&call) && server.random.percent(fault.percent) => {
+                    Some(Duration::from_millis(ms))
+                }
+                _ => None,
+            })
+        };
+        let Some(late) = late else {
+            return self
+                .ask(call, |server| server.insert(run.key.to_owned(), run, false))
+                .await;
+        };
+        let server = Arc::clone(&self.server);
+        let (key, experiment_id) = (run.key.to_owned(), run.experiment_id.to_owned());
+        let (name, tags, start_time_ms) =
+            (run.name.to_owned(), run.tags.to_vec(), run.start_time_ms);
+        tokio::task::spawn_local(async move {
+            sleep(late).await;
+            let new = NewRun {
+                key: &key,
+                experiment_id: &experiment_id,
+                name: &name,
+                user_id: "",
+                start_time_ms,
+                tags: &tags,
+            };
+            let mut server = lock(&server);
+            server.note(|| format!("the server creates run {key}, late"));
+            let _ = server.insert(key.clone(), &new, false);
+        });
+        self.ask(call, |_| Err(unavailable("it was given up")))
+            .await
+    }
+
+    async fn find_run(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        self.ask(of_key(Route::Find, key), |server| {
+            let found = server.find(experiment_id, key);
+            found.map(|run_id| server.stored(&run_id)).transpose()
+        })
+        .await
+    }
+
+    async fn find_run_of_another(
+        &self,
+        experiment_id: &str,
+        key: &str,
+    ) -> Result<Option<StoredRun>, StoreError> {
+        self.ask(of_key(Route::Find, key), |server| {
+            let twins = server.twins(experiment_id, key);
+            let are_alike = twins.len() > 1;
+            let adopted = twins
+                .into_iter()
+                .next()
+                .filter(|(is_empty, _)| !is_empty || !are_alike);
+            adopted
+                .map(|(_, run_id)| server.stored(&run_id))
+                .transpose()
+        })
+        .await
+    }
+
+    async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
+        self.ask(of_key(Route::Find, key), |server| {
+            server.find(experiment_id, key);
+            Ok(true)
+        })
+        .await
+    }
+
+    async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
+        let mut call = of_none(Route::Get);
+        call.run = self.server().run_with(run_id);
+        self.ask(call, |server| {
+            server.check_run(run_id)?;
+            server.stored(run_id)
+        })
+        .await
+    }
+
+    async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
+        let mut call = self.of_run(Route::Batch, run);
+        call.batch = Some(batch);
+        self.ask(call, |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.log_batch(run, batch))
+        })
+        .await
+    }
+
+    async fn update_run(
+        &self,
+        run: &StoredRun,
+        status: RunStatus,
+        end_time_ms: Option<i64>,
+    ) -> Result<(), StoreError> {
+        self.ask(self.of_run(Route::Update, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.update_run(run, status, end_time_ms))
+        })
+        .await
+    }
+
+    async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
+        self.ask(self.of_run(Route::Running, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.is_running(run))
+        })
+        .await
+    }
+
+    async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
+        self.ask(self.of_run(Route::Tag, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.tag(run, key))
+        })
+        .await
+    }
+
+    async fn info(&self) -> Result<StoreInfo, StoreError> {
+        self.ask(of_none(Route::Ping), |server| {
+            now_or_never(server.memory.info())
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.ask(of_none(Route::Ping), |_| Ok(())).await
+    }
+
+    async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
+        self.ask(self.of_run(Route::PingArtifacts, run), |_| Ok(()))
+            .await
+    }
+
+    async fn put_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        let mut call = self.of_run(Route::Put, run);
+        call.path = Some(path);
+        self.ask(call, |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.put_artifact(run, path, content))
+        })
+        .await
+    }
+}

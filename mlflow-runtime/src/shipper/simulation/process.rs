@@ -1,0 +1,318 @@
+//! Processes of a world: each has a journal, and the loop that ships it.
+//!
+//! Invariant: a process that dies does nothing on its way out; all that others see of that is that its
+//! journal's lock is free.
+
+use std::any::Any;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::future::{Future, poll_fn};
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use super::super::worker::Worker;
+use super::super::{Control, Goal};
+use super::faulty_store::{Doom, FaultyStore, Server};
+use super::schedule::RunId;
+use crate::config::{Config, Settings};
+use crate::journal::directory::ARTIFACT_EXTENSION;
+use crate::journal::record::{Content, Event, Origin, RunIdentity};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::seeded::{self, Died};
+use crate::stats::Stats;
+use crate::tracker::{Link, Links, lock};
+
+/// Rounds of a shipper in one moment of the simulated time after which it runs in a circle.
+const ROUNDS_AT_ONCE: u32 = 20_000;
+
+/// A run as one process has it.
+#[derive(Clone)]
+pub(super) struct OwnRun {
+    pub(super) number: u32,
+    pub(super) identity: RunIdentity,
+    /// Started by the process that this one was forked from.
+    pub(super) is_inherited: bool,
+    /// What the user's handles hold.
+    link: Option<Arc<Link>>,
+}
+
+/// A living process.
+pub(super) struct Process {
+    pub(super) journal: Arc<Journal>,
+    pub(super) control: Arc<Control>,
+    pub(super) stats: Arc<Stats>,
+    links: Arc<Links>,
+    pub(super) doom: Arc<Doom>,
+    task: JoinHandle<Result<(), String>>,
+    pub(super) runs: BTreeMap<RunId, OwnRun>,
+    next_number: u32,
+}
+
+fn settings(root: &Path) -> Settings {
+    static COMMON: OnceLock<Settings> = OnceLock::new();
+    let common = COMMON.get_or_init(|| {
+        let config = Config::new().tracking_uri("http://simulated").quiet(true);
+        config.resolve_from(&|_| None, None)
+    });
+    Settings {
+        journal: root.to_owned().into(),
+        ..common.clone()
+    }
+}
+
+impl Process {
+    pub(super) fn start(
+        root: &Path,
+        segment_bytes: u64,
+        server: &Arc<Mutex<Server>>,
+        number: usize,
+        doom: Doom,
+    ) -> Self {
+        let settings = settings(root);
+        let origin = Origin {
+            destination: settings.destination.to_string(),
+            host: "h".to_owned(),
+            process_id: 1,
+            tags: Arc::default(),
+        };
+        let journal = Journal::without_threads(root.to_owned(), origin, segment_bytes)
+            .expect("the root can be written");
+        let (control, stats, links): (Arc<Control>, Arc<Stats>, Arc<Links>) = Default::default();
+        let doom = Arc::new(doom);
+        let store = FaultyStore {
+            server: Arc::clone(server),
+            process: number,
+            doom: Arc::clone(&doom),
+        };
+        let mut worker = Worker::new(&settings, &journal, &stats, &control, &links);
+        let task = tokio::task::spawn_local(watched(
+            async move { worker.ship(Box::new(store)).await },
+            Arc::clone(&doom),
+        ));
+        Self {
+            journal,
+            control,
+            stats,
+            links,
+            doom,
+            task,
+            runs: BTreeMap::new(),
+            next_number: 1,
+        }
+    }
+
+    /// Has `child` stand for a process that was forked from this one.
+    pub(super) fn fork_to(&self, child: &mut Self) {
+        child.next_number = self.next_number;
+        for (run, own) in &self.runs {
+            let inherited = OwnRun {
+                is_inherited: true,
+                link: None,
+                ..own.clone()
+            };
+            child.runs.insert(*run, inherited);
+        }
+    }
+
+    /// Gives a run its number.
+    pub(super) fn register(&mut self, run: RunId, identity: RunIdentity) {
+        let number = self.next_number;
+        self.next_number += 1;
+        let link = Arc::new(Link::default());
+        lock(&self.links).insert(number, Arc::clone(&link));
+        let own = OwnRun {
+            number,
+            identity,
+            is_inherited: false,
+            link: Some(link),
+        };
+        self.runs.insert(run, own);
+    }
+
+    /// The user's handles of the run are gone.
+    pub(super) fn close(&mut self, run: RunId) {
+        if let Some(own) = self.runs.get_mut(&run) {
+            own.link = None;
+        }
+    }
+
+    pub(super) fn log(&self, run: RunId, on_thread: bool, event: &Event<'_>, attachment: &[u8]) {
+        let own = &self.runs[&run];
+        let append = || {
+            write(&self.journal, |writer| {
+                let taken = writer.event(&self.journal, &own.run_ref(), event, attachment);
+                assert!(taken, "there is room");
+            });
+        };
+        if on_thread {
+            std::thread::scope(|scope| scope.spawn(append).join().expect("it does not panic"));
+        } else {
+            append();
+        }
+    }
+
+    pub(super) fn log_metrics(
+        &self,
+        run: RunId,
+        on_thread: bool,
+        key: MetricKey<'_>,
+        points: &[(i64, i64, f64)],
+    ) {
+        let own = &self.runs[&run];
+        let append = || {
+            for (timestamp_ms, step, value) in points {
+                write(&self.journal, |writer| {
+                    let run = own.run_ref();
+                    writer.metric(&self.journal, &run, key, *timestamp_ms, *step, *value);
+                });
+            }
+        };
+        if on_thread {
+            std::thread::scope(|scope| scope.spawn(append).join().expect("it does not panic"));
+        } else {
+            append();
+        }
+    }
+
+    /// Logs an artifact whose bytes lie in a file beside the journal, if there is a place for it.
+    pub(super) fn log_spooled(
+        &self,
+        run: RunId,
+        on_thread: bool,
+        path: &str,
+        value: u32,
+        bytes: &[u8],
+    ) {
+        let spool = self.journal.spool_directory().expect("a directory");
+        let name = format!("{value:032x}.{ARTIFACT_EXTENSION}");
+        fs::write(spool.join(&name), bytes).expect("the directory can be written");
+        let event = Event::Artifact {
+            path: Cow::Borrowed(path),
+            content: Content::Spooled(name.into()),
+            fingerprint: None,
+        };
+        self.log(run, on_thread, &event, &[]);
+    }
+
+    /// Returns true if the process has died by itself.
+    pub(super) fn is_dead(&self) -> bool {
+        self.doom.is_met()
+    }
+
+    /// Returns what was wrong, if its shipper has ended.
+    pub(super) async fn fault(&mut self) -> Option<String> {
+        if !self.task.is_finished() {
+            return None;
+        }
+        Some(match (&mut self.task).await {
+            Ok(Err(fault)) => fault,
+            Ok(Ok(())) => "the shipper has ended".to_owned(),
+            Err(error) => format!("the shipper panics: {error}"),
+        })
+    }
+
+    /// Asks for a flush, and waits for it.
+    pub(super) async fn flush(&self, goal: Goal, patience: Duration) -> bool {
+        let ticket = self.control.ask();
+        self.journal.bell.ring();
+        self.control.set_waiting(true);
+        let flushed = self.wait_for(ticket, goal, patience).await;
+        self.control.set_waiting(false);
+        flushed
+    }
+
+    async fn wait_for(&self, ticket: u64, goal: Goal, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
+        let mut pause = Duration::from_millis(10);
+        loop {
+            if self.control.wait(ticket, std::time::Instant::now(), goal) {
+                return true;
+            }
+            let is_hopeless = goal == Goal::Exit && !self.control.is_asked();
+            if is_hopeless || self.is_dead() || Instant::now() >= until {
+                return false;
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(500));
+        }
+    }
+
+    /// Ends as a process does that returns from `main`. Its runs have their end already.
+    pub(super) async fn exit(self, patience: Duration) -> bool {
+        release_thread(&self.journal);
+        self.control.leave();
+        let flushed = self.flush(Goal::Exit, patience).await;
+        if !self.is_dead() && self.queued() == 0 {
+            self.journal.remove_if_empty();
+        }
+        self.die().await;
+        flushed
+    }
+
+    /// Values that are not settled.
+    pub(super) fn queued(&self) -> u64 {
+        let values = self.journal.values();
+        values.saturating_sub(self.stats.settled.get() + self.stats.held.get())
+    }
+
+    /// Ends as a process does that is killed.
+    pub(super) async fn die(self) {
+        let Self { journal, task, .. } = self;
+        task.abort();
+        let _ = task.await;
+        // As nobody else has it, it is not written to any more; the file stays as it is.
+        release_thread(&journal);
+    }
+}
+
+impl OwnRun {
+    fn run_ref(&self) -> RunRef<'_> {
+        RunRef {
+            number: self.number,
+            identity: &self.identity,
+            inherited: self.is_inherited,
+        }
+    }
+}
+
+/// Runs a shipper's loop. Returns what is wrong if it panics, or does so much in one moment that it
+/// cannot be going forward.
+async fn watched(worker: impl Future<Output = ()>, doom: Arc<Doom>) -> Result<(), String> {
+    let mut worker = pin!(worker);
+    let (mut last, mut rounds) = (Instant::now(), 0);
+    let ended = poll_fn(|context| {
+        let now = Instant::now();
+        rounds = if now == last { rounds + 1 } else { 0 };
+        last = now;
+        if rounds > ROUNDS_AT_ONCE {
+            return Poll::Ready(Some("the shipper runs in a circle".to_owned()));
+        }
+        seeded::set_changes(doom.changes());
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| worker.as_mut().poll(context)));
+        doom.set_changes(seeded::set_changes(None));
+        match polled {
+            Ok(polled) => polled.map(|()| Some("the shipper has ended".to_owned())),
+            Err(panic) if panic.is::<Died>() => Poll::Ready(None),
+            Err(panic) => Poll::Ready(Some(format!("the shipper panics: {}", said(&*panic)))),
+        }
+    })
+    .await;
+    match ended {
+        Some(fault) => Err(fault),
+        None => doom.meet().await,
+    }
+}
+
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_default()
+}

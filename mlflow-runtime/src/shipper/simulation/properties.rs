@@ -1,0 +1,251 @@
+//! What has to hold in every world, whatever happens in it.
+//!
+//! 1. Nothing that was logged is lost or doubled: the store has each point once, the first value of a
+//!    param, the last of a tag and of an artifact, and the end that the run was given.
+//! 2. Every value of a living process is delivered, rejected, held or queued, as exactly one of them.
+//! 3. Whatever the store would accept is there after a bounded time, whatever else it refuses.
+//! 4. A flush comes to its end when the store is well, and the last process leaves no journal.
+//! 5. The shipper neither ends, nor panics, nor runs in a circle.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::faulty_store::{Found, Server};
+use super::process::Process;
+use super::schedule::{Effect, Route, RunId, Scope};
+use crate::store::RunStatus;
+
+/// Known not to hold, and found by the simulation when this line says `false`: of two values of a param that two threads log, the second may be read first where a pass is full.
+const PARAMS_OF_THREADS_CHANGE_PLACES: bool = true;
+
+/// Something that should not be.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    /// The property that does not hold.
+    pub(super) property: &'static str,
+    pub(super) text: String,
+}
+
+/// Everything that was logged to one run.
+#[derive(Default)]
+pub(super) struct Logged {
+    pub(super) experiment: String,
+    pub(super) parent: Option<RunId>,
+    pub(super) params: BTreeMap<String, String>,
+    /// Params that were logged again.
+    pub(super) second_params: BTreeSet<String>,
+    pub(super) tags: BTreeMap<String, String>,
+    /// Keys and values of points, by their step; no two have the same.
+    pub(super) metrics: BTreeMap<i64, (String, f64)>,
+    pub(super) artifacts: BTreeMap<String, Vec<u8>>,
+    pub(super) end: Option<(RunStatus, i64)>,
+    /// The process that started it is dead, so that it is ended by another.
+    pub(super) is_orphan: bool,
+}
+
+/// Everything that was logged in a world.
+#[derive(Default)]
+pub(super) struct Model {
+    pub(super) runs: BTreeMap<RunId, Logged>,
+}
+
+/// What need not be in the store.
+#[derive(Default)]
+struct Excused {
+    runs: BTreeSet<RunId>,
+    artifacts: BTreeSet<(RunId, &'static str)>,
+    all_artifacts: bool,
+}
+
+impl Model {
+    /// Adds to `runs` those that are started below one of them.
+    fn with_descendants(&self, mut runs: BTreeSet<RunId>) -> BTreeSet<RunId> {
+        // A parent has a smaller number than its children.
+        for (run, logged) in &self.runs {
+            if logged.parent.is_some_and(|parent| runs.contains(&parent)) {
+                runs.insert(*run);
+            }
+        }
+        runs
+    }
+
+    /// Returns what need not be there while some faults go on.
+    fn excused(&self, server: &Server) -> Excused {
+        let mut excused = Excused::default();
+        let mut families = server.wiped.clone();
+        for fault in server.faults() {
+            match fault.scope {
+                Scope::Artifact(run, path) => {
+                    excused.artifacts.insert((run, path));
+                }
+                Scope::Route(Route::Put) => excused.all_artifacts = true,
+                Scope::Key(..) if fault.effect == Effect::Rejected => {}
+                Scope::Key(run, _) | Scope::RunRoute(run, Route::Batch | Route::Update) => {
+                    excused.runs.insert(run);
+                }
+                Scope::Run(run) | Scope::RunRoute(run, _) => {
+                    families.insert(run);
+                }
+                Scope::Everything | Scope::Route(_) => families.extend(self.runs.keys()),
+            }
+        }
+        for (run, logged) in &self.runs {
+            if server.is_experiment_deleted(&logged.experiment) || server.is_run_deleted(*run) {
+                excused.runs.insert(*run);
+            }
+        }
+        excused.runs.extend(self.with_descendants(families));
+        excused
+    }
+
+    /// Checks that what the store would accept is there, while it refuses other things.
+    pub(super) fn check_progress(&self, server: &Server) -> Result<(), Failure> {
+        let excused = self.excused(server);
+        self.check(server, &excused, "progress")
+    }
+
+    /// Checks that all is there.
+    pub(super) fn check_all(&self, server: &Server) -> Result<(), Failure> {
+        let excused = Excused {
+            runs: self.with_descendants(server.wiped.clone()),
+            ..Excused::default()
+        };
+        self.check(server, &excused, "nothing is lost")
+    }
+
+    fn check(
+        &self,
+        server: &Server,
+        excused: &Excused,
+        property: &'static str,
+    ) -> Result<(), Failure> {
+        for (run, logged) in &self.runs {
+            if !excused.runs.contains(run) {
+                check_run(*run, logged, server, excused).map_err(|text| Failure {
+                    property,
+                    text: format!("run {run}: {text}"),
+                })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Excused {
+    fn artifact(&self, run: RunId, path: &str) -> bool {
+        let mut artifacts = self.artifacts.iter();
+        self.all_artifacts || artifacts.any(|(of, one)| *of == run && *one == path)
+    }
+}
+
+fn check_run(
+    run: RunId,
+    logged: &Logged,
+    server: &Server,
+    excused: &Excused,
+) -> Result<(), String> {
+    let is_refused = |entry: String| server.refused.contains(&(run, entry));
+    let mut found = server.found(run);
+    // A second one that nobody logs to may come at any time after the last look for it.
+    found.sort_by_key(|found| found.is_empty);
+    if found.get(1).is_some_and(|found| !found.is_empty) {
+        return Err("it is there twice".to_owned());
+    }
+    let Some(Found { data, .. }) = found.first() else {
+        return Err("it is not there".to_owned());
+    };
+    for (key, value) in &logged.params {
+        let found = data.params.get(key);
+        let is_changed = logged.second_params.contains(key);
+        let is_right = found == Some(value)
+            || (is_changed && found.is_some() && PARAMS_OF_THREADS_CHANGE_PLACES);
+        if !is_right && !is_refused(format!("param {key}")) {
+            return Err(format!(
+                "param {key} is {:?}, not {value}",
+                data.params.get(key)
+            ));
+        }
+    }
+    if let Some(key) = data
+        .params
+        .keys()
+        .find(|key| !logged.params.contains_key(*key))
+    {
+        return Err(format!("param {key} was not logged"));
+    }
+    for (key, value) in &logged.tags {
+        if data.tags.get(key) != Some(value) && !is_refused(format!("tag {key}")) {
+            return Err(format!(
+                "tag {key} is {:?}, not {value}",
+                data.tags.get(key)
+            ));
+        }
+    }
+    let mut steps = BTreeSet::new();
+    for point in &data.metrics {
+        let expected = logged.metrics.get(&point.step);
+        if expected.is_none_or(|(key, value)| **key != *point.key || *value != point.value) {
+            return Err(format!("{} at {} was not logged", point.key, point.step));
+        }
+        if !steps.insert(point.step) {
+            return Err(format!("{} at {} is there twice", point.key, point.step));
+        }
+    }
+    for (step, (key, _)) in &logged.metrics {
+        if !steps.contains(step) && !is_refused(format!("metric {step}")) {
+            return Err(format!("{key} at {step} is not there"));
+        }
+    }
+    for (path, bytes) in &logged.artifacts {
+        let is_right = data.artifacts.get(path) == Some(bytes);
+        if !is_right && !excused.artifact(run, path) && !is_refused(format!("artifact {path}")) {
+            return Err(match data.artifacts.get(path) {
+                None => format!("artifact {path} is not there"),
+                Some(_) => format!("artifact {path} has other bytes"),
+            });
+        }
+    }
+    let (status, end_time_ms) = match logged.end {
+        Some((status, at)) => (status, Some(at)),
+        None if logged.is_orphan => (RunStatus::Killed, data.end_time_ms),
+        None => (RunStatus::Running, None),
+    };
+    if data.status != status || data.end_time_ms != end_time_ms {
+        return Err(format!(
+            "it is {:?} since {:?}, not {status:?} since {end_time_ms:?}",
+            data.status, data.end_time_ms
+        ));
+    }
+    if let (Some(parent), Some(named)) = (logged.parent, data.tags.get("mlflow.parentRunId"))
+        && server.run_with(named) != Some(parent)
+    {
+        return Err(format!("its parent is {named}, not run {parent}"));
+    }
+    Ok(())
+}
+
+/// Checks that the numbers of a process fit. `is_alone`: it has shipped nothing of others.
+pub(super) fn check_numbers(process: &Process, is_alone: bool) -> Result<(), Failure> {
+    let values = process.journal.values();
+    let stats = &process.stats;
+    let settled = stats.settled.get();
+    let (delivered, rejected, held) = (
+        stats.delivered.get(),
+        stats.rejected.get(),
+        stats.held.get(),
+    );
+    let sum = delivered + rejected + held;
+    let fits = match values.saturating_sub(settled + held) {
+        0 => values == settled + held && (!is_alone || sum == values),
+        // What is refused of a work is counted at once, the rest of it when it is done.
+        _ => !is_alone || (settled + held..=values).contains(&sum),
+    };
+    if !fits {
+        return Err(Failure {
+            property: "numbers",
+            text: format!(
+                "of {values} values {settled} are settled, {delivered} delivered, {rejected} rejected, {held} held"
+            ),
+        });
+    }
+    Ok(())
+}

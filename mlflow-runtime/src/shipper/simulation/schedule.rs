@@ -1,0 +1,570 @@
+//! Schedules: what happens in a world, step by step, made from a seed.
+//!
+//! Invariants: a schedule follows from its seed; every step names its run and process by number, so that
+//! a schedule without some of its steps is one, too: a step that cannot be taken is left out.
+
+use std::fmt;
+
+use crate::seeded::Random;
+use crate::store::RunStatus;
+
+pub(super) const METRICS: [&str; 3] = ["loss", "accuracy", "speed"];
+pub(super) const PARAMS: [&str; 3] = ["alpha", "beta", "gamma"];
+pub(super) const TAGS: [&str; 3] = ["state", "stage", "owner"];
+pub(super) const PATHS: [&str; 3] = ["notes.txt", "plots/a.txt", "model.bin"];
+const STATUSES: [RunStatus; 3] = [RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
+
+/// Processes that can live at the same time.
+pub(super) const PROCESSES: usize = 4;
+/// Experiments that runs are put in.
+pub(super) const EXPERIMENTS: u64 = 2;
+
+/// The number of a run, for good.
+pub(super) type RunId = u32;
+
+/// A world and what happens in it.
+#[derive(Clone)]
+pub(super) struct Schedule {
+    pub(super) seed: u64,
+    /// Entries that one request may hold.
+    pub(super) batch: usize,
+    pub(super) segment_bytes: u64,
+    /// The store is one that takes a batch again at no cost.
+    pub(super) absorbs_repeats: bool,
+    /// The store is one whose runs are gone for good where they are not found.
+    pub(super) absence_is_final: bool,
+    pub(super) steps: Vec<Step>,
+}
+
+/// Something that happens, so long after what happened before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) after_ms: u64,
+    pub(super) event: Event,
+}
+
+/// An entry's run, who logs it, and on which of the process's threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct To {
+    pub(super) run: RunId,
+    pub(super) process: usize,
+    pub(super) on_thread: bool,
+}
+
+/// What can happen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Event {
+    Spawn {
+        process: usize,
+    },
+    Fork {
+        parent: usize,
+        child: usize,
+    },
+    Kill {
+        process: usize,
+    },
+    /// Dies at a request of its own: before the store has heard of it, or before it hears of the answer.
+    KillAtCall {
+        process: usize,
+        calls: u32,
+        is_done: bool,
+    },
+    /// Dies before a change of its journal's files, or one that it ships.
+    KillAtChange {
+        process: usize,
+        changes: u32,
+    },
+    Exit {
+        process: usize,
+    },
+    Flush {
+        process: usize,
+    },
+    Start {
+        to: To,
+        parent: Option<RunId>,
+        experiment: u64,
+        is_resumed: bool,
+    },
+    Metrics {
+        to: To,
+        key: usize,
+        count: u32,
+        is_interned: bool,
+    },
+    Param {
+        to: To,
+        key: usize,
+        value: u32,
+    },
+    Tag {
+        to: To,
+        key: usize,
+        value: u32,
+    },
+    Artifact {
+        to: To,
+        path: usize,
+        bytes: usize,
+        is_spooled: bool,
+        value: u32,
+    },
+    End {
+        to: To,
+        status: RunStatus,
+    },
+    Fault(Fault),
+    /// All faults that pass are over.
+    Heal,
+    DeleteExperiment(u64),
+    RestoreExperiment(u64),
+    DeleteRun(RunId),
+    RestoreRun(RunId),
+    Wipe,
+}
+
+/// Something that is wrong with the store.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Fault {
+    pub(super) scope: Scope,
+    pub(super) effect: Effect,
+    /// Of a hundred requests, how many it meets.
+    pub(super) percent: u64,
+    /// `None`: until all is mended at the end.
+    pub(super) seconds: Option<u64>,
+}
+
+/// The requests that a fault meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Everything,
+    Route(Route),
+    Run(RunId),
+    RunRoute(RunId, Route),
+    /// Batches of the run that hold a metric, param or tag of this name.
+    Key(RunId, &'static str),
+    Artifact(RunId, &'static str),
+}
+
+/// A request by its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Route {
+    Experiment,
+    Create,
+    Find,
+    Get,
+    Batch,
+    Update,
+    Running,
+    Tag,
+    Put,
+    Ping,
+    PingArtifacts,
+}
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Unavailable,
+    /// So many seconds the store asks for.
+    Later(u64),
+    Busy,
+    Contested,
+    Rejected,
+    TooLarge,
+    Missing,
+    /// Nothing is taken for the run.
+    Blocked,
+    /// Nothing is taken from anybody.
+    BlockedAll,
+    /// It is done, and its answer lost.
+    Lost,
+    /// Milliseconds until it is done.
+    SlowBefore(u64),
+    /// Milliseconds from then until it is answered.
+    SlowAfter(u64),
+    /// It is given up at once and done so many milliseconds later, where it creates a run.
+    Late(u64),
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            seed,
+            batch,
+            segment_bytes,
+            absorbs_repeats,
+            absence_is_final,
+            steps,
+        } = self;
+        writeln!(
+            f,
+            "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, absorbs repeats: {absorbs_repeats}, \
+             absence is final: {absence_is_final}"
+        )?;
+        for Step { after_ms, event } in steps {
+            writeln!(f, "  +{after_ms:>6} ms  {event:?}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Schedule {
+    /// Makes the schedule of this seed.
+    pub(super) fn new(seed: u64) -> Self {
+        let mut maker = Maker {
+            random: Random::new(seed),
+            steps: Vec::new(),
+            alive: [false; PROCESSES],
+            runs: Vec::new(),
+            next_run: 1,
+            next_value: 1,
+        };
+        let batch = maker.random.pick(&[1, 2, 3, 10, 1000]);
+        let segment_bytes = maker.random.pick(&[4096, 4096, 16 << 10, 64 << 10]);
+        let absorbs_repeats = maker.random.percent(50);
+        let absence_is_final = maker.random.percent(50);
+        let count = 10 + maker.random.below(31);
+        maker.spawn(0);
+        maker.start(0);
+        for _ in 0..count {
+            maker.step();
+        }
+        Self {
+            seed,
+            batch,
+            segment_bytes,
+            absorbs_repeats,
+            absence_is_final,
+            steps: maker.steps,
+        }
+    }
+}
+
+/// A run as far as the maker knows it.
+struct Known {
+    run: RunId,
+    processes: Vec<usize>,
+    experiment: u64,
+}
+
+struct Maker {
+    random: Random,
+    steps: Vec<Step>,
+    alive: [bool; PROCESSES],
+    runs: Vec<Known>,
+    next_run: RunId,
+    next_value: u32,
+}
+
+impl Maker {
+    fn push(&mut self, event: Event) {
+        let gaps = [
+            0, 0, 0, 0, 0, 0, 1, 20, 100, 300, 300, 1000, 3000, 10_000, 70_000,
+        ];
+        let after_ms = self.random.pick(&gaps);
+        self.steps.push(Step { after_ms, event });
+    }
+
+    fn value(&mut self) -> u32 {
+        self.next_value += 1;
+        self.next_value
+    }
+
+    fn any_alive(&mut self) -> Option<usize> {
+        let alive: Vec<usize> = (0..PROCESSES).filter(|slot| self.alive[*slot]).collect();
+        (!alive.is_empty()).then(|| self.random.pick(&alive))
+    }
+
+    fn any_dead(&mut self) -> Option<usize> {
+        let dead: Vec<usize> = (0..PROCESSES).filter(|slot| !self.alive[*slot]).collect();
+        (!dead.is_empty()).then(|| self.random.pick(&dead))
+    }
+
+    fn any_run(&mut self) -> Option<RunId> {
+        let runs: Vec<RunId> = self.runs.iter().map(|known| known.run).collect();
+        (!runs.is_empty()).then(|| self.random.pick(&runs))
+    }
+
+    /// Returns a run that a living process logs to.
+    fn target(&mut self) -> Option<To> {
+        let open: Vec<(RunId, usize)> = self
+            .runs
+            .iter()
+            .flat_map(|known| known.processes.iter().map(|process| (known.run, *process)))
+            .filter(|(_, process)| self.alive[*process])
+            .collect();
+        if open.is_empty() {
+            return None;
+        }
+        let (run, process) = self.random.pick(&open);
+        Some(To {
+            run,
+            process,
+            on_thread: self.random.percent(25),
+        })
+    }
+
+    fn spawn(&mut self, process: usize) {
+        self.alive[process] = true;
+        self.push(Event::Spawn { process });
+    }
+
+    fn start(&mut self, process: usize) {
+        let run = self.next_run;
+        self.next_run += 1;
+        let siblings: Vec<RunId> = self
+            .runs
+            .iter()
+            .filter(|known| known.processes.contains(&process))
+            .map(|known| known.run)
+            .collect();
+        let parent = if !siblings.is_empty() && self.random.percent(40) {
+            Some(self.random.pick(&siblings))
+        } else {
+            None
+        };
+        let experiment = self.random.below(EXPERIMENTS);
+        self.runs.push(Known {
+            run,
+            processes: vec![process],
+            experiment,
+        });
+        let on_thread = self.random.percent(20);
+        let is_resumed = parent.is_none() && self.random.percent(10);
+        self.push(Event::Start {
+            to: To {
+                run,
+                process,
+                on_thread,
+            },
+            parent,
+            experiment,
+            is_resumed,
+        });
+    }
+
+    fn gone(&mut self, process: usize) {
+        self.alive[process] = false;
+        for known in &mut self.runs {
+            known.processes.retain(|other| *other != process);
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.below(100) {
+            0..55 => self.log(),
+            55..65 => {
+                if let Some(process) = self.any_alive() {
+                    self.start(process);
+                }
+            }
+            65..82 => self.process(),
+            82..95 => {
+                let fault = self.fault();
+                self.push(Event::Fault(fault));
+            }
+            95..97 => self.push(Event::Heal),
+            _ => self.page(),
+        }
+    }
+
+    fn log(&mut self) {
+        let Some(to) = self.target() else {
+            return;
+        };
+        let which = usize::try_from(self.random.below(3)).unwrap_or(0);
+        let value = self.value();
+        let event = match self.random.below(100) {
+            0..35 => Event::Metrics {
+                to,
+                key: which,
+                count: self.random.pick(&[1, 1, 2, 5, 30, 120]),
+                is_interned: self.random.percent(50),
+            },
+            35..45 => Event::Param {
+                to,
+                key: which,
+                value,
+            },
+            45..65 => {
+                self.set_tags(to);
+                return;
+            }
+            65..75 => Event::Artifact {
+                to,
+                path: which,
+                bytes: self.random.pick(&[0, 10, 300, 5000]),
+                is_spooled: false,
+                value,
+            },
+            75..83 => Event::Artifact {
+                to,
+                path: which,
+                bytes: self.random.pick(&[0, 10, 20_000]),
+                is_spooled: true,
+                value,
+            },
+            _ => {
+                self.runs.retain(|known| known.run != to.run);
+                let status = self.random.pick(&STATUSES);
+                Event::End { to, status }
+            }
+        };
+        self.push(event);
+    }
+
+    /// Sets some tags at once, some of them again.
+    fn set_tags(&mut self, to: To) {
+        for _ in 0..self.random.pick(&[1, 1, 3, 6]) {
+            let event = Event::Tag {
+                to: To {
+                    on_thread: self.random.percent(25),
+                    ..to
+                },
+                key: usize::try_from(self.random.below(3)).unwrap_or(0),
+                value: self.value(),
+            };
+            self.steps.push(Step { after_ms: 0, event });
+        }
+    }
+
+    fn process(&mut self) {
+        let Some(process) = self.any_alive() else {
+            let slot = self.any_dead().unwrap_or(0);
+            self.spawn(slot);
+            return;
+        };
+        match self.random.below(100) {
+            0..30 => {
+                if let Some(dead) = self.any_dead() {
+                    self.spawn(dead);
+                    if self.random.percent(70) {
+                        self.start(dead);
+                    }
+                }
+            }
+            30..45 => {
+                self.gone(process);
+                self.push(Event::Kill { process });
+            }
+            45..53 => {
+                let changes = u32::try_from(self.random.below(12)).unwrap_or(0);
+                self.push(Event::KillAtChange { process, changes });
+            }
+            53..64 => {
+                let calls = u32::try_from(1 + self.random.below(8)).unwrap_or(1);
+                let is_done = self.random.percent(50);
+                self.push(Event::KillAtCall {
+                    process,
+                    calls,
+                    is_done,
+                });
+            }
+            64..75 => {
+                self.gone(process);
+                self.push(Event::Exit { process });
+            }
+            75..88 => self.push(Event::Flush { process }),
+            _ => {
+                if let Some(child) = self.any_dead() {
+                    self.alive[child] = true;
+                    for known in &mut self.runs {
+                        if known.processes.contains(&process) {
+                            known.processes.push(child);
+                        }
+                    }
+                    self.push(Event::Fork {
+                        parent: process,
+                        child,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Makes what a person does on MLflow's page.
+    fn page(&mut self) {
+        let Some(run) = self.any_run() else {
+            return;
+        };
+        let experiment = self
+            .runs
+            .iter()
+            .find(|known| known.run == run)
+            .map_or(0, |known| known.experiment);
+        let event = match self.random.below(100) {
+            0..25 => Event::DeleteExperiment(experiment),
+            25..50 => Event::RestoreExperiment(experiment),
+            50..70 => Event::DeleteRun(run),
+            70..90 => Event::RestoreRun(run),
+            _ => Event::Wipe,
+        };
+        self.push(event);
+    }
+
+    fn fault(&mut self) -> Fault {
+        let routes = [
+            Route::Experiment,
+            Route::Create,
+            Route::Find,
+            Route::Batch,
+            Route::Update,
+            Route::Running,
+            Route::Put,
+        ];
+        let route = self.random.pick(&routes);
+        let run = self.any_run();
+        let key = self.random.below(3);
+        let key = usize::try_from(key).unwrap_or(0);
+        let scope = match (self.random.below(100), run) {
+            (0..25, _) | (_, None) => Scope::Everything,
+            (25..50, _) => Scope::Route(route),
+            (50..65, Some(run)) => Scope::Run(run),
+            (65..80, Some(run)) => Scope::RunRoute(run, route),
+            (80..90, Some(run)) => {
+                let names = [METRICS[key], PARAMS[key], TAGS[key]];
+                Scope::Key(run, self.random.pick(&names))
+            }
+            (_, Some(run)) => Scope::Artifact(run, PATHS[key]),
+        };
+        let is_wide = matches!(scope, Scope::Everything | Scope::Route(_));
+        let effect = match self.random.below(100) {
+            0..25 => Effect::Unavailable,
+            25..30 => Effect::Later(self.random.pick(&[0, 1, 30])),
+            30..35 => Effect::Busy,
+            35..40 => Effect::Contested,
+            40..50 if !is_wide => Effect::Rejected,
+            50..55 if !is_wide => Effect::Blocked,
+            55..60 if !is_wide => Effect::Missing,
+            60..65 if !is_wide => Effect::TooLarge,
+            40..50 => Effect::BlockedAll,
+            50..75 => Effect::Lost,
+            75..82 => Effect::SlowBefore(self.random.pick(&[50, 2000, 20_000])),
+            82..90 => Effect::SlowAfter(self.random.pick(&[50, 2000, 20_000])),
+            _ => Effect::Late(self.random.pick(&[100, 1000, 15_000])),
+        };
+        let is_brief = matches!(effect, Effect::Busy | Effect::Contested);
+        let lengths: &[u64] = if is_brief {
+            &[1, 3]
+        } else {
+            &[1, 3, 10, 30, 120]
+        };
+        let is_for_ever = !is_wide && !is_brief && self.random.percent(30);
+        let is_lasting = matches!(
+            effect,
+            Effect::Rejected
+                | Effect::Blocked
+                | Effect::Unavailable
+                | Effect::TooLarge
+                | Effect::Missing
+        );
+        Fault {
+            scope,
+            effect,
+            percent: self.random.pick(&[100, 100, 50, 20]),
+            seconds: (!(is_for_ever && is_lasting)).then(|| self.random.pick(lengths)),
+        }
+    }
+}

@@ -1,0 +1,613 @@
+//! A world: processes that share a folder of journals and a server, and what happens to them.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::super::Goal;
+use super::Event as Happens;
+use super::faulty_store::{Doom, Server, key_of};
+use super::process::Process;
+use super::properties::{Failure, Logged, Model, check_numbers};
+use super::schedule::{METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Step, TAGS, To};
+use crate::journal::MetricKey;
+use crate::journal::record::{Content, Event, Role, RunIdentity, Start};
+use crate::key::Key;
+use crate::seeded;
+use crate::store::{ExperimentRef, Param, RunStatus, Tag};
+use crate::tracker::lock;
+
+/// How long a clean end may take, as `MLFLOW_EXIT_TIMEOUT` has it.
+const EXIT: Duration = Duration::from_secs(5);
+/// After so long everything is there that the store would accept.
+const PROGRESS: Duration = Duration::from_secs(180);
+/// How long the store is well before the processes end.
+const WELL: Duration = Duration::from_secs(120);
+/// How long the last processes may take.
+const LAST: Duration = Duration::from_secs(600);
+
+/// How long, by the clock on the wall, a world may take that goes on for some milliseconds.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+static KEYS: [Key; 3] = [
+    Key::new(METRICS[0]),
+    Key::new(METRICS[1]),
+    Key::new(METRICS[2]),
+];
+
+/// What came of a world.
+pub(super) struct Outcome {
+    /// The same for all worlds in which the same happened.
+    pub(super) trace: u64,
+    pub(super) failure: Option<Failure>,
+    pub(super) log: Vec<String>,
+}
+
+/// Lets a world run from its begin to its end. On a thread of its own: threads remember their journals.
+pub(super) fn run(schedule: &Schedule, is_logged: bool) -> Outcome {
+    let (done, outcome) = mpsc::channel();
+    let own = schedule.clone();
+    let spawned = std::thread::spawn(move || {
+        let _ = done.send(run_here(&own, is_logged));
+    });
+    match outcome.recv_timeout(STANDSTILL) {
+        Ok(outcome) => {
+            spawned.join().expect("it has ended");
+            outcome
+        }
+        Err(error) => panic!("no end of it ({error}):\n{schedule}"),
+    }
+}
+
+fn run_here(schedule: &Schedule, is_logged: bool) -> Outcome {
+    seeded::begin(schedule.seed);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        let mut world = World::new(schedule, is_logged);
+        let failure = world.live(&schedule.steps).await.err();
+        for process in world.processes.iter_mut().filter_map(Option::take) {
+            process.die().await;
+        }
+        let mut server = lock(&world.server);
+        Outcome {
+            trace: server.trace(),
+            failure,
+            log: server.take_log(),
+        }
+    })
+}
+
+/// A folder of a world's own.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("mlflow-rs-simulation-{}-{number}", std::process::id());
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() {
+            memory.join(name)
+        } else {
+            std::env::temp_dir().join(name)
+        };
+        Self(folder)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+struct World {
+    root: Folder,
+    segment_bytes: u64,
+    server: Arc<Mutex<Server>>,
+    processes: [Option<Process>; PROCESSES],
+    /// How many there were, each with a number.
+    spawned: usize,
+    model: Model,
+    /// Rings when a process dies by itself.
+    deaths: Arc<Notify>,
+    begun: Instant,
+    next_step: i64,
+    next_witness: RunId,
+    /// Runs whose process has ended them or is gone.
+    closed: BTreeSet<RunId>,
+}
+
+impl World {
+    fn new(schedule: &Schedule, is_logged: bool) -> Self {
+        let server = Server::new(schedule, is_logged);
+        Self {
+            root: Folder::new(),
+            segment_bytes: schedule.segment_bytes,
+            server: Arc::new(Mutex::new(server)),
+            processes: Default::default(),
+            spawned: 0,
+            model: Model::default(),
+            deaths: Arc::default(),
+            begun: Instant::now(),
+            next_step: 1,
+            next_witness: 10_000,
+            closed: BTreeSet::new(),
+        }
+    }
+
+    fn server(&self) -> MutexGuard<'_, Server> {
+        lock(&self.server)
+    }
+
+    fn now_ms(&self) -> i64 {
+        i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0) + 1_700_000_000_000
+    }
+
+    async fn live(&mut self, steps: &[Step]) -> Result<(), Failure> {
+        for Step { after_ms, event } in steps {
+            self.pass(Duration::from_millis(*after_ms)).await?;
+            self.happen(event).await?;
+            self.check_numbers()?;
+        }
+        self.pass(Duration::from_millis(1)).await?;
+        self.check_progress().await?;
+        self.end().await
+    }
+
+    /// Lets time pass; whoever dies meanwhile is buried at once.
+    async fn pass(&mut self, time: Duration) -> Result<(), Failure> {
+        let until = Instant::now() + time;
+        loop {
+            let is_over = tokio::select! {
+                biased;
+                () = self.deaths.notified() => false,
+                () = sleep_until(until) => true,
+            };
+            self.bury().await?;
+            if is_over {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes away the processes that have died by themselves.
+    async fn bury(&mut self) -> Result<(), Failure> {
+        for slot in 0..PROCESSES {
+            let Some(process) = &mut self.processes[slot] else {
+                continue;
+            };
+            if let Some(text) = process.fault().await {
+                let property = "the shipper goes on";
+                return Err(Failure { property, text });
+            }
+            if process.is_dead() {
+                self.kill(slot).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_numbers(&self) -> Result<(), Failure> {
+        let is_alone = self.spawned == 1;
+        let mut living = self.processes.iter().flatten();
+        living.try_for_each(|process| check_numbers(process, is_alone))
+    }
+
+    async fn kill(&mut self, slot: usize) {
+        if let Some(process) = self.processes[slot].take() {
+            self.orphan(&process);
+            self.server()
+                .note(|| format!("the process in slot {slot} dies"));
+            process.die().await;
+        }
+    }
+
+    /// Notes that the runs of a process are left to others.
+    fn orphan(&mut self, process: &Process) {
+        for (run, own) in &process.runs {
+            if !own.is_inherited
+                && let Some(logged) = self.model.runs.get_mut(run)
+            {
+                logged.is_orphan = true;
+            }
+        }
+    }
+
+    fn spawn(&mut self, slot: usize) {
+        if self.processes[slot].is_some() {
+            return;
+        }
+        self.spawned += 1;
+        let number = self.spawned;
+        self.server()
+            .note(|| format!("process {number} begins in slot {slot}"));
+        let doom = Doom::new(&self.deaths);
+        let process = Process::start(&self.root.0, self.segment_bytes, &self.server, number, doom);
+        self.processes[slot] = Some(process);
+    }
+
+    /// Ends the runs that a process has open, as its exit hook does, and then the process.
+    async fn exit(&mut self, slot: usize, patience: Duration) -> bool {
+        let Some(process) = self.processes[slot].take() else {
+            return true;
+        };
+        self.server()
+            .note(|| format!("the process in slot {slot} ends"));
+        let open: Vec<RunId> = process
+            .runs
+            .iter()
+            .filter(|(run, own)| !own.is_inherited && !self.closed.contains(run))
+            .map(|(run, _)| *run)
+            .collect();
+        self.processes[slot] = Some(process);
+        for run in open {
+            let to = To {
+                run,
+                process: slot,
+                on_thread: false,
+            };
+            self.log_end(to, RunStatus::Killed);
+        }
+        let Some(process) = self.processes[slot].take() else {
+            return true;
+        };
+        process.exit(patience).await
+    }
+
+    /// Returns the process that can log this, and what is known of its run.
+    fn writer(&mut self, to: To) -> Option<(&Process, &mut Logged)> {
+        let process = self.processes[to.process].as_ref()?;
+        let own = process.runs.get(&to.run)?;
+        // The handles of a run that has ended are gone.
+        if self.closed.contains(&to.run) && !own.is_inherited {
+            return None;
+        }
+        let logged = self.model.runs.get_mut(&to.run)?;
+        Some((process, logged))
+    }
+
+    /// The name of a key, for this process: in which order two processes log the same one is nobody's
+    /// to know.
+    fn named(key: &str, to: To, process: &Process) -> String {
+        if process.runs[&to.run].is_inherited {
+            format!("{key}.{}", to.process)
+        } else {
+            key.to_owned()
+        }
+    }
+
+    async fn happen(&mut self, event: &Happens) -> Result<(), Failure> {
+        let event = *event;
+        self.server().note(|| format!("{event:?}"));
+        match event {
+            Happens::Spawn { process } => self.spawn(process),
+            Happens::Fork { parent, child } => self.fork(parent, child),
+            Happens::Kill { process } => self.kill(process).await,
+            Happens::KillAtCall {
+                process,
+                calls,
+                is_done,
+            } => {
+                if let Some(process) = &self.processes[process] {
+                    process.doom.set(calls, is_done);
+                }
+            }
+            Happens::KillAtChange { process, changes } => {
+                if let Some(process) = &self.processes[process] {
+                    process.doom.set_changes(Some(changes));
+                }
+            }
+            Happens::Exit { process } => {
+                self.exit(process, EXIT).await;
+            }
+            Happens::Flush { process } => {
+                if let Some(process) = &self.processes[process] {
+                    process.control.ask();
+                    process.journal.bell.ring();
+                }
+            }
+            Happens::Start {
+                to,
+                parent,
+                experiment,
+                is_resumed,
+            } => self.log_start(to, parent, experiment, is_resumed),
+            Happens::Metrics {
+                to,
+                key,
+                count,
+                is_interned,
+            } => self.log_metrics(to, key, count, is_interned),
+            Happens::Param { to, key, value } => self.log_param(to, key, value),
+            Happens::Tag { to, key, value } => self.log_tag(to, key, value),
+            Happens::Artifact {
+                to,
+                path,
+                bytes,
+                is_spooled,
+                value,
+            } => {
+                let mut content = vec![b'.'; bytes];
+                content.extend_from_slice(value.to_string().as_bytes());
+                self.log_artifact(to, path, is_spooled, value, &content);
+            }
+            Happens::End { to, status } => self.log_end(to, status),
+            Happens::Fault(fault) => self.server().add_fault(fault),
+            Happens::Heal => self.server().end_passing(),
+            Happens::DeleteExperiment(number) => {
+                self.server()
+                    .set_experiment_deleted(&experiment_name(number), true);
+            }
+            Happens::RestoreExperiment(number) => {
+                self.server()
+                    .set_experiment_deleted(&experiment_name(number), false);
+            }
+            Happens::DeleteRun(run) => self.server().set_run_deleted(run, true),
+            Happens::RestoreRun(run) => self.server().set_run_deleted(run, false),
+            Happens::Wipe => self.server().wipe(),
+        }
+        self.bury().await
+    }
+
+    fn fork(&mut self, parent: usize, child: usize) {
+        if self.processes[parent].is_none() || self.processes[child].is_some() {
+            return;
+        }
+        self.spawn(child);
+        if let Ok([Some(parent), Some(child)]) = self.processes.get_disjoint_mut([parent, child]) {
+            parent.fork_to(child);
+        }
+    }
+
+    fn log_start(&mut self, to: To, parent: Option<RunId>, experiment: u64, is_resumed: bool) {
+        let To {
+            run,
+            process,
+            on_thread,
+        } = to;
+        let start_time_ms = self.now_ms();
+        let experiment = experiment_name(experiment);
+        let server = Arc::clone(&self.server);
+        let Some(process) = &mut self.processes[process] else {
+            return;
+        };
+        if self.model.runs.contains_key(&run) {
+            return;
+        }
+        let parent = parent.filter(|parent| process.runs.contains_key(parent));
+        let resumed = is_resumed.then(|| lock(&server).make_external(run, &experiment));
+        let identity = RunIdentity {
+            key: key_of(run),
+            experiment: ExperimentRef::Name(experiment.clone()),
+            resumed,
+            role: Role::Owner,
+        };
+        process.register(run, identity.clone());
+        let parent_identity = parent.map(|parent| {
+            let own = &process.runs[&parent];
+            let mut identity = own.identity.clone();
+            if own.is_inherited {
+                identity.role = identity.role.inherited();
+            }
+            identity
+        });
+        let tag = Tag {
+            key: TAGS[0].to_owned(),
+            value: "first".to_owned(),
+        };
+        let param = Param {
+            key: "given".to_owned(),
+            value: "1".to_owned(),
+        };
+        let logged = Logged {
+            experiment,
+            parent,
+            params: [(param.key.clone(), param.value.clone())].into(),
+            tags: [(tag.key.clone(), tag.value.clone())].into(),
+            ..Logged::default()
+        };
+        let start = Start {
+            identity: Cow::Owned(identity),
+            name: "run".into(),
+            user: "u".into(),
+            start_time_ms,
+            parent: parent_identity.map(Cow::Owned),
+            tags: vec![Cow::Owned(tag)],
+            with_common_tags: false,
+            is_delivered: false,
+            params: vec![param],
+        };
+        process.log(run, on_thread, &Event::Start(Box::new(start)), &[]);
+        self.model.runs.insert(run, logged);
+    }
+
+    fn log_metrics(&mut self, to: To, key: usize, count: u32, is_interned: bool) {
+        let timestamp_ms = self.now_ms();
+        let first = self.next_step;
+        self.next_step += i64::from(count);
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        let name = METRICS[key];
+        let metric_key = if is_interned {
+            MetricKey::Interned(&KEYS[key])
+        } else {
+            MetricKey::Dynamic(name)
+        };
+        let points: Vec<(i64, i64, f64)> = (first..first + i64::from(count))
+            .map(|step| (timestamp_ms, step, 0.5))
+            .collect();
+        process.log_metrics(to.run, to.on_thread, metric_key, &points);
+        for (_, step, value) in points {
+            logged.metrics.insert(step, (name.to_owned(), value));
+        }
+    }
+
+    fn log_param(&mut self, to: To, key: usize, value: u32) {
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        let param = Param {
+            key: Self::named(PARAMS[key], to, process),
+            value: value.to_string(),
+        };
+        process.log(
+            to.run,
+            to.on_thread,
+            &Event::Param(Cow::Borrowed(&param)),
+            &[],
+        );
+        match logged.params.entry(param.key) {
+            Entry::Vacant(entry) => {
+                entry.insert(param.value);
+            }
+            Entry::Occupied(entry) => {
+                logged.second_params.insert(entry.key().clone());
+            }
+        }
+    }
+
+    fn log_tag(&mut self, to: To, key: usize, value: u32) {
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        let tag = Tag {
+            key: Self::named(TAGS[key], to, process),
+            value: value.to_string(),
+        };
+        process.log(to.run, to.on_thread, &Event::Tag(Cow::Borrowed(&tag)), &[]);
+        logged.tags.insert(tag.key, tag.value);
+    }
+
+    fn log_artifact(&mut self, to: To, path: usize, is_spooled: bool, value: u32, bytes: &[u8]) {
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        let path = Self::named(PATHS[path], to, process);
+        if is_spooled {
+            process.log_spooled(to.run, to.on_thread, &path, value, bytes);
+        } else {
+            let event = Event::Artifact {
+                path: Cow::Borrowed(&path),
+                content: Content::Attached,
+                fingerprint: None,
+            };
+            process.log(to.run, to.on_thread, &event, bytes);
+        }
+        logged.artifacts.insert(path, bytes.to_vec());
+    }
+
+    fn log_end(&mut self, to: To, status: RunStatus) {
+        let end_time_ms = self.now_ms();
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        if process.runs[&to.run].is_inherited {
+            return;
+        }
+        let event = Event::End {
+            status,
+            end_time_ms,
+        };
+        process.log(to.run, to.on_thread, &event, &[]);
+        logged.end = Some((status, end_time_ms));
+        self.closed.insert(to.run);
+        if let Some(process) = &mut self.processes[to.process] {
+            process.close(to.run);
+        }
+    }
+
+    /// Checks, while faults that stay go on, that everything else arrives, also of the dead.
+    async fn check_progress(&mut self) -> Result<(), Failure> {
+        for process in self.processes.iter().flatten() {
+            process.doom.lift();
+        }
+        self.server().end_passing();
+        self.server()
+            .note(|| "faults that pass are over".to_owned());
+        let slot = self.make_place().await;
+        self.spawn(slot);
+        let run = self.next_witness;
+        let to = To {
+            run,
+            process: slot,
+            on_thread: false,
+        };
+        self.log_start(to, None, super::schedule::EXPERIMENTS, false);
+        self.log_metrics(to, 0, 3, false);
+        self.log_end(to, RunStatus::Finished);
+        self.pass(PROGRESS).await?;
+        self.check_numbers()?;
+        self.server()
+            .note(|| "what arrives has to be there".to_owned());
+        let server = self.server();
+        self.model.check_progress(&server)
+    }
+
+    /// Returns a slot without a process.
+    async fn make_place(&mut self) -> usize {
+        if let Some(slot) = self.processes.iter().position(Option::is_none) {
+            return slot;
+        }
+        self.kill(0).await;
+        0
+    }
+
+    /// Mends everything, ends all processes, and checks what is left.
+    async fn end(&mut self) -> Result<(), Failure> {
+        self.server().mend();
+        self.server().note(|| "all is mended".to_owned());
+        self.pass(WELL).await?;
+        for slot in 0..PROCESSES {
+            if let Some(process) = &self.processes[slot]
+                && !process.flush(Goal::Own, LAST).await
+                && !process.is_dead()
+            {
+                return Err(Failure {
+                    property: "a flush ends",
+                    text: format!("that of the process in slot {slot} does not"),
+                });
+            }
+            self.bury().await?;
+            self.check_numbers()?;
+            self.exit(slot, LAST).await;
+        }
+        for _ in 0..3 {
+            self.spawn(0);
+            self.exit(0, LAST).await;
+        }
+        self.server().note(|| "the last process is gone".to_owned());
+        let server = self.server();
+        self.model.check_all(&server)?;
+        let left = fs::read_dir(&self.root.0).into_iter().flatten().flatten();
+        // What was refused for good is kept.
+        let left = left
+            .filter(|entry| !entry.file_name().to_string_lossy().starts_with("rejected"))
+            .count();
+        if left > 0 && server.wiped.is_empty() {
+            return Err(Failure {
+                property: "no journal is left",
+                text: format!("{left} journals are left of the dead"),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn experiment_name(number: u64) -> String {
+    format!("e{number}")
+}
