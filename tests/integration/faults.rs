@@ -333,6 +333,53 @@ fn artifacts_that_their_store_does_not_take_keep_nothing_else_from_arriving() {
     is_whole(&only_run(&api, &experiment));
 }
 
+/// The server has committed, and answers 503, with a reset, with silence, with a part of an answer:
+/// for an experiment and for a run, the first time and the second.
+#[test]
+fn what_was_created_and_not_acknowledged_is_one_row() {
+    let server = Server::shared();
+    for fault in [
+        Fault::Committed(503),
+        Fault::Committed(500),
+        Fault::TooLate,
+        Fault::DropAnswer,
+        Fault::ResetAnswer,
+        Fault::CutAnswer,
+        Fault::HalfBody,
+        Fault::LengthTooLong,
+    ] {
+        let mut seen: HashMap<String, u32> = HashMap::new();
+        let proxy = Proxy::start(server.url(), move |request| {
+            let times = seen.entry(request.line.clone()).or_default();
+            *times += 1;
+            (request.line.contains("/create") && *times <= 2).then_some(fault)
+        });
+        let (folder, experiment) = (Folder::new(), unique());
+        let mut program = steady(&folder, &proxy.url(), &experiment, 10);
+        program.wait_for_stdout("logged");
+        program.tell();
+        let ended = program.end();
+        assert!(
+            ended.stdout.contains("complete true"),
+            "{fault:?}: {}",
+            ended.stderr
+        );
+        assert!(proxy.counts().faults[fault.name()] >= 2, "{fault:?}");
+        let api = server.api();
+        let body = json!({"max_results": 10, "filter": format!("name = '{experiment}'")});
+        let found = api.post("experiments/search", &body);
+        assert_eq!(
+            found["experiments"].as_array().unwrap().len(),
+            1,
+            "{fault:?}"
+        );
+        let runs = runs(&api, &experiment);
+        let active = runs.iter().filter(|(_, stage)| stage == "active");
+        assert_eq!(active.count(), 1, "{fault:?}: {runs:?}");
+        assert_eq!(folder.journals_left(), 0, "{fault:?}");
+    }
+}
+
 macro_rules! spoiled {
     ($($name:ident: $fault:expr, $told:ident;)*) => {
         $(

@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     /// The connection is closed, and the server hears of the request when it has answered the same
     /// one, sent again.
     Late,
+    /// The server did what was asked, and answers with this status all the same.
+    Committed(u16),
     /// 504: the server did it, but after the gateway's patience had ended.
     TooLate,
     /// Half the answer's body, and the length says so.
@@ -86,6 +88,7 @@ impl Fault {
             Self::ResetAnswer => "reset the answer",
             Self::CutAnswer => "cut the answer",
             Self::Late => "late",
+            Self::Committed(_) => "committed",
             Self::TooLate => "504",
             Self::HalfBody => "half the body",
             Self::LengthTooLong => "length too long",
@@ -109,6 +112,7 @@ impl Fault {
             | Self::DropAnswer
             | Self::ResetAnswer
             | Self::CutAnswer
+            | Self::Committed(_)
             | Self::TooLate
             | Self::HalfBody
             | Self::LengthTooLong
