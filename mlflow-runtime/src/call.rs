@@ -156,7 +156,9 @@ impl Call {
 
     /// Evaluates an expression of the attribute. One that panics is left out, with one warning.
     pub fn guarded(&mut self, argument: &'static str, evaluate: impl FnOnce(&mut Self)) {
-        static WARNED: PerProcess<Mutex<BTreeSet<(&str, u32, &str)>>> = PerProcess::new();
+        /// File, line and argument.
+        type Expression = (&'static str, u32, &'static str);
+        static WARNED: PerProcess<Mutex<BTreeSet<Expression>>> = PerProcess::new();
         if catch_unwind(AssertUnwindSafe(|| evaluate(self))).is_ok() {
             return;
         }
