@@ -157,8 +157,8 @@ impl Call {
     /// Evaluates an expression of the attribute. One that panics is left out, with one warning.
     pub fn guarded(&mut self, argument: &'static str, evaluate: impl FnOnce(&mut Self)) {
         /// File, line and argument.
-        type Place = (&'static str, u32, &'static str);
-        static WARNED: PerProcess<Mutex<BTreeSet<Place>>> = PerProcess::new();
+        type Expression = (&'static str, u32, &'static str);
+        static WARNED: PerProcess<Mutex<BTreeSet<Expression>>> = PerProcess::new();
         if catch_unwind(AssertUnwindSafe(|| evaluate(self))).is_ok() {
             return;
         }

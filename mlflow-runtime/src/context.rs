@@ -9,7 +9,7 @@
 mod scopes;
 mod suspended;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -23,6 +23,9 @@ use crate::tracker::Tracker;
 
 thread_local! {
     static SCOPES: RefCell<Scopes> = const { RefCell::new(Scopes::NONE) };
+    /// The run that was current when the thread's locals went, as in a process that exits inside a
+    /// tracked function: `atexit` handlers are called after that. It has no destructor, so it stays.
+    static LAST: Cell<Option<&'static Run>> = const { Cell::new(None) };
 }
 
 /// The current run, and the tracker that new runs go to where it is not the process's.
@@ -66,7 +69,15 @@ impl Context {
         // Shared: a panic hook asks while a value is being logged.
         SCOPES
             .try_with(|scopes| scopes.try_borrow().map(|scopes| scopes.current.clone()))
-            .map_or(Self::NONE, Result::unwrap_or_default)
+            .map_or_else(|_| Self::last(), Result::unwrap_or_default)
+    }
+
+    #[cold]
+    fn last() -> Self {
+        Self {
+            run: LAST.get().cloned(),
+            tracker: None,
+        }
     }
 
     const NONE: Self = Self {
@@ -122,13 +133,12 @@ impl Context {
 /// Calls `log` with the current run, if there is one; a fake is told of a value without. `log` must
 /// not call code of the user's: the context cannot change meanwhile.
 #[inline]
-pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl FnOnce(&Run)) {
+pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)) {
     if COMPILED_OUT {
         return;
     }
-    // A destructor that logs while the context is being replaced, or after the thread's locals are
-    // gone, has no current run.
-    let _ = SCOPES.try_with(|scopes| {
+    // A destructor that logs while the context is being replaced has no current run.
+    let known = SCOPES.try_with(|scopes| {
         let Ok(scopes) = scopes.try_borrow() else {
             return;
         };
@@ -141,6 +151,17 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl FnOnce(&
             _ => {}
         }
     });
+    if known.is_err() {
+        with_last(log);
+    }
+}
+
+/// Calls `log` with the run that was current when the thread's locals went.
+#[cold]
+fn with_last(log: impl Fn(&Run)) {
+    if let Some(run) = LAST.get() {
+        log(run);
+    }
 }
 
 /// Calls `log` with the current run; false if there is none. As above, `log` must not call code of the

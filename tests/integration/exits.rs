@@ -1,8 +1,10 @@
 //! However a program ends, what it has logged arrives before it is gone, and its status is its own.
 
-use crate::support::program::Folder;
+use crate::support::program::{Folder, one};
 
 const EXITS: &str = env!("CARGO_BIN_EXE_exits");
+const LATE: &str = env!("CARGO_BIN_EXE_exits_late");
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 
 /// The exit code, and each run's status and number of points, when the program has ended.
 fn after(how: &str) -> (Option<i32>, Vec<(String, i64)>) {
@@ -43,5 +45,37 @@ fn every_end_of_a_program_delivers_what_it_logged() {
         let (exit, runs) = after(how);
         assert_eq!(exit, Some(code), "{how}");
         assert_eq!(runs, expected, "{how}");
+    }
+}
+
+/// By a C `atexit` handler that is called after ours, and by other threads meanwhile.
+#[test]
+fn what_was_logged_to_the_current_run_after_the_end_of_main_vanished() {
+    for how in ["return", "exit", "thread"] {
+        let folder = Folder::new();
+        let ended = folder.run(LATE, &[how], &[]);
+        assert!(ended.success, "{how}: {}", ended.stderr);
+        assert_eq!(ended.warnings(), [""; 0], "{how}");
+        let beside: i64 = ended.stdout.trim().parse().unwrap();
+        assert_eq!(beside > 0, how == "thread", "{how}");
+
+        folder.run(NUMBERS, &["next", "1", "1"], &[]);
+        let database = folder.database();
+        let points = |key: &str| -> i64 {
+            let query = format!("select count(*) from metrics where key = '{key}'");
+            one(&database, &query)
+        };
+        assert_eq!(points("late"), 1000, "{how}");
+        assert_eq!(points("late/handle"), 1, "{how}");
+        assert_eq!(points("alone"), 1, "{how}");
+        // A function that has returned has no current run.
+        let is_inside = i64::from(how != "return");
+        assert_eq!(points("late/current"), is_inside, "{how}");
+        let tags = "select count(*) from tags where key = 'late/current'";
+        assert_eq!(one::<i64>(&database, tags), is_inside, "{how}");
+        assert!(points("beside") >= beside, "{how}");
+        let open = "select count(*) from runs where status = 'RUNNING'";
+        assert_eq!(one::<i64>(&database, open), 0, "{how}");
+        assert_eq!(folder.journals_left(), 0, "{how}");
     }
 }

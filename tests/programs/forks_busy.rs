@@ -170,7 +170,7 @@ fn call_everything(steps: &mut Steps, run: &Run, handle: &Metric) {
         let _ = format!("{current:?}");
     });
     steps.call("Run::scope", || {
-        run.scope(|| mlflow::log_metric("scoped", 1.0))
+        run.scope(|| mlflow::log_metric("scoped", 1.0));
     });
     let job = steps.call("thread::carry", || {
         mlflow::thread::carry(|| mlflow::log_metric("carried", 1.0))

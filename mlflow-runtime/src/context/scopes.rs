@@ -6,7 +6,7 @@
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Context;
+use super::{Context, LAST};
 
 /// One entry; unique in the process, since a guard that is leaked may move on with its future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,16 @@ pub(super) struct Scopes {
 pub(super) struct Entry {
     scope: Scope,
     previous: Context,
+}
+
+/// The thread's locals go.
+impl Drop for Scopes {
+    fn drop(&mut self) {
+        if let Some(run) = self.current.run.take() {
+            // Never freed: somebody may log until the process is gone.
+            LAST.set(Some(Box::leak(Box::new(run))));
+        }
+    }
 }
 
 impl Scope {

@@ -98,7 +98,11 @@ fn moved_to(folder: &Path, entry: RefusedEntry) -> io::Result<RefusedEntry> {
         return Ok(entry);
     };
     let moved = folder.join(file.file_name().unwrap_or_default());
-    std::fs::rename(&file, &moved)?;
+    match std::fs::rename(&file, &moved) {
+        // Of one that is gone, what is known of it is kept.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     Ok(RefusedEntry::Artifact(Artifact {
         sequence,
         path,
