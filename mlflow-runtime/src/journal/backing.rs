@@ -37,6 +37,16 @@ impl Disk {
         })
     }
 
+    /// The same, with files that are mapped or written to.
+    #[cfg(test)]
+    pub(super) fn unattended(root: Place, mapped: bool) -> io::Result<Self> {
+        let directory = Directory::create(&root)?.mapping(mapped);
+        Ok(Self {
+            root,
+            directory: Mutex::new(Some(Arc::new(directory))),
+        })
+    }
+
     pub(super) fn root(&self) -> &Path {
         self.root.path()
     }

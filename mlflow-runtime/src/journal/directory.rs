@@ -165,6 +165,15 @@ impl Directory {
         &self.path
     }
 
+    /// Has its files be mapped, or not.
+    #[cfg(test)]
+    pub(super) fn mapping(self, mapped: bool) -> Self {
+        Self {
+            is_mappable: mapped,
+            ..self
+        }
+    }
+
     pub(super) fn is_mappable(&self) -> bool {
         self.is_mappable
     }

@@ -181,6 +181,13 @@ impl Journal {
         Ok(journal)
     }
 
+    /// A journal below `root` without threads of its own, whose files are mapped or written to.
+    #[cfg(test)]
+    pub(crate) fn unattended(root: PathBuf, origin: Origin, mapped: bool) -> io::Result<Arc<Self>> {
+        let backing = Backing::Disk(Disk::unattended(root.into(), mapped)?);
+        Ok(Self::new(backing, origin, 1 << 30, ""))
+    }
+
     fn new(backing: Backing, origin: Origin, max_bytes: u64, key_prefix: &str) -> Arc<Self> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Arc::new(Self {
@@ -424,7 +431,7 @@ impl Journal {
 
     /// Has the device keep what was appended so far: first the copies of artifacts, then the names of
     /// all files, then the events that name the copies.
-    fn sync(&self) {
+    pub(crate) fn sync(&self) {
         let dirty: Vec<_> = self
             .segments()
             .into_iter()

@@ -1,13 +1,20 @@
 //! A place in a segment, and what stood before it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
+use tokio::time::Instant;
 
 use super::damage::Damage;
 use super::parked_runs::Lane;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::segment::{Segment, SegmentBytes};
+
+/// How long a segment that cannot be read is tried again.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+/// How often it is tried at once.
+const TRIES: usize = 3;
 
 /// How far a segment was read.
 pub(super) struct Cursor {
@@ -29,6 +36,8 @@ pub(super) struct Cursor {
     /// The last event read in it that supersedes others.
     pub(super) last_event: Option<u64>,
     pub(super) finished: bool,
+    /// When it could not be read for the first time.
+    unreadable: Option<Instant>,
     /// Holds entries that the store does not take: keeps its place and its file.
     pub(super) held: bool,
     /// How many artifacts wait that it names: it keeps both until they are delivered.
@@ -51,6 +60,7 @@ impl Cursor {
             consoles: Vec::new(),
             last_event: None,
             finished: false,
+            unreadable: None,
             held: false,
             waiting: 0,
             lane: None,
@@ -59,12 +69,20 @@ impl Cursor {
 
     pub(super) fn load(&mut self) -> Option<SegmentBytes> {
         if self.bytes.is_none() {
-            self.bytes = self.segment.read().ok().filter(SegmentBytes::is_ours);
+            let read = (0..TRIES).find_map(|_| self.segment.read().ok());
+            self.bytes = read.filter(SegmentBytes::is_ours);
             if let Some(bytes) = &self.bytes {
                 self.settled = self.settled.max(bytes.acknowledged());
             }
         }
         self.bytes.clone()
+    }
+
+    /// Returns true if the segment, which could not be read, is to be tried again: one call that fails
+    /// must not keep back all that its runs have logged.
+    pub(super) fn may_become_readable(&mut self) -> bool {
+        let since = *self.unreadable.get_or_insert_with(Instant::now);
+        since.elapsed() < READ_AGAIN
     }
 
     pub(super) fn unload(&mut self) {

@@ -25,6 +25,8 @@ mod damage;
 mod deferred_artifacts;
 mod delivery;
 mod ending;
+#[cfg(test)]
+mod image_tests;
 mod obstacle;
 mod parked_runs;
 #[cfg(test)]

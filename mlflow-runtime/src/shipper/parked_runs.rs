@@ -413,7 +413,10 @@ impl Source {
             .iter_mut()
             .find(|cursor| Arc::ptr_eq(&cursor.segment, segment));
         match known {
-            Some(cursor) => cursor.finished = false,
+            Some(cursor) => {
+                cursor.finished = false;
+                cursor.unload();
+            }
             None => {
                 let mut cursor = Cursor::new(Arc::clone(segment));
                 cursor.lane = Some(lane);

@@ -54,7 +54,11 @@ impl Source {
             let mut gone = || cursor.is_unread() && self.gives_up(&cursor.segment);
             if sealed && (cursor.segment.is_blank() || gone()) {
                 cursor.finished = true;
+            } else if sealed && self.is_live() && cursor.may_become_readable() {
+                pass.leave_behind();
             } else if sealed {
+                // Runs may start in it; what else there is of them does not wait for that.
+                self.has_lost = true;
                 static UNREADABLE: Limit = Limit::new();
                 if let Some(end) = UNREADABLE.admit() {
                     tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is{end}");
@@ -64,6 +68,10 @@ impl Source {
             }
             return;
         };
+        if !sealed && bytes.is_snapshot() {
+            // The next reading has to see what was appended meanwhile, also if this one ends early.
+            cursor.unload();
+        }
         loop {
             if pass.is_full(budget) {
                 pass.leave_behind();
@@ -93,7 +101,7 @@ impl Source {
         if sealed {
             self.report(cursor);
         }
-        if sealed || bytes.is_snapshot() {
+        if sealed {
             cursor.unload();
         }
     }

@@ -46,6 +46,39 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     recover_into(&MemoryStore::adopting(), root, segments)
 }
 
+/// What shipping a journal led to.
+pub(crate) struct Shipped {
+    /// Set if there was a journal to be shipped.
+    pub(crate) claimed: bool,
+    /// Set if something of it waits.
+    unfinished: bool,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// Ships the journal that is below `root`, of at most `most` records.
+#[cfg(test)]
+pub(crate) fn recover_image(store: &MemoryStore, root: &Path, most: usize) -> Shipped {
+    ship(store, root, "here", most + 2)
+}
+
+fn ship(store: &MemoryStore, root: &Path, destination: &str, most: usize) -> Shipped {
+    let stats = Arc::new(Stats::default());
+    let mut shipper = shipper(store, &stats);
+    let mut left = Directory::left_behind(root, destination);
+    shipper.dead = left.next().map(Source::dead);
+    let claimed = shipper.dead.is_some();
+    let mut passes = 0;
+    while step(&mut shipper) != Step::Idle {
+        passes += 1;
+        assert!(passes <= most, "recovery makes progress");
+    }
+    Shipped {
+        claimed,
+        unfinished: !shipper.unfinished.is_empty(),
+        stats,
+    }
+}
+
 /// Does the same for a store that may hold something.
 pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]]) -> Recovery {
     let path = root.join("dead");
@@ -62,21 +95,14 @@ pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]])
         readable &= bytes.is_ours();
         destination = destination.or_else(|| destination_of(&bytes));
     }
-    let stats = Arc::new(Stats::default());
-    let mut shipper = shipper(store, &stats);
-    let mut left = Directory::left_behind(root, &destination.unwrap_or_default());
-    shipper.dead = left.next().map(Source::dead);
-    let claimed = shipper.dead.is_some();
-    let mut passes = 0;
-    let mut last = step(&mut shipper);
-    while last != Step::Idle {
-        passes += 1;
-        assert!(passes <= records + 2, "recovery makes progress");
-        last = step(&mut shipper);
-    }
+    let Shipped {
+        claimed,
+        unfinished,
+        stats,
+    } = ship(store, root, &destination.unwrap_or_default(), records + 2);
     let kept = path.exists();
     assert!(claimed || kept, "what is not ours stays");
-    let at_fault = !readable || !shipper.unfinished.is_empty();
+    let at_fault = !readable || unfinished;
     assert!(!claimed || !kept || at_fault, "what is delivered goes");
     if kept {
         fs::remove_dir_all(&path).expect("it is ours");

@@ -238,3 +238,62 @@ fn a_row_that_another_client_seems_to_make_for_ever_is_set_aside() {
         assert_eq!(store.runs()[0].tags.len() - before, arrive);
     }
 }
+
+fn set_tags(journal: &Journal, count: usize) {
+    for number in 0..count {
+        let tag = Tag {
+            key: format!("t{number}"),
+            value: String::new(),
+        };
+        log(journal, &Event::Tag(Cow::Owned(tag)));
+    }
+}
+
+/// Found by the images of a loss of power: where a segment is written to, a reading that ended at its
+/// budget kept the bytes it had; the next took them for all, as the writer was done by then, and the
+/// file was deleted with what had been appended in between.
+#[test]
+fn what_is_appended_between_two_readings_of_a_written_segment_is_read() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = Journal::unattended(folder.clone(), origin(), false).expect("writable");
+    start(&journal);
+    set_tags(&journal, 10);
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    ship(&mut live, &store, 5);
+    set_tags(&journal, 20);
+    release_thread(&journal);
+    for _ in 0..10 {
+        ship(&mut live, &store, 5);
+    }
+    let runs = store.runs();
+    let tags = runs[0].tags.keys().filter(|key| key.starts_with('t'));
+    assert_eq!(tags.count(), 20);
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// Found by failing every call in turn: one reading of a file that failed kept back all that its run
+/// had logged, as the start was in it, until the end of the process, which waited for it.
+#[test]
+fn a_file_that_cannot_be_read_for_a_moment_keeps_nothing_back() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
+    start(&journal);
+    set_tags(&journal, 10);
+    release_thread(&journal);
+    let segments = journal.segments();
+    let file = segments[0].file().expect("on disk");
+    let aside = file.with_extension("aside");
+    fs::rename(file, &aside).expect("writable");
+    fs::create_dir(file).expect("writable");
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    ship(&mut live, &store, 1000);
+    assert!(store.runs().is_empty());
+    fs::remove_dir(file).expect("writable");
+    fs::rename(&aside, file).expect("writable");
+    ship(&mut live, &store, 1000);
+    assert_eq!(store.runs().len(), 1);
+    assert!(store.runs()[0].tags.contains_key("t9"));
+    fs::remove_dir_all(folder).expect("it is ours");
+}

@@ -75,14 +75,14 @@ struct State {
     script: Script,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Run {
     data: StoredRunData,
     points: HashSet<(Arc<str>, i64, i64, PointValue)>,
 }
 
 /// A value as MLflow tells points apart: all NaN are one, and so are the two zeros.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PointValue {
     Nan,
     Bits(u64),
@@ -149,6 +149,22 @@ impl MemoryStore {
         Self {
             adopts: true,
             ..Self::default()
+        }
+    }
+
+    /// Returns a store of its own with the same contents.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> Self {
+        let state = self.state();
+        let copy = State {
+            experiments: state.experiments.clone(),
+            runs: state.runs.clone(),
+            places: state.places.clone(),
+            script: Script::default(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(copy)),
+            adopts: self.adopts,
         }
     }
 
