@@ -79,7 +79,7 @@
 //! | the journal's thread could not be started; a loss of power may cost what was not delivered yet | values outlast the process all the same | raise the limit on threads |
 //! | the device did not confirm the journal; a loss of power may cost what was not delivered yet | `fsync` failed | look at the disk |
 //! | a journal file cannot be read; it is left where it is | `file` says which | look at its permissions, the disk |
-//! | a journal file is damaged; everything else in it is shipped, and it is kept in the folder `damaged` of the journal | the machine lost power, or the disk is at fault; `skipped_bytes` from `offset` on could not be read, `nameless` values could, but not what they are of; see [`damaged`](crate::Health::damaged) | look at the disk; delete the file when nobody needs it |
+//! | a journal file is damaged; everything else in it is shipped, and it is kept in the folder `damaged` of the journal (`damaged-<uid>` beside the journals) | the machine lost power, or the disk is at fault; `skipped_bytes` from `offset` on could not be read, `nameless` values could, but not what they are of; see [`damaged`](crate::Health::damaged) | look at the disk; delete the file when nobody needs it |
 //! | a damaged journal file cannot be moved to the folder `damaged`; it stays where it is | `error` says why | make the journal's directory writable; the next tracked program tries again |
 //! | a journal names a file that is no artifact of it; it is left out | somebody changed the journal | |
 //! | a journal holds records of kinds that this version does not know; they stay for a newer one, everything else is shipped | a newer version of this library wrote it | run a program with that version |

@@ -10,6 +10,7 @@ mod context;
 mod credentials;
 mod disk;
 mod end_to_end;
+mod every_failure;
 mod exits;
 mod fake;
 mod faults;

@@ -1,0 +1,251 @@
+//! Every system call that the journal makes in a short life fails once, with each error it can
+//! give: the program ends as it would without tracking, and what was logged arrives, or is counted.
+//!
+//! `MLFLOW_TEST_EVERY=1` tries them all, else a sample: `MLFLOW_TEST_SEED=…` tries another
+//! one. The calls are made to fail by a program in C; where there is no compiler, or nothing
+//! can be traced, this says so and passes.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::sync::OnceLock;
+
+use crate::support::program::{Ended, Folder, one};
+
+const LIFE: &str = env!("CARGO_BIN_EXE_life");
+const SOURCE: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/integration/every_failure/failing.c"
+);
+
+/// More than the first segment holds.
+const POINTS: i64 = 2000;
+/// Failures in a sample.
+const SAMPLE: usize = 24;
+const EINTR: i32 = 4;
+const EIO: i32 = 5;
+const EACCES: i32 = 13;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
+const ERRORS: [i32; 6] = [EINTR, EIO, EACCES, EMFILE, ENOSPC, EROFS];
+
+/// `SplitMix64`: the sample follows from the seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = self.0;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (word ^ (word >> 31)) % end.max(1)
+    }
+}
+
+/// What one failure led to.
+struct Tried {
+    ended: Ended,
+    /// The call that failed; `None` if the life made fewer.
+    call: Option<String>,
+}
+
+/// The tracer, compiled; `None` where that cannot be.
+fn failing() -> Option<&'static Path> {
+    static FAILING: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let made = FAILING.get_or_init(|| {
+        let path = std::env::temp_dir().join(format!("mlflow-rs-failing-{}", process::id()));
+        let made = Command::new("cc")
+            .args(["-O1", "-o"])
+            .arg(&path)
+            .arg(SOURCE)
+            .output();
+        match made {
+            Ok(made) if made.status.success() => Some(path),
+            made => {
+                let _ = writeln!(io::stderr(), "not tested: no C compiler: {made:?}");
+                None
+            }
+        }
+    });
+    made.as_deref()
+}
+
+/// A life in which the `number`-th call below `below` fails with `error`.
+fn live(folder: &Folder, failing: &Path, below: &Path, number: u64, error: i32) -> Option<Tried> {
+    let report = folder.path().join("report");
+    let arguments = [
+        below.display().to_string(),
+        number.to_string(),
+        error.to_string(),
+        report.display().to_string(),
+        LIFE.to_owned(),
+        "first".to_owned(),
+        POINTS.to_string(),
+    ];
+    let arguments = arguments.each_ref().map(String::as_str);
+    let temporary = folder.path().join("tmp");
+    fs::create_dir(&temporary).unwrap();
+    let temporary = temporary.display().to_string();
+    let ended = folder.run(
+        failing.to_str().unwrap(),
+        &arguments,
+        &[("TMPDIR", &temporary), ("MLFLOW_EXIT_TIMEOUT", "20")],
+    );
+    if !ended.success && ended.stdout.is_empty() && ended.stderr.is_empty() {
+        let _ = writeln!(io::stderr(), "not tested: nothing can be traced here");
+        return None;
+    }
+    let call = fs::read_to_string(report).ok();
+    Some(Tried { ended, call })
+}
+
+/// Compares what has arrived with what was logged and what was counted.
+fn check(folder: &Folder, tried: &Tried, what: &str) {
+    let Tried { ended, .. } = tried;
+    let said = &ended.stderr;
+    assert!(ended.success, "{what}: {said}");
+    assert!(!said.contains("panicked"), "{what}: {said}");
+    let lost = |stdout: &str| -> i64 {
+        let last = stdout.trim().rsplit(' ').next();
+        last.and_then(|last| last.parse().ok())
+            .unwrap_or_else(|| panic!("{what}: {stdout:?}: {said}"))
+    };
+    // What is left is shipped by the next program.
+    let temporary = folder.path().join("tmp").display().to_string();
+    let next = folder.run(LIFE, &["next", "1"], &[("TMPDIR", &temporary)]);
+    assert!(next.success, "{what}: {}", next.stderr);
+    let counted = lost(&ended.stdout) + lost(&next.stdout);
+    let database = folder.database();
+    let count = |query: &str| one::<i64>(&database, query);
+    let run = "(select run_uuid from runs where name = 'first')";
+    let runs = count("select count(*) from runs where name = 'first'");
+    assert!(runs <= 1, "{what}: {runs} runs: {said}");
+    let finished = count("select count(*) from runs where name = 'first' and status = 'FINISHED'");
+    let params = count(&format!(
+        "select count(*) from params where run_uuid in {run} and key = 'p' || value"
+    ));
+    let tags = count(&format!(
+        "select count(*) from tags where run_uuid in {run} and key = 't' || value"
+    ));
+    let points = count(&format!(
+        "select count(distinct step) from metrics where run_uuid in {run} and key = 'loss' and value * 2 = step"
+    ));
+    let all = count(&format!(
+        "select count(*) from metrics where run_uuid in {run} and key = 'loss'"
+    ));
+    assert_eq!(points, all, "{what}: each once, and right");
+    let mut artifacts = 0;
+    if runs == 1 {
+        let root: String = one(
+            &database,
+            "select artifact_uri from runs where name = 'first'",
+        );
+        for (name, content) in [
+            ("small.txt", "small\n".to_owned()),
+            ("large.txt", "0123456789abcdef".repeat(4096)),
+        ] {
+            if let Ok(found) = fs::read_to_string(Path::new(&root).join("notes").join(name)) {
+                assert!(found == content, "{what}: {name} is damaged: {said}");
+                artifacts += 1;
+            }
+        }
+    }
+    let missing = (1 - finished) + (5 - params) + (5 - tags) + (POINTS - points) + (2 - artifacts);
+    assert!(
+        missing <= counted,
+        "{what}: {missing} are missing (runs {runs}, finished {finished}, params {params}, tags {tags}, points {points}, \
+         artifacts {artifacts}), {counted} were counted: {}{said}{}",
+        ended.stdout,
+        next.stderr
+    );
+}
+
+/// Whether a call is made to give such an error by any system.
+fn can_give(call: &str, error: i32) -> bool {
+    let name = call.split(' ').next().unwrap_or_default();
+    match error {
+        EINTR => matches!(
+            name,
+            "open" | "openat" | "write" | "pwrite64" | "read" | "flock" | "fallocate"
+        ),
+        EMFILE => matches!(name, "open" | "openat"),
+        EROFS => matches!(
+            name,
+            "open" | "openat" | "mkdir" | "rename" | "unlink" | "rmdir" | "unlinkat"
+        ),
+        EACCES => !matches!(
+            name,
+            "write" | "pwrite64" | "read" | "fsync" | "fdatasync" | "msync" | "fallocate"
+        ),
+        ENOSPC => !matches!(
+            name,
+            "read" | "getdents64" | "flock" | "unlink" | "rmdir" | "unlinkat"
+        ),
+        _ => true,
+    }
+}
+
+fn fail_below(part: &str) {
+    let Some(failing) = failing() else { return };
+    let every = std::env::var_os("MLFLOW_TEST_EVERY").is_some();
+    let seed = std::env::var("MLFLOW_TEST_SEED").ok();
+    let seed = seed.and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or(7);
+    println!("MLFLOW_TEST_SEED={seed}");
+    let mut random = Random(seed);
+    // How many there are: a call that does not come does not fail.
+    let mut calls = 1;
+    while {
+        let folder = Folder::new();
+        let below = folder.path().join(part);
+        let Some(tried) = live(&folder, failing, &below, calls * 2, EINTR) else {
+            return;
+        };
+        tried.call.is_some()
+    } {
+        calls *= 2;
+    }
+    let calls = calls * 2;
+    let mut pairs: Vec<(u64, i32)> = (1..calls)
+        .flat_map(|number| ERRORS.map(|error| (number, error)))
+        .collect();
+    if !every {
+        let all = pairs.len() as u64;
+        let sample: BTreeSet<_> = (0..SAMPLE)
+            .filter_map(|_| usize::try_from(random.below(all)).ok())
+            .collect();
+        pairs = sample.into_iter().map(|at| pairs[at]).collect();
+    }
+    let (mut made, mut names) = (0, BTreeSet::new());
+    for (number, error) in pairs {
+        let folder = Folder::new();
+        let below = folder.path().join(part);
+        let Some(tried) = live(&folder, failing, &below, number, error) else {
+            return;
+        };
+        let Some(call) = &tried.call else { continue };
+        if can_give(call, error) {
+            let what = format!(
+                "seed {seed}: call {number}, {}, fails with {error}",
+                call.trim()
+            );
+            check(&folder, &tried, &what);
+            made += 1;
+            names.extend(call.split(' ').next().map(str::to_owned));
+        }
+    }
+    println!("{made} failures below {part}, of {names:?}");
+}
+
+#[test]
+fn a_call_of_the_journal_that_fails_once_loses_nothing() {
+    fail_below("journal");
+}
+
+#[test]
+fn a_call_for_an_artifact_that_fails_once_loses_nothing() {
+    fail_below("mlruns");
+}
