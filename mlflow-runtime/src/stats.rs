@@ -1,7 +1,7 @@
 //! What became of the values, in numbers.
 //!
-//! Invariant: every record of the journal is settled once, as delivered, rejected or held, or is
-//! still queued.
+//! Invariant: every record of the journal is settled once, as delivered or rejected; until then it is
+//! held, for a person, or queued.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};

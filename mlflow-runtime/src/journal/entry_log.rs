@@ -38,7 +38,7 @@ const MEMORY_SEGMENT_BYTES: usize = 64 << 10;
 /// Opens a segment of up to so many bytes.
 pub(crate) type Open<'a> = dyn FnMut(usize) -> io::Result<(Arc<Segment>, Appender)> + 'a;
 
-/// The end of a log: where the next entry goes.
+/// The writing end of a log.
 #[derive(Default)]
 pub(crate) struct EntryLog {
     tail: Option<Tail>,
@@ -46,7 +46,7 @@ pub(crate) struct EntryLog {
 
 struct Tail {
     segment: Arc<Segment>,
-    /// Where the file's last frame ends, and the bytes that it may have.
+    /// The end of the file's last frame, and the bytes that the file may have.
     position: usize,
     len: usize,
     /// Open while entries are copied; for good where there is no file.
@@ -55,7 +55,7 @@ struct Tail {
     keys: FxHashMap<Arc<str>, u32>,
 }
 
-/// What one copy has touched.
+/// The segments that one copy has touched, and the records it has written.
 #[derive(Default)]
 pub(crate) struct Copied {
     /// The segments, oldest first, and the bytes that each has now.

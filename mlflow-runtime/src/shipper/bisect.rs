@@ -1,4 +1,4 @@
-//! Which entries of a refused batch are to blame.
+//! Finding the entries of a refused batch that the store refuses.
 //!
 //! Invariants: every other entry is logged, in the order of the batch, since of two values of a tag the
 //! last one stays; the entries to blame are named with the store's words.

@@ -15,7 +15,7 @@ pub(crate) struct Halt {
     pub(super) cause: Cause,
 }
 
-/// What the whole delivery waits for.
+/// The reason for which the whole delivery waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The store is there, and somebody else has it.
@@ -33,7 +33,7 @@ pub(super) enum Stuck {
     Held(String),
     /// The store does not have the run: another server behind the same address may.
     Missing(String),
-    /// It fails, and the store answers for others.
+    /// The request fails, and the store answers others.
     Failing {
         reason: String,
         retry_after: Option<Duration>,
@@ -58,12 +58,12 @@ impl Stuck {
     }
 }
 
-/// What is in the way.
+/// A reason why something was not delivered.
 #[derive(Debug)]
 pub(super) enum Obstacle {
-    /// Of everything.
+    /// Nothing can be delivered.
     Halt(Halt),
-    /// Of what was to be delivered, and of nothing else.
+    /// One run or artifact cannot; everything else can.
     Stuck(Stuck),
 }
 

@@ -51,10 +51,10 @@ const LONGEST_HOLD: Duration = Duration::from_secs(60);
 /// Failures in a row after which the end of the process waits no longer.
 pub(super) const HOPELESS_AFTER: u32 = 3;
 
-/// What a cursor's segment is a part of.
+/// A kind of entries that wait by themselves, to which a cursor's segment belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Lane {
-    /// All that comes for a run, in order.
+    /// Everything that comes for a run, in order.
     Run(u32),
     /// Metrics of a run that the store may have.
     Doubtful(u32),
@@ -257,7 +257,7 @@ impl Source {
     /// for which there was no room.
     ///
     /// # Errors
-    /// Where the copy cannot be written; the work has to stay where it is.
+    /// Fails where the copy cannot be written; the work has to stay where it is.
     pub(super) fn park(
         &mut self,
         work: &Work,

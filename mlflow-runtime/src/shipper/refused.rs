@@ -12,7 +12,7 @@ use crate::journal::directory::RejectedFolder;
 use crate::journal::entry_log::{self, EntryLog};
 use crate::journal::record::{Event, Origin, RunIdentity};
 
-/// How many bytes of refused entries are kept, about: a program may log a changed param for ever.
+/// The bytes of refused entries that are kept, about: a program may log a changed param for ever.
 const MAX_BYTES: usize = 64 << 20;
 
 /// The refused entries of one journal.
