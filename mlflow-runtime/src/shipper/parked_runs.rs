@@ -137,6 +137,13 @@ impl ParkedRuns {
         self.root(parked).stuck.is_held()
     }
 
+    /// Returns whether the children of a run need not wait for it: it does not wait itself, or waits for
+    /// a person.
+    fn lets_children_go(&self, parent: u32) -> bool {
+        let parked = self.lanes.get(&Lane::Run(parent));
+        parked.is_none_or(|parked| self.is_held(parked))
+    }
+
     /// Returns how many records wait for a person.
     pub(super) fn held_entries(&self) -> usize {
         let held = self.lanes.values().filter(|parked| self.is_held(parked));
@@ -151,8 +158,11 @@ impl ParkedRuns {
 
     /// Returns when the next try is due.
     pub(super) fn due(&self) -> Option<Instant> {
-        let own = |parked: &&Parked| !matches!(parked.stuck, Stuck::Behind(_));
-        let lanes = self.lanes.values().filter(own);
+        let has_turn = |parked: &&Parked| match parked.stuck {
+            Stuck::Behind(parent) => self.lets_children_go(parent),
+            _ => true,
+        };
+        let lanes = self.lanes.values().filter(has_turn);
         lanes.map(|parked| parked.due).min()
     }
 
@@ -190,7 +200,7 @@ impl ParkedRuns {
             self.lanes
                 .get(lane)
                 .is_some_and(|parked| match parked.stuck {
-                    Stuck::Behind(parent) => !self.lanes.contains_key(&Lane::Run(parent)),
+                    Stuck::Behind(parent) => self.lets_children_go(parent),
                     _ => parked.due <= now,
                 })
         };
