@@ -91,13 +91,25 @@ pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
         .read(true)
         .custom_flags(flags.bits().cast_signed())
         .open(source)
-        .map_err(|error| rejected(&error))?;
+        .map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::PermissionDenied => rejected(&error),
+            _ if is_link(source) => rejected(&error),
+            // Too many open files, say: it is there, and can be read another time.
+            _ => StoreError::Unavailable {
+                reason: format!("cannot open {}: {error}", source.display()),
+                retry_after: None,
+            },
+        })?;
     let metadata = file.metadata().map_err(|error| rejected(&error))?;
     if metadata.is_file() {
         Ok(file)
     } else {
         Err(rejected(&"it is not a regular file"))
     }
+}
+
+fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
 }
 
 /// Fills a new file beside `target` and moves it there.
