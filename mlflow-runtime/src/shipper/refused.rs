@@ -59,10 +59,13 @@ impl RefusedEntries {
         }
         let mut open = |len| entry_log::open_in(folder.path(), len);
         let mut log = self.log.writer(&mut open, origin, run, identity);
+        let mut is_full = false;
         for Refused { entry, .. } in refused {
             let entry = moved_to(folder.path(), entry)?;
             if self.bytes > MAX_BYTES && !matches!(entry, RefusedEntry::Artifact(_)) {
-                return Err(io::Error::other("there are too many"));
+                // An artifact behind it is kept all the same.
+                is_full = true;
+                continue;
             }
             self.bytes += 64;
             match &entry {
@@ -82,7 +85,11 @@ impl RefusedEntries {
                 RefusedEntry::Artifact(artifact) => artifact.copy_to(&mut log)?,
             }
         }
-        log.finish().map(drop)
+        log.finish()?;
+        if is_full {
+            return Err(io::Error::other("there are too many"));
+        }
+        Ok(())
     }
 }
 
