@@ -289,12 +289,16 @@ impl Delivery {
             self.warn_stuck(stuck, 1);
         }
         self.supersede(source, run, &artifact);
-        // What is read from a lane may be read again, and then needs its file.
-        if let (Part::Parked { .. }, ArtifactBytes::File(file)) = (part, &artifact.bytes)
-            && let Some(own) = source.link(file)
-        {
-            let shared = std::mem::replace(&mut artifact.bytes, ArtifactBytes::File(own));
-            work.spent.push(shared);
+        if let Part::Parked { .. } = part {
+            // What is read from a lane may be read again, and then needs its file.
+            let lane_file = match &mut artifact.bytes {
+                ArtifactBytes::File(file) => {
+                    source.link(file).map(|own| std::mem::replace(file, own))
+                }
+                ArtifactBytes::Memory(_) => None,
+            };
+            let sequence = artifact.sequence;
+            source.parked.hand_over(work.run, sequence, lane_file);
         }
         let mut backoff = Backoff::default();
         let delay = stuck

@@ -308,6 +308,10 @@ impl Delivery {
         work: &mut Work,
         part: Part,
     ) -> Result<(), Obstacle> {
+        if let Part::Parked { .. } = part {
+            let run = work.run;
+            work.pass_over_artifacts(|sequence| source.parked.is_handed_over(run, sequence));
+        }
         while let Some(artifact) = work.artifacts.get(work.sent.artifacts) {
             if source.deferred.is_place_away() {
                 break;

@@ -23,6 +23,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,6 +92,16 @@ struct Parked {
     since: Instant,
     /// The last try failed on the way: what is sent next may be there already.
     is_doubtful: bool,
+    /// Artifacts of the part that is being delivered which wait by themselves now.
+    handed_over: Vec<HandedOver>,
+}
+
+/// An artifact of a lane that [waits by itself](super::deferred_artifacts): should its part be read
+/// again, it is passed over.
+struct HandedOver {
+    sequence: u64,
+    /// The file that the lane names, where the artifact that waits has another.
+    lane_file: Option<PathBuf>,
 }
 
 impl ParkedRuns {
@@ -252,8 +263,36 @@ impl ParkedRuns {
                 due: now,
                 since: now,
                 is_doubtful: false,
+                handed_over: Vec::new(),
             }
         })
+    }
+
+    /// Notes that an artifact of a lane waits by itself from now on, and the file that the lane names.
+    pub(super) fn hand_over(&mut self, run: u32, sequence: u64, lane_file: Option<PathBuf>) {
+        if let Some(parked) = self.lanes.get_mut(&Lane::Run(run)) {
+            let handed_over = HandedOver {
+                sequence,
+                lane_file,
+            };
+            parked.handed_over.push(handed_over);
+        }
+    }
+
+    /// Returns whether an artifact of the run's lane waits by itself, or has until it was delivered.
+    pub(super) fn is_handed_over(&self, run: u32, sequence: u64) -> bool {
+        let parked = self.lanes.get(&Lane::Run(run));
+        let mut handed_over = parked.into_iter().flat_map(|parked| &parked.handed_over);
+        handed_over.any(|artifact| artifact.sequence == sequence)
+    }
+
+    /// The part of a lane that was read is settled. Returns the files that it named for artifacts that
+    /// wait by themselves.
+    pub(super) fn take_handed_over(&mut self, lane: Lane) -> Vec<PathBuf> {
+        let parked = self.lanes.get_mut(&lane);
+        let handed_over = parked.map(|parked| std::mem::take(&mut parked.handed_over));
+        let files = handed_over.into_iter().flatten();
+        files.filter_map(|artifact| artifact.lane_file).collect()
     }
 
     fn remove(&mut self, lane: Lane) {

@@ -217,10 +217,15 @@ impl Source {
 
     /// What was read of the lane last is settled.
     pub(super) fn acknowledge_lane(&mut self, lane: Lane, pass: &Pass) {
+        let mut segments = Vec::new();
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
                 cursor.set_delivered();
+                segments.push(Arc::clone(&cursor.segment));
             }
+        }
+        for file in self.parked.take_handed_over(lane) {
+            self.spend(file, segments.clone());
         }
         self.spend_files_of(pass);
         self.settle();

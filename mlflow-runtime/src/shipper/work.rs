@@ -70,8 +70,6 @@ pub(super) struct Work {
     pub(super) refusals: Vec<Refused>,
     /// How many of them the store refused.
     pub(super) refused: usize,
-    /// What is needed until it is settled, and no longer, beside its artifacts.
-    pub(super) spent: Vec<ArtifactBytes>,
     /// How many of them wait by themselves now, and are settled another time.
     pub(super) deferred: usize,
     /// How many metrics, from the first that is not done, a failed request has held: the store may
@@ -236,15 +234,13 @@ impl Pass {
     pub(super) fn finish_current(&mut self) {
         if let Some(work) = self.works.get_mut(self.done) {
             let artifacts = work.artifacts.drain(..).map(|artifact| artifact.bytes);
-            let files = artifacts
-                .chain(work.spent.drain(..))
-                .filter_map(|bytes| match bytes {
-                    ArtifactBytes::File(file) => Some(SpentFile {
-                        file,
-                        cursors: work.cursors.clone(),
-                    }),
-                    ArtifactBytes::Memory(_) => None,
-                });
+            let files = artifacts.filter_map(|bytes| match bytes {
+                ArtifactBytes::File(file) => Some(SpentFile {
+                    file,
+                    cursors: work.cursors.clone(),
+                }),
+                ArtifactBytes::Memory(_) => None,
+            });
             self.spent_files.extend(files);
             work.metrics = Vec::new();
             self.done += 1;
@@ -333,6 +329,13 @@ impl Work {
     /// Takes out the artifacts that were not sent: they wait by themselves.
     pub(super) fn take_unsent_artifacts(&mut self) -> Vec<Artifact> {
         self.artifacts.split_off(self.sent.artifacts)
+    }
+
+    /// Takes out the artifacts whose sequences already wait by themselves.
+    pub(super) fn pass_over_artifacts(&mut self, waits: impl Fn(u64) -> bool) {
+        let before = self.artifacts.len();
+        self.artifacts.retain(|artifact| !waits(artifact.sequence));
+        self.deferred += before - self.artifacts.len();
     }
 
     /// Takes out the metrics that a failed request has held: they wait by themselves.
