@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
 
+use crate::support::chance::Chance;
 use crate::support::program::{Ended, Folder, one};
 
 const LIFE: &str = env!("CARGO_BIN_EXE_life");
@@ -22,8 +23,12 @@ const SOURCE: &str = concat!(
 
 /// More than the first segment holds.
 const POINTS: i64 = 2000;
-/// Failures in a sample.
-const SAMPLE: usize = 24;
+/// Failures in a sample, and how many lives may be tried for them: not every call gives every error.
+const SAMPLE: usize = 16;
+const MOST_TRIED: usize = 40;
+/// The sample of CI is always the same; [`EVERY`] takes all.
+const SEED: u64 = 7;
+const EVERY: &str = "MLFLOW_TEST_EVERY";
 const EINTR: i32 = 4;
 const EIO: i32 = 5;
 const EACCES: i32 = 13;
@@ -31,19 +36,6 @@ const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 const ERRORS: [i32; 6] = [EINTR, EIO, EACCES, EMFILE, ENOSPC, EROFS];
-
-/// `SplitMix64`: the sample follows from the seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut word = self.0;
-        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (word ^ (word >> 31)) % end.max(1)
-    }
-}
 
 /// What one failure led to.
 struct Tried {
@@ -190,37 +182,50 @@ fn can_give(call: &str, error: i32) -> bool {
 
 fn fail_below(part: &str) {
     let Some(failing) = failing() else { return };
-    let every = std::env::var_os("MLFLOW_TEST_EVERY").is_some();
-    let seed = std::env::var("MLFLOW_TEST_SEED").ok();
-    let seed = seed.and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(7);
-    println!("MLFLOW_TEST_SEED={seed}");
-    let mut random = Random(seed);
+    let every = std::env::var_os(EVERY).is_some();
+    let mut chance = Chance::seeded_or(SEED);
     // How many there are: a call that does not come does not fail.
-    let mut calls = 1;
-    while {
+    let comes = |number| {
         let folder = Folder::new();
         let below = folder.path().join(part);
-        let Some(tried) = live(&folder, failing, &below, calls * 2, EINTR) else {
-            return;
-        };
-        tried.call.is_some()
-    } {
-        calls *= 2;
+        let tried = live(&folder, failing, &below, number, EINTR)?;
+        Some(tried.call.is_some())
+    };
+    let mut calls = 1;
+    loop {
+        match comes(calls * 2) {
+            Some(true) => calls *= 2,
+            Some(false) => break,
+            None => return,
+        }
     }
-    let calls = calls * 2;
-    let mut pairs: Vec<(u64, i32)> = (1..calls)
+    // Threads take turns: in another life there may be some more.
+    let mut end = calls * 2;
+    while !every && end - calls > 1 {
+        let middle = calls.midpoint(end);
+        match comes(middle) {
+            Some(true) => calls = middle,
+            Some(false) => end = middle,
+            None => return,
+        }
+    }
+    let mut pairs: Vec<(u64, i32)> = (1..end)
         .flat_map(|number| ERRORS.map(|error| (number, error)))
         .collect();
-    if !every {
-        let all = pairs.len() as u64;
-        let sample: BTreeSet<_> = (0..SAMPLE)
-            .filter_map(|_| usize::try_from(random.below(all)).ok())
-            .collect();
-        pairs = sample.into_iter().map(|at| pairs[at]).collect();
-    }
+    let (most_made, most_tried) = if every {
+        (pairs.len(), pairs.len())
+    } else {
+        for at in (1..pairs.len()).rev() {
+            let other = chance.below(at as u64 + 1);
+            pairs.swap(at, usize::try_from(other).unwrap());
+        }
+        (SAMPLE, MOST_TRIED)
+    };
     let (mut made, mut names) = (0, BTreeSet::new());
-    for (number, error) in pairs {
+    for (number, error) in pairs.into_iter().take(most_tried) {
+        if made == most_made {
+            break;
+        }
         let folder = Folder::new();
         let below = folder.path().join(part);
         let Some(tried) = live(&folder, failing, &below, number, error) else {
@@ -229,7 +234,8 @@ fn fail_below(part: &str) {
         let Some(call) = &tried.call else { continue };
         if can_give(call, error) {
             let what = format!(
-                "seed {seed}: call {number}, {}, fails with {error}",
+                "seed {}: call {number}, {}, fails with {error}",
+                chance.seed(),
                 call.trim()
             );
             check(&folder, &tried, &what);
@@ -237,7 +243,8 @@ fn fail_below(part: &str) {
             names.extend(call.split(' ').next().map(str::to_owned));
         }
     }
-    println!("{made} failures below {part}, of {names:?}");
+    println!("{made} failures below {part}, of {names:?}; {calls} calls");
+    assert!(made > 0, "no call was made to fail");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Form;
-use crate::chance::Chance;
+use crate::support::chance::Chance;
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
 use crate::support::proxy::Proxy;

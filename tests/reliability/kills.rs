@@ -15,9 +15,9 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use crate::Form;
-use crate::chance::Chance;
 use crate::ledger::{self, Fault, Life, Verdict};
 use crate::plan::{LIFE, Mark};
+use crate::support::chance::Chance;
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
 use crate::tamper;
@@ -128,7 +128,7 @@ impl Campaign {
                 let first = lives.len() as u64;
                 let mut running: Vec<_> = (first..first + together)
                     .map(|number| {
-                        let until = Instant::now() + chance.moment(self.longest);
+                        let until = Instant::now() + moment_within(chance, self.longest);
                         (until, number, place.victim(self, number))
                     })
                     .collect();
@@ -221,7 +221,7 @@ impl Battlefield<'_> {
             1 => {
                 for _ in 0..3 {
                     let mut sweeper = self.sweeper(totals);
-                    thread::sleep(chance.moment(Duration::from_secs(1)));
+                    thread::sleep(moment_within(chance, Duration::from_secs(1)));
                     totals.killed_sweeps += u64::from(kill(&mut sweeper));
                 }
             }
@@ -353,4 +353,10 @@ impl Totals {
             verdict.count(Fault::TagWrong),
         );
     }
+}
+
+/// Any moment up to `longest`, to a microsecond, alike.
+pub(crate) fn moment_within(chance: &mut Chance, longest: Duration) -> Duration {
+    let longest = u64::try_from(longest.as_micros()).unwrap();
+    Duration::from_micros(chance.below(longest + 1))
 }

@@ -19,7 +19,6 @@
 mod support;
 
 mod backlog;
-mod chance;
 mod faults;
 mod kills;
 mod ledger;

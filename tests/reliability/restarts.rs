@@ -5,7 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Form;
-use crate::chance::Chance;
+use crate::kills::moment_within;
+use crate::support::chance::Chance;
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
 use crate::traffic::Traffic;
@@ -29,11 +30,11 @@ pub(crate) fn run(form: Form) {
             while mlflow::health().delivered == delivered {
                 thread::sleep(Duration::from_millis(10));
             }
-            thread::sleep(chance.moment(LONGEST));
+            thread::sleep(moment_within(&mut chance, LONGEST));
             server.kill();
             let killed = Instant::now();
             delivered = mlflow::health().delivered;
-            thread::sleep(chance.moment(LONGEST));
+            thread::sleep(moment_within(&mut chance, LONGEST));
             server.restart();
             println!(
                 "restart {restart}: killed after {delivered} values, away for {:.1} s",

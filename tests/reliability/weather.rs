@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::chance::Chance;
+use crate::support::chance::Chance;
 use crate::support::fake_server::Request;
 use crate::support::fault::{After, Fault, To};
 

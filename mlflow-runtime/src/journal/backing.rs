@@ -37,7 +37,7 @@ impl Disk {
         })
     }
 
-    /// The same, with files that are mapped or written to.
+    /// Creates a directory below `root` whose files are mapped, or written to.
     #[cfg(test)]
     pub(super) fn unattended(root: Place, mapped: bool) -> io::Result<Self> {
         let directory = Directory::create(&root)?.mapping(mapped);

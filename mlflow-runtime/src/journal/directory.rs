@@ -165,7 +165,7 @@ impl Directory {
         &self.path
     }
 
-    /// Has its files be mapped, or not.
+    /// Returns the directory with files that are mapped, or written to.
     #[cfg(test)]
     pub(super) fn mapping(self, mapped: bool) -> Self {
         Self {

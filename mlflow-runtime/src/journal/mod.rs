@@ -181,7 +181,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// A journal below `root` without threads of its own, whose files are mapped or written to.
+    /// Creates a journal below `root` without threads of its own: a test says when the device is asked.
+    /// Its files are mapped, or written to.
     #[cfg(test)]
     pub(crate) fn unattended(root: PathBuf, origin: Origin, mapped: bool) -> io::Result<Arc<Self>> {
         let backing = Backing::Disk(Disk::unattended(root.into(), mapped)?);

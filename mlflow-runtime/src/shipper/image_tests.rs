@@ -6,7 +6,7 @@
 //! is dropped, kept, or torn; files may have an old length, or be missing where their directory was
 //! not asked for; files that were deleted may be back. The real recovery reads each image.
 //!
-//! `MLFLOW_TEST_IMAGES=100000` makes as many; `MLFLOW_TEST_SEED=…` makes those of one run again.
+//! `MLFLOW_TEST_IMAGES=100000` makes as many; `MLFLOW_TEST_SEED=…` makes others.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -263,7 +263,7 @@ impl Life {
         self.logged.push((run, Value::Artifact(number, len)));
     }
 
-    /// The shipper delivers a part of what is there.
+    /// Delivers a part of what is there, as the shipper does.
     fn ship(&mut self) {
         let before = self.files();
         let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -281,12 +281,12 @@ impl Life {
         self.gone.extend(gone);
     }
 
-    /// The files of the process's directory.
+    /// Returns the files of the process's directory.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         files(&self.journal.path().expect("on disk"))
     }
 
-    /// The device is asked, and does what it was asked for.
+    /// Asks the device to keep what there is, and notes that it does.
     fn sync(&mut self) {
         self.journal.sync();
         let now = self.files();
@@ -305,7 +305,7 @@ impl Life {
 }
 
 impl Kept {
-    /// What `Region::sync` asks for, or `fdatasync`.
+    /// Notes what `Region::sync` asks for, or `fdatasync`.
     fn keep_frames(&mut self, now: &[u8], mapped: bool) {
         let (from, to) = if mapped {
             let mut end = HEADER_BYTES;
@@ -341,7 +341,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     read.collect()
 }
 
-/// One way in which the device may have kept a file.
+/// Returns a file in one way in which the device may have kept it.
 fn image_of(kept: &Kept, now: &[u8], random: &mut Random) -> Vec<u8> {
     let mut image = kept.bytes.clone();
     // A file's length may be older than its contents.

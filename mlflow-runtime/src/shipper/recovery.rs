@@ -61,6 +61,10 @@ pub(crate) fn recover_image(store: &MemoryStore, root: &Path, most: usize) -> Sh
     ship(store, root, "here", most + 2)
 }
 
+/// Ships what is left below `root` for `destination`, until there is nothing more to do.
+///
+/// # Panics
+/// If that takes more than `most` passes.
 fn ship(store: &MemoryStore, root: &Path, destination: &str, most: usize) -> Shipped {
     let stats = Arc::new(Stats::default());
     let mut shipper = shipper(store, &stats);
@@ -79,7 +83,7 @@ fn ship(store: &MemoryStore, root: &Path, destination: &str, most: usize) -> Shi
     }
 }
 
-/// Does the same for a store that may hold something.
+/// Recovers a journal into a store that may hold something.
 pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]]) -> Recovery {
     let path = root.join("dead");
     owned::create_directory(&path).expect("the root can be written");

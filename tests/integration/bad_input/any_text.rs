@@ -1,15 +1,15 @@
 //! Every function that takes a text takes every text.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
-use std::time::UNIX_EPOCH;
 
 use mlflow::testing::fake;
 use mlflow::tracked;
 use serde::Serialize;
+
+use crate::support::chance::Chance;
 
 /// How many texts one run of the test tries.
 const TEXTS: usize = 300;
@@ -72,17 +72,11 @@ const PIECES: [&str; 48] = [
     "{rank}",
 ];
 
-struct Texts(u64);
+struct Texts(Chance);
 
 impl Texts {
-    /// `SplitMix64`.
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed % (end as u64)).unwrap()
+        usize::try_from(self.0.below(end as u64)).unwrap()
     }
 
     fn next(&mut self) -> String {
@@ -219,12 +213,7 @@ fn log_events(_: &str) {}
 
 #[test]
 fn no_text_panics_or_goes_deep_wherever_it_is_logged() {
-    let seed = env::var("MLFLOW_TEST_SEED").map_or_else(
-        |_| u64::from(UNIX_EPOCH.elapsed().unwrap().subsec_nanos()),
-        |seed| seed.parse().unwrap(),
-    );
-    println!("MLFLOW_TEST_SEED={seed}");
-    let mut texts = Texts(seed);
+    let mut texts = Texts(Chance::seeded());
     let by_itself = PIECES.map(str::to_owned).into_iter();
     let made: Vec<_> = (0..TEXTS).map(|_| texts.next()).collect();
     let fake = fake();
