@@ -34,8 +34,8 @@ const PASSING: [Fault; 18] = [
 /// These ask for a person, so that it tries again after half a minute or more.
 const LASTING: [Fault; 2] = [Fault::Redirect(To::Login), Fault::Redirect(To::Itself)];
 
-/// One request in so many is spoiled.
-const ONE_IN: u64 = 2;
+/// So many requests of a hundred are spoiled.
+const SPOILED_PERCENT: u64 = 30;
 /// One fault in so many is a lasting one, after their turn.
 const LASTING_ONE_IN: u64 = 200;
 
@@ -47,7 +47,7 @@ pub(crate) fn weather(mut chance: Chance, lasting: bool) -> impl FnMut(&Request)
     }
     turns.reverse();
     move |_| {
-        if chance.below(ONE_IN) > 0 {
+        if chance.below(100) >= SPOILED_PERCENT {
             return None;
         }
         turns.pop().or_else(|| {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::work::Pass;
 use super::{Delivery, Source};
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
@@ -45,6 +46,12 @@ fn set_state(journal: &Journal, value: &str) {
 
 /// One reading of at most `budget` entries, delivered and acknowledged.
 fn ship(source: &mut Source, store: &MemoryStore, budget: usize) {
+    let pass = deliver(source, store, budget);
+    source.acknowledge(&pass);
+}
+
+/// One reading of at most `budget` entries, delivered.
+fn deliver(source: &mut Source, store: &MemoryStore, budget: usize) -> Pass {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -53,7 +60,7 @@ fn ship(source: &mut Source, store: &MemoryStore, budget: usize) {
     runtime
         .block_on(delivery.deliver(source, &mut pass))
         .expect("the store takes it");
-    source.acknowledge(&pass);
+    pass
 }
 
 fn origin() -> Origin {
@@ -295,5 +302,40 @@ fn a_file_that_cannot_be_read_for_a_moment_keeps_nothing_back() {
     ship(&mut live, &store, 1000);
     assert_eq!(store.runs().len(), 1);
     assert!(store.runs()[0].tags.contains_key("t9"));
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// Found by stopping a process (SIGSTOP) in the middle of a batch: it held the lock of the file, and
+/// others waited. What this process has logged itself goes in batches as large as the store takes.
+#[test]
+fn what_a_dead_process_left_goes_in_small_batches() {
+    const POINTS: usize = 10_000;
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    start(&journal);
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+        inherited: false,
+    };
+    for step in (0..).take(POINTS) {
+        write(&journal, |writer| {
+            writer.metric(&journal, &run, MetricKey::Dynamic("loss"), 7, step, 0.5);
+        });
+    }
+    release_thread(&journal);
+
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    deliver(&mut live, &store, usize::MAX);
+    assert_eq!(store.largest_batch(), POINTS);
+    drop((live, journal));
+
+    let store = MemoryStore::new();
+    let mut dead = Source::dead(left_behind(&folder));
+    ship(&mut dead, &store, usize::MAX);
+    assert_eq!(store.runs()[0].metrics.len(), POINTS);
+    assert!(store.largest_batch() <= 4096, "{}", store.largest_batch());
     fs::remove_dir_all(folder).expect("it is ours");
 }

@@ -194,6 +194,12 @@ impl MemoryStore {
         self.state().script.offline = offline;
     }
 
+    /// Returns the most entries that one batch has held.
+    #[cfg(test)]
+    pub(crate) fn largest_batch(&self) -> usize {
+        self.state().script.largest_batch
+    }
+
     /// Deletes an experiment, as a person would in MLflow: its runs take no more values.
     pub fn delete_experiment(&self, id: &str) {
         if let Some(experiment) = self
@@ -341,6 +347,8 @@ impl Store for MemoryStore {
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         names::check_batch(batch)?;
         let mut state = self.request()?;
+        #[cfg(test)]
+        state.script.note_batch(batch);
         let Run { data, points } = state.active_run(&run.run_id)?;
         for param in batch.params {
             if let Some(old) = data

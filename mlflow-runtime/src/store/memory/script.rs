@@ -1,9 +1,11 @@
-//! Failures that a test asks for.
+//! Failures that a test asks for, and what it may see of the requests.
 //!
-//! Invariant: they come in the order in which they were asked for, one a request.
+//! Invariant: failures come in the order in which they were asked for, one a request.
 
 use std::collections::VecDeque;
 
+#[cfg(test)]
+use super::Batch;
 use super::StoreError;
 
 /// What it does in place of what it is asked.
@@ -11,6 +13,9 @@ use super::StoreError;
 pub(super) struct Script {
     pub(super) offline: bool,
     pub(super) failures: VecDeque<StoreError>,
+    /// The most entries that one batch has held.
+    #[cfg(test)]
+    pub(super) largest_batch: usize,
 }
 
 impl Script {
@@ -23,6 +28,12 @@ impl Script {
             });
         }
         Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn note_batch(&mut self, batch: &Batch<'_>) {
+        let entries = batch.metrics.len() + batch.params.len() + batch.tags.len();
+        self.largest_batch = self.largest_batch.max(entries);
     }
 
     pub(super) fn next(&mut self) -> Result<(), StoreError> {
