@@ -4,7 +4,8 @@
 //! that the process ignores is left alone; one for which the program has a handler of its own goes
 //! there first, and what then becomes of the process is for the program to decide; where the signal
 //! would have ended the process, it does, after the exit timeout at the latest, and a second one
-//! ends it at once.
+//! ends it at once. A child made by `fork` has no thread that would end its runs: the first signal
+//! does there what the second does here.
 
 use std::io;
 use std::sync::Arc;
@@ -36,7 +37,9 @@ const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 /// that finishes its work after a Ctrl-C should not call this.
 ///
 /// Call it once, at the beginning of `main`; later calls do nothing. It starts a thread, which
-/// sleeps until a signal comes.
+/// sleeps until a signal comes. A child made by `fork` that goes on without `exec` does not have that
+/// thread: a signal ends it as if this had not been called, and the next tracked program delivers
+/// what it has logged.
 ///
 /// ```
 /// mlflow::install_signal_handlers();
@@ -66,6 +69,7 @@ fn install() -> io::Result<()> {
             Disposition::Ignored => continue,
             Disposition::Handled => {}
             Disposition::Default => {
+                journal::end_children(signal)?;
                 flag::register_conditional_default(signal, Arc::clone(&again))?;
                 flag::register(signal, Arc::clone(&again))?;
                 fatal.push(signal);

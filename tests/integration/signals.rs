@@ -129,3 +129,16 @@ fn a_second_signal_ends_a_process_that_waits_for_its_server() {
     assert_eq!(status.signal(), Some(SIGTERM), "{stderr}");
     assert_eq!(folder.journals_left(), 1, "nothing is lost");
 }
+
+/// The thread that waits for the first signal is the parent's: a child heard of none.
+#[test]
+fn a_forked_child_ends_at_its_first_signal() {
+    let folder = Folder::new();
+    let mut command = folder.command(SIGNALS);
+    let ended = with_default_signals(command.arg("forks")).output().unwrap();
+    let stdout = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(stdout, "the child got Some(15)\n", "{ended:?}");
+    assert!(ended.status.success());
+    let run = "select status from runs";
+    assert_eq!(one::<String>(&folder.database(), run), "FINISHED");
+}

@@ -1,5 +1,6 @@
 //! Logs until a signal comes: `signals WHAT`, with `plain`, or `handled`, where the program has a
-//! handler of its own and finishes its work. Says `ready` when it may be sent one.
+//! handler of its own and finishes its work. Says `ready` when it may be sent one. With `forks` it
+//! sends one to a child of its own, and says what ended that.
 
 #[path = "report.rs"]
 mod report;
@@ -8,10 +9,15 @@ use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use fork::{Fork, fork};
 use mlflow::tracked;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use signal_hook::consts::SIGTERM;
+
+/// How long a child may take to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tracked(experiment = "signals")]
 fn train(stop: &AtomicBool) {
@@ -25,9 +31,39 @@ fn train(stop: &AtomicBool) {
     mlflow::metric!("finished", 1.0);
 }
 
+#[tracked(experiment = "signals")]
+fn forks() {
+    match fork().expect("a child") {
+        Fork::Child => loop {
+            mlflow::metric!("child", 1.0);
+            thread::sleep(Duration::from_millis(1));
+        },
+        Fork::Parent(id) => {
+            let child = Pid::from_raw(id).expect("a child");
+            kill_process(child, Signal::TERM).expect("it is there");
+            let begun = Instant::now();
+            let status = loop {
+                if let Some((_, status)) = waitpid(Some(child), WaitOptions::NOHANG).expect("ours")
+                {
+                    break status;
+                }
+                if begun.elapsed() > PATIENCE {
+                    kill_process(child, Signal::KILL).expect("it is there");
+                }
+                thread::sleep(Duration::from_millis(1));
+            };
+            println!("the child got {:?}", status.terminating_signal());
+        }
+    }
+}
+
 fn main() {
     report::to_stderr();
-    let what = env::args().nth(1).expect("signals plain|handled");
+    let what = env::args().nth(1).expect("signals plain|handled|forks");
+    if what == "forks" {
+        mlflow::install_signal_handlers();
+        return forks();
+    }
     let stop = Arc::new(AtomicBool::new(false));
     if what == "handled" {
         signal_hook::flag::register(SIGTERM, Arc::clone(&stop)).expect("a handler");

@@ -35,6 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
+use signal_hook::low_level;
 
 use super::ordering::{publish, published};
 
@@ -223,6 +224,19 @@ pub(crate) fn close_in_child(descriptor: i32) {
     // SAFETY: closing is async-signal-safe. By the caller's word nobody in this process uses the
     // number any more, so none that is opened later can be closed in its stead.
     unsafe { libc::close(descriptor) };
+}
+
+/// Has `signal` end every child that this process makes by `fork` from now on, at once.
+pub(crate) fn end_children(signal: i32) -> io::Result<()> {
+    let own = std::process::id();
+    let action = move || {
+        if std::process::id() != own {
+            let _ = low_level::emulate_default_handler(signal);
+        }
+    };
+    // SAFETY: the action is async-signal-safe: it asks for the process's id, and what ends the process
+    // is made for signal handlers. It neither allocates nor panics.
+    unsafe { low_level::register(signal, action) }.map(drop)
 }
 
 /// What happens when a signal comes.
