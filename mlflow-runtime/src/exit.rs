@@ -123,6 +123,18 @@ fn leave_one(tracker: &Tracker, started: Instant) {
         ));
     }
     say_kept(tracker);
+    let refused = tracker
+        .stats
+        .rejected
+        .get()
+        .saturating_sub(tracker.stats.kept.get());
+    if refused > 0 {
+        let first = tracker.stats.first_refusal("is set aside");
+        let fault = tracker.stats.first_refusal("cannot be kept");
+        say(&format!(
+            "mlflow: {destination} has refused {refused} values that are lost, as they could not be kept{fault}{first}"
+        ));
+    }
     if lost > 0 {
         say(&format!(
             "mlflow: {lost} values could not be delivered to {destination} and are lost"

@@ -562,3 +562,31 @@ fn what_the_store_refuses_is_kept_and_can_be_sent_again() {
     let below = std::fs::read_to_string(std::path::Path::new(&artifacts).join("a/b"));
     assert_eq!(below.unwrap(), "below");
 }
+
+#[test]
+fn what_the_store_refuses_and_nobody_can_keep_is_said() {
+    let folder = Folder::new();
+    let user = rustix::process::geteuid().as_raw();
+    std::fs::create_dir_all(folder.journal()).unwrap();
+    std::fs::write(folder.journal().join(format!("rejected-{user}")), "").unwrap();
+    let steps = [
+        "start run",
+        "param lr 0.1",
+        "flush 100",
+        "param lr 0.2",
+        "end run",
+    ];
+    let ended = folder.run(SCRIPTED, &steps, &[]);
+    let told = ended
+        .stderr
+        .lines()
+        .find(|line| line.contains("has refused 1 values that are lost"));
+    let told = told.expect(&ended.stderr);
+    assert!(told.contains("cannot be kept: "), "{told}");
+    assert!(told.contains("cannot be changed"), "{told}");
+    assert!(
+        !ended.stderr.contains("they are kept in"),
+        "{}",
+        ended.stderr
+    );
+}

@@ -377,7 +377,18 @@ impl Delivery {
                 tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}{end}");
             }
         }
-        self.stats.kept.add(source.keep_refused(run, refused));
+        let kept = source.keep_refused(run, refused);
+        self.stats.kept.add(kept.entries);
+        if let Some(error) = kept.fault {
+            self.stats
+                .note_refusal(|| format!("they cannot be kept: {error}"));
+            if self.said.admit("not kept", "").is_some() {
+                tracing::warn!(
+                    target: "mlflow", %error,
+                    "values that the store refuses for good cannot be kept; they are counted only"
+                );
+            }
+        }
     }
 
     /// Says once for each reason that something waits by itself, of what fails after some failures: one

@@ -10,6 +10,7 @@ use std::path::Path;
 use super::work::{Artifact, ArtifactBytes, Refused, RefusedEntry};
 use crate::journal::directory::RejectedFolder;
 use crate::journal::entry_log::{self, EntryLog};
+use crate::journal::owned;
 use crate::journal::record::{Event, Origin, RunIdentity};
 
 /// The bytes of refused entries that are kept, about: a program may log a changed param for ever.
@@ -20,11 +21,30 @@ const MAX_BYTES: usize = 64 << 20;
 pub(super) struct RefusedEntries {
     log: EntryLog,
     bytes: usize,
-    warned: bool,
+}
+
+/// What became of refused entries.
+#[derive(Default)]
+pub(super) struct Kept {
+    /// How many are kept.
+    pub(super) entries: usize,
+    /// The bytes of the artifacts among them that have a file.
+    pub(super) file_bytes: u64,
+    /// Why not all of them are.
+    pub(super) fault: Option<io::Error>,
+}
+
+impl Kept {
+    pub(super) fn nothing(fault: &str) -> Self {
+        Self {
+            fault: Some(io::Error::other(fault)),
+            ..Self::default()
+        }
+    }
 }
 
 impl RefusedEntries {
-    /// Keeps entries of a run, beside the journal in `directory`. Returns whether that succeeded.
+    /// Keeps entries of a run, beside the journal in `directory`.
     pub(super) fn keep(
         &mut self,
         directory: &Path,
@@ -32,17 +52,12 @@ impl RefusedEntries {
         run: u32,
         identity: &RunIdentity,
         refused: Vec<Refused>,
-    ) -> bool {
-        let kept = self.try_keep(directory, origin, run, identity, refused);
-        if let Err(error) = &kept
-            && !std::mem::replace(&mut self.warned, true)
-        {
-            tracing::warn!(
-                target: "mlflow", %error,
-                "values that the store refuses for good cannot be kept; they are counted only"
-            );
-        }
-        kept.is_ok()
+    ) -> Kept {
+        let mut kept = Kept::default();
+        kept.fault = self
+            .try_keep(directory, origin, run, identity, refused, &mut kept)
+            .err();
+        kept
     }
 
     fn try_keep(
@@ -52,6 +67,7 @@ impl RefusedEntries {
         run: u32,
         identity: &RunIdentity,
         refused: Vec<Refused>,
+        kept: &mut Kept,
     ) -> io::Result<()> {
         let folder = RejectedFolder::beside(directory)?;
         if !self.log.is_below(folder.path()) {
@@ -61,7 +77,7 @@ impl RefusedEntries {
         let mut log = self.log.writer(&mut open, origin, run, identity);
         let mut is_full = false;
         for Refused { entry, .. } in refused {
-            let entry = moved_to(folder.path(), entry)?;
+            let entry = moved_to(folder.path(), entry, kept)?;
             if self.bytes > MAX_BYTES && !matches!(entry, RefusedEntry::Artifact(_)) {
                 // An artifact behind it is kept all the same.
                 is_full = true;
@@ -85,7 +101,7 @@ impl RefusedEntries {
                 RefusedEntry::Artifact(artifact) => artifact.copy_to(&mut log)?,
             }
         }
-        log.finish()?;
+        kept.entries = log.finish()?.records;
         if is_full {
             return Err(io::Error::other("there are too many"));
         }
@@ -94,7 +110,7 @@ impl RefusedEntries {
 }
 
 /// Moves the file of an artifact to `folder`.
-fn moved_to(folder: &Path, entry: RefusedEntry) -> io::Result<RefusedEntry> {
+fn moved_to(folder: &Path, entry: RefusedEntry, kept: &mut Kept) -> io::Result<RefusedEntry> {
     let RefusedEntry::Artifact(Artifact {
         bytes: ArtifactBytes::File(file),
         sequence,
@@ -105,10 +121,11 @@ fn moved_to(folder: &Path, entry: RefusedEntry) -> io::Result<RefusedEntry> {
         return Ok(entry);
     };
     let moved = folder.join(file.file_name().unwrap_or_default());
+    let bytes = owned::length(&file);
     match std::fs::rename(&file, &moved) {
         // Of one that is gone, what is known of it is kept.
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+        _ => kept.file_bytes += bytes,
     }
     Ok(RefusedEntry::Artifact(Artifact {
         sequence,

@@ -22,7 +22,7 @@ use super::cursor::Cursor;
 use super::damage::Losses;
 use super::deferred_artifacts::DeferredArtifacts;
 use super::parked_runs::{Lane, ParkedRuns};
-use super::refused::RefusedEntries;
+use super::refused::{Kept, RefusedEntries};
 use super::runs::Runs;
 use super::work::{Pass, Refused, SpentFile, Work};
 use crate::clock;
@@ -322,25 +322,23 @@ impl Source {
         }
     }
 
-    /// Keeps what the store has refused for good in a folder of its own. Returns how many values.
-    pub(super) fn keep_refused(&mut self, run: u32, refused: Vec<Refused>) -> usize {
+    /// Keeps what the store has refused for good in a folder of its own.
+    pub(super) fn keep_refused(&mut self, run: u32, refused: Vec<Refused>) -> Kept {
         let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
-            return 0;
+            return Kept::nothing("their run is not known");
         };
         let Some(directory) = self.spool_directory() else {
-            return 0;
+            return Kept::nothing("the journal is in memory");
         };
         let (origin, _) = self.copies();
-        let count = refused.len();
-        let bytes = refused.iter().map(Refused::file_bytes).sum();
         let kept = self
             .refused
             .keep(&directory, &origin, run, &identity, refused);
         if let JournalOwner::Live { journal, .. } = &self.owner {
             // They are the folder's now.
-            journal.give_artifact(bytes);
+            journal.give_artifact(kept.file_bytes);
         }
-        if kept { count } else { 0 }
+        kept
     }
 
     pub(super) fn segments_of(&self, cursors: &[usize]) -> Vec<Arc<Segment>> {

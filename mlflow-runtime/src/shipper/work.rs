@@ -148,17 +148,6 @@ impl Refused {
         Self { entry, reason }
     }
 
-    /// Returns the bytes of the file that it has beside the segments.
-    pub(super) fn file_bytes(&self) -> u64 {
-        match &self.entry {
-            RefusedEntry::Artifact(Artifact {
-                bytes: ArtifactBytes::File(file),
-                ..
-            }) => owned::length(file),
-            _ => 0,
-        }
-    }
-
     /// Returns what kind of entry it is, and its key or path.
     pub(super) fn kind_and_key(&self) -> (&'static str, &str) {
         match &self.entry {
