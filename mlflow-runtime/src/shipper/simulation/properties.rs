@@ -2,7 +2,8 @@
 //!
 //! 1. Nothing that was logged is lost or doubled: the store has each point once, the first value of a
 //!    param, the last of a tag and of an artifact, and the end that the run was given.
-//! 2. Every value of a living process is delivered, rejected, held or queued, as exactly one of them.
+//! 2. Every value of a living process is delivered, rejected, held or queued, as exactly one of them;
+//!    what is rejected is kept.
 //! 3. Whatever the store would accept is there after a bounded time, whatever else it refuses.
 //! 4. A flush comes to its end when the store is well, and the last process leaves no journal.
 //! 5. The shipper neither ends, nor panics, nor runs in a circle.
@@ -234,6 +235,13 @@ pub(super) fn check_numbers(process: &Process, is_alone: bool) -> Result<(), Fai
         stats.held.get(),
     );
     let sum = delivered + rejected + held;
+    let kept = stats.kept.get();
+    if kept != rejected {
+        return Err(Failure {
+            property: "what is refused is kept",
+            text: format!("of {rejected} values {kept} are kept"),
+        });
+    }
     let fits = match values.saturating_sub(settled + held) {
         0 => values == settled + held && (!is_alone || sum == values),
         // What is refused of a work is counted at once, the rest of it when it is done.

@@ -11,14 +11,16 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::super::Goal;
 use super::Event as Happens;
 use super::faulty_store::{Doom, Server, key_of};
 use super::process::Process;
 use super::properties::{Failure, Logged, Model, check_numbers};
-use super::schedule::{METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Step, TAGS, To};
+use super::schedule::{
+    Effect, Fault, METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Scope, Step, TAGS, To,
+};
 use crate::journal::MetricKey;
 use crate::journal::record::{Content, Event, Role, RunIdentity, Start};
 use crate::key::Key;
@@ -30,6 +32,12 @@ use crate::tracker::lock;
 const EXIT: Duration = Duration::from_secs(5);
 /// After so long everything is there that the store would accept.
 const PROGRESS: Duration = Duration::from_secs(180);
+/// How long everything fails in the end: pauses grow to their longest.
+const OUTAGE: Duration = Duration::from_secs(120);
+/// How long a flush is waited for before the store is well again, and how long it may take from then
+/// on, whatever pause it finds.
+const ASKED_BEFORE: Duration = Duration::from_secs(5);
+const PROMPT: Duration = Duration::from_secs(20);
 /// How long the store is well before the processes end.
 const WELL: Duration = Duration::from_secs(120);
 /// How long the last processes may take.
@@ -541,21 +549,27 @@ impl World {
             .note(|| "faults that pass are over".to_owned());
         let slot = self.make_place().await;
         self.spawn(slot);
-        let run = self.next_witness;
-        let to = To {
-            run,
-            process: slot,
-            on_thread: false,
-        };
-        self.log_start(to, None, super::schedule::EXPERIMENTS, false);
-        self.log_metrics(to, 0, 3, false);
-        self.log_end(to, RunStatus::Finished);
+        self.log_witness(slot);
         self.pass(PROGRESS).await?;
         self.check_numbers()?;
         self.server()
             .note(|| "what arrives has to be there".to_owned());
         let server = self.server();
         self.model.check_progress(&server)
+    }
+
+    /// Logs a whole run.
+    fn log_witness(&mut self, process: usize) {
+        let run = self.next_witness;
+        self.next_witness += 1;
+        let to = To {
+            run,
+            process,
+            on_thread: false,
+        };
+        self.log_start(to, None, super::schedule::EXPERIMENTS, false);
+        self.log_metrics(to, 0, 3, false);
+        self.log_end(to, RunStatus::Finished);
     }
 
     /// Returns a slot without a process.
@@ -567,21 +581,53 @@ impl World {
         0
     }
 
+    /// Mends everything, at the end of an outage, while all processes wait for a flush.
+    async fn mend(&mut self) -> Result<(), Failure> {
+        let effects = [Effect::Unavailable, Effect::BlockedAll];
+        self.server().add_fault(Fault {
+            scope: Scope::Everything,
+            effect: effects[self.model.runs.len() % effects.len()],
+            percent: 100,
+            seconds: None,
+        });
+        if let Some(slot) = self.processes.iter().position(Option::is_some) {
+            self.log_witness(slot);
+        }
+        self.pass(OUTAGE).await?;
+        let patience = ASKED_BEFORE + PROMPT;
+        let mend = async {
+            sleep(ASKED_BEFORE).await;
+            self.server().mend();
+            self.server().note(|| "all is mended".to_owned());
+        };
+        let [first, second, third, fourth] = [0, 1, 2, 3].map(|slot| self.flush(slot, patience));
+        let ((), first, second, third, fourth) = tokio::join!(mend, first, second, third, fourth);
+        // Where all was lost, a run may be waited for that its process makes anew only when it logs.
+        if self.server().wiped.is_empty() {
+            first.and(second).and(third).and(fourth)?;
+        }
+        self.bury().await
+    }
+
+    async fn flush(&self, slot: usize, patience: Duration) -> Result<(), Failure> {
+        if let Some(process) = &self.processes[slot]
+            && !process.flush(Goal::Own, patience).await
+            && !process.is_dead()
+        {
+            return Err(Failure {
+                property: "a flush ends",
+                text: format!("that of the process in slot {slot} takes {patience:?}"),
+            });
+        }
+        Ok(())
+    }
+
     /// Mends everything, ends all processes, and checks what is left.
     async fn end(&mut self) -> Result<(), Failure> {
-        self.server().mend();
-        self.server().note(|| "all is mended".to_owned());
+        self.mend().await?;
         self.pass(WELL).await?;
         for slot in 0..PROCESSES {
-            if let Some(process) = &self.processes[slot]
-                && !process.flush(Goal::Own, LAST).await
-                && !process.is_dead()
-            {
-                return Err(Failure {
-                    property: "a flush ends",
-                    text: format!("that of the process in slot {slot} does not"),
-                });
-            }
+            self.flush(slot, LAST).await?;
             self.bury().await?;
             self.check_numbers()?;
             self.exit(slot, LAST).await;
