@@ -421,6 +421,12 @@ fn a_batch_without_an_answer_is_sent_again_in_small_parts_and_holds_up_nothing_n
         "all of it, once"
     );
     assert!(again.iter().all(|points| *points <= 100), "{again:?}");
+    let is_new = |batch: &Vec<i64>| batch.iter().any(|step| !unanswered.contains(step));
+    let (new, old) = (
+        later.iter().position(is_new),
+        later.iter().position(|batch| repeats(&batch)),
+    );
+    assert!(new < old, "what is new goes first: {new:?}, {old:?}");
     assert!(scene.folder.journals_left() == 0, "{}", ended.stderr);
 }
 

@@ -127,19 +127,21 @@ impl Shipper {
         };
         let delivered = self.deliver_live().await;
         self.count_held();
-        delivered?;
+        let goes_on = delivered?;
         self.live.acknowledge(&self.live_pass);
         let oldest_ms = self.live.parked.oldest_ms();
         self.delivery.stats().set_oldest(oldest_ms);
         self.live_pass = Pass::default();
-        Ok(step)
+        Ok(if goes_on { Step::More } else { step })
     }
 
-    async fn deliver_live(&mut self) -> Result<(), Halt> {
-        self.delivery.deliver_parked(&mut self.live).await?;
+    /// Returns whether something that waits by itself goes on at the next step.
+    async fn deliver_live(&mut self) -> Result<bool, Halt> {
+        let goes_on = self.delivery.deliver_parked(&mut self.live).await?;
         self.delivery
             .deliver(&mut self.live, &mut self.live_pass)
-            .await
+            .await?;
+        Ok(goes_on)
     }
 
     /// Tells how many values wait for a person.

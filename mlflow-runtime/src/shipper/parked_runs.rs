@@ -19,7 +19,7 @@
 //!
 //! Metrics that a failed request has held are *doubtful*: the store may have them. A server looks each
 //! point of a repeated batch up in its key's whole history, so they have a lane of their own, go in
-//! small parts, and hold nothing up, not even their own run.
+//! small parts, one at a turn, and hold nothing up, not even their own run.
 
 use std::collections::VecDeque;
 use std::io;
@@ -49,6 +49,8 @@ const DOUBTFUL_BATCH: usize = 100;
 /// The longest between two looks at a run that is held.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
+/// How long a lane of which a part was delivered leaves the turn to others.
+const TURN: Duration = Duration::from_millis(1);
 /// Failures in a row after which the end of the process waits no longer.
 pub(super) const HOPELESS_AFTER: u32 = 3;
 
@@ -70,6 +72,12 @@ impl Lane {
             Self::Artifacts => None,
         }
     }
+}
+
+/// Whether there is more in a lane than was delivered at its turn.
+enum Lasts {
+    Done,
+    More,
 }
 
 /// The lanes of one journal.
@@ -215,7 +223,11 @@ impl ParkedRuns {
                     _ => parked.due <= now,
                 })
         };
-        let at = self.turns.iter().position(is_due)?;
+        // What is new goes before what the store may have.
+        let is_doubtful = |lane: &Lane| matches!(lane, Lane::Doubtful(_));
+        let first = |lane: &Lane| !is_doubtful(lane) && is_due(lane);
+        let at = self.turns.iter().position(first);
+        let at = at.or_else(|| self.turns.iter().position(is_due))?;
         let lane = self.turns.remove(at)?;
         self.turns.push_back(lane);
         Some(lane)
@@ -240,6 +252,13 @@ impl ParkedRuns {
         parked.is_doubtful |= matches!(stuck, Stuck::Failing { .. });
         parked.due = Instant::now() + delay.min(LONGEST_HOLD);
         parked.stuck = stuck;
+    }
+
+    /// Part of what waits in a lane was delivered: the next one has its turn after others.
+    fn set_due_next(&mut self, lane: Lane) {
+        if let Some(parked) = self.lanes.get_mut(&lane) {
+            parked.due = Instant::now() + TURN;
+        }
     }
 
     /// Part of what waits in a lane went through: its failures are counted anew.
@@ -378,6 +397,8 @@ impl Source {
                 reason,
                 retry_after,
             };
+            self.parked.set_stuck(lane, stuck.clone());
+            // Twice as long as its run waits, which goes first.
             self.parked.set_stuck(lane, stuck);
         }
         Ok(())
@@ -476,19 +497,24 @@ impl Source {
 }
 
 impl Delivery {
-    /// Tries the lanes that are due.
-    pub(super) async fn deliver_parked(&mut self, source: &mut Source) -> Result<(), Halt> {
+    /// Tries the lanes that are due. Returns whether one of them goes on at the next step.
+    pub(super) async fn deliver_parked(&mut self, source: &mut Source) -> Result<bool, Halt> {
         let now = Instant::now();
+        let mut goes_on = false;
         for _ in 0..TRIES {
             let Some(lane) = source.parked.next_due(now) else {
-                return Ok(());
+                break;
             };
             let before = std::mem::take(&mut self.progress);
             let delivered = self.deliver_lane(source, lane).await;
             let has_progress = self.progress;
             self.progress |= before;
             match delivered {
-                Ok(()) => source.unpark(lane),
+                Ok(Lasts::Done) => source.unpark(lane),
+                Ok(Lasts::More) => {
+                    source.parked.set_due_next(lane);
+                    goes_on = true;
+                }
                 Err(Obstacle::Stuck(stuck)) => {
                     self.stats().retried.add(1);
                     if has_progress {
@@ -502,12 +528,12 @@ impl Delivery {
                 Err(Obstacle::Halt(halt)) => return Err(halt),
             }
         }
-        Ok(())
+        Ok(goes_on)
     }
 
-    async fn deliver_lane(&mut self, source: &mut Source, lane: Lane) -> Result<(), Obstacle> {
+    async fn deliver_lane(&mut self, source: &mut Source, lane: Lane) -> Result<Lasts, Obstacle> {
         let Some(run) = lane.run() else {
-            return Ok(());
+            return Ok(Lasts::Done);
         };
         if let Some(parent) = source.parked.in_front_of(&source.runs, run)
             && parent != run
@@ -536,7 +562,7 @@ impl Delivery {
             };
             let mut pass = source.read_lane(lane, self.budget().min(self.batch_entries()));
             if pass.is_empty() {
-                return Ok(());
+                return Ok(Lasts::Done);
             }
             if let Err(obstacle) = self.deliver_part(source, &mut pass, part).await {
                 source.rewind(lane);
@@ -547,6 +573,9 @@ impl Delivery {
             if let Some(parked) = source.parked.lanes.get_mut(&lane) {
                 parked.entries = parked.entries.saturating_sub(pass.entries);
                 parked.is_doubtful = false;
+            }
+            if matches!(lane, Lane::Doubtful(_)) {
+                return Ok(Lasts::More);
             }
         }
     }
