@@ -17,8 +17,10 @@ pub(crate) const EXPERIMENT_NAME_CHARS: usize = 500;
 /// Characters of a run's name: the column of MLflow's SQL stores.
 pub(crate) const RUN_NAME_CHARS: usize = 250;
 
-/// Fields of a struct or map that become params.
+/// Fields of an argument that become params.
 pub(crate) const MAX_FIELDS: usize = 200;
+/// Fields of a value given to `log_params` that become params.
+pub(crate) const MAX_CONFIG_FIELDS: usize = 10_000;
 /// Numbers of a returned value that become metrics: as many as MLflow takes in one request.
 pub(crate) const MAX_METRICS: usize = 1000;
 

@@ -138,12 +138,13 @@ impl Run {
     }
 
     /// Logs the fields of a struct or map as params, nested ones joined with dots; fields with a
-    /// secret's name are logged as `[redacted]`.
+    /// secret's name are logged as `[redacted]`. A sequence of plain values is one param, `[64, 32]`. Of
+    /// one value 10,000 fields are logged; what is left out is one warning.
     pub fn log_params<T: Serialize + ?Sized>(&self, params: &T) {
         if self.0.is_none() {
             return;
         }
-        match capture::serialized(params) {
+        match capture::in_full(params) {
             Values::Fields(fields) => {
                 for (key, value) in fields {
                     self.param_text(&key, value);

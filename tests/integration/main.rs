@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod client;
+mod configs;
 #[cfg(feature = "layer")]
 mod console;
 mod context;

@@ -91,8 +91,16 @@ impl Flatten {
         self.leaf(Scalar::Text(text.into().into()))
     }
 
+    /// Returns how many entries a sequence or map may have.
+    fn longest(&self, brackets: [char; 2]) -> usize {
+        match brackets {
+            ['{', _] => self.purpose.max_entries(),
+            _ => self.purpose.max_elements(),
+        }
+    }
+
     fn open(&mut self, len: Option<usize>, brackets: [char; 2]) -> Result<Level<'_>, Stop> {
-        if let Some(len) = len.filter(|len| *len > self.purpose.max_entries()) {
+        if let Some(len) = len.filter(|len| *len > self.longest(brackets)) {
             let [open, close] = brackets;
             self.length(format!("{open}{len} items{close}"))?;
             return Err(Stop::Enough);
@@ -104,7 +112,7 @@ impl Flatten {
     /// missing.
     fn length(&mut self, text: String) -> Result<(), Stop> {
         let end = match self.purpose {
-            Purpose::Params => End::Whole,
+            Purpose::Params | Purpose::Config => End::Whole,
             Purpose::Metrics => End::TooMany,
         };
         self.leaf(Scalar::Text(Text { text, end }))
@@ -214,7 +222,7 @@ impl Level<'_> {
     }
 
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        let max = self.flatten.purpose.max_entries();
+        let max = self.flatten.longest(self.brackets);
         if self.entries == max {
             self.flatten.leaves.truncate(self.first);
             self.flatten.path.truncate(self.base);
@@ -229,7 +237,7 @@ impl Level<'_> {
 
     /// Output: `layers` = `[64, 32]` in place of `layers.0` = 64, `layers.1` = 32.
     fn join(self) -> Result<(), Stop> {
-        if self.plain && self.flatten.purpose == Purpose::Params {
+        if self.plain && self.flatten.purpose != Purpose::Metrics {
             let leaves = self.flatten.leaves.split_off(self.first);
             let [open, close] = self.brackets;
             let mut joined = render(PARAM_VALUE_CHARS, |out| {
@@ -276,7 +284,7 @@ impl Level<'_> {
             Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
         self.flatten.leaves.truncate(self.first);
         self.flatten.push(match self.flatten.purpose {
-            Purpose::Params => Scalar::Text(format!("{duration:?}").into()),
+            Purpose::Params | Purpose::Config => Scalar::Text(format!("{duration:?}").into()),
             Purpose::Metrics => Scalar::Float(duration.as_secs_f64()),
         });
     }

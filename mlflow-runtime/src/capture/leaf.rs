@@ -5,25 +5,40 @@
 use std::fmt::{self, Display};
 
 use super::text::{End, Text};
-use crate::limits::{MAX_FIELDS, MAX_METRICS};
+use crate::limits::{MAX_CONFIG_FIELDS, MAX_FIELDS, MAX_METRICS};
 
 /// What the leaves are for.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Purpose {
     /// Sequences of plain values are one text: `[1, 2]`; long ones are their length.
     Params,
+    /// The same of a value that somebody wants logged in full: no map is too long.
+    Config,
     /// Every number is a leaf of its own: `0` = 1, `1` = 2.
     Metrics,
 }
 
 /// The longest sequence or map that is a param by its entries.
 pub(super) const FEW: usize = 16;
+/// The same of a sequence that somebody wants logged in full: about what a param's value holds.
+const MANY: usize = 1000;
 
 impl Purpose {
-    /// The longest sequence or map that is looked at.
+    /// Returns the longest sequence that is looked at.
+    pub(super) fn max_elements(self) -> usize {
+        match self {
+            Self::Params => FEW,
+            Self::Config => MANY,
+            Self::Metrics => MAX_METRICS,
+        }
+    }
+
+    /// Returns the longest map that is looked at.
     pub(super) fn max_entries(self) -> usize {
         match self {
             Self::Params => FEW,
+            // As many of its entries as there may be leaves.
+            Self::Config => usize::MAX,
             Self::Metrics => MAX_METRICS,
         }
     }
@@ -31,6 +46,7 @@ impl Purpose {
     pub(super) fn max_leaves(self) -> usize {
         match self {
             Self::Params => MAX_FIELDS,
+            Self::Config => MAX_CONFIG_FIELDS,
             Self::Metrics => MAX_METRICS,
         }
     }

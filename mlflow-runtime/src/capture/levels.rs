@@ -140,9 +140,18 @@ fn flattened(mut leaves: Vec<Leaf>) -> Values {
     }
 }
 
-/// The fields of `value`.
-pub(crate) fn serialized<T: Serialize + ?Sized>(value: &T) -> Values {
-    match flatten(value, Purpose::Params) {
+/// The fields of an argument.
+fn serialized<T: Serialize + ?Sized>(value: &T) -> Values {
+    fields(value, Purpose::Params)
+}
+
+/// All fields of `value`, as far as there may be.
+pub(crate) fn in_full<T: Serialize + ?Sized>(value: &T) -> Values {
+    fields(value, Purpose::Config)
+}
+
+fn fields<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Values {
+    match flatten(value, purpose) {
         Ok(Leaves { leaves, .. }) => flattened(leaves),
         Err(end) => instead(name_of::<T>(), end),
     }

@@ -26,7 +26,7 @@ mod text;
 pub(crate) use debug::render_debug;
 pub use failure::Failure;
 pub(crate) use failure::payload_text;
-pub(crate) use levels::serialized;
+pub(crate) use levels::in_full;
 pub use levels::{Capture, Numbers, Values, by_bounds};
 #[cfg(feature = "layer")]
 pub(crate) use text::render;

@@ -49,8 +49,9 @@ impl Tracker {
                     kind,
                     key,
                     format_args!(
-                        "it and what follows are left out: of one value {} fields are logged",
-                        limits::MAX_FIELDS
+                        "it and what follows are left out: of one argument {} fields are logged, and {} by log_params",
+                        limits::MAX_FIELDS,
+                        limits::MAX_CONFIG_FIELDS
                     ),
                 ),
                 End::TooDeep => self.warn_once(

@@ -207,7 +207,7 @@ impl ser::SerializeMap for Level<'_> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
         match self.key.take() {
             // Its length was not known beforehand: it shows only now that it is too long.
-            _ if self.entries == self.flatten.purpose.max_entries() => self.element(value),
+            _ if self.entries == self.flatten.longest(self.brackets) => self.element(value),
             Some(key) => self.entry(&key, value),
             None => self.element(value),
         }
