@@ -130,9 +130,10 @@ fn leave_one(tracker: &Tracker, started: Instant) {
         .saturating_sub(tracker.stats.kept.get());
     if refused > 0 {
         let first = tracker.stats.first_refusal("is set aside");
-        let fault = tracker.stats.first_refusal("cannot be kept");
+        let fault = tracker.stats.keep_fault();
+        let fault = fault.as_deref().unwrap_or("the journal is in memory");
         say(&format!(
-            "mlflow: {destination} has refused {refused} values that are lost, as they could not be kept{fault}{first}"
+            "mlflow: {destination} has refused {refused} values{first}; they could not be kept ({fault}) and are lost"
         ));
     }
     if lost > 0 {

@@ -38,8 +38,8 @@ const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 ///
 /// Call it once, at the beginning of `main`; later calls do nothing. It starts a thread, which
 /// sleeps until a signal comes. A child made by `fork` that goes on without `exec` does not have that
-/// thread: a signal ends it as if this had not been called, and the next tracked program delivers
-/// what it has logged.
+/// thread: the first signal ends it at once, also where it has since registered a handler through
+/// `signal-hook` or `tokio`, and the next tracked program delivers what it has logged.
 ///
 /// ```
 /// mlflow::install_signal_handlers();

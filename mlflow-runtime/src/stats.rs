@@ -3,6 +3,7 @@
 //! Invariant: every record of the journal is settled once, as delivered or rejected; until then it is
 //! held, for a person, or queued.
 
+use std::fmt::Display;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
@@ -29,6 +30,8 @@ pub(crate) struct Stats {
     pub(crate) retried: Counter,
     /// What was said of the first values that the store will not take now.
     refusals: Mutex<Vec<String>>,
+    /// Why values that were refused could not be kept, the first time.
+    keep_fault: Mutex<Option<String>>,
     connection: AtomicU8,
     /// The time, in ms, of the oldest value on its way; [`NONE`] if there is none.
     oldest_ms: AtomicI64,
@@ -98,6 +101,19 @@ impl Stats {
         let refusals = lock(&self.refusals);
         let first = refusals.iter().find(|said| said.contains(words));
         first.map_or_else(String::new, |said| format!(" (first: {said})"))
+    }
+
+    /// Remembers why a value that was refused could not be kept. Returns whether it is the first one.
+    pub(crate) fn note_keep_fault(&self, fault: impl Display) -> bool {
+        let mut first = lock(&self.keep_fault);
+        let is_first = first.is_none();
+        first.get_or_insert_with(|| fault.to_string());
+        is_first
+    }
+
+    /// Returns why the first value that was refused and not kept could not be.
+    pub(crate) fn keep_fault(&self) -> Option<String> {
+        lock(&self.keep_fault).clone()
     }
 
     /// What was said of the first ones.

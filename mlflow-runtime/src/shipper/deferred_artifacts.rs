@@ -172,7 +172,9 @@ impl Source {
         is_newer
     }
 
-    fn defer(&mut self, mut deferred: Deferred, cursors: &[usize]) {
+    /// Has an artifact wait by itself. `cursors`: those that it was read by; with `is_shared` its file is
+    /// the one that they name.
+    fn defer(&mut self, mut deferred: Deferred, cursors: &[usize], is_shared: bool) {
         self.move_to_file(&mut deferred.artifact);
         let mut log = std::mem::take(&mut self.deferred.log);
         let artifact = &deferred.artifact;
@@ -189,6 +191,9 @@ impl Source {
             // The segments that it was read from keep it.
             Err(_) => self.segments_of(cursors),
         };
+        if is_shared {
+            deferred.segments.extend(self.segments_of(cursors));
+        }
         for cursor in &mut self.cursors {
             let names = |segment: &Arc<Segment>| Arc::ptr_eq(segment, &cursor.segment);
             if deferred.segments.iter().any(names) {
@@ -289,6 +294,7 @@ impl Delivery {
             self.warn_stuck(stuck, 1);
         }
         self.supersede(source, run, &artifact);
+        let mut is_shared = false;
         if let Part::Parked { .. } = part {
             // What is read from a lane may be read again, and then needs its file.
             let lane_file = match &mut artifact.bytes {
@@ -297,6 +303,7 @@ impl Delivery {
                 }
                 ArtifactBytes::Memory(_) => None,
             };
+            is_shared = lane_file.is_none() && artifact.file().is_some();
             let sequence = artifact.sequence;
             source.parked.hand_over(work.run, sequence, lane_file);
         }
@@ -313,7 +320,7 @@ impl Delivery {
             due: Instant::now() + delay.unwrap_or_default(),
             segments: Vec::new(),
         };
-        source.defer(deferred, &work.cursors);
+        source.defer(deferred, &work.cursors, is_shared);
     }
 
     /// Lets go of a waiting artifact for which this one comes.

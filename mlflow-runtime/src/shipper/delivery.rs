@@ -308,10 +308,6 @@ impl Delivery {
         work: &mut Work,
         part: Part,
     ) -> Result<(), Obstacle> {
-        if let Part::Parked { .. } = part {
-            let run = work.run;
-            work.pass_over_artifacts(|sequence| source.parked.is_handed_over(run, sequence));
-        }
         while let Some(artifact) = work.artifacts.get(work.sent.artifacts) {
             if source.deferred.is_place_away() {
                 break;
@@ -379,15 +375,13 @@ impl Delivery {
         }
         let kept = source.keep_refused(run, refused);
         self.stats.kept.add(kept.entries);
-        if let Some(error) = kept.fault {
-            self.stats
-                .note_refusal(|| format!("they cannot be kept: {error}"));
-            if self.said.admit("not kept", "").is_some() {
-                tracing::warn!(
-                    target: "mlflow", %error,
-                    "values that the store refuses for good cannot be kept; they are counted only"
-                );
-            }
+        if let Some(error) = kept.fault
+            && self.stats.note_keep_fault(&error)
+        {
+            tracing::warn!(
+                target: "mlflow", %error,
+                "values that the store refuses for good cannot be kept; they are counted only"
+            );
         }
     }
 

@@ -127,21 +127,20 @@ impl Shipper {
         };
         let delivered = self.deliver_live().await;
         self.count_held();
-        let goes_on = delivered?;
+        delivered?;
         self.live.acknowledge(&self.live_pass);
         let oldest_ms = self.live.parked.oldest_ms();
         self.delivery.stats().set_oldest(oldest_ms);
         self.live_pass = Pass::default();
+        let goes_on = self.delivery.deliver_doubtful(&mut self.live).await?;
         Ok(if goes_on { Step::More } else { step })
     }
 
-    /// Returns whether something that waits by itself goes on at the next step.
-    async fn deliver_live(&mut self) -> Result<bool, Halt> {
-        let goes_on = self.delivery.deliver_parked(&mut self.live).await?;
+    async fn deliver_live(&mut self) -> Result<(), Halt> {
+        self.delivery.deliver_parked(&mut self.live).await?;
         self.delivery
             .deliver(&mut self.live, &mut self.live_pass)
-            .await?;
-        Ok(goes_on)
+            .await
     }
 
     /// Tells how many values wait for a person.

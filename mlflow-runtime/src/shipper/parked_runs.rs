@@ -49,10 +49,12 @@ const DOUBTFUL_BATCH: usize = 100;
 /// The longest between two looks at a run that is held.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 
-/// How long a lane of which a part was delivered leaves the turn to others.
-const TURN: Duration = Duration::from_millis(1);
+/// How long metrics that the store may have wait at first: longer than the rest of their run, which is
+/// new.
+const BEHIND_ITS_RUN: Duration = Duration::from_millis(500);
+
 /// Failures in a row after which the end of the process waits no longer.
-pub(super) const HOPELESS_AFTER: u32 = 3;
+pub(super) const HOPELESS_AFTER: u32 = 5;
 
 /// A kind of entries that wait by themselves, to which a cursor's segment belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,12 +74,14 @@ impl Lane {
             Self::Artifacts => None,
         }
     }
-}
 
-/// Whether there is more in a lane than was delivered at its turn.
-enum Lasts {
-    Done,
-    More,
+    fn is_run(self) -> bool {
+        matches!(self, Self::Run(_))
+    }
+
+    fn is_doubtful(self) -> bool {
+        matches!(self, Self::Doubtful(_))
+    }
 }
 
 /// The lanes of one journal.
@@ -166,7 +170,9 @@ impl ParkedRuns {
     /// Returns how many records wait for a person.
     pub(super) fn held_entries(&self) -> usize {
         let held = self.lanes.values().filter(|parked| self.is_held(parked));
-        held.map(|parked| parked.entries).sum()
+        // What was handed over is counted where it waits.
+        held.map(|parked| parked.entries.saturating_sub(parked.handed_over.len()))
+            .sum()
     }
 
     /// Returns the time of the oldest entry that waits for something else, about.
@@ -213,8 +219,8 @@ impl ParkedRuns {
         parked.is_some_and(|parked| self.is_held(parked))
     }
 
-    /// Returns the next lane that is due at `now`, and puts it at the end.
-    fn next_due(&mut self, now: Instant) -> Option<Lane> {
+    /// Returns the next lane of a kind that is due at `now`, and puts it at the end.
+    fn next_due(&mut self, now: Instant, is: fn(Lane) -> bool) -> Option<Lane> {
         let is_due = |lane: &Lane| {
             self.lanes
                 .get(lane)
@@ -223,11 +229,10 @@ impl ParkedRuns {
                     _ => parked.due <= now,
                 })
         };
-        // What is new goes before what the store may have.
-        let is_doubtful = |lane: &Lane| matches!(lane, Lane::Doubtful(_));
-        let first = |lane: &Lane| !is_doubtful(lane) && is_due(lane);
-        let at = self.turns.iter().position(first);
-        let at = at.or_else(|| self.turns.iter().position(is_due))?;
+        let at = self
+            .turns
+            .iter()
+            .position(|lane| is(*lane) && is_due(lane))?;
         let lane = self.turns.remove(at)?;
         self.turns.push_back(lane);
         Some(lane)
@@ -254,14 +259,18 @@ impl ParkedRuns {
         parked.stuck = stuck;
     }
 
-    /// Part of what waits in a lane was delivered: the next one has its turn after others.
-    fn set_due_next(&mut self, lane: Lane) {
+    /// Notes that a request with entries of a new lane brought no answer. It is no failure of the lane.
+    fn set_doubtful(&mut self, lane: Lane) {
         if let Some(parked) = self.lanes.get_mut(&lane) {
-            parked.due = Instant::now() + TURN;
+            parked.stuck = Stuck::Failing {
+                reason: "a request brought no answer".to_owned(),
+                retry_after: None,
+            };
+            parked.due = Instant::now() + BEHIND_ITS_RUN;
         }
     }
 
-    /// Part of what waits in a lane went through: its failures are counted anew.
+    /// Counts a lane's failures anew: part of what waits in it went through.
     fn reset_backoff(&mut self, lane: Lane) {
         if let Some(parked) = self.lanes.get_mut(&lane) {
             parked.backoff.reset();
@@ -305,8 +314,8 @@ impl ParkedRuns {
         handed_over.any(|artifact| artifact.sequence == sequence)
     }
 
-    /// The part of a lane that was read is settled. Returns the files that it named for artifacts that
-    /// wait by themselves.
+    /// Forgets what was handed over of the part of a lane that is settled now. Returns the files that it
+    /// named for that.
     pub(super) fn take_handed_over(&mut self, lane: Lane) -> Vec<PathBuf> {
         let parked = self.lanes.get_mut(&lane);
         let handed_over = parked.map(|parked| std::mem::take(&mut parked.handed_over));
@@ -392,14 +401,7 @@ impl Source {
         }
         self.parked.log(lane).entries += metrics.len();
         if is_new {
-            let (reason, retry_after) = ("a request brought no answer".to_owned(), None);
-            let stuck = Stuck::Failing {
-                reason,
-                retry_after,
-            };
-            self.parked.set_stuck(lane, stuck.clone());
-            // Twice as long as its run waits, which goes first.
-            self.parked.set_stuck(lane, stuck);
+            self.parked.set_doubtful(lane);
         }
         Ok(())
     }
@@ -497,43 +499,69 @@ impl Source {
 }
 
 impl Delivery {
-    /// Tries the lanes that are due. Returns whether one of them goes on at the next step.
-    pub(super) async fn deliver_parked(&mut self, source: &mut Source) -> Result<bool, Halt> {
+    /// Tries the runs that are due.
+    pub(super) async fn deliver_parked(&mut self, source: &mut Source) -> Result<(), Halt> {
         let now = Instant::now();
-        let mut goes_on = false;
         for _ in 0..TRIES {
-            let Some(lane) = source.parked.next_due(now) else {
+            let Some(lane) = source.parked.next_due(now, Lane::is_run) else {
                 break;
             };
-            let before = std::mem::take(&mut self.progress);
-            let delivered = self.deliver_lane(source, lane).await;
-            let has_progress = self.progress;
-            self.progress |= before;
-            match delivered {
-                Ok(Lasts::Done) => source.unpark(lane),
-                Ok(Lasts::More) => {
-                    source.parked.set_due_next(lane);
-                    goes_on = true;
-                }
-                Err(Obstacle::Stuck(stuck)) => {
-                    self.stats().retried.add(1);
-                    if has_progress {
-                        source.parked.reset_backoff(lane);
-                    }
-                    source.parked.set_stuck(lane, stuck.clone());
-                    let parked = source.parked.lanes.get(&lane);
-                    let failures = parked.map_or(0, |parked| parked.backoff.failures());
-                    self.warn_stuck(&stuck, failures);
-                }
-                Err(Obstacle::Halt(halt)) => return Err(halt),
-            }
+            self.try_lane(source, lane, usize::MAX).await?;
         }
-        Ok(goes_on)
+        Ok(())
     }
 
-    async fn deliver_lane(&mut self, source: &mut Source, lane: Lane) -> Result<Lasts, Obstacle> {
+    /// Tries what is doubtful and due, until a part of it is delivered: everything else has its turn
+    /// before the next part. Returns whether there may be a next one.
+    pub(super) async fn deliver_doubtful(&mut self, source: &mut Source) -> Result<bool, Halt> {
+        let now = Instant::now();
+        for _ in 0..TRIES {
+            let Some(lane) = source.parked.next_due(now, Lane::is_doubtful) else {
+                break;
+            };
+            if self.try_lane(source, lane, 1).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Delivers up to so many parts of a lane. Returns whether that succeeded; if not, it waits on.
+    async fn try_lane(
+        &mut self,
+        source: &mut Source,
+        lane: Lane,
+        parts: usize,
+    ) -> Result<bool, Halt> {
+        let before = std::mem::take(&mut self.progress);
+        let delivered = self.deliver_lane(source, lane, parts).await;
+        let has_progress = self.progress;
+        self.progress |= before;
+        if has_progress {
+            source.parked.reset_backoff(lane);
+        }
+        match delivered {
+            Ok(()) => Ok(true),
+            Err(Obstacle::Stuck(stuck)) => {
+                self.stats().retried.add(1);
+                source.parked.set_stuck(lane, stuck.clone());
+                let parked = source.parked.lanes.get(&lane);
+                let failures = parked.map_or(0, |parked| parked.backoff.failures());
+                self.warn_stuck(&stuck, failures);
+                Ok(false)
+            }
+            Err(Obstacle::Halt(halt)) => Err(halt),
+        }
+    }
+
+    async fn deliver_lane(
+        &mut self,
+        source: &mut Source,
+        lane: Lane,
+        parts: usize,
+    ) -> Result<(), Obstacle> {
         let Some(run) = lane.run() else {
-            return Ok(Lasts::Done);
+            return Ok(());
         };
         if let Some(parent) = source.parked.in_front_of(&source.runs, run)
             && parent != run
@@ -546,24 +574,21 @@ impl Delivery {
             let since = parked.since;
             self.look_for_moved(source, run, since.elapsed()).await?;
         }
-        loop {
-            let is_doubtful = matches!(lane, Lane::Doubtful(_))
-                || source
-                    .parked
-                    .lanes
-                    .get(&lane)
-                    .is_some_and(|parked| parked.is_doubtful);
-            let part = Part::Parked {
-                largest: if is_doubtful {
-                    DOUBTFUL_BATCH
-                } else {
-                    usize::MAX
-                },
+        for _ in 0..parts {
+            let parked = source.parked.lanes.get(&lane);
+            let is_doubtful = lane.is_doubtful() || parked.is_some_and(|parked| parked.is_doubtful);
+            let most = self.budget().min(self.batch_entries());
+            let (entries, largest) = if is_doubtful {
+                (most.min(DOUBTFUL_BATCH), DOUBTFUL_BATCH)
+            } else {
+                (most, usize::MAX)
             };
-            let mut pass = source.read_lane(lane, self.budget().min(self.batch_entries()));
+            let mut pass = source.read_lane(lane, entries);
             if pass.is_empty() {
-                return Ok(Lasts::Done);
+                source.unpark(lane);
+                return Ok(());
             }
+            let part = Part::Parked { largest };
             if let Err(obstacle) = self.deliver_part(source, &mut pass, part).await {
                 source.rewind(lane);
                 return Err(obstacle);
@@ -574,10 +599,8 @@ impl Delivery {
                 parked.entries = parked.entries.saturating_sub(pass.entries);
                 parked.is_doubtful = false;
             }
-            if matches!(lane, Lane::Doubtful(_)) {
-                return Ok(Lasts::More);
-            }
         }
+        Ok(())
     }
 
     async fn deliver_part(

@@ -280,6 +280,13 @@ impl Source {
             }
         };
         cursor.last_event = cursor.last_event.max(Some(sequence));
+        if self.parked.is_handed_over(run, sequence) {
+            // It is settled where it waits.
+            if fresh {
+                pass.entry(run, index).deferred += 1;
+            }
+            return Step::Go;
+        }
         let counts = self.runs.supersedes(run, sequence, &happened);
         // One that an earlier shipper has delivered still supersedes what it has not.
         if !fresh {

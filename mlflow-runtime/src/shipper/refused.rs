@@ -4,8 +4,9 @@
 //! folder has the form of a journal, so that [`resend_rejected`](crate::resend_rejected) only has to put
 //! it back.
 
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::work::{Artifact, ArtifactBytes, Refused, RefusedEntry};
 use crate::journal::directory::RejectedFolder;
@@ -28,19 +29,10 @@ pub(super) struct RefusedEntries {
 pub(super) struct Kept {
     /// How many are kept.
     pub(super) entries: usize,
-    /// The bytes of the artifacts among them that have a file.
+    /// The bytes of artifacts that have left the journal's directory.
     pub(super) file_bytes: u64,
     /// Why not all of them are.
     pub(super) fault: Option<io::Error>,
-}
-
-impl Kept {
-    pub(super) fn nothing(fault: &str) -> Self {
-        Self {
-            fault: Some(io::Error::other(fault)),
-            ..Self::default()
-        }
-    }
 }
 
 impl RefusedEntries {
@@ -53,10 +45,18 @@ impl RefusedEntries {
         identity: &RunIdentity,
         refused: Vec<Refused>,
     ) -> Kept {
+        let files: Vec<PathBuf> = refused.iter().filter_map(Refused::file).collect();
         let mut kept = Kept::default();
         kept.fault = self
             .try_keep(directory, origin, run, identity, refused, &mut kept)
             .err();
+        // Nobody would look for what is left of them, and the disk may be full.
+        for file in files {
+            let bytes = owned::length(&file);
+            if fs::remove_file(&file).is_ok() {
+                kept.file_bytes += bytes;
+            }
+        }
         kept
     }
 
@@ -98,7 +98,13 @@ impl RefusedEntries {
                     self.bytes += tag.key.len() + tag.value.len();
                     log.event(&Event::Tag(std::borrow::Cow::Borrowed(tag)), *sequence, &[])?;
                 }
-                RefusedEntry::Artifact(artifact) => artifact.copy_to(&mut log)?,
+                RefusedEntry::Artifact(artifact) => {
+                    if let Err(error) = artifact.copy_to(&mut log) {
+                        let moved = artifact.file();
+                        let _ = moved.map(fs::remove_file);
+                        return Err(error);
+                    }
+                }
             }
         }
         kept.entries = log.finish()?.records;
@@ -122,7 +128,7 @@ fn moved_to(folder: &Path, entry: RefusedEntry, kept: &mut Kept) -> io::Result<R
     };
     let moved = folder.join(file.file_name().unwrap_or_default());
     let bytes = owned::length(&file);
-    match std::fs::rename(&file, &moved) {
+    match fs::rename(&file, &moved) {
         // Of one that is gone, what is known of it is kept.
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => kept.file_bytes += bytes,

@@ -13,6 +13,7 @@
 //!    kill has to see what supersedes it.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -325,10 +326,14 @@ impl Source {
     /// Keeps what the store has refused for good in a folder of its own.
     pub(super) fn keep_refused(&mut self, run: u32, refused: Vec<Refused>) -> Kept {
         let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
-            return Kept::nothing("their run is not known");
+            return Kept {
+                fault: Some(io::Error::other("their run is not known")),
+                ..Kept::default()
+            };
         };
         let Some(directory) = self.spool_directory() else {
-            return Kept::nothing("the journal is in memory");
+            // There is no place to keep anything.
+            return Kept::default();
         };
         let (origin, _) = self.copies();
         let kept = self

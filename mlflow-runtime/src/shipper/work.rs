@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -146,6 +146,14 @@ impl Refused {
     pub(super) fn artifact(artifact: Artifact, reason: impl Into<String>) -> Self {
         let (entry, reason) = (RefusedEntry::Artifact(artifact), reason.into());
         Self { entry, reason }
+    }
+
+    /// Returns the file that it has beside the segments.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        match &self.entry {
+            RefusedEntry::Artifact(artifact) => artifact.file().map(Path::to_owned),
+            _ => None,
+        }
     }
 
     /// Returns what kind of entry it is, and its key or path.
@@ -320,13 +328,6 @@ impl Work {
         self.artifacts.split_off(self.sent.artifacts)
     }
 
-    /// Takes out the artifacts whose sequences already wait by themselves.
-    pub(super) fn pass_over_artifacts(&mut self, waits: impl Fn(u64) -> bool) {
-        let before = self.artifacts.len();
-        self.artifacts.retain(|artifact| !waits(artifact.sequence));
-        self.deferred += before - self.artifacts.len();
-    }
-
     /// Takes out the metrics that a failed request has held: they wait by themselves.
     pub(super) fn take_doubtful(&mut self) -> Vec<Metric> {
         let from = self.sent.metrics.min(self.metrics.len());
@@ -465,6 +466,14 @@ struct Rest<'a> {
 }
 
 impl Artifact {
+    /// Returns the file that it has beside the segments.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match &self.bytes {
+            ArtifactBytes::File(file) => Some(file),
+            ArtifactBytes::Memory(_) => None,
+        }
+    }
+
     /// Reads all of it.
     pub(super) fn read(&self) -> io::Result<Vec<u8>> {
         match &self.bytes {

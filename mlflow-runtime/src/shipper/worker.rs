@@ -27,7 +27,7 @@ const STAY_AWAKE: Duration = Duration::from_secs(5);
 /// How long another thread needs to write down the start of a run.
 const STALL: Duration = Duration::from_millis(1);
 /// How long what waits by itself is left alone while somebody waits for a flush.
-const SOON: Duration = Duration::from_millis(500);
+const SOON: Duration = Duration::from_millis(250);
 /// The longest pause of a store that is away while somebody waits for a flush.
 const WAITED_FOR: Duration = Duration::from_secs(1);
 /// Failures in a row before a warning: one may be a connection that was closed meanwhile.

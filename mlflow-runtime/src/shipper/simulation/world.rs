@@ -622,7 +622,7 @@ impl World {
         Ok(())
     }
 
-    /// Mends everything, ends all processes, and checks what is left.
+    /// Ends the world: mends everything, ends all processes, and checks what is left.
     async fn end(&mut self) -> Result<(), Failure> {
         self.mend().await?;
         self.pass(WELL).await?;
