@@ -306,6 +306,7 @@ impl Delivery {
             is_shared = lane_file.is_none() && artifact.file().is_some();
             let sequence = artifact.sequence;
             source.parked.hand_over(work.run, sequence, lane_file);
+            work.handed_over.push(sequence);
         }
         let mut backoff = Backoff::default();
         let delay = stuck

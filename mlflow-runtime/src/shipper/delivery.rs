@@ -233,9 +233,13 @@ impl Delivery {
         part: Part,
     ) -> Result<(), Obstacle> {
         let largest = match part {
-            Part::New if source.is_live() => usize::MAX,
-            Part::New => DEAD_BATCH,
+            Part::New => usize::MAX,
             Part::Parked { largest } => largest,
+        };
+        let largest = if source.is_live() {
+            largest
+        } else {
+            largest.min(DEAD_BATCH)
         };
         if work.doubtful > 0 {
             // The outage may not be over, and each try would add to what is doubtful.

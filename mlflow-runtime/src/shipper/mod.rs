@@ -220,6 +220,10 @@ impl Shipper {
         source.acknowledge(&self.dead_pass);
         self.dead_pass = Pass::default();
         if done {
+            // What has failed once, as a connection was closed, is tried once more, at once.
+            source.parked.hurry(tokio::time::Instant::now());
+            self.delivery.deliver_parked(source).await?;
+            while self.delivery.deliver_doubtful(source).await? {}
             // What is not taken now stays for later: there are others to ship.
             let _ = self.delivery.deliver_deferred(source).await;
             let _ = self.delivery.deliver_consoles(source, true).await;

@@ -104,7 +104,7 @@ struct Parked {
     since: Instant,
     /// The last try failed on the way: what is sent next may be there already.
     is_doubtful: bool,
-    /// Artifacts of the part that is being delivered which wait by themselves now.
+    /// Artifacts of what is not settled yet which wait by themselves now.
     handed_over: Vec<HandedOver>,
 }
 
@@ -315,12 +315,17 @@ impl ParkedRuns {
     }
 
     /// Forgets what was handed over of the part of a lane that is settled now. Returns the files that it
-    /// named for that.
-    pub(super) fn take_handed_over(&mut self, lane: Lane) -> Vec<PathBuf> {
-        let parked = self.lanes.get_mut(&lane);
-        let handed_over = parked.map(|parked| std::mem::take(&mut parked.handed_over));
-        let files = handed_over.into_iter().flatten();
-        files.filter_map(|artifact| artifact.lane_file).collect()
+    /// named for that. What was read before, and went back, may have been a longer part.
+    pub(super) fn take_handed_over(&mut self, lane: Lane, part: &Pass) -> Vec<PathBuf> {
+        let Some(parked) = self.lanes.get_mut(&lane) else {
+            return Vec::new();
+        };
+        let settled = part.handed_over().filter_map(|sequence| {
+            let mut handed_over = parked.handed_over.iter();
+            let at = handed_over.position(|artifact| artifact.sequence == sequence)?;
+            parked.handed_over.swap_remove(at).lane_file
+        });
+        settled.collect()
     }
 
     fn remove(&mut self, lane: Lane) {

@@ -283,7 +283,9 @@ impl Source {
         if self.parked.is_handed_over(run, sequence) {
             // It is settled where it waits.
             if fresh {
-                pass.entry(run, index).deferred += 1;
+                let work = pass.entry(run, index);
+                work.deferred += 1;
+                work.handed_over.push(sequence);
             }
             return Step::Go;
         }

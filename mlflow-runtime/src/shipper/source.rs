@@ -225,7 +225,7 @@ impl Source {
                 segments.push(Arc::clone(&cursor.segment));
             }
         }
-        for file in self.parked.take_handed_over(lane) {
+        for file in self.parked.take_handed_over(lane, pass) {
             self.spend(file, segments.clone());
         }
         self.spend_files_of(pass);

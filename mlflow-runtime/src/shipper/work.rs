@@ -72,6 +72,8 @@ pub(super) struct Work {
     pub(super) refused: usize,
     /// How many of them wait by themselves now, and are settled another time.
     pub(super) deferred: usize,
+    /// The artifacts among these, of what is read from a lane, by their sequences.
+    pub(super) handed_over: Vec<u64>,
     /// How many metrics, from the first that is not done, a failed request has held: the store may
     /// have them.
     pub(super) doubtful: usize,
@@ -246,6 +248,12 @@ impl Pass {
 
     pub(super) fn is_empty(&self) -> bool {
         self.works.is_empty()
+    }
+
+    /// Returns the sequences of artifacts that wait by themselves now.
+    pub(super) fn handed_over(&self) -> impl Iterator<Item = u64> {
+        let works = self.works.iter();
+        works.flat_map(|work| work.handed_over.iter().copied())
     }
 }
 
