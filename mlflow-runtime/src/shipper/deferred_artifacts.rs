@@ -172,8 +172,8 @@ impl Source {
         is_newer
     }
 
-    /// Has an artifact wait by itself. `cursors`: those that it was read by; with `is_shared` its file is
-    /// the one that they name.
+    /// Has an artifact wait by itself. `cursors` are those that have read it. With `is_shared` the segments
+    /// that they read name the file of the artifact, too, and keep it.
     fn defer(&mut self, mut deferred: Deferred, cursors: &[usize], is_shared: bool) {
         self.move_to_file(&mut deferred.artifact);
         let mut log = std::mem::take(&mut self.deferred.log);

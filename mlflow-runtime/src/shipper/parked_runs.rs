@@ -314,8 +314,9 @@ impl ParkedRuns {
         handed_over.any(|artifact| artifact.sequence == sequence)
     }
 
-    /// Forgets what was handed over of the part of a lane that is settled now. Returns the files that it
-    /// named for that. What was read before, and went back, may have been a longer part.
+    /// Forgets the artifacts of `part`, which is settled now, that were handed over. Returns the files that
+    /// the lane names for them. A part that failed before may have been longer: what else it handed over
+    /// stays noted.
     pub(super) fn take_handed_over(&mut self, lane: Lane, part: &Pass) -> Vec<PathBuf> {
         let Some(parked) = self.lanes.get_mut(&lane) else {
             return Vec::new();
