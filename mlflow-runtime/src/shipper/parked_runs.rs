@@ -45,7 +45,11 @@ use crate::journal::segment::Segment;
 const TRIES: usize = 10;
 /// The most points of a doubtful lane that one request holds: MLflow 2.10 refuses a repeated batch
 /// with more than 100 keys.
+#[cfg(not(test))]
 const DOUBTFUL_BATCH: usize = 100;
+/// So few that a short simulation sends several parts.
+#[cfg(test)]
+const DOUBTFUL_BATCH: usize = 2;
 /// The longest between two looks at a run that is held.
 const LONGEST_HOLD: Duration = Duration::from_secs(60);
 

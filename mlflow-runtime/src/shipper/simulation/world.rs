@@ -38,6 +38,9 @@ const OUTAGE: Duration = Duration::from_secs(120);
 /// on, whatever pause it finds.
 const ASKED_BEFORE: Duration = Duration::from_secs(5);
 const PROMPT: Duration = Duration::from_secs(20);
+/// The longest between two looks at a run that is held. A run that a dead process has started is created
+/// by whoever found its journal, and no other process can ask for an earlier look.
+const LOOK: Duration = Duration::from_secs(60);
 /// How long the store is well before the processes end.
 const WELL: Duration = Duration::from_secs(120);
 /// How long the last processes may take.
@@ -594,19 +597,30 @@ impl World {
             self.log_witness(slot);
         }
         self.pass(OUTAGE).await?;
-        let patience = ASKED_BEFORE + PROMPT;
         let mend = async {
             sleep(ASKED_BEFORE).await;
             self.server().mend();
             self.server().note(|| "all is mended".to_owned());
         };
-        let [first, second, third, fourth] = [0, 1, 2, 3].map(|slot| self.flush(slot, patience));
+        let [first, second, third, fourth] =
+            [0, 1, 2, 3].map(|slot| self.flush(slot, self.patience(slot)));
         let ((), first, second, third, fourth) = tokio::join!(mend, first, second, third, fourth);
         // Where all was lost, a run may be waited for that its process makes anew only when it logs.
         if self.server().wiped.is_empty() {
             first.and(second).and(third).and(fourth)?;
         }
         self.bury().await
+    }
+
+    /// Returns how long a flush may take around the end of the outage.
+    fn patience(&self, slot: usize) -> Duration {
+        let server = self.server();
+        let process = self.processes[slot].as_ref();
+        let mut runs = process.iter().flat_map(|process| &process.runs);
+        let awaits_another =
+            runs.any(|(run, own)| own.is_inherited && server.found(*run).is_empty());
+        let look = if awaits_another { LOOK } else { Duration::ZERO };
+        ASKED_BEFORE + look + PROMPT
     }
 
     async fn flush(&self, slot: usize, patience: Duration) -> Result<(), Failure> {
@@ -622,6 +636,19 @@ impl World {
         Ok(())
     }
 
+    /// Ends a process while the store is well: all that it has logged arrives within the time that an exit
+    /// has.
+    async fn exit_of_well(&mut self, slot: usize) -> Result<(), Failure> {
+        let is_complete = self.exit(slot, EXIT).await;
+        if is_complete || !self.server().wiped.is_empty() {
+            return Ok(());
+        }
+        Err(Failure {
+            property: "an exit is complete",
+            text: format!("that of the process in slot {slot} is not within {EXIT:?}"),
+        })
+    }
+
     /// Ends the world: mends everything, ends all processes, and checks what is left.
     async fn end(&mut self) -> Result<(), Failure> {
         self.mend().await?;
@@ -630,11 +657,11 @@ impl World {
             self.flush(slot, LAST).await?;
             self.bury().await?;
             self.check_numbers()?;
-            self.exit(slot, LAST).await;
+            self.exit_of_well(slot).await?;
         }
         for _ in 0..3 {
             self.spawn(0);
-            self.exit(0, LAST).await;
+            self.exit_of_well(0).await?;
         }
         self.server().note(|| "the last process is gone".to_owned());
         let server = self.server();
