@@ -87,6 +87,11 @@ pub(crate) fn name() -> Option<String> {
     Some(format!("{:016x}{:016x}", next()?, next()?))
 }
 
+/// Returns whether a fault that hardly ever comes by itself comes now, as it does in one of four cases.
+pub(crate) fn has_rare_fault() -> bool {
+    next().is_some_and(|number| number.is_multiple_of(4))
+}
+
 fn next() -> Option<u64> {
     RANDOM.with_borrow_mut(|random| random.as_mut().map(Random::next))
 }

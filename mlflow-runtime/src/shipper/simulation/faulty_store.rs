@@ -48,6 +48,8 @@ pub(super) struct Server {
     pub(super) refused: BTreeSet<(RunId, String)>,
     /// Runs that were lost with everything else.
     pub(super) wiped: BTreeSet<RunId>,
+    /// Artifacts that were sent without a file that can be read.
+    pub(super) without_file: Vec<String>,
 }
 
 /// A run on the server. Several may have one key.
@@ -199,6 +201,7 @@ impl Server {
             calls_now: 0,
             refused: BTreeSet::new(),
             wiped: BTreeSet::new(),
+            without_file: Vec::new(),
         }
     }
 
@@ -459,8 +462,15 @@ impl Server {
                 error,
                 StoreError::Rejected { .. } | StoreError::Contested { .. }
             );
-            if let (Some(entry), true) = (call.entry(), is_refused && is_told) {
-                self.refused.insert((run, entry));
+            match call.entry() {
+                Some(entry) if is_refused && is_told => {
+                    self.refused.insert((run, entry));
+                }
+                Some(entry) if is_refused && call.path.is_some() => {
+                    self.without_file
+                        .push(format!("{entry} of run {run}: {error}"));
+                }
+                _ => {}
             }
         }
         self.note(|| match error {

@@ -5,8 +5,10 @@
 //! 2. Every value of a living process is delivered, rejected, held or queued, as exactly one of them;
 //!    what is rejected is kept.
 //! 3. Whatever the store would accept is there after a bounded time, whatever else it refuses.
-//! 4. A flush comes to its end when the store is well, and the last process leaves no journal.
-//! 5. The shipper neither ends, nor panics, nor runs in a circle.
+//! 4. A flush comes to its end when the store is well, an exit within its time, and the last process
+//!    leaves no journal.
+//! 5. An artifact's file is there until it is delivered.
+//! 6. The shipper neither ends, nor panics, nor runs in a circle.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -172,7 +172,7 @@ impl World {
         for Step { after_ms, event } in steps {
             self.pass(Duration::from_millis(*after_ms)).await?;
             self.happen(event).await?;
-            self.check_numbers()?;
+            self.check_now()?;
         }
         self.pass(Duration::from_millis(1)).await?;
         self.check_progress().await?;
@@ -212,7 +212,14 @@ impl World {
         Ok(())
     }
 
-    fn check_numbers(&self) -> Result<(), Failure> {
+    /// Checks what has to hold at any time.
+    fn check_now(&self) -> Result<(), Failure> {
+        if let Some(text) = self.server().without_file.first() {
+            return Err(Failure {
+                property: "an artifact keeps its file",
+                text: text.clone(),
+            });
+        }
         let is_alone = self.spawned == 1;
         let mut living = self.processes.iter().flatten();
         living.try_for_each(|process| check_numbers(process, is_alone))
@@ -554,7 +561,7 @@ impl World {
         self.spawn(slot);
         self.log_witness(slot);
         self.pass(PROGRESS).await?;
-        self.check_numbers()?;
+        self.check_now()?;
         self.server()
             .note(|| "what arrives has to be there".to_owned());
         let server = self.server();
@@ -656,7 +663,7 @@ impl World {
         for slot in 0..PROCESSES {
             self.flush(slot, LAST).await?;
             self.bury().await?;
-            self.check_numbers()?;
+            self.check_now()?;
             self.exit_of_well(slot).await?;
         }
         for _ in 0..3 {
