@@ -231,6 +231,9 @@ impl Schedule {
         for _ in 0..count {
             maker.step();
         }
+        if maker.random.percent(20) {
+            maker.end_in_trouble();
+        }
         Self {
             seed,
             batch,
@@ -428,6 +431,63 @@ impl Maker {
             };
             self.steps.push(Step { after_ms: 0, event });
         }
+    }
+
+    /// Ends a run whose requests of all kinds fail for a while, of each kind for another time: it waits by
+    /// itself, its artifact waits by itself, and what is left of it is sent more than once.
+    fn end_in_trouble(&mut self) {
+        let Some(to) = self.target() else {
+            return;
+        };
+        let path = usize::try_from(self.random.below(3)).unwrap_or(0);
+        let scopes = [
+            Scope::RunRoute(to.run, Route::Batch),
+            Scope::RunRoute(to.run, Route::Update),
+            Scope::Artifact(to.run, PATHS[path]),
+        ];
+        let mut events: Vec<Event> = Vec::new();
+        for scope in scopes {
+            events.push(Event::Fault(Fault {
+                scope,
+                effect: Effect::Unavailable,
+                percent: self.random.pick(&[100, 50]),
+                seconds: Some(self.random.pick(&[1, 3, 10])),
+            }));
+        }
+        let metrics = |key, is_interned| Event::Metrics {
+            to,
+            key,
+            count: 5,
+            is_interned,
+        };
+        events.push(metrics(0, false));
+        events.push(Event::Artifact {
+            to,
+            path,
+            bytes: 10,
+            is_spooled: true,
+            value: self.value(),
+        });
+        events.push(metrics(1, true));
+        self.runs.retain(|known| known.run != to.run);
+        events.push(Event::End {
+            to,
+            status: RunStatus::Finished,
+        });
+        let steps = events.into_iter().map(|event| Step { after_ms: 0, event });
+        self.steps.extend(steps);
+        if self.random.percent(50) {
+            let process = to.process;
+            self.gone(process);
+            self.steps.push(Step {
+                after_ms: self.random.pick(&[500, 1500, 4000]),
+                event: Event::Kill { process },
+            });
+        }
+        self.steps.push(Step {
+            after_ms: 15_000,
+            event: Event::Heal,
+        });
     }
 
     fn process(&mut self) {
