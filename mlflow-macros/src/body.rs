@@ -9,7 +9,7 @@ use syn::{FnArg, Lifetime, ReturnType, Type};
 
 use crate::item::Function;
 use crate::parameters::Parameter;
-use crate::shape::{Shape, inferred, is_never};
+use crate::shape::{Shape, inferred, is_never, output_of};
 
 /// A body, and what it has to be given.
 pub(crate) struct Body<'f> {
@@ -31,6 +31,15 @@ impl Body<'_> {
                 quote!(#ty)
             }
         }
+    }
+
+    /// What the future is declared to end with, where an `impl Future` says it.
+    pub(crate) fn output(&self) -> Option<TokenStream> {
+        let ReturnType::Type(_, ty) = &self.function.signature.output else {
+            return None;
+        };
+        let (output, _) = inferred(output_of(ty)?);
+        Some(quote!(#output))
     }
 
     /// In a closure.

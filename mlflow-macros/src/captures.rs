@@ -185,11 +185,11 @@ impl Captures<'_> {
     }
 
     // Input:  `place` = `&alpha`
-    // Output: `(&&&&&Capture(&alpha)).__mlflow_param()`
+    // Output: `(&&&&&&&Capture(&alpha)).__mlflow_param()`
     fn captured(&self, place: &TokenStream, method: &str) -> TokenStream {
         let private = self.private;
         let method = Ident::new(method, proc_macro2::Span::call_site());
-        quote!((&&&&&#private::Capture(#place)).#method())
+        quote!((&&&&&&&#private::Capture(#place)).#method())
     }
 
     // Output: `{ use by_bounds::*; call.param("alpha", …); call.redacted("token"); }`

@@ -133,7 +133,14 @@ impl Expansion {
                 quote!(#like #private::Tracked::new(#call, async move #owning, #outcome).await)
             }
             Shape::Future => {
-                quote!(#private::Tracked::new(#call, #private::invoke(#closure), #outcome))
+                let output = body.output().unwrap_or_else(|| quote!(_));
+                quote! {
+                    #private::Tracked::new(
+                        #call,
+                        #private::future_of::<_, #output>(#private::invoke(#closure)),
+                        #outcome
+                    )
+                }
             }
             Shape::Boxed => {
                 let future = Ident::new("__mlflow_future", Span::mixed_site());
@@ -221,7 +228,7 @@ impl Expansion {
         } else {
             quote! {
                 #private::Split::Value(#value) => {
-                    #ending.numbers((&&&&&#private::Capture(#value)).__mlflow_numbers());
+                    #ending.numbers((&&&&&&&#private::Capture(#value)).__mlflow_numbers());
                 }
             }
         };
@@ -231,7 +238,7 @@ impl Expansion {
                 match #private::Probe(#value).__mlflow_split() {
                     #numbers
                     #private::Split::Error(#value) => {
-                        #ending.failure((&&&&&#private::Capture(#value)).__mlflow_failure());
+                        #ending.failure((&&&&&&&#private::Capture(#value)).__mlflow_failure());
                     }
                     #private::Split::Absent => {}
                 }

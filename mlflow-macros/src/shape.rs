@@ -159,6 +159,29 @@ fn is_impl_future(ty: &Type) -> bool {
     }) && future
 }
 
+/// Returns the `T` of `impl Future<Output = T>`.
+pub(crate) fn output_of(ty: &Type) -> Option<&Type> {
+    let Type::ImplTrait(opaque) = plain(ty) else {
+        return None;
+    };
+    let segments = opaque.bounds.iter().filter_map(|bound| match bound {
+        TypeParamBound::Trait(bound) => bound.path.segments.last(),
+        _ => None,
+    });
+    let mut arguments = segments.filter_map(|segment| match &segment.arguments {
+        PathArguments::AngleBracketed(arguments) => Some(&arguments.args),
+        _ => None,
+    });
+    arguments.find_map(|arguments| {
+        arguments.iter().find_map(|argument| match argument {
+            GenericArgument::AssocType(assigned) if assigned.ident == "Output" => {
+                Some(&assigned.ty)
+            }
+            _ => None,
+        })
+    })
+}
+
 fn is_impl_fn(ty: &Type) -> bool {
     let opaque = match plain(ty) {
         Type::ImplTrait(opaque) => opaque,

@@ -11,7 +11,8 @@ pub use crate::site::{Built, Site};
 pub use crate::template::Template;
 pub use crate::timed::{TimedSite, Timer, time};
 pub use crate::tracked::{
-    Guard, Tracked, any_value, call, future_like, invoke, keep, nothing, nothing_like, value_like,
+    Guard, Tracked, any_value, call, future_like, future_of, invoke, keep, nothing, nothing_like,
+    value_like,
 };
 
 /// Names the never type where a type cannot be written as `!`.

@@ -71,7 +71,7 @@ impl Display for Template {
         f.write_str(&self.0.text)?;
         match self.0.end {
             // A part that was cut is too long for the name, too.
-            End::Whole | End::Cut | End::TooMany | End::TooDeep => Ok(()),
+            End::Whole | End::Cut | End::TooMany | End::TooDeep | End::Locked => Ok(()),
             End::Failed | End::Panicked => Err(fmt::Error),
         }
     }

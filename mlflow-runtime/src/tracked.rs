@@ -62,6 +62,13 @@ pub fn invoke<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
+/// Returns `future`, whose output is an `R`: what a value can do is asked before the body has told what it
+/// returns.
+#[inline]
+pub fn future_of<F: Future<Output = R>, R>(future: F) -> F {
+    future
+}
+
 /// Makes a closure or an `async` block own `value`, whether or not the body names it.
 #[inline]
 pub fn keep<T: ?Sized>(_: &T) {}

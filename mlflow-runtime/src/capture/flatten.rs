@@ -3,7 +3,7 @@
 //! Invariants: at most as many leaves as the purpose allows, [`MAX_DEPTH`] deep; a sequence or map
 //! of more entries than it allows is its length and nothing else, and the value is told to stop at
 //! once; what is left out stands as a leaf that says so; a field with a secret's name is not
-//! looked at.
+//! looked at, nor is one behind a lock.
 
 mod serializer;
 
@@ -15,6 +15,7 @@ use mlflow_redact::{REDACTED, is_secret_name};
 use serde::ser::{self, Serialize};
 
 use super::leaf::{Leaf, Purpose, Scalar};
+use super::lock::{is_lock, lock_name};
 use super::text::{End, Text, render};
 use crate::limits::PARAM_VALUE_CHARS;
 
@@ -38,6 +39,9 @@ pub(super) fn flatten<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Res
         is_sequence: false,
         is_full: false,
     };
+    if is_lock::<T>() {
+        return Err(End::Locked);
+    }
     match catch_unwind(AssertUnwindSafe(|| value.serialize(&mut flatten))) {
         // `Enough` is how a long value is left early, and what was seen until then counts.
         Ok(Ok(()) | Err(Stop::Enough)) => {}
@@ -80,6 +84,17 @@ impl Flatten {
             path: self.path.clone(),
             scalar,
         });
+    }
+
+    /// Looks at a part of the value.
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+        if is_lock::<T>() {
+            return self.leaf(Scalar::Text(Text {
+                text: format!("<{}>", lock_name::<T>()),
+                end: End::Locked,
+            }));
+        }
+        value.serialize(self)
     }
 
     /// Stands for something that is not looked at.
@@ -205,7 +220,7 @@ impl Level<'_> {
             self.flatten.text(REDACTED)?;
         } else {
             // A long entry stops itself, not its siblings; nor does one that fails.
-            match value.serialize(&mut *self.flatten) {
+            match self.flatten.part(value) {
                 Ok(()) | Err(Stop::Enough) => {}
                 Err(Stop::Refused) => {
                     self.flatten.path.truncate(path);

@@ -2,14 +2,14 @@
 //!
 //! | method | levels |
 //! |---|---|
-//! | `__mlflow_param` | `Display`, `Serialize` and `Debug`, `Serialize`, a length and `Debug` (two levels), `Debug`, the type's name |
-//! | `__mlflow_numbers` | `Serialize`, nothing |
-//! | `__mlflow_hash` | bytes, `Display`, `Serialize`, `Debug`, nothing |
+//! | `__mlflow_param` | `Display`, a lock, `Serialize` and `Debug`, `Serialize`, an `Rc` or `Arc`, a length and `Debug` (two levels), `Debug`, the type's name |
+//! | `__mlflow_numbers` | a lock, `Serialize`, an `Rc` or `Arc`, nothing |
+//! | `__mlflow_hash` | bytes, `Display`, a lock, `Serialize`, an `Rc` or `Arc`, `Debug`, nothing |
 //! | `__mlflow_failure` | `Error`, derefs to an `Error`, `Display`, `Debug`, the type's name |
 //!
-//! The expansion writes five references, which gives a method seven places, best first: the trait
-//! on four references; on five, which the call borrows by itself; on three, two, one and none; and
-//! on none with a method that takes the capture by value.
+//! The expansion writes seven references, which gives a method nine places, best first: the trait
+//! on six references; on seven, which the call borrows by itself; on five, four, three, two, one and
+//! none; and on none with a method that takes the capture by value.
 
 #![expect(missing_docs, reason = "each level is one line of the table above")]
 
@@ -26,6 +26,8 @@ use super::flatten::{Leaves, flatten};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
 use super::leaf::{FEW, Leaf, Purpose};
 use super::length::Length;
+use super::lock::{Lock, Look, is_lock};
+use super::shared::Shared;
 use super::text::{End, Text, cut};
 use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
@@ -78,6 +80,16 @@ pub struct Numbers {
     pub(crate) is_sequence: bool,
     /// Where numbers are missing, and why.
     pub(crate) missing: Vec<(String, End)>,
+}
+
+impl Numbers {
+    /// None, as the value cannot be looked at.
+    fn missing(end: End) -> Self {
+        Self {
+            missing: vec![(String::new(), end)],
+            ..Self::default()
+        }
+    }
 }
 
 fn displayed(value: &dyn Display) -> Values {
@@ -157,6 +169,13 @@ fn fields<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Values {
     }
 }
 
+fn numbers_of<T: Serialize + ?Sized>(value: &T) -> Numbers {
+    match flatten(value, Purpose::Metrics) {
+        Ok(leaves) => numbers(leaves),
+        Err(end) => Numbers::missing(end),
+    }
+}
+
 fn numbers(leaves: Leaves) -> Numbers {
     let mut numbers = Numbers {
         is_sequence: leaves.is_sequence,
@@ -173,6 +192,13 @@ fn numbers(leaves: Leaves) -> Numbers {
     numbers
 }
 
+fn hash_of<T: Serialize + ?Sized>(value: &T) -> Option<String> {
+    if is_lock::<T>() {
+        return None;
+    }
+    sha256_of_json(value)
+}
+
 /// What `T` is called, without the paths in front.
 fn name_of<T: ?Sized>() -> Values {
     Values::Text(cut(PARAM_VALUE_CHARS, &format!("<{}>", type_name::<T>())))
@@ -181,9 +207,22 @@ fn name_of<T: ?Sized>() -> Values {
 pub trait ParamByDisplay {
     fn __mlflow_param(&self) -> Values;
 }
-impl<T: Display + ?Sized> ParamByDisplay for &&&&Capture<'_, T> {
+impl<T: Display + ?Sized> ParamByDisplay for &&&&&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
         displayed(&self.0)
+    }
+}
+
+pub trait ParamByLock {
+    fn __mlflow_param(&self) -> Values;
+}
+impl<T: Lock<Content: Serialize> + ?Sized> ParamByLock for &&&&&&&Capture<'_, T> {
+    fn __mlflow_param(&self) -> Values {
+        self.0.look(|look| match look {
+            Look::Content(content) => serialized(content),
+            Look::Held => Values::Text(Text::locked()),
+            Look::Absent => Values::Text("None".to_owned().into()),
+        })
     }
 }
 
@@ -202,9 +241,21 @@ impl<T: Serialize + Debug + ?Sized> ParamBySerializeOrDebug for &&&&&Capture<'_,
 pub trait ParamBySerialize {
     fn __mlflow_param(&self) -> Values;
 }
-impl<T: Serialize + ?Sized> ParamBySerialize for &&&Capture<'_, T> {
+impl<T: Serialize + ?Sized> ParamBySerialize for &&&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
         serialized(self.0)
+    }
+}
+
+pub trait ParamByShared {
+    fn __mlflow_param(&self) -> Values;
+}
+impl<T: Shared<Content: Serialize> + ?Sized> ParamByShared for &&&Capture<'_, T> {
+    fn __mlflow_param(&self) -> Values {
+        match self.0.content() {
+            Some(content) => serialized(content),
+            None => Values::Text("None".to_owned().into()),
+        }
     }
 }
 
@@ -248,18 +299,34 @@ impl<T: ?Sized> ParamByName for Capture<'_, T> {
     }
 }
 
+pub trait NumbersByLock {
+    fn __mlflow_numbers(&self) -> Numbers;
+}
+impl<T: Lock<Content: Serialize> + ?Sized> NumbersByLock for &&&Capture<'_, T> {
+    fn __mlflow_numbers(&self) -> Numbers {
+        self.0.look(|look| match look {
+            Look::Content(content) => numbers_of(content),
+            Look::Held => Numbers::missing(End::Locked),
+            Look::Absent => Numbers::default(),
+        })
+    }
+}
+
 pub trait NumbersBySerialize {
     fn __mlflow_numbers(&self) -> Numbers;
 }
-impl<T: Serialize + ?Sized> NumbersBySerialize for &Capture<'_, T> {
+impl<T: Serialize + ?Sized> NumbersBySerialize for &&Capture<'_, T> {
     fn __mlflow_numbers(&self) -> Numbers {
-        match flatten(self.0, Purpose::Metrics) {
-            Ok(leaves) => numbers(leaves),
-            Err(end) => Numbers {
-                missing: vec![(String::new(), end)],
-                ..Numbers::default()
-            },
-        }
+        numbers_of(self.0)
+    }
+}
+
+pub trait NumbersByShared {
+    fn __mlflow_numbers(&self) -> Numbers;
+}
+impl<T: Shared<Content: Serialize> + ?Sized> NumbersByShared for &Capture<'_, T> {
+    fn __mlflow_numbers(&self) -> Numbers {
+        self.0.content().map_or_else(Numbers::default, numbers_of)
     }
 }
 
@@ -275,7 +342,7 @@ impl<T: ?Sized> NoNumbers for Capture<'_, T> {
 pub trait HashOfBytes {
     fn __mlflow_hash(&self) -> Option<String>;
 }
-impl<T: AsRef<[u8]> + ?Sized> HashOfBytes for &&&&Capture<'_, T> {
+impl<T: AsRef<[u8]> + ?Sized> HashOfBytes for &&&&&&Capture<'_, T> {
     fn __mlflow_hash(&self) -> Option<String> {
         Some(sha256_of_bytes(self.0.as_ref()))
     }
@@ -284,18 +351,42 @@ impl<T: AsRef<[u8]> + ?Sized> HashOfBytes for &&&&Capture<'_, T> {
 pub trait HashOfDisplay {
     fn __mlflow_hash(&self) -> Option<String>;
 }
-impl<T: Display + ?Sized> HashOfDisplay for &&&Capture<'_, T> {
+impl<T: Display + ?Sized> HashOfDisplay for &&&&&Capture<'_, T> {
     fn __mlflow_hash(&self) -> Option<String> {
         sha256_of_text(format_args!("{}", self.0))
+    }
+}
+
+pub trait HashOfLock {
+    fn __mlflow_hash(&self) -> Option<String>;
+}
+impl<T: Lock<Content: Serialize> + ?Sized> HashOfLock for &&&&Capture<'_, T> {
+    fn __mlflow_hash(&self) -> Option<String> {
+        self.0.look(|look| match look {
+            Look::Content(content) => hash_of(content),
+            Look::Held => None,
+            Look::Absent => sha256_of_json(&()),
+        })
     }
 }
 
 pub trait HashOfSerialize {
     fn __mlflow_hash(&self) -> Option<String>;
 }
-impl<T: Serialize + ?Sized> HashOfSerialize for &&Capture<'_, T> {
+impl<T: Serialize + ?Sized> HashOfSerialize for &&&Capture<'_, T> {
     fn __mlflow_hash(&self) -> Option<String> {
-        sha256_of_json(self.0)
+        hash_of(self.0)
+    }
+}
+
+pub trait HashOfShared {
+    fn __mlflow_hash(&self) -> Option<String>;
+}
+impl<T: Shared<Content: Serialize> + ?Sized> HashOfShared for &&Capture<'_, T> {
+    fn __mlflow_hash(&self) -> Option<String> {
+        self.0
+            .content()
+            .map_or_else(|| sha256_of_json(&()), hash_of)
     }
 }
 
@@ -377,9 +468,10 @@ pub mod by_bounds {
     pub use super::{
         FailureByDebug as _, FailureByDeref as _, FailureByDisplay as _, FailureByError as _,
         FailureByName as _, HashOfBytes as _, HashOfDebug as _, HashOfDisplay as _,
-        HashOfSerialize as _, NoHash as _, NoNumbers as _, NumbersBySerialize as _,
-        ParamByDebug as _, ParamByDisplay as _, ParamByIteration as _, ParamByLength as _,
-        ParamByName as _, ParamBySerialize as _, ParamBySerializeOrDebug as _,
+        HashOfLock as _, HashOfSerialize as _, HashOfShared as _, NoHash as _, NoNumbers as _,
+        NumbersByLock as _, NumbersBySerialize as _, NumbersByShared as _, ParamByDebug as _,
+        ParamByDisplay as _, ParamByIteration as _, ParamByLength as _, ParamByLock as _,
+        ParamByName as _, ParamBySerialize as _, ParamBySerializeOrDebug as _, ParamByShared as _,
     };
 }
 

@@ -8,28 +8,28 @@ use super::*;
 macro_rules! param {
     ($value:expr) => {{
         use super::by_bounds::*;
-        (&&&&&Capture(&$value)).__mlflow_param()
+        (&&&&&&&Capture(&$value)).__mlflow_param()
     }};
 }
 
 macro_rules! numbers_of {
     ($value:expr) => {{
         use super::by_bounds::*;
-        (&&&&&Capture(&$value)).__mlflow_numbers().values
+        (&&&&&&&Capture(&$value)).__mlflow_numbers().values
     }};
 }
 
 macro_rules! failure {
     ($value:expr) => {{
         use super::by_bounds::*;
-        (&&&&&Capture(&$value)).__mlflow_failure()
+        (&&&&&&&Capture(&$value)).__mlflow_failure()
     }};
 }
 
 macro_rules! hash {
     ($value:expr) => {{
         use super::by_bounds::*;
-        (&&&&&Capture(&$value)).__mlflow_hash()
+        (&&&&&&&Capture(&$value)).__mlflow_hash()
     }};
 }
 

@@ -8,9 +8,10 @@
 //!   length. The exception is an opaque type with nothing but a `Debug`: std's builders go on through
 //!   its entries after the writer has had enough (though nothing is formatted any more), and the only
 //!   way out, unwinding, would poison the locks that a `Debug` holds.
+//! - **Never waits** for a lock: one is tried, or passed over.
 //! - **A value that panics while it is looked at does not take the caller along.**
 //!
-//! How the dispatch works: `(&&&&&Capture(&x)).__mlflow_param()` looks for the method with the
+//! How the dispatch works: `(&&&&&&&Capture(&x)).__mlflow_param()` looks for the method with the
 //! fewest dereferences. Each level's trait is implemented for one reference less, so the first
 //! level whose bound holds wins. In generic code only declared bounds count.
 
@@ -21,6 +22,8 @@ mod hash;
 mod leaf;
 mod length;
 mod levels;
+mod lock;
+mod shared;
 mod text;
 
 pub(crate) use debug::render_debug;

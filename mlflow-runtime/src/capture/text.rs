@@ -36,6 +36,8 @@ pub(crate) enum End {
     TooMany,
     /// There was more inside it than is looked into.
     TooDeep,
+    /// It is behind a lock that somebody has, or that cannot be tried.
+    Locked,
 }
 
 impl End {
@@ -50,6 +52,14 @@ impl Text {
     pub(crate) fn absent(end: End) -> Self {
         let text = ELLIPSIS.to_string();
         Self { text, end }
+    }
+
+    /// Stands for what is behind a lock that somebody has.
+    pub(crate) fn locked() -> Self {
+        Self {
+            text: "<locked>".to_owned(),
+            end: End::Locked,
+        }
     }
 
     /// At most `limit` characters of what `value` shows.

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
 
@@ -87,8 +87,20 @@ pub(crate) struct Origin {
     pub(crate) host: String,
     pub(crate) process_id: u32,
     /// The tags that the process's runs have in common; a start says whether its run has them.
-    #[serde(default)]
+    #[serde(
+        default,
+        serialize_with = "serialize_tags",
+        deserialize_with = "deserialize_tags"
+    )]
     pub(crate) tags: Arc<[Tag]>,
+}
+
+fn serialize_tags<S: Serializer>(tags: &Arc<[Tag]>, serializer: S) -> Result<S::Ok, S::Error> {
+    tags[..].serialize(serializer)
+}
+
+fn deserialize_tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[Tag]>, D::Error> {
+    Vec::deserialize(deserializer).map(Arc::from)
 }
 
 /// Enough to find a run again, wherever it was created.

@@ -31,7 +31,8 @@ impl Tracker {
             let masked = masked_key(key);
             let key = masked.as_deref().unwrap_or(key);
             match value.end {
-                End::Whole => {}
+                // That it is locked, its text says.
+                End::Whole | End::Locked => {}
                 End::Cut => self.warn_cut(kind, key, max),
                 End::Failed => self.warn_once(
                     kind,
@@ -72,6 +73,7 @@ impl Tracker {
             End::Whole | End::Cut | End::TooMany => {
                 "of one returned value 1000 numbers are logged; `skip_return` logs none"
             }
+            End::Locked => "it is behind a lock that somebody holds, or that cannot be tried",
             End::TooDeep => "it stands too deep inside of the returned value",
             End::Failed => "its `Serialize` returned an error",
             End::Panicked => "its `Serialize` panicked",

@@ -350,6 +350,29 @@ fn a_boxed_future_by_another_name_is_followed_to_its_end() {
     assert_eq!(runs[1].metrics["loss"][0].value, 2.0);
 }
 
+/// What the value is stood in the signature only, and was not known yet where it was asked what it can do.
+#[test]
+fn a_returned_future_whose_value_only_the_signature_tells_may_end_with_anything() {
+    struct Opaque;
+    #[tracked]
+    fn fails() -> impl Future<Output = Result<Opaque, String>> {
+        async move {
+            std::future::ready(()).await;
+            Err("no".to_owned())
+        }
+    }
+    #[tracked]
+    fn borrows(text: &str) -> impl Future<Output = Option<&str>> {
+        async move { text.get(1..) }
+    }
+    let recorded = fake();
+    assert!(block_on(fails()).is_err());
+    assert_eq!(tag(&recorded, "error.message").as_deref(), Some("no"));
+    drop(recorded);
+    let _recorded = fake();
+    assert_eq!(block_on(borrows("abc")), Some("bc"));
+}
+
 #[test]
 fn every_kind_of_future_is_followed_to_its_end() {
     #[tracked]

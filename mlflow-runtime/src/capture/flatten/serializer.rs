@@ -72,7 +72,7 @@ impl<'a> ser::Serializer for &'a mut Flatten {
         self.text("None")
     }
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Stop> {
-        value.serialize(self)
+        self.part(value)
     }
     fn serialize_unit(self) -> Result<(), Stop> {
         self.text("()")
@@ -93,7 +93,7 @@ impl<'a> ser::Serializer for &'a mut Flatten {
         _: &'static str,
         value: &T,
     ) -> Result<(), Stop> {
-        value.serialize(self)
+        self.part(value)
     }
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
         self,

@@ -1,0 +1,149 @@
+//! Values behind a lock, which is tried and never waited for.
+//!
+//! Invariant: no capture waits for a lock whose type can be told. serde's `Serialize` of a `Mutex` or
+//! `RwLock` does: the caller may hold the lock, or wait for whoever does.
+//!
+//! The locks of the standard library are [tried](Lock). Others, and those inside of a value, are known by
+//! the name of their type only, and are [passed over](is_lock). A lock that a user's own `Serialize` takes
+//! cannot be told.
+
+use std::any::type_name;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, RwLock, TryLockError};
+
+/// A lock of the standard library, or what leads to one.
+pub trait Lock {
+    /// What the lock protects.
+    type Content: ?Sized;
+
+    /// Calls `look` with what the lock protects now.
+    fn look<R>(&self, look: impl FnOnce(Look<'_, Self::Content>) -> R) -> R;
+}
+
+/// What a look at a [`Lock`] finds.
+#[derive(Debug)]
+pub enum Look<'l, C: ?Sized> {
+    /// The content; nobody else changes it meanwhile.
+    Content(&'l C),
+    /// Somebody has the lock.
+    Held,
+    /// There is no lock: an `Option` that is `None`.
+    Absent,
+}
+
+impl<C: ?Sized> Lock for Mutex<C> {
+    type Content = C;
+
+    fn look<R>(&self, look: impl FnOnce(Look<'_, C>) -> R) -> R {
+        match self.try_lock() {
+            Ok(content) => look(Look::Content(&content)),
+            Err(TryLockError::Poisoned(poisoned)) => look(Look::Content(&poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => look(Look::Held),
+        }
+    }
+}
+
+impl<C: ?Sized> Lock for RwLock<C> {
+    type Content = C;
+
+    fn look<R>(&self, look: impl FnOnce(Look<'_, C>) -> R) -> R {
+        match self.try_read() {
+            Ok(content) => look(Look::Content(&content)),
+            Err(TryLockError::Poisoned(poisoned)) => look(Look::Content(&poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => look(Look::Held),
+        }
+    }
+}
+
+macro_rules! pointers {
+    ($($pointer:ty;)*) => {$(
+        impl<L: Lock + ?Sized> Lock for $pointer {
+            type Content = L::Content;
+
+            fn look<R>(&self, look: impl FnOnce(Look<'_, L::Content>) -> R) -> R {
+                (**self).look(look)
+            }
+        }
+    )*};
+}
+
+pointers! {
+    &L;
+    &mut L;
+    Box<L>;
+    Rc<L>;
+    Arc<L>;
+}
+
+impl<L: Lock> Lock for Option<L> {
+    type Content = L::Content;
+
+    fn look<R>(&self, look: impl FnOnce(Look<'_, L::Content>) -> R) -> R {
+        match self {
+            Some(lock) => lock.look(look),
+            None => look(Look::Absent),
+        }
+    }
+}
+
+/// Returns whether the `Serialize` of a `T` waits for a lock, as far as its name tells.
+pub(super) fn is_lock<T: ?Sized>() -> bool {
+    lock_in(type_name::<T>()).is_some()
+}
+
+/// Returns the lock of a type's name, without its path and what it protects: `Mutex`.
+pub(super) fn lock_name<T: ?Sized>() -> &'static str {
+    lock_in(type_name::<T>()).unwrap_or("lock")
+}
+
+/// Finds the lock behind what is transparent to serde.
+fn lock_in(mut name: &'static str) -> Option<&'static str> {
+    // Of the standard library, lock_api (parking_lot), spin, tokio and dashmap.
+    const LOCKS: [&str; 7] = [
+        "Mutex",
+        "RwLock",
+        "FairMutex",
+        "ReentrantMutex",
+        "ReentrantLock",
+        "DashMap",
+        "DashSet",
+    ];
+    const TRANSPARENT: [&str; 8] = [
+        "Arc", "Rc", "Box", "Cow", "Pin", "RefCell", "Reverse", "Option",
+    ];
+    loop {
+        name = name.trim_start_matches('&').trim_start_matches("mut ");
+        let (head, content) = name.split_once('<')?;
+        // A tuple, a slice or a function is none, whatever is in it.
+        if head.starts_with(|first: char| !first.is_alphabetic()) {
+            return None;
+        }
+        let head = head.rsplit("::").next().unwrap_or(head);
+        if LOCKS.contains(&head) {
+            return Some(head);
+        }
+        if !TRANSPARENT.contains(&head) {
+            return None;
+        }
+        name = content;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_known_behind_what_leads_to_it() {
+        assert!(is_lock::<Mutex<f64>>());
+        assert!(is_lock::<RwLock<[f64]>>());
+        assert!(is_lock::<&&mut Box<Arc<Rc<Mutex<String>>>>>());
+        assert!(is_lock::<Option<Arc<RwLock<f64>>>>());
+        assert_eq!(lock_name::<Arc<RwLock<f64>>>(), "RwLock");
+        assert!(!is_lock::<f64>());
+        assert!(!is_lock::<str>());
+        assert!(!is_lock::<Vec<Mutex<f64>>>());
+        assert!(!is_lock::<(Mutex<f64>, u8)>());
+        assert!(!is_lock::<Arc<dyn std::fmt::Debug>>());
+    }
+}

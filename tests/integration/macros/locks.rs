@@ -1,0 +1,247 @@
+//! A capture never waits for a lock.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, RwLock, TryLockError, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use mlflow::tracked;
+
+use super::recorder::{RecordedRun, block_on, fake, last_metrics, only_run, params};
+
+/// How long something may take that must not wait.
+const BOUND: Duration = Duration::from_secs(30);
+
+/// Runs `work` on a thread of its own, and fails if it does not end. Returns the run that it tracks.
+fn run_of(work: impl FnOnce() + Send + 'static) -> RecordedRun {
+    let (done, result) = mpsc::channel();
+    thread::spawn(move || {
+        let fake = fake();
+        work();
+        let _ = done.send(only_run(&fake));
+    });
+    result.recv_timeout(BOUND).expect("it waits for the lock")
+}
+
+#[test]
+fn an_argument_whose_lock_the_caller_holds_is_logged_as_locked() {
+    #[tracked]
+    fn train(shared: Arc<Mutex<f64>>, borrowed: &Mutex<f64>, maybe: Option<Arc<RwLock<u8>>>) {
+        let _ = (shared, borrowed, maybe);
+    }
+    let run = run_of(|| {
+        let shared = Arc::new(Mutex::new(0.5));
+        let maybe = Arc::new(RwLock::new(1));
+        let _held = (shared.lock(), maybe.write());
+        train(Arc::clone(&shared), &shared, Some(Arc::clone(&maybe)));
+    });
+    let expected = [
+        ("borrowed", "<locked>"),
+        ("maybe", "<locked>"),
+        ("shared", "<locked>"),
+    ];
+    assert_eq!(params(&run), expected);
+}
+
+/// The caller reads, and another thread waits to write: a second reader waits for that writer.
+#[test]
+fn an_argument_that_somebody_waits_to_write_is_logged_as_locked() {
+    #[tracked]
+    fn eval(model: &RwLock<Vec<f64>>) {
+        let _ = model;
+    }
+    let run = run_of(|| {
+        let model = RwLock::new(vec![0.5]);
+        thread::scope(|scope| {
+            let read = model.read();
+            scope.spawn(|| drop(model.write()));
+            // As soon as the writer waits.
+            while !matches!(model.try_read(), Err(TryLockError::WouldBlock)) {
+                thread::yield_now();
+            }
+            eval(&model);
+            drop(read);
+        });
+    });
+    assert_eq!(params(&run), [("model", "<locked>")]);
+}
+
+#[test]
+fn making_a_future_does_not_wait_for_a_lock() {
+    #[tracked]
+    async fn handler(state: Arc<Mutex<u32>>) -> u32 {
+        state.lock().map_or(0, |state| *state)
+    }
+    let run = run_of(|| {
+        let state = Arc::new(Mutex::new(7));
+        let held = state.lock();
+        let future = handler(Arc::clone(&state));
+        drop(held);
+        assert_eq!(block_on(future), 7);
+    });
+    assert_eq!(params(&run), [("state", "<locked>")]);
+    assert_eq!(last_metrics(&run), [("handler", 7.0)]);
+}
+
+#[test]
+fn an_argument_whose_lock_is_free_is_logged_by_its_content() {
+    #[derive(serde::Serialize)]
+    struct Config {
+        lr: f64,
+        epochs: u32,
+    }
+    #[tracked]
+    fn train(
+        config: &Arc<RwLock<Config>>,
+        best: &Mutex<f64>,
+        poisoned: &Mutex<u8>,
+        none: Option<Box<Mutex<u8>>>,
+    ) -> Mutex<f64> {
+        let _ = (config, best, poisoned, none);
+        Mutex::new(0.25)
+    }
+    let run = run_of(|| {
+        let config = Config { lr: 0.1, epochs: 3 };
+        let poisoned = Arc::new(Mutex::new(9));
+        let poisons = Arc::clone(&poisoned);
+        let panicked = thread::spawn(move || {
+            let _held = poisons.lock();
+            panic!("while it holds the lock");
+        });
+        assert!(panicked.join().is_err());
+        train(
+            &Arc::new(RwLock::new(config)),
+            &Mutex::new(0.5),
+            &poisoned,
+            None,
+        );
+    });
+    let expected = [
+        ("best", "0.5"),
+        ("config.epochs", "3"),
+        ("config.lr", "0.1"),
+        ("none", "None"),
+        ("poisoned", "9"),
+    ];
+    assert_eq!(params(&run), expected);
+    assert_eq!(last_metrics(&run), [("train", 0.25)]);
+}
+
+#[test]
+fn a_lock_inside_of_a_value_is_passed_over() {
+    #[derive(serde::Serialize)]
+    struct State {
+        lr: f64,
+        step: Mutex<u32>,
+        history: Vec<RwLock<f64>>,
+    }
+    #[tracked]
+    fn train(state: &State, any: impl serde::Serialize) {
+        let _ = (state, any);
+    }
+    let run = run_of(|| {
+        let state = State {
+            lr: 0.1,
+            step: Mutex::new(1),
+            history: vec![RwLock::new(0.5)],
+        };
+        let any = Arc::new(Mutex::new(1));
+        let _held = (state.step.lock(), state.history[0].write(), any.lock());
+        train(&state, &*any);
+    });
+    let (any, state) = params(&run)
+        .into_iter()
+        .partition::<Vec<_>, _>(|(key, _)| *key == "any");
+    assert!(any[0].1.contains("Mutex"), "{any:?}");
+    let expected = [
+        ("state.history", "[<RwLock>]"),
+        ("state.lr", "0.1"),
+        ("state.step", "<Mutex>"),
+    ];
+    assert_eq!(state, expected);
+}
+
+/// Looks like a lock of another library, whose `Serialize` waits.
+mod another {
+    pub(super) struct Mutex<T>(pub(super) T);
+
+    impl<T> serde::Serialize for Mutex<T> {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("it waits");
+        }
+    }
+}
+
+#[test]
+fn a_lock_of_another_library_is_logged_by_its_name() {
+    #[tracked(hash(hashed))]
+    fn train(state: &another::Mutex<u8>, hashed: &another::Mutex<u8>) -> another::Mutex<u8> {
+        another::Mutex(state.0 + hashed.0)
+    }
+    let run = run_of(|| {
+        let _ = train(&another::Mutex(1), &another::Mutex(2));
+    });
+    let [(key, name)] = params(&run)[..] else {
+        panic!("{run:?}");
+    };
+    assert_eq!(key, "state");
+    assert!(name.ends_with("Mutex<u8>>"), "{name}");
+    assert!(run.metrics.is_empty());
+}
+
+#[test]
+fn what_is_shared_is_logged_without_serdes_feature_rc() {
+    #[derive(serde::Serialize)]
+    struct Config {
+        lr: f64,
+    }
+    #[tracked(hash(hashed))]
+    fn train(
+        config: Arc<Config>,
+        maybe: Option<Rc<Config>>,
+        none: Option<Rc<Config>>,
+        hashed: &Rc<Config>,
+    ) -> Rc<f64> {
+        let _ = (config, maybe, none);
+        Rc::new(hashed.lr)
+    }
+    let run = run_of(|| {
+        let shared = Rc::new(Config { lr: 0.2 });
+        let config = Arc::new(Config { lr: 0.1 });
+        train(config, Some(Rc::clone(&shared)), None, &shared);
+    });
+    let params = params(&run);
+    let values = params.iter().filter(|(key, _)| *key != "hashed_hash");
+    let values: Vec<_> = values.copied().collect();
+    let expected = [("config.lr", "0.1"), ("maybe.lr", "0.2"), ("none", "None")];
+    assert_eq!(values, expected);
+    assert_eq!(params.len(), values.len() + 1);
+    assert_eq!(last_metrics(&run), [("train", 0.2)]);
+}
+
+/// What a dependency switches on in serde is on in the user's own crates.
+#[test]
+fn serdes_feature_rc_is_not_switched_on() {
+    struct Probe<T>(Cell<Option<T>>);
+    trait Serializable {
+        fn is_serializable(&self) -> bool;
+    }
+    impl<T: serde::Serialize> Serializable for &Probe<T> {
+        fn is_serializable(&self) -> bool {
+            true
+        }
+    }
+    trait Other {
+        fn is_serializable(&self) -> bool;
+    }
+    impl<T> Other for Probe<T> {
+        fn is_serializable(&self) -> bool {
+            false
+        }
+    }
+    let number = &&Probe(Cell::new(Some(1_u8)));
+    assert!(number.is_serializable());
+    let shared = &&Probe(Cell::new(Some(Arc::new(1_u8))));
+    assert!(!shared.is_serializable());
+}
