@@ -96,9 +96,10 @@ fn deliver(started: Instant) {
 }
 
 fn leave_one(tracker: &Tracker, started: Instant) {
-    let deadline = deadline(started, tracker.settings().exit_timeout);
+    let timeout = tracker.settings().exit_timeout;
+    let deadline = deadline(started, timeout);
     tracker.control.leave();
-    tracker.flush_until(deadline, Goal::Exit);
+    tracker.flush_until(deadline, Goal::Exit(timeout));
     let left = tracker.queued();
     if left == 0 {
         tracker.journal().remove_if_empty();

@@ -41,7 +41,8 @@
 //!   that; a copy that lost some of them is refused, never delivered as whole. Where no file can be written (a full disk, a read-only one) the journal lies in memory,
 //!   with a warning.
 //! - *Never in the way*: the end of the process waits for values on their way at most
-//!   `MLFLOW_EXIT_TIMEOUT`, and where the store is known to be away not even that.
+//!   `MLFLOW_EXIT_TIMEOUT`, for what other processes have left a tenth of that, and where the store is
+//!   known to be away not even so long. [`recover`] ships everything that was left.
 //!
 //! # Order
 //!
@@ -158,6 +159,7 @@ mod panics;
 pub mod parts;
 mod process;
 pub mod rank;
+mod recover;
 mod resend;
 mod run;
 mod secret;
@@ -187,6 +189,7 @@ pub use log::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,
 };
+pub use recover::{RecoverError, RecoverReport, recover, recover_from};
 pub use resend::resend_rejected;
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;

@@ -141,6 +141,13 @@ pub(crate) fn set_experiment(name: String) {
 }
 
 impl Tracker {
+    /// Returns the scope's tracker, or the process's, made at the first call; `None` where tracking is
+    /// disabled.
+    pub(crate) fn scoped_or_global() -> Option<Arc<Self>> {
+        let scoped = Context::current().scoped_tracker().cloned();
+        scoped.or_else(Self::global)
+    }
+
     /// The process's tracker, made at the first call; `None` where tracking is disabled.
     pub(crate) fn global() -> Option<Arc<Self>> {
         if COMPILED_OUT || Self::is_starting() {

@@ -6,6 +6,7 @@ use crate::exit::deadline;
 use crate::health::{self, FlushReport};
 use crate::journal::directory::RejectedFolder;
 use crate::shipper::Goal;
+use crate::tracker::Tracker;
 
 /// Sends again what the present destination has refused for good, in this process and in earlier
 /// ones, and waits until that is done, but not longer than `timeout`.
@@ -28,17 +29,17 @@ pub fn resend_rejected(timeout: Duration) -> FlushReport {
         complete: true,
         queued: 0,
     };
+    // One is made where the program has not logged anything yet: it may have come for this call only.
+    let _ = Tracker::scoped_or_global();
     for tracker in health::all() {
         if !tracker.is_inline() {
             let destination = &tracker.journal().origin().destination;
             let configured = tracker.settings().journal.path();
-            let used = tracker.journal().root();
-            let roots = [Some(configured), used.filter(|root| *root != configured)];
-            for root in roots.into_iter().flatten() {
+            for root in tracker.journal().roots(configured) {
                 RejectedFolder::put_back(root, destination);
             }
         }
-        report.complete &= tracker.flush_until(deadline, Goal::Exit);
+        report.complete &= tracker.flush_until(deadline, Goal::All);
         report.queued += tracker.queued();
     }
     report

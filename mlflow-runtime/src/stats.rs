@@ -18,12 +18,18 @@ pub(crate) struct Stats {
     pub(crate) delivered: Counter,
     /// Values the store will never take.
     pub(crate) rejected: Counter,
+    /// Values of journals that dead processes left which the store took; part of [`delivered`](Self::delivered).
+    pub(crate) delivered_of_dead: Counter,
+    /// The same of those that it will never take.
+    pub(crate) rejected_of_dead: Counter,
     /// Of the rejected ones, those that are kept.
     pub(crate) kept: Counter,
     /// Values of this process's journal that the store takes only when a person has acted.
     pub(crate) held: Gauge,
     /// The same of the journals that dead processes left.
     pub(crate) held_of_dead: Gauge,
+    /// Journals that dead processes left which are being shipped: none or one.
+    pub(crate) dead_under_way: Gauge,
     /// Records of journals that could not be read.
     pub(crate) damaged: Counter,
     /// Requests sent again.

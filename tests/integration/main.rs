@@ -28,6 +28,7 @@ mod postgres;
 mod power;
 mod provenance;
 mod ranks;
+mod recover;
 mod rest_faults;
 mod rest_server;
 mod signals;

@@ -8,6 +8,8 @@
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
 //! resend SECONDS      sends again what was refused, and prints the same
+//! recover SECONDS     ships what was left behind, and prints the report
+//! move FROM TO        ships what was left behind for another destination, and prints the report or error
 //! health              prints `health queued Q held H rejected R dropped D`
 //! wait WORD           prints the word and waits for a line
 //! abort               is gone
@@ -59,6 +61,11 @@ fn main() {
                     mlflow::resend_rejected(seconds(timeout)).complete
                 );
             }
+            ["recover", timeout] => print_report(&mlflow::recover(seconds(timeout))),
+            ["move", from, to] => match mlflow::recover_from(from, to, Duration::from_secs(60)) {
+                Ok(report) => print_report(&report),
+                Err(error) => println!("moved nothing: {error}"),
+            },
             ["health"] => {
                 let health = mlflow::health();
                 println!(
@@ -79,4 +86,11 @@ fn main() {
             _ => panic!("{argument:?} is nothing to do"),
         }
     }
+}
+
+fn print_report(report: &mlflow::RecoverReport) {
+    println!(
+        "recovered complete {} delivered {} rejected {} held {} left {}",
+        report.complete, report.delivered, report.rejected, report.held, report.journals_left
+    );
 }

@@ -315,6 +315,13 @@ impl Journal {
     }
 
     /// Where journals lie, this one and those of others.
+    /// Returns where journals may lie: below the configured directory, and below the one that is used where
+    /// that cannot be written to, as it may not have been for others.
+    pub(crate) fn roots<'p>(&'p self, configured: &'p Path) -> impl Iterator<Item = &'p Path> {
+        let used = self.root().filter(|root| *root != configured);
+        [Some(configured), used].into_iter().flatten()
+    }
+
     pub(crate) fn root(&self) -> Option<&Path> {
         match &self.backing {
             Backing::Disk(disk) => Some(disk.root()),

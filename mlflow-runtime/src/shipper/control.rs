@@ -1,11 +1,15 @@
 //! How others talk to the shipper: wait until all is delivered, or until there is no hope.
 //!
-//! Invariant: a flush is complete only if everything logged before it was asked for is delivered,
-//! set aside or held. A wait never outlasts its deadline.
+//! Invariants: a flush is complete only if everything logged before it was asked for is delivered,
+//! set aside or held. A wait never outlasts its deadline. The end of a process waits for what dead ones
+//! left for a tenth of its time, and only when all of its own is delivered: a thousand runs that were
+//! left behind must not keep every short program from ending.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use crate::tracker::lock;
 
 /// Flushes, numbered.
 #[derive(Default)]
@@ -13,6 +17,8 @@ pub(crate) struct Control {
     leaving: AtomicBool,
     tickets: Mutex<Tickets>,
     changed: Condvar,
+    /// Another destination, for which dead processes have left what is shipped now.
+    moved_from: Mutex<Option<String>>,
 }
 
 #[derive(Default)]
@@ -33,9 +39,14 @@ struct Tickets {
 pub(crate) enum Goal {
     /// What this process has logged, until the deadline: a store that is away may come back.
     Own,
-    /// That and what dead processes left, unless the store is away: the process wants to end.
-    Exit,
+    /// That and what dead processes left, unless the store is away.
+    All,
+    /// The same, but the process wants to end, which it was allowed to take so long for.
+    Exit(Duration),
 }
+
+/// Of the time that the end of a process may take, the part that what dead ones left may.
+const PART_OF_DEAD: u32 = 10;
 
 impl Control {
     /// The process is about to end.
@@ -54,20 +65,28 @@ impl Control {
         tickets.asked
     }
 
-    /// Waits for the flush; false if the deadline passed or, with [`Goal::Exit`], an attempt made
-    /// since it was asked for failed.
-    pub(crate) fn wait(&self, ticket: u64, deadline: Instant, goal: Goal) -> bool {
+    /// Waits for the flush; false if the deadline passed or, unless only this process's own values are
+    /// waited for, an attempt made since it was asked for failed.
+    pub(crate) fn wait(&self, ticket: u64, mut deadline: Instant, goal: Goal) -> bool {
+        let mut own_is_done = false;
         let mut tickets = self.lock();
         tickets.waiting += 1;
         let flushed = loop {
             let done = match goal {
                 Goal::Own => tickets.own,
-                Goal::Exit => tickets.all,
+                Goal::All | Goal::Exit(_) => tickets.all,
             };
             if done >= ticket {
                 break true;
             }
-            let hopeless = goal == Goal::Exit && tickets.failed >= ticket;
+            if let Goal::Exit(timeout) = goal
+                && tickets.own >= ticket
+                && !std::mem::replace(&mut own_is_done, true)
+            {
+                let of_dead = Instant::now().checked_add(timeout / PART_OF_DEAD);
+                deadline = deadline.min(of_dead.unwrap_or(deadline));
+            }
+            let hopeless = goal != Goal::Own && tickets.failed >= ticket;
             let left = deadline.saturating_duration_since(Instant::now());
             if hopeless || left.is_zero() {
                 break false;
@@ -129,6 +148,15 @@ impl Control {
         tickets.failed = tickets.failed.max(ticket);
         drop(tickets);
         self.changed.notify_all();
+    }
+
+    /// Has what was left behind for this destination, too, be shipped at the next flush.
+    pub(crate) fn set_moved_from(&self, destination: Option<String>) {
+        *lock(&self.moved_from) = destination;
+    }
+
+    pub(crate) fn moved_from(&self) -> Option<String> {
+        lock(&self.moved_from).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {

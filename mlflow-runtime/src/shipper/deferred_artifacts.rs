@@ -331,10 +331,7 @@ impl Delivery {
     /// Lets go of a waiting artifact for which this one comes.
     pub(super) fn supersede(&self, source: &mut Source, run: &StoredRun, artifact: &Artifact) {
         if source.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
-            self.stats().delivered.add(1);
-            if source.is_live() {
-                self.stats().settled.add(1);
-            }
+            self.count(source, 1, 1);
         }
     }
 
@@ -384,9 +381,7 @@ impl Delivery {
         refused: Option<String>,
     ) {
         self.progress = true;
-        if source.is_live() {
-            self.stats().settled.add(1);
-        }
+        self.count(source, 1, usize::from(refused.is_none()));
         let Deferred {
             number,
             artifact,
@@ -398,7 +393,6 @@ impl Delivery {
             self.keep_refused(source, number, vec![Refused::artifact(artifact, reason)]);
             return;
         }
-        self.stats().delivered.add(1);
         if let ArtifactBytes::File(file) = artifact.bytes {
             source.spend(file, segments);
         }

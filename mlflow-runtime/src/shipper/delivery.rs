@@ -111,6 +111,17 @@ impl Delivery {
         source: &mut Source,
         pass: &mut Pass,
     ) -> Result<(), Halt> {
+        self.deliver_until(source, pass, &|| false).await?;
+        Ok(())
+    }
+
+    /// Delivers runs of `pass`, one or more, until something else is wanted. Returns whether none is left.
+    pub(super) async fn deliver_until(
+        &mut self,
+        source: &mut Source,
+        pass: &mut Pass,
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<bool, Halt> {
         self.leave_unknown(source, std::mem::take(&mut pass.unknown));
         let oldest_ms = pass.oldest_ms;
         self.stats.damaged.add(source.take_damaged());
@@ -137,8 +148,11 @@ impl Delivery {
                 }
                 Err(Obstacle::Halt(halt)) => return Err(halt),
             }
+            if is_interrupted() {
+                return Ok(pass.current().is_none());
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Has what is left of a run's work wait by itself.
@@ -158,11 +172,8 @@ impl Delivery {
             }
         };
         let settled = work.entries.saturating_sub(left + work.deferred);
-        if source.is_live() {
-            self.stats.settled.add(settled);
-        }
         let delivered = settled.saturating_sub(work.refused + lost);
-        self.stats.delivered.add(delivered);
+        self.count(source, settled, delivered);
     }
 
     /// Delivers what is left of one run's work.
@@ -209,15 +220,20 @@ impl Delivery {
         }
     }
 
+    /// Counts values that are settled, and those of them that the store has taken.
+    pub(super) fn count(&self, source: &Source, settled: usize, delivered: usize) {
+        self.stats.delivered.add(delivered);
+        if source.is_live() {
+            self.stats.settled.add(settled);
+        } else {
+            self.stats.delivered_of_dead.add(delivered);
+        }
+    }
+
     fn done(&mut self, source: &mut Source, work: &mut Work) {
         self.refuse(source, work);
         let settled = work.entries.saturating_sub(work.deferred);
-        if source.is_live() {
-            self.stats.settled.add(settled);
-        }
-        self.stats
-            .delivered
-            .add(settled.saturating_sub(work.refused));
+        self.count(source, settled, settled.saturating_sub(work.refused));
         if work.end.is_some()
             && let Some(state) = source.runs.get_mut(work.run)
         {
@@ -368,6 +384,9 @@ impl Delivery {
             return;
         }
         self.stats.rejected.add(refused.len());
+        if !source.is_live() {
+            self.stats.rejected_of_dead.add(refused.len());
+        }
         for one in &refused {
             let (kind, key) = one.kind_and_key();
             let reason = &one.reason;

@@ -71,8 +71,14 @@ impl Delivery {
 
     /// Closes the runs that a dead process left open, unless somebody else has ended them or this
     /// process goes on with them. What this journal does not tell may stand in one that is gone. A run
-    /// that waits by itself is closed by who delivers it.
-    pub(super) async fn close(&mut self, source: &mut Source, live: &Source) -> Result<(), Halt> {
+    /// that waits by itself is closed by who delivers it. Returns whether no more of them are left; they are
+    /// if something else is wanted first.
+    pub(super) async fn close(
+        &mut self,
+        source: &mut Source,
+        live: &Source,
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<bool, Halt> {
         for number in source.runs.open() {
             if source.parked.in_front_of(&source.runs, number).is_some() {
                 continue;
@@ -94,8 +100,11 @@ impl Delivery {
             if let Some(state) = source.runs.get_mut(number) {
                 state.ended = true;
             }
+            if is_interrupted() {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn close_open(

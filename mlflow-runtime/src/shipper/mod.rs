@@ -204,10 +204,13 @@ impl Shipper {
         None
     }
 
-    /// One pass over a journal that was left behind.
-    async fn step_dead(&mut self) -> Result<Step, Halt> {
+    /// One pass over a journal that was left behind, until something else is wanted first: this process's
+    /// own values never wait for more than one run of a dead one.
+    async fn step_dead(&mut self, is_interrupted: &dyn Fn() -> bool) -> Result<Step, Halt> {
         if self.dead.is_none() {
             self.dead = self.next_dead();
+            let under_way = usize::from(self.dead.is_some());
+            self.delivery.stats().dead_under_way.set(under_way);
         }
         let Some(source) = &mut self.dead else {
             return Ok(Step::Idle);
@@ -216,22 +219,39 @@ impl Shipper {
             self.dead_pass = source.read(self.delivery.budget());
         }
         let done = self.dead_pass.is_empty();
-        self.delivery.deliver(source, &mut self.dead_pass).await?;
+        let delivery = &mut self.delivery;
+        if !delivery
+            .deliver_until(source, &mut self.dead_pass, is_interrupted)
+            .await?
+        {
+            return Ok(Step::More);
+        }
         source.acknowledge(&self.dead_pass);
         self.dead_pass = Pass::default();
         if done {
             // What has failed once, as a connection was closed, is tried once more, at once.
             source.parked.hurry(tokio::time::Instant::now());
             self.delivery.deliver_parked(source).await?;
-            while self.delivery.deliver_doubtful(source).await? {}
+            while self.delivery.deliver_doubtful(source).await? {
+                if is_interrupted() {
+                    return Ok(Step::More);
+                }
+            }
             // What is not taken now stays for later: there are others to ship.
             let _ = self.delivery.deliver_deferred(source).await;
             let _ = self.delivery.deliver_consoles(source, true).await;
-            self.delivery.close(source, &self.live).await?;
+            if !self
+                .delivery
+                .close(source, &self.live, is_interrupted)
+                .await?
+            {
+                return Ok(Step::More);
+            }
             source.settle();
             if let Some(source) = self.dead.take() {
                 let left = source.remove();
                 self.unfinished.extend(left);
+                self.delivery.stats().dead_under_way.set(0);
                 self.count_held();
             }
         }

@@ -42,7 +42,7 @@ fn recover(left: Left, store: &MemoryStore) {
     ship(&mut source, store);
     let nobody = Process::start(Role::Owner);
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-    block_on(delivery.close(&mut source, &nobody.source())).expect("the store takes it");
+    block_on(delivery.close(&mut source, &nobody.source(), &|| false)).expect("the store takes it");
     source.remove();
 }
 
@@ -267,7 +267,7 @@ fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
     let nobody = Process::start(Role::Owner);
     let mut shipper = Shipper::new(delivery, nobody.source());
     shipper.left_behind = vec![folder.left_behind()];
-    while block_on(shipper.step_dead()).expect("the store takes it") != Step::Idle {}
+    while block_on(shipper.step_dead(&|| false)).expect("the store takes it") != Step::Idle {}
     let (status, points, _) = only(&store);
     assert_eq!((status, points), (RunStatus::Killed, 6));
     assert_eq!(folder.left_behind().count(), 0);

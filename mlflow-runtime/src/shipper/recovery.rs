@@ -163,7 +163,7 @@ fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
 /// One step. A store in memory neither pends nor goes away.
 fn step(shipper: &mut Shipper) -> Step {
     let mut context = Context::from_waker(Waker::noop());
-    match std::pin::pin!(shipper.step_dead()).poll(&mut context) {
+    match std::pin::pin!(shipper.step_dead(&|| false)).poll(&mut context) {
         Poll::Ready(Ok(step)) => step,
         Poll::Ready(Err(halt)) => panic!("the store is there: {}", halt.reason),
         Poll::Pending => panic!("a store in memory does not pend"),

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::work::Pass;
-use super::{Delivery, Source};
+use super::{Delivery, Shipper, Source, Step};
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
@@ -337,5 +337,61 @@ fn what_a_dead_process_left_goes_in_small_batches() {
     ship(&mut dead, &store, usize::MAX);
     assert_eq!(store.runs()[0].metrics.len(), POINTS);
     assert!(store.largest_batch() <= 4096, "{}", store.largest_batch());
+    fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// With many runs left behind, a process's own values waited for a whole pass over them; now for one run.
+#[test]
+fn what_a_dead_process_left_is_interrupted_after_each_run() {
+    const RUNS: usize = 5;
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    for number in 1..=RUNS {
+        let identity = RunIdentity {
+            key: format!("run-{number}"),
+            ..identity()
+        };
+        let run = RunRef {
+            number: u32::try_from(number).expect("a few"),
+            identity: &identity,
+            inherited: false,
+        };
+        write(&journal, |writer| {
+            writer.metric(&journal, &run, MetricKey::Dynamic("loss"), 7, 0, 0.5);
+        });
+    }
+    release_thread(&journal);
+    drop(journal);
+
+    let store = MemoryStore::adopting();
+    let live = Source::live(Journal::in_memory(origin(), ""), Arc::default());
+    let delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
+    let mut shipper = Shipper::new(delivery, live);
+    shipper.left_behind = vec![Directory::left_behind(&folder, "here")];
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.expect("a runtime");
+    let points = || {
+        store
+            .runs()
+            .iter()
+            .map(|run| run.metrics.len())
+            .sum::<usize>()
+    };
+    let mut delivered = Vec::new();
+    while runtime
+        .block_on(shipper.step_dead(&|| true))
+        .expect("the store is there")
+        != Step::Idle
+    {
+        delivered.push(points());
+    }
+    assert_eq!(delivered[..RUNS], [1, 2, 3, 4, 5]);
+    let closed = store
+        .runs()
+        .iter()
+        .filter(|run| run.status == RunStatus::Killed)
+        .count();
+    assert_eq!(closed, RUNS, "{delivered:?}");
+    assert_eq!(Directory::left_behind(&folder, "here").count(), 0);
     fs::remove_dir_all(folder).expect("it is ours");
 }

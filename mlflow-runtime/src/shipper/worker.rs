@@ -3,6 +3,7 @@
 //! Invariant: while nothing is logged it sleeps without a timer, from [`STAY_AWAKE`] after the last
 //! value on, unless something waits: waking it costs the thread that logs some microseconds.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -194,13 +195,13 @@ impl Worker {
 
     /// Looks for what dead processes left. The one that is being shipped is not found again.
     fn sweep(&mut self, shipper: &mut Shipper) {
-        let destination = &self.journal.origin().destination;
-        let mut roots = vec![self.settings.journal.path()];
-        // Where the configured one could not be written, as it may not have been for others.
-        roots.extend(self.journal.root().filter(|root| *root != roots[0]));
-        let found = roots
-            .into_iter()
-            .map(|root| Directory::left_behind(root, destination));
+        let own = self.journal.origin().destination.clone();
+        let destinations = [Some(own), self.control.moved_from()];
+        let roots: Vec<&Path> = self.journal.roots(self.settings.journal.path()).collect();
+        let found = destinations.iter().flatten().flat_map(|destination| {
+            let roots = roots.iter();
+            roots.map(|root| Directory::left_behind(root, destination))
+        });
         shipper.left_behind = found.collect();
         shipper.joining.clear();
         shipper.unfinished.clear();
@@ -250,7 +251,10 @@ impl Worker {
         if self.sweep_due.is_some_and(|due| due <= now) {
             self.sweep(shipper);
         }
-        let dead = shipper.step_dead().await?;
+        let (journal, control) = (&self.journal, &self.control);
+        let values = journal.values();
+        let is_interrupted = || journal.values() > values || control.asked() > ticket;
+        let dead = shipper.step_dead(&is_interrupted).await?;
         if dead != Step::Idle {
             return Ok(dead);
         }

@@ -236,7 +236,7 @@ impl Process {
             if self.control.wait(ticket, std::time::Instant::now(), goal) {
                 return true;
             }
-            let is_hopeless = goal == Goal::Exit && !self.control.is_asked();
+            let is_hopeless = goal != Goal::Own && !self.control.is_asked();
             if is_hopeless || self.is_dead() || Instant::now() >= until {
                 return false;
             }
@@ -249,7 +249,7 @@ impl Process {
     pub(super) async fn exit(self, patience: Duration) -> bool {
         release_thread(&self.journal);
         self.control.leave();
-        let flushed = self.flush(Goal::Exit, patience).await;
+        let flushed = self.flush(Goal::Exit(patience), patience).await;
         if !self.is_dead() && self.queued() == 0 {
             self.journal.remove_if_empty();
         }

@@ -1,0 +1,164 @@
+//! Shipping what processes that are gone have left.
+//!
+//! Invariants: what was logged for one destination goes to another one only by a call that names both;
+//! nothing is waited for longer than the caller says.
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::time::{Duration, Instant};
+
+use crate::destination::Destination;
+use crate::exit::deadline;
+use crate::journal::directory::Directory;
+use crate::shipper::Goal;
+use crate::tracker::Tracker;
+
+/// What a [`recover`] led to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoverReport {
+    /// Whether nothing is left: every journal that was left behind is delivered and gone. What the store
+    /// has refused for good is [kept elsewhere](crate::resend_rejected).
+    pub complete: bool,
+    /// Values that the store took.
+    pub delivered: u64,
+    /// Values that the store refused for good.
+    pub rejected: u64,
+    /// Values that the store takes only when a person has acted, e.g. of a deleted experiment.
+    pub held: u64,
+    /// Journals that are left: they hold values, or a run to be closed. Those of processes that are alive are
+    /// not counted.
+    pub journals_left: u64,
+}
+
+/// Why [`recover_from`] has moved nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RecoverError {
+    /// One of the URIs cannot be understood.
+    InvalidUri {
+        /// `from` or `to`.
+        argument: &'static str,
+        /// What is wrong with it, as the middle of a sentence.
+        reason: String,
+    },
+    /// The values would go elsewhere: this process ships to another destination than `to`. Set
+    /// `MLFLOW_TRACKING_URI`, or call [`set_tracking_uri`](crate::set_tracking_uri), first.
+    OtherDestination {
+        /// Where this process ships to, without credentials.
+        present: String,
+        /// What was named, without credentials.
+        to: String,
+    },
+    /// Tracking is off (`MLFLOW_TRACKING_ENABLED=false`), or compiled out: nothing is shipped.
+    Disabled,
+}
+
+impl Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InvalidUri { argument, reason } => write!(
+                f,
+                "`{argument}` is no tracking URI: {reason}; expected is one like http://host:5000 or sqlite:///mlflow.db"
+            ),
+            Self::OtherDestination { present, to } => write!(
+                f,
+                "this process ships to {present}, not to {to}; set MLFLOW_TRACKING_URI, or call set_tracking_uri, first"
+            ),
+            Self::Disabled => f.write_str(
+                "tracking is off; unset MLFLOW_TRACKING_ENABLED, or build without the feature `disabled`",
+            ),
+        }
+    }
+}
+
+impl Error for RecoverError {}
+
+/// Ships everything that processes which are gone have left for the present destination, and waits until that
+/// is done, but not longer than `timeout`.
+///
+/// A tracked program does that by itself while it runs, and at its end for a tenth of its exit timeout
+/// (`MLFLOW_EXIT_TIMEOUT`). Call this where all of it has to be there: in the last job of a day, before a
+/// machine goes away. Where the store is away it returns after one attempt. May be called from anywhere, also
+/// inside an async runtime, whose thread it blocks.
+///
+/// ```no_run
+/// let report = mlflow::recover(std::time::Duration::from_secs(600));
+/// println!("{} values shipped, {} journals left", report.delivered, report.journals_left);
+/// assert!(report.complete);
+/// ```
+pub fn recover(timeout: Duration) -> RecoverReport {
+    let Some(tracker) = Tracker::scoped_or_global() else {
+        return RecoverReport {
+            complete: true,
+            ..RecoverReport::default()
+        };
+    };
+    let destination = tracker.journal().origin().destination.clone();
+    ship(&tracker, &destination, timeout)
+}
+
+/// Ships what processes that are gone have left for the destination `from` to `to`, which has to be the
+/// present one, and waits as [`recover`] does: values that were logged to a URI that was wrong.
+///
+/// Both are tracking URIs; credentials in them count for nothing. A run that was created at `from` already is
+/// created anew at `to`, with what is left of it. The experiment of a run that names one by its id has to be
+/// there under the same id.
+///
+/// ```no_run
+/// // The path was missing.
+/// let report = mlflow::recover_from(
+///     "http://host:5000/",
+///     "http://host:5000/mlflow",
+///     std::time::Duration::from_secs(600),
+/// )?;
+/// assert!(report.complete);
+/// # Ok::<(), mlflow::RecoverError>(())
+/// ```
+///
+/// # Errors
+/// Fails if a URI cannot be understood, if `to` is not the present destination, or if tracking is off.
+pub fn recover_from(
+    from: &str,
+    to: &str,
+    timeout: Duration,
+) -> Result<RecoverReport, RecoverError> {
+    let from = parse("from", from)?;
+    let to = parse("to", to)?;
+    let tracker = Tracker::scoped_or_global().ok_or(RecoverError::Disabled)?;
+    let present = tracker.journal().origin().destination.clone();
+    if to != present || tracker.is_inline() {
+        return Err(RecoverError::OtherDestination { present, to });
+    }
+    tracker.control.set_moved_from(Some(from.clone()));
+    let report = ship(&tracker, &from, timeout);
+    tracker.control.set_moved_from(None);
+    Ok(report)
+}
+
+fn parse(argument: &'static str, uri: &str) -> Result<String, RecoverError> {
+    match Destination::parse(uri) {
+        Ok(destination) => Ok(destination.to_string()),
+        Err(reason) => Err(RecoverError::InvalidUri { argument, reason }),
+    }
+}
+
+/// Ships what is left behind for `origin`.
+fn ship(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverReport {
+    let stats = &tracker.stats;
+    let (delivered, rejected) = (stats.delivered_of_dead.get(), stats.rejected_of_dead.get());
+    let deadline = deadline(Instant::now(), timeout);
+    let is_shipped = tracker.flush_until(deadline, Goal::All);
+    let journal = tracker.journal();
+    let roots = journal.roots(tracker.settings().journal.path());
+    let left = roots.map(|root| Directory::left_behind(root, origin).count() as u64);
+    // The one that is being shipped is locked as that of a process that is alive is.
+    let journals_left = left.sum::<u64>() + stats.dead_under_way.get();
+    RecoverReport {
+        complete: is_shipped && journals_left == 0,
+        delivered: stats.delivered_of_dead.get() - delivered,
+        rejected: stats.rejected_of_dead.get() - rejected,
+        held: stats.held_of_dead.get(),
+        journals_left,
+    }
+}

@@ -1,0 +1,180 @@
+//! What dead processes left: shipped on request, moved on request, and in nobody's way.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::mlflow::{Server, free_port};
+use crate::support::program::{Ended, Folder, one};
+use crate::support::proxy::Proxy;
+
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+
+/// Leaves a run with 100 points behind, for a destination where nothing listens. Returns how many values
+/// that is.
+fn leave_behind(folder: &Folder, run: &str, url: &str) -> u64 {
+    let start = format!("start {run}");
+    let ended = folder.run(
+        SCRIPTED,
+        &[&start, "points loss 0 100", "health", "abort"],
+        &[("MLFLOW_TRACKING_URI", url)],
+    );
+    let queued = ended
+        .stdout
+        .split(' ')
+        .nth(2)
+        .and_then(|number| number.parse().ok());
+    queued.unwrap_or_else(|| panic!("{}{}", ended.stdout, ended.stderr))
+}
+
+fn assert_reports(ended: &Ended, report: &str) {
+    assert_eq!(ended.stdout.trim_end(), report, "{}", ended.stderr);
+}
+
+#[test]
+fn what_was_left_behind_is_shipped_on_request_by_a_program_without_a_run() {
+    let folder = Folder::new();
+    let port = free_port();
+    let url = format!("http://127.0.0.1:{port}");
+    let values: u64 = ["a", "b", "c"]
+        .map(|run| leave_behind(&folder, run, &url))
+        .iter()
+        .sum();
+    assert_eq!(folder.journals_left(), 3);
+    let environment = [("MLFLOW_TRACKING_URI", url.as_str())];
+    let away = folder.run(SCRIPTED, &["recover 600"], &environment);
+    assert_reports(
+        &away,
+        "recovered complete false delivered 0 rejected 0 held 0 left 3",
+    );
+
+    let server = Server::start_on(port);
+    let there = folder.run(SCRIPTED, &["recover 600", "recover 600"], &environment);
+    let report = format!("recovered complete true delivered {values} rejected 0 held 0 left 0\n");
+    let nothing = "recovered complete true delivered 0 rejected 0 held 0 left 0";
+    assert_reports(&there, &(report + nothing));
+    assert_eq!(folder.journals_left(), 0);
+    let api = server.api();
+    let runs: Vec<_> = api
+        .runs("0")
+        .into_iter()
+        .map(|(id, _)| api.run(&id))
+        .collect();
+    assert_eq!(runs.len(), 3);
+    for run in runs {
+        assert_eq!(
+            (run.status.as_str(), run.points["loss"].len()),
+            ("KILLED", 100)
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_shipped_on_request_is_told_apart() {
+    let server = Server::start_with(&[]);
+    let api = server.api();
+    let folder = Folder::new();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", server.url()),
+        ("MLFLOW_EXPERIMENT_NAME", "gone"),
+    ];
+    let created = api.post("experiments/create", &json!({"name": "gone"}));
+    let id = json!({"experiment_id": created["experiment_id"]});
+    api.post("experiments/delete", &id);
+    let script = [
+        "start held",
+        "points loss 0 10",
+        "flush 60",
+        "health",
+        "abort",
+    ];
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    assert!(
+        ended.stdout.contains("queued 0 held 11"),
+        "{}",
+        ended.stdout
+    );
+
+    let held = folder.run(SCRIPTED, &["recover 60"], &environment);
+    assert_reports(
+        &held,
+        "recovered complete false delivered 0 rejected 0 held 11 left 1",
+    );
+    api.post("experiments/restore", &id);
+    let restored = folder.run(SCRIPTED, &["recover 60"], &environment);
+    assert_reports(
+        &restored,
+        "recovered complete true delivered 11 rejected 0 held 0 left 0",
+    );
+}
+
+/// 309 values logged to `http://host/`, where the path was missing, were out of reach once the URI was right.
+#[test]
+fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
+    let server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let wrong = format!("http://127.0.0.1:{}/wrong", free_port());
+    let values = leave_behind(&folder, "lost", &wrong);
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let others = folder.run(SCRIPTED, &["recover 60"], &environment);
+    assert_reports(
+        &others,
+        "recovered complete true delivered 0 rejected 0 held 0 left 0",
+    );
+    assert_eq!(folder.journals_left(), 1, "it is for another destination");
+
+    let elsewhere = format!("move {wrong} http://127.0.0.1:1/right");
+    let script = [&elsewhere, "move nonsense http://127.0.0.1:1"];
+    let refused = folder.run(SCRIPTED, &script, &environment);
+    let present = server.url();
+    let said = format!(
+        "moved nothing: this process ships to {present}, not to http://127.0.0.1:1/right; set MLFLOW_TRACKING_URI, \
+         or call set_tracking_uri, first\n\
+         moved nothing: `from` is no tracking URI: it has no scheme; expected is one like http://host:5000 or \
+         sqlite:///mlflow.db"
+    );
+    assert_reports(&refused, &said);
+    assert_eq!(folder.journals_left(), 1);
+
+    let moved = format!("move {wrong}/ {present}");
+    let moved = folder.run(SCRIPTED, &[&moved], &environment);
+    let report = format!("recovered complete true delivered {values} rejected 0 held 0 left 0");
+    assert_reports(&moved, &report);
+    assert_eq!(folder.journals_left(), 0);
+    let api = server.api();
+    let runs = api.runs("0");
+    assert_eq!(runs.len(), 1);
+    assert_eq!(api.run(&runs[0].0).points["loss"].len(), 100);
+}
+
+/// With a thousand runs left behind, every short program took all of its exit timeout, and one left its own
+/// run RUNNING.
+#[test]
+fn a_short_program_does_not_wait_for_all_that_others_have_left() {
+    const LEFT: usize = 20;
+    let server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let proxy = Proxy::start(server.url(), |_| {
+        // Some five requests a run: all of them together take longer than the end of a program may.
+        thread::sleep(Duration::from_millis(300));
+        None
+    });
+    let url = proxy.url();
+    for number in 0..LEFT {
+        let run = format!("start left-{number}");
+        let environment = [("MLFLOW_TRACKING_URI", url.as_str())];
+        folder.run(SCRIPTED, &[&run, "points loss 0 10", "abort"], &environment);
+    }
+    let environment = [
+        ("MLFLOW_TRACKING_URI", url.as_str()),
+        ("MLFLOW_EXIT_TIMEOUT", "20"),
+    ];
+    let script = ["start own", "points loss 0 10", "end own"];
+    let ended = folder.run(SCRIPTED, &script, &environment);
+    assert!(ended.took < Duration::from_secs(15), "{:?}", ended.took);
+    let left = folder.journals_left();
+    assert!(0 < left && left < LEFT, "{left}");
+    let status = "select status from runs where name = 'own'";
+    assert_eq!(one::<String>(&server.database(), status), "FINISHED");
+}
