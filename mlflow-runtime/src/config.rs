@@ -9,8 +9,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use mlflow_redact::{Edge, mask};
-
 use crate::console;
 use crate::destination::Destination;
 use crate::journal::owned::Place;
@@ -18,6 +16,7 @@ use crate::rank;
 use crate::secret::Secret;
 use crate::store::ExperimentRef;
 use crate::system_metrics;
+use crate::warnings::warn_of_setting;
 
 /// Settings of the process; see [`configure`](crate::configure).
 ///
@@ -55,6 +54,7 @@ pub struct Config {
 
 /// The experiment that every MLflow store has.
 const DEFAULT_EXPERIMENT_ID: &str = "0";
+const QUIET: &str = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT";
 
 /// Settings with every question answered.
 #[derive(Clone, Debug)]
@@ -193,6 +193,12 @@ impl Config {
         self
     }
 
+    /// Returns whether lines on stderr are left out. Asked before all else: a line may be about a setting.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let is_set = || env::var(QUIET).is_ok_and(|value| matches!(value.trim(), "1" | "true"));
+        self.quiet.unwrap_or_else(is_set)
+    }
+
     pub(crate) fn resolve(self) -> Settings {
         let place = rank::place();
         rank::tell_faults();
@@ -234,7 +240,9 @@ impl Config {
                 .or_else(|| flag("MLFLOW_TRACKING_ENABLED"))
                 .unwrap_or(true),
             destination: destination([
-                tracking_uri.map(|uri| ("the configured tracking URI", uri)),
+                tracking_uri
+                    .filter(|uri| !uri.trim().is_empty())
+                    .map(|uri| ("the configured tracking URI", uri)),
                 text("MLFLOW_TRACKING_URI").map(|uri| ("MLFLOW_TRACKING_URI", uri)),
             ]),
             experiment: experiment
@@ -268,9 +276,7 @@ impl Config {
             journal_max_bytes: journal_max_bytes
                 .or_else(|| number(text, "MLFLOW_JOURNAL_MAX_BYTES", "a number of bytes"))
                 .unwrap_or(1 << 30),
-            quiet: quiet
-                .or_else(|| flag("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"))
-                .unwrap_or(false),
+            quiet: quiet.or_else(|| flag(QUIET)).unwrap_or(false),
             git_diff,
             console: console.resolve(text, &flag),
             rank: rank.resolve(text, place),
@@ -279,18 +285,20 @@ impl Config {
     }
 }
 
+/// Returns the first destination that is given, also one that cannot be used: what was meant for it must not
+/// go elsewhere.
 fn destination(sources: [Option<(&str, String)>; 2]) -> Destination {
-    for (source, uri) in sources.into_iter().flatten() {
-        match Destination::parse(&uri) {
-            Ok(destination) => return destination,
-            Err(fault) => tracing::warn!(
-                target: "mlflow",
-                "{source} cannot be used: {fault}. Expected http://…, https://… or sqlite:///…; trying what comes next, \
-                 at last sqlite:///mlflow.db"
-            ),
-        }
+    let Some((source, uri)) = sources.into_iter().flatten().next() else {
+        return Destination::default();
+    };
+    let destination = Destination::given(&uri);
+    if let Destination::Unusable(unusable) = &destination {
+        warn_of_setting(format_args!(
+            "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until it is mended",
+            unusable.given
+        ));
     }
-    Destination::default()
+    destination
 }
 
 fn default_journal(text: &dyn Fn(&'static str) -> Option<String>) -> Place {
@@ -315,7 +323,7 @@ fn text(variable: &'static str) -> Option<String> {
         Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
         Err(env::VarError::NotPresent) => None,
         Err(env::VarError::NotUnicode(_)) => {
-            tracing::warn!(target: "mlflow", "{variable} is not valid UTF-8 and is ignored");
+            warn_of_setting(format_args!("{variable} is not valid UTF-8 and is ignored"));
             None
         }
     }
@@ -352,9 +360,9 @@ pub(crate) fn seconds(variable: &str, value: &str, expected: &str) -> Option<Dur
 }
 
 pub(crate) fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
-    let masked = mask(value, Edge::End);
-    let value = masked.as_ref().map_or(value, |masked| &masked.text);
-    tracing::warn!(target: "mlflow", "{variable}={value:?} cannot be used and is ignored; expected {expected}");
+    warn_of_setting(format_args!(
+        "{variable}={value:?} cannot be used and is ignored; expected {expected}"
+    ));
     None
 }
 
@@ -398,7 +406,7 @@ mod tests {
         ];
         let settings = resolve(Config::new(), &environment);
         assert!(settings.enabled);
-        assert!(settings.destination.to_string().ends_with("mlflow.db"));
+        assert_eq!(settings.destination.to_string(), "redis://host");
         assert_eq!(settings.request_timeout, Duration::from_secs(120));
         assert_eq!(settings.max_retries, 7);
         assert_eq!(settings.journal_max_bytes, 1 << 30);

@@ -1,6 +1,9 @@
 //! A tracking URI, understood.
 //!
-//! Invariant: what is printed or written to a journal carries no credentials.
+//! Invariants: what is printed or written to a journal carries no credentials; what was given and cannot be
+//! used is no other store.
+
+mod unusable;
 
 use std::env;
 use std::fmt;
@@ -9,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use reqwest::Url;
 
+pub(crate) use self::unusable::Unusable;
 use crate::config::{Login, Settings, Tls};
 use crate::secret::Secret;
 use crate::store::{Credentials, RestOptions, RestStore, SqliteStore, Store, StoreError};
@@ -20,20 +24,26 @@ pub(crate) enum Destination {
     Rest { uri: String },
     /// A database file, by its absolute path.
     Sqlite { path: PathBuf },
+    /// What was given is none of these: values wait.
+    Unusable(Unusable),
 }
 
 /// Whether it was said that certificates are not checked.
 static INSECURE: AtomicBool = AtomicBool::new(false);
 
 impl Destination {
-    /// # Errors
-    /// What is wrong, as the middle of a sentence, without credentials.
-    pub(crate) fn parse(uri: &str) -> Result<Self, String> {
+    /// Returns the destination that a user gives, which may be one that cannot be used.
+    pub(crate) fn given(uri: &str) -> Self {
+        Self::parse(uri).unwrap_or_else(|fault| Self::Unusable(Unusable::of(uri, fault)))
+    }
+
+    fn parse(uri: &str) -> Result<Self, String> {
         let uri = uri.trim();
-        if let Some(path) = uri.strip_prefix("sqlite:///") {
+        let file = ["sqlite:///", "sqlite+pysqlite:///"];
+        if let Some(path) = file.iter().find_map(|prefix| uri.strip_prefix(prefix)) {
             let path = path.split(['?', '#']).next().unwrap_or(path);
-            if path.is_empty() {
-                return Err("`sqlite:///` names no file".to_owned());
+            if path.is_empty() || path == ":memory:" {
+                return Err("it names no file".to_owned());
             }
             return Ok(Self::Sqlite {
                 path: absolute(Path::new(path)),
@@ -59,7 +69,7 @@ impl Destination {
     /// the locks (<https://www.sqlite.org/howtocorrupt.html>, 2.7).
     pub(crate) fn survives_fork(&self) -> bool {
         match self {
-            Self::Rest { .. } => true,
+            Self::Rest { .. } | Self::Unusable(_) => true,
             Self::Sqlite { .. } => false,
         }
     }
@@ -69,6 +79,15 @@ impl Destination {
         let uri = match self {
             Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),
             Self::Rest { uri } => uri,
+            Self::Unusable(unusable) => {
+                return Err(StoreError::Blocked {
+                    reason: format!(
+                        "the tracking URI {:?} cannot be used: {unusable}",
+                        unusable.given
+                    ),
+                    everything: true,
+                });
+            }
         };
         let Login {
             username,
@@ -117,6 +136,7 @@ impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite:///{}", path.display()),
+            Self::Unusable(unusable) => f.write_str(unusable.origin()),
             // Scheme, host, port and path: what else there may be is nobody's business.
             Self::Rest { uri } => match Url::parse(uri) {
                 Ok(url) => {
@@ -185,25 +205,28 @@ mod tests {
         assert_eq!(format!("{destination:?}"), "https://h/pre");
         let query = Destination::parse("https://h/pre?token=hunter2").unwrap();
         assert_eq!(query.to_string(), "https://h/pre");
-        let fault = Destination::parse("http://user:hunt/er2@h").unwrap_err();
-        assert!(!fault.contains("hunt") && !fault.contains("er2"), "{fault}");
-        let fault = Destination::parse("ftp://user:hunter2@h").unwrap_err();
-        assert!(
-            fault.contains("ftp") && !fault.contains("hunter2"),
-            "{fault}"
-        );
+        for uri in ["http://user:hunt/er2@h", "ftp://user:hunter2@h"] {
+            let Destination::Unusable(unusable) = Destination::given(uri) else {
+                panic!("{uri}");
+            };
+            let told = format!("{unusable} {unusable:?}");
+            assert!(!told.contains("hunt") && !told.contains("er2"), "{told}");
+        }
     }
 
     #[test]
     fn unusable_uris_say_why() {
         for (uri, word) in [
-            ("mlruns", "scheme"),
+            ("mlruns", "folder"),
             ("http://", "host"),
             ("sqlite:///", "file"),
             ("redis://x", "redis"),
         ] {
-            let fault = Destination::parse(uri).unwrap_err();
-            assert!(fault.contains(word), "{uri}: {fault}");
+            let Destination::Unusable(unusable) = Destination::given(uri) else {
+                panic!("{uri}");
+            };
+            let told = unusable.to_string();
+            assert!(told.contains(word), "{uri}: {told}");
         }
     }
 }

@@ -91,7 +91,7 @@
 //! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | mend it |
 //! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | its value is not shown, as it may have a secret in it | mend it |
 //! | `VARIABLE` is not valid UTF-8 and is ignored | the same | mend it |
-//! | `SOURCE` cannot be used: … Expected http://…, https://… or sqlite:///…; trying what comes next, at last sqlite:///mlflow.db | the tracking URI is none | mend it |
+//! | `SOURCE`=… cannot be used: …; expected … Nothing is sent; values wait in the journal until it is mended | the tracking URI is none that can be used; the values go to no other store | give what is expected: where it is plain what was meant, the next tracked program with that URI ships what waits, else [`recover_from`](crate::recover_from) |
 //! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, as no launcher says which rank this process is; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`rank`](crate::rank) | start the program by `torchrun`, `mpirun` or `srun` |
 //! | … cannot be used and is ignored: … | a template, e.g. the metric prefix | mend it |
 //! | no thread could be started; values stay in the journal until the next tracked program | | raise the limit on threads |
@@ -107,8 +107,8 @@
 //! | no thread could be started; the run has no system metrics | | raise the limit on threads |
 //!
 //! On stderr, unless `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` is set: the page of a run when it has
-//! one, and at the end how many values are left, where, and who ships them; without a subscriber, that
-//! the journal's directory cannot be used.
+//! one, and at the end how many values are left, where, why, and who ships them; every setting that cannot be
+//! used; without a subscriber, that the journal's directory cannot be used.
 
 // The table has the words as they are said.
 #![allow(clippy::doc_markdown)]

@@ -116,8 +116,10 @@ fn leave_one(tracker: &Tracker, started: Instant) {
     if let Some(path) = path
         && left > lost
     {
+        let trouble = tracker.stats.trouble();
+        let trouble = trouble.map_or_else(String::new, |reason| format!(" ({reason})"));
         say(&format!(
-            "mlflow: {} values wait in {} for {destination}; the next tracked program with that \
+            "mlflow: {} values wait in {} for {destination}{trouble}; the next tracked program with that \
              destination ships them",
             left - lost,
             path.display(),

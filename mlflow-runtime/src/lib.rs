@@ -177,6 +177,7 @@ pub mod thread;
 mod timed;
 mod tracked;
 mod tracker;
+mod warnings;
 
 pub use attributes::{git_diff, timed, tracked};
 pub use client::{Client, ServerInfo, blocking};

@@ -10,6 +10,7 @@ use crate::config::{Config, Settings};
 use crate::context::Context;
 use crate::fork::{Bequest, PerProcess};
 use crate::tracker::{Tracker, lock};
+use crate::warnings;
 
 /// Whether the feature `disabled` is on.
 pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
@@ -100,6 +101,7 @@ pub(crate) fn settings() -> Settings {
         }
         process.config.clone()
     };
+    warnings::set_quiet(config.is_quiet());
     let mut settings = config.resolve();
     own().change(|process| {
         STATE.store(

@@ -35,11 +35,9 @@ pub struct RecoverReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoverError {
-    /// One of the URIs cannot be understood.
+    /// `to` is no tracking URI.
     InvalidUri {
-        /// `from` or `to`.
-        argument: &'static str,
-        /// What is wrong with it, as the middle of a sentence.
+        /// What is wrong with it, and what is expected, as the middle of a sentence.
         reason: String,
     },
     /// The values would go elsewhere: this process ships to another destination than `to`. Set
@@ -57,10 +55,9 @@ pub enum RecoverError {
 impl Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::InvalidUri { argument, reason } => write!(
-                f,
-                "`{argument}` is no tracking URI: {reason}; expected is one like http://host:5000 or sqlite:///mlflow.db"
-            ),
+            Self::InvalidUri { reason } => {
+                write!(f, "`to` is no tracking URI that can be used: {reason}")
+            }
             Self::OtherDestination { present, to } => write!(
                 f,
                 "this process ships to {present}, not to {to}; set MLFLOW_TRACKING_URI, or call set_tracking_uri, first"
@@ -101,7 +98,8 @@ pub fn recover(timeout: Duration) -> RecoverReport {
 /// Ships what processes that are gone have left for the destination `from` to `to`, which has to be the
 /// present one, and waits as [`recover`] does: values that were logged to a URI that was wrong.
 ///
-/// Both are tracking URIs; credentials in them count for nothing. A run that was created at `from` already is
+/// Both are tracking URIs; credentials in them count for nothing. `from` may be one that cannot be used, as
+/// it was given: `host:5000`. A run that was created at `from` already is
 /// created anew at `to`, with what is left of it. The experiment of a run that names one by its id has to be
 /// there under the same id.
 ///
@@ -117,14 +115,22 @@ pub fn recover(timeout: Duration) -> RecoverReport {
 /// ```
 ///
 /// # Errors
-/// Fails if a URI cannot be understood, if `to` is not the present destination, or if tracking is off.
+/// Fails if `to` cannot be used or is not the present destination, or if tracking is off.
 pub fn recover_from(
     from: &str,
     to: &str,
     timeout: Duration,
 ) -> Result<RecoverReport, RecoverError> {
-    let from = parse("from", from)?;
-    let to = parse("to", to)?;
+    // What was given may have been unusable, and is now to go where it was meant.
+    let from = Destination::given(from).to_string();
+    let to = match Destination::given(to) {
+        Destination::Unusable(unusable) => {
+            return Err(RecoverError::InvalidUri {
+                reason: unusable.to_string(),
+            });
+        }
+        usable => usable.to_string(),
+    };
     let tracker = Tracker::scoped_or_global().ok_or(RecoverError::Disabled)?;
     let present = tracker.journal().origin().destination.clone();
     if to != present || tracker.is_inline() {
@@ -134,13 +140,6 @@ pub fn recover_from(
     let report = ship(&tracker, &from, timeout);
     tracker.control.set_moved_from(None);
     Ok(report)
-}
-
-fn parse(argument: &'static str, uri: &str) -> Result<String, RecoverError> {
-    match Destination::parse(uri) {
-        Ok(destination) => Ok(destination.to_string()),
-        Err(reason) => Err(RecoverError::InvalidUri { argument, reason }),
-    }
 }
 
 /// Ships what is left behind for `origin`.

@@ -38,6 +38,8 @@ pub(crate) struct Stats {
     refusals: Mutex<Vec<String>>,
     /// Why values that were refused could not be kept, the first time.
     keep_fault: Mutex<Option<String>>,
+    /// Why the store does not take values now.
+    trouble: Mutex<Option<String>>,
     connection: AtomicU8,
     /// The time, in ms, of the oldest value on its way; [`NONE`] if there is none.
     oldest_ms: AtomicI64,
@@ -118,6 +120,16 @@ impl Stats {
     }
 
     /// Returns why the first value that was refused and not kept could not be.
+    /// Notes why the store does not take values, or that it does.
+    pub(crate) fn set_trouble(&self, reason: Option<String>) {
+        *lock(&self.trouble) = reason;
+    }
+
+    /// Returns why the store does not take values now.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
     pub(crate) fn keep_fault(&self) -> Option<String> {
         lock(&self.keep_fault).clone()
     }

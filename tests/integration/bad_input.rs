@@ -10,6 +10,7 @@ use mlflow::testing::fake;
 use mlflow::tracked;
 use serde::Serialize;
 
+use crate::support::mlflow::Server;
 use crate::support::program::{Folder, one};
 use crate::support::warnings;
 
@@ -342,27 +343,81 @@ fn an_artifact_that_is_not_there_or_leads_out_is_left_out() {
     assert!(warnings[1].contains("../outside.txt"), "{warnings:?}");
 }
 
+/// Each of these sent the run to a fresh `./mlflow.db`, and said nothing to a program without a subscriber.
 #[test]
-fn an_unknown_scheme_is_one_warning_and_the_default_store() {
+fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
+    for (uri, expected) in [
+        (
+            "mlflow.example.com:5000",
+            "expected http://mlflow.example.com:5000",
+        ),
+        ("127.0.0.1:5000", "expected http://127.0.0.1:5000"),
+        ("databricks", "Databricks is not supported yet"),
+        ("./mlruns", "expected sqlite:///mlflow.db"),
+        ("file:./mlruns", "expected sqlite:///mlflow.db"),
+        (
+            "postgresql://user:hunter2@host/mlflow",
+            "mlflow server --backend-store-uri",
+        ),
+        (
+            "redis://user:hunter2@host",
+            "the scheme `redis` is not known",
+        ),
+        ("sqlite://x.db", "expected sqlite:///x.db"),
+        ("sqlite:///:memory:", "mlflow::testing::fake()"),
+    ] {
+        let folder = Folder::new();
+        let ended = folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", uri)]);
+        assert!(ended.success);
+        assert_eq!(ended.stdout, "1\n", "the function's result");
+        assert_eq!(ended.warnings().len(), 1, "{}", ended.stderr);
+        let lines = ended.stderr.lines();
+        let lines: Vec<_> = lines.filter(|line| line.starts_with("mlflow: ")).collect();
+        let [setting, end] = lines[..] else {
+            panic!("{uri}: {}", ended.stderr);
+        };
+        assert!(
+            setting.starts_with("mlflow: MLFLOW_TRACKING_URI="),
+            "{setting}"
+        );
+        assert!(setting.contains(expected), "{setting}");
+        assert!(
+            end.contains("values wait in") && end.contains(expected),
+            "{end}"
+        );
+        assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+        let files = std::fs::read_dir(folder.path()).unwrap();
+        let files: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, ["journal"], "{uri}");
+        assert_eq!(folder.journals_left(), 1);
+    }
+}
+
+#[test]
+fn a_setting_that_cannot_be_used_is_one_line_on_stderr_which_can_be_switched_off() {
     let folder = Folder::new();
-    let ended = folder.run(
-        SWEEP,
-        &[],
-        &[("MLFLOW_TRACKING_URI", "redis://user:hunter2@host")],
-    );
-    assert!(ended.success);
-    assert_eq!(ended.stdout, "1\n", "the function's result");
-    assert_eq!(ended.warnings().len(), 1, "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("MLFLOW_TRACKING_URI") && ended.stderr.contains("redis"),
-        "{}",
-        ended.stderr
-    );
-    assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
-    assert_eq!(
-        one::<i64>(&folder.database(), "select count(*) from runs"),
-        3
-    );
+    let unusable = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon");
+    let line = "mlflow: MLFLOW_HTTP_REQUEST_TIMEOUT=\"soon\" cannot be used and is ignored; expected a number of seconds";
+    for (quiet, lines) in [("false", 1), ("true", 0)] {
+        let environment = [unusable, ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", quiet)];
+        let ended = folder.run(SWEEP, &[], &environment);
+        let said = ended.stderr.lines().filter(|said| said.starts_with(line));
+        assert_eq!(said.count(), lines, "{}", ended.stderr);
+        assert_eq!(ended.warnings().len(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_was_logged_to_a_tracking_uri_without_a_scheme_arrives_when_it_has_one() {
+    let server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let address = server.url().trim_start_matches("http://");
+    folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", address)]);
+    assert_eq!(folder.journals_left(), 1);
+    folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", server.url())]);
+    assert_eq!(folder.journals_left(), 0);
+    let runs = "select count(*) from runs where status != 'RUNNING'";
+    assert_eq!(one::<i64>(&server.database(), runs), 6);
 }
 
 #[test]

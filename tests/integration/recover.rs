@@ -125,14 +125,13 @@ fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
     assert_eq!(folder.journals_left(), 1, "it is for another destination");
 
     let elsewhere = format!("move {wrong} http://127.0.0.1:1/right");
-    let script = [&elsewhere, "move nonsense http://127.0.0.1:1"];
+    let script = [&elsewhere, "move http://127.0.0.1:1 127.0.0.1:2"];
     let refused = folder.run(SCRIPTED, &script, &environment);
     let present = server.url();
     let said = format!(
         "moved nothing: this process ships to {present}, not to http://127.0.0.1:1/right; set MLFLOW_TRACKING_URI, \
          or call set_tracking_uri, first\n\
-         moved nothing: `from` is no tracking URI: it has no scheme; expected is one like http://host:5000 or \
-         sqlite:///mlflow.db"
+         moved nothing: `to` is no tracking URI that can be used: it has no scheme; expected http://127.0.0.1:2"
     );
     assert_reports(&refused, &said);
     assert_eq!(folder.journals_left(), 1);
@@ -173,8 +172,7 @@ fn a_short_program_does_not_wait_for_all_that_others_have_left() {
     let script = ["start own", "points loss 0 10", "end own"];
     let ended = folder.run(SCRIPTED, &script, &environment);
     assert!(ended.took < Duration::from_secs(15), "{:?}", ended.took);
-    let left = folder.journals_left();
-    assert!(0 < left && left < LEFT, "{left}");
+    assert!(folder.journals_left() > 0, "that took longer than it had");
     let status = "select status from runs where name = 'own'";
     assert_eq!(one::<String>(&server.database(), status), "FINISHED");
 }

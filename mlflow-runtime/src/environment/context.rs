@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::Variable;
 use crate::limits;
 use crate::store::Tag;
+use crate::warnings::warn_of_setting;
 
 const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
 
@@ -15,10 +16,9 @@ pub(super) struct Unusable;
 
 impl Unusable {
     pub(super) fn tell(self) {
-        tracing::warn!(
-            target: "mlflow",
+        warn_of_setting(format_args!(
             "{VARIABLE} cannot be used and is ignored; expected a JSON object such as {{\"team\": \"vision\"}}"
-        );
+        ));
     }
 }
 

@@ -6,6 +6,7 @@
 use super::launcher::Place;
 use crate::config::Config;
 use crate::limits;
+use crate::warnings::warn_of_setting;
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]
@@ -102,7 +103,9 @@ fn prefix(source: &str, template: &str, place: Option<Place>) -> Option<String> 
         Ok(empty) => return Some(empty),
         Err(fault) => fault,
     };
-    tracing::warn!(target: "mlflow", "{source} {template:?} cannot be used and is ignored: {fault}");
+    warn_of_setting(format_args!(
+        "{source} {template:?} cannot be used and is ignored: {fault}"
+    ));
     None
 }
 

@@ -14,6 +14,7 @@ use super::backoff::Backoff;
 use super::obstacle::Cause;
 use super::{Control, Delivery, Halt, Shipper, Source, Step};
 use crate::config::Settings;
+use crate::destination::Destination;
 use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
 use crate::journal::{self, Journal};
@@ -128,7 +129,11 @@ impl Worker {
         match self.settings.destination.open(&self.settings) {
             Ok(store) => self.ship(store).await,
             Err(error) => {
-                tracing::warn!(target: "mlflow", %error, "values stay in the journal until the next tracked program");
+                self.stats.set_trouble(Some(error.to_string()));
+                // Of a tracking URI that cannot be used it was said when it was read.
+                if !matches!(self.settings.destination, Destination::Unusable(_)) {
+                    tracing::warn!(target: "mlflow", %error, "values stay in the journal until the next tracked program");
+                }
                 self.stats.set_connection(Connection::Away);
                 self.control.fail(u64::MAX);
             }
@@ -334,6 +339,7 @@ impl Worker {
 
     fn connected(&mut self, shipper: &Shipper) {
         self.stats.set_connection(Connection::Connected);
+        self.stats.set_trouble(None);
         self.backoff.reset();
         self.there = true;
         if std::mem::take(&mut self.outage) {
@@ -343,6 +349,7 @@ impl Worker {
 
     fn failed(&mut self, shipper: &mut Shipper, halt: &Halt) -> Duration {
         self.stats.retried.add(1);
+        self.stats.set_trouble(Some(halt.reason.clone()));
         // A store that takes a part of every round is there, however long the backlog is.
         if shipper.delivery.take_progress() {
             self.backoff.reset();

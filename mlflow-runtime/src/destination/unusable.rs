@@ -1,0 +1,211 @@
+//! A tracking URI that was given and cannot be used: why, and what is nearest to it that can.
+//!
+//! Invariant: nothing here goes to another store than the one that was meant. A value waits under the name of
+//! its destination as it was given, or, where it is plain what was meant (`host:5000`), under that.
+
+use std::fmt;
+
+use super::is_http;
+
+/// A destination that nothing can be sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unusable {
+    /// What was given, without credentials.
+    pub(crate) given: String,
+    /// What is wrong, as the middle of a sentence.
+    reason: String,
+    /// The URI that was meant, without credentials.
+    meant: Option<String>,
+    /// One that can be used, where it is not plain what was meant.
+    expected: Option<String>,
+}
+
+impl Unusable {
+    /// Tells what is wrong with `uri`, given the general fault that was found.
+    pub(super) fn of(uri: &str, fault: String) -> Self {
+        let uri = uri.trim();
+        let given = without_credentials(uri);
+        let (reason, meant, expected) = told(&given, fault);
+        Self {
+            given,
+            reason,
+            meant,
+            expected,
+        }
+    }
+
+    /// Returns the name under which values wait for it.
+    pub(super) fn origin(&self) -> &str {
+        self.meant.as_ref().unwrap_or(&self.given)
+    }
+}
+
+/// What is wrong, and what is expected in its place.
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)?;
+        match self.meant.as_ref().or(self.expected.as_ref()) {
+            Some(expected) => write!(f, "; expected {expected}"),
+            None => f.write_str("; expected http://…, https://… or sqlite:///…"),
+        }
+    }
+}
+
+/// Returns what is wrong, what was meant, and what can be used.
+fn told(given: &str, fault: String) -> (String, Option<String>, Option<String>) {
+    let lower = given.to_ascii_lowercase();
+    let scheme = lower.split_once(':').map_or("", |(scheme, _)| scheme);
+    let dialect = scheme.split('+').next().unwrap_or(scheme);
+    if lower == "databricks" || scheme.starts_with("databricks") || scheme == "uc" {
+        let reason = "Databricks is not supported yet".to_owned();
+        return (
+            reason,
+            None,
+            Some("the http:// address of a tracking server".to_owned()),
+        );
+    }
+    if ["postgresql", "postgres", "mysql", "mssql", "oracle"].contains(&dialect) {
+        let reason = format!("a {dialect} database is reached by a tracking server only");
+        let server = "the http:// address of `mlflow server --backend-store-uri …`".to_owned();
+        return (reason, None, Some(server));
+    }
+    if dialect == "sqlite" {
+        if lower.ends_with(":memory:") {
+            let reason = "a database in memory is gone with the process".to_owned();
+            return (
+                reason,
+                None,
+                Some("sqlite:///mlflow.db, or mlflow::testing::fake() in a test".to_owned()),
+            );
+        }
+        let path = given.split_once(':').map_or("", |(_, path)| path);
+        let path = path.trim_start_matches('/');
+        if path.is_empty() {
+            return (
+                "it names no file".to_owned(),
+                None,
+                Some("sqlite:///mlflow.db".to_owned()),
+            );
+        }
+        let reason = "after `sqlite:` three slashes come before a relative path, four before an absolute one".to_owned();
+        return (reason, Some(format!("sqlite:///{path}")), None);
+    }
+    if is_http(scheme) {
+        let rest = given.split_once(':').map_or("", |(_, rest)| rest);
+        let host = rest.trim_start_matches('/');
+        let is_plain = !rest.starts_with("//") && is_host(host);
+        return (fault, is_plain.then(|| format!("{scheme}://{host}")), None);
+    }
+    if given.contains("://") && scheme != "file" {
+        return (fault, None, None);
+    }
+    if is_host(given) {
+        let reason = "it has no scheme".to_owned();
+        return (reason, Some(format!("http://{given}")), None);
+    }
+    let reason =
+        "it names a folder, and MLflow's folders of files (`mlruns`) are not supported".to_owned();
+    (reason, None, Some("sqlite:///mlflow.db".to_owned()))
+}
+
+/// Returns whether this begins as a host does: `localhost`, one with a port, or with a dot inside.
+fn is_host(text: &str) -> bool {
+    let authority = text.split('/').next().unwrap_or(text);
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, Some(port)),
+        None => (authority, None),
+    };
+    let is_port = port.is_none_or(|port| {
+        !port.is_empty() && port.len() <= 5 && port.bytes().all(|digit| digit.is_ascii_digit())
+    });
+    let is_name = host.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
+        && host
+            .chars()
+            .all(|char| char.is_ascii_alphanumeric() || "-._[]:".contains(char));
+    let is_file = host.ends_with(".db") || host.ends_with(".sqlite");
+    is_port && is_name && !is_file && (port.is_some() || host == "localhost" || host.contains('.'))
+}
+
+/// Leaves out what may be a secret: what stands in front of an `@`, and behind `?` and `#`.
+fn without_credentials(uri: &str) -> String {
+    let uri = uri.split(['?', '#']).next().unwrap_or(uri);
+    let (scheme, rest) = match uri.split_once("://") {
+        Some((scheme, rest)) => (Some(scheme), rest),
+        None => (None, uri),
+    };
+    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
+    let rest = rest.trim_end_matches('/');
+    match scheme {
+        Some(scheme) => format!("{scheme}://{rest}"),
+        None => rest.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::Destination;
+
+    fn unusable(uri: &str) -> Unusable {
+        match Destination::given(uri) {
+            Destination::Unusable(unusable) => unusable,
+            usable => panic!("{uri} is {usable}"),
+        }
+    }
+
+    #[test]
+    fn what_was_plainly_meant_is_what_values_wait_for() {
+        for (given, meant) in [
+            ("mlflow.example.com:5000", "http://mlflow.example.com:5000"),
+            ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+            ("localhost", "http://localhost"),
+            ("me:hunter2@mlflow:5000/pre/", "http://mlflow:5000/pre"),
+            ("http:/host:5000", "http://host:5000"),
+            ("https:host.example", "https://host.example"),
+            ("sqlite://x.db", "sqlite:///x.db"),
+            ("sqlite:x.db", "sqlite:///x.db"),
+        ] {
+            let unusable = unusable(given);
+            assert_eq!(unusable.origin(), meant, "{given}");
+            let told = unusable.to_string();
+            assert!(told.ends_with(&format!("; expected {meant}")), "{told}");
+            assert!(!format!("{unusable:?}").contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_waits_under_its_own_name_and_says_why() {
+        for (given, origin, word) in [
+            (
+                "databricks",
+                "databricks",
+                "Databricks is not supported yet",
+            ),
+            ("databricks://profile", "databricks://profile", "Databricks"),
+            ("./mlruns", "./mlruns", "folder"),
+            ("mlruns", "mlruns", "sqlite:///mlflow.db"),
+            ("file:./mlruns", "file:./mlruns", "folder"),
+            ("file:///data/mlruns", "file:///data/mlruns", "folder"),
+            ("/data/mlruns", "/data/mlruns", "folder"),
+            (
+                "postgresql://u:hunter2@h/mlflow",
+                "postgresql://h/mlflow",
+                "tracking server",
+            ),
+            (
+                "mysql+pymysql://h/d",
+                "mysql+pymysql://h/d",
+                "a mysql database",
+            ),
+            ("redis://x", "redis://x", "the scheme `redis` is not known"),
+            ("sqlite:///:memory:", "sqlite:///:memory:", "in memory"),
+            ("http://", "http://", "host"),
+        ] {
+            let unusable = unusable(given);
+            assert_eq!(unusable.origin(), origin, "{given}");
+            let told = unusable.to_string();
+            assert!(told.contains(word), "{given}: {told}");
+            assert!(!format!("{unusable:?}").contains("hunter2"));
+        }
+    }
+}
