@@ -68,14 +68,15 @@
 /// and is no collection itself, as `struct Rows(Vec<f64>)` with a derived `Debug`, that goes through
 /// all its entries even so: derive `Serialize`, or `skip` it.
 ///
-/// What an `Rc` or `Arc` holds is logged as if it stood alone; inside of a struct that needs serde's
-/// feature `rc`, as the `derive` does.
+/// What an `Rc` or `Arc` holds is logged as if it stood alone, also in an `Option`; further inside, as in a
+/// struct, a `Vec` or a tuple, that needs serde's feature `rc`, as the `derive` does.
 ///
 /// A lock is never waited for. Of a `Mutex` or `RwLock`, also behind `&`, `Box`, `Rc`, `Arc` and `Option`,
 /// the content is logged if nobody has the lock, else `<locked>`. A lock of another library, or one
-/// inside of a value, is not looked into: `<Mutex>`. What cannot be told is a lock that your own
-/// `Serialize`, `Display` or `Debug` takes, and one inside of a value that is logged by its `hash`: use
-/// `skip` where the caller may hold it.
+/// inside of a value, is not looked into: its name is logged, `<Mutex>`, or what its `Debug` shows without
+/// waiting. What cannot be told is a lock that your own `Serialize`, `Display` or `Debug` takes, one in a field
+/// that serde passes on by itself (`transparent`, `flatten`, `untagged`), and one inside of a value that is
+/// logged by its `hash`: use `skip` where the caller may hold it.
 ///
 /// Of one value at most 200 fields are logged, 16 levels deep; what is left out is warned of. Where a
 /// `Serialize` fails, the `Debug` or the type's name stands in. A function pointer is its type.

@@ -101,6 +101,7 @@ fn leave_one(tracker: &Tracker, started: Instant) {
     tracker.control.leave();
     tracker.flush_until(deadline, Goal::Exit(timeout));
     let left = tracker.queued();
+    let is_cut_short = tracker.stats.dead_under_way.get() > 0;
     if left == 0 {
         tracker.journal().remove_if_empty();
     }
@@ -123,6 +124,12 @@ fn leave_one(tracker: &Tracker, started: Instant) {
              destination ships them",
             left - lost,
             path.display(),
+        ));
+    }
+    if is_cut_short && left == 0 {
+        say(&format!(
+            "mlflow: what earlier processes have left for {destination} is not all shipped; later tracked programs go \
+             on with it, mlflow::recover ships all of it"
         ));
     }
     say_kept(tracker);

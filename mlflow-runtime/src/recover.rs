@@ -17,17 +17,18 @@ use crate::tracker::Tracker;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoverReport {
-    /// Whether nothing is left: every journal that was left behind is delivered and gone. What the store
-    /// has refused for good is [kept elsewhere](crate::resend_rejected).
+    /// Set if nothing is left: every journal that was left behind is delivered and gone. What the store has
+    /// refused for good is [kept elsewhere](crate::resend_rejected).
     pub complete: bool,
+    /// Journals that were found.
+    pub journals_found: u64,
     /// Values that the store took.
     pub delivered: u64,
     /// Values that the store refused for good.
     pub rejected: u64,
     /// Values that the store takes only when a person has acted, e.g. of a deleted experiment.
     pub held: u64,
-    /// Journals that are left: they hold values, or a run to be closed. Those of processes that are alive are
-    /// not counted.
+    /// Journals that are left: they hold values, or a run to be closed.
     pub journals_left: u64,
 }
 
@@ -72,12 +73,17 @@ impl Display for RecoverError {
 impl Error for RecoverError {}
 
 /// Ships everything that processes which are gone have left for the present destination, and waits until that
-/// is done, but not longer than `timeout`.
+/// is done, but not longer than `timeout`. What this process has logged itself is delivered first.
 ///
 /// A tracked program does that by itself while it runs, and at its end for a tenth of its exit timeout
 /// (`MLFLOW_EXIT_TIMEOUT`). Call this where all of it has to be there: in the last job of a day, before a
-/// machine goes away. Where the store is away it returns after one attempt. May be called from anywhere, also
+/// machine goes away. Each journal is tried once: what fails, and all of it where the store is away, is left
+/// for the next call or program. What a timeout cuts short goes on while the process lives. A journal whose
+/// process is alive, or which another process is shipping, is not found. May be called from anywhere, also
 /// inside an async runtime, whose thread it blocks.
+///
+/// Where tracking is off nothing is shipped, and the report is empty and not complete. With a
+/// [fake](crate::testing::fake) there is nothing to be shipped, which is complete.
 ///
 /// ```no_run
 /// let report = mlflow::recover(std::time::Duration::from_secs(600));
@@ -86,10 +92,7 @@ impl Error for RecoverError {}
 /// ```
 pub fn recover(timeout: Duration) -> RecoverReport {
     let Some(tracker) = Tracker::scoped_or_global() else {
-        return RecoverReport {
-            complete: true,
-            ..RecoverReport::default()
-        };
+        return RecoverReport::default();
     };
     let destination = tracker.journal().origin().destination.clone();
     ship(&tracker, &destination, timeout)
@@ -100,8 +103,11 @@ pub fn recover(timeout: Duration) -> RecoverReport {
 ///
 /// Both are tracking URIs; credentials in them count for nothing. `from` may be one that cannot be used, as
 /// it was given: `host:5000`. A run that was created at `from` already is
-/// created anew at `to`, with what is left of it. The experiment of a run that names one by its id has to be
-/// there under the same id.
+/// created anew at `to`, with what is left of it. A run that names its experiment by an id goes to the one that
+/// has this id at `to`. What `to` refuses is kept for `to`. A journal of this very process, which had another
+/// URI before [`set_tracking_uri`](crate::set_tracking_uri), is not found while the process lives. A report
+/// that has found no journal may be of a `from` that is misspelt: the line at the end of the process that
+/// logged the values shows it.
 ///
 /// ```no_run
 /// // The path was missing.
@@ -136,28 +142,40 @@ pub fn recover_from(
     if to != present || tracker.is_inline() {
         return Err(RecoverError::OtherDestination { present, to });
     }
-    tracker.control.set_moved_from(Some(from.clone()));
-    let report = ship(&tracker, &from, timeout);
-    tracker.control.set_moved_from(None);
+    let control = &tracker.control;
+    let report = control.moving_from(&from, || ship(&tracker, &from, timeout));
     Ok(report)
 }
 
 /// Ships what is left behind for `origin`.
 fn ship(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverReport {
+    if tracker.is_inline() {
+        return RecoverReport {
+            complete: true,
+            ..RecoverReport::default()
+        };
+    }
+    let deadline = deadline(Instant::now(), timeout);
     let stats = &tracker.stats;
     let (delivered, rejected) = (stats.delivered_of_dead.get(), stats.rejected_of_dead.get());
-    let deadline = deadline(Instant::now(), timeout);
-    let is_shipped = tracker.flush_until(deadline, Goal::All);
-    let journal = tracker.journal();
-    let roots = journal.roots(tracker.settings().journal.path());
-    let left = roots.map(|root| Directory::left_behind(root, origin).count() as u64);
-    // The one that is being shipped is locked as that of a process that is alive is.
-    let journals_left = left.sum::<u64>() + stats.dead_under_way.get();
+    let journals_found = left_behind(tracker, origin);
+    tracker.flush_until(deadline, Goal::All);
+    let journals_left = left_behind(tracker, origin);
     RecoverReport {
-        complete: is_shipped && journals_left == 0,
+        complete: journals_left == 0,
+        journals_found,
         delivered: stats.delivered_of_dead.get() - delivered,
         rejected: stats.rejected_of_dead.get() - rejected,
         held: stats.held_of_dead.get(),
         journals_left,
     }
+}
+
+/// Counts the journals that are left behind for `origin`.
+fn left_behind(tracker: &Tracker, origin: &str) -> u64 {
+    let journal = tracker.journal();
+    let roots = journal.roots(tracker.settings().journal.path());
+    let left = roots.map(|root| Directory::left_behind(root, origin).count() as u64);
+    // The one that is being shipped is locked as that of a process that is alive is.
+    left.sum::<u64>() + tracker.stats.dead_under_way.get()
 }

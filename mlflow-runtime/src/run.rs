@@ -153,10 +153,14 @@ impl Run {
             Values::Text(text) => {
                 if let Some(run) = self.reach() {
                     let kind = std::any::type_name::<T>();
-                    let what = if matches!(text.end, End::Failed | End::Panicked) {
-                        "its `Serialize` failed"
-                    } else {
-                        "it has no fields; log_params takes a struct or a map"
+                    let what = match text.end {
+                        End::Failed | End::Panicked => "its `Serialize` failed",
+                        End::Locked => {
+                            "a lock is not waited for; lock it, and give what it protects"
+                        }
+                        End::Whole | End::Cut | End::TooMany | End::TooDeep => {
+                            "it has no fields; log_params takes a struct or a map"
+                        }
                     };
                     run.tracker
                         .warn_rejected("params", kind, format_args!("{what}"));

@@ -46,13 +46,14 @@ fn what_was_left_behind_is_shipped_on_request_by_a_program_without_a_run() {
     let away = folder.run(SCRIPTED, &["recover 600"], &environment);
     assert_reports(
         &away,
-        "recovered complete false delivered 0 rejected 0 held 0 left 3",
+        "recovered complete false found 3 delivered 0 rejected 0 held 0 left 3",
     );
 
     let server = Server::start_on(port);
     let there = folder.run(SCRIPTED, &["recover 600", "recover 600"], &environment);
-    let report = format!("recovered complete true delivered {values} rejected 0 held 0 left 0\n");
-    let nothing = "recovered complete true delivered 0 rejected 0 held 0 left 0";
+    let report =
+        format!("recovered complete true found 3 delivered {values} rejected 0 held 0 left 0\n");
+    let nothing = "recovered complete true found 0 delivered 0 rejected 0 held 0 left 0";
     assert_reports(&there, &(report + nothing));
     assert_eq!(folder.journals_left(), 0);
     let api = server.api();
@@ -99,13 +100,13 @@ fn what_cannot_be_shipped_on_request_is_told_apart() {
     let held = folder.run(SCRIPTED, &["recover 60"], &environment);
     assert_reports(
         &held,
-        "recovered complete false delivered 0 rejected 0 held 11 left 1",
+        "recovered complete false found 1 delivered 0 rejected 0 held 11 left 1",
     );
     api.post("experiments/restore", &id);
     let restored = folder.run(SCRIPTED, &["recover 60"], &environment);
     assert_reports(
         &restored,
-        "recovered complete true delivered 11 rejected 0 held 0 left 0",
+        "recovered complete true found 1 delivered 11 rejected 0 held 0 left 0",
     );
 }
 
@@ -120,7 +121,7 @@ fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
     let others = folder.run(SCRIPTED, &["recover 60"], &environment);
     assert_reports(
         &others,
-        "recovered complete true delivered 0 rejected 0 held 0 left 0",
+        "recovered complete true found 0 delivered 0 rejected 0 held 0 left 0",
     );
     assert_eq!(folder.journals_left(), 1, "it is for another destination");
 
@@ -138,13 +139,43 @@ fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
 
     let moved = format!("move {wrong}/ {present}");
     let moved = folder.run(SCRIPTED, &[&moved], &environment);
-    let report = format!("recovered complete true delivered {values} rejected 0 held 0 left 0");
+    let report =
+        format!("recovered complete true found 1 delivered {values} rejected 0 held 0 left 0");
     assert_reports(&moved, &report);
     assert_eq!(folder.journals_left(), 0);
     let api = server.api();
     let runs = api.runs("0");
     assert_eq!(runs.len(), 1);
     assert_eq!(api.run(&runs[0].0).points["loss"].len(), 100);
+}
+
+/// What is refused there is refused for the new destination, and can be sent again to that.
+#[test]
+fn what_is_refused_when_it_is_moved_is_kept_for_where_it_was_moved_to() {
+    let server = Server::start_with(&[]);
+    let folder = Folder::new();
+    let wrong = format!("http://127.0.0.1:{}/wrong", free_port());
+    let script = ["start run", "param lr 0.1", "param lr 0.2", "abort"];
+    folder.run(SCRIPTED, &script, &[("MLFLOW_TRACKING_URI", &wrong)]);
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let moves = format!("move {wrong} {}", server.url());
+    let moved = folder.run(SCRIPTED, &[&moves], &environment);
+    let report = "recovered complete true found 1 delivered 2 rejected 1 held 0 left 0";
+    assert_reports(&moved, report);
+    assert_eq!((folder.journals_left(), folder.rejected_left()), (0, 1));
+
+    let deleted = server
+        .database()
+        .execute("delete from params where key = 'lr'", []);
+    assert_eq!(deleted, Ok(1));
+    folder.run(SCRIPTED, &["resend 60"], &environment);
+    assert_eq!((folder.journals_left(), folder.rejected_left()), (0, 0));
+    let api = server.api();
+    let run = api.run(&api.runs("0")[0].0);
+    assert_eq!(
+        (run.status.as_str(), run.params["lr"].as_str()),
+        ("KILLED", "0.2")
+    );
 }
 
 /// With a thousand runs left behind, every short program took all of its exit timeout, and one left its own
@@ -172,7 +203,10 @@ fn a_short_program_does_not_wait_for_all_that_others_have_left() {
     let script = ["start own", "points loss 0 10", "end own"];
     let ended = folder.run(SCRIPTED, &script, &environment);
     assert!(ended.took < Duration::from_secs(15), "{:?}", ended.took);
-    assert!(folder.journals_left() > 0, "that took longer than it had");
+    assert!(folder.journals_left() > 0, "that takes longer than it has");
+    let cut_short =
+        "is not all shipped; later tracked programs go on with it, mlflow::recover ships all of it";
+    assert!(ended.stderr.contains(cut_short), "{}", ended.stderr);
     let status = "select status from runs where name = 'own'";
     assert_eq!(one::<String>(&server.database(), status), "FINISHED");
 }

@@ -69,7 +69,7 @@ fn leave_a_journal(folder: &Folder) -> PathBuf {
 
 /// A program that logs something of its own and has it delivered, whatever lies in its way.
 fn next_delivers(folder: &Folder) -> String {
-    let environment = [("MLFLOW_EXIT_TIMEOUT", "10")];
+    let environment = [("MLFLOW_EXIT_TIMEOUT", "100")];
     let next = folder.run(NUMBERS, &["next", "10", "1"], &environment);
     assert!(next.success, "{}", next.stderr);
     for silence in ["did not answer", "values wait"] {
@@ -121,7 +121,7 @@ fn a_file_that_another_users_journal_points_to_is_not_uploaded() {
         command.env_remove("HOME").env_remove("XDG_STATE_HOME");
         command.env("TMPDIR", &temporary).args(arguments);
         command.env("MLFLOW_TRACKING_URI", &uri);
-        command.env("MLFLOW_EXIT_TIMEOUT", "10");
+        command.env("MLFLOW_EXIT_TIMEOUT", "100");
         let output = command.output().unwrap();
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{stderr}");

@@ -90,7 +90,12 @@ fn main() {
 
 fn print_report(report: &mlflow::RecoverReport) {
     println!(
-        "recovered complete {} delivered {} rejected {} held {} left {}",
-        report.complete, report.delivered, report.rejected, report.held, report.journals_left
+        "recovered complete {} found {} delivered {} rejected {} held {} left {}",
+        report.complete,
+        report.journals_found,
+        report.delivered,
+        report.rejected,
+        report.held,
+        report.journals_left
     );
 }

@@ -26,7 +26,7 @@ use super::flatten::{Leaves, flatten};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
 use super::leaf::{FEW, Leaf, Purpose};
 use super::length::Length;
-use super::lock::{Lock, Look, is_lock};
+use super::lock::{Lock, Look, is_lock, is_lock_in_debug};
 use super::shared::Shared;
 use super::text::{End, Text, cut};
 use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
@@ -97,7 +97,7 @@ fn displayed(value: &dyn Display) -> Values {
 }
 
 fn debugged<T: Debug + ?Sized>(value: &T) -> Values {
-    if is_address::<T>() {
+    if is_address::<T>() || is_lock_in_debug::<T>() {
         return name_of::<T>();
     }
     Values::Text(render_debug(PARAM_VALUE_CHARS, format_args!("{value:?}")))
@@ -364,7 +364,7 @@ impl<T: Lock<Content: Serialize> + ?Sized> HashOfLock for &&&&Capture<'_, T> {
     fn __mlflow_hash(&self) -> Option<String> {
         self.0.look(|look| match look {
             Look::Content(content) => hash_of(content),
-            Look::Held => None,
+            Look::Held => Some(Text::locked().text),
             Look::Absent => sha256_of_json(&()),
         })
     }
@@ -395,6 +395,9 @@ pub trait HashOfDebug {
 }
 impl<T: Debug + ?Sized> HashOfDebug for &Capture<'_, T> {
     fn __mlflow_hash(&self) -> Option<String> {
+        if is_lock_in_debug::<T>() {
+            return None;
+        }
         sha256_of_text(format_args!("{:?}", self.0))
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! The locks of the standard library are [tried](Lock). Others, and those inside of a value, are known by
 //! the name of their type only, and are [passed over](is_lock). A lock that a user's own `Serialize` takes
-//! cannot be told.
+//! cannot be told, nor one in a field that serde's `derive` looks at by itself (`transparent`, `flatten`,
+//! `untagged`, an internally tagged newtype).
 
 use std::any::type_name;
 use std::rc::Rc;
@@ -91,6 +92,11 @@ pub(super) fn is_lock<T: ?Sized>() -> bool {
     lock_in(type_name::<T>()).is_some()
 }
 
+/// Returns whether the `Debug` of a `T` waits for a lock, too: that of a `Mutex` tries it.
+pub(super) fn is_lock_in_debug<T: ?Sized>() -> bool {
+    matches!(lock_in(type_name::<T>()), Some("DashMap" | "DashSet"))
+}
+
 /// Returns the lock of a type's name, without its path and what it protects: `Mutex`.
 pub(super) fn lock_name<T: ?Sized>() -> &'static str {
     lock_in(type_name::<T>()).unwrap_or("lock")
@@ -108,11 +114,15 @@ fn lock_in(mut name: &'static str) -> Option<&'static str> {
         "DashMap",
         "DashSet",
     ];
-    const TRANSPARENT: [&str; 8] = [
-        "Arc", "Rc", "Box", "Cow", "Pin", "RefCell", "Reverse", "Option",
+    const TRANSPARENT: [&str; 9] = [
+        "Arc", "Rc", "Weak", "Box", "Cow", "Pin", "RefCell", "Reverse", "Option",
     ];
     loop {
-        name = name.trim_start_matches('&').trim_start_matches("mut ");
+        name = name.trim_start_matches(['&', ' ']);
+        if let Some(behind) = name.strip_prefix("mut ") {
+            name = behind;
+            continue;
+        }
         let (head, content) = name.split_once('<')?;
         // A tuple, a slice or a function is none, whatever is in it.
         if head.starts_with(|first: char| !first.is_alphabetic()) {
@@ -139,6 +149,8 @@ mod tests {
         assert!(is_lock::<RwLock<[f64]>>());
         assert!(is_lock::<&&mut Box<Arc<Rc<Mutex<String>>>>>());
         assert!(is_lock::<Option<Arc<RwLock<f64>>>>());
+        assert!(is_lock::<&mut &Mutex<f64>>());
+        assert!(is_lock::<std::sync::Weak<Mutex<f64>>>());
         assert_eq!(lock_name::<Arc<RwLock<f64>>>(), "RwLock");
         assert!(!is_lock::<f64>());
         assert!(!is_lock::<str>());

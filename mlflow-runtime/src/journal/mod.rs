@@ -314,7 +314,6 @@ impl Journal {
         self.path()
     }
 
-    /// Where journals lie, this one and those of others.
     /// Returns where journals may lie: below the configured directory, and below the one that is used where
     /// that cannot be written to, as it may not have been for others.
     pub(crate) fn roots<'p>(&'p self, configured: &'p Path) -> impl Iterator<Item = &'p Path> {
@@ -322,6 +321,7 @@ impl Journal {
         [Some(configured), used].into_iter().flatten()
     }
 
+    /// Returns where journals lie, this one and those of others; `None` where this one is in memory.
     pub(crate) fn root(&self) -> Option<&Path> {
         match &self.backing {
             Backing::Disk(disk) => Some(disk.root()),

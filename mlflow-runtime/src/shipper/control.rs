@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::tracker::lock;
-
 /// Flushes, numbered.
 #[derive(Default)]
 pub(crate) struct Control {
@@ -19,6 +17,8 @@ pub(crate) struct Control {
     changed: Condvar,
     /// Another destination, for which dead processes have left what is shipped now.
     moved_from: Mutex<Option<String>>,
+    /// Held while that is shipped.
+    moving: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -41,7 +41,8 @@ pub(crate) enum Goal {
     Own,
     /// That and what dead processes left, unless the store is away.
     All,
-    /// The same, but the process wants to end, which it was allowed to take so long for.
+    /// The same for the end of the process, which may take so long; what dead ones left may take a tenth of
+    /// that.
     Exit(Duration),
 }
 
@@ -150,16 +151,47 @@ impl Control {
         self.changed.notify_all();
     }
 
-    /// Has what was left behind for this destination, too, be shipped at the next flush.
-    pub(crate) fn set_moved_from(&self, destination: Option<String>) {
-        *lock(&self.moved_from) = destination;
+    /// Calls `ship` while what was left behind for `destination` is shipped, too: one at a time.
+    pub(crate) fn moving_from<R>(&self, destination: &str, ship: impl FnOnce() -> R) -> R {
+        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        self.set_moved_from(Some(destination.to_owned()));
+        let shipped = ship();
+        self.set_moved_from(None);
+        shipped
     }
 
+    fn set_moved_from(&self, destination: Option<String>) {
+        let moved_from = self.moved_from.lock();
+        *moved_from.unwrap_or_else(PoisonError::into_inner) = destination;
+    }
+
+    /// Returns the other destination, for which dead processes have left what is shipped now.
     pub(crate) fn moved_from(&self) -> Option<String> {
-        lock(&self.moved_from).clone()
+        let moved_from = self.moved_from.lock();
+        moved_from.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exit_waits_for_what_dead_processes_left_a_tenth_of_its_time() {
+        const TIMEOUT: Duration = Duration::from_secs(600);
+        let control = Control::default();
+        let ticket = control.ask();
+        control.complete_own(ticket);
+        let begun = Instant::now();
+        let exit = Goal::Exit(Duration::from_millis(10));
+        assert!(!control.wait(ticket, begun + TIMEOUT, exit));
+        assert!(begun.elapsed() < TIMEOUT / 2, "{:?}", begun.elapsed());
+        assert!(control.wait(ticket, begun, Goal::Own));
+        control.complete_all(ticket);
+        assert!(control.wait(ticket, begun, exit));
     }
 }

@@ -30,7 +30,7 @@ const CONTESTS: u32 = 20;
 const WARN_AFTER: u32 = 5;
 /// The most entries of a batch of what a dead process left: while this process is stopped in the
 /// middle of one, others wait for the lock of a file.
-const DEAD_BATCH: usize = 4096;
+pub(super) const DEAD_BATCH: usize = 4096;
 
 /// Where a work comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -71,8 +71,8 @@ impl Delivery {
 
     /// Closes the runs that a dead process left open, unless somebody else has ended them or this
     /// process goes on with them. What this journal does not tell may stand in one that is gone. A run
-    /// that waits by itself is closed by who delivers it. Returns whether no more of them are left; they are
-    /// if something else is wanted first.
+    /// that waits by itself is closed by who delivers it. Returns false where it ends earlier, as something
+    /// else is wanted first.
     pub(super) async fn close(
         &mut self,
         source: &mut Source,
@@ -80,25 +80,33 @@ impl Delivery {
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<bool, Halt> {
         for number in source.runs.open() {
-            if source.parked.in_front_of(&source.runs, number).is_some() {
+            let is_tried = source
+                .runs
+                .get(number)
+                .is_some_and(|state| state.cannot_be_closed);
+            if is_tried || source.parked.in_front_of(&source.runs, number).is_some() {
                 continue;
             }
+            let mut is_closed = true;
             match self.close_open(source, live, number).await {
                 Ok(()) => {}
                 Err(Obstacle::Halt(halt)) => return Err(halt),
                 Err(Obstacle::Stuck(stuck)) => {
                     let reason = stuck.reason();
-                    tracing::warn!(target: "mlflow", reason, "a run whose process died could not be closed");
+                    if let Some(end) = self.said.admit("close", reason) {
+                        tracing::warn!(target: "mlflow", reason, "a run whose process died could not be closed{end}");
+                    }
                     // Its journal stays, so that somebody closes it. Of a run that another process has
                     // never started there is nothing to close.
                     if !matches!(source.runs.role(number), Role::Member { .. }) {
                         source.keep_all();
-                        continue;
+                        is_closed = false;
                     }
                 }
             }
             if let Some(state) = source.runs.get_mut(number) {
-                state.ended = true;
+                state.ended = is_closed;
+                state.cannot_be_closed = !is_closed;
             }
             if is_interrupted() {
                 return Ok(false);

@@ -53,6 +53,7 @@ use rustc_hash::FxHashMap;
 use work::Pass;
 
 pub(crate) use control::{Control, Goal};
+use delivery::DEAD_BATCH;
 pub(crate) use delivery::Delivery;
 pub(crate) use obstacle::Halt;
 pub(crate) use source::Source;
@@ -75,8 +76,22 @@ pub(crate) struct Shipper {
     /// The one of these that is being shipped.
     dead: Option<Source>,
     dead_pass: Pass,
+    dead_stage: DeadStage,
     /// Journals of dead processes that could not be finished, and the values of each that are held.
     unfinished: FxHashMap<PathBuf, usize>,
+}
+
+/// What comes next for the journal of a dead process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeadStage {
+    /// Its entries are read and delivered, a pass at a time.
+    Reading,
+    /// Runs that wait by themselves are tried once more.
+    Parked,
+    /// What is in doubt goes out, a part at a time; then artifacts and consoles that wait.
+    Doubtful,
+    /// The runs that its process left open are closed.
+    Closing,
 }
 
 /// What a step led to.
@@ -103,6 +118,7 @@ impl Shipper {
             joining: Vec::new(),
             dead: None,
             dead_pass: Pass::default(),
+            dead_stage: DeadStage::Reading,
             unfinished: FxHashMap::default(),
         }
     }
@@ -185,6 +201,7 @@ impl Shipper {
     /// what they have for a run that is not there.
     fn next_dead(&mut self) -> Option<Source> {
         let live = &self.live.runs;
+        let destination = self.live.destination();
         for found in &mut self.left_behind {
             while let Some(source) = found.next().map(Source::dead) {
                 if source.runs.are_anothers() {
@@ -192,20 +209,20 @@ impl Shipper {
                     self.joining
                         .extend(directory.map(|directory| found.put_off(directory)));
                 } else if !source.runs.are_led_for(live) {
-                    return Some(source);
+                    return Some(source.sent_to(destination.clone()));
                 }
             }
         }
         while let Some(mut found) = self.joining.pop() {
             if let Some(directory) = found.next() {
-                return Some(Source::dead(directory));
+                return Some(Source::dead(directory).sent_to(destination.clone()));
             }
         }
         None
     }
 
-    /// One pass over a journal that was left behind, until something else is wanted first: this process's
-    /// own values never wait for more than one run of a dead one.
+    /// Goes on with a journal that was left behind, until something else is wanted first: this process's own
+    /// values never wait for more than one run of a dead one, or one pass over what waits in it.
     async fn step_dead(&mut self, is_interrupted: &dyn Fn() -> bool) -> Result<Step, Halt> {
         if self.dead.is_none() {
             self.dead = self.next_dead();
@@ -215,46 +232,54 @@ impl Shipper {
         let Some(source) = &mut self.dead else {
             return Ok(Step::Idle);
         };
-        if self.dead_pass.is_empty() {
-            self.dead_pass = source.read(self.delivery.budget());
-        }
-        let done = self.dead_pass.is_empty();
         let delivery = &mut self.delivery;
-        if !delivery
-            .deliver_until(source, &mut self.dead_pass, is_interrupted)
-            .await?
-        {
-            return Ok(Step::More);
-        }
-        source.acknowledge(&self.dead_pass);
-        self.dead_pass = Pass::default();
-        if done {
-            // What has failed once, as a connection was closed, is tried once more, at once.
-            source.parked.hurry(tokio::time::Instant::now());
-            self.delivery.deliver_parked(source).await?;
-            while self.delivery.deliver_doubtful(source).await? {
-                if is_interrupted() {
-                    return Ok(Step::More);
+        match self.dead_stage {
+            DeadStage::Reading => {
+                if self.dead_pass.is_empty() {
+                    // What is delivered is noted after each pass: a short program gets somewhere, too.
+                    self.dead_pass = source.read(delivery.budget().min(DEAD_BATCH));
+                }
+                let is_done = self.dead_pass.is_empty();
+                let pass = &mut self.dead_pass;
+                if delivery.deliver_until(source, pass, is_interrupted).await? {
+                    source.acknowledge(&self.dead_pass);
+                    self.dead_pass = Pass::default();
+                    if is_done {
+                        self.dead_stage = DeadStage::Parked;
+                    }
                 }
             }
-            // What is not taken now stays for later: there are others to ship.
-            let _ = self.delivery.deliver_deferred(source).await;
-            let _ = self.delivery.deliver_consoles(source, true).await;
-            if !self
-                .delivery
-                .close(source, &self.live, is_interrupted)
-                .await?
-            {
-                return Ok(Step::More);
+            DeadStage::Parked => {
+                // What has failed once, as a connection was closed, is tried once more, at once.
+                source.parked.hurry(tokio::time::Instant::now());
+                delivery.deliver_parked(source).await?;
+                self.dead_stage = DeadStage::Doubtful;
             }
-            source.settle();
-            if let Some(source) = self.dead.take() {
-                let left = source.remove();
-                self.unfinished.extend(left);
-                self.delivery.stats().dead_under_way.set(0);
-                self.count_held();
+            DeadStage::Doubtful => {
+                if !delivery.deliver_doubtful(source).await? {
+                    // What is not taken now stays for later: there are others to ship.
+                    let _ = delivery.deliver_deferred(source).await;
+                    let _ = delivery.deliver_consoles(source, true).await;
+                    self.dead_stage = DeadStage::Closing;
+                }
+            }
+            DeadStage::Closing => {
+                if delivery.close(source, &self.live, is_interrupted).await? {
+                    source.settle();
+                    self.leave_dead();
+                }
             }
         }
         Ok(Step::More)
+    }
+
+    /// Lets go of the journal that is being shipped. It is gone, unless something in it waits.
+    fn leave_dead(&mut self) {
+        if let Some(source) = self.dead.take() {
+            self.unfinished.extend(source.remove());
+        }
+        self.dead_stage = DeadStage::Reading;
+        self.delivery.stats().dead_under_way.set(0);
+        self.count_held();
     }
 }

@@ -46,6 +46,9 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     recover_into(&MemoryStore::adopting(), root, segments)
 }
 
+/// Steps after the last record: to find that there is none, and one for each stage that follows.
+const LAST_STEPS: usize = 5;
+
 /// What shipping a journal led to.
 pub(crate) struct Shipped {
     /// Set if there was a journal to be shipped.
@@ -58,7 +61,7 @@ pub(crate) struct Shipped {
 /// Ships the journal that is below `root`, of at most `most` records.
 #[cfg(test)]
 pub(crate) fn recover_image(store: &MemoryStore, root: &Path, most: usize) -> Shipped {
-    ship(store, root, "here", most + 2)
+    ship(store, root, "here", most + LAST_STEPS)
 }
 
 /// Ships what is left below `root` for `destination`, until there is nothing more to do.
@@ -103,7 +106,12 @@ pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]])
         claimed,
         unfinished,
         stats,
-    } = ship(store, root, &destination.unwrap_or_default(), records + 2);
+    } = ship(
+        store,
+        root,
+        &destination.unwrap_or_default(),
+        records + LAST_STEPS,
+    );
     let kept = path.exists();
     assert!(claimed || kept, "what is not ours stays");
     let at_fault = !readable || unfinished;

@@ -55,6 +55,8 @@ pub(super) struct RunState {
     pub(super) first_ms: Option<i64>,
     pub(super) last_ms: i64,
     pub(super) ended: bool,
+    /// Whether its end was refused, for a run whose process died.
+    pub(super) cannot_be_closed: bool,
     /// The places, in the order of all events, of its newest tags and artifacts.
     newest: FxHashMap<(Kind, String), u64>,
     /// When it, or its start, was first looked for and not found.
@@ -163,6 +165,7 @@ impl Runs {
             first_ms: None,
             last_ms: 0,
             ended: false,
+            cannot_be_closed: false,
             newest: FxHashMap::default(),
             missed: None,
         })

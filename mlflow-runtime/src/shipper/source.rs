@@ -55,6 +55,8 @@ pub(crate) struct Source {
     pub(super) parked: ParkedRuns,
     /// What the store has refused for good.
     pub(super) refused: RefusedEntries,
+    /// The destination that refuses, where the journal names another one.
+    refusing: Option<String>,
     /// Entries that have to stay in the segments they were read from.
     pub(super) kept_in_place: usize,
     /// Segments of copied entries that the device may not have yet.
@@ -87,6 +89,20 @@ impl Source {
     }
 
     /// A dead process's journal, locked by the caller.
+    /// Has what is refused be kept for the destination that it is sent to: the journal may name another.
+    pub(super) fn sent_to(mut self, destination: Option<String>) -> Self {
+        self.refusing = destination;
+        self
+    }
+
+    /// Returns the destination of this process's journal.
+    pub(super) fn destination(&self) -> Option<String> {
+        match &self.owner {
+            JournalOwner::Live { journal, .. } => Some(journal.origin().destination.clone()),
+            JournalOwner::Dead { .. } => None,
+        }
+    }
+
     pub(crate) fn dead(directory: Directory) -> Self {
         let mut source = Self::new(JournalOwner::Dead { directory });
         source.open_segments();
@@ -127,6 +143,7 @@ impl Source {
             deferred: DeferredArtifacts::default(),
             parked: ParkedRuns::default(),
             refused: RefusedEntries::default(),
+            refusing: None,
             kept_in_place: 0,
             unsynced: Vec::new(),
             settled_segments: Vec::new(),
@@ -335,7 +352,10 @@ impl Source {
             // There is no place to keep anything.
             return Kept::default();
         };
-        let (origin, _) = self.copies();
+        let (mut origin, _) = self.copies();
+        if let Some(destination) = &self.refusing {
+            origin.destination.clone_from(destination);
+        }
         let kept = self
             .refused
             .keep(&directory, &origin, run, &identity, refused);

@@ -78,6 +78,8 @@ pub(super) struct Worker {
     shown: u64,
     /// The last one for which the store did not take them.
     shown_in_vain: u64,
+    /// Another destination, for which dead processes have left what is shipped, too.
+    moved_from: Option<String>,
     /// When journals of dead processes that could not be finished are looked at again.
     sweep_due: Option<Instant>,
     sweep_backoff: Backoff,
@@ -105,6 +107,7 @@ impl Worker {
             tried: 0,
             shown: 0,
             shown_in_vain: 0,
+            moved_from: None,
             sweep_due: None,
             sweep_backoff: Backoff::default(),
         }
@@ -201,7 +204,7 @@ impl Worker {
     /// Looks for what dead processes left. The one that is being shipped is not found again.
     fn sweep(&mut self, shipper: &mut Shipper) {
         let own = self.journal.origin().destination.clone();
-        let destinations = [Some(own), self.control.moved_from()];
+        let destinations = [self.moved_from.clone(), Some(own)];
         let roots: Vec<&Path> = self.journal.roots(self.settings.journal.path()).collect();
         let found = destinations.iter().flatten().flat_map(|destination| {
             let roots = roots.iter();
@@ -216,6 +219,12 @@ impl Worker {
     /// This process's values first; while there are no more of them, those of dead ones.
     async fn round(&mut self, shipper: &mut Shipper, ticket: u64) -> Result<Step, Halt> {
         let now = Instant::now();
+        let values = self.journal.values();
+        let moved_from = self.control.moved_from();
+        if moved_from != self.moved_from {
+            self.moved_from = moved_from;
+            self.sweep(shipper);
+        }
         if ticket > self.tried {
             self.tried = ticket;
             shipper.hurry(now);
@@ -236,13 +245,13 @@ impl Worker {
         // is logged meanwhile.
         let is_read = step == Step::Idle || shipper.fresh;
         let flushed = nothing_waits && is_read;
+        // Children may have died meanwhile.
+        if is_read && ticket > self.swept {
+            self.swept = ticket;
+            self.sweep(shipper);
+        }
         if flushed {
             self.control.complete_own(ticket);
-            // Children may have died meanwhile.
-            if ticket > self.swept {
-                self.swept = ticket;
-                self.sweep(shipper);
-            }
         } else if is_read && shipper.has_waiting() && shipper.is_hopeless() {
             self.control.fail(ticket);
         }
@@ -257,7 +266,6 @@ impl Worker {
             self.sweep(shipper);
         }
         let (journal, control) = (&self.journal, &self.control);
-        let values = journal.values();
         let is_interrupted = || journal.values() > values || control.asked() > ticket;
         let dead = shipper.step_dead(&is_interrupted).await?;
         if dead != Step::Idle {

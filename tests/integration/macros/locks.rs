@@ -191,6 +191,53 @@ fn a_lock_of_another_library_is_logged_by_its_name() {
 }
 
 #[test]
+fn a_lock_of_another_library_that_can_debug_shows_what_that_does() {
+    use std::fmt;
+
+    struct Mutex<T>(T);
+    impl<T> serde::Serialize for Mutex<T> {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            panic!("it waits");
+        }
+    }
+    impl<T: fmt::Debug> fmt::Debug for Mutex<T> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Mutex").field("data", &self.0).finish()
+        }
+    }
+    struct DashMap<T>(T);
+    impl<T> fmt::Debug for DashMap<T> {
+        fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+            panic!("it waits");
+        }
+    }
+    #[tracked]
+    fn train(state: &Mutex<u8>, cache: &DashMap<u8>) {
+        let _ = (state, cache.0);
+    }
+    let run = run_of(|| train(&Mutex(1), &DashMap(2)));
+    let [(_, cache), (_, state)] = params(&run)[..] else {
+        panic!("{run:?}");
+    };
+    assert_eq!(state, "Mutex { data: 1 }");
+    assert!(cache.ends_with("DashMap<u8>>"), "{cache}");
+}
+
+#[test]
+fn the_hash_of_what_is_locked_says_so() {
+    #[tracked(hash(weights))]
+    fn train(weights: &Mutex<Vec<f64>>) {
+        let _ = weights;
+    }
+    let run = run_of(|| {
+        let weights = Mutex::new(vec![0.5]);
+        let _held = weights.lock();
+        train(&weights);
+    });
+    assert_eq!(params(&run), [("weights_hash", "<locked>")]);
+}
+
+#[test]
 fn what_is_shared_is_logged_without_serdes_feature_rc() {
     #[derive(serde::Serialize)]
     struct Config {

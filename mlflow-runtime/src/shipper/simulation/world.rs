@@ -623,7 +623,9 @@ impl World {
     fn patience(&self, slot: usize) -> Duration {
         let server = self.server();
         let process = self.processes[slot].as_ref();
-        let mut runs = process.iter().flat_map(|process| &process.runs);
+        let orphans = |run: &RunId| self.model.runs.get(run).is_some_and(|run| run.is_orphan);
+        let runs = process.iter().flat_map(|process| &process.runs);
+        let mut runs = runs.filter(|(run, _)| orphans(run));
         let awaits_another =
             runs.any(|(run, own)| own.is_inherited && server.found(*run).is_empty());
         let look = if awaits_another { LOOK } else { Duration::ZERO };
@@ -670,6 +672,7 @@ impl World {
             self.spawn(0);
             self.exit_of_well(0).await?;
         }
+        self.check_now()?;
         self.server().note(|| "the last process is gone".to_owned());
         let server = self.server();
         self.model.check_all(&server)?;
