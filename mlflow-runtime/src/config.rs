@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::console;
 use crate::destination::Destination;
+use crate::journal::Journal;
 use crate::journal::owned::Place;
 use crate::rank;
 use crate::secret::Secret;
@@ -232,7 +233,7 @@ impl Config {
         } = self;
         let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
         let seconds = |variable| {
-            let expected = "a number of seconds, 0 or more";
+            let expected = "a number of seconds, 0 or more, below 10^19";
             text(variable).and_then(|value| seconds(variable, &value, expected))
         };
         Settings {
@@ -272,6 +273,8 @@ impl Config {
                 .unwrap_or(Duration::from_secs(5)),
             journal: journal_dir
                 .or_else(|| text("MLFLOW_JOURNAL_DIR").map(PathBuf::from))
+                // The program may change its working directory.
+                .map(|path| std::path::absolute(&path).unwrap_or(path))
                 .map_or_else(|| default_journal(text), Place::from),
             journal_max_bytes: journal_max_bytes
                 .or_else(|| number(text, "MLFLOW_JOURNAL_MAX_BYTES", "a number of bytes"))
@@ -282,6 +285,13 @@ impl Config {
             rank: rank.resolve(text, place),
             system_metrics: system_metrics.resolve(text, &flag),
         }
+    }
+}
+
+impl Settings {
+    /// Returns where journals may lie that processes with these settings have left.
+    pub(crate) fn journal_roots(&self, journal: &Journal) -> Vec<PathBuf> {
+        journal.roots(self.journal.path(), temporary_journal().path())
     }
 }
 
@@ -428,6 +438,10 @@ mod tests {
         assert_eq!(path(&[("HOME", "/home/u")]), home);
         let named = [("HOME", "/home/u"), ("MLFLOW_JOURNAL_DIR", "/j")];
         assert_eq!(path(&named), PathBuf::from("/j"));
+        // The program may go elsewhere.
+        let here = env::current_dir().expect("it is there");
+        let relative = [("MLFLOW_JOURNAL_DIR", "j")];
+        assert_eq!(path(&relative), here.join("j"));
     }
 
     #[test]

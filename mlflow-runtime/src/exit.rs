@@ -20,7 +20,7 @@ use crate::console;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, kept};
 use crate::run;
-use crate::shipper::Goal;
+use crate::shipper::{Goal, PART_OF_DEAD};
 use crate::system_metrics::{self, Later};
 use crate::tracker::Tracker;
 
@@ -97,7 +97,14 @@ fn deliver(started: Instant) {
 
 fn leave_one(tracker: &Tracker, started: Instant) {
     let timeout = tracker.settings().exit_timeout;
-    let deadline = deadline(started, timeout);
+    // Whoever has nothing of its own to deliver waits for what others have left only.
+    let has_own = tracker.queued() > 0;
+    let longest = if has_own {
+        timeout
+    } else {
+        timeout / PART_OF_DEAD
+    };
+    let deadline = deadline(started, longest);
     tracker.control.leave();
     tracker.flush_until(deadline, Goal::Exit(timeout));
     let left = tracker.queued();
@@ -133,11 +140,16 @@ fn leave_one(tracker: &Tracker, started: Instant) {
         ));
     }
     say_kept(tracker);
-    let refused = tracker
-        .stats
-        .rejected
-        .get()
-        .saturating_sub(tracker.stats.kept.get());
+    let stats = &tracker.stats;
+    let not_logged = stats.not_logged.get();
+    if not_logged > 0 {
+        let first = stats.first_refusal("is not logged");
+        say(&format!(
+            "mlflow: {not_logged} values could not be logged{first}"
+        ));
+    }
+    let refused = stats.rejected.get();
+    let refused = refused.saturating_sub(stats.kept.get() + not_logged);
     if refused > 0 {
         let first = tracker.stats.first_refusal("is set aside");
         let fault = tracker.stats.keep_fault();
@@ -151,10 +163,17 @@ fn leave_one(tracker: &Tracker, started: Instant) {
             "mlflow: {lost} values could not be delivered to {destination} and are lost"
         ));
     }
-    let dropped = tracker.dropped().total();
-    if dropped > 0 {
+    let dropped = tracker.dropped();
+    let removed = dropped.journal_removed;
+    if removed > 0 {
         say(&format!(
-            "mlflow: {dropped} values found no room in the journal and are lost"
+            "mlflow: {removed} values are lost: files of the journal were removed before {destination} had taken them"
+        ));
+    }
+    let full = dropped.total() - removed;
+    if full > 0 {
+        say(&format!(
+            "mlflow: {full} values found no room in the journal and are lost"
         ));
     }
 }

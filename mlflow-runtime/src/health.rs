@@ -103,7 +103,7 @@ impl Dropped {
 pub struct FlushReport {
     /// Whether all that was logged before has been settled.
     pub complete: bool,
-    /// Values that still wait in the journal.
+    /// Values that still wait in the journal, without those that are [held](Health::held).
     pub queued: u64,
 }
 

@@ -173,9 +173,10 @@ fn ship(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverReport {
 
 /// Counts the journals that are left behind for `origin`.
 fn left_behind(tracker: &Tracker, origin: &str) -> u64 {
-    let journal = tracker.journal();
-    let roots = journal.roots(tracker.settings().journal.path());
-    let left = roots.map(|root| Directory::left_behind(root, origin).count() as u64);
+    let roots = tracker.settings().journal_roots(tracker.journal());
+    let left = roots
+        .iter()
+        .map(|root| Directory::left_behind(root, origin).count() as u64);
     // The one that is being shipped is locked as that of a process that is alive is.
     left.sum::<u64>() + tracker.stats.dead_under_way.get()
 }

@@ -13,7 +13,7 @@ use crate::tracker::Tracker;
 ///
 /// A refused value (a param that changed, a key that MLflow does not take, an artifact that cannot be
 /// stored) is set aside: it is counted in [`Health::rejected`](crate::Health::rejected), and its bytes
-/// are kept in the folder `rejected` beside the journals. What is refused again is set aside again.
+/// are kept in the folder `rejected-<uid>` beside the journals. What is refused again is set aside again.
 ///
 /// The report is that of [`flush`](crate::flush). With a [fake](crate::testing::fake) there is nothing to
 /// be sent: a fake keeps no file.
@@ -34,9 +34,8 @@ pub fn resend_rejected(timeout: Duration) -> FlushReport {
     for tracker in health::all() {
         if !tracker.is_inline() {
             let destination = &tracker.journal().origin().destination;
-            let configured = tracker.settings().journal.path();
-            for root in tracker.journal().roots(configured) {
-                RejectedFolder::put_back(root, destination);
+            for root in tracker.settings().journal_roots(tracker.journal()) {
+                RejectedFolder::put_back(&root, destination);
             }
         }
         report.complete &= tracker.flush_until(deadline, Goal::All);

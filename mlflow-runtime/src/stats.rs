@@ -22,6 +22,8 @@ pub(crate) struct Stats {
     pub(crate) delivered_of_dead: Counter,
     /// The same of those that it will never take.
     pub(crate) rejected_of_dead: Counter,
+    /// Of the rejected ones, those that never came into the journal: a file that is not there.
+    pub(crate) not_logged: Counter,
     /// Of the rejected ones, those that are kept.
     pub(crate) kept: Counter,
     /// Values of this process's journal that the store takes only when a person has acted.
@@ -40,6 +42,8 @@ pub(crate) struct Stats {
     keep_fault: Mutex<Option<String>>,
     /// Why the store does not take values now.
     trouble: Mutex<Option<String>>,
+    /// Why a run or artifact waits by itself, the last time.
+    stuck: Mutex<Option<String>>,
     connection: AtomicU8,
     /// The time, in ms, of the oldest value on its way; [`NONE`] if there is none.
     oldest_ms: AtomicI64,
@@ -119,17 +123,23 @@ impl Stats {
         is_first
     }
 
-    /// Returns why the first value that was refused and not kept could not be.
     /// Notes why the store does not take values, or that it does.
     pub(crate) fn set_trouble(&self, reason: Option<String>) {
         *lock(&self.trouble) = reason;
     }
 
-    /// Returns why the store does not take values now.
-    pub(crate) fn trouble(&self) -> Option<String> {
-        lock(&self.trouble).clone()
+    /// Notes why a run or artifact waits by itself.
+    pub(crate) fn note_stuck(&self, reason: &str) {
+        *lock(&self.stuck) = Some(reason.to_owned());
     }
 
+    /// Returns why values wait, where the store does not take any, else where it does not take some.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let trouble = lock(&self.trouble).clone();
+        trouble.or_else(|| lock(&self.stuck).clone())
+    }
+
+    /// Returns why the first value that was refused and not kept could not be.
     pub(crate) fn keep_fault(&self) -> Option<String> {
         lock(&self.keep_fault).clone()
     }

@@ -329,8 +329,9 @@ impl Tracker {
     /// The same for a value that cannot be logged at all.
     pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         self.stats.rejected.add(1);
+        self.stats.not_logged.add(1);
         self.stats
-            .note_refusal(|| format!("{kind} {key:?}: {what}"));
+            .note_refusal(|| format!("{kind} {key:?} is not logged: {what}"));
         self.warn_once(kind, key, what);
     }
 }

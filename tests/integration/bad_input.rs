@@ -394,6 +394,28 @@ fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
 }
 
 #[test]
+fn a_file_that_is_not_there_is_one_line_at_the_end_that_names_it() {
+    const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
+    let folder = Folder::new();
+    let ended = folder.run(CHECKPOINT, &["missing.bin", "1"], &[]);
+    let line = "mlflow: 1 values could not be logged (first: artifact \"missing.bin\" is not logged: there is no such file";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("has refused"), "{}", ended.stderr);
+}
+
+/// It has no length, and was logged as an empty file.
+#[test]
+fn a_file_of_the_system_is_logged_with_its_bytes() {
+    let fake = fake();
+    let run = mlflow::start_run().start();
+    run.log_artifact("/proc/self/status");
+    drop(run);
+    let artifacts = &fake.runs()[0].artifacts;
+    let status = String::from_utf8_lossy(&artifacts["status"]);
+    assert!(status.contains("Pid:"), "{status}");
+}
+
+#[test]
 fn a_setting_that_cannot_be_used_is_one_line_on_stderr_which_can_be_switched_off() {
     let folder = Folder::new();
     let unusable = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon");

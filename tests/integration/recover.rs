@@ -1,5 +1,6 @@
 //! What dead processes left: shipped on request, moved on request, and in nobody's way.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -175,6 +176,29 @@ fn what_is_refused_when_it_is_moved_is_kept_for_where_it_was_moved_to() {
     assert_eq!(
         (run.status.as_str(), run.params["lr"].as_str()),
         ("KILLED", "0.2")
+    );
+}
+
+/// The line at the end of the process said that the next program ships them; none ever looked there again.
+#[test]
+fn what_was_left_in_the_fallback_directory_is_found_when_the_configured_one_is_back() {
+    let folder = Folder::new();
+    let (temporary, configured) = (folder.path().join("tmp"), folder.path().join("configured"));
+    fs::create_dir(&temporary).unwrap();
+    fs::write(&configured, "no directory").unwrap();
+    let environment = [
+        ("TMPDIR", temporary.to_str().unwrap()),
+        ("MLFLOW_JOURNAL_DIR", configured.to_str().unwrap()),
+    ];
+    let url = format!("http://127.0.0.1:{}", free_port());
+    let away = [&environment[..], &[("MLFLOW_TRACKING_URI", &url)]].concat();
+    let left = folder.run(SCRIPTED, &["start run", "points loss 0 10", "abort"], &away);
+    assert!(left.stderr.contains("using"), "{}", left.stderr);
+    fs::remove_file(&configured).unwrap();
+    let back = folder.run(SCRIPTED, &["recover 60"], &away);
+    assert_reports(
+        &back,
+        "recovered complete false found 1 delivered 0 rejected 0 held 0 left 1",
     );
 }
 

@@ -89,10 +89,7 @@ impl Flatten {
     /// Looks at a part of the value.
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
         if is_lock::<T>() {
-            return self.leaf(Scalar::Text(Text {
-                text: format!("<{}>", lock_name::<T>()),
-                end: End::Locked,
-            }));
+            return self.leaf(Scalar::Text(Text::lock(lock_name::<T>())));
         }
         value.serialize(self)
     }

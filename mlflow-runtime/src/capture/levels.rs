@@ -26,7 +26,7 @@ use super::flatten::{Leaves, flatten};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
 use super::leaf::{FEW, Leaf, Purpose};
 use super::length::Length;
-use super::lock::{Lock, Look, is_lock, is_lock_in_debug};
+use super::lock::{Lock, Look, is_lock, is_lock_in_debug, lock_name};
 use super::shared::Shared;
 use super::text::{End, Text, cut};
 use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
@@ -165,6 +165,7 @@ pub(crate) fn in_full<T: Serialize + ?Sized>(value: &T) -> Values {
 fn fields<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Values {
     match flatten(value, purpose) {
         Ok(Leaves { leaves, .. }) => flattened(leaves),
+        Err(End::Locked) => Values::Text(Text::lock(lock_name::<T>())),
         Err(end) => instead(name_of::<T>(), end),
     }
 }

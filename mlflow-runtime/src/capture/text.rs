@@ -56,8 +56,13 @@ impl Text {
 
     /// Stands for what is behind a lock that somebody has.
     pub(crate) fn locked() -> Self {
+        Self::lock("locked")
+    }
+
+    /// Stands for what is behind a lock of this name that cannot be tried.
+    pub(crate) fn lock(name: &str) -> Self {
         Self {
-            text: "<locked>".to_owned(),
+            text: format!("<{name}>"),
             end: End::Locked,
         }
     }

@@ -314,11 +314,16 @@ impl Journal {
         self.path()
     }
 
-    /// Returns where journals may lie: below the configured directory, and below the one that is used where
-    /// that cannot be written to, as it may not have been for others.
-    pub(crate) fn roots<'p>(&'p self, configured: &'p Path) -> impl Iterator<Item = &'p Path> {
-        let used = self.root().filter(|root| *root != configured);
-        [Some(configured), used].into_iter().flatten()
+    /// Returns where journals may lie: below the configured directory, and below the `fallback`, which is used
+    /// where that cannot be written to, as it may not have been for others.
+    pub(crate) fn roots(&self, configured: &Path, fallback: &Path) -> Vec<PathBuf> {
+        let mut roots = vec![configured.to_owned()];
+        for root in [Some(fallback), self.root()].into_iter().flatten() {
+            if !roots.iter().any(|known| known == root) {
+                roots.push(root.to_owned());
+            }
+        }
+        roots
     }
 
     /// Returns where journals lie, this one and those of others; `None` where this one is in memory.

@@ -9,7 +9,7 @@
 //! 3. No thread that logs waits for the device.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -20,6 +20,9 @@ use super::directory::ARTIFACT_EXTENSION;
 use super::free_space::{self, Shortage};
 use super::record::Fingerprint;
 use super::{copying, lock, owned};
+
+/// The most bytes that are taken of a file without a length.
+const UNMEASURED_BYTES: u64 = 64 << 20;
 
 /// The copies of one journal.
 #[derive(Default)]
@@ -57,6 +60,12 @@ impl Spool {
     pub(super) fn copy(&self, directory: &Path, source: &File) -> Result<Copy, Uncopied> {
         let found = source.metadata()?;
         check_limit(found.len())?;
+        if found.len() == 0 {
+            // What lies in `/proc` and `/sys` has no length, and bytes all the same.
+            let mut bytes = Vec::new();
+            source.take(UNMEASURED_BYTES).read_to_end(&mut bytes)?;
+            return self.write(directory, &bytes);
+        }
         self.make(directory, |target| {
             if copying::reflink(source, target) {
                 let length = target.metadata()?.len();

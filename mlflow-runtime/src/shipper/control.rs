@@ -47,7 +47,7 @@ pub(crate) enum Goal {
 }
 
 /// Of the time that the end of a process may take, the part that what dead ones left may.
-const PART_OF_DEAD: u32 = 10;
+pub(crate) const PART_OF_DEAD: u32 = 10;
 
 impl Control {
     /// The process is about to end.

@@ -413,15 +413,18 @@ impl Delivery {
     pub(super) fn warn_stuck(&mut self, stuck: &Stuck, failures: u32) {
         match stuck {
             Stuck::Held(reason) | Stuck::Missing(reason) => self.warn_held(reason),
-            Stuck::Failing { reason, .. } if failures >= WARN_AFTER => {
-                if let Some(end) = self.said.admit("failing", reason) {
+            Stuck::Failing { reason, .. } => {
+                self.stats.note_stuck(reason);
+                if failures >= WARN_AFTER
+                    && let Some(end) = self.said.admit("failing", reason)
+                {
                     tracing::warn!(
                         target: "mlflow",
                         "the store fails for one run or artifact; it waits by itself and is tried again, everything else is shipped: {reason}{end}"
                     );
                 }
             }
-            Stuck::Failing { .. } | Stuck::NotCreated | Stuck::Behind(_) => {}
+            Stuck::NotCreated | Stuck::Behind(_) => {}
         }
     }
 

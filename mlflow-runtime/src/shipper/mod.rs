@@ -52,7 +52,7 @@ use std::path::PathBuf;
 use rustc_hash::FxHashMap;
 use work::Pass;
 
-pub(crate) use control::{Control, Goal};
+pub(crate) use control::{Control, Goal, PART_OF_DEAD};
 use delivery::DEAD_BATCH;
 pub(crate) use delivery::Delivery;
 pub(crate) use obstacle::Halt;

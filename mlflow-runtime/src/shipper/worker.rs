@@ -3,7 +3,6 @@
 //! Invariant: while nothing is logged it sleeps without a timer, from [`STAY_AWAKE`] after the last
 //! value on, unless something waits: waking it costs the thread that logs some microseconds.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -205,7 +204,7 @@ impl Worker {
     fn sweep(&mut self, shipper: &mut Shipper) {
         let own = self.journal.origin().destination.clone();
         let destinations = [self.moved_from.clone(), Some(own)];
-        let roots: Vec<&Path> = self.journal.roots(self.settings.journal.path()).collect();
+        let roots = self.settings.journal_roots(&self.journal);
         let found = destinations.iter().flatten().flat_map(|destination| {
             let roots = roots.iter();
             roots.map(|root| Directory::left_behind(root, destination))

@@ -182,11 +182,7 @@ fn a_lock_of_another_library_is_logged_by_its_name() {
     let run = run_of(|| {
         let _ = train(&another::Mutex(1), &another::Mutex(2));
     });
-    let [(key, name)] = params(&run)[..] else {
-        panic!("{run:?}");
-    };
-    assert_eq!(key, "state");
-    assert!(name.ends_with("Mutex<u8>>"), "{name}");
+    assert_eq!(params(&run), [("state", "<Mutex>")]);
     assert!(run.metrics.is_empty());
 }
 
