@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use crate::console;
 use crate::destination::Destination;
+use crate::experiment;
 use crate::journal::Journal;
 use crate::journal::owned::Place;
 use crate::rank;
 use crate::secret::Secret;
 use crate::store::ExperimentRef;
 use crate::system_metrics;
-use crate::warnings::warn_of_setting;
+use crate::warnings::warn_user;
 
 /// Settings of the process; see [`configure`](crate::configure).
 ///
@@ -247,7 +248,11 @@ impl Config {
                 text("MLFLOW_TRACKING_URI").map(|uri| ("MLFLOW_TRACKING_URI", uri)),
             ]),
             experiment: experiment
-                .or_else(|| text("MLFLOW_EXPERIMENT_NAME").map(ExperimentRef::Name))
+                .and_then(|experiment| match experiment {
+                    ExperimentRef::Name(name) => experiment::of_name(name),
+                    id @ ExperimentRef::Id(_) => Some(id),
+                })
+                .or_else(|| text("MLFLOW_EXPERIMENT_NAME").and_then(experiment::of_name))
                 .or_else(|| text("MLFLOW_EXPERIMENT_ID").map(ExperimentRef::Id))
                 .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
             run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
@@ -303,7 +308,7 @@ fn destination(sources: [Option<(&str, String)>; 2]) -> Destination {
     };
     let destination = Destination::given(&uri);
     if let Destination::Unusable(unusable) = &destination {
-        warn_of_setting(format_args!(
+        warn_user(format_args!(
             "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until it is mended",
             unusable.given
         ));
@@ -333,7 +338,7 @@ fn text(variable: &'static str) -> Option<String> {
         Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
         Err(env::VarError::NotPresent) => None,
         Err(env::VarError::NotUnicode(_)) => {
-            warn_of_setting(format_args!("{variable} is not valid UTF-8 and is ignored"));
+            warn_user(format_args!("{variable} is not valid UTF-8 and is ignored"));
             None
         }
     }
@@ -370,7 +375,7 @@ pub(crate) fn seconds(variable: &str, value: &str, expected: &str) -> Option<Dur
 }
 
 pub(crate) fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
-    warn_of_setting(format_args!(
+    warn_user(format_args!(
         "{variable}={value:?} cannot be used and is ignored; expected {expected}"
     ));
     None

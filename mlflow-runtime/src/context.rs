@@ -13,13 +13,15 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use scopes::{Scope, Scopes};
 pub(crate) use suspended::Suspended;
 
-use crate::process::COMPILED_OUT;
+use crate::process::{self, COMPILED_OUT};
 use crate::run::Run;
 use crate::tracker::Tracker;
+use crate::warnings::warn_user;
 
 thread_local! {
     static SCOPES: RefCell<Scopes> = const { RefCell::new(Scopes::NONE) };
@@ -140,7 +142,7 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
     // A destructor that logs while the context is being replaced has no current run.
     let known = SCOPES.try_with(|scopes| {
         let Ok(scopes) = scopes.try_borrow() else {
-            return;
+            return false;
         };
         match &scopes.current {
             Context { run: Some(run), .. } => log(run),
@@ -148,12 +150,33 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
                 tracker: Some(fake),
                 ..
             } => fake.note_outside(kind, key),
-            _ => {}
+            _ => return true,
         }
+        false
     });
-    if known.is_err() {
-        with_last(log);
+    match known {
+        Ok(false) => {}
+        Ok(true) => tell_outside(kind, key),
+        Err(_) => with_last(log),
     }
+}
+
+/// Says, once in a process, that something was logged without a run. Elsewhere than in [`SCOPES`]: a
+/// subscriber may look there.
+#[cold]
+fn tell_outside(kind: &'static str, key: &str) {
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
+    if IS_TOLD.load(Ordering::Relaxed)
+        || !process::enabled()
+        || IS_TOLD.swap(true, Ordering::Relaxed)
+    {
+        return;
+    }
+    warn_user(format_args!(
+        "{kind} {key:?} is logged outside of any run and is not recorded; of others like it nothing is said. Start a \
+         run: #[mlflow::tracked] or mlflow::start_run().start(). Take it along to another thread with \
+         mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future"
+    ));
 }
 
 /// Calls `log` with the run that was current when the thread's locals went.
@@ -185,8 +208,10 @@ pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
 /// The current run; a fake is told of a value without.
 pub(crate) fn run_for(kind: &'static str, key: &str) -> Option<Run> {
     let Context { run, tracker } = Context::current();
-    if let (None, Some(fake)) = (&run, tracker) {
-        fake.note_outside(kind, key);
+    match (&run, tracker) {
+        (Some(_), _) => {}
+        (None, Some(fake)) => fake.note_outside(kind, key),
+        (None, None) => tell_outside(kind, key),
     }
     run
 }

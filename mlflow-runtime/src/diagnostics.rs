@@ -46,6 +46,9 @@
 //! | … its formatting panicked; logged is what it wrote until then | the same | mend it |
 //! | … it and what follows are left out: of one value `N` fields are logged | a struct or map with very many fields | log the fields that matter |
 //! | … it is left out: it stands too deep inside of its value | | log it by itself |
+//! | … is logged outside of any run and is not recorded; … | a log call where no run is current: before the first, or on a thread or in a task that has not taken it along | [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()), [`thread`](crate::thread) |
+//! | a run was built and not started: … | `let run = mlflow::start_run();` | `.start()` |
+//! | the name of an experiment is empty; … and: the name of the experiment … has `N` characters; it is cut: … | MLflow takes 1 to 500 characters | another name |
 //! | the tag `KEY` of `MLFLOW_RUN_CONTEXT` is left out: … | the same of a tag of the environment | another key |
 //! | metric, tag `KEY`: it is left out: … | MLflow would refuse the key; the reason says why | another key |
 //! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `layer` | `metric.loss = loss` |

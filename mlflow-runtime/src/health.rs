@@ -103,8 +103,29 @@ impl Dropped {
 pub struct FlushReport {
     /// Whether all that was logged before has been settled.
     pub complete: bool,
-    /// Values that still wait in the journal, without those that are [held](Health::held).
+    /// Values that still wait in the journal, without those that are held.
     pub queued: u64,
+    /// Values that the store has taken until now, as in [`Health::delivered`].
+    pub delivered: u64,
+    /// Values that the store takes only when a person has acted, as in [`Health::held`]: a report may be
+    /// complete without them.
+    pub held: u64,
+    /// Values that the store has refused until now, or that could not be logged, as in [`Health::rejected`].
+    pub rejected: u64,
+}
+
+impl FlushReport {
+    /// Tells of `trackers`, after a flush that was or was not complete.
+    pub(crate) fn of(trackers: &[Arc<Tracker>], complete: bool) -> Self {
+        let sum = |count: fn(&Tracker) -> u64| trackers.iter().map(|tracker| count(tracker)).sum();
+        Self {
+            complete,
+            queued: sum(Tracker::queued),
+            delivered: sum(|tracker| tracker.stats.delivered.get()),
+            held: sum(|tracker| tracker.stats.all_held()),
+            rejected: sum(|tracker| tracker.stats.rejected.get()),
+        }
+    }
 }
 
 /// How tracking is doing. Costs a lock and a few loads, and a system call for each run with a console;
@@ -149,15 +170,12 @@ pub fn health() -> Health {
 /// ```
 pub fn flush(timeout: Duration) -> FlushReport {
     let deadline = deadline(Instant::now(), timeout);
-    let mut report = FlushReport {
-        complete: true,
-        queued: 0,
-    };
-    for tracker in all() {
-        report.complete &= tracker.flush_until(deadline, Goal::Own);
-        report.queued += tracker.queued();
+    let trackers = all();
+    let mut complete = true;
+    for tracker in &trackers {
+        complete &= tracker.flush_until(deadline, Goal::Own);
     }
-    report
+    FlushReport::of(&trackers, complete)
 }
 
 /// The same, for the end of a program that cannot count on its exit hook (it is ended by `abort`,

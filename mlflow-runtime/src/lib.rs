@@ -140,6 +140,7 @@ mod destination;
 pub mod diagnostics;
 mod environment;
 mod exit;
+mod experiment;
 mod fork;
 #[cfg(fuzzing)]
 #[doc(hidden)]

@@ -1,7 +1,7 @@
 //! Logging to the current run: functions for keys known at run time, macros for the others.
 //!
 //! Invariant: without a current run every one of these is a no-op that costs a look at a
-//! thread-local.
+//! thread-local; the first in a process says so.
 
 use std::fmt::Display;
 use std::path::Path;

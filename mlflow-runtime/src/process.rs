@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, Settings};
 use crate::context::Context;
+use crate::experiment;
 use crate::fork::{Bequest, PerProcess};
+use crate::store::ExperimentRef;
 use crate::tracker::{Tracker, lock};
 use crate::warnings;
 
@@ -130,6 +132,9 @@ pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
 
 /// Changes the experiment of runs that name none, from now on.
 pub(crate) fn set_experiment(name: String) {
+    let Some(ExperimentRef::Name(name)) = experiment::of_name(name) else {
+        return;
+    };
     if let Some(tracker) = Context::current().scoped_tracker() {
         tracker.set_experiment(name);
         return;

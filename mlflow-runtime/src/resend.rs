@@ -25,21 +25,18 @@ use crate::tracker::Tracker;
 /// ```
 pub fn resend_rejected(timeout: Duration) -> FlushReport {
     let deadline = deadline(Instant::now(), timeout);
-    let mut report = FlushReport {
-        complete: true,
-        queued: 0,
-    };
+    let mut complete = true;
     // One is made where the program has not logged anything yet: it may have come for this call only.
     let _ = Tracker::scoped_or_global();
-    for tracker in health::all() {
+    let trackers = health::all();
+    for tracker in &trackers {
         if !tracker.is_inline() {
             let destination = &tracker.journal().origin().destination;
             for root in tracker.settings().journal_roots(tracker.journal()) {
                 RejectedFolder::put_back(&root, destination);
             }
         }
-        report.complete &= tracker.flush_until(deadline, Goal::All);
-        report.queued += tracker.queued();
+        complete &= tracker.flush_until(deadline, Goal::All);
     }
-    report
+    FlushReport::of(&trackers, complete)
 }

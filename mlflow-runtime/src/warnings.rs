@@ -1,4 +1,4 @@
-//! Lines about settings: what a user has asked for and does not get.
+//! Lines about what a user has asked for and does not get: a setting, a run that was never started.
 //!
 //! Invariant: each comes once in a process, as a warning for subscribers and as a line on stderr, as most
 //! programs have no subscriber; neither shows a credential. `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` leaves the line out.
@@ -22,11 +22,11 @@ pub(crate) fn set_quiet(is_quiet: bool) {
     IS_QUIET.store(is_quiet, Ordering::Relaxed);
 }
 
-/// Says that a setting is not used as it is.
-pub(crate) fn warn_of_setting(line: fmt::Arguments<'_>) {
+/// Says what is not as it was asked for.
+pub(crate) fn warn_user(line: fmt::Arguments<'_>) {
     let line = line.to_string();
     let line = mask(&line, Edge::End).map_or(line, |masked| masked.text);
-    let Some(end) = lock(SAID.get()).admit("setting", &line) else {
+    let Some(end) = lock(SAID.get()).admit("asked for", &line) else {
         return;
     };
     tracing::warn!(target: "mlflow", "{line}{end}");

@@ -415,6 +415,65 @@ fn a_file_of_the_system_is_logged_with_its_bytes() {
     assert!(status.contains("Pid:"), "{status}");
 }
 
+/// Nothing said that these were lost, and Python starts the run.
+#[test]
+fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each() {
+    const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+    let script = [
+        "outside loss",
+        "outside other",
+        "unstarted",
+        "unstarted",
+        "start own",
+        "end own",
+    ];
+    for (enabled, count) in [("true", 2), ("false", 0)] {
+        let folder = Folder::new();
+        let ended = folder.run(SCRIPTED, &script, &[("MLFLOW_TRACKING_ENABLED", enabled)]);
+        assert!(ended.success, "{}", ended.stderr);
+        let lines = ended.stderr.lines();
+        let lines: Vec<_> = lines.filter(|line| line.starts_with("mlflow: ")).collect();
+        assert_eq!(lines.len(), count, "{lines:?}");
+        if let [outside, unstarted] = lines[..] {
+            let expected =
+                "mlflow: metric \"loss\" is logged outside of any run and is not recorded";
+            assert!(outside.starts_with(expected), "{outside}");
+            let expected = "mlflow: a run was built and not started";
+            assert!(unstarted.starts_with(expected), "{unstarted}");
+        }
+    }
+}
+
+#[test]
+fn an_experiment_whose_name_mlflow_refuses_keeps_nothing_back() {
+    let folder = Folder::new();
+    let long = "e".repeat(600);
+    for name in [long.as_str(), "\t"] {
+        let ended = folder.run(SWEEP, &[], &[("MLFLOW_EXPERIMENT_NAME", name)]);
+        assert!(
+            ended.success && !ended.stderr.contains("values wait"),
+            "{}",
+            ended.stderr
+        );
+    }
+    const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+    let script = ["start long", "end long", "flush 60"];
+    let ended = folder.run(SCRIPTED, &script, &[("MLFLOW_EXPERIMENT_NAME", &long)]);
+    let line = "it is cut: at most 500 are allowed";
+    let said = ended
+        .stderr
+        .lines()
+        .filter(|said| said.starts_with("mlflow: ") && said.contains(line));
+    assert_eq!(said.count(), 1, "{}", ended.stderr);
+    let experiment =
+        "select e.name from experiments e join runs r using (experiment_id) where r.name = 'long'";
+    assert_eq!(
+        one::<String>(&folder.database(), experiment),
+        "e".repeat(500)
+    );
+    assert_eq!(folder.journals_left(), 0);
+}
+
 #[test]
 fn a_setting_that_cannot_be_used_is_one_line_on_stderr_which_can_be_switched_off() {
     let folder = Folder::new();

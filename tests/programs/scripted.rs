@@ -10,6 +10,8 @@
 //! resend SECONDS      sends again what was refused, and prints the same
 //! recover SECONDS     ships what was left behind, and prints the report
 //! move FROM TO        ships what was left behind for another destination, and prints the report or error
+//! outside KEY         logs a metric without a run
+//! unstarted           makes a run and does not start it
 //! health              prints `health queued Q held H rejected R dropped D`
 //! wait WORD           prints the word and waits for a line
 //! abort               is gone
@@ -60,6 +62,10 @@ fn main() {
                     "flushed {}",
                     mlflow::resend_rejected(seconds(timeout)).complete
                 );
+            }
+            ["outside", key] => mlflow::log_metric(key, 1.0),
+            ["unstarted"] => {
+                let _run = mlflow::start_run().name("unstarted");
             }
             ["recover", timeout] => print_report(&mlflow::recover(seconds(timeout))),
             ["move", from, to] => match mlflow::recover_from(from, to, Duration::from_secs(60)) {

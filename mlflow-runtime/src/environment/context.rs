@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::Variable;
 use crate::limits;
 use crate::store::Tag;
-use crate::warnings::warn_of_setting;
+use crate::warnings::warn_user;
 
 const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
 
@@ -16,7 +16,7 @@ pub(super) struct Unusable;
 
 impl Unusable {
     pub(super) fn tell(self) {
-        warn_of_setting(format_args!(
+        warn_user(format_args!(
             "{VARIABLE} cannot be used and is ignored; expected a JSON object such as {{\"team\": \"vision\"}}"
         ));
     }

@@ -6,7 +6,7 @@
 use super::launcher::Place;
 use crate::config::Config;
 use crate::limits;
-use crate::warnings::warn_of_setting;
+use crate::warnings::warn_user;
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]
@@ -103,7 +103,7 @@ fn prefix(source: &str, template: &str, place: Option<Place>) -> Option<String> 
         Ok(empty) => return Some(empty),
         Err(fault) => fault,
     };
-    warn_of_setting(format_args!(
+    warn_user(format_args!(
         "{source} {template:?} cannot be used and is ignored: {fault}"
     ));
     None

@@ -12,13 +12,15 @@ use crate::capture::Text;
 use crate::clock;
 use crate::context::{Context, HeldContext};
 use crate::environment;
+use crate::experiment;
 use crate::journal::record::{Event, Start};
 use crate::limits;
 use crate::process;
 use crate::site::Site;
-use crate::store::{ExperimentRef, Param, RunStatus, Tag};
+use crate::store::{Param, RunStatus, Tag};
 use crate::system_metrics;
 use crate::tracker::Tracker;
+use crate::warnings::warn_user;
 
 /// Starts a run by hand; [`tracked`](crate::tracked) does it for a whole function.
 ///
@@ -30,7 +32,10 @@ use crate::tracker::Tracker;
 /// # fake.assert_run_finished("baseline");
 /// ```
 pub fn start_run() -> RunBuilder {
-    RunBuilder::default()
+    RunBuilder {
+        unstarted: Unstarted { is_told: true },
+        ..RunBuilder::default()
+    }
 }
 
 /// How a run is to start; see [`start_run`].
@@ -45,6 +50,25 @@ pub struct RunBuilder {
     nested: bool,
     run_id: Option<String>,
     system_metrics: Option<bool>,
+    unstarted: Unstarted,
+}
+
+/// Says that a run was never started, when its builder is dropped.
+#[derive(Debug, Default)]
+struct Unstarted {
+    /// Set for a builder that a user has made.
+    is_told: bool,
+}
+
+impl Drop for Unstarted {
+    fn drop(&mut self) {
+        if self.is_told && !thread::panicking() && process::enabled() {
+            warn_user(format_args!(
+                "a run was built and not started: nothing is logged to it. Call `.start()` on what \
+                 `mlflow::start_run()` returns, and hold what that returns"
+            ));
+        }
+    }
 }
 
 impl RunBuilder {
@@ -133,7 +157,8 @@ impl RunBuilder {
     }
 
     /// Starts the run as seen from `context`, without making it current.
-    pub(crate) fn start_in(self, context: &Context) -> Run {
+    pub(crate) fn start_in(mut self, context: &Context) -> Run {
+        self.unstarted.is_told = false;
         match context.tracker() {
             Some(tracker) if process::enabled() => self.start_on(context, &tracker),
             _ => Run::disabled(),
@@ -150,6 +175,7 @@ impl RunBuilder {
             nested,
             run_id,
             system_metrics,
+            unstarted: _,
         } = self;
         let parent = context.run().filter(|_| nested).and_then(Run::identity);
         let resumed = run_id.or_else(|| {
@@ -160,9 +186,9 @@ impl RunBuilder {
             }
         });
         let experiment = experiment
-            .map(|name| {
+            .and_then(|name| {
                 let whole = usize::MAX;
-                ExperimentRef::Name(tracker.value_of("run", "experiment", whole, name))
+                experiment::of_name(tracker.value_of("run", "experiment", whole, name))
             })
             .or_else(|| parent.map(|parent| parent.experiment.clone()))
             .unwrap_or_else(|| tracker.experiment());

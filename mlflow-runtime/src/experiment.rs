@@ -1,0 +1,51 @@
+//! The experiment that a name stands for.
+//!
+//! Invariant: a name that MLflow refuses never enters the journal: nothing could change it there, and all that
+//! is logged to its runs would wait for ever.
+
+use crate::limits::{self, EXPERIMENT_NAME_CHARS};
+use crate::store::ExperimentRef;
+use crate::warnings::warn_user;
+
+/// Returns the experiment of this name, cut where it is too long; `None` for an empty name. One line says so.
+pub(crate) fn of_name(name: String) -> Option<ExperimentRef> {
+    if name.is_empty() {
+        warn_user(format_args!(
+            "the name of an experiment is empty; expected are 1 to {EXPERIMENT_NAME_CHARS} characters. Its runs go \
+             where runs go that name no experiment"
+        ));
+        return None;
+    }
+    let name = limits::without_nul(&name).unwrap_or(name);
+    let (cut, is_cut) = limits::cut((&name).into(), EXPERIMENT_NAME_CHARS);
+    if is_cut {
+        let length = name.chars().count();
+        let start: String = name.chars().take(40).collect();
+        warn_user(format_args!(
+            "the name of the experiment {start:?}… has {length} characters; it is cut: at most \
+             {EXPERIMENT_NAME_CHARS} are allowed"
+        ));
+    }
+    Some(ExperimentRef::Name(cut.into_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str) -> Option<String> {
+        match of_name(name.to_owned())? {
+            ExperimentRef::Name(name) => Some(name),
+            ExperimentRef::Id(id) => panic!("{id}"),
+        }
+    }
+
+    #[test]
+    fn a_name_that_mlflow_refuses_is_left_out_or_cut() {
+        assert_eq!(named(""), None);
+        assert_eq!(named("wine").as_deref(), Some("wine"));
+        assert_eq!(named("a\0b").as_deref(), Some("a\u{fffd}b"));
+        assert_eq!(named(&"ü".repeat(500)), Some("ü".repeat(500)));
+        assert_eq!(named(&"ü".repeat(501)), Some("ü".repeat(500)));
+    }
+}
