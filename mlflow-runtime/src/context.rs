@@ -139,10 +139,11 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
     if COMPILED_OUT {
         return;
     }
+    let mut is_untold = false;
     // A destructor that logs while the context is being replaced has no current run.
     let known = SCOPES.try_with(|scopes| {
         let Ok(scopes) = scopes.try_borrow() else {
-            return false;
+            return;
         };
         match &scopes.current {
             Context { run: Some(run), .. } => log(run),
@@ -150,26 +151,25 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
                 tracker: Some(fake),
                 ..
             } => fake.note_outside(kind, key),
-            _ => return true,
+            _ => is_untold = !IS_TOLD.load(Ordering::Relaxed),
         }
-        false
     });
-    match known {
-        Ok(false) => {}
-        Ok(true) => tell_outside(kind, key),
-        Err(_) => with_last(log),
+    if known.is_err() {
+        with_last(log);
+    } else if is_untold {
+        tell_outside(kind, key);
     }
 }
+
+/// Whether it was said that something is logged without a run.
+static IS_TOLD: AtomicBool = AtomicBool::new(false);
 
 /// Says, once in a process, that something was logged without a run. Elsewhere than in [`SCOPES`]: a
 /// subscriber may look there.
 #[cold]
 fn tell_outside(kind: &'static str, key: &str) {
-    static IS_TOLD: AtomicBool = AtomicBool::new(false);
-    if IS_TOLD.load(Ordering::Relaxed)
-        || !process::enabled()
-        || IS_TOLD.swap(true, Ordering::Relaxed)
-    {
+    // Where tracking is off nothing is to be said either.
+    if IS_TOLD.swap(true, Ordering::Relaxed) || !process::enabled() {
         return;
     }
     warn_user(format_args!(
