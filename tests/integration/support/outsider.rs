@@ -7,10 +7,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, Once};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::program::{Folder, one};
 
@@ -24,6 +27,21 @@ const OF_THE_MACHINE: [&str; 7] = [
     "JENKINS",
     "CARGO_PKG",
 ];
+
+/// Runs a program that was written a moment ago. Another test may have forked meanwhile: until its child has
+/// become another program, that one holds the file open, too, and it cannot be run.
+fn output_of(command: &mut Command) -> Output {
+    let begun = Instant::now();
+    loop {
+        match command.output() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => {
+                assert!(begun.elapsed() < Duration::from_secs(60), "{error}");
+                thread::yield_now();
+            }
+            output => return output.unwrap(),
+        }
+    }
+}
 
 pub(crate) struct Outsider {
     /// Everything lies in it.
@@ -98,7 +116,8 @@ impl Outsider {
         for name in foreign_variables() {
             command.env_remove(name);
         }
-        let output = command.envs(environment.iter().copied()).output().unwrap();
+        command.envs(environment.iter().copied());
+        let output = output_of(&mut command);
         assert!(output.status.success(), "{output:?}");
         let database = folder.database();
         let mut query = database.prepare("select key, value from tags").unwrap();
