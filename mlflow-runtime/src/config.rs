@@ -197,7 +197,8 @@ impl Config {
 
     /// Returns whether lines on stderr are left out. Asked before all else: a line may be about a setting.
     pub(crate) fn is_quiet(&self) -> bool {
-        let is_set = || env::var(QUIET).is_ok_and(|value| matches!(value.trim(), "1" | "true"));
+        let is_true = |value: &str| value == "1" || value.eq_ignore_ascii_case("true");
+        let is_set = || env::var(QUIET).is_ok_and(|value| is_true(value.trim()));
         self.quiet.unwrap_or_else(is_set)
     }
 

@@ -102,9 +102,9 @@ pub fn recover(timeout: Duration) -> RecoverReport {
 /// present one, and waits as [`recover`] does: values that were logged to a URI that was wrong.
 ///
 /// Both are tracking URIs; credentials in them count for nothing. `from` may be one that cannot be used, as
-/// it was given: `host:5000`. A run that was created at `from` already is
-/// created anew at `to`, with what is left of it. A run that names its experiment by an id goes to the one that
-/// has this id at `to`. What `to` refuses is kept for `to`. A journal of this very process, which had another
+/// it was given: `host:5000`. A run that was created at `from` already is created anew at `to`, with what is
+/// left of it. A run that names its experiment by an id goes to the one that has this id at `to`. One call is
+/// made at a time: a second one waits for the first. What `to` refuses is kept for `to`. A journal of this very process, which had another
 /// URI before [`set_tracking_uri`](crate::set_tracking_uri), is not found while the process lives. A report
 /// that has found no journal may be of a `from` that is misspelt: the line at the end of the process that
 /// logged the values shows it.

@@ -479,7 +479,7 @@ fn a_setting_that_cannot_be_used_is_one_line_on_stderr_which_can_be_switched_off
     let folder = Folder::new();
     let unusable = ("MLFLOW_HTTP_REQUEST_TIMEOUT", "soon");
     let line = "mlflow: MLFLOW_HTTP_REQUEST_TIMEOUT=\"soon\" cannot be used and is ignored; expected a number of seconds";
-    for (quiet, lines) in [("false", 1), ("true", 0)] {
+    for (quiet, lines) in [("false", 1), ("true", 0), ("TRUE", 0)] {
         let environment = [unusable, ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", quiet)];
         let ended = folder.run(SWEEP, &[], &environment);
         let said = ended.stderr.lines().filter(|said| said.starts_with(line));
@@ -499,6 +499,16 @@ fn what_was_logged_to_a_tracking_uri_without_a_scheme_arrives_when_it_has_one() 
     assert_eq!(folder.journals_left(), 0);
     let runs = "select count(*) from runs where status != 'RUNNING'";
     assert_eq!(one::<i64>(&server.database(), runs), 6);
+}
+
+/// It waited under a relative path, and a file that is rightly named has an absolute one.
+#[test]
+fn what_was_logged_to_a_file_with_two_slashes_arrives_when_it_has_three() {
+    let folder = Folder::new();
+    folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", "sqlite://x.db")]);
+    assert_eq!(folder.journals_left(), 1);
+    folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", "sqlite:///x.db")]);
+    assert_eq!(folder.journals_left(), 0);
 }
 
 #[test]

@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use super::is_http;
+use mlflow_redact::{Edge, mask};
+
+use super::{Destination, is_http};
 
 /// A destination that nothing can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,9 @@ pub(crate) struct Unusable {
     pub(crate) given: String,
     /// What is wrong, as the middle of a sentence.
     reason: String,
+    /// The name under which values wait: that of the destination that was meant, as it has it when it is
+    /// given rightly, else what was given.
+    origin: String,
     /// The URI that was meant, without credentials.
     meant: Option<String>,
     /// One that can be used, where it is not plain what was meant.
@@ -26,7 +31,11 @@ impl Unusable {
         let uri = uri.trim();
         let given = without_credentials(uri);
         let (reason, meant, expected) = told(&given, fault);
+        let usable = meant
+            .as_deref()
+            .and_then(|uri| Destination::parse(uri).ok());
         Self {
+            origin: usable.map_or_else(|| given.clone(), |usable| usable.to_string()),
             given,
             reason,
             meant,
@@ -36,7 +45,7 @@ impl Unusable {
 
     /// Returns the name under which values wait for it.
     pub(super) fn origin(&self) -> &str {
-        self.meant.as_ref().unwrap_or(&self.given)
+        &self.origin
     }
 }
 
@@ -135,17 +144,16 @@ fn without_credentials(uri: &str) -> String {
     };
     let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
     let rest = rest.trim_end_matches('/');
-    match scheme {
+    let uri = match scheme {
         Some(scheme) => format!("{scheme}://{rest}"),
         None => rest.to_owned(),
-    }
+    };
+    mask(&uri, Edge::End).map_or(uri, |masked| masked.text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::destination::Destination;
-
     fn unusable(uri: &str) -> Unusable {
         match Destination::given(uri) {
             Destination::Unusable(unusable) => unusable,
@@ -159,6 +167,8 @@ mod tests {
             ("mlflow.example.com:5000", "http://mlflow.example.com:5000"),
             ("127.0.0.1:5000", "http://127.0.0.1:5000"),
             ("localhost", "http://localhost"),
+            // The right URI names the host in small letters, and no default port.
+            ("MLflow.Example.com:80", "http://MLflow.Example.com:80"),
             ("me:hunter2@mlflow:5000/pre/", "http://mlflow:5000/pre"),
             ("http:/host:5000", "http://host:5000"),
             ("https:host.example", "https://host.example"),
@@ -166,7 +176,8 @@ mod tests {
             ("sqlite:x.db", "sqlite:///x.db"),
         ] {
             let unusable = unusable(given);
-            assert_eq!(unusable.origin(), meant, "{given}");
+            let right = Destination::given(meant).to_string();
+            assert_eq!(unusable.origin(), right, "{given}");
             let told = unusable.to_string();
             assert!(told.ends_with(&format!("; expected {meant}")), "{told}");
             assert!(!format!("{unusable:?}").contains("hunter2"));
