@@ -10,7 +10,9 @@ use mlflow::store::{
     StoreError, StoredRun, Tag,
 };
 
+use crate::support::fault::Fault;
 use crate::support::mlflow::Server;
+use crate::support::proxy::Proxy;
 use crate::support::{block_on, unique};
 
 fn store(url: &str) -> RestStore {
@@ -132,6 +134,37 @@ fn of_two_runs_with_one_key_that_with_something_is_adopted() {
             seen.sort();
             let expected = [(empty.run_id, "deleted"), (whole.run_id, "active")];
             assert_eq!(seen, expected.map(|(id, stage)| (id, stage.to_owned())));
+        }
+    });
+}
+
+/// A look that could not tell of one run adopted it and deleted the other; the next look had it the other way
+/// round, and what was logged went to a deleted run.
+#[test]
+fn of_two_runs_with_one_key_none_is_deleted_while_one_cannot_be_told_of() {
+    let server = Server::shared();
+    block_on(async {
+        for unheard in 0..2 {
+            let experiment = ExperimentRef::Name(unique());
+            let direct = store(server.url());
+            let id = direct.experiment(&experiment).await.expect("an experiment");
+            let (key, twins) = twins(&direct, &id).await;
+            let query = format!("run_id={}", twins[unheard].run_id);
+            let proxy = Proxy::start(server.url(), move |request| {
+                let is_list = request.line.contains("artifacts/list?");
+                (is_list && request.line.contains(&query)).then_some(Fault::Status(504))
+            });
+            let store = store(&proxy.url());
+            let first = Ok(Some(twins[0].clone()));
+            assert_eq!(store.find_run(&id, &key).await, first, "{unheard}");
+            let seen = server.api().runs(&id);
+            assert!(seen.iter().all(|(_, stage)| stage == "active"), "{seen:?}");
+            assert!(proxy.counts().faults["another status"] > 0);
+            proxy.heal();
+            assert_eq!(store.find_run(&id, &key).await, first, "{unheard}");
+            let seen = server.api().runs(&id);
+            let deleted = (twins[1].run_id.clone(), "deleted".to_owned());
+            assert!(seen.contains(&deleted), "{seen:?}");
         }
     });
 }

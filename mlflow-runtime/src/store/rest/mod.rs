@@ -353,8 +353,8 @@ impl Store for RestStore {
     }
 
     async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
-        let (_, settled) = twins::find(&self.http, experiment_id, key).await?;
-        Ok(settled)
+        let (_, is_told) = twins::find(&self.http, experiment_id, key).await?;
+        Ok(is_told)
     }
 
     async fn find_run_of_another(

@@ -2,7 +2,7 @@
 //! sent again may be carried out twice, the first one long after the second.
 //!
 //! Invariants: a run that has anything is never deleted, nor one of which that cannot be told; all
-//! who look adopt the same run.
+//! who look adopt the same run, also where the server does not answer all that they ask.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -55,30 +55,30 @@ enum Holds {
     Values,
     /// That cannot be told.
     Perhaps,
-    /// That cannot be told now.
-    Unheard,
     /// What it was created with.
     Nothing,
+    /// That cannot be told now.
+    Unheard,
 }
 
-/// The run with this key. Empty twins are deleted; the second is whether all are told apart, or may
-/// be another time.
+/// Returns the run with this key. Empty twins are deleted once all are told apart: before that, another look
+/// could adopt the one that this look deletes. The second value tells whether they are.
 pub(super) async fn find(
     http: &Http,
     experiment_id: &str,
     key: &str,
 ) -> Result<(Option<StoredRun>, bool), StoreError> {
-    let mut twins = twins(http, experiment_id, key).await?.into_iter();
+    let twins = twins(http, experiment_id, key).await?;
+    let is_told = twins.iter().all(|(holds, _)| *holds != Holds::Unheard);
+    let mut twins = twins.into_iter();
     let adopted = twins.next();
-    let mut settled = true;
-    for (holds, twin) in twins.filter(|(_, twin)| !twin.info.is_deleted()) {
-        match holds {
-            Holds::Nothing => delete(http, &twin.info.run_id).await?,
-            Holds::Unheard => settled = false,
-            Holds::Values | Holds::Perhaps => {}
+    let empty = twins.filter(|(holds, twin)| *holds == Holds::Nothing && !twin.info.is_deleted());
+    if is_told {
+        for (_, twin) in empty {
+            delete(http, &twin.info.run_id).await?;
         }
     }
-    Ok((adopted.map(|(_, run)| run.info.into_stored()), settled))
+    Ok((adopted.map(|(_, run)| run.info.into_stored()), is_told))
 }
 
 /// The same for who has not created it, and leaves the choice to who has.
@@ -126,10 +126,15 @@ async fn twins(
     Ok(twins)
 }
 
-/// Which to adopt: the least. Whoever looks, in whatever order the server tells them.
+/// Which to adopt: the least. Whoever looks, in whatever order the server tells them, and whatever it does
+/// not tell.
 fn rank((holds, run): &(Holds, Found)) -> (Holds, bool, i64, &str) {
     let info = &run.info;
-    (*holds, info.is_deleted(), info.start_time, &info.run_id)
+    let holds = match holds {
+        Holds::Unheard => Holds::Nothing,
+        told => *told,
+    };
+    (holds, info.is_deleted(), info.start_time, &info.run_id)
 }
 
 async fn holds(http: &Http, run: &Found, twins: &[Found]) -> Holds {
