@@ -73,7 +73,7 @@
 ///
 /// A lock is never waited for. Of a `Mutex` or `RwLock`, also behind `&`, `Box`, `Rc`, `Arc` and `Option`,
 /// the content is logged if nobody has the lock, else `<locked>`; while it is looked at, others find it
-/// taken. A lock of another library, or one
+/// taken. So is that of a `RefCell`, `OnceCell` or `OnceLock`. A lock of another library, or one
 /// inside of a value, is not looked into: its name is logged, `<Mutex>`, or what its `Debug` shows without
 /// waiting. What cannot be told is a lock that your own `Serialize`, `Display` or `Debug` takes, one in a field
 /// that serde passes on by itself (`transparent`, `flatten`, `untagged`), and one inside of a value that is

@@ -9,10 +9,11 @@
 //! `untagged`, an internally tagged newtype).
 
 use std::any::type_name;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, RwLock, TryLockError};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, TryLockError};
 
-/// A lock of the standard library, or what leads to one.
+/// A lock or cell of the standard library, or what leads to one.
 pub trait Lock {
     /// What the lock protects.
     type Content: ?Sized;
@@ -26,9 +27,9 @@ pub trait Lock {
 pub enum Look<'l, C: ?Sized> {
     /// The content; nobody else changes it meanwhile.
     Content(&'l C),
-    /// Somebody has the lock.
+    /// Somebody has the lock, or borrows the cell to change it.
     Held,
-    /// There is no lock: an `Option` that is `None`.
+    /// There is nothing: an `Option` that is `None`, a cell that is not set yet.
     Absent,
 }
 
@@ -55,6 +56,31 @@ impl<C: ?Sized> Lock for RwLock<C> {
         }
     }
 }
+
+impl<C: ?Sized> Lock for RefCell<C> {
+    type Content = C;
+
+    fn look<R>(&self, look: impl FnOnce(Look<'_, C>) -> R) -> R {
+        match self.try_borrow() {
+            Ok(content) => look(Look::Content(&content)),
+            Err(_) => look(Look::Held),
+        }
+    }
+}
+
+macro_rules! set_once {
+    ($($cell:ident)*) => {$(
+        impl<C> Lock for $cell<C> {
+            type Content = C;
+
+            fn look<R>(&self, look: impl FnOnce(Look<'_, C>) -> R) -> R {
+                look(self.get().map_or(Look::Absent, Look::Content))
+            }
+        }
+    )*};
+}
+
+set_once!(OnceCell OnceLock);
 
 macro_rules! pointers {
     ($($pointer:ty;)*) => {$(

@@ -1,8 +1,8 @@
 //! A capture never waits for a lock.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, RwLock, TryLockError, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, TryLockError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -126,6 +126,36 @@ fn an_argument_whose_lock_is_free_is_logged_by_its_content() {
     ];
     assert_eq!(params(&run), expected);
     assert_eq!(last_metrics(&run), [("train", 0.25)]);
+}
+
+#[test]
+fn an_argument_in_a_cell_is_logged_by_its_content_where_there_is_one() {
+    #[tracked]
+    fn train(
+        set: &OnceLock<f64>,
+        unset: Rc<OnceCell<f64>>,
+        free: &RefCell<Vec<u8>>,
+        borrowed: Rc<RefCell<f64>>,
+    ) {
+        let _ = (set, unset, free, borrowed);
+    }
+    let run = run_of(|| {
+        let borrowed = Rc::new(RefCell::new(0.5));
+        let _held = borrowed.borrow_mut();
+        train(
+            &OnceLock::from(0.5),
+            Rc::default(),
+            &RefCell::new(vec![1, 2]),
+            Rc::clone(&borrowed),
+        );
+    });
+    let expected = [
+        ("borrowed", "<locked>"),
+        ("free", "[1, 2]"),
+        ("set", "0.5"),
+        ("unset", "None"),
+    ];
+    assert_eq!(params(&run), expected);
 }
 
 #[test]
