@@ -121,9 +121,9 @@ impl FlushReport {
         Self {
             complete,
             queued: sum(Tracker::queued),
-            delivered: sum(|tracker| tracker.stats.delivered.get()),
+            delivered: sum(|tracker| tracker.stats.all_delivered()),
             held: sum(|tracker| tracker.stats.all_held()),
-            rejected: sum(|tracker| tracker.stats.rejected.get()),
+            rejected: sum(|tracker| tracker.stats.all_rejected()),
         }
     }
 }
@@ -215,8 +215,28 @@ impl Tracker {
         let values = self
             .journal()
             .values()
-            .saturating_sub(self.stats.settled.get() + self.stats.held.get());
+            .saturating_sub(self.stats.settled() + self.stats.held.get());
         values + self.journal().consoles.unshipped()
+    }
+
+    /// Checks, after a flush that was complete, that each value is counted once. `logged`: the values of
+    /// the journal before the flush.
+    ///
+    /// # Errors
+    ///
+    /// What is counted, if that is less than was logged before, or more than was logged until now.
+    pub(crate) fn check_numbers(&self, logged: u64) -> Result<(), String> {
+        let stats = &self.stats;
+        let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
+        let (lost, held) = (stats.lost.get(), stats.held.get());
+        let counted = delivered + rejected + lost + held;
+        let now = self.journal().values();
+        if (logged.min(now)..=now).contains(&counted) {
+            return Ok(());
+        }
+        Err(format!(
+            "of {logged} to {now} values {delivered} are delivered, {rejected} rejected, {lost} lost, {held} held"
+        ))
     }
 
     /// Values that found no room.
@@ -237,9 +257,9 @@ impl Tracker {
                 Connection::Away => State::Degraded,
             },
             queued: self.queued(),
-            delivered: stats.delivered.get(),
+            delivered: stats.all_delivered(),
             retried: stats.retried.get(),
-            rejected: stats.rejected.get(),
+            rejected: stats.all_rejected(),
             held: stats.all_held(),
             damaged: stats.damaged.get(),
             dropped: self.dropped(),

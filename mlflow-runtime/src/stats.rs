@@ -1,7 +1,7 @@
 //! What became of the values, in numbers.
 //!
-//! Invariant: every record of the journal is settled once, as delivered or rejected; until then it is
-//! held, for a person, or queued.
+//! Invariant: every value of the journal is counted once, as delivered, rejected or lost; until then it
+//! is held, for a person, or queued, which is what is left of [`Journal::values`](crate::journal::Journal::values).
 
 use std::fmt::Display;
 use std::sync::Mutex;
@@ -12,24 +12,28 @@ use crate::tracker::lock;
 /// Counters shared by the shipper, which writes them, and [`health`](crate::health).
 #[derive(Default)]
 pub(crate) struct Stats {
-    /// Values of this process's journal that are delivered or set aside: no longer queued.
-    pub(crate) settled: Counter,
-    /// Values the store took.
+    /// Values of this process's journal that the store took.
     pub(crate) delivered: Counter,
-    /// Values the store will never take.
-    pub(crate) rejected: Counter,
-    /// Values of journals that dead processes left which the store took; part of [`delivered`](Self::delivered).
+    /// The same of the journals that dead processes left.
     pub(crate) delivered_of_dead: Counter,
-    /// The same of those that it will never take.
+    /// Values of this process's journal that the store will never take.
+    pub(crate) rejected: Counter,
+    /// The same of the journals that dead processes left.
     pub(crate) rejected_of_dead: Counter,
-    /// Of the rejected ones, those that never came into the journal: a file that is not there.
-    pub(crate) not_logged: Counter,
-    /// Of the rejected ones, those that are kept.
+    /// Of the rejected ones of both, those that are kept.
     pub(crate) kept: Counter,
+    /// Values that never came into the journal: a file that is not there.
+    pub(crate) not_logged: Counter,
+    /// Values of this process's journal that would have waited by themselves, and found no room there.
+    pub(crate) lost: Counter,
     /// Values of this process's journal that the store takes only when a person has acted.
     pub(crate) held: Gauge,
     /// The same of the journals that dead processes left.
     pub(crate) held_of_dead: Gauge,
+    /// Consoles that the store takes only when a person has acted: no values of the journal.
+    pub(crate) held_consoles: Gauge,
+    /// Consoles that the store will never take.
+    pub(crate) rejected_consoles: Counter,
     /// Journals that dead processes left which are being shipped: none or one.
     pub(crate) dead_under_way: Gauge,
     /// Records of journals that could not be read.
@@ -95,9 +99,29 @@ pub(crate) enum Connection {
 }
 
 impl Stats {
+    /// Returns how many values of this process's journal need nothing more.
+    pub(crate) fn settled(&self) -> u64 {
+        self.delivered.get() + self.rejected.get() + self.lost.get()
+    }
+
+    /// Returns how many values the store took, whosever they are.
+    pub(crate) fn all_delivered(&self) -> u64 {
+        self.delivered.get() + self.delivered_of_dead.get()
+    }
+
+    /// Returns how many values the store will never take, or was never asked to, whosever they are.
+    pub(crate) fn all_rejected(&self) -> u64 {
+        self.all_refused() + self.not_logged.get()
+    }
+
+    /// Returns how many values the store has refused for good, whosever they are.
+    pub(crate) fn all_refused(&self) -> u64 {
+        self.rejected.get() + self.rejected_of_dead.get() + self.rejected_consoles.get()
+    }
+
     /// Returns how many values wait for a person, whosever they are.
     pub(crate) fn all_held(&self) -> u64 {
-        self.held.get() + self.held_of_dead.get()
+        self.held.get() + self.held_of_dead.get() + self.held_consoles.get()
     }
 
     /// Remembers why a value was set aside or held, as far as there is room.

@@ -98,12 +98,22 @@ impl Fake {
     /// The runs so far, in order of start.
     #[must_use]
     pub fn runs(&self) -> Vec<RecordedRun> {
-        self.tracker.flush_until(Instant::now(), Goal::Own);
+        self.deliver();
         self.store
             .runs()
             .into_iter()
             .map(RecordedRun::new)
             .collect()
+    }
+
+    /// Has the fake take what was logged.
+    fn deliver(&self) {
+        let logged = self.tracker.journal().values();
+        let is_complete = self.tracker.flush_until(Instant::now(), Goal::Own);
+        if cfg!(debug_assertions) && is_complete {
+            let numbers = self.tracker.check_numbers(logged);
+            numbers.expect("the numbers of mlflow::health add up");
+        }
     }
 
     /// Has the test fail, when the fake is dropped, for what it would miss otherwise: a value that was
@@ -164,7 +174,7 @@ impl Fake {
     /// The names of the experiments so far, in order of creation.
     #[must_use]
     pub fn experiments(&self) -> Vec<String> {
-        self.tracker.flush_until(Instant::now(), Goal::Own);
+        self.deliver();
         self.store
             .experiments()
             .into_iter()

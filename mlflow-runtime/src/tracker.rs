@@ -328,7 +328,6 @@ impl Tracker {
 
     /// The same for a value that cannot be logged at all.
     pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
-        self.stats.rejected.add(1);
         self.stats.not_logged.add(1);
         self.stats
             .note_refusal(|| format!("{kind} {key:?} is not logged: {what}"));

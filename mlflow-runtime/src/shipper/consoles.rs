@@ -105,6 +105,11 @@ impl Consoles {
         self.open.is_empty()
     }
 
+    /// Returns how many wait for a person.
+    pub(super) fn held(&self) -> usize {
+        self.open.iter().filter(|open| open.is_held).count()
+    }
+
     pub(super) fn is_failing(&self) -> bool {
         self.failing_until
             .is_some_and(|until| until > Instant::now())
@@ -152,12 +157,10 @@ impl Open {
     }
 
     /// Has one that is held be tried again, if it is time for that.
-    fn is_due_again(&mut self, now: Instant) -> bool {
-        let is_due = self.is_held && self.due <= now;
-        if is_due {
+    fn try_again_if_due(&mut self, now: Instant) {
+        if self.is_held && self.due <= now {
             (self.is_held, self.shipped) = (false, 0);
         }
-        is_due
     }
 
     fn waits(&self, origin: &JournalOwner) -> bool {
@@ -287,9 +290,7 @@ impl Delivery {
             if !source.is_live() {
                 source.consoles.open[index].come_to_rest();
             }
-            if source.consoles.open[index].is_due_again(now) {
-                source.kept_in_place = source.kept_in_place.saturating_sub(1);
-            }
+            source.consoles.open[index].try_again_if_due(now);
             let open = &source.consoles.open[index];
             if !open.waits(&source.owner) || (!all && open.due > now) {
                 continue;
@@ -380,11 +381,12 @@ impl Delivery {
                     bytes: copy,
                     ..artifact
                 };
+                // A console is no value of the journal.
+                self.stats().rejected_consoles.add(1);
                 self.keep_refused(source, run, vec![Refused::artifact(artifact, reason)]);
                 source.note_shipped(index, NOTHING_WAITS, false);
             }
             Sent::Held(reason) => {
-                source.kept_in_place += 1;
                 self.warn_held(&reason);
                 source.note_shipped(index, NOTHING_WAITS, true);
             }

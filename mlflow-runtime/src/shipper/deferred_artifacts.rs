@@ -331,7 +331,7 @@ impl Delivery {
     /// Lets go of a waiting artifact for which this one comes.
     pub(super) fn supersede(&self, source: &mut Source, run: &StoredRun, artifact: &Artifact) {
         if source.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
-            self.count(source, 1, 1);
+            self.count_delivered(source, 1);
         }
     }
 
@@ -381,7 +381,6 @@ impl Delivery {
         refused: Option<String>,
     ) {
         self.progress = true;
-        self.count(source, 1, usize::from(refused.is_none()));
         let Deferred {
             number,
             artifact,
@@ -390,9 +389,11 @@ impl Delivery {
         } = deferred;
         source.release(&segments);
         if let Some(reason) = refused {
+            self.count_refused(source, 1);
             self.keep_refused(source, number, vec![Refused::artifact(artifact, reason)]);
             return;
         }
+        self.count_delivered(source, 1);
         if let ArtifactBytes::File(file) = artifact.bytes {
             source.spend(file, segments);
         }

@@ -161,7 +161,7 @@ impl Delivery {
         self.warn_stuck(&stuck, 1);
         let (left, lost) = match source.park(work, stuck, oldest_ms) {
             Ok((records, lost)) => {
-                source.drop_copied(lost);
+                self.lose(source, lost);
                 (records, lost)
             }
             Err(error) => {
@@ -171,9 +171,17 @@ impl Delivery {
                 (left, 0)
             }
         };
-        let settled = work.entries.saturating_sub(left + work.deferred);
-        let delivered = settled.saturating_sub(work.refused + lost);
-        self.count(source, settled, delivered);
+        let others = left + work.deferred + work.refused + lost;
+        self.count_delivered(source, work.entries.saturating_sub(others));
+    }
+
+    /// Counts metrics of a run that waits by itself for which there was no room. A dead journal has room
+    /// for all of its own.
+    fn lose(&self, source: &Source, values: usize) {
+        if values > 0 {
+            self.stats.lost.add(values);
+            source.drop_copied(values);
+        }
     }
 
     /// Delivers what is left of one run's work.
@@ -220,20 +228,20 @@ impl Delivery {
         }
     }
 
-    /// Counts values that are settled, and those of them that the store has taken.
-    pub(super) fn count(&self, source: &Source, settled: usize, delivered: usize) {
-        self.stats.delivered.add(delivered);
-        if source.is_live() {
-            self.stats.settled.add(settled);
+    /// Counts values that the store has taken.
+    pub(super) fn count_delivered(&self, source: &Source, values: usize) {
+        let delivered = if source.is_live() {
+            &self.stats.delivered
         } else {
-            self.stats.delivered_of_dead.add(delivered);
-        }
+            &self.stats.delivered_of_dead
+        };
+        delivered.add(values);
     }
 
     fn done(&mut self, source: &mut Source, work: &mut Work) {
         self.refuse(source, work);
-        let settled = work.entries.saturating_sub(work.deferred);
-        self.count(source, settled, settled.saturating_sub(work.refused));
+        let others = work.deferred + work.refused;
+        self.count_delivered(source, work.entries.saturating_sub(others));
         if work.end.is_some()
             && let Some(state) = source.runs.get_mut(work.run)
         {
@@ -376,16 +384,24 @@ impl Delivery {
     fn refuse(&mut self, source: &mut Source, work: &mut Work) {
         let refused = std::mem::take(&mut work.refusals);
         work.refused += refused.len();
+        self.count_refused(source, refused.len());
         self.keep_refused(source, work.run, refused);
     }
 
+    /// Counts values that the store has refused for good.
+    pub(super) fn count_refused(&self, source: &Source, values: usize) {
+        let rejected = if source.is_live() {
+            &self.stats.rejected
+        } else {
+            &self.stats.rejected_of_dead
+        };
+        rejected.add(values);
+    }
+
+    /// Keeps what the store has refused for good, and says so.
     pub(super) fn keep_refused(&mut self, source: &mut Source, run: u32, refused: Vec<Refused>) {
         if refused.is_empty() {
             return;
-        }
-        self.stats.rejected.add(refused.len());
-        if !source.is_live() {
-            self.stats.rejected_of_dead.add(refused.len());
         }
         for one in &refused {
             let (kind, key) = one.kind_and_key();

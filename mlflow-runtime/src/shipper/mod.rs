@@ -163,6 +163,7 @@ impl Shipper {
     pub(crate) fn count_held(&self) {
         let stats = self.delivery.stats();
         stats.held.set(self.live.held_entries());
+        stats.held_consoles.set(self.live.held_consoles());
         stats.held_of_dead.set(self.unfinished.values().sum());
     }
 

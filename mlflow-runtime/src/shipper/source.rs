@@ -265,9 +265,14 @@ impl Source {
         self.settled_segments.clear();
     }
 
-    /// Returns how many entries wait for a person, or for a newer version.
+    /// Returns how many values of the journal wait for a person, or for a newer version.
     pub(super) fn held_entries(&self) -> usize {
         self.parked.held_entries() + self.deferred.held() + self.kept_in_place
+    }
+
+    /// Returns how many consoles wait for a person.
+    pub(super) fn held_consoles(&self) -> usize {
+        self.consoles.held()
     }
 
     /// Returns the origin that copied entries begin with, and who opens segments for them.
@@ -314,9 +319,7 @@ impl Source {
 
     /// Counts metrics for whose copies there was no room.
     pub(super) fn drop_copied(&self, values: usize) {
-        if values > 0
-            && let JournalOwner::Live { journal, .. } = &self.owner
-        {
+        if let JournalOwner::Live { journal, .. } = &self.owner {
             journal.drop_copied(values as u64);
         }
     }
@@ -489,6 +492,7 @@ impl Source {
         for segment in &self.settled_segments {
             let _ = segment.remove_file();
         }
-        Some((directory.path().to_owned(), self.held_entries()))
+        let held = self.held_entries() + self.held_consoles();
+        Some((directory.path().to_owned(), held))
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
         faults.push(format!("logged without a current run: {what}{times}"));
     }
     let refusals = tracker.stats.refusals();
-    let refused = tracker.stats.rejected.get() + tracker.stats.all_held();
+    let refused = tracker.stats.all_rejected() + tracker.stats.all_held();
     if refused > 0 {
         faults.push(format!("not taken: {refused} values"));
         faults.extend(refusals.into_iter().map(|refusal| format!("  {refusal}")));

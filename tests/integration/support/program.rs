@@ -125,6 +125,7 @@ impl Folder {
             success: output.status.success(),
             took: started.elapsed(),
         }
+        .checked()
     }
 
     /// Starts it; it goes on while the test does.
@@ -217,6 +218,13 @@ pub(crate) fn with_default_signals(command: &mut Command) -> &mut Command {
 }
 
 impl Ended {
+    /// Fails where `health()` did not add up to what the program had logged.
+    fn checked(self) -> Self {
+        let is_wrong = self.stderr.contains("the numbers of mlflow::health");
+        assert!(!is_wrong, "{}", self.stderr);
+        self
+    }
+
     /// Lines on stderr that are warnings of the library.
     pub(crate) fn warnings(&self) -> Vec<&str> {
         self.stderr
@@ -288,6 +296,7 @@ impl Live {
             success: output.status.success(),
             took: self.started.elapsed(),
         }
+        .checked()
     }
 }
 

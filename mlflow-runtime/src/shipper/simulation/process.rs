@@ -260,7 +260,7 @@ impl Process {
     /// Values that are not settled.
     pub(super) fn queued(&self) -> u64 {
         let values = self.journal.values();
-        values.saturating_sub(self.stats.settled.get() + self.stats.held.get())
+        values.saturating_sub(self.stats.settled() + self.stats.held.get())
     }
 
     /// Ends as a process does that is killed.

@@ -226,34 +226,27 @@ fn check_run(
     Ok(())
 }
 
-/// Checks that the numbers of a process fit. `is_alone`: it has shipped nothing of others.
-pub(super) fn check_numbers(process: &Process, is_alone: bool) -> Result<(), Failure> {
+/// Checks that every value of a process's journal is counted once, and that what is refused is kept.
+/// `is_done`: it was told that all is delivered, set aside or held.
+pub(super) fn check_numbers(process: &Process, is_done: bool) -> Result<(), Failure> {
     let values = process.journal.values();
     let stats = &process.stats;
-    let settled = stats.settled.get();
-    let (delivered, rejected, held) = (
-        stats.delivered.get(),
-        stats.rejected.get(),
-        stats.held.get(),
-    );
-    let sum = delivered + rejected + held;
-    let kept = stats.kept.get();
-    if kept != rejected {
+    let (refused, kept) = (stats.all_refused(), stats.kept.get());
+    if kept != refused {
         return Err(Failure {
             property: "what is refused is kept",
-            text: format!("of {rejected} values {kept} are kept"),
+            text: format!("of {refused} values {kept} are kept"),
         });
     }
-    let fits = match values.saturating_sub(settled + held) {
-        0 => values == settled + held && (!is_alone || sum == values),
-        // What is refused of a work is counted at once, the rest of it when it is done.
-        _ => !is_alone || (settled + held..=values).contains(&sum),
-    };
-    if !fits {
+    let (settled, held) = (stats.settled(), stats.held.get());
+    let counted = settled + held;
+    if counted > values || is_done && counted != values {
+        let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
+        let lost = stats.lost.get();
         return Err(Failure {
             property: "numbers",
             text: format!(
-                "of {values} values {settled} are settled, {delivered} delivered, {rejected} rejected, {held} held"
+                "of {values} values {delivered} are delivered, {rejected} rejected, {lost} lost, {held} held"
             ),
         });
     }
