@@ -10,6 +10,8 @@ use testing_guide::train;
 #[test]
 fn a_training_is_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
+    // The artifacts of a new file go to `mlruns` where the program stands, as with MLflow itself.
+    std::env::set_current_dir(folder.path()).unwrap();
     let file = folder.path().join("mlflow.db");
     mlflow::configure(
         Config::new()
