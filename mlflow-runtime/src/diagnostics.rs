@@ -30,7 +30,7 @@
 //! | the store does not take what runs say in words; it waits in the journal, everything else is shipped | the same for `logs/console.log` | look at the server's artifact store |
 //! | values stay in the journal: … | this run takes none until a person acts: its experiment is deleted, or the run is | restore it; the next tracked program with the same destination ships what waits |
 //! | values stay in the journal until the next tracked program | the store cannot be used as it is configured; `error` says why | mend the setting |
-//! | `KIND` `KEY` is set aside: … | the store will never take this value; it is kept, and the rest of its batch is shipped | what the reason says: a param cannot change, a key has characters that MLflow does not allow; [`resend_rejected`](crate::resend_rejected) sends it again |
+//! | `KIND` `KEY` is set aside: … | the store will never take this value; it is kept, and the rest of its batch is shipped | what the reason says: a param cannot change; [`resend_rejected`](crate::resend_rejected) sends it again |
 //! | the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, and are the rendezvous id and the experiment the same in all ranks? | ranks above 0 wait for the run of rank 0, see [`rank`](crate::rank) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process died could not be closed | its values are there, its status is still RUNNING | end it by hand |
 //! | MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked | whoever is in between can read along | set `MLFLOW_TRACKING_SERVER_CERT_PATH` in its place |
@@ -49,8 +49,8 @@
 //! | … is logged outside of any run and is not recorded; … | a log call where no run is current: before the first, or on a thread or in a task that has not taken it along | [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()), [`thread`](crate::thread) |
 //! | a run was built and not started: … | `let run = mlflow::start_run();` | `.start()` |
 //! | the name of an experiment is empty; … and: the name of the experiment … has `N` characters; it is cut: … | MLflow takes 1 to 500 characters | another name |
-//! | the tag `KEY` of `MLFLOW_RUN_CONTEXT` is left out: … | the same of a tag of the environment | another key |
-//! | metric, tag `KEY`: it is left out: … | MLflow would refuse the key; the reason says why | another key |
+//! | metric, param, tag `KEY` is kept as `NAME`, as MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | another key, if the name does not please |
+//! | metric, param, tag `KEY` is kept as `NAME`, as another one that MLflow refuses is kept as `KEY` | two keys would have been one | another key |
 //! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `layer` | `metric.loss = loss` |
 //! | field …: it is no integer; the event's metrics are at step 0 | the `step` of an event | `step = epoch` |
 //! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute, e.g. in `tags(…)` | mend it |

@@ -18,6 +18,7 @@ use once_cell::race::OnceBox;
 use crate::limits;
 use crate::rank;
 use crate::store::Tag;
+use crate::warnings;
 
 /// The facts that every run of the process shares.
 pub(crate) struct Environment {
@@ -37,13 +38,17 @@ pub(crate) fn process() -> &'static Environment {
     if let Some(environment) = ENVIRONMENT.get() {
         return environment;
     }
-    let told = context::read(&variable);
-    let environment = Environment::read(told.as_ref().ok().cloned().unwrap_or_default());
+    let mut told = context::read(&variable);
+    let tags = told.as_deref_mut().unwrap_or_default();
+    let mended = context::mend_keys(tags);
+    let environment = Environment::read(tags.to_vec());
     // A warning may reach a subscriber that starts a run, too: by then all is known.
     let is_first = ENVIRONMENT.set(Box::new(environment)).is_ok();
     let known = process();
     match told {
-        Ok(tags) if is_first => context::tell_faults(&tags),
+        Ok(_) if is_first => {
+            mended.into_iter().for_each(warnings::tell);
+        }
         Err(unusable) if is_first => unusable.tell(),
         _ => {}
     }
@@ -108,11 +113,7 @@ impl Environment {
                 value,
             })
             .filter(|tag| told.iter().all(|told| told.key != tag.key))
-            .chain(
-                told.iter()
-                    .filter(|tag| limits::key_fault(&tag.key).is_none())
-                    .cloned(),
-            )
+            .chain(told.iter().cloned())
             .collect();
         Self {
             user,

@@ -149,6 +149,7 @@ mod health;
 mod instrumented;
 mod journal;
 mod key;
+mod key_names;
 #[cfg(feature = "layer")]
 pub mod layer;
 mod limits;

@@ -2,7 +2,7 @@
 //! server (MLflow 3.17, `mlflow/utils/validation.py`), but for how much of one value is taken; lengths count characters, not bytes.
 //!
 //! Invariant: text that is too long is cut here, and NUL replaced, before it enters the journal; a key
-//! that is refused is set aside by the shipper, so that one bad key never costs a batch.
+//! that is refused gets [another name](crate::key_names) there.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,7 @@ pub(crate) fn without_nul(text: &str) -> Option<String> {
 /// Why MLflow would refuse this metric, param or tag key, or `None` if it would not.
 pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
     // As almost every key is.
-    let is_plain = |byte: u8| byte.is_ascii() && allowed(byte.into());
+    let is_plain = |byte: u8| byte.is_ascii() && is_key_char(byte.into());
     if (1..=KEY_CHARS).contains(&key.len())
         && key.bytes().all(is_plain)
         && is_normal_path(key.as_bytes())
@@ -68,7 +68,7 @@ pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
     if length > KEY_CHARS {
         return Some(format!("it has {length} characters; at most {KEY_CHARS} are allowed").into());
     }
-    if let Some(bad) = key.chars().find(|c| !allowed(*c)) {
+    if let Some(bad) = key.chars().find(|c| !is_key_char(*c)) {
         return Some(
             format!("it contains {bad:?}; allowed are letters, digits, `_`, `-`, `.`, `/`, `:` and space").into(),
         );
@@ -82,7 +82,8 @@ pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
     None
 }
 
-fn allowed(c: char) -> bool {
+/// Whether MLflow takes this character in a key.
+pub(crate) fn is_key_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | ' ')
 }
 

@@ -11,8 +11,7 @@ use crate::tracker::Tracker;
 /// Sends again what the present destination has refused for good, in this process and in earlier
 /// ones, and waits until that is done, but not longer than `timeout`.
 ///
-/// A refused value (a param that changed, a key that MLflow does not take, an artifact that cannot be
-/// stored) is set aside: it is counted in [`Health::rejected`](crate::Health::rejected), and its bytes
+/// A refused value (a param that changed, an artifact that cannot be stored) is set aside: it is counted in [`Health::rejected`](crate::Health::rejected), and its bytes
 /// are kept in the folder `rejected-<uid>` beside the journals. What is refused again is set aside again.
 ///
 /// The report is that of [`flush`](crate::flush). With a [fake](crate::testing::fake) there is nothing to

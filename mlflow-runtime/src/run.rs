@@ -101,6 +101,11 @@ impl Run {
 
     /// Logs a metric at a step, with the time of the call (ms). NaN and infinities are values too.
     ///
+    /// A key that MLflow refuses is kept under another one, with one warning: each character but letters,
+    /// digits, `_`, `-`, `.`, `/`, `:` and space becomes `_` (`val/AR@100` is `val/AR_100`), and so does what
+    /// makes it no plain path; beyond 250 characters it is cut. Of two keys that come to one the second has
+    /// `_2` at its end. The same holds for the keys of params and tags.
+    ///
     /// MLflow identifies a point by key, time, step and value: the same value logged twice at the
     /// same step within a clock tick is one point.
     #[inline]
@@ -146,6 +151,10 @@ impl Run {
         }
         match capture::in_full(params) {
             Values::Fields(fields) => {
+                if let Some(tracker) = self.tracker() {
+                    let keys = fields.iter().map(|(key, _)| &**key);
+                    tracker.param_names.reserve(keys);
+                }
                 for (key, value) in fields {
                     self.param_text(&key, value);
                 }

@@ -25,6 +25,7 @@ use crate::fork::{self, Bequest, PerProcess};
 use crate::journal::Journal;
 use crate::journal::owned::Place;
 use crate::journal::record::Origin;
+use crate::key_names::KeyNames;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::{Connection, Stats};
 use crate::store::{ExperimentRef, Store, StoreError, StoreInfo, StoredRun};
@@ -48,6 +49,9 @@ pub(crate) struct Tracker {
     experiment: Bequest<ExperimentRef>,
     run_id: Mutex<Option<String>>,
     said: Mutex<Said>,
+    /// The names of params and tags whose keys MLflow refuses.
+    pub(crate) param_names: KeyNames,
+    pub(crate) tag_names: KeyNames,
     /// What was logged in the scope of a fake without a run, and how often.
     outside: Mutex<BTreeMap<String, u64>>,
 }
@@ -207,6 +211,8 @@ impl Tracker {
             generation: fork::generation(),
             successors: PerProcess::new(),
             said: Mutex::default(),
+            param_names: KeyNames::default(),
+            tag_names: KeyNames::default(),
             outside: Mutex::default(),
         }
     }

@@ -24,13 +24,25 @@ pub(crate) fn set_quiet(is_quiet: bool) {
 
 /// Says what is not as it was asked for.
 pub(crate) fn warn_user(line: fmt::Arguments<'_>) {
-    let line = line.to_string();
-    let line = mask(&line, Edge::End).map_or(line, |masked| masked.text);
-    let Some(end) = lock(SAID.get()).admit("asked for", &line) else {
-        return;
-    };
-    tracing::warn!(target: "mlflow", "{line}{end}");
+    let line = without_credentials(line.to_string());
+    let admitted = lock(SAID.get()).admit("asked for", &line);
+    if let Some(end) = admitted {
+        show(&format!("{line}{end}"));
+    }
+}
+
+/// Says a line of which the caller knows that it was not said before.
+pub(crate) fn tell(line: String) {
+    show(&without_credentials(line));
+}
+
+fn without_credentials(line: String) -> String {
+    mask(&line, Edge::End).map_or(line, |masked| masked.text)
+}
+
+fn show(line: &str) {
+    tracing::warn!(target: "mlflow", "{line}");
     if !IS_QUIET.load(Ordering::Relaxed) {
-        say(&format!("mlflow: {line}{end}"));
+        say(&format!("mlflow: {line}"));
     }
 }

@@ -5,6 +5,7 @@ use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
 use serde_json::{Map, Value};
 
 use super::Variable;
+use crate::key_names::{KeyNames, Named};
 use crate::limits;
 use crate::store::Tag;
 use crate::warnings::warn_user;
@@ -61,13 +62,18 @@ fn without_secrets(name: &str, value: Value) -> Value {
     }
 }
 
-/// Warns of tags that no run can have.
-pub(super) fn tell_faults(tags: &[Tag]) {
-    for Tag { key, .. } in tags {
-        if let Some(fault) = limits::key_fault(key) {
-            tracing::warn!(target: "mlflow", "the tag {key:?} of {VARIABLE} is left out: {fault}");
-        }
+/// Gives tags whose keys MLflow refuses other ones. Returns the lines that say so.
+pub(super) fn mend_keys(tags: &mut [Tag]) -> Vec<String> {
+    let names = KeyNames::default();
+    let mut lines = Vec::new();
+    // First those that stay as they are: no other one gets their names.
+    tags.sort_by_key(|tag| limits::key_fault(&tag.key).is_some());
+    for tag in tags {
+        let Named { name, news } = names.name(&tag.key);
+        lines.extend(news.map(|news| news.line("tag", &tag.key, &name)));
+        tag.key = name.into_owned();
     }
+    lines
 }
 
 #[cfg(test)]

@@ -100,6 +100,8 @@ pub(crate) use mapping::{
 pub(crate) use room::Reason;
 pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
 
+use crate::key_names::KeyNames;
+
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
 const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
 /// The size of the segments of a thread that logs much.
@@ -131,7 +133,9 @@ pub(crate) struct Journal {
     /// Segments of threads that have ended.
     idle: Arc<Idle>,
     /// What stands before the name of a metric.
-    key_prefix: Arc<str>,
+    key_prefix: Box<str>,
+    /// The names of metrics whose keys MLflow refuses.
+    key_names: KeyNames,
     /// Sizes of a thread's first, second and later segments.
     segment_bytes: [u64; 4],
     pub(crate) consoles: Consoles,
@@ -209,6 +213,7 @@ impl Journal {
             stray: Mutex::new(Writer::default()),
             idle: Arc::default(),
             key_prefix: key_prefix.into(),
+            key_names: KeyNames::default(),
             segment_bytes: SEGMENT_BYTES,
             consoles: Consoles::default(),
             spool: Spool::default(),

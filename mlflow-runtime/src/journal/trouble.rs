@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::lock;
 use super::room::{MEMORY_BYTES, Reason};
+use crate::warnings;
 
 /// Warnings of one journal that nobody was told of yet.
 #[derive(Default)]
@@ -22,6 +23,8 @@ pub(super) struct Trouble {
 pub(super) enum Warning {
     /// A value found no room, the first for this reason; the bound that it met.
     Dropped { reason: Reason, max_bytes: u64 },
+    /// A metric has another name than its key; the line that says so.
+    KeyName { line: String },
     /// A segment has to lie in memory.
     InMemory { error: io::Error, root: PathBuf },
 }
@@ -69,6 +72,7 @@ impl Warning {
                      Set MLFLOW_JOURNAL_DIR to a directory that nobody clears"
                 ),
             },
+            Self::KeyName { line } => warnings::tell(line),
             Self::InMemory { error, root } => tracing::warn!(
                 target: "mlflow", %error, directory = %root.display(),
                 "the journal cannot be written; values are kept in memory and are lost if the process is killed. \

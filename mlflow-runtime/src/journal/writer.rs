@@ -14,9 +14,11 @@ use super::mapping::Full;
 use super::record::{Content, Definition, Event, MetricRecord, RunIdentity};
 use super::room::{Reason, Taken};
 use super::segment::Segment;
+use super::trouble::Warning;
 use super::{Journal, Opened, lock};
 use crate::fork;
 use crate::key::Key;
+use crate::key_names::Named;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
 const DYNAMIC_KEYS: u32 = 1 << 31;
@@ -91,8 +93,6 @@ struct Open {
     /// Indexed by a [`Key`]'s number.
     keys: Vec<bool>,
     dynamic_keys: FxHashMap<Box<str>, u32>,
-    /// What stands before the name of a metric.
-    key_prefix: Arc<str>,
 }
 
 /// A run, as far as the journal has to know it.
@@ -196,7 +196,9 @@ impl Writer {
         for _ in 0..ATTEMPTS {
             if let Some(open) = &mut self.open
                 && !open.is_reserved
-                && open.metric(run, key, timestamp_ms, step, value).is_ok()
+                && open
+                    .metric(journal, run, key, timestamp_ms, step, value)
+                    .is_ok()
             {
                 journal.bell.ring_if_asleep();
                 return;
@@ -290,7 +292,6 @@ impl Writer {
             runs: FxHashSet::default(),
             keys: Vec::new(),
             dynamic_keys: FxHashMap::default(),
-            key_prefix: Arc::clone(&journal.key_prefix),
         });
         Ok(())
     }
@@ -300,6 +301,7 @@ impl Open {
     #[inline]
     fn metric(
         &mut self,
+        journal: &Journal,
         run: &RunRef<'_>,
         key: MetricKey<'_>,
         timestamp_ms: i64,
@@ -315,12 +317,12 @@ impl Open {
                 if self.keys.get(id as usize) == Some(&true) {
                     id
                 } else {
-                    self.define_key(id, key.name())?
+                    self.define_key(journal, id, key.name())?
                 }
             }
             MetricKey::Dynamic(name) => match self.dynamic_keys.get(name) {
                 Some(id) => *id,
-                None => self.define_dynamic_key(name)?,
+                None => self.define_dynamic_key(journal, name)?,
             },
         };
         let record = MetricRecord {
@@ -364,8 +366,8 @@ impl Open {
     }
 
     #[cold]
-    fn define_key(&mut self, id: u32, name: &str) -> Result<u32, Full> {
-        self.append_key(id, name)?;
+    fn define_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<u32, Full> {
+        self.append_key(journal, id, name)?;
         let index = id as usize;
         if self.keys.len() <= index {
             self.keys.resize(index + 1, false);
@@ -375,17 +377,22 @@ impl Open {
     }
 
     #[cold]
-    fn define_dynamic_key(&mut self, name: &str) -> Result<u32, Full> {
+    fn define_dynamic_key(&mut self, journal: &Journal, name: &str) -> Result<u32, Full> {
         let id = DYNAMIC_KEYS + u32::try_from(self.dynamic_keys.len()).map_err(|_| Full)?;
-        self.append_key(id, name)?;
+        self.append_key(journal, id, name)?;
         self.dynamic_keys.insert(name.into(), id);
         Ok(id)
     }
 
-    fn append_key(&mut self, id: u32, name: &str) -> Result<(), Full> {
-        let mut name = Cow::Borrowed(name);
-        if !self.key_prefix.is_empty() && !name.starts_with(SYSTEM) {
-            name.to_mut().insert_str(0, &self.key_prefix);
+    fn append_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<(), Full> {
+        let mut key = Cow::Borrowed(name);
+        if !journal.key_prefix.is_empty() && !name.starts_with(SYSTEM) {
+            key.to_mut().insert_str(0, &journal.key_prefix);
+        }
+        let Named { name, news } = journal.key_names.name(&key);
+        if let Some(news) = news {
+            let line = news.line("metric", &key, &name);
+            journal.trouble.note(Warning::KeyName { line });
         }
         self.appender.append(&Definition::Key { id, name }.encode())
     }

@@ -1,9 +1,10 @@
 //! Texts on their way into the journal.
 //!
 //! Invariants: a run's event enters the journal without the credentials that can be recognised in
-//! its texts, and with none that holds a NUL or is longer than MLflow holds; where a text is not
-//! what was given, one warning for its key says so. Not touched: artifacts, which are the user's
-//! files, the keys of metrics, and the experiment's name, which would be that of another experiment.
+//! its texts, with none that holds a NUL or is longer than MLflow holds, and with no key that MLflow
+//! refuses; where a text is not what was given, one warning for its key says so. Not touched: artifacts,
+//! which are the user's files, the keys of metrics, which the journal looks at, and the experiment's name,
+//! which would be that of another experiment.
 
 use std::borrow::Cow;
 
@@ -11,9 +12,11 @@ use mlflow_redact::{Edge, REDACTED};
 
 use crate::capture::{End, Text};
 use crate::journal::record::{Event, Start};
+use crate::key_names::{KeyNames, Named};
 use crate::limits;
 use crate::store::{Param, Tag};
 use crate::tracker::Tracker;
+use crate::warnings;
 
 /// Stands in a key, where MLflow takes no brackets.
 const REDACTED_IN_KEY: &str = "redacted";
@@ -102,14 +105,9 @@ impl Tracker {
             .tags
             .into_iter()
             .map(|tag| self.admit_tag(tag))
-            .filter(|tag| match limits::key_fault(&tag.key) {
-                Some(fault) => {
-                    self.warn_rejected("tag", &tag.key, format_args!("it is left out: {fault}"));
-                    false
-                }
-                None => true,
-            })
             .collect();
+        let keys = start.params.iter().map(|param| &*param.key);
+        self.param_names.reserve(keys);
         start.params = start
             .params
             .into_iter()
@@ -119,7 +117,9 @@ impl Tracker {
     }
 
     fn admit_param(&self, param: Param) -> Param {
-        let key = self.admit_key("param", &param.key).unwrap_or(param.key);
+        let key = self
+            .admit_key(&self.param_names, "param", &param.key)
+            .unwrap_or(param.key);
         let value = self
             .admit_text("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
             .unwrap_or(param.value);
@@ -127,7 +127,7 @@ impl Tracker {
     }
 
     fn admit_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
-        let masked = self.admit_key("tag", &tag.key);
+        let masked = self.admit_key(&self.tag_names, "tag", &tag.key);
         let key = masked.as_deref().unwrap_or(&tag.key);
         let value = self.admit_text("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
         if masked.is_none() && value.is_none() {
@@ -140,12 +140,22 @@ impl Tracker {
         })
     }
 
-    /// Masks a key, of a map whose keys are tokens for example; `None` if it may stay as it is.
-    /// Done once: a masked key may still have the form of a credential, as `[redacted]` would not.
-    fn admit_key(&self, kind: &'static str, key: &str) -> Option<String> {
-        let masked = masked_key(key)?;
-        self.warn_masked(kind, &masked, "a credential");
-        Some(masked)
+    /// Masks a key, of a map whose keys are tokens for example, and mends one that MLflow refuses; `None` if
+    /// it may stay as it is. Masked once: it may still have the form of a credential, as `[redacted]` would not.
+    fn admit_key(&self, names: &KeyNames, kind: &'static str, key: &str) -> Option<String> {
+        let masked = masked_key(key);
+        if let Some(masked) = &masked {
+            self.warn_masked(kind, masked, "a credential");
+        }
+        let key = masked.as_deref().unwrap_or(key);
+        let Named { name, news } = names.name(key);
+        if let Some(news) = news {
+            warnings::tell(news.line(kind, key, &name));
+        }
+        match name {
+            Cow::Borrowed(_) => masked,
+            Cow::Owned(name) => Some(name),
+        }
     }
 
     /// The text masked, cut, and without NUL; `None` if it may stay as it is.
