@@ -196,7 +196,7 @@ fn a_store_that_takes_none_until_somebody_acts_is_told_of_once() {
     let server = Server::start_with(&[
         "--no-serve-artifacts",
         "--default-artifact-root",
-        "s3://bucket",
+        "ftp://nobody@nowhere/artifacts",
     ]);
     let folder = Folder::new();
     let environment = [("MLFLOW_TRACKING_URI", server.url())];

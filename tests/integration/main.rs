@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
+mod buckets;
 mod client;
 mod configs;
 #[cfg(feature = "layer")]

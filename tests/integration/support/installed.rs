@@ -8,13 +8,15 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 /// What is installed. The pins after the first keep a later release from breaking it.
-const PACKAGES: [&str; 6] = [
+const PACKAGES: [&str; 8] = [
     "mlflow==3.17.2",
     "sqlalchemy<2.2",
     "alembic<2",
     "protobuf<8",
     "pandas<4",
     "psycopg2-binary<3", // to PostgreSQL
+    "boto3<2",           // to S3
+    "moto<6",            // an S3 on this machine
 ];
 
 /// The `mlflow` executable, installed if need be.

@@ -1,5 +1,6 @@
 //! What the tests stand on.
 
+pub(crate) mod bucket;
 pub(crate) mod chance;
 pub(crate) mod fake_server;
 pub(crate) mod fault;

@@ -8,11 +8,14 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use once_cell::unsync::OnceCell;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirect};
+use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::answer::{self, Failure, Route};
@@ -48,6 +51,10 @@ pub(super) struct Http {
     credentials: Option<Credentials>,
     workspace: Option<String>,
     timeout: Duration,
+    connect_timeout: Duration,
+    ca_bundle: Option<PathBuf>,
+    /// The client of buckets, made when the first upload goes there.
+    buckets: OnceCell<Client>,
 }
 
 impl fmt::Debug for Http {
@@ -63,23 +70,14 @@ impl Http {
     pub(super) fn new(options: RestOptions) -> Result<Self, StoreError> {
         let (base_url, from_uri) = read_uri(&options.uri.0)?;
         let tls = tls::config(&options, base_url.scheme() == "https")?;
-        let client = Client::builder()
-            .user_agent(concat!("mlflow-rs/", env!("CARGO_PKG_VERSION")))
-            .tls_backend_preconfigured(tls)
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(IDLE)
-            .redirect(redirect::Policy::custom(|attempt| {
-                if keeps_body(attempt.status()) && attempt.previous().len() <= REDIRECTS {
-                    attempt.follow()
-                } else {
-                    attempt.stop()
-                }
-            }))
-            .build()
-            .map_err(|error| StoreError::Blocked {
-                reason: format!("the HTTP client cannot be set up: {}", innermost(&error)),
-                everything: true,
-            })?;
+        let follow = redirect::Policy::custom(|attempt| {
+            if keeps_body(attempt.status()) && attempt.previous().len() <= REDIRECTS {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        });
+        let client = client(tls, options.connect_timeout, follow)?;
         Ok(Self {
             client,
             base: base_url.as_str().trim_end_matches('/').to_owned(),
@@ -87,6 +85,9 @@ impl Http {
             credentials: from_uri.or(options.credentials),
             workspace: options.workspace,
             timeout: options.timeout,
+            connect_timeout: options.connect_timeout,
+            ca_bundle: options.ca_bundle,
+            buckets: OnceCell::new(),
         })
     }
 
@@ -177,6 +178,17 @@ impl Http {
         repeat: Repeat,
     ) -> Result<T, Failure> {
         let asked = format!("POST {path}");
+        read_json(&asked, self.post_json(path, body, repeat).await?).await
+    }
+
+    /// Sends a body of JSON, and returns the answer as it is.
+    pub(super) async fn post_json(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+        repeat: Repeat,
+    ) -> Result<Response, StoreError> {
+        let asked = format!("POST {path}");
         let url = self.api(path)?;
         let body = Bytes::from(body);
         let build = || {
@@ -185,7 +197,19 @@ impl Http {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone())
         };
-        read_json(&asked, self.send(&asked, repeat, build).await?).await
+        self.send(&asked, repeat, build).await
+    }
+
+    /// Returns a client for buckets, to which nothing of ours is sent but what the request holds. It trusts the
+    /// system's certificates, and those that the server is trusted by.
+    pub(super) fn client_of_buckets(&self, https: bool) -> Result<&Client, StoreError> {
+        if !https {
+            return Ok(&self.client);
+        }
+        self.buckets.get_or_try_init(|| {
+            let tls = tls::of_buckets(self.ca_bundle.as_deref())?;
+            client(tls, self.connect_timeout, redirect::Policy::none())
+        })
     }
 
     /// A request with our credentials, if it goes to the server they are for.
@@ -220,6 +244,24 @@ impl Http {
         }
         .map_err(|error| not_sent(asked, &error))
     }
+}
+
+fn client(
+    tls: ClientConfig,
+    connect_timeout: Duration,
+    redirects: redirect::Policy,
+) -> Result<Client, StoreError> {
+    Client::builder()
+        .user_agent(concat!("mlflow-rs/", env!("CARGO_PKG_VERSION")))
+        .tls_backend_preconfigured(tls)
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(IDLE)
+        .redirect(redirects)
+        .build()
+        .map_err(|error| StoreError::Blocked {
+            reason: format!("the HTTP client cannot be set up: {}", innermost(&error)),
+            everything: true,
+        })
 }
 
 /// Whether this is a redirect that keeps method and body.

@@ -10,10 +10,12 @@ mod answer;
 mod artifact;
 mod database;
 mod http;
+mod presigned;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod reading;
 mod tls;
 mod twins;
+mod upload;
 mod wire;
 
 use std::cell::RefCell;
@@ -428,6 +430,6 @@ impl Store for RestStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        artifact::put(&self.http, &run.artifact_uri, path, content).await
+        artifact::put(&self.http, run, path, content).await
     }
 }

@@ -11,7 +11,7 @@ use rustls::crypto::{self, CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_platform_verifier::BuilderVerifierExt;
+use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
 
 use super::{RestOptions, StoreError};
 
@@ -51,6 +51,27 @@ pub(super) fn config(options: &RestOptions, https: bool) -> Result<ClientConfig,
     builder
         .with_client_auth_cert(certificates(path)?, key)
         .map_err(|error| unusable(path, &error))
+}
+
+/// The configuration for buckets: the system's certificates and those of `ca_bundle`.
+pub(super) fn of_buckets(ca_bundle: Option<&Path>) -> Result<ClientConfig, StoreError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| blocked(format!("TLS cannot be set up: {error}")))?;
+    let extra = ca_bundle.map(certificates).transpose()?.unwrap_or_default();
+    let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(|error| {
+        StoreError::Blocked {
+            reason: format!(
+                "the system's certificates cannot be used for the bucket: {error}. Install them (ca-certificates)"
+            ),
+            everything: false,
+        }
+    })?;
+    let builder = builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier));
+    Ok(builder.with_no_client_auth())
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {

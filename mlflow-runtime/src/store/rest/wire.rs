@@ -107,6 +107,15 @@ pub(super) fn create_experiment(name: &str) -> Vec<u8> {
     json(&Body { name })
 }
 
+pub(super) fn presigned_upload(run_id: &str, path: &str) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        run_id: &'a str,
+        path: &'a str,
+    }
+    json(&Body { run_id, path })
+}
+
 pub(super) fn create_run(run: &NewRun<'_>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {

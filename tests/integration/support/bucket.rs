@@ -1,0 +1,95 @@
+//! An S3 on this machine: moto's server, which MLflow's server takes for Amazon's.
+
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::installed::executable;
+use super::mlflow::{Environment, Server, python};
+
+/// How long it may take to start on a busy machine.
+const START: Duration = Duration::from_secs(120);
+
+/// A service with one bucket, `bucket`.
+pub(crate) struct Bucket {
+    process: Child,
+    url: String,
+}
+
+impl Bucket {
+    /// One that appears where nobody listened before.
+    pub(crate) fn start_on(port: u16) -> Self {
+        let mut command = Command::new(executable().with_file_name("moto_server"));
+        let process = command
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("moto_server");
+        let bucket = Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+        };
+        let until = Instant::now() + START;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < until, "nobody listens at {}", bucket.url);
+            thread::sleep(Duration::from_millis(50));
+        }
+        bucket.ask("client.create_bucket(Bucket='bucket')");
+        bucket
+    }
+
+    /// The keys of its objects, in order, with the type and the bytes of each.
+    pub(crate) fn objects(&self) -> Vec<(String, String, Vec<u8>)> {
+        let listed = self.ask(
+            "for found in client.list_objects_v2(Bucket='bucket').get('Contents', []):\n    \
+             object = client.get_object(Bucket='bucket', Key=found['Key'])\n    \
+             print(found['Key'], object['ContentType'], object['Body'].read().hex(), sep='\\t')",
+        );
+        let object = |line: &str| {
+            let fields: Vec<&str> = line.split('\t').collect();
+            let [key, kind, bytes] = fields[..] else {
+                panic!("{line}");
+            };
+            let bytes = (0..bytes.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&bytes[at..at + 2], 16).expect("hexadecimal digits"));
+            (key.to_owned(), kind.to_owned(), bytes.collect())
+        };
+        listed.lines().map(object).collect()
+    }
+
+    /// Does something with boto's `client`; returns what was printed.
+    pub(crate) fn ask(&self, script: &str) -> String {
+        let begin = "import boto3, sys\nclient = boto3.client('s3', endpoint_url=sys.argv[1], \
+                     region_name='us-east-1', aws_access_key_id='k', aws_secret_access_key='s')\n";
+        python(&format!("{begin}{script}"), &[&self.url])
+    }
+}
+
+/// A tracking server whose runs have their artifacts in the bucket at this port. It has the credentials for it,
+/// and nobody else.
+pub(crate) fn server_of(port: u16) -> Server {
+    let endpoint: &'static str = format!("http://127.0.0.1:{port}").leak();
+    let environment: Environment = vec![
+        ("MLFLOW_S3_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", "the-servers-key"),
+        ("AWS_SECRET_ACCESS_KEY", "the-servers-secret"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ]
+    .leak();
+    let options = [
+        "--no-serve-artifacts",
+        "--default-artifact-root",
+        "s3://bucket/runs",
+    ];
+    Server::start_in(environment, &options)
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
