@@ -233,6 +233,11 @@ impl Config {
             rank,
             system_metrics,
         } = self;
+        // A file that was read into the variable ends with a line break.
+        let line = |variable| {
+            let text = text(variable)?;
+            Some(text.trim_end_matches(['\r', '\n']).to_owned())
+        };
         let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
         let seconds = |variable| {
             let expected = "a number of seconds, 0 or more, below 10^19";
@@ -258,16 +263,16 @@ impl Config {
                 .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
             run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
             login: Login {
-                username: username.or_else(|| text("MLFLOW_TRACKING_USERNAME")),
-                password: password.or_else(|| text("MLFLOW_TRACKING_PASSWORD").map(Secret::new)),
-                token: token.or_else(|| text("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
+                username: username.or_else(|| line("MLFLOW_TRACKING_USERNAME")),
+                password: password.or_else(|| line("MLFLOW_TRACKING_PASSWORD").map(Secret::new)),
+                token: token.or_else(|| line("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
             },
             tls: Tls {
                 insecure: flag("MLFLOW_TRACKING_INSECURE_TLS").unwrap_or(false),
                 ca_bundle: text("MLFLOW_TRACKING_SERVER_CERT_PATH").map(PathBuf::from),
                 client_cert: text("MLFLOW_TRACKING_CLIENT_CERT_PATH").map(PathBuf::from),
             },
-            workspace: text("MLFLOW_WORKSPACE"),
+            workspace: line("MLFLOW_WORKSPACE"),
             request_timeout: request_timeout
                 .or_else(|| seconds("MLFLOW_HTTP_REQUEST_TIMEOUT"))
                 .unwrap_or(Duration::from_secs(120)),

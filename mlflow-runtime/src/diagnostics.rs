@@ -29,7 +29,7 @@
 //! | values that the store refuses for good cannot be kept; they are counted only | the same, or there are very many | free space |
 //! | the store does not take what runs say in words; it waits in the journal, everything else is shipped | the same for `logs/console.log` | look at the server's artifact store |
 //! | values stay in the journal: … | this run takes none until a person acts: its experiment is deleted, or the run is | restore it; the next tracked program with the same destination ships what waits |
-//! | values stay in the journal until the next tracked program | the store cannot be used as it is configured; `error` says why | mend the setting |
+//! | values stay in the journal until the next tracked program: … | the store cannot be used as it is configured | mend the setting that the line names |
 //! | `KIND` `KEY` is set aside: … | the store will never take this value; it is kept, and the rest of its batch is shipped | what the reason says: a param cannot change; [`resend_rejected`](crate::resend_rejected) sends it again |
 //! | the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, and are the rendezvous id and the experiment the same in all ranks? | ranks above 0 wait for the run of rank 0, see [`rank`](crate::rank) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process died could not be closed | its values are there, its status is still RUNNING | end it by hand |

@@ -10,6 +10,7 @@ use mlflow::testing::fake;
 use mlflow::tracked;
 use serde::Serialize;
 
+use crate::support::fake_server::{FakeServer, Reply};
 use crate::support::mlflow::Server;
 use crate::support::program::{Folder, one};
 use crate::support::warnings;
@@ -623,4 +624,31 @@ fn tracking_that_is_disabled_leaves_nothing() {
     assert_eq!(ended.stdout, "1\n");
     assert_eq!(ended.stderr, "");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_token_that_no_header_can_hold_is_named_and_one_with_a_line_break_at_its_end_is_sent() {
+    let server = FakeServer::start(|_, _| Reply::status(503, ""));
+    let folder = Folder::new();
+    let url = server.url();
+    let run = |token: &str| {
+        let environment = [
+            ("MLFLOW_TRACKING_URI", &*url),
+            ("MLFLOW_TRACKING_TOKEN", token),
+            ("MLFLOW_EXIT_TIMEOUT", "1"),
+        ];
+        folder.run(SWEEP, &[], &environment).stderr
+    };
+    let stderr = run("s3c\nret");
+    let said = "mlflow: values stay in the journal until the next tracked program: the token \
+                (MLFLOW_TRACKING_TOKEN) cannot be sent: it has the character '\\n'; take it out";
+    assert!(stderr.contains(said), "{stderr}");
+    assert!(!stderr.contains("s3c"), "{stderr}");
+    assert_eq!(server.requests().len(), 0);
+    run("s3cret\r\n");
+    let requests = server.requests();
+    assert!(!requests.is_empty());
+    for request in requests {
+        assert_eq!(request.headers["authorization"], "Bearer s3cret");
+    }
 }

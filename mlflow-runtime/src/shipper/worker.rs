@@ -20,6 +20,7 @@ use crate::journal::{self, Journal};
 use crate::stats::{Connection, Stats};
 use crate::store::Store;
 use crate::tracker::Links;
+use crate::warnings::warn_user;
 
 /// How long to let values gather before the next request.
 const LINGER: Duration = Duration::from_millis(250);
@@ -134,7 +135,9 @@ impl Worker {
                 self.stats.set_trouble(Some(error.to_string()));
                 // Of a tracking URI that cannot be used it was said when it was read.
                 if !matches!(self.settings.destination, Destination::Unusable(_)) {
-                    tracing::warn!(target: "mlflow", %error, "values stay in the journal until the next tracked program");
+                    warn_user(format_args!(
+                        "values stay in the journal until the next tracked program: {error}"
+                    ));
                 }
                 self.stats.set_connection(Connection::Away);
                 self.control.fail(u64::MAX);

@@ -69,6 +69,12 @@ impl fmt::Debug for Http {
 impl Http {
     pub(super) fn new(options: RestOptions) -> Result<Self, StoreError> {
         let (base_url, from_uri) = read_uri(&options.uri.0)?;
+        if let Some(Credentials::Bearer(token)) = &options.credentials {
+            check_header("the token (MLFLOW_TRACKING_TOKEN)", token)?;
+        }
+        if let Some(workspace) = &options.workspace {
+            check_header("the workspace (MLFLOW_WORKSPACE)", workspace)?;
+        }
         let tls = tls::config(&options, base_url.scheme() == "https")?;
         let follow = redirect::Policy::custom(|attempt| {
             if keeps_body(attempt.status()) && attempt.previous().len() <= REDIRECTS {
@@ -243,6 +249,18 @@ impl Http {
             sent => sent,
         }
         .map_err(|error| not_sent(asked, &error))
+    }
+}
+
+/// Refuses what no header can hold, by the name of where it comes from: its value may be a secret.
+fn check_header(source: &str, value: &str) -> Result<(), StoreError> {
+    let is_sendable = |c: &char| matches!(c, '\t' | ' '..='~' | '\u{80}'..);
+    match value.chars().find(|c| !is_sendable(c)) {
+        None => Ok(()),
+        Some(bad) => Err(StoreError::Blocked {
+            reason: format!("{source} cannot be sent: it has the character {bad:?}; take it out"),
+            everything: true,
+        }),
     }
 }
 
@@ -427,6 +445,24 @@ mod tests {
         assert_eq!(authorization("http://host:5001/api"), None);
         assert_eq!(authorization("https://host:5000/api"), None);
         assert_eq!(authorization("http://other:5000/api"), None);
+    }
+
+    #[test]
+    fn what_no_header_can_hold_is_named_by_its_variable() {
+        let said = |change: fn(&mut RestOptions)| {
+            let mut options = RestOptions::new("http://host");
+            change(&mut options);
+            Http::new(options).expect_err("no header").to_string()
+        };
+        let token =
+            said(|options| options.credentials = Some(Credentials::Bearer("s3c\nret".to_owned())));
+        assert!(
+            token.contains("MLFLOW_TRACKING_TOKEN") && token.contains("'\\n'"),
+            "{token}"
+        );
+        assert!(!token.contains("s3c"), "{token}");
+        let workspace = said(|options| options.workspace = Some("a\rb".to_owned()));
+        assert!(workspace.contains("MLFLOW_WORKSPACE"), "{workspace}");
     }
 
     #[test]
