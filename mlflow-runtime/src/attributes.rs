@@ -139,7 +139,8 @@
 ///
 /// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
 /// `{argument}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
-/// (`MLFLOW_ENV`, else `default`) are filled in. The default name is `{function}-{timestamp}`.
+/// (`MLFLOW_ENV`, else `default`) are filled in. The default name is `{function}-{timestamp}-` and six
+/// characters that tell runs of the same second apart.
 ///
 /// ```
 /// # use mlflow::tracked;

@@ -12,7 +12,6 @@ use std::sync::Mutex;
 use mlflow_redact::REDACTED;
 
 use crate::capture::{Text, Values};
-use crate::clock;
 use crate::context::{Context, ContextGuard, Suspended};
 use crate::fork::PerProcess;
 use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
@@ -191,13 +190,10 @@ impl Call {
 
     fn start(&mut self) -> Run {
         let details = std::mem::take(&mut self.details);
-        let name = details.run_name.unwrap_or_else(|| {
-            format!("{}-{}", self.site.function, clock::compact(clock::now_ms())).into()
-        });
-        let mut builder = start_run()
-            .site(self.site)
-            .nested(!self.site.root)
-            .name_text(name);
+        let mut builder = start_run().site(self.site).nested(!self.site.root);
+        if let Some(name) = details.run_name {
+            builder = builder.name_text(name);
+        }
         if let Some(experiment) = details.experiment {
             builder = builder.experiment_text(experiment);
         }

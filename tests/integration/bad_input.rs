@@ -2,7 +2,7 @@
 
 mod any_text;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display};
 use std::panic::catch_unwind;
 
@@ -15,6 +15,7 @@ use crate::support::mlflow::Server;
 use crate::support::program::{Folder, one};
 use crate::support::warnings;
 
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 
 #[test]
@@ -451,7 +452,6 @@ fn a_file_of_the_system_is_logged_with_its_bytes() {
 /// Nothing said that these were lost, and Python starts the run.
 #[test]
 fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each() {
-    const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
     let script = [
         "outside loss",
         "outside other",
@@ -460,19 +460,20 @@ fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each(
         "start own",
         "end own",
     ];
-    for (enabled, count) in [("true", 2), ("false", 0)] {
+    for (enabled, count) in [("true", 3), ("false", 0)] {
         let folder = Folder::new();
         let ended = folder.run(SCRIPTED, &script, &[("MLFLOW_TRACKING_ENABLED", enabled)]);
         assert!(ended.success, "{}", ended.stderr);
         let lines = ended.stderr.lines();
         let lines: Vec<_> = lines.filter(|line| line.starts_with("mlflow: ")).collect();
         assert_eq!(lines.len(), count, "{lines:?}");
-        if let [outside, unstarted] = lines[..] {
+        if let [outside, unstarted, file] = lines[..] {
             let expected =
                 "mlflow: metric \"loss\" is logged outside of any run and is not recorded";
             assert!(outside.starts_with(expected), "{outside}");
             let expected = "mlflow: a run was built and not started";
             assert!(unstarted.starts_with(expected), "{unstarted}");
+            assert!(file.starts_with("mlflow: runs go to"), "{file}");
         }
     }
 }
@@ -489,7 +490,6 @@ fn an_experiment_whose_name_mlflow_refuses_keeps_nothing_back() {
             ended.stderr
         );
     }
-    const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
     let script = ["start long", "end long", "flush 60"];
     let ended = folder.run(SCRIPTED, &script, &[("MLFLOW_EXPERIMENT_NAME", &long)]);
     let line = "it is cut: at most 500 are allowed";
@@ -651,4 +651,46 @@ fn a_token_that_no_header_can_hold_is_named_and_one_with_a_line_break_at_its_end
     for request in requests {
         assert_eq!(request.headers["authorization"], "Bearer s3cret");
     }
+}
+
+/// Three runs that began within a second had one name.
+#[test]
+fn runs_that_start_in_the_same_second_have_names_that_differ() {
+    #[tracked]
+    fn train() {}
+    let fake = fake();
+    for _ in 0..50 {
+        train();
+        drop(mlflow::start_run().start());
+    }
+    let names: BTreeSet<String> = fake.runs().into_iter().map(|run| run.name).collect();
+    assert_eq!(names.len(), 100, "{names:?}");
+    let (functions, others): (Vec<_>, Vec<_>) =
+        names.iter().partition(|name| name.starts_with("train-"));
+    assert!(others.iter().all(|name| name.starts_with("run-")));
+    assert_eq!(functions[0].len(), "train-20261128-065209-1f0c3b".len());
+}
+
+/// The clock of the metrics stood up to 5 ms behind that of the run.
+#[test]
+fn no_metric_is_before_the_start_of_its_run() {
+    let folder = Folder::new();
+    let steps: Vec<String> = (0..100)
+        .flat_map(|run| {
+            [
+                format!("start {run}"),
+                "points loss 0 1".to_owned(),
+                format!("end {run}"),
+            ]
+        })
+        .collect();
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    folder.run(SCRIPTED, &steps, &[]);
+    let outside = "select count(*), coalesce(sum(timestamp < start_time or timestamp > end_time), 0) \
+                   from metrics join runs using (run_uuid)";
+    let database = folder.database();
+    let counted: (i64, i64) = database
+        .query_row(outside, [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!(counted, (100, 0));
 }

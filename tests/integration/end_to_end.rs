@@ -1,11 +1,15 @@
 //! The main job: annotate functions, see the runs in MLflow. The program is `programs/sweep.rs`.
 
+use std::collections::BTreeMap;
+
 use crate::support::mlflow::{Server, read_file};
-use crate::support::program::Folder;
+use crate::support::program::{Folder, one};
 use crate::support::scaled::Scaled;
 use crate::support::seen::{Latest, Point, Seen};
 
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
+const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
 /// The parent and the two fits of one run of the program, given all its runs.
 fn check(runs: &[Seen], ids: &[String]) {
@@ -163,6 +167,76 @@ fn a_program_is_seen_in_the_default_file_before_and_after_mlflow_migrates_it() {
 }
 
 #[test]
+fn a_first_run_says_where_it_is_and_how_to_look_at_it() {
+    let folder = Folder::new();
+    let first = folder.run(SWEEP, &[], &[]).stderr;
+    let file = folder.path().join("mlflow.db");
+    let file = file.display();
+    let said = format!(
+        "mlflow: runs go to the new file {file}; look at them with: mlflow ui --backend-store-uri sqlite:///{file}\n"
+    );
+    assert!(first.contains(&said), "{first}");
+    let second = folder.run(SWEEP, &[], &[]).stderr;
+    assert!(!second.contains("mlflow ui"), "{second}");
+}
+
+/// A service with a tracked handler had a line for each request.
+#[test]
+fn the_pages_of_a_few_runs_are_printed_however_many_there_are() {
+    let folder = Folder::new();
+    let server = Server::shared();
+    let steps: Vec<String> = (0..20)
+        .flat_map(|run| [format!("start r{run}"), format!("end r{run}")])
+        .collect();
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    let environment = [("MLFLOW_TRACKING_URI", server.url())];
+    let stderr = folder.run(SCRIPTED, &steps, &environment).stderr;
+    let lines: Vec<_> = stderr.lines().collect();
+    assert_eq!(lines.len(), 6, "{stderr}");
+    assert!(lines[..5].iter().all(|line| line.starts_with("View run r")));
+    assert_eq!(
+        lines[5],
+        "mlflow: the pages of further runs of this process are not printed"
+    );
+}
+
+/// A name that is given to a run which goes on renames it, as in Python; it was not taken.
+#[test]
+fn a_run_that_goes_on_keeps_its_name_or_gets_the_one_that_is_given() {
+    let server = Server::shared();
+    let url = ("MLFLOW_TRACKING_URI", server.url());
+    for environment in [&[url][..], &[]] {
+        let folder = Folder::new();
+        let run = |program: &str, steps: &[&str], more: &[(&str, &str)]| {
+            folder
+                .run(program, steps, &[environment, more].concat())
+                .stderr
+        };
+        let first = run(SCRIPTED, &["start one", "end one"], &[]);
+        let id = match environment {
+            [] => one(&folder.database(), "select run_uuid from runs"),
+            _ => first.trim().rsplit('/').next().expect("an id").to_owned(),
+        };
+        let resumed = [("MLFLOW_RUN_ID", id.as_str())];
+        let name = || match environment {
+            [] => one(
+                &folder.database(),
+                "select name from runs order by start_time",
+            ),
+            _ => server.api().run(&id).name,
+        };
+        let nameless = run(NUMBERS, &["", "1", "1"], &resumed);
+        assert_eq!(name(), "one", "{nameless}");
+        if !environment.is_empty() {
+            let page = format!("View run at: {}/#/experiments/0/runs/{id}", server.url());
+            assert!(nameless.contains(&page), "{nameless}");
+        }
+        let named = run(SWEEP, &[], &resumed);
+        assert_eq!(name(), "parent", "{named}");
+    }
+}
+
+#[test]
 fn quiet_means_quiet() {
     let folder = Folder::new();
     let server = Server::shared();
@@ -175,7 +249,6 @@ fn quiet_means_quiet() {
 
 #[test]
 fn a_run_given_by_its_id_goes_on() {
-    const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
     let server = Server::shared();
     let folder = Folder::new();
     let uri = ("MLFLOW_TRACKING_URI", server.url());
@@ -194,8 +267,13 @@ fn a_run_given_by_its_id_goes_on() {
     );
     assert_eq!(second.warnings(), [""; 0], "{}", second.stderr);
     let after = server.api().run(id);
-    assert_eq!(after.name, "first", "it keeps its name");
-    assert_eq!(after.tags, before.tags, "and its tags");
+    assert_eq!(after.name, "second", "it gets the name that is given");
+    let without_name = |tags: &BTreeMap<String, String>| {
+        let mut tags = tags.clone();
+        tags.remove("mlflow.runName");
+        tags
+    };
+    assert_eq!(without_name(&after.tags), without_name(&before.tags));
     assert_eq!(after.status, "FINISHED");
     assert!(after.end_time_ms > before.end_time_ms);
     assert_eq!(

@@ -52,7 +52,9 @@ impl Ready {
 fn a_signal_ends_the_runs_as_killed_and_then_the_process() {
     for signal in [SIGINT, SIGTERM] {
         let folder = Folder::new();
-        let program = Ready::start(folder.command(SIGNALS).arg("plain"));
+        let mut command = folder.command(SIGNALS);
+        command.env("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true");
+        let program = Ready::start(command.arg("plain"));
         program.send(signal);
         let (status, stdout, stderr) = program.end();
         assert_eq!(status.signal(), Some(signal), "{stderr}");

@@ -88,7 +88,8 @@ impl RunBuilder {
         self
     }
 
-    /// The run's name, at most 250 characters. Default: `run-` and the time.
+    /// The run's name, at most 250 characters. Default: `run-`, the time in UTC and six characters that tell
+    /// runs of the same second apart. A run that goes on ([`run_id`](Self::run_id)) is renamed.
     pub fn name(self, name: impl Into<String>) -> Self {
         self.name_text(name.into().into())
     }
@@ -124,8 +125,8 @@ impl RunBuilder {
         self
     }
 
-    /// Continues the run with this id, the store's, instead of creating one. It keeps its name and
-    /// the tags of whoever created it; tags and params given here are added. In one of several
+    /// Continues the run with this id, the store's, instead of creating one. It keeps its name, unless one is
+    /// given here, and the tags of whoever created it; tags and params given here are added. In one of several
     /// processes it joins the run and leaves its end to others, see [`rank`](crate::rank).
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
@@ -199,7 +200,8 @@ impl RunBuilder {
             .find(|(key, _)| *key == "code.function")
             .map_or("", |(_, path)| path);
         let identity = tracker.identify(experiment, resumed, parent.is_some(), function);
-        let start_time_ms = clock::now_ms();
+        // By the same clock as the metrics: none of them is before its run.
+        let start_time_ms = clock::coarse_now_ms();
         let name = match name {
             Some(name) => {
                 let name = tracker.value_of("run", "name", limits::RUN_NAME_CHARS, name);
@@ -209,7 +211,7 @@ impl RunBuilder {
                     .unwrap_or(name)
             }
             None if identity.is_anothers() => String::new(),
-            None => format!("run-{}", clock::compact(start_time_ms)),
+            None => default_name(site, start_time_ms, &identity.key),
         };
         let (number, link) = tracker.register();
         let inner = Inner {
@@ -277,6 +279,15 @@ impl RunBuilder {
         }
         run
     }
+}
+
+/// The name of a run that is given none. The end of it tells runs apart that start in the same second.
+// Output: `train-20261126-134101-1f0c3b`
+fn default_name(site: Option<&Site>, start_time_ms: i64, key: &str) -> String {
+    const END: usize = 6;
+    let function = site.map_or("run", |site| site.function);
+    let end = key.get(..END).unwrap_or(key);
+    format!("{function}-{}-{end}", clock::compact(start_time_ms))
 }
 
 /// A run that is the current one of its thread until this guard is dropped, which ends it:

@@ -11,7 +11,6 @@ use super::ending::ATTEMPT_TAG;
 use super::obstacle::{Halt, Obstacle, Stuck, halt};
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
-use crate::exit::say;
 use crate::journal::record::{Role, RunIdentity, Start};
 use crate::limits;
 use crate::store::{Batch, NewRun, Param, RunStatus, StoreError, StoredRun, Tag};
@@ -20,6 +19,7 @@ use crate::store::{Batch, NewRun, Param, RunStatus, StoreError, StoredRun, Tag};
 /// address may not all have it.
 const SURELY_GONE: Duration = Duration::from_secs(60);
 const PARENT_TAG: &str = "mlflow.parentRunId";
+const NAME_TAG: &str = "mlflow.runName";
 /// How often at most a run's end waits for the word whether a second one is empty: some servers
 /// cannot list artifacts at all.
 const LOOKS: u8 = 5;
@@ -97,9 +97,12 @@ impl Delivery {
         {
             link.set(run.clone(), url.clone());
             // Of all ranks one says it.
-            let says = !matches!(identity.role, Role::Member { rank: 1.. }) && !self.quiet;
+            let says = !matches!(identity.role, Role::Member { rank: 1.. });
             if let (Some(url), None, true) = (url, &start.parent, says) {
-                say(&format!("View run {} at: {url}", start.name));
+                self.announcements.page(&start.name, &url);
+            }
+            if let Some(news) = self.store.news() {
+                self.announcements.news(&news);
             }
         }
         state.phase = Phase::Created {
@@ -326,6 +329,13 @@ impl Delivery {
         let mut tags = tags_of(start);
         if let Some(run_id) = &identity.resumed {
             let run = self.store.get_run(run_id).await?;
+            // The stores have the name follow the tag.
+            if !start.name.is_empty() {
+                tags.push(Tag {
+                    key: NAME_TAG.to_owned(),
+                    value: start.name.to_string(),
+                });
+            }
             self.resume(&run, &tags).await?;
             return Ok(run);
         }

@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::announcements::Announcements;
 use super::batch_size::AdaptiveBatchSize;
 use super::obstacle::{Halt, Obstacle, Stuck, halt, obstacle};
 use super::source::Source;
@@ -46,7 +47,7 @@ pub(crate) struct Delivery {
     pub(super) store: Box<dyn Store>,
     stats: Arc<Stats>,
     pub(super) said: Said,
-    pub(super) quiet: bool,
+    pub(super) announcements: Announcements,
     /// Whether anything was done since it was last asked for.
     pub(super) progress: bool,
     /// How often in a row another client was in the way.
@@ -59,7 +60,7 @@ impl Delivery {
             store,
             stats,
             said: Said::default(),
-            quiet,
+            announcements: Announcements::new(quiet),
             progress: false,
             contests: 0,
         }

@@ -14,6 +14,7 @@
 //! too. One that cannot be finished now is left, and the next one has its turn.
 //! How it falls asleep without missing anything: [`worker`], [`bell`](crate::journal::bell).
 
+mod announcements;
 mod backoff;
 mod batch_size;
 mod bisect;

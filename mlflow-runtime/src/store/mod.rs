@@ -69,6 +69,12 @@ pub trait Store: Send {
         true
     }
 
+    /// What a user is to be told of the store, once: that its file was made, and how to look at it. Default:
+    /// nothing.
+    fn news(&self) -> Option<String> {
+        None
+    }
+
     /// The page that shows the run, where there is one.
     fn run_url(&self, run: &StoredRun) -> Option<String>;
 

@@ -93,26 +93,33 @@ impl RecordedRun {
             .filter(|(key, _)| !is_automatic(key))
     }
 
-    /// The name, without the time in one that was not given.
-    // Input:  `train-20261126-134101`
-    // Output: `train-[timestamp]`
+    /// The name, without the time in one that was not given, and what tells it from others of the same second.
+    // Input:  `train-20261126-134101-1f0c3b`, `a-20261126-134101`
+    // Output: `train-[timestamp]`, `a-[timestamp]`
     fn stable_name(&self) -> String {
-        let is_time = |time: &str| {
-            time.len() == 15
-                && time.bytes().enumerate().all(|(at, byte)| {
-                    if at == 8 {
-                        byte == b'-'
-                    } else {
-                        byte.is_ascii_digit()
-                    }
-                })
+        let name = match self.name.rsplit_once('-') {
+            Some((start, end))
+                if end.len() == 6 && is_time(start.get(start.len().saturating_sub(15)..)) =>
+            {
+                start
+            }
+            _ => &self.name,
         };
-        let start = self.name.len().checked_sub(15);
-        match start.and_then(|start| self.name.split_at_checked(start)) {
-            Some((name, time)) if is_time(time) => format!("{name}[timestamp]"),
+        let start = name.len().saturating_sub(15);
+        match name.split_at_checked(start) {
+            Some((name, time)) if is_time(Some(time)) => format!("{name}[timestamp]"),
             _ => self.name.clone(),
         }
     }
+}
+
+/// Whether this is a time as names have it: `20261126-134101`.
+fn is_time(text: Option<&str>) -> bool {
+    let is_of_time = |(at, byte): (usize, u8)| match at {
+        8 => byte == b'-',
+        _ => byte.is_ascii_digit(),
+    };
+    text.is_some_and(|text| text.len() == 15 && text.bytes().enumerate().all(is_of_time))
 }
 
 /// Whether a tag is one that runs have without the code's doing.

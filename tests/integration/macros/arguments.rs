@@ -48,7 +48,7 @@ fn a_plain_function() {
         .name
         .strip_prefix("train-")
         .expect("the function's name first");
-    assert_eq!(digits.len(), "20260101-000000".len(), "{digits}");
+    assert_eq!(digits.len(), "20260101-000000-1f0c3b".len(), "{digits}");
     let tag = |key: &str| run.tags.get(key).map(String::as_str);
     assert_eq!(tag("model"), Some("elastic-net"));
     assert_eq!(tag("dotted.key"), Some("0.5"));

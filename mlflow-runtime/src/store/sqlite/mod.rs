@@ -122,6 +122,13 @@ impl Store for SqliteStore {
         }
     }
 
+    fn news(&self) -> Option<String> {
+        let mut open = self.open.borrow_mut();
+        let is_new = std::mem::take(&mut open.as_mut()?.is_new);
+        let (path, uri) = (self.path.display(), self.uri());
+        is_new.then(|| format!("runs go to the new file {path}; look at them with: mlflow ui --backend-store-uri {uri}"))
+    }
+
     fn run_url(&self, _run: &StoredRun) -> Option<String> {
         None
     }

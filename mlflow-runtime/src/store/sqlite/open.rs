@@ -12,6 +12,8 @@ use super::{PATIENCE, StoreError, schema};
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) connection: Connection,
+    /// Whether it was made now.
+    pub(super) is_new: bool,
     identity: Option<FileIdentity>,
 }
 
@@ -72,18 +74,21 @@ impl Open {
         // not fit is written before the commit, and from then on nobody else can even read.
         connection.pragma_update(None, "cache_size", -65_536)?;
         connection.set_prepared_statement_cache_capacity(32);
+        let mut is_new = false;
         if !is_ready(&connection)? {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Another process may have been faster.
             if !is_ready(&transaction)? {
                 schema::create(&transaction, artifact_root)?;
+                is_new = true;
             }
             transaction.commit()?;
         }
         Ok(Self {
             identity: FileIdentity::of(path),
             connection,
+            is_new,
         })
     }
 
