@@ -77,11 +77,12 @@ impl<'r> Ending<'r> {
     }
 
     /// Logs the numbers of the returned value: a bare one under the function's name or the one
-    /// it was given, fields under their own.
+    /// it was given, fields under their own. A key that the
+    /// run has logged before gets them at its last step: a curve does not fall back to its beginning.
     pub fn numbers(&mut self, numbers: Numbers) {
         let is_sequence = numbers.is_sequence;
         for (path, value) in numbers.values {
-            self.run.log_metric(&self.key(path, is_sequence), value);
+            self.run.log_returned(&self.key(path, is_sequence), value);
         }
         for (path, end) in numbers.missing {
             if let Some(tracker) = self.run.tracker() {

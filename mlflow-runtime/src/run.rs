@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::capture::{self, End, Text, Values};
 use crate::clock;
 use crate::context::Context;
-use crate::journal::record::{Event, RunIdentity};
+use crate::journal::record::{Event, LAST_STEP, RunIdentity};
 use crate::journal::{self, MetricKey};
 use crate::key::Key;
 use crate::limits;
@@ -301,6 +301,11 @@ impl Run {
                 writer.metric(journal, &run.reference(), key, now, step, value);
             });
         }
+    }
+
+    /// Logs a number of the returned value at the last step that the run has under the key.
+    pub(crate) fn log_returned(&self, key: &str, value: f64) {
+        self.log_point(MetricKey::Dynamic(key), value, LAST_STEP);
     }
 
     /// A field of an event, to be a metric or its step, is neither.

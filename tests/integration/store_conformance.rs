@@ -151,6 +151,7 @@ async fn suite(subject: &dyn Subject) {
     let mut expected = Expected::new();
     runs::creating_finding_ending(subject, &mut expected).await;
     values::repeating_is_harmless(subject, &mut expected).await;
+    values::last_steps(subject, &mut expected).await;
     values::values_at_the_edges(subject, &mut expected).await;
     values::the_latest_value(subject, &mut expected).await;
     values::params_are_written_once(subject, &mut expected).await;

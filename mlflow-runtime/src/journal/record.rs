@@ -65,6 +65,10 @@ pub(crate) struct MetricRecord {
     pub(crate) value: f64,
 }
 
+/// Stands in a record for the step of the last point that the run has under the key, or 0. Found when it is
+/// shipped: whoever logs does not know it.
+pub(crate) const LAST_STEP: i64 = i64::MIN;
+
 /// What later records of a segment refer to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Definition<'a> {

@@ -11,6 +11,7 @@
 //!    [deferred](super::deferred_artifacts): neither stops anything else.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -200,6 +201,7 @@ impl Delivery {
         let refused = work.check();
         work.note_refused(refused);
         let run = self.ready(source, work.run).await?;
+        self.find_last_steps(source, &run, work).await?;
         self.deliver_batches(source, &run, work, part).await?;
         self.deliver_artifacts(source, &run, work, part).await?;
         if let Some((status, end_time_ms)) = work.end {
@@ -215,6 +217,34 @@ impl Delivery {
             self.look_again(source, work.run).await?;
         }
         self.done(source, work);
+        Ok(())
+    }
+
+    /// Gives points that are to stand at the last step of their key that step.
+    async fn find_last_steps(
+        &mut self,
+        source: &mut Source,
+        run: &StoredRun,
+        work: &mut Work,
+    ) -> Result<(), Obstacle> {
+        // What a dead process has delivered is not read again.
+        let has_more = !source.is_live() || source.runs.may_have_metrics(work.run);
+        if work.has_last_steps() {
+            let stored = if has_more {
+                match self.store.last_steps(run).await {
+                    Ok(steps) => steps,
+                    Err(error) => return Err(self.obstacle(error).await),
+                }
+            } else {
+                HashMap::new()
+            };
+            work.find_last_steps(&stored);
+        }
+        if !work.metrics.is_empty()
+            && let Some(state) = source.runs.get_mut(work.run)
+        {
+            state.has_metrics = true;
+        }
         Ok(())
     }
 

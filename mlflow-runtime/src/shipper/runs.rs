@@ -47,6 +47,8 @@ pub(super) struct RunState {
     pub(super) start: Option<Box<Start<'static>>>,
     /// Whether it has to be created anew, with the params that it began with.
     pub(super) is_renewed: bool,
+    /// Whether the store may have metrics of it that this shipper has not sent, or not in the present request.
+    pub(super) has_metrics: bool,
     /// How much its next request holds.
     pub(super) batch_size: AdaptiveBatchSize,
     /// Tells the run's handles what the store said.
@@ -113,6 +115,16 @@ impl Runs {
         Some((number, self.get(number)?))
     }
 
+    /// Returns whether the store may have metrics of the run that are not in the work at hand.
+    pub(super) fn may_have_metrics(&self, number: u32) -> bool {
+        self.get(number).is_none_or(|state| {
+            state.has_metrics
+                || state.start.is_none()
+                || state.identity.resumed.is_some()
+                || state.identity.role != Role::Owner
+        })
+    }
+
     /// What the journal's process has to do with the run.
     pub(super) fn role(&self, number: u32) -> Role {
         self.get(number)
@@ -160,6 +172,7 @@ impl Runs {
             phase: Phase::Mentioned,
             start: None,
             is_renewed: false,
+            has_metrics: false,
             batch_size: AdaptiveBatchSize::default(),
             link: None,
             first_ms: None,

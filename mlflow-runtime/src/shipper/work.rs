@@ -4,14 +4,16 @@
 //! its events stand in the order in which they happened, whatever their threads.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::journal::entry_log::EntryWriter;
 use crate::journal::owned;
-use crate::journal::record::{Content, Event, Fingerprint, Start};
+use crate::journal::record::{Content, Event, Fingerprint, LAST_STEP, Start};
 use crate::limits;
 use crate::store::{Batch, BatchLimits, Metric, Param, RunStatus, Tag};
 
@@ -329,6 +331,32 @@ impl Work {
             false
         });
         refused
+    }
+
+    /// Returns whether points are to stand at the last step of their key.
+    pub(super) fn has_last_steps(&self) -> bool {
+        self.metrics.iter().any(|metric| metric.step == LAST_STEP)
+    }
+
+    /// Gives these points that step: the last one here or in `stored`, or 0.
+    pub(super) fn find_last_steps(&mut self, stored: &HashMap<String, i64>) {
+        let is_open = |metric: &Metric| metric.step == LAST_STEP;
+        let mut last: FxHashMap<Arc<str>, i64> = FxHashMap::default();
+        for metric in self.metrics.iter().filter(|metric| is_open(metric)) {
+            last.insert(
+                Arc::clone(&metric.key),
+                stored.get(&*metric.key).copied().unwrap_or(LAST_STEP),
+            );
+        }
+        for metric in &self.metrics {
+            if let Some(step) = last.get_mut(&metric.key) {
+                *step = (*step).max(metric.step);
+            }
+        }
+        for metric in self.metrics.iter_mut().filter(|metric| is_open(metric)) {
+            let found = last.get(&metric.key).copied();
+            metric.step = found.filter(|step| *step != LAST_STEP).unwrap_or(0);
+        }
     }
 
     /// Takes out the artifacts that were not sent: they wait by themselves.

@@ -400,6 +400,16 @@ impl Store for MemoryStore {
         Ok(state.active_run(&run.run_id)?.data.status == RunStatus::Running)
     }
 
+    async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
+        let mut state = self.request()?;
+        let mut steps = HashMap::new();
+        for Metric { key, step, .. } in &state.active_run(&run.run_id)?.data.metrics {
+            let last = steps.entry(key.to_string()).or_insert(*step);
+            *last = (*last).max(*step);
+        }
+        Ok(steps)
+    }
+
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
         let mut state = self.request()?;
         Ok(state.active_run(&run.run_id)?.data.tags.get(key).cloned())

@@ -19,6 +19,7 @@ mod sqlite;
 mod uri;
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,6 +140,11 @@ pub trait Store: Send {
 
     /// Whether the run has not ended: somebody other than its process may have ended it.
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError>;
+
+    /// The greatest step of each metric that the run has. Default: nothing is known.
+    async fn last_steps(&self, _run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
+        Ok(HashMap::new())
+    }
 
     /// What stands in one of the run's tags.
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError>;

@@ -35,6 +35,42 @@ fn parse(text: &str) -> Outcome<i32> {
     Ok(number)
 }
 
+/// The returned number stood at step 0, behind a curve that ended at step 99: on the page it fell back.
+#[test]
+fn a_returned_number_stands_at_the_last_step_of_its_curve() {
+    #[derive(serde::Serialize)]
+    struct Fit {
+        loss: f64,
+        rmse: f64,
+    }
+    #[tracked]
+    fn train(flushes: bool) -> Fit {
+        for step in (1..100).rev() {
+            mlflow::metric!("loss", 1.0, step = step);
+            mlflow::metric!("train", 1.0, step = 7);
+            if flushes && step == 50 {
+                assert!(mlflow::flush(std::time::Duration::ZERO).complete);
+            }
+        }
+        Fit {
+            loss: 0.25,
+            rmse: 0.5,
+        }
+    }
+    for flushes in [false, true] {
+        let fake = fake();
+        train(flushes);
+        let run = only_run(&fake);
+        let of = |key: &str| {
+            let point = run.metrics[key].last().expect("a point");
+            (point.step, point.value)
+        };
+        assert_eq!(of("loss"), (99, 0.25));
+        assert_eq!(of("rmse"), (0, 0.5), "it has no curve");
+        assert_eq!(run.metrics["loss"].len(), 100);
+    }
+}
+
 #[test]
 fn an_error_fails_the_run() {
     let fake = fake();

@@ -1,5 +1,7 @@
 //! Checks of metrics, params and tags.
 
+use std::collections::HashMap;
+
 use mlflow::store::{Batch, Metric, Param, Tag};
 
 use super::{Expected, Subject, expect_point, is_rejected, log_metrics, metric, param, start, tag};
@@ -44,6 +46,27 @@ pub(super) async fn repeating_is_harmless(subject: &dyn Subject, expected: &mut 
         .log_batch(&run, &Batch::default())
         .await
         .expect("an empty batch");
+    expected.push((run.run_id, seen));
+}
+
+pub(super) async fn last_steps(subject: &dyn Subject, expected: &mut Expected) {
+    let (run, mut seen) = start(subject, "last steps").await;
+    let none = subject.store().last_steps(&run).await;
+    assert_eq!(none, Ok(HashMap::new()));
+    let metrics = [
+        metric("a", 7, 10, 0.5),
+        metric("a", 3, 20, 0.25),
+        metric("b", -2, 10, f64::NAN),
+        metric("c", 0, 10, 1.0),
+    ];
+    log_metrics(subject, &run, &metrics).await;
+    for one in &metrics {
+        expect_point(&mut seen, one);
+    }
+    let steps = [("a", 7), ("b", -2), ("c", 0)];
+    let steps = steps.map(|(key, step)| (key.to_owned(), step));
+    let last = subject.store().last_steps(&run).await;
+    assert_eq!(last, Ok(HashMap::from(steps)));
     expected.push((run.run_id, seen));
 }
 

@@ -393,6 +393,12 @@ impl Store for RestStore {
         Ok(run.info.status == RunStatus::Running.as_str())
     }
 
+    async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
+        let run = self.active_run(&run.run_id).await?;
+        let metrics = run.data.metrics.into_iter();
+        Ok(metrics.map(|metric| (metric.key, metric.step)).collect())
+    }
+
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
         let run = self.active_run(&run.run_id).await?;
         let mut tags = run.data.tags.into_iter();

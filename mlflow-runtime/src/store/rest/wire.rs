@@ -50,6 +50,17 @@ pub(super) struct Run {
 pub(super) struct RunData {
     #[serde(default)]
     pub(super) tags: Vec<RunTag>,
+    #[serde(default)]
+    pub(super) metrics: Vec<RunMetric>,
+}
+
+/// The last point of a metric.
+#[derive(Deserialize)]
+pub(super) struct RunMetric {
+    pub(super) key: String,
+    /// Left out by some servers where it is 0.
+    #[serde(default)]
+    pub(super) step: i64,
 }
 
 #[derive(Deserialize)]

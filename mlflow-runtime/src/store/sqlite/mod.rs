@@ -15,6 +15,7 @@ mod schema;
 mod write;
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -175,6 +176,10 @@ impl Store for SqliteStore {
 
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
         self.with(|db| runs::is_running(db, &run.run_id))
+    }
+
+    async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
+        self.with(|db| runs::last_steps(db, &run.run_id))
     }
 
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {

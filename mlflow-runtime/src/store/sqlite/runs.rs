@@ -1,5 +1,6 @@
 //! Experiments and runs.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -201,6 +202,16 @@ pub(super) fn is_running(db: &mut Connection, run_id: &str) -> Result<bool, Fail
     let mut query = db.prepare_cached("SELECT status = 'RUNNING' FROM runs WHERE run_uuid = ?1")?;
     let running = query.query_row([run_id], |row| row.get(0)).optional()?;
     Ok(running.unwrap_or(false))
+}
+
+pub(super) fn last_steps(
+    db: &mut Connection,
+    run_id: &str,
+) -> Result<HashMap<String, i64>, Failure> {
+    let mut query =
+        db.prepare_cached("SELECT key, step FROM latest_metrics WHERE run_uuid = ?1")?;
+    let steps = query.query_map([run_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(steps.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn tag(db: &mut Connection, run_id: &str, key: &str) -> Result<Option<String>, Failure> {
