@@ -553,6 +553,11 @@ impl Doom {
         *lock(&self.changes) = None;
     }
 
+    /// Whether a death that was to come while a request is on its way does not come any more.
+    fn is_lifted(&self) -> bool {
+        lock(&self.at).is_none()
+    }
+
     pub(super) fn changes(&self) -> Option<u32> {
         *lock(&self.changes)
     }
@@ -612,7 +617,7 @@ impl FaultyStore {
             Some(error) => Err(error),
             None => work(&mut self.server()),
         };
-        if dies == Some(true) {
+        if dies == Some(true) && !self.doom.is_lifted() {
             self.doom.meet::<()>().await;
         }
         wait(after).await;
