@@ -223,25 +223,29 @@ impl Expansion {
         }
         let [value, ending] =
             ["__mlflow_value", "__mlflow_ending"].map(|name| Ident::new(name, Span::mixed_site()));
-        let numbers = if self.plan.arguments.skip_return.is_some() {
-            quote!(#private::Split::Value(_) => {})
+        let (mut pattern, mut split) = if self.plan.arguments.skip_return.is_some() {
+            (quote!(_), quote!())
         } else {
-            quote! {
-                #private::Split::Value(#value) => {
-                    #ending.numbers((&&&&&&&#private::Capture(#value)).__mlflow_numbers());
-                }
-            }
+            let captured = quote!((&&&&&&&#private::Capture(#value)).__mlflow_numbers());
+            (quote!(#value), quote!(#ending.numbers(#captured);))
         };
-        quote! {
-            |#value, #ending| {
-                use #private::{Whole as _, by_bounds::*};
+        // From the inside: `Result<Option<f64>, E>` is two.
+        for _ in 0..shape::layers(ty) {
+            split = quote! {
                 match #private::Probe(#value).__mlflow_split() {
-                    #numbers
+                    #private::Split::Value(#pattern) => { #split }
                     #private::Split::Error(#value) => {
                         #ending.failure((&&&&&&&#private::Capture(#value)).__mlflow_failure());
                     }
                     #private::Split::Absent => {}
                 }
+            };
+            pattern = quote!(#value);
+        }
+        quote! {
+            |#value, #ending| {
+                use #private::{Whole as _, by_bounds::*};
+                #split
             }
         }
     }

@@ -161,10 +161,15 @@ fn is_impl_future(ty: &Type) -> bool {
 
 /// Returns the `T` of `impl Future<Output = T>`.
 pub(crate) fn output_of(ty: &Type) -> Option<&Type> {
-    let Type::ImplTrait(opaque) = plain(ty) else {
-        return None;
-    };
-    let segments = opaque.bounds.iter().filter_map(|bound| match bound {
+    match plain(ty) {
+        Type::ImplTrait(opaque) => output_in(&opaque.bounds),
+        _ => None,
+    }
+}
+
+/// Returns the `T` of `Future<Output = T>` among these bounds.
+fn output_in(bounds: &Punctuated<TypeParamBound, syn::Token![+]>) -> Option<&Type> {
+    let segments = bounds.iter().filter_map(|bound| match bound {
         TypeParamBound::Trait(bound) => bound.path.segments.last(),
         _ => None,
     });
@@ -275,12 +280,10 @@ pub(crate) fn returned_value(output: &ReturnType) -> Value {
         return Value::Nothing;
     };
     let mut ty = plain(ty);
-    while let Some(segment) = last_segment(ty)
-        && (segment.ident == "Result" || segment.ident == "Option")
-        && let PathArguments::AngleBracketed(arguments) = &segment.arguments
-        && let Some(GenericArgument::Type(first)) = arguments.args.first()
+    while let Some((name, first)) = named_with_argument(ty)
+        && is_split(name)
     {
-        ty = plain(first);
+        ty = first;
     }
     match ty {
         Type::Never(_) => Value::Nothing,
@@ -289,6 +292,45 @@ pub(crate) fn returned_value(output: &ReturnType) -> Value {
         ty if is_number(ty) => Value::Number,
         _ => Value::Other,
     }
+}
+
+/// Returns how many `Result`s and `Option`s a returned value is looked for in: as many as its type names, names
+/// that may be aliases among them, and at least one. Of a future's type its output counts.
+// Input:  `io::Result<Outcome<Option<f64>>>`, `Vec<Option<f64>>`
+// Output: 3, 1
+pub(crate) fn layers(ty: &Type) -> usize {
+    let boxed = only_argument(ty, "Pin").and_then(|ty| only_argument(ty, "Box"));
+    let output = match boxed.map(plain) {
+        Some(Type::TraitObject(object)) => output_in(&object.bounds),
+        _ => output_of(ty),
+    };
+    let (mut ty, mut layers) = (output.unwrap_or(ty), 0);
+    while let Some((name, first)) = named_with_argument(ty)
+        && (is_split(name) || NO_ALIASES.iter().all(|known| name != known))
+    {
+        (ty, layers) = (first, layers + 1);
+    }
+    // One more look tells whether it is that of a failure.
+    let is_exit_code = last_segment(ty).is_some_and(|last| last.ident == "ExitCode");
+    (layers + usize::from(is_exit_code)).max(1)
+}
+
+/// Returns the name of a type and the first type that it has as an argument.
+// Input:  `io::Result<f64>`
+// Output: `Result`, `f64`
+fn named_with_argument(ty: &Type) -> Option<(&syn::Ident, &Type)> {
+    let segment = last_segment(ty)?;
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else {
+        return None;
+    };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(first)) => Some((&segment.ident, plain(first))),
+        _ => None,
+    }
+}
+
+fn is_split(name: &syn::Ident) -> bool {
+    name == "Result" || name == "Option"
 }
 
 pub(crate) fn is_number(ty: &Type) -> bool {

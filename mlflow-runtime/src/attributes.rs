@@ -56,13 +56,17 @@
 /// the next panic is missing, and the hook is set again for those after it.
 ///
 /// The numbers of a returned value become metrics, up to 1,000; a sequence or map of more is left
-/// out, with one warning. A `Duration` is its seconds.
+/// out, with one warning. A `Duration` is its seconds. Under a key that the run has logged before they stand
+/// at its last step, else at step 0. `Result`s and `Option`s in each other are looked through as far as the
+/// signature names them, also by an alias with arguments: an `Err` on any level is a failure. So is an
+/// `ExitCode` that is not `SUCCESS`.
 ///
 /// # Arguments of the function
 ///
 /// Every argument but `self` becomes a param: by its `Display`, else by its `Serialize` (structs
 /// and maps field by field, `config.lr`), else by its `Debug`, else by its type's name. No bound is
-/// asked for; generic code captures what its own bounds allow. More than 16 elements are logged as
+/// asked for; generic code captures what its own bounds allow. A float is written as `{:?}` writes it, which is
+/// Python's way, too: `1.0`, `1e-10`. More than 16 elements are logged as
 /// their number, `[10000000 items]`, without looking at them, also behind `&`, `Box`, `Rc`, `Arc` and
 /// `Option`. What is longer than 6,000 characters is cut; but where a type has nothing but a `Debug`
 /// and is no collection itself, as `struct Rows(Vec<f64>)` with a derived `Debug`, that goes through

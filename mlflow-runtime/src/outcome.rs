@@ -4,6 +4,7 @@
 //! and a user's own `Result` is not mistaken for one: an inherent method beats a trait's.
 
 use std::convert::Infallible;
+use std::process::ExitCode;
 
 use crate::capture::{Failure, Numbers};
 use crate::run::Run;
@@ -41,6 +42,18 @@ impl<'v, T> Probe<'v, Option<T>> {
     #[must_use]
     pub fn __mlflow_split(self) -> Split<&'v T, &'v Infallible> {
         self.0.as_ref().map_or(Split::Absent, Split::Value)
+    }
+}
+
+impl<'v> Probe<'v, ExitCode> {
+    /// A code that is not `SUCCESS` is an error, as `sys.exit(1)` is in Python.
+    #[must_use]
+    pub fn __mlflow_split(self) -> Split<&'v Infallible, &'v ExitCode> {
+        if *self.0 == ExitCode::SUCCESS {
+            Split::Absent
+        } else {
+            Split::Error(self.0)
+        }
     }
 }
 

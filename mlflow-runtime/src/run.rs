@@ -128,7 +128,7 @@ impl Run {
     /// with a warning. Values are cut at 6,000 characters; credentials in them are masked.
     pub fn log_param(&self, key: &str, value: impl Display) {
         if self.0.is_some() {
-            self.param_text(key, Text::of(limits::PARAM_VALUE_CHARS, &value));
+            self.param_text(key, Text::of_value(limits::PARAM_VALUE_CHARS, &value));
         }
     }
 
@@ -182,7 +182,7 @@ impl Run {
     /// masked.
     pub fn set_tag(&self, key: &str, value: impl Display) {
         if self.0.is_some() {
-            self.tag_text(key, Text::of(limits::TAG_VALUE_CHARS, &value));
+            self.tag_text(key, Text::of_value(limits::TAG_VALUE_CHARS, &value));
         }
     }
 

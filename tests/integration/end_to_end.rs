@@ -236,6 +236,29 @@ fn a_run_that_goes_on_keeps_its_name_or_gets_the_one_that_is_given() {
     }
 }
 
+/// The run's user was the one of the requests, and its tag another one.
+#[test]
+fn the_user_of_a_run_and_its_tag_are_the_one_that_requests_come_from() {
+    let server = Server::shared();
+    let url = ("MLFLOW_TRACKING_URI", server.url());
+    let users = |more: &[(&str, &str)]| {
+        let folder = Folder::new();
+        let environment = [&[url, ("LOGNAME", "root")][..], more].concat();
+        let stderr = folder
+            .run(SCRIPTED, &["start one", "end one"], &environment)
+            .stderr;
+        let id = stderr.trim().rsplit('/').next().expect("an id");
+        let run = server.api().run(id);
+        (run.user_id, run.tags["mlflow.user"].clone())
+    };
+    let both = |user: &str| (user.to_owned(), user.to_owned());
+    assert_eq!(users(&[]), both("root"));
+    let alice = ("MLFLOW_TRACKING_USERNAME", "alice");
+    assert_eq!(users(&[alice]), both("alice"));
+    let told = ("MLFLOW_RUN_CONTEXT", r#"{"mlflow.user": "ci"}"#);
+    assert_eq!(users(&[alice, told]).1, "ci");
+}
+
 #[test]
 fn quiet_means_quiet() {
     let folder = Folder::new();

@@ -99,8 +99,9 @@ impl Scalar {
 impl Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Float(value) => value.fmt(f),
-            Self::Float32(value) => value.fmt(f),
+            // As Python writes them, too: `1.0`, `1e-10`.
+            Self::Float(value) => write!(f, "{value:?}"),
+            Self::Float32(value) => write!(f, "{value:?}"),
             Self::Signed(value) => value.fmt(f),
             Self::Unsigned(value) => value.fmt(f),
             Self::Bool(value) => value.fmt(f),

@@ -92,8 +92,8 @@ impl Numbers {
     }
 }
 
-fn displayed(value: &dyn Display) -> Values {
-    Values::Text(Text::of(PARAM_VALUE_CHARS, value))
+fn displayed<T: Display + ?Sized>(value: &T) -> Values {
+    Values::Text(Text::of_value(PARAM_VALUE_CHARS, value))
 }
 
 fn debugged<T: Debug + ?Sized>(value: &T) -> Values {
@@ -210,7 +210,7 @@ pub trait ParamByDisplay {
 }
 impl<T: Display + ?Sized> ParamByDisplay for &&&&&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
-        displayed(&self.0)
+        displayed(self.0)
     }
 }
 

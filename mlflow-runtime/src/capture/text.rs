@@ -4,6 +4,7 @@
 //! as soon as the limit is reached; a panic inside a user's `Display` ends the text, no more. A
 //! text that is not whole says so, and does not end in a piece of a credential.
 
+use std::any::type_name;
 use std::fmt::{self, Display, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -70,6 +71,41 @@ impl Text {
     /// At most `limit` characters of what `value` shows.
     pub(crate) fn of(limit: usize, value: &dyn Display) -> Self {
         render(limit, |out| write!(out, "{value}"))
+    }
+}
+
+impl Text {
+    /// The same of a value whose type is known: a float is written as `{:?}` and Python write it, `1.0` and
+    /// `1e-10`, where its `Display` has `1` and `0.0000000001`.
+    pub(crate) fn of_value<T: Display + ?Sized>(limit: usize, value: &T) -> Self {
+        let text = Self::of(limit, &value);
+        match float::<T>(&text.text) {
+            Some(float) => float.into(),
+            None => text,
+        }
+    }
+}
+
+/// Returns a float's text as `{:?}` has it; `None` where a `T` is no float. What a `Display` writes of a float
+/// reads back as the same one.
+fn float<T: ?Sized>(text: &str) -> Option<String> {
+    const POINTERS: [&str; 3] = ["alloc::boxed::Box<", "alloc::rc::Rc<", "alloc::sync::Arc<"];
+    let mut name = type_name::<T>().trim_end_matches('>');
+    loop {
+        name = name.trim_start_matches('&').trim_start_matches("mut ");
+        let pointers = POINTERS.iter();
+        match pointers
+            .filter_map(|pointer| name.strip_prefix(pointer))
+            .next()
+        {
+            Some(behind) => name = behind,
+            None => break,
+        }
+    }
+    match name {
+        "f64" => text.parse().ok().map(|value: f64| format!("{value:?}")),
+        "f32" => text.parse().ok().map(|value: f32| format!("{value:?}")),
+        _ => None,
     }
 }
 

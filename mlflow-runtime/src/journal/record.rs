@@ -66,8 +66,9 @@ pub(crate) struct MetricRecord {
 }
 
 /// Stands in a record for the step of the last point that the run has under the key, or 0. Found when it is
-/// shipped: whoever logs does not know it.
-pub(crate) const LAST_STEP: i64 = i64::MIN;
+/// shipped: whoever logs does not know it. Of all steps it is one that no program counts to, nor the least one,
+/// which is somebody's "none".
+pub(crate) const LAST_STEP: i64 = i64::MIN + 0x4c41_5354;
 
 /// What later records of a segment refer to.
 #[derive(Debug, Serialize, Deserialize)]

@@ -22,6 +22,8 @@ use crate::system_metrics;
 use crate::tracker::Tracker;
 use crate::warnings::warn_user;
 
+const USER_TAG: &str = "mlflow.user";
+
 /// Starts a run by hand; [`tracked`](crate::tracked) does it for a whole function.
 ///
 /// ```
@@ -101,7 +103,7 @@ impl RunBuilder {
 
     /// A tag, set together with the start.
     pub fn tag(self, key: impl Into<String>, value: impl Display) -> Self {
-        self.tag_text(key, Text::of(limits::TAG_VALUE_CHARS, &value))
+        self.tag_text(key, Text::of_value(limits::TAG_VALUE_CHARS, &value))
     }
 
     pub(crate) fn tag_text(mut self, key: impl Into<String>, value: Text) -> Self {
@@ -111,7 +113,7 @@ impl RunBuilder {
 
     /// A param, logged together with the start.
     pub fn param(self, key: impl Into<String>, value: impl Display) -> Self {
-        self.param_text(key, Text::of(limits::PARAM_VALUE_CHARS, &value))
+        self.param_text(key, Text::of_value(limits::PARAM_VALUE_CHARS, &value))
     }
 
     pub(crate) fn param_text(mut self, key: impl Into<String>, value: Text) -> Self {
@@ -227,6 +229,14 @@ impl RunBuilder {
             .filter(|tag| !environment.is_told(&tag.key))
             .map(Cow::Borrowed)
             .collect();
+        // Whoever the requests come from, as in Python; else every run has that of the system.
+        let user = tracker.user().filter(|_| !environment.is_told(USER_TAG));
+        if let Some(user) = user.filter(|_| !inner.identity.is_anothers()) {
+            all_tags.push(Cow::Owned(Tag {
+                key: USER_TAG.to_owned(),
+                value: user.to_owned(),
+            }));
+        }
         for (key, value) in tags {
             let value = tracker.value_of("tag", &key, limits::TAG_VALUE_CHARS, value);
             all_tags.retain(|tag| tag.key != key);

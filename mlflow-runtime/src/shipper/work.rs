@@ -341,21 +341,17 @@ impl Work {
     /// Gives these points that step: the last one here or in `stored`, or 0.
     pub(super) fn find_last_steps(&mut self, stored: &HashMap<String, i64>) {
         let is_open = |metric: &Metric| metric.step == LAST_STEP;
-        let mut last: FxHashMap<Arc<str>, i64> = FxHashMap::default();
+        let mut last: FxHashMap<Arc<str>, Option<i64>> = FxHashMap::default();
         for metric in self.metrics.iter().filter(|metric| is_open(metric)) {
-            last.insert(
-                Arc::clone(&metric.key),
-                stored.get(&*metric.key).copied().unwrap_or(LAST_STEP),
-            );
+            last.insert(Arc::clone(&metric.key), stored.get(&*metric.key).copied());
         }
-        for metric in &self.metrics {
+        for metric in self.metrics.iter().filter(|metric| !is_open(metric)) {
             if let Some(step) = last.get_mut(&metric.key) {
-                *step = (*step).max(metric.step);
+                *step = (*step).max(Some(metric.step));
             }
         }
         for metric in self.metrics.iter_mut().filter(|metric| is_open(metric)) {
-            let found = last.get(&metric.key).copied();
-            metric.step = found.filter(|step| *step != LAST_STEP).unwrap_or(0);
+            metric.step = last.get(&metric.key).copied().flatten().unwrap_or(0);
         }
     }
 

@@ -35,6 +35,80 @@ fn parse(text: &str) -> Outcome<i32> {
     Ok(number)
 }
 
+/// Only the outer one was looked into: an inner error was FINISHED, and a number was called `Ok`.
+#[test]
+fn results_and_options_in_each_other_are_looked_through() {
+    type Joined<T> = Result<T, std::num::ParseIntError>;
+    #[tracked(metric = "loss")]
+    fn maybe(value: Option<Result<f64, String>>) -> Option<Result<f64, String>> {
+        value
+    }
+    #[tracked(metric = "loss")]
+    fn joined(value: Result<f64, Outer>) -> Result<Result<f64, Outer>, std::fmt::Error> {
+        Ok(value)
+    }
+    #[tracked(metric = "loss")]
+    fn three(value: Option<f64>) -> Result<Joined<Option<f64>>, String> {
+        Ok(Ok(value))
+    }
+    #[tracked(metric = "loss")]
+    async fn later(value: Option<f64>) -> Result<Option<f64>, String> {
+        Ok(value)
+    }
+    #[tracked(skip_return)]
+    fn skipped() -> Option<Result<f64, String>> {
+        Some(Err("no".to_owned()))
+    }
+    let outer = || Outer("x".parse::<i32>().expect_err("no number"));
+    let check = |status: RunStatus, loss: Option<f64>, call: &dyn Fn()| {
+        let fake = fake();
+        call();
+        let run = only_run(&fake);
+        assert_eq!(run.status, status, "{run:?}");
+        let found: Vec<_> = run
+            .metrics
+            .iter()
+            .map(|(key, points)| (key.as_str(), points[0].value))
+            .collect();
+        assert_eq!(found, loss.map(|loss| ("loss", loss)).as_slice());
+    };
+    let (finished, failed) = (RunStatus::Finished, RunStatus::Failed);
+    check(finished, Some(0.5), &|| drop(maybe(Some(Ok(0.5)))));
+    check(failed, None, &|| drop(maybe(Some(Err("no".to_owned())))));
+    check(finished, None, &|| drop(maybe(None)));
+    check(finished, Some(0.5), &|| drop(joined(Ok(0.5))));
+    check(failed, None, &|| drop(joined(Err(outer()))));
+    check(finished, Some(0.5), &|| drop(three(Some(0.5))));
+    check(finished, None, &|| drop(three(None)));
+    check(finished, Some(0.5), &|| drop(block_on(later(Some(0.5)))));
+    check(failed, None, &|| drop(skipped()));
+}
+
+#[test]
+fn an_exit_code_other_than_success_is_a_failure() {
+    use std::process::ExitCode;
+    #[tracked]
+    fn main(code: u8) -> ExitCode {
+        ExitCode::from(code)
+    }
+    #[tracked]
+    fn fallible(code: u8) -> Result<ExitCode, String> {
+        Ok(ExitCode::from(code))
+    }
+    for (code, status) in [
+        (0, RunStatus::Finished),
+        (1, RunStatus::Failed),
+        (7, RunStatus::Failed),
+    ] {
+        let fake = fake();
+        main(code);
+        assert!(fallible(code).is_ok());
+        let runs = fake.runs();
+        assert!(runs.iter().all(|run| run.status == status), "{runs:?}");
+        assert!(runs.iter().all(|run| run.metrics.is_empty()), "{runs:?}");
+    }
+}
+
 /// The returned number stood at step 0, behind a curve that ended at step 99: on the page it fell back.
 #[test]
 fn a_returned_number_stands_at_the_last_step_of_its_curve() {

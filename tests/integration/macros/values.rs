@@ -206,3 +206,56 @@ fn a_value_that_panics_when_it_is_shown_harms_nobody() {
     assert!(takes(Bad).is_err());
     assert_eq!(params(&only_run(&fake)), [("bad", "…")]);
 }
+
+/// `1.0` was logged as `1`, `1e-10` as `0.0000000001` and `1e30` with 31 digits: not what Python logs.
+#[test]
+fn floats_are_written_as_debug_and_python_write_them() {
+    #[derive(serde::Serialize)]
+    struct Config {
+        lr: f64,
+        decay: f32,
+        betas: [f64; 2],
+        eps: Option<f64>,
+    }
+    #[tracked(run_name = "lr-{whole}", params(half = 1.0 / 2.0, two = 2.0))]
+    fn train(
+        whole: f64,
+        small: f32,
+        large: &f64,
+        shared: std::sync::Arc<f64>,
+        config: &Config,
+        count: u32,
+    ) {
+        let _ = (whole, small, large, shared, config, count);
+        mlflow::log_param("by hand", 3.0);
+        mlflow::log_param("text", "1");
+        mlflow::set_tag("scale", 1e-7);
+    }
+    let fake = fake();
+    let config = Config {
+        lr: 1.0,
+        decay: 0.1,
+        betas: [0.9, 1.0],
+        eps: Some(1e-8),
+    };
+    train(1.0, 1e-10, &1e30, std::sync::Arc::new(-2.0), &config, 7);
+    let run = only_run(&fake);
+    let expected = [
+        ("by hand", "3.0"),
+        ("config.betas", "[0.9, 1.0]"),
+        ("config.decay", "0.1"),
+        ("config.eps", "1e-8"),
+        ("config.lr", "1.0"),
+        ("count", "7"),
+        ("half", "0.5"),
+        ("large", "1e30"),
+        ("shared", "-2.0"),
+        ("small", "1e-10"),
+        ("text", "1"),
+        ("two", "2.0"),
+        ("whole", "1.0"),
+    ];
+    assert_eq!(params(&run), expected);
+    assert_eq!(run.name, "lr-1.0");
+    assert_eq!(run.tags["scale"], "1e-7");
+}

@@ -37,7 +37,7 @@ fn struct_with_rest() {
     }
     let expect = expect_runs(1);
     assert_eq!(f(Point { x: 1.0, y: 2.0 }), 1.0);
-    assert_params(&expect, [("x", "1")]);
+    assert_params(&expect, [("x", "1.0")]);
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn struct_renaming_fields() {
     }
     let expect = expect_runs(1);
     assert_eq!(f(Point { x: 1.0, y: 2.0 }), 3.0);
-    assert_params(&expect, [("first", "1"), ("second", "2")]);
+    assert_params(&expect, [("first", "1.0"), ("second", "2.0")]);
 }
 
 #[test]
