@@ -72,6 +72,10 @@
 /// and is no collection itself, as `struct Rows(Vec<f64>)` with a derived `Debug`, that goes through
 /// all its entries even so: derive `Serialize`, or `skip` it.
 ///
+/// Of an enum's variant with fields the name is a param, too: `optimizer` = `Momentum` beside
+/// `optimizer.Momentum.beta`. Of a `Display` with several lines the first is logged, unless it is text itself. A
+/// type whose name ends in `Tensor` is its type's name: nothing of it is copied off a device.
+///
 /// What an `Rc` or `Arc` holds is logged as if it stood alone, also in an `Option`; further inside, as in a
 /// struct, a `Vec` or a tuple, that needs serde's feature `rc`, as the `derive` does.
 ///

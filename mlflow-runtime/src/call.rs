@@ -123,11 +123,14 @@ impl Call {
         match values {
             Values::Text(text) => params.push((key.to_owned(), text)),
             Values::Fields(fields) => {
-                params.extend(
-                    fields
-                        .into_iter()
-                        .map(|(field, text)| (format!("{key}.{field}"), text)),
-                );
+                params.extend(fields.into_iter().map(|(field, text)| {
+                    // An enum's variant stands at the argument itself.
+                    let key = match &*field {
+                        "" => key.to_owned(),
+                        field => format!("{key}.{field}"),
+                    };
+                    (key, text)
+                }));
             }
         }
     }

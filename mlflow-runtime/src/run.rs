@@ -155,7 +155,9 @@ impl Run {
                     let keys = fields.iter().map(|(key, _)| &**key);
                     tracker.param_names.reserve(keys);
                 }
-                for (key, value) in fields {
+                // An enum's variant has no key of its own.
+                let named = fields.into_iter().filter(|(key, _)| !key.is_empty());
+                for (key, value) in named {
                     self.param_text(&key, value);
                 }
             }

@@ -151,6 +151,14 @@ impl Flatten {
         })
     }
 
+    /// Tells which variant of an enum it is, above its fields: a param `optimizer` beside `optimizer.Sgd.lr`.
+    fn variant(&mut self, name: &str) -> Result<(), Stop> {
+        match self.purpose {
+            Purpose::Params | Purpose::Config => self.text(name),
+            Purpose::Metrics => Ok(()),
+        }
+    }
+
     /// Below `segment`: `a` → `a.segment`.
     fn below(&mut self, segment: &str) {
         if !self.path.is_empty() {

@@ -93,7 +93,16 @@ impl Numbers {
 }
 
 fn displayed<T: Display + ?Sized>(value: &T) -> Values {
-    Values::Text(Text::of_value(PARAM_VALUE_CHARS, value))
+    // Its digits may lie on a device, and are no param.
+    if is_tensor::<T>() {
+        return name_of::<T>();
+    }
+    let text = Text::of_value(PARAM_VALUE_CHARS, value);
+    Values::Text(if is_text::<T>() {
+        text
+    } else {
+        text.first_line()
+    })
 }
 
 fn debugged<T: Debug + ?Sized>(value: &T) -> Values {
@@ -198,6 +207,22 @@ fn hash_of<T: Serialize + ?Sized>(value: &T) -> Option<String> {
         return None;
     }
     sha256_of_json(value)
+}
+
+/// Returns whether this is a tensor, as far as its name tells.
+fn is_tensor<T: ?Sized>() -> bool {
+    let name = type_name::<T>().trim_start_matches('&');
+    let (path, _) = name.split_once('<').unwrap_or((name, ""));
+    path.ends_with("Tensor")
+}
+
+/// Returns whether this is text of the user's, of which every line counts.
+fn is_text<T: ?Sized>() -> bool {
+    let name = type_name::<T>();
+    ["str", "String", "Cow<str>"].iter().any(|text| {
+        name.trim_end_matches('>')
+            .ends_with(text.trim_end_matches('>'))
+    })
 }
 
 /// What `T` is called, without the paths in front.

@@ -202,16 +202,21 @@ fn a_serialize_that_fails_gives_way_to_debug() {
         Values::Text(text) => (text.text, text.end),
         Values::Fields(fields) => panic!("{fields:?}"),
     };
+    #[derive(Debug, Serialize)]
+    struct WithDebug(RefCell<u8>);
     #[derive(Serialize)]
     struct NoDebug(RefCell<u8>);
-    let cell = RefCell::new(1_u8);
-    let borrowed = cell.borrow_mut();
+    let cell = WithDebug(RefCell::new(1_u8));
+    let borrowed = cell.0.borrow_mut();
     assert_eq!(
         ended(param!(cell)),
-        ("RefCell { value: <borrowed> }".to_owned(), End::Failed)
+        (
+            "WithDebug(RefCell { value: <borrowed> })".to_owned(),
+            End::Failed
+        )
     );
     drop(borrowed);
-    let cell = NoDebug(cell);
+    let cell = NoDebug(cell.0);
     let borrowed = cell.0.borrow_mut();
     let (shown, end) = ended(param!(cell));
     assert!(shown.ends_with("NoDebug>"), "{shown}");

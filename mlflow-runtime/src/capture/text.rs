@@ -86,6 +86,16 @@ impl Text {
     }
 }
 
+impl Text {
+    /// The first line, with a mark where there are more.
+    pub(super) fn first_line(self) -> Self {
+        match self.text.trim_end().split_once('\n') {
+            None => self,
+            Some((first, _)) => format!("{}{ELLIPSIS}", first.trim_end()).into(),
+        }
+    }
+}
+
 /// Returns a float's text as `{:?}` has it; `None` where a `T` is no float. What a `Display` writes of a float
 /// reads back as the same one.
 fn float<T: ?Sized>(text: &str) -> Option<String> {

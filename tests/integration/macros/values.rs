@@ -259,3 +259,83 @@ fn floats_are_written_as_debug_and_python_write_them() {
     assert_eq!(run.name, "lr-1.0");
     assert_eq!(run.tags["scale"], "1e-7");
 }
+
+/// Of a variant with fields only these were logged, and which one it was stood in their keys alone.
+#[test]
+fn a_variant_with_fields_is_logged_by_its_name_too() {
+    #[derive(serde::Serialize)]
+    enum Optimizer {
+        Adam,
+        Sgd(f64),
+        Momentum { beta: f64 },
+        Both(u8, u8),
+    }
+    #[derive(serde::Serialize)]
+    struct Config {
+        first: Optimizer,
+        all: Vec<Optimizer>,
+    }
+    #[tracked]
+    fn train(plain: &Optimizer, optimizer: &Optimizer, config: &Config) {
+        let _ = (plain, optimizer);
+        mlflow::log_params(&config.first);
+    }
+    let fake = fake();
+    let config = Config {
+        first: Optimizer::Sgd(0.5),
+        all: vec![Optimizer::Both(1, 2), Optimizer::Adam],
+    };
+    train(
+        &Optimizer::Adam,
+        &Optimizer::Momentum { beta: 0.9 },
+        &config,
+    );
+    let expected = [
+        ("Sgd", "0.5"),
+        ("config.all.0", "Both"),
+        ("config.all.0.Both", "[1, 2]"),
+        ("config.all.1", "Adam"),
+        ("config.first", "Sgd"),
+        ("config.first.Sgd", "0.5"),
+        ("optimizer", "Momentum"),
+        ("optimizer.Momentum.beta", "0.9"),
+        ("plain", "Adam"),
+    ];
+    assert_eq!(params(&only_run(&fake)), expected);
+}
+
+/// A matrix was a page of digits.
+#[test]
+fn an_argument_that_shows_itself_on_several_lines_is_its_first_one() {
+    struct Matrix;
+    impl std::fmt::Display for Matrix {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("[[1., 2.],\n [3., 4.]]")
+        }
+    }
+    /// Its digits lie on a device.
+    struct Tensor(std::cell::Cell<bool>);
+    impl std::fmt::Display for Tensor {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.set(true);
+            Ok(())
+        }
+    }
+    #[tracked]
+    fn train(matrix: Matrix, tensor: &Tensor, prompt: &str, text: String) {
+        let _ = (matrix, tensor, prompt, text);
+    }
+    let fake = fake();
+    let tensor = Tensor(std::cell::Cell::new(false));
+    train(Matrix, &tensor, "a\nb", "c\nd".to_owned());
+    assert!(!tensor.0.get(), "its digits were asked for");
+    let run = only_run(&fake);
+    let params = params(&run);
+    assert_eq!(params[0], ("matrix", "[[1., 2.],…"));
+    assert_eq!(params[1], ("prompt", "a\nb"));
+    assert!(
+        params[2].0 == "tensor" && params[2].1.ends_with("Tensor>"),
+        "{params:?}"
+    );
+    assert_eq!(params[3], ("text", "c\nd"));
+}

@@ -102,6 +102,7 @@ impl<'a> ser::Serializer for &'a mut Flatten {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Stop> {
+        self.variant(variant)?;
         self.level(['(', ')'])?.entry(variant, value)?;
         self.depth -= 1;
         Ok(())
@@ -122,6 +123,7 @@ impl<'a> ser::Serializer for &'a mut Flatten {
         variant: &'static str,
         _: usize,
     ) -> Result<Level<'a>, Stop> {
+        self.variant(variant)?;
         self.below(variant);
         self.level(['[', ']'])
     }
@@ -140,6 +142,7 @@ impl<'a> ser::Serializer for &'a mut Flatten {
         variant: &'static str,
         _: usize,
     ) -> Result<Level<'a>, Stop> {
+        self.variant(variant)?;
         self.below(variant);
         self.level(['{', '}'])
     }
