@@ -54,7 +54,7 @@
 //! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `layer` | `metric.loss = loss` |
 //! | field …: it is no integer; the event's metrics are at step 0 | the `step` of an event | `step = epoch` |
 //! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute, e.g. in `tags(…)` | mend it |
-//! | artifact …: there is no such file with a UTF-8 name; give the path of a file | `log_artifact` was given something else | |
+//! | artifact …: there is no such file or folder; it has no name of its own; its name is not valid UTF-8, which MLflow's paths are; it is neither a file nor a folder; it is a link to a folder, and not followed | `log_artifact` was given something else, or there is such a thing in the folder that it was given | another path |
 //! | artifact …: its `N` bytes find no room beside the journal: `N` bytes are free, of which `N` stay free for the program's own files; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk | it is not logged: our copy would fill the disk | free space |
 //! | artifact …: its `N` bytes cannot be copied beside the journal (…); set MLFLOW_JOURNAL_DIR to a directory that can take them | it is not logged; the reason is the system's | |
 //! | artifact …: its `N` bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written | it is not logged: no directory can be written | |

@@ -213,7 +213,8 @@ impl Run {
         }
     }
 
-    /// Stores a copy of the file under its own name. The copy is made before this returns, so the file
+    /// Stores a copy of the file under its own name, or of all files of a folder below its name, as in Python; a
+    /// link to a folder is not followed. The copy is made before this returns, so the file
     /// may change or go afterwards. It costs what `cp --reflink=auto` does: nothing to speak of where the
     /// file system can share blocks (btrfs, XFS), else the time to copy the bytes.
     ///
@@ -229,7 +230,7 @@ impl Run {
     /// The same, in the directory `artifact_path` of the run's artifacts.
     pub fn log_artifact_in(&self, local_path: impl AsRef<Path>, artifact_path: &str) {
         if let Some(run) = self.reach() {
-            run.artifact_file(local_path.as_ref(), artifact_path);
+            run.artifact_of(local_path.as_ref(), artifact_path);
         }
     }
 

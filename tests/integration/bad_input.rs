@@ -694,3 +694,64 @@ fn no_metric_is_before_the_start_of_its_run() {
         .unwrap();
     assert_eq!(counted, (100, 0));
 }
+
+/// A folder was refused as no file, and its kinds of failure had one text.
+#[test]
+fn a_folder_is_logged_with_all_its_files_and_each_failure_has_its_own_words() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("model");
+    std::fs::create_dir_all(model.join("weights/empty")).unwrap();
+    for (name, bytes) in [("b.txt", "b"), ("a.txt", "a"), ("weights/w.bin", "w")] {
+        std::fs::write(model.join(name), bytes).unwrap();
+    }
+    std::os::unix::fs::symlink("a.txt", model.join("link.txt")).unwrap();
+    std::os::unix::fs::symlink("..", model.join("round")).unwrap();
+    let odd = folder.path().join(std::ffi::OsStr::from_bytes(b"odd\xff"));
+    std::fs::write(&odd, "").unwrap();
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = mlflow::start_run().start();
+        run.log_artifact(&model);
+        run.log_artifact_in(&model, "copies/");
+        run.log_artifact(&odd);
+        run.log_artifact("/dev/null");
+        run.log_artifact("/");
+        run.log_artifact(folder.path().join("nothing"));
+        drop(run);
+        fake.runs()
+    });
+    let found: Vec<_> = runs[0].artifacts.iter().collect();
+    let inside = [
+        ("a.txt", "a"),
+        ("b.txt", "b"),
+        ("link.txt", "a"),
+        ("weights/w.bin", "w"),
+    ];
+    let expected: Vec<_> = ["copies/model", "model"]
+        .iter()
+        .flat_map(|at| {
+            inside.map(|(name, bytes)| (format!("{at}/{name}"), bytes.as_bytes().to_vec()))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        expected
+            .iter()
+            .map(|(name, bytes)| (name, bytes))
+            .collect::<Vec<_>>()
+    );
+    let words = [
+        "round\": it is a link to a folder, and not followed",
+        "its name is not valid UTF-8",
+        "\"/dev/null\": it is neither a file nor a folder",
+        "\"/\": it has no name of its own",
+        "nothing\": there is no such file or folder",
+    ];
+    assert_eq!(warnings.len(), words.len(), "{warnings:#?}");
+    for (warning, words) in warnings.iter().zip(words) {
+        assert!(warning.contains(words), "{words}: {warnings:#?}");
+    }
+    // Each folder was logged twice, and its link left out each time.
+    assert_eq!(mlflow::health().rejected, 6);
+}

@@ -19,7 +19,7 @@ const INLINE_BYTES: usize = 16 << 10;
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
 impl Reach<'_> {
-    pub(super) fn artifact(self, bytes: &[u8], artifact_file: &str) {
+    pub(super) fn artifact(&self, bytes: &[u8], artifact_file: &str) {
         let size = bytes.len() as u64;
         let copy = if bytes.len() > INLINE_BYTES {
             self.tracker.journal().write_artifact(bytes)
@@ -29,35 +29,77 @@ impl Reach<'_> {
         self.log(artifact_file, copy, size, || Ok(Cow::Borrowed(bytes)));
     }
 
-    pub(super) fn artifact_file(self, local_path: &Path, artifact_path: &str) {
-        let Some(name) = local_path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .filter(|_| local_path.is_file())
-        else {
-            self.tracker.warn_rejected(
-                "artifact",
-                &local_path.display().to_string(),
-                format_args!("there is no such file with a UTF-8 name; give the path of a file"),
+    /// Logs a file, or all files of a folder, below `artifact_path`.
+    pub(super) fn artifact_of(&self, local_path: &Path, artifact_path: &str) {
+        let Some(name) = local_path.file_name() else {
+            return self.reject(
+                local_path,
+                "it has no name of its own; give the path of a file or folder",
             );
-            return;
+        };
+        let Some(name) = name.to_str() else {
+            return self.reject(
+                local_path,
+                "its name is not valid UTF-8, which MLflow's paths are; rename it",
+            );
         };
         let path = match artifact_path.trim_matches('/') {
             "" => name.to_owned(),
-            directory => format!("{directory}/{name}"),
+            folder => format!("{folder}/{name}"),
         };
+        match fs::metadata(local_path) {
+            Ok(metadata) if metadata.is_dir() => self.folder(local_path, &path),
+            Ok(metadata) if metadata.is_file() => self.file(local_path, &path),
+            Ok(_) => self.reject(local_path, "it is neither a file nor a folder"),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.reject(local_path, "there is no such file or folder");
+            }
+            Err(error) => self.reject(local_path, &format!("it cannot be read: {error}")),
+        }
+    }
+
+    /// Logs what is in a folder, in order of the names. A link to a folder is not followed: it may lead around
+    /// in a circle.
+    fn folder(&self, folder: &Path, path: &str) {
+        let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut entries = match entries {
+            Ok(entries) => entries,
+            Err(error) => return self.reject(folder, &format!("it cannot be read: {error}")),
+        };
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let inside = entry.path();
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if is_link && inside.is_dir() {
+                self.reject(
+                    &inside,
+                    "it is a link to a folder, and not followed; log that folder",
+                );
+            } else {
+                self.artifact_of(&inside, path);
+            }
+        }
+    }
+
+    fn file(&self, local_path: &Path, path: &str) {
         let file = match File::open(local_path) {
             Ok(file) => file,
-            Err(error) => return self.reject_unreadable(&path, &error),
+            Err(error) => return self.reject_unreadable(path, &error),
         };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let copy = self.tracker.journal().copy_artifact(&file);
-        self.log(&path, copy, size, || fs::read(local_path).map(Cow::Owned));
+        self.log(path, copy, size, || fs::read(local_path).map(Cow::Owned));
+    }
+
+    fn reject(&self, local_path: &Path, what: &str) {
+        let path = local_path.display().to_string();
+        self.tracker
+            .warn_rejected("artifact", &path, format_args!("{what}"));
     }
 
     /// Writes the event down. Without a copy, the bytes go with it.
     fn log<'b>(
-        self,
+        &self,
         path: &str,
         copy: Option<Result<Copy, Uncopied>>,
         size: u64,
@@ -111,7 +153,7 @@ impl Reach<'_> {
     }
 
     /// Writes down the event of a copy.
-    fn name(self, path: &str, copy: Copy) {
+    fn name(&self, path: &str, copy: Copy) {
         let Copy { name, fingerprint } = copy;
         let event = Event::Artifact {
             path: path.into(),
@@ -123,7 +165,7 @@ impl Reach<'_> {
         }
     }
 
-    fn reject_unreadable(self, path: &str, error: &io::Error) {
+    fn reject_unreadable(&self, path: &str, error: &io::Error) {
         self.tracker
             .warn_rejected("artifact", path, format_args!("it cannot be read: {error}"));
     }
