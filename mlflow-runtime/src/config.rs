@@ -10,6 +10,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::console;
+use crate::credentials_file;
 use crate::destination::Destination;
 use crate::experiment;
 use crate::journal::Journal;
@@ -238,6 +239,17 @@ impl Config {
             let text = text(variable)?;
             Some(text.trim_end_matches(['\r', '\n']).to_owned())
         };
+        let home = text("HOME").map(PathBuf::from);
+        let in_file = home.map_or_else(Default::default, |home| credentials_file::read(&home));
+        for variable in ["MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"] {
+            let is_off = |value: &str| matches!(value.trim(), "0" | "false" | "False");
+            if let Some(value) = text(variable).filter(|value| !is_off(value)) {
+                warn_user(format_args!(
+                    "{variable}={value:?} is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME \
+                     and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+                ));
+            }
+        }
         let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
         let seconds = |variable| {
             let expected = "a number of seconds, 0 or more, below 10^19";
@@ -263,8 +275,12 @@ impl Config {
                 .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
             run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
             login: Login {
-                username: username.or_else(|| line("MLFLOW_TRACKING_USERNAME")),
-                password: password.or_else(|| line("MLFLOW_TRACKING_PASSWORD").map(Secret::new)),
+                username: username
+                    .or_else(|| line("MLFLOW_TRACKING_USERNAME"))
+                    .or(in_file.username),
+                password: password
+                    .or_else(|| line("MLFLOW_TRACKING_PASSWORD").map(Secret::new))
+                    .or(in_file.password),
                 token: token.or_else(|| line("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
             },
             tls: Tls {

@@ -1,12 +1,12 @@
 //! The names under which MLflow keeps what is logged under a key that MLflow refuses.
 //!
-//! Invariants: MLflow takes every name. The same key always has the same name in one journal, and no two
-//! keys have the same one. A key that MLflow takes is its own name, unless another one came before it that
-//! has this name; a key that has another name is said once.
+//! Invariants: MLflow takes every name. A key that MLflow takes is its own name, whatever else is logged. Another
+//! one always has the same name in one journal, and none that a key has which came before it; that it has another
+//! name is said once. A key that comes later and is the name of another one shares it, which is said, too.
 //!
 //! A key that is known at run time only, as `val/AR@100`, would be refused with its value. So each character
-//! that MLflow refuses becomes `_`, and so does what makes a key no plain path; what is too long is cut. Of
-//! two keys that come to the same name the second one has `_2` at its end.
+//! that MLflow refuses becomes `_`, and so does what makes a key no plain path; what is too long is cut. Where
+//! that is the name of another key, it has a hash of the key at its end: the same in every process.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
@@ -18,7 +18,7 @@ use crate::diagnostics::Limit;
 use crate::limits::{self, KEY_CHARS};
 
 /// The most keys that are told apart: a process that goes on making new ones must not keep them all.
-const MOST: usize = 100_000;
+const MAX_KEYS: usize = 100_000;
 
 /// The names that one kind of value has in one journal.
 #[derive(Default)]
@@ -33,10 +33,10 @@ struct Names {
     own: FxHashSet<u64>,
     /// The names of the other keys.
     others: FxHashMap<Box<str>, Box<str>>,
-    /// The hashes of these names.
-    given: FxHashSet<u64>,
-    /// How many keys have come to a name.
-    met: FxHashMap<u64, u64>,
+    /// The keys of these names, by the hashes of the names.
+    given: FxHashMap<u64, Box<str>>,
+    /// The names of which it was said that two keys share them.
+    shared: FxHashSet<u64>,
 }
 
 /// What a key is kept under.
@@ -55,8 +55,8 @@ pub(crate) struct News(What, &'static str);
 enum What {
     /// MLflow refuses the key for this reason.
     Refused { fault: String },
-    /// Another key has its name.
-    Taken,
+    /// It is the name of another key, too.
+    Shared { with: Box<str> },
 }
 
 impl News {
@@ -69,8 +69,9 @@ impl News {
                     "{kind} {key:?} is kept as {name:?}, as MLflow refuses the key: {fault}{end}"
                 )
             }
-            What::Taken => format!(
-                "{kind} {key:?} is kept as {name:?}, as another one that MLflow refuses is kept as {key:?}{end}"
+            What::Shared { with } => format!(
+                "{kind} {key:?} is also the name that {with:?} is kept under, which MLflow refuses; give one of them \
+                 another{end}"
             ),
         }
     }
@@ -94,10 +95,12 @@ impl KeyNames {
             };
         }
         let (name, what) = match fault {
-            None if names.take(key) => (Cow::Borrowed(key), None),
-            None => (Cow::Owned(names.give(key, key)), Some(What::Taken)),
+            None => {
+                let what = names.take(key).map(|with| What::Shared { with });
+                (Cow::Borrowed(key), what)
+            }
             Some(fault) => {
-                let name = names.give(key, &mended(key));
+                let name = names.give(key, mended(key));
                 let fault = fault.into_owned();
                 (Cow::Owned(name), Some(What::Refused { fault }))
             }
@@ -107,14 +110,11 @@ impl KeyNames {
         Named { name, news }
     }
 
-    /// Has the keys among these that MLflow takes keep their names, whatever order they come in.
+    /// Notes the keys among these that MLflow takes, before any of the others gets its name.
     pub(crate) fn reserve<'k>(&self, keys: impl Iterator<Item = &'k str>) {
         let takes = |key: &&str| !is_nobody_elses(key) && limits::key_fault(key).is_none();
         for key in keys.filter(takes) {
-            let mut names = self.lock();
-            if !names.others.contains_key(key) {
-                names.take(key);
-            }
+            self.lock().own(FxBuildHasher.hash_one(key));
         }
     }
 
@@ -129,35 +129,37 @@ fn is_nobody_elses(key: &str) -> bool {
 }
 
 impl Names {
-    /// Takes the name of a key that is its own; false if another key has it.
-    fn take(&mut self, key: &str) -> bool {
+    /// Notes a key that is its own name. Returns the one that shares it, the first time.
+    fn take(&mut self, key: &str) -> Option<Box<str>> {
         let hash = FxBuildHasher.hash_one(key);
-        if self.given.contains(&hash) {
-            return false;
-        }
-        if self.own.len() < MOST {
-            self.own.insert(hash);
-        }
-        true
+        self.own(hash);
+        let with = self.given.get(&hash)?;
+        self.shared.insert(hash).then(|| with.clone())
     }
 
-    /// Gives a key the name `wanted`, with a number at its end where that is taken.
-    fn give(&mut self, key: &str, wanted: &str) -> String {
-        if self.others.len() >= MOST {
-            return wanted.to_owned();
+    fn own(&mut self, hash: u64) {
+        if self.own.len() < MAX_KEYS {
+            self.own.insert(hash);
         }
-        let met = self.met.entry(FxBuildHasher.hash_one(wanted)).or_default();
-        let name = loop {
-            *met += 1;
-            let name = match *met {
-                1 => wanted.to_owned(),
-                number => with_end(wanted, &format!("_{number}")),
-            };
-            let hash = FxBuildHasher.hash_one(&*name);
-            if !self.own.contains(&hash) && self.given.insert(hash) {
-                break name;
-            }
+    }
+
+    /// Gives a key the name `wanted`, or where another one has it, that with a hash of the key at its end.
+    fn give(&mut self, key: &str, wanted: String) -> String {
+        if self.others.len() >= MAX_KEYS {
+            return wanted;
+        }
+        let is_free = |name: &str| {
+            let hash = FxBuildHasher.hash_one(name);
+            !self.own.contains(&hash) && !self.given.contains_key(&hash)
         };
+        let name = if is_free(&wanted) {
+            wanted
+        } else {
+            let hash = crc32c::crc32c(key.as_bytes());
+            with_end(&wanted, &format!("_{hash:08x}"))
+        };
+        self.given
+            .insert(FxBuildHasher.hash_one(&*name), key.into());
         self.others.insert(key.into(), (&*name).into());
         name
     }
@@ -236,35 +238,39 @@ mod tests {
     fn keys_that_come_to_one_name_are_told_apart() {
         let names = KeyNames::default();
         assert_eq!(name(&names, "a_1"), "a_1");
-        assert_eq!(name(&names, "a@1"), "a_1_2");
-        assert_eq!(name(&names, "a#1"), "a_1_3");
-        assert_eq!(name(&names, "a@1"), "a_1_2", "the second time");
+        let (first, second) = (name(&names, "a@1"), name(&names, "a#1"));
+        assert!(first != second && first.starts_with("a_1_") && second.starts_with("a_1_"));
+        assert_eq!(name(&names, "a@1"), first, "the second time");
         assert_eq!(names.name("a@1").news, None, "it is said once");
+        let elsewhere = KeyNames::default();
+        assert_eq!(name(&elsewhere, "a#1"), "a_1", "nobody else has it");
+        assert_eq!(
+            name(&elsewhere, "a@1"),
+            first,
+            "the same end in every process"
+        );
         let (long, longer) = ("x".repeat(300), "x".repeat(400));
         assert_eq!(name(&names, &long), format!("{}_", "x".repeat(249)));
-        assert_eq!(name(&names, &longer), format!("{}_2", "x".repeat(248)));
+        assert!(name(&names, &longer).starts_with(&"x".repeat(241)));
     }
 
     #[test]
-    fn a_key_whose_name_another_one_has_gets_another() {
+    fn a_key_that_is_the_name_of_another_keeps_it_and_that_is_said() {
         let names = KeyNames::default();
         assert_eq!(name(&names, "a@1"), "a_1");
-        for news in [Some(News(What::Taken, "")), None] {
-            let named = names.name("a_1");
-            assert_eq!(named.name, "a_1_2");
-            assert_eq!(named.news, news);
-        }
-        assert_eq!(name(&names, "a_1_2"), "a_1_2_2");
+        let shared = names.name("a_1");
+        assert_eq!(shared.name, "a_1");
+        let with = "a@1".into();
+        assert_eq!(shared.news, Some(News(What::Shared { with }, "")));
+        assert_eq!(names.name("a_1").news, None, "it is said once");
     }
 
     #[test]
-    fn what_comes_together_keeps_its_name_where_it_has_one() {
+    fn what_comes_together_is_told_apart_in_any_order() {
         let names = KeyNames::default();
         names.reserve(["a@1", "a_1", "a"].into_iter());
-        assert_eq!(name(&names, "a@1"), "a_1_2");
+        assert!(name(&names, "a@1").starts_with("a_1_"));
         assert_eq!(name(&names, "a_1"), "a_1");
-        names.reserve(["a_1_2"].into_iter());
-        assert_eq!(name(&names, "a_1_2"), "a_1_2_2");
     }
 
     #[test]

@@ -136,6 +136,7 @@ mod clock;
 mod config;
 mod console;
 mod context;
+mod credentials_file;
 mod destination;
 pub mod diagnostics;
 mod environment;

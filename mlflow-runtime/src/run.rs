@@ -103,8 +103,8 @@ impl Run {
     ///
     /// A key that MLflow refuses is kept under another one, with one warning: each character but letters,
     /// digits, `_`, `-`, `.`, `/`, `:` and space becomes `_` (`val/AR@100` is `val/AR_100`), and so does what
-    /// makes it no plain path; beyond 250 characters it is cut. Of two keys that come to one the second has
-    /// `_2` at its end. The same holds for the keys of params and tags.
+    /// makes it no plain path; beyond 250 characters it is cut. Where another key has that name, a hash of the
+    /// key stands at its end. The same holds for the keys of params and tags.
     ///
     /// MLflow identifies a point by key, time, step and value: the same value logged twice at the
     /// same step within a clock tick is one point.
@@ -155,9 +155,7 @@ impl Run {
                     let keys = fields.iter().map(|(key, _)| &**key);
                     tracker.param_names.reserve(keys);
                 }
-                // An enum's variant has no key of its own.
-                let named = fields.into_iter().filter(|(key, _)| !key.is_empty());
-                for (key, value) in named {
+                for (key, value) in fields {
                     self.param_text(&key, value);
                 }
             }
@@ -308,7 +306,15 @@ impl Run {
 
     /// Logs a number of the returned value at the last step that the run has under the key.
     pub(crate) fn log_returned(&self, key: &str, value: f64) {
-        self.log_point(MetricKey::Dynamic(key), value, LAST_STEP);
+        if let Some(run) = self.reach() {
+            let journal = run.tracker.journal();
+            // Of two points at one step MLflow shows the later one: it is after all that were logged before.
+            let now_ms = clock::now_ms() + 1;
+            journal::write(journal, |writer| {
+                let key = MetricKey::Dynamic(key);
+                writer.metric(journal, &run.reference(), key, now_ms, LAST_STEP, value);
+            });
+        }
     }
 
     /// A field of an event, to be a metric or its step, is neither.

@@ -20,7 +20,9 @@ pub(crate) struct Stats {
     pub(crate) rejected: Counter,
     /// The same of the journals that dead processes left.
     pub(crate) rejected_of_dead: Counter,
-    /// Of the rejected ones of both, those that are kept.
+    /// Params of runs' starts that the store will never take: a start is one value, whatever became of them.
+    pub(crate) rejected_of_starts: Counter,
+    /// Of the rejected ones of all, those that are kept.
     pub(crate) kept: Counter,
     /// Values that never came into the journal: a file that is not there.
     pub(crate) not_logged: Counter,
@@ -116,7 +118,8 @@ impl Stats {
 
     /// Returns how many values the store has refused for good, whosever they are.
     pub(crate) fn all_refused(&self) -> u64 {
-        self.rejected.get() + self.rejected_of_dead.get() + self.rejected_consoles.get()
+        let of_journals = self.rejected.get() + self.rejected_of_dead.get();
+        of_journals + self.rejected_of_starts.get() + self.rejected_consoles.get()
     }
 
     /// Returns how many values wait for a person, whosever they are.

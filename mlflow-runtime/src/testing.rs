@@ -110,7 +110,7 @@ impl Fake {
     fn deliver(&self) {
         let logged = self.tracker.journal().values();
         let is_complete = self.tracker.flush_until(Instant::now(), Goal::Own);
-        if cfg!(debug_assertions) && is_complete {
+        if cfg!(feature = "__numbers") && is_complete {
             let numbers = self.tracker.check_numbers(logged);
             numbers.expect("the numbers of mlflow::health add up");
         }

@@ -22,7 +22,7 @@ fn check(runs: &[Seen], ids: &[String]) {
     };
     let (parent, parent_id) = named("parent");
     assert_eq!(parent.status, "FINISHED");
-    assert_eq!(parent.params["alphas"], "[0.5, 2]");
+    assert_eq!(parent.params["alphas"], "[0.5, 2.0]");
     assert!(!parent.tags.contains_key("mlflow.parentRunId"));
     assert!(parent.points.is_empty(), "skip_return");
 
@@ -84,7 +84,7 @@ fn check(runs: &[Seen], ids: &[String]) {
     // The clock of a value ticks a few milliseconds at a time.
     assert!(timestamp_ms >= good.start_time_ms - 20 && timestamp_ms <= good.end_time_ms);
 
-    let (bad, _) = named("fit-2");
+    let (bad, _) = named("fit-2.0");
     assert_eq!(bad.status, "FAILED");
     assert_eq!(bad.tags["error.message"], "alpha 2 is too large");
     assert!(!bad.latest.contains_key("rmse"));
@@ -234,6 +234,24 @@ fn a_run_that_goes_on_keeps_its_name_or_gets_the_one_that_is_given() {
         let named = run(SWEEP, &[], &resumed);
         assert_eq!(name(), "parent", "{named}");
     }
+}
+
+/// It stood at step 0 where its thread's values were read before those of the other one; and of two points of
+/// the same millisecond MLflow shows the greater.
+#[test]
+fn a_returned_number_is_the_last_one_of_a_curve_that_another_thread_has_logged() {
+    let folder = Folder::new();
+    let ended = folder.run(SCRIPTED, &["curves 100"], &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    let database = folder.database();
+    let points = "select count(*) from metrics where key = 'loss'";
+    assert_eq!(one::<i64>(&database, points), 100 * 201);
+    let returned =
+        "select count(*) from metrics where key = 'loss' and value = -0.5 and step = 199";
+    assert_eq!(one::<i64>(&database, returned), 100);
+    let latest =
+        "select count(*) from latest_metrics where key = 'loss' and value = -0.5 and step = 199";
+    assert_eq!(one::<i64>(&database, latest), 100);
 }
 
 /// The run's user was the one of the requests, and its tag another one.

@@ -46,7 +46,7 @@ fn what_a_refused_server_missed_arrives_when_it_is_started() {
         .collect();
     assert_eq!(sweeps.len(), 6);
     for run in sweeps {
-        let status = if run.name == "fit-2" {
+        let status = if run.name == "fit-2.0" {
             "FAILED"
         } else {
             "FINISHED"

@@ -10,6 +10,7 @@
 //! resend SECONDS      sends again what was refused, and prints the same
 //! recover SECONDS     ships what was left behind, and prints the report
 //! move FROM TO        ships what was left behind for another destination, and prints the report or error
+//! curves COUNT        calls a function COUNT times that returns a number, whose curve another thread has logged
 //! outside KEY         logs a metric without a run
 //! unstarted           makes a run and does not start it
 //! health              prints `health queued Q held H rejected R dropped D`
@@ -63,6 +64,9 @@ fn main() {
                     mlflow::resend_rejected(seconds(timeout)).complete
                 );
             }
+            ["curves", count] => (0..count.parse().expect("a number")).for_each(|_: u32| {
+                curve();
+            }),
             ["outside", key] => mlflow::log_metric(key, 1.0),
             ["unstarted"] => {
                 let _run = mlflow::start_run().name("unstarted");
@@ -92,6 +96,15 @@ fn main() {
             _ => panic!("{argument:?} is nothing to do"),
         }
     }
+}
+
+#[mlflow::tracked(metric = "loss")]
+fn curve() -> f64 {
+    let points = || (0..200).for_each(|step| mlflow::metric!("loss", step as f64, step = step));
+    mlflow::thread::spawn(points)
+        .join()
+        .expect("a thread that logs");
+    -0.5
 }
 
 fn print_report(report: &mlflow::RecoverReport) {

@@ -154,6 +154,8 @@ impl Flatten {
     /// Tells which variant of an enum it is, above its fields: a param `optimizer` beside `optimizer.Sgd.lr`.
     fn variant(&mut self, name: &str) -> Result<(), Stop> {
         match self.purpose {
+            // What is given to `log_params` has no key of its own.
+            Purpose::Config if self.path.is_empty() => Ok(()),
             Purpose::Params | Purpose::Config => self.text(name),
             Purpose::Metrics => Ok(()),
         }

@@ -91,7 +91,14 @@ impl Text {
     pub(super) fn first_line(self) -> Self {
         match self.text.trim_end().split_once('\n') {
             None => self,
-            Some((first, _)) => format!("{}{ELLIPSIS}", first.trim_end()).into(),
+            Some((first, _)) => Self {
+                text: format!("{}{ELLIPSIS}", first.trim_end()),
+                // There is more, which is no loss; that it failed is.
+                end: match self.end {
+                    End::Cut => End::Whole,
+                    end => end,
+                },
+            },
         }
     }
 }

@@ -233,12 +233,17 @@ impl Delivery {
             let stored = if has_more {
                 match self.store.last_steps(run).await {
                     Ok(steps) => steps,
-                    Err(error) => return Err(self.obstacle(error).await),
+                    // What is known here has to do: nothing else waits for it.
+                    Err(error) => match self.obstacle(error).await {
+                        Obstacle::Stuck(_) => HashMap::new(),
+                        halt @ Obstacle::Halt(_) => return Err(halt),
+                    },
                 }
             } else {
                 HashMap::new()
             };
-            work.find_last_steps(&stored);
+            let known = source.runs.get(work.run).map(|state| &state.steps_in_doubt);
+            work.find_last_steps(&stored, known);
         }
         if !work.metrics.is_empty()
             && let Some(state) = source.runs.get_mut(work.run)
@@ -355,6 +360,9 @@ impl Delivery {
         if work.doubtful == 0 {
             return;
         }
+        if let Some(state) = source.runs.get_mut(work.run) {
+            work.note_steps_in_doubt(&mut state.steps_in_doubt);
+        }
         if let Err(error) = source.park_doubtful(work) {
             self.warn_in_place(&error);
         }
@@ -414,8 +422,11 @@ impl Delivery {
     /// Counts what the store has refused of a work, once, and keeps it.
     fn refuse(&mut self, source: &mut Source, work: &mut Work) {
         let refused = std::mem::take(&mut work.refusals);
-        work.refused += refused.len();
-        self.count_refused(source, refused.len());
+        // A start is one value, whatever became of its params.
+        let of_start = work.of_start(&refused);
+        self.stats.rejected_of_starts.add(of_start);
+        work.refused += refused.len() - of_start;
+        self.count_refused(source, refused.len() - of_start);
         self.keep_refused(source, work.run, refused);
     }
 

@@ -196,7 +196,9 @@ impl Shipper {
     /// Sends what runs say in words: all of it, or what is due. Whether nothing is left that had to be
     /// sent.
     pub(crate) async fn send_consoles(&mut self, all: bool) -> bool {
-        self.delivery.deliver_consoles(&mut self.live, all).await
+        let sent = self.delivery.deliver_consoles(&mut self.live, all).await;
+        self.count_held();
+        sent
     }
 
     /// The next journal that was left behind. First those that create their runs: the others hold

@@ -49,6 +49,8 @@ pub(super) struct RunState {
     pub(super) is_renewed: bool,
     /// Whether the store may have metrics of it that this shipper has not sent, or not in the present request.
     pub(super) has_metrics: bool,
+    /// The greatest step of each key among points that the store may have or not.
+    pub(super) steps_in_doubt: FxHashMap<Arc<str>, i64>,
     /// How much its next request holds.
     pub(super) batch_size: AdaptiveBatchSize,
     /// Tells the run's handles what the store said.
@@ -173,6 +175,7 @@ impl Runs {
             start: None,
             is_renewed: false,
             has_metrics: false,
+            steps_in_doubt: FxHashMap::default(),
             batch_size: AdaptiveBatchSize::default(),
             link: None,
             first_ms: None,

@@ -189,8 +189,23 @@ impl Source {
             JournalOwner::Live { journal, .. } => Some(journal.sequence()),
             JournalOwner::Dead { .. } => None,
         };
-        self.open_segments();
         let mut pass = Pass::before(limit.unwrap_or(u64::MAX));
+        self.read_segments(limit, budget, &mut pass);
+        // What other threads had logged before such a point is there by now, but may not have been when their
+        // segments were read.
+        if pass.has_last_steps() {
+            self.read_segments(limit, budget, &mut pass);
+        }
+        if !pass.is_empty() && pass.oldest_ms.is_none() {
+            pass.made_at(clock::now_ms());
+        }
+        pass.sort();
+        pass
+    }
+
+    /// Reads on in each segment, up to about `budget` entries in all.
+    fn read_segments(&mut self, limit: Option<u64>, budget: usize, pass: &mut Pass) {
+        self.open_segments();
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             // Before the segment is looked at: a backlog must not end up in memory.
@@ -199,15 +214,10 @@ impl Source {
                 break;
             }
             if !cursor.finished && cursor.lane.is_none() {
-                self.read_cursor(index, cursor, limit, budget, &mut pass);
+                self.read_cursor(index, cursor, limit, budget, pass);
             }
         }
         self.cursors = cursors;
-        if !pass.is_empty() && pass.oldest_ms.is_none() {
-            pass.made_at(clock::now_ms());
-        }
-        pass.sort();
-        pass
     }
 
     /// Reads up to about `budget` entries of a lane.

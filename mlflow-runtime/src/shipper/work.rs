@@ -252,6 +252,11 @@ impl Pass {
         self.works.is_empty()
     }
 
+    /// Returns whether points of it are to stand at the last step of their key.
+    pub(super) fn has_last_steps(&self) -> bool {
+        self.works.iter().any(Work::has_last_steps)
+    }
+
     /// Returns the sequences of artifacts that wait by themselves now.
     pub(super) fn handed_over(&self) -> impl Iterator<Item = u64> {
         let works = self.works.iter();
@@ -338,12 +343,49 @@ impl Work {
         self.metrics.iter().any(|metric| metric.step == LAST_STEP)
     }
 
-    /// Gives these points that step: the last one here or in `stored`, or 0.
-    pub(super) fn find_last_steps(&mut self, stored: &HashMap<String, i64>) {
+    /// Notes the greatest steps of the metrics that a failed request has held.
+    pub(super) fn note_steps_in_doubt(&self, steps: &mut FxHashMap<Arc<str>, i64>) {
+        let from = self.sent.metrics.min(self.metrics.len());
+        let to = (from + self.doubtful).min(self.metrics.len());
+        for metric in self.metrics.get(from..to).unwrap_or_default() {
+            let step = steps.entry(Arc::clone(&metric.key)).or_insert(metric.step);
+            *step = (*step).max(metric.step);
+        }
+    }
+
+    /// Returns how many of these are params that the run was started with.
+    pub(super) fn of_start(&self, refused: &[Refused]) -> usize {
+        let sequence_of = |param: &Param| {
+            let at = self.params.iter().position(|one| one == param)?;
+            self.param_sequences.get(at).copied()
+        };
+        let is_of_start = |one: &&Refused| match &one.entry {
+            // The store names no place.
+            RefusedEntry::Param(param, 0) => {
+                sequence_of(param).unwrap_or(0).saturating_add(1) == self.started
+            }
+            RefusedEntry::Param(_, sequence) => sequence.saturating_add(1) == self.started,
+            RefusedEntry::Metric(_) | RefusedEntry::Tag(..) | RefusedEntry::Artifact(_) => false,
+        };
+        refused.iter().filter(is_of_start).count()
+    }
+
+    /// Gives these points that step: the last one here, in `stored` or in `in_doubt`, or 0.
+    pub(super) fn find_last_steps(
+        &mut self,
+        stored: &HashMap<String, i64>,
+        in_doubt: Option<&FxHashMap<Arc<str>, i64>>,
+    ) {
         let is_open = |metric: &Metric| metric.step == LAST_STEP;
         let mut last: FxHashMap<Arc<str>, Option<i64>> = FxHashMap::default();
         for metric in self.metrics.iter().filter(|metric| is_open(metric)) {
-            last.insert(Arc::clone(&metric.key), stored.get(&*metric.key).copied());
+            last.insert(
+                Arc::clone(&metric.key),
+                stored
+                    .get(&*metric.key)
+                    .max(in_doubt.and_then(|steps| steps.get(&metric.key)))
+                    .copied(),
+            );
         }
         for metric in self.metrics.iter().filter(|metric| !is_open(metric)) {
             if let Some(step) = last.get_mut(&metric.key) {

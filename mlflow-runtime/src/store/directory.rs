@@ -21,7 +21,10 @@ use super::{ArtifactContent, StoreError, names, uri};
 /// The directory that an artifact URI names: a plain path, or `file:`.
 pub(super) fn of_uri(artifact_uri: &str) -> Result<PathBuf, StoreError> {
     let refused = |why: &str| StoreError::Blocked {
-        reason: format!("artifacts of this run go to `{artifact_uri}`: {why}"),
+        reason: format!(
+            "artifacts of this run go to `{}`: {why}",
+            uri::without_userinfo(artifact_uri)
+        ),
         everything: false,
     };
     let path = match uri::scheme(artifact_uri) {

@@ -50,6 +50,20 @@ pub(super) fn push_encoded_path(url: &mut String, path: &str) {
     }
 }
 
+/// Returns a URI without the name and password that may stand in it.
+// Input:  `ftp://user:password@host/path`
+// Output: `ftp://host/path`
+pub(crate) fn without_userinfo(uri: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = uri.split_once("://") else {
+        return Cow::Borrowed(uri);
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => Cow::Owned(format!("{scheme}://{host}{path}")),
+        None => Cow::Borrowed(uri),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

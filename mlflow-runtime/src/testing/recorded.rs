@@ -99,7 +99,9 @@ impl RecordedRun {
     fn stable_name(&self) -> String {
         let name = match self.name.rsplit_once('-') {
             Some((start, end))
-                if end.len() == 6 && is_time(start.get(start.len().saturating_sub(15)..)) =>
+                if end.len() == 6
+                    && end.bytes().all(|byte| byte.is_ascii_hexdigit())
+                    && is_time(start.get(start.len().saturating_sub(15)..)) =>
             {
                 start
             }

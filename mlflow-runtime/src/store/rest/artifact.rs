@@ -17,7 +17,16 @@ pub(super) async fn put(
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
     names::check_artifact_path(path)?;
-    match uri::scheme(&run.artifact_uri) {
+    let scheme = uri::scheme(&run.artifact_uri);
+    let is_on_server = scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("file"));
+    if is_on_server && path.contains(['%', '#']) {
+        return Err(StoreError::Rejected {
+            reason: format!(
+                "artifact path `{path}`: the server does not keep `%` and `#` in names"
+            ),
+        });
+    }
+    match scheme {
         Some("mlflow-artifacts") => {
             put_through_server(http, &run.artifact_uri, path, content).await
         }
@@ -55,13 +64,6 @@ async fn put_through_server(
     path: &str,
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
-    if path.contains(['%', '#']) {
-        return Err(StoreError::Rejected {
-            reason: format!(
-                "artifact path `{path}`: the server does not keep `%` and `#` in names"
-            ),
-        });
-    }
     let url = proxied(http.base_url(), artifact_uri, path)?;
     let asked = format!("PUT artifact {path}");
     let request = |url| {
@@ -70,7 +72,16 @@ async fn put_through_server(
     };
     let content = Content::from(content);
     let response = upload::put(request, http.timeout(), &asked, url, &content).await?;
-    let body = http::read(Route::Artifacts, &asked, response).await?;
+    let answer = http::read(Route::Artifacts, &asked, response);
+    let body = match tokio::time::timeout(http.timeout(), answer).await {
+        Ok(body) => body?,
+        Err(_) => {
+            return Err(StoreError::Unavailable {
+                reason: format!("{asked}: no answer in time"),
+                retry_after: None,
+            });
+        }
+    };
     // MLflow says nothing, or `{}`: whoever says more has not kept the file.
     if body.is_empty() || serde_json::from_slice::<wire::Empty>(&body).is_ok() {
         Ok(())

@@ -6,6 +6,7 @@
 //! - A request that is harmless when repeated is repeated once, at once, when its connection broke:
 //!   the server closes idle connections after 5 s, and ours may be the one it is just closing.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -55,6 +56,7 @@ pub(super) struct Http {
     ca_bundle: Option<PathBuf>,
     /// The client of buckets, made when the first upload goes there.
     buckets: OnceCell<Client>,
+    is_bucket_away: Cell<bool>,
 }
 
 impl fmt::Debug for Http {
@@ -94,6 +96,7 @@ impl Http {
             connect_timeout: options.connect_timeout,
             ca_bundle: options.ca_bundle,
             buckets: OnceCell::new(),
+            is_bucket_away: Cell::new(false),
         })
     }
 
@@ -216,6 +219,16 @@ impl Http {
             let tls = tls::of_buckets(self.ca_bundle.as_deref())?;
             client(tls, self.connect_timeout, redirect::Policy::none())
         })
+    }
+
+    /// Notes whether the last upload to a bucket found nobody.
+    pub(super) fn set_bucket_away(&self, is_away: bool) {
+        self.is_bucket_away.set(is_away);
+    }
+
+    /// Returns whether the last upload to a bucket found nobody.
+    pub(super) fn is_bucket_away(&self) -> bool {
+        self.is_bucket_away.get()
     }
 
     /// A request with our credentials, if it goes to the server they are for.

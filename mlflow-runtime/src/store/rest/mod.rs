@@ -396,7 +396,9 @@ impl Store for RestStore {
     async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
         let run = self.active_run(&run.run_id).await?;
         let metrics = run.data.metrics.into_iter();
-        Ok(metrics.map(|metric| (metric.key, metric.step)).collect())
+        Ok(metrics
+            .map(|metric| (metric.key.clone(), metric.step()))
+            .collect())
     }
 
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
@@ -425,6 +427,12 @@ impl Store for RestStore {
     }
 
     async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
+        if self.http.is_bucket_away() {
+            return Err(StoreError::Unavailable {
+                reason: "the bucket does not answer".to_owned(),
+                retry_after: None,
+            });
+        }
         self.http
             .ping("artifacts/list", &[("run_id", &run.run_id)])
             .await

@@ -19,6 +19,7 @@ use super::http::{self, Http, Repeat};
 use super::upload::{self, Content};
 use super::{StoreError, StoredRun, wire};
 use crate::limits;
+use crate::store::uri;
 
 /// The most that S3 takes in one upload (Amazon S3 user guide, "Uploading objects").
 const BUCKET_BYTES: u64 = 5 << 30;
@@ -61,8 +62,17 @@ pub(super) async fn put(
     let client = http.client_of_buckets(url.scheme() == "https")?;
     let asked = format!("PUT artifact {path} to its bucket");
     let request = |url| client.put(url).headers(headers.clone());
-    let response = upload::put(request, http.timeout(), &asked, url, content).await?;
-    taken(run, &asked, response).await
+    let sent = upload::put(request, http.timeout(), &asked, url, content).await;
+    // Whether the server answers says nothing of the bucket.
+    http.set_bucket_away(sent.is_err());
+    let answer = taken(run, &asked, sent?);
+    match tokio::time::timeout(http.timeout(), answer).await {
+        Ok(taken) => taken,
+        Err(_) => Err(StoreError::Unavailable {
+            reason: format!("{asked}: no answer in time"),
+            retry_after: None,
+        }),
+    }
 }
 
 /// Has the server sign the upload.
@@ -153,7 +163,10 @@ fn element<'x>(xml: &'x str, name: &str) -> Cow<'x, str> {
 /// A person has to act: until then the artifact waits.
 fn held(run: &StoredRun, why: &str) -> StoreError {
     StoreError::Blocked {
-        reason: format!("artifacts of this run go to `{}`: {why}", run.artifact_uri),
+        reason: format!(
+            "artifacts of this run go to `{}`: {why}",
+            uri::without_userinfo(&run.artifact_uri)
+        ),
         everything: false,
     }
 }

@@ -93,7 +93,10 @@ fn moved(response: &Response, from: &Url) -> Option<Url> {
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let target = from.join(location).ok()?;
-    matches!(target.scheme(), "http" | "https").then_some(target)
+    // Never from an encrypted connection to one that is not.
+    let is_as_safe =
+        target.scheme() == "https" || (target.scheme() == "http" && from.scheme() == "http");
+    is_as_safe.then_some(target)
 }
 
 /// Returns the answer to an upload, tried once more where the connection broke.

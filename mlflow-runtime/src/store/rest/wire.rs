@@ -57,10 +57,18 @@ pub(super) struct RunData {
 /// The last point of a metric.
 #[derive(Deserialize)]
 pub(super) struct RunMetric {
-    pub(super) key: String,
-    /// Left out by some servers where it is 0.
     #[serde(default)]
-    pub(super) step: i64,
+    pub(super) key: String,
+    /// A number, in quotes on some servers, and left out on others where it is 0.
+    #[serde(default)]
+    step: serde_json::Value,
+}
+
+impl RunMetric {
+    pub(super) fn step(&self) -> i64 {
+        let text = self.step.as_str().and_then(|text| text.parse().ok());
+        self.step.as_i64().or(text).unwrap_or(0)
+    }
 }
 
 #[derive(Deserialize)]
