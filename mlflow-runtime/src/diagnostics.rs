@@ -109,9 +109,10 @@
 //! | system metrics were asked for, but are not compiled in; enable the feature | the run goes on without | enable the feature `system-metrics` of mlflow-runtime |
 //! | no thread could be started; the run has no system metrics | | raise the limit on threads |
 //!
-//! On stderr, unless `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` is set: the page of a run when it has
-//! one, and at the end how many values are left, where, why, and who ships them; every setting that cannot be
-//! used; without a subscriber, that the journal's directory cannot be used.
+//! On stderr, unless `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` is set: the pages of the first five runs that have
+//! one, then that those of further runs are not printed; of a file that was made, where it is and how to look at
+//! it; at the end how many values are left, where, why, and who ships them; every setting that cannot be used;
+//! keys that are kept under other ones; without a subscriber, that the journal's directory cannot be used.
 
 // The table has the words as they are said.
 #![allow(clippy::doc_markdown)]

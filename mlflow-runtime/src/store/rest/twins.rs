@@ -1,8 +1,9 @@
 //! Finding a run by its key, and clearing up where there are several: a create that was given up and
 //! sent again may be carried out twice, the first one long after the second.
 //!
-//! Invariants: a run that has anything is never deleted, nor one of which that cannot be told; all
-//! who look adopt the same run, also where the server does not answer all that they ask.
+//! Invariants: a run that has anything is never deleted, nor one of which that cannot be told, nor any while
+//! one cannot be told of now. All who look adopt the same run, unless one has nothing but artifacts and the
+//! server does not list them for one of those who look: then both runs stay, each with what it was given.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
