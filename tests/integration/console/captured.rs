@@ -77,7 +77,7 @@ fn it_is_passed_on_as_it_is_and_each_run_has_its_part() {
 #[test]
 fn it_is_there_while_the_run_goes_on_and_logs_nothing() {
     let folder = Folder::new();
-    let mut program = folder.start(PRINTED, &["waits"], &[CAPTURED]);
+    let mut program = folder.start(PRINTED, &["waits"], &[CAPTURED, QUIET]);
     program.wait_for_stdout("begins");
     eventually("nothing comes", || {
         let tables = "select count(*) from sqlite_master where name = 'runs'";
@@ -92,7 +92,7 @@ fn it_is_there_while_the_run_goes_on_and_logs_nothing() {
 #[test]
 fn it_outlives_a_killed_process() {
     let folder = Folder::new();
-    let mut program = folder.start(PRINTED, &["waits"], &[CAPTURED]);
+    let mut program = folder.start(PRINTED, &["waits"], &[CAPTURED, QUIET]);
     program.wait_for_stdout("begins");
     program.kill();
     ends_well(&folder.run(SWEEP, &["1"], &[]));
