@@ -113,8 +113,12 @@ impl KeyNames {
     /// Notes the keys among these that MLflow takes, before any of the others gets its name.
     pub(crate) fn reserve<'k>(&self, keys: impl Iterator<Item = &'k str>) {
         let takes = |key: &&str| !is_nobody_elses(key) && limits::key_fault(key).is_none();
-        for key in keys.filter(takes) {
-            self.lock().own(FxBuildHasher.hash_one(key));
+        let mut hashes = keys.filter(takes).map(|key| FxBuildHasher.hash_one(key));
+        // Most calls have no such key, and take no lock.
+        if let Some(first) = hashes.next() {
+            let mut names = self.lock();
+            names.own(first);
+            hashes.for_each(|hash| names.own(hash));
         }
     }
 

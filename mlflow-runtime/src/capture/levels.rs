@@ -28,7 +28,7 @@ use super::leaf::{FEW, Leaf, Purpose};
 use super::length::Length;
 use super::lock::{Lock, Look, is_lock, is_lock_in_debug, lock_name};
 use super::shared::Shared;
-use super::text::{End, Text, cut};
+use super::text::{End, Text, cut, name_behind_pointers};
 use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value about to be looked at.
@@ -211,18 +211,15 @@ fn hash_of<T: Serialize + ?Sized>(value: &T) -> Option<String> {
 
 /// Returns whether this is a tensor, as far as its name tells.
 fn is_tensor<T: ?Sized>() -> bool {
-    let name = type_name::<T>().trim_start_matches('&');
+    let name = name_behind_pointers::<T>();
     let (path, _) = name.split_once('<').unwrap_or((name, ""));
     path.ends_with("Tensor")
 }
 
 /// Returns whether this is text of the user's, of which every line counts.
 fn is_text<T: ?Sized>() -> bool {
-    let name = type_name::<T>();
-    ["str", "String", "Cow<str>"].iter().any(|text| {
-        name.trim_end_matches('>')
-            .ends_with(text.trim_end_matches('>'))
-    })
+    const TEXTS: [&str; 3] = ["str", "alloc::string::String", "alloc::borrow::Cow<str>"];
+    TEXTS.contains(&name_behind_pointers::<T>())
 }
 
 /// What `T` is called, without the paths in front.

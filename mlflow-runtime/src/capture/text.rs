@@ -72,9 +72,7 @@ impl Text {
     pub(crate) fn of(limit: usize, value: &dyn Display) -> Self {
         render(limit, |out| write!(out, "{value}"))
     }
-}
 
-impl Text {
     /// The same of a value whose type is known: a float is written as `{:?}` and Python write it, `1.0` and
     /// `1e-10`, where its `Display` has `1` and `0.0000000001`.
     pub(crate) fn of_value<T: Display + ?Sized>(limit: usize, value: &T) -> Self {
@@ -84,9 +82,7 @@ impl Text {
             None => text,
         }
     }
-}
 
-impl Text {
     /// The first line, with a mark where there are more.
     pub(super) fn first_line(self) -> Self {
         match self.text.trim_end().split_once('\n') {
@@ -103,23 +99,26 @@ impl Text {
     }
 }
 
+/// Returns a type's name without what is transparent to its `Display`.
+// Input:  `&alloc::sync::Arc<f64>`
+// Output: `f64`
+pub(super) fn name_behind_pointers<T: ?Sized>() -> &'static str {
+    const POINTERS: [&str; 3] = ["alloc::boxed::Box<", "alloc::rc::Rc<", "alloc::sync::Arc<"];
+    let mut name = type_name::<T>();
+    loop {
+        name = name.trim_start_matches('&').trim_start_matches("mut ");
+        let mut pointers = POINTERS.iter();
+        let Some(behind) = pointers.find_map(|pointer| name.strip_prefix(pointer)) else {
+            return name;
+        };
+        name = behind.strip_suffix('>').unwrap_or(behind);
+    }
+}
+
 /// Returns a float's text as `{:?}` has it; `None` where a `T` is no float. What a `Display` writes of a float
 /// reads back as the same one.
 fn float<T: ?Sized>(text: &str) -> Option<String> {
-    const POINTERS: [&str; 3] = ["alloc::boxed::Box<", "alloc::rc::Rc<", "alloc::sync::Arc<"];
-    let mut name = type_name::<T>().trim_end_matches('>');
-    loop {
-        name = name.trim_start_matches('&').trim_start_matches("mut ");
-        let pointers = POINTERS.iter();
-        match pointers
-            .filter_map(|pointer| name.strip_prefix(pointer))
-            .next()
-        {
-            Some(behind) => name = behind,
-            None => break,
-        }
-    }
-    match name {
+    match name_behind_pointers::<T>() {
         "f64" => text.parse().ok().map(|value: f64| format!("{value:?}")),
         "f32" => text.parse().ok().map(|value: f32| format!("{value:?}")),
         _ => None,
