@@ -223,3 +223,23 @@ fn what_a_bucket_says_tells_who_has_to_act_and_no_signature() {
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     assert!(!error.to_string().contains("5ec7e7"), "{error}");
 }
+
+/// Whoever read the answer waited for ever, and everything else behind it.
+#[test]
+fn an_answer_of_a_bucket_that_stops_in_the_middle_is_no_answer() {
+    let stops = "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\n<Error>";
+    let bucket = FakeServer::start(move |_, _| Reply::Stall(stops.as_bytes().to_vec()));
+    let url = format!("{}/bucket/key", bucket.url());
+    let server = FakeServer::start(move |_, _| signed(&url));
+    let mut options = RestOptions::new(server.url());
+    options.timeout = std::time::Duration::from_millis(300);
+    let run = StoredRun {
+        run_id: "r".to_owned(),
+        experiment_id: "1".to_owned(),
+        artifact_uri: "s3://bucket/1/r/artifacts".to_owned(),
+    };
+    let store = RestStore::new(options).expect("a store");
+    let content = ArtifactContent::Bytes(b"bytes".as_slice().into());
+    let error = block_on(store.put_artifact(&run, "a.txt", content)).expect_err("no answer");
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+}

@@ -322,14 +322,14 @@ fn an_argument_that_shows_itself_on_several_lines_is_its_first_one() {
         }
     }
     #[tracked]
-    fn train(matrix: Matrix, tensor: std::sync::Arc<Tensor>, prompt: &str, text: String) {
+    fn train(matrix: Matrix, tensor: std::rc::Rc<Tensor>, prompt: &str, text: String) {
         let _ = (matrix, tensor, prompt, text);
     }
     let fake = fake();
-    let tensor = std::sync::Arc::new(Tensor(std::cell::Cell::new(false)));
+    let tensor = std::rc::Rc::new(Tensor(std::cell::Cell::new(false)));
     train(
         Matrix,
-        std::sync::Arc::clone(&tensor),
+        std::rc::Rc::clone(&tensor),
         "a\nb",
         "c\nd".to_owned(),
     );

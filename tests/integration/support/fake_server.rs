@@ -26,6 +26,8 @@ pub(crate) enum Reply {
     Close,
     /// Nothing: the connection stays open until the client closes it.
     Hang,
+    /// The same after these bytes.
+    Stall(Vec<u8>),
 }
 
 impl Reply {
@@ -111,6 +113,11 @@ fn serve(
                 return;
             }
             Reply::Close => return,
+            Reply::Stall(bytes) => {
+                let _ = writer.write_all(&bytes);
+                let _ = reader.read_to_end(&mut Vec::new());
+                return;
+            }
             Reply::Hang => {
                 let _ = reader.read_to_end(&mut Vec::new());
                 return;

@@ -73,15 +73,7 @@ async fn put_through_server(
     let content = Content::from(content);
     let response = upload::put(request, http.timeout(), &asked, url, &content).await?;
     let answer = http::read(Route::Artifacts, &asked, response);
-    let body = match tokio::time::timeout(http.timeout(), answer).await {
-        Ok(body) => body?,
-        Err(_) => {
-            return Err(StoreError::Unavailable {
-                reason: format!("{asked}: no answer in time"),
-                retry_after: None,
-            });
-        }
-    };
+    let body = upload::in_time(http.timeout(), &asked, answer).await?;
     // MLflow says nothing, or `{}`: whoever says more has not kept the file.
     if body.is_empty() || serde_json::from_slice::<wire::Empty>(&body).is_ok() {
         Ok(())

@@ -24,6 +24,9 @@ use crate::store::uri;
 /// The most that S3 takes in one upload (Amazon S3 user guide, "Uploading objects").
 const BUCKET_BYTES: u64 = 5 << 30;
 
+/// Why an upload that was signed cannot be made.
+const UNUSABLE: &str = "what the server has signed is no URL with its headers";
+
 /// An upload that the server has signed.
 #[derive(Deserialize)]
 struct Signed {
@@ -54,10 +57,7 @@ pub(super) async fn put(
         headers,
     } = signed(http, run, path).await?;
     let (Ok(url), Some(headers)) = (Url::parse(&presigned_url), header_map(&headers)) else {
-        return Err(held(
-            run,
-            "what the server has signed is no URL with its headers",
-        ));
+        return Err(held(run, UNUSABLE));
     };
     let client = http.client_of_buckets(url.scheme() == "https")?;
     let asked = format!("PUT artifact {path} to its bucket");
@@ -66,13 +66,7 @@ pub(super) async fn put(
     // Whether the server answers says nothing of the bucket.
     http.set_bucket_away(sent.is_err());
     let answer = taken(run, &asked, sent?);
-    match tokio::time::timeout(http.timeout(), answer).await {
-        Ok(taken) => taken,
-        Err(_) => Err(StoreError::Unavailable {
-            reason: format!("{asked}: no answer in time"),
-            retry_after: None,
-        }),
-    }
+    upload::in_time(http.timeout(), &asked, answer).await
 }
 
 /// Has the server sign the upload.
@@ -86,8 +80,7 @@ async fn signed(http: &Http, run: &StoredRun, path: &str) -> Result<Signed, Stor
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
     );
     match http::read(Route::Artifacts, &asked, response).await {
-        Ok(body) => serde_json::from_slice(&body)
-            .map_err(|_| held(run, "what the server has signed is no URL with its headers")),
+        Ok(body) => serde_json::from_slice(&body).map_err(|_| held(run, UNUSABLE)),
         Err(Failure::Refused { code, reason, .. }) if code == "RESOURCE_DOES_NOT_EXIST" => {
             Err(StoreError::Missing { reason })
         }

@@ -86,6 +86,26 @@ pub(super) async fn put(
     Ok(response)
 }
 
+/// Waits for what reads an answer, but not longer than `timeout`: one may stop in the middle.
+pub(super) async fn in_time<T, E: From<StoreError>>(
+    timeout: Duration,
+    asked: &str,
+    answer: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let late = |_| {
+        let reason = format!("{asked}: no answer in time");
+        let retry_after = None;
+        Err(StoreError::Unavailable {
+            reason,
+            retry_after,
+        }
+        .into())
+    };
+    tokio::time::timeout(timeout, answer)
+        .await
+        .unwrap_or_else(late)
+}
+
 /// Returns where an upload has to go instead.
 fn moved(response: &Response, from: &Url) -> Option<Url> {
     if !http::keeps_body(response.status()) {
