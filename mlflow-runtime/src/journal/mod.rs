@@ -425,17 +425,20 @@ impl Journal {
         self.trouble.tell();
     }
 
-    /// Forgets a segment of which nothing was read and whose file is gone: its values are lost.
-    /// False if the file is there.
-    pub(crate) fn give_up(&self, segment: &Arc<Segment>) -> bool {
+    /// Forgets a segment whose file is gone: all of its values but the `read` first ones are lost. False
+    /// if the file is there.
+    pub(crate) fn give_up(&self, segment: &Arc<Segment>, read: u64) -> bool {
         let gone = |file: &Path| matches!(file.try_exists(), Ok(false));
         if !segment.file().is_some_and(gone) {
             return false;
         }
-        self.lock_segments()
-            .retain(|other| !Arc::ptr_eq(other, segment));
+        {
+            let mut segments = self.lock_segments();
+            segments.retain(|other| !Arc::ptr_eq(other, segment));
+            self.retired_values.fetch_add(read, Ordering::Relaxed);
+        }
         self.room.give(segment.size_bytes());
-        self.count_dropped(Reason::Removed, segment.values());
+        self.count_dropped(Reason::Removed, segment.values().saturating_sub(read));
         self.trouble.tell();
         true
     }

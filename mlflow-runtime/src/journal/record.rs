@@ -317,6 +317,11 @@ impl Event<'_> {
 }
 
 impl<'a> Record<'a> {
+    /// Returns whether the journal counts the record in `body` as a value.
+    pub(crate) fn is_value(body: &[u8]) -> bool {
+        matches!(body.first(), Some(&METRIC | &EVENT))
+    }
+
     /// `None` for a kind this version does not know: a newer one wrote it.
     pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
         match *body.first()? {

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::damage::Damage;
 use super::parked_runs::Lane;
 use crate::journal::mapping::HEADER_BYTES;
+use crate::journal::record::Record;
 use crate::journal::segment::{Segment, SegmentBytes};
 
 /// How long a segment that cannot be read is tried again.
@@ -27,6 +28,8 @@ pub(super) struct Cursor {
     /// Entries before this are settled: acknowledged here, or by an earlier shipper. Not less than
     /// the header: where there is none yet, nothing must be noted.
     settled: usize,
+    /// Values that were read.
+    values: u64,
     pub(super) keys: FxHashMap<u32, Arc<str>>,
     pub(super) damage: Damage,
     /// The runs that start in it.
@@ -54,6 +57,7 @@ impl Cursor {
             offset: HEADER_BYTES,
             delivered: HEADER_BYTES,
             settled: HEADER_BYTES,
+            values: 0,
             keys: FxHashMap::default(),
             damage: Damage::default(),
             started: Vec::new(),
@@ -95,6 +99,23 @@ impl Cursor {
 
     pub(super) fn keeps_its_place(&self) -> bool {
         self.held || self.waiting > 0
+    }
+
+    /// Notes that the record in `body` was read, and goes on at `next`.
+    pub(super) fn pass_over(&mut self, body: &[u8], next: usize) {
+        self.values += u64::from(Record::is_value(body));
+        self.offset = next;
+    }
+
+    pub(super) fn values_read(&self) -> u64 {
+        self.values
+    }
+
+    /// Returns how many values of a segment that this process has written were not read: the writer has
+    /// counted them. Those of other segments nobody has counted.
+    pub(super) fn values_unread(&self) -> usize {
+        let unread = self.segment.values().saturating_sub(self.values);
+        usize::try_from(unread).unwrap_or(usize::MAX)
     }
 
     pub(super) fn settled(&self) -> usize {

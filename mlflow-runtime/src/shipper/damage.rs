@@ -5,8 +5,10 @@
 //! 1. `damaged` counts records that are lost, each once by the process that meets it first: a damaged
 //!    record, or stretch in which none can be told apart; a metric whose name and a value whose run
 //!    was lost with such a record. What an earlier shipper has settled is not counted.
-//! 2. One warning for each file, when it is read to its end.
-//! 3. The file is marked at once, so that it is [kept](crate::journal::kept) in place of being deleted.
+//! 2. Of this process's own journal, the values are known, as their writer has counted them: what of them
+//!    cannot be read is lost, and what is in a file that cannot be read at all is held.
+//! 3. One warning for each file, when it is read to its end.
+//! 4. The file is marked at once, so that it is [kept](crate::journal::kept) in place of being deleted.
 
 use std::fs;
 use std::io;
@@ -42,11 +44,22 @@ pub(super) struct Damage {
 /// Damage in one journal.
 #[derive(Default)]
 pub(super) struct Losses {
-    /// Lost records that [`Source::take_damaged`] has not returned yet.
-    count: usize,
+    /// What [`Source::take_lost`] has not returned yet.
+    lost: Lost,
     segments: Vec<Arc<Segment>>,
     /// The names of metrics that other segments define, once they were needed.
     names: Option<FxHashMap<u32, Arc<str>>>,
+}
+
+/// What was found to be lost, or out of reach.
+#[derive(Default)]
+pub(super) struct Lost {
+    /// Damaged records, and stretches in which none can be told apart.
+    pub(super) records: usize,
+    /// Values of this process's own journal.
+    pub(super) values: usize,
+    /// Values of this process's own journal that are in files which cannot be read, and what to say of them.
+    pub(super) unread: Option<String>,
 }
 
 impl Damage {
@@ -66,7 +79,7 @@ impl Source {
         cursor.damage.begin(&cursor.segment, cursor.offset);
         cursor.damage.skipped_bytes += next.saturating_sub(cursor.offset);
         if next > cursor.settled() {
-            self.losses.count += 1;
+            self.losses.lost.records += 1;
         }
         self.note_damaged(cursor);
         cursor.offset = next;
@@ -79,7 +92,8 @@ impl Source {
         }
         cursor.damage.begin(&cursor.segment, cursor.offset);
         cursor.damage.nameless += 1;
-        self.losses.count += 1;
+        self.losses.lost.records += 1;
+        self.losses.lost.values += usize::from(self.is_live());
         self.note_damaged(cursor);
     }
 
@@ -92,8 +106,27 @@ impl Source {
         self.has_lost = true;
     }
 
-    /// Says what was lost of a segment that is read to its end.
-    pub(super) fn report(&self, cursor: &Cursor) {
+    /// Leaves a segment as it is that cannot be read.
+    pub(super) fn leave_unread(&mut self, cursor: &Cursor) {
+        let values = cursor.values_unread();
+        if values > 0 {
+            self.kept_in_place += values;
+            let file = cursor.segment.file().unwrap_or(Path::new("memory"));
+            let said = || format!("{values} values stay in {}, which cannot be read", file.display());
+            self.losses.lost.unread.get_or_insert_with(said);
+        }
+    }
+
+    /// Counts and says what was lost of a segment that is read to its end.
+    pub(super) fn report(&mut self, cursor: &mut Cursor) {
+        let unread = cursor.values_unread();
+        self.losses.lost.values += unread;
+        if unread > 0 && !cursor.damage.is_there() {
+            // Somebody has cut the file.
+            cursor.damage.begin(&cursor.segment, cursor.offset);
+            self.losses.lost.records += unread;
+            self.note_damaged(cursor);
+        }
         let Damage {
             offset: Some(offset),
             skipped_bytes,
@@ -113,9 +146,9 @@ impl Source {
         }
     }
 
-    /// Returns how many records were lost since the last call.
-    pub(super) fn take_damaged(&mut self) -> usize {
-        std::mem::take(&mut self.losses.count)
+    /// Returns what was lost since the last call.
+    pub(super) fn take_lost(&mut self) -> Lost {
+        std::mem::take(&mut self.losses.lost)
     }
 
     /// Returns the name of a metric that its own segment does not define. The numbers of names that

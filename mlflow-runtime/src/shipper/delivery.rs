@@ -126,7 +126,12 @@ impl Delivery {
     ) -> Result<bool, Halt> {
         self.leave_unknown(source, std::mem::take(&mut pass.unknown));
         let oldest_ms = pass.oldest_ms;
-        self.stats.damaged.add(source.take_damaged());
+        let lost = source.take_lost();
+        self.stats.damaged.add(lost.records);
+        self.stats.lost.add(lost.values);
+        if let Some(said) = lost.unread {
+            self.stats.note_refusal(|| said);
+        }
         while let Some(work) = pass.current() {
             let mut delivered = match source.parked.in_front_of(&source.runs, work.run) {
                 None => self.deliver_work(source, work, Part::New).await,

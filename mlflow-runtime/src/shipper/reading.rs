@@ -17,7 +17,7 @@ use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_
 use crate::journal::record::{
     CommonPart, Content, Definition, Event, EventBody, Record, Role, Start,
 };
-use crate::journal::segment::{Frame, Segment};
+use crate::journal::segment::Frame;
 use crate::store::Metric;
 
 /// What reading one record led to.
@@ -51,8 +51,8 @@ impl Source {
         // Read before the bytes: what was sealed then has its last frame now.
         let sealed = cursor.segment.is_sealed();
         let Some(bytes) = cursor.load() else {
-            let mut gone = || cursor.is_unread() && self.gives_up(&cursor.segment);
-            if sealed && (cursor.segment.is_blank() || gone()) {
+            let is_blank = || cursor.is_unread() && cursor.segment.is_blank();
+            if sealed && (is_blank() || self.gives_up(cursor)) {
                 cursor.finished = true;
             } else if sealed && self.is_live() && cursor.may_become_readable() {
                 pass.leave_behind();
@@ -65,6 +65,7 @@ impl Source {
                 }
                 cursor.finished = true;
                 cursor.held = true;
+                self.leave_unread(cursor);
             }
             return;
         };
@@ -79,7 +80,7 @@ impl Source {
             }
             match bytes.frame(cursor.offset) {
                 Frame::Whole { body, next } => match self.take(index, cursor, body, limit, pass) {
-                    Step::Go => cursor.offset = next,
+                    Step::Go => cursor.pass_over(body, next),
                     Step::Stop => {
                         pass.leave_behind();
                         return;
@@ -107,9 +108,11 @@ impl Source {
     }
 
     /// Whether a segment cannot be read because somebody has removed it.
-    fn gives_up(&mut self, segment: &Arc<Segment>) -> bool {
+    fn gives_up(&mut self, cursor: &Cursor) -> bool {
         let given_up = match &self.owner {
-            JournalOwner::Live { journal, .. } => journal.give_up(segment),
+            JournalOwner::Live { journal, .. } => {
+                journal.give_up(&cursor.segment, cursor.values_read())
+            }
             JournalOwner::Dead { .. } => false,
         };
         self.has_lost |= given_up;

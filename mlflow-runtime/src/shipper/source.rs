@@ -88,7 +88,6 @@ impl Source {
         Self::new(JournalOwner::Live { journal, links })
     }
 
-    /// A dead process's journal, locked by the caller.
     /// Has what is refused be kept for the destination that it is sent to: the journal may name another.
     pub(super) fn sent_to(mut self, destination: Option<String>) -> Self {
         self.refusing = destination;
@@ -103,6 +102,7 @@ impl Source {
         }
     }
 
+    /// A dead process's journal, locked by the caller.
     pub(crate) fn dead(directory: Directory) -> Self {
         let mut source = Self::new(JournalOwner::Dead { directory });
         source.open_segments();

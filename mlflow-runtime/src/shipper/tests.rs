@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,9 @@ use super::{Delivery, Shipper, Source, Step};
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::journal::segment::SegmentBytes;
+use crate::journal::{Journal, MetricKey, Reason, RunRef, release_thread, write};
+use crate::stats::Stats;
 use crate::store::{ExperimentRef, MemoryStore, RunStatus, StoreError, Tag};
 
 fn identity() -> RunIdentity {
@@ -303,6 +305,124 @@ fn a_file_that_cannot_be_read_for_a_moment_keeps_nothing_back() {
     assert_eq!(store.runs().len(), 1);
     assert!(store.runs()[0].tags.contains_key("t9"));
     fs::remove_dir_all(folder).expect("it is ours");
+}
+
+/// Returns the file of a segment with a run, ten tags and ten metrics, to which nobody writes any more.
+fn segment_of_twenty_values(journal: &Journal) -> PathBuf {
+    start(journal);
+    set_tags(journal, 10);
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+        inherited: false,
+    };
+    write(journal, |writer| {
+        for step in 0..10 {
+            writer.metric(journal, &run, MetricKey::Dynamic("loss"), 5, step, 0.5);
+        }
+    });
+    release_thread(journal);
+    let segments = journal.segments();
+    segments[0].file().expect("on disk").to_owned()
+}
+
+/// Ships all of a live journal, and checks that each value is counted once: as many are lost and as many
+/// are held as expected.
+fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: usize) -> Arc<Stats> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    let stats = Arc::<Stats>::default();
+    let mut delivery = Delivery::new(Box::new(store.clone()), Arc::clone(&stats), true);
+    let mut live = Source::live(Arc::clone(journal), Arc::default());
+    loop {
+        let mut pass = live.read(1000);
+        let delivered = runtime.block_on(delivery.deliver(&mut live, &mut pass));
+        delivered.expect("the store takes it");
+        live.acknowledge(&pass);
+        if !pass.more {
+            break;
+        }
+        thread::yield_now();
+    }
+    let counted = stats.settled() + live.held_entries() as u64;
+    assert_eq!((stats.lost.get(), live.held_entries()), (lost, held));
+    assert_eq!(counted + journal.dropped(Reason::Removed), 21);
+    stats
+}
+
+/// They were counted as waiting for as long as the process lived, and each flush waited for them.
+#[test]
+fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
+    for damage in ["zeros", "cut", "name"] {
+        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
+        let file = segment_of_twenty_values(&journal);
+        let mut bytes = fs::read(&file).expect("readable");
+        let mut offsets = Vec::new();
+        SegmentBytes::loaded(bytes.clone()).for_each_whole(|_, offset| offsets.push(offset));
+        // The definitions of origin, run and key are no values.
+        assert_eq!(offsets.len(), 3 + 21);
+        let lost = match damage {
+            // The header of the frame of the last tag but one.
+            "zeros" => {
+                bytes[offsets[11]..offsets[11] + 8].fill(0);
+                1
+            }
+            "cut" => {
+                bytes.truncate(offsets[22]);
+                2
+            }
+            // The definition of the key, between the tags and the metrics.
+            _ => {
+                bytes[offsets[13] + 12] ^= 1;
+                10
+            }
+        };
+        fs::write(&file, &bytes).expect("writable");
+        let store = MemoryStore::new();
+        let stats = check_counts(&journal, &store, lost, 0);
+        assert!(stats.damaged.get() > 0, "{damage}");
+        assert_eq!(store.runs().len(), 1);
+        let _ = fs::remove_dir_all(folder);
+    }
+}
+
+/// As above: it is there, and its values are not lost.
+#[test]
+fn what_a_file_holds_that_cannot_be_read_at_all_is_counted_as_held() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
+    let file = segment_of_twenty_values(&journal);
+    fs::remove_file(&file).expect("it is ours");
+    fs::create_dir(&file).expect("writable");
+    let store = MemoryStore::new();
+    let stats = check_counts(&journal, &store, 0, 21);
+    let said = stats.first_refusal("values stay");
+    assert!(said.contains("cannot be read"), "{said}");
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// The file was removed when a part of it had been read: what had not was counted as waiting.
+#[test]
+fn what_was_not_read_of_a_file_that_is_gone_is_counted_as_removed() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = Journal::unattended(folder.clone(), origin(), false).expect("writable");
+    start(&journal);
+    set_tags(&journal, 10);
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    ship(&mut live, &store, 5);
+    set_tags(&journal, 10);
+    release_thread(&journal);
+    let segments = journal.segments();
+    fs::remove_file(segments[0].file().expect("on disk")).expect("it is ours");
+    ship(&mut live, &store, 5);
+    let read = 21 - journal.dropped(Reason::Removed);
+    assert!((5..=11).contains(&read), "{read}");
+    assert_eq!(journal.values(), read);
+    let _ = fs::remove_dir_all(folder);
 }
 
 /// Found by stopping a process (SIGSTOP) in the middle of a batch: it held the lock of the file, and
