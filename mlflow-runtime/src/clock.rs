@@ -16,6 +16,10 @@ pub(crate) fn coarse_now_ms() -> i64 {
 
 /// Now, exact to the millisecond.
 pub(crate) fn now_ms() -> i64 {
+    #[cfg(test)]
+    if let Some(now_ms) = crate::seeded::now_ms() {
+        return now_ms;
+    }
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

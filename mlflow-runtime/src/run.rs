@@ -25,7 +25,7 @@ use serde::Serialize;
 use crate::capture::{self, End, Text, Values};
 use crate::clock;
 use crate::context::Context;
-use crate::journal::record::{Event, LAST_STEP, RunIdentity};
+use crate::journal::record::{Event, RunIdentity};
 use crate::journal::{self, MetricKey};
 use crate::key::Key;
 use crate::limits;
@@ -310,9 +310,10 @@ impl Run {
             let journal = run.tracker.journal();
             // Of two points at one step MLflow shows the later one: it is after all that were logged before.
             let now_ms = clock::now_ms() + 1;
+            let step = journal.last_step();
             journal::write(journal, |writer| {
                 let key = MetricKey::Dynamic(key);
-                writer.metric(journal, &run.reference(), key, now_ms, LAST_STEP, value);
+                writer.metric(journal, &run.reference(), key, now_ms, step, value);
             });
         }
     }

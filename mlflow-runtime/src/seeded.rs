@@ -4,8 +4,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 thread_local! {
+    static BEGUN: Cell<Option<Instant>> = const { Cell::new(None) };
     static RANDOM: RefCell<Option<Random>> = const { RefCell::new(None) };
     /// How many changes the process may still make that has this thread now.
     static CHANGES: Cell<Option<u32>> = const { Cell::new(None) };
@@ -69,6 +73,18 @@ impl Random {
     pub(crate) fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
         choices[usize::try_from(self.below(choices.len() as u64)).unwrap_or(0)]
     }
+}
+
+/// Has the calling thread's clock follow its simulated time from now on.
+pub(crate) fn begin_time() {
+    BEGUN.set(Some(Instant::now()));
+}
+
+/// Returns the simulated time in ms.
+pub(crate) fn now_ms() -> Option<i64> {
+    const BEGIN: Duration = Duration::from_millis(1_700_000_000_000);
+    let now = BEGIN + BEGUN.get()?.elapsed();
+    i64::try_from(now.as_millis()).ok()
 }
 
 /// Makes everything on the calling thread that is left to chance follow from `seed`.

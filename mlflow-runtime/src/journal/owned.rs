@@ -88,6 +88,11 @@ pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     open_as(path, OFlags::WRONLY | OFlags::CREATE)
 }
 
+/// Opens a file, of which every write goes to the end, and which is created if it is missing.
+pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
+    open_as(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
+}
+
 /// Creates a file for this user alone.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     open_as(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)

@@ -65,10 +65,24 @@ pub(crate) struct MetricRecord {
     pub(crate) value: f64,
 }
 
-/// Stands in a record for the step of the last point that the run has under the key, or 0. Found when it is
-/// shipped: whoever logs does not know it. Of all steps it is one that no program counts to, nor the least one,
-/// which is somebody's "none".
-pub(crate) const LAST_STEP: i64 = i64::MIN + 0x4c41_5354;
+/// The first of the steps that stand in a record for the last step that the run has under the key, or 0: that
+/// one is found when the point is shipped, as whoever logs does not know it. No program counts to them, nor
+/// are they near the least number, which is somebody's "none".
+const LAST_STEPS: i64 = i64::MIN + (1 << 40);
+/// How many there are.
+const LAST_STEPS_LEN: u64 = 1 << 48;
+
+/// Returns what stands for the last step in the record of a point with this place in the order of all events.
+pub(crate) fn last_step(sequence: u64) -> i64 {
+    LAST_STEPS.saturating_add_unsigned(sequence % LAST_STEPS_LEN)
+}
+
+/// Returns the place in the order of all events of a point that is to stand at the last step; `None` for every
+/// other step.
+pub(crate) fn sequence_of_last_step(step: i64) -> Option<u64> {
+    let sequence = u64::try_from(step.checked_sub(LAST_STEPS)?).ok()?;
+    (sequence < LAST_STEPS_LEN).then_some(sequence)
+}
 
 /// What later records of a segment refer to.
 #[derive(Debug, Serialize, Deserialize)]

@@ -39,6 +39,9 @@ pub(super) struct Cursor {
     /// The last event read in it that supersedes others.
     pub(super) last_event: Option<u64>,
     pub(super) finished: bool,
+    pub(super) reached: Reached,
+    /// The point at which it need not wait any more.
+    pub(super) passing: Option<u64>,
     /// When it could not be read for the first time.
     unreadable: Option<Instant>,
     /// Holds entries that the store does not take: keeps its place and its file.
@@ -47,6 +50,27 @@ pub(super) struct Cursor {
     pub(super) waiting: usize,
     /// The lane that it belongs to: what waits by itself is read by itself.
     pub(super) lane: Option<Lane>,
+}
+
+/// Where the present reading of a segment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// The end of what was written before the reading began.
+    End,
+    /// A point that stands at the [last step](super::last_steps) of its key.
+    LastStep(Returned),
+    /// An entry of a run whose start another segment has.
+    StartOfRun,
+    /// A place in the middle. The last point before it was logged at that ms since the epoch.
+    Middle(i64),
+}
+
+/// A point that stands at the last step of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Returned {
+    /// Its place in the order of all events.
+    pub(super) sequence: u64,
+    pub(super) timestamp_ms: i64,
 }
 
 impl Cursor {
@@ -64,6 +88,8 @@ impl Cursor {
             consoles: Vec::new(),
             last_event: None,
             finished: false,
+            reached: Reached::Middle(i64::MIN),
+            passing: None,
             unreadable: None,
             held: false,
             waiting: 0,
@@ -91,6 +117,11 @@ impl Cursor {
 
     pub(super) fn unload(&mut self) {
         self.bytes = None;
+    }
+
+    /// Whether more may be read in it, and not by itself.
+    pub(super) fn is_open(&self) -> bool {
+        !self.finished && self.lane.is_none()
     }
 
     pub(super) fn is_unread(&self) -> bool {
@@ -147,6 +178,7 @@ impl Cursor {
     /// Goes back to what is not delivered.
     pub(super) fn rewind(&mut self) {
         self.offset = self.delivered;
+        self.reached = Reached::Middle(i64::MIN);
         self.finished = false;
         self.bytes = None;
     }

@@ -112,7 +112,12 @@ impl Source {
         if values > 0 {
             self.kept_in_place += values;
             let file = cursor.segment.file().unwrap_or(Path::new("memory"));
-            let said = || format!("{values} values stay in {}, which cannot be read", file.display());
+            let said = || {
+                format!(
+                    "{values} values stay in {}, which cannot be read",
+                    file.display()
+                )
+            };
             self.losses.lost.unread.get_or_insert_with(said);
         }
     }

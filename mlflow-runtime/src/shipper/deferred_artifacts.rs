@@ -331,6 +331,7 @@ impl Delivery {
     /// Lets go of a waiting artifact for which this one comes.
     pub(super) fn supersede(&self, source: &mut Source, run: &StoredRun, artifact: &Artifact) {
         if source.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
+            self.count_held(source);
             self.count_delivered(source, 1);
         }
     }
@@ -388,6 +389,7 @@ impl Delivery {
             ..
         } = deferred;
         source.release(&segments);
+        self.count_held(source);
         if let Some(reason) = refused {
             self.count_refused(source, 1);
             self.keep_refused(source, number, vec![Refused::artifact(artifact, reason)]);

@@ -239,16 +239,15 @@ impl Delivery {
                 match self.store.last_steps(run).await {
                     Ok(steps) => steps,
                     // What is known here has to do: nothing else waits for it.
-                    Err(error) => match self.obstacle(error).await {
-                        Obstacle::Stuck(_) => HashMap::new(),
-                        halt @ Obstacle::Halt(_) => return Err(halt),
-                    },
+                    Err(StoreError::Rejected { .. }) => HashMap::new(),
+                    Err(error) => return Err(self.obstacle(error).await),
                 }
             } else {
                 HashMap::new()
             };
             let known = source.runs.get(work.run).map(|state| &state.steps_in_doubt);
-            work.find_last_steps(&stored, known);
+            let found = work.find_last_steps(&stored, known, &source.noted_steps);
+            source.note_steps(&found);
         }
         if !work.metrics.is_empty()
             && let Some(state) = source.runs.get_mut(work.run)
@@ -277,6 +276,14 @@ impl Delivery {
             &self.stats.delivered_of_dead
         };
         delivered.add(values);
+    }
+
+    /// Tells how many values of this process's journal wait for a person.
+    pub(super) fn count_held(&self, source: &Source) {
+        if source.is_live() {
+            self.stats.held.set(source.held_entries());
+            self.stats.held_consoles.set(source.held_consoles());
+        }
     }
 
     fn done(&mut self, source: &mut Source, work: &mut Work) {

@@ -28,6 +28,8 @@ mod delivery;
 mod ending;
 #[cfg(test)]
 mod image_tests;
+mod last_steps;
+mod noted_steps;
 mod obstacle;
 mod parked_runs;
 #[cfg(test)]
@@ -162,9 +164,8 @@ impl Shipper {
 
     /// Tells how many values wait for a person.
     pub(crate) fn count_held(&self) {
+        self.delivery.count_held(&self.live);
         let stats = self.delivery.stats();
-        stats.held.set(self.live.held_entries());
-        stats.held_consoles.set(self.live.held_consoles());
         stats.held_of_dead.set(self.unfinished.values().sum());
     }
 

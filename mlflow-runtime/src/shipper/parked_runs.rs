@@ -609,6 +609,8 @@ impl Delivery {
                 parked.entries = parked.entries.saturating_sub(pass.entries);
                 parked.is_doubtful = false;
             }
+            // Before the next request, which may take long.
+            self.count_held(source);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::consoles::Part;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Reached, Returned};
 use super::runs::Phase;
 use super::source::{JournalOwner, Source};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{
-    CommonPart, Content, Definition, Event, EventBody, Record, Role, Start,
+    CommonPart, Content, Definition, Event, EventBody, Record, Role, Start, sequence_of_last_step,
 };
 use crate::journal::segment::Frame;
 use crate::store::Metric;
@@ -27,6 +27,8 @@ enum Step {
     Stop,
     /// So do all events behind it: they are not before the reading's limit.
     Limit,
+    /// It has to wait until all is read that was logged before it.
+    Wait(Returned),
 }
 
 /// An event, and where it stands.
@@ -66,6 +68,8 @@ impl Source {
                 cursor.finished = true;
                 cursor.held = true;
                 self.leave_unread(cursor);
+            } else {
+                cursor.reached = Reached::End;
             }
             return;
         };
@@ -82,11 +86,17 @@ impl Source {
                 Frame::Whole { body, next } => match self.take(index, cursor, body, limit, pass) {
                     Step::Go => cursor.pass_over(body, next),
                     Step::Stop => {
+                        cursor.reached = Reached::StartOfRun;
                         pass.leave_behind();
                         return;
                     }
                     Step::Limit => {
+                        cursor.reached = Reached::End;
                         pass.more = true;
+                        return;
+                    }
+                    Step::Wait(point) => {
+                        cursor.reached = Reached::LastStep(point);
                         return;
                     }
                 },
@@ -99,10 +109,9 @@ impl Source {
             }
         }
         cursor.finished = sealed;
+        cursor.reached = Reached::End;
         if sealed {
             self.report(cursor);
-        }
-        if sealed {
             cursor.unload();
         }
     }
@@ -133,6 +142,19 @@ impl Source {
                 if !self.is_known(metric.run) {
                     return self.unknown(cursor, metric.run, metric.timestamp_ms);
                 }
+                if fresh && let Some(sequence) = sequence_of_last_step(metric.step) {
+                    let point = Returned {
+                        sequence,
+                        timestamp_ms: metric.timestamp_ms,
+                    };
+                    if limit.is_some_and(|limit| sequence >= limit) {
+                        return Step::Limit;
+                    }
+                    if cursor.has_to_wait(point) {
+                        return Step::Wait(point);
+                    }
+                }
+                cursor.reached = Reached::Middle(metric.timestamp_ms);
                 if fresh {
                     let key = cursor.keys.get(&metric.key).map(Arc::clone);
                     let Some(key) = key.or_else(|| self.name_elsewhere(cursor, metric.key)) else {
@@ -295,6 +317,21 @@ impl Source {
         let counts = self.runs.supersedes(run, sequence, &happened);
         // One that an earlier shipper has delivered still supersedes what it has not.
         if !fresh {
+            return Step::Go;
+        }
+        if let Happened::Artifact(path, bytes, _) = &happened
+            && !self.is_live()
+            // What waits by itself is read more than once.
+            && cursor.lane.is_none()
+            && let Some(first) = self.runs.note_artifact(run, sequence, path, bytes.file())
+        {
+            // A copy of one that was read before: a process died between copying it and letting the first one
+            // go. The file that both name goes with the first.
+            let file = bytes.file().filter(|file| Some(*file) != first.as_deref());
+            pass.spent_files.extend(file.map(|file| SpentFile {
+                file: file.to_owned(),
+                cursors: vec![index],
+            }));
             return Step::Go;
         }
         pass.event_bytes += bytes;

@@ -7,14 +7,15 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::recovery::{Recovery, recover};
+use super::recovery::{Recovery, recover, recover_image};
 use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
+use crate::journal::owned;
 use crate::journal::record::{
     CommonPart, Content, Definition, Event, Origin, Role, RunIdentity, Start,
 };
 use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
-use crate::store::{ExperimentRef, Param, RunStatus, StoredRunData, Tag};
+use crate::store::{ExperimentRef, MemoryStore, Param, RunStatus, StoredRunData, Tag};
 
 /// A folder of a test's own.
 struct Folder(PathBuf);
@@ -336,6 +337,38 @@ fn a_name_in_a_journal_does_not_lead_out_of_it() {
         assert!(runs[0].artifacts.is_empty(), "{name} is not sent");
         assert!(outside.exists(), "{name} is not deleted");
     }
+}
+
+/// Found by the simulation: a process had died between copying the event of an artifact and letting the first
+/// one go. The next one delivered the first, deleted its file, and set the copy aside as it had no file.
+#[test]
+fn the_file_of_an_artifact_goes_with_the_last_event_that_names_it() {
+    const POINTS: i64 = 5000;
+    let folder = Folder::new();
+    let path = folder.0.join("dead");
+    owned::create_directory(&path).expect("writable");
+    owned::create(&path.join("lock")).expect("writable");
+    let name = "0123456789abcdef0123456789abcdef.artifact";
+    fs::write(path.join(name), "text").expect("writable");
+    let spooled = || {
+        let content = Content::Spooled(name.into());
+        artifact("a.txt".into(), content).encode(1, 1, &[])
+    };
+    let mut first = damage::named();
+    first.push(spooled());
+    // Enough for more than one reading.
+    first.extend(damage::points(7, 0..POINTS));
+    let second = [beginning(0), vec![spooled()]].concat();
+    for (number, bodies) in [first, second].iter().enumerate() {
+        let file = path.join(format!("{number:010}.segment"));
+        fs::write(file, framed(bodies)).expect("writable");
+    }
+    let store = MemoryStore::adopting();
+    let shipped = recover_image(&store, &folder.0, 10_000);
+    assert!(shipped.claimed);
+    assert_eq!(shipped.stats.all_refused(), 0, "nothing is set aside");
+    assert_eq!(store.runs()[0].artifacts["a.txt"], b"text");
+    assert!(!path.exists());
 }
 
 #[test]

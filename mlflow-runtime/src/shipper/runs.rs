@@ -4,6 +4,8 @@
 //! attempt may have succeeded; or, after such a look, anew from what a dead journal holds of it. Where that was carried out after the look there are two, so
 //! there is another look when the run has ended.
 
+use std::collections::hash_map::Entry;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +65,9 @@ pub(super) struct RunState {
     pub(super) cannot_be_closed: bool,
     /// The places, in the order of all events, of its newest tags and artifacts.
     newest: FxHashMap<(Kind, String), u64>,
+    /// The artifacts of a dead journal that were read, by their place in the order of all events and their path, and the
+    /// file of each.
+    artifacts: FxHashMap<(u64, String), Option<PathBuf>>,
     /// When it, or its start, was first looked for and not found.
     missed: Option<Instant>,
 }
@@ -183,6 +188,7 @@ impl Runs {
             ended: false,
             cannot_be_closed: false,
             newest: FxHashMap::default(),
+            artifacts: FxHashMap::default(),
             missed: None,
         })
     }
@@ -219,6 +225,24 @@ impl Runs {
             Happened::Artifact(path, ..) => (Kind::Artifact, path.clone()),
         };
         self.note_newest(number, key, sequence)
+    }
+
+    /// Notes that an artifact was read, and its file. If it was read before, returns the file that it had then.
+    pub(super) fn note_artifact(
+        &mut self,
+        number: u32,
+        sequence: u64,
+        path: &str,
+        file: Option<&Path>,
+    ) -> Option<Option<PathBuf>> {
+        let place = (sequence, path.to_owned());
+        match self.get_mut(number)?.artifacts.entry(place) {
+            Entry::Occupied(first) => Some(first.get().clone()),
+            Entry::Vacant(entry) => {
+                entry.insert(file.map(Path::to_owned));
+                None
+            }
+        }
     }
 
     /// Whether the event at `sequence` is the newest of its key so far.

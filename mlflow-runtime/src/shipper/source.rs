@@ -19,9 +19,10 @@ use std::sync::Arc;
 
 use super::batch_size::AdaptiveBatchSize;
 use super::consoles::Consoles;
-use super::cursor::Cursor;
+use super::cursor::{Cursor, Reached};
 use super::damage::Losses;
 use super::deferred_artifacts::DeferredArtifacts;
+use super::noted_steps::NotedSteps;
 use super::parked_runs::{Lane, ParkedRuns};
 use super::refused::{Kept, RefusedEntries};
 use super::runs::Runs;
@@ -49,6 +50,8 @@ pub(crate) struct Source {
     over: Vec<u32>,
     /// Every event before this one in the order of all events is settled.
     settled_events: u64,
+    /// The last steps that were found of keys.
+    pub(super) noted_steps: NotedSteps,
     /// Artifacts that wait by themselves.
     pub(super) deferred: DeferredArtifacts,
     /// Runs that wait by themselves.
@@ -104,7 +107,9 @@ impl Source {
 
     /// A dead process's journal, locked by the caller.
     pub(crate) fn dead(directory: Directory) -> Self {
+        let noted_steps = NotedSteps::read(directory.path());
         let mut source = Self::new(JournalOwner::Dead { directory });
+        source.noted_steps = noted_steps;
         source.open_segments();
         // Which runs there are has to be known before the first entry goes out: a metric may
         // stand in an older segment than the start of its run.
@@ -140,6 +145,7 @@ impl Source {
             has_lost: false,
             over: Vec::new(),
             settled_events: 0,
+            noted_steps: NotedSteps::default(),
             deferred: DeferredArtifacts::default(),
             parked: ParkedRuns::default(),
             refused: RefusedEntries::default(),
@@ -190,12 +196,9 @@ impl Source {
             JournalOwner::Dead { .. } => None,
         };
         let mut pass = Pass::before(limit.unwrap_or(u64::MAX));
+        self.open_segments();
         self.read_segments(limit, budget, &mut pass);
-        // What other threads had logged before such a point is there by now, but may not have been when their
-        // segments were read.
-        if pass.has_last_steps() {
-            self.read_segments(limit, budget, &mut pass);
-        }
+        self.read_last_steps(limit, budget, &mut pass);
         if !pass.is_empty() && pass.oldest_ms.is_none() {
             pass.made_at(clock::now_ms());
         }
@@ -205,15 +208,16 @@ impl Source {
 
     /// Reads on in each segment, up to about `budget` entries in all.
     fn read_segments(&mut self, limit: Option<u64>, budget: usize, pass: &mut Pass) {
-        self.open_segments();
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
+            if !cursor.is_open() {
+                continue;
+            }
+            cursor.reached = Reached::Middle(i64::MIN);
             // Before the segment is looked at: a backlog must not end up in memory.
             if pass.is_full(budget) {
                 pass.leave_behind();
-                break;
-            }
-            if !cursor.finished && cursor.lane.is_none() {
+            } else {
                 self.read_cursor(index, cursor, limit, budget, pass);
             }
         }
@@ -252,11 +256,34 @@ impl Source {
                 segments.push(Arc::clone(&cursor.segment));
             }
         }
+        self.forget_steps(pass, false);
         for file in self.parked.take_handed_over(lane, pass) {
             self.spend(file, segments.clone());
         }
         self.spend_files_of(pass);
         self.settle();
+    }
+
+    /// Notes the last steps that were found of keys.
+    pub(super) fn note_steps(&mut self, found: &[(u64, i64)]) {
+        let directory = self.spool_directory();
+        // A point is not held back for the note of it: without one, it is sent twice only after a kill.
+        let _ = self.noted_steps.add(directory.as_deref(), found);
+    }
+
+    /// Forgets the steps of points that were delivered, but for those that may be read again. `is_only`: nothing else
+    /// is on its way.
+    fn forget_steps(&mut self, pass: &Pass, is_only: bool) {
+        for (sequence, cursors) in pass.noted() {
+            let mut cursors = cursors.iter().filter_map(|index| self.cursors.get(*index));
+            if !cursors.any(Cursor::keeps_its_place) {
+                self.noted_steps.remove(sequence);
+            }
+        }
+        let waits = !self.parked.is_empty() || !self.deferred.is_empty();
+        if is_only && !pass.more && !waits && !self.cursors.iter().any(Cursor::keeps_its_place) {
+            self.noted_steps.clear();
+        }
     }
 
     /// Keeps the segments of a run's entries: what waits by itself cannot be copied.
@@ -391,6 +418,7 @@ impl Source {
                 cursor.set_delivered();
             }
         }
+        self.forget_steps(pass, true);
         self.spend_files_of(pass);
         self.settled_events = self.settled_events.max(pass.events_before);
         self.settle();
@@ -428,6 +456,7 @@ impl Source {
             let _ = segment.sync_file();
         }
         self.cursors.iter_mut().for_each(Cursor::settle);
+        self.noted_steps.tidy(self.spool_directory().as_deref());
         for (file, segments) in std::mem::take(&mut self.spent) {
             // What stands in a segment that keeps its place may be read again.
             if segments.iter().any(|segment| self.is_kept(segment)) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::work::Pass;
 use super::{Delivery, Shipper, Source, Step};
+use crate::clock;
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
@@ -423,6 +424,94 @@ fn what_was_not_read_of_a_file_that_is_gone_is_counted_as_removed() {
     assert!((5..=11).contains(&read), "{read}");
     assert_eq!(journal.values(), read);
     let _ = fs::remove_dir_all(folder);
+}
+
+/// A backlog is read in parts. The point was sent when its own segment was read, at the last step that had
+/// been read by then of the other threads' segments.
+#[test]
+fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
+    let log_steps = |steps: std::ops::Range<i64>| {
+        let identity = identity();
+        let run = RunRef {
+            number: 1,
+            identity: &identity,
+            inherited: false,
+        };
+        write(&journal, |writer| {
+            for step in steps.clone() {
+                let key = MetricKey::Dynamic("loss");
+                writer.metric(
+                    &journal,
+                    &run,
+                    key,
+                    clock::now_ms(),
+                    step,
+                    0.5 + f64::from(u8::from(step < 0)),
+                );
+            }
+        });
+    };
+    start(&journal);
+    thread::scope(|scope| {
+        for thread in 0..3 {
+            let log_steps = &log_steps;
+            let logged = scope.spawn(move || log_steps(thread * 100..thread * 100 + 100));
+            logged.join().expect("it does not panic");
+        }
+    });
+    let returned = journal.last_step();
+    log_steps(returned..returned + 1);
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    for _ in 0..3 + 301 / 7 {
+        ship(&mut live, &store, 7);
+    }
+    let runs = store.runs();
+    let points = &runs[0].metrics;
+    assert_eq!(points.len(), 301);
+    let returned = points.iter().find(|point| point.value > 1.0);
+    assert_eq!(returned.expect("it is there").step, 299);
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Found by the simulation: the process was killed when the point was sent and that was not noted yet. More
+/// was logged under the key meanwhile, so that the next process sent the point at another step, and it was
+/// there twice.
+#[test]
+fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = journal_below(&folder);
+    let log_point = |step, value| {
+        let identity = identity();
+        let run = RunRef {
+            number: 1,
+            identity: &identity,
+            inherited: false,
+        };
+        write(&journal, |writer| {
+            let key = MetricKey::Dynamic("loss");
+            writer.metric(&journal, &run, key, clock::now_ms(), step, value);
+        });
+    };
+    start(&journal);
+    log_point(7, 0.5);
+    log_point(journal.last_step(), 2.0);
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    deliver(&mut live, &store, 1000);
+    log_point(50, 0.5);
+    release_thread(&journal);
+    drop((live, journal));
+
+    let mut dead = Source::dead(left_behind(&folder));
+    ship(&mut dead, &store, 1000);
+    let runs = store.runs();
+    let returned = runs[0].metrics.iter().filter(|point| point.value > 1.0);
+    let steps: Vec<i64> = returned.map(|point| point.step).collect();
+    assert_eq!(steps, [7]);
+    fs::remove_dir_all(folder).expect("it is ours");
 }
 
 /// Found by stopping a process (SIGSTOP) in the middle of a batch: it held the lock of the file, and

@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::noted_steps::NotedSteps;
 use crate::journal::entry_log::EntryWriter;
 use crate::journal::owned;
-use crate::journal::record::{Content, Event, Fingerprint, LAST_STEP, Start};
+use crate::journal::record::{Content, Event, Fingerprint, Start, sequence_of_last_step};
 use crate::limits;
 use crate::store::{Batch, BatchLimits, Metric, Param, RunStatus, Tag};
 
@@ -80,6 +81,8 @@ pub(super) struct Work {
     /// have them.
     pub(super) doubtful: usize,
     pub(super) checked: bool,
+    /// The places, in the order of all events, of its points whose last step is noted.
+    noted: Vec<u64>,
     pub(super) sent: Sent,
 }
 
@@ -129,6 +132,16 @@ pub(super) enum RefusedEntry {
     Param(Param, u64),
     Tag(Tag, u64),
     Artifact(Artifact),
+}
+
+impl ArtifactBytes {
+    /// Returns the file that it has beside the segments.
+    pub(super) fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => Some(file),
+            Self::Memory(_) => None,
+        }
+    }
 }
 
 impl Refused {
@@ -252,9 +265,14 @@ impl Pass {
         self.works.is_empty()
     }
 
-    /// Returns whether points of it are to stand at the last step of their key.
-    pub(super) fn has_last_steps(&self) -> bool {
-        self.works.iter().any(Work::has_last_steps)
+    /// Returns the places of points whose last step is noted, and the segments of the work that each is in.
+    pub(super) fn noted(&self) -> impl Iterator<Item = (u64, &[usize])> {
+        let works = self.works.iter();
+        works.flat_map(|work| {
+            work.noted
+                .iter()
+                .map(|sequence| (*sequence, &*work.cursors))
+        })
     }
 
     /// Returns the sequences of artifacts that wait by themselves now.
@@ -340,7 +358,7 @@ impl Work {
 
     /// Returns whether points are to stand at the last step of their key.
     pub(super) fn has_last_steps(&self) -> bool {
-        self.metrics.iter().any(|metric| metric.step == LAST_STEP)
+        self.metrics.iter().any(is_open)
     }
 
     /// Notes the greatest steps of the metrics that a failed request has held.
@@ -370,13 +388,14 @@ impl Work {
         refused.iter().filter(is_of_start).count()
     }
 
-    /// Gives these points that step: the last one here, in `stored` or in `in_doubt`, or 0.
+    /// Gives these points that step: the one that was noted, else the last one here, in `stored` or in `in_doubt`,
+    /// or 0. Returns what is to be noted.
     pub(super) fn find_last_steps(
         &mut self,
         stored: &HashMap<String, i64>,
         in_doubt: Option<&FxHashMap<Arc<str>, i64>>,
-    ) {
-        let is_open = |metric: &Metric| metric.step == LAST_STEP;
+        noted: &NotedSteps,
+    ) -> Vec<(u64, i64)> {
         let mut last: FxHashMap<Arc<str>, Option<i64>> = FxHashMap::default();
         for metric in self.metrics.iter().filter(|metric| is_open(metric)) {
             last.insert(
@@ -392,9 +411,18 @@ impl Work {
                 *step = (*step).max(Some(metric.step));
             }
         }
-        for metric in self.metrics.iter_mut().filter(|metric| is_open(metric)) {
-            metric.step = last.get(&metric.key).copied().flatten().unwrap_or(0);
+        let mut found = Vec::new();
+        for metric in &mut self.metrics {
+            if let Some(sequence) = sequence_of_last_step(metric.step) {
+                metric.step = noted.get(sequence).unwrap_or_else(|| {
+                    let step = last.get(&metric.key).copied().flatten().unwrap_or(0);
+                    found.push((sequence, step));
+                    step
+                });
+                self.noted.push(sequence);
+            }
         }
+        found
     }
 
     /// Takes out the artifacts that were not sent: they wait by themselves.
@@ -542,10 +570,7 @@ struct Rest<'a> {
 impl Artifact {
     /// Returns the file that it has beside the segments.
     pub(super) fn file(&self) -> Option<&Path> {
-        match &self.bytes {
-            ArtifactBytes::File(file) => Some(file),
-            ArtifactBytes::Memory(_) => None,
-        }
+        self.bytes.file()
     }
 
     /// Reads all of it.
@@ -631,4 +656,9 @@ pub(super) fn halves<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]> {
             tags: last_tags,
         },
     ])
+}
+
+/// Returns whether the point is to stand at the last step of its key, and that is not found yet.
+fn is_open(metric: &Metric) -> bool {
+    sequence_of_last_step(metric.step).is_some()
 }

@@ -16,7 +16,7 @@ const VALUES: i64 = 3000;
 
 /// What a run's segment begins with, and the names of two metrics: one of the program's, and one of
 /// the segment's own.
-fn named() -> Vec<Vec<u8>> {
+pub(super) fn named() -> Vec<Vec<u8>> {
     let key = |id, name: &'static str| {
         let name = name.into();
         Definition::Key { id, name }.encode()
@@ -37,7 +37,7 @@ fn point(key: u32, step: i64) -> Vec<u8> {
     metric.encode().to_vec()
 }
 
-fn points(key: u32, steps: std::ops::Range<i64>) -> Vec<Vec<u8>> {
+pub(super) fn points(key: u32, steps: std::ops::Range<i64>) -> Vec<Vec<u8>> {
     steps.map(|step| point(key, step)).collect()
 }
 

@@ -4,7 +4,7 @@
 //! carried out at one moment, as a whole or not at all; a run created twice is there twice, as on a
 //! server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, pending};
 use std::hash::{Hash, Hasher};
 use std::pin::pin;
@@ -17,6 +17,7 @@ use rustc_hash::FxHasher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
+use super::properties::RETURNED;
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
 use crate::seeded::Random;
 use crate::store::{
@@ -25,6 +26,8 @@ use crate::store::{
 };
 use crate::tracker::lock;
 
+/// Stands for the last steps of a run's keys among what was refused.
+pub(super) const LAST_STEPS: &str = "last steps";
 /// Requests in one moment of the simulated time after which a shipper is taken to run in a circle.
 const CALLS_AT_ONCE: u32 = 50_000;
 
@@ -174,6 +177,9 @@ impl Call<'_> {
         }
         let batch = self.batch?;
         match (batch.metrics, batch.params, batch.tags) {
+            ([metric], [], []) if metric.value > RETURNED => {
+                Some(format!("returned {}", metric.value))
+            }
             ([metric], [], []) => Some(format!("metric {}", metric.step)),
             ([], [param], []) => Some(format!("param {}", param.key)),
             ([], [], [tag]) => Some(format!("tag {}", tag.key)),
@@ -270,8 +276,12 @@ impl Server {
         self.rows.iter().any(|row| row.key == key && row.is_deleted)
     }
 
-    /// Loses everything.
-    pub(super) fn wipe(&mut self) {
+    /// Loses everything. `runs`: those that were logged to, of which some may be on their way. A store that may be
+    /// another one behind the same address does not tell that the experiment is gone for which they are meant.
+    pub(super) fn wipe(&mut self, runs: impl Iterator<Item = RunId>) {
+        if !self.absence_is_final {
+            self.wiped.extend(runs);
+        }
         let lost = self.rows.drain(..).filter_map(|row| run_of(&row.key));
         self.wiped.extend(lost);
         self.memory = MemoryStore::new();
@@ -431,6 +441,8 @@ impl Server {
                 Effect::SlowBefore(ms) => plan.before = Duration::from_millis(ms),
                 Effect::SlowAfter(ms) => plan.after = Duration::from_millis(ms),
                 Effect::Late(_) => {}
+                // Of such a store that is for good: see `Wipe`.
+                Effect::Missing if self.absence_is_final => {}
                 effect => plan.error = plan.error.or(effect.error()),
             }
         }
@@ -463,6 +475,9 @@ impl Server {
                 StoreError::Rejected { .. } | StoreError::Contested { .. }
             );
             match call.entry() {
+                None if is_refused && is_told && call.route == Route::Get => {
+                    self.refused.insert((run, LAST_STEPS.to_owned()));
+                }
                 Some(entry) if is_refused && is_told => {
                     self.refused.insert((run, entry));
                 }
@@ -826,6 +841,14 @@ impl Store for FaultyStore {
         self.ask(self.of_run(Route::Running, run), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.is_running(run))
+        })
+        .await
+    }
+
+    async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
+        self.ask(self.of_run(Route::Get, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.last_steps(run))
         })
         .await
     }

@@ -12,10 +12,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faulty_store::{Found, Server};
+use super::faulty_store::{Found, LAST_STEPS, Server};
 use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
-use crate::store::RunStatus;
+use crate::store::{Metric, RunStatus, StoredRunData};
 
 /// Known not to hold, and found by the simulation when this line says `false`: of two values of a param that two threads log, the second may be read first where a pass is full.
 const PARAMS_OF_THREADS_CHANGE_PLACES: bool = true;
@@ -26,6 +26,17 @@ pub(super) struct Failure {
     /// The property that does not hold.
     pub(super) property: &'static str,
     pub(super) text: String,
+}
+
+/// Numbers that stand at the last step of their key are greater than this one, and no two are the same.
+pub(super) const RETURNED: f64 = 1000.0;
+
+/// A number that stands at the last step of its key.
+pub(super) struct Returned {
+    pub(super) key: &'static str,
+    pub(super) value: f64,
+    /// The steps that its process had logged under the key before.
+    pub(super) steps: Vec<i64>,
 }
 
 /// Everything that was logged to one run.
@@ -39,6 +50,9 @@ pub(super) struct Logged {
     pub(super) tags: BTreeMap<String, String>,
     /// Keys and values of points, by their step; no two have the same.
     pub(super) metrics: BTreeMap<i64, (String, f64)>,
+    /// Those of them that the process which started the run has logged.
+    pub(super) own_steps: BTreeSet<i64>,
+    pub(super) returned: Vec<Returned>,
     pub(super) artifacts: BTreeMap<String, Vec<u8>>,
     pub(super) end: Option<(RunStatus, i64)>,
     /// The process that started it is dead, so that it is ended by another.
@@ -184,7 +198,8 @@ fn check_run(
         }
     }
     let mut steps = BTreeSet::new();
-    for point in &data.metrics {
+    check_returned(logged, data, &is_refused)?;
+    for point in data.metrics.iter().filter(|point| point.value < RETURNED) {
         let expected = logged.metrics.get(&point.step);
         if expected.is_none_or(|(key, value)| **key != *point.key || *value != point.value) {
             return Err(format!("{} at {} was not logged", point.key, point.step));
@@ -224,6 +239,46 @@ fn check_run(
         return Err(format!("its parent is {named}, not run {parent}"));
     }
     Ok(())
+}
+
+/// Checks that each number that was returned is there once, not before what had been logged under its key.
+fn check_returned(
+    logged: &Logged,
+    data: &StoredRunData,
+    is_refused: &impl Fn(String) -> bool,
+) -> Result<(), String> {
+    for Returned { key, value, steps } in &logged.returned {
+        let is_it = |point: &&Metric| point.value.to_bits() == value.to_bits();
+        let found: Vec<&Metric> = data.metrics.iter().filter(is_it).collect();
+        let [point] = found[..] else {
+            if found.is_empty() && is_refused(format!("returned {value}")) {
+                continue;
+            }
+            return Err(format!("the {key} {value} is there {} times", found.len()));
+        };
+        let is_there = |step: &&i64| !is_refused(format!("metric {step}"));
+        let mut least = steps.iter().filter(is_there).max().copied().unwrap_or(0);
+        if is_refused(LAST_STEPS.to_owned()) {
+            least = 0;
+        }
+        if *point.key != **key || point.step < least {
+            return Err(format!(
+                "the {key} {value} is {} at {}, not at {least} or later",
+                point.key, point.step
+            ));
+        }
+    }
+    match data
+        .metrics
+        .iter()
+        .filter(|point| point.value > RETURNED)
+        .count()
+    {
+        count if count > logged.returned.len() => {
+            Err("more is returned than was logged".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that every value of a process's journal is counted once, and that what is refused is kept.

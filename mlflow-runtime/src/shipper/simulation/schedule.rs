@@ -10,6 +10,8 @@ use crate::store::RunStatus;
 
 pub(super) const METRICS: [&str; 3] = ["loss", "accuracy", "speed"];
 pub(super) const PARAMS: [&str; 3] = ["alpha", "beta", "gamma"];
+/// Params that runs are started with, the first so many of them.
+pub(super) const GIVEN: [&str; 4] = ["given", "more", PARAMS[0], "no: such/../key"];
 pub(super) const TAGS: [&str; 3] = ["state", "stage", "owner"];
 pub(super) const PATHS: [&str; 3] = ["notes.txt", "plots/a.txt", "model.bin"];
 const STATUSES: [RunStatus; 3] = [RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
@@ -86,6 +88,14 @@ pub(super) enum Event {
         parent: Option<RunId>,
         experiment: u64,
         is_resumed: bool,
+        /// How many params it is started with.
+        params: usize,
+    },
+    /// A number that stands at the last step of its key.
+    Returned {
+        to: To,
+        key: usize,
+        value: u32,
     },
     Metrics {
         to: To,
@@ -336,6 +346,7 @@ impl Maker {
         });
         let on_thread = self.random.percent(20);
         let is_resumed = parent.is_none() && self.random.percent(10);
+        let params = self.random.pick(&[0, 1, 1, 2, 3, 4]);
         self.push(Event::Start {
             to: To {
                 run,
@@ -345,6 +356,7 @@ impl Maker {
             parent,
             experiment,
             is_resumed,
+            params,
         });
     }
 
@@ -400,6 +412,11 @@ impl Maker {
                 path: which,
                 bytes: self.random.pick(&[0, 10, 300, 5000]),
                 is_spooled: false,
+                value,
+            },
+            83..88 => Event::Returned {
+                to,
+                key: which,
                 value,
             },
             75..83 => Event::Artifact {
@@ -584,7 +601,7 @@ impl Maker {
             (50..65, Some(run)) => Scope::Run(run),
             (65..80, Some(run)) => Scope::RunRoute(run, route),
             (80..90, Some(run)) => {
-                let names = [METRICS[key], PARAMS[key], TAGS[key]];
+                let names = [METRICS[key], PARAMS[key], TAGS[key], GIVEN[key]];
                 Scope::Key(run, self.random.pick(&names))
             }
             (_, Some(run)) => Scope::Artifact(run, PATHS[key]),

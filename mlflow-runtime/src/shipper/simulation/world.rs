@@ -17,13 +17,15 @@ use super::super::Goal;
 use super::Event as Happens;
 use super::faulty_store::{Doom, Server, key_of};
 use super::process::Process;
-use super::properties::{Failure, Logged, Model, check_numbers};
+use super::properties::{Failure, Logged, Model, RETURNED, Returned, check_numbers};
 use super::schedule::{
-    Effect, Fault, METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Scope, Step, TAGS, To,
+    Effect, Fault, GIVEN, METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Scope, Step, TAGS, To,
 };
+use crate::clock;
 use crate::journal::MetricKey;
 use crate::journal::record::{Content, Event, Role, RunIdentity, Start};
 use crate::key::Key;
+use crate::limits;
 use crate::seeded;
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
 use crate::tracker::lock;
@@ -87,6 +89,7 @@ fn run_here(schedule: &Schedule, is_logged: bool) -> Outcome {
         .build()
         .expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
+        seeded::begin_time();
         let mut world = World::new(schedule, is_logged);
         let failure = world.live(&schedule.steps).await.err();
         for process in world.processes.iter_mut().filter_map(Option::take) {
@@ -135,7 +138,6 @@ struct World {
     model: Model,
     /// Rings when a process dies by itself.
     deaths: Arc<Notify>,
-    begun: Instant,
     next_step: i64,
     next_witness: RunId,
     /// Runs whose process has ended them or is gone.
@@ -153,7 +155,6 @@ impl World {
             spawned: 0,
             model: Model::default(),
             deaths: Arc::default(),
-            begun: Instant::now(),
             next_step: 1,
             next_witness: 10_000,
             closed: BTreeSet::new(),
@@ -162,10 +163,6 @@ impl World {
 
     fn server(&self) -> MutexGuard<'_, Server> {
         lock(&self.server)
-    }
-
-    fn now_ms(&self) -> i64 {
-        i64::try_from(self.begun.elapsed().as_millis()).unwrap_or(0) + 1_700_000_000_000
     }
 
     async fn live(&mut self, steps: &[Step]) -> Result<(), Failure> {
@@ -342,7 +339,9 @@ impl World {
                 parent,
                 experiment,
                 is_resumed,
-            } => self.log_start(to, parent, experiment, is_resumed),
+                params,
+            } => self.log_start(to, parent, experiment, is_resumed, params),
+            Happens::Returned { to, key, value } => self.log_returned(to, key, value),
             Happens::Metrics {
                 to,
                 key,
@@ -375,7 +374,7 @@ impl World {
             }
             Happens::DeleteRun(run) => self.server().set_run_deleted(run, true),
             Happens::RestoreRun(run) => self.server().set_run_deleted(run, false),
-            Happens::Wipe => self.server().wipe(),
+            Happens::Wipe => lock(&self.server).wipe(self.model.runs.keys().copied()),
         }
         self.bury().await
     }
@@ -390,13 +389,20 @@ impl World {
         }
     }
 
-    fn log_start(&mut self, to: To, parent: Option<RunId>, experiment: u64, is_resumed: bool) {
+    fn log_start(
+        &mut self,
+        to: To,
+        parent: Option<RunId>,
+        experiment: u64,
+        is_resumed: bool,
+        params: usize,
+    ) {
         let To {
             run,
             process,
             on_thread,
         } = to;
-        let start_time_ms = self.now_ms();
+        let start_time_ms = clock::now_ms();
         let experiment = experiment_name(experiment);
         let server = Arc::clone(&self.server);
         let Some(process) = &mut self.processes[process] else {
@@ -426,14 +432,21 @@ impl World {
             key: TAGS[0].to_owned(),
             value: "first".to_owned(),
         };
-        let param = Param {
-            key: "given".to_owned(),
+        let given = GIVEN.iter().take(params).map(|key| Param {
+            key: (*key).to_owned(),
             value: "1".to_owned(),
-        };
+        });
+        let params: Vec<Param> = given.collect();
+        // What MLflow refuses is not sent.
+        let taken = params
+            .iter()
+            .filter(|param| limits::key_fault(&param.key).is_none());
         let logged = Logged {
             experiment,
             parent,
-            params: [(param.key.clone(), param.value.clone())].into(),
+            params: taken
+                .map(|param| (param.key.clone(), param.value.clone()))
+                .collect(),
             tags: [(tag.key.clone(), tag.value.clone())].into(),
             ..Logged::default()
         };
@@ -446,14 +459,14 @@ impl World {
             tags: vec![Cow::Owned(tag)],
             with_common_tags: false,
             is_delivered: false,
-            params: vec![param],
+            params,
         };
         process.log(run, on_thread, &Event::Start(Box::new(start)), &[]);
         self.model.runs.insert(run, logged);
     }
 
     fn log_metrics(&mut self, to: To, key: usize, count: u32, is_interned: bool) {
-        let timestamp_ms = self.now_ms();
+        let timestamp_ms = clock::now_ms();
         let first = self.next_step;
         self.next_step += i64::from(count);
         let Some((process, logged)) = self.writer(to) else {
@@ -469,9 +482,38 @@ impl World {
             .map(|step| (timestamp_ms, step, 0.5))
             .collect();
         process.log_metrics(to.run, to.on_thread, metric_key, &points);
+        let is_inherited = process.runs[&to.run].is_inherited;
         for (_, step, value) in points {
+            if !is_inherited {
+                logged.own_steps.insert(step);
+            }
             logged.metrics.insert(step, (name.to_owned(), value));
         }
+    }
+
+    fn log_returned(&mut self, to: To, key: usize, value: u32) {
+        let timestamp_ms = clock::now_ms() + 1;
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        let name = METRICS[key];
+        let value = RETURNED + f64::from(value);
+        let points = [(timestamp_ms, process.journal.last_step(), value)];
+        let metric_key = MetricKey::Dynamic(name);
+        process.log_metrics(to.run, to.on_thread, metric_key, &points);
+        let is_inherited = process.runs[&to.run].is_inherited;
+        let steps = logged.own_steps.iter().copied();
+        let of_key = |step: &i64| logged.metrics[step].0 == name;
+        logged.returned.push(Returned {
+            key: name,
+            value,
+            // What other processes of the run have logged nobody here knows before it is stored.
+            steps: if is_inherited {
+                Vec::new()
+            } else {
+                steps.filter(of_key).collect()
+            },
+        });
     }
 
     fn log_param(&mut self, to: To, key: usize, value: u32) {
@@ -529,7 +571,7 @@ impl World {
     }
 
     fn log_end(&mut self, to: To, status: RunStatus) {
-        let end_time_ms = self.now_ms();
+        let end_time_ms = clock::now_ms();
         let Some((process, logged)) = self.writer(to) else {
             return;
         };
@@ -576,7 +618,7 @@ impl World {
             process,
             on_thread: false,
         };
-        self.log_start(to, None, super::schedule::EXPERIMENTS, false);
+        self.log_start(to, None, super::schedule::EXPERIMENTS, false, 1);
         self.log_metrics(to, 0, 3, false);
         self.log_end(to, RunStatus::Finished);
     }
@@ -622,9 +664,13 @@ impl World {
     fn patience(&self, slot: usize) -> Duration {
         let server = self.server();
         let process = self.processes[slot].as_ref();
-        let orphans = |run: &RunId| self.model.runs.get(run).is_some_and(|run| run.is_orphan);
+        let is_own = |process: &Process, run: &RunId| {
+            process.runs.get(run).is_some_and(|own| !own.is_inherited)
+        };
+        let living = || self.processes.iter().flatten();
         let runs = process.iter().flat_map(|process| &process.runs);
-        let mut runs = runs.filter(|(run, _)| orphans(run));
+        // Its process may have ended with the run in its journal, too.
+        let mut runs = runs.filter(|(run, _)| !living().any(|process| is_own(process, run)));
         let awaits_another =
             runs.any(|(run, own)| own.is_inherited && server.found(*run).is_empty());
         let look = if awaits_another { LOOK } else { Duration::ZERO };

@@ -1,0 +1,168 @@
+//! The steps that were found for points that stand at the last step of their key.
+//!
+//! Invariant: a step that was found is in the file before the point is sent. So whoever ships the journal
+//! after a kill sends the point again at the same step, and the store has it once, also where more was
+//! logged under the key meanwhile. A note goes when its point is settled.
+//!
+//! The file has one line for each note: the point's place in the order of all events, its step, and a
+//! checksum of both; a line that is not whole is none. It is not synced: after a loss of power a point that
+//! was sent may be sent again at a later step.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use rustc_hash::FxHashMap;
+
+use crate::journal::mapping::checksum;
+use crate::journal::owned;
+
+/// The name of the file in the journal's directory.
+const FILE: &str = "last.steps";
+/// How many lines may be of no use any more, beside as many as are.
+const SPARE_LINES: usize = 4096;
+
+/// The notes of one journal.
+#[derive(Default)]
+pub(super) struct NotedSteps {
+    steps: FxHashMap<u64, i64>,
+    /// How many lines the file has.
+    lines: usize,
+}
+
+impl NotedSteps {
+    /// Reads what was noted of a dead process's journal.
+    pub(super) fn read(directory: &Path) -> Self {
+        let bytes = owned::read(&directory.join(FILE)).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
+        Self {
+            steps: text.lines().filter_map(parse).collect(),
+            lines: text.lines().count(),
+        }
+    }
+
+    /// Returns the step that was found for the point at this place in the order of all events.
+    pub(super) fn get(&self, sequence: u64) -> Option<i64> {
+        self.steps.get(&sequence).copied()
+    }
+
+    /// Notes steps. `directory`: `None` where the journal dies with its process.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written: after a kill the points may be sent again at later steps.
+    pub(super) fn add(&mut self, directory: Option<&Path>, found: &[(u64, i64)]) -> io::Result<()> {
+        self.steps.extend(found.iter().copied());
+        match directory {
+            Some(directory) => self.append(directory, found.iter().copied()),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets the note of a point that is settled.
+    pub(super) fn remove(&mut self, sequence: u64) {
+        self.steps.remove(&sequence);
+    }
+
+    /// Forgets all notes.
+    pub(super) fn clear(&mut self) {
+        self.steps.clear();
+    }
+
+    /// Writes the file anew where most of its lines are of no use. What cannot be written stays as it is.
+    pub(super) fn tidy(&mut self, directory: Option<&Path>) {
+        let is_of_use = match self.steps.len() {
+            0 => self.lines == 0,
+            notes => self.lines <= 2 * notes + SPARE_LINES,
+        };
+        let Some(directory) = directory.filter(|_| !is_of_use) else {
+            return;
+        };
+        let file = directory.join(FILE);
+        if fs::remove_file(file).is_ok() {
+            self.lines = 0;
+            let steps = std::mem::take(&mut self.steps);
+            let _ = self.append(directory, steps.iter().map(|(place, step)| (*place, *step)));
+            self.steps = steps;
+        }
+    }
+
+    fn append(
+        &mut self,
+        directory: &Path,
+        notes: impl Iterator<Item = (u64, i64)>,
+    ) -> io::Result<()> {
+        let mut lines = String::new();
+        for (sequence, step) in notes {
+            lines += &line(sequence, step);
+            self.lines += 1;
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        #[cfg(test)]
+        crate::seeded::before_change();
+        owned::open_to_append(&directory.join(FILE))?.write_all(lines.as_bytes())
+    }
+}
+
+fn line(sequence: u64, step: i64) -> String {
+    let note = format!("{sequence} {step}");
+    let sum = checksum(note.as_bytes());
+    format!("{note} {sum:08x}\n")
+}
+
+fn parse(line: &str) -> Option<(u64, i64)> {
+    let (note, sum) = line.rsplit_once(' ')?;
+    let sum = u32::from_str_radix(sum, 16).ok()?;
+    let (sequence, step) = note.split_once(' ')?;
+    (sum == checksum(note.as_bytes())).then_some(())?;
+    Some((sequence.parse().ok()?, step.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_noted_is_found_again_and_half_a_line_is_not() {
+        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        owned::create_directory(&folder).expect("the temporary folder can be written");
+        let mut noted = NotedSteps::default();
+        let written = noted.add(Some(&folder), &[(7, 99), (8, -3), (9, i64::MAX)]);
+        written.expect("it can be written");
+        let file = folder.join(FILE);
+        let text = fs::read_to_string(&file).expect("readable");
+        fs::write(&file, &text[..text.len() - 2]).expect("writable");
+        let read = NotedSteps::read(&folder);
+        assert_eq!(
+            (read.get(7), read.get(8), read.get(9)),
+            (Some(99), Some(-3), None)
+        );
+        for sequence in 7..10 {
+            noted.remove(sequence);
+        }
+        noted.tidy(Some(&folder));
+        assert!(!file.exists());
+        fs::remove_dir_all(folder).expect("it is ours");
+    }
+
+    #[test]
+    fn the_file_does_not_grow_with_what_is_settled() {
+        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        owned::create_directory(&folder).expect("the temporary folder can be written");
+        let mut noted = NotedSteps::default();
+        for sequence in 0..3 * SPARE_LINES as u64 {
+            let added = noted.add(Some(&folder), &[(sequence, 1)]);
+            added.expect("it can be written");
+            if sequence > 0 {
+                noted.remove(sequence);
+            }
+            noted.tidy(Some(&folder));
+        }
+        let read = NotedSteps::read(&folder);
+        assert_eq!(read.get(0), Some(1));
+        assert!(read.lines <= SPARE_LINES + 2, "{}", read.lines);
+        fs::remove_dir_all(folder).expect("it is ours");
+    }
+}
