@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 use super::damage::Damage;
 use super::parked_runs::Lane;
+use super::read_order::OrderedEntry;
+use crate::clock;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::Record;
 use crate::journal::segment::{Segment, SegmentBytes};
@@ -40,8 +42,10 @@ pub(super) struct Cursor {
     pub(super) last_event: Option<u64>,
     pub(super) finished: bool,
     pub(super) reached: Reached,
-    /// The point at which it need not wait any more.
+    /// The place, in the order of all events, of the entry at which it need not wait any more.
     pub(super) passing: Option<u64>,
+    /// The last param that was met, by its place in that order, and when it was met first, in ms.
+    met: Option<(u64, i64)>,
     /// When it could not be read for the first time.
     unreadable: Option<Instant>,
     /// Holds entries that the store does not take: keeps its place and its file.
@@ -57,20 +61,12 @@ pub(super) struct Cursor {
 pub(super) enum Reached {
     /// The end of what was written before the reading began.
     End,
-    /// A point that stands at the [last step](super::last_steps) of its key.
-    LastStep(Returned),
+    /// An entry before which [others](super::read_order) have to be read.
+    Ordered(OrderedEntry),
     /// An entry of a run whose start another segment has.
     StartOfRun,
     /// A place in the middle. The last point before it was logged at that ms since the epoch.
     Middle(i64),
-}
-
-/// A point that stands at the last step of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Returned {
-    /// Its place in the order of all events.
-    pub(super) sequence: u64,
-    pub(super) timestamp_ms: i64,
 }
 
 impl Cursor {
@@ -90,6 +86,7 @@ impl Cursor {
             finished: false,
             reached: Reached::Middle(i64::MIN),
             passing: None,
+            met: None,
             unreadable: None,
             held: false,
             waiting: 0,
@@ -117,6 +114,17 @@ impl Cursor {
 
     pub(super) fn unload(&mut self) {
         self.bytes = None;
+    }
+
+    /// Notes that a param was met, which has no time of its own, and returns when it was met first.
+    pub(super) fn meet_param(&mut self, sequence: u64) -> OrderedEntry {
+        let known = self.met.filter(|(met, _)| *met == sequence);
+        let met = known.unwrap_or_else(|| (sequence, clock::now_ms() + 1));
+        self.met = Some(met);
+        OrderedEntry {
+            sequence,
+            later_ms: met.1,
+        }
     }
 
     /// Whether more may be read in it, and not by itself.

@@ -28,12 +28,12 @@ mod delivery;
 mod ending;
 #[cfg(test)]
 mod image_tests;
-mod last_steps;
 mod noted_steps;
 mod obstacle;
 mod parked_runs;
 #[cfg(test)]
 mod rank_tests;
+mod read_order;
 mod reading;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod recovery;

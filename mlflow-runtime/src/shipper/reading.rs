@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 
 use super::consoles::Part;
-use super::cursor::{Cursor, Reached, Returned};
+use super::cursor::{Cursor, Reached};
+use super::read_order::OrderedEntry;
 use super::runs::Phase;
 use super::source::{JournalOwner, Source};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
@@ -28,7 +29,7 @@ enum Step {
     /// So do all events behind it: they are not before the reading's limit.
     Limit,
     /// It has to wait until all is read that was logged before it.
-    Wait(Returned),
+    Wait(OrderedEntry),
 }
 
 /// An event, and where it stands.
@@ -95,8 +96,8 @@ impl Source {
                         pass.more = true;
                         return;
                     }
-                    Step::Wait(point) => {
-                        cursor.reached = Reached::LastStep(point);
+                    Step::Wait(entry) => {
+                        cursor.reached = Reached::Ordered(entry);
                         return;
                     }
                 },
@@ -143,15 +144,16 @@ impl Source {
                     return self.unknown(cursor, metric.run, metric.timestamp_ms);
                 }
                 if fresh && let Some(sequence) = sequence_of_last_step(metric.step) {
-                    let point = Returned {
+                    // Its time is later by one than it was logged.
+                    let entry = OrderedEntry {
                         sequence,
-                        timestamp_ms: metric.timestamp_ms,
+                        later_ms: metric.timestamp_ms,
                     };
                     if limit.is_some_and(|limit| sequence >= limit) {
                         return Step::Limit;
                     }
-                    if cursor.has_to_wait(point) {
-                        return Step::Wait(point);
+                    if cursor.has_to_wait(entry) {
+                        return Step::Wait(entry);
                     }
                 }
                 cursor.reached = Reached::Middle(metric.timestamp_ms);
@@ -257,6 +259,12 @@ impl Source {
         }
         if !self.is_known(run) {
             return self.unknown(cursor, run, clock::now_ms());
+        }
+        if fresh && matches!(parsed, Event::Param(_)) {
+            let entry = cursor.meet_param(sequence);
+            if cursor.has_to_wait(entry) {
+                return Step::Wait(entry);
+            }
         }
         let happened = match parsed {
             Event::End {

@@ -198,7 +198,7 @@ impl Source {
         let mut pass = Pass::before(limit.unwrap_or(u64::MAX));
         self.open_segments();
         self.read_segments(limit, budget, &mut pass);
-        self.read_last_steps(limit, budget, &mut pass);
+        self.read_ordered(limit, budget, &mut pass);
         if !pass.is_empty() && pass.oldest_ms.is_none() {
             pass.made_at(clock::now_ms());
         }

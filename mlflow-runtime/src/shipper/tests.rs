@@ -16,7 +16,7 @@ use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::{Journal, MetricKey, Reason, RunRef, release_thread, write};
 use crate::stats::Stats;
-use crate::store::{ExperimentRef, MemoryStore, RunStatus, StoreError, Tag};
+use crate::store::{ExperimentRef, MemoryStore, Param, RunStatus, StoreError, Tag};
 
 fn identity() -> RunIdentity {
     RunIdentity {
@@ -473,6 +473,37 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
     assert_eq!(points.len(), 301);
     let returned = points.iter().find(|point| point.value > 1.0);
     assert_eq!(returned.expect("it is there").step, 299);
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Found by the simulation: a reading that was full ended before the segment with the first value.
+#[test]
+fn of_two_values_of_a_param_the_first_counts_whatever_their_threads() {
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
+    let set_param = |value: &str| {
+        let param = Param {
+            key: "alpha".to_owned(),
+            value: value.to_owned(),
+        };
+        log(&journal, &Event::Param(Cow::Owned(param)));
+    };
+    start(&journal);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            set_tags(&journal, 20);
+            set_param("first");
+        });
+    });
+    set_param("second");
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    for _ in 0..6 {
+        ship(&mut live, &store, 7);
+    }
+    let runs = store.runs();
+    assert!(runs[0].tags.contains_key("t19"), "all of it is read");
+    assert_eq!(runs[0].params["alpha"], "first");
     let _ = fs::remove_dir_all(folder);
 }
 

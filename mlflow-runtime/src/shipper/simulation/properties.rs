@@ -17,9 +17,6 @@ use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
 use crate::store::{Metric, RunStatus, StoredRunData};
 
-/// Known not to hold, and found by the simulation when this line says `false`: of two values of a param that two threads log, the second may be read first where a pass is full.
-const PARAMS_OF_THREADS_CHANGE_PLACES: bool = true;
-
 /// Something that should not be.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
@@ -45,8 +42,6 @@ pub(super) struct Logged {
     pub(super) experiment: String,
     pub(super) parent: Option<RunId>,
     pub(super) params: BTreeMap<String, String>,
-    /// Params that were logged again.
-    pub(super) second_params: BTreeSet<String>,
     pub(super) tags: BTreeMap<String, String>,
     /// Keys and values of points, by their step; no two have the same.
     pub(super) metrics: BTreeMap<i64, (String, f64)>,
@@ -171,11 +166,7 @@ fn check_run(
         return Err("it is not there".to_owned());
     };
     for (key, value) in &logged.params {
-        let found = data.params.get(key);
-        let is_changed = logged.second_params.contains(key);
-        let is_right = found == Some(value)
-            || (is_changed && found.is_some() && PARAMS_OF_THREADS_CHANGE_PLACES);
-        if !is_right && !is_refused(format!("param {key}")) {
+        if data.params.get(key) != Some(value) && !is_refused(format!("param {key}")) {
             return Err(format!(
                 "param {key} is {:?}, not {value}",
                 data.params.get(key)

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -530,14 +529,8 @@ impl World {
             &Event::Param(Cow::Borrowed(&param)),
             &[],
         );
-        match logged.params.entry(param.key) {
-            Entry::Vacant(entry) => {
-                entry.insert(param.value);
-            }
-            Entry::Occupied(entry) => {
-                logged.second_params.insert(entry.key().clone());
-            }
-        }
+        // The first one counts.
+        logged.params.entry(param.key).or_insert(param.value);
     }
 
     fn log_tag(&mut self, to: To, key: usize, value: u32) {

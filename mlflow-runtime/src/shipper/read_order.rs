@@ -1,0 +1,103 @@
+//! In which order the segments of several threads are read where that matters.
+//!
+//! Invariant: before an [ordered entry](OrderedEntry), all entries are handed out that this process had logged
+//! before it, on whatever thread, in the same pass or an earlier one; also where a backlog is read in parts. So
+//! of two values of a param the first one counts, and the last step of a key is among what was sent, or is in
+//! the pass.
+//!
+//! An ordered entry has a place in the order of all events, and a pass reads only what is before its limit. So what
+//! was logged before the entry was appended before the pass began. A cursor that meets one waits until every
+//! other cursor has reached the end, or one of these:
+//!
+//! - another ordered entry, with a later place: of several, the earliest goes on;
+//! - an entry of a run whose start is still not read when all others were read as far as they go: the start then
+//!   stands behind an entry that is waited at, and what follows it was logged after both;
+//! - a place behind an event with a later place, or behind a point that was logged later, by its time: while
+//!   other threads log more than is shipped, their ends are never reached.
+
+use super::cursor::{Cursor, Reached};
+use super::source::Source;
+use super::work::Pass;
+
+/// An entry before which everything has to be read that was logged before it: a param, or a point that stands at
+/// the last step of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OrderedEntry {
+    /// Its place in the order of all events.
+    pub(super) sequence: u64,
+    /// A time, in ms since the epoch, that is later than it was logged.
+    pub(super) later_ms: i64,
+}
+
+impl Cursor {
+    /// Returns whether the ordered entry at the cursor has to wait.
+    pub(super) fn has_to_wait(&self, entry: OrderedEntry) -> bool {
+        // What waits by itself stands in one segment, in its order.
+        self.lane.is_none() && self.passing != Some(entry.sequence)
+    }
+
+    fn waits_at(&self) -> Option<OrderedEntry> {
+        match self.reached {
+            Reached::Ordered(entry) if self.is_open() => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Returns whether all is read of the segment that was logged before `entry`.
+    fn is_behind(&self, entry: OrderedEntry) -> bool {
+        match self.reached {
+            Reached::End | Reached::StartOfRun => true,
+            Reached::Ordered(other) => other.sequence >= entry.sequence,
+            Reached::Middle(ms) => ms >= entry.later_ms || self.last_event > Some(entry.sequence),
+        }
+    }
+}
+
+impl Source {
+    /// Reads on where ordered entries were met, up to about `budget` entries in all.
+    pub(super) fn read_ordered(&mut self, limit: Option<u64>, budget: usize, pass: &mut Pass) {
+        let mut cursors = std::mem::take(&mut self.cursors);
+        while let Some((index, entry)) = earliest(&cursors) {
+            if self.read_begun(&mut cursors, limit, budget, pass) {
+                continue;
+            }
+            let mut open = cursors.iter().filter(|cursor| cursor.is_open());
+            if pass.is_full(budget) || !open.all(|cursor| cursor.is_behind(entry)) {
+                pass.leave_behind();
+                break;
+            }
+            if let Some(cursor) = cursors.get_mut(index) {
+                cursor.passing = Some(entry.sequence);
+                self.read_cursor(index, cursor, limit, budget, pass);
+            }
+        }
+        self.cursors = cursors;
+    }
+
+    /// Reads on where the start of a run was waited for, which may have been read since. Returns whether anything was
+    /// read.
+    fn read_begun(
+        &mut self,
+        cursors: &mut [Cursor],
+        limit: Option<u64>,
+        budget: usize,
+        pass: &mut Pass,
+    ) -> bool {
+        let mut has_read = false;
+        for (index, cursor) in cursors.iter_mut().enumerate() {
+            if cursor.is_open() && cursor.reached == Reached::StartOfRun {
+                let before = cursor.offset;
+                self.read_cursor(index, cursor, limit, budget, pass);
+                has_read |= cursor.offset != before;
+            }
+        }
+        has_read
+    }
+}
+
+fn earliest(cursors: &[Cursor]) -> Option<(usize, OrderedEntry)> {
+    let waiting = cursors.iter().enumerate();
+    waiting
+        .filter_map(|(index, cursor)| Some((index, cursor.waits_at()?)))
+        .min_by_key(|(_, entry)| entry.sequence)
+}
