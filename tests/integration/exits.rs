@@ -48,6 +48,23 @@ fn every_end_of_a_program_delivers_what_it_logged() {
     }
 }
 
+/// Eleven of eleven clean ends left the folder of a journal, with params in clear: threads of a pool never end,
+/// and what they wrote to was kept for them.
+#[test]
+fn a_clean_end_leaves_no_journal_also_where_threads_of_a_pool_live_on() {
+    for how in ["rayon", "return", "runtime"] {
+        let folder = Folder::new();
+        let output = folder.command(EXITS).arg(how).output().unwrap();
+        assert!(output.status.success(), "{how}: {output:?}");
+        let database = folder.database();
+        let points: i64 = database
+            .query_row("select count(*) from metrics", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(points, 1000, "{how}");
+        assert_eq!(folder.journals_left(), 0, "{how}");
+    }
+}
+
 /// By a C `atexit` handler that is called after ours, and by other threads meanwhile.
 #[test]
 fn what_was_logged_to_the_current_run_after_the_end_of_main_vanished() {

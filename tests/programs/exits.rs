@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use mlflow::tracked;
+use rayon::prelude::*;
 
 const POINTS: i64 = 1000;
 
@@ -72,6 +73,16 @@ fn main() -> ExitCode {
             loop {
                 thread::park();
             }
+        }
+        // The threads of the global pool live on, and have logged.
+        "rayon" => {
+            let run = mlflow::start_run().experiment("exits").name(&how).start();
+            let shared = (*run).clone();
+            (0..POINTS).into_par_iter().for_each(|step| {
+                shared.log_metric_at("loss", 0.5, step);
+            });
+            drop(run);
+            Ok(())
         }
         "thread-local" => {
             let run = mlflow::start_run().experiment("exits").name(&how).start();

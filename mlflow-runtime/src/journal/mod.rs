@@ -488,6 +488,20 @@ impl Journal {
         }
     }
 
+    /// Seals the segments that are open, whosever they are: for the end of a process, when all that was logged is
+    /// delivered, so that their files can go. A thread that logs later gets a new one. A call that another thread is
+    /// in the middle of may be lost: it has not returned.
+    pub(crate) fn seal_all(&self) {
+        for segment in self.segments().iter().filter(|segment| !segment.is_copy()) {
+            segment.seal();
+        }
+    }
+
+    /// Returns whether no segment is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock_segments().is_empty()
+    }
+
     /// Removes the directory, if every segment is gone. A thread that logs later gets a new one.
     pub(crate) fn remove_if_empty(&self) {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);

@@ -308,6 +308,9 @@ impl Open {
         step: i64,
         value: f64,
     ) -> Result<(), Full> {
+        if self.segment.is_sealed() {
+            return Err(Full);
+        }
         if self.last_run != Some(run.number) {
             self.define_run(run)?;
         }
@@ -338,6 +341,9 @@ impl Open {
     }
 
     fn event(&mut self, run: &RunRef<'_>, body: &[u8]) -> Result<(), Full> {
+        if self.segment.is_sealed() {
+            return Err(Full);
+        }
         if self.last_run != Some(run.number) {
             self.define_run(run)?;
         }
