@@ -101,8 +101,9 @@ impl Client {
     /// A client of the store that the process is configured for, or of the fake in whose scope it is made.
     #[must_use]
     pub fn new() -> Self {
-        Self(match Context::current().scoped_tracker() {
-            Some(fake) => Target::Fake(Arc::clone(fake)),
+        let fake = Context::current().fake();
+        Self(match fake.or_else(crate::testing::in_place_of_global) {
+            Some(fake) => Target::Fake(fake),
             None => Target::Store(Box::new(process::settings())),
         })
     }

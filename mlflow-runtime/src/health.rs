@@ -182,7 +182,7 @@ pub fn flush(timeout: Duration) -> FlushReport {
 /// or is a library unloaded early). Logging goes on working afterwards, but runs that are open get no
 /// more system metrics.
 pub fn shutdown(timeout: Duration) -> FlushReport {
-    if Context::current().scoped_tracker().is_none() {
+    if Context::current().fake().is_none() {
         let deadline = deadline(Instant::now(), timeout);
         system_metrics::stop(deadline, Later::Sampled);
         console::stop(deadline);
@@ -195,18 +195,16 @@ pub fn shutdown(timeout: Duration) -> FlushReport {
 
 /// The scope's tracker, or the process's with those of earlier configurations.
 pub(crate) fn all() -> Vec<Arc<Tracker>> {
-    match Context::current().scoped_tracker() {
-        Some(tracker) => vec![Arc::clone(tracker)],
+    match Context::current().fake() {
+        Some(fake) => vec![fake],
         None => Tracker::all(),
     }
 }
 
 /// The tracker of this scope or of the process, if there is one yet.
 fn current() -> Option<Arc<Tracker>> {
-    Context::current()
-        .scoped_tracker()
-        .cloned()
-        .or_else(Tracker::existing)
+    let fake = Context::current().fake();
+    fake.or_else(Tracker::existing)
 }
 
 impl Tracker {

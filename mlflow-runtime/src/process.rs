@@ -88,7 +88,7 @@ fn enabled_slow() -> bool {
     match STATE.load(Ordering::Relaxed) {
         ENABLED => true,
         // A fake records also where the process does not track.
-        DISABLED => crate::testing::any_active() && Context::current().scoped_tracker().is_some(),
+        DISABLED => crate::testing::any_alive() && Context::current().fake().is_some(),
         _ => settings().enabled,
     }
 }
@@ -135,8 +135,8 @@ pub(crate) fn set_experiment(name: String) {
     let Some(ExperimentRef::Name(name)) = experiment::of_name(name) else {
         return;
     };
-    if let Some(tracker) = Context::current().scoped_tracker() {
-        tracker.set_experiment(name);
+    if let Some(fake) = Context::current().fake() {
+        fake.set_experiment(name);
         return;
     }
     own().change(|process| {
@@ -151,14 +151,17 @@ impl Tracker {
     /// Returns the scope's tracker, or the process's, made at the first call; `None` where tracking is
     /// disabled.
     pub(crate) fn scoped_or_global() -> Option<Arc<Self>> {
-        let scoped = Context::current().scoped_tracker().cloned();
-        scoped.or_else(Self::global)
+        let fake = Context::current().fake();
+        fake.or_else(Self::global)
     }
 
     /// The process's tracker, made at the first call; `None` where tracking is disabled.
     pub(crate) fn global() -> Option<Arc<Self>> {
         if COMPILED_OUT || Self::is_starting() {
             return None;
+        }
+        if let Some(fake) = crate::testing::in_place_of_global() {
+            return Some(fake);
         }
         let settings = settings();
         if !settings.enabled {

@@ -23,14 +23,16 @@
 //! ```
 
 mod difference;
+mod reach;
 mod recorded;
 mod strict;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use reach::{Alive, OfProcess};
+pub(crate) use reach::{any_alive, in_place_of_global, of_process};
 pub use recorded::{MetricPoint, RecordedRun};
 
 use crate::config::Config;
@@ -40,13 +42,6 @@ use crate::shipper::Goal;
 use crate::store::{MemoryStore, RunStatus, StoreError};
 use crate::tracker::Tracker;
 use difference::{Expected, difference};
-
-static ACTIVE: AtomicUsize = AtomicUsize::new(0);
-
-/// Whether any fake exists.
-pub(crate) fn any_active() -> bool {
-    ACTIVE.load(Ordering::Relaxed) > 0
-}
 
 /// Starts a fake for the calling thread. It ends when the value is dropped.
 ///
@@ -66,32 +61,88 @@ pub(crate) fn any_active() -> bool {
 /// fake.assert_metric("loss", &[(1, 0.5)]);
 /// assert_eq!(fake.runs()[0].status, mlflow::RunStatus::Finished);
 /// ```
+///
+/// While it is alive, nothing that the process logs gets to a store. What is tracked elsewhere, in a task or on a thread that
+/// does not know the fake, is recorded nowhere, and the fake fails the test for it when it is dropped. Either carry
+/// the fake there ([`thread::carry_future`](crate::thread::carry_future), [`thread::carry`](crate::thread::carry)), or
+/// take a [`global_fake`].
+///
+/// ```should_panic
+/// # #[mlflow::tracked]
+/// # fn train(alpha: f64) {}
+/// let _fake = mlflow::testing::fake();
+/// std::thread::spawn(|| train(0.1)).join().unwrap(); // it does not know the fake
+/// ```
+///
+/// # Panics
+///
+/// When it is dropped, if something was tracked in the scope of no fake meanwhile.
 #[must_use = "the fake ends when it is dropped"]
 pub fn fake() -> Fake {
-    ACTIVE.fetch_add(1, Ordering::Relaxed);
+    let alive = Alive::begin();
     let store = MemoryStore::adopting();
+    let tracker = tracker(&store);
+    let guard = Context::with_tracker(Arc::clone(&tracker)).hold();
+    Fake {
+        store,
+        tracker,
+        strict: false,
+        _scope: Scope::Thread(guard),
+        alive,
+    }
+}
+
+/// Starts a fake for the whole process: for tests of a server, or of a pool of threads, where nothing knows the test.
+///
+/// There is one at a time: while another test of the program has it, the call waits. What has a [`fake`] of its own is
+/// recorded there.
+///
+/// ```
+/// # #[mlflow::tracked(experiment = "demo")]
+/// # fn predict(request: u32) {}
+/// let fake = mlflow::testing::global_fake();
+/// std::thread::spawn(|| predict(7)).join().unwrap(); // as a server's handler does
+/// fake.assert_param("request", "7");
+/// ```
+#[must_use = "the fake ends when it is dropped"]
+pub fn global_fake() -> Fake {
+    let store = MemoryStore::adopting();
+    let tracker = tracker(&store);
+    let process = OfProcess::begin(|| Arc::clone(&tracker));
+    Fake {
+        store,
+        tracker,
+        strict: false,
+        _scope: Scope::Process(process),
+        alive: Alive::begin(),
+    }
+}
+
+/// Makes the tracker of a fake.
+fn tracker(store: &MemoryStore) -> Arc<Tracker> {
     let settings = Config::new()
         .enabled(true)
         .quiet(true)
         .tracking_uri("sqlite:///fake.db")
         .experiment("Default")
         .resolve_from(&|_| None, None);
-    let tracker = Arc::new(Tracker::inline(settings, Box::new(store.clone())));
-    let guard = Context::with_tracker(Arc::clone(&tracker)).hold();
-    Fake {
-        store,
-        tracker,
-        strict: false,
-        _guard: guard,
-    }
+    Arc::new(Tracker::inline(settings, Box::new(store.clone())))
 }
 
-/// Records what is logged in its scope; see [`fake`].
+/// Records what is logged in its scope; see [`fake`] and [`global_fake`].
 pub struct Fake {
     store: MemoryStore,
     tracker: Arc<Tracker>,
     strict: bool,
-    _guard: HeldContext,
+    _scope: Scope,
+    alive: Alive,
+}
+
+/// What a fake records.
+enum Scope {
+    /// What the thread logs that has it.
+    Thread(#[allow(dead_code)] HeldContext),
+    Process(#[allow(dead_code)] OfProcess),
 }
 
 impl Fake {
@@ -266,14 +317,16 @@ impl fmt::Debug for Fake {
 
 impl Drop for Fake {
     fn drop(&mut self) {
-        let faults = if self.strict && !std::thread::panicking() {
-            strict::faults(&self.tracker, &self.runs())
-        } else {
-            Vec::new()
-        };
+        let (mut faults, mut escaped) = (Vec::new(), Vec::new());
+        if !std::thread::panicking() {
+            if self.strict {
+                faults = strict::faults(&self.tracker, &self.runs());
+            }
+            escaped = self.alive.escaped();
+        }
         // Else the thread would keep its segment for as long as it lives.
         journal::release_thread(self.tracker.journal());
-        ACTIVE.fetch_sub(1, Ordering::Relaxed);
+        assert!(escaped.is_empty(), "{}", reach::report(&escaped));
         assert!(faults.is_empty(), "{}", strict::report(&faults));
     }
 }

@@ -116,7 +116,8 @@ where
     std::thread::spawn(carry(f))
 }
 
-/// `f`, with the run that is current at this moment, wherever it is called.
+/// `f`, with the run that is current at this moment, wherever it is called; in a test with the
+/// [`fake`](crate::testing::fake), too, also where no run is current.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -138,7 +139,7 @@ where
 }
 
 /// `future`, with the run that is current at this moment, wherever it is polled; without one it has
-/// none there either. The same as [`Run::instrument`] for a library that spawns on behalf of its
+/// none there either. In a test with the [`fake`](crate::testing::fake), too, also where no run is current. The same as [`Run::instrument`] for a library that spawns on behalf of its
 /// caller.
 ///
 /// ```

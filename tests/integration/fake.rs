@@ -10,6 +10,8 @@ use std::thread;
 use mlflow::RunStatus;
 use mlflow::testing::fake;
 
+use crate::support::program::Folder;
+
 #[test]
 fn fakes_on_different_threads_do_not_meet() {
     let threads: Vec<_> = (0..8)
@@ -188,4 +190,51 @@ fn what_is_tracked_while_values_are_made_goes_to_its_own_run() {
         assert_eq!(run.metrics.keys().collect::<Vec<_>>(), ["inner"]);
         assert_eq!(run.parent.as_ref(), Some(&runs[0].id));
     }
+}
+
+const ESCAPE: &str = env!("CARGO_BIN_EXE_escape");
+
+/// Runs the program with nothing configured: what leaves the fake would be in `mlflow.db`. Returns whether it succeeded, and
+/// what it said.
+fn escape(how: &str) -> (bool, String) {
+    let folder = Folder::new();
+    let output = folder.command(ESCAPE).arg(how).output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(!folder.path().join("mlflow.db").exists(), "{how}: {stderr}");
+    assert_eq!(folder.journals_left(), 0, "{how}: {stderr}");
+    (output.status.success(), stderr)
+}
+
+/// In a test on several threads, a spawned task logged to the real store, and nothing said so.
+#[test]
+fn what_is_tracked_outside_of_a_fake_gets_to_no_store_and_fails_the_test() {
+    let (is_success, stderr) = escape("task");
+    assert!(!is_success);
+    assert!(
+        stderr.contains("run \"predict 7\" in \"production\""),
+        "{stderr}"
+    );
+    assert!(stderr.contains("mlflow::thread::carry_future"), "{stderr}");
+    assert!(stderr.contains("mlflow::testing::global_fake"), "{stderr}");
+}
+
+#[test]
+fn carrying_takes_a_fake_along_also_without_a_run() {
+    let (is_success, stderr) = escape("carried");
+    assert!(is_success, "{stderr}");
+}
+
+/// A request comes over a socket, and nothing there knows the test.
+#[test]
+fn a_fake_of_the_process_records_what_a_server_tracks() {
+    for how in ["server", "both"] {
+        let (is_success, stderr) = escape(how);
+        assert!(is_success, "{how}: {stderr}");
+    }
+    let (is_success, stderr) = escape("outside");
+    assert!(!is_success);
+    assert!(
+        stderr.contains("logged without a current run: metric \"loss\""),
+        "{stderr}"
+    );
 }

@@ -1,0 +1,125 @@
+//! How far fakes reach beyond the threads that have them.
+//!
+//! Invariant: while a fake is alive, no tracked call of the process gets to a store. A call that is in the scope
+//! of no fake gets to the fake of the whole process, if there is one, else to nobody's store, and every fake that is
+//! alive then tells of it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use crate::shipper::Goal;
+use crate::store::MemoryStore;
+use crate::tracker::{Tracker, lock};
+
+/// How many fakes are alive.
+static ALIVE: AtomicUsize = AtomicUsize::new(0);
+/// Who has the process.
+static TURN: Mutex<()> = Mutex::new(());
+static OF_PROCESS: Mutex<Option<Arc<Tracker>>> = Mutex::new(None);
+/// Where runs go that are started outside of all scopes.
+static NOBODYS: Mutex<Option<(Arc<Tracker>, MemoryStore)>> = Mutex::new(None);
+
+/// The runs that were started outside of all scopes before a fake began.
+pub(super) struct Alive {
+    escaped_before: usize,
+}
+
+/// Has a fake be that of the whole process, until it is dropped.
+pub(super) struct OfProcess(#[allow(dead_code)] MutexGuard<'static, ()>);
+
+impl Alive {
+    pub(super) fn begin() -> Self {
+        ALIVE.fetch_add(1, Ordering::SeqCst);
+        Self {
+            escaped_before: escaped().len(),
+        }
+    }
+
+    /// Returns the runs that were started outside of all scopes while it was alive: their names and experiments.
+    pub(super) fn escaped(&self) -> Vec<(String, String)> {
+        escaped().split_off(self.escaped_before)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if ALIVE.fetch_sub(1, Ordering::SeqCst) == 1 {
+            let nobodys = lock(&NOBODYS).take();
+            drop(nobodys);
+        }
+    }
+}
+
+impl OfProcess {
+    /// Waits until no other fake has the process.
+    pub(super) fn begin(make: impl FnOnce() -> Arc<Tracker>) -> Self {
+        let turn = lock(&TURN);
+        let tracker = make();
+        *lock(&OF_PROCESS) = Some(tracker);
+        Self(turn)
+    }
+}
+
+impl Drop for OfProcess {
+    fn drop(&mut self) {
+        lock(&OF_PROCESS).take();
+    }
+}
+
+/// Returns whether any fake is alive.
+#[inline]
+pub(crate) fn any_alive() -> bool {
+    ALIVE.load(Ordering::Relaxed) > 0
+}
+
+/// Returns the fake of the whole process.
+pub(crate) fn of_process() -> Option<Arc<Tracker>> {
+    if any_alive() {
+        lock(&OF_PROCESS).clone()
+    } else {
+        None
+    }
+}
+
+/// Returns what takes the place of the process's tracker while a fake is alive.
+pub(crate) fn in_place_of_global() -> Option<Arc<Tracker>> {
+    if !any_alive() {
+        return None;
+    }
+    of_process().or_else(|| Some(nobodys()))
+}
+
+fn nobodys() -> Arc<Tracker> {
+    let mut nobodys = lock(&NOBODYS);
+    let (tracker, _) = nobodys.get_or_insert_with(|| {
+        let store = MemoryStore::adopting();
+        (super::tracker(&store), store)
+    });
+    Arc::clone(tracker)
+}
+
+/// The runs that were started outside of all scopes since the oldest fake began.
+fn escaped() -> Vec<(String, String)> {
+    let nobodys = lock(&NOBODYS).clone();
+    nobodys.map_or_else(Vec::new, |(tracker, store)| {
+        tracker.flush_until(Instant::now(), Goal::Own);
+        let runs = store.runs().into_iter();
+        runs.map(|run| (run.name, run.experiment)).collect()
+    })
+}
+
+/// Returns what is said of runs that were started outside of all scopes.
+pub(super) fn report(escaped: &[(String, String)]) -> String {
+    let runs = escaped
+        .iter()
+        .map(|(name, experiment)| format!("\n  run {name:?} in {experiment:?}"));
+    let runs: String = runs.collect();
+    format!(
+        "tracked code ran in the scope of no fake, and would have logged to the store that the process is configured \
+         for:{runs}\n\
+         A thread or task knows the fake where it is carried: mlflow::thread::carry_future, mlflow::thread::carry, \
+         Run::instrument. For a server or a pool take mlflow::testing::global_fake(). Another test of this program that \
+         logs meanwhile needs a fake, too"
+    )
+}

@@ -1,0 +1,98 @@
+//! Tracks where a fake does not reach, as a test may: `escape HOW`.
+
+use std::env;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use mlflow::testing::{fake, global_fake};
+use mlflow::tracked;
+
+#[tracked(experiment = "production", run_name = "predict {request}")]
+async fn predict(request: u8) {
+    mlflow::metric!("score", f64::from(request), step = 1);
+    tokio::task::yield_now().await;
+}
+
+fn on_a_runtime(future: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build();
+    runtime.expect("a runtime").block_on(future);
+}
+
+/// A server that answers one request, on threads of its own.
+fn serve() -> u8 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("it has one");
+    let server = thread::spawn(move || {
+        let (mut connection, _) = listener.accept().expect("a connection");
+        let mut request = [0];
+        connection.read_exact(&mut request).expect("a request");
+        on_a_runtime(predict(request[0]));
+        connection.write_all(&[1]).expect("an answer is taken");
+    });
+    let mut connection = TcpStream::connect(address).expect("the server is there");
+    connection.write_all(&[7]).expect("a request is taken");
+    let mut answer = [0];
+    connection.read_exact(&mut answer).expect("an answer");
+    server.join().expect("it does not panic");
+    answer[0]
+}
+
+fn main() {
+    match env::args().nth(1).expect("escape HOW").as_str() {
+        // Nothing tells the task of the fake.
+        "task" => {
+            let fake = fake();
+            on_a_runtime(async {
+                tokio::spawn(async { predict(7).await })
+                    .await
+                    .expect("it does not panic");
+            });
+            fake.assert_nothing_logged();
+        }
+        "carried" => {
+            let fake = fake().strict();
+            on_a_runtime(async {
+                let task = mlflow::thread::carry_future(async { predict(7).await });
+                tokio::spawn(task).await.expect("it does not panic");
+            });
+            let job = mlflow::thread::carry(|| on_a_runtime(predict(8)));
+            thread::spawn(job).join().expect("it does not panic");
+            fake.assert_run_finished("predict 7");
+            fake.assert_run_finished("predict 8");
+        }
+        "server" => {
+            let fake = global_fake().strict();
+            assert_eq!(serve(), 1);
+            fake.assert_param("request", "7");
+            fake.assert_metric("score", &[(1, 7.0)]);
+            assert!(mlflow::flush(Duration::ZERO).complete);
+        }
+        // One that has a fake of its own is not seen by that of the process.
+        "both" => {
+            let all = global_fake();
+            let own = fake();
+            on_a_runtime(predict(9));
+            thread::spawn(|| on_a_runtime(predict(10)))
+                .join()
+                .expect("it does not panic");
+            own.assert_run_finished("predict 9");
+            drop(own);
+            assert_eq!(all.runs().len(), 1);
+            all.assert_run_finished("predict 10");
+            let waits = thread::spawn(|| global_fake().runs().len());
+            drop(all);
+            assert_eq!(waits.join().expect("it does not panic"), 0);
+        }
+        "outside" => {
+            let _fake = global_fake().strict();
+            thread::spawn(|| mlflow::log_metric("loss", 0.5))
+                .join()
+                .expect("it does not panic");
+        }
+        other => panic!("no such way: {other}"),
+    }
+}
