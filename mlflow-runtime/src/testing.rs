@@ -108,7 +108,7 @@ pub fn fake() -> Fake {
 pub fn global_fake() -> Fake {
     let store = MemoryStore::adopting();
     let tracker = tracker(&store);
-    let process = OfProcess::begin(|| Arc::clone(&tracker));
+    let process = OfProcess::begin(&tracker);
     Fake {
         store,
         tracker,

@@ -5,7 +5,7 @@
 //! alive then tells of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::shipper::Goal;
@@ -14,9 +14,9 @@ use crate::tracker::{Tracker, lock};
 
 /// How many fakes are alive.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
-/// Who has the process.
-static TURN: Mutex<()> = Mutex::new(());
 static OF_PROCESS: Mutex<Option<Arc<Tracker>>> = Mutex::new(None);
+/// Rings when the process has no fake any more.
+static ENDED: Condvar = Condvar::new();
 /// Where runs go that are started outside of all scopes.
 static NOBODYS: Mutex<Option<(Arc<Tracker>, MemoryStore)>> = Mutex::new(None);
 
@@ -26,7 +26,7 @@ pub(super) struct Alive {
 }
 
 /// Has a fake be that of the whole process, until it is dropped.
-pub(super) struct OfProcess(#[allow(dead_code)] MutexGuard<'static, ()>);
+pub(super) struct OfProcess(());
 
 impl Alive {
     pub(super) fn begin() -> Self {
@@ -53,17 +53,18 @@ impl Drop for Alive {
 
 impl OfProcess {
     /// Waits until no other fake has the process.
-    pub(super) fn begin(make: impl FnOnce() -> Arc<Tracker>) -> Self {
-        let turn = lock(&TURN);
-        let tracker = make();
-        *lock(&OF_PROCESS) = Some(tracker);
-        Self(turn)
+    pub(super) fn begin(tracker: &Arc<Tracker>) -> Self {
+        let present = ENDED.wait_while(lock(&OF_PROCESS), |present| present.is_some());
+        *present.unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(tracker));
+        Self(())
     }
 }
 
 impl Drop for OfProcess {
     fn drop(&mut self) {
-        lock(&OF_PROCESS).take();
+        let ended = lock(&OF_PROCESS).take();
+        drop(ended);
+        ENDED.notify_one();
     }
 }
 
