@@ -51,6 +51,23 @@ pub(crate) fn without_nul(text: &str) -> Option<String> {
     text.contains('\0').then(|| text.replace('\0', "\u{fffd}"))
 }
 
+/// Returns the path that an artifact is kept under where it holds `%`, which MLflow's servers decode, or `#`, which they
+/// refuse; `None` where it holds neither. The end is a hash of the path: two paths do not meet.
+// Input:  `plots/lit%41.txt`
+// Output: `plots/lit_41_5d0f1a2b.txt`
+pub(crate) fn mended_artifact_path(path: &str) -> Option<String> {
+    if !path.contains(['%', '#']) {
+        return None;
+    }
+    let mended = path.replace(['%', '#'], "_");
+    let hash = crc32c::crc32c(path.as_bytes());
+    let name = mended.rfind('/').map_or(0, |slash| slash + 1);
+    // A name that begins with its only dot has no extension.
+    let dot = mended[name..].rfind('.').filter(|dot| *dot > 0);
+    let (stem, extension) = mended.split_at(dot.map_or(mended.len(), |dot| name + dot));
+    Some(format!("{stem}_{hash:08x}{extension}"))
+}
+
 /// Why MLflow would refuse this metric, param or tag key, or `None` if it would not.
 pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
     // As almost every key is.
@@ -145,6 +162,25 @@ pub(crate) const fn checked_key(key: &'static str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn artifact_paths_that_servers_do_not_keep_are_mended_and_do_not_meet() {
+        for plain in ["a.txt", "dir/ü b/+c:d.txt", ""] {
+            assert_eq!(mended_artifact_path(plain), None, "{plain}");
+        }
+        let kept = |path: &str| mended_artifact_path(path).unwrap_or_default();
+        for (path, start, end) in [
+            ("a%b.txt", "a_b_", ".txt"),
+            ("50%/x#1.tar.gz", "50_/x_1.tar_", ".gz"),
+            ("v1.0/100%", "v1.0/100__", ""),
+            (".#lock", "._lock_", ""),
+        ] {
+            let kept = kept(path);
+            assert!(kept.starts_with(start) && kept.ends_with(end), "{kept}");
+            assert_eq!(kept.len(), start.len() + 8 + end.len(), "{kept}");
+        }
+        assert_ne!(kept("a%b.txt"), kept("a#b.txt"));
+    }
 
     #[test]
     fn keys_that_mlflow_takes_have_no_fault() {

@@ -379,6 +379,49 @@ fn an_artifact_that_is_not_there_or_leads_out_is_left_out() {
     assert!(warnings[1].contains("../outside.txt"), "{warnings:?}");
 }
 
+/// A server refused it, and the SQLite file had it under a name that MLflow's page did not find.
+#[test]
+fn an_artifact_whose_name_servers_do_not_keep_has_another_everywhere() {
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = mlflow::start_run().start();
+        run.log_text("1", "lit%41.txt");
+        run.log_text("2", "lit#41.txt");
+        run.log_text("3", "lit_41.txt");
+        run.log_text("4", "lit%41.txt");
+        drop(run);
+        fake.runs()
+    });
+    let artifacts: Vec<_> = runs[0].artifacts.iter().collect();
+    let [(first, _), (second, _), (plain, third)] = &artifacts[..] else {
+        panic!("three names: {artifacts:?}");
+    };
+    assert_eq!(
+        (plain.as_str(), third.as_slice()),
+        ("lit_41.txt", &b"3"[..])
+    );
+    for mended in [first, second] {
+        assert!(
+            mended.starts_with("lit_41_") && mended.ends_with(".txt"),
+            "{mended}"
+        );
+    }
+    let contents: BTreeSet<_> = artifacts
+        .iter()
+        .map(|(_, bytes)| bytes.as_slice())
+        .collect();
+    assert_eq!(
+        contents,
+        BTreeSet::from([&b"2"[..], b"3", b"4"]),
+        "the last of each name"
+    );
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(
+        warnings[0].contains("lit%41.txt") && warnings[0].contains("is kept as"),
+        "{warnings:?}"
+    );
+}
+
 /// Each of these sent the run to a fresh `./mlflow.db`, and said nothing to a program without a subscriber.
 #[test]
 fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {

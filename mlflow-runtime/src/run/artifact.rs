@@ -11,6 +11,7 @@ use std::path::Path;
 use super::reach::Reach;
 use crate::journal::record::{Content, Event};
 use crate::journal::spool::{Copy, Uncopied};
+use crate::limits;
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
 const INLINE_BYTES: usize = 16 << 10;
@@ -105,6 +106,7 @@ impl Reach<'_> {
         size: u64,
         bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
     ) {
+        let path = &*self.kept_path(path);
         let is_small = size <= MEMORY_ARTIFACT_BYTES;
         match copy {
             Some(Ok(copy)) => return self.name(path, copy),
@@ -150,6 +152,21 @@ impl Reach<'_> {
             }
             Err(error) => self.reject_unreadable(path, &error),
         }
+    }
+
+    /// Returns the path that an artifact is kept under: MLflow's servers do not find one with `%` or `#` again.
+    fn kept_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        let Some(kept) = limits::mended_artifact_path(path) else {
+            return Cow::Borrowed(path);
+        };
+        self.tracker.warn_once(
+            "artifact",
+            path,
+            format_args!(
+                "it is kept as {kept:?}, as MLflow's servers do not keep `%` and `#` in names"
+            ),
+        );
+        Cow::Owned(kept)
     }
 
     /// Writes down the event of a copy.

@@ -18,14 +18,6 @@ pub(super) async fn put(
 ) -> Result<(), StoreError> {
     names::check_artifact_path(path)?;
     let scheme = uri::scheme(&run.artifact_uri);
-    let is_on_server = scheme.is_some_and(|scheme| !scheme.eq_ignore_ascii_case("file"));
-    if is_on_server && path.contains(['%', '#']) {
-        return Err(StoreError::Rejected {
-            reason: format!(
-                "artifact path `{path}`: the server does not keep `%` and `#` in names"
-            ),
-        });
-    }
     match scheme {
         Some("mlflow-artifacts") => {
             put_through_server(http, &run.artifact_uri, path, content).await
