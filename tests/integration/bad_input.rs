@@ -523,6 +523,72 @@ fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each(
     }
 }
 
+/// Nothing of these was on stderr, and a flush was complete with values held.
+#[test]
+fn what_a_store_holds_or_refuses_is_one_line_at_the_end_with_its_reason() {
+    let points = ["start a", "points loss 0 3", "flush 60", "health", "end a"];
+    let param = [
+        "start a",
+        "param x 1",
+        "param x 2",
+        "flush 60",
+        "health",
+        "end a",
+    ];
+    let unknown = "0123456789abcdef0123456789abcdef";
+    let deleted = "update experiments set lifecycle_stage = 'deleted'";
+    let held = "health queued 0 held 4 rejected 0 dropped 0\n";
+    let rejected = "health queued 0 held 0 rejected 1 dropped 0\n";
+    for (script, (variable, value), statement, counted, said) in [
+        (
+            &points[..],
+            ("MLFLOW_EXPERIMENT_ID", "4242"),
+            "",
+            held,
+            "no experiment with the id `4242`",
+        ),
+        (
+            &points,
+            ("MLFLOW_RUN_ID", unknown),
+            "",
+            held,
+            "there is no run 0123456789abcdef",
+        ),
+        (
+            &points,
+            ("MLFLOW_EXPERIMENT_ID", "0"),
+            deleted,
+            held,
+            "the experiment `Default` is deleted: restore it",
+        ),
+        (
+            &param,
+            ("MLFLOW_EXPERIMENT_ID", "0"),
+            "",
+            rejected,
+            "it is \"1\" already and a param cannot change to \"2\"",
+        ),
+    ] {
+        let folder = Folder::new();
+        // It makes the file.
+        assert!(
+            folder
+                .run(SCRIPTED, &["start first", "end first"], &[])
+                .success
+        );
+        folder.database().execute_batch(statement).unwrap();
+        let ended = folder.run(SCRIPTED, script, &[(variable, value)]);
+        assert!(ended.success, "{}", ended.stderr);
+        assert!(ended.stdout.ends_with(counted), "{}", ended.stdout);
+        let lines = ended.stderr.lines();
+        let lines: Vec<_> = lines.filter(|line| line.starts_with("mlflow: ")).collect();
+        let [end] = lines[..] else {
+            panic!("one line: {}", ended.stderr);
+        };
+        assert!(end.contains(said), "{end}");
+    }
+}
+
 #[test]
 fn an_experiment_whose_name_mlflow_refuses_keeps_nothing_back() {
     let folder = Folder::new();
