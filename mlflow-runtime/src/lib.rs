@@ -127,6 +127,12 @@
 //! credentials are in no journal.
 #[doc(hidden)]
 pub mod __private;
+#[cfg(not(unix))]
+compile_error!(
+    "mlflow-runtime does not run on Windows yet: its journal needs the file locks, mappings and exit hooks of Unix. On \
+     Windows build with WSL, or leave the dependency out with [target.'cfg(unix)'.dependencies]"
+);
+
 mod attributes;
 mod by_type;
 mod call;
