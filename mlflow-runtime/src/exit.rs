@@ -117,7 +117,7 @@ fn leave_one(tracker: &Tracker, started: Instant) {
             "mlflow: the numbers of mlflow::health are wrong: {miscounted}. Please report that"
         ));
     }
-    if is_complete && tracker.queued() == 0 && !tracker.journal().is_empty() {
+    if tracker.queued() == 0 && !tracker.journal().is_empty() {
         // Threads of a pool never end, and what they write to is kept for them.
         tracker.journal().seal_all();
         tracker.flush_until(deadline, Goal::Own);

@@ -310,10 +310,9 @@ impl Run {
             let journal = run.tracker.journal();
             // Of two points at one step MLflow shows the later one: it is after all that were logged before.
             let now_ms = clock::now_ms() + 1;
-            let step = journal.last_step();
             journal::write(journal, |writer| {
                 let key = MetricKey::Dynamic(key);
-                writer.metric(journal, &run.reference(), key, now_ms, step, value);
+                writer.metric_at_last_step(journal, &run.reference(), key, now_ms, value);
             });
         }
     }

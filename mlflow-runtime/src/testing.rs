@@ -62,7 +62,7 @@ use difference::{Expected, difference};
 /// assert_eq!(fake.runs()[0].status, mlflow::RunStatus::Finished);
 /// ```
 ///
-/// While it is alive, nothing that the process logs gets to a store. What is tracked elsewhere, in a task or on a thread that
+/// While it is alive, no run that the process starts gets to a store; one that was started before, and its children, go on. What is tracked elsewhere, in a task or on a thread that
 /// does not know the fake, is recorded nowhere, and the fake fails the test for it when it is dropped. Either carry
 /// the fake there ([`thread::carry_future`](crate::thread::carry_future), [`thread::carry`](crate::thread::carry)), or
 /// take a [`global_fake`].
@@ -94,7 +94,7 @@ pub fn fake() -> Fake {
 
 /// Starts a fake for the whole process: for tests of a server, or of a pool of threads, where nothing knows the test.
 ///
-/// There is one at a time: while another test of the program has it, the call waits. What has a [`fake`] of its own is
+/// There is one at a time: while another test of the program has it, on another thread, the call waits. What has a [`fake`] of its own is
 /// recorded there.
 ///
 /// ```
@@ -104,6 +104,10 @@ pub fn fake() -> Fake {
 /// std::thread::spawn(|| predict(7)).join().unwrap(); // as a server's handler does
 /// fake.assert_param("request", "7");
 /// ```
+///
+/// # Panics
+///
+/// If the calling thread has one already.
 #[must_use = "the fake ends when it is dropped"]
 pub fn global_fake() -> Fake {
     let store = MemoryStore::adopting();

@@ -396,8 +396,11 @@ fn deliver_here(shipper: &mut Shipper) -> bool {
     // Without a thread nothing would come back to what waits by itself.
     shipper.hurry(tokio::time::Instant::now());
     loop {
-        match pin!(shipper.step()).poll(&mut context) {
+        let step = pin!(shipper.step()).poll(&mut context);
+        match step {
             Poll::Ready(Ok(Step::Idle)) => break,
+            // Others may log without an end.
+            Poll::Ready(Ok(Step::Delivered)) if shipper.is_fresh() => break,
             Poll::Ready(Ok(Step::More | Step::Delivered)) => {}
             Poll::Ready(Ok(Step::Stalled)) => std::thread::yield_now(),
             Poll::Ready(Err(_)) | Poll::Pending => return false,

@@ -7,6 +7,7 @@
 //!     <number>.segment            0600
 //!     <number>.spare              a segment to be: holds nothing yet, and is not read
 //!     <uuid>.artifact             bytes of artifacts that are not text
+//!     last.steps                  the steps that were found for returned numbers
 //!     <uuid>.console              what a run says in words, as it says it
 //!   rejected-<uid>/<process>/     what the store has refused for good, in the same form
 //!   damaged-<uid>/                0700: files that could not be read whole, see [`kept`](super::kept)

@@ -236,11 +236,6 @@ impl Journal {
         self.next_sequence.load(Ordering::Acquire)
     }
 
-    /// Returns what stands for the last step in the record of a point that is logged now.
-    pub(crate) fn last_step(&self) -> i64 {
-        record::last_step(self.next_sequence())
-    }
-
     /// The segments, oldest first.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.lock_segments().clone()

@@ -70,11 +70,21 @@ pub(crate) struct MetricRecord {
 /// are they near the least number, which is somebody's "none".
 const LAST_STEPS: i64 = i64::MIN + (1 << 40);
 /// How many there are.
-const LAST_STEPS_LEN: u64 = 1 << 48;
+const LAST_STEPS_LEN: u64 = 1 << 40;
 
 /// Returns what stands for the last step in the record of a point with this place in the order of all events.
 pub(crate) fn last_step(sequence: u64) -> i64 {
     LAST_STEPS.saturating_add_unsigned(sequence % LAST_STEPS_LEN)
+}
+
+/// Returns a step that a program gives, moved out of the way of those that stand for the last step.
+#[inline]
+pub(crate) fn plain_step(step: i64) -> i64 {
+    if step.wrapping_sub(LAST_STEPS).cast_unsigned() < LAST_STEPS_LEN {
+        LAST_STEPS - 1
+    } else {
+        step
+    }
 }
 
 /// Returns the place in the order of all events of a point that is to stand at the last step; `None` for every

@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::appender::Appender;
 use super::mapping::Full;
-use super::record::{Content, Definition, Event, MetricRecord, RunIdentity};
+use super::record::{self, Content, Definition, Event, MetricRecord, RunIdentity};
 use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::trouble::Warning;
@@ -185,6 +185,33 @@ impl Writer {
     /// Appends a metric point.
     #[inline]
     pub(crate) fn metric(
+        &mut self,
+        journal: &Journal,
+        run: &RunRef<'_>,
+        key: MetricKey<'_>,
+        timestamp_ms: i64,
+        step: i64,
+        value: f64,
+    ) {
+        let step = record::plain_step(step);
+        self.point(journal, run, key, timestamp_ms, step, value);
+    }
+
+    /// Appends a metric point that is to stand at the last step of its key.
+    pub(crate) fn metric_at_last_step(
+        &mut self,
+        journal: &Journal,
+        run: &RunRef<'_>,
+        key: MetricKey<'_>,
+        timestamp_ms: i64,
+        value: f64,
+    ) {
+        let step = record::last_step(journal.next_sequence());
+        self.point(journal, run, key, timestamp_ms, step, value);
+    }
+
+    #[inline]
+    fn point(
         &mut self,
         journal: &Journal,
         run: &RunRef<'_>,

@@ -42,6 +42,8 @@ pub(super) struct Cursor {
     pub(super) last_event: Option<u64>,
     pub(super) finished: bool,
     pub(super) reached: Reached,
+    /// When the last point before it was logged, in ms since the epoch.
+    pub(super) logged_ms: i64,
     /// The place, in the order of all events, of the entry at which it need not wait any more.
     pub(super) passing: Option<u64>,
     /// The last param that was met, by its place in that order, and when it was met first, in ms.
@@ -65,8 +67,8 @@ pub(super) enum Reached {
     Ordered(OrderedEntry),
     /// An entry of a run whose start another segment has.
     StartOfRun,
-    /// A place in the middle. The last point before it was logged at that ms since the epoch.
-    Middle(i64),
+    /// A place in the middle.
+    Middle,
 }
 
 impl Cursor {
@@ -84,7 +86,8 @@ impl Cursor {
             consoles: Vec::new(),
             last_event: None,
             finished: false,
-            reached: Reached::Middle(i64::MIN),
+            reached: Reached::Middle,
+            logged_ms: i64::MIN,
             passing: None,
             met: None,
             unreadable: None,
@@ -186,7 +189,7 @@ impl Cursor {
     /// Goes back to what is not delivered.
     pub(super) fn rewind(&mut self) {
         self.offset = self.delivered;
-        self.reached = Reached::Middle(i64::MIN);
+        self.reached = Reached::Middle;
         self.finished = false;
         self.bytes = None;
     }

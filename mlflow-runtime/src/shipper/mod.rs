@@ -126,6 +126,11 @@ impl Shipper {
         }
     }
 
+    /// Returns whether the last step has read what was logged before it.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     /// What the store says of itself.
     pub(crate) async fn info(&self) -> Result<StoreInfo, StoreError> {
         self.delivery.info().await

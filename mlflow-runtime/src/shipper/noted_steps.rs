@@ -19,6 +19,8 @@ use crate::journal::owned;
 
 /// The name of the file in the journal's directory.
 const FILE: &str = "last.steps";
+/// That of the file that takes its place.
+const NEW_FILE: &str = "last.steps.new";
 /// How many lines may be of no use any more, beside as many as are.
 const SPARE_LINES: usize = 4096;
 
@@ -78,12 +80,21 @@ impl NotedSteps {
         let Some(directory) = directory.filter(|_| !is_of_use) else {
             return;
         };
-        let file = directory.join(FILE);
-        if fs::remove_file(file).is_ok() {
-            self.lines = 0;
-            let steps = std::mem::take(&mut self.steps);
-            let _ = self.append(directory, steps.iter().map(|(place, step)| (*place, *step)));
-            self.steps = steps;
+        let (file, new) = (directory.join(FILE), directory.join(NEW_FILE));
+        #[cfg(test)]
+        crate::seeded::before_change();
+        let written = if self.steps.is_empty() {
+            fs::remove_file(file)
+        } else {
+            let notes = self.steps.iter().map(|(place, step)| line(*place, *step));
+            let notes: String = notes.collect();
+            // One that a dead process has left is written over.
+            let _ = fs::remove_file(&new);
+            let written = owned::create(&new).and_then(|mut new| new.write_all(notes.as_bytes()));
+            written.and_then(|()| fs::rename(new, file))
+        };
+        if written.is_ok() || self.steps.is_empty() {
+            self.lines = self.steps.len();
         }
     }
 
@@ -109,7 +120,8 @@ impl NotedSteps {
 fn line(sequence: u64, step: i64) -> String {
     let note = format!("{sequence} {step}");
     let sum = checksum(note.as_bytes());
-    format!("{note} {sum:08x}\n")
+    // The line before may be half of one, where the disk was full.
+    format!("\n{note} {sum:08x}")
 }
 
 fn parse(line: &str) -> Option<(u64, i64)> {
@@ -133,7 +145,7 @@ mod tests {
         written.expect("it can be written");
         let file = folder.join(FILE);
         let text = fs::read_to_string(&file).expect("readable");
-        fs::write(&file, &text[..text.len() - 2]).expect("writable");
+        fs::write(&file, &text[..text.len() - 1]).expect("writable");
         let read = NotedSteps::read(&folder);
         assert_eq!(
             (read.get(7), read.get(8), read.get(9)),

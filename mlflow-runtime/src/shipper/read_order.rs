@@ -6,14 +6,16 @@
 //! the pass.
 //!
 //! An ordered entry has a place in the order of all events, and a pass reads only what is before its limit. So what
-//! was logged before the entry was appended before the pass began. A cursor that meets one waits until every
-//! other cursor has reached the end, or one of these:
+//! was logged before the entry was appended before the pass began. A cursor that meets one waits, if need be for
+//! several passes, until every other cursor has reached the end, or one of these:
 //!
 //! - another ordered entry, with a later place: of several, the earliest goes on;
 //! - an entry of a run whose start is still not read when all others were read as far as they go: the start then
 //!   stands behind an entry that is waited at, and what follows it was logged after both;
 //! - a place behind an event with a later place, or behind a point that was logged later, by its time: while
-//!   other threads log more than is shipped, their ends are never reached.
+//!   other threads log more than is shipped, their ends are never reached. So an entry waits no longer than what
+//!   had been logged before it was met takes to be shipped. Where the clock is set back meanwhile, the order may be
+//!   wrong.
 
 use super::cursor::{Cursor, Reached};
 use super::source::Source;
@@ -36,6 +38,13 @@ impl Cursor {
         self.lane.is_none() && self.passing != Some(entry.sequence)
     }
 
+    /// Begins a pass: what is the end may not be it any more. An entry that was met is still waited at.
+    pub(super) fn begin_pass(&mut self) {
+        if self.waits_at().is_none() {
+            self.reached = Reached::Middle;
+        }
+    }
+
     fn waits_at(&self) -> Option<OrderedEntry> {
         match self.reached {
             Reached::Ordered(entry) if self.is_open() => Some(entry),
@@ -48,22 +57,31 @@ impl Cursor {
         match self.reached {
             Reached::End | Reached::StartOfRun => true,
             Reached::Ordered(other) => other.sequence >= entry.sequence,
-            Reached::Middle(ms) => ms >= entry.later_ms || self.last_event > Some(entry.sequence),
+            Reached::Middle => {
+                self.logged_ms >= entry.later_ms || self.last_event > Some(entry.sequence)
+            }
         }
     }
 }
 
 impl Source {
-    /// Reads on where ordered entries were met, up to about `budget` entries in all.
-    pub(super) fn read_ordered(&mut self, limit: Option<u64>, budget: usize, pass: &mut Pass) {
+    /// Reads on where ordered entries were met, up to about `budget` entries in all. Returns whether none is left that
+    /// waits.
+    pub(super) fn read_ordered(
+        &mut self,
+        limit: Option<u64>,
+        budget: usize,
+        pass: &mut Pass,
+    ) -> bool {
         let mut cursors = std::mem::take(&mut self.cursors);
+        let mut waits = false;
         while let Some((index, entry)) = earliest(&cursors) {
             if self.read_begun(&mut cursors, limit, budget, pass) {
                 continue;
             }
             let mut open = cursors.iter().filter(|cursor| cursor.is_open());
-            if pass.is_full(budget) || !open.all(|cursor| cursor.is_behind(entry)) {
-                pass.leave_behind();
+            waits = pass.is_full(budget) || !open.all(|cursor| cursor.is_behind(entry));
+            if waits {
                 break;
             }
             if let Some(cursor) = cursors.get_mut(index) {
@@ -72,6 +90,7 @@ impl Source {
             }
         }
         self.cursors = cursors;
+        !waits
     }
 
     /// Reads on where the start of a run was waited for, which may have been read since. Returns whether anything was

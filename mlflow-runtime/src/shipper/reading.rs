@@ -58,6 +58,7 @@ impl Source {
             if sealed && (is_blank() || self.gives_up(cursor)) {
                 cursor.finished = true;
             } else if sealed && self.is_live() && cursor.may_become_readable() {
+                cursor.reached = Reached::Middle;
                 pass.leave_behind();
             } else if sealed {
                 // Runs may start in it; what else there is of them does not wait for that.
@@ -156,7 +157,8 @@ impl Source {
                         return Step::Wait(entry);
                     }
                 }
-                cursor.reached = Reached::Middle(metric.timestamp_ms);
+                cursor.reached = Reached::Middle;
+                cursor.logged_ms = metric.timestamp_ms;
                 if fresh {
                     let key = cursor.keys.get(&metric.key).map(Arc::clone);
                     let Some(key) = key.or_else(|| self.name_elsewhere(cursor, metric.key)) else {

@@ -50,6 +50,8 @@ pub(crate) struct Source {
     over: Vec<u32>,
     /// Every event before this one in the order of all events is settled.
     settled_events: u64,
+    /// Whether a pass is on its way: it knows the cursors by their places.
+    is_read_out: bool,
     /// The last steps that were found of keys.
     pub(super) noted_steps: NotedSteps,
     /// Artifacts that wait by themselves.
@@ -145,6 +147,7 @@ impl Source {
             has_lost: false,
             over: Vec::new(),
             settled_events: 0,
+            is_read_out: false,
             noted_steps: NotedSteps::default(),
             deferred: DeferredArtifacts::default(),
             parked: ParkedRuns::default(),
@@ -197,8 +200,14 @@ impl Source {
         };
         let mut pass = Pass::before(limit.unwrap_or(u64::MAX));
         self.open_segments();
-        self.read_segments(limit, budget, &mut pass);
+        self.cursors.iter_mut().for_each(Cursor::begin_pass);
+        // First, as what was read in earlier passes may do, and others may fill this one.
         self.read_ordered(limit, budget, &mut pass);
+        self.read_segments(limit, budget, &mut pass);
+        if !self.read_ordered(limit, budget, &mut pass) {
+            pass.leave_behind();
+        }
+        self.is_read_out = true;
         if !pass.is_empty() && pass.oldest_ms.is_none() {
             pass.made_at(clock::now_ms());
         }
@@ -210,10 +219,9 @@ impl Source {
     fn read_segments(&mut self, limit: Option<u64>, budget: usize, pass: &mut Pass) {
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
-            if !cursor.is_open() {
+            if !cursor.is_open() || cursor.reached != Reached::Middle {
                 continue;
             }
-            cursor.reached = Reached::Middle(i64::MIN);
             // Before the segment is looked at: a backlog must not end up in memory.
             if pass.is_full(budget) {
                 pass.leave_behind();
@@ -421,6 +429,7 @@ impl Source {
         self.forget_steps(pass, true);
         self.spend_files_of(pass);
         self.settled_events = self.settled_events.max(pass.events_before);
+        self.is_read_out = false;
         self.settle();
         // Everything logged to them was read, so nothing will mention them again.
         if self.is_live() && !pass.more {
@@ -464,6 +473,9 @@ impl Source {
             } else {
                 self.delete(&file);
             }
+        }
+        if self.is_read_out {
+            return;
         }
         let settled_events = self.settled_events;
         let (runs, consoles) = (&self.runs, &self.consoles);

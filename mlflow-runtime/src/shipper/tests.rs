@@ -426,6 +426,83 @@ fn what_was_not_read_of_a_file_that_is_gone_is_counted_as_removed() {
     let _ = fs::remove_dir_all(folder);
 }
 
+/// Logs a point of the metric `loss`, 2.0, that is to stand at its last step.
+fn log_returned(journal: &Journal) {
+    let identity = identity();
+    let run = RunRef {
+        number: 1,
+        identity: &identity,
+        inherited: false,
+    };
+    write(journal, |writer| {
+        let key = MetricKey::Dynamic("loss");
+        writer.metric_at_last_step(journal, &run, key, clock::now_ms() + 1, 2.0);
+    });
+}
+
+/// While one thread logged more than was shipped, what another one had behind a param waited for all of it.
+#[test]
+fn a_param_does_not_wait_for_what_is_logged_after_it() {
+    const BUDGET: usize = 10;
+    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
+    start(&journal);
+    let param = Param {
+        key: "alpha".to_owned(),
+        value: "1".to_owned(),
+    };
+    let store = MemoryStore::new();
+    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    thread::scope(|scope| {
+        let (more, ask) = std::sync::mpsc::channel::<usize>();
+        let (done, logged) = std::sync::mpsc::channel();
+        let journal = &journal;
+        scope.spawn(move || {
+            for count in ask {
+                let identity = identity();
+                let run = RunRef {
+                    number: 1,
+                    identity: &identity,
+                    inherited: false,
+                };
+                for step in 0..count {
+                    write(journal, |writer| {
+                        let key = MetricKey::Dynamic("loss");
+                        let now_ms = clock::now_ms();
+                        let step = i64::try_from(step).unwrap_or(0);
+                        writer.metric(journal, &run, key, now_ms, step, 0.5);
+                    });
+                }
+                let _ = done.send(());
+            }
+        });
+        let log_more = |count| {
+            more.send(count).expect("it listens");
+            logged.recv().expect("it answers");
+        };
+        log_more(20 * BUDGET);
+        log(journal, &Event::Param(Cow::Owned(param)));
+        // The other thread is ahead for as long as it takes.
+        let begun = Instant::now();
+        loop {
+            log_more(2 * BUDGET);
+            for _ in 0..2 {
+                ship(&mut live, &store, BUDGET);
+            }
+            let runs = store.runs();
+            if runs.first().is_some_and(|run| !run.params.is_empty()) {
+                break;
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(60),
+                "it waits for good"
+            );
+        }
+        drop(more);
+    });
+    let _ = fs::remove_dir_all(folder);
+}
+
 /// A backlog is read in parts. The point was sent when its own segment was read, at the last step that had
 /// been read by then of the other threads' segments.
 #[test]
@@ -442,14 +519,7 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
         write(&journal, |writer| {
             for step in steps.clone() {
                 let key = MetricKey::Dynamic("loss");
-                writer.metric(
-                    &journal,
-                    &run,
-                    key,
-                    clock::now_ms(),
-                    step,
-                    0.5 + f64::from(u8::from(step < 0)),
-                );
+                writer.metric(&journal, &run, key, clock::now_ms(), step, 0.5);
             }
         });
     };
@@ -461,8 +531,7 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
             logged.join().expect("it does not panic");
         }
     });
-    let returned = journal.last_step();
-    log_steps(returned..returned + 1);
+    log_returned(&journal);
     let store = MemoryStore::new();
     let mut live = Source::live(Arc::clone(&journal), Arc::default());
     for _ in 0..3 + 301 / 7 {
@@ -528,7 +597,7 @@ fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
     };
     start(&journal);
     log_point(7, 0.5);
-    log_point(journal.last_step(), 2.0);
+    log_returned(&journal);
     let store = MemoryStore::new();
     let mut live = Source::live(Arc::clone(&journal), Arc::default());
     deliver(&mut live, &store, 1000);

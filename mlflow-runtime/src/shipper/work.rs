@@ -240,7 +240,14 @@ impl Pass {
 
     /// The current work waits by itself now.
     pub(super) fn take_current(&mut self) {
-        self.works.get_mut(self.done).map(std::mem::take);
+        if let Some(work) = self.works.get_mut(self.done) {
+            let Work { noted, cursors, .. } = std::mem::take(work);
+            *work = Work {
+                noted,
+                cursors,
+                ..Work::default()
+            };
+        }
         self.done += 1;
     }
 

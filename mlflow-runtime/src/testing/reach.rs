@@ -1,11 +1,13 @@
 //! How far fakes reach beyond the threads that have them.
 //!
-//! Invariant: while a fake is alive, no tracked call of the process gets to a store. A call that is in the scope
+//! Invariant: while a fake is alive, no run that the process starts gets to a store, but for children of a run that it
+//! had before. A call that is in the scope
 //! of no fake gets to the fake of the whole process, if there is one, else to nobody's store, and every fake that is
 //! alive then tells of it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use crate::shipper::Goal;
@@ -14,7 +16,8 @@ use crate::tracker::{Tracker, lock};
 
 /// How many fakes are alive.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
-static OF_PROCESS: Mutex<Option<Arc<Tracker>>> = Mutex::new(None);
+/// The fake of the whole process, and the thread that has made it.
+static OF_PROCESS: Mutex<Option<(ThreadId, Arc<Tracker>)>> = Mutex::new(None);
 /// Rings when the process has no fake any more.
 static ENDED: Condvar = Condvar::new();
 /// Where runs go that are started outside of all scopes.
@@ -30,32 +33,46 @@ pub(super) struct OfProcess(());
 
 impl Alive {
     pub(super) fn begin() -> Self {
+        // Under the lock: the last one of the others may be ending.
+        let nobodys = lock(&NOBODYS);
         ALIVE.fetch_add(1, Ordering::SeqCst);
         Self {
-            escaped_before: escaped().len(),
+            escaped_before: escaped(nobodys.as_ref()).len(),
         }
     }
 
     /// Returns the runs that were started outside of all scopes while it was alive: their names and experiments.
     pub(super) fn escaped(&self) -> Vec<(String, String)> {
-        escaped().split_off(self.escaped_before)
+        escaped(lock(&NOBODYS).as_ref()).split_off(self.escaped_before)
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
+        let mut nobodys = lock(&NOBODYS);
         if ALIVE.fetch_sub(1, Ordering::SeqCst) == 1 {
-            let nobodys = lock(&NOBODYS).take();
-            drop(nobodys);
+            *nobodys = None;
         }
     }
 }
 
 impl OfProcess {
     /// Waits until no other fake has the process.
+    ///
+    /// # Panics
+    ///
+    /// If the calling thread has it: it would wait for itself.
     pub(super) fn begin(tracker: &Arc<Tracker>) -> Self {
+        let caller = thread::current().id();
+        let is_own = lock(&OF_PROCESS)
+            .as_ref()
+            .is_some_and(|(owner, _)| *owner == caller);
+        assert!(
+            !is_own,
+            "this thread has a global_fake() already, and there is one at a time: drop the first one before"
+        );
         let present = ENDED.wait_while(lock(&OF_PROCESS), |present| present.is_some());
-        *present.unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(tracker));
+        *present.unwrap_or_else(PoisonError::into_inner) = Some((caller, Arc::clone(tracker)));
         Self(())
     }
 }
@@ -77,7 +94,8 @@ pub(crate) fn any_alive() -> bool {
 /// Returns the fake of the whole process.
 pub(crate) fn of_process() -> Option<Arc<Tracker>> {
     if any_alive() {
-        lock(&OF_PROCESS).clone()
+        let present = lock(&OF_PROCESS);
+        present.as_ref().map(|(_, tracker)| Arc::clone(tracker))
     } else {
         None
     }
@@ -101,8 +119,7 @@ fn nobodys() -> Arc<Tracker> {
 }
 
 /// The runs that were started outside of all scopes since the oldest fake began.
-fn escaped() -> Vec<(String, String)> {
-    let nobodys = lock(&NOBODYS).clone();
+fn escaped(nobodys: Option<&(Arc<Tracker>, MemoryStore)>) -> Vec<(String, String)> {
     nobodys.map_or_else(Vec::new, |(tracker, store)| {
         tracker.flush_until(Instant::now(), Goal::Own);
         let runs = store.runs().into_iter();

@@ -182,6 +182,30 @@ impl Process {
         }
     }
 
+    /// Logs a point that stands at the last step of its key.
+    pub(super) fn log_returned(
+        &self,
+        run: RunId,
+        on_thread: bool,
+        key: &str,
+        timestamp_ms: i64,
+        value: f64,
+    ) {
+        let own = &self.runs[&run];
+        let append = || {
+            write(&self.journal, |writer| {
+                let key = MetricKey::Dynamic(key);
+                let run = own.run_ref();
+                writer.metric_at_last_step(&self.journal, &run, key, timestamp_ms, value);
+            });
+        };
+        if on_thread {
+            std::thread::scope(|scope| scope.spawn(append).join().expect("it does not panic"));
+        } else {
+            append();
+        }
+    }
+
     /// Logs an artifact whose bytes lie in a file beside the journal, if there is a place for it.
     pub(super) fn log_spooled(
         &self,

@@ -252,7 +252,9 @@ fn check_returned(
         if is_refused(LAST_STEPS.to_owned()) {
             least = 0;
         }
-        if *point.key != **key || point.step < least {
+        let of_key = |(of, _): &(String, f64)| of == key;
+        let is_known = point.step == 0 || logged.metrics.get(&point.step).is_some_and(of_key);
+        if *point.key != **key || point.step < least || !is_known {
             return Err(format!(
                 "the {key} {value} is {} at {}, not at {least} or later",
                 point.key, point.step

@@ -497,9 +497,7 @@ impl World {
         };
         let name = METRICS[key];
         let value = RETURNED + f64::from(value);
-        let points = [(timestamp_ms, process.journal.last_step(), value)];
-        let metric_key = MetricKey::Dynamic(name);
-        process.log_metrics(to.run, to.on_thread, metric_key, &points);
+        process.log_returned(to.run, to.on_thread, name, timestamp_ms, value);
         let is_inherited = process.runs[&to.run].is_inherited;
         let steps = logged.own_steps.iter().copied();
         let of_key = |step: &i64| logged.metrics[step].0 == name;
