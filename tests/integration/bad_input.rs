@@ -393,7 +393,7 @@ fn an_artifact_whose_name_servers_do_not_keep_has_another_everywhere() {
         fake.runs()
     });
     let artifacts: Vec<_> = runs[0].artifacts.iter().collect();
-    let [(first, _), (second, _), (plain, third)] = &artifacts[..] else {
+    let [(plain, third), (first, _), (second, _)] = &artifacts[..] else {
         panic!("three names: {artifacts:?}");
     };
     assert_eq!(
