@@ -50,6 +50,7 @@
 //! | a run was built and not started: … | `let run = mlflow::start_run();` | `.start()` |
 //! | the name of an experiment is empty; … and: the name of the experiment … has `N` characters; it is cut: … | MLflow takes 1 to 500 characters | another name |
 //! | metric, param, tag `KEY` is kept as `NAME`, as MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | another key, if the name does not please |
+//! | artifact `PATH` is kept as `NAME`, as MLflow's servers do not keep `%` and `#` in names | both become `_`, and the name ends with a hash of the path; nothing is lost | another name, if this one does not please |
 //! | metric, param, tag `KEY` is also the name that `OTHER` is kept under, which MLflow refuses; … | two keys have one name; of a param the second value is refused | another key |
 //! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `layer` | `metric.loss = loss` |
 //! | field …: it is no integer; the event's metrics are at step 0 | the `step` of an event | `step = epoch` |

@@ -205,6 +205,9 @@ impl Run {
 
     /// Stores `text` as the artifact `artifact_file`, a relative path such as `notes/summary.md`.
     /// A text of more than 16 KiB is written to a file beside the journal before this returns.
+    ///
+    /// A path with `%` or `#`, which MLflow's servers do not keep, gets another name, with one warning: both become `_`,
+    /// and the name ends with a hash of the path.
     pub fn log_text(&self, text: &str, artifact_file: &str) {
         if let Some(run) = self.reach() {
             run.artifact(text.as_bytes(), artifact_file);

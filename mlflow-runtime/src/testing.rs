@@ -324,7 +324,7 @@ impl Drop for Fake {
         let (mut faults, mut escaped) = (Vec::new(), Vec::new());
         if !std::thread::panicking() {
             if self.strict {
-                faults = strict::faults(&self.tracker, &self.runs());
+                faults = strict::faults(&self.tracker, &self.alive, &self.runs());
             }
             escaped = self.alive.escaped();
         }

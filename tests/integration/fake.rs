@@ -224,6 +224,17 @@ fn carrying_takes_a_fake_along_also_without_a_run() {
     assert!(is_success, "{stderr}");
 }
 
+/// The test passed, with one line on stderr.
+#[test]
+fn a_strict_fake_tells_of_values_without_a_run_also_on_threads_that_do_not_know_it() {
+    let (is_success, stderr) = escape("values");
+    assert!(!is_success);
+    assert!(
+        stderr.contains("logged without a current run: metric \"loss\", on a thread or in a task that does not know"),
+        "{stderr}"
+    );
+}
+
 /// A request comes over a socket, and nothing there knows the test.
 #[test]
 fn a_fake_of_the_process_records_what_a_server_tracks() {

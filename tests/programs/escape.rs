@@ -93,6 +93,13 @@ fn main() {
                 .join()
                 .expect("it does not panic");
         }
+        "values" => {
+            let fake = fake().strict();
+            thread::spawn(|| mlflow::log_metric("loss", 0.5))
+                .join()
+                .expect("it does not panic");
+            fake.assert_nothing_logged();
+        }
         other => panic!("no such way: {other}"),
     }
 }

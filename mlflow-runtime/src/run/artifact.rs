@@ -12,6 +12,7 @@ use super::reach::Reach;
 use crate::journal::record::{Content, Event};
 use crate::journal::spool::{Copy, Uncopied};
 use crate::limits;
+use crate::warnings::warn_user;
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
 const INLINE_BYTES: usize = 16 << 10;
@@ -159,13 +160,9 @@ impl Reach<'_> {
         let Some(kept) = limits::mended_artifact_path(path) else {
             return Cow::Borrowed(path);
         };
-        self.tracker.warn_once(
-            "artifact",
-            path,
-            format_args!(
-                "it is kept as {kept:?}, as MLflow's servers do not keep `%` and `#` in names"
-            ),
-        );
+        warn_user(format_args!(
+            "artifact {path:?} is kept as {kept:?}, as MLflow's servers do not keep `%` and `#` in names"
+        ));
         Cow::Owned(kept)
     }
 

@@ -5,6 +5,7 @@
 //! of no fake gets to the fake of the whole process, if there is one, else to nobody's store, and every fake that is
 //! alive then tells of it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
@@ -23,9 +24,10 @@ static ENDED: Condvar = Condvar::new();
 /// Where runs go that are started outside of all scopes.
 static NOBODYS: Mutex<Option<(Arc<Tracker>, MemoryStore)>> = Mutex::new(None);
 
-/// The runs that were started outside of all scopes before a fake began.
+/// What was tracked outside of all scopes before a fake began.
 pub(super) struct Alive {
     escaped_before: usize,
+    outside_before: BTreeMap<String, u64>,
 }
 
 /// Has a fake be that of the whole process, until it is dropped.
@@ -38,7 +40,18 @@ impl Alive {
         ALIVE.fetch_add(1, Ordering::SeqCst);
         Self {
             escaped_before: escaped(nobodys.as_ref()).len(),
+            outside_before: outside(nobodys.as_ref()),
         }
+    }
+
+    /// Returns what was logged without a run outside of all scopes while it was alive, and how often.
+    pub(super) fn outside(&self) -> BTreeMap<String, u64> {
+        let mut noted = outside(lock(&NOBODYS).as_ref());
+        for (what, times) in &mut noted {
+            *times -= self.outside_before.get(what).copied().unwrap_or(0);
+        }
+        noted.retain(|_, times| *times > 0);
+        noted
     }
 
     /// Returns the runs that were started outside of all scopes while it was alive: their names and experiments.
@@ -125,6 +138,11 @@ fn escaped(nobodys: Option<&(Arc<Tracker>, MemoryStore)>) -> Vec<(String, String
         let runs = store.runs().into_iter();
         runs.map(|run| (run.name, run.experiment)).collect()
     })
+}
+
+/// What was logged without a run outside of all scopes since the oldest fake began.
+fn outside(nobodys: Option<&(Arc<Tracker>, MemoryStore)>) -> BTreeMap<String, u64> {
+    nobodys.map_or_else(BTreeMap::new, |(tracker, _)| tracker.outside())
 }
 
 /// Returns what is said of runs that were started outside of all scopes.
