@@ -62,9 +62,9 @@ use difference::{Expected, difference};
 /// assert_eq!(fake.runs()[0].status, mlflow::RunStatus::Finished);
 /// ```
 ///
-/// While it is alive, no run that the process starts gets to a store; one that was started before, and its children, go on. What is tracked elsewhere, in a task or on a thread that
-/// does not know the fake, is recorded nowhere, and the fake fails the test for it when it is dropped. Either carry
-/// the fake there ([`thread::carry_future`](crate::thread::carry_future), [`thread::carry`](crate::thread::carry)), or
+/// While it is alive, no run that the process starts gets to a store; one that was started before, and its children,
+/// go on. A run that starts elsewhere, in a task or on a thread that does not know the fake, is recorded nowhere, and
+/// the fake fails the test for it when it is dropped. Either carry the fake there ([`thread::carry_future`](crate::thread::carry_future), [`thread::carry`](crate::thread::carry)), or
 /// take a [`global_fake`].
 ///
 /// ```should_panic
@@ -94,8 +94,8 @@ pub fn fake() -> Fake {
 
 /// Starts a fake for the whole process: for tests of a server, or of a pool of threads, where nothing knows the test.
 ///
-/// There is one at a time: while another test of the program has it, on another thread, the call waits. What has a [`fake`] of its own is
-/// recorded there.
+/// There is one at a time: while another test of the program has it, on another thread, the call waits, and says so on
+/// stderr after ten seconds. What has a [`fake`] of its own is recorded there.
 ///
 /// ```
 /// # #[mlflow::tracked(experiment = "demo")]
@@ -243,8 +243,9 @@ impl Fake {
         let created = self.experiments();
         assert!(
             created.iter().any(|experiment| experiment == name),
-            "{}",
-            difference::experiments(name, &created)
+            "{}{}",
+            difference::experiments(name, &created),
+            self.alive.hint()
         );
     }
 
@@ -308,7 +309,12 @@ impl Fake {
     fn assert(&self, expected: &Expected<'_>) {
         let runs = self.runs();
         let holds = runs.iter().any(|run| expected.holds(run));
-        assert!(holds, "{}", difference(expected, &runs));
+        assert!(
+            holds,
+            "{}{}",
+            difference(expected, &runs),
+            self.alive.hint()
+        );
     }
 }
 
@@ -324,7 +330,7 @@ impl Drop for Fake {
         let (mut faults, mut escaped) = (Vec::new(), Vec::new());
         if !std::thread::panicking() {
             if self.strict {
-                faults = strict::faults(&self.tracker, &self.alive, &self.runs());
+                faults = strict::faults(&self.tracker, &self.runs());
             }
             escaped = self.alive.escaped();
         }

@@ -3,8 +3,10 @@
 mod failures;
 mod strict;
 
+use std::io::{BufRead as _, BufReader};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Stdio;
 use std::thread;
 
 use mlflow::RunStatus;
@@ -224,13 +226,13 @@ fn carrying_takes_a_fake_along_also_without_a_run() {
     assert!(is_success, "{stderr}");
 }
 
-/// The test passed, with one line on stderr.
+/// The assertion said that nothing was logged, and not where it went.
 #[test]
-fn a_strict_fake_tells_of_values_without_a_run_also_on_threads_that_do_not_know_it() {
+fn an_assertion_that_fails_names_what_was_logged_on_threads_that_do_not_know_the_fake() {
     let (is_success, stderr) = escape("values");
     assert!(!is_success);
     assert!(
-        stderr.contains("logged without a current run: metric \"loss\", on a thread or in a task that does not know"),
+        stderr.contains("tracked meanwhile on a thread or in a task that does not know the fake: metric \"loss\" without"),
         "{stderr}"
     );
 }
@@ -248,4 +250,22 @@ fn a_fake_of_the_process_records_what_a_server_tracks() {
         stderr.contains("logged without a current run: metric \"loss\""),
         "{stderr}"
     );
+}
+
+/// A test hung, and nothing said on what.
+#[test]
+fn a_wait_for_the_fake_of_the_process_is_said() {
+    let folder = Folder::new();
+    let mut command = folder.command(ESCAPE);
+    command
+        .arg("waits")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut program = command.spawn().unwrap();
+    let mut said = String::new();
+    let mut stderr = BufReader::new(program.stderr.take().unwrap());
+    stderr.read_line(&mut said).unwrap();
+    assert!(said.contains("global_fake() has waited 10 s"), "{said}");
+    drop(program.stdin.take());
+    assert!(program.wait().unwrap().success());
 }

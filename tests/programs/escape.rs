@@ -87,6 +87,15 @@ fn main() {
             drop(all);
             assert_eq!(waits.join().expect("it does not panic"), 0);
         }
+        // Until its input ends.
+        "waits" => {
+            let first = global_fake();
+            let second = thread::spawn(|| global_fake().runs().len());
+            let read = std::io::stdin().read(&mut [0]);
+            assert_eq!(read.expect("readable"), 0);
+            drop(first);
+            assert_eq!(second.join().expect("it does not panic"), 0);
+        }
         "outside" => {
             let _fake = global_fake().strict();
             thread::spawn(|| mlflow::log_metric("loss", 0.5))
@@ -98,7 +107,7 @@ fn main() {
             thread::spawn(|| mlflow::log_metric("loss", 0.5))
                 .join()
                 .expect("it does not panic");
-            fake.assert_nothing_logged();
+            fake.assert_metric_logged("loss");
         }
         other => panic!("no such way: {other}"),
     }

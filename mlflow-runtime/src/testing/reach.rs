@@ -1,19 +1,22 @@
 //! How far fakes reach beyond the threads that have them.
 //!
 //! Invariant: while a fake is alive, no run that the process starts gets to a store, but for children of a run that it
-//! had before. A call that is in the scope
-//! of no fake gets to the fake of the whole process, if there is one, else to nobody's store, and every fake that is
-//! alive then tells of it.
+//! had before. A call that is in the scope of no fake gets to the fake of the whole process, if there is one, else to nobody's
+//! store, and every fake that is alive then tells of it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::shipper::Goal;
 use crate::store::MemoryStore;
 use crate::tracker::{Tracker, lock};
+use crate::warnings::tell;
+
+/// How long a wait for the fake of the process may be before it is said.
+const SILENT_WAIT: Duration = Duration::from_secs(10);
 
 /// How many fakes are alive.
 static ALIVE: AtomicUsize = AtomicUsize::new(0);
@@ -44,8 +47,28 @@ impl Alive {
         }
     }
 
+    /// Returns what an assertion that fails says of what was tracked outside of all scopes meanwhile: perhaps it is what
+    /// the assertion misses. Empty if there is nothing.
+    ///
+    /// Values without a run fail no test by themselves, as those of another test that runs beside would fail it.
+    pub(super) fn hint(&self) -> String {
+        let runs = self.escaped().into_iter();
+        let runs = runs.map(|(name, experiment)| format!("run {name:?} in {experiment:?}"));
+        let values = self.outside().into_iter();
+        let values = values.map(|(what, times)| format!("{} without a run", counted(&what, times)));
+        let seen: Vec<String> = runs.chain(values).collect();
+        if seen.is_empty() {
+            return String::new();
+        }
+        format!(
+            "\n  tracked meanwhile on a thread or in a task that does not know the fake: {}; see \
+             mlflow::thread::carry_future",
+            seen.join(", ")
+        )
+    }
+
     /// Returns what was logged without a run outside of all scopes while it was alive, and how often.
-    pub(super) fn outside(&self) -> BTreeMap<String, u64> {
+    fn outside(&self) -> BTreeMap<String, u64> {
         let mut noted = outside(lock(&NOBODYS).as_ref());
         for (what, times) in &mut noted {
             *times -= self.outside_before.get(what).copied().unwrap_or(0);
@@ -84,8 +107,19 @@ impl OfProcess {
             !is_own,
             "this thread has a global_fake() already, and there is one at a time: drop the first one before"
         );
-        let present = ENDED.wait_while(lock(&OF_PROCESS), |present| present.is_some());
-        *present.unwrap_or_else(PoisonError::into_inner) = Some((caller, Arc::clone(tracker)));
+        let is_taken = |present: &mut Option<_>| present.is_some();
+        let first = ENDED.wait_timeout_while(lock(&OF_PROCESS), SILENT_WAIT, is_taken);
+        let (mut present, waited) = first.unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            tell(format!(
+                "global_fake() has waited {} s so far: another thread of this process has one, and there is one at a time",
+                SILENT_WAIT.as_secs()
+            ));
+            present = ENDED
+                .wait_while(present, is_taken)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        *present = Some((caller, Arc::clone(tracker)));
         Self(())
     }
 }
@@ -138,6 +172,15 @@ fn escaped(nobodys: Option<&(Arc<Tracker>, MemoryStore)>) -> Vec<(String, String
         let runs = store.runs().into_iter();
         runs.map(|run| (run.name, run.experiment)).collect()
     })
+}
+
+/// Returns `what` with how often it was logged.
+pub(super) fn counted(what: &str, times: u64) -> String {
+    if times == 1 {
+        what.to_owned()
+    } else {
+        format!("{what} ({times} times)")
+    }
 }
 
 /// What was logged without a run outside of all scopes since the oldest fake began.

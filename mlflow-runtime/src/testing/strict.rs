@@ -1,31 +1,18 @@
 //! What a strict fake does not let pass.
 
-use super::reach::Alive;
+use super::reach::counted;
 use super::recorded::RecordedRun;
 use crate::store::RunStatus;
 use crate::tracker::Tracker;
 
-/// What is wrong, a line each, once all that can be delivered is.
-pub(super) fn faults(tracker: &Tracker, alive: &Alive, runs: &[RecordedRun]) -> Vec<String> {
+/// Returns what is wrong, a line each, once all that can be delivered is.
+pub(super) fn faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
     let mut faults = Vec::new();
-    let places = [
-        (tracker.outside(), ""),
-        (
-            alive.outside(),
-            ", on a thread or in a task that does not know the fake: see mlflow::thread::carry_future",
-        ),
-    ];
-    for (logged, place) in places {
-        for (what, times) in logged {
-            let times = if times == 1 {
-                String::new()
-            } else {
-                format!(" ({times} times)")
-            };
-            faults.push(format!(
-                "logged without a current run: {what}{times}{place}"
-            ));
-        }
+    for (what, times) in tracker.outside() {
+        faults.push(format!(
+            "logged without a current run: {}",
+            counted(&what, times)
+        ));
     }
     let refusals = tracker.stats.refusals();
     let refused = tracker.stats.all_rejected() + tracker.stats.all_held();
