@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
+use std::sync::mpsc;
 use std::thread;
 
 use mlflow::RunStatus;
@@ -268,4 +269,23 @@ fn a_wait_for_the_fake_of_the_process_is_said() {
     assert!(said.contains("global_fake() has waited 10 s"), "{said}");
     drop(program.stdin.take());
     assert!(program.wait().unwrap().success());
+}
+
+/// A test that has a fake failed now and then: another one beside it tracks, and has none.
+#[test]
+fn a_fake_does_not_fail_for_a_test_beside_it_that_has_none() {
+    let (begun, wait_for_fake) = mpsc::channel();
+    let (end, wait_for_end) = mpsc::channel::<()>();
+    let other = thread::spawn(move || {
+        let fake = fake().strict();
+        begun.send(()).unwrap();
+        wait_for_end.recv().unwrap();
+        fake.assert_nothing_logged();
+    });
+    wait_for_fake.recv().unwrap();
+    // Outside of the scope of all fakes, on the thread of a test.
+    drop(mlflow::start_run().name("of a test without a fake").start());
+    mlflow::log_metric("loss", 0.5);
+    end.send(()).unwrap();
+    other.join().unwrap();
 }

@@ -2,8 +2,9 @@
 //!
 //! Invariant: while a fake is alive, no run that the process starts gets to a store, but for children of a run that it
 //! had before. A call that is in the scope of no fake gets to the fake of the whole process, if there is one, else to nobody's
-//! store, and every fake that is alive then tells of it.
+//! store, and every fake that is alive then tells of it. Not of what the thread of another test does that has no fake.
 
+use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -25,7 +26,20 @@ static OF_PROCESS: Mutex<Option<(ThreadId, Arc<Tracker>)>> = Mutex::new(None);
 /// Rings when the process has no fake any more.
 static ENDED: Condvar = Condvar::new();
 /// Where runs go that are started outside of all scopes.
-static NOBODYS: Mutex<Option<(Arc<Tracker>, MemoryStore)>> = Mutex::new(None);
+static NOBODYS: Mutex<Option<Nobodys>> = Mutex::new(None);
+
+thread_local! {
+    /// Whether the thread runs a test function; found out when it is first asked.
+    static RUNS_A_TEST: bool = runs_a_test(&Backtrace::force_capture());
+}
+
+/// Where runs go that are started outside of all scopes.
+struct Nobodys {
+    /// For threads that nothing is known of: a fake tells of what is in its store.
+    strays: (Arc<Tracker>, MemoryStore),
+    /// For the threads of tests that have no fake. No other test's fake is meant there.
+    of_tests: Arc<Tracker>,
+}
 
 /// What was tracked outside of all scopes before a fake began.
 pub(super) struct Alive {
@@ -157,17 +171,31 @@ pub(crate) fn in_place_of_global() -> Option<Arc<Tracker>> {
 }
 
 fn nobodys() -> Arc<Tracker> {
+    let is_test = RUNS_A_TEST.try_with(|is_test| *is_test).unwrap_or(false);
     let mut nobodys = lock(&NOBODYS);
-    let (tracker, _) = nobodys.get_or_insert_with(|| {
+    let nobodys = nobodys.get_or_insert_with(|| {
         let store = MemoryStore::adopting();
-        (super::tracker(&store), store)
+        Nobodys {
+            strays: (super::tracker(&store), store),
+            of_tests: super::tracker(&MemoryStore::adopting()),
+        }
     });
-    Arc::clone(tracker)
+    Arc::clone(if is_test {
+        &nobodys.of_tests
+    } else {
+        &nobodys.strays.0
+    })
 }
 
-/// The runs that were started outside of all scopes since the oldest fake began.
-fn escaped(nobodys: Option<&(Arc<Tracker>, MemoryStore)>) -> Vec<(String, String)> {
-    nobodys.map_or_else(Vec::new, |(tracker, store)| {
+/// Returns whether the standard test harness has called what the backtrace is of. Without symbols it cannot be told.
+fn runs_a_test(backtrace: &Backtrace) -> bool {
+    backtrace.to_string().contains("test::run_test")
+}
+
+/// Returns the runs that were started outside of all scopes since the oldest fake began: names and experiments.
+fn escaped(nobodys: Option<&Nobodys>) -> Vec<(String, String)> {
+    nobodys.map_or_else(Vec::new, |nobodys| {
+        let (tracker, store) = &nobodys.strays;
         tracker.flush_until(Instant::now(), Goal::Own);
         let runs = store.runs().into_iter();
         runs.map(|run| (run.name, run.experiment)).collect()
@@ -183,9 +211,9 @@ pub(super) fn counted(what: &str, times: u64) -> String {
     }
 }
 
-/// What was logged without a run outside of all scopes since the oldest fake began.
-fn outside(nobodys: Option<&(Arc<Tracker>, MemoryStore)>) -> BTreeMap<String, u64> {
-    nobodys.map_or_else(BTreeMap::new, |(tracker, _)| tracker.outside())
+/// Returns what was logged without a run outside of all scopes since the oldest fake began.
+fn outside(nobodys: Option<&Nobodys>) -> BTreeMap<String, u64> {
+    nobodys.map_or_else(BTreeMap::new, |nobodys| nobodys.strays.0.outside())
 }
 
 /// Returns what is said of runs that were started outside of all scopes.
@@ -198,7 +226,7 @@ pub(super) fn report(escaped: &[(String, String)]) -> String {
         "tracked code ran in the scope of no fake, and would have logged to the store that the process is configured \
          for:{runs}\n\
          A thread or task knows the fake where it is carried: mlflow::thread::carry_future, mlflow::thread::carry, \
-         Run::instrument. For a server or a pool take mlflow::testing::global_fake(). Another test of this program that \
+         Run::instrument. For a server or a pool take mlflow::testing::global_fake(). A thread of another test that \
          logs meanwhile needs a fake, too"
     )
 }
