@@ -152,6 +152,16 @@ impl Built {
         })
     }
 
+    /// Writes the whole as an expression, known or not.
+    // Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); mlflow::__private::Built { … } }`
+    pub(crate) fn expression(&self, krate: &TokenStream) -> TokenStream {
+        let private = quote!(#krate::__private);
+        let built = self.tokens(&private);
+        let built = built.unwrap_or_else(|| quote!(#private::Built::ABSENT));
+        let watch = self.watch();
+        quote!({ #watch #built })
+    }
+
     /// Names to the compiler what the result depends on. An unused constant leaves no bytes in the
     /// program, but the compiler notes a variable with its value: none that may hold a credential.
     // Output: `const _: &[u8] = include_bytes!("…/.git/HEAD");`

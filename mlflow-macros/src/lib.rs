@@ -49,3 +49,10 @@ pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
 pub fn git_diff(arguments: TokenStream) -> TokenStream {
     built::git_diff(&arguments.into()).into()
 }
+
+/// What the code that is built was built from, as the runtime's `Built`; given the path of the runtime.
+#[doc(hidden)]
+#[proc_macro]
+pub fn built(krate: TokenStream) -> TokenStream {
+    built::of_this_build().expression(&krate.into()).into()
+}

@@ -7,6 +7,7 @@ pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
 pub use crate::key::Key;
 pub use crate::log::{MetricValue, Step, log_key};
 pub use crate::outcome::{Ending, Probe, Split, Whole};
+pub use crate::run::start_run_at;
 pub use crate::site::{Built, Site};
 pub use crate::template::Template;
 pub use crate::timed::{TimedSite, Timer, time};
@@ -14,6 +15,8 @@ pub use crate::tracked::{
     Guard, Tracked, any_value, call, future_like, future_of, invoke, keep, nothing, nothing_like,
     value_like,
 };
+
+pub use mlflow_macros::built;
 
 /// Names the never type where a type cannot be written as `!`.
 pub trait Returns {

@@ -169,7 +169,7 @@ impl Call {
             tracing::warn!(
                 target: "mlflow",
                 "the expression of `{argument}` at `{}` ({}:{}) panicked; it is left out, the function goes on",
-                site.function, site.file, site.line
+                site.name(), site.file, site.line
             );
         }
     }

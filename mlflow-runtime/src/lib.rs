@@ -93,11 +93,12 @@
 //!
 //! # What a run records by itself
 //!
-//! Tags; what cannot be found out is absent. Those marked ¹ come with `#[tracked]`.
+//! Tags; what cannot be found out is absent. Those marked ¹ come with `#[tracked]` and
+//! [`start_run!()`](macro@start_run), those marked ² with `#[tracked]` alone.
 //!
 //! | of | tags |
 //! |---|---|
-//! | the run | `mlflow.runName`, `mlflow.parentRunId`, `mlflow.note.content` (the doc comment)¹ |
+//! | the run | `mlflow.runName`, `mlflow.parentRunId`, `mlflow.note.content` (the doc comment)² |
 //! | the process | `mlflow.user`, `mlflow.source.name`, `mlflow.source.type`, `process.pid`, `process.executable.name`, `host.name`, `host.arch`, `os.type`, `deployment.environment` (`MLFLOW_ENV`) |
 //! | the function¹ | `code.function`, `code.filepath`, `code.lineno`, `service.name` and `service.version` (its package) |
 //! | the commit¹ | `mlflow.source.git.commit`, `.branch` (none on a detached HEAD), `.repoURL` (without credentials), `.dirty`; the last also as `git.dirty`, since MLflow's page does not show its own tags |
@@ -106,7 +107,7 @@
 //! | the scheduler | `slurm.job.id`, `.job.name`, `.job.partition`, `.cluster.name`, `.step.id`, `.array.job.id`, `.array.task.id`; `k8s.pod.name`, `.pod.uid`, `.namespace.name`, `.node.name` |
 //! | the rank, in one of several processes | `distributed.rank`, `.world_size`, `.local_rank`: see [`rank`] |
 //!
-//! **The commit is that of the code that was built**: it is found out when the attribute expands, so it
+//! **The commit is that of the code that was built**: it is found out when the macro expands, so it
 //! is right in a container with no repository, and a moved HEAD, a commit without a change included,
 //! builds the package anew. `.dirty` is `true` where a file that git knows differs from the commit,
 //! or a source of the package is in no commit; other files that git does not know do not count. It

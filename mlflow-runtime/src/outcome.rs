@@ -107,7 +107,7 @@ impl<'r> Ending<'r> {
     // Input:  ``, `0.a` of a sequence, `7` of a map, `rmse`; `metrics("first")`
     // Output: `function`, `first.a`, `function.7`, `rmse`
     fn key(&self, path: String, is_sequence: bool) -> String {
-        let own = self.site.metric.unwrap_or(self.site.function);
+        let own = self.site.metric.unwrap_or(self.site.name());
         let (first, rest) = path.split_once('.').unwrap_or((&path, ""));
         if first.is_empty() {
             return own.to_owned();

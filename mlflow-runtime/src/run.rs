@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-pub use active::{ActiveRun, RunBuilder, start_run};
+pub use active::{ActiveRun, RunBuilder, start_run, start_run_at};
 pub(crate) use open::{end_open, signal_flag};
 
 use serde::Serialize;

@@ -1,17 +1,16 @@
-//! What is known about an annotated function before it is called.
+//! What is known about the places where runs start, before one does.
 //!
-//! Invariant: a site is a `static` made by the attribute; everything in it is a constant, or follows
+//! Invariant: a site is a `static` made by a macro; everything in it is a constant, or follows
 //! from constants.
 
 use once_cell::race::OnceBox;
 
 use crate::store::Tag;
 
-/// An annotated function.
+/// A place in the code where runs start: an annotated function, or a `start_run!`.
 #[derive(Debug)]
 pub struct Site {
-    pub(crate) function: &'static str,
-    pub(crate) module: &'static str,
+    function: Function,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
     pub(crate) package: Option<&'static str>,
@@ -23,6 +22,17 @@ pub struct Site {
     pub(crate) metrics: &'static [&'static str],
     /// Made by the first call.
     tags: OnceBox<Vec<Tag>>,
+}
+
+/// The function that a site is or stands in.
+#[derive(Debug)]
+enum Function {
+    Annotated {
+        module: &'static str,
+        name: &'static str,
+    },
+    /// Returns the path of an item in it.
+    Around(fn() -> &'static str),
 }
 
 /// What the code was built from, and how. What is not known is absent.
@@ -63,9 +73,19 @@ impl Site {
         file: &'static str,
         line: u32,
     ) -> Self {
+        let name = function;
+        Self::of(Function::Annotated { module, name }, file, line)
+    }
+
+    /// A `start_run!`; `item_path` returns the path of an item named `here` in the function around it.
+    #[must_use]
+    pub const fn by_hand(item_path: fn() -> &'static str, file: &'static str, line: u32) -> Self {
+        Self::of(Function::Around(item_path), file, line)
+    }
+
+    const fn of(function: Function, file: &'static str, line: u32) -> Self {
         Self {
             function,
-            module,
             file,
             line,
             package: None,
@@ -145,6 +165,27 @@ impl Site {
         TAGS.contains(&key)
     }
 
+    /// Returns what its runs are called.
+    pub(crate) fn name(&self) -> &'static str {
+        match self.function {
+            Function::Annotated { name, .. } => name,
+            Function::Around(_) => "run",
+        }
+    }
+
+    /// Returns the function's path.
+    // Input:  `wine::main::here`
+    // Output: `wine::main`
+    fn path(&self) -> String {
+        match self.function {
+            Function::Annotated { module, name } => format!("{module}::{name}"),
+            Function::Around(item_path) => {
+                let path = item_path();
+                path.strip_suffix("::here").unwrap_or(path).to_owned()
+            }
+        }
+    }
+
     /// The tags that say where the code is from.
     pub(crate) fn tags(&self) -> &[Tag] {
         // A cell that nobody waits for: a child made by `fork` meanwhile would wait for ever.
@@ -161,10 +202,7 @@ impl Site {
             features,
         } = self.built;
         let mut tags = vec![
-            (
-                "code.function",
-                format!("{}::{}", self.module, self.function),
-            ),
+            ("code.function", self.path()),
             ("code.filepath", self.file.to_owned()),
             ("code.lineno", self.line.to_string()),
         ];

@@ -53,6 +53,30 @@ fn said_by(program: &str, argument: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A run that was started by hand had no commit, in Python it has.
+#[test]
+fn a_run_that_is_started_by_hand_has_the_commit_of_the_build() {
+    let outsider = Outsider::at("package");
+    let package = outsider.package();
+    let main = "mod by_hand {\n    pub fn fit() {\n        \
+                let _first = mlflow::start_run!().start();\n        }\n}\n\n\
+                fn main() {\n    by_hand::fit();\n}\n";
+    fs::write(package.join("src/main.rs"), main).unwrap();
+    git(package, "init");
+    git(package, "add .");
+    git(package, "commit -m first");
+    let first = told(&outsider);
+    assert_commit(&first, &head(package), Some("main"), Some("false"));
+    assert_eq!(first.tag("code.function"), Some("outsider::by_hand::fit"));
+    assert_eq!(first.tag("code.filepath"), Some("src/main.rs"));
+    assert_eq!(first.tag("code.lineno"), Some("3"));
+    assert_eq!(first.tag("service.name"), Some("outsider"));
+    assert!(first.tag("mlflow.runName").unwrap().starts_with("run-"));
+    git(package, "commit --allow-empty -m second");
+    let second = told(&outsider);
+    assert_commit(&second, &head(package), Some("main"), Some("false"));
+}
+
 #[test]
 fn a_run_without_a_repository_has_the_commit_of_the_build() {
     let outsider = committed();

@@ -67,8 +67,9 @@
 //! ```
 //!
 //! - Which runs are the same: the first call of a tracked function in each process, the second, and
-//!   so on, counted for each function and experiment; runs of [`start_run`](crate::start_run)
-//!   outside of tracked functions are counted together. The k-th is the k-th in time: a function that
+//!   so on, counted for each function and experiment; runs of [`start_run()`](crate::start_run())
+//!   outside of tracked functions are counted together, those of [`start_run!()`](macro@crate::start_run) by the
+//!   function in which they start. The k-th is the k-th in time: a function that
 //!   several threads call at once has to be told apart by its experiment, or be a child run. What one
 //!   rank alone calls disturbs nobody: of a rank above 0 its values wait, all others arrive.
 //!   Child runs are those of the rank that starts them. A run that is given by its id takes no part.

@@ -33,6 +33,9 @@ const USER_TAG: &str = "mlflow.user";
 /// drop(run); // ends as FINISHED, or as FAILED while panicking
 /// # fake.assert_run_finished("baseline");
 /// ```
+///
+/// Its runs do not know what the code was built from. [`start_run!()`](macro@crate::start_run) is the same with the
+/// commit.
 pub fn start_run() -> RunBuilder {
     RunBuilder {
         unstarted: Unstarted { is_told: true },
@@ -40,7 +43,44 @@ pub fn start_run() -> RunBuilder {
     }
 }
 
-/// How a run is to start; see [`start_run`].
+/// Starts a run by hand, as [`start_run()`](fn@crate::start_run) does, with the tags that a
+/// [`tracked`](macro@crate::tracked) function's run has: the function that starts it, its file and line, its package,
+/// and the git commit that the code was built from.
+///
+/// The commit is found out at compile time, so it is right wherever the program runs. MLflow's Python client asks the
+/// repository around the script instead, which an executable need not have, and which may have moved on since.
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run!().name("baseline").start();
+/// mlflow::log_metric("rmse", 0.79);
+/// drop(run);
+/// assert_eq!(fake.runs()[0].tags["code.filepath"], file!());
+/// ```
+#[macro_export]
+macro_rules! start_run {
+    () => {{
+        fn here() {}
+        static SITE: $crate::__private::Site = $crate::__private::Site::by_hand(
+            || ::core::any::type_name_of_val(&here),
+            ::core::file!(),
+            ::core::line!(),
+        )
+        .package(
+            ::core::option_env!("CARGO_PKG_NAME"),
+            ::core::option_env!("CARGO_PKG_VERSION"),
+        )
+        .built($crate::__private::built!($crate));
+        $crate::__private::start_run_at(&SITE)
+    }};
+}
+
+/// Starts building a run at a `start_run!`.
+pub fn start_run_at(site: &'static Site) -> RunBuilder {
+    start_run().site(site)
+}
+
+/// How a run is to start; see [`start_run()`](fn@crate::start_run).
 #[derive(Debug, Default)]
 #[must_use = "a run starts with `start()`"]
 pub struct RunBuilder {
@@ -295,7 +335,7 @@ impl RunBuilder {
 // Output: `train-20261126-134101-1f0c3b`
 fn default_name(site: Option<&Site>, start_time_ms: i64, key: &str) -> String {
     const END: usize = 6;
-    let function = site.map_or("run", |site| site.function);
+    let function = site.map_or("run", Site::name);
     let end = key.get(..END).unwrap_or(key);
     format!("{function}-{}-{end}", clock::compact(start_time_ms))
 }
