@@ -137,19 +137,33 @@ impl Body<'_> {
             return quote!(#body);
         }
         let body = match (self.shape, &like) {
-            (Shape::Async, Some(like)) => self.told(like, &nested(body)),
-            _ => nested(body),
+            (Shape::Async, Some(like)) => self.told(like, &nested(self.function)),
+            _ => nested(self.function),
         };
-        quote!({ #typed #keeps #rebinds #body })
+        let block = block(quote!(#typed #keeps #rebinds #body));
+        quote!(#block)
     }
 }
 
-/// The body as the last expression of a block of ours.
-// Input:  `{ 1 }`
-// Output: `'_body: { 1 }`, as braces without a label are found to be one pair too many
-pub(crate) fn nested(body: &Group) -> TokenStream {
-    let label = Lifetime::new("'_body", Span::mixed_site());
+/// The body as the last expression of a block of ours. The edition of a labelled block is that of its label: what
+/// the body's last expression borrows from goes when the user's edition says. Attributes above each other wrap one
+/// body: their labels differ, as each has fewer attributes left than the one before it.
+// Input:  `{ 1 }`, under no attribute
+// Output: `'__mlflow_body_0: { 1 }`, as braces without a label are found to be one pair too many
+pub(crate) fn nested(function: &Function) -> TokenStream {
+    let Function {
+        attributes, body, ..
+    } = function;
+    let name = format!("'__mlflow_body_{}", attributes.len());
+    let label = Lifetime::new(&name, body.span_open());
     quote!(#label: #body)
+}
+
+/// A block of this crate's edition, 2024: its locals outlive what its last expression borrows from.
+pub(crate) fn block(content: TokenStream) -> Group {
+    let mut block = Group::new(Delimiter::Brace, content);
+    block.set_span(Span::mixed_site());
+    block
 }
 
 /// The whole new body. It takes the place of the old one in the source too: a function that ends

@@ -11,7 +11,7 @@ use syn::spanned::Spanned;
 use syn::{FnArg, Meta, ReturnType, Type};
 
 use crate::arguments::Arguments;
-use crate::body::{Body, in_place_of, nested};
+use crate::body::{Body, block, in_place_of, nested};
 use crate::built::Built;
 use crate::errors::Errors;
 use crate::item::{self, Function};
@@ -123,8 +123,9 @@ impl Expansion {
             }},
             Shape::Guard => {
                 let guard = Ident::new("__mlflow_guard", Span::mixed_site());
-                let body = nested(&self.function.body);
-                quote!(let #guard = #private::Guard::new(#call); #body)
+                let body = nested(&self.function);
+                let block = block(quote!(let #guard = #private::Guard::new(#call); #body));
+                quote!(#block)
             }
             Shape::Async => {
                 quote!(#like #private::Tracked::new(#call, async move #owning, #outcome))

@@ -9,7 +9,7 @@ use syn::parse::{ParseStream, Parser};
 use syn::{LitStr, Path};
 
 use crate::arguments::{comma_separated, value};
-use crate::body::{Body, in_place_of, nested};
+use crate::body::{Body, block, in_place_of, nested};
 use crate::errors::Errors;
 use crate::expand::{private_path, with_errors};
 use crate::item::{self, Function};
@@ -118,8 +118,9 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
             }
         },
         Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => {
-            let body = nested(&function.body);
-            quote!(#start #body)
+            let body = nested(&function);
+            let block = block(quote!(#start #body));
+            quote!(#block)
         }
     };
     let Function {

@@ -15,6 +15,7 @@ mod lints;
 mod patterns;
 mod receivers;
 mod returns;
+mod tails;
 
 use mlflow::store::RunStatus;
 use mlflow::testing::{Fake, RecordedRun, fake};
