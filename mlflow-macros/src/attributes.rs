@@ -28,6 +28,16 @@ pub(crate) fn move_lints(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
     lints
 }
 
+/// What the attributes allow or expect, as what they allow.
+// Input:  `#[expect(deprecated)] #[deny(unused)]`
+// Output: `#[allow(deprecated)]`
+pub(crate) fn allowances(attributes: &[Attribute]) -> Vec<Attribute> {
+    parts(attributes, &|meta| match expected(meta) {
+        Some(list) => vec![allowing(list)],
+        None => only(meta, meta.path().is_ident("allow")),
+    })
+}
+
 /// Makes an expectation that the argument is unused an allowance, as logging uses it.
 // Input:  `#[expect(unused_variables, unused_mut, reason = "later")]`
 // Output: `#[allow(unused_variables, reason = "later")] #[expect(unused_mut, reason = "later")]`

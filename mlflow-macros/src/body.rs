@@ -9,7 +9,7 @@ use syn::{FnArg, Lifetime, ReturnType, Type};
 
 use crate::item::Function;
 use crate::parameters::Parameter;
-use crate::shape::{Shape, inferred, is_never, output_of};
+use crate::shape::{Shape, inferred, is_never, may_be_future, output_of};
 
 /// A body, and what it has to be given.
 pub(crate) struct Body<'f> {
@@ -103,6 +103,12 @@ impl Body<'_> {
         quote!(#private::value_like(#like, #label: { #leaves #body }).0)
     }
 
+    /// Whether the returned value may be a future. Clippy finds an `async` block that ends with one, though not
+    /// an `async fn`.
+    fn may_return_future(&self) -> bool {
+        matches!(&self.function.signature.output, ReturnType::Type(_, ty) if may_be_future(ty))
+    }
+
     /// In a block that owns every argument.
     // Output: `{ keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; { body } }`
     pub(crate) fn owning(&self) -> TokenStream {
@@ -139,6 +145,11 @@ impl Body<'_> {
         let body = match (self.shape, &like) {
             (Shape::Async, Some(like)) => self.told(like, &nested(self.function)),
             _ => nested(self.function),
+        };
+        let body = if is_async && self.may_return_future() {
+            quote!(return #body;)
+        } else {
+            body
         };
         let block = block(quote!(#typed #keeps #rebinds #body));
         quote!(#block)

@@ -3,13 +3,13 @@
 //! Invariants: they run only when tracking is on; they only look, through references; a user's
 //! expression is evaluated where no name of ours can be seen.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::Expr;
 use syn::spanned::Spanned;
 
-use crate::parameters::{Binding, Parameter, looking, name};
-use crate::plan::{Name, Plan, Treatment};
+use crate::parameters::{Binding, Parameter, is_unused, looking, name};
+use crate::plan::{Name, Plan, Treatment, bindings};
 use crate::template::Part;
 
 /// Everything that is captured; empty if nothing is.
@@ -65,29 +65,69 @@ impl Captures<'_> {
                     .iter()
                     .zip(treatments)
                     .find(|(binding, _)| binding.ident == *ident);
-                let Some((binding, treatment)) = seen else {
-                    return false;
-                };
+                let (binding, treatment) = seen?;
                 let treated = matches!(treatment, Treatment::Log | Treatment::Hash);
-                (treated && !is_one_name)
+                let is_wanted = (treated && !is_one_name)
                     || self.plan.uses(ident)
-                    || self.plan.fills_in(binding, *treatment)
+                    || self.plan.fills_in(binding, *treatment);
+                is_wanted.then(|| self.look(binding))
             };
             if !parameter
                 .bindings
                 .iter()
-                .any(|binding| wanted(&binding.ident))
+                .any(|binding| wanted(&binding.ident).is_some())
             {
                 continue;
             }
-            let (cfgs, ident, pattern) = (
+            let (cfgs, ident, lints, pattern) = (
                 &parameter.cfgs,
                 &rebind.ident,
+                rebind.allowed(),
                 looking(&rebind.pattern, &wanted),
             );
-            looks.extend(quote!(#(#cfgs)* let #pattern = &#ident;));
+            looks.extend(quote!(#(#cfgs)* #(#lints)* let #pattern = &#ident;));
         }
         looks
+    }
+
+    /// Returns what a look calls what a pattern binds. Clippy finds that a user's `_name` is used, so that has a
+    /// name of ours unless the attribute's own expressions use it.
+    fn look(&self, binding: &Binding) -> Ident {
+        let ident = &binding.ident;
+        let is_only_one = bindings(self.parameters)
+            .filter(|other| other.name == binding.name)
+            .count()
+            == 1;
+        if is_unused(ident) && is_only_one && !self.plan.uses(ident) {
+            Ident::new(
+                &ident.to_string(),
+                Span::mixed_site().located_at(ident.span()),
+            )
+        } else {
+            ident.clone()
+        }
+    }
+
+    /// A reference to an argument's value, through its own reference where it is declared as one.
+    fn place(&self, parameter: &Parameter, binding: &Binding) -> TokenStream {
+        let ident = match &parameter.rebind {
+            Some(rebind) if name(&rebind.pattern).is_some() => &rebind.ident,
+            Some(_) => {
+                let look = self.look(binding);
+                // A capital letter is the name of a unit struct, or of a variable of a bold user: it may
+                // be no reference.
+                if binding.name.starts_with(char::is_uppercase) {
+                    return quote!(&#look);
+                }
+                return quote!(&*#look);
+            }
+            None => &binding.ident,
+        };
+        if binding.is_reference {
+            quote!(&*#ident)
+        } else {
+            quote!(&#ident)
+        }
     }
 
     // Output: `call.experiment(&"wine"); call.run_name(&{ … }); call.run_id(&(id));`
@@ -130,7 +170,7 @@ impl Captures<'_> {
             return quote!(&#text);
         }
         let private = self.private;
-        let template = Ident::new("__mlflow_template", proc_macro2::Span::mixed_site());
+        let template = Ident::new("__mlflow_template", Span::mixed_site());
         let has_capture = parts
             .iter()
             .any(|part| matches!(part, Part::Argument { format: None, .. }));
@@ -171,7 +211,7 @@ impl Captures<'_> {
         if binding.is_hidden(*treatment) {
             return quote!(#template.text("[redacted]"););
         }
-        let place = place(parameter, binding);
+        let place = self.place(parameter, binding);
         match format {
             Some(format) => {
                 let format = format!("{{:{format}}}");
@@ -188,7 +228,7 @@ impl Captures<'_> {
     // Output: `(&&&&&&&Capture(&alpha)).__mlflow_param()`
     fn captured(&self, place: &TokenStream, method: &str) -> TokenStream {
         let private = self.private;
-        let method = Ident::new(method, proc_macro2::Span::call_site());
+        let method = Ident::new(method, Span::call_site());
         quote!((&&&&&&&#private::Capture(#place)).#method())
     }
 
@@ -214,7 +254,7 @@ impl Captures<'_> {
                 }
             };
             for (binding, treatment) in parameter.bindings.iter().zip(treatments) {
-                let place = place(parameter, binding);
+                let place = self.place(parameter, binding);
                 let statement = match treatment {
                     Treatment::Skip => continue,
                     Treatment::Redact => {
@@ -269,28 +309,6 @@ impl Captures<'_> {
             self.guarded(&format!("tags({key})"), expr, statement)
         });
         quote!(#(#params)* #(#tags)*)
-    }
-}
-
-/// A reference to an argument's value, through its own reference where it is declared as one.
-fn place(parameter: &Parameter, binding: &Binding) -> TokenStream {
-    let ident = match &parameter.rebind {
-        Some(rebind) if name(&rebind.pattern).is_some() => &rebind.ident,
-        Some(_) => {
-            let look = &binding.ident;
-            // A capital letter is the name of a unit struct, or of a variable of a bold user: it may
-            // be no reference.
-            if binding.name.starts_with(char::is_uppercase) {
-                return quote!(&#look);
-            }
-            return quote!(&*#look);
-        }
-        None => &binding.ident,
-    };
-    if binding.is_reference {
-        quote!(&*#ident)
-    } else {
-        quote!(&#ident)
     }
 }
 

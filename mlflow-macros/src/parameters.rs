@@ -12,7 +12,7 @@ use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
 };
 
-use crate::attributes::{allow_unused, conditions, move_lints};
+use crate::attributes::{allow_unused, allowances, conditions, move_lints};
 use crate::shape::is_number;
 
 /// One typed argument.
@@ -95,6 +95,11 @@ pub(crate) struct Rebind {
 }
 
 impl Rebind {
+    /// Returns the lints that a look at the argument has to allow, too.
+    pub(crate) fn allowed(&self) -> Vec<Attribute> {
+        allowances(&self.lints)
+    }
+
     /// Whether the pattern is just a name.
     pub(crate) fn is_name(&self) -> bool {
         matches!(&self.pattern, Pat::Ident(pat) if pat.ident == self.ident)
@@ -131,10 +136,16 @@ pub(crate) fn parameters(signature: &mut Signature, which: Moved) -> Vec<Paramet
             continue;
         };
         let is_plain = name(&argument.pat).is_some_and(|name| !is_unused(name));
-        moved |= which == Moved::FromTheFirstPattern && !is_plain;
-        parameters.push(parameter(argument, index, moved));
+        // There is nothing to drop, and clippy wants a `()` where it is bound to `_`.
+        let is_nothing = matches!(&*argument.pat, Pat::Wild(_)) && is_unit(&argument.ty);
+        moved |= which == Moved::FromTheFirstPattern && !is_plain && !is_nothing;
+        parameters.push(parameter(argument, index, moved && !is_nothing));
     }
     parameters
+}
+
+fn is_unit(ty: &Type) -> bool {
+    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
 /// The name, if the pattern is no more than one.
@@ -151,7 +162,7 @@ pub(crate) fn name(pattern: &Pat) -> Option<&Ident> {
 }
 
 /// `_name` says that nobody uses it, and clippy holds us to that.
-fn is_unused(name: &Ident) -> bool {
+pub(crate) fn is_unused(name: &Ident) -> bool {
     name.to_string().starts_with('_')
 }
 
@@ -291,10 +302,10 @@ fn bindings_of(pattern: &Pat, within: Within, bindings: &mut Vec<Binding>) {
     }
 }
 
-/// `pattern` for a look at the value through a reference: binds what `wanted` says, by reference.
+/// `pattern` for a look at the value through a reference: binds what `wanted` gives a name, by reference.
 // Input:  `(mut a, ref b, &c, d)`, all but `d` wanted
 // Output: `(a, b, c, _)`
-pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenStream {
+pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> Option<Ident>) -> TokenStream {
     let all = |patterns: &syn::punctuated::Punctuated<Pat, Token![,]>| -> Vec<TokenStream> {
         patterns
             .iter()
@@ -304,12 +315,11 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenSt
     match pattern {
         Pat::Ident(pat) => {
             let inner = pat.subpat.as_ref().map(|(_, inner)| looking(inner, wanted));
-            let ident = &pat.ident;
-            match (wanted(ident), inner) {
-                (true, Some(inner)) => quote!(#ident @ #inner),
-                (true, None) => quote!(#ident),
-                (false, Some(inner)) => inner,
-                (false, None) => quote!(_),
+            match (wanted(&pat.ident), inner) {
+                (Some(ident), Some(inner)) => quote!(#ident @ #inner),
+                (Some(ident), None) => quote!(#ident),
+                (None, Some(inner)) => inner,
+                (None, None) => quote!(_),
             }
         }
         Pat::Tuple(pat) => {
@@ -336,7 +346,7 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> bool) -> TokenSt
                     let inner = looking(pat, wanted);
                     // `x: x` is a warning.
                     let is_short = colon_token.is_none()
-                        && matches!(&**pat, Pat::Ident(pat) if wanted(&pat.ident));
+                        && matches!(&**pat, Pat::Ident(pat) if wanted(&pat.ident).is_some());
                     if is_short {
                         quote!(#(#attrs)* #inner)
                     } else {

@@ -234,6 +234,11 @@ fn may_be_alias(ty: &Type) -> bool {
     (!is_known || is_unpinned_future(ty)) && !has_impl(quote!(#ty))
 }
 
+/// Returns whether a value of the type may be a future, for all that its name says.
+pub(crate) fn may_be_future(ty: &Type) -> bool {
+    is_boxed_future(ty) || may_be_alias(ty) || has_impl(quote!(#ty))
+}
+
 /// Whether a type has an `impl Trait` in it, which nothing but a signature can name.
 fn has_impl(ty: TokenStream) -> bool {
     ty.into_iter().any(|tree| match tree {

@@ -145,6 +145,86 @@ impl Model {
     }
 }
 
+/// Takes nothing.
+#[::mlflow::tracked]
+pub fn unit(_: ()) {}
+
+/// Takes nothing, later.
+#[::mlflow::tracked]
+pub async fn unit_later(_: (), _nothing: ()) {}
+
+/// Takes a pattern with a part that is not used.
+#[::mlflow::tracked]
+#[must_use]
+pub fn part((a, _b): (u8, u8)) -> u8 {
+    a
+}
+
+/// Takes a pattern with a part that is not used, later.
+#[::mlflow::tracked]
+pub async fn part_later((a, _b): (u8, u8), _c: u8) -> u8 {
+    a
+}
+
+/// Returns a task of its own.
+#[::mlflow::tracked]
+pub async fn yields_a_handle(
+    a: u8,
+) -> ::core::pin::Pin<
+    ::std::boxed::Box<dyn ::core::future::Future<Output = u8> + ::core::marker::Send>,
+> {
+    ::std::boxed::Box::pin(::core::future::ready(a))
+}
+
+/// Returns a task of its own, by another name.
+#[::mlflow::tracked]
+pub async fn yields_a_job(_: u8) -> Job<'static, u8> {
+    ::std::boxed::Box::pin(::core::future::ready(1))
+}
+
+/// Returns a future of a type that says so.
+#[::mlflow::tracked]
+#[inline]
+pub async fn yields_what_is_ready(a: u8) -> ::core::future::Ready<u8> {
+    ::core::future::ready(a)
+}
+
+/// Returns a future, in the function that stays one.
+#[::mlflow::tracked]
+#[::mlflow::timed]
+pub async fn kept_and_yields(a: u8) -> ::core::future::Ready<u8> {
+    ::core::future::ready(a)
+}
+
+/// Returns a future of a type that nobody names.
+#[::mlflow::tracked]
+pub async fn yields_what_is_opaque(a: u8) -> impl ::core::future::Future<Output = u8> {
+    ::core::future::ready(a)
+}
+
+/// Takes what is deprecated apart, which only its argument allows.
+#[::mlflow::tracked]
+#[must_use]
+pub fn old(#[allow(deprecated)] Mixed { new, old }: Mixed) -> u8 {
+    new.wrapping_add(old)
+}
+
+/// Takes what is deprecated apart, later.
+#[::mlflow::tracked]
+pub async fn old_later(a: u8, #[allow(deprecated)] Mixed { new, old }: Mixed) -> u8 {
+    new.wrapping_add(old).wrapping_add(a)
+}
+
+/// Partly old.
+#[derive(::core::fmt::Debug)]
+pub struct Mixed {
+    /// As good as new.
+    pub new: u8,
+    /// Not any more.
+    #[deprecated]
+    pub old: u8,
+}
+
 #[cfg(test)]
 mod tests {
     use ::std::assert;
@@ -154,6 +234,42 @@ mod tests {
 
     fn runtime() -> ::std::io::Result<::tokio::runtime::Runtime> {
         ::tokio::runtime::Builder::new_current_thread().build()
+    }
+
+    /// Clippy found the future that the function returns, as an `async` block's.
+    #[test]
+    fn a_function_that_returns_what_can_be_awaited() -> ::std::io::Result<()> {
+        let fake = ::mlflow::testing::fake();
+        runtime()?.block_on(async {
+            assert_eq!(super::yields_a_handle(1).await.await, 1);
+            assert_eq!(super::yields_a_job(2).await.await, 1);
+            assert_eq!(super::yields_what_is_ready(3).await.await, 3);
+            assert_eq!(super::kept_and_yields(4).await.await, 4);
+            assert_eq!(super::yields_what_is_opaque(5).await.await, 5);
+        });
+        assert_eq!(fake.runs().len(), 5);
+        ::core::result::Result::Ok(())
+    }
+
+    /// Clippy found that `_name` is used, and the compiler what is deprecated, where the logging looks.
+    #[test]
+    fn what_logging_looks_at_is_found_by_no_lint() -> ::std::io::Result<()> {
+        let fake = ::mlflow::testing::fake();
+        super::unit(());
+        assert_eq!(super::part((1, 2)), 1);
+        #[allow(deprecated)]
+        let mixed = super::Mixed { new: 1, old: 2 };
+        assert_eq!(super::old(mixed), 3);
+        runtime()?.block_on(async {
+            super::unit_later((), ()).await;
+            assert_eq!(super::part_later((1, 2), 3).await, 1);
+        });
+        let runs = fake.runs();
+        assert_eq!(runs.len(), 5);
+        assert_eq!(runs[1].params["_b"], "2");
+        assert_eq!(runs[2].params["old"], "2");
+        assert_eq!(runs[4].params["_c"], "3");
+        ::core::result::Result::Ok(())
     }
 
     #[test]
