@@ -316,6 +316,9 @@
 /// its body (it returns `impl Trait<…>`, or a macro's type): its run is a child of the run in which the
 /// future is made. One thing the signature cannot tell such a body: in `-> impl Fn(&str)`, a closure that
 /// ends the body knows its argument's type, one behind `return` has to say it, `return |text: &str| …`.
+///
+/// `#[tracing::instrument]` goes above `#[tracked]`. Below it, it would not see the future of a method of
+/// `async_trait`, of `Pin<Box<dyn Future>>` or of `impl Future`: its span would end when the future is made.
 pub use mlflow_macros::tracked;
 
 /// Logs how long a function takes, in seconds, as the metric `time/<function>` of the current run;

@@ -1,6 +1,7 @@
 //! The attributes: what they record, and what they leave alone.
 
 mod arguments;
+mod instrument;
 mod locks;
 mod outcomes;
 mod recorder;
