@@ -4,7 +4,8 @@
 //! drops them in the order of a plain function; it is checked against the declared return type.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::quote;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned as _;
 use syn::{FnArg, Lifetime, ReturnType, Type};
 
 use crate::item::Function;
@@ -45,7 +46,15 @@ impl Body<'_> {
     /// In a closure.
     pub(crate) fn closure(&self) -> TokenStream {
         let (returned, owning) = (self.returned(), self.owning());
-        quote!(move || -> #returned #owning)
+        let span = self.function.body.span_open();
+        quote_spanned!(span=> move || -> #returned #owning)
+    }
+
+    /// In an `async` block.
+    pub(crate) fn async_block(&self) -> TokenStream {
+        let owning = self.owning();
+        let span = self.function.body.span_open();
+        quote_spanned!(span=> async move #owning)
     }
 
     /// What stands for the function's own return type, if that cannot be written: `impl Trait` is
@@ -53,9 +62,10 @@ impl Body<'_> {
     // Output: `let like = Returned::HERE; if let Some(value) = nothing_like(like) { return value; }`
     pub(crate) fn like(&self) -> Option<TokenStream> {
         let (private, like) = (self.private, self.like_name()?);
+        let ours = Span::mixed_site();
         let returns = match self.shape {
-            Shape::Async => self.unreachable(&quote!(return), &quote!(future_like(#like))),
-            _ => self.unreachable(&quote!(return), &quote!(nothing_like(#like))),
+            Shape::Async => self.unreachable(ours, &quote!(return), &quote!(future_like(#like))),
+            _ => self.unreachable(ours, &quote!(return), &quote!(nothing_like(#like))),
         };
         Some(quote!(let #like = #private::Returned::HERE; #returns))
     }
@@ -71,9 +81,9 @@ impl Body<'_> {
 
     // Input:  `return`, `nothing::<R>()`
     // Output: `if let Some(value) = nothing::<R>() { return value; }`
-    fn unreachable(&self, leave: &TokenStream, nothing: &TokenStream) -> TokenStream {
+    fn unreachable(&self, span: Span, leave: &TokenStream, nothing: &TokenStream) -> TokenStream {
         let private = self.private;
-        let value = Ident::new("__mlflow_return", Span::mixed_site());
+        let value = Ident::new("__mlflow_return", span);
         quote! {
             if let ::core::option::Option::Some(#value) = #private::#nothing {
                 #leave #value;
@@ -81,7 +91,8 @@ impl Body<'_> {
         }
     }
 
-    /// Tells a closure or an `async` block what it returns.
+    /// Tells a closure or an `async` block what it returns. Where the body returns something else, the compiler
+    /// names the place of the value: that is the type in the signature.
     fn typed(&self) -> TokenStream {
         let nothing = match self.like_name() {
             Some(like) => quote!(nothing_like(#like)),
@@ -90,7 +101,11 @@ impl Body<'_> {
                 quote!(nothing::<#returned>())
             }
         };
-        self.unreachable(&quote!(return), &nothing)
+        let span = match &self.function.signature.output {
+            ReturnType::Default => Span::mixed_site(),
+            ReturnType::Type(_, ty) => ty.span(),
+        };
+        self.unreachable(span, &quote!(return), &nothing)
     }
 
     /// The body, told what the signature says of its value. The way out of the block around it is
@@ -99,7 +114,8 @@ impl Body<'_> {
     fn told(&self, like: &Ident, body: &TokenStream) -> TokenStream {
         let private = self.private;
         let label = Lifetime::new("'_value", Span::mixed_site());
-        let leaves = self.unreachable(&quote!(break #label), &quote!(nothing_like(#like)));
+        let leave = quote!(break #label);
+        let leaves = self.unreachable(Span::mixed_site(), &leave, &quote!(nothing_like(#like)));
         quote!(#private::value_like(#like, #label: { #leaves #body }).0)
     }
 
@@ -109,8 +125,9 @@ impl Body<'_> {
         matches!(&self.function.signature.output, ReturnType::Type(_, ty) if may_be_future(ty))
     }
 
-    /// In a block that owns every argument.
-    // Output: `{ keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; { body } }`
+    /// In a block that owns every argument. The outer braces stand where the user's do: else the compiler would
+    /// find no name for what the body has captured.
+    // Output: `{ { keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; '__mlflow_body_0: { body } } }`
     pub(crate) fn owning(&self) -> TokenStream {
         let private = self.private;
         let body = &self.function.body;
@@ -146,13 +163,14 @@ impl Body<'_> {
             (Shape::Async, Some(like)) => self.told(like, &nested(self.function)),
             _ => nested(self.function),
         };
-        let body = if is_async && self.may_return_future() {
-            quote!(return #body;)
+        let inner = block(quote!(#typed #keeps #rebinds #body));
+        let content = if is_async && self.may_return_future() {
+            quote!(return #inner;)
         } else {
-            body
+            quote!(#inner)
         };
-        let block = block(quote!(#typed #keeps #rebinds #body));
-        quote!(#block)
+        let outer = in_place_of(&self.function.body, content);
+        quote!(#outer)
     }
 }
 

@@ -112,7 +112,7 @@ impl Expansion {
             shape: self.shape,
         };
         let (returned, like) = (body.returned(), body.like());
-        let (owning, closure) = (body.owning(), body.closure());
+        let (future, closure) = (body.async_block(), body.closure());
         let outcome = self.outcome(private);
         let content = match self.shape {
             Shape::Sync => quote!(#like #private::call(#call, #closure, #outcome)),
@@ -128,10 +128,10 @@ impl Expansion {
                 quote!(#block)
             }
             Shape::Async => {
-                quote!(#like #private::Tracked::new(#call, async move #owning, #outcome))
+                quote!(#like #private::Tracked::new(#call, #future, #outcome))
             }
             Shape::AsyncKept => {
-                quote!(#like #private::Tracked::new(#call, async move #owning, #outcome).await)
+                quote!(#like #private::Tracked::new(#call, #future, #outcome).await)
             }
             Shape::Future => {
                 let output = body.output().unwrap_or_else(|| quote!(_));

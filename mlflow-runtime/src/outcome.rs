@@ -26,34 +26,57 @@ pub enum Split<V, E> {
     Absent,
 }
 
-impl<'v, T, E> Probe<'v, Result<T, E>> {
-    /// `Ok` and `Err` apart.
-    #[must_use]
-    pub fn __mlflow_split(self) -> Split<&'v T, &'v E> {
-        match self.0 {
+/// A type that is looked into.
+pub trait Layer {
+    /// What it has if it has a value.
+    type Value;
+    /// What it has if it is a failure.
+    type Error;
+    /// Takes it apart.
+    fn split(&self) -> Split<&Self::Value, &Self::Error>;
+}
+
+impl<T, E> Layer for Result<T, E> {
+    type Value = T;
+    type Error = E;
+
+    fn split(&self) -> Split<&T, &E> {
+        match self {
             Ok(value) => Split::Value(value),
             Err(error) => Split::Error(error),
         }
     }
 }
 
-impl<'v, T> Probe<'v, Option<T>> {
-    /// `Some` and `None` apart.
-    #[must_use]
-    pub fn __mlflow_split(self) -> Split<&'v T, &'v Infallible> {
-        self.0.as_ref().map_or(Split::Absent, Split::Value)
+impl<T> Layer for Option<T> {
+    type Value = T;
+    type Error = Infallible;
+
+    fn split(&self) -> Split<&T, &Infallible> {
+        self.as_ref().map_or(Split::Absent, Split::Value)
     }
 }
 
-impl<'v> Probe<'v, ExitCode> {
-    /// A code that is not `SUCCESS` is an error, as `sys.exit(1)` is in Python.
-    #[must_use]
-    pub fn __mlflow_split(self) -> Split<&'v Infallible, &'v ExitCode> {
-        if *self.0 == ExitCode::SUCCESS {
+/// A code that is not `SUCCESS` is an error, as `sys.exit(1)` is in Python.
+impl Layer for ExitCode {
+    type Value = Infallible;
+    type Error = ExitCode;
+
+    fn split(&self) -> Split<&Infallible, &ExitCode> {
+        if *self == ExitCode::SUCCESS {
             Split::Absent
         } else {
-            Split::Error(self.0)
+            Split::Error(self)
         }
+    }
+}
+
+// One method for all of them: of a type that is not known, the compiler would say that several fit.
+impl<'v, T: Layer> Probe<'v, T> {
+    /// Takes the value apart.
+    #[must_use]
+    pub fn __mlflow_split(self) -> Split<&'v T::Value, &'v T::Error> {
+        self.0.split()
     }
 }
 

@@ -13,7 +13,7 @@ use super::recorder::{block_on, fake};
 
 /// The span that a body is in, if the subscriber of the thread knows it.
 fn span() -> Option<&'static str> {
-    Span::current().metadata().map(|span| span.name())
+    Span::current().metadata().map(tracing::Metadata::name)
 }
 
 #[instrument]
