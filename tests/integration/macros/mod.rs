@@ -3,6 +3,7 @@
 mod arguments;
 mod instrument;
 mod locks;
+mod mistakes;
 mod outcomes;
 mod recorder;
 mod secrets;

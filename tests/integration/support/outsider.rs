@@ -43,6 +43,18 @@ fn output_of(command: &mut Command) -> Output {
     }
 }
 
+/// Packages share a directory of what is built.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What the compiler says.
+#[derive(Clone)]
+pub(crate) struct CompileError {
+    /// As a terminal shows it.
+    pub(crate) text: String,
+    /// Line and column of what it is about.
+    pub(crate) places: Vec<[u64; 2]>,
+}
+
 pub(crate) struct Outsider {
     /// Everything lies in it.
     folder: Folder,
@@ -82,9 +94,40 @@ impl Outsider {
         self.build_and_tell(environment).0
     }
 
+    /// Checks its examples, and returns what the compiler says of each, as the text and the place of every error.
+    pub(crate) fn errors_in_examples(&self) -> BTreeMap<String, Vec<CompileError>> {
+        let _alone = ONE_AT_A_TIME.lock();
+        let arguments = "check --examples --keep-going --offline --message-format=json";
+        let output = Command::new(env!("CARGO"))
+            .args(arguments.split(' '))
+            .current_dir(&self.package)
+            .env("CARGO_TARGET_DIR", target())
+            .output()
+            .unwrap();
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let said = String::from_utf8(output.stdout).unwrap();
+        for line in said.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            let message = &line["message"];
+            if message["level"] != "error" || message["spans"] == serde_json::json!([]) {
+                continue;
+            }
+            let spans = message["spans"].as_array().unwrap().iter();
+            let primary = spans.filter(|span| span["is_primary"] == true);
+            let place = |span: &serde_json::Value| {
+                ["line_start", "column_start"].map(|key| span[key].as_u64().unwrap())
+            };
+            let example = line["target"]["name"].as_str().unwrap().to_owned();
+            found.entry(example).or_default().push(CompileError {
+                text: message["rendered"].as_str().unwrap().to_owned(),
+                places: primary.map(place).collect(),
+            });
+        }
+        found
+    }
+
     /// The same, and whether there was anything to compile.
     pub(crate) fn build_and_tell(&self, environment: &[(&str, &OsStr)]) -> (PathBuf, bool) {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _alone = ONE_AT_A_TIME.lock();
         let target = target();
         let mut cargo = Command::new(env!("CARGO"));
