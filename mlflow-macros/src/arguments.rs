@@ -155,7 +155,12 @@ pub(crate) fn comma_separated(
             ));
         }
         if !argument(input, &word)? {
+            let by_its_end = || {
+                let end = format!("_{key}");
+                keys.iter().copied().find(|known| known.ends_with(&end))
+            };
             let suggestion = nearest(&key, keys.iter().copied())
+                .or_else(by_its_end)
                 .map(|name| format!(", did you mean `{name}`?"))
                 .unwrap_or_default();
             let valid = listed(keys.iter().copied());

@@ -10,6 +10,7 @@ use syn::{FnArg, Lifetime, ReturnType, Type};
 
 use crate::item::Function;
 use crate::parameters::Parameter;
+use crate::paths;
 use crate::shape::{Shape, inferred, is_never, may_be_future, output_of};
 
 /// A body, and what it has to be given.
@@ -82,10 +83,10 @@ impl Body<'_> {
     // Input:  `return`, `nothing::<R>()`
     // Output: `if let Some(value) = nothing::<R>() { return value; }`
     fn unreachable(&self, span: Span, leave: &TokenStream, nothing: &TokenStream) -> TokenStream {
-        let private = self.private;
+        let (private, core) = (self.private, paths::core());
         let value = Ident::new("__mlflow_return", span);
         quote! {
-            if let ::core::option::Option::Some(#value) = #private::#nothing {
+            if let #core::option::Option::Some(#value) = #private::#nothing {
                 #leave #value;
             }
         }

@@ -20,6 +20,7 @@ mod git;
 pub(crate) use diff::git_diff;
 pub(crate) use git::Git;
 
+use crate::paths;
 use git::{Repository, without_credentials};
 
 const COMMIT_VARIABLES: [&str; 5] = [
@@ -171,17 +172,19 @@ impl Built {
         };
         let files = watched.iter().filter_map(|file| file.to_str());
         let variables = COMMIT_VARIABLES.iter().chain(&BRANCH_VARIABLES);
+        let core = paths::core();
         quote! {
-            #(const _: &[u8] = ::core::include_bytes!(#files);)*
-            #(const _: ::core::option::Option<&str> = ::core::option_env!(#variables);)*
+            #(const _: &[#core::primitive::u8] = #core::include_bytes!(#files);)*
+            #(const _: #core::option::Option<&#core::primitive::str> = #core::option_env!(#variables);)*
         }
     }
 }
 
 fn option<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
+    let core = paths::core();
     value.map_or_else(
-        || quote!(::core::option::Option::None),
-        |value| quote!(::core::option::Option::Some(#value)),
+        || quote!(#core::option::Option::None),
+        |value| quote!(#core::option::Option::Some(#value)),
     )
 }
 

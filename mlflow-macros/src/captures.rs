@@ -3,12 +3,14 @@
 //! Invariants: they run only when tracking is on; they only look, through references; a user's
 //! expression is evaluated where no name of ours can be seen.
 
+use mlflow_redact::is_secret_name;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::Expr;
 use syn::spanned::Spanned;
+use syn::{Expr, LitStr, Member};
 
 use crate::parameters::{Binding, Parameter, is_unused, looking, name};
+use crate::paths;
 use crate::plan::{Name, Plan, Treatment, bindings};
 use crate::template::Part;
 
@@ -108,8 +110,9 @@ impl Captures<'_> {
         }
     }
 
-    /// A reference to an argument's value, through its own reference where it is declared as one.
-    fn place(&self, parameter: &Parameter, binding: &Binding) -> TokenStream {
+    /// A reference to an argument's value, through its own reference where it is declared as one. What it lacks is
+    /// said at `span`.
+    fn place(&self, parameter: &Parameter, binding: &Binding, span: Span) -> TokenStream {
         let ident = match &parameter.rebind {
             Some(rebind) if name(&rebind.pattern).is_some() => &rebind.ident,
             Some(_) => {
@@ -117,16 +120,16 @@ impl Captures<'_> {
                 // A capital letter is the name of a unit struct, or of a variable of a bold user: it may
                 // be no reference.
                 if binding.name.starts_with(char::is_uppercase) {
-                    return quote!(&#look);
+                    return quote_spanned!(span=> &#look);
                 }
-                return quote!(&*#look);
+                return quote_spanned!(span=> &*#look);
             }
             None => &binding.ident,
         };
         if binding.is_reference {
-            quote!(&*#ident)
+            quote_spanned!(span=> &*#ident)
         } else {
-            quote!(&#ident)
+            quote_spanned!(span=> &#ident)
         }
     }
 
@@ -139,7 +142,7 @@ impl Captures<'_> {
             let statement = quote!(#call.#set(#value););
             Some(match name {
                 Name::Expr(expr) => self.guarded(argument, expr, statement),
-                Name::Template(_) => statement,
+                Name::Template(..) => statement,
             })
         };
         let experiment = named("experiment", &self.plan.experiment, quote!(experiment));
@@ -149,7 +152,14 @@ impl Captures<'_> {
             let value = reference(expr);
             Some(self.guarded(argument, expr, quote!(#call.#set(#value);)))
         };
-        let run_id = given("run_id", &arguments.run_id, quote!(run_id));
+        let run_id = arguments.run_id.as_ref().map(|expr| {
+            let private = self.private;
+            let value = reference(expr);
+            // At the expression: the compiler says there that it is no text.
+            let id = quote_spanned!(expr.span()=> #private::RunId(#value).__mlflow_run_id());
+            let statement = quote!({ use #private::AnyRunId as _; #call.run_id(#id); });
+            self.guarded("run_id", expr, statement)
+        });
         let description = given("description", &arguments.description, quote!(description));
         let system_metrics = given(
             "system_metrics",
@@ -162,9 +172,9 @@ impl Captures<'_> {
     // Input:  "lr-{lr}"
     // Output: `&{ let mut name = Template::new(); name.text("lr-"); name.value(…); name }`
     fn name(&self, name: &Name) -> TokenStream {
-        let parts = match name {
+        let (parts, span) = match name {
             Name::Expr(expr) => return reference(expr),
-            Name::Template(parts) => parts,
+            Name::Template(parts, span) => (parts, *span),
         };
         if let [Part::Text(text)] = parts.as_slice() {
             return quote!(&#text);
@@ -183,7 +193,11 @@ impl Captures<'_> {
                 let function = self.function;
                 quote!(#template.text(#function);)
             }
-            Part::Argument { name, format } => self.filled_in(&template, name, format.as_deref()),
+            Part::Argument {
+                name,
+                fields,
+                format,
+            } => self.filled_in(&template, name, fields, format.as_deref(), span),
         });
         quote!(&{
             #by_bounds
@@ -193,7 +207,15 @@ impl Captures<'_> {
         })
     }
 
-    fn filled_in(&self, template: &Ident, name: &str, format: Option<&str>) -> TokenStream {
+    /// Fills in an argument, or a field of one. What is wrong with it is said at `span`.
+    fn filled_in(
+        &self,
+        template: &Ident,
+        name: &str,
+        fields: &[String],
+        format: Option<&str>,
+        span: Span,
+    ) -> TokenStream {
         let all = self.parameters.iter().zip(&self.plan.treatments).flat_map(
             |(parameter, treatments)| {
                 parameter
@@ -208,14 +230,29 @@ impl Captures<'_> {
         else {
             return TokenStream::new();
         };
-        if binding.is_hidden(*treatment) {
+        let has_secret = fields.iter().any(|field| is_secret_name(field));
+        if binding.is_hidden(*treatment) || has_secret {
             return quote!(#template.text("[redacted]"););
         }
-        let place = self.place(parameter, binding);
+        let mut place = self.place(parameter, binding, span);
+        if !fields.is_empty() {
+            // Ours: the compiler would suggest another name in place of the whole text.
+            let span = Span::mixed_site().located_at(span);
+            let fields = fields.iter().filter_map(|field| {
+                let mut field = syn::parse_str(field).ok()?;
+                match &mut field {
+                    Member::Named(name) => name.set_span(span),
+                    Member::Unnamed(index) => index.span = span,
+                }
+                Some(field)
+            });
+            place = quote_spanned!(span=> &(#place)#(.#fields)*);
+        }
         match format {
             Some(format) => {
-                let format = format!("{{:{format}}}");
-                quote!(#template.formatted(::core::format_args!(#format, #place));)
+                let core = paths::core();
+                let format = LitStr::new(&format!("{{:{format}}}"), span);
+                quote_spanned!(span=> #template.formatted(#core::format_args!(#format, #place));)
             }
             None => {
                 let captured = self.captured(&place, "__mlflow_param");
@@ -254,7 +291,7 @@ impl Captures<'_> {
                 }
             };
             for (binding, treatment) in parameter.bindings.iter().zip(treatments) {
-                let place = self.place(parameter, binding);
+                let place = self.place(parameter, binding, Span::call_site());
                 let statement = match treatment {
                     Treatment::Skip => continue,
                     Treatment::Redact => {

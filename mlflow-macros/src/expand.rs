@@ -18,7 +18,7 @@ use crate::item::{self, Function};
 use crate::parameters::{Moved, Parameter, may_drop, parameters};
 use crate::plan::{Plan, plan};
 use crate::shape::{self, Shape, is_never};
-use crate::{captures, doc_comment};
+use crate::{captures, doc_comment, paths};
 
 /// `#[tracked(arguments)] item`
 pub(crate) fn tracked(
@@ -48,14 +48,9 @@ pub(crate) fn tracked(
         _ => Moved::FromTheFirstPattern,
     };
     let mut parameters = parameters(&mut function.signature, moved);
-    let plan = plan(
-        arguments,
-        &parameters,
-        &function.signature.output,
-        &mut errors,
-    );
+    let plan = plan(arguments, &parameters, &function.signature, &mut errors);
     if !errors.is_empty() {
-        return with_errors(&item, errors);
+        return with_errors(&item::using(item, &parameters), errors);
     }
     if cfg!(feature = "disabled") {
         return item;
@@ -102,7 +97,7 @@ struct Expansion {
 
 impl Expansion {
     fn expand(mut self) -> TokenStream {
-        let private = &private_path(self.plan.arguments.krate.as_ref());
+        let private = &paths::private(self.plan.arguments.krate.as_ref());
         let call = &Ident::new("__mlflow_call", Span::mixed_site());
         let begin = self.begin(private, call);
         let body = Body {
@@ -114,6 +109,7 @@ impl Expansion {
         let (returned, like) = (body.returned(), body.like());
         let (future, closure) = (body.async_block(), body.closure());
         let outcome = self.outcome(private);
+        let (core, std) = (paths::core(), paths::std());
         let content = match self.shape {
             Shape::Sync => quote!(#like #private::call(#call, #closure, #outcome)),
             // Output: `{ use OtherType as _; Returned::<R>::HERE.__mlflow_call(call, || -> R { … }, …) }`
@@ -148,8 +144,8 @@ impl Expansion {
                 quote! {
                     let #future: #returned = #private::invoke(#closure);
                     match #call {
-                        ::core::option::Option::None => #future,
-                        #call => ::std::boxed::Box::pin(#private::Tracked::new(#call, #future, #outcome)),
+                        #core::option::Option::None => #future,
+                        #call => #std::boxed::Box::pin(#private::Tracked::new(#call, #future, #outcome)),
                     }
                 }
             }
@@ -179,9 +175,10 @@ impl Expansion {
         if captures.is_empty() {
             return quote!(let #call = #begin;);
         }
+        let core = paths::core();
         quote! {
             let mut #call = #begin;
-            if let ::core::option::Option::Some(#call) = &mut #call { #captures }
+            if let #core::option::Option::Some(#call) = &mut #call { #captures }
         }
     }
 
@@ -189,7 +186,11 @@ impl Expansion {
     fn site(&self, private: &TokenStream) -> TokenStream {
         let ident = &self.function.signature.ident;
         let name = ident.unraw().to_string();
-        let line = quote_spanned!(ident.span()=> ::core::line!());
+        let core = paths::core();
+        // Its line is that of the call, which is the user's; the path to it would begin at the user's root.
+        let name_of_line = Ident::new("__mlflow_line", ident.span());
+        let call = quote_spanned!(ident.span()=> #name_of_line!());
+        let line = quote!({ use #core::line as #name_of_line; #call });
         let note = doc_comment::text(&self.function.attributes);
         let note = note
             .filter(|_| self.plan.arguments.description.is_none())
@@ -206,8 +207,8 @@ impl Expansion {
             .as_ref()
             .map(|(names, _)| quote!(.metrics(&[#(#names),*])));
         quote! {
-            #private::Site::new(#name, ::core::module_path!(), ::core::file!(), #line)
-                .package(::core::option_env!("CARGO_PKG_NAME"), ::core::option_env!("CARGO_PKG_VERSION"))
+            #private::Site::new(#name, #core::module_path!(), #core::file!(), #line)
+                .package(#core::option_env!("CARGO_PKG_NAME"), #core::option_env!("CARGO_PKG_VERSION"))
                 #note #built #root #metric #metrics
         }
     }
@@ -264,21 +265,14 @@ impl Expansion {
             ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
             ReturnType::Type(_, ty) => quote!(#ty),
         };
+        let core = paths::core();
         self.function.signature.asyncness = None;
         // The `impl` is of this crate's edition, 2024, so it captures every lifetime, as `async` does.
         self.function.signature.output =
-            syn::parse_quote_spanned!(span=> -> impl ::core::future::Future<Output = #output>);
+            syn::parse_quote_spanned!(span=> -> impl #core::future::Future<Output = #output>);
         // Every future is `#[must_use]`; saying it twice is a finding of clippy's.
         self.function.attributes.retain(
             |attribute| !matches!(&attribute.meta, Meta::Path(path) if path.is_ident("must_use")),
         );
     }
-}
-
-/// `::mlflow::__private`, or that of `crate = path`.
-pub(crate) fn private_path(krate: Option<&syn::Path>) -> TokenStream {
-    krate.map_or_else(
-        || quote!(::mlflow::__private),
-        |path| quote!(#path::__private),
-    )
 }

@@ -4,9 +4,11 @@
 //! Whatever is no function with a body is one error that says what to do instead.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
-use quote::ToTokens;
+use quote::{ToTokens, quote};
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::{Attribute, Error, Expr, Signature, Token, Visibility};
+
+use crate::parameters::{Binding, Parameter};
 
 /// A function, method or trait method with a body.
 pub(crate) struct Function {
@@ -193,6 +195,36 @@ fn braces(tree: TokenTree) -> syn::Result<Group> {
         }
         other => Err(Error::new(other.span(), "expected the function's body")),
     }
+}
+
+/// Returns the function with a use of every argument, as tracking would have used them: beside an error in the
+/// attribute the compiler would find them unused. One with attributes in its body stays as it is.
+// Input:  `fn f(a: u8) { 5 }`
+// Output: `fn f(a: u8) { let _ = &a; 5 }`
+pub(crate) fn using(item: TokenStream, parameters: &[Parameter]) -> TokenStream {
+    let mut trees: Vec<TokenTree> = item.clone().into_iter().collect();
+    let Some(TokenTree::Group(body)) = trees.last() else {
+        return item;
+    };
+    let starts_with_attribute = matches!(
+        body.stream().into_iter().next(),
+        Some(TokenTree::Punct(punct)) if punct.as_char() == '#'
+    );
+    if body.delimiter() != Delimiter::Brace || starts_with_attribute {
+        return item;
+    }
+    let uses = parameters.iter().flat_map(|parameter| {
+        let cfgs = &parameter.cfgs;
+        let bindings = parameter.bindings.iter();
+        bindings.map(move |Binding { ident, .. }| quote!(#(#cfgs)* let _ = &#ident;))
+    });
+    let uses: TokenStream = uses.collect();
+    let rest = body.stream();
+    let mut using = Group::new(Delimiter::Brace, quote!(#uses #rest));
+    using.set_span(body.span());
+    trees.pop();
+    trees.push(using.into());
+    trees.into_iter().collect()
 }
 
 // Input:  `{ #![allow(unused)] 5 }`

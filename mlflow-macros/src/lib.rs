@@ -19,6 +19,7 @@ mod expand;
 mod item;
 mod key;
 mod parameters;
+mod paths;
 mod plan;
 mod shape;
 mod sight;

@@ -13,6 +13,7 @@ use syn::{
 };
 
 use crate::attributes::{allow_unused, allowances, conditions, move_lints};
+use crate::paths;
 use crate::shape::is_number;
 
 /// One typed argument.
@@ -118,8 +119,9 @@ impl Rebind {
             return quote!(#(#cfgs)* #(#lints)* let #pattern = #ident;);
         }
         if name(pattern).is_some() {
+            let core = paths::core();
             // Clippy finds that a plain `let _name = …` has no effect.
-            return quote!(#(#cfgs)* #(#lints)* let #pattern = ::core::convert::identity(#ident););
+            return quote!(#(#cfgs)* #(#lints)* let #pattern = #core::convert::identity(#ident););
         }
         // An argument may be borrowed mutably by its own pattern, a variable has to say so.
         let mutability = ref_mut(pattern);

@@ -5,7 +5,7 @@
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
-use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType};
+use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType, Signature};
 
 use crate::arguments::{Arguments, Entry};
 use crate::errors::{Errors, listed, nearest};
@@ -25,7 +25,8 @@ pub(crate) enum Treatment {
 
 /// A name: a constant with parts filled in, or any expression.
 pub(crate) enum Name {
-    Template(Vec<Part>),
+    /// With the place of the literal.
+    Template(Vec<Part>, Span),
     Expr(Expr),
 }
 
@@ -43,15 +44,15 @@ pub(crate) struct Plan {
 pub(crate) fn plan(
     mut arguments: Arguments,
     parameters: &[Parameter],
-    output: &ReturnType,
+    signature: &Signature,
     errors: &mut Errors,
 ) -> Plan {
     let names: Vec<&str> = bindings(parameters)
         .map(|binding| binding.name.as_str())
         .collect();
-    check_names(&arguments, &names, errors);
+    check_names(&arguments, &names, signature.receiver().is_some(), errors);
     check_keys(&arguments, errors);
-    check_return(&arguments, output, errors);
+    check_return(&arguments, &signature.output, errors);
     check_reserved(&arguments, errors);
     let experiment = arguments
         .experiment
@@ -113,7 +114,7 @@ fn treatment(arguments: &Arguments, binding: &Binding) -> Treatment {
     }
 }
 
-fn check_names(arguments: &Arguments, names: &[&str], errors: &mut Errors) {
+fn check_names(arguments: &Arguments, names: &[&str], has_self: bool, errors: &mut Errors) {
     let mut seen: Vec<(String, &str)> = Vec::new();
     for (list, idents) in [
         ("skip", &arguments.skip),
@@ -123,6 +124,9 @@ fn check_names(arguments: &Arguments, names: &[&str], errors: &mut Errors) {
         for ident in idents {
             let name = ident.unraw().to_string();
             if name == "self" && list == "skip" {
+                if !has_self {
+                    errors.at(ident.span(), "`skip(self)`: the function has no `self`");
+                }
                 continue;
             }
             check_name(list, &name, ident.span(), names, errors);
@@ -329,8 +333,8 @@ fn name(argument: &str, expr: Expr, names: &[&str], errors: &mut Errors) -> Name
                     .copied()
                     .chain(["timestamp", "env", "function"]),
             );
-            errors.at(literal.span(), format!("`{{{name}}}` cannot be filled in, known are {known}\nwrite `{{{{` for a brace itself"));
+            errors.at(literal.span(), format!("`{{{name}}}` cannot be filled in, known are {known}\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace itself"));
         }
     }
-    Name::Template(parts)
+    Name::Template(parts, literal.span())
 }

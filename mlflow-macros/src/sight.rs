@@ -29,7 +29,7 @@ impl Plan {
         let names = [&self.experiment, &self.run_name].into_iter().flatten();
         let names = names.filter_map(|name| match name {
             Name::Expr(expr) => Some(expr),
-            Name::Template(_) => None,
+            Name::Template(..) => None,
         });
         let given = [
             &arguments.run_id,
@@ -51,7 +51,7 @@ impl Plan {
         let names = [&self.experiment, &self.run_name];
         let is_filled_in = names.into_iter().flatten().any(|name| match name {
             Name::Expr(_) => false,
-            Name::Template(parts) => parts
+            Name::Template(parts, _) => parts
                 .iter()
                 .any(|part| matches!(part, Part::Argument { name, .. } if *name == ident)),
         });

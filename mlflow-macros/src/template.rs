@@ -1,14 +1,16 @@
 //! Names with arguments in them: `"lr-{lr:.2}-{timestamp}"`.
 
-use syn::LitStr;
+use syn::{Ident, LitStr, Member};
 
 /// A part of the text.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Part {
     Text(String),
-    /// `{lr}`, or `{lr:.2}` with `.2` as its format.
+    /// `{lr}`, `{config.lr}`, or `{lr:.2}` with `.2` as its format.
     Argument {
         name: String,
+        /// What is taken out of it, from the outside.
+        fields: Vec<String>,
         format: Option<String>,
     },
     Timestamp,
@@ -42,7 +44,15 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<Part>> {
         if !plain.is_empty() {
             parts.push(Part::Text(std::mem::take(&mut plain)));
         }
-        parts.push(placeholder(inside));
+        let part = placeholder(inside).ok_or_else(|| {
+            let message = format!(
+                "`{{{inside}}}` cannot be filled in: expected is an argument, `{{lr}}`, or a field of one, \
+                 `{{config.lr}}`\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace \
+                 itself"
+            );
+            syn::Error::new(literal.span(), message)
+        })?;
+        parts.push(part);
     }
     plain.push_str(rest);
     if !plain.is_empty() {
@@ -51,21 +61,27 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<Part>> {
     Ok(parts)
 }
 
-fn placeholder(inside: &str) -> Part {
-    match inside.trim() {
+/// Returns what stands in braces; `None` for what is no name.
+fn placeholder(inside: &str) -> Option<Part> {
+    Some(match inside.trim() {
         "timestamp" => Part::Timestamp,
         "env" => Part::Env,
         "function" => Part::Function,
         other => {
-            let (name, format) = other
+            let (path, format) = other
                 .split_once(':')
-                .map_or((other, None), |(name, format)| (name, Some(format)));
+                .map_or((other, None), |(path, format)| (path, Some(format)));
+            let mut names = path.split('.').map(str::trim);
+            let name = names.next()?;
+            syn::parse_str::<Ident>(name).ok()?;
+            let field = |name: &str| syn::parse_str::<Member>(name).ok().map(|_| name.to_owned());
             Part::Argument {
-                name: name.trim().to_owned(),
+                name: name.to_owned(),
+                fields: names.map(field).collect::<Option<_>>()?,
                 format: format.map(str::to_owned),
             }
         }
-    }
+    })
 }
 
 #[cfg(test)]
@@ -80,6 +96,7 @@ mod tests {
     fn splits() {
         let argument = |name: &str, format: Option<&str>| Part::Argument {
             name: name.to_owned(),
+            fields: Vec::new(),
             format: format.map(str::to_owned),
         };
         let text = |text: &str| Part::Text(text.to_owned());
@@ -93,6 +110,17 @@ mod tests {
                 argument("n", None)
             ])
         );
+        assert_eq!(
+            parts("{config.model.0:?}").ok(),
+            Some(vec![Part::Argument {
+                name: "config".to_owned(),
+                fields: vec!["model".to_owned(), "0".to_owned()],
+                format: Some("?".to_owned()),
+            }])
+        );
+        for no_name in ["{}", "{a + b}", "{a.len()}", "{a.}", "{0}"] {
+            assert!(parts(no_name).is_err(), "{no_name}");
+        }
         assert!(parts("{open").is_err());
         assert!(parts("close}").is_err());
     }

@@ -11,10 +11,11 @@ use syn::{LitStr, Path};
 use crate::arguments::{comma_separated, value};
 use crate::body::{Body, block, in_place_of, nested};
 use crate::errors::Errors;
-use crate::expand::{private_path, with_errors};
+use crate::expand::with_errors;
 use crate::item::{self, Function};
 use crate::key;
 use crate::parameters::{Moved, parameters};
+use crate::paths;
 use crate::shape::{self, Shape};
 
 /// The arguments of `#[timed(…)]`.
@@ -78,7 +79,7 @@ pub(crate) fn timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
 }
 
 fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenStream {
-    let private = private_path(arguments.krate.as_ref());
+    let private = paths::private(arguments.krate.as_ref());
     let [timer, future] =
         ["__mlflow_timer", "__mlflow_future"].map(|name| Ident::new(name, Span::mixed_site()));
     let start = quote! {
@@ -100,14 +101,15 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
         shape,
     };
     let (returned, closure) = (wrapped.returned(), wrapped.closure());
+    let (core, std) = (paths::core(), paths::std());
     let content = match shape {
         Shape::Future => quote!(#start #private::time(#timer, #private::invoke(#closure))),
         Shape::Boxed => quote! {
             #start
             let #future: #returned = #private::invoke(#closure);
             match #timer {
-                ::core::option::Option::None => #future,
-                #timer => ::std::boxed::Box::pin(#private::time(#timer, #future)),
+                #core::option::Option::None => #future,
+                #timer => #std::boxed::Box::pin(#private::time(#timer, #future)),
             }
         },
         Shape::ByType => quote! {

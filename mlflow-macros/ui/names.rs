@@ -1,5 +1,3 @@
-#![allow(unused_variables)]
-
 use mlflow_macros::tracked;
 
 #[tracked(skip(alhpa), redact(beta), hash(missing))]
@@ -23,4 +21,24 @@ fn templates(a: u8) {}
 #[tracked(run_name = "close}", experiment = "  ")]
 fn more_templates() {}
 
-fn main() {}
+#[tracked(run_name = "{a + 1}-{}", experiment = "{a.len()}")]
+fn expressions(a: u8) {}
+
+#[tracked(skip(self))]
+fn no_self(a: u8) {}
+
+#[tracked(name = "x", id = "y")]
+fn ends_of_names(a: u8) {}
+
+fn main() {
+    no_such_argument(1.0);
+    no_arguments();
+    params_of_nothing(1);
+    contradictions(1, 2, 3);
+    skipped_and_named(1);
+    templates(1);
+    more_templates();
+    expressions(1);
+    no_self(1);
+    ends_of_names(1);
+}

@@ -2,9 +2,11 @@
 //!
 //! Invariant: a name is judged by whole words, so `max_tokens` and `tokenizer` are no secrets.
 
-const SECRET_WORDS: [&[&str]; 10] = [
+const SECRET_WORDS: [&[&str]; 12] = [
     &["password"],
     &["passwd"],
+    &["pwd"],
+    &["passphrase"],
     &["secret"],
     &["token"],
     &["api", "key"],

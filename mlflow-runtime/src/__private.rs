@@ -2,7 +2,7 @@
 //! anybody else: it changes without notice.
 
 pub use crate::by_type::{OtherType, Returned};
-pub use crate::call::{Call, begin};
+pub use crate::call::{AnyRunId, Call, RunId, begin};
 pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
 pub use crate::key::Key;
 pub use crate::log::{MetricValue, Step, log_key};

@@ -147,7 +147,7 @@
 /// about what the body does with an argument, such as `#[expect(clippy::needless_pass_by_value)]`.
 ///
 /// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
-/// `{argument}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
+/// `{argument}`, `{argument.field}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
 /// (`MLFLOW_ENV`, else `default`) are filled in. The default name is `{function}-{timestamp}-` and six
 /// characters that tell runs of the same second apart.
 ///
@@ -224,7 +224,7 @@
 ///
 /// **`root`**: not a child of the run in which the function is called.
 ///
-/// **`run_id = expr`**: continues the run with this id, as the server gave it.
+/// **`run_id = expr`**: continues the run with this id, as the server gave it; of an `Option`, `None` starts a new run.
 ///
 /// **`description = expr`**: the run's description, by default the function's documentation.
 ///

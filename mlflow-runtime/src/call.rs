@@ -78,6 +78,42 @@ impl<T: Switch + ?Sized> Switch for &T {
     }
 }
 
+/// What `run_id = …` is given.
+#[derive(Debug)]
+pub struct RunId<'v, T: ?Sized>(pub &'v T);
+
+impl<'v, T: Display> RunId<'v, Option<T>> {
+    /// The id, if there is one.
+    #[must_use]
+    pub fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
+        self.0.as_ref().map(|id| id as &dyn Display)
+    }
+}
+
+impl<'v, T: Display> RunId<'v, &'v Option<T>> {
+    /// The id, if there is one.
+    #[must_use]
+    pub fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
+        RunId(*self.0).__mlflow_run_id()
+    }
+}
+
+/// An id that is always there.
+#[diagnostic::on_unimplemented(
+    message = "`run_id` takes a text or an `Option` of one, not `{Self}`",
+    label = "no text"
+)]
+pub trait AnyRunId<'v> {
+    /// The id.
+    fn __mlflow_run_id(self) -> Option<&'v dyn Display>;
+}
+
+impl<'v, T: Display> AnyRunId<'v> for RunId<'v, T> {
+    fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
+        Some(self.0)
+    }
+}
+
 impl Call {
     #[cold]
     fn new(site: &'static Site) -> Box<Self> {
@@ -102,9 +138,9 @@ impl Call {
         self.details.run_name = Some(Text::of(RUN_NAME_CHARS, name));
     }
 
-    /// `run_id = …`
-    pub fn run_id(&mut self, id: &dyn Display) {
-        self.details.run_id = Some(Text::of(usize::MAX, id).text);
+    /// `run_id = …`; `None` starts a new run.
+    pub fn run_id(&mut self, id: Option<&dyn Display>) {
+        self.details.run_id = id.map(|id| Text::of(usize::MAX, id).text);
     }
 
     /// `system_metrics = …`

@@ -44,6 +44,8 @@
 //! | … what looks like `A CREDENTIAL` was logged as `[redacted]`; so are others, with no further warning | see [`tracked`](macro@crate::tracked#secrets) | do not log it; if it is none, log it as an artifact |
 //! | … its formatting returned an error; logged is what it wrote until then | a `Display` or `Serialize` of yours failed | mend it |
 //! | … its formatting panicked; logged is what it wrote until then | the same | mend it |
+//! | … its formatting returned an error; the default takes its place | the same, in the name of a run or an experiment | mend it |
+//! | … its formatting panicked; the default takes its place | the same | mend it |
 //! | … it and what follows are left out: of one value `N` fields are logged | a struct or map with very many fields | log the fields that matter |
 //! | … it is left out: it stands too deep inside of its value | | log it by itself |
 //! | … is logged outside of any run and is not recorded; … | a log call where no run is current: before the first, or on a thread or in a task that has not taken it along | [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()), [`thread`](crate::thread) |

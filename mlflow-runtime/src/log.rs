@@ -276,6 +276,20 @@ macro_rules! metric {
             $crate::__private::Step::as_step(&$step),
         )
     }};
+    ($key:literal, $value:expr, $step:expr $(,)?) => {
+        ::core::compile_error!(::core::concat!(
+            "`metric!` takes the step by its name: `step = ",
+            ::core::stringify!($step),
+            "`"
+        ))
+    };
+    ($key:expr, $($rest:tt)*) => {
+        ::core::compile_error!(::core::concat!(
+            "`metric!` takes a literal as its key, which `",
+            ::core::stringify!($key),
+            "` is not: `mlflow::log_metric(key, value)` and `mlflow::log_metric_at(key, value, step)` take any text"
+        ))
+    };
 }
 
 /// Logs several metrics of the current run at one step; see [`metric!`](crate::metric).
@@ -295,5 +309,14 @@ macro_rules! metrics {
     }};
     ($($key:literal => $value:expr),+ $(,)?) => {
         $crate::metrics!(step = 0_i64, $($key => $value),+)
+    };
+    ($($key:literal => $value:expr),+, step = $step:expr $(,)?) => {
+        $crate::metrics!(step = $step, $($key => $value),+)
+    };
+    ($($other:tt)*) => {
+        ::core::compile_error!(
+            "`metrics!` takes literals as its keys, and one step by its name: `metrics!(step = 7, \"loss\" => 0.25)`; \
+             `mlflow::log_metrics([(key, value)], step)` takes any text as a key"
+        )
     };
 }

@@ -11,6 +11,7 @@ use quote::quote;
 
 use super::git::Repository;
 use super::{Built, option, package};
+use crate::paths;
 use secrets::{Language, Lines};
 
 /// More than anybody reads, and little beside a program.
@@ -42,7 +43,8 @@ pub(crate) fn git_diff(arguments: &TokenStream) -> TokenStream {
         ..Built::default()
     }
     .watch();
-    quote!({ #watch const DIFF: ::core::option::Option<&'static str> = #diff; DIFF })
+    let core = paths::core();
+    quote!({ #watch const DIFF: #core::option::Option<&'static #core::primitive::str> = #diff; DIFF })
 }
 
 /// The diff without its secrets; one that was cut ends with a whole line and says so.

@@ -229,10 +229,8 @@ impl RunBuilder {
             }
         });
         let experiment = experiment
-            .and_then(|name| {
-                let whole = usize::MAX;
-                experiment::of_name(tracker.value_of("run", "experiment", whole, name))
-            })
+            .and_then(|name| tracker.name_of("experiment", usize::MAX, name))
+            .and_then(experiment::of_name)
             .or_else(|| parent.map(|parent| parent.experiment.clone()))
             .unwrap_or_else(|| tracker.experiment());
         let of_site = site.map_or(&[][..], Site::tags).iter();
@@ -244,9 +242,9 @@ impl RunBuilder {
         let identity = tracker.identify(experiment, resumed, parent.is_some(), function);
         // By the same clock as the metrics: none of them is before its run.
         let start_time_ms = clock::coarse_now_ms();
+        let name = name.and_then(|name| tracker.name_of("name", limits::RUN_NAME_CHARS, name));
         let name = match name {
             Some(name) => {
-                let name = tracker.value_of("run", "name", limits::RUN_NAME_CHARS, name);
                 // As it is recorded, also where the handle is asked for it.
                 tracker
                     .admit_text("run", "name", &name, limits::RUN_NAME_CHARS)

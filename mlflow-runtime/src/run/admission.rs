@@ -68,6 +68,24 @@ impl Tracker {
         value.text
     }
 
+    /// Returns the name of a run or an experiment; `None`, with a warning, if its formatting failed: the default is
+    /// better than half a name.
+    pub(super) fn name_of(&self, key: &str, max: usize, name: Text) -> Option<String> {
+        let what = match name.end {
+            End::Failed => "returned an error",
+            End::Panicked => "panicked",
+            End::Whole | End::Cut | End::TooMany | End::TooDeep | End::Locked => {
+                return Some(self.value_of("run", key, max, name));
+            }
+        };
+        self.warn_once(
+            "run",
+            key,
+            format_args!("its formatting {what}; the default takes its place"),
+        );
+        None
+    }
+
     /// Of a returned value, something that would have been metrics is not.
     pub(crate) fn warn_missing(&self, key: &str, end: End) {
         let masked = masked_key(key);

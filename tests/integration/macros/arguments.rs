@@ -227,6 +227,112 @@ fn description_and_run_id() {
 }
 
 #[test]
+fn a_run_id_that_may_be_missing() {
+    #[tracked(run_id = id)]
+    fn owned(id: Option<String>) {
+        let _ = id;
+    }
+    #[tracked(run_id = id)]
+    fn lent(id: &Option<&'static str>) {
+        let _ = id;
+    }
+    #[tracked(run_id = id.as_deref().filter(|id| !id.is_empty()))]
+    fn derived(id: Option<String>) {
+        let _ = id;
+    }
+    let fake = fake();
+    owned(None);
+    lent(&None);
+    derived(Some(String::new()));
+    owned(Some("0123".to_owned()));
+    lent(&Some("4567"));
+    derived(Some("89ab".to_owned()));
+    let runs = fake.runs();
+    let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
+    assert_eq!(ids[3..], ["0123", "4567", "89ab"]);
+    assert!(runs[..3].iter().all(|run| run.id.len() == 32), "{ids:?}");
+}
+
+/// `{config.lr}` was no name that could be filled in.
+#[test]
+fn a_field_in_a_name() {
+    struct Config {
+        lr: f64,
+        model: (u8, Model),
+        api_token: &'static str,
+    }
+    struct Model {
+        r#type: &'static str,
+    }
+    #[tracked(
+        experiment = "wine/{config.model.1.r#type}",
+        run_name = "{config.lr:.3}-{config.model.0}-{config.api_token}-{b.lr}-{c.lr}",
+        skip_all
+    )]
+    fn fit(config: &Config, (b, _): (&Config, u8), c: Config) {
+        let _ = (config, b, c);
+    }
+    let config = |lr| Config {
+        lr,
+        model: (3, Model { r#type: "net" }),
+        api_token: "hunter2",
+    };
+    let fake = fake();
+    fit(&config(0.5), (&config(0.25), 1), config(2.0));
+    assert_eq!(config(0.0).api_token, "hunter2");
+    let run = only_run(&fake);
+    assert_eq!(run.name, "0.500-3-[redacted]-0.25-2.0");
+    assert_eq!(run.experiment, "wine/net");
+}
+
+/// The run was called `a-……`.
+#[test]
+fn a_name_that_cannot_be_formatted_is_the_default() {
+    struct Broken;
+    impl std::fmt::Display for Broken {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            Err(std::fmt::Error)
+        }
+    }
+    struct Panics;
+    impl std::fmt::Display for Panics {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("in a name")
+        }
+    }
+    #[tracked(run_name = "a-{a}", experiment = "wine-{a}", skip_all)]
+    fn filled_in(a: Broken) {
+        let _ = a;
+    }
+    #[tracked(run_name = a, experiment = a, skip_all)]
+    fn given(a: Broken) {
+        let _ = a;
+    }
+    #[tracked(run_name = "a-{a}", experiment = a, skip_all)]
+    fn panics(a: Panics) {
+        let _ = a;
+    }
+    let fake = fake();
+    filled_in(Broken);
+    given(Broken);
+    panics(Panics);
+    drop(mlflow::start_run().experiment("whole").start());
+    let runs = fake.runs();
+    let names: Vec<_> = runs.iter().map(|run| run.name.split('-').next()).collect();
+    assert_eq!(
+        names,
+        [
+            Some("filled_in"),
+            Some("given"),
+            Some("panics"),
+            Some("run")
+        ]
+    );
+    let experiments: Vec<_> = runs.iter().map(|run| run.experiment.as_str()).collect();
+    assert_eq!(experiments, ["Default", "Default", "Default", "whole"]);
+}
+
+#[test]
 fn children_and_roots() {
     #[tracked]
     fn child() {}

@@ -40,7 +40,7 @@ const MISTAKES: [(&str, &str); 22] = [
     ),
     (
         "other_error",
-        "#[it]\nfn f(text: &str) -> Result<u8, ()> {\n    Ok(text.parse::<u8>()?)\n}",
+        "struct Mine;\n#[it]\nfn f(text: &str) -> Result<u8, Mine> {\n    Ok(text.parse::<u8>()?)\n}",
     ),
     (
         "not_mutable",
@@ -123,7 +123,7 @@ fn an_error_in_a_tracked_body_is_that_of_the_plain_function() {
                 text.trim_end().to_owned()
             };
             let texts: Vec<String> = errors.iter().map(whole).collect();
-            let places: Vec<_> = errors.iter().map(|error| error.places.clone()).collect();
+            let places: Vec<_> = errors.iter().map(|error| error.place).collect();
             (texts, places)
         });
         let mut places = tracked.1;
@@ -142,4 +142,77 @@ fn an_error_in_a_tracked_body_is_that_of_the_plain_function() {
         }
     }
     insta::assert_snapshot!(shown);
+}
+
+/// Name, a source, and what the compiler is to say, line and column of where.
+const TEXTS: [(&str, &str, &str, [u32; 2]); 8] = [
+    (
+        "step_without_its_name",
+        "fn f(l: f64) {\n    mlflow::metric!(\"loss\", l, 3);\n}",
+        "`metric!` takes the step by its name: `step = 3`",
+        [2, 5],
+    ),
+    (
+        "key_that_is_no_literal",
+        "fn f(name: &str) {\n    mlflow::metric!(name, 1.0, step = 3);\n}",
+        "`metric!` takes a literal as its key, which `name` is not: `mlflow::log_metric(key, value)`",
+        [2, 5],
+    ),
+    (
+        "keys_that_are_no_literals",
+        "fn f(name: &str) {\n    mlflow::metrics!(step = 1, name => 1.0);\n}",
+        "`mlflow::log_metrics([(key, value)], step)` takes any text as a key",
+        [2, 5],
+    ),
+    (
+        "bad_format",
+        "#[mlflow::tracked(run_name = \"{a:.2fx}\")]\nfn f(a: f64) {}",
+        "unknown format trait `fx`",
+        [1, 35],
+    ),
+    (
+        "format_that_does_not_fit",
+        "#[mlflow::tracked(run_name = \"{a:x}\")]\nfn f(a: f64) {}",
+        "the trait bound `f64: LowerHex` is not satisfied",
+        [1, 30],
+    ),
+    (
+        "field_that_is_not_there",
+        "struct C { lr: f64 }\n#[mlflow::tracked(run_name = \"{c.rl}\", skip_all)]\nfn f(c: &C) {}",
+        "no field `rl` on type `&C`",
+        [2, 30],
+    ),
+    (
+        "run_id_that_is_no_text",
+        "struct Id;\n#[mlflow::tracked(run_id = id, skip_all)]\nfn f(id: &Id) {}",
+        "",
+        [2, 28],
+    ),
+    (
+        "unused_beside_an_error",
+        "#![deny(unused_variables)]\n#[mlflow::tracked(skip(b))]\nfn f((a, _): (u8, u8)) {}",
+        "`skip(b)` names no argument of the function",
+        [2, 24],
+    ),
+];
+
+#[test]
+fn a_mistake_in_a_macros_arguments_is_one_error_that_says_what_to_write() {
+    let outsider = Outsider::at("package");
+    let examples = outsider.package().join("examples");
+    fs::create_dir(&examples).unwrap();
+    for (name, source, ..) in TEXTS {
+        let file = examples.join(format!("{name}.rs"));
+        fs::write(file, format!("{source}\n\nfn main() {{}}\n")).unwrap();
+    }
+    let errors = outsider.errors_in_examples();
+    for (name, _, text, place) in TEXTS {
+        let errors = errors.get(name).expect("the compiler finds the mistake");
+        let [error] = &errors[..] else {
+            let texts: Vec<_> = errors.iter().map(|error| &error.text).collect();
+            panic!("{name}: {texts:#?}");
+        };
+        assert!(error.text.contains(text), "{name}: {}", error.text);
+        assert_eq!(error.place, place, "{name}: {}", error.text);
+    }
 }

@@ -33,8 +33,8 @@ macro_rules! judged {
 
 #[test]
 fn macro_and_runtime_agree() {
-    let redacted = judged!(password passwd secret token api_key access_key private_key credential auth db_password_2);
-    assert_eq!(redacted, 10);
+    let redacted = judged!(password passwd pwd db_pwd passphrase secret token api_key access_key private_key credential auth db_password_2);
+    assert_eq!(redacted, 13);
     let redacted =
         judged!(max_tokens tokenizer author api key access private monkey secrets passwords alpha);
     assert_eq!(redacted, 0);

@@ -52,7 +52,7 @@ pub(crate) struct CompileError {
     /// As a terminal shows it.
     pub(crate) text: String,
     /// Line and column of what it is about.
-    pub(crate) places: Vec<[u64; 2]>,
+    pub(crate) place: [u32; 2],
 }
 
 pub(crate) struct Outsider {
@@ -94,7 +94,7 @@ impl Outsider {
         self.build_and_tell(environment).0
     }
 
-    /// Checks its examples, and returns what the compiler says of each, as the text and the place of every error.
+    /// Checks its examples, and returns what the compiler says of each, its errors.
     pub(crate) fn errors_in_examples(&self) -> BTreeMap<String, Vec<CompileError>> {
         let _alone = ONE_AT_A_TIME.lock();
         let arguments = "check --examples --keep-going --offline --message-format=json";
@@ -112,16 +112,22 @@ impl Outsider {
             if message["level"] != "error" || message["spans"] == serde_json::json!([]) {
                 continue;
             }
-            let spans = message["spans"].as_array().unwrap().iter();
-            let primary = spans.filter(|span| span["is_primary"] == true);
-            let place = |span: &serde_json::Value| {
-                ["line_start", "column_start"].map(|key| span[key].as_u64().unwrap())
-            };
+            let text = message["rendered"].as_str().unwrap().to_owned();
+            // Input: ` --> examples/semicolon.rs:2:17`
+            let arrow = text
+                .lines()
+                .find(|line| line.trim_start().starts_with("--> "));
+            let mut numbers = arrow
+                .unwrap()
+                .rsplit(':')
+                .map(|number| number.parse().unwrap());
+            let column = numbers.next().unwrap();
+            let place = [numbers.next().unwrap(), column];
             let example = line["target"]["name"].as_str().unwrap().to_owned();
-            found.entry(example).or_default().push(CompileError {
-                text: message["rendered"].as_str().unwrap().to_owned(),
-                places: primary.map(place).collect(),
-            });
+            found
+                .entry(example)
+                .or_default()
+                .push(CompileError { text, place });
         }
         found
     }
