@@ -56,7 +56,7 @@ pub struct Config {
 }
 
 /// The experiment that every MLflow store has.
-const DEFAULT_EXPERIMENT_ID: &str = "0";
+pub(crate) const DEFAULT_EXPERIMENT_ID: &str = "0";
 const QUIET: &str = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT";
 
 /// Settings with every question answered.
@@ -270,8 +270,7 @@ impl Config {
                     ExperimentRef::Name(name) => experiment::of_name(name),
                     id @ ExperimentRef::Id(_) => Some(id),
                 })
-                .or_else(|| text("MLFLOW_EXPERIMENT_NAME").and_then(experiment::of_name))
-                .or_else(|| text("MLFLOW_EXPERIMENT_ID").map(ExperimentRef::Id))
+                .or_else(|| experiment_of_environment(text))
                 .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
             run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
             login: Login {
@@ -320,6 +319,24 @@ impl Settings {
     pub(crate) fn journal_roots(&self, journal: &Journal) -> Vec<PathBuf> {
         journal.roots(self.journal.path(), temporary_journal().path())
     }
+}
+
+/// Returns the experiment that the environment names; of a name and an id the name. Whether they mean one experiment
+/// is known to the store alone.
+fn experiment_of_environment(
+    text: &dyn Fn(&'static str) -> Option<String>,
+) -> Option<ExperimentRef> {
+    let id = text("MLFLOW_EXPERIMENT_ID");
+    let Some(name) = text("MLFLOW_EXPERIMENT_NAME").and_then(experiment::of_name) else {
+        return id.map(ExperimentRef::Id);
+    };
+    if let (ExperimentRef::Name(name), Some(id)) = (&name, id) {
+        warn_user(format_args!(
+            "MLFLOW_EXPERIMENT_NAME={name} and MLFLOW_EXPERIMENT_ID={id} are both set; runs go to the experiment of \
+             that name, and the id is not used. Unset one of them"
+        ));
+    }
+    Some(name)
 }
 
 /// Returns the first destination that is given, also one that cannot be used: what was meant for it must not

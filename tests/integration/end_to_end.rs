@@ -6,6 +6,7 @@ use crate::support::mlflow::{Server, read_file};
 use crate::support::program::{Folder, one};
 use crate::support::scaled::Scaled;
 use crate::support::seen::{Latest, Point, Seen};
+use crate::support::unique;
 
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
@@ -234,6 +235,63 @@ fn a_run_that_goes_on_keeps_its_name_or_gets_the_one_that_is_given() {
         let named = run(SWEEP, &[], &resumed);
         assert_eq!(name(), "parent", "{named}");
     }
+}
+
+/// Python refuses to go on; here it was silent.
+#[test]
+fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
+    let server = Server::shared();
+    let url = ("MLFLOW_TRACKING_URI", server.url());
+    let id_of = |folder: &Folder, first: &str| match first.trim().rsplit_once("/runs/") {
+        Some((_, id)) => id.to_owned(),
+        None => one(&folder.database(), "select run_uuid from runs"),
+    };
+    for environment in [&[url][..], &[]] {
+        let folder = Folder::new();
+        let named = unique();
+        let name = ("MLFLOW_EXPERIMENT_NAME", named.as_str());
+        let run = |more: &[(&str, &str)]| {
+            let environment = [environment, more].concat();
+            let ended = folder.run(SCRIPTED, &["start one", "end one"], &environment);
+            assert!(ended.success, "{}", ended.stderr);
+            ended.stderr
+        };
+        let id = id_of(&folder, &run(&[name]));
+        let resumed = ("MLFLOW_RUN_ID", id.as_str());
+        let says = |more: &[(&str, &str)]| {
+            let stderr = run(more);
+            let lines = stderr
+                .lines()
+                .filter(|line| line.starts_with("mlflow: the run "));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(says(&[resumed]), [""; 0]);
+        assert_eq!(says(&[resumed, name]), [""; 0]);
+        let other = ("MLFLOW_EXPERIMENT_NAME", "other");
+        let line = format!(
+            "mlflow: the run {id} goes on in its experiment {named:?}: a run stays where it was created. \"other\", \
+             which is named for it, is not used. Leave that out, or start a new run"
+        );
+        assert_eq!(says(&[resumed, other]), [line.as_str()]);
+        let by_id = ("MLFLOW_EXPERIMENT_ID", "4242");
+        assert_eq!(says(&[resumed, by_id]), [line.replace("other", "4242")]);
+    }
+}
+
+/// The id was ignored without a word.
+#[test]
+fn a_name_and_an_id_of_an_experiment_are_one_line_that_says_which_counts() {
+    let folder = Folder::new();
+    let environment = [
+        ("MLFLOW_EXPERIMENT_NAME", "wine"),
+        ("MLFLOW_EXPERIMENT_ID", "7"),
+    ];
+    let ended = folder.run(SCRIPTED, &["start one", "end one"], &environment);
+    let line = "mlflow: MLFLOW_EXPERIMENT_NAME=wine and MLFLOW_EXPERIMENT_ID=7 are both set; runs go to the experiment of \
+                that name, and the id is not used. Unset one of them";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let runs = "select count(*) from runs join experiments using (experiment_id) where experiments.name = 'wine'";
+    assert_eq!(one::<i64>(&folder.database(), runs), 1);
 }
 
 /// It stood at step 0 where its thread's values were read before those of the other one; and of two points of

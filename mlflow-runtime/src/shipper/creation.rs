@@ -11,9 +11,11 @@ use super::ending::ATTEMPT_TAG;
 use super::obstacle::{Halt, Obstacle, Stuck, halt};
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
+use crate::config::DEFAULT_EXPERIMENT_ID;
 use crate::journal::record::{Role, RunIdentity, Start};
 use crate::limits;
-use crate::store::{Batch, NewRun, Param, RunStatus, StoreError, StoredRun, Tag};
+use crate::store::{Batch, ExperimentRef, NewRun, Param, RunStatus, StoreError, StoredRun, Tag};
+use crate::warnings::warn_user;
 
 /// How long a server must not have found a run before it is taken for gone: the servers behind one
 /// address may not all have it.
@@ -295,6 +297,30 @@ impl Delivery {
         self.store.update_run(run, RunStatus::Running, None).await
     }
 
+    /// Says that a run goes on in another experiment than the one that is named for it. That it cannot be found out
+    /// is no trouble of the run's.
+    async fn warn_of_another_experiment(&self, run: &StoredRun, named: &ExperimentRef) {
+        let is_named = match named {
+            // Nobody may have named it.
+            ExperimentRef::Id(id) => *id != run.experiment_id && id != DEFAULT_EXPERIMENT_ID,
+            ExperimentRef::Name(_) => true,
+        };
+        if !is_named {
+            return;
+        }
+        let Ok(Some(own)) = self.store.experiment_name(run).await else {
+            return;
+        };
+        let (ExperimentRef::Name(named) | ExperimentRef::Id(named)) = named;
+        if own != *named {
+            warn_user(format_args!(
+                "the run {} goes on in its experiment {own:?}: a run stays where it was created. {named:?}, which is \
+                 named for it, is not used. Leave that out, or start a new run",
+                run.run_id
+            ));
+        }
+    }
+
     /// Logs the params that a run began with, in as many requests as that takes.
     async fn log_params(&self, run: &StoredRun, params: &[Param]) -> Result<(), StoreError> {
         for params in params.chunks(self.store.limits().params.max(1)) {
@@ -337,6 +363,8 @@ impl Delivery {
                 });
             }
             self.resume(&run, &tags).await?;
+            self.warn_of_another_experiment(&run, &identity.experiment)
+                .await;
             return Ok(run);
         }
         let is_leader = identity.role == Role::Leader;

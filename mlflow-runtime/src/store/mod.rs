@@ -85,6 +85,11 @@ pub trait Store: Send {
     /// [`StoreError::Blocked`] if the experiment is deleted, or given by an id that does not exist.
     async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError>;
 
+    /// The name of the experiment that the run is in. Default: it is not known.
+    async fn experiment_name(&self, _run: &StoredRun) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     /// Creates a run, tagged with [`RUN_KEY_TAG`] = [`NewRun::key`]. Not repeatable by itself:
     /// after an error ask [`find_run`](Store::find_run) first.
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError>;

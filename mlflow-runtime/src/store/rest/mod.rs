@@ -332,6 +332,13 @@ impl Store for RestStore {
         Ok(id)
     }
 
+    async fn experiment_name(&self, run: &StoredRun) -> Result<Option<String>, StoreError> {
+        let id = &[("experiment_id", &*run.experiment_id)];
+        let found = self.http.get("experiments/get", id).await;
+        let wire::GetExperiment { experiment } = found.map_err(Failure::blocking)?;
+        Ok(Some(experiment.name))
+    }
+
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
         let created = self
             .http

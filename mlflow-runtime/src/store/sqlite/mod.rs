@@ -144,6 +144,10 @@ impl Store for SqliteStore {
         }
     }
 
+    async fn experiment_name(&self, run: &StoredRun) -> Result<Option<String>, StoreError> {
+        self.with(|db| runs::experiment_name(db, &run.experiment_id))
+    }
+
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
         self.with(|db| runs::create(db, run))
     }

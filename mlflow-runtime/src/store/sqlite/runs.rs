@@ -30,6 +30,14 @@ pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, Fail
     }
 }
 
+/// The name of the experiment with this id, deleted or not.
+pub(super) fn experiment_name(db: &Connection, id: &str) -> Result<Option<String>, Failure> {
+    let name = db
+        .prepare_cached("SELECT name FROM experiments WHERE experiment_id = ?1")?
+        .query_row([id], |row| row.get(0));
+    Ok(name.optional()?)
+}
+
 /// The id of the experiment, created if it is missing.
 pub(super) fn experiment_by_name(
     db: &mut Connection,
