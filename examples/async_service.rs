@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run --example async_service
-//! mlflow ui        # in the same folder, then open http://127.0.0.1:5000
+//! mlflow ui        # in the same folder, then open http://127.0.0.1:5000, unless MLFLOW_TRACKING_URI names a server
 //! ```
 //!
 //! Each is a child of `serve`, ends with the status that fits what happened to it, and logs only
@@ -101,7 +101,7 @@ async fn serve() -> usize {
 async fn main() {
     let succeeded = serve().await;
     println!(
-        "{succeeded} of 5 tasks succeeded; run `mlflow ui` in this folder and open \
-         http://127.0.0.1:5000 to see what became of each"
+        "{succeeded} of 5 tasks succeeded; what became of each is on the page of `serve`: a line on stderr says where \
+         that is"
     );
 }

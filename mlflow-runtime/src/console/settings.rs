@@ -42,6 +42,8 @@ impl Config {
     ///   the same time, both have all of it. Of runs one after the other every byte is in one; what is
     ///   printed right at a run's end may be in the next one's. Child runs have none. With the feature
     ///   `layer`, the run's lines stand in between.
+    /// - Where stdout and stderr go to one place, such as a terminal, the order between them is kept. Where they
+    ///   go to two, a line of the one may stand behind a later line of the other.
     /// - Credentials that can be recognised are masked in the artifact, and bytes that are no UTF-8
     ///   replaced; until it is delivered the copy lies beside the journal as it was written, and does not
     ///   count as the journal's.
