@@ -48,7 +48,13 @@ pub(crate) fn tracked(
         _ => Moved::FromTheFirstPattern,
     };
     let mut parameters = parameters(&mut function.signature, moved);
-    let plan = plan(arguments, &parameters, &function.signature, &mut errors);
+    let plan = plan(
+        arguments,
+        &parameters,
+        &function.signature,
+        shape,
+        &mut errors,
+    );
     if !errors.is_empty() {
         return with_errors(&item::using(item, &parameters), errors);
     }

@@ -11,7 +11,7 @@ use crate::arguments::{Arguments, Entry};
 use crate::errors::{Errors, listed, nearest};
 use crate::key;
 use crate::parameters::{Binding, Parameter};
-use crate::shape::{self, Value};
+use crate::shape::{self, Shape, Value};
 use crate::template::{self, Part};
 
 /// What happens to an argument of the function.
@@ -45,6 +45,7 @@ pub(crate) fn plan(
     mut arguments: Arguments,
     parameters: &[Parameter],
     signature: &Signature,
+    shape: Shape,
     errors: &mut Errors,
 ) -> Plan {
     let names: Vec<&str> = bindings(parameters)
@@ -52,7 +53,7 @@ pub(crate) fn plan(
         .collect();
     check_names(&arguments, &names, signature.receiver().is_some(), errors);
     check_keys(&arguments, errors);
-    check_return(&arguments, &signature.output, errors);
+    check_return(&arguments, &signature.output, shape, errors);
     check_reserved(&arguments, errors);
     let experiment = arguments
         .experiment
@@ -226,7 +227,7 @@ fn check_keys(arguments: &Arguments, errors: &mut Errors) {
     }
 }
 
-fn check_return(arguments: &Arguments, output: &ReturnType, errors: &mut Errors) {
+fn check_return(arguments: &Arguments, output: &ReturnType, shape: Shape, errors: &mut Errors) {
     let named = arguments
         .metric
         .as_ref()
@@ -243,6 +244,15 @@ fn check_return(arguments: &Arguments, output: &ReturnType, errors: &mut Errors)
         errors.at(
             named,
             "names the returned value, but the function returns none",
+        );
+    }
+    if let (Some(named), Shape::Guard) = (named, shape)
+        && value != Value::Nothing
+    {
+        errors.at(
+            named,
+            "names the returned value, which is not seen: the function is `#[track_caller]` or returns `impl Fn`\n\
+             log the number in its body: `mlflow::metric!(\"name\", value)`",
         );
     }
     if let (Some(metric), Some((_, span))) = (&arguments.metric, &arguments.metrics) {

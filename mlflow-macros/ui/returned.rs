@@ -43,4 +43,15 @@ fn never_returns() -> ! {
     loop {}
 }
 
+#[tracked(metric = "a")]
+#[track_caller]
+fn not_seen() -> f64 {
+    0.0
+}
+
+#[tracked(metrics("a", "b"))]
+fn not_seen_either() -> (f64, impl Fn(&str) -> f64) {
+    (0.0, |_| 0.0)
+}
+
 fn main() {}

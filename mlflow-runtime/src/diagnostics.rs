@@ -58,6 +58,7 @@
 //! | metric, param, tag `KEY` is also the name that `OTHER` is kept under, which MLflow refuses; … | two keys have one name; of a param the second value is refused | another key |
 //! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `layer` | `metric.loss = loss` |
 //! | field …: it is no integer; the event's metrics are at step 0 | the `step` of an event | `step = epoch` |
+//! | `metric` or `metrics` at `FUNCTION` names …, and the function has returned …; … | the attribute names a returned value of another kind | leave the argument out, or return what it names |
 //! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute, e.g. in `tags(…)` | mend it |
 //! | artifact …: there is no such file or folder; it has no name of its own; its name is not valid UTF-8, which MLflow's paths are; it is neither a file nor a folder; it is a link to a folder, and not followed | `log_artifact` was given something else, or there is such a thing in the folder that it was given | another path |
 //! | artifact …: its `N` bytes find no room beside the journal: `N` bytes are free, of which `N` stay free for the program's own files; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk | it is not logged: our copy would fill the disk | free space |

@@ -10,6 +10,7 @@ use crate::capture::{Failure, Numbers};
 use crate::run::Run;
 use crate::site::Site;
 use crate::store::RunStatus;
+use crate::warnings::warn_user;
 
 /// Asks a value whether it is a `Result` or an `Option`.
 #[derive(Debug)]
@@ -117,6 +118,7 @@ impl<'r> Ending<'r> {
     /// run has logged before gets them at its last step: a curve does not fall back to its beginning.
     pub fn numbers(&mut self, numbers: Numbers) {
         let is_sequence = numbers.is_sequence;
+        self.warn_of_unused_names(&numbers);
         for (path, value) in numbers.values {
             self.run.log_returned(&self.key(path, is_sequence), value);
         }
@@ -125,6 +127,39 @@ impl<'r> Ending<'r> {
                 tracker.warn_missing(&self.key(path, is_sequence), end);
             }
         }
+    }
+
+    /// Says that a name of the attribute is for another kind of value than the one that was returned.
+    fn warn_of_unused_names(&self, numbers: &Numbers) {
+        let values = numbers.values.iter().map(|(path, _)| path);
+        let mut paths = values.chain(numbers.missing.iter().map(|(path, _)| path));
+        let is_field = |path: &String| path.starts_with(|first: char| !first.is_ascii_digit());
+        let (argument, expected, is_used) = match (self.site.metric, self.site.metrics) {
+            (None, []) => return,
+            (Some(_), _) => {
+                let is_used = paths.clone().any(|path| !is_field(path));
+                ("metric", "one number", is_used || numbers.is_sequence)
+            }
+            (None, _) => ("metrics", "the elements of a tuple", numbers.is_sequence),
+        };
+        if is_used {
+            return;
+        }
+        let returned = match paths.next() {
+            Some(path) if is_field(path) => {
+                format!("fields such as `{path}`, which have their own names")
+            }
+            Some(_) => "one number".to_owned(),
+            None => "no number".to_owned(),
+        };
+        let site = self.site;
+        warn_user(format_args!(
+            "`{argument}` at `{}` ({}:{}) names {expected}, and the function has returned {returned}; leave it out, or \
+             return what it names",
+            site.name(),
+            site.file,
+            site.line
+        ));
     }
 
     // Input:  ``, `0.a` of a sequence, `7` of a map, `rmse`; `metrics("first")`

@@ -930,3 +930,32 @@ fn params_of_a_start_that_are_refused_leave_the_numbers_right() {
         (0, 3, 3)
     );
 }
+
+/// The name was ignored without a word.
+#[test]
+fn a_name_for_another_kind_of_returned_value_is_one_line() {
+    let folder = Folder::new();
+    let ended = folder.run(SCRIPTED, &["returned"], &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    let lines = ended.stderr.lines();
+    let lines: Vec<&str> = lines
+        .filter(|line| line.starts_with("mlflow: `metric"))
+        .collect();
+    let [fields, text, no_tuple] = lines[..] else {
+        panic!("three lines: {}", ended.stderr);
+    };
+    assert!(
+        fields.starts_with("mlflow: `metric` at `fields` ("),
+        "{fields}"
+    );
+    let rest = "names one number, and the function has returned fields such as `rmse`, which have their own names; \
+                leave it out, or return what it names";
+    assert!(fields.ends_with(rest), "{fields}");
+    assert!(text.contains("returned no number; leave it out"), "{text}");
+    assert!(
+        no_tuple.contains(
+            "names the elements of a tuple, and the function has returned fields such as `rmse`"
+        ),
+        "{no_tuple}"
+    );
+}

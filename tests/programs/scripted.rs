@@ -11,6 +11,7 @@
 //! recover SECONDS     ships what was left behind, and prints the report
 //! move FROM TO        ships what was left behind for another destination, and prints the report or error
 //! curves COUNT        calls a function COUNT times that returns a number, whose curve another thread has logged
+//! returned            calls functions whose attribute names what they return, or something else
 //! outside KEY         logs a metric without a run
 //! unstarted           makes a run and does not start it
 //! health              prints `health queued Q held H rejected R dropped D`
@@ -55,6 +56,7 @@ fn main() {
                 let guard = guards.remove(name).expect("a run");
                 guard.end(RunStatus::Finished);
             }
+            ["returned"] => returned(),
             ["flush", timeout] => {
                 println!("flushed {}", mlflow::flush(seconds(timeout)).complete);
             }
@@ -117,4 +119,52 @@ fn print_report(report: &mlflow::RecoverReport) {
         report.held,
         report.journals_left
     );
+}
+
+#[derive(serde::Serialize)]
+struct Scores {
+    rmse: f64,
+}
+
+type Loss = f64;
+
+#[mlflow::tracked(metric = "loss")]
+fn fields() -> Result<Scores, String> {
+    Ok(Scores { rmse: 0.5 })
+}
+
+#[mlflow::tracked(metric = "loss")]
+fn text() -> &'static str {
+    "0.5"
+}
+
+#[mlflow::tracked(metrics("precision", "recall"))]
+fn no_tuple() -> Scores {
+    Scores { rmse: 0.5 }
+}
+
+#[mlflow::tracked(metric = "loss")]
+fn fits() -> Result<Loss, String> {
+    Ok(0.5)
+}
+
+#[mlflow::tracked(metric = "loss")]
+fn absent() -> Option<Loss> {
+    None
+}
+
+#[mlflow::tracked(metrics("precision", "recall"))]
+fn pair() -> (f64, f64) {
+    (0.5, 0.5)
+}
+
+fn returned() {
+    for _ in 0..3 {
+        fields().expect("it is fine");
+        text();
+        no_tuple();
+        fits().expect("it is fine");
+        absent();
+        pair();
+    }
 }
