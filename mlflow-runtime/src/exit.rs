@@ -198,12 +198,25 @@ fn say_kept(tracker: &Tracker) {
         return;
     };
     let destination = &tracker.settings().destination;
-    let held = tracker.stats.all_held();
+    let stats = &tracker.stats;
+    let held = stats.own_held();
     if held > 0 {
-        let first = tracker.stats.first_refusal("values stay");
+        let own = tracker.journal().path();
+        let folder = own.as_deref().unwrap_or(root);
         say(&format!(
-            "mlflow: {held} values wait in {} for {destination}, which does not take them now{first}",
-            root.display()
+            "mlflow: {held} values wait in {} for {destination}, which does not take them now{}; later tracked programs \
+             try again. To give them up, remove that folder",
+            folder.display(),
+            stats.first_held(true)
+        ));
+    }
+    let held = stats.held_of_dead.get();
+    if held > 0 {
+        say(&format!(
+            "mlflow: {held} values that earlier programs have left wait in {} for {destination}, which does not take \
+             them now{}. To give them up, remove their folders there",
+            root.display(),
+            stats.first_held(false)
         ));
     }
     let damaged = tracker.stats.damaged.get();

@@ -44,6 +44,10 @@ pub(crate) struct Stats {
     pub(crate) retried: Counter,
     /// What was said of the first values that the store will not take now.
     refusals: Mutex<Vec<String>>,
+    /// Why values of this process's journal are held, the first time.
+    held_as: Mutex<Option<String>>,
+    /// The same of the journals that dead processes left.
+    held_of_dead_as: Mutex<Option<String>>,
     /// Why values that were refused could not be kept, the first time.
     keep_fault: Mutex<Option<String>>,
     /// Why the store does not take values now.
@@ -125,6 +129,40 @@ impl Stats {
     /// Returns how many values wait for a person, whosever they are.
     pub(crate) fn all_held(&self) -> u64 {
         self.held.get() + self.held_of_dead.get() + self.held_consoles.get()
+    }
+
+    /// Returns how many values of this process's wait for a person.
+    pub(crate) fn own_held(&self) -> u64 {
+        self.held.get() + self.held_consoles.get()
+    }
+
+    /// Returns how many values of this process's the store has refused for good.
+    pub(crate) fn own_refused(&self) -> u64 {
+        self.rejected.get() + self.rejected_of_starts.get() + self.rejected_consoles.get()
+    }
+
+    /// Remembers why values of this process's journal, or of a dead one's, are held.
+    pub(crate) fn note_held(&self, is_own: bool, reason: &str) {
+        let first = if is_own {
+            &self.held_as
+        } else {
+            &self.held_of_dead_as
+        };
+        lock(first).get_or_insert_with(|| reason.to_owned());
+        self.note_refusal(|| format!("values stay in the journal: {reason}"));
+    }
+
+    /// Returns why the first values of this process's journal, or of a dead one's, were held, as the end of a line.
+    pub(crate) fn first_held(&self, is_own: bool) -> String {
+        let first = if is_own {
+            &self.held_as
+        } else {
+            &self.held_of_dead_as
+        };
+        let first = lock(first);
+        first
+            .as_ref()
+            .map_or_else(String::new, |said| format!(" (first: {said})"))
     }
 
     /// Remembers why a value was set aside or held, as far as there is room.

@@ -4,7 +4,9 @@ mod any_text;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::{self, Display};
+use std::fs;
 use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
 
 use mlflow::testing::fake;
 use mlflow::tracked;
@@ -958,4 +960,63 @@ fn a_name_for_another_kind_of_returned_value_is_one_line() {
         ),
         "{no_tuple}"
     );
+}
+
+/// A training of days found it out when it ended.
+#[test]
+fn values_that_are_held_are_said_while_the_process_goes_on() {
+    let folder = Folder::new();
+    let environment = [("MLFLOW_EXPERIMENT_ID", "4242")];
+    let script = ["start a", "points loss 0 3", "wait here"];
+    let program = folder.start(SCRIPTED, &script, &environment);
+    program.wait_for_stderr(
+        "mlflow: so far 4 values wait and 0 are refused (first: there is no experiment with the id `4242`); all others go on. \
+         mlflow::health() counts them, and a line at the end of the process says where they are",
+    );
+    program.kill();
+}
+
+/// Each later program named an earlier one's reason as its own, and nothing said how to be rid of them.
+#[test]
+fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
+    let folder = Folder::new();
+    let script = ["start a", "points loss 0 3", "end a"];
+    let first = folder.run(SCRIPTED, &script, &[("MLFLOW_EXPERIMENT_ID", "4242")]);
+    let root = folder.journal();
+    let uri = format!("sqlite:///{}", folder.path().join("mlflow.db").display());
+    let [own] = &journals(&root)[..] else {
+        panic!("{}", first.stderr);
+    };
+    let line = format!(
+        "mlflow: 5 values wait in {} for {}, which does not take them now (first: there is no experiment with the id \
+         `4242`); later tracked programs try again. To give them up, remove that folder",
+        own.display(),
+        uri,
+    );
+    assert_eq!(lines_of(&first.stderr), [line]);
+    let second = folder.run(SCRIPTED, &script, &[]);
+    let line = format!(
+        "mlflow: 5 values that earlier programs have left wait in {} for {}, which does not take them now (first: there \
+         is no experiment with the id `4242`). To give them up, remove their folders there",
+        root.display(),
+        uri,
+    );
+    let lines = lines_of(&second.stderr);
+    assert_eq!(lines.last(), Some(&line), "{}", second.stderr);
+    fs::remove_dir_all(own).unwrap();
+    let third = folder.run(SCRIPTED, &script, &[]);
+    assert_eq!(lines_of(&third.stderr), [""; 0], "{}", third.stderr);
+}
+
+fn lines_of(stderr: &str) -> Vec<String> {
+    let lines = stderr.lines().filter(|line| line.starts_with("mlflow: "));
+    lines.map(str::to_owned).collect()
+}
+
+/// The folders of journals below `root`.
+fn journals(root: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_dir()).collect()
 }

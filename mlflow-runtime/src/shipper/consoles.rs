@@ -387,7 +387,7 @@ impl Delivery {
                 source.note_shipped(index, NOTHING_WAITS, false);
             }
             Sent::Held(reason) => {
-                self.warn_held(&reason);
+                self.warn_held(source, &reason);
                 source.note_shipped(index, NOTHING_WAITS, true);
             }
         }

@@ -295,7 +295,7 @@ impl Delivery {
     ) {
         work.deferred += 1;
         if let Some(stuck) = &stuck {
-            self.warn_stuck(stuck, 1);
+            self.warn_stuck(source, stuck, 1);
         }
         self.supersede(source, run, &artifact);
         let mut is_shared = false;
@@ -362,7 +362,7 @@ impl Delivery {
                     };
                     self.stats().retried.add(1);
                     if let Some(stuck) = &stuck {
-                        self.warn_stuck(stuck, deferred.backoff.failures() + 1);
+                        self.warn_stuck(source, stuck, deferred.backoff.failures() + 1);
                         let delay = deferred.backoff.next(Cause::Away { retry_after: None });
                         deferred.due = Instant::now() + delay;
                     }

@@ -130,7 +130,7 @@ impl Delivery {
         self.stats.damaged.add(lost.records);
         self.stats.lost.add(lost.values);
         if let Some(said) = lost.unread {
-            self.stats.note_refusal(|| said);
+            self.stats.note_held(source.is_live(), &said);
         }
         while let Some(work) = pass.current() {
             let mut delivered = match source.parked.in_front_of(&source.runs, work.run) {
@@ -165,7 +165,7 @@ impl Delivery {
     /// Has what is left of a run's work wait by itself.
     fn park(&mut self, source: &mut Source, work: &mut Work, stuck: Stuck, oldest_ms: Option<i64>) {
         self.refuse(source, work);
-        self.warn_stuck(&stuck, 1);
+        self.warn_stuck(source, &stuck, 1);
         let (left, lost) = match source.park(work, stuck, oldest_ms) {
             Ok((records, lost)) => {
                 self.lose(source, lost);
@@ -460,6 +460,9 @@ impl Delivery {
         for one in &refused {
             let (kind, key) = one.kind_and_key();
             let reason = &one.reason;
+            if source.is_live() {
+                self.announcements.note_refusal(reason);
+            }
             self.stats
                 .note_refusal(|| format!("{kind} {key:?} is set aside: {reason}"));
             if let Some(end) = self.said.admit(kind, key) {
@@ -480,9 +483,9 @@ impl Delivery {
 
     /// Says once for each reason that something waits by itself, of what fails after some failures: one
     /// may be a connection that was closed meanwhile.
-    pub(super) fn warn_stuck(&mut self, stuck: &Stuck, failures: u32) {
+    pub(super) fn warn_stuck(&mut self, source: &Source, stuck: &Stuck, failures: u32) {
         match stuck {
-            Stuck::Held(reason) | Stuck::Missing(reason) => self.warn_held(reason),
+            Stuck::Held(reason) | Stuck::Missing(reason) => self.warn_held(source, reason),
             Stuck::Failing { reason, .. } => {
                 self.stats.note_stuck(reason);
                 if failures >= WARN_AFTER
@@ -498,9 +501,11 @@ impl Delivery {
         }
     }
 
-    pub(super) fn warn_held(&mut self, reason: &str) {
-        self.stats
-            .note_refusal(|| format!("values stay in the journal: {reason}"));
+    pub(super) fn warn_held(&mut self, source: &Source, reason: &str) {
+        if source.is_live() {
+            self.announcements.note_refusal(reason);
+        }
+        self.stats.note_held(source.is_live(), reason);
         if let Some(end) = self.said.admit("held", reason) {
             tracing::warn!(target: "mlflow", "values stay in the journal: {reason}{end}");
         }

@@ -557,7 +557,7 @@ impl Delivery {
                 source.parked.set_stuck(lane, stuck.clone());
                 let parked = source.parked.lanes.get(&lane);
                 let failures = parked.map_or(0, |parked| parked.backoff.failures());
-                self.warn_stuck(&stuck, failures);
+                self.warn_stuck(source, &stuck, failures);
                 Ok(false)
             }
             Err(Obstacle::Halt(halt)) => Err(halt),

@@ -154,6 +154,8 @@ impl Worker {
         let mut idle_since = None;
         loop {
             let ticket = self.control.asked();
+            let (held, refused) = (self.stats.own_held(), self.stats.own_refused());
+            shipper.delivery.announcements.refusals(held, refused);
             match self.round(&mut shipper, ticket).await {
                 Ok(Step::More) => {
                     self.connected(&shipper);
