@@ -148,7 +148,8 @@ fn leave_one(tracker: &Tracker, started: Instant) {
             path.display(),
         ));
     }
-    if is_cut_short && left == 0 {
+    // Of what is held there is a line of its own.
+    if is_cut_short && left == 0 && tracker.stats.held_of_dead.get() == 0 {
         say(&format!(
             "mlflow: what earlier processes have left for {destination} is not all shipped; later tracked programs go \
              on with it, mlflow::recover ships all of it"
