@@ -142,14 +142,14 @@ impl Config {
 
     /// Name and password for HTTP Basic (`MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD`). Wins over a token.
     pub fn basic_auth(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
-        self.username = Some(username.into());
-        self.password = Some(Secret::new(password.into()));
+        self.username = Some(without_line_end(username.into()));
+        self.password = Some(Secret::new(without_line_end(password.into())));
         self
     }
 
-    /// Bearer token (`MLFLOW_TRACKING_TOKEN`).
+    /// Bearer token (`MLFLOW_TRACKING_TOKEN`), without the line break that a file may end with.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Secret::new(token.into()));
+        self.token = Some(Secret::new(without_line_end(token.into())));
         self
     }
 
@@ -239,11 +239,7 @@ impl Config {
             rank,
             system_metrics,
         } = self;
-        // A file that was read into the variable ends with a line break.
-        let line = |variable| {
-            let text = text(variable)?;
-            Some(text.trim_end_matches(['\r', '\n']).to_owned())
-        };
+        let line = |variable| text(variable).map(without_line_end);
         let home = text("HOME").map(PathBuf::from);
         let in_file = home.map_or_else(Default::default, |home| credentials_file::read(&home));
         for variable in ["MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"] {
@@ -324,6 +320,14 @@ impl Settings {
     pub(crate) fn journal_roots(&self, journal: &Journal) -> Vec<PathBuf> {
         journal.roots(self.journal.path(), temporary_journal().path())
     }
+}
+
+/// Returns what a file held that was read into a variable, or given to a setter, without the line break at its end.
+fn without_line_end(text: String) -> String {
+    let kept = text.trim_end_matches(['\r', '\n']).len();
+    let mut text = text;
+    text.truncate(kept);
+    text
 }
 
 /// Returns the experiment that the environment names; of a name and an id the name. Whether they mean one experiment
@@ -491,6 +495,23 @@ mod tests {
         let here = env::current_dir().expect("it is there");
         let relative = [("MLFLOW_JOURNAL_DIR", "j")];
         assert_eq!(path(&relative), here.join("j"));
+    }
+
+    /// A token that was read from a file was no header, and everything waited.
+    #[test]
+    fn a_line_break_at_the_end_of_a_credential_is_left_out() {
+        let token = |settings: Settings| settings.login.token.map(Secret::into_inner);
+        let given = Config::new().token("tok3n\r\n");
+        assert_eq!(token(resolve(given, &[])).as_deref(), Some("tok3n"));
+        let environment = [("MLFLOW_TRACKING_TOKEN", "tok3n\n")];
+        let found = resolve(Config::new(), &environment);
+        assert_eq!(token(found).as_deref(), Some("tok3n"));
+        let login = resolve(Config::new().basic_auth("ml\n", "hunter2\n"), &[]).login;
+        assert_eq!(login.username.as_deref(), Some("ml"));
+        assert_eq!(
+            login.password.map(Secret::into_inner).as_deref(),
+            Some("hunter2")
+        );
     }
 
     #[test]
