@@ -11,7 +11,7 @@ use syn::{FnArg, Lifetime, ReturnType, Type};
 use crate::item::Function;
 use crate::parameters::Parameter;
 use crate::paths;
-use crate::shape::{Shape, inferred, is_never, may_be_future, output_of};
+use crate::shape::{Shape, inferred, is_never, is_unit, output_of};
 
 /// A body, and what it has to be given.
 pub(crate) struct Body<'f> {
@@ -92,21 +92,25 @@ impl Body<'_> {
         }
     }
 
-    /// Tells a closure or an `async` block what it returns. Where the body returns something else, the compiler
-    /// names the place of the value: that is the type in the signature.
-    fn typed(&self) -> TokenStream {
-        let nothing = match self.like_name() {
+    /// A call that never gives a value of the type that is returned.
+    fn nothing(&self) -> TokenStream {
+        match self.like_name() {
             Some(like) => quote!(nothing_like(#like)),
             None => {
                 let returned = self.returned();
                 quote!(nothing::<#returned>())
             }
-        };
+        }
+    }
+
+    /// Tells a closure or an `async` block what it returns. Where the body returns something else, the compiler
+    /// names the place of the value: that is the type in the signature.
+    fn typed(&self) -> TokenStream {
         let span = match &self.function.signature.output {
             ReturnType::Default => Span::mixed_site(),
             ReturnType::Type(_, ty) => ty.span(),
         };
-        self.unreachable(span, &quote!(return), &nothing)
+        self.unreachable(span, &quote!(return), &self.nothing())
     }
 
     /// The body, told what the signature says of its value. The way out of the block around it is
@@ -120,10 +124,24 @@ impl Body<'_> {
         quote!(#private::value_like(#like, #label: { #leaves #body }).0)
     }
 
-    /// Whether the returned value may be a future. Clippy finds an `async` block that ends with one, though not
-    /// an `async fn`.
-    fn may_return_future(&self) -> bool {
-        matches!(&self.function.signature.output, ReturnType::Type(_, ty) if may_be_future(ty))
+    /// Whether anything but `()` is returned.
+    fn has_value(&self) -> bool {
+        match &self.function.signature.output {
+            ReturnType::Default => false,
+            ReturnType::Type(_, ty) => !is_never(ty) && !is_unit(ty),
+        }
+    }
+
+    /// What an `async` block returns, as the operand of a `return`: Clippy finds an `async` block that ends with a
+    /// future, though not an `async fn` that does. The way out is for a body that never ends: the compiler would find
+    /// that the `return` is not reached.
+    // Output: `'_returned: { if let Some(value) = nothing::<R>() { break '_returned value; } keep(&a); { body } }`
+    fn value(&self, content: &TokenStream) -> TokenStream {
+        let label = Lifetime::new("'_returned", Span::mixed_site());
+        let leave = quote!(break #label);
+        let leaves = self.unreachable(Span::mixed_site(), &leave, &self.nothing());
+        let block = block(quote!(#leaves #content));
+        quote!(#label: #block)
     }
 
     /// In a block that owns every argument. The outer braces stand where the user's do: else the compiler would
@@ -164,10 +182,11 @@ impl Body<'_> {
             (Shape::Async, Some(like)) => self.told(like, &nested(self.function)),
             _ => nested(self.function),
         };
-        let inner = block(quote!(#typed #keeps #rebinds #body));
-        let content = if is_async && self.may_return_future() {
-            quote!(return #inner;)
+        let content = if is_async && self.has_value() {
+            let value = self.value(&quote!(#keeps #rebinds #body));
+            quote!(#typed return #value;)
         } else {
+            let inner = block(quote!(#typed #keeps #rebinds #body));
             quote!(#inner)
         };
         let outer = in_place_of(&self.function.body, content);
@@ -175,9 +194,11 @@ impl Body<'_> {
     }
 }
 
-/// The body as the last expression of a block of ours. The edition of a labelled block is that of its label: what
-/// the body's last expression borrows from goes when the user's edition says. Attributes above each other wrap one
-/// body: their labels differ, as each has fewer attributes left than the one before it.
+/// The body as the last expression of a block of ours.
+///
+/// The compiler takes the edition of a labelled block from its label, so the label has the user's: the edition decides
+/// when the temporaries of the body's last expression are dropped. Attributes above each other wrap one body; their
+/// labels differ, as each has fewer attributes left than the one before it.
 // Input:  `{ 1 }`, under no attribute
 // Output: `'__mlflow_body_0: { 1 }`, as braces without a label are found to be one pair too many
 pub(crate) fn nested(function: &Function) -> TokenStream {

@@ -8,7 +8,7 @@ use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::parse::Parser;
 use syn::spanned::Spanned;
-use syn::{FnArg, Meta, ReturnType, Type};
+use syn::{FnArg, Meta, ReturnType};
 
 use crate::arguments::Arguments;
 use crate::body::{Body, block, in_place_of, nested};
@@ -17,7 +17,7 @@ use crate::errors::Errors;
 use crate::item::{self, Function};
 use crate::parameters::{Moved, Parameter, may_drop, parameters};
 use crate::plan::{Plan, plan};
-use crate::shape::{self, Shape, is_never};
+use crate::shape::{self, Shape, is_never, is_unit};
 use crate::{captures, doc_comment, paths};
 
 /// `#[tracked(arguments)] item`
@@ -226,7 +226,7 @@ impl Expansion {
             (ReturnType::Type(_, ty), _) if is_never(ty) => return quote!(#private::any_value),
             (ReturnType::Type(_, ty), _) => ty,
         };
-        if matches!(&**ty, Type::Tuple(tuple) if tuple.elems.is_empty()) {
+        if is_unit(ty) {
             return quote!(#private::any_value);
         }
         let [value, ending] =

@@ -4,7 +4,7 @@
 //! Whatever is no function with a body is one error that says what to do instead.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::quote;
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::{Attribute, Error, Expr, Signature, Token, Visibility};
 
@@ -198,7 +198,7 @@ fn braces(tree: TokenTree) -> syn::Result<Group> {
 }
 
 /// Returns the function with a use of every argument, as tracking would have used them: beside an error in the
-/// attribute the compiler would find them unused. One with attributes in its body stays as it is.
+/// attribute the compiler would find them unused.
 // Input:  `fn f(a: u8) { 5 }`
 // Output: `fn f(a: u8) { let _ = &a; 5 }`
 pub(crate) fn using(item: TokenStream, parameters: &[Parameter]) -> TokenStream {
@@ -206,21 +206,19 @@ pub(crate) fn using(item: TokenStream, parameters: &[Parameter]) -> TokenStream 
     let Some(TokenTree::Group(body)) = trees.last() else {
         return item;
     };
-    let starts_with_attribute = matches!(
-        body.stream().into_iter().next(),
-        Some(TokenTree::Punct(punct)) if punct.as_char() == '#'
-    );
-    if body.delimiter() != Delimiter::Brace || starts_with_attribute {
+    if body.delimiter() != Delimiter::Brace {
         return item;
     }
+    let inner = inner_attributes(body.stream());
     let uses = parameters.iter().flat_map(|parameter| {
         let cfgs = &parameter.cfgs;
         let bindings = parameter.bindings.iter();
         bindings.map(move |Binding { ident, .. }| quote!(#(#cfgs)* let _ = &#ident;))
     });
     let uses: TokenStream = uses.collect();
-    let rest = body.stream();
-    let mut using = Group::new(Delimiter::Brace, quote!(#uses #rest));
+    let rest: TokenStream = body.stream().into_iter().skip(inner.len()).collect();
+    let inner: TokenStream = inner.into_iter().collect();
+    let mut using = Group::new(Delimiter::Brace, quote!(#inner #uses #rest));
     using.set_span(body.span());
     trees.pop();
     trees.push(using.into());
@@ -230,31 +228,34 @@ pub(crate) fn using(item: TokenStream, parameters: &[Parameter]) -> TokenStream 
 // Input:  `{ #![allow(unused)] 5 }`
 // Output: `#[allow(unused)]` and `{ 5 }`, as inner attributes cannot stand in an inner block
 fn without_inner_attributes(body: Group) -> syn::Result<(Vec<Attribute>, Group)> {
-    let mut inner = TokenStream::new();
-    let mut rest = body.stream().into_iter();
-    loop {
-        let mut ahead = rest.clone();
-        match (ahead.next(), ahead.next(), ahead.next()) {
-            (
-                Some(TokenTree::Punct(hash)),
-                Some(TokenTree::Punct(bang)),
-                Some(TokenTree::Group(meta)),
-            ) if hash.as_char() == '#'
-                && bang.as_char() == '!'
-                && meta.delimiter() == Delimiter::Bracket =>
-            {
-                hash.to_tokens(&mut inner);
-                meta.to_tokens(&mut inner);
-                rest = ahead;
-            }
-            _ => break,
-        }
-    }
+    let inner = inner_attributes(body.stream());
     if inner.is_empty() {
         return Ok((Vec::new(), body));
     }
-    let mut stripped = Group::new(Delimiter::Brace, rest.collect());
+    let rest = body.stream().into_iter().skip(inner.len()).collect();
+    let mut stripped = Group::new(Delimiter::Brace, rest);
     stripped.set_span(body.span());
-    let attributes = Attribute::parse_outer.parse2(inner)?;
+    let is_bang =
+        |tree: &TokenTree| matches!(tree, TokenTree::Punct(punct) if punct.as_char() == '!');
+    let outer = inner.into_iter().filter(|tree| !is_bang(tree)).collect();
+    let attributes = Attribute::parse_outer.parse2(outer)?;
     Ok((attributes, stripped))
+}
+
+/// The inner attributes that a body begins with.
+// Input:  `#![allow(unused)] 5`
+// Output: `#`, `!`, `[allow(unused)]`
+fn inner_attributes(body: TokenStream) -> Vec<TokenTree> {
+    let trees: Vec<TokenTree> = body.into_iter().collect();
+    let is_inner = |trees: &[TokenTree]| {
+        matches!(
+            trees,
+            [TokenTree::Punct(hash), TokenTree::Punct(bang), TokenTree::Group(meta)]
+                if hash.as_char() == '#'
+                    && bang.as_char() == '!'
+                    && meta.delimiter() == Delimiter::Bracket
+        )
+    };
+    let count = trees.chunks(3).take_while(|trees| is_inner(trees)).count();
+    trees.into_iter().take(3 * count).collect()
 }

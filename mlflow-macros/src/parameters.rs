@@ -6,7 +6,7 @@
 
 use mlflow_redact::is_secret_name;
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
@@ -14,7 +14,7 @@ use syn::{
 
 use crate::attributes::{allow_unused, allowances, conditions, move_lints};
 use crate::paths;
-use crate::shape::is_number;
+use crate::shape::{is_number, is_unit};
 
 /// One typed argument.
 pub(crate) struct Parameter {
@@ -144,10 +144,6 @@ pub(crate) fn parameters(signature: &mut Signature, which: Moved) -> Vec<Paramet
         parameters.push(parameter(argument, index, moved && !is_nothing));
     }
     parameters
-}
-
-fn is_unit(ty: &Type) -> bool {
-    matches!(ty, Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
 /// The name, if the pattern is no more than one.
@@ -326,7 +322,8 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> Option<Ident>) -
         }
         Pat::Tuple(pat) => {
             let inner = all(&pat.elems);
-            quote!((#(#inner,)*))
+            // Where the user's is: of a pattern that does not fit, both are one error then.
+            quote_spanned!(pat.paren_token.span.join()=> (#(#inner,)*))
         }
         Pat::TupleStruct(pat) => {
             let (path, inner) = (&pat.path, all(&pat.elems));

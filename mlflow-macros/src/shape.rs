@@ -134,6 +134,10 @@ pub(crate) fn is_never(ty: &Type) -> bool {
     matches!(plain(ty), Type::Never(_))
 }
 
+pub(crate) fn is_unit(ty: &Type) -> bool {
+    matches!(plain(ty), Type::Tuple(tuple) if tuple.elems.is_empty())
+}
+
 /// `impl Future` with no bound beyond those that the tracked future has whenever its body has.
 fn is_impl_future(ty: &Type) -> bool {
     let Type::ImplTrait(opaque) = plain(ty) else {
@@ -232,11 +236,6 @@ fn may_be_alias(ty: &Type) -> bool {
         .last()
         .is_some_and(|last| NO_ALIASES.iter().any(|name| last.ident == name));
     (!is_known || is_unpinned_future(ty)) && !has_impl(quote!(#ty))
-}
-
-/// Returns whether a value of the type may be a future, for all that its name says.
-pub(crate) fn may_be_future(ty: &Type) -> bool {
-    is_boxed_future(ty) || may_be_alias(ty) || has_impl(quote!(#ty))
 }
 
 /// Whether a type has an `impl Trait` in it, which nothing but a signature can name.

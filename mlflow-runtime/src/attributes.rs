@@ -143,8 +143,9 @@
 ///
 /// An argument that becomes a param is used by that: the compiler does not find it unused, and an
 /// `#[expect(unused_variables)]` on the argument is taken as `#[allow(…)]`. One on the whole function
-/// stays what it is: if nothing else is unused there, it is not met, and has to be an `allow`. So has one of clippy's
-/// about what the body does with an argument, such as `#[expect(clippy::needless_pass_by_value)]`.
+/// stays what it is: if nothing else is unused there, it is not met, and has to be an `allow`. Clippy's lints about what
+/// a body does with its arguments do not find a tracked function either: `#[expect(clippy::needless_pass_by_value)]` is
+/// not met, and has to be an `allow`.
 ///
 /// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
 /// `{argument}`, `{argument.field}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`

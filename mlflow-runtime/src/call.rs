@@ -98,18 +98,40 @@ impl<'v, T: Display> RunId<'v, &'v Option<T>> {
     }
 }
 
-/// An id that is always there.
+impl<'v, T: Display> RunId<'v, &'v mut Option<T>> {
+    /// The id, if there is one.
+    #[must_use]
+    pub fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
+        self.0.as_ref().map(|id| id as &dyn Display)
+    }
+}
+
+/// A text.
 #[diagnostic::on_unimplemented(
     message = "`run_id` takes a text or an `Option` of one, not `{Self}`",
     label = "no text"
 )]
+pub trait RunIdText: Display {}
+
+impl<T: Display> RunIdText for T {}
+
+/// An id that is always there.
 pub trait AnyRunId<'v> {
+    /// What it is.
+    type Id;
     /// The id.
-    fn __mlflow_run_id(self) -> Option<&'v dyn Display>;
+    fn __mlflow_run_id(self) -> Option<&'v dyn Display>
+    where
+        Self::Id: RunIdText;
 }
 
-impl<'v, T: Display> AnyRunId<'v> for RunId<'v, T> {
-    fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
+impl<'v, T> AnyRunId<'v> for RunId<'v, T> {
+    type Id = T;
+
+    fn __mlflow_run_id(self) -> Option<&'v dyn Display>
+    where
+        T: RunIdText,
+    {
         Some(self.0)
     }
 }

@@ -56,7 +56,7 @@ pub struct Config {
 }
 
 /// The experiment that every MLflow store has.
-pub(crate) const DEFAULT_EXPERIMENT_ID: &str = "0";
+const DEFAULT_EXPERIMENT_ID: &str = "0";
 const QUIET: &str = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT";
 
 /// Settings with every question answered.
@@ -65,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) enabled: bool,
     pub(crate) destination: Destination,
     pub(crate) experiment: ExperimentRef,
+    /// The experiments that were named, the one that counts first; none for the default.
+    pub(crate) named_experiments: Vec<ExperimentRef>,
     pub(crate) run_id: Option<String>,
     pub(crate) login: Login,
     pub(crate) tls: Tls,
@@ -256,6 +258,18 @@ impl Config {
             let expected = "a number of seconds, 0 or more, below 10^19";
             text(variable).and_then(|value| seconds(variable, &value, expected))
         };
+        let configured = experiment.and_then(|experiment| match experiment {
+            ExperimentRef::Name(name) => experiment::of_name(name),
+            id @ ExperimentRef::Id(_) => Some(id),
+        });
+        let named_experiments = match configured {
+            Some(configured) => vec![configured],
+            None => {
+                let name = text("MLFLOW_EXPERIMENT_NAME").and_then(experiment::of_name);
+                let id = text("MLFLOW_EXPERIMENT_ID").map(ExperimentRef::Id);
+                name.into_iter().chain(id).collect()
+            }
+        };
         Settings {
             enabled: enabled
                 .or_else(|| flag("MLFLOW_TRACKING_ENABLED"))
@@ -266,13 +280,11 @@ impl Config {
                     .map(|uri| ("the configured tracking URI", uri)),
                 text("MLFLOW_TRACKING_URI").map(|uri| ("MLFLOW_TRACKING_URI", uri)),
             ]),
-            experiment: experiment
-                .and_then(|experiment| match experiment {
-                    ExperimentRef::Name(name) => experiment::of_name(name),
-                    id @ ExperimentRef::Id(_) => Some(id),
-                })
-                .or_else(|| experiment_of_environment(text))
+            experiment: named_experiments
+                .first()
+                .cloned()
                 .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
+            named_experiments,
             run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
             login: Login {
                 username: username
@@ -328,24 +340,6 @@ fn without_line_end(text: String) -> String {
     let mut text = text;
     text.truncate(kept);
     text
-}
-
-/// Returns the experiment that the environment names; of a name and an id the name. Whether they mean one experiment
-/// is known to the store alone.
-fn experiment_of_environment(
-    text: &dyn Fn(&'static str) -> Option<String>,
-) -> Option<ExperimentRef> {
-    let id = text("MLFLOW_EXPERIMENT_ID");
-    let Some(name) = text("MLFLOW_EXPERIMENT_NAME").and_then(experiment::of_name) else {
-        return id.map(ExperimentRef::Id);
-    };
-    if let (ExperimentRef::Name(name), Some(id)) = (&name, id) {
-        warn_user(format_args!(
-            "MLFLOW_EXPERIMENT_NAME={name} and MLFLOW_EXPERIMENT_ID={id} are both set; runs go to the experiment of \
-             that name, and the id is not used. Unset one of them"
-        ));
-    }
-    Some(name)
 }
 
 /// Returns the first destination that is given, also one that cannot be used: what was meant for it must not

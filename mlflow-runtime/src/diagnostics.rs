@@ -51,7 +51,7 @@
 //! | … is logged outside of any run and is not recorded; … | a log call where no run is current: before the first, or on a thread or in a task that has not taken it along | [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()), [`thread`](crate::thread) |
 //! | a run was built and not started: … | `let run = mlflow::start_run();` | `.start()` |
 //! | the name of an experiment is empty; … and: the name of the experiment … has `N` characters; it is cut: … | MLflow takes 1 to 500 characters | another name |
-//! | MLFLOW_EXPERIMENT_NAME=… and MLFLOW_EXPERIMENT_ID=… are both set; … | the name counts | unset one of them |
+//! | MLFLOW_EXPERIMENT_ID=… is not used, as MLFLOW_EXPERIMENT_NAME names another experiment, whose id is …. Unset one of them | the name counts | unset one of them |
 //! | the run `ID` goes on in its experiment …: a run stays where it was created. …, which is named for it, is not used. … | a run is resumed, and an experiment named, by the program or the environment, that it is not in | leave the experiment out, or start a new run |
 //! | metric, param, tag `KEY` is kept as `NAME`, as MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | another key, if the name does not please |
 //! | artifact `PATH` is kept as `NAME`, as MLflow's servers do not keep `%` and `#` in names | both become `_`, and the name ends with a hash of the path; nothing is lost | another name, if this one does not please |

@@ -276,12 +276,10 @@ macro_rules! metric {
             $crate::__private::Step::as_step(&$step),
         )
     }};
-    ($key:literal, $value:expr, $step:expr $(,)?) => {
-        ::core::compile_error!(::core::concat!(
-            "`metric!` takes the step by its name: `step = ",
-            ::core::stringify!($step),
-            "`"
-        ))
+    ($key:literal $($rest:tt)*) => {
+        ::core::compile_error!(
+            "`metric!` takes a key, a value, and the step by its name: `metric!(\"loss\", value, step = 3)`"
+        )
     };
     ($key:expr, $($rest:tt)*) => {
         ::core::compile_error!(::core::concat!(

@@ -3,14 +3,18 @@
 //! Invariant: `Result` and `Option` are found by type, so an alias or a re-export of them is seen
 //! and a user's own `Result` is not mistaken for one: an inherent method beats a trait's.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use crate::capture::{Failure, Numbers};
+use crate::fork::PerProcess;
 use crate::run::Run;
 use crate::site::Site;
 use crate::store::RunStatus;
-use crate::warnings::warn_user;
+use crate::tracker::lock;
+use crate::warnings::tell;
 
 /// Asks a value whether it is a `Result` or an `Option`.
 #[derive(Debug)]
@@ -132,7 +136,7 @@ impl<'r> Ending<'r> {
     /// Says that a name of the attribute is for another kind of value than the one that was returned.
     fn warn_of_unused_names(&self, numbers: &Numbers) {
         let values = numbers.values.iter().map(|(path, _)| path);
-        let mut paths = values.chain(numbers.missing.iter().map(|(path, _)| path));
+        let paths = values.chain(numbers.missing.iter().map(|(path, _)| path));
         let is_field = |path: &String| path.starts_with(|first: char| !first.is_ascii_digit());
         let (argument, expected, is_used) = match (self.site.metric, self.site.metrics) {
             (None, []) => return,
@@ -145,15 +149,19 @@ impl<'r> Ending<'r> {
         if is_used {
             return;
         }
-        let returned = match paths.next() {
+        let returned = match paths.min() {
             Some(path) if is_field(path) => {
                 format!("fields such as `{path}`, which have their own names")
             }
             Some(_) => "one number".to_owned(),
             None => "no number".to_owned(),
         };
+        static SAID: PerProcess<Mutex<BTreeSet<(&str, u32)>>> = PerProcess::new();
         let site = self.site;
-        warn_user(format_args!(
+        if !lock(SAID.get()).insert((site.file, site.line)) {
+            return;
+        }
+        tell(format!(
             "`{argument}` at `{}` ({}:{}) names {expected}, and the function has returned {returned}; leave it out, or \
              return what it names",
             site.name(),

@@ -174,14 +174,15 @@ impl Site {
     }
 
     /// Returns the function's path.
-    // Input:  `wine::main::here`
+    // Input:  `wine::main::{{closure}}::here`, in an `async fn`
     // Output: `wine::main`
     fn path(&self) -> String {
         match self.function {
             Function::Annotated { module, name } => format!("{module}::{name}"),
             Function::Around(item_path) => {
                 let path = item_path();
-                path.strip_suffix("::here").unwrap_or(path).to_owned()
+                let function = path.strip_suffix("::here").unwrap_or(path);
+                function.trim_end_matches("::{{closure}}").to_owned()
             }
         }
     }

@@ -172,7 +172,10 @@ impl Fake {
     }
 
     /// Has the test fail, when the fake is dropped, for what it would miss otherwise: a value that was
-    /// logged without a current run, one that was lost or not taken, and a run that is still open.
+    /// logged in its scope without a current run, one that was lost or not taken, and a run that is still open.
+    ///
+    /// A value without a run on a thread that does not know the fake may be another test's: it fails no test by itself,
+    /// and is named where an assertion fails.
     ///
     /// ```should_panic
     /// let _fake = mlflow::testing::fake().strict();

@@ -60,10 +60,12 @@ thread_local! {
     static STARTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What a run's handles learn from the shipper.
+/// What a run's handles learn from the shipper, and what the shipper is to look at for them.
 #[derive(Default)]
 pub(crate) struct Link {
     stored: OnceLock<(StoredRun, Option<String>)>,
+    /// The experiments that somebody has named for the run.
+    named_experiments: Vec<ExperimentRef>,
 }
 
 /// Links of runs that the shipper has not met yet.
@@ -72,6 +74,10 @@ pub(crate) type Links = Mutex<FxHashMap<u32, Arc<Link>>>;
 impl Link {
     pub(crate) fn set(&self, stored: StoredRun, url: Option<String>) {
         let _ = self.stored.set((stored, url));
+    }
+
+    pub(crate) fn named_experiments(&self) -> &[ExperimentRef] {
+        &self.named_experiments
     }
 
     pub(crate) fn run_id(&self) -> Option<String> {
@@ -259,6 +265,16 @@ impl Tracker {
         self.experiment.get()
     }
 
+    /// The experiments that were named for such a run; none for the default.
+    pub(crate) fn named_experiments(&self) -> Vec<ExperimentRef> {
+        let experiment = self.experiment();
+        if experiment == self.settings.experiment {
+            self.settings.named_experiments.clone()
+        } else {
+            vec![experiment]
+        }
+    }
+
     pub(crate) fn set_experiment(&self, name: String) {
         self.experiment.set(&ExperimentRef::Name(name));
     }
@@ -273,10 +289,13 @@ impl Tracker {
         lock(&self.run_id).take()
     }
 
-    /// A number and a link for a new run.
-    pub(crate) fn register(&self) -> (u32, Arc<Link>) {
+    /// A number and a link for a new run, for which these experiments were named.
+    pub(crate) fn register(&self, named_experiments: Vec<ExperimentRef>) -> (u32, Arc<Link>) {
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::default());
+        let link = Arc::new(Link {
+            named_experiments,
+            ..Link::default()
+        });
         lock(&self.links).insert(number, Arc::clone(&link));
         (number, link)
     }

@@ -943,9 +943,10 @@ fn a_name_for_another_kind_of_returned_value_is_one_line() {
     let lines: Vec<&str> = lines
         .filter(|line| line.starts_with("mlflow: `metric"))
         .collect();
-    let [fields, text, no_tuple] = lines[..] else {
-        panic!("three lines: {}", ended.stderr);
+    let [map, fields, text, no_tuple] = lines[..] else {
+        panic!("one line each: {}", ended.stderr);
     };
+    assert!(map.contains("has returned fields such as `k0`"), "{map}");
     assert!(
         fields.starts_with("mlflow: `metric` at `fields` ("),
         "{fields}"

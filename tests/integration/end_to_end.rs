@@ -267,31 +267,57 @@ fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
         };
         assert_eq!(says(&[resumed]), [""; 0]);
         assert_eq!(says(&[resumed, name]), [""; 0]);
+        // That of the run around it was not named for it.
+        let ended = folder.run(SCRIPTED, &[&format!("inner {id}")], environment);
+        assert!(
+            !ended.stderr.contains("goes on in its experiment"),
+            "{}",
+            ended.stderr
+        );
         let other = ("MLFLOW_EXPERIMENT_NAME", "other");
         let line = format!(
             "mlflow: the run {id} goes on in its experiment {named:?}: a run stays where it was created. \"other\", \
              which is named for it, is not used. Leave that out, or start a new run"
         );
         assert_eq!(says(&[resumed, other]), [line.as_str()]);
-        let by_id = ("MLFLOW_EXPERIMENT_ID", "4242");
-        assert_eq!(says(&[resumed, by_id]), [line.replace("other", "4242")]);
+        for id in ["0", "4242"] {
+            let by_id = ("MLFLOW_EXPERIMENT_ID", id);
+            let lines = says(&[resumed, by_id]);
+            let [line] = &lines[..] else {
+                panic!("{lines:?}");
+            };
+            let rest = format!(
+                "The id {id}, which is named for it, is not used. Leave that out, or start a new run"
+            );
+            assert!(line.ends_with(&rest), "{line}");
+        }
     }
 }
 
 /// The id was ignored without a word.
 #[test]
-fn a_name_and_an_id_of_an_experiment_are_one_line_that_says_which_counts() {
+fn an_id_of_another_experiment_than_the_name_is_one_line() {
     let folder = Folder::new();
-    let environment = [
-        ("MLFLOW_EXPERIMENT_NAME", "wine"),
-        ("MLFLOW_EXPERIMENT_ID", "7"),
-    ];
-    let ended = folder.run(SCRIPTED, &["start one", "end one"], &environment);
-    let line = "mlflow: MLFLOW_EXPERIMENT_NAME=wine and MLFLOW_EXPERIMENT_ID=7 are both set; runs go to the experiment of \
-                that name, and the id is not used. Unset one of them";
-    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let script = ["start one", "start two", "end one", "end two"];
+    let said = |id: &str| {
+        let environment = [
+            ("MLFLOW_EXPERIMENT_NAME", "wine"),
+            ("MLFLOW_EXPERIMENT_ID", id),
+        ];
+        let ended = folder.run(SCRIPTED, &script, &environment);
+        let lines = ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains("EXPERIMENT"));
+        let lines = lines.filter(|line| line.starts_with("mlflow: "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let line = "mlflow: MLFLOW_EXPERIMENT_ID=7 is not used, as MLFLOW_EXPERIMENT_NAME names another experiment, whose id is \
+                1. Unset one of them";
+    assert_eq!(said("7"), [line]);
+    assert_eq!(said("1"), [""; 0], "they agree");
     let runs = "select count(*) from runs join experiments using (experiment_id) where experiments.name = 'wine'";
-    assert_eq!(one::<i64>(&folder.database(), runs), 1);
+    assert_eq!(one::<i64>(&folder.database(), runs), 4);
 }
 
 /// It stood at step 0 where its thread's values were read before those of the other one; and of two points of

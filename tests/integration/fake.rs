@@ -230,10 +230,19 @@ fn carrying_takes_a_fake_along_also_without_a_run() {
 /// The assertion said that nothing was logged, and not where it went.
 #[test]
 fn an_assertion_that_fails_names_what_was_logged_on_threads_that_do_not_know_the_fake() {
-    let (is_success, stderr) = escape("values");
+    let (is_success, stderr) = escape("missed");
+    assert!(!is_success);
+    let said = "tracked meanwhile on a thread or in a task that does not know the fake: metric \"loss\" without a run";
+    assert!(stderr.contains(said), "{stderr}");
+}
+
+/// It was taken for a test without a fake.
+#[test]
+fn a_function_that_is_called_as_the_harness_own_escapes_as_any_other() {
+    let (is_success, stderr) = escape("named");
     assert!(!is_success);
     assert!(
-        stderr.contains("tracked meanwhile on a thread or in a task that does not know the fake: metric \"loss\" without"),
+        stderr.contains("run \"predict 7\" in \"production\""),
         "{stderr}"
     );
 }

@@ -58,9 +58,10 @@ fn said_by(program: &str, argument: &str) -> String {
 fn a_run_that_is_started_by_hand_has_the_commit_of_the_build() {
     let outsider = Outsider::at("package");
     let package = outsider.package();
-    let main = "mod by_hand {\n    pub fn fit() {\n        \
+    let main = "mod by_hand {\n    pub async fn fit() {\n        \
                 let _first = mlflow::start_run!().start();\n        }\n}\n\n\
-                fn main() {\n    by_hand::fit();\n}\n";
+                fn main() {\n    let mut context = std::task::Context::from_waker(std::task::Waker::noop());\n    \
+                assert!(std::pin::pin!(by_hand::fit()).poll(&mut context).is_ready());\n}\n";
     fs::write(package.join("src/main.rs"), main).unwrap();
     git(package, "init");
     git(package, "add .");

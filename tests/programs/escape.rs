@@ -41,6 +41,13 @@ fn serve() -> u8 {
     answer[0]
 }
 
+/// Named as the test harness's own.
+mod server_test {
+    pub(crate) fn run_test_server() {
+        super::on_a_runtime(super::predict(7));
+    }
+}
+
 fn main() {
     match env::args().nth(1).expect("escape HOW").as_str() {
         // Nothing tells the task of the fake.
@@ -102,12 +109,18 @@ fn main() {
                 .join()
                 .expect("it does not panic");
         }
-        "values" => {
-            let fake = fake().strict();
+        "missed" => {
+            let fake = fake();
             thread::spawn(|| mlflow::log_metric("loss", 0.5))
                 .join()
                 .expect("it does not panic");
             fake.assert_metric_logged("loss");
+        }
+        "named" => {
+            let _fake = fake();
+            thread::spawn(server_test::run_test_server)
+                .join()
+                .expect("it does not panic");
         }
         other => panic!("no such way: {other}"),
     }

@@ -12,6 +12,7 @@
 //! move FROM TO        ships what was left behind for another destination, and prints the report or error
 //! curves COUNT        calls a function COUNT times that returns a number, whose curve another thread has logged
 //! returned            calls functions whose attribute names what they return, or something else
+//! inner ID            calls a function that goes on with a run, within one of the experiment `outer`
 //! outside KEY         logs a metric without a run
 //! unstarted           makes a run and does not start it
 //! health              prints `health queued Q held H rejected R dropped D`
@@ -57,6 +58,7 @@ fn main() {
                 guard.end(RunStatus::Finished);
             }
             ["returned"] => returned(),
+            ["inner", id] => outer(id),
             ["flush", timeout] => {
                 println!("flushed {}", mlflow::flush(seconds(timeout)).complete);
             }
@@ -138,6 +140,12 @@ fn text() -> &'static str {
     "0.5"
 }
 
+/// Its keys come in another order each time.
+#[mlflow::tracked(metric = "loss")]
+fn map() -> HashMap<String, f64> {
+    (0..20).map(|key| (format!("k{key}"), 0.5)).collect()
+}
+
 #[mlflow::tracked(metrics("precision", "recall"))]
 fn no_tuple() -> Scores {
     Scores { rmse: 0.5 }
@@ -159,7 +167,8 @@ fn pair() -> (f64, f64) {
 }
 
 fn returned() {
-    for _ in 0..3 {
+    for _ in 0..30 {
+        map();
         fields().expect("it is fine");
         text();
         no_tuple();
@@ -167,4 +176,14 @@ fn returned() {
         absent();
         pair();
     }
+}
+
+#[mlflow::tracked(experiment = "outer")]
+fn outer(id: &str) {
+    inner(id);
+}
+
+#[mlflow::tracked(run_id = id)]
+fn inner(id: &str) {
+    let _ = id;
 }

@@ -202,6 +202,82 @@ pub async fn yields_what_is_opaque(a: u8) -> impl ::core::future::Future<Output 
     ::core::future::ready(a)
 }
 
+/// Is not there yet.
+///
+/// # Panics
+/// Always.
+#[::mlflow::tracked]
+pub async fn to_be_written(_a: u8) -> Model {
+    ::std::panic!("later")
+}
+
+/// Never ends.
+#[::mlflow::tracked]
+pub async fn serves(a: u8) -> Model {
+    loop {
+        ::core::future::ready(a).await;
+    }
+}
+
+/// Leaves by a `return`.
+#[::mlflow::tracked]
+#[::mlflow::timed]
+pub async fn leaves(a: ::std::vec::Vec<f64>) -> Model {
+    if a.is_empty() {
+        ::std::process::exit(1);
+    }
+    Model { weights: a }
+}
+
+/// What can be awaited.
+#[derive(::core::fmt::Debug)]
+pub struct Later(u8);
+
+impl ::core::future::Future for Later {
+    type Output = u8;
+
+    fn poll(
+        self: ::core::pin::Pin<&mut Self>,
+        _: &mut ::core::task::Context<'_>,
+    ) -> ::core::task::Poll<u8> {
+        ::core::task::Poll::Ready(self.0)
+    }
+}
+
+/// What gives something that can be awaited.
+pub trait Gives {
+    /// What it gives.
+    type Given;
+    /// Gives it.
+    fn give(self) -> Self::Given;
+}
+
+impl Later {
+    /// Returns itself, which can be awaited.
+    #[::mlflow::tracked]
+    pub async fn open(a: u8) -> Self {
+        Self(a)
+    }
+
+    /// Lends what can be awaited.
+    #[::mlflow::tracked]
+    pub async fn lend(&mut self) -> &mut Self {
+        self
+    }
+}
+
+/// Returns what somebody gives.
+#[::mlflow::tracked(skip_all)]
+pub async fn given<T: Gives>(giver: T) -> <T as Gives>::Given {
+    giver.give()
+}
+
+/// Returns what can be awaited, in a box.
+#[::mlflow::tracked]
+pub async fn in_a_box(a: u8) -> ::std::boxed::Box<Later> {
+    ::std::boxed::Box::new(Later(a))
+}
+
 /// Takes what is deprecated apart, which only its argument allows.
 #[::mlflow::tracked]
 #[must_use]

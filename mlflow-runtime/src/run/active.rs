@@ -228,11 +228,14 @@ impl RunBuilder {
                 None
             }
         });
-        let experiment = experiment
+        let own = experiment
             .and_then(|name| tracker.name_of("experiment", usize::MAX, name))
-            .and_then(experiment::of_name)
-            .or_else(|| parent.map(|parent| parent.experiment.clone()))
-            .unwrap_or_else(|| tracker.experiment());
+            .and_then(experiment::of_name);
+        let (experiment, named_experiments) = match (own, parent) {
+            (Some(own), _) => (own.clone(), vec![own]),
+            (None, Some(parent)) => (parent.experiment.clone(), Vec::new()),
+            (None, None) => (tracker.experiment(), tracker.named_experiments()),
+        };
         let of_site = site.map_or(&[][..], Site::tags).iter();
         let own = tags.iter().map(|(key, value)| (key, &value.text));
         let function = own
@@ -253,7 +256,7 @@ impl RunBuilder {
             None if identity.is_anothers() => String::new(),
             None => default_name(site, start_time_ms, &identity.key),
         };
-        let (number, link) = tracker.register();
+        let (number, link) = tracker.register(named_experiments);
         let inner = Inner {
             number,
             identity,

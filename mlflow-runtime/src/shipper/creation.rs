@@ -4,6 +4,7 @@
 //! looked for before it is created again, and once more when it has ended. A rank that joins a run
 //! changes neither its status nor which of two twins is the one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Delivery;
@@ -11,10 +12,10 @@ use super::ending::ATTEMPT_TAG;
 use super::obstacle::{Halt, Obstacle, Stuck, halt};
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
-use crate::config::DEFAULT_EXPERIMENT_ID;
 use crate::journal::record::{Role, RunIdentity, Start};
 use crate::limits;
 use crate::store::{Batch, ExperimentRef, NewRun, Param, RunStatus, StoreError, StoredRun, Tag};
+use crate::tracker::Link;
 use crate::warnings::warn_user;
 
 /// How long a server must not have found a run before it is taken for gone: the servers behind one
@@ -106,7 +107,13 @@ impl Delivery {
             if let Some(news) = self.store.news() {
                 self.announcements.news(&news);
             }
+            let link = Arc::clone(link);
+            self.warn_of_other_experiments(&run, identity.resumed.is_some(), &link)
+                .await;
         }
+        let Some(state) = source.runs.get_mut(number) else {
+            return Ok(run);
+        };
         state.phase = Phase::Created {
             run: run.clone(),
             looks: if may_have_twin { LOOKS } else { 0 },
@@ -297,27 +304,39 @@ impl Delivery {
         self.store.update_run(run, RunStatus::Running, None).await
     }
 
-    /// Says that a run goes on in another experiment than the one that is named for it. That it cannot be found out
-    /// is no trouble of the run's.
-    async fn warn_of_another_experiment(&self, run: &StoredRun, named: &ExperimentRef) {
-        let is_named = match named {
-            // Nobody may have named it.
-            ExperimentRef::Id(id) => *id != run.experiment_id && id != DEFAULT_EXPERIMENT_ID,
-            ExperimentRef::Name(_) => true,
-        };
-        if !is_named {
-            return;
-        }
-        let Ok(Some(own)) = self.store.experiment_name(run).await else {
-            return;
-        };
-        let (ExperimentRef::Name(named) | ExperimentRef::Id(named)) = named;
-        if own != *named {
-            warn_user(format_args!(
-                "the run {} goes on in its experiment {own:?}: a run stays where it was created. {named:?}, which is \
-                 named for it, is not used. Leave that out, or start a new run",
-                run.run_id
-            ));
+    /// Says that a run is in another experiment than one that was named for it. That it cannot be found out is no
+    /// trouble of the run's.
+    async fn warn_of_other_experiments(&self, run: &StoredRun, is_resumed: bool, link: &Link) {
+        for named in link.named_experiments() {
+            match named {
+                ExperimentRef::Name(named) if is_resumed => {
+                    let own = self.store.experiment_name(run).await;
+                    if let Ok(Some(own)) = own
+                        && own != *named
+                    {
+                        warn_user(format_args!(
+                            "the run {} goes on in its experiment {own:?}: a run stays where it was created. {named:?}, \
+                             which is named for it, is not used. Leave that out, or start a new run",
+                            run.run_id
+                        ));
+                    }
+                }
+                ExperimentRef::Id(named) if is_resumed && *named != run.experiment_id => {
+                    warn_user(format_args!(
+                        "the run {} goes on in its experiment, whose id is {}: a run stays where it was created. The id \
+                         {named}, which is named for it, is not used. Leave that out, or start a new run",
+                        run.run_id, run.experiment_id
+                    ));
+                }
+                ExperimentRef::Id(named) if *named != run.experiment_id => {
+                    warn_user(format_args!(
+                        "MLFLOW_EXPERIMENT_ID={named} is not used, as MLFLOW_EXPERIMENT_NAME names another experiment, \
+                         whose id is {}. Unset one of them",
+                        run.experiment_id
+                    ));
+                }
+                ExperimentRef::Name(_) | ExperimentRef::Id(_) => {}
+            }
         }
     }
 
@@ -363,8 +382,6 @@ impl Delivery {
                 });
             }
             self.resume(&run, &tags).await?;
-            self.warn_of_another_experiment(&run, &identity.experiment)
-                .await;
             return Ok(run);
         }
         let is_leader = identity.role == Role::Leader;

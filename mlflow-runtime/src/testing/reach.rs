@@ -63,8 +63,6 @@ impl Alive {
 
     /// Returns what an assertion that fails says of what was tracked outside of all scopes meanwhile: perhaps it is what
     /// the assertion misses. Empty if there is nothing.
-    ///
-    /// Values without a run fail no test by themselves, as those of another test that runs beside would fail it.
     pub(super) fn hint(&self) -> String {
         let runs = self.escaped().into_iter();
         let runs = runs.map(|(name, experiment)| format!("run {name:?} in {experiment:?}"));
@@ -188,8 +186,11 @@ fn nobodys() -> Arc<Tracker> {
 }
 
 /// Returns whether the standard test harness has called what the backtrace is of. Without symbols it cannot be told.
+// Input: `  20: test::run_test_in_process`
 fn runs_a_test(backtrace: &Backtrace) -> bool {
-    backtrace.to_string().contains("test::run_test")
+    let backtrace = backtrace.to_string();
+    let mut frames = backtrace.lines().filter_map(|line| line.split_once(": "));
+    frames.any(|(_, function)| function.starts_with("test::run_test"))
 }
 
 /// Returns the runs that were started outside of all scopes since the oldest fake began: names and experiments.

@@ -9,10 +9,8 @@ use crate::tracker::Tracker;
 pub(super) fn faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
     let mut faults = Vec::new();
     for (what, times) in tracker.outside() {
-        faults.push(format!(
-            "logged without a current run: {}",
-            counted(&what, times)
-        ));
+        let what = counted(&what, times);
+        faults.push(format!("logged without a current run: {what}"));
     }
     let refusals = tracker.stats.refusals();
     let refused = tracker.stats.all_rejected() + tracker.stats.all_held();

@@ -54,6 +54,18 @@ fn returned_below(a: u8) -> impl Future<Output = Option<&'static str>> {
     async move { span() }
 }
 
+#[tracked]
+#[instrument]
+fn boxed_above(a: u8) -> Pin<Box<dyn Future<Output = Option<&'static str>> + Send>> {
+    Box::pin(async move { span() })
+}
+
+#[tracked]
+#[instrument]
+fn returned_above(a: u8) -> impl Future<Output = Option<&'static str>> {
+    async move { span() }
+}
+
 struct Model(Mutex<u8>);
 
 #[async_trait::async_trait]
@@ -96,8 +108,10 @@ fn below_instrument_the_span_covers_what_runs() {
         assert_eq!(model.below(1).await, Some("below"));
         // The guide says so.
         assert_eq!(model.above(1).await, None);
+        assert_eq!(boxed_above(1).await, None);
+        assert_eq!(returned_above(1).await, None);
     });
     let runs = fake.runs();
-    assert_eq!(runs.len(), 8);
+    assert_eq!(runs.len(), 10);
     assert!(runs.iter().all(|run| run.params["a"] == "1"));
 }

@@ -156,6 +156,16 @@ macro_rules! functions {
                 b.make("temporary").size()
             }
 
+            $(#[$attribute])?
+            pub(super) async fn later_struct(a: Noisy, (b, _): (Noisy, u8), c: Noisy) -> Size {
+                let _local = a.make("local");
+                std::future::ready(()).await;
+                if c.size() > 1 {
+                    return Size(0);
+                }
+                Size(b.make("temporary").size())
+            }
+
             // One that stays an `async fn`.
             $(#[$attribute])?
             #[mlflow::timed]
@@ -247,6 +257,7 @@ fn so_does_that_of_a_future() {
     same_drops!(|new, m| block_on(m::later(new("a"), new("b"))));
     same_drops!(|new, m| block_on(m::later_pattern(new("a"), (new("b"), 1))));
     same_drops!(|new, m| block_on(m::later_opaque(new("a"), (new("b"), 1))).into());
+    same_drops!(|new, m| block_on(m::later_struct(new("a"), (new("b"), 1), new("c"))).0);
     same_drops!(|new, m| block_on(m::kept(new("a"), (new("b"), 1))));
 }
 
