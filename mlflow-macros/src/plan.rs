@@ -109,10 +109,15 @@ fn treatment(arguments: &Arguments, binding: &Binding) -> Treatment {
         _ if listed(&arguments.redact) => Treatment::Redact,
         // Its value is given by the attribute.
         Some(Entry { value: Some(_), .. }) => Treatment::Skip,
-        None if left_out => Treatment::Skip,
+        None if left_out || is_run_id(arguments, binding) => Treatment::Skip,
         _ if binding.is_secret => Treatment::Redact,
         _ => Treatment::Log,
     }
+}
+
+/// Whether it is the run's id itself: as a param it would be another one each time that the run goes on.
+fn is_run_id(arguments: &Arguments, binding: &Binding) -> bool {
+    matches!(&arguments.run_id, Some(Expr::Path(path)) if path.path.is_ident(&binding.ident))
 }
 
 fn check_names(arguments: &Arguments, names: &[&str], has_self: bool, errors: &mut Errors) {

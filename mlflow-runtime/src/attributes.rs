@@ -226,6 +226,7 @@
 /// **`root`**: not a child of the run in which the function is called.
 ///
 /// **`run_id = expr`**: continues the run with this id, as the server gave it; of an `Option`, `None` starts a new run.
+/// An argument that is the id is no param.
 ///
 /// **`description = expr`**: the run's description, by default the function's documentation.
 ///

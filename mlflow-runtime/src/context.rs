@@ -11,9 +11,12 @@ mod suspended;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::hash::BuildHasher as _;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustc_hash::FxBuildHasher;
 
 use scopes::{Scope, Scopes};
 pub(crate) use suspended::Suspended;
@@ -152,7 +155,7 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
                 tracker: Some(fake),
                 ..
             } => fake.note_outside(kind, key),
-            _ => is_untold = !IS_TOLD.load(Ordering::Relaxed) || crate::testing::any_alive(),
+            _ => is_untold = !is_told(key) || crate::testing::any_alive(),
         }
     });
     if known.is_err() {
@@ -162,10 +165,23 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
     }
 }
 
-/// Whether it was said that something is logged without a run.
-static IS_TOLD: AtomicBool = AtomicBool::new(false);
+/// How many keys are named in a process of those that are logged without a run.
+const KEYS_TOLD: u32 = 5;
 
-/// Says, once in a process, that something was logged without a run. Elsewhere than in [`SCOPES`]: a
+/// A bit for each key, by its hash, of which it was said that it is logged without a run. Two may share a bit, and
+/// then the second is not named: a look has to cost nothing.
+static TOLD: AtomicU64 = AtomicU64::new(0);
+
+fn bit_of(key: &str) -> u64 {
+    1 << (FxBuildHasher.hash_one(key) % 64)
+}
+
+fn is_told(key: &str) -> bool {
+    let told = TOLD.load(Ordering::Relaxed);
+    told & bit_of(key) != 0 || told.count_ones() >= KEYS_TOLD
+}
+
+/// Says, once for a key, that it was logged without a run. Elsewhere than in [`SCOPES`]: a
 /// subscriber may look there.
 #[cold]
 fn tell_outside(kind: &'static str, key: &str) {
@@ -177,12 +193,14 @@ fn tell_outside(kind: &'static str, key: &str) {
         }
     }
     // Where tracking is off nothing is to be said either.
-    if IS_TOLD.swap(true, Ordering::Relaxed) || !process::enabled() {
+    if is_told(key) || !process::enabled() {
         return;
     }
+    TOLD.fetch_or(bit_of(key), Ordering::Relaxed);
     warn_user(format_args!(
-        "{kind} {key:?} is logged outside of any run and is not recorded; of others like it nothing is said. Start a \
-         run: #[mlflow::tracked] or mlflow::start_run().start(). Take it along to another thread with \
+        "{kind} {key:?} is logged outside of any run and is not recorded, and so is what is logged to it later; \
+         {KEYS_TOLD} keys at most are named. Start a \
+         run: #[mlflow::tracked] or mlflow::start_run!().start(). Take it along to another thread with \
          mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future"
     ));
 }

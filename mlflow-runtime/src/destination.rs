@@ -45,6 +45,9 @@ impl Destination {
             if path.is_empty() || path == ":memory:" {
                 return Err("it names no file".to_owned());
             }
+            if path.ends_with('/') {
+                return Err("it names a folder, and SQLite takes a file".to_owned());
+            }
             return Ok(Self::Sqlite {
                 path: absolute(Path::new(path)),
             });
@@ -72,6 +75,11 @@ impl Destination {
             Self::Rest { .. } | Self::Unusable(_) => true,
             Self::Sqlite { .. } => false,
         }
+    }
+
+    /// Whether there can be a store there.
+    pub(crate) fn is_usable(&self) -> bool {
+        !matches!(self, Self::Unusable(_))
     }
 
     /// The store there. Opens no file and no connection yet.

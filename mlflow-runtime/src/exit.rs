@@ -141,9 +141,17 @@ fn leave_one(tracker: &Tracker, started: Instant) {
     {
         let trouble = tracker.stats.trouble();
         let trouble = trouble.map_or_else(String::new, |reason| format!(" ({reason})"));
+        let then = if destination.is_usable() {
+            "the next tracked program with that destination ships them".to_owned()
+        } else {
+            format!(
+                "with the right URI the next tracked program ships them, if it is plain what was meant, else \
+                 mlflow::recover_from({:?}, …) does",
+                destination.to_string()
+            )
+        };
         say(&format!(
-            "mlflow: {} values wait in {} for {destination}{trouble}; the next tracked program with that \
-             destination ships them",
+            "mlflow: {} values wait in {} for {destination}{trouble}; {then}",
             left - lost,
             path.display(),
         ));
@@ -193,6 +201,9 @@ fn leave_one(tracker: &Tracker, started: Instant) {
     }
 }
 
+/// How many folders of journals one line names.
+const FOLDERS: usize = 3;
+
 /// Says what is kept until a person acts.
 fn say_kept(tracker: &Tracker) {
     let Some(root) = tracker.journal().root() else {
@@ -213,10 +224,19 @@ fn say_kept(tracker: &Tracker) {
     }
     let held = stats.held_of_dead.get();
     if held > 0 {
+        let folders = stats.held_folders();
+        let shown = folders
+            .iter()
+            .take(FOLDERS)
+            .map(|folder| folder.display().to_string());
+        let shown = shown.collect::<Vec<_>>().join(", ");
+        let more = match folders.len().saturating_sub(FOLDERS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
         say(&format!(
-            "mlflow: {held} values that earlier programs have left wait in {} for {destination}, which does not take \
-             them now{}. To give them up, remove their folders there",
-            root.display(),
+            "mlflow: {held} values that earlier programs have left wait in {shown}{more} for {destination}, which does \
+             not take them now{}. To give them up, remove these folders",
             stats.first_held(false)
         ));
     }

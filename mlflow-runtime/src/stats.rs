@@ -4,6 +4,7 @@
 //! is held, for a person, or queued, which is what is left of [`Journal::values`](crate::journal::Journal::values).
 
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
@@ -48,6 +49,8 @@ pub(crate) struct Stats {
     held_as: Mutex<Option<String>>,
     /// The same of the journals that dead processes left.
     held_of_dead_as: Mutex<Option<String>>,
+    /// Where these journals lie.
+    held_folders: Mutex<Vec<PathBuf>>,
     /// Why values that were refused could not be kept, the first time.
     keep_fault: Mutex<Option<String>>,
     /// Why the store does not take values now.
@@ -139,6 +142,20 @@ impl Stats {
     /// Returns how many values of this process's the store has refused for good.
     pub(crate) fn own_refused(&self) -> u64 {
         self.rejected.get() + self.rejected_of_starts.get() + self.rejected_consoles.get()
+    }
+
+    /// Tells how many values of journals that dead processes left wait for a person, and where these lie.
+    pub(crate) fn set_held_of_dead(&self, held: usize, folders: impl Iterator<Item = PathBuf>) {
+        self.held_of_dead.set(held);
+        let mut known = lock(&self.held_folders);
+        known.clear();
+        known.extend(folders);
+        known.sort();
+    }
+
+    /// Returns where the journals lie that dead processes left, and that wait for a person.
+    pub(crate) fn held_folders(&self) -> Vec<PathBuf> {
+        lock(&self.held_folders).clone()
     }
 
     /// Remembers why values of this process's journal, or of a dead one's, are held.

@@ -446,6 +446,8 @@ fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
         ),
         ("sqlite://x.db", "expected sqlite:///x.db"),
         ("sqlite:///:memory:", "mlflow::testing::fake()"),
+        ("/tmp/runs.db", "expected sqlite:////tmp/runs.db"),
+        ("sqlite:///runs/", "expected sqlite:///runs/mlflow.db"),
     ] {
         let folder = Folder::new();
         let ended = folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", uri)]);
@@ -464,6 +466,10 @@ fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
         assert!(setting.contains(expected), "{setting}");
         assert!(
             end.contains("values wait in") && end.contains(expected),
+            "{end}"
+        );
+        assert!(
+            end.contains("with the right URI") && end.contains("mlflow::recover_from(\""),
             "{end}"
         );
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
@@ -507,17 +513,21 @@ fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each(
         "start own",
         "end own",
     ];
-    for (enabled, count) in [("true", 3), ("false", 0)] {
+    for (enabled, count) in [("true", 4), ("false", 0)] {
         let folder = Folder::new();
         let ended = folder.run(SCRIPTED, &script, &[("MLFLOW_TRACKING_ENABLED", enabled)]);
         assert!(ended.success, "{}", ended.stderr);
         let lines = ended.stderr.lines();
         let lines: Vec<_> = lines.filter(|line| line.starts_with("mlflow: ")).collect();
         assert_eq!(lines.len(), count, "{lines:?}");
-        if let [outside, unstarted, file] = lines[..] {
+        if let [outside, other, unstarted, file] = lines[..] {
             let expected =
                 "mlflow: metric \"loss\" is logged outside of any run and is not recorded";
             assert!(outside.starts_with(expected), "{outside}");
+            assert!(
+                other.starts_with(&expected.replace("loss", "other")),
+                "{other}"
+            );
             let expected = "mlflow: a run was built and not started";
             assert!(unstarted.starts_with(expected), "{unstarted}");
             assert!(file.starts_with("mlflow: runs go to"), "{file}");
@@ -1000,8 +1010,8 @@ fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
     let second = folder.run(SCRIPTED, &script, &[]);
     let line = format!(
         "mlflow: 5 values that earlier programs have left wait in {} for {}, which does not take them now (first: there \
-         is no experiment with the id `4242`). To give them up, remove their folders there",
-        root.display(),
+         is no experiment with the id `4242`). To give them up, remove these folders",
+        own.display(),
         uri,
     );
     assert_eq!(lines_of(&second.stderr), [line], "{}", second.stderr);
@@ -1021,4 +1031,30 @@ fn journals(root: &Path) -> Vec<PathBuf> {
         .unwrap()
         .map(|entry| entry.unwrap().path());
     entries.filter(|path| path.is_dir()).collect()
+}
+
+/// Of a first value outside of a run one line told, and of all that was lost after it none.
+#[test]
+fn each_key_that_is_logged_outside_of_a_run_is_named() {
+    let folder = Folder::new();
+    let script = [
+        "outside a",
+        "outside a",
+        "outside b",
+        "outside c",
+        "outside d",
+        "outside e",
+        "outside f",
+        "outside g",
+    ];
+    let ended = folder.run(SCRIPTED, &script, &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    let lines = lines_of(&ended.stderr);
+    assert!(lines.len() <= 5, "{lines:?}");
+    let start = |key: &str| {
+        format!("mlflow: metric {key:?} is logged outside of any run and is not recorded")
+    };
+    for (line, key) in lines.iter().zip(["a", "b"]) {
+        assert!(line.starts_with(&start(key)), "{line}");
+    }
 }

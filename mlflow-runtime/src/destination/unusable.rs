@@ -96,6 +96,9 @@ fn told(given: &str, fault: String) -> (String, Option<String>, Option<String>) 
                 Some("sqlite:///mlflow.db".to_owned()),
             );
         }
+        if given.contains(":///") {
+            return (fault, None, Some(format!("{given}/mlflow.db")));
+        }
         let reason = "after `sqlite:` three slashes come before a relative path, four before an absolute one".to_owned();
         return (reason, Some(format!("sqlite:///{path}")), None);
     }
@@ -111,6 +114,10 @@ fn told(given: &str, fault: String) -> (String, Option<String>, Option<String>) 
     if is_host(given) {
         let reason = "it has no scheme".to_owned();
         return (reason, Some(format!("http://{given}")), None);
+    }
+    if is_database(given) {
+        let reason = "it has no scheme".to_owned();
+        return (reason, Some(format!("sqlite:///{given}")), None);
     }
     let reason =
         "it names a folder, and MLflow's folders of files (`mlruns`) are not supported".to_owned();
@@ -131,8 +138,16 @@ fn is_host(text: &str) -> bool {
         && host
             .chars()
             .all(|char| char.is_ascii_alphanumeric() || "-._[]:".contains(char));
-    let is_file = host.ends_with(".db") || host.ends_with(".sqlite");
-    is_port && is_name && !is_file && (port.is_some() || host == "localhost" || host.contains('.'))
+    is_port
+        && is_name
+        && !is_database(host)
+        && (port.is_some() || host == "localhost" || host.contains('.'))
+}
+
+/// Returns whether this is the path of a database's file, by its name.
+fn is_database(path: &str) -> bool {
+    let ends = [".db", ".sqlite", ".sqlite3"];
+    ends.iter().any(|end| path.ends_with(end)) && !path.starts_with('~')
 }
 
 /// Leaves out what may be a secret: what stands in front of an `@`, and behind `?` and `#`.
@@ -174,6 +189,8 @@ mod tests {
             ("https:host.example", "https://host.example"),
             ("sqlite://x.db", "sqlite:///x.db"),
             ("sqlite:x.db", "sqlite:///x.db"),
+            ("runs.db", "sqlite:///runs.db"),
+            ("/data/runs.sqlite", "sqlite:////data/runs.sqlite"),
         ] {
             let unusable = unusable(given);
             let right = Destination::given(meant).to_string();

@@ -34,6 +34,9 @@ const USER_TAG: &str = "mlflow.user";
 /// # fake.assert_run_finished("baseline");
 /// ```
 ///
+/// It is no child of the current run, unless [`nested`](RunBuilder::nested) says so, and goes to the process's
+/// experiment then.
+///
 /// Its runs do not know what the code was built from. [`start_run!()`](macro@crate::start_run) is the same with the
 /// commit.
 pub fn start_run() -> RunBuilder {
@@ -73,6 +76,11 @@ macro_rules! start_run {
         .built($crate::__private::built!($crate));
         $crate::__private::start_run_at(&SITE)
     }};
+    ($($given:tt)*) => {
+        ::core::compile_error!(
+            "`start_run!()` takes nothing, what it returns does: `mlflow::start_run!().name(\"…\").param(\"lr\", lr).start()`"
+        )
+    };
 }
 
 /// Starts building a run at a `start_run!`.
@@ -120,7 +128,8 @@ impl RunBuilder {
         self
     }
 
-    /// The experiment, by name. Created when missing. Default: that of the parent, else of the process.
+    /// The experiment, by name. Created when missing. Default: that of the parent, for a [`nested`](Self::nested) run,
+    /// else of the process.
     pub fn experiment(self, name: impl Into<String>) -> Self {
         self.experiment_text(name.into().into())
     }
@@ -347,7 +356,8 @@ fn default_name(site: Option<&Site>, start_time_ms: i64, key: &str) -> String {
 /// Guards may go in any order: the current run is that of the youngest that is still there. One that
 /// an `async` function holds across an `await` is current in that future only, if it is a
 /// `#[tracked]` one or has gone through [`Run::instrument`]; in another one it is current for whatever
-/// its thread does meanwhile. One that leaves the closure of [`Run::scope`] or the tracked function in
+/// its thread does meanwhile. It stays on its thread (it is not `Send`): a future that is to be spawned on a runtime
+/// with several threads takes the [`Run`] along with [`Run::instrument`]. One that leaves the closure of [`Run::scope`] or the tracked function in
 /// which it was made is current no longer.
 #[must_use = "the run ends when this is dropped"]
 pub struct ActiveRun {

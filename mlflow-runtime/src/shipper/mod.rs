@@ -171,7 +171,11 @@ impl Shipper {
     pub(crate) fn count_held(&self) {
         self.delivery.count_held(&self.live);
         let stats = self.delivery.stats();
-        stats.held_of_dead.set(self.unfinished.values().sum());
+        let held = self.unfinished.iter().filter(|(_, held)| **held > 0);
+        stats.set_held_of_dead(
+            self.unfinished.values().sum(),
+            held.map(|(folder, _)| folder.clone()),
+        );
     }
 
     /// Returns whether anything waits by itself, and not for a person.

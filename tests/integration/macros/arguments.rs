@@ -251,6 +251,9 @@ fn a_run_id_that_may_be_missing() {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     assert_eq!(ids[3..], ["0123", "4567", "89ab"]);
     assert!(runs[..3].iter().all(|run| run.id.len() == 32), "{ids:?}");
+    // As a param it would change each time.
+    assert_eq!(params(&runs[3]), []);
+    assert_eq!(params(&runs[5]), [("id", "89ab")]);
 }
 
 /// `{config.lr}` was no name that could be filled in.

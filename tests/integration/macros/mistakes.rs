@@ -165,7 +165,7 @@ fn an_error_in_a_tracked_body_stands_where_that_of_the_plain_function_does() {
 }
 
 /// Name, a source, and what the compiler is to say, line and column of where.
-const TEXTS: [(&str, &str, &str, [u32; 2]); 9] = [
+const TEXTS: [(&str, &str, &str, [u32; 2]); 10] = [
     (
         "step_without_its_name",
         "fn f(l: f64) {\n    mlflow::metric!(\"loss\", l, 3);\n}",
@@ -189,6 +189,12 @@ const TEXTS: [(&str, &str, &str, [u32; 2]); 9] = [
         "fn f(name: &str) {\n    mlflow::metrics!(step = 1, name => 1.0);\n}",
         "`mlflow::log_metrics([(key, value)], step)` takes any text as a key",
         [2, 5],
+    ),
+    (
+        "a_name_for_a_run",
+        "fn f() {\n    let _run = mlflow::start_run!(\"name\").start();\n}",
+        "`start_run!()` takes nothing, what it returns does: `mlflow::start_run!().name(\"…\")",
+        [2, 16],
     ),
     (
         "bad_format",

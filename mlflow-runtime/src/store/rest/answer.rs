@@ -227,7 +227,8 @@ pub(super) fn failure(
         _ if route == Route::Artifacts => unavailable(reason),
         _ => blocked(
             format!(
-                "{reason}. This is not an MLflow server, or its path prefix is missing in MLFLOW_TRACKING_URI"
+                "{reason}. This is not an MLflow server, or the path prefix in MLFLOW_TRACKING_URI is missing or wrong: \
+                 expected is what stands before `/api/2.0/mlflow`"
             ),
             true,
         ),

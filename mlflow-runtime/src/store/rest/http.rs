@@ -361,6 +361,10 @@ pub(super) fn not_sent(asked: &str, error: &reqwest::Error) -> StoreError {
         format!(
             "{asked}: {cause}. For a private authority set MLFLOW_TRACKING_SERVER_CERT_PATH to its PEM file"
         )
+    } else if cause.contains("InvalidContentType") {
+        format!(
+            "{asked}: the server does not speak TLS, is it http:// in place of https://? ({cause})"
+        )
     } else {
         format!("{asked}: {cause}")
     };
