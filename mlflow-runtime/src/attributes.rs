@@ -282,7 +282,7 @@
 /// assert_eq!(runs[1].parent.as_deref(), Some(runs[0].id.as_str()));
 /// assert_eq!(runs[1].tags["mlflow.note.content"], "One of the sweep.");
 /// assert_eq!(runs[2].parent, None);
-/// assert_eq!(runs[3].params["id"], "0123456789abcdef0123456789abcdef");
+/// assert_eq!(runs[3].id, "0123456789abcdef0123456789abcdef");
 /// ```
 ///
 /// # What it turns a function into
