@@ -21,7 +21,7 @@ use crate::process;
 use crate::run::{Run, start_run};
 use crate::site::Site;
 use crate::store::RunStatus;
-use crate::tracker::lock;
+use crate::sync::lock;
 
 /// A call of an annotated function.
 #[derive(Debug)]

@@ -13,15 +13,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-use rustix::stdio::stderr;
-
 use crate::console;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, kept};
 use crate::run;
 use crate::shipper::{Goal, PART_OF_DEAD};
+use crate::stderr::say;
 use crate::system_metrics::{self, Later};
+use crate::time::deadline;
 use crate::tracker::Tracker;
 
 /// Has the process flush when it ends: by returning from `main`, by `process::exit`, by a panic in `main`.
@@ -265,26 +264,6 @@ pub(crate) fn timeout() -> Duration {
         .iter()
         .map(|tracker| tracker.settings().exit_timeout);
     timeouts.max().unwrap_or_default()
-}
-
-/// The end of a wait that may be longer than the clock can count.
-pub(crate) fn deadline(start: Instant, timeout: Duration) -> Instant {
-    const FOR_EVER: Duration = Duration::from_secs(1 << 30);
-    start.checked_add(timeout).unwrap_or(start + FOR_EVER)
-}
-
-/// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic. It would
-/// take a lock, too, which in a child made by `fork` may be held for ever.
-pub(crate) fn say(line: &str) {
-    let line = format!("{line}\n");
-    let mut rest = line.as_bytes();
-    while !rest.is_empty() {
-        match rustix::io::write(stderr(), rest) {
-            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-            Err(Errno::INTR) => {}
-            Err(_) => return,
-        }
-    }
 }
 
 #[cfg(test)]

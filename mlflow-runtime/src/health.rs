@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock;
 use crate::console;
 use crate::context::Context;
-use crate::exit::deadline;
 use crate::journal::{self, Reason};
 use crate::process;
 use crate::shipper::Goal;
 use crate::stats::Connection;
 use crate::system_metrics::{self, Later};
+use crate::time;
+use crate::time::deadline;
 use crate::tracker::Tracker;
 
 /// How the process and its store get along; see [`Health`].
@@ -265,7 +265,7 @@ impl Tracker {
             artifact_bytes: self.journal().artifact_bytes(),
             oldest: stats.oldest().map(|since_ms| {
                 // The clock may have been set back.
-                let age_ms = clock::now_ms().saturating_sub(since_ms);
+                let age_ms = time::now_ms().saturating_sub(since_ms);
                 Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
             }),
             journal: self.journal().path(),

@@ -12,7 +12,7 @@ use rustc_hash::FxHashMap;
 
 use crate::fork::PerProcess;
 use crate::limits;
-use crate::tracker::lock;
+use crate::sync::lock;
 
 /// A metric's name with a number that makes finding it again one load.
 #[derive(Debug)]

@@ -10,12 +10,13 @@
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::diagnostics::Limit;
 use crate::limits::{self, KEY_CHARS};
+use crate::sync::lock;
 
 /// The most keys that are told apart: a process that goes on making new ones must not keep them all.
 const MAX_KEYS: usize = 100_000;
@@ -123,7 +124,7 @@ impl KeyNames {
     }
 
     fn lock(&self) -> MutexGuard<'_, Names> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.names)
     }
 }
 

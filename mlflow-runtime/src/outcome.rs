@@ -13,7 +13,8 @@ use crate::fork::PerProcess;
 use crate::run::Run;
 use crate::site::Site;
 use crate::store::RunStatus;
-use crate::tracker::lock;
+
+use crate::sync::lock;
 use crate::warnings::tell;
 
 /// Asks a value whether it is a `Result` or an `Option`.

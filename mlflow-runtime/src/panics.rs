@@ -21,7 +21,7 @@ use crate::fork::PerProcess;
 use crate::limits::TAG_VALUE_CHARS;
 use crate::run::Run;
 use crate::store::RunStatus;
-use crate::tracker::lock;
+use crate::sync::lock;
 
 thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) });
 

@@ -11,7 +11,8 @@ use crate::context::Context;
 use crate::experiment;
 use crate::fork::{Bequest, PerProcess};
 use crate::store::ExperimentRef;
-use crate::tracker::{Tracker, lock};
+use crate::sync::lock;
+use crate::tracker::Tracker;
 use crate::warnings;
 
 /// Whether the feature `disabled` is on.

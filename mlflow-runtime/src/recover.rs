@@ -8,9 +8,9 @@ use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
 use crate::destination::Destination;
-use crate::exit::deadline;
 use crate::journal::directory::Directory;
 use crate::shipper::Goal;
+use crate::time::deadline;
 use crate::tracker::Tracker;
 
 /// What a [`recover`] led to.

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::exit::deadline;
 use crate::health::{self, FlushReport};
 use crate::journal::directory::RejectedFolder;
 use crate::shipper::Goal;
+use crate::time::deadline;
 use crate::tracker::Tracker;
 
 /// Sends again what the present destination has refused for good, in this process and in earlier

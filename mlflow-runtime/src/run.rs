@@ -23,13 +23,13 @@ pub(crate) use open::{end_open, signal_flag};
 use serde::Serialize;
 
 use crate::capture::{self, End, Text, Values};
-use crate::clock;
 use crate::context::Context;
 use crate::journal::record::{Event, RunIdentity};
 use crate::journal::{self, MetricKey};
 use crate::key::Key;
 use crate::limits;
 use crate::store::{Param, RunStatus, Tag};
+use crate::time;
 use crate::tracker::{Link, Tracker};
 
 /// A run. Cheap to clone; clones are the same run and may log from any thread.
@@ -278,7 +278,7 @@ impl Run {
             && !run.is_inherited()
             && !inner.ended.swap(true, Ordering::Relaxed)
         {
-            let end_time_ms = clock::now_ms();
+            let end_time_ms = time::now_ms();
             run.end_capture();
             // The thread that ends runs on a signal may not have come to this one yet.
             let status = if open::is_signalled() {
@@ -300,7 +300,7 @@ impl Run {
     pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
         if let Some(run) = self.reach() {
             let journal = run.tracker.journal();
-            let now = clock::coarse_now_ms();
+            let now = time::coarse_now_ms();
             journal::write(journal, |writer| {
                 writer.metric(journal, &run.reference(), key, now, step, value);
             });
@@ -312,7 +312,7 @@ impl Run {
         if let Some(run) = self.reach() {
             let journal = run.tracker.journal();
             // Of two points at one step MLflow shows the later one: it is after all that were logged before.
-            let now_ms = clock::now_ms() + 1;
+            let now_ms = time::now_ms() + 1;
             journal::write(journal, |writer| {
                 let key = MetricKey::Dynamic(key);
                 writer.metric_at_last_step(journal, &run.reference(), key, now_ms, value);

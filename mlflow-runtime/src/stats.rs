@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
-use crate::tracker::lock;
+use crate::sync::lock;
 
 /// Counters shared by the shipper, which writes them, and [`health`](crate::health).
 #[derive(Default)]

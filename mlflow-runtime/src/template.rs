@@ -6,8 +6,8 @@
 use std::fmt::{self, Display};
 
 use crate::capture::{End, Text, Values, cut, render_debug};
-use crate::clock;
 use crate::limits::EXPERIMENT_NAME_CHARS;
+use crate::time;
 
 /// More than any name may have.
 const PART_CHARS: usize = EXPERIMENT_NAME_CHARS + 1;
@@ -54,7 +54,7 @@ impl Template {
 
     /// `{timestamp}`.
     pub fn timestamp(&mut self) {
-        self.text(&clock::compact(clock::now_ms()));
+        self.text(&time::compact(time::now_ms()));
     }
 
     /// `{env}`: `MLFLOW_ENV`, else `default`.

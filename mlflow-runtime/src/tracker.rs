@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
@@ -20,7 +20,6 @@ use crate::config::{Settings, temporary_journal};
 use crate::console::Capture;
 use crate::diagnostics::Said;
 use crate::environment;
-use crate::exit::say;
 use crate::fork::{self, Bequest, PerProcess};
 use crate::journal::Journal;
 use crate::journal::owned::Place;
@@ -28,7 +27,9 @@ use crate::journal::record::Origin;
 use crate::key_names::KeyNames;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::{Connection, Stats};
+use crate::stderr::say;
 use crate::store::{ExperimentRef, Store, StoreError, StoreInfo, StoredRun};
+use crate::sync::lock;
 
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {
@@ -427,8 +428,4 @@ fn deliver_here(shipper: &mut Shipper) -> bool {
     }
     let sent = pin!(shipper.send_waiting()).poll(&mut context);
     matches!(sent, Poll::Ready(true))
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

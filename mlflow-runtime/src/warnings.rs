@@ -10,9 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mlflow_redact::{Edge, mask};
 
 use crate::diagnostics::Said;
-use crate::exit::say;
 use crate::fork::PerProcess;
-use crate::tracker::lock;
+use crate::stderr::say;
+use crate::sync::lock;
 
 static SAID: PerProcess<Mutex<Said>> = PerProcess::new();
 static IS_QUIET: AtomicBool = AtomicBool::new(false);

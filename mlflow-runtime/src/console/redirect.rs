@@ -43,7 +43,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -51,6 +51,7 @@ use rustix::fs::{Stat, fstat};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
 use crate::fork;
+use crate::sync::{lock, unpoisoned};
 use lane::{Lane, find, reason, succeeded};
 
 /// How often the file's length is looked at.
@@ -211,7 +212,7 @@ enum Phase {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn spawn(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) -> io::Result<()> {
@@ -266,7 +267,7 @@ impl Shared {
         let ended = self
             .changed
             .wait_timeout_while(self.lock(), left, |state| state.threads > 0);
-        drop(ended.unwrap_or_else(PoisonError::into_inner));
+        drop(unpoisoned(ended));
     }
 
     /// Waits for the end of the copy, for an interval; false if it has come.
@@ -274,7 +275,7 @@ impl Shared {
         let waited = self
             .changed
             .wait_timeout_while(self.lock(), INTERVAL, |state| state.phase != Phase::Off);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = unpoisoned(waited);
         state.phase != Phase::Off
     }
 
@@ -312,7 +313,7 @@ impl Shared {
         let waited = self
             .changed
             .wait_timeout_while(self.lock(), INTERVAL, |state| state.threads > 1);
-        let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        let (state, _) = unpoisoned(waited);
         state.threads > 1
     }
 

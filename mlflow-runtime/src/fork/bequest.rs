@@ -8,7 +8,7 @@
 use std::sync::Mutex;
 use std::thread;
 
-use crate::tracker::lock;
+use crate::sync::lock;
 
 /// The value, twice.
 #[derive(Debug)]

@@ -8,13 +8,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::LARGE;
 use super::allocation;
 use super::appender::Appender;
 use super::directory::Directory;
 use super::owned::Place;
 use super::segment::Segment;
 use super::spares::{Spare, Spares};
-use super::{LARGE, lock};
+use crate::sync::lock;
 
 pub(super) enum Backing {
     Disk(Disk),

@@ -24,7 +24,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rustc_hash::FxHashMap;
 
 use super::allocation::check_limit;
-use super::{lock, owned};
+use super::owned;
+use crate::sync::lock;
 pub(crate) use common::{Common, end_of_part};
 
 /// The consoles of a journal's runs, by the run's number.

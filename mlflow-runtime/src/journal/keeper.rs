@@ -12,12 +12,13 @@
 //!    copy delays the values of its time by as long as the device takes for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Journal;
 use super::bell::{DOZE, Sleeper};
-use super::{Journal, lock};
+use crate::sync::{lock, unpoisoned};
 
 /// How long a value may be in the page cache only.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
@@ -78,15 +79,12 @@ impl Keeper {
     fn wait(&self, timeout: Option<Duration>) -> Orders {
         let orders = lock(&self.orders);
         let mut orders = match timeout {
-            None => self
-                .changed
-                .wait_while(orders, |orders| orders.is_empty())
-                .unwrap_or_else(PoisonError::into_inner),
+            None => unpoisoned(self.changed.wait_while(orders, |orders| orders.is_empty())),
             Some(timeout) => {
-                self.changed
-                    .wait_timeout_while(orders, timeout, |orders| orders.is_empty())
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
+                let waited = self
+                    .changed
+                    .wait_timeout_while(orders, timeout, |orders| orders.is_empty());
+                unpoisoned(waited).0
             }
         };
         std::mem::take(&mut orders)

@@ -78,7 +78,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use appender::Appender;
 use backing::{Backing, Disk};
@@ -101,6 +101,7 @@ pub(crate) use room::Reason;
 pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
 
 use crate::key_names::KeyNames;
+use crate::sync::{lock, unpoisoned};
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
 const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
@@ -385,7 +386,7 @@ impl Journal {
 
     /// Opens a segment of up to `len` bytes for copied entries, beside the others.
     pub(crate) fn open_copy(&self, len: usize) -> io::Result<(Arc<Segment>, Appender)> {
-        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _gate = unpoisoned(self.gate.read());
         let (segment, appender) = match &self.backing {
             Backing::Disk(disk) => {
                 let number = || self.next_segment.fetch_add(1, Ordering::Relaxed);
@@ -499,7 +500,7 @@ impl Journal {
 
     /// Removes the directory, if every segment is gone. A thread that logs later gets a new one.
     pub(crate) fn remove_if_empty(&self) {
-        let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+        let _gate = unpoisoned(self.gate.write());
         let segments = self.lock_segments();
         if let Backing::Disk(disk) = &self.backing
             && segments.is_empty()
@@ -537,7 +538,7 @@ impl Journal {
 
     fn open_segment_of(&self, bytes: u64, essential: bool) -> Result<Opened, Reason> {
         let taken = self.room.take(bytes, essential)?;
-        let _gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+        let _gate = unpoisoned(self.gate.read());
         match self.allocate(bytes, taken, essential) {
             Ok(opened) => {
                 self.lock_segments().push(Arc::clone(&opened.segment));
@@ -591,11 +592,6 @@ impl Journal {
     fn lock_segments(&self) -> MutexGuard<'_, Vec<Arc<Segment>>> {
         lock(&self.segments)
     }
-}
-
-/// A panic elsewhere must not stop tracking: data behind our locks is valid at every step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Drop for Journal {

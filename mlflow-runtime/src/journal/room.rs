@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use crate::clock;
+use crate::time;
 
 /// What the journal may hold where it has to live in memory.
 pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
@@ -129,13 +129,13 @@ impl Room {
 
     /// Notes that not even the smallest segment finds room anywhere.
     pub(super) fn shut(&self) {
-        let until_ms = clock::coarse_now_ms() + SHUT_MS;
+        let until_ms = time::coarse_now_ms() + SHUT_MS;
         self.shut_until_ms.store(until_ms, Ordering::Relaxed);
     }
 
     /// Whether a moment ago there was no room anywhere. A clock that was set back does not shut it.
     pub(super) fn is_shut(&self) -> bool {
-        let left_ms = self.shut_until_ms.load(Ordering::Relaxed) - clock::coarse_now_ms();
+        let left_ms = self.shut_until_ms.load(Ordering::Relaxed) - time::coarse_now_ms();
         (1..=SHUT_MS).contains(&left_ms)
     }
 
@@ -172,7 +172,7 @@ mod tests {
         while room.is_shut() {
             std::thread::yield_now();
         }
-        assert!(clock::coarse_now_ms() >= shut_ms + SHUT_MS);
+        assert!(time::coarse_now_ms() >= shut_ms + SHUT_MS);
         // The clock is set back by an hour.
         room.shut_until_ms.fetch_add(3_600_000, Ordering::Relaxed);
         assert!(!room.is_shut());

@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::kept;
 use super::mapping::{
@@ -20,6 +20,7 @@ use super::mapping::{
 };
 use super::owned;
 use super::salvage::Loaded;
+use crate::sync::lock;
 
 /// A segment, shared by its writer and the shipper.
 pub(crate) struct Segment {
@@ -177,7 +178,7 @@ impl Segment {
     }
 
     fn lock_region(&self) -> MutexGuard<'_, Option<Arc<Region>>> {
-        self.region.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.region)
     }
 
     /// The writer is done. The mapping goes, so that a long outage costs disk and not memory; but

@@ -14,12 +14,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 
 use super::allocation::allocate;
 use super::mapping::{MappedAppender, Region};
-use super::{Journal, LARGE, lock};
+use super::{Journal, LARGE};
+use crate::sync::{lock, unpoisoned};
 
 /// The spare segment of one journal, and who makes it.
 #[derive(Default)]
@@ -67,17 +68,15 @@ impl Spares {
     fn carry_out(&self, journal: &Weak<Journal>) {
         loop {
             let orders = lock(&self.orders);
-            let mut orders = self
-                .changed
-                .wait_while(orders, |orders| orders.prepare.is_none() && !orders.stop)
-                .unwrap_or_else(PoisonError::into_inner);
+            let is_idle = |orders: &mut Orders| orders.prepare.is_none() && !orders.stop;
+            let mut orders = unpoisoned(self.changed.wait_while(orders, is_idle));
             let (prepare, stop) = (orders.prepare.take(), orders.stop);
             drop(orders);
             let Some(journal) = journal.upgrade().filter(|_| !stop) else {
                 return;
             };
             // Not while the directory goes.
-            let _gate = journal.gate.read().unwrap_or_else(PoisonError::into_inner);
+            let _gate = unpoisoned(journal.gate.read());
             if let Some(path) = prepare {
                 self.make(path);
             }

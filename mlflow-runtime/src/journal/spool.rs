@@ -19,7 +19,8 @@ use super::allocation::check_limit;
 use super::directory::ARTIFACT_EXTENSION;
 use super::free_space::{self, Shortage};
 use super::record::Fingerprint;
-use super::{copying, lock, owned};
+use super::{copying, owned};
+use crate::sync::lock;
 
 /// The most bytes that are taken of a file without a length.
 const UNMEASURED_BYTES: u64 = 64 << 20;

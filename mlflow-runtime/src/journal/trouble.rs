@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::lock;
 use super::room::{MEMORY_BYTES, Reason};
+use crate::sync::lock;
 use crate::warnings;
 
 /// Warnings of one journal that nobody was told of yet.

@@ -15,10 +15,11 @@ use super::record::{self, Content, Definition, Event, MetricRecord, RunIdentity}
 use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::trouble::Warning;
-use super::{Journal, Opened, lock};
+use super::{Journal, Opened};
 use crate::fork;
 use crate::key::Key;
 use crate::key_names::Named;
+use crate::sync::lock;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
 const DYNAMIC_KEYS: u32 = 1 << 31;

@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata};
 
 use crate::capture::{render, render_debug};
-use crate::clock::{self, Rfc3339};
+use crate::time::{self, Rfc3339};
 
 /// Characters of one line; what is longer is cut.
 const LINE_CHARS: usize = 8000;
@@ -25,7 +25,7 @@ const LOG_TARGET: &str = "log.target";
 pub(super) fn line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) -> String {
     let metadata = event.metadata();
     let rendered = render(LINE_CHARS, |out| {
-        let now = Rfc3339(clock::now_ms());
+        let now = Rfc3339(time::now_ms());
         write!(
             out,
             "{now} {:>5} {}:",

@@ -9,7 +9,7 @@ use tracing::callsite::Identifier;
 
 use crate::fork::PerProcess;
 use crate::run::Run;
-use crate::tracker::lock;
+use crate::sync::lock;
 
 /// The run that was current where the span was made.
 pub(super) struct InRun(pub(super) Run);

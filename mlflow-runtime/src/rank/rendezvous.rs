@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::fork::PerProcess;
 use crate::store::ExperimentRef;
-use crate::tracker::lock;
+use crate::sync::lock;
 
 /// How many runs of each kind there were.
 static COUNTS: PerProcess<Mutex<FxHashMap<String, u64>>> = PerProcess::new();

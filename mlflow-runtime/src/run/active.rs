@@ -9,7 +9,6 @@ use std::thread;
 
 use super::{Inner, Run, open};
 use crate::capture::Text;
-use crate::clock;
 use crate::context::{Context, HeldContext};
 use crate::environment;
 use crate::experiment;
@@ -19,6 +18,7 @@ use crate::process;
 use crate::site::Site;
 use crate::store::{Param, RunStatus, Tag};
 use crate::system_metrics;
+use crate::time;
 use crate::tracker::Tracker;
 use crate::warnings::warn_user;
 
@@ -253,7 +253,7 @@ impl RunBuilder {
             .map_or("", |(_, path)| path);
         let identity = tracker.identify(experiment, resumed, parent.is_some(), function);
         // By the same clock as the metrics: none of them is before its run.
-        let start_time_ms = clock::coarse_now_ms();
+        let start_time_ms = time::coarse_now_ms();
         let name = name.and_then(|name| tracker.name_of("name", limits::RUN_NAME_CHARS, name));
         let name = match name {
             Some(name) => {
@@ -347,7 +347,7 @@ fn default_name(site: Option<&Site>, start_time_ms: i64, key: &str) -> String {
     const END: usize = 6;
     let function = site.map_or("run", Site::name);
     let end = key.get(..END).unwrap_or(key);
-    format!("{function}-{}-{end}", clock::compact(start_time_ms))
+    format!("{function}-{}-{end}", time::compact(start_time_ms))
 }
 
 /// A run that is the current one of its thread until this guard is dropped, which ends it:

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::Run;
 use super::reach::Reach;
-use crate::clock;
 use crate::console::Capture;
 use crate::journal::console::{Console, Unwritten};
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::journal::record::{CommonPart, Content, Event, Role, RunIdentity};
+use crate::time;
 
 /// Where it goes among the run's artifacts.
 const PATH: &str = "logs/console.log";
@@ -181,7 +181,7 @@ fn path(identity: &RunIdentity, is_inherited: bool) -> String {
         Role::Member { rank } => format!("rank-{rank}-"),
         Role::Owner | Role::Child | Role::Guest => String::new(),
     };
-    let now = clock::compact(clock::now_ms());
+    let now = time::compact(time::now_ms());
     // Ten containers may start in one second, and each has the same process id.
     let unique = uuid::Uuid::new_v4().as_fields().0;
     format!("logs/console-{rank}{now}-{unique:08x}.log")

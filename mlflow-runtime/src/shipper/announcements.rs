@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::exit::say;
+use crate::stderr::say;
 use crate::warnings::tell;
 
 /// How long a process has to go on after the first value that is held or refused, until that is said.

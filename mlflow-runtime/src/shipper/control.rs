@@ -5,8 +5,9 @@
 //! left for a tenth of its time, and only when all of its own is delivered: a thousand runs that were
 //! left behind must not keep every short program from ending.
 
+use crate::sync::{lock, unpoisoned};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Flushes, numbered.
@@ -92,11 +93,7 @@ impl Control {
             if hopeless || left.is_zero() {
                 break false;
             }
-            tickets = self
-                .changed
-                .wait_timeout(tickets, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            tickets = unpoisoned(self.changed.wait_timeout(tickets, left)).0;
         };
         tickets.waiting -= 1;
         flushed
@@ -153,7 +150,7 @@ impl Control {
 
     /// Calls `ship` while what was left behind for `destination` is shipped, too: one at a time.
     pub(crate) fn moving_from<R>(&self, destination: &str, ship: impl FnOnce() -> R) -> R {
-        let _moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let _moving = lock(&self.moving);
         self.set_moved_from(Some(destination.to_owned()));
         let shipped = ship();
         self.set_moved_from(None);
@@ -162,17 +159,17 @@ impl Control {
 
     fn set_moved_from(&self, destination: Option<String>) {
         let moved_from = self.moved_from.lock();
-        *moved_from.unwrap_or_else(PoisonError::into_inner) = destination;
+        *unpoisoned(moved_from) = destination;
     }
 
     /// Returns the other destination, for which dead processes have left what is shipped now.
     pub(crate) fn moved_from(&self) -> Option<String> {
         let moved_from = self.moved_from.lock();
-        moved_from.unwrap_or_else(PoisonError::into_inner).clone()
+        unpoisoned(moved_from).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Tickets> {
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tickets)
     }
 }
 

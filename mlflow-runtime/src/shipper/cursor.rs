@@ -9,10 +9,10 @@ use tokio::time::Instant;
 use super::damage::Damage;
 use super::parked_runs::Lane;
 use super::read_order::OrderedEntry;
-use crate::clock;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::Record;
 use crate::journal::segment::{Segment, SegmentBytes};
+use crate::time;
 
 /// How long a segment that cannot be read is tried again.
 const READ_AGAIN: Duration = Duration::from_secs(1);
@@ -122,7 +122,7 @@ impl Cursor {
     /// Notes that a param was met, which has no time of its own, and returns when it was met first.
     pub(super) fn meet_param(&mut self, sequence: u64) -> OrderedEntry {
         let known = self.met.filter(|(met, _)| *met == sequence);
-        let met = known.unwrap_or_else(|| (sequence, clock::now_ms() + 1));
+        let met = known.unwrap_or_else(|| (sequence, time::now_ms() + 1));
         self.met = Some(met);
         OrderedEntry {
             sequence,

@@ -4,7 +4,7 @@
 //! understood is left where it is, or left out with a warning, and ends nothing.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::consoles::Part;
 use super::cursor::{Cursor, Reached};
@@ -12,7 +12,6 @@ use super::read_order::OrderedEntry;
 use super::runs::Phase;
 use super::source::{JournalOwner, Source};
 use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
-use crate::clock;
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{
@@ -20,6 +19,8 @@ use crate::journal::record::{
 };
 use crate::journal::segment::Frame;
 use crate::store::Metric;
+use crate::sync::lock;
+use crate::time;
 
 /// What reading one record led to.
 enum Step {
@@ -260,7 +261,7 @@ impl Source {
             return Step::Go;
         }
         if !self.is_known(run) {
-            return self.unknown(cursor, run, clock::now_ms());
+            return self.unknown(cursor, run, time::now_ms());
         }
         if fresh && matches!(parsed, Event::Param(_)) {
             let entry = cursor.meet_param(sequence);
@@ -405,10 +406,7 @@ impl Source {
             .mention(number, start.identity.clone().into_owned());
         // A dead journal's starts were surveyed already.
         if let (JournalOwner::Live { links, .. }, Phase::Mentioned) = (&self.owner, &state.phase) {
-            state.link = links
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&number);
+            state.link = lock(links).remove(&number);
             let in_doubt = start.identity.role == Role::Leader;
             state.phase = Phase::Pending { in_doubt };
             state.start = Some(start);

@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use super::batch_size::AdaptiveBatchSize;
 use super::work::Happened;
-use crate::clock;
 use crate::journal::record::{
     Content, Definition, Event, Origin, Record, Role, RunIdentity, Start,
 };
 use crate::journal::segment::SegmentBytes;
 use crate::store::{StoredRun, Tag};
+use crate::time;
 use crate::tracker::Link;
 
 /// How long a run that the process's parent has started is waited for. Then its values stay where
@@ -280,7 +280,7 @@ impl Runs {
         if !creates || state.identity.resumed.is_some() {
             return false;
         }
-        let started_ms = state.first_ms.unwrap_or_else(clock::now_ms);
+        let started_ms = state.first_ms.unwrap_or_else(time::now_ms);
         let start = || Box::new(Start::anew(&state.identity, started_ms));
         state.start.get_or_insert_with(start);
         // The store was asked a moment ago.

@@ -78,12 +78,12 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
                     }
                     if let Some(failure) = attempt(seed, seeds == 1) {
                         has_failed.store(true, Ordering::Relaxed);
-                        crate::tracker::lock(&failures).push(failure);
+                        crate::sync::lock(&failures).push(failure);
                     }
                 }
             });
         }
     });
-    let failures = crate::tracker::lock(&failures);
+    let failures = crate::sync::lock(&failures);
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }

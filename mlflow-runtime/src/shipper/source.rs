@@ -27,12 +27,12 @@ use super::parked_runs::{Lane, ParkedRuns};
 use super::refused::{Kept, RefusedEntries};
 use super::runs::Runs;
 use super::work::{Pass, Refused, SpentFile, Work};
-use crate::clock;
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::Origin;
 use crate::journal::segment::{Frame, Segment};
 use crate::journal::{Journal, entry_log};
+use crate::time;
 use crate::tracker::Links;
 
 /// A journal being read.
@@ -209,7 +209,7 @@ impl Source {
         }
         self.is_read_out = true;
         if !pass.is_empty() && pass.oldest_ms.is_none() {
-            pass.made_at(clock::now_ms());
+            pass.made_at(time::now_ms());
         }
         pass.sort();
         pass

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use super::work::Pass;
 use super::{Delivery, Shipper, Source, Step};
-use crate::clock;
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
@@ -17,6 +16,7 @@ use crate::journal::segment::SegmentBytes;
 use crate::journal::{Journal, MetricKey, Reason, RunRef, release_thread, write};
 use crate::stats::Stats;
 use crate::store::{ExperimentRef, MemoryStore, Param, RunStatus, StoreError, Tag};
+use crate::time;
 
 fn identity() -> RunIdentity {
     RunIdentity {
@@ -436,7 +436,7 @@ fn log_returned(journal: &Journal) {
     };
     write(journal, |writer| {
         let key = MetricKey::Dynamic("loss");
-        writer.metric_at_last_step(journal, &run, key, clock::now_ms() + 1, 2.0);
+        writer.metric_at_last_step(journal, &run, key, time::now_ms() + 1, 2.0);
     });
 }
 
@@ -468,7 +468,7 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
                 for step in 0..count {
                     write(journal, |writer| {
                         let key = MetricKey::Dynamic("loss");
-                        let now_ms = clock::now_ms();
+                        let now_ms = time::now_ms();
                         let step = i64::try_from(step).unwrap_or(0);
                         writer.metric(journal, &run, key, now_ms, step, 0.5);
                     });
@@ -519,7 +519,7 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
         write(&journal, |writer| {
             for step in steps.clone() {
                 let key = MetricKey::Dynamic("loss");
-                writer.metric(&journal, &run, key, clock::now_ms(), step, 0.5);
+                writer.metric(&journal, &run, key, time::now_ms(), step, 0.5);
             }
         });
     };
@@ -592,7 +592,7 @@ fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
         };
         write(&journal, |writer| {
             let key = MetricKey::Dynamic("loss");
-            writer.metric(&journal, &run, key, clock::now_ms(), step, value);
+            writer.metric(&journal, &run, key, time::now_ms(), step, value);
         });
     };
     start(&journal);

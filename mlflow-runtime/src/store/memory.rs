@@ -8,7 +8,7 @@ mod script;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use super::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RUN_KEY_TAG, RunStatus,
     Store, StoreError, StoreInfo, StoredRun, directory, names,
 };
+use crate::sync::lock;
 use script::Script;
 
 /// A store in memory.
@@ -220,7 +221,7 @@ impl MemoryStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -338,7 +339,7 @@ impl Store for MemoryStore {
             experiment_id: &self.experiment(&experiment).await?,
             name: "",
             user_id: "",
-            start_time_ms: crate::clock::now_ms(),
+            start_time_ms: crate::time::now_ms(),
             tags: &[],
         };
         self.create_run(&adopted).await

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use super::reading::Reading;
 use super::series::Series;
 use super::settings::Settings;
-use crate::clock;
-use crate::exit::deadline;
 use crate::run::{Run, WeakRun};
+use crate::time;
+use crate::time::deadline;
 
 /// One run's part.
 pub(crate) struct Monitor {
@@ -67,7 +67,7 @@ impl Monitor {
             .map(|(name, value)| (format!("{prefix}{name}"), value))
             .collect();
         // Before the look at whether it has ended: so no point is later than its run's end.
-        let now = clock::coarse_now_ms();
+        let now = time::coarse_now_ms();
         if let Some(run) = self.run.open() {
             run.log_group(&group, self.step, now);
             self.step += 1;

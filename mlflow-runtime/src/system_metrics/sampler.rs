@@ -10,7 +10,7 @@
 //! 4. While it has no runs it holds no segment of a journal: what it logged can be shipped and deleted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use super::reading::Reading;
 use crate::diagnostics::Limit;
 use crate::fork::PerProcess;
 use crate::journal;
+use crate::sync::{lock, unpoisoned};
 
 /// One for each process: a thread of the parent's is not in its child.
 static SAMPLERS: PerProcess<Sampler> = PerProcess::new();
@@ -171,13 +172,10 @@ impl Sampler {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State>, timeout: Duration) -> MutexGuard<'a, State> {
-        self.changed
-            .wait_timeout(state, timeout)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        unpoisoned(self.changed.wait_timeout(state, timeout)).0
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

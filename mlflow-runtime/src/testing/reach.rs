@@ -7,13 +7,14 @@
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use crate::shipper::Goal;
 use crate::store::MemoryStore;
-use crate::tracker::{Tracker, lock};
+use crate::sync::{lock, unpoisoned};
+use crate::tracker::Tracker;
 use crate::warnings::tell;
 
 /// How long a wait for the fake of the process may be before it is said.
@@ -121,15 +122,13 @@ impl OfProcess {
         );
         let is_taken = |present: &mut Option<_>| present.is_some();
         let first = ENDED.wait_timeout_while(lock(&OF_PROCESS), SILENT_WAIT, is_taken);
-        let (mut present, waited) = first.unwrap_or_else(PoisonError::into_inner);
+        let (mut present, waited) = unpoisoned(first);
         if waited.timed_out() {
             tell(format!(
                 "global_fake() has waited {} s so far: another thread of this process has one, and there is one at a time",
                 SILENT_WAIT.as_secs()
             ));
-            present = ENDED
-                .wait_while(present, is_taken)
-                .unwrap_or_else(PoisonError::into_inner);
+            present = unpoisoned(ENDED.wait_while(present, is_taken));
         }
         *present = Some((caller, Arc::clone(tracker)));
         Self(())

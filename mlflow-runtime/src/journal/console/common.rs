@@ -13,8 +13,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{FULL, length, lock, read_part};
+use super::{FULL, length, read_part};
 use crate::journal::owned;
+use crate::sync::lock;
 
 pub(crate) struct Common {
     file: File,

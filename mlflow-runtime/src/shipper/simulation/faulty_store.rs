@@ -24,7 +24,7 @@ use crate::store::{
     ArtifactContent, Batch, BatchLimits, ExperimentRef, MemoryStore, NewRun, RunStatus, Store,
     StoreError, StoreInfo, StoredRun, StoredRunData, Tag,
 };
-use crate::tracker::lock;
+use crate::sync::lock;
 
 /// Stands for the last steps of a run's keys among what was refused.
 pub(super) const LAST_STEPS: &str = "last steps";

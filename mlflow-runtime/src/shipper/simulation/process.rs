@@ -28,7 +28,8 @@ use crate::journal::record::{Content, Event, Origin, RunIdentity};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::seeded::{self, Died};
 use crate::stats::Stats;
-use crate::tracker::{Link, Links, lock};
+use crate::sync::lock;
+use crate::tracker::{Link, Links};
 
 /// Rounds of a shipper in one moment of the simulated time after which it runs in a circle.
 const ROUNDS_AT_ONCE: u32 = 20_000;

@@ -20,14 +20,14 @@ use super::properties::{Failure, Logged, Model, RETURNED, Returned, check_number
 use super::schedule::{
     Effect, Fault, GIVEN, METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Scope, Step, TAGS, To,
 };
-use crate::clock;
 use crate::journal::MetricKey;
 use crate::journal::record::{Content, Event, Role, RunIdentity, Start};
 use crate::key::Key;
 use crate::limits;
 use crate::seeded;
 use crate::store::{ExperimentRef, Param, RunStatus, Tag};
-use crate::tracker::lock;
+use crate::sync::lock;
+use crate::time;
 
 /// How long a clean end may take, as `MLFLOW_EXIT_TIMEOUT` has it.
 const EXIT: Duration = Duration::from_secs(5);
@@ -401,7 +401,7 @@ impl World {
             process,
             on_thread,
         } = to;
-        let start_time_ms = clock::now_ms();
+        let start_time_ms = time::now_ms();
         let experiment = experiment_name(experiment);
         let server = Arc::clone(&self.server);
         let Some(process) = &mut self.processes[process] else {
@@ -465,7 +465,7 @@ impl World {
     }
 
     fn log_metrics(&mut self, to: To, key: usize, count: u32, is_interned: bool) {
-        let timestamp_ms = clock::now_ms();
+        let timestamp_ms = time::now_ms();
         let first = self.next_step;
         self.next_step += i64::from(count);
         let Some((process, logged)) = self.writer(to) else {
@@ -491,7 +491,7 @@ impl World {
     }
 
     fn log_returned(&mut self, to: To, key: usize, value: u32) {
-        let timestamp_ms = clock::now_ms() + 1;
+        let timestamp_ms = time::now_ms() + 1;
         let Some((process, logged)) = self.writer(to) else {
             return;
         };
@@ -562,7 +562,7 @@ impl World {
     }
 
     fn log_end(&mut self, to: To, status: RunStatus) {
-        let end_time_ms = clock::now_ms();
+        let end_time_ms = time::now_ms();
         let Some((process, logged)) = self.writer(to) else {
             return;
         };

@@ -1,6 +1,8 @@
-//! The time of a value: milliseconds since the Unix epoch, fixed when it is logged.
+//! The time of a value, and the end of a wait.
+//!
+//! The time of a value is in milliseconds since the Unix epoch, and is fixed when the value is logged.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Now, exact to the clock tick (1 to 10 ms). Costs a few nanoseconds.
 #[inline]
@@ -24,6 +26,12 @@ pub(crate) fn now_ms() -> i64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Returns the end of a wait that may be longer than the clock can count.
+pub(crate) fn deadline(start: Instant, timeout: Duration) -> Instant {
+    const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+    start.checked_add(timeout).unwrap_or(start + FOR_EVER)
 }
 
 /// UTC as `20261124-130501`: sorts by time, and is a valid file and key name.

@@ -1,0 +1,18 @@
+//! Lines on stderr.
+
+use rustix::io::Errno;
+use rustix::stdio::stderr;
+
+/// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic. It would
+/// take a lock, too, which in a child made by `fork` may be held for ever.
+pub(crate) fn say(line: &str) {
+    let line = format!("{line}\n");
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(stderr(), rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! Locks that a panic leaves usable.
+//!
+//! Invariant: the data behind a lock of this crate is valid at every step, so a panic of whoever held the lock is no
+//! reason to stop tracking.
+
+use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
+
+/// Locks the mutex, also one whose holder has panicked.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    unpoisoned(mutex.lock())
+}
+
+/// Returns the guard, also that of a lock whose holder has panicked.
+pub(crate) fn unpoisoned<G>(locked: LockResult<G>) -> G {
+    locked.unwrap_or_else(PoisonError::into_inner)
+}
