@@ -4,8 +4,8 @@
 pub use crate::by_type::{OtherType, Returned};
 pub use crate::call::{AnyRunId, Call, RunId, begin};
 pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
-pub use crate::key::Key;
 pub use crate::log::{MetricValue, Step, log_key};
+pub use crate::model::metric_key::Key;
 pub use crate::outcome::{Ending, Probe, Split, Whole};
 pub use crate::run::start_run_at;
 pub use crate::site::{Built, Site};

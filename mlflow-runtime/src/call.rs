@@ -14,13 +14,13 @@ use mlflow_redact::REDACTED;
 use crate::capture::{Text, Values};
 use crate::context::{Context, ContextGuard, Suspended};
 use crate::fork::PerProcess;
-use crate::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
+use crate::model::RunStatus;
+use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
 use crate::process;
 use crate::run::{Run, start_run};
 use crate::site::Site;
-use crate::store::RunStatus;
 use crate::sync::lock;
 
 /// A call of an annotated function.

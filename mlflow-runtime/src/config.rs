@@ -15,9 +15,9 @@ use crate::destination::Destination;
 use crate::experiment;
 use crate::journal::Journal;
 use crate::journal::owned::Place;
+use crate::model::ExperimentRef;
 use crate::rank;
 use crate::secret::Secret;
-use crate::store::ExperimentRef;
 use crate::system_metrics;
 use crate::warnings::warn_user;
 

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use mlflow_redact::Edge;
 use once_cell::race::OnceBox;
 
-use crate::limits;
+use crate::model::Tag;
+use crate::model::limits;
 use crate::rank;
-use crate::store::Tag;
 use crate::warnings;
 
 /// The facts that every run of the process shares.

@@ -3,8 +3,8 @@
 //! Invariant: a name that MLflow refuses never enters the journal: nothing could change it there, and all that
 //! is logged to its runs would wait for ever.
 
-use crate::limits::{self, EXPERIMENT_NAME_CHARS};
-use crate::store::ExperimentRef;
+use crate::model::ExperimentRef;
+use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 use crate::warnings::warn_user;
 
 /// Returns the experiment of this name, cut where it is too long; `None` for an empty name. One line says so.

@@ -15,7 +15,7 @@ use std::sync::{Mutex, MutexGuard};
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::diagnostics::Limit;
-use crate::limits::{self, KEY_CHARS};
+use crate::model::limits::{self, KEY_CHARS};
 use crate::sync::lock;
 
 /// The most keys that are told apart: a process that goes on making new ones must not keep them all.

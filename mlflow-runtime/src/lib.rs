@@ -155,12 +155,11 @@ pub mod fuzzing;
 mod health;
 mod instrumented;
 mod journal;
-mod key;
 mod key_names;
 #[cfg(feature = "layer")]
 pub mod layer;
-mod limits;
 mod log;
+mod model;
 mod outcome;
 mod panics;
 #[cfg(feature = "__parts")]

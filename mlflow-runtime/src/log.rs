@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::context::{run_for, with_current_run};
 use crate::journal::MetricKey;
-use crate::key::Key;
+use crate::model::metric_key::Key;
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///

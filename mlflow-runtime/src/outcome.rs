@@ -10,9 +10,9 @@ use std::sync::Mutex;
 
 use crate::capture::{Failure, Numbers};
 use crate::fork::PerProcess;
+use crate::model::RunStatus;
 use crate::run::Run;
 use crate::site::Site;
-use crate::store::RunStatus;
 
 use crate::sync::lock;
 use crate::warnings::tell;

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::capture::{Text, cut, payload_text};
 use crate::context::Context;
 use crate::fork::PerProcess;
-use crate::limits::TAG_VALUE_CHARS;
+use crate::model::RunStatus;
+use crate::model::limits::TAG_VALUE_CHARS;
 use crate::run::Run;
-use crate::store::RunStatus;
 use crate::sync::lock;
 
 thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) });

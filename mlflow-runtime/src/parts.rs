@@ -6,11 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Origin, Record, Role, RunIdentity};
+use crate::journal::record::{Origin, Record};
 use crate::journal::segment::{Frame, Segment};
 use crate::journal::{self, Journal, MetricKey, RunRef};
-use crate::key::Key;
-use crate::store::{Batch, ExperimentRef, Metric, rest_bodies};
+use crate::model::metric_key::Key;
+use crate::model::{ExperimentRef, Metric};
+use crate::model::{Role, RunIdentity};
+use crate::store::{Batch, rest_bodies};
 
 static LOSS: Key = Key::new("loss");
 

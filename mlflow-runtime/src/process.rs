@@ -10,7 +10,7 @@ use crate::config::{Config, Settings};
 use crate::context::Context;
 use crate::experiment;
 use crate::fork::{Bequest, PerProcess};
-use crate::store::ExperimentRef;
+use crate::model::ExperimentRef;
 use crate::sync::lock;
 use crate::tracker::Tracker;
 use crate::warnings;

@@ -24,11 +24,12 @@ use serde::Serialize;
 
 use crate::capture::{self, End, Text, Values};
 use crate::context::Context;
-use crate::journal::record::{Event, RunIdentity};
+use crate::journal::record::Event;
 use crate::journal::{self, MetricKey};
-use crate::key::Key;
-use crate::limits;
-use crate::store::{Param, RunStatus, Tag};
+use crate::model::RunIdentity;
+use crate::model::limits;
+use crate::model::metric_key::Key;
+use crate::model::{Param, RunStatus, Tag};
 use crate::time;
 use crate::tracker::{Link, Tracker};
 

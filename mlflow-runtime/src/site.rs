@@ -5,7 +5,7 @@
 
 use once_cell::race::OnceBox;
 
-use crate::store::Tag;
+use crate::model::Tag;
 
 /// A place in the code where runs start: an annotated function, or a `start_run!`.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display};
 
 use crate::capture::{End, Text, Values, cut, render_debug};
-use crate::limits::EXPERIMENT_NAME_CHARS;
+use crate::model::limits::EXPERIMENT_NAME_CHARS;
 use crate::time;
 
 /// More than any name may have.

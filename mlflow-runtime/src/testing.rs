@@ -38,8 +38,9 @@ pub use recorded::{MetricPoint, RecordedRun};
 use crate::config::Config;
 use crate::context::{Context, HeldContext};
 use crate::journal;
+use crate::model::RunStatus;
 use crate::shipper::Goal;
-use crate::store::{MemoryStore, RunStatus, StoreError};
+use crate::store::{MemoryStore, StoreError};
 use crate::tracker::Tracker;
 use difference::{Expected, difference};
 

@@ -25,10 +25,11 @@ use crate::journal::Journal;
 use crate::journal::owned::Place;
 use crate::journal::record::Origin;
 use crate::key_names::KeyNames;
+use crate::model::ExperimentRef;
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stats::{Connection, Stats};
 use crate::stderr::say;
-use crate::store::{ExperimentRef, Store, StoreError, StoreInfo, StoredRun};
+use crate::store::{Store, StoreError, StoreInfo, StoredRun};
 use crate::sync::lock;
 
 /// Settings, journal and shipper of one destination.

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::error::Error;
 
 use super::text::{Text, cut, render};
-use crate::limits::TAG_VALUE_CHARS;
+use crate::model::limits::TAG_VALUE_CHARS;
 
 const MAX_CAUSES: usize = 16;
 

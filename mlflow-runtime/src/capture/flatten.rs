@@ -17,7 +17,7 @@ use serde::ser::{self, Serialize};
 use super::leaf::{Leaf, Purpose, Scalar};
 use super::lock::{is_lock, lock_name};
 use super::text::{End, Text, render};
-use crate::limits::PARAM_VALUE_CHARS;
+use crate::model::limits::PARAM_VALUE_CHARS;
 
 const MAX_DEPTH: usize = 16;
 

@@ -5,7 +5,7 @@
 use std::fmt::{self, Display};
 
 use super::text::{End, Text};
-use crate::limits::{MAX_CONFIG_FIELDS, MAX_FIELDS, MAX_METRICS};
+use crate::model::limits::{MAX_CONFIG_FIELDS, MAX_FIELDS, MAX_METRICS};
 
 /// What the leaves are for.
 #[derive(Clone, Copy, PartialEq)]

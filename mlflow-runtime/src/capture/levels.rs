@@ -29,7 +29,7 @@ use super::length::Length;
 use super::lock::{Lock, Look, is_lock, is_lock_in_debug, lock_name};
 use super::shared::Shared;
 use super::text::{End, Text, cut, name_behind_pointers};
-use crate::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
+use crate::model::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value about to be looked at.
 #[derive(Debug)]

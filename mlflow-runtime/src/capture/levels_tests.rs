@@ -232,7 +232,7 @@ fn what_is_too_much_of_a_param_says_so() {
     let Values::Fields(fields) = param!(wide) else {
         panic!("it has fields");
     };
-    assert_eq!(fields.len(), crate::limits::MAX_FIELDS + 1);
+    assert_eq!(fields.len(), crate::model::limits::MAX_FIELDS + 1);
     let ends: Vec<End> = fields.iter().map(|(_, text)| text.end).collect();
     assert_eq!(ends.last(), Some(&End::TooMany));
     assert_eq!(ends.iter().filter(|end| **end != End::Whole).count(), 1);

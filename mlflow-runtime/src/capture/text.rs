@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mlflow_redact::Edge;
 
-use crate::limits;
+use crate::model::limits;
 
 /// Stands at the end of a text that is not whole.
 const ELLIPSIS: char = '…';

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 use super::Variable;
 use crate::key_names::{KeyNames, Named};
-use crate::limits;
-use crate::store::Tag;
+use crate::model::Tag;
+use crate::model::limits;
 use crate::warnings::warn_user;
 
 const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";

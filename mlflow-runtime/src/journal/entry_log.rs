@@ -26,9 +26,10 @@ use super::appender::{Appender, WrittenAppender};
 use super::directory::segment_path;
 use super::mapping::{HEADER_BYTES, frame_bytes};
 use super::owned;
-use super::record::{Definition, Event, MetricRecord, Origin, RunIdentity, Start};
+use super::record::{Definition, Event, MetricRecord, Origin, Start};
 use super::segment::Segment;
-use crate::store::Metric;
+use crate::model::Metric;
+use crate::model::RunIdentity;
 
 /// The size from which on a log goes on in another file.
 const SEGMENT_BYTES: usize = 4 << 20;

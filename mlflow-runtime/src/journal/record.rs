@@ -19,7 +19,7 @@ use std::sync::Arc;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::store::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{Param, RunIdentity, RunStatus, Tag};
 
 const METRIC: u8 = 1;
 const DEFINITION: u8 = 2;
@@ -130,59 +130,6 @@ fn serialize_tags<S: Serializer>(tags: &Arc<[Tag]>, serializer: S) -> Result<S::
 
 fn deserialize_tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[Tag]>, D::Error> {
     Vec::deserialize(deserializer).map(Arc::from)
-}
-
-/// Enough to find a run again, wherever it was created.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RunIdentity {
-    /// The local id, the value of the run-key tag.
-    pub(crate) key: String,
-    pub(crate) experiment: ExperimentRef,
-    /// The store's id, for a run that existed before this process.
-    pub(crate) resumed: Option<String>,
-    /// Until there were ranks it said whether the process is a [`Role::Child`].
-    #[serde(default, alias = "elsewhere", deserialize_with = "role_or_flag")]
-    pub(crate) role: Role,
-}
-
-/// What the process has to do with a run, beside logging to it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Role {
-    /// Starts it, or resumes it, and ends it.
-    #[default]
-    Owner,
-    /// The same for all ranks; an earlier process of the same launch may have started it.
-    Leader,
-    /// Neither: another rank, or whoever started the launch, does.
-    Member { rank: u32 },
-    /// Neither: it was forked from the process that does.
-    Child,
-    /// Neither: it was forked from a [`Role::Member`], so that process does not either.
-    Guest,
-}
-
-impl Role {
-    /// That of a process which was forked from one with this role.
-    pub(crate) fn inherited(self) -> Self {
-        match self {
-            Self::Owner | Self::Leader | Self::Child => Self::Child,
-            Self::Member { .. } | Self::Guest => Self::Guest,
-        }
-    }
-}
-
-fn role_or_flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either {
-        Flag(bool),
-        Role(Role),
-    }
-    Ok(match Either::deserialize(deserializer)? {
-        Either::Flag(true) => Role::Child,
-        Either::Flag(false) => Role::Owner,
-        Either::Role(role) => role,
-    })
 }
 
 /// Something that happens to a run, in order.
@@ -417,41 +364,6 @@ fn append_json(body: &mut Vec<u8>, value: &impl Serialize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_identities_of_older_journals_are_read() {
-        let role = |fields: &str| {
-            let json = format!(r#"{{"key":"k","experiment":{{"Id":"0"}},"resumed":null{fields}}}"#);
-            let identity: RunIdentity = serde_json::from_str(&json).expect("an identity");
-            identity.role
-        };
-        assert_eq!(role(""), Role::Owner);
-        assert_eq!(role(r#","elsewhere":false"#), Role::Owner);
-        assert_eq!(role(r#","elsewhere":true"#), Role::Child);
-    }
-
-    #[test]
-    fn a_role_is_what_it_was_when_it_is_read_back() {
-        for role in [
-            Role::Owner,
-            Role::Leader,
-            Role::Member { rank: 7 },
-            Role::Child,
-            Role::Guest,
-        ] {
-            let identity = RunIdentity {
-                key: "k".to_owned(),
-                experiment: ExperimentRef::Id("0".to_owned()),
-                resumed: None,
-                role,
-            };
-            let json = serde_json::to_string(&identity).expect("JSON");
-            assert_eq!(
-                serde_json::from_str::<RunIdentity>(&json).ok(),
-                Some(identity)
-            );
-        }
-    }
 
     #[test]
     fn common_tags_are_adopted_once_and_give_way_to_a_starts_own() {

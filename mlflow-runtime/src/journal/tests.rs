@@ -9,11 +9,12 @@ use super::allocation;
 use super::directory::Directory;
 use super::mapping::{HEADER_BYTES, Region};
 use super::owned;
-use super::record::{Definition, Event, MetricRecord, Origin, Record, Role, RunIdentity};
+use super::record::{Definition, Event, MetricRecord, Origin, Record};
 use super::segment::{Frame, Segment, SegmentBytes};
 use super::{Journal, MetricKey, RunRef, write};
-use crate::key::Key;
-use crate::store::ExperimentRef;
+use crate::model::ExperimentRef;
+use crate::model::metric_key::Key;
+use crate::model::{Role, RunIdentity};
 
 mod bounds;
 mod directories;

@@ -11,14 +11,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::appender::Appender;
 use super::mapping::Full;
-use super::record::{self, Content, Definition, Event, MetricRecord, RunIdentity};
+use super::record::{self, Content, Definition, Event, MetricRecord};
 use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::trouble::Warning;
 use super::{Journal, Opened};
 use crate::fork;
-use crate::key::Key;
 use crate::key_names::Named;
+use crate::model::RunIdentity;
+use crate::model::metric_key::Key;
 use crate::sync::lock;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.

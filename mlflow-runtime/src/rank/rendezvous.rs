@@ -10,7 +10,7 @@ use ring::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 
 use crate::fork::PerProcess;
-use crate::store::ExperimentRef;
+use crate::model::ExperimentRef;
 use crate::sync::lock;
 
 /// How many runs of each kind there were.

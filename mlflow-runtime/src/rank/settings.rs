@@ -5,7 +5,7 @@
 
 use super::launcher::Place;
 use crate::config::Config;
-use crate::limits;
+use crate::model::limits;
 use crate::warnings::warn_user;
 
 /// What [`Config`] was told.

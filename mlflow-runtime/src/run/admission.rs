@@ -13,8 +13,8 @@ use mlflow_redact::{Edge, REDACTED};
 use crate::capture::{End, Text};
 use crate::journal::record::{Event, Start};
 use crate::key_names::{KeyNames, Named};
-use crate::limits;
-use crate::store::{Param, Tag};
+use crate::model::limits;
+use crate::model::{Param, Tag};
 use crate::tracker::Tracker;
 use crate::warnings;
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use super::reach::Reach;
 use crate::journal::record::{Content, Event};
 use crate::journal::spool::{Copy, Uncopied};
-use crate::limits;
+use crate::model::limits;
 use crate::warnings::warn_user;
 
 /// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.

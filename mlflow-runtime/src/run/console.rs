@@ -11,7 +11,8 @@ use super::reach::Reach;
 use crate::console::Capture;
 use crate::journal::console::{Console, Unwritten};
 use crate::journal::directory::CONSOLE_EXTENSION;
-use crate::journal::record::{CommonPart, Content, Event, Role, RunIdentity};
+use crate::journal::record::{CommonPart, Content, Event};
+use crate::model::{Role, RunIdentity};
 use crate::time;
 
 /// Where it goes among the run's artifacts.

@@ -4,9 +4,9 @@
 
 use super::Run;
 use crate::fork;
-use crate::journal::record::{Role, RunIdentity};
+use crate::model::ExperimentRef;
+use crate::model::{Role, RunIdentity};
 use crate::rank;
-use crate::store::ExperimentRef;
 use crate::tracker::Tracker;
 
 impl Tracker {

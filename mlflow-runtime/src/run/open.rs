@@ -10,7 +10,7 @@ use once_cell::race::OnceBox;
 
 use super::{Run, WeakRun};
 use crate::fork::PerProcess;
-use crate::store::RunStatus;
+use crate::model::RunStatus;
 use crate::sync::lock;
 
 /// Of each process its own: a child must not end its parent's.

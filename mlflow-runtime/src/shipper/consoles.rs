@@ -23,7 +23,7 @@ use super::work::{Artifact, ArtifactBytes, Refused};
 use crate::journal::Journal;
 use crate::journal::console::{Console, ConsoleBytes, end_of_part, read_part};
 use crate::journal::owned;
-use crate::journal::record::Role;
+use crate::model::Role;
 use crate::store::StoreError;
 
 /// How often a growing console is sent.

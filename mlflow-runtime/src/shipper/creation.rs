@@ -12,9 +12,11 @@ use super::ending::ATTEMPT_TAG;
 use super::obstacle::{Halt, Obstacle, Stuck, halt};
 use super::runs::{PATIENCE, Phase};
 use super::source::Source;
-use crate::journal::record::{Role, RunIdentity, Start};
-use crate::limits;
-use crate::store::{Batch, ExperimentRef, NewRun, Param, RunStatus, StoreError, StoredRun, Tag};
+use crate::journal::record::Start;
+use crate::model::limits;
+use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{Role, RunIdentity};
+use crate::store::{Batch, NewRun, StoreError, StoredRun};
 use crate::tracker::Link;
 use crate::warnings::warn_user;
 

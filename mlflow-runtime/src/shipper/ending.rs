@@ -9,8 +9,9 @@ use super::Delivery;
 use super::obstacle::{Halt, Obstacle, Stuck};
 use super::runs::Phase;
 use super::source::Source;
-use crate::journal::record::Role;
-use crate::store::{Batch, RunStatus, StoreError, StoredRun, Tag};
+use crate::model::Role;
+use crate::model::{RunStatus, Tag};
+use crate::store::{Batch, StoreError, StoredRun};
 
 /// When the rank 0 that goes on with a run has started it, in ms since the Unix epoch.
 pub(super) const ATTEMPT_TAG: &str = "mlflow_rs.attempt";

@@ -20,11 +20,13 @@ use super::recovery::recover_image;
 use super::{Delivery, Source};
 use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::owned;
-use crate::journal::record::{Content, Event, Origin, Record, Role, RunIdentity, Start};
+use crate::journal::record::{Content, Event, Origin, Record, Start};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
-use crate::key::Key;
-use crate::store::{ExperimentRef, MemoryStore, Param, Tag};
+use crate::model::metric_key::Key;
+use crate::model::{ExperimentRef, Param, Tag};
+use crate::model::{Role, RunIdentity};
+use crate::store::MemoryStore;
 
 const PAGE: usize = 4096;
 const SECTOR: usize = 512;

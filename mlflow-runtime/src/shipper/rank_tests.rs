@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use process::{Folder, Left, Process};
 
 use super::{Delivery, Shipper, Source, Step};
-use crate::journal::record::{Role, RunIdentity};
 use crate::journal::segment::Segment;
 use crate::journal::{RunRef, release_thread};
-use crate::store::{MemoryStore, RunStatus};
+use crate::model::RunStatus;
+use crate::model::{Role, RunIdentity};
+use crate::store::MemoryStore;
 
 /// Delivers what there is.
 fn ship(source: &mut Source, store: &MemoryStore) {

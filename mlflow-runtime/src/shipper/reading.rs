@@ -15,10 +15,11 @@ use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{
-    CommonPart, Content, Definition, Event, EventBody, Record, Role, Start, sequence_of_last_step,
+    CommonPart, Content, Definition, Event, EventBody, Record, Start, sequence_of_last_step,
 };
 use crate::journal::segment::Frame;
-use crate::store::Metric;
+use crate::model::Metric;
+use crate::model::Role;
 use crate::sync::lock;
 use crate::time;
 

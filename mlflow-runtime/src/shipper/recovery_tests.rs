@@ -10,12 +10,12 @@ use std::sync::Arc;
 use super::recovery::{Recovery, recover, recover_image};
 use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
 use crate::journal::owned;
-use crate::journal::record::{
-    CommonPart, Content, Definition, Event, Origin, Role, RunIdentity, Start,
-};
+use crate::journal::record::{CommonPart, Content, Definition, Event, Origin, Start};
 use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
-use crate::store::{ExperimentRef, MemoryStore, Param, RunStatus, StoredRunData, Tag};
+use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{Role, RunIdentity};
+use crate::store::{MemoryStore, StoredRunData};
 
 /// A folder of a test's own.
 struct Folder(PathBuf);

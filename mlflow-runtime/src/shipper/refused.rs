@@ -12,7 +12,8 @@ use super::work::{Artifact, ArtifactBytes, Refused, RefusedEntry};
 use crate::journal::directory::RejectedFolder;
 use crate::journal::entry_log::{self, EntryLog};
 use crate::journal::owned;
-use crate::journal::record::{Event, Origin, RunIdentity};
+use crate::journal::record::{Event, Origin};
+use crate::model::RunIdentity;
 
 /// The bytes of refused entries that are kept, about: a program may log a changed param for ever.
 const MAX_BYTES: usize = 64 << 20;

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use super::batch_size::AdaptiveBatchSize;
 use super::work::Happened;
-use crate::journal::record::{
-    Content, Definition, Event, Origin, Record, Role, RunIdentity, Start,
-};
+use crate::journal::record::{Content, Definition, Event, Origin, Record, Start};
 use crate::journal::segment::SegmentBytes;
-use crate::store::{StoredRun, Tag};
+use crate::model::Tag;
+use crate::model::{Role, RunIdentity};
+use crate::store::StoredRun;
 use crate::time;
 use crate::tracker::Link;
 

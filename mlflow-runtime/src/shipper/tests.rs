@@ -11,11 +11,13 @@ use super::work::Pass;
 use super::{Delivery, Shipper, Source, Step};
 use crate::journal::directory::Directory;
 use crate::journal::mapping::HEADER_BYTES;
-use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
+use crate::journal::record::{Event, Origin, Start};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::{Journal, MetricKey, Reason, RunRef, release_thread, write};
+use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{Role, RunIdentity};
 use crate::stats::Stats;
-use crate::store::{ExperimentRef, MemoryStore, Param, RunStatus, StoreError, Tag};
+use crate::store::{MemoryStore, StoreError};
 use crate::time;
 
 fn identity() -> RunIdentity {

@@ -15,8 +15,9 @@ use super::noted_steps::NotedSteps;
 use crate::journal::entry_log::EntryWriter;
 use crate::journal::owned;
 use crate::journal::record::{Content, Event, Fingerprint, Start, sequence_of_last_step};
-use crate::limits;
-use crate::store::{Batch, BatchLimits, Metric, Param, RunStatus, Tag};
+use crate::model::limits;
+use crate::model::{Metric, Param, RunStatus, Tag};
+use crate::store::{Batch, BatchLimits};
 
 /// Bytes of events that one pass takes up: bounds the memory of a backlog of long values.
 const EVENT_BYTES: usize = 8 << 20;

@@ -14,9 +14,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RUN_KEY_TAG, RunStatus,
-    Store, StoreError, StoreInfo, StoredRun, directory, names,
+    ArtifactContent, Batch, BatchLimits, NewRun, RUN_KEY_TAG, Store, StoreError, StoreInfo,
+    StoredRun, directory, names,
 };
+use crate::model::{ExperimentRef, Metric, RunStatus};
 use crate::sync::lock;
 use script::Script;
 

@@ -21,17 +21,16 @@ mod uri;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "__parts")]
 pub(crate) use rest::bodies as rest_bodies;
 #[cfg(fuzzing)]
 pub(crate) use rest::reading;
 
+pub use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
@@ -181,15 +180,6 @@ pub trait Store: Send {
     ) -> Result<(), StoreError>;
 }
 
-/// An experiment as the user named it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum ExperimentRef {
-    /// By name; created when missing.
-    Name(String),
-    /// By id; has to exist.
-    Id(String),
-}
-
 /// A run to be created.
 #[derive(Clone, Debug)]
 pub struct NewRun<'a> {
@@ -243,37 +233,6 @@ pub struct BatchLimits {
     pub tags: usize,
 }
 
-/// One point of a metric.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metric {
-    /// Name.
-    pub key: Arc<str>,
-    /// Value; may be NaN or infinite.
-    pub value: f64,
-    /// When it was logged, in ms since the Unix epoch.
-    pub timestamp_ms: i64,
-    /// Step.
-    pub step: i64,
-}
-
-/// A parameter: written once, never changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Param {
-    /// Name.
-    pub key: String,
-    /// Value.
-    pub value: String,
-}
-
-/// A tag: may be set again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tag {
-    /// Name.
-    pub key: String,
-    /// Value.
-    pub value: String,
-}
-
 /// What a store says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreInfo {
@@ -292,33 +251,6 @@ pub enum ArtifactContent<'a> {
     Bytes(Cow<'a, [u8]>),
     /// A file, read while it is sent.
     File(&'a Path),
-}
-
-/// A run's status, in MLflow's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum RunStatus {
-    /// Under way.
-    Running,
-    /// Returned a value, `Ok` or `None`.
-    Finished,
-    /// Returned an `Err`, or panicked.
-    Failed,
-    /// Cancelled, or its process ended before it did.
-    Killed,
-}
-
-impl RunStatus {
-    /// The name MLflow uses, e.g. `FINISHED`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "RUNNING",
-            Self::Finished => "FINISHED",
-            Self::Failed => "FAILED",
-            Self::Killed => "KILLED",
-        }
-    }
 }
 
 /// Why a store did not do what it was asked.

@@ -4,7 +4,7 @@
 //! that a value accepted offline is not one that MLflow itself would have refused.
 
 use super::{Batch, StoreError};
-use crate::limits::{self, EXPERIMENT_NAME_CHARS};
+use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 
 /// The longest name of a file or folder, as nearly all file systems have it. A server answers a longer
 /// one as if it were ill itself, for ever.

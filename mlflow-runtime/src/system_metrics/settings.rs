@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::config::{Config, number, seconds, unusable};
-use crate::limits;
+use crate::model::limits;
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]

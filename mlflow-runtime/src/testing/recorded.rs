@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::environment;
+use crate::model::RunStatus;
 use crate::site::Site;
-use crate::store::{RUN_KEY_TAG, RunStatus, StoredRunData};
+use crate::store::{RUN_KEY_TAG, StoredRunData};
 
 /// A run as a [`Fake`](super::Fake) saw it.
 ///

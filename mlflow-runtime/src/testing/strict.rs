@@ -2,7 +2,7 @@
 
 use super::reach::counted;
 use super::recorded::RecordedRun;
-use crate::store::RunStatus;
+use crate::model::RunStatus;
 use crate::tracker::Tracker;
 
 /// Returns what is wrong, a line each, once all that can be delivered is.

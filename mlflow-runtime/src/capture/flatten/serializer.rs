@@ -7,7 +7,7 @@ use serde::ser::{self, Serialize};
 use super::{Flatten, Level, Stop, flatten};
 use crate::capture::leaf::{Purpose, Scalar};
 use crate::capture::text::{cut, render};
-use crate::limits::PARAM_VALUE_CHARS;
+use crate::model::limits::PARAM_VALUE_CHARS;
 
 impl<'a> ser::Serializer for &'a mut Flatten {
     type Ok = ();

@@ -12,7 +12,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use super::*;
 use crate::journal::record::Content;
 use crate::journal::{Reason, release_thread};
-use crate::store::{Param, RunStatus};
+use crate::model::{Param, RunStatus};
 
 #[test]
 fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {

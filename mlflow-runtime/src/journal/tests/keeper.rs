@@ -8,7 +8,7 @@ use super::*;
 use crate::journal::LARGE;
 use crate::journal::record::Content;
 use crate::journal::spool::Copy;
-use crate::store::RunStatus;
+use crate::model::RunStatus;
 
 /// Waits for another thread to get there.
 fn until(what: &str, condition: impl Fn() -> bool) {

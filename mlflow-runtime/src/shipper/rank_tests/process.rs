@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::super::Source;
 use crate::journal::directory::{Directory, LeftBehind};
-use crate::journal::record::{Event, Origin, Role, RunIdentity, Start};
+use crate::journal::record::{Event, Origin, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
-use crate::store::{ExperimentRef, RunStatus, Tag};
+use crate::model::{ExperimentRef, RunStatus, Tag};
+use crate::model::{Role, RunIdentity};
 
 /// A process of the launch, as far as it has logged.
 pub(super) struct Process {

@@ -19,10 +19,11 @@ use tokio::time::{Instant, sleep};
 
 use super::properties::RETURNED;
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
+use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::seeded::Random;
 use crate::store::{
-    ArtifactContent, Batch, BatchLimits, ExperimentRef, MemoryStore, NewRun, RunStatus, Store,
-    StoreError, StoreInfo, StoredRun, StoredRunData, Tag,
+    ArtifactContent, Batch, BatchLimits, MemoryStore, NewRun, Store, StoreError, StoreInfo,
+    StoredRun, StoredRunData,
 };
 use crate::sync::lock;
 

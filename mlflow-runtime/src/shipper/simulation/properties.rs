@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::faulty_store::{Found, LAST_STEPS, Server};
 use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
-use crate::store::{Metric, RunStatus, StoredRunData};
+use crate::model::{Metric, RunStatus};
+use crate::store::StoredRunData;
 
 /// Something that should not be.
 #[derive(Clone, Debug)]

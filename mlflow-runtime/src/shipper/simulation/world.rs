@@ -21,11 +21,12 @@ use super::schedule::{
     Effect, Fault, GIVEN, METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Scope, Step, TAGS, To,
 };
 use crate::journal::MetricKey;
-use crate::journal::record::{Content, Event, Role, RunIdentity, Start};
-use crate::key::Key;
-use crate::limits;
+use crate::journal::record::{Content, Event, Start};
+use crate::model::limits;
+use crate::model::metric_key::Key;
+use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{Role, RunIdentity};
 use crate::seeded;
-use crate::store::{ExperimentRef, Param, RunStatus, Tag};
 use crate::sync::lock;
 use crate::time;
 

@@ -27,9 +27,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{
-    ArtifactContent, Batch, BatchLimits, ExperimentRef, Metric, NewRun, RunStatus, Store,
-    StoreError, StoreInfo, StoredRun, names,
+    ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun, names,
 };
+use crate::model::{ExperimentRef, Metric, RunStatus};
 #[cfg(feature = "__parts")]
 pub(crate) use wire::log_batch as bodies;
 

@@ -18,7 +18,7 @@ use super::answer::{Failure, Route};
 use super::http::{self, Http, Repeat};
 use super::upload::{self, Content};
 use super::{StoreError, StoredRun, wire};
-use crate::limits;
+use crate::model::limits;
 use crate::store::uri;
 
 /// The most that S3 takes in one upload (Amazon S3 user guide, "Uploading objects").

@@ -11,7 +11,8 @@ use serde::de::IgnoredAny;
 use super::answer::Failure;
 use super::http::{Http, Repeat};
 use super::wire::{self, RunInfo};
-use super::{RunStatus, StoreError, StoredRun};
+use super::{StoreError, StoredRun};
+use crate::model::RunStatus;
 
 #[derive(Deserialize)]
 pub(super) struct FoundRuns {

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, Metric, NewRun, RunStatus, StoreError, StoredRun};
+use super::{Batch, NewRun, StoreError, StoredRun};
+use crate::model::{Metric, RunStatus};
 use crate::store::RUN_KEY_TAG;
 
 /// Proxies and Databricks refuse bodies beyond 1 MB.
@@ -357,7 +358,7 @@ fn number(body: &mut Vec<u8>, value: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Param, Tag};
+    use crate::model::{Param, Tag};
 
     fn metric(key: &str, value: f64, step: i64) -> Metric {
         Metric {

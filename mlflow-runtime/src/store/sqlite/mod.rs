@@ -23,9 +23,10 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use super::{
-    ArtifactContent, Batch, BatchLimits, ExperimentRef, NewRun, PATIENCE, RunStatus, Store,
-    StoreError, StoreInfo, StoredRun, directory, names,
+    ArtifactContent, Batch, BatchLimits, NewRun, PATIENCE, Store, StoreError, StoreInfo, StoredRun,
+    directory, names,
 };
+use crate::model::{ExperimentRef, RunStatus};
 use error::Failure;
 use open::Open;
 

@@ -9,7 +9,8 @@ use rusqlite::{
 };
 
 use super::error::Failure;
-use super::{NewRun, RunStatus, StoreError, StoredRun};
+use super::{NewRun, StoreError, StoredRun};
+use crate::model::RunStatus;
 use crate::store::RUN_KEY_TAG;
 
 /// The id of the experiment, if it exists and is not deleted.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::error::Failure;
 use super::{Batch, names, runs};
-use crate::store::{Metric, Param, Tag};
+use crate::model::{Metric, Param, Tag};
 
 /// Writes the batch to the run.
 pub(super) fn batch(db: &mut Connection, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {

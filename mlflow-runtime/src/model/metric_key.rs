@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use rustc_hash::FxHashMap;
 
 use crate::fork::PerProcess;
-use crate::limits;
+use crate::model::limits;
 use crate::sync::lock;
 
 /// A metric's name with a number that makes finding it again one load.

@@ -1,0 +1,9 @@
+//! The words of the domain, below the journal and the stores: values, runs, keys, and MLflow's limits.
+
+pub(crate) mod limits;
+pub(crate) mod metric_key;
+pub(crate) mod run_identity;
+pub(crate) mod values;
+
+pub(crate) use run_identity::{Role, RunIdentity};
+pub use values::{ExperimentRef, Metric, Param, RunStatus, Tag};
