@@ -13,9 +13,9 @@ use mlflow_redact::REDACTED;
 
 use crate::capture::{Text, Values};
 use crate::context::{Context, ContextGuard, Suspended};
-use crate::fork::PerProcess;
 use crate::model::RunStatus;
 use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
+use crate::os::fork::PerProcess;
 use crate::outcome::Ending;
 use crate::panics::{self, Panic};
 use crate::process;

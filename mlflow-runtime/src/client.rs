@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, Settings};
 use crate::context::Context;
-use crate::fork;
+use crate::os::fork;
 use crate::process;
 use crate::store::{StoreError, StoreInfo};
 use crate::tracker::Tracker;

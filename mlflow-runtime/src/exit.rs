@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crate::console;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, kept};
+use crate::os::hooks;
 use crate::run;
 use crate::shipper::{Goal, PART_OF_DEAD};
 use crate::stderr::say;
@@ -27,7 +28,7 @@ use crate::tracker::Tracker;
 pub(crate) fn install() {
     // Not a `Once`: a child made by `fork` meanwhile would wait for it.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if !INSTALLED.swap(true, Ordering::Relaxed) && !journal::at_exit(finish) {
+    if !INSTALLED.swap(true, Ordering::Relaxed) && !hooks::at_exit(finish) {
         tracing::warn!(target: "mlflow", "no exit hook could be installed; call mlflow::flush before the program ends");
     }
 }

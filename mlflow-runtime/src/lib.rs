@@ -148,7 +148,6 @@ pub mod diagnostics;
 mod environment;
 mod exit;
 mod experiment;
-mod fork;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -160,6 +159,7 @@ mod key_names;
 pub mod layer;
 mod log;
 mod model;
+mod os;
 mod outcome;
 mod panics;
 #[cfg(feature = "__parts")]

@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use crate::capture::{Failure, Numbers};
-use crate::fork::PerProcess;
 use crate::model::RunStatus;
+use crate::os::fork::PerProcess;
 use crate::run::Run;
 use crate::site::Site;
 

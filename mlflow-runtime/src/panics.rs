@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::capture::{Text, cut, payload_text};
 use crate::context::Context;
-use crate::fork::PerProcess;
 use crate::model::RunStatus;
 use crate::model::limits::TAG_VALUE_CHARS;
+use crate::os::fork::PerProcess;
 use crate::run::Run;
 use crate::sync::lock;
 

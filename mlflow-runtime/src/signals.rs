@@ -16,7 +16,8 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
-use crate::journal::{self, Disposition, disposition};
+use crate::journal::{self};
+use crate::os::hooks::{self, Disposition, disposition};
 use crate::process;
 use crate::run;
 use crate::{exit, flush};
@@ -69,7 +70,7 @@ fn install() -> io::Result<()> {
             Disposition::Ignored => continue,
             Disposition::Handled => {}
             Disposition::Default => {
-                journal::end_children(signal)?;
+                hooks::end_children(signal)?;
                 flag::register_conditional_default(signal, Arc::clone(&again))?;
                 flag::register(signal, Arc::clone(&again))?;
                 fatal.push(signal);

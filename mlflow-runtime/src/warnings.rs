@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use mlflow_redact::{Edge, mask};
 
 use crate::diagnostics::Said;
-use crate::fork::PerProcess;
+use crate::os::fork::PerProcess;
 use crate::stderr::say;
 use crate::sync::lock;
 

@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{Stat, fstat};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
-use crate::fork;
+use crate::os::fork;
 use crate::sync::{lock, unpoisoned};
 use lane::{Lane, find, reason, succeeded};
 

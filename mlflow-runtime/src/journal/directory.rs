@@ -44,7 +44,7 @@ use super::mapping::HEADER_BYTES;
 use super::owned::{self, Place};
 use super::record::{Definition, Origin, Record};
 use super::segment::{Frame, Segment};
-use crate::fork::OwnFile;
+use crate::os::fork::OwnFile;
 
 const LOCK: &str = "lock";
 const SEGMENT_EXTENSION: &str = "segment";

@@ -94,9 +94,6 @@ use spool::{Copy, Spool, Uncopied};
 use trouble::{Trouble, Warning};
 use writer::{Idle, Writer};
 
-pub(crate) use mapping::{
-    Disposition, at_exit, block_here, close_in_child, disposition, end_children, in_children,
-};
 pub(crate) use room::Reason;
 pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
 

@@ -16,10 +16,10 @@ use super::room::{Reason, Taken};
 use super::segment::Segment;
 use super::trouble::Warning;
 use super::{Journal, Opened};
-use crate::fork;
 use crate::key_names::Named;
 use crate::model::RunIdentity;
 use crate::model::metric_key::Key;
+use crate::os::fork;
 use crate::sync::lock;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.

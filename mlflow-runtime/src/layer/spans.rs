@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use tracing::Metadata;
 use tracing::callsite::Identifier;
 
-use crate::fork::PerProcess;
+use crate::os::fork::PerProcess;
 use crate::run::Run;
 use crate::sync::lock;
 

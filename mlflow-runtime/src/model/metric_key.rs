@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use rustc_hash::FxHashMap;
 
-use crate::fork::PerProcess;
 use crate::model::limits;
+use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
 /// A metric's name with a number that makes finding it again one load.

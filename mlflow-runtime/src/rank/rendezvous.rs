@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use ring::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 
-use crate::fork::PerProcess;
 use crate::model::ExperimentRef;
+use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
 /// How many runs of each kind there were.

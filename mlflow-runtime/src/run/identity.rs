@@ -3,9 +3,9 @@
 //! Invariant: of the processes that log to one run, at most one ends it.
 
 use super::Run;
-use crate::fork;
 use crate::model::ExperimentRef;
 use crate::model::{Role, RunIdentity};
+use crate::os::fork;
 use crate::rank;
 use crate::tracker::Tracker;
 

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use once_cell::race::OnceBox;
 
 use super::{Run, WeakRun};
-use crate::fork::PerProcess;
 use crate::model::RunStatus;
+use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
 /// Of each process its own: a child must not end its parent's.

@@ -16,7 +16,8 @@ use crate::config::Settings;
 use crate::destination::Destination;
 use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
-use crate::journal::{self, Journal};
+use crate::journal::Journal;
+use crate::os::hooks;
 use crate::stats::{Connection, Stats};
 use crate::store::Store;
 use crate::tracker::Links;
@@ -115,7 +116,7 @@ impl Worker {
 
     fn run(mut self) {
         // A store in a file that may not grow (`ulimit -f`) is one that is away.
-        journal::block_here(libc::SIGXFSZ);
+        hooks::block_here(libc::SIGXFSZ);
         match tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -19,8 +19,8 @@ use super::host::Host;
 use super::monitor::Monitor;
 use super::reading::Reading;
 use crate::diagnostics::Limit;
-use crate::fork::PerProcess;
 use crate::journal;
+use crate::os::fork::PerProcess;
 use crate::sync::{lock, unpoisoned};
 
 /// One for each process: a thread of the parent's is not in its child.

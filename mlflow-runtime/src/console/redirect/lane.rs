@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 
 use super::Shared;
-use crate::fork::OwnFile;
+use crate::os::fork::OwnFile;
 
 /// `XFSZ` is last, as not every shell knows it by name. Where it is ignored, a file that has reached
 /// its limit is a failed write, as on a full disk: `tee` goes on without the file.

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, 
 use rustix::stdio::{dup2_stdout, stderr, stdout};
 
 use super::super::{Redirect, same};
-use crate::journal::close_in_child;
+use crate::os::hooks::close_in_child;
 
 pub(super) const SCENARIO: &str = "MLFLOW_TEST_CONSOLE_SCENARIO";
 pub(super) const FILE: &str = "MLFLOW_TEST_CONSOLE_FILE";

@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 pub(crate) use bequest::Bequest;
 pub(crate) use per_process::PerProcess;
 
-use crate::journal::{close_in_child, in_children};
+use super::hooks::{close_in_child, in_children};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
