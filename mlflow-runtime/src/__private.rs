@@ -1,16 +1,16 @@
 //! What the macros of this crate expand to, and the types they pass on without naming. Not for
 //! anybody else: it changes without notice.
 
-pub use crate::by_type::{OtherType, Returned};
-pub use crate::call::{AnyRunId, Call, RunId, begin};
 pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
 pub use crate::log::{MetricValue, Step, log_key};
 pub use crate::model::metric_key::Key;
-pub use crate::outcome::{Ending, Probe, Split, Whole};
 pub use crate::run::start_run_at;
-pub use crate::site::{Built, Site};
-pub use crate::template::Template;
-pub use crate::timed::{TimedSite, Timer, time};
+pub use crate::tracked::boxed_future::{OtherType, Returned};
+pub use crate::tracked::call::{AnyRunId, Call, RunId, begin};
+pub use crate::tracked::callsite::{Built, Site};
+pub use crate::tracked::name_template::Template;
+pub use crate::tracked::outcome::{Ending, Probe, Split, Whole};
+pub use crate::tracked::timed::{TimedSite, Timer, time};
 pub use crate::tracked::{
     Guard, Tracked, any_value, call, future_like, future_of, invoke, keep, nothing, nothing_like,
     value_like,

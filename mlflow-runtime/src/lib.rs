@@ -134,9 +134,6 @@ compile_error!(
      Windows build with WSL, or leave the dependency out with [target.'cfg(unix)'.dependencies]"
 );
 
-mod attributes;
-mod by_type;
-mod call;
 mod capture;
 mod client;
 mod config;
@@ -160,8 +157,6 @@ pub mod layer;
 mod log;
 mod model;
 mod os;
-mod outcome;
-mod panics;
 #[cfg(feature = "__parts")]
 #[doc(hidden)]
 pub mod parts;
@@ -175,22 +170,18 @@ mod secret;
 mod seeded;
 mod shipper;
 mod signals;
-mod site;
 mod stats;
 mod stderr;
 pub mod store;
 mod sync;
 mod system_metrics;
-mod template;
 pub mod testing;
 pub mod thread;
 mod time;
-mod timed;
 mod tracked;
 mod tracker;
 mod warnings;
 
-pub use attributes::{git_diff, timed, tracked};
 pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
 pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
@@ -207,6 +198,7 @@ pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
 pub use signals::install_signal_handlers;
 pub use store::RunStatus;
+pub use tracked::docs::{git_diff, timed, tracked};
 
 /// Sets the process's configuration, for runs that start from now on. Wins over the environment.
 ///

@@ -16,9 +16,9 @@ use crate::journal::record::{Event, Start};
 use crate::model::limits;
 use crate::model::{Param, RunStatus, Tag};
 use crate::process;
-use crate::site::Site;
 use crate::system_metrics;
 use crate::time;
+use crate::tracked::callsite::Site;
 use crate::tracker::Tracker;
 use crate::warnings::warn_user;
 

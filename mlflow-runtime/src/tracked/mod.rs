@@ -4,16 +4,25 @@
 //! and the payload it panics with, go on unchanged; whatever the run hears of, it hears before
 //! the caller does.
 
+pub(crate) mod boxed_future;
+pub(crate) mod call;
+pub(crate) mod callsite;
+pub(crate) mod docs;
+pub(crate) mod name_template;
+pub(crate) mod outcome;
+pub(crate) mod panic_hook;
+pub(crate) mod timed;
+
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::thread;
 
-use crate::by_type::Returned;
-use crate::call::Call;
 use crate::context::ContextGuard;
-use crate::outcome::Ending;
+use crate::tracked::boxed_future::Returned;
+use crate::tracked::call::Call;
+use crate::tracked::outcome::Ending;
 
 /// Runs `body`. `outcome` looks at what it returned.
 #[inline]

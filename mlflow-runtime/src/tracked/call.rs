@@ -16,12 +16,12 @@ use crate::context::{Context, ContextGuard, Suspended};
 use crate::model::RunStatus;
 use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::os::fork::PerProcess;
-use crate::outcome::Ending;
-use crate::panics::{self, Panic};
 use crate::process;
 use crate::run::{Run, start_run};
-use crate::site::Site;
 use crate::sync::lock;
+use crate::tracked::callsite::Site;
+use crate::tracked::outcome::Ending;
+use crate::tracked::panic_hook::{self, Panic};
 
 /// A call of an annotated function.
 #[derive(Debug)]
@@ -139,7 +139,7 @@ impl<'v, T> AnyRunId<'v> for RunId<'v, T> {
 impl Call {
     #[cold]
     fn new(site: &'static Site) -> Box<Self> {
-        panics::watch();
+        panic_hook::watch();
         Box::new(Self {
             site,
             context: Context::current(),
@@ -236,7 +236,7 @@ impl Call {
     /// was current when the body was suspended.
     pub(crate) fn enter(&mut self) -> ContextGuard {
         if self.run.is_none() {
-            panics::forget();
+            panic_hook::forget();
             let run = self.start();
             self.suspended = self.context.with_run(run.clone()).into();
             self.run = Some(run);

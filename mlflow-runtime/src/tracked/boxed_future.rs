@@ -8,9 +8,9 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::pin::Pin;
 
-use crate::call::Call;
-use crate::outcome::Ending;
-use crate::timed::{Timer, time};
+use crate::tracked::call::Call;
+use crate::tracked::outcome::Ending;
+use crate::tracked::timed::{Timer, time};
 use crate::tracked::{Tracked, call};
 
 /// Stands for what a function returns. Invariant in it, so that two that are the same have one type,
