@@ -2,8 +2,8 @@
 //! anybody else: it changes without notice.
 
 pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
-pub use crate::log::{MetricValue, Step, log_key};
 pub use crate::model::metric_key::Key;
+pub use crate::run::current::{MetricValue, Step, log_key};
 pub use crate::run::start_run_at;
 pub use crate::tracked::boxed_future::{OtherType, Returned};
 pub use crate::tracked::call::{AnyRunId, Call, RunId, begin};

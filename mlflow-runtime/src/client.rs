@@ -10,9 +10,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::config::{Config, Settings};
-use crate::context::Context;
 use crate::os::fork;
 use crate::process;
+use crate::run::context::Context;
 use crate::store::{StoreError, StoreInfo};
 use crate::tracker::Tracker;
 

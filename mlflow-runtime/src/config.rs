@@ -12,10 +12,10 @@ use std::time::Duration;
 use crate::console;
 use crate::credentials_file;
 use crate::destination::Destination;
-use crate::experiment;
 use crate::journal::Journal;
 use crate::journal::owned::Place;
 use crate::model::ExperimentRef;
+use crate::model::experiment_name;
 use crate::rank;
 use crate::secret::Secret;
 use crate::system_metrics;
@@ -259,13 +259,13 @@ impl Config {
             text(variable).and_then(|value| seconds(variable, &value, expected))
         };
         let configured = experiment.and_then(|experiment| match experiment {
-            ExperimentRef::Name(name) => experiment::of_name(name),
+            ExperimentRef::Name(name) => experiment_name::of_name(name),
             id @ ExperimentRef::Id(_) => Some(id),
         });
         let named_experiments = match configured {
             Some(configured) => vec![configured],
             None => {
-                let name = text("MLFLOW_EXPERIMENT_NAME").and_then(experiment::of_name);
+                let name = text("MLFLOW_EXPERIMENT_NAME").and_then(experiment_name::of_name);
                 let id = text("MLFLOW_EXPERIMENT_ID").map(ExperimentRef::Id);
                 name.into_iter().chain(id).collect()
             }

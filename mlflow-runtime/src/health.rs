@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::console;
-use crate::context::Context;
 use crate::journal::{self, Reason};
 use crate::process;
+use crate::run::context::Context;
 use crate::shipper::Goal;
 use crate::stats::Connection;
 use crate::system_metrics::{self, Later};

@@ -138,23 +138,18 @@ mod capture;
 mod client;
 mod config;
 mod console;
-mod context;
 mod credentials_file;
 mod destination;
 pub mod diagnostics;
 mod environment;
 mod exit;
-mod experiment;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
-mod instrumented;
 mod journal;
-mod key_names;
 #[cfg(feature = "layer")]
 pub mod layer;
-mod log;
 mod model;
 mod os;
 #[cfg(feature = "__parts")]
@@ -185,15 +180,15 @@ mod warnings;
 pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
 pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
-pub use instrumented::Instrumented;
 #[cfg(feature = "layer")]
 pub use layer::layer;
-pub use log::{
+pub use recover::{RecoverError, RecoverReport, recover, recover_from};
+pub use resend::resend_rejected;
+pub use run::current::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,
 };
-pub use recover::{RecoverError, RecoverReport, recover, recover_from};
-pub use resend::resend_rejected;
+pub use run::instrumented::Instrumented;
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
 pub use signals::install_signal_handlers;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::config::{Config, Settings};
-use crate::context::Context;
-use crate::experiment;
 use crate::model::ExperimentRef;
+use crate::model::experiment_name;
 use crate::os::fork::{Bequest, PerProcess};
+use crate::run::context::Context;
 use crate::sync::lock;
 use crate::tracker::Tracker;
 use crate::warnings;
@@ -133,7 +133,7 @@ pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
 
 /// Changes the experiment of runs that name none, from now on.
 pub(crate) fn set_experiment(name: String) {
-    let Some(ExperimentRef::Name(name)) = experiment::of_name(name) else {
+    let Some(ExperimentRef::Name(name)) = experiment_name::of_name(name) else {
         return;
     };
     if let Some(fake) = Context::current().fake() {

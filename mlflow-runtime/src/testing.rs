@@ -36,9 +36,9 @@ pub(crate) use reach::{any_alive, in_place_of_global, of_process};
 pub use recorded::{MetricPoint, RecordedRun};
 
 use crate::config::Config;
-use crate::context::{Context, HeldContext};
 use crate::journal;
 use crate::model::RunStatus;
+use crate::run::context::{Context, HeldContext};
 use crate::shipper::Goal;
 use crate::store::{MemoryStore, StoreError};
 use crate::tracker::Tracker;

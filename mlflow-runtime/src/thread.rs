@@ -89,10 +89,10 @@
 use std::future::Future;
 use std::thread::JoinHandle;
 
-use crate::context::Context;
-use crate::instrumented::Instrumented;
 #[cfg(doc)]
 use crate::run::Run;
+use crate::run::context::Context;
+use crate::run::instrumented::Instrumented;
 
 /// Spawns a thread whose current run is that of the calling thread.
 ///

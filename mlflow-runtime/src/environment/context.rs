@@ -5,8 +5,8 @@ use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
 use serde_json::{Map, Value};
 
 use super::Variable;
-use crate::key_names::{KeyNames, Named};
 use crate::model::Tag;
+use crate::model::key_names::{KeyNames, Named};
 use crate::model::limits;
 use crate::warnings::warn_user;
 

@@ -97,7 +97,7 @@ use writer::{Idle, Writer};
 pub(crate) use room::Reason;
 pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
 
-use crate::key_names::KeyNames;
+use crate::model::key_names::KeyNames;
 use crate::sync::{lock, unpoisoned};
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.

@@ -110,10 +110,10 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-use crate::context::with_run;
 use crate::journal::MetricKey;
 use crate::process;
 use crate::run::Run;
+use crate::run::context::with_run;
 use line::line;
 use spans::{Durations, InRun, Timed};
 use values::{PREFIX, Values};

@@ -6,10 +6,10 @@ use std::fmt;
 
 use tracing::field::{Field, Visit};
 
-use crate::context;
 use crate::journal::MetricKey;
-use crate::log::{MetricValue, Step};
 use crate::run::Run;
+use crate::run::context;
+use crate::run::current::{MetricValue, Step};
 
 /// What the name of a field begins with that is a metric.
 pub(super) const PREFIX: &str = "metric.";

@@ -2,7 +2,7 @@
 //! server (MLflow 3.17, `mlflow/utils/validation.py`), but for how much of one value is taken; lengths count characters, not bytes.
 //!
 //! Invariant: text that is too long is cut here, and NUL replaced, before it enters the journal; a key
-//! that is refused gets [another name](crate::key_names) there.
+//! that is refused gets [another name](crate::model::key_names) there.
 
 use std::borrow::Cow;
 

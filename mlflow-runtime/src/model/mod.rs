@@ -1,5 +1,7 @@
 //! The words of the domain, below the journal and the stores: values, runs, keys, and MLflow's limits.
 
+pub(crate) mod experiment_name;
+pub(crate) mod key_names;
 pub(crate) mod limits;
 pub(crate) mod metric_key;
 pub(crate) mod run_identity;

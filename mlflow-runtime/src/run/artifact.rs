@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::reach::Reach;
+use super::handle::Reach;
 use crate::journal::record::{Content, Event};
 use crate::journal::spool::{Copy, Uncopied};
 use crate::model::limits;

@@ -12,11 +12,11 @@ use std::sync::Mutex;
 use mlflow_redact::REDACTED;
 
 use crate::capture::{Text, Values};
-use crate::context::{Context, ContextGuard, Suspended};
 use crate::model::RunStatus;
 use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::os::fork::PerProcess;
 use crate::process;
+use crate::run::context::{Context, ContextGuard, Suspended};
 use crate::run::{Run, start_run};
 use crate::sync::lock;
 use crate::tracked::callsite::Site;

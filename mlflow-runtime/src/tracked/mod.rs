@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::thread;
 
-use crate::context::ContextGuard;
+use crate::run::context::ContextGuard;
 use crate::tracked::boxed_future::Returned;
 use crate::tracked::call::Call;
 use crate::tracked::outcome::Ending;

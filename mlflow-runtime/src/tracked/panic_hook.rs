@@ -16,11 +16,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::capture::{Text, cut, payload_text};
-use crate::context::Context;
 use crate::model::RunStatus;
 use crate::model::limits::TAG_VALUE_CHARS;
 use crate::os::fork::PerProcess;
 use crate::run::Run;
+use crate::run::context::Context;
 use crate::sync::lock;
 
 thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) });

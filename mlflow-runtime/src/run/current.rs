@@ -8,9 +8,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::context::{run_for, with_current_run};
 use crate::journal::MetricKey;
 use crate::model::metric_key::Key;
+use crate::run::context::{run_for, with_current_run};
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///

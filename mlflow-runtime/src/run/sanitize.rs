@@ -12,7 +12,7 @@ use mlflow_redact::{Edge, REDACTED};
 
 use crate::capture::{End, Text};
 use crate::journal::record::{Event, Start};
-use crate::key_names::{KeyNames, Named};
+use crate::model::key_names::{KeyNames, Named};
 use crate::model::limits;
 use crate::model::{Param, Tag};
 use crate::tracker::Tracker;

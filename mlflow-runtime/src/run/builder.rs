@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use super::{Inner, Run, open};
+use super::{Inner, Run, open_runs};
 use crate::capture::Text;
-use crate::context::{Context, HeldContext};
 use crate::environment;
-use crate::experiment;
 use crate::journal::record::{Event, Start};
+use crate::model::experiment_name;
 use crate::model::limits;
 use crate::model::{Param, RunStatus, Tag};
 use crate::process;
+use crate::run::context::{Context, HeldContext};
 use crate::system_metrics;
 use crate::time;
 use crate::tracked::callsite::Site;
@@ -239,7 +239,7 @@ impl RunBuilder {
         });
         let own = experiment
             .and_then(|name| tracker.name_of("experiment", usize::MAX, name))
-            .and_then(experiment::of_name);
+            .and_then(experiment_name::of_name);
         let (experiment, named_experiments) = match (own, parent) {
             (Some(own), _) => (own.clone(), vec![own]),
             (None, Some(parent)) => (parent.experiment.clone(), Vec::new()),
@@ -331,7 +331,7 @@ impl RunBuilder {
         }
         // A fake has no threads, and a test should not depend on what else the machine does.
         if !tracker.is_inline() {
-            open::note(&run);
+            open_runs::note(&run);
             let sampling = &tracker.settings().system_metrics;
             if system_metrics.unwrap_or(sampling.enabled) {
                 system_metrics::watch(&run, sampling);

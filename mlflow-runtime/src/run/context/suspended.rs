@@ -5,7 +5,7 @@
 use std::marker::PhantomData;
 use std::mem;
 
-use super::scopes::{Entry, Scope};
+use super::stack::{Entry, Scope};
 use super::{Context, ContextGuard, Place, change};
 
 /// What is current in a future, and what it entered and did not leave: a guard that it holds across

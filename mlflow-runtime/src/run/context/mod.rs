@@ -6,7 +6,7 @@
 //! next one, and nobody else meanwhile. A context is two reference counts: cheap to capture, cheap
 //! to carry.
 
-mod scopes;
+mod stack;
 mod suspended;
 
 use std::cell::{Cell, RefCell};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxBuildHasher;
 
-use scopes::{Scope, Scopes};
+use stack::{Scope, Scopes};
 pub(crate) use suspended::Suspended;
 
 use crate::process::{self, COMPILED_OUT};

@@ -7,8 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use crate::context::Suspended;
 use crate::run::Run;
+use crate::run::context::Suspended;
 
 pin_project_lite::pin_project! {
     /// A future that logs to a run; see [`Run::instrument`]. `Send` where `F` is.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Run;
-use super::reach::Reach;
+use super::handle::Reach;
 use crate::console::Capture;
 use crate::journal::console::{Console, Unwritten};
 use crate::journal::directory::CONSOLE_EXTENSION;

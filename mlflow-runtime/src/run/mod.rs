@@ -3,13 +3,16 @@
 //! Invariants: starting a run and logging to it never wait and never fail; a run ends once, the
 //! first end counts. Everything here only writes to the journal.
 
-mod active;
-mod admission;
 mod artifact;
-mod console;
+mod builder;
+mod console_log;
+pub(crate) mod context;
+pub(crate) mod current;
+mod handle;
 mod identity;
-mod open;
-mod reach;
+pub(crate) mod instrumented;
+mod open_runs;
+mod sanitize;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -17,19 +20,19 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-pub use active::{ActiveRun, RunBuilder, start_run, start_run_at};
-pub(crate) use open::{end_open, signal_flag};
+pub use builder::{ActiveRun, RunBuilder, start_run, start_run_at};
+pub(crate) use open_runs::{end_open, signal_flag};
 
 use serde::Serialize;
 
 use crate::capture::{self, End, Text, Values};
-use crate::context::Context;
 use crate::journal::record::Event;
 use crate::journal::{self, MetricKey};
 use crate::model::RunIdentity;
 use crate::model::limits;
 use crate::model::metric_key::Key;
 use crate::model::{Param, RunStatus, Tag};
+use crate::run::context::Context;
 use crate::time;
 use crate::tracker::{Link, Tracker};
 
@@ -282,7 +285,7 @@ impl Run {
             let end_time_ms = time::now_ms();
             run.end_capture();
             // The thread that ends runs on a signal may not have come to this one yet.
-            let status = if open::is_signalled() {
+            let status = if open_runs::is_signalled() {
                 RunStatus::Killed
             } else {
                 status
