@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, Settings};
 use crate::os::fork;
-use crate::process;
 use crate::run::context::Context;
 use crate::store::{StoreError, StoreInfo};
 use crate::tracker::Tracker;
+use crate::tracker::global;
 
 /// A question that is not answered by then is one that the store cannot answer now.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -104,7 +104,7 @@ impl Client {
         let fake = Context::current().fake();
         Self(match fake.or_else(crate::testing::in_place_of_global) {
             Some(fake) => Target::Fake(fake),
-            None => Target::Store(Box::new(process::settings())),
+            None => Target::Store(Box::new(global::settings())),
         })
     }
 

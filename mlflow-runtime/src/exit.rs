@@ -13,13 +13,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::console;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, kept};
 use crate::os::hooks;
 use crate::run;
 use crate::shipper::{Goal, PART_OF_DEAD};
 use crate::stderr::say;
+use crate::stdio_capture;
 use crate::system_metrics::{self, Later};
 use crate::time::deadline;
 use crate::tracker::Tracker;
@@ -85,7 +85,7 @@ fn within(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
 
 fn deliver(started: Instant) {
     // First, as what was written until now belongs to runs that are open.
-    console::stop(deadline(started, timeout()));
+    stdio_capture::stop(deadline(started, timeout()));
     // What is open now will never be ended; the next process would find it so, too.
     run::end_open();
     journal::release_all();

@@ -137,16 +137,12 @@ compile_error!(
 mod capture;
 mod client;
 mod config;
-mod console;
-mod credentials_file;
-mod destination;
 pub mod diagnostics;
 mod environment;
 mod exit;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
-mod health;
 mod journal;
 #[cfg(feature = "layer")]
 pub mod layer;
@@ -155,18 +151,15 @@ mod os;
 #[cfg(feature = "__parts")]
 #[doc(hidden)]
 pub mod parts;
-mod process;
 pub mod rank;
-mod recover;
-mod resend;
 mod run;
 mod secret;
 #[cfg(test)]
 mod seeded;
 mod shipper;
 mod signals;
-mod stats;
 mod stderr;
+mod stdio_capture;
 pub mod store;
 mod sync;
 mod system_metrics;
@@ -179,11 +172,8 @@ mod warnings;
 
 pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
-pub use health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
 #[cfg(feature = "layer")]
 pub use layer::layer;
-pub use recover::{RecoverError, RecoverReport, recover, recover_from};
-pub use resend::resend_rejected;
 pub use run::current::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,
@@ -194,6 +184,9 @@ pub use secret::Secret;
 pub use signals::install_signal_handlers;
 pub use store::RunStatus;
 pub use tracked::docs::{git_diff, timed, tracked};
+pub use tracker::health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
+pub use tracker::recover::{RecoverError, RecoverReport, recover, recover_from};
+pub use tracker::resend::resend_rejected;
 
 /// Sets the process's configuration, for runs that start from now on. Wins over the environment.
 ///
@@ -201,7 +194,7 @@ pub use tracked::docs::{git_diff, timed, tracked};
 /// mlflow::configure(mlflow::Config::new().enabled(false));
 /// ```
 pub fn configure(config: Config) {
-    process::configure(|current| *current = config);
+    tracker::global::configure(|current| *current = config);
 }
 
 /// Sets where runs that start from now on go; see [`Config::tracking_uri`].
@@ -210,7 +203,7 @@ pub fn configure(config: Config) {
 /// mlflow::set_tracking_uri("http://127.0.0.1:5000");
 /// ```
 pub fn set_tracking_uri(uri: impl Into<String>) {
-    process::configure(|config| *config = std::mem::take(config).tracking_uri(uri));
+    tracker::global::configure(|config| *config = std::mem::take(config).tracking_uri(uri));
 }
 
 /// Sets the experiment of runs that name none; see [`Config::experiment`].
@@ -222,5 +215,5 @@ pub fn set_tracking_uri(uri: impl Into<String>) {
 /// # fake.assert_experiment_created("wine-quality");
 /// ```
 pub fn set_experiment(name: impl Into<String>) {
-    process::set_experiment(name.into());
+    tracker::global::set_experiment(name.into());
 }

@@ -18,8 +18,8 @@ use signal_hook::{flag, low_level};
 
 use crate::journal::{self};
 use crate::os::hooks::{self, Disposition, disposition};
-use crate::process;
 use crate::run;
+use crate::tracker::global;
 use crate::{exit, flush};
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
@@ -49,7 +49,7 @@ pub fn install_signal_handlers() {
     // Not a `Once`: a child made by `fork` meanwhile would wait for it.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if !INSTALLED.swap(true, Ordering::Relaxed)
-        && process::enabled()
+        && global::enabled()
         && let Err(error) = install()
     {
         tracing::warn!(

@@ -9,7 +9,7 @@
 //! made. The shipper brings it to the store again and again while it grows, so it stays until
 //! nobody can append to it any more.
 //!
-//! Where the process's stdout and stderr are [captured](crate::console), the runs without a parent have
+//! Where the process's stdout and stderr are [captured](crate::stdio_capture), the runs without a parent have
 //! a part each of one [`Common`] file.
 
 mod common;

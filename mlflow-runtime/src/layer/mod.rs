@@ -111,9 +111,9 @@ use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::journal::MetricKey;
-use crate::process;
 use crate::run::Run;
 use crate::run::context::with_run;
+use crate::tracker::global;
 use line::line;
 use spans::{Durations, InRun, Timed};
 use values::{PREFIX, Values};
@@ -230,7 +230,7 @@ where
         let is_metric = fields.any(|field| field.name().starts_with(PREFIX));
         let is_line = *metadata.level() <= self.console;
         let is_line = is_line && (!is_metric || *metadata.level() <= Level::WARN);
-        if !(is_metric || is_line) || is_ours(metadata) || !process::enabled() {
+        if !(is_metric || is_line) || is_ours(metadata) || !global::enabled() {
             return;
         }
         if is_metric {
@@ -244,7 +244,7 @@ where
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if is_ours(attributes.metadata()) || !process::enabled() {
+        if is_ours(attributes.metadata()) || !global::enabled() {
             return;
         }
         let Some(span) = context.span(id) else { return };

@@ -108,11 +108,9 @@
 
 mod launcher;
 mod rendezvous;
-mod settings;
 
 pub(crate) use launcher::{Place, place, tell_faults};
 pub(crate) use rendezvous::next_key;
-pub(crate) use settings::{Options, Settings};
 
 /// Which of the launch's processes this is, from 0; `None` where no launcher says so.
 ///

@@ -14,12 +14,12 @@ use crate::journal::record::{Event, Start};
 use crate::model::experiment_name;
 use crate::model::limits;
 use crate::model::{Param, RunStatus, Tag};
-use crate::process;
 use crate::run::context::{Context, HeldContext};
 use crate::system_metrics;
 use crate::time;
 use crate::tracked::callsite::Site;
 use crate::tracker::Tracker;
+use crate::tracker::global;
 use crate::warnings::warn_user;
 
 const USER_TAG: &str = "mlflow.user";
@@ -112,7 +112,7 @@ struct Unstarted {
 
 impl Drop for Unstarted {
     fn drop(&mut self) {
-        if self.is_told && !thread::panicking() && process::enabled() {
+        if self.is_told && !thread::panicking() && global::enabled() {
             warn_user(format_args!(
                 "a run was built and not started: nothing is logged to it. Call `.start()` on what \
                  `mlflow::start_run()` returns, and hold what that returns"
@@ -212,7 +212,7 @@ impl RunBuilder {
     pub(crate) fn start_in(mut self, context: &Context) -> Run {
         self.unstarted.is_told = false;
         match context.tracker() {
-            Some(tracker) if process::enabled() => self.start_on(context, &tracker),
+            Some(tracker) if global::enabled() => self.start_on(context, &tracker),
             _ => Run::disabled(),
         }
     }

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::Run;
 use super::handle::Reach;
-use crate::console::Capture;
 use crate::journal::console::{Console, Unwritten};
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::journal::record::{CommonPart, Content, Event};
 use crate::model::{Role, RunIdentity};
+use crate::stdio_capture::Capture;
 use crate::time;
 
 /// Where it goes among the run's artifacts.

@@ -3,6 +3,7 @@
 //! Invariant: of the processes that log to one run, at most one ends it.
 
 use super::Run;
+use crate::config::distributed;
 use crate::model::ExperimentRef;
 use crate::model::{Role, RunIdentity};
 use crate::os::fork;
@@ -18,7 +19,7 @@ impl Tracker {
         has_parent: bool,
         function: &str,
     ) -> RunIdentity {
-        let rank::Settings {
+        let distributed::Settings {
             place,
             rendezvous_id,
             metric_prefix: _,

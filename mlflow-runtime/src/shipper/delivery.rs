@@ -22,7 +22,7 @@ use super::source::Source;
 use super::whole;
 use super::work::{Artifact, ArtifactBytes, Pass, Refused, Work, halves};
 use crate::diagnostics::Said;
-use crate::stats::Stats;
+use crate::shipper::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 
 /// How often in a row a batch is tried again as another client seems to be in the way. Then it is

@@ -44,6 +44,7 @@ mod runs;
 #[cfg(test)]
 mod simulation;
 mod source;
+pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 mod whole;

@@ -21,7 +21,7 @@ use crate::journal::owned;
 use crate::journal::record::{Definition, Origin, Record};
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::journal::{Journal, kept};
-use crate::stats::Stats;
+use crate::shipper::stats::Stats;
 use crate::store::{MemoryStore, StoreError, StoredRunData};
 
 /// What came of a journal.

@@ -16,7 +16,7 @@ use crate::journal::segment::SegmentBytes;
 use crate::journal::{Journal, MetricKey, Reason, RunRef, release_thread, write};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
-use crate::stats::Stats;
+use crate::shipper::stats::Stats;
 use crate::store::{MemoryStore, StoreError};
 use crate::time;
 

@@ -23,11 +23,10 @@ mod reading;
 mod sampler;
 #[cfg(feature = "system-metrics")]
 mod series;
-mod settings;
 
 use std::time::Instant;
 
-pub(crate) use settings::{Options, Settings};
+use crate::config::system_metrics::Settings;
 
 use crate::run::Run;
 

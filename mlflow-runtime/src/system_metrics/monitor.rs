@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::reading::Reading;
 use super::series::Series;
-use super::settings::Settings;
+use crate::config::system_metrics::Settings;
 use crate::run::{Run, WeakRun};
 use crate::time;
 use crate::time::deadline;

@@ -15,13 +15,13 @@ use crate::capture::{Text, Values};
 use crate::model::RunStatus;
 use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::os::fork::PerProcess;
-use crate::process;
 use crate::run::context::{Context, ContextGuard, Suspended};
 use crate::run::{Run, start_run};
 use crate::sync::lock;
 use crate::tracked::callsite::Site;
 use crate::tracked::outcome::Ending;
 use crate::tracked::panic_hook::{self, Panic};
+use crate::tracker::global;
 
 /// A call of an annotated function.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ struct Details {
 #[inline]
 #[must_use]
 pub fn begin(site: &'static Site) -> Option<Box<Call>> {
-    if process::enabled() {
+    if global::enabled() {
         Some(Call::new(site))
     } else {
         None

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use crate::process;
 use crate::run::Run;
+use crate::tracker::global;
 
 /// A function annotated with `#[timed]`.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl Timer {
     #[inline]
     #[must_use]
     pub fn start(site: &'static TimedSite) -> Option<Self> {
-        if !process::enabled() {
+        if !global::enabled() {
             return None;
         }
         Run::current().map(|run| Self {

@@ -21,9 +21,9 @@ use rustc_hash::FxBuildHasher;
 use stack::{Scope, Scopes};
 pub(crate) use suspended::Suspended;
 
-use crate::process::{self, COMPILED_OUT};
 use crate::run::Run;
 use crate::tracker::Tracker;
+use crate::tracker::global::{self, COMPILED_OUT};
 use crate::warnings::warn_user;
 
 thread_local! {
@@ -193,7 +193,7 @@ fn tell_outside(kind: &'static str, key: &str) {
         }
     }
     // Where tracking is off nothing is to be said either.
-    if is_told(key) || !process::enabled() {
+    if is_told(key) || !global::enabled() {
         return;
     }
     TOLD.fetch_or(bit_of(key), Ordering::Relaxed);

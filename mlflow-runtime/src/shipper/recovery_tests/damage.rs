@@ -9,7 +9,7 @@ use super::super::{Delivery, Source};
 use super::*;
 use crate::journal::kept;
 use crate::journal::record::MetricRecord;
-use crate::stats::Stats;
+use crate::shipper::stats::Stats;
 use crate::store::MemoryStore;
 
 const VALUES: i64 = 3000;

@@ -28,7 +28,7 @@ use crate::journal::record::{Content, Event, Origin};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::model::RunIdentity;
 use crate::seeded::{self, Died};
-use crate::stats::Stats;
+use crate::shipper::stats::Stats;
 use crate::sync::lock;
 use crate::tracker::{Link, Links};
 

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::fmt::{self, Display};
 use std::time::{Duration, Instant};
 
-use crate::destination::Destination;
+use crate::config::destination::Destination;
 use crate::journal::directory::Directory;
 use crate::shipper::Goal;
 use crate::time::deadline;

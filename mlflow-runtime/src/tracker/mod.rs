@@ -2,6 +2,11 @@
 //!
 //! Invariant: it is made once and never changes its destination; all that a run needs is in it.
 
+pub(crate) mod global;
+pub(crate) mod health;
+pub(crate) mod recover;
+pub(crate) mod resend;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +22,6 @@ use once_cell::race::OnceBox;
 use rustc_hash::FxHashMap;
 
 use crate::config::{Settings, temporary_journal};
-use crate::console::Capture;
 use crate::diagnostics::Said;
 use crate::environment;
 use crate::journal::Journal;
@@ -26,9 +30,10 @@ use crate::journal::record::Origin;
 use crate::model::ExperimentRef;
 use crate::model::key_names::KeyNames;
 use crate::os::fork::{self, Bequest, PerProcess};
+use crate::shipper::stats::{Connection, Stats};
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
-use crate::stats::{Connection, Stats};
 use crate::stderr::say;
+use crate::stdio_capture::Capture;
 use crate::store::{Store, StoreError, StoreInfo, StoredRun};
 use crate::sync::lock;
 

@@ -5,7 +5,6 @@
 //! is one warning.
 
 mod redirect;
-mod settings;
 
 use std::fs;
 use std::io;
@@ -15,7 +14,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use redirect::{Redirect, on_the_way};
-pub(crate) use settings::{Options, Settings};
 
 use crate::journal::Journal;
 use crate::journal::allocation::check_limit;

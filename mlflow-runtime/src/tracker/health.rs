@@ -7,16 +7,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::console;
 use crate::journal::{self, Reason};
-use crate::process;
 use crate::run::context::Context;
 use crate::shipper::Goal;
-use crate::stats::Connection;
+use crate::shipper::stats::Connection;
+use crate::stdio_capture;
 use crate::system_metrics::{self, Later};
 use crate::time;
 use crate::time::deadline;
 use crate::tracker::Tracker;
+use crate::tracker::global;
 
 /// How the process and its store get along; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,7 +140,7 @@ pub fn health() -> Health {
     match current() {
         Some(tracker) => tracker.health(),
         None => Health {
-            state: if process::enabled() {
+            state: if global::enabled() {
                 State::Idle
             } else {
                 State::Disabled
@@ -185,7 +185,7 @@ pub fn shutdown(timeout: Duration) -> FlushReport {
     if Context::current().fake().is_none() {
         let deadline = deadline(Instant::now(), timeout);
         system_metrics::stop(deadline, Later::Sampled);
-        console::stop(deadline);
+        stdio_capture::stop(deadline);
     }
     for tracker in all() {
         journal::release_thread(tracker.journal());

@@ -5,7 +5,7 @@
 //! `MLFLOW_RUN_CONTEXT` says wins over what is found.
 
 mod ci;
-mod context;
+mod run_context;
 mod scheduler;
 
 use std::env;
@@ -38,9 +38,9 @@ pub(crate) fn process() -> &'static Environment {
     if let Some(environment) = ENVIRONMENT.get() {
         return environment;
     }
-    let mut told = context::read(&variable);
+    let mut told = run_context::read(&variable);
     let tags = told.as_deref_mut().unwrap_or_default();
-    let mended = context::mend_keys(tags);
+    let mended = run_context::mend_keys(tags);
     let environment = Environment::read(tags.to_vec());
     // A warning may reach a subscriber that starts a run, too: by then all is known.
     let is_first = ENVIRONMENT.set(Box::new(environment)).is_ok();

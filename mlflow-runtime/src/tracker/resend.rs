@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::health::{self, FlushReport};
 use crate::journal::directory::RejectedFolder;
 use crate::shipper::Goal;
 use crate::time::deadline;
 use crate::tracker::Tracker;
+use crate::tracker::health::{self, FlushReport};
 
 /// Sends again what the present destination has refused for good, in this process and in earlier
 /// ones, and waits until that is done, but not longer than `timeout`.

@@ -3,23 +3,26 @@
 //! Invariants: a value given to `configure` wins over the environment, the environment over the
 //! defaults; a value that cannot be used is one warning and the next source's value, never an error.
 
+pub(crate) mod console;
+mod credentials_file;
+pub(crate) mod destination;
+pub(crate) mod distributed;
+pub(crate) mod system_metrics;
+
 use std::env;
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::console;
-use crate::credentials_file;
-use crate::destination::Destination;
 use crate::journal::Journal;
 use crate::journal::owned::Place;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
 use crate::rank;
 use crate::secret::Secret;
-use crate::system_metrics;
 use crate::warnings::warn_user;
+use destination::Destination;
 
 /// Settings of the process; see [`configure`](crate::configure).
 ///
@@ -51,7 +54,7 @@ pub struct Config {
     quiet: Option<bool>,
     git_diff: Option<&'static str>,
     pub(crate) console: console::Options,
-    pub(crate) rank: rank::Options,
+    pub(crate) rank: distributed::Options,
     pub(crate) system_metrics: system_metrics::Options,
 }
 
@@ -79,7 +82,7 @@ pub(crate) struct Settings {
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
     pub(crate) console: console::Settings,
-    pub(crate) rank: rank::Settings,
+    pub(crate) rank: distributed::Settings,
     pub(crate) system_metrics: system_metrics::Settings,
 }
 

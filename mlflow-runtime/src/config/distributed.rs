@@ -3,9 +3,9 @@
 //! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
 //! next source's value.
 
-use super::launcher::Place;
 use crate::config::Config;
 use crate::model::limits;
+use crate::rank::Place;
 use crate::warnings::warn_user;
 
 /// What [`Config`] was told.
