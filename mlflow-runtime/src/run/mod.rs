@@ -33,8 +33,9 @@ use crate::model::limits;
 use crate::model::metric_key::Key;
 use crate::model::{Param, RunStatus, Tag};
 use crate::run::context::Context;
+use crate::shipper::run_link::Link;
 use crate::time;
-use crate::tracker::{Link, Tracker};
+use crate::tracker::Tracker;
 
 /// A run. Cheap to clone; clones are the same run and may log from any thread.
 ///

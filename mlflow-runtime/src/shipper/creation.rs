@@ -16,8 +16,8 @@ use crate::journal::record::Start;
 use crate::model::limits;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
+use crate::shipper::run_link::Link;
 use crate::store::{Batch, NewRun, StoreError, StoredRun};
-use crate::tracker::Link;
 use crate::warnings::warn_user;
 
 /// How long a server must not have found a run before it is taken for gone: the servers behind one

@@ -40,6 +40,7 @@ pub(crate) mod recovery;
 #[cfg(test)]
 mod recovery_tests;
 mod refused;
+pub(crate) mod run_link;
 mod runs;
 #[cfg(test)]
 mod simulation;

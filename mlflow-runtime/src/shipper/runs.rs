@@ -18,9 +18,9 @@ use crate::journal::record::{Content, Definition, Event, Origin, Record, Start};
 use crate::journal::segment::SegmentBytes;
 use crate::model::Tag;
 use crate::model::{Role, RunIdentity};
+use crate::shipper::run_link::Link;
 use crate::store::StoredRun;
 use crate::time;
-use crate::tracker::Link;
 
 /// How long a run that the process's parent has started is waited for. Then its values stay where
 /// they are, and the next process tries again.

@@ -32,8 +32,8 @@ use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::Origin;
 use crate::journal::segment::{Frame, Segment};
 use crate::journal::{Journal, entry_log};
+use crate::shipper::run_link::Links;
 use crate::time;
-use crate::tracker::Links;
 
 /// A journal being read.
 pub(crate) struct Source {

@@ -18,9 +18,9 @@ use crate::journal::Journal;
 use crate::journal::bell::{DOZE, Sleeper};
 use crate::journal::directory::Directory;
 use crate::os::hooks;
+use crate::shipper::run_link::Links;
 use crate::shipper::stats::{Connection, Stats};
 use crate::store::Store;
-use crate::tracker::Links;
 use crate::warnings::warn_user;
 
 /// How long to let values gather before the next request.

@@ -13,13 +13,12 @@ use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
 use mlflow_redact::REDACTED;
 use once_cell::race::OnceBox;
-use rustc_hash::FxHashMap;
 
 use crate::config::{Settings, temporary_journal};
 use crate::diagnostics::Said;
@@ -30,11 +29,12 @@ use crate::journal::record::Origin;
 use crate::model::ExperimentRef;
 use crate::model::key_names::KeyNames;
 use crate::os::fork::{self, Bequest, PerProcess};
+use crate::shipper::run_link::{Link, Links};
 use crate::shipper::stats::{Connection, Stats};
 use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
 use crate::stderr::say;
 use crate::stdio_capture::Capture;
-use crate::store::{Store, StoreError, StoreInfo, StoredRun};
+use crate::store::{Store, StoreError, StoreInfo};
 use crate::sync::lock;
 
 /// Settings, journal and shipper of one destination.
@@ -65,35 +65,6 @@ pub(crate) struct Tracker {
 
 thread_local! {
     static STARTING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// What a run's handles learn from the shipper, and what the shipper is to look at for them.
-#[derive(Default)]
-pub(crate) struct Link {
-    stored: OnceLock<(StoredRun, Option<String>)>,
-    /// The experiments that somebody has named for the run.
-    named_experiments: Vec<ExperimentRef>,
-}
-
-/// Links of runs that the shipper has not met yet.
-pub(crate) type Links = Mutex<FxHashMap<u32, Arc<Link>>>;
-
-impl Link {
-    pub(crate) fn set(&self, stored: StoredRun, url: Option<String>) {
-        let _ = self.stored.set((stored, url));
-    }
-
-    pub(crate) fn named_experiments(&self) -> &[ExperimentRef] {
-        &self.named_experiments
-    }
-
-    pub(crate) fn run_id(&self) -> Option<String> {
-        self.stored.get().map(|(stored, _)| stored.run_id.clone())
-    }
-
-    pub(crate) fn url(&self) -> Option<String> {
-        self.stored.get().and_then(|(_, url)| url.clone())
-    }
 }
 
 /// The tracker of a process that was forked from another one's.
@@ -299,10 +270,7 @@ impl Tracker {
     /// A number and a link for a new run, for which these experiments were named.
     pub(crate) fn register(&self, named_experiments: Vec<ExperimentRef>) -> (u32, Arc<Link>) {
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link {
-            named_experiments,
-            ..Link::default()
-        });
+        let link = Arc::new(Link::new(named_experiments));
         lock(&self.links).insert(number, Arc::clone(&link));
         (number, link)
     }

@@ -28,9 +28,9 @@ use crate::journal::record::{Content, Event, Origin};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::model::RunIdentity;
 use crate::seeded::{self, Died};
+use crate::shipper::run_link::{Link, Links};
 use crate::shipper::stats::Stats;
 use crate::sync::lock;
-use crate::tracker::{Link, Links};
 
 /// Rounds of a shipper in one moment of the simulated time after which it runs in a circle.
 const ROUNDS_AT_ONCE: u32 = 20_000;
