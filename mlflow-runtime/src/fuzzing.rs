@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::journal::mapping::{checksum, header};
 use crate::journal::segment::hint;
+use crate::journal::segment::mapped::{checksum, header};
 use crate::shipper::recovery::recover;
 use crate::store::reading::meanings;
 

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::{Origin, Record};
+use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, Segment};
 use crate::journal::{self, Journal, MetricKey, RunRef};
 use crate::model::metric_key::Key;

@@ -16,7 +16,7 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-use super::record::Fingerprint;
+use crate::journal::record::Fingerprint;
 
 /// The largest file whose checksum is taken.
 const CHECKED_BYTES: u64 = 64 << 20;

@@ -10,7 +10,7 @@
 //!     last.steps                  the steps that were found for returned numbers
 //!     <uuid>.console              what a run says in words, as it says it
 //!   rejected-<uid>/<process>/     what the store has refused for good, in the same form
-//!   damaged-<uid>/                0700: files that could not be read whole, see [`kept`](super::kept)
+//!   damaged-<uid>/                0700: files that could not be read whole, see [`kept`](crate::journal::kept)
 //! ```
 //!
 //! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
@@ -18,7 +18,7 @@
 //! # Trust
 //!
 //! What lies in a journal is uploaded with this user's credentials, so every file in it is [this
-//! user's](super::owned), and so is the directory of its process; others can write to neither. What is
+//! user's](crate::journal::owned), and so is the directory of its process; others can write to neither. What is
 //! not so is left alone. As a process makes its directory itself, with a name that nobody can guess, a
 //! `<journal>` that a group shares (`MLFLOW_JOURNAL_DIR`) needs no more than that: each user ships
 //! the journals of its own in it. Whoever can rename entries of a shared directory can keep a journal
@@ -39,11 +39,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::file_system;
-use super::mapping::HEADER_BYTES;
-use super::owned::{self, Place};
-use super::record::{Definition, Origin, Record};
-use super::segment::{Frame, Segment};
+use crate::journal::owned::{self, Place};
+use crate::journal::record::{Definition, Origin, Record};
+use crate::journal::segment::mapped::HEADER_BYTES;
+use crate::journal::segment::mmap_safety;
+use crate::journal::segment::{Frame, Segment};
 use crate::os::fork::OwnFile;
 
 const LOCK: &str = "lock";
@@ -92,7 +92,7 @@ impl Directory {
         };
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self {
-                is_mappable: file_system::is_mappable(path),
+                is_mappable: mmap_safety::is_mappable(path),
                 path: path.to_owned(),
                 _lock: OwnFile::new(lock),
             })),

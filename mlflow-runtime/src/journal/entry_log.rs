@@ -21,13 +21,13 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::allocation;
-use super::appender::{Appender, WrittenAppender};
-use super::directory::segment_path;
-use super::mapping::{HEADER_BYTES, frame_bytes};
-use super::owned;
-use super::record::{Definition, Event, MetricRecord, Origin, Start};
-use super::segment::Segment;
+use crate::journal::directory::segment_path;
+use crate::journal::owned;
+use crate::journal::record::{Definition, Event, MetricRecord, Origin, Start};
+use crate::journal::segment::Segment;
+use crate::journal::segment::allocate;
+use crate::journal::segment::append::{Appender, WrittenAppender};
+use crate::journal::segment::mapped::{HEADER_BYTES, frame_bytes};
 use crate::model::Metric;
 use crate::model::RunIdentity;
 
@@ -291,7 +291,7 @@ pub(crate) fn open_in(directory: &Path, len: usize) -> io::Result<(Arc<Segment>,
     let mut number = next_number(directory)?;
     loop {
         let path = segment_path(directory, number);
-        match allocation::new_file(&path, len as u64) {
+        match allocate::new_file(&path, len as u64) {
             Ok(file) => {
                 let (segment, appender) = written(path, file, len)?;
                 return Ok((Arc::new(segment), appender));

@@ -5,7 +5,7 @@
 //! 1. When an append returns, the value survives the death of the process: SIGKILL, `abort`,
 //!    `process::exit`, an operating system that ends it for want of memory.
 //! 2. It survives the loss of power from five seconds after, or from when its segment was full or
-//!    its run ended, plus the time that the device takes: see [`keeper`].
+//!    its run ended, plus the time that the device takes: see [`sync_thread`].
 //! 3. A thread writes only to its own segment, so an append takes no lock and waits for nothing.
 //! 4. Segments are self-contained: see [`record`].
 //! 5. A value leaves the journal only when the store has accepted it or will never accept it.
@@ -19,7 +19,7 @@
 //!
 //! # Layout
 //!
-//! The bytes of a segment: [`mapping`]; what its frames say: [`record`]; the files: [`directory`].
+//! The bytes of a segment: [`segment::mapped`]; what its frames say: [`record`]; the files: [`directory`].
 //!
 //! # Operation
 //!
@@ -28,7 +28,7 @@
 //! walks [`Journal::segments`] with its own cursors.
 //!
 //! A file is mapped where that is safe, else written to with a system call for each record, about
-//! 1 µs (see [`file_system`]); where no file can be written, segments lie in memory, bounded by
+//! 1 µs (see [`segment::mmap_safety`]); where no file can be written, segments lie in memory, bounded by
 //! [`MEMORY_BYTES`]: then invariants 1 and 2 do not hold, and a warning said so.
 //!
 //! # Recovery
@@ -40,38 +40,44 @@
 //! is [`kept`] when the rest is delivered. A record of a kind that this version does not know stays in
 //! its file, counted as held, for a newer version; so does a file of another format.
 //!
-//! Modules: [`mapping`] the bytes and all `unsafe` · [`allocation`] how files come to be ·
-//! [`file_system`] which of them can be mapped ·
-//! [`appender`] appending to them · [`segment`] one of them · [`record`] what frames say · [`writer`]
-//! a thread's way in · [`console`] what runs say in words · [`room`] how much there may be · [`trouble`] what the user is told · [`bell`]
-//! who is woken · [`salvage`] reading on behind damage · [`kept`] damaged files · [`keeper`] the device · [`spares`] segments that are ready · [`directory`] who may touch files · [`backing`] where they
-//! lie · [`owned`] files of this user · [`spool`] artifacts beside the segments · [`copying`] their copies ·
-//! [`free_space`] the part of a disk that these leave.
+//! # Modules
+//!
+//! | module | what |
+//! |---|---|
+//! | [`writer`] | a thread's way in |
+//! | [`record`] | what the frames of a segment say |
+//! | [`segment`] | one segment: its bytes ([`mapped`](segment::mapped), with the crate's `unsafe` that touches memory), appending ([`append`](segment::append)), how its file comes to be ([`allocate`](segment::allocate)), which files can be mapped ([`mmap_safety`](segment::mmap_safety)), segments that are ready before they are needed ([`preallocate`](segment::preallocate)) |
+//! | [`storage`] | where segments lie: on disk, else in memory |
+//! | [`directory`], [`owned`] | the folder of a process, and who may touch its files |
+//! | [`quota`] | how much there may be |
+//! | [`wakeup`] | who is woken when something was written |
+//! | [`sync_thread`] | what asks the device for the bytes |
+//! | [`deferred_warnings`] | what the user is told, later, by another thread |
+//! | [`entry_log`] | the journal where nothing can be mapped |
+//! | [`salvage`], [`kept`] | reading on behind damage, and damaged files |
+//! | [`console_log`] | what runs say in words |
+//! | [`spool`], [`copying`], [`free_space`] | artifacts beside the segments, their copies, and the part of a disk that these leave |
+//! | [`atomics`] | the protocols between threads, which loom tries |
 
-pub(crate) mod allocation;
-mod appender;
-mod backing;
-pub(crate) mod bell;
-pub(crate) mod console;
+mod atomics;
+pub(crate) mod console_log;
 mod copying;
+mod deferred_warnings;
 pub(crate) mod directory;
 pub(crate) mod entry_log;
-mod file_system;
 mod free_space;
-mod keeper;
 pub(crate) mod kept;
-pub(crate) mod mapping;
-mod ordering;
 pub(crate) mod owned;
+mod quota;
 pub(crate) mod record;
-mod room;
 mod salvage;
 pub(crate) mod segment;
-mod spares;
 pub(crate) mod spool;
+mod storage;
+mod sync_thread;
 #[cfg(test)]
 mod tests;
-mod trouble;
+pub(crate) mod wakeup;
 mod writer;
 
 use std::fs::File;
@@ -80,21 +86,21 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use appender::Appender;
-use backing::{Backing, Disk};
-use bell::Bell;
-use console::Consoles;
-use mapping::Region;
+use console_log::Consoles;
+use deferred_warnings::{Trouble, Warning};
 use owned::Place;
+use quota::{MEMORY_BYTES, Room, Taken};
 use record::{Definition, Fingerprint, Origin};
-use room::{MEMORY_BYTES, Room, Taken};
 use segment::Segment;
-use spares::Spares;
+use segment::append::Appender;
+use segment::mapped::Region;
+use segment::preallocate::Spares;
 use spool::{Copy, Spool, Uncopied};
-use trouble::{Trouble, Warning};
+use storage::{Backing, Disk};
+use wakeup::Bell;
 use writer::{Idle, Writer};
 
-pub(crate) use room::Reason;
+pub(crate) use quota::Reason;
 pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
 
 use crate::model::key_names::KeyNames;
@@ -159,8 +165,8 @@ impl Journal {
     ) -> io::Result<Arc<Self>> {
         let backing = Backing::Disk(Disk::below(root.into())?);
         let journal = Self::new(backing, origin, max_bytes, key_prefix);
-        keeper::spawn(&journal);
-        spares::spawn(&journal);
+        sync_thread::spawn(&journal);
+        segment::preallocate::spawn(&journal);
         Ok(journal)
     }
 

@@ -210,7 +210,7 @@ pub(crate) enum Content<'a> {
     Attached,
     /// In the file of this name beside the segments.
     Spooled(Cow<'a, str>),
-    /// In such a file, which grows as long as its run goes on: see [`console`](super::console).
+    /// In such a file, which grows as long as its run goes on: see [`console`](crate::journal::console_log).
     Growing {
         file: Cow<'a, str>,
         /// Of what the process writes to stdout and stderr; the file says then where it ends.

@@ -16,8 +16,8 @@
 
 use std::sync::OnceLock;
 
-use super::mapping::{FRAME_HEADER_BYTES, HEADER_BYTES, checksum, frame_bytes};
-use super::record::{Content, Event, Record, is_plausible, own_length};
+use crate::journal::record::{Content, Event, Record, is_plausible, own_length};
+use crate::journal::segment::mapped::{FRAME_HEADER_BYTES, HEADER_BYTES, checksum, frame_bytes};
 
 /// How many damaged frames in a row the length of the first one is followed over.
 const IN_A_ROW: usize = 16;

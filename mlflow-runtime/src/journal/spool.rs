@@ -2,7 +2,7 @@
 //!
 //! # Invariants
 //!
-//! 1. They take none of the journal's bound: what bounds them is the [free space](super::free_space) of
+//! 1. They take none of the journal's bound: what bounds them is the [free space](crate::journal::free_space) of
 //!    the disk. However many wait, metrics find room.
 //! 2. The device has the bytes of a copy before it is asked for the event that names them. The system
 //!    may write the event down earlier; then the [`Fingerprint`] in it tells a copy that is not whole.
@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::allocation::check_limit;
-use super::directory::ARTIFACT_EXTENSION;
-use super::free_space::{self, Shortage};
-use super::record::Fingerprint;
-use super::{copying, owned};
+use crate::journal::copying;
+use crate::journal::directory::ARTIFACT_EXTENSION;
+use crate::journal::free_space::{self, Shortage};
+use crate::journal::owned;
+use crate::journal::record::Fingerprint;
+use crate::journal::segment::allocate::check_limit;
 use crate::sync::lock;
 
 /// The most bytes that are taken of a file without a length.

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use super::allocation;
-use super::directory::Directory;
-use super::mapping::{HEADER_BYTES, Region};
-use super::owned;
-use super::record::{Definition, Event, MetricRecord, Origin, Record};
-use super::segment::{Frame, Segment, SegmentBytes};
-use super::{Journal, MetricKey, RunRef, write};
+use crate::journal::directory::Directory;
+use crate::journal::owned;
+use crate::journal::record::{Definition, Event, MetricRecord, Origin, Record};
+use crate::journal::segment::allocate;
+use crate::journal::segment::mapped::{HEADER_BYTES, Region};
+use crate::journal::segment::{Frame, Segment, SegmentBytes};
+use crate::journal::{Journal, MetricKey, RunRef, write};
 use crate::model::ExperimentRef;
 use crate::model::metric_key::Key;
 use crate::model::{Role, RunIdentity};
@@ -240,7 +240,7 @@ fn where_files_cannot_be_mapped_they_are_written() {
     let folder = Folder::new();
     let path = folder.0.join("0000000000.segment");
     let (segment, mut appender) =
-        allocation::create(path, 4096, false).expect("the folder can be written");
+        allocate::create(path, 4096, false).expect("the folder can be written");
     let mut appended = 0;
     loop {
         let metric = MetricRecord {

@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::appender::Appender;
-use super::mapping::Full;
-use super::record::{self, Content, Definition, Event, MetricRecord};
-use super::room::{Reason, Taken};
-use super::segment::Segment;
-use super::trouble::Warning;
-use super::{Journal, Opened};
+use crate::journal::deferred_warnings::Warning;
+use crate::journal::quota::{Reason, Taken};
+use crate::journal::record::{self, Content, Definition, Event, MetricRecord};
+use crate::journal::segment::Segment;
+use crate::journal::segment::append::Appender;
+use crate::journal::segment::mapped::Full;
+use crate::journal::{Journal, Opened};
 use crate::model::RunIdentity;
 use crate::model::key_names::Named;
 use crate::model::metric_key::Key;

@@ -1,7 +1,7 @@
 //! What is asked of the operating system and the C library without a safe interface.
 //!
 //! Invariant: each function is one call, whose obligations stand above it. All `unsafe` of the crate is here and in
-//! `journal/mapping.rs`.
+//! `journal/segment/mapped.rs`.
 #![allow(unsafe_code)]
 
 use std::io;

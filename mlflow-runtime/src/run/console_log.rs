@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Run;
 use super::handle::Reach;
-use crate::journal::console::{Console, Unwritten};
+use crate::journal::console_log::{Console, Unwritten};
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::journal::record::{CommonPart, Content, Event};
 use crate::model::{Role, RunIdentity};

@@ -21,7 +21,7 @@ use super::obstacle::{Halt, Obstacle, Stuck, halt};
 use super::source::{JournalOwner, Source};
 use super::work::{Artifact, ArtifactBytes, Refused};
 use crate::journal::Journal;
-use crate::journal::console::{Console, ConsoleBytes, end_of_part, read_part};
+use crate::journal::console_log::{Console, ConsoleBytes, end_of_part, read_part};
 use crate::journal::owned;
 use crate::model::Role;
 use crate::store::StoreError;

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::damage::Damage;
 use super::parked_runs::Lane;
 use super::read_order::OrderedEntry;
-use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::record::Record;
+use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Segment, SegmentBytes};
 use crate::time;
 

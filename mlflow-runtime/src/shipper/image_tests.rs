@@ -18,10 +18,10 @@ use std::thread;
 
 use super::recovery::recover_image;
 use super::{Delivery, Source};
-use crate::journal::mapping::HEADER_BYTES;
 use crate::journal::owned;
 use crate::journal::record::{Content, Event, Origin, Record, Start};
 use crate::journal::segment::SegmentBytes;
+use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Param, Tag};

@@ -12,7 +12,7 @@
 //! waits by itself: a run is [parked](parked_runs), an artifact [deferred](deferred_artifacts). When
 //! this process's journal is empty, those that dead processes left for the same destination are shipped
 //! too. One that cannot be finished now is left, and the next one has its turn.
-//! How it falls asleep without missing anything: [`worker`], [`bell`](crate::journal::bell).
+//! How it falls asleep without missing anything: [`worker`], [`wakeup`](crate::journal::wakeup).
 
 mod announcements;
 mod backoff;

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
-use crate::journal::mapping::checksum;
 use crate::journal::owned;
+use crate::journal::segment::mapped::checksum;
 
 /// The name of the file in the journal's directory.
 const FILE: &str = "last.steps";

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::recovery::{Recovery, recover, recover_image};
-use crate::journal::mapping::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
 use crate::journal::owned;
 use crate::journal::record::{CommonPart, Content, Definition, Event, Origin, Start};
+use crate::journal::segment::mapped::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
 use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 use redirect::{Redirect, on_the_way};
 
 use crate::journal::Journal;
-use crate::journal::allocation::check_limit;
-use crate::journal::console::Common;
+use crate::journal::console_log::Common;
 use crate::journal::directory::CONSOLE_EXTENSION;
+use crate::journal::segment::allocate::check_limit;
 use crate::tracker::Tracker;
 
 /// How long to wait for the last bytes where a subprocess goes on writing, or a terminal stands still.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 
-use super::mapping::{
+use crate::journal::segment::mapped::{
     FRAME_HEADER_BYTES, Full, HEADER_BYTES, MappedAppender, checksum, frame_bytes, header,
 };
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::keeper::Keeper;
-use super::ordering::{asleep, fall_asleep, surely_asleep};
+use crate::journal::atomics::{asleep, fall_asleep, surely_asleep};
+use crate::journal::sync_thread::Keeper;
 
 /// Longer than a store can stay in a processor's buffer.
 pub(crate) const DOZE: Duration = Duration::from_millis(100);

@@ -2,7 +2,7 @@
 //!
 //! Invariants: the blocks of a file that is mapped are reserved, so that writing to the mapping
 //! cannot fail for want of space (a SIGBUS); where that does not help, a file is written to instead
-//! (see [`file_system`](super::file_system)); a file that could not be made is not left behind.
+//! (see [`mmap_safety`](super::mmap_safety)); a file that could not be made is not left behind.
 
 use std::fs::{self, File};
 use std::io;
@@ -10,10 +10,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::appender::{Appender, WrittenAppender};
-use super::mapping::{MappedAppender, Region};
-use super::owned;
-use super::segment::Segment;
+use crate::journal::owned;
+use crate::journal::segment::Segment;
+use crate::journal::segment::append::{Appender, WrittenAppender};
+use crate::journal::segment::mapped::{MappedAppender, Region};
 
 /// Makes a segment of `len` bytes at `path`: mapped, or written to where that cannot be, or must
 /// not.
@@ -72,7 +72,7 @@ fn cannot_map(error: &io::Error) -> bool {
 }
 
 /// Creates an empty file that is to take up to `bytes`, for this user alone.
-pub(super) fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
+pub(in crate::journal) fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
     check_limit(bytes)?;
     owned::create(path)
 }

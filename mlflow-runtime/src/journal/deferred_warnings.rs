@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::room::{MEMORY_BYTES, Reason};
+use crate::journal::quota::{MEMORY_BYTES, Reason};
 use crate::sync::lock;
 use crate::warnings;
 

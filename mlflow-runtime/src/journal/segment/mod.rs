@@ -2,9 +2,15 @@
 //!
 //! Invariants: the frames of a segment are read in order. While it is written, reading stops at the
 //! first frame that is not whole: the rest is on its way. Afterwards, it goes on behind what is
-//! damaged, see [`salvage`](super::salvage); the file of such a segment is [kept](super::kept). The
+//! damaged, see [`salvage`](crate::journal::salvage); the file of such a segment is [kept](crate::journal::kept). The
 //! acknowledged offset only grows, and losing it, or finding it damaged, costs a re-send, never a
 //! value.
+
+pub(crate) mod allocate;
+pub(crate) mod append;
+pub(crate) mod mapped;
+pub(crate) mod mmap_safety;
+pub(crate) mod preallocate;
 
 use std::fs;
 use std::io;
@@ -13,19 +19,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::kept;
-use super::mapping::{
+use crate::journal::kept;
+use crate::journal::owned;
+use crate::journal::salvage::Loaded;
+use crate::journal::segment::mapped::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
 };
-use super::owned;
-use super::salvage::Loaded;
 use crate::sync::lock;
 
 /// A segment, shared by its writer and the shipper.
 pub(crate) struct Segment {
     file: Option<PathBuf>,
-    /// Its size. That of a segment with [copied](super::entry_log) entries grows.
+    /// Its size. That of a segment with [copied](crate::journal::entry_log) entries grows.
     bytes: AtomicU64,
     /// Whether it holds entries that were copied from other segments.
     is_copy: bool,
@@ -43,7 +49,7 @@ pub(crate) struct Segment {
 
 /// The part of a segment that was written at one moment.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
+pub(in crate::journal) struct Extent {
     values: u64,
     end: usize,
 }
@@ -86,7 +92,11 @@ impl Segment {
 
     /// A segment for entries that are copied from others. Its writer is its only reader, so it counts
     /// as sealed.
-    pub(super) fn copy(file: Option<PathBuf>, region: Option<Arc<Region>>, len: usize) -> Self {
+    pub(in crate::journal) fn copy(
+        file: Option<PathBuf>,
+        region: Option<Arc<Region>>,
+        len: usize,
+    ) -> Self {
         Self {
             is_copy: true,
             sealed: AtomicBool::new(true),
@@ -141,7 +151,7 @@ impl Segment {
     }
 
     /// Returns what was appended so far.
-    pub(super) fn extent(&self) -> Extent {
+    pub(in crate::journal) fn extent(&self) -> Extent {
         // Values first: what is appended in between is not counted yet, and synced once more.
         let values = self.values();
         let start = self.synced_offset.load(Ordering::Relaxed);
@@ -152,7 +162,7 @@ impl Segment {
 
     /// Has the device keep what was appended until then. A file that is not mapped is kept as it is
     /// now.
-    pub(super) fn sync(&self, until: Extent) -> io::Result<()> {
+    pub(in crate::journal) fn sync(&self, until: Extent) -> io::Result<()> {
         if self.file.is_none() {
             return Ok(());
         }
@@ -267,7 +277,7 @@ impl SegmentBytes {
     }
 
     /// Returns where to go on behind the bytes at `offset`, which are no whole frame and will not
-    /// become one; `None` if nothing was lost there. See [`salvage`](super::salvage).
+    /// become one; `None` if nothing was lost there. See [`salvage`](crate::journal::salvage).
     pub(crate) fn resume(&self, offset: usize) -> Option<usize> {
         match self {
             // Memory is not damaged.

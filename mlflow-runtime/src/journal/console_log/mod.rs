@@ -12,7 +12,7 @@
 //! Where the process's stdout and stderr are [captured](crate::stdio_capture), the runs without a parent have
 //! a part each of one [`Common`] file.
 
-mod common;
+mod shared_file;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -23,10 +23,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustc_hash::FxHashMap;
 
-use super::allocation::check_limit;
-use super::owned;
+use crate::journal::owned;
+use crate::journal::segment::allocate::check_limit;
 use crate::sync::lock;
-pub(crate) use common::{Common, end_of_part};
+pub(crate) use shared_file::{Common, end_of_part};
 
 /// The consoles of a journal's runs, by the run's number.
 #[derive(Default)]

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Whether files below `path` can be mapped without danger.
 #[cfg(target_os = "linux")]
-pub(super) fn is_mappable(path: &Path) -> bool {
+pub(in crate::journal) fn is_mappable(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| {
         let block_bytes = u64::try_from(found.f_bsize).unwrap_or(0);
         // The type's width depends on the architecture; the numbers have 32 bits.
@@ -28,7 +28,7 @@ pub(super) fn is_mappable(path: &Path) -> bool {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn is_mappable(_path: &Path) -> bool {
+pub(in crate::journal) fn is_mappable(_path: &Path) -> bool {
     true
 }
 

@@ -8,7 +8,7 @@
 //!    takes; when its segment is full or its run has ended, after [`SYNC_GAP`] at most.
 //! 4. The device is asked for what was written, not for the rest of a segment: a page that it is
 //!    asked for is slow to write to the next time.
-//! 5. It is asked for the copies of [artifacts](super::spool) before the events that name them. A large
+//! 5. It is asked for the copies of [artifacts](crate::journal::spool) before the events that name them. A large
 //!    copy delays the values of its time by as long as the device takes for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,8 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Journal;
-use super::bell::{DOZE, Sleeper};
+use crate::journal::Journal;
+use crate::journal::wakeup::{DOZE, Sleeper};
 use crate::sync::{lock, unpoisoned};
 
 /// How long a value may be in the page cache only.

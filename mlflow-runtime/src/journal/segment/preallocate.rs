@@ -7,7 +7,7 @@
 //!
 //! Making a large segment takes milliseconds (the blocks have to be reserved, the pages touched), so
 //! one is made ahead. Until it is taken it lies beside the segments as `<number>.spare`, which no
-//! recovery reads. Not the thread that has the [device](super::keeper) keep things: it waits for
+//! recovery reads. Not the thread that has the [device](crate::journal::sync_thread) keep things: it waits for
 //! that most of the time while much is logged, and whoever logs would make every segment. Nor is a
 //! delivered segment used again: it would have to be zero on the device first.
 
@@ -17,14 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 
-use super::allocation::allocate;
-use super::mapping::{MappedAppender, Region};
-use super::{Journal, LARGE};
+use crate::journal::segment::allocate::allocate;
+use crate::journal::segment::mapped::{MappedAppender, Region};
+use crate::journal::{Journal, LARGE};
 use crate::sync::{lock, unpoisoned};
 
 /// The spare segment of one journal, and who makes it.
 #[derive(Default)]
-pub(super) struct Spares {
+pub(in crate::journal) struct Spares {
     orders: Mutex<Orders>,
     changed: Condvar,
     ready: Mutex<Option<Spare>>,
@@ -38,15 +38,15 @@ struct Orders {
 }
 
 /// A segment that nobody writes to yet.
-pub(super) struct Spare {
-    pub(super) path: PathBuf,
-    pub(super) region: Arc<Region>,
-    pub(super) appender: MappedAppender,
+pub(in crate::journal) struct Spare {
+    pub(in crate::journal) path: PathBuf,
+    pub(in crate::journal) region: Arc<Region>,
+    pub(in crate::journal) appender: MappedAppender,
 }
 
 impl Spares {
     /// One may be needed soon; it can be made at `path`.
-    pub(super) fn prepare(&self, path: impl FnOnce() -> PathBuf) {
+    pub(in crate::journal) fn prepare(&self, path: impl FnOnce() -> PathBuf) {
         if lock(&self.ready).is_none() {
             lock(&self.orders).prepare.get_or_insert_with(path);
             self.changed.notify_one();
@@ -54,13 +54,13 @@ impl Spares {
     }
 
     /// The spare segment, if it is ready and lies in `directory`.
-    pub(super) fn take(&self, directory: &Path) -> Option<Spare> {
+    pub(in crate::journal) fn take(&self, directory: &Path) -> Option<Spare> {
         lock(&self.ready)
             .take()
             .filter(|spare| spare.path.parent() == Some(directory))
     }
 
-    pub(super) fn stop(&self) {
+    pub(in crate::journal) fn stop(&self) {
         lock(&self.orders).stop = true;
         self.changed.notify_one();
     }
@@ -110,7 +110,7 @@ impl Spares {
 }
 
 /// Starts the thread. Without it whoever logs makes the segments.
-pub(super) fn spawn(journal: &Arc<Journal>) {
+pub(in crate::journal) fn spawn(journal: &Arc<Journal>) {
     let (spares, journal) = (Arc::clone(&journal.spares), Arc::downgrade(journal));
     let spawned = thread::Builder::new()
         .name("mlflow-segments".to_owned())

@@ -8,13 +8,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::LARGE;
-use super::allocation;
-use super::appender::Appender;
-use super::directory::Directory;
-use super::owned::Place;
-use super::segment::Segment;
-use super::spares::{Spare, Spares};
+use crate::journal::LARGE;
+use crate::journal::directory::Directory;
+use crate::journal::owned::Place;
+use crate::journal::segment::Segment;
+use crate::journal::segment::allocate;
+use crate::journal::segment::append::Appender;
+use crate::journal::segment::preallocate::{Spare, Spares};
 use crate::sync::lock;
 
 pub(super) enum Backing {
@@ -100,11 +100,11 @@ impl Disk {
     ) -> io::Result<(PathBuf, File)> {
         let directory = self.directory()?;
         let path = directory.segment_path(number());
-        match allocation::new_file(&path, len as u64) {
+        match allocate::new_file(&path, len as u64) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.forget(&directory);
                 let path = self.directory()?.segment_path(number());
-                Ok((path.clone(), allocation::new_file(&path, len as u64)?))
+                Ok((path.clone(), allocate::new_file(&path, len as u64)?))
             }
             made => made.map(|file| (path, file)),
         }
@@ -141,5 +141,5 @@ fn open_in(
             return Ok((segment, Appender::Mapped(appender)));
         }
     }
-    allocation::create(path, len, directory.is_mappable())
+    allocate::create(path, len, directory.is_mappable())
 }
