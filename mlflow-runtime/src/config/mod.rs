@@ -137,7 +137,7 @@ impl Config {
     /// processes it joins it, see [`rank`](crate::rank).
     ///
     /// A program that this one starts inherits the variable, and continues the same run if it is tracked: start it
-    /// with [`Command::env_remove("MLFLOW_RUN_ID")`](std::process::Command::env_remove), unless that is meant. MLflow's
+    /// with [`Command::env_remove`](std::process::Command::env_remove), unless that is meant. MLflow's
     /// Python client takes the variable out of its own environment; a library cannot do that in Rust, as other threads
     /// may be reading the environment.
     pub fn run_id(mut self, id: impl Into<String>) -> Self {

@@ -24,7 +24,7 @@ use crate::warnings::warn_user;
 
 const USER_TAG: &str = "mlflow.user";
 
-/// Starts a run by hand; [`tracked`](crate::tracked) does it for a whole function.
+/// Starts a run by hand; [`tracked`](macro@crate::tracked) does it for a whole function.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();

@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use super::obstacle::Cause;
+use crate::shipper::obstacle::Cause;
 
 /// MLflow's own cap is 120 s; half of that finds a store again sooner and is still no burden.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -16,8 +16,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use super::recovery::recover_image;
-use super::{Delivery, Source};
 use crate::journal::owned;
 use crate::journal::record::{Content, Event, Origin, Record, Start};
 use crate::journal::segment::SegmentBytes;
@@ -26,6 +24,8 @@ use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Param, Tag};
 use crate::model::{Role, RunIdentity};
+use crate::shipper::recovery::recover_image;
+use crate::shipper::{Delivery, Source};
 use crate::store::MemoryStore;
 
 const PAGE: usize = 4096;

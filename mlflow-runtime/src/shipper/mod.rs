@@ -7,62 +7,45 @@
 //!
 //! # Operation
 //!
-//! [`Shipper::step`] reads a [`Pass`](work::Pass) from a [`Source`], delivers it and acknowledges it.
+//! [`Shipper::step`] reads a [`Pass`](read::batch::Pass) from a [`Source`], delivers it and acknowledges it.
 //! The thread repeats that; a fake calls it by hand. What fails while the store answers for others
-//! waits by itself: a run is [parked](parked_runs), an artifact [deferred](deferred_artifacts). When
+//! waits by itself: a run is [parked](deliver::parked_runs), an artifact [deferred](deliver::deferred_artifacts). When
 //! this process's journal is empty, those that dead processes left for the same destination are shipped
 //! too. One that cannot be finished now is left, and the next one has its turn.
-//! How it falls asleep without missing anything: [`worker`], [`wakeup`](crate::journal::wakeup).
+//! How it falls asleep without missing anything: [`thread`], [`wakeup`](crate::journal::wakeup).
 
-mod announcements;
 mod backoff;
-mod batch_size;
-mod bisect;
-mod consoles;
-mod control;
-mod creation;
-mod cursor;
-mod damage;
-mod deferred_artifacts;
-mod delivery;
-mod ending;
+mod deliver;
+mod flush;
 #[cfg(test)]
 mod image_tests;
-mod noted_steps;
 mod obstacle;
-mod parked_runs;
 #[cfg(test)]
 mod rank_tests;
-mod read_order;
-mod reading;
+mod read;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod recovery;
 #[cfg(test)]
 mod recovery_tests;
-mod refused;
 pub(crate) mod run_link;
-mod runs;
 #[cfg(test)]
 mod simulation;
-mod source;
 pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
-mod whole;
-mod work;
-mod worker;
+mod thread;
 
 use std::path::PathBuf;
 
+use read::batch::Pass;
 use rustc_hash::FxHashMap;
-use work::Pass;
 
-pub(crate) use control::{Control, Goal, PART_OF_DEAD};
-use delivery::DEAD_BATCH;
-pub(crate) use delivery::Delivery;
+use deliver::delivery::DEAD_BATCH;
+pub(crate) use deliver::delivery::Delivery;
+pub(crate) use flush::{Control, Goal, PART_OF_DEAD};
 pub(crate) use obstacle::Halt;
-pub(crate) use source::Source;
-pub(crate) use worker::spawn;
+pub(crate) use read::source::Source;
+pub(crate) use thread::spawn;
 
 use crate::journal::directory::LeftBehind;
 use crate::store::{StoreError, StoreInfo};

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use process::{Folder, Left, Process};
 
-use super::{Delivery, Shipper, Source, Step};
 use crate::journal::segment::Segment;
 use crate::journal::{RunRef, release_thread};
 use crate::model::RunStatus;
 use crate::model::{Role, RunIdentity};
+use crate::shipper::{Delivery, Shipper, Source, Step};
 use crate::store::MemoryStore;
 
 /// Delivers what there is.

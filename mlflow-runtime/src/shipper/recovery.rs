@@ -12,16 +12,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::backoff::Backoff;
-use super::obstacle::halt;
-use super::{Delivery, Shipper, Source, Step};
 use crate::journal::directory::Directory;
 use crate::journal::owned;
 use crate::journal::record::{Definition, Origin, Record};
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::journal::{Journal, kept};
+use crate::shipper::backoff::Backoff;
+use crate::shipper::obstacle::halt;
 use crate::shipper::stats::Stats;
+use crate::shipper::{Delivery, Shipper, Source, Step};
 use crate::store::{MemoryStore, StoreError, StoredRunData};
 
 /// What came of a journal.

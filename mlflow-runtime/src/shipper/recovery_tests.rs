@@ -7,7 +7,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::recovery::{Recovery, recover, recover_image};
 use crate::journal::owned;
 use crate::journal::record::{CommonPart, Content, Definition, Event, Origin, Start};
 use crate::journal::segment::mapped::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
@@ -15,6 +14,7 @@ use crate::journal::segment::{Frame, SegmentBytes, hint};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
+use crate::shipper::recovery::{Recovery, recover, recover_image};
 use crate::store::{MemoryStore, StoredRunData};
 
 /// A folder of a test's own.

@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::work::Pass;
-use super::{Delivery, Shipper, Source, Step};
 use crate::journal::directory::Directory;
 use crate::journal::record::{Event, Origin, Start};
 use crate::journal::segment::SegmentBytes;
@@ -16,7 +14,9 @@ use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::{Journal, MetricKey, Reason, RunRef, release_thread, write};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
+use crate::shipper::read::batch::Pass;
 use crate::shipper::stats::Stats;
+use crate::shipper::{Delivery, Shipper, Source, Step};
 use crate::store::{MemoryStore, StoreError};
 use crate::time;
 

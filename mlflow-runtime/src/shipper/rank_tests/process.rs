@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::Source;
 use crate::journal::directory::{Directory, LeftBehind};
 use crate::journal::record::{Event, Origin, Start};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
 use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
+use crate::shipper::Source;
 
 /// A process of the launch, as far as it has logged.
 pub(super) struct Process {

@@ -4,12 +4,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::recovery::recover_into;
-use super::super::{Delivery, Source};
 use super::*;
 use crate::journal::kept;
 use crate::journal::record::MetricRecord;
+use crate::shipper::recovery::recover_into;
 use crate::shipper::stats::Stats;
+use crate::shipper::{Delivery, Source};
 use crate::store::MemoryStore;
 
 const VALUES: i64 = 3000;

@@ -18,8 +18,6 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::super::worker::Worker;
-use super::super::{Control, Goal};
 use super::faulty_store::{Doom, FaultyStore, Server};
 use super::schedule::RunId;
 use crate::config::{Config, Settings};
@@ -30,6 +28,8 @@ use crate::model::RunIdentity;
 use crate::seeded::{self, Died};
 use crate::shipper::run_link::{Link, Links};
 use crate::shipper::stats::Stats;
+use crate::shipper::thread::Worker;
+use crate::shipper::{Control, Goal};
 use crate::sync::lock;
 
 /// Rounds of a shipper in one moment of the simulated time after which it runs in a circle.

@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::Goal;
 use super::Event as Happens;
 use super::faulty_store::{Doom, Server, key_of};
 use super::process::Process;
@@ -27,6 +26,7 @@ use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::seeded;
+use crate::shipper::Goal;
 use crate::sync::lock;
 use crate::time;
 

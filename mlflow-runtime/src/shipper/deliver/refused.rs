@@ -8,37 +8,37 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::work::{Artifact, ArtifactBytes, Refused, RefusedEntry};
 use crate::journal::directory::RejectedFolder;
 use crate::journal::entry_log::{self, EntryLog};
 use crate::journal::owned;
 use crate::journal::record::{Event, Origin};
 use crate::model::RunIdentity;
+use crate::shipper::read::batch::{Artifact, ArtifactBytes, Refused, RefusedEntry};
 
 /// The bytes of refused entries that are kept, about: a program may log a changed param for ever.
 const MAX_BYTES: usize = 64 << 20;
 
 /// The refused entries of one journal.
 #[derive(Default)]
-pub(super) struct RefusedEntries {
+pub(in crate::shipper) struct RefusedEntries {
     log: EntryLog,
     bytes: usize,
 }
 
 /// What became of refused entries.
 #[derive(Default)]
-pub(super) struct Kept {
+pub(in crate::shipper) struct Kept {
     /// How many are kept.
-    pub(super) entries: usize,
+    pub(in crate::shipper) entries: usize,
     /// The bytes of artifacts that have left the journal's directory.
-    pub(super) file_bytes: u64,
+    pub(in crate::shipper) file_bytes: u64,
     /// Why not all of them are.
-    pub(super) fault: Option<io::Error>,
+    pub(in crate::shipper) fault: Option<io::Error>,
 }
 
 impl RefusedEntries {
     /// Keeps entries of a run, beside the journal in `directory`.
-    pub(super) fn keep(
+    pub(in crate::shipper) fn keep(
         &mut self,
         directory: &Path,
         origin: &Origin,

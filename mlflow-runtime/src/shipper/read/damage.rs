@@ -18,18 +18,18 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::cursor::Cursor;
-use super::runs::ON_ITS_WAY;
-use super::source::{JournalOwner, Source};
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, Directory};
 use crate::journal::kept;
 use crate::journal::record::{Definition, Record};
 use crate::journal::segment::{Segment, SegmentBytes};
+use crate::shipper::read::cursor::Cursor;
+use crate::shipper::read::run_states::ON_ITS_WAY;
+use crate::shipper::read::source::{JournalOwner, Source};
 
 /// Damage in the segment of one cursor.
 #[derive(Default)]
-pub(super) struct Damage {
+pub(in crate::shipper) struct Damage {
     /// Offset of the first.
     offset: Option<usize>,
     skipped_bytes: usize,
@@ -43,7 +43,7 @@ pub(super) struct Damage {
 
 /// Damage in one journal.
 #[derive(Default)]
-pub(super) struct Losses {
+pub(in crate::shipper) struct Losses {
     /// What [`Source::take_lost`] has not returned yet.
     lost: Lost,
     segments: Vec<Arc<Segment>>,
@@ -53,13 +53,13 @@ pub(super) struct Losses {
 
 /// What was found to be lost, or out of reach.
 #[derive(Default)]
-pub(super) struct Lost {
+pub(in crate::shipper) struct Lost {
     /// Damaged records, and stretches in which none can be told apart.
-    pub(super) records: usize,
+    pub(in crate::shipper) records: usize,
     /// Values of this process's own journal.
-    pub(super) values: usize,
+    pub(in crate::shipper) values: usize,
     /// Values of this process's own journal that are in files which cannot be read, and what to say of them.
-    pub(super) unread: Option<String>,
+    pub(in crate::shipper) unread: Option<String>,
 }
 
 impl Damage {
@@ -68,14 +68,14 @@ impl Damage {
         segment.set_damaged();
     }
 
-    pub(super) fn is_there(&self) -> bool {
+    pub(in crate::shipper) fn is_there(&self) -> bool {
         self.offset.is_some()
     }
 }
 
 impl Source {
     /// Skips what cannot be read before `next`.
-    pub(super) fn skip(&mut self, cursor: &mut Cursor, next: usize) {
+    pub(in crate::shipper) fn skip(&mut self, cursor: &mut Cursor, next: usize) {
         cursor.damage.begin(&cursor.segment, cursor.offset);
         cursor.damage.skipped_bytes += next.saturating_sub(cursor.offset);
         if next > cursor.settled() {
@@ -86,7 +86,7 @@ impl Source {
     }
 
     /// Leaves out the value at the cursor: the record that names it was lost.
-    pub(super) fn leave_nameless(&mut self, cursor: &mut Cursor) {
+    pub(in crate::shipper) fn leave_nameless(&mut self, cursor: &mut Cursor) {
         if !cursor.is_fresh() {
             return;
         }
@@ -107,7 +107,7 @@ impl Source {
     }
 
     /// Leaves a segment as it is that cannot be read.
-    pub(super) fn leave_unread(&mut self, cursor: &Cursor) {
+    pub(in crate::shipper) fn leave_unread(&mut self, cursor: &Cursor) {
         let values = cursor.values_unread();
         if values > 0 {
             self.kept_in_place += values;
@@ -123,7 +123,7 @@ impl Source {
     }
 
     /// Counts and says what was lost of a segment that is read to its end.
-    pub(super) fn report(&mut self, cursor: &mut Cursor) {
+    pub(in crate::shipper) fn report(&mut self, cursor: &mut Cursor) {
         let unread = cursor.values_unread();
         self.losses.lost.values += unread;
         if unread > 0 && !cursor.damage.is_there() {
@@ -152,13 +152,17 @@ impl Source {
     }
 
     /// Returns what was lost since the last call.
-    pub(super) fn take_lost(&mut self) -> Lost {
+    pub(in crate::shipper) fn take_lost(&mut self) -> Lost {
         std::mem::take(&mut self.losses.lost)
     }
 
     /// Returns the name of a metric that its own segment does not define. The numbers of names that
     /// the program binds are the same in all segments of a process.
-    pub(super) fn name_elsewhere(&mut self, cursor: &mut Cursor, id: u32) -> Option<Arc<str>> {
+    pub(in crate::shipper) fn name_elsewhere(
+        &mut self,
+        cursor: &mut Cursor,
+        id: u32,
+    ) -> Option<Arc<str>> {
         if !crate::journal::is_interned(id) {
             return None;
         }
@@ -196,7 +200,7 @@ impl Source {
 
     /// Returns true if the run at the cursor of a live journal will not be named any more: its
     /// segment is damaged, and the other segments had their time.
-    pub(super) fn has_lost_name(&self, cursor: &mut Cursor, run: u32) -> bool {
+    pub(in crate::shipper) fn has_lost_name(&self, cursor: &mut Cursor, run: u32) -> bool {
         if self.runs.get(run).is_some() || !cursor.damage.is_there() {
             return false;
         }
@@ -206,7 +210,7 @@ impl Source {
 
     /// Moves what is damaged out of a dead journal's directory, with the artifacts that may have been
     /// named there: those that were delivered are gone. False if something could not be moved.
-    pub(super) fn keep_damaged(&self, directory: &Directory) -> bool {
+    pub(in crate::shipper) fn keep_damaged(&self, directory: &Directory) -> bool {
         if self.losses.segments.is_empty() {
             return true;
         }

@@ -17,29 +17,29 @@
 //!   had been logged before it was met takes to be shipped. Where the clock is set back meanwhile, the order may be
 //!   wrong.
 
-use super::cursor::{Cursor, Reached};
-use super::source::Source;
-use super::work::Pass;
+use crate::shipper::read::batch::Pass;
+use crate::shipper::read::cursor::{Cursor, Reached};
+use crate::shipper::read::source::Source;
 
 /// An entry before which everything has to be read that was logged before it: a param, or a point that stands at
 /// the last step of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct OrderedEntry {
+pub(in crate::shipper) struct OrderedEntry {
     /// Its place in the order of all events.
-    pub(super) sequence: u64,
+    pub(in crate::shipper) sequence: u64,
     /// A time, in ms since the epoch, that is later than it was logged.
-    pub(super) later_ms: i64,
+    pub(in crate::shipper) later_ms: i64,
 }
 
 impl Cursor {
     /// Returns whether the ordered entry at the cursor has to wait.
-    pub(super) fn has_to_wait(&self, entry: OrderedEntry) -> bool {
+    pub(in crate::shipper) fn has_to_wait(&self, entry: OrderedEntry) -> bool {
         // What waits by itself stands in one segment, in its order.
         self.lane.is_none() && self.passing != Some(entry.sequence)
     }
 
     /// Begins a pass: what is the end may not be it any more. An entry that was met is still waited at.
-    pub(super) fn begin_pass(&mut self) {
+    pub(in crate::shipper) fn begin_pass(&mut self) {
         if self.waits_at().is_none() {
             self.reached = Reached::Middle;
         }
@@ -67,7 +67,7 @@ impl Cursor {
 impl Source {
     /// Reads on where ordered entries were met, up to about `budget` entries in all. Returns whether none is left that
     /// waits.
-    pub(super) fn read_ordered(
+    pub(in crate::shipper) fn read_ordered(
         &mut self,
         limit: Option<u64>,
         budget: usize,

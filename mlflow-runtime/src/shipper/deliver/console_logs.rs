@@ -15,15 +15,15 @@ use std::time::{Duration, SystemTime};
 use mlflow_redact::{Edge, mask};
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
-use super::delivery::Delivery;
-use super::obstacle::{Halt, Obstacle, Stuck, halt};
-use super::source::{JournalOwner, Source};
-use super::work::{Artifact, ArtifactBytes, Refused};
 use crate::journal::Journal;
 use crate::journal::console_log::{Console, ConsoleBytes, end_of_part, read_part};
 use crate::journal::owned;
 use crate::model::Role;
+use crate::shipper::backoff::Backoff;
+use crate::shipper::deliver::delivery::Delivery;
+use crate::shipper::obstacle::{Halt, Obstacle, Stuck, halt};
+use crate::shipper::read::batch::{Artifact, ArtifactBytes, Refused};
+use crate::shipper::read::source::{JournalOwner, Source};
 use crate::store::StoreError;
 
 /// How often a growing console is sent.
@@ -44,14 +44,14 @@ const NOTHING_WAITS: u64 = u64::MAX;
 
 /// The consoles of one journal.
 #[derive(Default)]
-pub(super) struct Consoles {
+pub(in crate::shipper) struct Consoles {
     open: Vec<Open>,
     backoff: Backoff,
     /// When to try again, where the store does not take them.
     failing_until: Option<Instant>,
     warned: bool,
     /// The process is about to end: what the store has by now is not added to.
-    pub(super) leaving: bool,
+    pub(in crate::shipper) leaving: bool,
 }
 
 /// One that may still grow, or is not yet in the store.
@@ -69,9 +69,9 @@ struct Open {
 }
 
 /// What of a file that runs have in common it is. Its own file says where that ends.
-pub(super) struct Part {
-    pub(super) file: PathBuf,
-    pub(super) from: u64,
+pub(in crate::shipper) struct Part {
+    pub(in crate::shipper) file: PathBuf,
+    pub(in crate::shipper) from: u64,
 }
 
 /// What became of one that was to be sent.
@@ -84,7 +84,13 @@ enum Sent {
 }
 
 impl Consoles {
-    pub(super) fn begin(&mut self, run: u32, path: String, file: PathBuf, part: Option<Part>) {
+    pub(in crate::shipper) fn begin(
+        &mut self,
+        run: u32,
+        path: String,
+        file: PathBuf,
+        part: Option<Part>,
+    ) {
         self.open.push(Open {
             run,
             path,
@@ -97,20 +103,20 @@ impl Consoles {
     }
 
     /// Whether the run's is here.
-    pub(super) fn has(&self, run: u32) -> bool {
+    pub(in crate::shipper) fn has(&self, run: u32) -> bool {
         self.open.iter().any(|open| open.run == run)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::shipper) fn is_empty(&self) -> bool {
         self.open.is_empty()
     }
 
     /// Returns how many wait for a person.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::shipper) fn held(&self) -> usize {
         self.open.iter().filter(|open| open.is_held).count()
     }
 
-    pub(super) fn is_failing(&self) -> bool {
+    pub(in crate::shipper) fn is_failing(&self) -> bool {
         self.failing_until
             .is_some_and(|until| until > Instant::now())
     }
@@ -222,7 +228,7 @@ impl Open {
 
 impl Source {
     /// When a console has to be sent next.
-    pub(super) fn console_due(&self) -> Option<Instant> {
+    pub(in crate::shipper) fn console_due(&self) -> Option<Instant> {
         let open = self.consoles.open.iter();
         let waiting = open.filter(|open| open.waits(&self.owner));
         let due = waiting.map(|open| open.due).min()?;
@@ -283,7 +289,11 @@ impl Source {
 impl Delivery {
     /// Sends what is new on consoles: of all, or of those that are due. Whether nothing that had to be
     /// sent is left.
-    pub(super) async fn deliver_consoles(&mut self, source: &mut Source, all: bool) -> bool {
+    pub(in crate::shipper) async fn deliver_consoles(
+        &mut self,
+        source: &mut Source,
+        all: bool,
+    ) -> bool {
         let mut delivered = true;
         let now = Instant::now();
         for index in 0..source.consoles.open.len() {
@@ -323,7 +333,7 @@ impl Delivery {
 
     /// Sends the run's, before its end is told: whoever sees that it has ended finds it whole. Where
     /// that cannot be, or not soon, the end does not wait.
-    pub(super) async fn deliver_last_lines(&mut self, source: &mut Source, run: u32) {
+    pub(in crate::shipper) async fn deliver_last_lines(&mut self, source: &mut Source, run: u32) {
         let is_of = |open: &Open| open.run == run;
         let Some(index) = source.consoles.open.iter().position(is_of) else {
             return;

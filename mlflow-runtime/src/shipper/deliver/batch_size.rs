@@ -15,7 +15,7 @@ const STEP: usize = FULL / 16;
 
 /// The share of a full request that the next one holds.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct AdaptiveBatchSize(usize);
+pub(in crate::shipper) struct AdaptiveBatchSize(usize);
 
 impl Default for AdaptiveBatchSize {
     fn default() -> Self {
@@ -24,16 +24,16 @@ impl Default for AdaptiveBatchSize {
 }
 
 impl AdaptiveBatchSize {
-    pub(super) fn of(self, limits: BatchLimits) -> BatchLimits {
+    pub(in crate::shipper) fn of(self, limits: BatchLimits) -> BatchLimits {
         let total = limits.total.saturating_mul(self.0).div_ceil(FULL);
         BatchLimits { total, ..limits }
     }
 
-    pub(super) fn grow(&mut self) {
+    pub(in crate::shipper) fn grow(&mut self) {
         self.0 = (self.0 + STEP).min(FULL);
     }
 
-    pub(super) fn shrink(&mut self) {
+    pub(in crate::shipper) fn shrink(&mut self) {
         self.0 = (self.0 / 2).max(1);
     }
 }

@@ -6,12 +6,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::consoles::Part;
-use super::cursor::{Cursor, Reached};
-use super::read_order::OrderedEntry;
-use super::runs::Phase;
-use super::source::{JournalOwner, Source};
-use super::work::{ArtifactBytes, Happened, Pass, SpentFile};
 use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{
@@ -20,6 +14,12 @@ use crate::journal::record::{
 use crate::journal::segment::Frame;
 use crate::model::Metric;
 use crate::model::Role;
+use crate::shipper::deliver::console_logs::Part;
+use crate::shipper::read::batch::{ArtifactBytes, Happened, Pass, SpentFile};
+use crate::shipper::read::cursor::{Cursor, Reached};
+use crate::shipper::read::order::OrderedEntry;
+use crate::shipper::read::run_states::Phase;
+use crate::shipper::read::source::{JournalOwner, Source};
 use crate::sync::lock;
 use crate::time;
 
@@ -45,7 +45,7 @@ struct Found<'a> {
 }
 
 impl Source {
-    pub(super) fn read_cursor(
+    pub(in crate::shipper) fn read_cursor(
         &mut self,
         index: usize,
         cursor: &mut Cursor,

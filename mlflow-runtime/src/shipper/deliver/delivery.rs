@@ -2,26 +2,26 @@
 //!
 //! # Invariants
 //!
-//! 1. A run is [created](super::creation) before anything is logged to it.
+//! 1. A run is [created](crate::shipper::deliver::create_run) before anything is logged to it.
 //! 2. After a [`Halt`] the pass can be delivered again: what was done is not forgotten, what was
 //!    under way is sent again with the same content.
 //! 3. What the store refuses is taken out entry by entry, counted, kept in a folder of its own, and
 //!    warned of once for each key; everything else goes through.
-//! 4. A run that fails while the store answers is [parked](super::parked_runs), an artifact
-//!    [deferred](super::deferred_artifacts): neither stops anything else.
+//! 4. A run that fails while the store answers is [parked](crate::shipper::deliver::parked_runs), an artifact
+//!    [deferred](crate::shipper::deliver::deferred_artifacts): neither stops anything else.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::announcements::Announcements;
-use super::batch_size::AdaptiveBatchSize;
-use super::obstacle::{Halt, Obstacle, Stuck, halt, obstacle};
-use super::source::Source;
-use super::whole;
-use super::work::{Artifact, ArtifactBytes, Pass, Refused, Work, halves};
 use crate::diagnostics::Said;
+use crate::shipper::deliver::announcements::Announcements;
+use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
+use crate::shipper::deliver::copy_check;
+use crate::shipper::obstacle::{Halt, Obstacle, Stuck, halt, obstacle};
+use crate::shipper::read::batch::{Artifact, ArtifactBytes, Pass, Refused, Work, halves};
+use crate::shipper::read::source::Source;
 use crate::shipper::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 
@@ -32,11 +32,11 @@ const CONTESTS: u32 = 20;
 const WARN_AFTER: u32 = 5;
 /// The most entries of a batch of what a dead process left: while this process is stopped in the
 /// middle of one, others wait for the lock of a file.
-pub(super) const DEAD_BATCH: usize = 4096;
+pub(in crate::shipper) const DEAD_BATCH: usize = 4096;
 
 /// Where a work comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(in crate::shipper) enum Part {
     /// From the journal, for the first time.
     New,
     /// From a lane of what waits by itself, in batches of at most so many entries.
@@ -45,12 +45,12 @@ pub(super) enum Part {
 
 /// Brings values to one store.
 pub(crate) struct Delivery {
-    pub(super) store: Box<dyn Store>,
+    pub(in crate::shipper) store: Box<dyn Store>,
     stats: Arc<Stats>,
-    pub(super) said: Said,
-    pub(super) announcements: Announcements,
+    pub(in crate::shipper) said: Said,
+    pub(in crate::shipper) announcements: Announcements,
     /// Whether anything was done since it was last asked for.
-    pub(super) progress: bool,
+    pub(in crate::shipper) progress: bool,
     /// How often in a row another client was in the way.
     contests: u32,
 }
@@ -67,17 +67,17 @@ impl Delivery {
         }
     }
 
-    pub(super) fn stats(&self) -> &Stats {
+    pub(in crate::shipper) fn stats(&self) -> &Stats {
         &self.stats
     }
 
     /// How much to read at once.
-    pub(super) fn budget(&self) -> usize {
+    pub(in crate::shipper) fn budget(&self) -> usize {
         self.batch_entries().saturating_mul(10).min(65_536)
     }
 
     /// Returns how many entries one request may hold.
-    pub(super) fn batch_entries(&self) -> usize {
+    pub(in crate::shipper) fn batch_entries(&self) -> usize {
         self.store.limits().total
     }
 
@@ -90,25 +90,25 @@ impl Delivery {
     }
 
     /// Whether the store has done something since the last call that will not be asked for again.
-    pub(super) fn take_progress(&mut self) -> bool {
+    pub(in crate::shipper) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.progress)
     }
 
-    pub(super) async fn info(&self) -> Result<StoreInfo, StoreError> {
+    pub(in crate::shipper) async fn info(&self) -> Result<StoreInfo, StoreError> {
         self.store.info().await
     }
 
-    pub(super) fn uri(&self) -> String {
+    pub(in crate::shipper) fn uri(&self) -> String {
         self.store.uri()
     }
 
     /// Returns what is in the way, after an error: see [`obstacle`].
-    pub(super) async fn obstacle(&self, error: StoreError) -> Obstacle {
+    pub(in crate::shipper) async fn obstacle(&self, error: StoreError) -> Obstacle {
         obstacle(&*self.store, error).await
     }
 
     /// Delivers what is left of `pass`. What cannot be delivered by itself is parked.
-    pub(super) async fn deliver(
+    pub(in crate::shipper) async fn deliver(
         &mut self,
         source: &mut Source,
         pass: &mut Pass,
@@ -118,7 +118,7 @@ impl Delivery {
     }
 
     /// Delivers runs of `pass`, one or more, until something else is wanted. Returns whether none is left.
-    pub(super) async fn deliver_until(
+    pub(in crate::shipper) async fn deliver_until(
         &mut self,
         source: &mut Source,
         pass: &mut Pass,
@@ -192,7 +192,7 @@ impl Delivery {
     }
 
     /// Delivers what is left of one run's work.
-    pub(super) async fn deliver_work(
+    pub(in crate::shipper) async fn deliver_work(
         &mut self,
         source: &mut Source,
         work: &mut Work,
@@ -200,7 +200,7 @@ impl Delivery {
     ) -> Result<(), Obstacle> {
         self.rest().await;
         if !source.is_live() && !work.checked {
-            let torn = whole::refuse_torn(&mut work.artifacts);
+            let torn = copy_check::refuse_torn(&mut work.artifacts);
             work.note_refused(torn);
         }
         let refused = work.check();
@@ -269,7 +269,7 @@ impl Delivery {
     }
 
     /// Counts values that the store has taken.
-    pub(super) fn count_delivered(&self, source: &Source, values: usize) {
+    pub(in crate::shipper) fn count_delivered(&self, source: &Source, values: usize) {
         let delivered = if source.is_live() {
             &self.stats.delivered
         } else {
@@ -279,7 +279,7 @@ impl Delivery {
     }
 
     /// Tells how many values of this process's journal wait for a person.
-    pub(super) fn count_held(&self, source: &Source) {
+    pub(in crate::shipper) fn count_held(&self, source: &Source) {
         if source.is_live() {
             self.stats.held.set(source.held_entries());
             self.stats.held_consoles.set(source.held_consoles());
@@ -415,7 +415,7 @@ impl Delivery {
     }
 
     /// Brings an artifact to the store, which may refuse it for good: then the reason is returned.
-    pub(super) async fn put(
+    pub(in crate::shipper) async fn put(
         &self,
         run: &StoredRun,
         artifact: &Artifact,
@@ -443,7 +443,7 @@ impl Delivery {
     }
 
     /// Counts values that the store has refused for good.
-    pub(super) fn count_refused(&self, source: &Source, values: usize) {
+    pub(in crate::shipper) fn count_refused(&self, source: &Source, values: usize) {
         let rejected = if source.is_live() {
             &self.stats.rejected
         } else {
@@ -453,7 +453,12 @@ impl Delivery {
     }
 
     /// Keeps what the store has refused for good, and says so.
-    pub(super) fn keep_refused(&mut self, source: &mut Source, run: u32, refused: Vec<Refused>) {
+    pub(in crate::shipper) fn keep_refused(
+        &mut self,
+        source: &mut Source,
+        run: u32,
+        refused: Vec<Refused>,
+    ) {
         if refused.is_empty() {
             return;
         }
@@ -483,7 +488,7 @@ impl Delivery {
 
     /// Says once for each reason that something waits by itself, of what fails after some failures: one
     /// may be a connection that was closed meanwhile.
-    pub(super) fn warn_stuck(&mut self, source: &Source, stuck: &Stuck, failures: u32) {
+    pub(in crate::shipper) fn warn_stuck(&mut self, source: &Source, stuck: &Stuck, failures: u32) {
         match stuck {
             Stuck::Held(reason) | Stuck::Missing(reason) => self.warn_held(source, reason),
             Stuck::Failing { reason, .. } => {
@@ -501,7 +506,7 @@ impl Delivery {
         }
     }
 
-    pub(super) fn warn_held(&mut self, source: &Source, reason: &str) {
+    pub(in crate::shipper) fn warn_held(&mut self, source: &Source, reason: &str) {
         if source.is_live() {
             self.announcements.note_refusal(reason);
         }
@@ -512,7 +517,7 @@ impl Delivery {
     }
 
     /// Says that what waits by itself could not be copied.
-    pub(super) fn warn_in_place(&mut self, error: &std::io::Error) {
+    pub(in crate::shipper) fn warn_in_place(&mut self, error: &std::io::Error) {
         if let Some(end) = self.said.admit("in place", "") {
             tracing::warn!(
                 target: "mlflow", %error,

@@ -16,18 +16,18 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::Delivery;
-use super::backoff::Backoff;
-use super::delivery::Part;
-use super::obstacle::{Cause, Halt, Obstacle, Stuck};
-use super::parked_runs::{HOPELESS_AFTER, Lane};
-use super::source::{JournalOwner, Source};
-use super::work::{Artifact, ArtifactBytes, Refused, Work};
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::entry_log::EntryLog;
 use crate::journal::owned;
 use crate::journal::record::Fingerprint;
 use crate::journal::segment::Segment;
+use crate::shipper::Delivery;
+use crate::shipper::backoff::Backoff;
+use crate::shipper::deliver::delivery::Part;
+use crate::shipper::deliver::parked_runs::{HOPELESS_AFTER, Lane};
+use crate::shipper::obstacle::{Cause, Halt, Obstacle, Stuck};
+use crate::shipper::read::batch::{Artifact, ArtifactBytes, Refused, Work};
+use crate::shipper::read::source::{JournalOwner, Source};
 use crate::store::{StoreError, StoredRun};
 
 /// Artifacts that are tried at one step: the others have their turn at the next.
@@ -37,7 +37,7 @@ const WARN_AFTER: u32 = 3;
 
 /// The artifacts of one journal that wait.
 #[derive(Default)]
-pub(super) struct DeferredArtifacts {
+pub(in crate::shipper) struct DeferredArtifacts {
     waiting: VecDeque<Deferred>,
     log: EntryLog,
     place: Place,
@@ -71,48 +71,48 @@ struct Place {
 }
 
 impl DeferredArtifacts {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::shipper) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Returns whether an artifact of the run waits here.
-    pub(super) fn has(&self, run: u32) -> bool {
+    pub(in crate::shipper) fn has(&self, run: u32) -> bool {
         self.waiting.iter().any(|deferred| deferred.number == run)
     }
 
     /// Returns whether any waits for something else than a person.
-    pub(super) fn has_waiting(&self) -> bool {
+    pub(in crate::shipper) fn has_waiting(&self) -> bool {
         self.waiting.iter().any(|deferred| !deferred.is_held())
     }
 
     /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
-    pub(super) fn is_hopeless(&self) -> bool {
+    pub(in crate::shipper) fn is_hopeless(&self) -> bool {
         let mut waiting = self.waiting.iter().filter(|deferred| !deferred.is_held());
         self.place.away_until.is_some()
             || waiting.all(|deferred| deferred.backoff.failures() >= HOPELESS_AFTER)
     }
 
     /// Returns how many wait for a person.
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::shipper) fn held(&self) -> usize {
         let held = self.waiting.iter().filter(|deferred| deferred.is_held());
         held.count()
     }
 
     /// Returns whether it is too early to try any.
-    pub(super) fn is_place_away(&self) -> bool {
+    pub(in crate::shipper) fn is_place_away(&self) -> bool {
         self.place
             .away_until
             .is_some_and(|until| until > Instant::now())
     }
 
     /// Returns when the next try is due.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::shipper) fn due(&self) -> Option<Instant> {
         let due = self.waiting.iter().map(|deferred| deferred.due).min()?;
         Some(self.place.away_until.map_or(due, |until| until.max(due)))
     }
 
     /// Makes every try due by `at`: somebody waits.
-    pub(super) fn hurry(&mut self, at: Instant) {
+    pub(in crate::shipper) fn hurry(&mut self, at: Instant) {
         for deferred in &mut self.waiting {
             deferred.due = deferred.due.min(at);
         }
@@ -157,7 +157,12 @@ impl Place {
 impl Source {
     /// Lets go of a waiting artifact of this path: the one at `sequence` takes its place. Returns
     /// whether that is a newer one.
-    pub(super) fn supersede_deferred(&mut self, run_id: &str, path: &str, sequence: u64) -> bool {
+    pub(in crate::shipper) fn supersede_deferred(
+        &mut self,
+        run_id: &str,
+        path: &str,
+        sequence: u64,
+    ) -> bool {
         let is =
             |deferred: &Deferred| deferred.run.run_id == run_id && deferred.artifact.path == path;
         let at = self.deferred.waiting.iter().position(is);
@@ -266,7 +271,7 @@ fn artifact_name() -> String {
 
 impl Delivery {
     /// Tells what is in the way of an artifact. `None`: its place is away, for all of them.
-    pub(super) async fn artifact_obstacle(
+    pub(in crate::shipper) async fn artifact_obstacle(
         &mut self,
         source: &mut Source,
         run: &StoredRun,
@@ -284,7 +289,7 @@ impl Delivery {
     }
 
     /// Has an artifact of `work` wait by itself.
-    pub(super) fn defer(
+    pub(in crate::shipper) fn defer(
         &mut self,
         source: &mut Source,
         run: &StoredRun,
@@ -329,7 +334,12 @@ impl Delivery {
     }
 
     /// Lets go of a waiting artifact for which this one comes.
-    pub(super) fn supersede(&self, source: &mut Source, run: &StoredRun, artifact: &Artifact) {
+    pub(in crate::shipper) fn supersede(
+        &self,
+        source: &mut Source,
+        run: &StoredRun,
+        artifact: &Artifact,
+    ) {
         if source.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
             self.count_held(source);
             self.count_delivered(source, 1);
@@ -337,7 +347,10 @@ impl Delivery {
     }
 
     /// Tries the artifacts that are due.
-    pub(super) async fn deliver_deferred(&mut self, source: &mut Source) -> Result<(), Halt> {
+    pub(in crate::shipper) async fn deliver_deferred(
+        &mut self,
+        source: &mut Source,
+    ) -> Result<(), Halt> {
         let now = Instant::now();
         for _ in 0..TRIES {
             let Some(mut deferred) = source.deferred.next_due(now) else {

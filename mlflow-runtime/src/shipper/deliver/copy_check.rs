@@ -3,11 +3,11 @@
 //!
 //! Invariant: a copy that is not whole is refused by itself, and its bytes are kept.
 
-use super::work::{Artifact, ArtifactBytes, Refused};
 use crate::journal::spool;
+use crate::shipper::read::batch::{Artifact, ArtifactBytes, Refused};
 
 /// Takes the copies that are not whole out of `artifacts`.
-pub(super) fn refuse_torn(artifacts: &mut Vec<Artifact>) -> Vec<Refused> {
+pub(in crate::shipper) fn refuse_torn(artifacts: &mut Vec<Artifact>) -> Vec<Refused> {
     let fault = |artifact: &Artifact| match &artifact.bytes {
         ArtifactBytes::File(file) => spool::fault(file, artifact.fingerprint),
         ArtifactBytes::Memory(_) => None,

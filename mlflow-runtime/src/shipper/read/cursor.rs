@@ -6,12 +6,12 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::damage::Damage;
-use super::parked_runs::Lane;
-use super::read_order::OrderedEntry;
 use crate::journal::record::Record;
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Segment, SegmentBytes};
+use crate::shipper::deliver::parked_runs::Lane;
+use crate::shipper::read::damage::Damage;
+use crate::shipper::read::order::OrderedEntry;
 use crate::time;
 
 /// How long a segment that cannot be read is tried again.
@@ -20,11 +20,11 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 const TRIES: usize = 3;
 
 /// How far a segment was read.
-pub(super) struct Cursor {
-    pub(super) segment: Arc<Segment>,
+pub(in crate::shipper) struct Cursor {
+    pub(in crate::shipper) segment: Arc<Segment>,
     /// Present while the segment is being read.
     bytes: Option<SegmentBytes>,
-    pub(super) offset: usize,
+    pub(in crate::shipper) offset: usize,
     /// Entries before this are delivered, or wait elsewhere; those behind it are on their way.
     delivered: usize,
     /// Entries before this are settled: acknowledged here, or by an earlier shipper. Not less than
@@ -32,38 +32,38 @@ pub(super) struct Cursor {
     settled: usize,
     /// Values that were read.
     values: u64,
-    pub(super) keys: FxHashMap<u32, Arc<str>>,
-    pub(super) damage: Damage,
+    pub(in crate::shipper) keys: FxHashMap<u32, Arc<str>>,
+    pub(in crate::shipper) damage: Damage,
     /// The runs that start in it.
-    pub(super) started: Vec<u32>,
+    pub(in crate::shipper) started: Vec<u32>,
     /// The runs whose consoles it names.
-    pub(super) consoles: Vec<u32>,
+    pub(in crate::shipper) consoles: Vec<u32>,
     /// The last event read in it that supersedes others.
-    pub(super) last_event: Option<u64>,
-    pub(super) finished: bool,
-    pub(super) reached: Reached,
+    pub(in crate::shipper) last_event: Option<u64>,
+    pub(in crate::shipper) finished: bool,
+    pub(in crate::shipper) reached: Reached,
     /// When the last point before it was logged, in ms since the epoch.
-    pub(super) logged_ms: i64,
+    pub(in crate::shipper) logged_ms: i64,
     /// The place, in the order of all events, of the entry at which it need not wait any more.
-    pub(super) passing: Option<u64>,
+    pub(in crate::shipper) passing: Option<u64>,
     /// The last param that was met, by its place in that order, and when it was met first, in ms.
     met: Option<(u64, i64)>,
     /// When it could not be read for the first time.
     unreadable: Option<Instant>,
     /// Holds entries that the store does not take: keeps its place and its file.
-    pub(super) held: bool,
+    pub(in crate::shipper) held: bool,
     /// How many artifacts wait that it names: it keeps both until they are delivered.
-    pub(super) waiting: usize,
+    pub(in crate::shipper) waiting: usize,
     /// The lane that it belongs to: what waits by itself is read by itself.
-    pub(super) lane: Option<Lane>,
+    pub(in crate::shipper) lane: Option<Lane>,
 }
 
 /// Where the present reading of a segment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reached {
+pub(in crate::shipper) enum Reached {
     /// The end of what was written before the reading began.
     End,
-    /// An entry before which [others](super::read_order) have to be read.
+    /// An entry before which [others](crate::shipper::read::order) have to be read.
     Ordered(OrderedEntry),
     /// An entry of a run whose start another segment has.
     StartOfRun,
@@ -72,7 +72,7 @@ pub(super) enum Reached {
 }
 
 impl Cursor {
-    pub(super) fn new(segment: Arc<Segment>) -> Self {
+    pub(in crate::shipper) fn new(segment: Arc<Segment>) -> Self {
         Self {
             segment,
             bytes: None,
@@ -97,7 +97,7 @@ impl Cursor {
         }
     }
 
-    pub(super) fn load(&mut self) -> Option<SegmentBytes> {
+    pub(in crate::shipper) fn load(&mut self) -> Option<SegmentBytes> {
         if self.bytes.is_none() {
             let read = (0..TRIES).find_map(|_| self.segment.read().ok());
             self.bytes = read.filter(SegmentBytes::is_ours);
@@ -110,17 +110,17 @@ impl Cursor {
 
     /// Returns true if the segment, which could not be read, is to be tried again: one call that fails
     /// must not keep back all that its runs have logged.
-    pub(super) fn may_become_readable(&mut self) -> bool {
+    pub(in crate::shipper) fn may_become_readable(&mut self) -> bool {
         let since = *self.unreadable.get_or_insert_with(Instant::now);
         since.elapsed() < READ_AGAIN
     }
 
-    pub(super) fn unload(&mut self) {
+    pub(in crate::shipper) fn unload(&mut self) {
         self.bytes = None;
     }
 
     /// Notes that a param was met, which has no time of its own, and returns when it was met first.
-    pub(super) fn meet_param(&mut self, sequence: u64) -> OrderedEntry {
+    pub(in crate::shipper) fn meet_param(&mut self, sequence: u64) -> OrderedEntry {
         let known = self.met.filter(|(met, _)| *met == sequence);
         let met = known.unwrap_or_else(|| (sequence, time::now_ms() + 1));
         self.met = Some(met);
@@ -131,63 +131,63 @@ impl Cursor {
     }
 
     /// Whether more may be read in it, and not by itself.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::shipper) fn is_open(&self) -> bool {
         !self.finished && self.lane.is_none()
     }
 
-    pub(super) fn is_unread(&self) -> bool {
+    pub(in crate::shipper) fn is_unread(&self) -> bool {
         self.offset == HEADER_BYTES
     }
 
-    pub(super) fn keeps_its_place(&self) -> bool {
+    pub(in crate::shipper) fn keeps_its_place(&self) -> bool {
         self.held || self.waiting > 0
     }
 
     /// Notes that the record in `body` was read, and goes on at `next`.
-    pub(super) fn pass_over(&mut self, body: &[u8], next: usize) {
+    pub(in crate::shipper) fn pass_over(&mut self, body: &[u8], next: usize) {
         self.values += u64::from(Record::is_value(body));
         self.offset = next;
     }
 
-    pub(super) fn values_read(&self) -> u64 {
+    pub(in crate::shipper) fn values_read(&self) -> u64 {
         self.values
     }
 
     /// Returns how many values of a segment that this process has written were not read: the writer has
     /// counted them. Those of other segments nobody has counted.
-    pub(super) fn values_unread(&self) -> usize {
+    pub(in crate::shipper) fn values_unread(&self) -> usize {
         let unread = self.segment.values().saturating_sub(self.values);
         usize::try_from(unread).unwrap_or(usize::MAX)
     }
 
-    pub(super) fn settled(&self) -> usize {
+    pub(in crate::shipper) fn settled(&self) -> usize {
         self.settled
     }
 
     /// Whether what stands at the cursor is still to be delivered.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(in crate::shipper) fn is_fresh(&self) -> bool {
         self.offset >= self.settled
     }
 
     /// Leaves all that is in it unread: who has written it knows it.
-    pub(super) fn skip_to_end(&mut self) {
+    pub(in crate::shipper) fn skip_to_end(&mut self) {
         self.offset = usize::try_from(self.segment.size_bytes()).unwrap_or(usize::MAX);
         self.finished = true;
         self.set_delivered();
     }
 
     /// All that was read is delivered, or waits elsewhere.
-    pub(super) fn set_delivered(&mut self) {
+    pub(in crate::shipper) fn set_delivered(&mut self) {
         self.delivered = self.offset;
     }
 
     /// Returns whether nothing of the segment is left to be read or on its way.
-    pub(super) fn is_through(&self) -> bool {
+    pub(in crate::shipper) fn is_through(&self) -> bool {
         self.finished && self.delivered == self.offset
     }
 
     /// Goes back to what is not delivered.
-    pub(super) fn rewind(&mut self) {
+    pub(in crate::shipper) fn rewind(&mut self) {
         self.offset = self.delivered;
         self.reached = Reached::Middle;
         self.finished = false;
@@ -195,7 +195,7 @@ impl Cursor {
     }
 
     /// What is delivered is settled, unless the cursor keeps its place.
-    pub(super) fn settle(&mut self) {
+    pub(in crate::shipper) fn settle(&mut self) {
         if self.keeps_its_place() {
             return;
         }

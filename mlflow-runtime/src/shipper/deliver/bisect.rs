@@ -6,9 +6,9 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::Delivery;
-use super::obstacle::Obstacle;
-use super::work::{Refused, halves};
+use crate::shipper::Delivery;
+use crate::shipper::obstacle::Obstacle;
+use crate::shipper::read::batch::{Refused, halves};
 use crate::store::{Batch, StoreError, StoredRun};
 
 /// How often a half is tried again at once when another client seems to be in the way.
@@ -18,7 +18,7 @@ type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 impl Delivery {
     /// Finds the entries of a refused batch that are to blame; the others are logged.
-    pub(super) fn bisect<'a>(
+    pub(in crate::shipper) fn bisect<'a>(
         &'a self,
         run: &'a StoredRun,
         batch: Batch<'a>,

@@ -16,7 +16,7 @@ const LIVES_ON: Duration = Duration::from_secs(10);
 const PAGES: u32 = 5;
 
 /// What was said of where runs are.
-pub(super) struct Announcements {
+pub(in crate::shipper) struct Announcements {
     quiet: bool,
     /// Pages that were printed.
     pages: u32,
@@ -31,7 +31,7 @@ enum Refusal {
 }
 
 impl Announcements {
-    pub(super) fn new(quiet: bool) -> Self {
+    pub(in crate::shipper) fn new(quiet: bool) -> Self {
         Self {
             quiet,
             pages: 0,
@@ -40,7 +40,7 @@ impl Announcements {
     }
 
     /// Prints the page of a run, unless enough were.
-    pub(super) fn page(&mut self, name: &str, url: &str) {
+    pub(in crate::shipper) fn page(&mut self, name: &str, url: &str) {
         if self.quiet || self.pages > PAGES {
             return;
         }
@@ -59,7 +59,7 @@ impl Announcements {
     }
 
     /// Notes that a value of this process's is held or refused.
-    pub(super) fn note_refusal(&mut self, reason: &str) {
+    pub(in crate::shipper) fn note_refusal(&mut self, reason: &str) {
         if matches!(self.refusal, Refusal::None) {
             self.refusal = Refusal::Seen {
                 at: Instant::now(),
@@ -69,7 +69,7 @@ impl Announcements {
     }
 
     /// Says that `held` values are held and `refused` ones are not taken, if that is so for long and was not said.
-    pub(super) fn refusals(&mut self, held: u64, refused: u64) {
+    pub(in crate::shipper) fn refusals(&mut self, held: u64, refused: u64) {
         let Refusal::Seen { at, reason } = &self.refusal else {
             return;
         };
@@ -87,7 +87,7 @@ impl Announcements {
     }
 
     /// Says what the store has to tell of itself.
-    pub(super) fn news(&self, news: &str) {
+    pub(in crate::shipper) fn news(&self, news: &str) {
         if !self.quiet {
             say(&format!("mlflow: {news}"));
         }

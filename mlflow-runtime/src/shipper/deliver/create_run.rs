@@ -7,15 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Delivery;
-use super::ending::ATTEMPT_TAG;
-use super::obstacle::{Halt, Obstacle, Stuck, halt};
-use super::runs::{PATIENCE, Phase};
-use super::source::Source;
 use crate::journal::record::Start;
 use crate::model::limits;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
+use crate::shipper::Delivery;
+use crate::shipper::deliver::end_run::ATTEMPT_TAG;
+use crate::shipper::obstacle::{Halt, Obstacle, Stuck, halt};
+use crate::shipper::read::run_states::{PATIENCE, Phase};
+use crate::shipper::read::source::Source;
 use crate::shipper::run_link::Link;
 use crate::store::{Batch, NewRun, StoreError, StoredRun};
 use crate::warnings::warn_user;
@@ -31,7 +31,7 @@ const LOOKS: u8 = 5;
 
 impl Delivery {
     /// Returns the store's run, created or found if need be.
-    pub(super) async fn ready(
+    pub(in crate::shipper) async fn ready(
         &mut self,
         source: &mut Source,
         number: u32,
@@ -143,7 +143,7 @@ impl Delivery {
 
     /// Looks for a run that was there and is not found by its id any more. Where it is gone for good,
     /// or has been for a while, it is created anew with all that comes from now on.
-    pub(super) async fn look_for_moved(
+    pub(in crate::shipper) async fn look_for_moved(
         &mut self,
         source: &mut Source,
         number: u32,
@@ -179,7 +179,11 @@ impl Delivery {
 
     /// Looks again for a run that has ended, so that the store clears up a twin which appeared
     /// meanwhile. Not before the end: a run that has one is never taken for the empty twin.
-    pub(super) async fn look_again(&self, source: &mut Source, number: u32) -> Result<(), Halt> {
+    pub(in crate::shipper) async fn look_again(
+        &self,
+        source: &mut Source,
+        number: u32,
+    ) -> Result<(), Halt> {
         let Some(state) = source.runs.get_mut(number) else {
             return Ok(());
         };
@@ -267,7 +271,7 @@ impl Delivery {
         }
     }
 
-    pub(super) async fn find(
+    pub(in crate::shipper) async fn find(
         &self,
         identity: &RunIdentity,
     ) -> Result<Option<StoredRun>, StoreError> {

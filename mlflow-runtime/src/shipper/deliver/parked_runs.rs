@@ -30,16 +30,16 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::Delivery;
-use super::backoff::Backoff;
-use super::cursor::Cursor;
-use super::delivery::Part;
-use super::obstacle::{Cause, Halt, Obstacle, Stuck};
-use super::runs::Runs;
-use super::source::Source;
-use super::work::{Pass, Work};
 use crate::journal::entry_log::{Copied, EntryLog, EntryWriter};
 use crate::journal::segment::Segment;
+use crate::shipper::Delivery;
+use crate::shipper::backoff::Backoff;
+use crate::shipper::deliver::delivery::Part;
+use crate::shipper::obstacle::{Cause, Halt, Obstacle, Stuck};
+use crate::shipper::read::batch::{Pass, Work};
+use crate::shipper::read::cursor::Cursor;
+use crate::shipper::read::run_states::Runs;
+use crate::shipper::read::source::Source;
 
 /// Runs that are tried at one step: the others have their turn at the next.
 const TRIES: usize = 10;
@@ -58,16 +58,16 @@ const LONGEST_HOLD: Duration = Duration::from_secs(60);
 const BEHIND_ITS_RUN: Duration = Duration::from_millis(500);
 
 /// Failures in a row after which the end of the process waits no longer.
-pub(super) const HOPELESS_AFTER: u32 = 5;
+pub(in crate::shipper) const HOPELESS_AFTER: u32 = 5;
 
 /// A kind of entries that wait by themselves, to which a cursor's segment belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Lane {
+pub(in crate::shipper) enum Lane {
     /// Everything that comes for a run, in order.
     Run(u32),
     /// Metrics of a run that the store may have.
     Doubtful(u32),
-    /// [Artifacts](super::deferred_artifacts) that wait by themselves.
+    /// [Artifacts](crate::shipper::deliver::deferred_artifacts) that wait by themselves.
     Artifacts,
 }
 
@@ -90,7 +90,7 @@ impl Lane {
 
 /// The lanes of one journal.
 #[derive(Default)]
-pub(super) struct ParkedRuns {
+pub(in crate::shipper) struct ParkedRuns {
     lanes: FxHashMap<Lane, Parked>,
     /// The order in which they are tried. Each stands here once.
     turns: VecDeque<Lane>,
@@ -112,7 +112,7 @@ struct Parked {
     handed_over: Vec<HandedOver>,
 }
 
-/// An artifact of a lane that [waits by itself](super::deferred_artifacts): should its part be read
+/// An artifact of a lane that [waits by itself](crate::shipper::deliver::deferred_artifacts): should its part be read
 /// again, it is passed over.
 struct HandedOver {
     sequence: u64,
@@ -121,22 +121,22 @@ struct HandedOver {
 }
 
 impl ParkedRuns {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::shipper) fn is_empty(&self) -> bool {
         self.lanes.is_empty()
     }
 
     /// Returns whether any run waits for something else than a person.
-    pub(super) fn has_waiting(&self) -> bool {
+    pub(in crate::shipper) fn has_waiting(&self) -> bool {
         self.lanes.values().any(|parked| !self.is_held(parked))
     }
 
     /// Returns whether anything of the run waits here.
-    pub(super) fn has(&self, run: u32) -> bool {
+    pub(in crate::shipper) fn has(&self, run: u32) -> bool {
         self.holds_lane(Lane::Run(run)) || self.holds_lane(Lane::Doubtful(run))
     }
 
     /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
-    pub(super) fn is_hopeless(&self) -> bool {
+    pub(in crate::shipper) fn is_hopeless(&self) -> bool {
         let mut waiting = self.lanes.values().filter(|parked| !self.is_held(parked));
         waiting.all(|parked| {
             let root = self.root(parked);
@@ -172,7 +172,7 @@ impl ParkedRuns {
     }
 
     /// Returns how many records wait for a person.
-    pub(super) fn held_entries(&self) -> usize {
+    pub(in crate::shipper) fn held_entries(&self) -> usize {
         let held = self.lanes.values().filter(|parked| self.is_held(parked));
         // What was handed over is counted where it waits.
         held.map(|parked| parked.entries.saturating_sub(parked.handed_over.len()))
@@ -180,13 +180,13 @@ impl ParkedRuns {
     }
 
     /// Returns the time of the oldest entry that waits for something else, about.
-    pub(super) fn oldest_ms(&self) -> Option<i64> {
+    pub(in crate::shipper) fn oldest_ms(&self) -> Option<i64> {
         let waiting = self.lanes.values().filter(|parked| !self.is_held(parked));
         waiting.filter_map(|parked| parked.oldest_ms).min()
     }
 
     /// Returns when the next try is due.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::shipper) fn due(&self) -> Option<Instant> {
         let has_turn = |parked: &&Parked| match parked.stuck {
             Stuck::Behind(parent) => self.lets_children_go(parent),
             _ => true,
@@ -196,7 +196,7 @@ impl ParkedRuns {
     }
 
     /// Makes every try due by `at`: somebody waits.
-    pub(super) fn hurry(&mut self, at: Instant) {
+    pub(in crate::shipper) fn hurry(&mut self, at: Instant) {
         for parked in self.lanes.values_mut() {
             parked.due = parked.due.min(at);
         }
@@ -208,7 +208,7 @@ impl ParkedRuns {
 
     /// Returns the run that keeps the entries of this one back: itself, or one that has to be created
     /// before it. What is doubtful keeps nothing back.
-    pub(super) fn in_front_of(&self, runs: &Runs, number: u32) -> Option<u32> {
+    pub(in crate::shipper) fn in_front_of(&self, runs: &Runs, number: u32) -> Option<u32> {
         let is_in_front = |run: &u32| match self.lanes.get(&Lane::Run(*run)) {
             // A child goes on without a parent that waits for a person.
             Some(parked) => *run == number || !self.is_held(parked),
@@ -218,7 +218,7 @@ impl ParkedRuns {
     }
 
     /// Returns whether the run waits for a person.
-    pub(super) fn is_run_held(&self, number: u32) -> bool {
+    pub(in crate::shipper) fn is_run_held(&self, number: u32) -> bool {
         let parked = self.lanes.get(&Lane::Run(number));
         parked.is_some_and(|parked| self.is_held(parked))
     }
@@ -301,7 +301,12 @@ impl ParkedRuns {
     }
 
     /// Notes that an artifact of a lane waits by itself from now on, and the file that the lane names.
-    pub(super) fn hand_over(&mut self, run: u32, sequence: u64, lane_file: Option<PathBuf>) {
+    pub(in crate::shipper) fn hand_over(
+        &mut self,
+        run: u32,
+        sequence: u64,
+        lane_file: Option<PathBuf>,
+    ) {
         if let Some(parked) = self.lanes.get_mut(&Lane::Run(run)) {
             let handed_over = HandedOver {
                 sequence,
@@ -312,7 +317,7 @@ impl ParkedRuns {
     }
 
     /// Returns whether an artifact of the run's lane waits by itself, or has until it was delivered.
-    pub(super) fn is_handed_over(&self, run: u32, sequence: u64) -> bool {
+    pub(in crate::shipper) fn is_handed_over(&self, run: u32, sequence: u64) -> bool {
         let parked = self.lanes.get(&Lane::Run(run));
         let mut handed_over = parked.into_iter().flat_map(|parked| &parked.handed_over);
         handed_over.any(|artifact| artifact.sequence == sequence)
@@ -321,7 +326,7 @@ impl ParkedRuns {
     /// Forgets the artifacts of `part`, which is settled now, that were handed over. Returns the files that
     /// the lane names for them. A part that failed before may have been longer: what else it handed over
     /// stays noted.
-    pub(super) fn take_handed_over(&mut self, lane: Lane, part: &Pass) -> Vec<PathBuf> {
+    pub(in crate::shipper) fn take_handed_over(&mut self, lane: Lane, part: &Pass) -> Vec<PathBuf> {
         let Some(parked) = self.lanes.get_mut(&lane) else {
             return Vec::new();
         };
@@ -345,7 +350,7 @@ impl Source {
     ///
     /// # Errors
     /// Fails where the copy cannot be written; the work has to stay where it is.
-    pub(super) fn park(
+    pub(in crate::shipper) fn park(
         &mut self,
         work: &Work,
         stuck: Stuck,
@@ -395,7 +400,7 @@ impl Source {
     }
 
     /// Copies metrics that the store may have to a lane of their own.
-    pub(super) fn park_doubtful(&mut self, work: &mut Work) -> io::Result<()> {
+    pub(in crate::shipper) fn park_doubtful(&mut self, work: &mut Work) -> io::Result<()> {
         let lane = Lane::Doubtful(work.run);
         let is_new = !self.parked.holds_lane(lane);
         let metrics = work.take_doubtful();
@@ -463,7 +468,7 @@ impl Source {
 /// The segments that a copy has touched, as cursors see them.
 impl Source {
     /// Writes entries of `run` to `log`, whose segments are the lane's.
-    pub(super) fn copy_to(
+    pub(in crate::shipper) fn copy_to(
         &mut self,
         log: &mut EntryLog,
         lane: Lane,
@@ -510,7 +515,10 @@ impl Source {
 
 impl Delivery {
     /// Tries the runs that are due.
-    pub(super) async fn deliver_parked(&mut self, source: &mut Source) -> Result<(), Halt> {
+    pub(in crate::shipper) async fn deliver_parked(
+        &mut self,
+        source: &mut Source,
+    ) -> Result<(), Halt> {
         let now = Instant::now();
         for _ in 0..TRIES {
             let Some(lane) = source.parked.next_due(now, Lane::is_run) else {
@@ -523,7 +531,10 @@ impl Delivery {
 
     /// Tries what is doubtful and due, until a part of it is delivered: everything else has its turn
     /// before the next part. Returns whether there may be a next one.
-    pub(super) async fn deliver_doubtful(&mut self, source: &mut Source) -> Result<bool, Halt> {
+    pub(in crate::shipper) async fn deliver_doubtful(
+        &mut self,
+        source: &mut Source,
+    ) -> Result<bool, Halt> {
         let now = Instant::now();
         for _ in 0..TRIES {
             let Some(lane) = source.parked.next_due(now, Lane::is_doubtful) else {

@@ -7,7 +7,7 @@
 //!    [`Journal::sequence`]. A tag or artifact that comes in a later pass than one that superseded it
 //!    (a pass ends at its budget) is left out.
 //! 3. A segment is acknowledged up to where everything before is settled, and deleted when it is
-//!    settled to its end, the runs it started have ended, the [`consoles`](super::consoles) it names
+//!    settled to its end, the runs it started have ended, the [`consoles`](crate::shipper::deliver::console_logs) it names
 //!    are whole in the store, and no event of another segment that
 //!    happened before one of its own is still to be delivered: whoever reads the journal after a
 //!    kill has to see what supersedes it.
@@ -17,35 +17,35 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::batch_size::AdaptiveBatchSize;
-use super::consoles::Consoles;
-use super::cursor::{Cursor, Reached};
-use super::damage::Losses;
-use super::deferred_artifacts::DeferredArtifacts;
-use super::noted_steps::NotedSteps;
-use super::parked_runs::{Lane, ParkedRuns};
-use super::refused::{Kept, RefusedEntries};
-use super::runs::Runs;
-use super::work::{Pass, Refused, SpentFile, Work};
 use crate::journal::directory::Directory;
 use crate::journal::record::Origin;
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, Segment};
 use crate::journal::{Journal, entry_log};
+use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
+use crate::shipper::deliver::console_logs::Consoles;
+use crate::shipper::deliver::deferred_artifacts::DeferredArtifacts;
+use crate::shipper::deliver::noted_steps::NotedSteps;
+use crate::shipper::deliver::parked_runs::{Lane, ParkedRuns};
+use crate::shipper::deliver::refused::{Kept, RefusedEntries};
+use crate::shipper::read::batch::{Pass, Refused, SpentFile, Work};
+use crate::shipper::read::cursor::{Cursor, Reached};
+use crate::shipper::read::damage::Losses;
+use crate::shipper::read::run_states::Runs;
 use crate::shipper::run_link::Links;
 use crate::time;
 
 /// A journal being read.
 pub(crate) struct Source {
-    pub(super) owner: JournalOwner,
-    pub(super) cursors: Vec<Cursor>,
-    pub(super) runs: Runs,
+    pub(in crate::shipper) owner: JournalOwner,
+    pub(in crate::shipper) cursors: Vec<Cursor>,
+    pub(in crate::shipper) runs: Runs,
     /// Whether a dead journal's segments have their cursors.
     opened: bool,
     /// Whether they could not be listed, or have to stay as they are.
     unseen: bool,
     /// Whether segments were removed before they were read, or are damaged.
-    pub(super) has_lost: bool,
+    pub(in crate::shipper) has_lost: bool,
     /// Runs that nobody could log to any more when the last reading began.
     over: Vec<u32>,
     /// Every event before this one in the order of all events is settled.
@@ -53,25 +53,25 @@ pub(crate) struct Source {
     /// Whether a pass is on its way: it knows the cursors by their places.
     is_read_out: bool,
     /// The last steps that were found of keys.
-    pub(super) noted_steps: NotedSteps,
+    pub(in crate::shipper) noted_steps: NotedSteps,
     /// Artifacts that wait by themselves.
-    pub(super) deferred: DeferredArtifacts,
+    pub(in crate::shipper) deferred: DeferredArtifacts,
     /// Runs that wait by themselves.
-    pub(super) parked: ParkedRuns,
+    pub(in crate::shipper) parked: ParkedRuns,
     /// What the store has refused for good.
-    pub(super) refused: RefusedEntries,
+    pub(in crate::shipper) refused: RefusedEntries,
     /// The destination that refuses, where the journal names another one.
     refusing: Option<String>,
     /// Entries that have to stay in the segments they were read from.
-    pub(super) kept_in_place: usize,
+    pub(in crate::shipper) kept_in_place: usize,
     /// Segments of copied entries that the device may not have yet.
-    pub(super) unsynced: Vec<Arc<Segment>>,
+    pub(in crate::shipper) unsynced: Vec<Arc<Segment>>,
     /// A dead journal's segments that nobody needs any more.
     settled_segments: Vec<Arc<Segment>>,
     /// What runs say in words.
-    pub(super) consoles: Consoles,
+    pub(in crate::shipper) consoles: Consoles,
     /// What cannot be read.
-    pub(super) losses: Losses,
+    pub(in crate::shipper) losses: Losses,
     /// Files that nobody needs any more once these segments no longer keep their place.
     spent: Vec<(PathBuf, Vec<Arc<Segment>>)>,
 }
@@ -94,13 +94,13 @@ impl Source {
     }
 
     /// Has what is refused be kept for the destination that it is sent to: the journal may name another.
-    pub(super) fn sent_to(mut self, destination: Option<String>) -> Self {
+    pub(in crate::shipper) fn sent_to(mut self, destination: Option<String>) -> Self {
         self.refusing = destination;
         self
     }
 
     /// Returns the destination of this process's journal.
-    pub(super) fn destination(&self) -> Option<String> {
+    pub(in crate::shipper) fn destination(&self) -> Option<String> {
         match &self.owner {
             JournalOwner::Live { journal, .. } => Some(journal.origin().destination.clone()),
             JournalOwner::Dead { .. } => None,
@@ -162,7 +162,7 @@ impl Source {
         }
     }
 
-    pub(super) fn is_live(&self) -> bool {
+    pub(in crate::shipper) fn is_live(&self) -> bool {
         matches!(self.owner, JournalOwner::Live { .. })
     }
 
@@ -233,7 +233,7 @@ impl Source {
     }
 
     /// Reads up to about `budget` entries of a lane.
-    pub(super) fn read_lane(&mut self, lane: Lane, budget: usize) -> Pass {
+    pub(in crate::shipper) fn read_lane(&mut self, lane: Lane, budget: usize) -> Pass {
         let mut pass = Pass::before(0);
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
@@ -247,7 +247,7 @@ impl Source {
     }
 
     /// What was read of the lane last could not be delivered.
-    pub(super) fn rewind(&mut self, lane: Lane) {
+    pub(in crate::shipper) fn rewind(&mut self, lane: Lane) {
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
                 cursor.rewind();
@@ -256,7 +256,7 @@ impl Source {
     }
 
     /// What was read of the lane last is settled.
-    pub(super) fn acknowledge_lane(&mut self, lane: Lane, pass: &Pass) {
+    pub(in crate::shipper) fn acknowledge_lane(&mut self, lane: Lane, pass: &Pass) {
         let mut segments = Vec::new();
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
@@ -273,7 +273,7 @@ impl Source {
     }
 
     /// Notes the last steps that were found of keys.
-    pub(super) fn note_steps(&mut self, found: &[(u64, i64)]) {
+    pub(in crate::shipper) fn note_steps(&mut self, found: &[(u64, i64)]) {
         let directory = self.spool_directory();
         // A point is not held back for the note of it: without one, it is sent twice only after a kill.
         let _ = self.noted_steps.add(directory.as_deref(), found);
@@ -295,7 +295,7 @@ impl Source {
     }
 
     /// Keeps the segments of a run's entries: what waits by itself cannot be copied.
-    pub(super) fn hold_in_place(&mut self, work: &Work, entries: usize) {
+    pub(in crate::shipper) fn hold_in_place(&mut self, work: &Work, entries: usize) {
         self.kept_in_place += entries;
         for index in &work.cursors {
             if let Some(cursor) = self.cursors.get_mut(*index) {
@@ -305,23 +305,23 @@ impl Source {
     }
 
     /// Keeps all segments of a dead journal: one of its runs could not be closed.
-    pub(super) fn keep_all(&mut self) {
+    pub(in crate::shipper) fn keep_all(&mut self) {
         self.unseen = true;
         self.settled_segments.clear();
     }
 
     /// Returns how many values of the journal wait for a person, or for a newer version.
-    pub(super) fn held_entries(&self) -> usize {
+    pub(in crate::shipper) fn held_entries(&self) -> usize {
         self.parked.held_entries() + self.deferred.held() + self.kept_in_place
     }
 
     /// Returns how many consoles wait for a person.
-    pub(super) fn held_consoles(&self) -> usize {
+    pub(in crate::shipper) fn held_consoles(&self) -> usize {
         self.consoles.held()
     }
 
     /// Returns the origin that copied entries begin with, and who opens segments for them.
-    pub(super) fn copies(&self) -> (Origin, Box<entry_log::Open<'static>>) {
+    pub(in crate::shipper) fn copies(&self) -> (Origin, Box<entry_log::Open<'static>>) {
         match &self.owner {
             JournalOwner::Live { journal, .. } => {
                 let journal = Arc::clone(journal);
@@ -346,14 +346,14 @@ impl Source {
     }
 
     /// Returns whether there is room for copied metrics.
-    pub(super) fn copies_fit(&self) -> bool {
+    pub(in crate::shipper) fn copies_fit(&self) -> bool {
         match &self.owner {
             JournalOwner::Live { journal, .. } => journal.copies_fit(),
             JournalOwner::Dead { .. } => true,
         }
     }
 
-    pub(super) fn copy_has_grown(&self, segment: &Segment, bytes: usize) {
+    pub(in crate::shipper) fn copy_has_grown(&self, segment: &Segment, bytes: usize) {
         match &self.owner {
             JournalOwner::Live { journal, .. } => journal.copy_has_grown(segment, bytes),
             JournalOwner::Dead { .. } => {
@@ -363,33 +363,37 @@ impl Source {
     }
 
     /// Counts metrics for whose copies there was no room.
-    pub(super) fn drop_copied(&self, values: usize) {
+    pub(in crate::shipper) fn drop_copied(&self, values: usize) {
         if let JournalOwner::Live { journal, .. } = &self.owner {
             journal.drop_copied(values as u64);
         }
     }
 
     /// Returns where files lie beside the segments; `None` where the journal is in memory.
-    pub(super) fn spool_directory(&self) -> Option<PathBuf> {
+    pub(in crate::shipper) fn spool_directory(&self) -> Option<PathBuf> {
         match &self.owner {
             JournalOwner::Live { journal, .. } => journal.spool_directory(),
             JournalOwner::Dead { directory } => Some(directory.path().to_owned()),
         }
     }
 
-    pub(super) fn batch_size(&self, run: u32) -> AdaptiveBatchSize {
+    pub(in crate::shipper) fn batch_size(&self, run: u32) -> AdaptiveBatchSize {
         let state = self.runs.get(run);
         state.map_or_else(AdaptiveBatchSize::default, |state| state.batch_size)
     }
 
-    pub(super) fn change_batch_size(&mut self, run: u32, change: fn(&mut AdaptiveBatchSize)) {
+    pub(in crate::shipper) fn change_batch_size(
+        &mut self,
+        run: u32,
+        change: fn(&mut AdaptiveBatchSize),
+    ) {
         if let Some(state) = self.runs.get_mut(run) {
             change(&mut state.batch_size);
         }
     }
 
     /// Keeps what the store has refused for good in a folder of its own.
-    pub(super) fn keep_refused(&mut self, run: u32, refused: Vec<Refused>) -> Kept {
+    pub(in crate::shipper) fn keep_refused(&mut self, run: u32, refused: Vec<Refused>) -> Kept {
         let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
             return Kept {
                 fault: Some(io::Error::other("their run is not known")),
@@ -414,13 +418,13 @@ impl Source {
         kept
     }
 
-    pub(super) fn segments_of(&self, cursors: &[usize]) -> Vec<Arc<Segment>> {
+    pub(in crate::shipper) fn segments_of(&self, cursors: &[usize]) -> Vec<Arc<Segment>> {
         let found = cursors.iter().filter_map(|index| self.cursors.get(*index));
         found.map(|cursor| Arc::clone(&cursor.segment)).collect()
     }
 
     /// Everything that [`read`](Self::read) has handed out is settled, or waits by itself.
-    pub(super) fn acknowledge(&mut self, pass: &Pass) {
+    pub(in crate::shipper) fn acknowledge(&mut self, pass: &Pass) {
         for cursor in &mut self.cursors {
             if cursor.lane.is_none() {
                 cursor.set_delivered();
@@ -453,13 +457,13 @@ impl Source {
     }
 
     /// Has a file go as soon as none of these segments keeps its place.
-    pub(super) fn spend(&mut self, file: PathBuf, segments: Vec<Arc<Segment>>) {
+    pub(in crate::shipper) fn spend(&mut self, file: PathBuf, segments: Vec<Arc<Segment>>) {
         self.spent.push((file, segments));
     }
 
     /// Notes what is settled, all of it before anything is deleted: the process may be killed on
     /// the way. First the device has to have the copies.
-    pub(super) fn settle(&mut self) {
+    pub(in crate::shipper) fn settle(&mut self) {
         for segment in std::mem::take(&mut self.unsynced) {
             // Where the device fails, the journal's own thread says so.
             let _ = segment.sync_file();
@@ -516,7 +520,7 @@ impl Source {
     }
 
     /// A dead journal, to be read by somebody else.
-    pub(super) fn into_directory(self) -> Option<Directory> {
+    pub(in crate::shipper) fn into_directory(self) -> Option<Directory> {
         match self.owner {
             JournalOwner::Dead { directory } => Some(directory),
             JournalOwner::Live { .. } => None,
@@ -525,7 +529,7 @@ impl Source {
 
     /// Deletes a dead journal, or of one in which something is held or waits what is settled. Returns
     /// where it lies then, and how many entries wait for a person.
-    pub(super) fn remove(self) -> Option<(PathBuf, usize)> {
+    pub(in crate::shipper) fn remove(self) -> Option<(PathBuf, usize)> {
         let JournalOwner::Dead { directory } = &self.owner else {
             return None;
         };

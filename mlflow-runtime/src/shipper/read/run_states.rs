@@ -12,57 +12,57 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::batch_size::AdaptiveBatchSize;
-use super::work::Happened;
 use crate::journal::record::{Content, Definition, Event, Origin, Record, Start};
 use crate::journal::segment::SegmentBytes;
 use crate::model::Tag;
 use crate::model::{Role, RunIdentity};
+use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
+use crate::shipper::read::batch::Happened;
 use crate::shipper::run_link::Link;
 use crate::store::StoredRun;
 use crate::time;
 
 /// How long a run that the process's parent has started is waited for. Then its values stay where
 /// they are, and the next process tries again.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(in crate::shipper) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a start can be on its way to a reader while its thread goes on.
-pub(super) const ON_ITS_WAY: Duration = Duration::from_secs(1);
+pub(in crate::shipper) const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// Runs by their number in the journal.
 #[derive(Default)]
-pub(super) struct Runs {
+pub(in crate::shipper) struct Runs {
     states: FxHashMap<u32, RunState>,
     /// By local id.
     numbers: FxHashMap<String, u32>,
     /// Whose segments a dead journal's are.
-    pub(super) origin: Option<Origin>,
+    pub(in crate::shipper) origin: Option<Origin>,
     /// The tags that all runs of a dead journal may have in common.
     common_tags: Arc<[Tag]>,
 }
 
 /// What is known about a run.
-pub(super) struct RunState {
-    pub(super) identity: RunIdentity,
-    pub(super) phase: Phase,
+pub(in crate::shipper) struct RunState {
+    pub(in crate::shipper) identity: RunIdentity,
+    pub(in crate::shipper) phase: Phase,
     /// How it begins, where that was read: it may have to be created anew.
-    pub(super) start: Option<Box<Start<'static>>>,
+    pub(in crate::shipper) start: Option<Box<Start<'static>>>,
     /// Whether it has to be created anew, with the params that it began with.
-    pub(super) is_renewed: bool,
+    pub(in crate::shipper) is_renewed: bool,
     /// Whether the store may have metrics of it that this shipper has not sent, or not in the present request.
-    pub(super) has_metrics: bool,
+    pub(in crate::shipper) has_metrics: bool,
     /// The greatest step of each key among points that the store may have or not.
-    pub(super) steps_in_doubt: FxHashMap<Arc<str>, i64>,
+    pub(in crate::shipper) steps_in_doubt: FxHashMap<Arc<str>, i64>,
     /// How much its next request holds.
-    pub(super) batch_size: AdaptiveBatchSize,
+    pub(in crate::shipper) batch_size: AdaptiveBatchSize,
     /// Tells the run's handles what the store said.
-    pub(super) link: Option<Arc<Link>>,
+    pub(in crate::shipper) link: Option<Arc<Link>>,
     /// The times of its first and last entry, for a run whose process died.
-    pub(super) first_ms: Option<i64>,
-    pub(super) last_ms: i64,
-    pub(super) ended: bool,
+    pub(in crate::shipper) first_ms: Option<i64>,
+    pub(in crate::shipper) last_ms: i64,
+    pub(in crate::shipper) ended: bool,
     /// Whether its end was refused, for a run whose process died.
-    pub(super) cannot_be_closed: bool,
+    pub(in crate::shipper) cannot_be_closed: bool,
     /// The places, in the order of all events, of its newest tags and artifacts.
     newest: FxHashMap<(Kind, String), u64>,
     /// The artifacts of a dead journal that were read, by their place in the order of all events and their path, and the
@@ -80,7 +80,7 @@ enum Kind {
 }
 
 /// How far it has come.
-pub(super) enum Phase {
+pub(in crate::shipper) enum Phase {
     /// Mentioned, but its start was not read. In a dead journal: it was delivered before, or lost.
     Mentioned,
     /// To be created. In doubt: an earlier attempt may have succeeded.
@@ -93,7 +93,7 @@ pub(super) enum Phase {
 }
 
 impl RunState {
-    pub(super) fn is_created(&self) -> bool {
+    pub(in crate::shipper) fn is_created(&self) -> bool {
         matches!(self.phase, Phase::Created { .. })
     }
 
@@ -108,22 +108,22 @@ impl RunState {
 }
 
 impl Runs {
-    pub(super) fn get(&self, number: u32) -> Option<&RunState> {
+    pub(in crate::shipper) fn get(&self, number: u32) -> Option<&RunState> {
         self.states.get(&number)
     }
 
-    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut RunState> {
+    pub(in crate::shipper) fn get_mut(&mut self, number: u32) -> Option<&mut RunState> {
         self.states.get_mut(&number)
     }
 
     /// The run with this local id.
-    pub(super) fn by_key(&self, key: &str) -> Option<(u32, &RunState)> {
+    pub(in crate::shipper) fn by_key(&self, key: &str) -> Option<(u32, &RunState)> {
         let number = *self.numbers.get(key)?;
         Some((number, self.get(number)?))
     }
 
     /// Returns whether the store may have metrics of the run that are not in the work at hand.
-    pub(super) fn may_have_metrics(&self, number: u32) -> bool {
+    pub(in crate::shipper) fn may_have_metrics(&self, number: u32) -> bool {
         self.get(number).is_none_or(|state| {
             state.has_metrics
                 || state.start.is_none()
@@ -133,13 +133,13 @@ impl Runs {
     }
 
     /// What the journal's process has to do with the run.
-    pub(super) fn role(&self, number: u32) -> Role {
+    pub(in crate::shipper) fn role(&self, number: u32) -> Role {
         self.get(number)
             .map_or(Role::default(), |state| state.identity.role)
     }
 
     /// Whether one of them is this run of the store, with somebody who will do what `role` did.
-    pub(super) fn will_end(&self, run_id: &str, role: Role) -> bool {
+    pub(in crate::shipper) fn will_end(&self, run_id: &str, role: Role) -> bool {
         let is = |state: &RunState| matches!(&state.phase, Phase::Created { run, .. } if run.run_id == run_id);
         let takes_over = |state: &RunState| match (role, state.identity.role) {
             (Role::Owner | Role::Leader, Role::Owner | Role::Leader) => true,
@@ -153,7 +153,7 @@ impl Runs {
 
     /// Whether one of them was rank 0's, and is one that the process of `live` has joined: a new rank
     /// 0 goes on with it, or else whoever comes when that process has left it.
-    pub(super) fn are_led_for(&self, live: &Self) -> bool {
+    pub(in crate::shipper) fn are_led_for(&self, live: &Self) -> bool {
         let is_member = |(_, state): (u32, &RunState)| {
             !state.ended && matches!(state.identity.role, Role::Member { .. })
         };
@@ -165,14 +165,18 @@ impl Runs {
     }
 
     /// Whether there are some that another process creates, and none that others wait for.
-    pub(super) fn are_anothers(&self) -> bool {
+    pub(in crate::shipper) fn are_anothers(&self) -> bool {
         let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
         any(|role| matches!(role, Role::Member { .. } | Role::Child | Role::Guest))
             && !any(|role| role == Role::Leader)
     }
 
     /// Notes that there is such a run.
-    pub(super) fn mention(&mut self, number: u32, identity: RunIdentity) -> &mut RunState {
+    pub(in crate::shipper) fn mention(
+        &mut self,
+        number: u32,
+        identity: RunIdentity,
+    ) -> &mut RunState {
         self.numbers.insert(identity.key.clone(), number);
         self.states.entry(number).or_insert(RunState {
             identity,
@@ -205,7 +209,7 @@ impl Runs {
     }
 
     /// From the run up to its eldest ancestor that is still to be created.
-    pub(super) fn line(&self, number: u32) -> Vec<u32> {
+    pub(in crate::shipper) fn line(&self, number: u32) -> Vec<u32> {
         let mut line = vec![number];
         while let Some(parent) = line.last().and_then(|number| self.pending_parent(*number)) {
             if line.contains(&parent) {
@@ -217,7 +221,12 @@ impl Runs {
     }
 
     /// Whether an event counts: false if a later one of its kind and key was read before.
-    pub(super) fn supersedes(&mut self, number: u32, sequence: u64, event: &Happened) -> bool {
+    pub(in crate::shipper) fn supersedes(
+        &mut self,
+        number: u32,
+        sequence: u64,
+        event: &Happened,
+    ) -> bool {
         let key = match event {
             // The first of a key counts, and of two values the store refuses the second.
             Happened::Param(_) => return true,
@@ -228,7 +237,7 @@ impl Runs {
     }
 
     /// Notes that an artifact was read, and its file. If it was read before, returns the file that it had then.
-    pub(super) fn note_artifact(
+    pub(in crate::shipper) fn note_artifact(
         &mut self,
         number: u32,
         sequence: u64,
@@ -258,7 +267,7 @@ impl Runs {
 
     /// How long a run that was not found has been waited for; `None` if no other process is about
     /// to create it, or not soon. Counts from the first time it is asked.
-    pub(super) fn awaited(&mut self, number: u32, is_live: bool) -> Option<Duration> {
+    pub(in crate::shipper) fn awaited(&mut self, number: u32, is_live: bool) -> Option<Duration> {
         let state = self.get_mut(number)?;
         let awaited = state.missed.get_or_insert_with(Instant::now).elapsed();
         let goes_on = match state.identity.role {
@@ -272,7 +281,7 @@ impl Runs {
 
     /// Has a run that the store does not have be created anew, from its start or, where that is lost,
     /// from its identity. False for a run that this journal's process would not create.
-    pub(super) fn renew(&mut self, number: u32) -> bool {
+    pub(in crate::shipper) fn renew(&mut self, number: u32) -> bool {
         let Some(state) = self.get_mut(number) else {
             return false;
         };
@@ -291,7 +300,7 @@ impl Runs {
 
     /// Whether the start of a run of this process will not be read any more. Counts from the first
     /// time it is asked.
-    pub(super) fn is_lost(&mut self, number: u32) -> bool {
+    pub(in crate::shipper) fn is_lost(&mut self, number: u32) -> bool {
         self.get_mut(number).is_some_and(|state| {
             let missed = *state.missed.get_or_insert_with(Instant::now);
             missed.elapsed() > ON_ITS_WAY
@@ -299,12 +308,12 @@ impl Runs {
     }
 
     /// Runs that did not end, or that this process did not leave.
-    pub(super) fn open(&self) -> Vec<u32> {
+    pub(in crate::shipper) fn open(&self) -> Vec<u32> {
         self.those(|state| !state.ended)
     }
 
     /// Runs that nobody can log to any more.
-    pub(super) fn over(&self) -> Vec<u32> {
+    pub(in crate::shipper) fn over(&self) -> Vec<u32> {
         self.those(RunState::is_over)
     }
 
@@ -315,7 +324,7 @@ impl Runs {
         numbers
     }
 
-    pub(super) fn forget(&mut self, number: u32) {
+    pub(in crate::shipper) fn forget(&mut self, number: u32) {
         if let Some(state) = self.states.remove(&number) {
             self.numbers.remove(&state.identity.key);
         }
@@ -324,7 +333,7 @@ impl Runs {
     /// Notes the runs of a dead journal's segment, how they start, whether they ended, when their
     /// last entry was made, and which of their tags and artifacts are the newest: those that were
     /// delivered may stand behind older ones that were not. Entries before `delivered` were delivered by an earlier shipper.
-    pub(super) fn survey(&mut self, bytes: &SegmentBytes, delivered: usize) {
+    pub(in crate::shipper) fn survey(&mut self, bytes: &SegmentBytes, delivered: usize) {
         bytes.for_each_whole(|body, offset| self.survey_record(body, offset >= delivered));
     }
 

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::noted_steps::NotedSteps;
 use crate::journal::entry_log::EntryWriter;
 use crate::journal::owned;
 use crate::journal::record::{Content, Event, Fingerprint, Start, sequence_of_last_step};
 use crate::model::limits;
 use crate::model::{Metric, Param, RunStatus, Tag};
+use crate::shipper::deliver::noted_steps::NotedSteps;
 use crate::store::{Batch, BatchLimits};
 
 /// Bytes of events that one pass takes up: bounds the memory of a backlog of long values.
@@ -28,67 +28,67 @@ pub(crate) struct Pass {
     works: Vec<Work>,
     index: FxHashMap<u32, usize>,
     /// Works before this are done.
-    pub(super) done: usize,
-    pub(super) entries: usize,
-    pub(super) event_bytes: usize,
+    pub(in crate::shipper) done: usize,
+    pub(in crate::shipper) entries: usize,
+    pub(in crate::shipper) event_bytes: usize,
     /// Records of kinds that this version does not know.
-    pub(super) unknown: usize,
+    pub(in crate::shipper) unknown: usize,
     /// Whether there was more to read.
-    pub(super) more: bool,
+    pub(in crate::shipper) more: bool,
     /// No event before this one, in the order of all events, is left to be read.
-    pub(super) events_before: u64,
+    pub(in crate::shipper) events_before: u64,
     /// The time of its oldest entry; that of the reading, for one that tells none.
-    pub(super) oldest_ms: Option<i64>,
+    pub(in crate::shipper) oldest_ms: Option<i64>,
     /// Files whose bytes are delivered; they go once that is acknowledged.
-    pub(super) spent_files: Vec<SpentFile>,
+    pub(in crate::shipper) spent_files: Vec<SpentFile>,
 }
 
 /// A file whose bytes are delivered, or superseded, and the segments that may name it, by cursor.
-pub(super) struct SpentFile {
-    pub(super) file: PathBuf,
-    pub(super) cursors: Vec<usize>,
+pub(in crate::shipper) struct SpentFile {
+    pub(in crate::shipper) file: PathBuf,
+    pub(in crate::shipper) cursors: Vec<usize>,
 }
 
 /// Entries of one run.
 #[derive(Default)]
-pub(super) struct Work {
-    pub(super) run: u32,
+pub(in crate::shipper) struct Work {
+    pub(in crate::shipper) run: u32,
     /// Its start's place in the order of all events, from 1; 0 if it had started before.
-    pub(super) started: u64,
-    pub(super) params: Vec<Param>,
+    pub(in crate::shipper) started: u64,
+    pub(in crate::shipper) params: Vec<Param>,
     /// The places of the params in the order of all events.
     param_sequences: Vec<u64>,
-    pub(super) metrics: Vec<Metric>,
-    pub(super) tags: Vec<Tag>,
+    pub(in crate::shipper) metrics: Vec<Metric>,
+    pub(in crate::shipper) tags: Vec<Tag>,
     tag_sequences: Vec<u64>,
-    pub(super) artifacts: Vec<Artifact>,
+    pub(in crate::shipper) artifacts: Vec<Artifact>,
     /// What becomes params, tags and artifacts when the pass is complete, with its place in the
     /// order of all events.
     events: Vec<(u64, Happened)>,
-    pub(super) end: Option<(RunStatus, i64)>,
+    pub(in crate::shipper) end: Option<(RunStatus, i64)>,
     /// The segments they come from, by cursor.
-    pub(super) cursors: Vec<usize>,
+    pub(in crate::shipper) cursors: Vec<usize>,
     /// Records of the journal that it comes from.
-    pub(super) entries: usize,
+    pub(in crate::shipper) entries: usize,
     /// What of them the store refuses, not counted yet.
-    pub(super) refusals: Vec<Refused>,
+    pub(in crate::shipper) refusals: Vec<Refused>,
     /// How many of them the store refused.
-    pub(super) refused: usize,
+    pub(in crate::shipper) refused: usize,
     /// How many of them wait by themselves now, and are settled another time.
-    pub(super) deferred: usize,
+    pub(in crate::shipper) deferred: usize,
     /// The artifacts among these, of what is read from a lane, by their sequences.
-    pub(super) handed_over: Vec<u64>,
+    pub(in crate::shipper) handed_over: Vec<u64>,
     /// How many metrics, from the first that is not done, a failed request has held: the store may
     /// have them.
-    pub(super) doubtful: usize,
-    pub(super) checked: bool,
+    pub(in crate::shipper) doubtful: usize,
+    pub(in crate::shipper) checked: bool,
     /// The places, in the order of all events, of its points whose last step is noted.
     noted: Vec<u64>,
-    pub(super) sent: Sent,
+    pub(in crate::shipper) sent: Sent,
 }
 
 /// An event that may supersede another of its kind and key.
-pub(super) enum Happened {
+pub(in crate::shipper) enum Happened {
     Param(Param),
     Tag(Tag),
     Artifact(String, ArtifactBytes, Option<Fingerprint>),
@@ -96,39 +96,39 @@ pub(super) enum Happened {
 
 /// How much of each kind is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sent {
-    pub(super) params: usize,
-    pub(super) metrics: usize,
-    pub(super) tags: usize,
-    pub(super) artifacts: usize,
+pub(in crate::shipper) struct Sent {
+    pub(in crate::shipper) params: usize,
+    pub(in crate::shipper) metrics: usize,
+    pub(in crate::shipper) tags: usize,
+    pub(in crate::shipper) artifacts: usize,
 }
 
 /// An artifact, with its place in the order of all events.
 #[derive(Debug)]
-pub(super) struct Artifact {
-    pub(super) sequence: u64,
-    pub(super) path: String,
-    pub(super) bytes: ArtifactBytes,
+pub(in crate::shipper) struct Artifact {
+    pub(in crate::shipper) sequence: u64,
+    pub(in crate::shipper) path: String,
+    pub(in crate::shipper) bytes: ArtifactBytes,
     /// What tells whether its file is whole.
-    pub(super) fingerprint: Option<Fingerprint>,
+    pub(in crate::shipper) fingerprint: Option<Fingerprint>,
 }
 
 #[derive(Debug)]
-pub(super) enum ArtifactBytes {
+pub(in crate::shipper) enum ArtifactBytes {
     Memory(Vec<u8>),
     File(PathBuf),
 }
 
 /// An entry that the store refuses for good, and why.
 #[derive(Debug)]
-pub(super) struct Refused {
-    pub(super) entry: RefusedEntry,
-    pub(super) reason: String,
+pub(in crate::shipper) struct Refused {
+    pub(in crate::shipper) entry: RefusedEntry,
+    pub(in crate::shipper) reason: String,
 }
 
 /// The entry itself: it is kept.
 #[derive(Debug)]
-pub(super) enum RefusedEntry {
+pub(in crate::shipper) enum RefusedEntry {
     Metric(Metric),
     Param(Param, u64),
     Tag(Tag, u64),
@@ -137,7 +137,7 @@ pub(super) enum RefusedEntry {
 
 impl ArtifactBytes {
     /// Returns the file that it has beside the segments.
-    pub(super) fn file(&self) -> Option<&Path> {
+    pub(in crate::shipper) fn file(&self) -> Option<&Path> {
         match self {
             Self::File(file) => Some(file),
             Self::Memory(_) => None,
@@ -146,28 +146,32 @@ impl ArtifactBytes {
 }
 
 impl Refused {
-    pub(super) fn metric(metric: Metric, reason: impl Into<String>) -> Self {
+    pub(in crate::shipper) fn metric(metric: Metric, reason: impl Into<String>) -> Self {
         let (entry, reason) = (RefusedEntry::Metric(metric), reason.into());
         Self { entry, reason }
     }
 
-    pub(super) fn param(param: Param, sequence: u64, reason: impl Into<String>) -> Self {
+    pub(in crate::shipper) fn param(
+        param: Param,
+        sequence: u64,
+        reason: impl Into<String>,
+    ) -> Self {
         let (entry, reason) = (RefusedEntry::Param(param, sequence), reason.into());
         Self { entry, reason }
     }
 
-    pub(super) fn tag(tag: Tag, sequence: u64, reason: impl Into<String>) -> Self {
+    pub(in crate::shipper) fn tag(tag: Tag, sequence: u64, reason: impl Into<String>) -> Self {
         let (entry, reason) = (RefusedEntry::Tag(tag, sequence), reason.into());
         Self { entry, reason }
     }
 
-    pub(super) fn artifact(artifact: Artifact, reason: impl Into<String>) -> Self {
+    pub(in crate::shipper) fn artifact(artifact: Artifact, reason: impl Into<String>) -> Self {
         let (entry, reason) = (RefusedEntry::Artifact(artifact), reason.into());
         Self { entry, reason }
     }
 
     /// Returns the file that it has beside the segments.
-    pub(super) fn file(&self) -> Option<PathBuf> {
+    pub(in crate::shipper) fn file(&self) -> Option<PathBuf> {
         match &self.entry {
             RefusedEntry::Artifact(artifact) => artifact.file().map(Path::to_owned),
             _ => None,
@@ -175,7 +179,7 @@ impl Refused {
     }
 
     /// Returns what kind of entry it is, and its key or path.
-    pub(super) fn kind_and_key(&self) -> (&'static str, &str) {
+    pub(in crate::shipper) fn kind_and_key(&self) -> (&'static str, &str) {
         match &self.entry {
             RefusedEntry::Metric(metric) => ("metric", &metric.key),
             RefusedEntry::Param(param, _) => ("param", &param.key),
@@ -187,7 +191,7 @@ impl Refused {
 
 impl Pass {
     /// An empty one, for a reading that stops at the event `limit`.
-    pub(super) fn before(limit: u64) -> Self {
+    pub(in crate::shipper) fn before(limit: u64) -> Self {
         Self {
             events_before: limit,
             ..Self::default()
@@ -195,7 +199,7 @@ impl Pass {
     }
 
     /// The work of a run, for one more entry of it, read by `cursor`.
-    pub(super) fn entry(&mut self, run: u32, cursor: usize) -> &mut Work {
+    pub(in crate::shipper) fn entry(&mut self, run: u32, cursor: usize) -> &mut Work {
         self.entries += 1;
         let at = *self.index.entry(run).or_insert_with(|| {
             self.works.push(Work {
@@ -213,34 +217,34 @@ impl Pass {
     }
 
     /// There is more to read, and nobody knows what.
-    pub(super) fn leave_behind(&mut self) {
+    pub(in crate::shipper) fn leave_behind(&mut self) {
         self.more = true;
         self.events_before = 0;
     }
 
     /// Whether it holds enough for now.
-    pub(super) fn is_full(&self, budget: usize) -> bool {
+    pub(in crate::shipper) fn is_full(&self, budget: usize) -> bool {
         self.entries >= budget || self.event_bytes >= EVENT_BYTES
     }
 
     /// Notes when an entry was made.
-    pub(super) fn made_at(&mut self, ms: i64) {
+    pub(in crate::shipper) fn made_at(&mut self, ms: i64) {
         self.oldest_ms = Some(self.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
     }
 
     /// Puts the works in the order in which their runs started, and the events of each in theirs.
-    pub(super) fn sort(&mut self) {
+    pub(in crate::shipper) fn sort(&mut self) {
         self.works.sort_by_key(|work| work.started);
         self.works.iter_mut().for_each(Work::sort);
         self.index.clear();
     }
 
-    pub(super) fn current(&mut self) -> Option<&mut Work> {
+    pub(in crate::shipper) fn current(&mut self) -> Option<&mut Work> {
         self.works.get_mut(self.done)
     }
 
     /// The current work waits by itself now.
-    pub(super) fn take_current(&mut self) {
+    pub(in crate::shipper) fn take_current(&mut self) {
         if let Some(work) = self.works.get_mut(self.done) {
             let Work { noted, cursors, .. } = std::mem::take(work);
             *work = Work {
@@ -253,7 +257,7 @@ impl Pass {
     }
 
     /// The current work is settled. Its files go when that is acknowledged.
-    pub(super) fn finish_current(&mut self) {
+    pub(in crate::shipper) fn finish_current(&mut self) {
         if let Some(work) = self.works.get_mut(self.done) {
             let artifacts = work.artifacts.drain(..).map(|artifact| artifact.bytes);
             let files = artifacts.filter_map(|bytes| match bytes {
@@ -269,12 +273,12 @@ impl Pass {
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::shipper) fn is_empty(&self) -> bool {
         self.works.is_empty()
     }
 
     /// Returns the places of points whose last step is noted, and the segments of the work that each is in.
-    pub(super) fn noted(&self) -> impl Iterator<Item = (u64, &[usize])> {
+    pub(in crate::shipper) fn noted(&self) -> impl Iterator<Item = (u64, &[usize])> {
         let works = self.works.iter();
         works.flat_map(|work| {
             work.noted
@@ -284,14 +288,14 @@ impl Pass {
     }
 
     /// Returns the sequences of artifacts that wait by themselves now.
-    pub(super) fn handed_over(&self) -> impl Iterator<Item = u64> {
+    pub(in crate::shipper) fn handed_over(&self) -> impl Iterator<Item = u64> {
         let works = self.works.iter();
         works.flat_map(|work| work.handed_over.iter().copied())
     }
 }
 
 impl Work {
-    pub(super) fn happened(&mut self, sequence: u64, event: Happened) {
+    pub(in crate::shipper) fn happened(&mut self, sequence: u64, event: Happened) {
         self.events.push((sequence, event));
     }
 
@@ -319,7 +323,7 @@ impl Work {
     }
 
     /// Takes out, once, what the store would refuse, so that the rest can go in full batches.
-    pub(super) fn check(&mut self) -> Vec<Refused> {
+    pub(in crate::shipper) fn check(&mut self) -> Vec<Refused> {
         let mut refused = Vec::new();
         if std::mem::replace(&mut self.checked, true) {
             return refused;
@@ -365,12 +369,12 @@ impl Work {
     }
 
     /// Returns whether points are to stand at the last step of their key.
-    pub(super) fn has_last_steps(&self) -> bool {
+    pub(in crate::shipper) fn has_last_steps(&self) -> bool {
         self.metrics.iter().any(is_open)
     }
 
     /// Notes the greatest steps of the metrics that a failed request has held.
-    pub(super) fn note_steps_in_doubt(&self, steps: &mut FxHashMap<Arc<str>, i64>) {
+    pub(in crate::shipper) fn note_steps_in_doubt(&self, steps: &mut FxHashMap<Arc<str>, i64>) {
         let from = self.sent.metrics.min(self.metrics.len());
         let to = (from + self.doubtful).min(self.metrics.len());
         for metric in self.metrics.get(from..to).unwrap_or_default() {
@@ -380,7 +384,7 @@ impl Work {
     }
 
     /// Returns how many of these are params that the run was started with.
-    pub(super) fn of_start(&self, refused: &[Refused]) -> usize {
+    pub(in crate::shipper) fn of_start(&self, refused: &[Refused]) -> usize {
         let sequence_of = |param: &Param| {
             let at = self.params.iter().position(|one| one == param)?;
             self.param_sequences.get(at).copied()
@@ -398,7 +402,7 @@ impl Work {
 
     /// Gives these points that step: the one that was noted, else the last one here, in `stored` or in `in_doubt`,
     /// or 0. Returns what is to be noted.
-    pub(super) fn find_last_steps(
+    pub(in crate::shipper) fn find_last_steps(
         &mut self,
         stored: &HashMap<String, i64>,
         in_doubt: Option<&FxHashMap<Arc<str>, i64>>,
@@ -434,12 +438,12 @@ impl Work {
     }
 
     /// Takes out the artifacts that were not sent: they wait by themselves.
-    pub(super) fn take_unsent_artifacts(&mut self) -> Vec<Artifact> {
+    pub(in crate::shipper) fn take_unsent_artifacts(&mut self) -> Vec<Artifact> {
         self.artifacts.split_off(self.sent.artifacts)
     }
 
     /// Takes out the metrics that a failed request has held: they wait by themselves.
-    pub(super) fn take_doubtful(&mut self) -> Vec<Metric> {
+    pub(in crate::shipper) fn take_doubtful(&mut self) -> Vec<Metric> {
         let from = self.sent.metrics.min(self.metrics.len());
         let to = (from + std::mem::take(&mut self.doubtful)).min(self.metrics.len());
         self.deferred += to - from;
@@ -447,14 +451,14 @@ impl Work {
     }
 
     /// Puts metrics back that cannot wait by themselves.
-    pub(super) fn put_back_doubtful(&mut self, metrics: Vec<Metric>) {
+    pub(in crate::shipper) fn put_back_doubtful(&mut self, metrics: Vec<Metric>) {
         self.deferred -= metrics.len();
         let from = self.sent.metrics.min(self.metrics.len());
         self.metrics.splice(from..from, metrics);
     }
 
     /// Notes what the store refuses; it is counted when the work is done.
-    pub(super) fn note_refused(&mut self, refused: Vec<Refused>) {
+    pub(in crate::shipper) fn note_refused(&mut self, refused: Vec<Refused>) {
         self.refusals.extend(refused);
     }
 
@@ -478,7 +482,7 @@ impl Work {
 
     /// Copies what is left of it to `log`. `start` is there for a run that starts in this work, and
     /// whose start, or a param of it, is not in the store yet.
-    pub(super) fn copy_rest(
+    pub(in crate::shipper) fn copy_rest(
         &self,
         log: &mut EntryWriter<'_, '_>,
         start: Option<&Start<'static>>,
@@ -518,7 +522,7 @@ impl Work {
     }
 
     /// Returns whether a param that the run was started with is not in the store yet.
-    pub(super) fn has_params_of_start(&self) -> bool {
+    pub(in crate::shipper) fn has_params_of_start(&self) -> bool {
         let rest = self.rest();
         let started = self.started.checked_sub(1);
         started.is_some_and(|started| rest.param_sequences.contains(&started))
@@ -535,7 +539,7 @@ impl Work {
     }
 
     /// The next entries that fit one request, and what will be sent then; `None` when all are.
-    pub(super) fn next_batch(&self, limits: BatchLimits) -> Option<(Batch<'_>, Sent)> {
+    pub(in crate::shipper) fn next_batch(&self, limits: BatchLimits) -> Option<(Batch<'_>, Sent)> {
         let params = self.params.get(self.sent.params..).unwrap_or_default();
         let params = &params[..params.len().min(limits.params).min(limits.total)];
         let tags = self.tags.get(self.sent.tags..).unwrap_or_default();
@@ -577,12 +581,12 @@ struct Rest<'a> {
 
 impl Artifact {
     /// Returns the file that it has beside the segments.
-    pub(super) fn file(&self) -> Option<&Path> {
+    pub(in crate::shipper) fn file(&self) -> Option<&Path> {
         self.bytes.file()
     }
 
     /// Reads all of it.
-    pub(super) fn read(&self) -> io::Result<Vec<u8>> {
+    pub(in crate::shipper) fn read(&self) -> io::Result<Vec<u8>> {
         match &self.bytes {
             ArtifactBytes::Memory(bytes) => Ok(bytes.clone()),
             ArtifactBytes::File(file) => owned::read(file),
@@ -590,7 +594,7 @@ impl Artifact {
     }
 
     /// Copies the event that names it.
-    pub(super) fn copy_to(&self, log: &mut EntryWriter<'_, '_>) -> io::Result<()> {
+    pub(in crate::shipper) fn copy_to(&self, log: &mut EntryWriter<'_, '_>) -> io::Result<()> {
         let path = Cow::Borrowed(&*self.path);
         let (content, attachment) = match &self.bytes {
             ArtifactBytes::Memory(bytes) => (Content::Attached, &**bytes),
@@ -625,7 +629,7 @@ fn retain<T>(items: &mut Vec<T>, sequences: &mut Vec<u64>, mut keep: impl FnMut(
 }
 
 /// Halves of a batch that was refused, kinds first; `None` for a single entry.
-pub(super) fn halves<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]> {
+pub(in crate::shipper) fn halves<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]> {
     let empty = Batch::default();
     let Batch {
         metrics,

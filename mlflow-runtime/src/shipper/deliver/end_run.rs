@@ -5,20 +5,20 @@
 //! a later attempt goes on with: each attempt tells by [`ATTEMPT_TAG`] when it started, on whatever
 //! host, and what ended before that is an earlier one's.
 
-use super::Delivery;
-use super::obstacle::{Halt, Obstacle, Stuck};
-use super::runs::Phase;
-use super::source::Source;
 use crate::model::Role;
 use crate::model::{RunStatus, Tag};
+use crate::shipper::Delivery;
+use crate::shipper::obstacle::{Halt, Obstacle, Stuck};
+use crate::shipper::read::run_states::Phase;
+use crate::shipper::read::source::Source;
 use crate::store::{Batch, StoreError, StoredRun};
 
 /// When the rank 0 that goes on with a run has started it, in ms since the Unix epoch.
-pub(super) const ATTEMPT_TAG: &str = "mlflow_rs.attempt";
+pub(in crate::shipper) const ATTEMPT_TAG: &str = "mlflow_rs.attempt";
 
 impl Delivery {
     /// The end as the journal tells it.
-    pub(super) async fn end(
+    pub(in crate::shipper) async fn end(
         &self,
         run: &StoredRun,
         role: Role,
@@ -74,7 +74,7 @@ impl Delivery {
     /// process goes on with them. What this journal does not tell may stand in one that is gone. A run
     /// that waits by itself is closed by who delivers it. Returns false where it ends earlier, as something
     /// else is wanted first.
-    pub(super) async fn close(
+    pub(in crate::shipper) async fn close(
         &mut self,
         source: &mut Source,
         live: &Source,

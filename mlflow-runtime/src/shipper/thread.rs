@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::backoff::Backoff;
-use super::obstacle::Cause;
-use super::{Control, Delivery, Halt, Shipper, Source, Step};
 use crate::config::Settings;
 use crate::config::destination::Destination;
 use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::journal::wakeup::{DOZE, Sleeper};
 use crate::os::hooks;
+use crate::shipper::backoff::Backoff;
+use crate::shipper::obstacle::Cause;
 use crate::shipper::run_link::Links;
 use crate::shipper::stats::{Connection, Stats};
+use crate::shipper::{Control, Delivery, Halt, Shipper, Source, Step};
 use crate::store::Store;
 use crate::warnings::warn_user;
 

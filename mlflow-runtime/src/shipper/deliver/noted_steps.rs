@@ -26,7 +26,7 @@ const SPARE_LINES: usize = 4096;
 
 /// The notes of one journal.
 #[derive(Default)]
-pub(super) struct NotedSteps {
+pub(in crate::shipper) struct NotedSteps {
     steps: FxHashMap<u64, i64>,
     /// How many lines the file has.
     lines: usize,
@@ -34,7 +34,7 @@ pub(super) struct NotedSteps {
 
 impl NotedSteps {
     /// Reads what was noted of a dead process's journal.
-    pub(super) fn read(directory: &Path) -> Self {
+    pub(in crate::shipper) fn read(directory: &Path) -> Self {
         let bytes = owned::read(&directory.join(FILE)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         Self {
@@ -44,7 +44,7 @@ impl NotedSteps {
     }
 
     /// Returns the step that was found for the point at this place in the order of all events.
-    pub(super) fn get(&self, sequence: u64) -> Option<i64> {
+    pub(in crate::shipper) fn get(&self, sequence: u64) -> Option<i64> {
         self.steps.get(&sequence).copied()
     }
 
@@ -53,7 +53,11 @@ impl NotedSteps {
     /// # Errors
     ///
     /// If the file cannot be written: after a kill the points may be sent again at later steps.
-    pub(super) fn add(&mut self, directory: Option<&Path>, found: &[(u64, i64)]) -> io::Result<()> {
+    pub(in crate::shipper) fn add(
+        &mut self,
+        directory: Option<&Path>,
+        found: &[(u64, i64)],
+    ) -> io::Result<()> {
         self.steps.extend(found.iter().copied());
         match directory {
             Some(directory) => self.append(directory, found.iter().copied()),
@@ -62,17 +66,17 @@ impl NotedSteps {
     }
 
     /// Forgets the note of a point that is settled.
-    pub(super) fn remove(&mut self, sequence: u64) {
+    pub(in crate::shipper) fn remove(&mut self, sequence: u64) {
         self.steps.remove(&sequence);
     }
 
     /// Forgets all notes.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::shipper) fn clear(&mut self) {
         self.steps.clear();
     }
 
     /// Writes the file anew where most of its lines are of no use. What cannot be written stays as it is.
-    pub(super) fn tidy(&mut self, directory: Option<&Path>) {
+    pub(in crate::shipper) fn tidy(&mut self, directory: Option<&Path>) {
         let is_of_use = match self.steps.len() {
             0 => self.lines == 0,
             notes => self.lines <= 2 * notes + SPARE_LINES,
