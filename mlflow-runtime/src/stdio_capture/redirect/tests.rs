@@ -73,7 +73,7 @@ fn tail(bytes: &[u8]) -> String {
 fn command(scenario: &str, folder: &Folder) -> Command {
     let mut command = Command::new(env::current_exe().unwrap());
     command
-        .args(["--exact", "console::redirect::tests::scenario::child"])
+        .args(["--exact", "stdio_capture::redirect::tests::scenario::child"])
         .args(["--ignored", "--nocapture", "--test-threads=1"])
         .env(SCENARIO, scenario)
         .env(FILE, folder.file())
