@@ -123,95 +123,10 @@
 // The table has the words as they are said.
 #![allow(clippy::doc_markdown)]
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use rustc_hash::{FxHashMap, FxHashSet};
-
-/// How often one kind of warning comes.
-const MOST: u32 = 20;
-
-/// What was said of keys: each thing once, and of a kind no more than [`MOST`].
-#[derive(Debug, Default)]
-pub(crate) struct Said {
-    keys: FxHashSet<(&'static str, String)>,
-    kinds: FxHashMap<&'static str, Limit>,
-}
-
-impl Said {
-    /// What to say at the end of the warning; `None` if it was said before, or is not to come any more.
-    pub(crate) fn admit(&mut self, kind: &'static str, key: &str) -> Option<&'static str> {
-        let limit = self.kinds.entry(kind).or_default();
-        if limit.is_reached() || !self.keys.insert((kind, key.to_owned())) {
-            return None;
-        }
-        limit.admit()
-    }
-}
-
-/// Counts one kind of warning.
-#[derive(Debug, Default)]
-pub(crate) struct Limit(AtomicU32);
-
-impl Limit {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU32::new(0))
-    }
-
-    fn is_reached(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= MOST
-    }
-
-    /// What to say at the end of the warning; `None` if it is not to come any more.
-    pub(crate) fn admit(&self) -> Option<&'static str> {
-        // Stays at the limit, however long the process lives.
-        let counted = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                (count < MOST).then_some(count + 1)
-            });
-        match counted {
-            Ok(before) if before + 1 == MOST => {
-                Some(". There may be more of these, of which nothing is said; see mlflow::health()")
-            }
-            Ok(_) => Some(""),
-            Err(_) => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn the_last_one_says_that_it_is_the_last() {
-        let limit = Limit::new();
-        for _ in 1..MOST {
-            assert_eq!(limit.admit(), Some(""));
-        }
-        assert!(
-            limit
-                .admit()
-                .is_some_and(|end| end.contains("nothing is said"))
-        );
-        assert_eq!(limit.admit(), None);
-        assert_eq!(limit.admit(), None);
-    }
-
-    #[test]
-    fn a_million_bad_keys_are_few_warnings_and_little_memory() {
-        let mut said = Said::default();
-        let told = (0..1_000_000)
-            .filter(|key| said.admit("metric", &key.to_string()).is_some())
-            .count();
-        assert_eq!(told, MOST as usize);
-        assert_eq!(said.keys.len(), MOST as usize);
-        assert_eq!(said.admit("param", "1"), Some(""), "another kind");
-        assert_eq!(said.admit("param", "1"), None, "the same again");
-    }
 
     /// The words of every warning in the sources, up to its first value or sentence.
     fn warnings(directory: &Path, found: &mut Vec<String>) {

@@ -168,6 +168,7 @@ pub mod thread;
 mod time;
 mod tracked;
 mod tracker;
+mod variables;
 mod warnings;
 
 pub use client::{Client, ServerInfo, blocking};

@@ -3,7 +3,8 @@
 //! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
 //! default.
 
-use crate::config::{Config, number};
+use crate::config::Config;
+use crate::variables::number;
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]

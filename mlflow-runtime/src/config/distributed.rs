@@ -4,8 +4,8 @@
 //! next source's value.
 
 use crate::config::Config;
+use crate::environment::launcher::Place;
 use crate::model::limits;
-use crate::rank::Place;
 use crate::warnings::warn_user;
 
 /// What [`Config`] was told.

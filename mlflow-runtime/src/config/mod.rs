@@ -12,15 +12,15 @@ pub(crate) mod system_metrics;
 use std::env;
 use std::fmt::Debug;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use crate::environment::launcher;
 use crate::journal::Journal;
 use crate::journal::owned::Place;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
-use crate::rank;
 use crate::secret::Secret;
+use crate::variables::{self, number, text};
 use crate::warnings::warn_user;
 use destination::Destination;
 
@@ -214,8 +214,8 @@ impl Config {
     }
 
     pub(crate) fn resolve(self) -> Settings {
-        let place = rank::place();
-        rank::tell_faults();
+        let place = launcher::place();
+        launcher::tell_faults();
         self.resolve_from(&text, place)
     }
 
@@ -223,7 +223,7 @@ impl Config {
     pub(crate) fn resolve_from(
         self,
         text: &dyn Fn(&'static str) -> Option<String>,
-        place: Option<rank::Place>,
+        place: Option<launcher::Place>,
     ) -> Settings {
         let Self {
             enabled,
@@ -256,10 +256,10 @@ impl Config {
                 ));
             }
         }
-        let flag = |variable| text(variable).and_then(|value| flag(variable, &value));
+        let flag = |variable| text(variable).and_then(|value| variables::flag(variable, &value));
         let seconds = |variable| {
             let expected = "a number of seconds, 0 or more, below 10^19";
-            text(variable).and_then(|value| seconds(variable, &value, expected))
+            text(variable).and_then(|value| variables::seconds(variable, &value, expected))
         };
         let configured = experiment.and_then(|experiment| match experiment {
             ExperimentRef::Name(name) => experiment_name::of_name(name),
@@ -375,55 +375,6 @@ fn default_journal(text: &dyn Fn(&'static str) -> Option<String>) -> Place {
 pub(crate) fn temporary_journal() -> Place {
     let user = rustix::process::geteuid().as_raw();
     Place::below(env::temp_dir(), &[&format!("mlflow-rs-{user}"), "journal"])
-}
-
-/// The variable's value, unless it is unset or empty.
-fn text(variable: &'static str) -> Option<String> {
-    match env::var(variable) {
-        Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
-        Err(env::VarError::NotPresent) => None,
-        Err(env::VarError::NotUnicode(_)) => {
-            warn_user(format_args!("{variable} is not valid UTF-8 and is ignored"));
-            None
-        }
-    }
-}
-
-fn flag(variable: &str, value: &str) -> Option<bool> {
-    match value.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" => Some(true),
-        "false" | "0" => Some(false),
-        _ => unusable(variable, value, "true, false, 1 or 0"),
-    }
-}
-
-pub(crate) fn number<T: FromStr>(
-    text: &dyn Fn(&'static str) -> Option<String>,
-    variable: &'static str,
-    expected: &str,
-) -> Option<T> {
-    let value = text(variable)?;
-    value
-        .trim()
-        .parse()
-        .ok()
-        .or_else(|| unusable(variable, &value, expected))
-}
-
-pub(crate) fn seconds(variable: &str, value: &str, expected: &str) -> Option<Duration> {
-    let parsed = value
-        .trim()
-        .parse()
-        .ok()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    parsed.or_else(|| unusable(variable, value, expected))
-}
-
-pub(crate) fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
-    warn_user(format_args!(
-        "{variable}={value:?} cannot be used and is ignored; expected {expected}"
-    ));
-    None
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::config::{Config, number, seconds, unusable};
+use crate::config::Config;
 use crate::model::limits;
+use crate::variables::{number, seconds, unusable};
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]

@@ -5,6 +5,7 @@
 //! `MLFLOW_RUN_CONTEXT` says wins over what is found.
 
 mod ci;
+pub(crate) mod launcher;
 mod run_context;
 mod scheduler;
 
@@ -17,7 +18,6 @@ use once_cell::race::OnceBox;
 
 use crate::model::Tag;
 use crate::model::limits;
-use crate::rank;
 use crate::warnings;
 
 /// The facts that every run of the process shares.
@@ -106,7 +106,7 @@ impl Environment {
                 &variable,
                 scheduler::NAMESPACE_FILE.as_ref(),
             ))
-            .chain(rank::tags());
+            .chain(launcher::tags());
         let tags = found
             .map(|(key, value)| Tag {
                 key: key.to_owned(),

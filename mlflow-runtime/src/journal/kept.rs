@@ -7,8 +7,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostics::Limit;
 use crate::journal::owned::Place;
+use crate::warnings::Limit;
 
 /// The folder below the root of all journals. No process directory has such a name.
 const FOLDER: &str = "damaged";

@@ -14,9 +14,9 @@ use std::sync::{Mutex, MutexGuard};
 
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
-use crate::diagnostics::Limit;
 use crate::model::limits::{self, KEY_CHARS};
 use crate::sync::lock;
+use crate::warnings::Limit;
 
 /// The most keys that are told apart: a process that goes on making new ones must not keep them all.
 const MAX_KEYS: usize = 100_000;

@@ -106,10 +106,9 @@
 //! is mounted with locks that only its host sees (NFS: `nolock`, `local_lock`; Lustre: `localflock`): then give each host a
 //! `MLFLOW_JOURNAL_DIR` of its own.
 
-mod launcher;
 mod rendezvous;
 
-pub(crate) use launcher::{Place, place, tell_faults};
+use crate::environment::launcher::place;
 pub(crate) use rendezvous::next_key;
 
 /// Which of the launch's processes this is, from 0; `None` where no launcher says so.
@@ -145,15 +144,4 @@ pub fn world_size() -> Option<u32> {
 #[must_use]
 pub fn local_rank() -> Option<u32> {
     place().and_then(|place| place.local_rank)
-}
-
-/// The tags of every run that the process starts.
-pub(crate) fn tags() -> impl Iterator<Item = (&'static str, String)> {
-    let numbers = [
-        ("distributed.rank", rank()),
-        ("distributed.world_size", world_size()),
-        ("distributed.local_rank", local_rank()),
-    ];
-    let known = numbers.into_iter();
-    known.filter_map(|(key, number)| Some((key, number?.to_string())))
 }

@@ -14,6 +14,7 @@
 mod directory;
 mod memory;
 mod names;
+mod open;
 mod rest;
 mod sqlite;
 mod uri;

@@ -18,10 +18,10 @@ use super::Later;
 use super::host::Host;
 use super::monitor::Monitor;
 use super::reading::Reading;
-use crate::diagnostics::Limit;
 use crate::journal;
 use crate::os::fork::PerProcess;
 use crate::sync::{lock, unpoisoned};
+use crate::warnings::Limit;
 
 /// One for each process: a thread of the parent's is not in its child.
 static SAMPLERS: PerProcess<Sampler> = PerProcess::new();

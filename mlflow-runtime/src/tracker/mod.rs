@@ -21,7 +21,6 @@ use mlflow_redact::REDACTED;
 use once_cell::race::OnceBox;
 
 use crate::config::{Settings, temporary_journal};
-use crate::diagnostics::Said;
 use crate::environment;
 use crate::journal::Journal;
 use crate::journal::owned::Place;
@@ -36,6 +35,7 @@ use crate::stderr::say;
 use crate::stdio_capture::Capture;
 use crate::store::{Store, StoreError, StoreInfo};
 use crate::sync::lock;
+use crate::warnings::Said;
 
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {

@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::diagnostics::Said;
 use crate::shipper::deliver::announcements::Announcements;
 use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::copy_check;
@@ -24,6 +23,7 @@ use crate::shipper::read::batch::{Artifact, ArtifactBytes, Pass, Refused, Work, 
 use crate::shipper::read::source::Source;
 use crate::shipper::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
+use crate::warnings::Said;
 
 /// How often in a row a batch is tried again as another client seems to be in the way. Then it is
 /// taken for refused.

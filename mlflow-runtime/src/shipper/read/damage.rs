@@ -18,7 +18,6 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, Directory};
 use crate::journal::kept;
 use crate::journal::record::{Definition, Record};
@@ -26,6 +25,7 @@ use crate::journal::segment::{Segment, SegmentBytes};
 use crate::shipper::read::cursor::Cursor;
 use crate::shipper::read::run_states::ON_ITS_WAY;
 use crate::shipper::read::source::{JournalOwner, Source};
+use crate::warnings::Limit;
 
 /// Damage in the segment of one cursor.
 #[derive(Default)]

@@ -6,7 +6,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::diagnostics::Limit;
 use crate::journal::directory::{ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path};
 use crate::journal::record::{
     CommonPart, Content, Definition, Event, EventBody, Record, Start, sequence_of_last_step,
@@ -22,6 +21,7 @@ use crate::shipper::read::run_states::Phase;
 use crate::shipper::read::source::{JournalOwner, Source};
 use crate::sync::lock;
 use crate::time;
+use crate::warnings::Limit;
 
 /// What reading one record led to.
 enum Step {

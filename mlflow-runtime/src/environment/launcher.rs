@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::race::OnceBox;
 
-use crate::config::unusable;
+use crate::variables::unusable;
 
 /// One of the processes of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +164,24 @@ impl Launcher {
             local_rank: text(local_rank).and_then(|value| below(local_rank, value)),
         })
     }
+}
+
+/// The tags of every run that the process starts.
+pub(crate) fn tags() -> impl Iterator<Item = (&'static str, String)> {
+    let place = place();
+    let numbers = [
+        ("distributed.rank", place.map(|place| place.rank)),
+        (
+            "distributed.world_size",
+            place.map(|place| place.world_size.get()),
+        ),
+        (
+            "distributed.local_rank",
+            place.and_then(|place| place.local_rank),
+        ),
+    ];
+    let known = numbers.into_iter();
+    known.filter_map(|(key, number)| Some((key, number?.to_string())))
 }
 
 #[cfg(test)]

@@ -3,13 +3,15 @@
 //! Invariant: each comes once in a process, as a warning for subscribers and as a line on stderr, as most
 //! programs have no subscriber; neither shows a credential. `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` leaves the line out.
 
+mod limit;
+
 use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub(crate) use limit::{Limit, Said};
 use mlflow_redact::{Edge, mask};
 
-use crate::diagnostics::Said;
 use crate::os::fork::PerProcess;
 use crate::stderr::say;
 use crate::sync::lock;

@@ -1,0 +1,62 @@
+//! Opens the store of a destination.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Credentials, RestOptions, RestStore, SqliteStore, Store, StoreError};
+use crate::config::destination::Destination;
+use crate::config::{Login, Settings, Tls};
+use crate::secret::Secret;
+
+/// Where MLflow, too, keeps the artifacts of a local database: below the working directory.
+const ARTIFACT_ROOT: &str = "mlruns";
+
+/// Whether it was said that certificates are not checked.
+static INSECURE: AtomicBool = AtomicBool::new(false);
+
+impl Destination {
+    /// The store there. Opens no file and no connection yet.
+    pub(crate) fn open(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
+        let uri = match self {
+            Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),
+            Self::Rest { uri } => uri,
+            Self::Unusable(unusable) => {
+                return Err(StoreError::Blocked {
+                    reason: format!(
+                        "the tracking URI {:?} cannot be used: {unusable}",
+                        unusable.given
+                    ),
+                    everything: true,
+                });
+            }
+        };
+        let Login {
+            username,
+            password,
+            token,
+        } = settings.login.clone();
+        let Tls {
+            insecure,
+            ca_bundle,
+            client_cert,
+        } = settings.tls.clone();
+        if insecure && !INSECURE.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                target: "mlflow",
+                "MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked"
+            );
+        }
+        let mut options = RestOptions::new(uri);
+        options.credentials = Credentials::choose(
+            username,
+            password.map(Secret::into_inner),
+            token.map(Secret::into_inner),
+        );
+        options.workspace.clone_from(&settings.workspace);
+        options.timeout = settings.request_timeout;
+        options.connect_timeout = options.connect_timeout.min(settings.request_timeout);
+        options.insecure_tls = insecure;
+        options.ca_bundle = ca_bundle;
+        options.client_cert = client_cert;
+        Ok(Box::new(RestStore::new(options)?))
+    }
+}

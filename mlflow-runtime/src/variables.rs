@@ -1,0 +1,59 @@
+//! Variables of the environment, and what their values stand for.
+//!
+//! Invariant: a value that cannot be used is one warning that names the variable, the value and what is expected; the
+//! default takes its place.
+
+use std::env;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::warnings::warn_user;
+
+/// The variable's value, unless it is unset or empty.
+pub(crate) fn text(variable: &'static str) -> Option<String> {
+    match env::var(variable) {
+        Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
+        Err(env::VarError::NotPresent) => None,
+        Err(env::VarError::NotUnicode(_)) => {
+            warn_user(format_args!("{variable} is not valid UTF-8 and is ignored"));
+            None
+        }
+    }
+}
+
+pub(crate) fn flag(variable: &str, value: &str) -> Option<bool> {
+    match value.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => unusable(variable, value, "true, false, 1 or 0"),
+    }
+}
+
+pub(crate) fn number<T: FromStr>(
+    text: &dyn Fn(&'static str) -> Option<String>,
+    variable: &'static str,
+    expected: &str,
+) -> Option<T> {
+    let value = text(variable)?;
+    value
+        .trim()
+        .parse()
+        .ok()
+        .or_else(|| unusable(variable, &value, expected))
+}
+
+pub(crate) fn seconds(variable: &str, value: &str, expected: &str) -> Option<Duration> {
+    let parsed = value
+        .trim()
+        .parse()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    parsed.or_else(|| unusable(variable, value, expected))
+}
+
+pub(crate) fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
+    warn_user(format_args!(
+        "{variable}={value:?} cannot be used and is ignored; expected {expected}"
+    ));
+    None
+}
