@@ -3,11 +3,11 @@
 
 pub use crate::capture::{Capture, Failure, Numbers, Values, by_bounds};
 pub use crate::model::metric_key::Key;
+pub use crate::run::callsite::{Built, Site};
 pub use crate::run::current::{MetricValue, Step, log_key};
 pub use crate::run::start_run_at;
 pub use crate::tracked::boxed_future::{OtherType, Returned};
 pub use crate::tracked::call::{AnyRunId, Call, RunId, begin};
-pub use crate::tracked::callsite::{Built, Site};
 pub use crate::tracked::name_template::Template;
 pub use crate::tracked::outcome::{Ending, Probe, Split, Whole};
 pub use crate::tracked::timed::{TimedSite, Timer, time};

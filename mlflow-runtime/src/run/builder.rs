@@ -14,10 +14,10 @@ use crate::journal::record::{Event, Start};
 use crate::model::experiment_name;
 use crate::model::limits;
 use crate::model::{Param, RunStatus, Tag};
+use crate::run::callsite::Site;
 use crate::run::context::{Context, HeldContext};
 use crate::system_metrics;
 use crate::time;
-use crate::tracked::callsite::Site;
 use crate::tracker::Tracker;
 use crate::tracker::global;
 use crate::warnings::warn_user;
@@ -334,7 +334,7 @@ impl RunBuilder {
             open_runs::note(&run);
             let sampling = &tracker.settings().system_metrics;
             if system_metrics.unwrap_or(sampling.enabled) {
-                system_metrics::watch(&run, sampling);
+                system_metrics::watch(run.downgrade(), sampling);
             }
         }
         run

@@ -5,6 +5,7 @@
 
 mod artifact;
 mod builder;
+pub(crate) mod callsite;
 mod console_log;
 pub(crate) mod context;
 pub(crate) mod current;
@@ -34,6 +35,7 @@ use crate::model::metric_key::Key;
 use crate::model::{Param, RunStatus, Tag};
 use crate::run::context::Context;
 use crate::shipper::run_link::Link;
+use crate::system_metrics::Target;
 use crate::time;
 use crate::tracker::Tracker;
 
@@ -349,7 +351,6 @@ impl Run {
     }
 
     /// Logs several metrics at one step and one time.
-    #[cfg(feature = "system-metrics")]
     pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {
         if let Some(run) = self.reach() {
             let (journal, run) = (run.tracker.journal(), run.reference());
@@ -394,6 +395,21 @@ impl WeakRun {
         let inner = self.0.upgrade()?;
         let is_open = !inner.ended.load(Ordering::Relaxed);
         is_open.then(|| Run(Some(inner)))
+    }
+}
+
+/// Weak: a run that nobody can log to any more need not be sampled.
+impl Target for WeakRun {
+    fn is_open(&self) -> bool {
+        self.open().is_some()
+    }
+
+    fn log_group(&self, points: &[(String, f64)], step: i64, timestamp_ms: i64) -> bool {
+        let run = self.open();
+        if let Some(run) = &run {
+            run.log_group(points, step, timestamp_ms);
+        }
+        run.is_some()
     }
 }
 

@@ -28,8 +28,6 @@ use std::time::Instant;
 
 use crate::config::system_metrics::Settings;
 
-use crate::run::Run;
-
 /// What happens to the runs that start after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Later {
@@ -39,15 +37,26 @@ pub(crate) enum Later {
     Ignored,
 }
 
-/// Samples the machine for `run` until it ends.
+/// A run that the machine is sampled for.
+#[cfg_attr(not(feature = "system-metrics"), allow(dead_code))]
+pub(crate) trait Target: Send {
+    /// Returns whether the run goes on, and anybody can still log to it.
+    fn is_open(&self) -> bool;
+
+    /// Logs points of one step and one time, in ms since the Unix epoch. Returns whether the run took them: one that
+    /// has ended does not.
+    fn log_group(&self, points: &[(String, f64)], step: i64, timestamp_ms: i64) -> bool;
+}
+
+/// Samples the machine for `target` until it ends.
 #[cfg(feature = "system-metrics")]
-pub(crate) fn watch(run: &Run, settings: &Settings) {
-    sampler::sampler().watch(monitor::Monitor::new(run, settings));
+pub(crate) fn watch(target: impl Target + 'static, settings: &Settings) {
+    sampler::sampler().watch(monitor::Monitor::new(Box::new(target), settings));
 }
 
 /// Says, once, why there will be no system metrics.
 #[cfg(not(feature = "system-metrics"))]
-pub(crate) fn watch(_: &Run, _: &Settings) {
+pub(crate) fn watch(_: impl Target + 'static, _: &Settings) {
     static WARNED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     if !WARNED.swap(true, std::sync::atomic::Ordering::Relaxed) {
         tracing::warn!(

@@ -8,17 +8,16 @@
 
 use std::time::{Duration, Instant};
 
+use super::Target;
 use super::reading::Reading;
 use super::series::Series;
 use crate::config::system_metrics::Settings;
-use crate::run::{Run, WeakRun};
 use crate::time;
 use crate::time::deadline;
 
 /// One run's part.
 pub(crate) struct Monitor {
-    /// Weak: a run that nobody can log to any more need not be sampled.
-    run: WeakRun,
+    target: Box<dyn Target>,
     settings: Settings,
     /// When it wants the next reading; the first one is where it starts from.
     due: Instant,
@@ -27,9 +26,9 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(run: &Run, settings: &Settings) -> Self {
+    pub(crate) fn new(target: Box<dyn Target>, settings: &Settings) -> Self {
         Self {
-            run: run.downgrade(),
+            target,
             settings: settings.clone(),
             due: Instant::now(),
             series: None,
@@ -47,7 +46,7 @@ impl Monitor {
 
     /// Whether there still is something to do.
     pub(crate) fn is_open(&self) -> bool {
-        self.run.open().is_some()
+        self.target.is_open()
     }
 
     /// Takes a reading that was due, and logs a group if that makes one.
@@ -68,8 +67,7 @@ impl Monitor {
             .collect();
         // Before the look at whether it has ended: so no point is later than its run's end.
         let now = time::coarse_now_ms();
-        if let Some(run) = self.run.open() {
-            run.log_group(&group, self.step, now);
+        if self.target.log_group(&group, self.step, now) {
             self.step += 1;
         }
     }

@@ -5,8 +5,8 @@ use std::fmt;
 
 use crate::environment;
 use crate::model::RunStatus;
+use crate::run::callsite::Site;
 use crate::store::{RUN_KEY_TAG, StoredRunData};
-use crate::tracked::callsite::Site;
 
 /// A run as a [`Fake`](super::Fake) saw it.
 ///

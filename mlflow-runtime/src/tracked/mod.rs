@@ -6,7 +6,6 @@
 
 pub(crate) mod boxed_future;
 pub(crate) mod call;
-pub(crate) mod callsite;
 pub(crate) mod docs;
 pub(crate) mod name_template;
 pub(crate) mod outcome;

@@ -12,7 +12,7 @@ use crate::capture::{Failure, Numbers};
 use crate::model::RunStatus;
 use crate::os::fork::PerProcess;
 use crate::run::Run;
-use crate::tracked::callsite::Site;
+use crate::run::callsite::Site;
 
 use crate::sync::lock;
 use crate::warnings::tell;
