@@ -139,7 +139,6 @@ mod client;
 mod config;
 pub mod diagnostics;
 mod environment;
-mod exit;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -16,11 +16,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
 
+use crate::flush;
 use crate::journal::{self};
+use crate::os::exit;
 use crate::os::hooks::{self, Disposition, disposition};
 use crate::run;
 use crate::tracker::global;
-use crate::{exit, flush};
+use crate::tracker::last_words;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
@@ -90,7 +92,7 @@ fn install() -> io::Result<()> {
                     // Ends the process.
                     let _ = low_level::emulate_default_handler(signal);
                 } else {
-                    flush(exit::timeout());
+                    flush(last_words::longest_timeout());
                 }
             }
         })?;

@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use once_cell::race::OnceBox;
 
 use super::{Run, WeakRun};
+use crate::journal;
 use crate::model::RunStatus;
+use crate::os::exit::{self, Stage};
 use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
@@ -52,6 +54,10 @@ pub(super) fn is_signalled() -> bool {
 
 /// Notes a run that has started.
 pub(super) fn note(run: &Run) {
+    exit::at_exit(Stage::OpenRuns, |_| {
+        end_open();
+        journal::release_all();
+    });
     let mut open = lock(OPEN.get());
     if open.runs.len() >= open.sort_at {
         open.runs.retain(|run| run.open().is_some());

@@ -19,7 +19,6 @@ use crate::journal::Journal;
 use crate::journal::console_log::Common;
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::journal::segment::allocate::check_limit;
-use crate::tracker::Tracker;
 
 /// How long to wait for the last bytes where a subprocess goes on writing, or a terminal stands still.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -117,19 +116,15 @@ impl Capture {
         self.common.finish(Duration::ZERO);
     }
 
+    /// Ends it, and waits for what was written, but no longer than until then.
+    pub(crate) fn stop(&self, until: Instant) {
+        let until = until.min(Instant::now() + PATIENCE);
+        self.redirect.stop(until);
+        self.common.finish(Duration::ZERO);
+    }
+
     pub(crate) fn file_name(&self) -> &str {
         &self.file_name
-    }
-}
-
-/// Ends the process's capture, and waits for what was written, but no longer than until then.
-pub(crate) fn stop(until: Instant) {
-    let until = until.min(Instant::now() + PATIENCE);
-    for tracker in Tracker::all() {
-        if let Some(capture) = tracker.capture() {
-            capture.redirect.stop(until);
-            capture.common.finish(Duration::ZERO);
-        }
     }
 }
 

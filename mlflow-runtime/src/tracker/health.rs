@@ -11,12 +11,11 @@ use crate::journal::{self, Reason};
 use crate::run::context::Context;
 use crate::shipper::Goal;
 use crate::shipper::stats::Connection;
-use crate::stdio_capture;
 use crate::system_metrics::{self, Later};
 use crate::time;
 use crate::time::deadline;
 use crate::tracker::Tracker;
-use crate::tracker::global;
+use crate::tracker::{global, last_words};
 
 /// How the process and its store get along; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -185,7 +184,7 @@ pub fn shutdown(timeout: Duration) -> FlushReport {
     if Context::current().fake().is_none() {
         let deadline = deadline(Instant::now(), timeout);
         system_metrics::stop(deadline, Later::Sampled);
-        stdio_capture::stop(deadline);
+        last_words::stop_captures(deadline);
     }
     for tracker in all() {
         journal::release_thread(tracker.journal());

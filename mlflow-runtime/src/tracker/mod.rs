@@ -4,6 +4,7 @@
 
 pub(crate) mod global;
 pub(crate) mod health;
+pub(crate) mod last_words;
 pub(crate) mod recover;
 pub(crate) mod resend;
 
@@ -160,7 +161,7 @@ impl Tracker {
             // The parent ships it when it flushes or ends, or else the next process.
             tracker.control.fail(u64::MAX);
         }
-        crate::exit::install();
+        last_words::install();
         tracker
     }
 

@@ -1,98 +1,62 @@
-//! The end of the process.
+//! What a tracker does when the process ends, and what it says then.
 //!
-//! Invariants: a run that is still open ends as KILLED. It waits no longer than the exit timeout;
-//! where the store is known to be away, or has done nothing for this process yet, it makes one more
-//! attempt and leaves. What is left is in the journal, and one line says so.
-//!
-//! The work is done by a thread of its own, as any part of it may meet a disk that does not answer,
-//! or a lock of a thread that waits for one: whoever ends the process only waits, with a deadline.
+//! Invariants: where the store is known to be away, or has done nothing for this process yet, one more attempt is made.
+//! What is left is in the journal, and one line says so.
 
-use std::panic;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Tracker;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, kept};
-use crate::os::hooks;
-use crate::run;
+use crate::os::exit::{self, Leaving, Stage};
 use crate::shipper::{Goal, PART_OF_DEAD};
 use crate::stderr::say;
-use crate::stdio_capture;
 use crate::system_metrics::{self, Later};
 use crate::time::deadline;
-use crate::tracker::Tracker;
 
-/// Has the process flush when it ends: by returning from `main`, by `process::exit`, by a panic in `main`.
-pub(crate) fn install() {
-    // Not a `Once`: a child made by `fork` meanwhile would wait for it.
-    static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if !INSTALLED.swap(true, Ordering::Relaxed) && !hooks::at_exit(finish) {
-        tracing::warn!(target: "mlflow", "no exit hook could be installed; call mlflow::flush before the program ends");
-    }
+/// Has what was logged be delivered when the process ends.
+pub(super) fn install() {
+    exit::at_exit(Stage::StdioCapture, |leaving| {
+        stop_captures(leaving.deadline());
+    });
+    exit::at_exit(Stage::SystemMetrics, |leaving| {
+        system_metrics::stop(leaving.deadline(), Later::Ignored);
+    });
+    exit::at_exit(Stage::Delivery, deliver);
+    exit::install(begin);
 }
 
-extern "C" fn finish() {
-    // A panic must not cross into C.
-    let _ = panic::catch_unwind(leave);
-}
-
-/// What the last words may take beyond the timeout.
-const GRACE: Duration = Duration::from_millis(250);
-
-/// Delivers what there is, within the exit timeout, and says what is left.
-pub(crate) fn leave() {
-    let started = Instant::now();
+/// Hands on what the thread has logged that ends the process. Returns the longest exit timeout.
+fn begin() -> Option<Duration> {
     let trackers = Tracker::all();
-    if trackers.is_empty() {
-        return;
-    }
     for tracker in &trackers {
         journal::release_thread(tracker.journal());
     }
-    let until = deadline(started, timeout().saturating_add(GRACE));
-    if !within(until, move || deliver(started)) {
-        say(
-            "mlflow: the disk did not answer within MLFLOW_EXIT_TIMEOUT; what it has of the journal is shipped by \
-             the next tracked program",
-        );
-    }
+    (!trackers.is_empty()).then(longest_timeout)
 }
 
-/// Runs `work` on another thread, and waits for it until then; false if it goes on.
-fn within(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
-    let (done, ended) = mpsc::channel();
-    let spawned = thread::Builder::new()
-        .name("mlflow-exit".to_owned())
-        .spawn(move || {
-            let _ = panic::catch_unwind(panic::AssertUnwindSafe(work));
-            let _ = done.send(());
-        });
-    match spawned {
-        Ok(_) => ended
-            .recv_timeout(until.saturating_duration_since(Instant::now()))
-            .is_ok(),
-        Err(error) => {
-            say(&format!(
-                "mlflow: nothing is delivered any more, as no thread could be started ({error}); what is in the \
-                 journal is shipped by the next tracked program"
-            ));
-            true
+/// Ends the captures of stdout and stderr, and waits for what was written, but no longer than until then.
+pub(super) fn stop_captures(until: Instant) {
+    for tracker in Tracker::all() {
+        if let Some(capture) = tracker.capture() {
+            capture.stop(until);
         }
     }
 }
 
-fn deliver(started: Instant) {
-    // First, as what was written until now belongs to runs that are open.
-    stdio_capture::stop(deadline(started, timeout()));
-    // What is open now will never be ended; the next process would find it so, too.
-    run::end_open();
-    journal::release_all();
-    system_metrics::stop(deadline(started, timeout()), Later::Ignored);
+fn deliver(leaving: &Leaving) {
     for tracker in Tracker::all() {
-        leave_one(&tracker, started);
+        leave_one(&tracker, leaving.started);
     }
+}
+
+/// Returns the longest exit timeout of the process.
+pub(crate) fn longest_timeout() -> Duration {
+    let trackers = Tracker::all();
+    let timeouts = trackers
+        .iter()
+        .map(|tracker| tracker.settings().exit_timeout);
+    timeouts.max().unwrap_or_default()
 }
 
 fn leave_one(tracker: &Tracker, started: Instant) {
@@ -255,31 +219,5 @@ fn say_kept(tracker: &Tracker) {
              mlflow::resend_rejected sends them again",
             RejectedFolder::below(root).display()
         ));
-    }
-}
-
-/// The longest exit timeout of the process.
-pub(crate) fn timeout() -> Duration {
-    let trackers = Tracker::all();
-    let timeouts = trackers
-        .iter()
-        .map(|tracker| tracker.settings().exit_timeout);
-    timeouts.max().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_disk_that_does_not_answer_keeps_no_process_from_ending() {
-        let (_never, silent) = mpsc::channel::<()>();
-        let work = move || {
-            let _ = silent.recv();
-        };
-        assert!(!within(Instant::now() + Duration::from_millis(20), work));
-        assert!(within(Instant::now() + Duration::from_secs(60), || {}));
-        let panics = || panic!("on the way");
-        assert!(within(Instant::now() + Duration::from_secs(60), panics));
     }
 }
