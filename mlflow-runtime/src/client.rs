@@ -102,10 +102,12 @@ impl Client {
     #[must_use]
     pub fn new() -> Self {
         let fake = Context::current().fake();
-        Self(match fake.or_else(crate::testing::in_place_of_global) {
-            Some(fake) => Target::Fake(fake),
-            None => Target::Store(Box::new(global::settings())),
-        })
+        Self(
+            match fake.or_else(crate::tracker::stand_in::in_place_of_global) {
+                Some(fake) => Target::Fake(fake),
+                None => Target::Store(Box::new(global::settings())),
+            },
+        )
     }
 
     /// The same with other settings.

@@ -23,7 +23,6 @@
 //! ```
 
 mod difference;
-mod reach;
 mod recorded;
 mod strict;
 
@@ -31,17 +30,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use reach::{Alive, OfProcess};
-pub(crate) use reach::{any_alive, in_place_of_global, of_process};
 pub use recorded::{MetricPoint, RecordedRun};
 
-use crate::config::Config;
 use crate::journal;
 use crate::model::RunStatus;
 use crate::run::context::{Context, HeldContext};
 use crate::shipper::Goal;
 use crate::store::{MemoryStore, StoreError};
 use crate::tracker::Tracker;
+use crate::tracker::stand_in::{self, Alive, OfProcess};
 use difference::{Expected, difference};
 
 /// Starts a fake for the calling thread. It ends when the value is dropped.
@@ -82,7 +79,7 @@ use difference::{Expected, difference};
 pub fn fake() -> Fake {
     let alive = Alive::begin();
     let store = MemoryStore::adopting();
-    let tracker = tracker(&store);
+    let tracker = stand_in::tracker(&store);
     let guard = Context::with_tracker(Arc::clone(&tracker)).hold();
     Fake {
         store,
@@ -112,7 +109,7 @@ pub fn fake() -> Fake {
 #[must_use = "the fake ends when it is dropped"]
 pub fn global_fake() -> Fake {
     let store = MemoryStore::adopting();
-    let tracker = tracker(&store);
+    let tracker = stand_in::tracker(&store);
     let process = OfProcess::begin(&tracker);
     Fake {
         store,
@@ -121,17 +118,6 @@ pub fn global_fake() -> Fake {
         _scope: Scope::Process(process),
         alive: Alive::begin(),
     }
-}
-
-/// Makes the tracker of a fake.
-fn tracker(store: &MemoryStore) -> Arc<Tracker> {
-    let settings = Config::new()
-        .enabled(true)
-        .quiet(true)
-        .tracking_uri("sqlite:///fake.db")
-        .experiment("Default")
-        .resolve_from(&|_| None, None);
-    Arc::new(Tracker::inline(settings, Box::new(store.clone())))
 }
 
 /// Records what is logged in its scope; see [`fake`] and [`global_fake`].
@@ -340,7 +326,7 @@ impl Drop for Fake {
         }
         // Else the thread would keep its segment for as long as it lives.
         journal::release_thread(self.tracker.journal());
-        assert!(escaped.is_empty(), "{}", reach::report(&escaped));
+        assert!(escaped.is_empty(), "{}", stand_in::report(&escaped));
         assert!(faults.is_empty(), "{}", strict::report(&faults));
     }
 }

@@ -1,9 +1,9 @@
 //! What a strict fake does not let pass.
 
-use super::reach::counted;
 use super::recorded::RecordedRun;
 use crate::model::RunStatus;
 use crate::tracker::Tracker;
+use crate::tracker::stand_in::counted;
 
 /// Returns what is wrong, a line each, once all that can be delivered is.
 pub(super) fn faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {

@@ -89,7 +89,7 @@ fn enabled_slow() -> bool {
     match STATE.load(Ordering::Relaxed) {
         ENABLED => true,
         // A fake records also where the process does not track.
-        DISABLED => crate::testing::any_alive() && Context::current().fake().is_some(),
+        DISABLED => crate::tracker::stand_in::any_alive() && Context::current().fake().is_some(),
         _ => settings().enabled,
     }
 }
@@ -161,7 +161,7 @@ impl Tracker {
         if COMPILED_OUT || Self::is_starting() {
             return None;
         }
-        if let Some(fake) = crate::testing::in_place_of_global() {
+        if let Some(fake) = crate::tracker::stand_in::in_place_of_global() {
             return Some(fake);
         }
         let settings = settings();

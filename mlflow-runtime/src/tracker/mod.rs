@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod last_words;
 pub(crate) mod recover;
 pub(crate) mod resend;
+pub(crate) mod stand_in;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

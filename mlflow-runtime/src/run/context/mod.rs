@@ -132,7 +132,7 @@ impl Context {
     /// Returns the fake that records what is logged here: that of the scope, else that of the whole process.
     pub(crate) fn fake(&self) -> Option<Arc<Tracker>> {
         let scoped = self.tracker.clone();
-        scoped.or_else(crate::testing::of_process)
+        scoped.or_else(crate::tracker::stand_in::of_process)
     }
 }
 
@@ -155,7 +155,7 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
                 tracker: Some(fake),
                 ..
             } => fake.note_outside(kind, key),
-            _ => is_untold = !is_told(key) || crate::testing::any_alive(),
+            _ => is_untold = !is_told(key) || crate::tracker::stand_in::any_alive(),
         }
     });
     if known.is_err() {
@@ -186,9 +186,9 @@ fn is_told(key: &str) -> bool {
 #[cold]
 fn tell_outside(kind: &'static str, key: &str) {
     // It does not know a fake that is alive elsewhere, but what it logs may be what that fake is to see.
-    if let Some(fake) = crate::testing::in_place_of_global() {
+    if let Some(fake) = crate::tracker::stand_in::in_place_of_global() {
         fake.note_outside(kind, key);
-        if crate::testing::of_process().is_some() {
+        if crate::tracker::stand_in::of_process().is_some() {
             return;
         }
     }

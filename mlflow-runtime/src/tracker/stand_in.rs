@@ -1,4 +1,5 @@
-//! How far fakes reach beyond the threads that have them.
+//! What stands in for the process's tracker while a test has a fake: how far fakes reach beyond the threads that have
+//! them.
 //!
 //! Invariant: while a fake is alive, no run that the process starts gets to a store, but for children of a run that it
 //! had before. A call that is in the scope of no fake gets to the fake of the whole process, if there is one, else to nobody's
@@ -11,10 +12,11 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use super::Tracker;
+use crate::config::Config;
 use crate::shipper::Goal;
 use crate::store::MemoryStore;
 use crate::sync::{lock, unpoisoned};
-use crate::tracker::Tracker;
 use crate::warnings::tell;
 
 /// How long a wait for the fake of the process may be before it is said.
@@ -43,16 +45,27 @@ struct Nobodys {
 }
 
 /// What was tracked outside of all scopes before a fake began.
-pub(super) struct Alive {
+pub(crate) struct Alive {
     escaped_before: usize,
     outside_before: BTreeMap<String, u64>,
 }
 
 /// Has a fake be that of the whole process, until it is dropped.
-pub(super) struct OfProcess(());
+pub(crate) struct OfProcess(());
+
+/// Makes the tracker of a fake.
+pub(crate) fn tracker(store: &MemoryStore) -> Arc<Tracker> {
+    let settings = Config::new()
+        .enabled(true)
+        .quiet(true)
+        .tracking_uri("sqlite:///fake.db")
+        .experiment("Default")
+        .resolve_from(&|_| None, None);
+    Arc::new(Tracker::inline(settings, Box::new(store.clone())))
+}
 
 impl Alive {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         // Under the lock: the last one of the others may be ending.
         let nobodys = lock(&NOBODYS);
         ALIVE.fetch_add(1, Ordering::SeqCst);
@@ -64,7 +77,7 @@ impl Alive {
 
     /// Returns what an assertion that fails says of what was tracked outside of all scopes meanwhile: perhaps it is what
     /// the assertion misses. Empty if there is nothing.
-    pub(super) fn hint(&self) -> String {
+    pub(crate) fn hint(&self) -> String {
         let runs = self.escaped().into_iter();
         let runs = runs.map(|(name, experiment)| format!("run {name:?} in {experiment:?}"));
         let values = self.outside().into_iter();
@@ -91,7 +104,7 @@ impl Alive {
     }
 
     /// Returns the runs that were started outside of all scopes while it was alive: their names and experiments.
-    pub(super) fn escaped(&self) -> Vec<(String, String)> {
+    pub(crate) fn escaped(&self) -> Vec<(String, String)> {
         escaped(lock(&NOBODYS).as_ref()).split_off(self.escaped_before)
     }
 }
@@ -111,7 +124,7 @@ impl OfProcess {
     /// # Panics
     ///
     /// If the calling thread has it: it would wait for itself.
-    pub(super) fn begin(tracker: &Arc<Tracker>) -> Self {
+    pub(crate) fn begin(tracker: &Arc<Tracker>) -> Self {
         let caller = thread::current().id();
         let is_own = lock(&OF_PROCESS)
             .as_ref()
@@ -173,8 +186,8 @@ fn nobodys() -> Arc<Tracker> {
     let nobodys = nobodys.get_or_insert_with(|| {
         let store = MemoryStore::adopting();
         Nobodys {
-            strays: (super::tracker(&store), store),
-            of_tests: super::tracker(&MemoryStore::adopting()),
+            strays: (tracker(&store), store),
+            of_tests: tracker(&MemoryStore::adopting()),
         }
     });
     Arc::clone(if is_test {
@@ -203,7 +216,7 @@ fn escaped(nobodys: Option<&Nobodys>) -> Vec<(String, String)> {
 }
 
 /// Returns `what` with how often it was logged.
-pub(super) fn counted(what: &str, times: u64) -> String {
+pub(crate) fn counted(what: &str, times: u64) -> String {
     if times == 1 {
         what.to_owned()
     } else {
@@ -217,7 +230,7 @@ fn outside(nobodys: Option<&Nobodys>) -> BTreeMap<String, u64> {
 }
 
 /// Returns what is said of runs that were started outside of all scopes.
-pub(super) fn report(escaped: &[(String, String)]) -> String {
+pub(crate) fn report(escaped: &[(String, String)]) -> String {
     let runs = escaped
         .iter()
         .map(|(name, experiment)| format!("\n  run {name:?} in {experiment:?}"));
