@@ -2,6 +2,7 @@
 // Tests say what they expect by unwrapping it; clippy sees their helpers as ordinary code.
 #![allow(clippy::unwrap_used)]
 
+mod architecture;
 mod bad_input;
 mod buckets;
 mod client;

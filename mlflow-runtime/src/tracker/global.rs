@@ -10,9 +10,8 @@ use crate::config::{Config, Settings};
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
 use crate::os::fork::{Bequest, PerProcess};
-use crate::run::context::Context;
 use crate::sync::lock;
-use crate::tracker::Tracker;
+use crate::tracker::{Tracker, stand_in};
 use crate::warnings;
 
 /// Whether the feature `disabled` is on.
@@ -89,7 +88,7 @@ fn enabled_slow() -> bool {
     match STATE.load(Ordering::Relaxed) {
         ENABLED => true,
         // A fake records also where the process does not track.
-        DISABLED => crate::tracker::stand_in::any_alive() && Context::current().fake().is_some(),
+        DISABLED => stand_in::any_alive() && stand_in::scoped().is_some(),
         _ => settings().enabled,
     }
 }
@@ -136,7 +135,7 @@ pub(crate) fn set_experiment(name: String) {
     let Some(ExperimentRef::Name(name)) = experiment_name::of_name(name) else {
         return;
     };
-    if let Some(fake) = Context::current().fake() {
+    if let Some(fake) = stand_in::scoped() {
         fake.set_experiment(name);
         return;
     }
@@ -152,8 +151,7 @@ impl Tracker {
     /// Returns the scope's tracker, or the process's, made at the first call; `None` where tracking is
     /// disabled.
     pub(crate) fn scoped_or_global() -> Option<Arc<Self>> {
-        let fake = Context::current().fake();
-        fake.or_else(Self::global)
+        stand_in::scoped().or_else(Self::global)
     }
 
     /// The process's tracker, made at the first call; `None` where tracking is disabled.
@@ -161,7 +159,7 @@ impl Tracker {
         if COMPILED_OUT || Self::is_starting() {
             return None;
         }
-        if let Some(fake) = crate::tracker::stand_in::in_place_of_global() {
+        if let Some(fake) = stand_in::in_place_of_global() {
             return Some(fake);
         }
         let settings = settings();

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::journal::{self, Reason};
-use crate::run::context::Context;
 use crate::shipper::Goal;
 use crate::shipper::stats::Connection;
 use crate::system_metrics::{self, Later};
 use crate::time;
 use crate::time::deadline;
 use crate::tracker::Tracker;
-use crate::tracker::{global, last_words};
+use crate::tracker::{global, last_words, stand_in};
 
 /// How the process and its store get along; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,7 +180,7 @@ pub fn flush(timeout: Duration) -> FlushReport {
 /// or is a library unloaded early). Logging goes on working afterwards, but runs that are open get no
 /// more system metrics.
 pub fn shutdown(timeout: Duration) -> FlushReport {
-    if Context::current().fake().is_none() {
+    if stand_in::scoped().is_none() {
         let deadline = deadline(Instant::now(), timeout);
         system_metrics::stop(deadline, Later::Sampled);
         last_words::stop_captures(deadline);
@@ -194,7 +193,7 @@ pub fn shutdown(timeout: Duration) -> FlushReport {
 
 /// The scope's tracker, or the process's with those of earlier configurations.
 pub(crate) fn all() -> Vec<Arc<Tracker>> {
-    match Context::current().fake() {
+    match stand_in::scoped() {
         Some(fake) => vec![fake],
         None => Tracker::all(),
     }
@@ -202,8 +201,7 @@ pub(crate) fn all() -> Vec<Arc<Tracker>> {
 
 /// The tracker of this scope or of the process, if there is one yet.
 fn current() -> Option<Arc<Tracker>> {
-    let fake = Context::current().fake();
-    fake.or_else(Tracker::existing)
+    stand_in::scoped().or_else(Tracker::existing)
 }
 
 impl Tracker {

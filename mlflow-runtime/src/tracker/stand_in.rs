@@ -12,6 +12,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use once_cell::race::OnceBox;
+
 use super::Tracker;
 use crate::config::Config;
 use crate::shipper::Goal;
@@ -62,6 +64,25 @@ pub(crate) fn tracker(store: &MemoryStore) -> Arc<Tracker> {
         .experiment("Default")
         .resolve_from(&|_| None, None);
     Arc::new(Tracker::inline(settings, Box::new(store.clone())))
+}
+
+/// Finds the tracker of the scope that the calling thread is in.
+type Lookup = fn() -> Option<Arc<Tracker>>;
+
+/// Set with the first scope of the process: scopes are the runs' to keep, above the tracker.
+static LOOKUP: OnceBox<Lookup> = OnceBox::new();
+
+/// Has [`scoped`] ask `lookup`.
+pub(crate) fn set_lookup(lookup: Lookup) {
+    if LOOKUP.get().is_none() {
+        let _ = LOOKUP.set(Box::new(lookup));
+    }
+}
+
+/// Returns the fake that the calling thread's values go to, if there is one.
+pub(crate) fn scoped() -> Option<Arc<Tracker>> {
+    let scoped = LOOKUP.get().and_then(|lookup| lookup());
+    scoped.or_else(of_process)
 }
 
 impl Alive {

@@ -22,8 +22,8 @@ use stack::{Scope, Scopes};
 pub(crate) use suspended::Suspended;
 
 use crate::run::Run;
-use crate::tracker::Tracker;
 use crate::tracker::global::{self, COMPILED_OUT};
+use crate::tracker::{Tracker, stand_in};
 use crate::warnings::warn_user;
 
 thread_local! {
@@ -93,6 +93,9 @@ impl Context {
     /// `run` as the current run, and with one of a fake's the fake; else the same tracker.
     pub(crate) fn with_run(&self, run: Run) -> Self {
         let fake = run.tracker().filter(|tracker| tracker.is_inline());
+        if fake.is_some() {
+            stand_in::set_lookup(|| Self::current().tracker);
+        }
         Self {
             tracker: fake.or(self.tracker.as_ref()).cloned(),
             run: Some(run),
@@ -101,6 +104,7 @@ impl Context {
 
     /// No run; new ones go to `tracker`.
     pub(crate) fn with_tracker(tracker: Arc<Tracker>) -> Self {
+        stand_in::set_lookup(|| Self::current().tracker);
         Self {
             run: None,
             tracker: Some(tracker),
@@ -132,7 +136,7 @@ impl Context {
     /// Returns the fake that records what is logged here: that of the scope, else that of the whole process.
     pub(crate) fn fake(&self) -> Option<Arc<Tracker>> {
         let scoped = self.tracker.clone();
-        scoped.or_else(crate::tracker::stand_in::of_process)
+        scoped.or_else(stand_in::of_process)
     }
 }
 
@@ -155,7 +159,7 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
                 tracker: Some(fake),
                 ..
             } => fake.note_outside(kind, key),
-            _ => is_untold = !is_told(key) || crate::tracker::stand_in::any_alive(),
+            _ => is_untold = !is_told(key) || stand_in::any_alive(),
         }
     });
     if known.is_err() {
@@ -186,9 +190,9 @@ fn is_told(key: &str) -> bool {
 #[cold]
 fn tell_outside(kind: &'static str, key: &str) {
     // It does not know a fake that is alive elsewhere, but what it logs may be what that fake is to see.
-    if let Some(fake) = crate::tracker::stand_in::in_place_of_global() {
+    if let Some(fake) = stand_in::in_place_of_global() {
         fake.note_outside(kind, key);
-        if crate::tracker::stand_in::of_process().is_some() {
+        if stand_in::of_process().is_some() {
             return;
         }
     }
