@@ -72,7 +72,7 @@
 //! # Spans
 //!
 //! With [`Layer::span_durations`], how long a span lived, in seconds, is the metric `time/NAME` when it
-//! closes, the count of such spans as the step, as [`#[timed]`](macro@crate::tracked::timed) does it. A filter
+//! closes, the count of such spans as the step, as [`#[timed]`](macro@crate::timed) does it. A filter
 //! chooses which:
 //!
 //! ```
