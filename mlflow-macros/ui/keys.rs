@@ -32,4 +32,10 @@ fn too_long_with_its_prefix() {}
 #[timed(name = "", nme = "a", crate)]
 fn every_error_of_timed() {}
 
+// `metric!("..x", 1.0)` did not compile, and this did.
+#[tracked(metric = "..x")]
+fn way_out() -> f64 {
+    0.0
+}
+
 fn main() {}

@@ -1,6 +1,8 @@
 //! What must never be written down: values whose [name](is_secret_name) says that they are secret,
 //! and what [looks like a credential](mask), wherever in a text it stands.
 //!
+//! And which keys MLflow [takes](key_fault).
+//!
 //! One rule for both sides: the macro judges arguments when the code is compiled, the runtime
 //! judges values when they are logged. Not meant for others than the two; it has no dependencies,
 //! as it is built for the compiler's machine and for the program's.
@@ -14,9 +16,11 @@
 //! ```
 
 mod credential;
+mod key;
 mod name;
 
 pub use credential::{Edge, Masked, mask};
+pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
 pub use name::is_secret_name;
 
 /// Stands in for a secret value.

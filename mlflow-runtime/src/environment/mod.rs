@@ -81,7 +81,7 @@ impl Environment {
             ("os.type", Some(env::consts::OS.to_owned())),
             ("process.pid", Some(std::process::id().to_string())),
             ("process.executable.name", executable),
-            ("deployment.environment", variable("MLFLOW_ENV")),
+            ("deployment.environment", deployment()),
             // Where the build knows the commit, that is another tag of the same name, and wins.
             ("mlflow.source.git.commit", variable("GIT_COMMIT")),
             // By the build script: see there.
@@ -154,6 +154,11 @@ impl Environment {
 
 fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
+}
+
+/// Returns the environment that the program is deployed in (`MLFLOW_ENV`).
+pub(crate) fn deployment() -> Option<String> {
+    variable("MLFLOW_ENV")
 }
 
 /// The login name: the variables that the shell sets, else the password file.

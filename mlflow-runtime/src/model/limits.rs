@@ -6,8 +6,9 @@
 
 use std::borrow::Cow;
 
-/// Characters of a metric, param or tag key.
-pub(crate) const KEY_CHARS: usize = 250;
+use mlflow_redact::KeyFault;
+pub(crate) use mlflow_redact::{KEY_CHARS, checked_key, is_key_char};
+
 /// Characters of a param's value.
 pub(crate) const PARAM_VALUE_CHARS: usize = 6000;
 /// Characters of a tag's value.
@@ -68,95 +69,23 @@ pub(crate) fn mended_artifact_path(path: &str) -> Option<String> {
     Some(format!("{stem}_{hash:08x}{extension}"))
 }
 
-/// Why MLflow would refuse this metric, param or tag key, or `None` if it would not.
+/// Returns why MLflow would refuse this metric, param or tag key, or `None` if it would not.
 pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
-    // As almost every key is.
-    let is_plain = |byte: u8| byte.is_ascii() && is_key_char(byte.into());
-    if (1..=KEY_CHARS).contains(&key.len())
-        && key.bytes().all(is_plain)
-        && is_normal_path(key.as_bytes())
-    {
-        return None;
-    }
-    if key.is_empty() {
-        return Some("it is empty; give it a name".into());
-    }
-    let length = key.chars().count();
-    if length > KEY_CHARS {
-        return Some(format!("it has {length} characters; at most {KEY_CHARS} are allowed").into());
-    }
-    if let Some(bad) = key.chars().find(|c| !is_key_char(*c)) {
-        return Some(
-            format!("it contains {bad:?}; allowed are letters, digits, `_`, `-`, `.`, `/`, `:` and space").into(),
-        );
-    }
-    if !is_normal_path(key.as_bytes()) {
-        return Some(
+    let fault = mlflow_redact::key_fault(key)?;
+    Some(match fault {
+        KeyFault::Empty => "it is empty; give it a name".into(),
+        KeyFault::TooLong(length) => {
+            format!("it has {length} characters; at most {KEY_CHARS} are allowed").into()
+        }
+        KeyFault::Character(bad) => format!(
+            "it contains {bad:?}; allowed are letters, digits, `_`, `-`, `.`, `/`, `:` and space"
+        )
+        .into(),
+        KeyFault::NoPlainPath => {
             "it is not a plain path; leave out leading, trailing and double `/`, `.` and `..`"
-                .into(),
-        );
-    }
-    None
-}
-
-/// Whether MLflow takes this character in a key.
-pub(crate) fn is_key_char(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':' | ' ')
-}
-
-/// Whether POSIX path normalisation leaves the key as it is, and it does not begin like a way out.
-const fn is_normal_path(key: &[u8]) -> bool {
-    if key.len() >= 2 && key[0] == b'.' && key[1] == b'.' {
-        return false;
-    }
-    let mut start = 0;
-    let mut at = 0;
-    while at <= key.len() {
-        if at == key.len() || key[at] == b'/' {
-            let empty = at == start;
-            let dot = at == start + 1 && key[start] == b'.';
-            let dots = at == start + 2 && key[start] == b'.' && key[start + 1] == b'.';
-            if empty || dot || dots {
-                return false;
-            }
-            start = at + 1;
+                .into()
         }
-        at += 1;
-    }
-    true
-}
-
-/// The key, if it is a valid one; a compile error where it is a constant and is not.
-///
-/// Characters outside ASCII are taken as letters here and looked at when they are logged.
-pub(crate) const fn checked_key(key: &'static str) -> &'static str {
-    let bytes = key.as_bytes();
-    assert!(!bytes.is_empty(), "an MLflow key must not be empty");
-    let mut characters = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        let byte = bytes[at];
-        assert!(
-            !byte.is_ascii()
-                || byte.is_ascii_alphanumeric()
-                || matches!(byte, b'_' | b'-' | b'.' | b'/' | b':' | b' '),
-            "an MLflow key may contain only letters, digits, `_`, `-`, `.`, `/`, `:` and space"
-        );
-        // Continuation bytes of UTF-8 do not start a character.
-        if byte & 0b1100_0000 != 0b1000_0000 {
-            characters += 1;
-        }
-        at += 1;
-    }
-    assert!(
-        characters <= KEY_CHARS,
-        "an MLflow key may have at most 250 characters"
-    );
-    assert!(
-        is_normal_path(bytes),
-        "an MLflow key must be a plain path: no leading, trailing or double `/`, no `.` or `..`"
-    );
-    key
+    })
 }
 
 #[cfg(test)]
@@ -180,28 +109,6 @@ mod tests {
             assert_eq!(kept.len(), start.len() + 8 + end.len(), "{kept}");
         }
         assert_ne!(kept("a%b.txt"), kept("a#b.txt"));
-    }
-
-    #[test]
-    fn keys_that_mlflow_takes_have_no_fault() {
-        let long = "é".repeat(250);
-        for key in [
-            "loss", "a/b", "val.loss", "x:y", "a b", "naïve", "日本", "a-b_c", "a..b", &long,
-        ] {
-            assert_eq!(key_fault(key), None, "{key}");
-        }
-    }
-
-    #[test]
-    fn keys_that_mlflow_refuses_have_one() {
-        let long = "é".repeat(251);
-        let refused = [
-            "", "a;b", "a=b", "a@b", "a%b", "a,b", "/a", "a/", "a//b", "./a", "a/../b", ".", "..",
-            "..a", &long,
-        ];
-        for key in refused {
-            assert!(key_fault(key).is_some(), "{key}");
-        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fmt::{self, Display};
 
 use crate::capture::{End, Text, Values, cut, render_debug};
+use crate::environment;
 use crate::model::limits::EXPERIMENT_NAME_CHARS;
 use crate::time;
 
@@ -59,10 +60,8 @@ impl Template {
 
     /// `{env}`: `MLFLOW_ENV`, else `default`.
     pub fn env(&mut self) {
-        let env = std::env::var("MLFLOW_ENV")
-            .ok()
-            .filter(|env| !env.is_empty());
-        self.text(env.as_deref().unwrap_or("default"));
+        let deployment = environment::deployment();
+        self.text(deployment.as_deref().unwrap_or("default"));
     }
 }
 

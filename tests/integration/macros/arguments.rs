@@ -180,6 +180,8 @@ fn the_environment_is_filled_in() {
     fn train() {}
     if runs_apart(SELF, &[("MLFLOW_ENV", "staging")]) {
         runs_apart(SELF, &[("MLFLOW_ENV", "")]);
+        // It was a tag's value left out, and a name's part.
+        runs_apart(SELF, &[("MLFLOW_ENV", " ")]);
         return;
     }
     let fake = fake();
