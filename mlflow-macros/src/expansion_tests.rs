@@ -3,14 +3,18 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::built::{Built, Git};
+use crate::build_info::{Built, Git};
 
 fn formatted(tokens: TokenStream) -> String {
     prettyplease::unparse(&syn::parse2(tokens).expect("an expansion is a file"))
 }
 
 fn expanded(arguments: TokenStream, item: TokenStream) -> String {
-    formatted(crate::expand::tracked(arguments, item, Built::default))
+    formatted(crate::expand::tracked::tracked(
+        arguments,
+        item,
+        Built::default,
+    ))
 }
 
 macro_rules! snapshot {
@@ -108,7 +112,7 @@ fn the_build() {
         features: Some("cuda,default".to_owned()),
         watched: Some(vec!["/repo/.git/HEAD".into()]),
     };
-    insta::assert_snapshot!(formatted(crate::expand::tracked(
+    insta::assert_snapshot!(formatted(crate::expand::tracked::tracked(
         quote!(),
         quote!(
             fn f() {}
@@ -128,7 +132,7 @@ macro_rules! timed_snapshot {
         #[test]
         fn $name() {
             let (arguments, item) = (quote!($($arguments)*), quote!($($item)*));
-            insta::assert_snapshot!(formatted(crate::timed::timed(arguments, item)));
+            insta::assert_snapshot!(formatted(crate::expand::timed::timed(arguments, item)));
         }
     };
 }

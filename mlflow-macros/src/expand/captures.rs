@@ -9,10 +9,10 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, LitStr, Member};
 
-use crate::parameters::{Binding, Parameter, is_unused, looking, name};
-use crate::paths;
-use crate::plan::{Name, Plan, Treatment, bindings};
-use crate::template::Part;
+use crate::analyze::parameters::{Binding, Parameter, is_unused, looking, name};
+use crate::analyze::plan::{Name, Plan, Treatment, bindings};
+use crate::expand::paths;
+use crate::parse::name_template::Part;
 
 /// Everything that is captured; empty if nothing is.
 pub(crate) fn captures(

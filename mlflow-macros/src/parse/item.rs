@@ -8,7 +8,7 @@ use quote::quote;
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::{Attribute, Error, Expr, Signature, Token, Visibility};
 
-use crate::parameters::{Binding, Parameter};
+use crate::analyze::parameters::{Binding, Parameter};
 
 /// A function, method or trait method with a body.
 pub(crate) struct Function {

@@ -10,15 +10,17 @@ use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{FnArg, Meta, ReturnType};
 
-use crate::arguments::Arguments;
-use crate::body::{Body, block, in_place_of, nested};
-use crate::built::Built;
+use crate::analyze::parameters::{Moved, Parameter, may_drop, parameters};
+use crate::analyze::plan::{Plan, plan};
+use crate::analyze::wrapping::{self, Shape, is_never, is_unit};
+use crate::build_info::Built;
 use crate::errors::Errors;
-use crate::item::{self, Function};
-use crate::parameters::{Moved, Parameter, may_drop, parameters};
-use crate::plan::{Plan, plan};
-use crate::shape::{self, Shape, is_never, is_unit};
-use crate::{captures, doc_comment, paths};
+use crate::expand::body::{Body, block, in_place_of, nested};
+use crate::expand::captures;
+use crate::expand::paths;
+use crate::parse::arguments::Arguments;
+use crate::parse::doc_comment;
+use crate::parse::item::{self, Function};
 
 /// `#[tracked(arguments)] item`
 pub(crate) fn tracked(
@@ -41,7 +43,7 @@ pub(crate) fn tracked(
             return with_errors(&item, errors);
         }
     };
-    let shape = shape::of(&function.signature, &function.attributes);
+    let shape = wrapping::of(&function.signature, &function.attributes);
     let moved = match shape {
         Shape::Guard | Shape::AsyncKept => Moved::None,
         Shape::Async if may_drop(&function.signature) > 1 => Moved::All,
@@ -238,7 +240,7 @@ impl Expansion {
             (quote!(#value), quote!(#ending.numbers(#captured);))
         };
         // From the inside: `Result<Option<f64>, E>` is two.
-        for _ in 0..shape::layers(ty) {
+        for _ in 0..wrapping::layers(ty) {
             split = quote! {
                 match #private::Probe(#value).__mlflow_split() {
                     #private::Split::Value(#pattern) => { #split }

@@ -14,13 +14,13 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 mod cargo;
-mod diff;
 mod git;
+mod git_diff;
 
-pub(crate) use diff::git_diff;
 pub(crate) use git::Git;
+pub(crate) use git_diff::git_diff;
 
-use crate::paths;
+use crate::expand::paths;
 use git::{Repository, without_credentials};
 
 const COMMIT_VARIABLES: [&str; 5] = [

@@ -8,15 +8,15 @@ use syn::ext::IdentExt as _;
 use syn::parse::{ParseStream, Parser};
 use syn::{LitStr, Path};
 
-use crate::arguments::{comma_separated, value};
-use crate::body::{Body, block, in_place_of, nested};
+use crate::analyze::key;
+use crate::analyze::parameters::{Moved, parameters};
+use crate::analyze::wrapping::{self, Shape};
 use crate::errors::Errors;
-use crate::expand::with_errors;
-use crate::item::{self, Function};
-use crate::key;
-use crate::parameters::{Moved, parameters};
-use crate::paths;
-use crate::shape::{self, Shape};
+use crate::expand::body::{Body, block, in_place_of, nested};
+use crate::expand::paths;
+use crate::expand::tracked::with_errors;
+use crate::parse::arguments::{comma_separated, value};
+use crate::parse::item::{self, Function};
 
 /// The arguments of `#[timed(…)]`.
 #[derive(Default)]
@@ -88,7 +88,7 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
             #private::Timer::start(&SITE)
         };
     };
-    let shape = shape::of(&function.signature, &function.attributes);
+    let shape = wrapping::of(&function.signature, &function.attributes);
     let moved = match shape {
         Shape::Future | Shape::Boxed | Shape::ByType => Moved::All,
         Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => Moved::None,

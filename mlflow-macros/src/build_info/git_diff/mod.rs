@@ -1,9 +1,9 @@
 //! `git_diff!()`: how the code that is built differs from its commit.
 //!
 //! Invariants: bounded; what is secret is masked before it gets into the program: credentials
-//! wherever they stand, and what is given to a secret's name (see [`secrets`]).
+//! wherever they stand, and what is given to a secret's name (see [`redaction`]).
 
-mod secrets;
+mod redaction;
 
 use mlflow_redact::{Edge, mask};
 use proc_macro2::TokenStream;
@@ -11,8 +11,8 @@ use quote::quote;
 
 use super::git::Repository;
 use super::{Built, option, package};
-use crate::paths;
-use secrets::{Language, Lines};
+use crate::expand::paths;
+use redaction::{Language, Lines};
 
 /// More than anybody reads, and little beside a program.
 const MOST_BYTES: u64 = 256 * 1024;

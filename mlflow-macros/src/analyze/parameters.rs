@@ -12,9 +12,9 @@ use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
 };
 
-use crate::attributes::{allow_unused, allowances, conditions, move_lints};
-use crate::paths;
-use crate::shape::{is_number, is_unit};
+use crate::analyze::cfg_and_lints::{allow_unused, allowances, conditions, move_lints};
+use crate::analyze::wrapping::{is_number, is_unit};
+use crate::expand::paths;
 
 /// One typed argument.
 pub(crate) struct Parameter {

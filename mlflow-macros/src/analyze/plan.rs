@@ -7,12 +7,12 @@ use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType, Signature};
 
-use crate::arguments::{Arguments, Entry};
+use crate::analyze::key;
+use crate::analyze::parameters::{Binding, Parameter};
+use crate::analyze::wrapping::{self, Shape, Value};
 use crate::errors::{Errors, listed, nearest};
-use crate::key;
-use crate::parameters::{Binding, Parameter};
-use crate::shape::{self, Shape, Value};
-use crate::template::{self, Part};
+use crate::parse::arguments::{Arguments, Entry};
+use crate::parse::name_template::{self, Part};
 
 /// What happens to an argument of the function.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -244,7 +244,7 @@ fn check_return(arguments: &Arguments, output: &ReturnType, shape: Shape, errors
             "names the returned value, which `skip_return` leaves out: remove one of them",
         );
     }
-    let value = shape::returned_value(output);
+    let value = wrapping::returned_value(output);
     if let (Some(named), Value::Nothing) = (named, value) {
         errors.at(
             named,
@@ -331,7 +331,7 @@ fn name(argument: &str, expr: Expr, names: &[&str], errors: &mut Errors) -> Name
     if literal.value().trim().is_empty() {
         errors.at(literal.span(), format!("`{argument}` is empty"));
     }
-    let parts = match template::parse(literal) {
+    let parts = match name_template::parse(literal) {
         Ok(parts) => parts,
         Err(error) => {
             errors.push(error);

@@ -8,10 +8,10 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned as _;
 use syn::{FnArg, Lifetime, ReturnType, Type};
 
-use crate::item::Function;
-use crate::parameters::Parameter;
-use crate::paths;
-use crate::shape::{Shape, inferred, is_never, is_unit, output_of};
+use crate::analyze::parameters::Parameter;
+use crate::analyze::wrapping::{Shape, inferred, is_never, is_unit, output_of};
+use crate::expand::paths;
+use crate::parse::item::Function;
 
 /// A body, and what it has to be given.
 pub(crate) struct Body<'f> {

@@ -8,9 +8,9 @@ use quote::quote;
 use syn::Expr;
 use syn::ext::IdentExt as _;
 
-use crate::parameters::{Binding, Parameter};
-use crate::plan::{Name, Plan, Treatment};
-use crate::template::Part;
+use crate::analyze::parameters::{Binding, Parameter};
+use crate::analyze::plan::{Name, Plan, Treatment};
+use crate::parse::name_template::Part;
 
 impl Plan {
     /// Whether logging looks at anything the argument binds.

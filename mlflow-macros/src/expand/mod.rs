@@ -1,0 +1,7 @@
+//! The third pass: what is emitted.
+
+pub(crate) mod body;
+pub(crate) mod captures;
+pub(crate) mod paths;
+pub(crate) mod timed;
+pub(crate) mod tracked;
