@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //!
-//! - **Three passes**, a folder each: [`parse`], [`analyze`], [`expand`]. Errors of all passes are collected; with an
-//!   error the function is still emitted, as it stood. [`build_info`] finds out what the code is built from.
+//! - **Three passes**, a folder each: `parse`, `analyze`, `expand`. Errors of all passes are collected; with an
+//!   error the function is still emitted, as it stood. `build_info` finds out what the code is built from.
 //! - **The body is never read.** It stays one group of tokens, with its own braces and their span.
 //! - **Little is emitted**: a static, the captures, one call into `__private`, which is all that
 //!   the macros know of the runtime.

@@ -11,13 +11,13 @@
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its
 //!   thread for a moment (a file's lock), never for longer than [`PATIENCE`].
 
-mod directory;
+mod local_artifacts;
 mod memory;
-mod names;
 mod open;
 mod rest;
 mod sqlite;
 mod uri;
+mod validate;
 
 use std::borrow::Cow;
 use std::collections::HashMap;

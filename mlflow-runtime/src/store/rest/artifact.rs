@@ -3,11 +3,11 @@
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Url};
 
-use super::answer::{self, Route};
+use super::error::{self, Route};
 use super::http::{self, Http};
 use super::upload::{self, Content};
-use super::{ArtifactContent, StoreError, StoredRun, presigned, wire};
-use crate::store::{directory, names, uri};
+use super::{ArtifactContent, StoreError, StoredRun, json, presigned};
+use crate::store::{local_artifacts, uri, validate};
 
 /// Writes one artifact to where the run's artifacts go.
 pub(super) async fn put(
@@ -16,7 +16,7 @@ pub(super) async fn put(
     path: &str,
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
-    names::check_artifact_path(path)?;
+    validate::check_artifact_path(path)?;
     let scheme = uri::scheme(&run.artifact_uri);
     match scheme {
         Some("mlflow-artifacts") => {
@@ -36,9 +36,9 @@ async fn put_in_directory(
     path: &str,
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
-    let root = directory::of_uri(artifact_uri)?;
+    let root = local_artifacts::of_uri(artifact_uri)?;
     if is_on_this_host(http.base_url(), &root) {
-        return directory::put(&root, path, content).await;
+        return local_artifacts::put(&root, path, content).await;
     }
     Err(StoreError::Blocked {
         reason: format!(
@@ -67,10 +67,10 @@ async fn put_through_server(
     let answer = http::read(Route::Artifacts, &asked, response);
     let body = upload::in_time(http.timeout(), &asked, answer).await?;
     // MLflow says nothing, or `{}`: whoever says more has not kept the file.
-    if body.is_empty() || serde_json::from_slice::<wire::Empty>(&body).is_ok() {
+    if body.is_empty() || serde_json::from_slice::<json::Empty>(&body).is_ok() {
         Ok(())
     } else {
-        Err(answer::not_understood(&asked, &body))
+        Err(error::not_understood(&asked, &body))
     }
 }
 

@@ -19,7 +19,7 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirec
 use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::answer::{self, Failure, Route};
+use super::error::{self, Failure, Route};
 use super::{Credentials, RestOptions, StoreError, tls};
 use crate::store::uri;
 
@@ -388,7 +388,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     response: Response,
 ) -> Result<T, Failure> {
     let body = read(Route::Api, asked, response).await?;
-    serde_json::from_slice(&body).map_err(|_| answer::not_understood(asked, &body).into())
+    serde_json::from_slice(&body).map_err(|_| error::not_understood(asked, &body).into())
 }
 
 /// The body of a success; anything else is a failure.
@@ -404,14 +404,14 @@ pub(super) async fn read(
         .map_err(|error| not_sent(asked, &error))?
     {
         if body.len() + chunk.len() > ANSWER_BYTES {
-            return Err(answer::not_understood(asked, &body).into());
+            return Err(error::not_understood(asked, &body).into());
         }
         body.extend_from_slice(&chunk);
     }
     if response.status().is_success() {
         Ok(body)
     } else {
-        Err(answer::failure(
+        Err(error::failure(
             route,
             asked,
             response.status(),

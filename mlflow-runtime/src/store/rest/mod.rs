@@ -6,17 +6,17 @@
 //! - Credentials go to the host of the tracking URI and to no other; they are in no error, no
 //!   `Debug` and no URI that leaves this module.
 
-mod answer;
 mod artifact;
-mod database;
+mod db_errors;
+mod duplicates;
+mod error;
 mod http;
+mod json;
 mod presigned;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod reading;
 mod tls;
-mod twins;
 mod upload;
-mod wire;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -27,13 +27,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 use super::{
-    ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun, names,
+    ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun, validate,
 };
 use crate::model::{ExperimentRef, Metric, RunStatus};
 #[cfg(feature = "__parts")]
-pub(crate) use wire::log_batch as bodies;
+pub(crate) use json::log_batch as bodies;
 
-use answer::Failure;
+use error::Failure;
 use http::{Http, Repeat};
 
 /// How to reach a tracking server.
@@ -155,12 +155,12 @@ impl RestStore {
             .http
             .post(
                 "experiments/create",
-                wire::create_experiment(name),
+                json::create_experiment(name),
                 Repeat::Harmless,
             )
             .await
         {
-            Ok(wire::ExperimentId { experiment_id }) => Ok(experiment_id),
+            Ok(json::ExperimentId { experiment_id }) => Ok(experiment_id),
             // Another process was faster, or the answer to our own first attempt was lost.
             Err(Failure::Refused { code, reason, .. }) if code == "RESOURCE_ALREADY_EXISTS" => {
                 match self.experiment_if_there(name).await? {
@@ -176,21 +176,21 @@ impl RestStore {
         }
     }
 
-    async fn experiment_if_there(&self, name: &str) -> Result<Option<wire::Experiment>, Failure> {
+    async fn experiment_if_there(&self, name: &str) -> Result<Option<json::Experiment>, Failure> {
         match self
             .http
             .get("experiments/get-by-name", &[("experiment_name", name)])
             .await
         {
-            Ok(wire::GetExperiment { experiment }) => Ok(Some(experiment)),
+            Ok(json::GetExperiment { experiment }) => Ok(Some(experiment)),
             Err(Failure::Refused { status: 404, .. }) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
     /// A run that may be written to.
-    async fn active_run(&self, run_id: &str) -> Result<wire::Run, StoreError> {
-        let wire::GetRun { run } = self
+    async fn active_run(&self, run_id: &str) -> Result<json::Run, StoreError> {
+        let json::GetRun { run } = self
             .http
             .get("runs/get", &[("run_id", run_id)])
             .await
@@ -204,8 +204,8 @@ impl RestStore {
     }
 
     async fn send_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {
-        for body in wire::log_batch(run_id, batch) {
-            let wire::Empty {} = self
+        for body in json::log_batch(run_id, batch) {
+            let json::Empty {} = self
                 .http
                 .post("runs/log-batch", body, Repeat::Harmless)
                 .await?;
@@ -247,12 +247,12 @@ impl RestStore {
                 .http
                 .post(
                     "runs/log-batch",
-                    wire::metrics(run_id, points),
+                    json::metrics(run_id, points),
                     Repeat::Harmless,
                 )
                 .await;
             match sent {
-                Ok(wire::Empty {}) => {}
+                Ok(json::Empty {}) => {}
                 Err(failure) if failure.is_point_already_there() => {
                     if points.len() > 1 {
                         let (first, second) = points.split_at(points.len() / 2);
@@ -266,7 +266,7 @@ impl RestStore {
     }
 }
 
-fn active(experiment: wire::Experiment) -> Result<String, Failure> {
+fn active(experiment: json::Experiment) -> Result<String, Failure> {
     if experiment.lifecycle_stage == "deleted" {
         return Err(Failure::blocked(format!(
             "the experiment `{}` is deleted: restore it, or use another name",
@@ -316,14 +316,14 @@ impl Store for RestStore {
         }
         let found = match experiment {
             ExperimentRef::Name(name) => {
-                names::check_experiment(name)?;
+                validate::check_experiment(name)?;
                 self.experiment_named(name).await
             }
             ExperimentRef::Id(id) => self
                 .http
                 .get("experiments/get", &[("experiment_id", id)])
                 .await
-                .and_then(|wire::GetExperiment { experiment }| active(experiment)),
+                .and_then(|json::GetExperiment { experiment }| active(experiment)),
         };
         let id = found.map_err(Failure::blocking)?;
         self.experiments
@@ -335,16 +335,16 @@ impl Store for RestStore {
     async fn experiment_name(&self, run: &StoredRun) -> Result<Option<String>, StoreError> {
         let id = &[("experiment_id", &*run.experiment_id)];
         let found = self.http.get("experiments/get", id).await;
-        let wire::GetExperiment { experiment } = found.map_err(Failure::blocking)?;
+        let json::GetExperiment { experiment } = found.map_err(Failure::blocking)?;
         Ok(Some(experiment.name))
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
         let created = self
             .http
-            .post("runs/create", wire::create_run(run), Repeat::Never)
+            .post("runs/create", json::create_run(run), Repeat::Never)
             .await;
-        let wire::GetRun { run } = created.map_err(|failure| {
+        let json::GetRun { run } = created.map_err(|failure| {
             // The usual reason is that the experiment was deleted meanwhile.
             self.experiments.borrow_mut().clear();
             failure.blocking()
@@ -357,12 +357,12 @@ impl Store for RestStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        let (found, _) = twins::find(&self.http, experiment_id, key).await?;
+        let (found, _) = duplicates::find(&self.http, experiment_id, key).await?;
         Ok(found)
     }
 
     async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
-        let (_, is_told) = twins::find(&self.http, experiment_id, key).await?;
+        let (_, is_told) = duplicates::find(&self.http, experiment_id, key).await?;
         Ok(is_told)
     }
 
@@ -371,7 +371,7 @@ impl Store for RestStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        twins::find_of_another(&self.http, experiment_id, key).await
+        duplicates::find_of_another(&self.http, experiment_id, key).await
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
@@ -389,9 +389,9 @@ impl Store for RestStore {
         status: RunStatus,
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
-        let body = wire::update_run(&run.run_id, status, end_time_ms);
+        let body = json::update_run(&run.run_id, status, end_time_ms);
         let sent = self.http.post("runs/update", body, Repeat::Harmless).await;
-        self.unless_deleted(&run.run_id, sent.map(|wire::Empty {}| ()))
+        self.unless_deleted(&run.run_id, sent.map(|json::Empty {}| ()))
             .await
     }
 

@@ -14,10 +14,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::answer::{Failure, Route};
+use super::error::{Failure, Route};
 use super::http::{self, Http, Repeat};
 use super::upload::{self, Content};
-use super::{StoreError, StoredRun, wire};
+use super::{StoreError, StoredRun, json};
 use crate::model::limits;
 use crate::store::uri;
 
@@ -73,7 +73,7 @@ pub(super) async fn put(
 async fn signed(http: &Http, run: &StoredRun, path: &str) -> Result<Signed, StoreError> {
     const ROUTE: &str = "artifacts/presigned-upload-url";
     let asked = format!("POST {ROUTE}");
-    let body = wire::presigned_upload(&run.run_id, path);
+    let body = json::presigned_upload(&run.run_id, path);
     let response = http.post_json(ROUTE, body, Repeat::Harmless).await?;
     let is_unknown = matches!(
         response.status(),

@@ -13,10 +13,10 @@ use std::time::Duration;
 use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 
-use super::answer::{Failure, Route};
-use super::{active, artifact, http, twins, wire};
+use super::error::{Failure, Route};
+use super::{active, artifact, duplicates, http, json};
 use crate::shipper::recovery::delay_after;
-use crate::store::{StoreError, directory};
+use crate::store::{StoreError, local_artifacts};
 
 const ASKED: &str = "POST x";
 static SERVER: LazyLock<Url> =
@@ -27,26 +27,26 @@ pub(crate) fn meanings(answer: impl Fn() -> Response) -> Vec<Result<String, Stor
     let upload = at_once(http::read(Route::Artifacts, ASKED, answer()))
         .map(|body| shown(&body.len()))
         .map_err(judged);
-    let nothing = read(answer(), |wire::Empty {}| String::new());
+    let nothing = read(answer(), |json::Empty {}| String::new());
     // A failure is one whatever was asked for.
     if !answer().status().is_success() {
         return vec![upload, nothing];
     }
-    let info = |info: wire::RunInfo| {
+    let info = |info: json::RunInfo| {
         let stored = info.into_stored();
         let proxied = artifact::proxied(&SERVER, &stored.artifact_uri, "a.txt");
-        let direct = directory::of_uri(&stored.artifact_uri);
+        let direct = local_artifacts::of_uri(&stored.artifact_uri);
         shown(&(stored, proxied, direct))
     };
     let experiment =
-        |found: wire::GetExperiment| active(found.experiment).map_err(StoreError::from);
+        |found: json::GetExperiment| active(found.experiment).map_err(StoreError::from);
     vec![
         upload,
         nothing,
-        read(answer(), |found: wire::ExperimentId| found.experiment_id),
+        read(answer(), |found: json::ExperimentId| found.experiment_id),
         read(answer(), |found| shown(&experiment(found))),
-        read(answer(), |found: wire::GetRun| info(found.run.info)),
-        read(answer(), |found: twins::FoundRuns| {
+        read(answer(), |found: json::GetRun| info(found.run.info)),
+        read(answer(), |found: duplicates::FoundRuns| {
             found.runs.into_iter().map(|run| info(run.info)).collect()
         }),
     ]

@@ -20,7 +20,7 @@ use reqwest::header::{CONTENT_LENGTH, LOCATION};
 use reqwest::{RequestBuilder, Response, Url};
 
 use super::{ArtifactContent, StoreError, http};
-use crate::store::directory;
+use crate::store::local_artifacts;
 
 /// What is read of a file, or handed to the connection, at a time.
 const CHUNK: usize = 256 << 10;
@@ -50,7 +50,7 @@ impl Content<'_> {
         match self {
             Self::Memory(bytes) => Ok((Source::Memory(bytes.clone()), bytes.len() as u64)),
             Self::File(path) => {
-                let file = directory::open_source(path)?;
+                let file = local_artifacts::open_source(path)?;
                 let metadata = file.metadata().map_err(|error| StoreError::Rejected {
                     reason: format!("cannot read {}: {error}", path.display()),
                 })?;

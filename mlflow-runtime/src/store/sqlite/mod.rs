@@ -9,10 +9,10 @@
 //! - What MLflow's server refuses is refused here, too (see `names`).
 
 mod error;
+mod log_batch;
 mod open;
 mod runs;
 mod schema;
-mod write;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ use rusqlite::Connection;
 
 use super::{
     ArtifactContent, Batch, BatchLimits, NewRun, PATIENCE, Store, StoreError, StoreInfo, StoredRun,
-    directory, names,
+    local_artifacts, validate,
 };
 use crate::model::{ExperimentRef, RunStatus};
 use error::Failure;
@@ -139,7 +139,7 @@ impl Store for SqliteStore {
         match experiment {
             ExperimentRef::Id(id) => self.with(|db| runs::experiment_by_id(db, id)),
             ExperimentRef::Name(name) => {
-                names::check_experiment(name)?;
+                validate::check_experiment(name)?;
                 self.with(|db| runs::experiment_by_name(db, name, &self.artifact_root))
             }
         }
@@ -166,8 +166,8 @@ impl Store for SqliteStore {
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
-        names::check_batch(batch)?;
-        self.with(|db| write::batch(db, &run.run_id, batch))
+        validate::check_batch(batch)?;
+        self.with(|db| log_batch::batch(db, &run.run_id, batch))
     }
 
     async fn update_run(
@@ -215,6 +215,6 @@ impl Store for SqliteStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        directory::put(&directory::of_uri(&run.artifact_uri)?, path, content).await
+        local_artifacts::put(&local_artifacts::of_uri(&run.artifact_uri)?, path, content).await
     }
 }

@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::error::Failure;
-use super::{Batch, names, runs};
+use super::{Batch, runs, validate};
 use crate::model::{Metric, Param, Tag};
 
 /// Writes the batch to the run.
@@ -34,7 +34,7 @@ fn params(transaction: &Transaction<'_>, run_id: &str, params: &[Param]) -> Resu
             .query_row((run_id, &param.key), |row| row.get(0))
             .optional()?;
         if let Some(old) = old.filter(|old| *old != param.value) {
-            return Err(Failure::Refused(names::param_changed(
+            return Err(Failure::Refused(validate::param_changed(
                 &param.key,
                 &old,
                 &param.value,

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde::Deserialize;
 
-use super::{StoreError, database};
+use super::{StoreError, db_errors};
 
 /// Longer words of the server are cut: some contain whole SQL statements.
 const REASON_CHARS: usize = 500;
@@ -82,7 +82,7 @@ impl Failure {
         let Self::Refused { code, reason, .. } = self else {
             return false;
         };
-        code == "BAD_REQUEST" && database::is_duplicate(reason, "metric")
+        code == "BAD_REQUEST" && db_errors::is_duplicate(reason, "metric")
     }
 }
 
@@ -152,10 +152,10 @@ pub(super) fn failure(
         }
         // Two clients log something new of the same name at the same moment; by the next time it is
         // there.
-        400 if code == "BAD_REQUEST" && database::is_race(&words) => {
+        400 if code == "BAD_REQUEST" && db_errors::is_race(&words) => {
             Failure::Other(StoreError::Contested { reason })
         }
-        400 if code == "BAD_REQUEST" && database::is_passing(&words) => unavailable(reason),
+        400 if code == "BAD_REQUEST" && db_errors::is_passing(&words) => unavailable(reason),
         400 if !code.is_empty() => Failure::Refused {
             status: number,
             code,
@@ -205,7 +205,7 @@ pub(super) fn failure(
         // A gateway's own. Halving the batch helps with the first.
         413 => Failure::Other(StoreError::TooLarge { reason }),
         422 | 501 => unavailable(reason),
-        500 if database::holds_no_such_text(&words) => rejected(reason),
+        500 if db_errors::holds_no_such_text(&words) => rejected(reason),
         500 if code == "INVALID_STATE" => Failure::Refused {
             status: number,
             code,

@@ -4,7 +4,7 @@
 //! - A clone is another handle to the same content, so that a test reads while a shipper writes.
 //! - It refuses what MLflow's server refuses, but keeps ±∞ as they are.
 
-mod script;
+mod injected_failures;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
@@ -15,11 +15,11 @@ use async_trait::async_trait;
 
 use super::{
     ArtifactContent, Batch, BatchLimits, NewRun, RUN_KEY_TAG, Store, StoreError, StoreInfo,
-    StoredRun, directory, names,
+    StoredRun, local_artifacts, validate,
 };
 use crate::model::{ExperimentRef, Metric, RunStatus};
 use crate::sync::lock;
-use script::Script;
+use injected_failures::Script;
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]
@@ -261,7 +261,7 @@ impl Store for MemoryStore {
             }
             ExperimentRef::Name(name) => name,
         };
-        names::check_experiment(name)?;
+        validate::check_experiment(name)?;
         let known = state
             .experiments
             .iter()
@@ -347,7 +347,7 @@ impl Store for MemoryStore {
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
-        names::check_batch(batch)?;
+        validate::check_batch(batch)?;
         let mut state = self.request()?;
         #[cfg(test)]
         state.script.note_batch(batch);
@@ -358,7 +358,7 @@ impl Store for MemoryStore {
                 .get(&param.key)
                 .filter(|old| **old != param.value)
             {
-                return Err(names::param_changed(&param.key, old, &param.value));
+                return Err(validate::param_changed(&param.key, old, &param.value));
             }
         }
         for param in batch.params {
@@ -436,12 +436,12 @@ impl Store for MemoryStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        names::check_artifact_path(path)?;
+        validate::check_artifact_path(path)?;
         let bytes = match content {
             ArtifactContent::Bytes(bytes) => bytes.into_owned(),
             ArtifactContent::File(path) => {
                 let mut bytes = Vec::new();
-                let read = directory::open_source(path)?.read_to_end(&mut bytes);
+                let read = local_artifacts::open_source(path)?.read_to_end(&mut bytes);
                 read.map_err(|error| StoreError::Rejected {
                     reason: format!("cannot read {}: {error}", path.display()),
                 })?;

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
-use super::{ArtifactContent, StoreError, names, uri};
+use super::{ArtifactContent, StoreError, uri, validate};
 
 /// The directory that an artifact URI names: a plain path, or `file:`.
 pub(super) fn of_uri(artifact_uri: &str) -> Result<PathBuf, StoreError> {
@@ -64,7 +64,7 @@ pub(super) async fn put(
     path: &str,
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
-    names::check_artifact_path(path)?;
+    validate::check_artifact_path(path)?;
     let target = root.join(path);
     match content {
         ArtifactContent::Bytes(bytes) => replace(&target, |file| file.write_all(&bytes)),

@@ -8,9 +8,9 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::answer::Failure;
+use super::error::Failure;
 use super::http::{Http, Repeat};
-use super::wire::{self, RunInfo};
+use super::json::{self, RunInfo};
 use super::{StoreError, StoredRun};
 use crate::model::RunStatus;
 
@@ -108,7 +108,7 @@ async fn twins(
     let FoundRuns { mut runs } = http
         .post(
             "runs/search",
-            wire::find_run(experiment_id, key)?,
+            json::find_run(experiment_id, key)?,
             Repeat::Harmless,
         )
         .await?;
@@ -172,9 +172,9 @@ async fn holds(http: &Http, run: &Found, twins: &[Found]) -> Holds {
 /// Who may write need not be allowed to delete: then it stays.
 async fn delete(http: &Http, run_id: &str) -> Result<(), StoreError> {
     let sent = http
-        .post("runs/delete", wire::delete_run(run_id), Repeat::Harmless)
+        .post("runs/delete", json::delete_run(run_id), Repeat::Harmless)
         .await;
-    match sent.map(|wire::Empty {}| ()).map_err(StoreError::from) {
+    match sent.map(|json::Empty {}| ()).map_err(StoreError::from) {
         Err(StoreError::Rejected { .. } | StoreError::Blocked { .. }) => Ok(()),
         deleted => deleted,
     }
