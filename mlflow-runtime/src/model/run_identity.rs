@@ -36,6 +36,29 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// Returns whether this process creates the run, and ends it.
+    pub(crate) fn creates(self) -> bool {
+        matches!(self, Self::Owner | Self::Leader)
+    }
+
+    /// Returns whether another rank creates the run.
+    pub(crate) fn is_joined(self) -> bool {
+        matches!(self, Self::Member { .. } | Self::Guest)
+    }
+
+    /// Returns whether the process was forked from one that has to do with the run.
+    pub(crate) fn is_forked(self) -> bool {
+        matches!(self, Self::Child | Self::Guest)
+    }
+
+    /// Returns the rank of a process that logs to a run which others start and end.
+    pub(crate) fn member_rank(self) -> Option<u32> {
+        match self {
+            Self::Member { rank } => Some(rank),
+            Self::Owner | Self::Leader | Self::Child | Self::Guest => None,
+        }
+    }
+
     /// That of a process which was forked from one with this role.
     pub(crate) fn inherited(self) -> Self {
         match self {

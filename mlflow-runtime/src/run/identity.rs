@@ -50,22 +50,17 @@ impl Tracker {
 impl RunIdentity {
     /// Whether the run has the name and the automatic tags of another process.
     pub(super) fn is_anothers(&self) -> bool {
-        self.resumed.is_some() || self.member().is_some()
-    }
-
-    /// The rank, in a run that others start and end.
-    fn member(&self) -> Option<u32> {
-        match self.role {
-            Role::Member { rank } => Some(rank),
-            Role::Owner | Role::Leader | Role::Child | Role::Guest => None,
-        }
+        self.resumed.is_some() || self.role.member_rank().is_some()
     }
 }
 
 impl Run {
     /// The tag that tells what of an error: of each rank for itself, where they share the run.
     pub(crate) fn error_tag(&self, what: &str) -> String {
-        match self.identity().and_then(RunIdentity::member) {
+        match self
+            .identity()
+            .and_then(|identity| identity.role.member_rank())
+        {
             Some(rank) => format!("error.rank-{rank}.{what}"),
             None => format!("error.{what}"),
         }

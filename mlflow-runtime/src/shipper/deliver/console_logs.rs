@@ -18,7 +18,6 @@ use tokio::time::Instant;
 use crate::journal::Journal;
 use crate::journal::console_log::{Console, ConsoleBytes, end_of_part, read_part};
 use crate::journal::owned;
-use crate::model::Role;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::deliver::delivery::Delivery;
 use crate::shipper::obstacle::{Halt, Obstacle, Stuck, halt};
@@ -260,9 +259,10 @@ impl Source {
         };
         let is_left = || {
             self.consoles.leaving
-                && self.runs.get(open.run).is_none_or(|state| {
-                    state.ended || matches!(state.identity.role, Role::Child | Role::Guest)
-                })
+                && self
+                    .runs
+                    .get(open.run)
+                    .is_none_or(|state| state.ended || state.identity.role.is_forked())
         };
         (over.contains(&open.run) || is_left())
             && with_console(journal, open.run, Console::is_final).unwrap_or(true)

@@ -53,7 +53,7 @@ impl Delivery {
         let start = state.start.clone();
         let is_live = source.is_live();
         let may_have_twin = matches!(state.phase, Phase::Pending { in_doubt: true });
-        let is_member = matches!(identity.role, Role::Member { .. });
+        let is_member = identity.role.member_rank().is_some();
         let outcome = match (&state.phase, &start) {
             (Phase::Created { run, .. }, _) => return Ok(run.clone()),
             (Phase::Pending { .. }, Some(start)) if is_member => self.join(&identity, start).await,
@@ -102,7 +102,7 @@ impl Delivery {
         {
             link.set(run.clone(), url.clone());
             // Of all ranks one says it.
-            let says = !matches!(identity.role, Role::Member { rank: 1.. });
+            let says = identity.role.member_rank().is_none_or(|rank| rank == 0);
             if let (Some(url), None, true) = (url, &start.parent, says) {
                 self.announcements.page(&start.name, &url);
             }
@@ -216,11 +216,7 @@ impl Delivery {
     }
 
     async fn delete_twins(&self, identity: &RunIdentity) -> Result<bool, StoreError> {
-        let chooses = match identity.role {
-            Role::Member { .. } | Role::Guest => false,
-            Role::Owner | Role::Leader | Role::Child => identity.resumed.is_none(),
-        };
-        if !chooses {
+        if identity.role.is_joined() || identity.resumed.is_some() {
             return Ok(true);
         }
         let experiment_id = self.store.experiment(&identity.experiment).await?;
@@ -253,12 +249,10 @@ impl Delivery {
             return Ok(Some(run.run_id.clone()));
         }
         match self.find(identity).await {
-            Ok(None) if matches!(identity.role, Role::Member { .. } | Role::Guest) => {
-                Err(StoreError::Blocked {
-                    reason: missing(identity.role).to_owned(),
-                    everything: false,
-                })
-            }
+            Ok(None) if identity.role.is_joined() => Err(StoreError::Blocked {
+                reason: missing(identity.role).to_owned(),
+                everything: false,
+            }),
             Ok(found) => Ok(found.map(|run| run.run_id)),
             Err(
                 StoreError::Rejected { .. }
@@ -280,13 +274,10 @@ impl Delivery {
         }
         let experiment_id = self.store.experiment(&identity.experiment).await?;
         let key = &identity.key;
-        match identity.role {
-            Role::Member { .. } | Role::Guest => {
-                self.store.find_run_of_another(&experiment_id, key).await
-            }
-            Role::Owner | Role::Leader | Role::Child => {
-                self.store.find_run(&experiment_id, key).await
-            }
+        if identity.role.is_joined() {
+            self.store.find_run_of_another(&experiment_id, key).await
+        } else {
+            self.store.find_run(&experiment_id, key).await
         }
     }
 
@@ -447,8 +438,9 @@ fn lost() -> Stuck {
 
 /// Why there will be no run.
 fn missing(role: Role) -> &'static str {
-    match role {
-        Role::Member { .. } | Role::Guest => "rank 0 has not started the run yet",
-        Role::Owner | Role::Leader | Role::Child => "the run is not in the store any more",
+    if role.is_joined() {
+        "rank 0 has not started the run yet"
+    } else {
+        "the run is not in the store any more"
     }
 }

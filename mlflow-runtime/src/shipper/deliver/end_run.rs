@@ -99,7 +99,7 @@ impl Delivery {
                     }
                     // Its journal stays, so that somebody closes it. Of a run that another process has
                     // never started there is nothing to close.
-                    if !matches!(source.runs.role(number), Role::Member { .. }) {
+                    if source.runs.role(number).member_rank().is_none() {
                         source.keep_all();
                         is_closed = false;
                     }
@@ -123,7 +123,7 @@ impl Delivery {
         number: u32,
     ) -> Result<(), Obstacle> {
         let role = source.runs.role(number);
-        if matches!(role, Role::Child | Role::Guest) {
+        if role.is_forked() {
             return Ok(());
         }
         let state = source.runs.get(number);
@@ -146,9 +146,9 @@ impl Delivery {
             return Ok(());
         }
         let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
-        let closed = match role {
-            Role::Member { rank } => self.leave(&run, rank, RunStatus::Killed).await,
-            Role::Owner | Role::Leader | Role::Child | Role::Guest => {
+        let closed = match role.member_rank() {
+            Some(rank) => self.leave(&run, rank, RunStatus::Killed).await,
+            None => {
                 self.close_run(&run, role, Some(last_ms).filter(|at| *at > 0))
                     .await
             }

@@ -382,7 +382,7 @@ impl Source {
         match self.runs.get(run) {
             Some(state) => {
                 !(self.is_live() && matches!(state.phase, Phase::Mentioned))
-                    || matches!(state.identity.role, Role::Child | Role::Guest)
+                    || state.identity.role.is_forked()
             }
             None => false,
         }

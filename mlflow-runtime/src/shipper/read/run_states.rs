@@ -141,10 +141,10 @@ impl Runs {
     /// Whether one of them is this run of the store, with somebody who will do what `role` did.
     pub(in crate::shipper) fn will_end(&self, run_id: &str, role: Role) -> bool {
         let is = |state: &RunState| matches!(&state.phase, Phase::Created { run, .. } if run.run_id == run_id);
-        let takes_over = |state: &RunState| match (role, state.identity.role) {
-            (Role::Owner | Role::Leader, Role::Owner | Role::Leader) => true,
-            (Role::Member { rank }, Role::Member { rank: other }) => rank == other,
-            _ => false,
+        let takes_over = |state: &RunState| {
+            let other = state.identity.role;
+            let is_same_member = role.member_rank().is_some() && role == other;
+            (role.creates() && other.creates()) || is_same_member
         };
         self.states
             .values()
@@ -155,7 +155,7 @@ impl Runs {
     /// 0 goes on with it, or else whoever comes when that process has left it.
     pub(in crate::shipper) fn are_led_for(&self, live: &Self) -> bool {
         let is_member = |(_, state): (u32, &RunState)| {
-            !state.ended && matches!(state.identity.role, Role::Member { .. })
+            !state.ended && state.identity.role.member_rank().is_some()
         };
         let mut led = self.states.values();
         led.any(|state| {
@@ -167,8 +167,7 @@ impl Runs {
     /// Whether there are some that another process creates, and none that others wait for.
     pub(in crate::shipper) fn are_anothers(&self) -> bool {
         let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
-        any(|role| matches!(role, Role::Member { .. } | Role::Child | Role::Guest))
-            && !any(|role| role == Role::Leader)
+        any(|role| !role.creates()) && !any(|role| role == Role::Leader)
     }
 
     /// Notes that there is such a run.
@@ -285,7 +284,7 @@ impl Runs {
         let Some(state) = self.get_mut(number) else {
             return false;
         };
-        let creates = matches!(state.identity.role, Role::Owner | Role::Leader);
+        let creates = state.identity.role.creates();
         if !creates || state.identity.resumed.is_some() {
             return false;
         }
