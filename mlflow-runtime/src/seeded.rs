@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::panic;
+use std::sync::RwLock;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,6 +15,10 @@ thread_local! {
     /// How many changes the process may still make that has this thread now.
     static CHANGES: Cell<Option<u32>> = const { Cell::new(None) };
 }
+
+/// Held while a simulation goes on, which counts on it that the lock of a file goes with its owner; and taken to start a
+/// program: between `fork` and `exec` the child has all files of this process open, with their locks.
+pub(crate) static NO_FORKS: RwLock<()> = RwLock::new(());
 
 /// The end of a simulated process in the middle of its work: what is unwound.
 pub(crate) struct Died;

@@ -20,6 +20,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use crate::seeded::NO_FORKS;
+use crate::sync::{lock, unpoisoned};
 use schedule::{Event, Schedule};
 
 /// How many seeds are tried.
@@ -60,6 +62,7 @@ fn attempt(seed: u64, is_logged: bool) -> Option<String> {
 
 #[test]
 fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
+    let _no_forks = unpoisoned(NO_FORKS.read());
     let seeds = number(SEEDS).unwrap_or(DEFAULT_SEEDS);
     let first = number(FIRST_SEED).unwrap_or(1);
     let next = AtomicU64::new(first);
@@ -78,12 +81,12 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
                     }
                     if let Some(failure) = attempt(seed, seeds == 1) {
                         has_failed.store(true, Ordering::Relaxed);
-                        crate::sync::lock(&failures).push(failure);
+                        lock(&failures).push(failure);
                     }
                 }
             });
         }
     });
-    let failures = crate::sync::lock(&failures);
+    let failures = lock(&failures);
     assert!(failures.is_empty(), "\n{}", failures.join("\n"));
 }

@@ -9,12 +9,15 @@ use std::io::{self, BufRead as _, BufReader, PipeReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 
 use rustix::process::Signal;
 
 use scenario::{BEGIN, FILE, SCENARIO, awkward, large};
+
+use crate::seeded::NO_FORKS;
+use crate::sync::unpoisoned;
 
 /// A folder that is gone after the test.
 struct Folder(PathBuf);
@@ -99,7 +102,7 @@ fn run_with(scenario: &str, targets: Targets, prepare: impl FnOnce(&mut Command,
         Targets::Two => err_end,
     };
     command.stdout(out_end).stderr(other);
-    let mut child = command.spawn().unwrap();
+    let mut child = spawn(&mut command);
     // It has the write ends, too.
     drop(command);
     let err = thread::spawn(move || read(err));
@@ -115,6 +118,11 @@ fn run_with(scenario: &str, targets: Targets, prepare: impl FnOnce(&mut Command,
             .map(|file| file.permissions().mode()),
         status,
     }
+}
+
+fn spawn(command: &mut Command) -> Child {
+    let _no_simulation = unpoisoned(NO_FORKS.write());
+    command.spawn().unwrap()
 }
 
 /// What the scenario wrote, without what the test harness did.
@@ -264,11 +272,8 @@ fn signals_to_all_processes_of_a_job_do_not_end_the_copy() {
 #[test]
 fn a_pipe_that_nobody_reads_is_met_as_without_the_copy() {
     let folder = Folder::new();
-    let mut child = command("nobody reads", &folder)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = command("nobody reads", &folder);
+    let mut child = spawn(command.stdout(Stdio::piped()).stderr(Stdio::null()));
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     while line != "line\n" {
