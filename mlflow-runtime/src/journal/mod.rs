@@ -53,7 +53,7 @@
 //! | [`wakeup`] | who is woken when something was written |
 //! | [`sync_thread`] | what asks the device for the bytes |
 //! | [`deferred_warnings`] | what the user is told, later, by another thread |
-//! | [`entry_log`] | the journal where nothing can be mapped |
+//! | [`entry_log`] | entries of one run, or of one kind, copied out of their segments so that these can go |
 //! | [`salvage`], [`kept`] | reading on behind damage, and damaged files |
 //! | [`console_log`] | what runs say in words |
 //! | [`spool`], [`copying`], [`free_space`] | artifacts beside the segments, their copies, and the part of a disk that these leave |
