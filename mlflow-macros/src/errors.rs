@@ -7,7 +7,7 @@ use proc_macro2::{Span, TokenStream};
 pub(crate) struct Errors(Vec<syn::Error>);
 
 impl Errors {
-    pub(crate) fn at(&mut self, span: Span, message: impl std::fmt::Display) {
+    pub(crate) fn push_at(&mut self, span: Span, message: impl std::fmt::Display) {
         self.0.push(syn::Error::new(span, message));
     }
 
@@ -28,7 +28,7 @@ impl Errors {
 /// The name in `known` that `unknown` was probably meant to be.
 // Input:  `experment`
 // Output: `experiment`
-pub(crate) fn nearest<'k>(
+pub(crate) fn find_nearest<'k>(
     unknown: &str,
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
@@ -37,7 +37,7 @@ pub(crate) fn nearest<'k>(
     let allowed = (length / 3).max(2).min(length.saturating_sub(1));
     let distances = known
         .into_iter()
-        .map(|name| (distance(unknown, name), name));
+        .map(|name| (edit_distance(unknown, name), name));
     distances
         .filter(|(distance, _)| *distance <= allowed)
         .min_by_key(|(distance, _)| *distance)
@@ -45,7 +45,7 @@ pub(crate) fn nearest<'k>(
 }
 
 /// Edits (insert, delete, replace) that make `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
+fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -62,23 +62,23 @@ fn distance(a: &str, b: &str) -> usize {
 
 // Input:  `a`, `b`
 // Output: "`a`, `b`"
-pub(crate) fn listed<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+pub(crate) fn format_names<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::find_nearest;
 
     #[test]
     fn suggestions() {
         let known = ["experiment", "run_name", "skip", "skip_all"];
-        assert_eq!(nearest("experment", known), Some("experiment"));
-        assert_eq!(nearest("runname", known), Some("run_name"));
-        assert_eq!(nearest("skipp", known), Some("skip"));
-        assert_eq!(nearest("ksip", known), Some("skip"));
-        assert_eq!(nearest("colour", known), None);
-        assert_eq!(nearest("b", ["a"]), None);
+        assert_eq!(find_nearest("experment", known), Some("experiment"));
+        assert_eq!(find_nearest("runname", known), Some("run_name"));
+        assert_eq!(find_nearest("skipp", known), Some("skip"));
+        assert_eq!(find_nearest("ksip", known), Some("skip"));
+        assert_eq!(find_nearest("colour", known), None);
+        assert_eq!(find_nearest("b", ["a"]), None);
     }
 }

@@ -3,17 +3,17 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::build_info::{Built, Git};
+use crate::build_info::{BuildInfo, GitInfo};
 
 fn formatted(tokens: TokenStream) -> String {
     prettyplease::unparse(&syn::parse2(tokens).expect("an expansion is a file"))
 }
 
 fn expanded(arguments: TokenStream, item: TokenStream) -> String {
-    formatted(crate::expand::tracked::tracked(
+    formatted(crate::expand::tracked::expand_tracked(
         arguments,
         item,
-        Built::default,
+        BuildInfo::default,
     ))
 }
 
@@ -101,8 +101,8 @@ snapshot! { patterns, [tags(sum = a + b), skip(c)],
 
 #[test]
 fn the_build() {
-    let built = Built {
-        git: Git {
+    let built = BuildInfo {
+        git: GitInfo {
             commit: Some("0123".to_owned()),
             branch: None,
             url: Some("https://host/repo".to_owned()),
@@ -110,9 +110,9 @@ fn the_build() {
         },
         lock: Some("4567".to_owned()),
         features: Some("cuda,default".to_owned()),
-        watched: Some(vec!["/repo/.git/HEAD".into()]),
+        watched_files: Some(vec!["/repo/.git/HEAD".into()]),
     };
-    insta::assert_snapshot!(formatted(crate::expand::tracked::tracked(
+    insta::assert_snapshot!(formatted(crate::expand::tracked::expand_tracked(
         quote!(),
         quote!(
             fn f() {}
@@ -132,7 +132,7 @@ macro_rules! timed_snapshot {
         #[test]
         fn $name() {
             let (arguments, item) = (quote!($($arguments)*), quote!($($item)*));
-            insta::assert_snapshot!(formatted(crate::expand::timed::timed(arguments, item)));
+            insta::assert_snapshot!(formatted(crate::expand::timed::expand_timed(arguments, item)));
         }
     };
 }

@@ -24,13 +24,18 @@ use proc_macro::TokenStream;
 /// Makes every call of a function a run.
 #[proc_macro_attribute]
 pub fn tracked(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand::tracked::tracked(arguments.into(), item.into(), build_info::of_this_build).into()
+    expand::tracked::expand_tracked(
+        arguments.into(),
+        item.into(),
+        build_info::current_build_info,
+    )
+    .into()
 }
 
 /// Logs how long a function takes, as a metric of the current run.
 #[proc_macro_attribute]
 pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    expand::timed::timed(arguments.into(), item.into()).into()
+    expand::timed::expand_timed(arguments.into(), item.into()).into()
 }
 
 /// How the code that is built differs from its commit.
@@ -43,5 +48,7 @@ pub fn git_diff(arguments: TokenStream) -> TokenStream {
 #[doc(hidden)]
 #[proc_macro]
 pub fn built(krate: TokenStream) -> TokenStream {
-    build_info::of_this_build().expression(&krate.into()).into()
+    build_info::current_build_info()
+        .to_expression(&krate.into())
+        .into()
 }

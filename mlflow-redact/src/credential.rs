@@ -1,7 +1,7 @@
 //! What looks like a known credential, wherever in a text it stands.
 //!
 //! Invariants: one pass, linear in the text, whatever it holds: a start that leads nowhere is left
-//! after [`GLANCE`] bytes at most, and the one run without such a bound, a JWT's header, is
+//! after [`MAX_LOOKAHEAD`] bytes at most, and the one run without such a bound, a JWT's header, is
 //! remembered. Nothing is allocated unless something is found. Only the credential is replaced,
 //! and what has been masked stays as it is.
 //!
@@ -40,15 +40,15 @@ mod tests;
 use std::ops::Range;
 
 use crate::REDACTED;
-use format::{alphanumeric, b64token, beginning_with, may_begin, url_safe};
+use format::{formats_starting_with, is_alphanumeric, is_b64token, is_url_safe, may_begin};
 
 /// Bytes that are looked at before a start is given up.
-const GLANCE: usize = 128;
+const MAX_LOOKAHEAD: usize = 128;
 /// No credential is shorter: `a://:b@`.
-const SHORTEST: usize = 7;
+const MIN_CREDENTIAL_LEN: usize = 7;
 /// Of the values after `Authorization: Bearer`, and after `Bearer` alone.
-const NAMED_VALUE: usize = 8;
-const BARE_VALUE: usize = 16;
+const MIN_NAMED_VALUE_LEN: usize = 8;
+const MIN_BARE_VALUE_LEN: usize = 16;
 
 /// What is at the end of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,55 +73,55 @@ pub struct Masked {
 // Output: `cannot clone https://[redacted]@host/repo`
 #[must_use]
 pub fn mask(text: &str, edge: Edge) -> Option<Masked> {
-    if text.len() < SHORTEST && edge == Edge::End {
+    if text.len() < MIN_CREDENTIAL_LEN && edge == Edge::End {
         return None;
     }
-    let mut scan = Scan::new(text.as_bytes(), edge);
-    let mut next = Some(scan.next()?);
+    let mut scan = Scanner::new(text.as_bytes(), edge);
+    let mut next = Some(scan.next_match()?);
     let kind = next.as_ref().map_or("", |found| found.kind);
     let mut masked = String::with_capacity(text.len());
     let mut kept = 0;
-    while let Some(Found { place, .. }) = next {
+    while let Some(CredentialMatch { range: place, .. }) = next {
         // A credential begins and ends beside an ASCII character or an end of the text.
         masked.push_str(text.get(kept..place.start).unwrap_or_default());
         masked.push_str(REDACTED);
         kept = place.end;
-        next = scan.next();
+        next = scan.next_match();
     }
     masked.push_str(text.get(kept..).unwrap_or_default());
     Some(Masked { text: masked, kind })
 }
 
-struct Found {
-    place: Range<usize>,
+struct CredentialMatch {
+    range: Range<usize>,
     kind: &'static str,
 }
 
-struct Scan<'t> {
+struct Scanner<'t> {
     bytes: &'t [u8],
-    at: usize,
+    position: usize,
     /// The last run of url-safe characters that was measured.
-    run: Range<usize>,
+    url_safe_run: Range<usize>,
     /// From here on a word goes on to a cut; beyond the text where there is none.
-    tail: usize,
+    cut_word_start: usize,
     #[cfg(test)]
     steps: std::cell::Cell<usize>,
 }
 
-impl<'t> Scan<'t> {
+impl<'t> Scanner<'t> {
     fn new(bytes: &'t [u8], edge: Edge) -> Self {
         let tail = match edge {
             Edge::End => usize::MAX,
             Edge::Cut => bytes
                 .iter()
-                .rposition(|byte| !b64token(*byte))
+                .rposition(|byte| !is_b64token(*byte))
                 .map_or(0, |last| last + 1),
         };
         Self {
             bytes,
-            at: 0,
-            run: 0..0,
-            tail,
+            position: 0,
+            url_safe_run: 0..0,
+            cut_word_start: tail,
             #[cfg(test)]
             steps: std::cell::Cell::default(),
         }
@@ -135,7 +135,7 @@ impl<'t> Scan<'t> {
     }
 
     /// The end of the run of such bytes that begins at `from`, no further than `most` bytes away.
-    fn end_of(&self, from: usize, most: usize, class: fn(u8) -> bool) -> usize {
+    fn class_end(&self, from: usize, most: usize, class: fn(u8) -> bool) -> usize {
         let mut end = from;
         while end - from < most && self.byte(end).is_some_and(class) {
             end += 1;
@@ -144,10 +144,10 @@ impl<'t> Scan<'t> {
     }
 
     fn run_end(&self, from: usize, class: fn(u8) -> bool) -> usize {
-        self.end_of(from, usize::MAX, class)
+        self.class_end(from, usize::MAX, class)
     }
 
-    fn has(&self, at: usize, expected: &[u8], same: fn(&u8, &u8) -> bool) -> bool {
+    fn matches_at(&self, at: usize, expected: &[u8], same: fn(&u8, &u8) -> bool) -> bool {
         expected
             .iter()
             .zip(at..)
@@ -155,16 +155,16 @@ impl<'t> Scan<'t> {
     }
 
     fn starts_with(&self, at: usize, expected: &str) -> bool {
-        self.has(at, expected.as_bytes(), u8::eq)
+        self.matches_at(at, expected.as_bytes(), u8::eq)
     }
 
     fn starts_with_any_case(&self, at: usize, expected: &str) -> bool {
-        self.has(at, expected.as_bytes(), u8::eq_ignore_ascii_case)
+        self.matches_at(at, expected.as_bytes(), u8::eq_ignore_ascii_case)
     }
 
     /// The next credential.
-    fn next(&mut self) -> Option<Found> {
-        while let Some(at) = self.candidate() {
+    fn next_match(&mut self) -> Option<CredentialMatch> {
+        while let Some(at) = self.next_candidate() {
             let found = match self.byte(at)? {
                 b':' => self.userinfo(at),
                 b'-' => self.private_key(at),
@@ -173,7 +173,7 @@ impl<'t> Scan<'t> {
                 b'%' => self.credential(at + 3),
                 _ => self.credential(at),
             };
-            self.at = found.as_ref().map_or(at + 1, |found| found.place.end);
+            self.position = found.as_ref().map_or(at + 1, |found| found.range.end);
             if found.is_some() {
                 return found;
             }
@@ -183,37 +183,37 @@ impl<'t> Scan<'t> {
 
     /// The next place where one may begin, judged by two bytes; this is all that most texts see.
     #[inline]
-    fn candidate(&self) -> Option<usize> {
+    fn next_candidate(&self) -> Option<usize> {
         let mut inside = self
-            .at
+            .position
             .checked_sub(1)
             .and_then(|before| self.byte(before))
-            .is_some_and(alphanumeric);
-        let rest = self.bytes.get(self.at..)?;
+            .is_some_and(is_alphanumeric);
+        let rest = self.bytes.get(self.position..)?;
         for (at, &first) in rest.iter().enumerate() {
             #[cfg(test)]
             self.steps.set(self.steps.get() + 1);
-            let in_word = alphanumeric(first);
+            let in_word = is_alphanumeric(first);
             let begins = !(inside && in_word);
             inside = in_word;
             if begins
                 && let Some(&second) = rest.get(at + 1)
                 && may_begin(first, second)
             {
-                return Some(self.at + at);
+                return Some(self.position + at);
             }
         }
         None
     }
 
-    fn credential(&mut self, at: usize) -> Option<Found> {
+    fn credential(&mut self, at: usize) -> Option<CredentialMatch> {
         let first = self.byte(at)?;
         if matches!(first, b'A' | b'a' | b'B')
             && let Some(found) = self.http_value(at)
         {
             return Some(found);
         }
-        beginning_with(first).iter().find_map(|format| {
+        formats_starting_with(first).iter().find_map(|format| {
             if !self.starts_with(at, format.prefix) {
                 return None;
             }
@@ -223,8 +223,8 @@ impl<'t> Scan<'t> {
             } else {
                 self.body_end(body, &format.body)?
             };
-            Some(Found {
-                place: at..end,
+            Some(CredentialMatch {
+                range: at..end,
                 kind: format.kind,
             })
         })
@@ -232,43 +232,43 @@ impl<'t> Scan<'t> {
 
     /// Whether what begins here, and is not nothing, goes on to a cut.
     fn is_cut_off(&self, from: usize) -> bool {
-        from >= self.tail && from < self.bytes.len()
+        from >= self.cut_word_start && from < self.bytes.len()
     }
 
     /// A JWT whose `eyJ` stands before `from`.
     fn jwt_end(&mut self, from: usize) -> Option<usize> {
         const PART: usize = 7;
-        if !self.run.contains(&from) {
-            self.run = from..self.run_end(from, url_safe);
+        if !self.url_safe_run.contains(&from) {
+            self.url_safe_run = from..self.run_end(from, is_url_safe);
         }
-        let header = self.run.end;
+        let header = self.url_safe_run.end;
         let payload = header + 1 + "eyJ".len();
         if header < from + PART
             || !self.starts_with(header, ".eyJ")
-            || self.end_of(payload, PART, url_safe) < payload + PART
+            || self.class_end(payload, PART, is_url_safe) < payload + PART
         {
             return None;
         }
-        let mut end = self.run_end(payload, url_safe);
-        while self.byte(end) == Some(b'.') && self.byte(end + 1).is_some_and(url_safe) {
-            end = self.run_end(end + 1, url_safe);
+        let mut end = self.run_end(payload, is_url_safe);
+        while self.byte(end) == Some(b'.') && self.byte(end + 1).is_some_and(is_url_safe) {
+            end = self.run_end(end + 1, is_url_safe);
         }
         Some(end)
     }
 
     /// `://user:password@`, at its `:`.
-    fn userinfo(&self, at: usize) -> Option<Found> {
+    fn userinfo(&self, at: usize) -> Option<CredentialMatch> {
         let has_scheme = at
             .checked_sub(1)
             .and_then(|before| self.byte(before))
-            .is_some_and(alphanumeric);
+            .is_some_and(is_alphanumeric);
         if !has_scheme || !self.starts_with(at, "://") {
             return None;
         }
         let start = at + "://".len();
-        let end = self.run_end(start, in_authority);
+        let end = self.run_end(start, is_authority_byte);
         let authority = self.bytes.get(start..end).unwrap_or_default();
-        let cut_off = end == self.bytes.len() && self.tail != usize::MAX;
+        let cut_off = end == self.bytes.len() && self.cut_word_start != usize::MAX;
         let user_end = if cut_off {
             authority.len()
         } else {
@@ -284,14 +284,14 @@ impl<'t> Scan<'t> {
             && (is_http || user.contains(&b':'))
             && user != REDACTED.as_bytes()
             && !host.starts_with(b"@sha256:");
-        is_secret.then(|| Found {
-            place: start..start + user_end,
+        is_secret.then(|| CredentialMatch {
+            range: start..start + user_end,
             kind: "the user or password of a URL",
         })
     }
 
     /// `-----BEGIN … PRIVATE KEY-----`, at its first `-`.
-    fn private_key(&self, at: usize) -> Option<Found> {
+    fn private_key(&self, at: usize) -> Option<CredentialMatch> {
         if !self.starts_with(at, "-----BEGIN ") {
             return None;
         }
@@ -306,15 +306,15 @@ impl<'t> Scan<'t> {
             .find(|at| self.starts_with(*at, "-----END"))
             .and_then(|end| self.label(end + "-----END".len()))
             .map_or(self.bytes.len(), |(_, ended)| ended);
-        Some(Found {
-            place: at..end,
+        Some(CredentialMatch {
+            range: at..end,
             kind: "a private key",
         })
     }
 
     /// A label, and where the dashes behind it end.
     fn label(&self, from: usize) -> Option<(&[u8], usize)> {
-        let end = self.end_of(from, GLANCE, |byte| {
+        let end = self.class_end(from, MAX_LOOKAHEAD, |byte| {
             byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' '
         });
         let label = self.bytes.get(from..end)?;
@@ -323,32 +323,32 @@ impl<'t> Scan<'t> {
     }
 
     /// The value in `Authorization: Bearer value` and in `Bearer value`.
-    fn http_value(&self, at: usize) -> Option<Found> {
+    fn http_value(&self, at: usize) -> Option<CredentialMatch> {
         let kind = "HTTP credentials";
         let (value, least, needs_digit) = if self.starts_with(at, "Bearer ") {
-            (at + "Bearer ".len(), BARE_VALUE, true)
+            (at + "Bearer ".len(), MIN_BARE_VALUE_LEN, true)
         } else if self.starts_with_any_case(at, "authorization") {
             (
                 self.named_value(at + "authorization".len())?,
-                NAMED_VALUE,
+                MIN_NAMED_VALUE_LEN,
                 false,
             )
         } else {
             return None;
         };
         if self.is_cut_off(value) {
-            return Some(Found {
-                place: value..self.bytes.len(),
+            return Some(CredentialMatch {
+                range: value..self.bytes.len(),
                 kind,
             });
         }
-        let seen = self.end_of(value, GLANCE, b64token);
+        let seen = self.class_end(value, MAX_LOOKAHEAD, is_b64token);
         let seen = self.bytes.get(value..seen)?;
         if seen.len() < least || (needs_digit && !seen.iter().any(u8::is_ascii_digit)) {
             return None;
         }
-        Some(Found {
-            place: value..self.run_end(value, b64token),
+        Some(CredentialMatch {
+            range: value..self.run_end(value, is_b64token),
             kind,
         })
     }
@@ -356,7 +356,7 @@ impl<'t> Scan<'t> {
     /// Where the value begins, behind `: Bearer `, `": "Basic ` and their like.
     fn named_value(&self, from: usize) -> Option<usize> {
         const SEPARATORS: usize = 8;
-        let scheme = self.end_of(from, SEPARATORS, |byte| {
+        let scheme = self.class_end(from, SEPARATORS, |byte| {
             matches!(byte, b' ' | b'"' | b'\'' | b'\\' | b':' | b'=' | b'>')
         });
         let separators = self.bytes.get(from..scheme)?;
@@ -367,13 +367,13 @@ impl<'t> Scan<'t> {
             .into_iter()
             .find(|name| self.starts_with_any_case(scheme, name))?;
         let blank = scheme + name.len();
-        let value = self.end_of(blank, SEPARATORS, |byte| byte == b' ');
+        let value = self.class_end(blank, SEPARATORS, |byte| byte == b' ');
         (value > blank).then_some(value)
     }
 }
 
 /// What may stand between `://` and the path.
-fn in_authority(byte: u8) -> bool {
+fn is_authority_byte(byte: u8) -> bool {
     !byte.is_ascii_whitespace()
         && !matches!(
             byte,

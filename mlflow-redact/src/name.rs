@@ -24,16 +24,19 @@ const SECRET_WORDS: [&[&str]; 12] = [
 pub fn is_secret_name(name: &str) -> bool {
     // Nearly every name is sorted out here, without an allocation.
     let last_words = SECRET_WORDS.iter().filter_map(|secret| secret.last());
-    if !last_words.into_iter().any(|word| contains(name, word)) {
+    if !last_words
+        .into_iter()
+        .any(|word| contains_ignore_case(name, word))
+    {
         return false;
     }
-    let words = words(name);
+    let words = split_words(name);
     SECRET_WORDS
         .iter()
         .any(|secret| words.windows(secret.len()).any(|window| window == *secret))
 }
 
-fn contains(name: &str, word: &str) -> bool {
+fn contains_ignore_case(name: &str, word: &str) -> bool {
     name.as_bytes()
         .windows(word.len())
         .any(|window| window.eq_ignore_ascii_case(word.as_bytes()))
@@ -41,7 +44,7 @@ fn contains(name: &str, word: &str) -> bool {
 
 // Input:  `dbPassword1`, `APIKey`, `hf-token`
 // Output: `db`, `password`, `1`; `api`, `key`; `hf`, `token`
-fn words(name: &str) -> Vec<String> {
+fn split_words(name: &str) -> Vec<String> {
     let chars: Vec<char> = name.chars().collect();
     let mut words = vec![String::new()];
     for (index, char) in chars.iter().enumerate() {

@@ -17,7 +17,7 @@ use crate::tracker::Tracker;
 use crate::tracker::global;
 
 /// A question that is not answered by then is one that the store cannot answer now.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// Asks the store to which runs go. For code that is not async there is [`blocking::Client`].
 ///
@@ -103,9 +103,9 @@ impl Client {
     pub fn new() -> Self {
         let fake = Context::current().fake();
         Self(
-            match fake.or_else(crate::tracker::stand_in::in_place_of_global) {
+            match fake.or_else(crate::tracker::stand_in::substitute_for_global) {
                 Some(fake) => Target::Fake(fake),
-                None => Target::Store(Box::new(global::settings())),
+                None => Target::Store(Box::new(global::resolved_settings())),
             },
         )
     }
@@ -132,23 +132,23 @@ impl Client {
     /// [`health`](crate::health) says how the values of this process fare; it asks nobody and takes no time.
     pub async fn server_info(&self) -> ServerInfo {
         let (answer, answered) = oneshot::channel();
-        self.ask(|info| drop(answer.send(info)));
-        answered.await.unwrap_or_else(|_| self.unasked())
+        self.query(|info| drop(answer.send(info)));
+        answered.await.unwrap_or_else(|_| self.query_failed())
     }
 
     /// Has `answer` called with the answer; where nobody can ask, it is dropped.
-    fn ask(&self, answer: impl FnOnce(ServerInfo) + Send + 'static) {
+    fn query(&self, answer: impl FnOnce(ServerInfo) + Send + 'static) {
         match &self.0 {
             Target::Fake(fake) => answer(ServerInfo::new(self.uri(), fake.info())),
             Target::Store(settings) => {
                 let settings = settings.clone();
                 let thread = thread::Builder::new().name("mlflow-client".to_owned());
-                let _ = thread.spawn(move || answer(info(&settings)));
+                let _ = thread.spawn(move || answer(query_server_info(&settings)));
             }
         }
     }
 
-    fn unasked(&self) -> ServerInfo {
+    fn query_failed(&self) -> ServerInfo {
         ServerInfo::unreachable(self.uri(), "nobody could ask it".to_owned())
     }
 
@@ -167,14 +167,14 @@ impl Default for Client {
 }
 
 /// Asks on the calling thread.
-fn info(settings: &Settings) -> ServerInfo {
+fn query_server_info(settings: &Settings) -> ServerInfo {
     let uri = settings.destination.to_string();
     if fork::is_child() && !settings.destination.survives_fork() {
         let error = "a child made by fork must not open the SQLite file that its parent has open";
         return ServerInfo::unreachable(uri, error.to_owned());
     }
     let settings = Settings {
-        request_timeout: settings.request_timeout.min(PATIENCE),
+        request_timeout: settings.request_timeout.min(MAX_ANSWER_WAIT),
         ..settings.clone()
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -184,7 +184,7 @@ fn info(settings: &Settings) -> ServerInfo {
         Ok(runtime) => {
             let answer = settings
                 .destination
-                .open(&settings)
+                .open_store(&settings)
                 .and_then(|store| runtime.block_on(store.info()));
             ServerInfo::new(uri, answer)
         }
@@ -196,7 +196,7 @@ fn info(settings: &Settings) -> ServerInfo {
 pub mod blocking {
     use std::sync::mpsc;
 
-    use super::{PATIENCE, ServerInfo};
+    use super::{MAX_ANSWER_WAIT, ServerInfo};
     use crate::config::Config;
 
     /// [`Client`](super::Client) for code that is not async: waits for the answer.
@@ -229,11 +229,11 @@ pub mod blocking {
         #[must_use]
         pub fn server_info(&self) -> ServerInfo {
             let (answer, answered) = mpsc::channel();
-            self.0.ask(move |info| drop(answer.send(info)));
+            self.0.query(move |info| drop(answer.send(info)));
             // The thread that asks keeps to the same, unless the system itself does not answer.
             answered
-                .recv_timeout(2 * PATIENCE)
-                .unwrap_or_else(|_| self.0.unasked())
+                .recv_timeout(2 * MAX_ANSWER_WAIT)
+                .unwrap_or_else(|_| self.0.query_failed())
         }
     }
 }

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use crate::journal::segment::hint;
-use crate::journal::segment::mapped::{checksum, header};
+use crate::journal::segment::encode_acknowledged;
+use crate::journal::segment::mapped::{checksum, encode_header};
 use crate::shipper::recovery::recover;
-use crate::store::reading::meanings;
+use crate::store::reading::parse_as_every_response;
 
 /// Recovers a dead process's journal with these segments, below `root`; panics where the reader
 /// breaks a promise.
@@ -16,7 +16,7 @@ pub fn journal(root: &Path, segments: &[&[u8]]) {
 /// What a segment begins with.
 #[must_use]
 pub fn segment_header() -> Vec<u8> {
-    header().to_vec()
+    encode_header().to_vec()
 }
 
 /// The checksum that a frame with this body holds.
@@ -28,10 +28,10 @@ pub fn frame_checksum(body: &[u8]) -> u32 {
 /// The word that says in a segment's header how far it was delivered.
 #[must_use]
 pub fn acknowledged(offset: usize) -> u64 {
-    hint(offset)
+    encode_acknowledged(offset)
 }
 
 /// Reads a server's answer as one to each kind of request; panics where the parser breaks a promise.
 pub fn answer(answer: impl Fn() -> reqwest::Response) {
-    meanings(answer);
+    parse_as_every_response(answer);
 }

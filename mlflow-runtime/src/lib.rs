@@ -194,7 +194,7 @@ pub use tracker::resend::resend_rejected;
 /// mlflow::configure(mlflow::Config::new().enabled(false));
 /// ```
 pub fn configure(config: Config) {
-    tracker::global::configure(|current| *current = config);
+    tracker::global::change_config(|current| *current = config);
 }
 
 /// Sets where runs that start from now on go; see [`Config::tracking_uri`].
@@ -203,7 +203,7 @@ pub fn configure(config: Config) {
 /// mlflow::set_tracking_uri("http://127.0.0.1:5000");
 /// ```
 pub fn set_tracking_uri(uri: impl Into<String>) {
-    tracker::global::configure(|config| *config = std::mem::take(config).tracking_uri(uri));
+    tracker::global::change_config(|config| *config = std::mem::take(config).tracking_uri(uri));
 }
 
 /// Sets the experiment of runs that name none; see [`Config::experiment`].

@@ -54,9 +54,9 @@ impl Appending {
             identity: &self.identity,
             inherited: false,
         };
-        journal::write(&self.journal, |writer| {
+        journal::with_writer(&self.journal, |writer| {
             let key = MetricKey::Interned(&LOSS);
-            writer.metric(&self.journal, &run, key, time_ms, step, 0.5);
+            writer.append_metric(&self.journal, &run, key, time_ms, step, 0.5);
         });
     }
 
@@ -77,7 +77,7 @@ impl Appending {
 }
 
 fn points_of(file: &Path) -> usize {
-    let segment = Segment::left_behind(file.to_owned()).expect("it can be read");
+    let segment = Segment::open_orphaned(file.to_owned()).expect("it can be read");
     let bytes = segment.read().expect("it can be read");
     let (mut points, mut offset) = (0, HEADER_BYTES);
     while let Frame::Whole { body, next } = bytes.frame(offset) {

@@ -18,13 +18,13 @@ thread_local! {
 
 /// Held while a simulation goes on, which counts on it that the lock of a file goes with its owner; and taken to start a
 /// program: between `fork` and `exec` the child has all files of this process open, with their locks.
-pub(crate) static NO_FORKS: RwLock<()> = RwLock::new(());
+pub(crate) static FORK_LOCK: RwLock<()> = RwLock::new(());
 
 /// The end of a simulated process in the middle of its work: what is unwound.
-pub(crate) struct Died;
+pub(crate) struct SimulatedDeath;
 
 /// Has the process that runs now die before its next but `left` changes; returns what was left before.
-pub(crate) fn set_changes(left: Option<u32>) -> Option<u32> {
+pub(crate) fn set_changes_left(left: Option<u32>) -> Option<u32> {
     CHANGES.replace(left)
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn before_change() {
         None => {}
         Some(0) => {
             CHANGES.set(None);
-            panic::resume_unwind(Box::new(Died));
+            panic::resume_unwind(Box::new(SimulatedDeath));
         }
         Some(left) => CHANGES.set(Some(left - 1)),
     }
@@ -81,7 +81,7 @@ impl Random {
 }
 
 /// Has the calling thread's clock follow its simulated time from now on.
-pub(crate) fn begin_time() {
+pub(crate) fn start_simulated_clock() {
     BEGUN.set(Some(Instant::now()));
 }
 
@@ -93,26 +93,26 @@ pub(crate) fn now_ms() -> Option<i64> {
 }
 
 /// Makes everything on the calling thread that is left to chance follow from `seed`.
-pub(crate) fn begin(seed: u64) {
+pub(crate) fn seed_thread(seed: u64) {
     RANDOM.set(Some(Random::new(seed)));
 }
 
 /// Returns a number from 0 to 1.
-pub(crate) fn chance() -> Option<f64> {
-    let bits = u32::try_from(next()? >> 32).unwrap_or(0);
+pub(crate) fn random_fraction() -> Option<f64> {
+    let bits = u32::try_from(next_number()? >> 32).unwrap_or(0);
     Some(f64::from(bits) / f64::from(u32::MAX))
 }
 
 /// Returns a name as a journal's directory has.
-pub(crate) fn name() -> Option<String> {
-    Some(format!("{:016x}{:016x}", next()?, next()?))
+pub(crate) fn random_name() -> Option<String> {
+    Some(format!("{:016x}{:016x}", next_number()?, next_number()?))
 }
 
 /// Returns whether a fault that hardly ever comes by itself comes now, as it does in one of four cases.
 pub(crate) fn has_rare_fault() -> bool {
-    next().is_some_and(|number| number.is_multiple_of(4))
+    next_number().is_some_and(|number| number.is_multiple_of(4))
 }
 
-fn next() -> Option<u64> {
+fn next_number() -> Option<u64> {
     RANDOM.with_borrow_mut(|random| random.as_mut().map(Random::next))
 }

@@ -19,7 +19,7 @@ use signal_hook::{flag, low_level};
 use crate::flush;
 use crate::journal::{self};
 use crate::os::exit;
-use crate::os::hooks::{self, Disposition, disposition};
+use crate::os::hooks::{self, Disposition, signal_disposition};
 use crate::run;
 use crate::tracker::global;
 use crate::tracker::last_words;
@@ -51,8 +51,8 @@ pub fn install_signal_handlers() {
     // Not a `Once`: a child made by `fork` meanwhile would wait for it.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if !INSTALLED.swap(true, Ordering::Relaxed)
-        && global::enabled()
-        && let Err(error) = install()
+        && global::is_enabled()
+        && let Err(error) = install_handlers()
     {
         tracing::warn!(
             target: "mlflow", %error,
@@ -61,8 +61,8 @@ pub fn install_signal_handlers() {
     }
 }
 
-fn install() -> io::Result<()> {
-    let watched = SIGNALS.map(|signal| (signal, disposition(signal)));
+fn install_handlers() -> io::Result<()> {
+    let watched = SIGNALS.map(|signal| (signal, signal_disposition(signal)));
     let mut fatal = Vec::new();
     let mut signals = Signals::new([0_i32; 0])?;
     // Set by the first signal: the second one ends the process where it would have done so before.
@@ -72,7 +72,7 @@ fn install() -> io::Result<()> {
             Disposition::Ignored => continue,
             Disposition::Handled => {}
             Disposition::Default => {
-                hooks::end_children(signal)?;
+                hooks::terminate_forked_children(signal)?;
                 flag::register_conditional_default(signal, Arc::clone(&again))?;
                 flag::register(signal, Arc::clone(&again))?;
                 fatal.push(signal);
@@ -85,10 +85,10 @@ fn install() -> io::Result<()> {
         .name("mlflow-signals".to_owned())
         .spawn(move || {
             for signal in signals.forever() {
-                run::end_open();
+                run::kill_open_runs();
                 journal::release_all();
                 if fatal.contains(&signal) {
-                    exit::leave();
+                    exit::run_exit_stages();
                     // Ends the process.
                     let _ = low_level::emulate_default_handler(signal);
                 } else {

@@ -5,7 +5,7 @@ use rustix::stdio::stderr;
 
 /// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic. It would
 /// take a lock, too, which in a child made by `fork` may be held for ever.
-pub(crate) fn say(line: &str) {
+pub(crate) fn write_stderr_line(line: &str) {
     let line = format!("{line}\n");
     let mut rest = line.as_bytes();
     while !rest.is_empty() {

@@ -7,10 +7,10 @@ use std::sync::{LockResult, Mutex, MutexGuard, PoisonError};
 
 /// Locks the mutex, also one whose holder has panicked.
 pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    unpoisoned(mutex.lock())
+    ignore_poison(mutex.lock())
 }
 
 /// Returns the guard, also that of a lock whose holder has panicked.
-pub(crate) fn unpoisoned<G>(locked: LockResult<G>) -> G {
+pub(crate) fn ignore_poison<G>(locked: LockResult<G>) -> G {
     locked.unwrap_or_else(PoisonError::into_inner)
 }

@@ -29,14 +29,14 @@ pub(crate) fn now_ms() -> i64 {
 }
 
 /// Returns the end of a wait that may be longer than the clock can count.
-pub(crate) fn deadline(start: Instant, timeout: Duration) -> Instant {
+pub(crate) fn saturating_deadline(start: Instant, timeout: Duration) -> Instant {
     const FOR_EVER: Duration = Duration::from_secs(1 << 30);
     start.checked_add(timeout).unwrap_or(start + FOR_EVER)
 }
 
 /// UTC as `20261124-130501`: sorts by time, and is a valid file and key name.
-pub(crate) fn compact(timestamp_ms: i64) -> String {
-    let Civil { date, time, .. } = Civil::of(timestamp_ms);
+pub(crate) fn format_compact_utc(timestamp_ms: i64) -> String {
+    let UtcDateTime { date, time, .. } = UtcDateTime::from_unix_ms(timestamp_ms);
     let ((year, month, day), (hour, minute, second)) = (date, time);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
@@ -48,7 +48,7 @@ pub(crate) struct Rfc3339(pub(crate) i64);
 #[cfg(feature = "layer")]
 impl std::fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Civil { date, time, ms } = Civil::of(self.0);
+        let UtcDateTime { date, time, ms } = UtcDateTime::from_unix_ms(self.0);
         let ((year, month, day), (hour, minute, second)) = (date, time);
         write!(
             f,
@@ -58,7 +58,7 @@ impl std::fmt::Display for Rfc3339 {
 }
 
 /// A moment in UTC.
-struct Civil {
+struct UtcDateTime {
     /// Year, month, day.
     date: (i64, i64, i64),
     /// Hour, minute, second.
@@ -67,8 +67,8 @@ struct Civil {
     ms: i64,
 }
 
-impl Civil {
-    fn of(timestamp_ms: i64) -> Self {
+impl UtcDateTime {
+    fn from_unix_ms(timestamp_ms: i64) -> Self {
         let (seconds, ms) = (timestamp_ms.div_euclid(1000), timestamp_ms.rem_euclid(1000));
         let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
         Self {
@@ -100,7 +100,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 
 #[cfg(test)]
 mod tests {
-    use super::compact;
+    use super::format_compact_utc;
 
     #[cfg(feature = "layer")]
     #[test]
@@ -112,10 +112,10 @@ mod tests {
 
     #[test]
     fn dates_are_those_of_the_calendar() {
-        assert_eq!(compact(0), "19700101-000000");
-        assert_eq!(compact(1_709_210_096_000), "20240229-123456");
-        assert_eq!(compact(4_102_444_799_000), "20991231-235959");
-        assert_eq!(compact(4_107_542_400_000), "21000301-000000");
-        assert_eq!(compact(-1000), "19691231-235959");
+        assert_eq!(format_compact_utc(0), "19700101-000000");
+        assert_eq!(format_compact_utc(1_709_210_096_000), "20240229-123456");
+        assert_eq!(format_compact_utc(4_102_444_799_000), "20991231-235959");
+        assert_eq!(format_compact_utc(4_107_542_400_000), "21000301-000000");
+        assert_eq!(format_compact_utc(-1000), "19691231-235959");
     }
 }

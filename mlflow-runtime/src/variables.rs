@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::warnings::warn_user;
 
 /// The variable's value, unless it is unset or empty.
-pub(crate) fn text(variable: &'static str) -> Option<String> {
+pub(crate) fn read_variable(variable: &'static str) -> Option<String> {
     match env::var(variable) {
         Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
         Err(env::VarError::NotPresent) => None,
@@ -21,15 +21,15 @@ pub(crate) fn text(variable: &'static str) -> Option<String> {
     }
 }
 
-pub(crate) fn flag(variable: &str, value: &str) -> Option<bool> {
+pub(crate) fn parse_flag(variable: &str, value: &str) -> Option<bool> {
     match value.trim().to_ascii_lowercase().as_str() {
         "true" | "1" => Some(true),
         "false" | "0" => Some(false),
-        _ => unusable(variable, value, "true, false, 1 or 0"),
+        _ => warn_unusable(variable, value, "true, false, 1 or 0"),
     }
 }
 
-pub(crate) fn number<T: FromStr>(
+pub(crate) fn read_number<T: FromStr>(
     text: &dyn Fn(&'static str) -> Option<String>,
     variable: &'static str,
     expected: &str,
@@ -39,19 +39,19 @@ pub(crate) fn number<T: FromStr>(
         .trim()
         .parse()
         .ok()
-        .or_else(|| unusable(variable, &value, expected))
+        .or_else(|| warn_unusable(variable, &value, expected))
 }
 
-pub(crate) fn seconds(variable: &str, value: &str, expected: &str) -> Option<Duration> {
+pub(crate) fn parse_seconds(variable: &str, value: &str, expected: &str) -> Option<Duration> {
     let parsed = value
         .trim()
         .parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    parsed.or_else(|| unusable(variable, value, expected))
+    parsed.or_else(|| warn_unusable(variable, value, expected))
 }
 
-pub(crate) fn unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
+pub(crate) fn warn_unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
     warn_user(format_args!(
         "{variable}={value:?} cannot be used and is ignored; expected {expected}"
     ));

@@ -13,16 +13,18 @@ use syn::{Attribute, Meta, MetaList, Token};
 /// What makes the argument exist.
 // Input:  `#[cfg(unix)] #[cfg_attr(test, cfg(windows), allow(unused))]`
 // Output: `#[cfg(unix)] #[cfg_attr(test, cfg(windows))]`
-pub(crate) fn conditions(attributes: &[Attribute]) -> Vec<Attribute> {
-    parts(attributes, &|meta| only(meta, meta.path().is_ident("cfg")))
+pub(crate) fn extract_cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
+    flat_map_attributes(attributes, &|meta| {
+        keep_if(meta, meta.path().is_ident("cfg"))
+    })
 }
 
 /// What the attributes say of lints, for the place where the argument is bound. What it is called
 /// is still found in the signature, so an expectation stays there as an allowance.
-pub(crate) fn move_lints(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
-    let lints = parts(attributes, &|meta| only(meta, is_lint(meta)));
-    *attributes = parts(attributes, &|meta| match expected(meta) {
-        Some(list) => vec![allowing(list)],
+pub(crate) fn take_lints(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
+    let lints = flat_map_attributes(attributes, &|meta| keep_if(meta, is_lint(meta)));
+    *attributes = flat_map_attributes(attributes, &|meta| match as_expect_list(meta) {
+        Some(list) => vec![to_allow_meta(list)],
         None => vec![meta.clone()],
     });
     lints
@@ -31,10 +33,10 @@ pub(crate) fn move_lints(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
 /// What the attributes allow or expect, as what they allow.
 // Input:  `#[expect(deprecated)] #[deny(unused)]`
 // Output: `#[allow(deprecated)]`
-pub(crate) fn allowances(attributes: &[Attribute]) -> Vec<Attribute> {
-    parts(attributes, &|meta| match expected(meta) {
-        Some(list) => vec![allowing(list)],
-        None => only(meta, meta.path().is_ident("allow")),
+pub(crate) fn extract_allowances(attributes: &[Attribute]) -> Vec<Attribute> {
+    flat_map_attributes(attributes, &|meta| match as_expect_list(meta) {
+        Some(list) => vec![to_allow_meta(list)],
+        None => keep_if(meta, meta.path().is_ident("allow")),
     })
 }
 
@@ -42,13 +44,16 @@ pub(crate) fn allowances(attributes: &[Attribute]) -> Vec<Attribute> {
 // Input:  `#[expect(unused_variables, unused_mut, reason = "later")]`
 // Output: `#[allow(unused_variables, reason = "later")] #[expect(unused_mut, reason = "later")]`
 pub(crate) fn allow_unused(attributes: &mut Vec<Attribute>) {
-    *attributes = parts(attributes, &allowing_unused);
+    *attributes = flat_map_attributes(attributes, &allow_unused_in_meta);
 }
 
-fn parts(attributes: &[Attribute], part: &dyn Fn(&Meta) -> Vec<Meta>) -> Vec<Attribute> {
+fn flat_map_attributes(
+    attributes: &[Attribute],
+    part: &dyn Fn(&Meta) -> Vec<Meta>,
+) -> Vec<Attribute> {
     let mut parts = Vec::new();
     for attribute in attributes {
-        let metas = inside(&attribute.meta, part);
+        let metas = flat_map_meta(&attribute.meta, part);
         parts.extend(metas.into_iter().map(|meta| Attribute {
             meta,
             ..attribute.clone()
@@ -58,25 +63,33 @@ fn parts(attributes: &[Attribute], part: &dyn Fn(&Meta) -> Vec<Meta>) -> Vec<Att
 }
 
 /// `part` of what is said, which may be inside of a `cfg_attr`.
-fn inside(meta: &Meta, part: &dyn Fn(&Meta) -> Vec<Meta>) -> Vec<Meta> {
+fn flat_map_meta(meta: &Meta, part: &dyn Fn(&Meta) -> Vec<Meta>) -> Vec<Meta> {
     let Meta::List(list) = meta else {
         return part(meta);
     };
     if !list.path.is_ident("cfg_attr") {
         return part(meta);
     }
-    let Ok((predicate, metas)) = conditional.parse2(list.tokens.clone()) else {
+    let Ok((predicate, metas)) = parse_cfg_attr.parse2(list.tokens.clone()) else {
         return vec![meta.clone()];
     };
-    let metas: Vec<Meta> = metas.iter().flat_map(|meta| inside(meta, part)).collect();
+    let metas: Vec<Meta> = metas
+        .iter()
+        .flat_map(|meta| flat_map_meta(meta, part))
+        .collect();
     if metas.is_empty() {
         return Vec::new();
     }
-    vec![Meta::List(with(list, quote!(#predicate, #(#metas),*)))]
+    vec![Meta::List(with_tokens(
+        list,
+        quote!(#predicate, #(#metas),*),
+    ))]
 }
 
 // Input:  `all(test, unix), cfg(a), allow(b)`
-fn conditional(input: ParseStream<'_>) -> syn::Result<(TokenStream, Punctuated<Meta, Token![,]>)> {
+fn parse_cfg_attr(
+    input: ParseStream<'_>,
+) -> syn::Result<(TokenStream, Punctuated<Meta, Token![,]>)> {
     let mut predicate = TokenStream::new();
     while !input.is_empty() && !input.peek(Token![,]) {
         predicate.extend([input.parse::<TokenTree>()?]);
@@ -85,7 +98,7 @@ fn conditional(input: ParseStream<'_>) -> syn::Result<(TokenStream, Punctuated<M
     Ok((predicate, Punctuated::parse_terminated(input)?))
 }
 
-fn only(meta: &Meta, wanted: bool) -> Vec<Meta> {
+fn keep_if(meta: &Meta, wanted: bool) -> Vec<Meta> {
     if wanted {
         vec![meta.clone()]
     } else {
@@ -93,7 +106,7 @@ fn only(meta: &Meta, wanted: bool) -> Vec<Meta> {
     }
 }
 
-fn with(list: &MetaList, tokens: TokenStream) -> MetaList {
+fn with_tokens(list: &MetaList, tokens: TokenStream) -> MetaList {
     MetaList {
         tokens,
         ..list.clone()
@@ -107,7 +120,7 @@ fn is_lint(meta: &Meta) -> bool {
 }
 
 /// `expect(…)`
-fn expected(meta: &Meta) -> Option<&MetaList> {
+fn as_expect_list(meta: &Meta) -> Option<&MetaList> {
     match meta {
         Meta::List(list) if list.path.is_ident("expect") => Some(list),
         _ => None,
@@ -115,16 +128,16 @@ fn expected(meta: &Meta) -> Option<&MetaList> {
 }
 
 /// The same, as `allow(…)`.
-fn allowing(expect: &MetaList) -> Meta {
+fn to_allow_meta(expect: &MetaList) -> Meta {
     Meta::List(MetaList {
         path: Ident::new("allow", expect.path.span()).into(),
         ..expect.clone()
     })
 }
 
-fn allowing_unused(meta: &Meta) -> Vec<Meta> {
+fn allow_unused_in_meta(meta: &Meta) -> Vec<Meta> {
     let unchanged = || vec![meta.clone()];
-    let Some(list) = expected(meta) else {
+    let Some(list) = as_expect_list(meta) else {
         return unchanged();
     };
     let Ok(said) = list.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated) else {
@@ -133,20 +146,23 @@ fn allowing_unused(meta: &Meta) -> Vec<Meta> {
     let (reasons, lints): (Vec<_>, Vec<_>) = said
         .into_iter()
         .partition(|meta| matches!(meta, Meta::NameValue(_)));
-    let (unused, others): (Vec<_>, Vec<_>) = lints.into_iter().partition(says_unused);
+    let (unused, others): (Vec<_>, Vec<_>) = lints.into_iter().partition(is_unused_lint);
     if unused.is_empty() {
         return unchanged();
     }
-    let mut parts = vec![allowing(&with(list, quote!(#(#unused,)* #(#reasons),*)))];
+    let mut parts = vec![to_allow_meta(&with_tokens(
+        list,
+        quote!(#(#unused,)* #(#reasons),*),
+    ))];
     if !others.is_empty() {
-        let others = with(list, quote!(#(#others,)* #(#reasons),*));
+        let others = with_tokens(list, quote!(#(#others,)* #(#reasons),*));
         parts.push(Meta::List(others));
     }
     parts
 }
 
 /// Lints that find what nobody uses, or reads.
-fn says_unused(lint: &Meta) -> bool {
+fn is_unused_lint(lint: &Meta) -> bool {
     ["unused", "unused_assignments", "unused_variables"]
         .iter()
         .any(|name| lint.path().is_ident(name))

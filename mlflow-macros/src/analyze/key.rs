@@ -6,7 +6,7 @@ use proc_macro2::Span;
 use crate::errors::Errors;
 
 /// Reports a `key` that no MLflow server would accept; `what` is `metric`, `param` or `tag`.
-pub(crate) fn check(errors: &mut Errors, what: &str, key: &str, span: Span) {
+pub(crate) fn report_invalid_key(errors: &mut Errors, what: &str, key: &str, span: Span) {
     let Some(fault) = key_fault(key) else {
         return;
     };
@@ -23,5 +23,5 @@ pub(crate) fn check(errors: &mut Errors, what: &str, key: &str, span: Span) {
              beginning"
         ),
     };
-    errors.at(span, message);
+    errors.push_at(span, message);
 }

@@ -12,7 +12,7 @@ use syn::{
     Attribute, FieldPat, FnArg, Ident, Member, Pat, PatIdent, PatType, Signature, Token, Type,
 };
 
-use crate::analyze::cfg_and_lints::{allow_unused, allowances, conditions, move_lints};
+use crate::analyze::cfg_and_lints::{allow_unused, extract_allowances, extract_cfgs, take_lints};
 use crate::analyze::wrapping::{is_number, is_unit};
 use crate::expand::paths;
 
@@ -26,15 +26,15 @@ pub(crate) struct Parameter {
     /// What the body's closure or future has to own.
     pub(crate) owned: Vec<Ident>,
     /// Whether logging looks at it.
-    pub(crate) is_seen: bool,
+    pub(crate) is_captured: bool,
 }
 
 impl Parameter {
     /// The statements at the body's beginning that bind it.
-    pub(crate) fn rebound(&self, private: &TokenStream) -> Option<TokenStream> {
+    pub(crate) fn rebind_statements(&self, private: &TokenStream) -> Option<TokenStream> {
         let (rebind, cfgs) = (self.rebind.as_ref()?, &self.cfgs);
         let statements = rebind.statements(cfgs);
-        if !(self.is_seen && rebind.is_name()) {
+        if !(self.is_captured && rebind.is_name()) {
             return Some(statements);
         }
         let ident = &rebind.ident;
@@ -43,10 +43,10 @@ impl Parameter {
 
     /// Where the expansion uses an argument, because it is logged or because it `is_kept` by the
     /// body's closure or future, an expectation that it is unused would never be met.
-    pub(crate) fn settle_lints(&mut self, attributes: &mut Vec<Attribute>, is_kept: bool) {
+    pub(crate) fn adjust_lints(&mut self, attributes: &mut Vec<Attribute>, is_kept: bool) {
         match &mut self.rebind {
-            None if self.is_seen || is_kept => allow_unused(attributes),
-            Some(rebind) if self.is_seen && rebind.is_name() => allow_unused(&mut rebind.lints),
+            None if self.is_captured || is_kept => allow_unused(attributes),
+            Some(rebind) if self.is_captured && rebind.is_name() => allow_unused(&mut rebind.lints),
             // The body binds it, and is all that uses it.
             _ => {}
         }
@@ -55,10 +55,10 @@ impl Parameter {
 
 /// Which arguments move from the signature into the body.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Moved {
+pub(crate) enum MovedParameters {
     None,
     /// The names before it are kept by a closure, which to the compiler is a use of them.
-    FromTheFirstPattern,
+    FromFirstPattern,
     /// As an `async fn` does: a future that is never polled drops the first argument first, one that
     /// ends drops it last, and what is kept would be dropped in one order. It costs the future their
     /// size once more.
@@ -66,7 +66,7 @@ pub(crate) enum Moved {
 }
 
 /// How many arguments may have a destructor.
-pub(crate) fn may_drop(signature: &Signature) -> usize {
+pub(crate) fn count_with_destructor(signature: &Signature) -> usize {
     let types = signature.inputs.iter().map(|argument| match argument {
         FnArg::Receiver(receiver) => &*receiver.ty,
         FnArg::Typed(argument) => &*argument.ty,
@@ -97,8 +97,8 @@ pub(crate) struct Rebind {
 
 impl Rebind {
     /// Returns the lints that a look at the argument has to allow, too.
-    pub(crate) fn allowed(&self) -> Vec<Attribute> {
-        allowances(&self.lints)
+    pub(crate) fn allowed_lints(&self) -> Vec<Attribute> {
+        extract_allowances(&self.lints)
     }
 
     /// Whether the pattern is just a name.
@@ -118,36 +118,39 @@ impl Rebind {
         if self.is_name() {
             return quote!(#(#cfgs)* #(#lints)* let #pattern = #ident;);
         }
-        if name(pattern).is_some() {
-            let core = paths::core();
+        if as_plain_ident(pattern).is_some() {
+            let core = paths::core_path();
             // Clippy finds that a plain `let _name = …` has no effect.
             return quote!(#(#cfgs)* #(#lints)* let #pattern = #core::convert::identity(#ident););
         }
         // An argument may be borrowed mutably by its own pattern, a variable has to say so.
-        let mutability = ref_mut(pattern);
+        let mutability = find_ref_mut(pattern);
         quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* #(#lints)* let #pattern = #ident;)
     }
 }
 
 /// The typed arguments of `signature`, which is changed where a pattern moves into the body.
-pub(crate) fn parameters(signature: &mut Signature, which: Moved) -> Vec<Parameter> {
-    let mut moved = which == Moved::All;
+pub(crate) fn extract_parameters(
+    signature: &mut Signature,
+    which: MovedParameters,
+) -> Vec<Parameter> {
+    let mut moved = which == MovedParameters::All;
     let mut parameters = Vec::new();
     for (index, argument) in signature.inputs.iter_mut().enumerate() {
         let FnArg::Typed(argument) = argument else {
             continue;
         };
-        let is_plain = name(&argument.pat).is_some_and(|name| !is_unused(name));
+        let is_plain = as_plain_ident(&argument.pat).is_some_and(|name| !is_unused(name));
         // There is nothing to drop, and clippy wants a `()` where it is bound to `_`.
         let is_nothing = matches!(&*argument.pat, Pat::Wild(_)) && is_unit(&argument.ty);
-        moved |= which == Moved::FromTheFirstPattern && !is_plain && !is_nothing;
-        parameters.push(parameter(argument, index, moved && !is_nothing));
+        moved |= which == MovedParameters::FromFirstPattern && !is_plain && !is_nothing;
+        parameters.push(extract_parameter(argument, index, moved && !is_nothing));
     }
     parameters
 }
 
 /// The name, if the pattern is no more than one.
-pub(crate) fn name(pattern: &Pat) -> Option<&Ident> {
+pub(crate) fn as_plain_ident(pattern: &Pat) -> Option<&Ident> {
     match pattern {
         Pat::Ident(PatIdent {
             by_ref: None,
@@ -164,12 +167,12 @@ pub(crate) fn is_unused(name: &Ident) -> bool {
     name.to_string().starts_with('_')
 }
 
-fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
-    let cfgs = conditions(&argument.attrs);
+fn extract_parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
+    let cfgs = extract_cfgs(&argument.attrs);
     let mut bindings = Vec::new();
-    bindings_of(
+    collect_bindings(
         &argument.pat,
-        Within {
+        PatternContext {
             is_reference: matches!(*argument.ty, Type::Reference(_)),
             is_secret: false,
         },
@@ -186,10 +189,10 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
             bindings,
             rebind: None,
             owned,
-            is_seen: false,
+            is_captured: false,
         };
     }
-    let ident = match name(&argument.pat) {
+    let ident = match as_plain_ident(&argument.pat) {
         Some(name) if !is_unused(name) => name.clone(),
         _ => format_ident!("__argument{}", index, span = Span::mixed_site()),
     };
@@ -197,12 +200,12 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
         attrs: Vec::new(),
         by_ref: None,
         // An argument may be borrowed mutably by its own pattern, a variable has to say so.
-        mutability: ref_mut(&argument.pat),
+        mutability: find_ref_mut(&argument.pat),
         ident: ident.clone(),
         subpat: None,
     });
     let pattern = std::mem::replace(&mut *argument.pat, plain);
-    let lints = move_lints(&mut argument.attrs);
+    let lints = take_lints(&mut argument.attrs);
     Parameter {
         cfgs,
         bindings,
@@ -212,12 +215,12 @@ fn parameter(argument: &mut PatType, index: usize, moved: bool) -> Parameter {
             lints,
         }),
         owned: Vec::new(),
-        is_seen: false,
+        is_captured: false,
     }
 }
 
 /// The `mut` of a `ref mut` that borrows from the argument itself.
-fn ref_mut(pattern: &Pat) -> Option<Token![mut]> {
+fn find_ref_mut(pattern: &Pat) -> Option<Token![mut]> {
     match pattern {
         Pat::Ident(PatIdent {
             by_ref: Some(_),
@@ -227,28 +230,28 @@ fn ref_mut(pattern: &Pat) -> Option<Token![mut]> {
         Pat::Ident(PatIdent {
             subpat: Some((_, inner)),
             ..
-        }) => ref_mut(inner),
-        Pat::Tuple(pat) => pat.elems.iter().find_map(ref_mut),
-        Pat::TupleStruct(pat) => pat.elems.iter().find_map(ref_mut),
-        Pat::Slice(pat) => pat.elems.iter().find_map(ref_mut),
-        Pat::Struct(pat) => pat.fields.iter().find_map(|field| ref_mut(&field.pat)),
-        Pat::Paren(pat) => ref_mut(&pat.pat),
-        Pat::Or(pat) => pat.cases.iter().find_map(ref_mut),
+        }) => find_ref_mut(inner),
+        Pat::Tuple(pat) => pat.elems.iter().find_map(find_ref_mut),
+        Pat::TupleStruct(pat) => pat.elems.iter().find_map(find_ref_mut),
+        Pat::Slice(pat) => pat.elems.iter().find_map(find_ref_mut),
+        Pat::Struct(pat) => pat.fields.iter().find_map(|field| find_ref_mut(&field.pat)),
+        Pat::Paren(pat) => find_ref_mut(&pat.pat),
+        Pat::Or(pat) => pat.cases.iter().find_map(find_ref_mut),
         _ => None,
     }
 }
 
 /// Where a pattern stands.
 #[derive(Clone, Copy)]
-struct Within {
+struct PatternContext {
     is_reference: bool,
     is_secret: bool,
 }
 
 // Input:  `Point { x, inner: (ref a, _), .. }`
 // Output: `x`, `a`
-fn bindings_of(pattern: &Pat, within: Within, bindings: &mut Vec<Binding>) {
-    let value = Within {
+fn collect_bindings(pattern: &Pat, within: PatternContext, bindings: &mut Vec<Binding>) {
+    let value = PatternContext {
         is_reference: false,
         ..within
     };
@@ -262,40 +265,40 @@ fn bindings_of(pattern: &Pat, within: Within, bindings: &mut Vec<Binding>) {
                 name,
             });
             if let Some((_, inner)) = &pat.subpat {
-                bindings_of(inner, value, bindings);
+                collect_bindings(inner, value, bindings);
             }
         }
         Pat::Tuple(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, value, bindings)),
+            .for_each(|inner| collect_bindings(inner, value, bindings)),
         Pat::TupleStruct(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, value, bindings)),
+            .for_each(|inner| collect_bindings(inner, value, bindings)),
         Pat::Slice(pat) => pat
             .elems
             .iter()
-            .for_each(|inner| bindings_of(inner, value, bindings)),
+            .for_each(|inner| collect_bindings(inner, value, bindings)),
         Pat::Struct(pat) => {
             for field in &pat.fields {
                 let of_field = matches!(&field.member, Member::Named(name) if is_secret_name(&name.unraw().to_string()));
-                let within = Within {
+                let within = PatternContext {
                     is_secret: within.is_secret || of_field,
                     ..value
                 };
-                bindings_of(&field.pat, within, bindings);
+                collect_bindings(&field.pat, within, bindings);
             }
         }
-        Pat::Reference(pat) => bindings_of(&pat.pat, value, bindings),
-        Pat::Paren(pat) => bindings_of(&pat.pat, within, bindings),
-        Pat::Type(pat) => bindings_of(&pat.pat, within, bindings),
+        Pat::Reference(pat) => collect_bindings(&pat.pat, value, bindings),
+        Pat::Paren(pat) => collect_bindings(&pat.pat, within, bindings),
+        Pat::Type(pat) => collect_bindings(&pat.pat, within, bindings),
         // Every case binds the same names.
         Pat::Or(pat) => pat
             .cases
             .first()
             .into_iter()
-            .for_each(|first| bindings_of(first, value, bindings)),
+            .for_each(|first| collect_bindings(first, value, bindings)),
         _ => {}
     }
 }
@@ -303,16 +306,22 @@ fn bindings_of(pattern: &Pat, within: Within, bindings: &mut Vec<Binding>) {
 /// `pattern` for a look at the value through a reference: binds what `wanted` gives a name, by reference.
 // Input:  `(mut a, ref b, &c, d)`, all but `d` wanted
 // Output: `(a, b, c, _)`
-pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> Option<Ident>) -> TokenStream {
+pub(crate) fn to_reference_pattern(
+    pattern: &Pat,
+    wanted: &dyn Fn(&Ident) -> Option<Ident>,
+) -> TokenStream {
     let all = |patterns: &syn::punctuated::Punctuated<Pat, Token![,]>| -> Vec<TokenStream> {
         patterns
             .iter()
-            .map(|inner| looking(inner, wanted))
+            .map(|inner| to_reference_pattern(inner, wanted))
             .collect()
     };
     match pattern {
         Pat::Ident(pat) => {
-            let inner = pat.subpat.as_ref().map(|(_, inner)| looking(inner, wanted));
+            let inner = pat
+                .subpat
+                .as_ref()
+                .map(|(_, inner)| to_reference_pattern(inner, wanted));
             match (wanted(&pat.ident), inner) {
                 (Some(ident), Some(inner)) => quote!(#ident @ #inner),
                 (Some(ident), None) => quote!(#ident),
@@ -342,7 +351,7 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> Option<Ident>) -
                      colon_token,
                      pat,
                  }| {
-                    let inner = looking(pat, wanted);
+                    let inner = to_reference_pattern(pat, wanted);
                     // `x: x` is a warning.
                     let is_short = colon_token.is_none()
                         && matches!(&**pat, Pat::Ident(pat) if wanted(&pat.ident).is_some());
@@ -355,16 +364,19 @@ pub(crate) fn looking(pattern: &Pat, wanted: &dyn Fn(&Ident) -> Option<Ident>) -
             );
             quote!(#path { #(#fields,)* #rest })
         }
-        Pat::Reference(pat) => looking(&pat.pat, wanted),
+        Pat::Reference(pat) => to_reference_pattern(&pat.pat, wanted),
         Pat::Paren(pat) => {
-            let inner = looking(&pat.pat, wanted);
+            let inner = to_reference_pattern(&pat.pat, wanted);
             match &*pat.pat {
                 Pat::Or(_) => quote!((#inner)),
                 _ => inner,
             }
         }
         Pat::Or(pat) => {
-            let cases = pat.cases.iter().map(|case| looking(case, wanted));
+            let cases = pat
+                .cases
+                .iter()
+                .map(|case| to_reference_pattern(case, wanted));
             quote!(#(#cases)|*)
         }
         // They tell the cases of an or-pattern apart.

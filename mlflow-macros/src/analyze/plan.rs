@@ -9,14 +9,14 @@ use syn::{Expr, ExprLit, Ident, Lit, LitStr, ReturnType, Signature};
 
 use crate::analyze::key;
 use crate::analyze::parameters::{Binding, Parameter};
-use crate::analyze::wrapping::{self, Shape, Value};
-use crate::errors::{Errors, listed, nearest};
+use crate::analyze::wrapping::{self, ReturnedValue, Wrapping};
+use crate::errors::{Errors, find_nearest, format_names};
 use crate::parse::arguments::{Arguments, Entry};
-use crate::parse::name_template::{self, Part};
+use crate::parse::name_template::{self, TemplatePart};
 
 /// What happens to an argument of the function.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Treatment {
+pub(crate) enum CapturePolicy {
     Skip,
     Log,
     Redact,
@@ -24,31 +24,31 @@ pub(crate) enum Treatment {
 }
 
 /// A name: a constant with parts filled in, or any expression.
-pub(crate) enum Name {
+pub(crate) enum NameArgument {
     /// With the place of the literal.
-    Template(Vec<Part>, Span),
+    Template(Vec<TemplatePart>, Span),
     Expr(Expr),
 }
 
 /// What the expansion needs to know beyond the function itself.
 pub(crate) struct Plan {
-    pub(crate) experiment: Option<Name>,
-    pub(crate) run_name: Option<Name>,
+    pub(crate) experiment: Option<NameArgument>,
+    pub(crate) run_name: Option<NameArgument>,
     pub(crate) tags: Vec<(String, Expr)>,
     pub(crate) params: Vec<(String, Expr)>,
     /// One for each binding of each parameter.
-    pub(crate) treatments: Vec<Vec<Treatment>>,
+    pub(crate) capture_policies: Vec<Vec<CapturePolicy>>,
     pub(crate) arguments: Arguments,
 }
 
-pub(crate) fn plan(
+pub(crate) fn build_plan(
     mut arguments: Arguments,
     parameters: &[Parameter],
     signature: &Signature,
-    shape: Shape,
+    shape: Wrapping,
     errors: &mut Errors,
 ) -> Plan {
-    let names: Vec<&str> = bindings(parameters)
+    let names: Vec<&str> = iter_bindings(parameters)
         .map(|binding| binding.name.as_str())
         .collect();
     check_names(&arguments, &names, signature.receiver().is_some(), errors);
@@ -58,18 +58,18 @@ pub(crate) fn plan(
     let experiment = arguments
         .experiment
         .take()
-        .map(|expr| name("experiment", expr, &names, errors));
+        .map(|expr| parse_name_argument("experiment", expr, &names, errors));
     let run_name = arguments
         .run_name
         .take()
-        .map(|expr| name("run_name", expr, &names, errors));
+        .map(|expr| parse_name_argument("run_name", expr, &names, errors));
     let treatments = parameters
         .iter()
         .map(|parameter| {
             parameter
                 .bindings
                 .iter()
-                .map(|binding| treatment(&arguments, binding))
+                .map(|binding| choose_capture_policy(&arguments, binding))
                 .collect()
         })
         .collect();
@@ -80,12 +80,12 @@ pub(crate) fn plan(
         run_name,
         tags,
         params,
-        treatments,
+        capture_policies: treatments,
         arguments,
     }
 }
 
-pub(crate) fn bindings(parameters: &[Parameter]) -> impl Iterator<Item = &Binding> {
+pub(crate) fn iter_bindings(parameters: &[Parameter]) -> impl Iterator<Item = &Binding> {
     parameters.iter().flat_map(|parameter| &parameter.bindings)
 }
 
@@ -96,7 +96,7 @@ fn with_values(entries: Vec<Entry>) -> Vec<(String, Expr)> {
         .collect()
 }
 
-fn treatment(arguments: &Arguments, binding: &Binding) -> Treatment {
+fn choose_capture_policy(arguments: &Arguments, binding: &Binding) -> CapturePolicy {
     let listed = |names: &[Ident]| names.iter().any(|name| name.unraw() == binding.name);
     let entry = arguments
         .params
@@ -105,13 +105,13 @@ fn treatment(arguments: &Arguments, binding: &Binding) -> Treatment {
     // `__…` is a name that another macro made up.
     let left_out = arguments.skip_all || listed(&arguments.skip) || binding.name.starts_with("__");
     match entry {
-        _ if listed(&arguments.hash) => Treatment::Hash,
-        _ if listed(&arguments.redact) => Treatment::Redact,
+        _ if listed(&arguments.hash) => CapturePolicy::Hash,
+        _ if listed(&arguments.redact) => CapturePolicy::Redact,
         // Its value is given by the attribute.
-        Some(Entry { value: Some(_), .. }) => Treatment::Skip,
-        None if left_out || is_run_id(arguments, binding) => Treatment::Skip,
-        _ if binding.is_secret => Treatment::Redact,
-        _ => Treatment::Log,
+        Some(Entry { value: Some(_), .. }) => CapturePolicy::Skip,
+        None if left_out || is_run_id(arguments, binding) => CapturePolicy::Skip,
+        _ if binding.is_secret => CapturePolicy::Redact,
+        _ => CapturePolicy::Log,
     }
 }
 
@@ -131,18 +131,18 @@ fn check_names(arguments: &Arguments, names: &[&str], has_self: bool, errors: &m
             let name = ident.unraw().to_string();
             if name == "self" && list == "skip" {
                 if !has_self {
-                    errors.at(ident.span(), "`skip(self)`: the function has no `self`");
+                    errors.push_at(ident.span(), "`skip(self)`: the function has no `self`");
                 }
                 continue;
             }
             check_name(list, &name, ident.span(), names, errors);
             match seen.iter().find(|(other, _)| *other == name) {
-                Some((_, other)) if *other == list => errors.at(
+                Some((_, other)) if *other == list => errors.push_at(
                     ident.span(),
                     format!("`{name}` is named twice in `{list}(…)`"),
                 ),
                 Some((_, other)) => {
-                    errors.at(ident.span(), format!("`{name}` is in `{other}(…)` already: an argument is skipped, redacted or hashed"));
+                    errors.push_at(ident.span(), format!("`{name}` is in `{other}(…)` already: an argument is skipped, redacted or hashed"));
                 }
                 None => seen.push((name, list)),
             }
@@ -156,7 +156,7 @@ fn check_names(arguments: &Arguments, names: &[&str], has_self: bool, errors: &m
         let name = &entry.key.text;
         check_name("params", name, entry.key.span, names, errors);
         if arguments.skip.iter().any(|skipped| skipped.unraw() == name) {
-            errors.at(
+            errors.push_at(
                 entry.key.span,
                 format!("`{name}` is both in `skip(…)` and in `params(…)`"),
             );
@@ -168,19 +168,19 @@ fn check_name(list: &str, name: &str, span: Span, names: &[&str], errors: &mut E
     if names.contains(&name) {
         return;
     }
-    let suggestion = nearest(name, names.iter().copied())
+    let suggestion = find_nearest(name, names.iter().copied())
         .map(|name| format!(", did you mean `{name}`?"))
         .unwrap_or_default();
     let existing = match names {
         [] => "it has none that has a name".to_owned(),
-        names => format!("its arguments are {}", listed(names.iter().copied())),
+        names => format!("its arguments are {}", format_names(names.iter().copied())),
     };
     let own_value = if list == "params" {
         format!("; `params({name} = …)` logs any value")
     } else {
         String::new()
     };
-    errors.at(
+    errors.push_at(
         span,
         format!(
             "`{list}({name})` names no argument of the function{suggestion}\n{existing}{own_value}"
@@ -195,9 +195,9 @@ fn check_keys(arguments: &Arguments, errors: &mut Errors) {
     ] {
         for (index, entry) in entries.iter().enumerate() {
             let Entry { key, value } = entry;
-            key::check(errors, what, &key.text, key.span);
+            key::report_invalid_key(errors, what, &key.text, key.span);
             if value.is_none() && list == "tags" {
-                errors.at(
+                errors.push_at(
                     key.span,
                     format!("the tag `{0}` lacks its value: `tags({0} = …)`", key.text),
                 );
@@ -206,7 +206,7 @@ fn check_keys(arguments: &Arguments, errors: &mut Errors) {
                 .iter()
                 .any(|earlier| earlier.key.text == key.text)
             {
-                errors.at(
+                errors.push_at(
                     key.span,
                     format!("the {what} `{}` is given twice", key.text),
                 );
@@ -214,16 +214,16 @@ fn check_keys(arguments: &Arguments, errors: &mut Errors) {
         }
     }
     if let Some(metric) = &arguments.metric {
-        key::check(errors, "metric", &metric.value(), metric.span());
+        key::report_invalid_key(errors, "metric", &metric.value(), metric.span());
     }
     if let Some((metrics, _)) = &arguments.metrics {
         for (index, metric) in metrics.iter().enumerate() {
-            key::check(errors, "metric", &metric.value(), metric.span());
+            key::report_invalid_key(errors, "metric", &metric.value(), metric.span());
             if metrics[..index]
                 .iter()
                 .any(|earlier| earlier.value() == metric.value())
             {
-                errors.at(
+                errors.push_at(
                     metric.span(),
                     format!("the metric `{}` is named twice", metric.value()),
                 );
@@ -232,36 +232,36 @@ fn check_keys(arguments: &Arguments, errors: &mut Errors) {
     }
 }
 
-fn check_return(arguments: &Arguments, output: &ReturnType, shape: Shape, errors: &mut Errors) {
+fn check_return(arguments: &Arguments, output: &ReturnType, shape: Wrapping, errors: &mut Errors) {
     let named = arguments
         .metric
         .as_ref()
         .map(LitStr::span)
         .or(arguments.metrics.as_ref().map(|(_, span)| *span));
     if let (Some(named), Some(_)) = (named, arguments.skip_return) {
-        errors.at(
+        errors.push_at(
             named,
             "names the returned value, which `skip_return` leaves out: remove one of them",
         );
     }
     let value = wrapping::returned_value(output);
-    if let (Some(named), Value::Nothing) = (named, value) {
-        errors.at(
+    if let (Some(named), ReturnedValue::Nothing) = (named, value) {
+        errors.push_at(
             named,
             "names the returned value, but the function returns none",
         );
     }
-    if let (Some(named), Shape::Guard) = (named, shape)
-        && value != Value::Nothing
+    if let (Some(named), Wrapping::Guard) = (named, shape)
+        && value != ReturnedValue::Nothing
     {
-        errors.at(
+        errors.push_at(
             named,
             "names the returned value, which is not seen: the function is `#[track_caller]` or returns `impl Fn`\n\
              log the number in its body: `mlflow::metric!(\"name\", value)`",
         );
     }
     if let (Some(metric), Some((_, span))) = (&arguments.metric, &arguments.metrics) {
-        errors.at(
+        errors.push_at(
             *span,
             format!(
                 "`metric = {:?}` is for one number, `metrics(…)` for a tuple: remove one of them",
@@ -273,18 +273,18 @@ fn check_return(arguments: &Arguments, output: &ReturnType, shape: Shape, errors
         return;
     };
     match value {
-        _ if metrics.is_empty() => errors.at(
+        _ if metrics.is_empty() => errors.push_at(
             *span,
             "`metrics()` names nothing: `metrics(\"first\", \"second\")`, or leave it out",
         ),
-        Value::Tuple(length) if metrics.len() != length => errors.at(
+        ReturnedValue::Tuple(length) if metrics.len() != length => errors.push_at(
             *span,
             format!(
                 "`metrics(…)` names {} values, the function returns {length}",
                 metrics.len()
             ),
         ),
-        Value::Number if arguments.metric.is_none() => errors.at(
+        ReturnedValue::Number if arguments.metric.is_none() => errors.push_at(
             *span,
             "`metrics(…)` names the elements of a tuple, the function returns one number: `metric = \"name\"`",
         ),
@@ -310,7 +310,7 @@ fn check_reserved(arguments: &Arguments, errors: &mut Errors) {
     for Entry { key, .. } in &arguments.tags {
         for (tag, argument, _) in reserved.iter().filter(|(_, _, given)| *given) {
             if key.text == *tag {
-                errors.at(
+                errors.push_at(
                     key.span,
                     format!("the tag `{tag}` is decided by `{argument}`: remove one of them"),
                 );
@@ -320,16 +320,21 @@ fn check_reserved(arguments: &Arguments, errors: &mut Errors) {
 }
 
 /// A literal is a template, anything else is taken as it is.
-fn name(argument: &str, expr: Expr, names: &[&str], errors: &mut Errors) -> Name {
+fn parse_name_argument(
+    argument: &str,
+    expr: Expr,
+    names: &[&str],
+    errors: &mut Errors,
+) -> NameArgument {
     let Expr::Lit(ExprLit {
         lit: Lit::Str(literal),
         ..
     }) = &expr
     else {
-        return Name::Expr(expr);
+        return NameArgument::Expr(expr);
     };
     if literal.value().trim().is_empty() {
-        errors.at(literal.span(), format!("`{argument}` is empty"));
+        errors.push_at(literal.span(), format!("`{argument}` is empty"));
     }
     let parts = match name_template::parse(literal) {
         Ok(parts) => parts,
@@ -339,17 +344,17 @@ fn name(argument: &str, expr: Expr, names: &[&str], errors: &mut Errors) -> Name
         }
     };
     for part in &parts {
-        if let Part::Argument { name, .. } = part
+        if let TemplatePart::Argument { name, .. } = part
             && !names.contains(&name.as_str())
         {
-            let known = listed(
+            let known = format_names(
                 names
                     .iter()
                     .copied()
                     .chain(["timestamp", "env", "function"]),
             );
-            errors.at(literal.span(), format!("`{{{name}}}` cannot be filled in, known are {known}\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace itself"));
+            errors.push_at(literal.span(), format!("`{{{name}}}` cannot be filled in, known are {known}\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace itself"));
         }
     }
-    Name::Template(parts, literal.span())
+    NameArgument::Template(parts, literal.span())
 }

@@ -9,27 +9,31 @@ use syn::Expr;
 use syn::ext::IdentExt as _;
 
 use crate::analyze::parameters::{Binding, Parameter};
-use crate::analyze::plan::{Name, Plan, Treatment};
-use crate::parse::name_template::Part;
+use crate::analyze::plan::{CapturePolicy, NameArgument, Plan};
+use crate::parse::name_template::TemplatePart;
 
 impl Plan {
     /// Whether logging looks at anything the argument binds.
-    pub(crate) fn looks_at(&self, parameter: &Parameter, treatments: &[Treatment]) -> bool {
+    pub(crate) fn uses_parameter(
+        &self,
+        parameter: &Parameter,
+        treatments: &[CapturePolicy],
+    ) -> bool {
         let mut bindings = parameter.bindings.iter().zip(treatments);
         bindings.any(|(binding, &treatment)| {
-            matches!(treatment, Treatment::Log | Treatment::Hash)
-                || self.uses(&binding.ident)
-                || self.fills_in(binding, treatment)
+            matches!(treatment, CapturePolicy::Log | CapturePolicy::Hash)
+                || self.uses_in_expression(&binding.ident)
+                || self.shows_in_template(binding, treatment)
         })
     }
 
     /// Whether the attribute's own expressions use an argument.
-    pub(crate) fn uses(&self, ident: &Ident) -> bool {
+    pub(crate) fn uses_in_expression(&self, ident: &Ident) -> bool {
         let arguments = &self.arguments;
         let names = [&self.experiment, &self.run_name].into_iter().flatten();
         let names = names.filter_map(|name| match name {
-            Name::Expr(expr) => Some(expr),
-            Name::Template(..) => None,
+            NameArgument::Expr(expr) => Some(expr),
+            NameArgument::Template(..) => None,
         });
         let given = [
             &arguments.run_id,
@@ -42,18 +46,18 @@ impl Plan {
             .map(|(_, expr)| expr)
             .chain(names)
             .chain(given.into_iter().filter_map(Option::as_ref))
-            .any(|expr| mentions(expr, ident))
+            .any(|expr| mentions_ident(expr, ident))
     }
 
     /// Whether a name has an argument filled in, and shows it.
-    pub(crate) fn fills_in(&self, binding: &Binding, treatment: Treatment) -> bool {
+    pub(crate) fn shows_in_template(&self, binding: &Binding, treatment: CapturePolicy) -> bool {
         let ident = binding.ident.unraw().to_string();
         let names = [&self.experiment, &self.run_name];
         let is_filled_in = names.into_iter().flatten().any(|name| match name {
-            Name::Expr(_) => false,
-            Name::Template(parts, _) => parts
+            NameArgument::Expr(_) => false,
+            NameArgument::Template(parts, _) => parts
                 .iter()
-                .any(|part| matches!(part, Part::Argument { name, .. } if *name == ident)),
+                .any(|part| matches!(part, TemplatePart::Argument { name, .. } if *name == ident)),
         });
         is_filled_in && !binding.is_hidden(treatment)
     }
@@ -61,12 +65,12 @@ impl Plan {
 
 impl Binding {
     /// Whether a name that has the argument filled in must not show it.
-    pub(crate) fn is_hidden(&self, treatment: Treatment) -> bool {
-        matches!(treatment, Treatment::Redact | Treatment::Hash) || self.is_secret
+    pub(crate) fn is_hidden(&self, treatment: CapturePolicy) -> bool {
+        matches!(treatment, CapturePolicy::Redact | CapturePolicy::Hash) || self.is_secret
     }
 }
 
-fn mentions(expr: &Expr, ident: &Ident) -> bool {
+fn mentions_ident(expr: &Expr, ident: &Ident) -> bool {
     fn any(tokens: TokenStream, ident: &Ident) -> bool {
         tokens.into_iter().any(|tree| match tree {
             TokenTree::Ident(word) => word == *ident,

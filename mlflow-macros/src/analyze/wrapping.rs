@@ -12,27 +12,27 @@ use syn::{
 
 /// The ways to wrap a body.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Shape {
+pub(crate) enum Wrapping {
     /// In a closure.
-    Sync,
+    Closure,
     /// Not at all, a guard stands before it: `-> !`, `#[track_caller]`, and `-> impl Fn`, also in a
     /// tuple, as a returned closure learns its signature from there.
     Guard,
     /// `async fn`, made a function that returns the future, so that the caller's run is known.
     Async,
     /// `async fn` that has to stay one, as another attribute below looks for it.
-    AsyncKept,
+    AsyncPreserved,
     /// `-> impl Future`.
-    Future,
+    ImplFuture,
     /// `-> Pin<Box<dyn Future>>`.
-    Boxed,
+    BoxedFuture,
     /// As one of these two, which is for the compiler to find out: the name may be an alias, such
     /// as `BoxFuture`, of a boxed future.
-    ByType,
+    ByReturnType,
 }
 
 /// Attributes that do not care what kind of function they stand on.
-const INERT: [&str; 23] = [
+const INERT_ATTRIBUTES: [&str; 23] = [
     "allow",
     "cfg",
     "cfg_attr",
@@ -59,7 +59,7 @@ const INERT: [&str; 23] = [
 ];
 
 /// Return types that are no boxed future.
-const NO_ALIASES: [&str; 24] = [
+const NON_FUTURE_TYPES: [&str; 24] = [
     "Arc",
     "Box",
     "HashMap",
@@ -86,7 +86,7 @@ const NO_ALIASES: [&str; 24] = [
     "Infallible",
 ];
 
-pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
+pub(crate) fn choose_wrapping(signature: &Signature, attributes: &[Attribute]) -> Wrapping {
     let has_track_caller = attributes
         .iter()
         .any(|attribute| attribute.path().is_ident("track_caller"));
@@ -96,51 +96,51 @@ pub(crate) fn of(signature: &Signature, attributes: &[Attribute]) -> Shape {
                 .path()
                 .segments
                 .first()
-                .is_some_and(|first| INERT.iter().any(|name| first.ident == name))
+                .is_some_and(|first| INERT_ATTRIBUTES.iter().any(|name| first.ident == name))
         });
         return if all_inert {
-            Shape::Async
+            Wrapping::Async
         } else {
-            Shape::AsyncKept
+            Wrapping::AsyncPreserved
         };
     }
     let ReturnType::Type(_, returned) = &signature.output else {
         return if has_track_caller {
-            Shape::Guard
+            Wrapping::Guard
         } else {
-            Shape::Sync
+            Wrapping::Closure
         };
     };
     match &**returned {
-        _ if has_track_caller => Shape::Guard,
-        returned if is_never(returned) || is_impl_fn(returned) => Shape::Guard,
-        returned if is_impl_future(returned) => Shape::Future,
-        returned if is_boxed_future(returned) => Shape::Boxed,
-        returned if may_be_alias(returned) => Shape::ByType,
-        _ => Shape::Sync,
+        _ if has_track_caller => Wrapping::Guard,
+        returned if is_never(returned) || is_impl_fn(returned) => Wrapping::Guard,
+        returned if is_impl_future(returned) => Wrapping::ImplFuture,
+        returned if is_boxed_future(returned) => Wrapping::BoxedFuture,
+        returned if may_be_alias(returned) => Wrapping::ByReturnType,
+        _ => Wrapping::Closure,
     }
 }
 
 /// Looks through the groups without delimiters that `macro_rules!` puts around a `$type`.
-fn plain(ty: &Type) -> &Type {
+fn strip_groups(ty: &Type) -> &Type {
     match ty {
-        Type::Group(group) => plain(&group.elem),
-        Type::Paren(paren) => plain(&paren.elem),
+        Type::Group(group) => strip_groups(&group.elem),
+        Type::Paren(paren) => strip_groups(&paren.elem),
         other => other,
     }
 }
 
 pub(crate) fn is_never(ty: &Type) -> bool {
-    matches!(plain(ty), Type::Never(_))
+    matches!(strip_groups(ty), Type::Never(_))
 }
 
 pub(crate) fn is_unit(ty: &Type) -> bool {
-    matches!(plain(ty), Type::Tuple(tuple) if tuple.elems.is_empty())
+    matches!(strip_groups(ty), Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
 /// `impl Future` with no bound beyond those that the tracked future has whenever its body has.
 fn is_impl_future(ty: &Type) -> bool {
-    let Type::ImplTrait(opaque) = plain(ty) else {
+    let Type::ImplTrait(opaque) = strip_groups(ty) else {
         return false;
     };
     let mut future = false;
@@ -165,7 +165,7 @@ fn is_impl_future(ty: &Type) -> bool {
 
 /// Returns the `T` of `impl Future<Output = T>`.
 pub(crate) fn output_of(ty: &Type) -> Option<&Type> {
-    match plain(ty) {
+    match strip_groups(ty) {
         Type::ImplTrait(opaque) => output_in(&opaque.bounds),
         _ => None,
     }
@@ -192,7 +192,7 @@ fn output_in(bounds: &Punctuated<TypeParamBound, syn::Token![+]>) -> Option<&Typ
 }
 
 fn is_impl_fn(ty: &Type) -> bool {
-    let opaque = match plain(ty) {
+    let opaque = match strip_groups(ty) {
         Type::ImplTrait(opaque) => opaque,
         Type::Reference(reference) => return is_impl_fn(&reference.elem),
         Type::Tuple(tuple) => return tuple.elems.iter().any(is_impl_fn),
@@ -217,7 +217,7 @@ fn is_unpinned_future(ty: &Type) -> bool {
 }
 
 fn is_dyn_future(ty: &Type) -> bool {
-    let Type::TraitObject(object) = plain(ty) else {
+    let Type::TraitObject(object) = strip_groups(ty) else {
         return false;
     };
     object.bounds.iter().any(|bound| {
@@ -228,13 +228,13 @@ fn is_dyn_future(ty: &Type) -> bool {
 /// A name that may stand for a boxed future. A name of the standard library is taken for what it
 /// is, which spares the compiler the question in nearly every function.
 fn may_be_alias(ty: &Type) -> bool {
-    let Type::Path(TypePath { qself: None, path }) = plain(ty) else {
+    let Type::Path(TypePath { qself: None, path }) = strip_groups(ty) else {
         return false;
     };
     let is_known = path
         .segments
         .last()
-        .is_some_and(|last| NO_ALIASES.iter().any(|name| last.ident == name));
+        .is_some_and(|last| NON_FUTURE_TYPES.iter().any(|name| last.ident == name));
     (!is_known || is_unpinned_future(ty)) && !has_impl(quote!(#ty))
 }
 
@@ -264,7 +264,7 @@ fn only_argument<'t>(ty: &'t Type, name: &str) -> Option<&'t Type> {
 }
 
 fn last_segment(ty: &Type) -> Option<&PathSegment> {
-    match plain(ty) {
+    match strip_groups(ty) {
         Type::Path(TypePath { qself: None, path }) => path.segments.last(),
         _ => None,
     }
@@ -272,29 +272,29 @@ fn last_segment(ty: &Type) -> Option<&PathSegment> {
 
 /// What is returned, inside `Result` and `Option`; `()` is no value.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum ReturnedValue {
     Nothing,
     Number,
     Tuple(usize),
     Other,
 }
 
-pub(crate) fn returned_value(output: &ReturnType) -> Value {
+pub(crate) fn returned_value(output: &ReturnType) -> ReturnedValue {
     let ReturnType::Type(_, ty) = output else {
-        return Value::Nothing;
+        return ReturnedValue::Nothing;
     };
-    let mut ty = plain(ty);
+    let mut ty = strip_groups(ty);
     while let Some((name, first)) = named_with_argument(ty)
-        && is_split(name)
+        && is_result_or_option(name)
     {
         ty = first;
     }
     match ty {
-        Type::Never(_) => Value::Nothing,
-        Type::Tuple(tuple) if tuple.elems.is_empty() => Value::Nothing,
-        Type::Tuple(tuple) => Value::Tuple(tuple.elems.len()),
-        ty if is_number(ty) => Value::Number,
-        _ => Value::Other,
+        Type::Never(_) => ReturnedValue::Nothing,
+        Type::Tuple(tuple) if tuple.elems.is_empty() => ReturnedValue::Nothing,
+        Type::Tuple(tuple) => ReturnedValue::Tuple(tuple.elems.len()),
+        ty if is_number(ty) => ReturnedValue::Number,
+        _ => ReturnedValue::Other,
     }
 }
 
@@ -302,15 +302,15 @@ pub(crate) fn returned_value(output: &ReturnType) -> Value {
 /// that may be aliases among them, and at least one. Of a future's type its output counts.
 // Input:  `io::Result<Outcome<Option<f64>>>`, `Vec<Option<f64>>`
 // Output: 3, 1
-pub(crate) fn layers(ty: &Type) -> usize {
+pub(crate) fn count_result_layers(ty: &Type) -> usize {
     let boxed = only_argument(ty, "Pin").and_then(|ty| only_argument(ty, "Box"));
-    let output = match boxed.map(plain) {
+    let output = match boxed.map(strip_groups) {
         Some(Type::TraitObject(object)) => output_in(&object.bounds),
         _ => output_of(ty),
     };
     let (mut ty, mut layers) = (output.unwrap_or(ty), 0);
     while let Some((name, first)) = named_with_argument(ty)
-        && (is_split(name) || NO_ALIASES.iter().all(|known| name != known))
+        && (is_result_or_option(name) || NON_FUTURE_TYPES.iter().all(|known| name != known))
     {
         (ty, layers) = (first, layers + 1);
     }
@@ -328,12 +328,12 @@ fn named_with_argument(ty: &Type) -> Option<(&syn::Ident, &Type)> {
         return None;
     };
     match arguments.args.first() {
-        Some(GenericArgument::Type(first)) => Some((&segment.ident, plain(first))),
+        Some(GenericArgument::Type(first)) => Some((&segment.ident, strip_groups(first))),
         _ => None,
     }
 }
 
-fn is_split(name: &syn::Ident) -> bool {
+fn is_result_or_option(name: &syn::Ident) -> bool {
     name == "Result" || name == "Option"
 }
 
@@ -342,7 +342,7 @@ pub(crate) fn is_number(ty: &Type) -> bool {
         "bool", "f32", "f64", "i8", "i16", "i32", "i64", "i128", "isize", "u8", "u16", "u32",
         "u64", "u128", "usize",
     ];
-    let Type::Path(TypePath { qself: None, path }) = plain(ty) else {
+    let Type::Path(TypePath { qself: None, path }) = strip_groups(ty) else {
         return false;
     };
     path.get_ident()
@@ -353,26 +353,29 @@ pub(crate) fn is_number(ty: &Type) -> bool {
 /// and every macro, as it may stand for one.
 // Input:  `Result<impl Iterator<Item = u8>, Box<dyn Error>>`
 // Output: `Result<_, Box<dyn Error>>`, `impl Iterator<Item = u8>`
-pub(crate) fn inferred(ty: &Type) -> (Type, Vec<Type>) {
+pub(crate) fn infer_opaque_types(ty: &Type) -> (Type, Vec<Type>) {
     let (mut ty, mut left_out) = (ty.clone(), Vec::new());
-    infer(&mut ty, &mut left_out);
+    infer_in_type(&mut ty, &mut left_out);
     (ty, left_out)
 }
 
-fn infer(ty: &mut Type, left_out: &mut Vec<Type>) {
+fn infer_in_type(ty: &mut Type, left_out: &mut Vec<Type>) {
     match ty {
         Type::ImplTrait(_) | Type::Macro(_) => {
             let underscore_token = syn::Token![_](proc_macro2::Span::mixed_site());
             let infer = Type::Infer(TypeInfer { underscore_token });
             left_out.push(std::mem::replace(ty, infer));
         }
-        Type::Group(inner) => infer(&mut inner.elem, left_out),
-        Type::Paren(inner) => infer(&mut inner.elem, left_out),
-        Type::Reference(inner) => infer(&mut inner.elem, left_out),
-        Type::Ptr(inner) => infer(&mut inner.elem, left_out),
-        Type::Slice(inner) => infer(&mut inner.elem, left_out),
-        Type::Array(inner) => infer(&mut inner.elem, left_out),
-        Type::Tuple(tuple) => tuple.elems.iter_mut().for_each(|ty| infer(ty, left_out)),
+        Type::Group(inner) => infer_in_type(&mut inner.elem, left_out),
+        Type::Paren(inner) => infer_in_type(&mut inner.elem, left_out),
+        Type::Reference(inner) => infer_in_type(&mut inner.elem, left_out),
+        Type::Ptr(inner) => infer_in_type(&mut inner.elem, left_out),
+        Type::Slice(inner) => infer_in_type(&mut inner.elem, left_out),
+        Type::Array(inner) => infer_in_type(&mut inner.elem, left_out),
+        Type::Tuple(tuple) => tuple
+            .elems
+            .iter_mut()
+            .for_each(|ty| infer_in_type(ty, left_out)),
         Type::Path(path) => {
             for segment in &mut path.path.segments {
                 infer_in_segment(segment, left_out);
@@ -389,8 +392,8 @@ fn infer_in_segment(segment: &mut PathSegment, left_out: &mut Vec<Type>) {
     };
     for argument in &mut arguments.args {
         match argument {
-            GenericArgument::Type(ty) => infer(ty, left_out),
-            GenericArgument::AssocType(assoc) => infer(&mut assoc.ty, left_out),
+            GenericArgument::Type(ty) => infer_in_type(ty, left_out),
+            GenericArgument::AssocType(assoc) => infer_in_type(&mut assoc.ty, left_out),
             _ => {}
         }
     }

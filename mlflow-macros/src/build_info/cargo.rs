@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The `Cargo.lock` of the package's workspace: beside the workspace's manifest, else the nearest
 /// upwards. A member may have an old one of its own, which cargo does not read.
-pub(super) fn lock_file(package: &Path) -> Option<PathBuf> {
+pub(super) fn find_lock_file(package: &Path) -> Option<PathBuf> {
     let is_workspace = |directory: &&Path| {
         let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap_or_default();
         let mut lines = manifest.lines().map(str::trim_start);
@@ -23,13 +23,13 @@ pub(super) fn lock_file(package: &Path) -> Option<PathBuf> {
 
 /// Whether the package comes from a registry or a repository: a lock file that it brings along is not
 /// the one of this build. Of such packages cargo silences the lints.
-pub(super) fn is_foreign(package: &Path, mut arguments: impl Iterator<Item = String>) -> bool {
+pub(super) fn is_dependency(package: &Path, mut arguments: impl Iterator<Item = String>) -> bool {
     package.join(".cargo_vcs_info.json").exists()
         || arguments.any(|argument| argument.starts_with("--cap-lints"))
 }
 
 /// The SHA-256 of a file, as `sha256sum` prints it.
-pub(super) fn hash(file: &Path) -> Option<String> {
+pub(super) fn hash_file(file: &Path) -> Option<String> {
     let hash = hmac_sha256::Hash::hash(&fs::read(file).ok()?);
     let mut text = String::with_capacity(64);
     for byte in hash {
@@ -43,7 +43,7 @@ pub(super) fn hash(file: &Path) -> Option<String> {
 /// arguments name them. An editor's process has none.
 // Input:  `rustc … --cfg feature="cuda" --cfg feature="default" …`
 // Output: `cuda,default`
-pub(super) fn features(arguments: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn parse_features(arguments: impl Iterator<Item = String>) -> Option<String> {
     let mut features = Vec::new();
     // Long command lines are handed over in files.
     let arguments = arguments.flat_map(|argument| match argument.strip_prefix('@') {
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     fn features_of(arguments: &[&str]) -> Option<String> {
-        features(arguments.iter().map(|argument| (*argument).to_owned()))
+        parse_features(arguments.iter().map(|argument| (*argument).to_owned()))
     }
 
     #[test]
@@ -103,11 +103,11 @@ mod tests {
         let lock = folder.path().join("Cargo.lock");
         fs::write(&lock, "abc").expect("a file");
         let package = folder.path().join("crates/net");
-        assert_eq!(lock_file(&package).as_ref(), Some(&lock));
+        assert_eq!(find_lock_file(&package).as_ref(), Some(&lock));
         // FIPS 180-2, appendix B.1.
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(hash(&lock).as_deref(), Some(expected));
-        assert_eq!(hash(&package), None);
+        assert_eq!(hash_file(&lock).as_deref(), Some(expected));
+        assert_eq!(hash_file(&package), None);
     }
 
     #[test]
@@ -118,18 +118,18 @@ mod tests {
         fs::write(member.join("Cargo.toml"), "[package]\nname = \"net\"\n").expect("a file");
         fs::write(member.join("Cargo.lock"), "old").expect("a file");
         let nearest = member.join("Cargo.lock");
-        assert_eq!(lock_file(&member), Some(nearest), "it is all there is");
+        assert_eq!(find_lock_file(&member), Some(nearest), "it is all there is");
         let root = folder.path();
         fs::write(root.join("Cargo.toml"), "[workspace]\nmembers = []\n").expect("a file");
         fs::write(root.join("Cargo.lock"), "new").expect("a file");
-        assert_eq!(lock_file(&member), Some(root.join("Cargo.lock")));
+        assert_eq!(find_lock_file(&member), Some(root.join("Cargo.lock")));
     }
 
     #[test]
     fn a_dependency_has_no_lock_file_of_this_build() {
         let folder = tempfile::tempdir().expect("a folder");
         let is_foreign = |arguments: &[&str]| {
-            is_foreign(
+            is_dependency(
                 folder.path(),
                 arguments.iter().map(|argument| (*argument).to_owned()),
             )

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 /// What is known of the commit.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Git {
+pub(crate) struct GitInfo {
     pub(crate) commit: Option<String>,
     /// Absent on a detached HEAD.
     pub(crate) branch: Option<String>,
@@ -19,7 +19,7 @@ pub(crate) struct Git {
     pub(crate) dirty: Option<bool>,
 }
 
-impl Git {
+impl GitInfo {
     /// What it does not know, from `other`.
     pub(super) fn or(self, other: Self) -> Self {
         let Self {
@@ -38,7 +38,7 @@ impl Git {
 }
 
 /// Set by a hook that builds: they speak of the hook's repository.
-const OF_ANOTHER_REPOSITORY: [&str; 8] = [
+const REPOSITORY_VARIABLES: [&str; 8] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -50,7 +50,7 @@ const OF_ANOTHER_REPOSITORY: [&str; 8] = [
 ];
 
 /// What HEAD refers to where the references are not in files of their own (the format reftable).
-const NOT_IN_FILES: &str = "refs/heads/.invalid";
+const REFTABLE_HEAD: &str = "refs/heads/.invalid";
 
 pub(super) struct Repository {
     /// Where the working tree begins.
@@ -58,13 +58,13 @@ pub(super) struct Repository {
     /// Holds HEAD; of a worktree its own.
     directory: PathBuf,
     /// Holds references and configuration, shared by all worktrees.
-    common: PathBuf,
+    common_directory: PathBuf,
 }
 
 impl Repository {
     /// The repository that the package `inside` belongs to. An unpacked copy of a published package
     /// belongs to none, nor does one that git is told to ignore.
-    pub(super) fn around(inside: &Path) -> Option<Self> {
+    pub(super) fn discover(inside: &Path) -> Option<Self> {
         if inside.join(".cargo_vcs_info.json").exists() {
             return None;
         }
@@ -91,59 +91,65 @@ impl Repository {
         let repository = Self {
             root: root.to_owned(),
             directory,
-            common,
+            common_directory: common,
         };
-        let is_ignored = Self::asks(inside, &["check-ignore", "--quiet", "."]);
+        let is_ignored = Self::run_git(inside, &["check-ignore", "--quiet", "."]);
         is_ignored.is_none().then_some(repository)
     }
 
-    pub(super) fn git(&self, package: &Path) -> Git {
-        let head = self.head();
-        let reference = reference(&head);
+    pub(super) fn read_info(&self, package: &Path) -> GitInfo {
+        let head = self.read_head();
+        let reference = parse_head_reference(&head);
         let commit = reference
-            .map_or_else(|| hash(&head), |reference| self.commit_of(reference))
-            .or_else(|| hash(&Self::asks(package, &["rev-parse", "--verify", "HEAD"])?));
+            .map_or_else(
+                || parse_commit_hash(&head),
+                |reference| self.resolve_reference(reference),
+            )
+            .or_else(|| {
+                parse_commit_hash(&Self::run_git(package, &["rev-parse", "--verify", "HEAD"])?)
+            });
         let branch = match reference {
-            Some(NOT_IN_FILES) => {
-                Self::asks(package, &["symbolic-ref", "--quiet", "--short", "HEAD"])
+            Some(REFTABLE_HEAD) => {
+                Self::run_git(package, &["symbolic-ref", "--quiet", "--short", "HEAD"])
                     .map(|branch| branch.trim().to_owned())
             }
             reference => reference
                 .and_then(|reference| reference.strip_prefix("refs/heads/"))
                 .map(str::to_owned),
         };
-        Git {
+        GitInfo {
             commit,
             branch,
-            url: fs::read_to_string(self.common.join("config"))
+            url: fs::read_to_string(self.common_directory.join("config"))
                 .ok()
-                .and_then(|config| remote(&config))
+                .and_then(|config| find_remote_url(&config))
                 .map(|url| without_credentials(&url)),
             dirty: self.is_dirty(package),
         }
     }
 
-    fn head(&self) -> String {
+    fn read_head(&self) -> String {
         fs::read_to_string(self.directory.join("HEAD")).unwrap_or_default()
     }
 
     /// The commit a branch points to, whether git keeps it loose or packed.
-    fn commit_of(&self, reference: &str) -> Option<String> {
-        if let Ok(loose) = fs::read_to_string(self.common.join(reference)) {
-            return hash(&loose);
+    fn resolve_reference(&self, reference: &str) -> Option<String> {
+        if let Ok(loose) = fs::read_to_string(self.common_directory.join(reference)) {
+            return parse_commit_hash(&loose);
         }
-        let packed = fs::read_to_string(self.common.join("packed-refs")).ok()?;
+        let packed = fs::read_to_string(self.common_directory.join("packed-refs")).ok()?;
         packed
             .lines()
-            .find_map(|line| hash(line.strip_suffix(reference)?.strip_suffix(' ')?))
+            .find_map(|line| parse_commit_hash(line.strip_suffix(reference)?.strip_suffix(' ')?))
     }
 
     /// Files that change when the commit does. HEAD changes with the branch, the branch's file with
     /// the commit. A packed branch has no file, but every commit is noted in the log of HEAD; where
     /// there is none, each leaves its message.
-    pub(super) fn watched(&self) -> Vec<PathBuf> {
-        let head = self.head();
-        let loose = reference(&head).map(|reference| self.common.join(reference));
+    pub(super) fn files_to_watch(&self) -> Vec<PathBuf> {
+        let head = self.read_head();
+        let loose =
+            parse_head_reference(&head).map(|reference| self.common_directory.join(reference));
         let moves = loose
             .filter(|loose| loose.is_file())
             .unwrap_or_else(|| self.directory.join("logs/HEAD"));
@@ -166,26 +172,26 @@ impl Repository {
     /// Asks git itself, the only one who knows. Of files that are none of git's only the package's
     /// sources count: they are built, and no commit has them.
     fn is_dirty(&self, package: &Path) -> Option<bool> {
-        let changed = Self::asks(
+        let changed = Self::run_git(
             &self.root,
             &["status", "--porcelain", "--untracked-files=no"],
         )?;
         let unknown = ["ls-files", "--others", "--exclude-standard", "--", "*.rs"];
-        let unknown = Self::asks(package, &unknown)?;
+        let unknown = Self::run_git(package, &unknown)?;
         Some(!changed.is_empty() || !unknown.is_empty())
     }
 
     /// What git says to a question, asked in `directory`; `None` if there is no git, or it refuses.
-    fn asks(directory: &Path, question: &[&str]) -> Option<String> {
-        let output = Self::command(directory).args(question).output().ok()?;
+    fn run_git(directory: &Path, question: &[&str]) -> Option<String> {
+        let output = Self::git_command(directory).args(question).output().ok()?;
         let answer = String::from_utf8_lossy(&output.stdout).into_owned();
         output.status.success().then_some(answer)
     }
 
     /// Git, with its answer for us alone.
-    fn command(directory: &Path) -> Command {
+    fn git_command(directory: &Path) -> Command {
         let mut git = Command::new("git");
-        for variable in OF_ANOTHER_REPOSITORY {
+        for variable in REPOSITORY_VARIABLES {
             git.env_remove(variable);
         }
         // What would start a daemon, or write to the index.
@@ -201,7 +207,7 @@ impl Repository {
     /// How the working tree differs from the commit, in git's own format, up to about so many bytes,
     /// and whether that is all.
     pub(super) fn diff(&self, most: u64) -> Option<(String, bool)> {
-        let mut git = Self::command(&self.root);
+        let mut git = Self::git_command(&self.root);
         git.args(["diff", "--no-color", "--no-ext-diff", "--no-textconv"])
             .args([
                 "--src-prefix=a/",
@@ -228,11 +234,11 @@ impl Repository {
 
 // Input:  `ref: refs/heads/main`, or a commit's hash
 // Output: `refs/heads/main`, nothing
-fn reference(head: &str) -> Option<&str> {
+fn parse_head_reference(head: &str) -> Option<&str> {
     head.trim().strip_prefix("ref:").map(str::trim)
 }
 
-fn hash(text: &str) -> Option<String> {
+fn parse_commit_hash(text: &str) -> Option<String> {
     let text = text.trim();
     let is_hash = text.len() >= 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_hash.then(|| text.to_owned())
@@ -241,7 +247,7 @@ fn hash(text: &str) -> Option<String> {
 /// The address of the remote `origin`, else of the first one.
 // Input:  `[remote "origin"]\n\turl = https://host/repo.git\n[branch "main"]`
 // Output: `https://host/repo.git`
-fn remote(config: &str) -> Option<String> {
+fn find_remote_url(config: &str) -> Option<String> {
     let mut section = "";
     let mut first = None;
     for line in config.lines().map(str::trim) {
@@ -305,10 +311,10 @@ mod tests {
     #[test]
     fn the_origin_is_found_among_other_remotes() {
         let config = "[remote \"fork\"]\n\turl = x\n[remote \"origin\"]\n\tfetch = +a:b\n\turl = https://host/r\n";
-        assert_eq!(remote(config).as_deref(), Some("https://host/r"));
-        assert_eq!(remote("[core]\n\turl = x\n"), None);
+        assert_eq!(find_remote_url(config).as_deref(), Some("https://host/r"));
+        assert_eq!(find_remote_url("[core]\n\turl = x\n"), None);
         let config = "[remote \"a\"]\n\turl = x\n[remote \"b\"]\n\turl = y\n";
-        assert_eq!(remote(config).as_deref(), Some("x"), "the first");
+        assert_eq!(find_remote_url(config).as_deref(), Some("x"), "the first");
     }
 
     #[test]
@@ -329,14 +335,14 @@ mod tests {
         write(".git/logs/HEAD", "");
         write("package/src/lib.rs", "");
         let package = root.join("package");
-        let repository = Repository::around(&package).expect("a repository");
-        let git = repository.git(&package);
+        let repository = Repository::discover(&package).expect("a repository");
+        let git = repository.read_info(&package);
         assert_eq!(
             (git.commit.as_deref(), git.branch.as_deref()),
             (Some(commit), Some("topic/x"))
         );
         let watches = |end: &str| {
-            let watched = repository.watched();
+            let watched = repository.files_to_watch();
             watched.iter().any(|file| file.ends_with(end))
         };
         assert!(watches("logs/HEAD"));
@@ -351,10 +357,12 @@ mod tests {
             &format!("gitdir: {}\n", root.join(".git/worktrees/here").display()),
         );
         let here = root.join("here");
-        let git = Repository::around(&here).expect("a worktree").git(&here);
+        let git = Repository::discover(&here)
+            .expect("a worktree")
+            .read_info(&here);
         assert_eq!(git.commit.as_deref(), Some(other.as_str()));
 
         write("here/.cargo_vcs_info.json", "{}");
-        assert!(Repository::around(&here).is_none());
+        assert!(Repository::discover(&here).is_none());
     }
 }

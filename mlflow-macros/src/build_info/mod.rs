@@ -17,7 +17,7 @@ mod cargo;
 mod git;
 mod git_diff;
 
-pub(crate) use git::Git;
+pub(crate) use git::GitInfo;
 pub(crate) use git_diff::git_diff;
 
 use crate::expand::paths;
@@ -48,31 +48,31 @@ const GITHUB_VARIABLES: [&str; 2] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY"];
 
 /// What is known of the build.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Built {
-    pub(crate) git: Git,
+pub(crate) struct BuildInfo {
+    pub(crate) git: GitInfo,
     /// SHA-256 of `Cargo.lock`, in hexadecimal.
     pub(crate) lock: Option<String>,
     /// The package's features that are on, with commas between.
     pub(crate) features: Option<String>,
     /// Files that change when the rest does; absent for all but the first function.
-    pub(crate) watched: Option<Vec<PathBuf>>,
+    pub(crate) watched_files: Option<Vec<PathBuf>>,
 }
 
 /// The build of the package that is being compiled.
-pub(crate) fn of_this_build() -> Built {
-    static KNOWN: Mutex<BTreeMap<PathBuf, Built>> = Mutex::new(BTreeMap::new());
-    let Some(directory) = package() else {
-        return Built::default();
+pub(crate) fn current_build_info() -> BuildInfo {
+    static KNOWN: Mutex<BTreeMap<PathBuf, BuildInfo>> = Mutex::new(BTreeMap::new());
+    let Some(directory) = package_directory() else {
+        return BuildInfo::default();
     };
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(built) = known.get(&directory) {
         return built.clone();
     }
-    let built = look_up(&directory);
+    let built = find_build_info(&directory);
     known.insert(
         directory,
-        Built {
-            watched: None,
+        BuildInfo {
+            watched_files: None,
             ..built.clone()
         },
     );
@@ -80,36 +80,36 @@ pub(crate) fn of_this_build() -> Built {
 }
 
 /// Where the package that is being compiled lies.
-fn package() -> Option<PathBuf> {
+fn package_directory() -> Option<PathBuf> {
     env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)
 }
 
-fn look_up(package: &Path) -> Built {
-    let repository = Repository::around(package);
+fn find_build_info(package: &Path) -> BuildInfo {
+    let repository = Repository::discover(package);
     let found = repository
         .as_ref()
-        .map(|repository| repository.git(package))
+        .map(|repository| repository.read_info(package))
         .unwrap_or_default();
-    let lock = (!cargo::is_foreign(package, env::args()))
-        .then(|| cargo::lock_file(package))
+    let lock = (!cargo::is_dependency(package, env::args()))
+        .then(|| cargo::find_lock_file(package))
         .flatten();
-    let mut watched = repository.map_or_else(Vec::new, |repository| repository.watched());
+    let mut watched = repository.map_or_else(Vec::new, |repository| repository.files_to_watch());
     watched.extend(lock.iter().filter_map(|file| file.canonicalize().ok()));
-    Built {
-        git: told(&variable).or(found),
-        lock: lock.and_then(|file| cargo::hash(&file)),
-        features: cargo::features(env::args()),
-        watched: Some(watched),
+    BuildInfo {
+        git: read_git_variables(&read_variable).or(found),
+        lock: lock.and_then(|file| cargo::hash_file(&file)),
+        features: cargo::parse_features(env::args()),
+        watched_files: Some(watched),
     }
 }
 
 /// What the environment says.
-fn told(variable: &dyn Fn(&str) -> Option<String>) -> Git {
+fn read_git_variables(variable: &dyn Fn(&str) -> Option<String>) -> GitInfo {
     let github_url = || {
         let [server, repository] = GITHUB_VARIABLES.map(variable);
         Some(format!("{}/{}", server?, repository?))
     };
-    Git {
+    GitInfo {
         commit: COMMIT_VARIABLES.into_iter().find_map(variable),
         branch: BRANCH_VARIABLES.into_iter().find_map(variable),
         url: URL_VARIABLES
@@ -121,16 +121,16 @@ fn told(variable: &dyn Fn(&str) -> Option<String>) -> Git {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+fn read_variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
-impl Built {
+impl BuildInfo {
     // Output: `Built { commit: Some("…"), branch: None, url: None, dirty: Some(false), … }`
-    pub(crate) fn tokens(&self, private: &TokenStream) -> Option<TokenStream> {
+    pub(crate) fn to_tokens_if_known(&self, private: &TokenStream) -> Option<TokenStream> {
         let Self {
             git:
-                Git {
+                GitInfo {
                     commit,
                     branch,
                     url,
@@ -138,14 +138,14 @@ impl Built {
                 },
             lock,
             features,
-            watched: _,
+            watched_files: _,
         } = self;
         let texts = [commit, branch, url, lock, features];
         if texts.iter().all(|text| text.is_none()) {
             return None;
         }
-        let [commit, branch, url, lock, features] = texts.map(|text| option(text.as_ref()));
-        let dirty = option(dirty.as_ref());
+        let [commit, branch, url, lock, features] = texts.map(|text| quote_option(text.as_ref()));
+        let dirty = quote_option(dirty.as_ref());
         Some(quote! {
             #private::Built {
                 commit: #commit, branch: #branch, url: #url, dirty: #dirty, lock: #lock, features: #features,
@@ -155,24 +155,24 @@ impl Built {
 
     /// Writes the whole as an expression, known or not.
     // Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); mlflow::__private::Built { … } }`
-    pub(crate) fn expression(&self, krate: &TokenStream) -> TokenStream {
+    pub(crate) fn to_expression(&self, krate: &TokenStream) -> TokenStream {
         let private = quote!(#krate::__private);
-        let built = self.tokens(&private);
+        let built = self.to_tokens_if_known(&private);
         let built = built.unwrap_or_else(|| quote!(#private::Built::ABSENT));
-        let watch = self.watch();
+        let watch = self.rebuild_triggers();
         quote!({ #watch #built })
     }
 
     /// Names to the compiler what the result depends on. An unused constant leaves no bytes in the
     /// program, but the compiler notes a variable with its value: none that may hold a credential.
     // Output: `const _: &[u8] = include_bytes!("…/.git/HEAD");`
-    pub(crate) fn watch(&self) -> TokenStream {
-        let Some(watched) = &self.watched else {
+    pub(crate) fn rebuild_triggers(&self) -> TokenStream {
+        let Some(watched) = &self.watched_files else {
             return TokenStream::new();
         };
         let files = watched.iter().filter_map(|file| file.to_str());
         let variables = COMMIT_VARIABLES.iter().chain(&BRANCH_VARIABLES);
-        let core = paths::core();
+        let core = paths::core_path();
         quote! {
             #(const _: &[#core::primitive::u8] = #core::include_bytes!(#files);)*
             #(const _: #core::option::Option<&#core::primitive::str> = #core::option_env!(#variables);)*
@@ -180,8 +180,8 @@ impl Built {
     }
 }
 
-fn option<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
-    let core = paths::core();
+fn quote_option<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
+    let core = paths::core_path();
     value.map_or_else(
         || quote!(#core::option::Option::None),
         |value| quote!(#core::option::Option::Some(#value)),
@@ -196,19 +196,19 @@ mod tests {
     /// kept in caches.
     #[test]
     fn no_variable_is_noted_that_may_hold_a_credential() {
-        let built = Built {
-            watched: Some(Vec::new()),
-            ..Built::default()
+        let built = BuildInfo {
+            watched_files: Some(Vec::new()),
+            ..BuildInfo::default()
         };
-        let watch = built.watch().to_string();
+        let watch = built.rebuild_triggers().to_string();
         assert!(watch.contains("GIT_COMMIT") && watch.contains("GIT_BRANCH"));
         for variable in URL_VARIABLES.iter().chain(&GITHUB_VARIABLES) {
             assert!(!watch.contains(variable), "{variable}");
         }
     }
 
-    fn told_by(environment: &[(&str, &str)]) -> Git {
-        told(&|name| {
+    fn told_by(environment: &[(&str, &str)]) -> GitInfo {
+        read_git_variables(&|name| {
             let found = environment.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         })
@@ -222,7 +222,7 @@ mod tests {
             ("GITHUB_SERVER_URL", "https://github.com"),
             ("GITHUB_REPOSITORY", "me/net"),
         ]);
-        let expected = Git {
+        let expected = GitInfo {
             commit: Some("abc".to_owned()),
             branch: Some("topic".to_owned()),
             url: Some("https://github.com/me/net".to_owned()),
@@ -239,12 +239,12 @@ mod tests {
         ]);
         assert_eq!(git.commit.as_deref(), Some("mine"), "the plain one wins");
         assert_eq!(git.url.as_deref(), Some("https://gitlab.com/me/net.git"));
-        assert_eq!(told_by(&[]), Git::default());
+        assert_eq!(told_by(&[]), GitInfo::default());
     }
 
     #[test]
     fn what_the_environment_says_wins_over_what_is_found() {
-        let found = Git {
+        let found = GitInfo {
             commit: Some("found".to_owned()),
             branch: Some("main".to_owned()),
             url: None,

@@ -9,7 +9,7 @@ use syn::spanned::Spanned as _;
 use syn::{FnArg, Lifetime, ReturnType, Type};
 
 use crate::analyze::parameters::Parameter;
-use crate::analyze::wrapping::{Shape, inferred, is_never, is_unit, output_of};
+use crate::analyze::wrapping::{Wrapping, infer_opaque_types, is_never, is_unit, output_of};
 use crate::expand::paths;
 use crate::parse::item::Function;
 
@@ -18,42 +18,42 @@ pub(crate) struct Body<'f> {
     pub(crate) private: &'f TokenStream,
     pub(crate) function: &'f Function,
     pub(crate) parameters: &'f [Parameter],
-    pub(crate) shape: Shape,
+    pub(crate) wrapping: Wrapping,
 }
 
 impl Body<'_> {
     /// The declared return type, as a closure or an `async` block can have it.
-    pub(crate) fn returned(&self) -> TokenStream {
+    pub(crate) fn return_type(&self) -> TokenStream {
         let private = self.private;
         match &self.function.signature.output {
             ReturnType::Default => quote!(()),
             ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
             ReturnType::Type(_, ty) => {
-                let (ty, _) = inferred(ty);
+                let (ty, _) = infer_opaque_types(ty);
                 quote!(#ty)
             }
         }
     }
 
     /// What the future is declared to end with, where an `impl Future` says it.
-    pub(crate) fn output(&self) -> Option<TokenStream> {
+    pub(crate) fn future_output(&self) -> Option<TokenStream> {
         let ReturnType::Type(_, ty) = &self.function.signature.output else {
             return None;
         };
-        let (output, _) = inferred(output_of(ty)?);
+        let (output, _) = infer_opaque_types(output_of(ty)?);
         Some(quote!(#output))
     }
 
     /// In a closure.
     pub(crate) fn closure(&self) -> TokenStream {
-        let (returned, owning) = (self.returned(), self.owning());
+        let (returned, owning) = (self.return_type(), self.owned_block());
         let span = self.function.body.span_open();
         quote_spanned!(span=> move || -> #returned #owning)
     }
 
     /// In an `async` block.
     pub(crate) fn async_block(&self) -> TokenStream {
-        let owning = self.owning();
+        let owning = self.owned_block();
         let span = self.function.body.span_open();
         quote_spanned!(span=> async move #owning)
     }
@@ -61,29 +61,39 @@ impl Body<'_> {
     /// What stands for the function's own return type, if that cannot be written: `impl Trait` is
     /// known by a `return` only.
     // Output: `let like = Returned::HERE; if let Some(value) = nothing_like(like) { return value; }`
-    pub(crate) fn like(&self) -> Option<TokenStream> {
-        let (private, like) = (self.private, self.like_name()?);
+    pub(crate) fn return_type_hint(&self) -> Option<TokenStream> {
+        let (private, like) = (self.private, self.return_type_hint_ident()?);
         let ours = Span::mixed_site();
-        let returns = match self.shape {
-            Shape::Async => self.unreachable(ours, &quote!(return), &quote!(future_like(#like))),
-            _ => self.unreachable(ours, &quote!(return), &quote!(nothing_like(#like))),
+        let returns = match self.wrapping {
+            Wrapping::Async => {
+                self.never_taken_branch(ours, &quote!(return), &quote!(future_like(#like)))
+            }
+            _ => self.never_taken_branch(ours, &quote!(return), &quote!(nothing_like(#like))),
         };
         Some(quote!(let #like = #private::Returned::HERE; #returns))
     }
 
-    fn like_name(&self) -> Option<Ident> {
+    fn return_type_hint_ident(&self) -> Option<Ident> {
         let ReturnType::Type(_, ty) = &self.function.signature.output else {
             return None;
         };
-        let has_place = matches!(self.shape, Shape::Sync | Shape::Async | Shape::AsyncKept);
-        let needed = has_place && !inferred(ty).1.is_empty();
+        let has_place = matches!(
+            self.wrapping,
+            Wrapping::Closure | Wrapping::Async | Wrapping::AsyncPreserved
+        );
+        let needed = has_place && !infer_opaque_types(ty).1.is_empty();
         needed.then(|| Ident::new("__mlflow_like", Span::mixed_site()))
     }
 
     // Input:  `return`, `nothing::<R>()`
     // Output: `if let Some(value) = nothing::<R>() { return value; }`
-    fn unreachable(&self, span: Span, leave: &TokenStream, nothing: &TokenStream) -> TokenStream {
-        let (private, core) = (self.private, paths::core());
+    fn never_taken_branch(
+        &self,
+        span: Span,
+        leave: &TokenStream,
+        nothing: &TokenStream,
+    ) -> TokenStream {
+        let (private, core) = (self.private, paths::core_path());
         let value = Ident::new("__mlflow_return", span);
         quote! {
             if let #core::option::Option::Some(#value) = #private::#nothing {
@@ -93,11 +103,11 @@ impl Body<'_> {
     }
 
     /// A call that never gives a value of the type that is returned.
-    fn nothing(&self) -> TokenStream {
-        match self.like_name() {
+    fn never_value_call(&self) -> TokenStream {
+        match self.return_type_hint_ident() {
             Some(like) => quote!(nothing_like(#like)),
             None => {
-                let returned = self.returned();
+                let returned = self.return_type();
                 quote!(nothing::<#returned>())
             }
         }
@@ -105,22 +115,23 @@ impl Body<'_> {
 
     /// Tells a closure or an `async` block what it returns. Where the body returns something else, the compiler
     /// names the place of the value: that is the type in the signature.
-    fn typed(&self) -> TokenStream {
+    fn early_return_hint(&self) -> TokenStream {
         let span = match &self.function.signature.output {
             ReturnType::Default => Span::mixed_site(),
             ReturnType::Type(_, ty) => ty.span(),
         };
-        self.unreachable(span, &quote!(return), &self.nothing())
+        self.never_taken_branch(span, &quote!(return), &self.never_value_call())
     }
 
     /// The body, told what the signature says of its value. The way out of the block around it is
     /// for a body that only ever returns: the compiler would find that the call is not reached.
     // Output: `value_like(like, 'value: { if let Some(value) = nothing_like(like) { break 'value value; } { body } }).0`
-    fn told(&self, like: &Ident, body: &TokenStream) -> TokenStream {
+    fn with_type_hint(&self, like: &Ident, body: &TokenStream) -> TokenStream {
         let private = self.private;
         let label = Lifetime::new("'_value", Span::mixed_site());
         let leave = quote!(break #label);
-        let leaves = self.unreachable(Span::mixed_site(), &leave, &quote!(nothing_like(#like)));
+        let leaves =
+            self.never_taken_branch(Span::mixed_site(), &leave, &quote!(nothing_like(#like)));
         quote!(#private::value_like(#like, #label: { #leaves #body }).0)
     }
 
@@ -136,21 +147,21 @@ impl Body<'_> {
     /// future, though not an `async fn` that does. The way out is for a body that never ends: the compiler would find
     /// that the `return` is not reached.
     // Output: `'_returned: { if let Some(value) = nothing::<R>() { break '_returned value; } keep(&a); { body } }`
-    fn value(&self, content: &TokenStream) -> TokenStream {
+    fn async_block_value(&self, content: &TokenStream) -> TokenStream {
         let label = Lifetime::new("'_returned", Span::mixed_site());
         let leave = quote!(break #label);
-        let leaves = self.unreachable(Span::mixed_site(), &leave, &self.nothing());
-        let block = block(quote!(#leaves #content));
+        let leaves = self.never_taken_branch(Span::mixed_site(), &leave, &self.never_value_call());
+        let block = mixed_site_block(quote!(#leaves #content));
         quote!(#label: #block)
     }
 
     /// In a block that owns every argument. The outer braces stand where the user's do: else the compiler would
     /// find no name for what the body has captured.
     // Output: `{ { keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; '__mlflow_body_0: { body } } }`
-    pub(crate) fn owning(&self) -> TokenStream {
+    pub(crate) fn owned_block(&self) -> TokenStream {
         let private = self.private;
         let body = &self.function.body;
-        let is_async = matches!(self.shape, Shape::Async | Shape::AsyncKept);
+        let is_async = matches!(self.wrapping, Wrapping::Async | Wrapping::AsyncPreserved);
         // A closure drops what it owns in the order of first mention, a function in reverse.
         let mut keeps = TokenStream::new();
         for parameter in self.parameters.iter().rev() {
@@ -168,28 +179,30 @@ impl Body<'_> {
         let rebinds: TokenStream = self
             .parameters
             .iter()
-            .filter_map(|parameter| parameter.rebound(private))
+            .filter_map(|parameter| parameter.rebind_statements(private))
             .collect();
         // Nothing coerces to the never type but what never returns.
         let has_type =
             !matches!(&self.function.signature.output, ReturnType::Type(_, ty) if is_never(ty));
-        let like = self.like_name();
-        let typed = ((is_async && has_type) || like.is_some()).then(|| self.typed());
+        let like = self.return_type_hint_ident();
+        let typed = ((is_async && has_type) || like.is_some()).then(|| self.early_return_hint());
         if typed.is_none() && !is_async && keeps.is_empty() && rebinds.is_empty() {
             return quote!(#body);
         }
-        let body = match (self.shape, &like) {
-            (Shape::Async, Some(like)) => self.told(like, &nested(self.function)),
-            _ => nested(self.function),
+        let body = match (self.wrapping, &like) {
+            (Wrapping::Async, Some(like)) => {
+                self.with_type_hint(like, &labelled_body(self.function))
+            }
+            _ => labelled_body(self.function),
         };
         let content = if is_async && self.has_value() {
-            let value = self.value(&quote!(#keeps #rebinds #body));
+            let value = self.async_block_value(&quote!(#keeps #rebinds #body));
             quote!(#typed return #value;)
         } else {
-            let inner = block(quote!(#typed #keeps #rebinds #body));
+            let inner = mixed_site_block(quote!(#typed #keeps #rebinds #body));
             quote!(#inner)
         };
-        let outer = in_place_of(&self.function.body, content);
+        let outer = replace_body(&self.function.body, content);
         quote!(#outer)
     }
 }
@@ -201,7 +214,7 @@ impl Body<'_> {
 /// labels differ, as each has fewer attributes left than the one before it.
 // Input:  `{ 1 }`, under no attribute
 // Output: `'__mlflow_body_0: { 1 }`, as braces without a label are found to be one pair too many
-pub(crate) fn nested(function: &Function) -> TokenStream {
+pub(crate) fn labelled_body(function: &Function) -> TokenStream {
     let Function {
         attributes, body, ..
     } = function;
@@ -211,7 +224,7 @@ pub(crate) fn nested(function: &Function) -> TokenStream {
 }
 
 /// A block of this crate's edition, 2024: its locals outlive what its last expression borrows from.
-pub(crate) fn block(content: TokenStream) -> Group {
+pub(crate) fn mixed_site_block(content: TokenStream) -> Group {
     let mut block = Group::new(Delimiter::Brace, content);
     block.set_span(Span::mixed_site());
     block
@@ -219,7 +232,7 @@ pub(crate) fn block(content: TokenStream) -> Group {
 
 /// The whole new body. It takes the place of the old one in the source too: a function that ends
 /// in a macro is nobody's, and not reported when it is never used.
-pub(crate) fn in_place_of(body: &Group, content: TokenStream) -> Group {
+pub(crate) fn replace_body(body: &Group, content: TokenStream) -> Group {
     let mut block = Group::new(Delimiter::Brace, content);
     block.set_span(body.span());
     block

@@ -9,13 +9,15 @@ use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, LitStr, Member};
 
-use crate::analyze::parameters::{Binding, Parameter, is_unused, looking, name};
-use crate::analyze::plan::{Name, Plan, Treatment, bindings};
+use crate::analyze::parameters::{
+    Binding, Parameter, as_plain_ident, is_unused, to_reference_pattern,
+};
+use crate::analyze::plan::{CapturePolicy, NameArgument, Plan, iter_bindings};
 use crate::expand::paths;
-use crate::parse::name_template::Part;
+use crate::parse::name_template::TemplatePart;
 
 /// Everything that is captured; empty if nothing is.
-pub(crate) fn captures(
+pub(crate) fn expand_captures(
     private: &TokenStream,
     call: &Ident,
     function: &str,
@@ -31,11 +33,11 @@ pub(crate) fn captures(
     };
     let names = captures.names();
     let arguments = captures.arguments();
-    let given = captures.given();
+    let given = captures.params_and_tags();
     if names.is_empty() && arguments.is_empty() && given.is_empty() {
         return TokenStream::new();
     }
-    let looks = captures.looks();
+    let looks = captures.bind_patterns();
     quote!(#looks #names #arguments #given)
 }
 
@@ -51,16 +53,16 @@ impl Captures<'_> {
     /// A look at what a pattern would bind.
     // Input:  the argument `(mut a, b): (f64, f64)`, named `__argument0` in the signature
     // Output: `let (a, b) = &__argument0;`
-    fn looks(&self) -> TokenStream {
+    fn bind_patterns(&self) -> TokenStream {
         let mut looks = TokenStream::new();
-        for (parameter, treatments) in self.parameters.iter().zip(&self.plan.treatments) {
+        for (parameter, treatments) in self.parameters.iter().zip(&self.plan.capture_policies) {
             let Some(rebind) = &parameter.rebind else {
                 continue;
             };
             if rebind.is_name() {
                 continue;
             }
-            let is_one_name = name(&rebind.pattern).is_some();
+            let is_one_name = as_plain_ident(&rebind.pattern).is_some();
             let wanted = |ident: &Ident| {
                 let seen = parameter
                     .bindings
@@ -68,11 +70,11 @@ impl Captures<'_> {
                     .zip(treatments)
                     .find(|(binding, _)| binding.ident == *ident);
                 let (binding, treatment) = seen?;
-                let treated = matches!(treatment, Treatment::Log | Treatment::Hash);
+                let treated = matches!(treatment, CapturePolicy::Log | CapturePolicy::Hash);
                 let is_wanted = (treated && !is_one_name)
-                    || self.plan.uses(ident)
-                    || self.plan.fills_in(binding, *treatment);
-                is_wanted.then(|| self.look(binding))
+                    || self.plan.uses_in_expression(ident)
+                    || self.plan.shows_in_template(binding, *treatment);
+                is_wanted.then(|| self.borrowed_ident(binding))
             };
             if !parameter
                 .bindings
@@ -84,8 +86,8 @@ impl Captures<'_> {
             let (cfgs, ident, lints, pattern) = (
                 &parameter.cfgs,
                 &rebind.ident,
-                rebind.allowed(),
-                looking(&rebind.pattern, &wanted),
+                rebind.allowed_lints(),
+                to_reference_pattern(&rebind.pattern, &wanted),
             );
             looks.extend(quote!(#(#cfgs)* #(#lints)* let #pattern = &#ident;));
         }
@@ -94,13 +96,13 @@ impl Captures<'_> {
 
     /// Returns what a look calls what a pattern binds. Clippy finds that a user's `_name` is used, so that has a
     /// name of ours unless the attribute's own expressions use it.
-    fn look(&self, binding: &Binding) -> Ident {
+    fn borrowed_ident(&self, binding: &Binding) -> Ident {
         let ident = &binding.ident;
-        let is_only_one = bindings(self.parameters)
+        let is_only_one = iter_bindings(self.parameters)
             .filter(|other| other.name == binding.name)
             .count()
             == 1;
-        if is_unused(ident) && is_only_one && !self.plan.uses(ident) {
+        if is_unused(ident) && is_only_one && !self.plan.uses_in_expression(ident) {
             Ident::new(
                 &ident.to_string(),
                 Span::mixed_site().located_at(ident.span()),
@@ -112,11 +114,16 @@ impl Captures<'_> {
 
     /// A reference to an argument's value, through its own reference where it is declared as one. What it lacks is
     /// said at `span`.
-    fn place(&self, parameter: &Parameter, binding: &Binding, span: Span) -> TokenStream {
+    fn argument_reference(
+        &self,
+        parameter: &Parameter,
+        binding: &Binding,
+        span: Span,
+    ) -> TokenStream {
         let ident = match &parameter.rebind {
-            Some(rebind) if name(&rebind.pattern).is_some() => &rebind.ident,
+            Some(rebind) if as_plain_ident(&rebind.pattern).is_some() => &rebind.ident,
             Some(_) => {
-                let look = self.look(binding);
+                let look = self.borrowed_ident(binding);
                 // A capital letter is the name of a unit struct, or of a variable of a bold user: it may
                 // be no reference.
                 if binding.name.starts_with(char::is_uppercase) {
@@ -136,29 +143,29 @@ impl Captures<'_> {
     // Output: `call.experiment(&"wine"); call.run_name(&{ … }); call.run_id(&(id));`
     fn names(&self) -> TokenStream {
         let (call, arguments) = (self.call, &self.plan.arguments);
-        let named = |argument: &str, name: &Option<Name>, set: TokenStream| {
+        let named = |argument: &str, name: &Option<NameArgument>, set: TokenStream| {
             let name = name.as_ref()?;
             let value = self.name(name);
             let statement = quote!(#call.#set(#value););
             Some(match name {
-                Name::Expr(expr) => self.guarded(argument, expr, statement),
-                Name::Template(..) => statement,
+                NameArgument::Expr(expr) => self.guard_statement(argument, expr, statement),
+                NameArgument::Template(..) => statement,
             })
         };
         let experiment = named("experiment", &self.plan.experiment, quote!(experiment));
         let run_name = named("run_name", &self.plan.run_name, quote!(run_name));
         let given = |argument: &str, expr: &Option<Expr>, set: TokenStream| {
             let expr = expr.as_ref()?;
-            let value = reference(expr);
-            Some(self.guarded(argument, expr, quote!(#call.#set(#value);)))
+            let value = quote_reference(expr);
+            Some(self.guard_statement(argument, expr, quote!(#call.#set(#value);)))
         };
         let run_id = arguments.run_id.as_ref().map(|expr| {
             let private = self.private;
-            let value = reference(expr);
+            let value = quote_reference(expr);
             // At the expression: the compiler says there that it is no text.
             let id = quote_spanned!(expr.span()=> #private::RunId(#value).__mlflow_run_id());
             let statement = quote!({ use #private::AnyRunId as _; #call.run_id(#id); });
-            self.guarded("run_id", expr, statement)
+            self.guard_statement("run_id", expr, statement)
         });
         let description = given("description", &arguments.description, quote!(description));
         let system_metrics = given(
@@ -171,33 +178,33 @@ impl Captures<'_> {
 
     // Input:  "lr-{lr}"
     // Output: `&{ let mut name = Template::new(); name.text("lr-"); name.value(…); name }`
-    fn name(&self, name: &Name) -> TokenStream {
+    fn name(&self, name: &NameArgument) -> TokenStream {
         let (parts, span) = match name {
-            Name::Expr(expr) => return reference(expr),
-            Name::Template(parts, span) => (parts, *span),
+            NameArgument::Expr(expr) => return quote_reference(expr),
+            NameArgument::Template(parts, span) => (parts, *span),
         };
-        if let [Part::Text(text)] = parts.as_slice() {
+        if let [TemplatePart::Text(text)] = parts.as_slice() {
             return quote!(&#text);
         }
         let private = self.private;
         let template = Ident::new("__mlflow_template", Span::mixed_site());
         let has_capture = parts
             .iter()
-            .any(|part| matches!(part, Part::Argument { format: None, .. }));
+            .any(|part| matches!(part, TemplatePart::Argument { format: None, .. }));
         let by_bounds = has_capture.then(|| quote!(use #private::by_bounds::*;));
         let statements = parts.iter().map(|part| match part {
-            Part::Text(text) => quote!(#template.text(#text);),
-            Part::Timestamp => quote!(#template.timestamp();),
-            Part::Env => quote!(#template.env();),
-            Part::Function => {
+            TemplatePart::Text(text) => quote!(#template.text(#text);),
+            TemplatePart::Timestamp => quote!(#template.timestamp();),
+            TemplatePart::Env => quote!(#template.env();),
+            TemplatePart::Function => {
                 let function = self.function;
                 quote!(#template.text(#function);)
             }
-            Part::Argument {
+            TemplatePart::Argument {
                 name,
                 fields,
                 format,
-            } => self.filled_in(&template, name, fields, format.as_deref(), span),
+            } => self.fill_placeholder(&template, name, fields, format.as_deref(), span),
         });
         quote!(&{
             #by_bounds
@@ -208,7 +215,7 @@ impl Captures<'_> {
     }
 
     /// Fills in an argument, or a field of one. What is wrong with it is said at `span`.
-    fn filled_in(
+    fn fill_placeholder(
         &self,
         template: &Ident,
         name: &str,
@@ -216,15 +223,17 @@ impl Captures<'_> {
         format: Option<&str>,
         span: Span,
     ) -> TokenStream {
-        let all = self.parameters.iter().zip(&self.plan.treatments).flat_map(
-            |(parameter, treatments)| {
+        let all = self
+            .parameters
+            .iter()
+            .zip(&self.plan.capture_policies)
+            .flat_map(|(parameter, treatments)| {
                 parameter
                     .bindings
                     .iter()
                     .zip(treatments)
                     .map(move |(binding, treatment)| (parameter, binding, treatment))
-            },
-        );
+            });
         let Some((parameter, binding, treatment)) =
             all.into_iter().find(|(_, binding, _)| binding.name == name)
         else {
@@ -234,7 +243,7 @@ impl Captures<'_> {
         if binding.is_hidden(*treatment) || has_secret {
             return quote!(#template.text("[redacted]"););
         }
-        let mut place = self.place(parameter, binding, span);
+        let mut place = self.argument_reference(parameter, binding, span);
         if !fields.is_empty() {
             // Ours: the compiler would suggest another name in place of the whole text.
             let span = Span::mixed_site().located_at(span);
@@ -250,12 +259,12 @@ impl Captures<'_> {
         }
         match format {
             Some(format) => {
-                let core = paths::core();
+                let core = paths::core_path();
                 let format = LitStr::new(&format!("{{:{format}}}"), span);
                 quote_spanned!(span=> #template.formatted(#core::format_args!(#format, #place));)
             }
             None => {
-                let captured = self.captured(&place, "__mlflow_param");
+                let captured = self.capture_call(&place, "__mlflow_param");
                 quote!(#template.value(#captured);)
             }
         }
@@ -263,7 +272,7 @@ impl Captures<'_> {
 
     // Input:  `place` = `&alpha`
     // Output: `(&&&&&&&Capture(&alpha)).__mlflow_param()`
-    fn captured(&self, place: &TokenStream, method: &str) -> TokenStream {
+    fn capture_call(&self, place: &TokenStream, method: &str) -> TokenStream {
         let private = self.private;
         let method = Ident::new(method, Span::call_site());
         quote!((&&&&&&&#private::Capture(#place)).#method())
@@ -280,34 +289,34 @@ impl Captures<'_> {
             .iter()
             .map(|(key, _)| key.clone())
             .collect();
-        for (parameter, treatments) in self.parameters.iter().zip(&self.plan.treatments) {
+        for (parameter, treatments) in self.parameters.iter().zip(&self.plan.capture_policies) {
             let cfgs = &parameter.cfgs;
             let mut unused = |name: &str| {
                 // Of two that have a condition, only one is there.
                 if cfgs.is_empty() {
-                    unused(&mut keys, name)
+                    insert_unique_key(&mut keys, name)
                 } else {
                     name.to_owned()
                 }
             };
             for (binding, treatment) in parameter.bindings.iter().zip(treatments) {
-                let place = self.place(parameter, binding, Span::call_site());
+                let place = self.argument_reference(parameter, binding, Span::call_site());
                 let statement = match treatment {
-                    Treatment::Skip => continue,
-                    Treatment::Redact => {
+                    CapturePolicy::Skip => continue,
+                    CapturePolicy::Redact => {
                         let key = unused(&binding.name);
                         quote!(#call.redacted(#key);)
                     }
-                    Treatment::Hash => {
+                    CapturePolicy::Hash => {
                         looks_at_a_value = true;
                         let key = unused(&format!("{}_hash", binding.name));
-                        let captured = self.captured(&place, "__mlflow_hash");
+                        let captured = self.capture_call(&place, "__mlflow_hash");
                         quote!(#call.hash(#key, #captured);)
                     }
-                    Treatment::Log => {
+                    CapturePolicy::Log => {
                         looks_at_a_value = true;
                         let key = unused(&binding.name);
-                        let captured = self.captured(&place, "__mlflow_param");
+                        let captured = self.capture_call(&place, "__mlflow_param");
                         quote!(#call.param(#key, #captured);)
                     }
                 };
@@ -324,7 +333,7 @@ impl Captures<'_> {
     /// A user's expression may panic, and that must not reach the function.
     // Input:  `argument` = "tags(first)", `expr` = `data[0]`
     // Output: `call.guarded("tags(first)", |call| { call.tag("first", &(data[0])); });`
-    fn guarded(&self, argument: &str, expr: &Expr, statement: TokenStream) -> TokenStream {
+    fn guard_statement(&self, argument: &str, expr: &Expr, statement: TokenStream) -> TokenStream {
         if matches!(expr, Expr::Lit(_) | Expr::Path(_)) {
             return statement;
         }
@@ -333,24 +342,24 @@ impl Captures<'_> {
     }
 
     // Output: `call.param("data", { use by_bounds::*; … }); call.tag("model", &("elastic-net"));`
-    fn given(&self) -> TokenStream {
+    fn params_and_tags(&self) -> TokenStream {
         let (private, call) = (self.private, self.call);
         let params = self.plan.params.iter().map(|(key, expr)| {
-            let captured = self.captured(&reference(expr), "__mlflow_param");
+            let captured = self.capture_call(&quote_reference(expr), "__mlflow_param");
             let statement = quote!(#call.param(#key, { use #private::by_bounds::*; #captured }););
-            self.guarded(&format!("params({key})"), expr, statement)
+            self.guard_statement(&format!("params({key})"), expr, statement)
         });
         let tags = self.plan.tags.iter().map(|(key, expr)| {
-            let value = reference(expr);
+            let value = quote_reference(expr);
             let statement = quote!(#call.tag(#key, #value););
-            self.guarded(&format!("tags({key})"), expr, statement)
+            self.guard_statement(&format!("tags({key})"), expr, statement)
         });
         quote!(#(#params)* #(#tags)*)
     }
 }
 
 /// Two arguments made by `macro_rules!` may have the same name; their keys differ.
-fn unused(keys: &mut Vec<String>, name: &str) -> String {
+fn insert_unique_key(keys: &mut Vec<String>, name: &str) -> String {
     let numbered = (2..).map(|number| format!("{name}_{number}"));
     let key = std::iter::once(name.to_owned())
         .chain(numbered)
@@ -362,7 +371,7 @@ fn unused(keys: &mut Vec<String>, name: &str) -> String {
 
 // Input:  `a + b`
 // Output: `&(a + b)`, with its span, as the compiler says there what the value lacks
-fn reference(expr: &Expr) -> TokenStream {
+fn quote_reference(expr: &Expr) -> TokenStream {
     if let Expr::Lit(_) = expr {
         quote_spanned!(expr.span()=> &#expr)
     } else {

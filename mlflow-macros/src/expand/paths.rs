@@ -6,7 +6,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 
 /// `::mlflow::__private`, or that of `crate = path`.
-pub(crate) fn private(krate: Option<&syn::Path>) -> TokenStream {
+pub(crate) fn private_path(krate: Option<&syn::Path>) -> TokenStream {
     krate.map_or_else(
         || quote_spanned!(Span::mixed_site()=> ::mlflow::__private),
         |path| quote!(#path::__private),
@@ -14,11 +14,11 @@ pub(crate) fn private(krate: Option<&syn::Path>) -> TokenStream {
 }
 
 /// `::core`
-pub(crate) fn core() -> TokenStream {
+pub(crate) fn core_path() -> TokenStream {
     quote_spanned!(Span::mixed_site()=> ::core)
 }
 
 /// `::std`
-pub(crate) fn std() -> TokenStream {
+pub(crate) fn std_path() -> TokenStream {
     quote_spanned!(Span::mixed_site()=> ::std)
 }

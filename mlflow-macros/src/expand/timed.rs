@@ -9,13 +9,13 @@ use syn::parse::{ParseStream, Parser};
 use syn::{LitStr, Path};
 
 use crate::analyze::key;
-use crate::analyze::parameters::{Moved, parameters};
-use crate::analyze::wrapping::{self, Shape};
+use crate::analyze::parameters::{MovedParameters, extract_parameters};
+use crate::analyze::wrapping::{self, Wrapping};
 use crate::errors::Errors;
-use crate::expand::body::{Body, block, in_place_of, nested};
+use crate::expand::body::{Body, labelled_body, mixed_site_block, replace_body};
 use crate::expand::paths;
-use crate::expand::tracked::with_errors;
-use crate::parse::arguments::{comma_separated, value};
+use crate::expand::tracked::append_errors;
+use crate::parse::arguments::{parse_comma_separated, parse_value};
 use crate::parse::item::{self, Function};
 
 /// The arguments of `#[timed(…)]`.
@@ -25,16 +25,16 @@ struct Arguments {
     krate: Option<Path>,
 }
 
-const KEYS: [&str; 2] = ["name", "crate"];
+const ARGUMENT_NAMES: [&str; 2] = ["name", "crate"];
 
 impl Arguments {
     /// Parses all of `input`, adding to `errors` what is wrong.
     fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Self {
         let mut arguments = Self::default();
-        comma_separated(input, &KEYS, errors, |input, word| {
+        parse_comma_separated(input, &ARGUMENT_NAMES, errors, |input, word| {
             match word.to_string().as_str() {
-                "name" => arguments.name = Some(value(input, word, "\"a name\"")?),
-                "crate" => arguments.krate = Some(value(input, word, "path::to::mlflow")?),
+                "name" => arguments.name = Some(parse_value(input, word, "\"a name\"")?),
+                "crate" => arguments.krate = Some(parse_value(input, word, "path::to::mlflow")?),
                 _ => return Ok(false),
             }
             Ok(true)
@@ -44,7 +44,7 @@ impl Arguments {
 }
 
 /// `#[timed(arguments)] item`
-pub(crate) fn timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
+pub(crate) fn expand_timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let parsed = (|input: ParseStream<'_>| Ok(Arguments::parse(input, &mut errors))).parse2(tokens);
     let (arguments, function) = match (parsed, item::parse("timed", item.clone())) {
@@ -55,7 +55,7 @@ pub(crate) fn timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
                 .into_iter()
                 .chain(function.err())
                 .for_each(|error| errors.push(error));
-            return with_errors(&item, errors);
+            return append_errors(&item, errors);
         }
     };
     let ident = &function.signature.ident;
@@ -68,18 +68,18 @@ pub(crate) fn timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
     } else {
         format!("time/{name}")
     };
-    key::check(&mut errors, "metric", &metric, span);
+    key::report_invalid_key(&mut errors, "metric", &metric, span);
     if !errors.is_empty() {
-        return with_errors(&item, errors);
+        return append_errors(&item, errors);
     }
     if cfg!(feature = "disabled") {
         return item;
     }
-    expand(&arguments, &metric, function)
+    expand_function(&arguments, &metric, function)
 }
 
-fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenStream {
-    let private = paths::private(arguments.krate.as_ref());
+fn expand_function(arguments: &Arguments, metric: &str, mut function: Function) -> TokenStream {
+    let private = paths::private_path(arguments.krate.as_ref());
     let [timer, future] =
         ["__mlflow_timer", "__mlflow_future"].map(|name| Ident::new(name, Span::mixed_site()));
     let start = quote! {
@@ -88,23 +88,27 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
             #private::Timer::start(&SITE)
         };
     };
-    let shape = wrapping::of(&function.signature, &function.attributes);
+    let shape = wrapping::choose_wrapping(&function.signature, &function.attributes);
     let moved = match shape {
-        Shape::Future | Shape::Boxed | Shape::ByType => Moved::All,
-        Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => Moved::None,
+        Wrapping::ImplFuture | Wrapping::BoxedFuture | Wrapping::ByReturnType => {
+            MovedParameters::All
+        }
+        Wrapping::Closure | Wrapping::Guard | Wrapping::Async | Wrapping::AsyncPreserved => {
+            MovedParameters::None
+        }
     };
-    let parameters = parameters(&mut function.signature, moved);
+    let parameters = extract_parameters(&mut function.signature, moved);
     let wrapped = Body {
         private: &private,
         function: &function,
         parameters: &parameters,
-        shape,
+        wrapping: shape,
     };
-    let (returned, closure) = (wrapped.returned(), wrapped.closure());
-    let (core, std) = (paths::core(), paths::std());
+    let (returned, closure) = (wrapped.return_type(), wrapped.closure());
+    let (core, std) = (paths::core_path(), paths::std_path());
     let content = match shape {
-        Shape::Future => quote!(#start #private::time(#timer, #private::invoke(#closure))),
-        Shape::Boxed => quote! {
+        Wrapping::ImplFuture => quote!(#start #private::time(#timer, #private::invoke(#closure))),
+        Wrapping::BoxedFuture => quote! {
             #start
             let #future: #returned = #private::invoke(#closure);
             match #timer {
@@ -112,16 +116,16 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
                 #timer => #std::boxed::Box::pin(#private::time(#timer, #future)),
             }
         },
-        Shape::ByType => quote! {
+        Wrapping::ByReturnType => quote! {
             #start
             {
                 use #private::OtherType as _;
                 #private::Returned::<#returned>::HERE.__mlflow_time(#timer, #closure)
             }
         },
-        Shape::Sync | Shape::Guard | Shape::Async | Shape::AsyncKept => {
-            let body = nested(&function);
-            let block = block(quote!(#start #body));
+        Wrapping::Closure | Wrapping::Guard | Wrapping::Async | Wrapping::AsyncPreserved => {
+            let body = labelled_body(&function);
+            let block = mixed_site_block(quote!(#start #body));
             quote!(#block)
         }
     };
@@ -132,6 +136,6 @@ fn expand(arguments: &Arguments, metric: &str, mut function: Function) -> TokenS
         signature,
         body,
     } = &function;
-    let content = in_place_of(body, content);
+    let content = replace_body(body, content);
     quote!(#(#attributes)* #visibility #default #signature #content)
 }

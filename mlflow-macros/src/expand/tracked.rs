@@ -10,12 +10,14 @@ use syn::parse::Parser;
 use syn::spanned::Spanned;
 use syn::{FnArg, Meta, ReturnType};
 
-use crate::analyze::parameters::{Moved, Parameter, may_drop, parameters};
-use crate::analyze::plan::{Plan, plan};
-use crate::analyze::wrapping::{self, Shape, is_never, is_unit};
-use crate::build_info::Built;
+use crate::analyze::parameters::{
+    MovedParameters, Parameter, count_with_destructor, extract_parameters,
+};
+use crate::analyze::plan::{Plan, build_plan};
+use crate::analyze::wrapping::{self, Wrapping, is_never, is_unit};
+use crate::build_info::BuildInfo;
 use crate::errors::Errors;
-use crate::expand::body::{Body, block, in_place_of, nested};
+use crate::expand::body::{Body, labelled_body, mixed_site_block, replace_body};
 use crate::expand::captures;
 use crate::expand::paths;
 use crate::parse::arguments::Arguments;
@@ -23,10 +25,10 @@ use crate::parse::doc_comment;
 use crate::parse::item::{self, Function};
 
 /// `#[tracked(arguments)] item`
-pub(crate) fn tracked(
+pub(crate) fn expand_tracked(
     arguments: TokenStream,
     item: TokenStream,
-    built: impl FnOnce() -> Built,
+    built: impl FnOnce() -> BuildInfo,
 ) -> TokenStream {
     let mut errors = Errors::default();
     let parsed = (|input: syn::parse::ParseStream<'_>| Ok(Arguments::parse(input, &mut errors)))
@@ -40,17 +42,17 @@ pub(crate) fn tracked(
                 .into_iter()
                 .chain(function.err())
                 .for_each(|error| errors.push(error));
-            return with_errors(&item, errors);
+            return append_errors(&item, errors);
         }
     };
-    let shape = wrapping::of(&function.signature, &function.attributes);
+    let shape = wrapping::choose_wrapping(&function.signature, &function.attributes);
     let moved = match shape {
-        Shape::Guard | Shape::AsyncKept => Moved::None,
-        Shape::Async if may_drop(&function.signature) > 1 => Moved::All,
-        _ => Moved::FromTheFirstPattern,
+        Wrapping::Guard | Wrapping::AsyncPreserved => MovedParameters::None,
+        Wrapping::Async if count_with_destructor(&function.signature) > 1 => MovedParameters::All,
+        _ => MovedParameters::FromFirstPattern,
     };
-    let mut parameters = parameters(&mut function.signature, moved);
-    let plan = plan(
+    let mut parameters = extract_parameters(&mut function.signature, moved);
+    let plan = build_plan(
         arguments,
         &parameters,
         &function.signature,
@@ -58,7 +60,7 @@ pub(crate) fn tracked(
         &mut errors,
     );
     if !errors.is_empty() {
-        return with_errors(&item::using(item, &parameters), errors);
+        return append_errors(&item::with_parameter_uses(item, &parameters), errors);
     }
     if cfg!(feature = "disabled") {
         return item;
@@ -69,24 +71,24 @@ pub(crate) fn tracked(
         FnArg::Receiver(_) => None,
     });
     for ((parameter, argument), treatments) in
-        parameters.iter_mut().zip(typed).zip(&plan.treatments)
+        parameters.iter_mut().zip(typed).zip(&plan.capture_policies)
     {
-        let is_kept = shape != Shape::Guard && !parameter.owned.is_empty();
-        parameter.is_seen = plan.looks_at(parameter, treatments);
-        parameter.settle_lints(&mut argument.attrs, is_kept);
+        let is_kept = shape != Wrapping::Guard && !parameter.owned.is_empty();
+        parameter.is_captured = plan.uses_parameter(parameter, treatments);
+        parameter.adjust_lints(&mut argument.attrs, is_kept);
     }
     Expansion {
         function,
-        shape,
+        wrapping: shape,
         parameters,
         plan,
-        built: built(),
+        build_info: built(),
     }
     .expand()
 }
 
 /// The function as it stood, so that the rest of the crate still sees it, and what is wrong.
-pub(crate) fn with_errors(item: &TokenStream, errors: Errors) -> TokenStream {
+pub(crate) fn append_errors(item: &TokenStream, errors: Errors) -> TokenStream {
     let errors = errors.into_tokens();
     if let Some(expr) = item::as_expression(item) {
         // Nothing else can stand in its place.
@@ -97,48 +99,49 @@ pub(crate) fn with_errors(item: &TokenStream, errors: Errors) -> TokenStream {
 
 struct Expansion {
     function: Function,
-    shape: Shape,
+    wrapping: Wrapping,
     parameters: Vec<Parameter>,
     plan: Plan,
-    built: Built,
+    build_info: BuildInfo,
 }
 
 impl Expansion {
     fn expand(mut self) -> TokenStream {
-        let private = &paths::private(self.plan.arguments.krate.as_ref());
+        let private = &paths::private_path(self.plan.arguments.krate.as_ref());
         let call = &Ident::new("__mlflow_call", Span::mixed_site());
         let begin = self.begin(private, call);
         let body = Body {
             private,
             function: &self.function,
             parameters: &self.parameters,
-            shape: self.shape,
+            wrapping: self.wrapping,
         };
-        let (returned, like) = (body.returned(), body.like());
+        let (returned, like) = (body.return_type(), body.return_type_hint());
         let (future, closure) = (body.async_block(), body.closure());
         let outcome = self.outcome(private);
-        let (core, std) = (paths::core(), paths::std());
-        let content = match self.shape {
-            Shape::Sync => quote!(#like #private::call(#call, #closure, #outcome)),
+        let (core, std) = (paths::core_path(), paths::std_path());
+        let content = match self.wrapping {
+            Wrapping::Closure => quote!(#like #private::call(#call, #closure, #outcome)),
             // Output: `{ use OtherType as _; Returned::<R>::HERE.__mlflow_call(call, || -> R { … }, …) }`
-            Shape::ByType => quote! {{
+            Wrapping::ByReturnType => quote! {{
                 use #private::OtherType as _;
                 #private::Returned::<#returned>::HERE.__mlflow_call(#call, #closure, #outcome)
             }},
-            Shape::Guard => {
+            Wrapping::Guard => {
                 let guard = Ident::new("__mlflow_guard", Span::mixed_site());
-                let body = nested(&self.function);
-                let block = block(quote!(let #guard = #private::Guard::new(#call); #body));
+                let body = labelled_body(&self.function);
+                let block =
+                    mixed_site_block(quote!(let #guard = #private::Guard::new(#call); #body));
                 quote!(#block)
             }
-            Shape::Async => {
+            Wrapping::Async => {
                 quote!(#like #private::Tracked::new(#call, #future, #outcome))
             }
-            Shape::AsyncKept => {
+            Wrapping::AsyncPreserved => {
                 quote!(#like #private::Tracked::new(#call, #future, #outcome).await)
             }
-            Shape::Future => {
-                let output = body.output().unwrap_or_else(|| quote!(_));
+            Wrapping::ImplFuture => {
+                let output = body.future_output().unwrap_or_else(|| quote!(_));
                 quote! {
                     #private::Tracked::new(
                         #call,
@@ -147,7 +150,7 @@ impl Expansion {
                     )
                 }
             }
-            Shape::Boxed => {
+            Wrapping::BoxedFuture => {
                 let future = Ident::new("__mlflow_future", Span::mixed_site());
                 quote! {
                     let #future: #returned = #private::invoke(#closure);
@@ -158,7 +161,7 @@ impl Expansion {
                 }
             }
         };
-        if self.shape == Shape::Async {
+        if self.wrapping == Wrapping::Async {
             self.return_the_future(private);
         }
         let Function {
@@ -168,22 +171,23 @@ impl Expansion {
             signature,
             body,
         } = &self.function;
-        let body = in_place_of(body, quote!(#begin #content));
+        let body = replace_body(body, quote!(#begin #content));
         quote!(#(#attributes)* #visibility #default #signature #body)
     }
 
     // Output: `let mut call = { static SITE: Site = …; begin(&SITE) }; if let Some(call) = &mut call { … }`
     fn begin(&self, private: &TokenStream, call: &Ident) -> TokenStream {
         let site = self.site(private);
-        let watched = self.built.watch();
+        let watched = self.build_info.rebuild_triggers();
         let name = self.function.signature.ident.unraw().to_string();
-        let captures = captures::captures(private, call, &name, &self.plan, &self.parameters);
+        let captures =
+            captures::expand_captures(private, call, &name, &self.plan, &self.parameters);
         let begin =
             quote!({ #watched static SITE: #private::Site = #site; #private::begin(&SITE) });
         if captures.is_empty() {
             return quote!(let #call = #begin;);
         }
-        let core = paths::core();
+        let core = paths::core_path();
         quote! {
             let mut #call = #begin;
             if let #core::option::Option::Some(#call) = &mut #call { #captures }
@@ -194,18 +198,18 @@ impl Expansion {
     fn site(&self, private: &TokenStream) -> TokenStream {
         let ident = &self.function.signature.ident;
         let name = ident.unraw().to_string();
-        let core = paths::core();
+        let core = paths::core_path();
         // Its line is that of the call, which is the user's; the path to it would begin at the user's root.
         let name_of_line = Ident::new("__mlflow_line", ident.span());
         let call = quote_spanned!(ident.span()=> #name_of_line!());
         let line = quote!({ use #core::line as #name_of_line; #call });
-        let note = doc_comment::text(&self.function.attributes);
+        let note = doc_comment::extract_doc_text(&self.function.attributes);
         let note = note
             .filter(|_| self.plan.arguments.description.is_none())
             .map(|note| quote!(.note(#note)));
         let built = self
-            .built
-            .tokens(private)
+            .build_info
+            .to_tokens_if_known(private)
             .map(|built| quote!(.built(#built)));
         let arguments = &self.plan.arguments;
         let root = arguments.root.then(|| quote!(.root()));
@@ -223,7 +227,7 @@ impl Expansion {
 
     /// What is made of the returned value.
     fn outcome(&self, private: &TokenStream) -> TokenStream {
-        let ty = match (&self.function.signature.output, self.shape) {
+        let ty = match (&self.function.signature.output, self.wrapping) {
             (ReturnType::Default, _) => return quote!(#private::any_value),
             (ReturnType::Type(_, ty), _) if is_never(ty) => return quote!(#private::any_value),
             (ReturnType::Type(_, ty), _) => ty,
@@ -240,7 +244,7 @@ impl Expansion {
             (quote!(#value), quote!(#ending.numbers(#captured);))
         };
         // From the inside: `Result<Option<f64>, E>` is two.
-        for _ in 0..wrapping::layers(ty) {
+        for _ in 0..wrapping::count_result_layers(ty) {
             split = quote! {
                 match #private::Probe(#value).__mlflow_split() {
                     #private::Split::Value(#pattern) => { #split }
@@ -273,7 +277,7 @@ impl Expansion {
             ReturnType::Type(_, ty) if is_never(ty) => quote!(#private::Never),
             ReturnType::Type(_, ty) => quote!(#ty),
         };
-        let core = paths::core();
+        let core = paths::core_path();
         self.function.signature.asyncness = None;
         // The `impl` is of this crate's edition, 2024, so it captures every lifetime, as `async` does.
         self.function.signature.output =

@@ -8,9 +8,9 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Expr, Ident, LitStr, Path, Token, parenthesized};
 
-use crate::errors::{Errors, listed, nearest};
+use crate::errors::{Errors, find_nearest, format_names};
 
-const KEYS: [&str; 16] = [
+const ARGUMENT_NAMES: [&str; 16] = [
     "experiment",
     "run_name",
     "tags",
@@ -97,33 +97,36 @@ impl Arguments {
     /// Parses all of `input`, adding to `errors` what is wrong.
     pub(crate) fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Self {
         let mut arguments = Self::default();
-        comma_separated(input, &KEYS, errors, |input, word| {
-            arguments.argument(input, word)
+        parse_comma_separated(input, &ARGUMENT_NAMES, errors, |input, word| {
+            arguments.parse_argument(input, word)
         });
         arguments
     }
 
     /// False if there is no argument of this name.
-    fn argument(&mut self, input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
+    fn parse_argument(&mut self, input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
         match word.to_string().as_str() {
-            "experiment" => self.experiment = Some(value(input, word, "\"a name\"")?),
-            "run_name" => self.run_name = Some(value(input, word, "\"a name\"")?),
-            "run_id" => self.run_id = Some(value(input, word, "\"a run's id\"")?),
-            "description" => self.description = Some(value(input, word, "\"a text\"")?),
-            "system_metrics" => self.system_metrics = Some(value(input, word, "true")?),
-            "metric" => self.metric = Some(value(input, word, "\"a name\"")?),
-            "crate" => self.krate = Some(value(input, word, "path::to::mlflow")?),
-            "tags" => self.tags = list(input, word, "key = value")?,
-            "params" => self.params = list(input, word, "key = value, argument")?,
-            "skip" => self.skip = names(input, word)?,
-            "redact" => self.redact = names(input, word)?,
-            "hash" => self.hash = names(input, word)?,
+            "experiment" => self.experiment = Some(parse_value(input, word, "\"a name\"")?),
+            "run_name" => self.run_name = Some(parse_value(input, word, "\"a name\"")?),
+            "run_id" => self.run_id = Some(parse_value(input, word, "\"a run's id\"")?),
+            "description" => self.description = Some(parse_value(input, word, "\"a text\"")?),
+            "system_metrics" => self.system_metrics = Some(parse_value(input, word, "true")?),
+            "metric" => self.metric = Some(parse_value(input, word, "\"a name\"")?),
+            "crate" => self.krate = Some(parse_value(input, word, "path::to::mlflow")?),
+            "tags" => self.tags = parse_list(input, word, "key = value")?,
+            "params" => self.params = parse_list(input, word, "key = value, argument")?,
+            "skip" => self.skip = parse_names(input, word)?,
+            "redact" => self.redact = parse_names(input, word)?,
+            "hash" => self.hash = parse_names(input, word)?,
             "metrics" => {
-                self.metrics = Some((list(input, word, "\"first\", \"second\"")?, word.span()));
+                self.metrics = Some((
+                    parse_list(input, word, "\"first\", \"second\"")?,
+                    word.span(),
+                ));
             }
-            "skip_all" => self.skip_all = flag(input, word)?,
-            "root" => self.root = flag(input, word)?,
-            "skip_return" => self.skip_return = flag(input, word)?.then(|| word.span()),
+            "skip_all" => self.skip_all = parse_flag(input, word)?,
+            "root" => self.root = parse_flag(input, word)?,
+            "skip_return" => self.skip_return = parse_flag(input, word)?.then(|| word.span()),
             _ => return Ok(false),
         }
         Ok(true)
@@ -132,7 +135,7 @@ impl Arguments {
 
 /// Has `argument` parse one after the other, each name at most once; false says that the name is
 /// none of `keys`.
-pub(crate) fn comma_separated(
+pub(crate) fn parse_comma_separated(
     input: ParseStream<'_>,
     keys: &[&'static str],
     errors: &mut Errors,
@@ -141,7 +144,7 @@ pub(crate) fn comma_separated(
     let mut seen: Vec<String> = Vec::new();
     let mut one = |input: ParseStream<'_>| {
         let word = input.call(Ident::parse_any).map_err(|error| {
-            let valid = listed(keys.iter().copied());
+            let valid = format_names(keys.iter().copied());
             syn::Error::new(
                 error.span(),
                 format!("expected an argument's name, one of {valid}"),
@@ -159,11 +162,11 @@ pub(crate) fn comma_separated(
                 let end = format!("_{key}");
                 keys.iter().copied().find(|known| known.ends_with(&end))
             };
-            let suggestion = nearest(&key, keys.iter().copied())
+            let suggestion = find_nearest(&key, keys.iter().copied())
                 .or_else(by_its_end)
                 .map(|name| format!(", did you mean `{name}`?"))
                 .unwrap_or_default();
-            let valid = listed(keys.iter().copied());
+            let valid = format_names(keys.iter().copied());
             let message =
                 format!("unknown argument `{key}`{suggestion}\nvalid arguments are {valid}");
             return Err(syn::Error::new(word.span(), message));
@@ -183,7 +186,7 @@ pub(crate) fn comma_separated(
     }
 }
 
-pub(crate) fn value<T: Parse>(
+pub(crate) fn parse_value<T: Parse>(
     input: ParseStream<'_>,
     word: &Ident,
     example: &str,
@@ -203,7 +206,11 @@ pub(crate) fn value<T: Parse>(
     input.parse()
 }
 
-fn list<T: Parse>(input: ParseStream<'_>, word: &Ident, example: &str) -> syn::Result<Vec<T>> {
+fn parse_list<T: Parse>(
+    input: ParseStream<'_>,
+    word: &Ident,
+    example: &str,
+) -> syn::Result<Vec<T>> {
     if !input.peek(syn::token::Paren) {
         return Err(syn::Error::new(
             word.span(),
@@ -218,22 +225,22 @@ fn list<T: Parse>(input: ParseStream<'_>, word: &Ident, example: &str) -> syn::R
 }
 
 /// A word that names an argument of the function; `self` does, too.
-struct Name(Ident);
+struct ParameterName(Ident);
 
-impl Parse for Name {
+impl Parse for ParameterName {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         input.call(Ident::parse_any).map(Self)
     }
 }
 
-fn names(input: ParseStream<'_>, word: &Ident) -> syn::Result<Vec<Ident>> {
-    Ok(list::<Name>(input, word, "argument")?
+fn parse_names(input: ParseStream<'_>, word: &Ident) -> syn::Result<Vec<Ident>> {
+    Ok(parse_list::<ParameterName>(input, word, "argument")?
         .into_iter()
         .map(|name| name.0)
         .collect())
 }
 
-fn flag(input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
+fn parse_flag(input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
     if input.is_empty() || input.peek(Token![,]) {
         return Ok(true);
     }

@@ -4,7 +4,7 @@ use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 
 // Input:  `#[doc = " Fits."] #[doc = ""] #[doc = " Slowly."]`
 // Output: "Fits.\n\nSlowly."
-pub(crate) fn text(attributes: &[Attribute]) -> Option<String> {
+pub(crate) fn extract_doc_text(attributes: &[Attribute]) -> Option<String> {
     let mut lines: Vec<String> = Vec::new();
     for attribute in attributes {
         if let Meta::NameValue(meta) = &attribute.meta

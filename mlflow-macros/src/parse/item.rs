@@ -22,8 +22,8 @@ pub(crate) struct Function {
 
 /// Parses `item` for the attribute called `attribute`.
 pub(crate) fn parse(attribute: &str, item: TokenStream) -> syn::Result<Function> {
-    let item = ungrouped(item);
-    reject_what_is_no_function(attribute, &item)?;
+    let item = strip_outer_group(item);
+    reject_non_function(attribute, &item)?;
     let function: Function = syn::parse2(item)?;
     if let Some(const_token) = function.signature.constness {
         let message = format!(
@@ -35,7 +35,7 @@ pub(crate) fn parse(attribute: &str, item: TokenStream) -> syn::Result<Function>
 }
 
 /// `macro_rules!` hands a whole `$item` on inside a group without delimiters.
-fn ungrouped(item: TokenStream) -> TokenStream {
+fn strip_outer_group(item: TokenStream) -> TokenStream {
     let mut trees = item.clone().into_iter();
     match (trees.next(), trees.next()) {
         (Some(TokenTree::Group(group)), None) if group.delimiter() == Delimiter::None => {
@@ -46,7 +46,7 @@ fn ungrouped(item: TokenStream) -> TokenStream {
 }
 
 /// The error for everything that is not a function, at the word that says so.
-fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Result<()> {
+fn reject_non_function(attribute: &str, item: &TokenStream) -> syn::Result<()> {
     let mut trees = item.clone().into_iter().peekable();
     let mut first = None;
     while let Some(tree) = trees.next() {
@@ -67,7 +67,7 @@ fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Resul
                     "static" => "a static",
                     "use" => "an import",
                     "let" => "a `let`: make the closure a function",
-                    "move" => expression(item),
+                    "move" => describe_expression(item),
                     "const" if matches!(trees.peek(), Some(TokenTree::Ident(next)) if is_value_name(next)) => {
                         "a constant"
                     }
@@ -75,17 +75,17 @@ fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Resul
                         let what = format!("an `impl` block: {}", advice_for_impl(trees.last()));
                         return Err(Error::new(
                             word.span(),
-                            goes_on_a_function(attribute, &what),
+                            wrong_item_message(attribute, &what),
                         ));
                     }
                     _ => continue,
                 };
-                return Err(Error::new(word.span(), goes_on_a_function(attribute, what)));
+                return Err(Error::new(word.span(), wrong_item_message(attribute, what)));
             }
             TokenTree::Punct(punct) if punct.as_char() == '|' => {
                 return Err(Error::new(
                     punct.span(),
-                    goes_on_a_function(attribute, expression(item)),
+                    wrong_item_message(attribute, describe_expression(item)),
                 ));
             }
             _ => {}
@@ -93,11 +93,11 @@ fn reject_what_is_no_function(attribute: &str, item: &TokenStream) -> syn::Resul
     }
     Err(Error::new(
         first.unwrap_or_else(Span::call_site),
-        goes_on_a_function(attribute, expression(item)),
+        wrong_item_message(attribute, describe_expression(item)),
     ))
 }
 
-fn expression(item: &TokenStream) -> &'static str {
+fn describe_expression(item: &TokenStream) -> &'static str {
     match as_expression(item) {
         Some(Expr::Closure(_)) => "a closure: make it a function",
         Some(Expr::Async(_)) => "an `async` block: make it an `async fn`",
@@ -124,7 +124,7 @@ fn is_value_name(word: &proc_macro2::Ident) -> bool {
         .any(|keyword| word == keyword)
 }
 
-fn goes_on_a_function(attribute: &str, what: &str) -> String {
+fn wrong_item_message(attribute: &str, what: &str) -> String {
     format!("`#[{attribute}]` goes on a function or method with a body, not on {what}")
 }
 
@@ -169,7 +169,7 @@ impl Parse for Function {
                 ),
             ));
         }
-        let body = braces(input.parse()?)?;
+        let body = expect_braces(input.parse()?)?;
         let (inner, body) = without_inner_attributes(body)?;
         attributes.extend(inner);
         Ok(Self {
@@ -183,13 +183,13 @@ impl Parse for Function {
 }
 
 /// `macro_rules!` hands a `$body:block` on inside a group without delimiters.
-fn braces(tree: TokenTree) -> syn::Result<Group> {
+fn expect_braces(tree: TokenTree) -> syn::Result<Group> {
     match tree {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Ok(group),
         TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
             let mut trees = group.stream().into_iter();
             match (trees.next(), trees.next()) {
-                (Some(only), None) => braces(only),
+                (Some(only), None) => expect_braces(only),
                 _ => Err(Error::new(group.span(), "expected the function's body")),
             }
         }
@@ -201,7 +201,7 @@ fn braces(tree: TokenTree) -> syn::Result<Group> {
 /// attribute the compiler would find them unused.
 // Input:  `fn f(a: u8) { 5 }`
 // Output: `fn f(a: u8) { let _ = &a; 5 }`
-pub(crate) fn using(item: TokenStream, parameters: &[Parameter]) -> TokenStream {
+pub(crate) fn with_parameter_uses(item: TokenStream, parameters: &[Parameter]) -> TokenStream {
     let mut trees: Vec<TokenTree> = item.clone().into_iter().collect();
     let Some(TokenTree::Group(body)) = trees.last() else {
         return item;

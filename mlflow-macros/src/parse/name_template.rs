@@ -4,7 +4,7 @@ use syn::{Ident, LitStr, Member};
 
 /// A part of the text.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum TemplatePart {
     Text(String),
     /// `{lr}`, `{config.lr}`, or `{lr:.2}` with `.2` as its format.
     Argument {
@@ -20,7 +20,7 @@ pub(crate) enum Part {
 
 // Input:  "lr-{lr:.2}-{timestamp}"
 // Output: Text("lr-"), Argument("lr", ".2"), Text("-"), Timestamp
-pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<Part>> {
+pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<TemplatePart>> {
     let text = literal.value();
     let mut parts = Vec::new();
     let mut plain = String::new();
@@ -42,9 +42,9 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<Part>> {
         };
         rest = after;
         if !plain.is_empty() {
-            parts.push(Part::Text(std::mem::take(&mut plain)));
+            parts.push(TemplatePart::Text(std::mem::take(&mut plain)));
         }
-        let part = placeholder(inside).ok_or_else(|| {
+        let part = parse_placeholder(inside).ok_or_else(|| {
             let message = format!(
                 "`{{{inside}}}` cannot be filled in: expected is an argument, `{{lr}}`, or a field of one, \
                  `{{config.lr}}`\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace \
@@ -56,17 +56,17 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<Part>> {
     }
     plain.push_str(rest);
     if !plain.is_empty() {
-        parts.push(Part::Text(plain));
+        parts.push(TemplatePart::Text(plain));
     }
     Ok(parts)
 }
 
 /// Returns what stands in braces; `None` for what is no name.
-fn placeholder(inside: &str) -> Option<Part> {
+fn parse_placeholder(inside: &str) -> Option<TemplatePart> {
     Some(match inside.trim() {
-        "timestamp" => Part::Timestamp,
-        "env" => Part::Env,
-        "function" => Part::Function,
+        "timestamp" => TemplatePart::Timestamp,
+        "env" => TemplatePart::Env,
+        "function" => TemplatePart::Function,
         other => {
             let (path, format) = other
                 .split_once(':')
@@ -75,7 +75,7 @@ fn placeholder(inside: &str) -> Option<Part> {
             let name = names.next()?;
             syn::parse_str::<Ident>(name).ok()?;
             let field = |name: &str| syn::parse_str::<Member>(name).ok().map(|_| name.to_owned());
-            Part::Argument {
+            TemplatePart::Argument {
                 name: name.to_owned(),
                 fields: names.map(field).collect::<Option<_>>()?,
                 format: format.map(str::to_owned),
@@ -88,31 +88,31 @@ fn placeholder(inside: &str) -> Option<Part> {
 mod tests {
     use super::*;
 
-    fn parts(text: &str) -> syn::Result<Vec<Part>> {
+    fn parts(text: &str) -> syn::Result<Vec<TemplatePart>> {
         parse(&LitStr::new(text, proc_macro2::Span::call_site()))
     }
 
     #[test]
     fn splits() {
-        let argument = |name: &str, format: Option<&str>| Part::Argument {
+        let argument = |name: &str, format: Option<&str>| TemplatePart::Argument {
             name: name.to_owned(),
             fields: Vec::new(),
             format: format.map(str::to_owned),
         };
-        let text = |text: &str| Part::Text(text.to_owned());
+        let text = |text: &str| TemplatePart::Text(text.to_owned());
         assert_eq!(
             parts("{{lr}}-{lr:.2}-{ timestamp }{n}").ok(),
             Some(vec![
                 text("{lr}-"),
                 argument("lr", Some(".2")),
                 text("-"),
-                Part::Timestamp,
+                TemplatePart::Timestamp,
                 argument("n", None)
             ])
         );
         assert_eq!(
             parts("{config.model.0:?}").ok(),
-            Some(vec![Part::Argument {
+            Some(vec![TemplatePart::Argument {
                 name: "config".to_owned(),
                 fields: vec!["model".to_owned(), "0".to_owned()],
                 format: Some("?".to_owned()),

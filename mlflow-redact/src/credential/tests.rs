@@ -327,8 +327,8 @@ fn begun(credential: &str) -> usize {
 }
 
 fn steps(text: &str, edge: Edge) -> usize {
-    let mut scan = Scan::new(text.as_bytes(), edge);
-    while scan.next().is_some() {}
+    let mut scan = Scanner::new(text.as_bytes(), edge);
+    while scan.next_match().is_some() {}
     scan.steps.get()
 }
 
@@ -362,13 +362,13 @@ fn work_grows_with_the_text_and_no_faster() {
         "eyJhcGlfYWRkcmVzcyI6/",
         "github_pat_a-",
     ];
-    let bound = 2 * GLANCE;
+    let bound = 2 * MAX_LOOKAHEAD;
     for word in words {
         for edge in [Edge::End, Edge::Cut] {
             let [short, long] = [1000, 2000].map(|count| steps(&word.repeat(count), edge));
             assert!(short <= bound * (1000 * word.len()), "{word}: {short}");
             assert!(
-                long <= 2 * short + GLANCE * GLANCE,
+                long <= 2 * short + MAX_LOOKAHEAD * MAX_LOOKAHEAD,
                 "{word}: {short}, {long}"
             );
         }

@@ -10,34 +10,34 @@ use std::fmt::{self, Write};
 
 use mlflow_redact::{REDACTED, is_secret_name};
 
-use super::text::{Bounded, Text, bounded};
+use super::text::{BoundedWriter, Text, render_bounded};
 
 /// The longest value that is waited for to end.
-const HIDDEN_CHARS: usize = 1 << 16;
+const MAX_REDACTED_CHARS: usize = 1 << 16;
 
 /// At most `limit` characters of what `shown` writes, which may be `Debug` output.
 pub(crate) fn render_debug(limit: usize, shown: fmt::Arguments<'_>) -> Text {
-    bounded(limit, |out| {
-        let mut veil = Veil {
+    render_bounded(limit, |out| {
+        let mut veil = RedactingWriter {
             out,
-            quotes: Quotes::None,
-            name: Name::None,
-            hidden: None,
+            quotes: QuoteState::None,
+            name: NameScan::None,
+            redacted: None,
         };
         veil.write_fmt(shown)
     })
 }
 
-struct Veil<'o> {
-    out: &'o mut Bounded,
-    quotes: Quotes,
-    name: Name,
-    hidden: Option<Hidden>,
+struct RedactingWriter<'o> {
+    out: &'o mut BoundedWriter,
+    quotes: QuoteState,
+    name: NameScan,
+    redacted: Option<RedactedValue>,
 }
 
 /// How far a name has come; the numbers are places in what was written.
 #[derive(Clone, Copy)]
-enum Name {
+enum NameScan {
     None,
     /// After `{` or `,`.
     Expected,
@@ -52,15 +52,15 @@ enum Name {
 }
 
 /// A value that is not written.
-struct Hidden {
+struct RedactedValue {
     /// How many brackets of it are open.
     depth: usize,
     chars_left: usize,
     /// Whether a space stands between the value and the bracket that ends it.
-    space: bool,
+    has_trailing_space: bool,
 }
 
-impl Hidden {
+impl RedactedValue {
     /// Whether `char` is no longer part of the value.
     fn ends_at(&mut self, char: char, is_open: bool) -> bool {
         match char {
@@ -70,34 +70,34 @@ impl Hidden {
             '}' | ']' | ')' => self.depth -= 1,
             _ => {}
         }
-        self.space = char == ' ';
+        self.has_trailing_space = char == ' ';
         false
     }
 }
 
-impl Write for Veil<'_> {
+impl Write for RedactingWriter<'_> {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         // From here on nothing of the part is written yet.
         let mut from = 0;
         for (at, char) in part.char_indices() {
             let quotes = self.quotes;
             let is_open = self.quotes.step(char);
-            if let Some(hidden) = &mut self.hidden {
+            if let Some(hidden) = &mut self.redacted {
                 if !hidden.ends_at(char, is_open) {
                     hidden.chars_left = hidden.chars_left.saturating_sub(1);
                     if hidden.chars_left == 0 {
-                        return self.out.fill();
+                        return self.out.mark_full();
                     }
                     continue;
                 }
-                if hidden.space {
+                if hidden.has_trailing_space {
                     self.out.write_char(' ')?;
                 }
-                self.hidden = None;
+                self.redacted = None;
                 from = at;
             }
             let place = self.out.len() + (at - from);
-            if let Name::Colon(start, end) = self.name
+            if let NameScan::Colon(start, end) = self.name
                 && char != ':'
             {
                 // The value begins here, or after this space.
@@ -108,41 +108,41 @@ impl Write for Veil<'_> {
                 };
                 self.write_out(part, from, value)?;
                 from = value;
-                if self.out.written(start, end).is_some_and(is_secret_name) {
+                if self.out.slice(start, end).is_some_and(is_secret_name) {
                     self.out.write_str(REDACTED)?;
-                    self.name = Name::None;
-                    let mut hidden = Hidden {
+                    self.name = NameScan::None;
+                    let mut hidden = RedactedValue {
                         depth: 0,
-                        chars_left: HIDDEN_CHARS,
-                        space: false,
+                        chars_left: MAX_REDACTED_CHARS,
+                        has_trailing_space: false,
                     };
                     hidden.ends_at(char, is_open);
-                    hidden.space = false;
-                    self.hidden = Some(hidden);
+                    hidden.has_trailing_space = false;
+                    self.redacted = Some(hidden);
                     continue;
                 }
             }
             self.name = self.name.next(char, quotes, is_open, place);
         }
-        if self.hidden.is_some() {
+        if self.redacted.is_some() {
             return Ok(());
         }
         self.write_out(part, from, part.len())
     }
 }
 
-impl Veil<'_> {
+impl RedactingWriter<'_> {
     fn write_out(&mut self, part: &str, from: usize, to: usize) -> fmt::Result {
         self.out.write_str(part.get(from..to).unwrap_or_default())
     }
 }
 
-impl Name {
-    fn next(self, char: char, before: Quotes, is_open: bool, place: usize) -> Self {
+impl NameScan {
+    fn next(self, char: char, before: QuoteState, is_open: bool, place: usize) -> Self {
         if !is_open {
             return match self {
                 Self::Expected if char == '"' => Self::Quoted(place + 1),
-                Self::Quoted(start) if before == Quotes::Text && char == '"' => {
+                Self::Quoted(start) if before == QuoteState::Text && char == '"' => {
                     Self::Ended(start, place)
                 }
                 Self::Quoted(_) => self,
@@ -167,7 +167,7 @@ fn is_part_of_name(char: char) -> bool {
 
 /// Where in quoted text the output is.
 #[derive(Clone, Copy, PartialEq)]
-enum Quotes {
+enum QuoteState {
     None,
     /// `"…`
     Text,
@@ -183,7 +183,7 @@ enum Quotes {
     CharEscaped,
 }
 
-impl Quotes {
+impl QuoteState {
     /// Whether `char` stands outside of quotes and is none.
     fn step(&mut self, char: char) -> bool {
         let was = *self;

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::capture::End;
+use crate::capture::TextEnd;
 
 fn veiled(shown: fmt::Arguments<'_>) -> String {
     let text = render_debug(6000, shown);
-    assert_eq!(text.end, End::Whole);
+    assert_eq!(text.end, TextEnd::Complete);
     text.text
 }
 
@@ -96,12 +96,12 @@ fn what_is_hidden() {
     ] {
         assert_eq!(veiled(format_args!("{shown}")), expected);
         // The parts in which it comes make no difference.
-        let text = bounded(6000, |out| {
-            let mut veil = Veil {
+        let text = render_bounded(6000, |out| {
+            let mut veil = RedactingWriter {
                 out,
-                quotes: Quotes::None,
-                name: Name::None,
-                hidden: None,
+                quotes: QuoteState::None,
+                name: NameScan::None,
+                redacted: None,
             };
             shown.chars().try_for_each(|char| veil.write_char(char))
         });
@@ -145,7 +145,7 @@ fn a_hidden_value_without_an_end_ends_the_text() {
     let text = render_debug(6000, format_args!("{Endless:?}"));
     assert_eq!(
         (text.text.as_str(), text.end),
-        ("{ token: [redacted]…", End::Cut)
+        ("{ token: [redacted]…", TextEnd::Truncated)
     );
 }
 

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::error::Error;
 
-use super::text::{Text, cut, render};
+use super::text::{Text, render_text, truncate_to_text};
 use crate::model::limits::TAG_VALUE_CHARS;
 
 const MAX_CAUSES: usize = 16;
@@ -30,15 +30,15 @@ impl Failure {
         Self {
             kind,
             message,
-            chain: source.map(chain),
+            chain: source.map(render_cause_chain),
         }
     }
 }
 
 // Input:  "cannot read" caused by "no such file"
 // Output: "1: cannot read\n2: no such file"
-fn chain(first: &(dyn Error + 'static)) -> Text {
-    render(TAG_VALUE_CHARS, |out| {
+fn render_cause_chain(first: &(dyn Error + 'static)) -> Text {
+    render_text(TAG_VALUE_CHARS, |out| {
         let mut cause = Some(first);
         for number in 1..=MAX_CAUSES {
             let Some(error) = cause else { break };
@@ -56,5 +56,5 @@ pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> Option<Text> {
         .downcast_ref::<&str>()
         .copied()
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    text.map(|text| cut(TAG_VALUE_CHARS, text))
+    text.map(|text| truncate_to_text(TAG_VALUE_CHARS, text))
 }

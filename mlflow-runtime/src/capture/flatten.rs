@@ -16,7 +16,7 @@ use serde::ser::{self, Serialize};
 
 use super::leaf::{Leaf, Purpose, Scalar};
 use super::lock::{is_lock, lock_name};
-use super::text::{End, Text, render};
+use super::text::{Text, TextEnd, render_text};
 use crate::model::limits::PARAM_VALUE_CHARS;
 
 const MAX_DEPTH: usize = 16;
@@ -30,8 +30,11 @@ pub(super) struct Leaves {
 }
 
 /// The leaves of `value`; how it failed, if it did so as a whole.
-pub(super) fn flatten<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Result<Leaves, End> {
-    let mut flatten = Flatten {
+pub(super) fn flatten_value<T: Serialize + ?Sized>(
+    value: &T,
+    purpose: Purpose,
+) -> Result<Leaves, TextEnd> {
+    let mut flatten = Flattener {
         purpose,
         path: String::new(),
         depth: 0,
@@ -40,14 +43,14 @@ pub(super) fn flatten<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Res
         is_full: false,
     };
     if is_lock::<T>() {
-        return Err(End::Locked);
+        return Err(TextEnd::Locked);
     }
     match catch_unwind(AssertUnwindSafe(|| value.serialize(&mut flatten))) {
         // `Enough` is how a long value is left early, and what was seen until then counts.
-        Ok(Ok(()) | Err(Stop::Enough)) => {}
-        Ok(Err(Stop::Refused)) => return Err(End::Failed),
-        Err(_) if flatten.path.is_empty() => return Err(End::Panicked),
-        Err(_) => flatten.left_out(End::Panicked),
+        Ok(Ok(()) | Err(FlattenStop::Enough)) => {}
+        Ok(Err(FlattenStop::Refused)) => return Err(TextEnd::Failed),
+        Err(_) if flatten.path.is_empty() => return Err(TextEnd::Panicked),
+        Err(_) => flatten.push_placeholder(TextEnd::Panicked),
     }
     Ok(Leaves {
         leaves: flatten.leaves,
@@ -55,7 +58,7 @@ pub(super) fn flatten<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Res
     })
 }
 
-struct Flatten {
+struct Flattener {
     purpose: Purpose,
     path: String,
     depth: usize,
@@ -66,17 +69,17 @@ struct Flatten {
     is_full: bool,
 }
 
-impl Flatten {
-    fn leaf(&mut self, scalar: Scalar) -> Result<(), Stop> {
+impl Flattener {
+    fn leaf(&mut self, scalar: Scalar) -> Result<(), FlattenStop> {
         if self.leaves.len() < self.purpose.max_leaves() {
             self.push(scalar);
             return Ok(());
         }
         if !self.is_full {
             self.is_full = true;
-            self.left_out(End::TooMany);
+            self.push_placeholder(TextEnd::TooMany);
         }
-        Err(Stop::Enough)
+        Err(FlattenStop::Enough)
     }
 
     fn push(&mut self, scalar: Scalar) {
@@ -87,63 +90,63 @@ impl Flatten {
     }
 
     /// Looks at a part of the value.
-    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
+    fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FlattenStop> {
         if is_lock::<T>() {
-            return self.leaf(Scalar::Text(Text::lock(lock_name::<T>())));
+            return self.leaf(Scalar::Text(Text::lock_placeholder(lock_name::<T>())));
         }
         value.serialize(self)
     }
 
     /// Stands for something that is not looked at.
-    fn left_out(&mut self, end: End) {
-        self.push(Scalar::Text(Text::absent(end)));
+    fn push_placeholder(&mut self, end: TextEnd) {
+        self.push(Scalar::Text(Text::placeholder(end)));
     }
 
-    fn text(&mut self, text: impl Into<String>) -> Result<(), Stop> {
+    fn text(&mut self, text: impl Into<String>) -> Result<(), FlattenStop> {
         self.leaf(Scalar::Text(text.into().into()))
     }
 
     /// Returns how many entries a sequence or map may have.
-    fn longest(&self, brackets: [char; 2]) -> usize {
+    fn max_len(&self, brackets: [char; 2]) -> usize {
         match brackets {
             ['{', _] => self.purpose.max_entries(),
             _ => self.purpose.max_elements(),
         }
     }
 
-    fn open(&mut self, len: Option<usize>, brackets: [char; 2]) -> Result<Level<'_>, Stop> {
-        if let Some(len) = len.filter(|len| *len > self.longest(brackets)) {
+    fn open(&mut self, len: Option<usize>, brackets: [char; 2]) -> Result<Level<'_>, FlattenStop> {
+        if let Some(len) = len.filter(|len| *len > self.max_len(brackets)) {
             let [open, close] = brackets;
             self.length(format!("{open}{len} items{close}"))?;
-            return Err(Stop::Enough);
+            return Err(FlattenStop::Enough);
         }
         self.level(brackets)
     }
 
     /// A param is told by its length, which says all there is to say; as metrics, its entries are
     /// missing.
-    fn length(&mut self, text: String) -> Result<(), Stop> {
+    fn length(&mut self, text: String) -> Result<(), FlattenStop> {
         let end = match self.purpose {
-            Purpose::Params | Purpose::Config => End::Whole,
-            Purpose::Metrics => End::TooMany,
+            Purpose::Params | Purpose::Config => TextEnd::Complete,
+            Purpose::Metrics => TextEnd::TooMany,
         };
         self.leaf(Scalar::Text(Text { text, end }))
     }
 
-    fn level(&mut self, brackets: [char; 2]) -> Result<Level<'_>, Stop> {
+    fn level(&mut self, brackets: [char; 2]) -> Result<Level<'_>, FlattenStop> {
         if self.depth >= MAX_DEPTH {
-            self.leaf(Scalar::Text(Text::absent(End::TooDeep)))?;
-            return Err(Stop::Enough);
+            self.leaf(Scalar::Text(Text::placeholder(TextEnd::TooDeep)))?;
+            return Err(FlattenStop::Enough);
         }
         if self.path.is_empty() && self.depth == 0 {
             self.is_sequence = brackets == ['[', ']'];
         }
         self.depth += 1;
         Ok(Level {
-            base: self.path.len(),
-            first: self.leaves.len(),
+            path_len: self.path.len(),
+            first_leaf: self.leaves.len(),
             entries: 0,
-            plain: true,
+            is_plain: true,
             key: None,
             is_duration: false,
             brackets,
@@ -152,7 +155,7 @@ impl Flatten {
     }
 
     /// Tells which variant of an enum it is, above its fields: a param `optimizer` beside `optimizer.Sgd.lr`.
-    fn variant(&mut self, name: &str) -> Result<(), Stop> {
+    fn variant(&mut self, name: &str) -> Result<(), FlattenStop> {
         match self.purpose {
             // What is given to `log_params` has no key of its own.
             Purpose::Config if self.path.is_empty() => Ok(()),
@@ -162,7 +165,7 @@ impl Flatten {
     }
 
     /// Below `segment`: `a` → `a.segment`.
-    fn below(&mut self, segment: &str) {
+    fn push_path_segment(&mut self, segment: &str) {
         if !self.path.is_empty() {
             self.path.push('.');
         }
@@ -172,14 +175,14 @@ impl Flatten {
 
 /// The value is not looked at any further.
 #[derive(Debug)]
-enum Stop {
+enum FlattenStop {
     /// Enough was seen of it.
     Enough,
     /// It cannot be serialized.
     Refused,
 }
 
-impl Display for Stop {
+impl Display for FlattenStop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Enough => "enough was seen",
@@ -188,9 +191,9 @@ impl Display for Stop {
     }
 }
 
-impl std::error::Error for Stop {}
+impl std::error::Error for FlattenStop {}
 
-impl ser::Error for Stop {
+impl ser::Error for FlattenStop {
     fn custom<T: Display>(_: T) -> Self {
         Self::Refused
     }
@@ -198,14 +201,14 @@ impl ser::Error for Stop {
 
 /// An open struct, sequence or map.
 struct Level<'a> {
-    flatten: &'a mut Flatten,
+    flatten: &'a mut Flattener,
     /// Length of the path that leads here.
-    base: usize,
+    path_len: usize,
     /// Index of the first leaf in here.
-    first: usize,
+    first_leaf: usize,
     entries: usize,
     /// Whether every entry so far was one plain value.
-    plain: bool,
+    is_plain: bool,
     /// A map's key that waits for its value.
     key: Option<String>,
     /// Whether it is a `std::time::Duration`.
@@ -214,13 +217,17 @@ struct Level<'a> {
 }
 
 impl Level<'_> {
-    fn entry<T: Serialize + ?Sized>(&mut self, segment: &str, value: &T) -> Result<(), Stop> {
+    fn entry<T: Serialize + ?Sized>(
+        &mut self,
+        segment: &str,
+        value: &T,
+    ) -> Result<(), FlattenStop> {
         if self.flatten.is_full {
-            return Err(Stop::Enough);
+            return Err(FlattenStop::Enough);
         }
         let before = self.flatten.leaves.len();
         self.entries += 1;
-        self.flatten.below(segment);
+        self.flatten.push_path_segment(segment);
         let depth = self.flatten.depth;
         let path = self.flatten.path.len();
         if is_secret_name(segment) {
@@ -228,41 +235,41 @@ impl Level<'_> {
         } else {
             // A long entry stops itself, not its siblings; nor does one that fails.
             match self.flatten.part(value) {
-                Ok(()) | Err(Stop::Enough) => {}
-                Err(Stop::Refused) => {
+                Ok(()) | Err(FlattenStop::Enough) => {}
+                Err(FlattenStop::Refused) => {
                     self.flatten.path.truncate(path);
                     self.flatten.leaves.truncate(before);
-                    self.flatten.left_out(End::Failed);
+                    self.flatten.push_placeholder(TextEnd::Failed);
                 }
             }
         }
         self.flatten.depth = depth;
         let leaves = self.flatten.leaves.get(before..).unwrap_or_default();
-        self.plain &= leaves.len() == 1 && leaves.iter().all(|leaf| leaf.path.len() == path);
-        self.flatten.path.truncate(self.base);
+        self.is_plain &= leaves.len() == 1 && leaves.iter().all(|leaf| leaf.path.len() == path);
+        self.flatten.path.truncate(self.path_len);
         Ok(())
     }
 
-    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Stop> {
-        let max = self.flatten.longest(self.brackets);
+    fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FlattenStop> {
+        let max = self.flatten.max_len(self.brackets);
         if self.entries == max {
-            self.flatten.leaves.truncate(self.first);
-            self.flatten.path.truncate(self.base);
+            self.flatten.leaves.truncate(self.first_leaf);
+            self.flatten.path.truncate(self.path_len);
             let [open, close] = self.brackets;
             self.flatten
                 .length(format!("{open}more than {max} items{close}"))?;
-            return Err(Stop::Enough);
+            return Err(FlattenStop::Enough);
         }
         let segment = self.entries.to_string();
         self.entry(&segment, value)
     }
 
     /// Output: `layers` = `[64, 32]` in place of `layers.0` = 64, `layers.1` = 32.
-    fn join(self) -> Result<(), Stop> {
-        if self.plain && self.flatten.purpose != Purpose::Metrics {
-            let leaves = self.flatten.leaves.split_off(self.first);
+    fn join(self) -> Result<(), FlattenStop> {
+        if self.is_plain && self.flatten.purpose != Purpose::Metrics {
+            let leaves = self.flatten.leaves.split_off(self.first_leaf);
             let [open, close] = self.brackets;
-            let mut joined = render(PARAM_VALUE_CHARS, |out| {
+            let mut joined = render_text(PARAM_VALUE_CHARS, |out| {
                 out.write_char(open)?;
                 for (index, leaf) in leaves.iter().enumerate() {
                     let separator = if index == 0 { "" } else { ", " };
@@ -278,14 +285,18 @@ impl Level<'_> {
         self.close()
     }
 
-    fn close(self) -> Result<(), Stop> {
+    fn close(self) -> Result<(), FlattenStop> {
         self.flatten.depth -= 1;
         Ok(())
     }
 
     /// A duration is one value: as a param what its `Debug` shows, `1.5s`, as a metric its seconds.
     fn join_duration(&mut self) {
-        let leaves = self.flatten.leaves.get(self.first..).unwrap_or_default();
+        let leaves = self
+            .flatten
+            .leaves
+            .get(self.first_leaf..)
+            .unwrap_or_default();
         let [
             Leaf {
                 scalar: Scalar::Unsigned(seconds),
@@ -304,7 +315,7 @@ impl Level<'_> {
         };
         let duration =
             Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()));
-        self.flatten.leaves.truncate(self.first);
+        self.flatten.leaves.truncate(self.first_leaf);
         self.flatten.push(match self.flatten.purpose {
             Purpose::Params | Purpose::Config => Scalar::Text(format!("{duration:?}").into()),
             Purpose::Metrics => Scalar::Float(duration.as_secs_f64()),

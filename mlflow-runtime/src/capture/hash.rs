@@ -9,16 +9,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
-struct Sink(Context);
+struct HashWriter(Context);
 
-impl fmt::Write for Sink {
+impl fmt::Write for HashWriter {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         self.0.update(part.as_bytes());
         Ok(())
     }
 }
 
-impl io::Write for Sink {
+impl io::Write for HashWriter {
     fn write(&mut self, part: &[u8]) -> io::Result<usize> {
         self.0.update(part);
         Ok(part.len())
@@ -29,7 +29,7 @@ impl io::Write for Sink {
     }
 }
 
-impl Sink {
+impl HashWriter {
     fn new() -> Self {
         Self(Context::new(&SHA256))
     }
@@ -45,14 +45,14 @@ impl Sink {
 }
 
 pub(super) fn sha256_of_bytes(bytes: &[u8]) -> String {
-    let mut sink = Sink::new();
+    let mut sink = HashWriter::new();
     sink.0.update(bytes);
     sink.hex()
 }
 
 /// `None` if the value's formatting fails: a part of a value has no hash.
 pub(super) fn sha256_of_text(text: fmt::Arguments<'_>) -> Option<String> {
-    let mut sink = Sink::new();
+    let mut sink = HashWriter::new();
     catch_unwind(AssertUnwindSafe(|| sink.write_fmt(text)))
         .ok()?
         .ok()?;
@@ -60,7 +60,7 @@ pub(super) fn sha256_of_text(text: fmt::Arguments<'_>) -> Option<String> {
 }
 
 pub(super) fn sha256_of_json<T: Serialize + ?Sized>(value: &T) -> Option<String> {
-    let mut sink = Sink::new();
+    let mut sink = HashWriter::new();
     catch_unwind(AssertUnwindSafe(|| serde_json::to_writer(&mut sink, value)))
         .ok()?
         .ok()?;

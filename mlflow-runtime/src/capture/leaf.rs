@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display};
 
-use super::text::{End, Text};
+use super::text::{Text, TextEnd};
 use crate::model::limits::{MAX_CONFIG_FIELDS, MAX_FIELDS, MAX_METRICS};
 
 /// What the leaves are for.
@@ -19,16 +19,16 @@ pub(super) enum Purpose {
 }
 
 /// The longest sequence or map that is a param by its entries.
-pub(super) const FEW: usize = 16;
+pub(super) const MAX_PARAM_ENTRIES: usize = 16;
 /// The same of a sequence that somebody wants logged in full: about what a param's value holds.
-const MANY: usize = 1000;
+const MAX_CONFIG_ELEMENTS: usize = 1000;
 
 impl Purpose {
     /// Returns the longest sequence that is looked at.
     pub(super) fn max_elements(self) -> usize {
         match self {
-            Self::Params => FEW,
-            Self::Config => MANY,
+            Self::Params => MAX_PARAM_ENTRIES,
+            Self::Config => MAX_CONFIG_ELEMENTS,
             Self::Metrics => MAX_METRICS,
         }
     }
@@ -36,7 +36,7 @@ impl Purpose {
     /// Returns the longest map that is looked at.
     pub(super) fn max_entries(self) -> usize {
         match self {
-            Self::Params => FEW,
+            Self::Params => MAX_PARAM_ENTRIES,
             // As many of its entries as there may be leaves.
             Self::Config => usize::MAX,
             Self::Metrics => MAX_METRICS,
@@ -81,10 +81,10 @@ impl Scalar {
         }
     }
 
-    pub(super) fn end(&self) -> End {
+    pub(super) fn end(&self) -> TextEnd {
         match self {
             Self::Text(text) => text.end,
-            _ => End::Whole,
+            _ => TextEnd::Complete,
         }
     }
 

@@ -22,13 +22,13 @@ use serde::Serialize;
 
 use super::debug::render_debug;
 use super::failure::Failure;
-use super::flatten::{Leaves, flatten};
+use super::flatten::{Leaves, flatten_value};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
-use super::leaf::{FEW, Leaf, Purpose};
+use super::leaf::{Leaf, MAX_PARAM_ENTRIES, Purpose};
 use super::length::Length;
 use super::lock::{Lock, Look, is_lock, is_lock_in_debug, lock_name};
 use super::shared::Shared;
-use super::text::{End, Text, cut, name_behind_pointers};
+use super::text::{Text, TextEnd, name_behind_pointers, truncate_to_text};
 use crate::model::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value about to be looked at.
@@ -79,12 +79,12 @@ pub struct Numbers {
     /// Whether every path begins with a position.
     pub(crate) is_sequence: bool,
     /// Where numbers are missing, and why.
-    pub(crate) missing: Vec<(String, End)>,
+    pub(crate) missing: Vec<(String, TextEnd)>,
 }
 
 impl Numbers {
     /// None, as the value cannot be looked at.
-    fn missing(end: End) -> Self {
+    fn missing(end: TextEnd) -> Self {
         Self {
             missing: vec![(String::new(), end)],
             ..Self::default()
@@ -92,12 +92,12 @@ impl Numbers {
     }
 }
 
-fn displayed<T: Display + ?Sized>(value: &T) -> Values {
+fn capture_display<T: Display + ?Sized>(value: &T) -> Values {
     // Its digits may lie on a device, and are no param.
     if is_tensor::<T>() {
         return name_of::<T>();
     }
-    let text = Text::of_value(PARAM_VALUE_CHARS, value);
+    let text = Text::from_value(PARAM_VALUE_CHARS, value);
     Values::Text(if is_text::<T>() {
         text
     } else {
@@ -105,7 +105,7 @@ fn displayed<T: Display + ?Sized>(value: &T) -> Values {
     })
 }
 
-fn debugged<T: Debug + ?Sized>(value: &T) -> Values {
+fn capture_debug<T: Debug + ?Sized>(value: &T) -> Values {
     if is_address::<T>() || is_lock_in_debug::<T>() {
         return name_of::<T>();
     }
@@ -128,15 +128,17 @@ fn is_address<T: ?Sized>() -> bool {
 }
 
 /// `value`'s `Debug`, or how many entries it has.
-fn measured<T: Debug + ?Sized>(value: &T, entries: Option<usize>) -> Values {
+fn capture_debug_or_len<T: Debug + ?Sized>(value: &T, entries: Option<usize>) -> Values {
     match entries {
-        Some(entries) if entries > FEW => Values::Text(format!("[{entries} items]").into()),
-        _ => debugged(value),
+        Some(entries) if entries > MAX_PARAM_ENTRIES => {
+            Values::Text(format!("[{entries} items]").into())
+        }
+        _ => capture_debug(value),
     }
 }
 
 /// The text that stands in for a value that failed to be something better.
-fn instead(values: Values, end: End) -> Values {
+fn with_text_end(values: Values, end: TextEnd) -> Values {
     match values {
         Values::Text(text) => Values::Text(Text {
             end: text.end.and(end),
@@ -146,7 +148,7 @@ fn instead(values: Values, end: End) -> Values {
     }
 }
 
-fn flattened(mut leaves: Vec<Leaf>) -> Values {
+fn values_from_leaves(mut leaves: Vec<Leaf>) -> Values {
     match leaves.pop() {
         Some(leaf) if leaves.is_empty() && leaf.path.is_empty() => {
             Values::Text(leaf.scalar.into_text())
@@ -162,31 +164,31 @@ fn flattened(mut leaves: Vec<Leaf>) -> Values {
 }
 
 /// The fields of an argument.
-fn serialized<T: Serialize + ?Sized>(value: &T) -> Values {
-    fields(value, Purpose::Params)
+fn flatten_params<T: Serialize + ?Sized>(value: &T) -> Values {
+    flatten_to_values(value, Purpose::Params)
 }
 
 /// All fields of `value`, as far as there may be.
-pub(crate) fn in_full<T: Serialize + ?Sized>(value: &T) -> Values {
-    fields(value, Purpose::Config)
+pub(crate) fn flatten_config<T: Serialize + ?Sized>(value: &T) -> Values {
+    flatten_to_values(value, Purpose::Config)
 }
 
-fn fields<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Values {
-    match flatten(value, purpose) {
-        Ok(Leaves { leaves, .. }) => flattened(leaves),
-        Err(End::Locked) => Values::Text(Text::lock(lock_name::<T>())),
-        Err(end) => instead(name_of::<T>(), end),
+fn flatten_to_values<T: Serialize + ?Sized>(value: &T, purpose: Purpose) -> Values {
+    match flatten_value(value, purpose) {
+        Ok(Leaves { leaves, .. }) => values_from_leaves(leaves),
+        Err(TextEnd::Locked) => Values::Text(Text::lock_placeholder(lock_name::<T>())),
+        Err(end) => with_text_end(name_of::<T>(), end),
     }
 }
 
 fn numbers_of<T: Serialize + ?Sized>(value: &T) -> Numbers {
-    match flatten(value, Purpose::Metrics) {
-        Ok(leaves) => numbers(leaves),
+    match flatten_value(value, Purpose::Metrics) {
+        Ok(leaves) => numbers_from_leaves(leaves),
         Err(end) => Numbers::missing(end),
     }
 }
 
-fn numbers(leaves: Leaves) -> Numbers {
+fn numbers_from_leaves(leaves: Leaves) -> Numbers {
     let mut numbers = Numbers {
         is_sequence: leaves.is_sequence,
         ..Numbers::default()
@@ -195,7 +197,7 @@ fn numbers(leaves: Leaves) -> Numbers {
         match (scalar.number(), scalar.end()) {
             (Some(value), _) => numbers.values.push((path, value)),
             // A text is no number, however it ended.
-            (None, End::Whole | End::Cut) => {}
+            (None, TextEnd::Complete | TextEnd::Truncated) => {}
             (None, end) => numbers.missing.push((path, end)),
         }
     }
@@ -224,7 +226,10 @@ fn is_text<T: ?Sized>() -> bool {
 
 /// What `T` is called, without the paths in front.
 fn name_of<T: ?Sized>() -> Values {
-    Values::Text(cut(PARAM_VALUE_CHARS, &format!("<{}>", type_name::<T>())))
+    Values::Text(truncate_to_text(
+        PARAM_VALUE_CHARS,
+        &format!("<{}>", type_name::<T>()),
+    ))
 }
 
 pub trait ParamByDisplay {
@@ -232,7 +237,7 @@ pub trait ParamByDisplay {
 }
 impl<T: Display + ?Sized> ParamByDisplay for &&&&&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
-        displayed(self.0)
+        capture_display(self.0)
     }
 }
 
@@ -242,8 +247,8 @@ pub trait ParamByLock {
 impl<T: Lock<Content: Serialize> + ?Sized> ParamByLock for &&&&&&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
         self.0.look(|look| match look {
-            Look::Content(content) => serialized(content),
-            Look::Held => Values::Text(Text::locked()),
+            Look::Content(content) => flatten_params(content),
+            Look::Locked => Values::Text(Text::locked_placeholder()),
             Look::Absent => Values::Text("None".to_owned().into()),
         })
     }
@@ -254,9 +259,9 @@ pub trait ParamBySerializeOrDebug {
 }
 impl<T: Serialize + Debug + ?Sized> ParamBySerializeOrDebug for &&&&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
-        match flatten(self.0, Purpose::Params) {
-            Ok(Leaves { leaves, .. }) => flattened(leaves),
-            Err(end) => instead(debugged(self.0), end),
+        match flatten_value(self.0, Purpose::Params) {
+            Ok(Leaves { leaves, .. }) => values_from_leaves(leaves),
+            Err(end) => with_text_end(capture_debug(self.0), end),
         }
     }
 }
@@ -266,7 +271,7 @@ pub trait ParamBySerialize {
 }
 impl<T: Serialize + ?Sized> ParamBySerialize for &&&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
-        serialized(self.0)
+        flatten_params(self.0)
     }
 }
 
@@ -276,7 +281,7 @@ pub trait ParamByShared {
 impl<T: Shared<Content: Serialize> + ?Sized> ParamByShared for &&&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
         match self.0.content() {
-            Some(content) => serialized(content),
+            Some(content) => flatten_params(content),
             None => Values::Text("None".to_owned().into()),
         }
     }
@@ -287,7 +292,7 @@ pub trait ParamByLength {
 }
 impl<T: Debug + Length + ?Sized> ParamByLength for &&Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
-        measured(self.0, self.0.entries())
+        capture_debug_or_len(self.0, self.0.entries())
     }
 }
 
@@ -300,7 +305,7 @@ where
     <&'v T as IntoIterator>::IntoIter: ExactSizeIterator,
 {
     fn __mlflow_param(&self) -> Values {
-        measured(self.0, Some(self.0.into_iter().len()))
+        capture_debug_or_len(self.0, Some(self.0.into_iter().len()))
     }
 }
 
@@ -309,7 +314,7 @@ pub trait ParamByDebug {
 }
 impl<T: Debug + ?Sized> ParamByDebug for Capture<'_, T> {
     fn __mlflow_param(&self) -> Values {
-        debugged(self.0)
+        capture_debug(self.0)
     }
 }
 
@@ -329,7 +334,7 @@ impl<T: Lock<Content: Serialize> + ?Sized> NumbersByLock for &&&Capture<'_, T> {
     fn __mlflow_numbers(&self) -> Numbers {
         self.0.look(|look| match look {
             Look::Content(content) => numbers_of(content),
-            Look::Held => Numbers::missing(End::Locked),
+            Look::Locked => Numbers::missing(TextEnd::Locked),
             Look::Absent => Numbers::default(),
         })
     }
@@ -387,7 +392,7 @@ impl<T: Lock<Content: Serialize> + ?Sized> HashOfLock for &&&&Capture<'_, T> {
     fn __mlflow_hash(&self) -> Option<String> {
         self.0.look(|look| match look {
             Look::Content(content) => hash_of(content),
-            Look::Held => Some(Text::locked().text),
+            Look::Locked => Some(Text::locked_placeholder().text),
             Look::Absent => sha256_of_json(&()),
         })
     }
@@ -441,7 +446,7 @@ impl<T: Error + ?Sized> FailureByError for &&&&Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
         Failure::of_error(
             type_name::<T>(),
-            Text::of(TAG_VALUE_CHARS, &self.0),
+            Text::from_display(TAG_VALUE_CHARS, &self.0),
             self.0.source(),
         )
     }
@@ -455,7 +460,7 @@ impl<T: Deref<Target: Error> + ?Sized> FailureByDeref for &&&Capture<'_, T> {
         let error: &T::Target = self.0;
         Failure::of_error(
             type_name::<T>(),
-            Text::of(TAG_VALUE_CHARS, &error),
+            Text::from_display(TAG_VALUE_CHARS, &error),
             error.source(),
         )
     }
@@ -466,7 +471,11 @@ pub trait FailureByDisplay {
 }
 impl<T: Display + ?Sized> FailureByDisplay for &&Capture<'_, T> {
     fn __mlflow_failure(&self) -> Failure {
-        Failure::of_error(type_name::<T>(), Text::of(TAG_VALUE_CHARS, &self.0), None)
+        Failure::of_error(
+            type_name::<T>(),
+            Text::from_display(TAG_VALUE_CHARS, &self.0),
+            None,
+        )
     }
 }
 

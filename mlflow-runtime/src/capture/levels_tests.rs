@@ -212,7 +212,7 @@ fn a_serialize_that_fails_gives_way_to_debug() {
         ended(param!(cell)),
         (
             "WithDebug(RefCell { value: <borrowed> })".to_owned(),
-            End::Failed
+            TextEnd::Failed
         )
     );
     drop(borrowed);
@@ -220,7 +220,7 @@ fn a_serialize_that_fails_gives_way_to_debug() {
     let borrowed = cell.0.borrow_mut();
     let (shown, end) = ended(param!(cell));
     assert!(shown.ends_with("NoDebug>"), "{shown}");
-    assert_eq!(end, End::Failed);
+    assert_eq!(end, TextEnd::Failed);
     drop(borrowed);
 }
 
@@ -233,9 +233,12 @@ fn what_is_too_much_of_a_param_says_so() {
         panic!("it has fields");
     };
     assert_eq!(fields.len(), crate::model::limits::MAX_FIELDS + 1);
-    let ends: Vec<End> = fields.iter().map(|(_, text)| text.end).collect();
-    assert_eq!(ends.last(), Some(&End::TooMany));
-    assert_eq!(ends.iter().filter(|end| **end != End::Whole).count(), 1);
+    let ends: Vec<TextEnd> = fields.iter().map(|(_, text)| text.end).collect();
+    assert_eq!(ends.last(), Some(&TextEnd::TooMany));
+    assert_eq!(
+        ends.iter().filter(|end| **end != TextEnd::Complete).count(),
+        1
+    );
 
     #[derive(Serialize)]
     struct Deep {
@@ -248,7 +251,7 @@ fn what_is_too_much_of_a_param_says_so() {
         panic!("it has fields");
     };
     assert_eq!(fields.len(), 1);
-    assert_eq!(fields[0].1.end, End::TooDeep);
+    assert_eq!(fields[0].1.end, TextEnd::TooDeep);
 }
 
 #[test]

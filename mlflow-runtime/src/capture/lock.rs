@@ -28,7 +28,7 @@ pub enum Look<'l, C: ?Sized> {
     /// The content; nobody else changes it meanwhile.
     Content(&'l C),
     /// Somebody has the lock, or borrows the cell to change it.
-    Held,
+    Locked,
     /// There is nothing: an `Option` that is `None`, a cell that is not set yet.
     Absent,
 }
@@ -40,7 +40,7 @@ impl<C: ?Sized> Lock for Mutex<C> {
         match self.try_lock() {
             Ok(content) => look(Look::Content(&content)),
             Err(TryLockError::Poisoned(poisoned)) => look(Look::Content(&poisoned.into_inner())),
-            Err(TryLockError::WouldBlock) => look(Look::Held),
+            Err(TryLockError::WouldBlock) => look(Look::Locked),
         }
     }
 }
@@ -52,7 +52,7 @@ impl<C: ?Sized> Lock for RwLock<C> {
         match self.try_read() {
             Ok(content) => look(Look::Content(&content)),
             Err(TryLockError::Poisoned(poisoned)) => look(Look::Content(&poisoned.into_inner())),
-            Err(TryLockError::WouldBlock) => look(Look::Held),
+            Err(TryLockError::WouldBlock) => look(Look::Locked),
         }
     }
 }
@@ -63,7 +63,7 @@ impl<C: ?Sized> Lock for RefCell<C> {
     fn look<R>(&self, look: impl FnOnce(Look<'_, C>) -> R) -> R {
         match self.try_borrow() {
             Ok(content) => look(Look::Content(&content)),
-            Err(_) => look(Look::Held),
+            Err(_) => look(Look::Locked),
         }
     }
 }
@@ -115,21 +115,24 @@ impl<L: Lock> Lock for Option<L> {
 
 /// Returns whether the `Serialize` of a `T` waits for a lock, as far as its name tells.
 pub(super) fn is_lock<T: ?Sized>() -> bool {
-    lock_in(type_name::<T>()).is_some()
+    find_lock_name(type_name::<T>()).is_some()
 }
 
 /// Returns whether the `Debug` of a `T` waits for a lock, too: that of a `Mutex` tries it.
 pub(super) fn is_lock_in_debug<T: ?Sized>() -> bool {
-    matches!(lock_in(type_name::<T>()), Some("DashMap" | "DashSet"))
+    matches!(
+        find_lock_name(type_name::<T>()),
+        Some("DashMap" | "DashSet")
+    )
 }
 
 /// Returns the lock of a type's name, without its path and what it protects: `Mutex`.
 pub(super) fn lock_name<T: ?Sized>() -> &'static str {
-    lock_in(type_name::<T>()).unwrap_or("lock")
+    find_lock_name(type_name::<T>()).unwrap_or("lock")
 }
 
 /// Finds the lock behind what is transparent to serde.
-fn lock_in(mut name: &'static str) -> Option<&'static str> {
+fn find_lock_name(mut name: &'static str) -> Option<&'static str> {
     // Of the standard library, lock_api (parking_lot), spin, tokio and dashmap.
     const LOCKS: [&str; 7] = [
         "Mutex",

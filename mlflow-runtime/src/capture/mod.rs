@@ -29,8 +29,8 @@ mod text;
 pub(crate) use debug::render_debug;
 pub use failure::Failure;
 pub(crate) use failure::payload_text;
-pub(crate) use levels::in_full;
+pub(crate) use levels::flatten_config;
 pub use levels::{Capture, Numbers, Values, by_bounds};
 #[cfg(feature = "layer")]
-pub(crate) use text::render;
-pub(crate) use text::{End, Text, cut};
+pub(crate) use text::render_text;
+pub(crate) use text::{Text, TextEnd, truncate_to_text};

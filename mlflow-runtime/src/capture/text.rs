@@ -19,16 +19,16 @@ const ELLIPSIS: char = '…';
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
     pub(crate) text: String,
-    pub(crate) end: End,
+    pub(crate) end: TextEnd,
 }
 
 /// How a text came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum TextEnd {
     /// It is all there.
-    Whole,
+    Complete,
     /// There was more than the limit.
-    Cut,
+    Truncated,
     /// The value's formatting returned an error.
     Failed,
     /// The value's formatting panicked.
@@ -41,43 +41,43 @@ pub(crate) enum End {
     Locked,
 }
 
-impl End {
+impl TextEnd {
     /// The end of a text made of two: what is missing in one is missing in both.
     pub(crate) fn and(self, other: Self) -> Self {
-        if self == Self::Whole { other } else { self }
+        if self == Self::Complete { other } else { self }
     }
 }
 
 impl Text {
     /// Stands for what is not there.
-    pub(crate) fn absent(end: End) -> Self {
+    pub(crate) fn placeholder(end: TextEnd) -> Self {
         let text = ELLIPSIS.to_string();
         Self { text, end }
     }
 
     /// Stands for what is behind a lock that somebody has.
-    pub(crate) fn locked() -> Self {
-        Self::lock("locked")
+    pub(crate) fn locked_placeholder() -> Self {
+        Self::lock_placeholder("locked")
     }
 
     /// Stands for what is behind a lock of this name that cannot be tried.
-    pub(crate) fn lock(name: &str) -> Self {
+    pub(crate) fn lock_placeholder(name: &str) -> Self {
         Self {
             text: format!("<{name}>"),
-            end: End::Locked,
+            end: TextEnd::Locked,
         }
     }
 
     /// At most `limit` characters of what `value` shows.
-    pub(crate) fn of(limit: usize, value: &dyn Display) -> Self {
-        render(limit, |out| write!(out, "{value}"))
+    pub(crate) fn from_display(limit: usize, value: &dyn Display) -> Self {
+        render_text(limit, |out| write!(out, "{value}"))
     }
 
     /// The same of a value whose type is known: a float is written as `{:?}` and Python write it, `1.0` and
     /// `1e-10`, where its `Display` has `1` and `0.0000000001`.
-    pub(crate) fn of_value<T: Display + ?Sized>(limit: usize, value: &T) -> Self {
-        let text = Self::of(limit, &value);
-        match float::<T>(&text.text) {
+    pub(crate) fn from_value<T: Display + ?Sized>(limit: usize, value: &T) -> Self {
+        let text = Self::from_display(limit, &value);
+        match format_float::<T>(&text.text) {
             Some(float) => float.into(),
             None => text,
         }
@@ -91,7 +91,7 @@ impl Text {
                 text: format!("{}{ELLIPSIS}", first.trim_end()),
                 // There is more, which is no loss; that it failed is.
                 end: match self.end {
-                    End::Cut => End::Whole,
+                    TextEnd::Truncated => TextEnd::Complete,
                     end => end,
                 },
             },
@@ -117,7 +117,7 @@ pub(super) fn name_behind_pointers<T: ?Sized>() -> &'static str {
 
 /// Returns a float's text as `{:?}` has it; `None` where a `T` is no float. What a `Display` writes of a float
 /// reads back as the same one.
-fn float<T: ?Sized>(text: &str) -> Option<String> {
+fn format_float<T: ?Sized>(text: &str) -> Option<String> {
     match name_behind_pointers::<T>() {
         "f64" => text.parse().ok().map(|value: f64| format!("{value:?}")),
         "f32" => text.parse().ok().map(|value: f32| format!("{value:?}")),
@@ -127,38 +127,38 @@ fn float<T: ?Sized>(text: &str) -> Option<String> {
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        let end = End::Whole;
+        let end = TextEnd::Complete;
         Self { text, end }
     }
 }
 
 /// Takes characters up to a limit.
-pub(super) struct Bounded {
+pub(super) struct BoundedWriter {
     text: String,
     chars_left: usize,
     is_full: bool,
 }
 
-impl Bounded {
+impl BoundedWriter {
     /// How many bytes it holds.
     pub(super) fn len(&self) -> usize {
         self.text.len()
     }
 
     /// What it holds from one place to another.
-    pub(super) fn written(&self, start: usize, end: usize) -> Option<&str> {
+    pub(super) fn slice(&self, start: usize, end: usize) -> Option<&str> {
         self.text.get(start..end)
     }
 
     /// Takes nothing more.
-    pub(super) fn fill(&mut self) -> fmt::Result {
+    pub(super) fn mark_full(&mut self) -> fmt::Result {
         self.chars_left = 0;
         self.is_full = true;
         Err(fmt::Error)
     }
 }
 
-impl Write for Bounded {
+impl Write for BoundedWriter {
     fn write_str(&mut self, part: &str) -> fmt::Result {
         // Bytes bound characters from above, so the common case needs no counting.
         if part.len() <= self.chars_left {
@@ -168,7 +168,7 @@ impl Write for Bounded {
         }
         for char in part.chars() {
             if self.chars_left == 0 {
-                return self.fill();
+                return self.mark_full();
             }
             self.text.push(char);
             self.chars_left -= 1;
@@ -178,12 +178,15 @@ impl Write for Bounded {
 }
 
 /// What `write` writes, at most `limit` characters of it.
-pub(crate) fn render(limit: usize, write: impl FnOnce(&mut dyn Write) -> fmt::Result) -> Text {
-    bounded(limit, |out| write(out))
+pub(crate) fn render_text(limit: usize, write: impl FnOnce(&mut dyn Write) -> fmt::Result) -> Text {
+    render_bounded(limit, |out| write(out))
 }
 
-pub(super) fn bounded(limit: usize, write: impl FnOnce(&mut Bounded) -> fmt::Result) -> Text {
-    let mut out = Bounded {
+pub(super) fn render_bounded(
+    limit: usize,
+    write: impl FnOnce(&mut BoundedWriter) -> fmt::Result,
+) -> Text {
+    let mut out = BoundedWriter {
         text: String::new(),
         chars_left: limit,
         is_full: false,
@@ -191,49 +194,49 @@ pub(super) fn bounded(limit: usize, write: impl FnOnce(&mut Bounded) -> fmt::Res
     let written = catch_unwind(AssertUnwindSafe(|| write(&mut out)));
     let end = match written {
         // Told to stop, a formatter may also panic, or go on as if nothing were wrong.
-        _ if out.is_full => End::Cut,
-        Ok(Ok(())) => End::Whole,
-        Ok(Err(fmt::Error)) => End::Failed,
-        Err(_) => End::Panicked,
+        _ if out.is_full => TextEnd::Truncated,
+        Ok(Ok(())) => TextEnd::Complete,
+        Ok(Err(fmt::Error)) => TextEnd::Failed,
+        Err(_) => TextEnd::Panicked,
     };
     let text = match end {
-        End::Whole => out.text,
-        _ => broken_off(limit, out.text),
+        TextEnd::Complete => out.text,
+        _ => truncate_incomplete(limit, out.text),
     };
     Text { text, end }
 }
 
 /// Ends a text that has lost its end, within `limit` characters.
 #[cold]
-fn broken_off(limit: usize, text: String) -> String {
+fn truncate_incomplete(limit: usize, text: String) -> String {
     let text = mlflow_redact::mask(&text, Edge::Cut).map_or(text, |masked| masked.text);
-    let (text, _) = limits::cut(text.into(), limit.saturating_sub(1));
+    let (text, _) = limits::truncate_chars(text.into(), limit.saturating_sub(1));
     let mut text = text.into_owned();
     text.push(ELLIPSIS);
     text
 }
 
 /// The first `limit` characters of `text`.
-pub(crate) fn cut(limit: usize, text: &str) -> Text {
-    render(limit, |out| out.write_str(text))
+pub(crate) fn truncate_to_text(limit: usize, text: &str) -> Text {
+    render_text(limit, |out| out.write_str(text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn text(text: &str, end: End) -> Text {
+    fn text(text: &str, end: TextEnd) -> Text {
         let text = text.to_owned();
         Text { text, end }
     }
 
     #[test]
     fn stops_at_the_limit() {
-        let shown = |limit, value: &str| render(limit, |out| out.write_str(value));
-        assert_eq!(shown(5, "abcde"), text("abcde", End::Whole));
-        assert_eq!(shown(5, "abcdef"), text("abcd…", End::Cut));
-        assert_eq!(cut(3, "äöü"), text("äöü", End::Whole));
-        assert_eq!(cut(2, "äöü"), text("ä…", End::Cut));
+        let shown = |limit, value: &str| render_text(limit, |out| out.write_str(value));
+        assert_eq!(shown(5, "abcde"), text("abcde", TextEnd::Complete));
+        assert_eq!(shown(5, "abcdef"), text("abcd…", TextEnd::Truncated));
+        assert_eq!(truncate_to_text(3, "äöü"), text("äöü", TextEnd::Complete));
+        assert_eq!(truncate_to_text(2, "äöü"), text("ä…", TextEnd::Truncated));
     }
 
     #[test]
@@ -246,9 +249,18 @@ mod tests {
                 Err(fmt::Error)
             }
         }
-        assert_eq!(Text::of(100, &Bad(true)), text("so far…", End::Panicked));
-        assert_eq!(Text::of(100, &Bad(false)), text("so far…", End::Failed));
-        assert_eq!(Text::of(6, &Bad(false)), text("so fa…", End::Failed));
+        assert_eq!(
+            Text::from_display(100, &Bad(true)),
+            text("so far…", TextEnd::Panicked)
+        );
+        assert_eq!(
+            Text::from_display(100, &Bad(false)),
+            text("so far…", TextEnd::Failed)
+        );
+        assert_eq!(
+            Text::from_display(6, &Bad(false)),
+            text("so fa…", TextEnd::Failed)
+        );
     }
 
     #[test]
@@ -261,8 +273,11 @@ mod tests {
                 }
             }
         }
-        let ended = Text::of(10, &Endless);
-        assert_eq!((ended.text.chars().count(), ended.end), (10, End::Cut));
+        let ended = Text::from_display(10, &Endless);
+        assert_eq!(
+            (ended.text.chars().count(), ended.end),
+            (10, TextEnd::Truncated)
+        );
     }
 
     #[test]
@@ -274,14 +289,17 @@ mod tests {
                 Ok(())
             }
         }
-        assert_eq!(Text::of(4, &Deaf), text("too…", End::Cut));
+        assert_eq!(
+            Text::from_display(4, &Deaf),
+            text("too…", TextEnd::Truncated)
+        );
     }
 
     #[test]
     fn a_cut_goes_through_no_credential() {
         let token = ["gh", "p_", &"Fake1".repeat(8)].concat();
         for limit in 20..60 {
-            let cut = cut(limit, &format!("the token is {token}, and more of that"));
+            let cut = truncate_to_text(limit, &format!("the token is {token}, and more of that"));
             let piece = ["gh", "p_F"].concat();
             assert!(!cut.text.contains(&piece), "{}", cut.text);
             assert!(cut.text.chars().count() <= limit, "{}", cut.text);

@@ -4,18 +4,18 @@
 //! default.
 
 use crate::config::Config;
-use crate::variables::number;
+use crate::variables::read_number;
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct ConsoleOptions {
     capture: Option<bool>,
     max_bytes: Option<u64>,
 }
 
 /// The same with every question answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct ConsoleSettings {
     /// Whether stdout and stderr belong to it.
     pub(crate) capture: bool,
     /// Of one run.
@@ -69,19 +69,19 @@ impl Config {
     }
 }
 
-impl Options {
+impl ConsoleOptions {
     pub(crate) fn resolve(
         self,
         text: &dyn Fn(&'static str) -> Option<String>,
         flag: &dyn Fn(&'static str) -> Option<bool>,
-    ) -> Settings {
+    ) -> ConsoleSettings {
         let Self { capture, max_bytes } = self;
-        Settings {
+        ConsoleSettings {
             capture: capture
                 .or_else(|| flag("MLFLOW_CAPTURE_CONSOLE"))
                 .unwrap_or(false),
             max_bytes: max_bytes
-                .or_else(|| number(text, "MLFLOW_CONSOLE_MAX_BYTES", "a number of bytes"))
+                .or_else(|| read_number(text, "MLFLOW_CONSOLE_MAX_BYTES", "a number of bytes"))
                 .unwrap_or(DEFAULT_MAX_BYTES),
         }
     }

@@ -21,13 +21,13 @@ use crate::warnings::warn_user;
 
 /// What the file has.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Credentials {
+pub(crate) struct FileCredentials {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret<String>>,
 }
 
 /// Reads the file below a home directory.
-pub(crate) fn read(home: &Path) -> Credentials {
+pub(crate) fn read_credentials(home: &Path) -> FileCredentials {
     let path = home.join(".mlflow/credentials");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
@@ -38,36 +38,36 @@ pub(crate) fn read(home: &Path) -> Credentials {
                 ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied
             ) =>
         {
-            return Credentials::default();
+            return FileCredentials::default();
         }
         Err(error) => {
             warn_user(format_args!(
                 "{} cannot be read and is ignored: {error}",
                 path.display()
             ));
-            return Credentials::default();
+            return FileCredentials::default();
         }
     };
-    parse(&text).unwrap_or_else(|| {
+    parse_credentials(&text).unwrap_or_else(|| {
         // What is wrong may be a part of a password.
         warn_user(format_args!(
             "{} cannot be used and is ignored; expected a section [mlflow] with lines such as \
              mlflow_tracking_username = alice",
             path.display()
         ));
-        Credentials::default()
+        FileCredentials::default()
     })
 }
 
 /// Returns what the section `mlflow` has; `None` where this is no such file.
-fn parse(text: &str) -> Option<Credentials> {
+fn parse_credentials(text: &str) -> Option<FileCredentials> {
     let mut file = Ini::new();
     file.set_comment_symbols(&['#', ';']);
     file.set_inline_comment_symbols(Some(&[]));
     file.read(text.to_owned()).ok()?;
     // Python's parser fills in `%(…)s`, and has a `%` of its own written twice.
     let value = |key| Some(file.get("mlflow", key)?.replace("%%", "%"));
-    Some(Credentials {
+    Some(FileCredentials {
         username: value("mlflow_tracking_username"),
         password: value("mlflow_tracking_password").map(Secret::new),
     })
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> Option<(Option<String>, Option<String>)> {
-        let Credentials { username, password } = parse(text)?;
+        let FileCredentials { username, password } = parse_credentials(text)?;
         Some((username, password.map(Secret::into_inner)))
     }
 

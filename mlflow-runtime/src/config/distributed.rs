@@ -4,21 +4,21 @@
 //! next source's value.
 
 use crate::config::Config;
-use crate::environment::launcher::Place;
+use crate::environment::launcher::RankInfo;
 use crate::model::limits;
 use crate::warnings::warn_user;
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct DistributedOptions {
     rendezvous_id: Option<String>,
     metric_prefix: Option<String>,
 }
 
 /// The same with every question answered.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Settings {
-    pub(crate) place: Option<Place>,
+pub(crate) struct DistributedSettings {
+    pub(crate) rank_info: Option<RankInfo>,
     /// Only where the place is known.
     pub(crate) rendezvous_id: Option<String>,
     /// What stands before a metric's name.
@@ -58,12 +58,12 @@ impl Config {
     }
 }
 
-impl Options {
+impl DistributedOptions {
     pub(crate) fn resolve(
         self,
         text: &dyn Fn(&'static str) -> Option<String>,
-        place: Option<Place>,
-    ) -> Settings {
+        place: Option<RankInfo>,
+    ) -> DistributedSettings {
         let Self {
             rendezvous_id,
             metric_prefix,
@@ -80,23 +80,23 @@ impl Options {
             metric_prefix.map(|prefix| ("the configured metric prefix", prefix)),
             text(METRIC_PREFIX).map(|prefix| (METRIC_PREFIX, prefix)),
         ];
-        Settings {
-            place,
+        DistributedSettings {
+            rank_info: place,
             rendezvous_id: rendezvous_id.filter(|_| place.is_some()),
             metric_prefix: prefixes
                 .into_iter()
                 .flatten()
-                .find_map(|(source, template)| prefix(source, &template, place))
+                .find_map(|(source, template)| resolve_metric_prefix(source, &template, place))
                 .unwrap_or_default(),
         }
     }
 }
 
 /// The prefix that a template stands for; `None`, with a warning, for one that cannot be used.
-fn prefix(source: &str, template: &str, place: Option<Place>) -> Option<String> {
-    let fault = match expand(template, place) {
+fn resolve_metric_prefix(source: &str, template: &str, place: Option<RankInfo>) -> Option<String> {
+    let fault = match expand_placeholders(template, place) {
         // Any key has to be one with it.
-        Ok(prefix) if !prefix.is_empty() => match limits::key_fault(&format!("{prefix}x")) {
+        Ok(prefix) if !prefix.is_empty() => match limits::find_key_fault(&format!("{prefix}x")) {
             None => return Some(prefix),
             Some(fault) => fault.into_owned(),
         },
@@ -111,7 +111,7 @@ fn prefix(source: &str, template: &str, place: Option<Place>) -> Option<String> 
 
 // Input:  `rank-{rank}/`
 // Output: `rank-3/`
-fn expand(template: &str, place: Option<Place>) -> Result<String, String> {
+fn expand_placeholders(template: &str, place: Option<RankInfo>) -> Result<String, String> {
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once('{') {
@@ -144,21 +144,21 @@ mod tests {
     use super::*;
 
     fn resolve(
-        options: Options,
+        options: DistributedOptions,
         environment: &[(&str, &str)],
-        place: Option<Place>,
+        place: Option<RankInfo>,
     ) -> (Option<String>, String) {
         let find = |name| environment.iter().find(|(key, _)| *key == name);
         let text = |name| find(name).map(|(_, value)| (*value).to_owned());
-        let Settings {
-            place: _,
+        let DistributedSettings {
+            rank_info: _,
             rendezvous_id,
             metric_prefix,
         } = options.resolve(&text, place);
         (rendezvous_id, metric_prefix)
     }
 
-    const PLACE: Place = Place {
+    const PLACE: RankInfo = RankInfo {
         rank: 3,
         world_size: NonZeroU32::MIN.saturating_add(7),
         local_rank: None,
@@ -173,21 +173,24 @@ mod tests {
         let configured = Config::new().rendezvous_id("code").metric_prefix("code/");
         let found = resolve(configured.rank, &environment, Some(PLACE));
         assert_eq!(found, (Some("code".to_owned()), "code/".to_owned()));
-        let found = resolve(Options::default(), &environment, Some(PLACE));
+        let found = resolve(DistributedOptions::default(), &environment, Some(PLACE));
         assert_eq!(found, (Some("env".to_owned()), "env/".to_owned()));
     }
 
     #[test]
     fn without_a_place_there_is_no_rendezvous() {
         let environment = [("MLFLOW_RENDEZVOUS_ID", "env")];
-        assert_eq!(resolve(Options::default(), &environment, None).0, None);
+        assert_eq!(
+            resolve(DistributedOptions::default(), &environment, None).0,
+            None
+        );
     }
 
     #[test]
     fn placeholders_are_those_of_the_process() {
         let of = |template: &str| {
             let environment = [("MLFLOW_METRIC_PREFIX", template)];
-            resolve(Options::default(), &environment, Some(PLACE)).1
+            resolve(DistributedOptions::default(), &environment, Some(PLACE)).1
         };
         assert_eq!(of("rank-{rank}/"), "rank-3/");
         assert_eq!(of("{rank}of{world_size}."), "3of8.");

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use crate::environment::launcher;
 use crate::journal::Journal;
-use crate::journal::owned::Place;
+use crate::journal::owned::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
 use crate::secret::Secret;
-use crate::variables::{self, number, text};
+use crate::variables::{self, read_number, read_variable};
 use crate::warnings::warn_user;
 use destination::Destination;
 
@@ -53,9 +53,9 @@ pub struct Config {
     journal_max_bytes: Option<u64>,
     quiet: Option<bool>,
     git_diff: Option<&'static str>,
-    pub(crate) console: console::Options,
-    pub(crate) rank: distributed::Options,
-    pub(crate) system_metrics: system_metrics::Options,
+    pub(crate) console: console::ConsoleOptions,
+    pub(crate) rank: distributed::DistributedOptions,
+    pub(crate) system_metrics: system_metrics::SystemMetricsOptions,
 }
 
 /// The experiment that every MLflow store has.
@@ -77,13 +77,13 @@ pub(crate) struct Settings {
     pub(crate) request_timeout: Duration,
     pub(crate) max_retries: u32,
     pub(crate) exit_timeout: Duration,
-    pub(crate) journal: Place,
+    pub(crate) journal: JournalLocation,
     pub(crate) journal_max_bytes: u64,
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
-    pub(crate) console: console::Settings,
-    pub(crate) rank: distributed::Settings,
-    pub(crate) system_metrics: system_metrics::Settings,
+    pub(crate) console: console::ConsoleSettings,
+    pub(crate) rank: distributed::DistributedSettings,
+    pub(crate) system_metrics: system_metrics::SystemMetricsSettings,
 }
 
 /// What the environment says of who we are: any part of it.
@@ -214,16 +214,16 @@ impl Config {
     }
 
     pub(crate) fn resolve(self) -> Settings {
-        let place = launcher::place();
-        launcher::tell_faults();
-        self.resolve_from(&text, place)
+        let place = launcher::rank_info();
+        launcher::warn_faults();
+        self.resolve_from(&read_variable, place)
     }
 
     /// The same, with a given look-up and place in place of the environment's.
     pub(crate) fn resolve_from(
         self,
         text: &dyn Fn(&'static str) -> Option<String>,
-        place: Option<launcher::Place>,
+        place: Option<launcher::RankInfo>,
     ) -> Settings {
         let Self {
             enabled,
@@ -246,7 +246,9 @@ impl Config {
         } = self;
         let line = |variable| text(variable).map(without_line_end);
         let home = text("HOME").map(PathBuf::from);
-        let in_file = home.map_or_else(Default::default, |home| credentials_file::read(&home));
+        let in_file = home.map_or_else(Default::default, |home| {
+            credentials_file::read_credentials(&home)
+        });
         for variable in ["MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"] {
             let is_off = |value: &str| matches!(value.trim(), "0" | "false" | "False");
             if let Some(value) = text(variable).filter(|value| !is_off(value)) {
@@ -256,19 +258,21 @@ impl Config {
                 ));
             }
         }
-        let flag = |variable| text(variable).and_then(|value| variables::flag(variable, &value));
+        let flag =
+            |variable| text(variable).and_then(|value| variables::parse_flag(variable, &value));
         let seconds = |variable| {
             let expected = "a number of seconds, 0 or more, below 10^19";
-            text(variable).and_then(|value| variables::seconds(variable, &value, expected))
+            text(variable).and_then(|value| variables::parse_seconds(variable, &value, expected))
         };
         let configured = experiment.and_then(|experiment| match experiment {
-            ExperimentRef::Name(name) => experiment_name::of_name(name),
+            ExperimentRef::Name(name) => experiment_name::experiment_from_name(name),
             id @ ExperimentRef::Id(_) => Some(id),
         });
         let named_experiments = match configured {
             Some(configured) => vec![configured],
             None => {
-                let name = text("MLFLOW_EXPERIMENT_NAME").and_then(experiment_name::of_name);
+                let name =
+                    text("MLFLOW_EXPERIMENT_NAME").and_then(experiment_name::experiment_from_name);
                 let id = text("MLFLOW_EXPERIMENT_ID").map(ExperimentRef::Id);
                 name.into_iter().chain(id).collect()
             }
@@ -277,7 +281,7 @@ impl Config {
             enabled: enabled
                 .or_else(|| flag("MLFLOW_TRACKING_ENABLED"))
                 .unwrap_or(true),
-            destination: destination([
+            destination: resolve_destination([
                 tracking_uri
                     .filter(|uri| !uri.trim().is_empty())
                     .map(|uri| ("the configured tracking URI", uri)),
@@ -308,7 +312,7 @@ impl Config {
                 .or_else(|| seconds("MLFLOW_HTTP_REQUEST_TIMEOUT"))
                 .unwrap_or(Duration::from_secs(120)),
             max_retries: max_retries
-                .or_else(|| number(text, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "a whole number"))
+                .or_else(|| read_number(text, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "a whole number"))
                 .unwrap_or(7),
             exit_timeout: exit_timeout
                 .or_else(|| seconds("MLFLOW_EXIT_TIMEOUT"))
@@ -317,9 +321,9 @@ impl Config {
                 .or_else(|| text("MLFLOW_JOURNAL_DIR").map(PathBuf::from))
                 // The program may change its working directory.
                 .map(|path| std::path::absolute(&path).unwrap_or(path))
-                .map_or_else(|| default_journal(text), Place::from),
+                .map_or_else(|| default_journal(text), JournalLocation::from),
             journal_max_bytes: journal_max_bytes
-                .or_else(|| number(text, "MLFLOW_JOURNAL_MAX_BYTES", "a number of bytes"))
+                .or_else(|| read_number(text, "MLFLOW_JOURNAL_MAX_BYTES", "a number of bytes"))
                 .unwrap_or(1 << 30),
             quiet: quiet.or_else(|| flag(QUIET)).unwrap_or(false),
             git_diff,
@@ -347,11 +351,11 @@ fn without_line_end(text: String) -> String {
 
 /// Returns the first destination that is given, also one that cannot be used: what was meant for it must not
 /// go elsewhere.
-fn destination(sources: [Option<(&str, String)>; 2]) -> Destination {
+fn resolve_destination(sources: [Option<(&str, String)>; 2]) -> Destination {
     let Some((source, uri)) = sources.into_iter().flatten().next() else {
         return Destination::default();
     };
-    let destination = Destination::given(&uri);
+    let destination = Destination::parse_or_unusable(&uri);
     if let Destination::Unusable(unusable) = &destination {
         warn_user(format_args!(
             "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until it is mended",
@@ -361,20 +365,20 @@ fn destination(sources: [Option<(&str, String)>; 2]) -> Destination {
     destination
 }
 
-fn default_journal(text: &dyn Fn(&'static str) -> Option<String>) -> Place {
+fn default_journal(text: &dyn Fn(&'static str) -> Option<String>) -> JournalLocation {
     let state = text("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| text("HOME").map(|home| PathBuf::from(home).join(".local/state")));
     state.map_or_else(temporary_journal, |state| {
-        Place::below(state, &["mlflow-rs", "journal"])
+        JournalLocation::below(state, &["mlflow-rs", "journal"])
     })
 }
 
 /// Returns a place below the temporary directory, where everybody can write: each user has one.
-pub(crate) fn temporary_journal() -> Place {
+pub(crate) fn temporary_journal() -> JournalLocation {
     let user = rustix::process::geteuid().as_raw();
-    Place::below(env::temp_dir(), &[&format!("mlflow-rs-{user}"), "journal"])
+    JournalLocation::below(env::temp_dir(), &[&format!("mlflow-rs-{user}"), "journal"])
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::model::limits;
-use crate::variables::{number, seconds, unusable};
+use crate::variables::{parse_seconds, read_number, warn_unusable};
 
 /// What [`Config`] was told.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
+pub(crate) struct SystemMetricsOptions {
     enabled: Option<bool>,
     interval: Option<Duration>,
     samples: Option<NonZeroU32>,
@@ -23,7 +23,7 @@ pub(crate) struct Options {
 #[derive(Clone, Debug)]
 // Without the feature there is nobody to read the rest; bad values are told all the same.
 #[cfg_attr(not(feature = "system-metrics"), allow(dead_code))]
-pub(crate) struct Settings {
+pub(crate) struct SystemMetricsSettings {
     /// For runs that do not say.
     pub(crate) enabled: bool,
     pub(crate) interval: Duration,
@@ -93,12 +93,12 @@ impl Config {
     }
 }
 
-impl Options {
+impl SystemMetricsOptions {
     pub(crate) fn resolve(
         self,
         text: &dyn Fn(&'static str) -> Option<String>,
         flag: &dyn Fn(&'static str) -> Option<bool>,
-    ) -> Settings {
+    ) -> SystemMetricsSettings {
         let Self {
             enabled,
             interval,
@@ -109,17 +109,17 @@ impl Options {
             node_id.map(|id| ("the configured node id", id)),
             text(NODE_ID).map(|id| (NODE_ID, id)),
         ];
-        Settings {
+        SystemMetricsSettings {
             enabled: enabled
                 .or_else(|| flag("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"))
                 .unwrap_or(false),
             interval: interval
-                .or_else(|| interval_from(text))
+                .or_else(|| resolve_interval(text))
                 .unwrap_or(DEFAULT_INTERVAL)
                 .max(MIN_INTERVAL),
             samples: samples
                 .or_else(|| {
-                    number(
+                    read_number(
                         text,
                         "MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING",
                         "a whole number, 1 or more",
@@ -129,7 +129,7 @@ impl Options {
             prefix: node_ids
                 .into_iter()
                 .flatten()
-                .find_map(|(source, id)| prefix(source, &id))
+                .find_map(|(source, id)| resolve_key_prefix(source, &id))
                 .unwrap_or_else(|| "system/".to_owned()),
         }
     }
@@ -140,25 +140,25 @@ const NODE_ID: &str = "MLFLOW_SYSTEM_METRICS_NODE_ID";
 /// Leaves room for the metric's own name.
 const MAX_NODE_ID_CHARS: usize = 200;
 
-fn interval_from(text: &dyn Fn(&'static str) -> Option<String>) -> Option<Duration> {
+fn resolve_interval(text: &dyn Fn(&'static str) -> Option<String>) -> Option<Duration> {
     let value = text(INTERVAL)?;
     let expected = "a number of seconds, more than 0";
-    let interval = seconds(INTERVAL, &value, expected)?;
+    let interval = parse_seconds(INTERVAL, &value, expected)?;
     if interval.is_zero() {
-        unusable(INTERVAL, &value, expected)
+        warn_unusable(INTERVAL, &value, expected)
     } else {
         Some(interval)
     }
 }
 
 /// `system/<node id>/`, if that can stand in a metric's key.
-fn prefix(source: &str, id: &str) -> Option<String> {
+fn resolve_key_prefix(source: &str, id: &str) -> Option<String> {
     let prefix = format!("system/{}/", id.trim());
     let example = format!("{prefix}m");
-    if limits::key_fault(&example).is_none() && id.chars().count() <= MAX_NODE_ID_CHARS {
+    if limits::find_key_fault(&example).is_none() && id.chars().count() <= MAX_NODE_ID_CHARS {
         Some(prefix)
     } else {
-        unusable(
+        warn_unusable(
             source,
             id,
             "at most 200 letters, digits, `_`, `-`, `.`, `/`, `:` and spaces",
@@ -170,7 +170,10 @@ fn prefix(source: &str, id: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn resolve(options: Options, environment: &[(&'static str, &str)]) -> Settings {
+    fn resolve(
+        options: SystemMetricsOptions,
+        environment: &[(&'static str, &str)],
+    ) -> SystemMetricsSettings {
         let text = |variable: &'static str| {
             let found = environment.iter().find(|(key, _)| *key == variable);
             found.map(|(_, value)| (*value).to_owned())
@@ -180,7 +183,7 @@ mod tests {
 
     #[test]
     fn off_every_ten_seconds_and_for_no_node_by_default() {
-        let settings = resolve(Options::default(), &[]);
+        let settings = resolve(SystemMetricsOptions::default(), &[]);
         assert!(!settings.enabled);
         assert_eq!(settings.interval, Duration::from_secs(10));
         assert_eq!(settings.samples.get(), 1);
@@ -195,7 +198,7 @@ mod tests {
             ("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "3"),
             (NODE_ID, "a"),
         ];
-        let settings = resolve(Options::default(), &environment);
+        let settings = resolve(SystemMetricsOptions::default(), &environment);
         assert!(settings.enabled);
         assert_eq!(settings.interval, Duration::from_millis(2500));
         assert_eq!(settings.samples.get(), 3);
@@ -221,7 +224,7 @@ mod tests {
             ("soon", "1.5", "/"),
         ] {
             let settings = resolve(
-                Options::default(),
+                SystemMetricsOptions::default(),
                 &[
                     (INTERVAL, interval),
                     ("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", samples),
@@ -233,7 +236,7 @@ mod tests {
             assert_eq!(settings.prefix, "system/", "{node}");
         }
         let long = "n".repeat(201);
-        let settings = resolve(Options::default(), &[(NODE_ID, &long)]);
+        let settings = resolve(SystemMetricsOptions::default(), &[(NODE_ID, &long)]);
         assert_eq!(settings.prefix, "system/");
     }
 }

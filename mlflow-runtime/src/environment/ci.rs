@@ -4,10 +4,10 @@
 //! named in the manner of its `vcs.provider.name`. The variables are those that each provider's
 //! documentation lists as predefined.
 
-use super::Variable;
+use super::VariableLookup;
 
 /// What a provider says of a build.
-struct Build {
+struct CiBuild {
     provider: &'static str,
     name: Option<String>,
     id: Option<String>,
@@ -15,14 +15,14 @@ struct Build {
     task_url: Option<String>,
 }
 
-pub(super) fn tags(variable: Variable<'_>) -> Vec<(&'static str, String)> {
-    let Some(Build {
+pub(super) fn collect_tags(variable: VariableLookup<'_>) -> Vec<(&'static str, String)> {
+    let Some(CiBuild {
         provider,
         name,
         id,
         url,
         task_url,
-    }) = build(variable)
+    }) = detect_build(variable)
     else {
         return Vec::new();
     };
@@ -39,7 +39,7 @@ pub(super) fn tags(variable: Variable<'_>) -> Vec<(&'static str, String)> {
     known.collect()
 }
 
-fn build(variable: Variable<'_>) -> Option<Build> {
+fn detect_build(variable: VariableLookup<'_>) -> Option<CiBuild> {
     let is_set = |name| variable(name).is_some();
     if is_set("GITHUB_ACTIONS") {
         let id = variable("GITHUB_RUN_ID");
@@ -53,7 +53,7 @@ fn build(variable: Variable<'_>) -> Option<Build> {
                 id.as_ref()?
             ))
         };
-        return Some(Build {
+        return Some(CiBuild {
             provider: "github",
             name: variable("GITHUB_WORKFLOW"),
             url: url(),
@@ -62,7 +62,7 @@ fn build(variable: Variable<'_>) -> Option<Build> {
         });
     }
     if is_set("GITLAB_CI") {
-        return Some(Build {
+        return Some(CiBuild {
             provider: "gitlab",
             name: variable("CI_PIPELINE_NAME").or_else(|| variable("CI_PROJECT_PATH")),
             id: variable("CI_PIPELINE_ID"),
@@ -71,7 +71,7 @@ fn build(variable: Variable<'_>) -> Option<Build> {
         });
     }
     if is_set("BUILDKITE") {
-        return Some(Build {
+        return Some(CiBuild {
             provider: "buildkite",
             name: variable("BUILDKITE_PIPELINE_SLUG"),
             id: variable("BUILDKITE_BUILD_ID"),
@@ -79,7 +79,7 @@ fn build(variable: Variable<'_>) -> Option<Build> {
             task_url: None,
         });
     }
-    is_set("JENKINS_URL").then(|| Build {
+    is_set("JENKINS_URL").then(|| CiBuild {
         provider: "jenkins",
         name: variable("JOB_NAME"),
         id: variable("BUILD_ID"),
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn tags_of(environment: &[(&str, &str)]) -> Vec<(&'static str, String)> {
-        tags(&|name| {
+        collect_tags(&|name| {
             let found = environment.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         })

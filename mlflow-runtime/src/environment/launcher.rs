@@ -10,11 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::race::OnceBox;
 
-use crate::variables::unusable;
+use crate::variables::warn_unusable;
 
 /// One of the processes of a launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct RankInfo {
     pub(crate) rank: u32,
     pub(crate) world_size: NonZeroU32,
     pub(crate) local_rank: Option<u32>,
@@ -27,7 +27,7 @@ struct Launcher {
     world_size: &'static [&'static str],
     local_rank: &'static str,
     /// Set in the processes of a launch only, where the others are set elsewhere, too.
-    only_with: Option<&'static str>,
+    required_variable: Option<&'static str>,
 }
 
 /// The innermost launcher first: inside of a Slurm job, `mpirun` and `torchrun` start processes of
@@ -37,99 +37,102 @@ const LAUNCHERS: [Launcher; 4] = [
         rank: "RANK",
         world_size: &["WORLD_SIZE"],
         local_rank: "LOCAL_RANK",
-        only_with: None,
+        required_variable: None,
     },
     Launcher {
         rank: "OMPI_COMM_WORLD_RANK",
         world_size: &["OMPI_COMM_WORLD_SIZE"],
         local_rank: "OMPI_COMM_WORLD_LOCAL_RANK",
-        only_with: None,
+        required_variable: None,
     },
     Launcher {
         rank: "PMI_RANK",
         world_size: &["PMI_SIZE"],
         local_rank: "MPI_LOCALRANKID",
-        only_with: None,
+        required_variable: None,
     },
     Launcher {
         rank: "SLURM_PROCID",
         world_size: &["SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"],
         local_rank: "SLURM_LOCALID",
-        only_with: Some("SLURM_STEP_ID"),
+        required_variable: Some("SLURM_STEP_ID"),
     },
 ];
 
 /// A variable that cannot be used.
 #[derive(Debug, PartialEq, Eq)]
-struct Fault {
+struct InvalidVariable {
     variable: &'static str,
     value: String,
     expected: String,
 }
 
-struct Told {
-    place: Option<Place>,
-    faults: Vec<Fault>,
+struct Detection {
+    rank_info: Option<RankInfo>,
+    faults: Vec<InvalidVariable>,
     /// Whether somebody was warned of them.
-    are_told: AtomicBool,
+    is_warned: AtomicBool,
 }
 
-fn told() -> &'static Told {
-    static TOLD: OnceBox<Told> = OnceBox::new();
-    TOLD.get_or_init(|| {
+fn detect_once() -> &'static Detection {
+    static DETECTION: OnceBox<Detection> = OnceBox::new();
+    DETECTION.get_or_init(|| {
         let mut faults = Vec::new();
-        let place = read(&variable, &mut faults);
-        Box::new(Told {
-            place,
+        let place = detect_rank(&read_variable, &mut faults);
+        Box::new(Detection {
+            rank_info: place,
             faults,
-            are_told: AtomicBool::new(false),
+            is_warned: AtomicBool::new(false),
         })
     })
 }
 
 /// This process's place, if a launcher told it.
-pub(crate) fn place() -> Option<Place> {
-    told().place
+pub(crate) fn rank_info() -> Option<RankInfo> {
+    detect_once().rank_info
 }
 
 /// Says, once, what of the environment could not be used.
-pub(crate) fn tell_faults() {
-    let told = told();
-    if told.are_told.swap(true, Ordering::Relaxed) {
+pub(crate) fn warn_faults() {
+    let told = detect_once();
+    if told.is_warned.swap(true, Ordering::Relaxed) {
         return;
     }
-    for Fault {
+    for InvalidVariable {
         variable,
         value,
         expected,
     } in &told.faults
     {
-        unusable::<()>(variable, value, expected);
+        warn_unusable::<()>(variable, value, expected);
     }
 }
 
-fn variable(name: &'static str) -> Option<String> {
+fn read_variable(name: &'static str) -> Option<String> {
     let value = env::var_os(name)?.to_string_lossy().into_owned();
     Some(value).filter(|value| !value.trim().is_empty())
 }
 
-fn read(text: &dyn Fn(&'static str) -> Option<String>, faults: &mut Vec<Fault>) -> Option<Place> {
+fn detect_rank(
+    text: &dyn Fn(&'static str) -> Option<String>,
+    faults: &mut Vec<InvalidVariable>,
+) -> Option<RankInfo> {
     LAUNCHERS
         .iter()
-        .find_map(|launcher| launcher.place(text, faults))
+        .find_map(|launcher| launcher.detect(text, faults))
 }
 
 impl Launcher {
-    fn place(
+    fn detect(
         &self,
         text: &dyn Fn(&'static str) -> Option<String>,
-        faults: &mut Vec<Fault>,
-    ) -> Option<Place> {
+        faults: &mut Vec<InvalidVariable>,
+    ) -> Option<RankInfo> {
         let Self {
             rank,
             world_size,
             local_rank,
-            only_with,
+            required_variable: only_with,
         } = self;
         if let Some(variable) = only_with {
             text(variable)?;
@@ -139,7 +142,7 @@ impl Launcher {
             .iter()
             .find_map(|variable| Some((*variable, text(variable)?)))?;
         let Ok(size) = size.trim().parse::<NonZeroU32>() else {
-            faults.push(Fault {
+            faults.push(InvalidVariable {
                 variable,
                 value: size,
                 expected: "a whole number, 1 or more".to_owned(),
@@ -150,7 +153,7 @@ impl Launcher {
             let parsed = value.trim().parse().ok();
             let valid = parsed.filter(|number| *number < size.get());
             if valid.is_none() {
-                faults.push(Fault {
+                faults.push(InvalidVariable {
                     variable: name,
                     value,
                     expected: format!("a whole number below {variable}={size}"),
@@ -158,7 +161,7 @@ impl Launcher {
             }
             valid
         };
-        Some(Place {
+        Some(RankInfo {
             rank: below(rank, its_rank)?,
             world_size: size,
             local_rank: text(local_rank).and_then(|value| below(local_rank, value)),
@@ -167,8 +170,8 @@ impl Launcher {
 }
 
 /// The tags of every run that the process starts.
-pub(crate) fn tags() -> impl Iterator<Item = (&'static str, String)> {
-    let place = place();
+pub(crate) fn rank_tags() -> impl Iterator<Item = (&'static str, String)> {
+    let place = rank_info();
     let numbers = [
         ("distributed.rank", place.map(|place| place.rank)),
         (
@@ -191,12 +194,12 @@ mod tests {
     /// Rank, world size, local rank.
     type Numbers = (u32, u32, Option<u32>);
 
-    fn read_from(environment: &[(&str, &str)]) -> (Option<Numbers>, Vec<Fault>) {
+    fn read_from(environment: &[(&str, &str)]) -> (Option<Numbers>, Vec<InvalidVariable>) {
         let mut faults = Vec::new();
         let find = |name| environment.iter().find(|(key, _)| *key == name);
         let text = |name| find(name).map(|(_, value)| (*value).to_owned());
-        let place = read(&text, &mut faults);
-        let shown = |place: Place| (place.rank, place.world_size.get(), place.local_rank);
+        let place = detect_rank(&text, &mut faults);
+        let shown = |place: RankInfo| (place.rank, place.world_size.get(), place.local_rank);
         (place.map(shown), faults)
     }
 

@@ -26,30 +26,30 @@ pub(crate) struct Environment {
     pub(crate) host: String,
     tags: Vec<Tag>,
     /// Keys that `MLFLOW_RUN_CONTEXT` has given values to.
-    told: Vec<String>,
+    overridden_keys: Vec<String>,
 }
 
 /// The value of a variable that is set and not empty.
-type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
+type VariableLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Read at the first call.
-pub(crate) fn process() -> &'static Environment {
+pub(crate) fn for_process() -> &'static Environment {
     static ENVIRONMENT: OnceBox<Environment> = OnceBox::new();
     if let Some(environment) = ENVIRONMENT.get() {
         return environment;
     }
-    let mut told = run_context::read(&variable);
+    let mut told = run_context::read_tags(&read_variable);
     let tags = told.as_deref_mut().unwrap_or_default();
-    let mended = run_context::mend_keys(tags);
+    let mended = run_context::fix_keys(tags);
     let environment = Environment::read(tags.to_vec());
     // A warning may reach a subscriber that starts a run, too: by then all is known.
     let is_first = ENVIRONMENT.set(Box::new(environment)).is_ok();
-    let known = process();
+    let known = for_process();
     match told {
         Ok(_) if is_first => {
-            mended.into_iter().for_each(warnings::tell);
+            mended.into_iter().for_each(warnings::warn_without_dedup);
         }
-        Err(unusable) if is_first => unusable.tell(),
+        Err(unusable) if is_first => unusable.warn(),
         _ => {}
     }
     known
@@ -57,8 +57,8 @@ pub(crate) fn process() -> &'static Environment {
 
 impl Environment {
     fn read(told: Vec<Tag>) -> Self {
-        let user = user().unwrap_or_default();
-        let host = host().unwrap_or_default();
+        let user = detect_user().unwrap_or_default();
+        let host = host_name().unwrap_or_default();
         let command = env::args_os()
             .next()
             .map(|argument| argument.to_string_lossy().into_owned());
@@ -77,13 +77,13 @@ impl Environment {
                 "host.name",
                 Some(host.clone()).filter(|host| !host.is_empty()),
             ),
-            ("host.arch", Some(architecture().to_owned())),
+            ("host.arch", Some(host_arch().to_owned())),
             ("os.type", Some(env::consts::OS.to_owned())),
             ("process.pid", Some(std::process::id().to_string())),
             ("process.executable.name", executable),
-            ("deployment.environment", deployment()),
+            ("deployment.environment", deployment_environment()),
             // Where the build knows the commit, that is another tag of the same name, and wins.
-            ("mlflow.source.git.commit", variable("GIT_COMMIT")),
+            ("mlflow.source.git.commit", read_variable("GIT_COMMIT")),
             // By the build script: see there.
             (
                 "rust.version",
@@ -101,12 +101,12 @@ impl Environment {
         let found = found
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)))
-            .chain(ci::tags(&variable))
-            .chain(scheduler::tags(
-                &variable,
+            .chain(ci::collect_tags(&read_variable))
+            .chain(scheduler::collect_tags(
+                &read_variable,
                 scheduler::NAMESPACE_FILE.as_ref(),
             ))
-            .chain(launcher::tags());
+            .chain(launcher::rank_tags());
         let tags = found
             .map(|(key, value)| Tag {
                 key: key.to_owned(),
@@ -119,7 +119,7 @@ impl Environment {
             user,
             host,
             tags,
-            told: told.into_iter().map(|tag| tag.key).collect(),
+            overridden_keys: told.into_iter().map(|tag| tag.key).collect(),
         }
     }
 
@@ -132,10 +132,10 @@ impl Environment {
                 _ => tag.value.clone(),
             };
             let masked = mlflow_redact::mask(&value, Edge::End).map_or(value, |masked| masked.text);
-            let (cut, _) = limits::cut(masked.as_str().into(), limits::TAG_VALUE_CHARS);
+            let (cut, _) = limits::truncate_chars(masked.as_str().into(), limits::TAG_VALUE_CHARS);
             Tag {
                 key: tag.key.clone(),
-                value: limits::without_nul(&cut).unwrap_or_else(|| cut.into_owned()),
+                value: limits::replace_nul(&cut).unwrap_or_else(|| cut.into_owned()),
             }
         };
         self.tags.iter().map(admitted).collect()
@@ -147,27 +147,27 @@ impl Environment {
     }
 
     /// Whether `MLFLOW_RUN_CONTEXT` says what this tag is.
-    pub(crate) fn is_told(&self, key: &str) -> bool {
-        self.told.iter().any(|told| told == key)
+    pub(crate) fn is_overridden(&self, key: &str) -> bool {
+        self.overridden_keys.iter().any(|told| told == key)
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+fn read_variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 /// Returns the environment that the program is deployed in (`MLFLOW_ENV`).
-pub(crate) fn deployment() -> Option<String> {
-    variable("MLFLOW_ENV")
+pub(crate) fn deployment_environment() -> Option<String> {
+    read_variable("MLFLOW_ENV")
 }
 
 /// The login name: the variables that the shell sets, else the password file.
-fn user() -> Option<String> {
+fn detect_user() -> Option<String> {
     ["LOGNAME", "USER", "USERNAME"]
         .into_iter()
-        .find_map(variable)
+        .find_map(read_variable)
         .or_else(|| {
-            user_of(
+            find_passwd_user(
                 rustix::process::getuid().as_raw(),
                 &std::fs::read_to_string("/etc/passwd").ok()?,
             )
@@ -175,7 +175,7 @@ fn user() -> Option<String> {
 }
 
 /// The name of a user id in a password file (`passwd(5)`).
-fn user_of(id: u32, passwd: &str) -> Option<String> {
+fn find_passwd_user(id: u32, passwd: &str) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
@@ -184,7 +184,7 @@ fn user_of(id: u32, passwd: &str) -> Option<String> {
     })
 }
 
-fn host() -> Option<String> {
+fn host_name() -> Option<String> {
     rustix::system::uname()
         .nodename()
         .to_str()
@@ -193,7 +193,7 @@ fn host() -> Option<String> {
 }
 
 /// The architecture in OpenTelemetry's words (`host.arch`).
-fn architecture() -> &'static str {
+fn host_arch() -> &'static str {
     match env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn the_password_file_names_the_user() {
         let passwd = "root:x:0:0:root:/:/bin/sh\n# odd line\nml:x:1000:1000::/:/bin/sh\n";
-        assert_eq!(user_of(1000, passwd).as_deref(), Some("ml"));
-        assert_eq!(user_of(7, passwd), None);
+        assert_eq!(find_passwd_user(1000, passwd).as_deref(), Some("ml"));
+        assert_eq!(find_passwd_user(7, passwd), None);
     }
 }

@@ -4,36 +4,36 @@
 use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
 use serde_json::{Map, Value};
 
-use super::Variable;
+use super::VariableLookup;
 use crate::model::Tag;
-use crate::model::key_names::{KeyNames, Named};
+use crate::model::key_names::{KeyNames, ResolvedName};
 use crate::model::limits;
 use crate::warnings::warn_user;
 
 const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
 
 /// What the variable holds is no JSON object. What it is stays untold: it may have a secret in it.
-pub(super) struct Unusable;
+pub(super) struct InvalidRunContext;
 
-impl Unusable {
-    pub(super) fn tell(self) {
+impl InvalidRunContext {
+    pub(super) fn warn(self) {
         warn_user(format_args!(
             "{VARIABLE} cannot be used and is ignored; expected a JSON object such as {{\"team\": \"vision\"}}"
         ));
     }
 }
 
-pub(super) fn read(variable: Variable<'_>) -> Result<Vec<Tag>, Unusable> {
+pub(super) fn read_tags(variable: VariableLookup<'_>) -> Result<Vec<Tag>, InvalidRunContext> {
     let Some(text) = variable(VARIABLE) else {
         return Ok(Vec::new());
     };
     let Ok(object) = serde_json::from_str::<Map<String, Value>>(&text) else {
-        return Err(Unusable);
+        return Err(InvalidRunContext);
     };
     let tags = object
         .into_iter()
         .map(|(key, value)| Tag {
-            value: match without_secrets(&key, value) {
+            value: match redact_secrets(&key, value) {
                 Value::String(text) => text,
                 other => other.to_string(),
             },
@@ -44,33 +44,36 @@ pub(super) fn read(variable: Variable<'_>) -> Result<Vec<Tag>, Unusable> {
 }
 
 /// What has a secret's name is redacted, as a field of a value is.
-fn without_secrets(name: &str, value: Value) -> Value {
+fn redact_secrets(name: &str, value: Value) -> Value {
     match value {
         _ if is_secret_name(name) => REDACTED.into(),
         Value::Object(fields) => fields
             .into_iter()
             .map(|(name, value)| {
-                let value = without_secrets(&name, value);
+                let value = redact_secrets(&name, value);
                 (name, value)
             })
             .collect(),
         Value::Array(items) => items
             .into_iter()
-            .map(|item| without_secrets("", item))
+            .map(|item| redact_secrets("", item))
             .collect(),
         other => other,
     }
 }
 
 /// Gives tags whose keys MLflow refuses other ones. Returns the lines that say so.
-pub(super) fn mend_keys(tags: &mut [Tag]) -> Vec<String> {
+pub(super) fn fix_keys(tags: &mut [Tag]) -> Vec<String> {
     let names = KeyNames::default();
     let mut lines = Vec::new();
     // First those that stay as they are: no other one gets their names.
-    tags.sort_by_key(|tag| limits::key_fault(&tag.key).is_some());
+    tags.sort_by_key(|tag| limits::find_key_fault(&tag.key).is_some());
     for tag in tags {
-        let Named { name, news } = names.name(&tag.key);
-        lines.extend(news.map(|news| news.line("tag", &tag.key, &name)));
+        let ResolvedName {
+            name,
+            warning: news,
+        } = names.resolve(&tag.key);
+        lines.extend(news.map(|news| news.message("tag", &tag.key, &name)));
         tag.key = name.into_owned();
     }
     lines
@@ -81,7 +84,7 @@ mod tests {
     use super::*;
 
     fn told(text: &str) -> Option<Vec<(String, String)>> {
-        let tags = read(&|name| (name == VARIABLE).then(|| text.to_owned())).ok()?;
+        let tags = read_tags(&|name| (name == VARIABLE).then(|| text.to_owned())).ok()?;
         Some(tags.into_iter().map(|tag| (tag.key, tag.value)).collect())
     }
 

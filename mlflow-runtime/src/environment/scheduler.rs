@@ -9,11 +9,11 @@
 use std::fs;
 use std::path::Path;
 
-use super::Variable;
+use super::VariableLookup;
 
 pub(super) const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-const SLURM: [(&str, &str); 7] = [
+const SLURM_TAGS: [(&str, &str); 7] = [
     ("slurm.job.id", "SLURM_JOB_ID"),
     ("slurm.job.name", "SLURM_JOB_NAME"),
     ("slurm.job.partition", "SLURM_JOB_PARTITION"),
@@ -24,29 +24,32 @@ const SLURM: [(&str, &str); 7] = [
 ];
 
 /// A key, the variables in the order in which they are asked.
-const KUBERNETES: [(&str, [&str; 2]); 4] = [
+const KUBERNETES_TAGS: [(&str, [&str; 2]); 4] = [
     ("k8s.pod.name", ["K8S_POD_NAME", "POD_NAME"]),
     ("k8s.namespace.name", ["K8S_NAMESPACE", "POD_NAMESPACE"]),
     ("k8s.node.name", ["K8S_NODE_NAME", "NODE_NAME"]),
     ("k8s.pod.uid", ["K8S_POD_UID", "POD_UID"]),
 ];
 
-pub(super) fn tags(variable: Variable<'_>, namespace_file: &Path) -> Vec<(&'static str, String)> {
+pub(super) fn collect_tags(
+    variable: VariableLookup<'_>,
+    namespace_file: &Path,
+) -> Vec<(&'static str, String)> {
     let mut tags = Vec::new();
     if variable("SLURM_JOB_ID").is_some() {
         tags.extend(
-            SLURM
+            SLURM_TAGS
                 .iter()
                 .filter_map(|(key, name)| Some((*key, variable(name)?))),
         );
     }
     if variable("KUBERNETES_SERVICE_HOST").is_some() {
         let resource = variable("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
-        tags.extend(KUBERNETES.iter().filter_map(|(key, names)| {
+        tags.extend(KUBERNETES_TAGS.iter().filter_map(|(key, names)| {
             let value = names
                 .iter()
                 .find_map(|name| variable(name))
-                .or_else(|| attribute(&resource, key))
+                .or_else(|| find_attribute(&resource, key))
                 .or_else(|| match *key {
                     "k8s.pod.name" => variable("HOSTNAME"),
                     "k8s.namespace.name" => fs::read_to_string(namespace_file).ok(),
@@ -60,7 +63,7 @@ pub(super) fn tags(variable: Variable<'_>, namespace_file: &Path) -> Vec<(&'stat
 
 // Input:  `service.name=net,k8s.pod.name=net-0`, `k8s.pod.name`
 // Output: `net-0`
-fn attribute(resource: &str, key: &str) -> Option<String> {
+fn find_attribute(resource: &str, key: &str) -> Option<String> {
     let mut attributes = resource.split(',').filter_map(|pair| pair.split_once('='));
     attributes
         .find(|(name, _)| name.trim() == key)
@@ -76,7 +79,7 @@ mod tests {
             let found = environment.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        tags(&variable, namespace)
+        collect_tags(&variable, namespace)
     }
 
     fn expected(tags: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {

@@ -7,14 +7,14 @@
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// An atomic number, the processor's or loom's.
-pub(super) trait Word {
+pub(super) trait AtomicWord {
     fn load(&self, ordering: Ordering) -> u32;
     fn store(&self, value: u32, ordering: Ordering);
     fn fetch_or(&self, bits: u32, ordering: Ordering) -> u32;
     fn fence(ordering: Ordering);
 }
 
-impl Word for AtomicU32 {
+impl AtomicWord for AtomicU32 {
     #[inline]
     fn load(&self, ordering: Ordering) -> u32 {
         self.load(ordering)
@@ -38,30 +38,30 @@ impl Word for AtomicU32 {
 
 /// Shows to others what the calling thread has written before.
 #[inline]
-pub(super) fn publish(length: &impl Word, value: u32) {
+pub(super) fn publish(length: &impl AtomicWord, value: u32) {
     length.store(value, Ordering::Release);
 }
 
 /// What was published; zero if nothing was. Of what is, all may be read.
 #[inline]
-pub(super) fn published(length: &impl Word) -> u32 {
+pub(super) fn load_published(length: &impl AtomicWord) -> u32 {
     length.load(Ordering::Acquire)
 }
 
 /// Who sleeps, as far as the calling thread can tell at once.
 #[inline]
-pub(super) fn asleep(sleepers: &impl Word) -> u32 {
+pub(super) fn load_sleepers(sleepers: &impl AtomicWord) -> u32 {
     sleepers.load(Ordering::Relaxed)
 }
 
 /// Who sleeps, without having seen what the calling thread has published.
-pub(super) fn surely_asleep<W: Word>(sleepers: &W) -> u32 {
+pub(super) fn load_sleepers_fenced<W: AtomicWord>(sleepers: &W) -> u32 {
     W::fence(Ordering::SeqCst);
     sleepers.load(Ordering::Relaxed)
 }
 
 /// Says that somebody sleeps, before a last look at what was published.
-pub(super) fn fall_asleep<W: Word>(sleepers: &W, who: u32) {
+pub(super) fn announce_sleeper<W: AtomicWord>(sleepers: &W, who: u32) {
     sleepers.fetch_or(who, Ordering::Relaxed);
     W::fence(Ordering::SeqCst);
 }
@@ -72,9 +72,9 @@ mod tests {
     use loom::sync::atomic::{self, Ordering};
     use loom::thread;
 
-    use super::{Word, fall_asleep, publish, published, surely_asleep};
+    use super::{AtomicWord, announce_sleeper, load_published, load_sleepers_fenced, publish};
 
-    impl Word for atomic::AtomicU32 {
+    impl AtomicWord for atomic::AtomicU32 {
         fn load(&self, ordering: Ordering) -> u32 {
             self.load(ordering)
         }
@@ -111,7 +111,7 @@ mod tests {
                 }
             });
             for (number, frame) in (1..).zip(frames.iter()) {
-                if published(&frame.length) == 0 {
+                if load_published(&frame.length) == 0 {
                     break;
                 }
                 assert_eq!(frame.body.load(Ordering::Relaxed), number);
@@ -128,11 +128,11 @@ mod tests {
             let writer = thread::spawn(move || {
                 let (length, sleepers) = &*appended;
                 publish(length, 4);
-                surely_asleep(sleepers) != 0
+                load_sleepers_fenced(sleepers) != 0
             });
             let (length, sleepers) = &*frame;
-            fall_asleep(sleepers, 1);
-            let seen = published(length) != 0;
+            announce_sleeper(sleepers, 1);
+            let seen = load_published(length) != 0;
             let woken = writer.join().expect("no panic");
             assert!(seen || woken, "asleep for ever");
         });

@@ -8,7 +8,7 @@
 //! 2. A copy takes constant memory, and no more of the disk than the original: holes stay holes.
 //! 3. While it is made, the free space is looked at again and again: others write, too.
 //!
-//! A file of up to [`CHECKED_BYTES`] goes through the process, and its checksum comes along. A larger one
+//! A file of up to [`MAX_CHECKSUMMED_BYTES`] goes through the process, and its checksum comes along. A larger one
 //! is copied by the kernel, which is as fast as `cp`; its length has to do.
 
 use std::fs::File;
@@ -19,11 +19,11 @@ use std::os::unix::fs::FileExt as _;
 use crate::journal::record::Fingerprint;
 
 /// The largest file whose checksum is taken.
-const CHECKED_BYTES: u64 = 64 << 20;
+const MAX_CHECKSUMMED_BYTES: u64 = 64 << 20;
 /// Bytes that are read at a time.
 const BUFFER_BYTES: u64 = 128 << 10;
 /// Bytes that the kernel copies at a time; after each the free space is looked at.
-const STEP_BYTES: u64 = 64 << 20;
+const KERNEL_COPY_BYTES: u64 = 64 << 20;
 
 /// Has `target`, an empty file, share the blocks of `source`; false if the file system cannot.
 pub(super) fn reflink(source: &File, target: &File) -> bool {
@@ -38,14 +38,14 @@ pub(super) fn reflink(source: &File, target: &File) -> bool {
 
 /// Copies the first `length` bytes of `source` to `target`, an empty file. `look` fails where the disk
 /// has to keep what is left of it.
-pub(super) fn copy(
+pub(super) fn copy_contents(
     source: &File,
     target: &File,
     length: u64,
     look: &dyn Fn() -> io::Result<()>,
 ) -> io::Result<Fingerprint> {
     let mut buffer = Vec::new();
-    let mut crc32c = (length <= CHECKED_BYTES).then_some(0);
+    let mut crc32c = (length <= MAX_CHECKSUMMED_BYTES).then_some(0);
     let (mut end, mut looked) = (0, 0);
     while let Some(data) = next_data(source, end, length) {
         if data.start > end {
@@ -56,8 +56,8 @@ pub(super) fn copy(
         while end < data.end {
             let left = data.end - end;
             let copied = match &mut crc32c {
-                Some(crc32c) => through_us(source, target, end, left, &mut buffer, crc32c)?,
-                None => by_kernel(source, target, end, left, &mut buffer)?,
+                Some(crc32c) => copy_with_checksum(source, target, end, left, &mut buffer, crc32c)?,
+                None => copy_in_kernel(source, target, end, left, &mut buffer)?,
             };
             if copied == 0 {
                 // Somebody has cut the original meanwhile.
@@ -67,7 +67,7 @@ pub(super) fn copy(
                 });
             }
             end += copied;
-            if end - looked >= STEP_BYTES {
+            if end - looked >= KERNEL_COPY_BYTES {
                 looked = end;
                 look()?;
             }
@@ -81,7 +81,7 @@ pub(super) fn copy(
 }
 
 /// Writes `bytes` to `target`, an empty file.
-pub(super) fn write(bytes: &[u8], target: &File) -> io::Result<Fingerprint> {
+pub(super) fn write_contents(bytes: &[u8], target: &File) -> io::Result<Fingerprint> {
     target.write_all_at(bytes, 0)?;
     Ok(Fingerprint {
         length: bytes.len() as u64,
@@ -90,7 +90,7 @@ pub(super) fn write(bytes: &[u8], target: &File) -> io::Result<Fingerprint> {
 }
 
 /// Returns the checksum of a whole file.
-pub(super) fn checksum(file: &File) -> io::Result<u32> {
+pub(super) fn checksum_file(file: &File) -> io::Result<u32> {
     let mut buffer = vec![0; usize::try_from(BUFFER_BYTES).map_err(io::Error::other)?];
     let (mut crc32c, mut end) = (0, 0);
     loop {
@@ -103,7 +103,7 @@ pub(super) fn checksum(file: &File) -> io::Result<u32> {
     }
 }
 
-fn through_us(
+fn copy_with_checksum(
     source: &File,
     target: &File,
     start: u64,
@@ -116,8 +116,8 @@ fn through_us(
     Ok(copied as u64)
 }
 
-/// Has the kernel copy some bytes, [`STEP_BYTES`] at most.
-fn by_kernel(
+/// Has the kernel copy some bytes, [`KERNEL_COPY_BYTES`] at most.
+fn copy_in_kernel(
     source: &File,
     target: &File,
     start: u64,
@@ -127,7 +127,7 @@ fn by_kernel(
     #[cfg(target_os = "linux")]
     {
         use rustix::io::Errno;
-        let length = usize::try_from(left.min(STEP_BYTES)).map_err(io::Error::other)?;
+        let length = usize::try_from(left.min(KERNEL_COPY_BYTES)).map_err(io::Error::other)?;
         let (mut from, mut to) = (start, start);
         match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length) {
             Ok(copied) => return Ok(copied as u64),
@@ -209,10 +209,10 @@ mod tests {
         fn copied(&self, source: &File, name: &str) -> (Fingerprint, File) {
             let target = self.file(name);
             let length = source.metadata().expect("open").len();
-            let made = copy(source, &target, length, &|| Ok(())).expect("copied");
+            let made = copy_contents(source, &target, length, &|| Ok(())).expect("copied");
             assert_eq!(made.length, length);
             assert_eq!(target.metadata().expect("open").len(), length);
-            assert_eq!(checksum(source).ok(), checksum(&target).ok());
+            assert_eq!(checksum_file(source).ok(), checksum_file(&target).ok());
             (made, target)
         }
     }
@@ -230,7 +230,7 @@ mod tests {
         let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
         dense.write_all_at(&bytes, 0).expect("written");
         let (made, copy) = folder.copied(&dense, "dense copy");
-        assert_eq!(made.crc32c, checksum(&copy).ok());
+        assert_eq!(made.crc32c, checksum_file(&copy).ok());
         let (made, _) = folder.copied(&folder.file("empty"), "empty copy");
         assert_eq!(made.crc32c, Some(0));
 
@@ -250,15 +250,16 @@ mod tests {
     fn a_large_copy_looks_at_the_free_space_on_the_way() {
         let folder = Folder::new();
         let large = folder.file("large");
-        large.set_len(CHECKED_BYTES * 3).expect("written");
-        for at in (0..CHECKED_BYTES * 3).step_by(1 << 20) {
+        large.set_len(MAX_CHECKSUMMED_BYTES * 3).expect("written");
+        for at in (0..MAX_CHECKSUMMED_BYTES * 3).step_by(1 << 20) {
             large.write_all_at(&[1; 4096], at).expect("written");
         }
         let (made, _) = folder.copied(&large, "large copy");
         assert_eq!(made.crc32c, None);
         let target = folder.file("second copy");
         let scarce = || Err(io::ErrorKind::StorageFull.into());
-        let error = copy(&large, &target, CHECKED_BYTES * 3, &scarce).expect_err("no room");
+        let error = copy_contents(&large, &target, MAX_CHECKSUMMED_BYTES * 3, &scarce)
+            .expect_err("no room");
         assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     }
 }

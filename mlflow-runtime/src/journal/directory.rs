@@ -39,14 +39,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::journal::owned::{self, Place};
+use crate::journal::owned::{self, JournalLocation};
 use crate::journal::record::{Definition, Origin, Record};
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::mmap_safety;
 use crate::journal::segment::{Frame, Segment};
-use crate::os::fork::OwnFile;
+use crate::os::fork::CloseOnForkFile;
 
-const LOCK: &str = "lock";
+const LOCK_FILE: &str = "lock";
 const SEGMENT_EXTENSION: &str = "segment";
 pub(super) const SPARE_EXTENSION: &str = "spare";
 
@@ -56,19 +56,21 @@ pub(crate) struct Directory {
     /// Whether files in it can be mapped without danger.
     is_mappable: bool,
     /// Held for its lock.
-    _lock: OwnFile,
+    _lock: CloseOnForkFile,
 }
 
 impl Directory {
     /// Makes and locks a new directory below `root`.
-    pub(super) fn create(root: &Place) -> io::Result<Self> {
+    pub(super) fn create(root: &JournalLocation) -> io::Result<Self> {
         root.create()?;
         // A sweep may take a directory away between its creation and its locking.
         for _ in 0..8 {
-            let path = root.path().join(new_name());
+            let path = root.path().join(new_directory_name());
             owned::create_directory(&path)?;
             match Self::lock(&path, true) {
-                Ok(Some(directory)) if directory.path.join(LOCK).exists() => return Ok(directory),
+                Ok(Some(directory)) if directory.path.join(LOCK_FILE).exists() => {
+                    return Ok(directory);
+                }
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => {
@@ -84,7 +86,7 @@ impl Directory {
 
     /// Locks `path`; `None` if its owner lives.
     fn lock(path: &Path, create: bool) -> io::Result<Option<Self>> {
-        let lock = path.join(LOCK);
+        let lock = path.join(LOCK_FILE);
         let lock = if create {
             owned::open_or_create(&lock)?
         } else {
@@ -94,7 +96,7 @@ impl Directory {
             Ok(()) => Ok(Some(Self {
                 is_mappable: mmap_safety::is_mappable(path),
                 path: path.to_owned(),
-                _lock: OwnFile::new(lock),
+                _lock: CloseOnForkFile::new(lock),
             })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
@@ -102,14 +104,14 @@ impl Directory {
     }
 
     /// What dead processes left below `root` for `destination`.
-    pub(crate) fn left_behind(root: &Path, destination: &str) -> LeftBehind {
+    pub(crate) fn find_orphaned(root: &Path, destination: &str) -> OrphanedJournals {
         let entries = fs::read_dir(root).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         if cfg!(test) {
             // The order in which a file system lists them is no test's to know.
             paths.sort();
         }
-        LeftBehind {
+        OrphanedJournals {
             paths,
             destination: destination.to_owned(),
         }
@@ -120,10 +122,10 @@ impl Directory {
         Self::lock(path, false).unwrap_or_else(|error| {
             // Its process died before it made the lock, or after it removed it. Somebody else's
             // empty directory has another name.
-            if error.kind() == io::ErrorKind::NotFound && has_our_name(path) {
+            if error.kind() == io::ErrorKind::NotFound && has_generated_name(path) {
                 let _ = fs::remove_dir(path);
             }
-            tell_exposed(path, &error);
+            warn_exposed(path, &error);
             None
         })
     }
@@ -136,10 +138,10 @@ impl Directory {
         };
         let mut empty = true;
         for segment in segments {
-            match Claim::of(&segment) {
-                Claim::Origin(origin) => return origin.destination == destination,
-                Claim::Empty => {}
-                Claim::Unreadable => empty = false,
+            match SegmentOwner::read(&segment) {
+                SegmentOwner::Origin(origin) => return origin.destination == destination,
+                SegmentOwner::Empty => {}
+                SegmentOwner::Unreadable => empty = false,
             }
         }
         empty
@@ -159,7 +161,7 @@ impl Directory {
             }
         }
         files.sort();
-        files.into_iter().map(Segment::left_behind).collect()
+        files.into_iter().map(Segment::open_orphaned).collect()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -168,7 +170,7 @@ impl Directory {
 
     /// Returns the directory with files that are mapped, or written to.
     #[cfg(test)]
-    pub(super) fn mapping(self, mapped: bool) -> Self {
+    pub(super) fn with_mapping(self, mapped: bool) -> Self {
         Self {
             is_mappable: mapped,
             ..self
@@ -202,12 +204,12 @@ impl Directory {
         // Without its lock nobody could come in again: it stays while anything else may be there.
         #[cfg(test)]
         crate::seeded::before_change();
-        if owned::clear(&self.path, LOCK).is_err() {
+        if owned::remove_files_except(&self.path, LOCK_FILE).is_err() {
             return;
         }
         #[cfg(test)]
         crate::seeded::before_change();
-        let _ = fs::remove_file(self.path.join(LOCK));
+        let _ = fs::remove_file(self.path.join(LOCK_FILE));
         #[cfg(test)]
         crate::seeded::before_change();
         let _ = fs::remove_dir(&self.path);
@@ -216,14 +218,14 @@ impl Directory {
 
 /// Journals of dead processes. Each is locked when its turn comes: a thousand of them must not take
 /// a thousand descriptors.
-pub(crate) struct LeftBehind {
+pub(crate) struct OrphanedJournals {
     paths: Vec<PathBuf>,
     destination: String,
 }
 
-impl LeftBehind {
+impl OrphanedJournals {
     /// Lets one of them go, to be claimed later.
-    pub(crate) fn put_off(&self, directory: Directory) -> Self {
+    pub(crate) fn defer(&self, directory: Directory) -> Self {
         Self {
             paths: vec![directory.path],
             destination: self.destination.clone(),
@@ -231,7 +233,7 @@ impl LeftBehind {
     }
 }
 
-impl Iterator for LeftBehind {
+impl Iterator for OrphanedJournals {
     type Item = Directory;
 
     fn next(&mut self) -> Option<Directory> {
@@ -251,7 +253,7 @@ pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
 }
 
 /// The folder beside the journals for what stores have refused for good.
-const REJECTED: &str = "rejected";
+const REJECTED_DIRECTORY: &str = "rejected";
 
 /// What a store has refused of one journal: a directory like that of a dead process, which nobody
 /// ships until it is [put back](RejectedFolder::put_back).
@@ -261,14 +263,14 @@ pub(crate) struct RejectedFolder {
 
 impl RejectedFolder {
     /// Makes the one of the journal in `directory`, if it is not there.
-    pub(crate) fn beside(directory: &Path) -> io::Result<Self> {
+    pub(crate) fn create_beside(directory: &Path) -> io::Result<Self> {
         let (Some(root), Some(name)) = (directory.parent(), directory.file_name()) else {
             return Err(io::ErrorKind::NotFound.into());
         };
         let name = name.to_string_lossy();
-        let place = Place::below(root.to_owned(), &[&rejected(), &name]);
+        let place = JournalLocation::below(root.to_owned(), &[&rejected_directory_name(), &name]);
         place.create()?;
-        owned::open_or_create(&place.path().join(LOCK))?;
+        owned::open_or_create(&place.path().join(LOCK_FILE))?;
         let path = place.path().to_owned();
         Ok(Self { path })
     }
@@ -278,14 +280,14 @@ impl RejectedFolder {
     }
 
     /// Returns where those of all journals below `root` lie.
-    pub(crate) fn below(root: &Path) -> PathBuf {
-        root.join(rejected())
+    pub(crate) fn directory_below(root: &Path) -> PathBuf {
+        root.join(rejected_directory_name())
     }
 
     /// Puts what was refused for `destination` back among the journals below `root`, to be shipped as
     /// what a dead process left. Returns how many directories.
     pub(crate) fn put_back(root: &Path, destination: &str) -> usize {
-        let all = Directory::left_behind(&Self::below(root), destination);
+        let all = Directory::find_orphaned(&Self::directory_below(root), destination);
         all.filter(|directory| {
             // A name of its own: the process that it is of may be alive.
             let name = uuid::Uuid::new_v4().simple().to_string();
@@ -296,8 +298,11 @@ impl RejectedFolder {
 }
 
 /// The name of the folder: others may have journals below the same root.
-fn rejected() -> String {
-    format!("{REJECTED}-{}", rustix::process::geteuid().as_raw())
+fn rejected_directory_name() -> String {
+    format!(
+        "{REJECTED_DIRECTORY}-{}",
+        rustix::process::geteuid().as_raw()
+    )
 }
 
 /// What the files of artifacts end in, and those of consoles.
@@ -313,22 +318,22 @@ pub(crate) fn artifact_path(directory: &Path, name: &str, extension: &str) -> Op
 }
 
 /// What a segment says about whom it belongs to.
-enum Claim {
+enum SegmentOwner {
     Origin(Origin),
     /// Its process died before the first record.
     Empty,
     Unreadable,
 }
 
-impl Claim {
-    fn of(segment: &Segment) -> Self {
+impl SegmentOwner {
+    fn read(segment: &Segment) -> Self {
         let Ok(bytes) = segment.read() else {
             return Self::Unreadable;
         };
         let body = match bytes.frame(HEADER_BYTES) {
-            Frame::Whole { body, .. } if bytes.is_ours() => body,
+            Frame::Whole { body, .. } if bytes.has_known_format() => body,
             // Its process may have been killed in the middle of the first append.
-            Frame::End if bytes.resume(HEADER_BYTES).is_none() => return Self::Empty,
+            Frame::End if bytes.skip_damage(HEADER_BYTES).is_none() => return Self::Empty,
             Frame::Whole { .. } | Frame::Torn | Frame::End => return Self::Unreadable,
         };
         match Record::decode(body) {
@@ -339,24 +344,24 @@ impl Claim {
 }
 
 /// Returns a name that no other journal has.
-fn new_name() -> String {
+fn new_directory_name() -> String {
     #[cfg(test)]
-    if let Some(name) = crate::seeded::name() {
+    if let Some(name) = crate::seeded::random_name() {
         return name;
     }
     uuid::Uuid::new_v4().simple().to_string()
 }
 
 /// As [`Directory::create`] gives it.
-fn has_our_name(path: &Path) -> bool {
+fn has_generated_name(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.len() == 32 && uuid::Uuid::try_parse(name).is_ok())
 }
 
 /// Warns, once, of a journal of this user that others can write to: it is not read.
-fn tell_exposed(path: &Path, error: &io::Error) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if owned::is_exposed(path) && !TOLD.swap(true, Ordering::Relaxed) {
+fn warn_exposed(path: &Path, error: &io::Error) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if owned::is_exposed(path) && !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             target: "mlflow", %error,
             "a journal is not shipped, as others could have changed it. Take that away (chmod -R go-w), if \

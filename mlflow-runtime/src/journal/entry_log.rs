@@ -23,7 +23,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::journal::directory::segment_path;
 use crate::journal::owned;
-use crate::journal::record::{Definition, Event, MetricRecord, Origin, Start};
+use crate::journal::record::{Definition, Event, MetricRecord, Origin, RunStart};
 use crate::journal::segment::Segment;
 use crate::journal::segment::allocate;
 use crate::journal::segment::append::{Appender, WrittenAppender};
@@ -37,7 +37,7 @@ const SEGMENT_BYTES: usize = 4 << 20;
 const MEMORY_SEGMENT_BYTES: usize = 64 << 10;
 
 /// Opens a segment of up to so many bytes.
-pub(crate) type Open<'a> = dyn FnMut(usize) -> io::Result<(Arc<Segment>, Appender)> + 'a;
+pub(crate) type OpenSegmentFn<'a> = dyn FnMut(usize) -> io::Result<(Arc<Segment>, Appender)> + 'a;
 
 /// The writing end of a log.
 #[derive(Default)]
@@ -58,7 +58,7 @@ struct Tail {
 
 /// The segments that one copy has touched, and the records it has written.
 #[derive(Default)]
-pub(crate) struct Copied {
+pub(crate) struct CopySummary {
     /// The segments, oldest first, and the bytes that each has now.
     pub(crate) segments: Vec<(Arc<Segment>, usize)>,
     pub(crate) records: usize,
@@ -67,11 +67,11 @@ pub(crate) struct Copied {
 /// Writes entries of one run to a log.
 pub(crate) struct EntryWriter<'a, 'o> {
     log: &'a mut EntryLog,
-    open: &'a mut Open<'o>,
+    open: &'a mut OpenSegmentFn<'o>,
     origin: &'a Origin,
     run: u32,
     identity: &'a RunIdentity,
-    copied: Copied,
+    summary: CopySummary,
 }
 
 impl EntryLog {
@@ -95,7 +95,7 @@ impl EntryLog {
     /// Begins a copy of entries of `run`. What `open` opens is for this log alone.
     pub(crate) fn writer<'a, 'o>(
         &'a mut self,
-        open: &'a mut Open<'o>,
+        open: &'a mut OpenSegmentFn<'o>,
         origin: &'a Origin,
         run: u32,
         identity: &'a RunIdentity,
@@ -106,15 +106,15 @@ impl EntryLog {
             origin,
             run,
             identity,
-            copied: Copied::default(),
+            summary: CopySummary::default(),
         }
     }
 }
 
 impl EntryWriter<'_, '_> {
     /// Appends a metric point.
-    pub(crate) fn metric(&mut self, metric: &Metric) -> io::Result<()> {
-        let key = self.key(&metric.key)?;
+    pub(crate) fn append_metric(&mut self, metric: &Metric) -> io::Result<()> {
+        let key = self.define_key(&metric.key)?;
         let record = MetricRecord {
             run: self.run,
             key,
@@ -124,16 +124,16 @@ impl EntryWriter<'_, '_> {
         };
         if !self.fits(frame_bytes(record.encode().len())) {
             // The next segment has to define the key anew.
-            self.close()?;
-            return self.metric(metric);
+            self.close_segment()?;
+            return self.append_metric(metric);
         }
         self.append(&record.encode())?;
-        self.copied.records += 1;
+        self.summary.records += 1;
         Ok(())
     }
 
     /// Appends an event with its place in the order of all events.
-    pub(crate) fn event(
+    pub(crate) fn append_event(
         &mut self,
         event: &Event<'_>,
         sequence: u64,
@@ -142,41 +142,41 @@ impl EntryWriter<'_, '_> {
         let body = event.encode(self.run, sequence, attachment);
         self.define_run(frame_bytes(body.len()))?;
         self.append(&body)?;
-        self.copied.records += 1;
+        self.summary.records += 1;
         Ok(())
     }
 
     /// Appends the start of a run that was delivered, for who may have to create the run anew. It is no
     /// entry.
-    pub(crate) fn start_again(&mut self, start: Start<'static>) -> io::Result<()> {
-        let start = Start {
+    pub(crate) fn append_delivered_start(&mut self, start: RunStart<'static>) -> io::Result<()> {
+        let start = RunStart {
             is_delivered: true,
             ..start
         };
-        self.event(&Event::Start(Box::new(start)), 0, &[])?;
-        self.copied.records -= 1;
+        self.append_event(&Event::Start(Box::new(start)), 0, &[])?;
+        self.summary.records -= 1;
         Ok(())
     }
 
     /// Appends the start of the run, with all that it has.
-    pub(crate) fn start(&mut self, start: &Start<'_>, sequence: u64) -> io::Result<()> {
-        self.event(&Event::Start(Box::new(start.clone())), sequence, &[])
+    pub(crate) fn append_start(&mut self, start: &RunStart<'_>, sequence: u64) -> io::Result<()> {
+        self.append_event(&Event::Start(Box::new(start.clone())), sequence, &[])
     }
 
     /// Ends the copy. Its file is closed.
-    pub(crate) fn finish(mut self) -> io::Result<Copied> {
+    pub(crate) fn finish(mut self) -> io::Result<CopySummary> {
         // A run of which nothing waits is named all the same: whoever recovers has to close it.
         self.define_run(0)?;
-        self.note();
+        self.record_position();
         if let Some(tail) = &mut self.log.tail
             && tail.segment.file().is_some()
         {
             tail.appender = None;
         }
-        Ok(self.copied)
+        Ok(self.summary)
     }
 
-    fn key(&mut self, name: &Arc<str>) -> io::Result<u32> {
+    fn define_key(&mut self, name: &Arc<str>) -> io::Result<u32> {
         self.define_run(name.len() + 256)?;
         let Some(tail) = &mut self.log.tail else {
             return Err(io::Error::other("the log has no segment"));
@@ -203,10 +203,10 @@ impl EntryWriter<'_, '_> {
         }
         .encode();
         if self.log.tail.is_some() && !self.fits(bytes + frame_bytes(definition.len())) {
-            self.close()?;
+            self.close_segment()?;
         }
         if self.log.tail.is_none() {
-            self.begin(bytes + frame_bytes(definition.len()))?;
+            self.begin_segment(bytes + frame_bytes(definition.len()))?;
         }
         let is_new = match &mut self.log.tail {
             Some(tail) => tail.runs.insert(self.run),
@@ -223,7 +223,7 @@ impl EntryWriter<'_, '_> {
         tail.is_some_and(|tail| tail.position + bytes <= tail.len)
     }
 
-    fn begin(&mut self, bytes: usize) -> io::Result<()> {
+    fn begin_segment(&mut self, bytes: usize) -> io::Result<()> {
         let origin = Definition::Origin(self.origin.clone()).encode();
         let at_least = HEADER_BYTES + frame_bytes(origin.len()) + bytes;
         let (segment, appender) = (self.open)(at_least)?;
@@ -244,20 +244,20 @@ impl EntryWriter<'_, '_> {
     }
 
     /// The segment is full: the next entry goes to another one.
-    fn close(&mut self) -> io::Result<()> {
-        self.note();
+    fn close_segment(&mut self) -> io::Result<()> {
+        self.record_position();
         self.log.tail = None;
         self.define_run(0)
     }
 
     /// Notes how far the segment has got.
-    fn note(&mut self) {
+    fn record_position(&mut self) {
         let Some(tail) = &self.log.tail else { return };
-        match self.copied.segments.last_mut() {
+        match self.summary.segments.last_mut() {
             Some((last, end)) if Arc::ptr_eq(last, &tail.segment) => *end = tail.position,
             _ => {
                 let touched = (Arc::clone(&tail.segment), tail.position);
-                self.copied.segments.push(touched);
+                self.summary.segments.push(touched);
             }
         }
     }
@@ -287,13 +287,16 @@ impl EntryWriter<'_, '_> {
 }
 
 /// Opens a segment in the directory of a dead process, or of refused entries.
-pub(crate) fn open_in(directory: &Path, len: usize) -> io::Result<(Arc<Segment>, Appender)> {
+pub(crate) fn create_segment_in(
+    directory: &Path,
+    len: usize,
+) -> io::Result<(Arc<Segment>, Appender)> {
     let mut number = next_number(directory)?;
     loop {
         let path = segment_path(directory, number);
         match allocate::new_file(&path, len as u64) {
             Ok(file) => {
-                let (segment, appender) = written(path, file, len)?;
+                let (segment, appender) = init_segment(path, file, len)?;
                 return Ok((Arc::new(segment), appender));
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
@@ -316,10 +319,14 @@ fn next_number(directory: &Path) -> io::Result<u64> {
 }
 
 /// Makes a segment of an empty file.
-pub(crate) fn written(path: PathBuf, file: File, len: usize) -> io::Result<(Segment, Appender)> {
+pub(crate) fn init_segment(
+    path: PathBuf,
+    file: File,
+    len: usize,
+) -> io::Result<(Segment, Appender)> {
     let len = SEGMENT_BYTES.max(len);
     let appender = WrittenAppender::new(file, len)?;
-    let segment = Segment::copy(Some(path), None, 0);
+    let segment = Segment::new_copy(Some(path), None, 0);
     Ok((segment, Appender::Written(appender)))
 }
 

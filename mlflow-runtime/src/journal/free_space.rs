@@ -9,20 +9,20 @@ use std::io;
 use std::path::Path;
 
 /// The most that stays free.
-const MOST_KEPT_BYTES: u64 = 1 << 30;
+const MAX_RESERVED_BYTES: u64 = 1 << 30;
 
 /// A lack of room for a copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     free_bytes: u64,
-    kept_bytes: u64,
+    reserved_bytes: u64,
 }
 
 impl fmt::Display for Shortage {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             free_bytes,
-            kept_bytes,
+            reserved_bytes: kept_bytes,
         } = self;
         write!(
             formatter,
@@ -32,22 +32,22 @@ impl fmt::Display for Shortage {
 }
 
 /// Fails if the disk below `directory` has no room for another `bytes`.
-pub(super) fn check(directory: &Path, bytes: u64) -> io::Result<Result<(), Shortage>> {
+pub(super) fn check_available(directory: &Path, bytes: u64) -> io::Result<Result<(), Shortage>> {
     let disk = rustix::fs::statvfs(directory)?;
     let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
     let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-    Ok(judge(total_bytes, free_bytes, bytes))
+    Ok(check_reserve(total_bytes, free_bytes, bytes))
 }
 
-fn judge(total_bytes: u64, free_bytes: u64, bytes: u64) -> Result<(), Shortage> {
-    let kept_bytes = (total_bytes / 20).min(MOST_KEPT_BYTES);
+fn check_reserve(total_bytes: u64, free_bytes: u64, bytes: u64) -> Result<(), Shortage> {
+    let kept_bytes = (total_bytes / 20).min(MAX_RESERVED_BYTES);
     // Some file systems do not count their blocks.
     if total_bytes == 0 || bytes.saturating_add(kept_bytes) <= free_bytes {
         return Ok(());
     }
     Err(Shortage {
         free_bytes,
-        kept_bytes,
+        reserved_bytes: kept_bytes,
     })
 }
 
@@ -57,7 +57,11 @@ mod tests {
 
     #[test]
     fn a_part_of_the_disk_stays_free() {
-        let kept = |total, free, bytes| judge(total, free, bytes).err().map(|s| s.kept_bytes);
+        let kept = |total, free, bytes| {
+            check_reserve(total, free, bytes)
+                .err()
+                .map(|s| s.reserved_bytes)
+        };
         assert_eq!(kept(1000, 1000, 950), None);
         assert_eq!(kept(1000, 1000, 951), Some(50));
         assert_eq!(kept(1000, 40, 0), Some(50), "others have filled it");

@@ -7,31 +7,34 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::journal::owned::Place;
-use crate::warnings::Limit;
+use crate::journal::owned::JournalLocation;
+use crate::warnings::WarningLimit;
 
 /// The folder below the root of all journals. No process directory has such a name.
-const FOLDER: &str = "damaged";
+const DAMAGED_DIRECTORY: &str = "damaged";
 
 /// Returns where the files of all journals below `root` are kept.
-pub(crate) fn folder(root: &Path) -> PathBuf {
-    root.join(name_of_folder())
+pub(crate) fn damaged_directory(root: &Path) -> PathBuf {
+    root.join(damaged_directory_name())
 }
 
 /// The name of the folder: others may have journals below the same root.
-fn name_of_folder() -> String {
-    format!("{FOLDER}-{}", rustix::process::geteuid().as_raw())
+fn damaged_directory_name() -> String {
+    format!(
+        "{DAMAGED_DIRECTORY}-{}",
+        rustix::process::geteuid().as_raw()
+    )
 }
 
 /// Moves `file` of a process's directory to `damaged-<uid>/<process directory>-<name>.damaged`.
-pub(crate) fn keep(file: &Path) -> io::Result<()> {
+pub(crate) fn quarantine_file(file: &Path) -> io::Result<()> {
     let misplaced = || io::Error::from(io::ErrorKind::InvalidInput);
     let directory = file.parent().ok_or_else(misplaced)?;
     let root = directory.parent().ok_or_else(misplaced)?;
     let name = |part: Option<&OsStr>| part.map(|name| name.to_string_lossy().into_owned());
     let process = name(directory.file_name()).ok_or_else(misplaced)?;
     let number = name(file.file_stem()).ok_or_else(misplaced)?;
-    let place = Place::below(root.to_owned(), &[&name_of_folder()]);
+    let place = JournalLocation::below(root.to_owned(), &[&damaged_directory_name()]);
     place.create()?;
     match fs::rename(
         file,
@@ -44,9 +47,9 @@ pub(crate) fn keep(file: &Path) -> io::Result<()> {
 }
 
 /// Says that damaged files stay where they are.
-pub(crate) fn warn(directory: &Path, error: &io::Error) {
-    static STUCK: Limit = Limit::new();
-    if let Some(end) = STUCK.admit() {
+pub(crate) fn warn_quarantine_failed(directory: &Path, error: &io::Error) {
+    static WARN_LIMIT: WarningLimit = WarningLimit::new();
+    if let Some(end) = WARN_LIMIT.admit() {
         tracing::warn!(
             target: "mlflow", %error, directory = %directory.display(),
             "a damaged journal file cannot be moved to the folder `damaged`; it stays where it is{end}"

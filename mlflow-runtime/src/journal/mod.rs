@@ -29,7 +29,7 @@
 //!
 //! A file is mapped where that is safe, else written to with a system call for each record, about
 //! 1 µs (see [`segment::mmap_safety`]); where no file can be written, segments lie in memory, bounded by
-//! [`MEMORY_BYTES`]: then invariants 1 and 2 do not hold, and a warning said so.
+//! [`MAX_MEMORY_BYTES`]: then invariants 1 and 2 do not hold, and a warning said so.
 //!
 //! # Recovery
 //!
@@ -86,30 +86,30 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use console_log::Consoles;
-use deferred_warnings::{Trouble, Warning};
-use owned::Place;
-use quota::{MEMORY_BYTES, Room, Taken};
+use console_log::RunConsoleLogs;
+use deferred_warnings::{DeferredWarning, DeferredWarnings};
+use owned::JournalLocation;
+use quota::{MAX_MEMORY_BYTES, Quota, Reservation};
 use record::{Definition, Fingerprint, Origin};
 use segment::Segment;
 use segment::append::Appender;
 use segment::mapped::Region;
-use segment::preallocate::Spares;
-use spool::{Copy, Spool, Uncopied};
-use storage::{Backing, Disk};
-use wakeup::Bell;
-use writer::{Idle, Writer};
+use segment::preallocate::PreallocatedSegments;
+use spool::{CopyError, Spool, SpooledArtifact};
+use storage::{DiskStorage, Storage};
+use wakeup::Wakeup;
+use writer::{IdleSegments, Writer};
 
-pub(crate) use quota::Reason;
-pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, write};
+pub(crate) use quota::DropReason;
+pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thread, with_writer};
 
 use crate::model::key_names::KeyNames;
-use crate::sync::{lock, unpoisoned};
+use crate::sync::{ignore_poison, lock};
 
 /// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
-const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE];
+const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE_SEGMENT_BYTES];
 /// The size of the segments of a thread that logs much.
-const LARGE: u64 = 4 << 20;
+const LARGE_SEGMENT_BYTES: u64 = 4 << 20;
 
 /// Everything one process has logged for one destination and has not delivered yet.
 pub(crate) struct Journal {
@@ -118,60 +118,60 @@ pub(crate) struct Journal {
     origin: Origin,
     /// It, as every segment begins with it.
     origin_definition: Vec<u8>,
-    backing: Backing,
-    room: Room,
+    storage: Storage,
+    quota: Quota,
     next_segment: AtomicU64,
     next_sequence: AtomicU64,
     segments: Mutex<Vec<Arc<Segment>>>,
     /// Held shared while a segment is made, alone while the directory is removed.
-    gate: RwLock<()>,
+    directory_gate: RwLock<()>,
     /// Values of segments that are gone from `segments`.
     retired_values: AtomicU64,
-    trouble: Trouble,
+    deferred_warnings: DeferredWarnings,
     memory_warned: AtomicBool,
     sync_warned: AtomicBool,
     /// Set when a damaged file could not be moved out of the directory.
-    keeps_files: AtomicBool,
+    has_stuck_files: AtomicBool,
     /// For threads whose thread-locals are gone already.
-    stray: Mutex<Writer>,
+    fallback_writer: Mutex<Writer>,
     /// Segments of threads that have ended.
-    idle: Arc<Idle>,
+    idle_segments: Arc<IdleSegments>,
     /// What stands before the name of a metric.
     key_prefix: Box<str>,
     /// The names of metrics whose keys MLflow refuses.
     key_names: KeyNames,
     /// Sizes of a thread's first, second and later segments.
     segment_bytes: [u64; 4],
-    pub(crate) consoles: Consoles,
+    pub(crate) console_logs: RunConsoleLogs,
     spool: Spool,
-    spares: Arc<Spares>,
-    pub(crate) bell: Bell,
+    preallocated: Arc<PreallocatedSegments>,
+    pub(crate) wakeup: Wakeup,
 }
 
 /// A new segment, and how to write to it.
-struct Opened {
+struct NewSegment {
     segment: Arc<Segment>,
     appender: Appender,
-    taken: Taken,
+    reservation: Reservation,
 }
 
 impl Journal {
     /// Creates a journal below `root`, or fails if that cannot be written, or is not private.
     pub(crate) fn on_disk(
-        root: impl Into<Place>,
+        root: impl Into<JournalLocation>,
         origin: Origin,
         max_bytes: u64,
         key_prefix: &str,
     ) -> io::Result<Arc<Self>> {
-        let backing = Backing::Disk(Disk::below(root.into())?);
+        let backing = Storage::Disk(DiskStorage::below(root.into())?);
         let journal = Self::new(backing, origin, max_bytes, key_prefix);
         sync_thread::spawn(&journal);
-        segment::preallocate::spawn(&journal);
+        segment::preallocate::spawn_preallocator(&journal);
         Ok(journal)
     }
 
     pub(crate) fn in_memory(origin: Origin, key_prefix: &str) -> Arc<Self> {
-        Self::new(Backing::Memory, origin, MEMORY_BYTES, key_prefix)
+        Self::new(Storage::Memory, origin, MAX_MEMORY_BYTES, key_prefix)
     }
 
     /// A journal below `root` without threads of its own, with segments of about `segment_bytes`.
@@ -181,7 +181,7 @@ impl Journal {
         origin: Origin,
         segment_bytes: u64,
     ) -> io::Result<Arc<Self>> {
-        let backing = Backing::Disk(Disk::below(root.into())?);
+        let backing = Storage::Disk(DiskStorage::below(root.into())?);
         let mut journal = Self::new(backing, origin, 1 << 30, "");
         if let Some(journal) = Arc::get_mut(&mut journal) {
             journal.segment_bytes = [segment_bytes; 4];
@@ -193,36 +193,36 @@ impl Journal {
     /// Its files are mapped, or written to.
     #[cfg(test)]
     pub(crate) fn unattended(root: PathBuf, origin: Origin, mapped: bool) -> io::Result<Arc<Self>> {
-        let backing = Backing::Disk(Disk::unattended(root.into(), mapped)?);
+        let backing = Storage::Disk(DiskStorage::with_mapping(root.into(), mapped)?);
         Ok(Self::new(backing, origin, 1 << 30, ""))
     }
 
-    fn new(backing: Backing, origin: Origin, max_bytes: u64, key_prefix: &str) -> Arc<Self> {
+    fn new(backing: Storage, origin: Origin, max_bytes: u64, key_prefix: &str) -> Arc<Self> {
         static NEXT_ID: AtomicU32 = AtomicU32::new(1);
         Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             origin_definition: Definition::Origin(origin.clone()).encode(),
             origin,
-            backing,
-            room: Room::new(max_bytes),
+            storage: backing,
+            quota: Quota::new(max_bytes),
             next_segment: AtomicU64::new(0),
             next_sequence: AtomicU64::new(0),
             segments: Mutex::new(Vec::new()),
-            gate: RwLock::new(()),
+            directory_gate: RwLock::new(()),
             retired_values: AtomicU64::new(0),
-            trouble: Trouble::default(),
+            deferred_warnings: DeferredWarnings::default(),
             memory_warned: AtomicBool::new(false),
             sync_warned: AtomicBool::new(false),
-            keeps_files: AtomicBool::new(false),
-            stray: Mutex::new(Writer::default()),
-            idle: Arc::default(),
+            has_stuck_files: AtomicBool::new(false),
+            fallback_writer: Mutex::new(Writer::default()),
+            idle_segments: Arc::default(),
             key_prefix: key_prefix.into(),
             key_names: KeyNames::default(),
             segment_bytes: SEGMENT_BYTES,
-            consoles: Consoles::default(),
+            console_logs: RunConsoleLogs::default(),
             spool: Spool::default(),
-            spares: Arc::default(),
-            bell: Bell::default(),
+            preallocated: Arc::default(),
+            wakeup: Wakeup::default(),
         })
     }
 
@@ -231,12 +231,12 @@ impl Journal {
     }
 
     /// The place of the next event in the order of all events. Every event below the number
-    /// returned by [`sequence`](Self::sequence) is visible to a scan that starts afterwards.
+    /// returned by [`current_sequence`](Self::current_sequence) is visible to a scan that starts afterwards.
     fn next_sequence(&self) -> u64 {
         self.next_sequence.fetch_add(1, Ordering::AcqRel)
     }
 
-    pub(crate) fn sequence(&self) -> u64 {
+    pub(crate) fn current_sequence(&self) -> u64 {
         self.next_sequence.load(Ordering::Acquire)
     }
 
@@ -246,52 +246,59 @@ impl Journal {
     }
 
     /// Values logged so far, delivered or not.
-    pub(crate) fn values(&self) -> u64 {
+    pub(crate) fn value_count(&self) -> u64 {
         let segments = self.lock_segments();
-        let live: u64 = segments.iter().map(|segment| segment.values()).sum();
+        let live: u64 = segments.iter().map(|segment| segment.value_count()).sum();
         live + self.retired_values.load(Ordering::Relaxed)
     }
 
     /// Values that found no room.
-    pub(crate) fn dropped(&self, reason: Reason) -> u64 {
-        self.room.dropped(reason)
+    pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
+        self.quota.dropped(reason)
     }
 
     pub(crate) fn used_bytes(&self) -> u64 {
-        self.room.used_bytes() + self.room.copied_bytes()
+        self.quota.used_bytes() + self.quota.copied_bytes()
     }
 
     /// Takes room for bytes of a console; returns false, and counts them as dropped, if there is none.
-    pub(crate) fn take_console_room(&self, bytes: u64) -> bool {
-        let taken = self.room.take(bytes, false);
+    pub(crate) fn reserve_console_bytes(&self, bytes: u64) -> bool {
+        let taken = self.quota.reserve(bytes, false);
         if let Err(reason) = taken {
             self.count_dropped(reason, 1);
-            self.trouble.tell();
+            self.deferred_warnings.emit();
         }
         taken.is_ok()
     }
 
     /// Counts values that found no room.
     #[cold]
-    fn count_dropped(&self, reason: Reason, values: u64) {
-        if self.room.count_dropped(reason, values) {
-            let max_bytes = self.room.max_bytes();
-            self.trouble.note(Warning::Dropped { reason, max_bytes });
+    fn count_dropped(&self, reason: DropReason, values: u64) {
+        if self.quota.count_dropped(reason, values) {
+            let max_bytes = self.quota.max_bytes();
+            self.deferred_warnings
+                .push(DeferredWarning::Dropped { reason, max_bytes });
         }
     }
 
     /// Gives back what such bytes have taken.
-    pub(crate) fn give_console_room(&self, bytes: u64) {
-        self.room.give(bytes);
+    pub(crate) fn release_console_bytes(&self, bytes: u64) {
+        self.quota.release(bytes);
     }
 
     /// Copies a file beside the segments; `None` where the journal is in memory.
-    pub(crate) fn copy_artifact(&self, source: &File) -> Option<Result<Copy, Uncopied>> {
+    pub(crate) fn copy_artifact(
+        &self,
+        source: &File,
+    ) -> Option<Result<SpooledArtifact, CopyError>> {
         Some(self.spool.copy(&self.path()?, source))
     }
 
     /// Writes an artifact beside the segments; `None` where the journal is in memory.
-    pub(crate) fn write_artifact(&self, bytes: &[u8]) -> Option<Result<Copy, Uncopied>> {
+    pub(crate) fn write_artifact(
+        &self,
+        bytes: &[u8],
+    ) -> Option<Result<SpooledArtifact, CopyError>> {
         Some(self.spool.write(&self.path()?, bytes))
     }
 
@@ -300,7 +307,7 @@ impl Journal {
         if let Some(directory) = self.path() {
             let _ = std::fs::remove_file(directory.join(name));
         }
-        self.spool.give(fingerprint.length);
+        self.spool.subtract_bytes(fingerprint.length);
     }
 
     /// Returns the bytes of all artifacts that wait beside the segments.
@@ -309,13 +316,13 @@ impl Journal {
     }
 
     /// Notes that an artifact of so many bytes has a second name.
-    pub(crate) fn take_artifact(&self, bytes: u64) {
-        self.spool.take(bytes);
+    pub(crate) fn add_artifact_bytes(&self, bytes: u64) {
+        self.spool.add_bytes(bytes);
     }
 
     /// Notes that an artifact of so many bytes waits no more.
-    pub(crate) fn give_artifact(&self, bytes: u64) {
-        self.spool.give(bytes);
+    pub(crate) fn subtract_artifact_bytes(&self, bytes: u64) {
+        self.spool.subtract_bytes(bytes);
     }
 
     /// Returns the directory for consoles; `None` where the journal is in memory.
@@ -337,9 +344,9 @@ impl Journal {
 
     /// Returns where journals lie, this one and those of others; `None` where this one is in memory.
     pub(crate) fn root(&self) -> Option<&Path> {
-        match &self.backing {
-            Backing::Disk(disk) => Some(disk.root()),
-            Backing::Memory => None,
+        match &self.storage {
+            Storage::Disk(disk) => Some(disk.root()),
+            Storage::Memory => None,
         }
     }
 
@@ -347,14 +354,14 @@ impl Journal {
     pub(crate) fn values_in_memory(&self) -> u64 {
         let segments = self.lock_segments();
         let in_memory = segments.iter().filter(|segment| segment.file().is_none());
-        in_memory.map(|segment| segment.values()).sum()
+        in_memory.map(|segment| segment.value_count()).sum()
     }
 
     /// The directory of this process, while there is one.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        match &self.backing {
-            Backing::Disk(disk) => Some(disk.existing()?.path().to_owned()),
-            Backing::Memory => None,
+        match &self.storage {
+            Storage::Disk(disk) => Some(disk.current_directory()?.path().to_owned()),
+            Storage::Memory => None,
         }
     }
 
@@ -369,40 +376,40 @@ impl Journal {
             }
             // Under the lock: whoever counts values meets it here or there.
             self.retired_values
-                .fetch_add(segment.values(), Ordering::Relaxed);
+                .fetch_add(segment.value_count(), Ordering::Relaxed);
         }
         if segment.is_copy() {
-            self.room.give_copied(segment.size_bytes());
+            self.quota.release_copied(segment.size_bytes());
         } else {
-            self.room.give(segment.size_bytes());
+            self.quota.release(segment.size_bytes());
         }
         if segment.file().is_none() {
-            self.room.give_memory(segment.size_bytes());
+            self.quota.release_memory(segment.size_bytes());
         }
         if let Err(error) = segment.remove_file() {
-            self.keeps_files.store(true, Ordering::Relaxed);
+            self.has_stuck_files.store(true, Ordering::Relaxed);
             if let Some(directory) = self.path() {
-                kept::warn(&directory, &error);
+                kept::warn_quarantine_failed(&directory, &error);
             }
         }
     }
 
     /// Opens a segment of up to `len` bytes for copied entries, beside the others.
     pub(crate) fn open_copy(&self, len: usize) -> io::Result<(Arc<Segment>, Appender)> {
-        let _gate = unpoisoned(self.gate.read());
-        let (segment, appender) = match &self.backing {
-            Backing::Disk(disk) => {
+        let _gate = ignore_poison(self.directory_gate.read());
+        let (segment, appender) = match &self.storage {
+            Storage::Disk(disk) => {
                 let number = || self.next_segment.fetch_add(1, Ordering::Relaxed);
-                let (path, file) = disk.create_copy(len, number)?;
-                entry_log::written(path, file, len)?
+                let (path, file) = disk.create_copy_file(len, number)?;
+                entry_log::init_segment(path, file, len)?
             }
-            Backing::Memory => {
+            Storage::Memory => {
                 let len = entry_log::memory_bytes(len);
                 // Beyond the bound, too: the copy takes the place of what it was copied from.
-                let _ = self.room.take_memory(len as u64, true);
-                self.room.take_copied(len as u64);
+                let _ = self.quota.reserve_memory(len as u64, true);
+                self.quota.reserve_copied(len as u64);
                 let (region, appender) = Region::create_anonymous(len)?;
-                let segment = Segment::copy(None, Some(region), len);
+                let segment = Segment::new_copy(None, Some(region), len);
                 (segment, Appender::Mapped(appender))
             }
         };
@@ -412,26 +419,27 @@ impl Journal {
     }
 
     /// Notes that a segment of copied entries has grown.
-    pub(crate) fn copy_has_grown(&self, segment: &Segment, bytes: usize) {
+    pub(crate) fn record_copy_growth(&self, segment: &Segment, bytes: usize) {
         if segment.file().is_some() {
-            self.room.take_copied(segment.set_size_bytes(bytes as u64));
+            self.quota
+                .reserve_copied(segment.set_size_bytes(bytes as u64));
         }
     }
 
     /// Returns whether copied entries take no more than the journal's bound, which is theirs besides.
     pub(crate) fn copies_fit(&self) -> bool {
-        self.room.copied_bytes() <= self.room.max_bytes()
+        self.quota.copied_bytes() <= self.quota.max_bytes()
     }
 
     /// Counts metrics of a run that waits by itself for which there is no more room.
-    pub(crate) fn drop_copied(&self, values: u64) {
-        self.count_dropped(Reason::JournalFull, values);
-        self.trouble.tell();
+    pub(crate) fn count_dropped_copies(&self, values: u64) {
+        self.count_dropped(DropReason::JournalFull, values);
+        self.deferred_warnings.emit();
     }
 
     /// Forgets a segment whose file is gone: all of its values but the `read` first ones are lost. False
     /// if the file is there.
-    pub(crate) fn give_up(&self, segment: &Arc<Segment>, read: u64) -> bool {
+    pub(crate) fn retire_removed(&self, segment: &Arc<Segment>, read: u64) -> bool {
         let gone = |file: &Path| matches!(file.try_exists(), Ok(false));
         if !segment.file().is_some_and(gone) {
             return false;
@@ -441,9 +449,12 @@ impl Journal {
             segments.retain(|other| !Arc::ptr_eq(other, segment));
             self.retired_values.fetch_add(read, Ordering::Relaxed);
         }
-        self.room.give(segment.size_bytes());
-        self.count_dropped(Reason::Removed, segment.values().saturating_sub(read));
-        self.trouble.tell();
+        self.quota.release(segment.size_bytes());
+        self.count_dropped(
+            DropReason::Removed,
+            segment.value_count().saturating_sub(read),
+        );
+        self.deferred_warnings.emit();
         true
     }
 
@@ -465,8 +476,8 @@ impl Journal {
             .map(|segment| (segment.extent(), segment))
             .collect();
         let mut synced = self.spool.sync();
-        if let Backing::Disk(disk) = &self.backing
-            && let Some(directory) = disk.existing()
+        if let Storage::Disk(disk) = &self.storage
+            && let Some(directory) = disk.current_directory()
         {
             synced = synced.and(directory.sync());
         }
@@ -503,12 +514,12 @@ impl Journal {
 
     /// Removes the directory, if every segment is gone. A thread that logs later gets a new one.
     pub(crate) fn remove_if_empty(&self) {
-        let _gate = unpoisoned(self.gate.write());
+        let _gate = ignore_poison(self.directory_gate.write());
         let segments = self.lock_segments();
-        if let Backing::Disk(disk) = &self.backing
+        if let Storage::Disk(disk) = &self.storage
             && segments.is_empty()
-            && !self.keeps_files.load(Ordering::Relaxed)
-            && let Some(directory) = disk.take()
+            && !self.has_stuck_files.load(Ordering::Relaxed)
+            && let Some(directory) = disk.take_directory()
         {
             directory.remove();
         }
@@ -516,79 +527,90 @@ impl Journal {
 
     /// A new segment with room for a frame of `frame` bytes. `rolls` counts the calling thread's
     /// segments.
-    fn open_segment(&self, rolls: usize, frame: usize, essential: bool) -> Result<Opened, Reason> {
+    fn open_segment(
+        &self,
+        rolls: usize,
+        frame: usize,
+        essential: bool,
+    ) -> Result<NewSegment, DropReason> {
         let usual = self.segment_bytes[rolls.min(self.segment_bytes.len() - 1)];
         let at_least = (frame + 4096).next_multiple_of(4096) as u64;
         let smallest = at_least.max(self.segment_bytes[0]);
-        if !essential && self.room.is_shut() {
-            return Err(Reason::MemoryFull);
+        if !essential && self.quota.is_exhausted() {
+            return Err(DropReason::MemoryFull);
         }
         // Near a bound, of disk or memory, as little as can be.
-        let usual = if self.room.fits(usual) {
+        let usual = if self.quota.fits(usual) {
             usual.max(at_least)
         } else {
             smallest
         };
-        let opened = match self.open_segment_of(usual, essential) {
-            Err(_) if usual > smallest => self.open_segment_of(smallest, essential),
+        let opened = match self.open_segment_sized(usual, essential) {
+            Err(_) if usual > smallest => self.open_segment_sized(smallest, essential),
             opened => opened,
         };
-        if matches!(opened, Err(Reason::MemoryFull)) && smallest == self.segment_bytes[0] {
-            self.room.shut();
+        if matches!(opened, Err(DropReason::MemoryFull)) && smallest == self.segment_bytes[0] {
+            self.quota.mark_exhausted();
         }
         opened
     }
 
-    fn open_segment_of(&self, bytes: u64, essential: bool) -> Result<Opened, Reason> {
-        let taken = self.room.take(bytes, essential)?;
-        let _gate = unpoisoned(self.gate.read());
-        match self.allocate(bytes, taken, essential) {
+    fn open_segment_sized(&self, bytes: u64, essential: bool) -> Result<NewSegment, DropReason> {
+        let taken = self.quota.reserve(bytes, essential)?;
+        let _gate = ignore_poison(self.directory_gate.read());
+        match self.allocate_segment(bytes, taken, essential) {
             Ok(opened) => {
                 self.lock_segments().push(Arc::clone(&opened.segment));
                 Ok(opened)
             }
             Err(reason) => {
-                self.room.give(bytes);
+                self.quota.release(bytes);
                 Err(reason)
             }
         }
     }
 
     /// On disk, else in memory.
-    fn allocate(&self, bytes: u64, taken: Taken, essential: bool) -> Result<Opened, Reason> {
-        let len = usize::try_from(bytes).map_err(|_| Reason::MemoryFull)?;
-        if let Backing::Disk(disk) = &self.backing {
+    fn allocate_segment(
+        &self,
+        bytes: u64,
+        taken: Reservation,
+        essential: bool,
+    ) -> Result<NewSegment, DropReason> {
+        let len = usize::try_from(bytes).map_err(|_| DropReason::MemoryFull)?;
+        if let Storage::Disk(disk) = &self.storage {
             let number = || self.next_segment.fetch_add(1, Ordering::Relaxed);
-            match disk.open(len, &self.spares, number) {
+            match disk.open_segment(len, &self.preallocated, number) {
                 Ok((segment, appender)) => {
-                    return Ok(Opened {
+                    return Ok(NewSegment {
                         segment: Arc::new(segment),
                         appender,
-                        taken,
+                        reservation: taken,
                     });
                 }
-                Err(error) => self.note_memory(disk.root(), error),
+                Err(error) => self.defer_memory_warning(disk.root(), error),
             }
         }
-        let taken_memory = self.room.take_memory(bytes, essential)?;
+        let taken_memory = self.quota.reserve_memory(bytes, essential)?;
         match Region::create_anonymous(len) {
-            Ok((region, appender)) => Ok(Opened {
+            Ok((region, appender)) => Ok(NewSegment {
                 segment: Arc::new(Segment::new(None, Some(region), len)),
                 appender: Appender::Mapped(appender),
-                taken: taken.max(taken_memory),
+                reservation: taken.max(taken_memory),
             }),
             // The system has none.
             Err(_) => {
-                self.room.give_memory(bytes);
-                Err(Reason::MemoryFull)
+                self.quota.release_memory(bytes);
+                Err(DropReason::MemoryFull)
             }
         }
     }
 
-    fn note_memory(&self, root: &Path, error: io::Error) {
+    fn defer_memory_warning(&self, root: &Path, error: io::Error) {
         if !self.memory_warned.swap(true, Ordering::Relaxed) {
             let root = root.to_owned();
-            self.trouble.note(Warning::InMemory { error, root });
+            self.deferred_warnings
+                .push(DeferredWarning::InMemory { error, root });
         }
     }
 
@@ -599,7 +621,7 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.bell.keeper.stop();
-        self.spares.stop();
+        self.wakeup.sync_thread.stop();
+        self.preallocated.stop();
     }
 }

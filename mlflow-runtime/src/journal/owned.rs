@@ -24,13 +24,13 @@ use rustix::process::geteuid;
 
 /// A place for journals.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct JournalLocation {
     path: PathBuf,
     /// The part of `path` that others may own. Everything below it has to be private.
     base: PathBuf,
 }
 
-impl From<PathBuf> for Place {
+impl From<PathBuf> for JournalLocation {
     /// A place that the user named: who may write there is the user's decision.
     fn from(path: PathBuf) -> Self {
         let base = path.clone();
@@ -38,7 +38,7 @@ impl From<PathBuf> for Place {
     }
 }
 
-impl Place {
+impl JournalLocation {
     /// A place whose name anybody can guess: nobody else may have taken it first.
     pub(crate) fn below(base: PathBuf, names: &[&str]) -> Self {
         let path = names
@@ -62,7 +62,7 @@ impl Place {
                 io::ErrorKind::AlreadyExists => Ok(()),
                 _ => Err(error),
             })?;
-            check_on_the_way(&path)?;
+            check_ancestor(&path)?;
         }
         Ok(())
     }
@@ -74,40 +74,40 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Opens a file for reading.
-pub(crate) fn open(path: &Path) -> io::Result<File> {
-    open_as(path, OFlags::RDONLY)
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+    open_with_flags(path, OFlags::RDONLY)
 }
 
 /// Opens a file for writing.
 pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
-    open_as(path, OFlags::WRONLY)
+    open_with_flags(path, OFlags::WRONLY)
 }
 
 /// Opens a file for writing, which is created if it is missing.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
-    open_as(path, OFlags::WRONLY | OFlags::CREATE)
+    open_with_flags(path, OFlags::WRONLY | OFlags::CREATE)
 }
 
 /// Opens a file, of which every write goes to the end, and which is created if it is missing.
 pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
-    open_as(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
+    open_with_flags(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
 }
 
 /// Creates a file for this user alone.
-pub(crate) fn create(path: &Path) -> io::Result<File> {
-    open_as(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
+pub(crate) fn create_file(path: &Path) -> io::Result<File> {
+    open_with_flags(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
 }
 
 /// Creates a file for this user alone, of which every write goes to the end.
 pub(super) fn create_to_append(path: &Path) -> io::Result<File> {
-    open_as(
+    open_with_flags(
         path,
         OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL,
     )
 }
 
 /// Deletes the files of a directory, but not the one with the name `kept`.
-pub(super) fn clear(directory: &Path, kept: &str) -> io::Result<()> {
+pub(super) fn remove_files_except(directory: &Path, kept: &str) -> io::Result<()> {
     // By its descriptor: what has taken its place meanwhile is not cleared.
     let directory = open_directory(directory)?;
     for entry in Dir::read_from(&directory)?.flatten() {
@@ -120,8 +120,8 @@ pub(super) fn clear(directory: &Path, kept: &str) -> io::Result<()> {
 }
 
 /// Reads a file.
-pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = open(path)?;
+pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open_to_read(path)?;
     let length = file.metadata()?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
     file.read_to_end(&mut bytes)?;
@@ -129,8 +129,8 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Returns the length of a file, or 0 if it cannot be opened.
-pub(crate) fn length(path: &Path) -> u64 {
-    let metadata = open(path).and_then(|file| file.metadata());
+pub(crate) fn file_length(path: &Path) -> u64 {
+    let metadata = open_to_read(path).and_then(|file| file.metadata());
     metadata.map_or(0, |file| file.len())
 }
 
@@ -141,7 +141,7 @@ pub(super) fn is_exposed(path: &Path) -> bool {
     })
 }
 
-fn open_as(path: &Path, access: OFlags) -> io::Result<File> {
+fn open_with_flags(path: &Path, access: OFlags) -> io::Result<File> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
@@ -151,7 +151,7 @@ fn open_as(path: &Path, access: OFlags) -> io::Result<File> {
     let file = File::from(rustix::fs::openat(&descriptor, name, flags, mode)?);
     let found = file.metadata()?;
     if !found.is_file() {
-        return Err(refusal(path, "is not a regular file"));
+        return Err(permission_denied(path, "is not a regular file"));
     }
     check_owner(path, found.uid(), found.mode(), false)?;
     Ok(file)
@@ -166,7 +166,7 @@ fn open_directory(path: &Path) -> io::Result<File> {
 }
 
 /// Checks a directory above a journal's: a symbolic link may stand for it if it is trusted, too.
-fn check_on_the_way(path: &Path) -> io::Result<()> {
+fn check_ancestor(path: &Path) -> io::Result<()> {
     let link = fs::symlink_metadata(path)?;
     // The mode of a link means nothing.
     check_owner(path, link.uid(), 0, true)?;
@@ -179,14 +179,14 @@ fn check_on_the_way(path: &Path) -> io::Result<()> {
 
 fn check_owner(path: &Path, owner: u32, mode: u32, or_root: bool) -> io::Result<()> {
     if owner != geteuid().as_raw() && !(or_root && owner == 0) {
-        return Err(refusal(
+        return Err(permission_denied(
             path,
             &format!("belongs to another user (uid {owner})"),
         ));
     }
     if mode & 0o022 != 0 {
         let mode = mode & 0o7777;
-        return Err(refusal(
+        return Err(permission_denied(
             path,
             &format!("is writable by others (mode {mode:o})"),
         ));
@@ -194,7 +194,7 @@ fn check_owner(path: &Path, owner: u32, mode: u32, or_root: bool) -> io::Result<
     Ok(())
 }
 
-fn refusal(path: &Path, fault: &str) -> io::Error {
+fn permission_denied(path: &Path, fault: &str) -> io::Error {
     let fault = format!("{} {fault}", path.display());
     io::Error::new(io::ErrorKind::PermissionDenied, fault)
 }
@@ -231,8 +231,8 @@ mod tests {
     fn only_what_is_private_is_opened() {
         let folder = Folder::new();
         let file = folder.0.join("file");
-        create(&file).expect("writable");
-        assert!(open(&file).is_ok());
+        create_file(&file).expect("writable");
+        assert!(open_to_read(&file).is_ok());
         for (path, mode) in [
             (&file, 0o620),
             (&file, 0o602),
@@ -241,20 +241,22 @@ mod tests {
         ] {
             let before = fs::metadata(path).expect("it is there").mode();
             set_mode(path, mode);
-            let error = open(&file).expect_err("others can write to it").to_string();
+            let error = open_to_read(&file)
+                .expect_err("others can write to it")
+                .to_string();
             assert!(error.contains("writable by others"), "{error}");
             set_mode(path, before);
         }
-        assert!(open(&file).is_ok());
+        assert!(open_to_read(&file).is_ok());
         let link = folder.0.join("link");
         symlink(&file, &link).expect("writable");
-        assert!(open(&link).is_err());
+        assert!(open_to_read(&link).is_err());
         assert!(open_or_create(&link).is_err());
-        assert!(open(&folder.0).is_err(), "a directory");
+        assert!(open_to_read(&folder.0).is_err(), "a directory");
         let directory = folder.0.join("directory");
         symlink(&folder.0, &directory).expect("writable");
-        assert!(open(&directory.join("file")).is_err());
-        let missing = open(&folder.0.join("missing")).expect_err("there is none");
+        assert!(open_to_read(&directory.join("file")).is_err());
+        let missing = open_to_read(&folder.0.join("missing")).expect_err("there is none");
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     }
 
@@ -264,13 +266,13 @@ mod tests {
         let directory = folder.0.join("directory");
         create_directory(&directory).expect("writable");
         for name in ["kept", "other"] {
-            create(&directory.join(name)).expect("writable");
+            create_file(&directory.join(name)).expect("writable");
         }
         let link = folder.0.join("link");
         symlink(&directory, &link).expect("writable");
-        assert!(clear(&link, "kept").is_err());
+        assert!(remove_files_except(&link, "kept").is_err());
         assert!(directory.join("other").exists());
-        clear(&directory, "kept").expect("it is ours");
+        remove_files_except(&directory, "kept").expect("it is ours");
         assert!(!directory.join("other").exists() && directory.join("kept").exists());
     }
 
@@ -278,14 +280,14 @@ mod tests {
     fn a_place_below_a_base_is_private_and_a_named_one_is_the_users_decision() {
         let folder = Folder::new();
         set_mode(&folder.0, 0o777);
-        let place = Place::below(folder.0.clone(), &["a", "b"]);
+        let place = JournalLocation::below(folder.0.clone(), &["a", "b"]);
         place.create().expect("writable");
         place.create().expect("it is there");
         let mode = |path: &Path| fs::metadata(path).expect("it is there").mode() & 0o777;
         assert_eq!(mode(place.path()), 0o700);
         set_mode(&folder.0.join("a"), 0o777);
         assert!(place.create().is_err());
-        let named = Place::from(place.path().to_owned());
+        let named = JournalLocation::from(place.path().to_owned());
         named.create().expect("it is there");
     }
 }

@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::time;
 
 /// What the journal may hold where it has to live in memory.
-pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_MEMORY_BYTES: u64 = 64 << 20;
 
 /// How long, where neither disk nor memory had room, nobody asks again: that takes system calls, and
 /// whoever logs would wait for them at every call.
-const SHUT_MS: i64 = 100;
+const EXHAUSTED_BACKOFF_MS: i64 = 100;
 
 /// Why a value found no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum DropReason {
     /// The journal holds as much as it may.
     JournalFull,
     /// It cannot be written to a disk, and the memory it may take is full.
@@ -28,14 +28,14 @@ pub(crate) enum Reason {
 
 /// Whether room was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Taken {
-    Within,
+pub(super) enum Reservation {
+    WithinLimit,
     /// Only for what is essential.
-    Beyond,
+    OverLimit,
 }
 
 /// The bytes of one journal.
-pub(super) struct Room {
+pub(super) struct Quota {
     max_bytes: u64,
     used_bytes: AtomicU64,
     /// Of these, what is not on disk.
@@ -43,18 +43,18 @@ pub(super) struct Room {
     /// What is copied beside it, for runs that wait by themselves: the others must find room.
     copied_bytes: AtomicU64,
     /// When the disk may be asked again, in ms since the Unix epoch.
-    shut_until_ms: AtomicI64,
+    exhausted_until_ms: AtomicI64,
     dropped: [AtomicU64; 3],
 }
 
-impl Room {
+impl Quota {
     pub(super) fn new(max_bytes: u64) -> Self {
         Self {
             max_bytes,
             used_bytes: AtomicU64::new(0),
             memory_bytes: AtomicU64::new(0),
             copied_bytes: AtomicU64::new(0),
-            shut_until_ms: AtomicI64::new(0),
+            exhausted_until_ms: AtomicI64::new(0),
             dropped: Default::default(),
         }
     }
@@ -73,39 +73,39 @@ impl Room {
     }
 
     /// Why no more than what is essential may be taken now, if that is so.
-    pub(super) fn shortage(&self) -> Option<Reason> {
+    pub(super) fn shortage(&self) -> Option<DropReason> {
         if self.used_bytes() > self.max_bytes {
-            Some(Reason::JournalFull)
-        } else if self.memory_bytes.load(Ordering::Relaxed) > MEMORY_BYTES {
-            Some(Reason::MemoryFull)
+            Some(DropReason::JournalFull)
+        } else if self.memory_bytes.load(Ordering::Relaxed) > MAX_MEMORY_BYTES {
+            Some(DropReason::MemoryFull)
         } else {
             None
         }
     }
 
-    /// Takes bytes of disk or memory; they have to be [given back](Self::give).
-    pub(super) fn take(&self, bytes: u64, essential: bool) -> Result<Taken, Reason> {
+    /// Takes bytes of disk or memory; they have to be [given back](Self::release).
+    pub(super) fn reserve(&self, bytes: u64, essential: bool) -> Result<Reservation, DropReason> {
         let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if used <= self.max_bytes {
-            return Ok(Taken::Within);
+            return Ok(Reservation::WithinLimit);
         }
         if essential {
-            return Ok(Taken::Beyond);
+            return Ok(Reservation::OverLimit);
         }
-        self.give(bytes);
-        Err(Reason::JournalFull)
+        self.release(bytes);
+        Err(DropReason::JournalFull)
     }
 
-    pub(super) fn give(&self, bytes: u64) {
+    pub(super) fn release(&self, bytes: u64) {
         self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     /// Notes bytes of copied entries.
-    pub(super) fn take_copied(&self, bytes: u64) {
+    pub(super) fn reserve_copied(&self, bytes: u64) {
         self.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn give_copied(&self, bytes: u64) {
+    pub(super) fn release_copied(&self, bytes: u64) {
         self.copied_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -115,41 +115,45 @@ impl Room {
     }
 
     /// Notes that bytes which were taken are memory.
-    pub(super) fn take_memory(&self, bytes: u64, essential: bool) -> Result<Taken, Reason> {
+    pub(super) fn reserve_memory(
+        &self,
+        bytes: u64,
+        essential: bool,
+    ) -> Result<Reservation, DropReason> {
         let used = self.memory_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if used <= MEMORY_BYTES {
-            return Ok(Taken::Within);
+        if used <= MAX_MEMORY_BYTES {
+            return Ok(Reservation::WithinLimit);
         }
         if essential {
-            return Ok(Taken::Beyond);
+            return Ok(Reservation::OverLimit);
         }
-        self.give_memory(bytes);
-        Err(Reason::MemoryFull)
+        self.release_memory(bytes);
+        Err(DropReason::MemoryFull)
     }
 
     /// Notes that not even the smallest segment finds room anywhere.
-    pub(super) fn shut(&self) {
-        let until_ms = time::coarse_now_ms() + SHUT_MS;
-        self.shut_until_ms.store(until_ms, Ordering::Relaxed);
+    pub(super) fn mark_exhausted(&self) {
+        let until_ms = time::coarse_now_ms() + EXHAUSTED_BACKOFF_MS;
+        self.exhausted_until_ms.store(until_ms, Ordering::Relaxed);
     }
 
     /// Whether a moment ago there was no room anywhere. A clock that was set back does not shut it.
-    pub(super) fn is_shut(&self) -> bool {
-        let left_ms = self.shut_until_ms.load(Ordering::Relaxed) - time::coarse_now_ms();
-        (1..=SHUT_MS).contains(&left_ms)
+    pub(super) fn is_exhausted(&self) -> bool {
+        let left_ms = self.exhausted_until_ms.load(Ordering::Relaxed) - time::coarse_now_ms();
+        (1..=EXHAUSTED_BACKOFF_MS).contains(&left_ms)
     }
 
-    pub(super) fn give_memory(&self, bytes: u64) {
+    pub(super) fn release_memory(&self, bytes: u64) {
         self.memory_bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.shut_until_ms.store(0, Ordering::Relaxed);
+        self.exhausted_until_ms.store(0, Ordering::Relaxed);
     }
 
     /// Counts values that found no room; true if they are the first for this reason.
-    pub(super) fn count_dropped(&self, reason: Reason, values: u64) -> bool {
+    pub(super) fn count_dropped(&self, reason: DropReason, values: u64) -> bool {
         self.dropped[reason as usize].fetch_add(values, Ordering::Relaxed) == 0
     }
 
-    pub(super) fn dropped(&self, reason: Reason) -> u64 {
+    pub(super) fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize].load(Ordering::Relaxed)
     }
 }
@@ -161,20 +165,21 @@ mod tests {
     /// Every value asked the disk for a file, and its caller waited for the answer.
     #[test]
     fn where_there_is_no_room_at_all_nobody_asks_again_for_a_moment() {
-        let room = Room::new(1 << 30);
-        assert!(!room.is_shut());
-        room.shut();
-        assert!(room.is_shut());
-        room.give_memory(0);
-        assert!(!room.is_shut(), "there may be some again");
-        room.shut();
-        let shut_ms = room.shut_until_ms.load(Ordering::Relaxed) - SHUT_MS;
-        while room.is_shut() {
+        let room = Quota::new(1 << 30);
+        assert!(!room.is_exhausted());
+        room.mark_exhausted();
+        assert!(room.is_exhausted());
+        room.release_memory(0);
+        assert!(!room.is_exhausted(), "there may be some again");
+        room.mark_exhausted();
+        let shut_ms = room.exhausted_until_ms.load(Ordering::Relaxed) - EXHAUSTED_BACKOFF_MS;
+        while room.is_exhausted() {
             std::thread::yield_now();
         }
-        assert!(time::coarse_now_ms() >= shut_ms + SHUT_MS);
+        assert!(time::coarse_now_ms() >= shut_ms + EXHAUSTED_BACKOFF_MS);
         // The clock is set back by an hour.
-        room.shut_until_ms.fetch_add(3_600_000, Ordering::Relaxed);
-        assert!(!room.is_shut());
+        room.exhausted_until_ms
+            .fetch_add(3_600_000, Ordering::Relaxed);
+        assert!(!room.is_exhausted());
     }
 }

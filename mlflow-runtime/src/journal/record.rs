@@ -68,20 +68,20 @@ pub(crate) struct MetricRecord {
 /// The first of the steps that stand in a record for the last step that the run has under the key, or 0: that
 /// one is found when the point is shipped, as whoever logs does not know it. No program counts to them, nor
 /// are they near the least number, which is somebody's "none".
-const LAST_STEPS: i64 = i64::MIN + (1 << 40);
+const LAST_STEP_BASE: i64 = i64::MIN + (1 << 40);
 /// How many there are.
-const LAST_STEPS_LEN: u64 = 1 << 40;
+const LAST_STEP_COUNT: u64 = 1 << 40;
 
 /// Returns what stands for the last step in the record of a point with this place in the order of all events.
-pub(crate) fn last_step(sequence: u64) -> i64 {
-    LAST_STEPS.saturating_add_unsigned(sequence % LAST_STEPS_LEN)
+pub(crate) fn encode_last_step(sequence: u64) -> i64 {
+    LAST_STEP_BASE.saturating_add_unsigned(sequence % LAST_STEP_COUNT)
 }
 
 /// Returns a step that a program gives, moved out of the way of those that stand for the last step.
 #[inline]
-pub(crate) fn plain_step(step: i64) -> i64 {
-    if step.wrapping_sub(LAST_STEPS).cast_unsigned() < LAST_STEPS_LEN {
-        LAST_STEPS - 1
+pub(crate) fn clamp_plain_step(step: i64) -> i64 {
+    if step.wrapping_sub(LAST_STEP_BASE).cast_unsigned() < LAST_STEP_COUNT {
+        LAST_STEP_BASE - 1
     } else {
         step
     }
@@ -89,9 +89,9 @@ pub(crate) fn plain_step(step: i64) -> i64 {
 
 /// Returns the place in the order of all events of a point that is to stand at the last step; `None` for every
 /// other step.
-pub(crate) fn sequence_of_last_step(step: i64) -> Option<u64> {
-    let sequence = u64::try_from(step.checked_sub(LAST_STEPS)?).ok()?;
-    (sequence < LAST_STEPS_LEN).then_some(sequence)
+pub(crate) fn decode_last_step(step: i64) -> Option<u64> {
+    let sequence = u64::try_from(step.checked_sub(LAST_STEP_BASE)?).ok()?;
+    (sequence < LAST_STEP_COUNT).then_some(sequence)
 }
 
 /// What later records of a segment refer to.
@@ -135,12 +135,12 @@ fn deserialize_tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[T
 /// Something that happens to a run, in order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event<'a> {
-    Start(Box<Start<'a>>),
+    Start(Box<RunStart<'a>>),
     Param(Cow<'a, Param>),
     Tag(Cow<'a, Tag>),
     Artifact {
         path: Cow<'a, str>,
-        content: Content<'a>,
+        content: ArtifactLocation<'a>,
         /// That of a spooled copy; older versions wrote none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fingerprint: Option<Fingerprint>,
@@ -153,7 +153,7 @@ pub(crate) enum Event<'a> {
 
 /// How a run begins.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Start<'a> {
+pub(crate) struct RunStart<'a> {
     pub(crate) identity: Cow<'a, RunIdentity>,
     pub(crate) name: Cow<'a, str>,
     pub(crate) user: Cow<'a, str>,
@@ -170,9 +170,9 @@ pub(crate) struct Start<'a> {
     pub(crate) is_delivered: bool,
 }
 
-impl Start<'static> {
+impl RunStart<'static> {
     /// Returns a start in place of one that was lost, for the run with this identity.
-    pub(crate) fn anew(identity: &RunIdentity, start_time_ms: i64) -> Self {
+    pub(crate) fn replacement(identity: &RunIdentity, start_time_ms: i64) -> Self {
         Self {
             identity: Cow::Owned(identity.clone()),
             name: Cow::Owned(format!("run-{}", identity.key)),
@@ -187,9 +187,9 @@ impl Start<'static> {
     }
 }
 
-impl Start<'_> {
+impl RunStart<'_> {
     /// Makes the tags of its segment's origin its own.
-    pub(crate) fn adopt(&mut self, common: &[Tag]) {
+    pub(crate) fn adopt_common_tags(&mut self, common: &[Tag]) {
         if !std::mem::take(&mut self.with_common_tags) {
             return;
         }
@@ -205,7 +205,7 @@ impl Start<'_> {
 
 /// Where an artifact's bytes are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum Content<'a> {
+pub(crate) enum ArtifactLocation<'a> {
     /// In the event's attachment.
     Attached,
     /// In the file of this name beside the segments.
@@ -215,7 +215,7 @@ pub(crate) enum Content<'a> {
         file: Cow<'a, str>,
         /// Of what the process writes to stdout and stderr; the file says then where it ends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        part: Option<CommonPart<'a>>,
+        part: Option<SharedFilePart<'a>>,
     },
 }
 
@@ -230,7 +230,7 @@ pub(crate) struct Fingerprint {
 
 /// A part of a file that runs have in common.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct CommonPart<'a> {
+pub(crate) struct SharedFilePart<'a> {
     pub(crate) file: Cow<'a, str>,
     pub(crate) from: u64,
 }
@@ -256,11 +256,11 @@ impl MetricRecord {
 
     fn decode(body: &[u8]) -> Option<Self> {
         Some(Self {
-            run: u32::from_le_bytes(array(body, 4)?),
-            key: u32::from_le_bytes(array(body, 8)?),
-            timestamp_ms: i64::from_le_bytes(array(body, 16)?),
-            step: i64::from_le_bytes(array(body, 24)?),
-            value: f64::from_le_bytes(array(body, 32)?),
+            run: u32::from_le_bytes(read_array(body, 4)?),
+            key: u32::from_le_bytes(read_array(body, 8)?),
+            timestamp_ms: i64::from_le_bytes(read_array(body, 16)?),
+            step: i64::from_le_bytes(read_array(body, 24)?),
+            value: f64::from_le_bytes(read_array(body, 32)?),
         })
     }
 }
@@ -301,10 +301,10 @@ impl<'a> Record<'a> {
                 .ok()
                 .map(Record::Definition),
             EVENT => Some(Record::Event {
-                run: u32::from_le_bytes(array(body, 4)?),
-                sequence: u64::from_le_bytes(array(body, 8)?),
+                run: u32::from_le_bytes(read_array(body, 4)?),
+                sequence: u64::from_le_bytes(read_array(body, 8)?),
                 event: {
-                    let json = u32::from_le_bytes(array(body, 16)?) as usize;
+                    let json = u32::from_le_bytes(read_array(body, 16)?) as usize;
                     let (json, attachment) =
                         body.get(EVENT_HEADER_BYTES..)?.split_at_checked(json)?;
                     EventBody { json, attachment }
@@ -331,7 +331,7 @@ pub(crate) fn is_plausible(body: &[u8]) -> bool {
 }
 
 /// Returns the length that the record at the beginning of `bytes` says it has; `None` if it does not.
-pub(crate) fn own_length(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn encoded_length(bytes: &[u8]) -> Option<usize> {
     match *bytes.first()? {
         METRIC => Some(METRIC_BYTES),
         DEFINITION => {
@@ -342,14 +342,14 @@ pub(crate) fn own_length(bytes: &[u8]) -> Option<usize> {
         }
         // How long an attachment is, the frame alone tells.
         EVENT => {
-            let json = u32::from_le_bytes(array(bytes, 16)?) as usize;
+            let json = u32::from_le_bytes(read_array(bytes, 16)?) as usize;
             EVENT_HEADER_BYTES.checked_add(json)
         }
         _ => None,
     }
 }
 
-fn array<const N: usize>(body: &[u8], at: usize) -> Option<[u8; N]> {
+fn read_array<const N: usize>(body: &[u8], at: usize) -> Option<[u8; N]> {
     body.get(at..at + N)?.try_into().ok()
 }
 
@@ -375,17 +375,17 @@ mod tests {
         let older = format!(
             r#"{{{identity},"start_time_ms":1,"parent":null,"tags":[{{"key":"a","value":"own"}}],"params":[]}}"#
         );
-        let mut start: Start<'static> = serde_json::from_str(&older).expect("a start");
+        let mut start: RunStart<'static> = serde_json::from_str(&older).expect("a start");
         let common = [tag("a", "common"), tag("b", "common")];
-        start.adopt(&common);
+        start.adopt_common_tags(&common);
         assert_eq!(
             start.tags.len(),
             1,
             "an older start has all its tags itself"
         );
         start.with_common_tags = true;
-        start.adopt(&common);
-        start.adopt(&common);
+        start.adopt_common_tags(&common);
+        start.adopt_common_tags(&common);
         let tags: Vec<Tag> = start.tags.into_iter().map(Cow::into_owned).collect();
         assert_eq!(tags, [tag("b", "common"), tag("a", "own")]);
     }

@@ -16,32 +16,32 @@
 
 use std::sync::OnceLock;
 
-use crate::journal::record::{Content, Event, Record, is_plausible, own_length};
+use crate::journal::record::{ArtifactLocation, Event, Record, encoded_length, is_plausible};
 use crate::journal::segment::mapped::{FRAME_HEADER_BYTES, HEADER_BYTES, checksum, frame_bytes};
 
 /// How many damaged frames in a row the length of the first one is followed over.
-const IN_A_ROW: usize = 16;
+const MAX_DAMAGED_FRAMES: usize = 16;
 /// Bodies up to this length are summed up directly.
-const SHORT_BYTES: usize = 4096;
-/// Files that are mapped have a multiple of this length, and not less than [`LEAST_BYTES`].
+const MAX_DIRECT_CHECKSUM_BYTES: usize = 4096;
+/// Files that are mapped have a multiple of this length, and not less than [`MIN_MAPPED_BYTES`].
 const PAGE_BYTES: usize = 4096;
-const LEAST_BYTES: usize = 64 << 10;
+const MIN_MAPPED_BYTES: usize = 64 << 10;
 
 /// A segment's bytes, as they were read from its file.
-pub(crate) struct Loaded {
+pub(crate) struct LoadedSegment {
     bytes: Vec<u8>,
     /// The first byte of the zeros at the end.
-    end: OnceLock<usize>,
+    written_end: OnceLock<usize>,
     /// For every eighth byte, the CRC-32C of all bytes before it.
-    sums: OnceLock<Vec<u32>>,
+    prefix_checksums: OnceLock<Vec<u32>>,
 }
 
-impl Loaded {
+impl LoadedSegment {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self {
             bytes,
-            end: OnceLock::new(),
-            sums: OnceLock::new(),
+            written_end: OnceLock::new(),
+            prefix_checksums: OnceLock::new(),
         }
     }
 
@@ -51,51 +51,55 @@ impl Loaded {
 
     /// Returns true if the segment holds nothing but zeros.
     pub(super) fn is_blank(&self) -> bool {
-        self.end() == 0
+        self.written_end() == 0
     }
 
     /// Returns where to go on behind the bytes at `offset`, which are no whole frame; `None` if
     /// nothing was lost there: no more was written, or no more was acknowledged.
-    pub(super) fn resume(&self, offset: usize) -> Option<usize> {
-        let end = self.end();
+    pub(super) fn skip_damage(&self, offset: usize) -> Option<usize> {
+        let end = self.written_end();
         if offset >= end {
             return None;
         }
-        if let Some(next) = self.true_end(offset) {
+        if let Some(next) = self.end_by_record_length(offset) {
             // Invariant 4, where the length alone was missing.
             return (next < end || self.word(offset) != Some(0)).then_some(next);
         }
-        if let Some(next) = self.sound_end(offset).or_else(|| self.search(offset)) {
+        if let Some(next) = self
+            .end_by_frame_length(offset)
+            .or_else(|| self.search_next_frame(offset))
+        {
             return Some(next);
         }
         match self.word(offset) {
             // Invariant 4. A file that is written to ends in the middle of such a frame; one that is
             // mapped has its full length from the beginning.
             None | Some(0) => None,
-            Some(_) if self.body(offset).is_none() && !self.is_of_full_length() => None,
+            Some(_) if self.body(offset).is_none() && !self.has_full_length() => None,
             Some(_) => Some(end.next_multiple_of(8)),
         }
     }
 
     /// Returns the end of a frame of which the length alone is wrong: the checksum fits the length that
     /// the record itself has.
-    fn true_end(&self, offset: usize) -> Option<usize> {
+    fn end_by_record_length(&self, offset: usize) -> Option<usize> {
         let body = self.bytes.get(offset + FRAME_HEADER_BYTES..)?;
-        let body = body.get(..own_length(body)?)?;
-        (self.word(offset + 4)? == self.sum(offset, body)).then(|| offset + frame_bytes(body.len()))
+        let body = body.get(..encoded_length(body)?)?;
+        (self.word(offset + 4)? == self.body_checksum(offset, body))
+            .then(|| offset + frame_bytes(body.len()))
     }
 
     /// Follows the length of the damaged frame at `offset` and returns where the next frame is, if
     /// the length can be trusted.
-    fn sound_end(&self, offset: usize) -> Option<usize> {
+    fn end_by_frame_length(&self, offset: usize) -> Option<usize> {
         let (mut at, mut first) = (offset, None);
-        for _ in 0..IN_A_ROW {
+        for _ in 0..MAX_DAMAGED_FRAMES {
             // Of those that follow, the records have to look like some: any number leads somewhere.
             let body = self.body(at);
             let body = body.filter(|body| first.is_none() || is_plausible(body))?;
             let next = at + frame_bytes(body.len());
             let first = *first.get_or_insert(next);
-            if next >= self.end() || self.is_whole(next) {
+            if next >= self.written_end() || self.is_whole(next) {
                 return Some(first);
             }
             at = next;
@@ -104,11 +108,11 @@ impl Loaded {
     }
 
     /// Searches for the next frame behind the damage at `offset`.
-    fn search(&self, offset: usize) -> Option<usize> {
-        let is_artifact = self.begins_attachment(offset);
+    fn search_next_frame(&self, offset: usize) -> Option<usize> {
+        let is_artifact = self.holds_attachment(offset);
         let mut inside = None;
         let mut at = offset + FRAME_HEADER_BYTES;
-        while at < self.end() {
+        while at < self.written_end() {
             if !self.is_record(at) {
                 at += 8;
                 continue;
@@ -117,8 +121,8 @@ impl Loaded {
                 return Some(at);
             }
             // It may be a part of the artifact. Those of the segment lead to its end.
-            let behind = self.behind_whole(at);
-            if behind >= self.end() {
+            let behind = self.end_of_whole_frames(at);
+            if behind >= self.written_end() {
                 return Some(at);
             }
             inside.get_or_insert(at);
@@ -128,12 +132,12 @@ impl Loaded {
     }
 
     /// Returns true if the damaged frame at `offset` holds an artifact of unknown length.
-    fn begins_attachment(&self, offset: usize) -> bool {
+    fn holds_attachment(&self, offset: usize) -> bool {
         let body = self.bytes.get(offset + FRAME_HEADER_BYTES..);
         let Some(Record::Event { event, .. }) = body.and_then(Record::decode) else {
             return false;
         };
-        let attached = Content::Attached;
+        let attached = ArtifactLocation::Attached;
         let is_attached = |event: &Event<'_>| match event {
             Event::Artifact { content, .. } => {
                 std::mem::discriminant(content) == std::mem::discriminant(&attached)
@@ -144,7 +148,7 @@ impl Loaded {
     }
 
     /// Returns where a row of whole frames ends.
-    fn behind_whole(&self, offset: usize) -> usize {
+    fn end_of_whole_frames(&self, offset: usize) -> usize {
         let mut at = offset;
         while let Some(body) = self.body(at).filter(|_| self.is_whole(at)) {
             at += frame_bytes(body.len());
@@ -166,7 +170,7 @@ impl Loaded {
 
     fn is_whole(&self, offset: usize) -> bool {
         self.body(offset)
-            .is_some_and(|body| self.word(offset + 4) == Some(self.sum(offset, body)))
+            .is_some_and(|body| self.word(offset + 4) == Some(self.body_checksum(offset, body)))
     }
 
     /// The body of the frame at `offset`, if its length keeps it inside of the file.
@@ -182,15 +186,15 @@ impl Loaded {
     }
 
     /// Returns the checksum of `body`, which belongs to the frame at `offset`.
-    fn sum(&self, offset: usize, body: &[u8]) -> u32 {
-        if body.len() <= SHORT_BYTES {
+    fn body_checksum(&self, offset: usize, body: &[u8]) -> u32 {
+        if body.len() <= MAX_DIRECT_CHECKSUM_BYTES {
             #[cfg(test)]
             tests::SUMMED.set(tests::SUMMED.get() + body.len());
             return checksum(body);
         }
         let start = offset + FRAME_HEADER_BYTES;
         let (last, rest) = ((start + body.len()) / 8, (start + body.len()) % 8);
-        let sums = self.sums();
+        let sums = self.prefix_checksums();
         let (Some(before), Some(through)) = (sums.get(start / 8), sums.get(last)) else {
             return checksum(body);
         };
@@ -200,8 +204,8 @@ impl Loaded {
         crc32c::crc32c_combine(before ^ seed, through, body.len())
     }
 
-    fn sums(&self) -> &[u32] {
-        self.sums.get_or_init(|| {
+    fn prefix_checksums(&self) -> &[u32] {
+        self.prefix_checksums.get_or_init(|| {
             let mut sum = 0;
             let words = self.bytes.chunks_exact(8).map(|word| {
                 sum = crc32c::crc32c_append(sum, word);
@@ -211,15 +215,15 @@ impl Loaded {
         })
     }
 
-    fn end(&self) -> usize {
-        *self.end.get_or_init(|| {
+    fn written_end(&self) -> usize {
+        *self.written_end.get_or_init(|| {
             let last = self.bytes.iter().rposition(|byte| *byte != 0);
             last.map_or(0, |last| last + 1)
         })
     }
 
-    fn is_of_full_length(&self) -> bool {
-        self.bytes.len() >= LEAST_BYTES && self.bytes.len().is_multiple_of(PAGE_BYTES)
+    fn has_full_length(&self) -> bool {
+        self.bytes.len() >= MIN_MAPPED_BYTES && self.bytes.len().is_multiple_of(PAGE_BYTES)
     }
 
     /// Returns true if the header was lost while frames were not: the device has kept a later page
@@ -243,10 +247,14 @@ mod tests {
     #[test]
     fn the_table_gives_the_checksums_of_bodies() {
         let bytes: Vec<u8> = (0..40_000_u32).map(|at| ((at * at) >> 7) as u8).collect();
-        let loaded = Loaded::new(bytes.clone());
+        let loaded = LoadedSegment::new(bytes.clone());
         for (offset, len) in [(64, 4097), (64, 5000), (8000, 30_003), (72, 39_000)] {
             let body = &bytes[offset + 8..offset + 8 + len];
-            assert_eq!(loaded.sum(offset, body), checksum(body), "{offset}, {len}");
+            assert_eq!(
+                loaded.body_checksum(offset, body),
+                checksum(body),
+                "{offset}, {len}"
+            );
         }
     }
 
@@ -262,9 +270,9 @@ mod tests {
             bytes.extend([1; 4]);
             bytes.extend(&body);
         }
-        let loaded = Loaded::new(bytes);
+        let loaded = LoadedSegment::new(bytes);
         SUMMED.set(0);
-        assert_eq!(loaded.resume(HEADER_BYTES), Some(loaded.bytes.len()));
+        assert_eq!(loaded.skip_damage(HEADER_BYTES), Some(loaded.bytes.len()));
         assert!(SUMMED.get() < 4 * end, "{} bytes of {end}", SUMMED.get());
     }
 }

@@ -20,11 +20,11 @@ use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::free_space::{self, Shortage};
 use crate::journal::owned;
 use crate::journal::record::Fingerprint;
-use crate::journal::segment::allocate::check_limit;
+use crate::journal::segment::allocate::check_file_size_limit;
 use crate::sync::lock;
 
 /// The most bytes that are taken of a file without a length.
-const UNMEASURED_BYTES: u64 = 64 << 20;
+const MAX_UNSIZED_BYTES: u64 = 64 << 20;
 
 /// The copies of one journal.
 #[derive(Default)]
@@ -36,20 +36,20 @@ pub(super) struct Spool {
 }
 
 /// A copy that waits.
-pub(crate) struct Copy {
+pub(crate) struct SpooledArtifact {
     pub(crate) name: String,
     pub(crate) fingerprint: Fingerprint,
 }
 
 /// The reason why there is no copy.
-pub(crate) enum Uncopied {
-    Scarce(Shortage),
-    Failed(io::Error),
+pub(crate) enum CopyError {
+    LowDiskSpace(Shortage),
+    Io(io::Error),
 }
 
-impl From<io::Error> for Uncopied {
+impl From<io::Error> for CopyError {
     fn from(error: io::Error) -> Self {
-        Self::Failed(error)
+        Self::Io(error)
     }
 }
 
@@ -59,16 +59,20 @@ impl Spool {
     }
 
     /// Copies a file into `directory`.
-    pub(super) fn copy(&self, directory: &Path, source: &File) -> Result<Copy, Uncopied> {
+    pub(super) fn copy(
+        &self,
+        directory: &Path,
+        source: &File,
+    ) -> Result<SpooledArtifact, CopyError> {
         let found = source.metadata()?;
-        check_limit(found.len())?;
+        check_file_size_limit(found.len())?;
         if found.len() == 0 {
             // What lies in `/proc` and `/sys` has no length, and bytes all the same.
             let mut bytes = Vec::new();
-            source.take(UNMEASURED_BYTES).read_to_end(&mut bytes)?;
+            source.take(MAX_UNSIZED_BYTES).read_to_end(&mut bytes)?;
             return self.write(directory, &bytes);
         }
-        self.make(directory, |target| {
+        self.create_copy(directory, |target| {
             if copying::reflink(source, target) {
                 let length = target.metadata()?.len();
                 return Ok(Fingerprint {
@@ -78,16 +82,17 @@ impl Spool {
             }
             // Holes take no room.
             let bytes = found.len().min(found.blocks().saturating_mul(512));
-            free_space::check(directory, bytes)?.map_err(Uncopied::Scarce)?;
-            let look = || match free_space::check(directory, 0)? {
+            free_space::check_available(directory, bytes)?.map_err(CopyError::LowDiskSpace)?;
+            let look = || match free_space::check_available(directory, 0)? {
                 Ok(()) => Ok(()),
                 Err(_) => Err(io::ErrorKind::StorageFull.into()),
             };
-            match copying::copy(source, target, found.len(), &look) {
+            match copying::copy_contents(source, target, found.len(), &look) {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     // Its own part is free again.
                     target.set_len(0)?;
-                    free_space::check(directory, bytes)?.map_err(Uncopied::Scarce)?;
+                    free_space::check_available(directory, bytes)?
+                        .map_err(CopyError::LowDiskSpace)?;
                     Err(error.into())
                 }
                 copied => Ok(copied?),
@@ -96,22 +101,28 @@ impl Spool {
     }
 
     /// Writes `bytes` to a file in `directory`.
-    pub(super) fn write(&self, directory: &Path, bytes: &[u8]) -> Result<Copy, Uncopied> {
-        let length = bytes.len() as u64;
-        check_limit(length)?;
-        free_space::check(directory, length)?.map_err(Uncopied::Scarce)?;
-        self.make(directory, |target| Ok(copying::write(bytes, target)?))
-    }
-
-    fn make(
+    pub(super) fn write(
         &self,
         directory: &Path,
-        fill: impl FnOnce(&File) -> Result<Fingerprint, Uncopied>,
-    ) -> Result<Copy, Uncopied> {
+        bytes: &[u8],
+    ) -> Result<SpooledArtifact, CopyError> {
+        let length = bytes.len() as u64;
+        check_file_size_limit(length)?;
+        free_space::check_available(directory, length)?.map_err(CopyError::LowDiskSpace)?;
+        self.create_copy(directory, |target| {
+            Ok(copying::write_contents(bytes, target)?)
+        })
+    }
+
+    fn create_copy(
+        &self,
+        directory: &Path,
+        fill: impl FnOnce(&File) -> Result<Fingerprint, CopyError>,
+    ) -> Result<SpooledArtifact, CopyError> {
         let name = format!("{}.{ARTIFACT_EXTENSION}", uuid::Uuid::new_v4().simple());
         let path = directory.join(&name);
-        let filled = owned::create(&path)
-            .map_err(Uncopied::Failed)
+        let filled = owned::create_file(&path)
+            .map_err(CopyError::Io)
             .and_then(|target| fill(&target));
         let fingerprint = filled.inspect_err(|_| {
             let _ = fs::remove_file(&path);
@@ -119,22 +130,22 @@ impl Spool {
         self.bytes.fetch_add(fingerprint.length, Ordering::Relaxed);
         // Before the event: whoever sees that finds this, too.
         lock(&self.unsynced).push(path);
-        Ok(Copy { name, fingerprint })
+        Ok(SpooledArtifact { name, fingerprint })
     }
 
     /// Returns how many copies the device was not asked for yet.
     #[cfg(test)]
-    pub(super) fn unsynced(&self) -> usize {
+    pub(super) fn unsynced_count(&self) -> usize {
         lock(&self.unsynced).len()
     }
 
     /// Notes that a copy has a second name.
-    pub(super) fn take(&self, bytes: u64) {
+    pub(super) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Notes that a copy is gone.
-    pub(super) fn give(&self, bytes: u64) {
+    pub(super) fn subtract_bytes(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -143,14 +154,16 @@ impl Spool {
         let unsynced = std::mem::take(&mut *lock(&self.unsynced));
         let mut synced = Ok(());
         for path in unsynced {
-            synced = synced.and(match owned::open(&path).and_then(|file| file.sync_data()) {
-                // One that was delivered and deleted meanwhile needs no device.
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    lock(&self.unsynced).push(path);
-                    Err(error)
-                }
-                _ => Ok(()),
-            });
+            synced = synced.and(
+                match owned::open_to_read(&path).and_then(|file| file.sync_data()) {
+                    // One that was delivered and deleted meanwhile needs no device.
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        lock(&self.unsynced).push(path);
+                        Err(error)
+                    }
+                    _ => Ok(()),
+                },
+            );
         }
         synced
     }
@@ -158,8 +171,8 @@ impl Spool {
 
 /// Returns what is wrong with the copy at `path`, if it is not the one with this fingerprint, or not
 /// this user's.
-pub(crate) fn fault(path: &Path, expected: Option<Fingerprint>) -> Option<String> {
-    let looked = owned::open(path).and_then(|file| {
+pub(crate) fn find_copy_fault(path: &Path, expected: Option<Fingerprint>) -> Option<String> {
+    let looked = owned::open_to_read(path).and_then(|file| {
         let Some(Fingerprint { length, crc32c }) = expected else {
             return Ok(None);
         };
@@ -171,7 +184,7 @@ pub(crate) fn fault(path: &Path, expected: Option<Fingerprint>) -> Option<String
             )));
         }
         let is_other = match crc32c {
-            Some(crc32c) => copying::checksum(&file)? != crc32c,
+            Some(crc32c) => copying::checksum_file(&file)? != crc32c,
             None => false,
         };
         Ok(is_other.then(|| {

@@ -8,29 +8,29 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::journal::LARGE;
+use crate::journal::LARGE_SEGMENT_BYTES;
 use crate::journal::directory::Directory;
-use crate::journal::owned::Place;
+use crate::journal::owned::JournalLocation;
 use crate::journal::segment::Segment;
 use crate::journal::segment::allocate;
 use crate::journal::segment::append::Appender;
-use crate::journal::segment::preallocate::{Spare, Spares};
+use crate::journal::segment::preallocate::{PreallocatedSegment, PreallocatedSegments};
 use crate::sync::lock;
 
-pub(super) enum Backing {
-    Disk(Disk),
+pub(super) enum Storage {
+    Disk(DiskStorage),
     Memory,
 }
 
 /// A place for directories of journals, and this process's own, while there is one.
-pub(super) struct Disk {
-    root: Place,
+pub(super) struct DiskStorage {
+    root: JournalLocation,
     directory: Mutex<Option<Arc<Directory>>>,
 }
 
-impl Disk {
+impl DiskStorage {
     /// Below `root`, or `Err` if that cannot be written.
-    pub(super) fn below(root: Place) -> io::Result<Self> {
+    pub(super) fn below(root: JournalLocation) -> io::Result<Self> {
         let directory = Directory::create(&root)?;
         Ok(Self {
             root,
@@ -40,8 +40,8 @@ impl Disk {
 
     /// Creates a directory below `root` whose files are mapped, or written to.
     #[cfg(test)]
-    pub(super) fn unattended(root: Place, mapped: bool) -> io::Result<Self> {
-        let directory = Directory::create(&root)?.mapping(mapped);
+    pub(super) fn with_mapping(root: JournalLocation, mapped: bool) -> io::Result<Self> {
+        let directory = Directory::create(&root)?.with_mapping(mapped);
         Ok(Self {
             root,
             directory: Mutex::new(Some(Arc::new(directory))),
@@ -53,12 +53,12 @@ impl Disk {
     }
 
     /// The process's directory, if there is one.
-    pub(super) fn existing(&self) -> Option<Arc<Directory>> {
+    pub(super) fn current_directory(&self) -> Option<Arc<Directory>> {
         lock(&self.directory).clone()
     }
 
-    fn directory(&self) -> io::Result<Arc<Directory>> {
-        if let Some(directory) = self.existing() {
+    fn directory_or_create(&self) -> io::Result<Arc<Directory>> {
+        if let Some(directory) = self.current_directory() {
             return Ok(directory);
         }
         let made = Arc::new(Directory::create(&self.root)?);
@@ -71,39 +71,39 @@ impl Disk {
     }
 
     /// The process has no directory any more.
-    pub(super) fn take(&self) -> Option<Arc<Directory>> {
+    pub(super) fn take_directory(&self) -> Option<Arc<Directory>> {
         lock(&self.directory).take()
     }
 
     /// A new segment of `len` bytes. `number` gives numbers that no other segment has.
-    pub(super) fn open(
+    pub(super) fn open_segment(
         &self,
         len: usize,
-        spares: &Spares,
+        spares: &PreallocatedSegments,
         number: impl Fn() -> u64,
     ) -> io::Result<(Segment, Appender)> {
-        let directory = self.directory()?;
-        match open_in(&directory, len, spares, &number) {
+        let directory = self.directory_or_create()?;
+        match open_segment_in(&directory, len, spares, &number) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.forget(&directory);
-                open_in(&*self.directory()?, len, spares, &number)
+                self.forget_directory(&directory);
+                open_segment_in(&*self.directory_or_create()?, len, spares, &number)
             }
             opened => opened,
         }
     }
 
     /// Creates an empty file for a segment of copied entries.
-    pub(super) fn create_copy(
+    pub(super) fn create_copy_file(
         &self,
         len: usize,
         number: impl Fn() -> u64,
     ) -> io::Result<(PathBuf, File)> {
-        let directory = self.directory()?;
+        let directory = self.directory_or_create()?;
         let path = directory.segment_path(number());
         match allocate::new_file(&path, len as u64) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.forget(&directory);
-                let path = self.directory()?.segment_path(number());
+                self.forget_directory(&directory);
+                let path = self.directory_or_create()?.segment_path(number());
                 Ok((path.clone(), allocate::new_file(&path, len as u64)?))
             }
             made => made.map(|file| (path, file)),
@@ -111,7 +111,7 @@ impl Disk {
     }
 
     /// Somebody has removed it.
-    fn forget(&self, directory: &Arc<Directory>) {
+    fn forget_directory(&self, directory: &Arc<Directory>) {
         let mut slot = lock(&self.directory);
         if slot
             .as_ref()
@@ -122,18 +122,18 @@ impl Disk {
     }
 }
 
-fn open_in(
+fn open_segment_in(
     directory: &Directory,
     len: usize,
-    spares: &Spares,
+    spares: &PreallocatedSegments,
     number: &impl Fn() -> u64,
 ) -> io::Result<(Segment, Appender)> {
     let path = directory.segment_path(number());
-    if len as u64 == LARGE && directory.is_mappable() {
+    if len as u64 == LARGE_SEGMENT_BYTES && directory.is_mappable() {
         let spare = spares.take(directory.path());
         let spare = spare.filter(|spare| fs::rename(&spare.path, &path).is_ok());
-        spares.prepare(|| directory.spare_path(number()));
-        if let Some(Spare {
+        spares.request_segment(|| directory.spare_path(number()));
+        if let Some(PreallocatedSegment {
             region, appender, ..
         }) = spare
         {
@@ -141,5 +141,5 @@ fn open_in(
             return Ok((segment, Appender::Mapped(appender)));
         }
     }
-    allocate::create(path, len, directory.is_mappable())
+    allocate::create_segment(path, len, directory.is_mappable())
 }

@@ -5,7 +5,7 @@
 //! 1. No thread that logs waits for it.
 //! 2. While nothing is logged it sleeps without a timer.
 //! 3. A value is on the device [`SYNC_INTERVAL`] after it was appended, plus the time that the device
-//!    takes; when its segment is full or its run has ended, after [`SYNC_GAP`] at most.
+//!    takes; when its segment is full or its run has ended, after [`MIN_SYNC_INTERVAL`] at most.
 //! 4. The device is asked for what was written, not for the rest of a segment: a page that it is
 //!    asked for is slow to write to the next time.
 //! 5. It is asked for the copies of [artifacts](crate::journal::spool) before the events that name them. A large
@@ -17,32 +17,32 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::journal::Journal;
-use crate::journal::wakeup::{DOZE, Sleeper};
-use crate::sync::{lock, unpoisoned};
+use crate::journal::wakeup::{STORE_BUFFER_DRAIN, Sleeper};
+use crate::sync::{ignore_poison, lock};
 
 /// How long a value may be in the page cache only.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the device is left in peace, however many runs end and segments are full.
-const SYNC_GAP: Duration = Duration::from_millis(200);
+const MIN_SYNC_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What the thread is to do, and what it has done.
 #[derive(Default)]
-pub(super) struct Keeper {
-    orders: Mutex<Orders>,
+pub(super) struct SyncThread {
+    request: Mutex<SyncRequest>,
     changed: Condvar,
     /// Whether the device will be asked soon for all that was appended until now.
-    soon: AtomicBool,
+    is_sync_pending: AtomicBool,
 }
 
 #[derive(Default)]
-struct Orders {
+struct SyncRequest {
     /// Something was appended after a silence.
     appended: bool,
     sync_now: bool,
     stop: bool,
 }
 
-impl Orders {
+impl SyncRequest {
     fn is_empty(&self) -> bool {
         let Self {
             appended,
@@ -53,38 +53,38 @@ impl Orders {
     }
 }
 
-impl Keeper {
-    fn order(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut lock(&self.orders));
+impl SyncThread {
+    fn update_request(&self, change: impl FnOnce(&mut SyncRequest)) {
+        change(&mut lock(&self.request));
         self.changed.notify_one();
     }
 
-    pub(super) fn appended(&self) {
-        self.order(|orders| orders.appended = true);
+    pub(super) fn notify_appended(&self) {
+        self.update_request(|orders| orders.appended = true);
     }
 
     /// A segment is full, or a run has ended.
-    pub(super) fn sync_now(&self) {
+    pub(super) fn request_sync(&self) {
         // One order will do for a thousand runs that end within the gap; each would wake the thread.
-        if !self.soon.swap(true, Ordering::AcqRel) {
-            self.order(|orders| orders.sync_now = true);
+        if !self.is_sync_pending.swap(true, Ordering::AcqRel) {
+            self.update_request(|orders| orders.sync_now = true);
         }
     }
 
     pub(super) fn stop(&self) {
-        self.order(|orders| orders.stop = true);
+        self.update_request(|orders| orders.stop = true);
     }
 
     /// Waits for orders, for `timeout` at most if there is one.
-    fn wait(&self, timeout: Option<Duration>) -> Orders {
-        let orders = lock(&self.orders);
+    fn wait_for_request(&self, timeout: Option<Duration>) -> SyncRequest {
+        let orders = lock(&self.request);
         let mut orders = match timeout {
-            None => unpoisoned(self.changed.wait_while(orders, |orders| orders.is_empty())),
+            None => ignore_poison(self.changed.wait_while(orders, |orders| orders.is_empty())),
             Some(timeout) => {
                 let waited = self
                     .changed
                     .wait_timeout_while(orders, timeout, |orders| orders.is_empty());
-                unpoisoned(waited).0
+                ignore_poison(waited).0
             }
         };
         std::mem::take(&mut orders)
@@ -96,7 +96,7 @@ pub(super) fn spawn(journal: &Arc<Journal>) {
     let journal = Arc::downgrade(journal);
     let spawned = thread::Builder::new()
         .name("mlflow-journal".to_owned())
-        .spawn(move || keep(&journal));
+        .spawn(move || run_sync_loop(&journal));
     if let Err(error) = spawned {
         tracing::warn!(
             target: "mlflow", %error,
@@ -105,7 +105,7 @@ pub(super) fn spawn(journal: &Arc<Journal>) {
     }
 }
 
-fn keep(journal: &Weak<Journal>) {
+fn run_sync_loop(journal: &Weak<Journal>) {
     // When the device is to be asked next, if there is something to ask it for.
     let mut due: Option<Instant> = None;
     let mut last: Option<Instant> = None;
@@ -115,29 +115,29 @@ fn keep(journal: &Weak<Journal>) {
             return;
         };
         if due.is_none() {
-            strong.bell.set_asleep(Sleeper::Keeper);
+            strong.wakeup.set_asleep(Sleeper::SyncThread);
         }
         let timeout = match due {
             Some(due) => Some(due.saturating_duration_since(Instant::now())),
-            None if dozing => Some(DOZE),
+            None if dozing => Some(STORE_BUFFER_DRAIN),
             None => None,
         };
         // The journal goes when its last user does, which wakes this thread.
-        let keeper = Arc::clone(&strong.bell.keeper);
+        let keeper = Arc::clone(&strong.wakeup.sync_thread);
         drop(strong);
-        let orders = keeper.wait(timeout);
+        let orders = keeper.wait_for_request(timeout);
         let Some(strong) = journal.upgrade().filter(|_| !orders.stop) else {
             return;
         };
         let silent = orders.is_empty();
-        let Orders {
+        let SyncRequest {
             appended,
             sync_now,
             stop: _,
         } = orders;
         let now = Instant::now();
         if sync_now {
-            let soon = last.map_or(now, |last| now.max(last + SYNC_GAP));
+            let soon = last.map_or(now, |last| now.max(last + MIN_SYNC_INTERVAL));
             due = Some(due.map_or(soon, |due| due.min(soon)));
         } else if due.is_none() && (appended || (dozing && strong.is_dirty())) {
             due = Some(now + SYNC_INTERVAL);
@@ -146,7 +146,7 @@ fn keep(journal: &Weak<Journal>) {
         }
         if due.is_some_and(|due| due <= now) {
             // First: of who comes later, the values may be too late for this time.
-            keeper.soon.swap(false, Ordering::AcqRel);
+            keeper.is_sync_pending.swap(false, Ordering::AcqRel);
             strong.sync();
             last = Some(Instant::now());
             due = None;

@@ -11,7 +11,7 @@ use crate::journal::record::{Definition, Event, MetricRecord, Origin, Record};
 use crate::journal::segment::allocate;
 use crate::journal::segment::mapped::{HEADER_BYTES, Region};
 use crate::journal::segment::{Frame, Segment, SegmentBytes};
-use crate::journal::{Journal, MetricKey, RunRef, write};
+use crate::journal::{Journal, MetricKey, RunRef, with_writer};
 use crate::model::ExperimentRef;
 use crate::model::metric_key::Key;
 use crate::model::{Role, RunIdentity};
@@ -66,8 +66,8 @@ fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
         identity: &identity,
         inherited: false,
     };
-    write(journal, |writer| {
-        writer.metric(journal, &run, key, 7, step, 0.5);
+    with_writer(journal, |writer| {
+        writer.append_metric(journal, &run, key, 7, step, 0.5);
     });
 }
 
@@ -80,8 +80,8 @@ fn tell(journal: &Journal, event: &Event<'_>, attachment: &[u8]) -> bool {
         inherited: false,
     };
     let mut written = false;
-    write(journal, |writer| {
-        written = writer.event(journal, &run, event, attachment);
+    with_writer(journal, |writer| {
+        written = writer.append_event(journal, &run, event, attachment);
     });
     written
 }
@@ -124,7 +124,7 @@ fn a_value_is_in_the_file_when_the_call_returns() {
         .iter()
         .find(|file| file.path().extension().is_some_and(|e| e == "segment"))
         .expect("one");
-    let bytes = SegmentBytes::loaded(fs::read(segment.path()).expect("readable"));
+    let bytes = SegmentBytes::from_bytes(fs::read(segment.path()).expect("readable"));
     let (keys, metrics, whole) = records(&bytes);
     assert!(whole);
     assert_eq!(keys, ["loss", "accuracy"]);
@@ -132,7 +132,7 @@ fn a_value_is_in_the_file_when_the_call_returns() {
         metrics.iter().map(|metric| metric.step).collect::<Vec<_>>(),
         [1, 2, 3]
     );
-    assert_eq!(journal.values(), 3);
+    assert_eq!(journal.value_count(), 3);
 }
 
 #[test]
@@ -183,13 +183,13 @@ fn reading_stops_at_the_first_damaged_frame() {
         for bit in 0..8 {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1 << bit;
-            let (_, metrics, _) = records(&SegmentBytes::loaded(damaged));
+            let (_, metrics, _) = records(&SegmentBytes::from_bytes(damaged));
             assert_eq!(metrics.len(), 5, "byte {at}, bit {bit}");
         }
     }
     // So is the end of the file anywhere.
     for end in HEADER_BYTES..bytes.len() {
-        let (_, metrics, _) = records(&SegmentBytes::loaded(bytes[..end].to_vec()));
+        let (_, metrics, _) = records(&SegmentBytes::from_bytes(bytes[..end].to_vec()));
         assert_eq!(metrics.len(), (end - HEADER_BYTES) / frame, "cut at {end}");
     }
 }
@@ -240,7 +240,7 @@ fn where_files_cannot_be_mapped_they_are_written() {
     let folder = Folder::new();
     let path = folder.0.join("0000000000.segment");
     let (segment, mut appender) =
-        allocate::create(path, 4096, false).expect("the folder can be written");
+        allocate::create_segment(path, 4096, false).expect("the folder can be written");
     let mut appended = 0;
     loop {
         let metric = MetricRecord {
@@ -256,7 +256,7 @@ fn where_files_cannot_be_mapped_they_are_written() {
         appended += 1;
         segment.count_value();
         let bytes = segment.read().expect("readable");
-        assert!(bytes.is_ours());
+        assert!(bytes.has_known_format());
         let (_, metrics, whole) = records(&bytes);
         assert!(whole);
         assert_eq!(metrics.last(), Some(&metric), "seen when the call returns");
@@ -264,7 +264,7 @@ fn where_files_cannot_be_mapped_they_are_written() {
     assert_eq!(usize::try_from(appended), Ok((4096 - HEADER_BYTES) / 48));
     segment.acknowledge(HEADER_BYTES + 48);
     assert_eq!(
-        segment.read().expect("readable").acknowledged(),
+        segment.read().expect("readable").acknowledged_offset(),
         HEADER_BYTES + 48
     );
     assert!(segment.is_dirty());

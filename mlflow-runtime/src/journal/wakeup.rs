@@ -4,7 +4,7 @@
 //!
 //! A sleeper first says that it sleeps, then looks once more for what was appended meanwhile, and
 //! only then sleeps for good. A writer that neither fences nor sees the flag may have appended in
-//! between: that last look has to come after [`DOZE`].
+//! between: that last look has to come after [`STORE_BUFFER_DRAIN`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,41 +12,41 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::journal::atomics::{asleep, fall_asleep, surely_asleep};
-use crate::journal::sync_thread::Keeper;
+use crate::journal::atomics::{announce_sleeper, load_sleepers, load_sleepers_fenced};
+use crate::journal::sync_thread::SyncThread;
 
 /// Longer than a store can stay in a processor's buffer.
-pub(crate) const DOZE: Duration = Duration::from_millis(100);
+pub(crate) const STORE_BUFFER_DRAIN: Duration = Duration::from_millis(100);
 
 /// Who may sleep.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sleeper {
     Shipper = 1,
-    Keeper = 2,
+    SyncThread = 2,
 }
 
 /// The bell of one journal.
 #[derive(Default)]
-pub(crate) struct Bell {
+pub(crate) struct Wakeup {
     /// A bit for each sleeper.
-    asleep: AtomicU32,
+    sleepers: AtomicU32,
     shipper: Notify,
-    pub(super) keeper: Arc<Keeper>,
+    pub(super) sync_thread: Arc<SyncThread>,
 }
 
-impl Bell {
+impl Wakeup {
     /// Called after every append.
     #[inline]
-    pub(crate) fn ring_if_asleep(&self) {
-        let asleep = asleep(&self.asleep);
+    pub(crate) fn notify_if_asleep(&self) {
+        let asleep = load_sleepers(&self.sleepers);
         if asleep != 0 {
             self.wake(asleep);
         }
     }
 
     /// The same for what may be the last append for hours: whoever is about to fall asleep sees it.
-    pub(super) fn ring_surely(&self) {
-        let asleep = surely_asleep(&self.asleep);
+    pub(super) fn notify_fenced(&self) {
+        let asleep = load_sleepers_fenced(&self.sleepers);
         if asleep != 0 {
             self.wake(asleep);
         }
@@ -54,26 +54,26 @@ impl Bell {
 
     #[cold]
     fn wake(&self, asleep: u32) {
-        self.asleep.fetch_and(!asleep, Ordering::Relaxed);
+        self.sleepers.fetch_and(!asleep, Ordering::Relaxed);
         if asleep & Sleeper::Shipper as u32 != 0 {
             self.shipper.notify_one();
         }
-        if asleep & Sleeper::Keeper as u32 != 0 {
-            self.keeper.appended();
+        if asleep & Sleeper::SyncThread as u32 != 0 {
+            self.sync_thread.notify_appended();
         }
     }
 
     /// Wakes the shipper, asleep or about to be.
-    pub(crate) fn ring(&self) {
+    pub(crate) fn notify_shipper(&self) {
         self.wake(Sleeper::Shipper as u32);
     }
 
     pub(crate) fn set_asleep(&self, who: Sleeper) {
-        fall_asleep(&self.asleep, who as u32);
+        announce_sleeper(&self.sleepers, who as u32);
     }
 
     /// The shipper's sleep.
-    pub(crate) async fn heard(&self) {
+    pub(crate) async fn notified(&self) {
         self.shipper.notified().await;
     }
 }

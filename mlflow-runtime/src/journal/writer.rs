@@ -9,29 +9,29 @@ use std::sync::{Arc, Mutex, Weak};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::journal::deferred_warnings::Warning;
-use crate::journal::quota::{Reason, Taken};
-use crate::journal::record::{self, Content, Definition, Event, MetricRecord};
+use crate::journal::deferred_warnings::DeferredWarning;
+use crate::journal::quota::{DropReason, Reservation};
+use crate::journal::record::{self, ArtifactLocation, Definition, Event, MetricRecord};
 use crate::journal::segment::Segment;
 use crate::journal::segment::append::Appender;
-use crate::journal::segment::mapped::Full;
-use crate::journal::{Journal, Opened};
+use crate::journal::segment::mapped::SegmentFull;
+use crate::journal::{Journal, NewSegment};
 use crate::model::RunIdentity;
-use crate::model::key_names::Named;
+use crate::model::key_names::ResolvedName;
 use crate::model::metric_key::Key;
 use crate::os::fork;
 use crate::sync::lock;
 
 /// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
-const DYNAMIC_KEYS: u32 = 1 << 31;
+const FIRST_DYNAMIC_KEY: u32 = 1 << 31;
 
 /// Returns true if the number of a key is the same in all segments of its process.
 pub(crate) fn is_interned(id: u32) -> bool {
-    id < DYNAMIC_KEYS
+    id < FIRST_DYNAMIC_KEY
 }
 
 /// Metrics of the machine: they have a way of their own to be told apart.
-const SYSTEM: &str = "system/";
+const SYSTEM_METRIC_PREFIX: &str = "system/";
 
 thread_local! {
     /// This thread's writers. Almost always one: one destination.
@@ -45,10 +45,10 @@ pub(crate) struct Writer {
     /// The process it was made in.
     process: u32,
     /// How many segments the thread has had.
-    rolls: usize,
-    open: Option<Open>,
+    segment_count: usize,
+    open: Option<OpenSegment>,
     /// Where to leave the segment when the thread ends.
-    idle: Weak<Idle>,
+    idle: Weak<IdleSegments>,
 }
 
 /// How many segments wait for a thread; more are sealed, so that they can be deleted.
@@ -56,16 +56,16 @@ const MAX_IDLE: usize = 16;
 
 /// Segments whose threads have ended; none once the process is about to end, as nobody would take
 /// them.
-pub(super) struct Idle(Mutex<Option<Vec<(usize, Open)>>>);
+pub(super) struct IdleSegments(Mutex<Option<Vec<(usize, OpenSegment)>>>);
 
-impl Default for Idle {
+impl Default for IdleSegments {
     fn default() -> Self {
         Self(Mutex::new(Some(Vec::new())))
     }
 }
 
-impl Idle {
-    fn put(&self, rolls: usize, open: Open) {
+impl IdleSegments {
+    fn put(&self, rolls: usize, open: OpenSegment) {
         if let Some(waiting) = &mut *lock(&self.0)
             && waiting.len() < MAX_IDLE
         {
@@ -73,7 +73,7 @@ impl Idle {
         }
     }
 
-    fn take(&self) -> Option<(usize, Open)> {
+    fn take(&self) -> Option<(usize, OpenSegment)> {
         lock(&self.0).as_mut()?.pop()
     }
 
@@ -85,7 +85,7 @@ impl Idle {
 }
 
 /// A segment being written.
-struct Open {
+struct OpenSegment {
     appender: Appender,
     segment: Arc<Segment>,
     /// Whether it is beyond the journal's bound: only for what is essential.
@@ -114,33 +114,36 @@ pub(crate) enum MetricKey<'a> {
 }
 
 /// A segment that a thread found, one that it made, and one to spare.
-const ATTEMPTS: usize = 3;
+const MAX_ATTEMPTS: usize = 3;
 
 /// Runs `write`, once, on the calling thread's writer.
 #[inline]
-pub(crate) fn write(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
+pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
     let done = WRITERS.try_with(|writers| {
         // Borrowed already: a destructor of the user's logs while this thread ends.
         let mut writers = writers.try_borrow_mut().ok()?;
         let writer = match writers.first_mut() {
             Some(first) if first.journal == journal.id => first,
-            _ => other_writer(&mut writers, journal)?,
+            _ => find_or_create_writer(&mut writers, journal)?,
         };
         write(writer);
         Some(())
     });
     // Thread-locals are gone (the thread, or the process, is ending) or in use.
     if !matches!(done, Ok(Some(()))) {
-        let mut stray = lock(&journal.stray);
+        let mut stray = lock(&journal.fallback_writer);
         stray.journal = journal.id;
-        stray.process = fork::generation();
+        stray.process = fork::current_generation();
         write(&mut stray);
     }
-    journal.trouble.tell();
+    journal.deferred_warnings.emit();
 }
 
 #[cold]
-fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&'a mut Writer> {
+fn find_or_create_writer<'a>(
+    writers: &'a mut Vec<Writer>,
+    journal: &Journal,
+) -> Option<&'a mut Writer> {
     if let Some(at) = writers
         .iter()
         .position(|writer| writer.journal == journal.id)
@@ -149,7 +152,7 @@ fn other_writer<'a>(writers: &'a mut Vec<Writer>, journal: &Journal) -> Option<&
     } else {
         let mut writer = Writer::default();
         writer.journal = journal.id;
-        writer.process = fork::generation();
+        writer.process = fork::current_generation();
         writers.insert(0, writer);
     }
     writers.first_mut()
@@ -168,10 +171,10 @@ pub(crate) fn release_thread(journal: &Journal) {
         }
     });
     // Whoever holds it writes to it.
-    if let Ok(mut stray) = journal.stray.try_lock() {
+    if let Ok(mut stray) = journal.fallback_writer.try_lock() {
         stray.open = None;
     }
-    journal.idle.close();
+    journal.idle_segments.close();
 }
 
 /// The same for all journals, for a thread of ours that has nothing to log for a while.
@@ -186,7 +189,7 @@ pub(crate) fn release_all() {
 impl Writer {
     /// Appends a metric point.
     #[inline]
-    pub(crate) fn metric(
+    pub(crate) fn append_metric(
         &mut self,
         journal: &Journal,
         run: &RunRef<'_>,
@@ -195,12 +198,12 @@ impl Writer {
         step: i64,
         value: f64,
     ) {
-        let step = record::plain_step(step);
-        self.point(journal, run, key, timestamp_ms, step, value);
+        let step = record::clamp_plain_step(step);
+        self.append_point(journal, run, key, timestamp_ms, step, value);
     }
 
     /// Appends a metric point that is to stand at the last step of its key.
-    pub(crate) fn metric_at_last_step(
+    pub(crate) fn append_metric_at_last_step(
         &mut self,
         journal: &Journal,
         run: &RunRef<'_>,
@@ -208,12 +211,12 @@ impl Writer {
         timestamp_ms: i64,
         value: f64,
     ) {
-        let step = record::last_step(journal.next_sequence());
-        self.point(journal, run, key, timestamp_ms, step, value);
+        let step = record::encode_last_step(journal.next_sequence());
+        self.append_point(journal, run, key, timestamp_ms, step, value);
     }
 
     #[inline]
-    fn point(
+    fn append_point(
         &mut self,
         journal: &Journal,
         run: &RunRef<'_>,
@@ -222,14 +225,14 @@ impl Writer {
         step: i64,
         value: f64,
     ) {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             if let Some(open) = &mut self.open
                 && !open.is_reserved
                 && open
-                    .metric(journal, run, key, timestamp_ms, step, value)
+                    .append_metric(journal, run, key, timestamp_ms, step, value)
                     .is_ok()
             {
-                journal.bell.ring_if_asleep();
+                journal.wakeup.notify_if_asleep();
                 return;
             }
             if let Err(reason) = self.make_room(journal, 0, false) {
@@ -237,11 +240,11 @@ impl Writer {
                 return;
             }
         }
-        journal.count_dropped(Reason::JournalFull, 1);
+        journal.count_dropped(DropReason::JournalFull, 1);
     }
 
     /// Appends an event; false if there is no room for it.
-    pub(crate) fn event(
+    pub(crate) fn append_event(
         &mut self,
         journal: &Journal,
         run: &RunRef<'_>,
@@ -250,18 +253,18 @@ impl Writer {
     ) -> bool {
         // The bytes of a spooled artifact have found room already.
         let essential = match event {
-            Event::Artifact { content, .. } => matches!(content, Content::Spooled(_)),
+            Event::Artifact { content, .. } => matches!(content, ArtifactLocation::Spooled(_)),
             _ => true,
         };
         let body = event.encode(run.number, journal.next_sequence(), attachment);
-        for _ in 0..ATTEMPTS {
+        for _ in 0..MAX_ATTEMPTS {
             if let Some(open) = &mut self.open
                 && (essential || !open.is_reserved)
-                && open.event(run, &body).is_ok()
+                && open.append_event(run, &body).is_ok()
             {
-                journal.bell.ring_surely();
+                journal.wakeup.notify_fenced();
                 if matches!(event, Event::End { .. }) {
-                    journal.bell.keeper.sync_now();
+                    journal.wakeup.sync_thread.request_sync();
                 }
                 return true;
             }
@@ -270,7 +273,7 @@ impl Writer {
                 return false;
             }
         }
-        journal.count_dropped(Reason::JournalFull, 1);
+        journal.count_dropped(DropReason::JournalFull, 1);
         false
     }
 
@@ -281,42 +284,47 @@ impl Writer {
         journal: &Journal,
         frame: usize,
         essential: bool,
-    ) -> Result<(), Reason> {
+    ) -> Result<(), DropReason> {
         match &mut self.open {
-            Some(open) if open.is_reserved && !essential => match journal.room.shortage() {
+            Some(open) if open.is_reserved && !essential => match journal.quota.shortage() {
                 Some(reason) => Err(reason),
                 None => {
                     open.is_reserved = false;
                     Ok(())
                 }
             },
-            _ => self.roll(journal, frame, essential),
+            _ => self.roll_segment(journal, frame, essential),
         }
     }
 
-    fn roll(&mut self, journal: &Journal, frame: usize, essential: bool) -> Result<(), Reason> {
+    fn roll_segment(
+        &mut self,
+        journal: &Journal,
+        frame: usize,
+        essential: bool,
+    ) -> Result<(), DropReason> {
         if self.open.take().is_some() {
-            journal.bell.keeper.sync_now();
-        } else if self.rolls == 0 {
-            self.idle = Arc::downgrade(&journal.idle);
-            if let Some((rolls, open)) = journal.idle.take() {
-                self.rolls = rolls;
+            journal.wakeup.sync_thread.request_sync();
+        } else if self.segment_count == 0 {
+            self.idle = Arc::downgrade(&journal.idle_segments);
+            if let Some((rolls, open)) = journal.idle_segments.take() {
+                self.segment_count = rolls;
                 self.open = Some(open);
                 return Ok(());
             }
         }
         let origin = &journal.origin_definition;
-        let Opened {
+        let NewSegment {
             segment,
             mut appender,
-            taken,
-        } = journal.open_segment(self.rolls, frame + origin.len(), essential)?;
-        self.rolls += 1;
+            reservation: taken,
+        } = journal.open_segment(self.segment_count, frame + origin.len(), essential)?;
+        self.segment_count += 1;
         let started = appender.append(origin).is_ok();
-        self.open = started.then(|| Open {
+        self.open = started.then(|| OpenSegment {
             appender,
             segment,
-            is_reserved: taken == Taken::Beyond,
+            is_reserved: taken == Reservation::OverLimit,
             last_run: None,
             runs: FxHashSet::default(),
             keys: Vec::new(),
@@ -326,9 +334,9 @@ impl Writer {
     }
 }
 
-impl Open {
+impl OpenSegment {
     #[inline]
-    fn metric(
+    fn append_metric(
         &mut self,
         journal: &Journal,
         run: &RunRef<'_>,
@@ -336,9 +344,9 @@ impl Open {
         timestamp_ms: i64,
         step: i64,
         value: f64,
-    ) -> Result<(), Full> {
+    ) -> Result<(), SegmentFull> {
         if self.segment.is_sealed() {
-            return Err(Full);
+            return Err(SegmentFull);
         }
         if self.last_run != Some(run.number) {
             self.define_run(run)?;
@@ -369,9 +377,9 @@ impl Open {
         Ok(())
     }
 
-    fn event(&mut self, run: &RunRef<'_>, body: &[u8]) -> Result<(), Full> {
+    fn append_event(&mut self, run: &RunRef<'_>, body: &[u8]) -> Result<(), SegmentFull> {
         if self.segment.is_sealed() {
-            return Err(Full);
+            return Err(SegmentFull);
         }
         if self.last_run != Some(run.number) {
             self.define_run(run)?;
@@ -382,7 +390,7 @@ impl Open {
     }
 
     #[cold]
-    fn define_run(&mut self, run: &RunRef<'_>) -> Result<(), Full> {
+    fn define_run(&mut self, run: &RunRef<'_>) -> Result<(), SegmentFull> {
         if !self.runs.contains(&run.number) {
             let mut identity = Cow::Borrowed(run.identity);
             if run.inherited {
@@ -401,7 +409,7 @@ impl Open {
     }
 
     #[cold]
-    fn define_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<u32, Full> {
+    fn define_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<u32, SegmentFull> {
         self.append_key(journal, id, name)?;
         let index = id as usize;
         if self.keys.len() <= index {
@@ -412,22 +420,28 @@ impl Open {
     }
 
     #[cold]
-    fn define_dynamic_key(&mut self, journal: &Journal, name: &str) -> Result<u32, Full> {
-        let id = DYNAMIC_KEYS + u32::try_from(self.dynamic_keys.len()).map_err(|_| Full)?;
+    fn define_dynamic_key(&mut self, journal: &Journal, name: &str) -> Result<u32, SegmentFull> {
+        let id =
+            FIRST_DYNAMIC_KEY + u32::try_from(self.dynamic_keys.len()).map_err(|_| SegmentFull)?;
         self.append_key(journal, id, name)?;
         self.dynamic_keys.insert(name.into(), id);
         Ok(id)
     }
 
-    fn append_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<(), Full> {
+    fn append_key(&mut self, journal: &Journal, id: u32, name: &str) -> Result<(), SegmentFull> {
         let mut key = Cow::Borrowed(name);
-        if !journal.key_prefix.is_empty() && !name.starts_with(SYSTEM) {
+        if !journal.key_prefix.is_empty() && !name.starts_with(SYSTEM_METRIC_PREFIX) {
             key.to_mut().insert_str(0, &journal.key_prefix);
         }
-        let Named { name, news } = journal.key_names.name(&key);
+        let ResolvedName {
+            name,
+            warning: news,
+        } = journal.key_names.resolve(&key);
         if let Some(news) = news {
-            let line = news.line("metric", &key, &name);
-            journal.trouble.note(Warning::KeyName { line });
+            let line = news.message("metric", &key, &name);
+            journal
+                .deferred_warnings
+                .push(DeferredWarning::KeyName { line });
         }
         self.appender.append(&Definition::Key { id, name }.encode())
     }
@@ -436,16 +450,16 @@ impl Open {
 impl Drop for Writer {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
-        if self.process != fork::generation() {
+        if self.process != fork::current_generation() {
             // The parent's: this thread goes on writing to it there.
             std::mem::forget(open);
         } else if let Some(idle) = self.idle.upgrade() {
-            idle.put(self.rolls, open);
+            idle.put(self.segment_count, open);
         }
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenSegment {
     fn drop(&mut self) {
         self.segment.seal();
     }

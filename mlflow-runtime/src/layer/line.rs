@@ -9,7 +9,7 @@ use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata};
 
-use crate::capture::{render, render_debug};
+use crate::capture::{render_debug, render_text};
 use crate::time::{self, Rfc3339};
 
 /// Characters of one line; what is longer is cut.
@@ -17,27 +17,27 @@ const LINE_CHARS: usize = 8000;
 
 /// What `tracing-log` calls the fields in which it brings what a record of the crate `log` says of
 /// itself.
-const OF_LOG: &str = "log.";
-const LOG: &str = "log";
-const LOG_TARGET: &str = "log.target";
+const LOG_FIELD_PREFIX: &str = "log.";
+const LOG_CRATE_TARGET: &str = "log";
+const LOG_TARGET_FIELD: &str = "log.target";
 
 /// `TIME LEVEL target: span:span: message key=value`, and a line feed.
-pub(super) fn line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) -> String {
+pub(super) fn format_line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) -> String {
     let metadata = event.metadata();
-    let rendered = render(LINE_CHARS, |out| {
+    let rendered = render_text(LINE_CHARS, |out| {
         let now = Rfc3339(time::now_ms());
         write!(
             out,
             "{now} {:>5} {}:",
             metadata.level(),
-            target(event, metadata)
+            event_target(event, metadata)
         )?;
         for span in spans {
             write!(out, " {span}:")?;
         }
-        let mut fields = Fields {
+        let mut fields = FieldWriter {
             out,
-            is_of_log: metadata.target() == LOG,
+            is_log_record: metadata.target() == LOG_CRATE_TARGET,
             result: Ok(()),
         };
         event.record(&mut fields);
@@ -52,9 +52,9 @@ pub(super) fn line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) 
 }
 
 /// That of the event, or of the record that it was.
-fn target<'m>(event: &Event<'_>, metadata: &'m Metadata<'_>) -> std::borrow::Cow<'m, str> {
+fn event_target<'m>(event: &Event<'_>, metadata: &'m Metadata<'_>) -> std::borrow::Cow<'m, str> {
     let mut found = LogTarget(None);
-    if metadata.target() == LOG {
+    if metadata.target() == LOG_CRATE_TARGET {
         event.record(&mut found);
     }
     found.0.map_or(metadata.target().into(), Into::into)
@@ -64,7 +64,7 @@ struct LogTarget(Option<String>);
 
 impl Visit for LogTarget {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == LOG_TARGET {
+        if field.name() == LOG_TARGET_FIELD {
             self.0 = Some(value.to_owned());
         }
     }
@@ -73,17 +73,17 @@ impl Visit for LogTarget {
 }
 
 /// Writes fields until there is no more room.
-struct Fields<'w> {
+struct FieldWriter<'w> {
     out: &'w mut dyn Write,
     /// Whether it was a record of the crate `log`.
-    is_of_log: bool,
+    is_log_record: bool,
     result: fmt::Result,
 }
 
-impl Fields<'_> {
+impl FieldWriter<'_> {
     fn field(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         let name = field.name();
-        if self.result.is_err() || (self.is_of_log && name.starts_with(OF_LOG)) {
+        if self.result.is_err() || (self.is_log_record && name.starts_with(LOG_FIELD_PREFIX)) {
             return;
         }
         self.result = if name == "message" {
@@ -96,7 +96,7 @@ impl Fields<'_> {
     }
 }
 
-impl Visit for Fields<'_> {
+impl Visit for FieldWriter<'_> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "message" {
             self.field(field, format_args!("{value}"));
@@ -106,7 +106,7 @@ impl Visit for Fields<'_> {
     }
 
     fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.field(field, format_args!("{}", Chain(value)));
+        self.field(field, format_args!("{}", ErrorChain(value)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -117,9 +117,9 @@ impl Visit for Fields<'_> {
 }
 
 /// An error and what caused it.
-struct Chain<'e>(&'e (dyn std::error::Error + 'static));
+struct ErrorChain<'e>(&'e (dyn std::error::Error + 'static));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut cause = self.0.source();

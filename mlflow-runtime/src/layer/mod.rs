@@ -114,9 +114,9 @@ use crate::journal::MetricKey;
 use crate::run::Run;
 use crate::run::context::with_run;
 use crate::tracker::global;
-use line::line;
-use spans::{Durations, InRun, Timed};
-use values::{PREFIX, Values};
+use line::format_line;
+use spans::{SpanCounts, SpanRun, SpanStart};
+use values::{EventMetrics, METRIC_FIELD_PREFIX};
 
 /// Makes metrics and log lines of events; see [the module](self).
 ///
@@ -137,7 +137,7 @@ pub fn layer() -> Layer {
 #[derive(Debug)]
 #[must_use]
 pub struct Layer {
-    durations: Option<Durations>,
+    durations: Option<SpanCounts>,
     /// What of the rest becomes lines.
     console: LevelFilter,
 }
@@ -159,7 +159,7 @@ impl Layer {
 
     /// Whether spans become metrics, too: how long they lived. Default: no.
     pub fn span_durations(mut self, log: bool) -> Self {
-        self.durations = log.then(Durations::default);
+        self.durations = log.then(SpanCounts::default);
         self
     }
 
@@ -167,7 +167,7 @@ impl Layer {
     where
         S: Subscriber + for<'l> LookupSpan<'l>,
     {
-        let mut values = Values::default();
+        let mut values = EventMetrics::default();
         event.record(&mut values);
         let run = if values.has_no_faults() {
             // Nearly always: no reference is counted.
@@ -176,18 +176,18 @@ impl Layer {
             }
             Self::run_of_spans(event, context)
         } else {
-            Self::run_of(event, context)
+            Self::run_for_event(event, context)
         };
         match run {
             Some(run) => {
                 values.log(&run);
-                values.tell_faults(&run);
+                values.warn_faults(&run);
             }
-            None => values.tell_nobody(),
+            None => values.note_without_run(),
         }
     }
 
-    fn run_of<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<Run>
+    fn run_for_event<S>(event: &Event<'_>, context: &Context<'_, S>) -> Option<Run>
     where
         S: Subscriber + for<'l> LookupSpan<'l>,
     {
@@ -198,24 +198,24 @@ impl Layer {
     where
         S: Subscriber + for<'l> LookupSpan<'l>,
     {
-        Self::run_around(context.event_scope(event)?)
+        Self::run_of_scope(context.event_scope(event)?)
     }
 
     /// The run of what happens in `span`, where none is current on the thread.
-    fn run_around<S>(mut scope: Scope<'_, S>) -> Option<Run>
+    fn run_of_scope<S>(mut scope: Scope<'_, S>) -> Option<Run>
     where
         S: for<'l> LookupSpan<'l>,
     {
         scope.find_map(|span| {
             span.extensions()
-                .get::<InRun>()
-                .map(|InRun(run)| run.clone())
+                .get::<SpanRun>()
+                .map(|SpanRun(run)| run.clone())
         })
     }
 }
 
 /// The library's own, and what it starts.
-fn is_ours(metadata: &Metadata<'_>) -> bool {
+fn is_internal(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     target == "mlflow" || target.starts_with("mlflow::")
 }
@@ -227,33 +227,33 @@ where
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let metadata = event.metadata();
         let mut fields = metadata.fields().iter();
-        let is_metric = fields.any(|field| field.name().starts_with(PREFIX));
+        let is_metric = fields.any(|field| field.name().starts_with(METRIC_FIELD_PREFIX));
         let is_line = *metadata.level() <= self.console;
         let is_line = is_line && (!is_metric || *metadata.level() <= Level::WARN);
-        if !(is_metric || is_line) || is_ours(metadata) || !global::enabled() {
+        if !(is_metric || is_line) || is_internal(metadata) || !global::is_enabled() {
             return;
         }
         if is_metric {
             Self::log_metrics(event, &context);
         }
-        if is_line && let Some(run) = Self::run_of(event, &context) {
+        if is_line && let Some(run) = Self::run_for_event(event, &context) {
             let spans = context.event_scope(event);
             let spans = spans.into_iter().flat_map(Scope::from_root);
-            run.log_line(&line(event, spans.map(|span| span.name())));
+            run.log_line(&format_line(event, spans.map(|span| span.name())));
         }
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
-        if is_ours(attributes.metadata()) || !global::enabled() {
+        if is_internal(attributes.metadata()) || !global::is_enabled() {
             return;
         }
         let Some(span) = context.span(id) else { return };
         // One without a run of its own has that of the spans around it.
         if let Some(run) = Run::current() {
-            span.extensions_mut().replace(InRun(run));
+            span.extensions_mut().replace(SpanRun(run));
         }
         if self.durations.is_some() {
-            span.extensions_mut().replace(Timed::begin());
+            span.extensions_mut().replace(SpanStart::now());
         }
     }
 
@@ -261,11 +261,11 @@ where
         let (Some(durations), Some(span)) = (&self.durations, context.span(&id)) else {
             return;
         };
-        let Some(seconds) = span.extensions().get::<Timed>().map(Timed::seconds) else {
+        let Some(seconds) = span.extensions().get::<SpanStart>().map(SpanStart::seconds) else {
             return;
         };
-        if let Some(run) = Self::run_around(span.scope()) {
-            let (key, count) = durations.count(span.metadata());
+        if let Some(run) = Self::run_of_scope(span.scope()) {
+            let (key, count) = durations.next_point(span.metadata());
             run.log_point(MetricKey::Dynamic(&key), seconds, count);
         }
     }

@@ -12,13 +12,13 @@ use crate::run::Run;
 use crate::sync::lock;
 
 /// The run that was current where the span was made.
-pub(super) struct InRun(pub(super) Run);
+pub(super) struct SpanRun(pub(super) Run);
 
 /// When the span was made.
-pub(super) struct Timed(Instant);
+pub(super) struct SpanStart(Instant);
 
-impl Timed {
-    pub(super) fn begin() -> Self {
+impl SpanStart {
+    pub(super) fn now() -> Self {
         Self(Instant::now())
     }
 
@@ -29,11 +29,11 @@ impl Timed {
 
 /// How many spans of each place have closed.
 #[derive(Debug, Default)]
-pub(super) struct Durations(PerProcess<Mutex<FxHashMap<Identifier, i64>>>);
+pub(super) struct SpanCounts(PerProcess<Mutex<FxHashMap<Identifier, i64>>>);
 
-impl Durations {
+impl SpanCounts {
     /// The metric of the span, and which of its kind this one is, from 1.
-    pub(super) fn count(&self, metadata: &Metadata<'_>) -> (String, i64) {
+    pub(super) fn next_point(&self, metadata: &Metadata<'_>) -> (String, i64) {
         let key = format!("time/{}", metadata.name());
         let mut counts = lock(self.0.get());
         let count = counts.entry(metadata.callsite()).or_default();

@@ -12,33 +12,36 @@ use crate::run::context;
 use crate::run::current::{MetricValue, Step};
 
 /// What the name of a field begins with that is a metric.
-pub(super) const PREFIX: &str = "metric.";
+pub(super) const METRIC_FIELD_PREFIX: &str = "metric.";
 
 /// The field that is the step of an event's metrics.
-const STEP: &str = "step";
+const STEP_FIELD: &str = "step";
 
 /// Metrics of one event that are kept beside each other.
-const FEW: usize = 8;
+const INLINE_METRICS: usize = 8;
 
 /// The metrics of one event.
 #[derive(Default)]
-pub(super) struct Values {
-    few: [(&'static str, f64); FEW],
+pub(super) struct EventMetrics {
+    inline: [(&'static str, f64); INLINE_METRICS],
     count: usize,
-    more: Vec<(&'static str, f64)>,
+    spilled: Vec<(&'static str, f64)>,
     step: Option<i64>,
     /// Fields that should be numbers and are none.
     faults: Vec<&'static str>,
 }
 
-impl Values {
-    fn all(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        self.few[..self.count].iter().chain(&self.more).copied()
+impl EventMetrics {
+    fn points(&self) -> impl Iterator<Item = (&'static str, f64)> {
+        self.inline[..self.count]
+            .iter()
+            .chain(&self.spilled)
+            .copied()
     }
 
     pub(super) fn log(&self, run: &Run) {
         let step = self.step.unwrap_or(0);
-        for (name, value) in self.all() {
+        for (name, value) in self.points() {
             run.log_point(MetricKey::Dynamic(name), value, step);
         }
     }
@@ -48,52 +51,52 @@ impl Values {
     }
 
     /// May reach subscribers, and code of the user's with them.
-    pub(super) fn tell_faults(&self, run: &Run) {
+    pub(super) fn warn_faults(&self, run: &Run) {
         for field in &self.faults {
-            run.warn_no_number(field, *field == STEP);
+            run.warn_not_a_number(field, *field == STEP_FIELD);
         }
     }
 
     /// There is no run; only a strict fake wants to know.
-    pub(super) fn tell_nobody(&self) {
-        for (name, _) in self.all() {
-            let _ = context::run_for("metric", name);
+    pub(super) fn note_without_run(&self) {
+        for (name, _) in self.points() {
+            let _ = context::current_run_or_warn("metric", name);
         }
     }
 
     fn number(&mut self, field: &Field, value: impl MetricValue) {
-        let Some(name) = field.name().strip_prefix(PREFIX) else {
+        let Some(name) = field.name().strip_prefix(METRIC_FIELD_PREFIX) else {
             return;
         };
         let point = (name, value.as_metric());
-        match self.few.get_mut(self.count) {
+        match self.inline.get_mut(self.count) {
             Some(place) => {
                 *place = point;
                 self.count += 1;
             }
-            None => self.more.push(point),
+            None => self.spilled.push(point),
         }
     }
 
     fn integer(&mut self, field: &Field, value: impl MetricValue + Step) {
-        if field.name() == STEP {
+        if field.name() == STEP_FIELD {
             self.step = Some(value.as_step());
         } else {
             self.number(field, value);
         }
     }
 
-    fn no_number(&mut self, field: &Field) {
-        if field.name() == STEP || field.name().starts_with(PREFIX) {
+    fn note_fault(&mut self, field: &Field) {
+        if field.name() == STEP_FIELD || field.name().starts_with(METRIC_FIELD_PREFIX) {
             self.faults.push(field.name());
         }
     }
 }
 
-impl Visit for Values {
+impl Visit for EventMetrics {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        if field.name() == STEP {
-            self.no_number(field);
+        if field.name() == STEP_FIELD {
+            self.note_fault(field);
         }
         self.number(field, value);
     }
@@ -119,14 +122,14 @@ impl Visit for Values {
     }
 
     fn record_str(&mut self, field: &Field, _: &str) {
-        self.no_number(field);
+        self.note_fault(field);
     }
 
     fn record_error(&mut self, field: &Field, _: &(dyn std::error::Error + 'static)) {
-        self.no_number(field);
+        self.note_fault(field);
     }
 
     fn record_debug(&mut self, field: &Field, _: &dyn fmt::Debug) {
-        self.no_number(field);
+        self.note_fault(field);
     }
 }

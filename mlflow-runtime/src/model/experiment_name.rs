@@ -8,7 +8,7 @@ use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 use crate::warnings::warn_user;
 
 /// Returns the experiment of this name, cut where it is too long; `None` for an empty name. One line says so.
-pub(crate) fn of_name(name: String) -> Option<ExperimentRef> {
+pub(crate) fn experiment_from_name(name: String) -> Option<ExperimentRef> {
     if name.is_empty() {
         warn_user(format_args!(
             "the name of an experiment is empty; expected are 1 to {EXPERIMENT_NAME_CHARS} characters. Its runs go \
@@ -16,8 +16,8 @@ pub(crate) fn of_name(name: String) -> Option<ExperimentRef> {
         ));
         return None;
     }
-    let name = limits::without_nul(&name).unwrap_or(name);
-    let (cut, is_cut) = limits::cut((&name).into(), EXPERIMENT_NAME_CHARS);
+    let name = limits::replace_nul(&name).unwrap_or(name);
+    let (cut, is_cut) = limits::truncate_chars((&name).into(), EXPERIMENT_NAME_CHARS);
     if is_cut {
         let length = name.chars().count();
         let start: String = name.chars().take(40).collect();
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     fn named(name: &str) -> Option<String> {
-        match of_name(name.to_owned())? {
+        match experiment_from_name(name.to_owned())? {
             ExperimentRef::Name(name) => Some(name),
             ExperimentRef::Id(id) => panic!("{id}"),
         }

@@ -16,7 +16,7 @@ use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use crate::model::limits::{self, KEY_CHARS};
 use crate::sync::lock;
-use crate::warnings::Limit;
+use crate::warnings::WarningLimit;
 
 /// The most keys that are told apart: a process that goes on making new ones must not keep them all.
 const MAX_KEYS: usize = 100_000;
@@ -24,53 +24,53 @@ const MAX_KEYS: usize = 100_000;
 /// The names that one kind of value has in one journal.
 #[derive(Default)]
 pub(crate) struct KeyNames {
-    names: Mutex<Names>,
-    news: Limit,
+    names: Mutex<NameTable>,
+    warning_limit: WarningLimit,
 }
 
 #[derive(Default)]
-struct Names {
+struct NameTable {
     /// Keys that are their own names, by their hashes. One without `_` is no other key's name, and is left out.
-    own: FxHashSet<u64>,
+    own_hashes: FxHashSet<u64>,
     /// The names of the other keys.
-    others: FxHashMap<Box<str>, Box<str>>,
+    renamed: FxHashMap<Box<str>, Box<str>>,
     /// The keys of these names, by the hashes of the names.
-    given: FxHashMap<u64, Box<str>>,
+    keys_by_name_hash: FxHashMap<u64, Box<str>>,
     /// The names of which it was said that two keys share them.
-    shared: FxHashSet<u64>,
+    warned_shared: FxHashSet<u64>,
 }
 
 /// What a key is kept under.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Named<'k> {
+pub(crate) struct ResolvedName<'k> {
     pub(crate) name: Cow<'k, str>,
     /// What is to be said of it: the first time only.
-    pub(crate) news: Option<News>,
+    pub(crate) warning: Option<KeyWarning>,
 }
 
 /// What is to be said of a name, and what stands at its end: the last one says that there may be more.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct News(What, &'static str);
+pub(crate) struct KeyWarning(KeyWarningKind, &'static str);
 
 #[derive(Debug, PartialEq, Eq)]
-enum What {
+enum KeyWarningKind {
     /// MLflow refuses the key for this reason.
     Refused { fault: String },
     /// It is the name of another key, too.
     Shared { with: Box<str> },
 }
 
-impl News {
+impl KeyWarning {
     /// Returns the line that says it, of a key of this kind and the name that it is kept under.
-    pub(crate) fn line(&self, kind: &str, key: &str, name: &str) -> String {
+    pub(crate) fn message(&self, kind: &str, key: &str, name: &str) -> String {
         let Self(what, end) = self;
         match what {
-            What::Refused { fault } => {
+            KeyWarningKind::Refused { fault } => {
                 format!(
                     "{kind} {key:?} is kept as {name:?}, as MLflow refuses the key: {fault}{end}"
                 )
             }
-            What::Shared { with } => format!(
+            KeyWarningKind::Shared { with } => format!(
                 "{kind} {key:?} is also the name that {with:?} is kept under, which MLflow refuses; give one of them \
                  another{end}"
             ),
@@ -80,99 +80,102 @@ impl News {
 
 impl KeyNames {
     /// Returns the name that a key is kept under.
-    pub(crate) fn name<'k>(&self, key: &'k str) -> Named<'k> {
-        let fault = limits::key_fault(key);
-        if fault.is_none() && is_nobody_elses(key) {
-            return Named {
+    pub(crate) fn resolve<'k>(&self, key: &'k str) -> ResolvedName<'k> {
+        let fault = limits::find_key_fault(key);
+        if fault.is_none() && is_collision_free(key) {
+            return ResolvedName {
                 name: Cow::Borrowed(key),
-                news: None,
+                warning: None,
             };
         }
         let mut names = self.lock();
-        if let Some(name) = names.others.get(key) {
-            return Named {
+        if let Some(name) = names.renamed.get(key) {
+            return ResolvedName {
                 name: Cow::Owned(name.to_string()),
-                news: None,
+                warning: None,
             };
         }
         let (name, what) = match fault {
             None => {
-                let what = names.take(key).map(|with| What::Shared { with });
+                let what = names.claim(key).map(|with| KeyWarningKind::Shared { with });
                 (Cow::Borrowed(key), what)
             }
             Some(fault) => {
-                let name = names.give(key, mended(key));
+                let name = names.assign_name(key, sanitize_key(key));
                 let fault = fault.into_owned();
-                (Cow::Owned(name), Some(What::Refused { fault }))
+                (Cow::Owned(name), Some(KeyWarningKind::Refused { fault }))
             }
         };
         drop(names);
-        let news = what.and_then(|what| Some(News(what, self.news.admit()?)));
-        Named { name, news }
+        let news = what.and_then(|what| Some(KeyWarning(what, self.warning_limit.admit()?)));
+        ResolvedName {
+            name,
+            warning: news,
+        }
     }
 
     /// Notes the keys among these that MLflow takes, before any of the others gets its name.
     pub(crate) fn reserve<'k>(&self, keys: impl Iterator<Item = &'k str>) {
-        let takes = |key: &&str| !is_nobody_elses(key) && limits::key_fault(key).is_none();
+        let takes = |key: &&str| !is_collision_free(key) && limits::find_key_fault(key).is_none();
         let mut hashes = keys.filter(takes).map(|key| FxBuildHasher.hash_one(key));
         // Most calls have no such key, and take no lock.
         if let Some(first) = hashes.next() {
             let mut names = self.lock();
-            names.own(first);
-            hashes.for_each(|hash| names.own(hash));
+            names.insert_own(first);
+            hashes.for_each(|hash| names.insert_own(hash));
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Names> {
+    fn lock(&self) -> MutexGuard<'_, NameTable> {
         lock(&self.names)
     }
 }
 
 /// Returns whether a key that MLflow takes can be no other key's name: each of those has a `_`.
-fn is_nobody_elses(key: &str) -> bool {
+fn is_collision_free(key: &str) -> bool {
     !key.contains('_')
 }
 
-impl Names {
+impl NameTable {
     /// Notes a key that is its own name. Returns the one that shares it, the first time.
-    fn take(&mut self, key: &str) -> Option<Box<str>> {
+    fn claim(&mut self, key: &str) -> Option<Box<str>> {
         let hash = FxBuildHasher.hash_one(key);
-        self.own(hash);
-        let with = self.given.get(&hash)?;
-        self.shared.insert(hash).then(|| with.clone())
+        self.insert_own(hash);
+        let with = self.keys_by_name_hash.get(&hash)?;
+        self.warned_shared.insert(hash).then(|| with.clone())
     }
 
-    fn own(&mut self, hash: u64) {
-        if self.own.len() < MAX_KEYS {
-            self.own.insert(hash);
+    fn insert_own(&mut self, hash: u64) {
+        if self.own_hashes.len() < MAX_KEYS {
+            self.own_hashes.insert(hash);
         }
     }
 
     /// Gives a key the name `wanted`, or where another one has it, that with a hash of the key at its end.
-    fn give(&mut self, key: &str, wanted: String) -> String {
-        if self.others.len() >= MAX_KEYS {
+    fn assign_name(&mut self, key: &str, wanted: String) -> String {
+        if self.renamed.len() >= MAX_KEYS {
             return wanted;
         }
         let is_free = |name: &str| {
             let hash = FxBuildHasher.hash_one(name);
-            !self.own.contains(&hash) && !self.given.contains_key(&hash)
+            !self.own_hashes.contains(&hash) && !self.keys_by_name_hash.contains_key(&hash)
         };
         let name = if is_free(&wanted) {
             wanted
         } else {
             let hash = crc32c::crc32c(key.as_bytes());
-            with_end(&wanted, &format!("_{hash:08x}"))
+            with_suffix(&wanted, &format!("_{hash:08x}"))
         };
-        self.given
+        self.keys_by_name_hash
             .insert(FxBuildHasher.hash_one(&*name), key.into());
-        self.others.insert(key.into(), (&*name).into());
+        self.renamed.insert(key.into(), (&*name).into());
         name
     }
 }
 
 /// Returns a key that MLflow takes for one that it refuses. It has a `_`.
-fn mended(key: &str) -> String {
-    let (cut, is_cut) = limits::cut(key.into(), KEY_CHARS);
+fn sanitize_key(key: &str) -> String {
+    let (cut, is_cut) = limits::truncate_chars(key.into(), KEY_CHARS);
     let mut name = String::with_capacity(cut.len());
     for (at, part) in cut.split('/').enumerate() {
         if at > 0 {
@@ -195,14 +198,14 @@ fn mended(key: &str) -> String {
         }));
     }
     if is_cut || name.chars().count() > KEY_CHARS {
-        name = with_end(&name, "_");
+        name = with_suffix(&name, "_");
     }
     name
 }
 
 /// Returns `name` with `end`, and within the length that MLflow takes.
-fn with_end(name: &str, end: &str) -> String {
-    let (start, is_cut) = limits::cut(name.into(), KEY_CHARS - end.len());
+fn with_suffix(name: &str, end: &str) -> String {
+    let (start, is_cut) = limits::truncate_chars(name.into(), KEY_CHARS - end.len());
     let start = if is_cut {
         start.trim_end_matches(['/', '.'])
     } else {
@@ -217,7 +220,7 @@ mod tests {
     use crate::seeded::Random;
 
     fn name(names: &KeyNames, key: &str) -> String {
-        names.name(key).name.into_owned()
+        names.resolve(key).name.into_owned()
     }
 
     #[test]
@@ -246,7 +249,7 @@ mod tests {
         let (first, second) = (name(&names, "a@1"), name(&names, "a#1"));
         assert!(first != second && first.starts_with("a_1_") && second.starts_with("a_1_"));
         assert_eq!(name(&names, "a@1"), first, "the second time");
-        assert_eq!(names.name("a@1").news, None, "it is said once");
+        assert_eq!(names.resolve("a@1").warning, None, "it is said once");
         let elsewhere = KeyNames::default();
         assert_eq!(name(&elsewhere, "a#1"), "a_1", "nobody else has it");
         assert_eq!(
@@ -263,11 +266,14 @@ mod tests {
     fn a_key_that_is_the_name_of_another_keeps_it_and_that_is_said() {
         let names = KeyNames::default();
         assert_eq!(name(&names, "a@1"), "a_1");
-        let shared = names.name("a_1");
+        let shared = names.resolve("a_1");
         assert_eq!(shared.name, "a_1");
         let with = "a@1".into();
-        assert_eq!(shared.news, Some(News(What::Shared { with }, "")));
-        assert_eq!(names.name("a_1").news, None, "it is said once");
+        assert_eq!(
+            shared.warning,
+            Some(KeyWarning(KeyWarningKind::Shared { with }, ""))
+        );
+        assert_eq!(names.resolve("a_1").warning, None, "it is said once");
     }
 
     #[test]
@@ -289,7 +295,7 @@ mod tests {
                 .map(|_| letters[usize::try_from(random.below(8)).unwrap_or(0)])
                 .collect();
             let name = name(&names, &key);
-            assert_eq!(limits::key_fault(&name), None, "{key:?} is {name:?}");
+            assert_eq!(limits::find_key_fault(&name), None, "{key:?} is {name:?}");
         }
     }
 }

@@ -26,7 +26,7 @@ pub(crate) const MAX_CONFIG_FIELDS: usize = 10_000;
 pub(crate) const MAX_METRICS: usize = 1000;
 
 /// Cuts `text` to `max` characters. The second value tells whether anything was cut.
-pub(crate) fn cut(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {
+pub(crate) fn truncate_chars(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {
     // Fewer bytes than that are fewer characters than that.
     if text.len() <= max {
         return (text, false);
@@ -48,7 +48,7 @@ pub(crate) fn cut(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {
 
 /// `text` with U+FFFD in the place of each NUL, which PostgreSQL does not hold, or `None` if there is
 /// none.
-pub(crate) fn without_nul(text: &str) -> Option<String> {
+pub(crate) fn replace_nul(text: &str) -> Option<String> {
     text.contains('\0').then(|| text.replace('\0', "\u{fffd}"))
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn without_nul(text: &str) -> Option<String> {
 /// refuse; `None` where it holds neither. The end is a hash of the path: two paths do not meet.
 // Input:  `plots/lit%41.txt`
 // Output: `plots/lit_41_5d0f1a2b.txt`
-pub(crate) fn mended_artifact_path(path: &str) -> Option<String> {
+pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
     if !path.contains(['%', '#']) {
         return None;
     }
@@ -70,7 +70,7 @@ pub(crate) fn mended_artifact_path(path: &str) -> Option<String> {
 }
 
 /// Returns why MLflow would refuse this metric, param or tag key, or `None` if it would not.
-pub(crate) fn key_fault(key: &str) -> Option<Cow<'static, str>> {
+pub(crate) fn find_key_fault(key: &str) -> Option<Cow<'static, str>> {
     let fault = mlflow_redact::key_fault(key)?;
     Some(match fault {
         KeyFault::Empty => "it is empty; give it a name".into(),
@@ -95,9 +95,9 @@ mod tests {
     #[test]
     fn artifact_paths_that_servers_do_not_keep_are_mended_and_do_not_meet() {
         for plain in ["a.txt", "dir/ü b/+c:d.txt", ""] {
-            assert_eq!(mended_artifact_path(plain), None, "{plain}");
+            assert_eq!(sanitize_artifact_path(plain), None, "{plain}");
         }
-        let kept = |path: &str| mended_artifact_path(path).unwrap_or_default();
+        let kept = |path: &str| sanitize_artifact_path(path).unwrap_or_default();
         for (path, start, end) in [
             ("a%b.txt", "a_b_", ".txt"),
             ("50%/x#1.tar.gz", "50_/x_1.tar_", ".gz"),
@@ -113,8 +113,11 @@ mod tests {
 
     #[test]
     fn text_is_cut_at_characters_not_bytes() {
-        assert_eq!(cut("日本語".into(), 2), ("日本".into(), true));
-        assert_eq!(cut("日本語".into(), 3), ("日本語".into(), false));
-        assert_eq!(cut(Cow::Owned("ab".to_owned()), 1), ("a".into(), true));
+        assert_eq!(truncate_chars("日本語".into(), 2), ("日本".into(), true));
+        assert_eq!(truncate_chars("日本語".into(), 3), ("日本語".into(), false));
+        assert_eq!(
+            truncate_chars(Cow::Owned("ab".to_owned()), 1),
+            ("a".into(), true)
+        );
     }
 }

@@ -36,7 +36,7 @@ impl Key {
     }
 
     /// The key of this name that handles share, so that making handles in a loop costs no numbers.
-    pub(crate) fn shared(name: &str) -> Arc<Self> {
+    pub(crate) fn interned(name: &str) -> Arc<Self> {
         static SHARED: PerProcess<Mutex<FxHashMap<Box<str>, Arc<Key>>>> = PerProcess::new();
         let mut shared = lock(SHARED.get());
         if let Some(key) = shared.get(name) {

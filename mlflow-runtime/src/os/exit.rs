@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use once_cell::race::OnceBox;
 
 use super::hooks;
-use crate::stderr::say;
-use crate::time::deadline;
+use crate::stderr::write_stderr_line;
+use crate::time::saturating_deadline;
 
 /// What is done at the end, the first one first.
 #[derive(Clone, Copy, Debug)]
@@ -35,26 +35,26 @@ pub(crate) enum Stage {
 
 /// The end that is under way.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leaving {
+pub(crate) struct ExitContext {
     pub(crate) started: Instant,
     timeout: Duration,
 }
 
-impl Leaving {
+impl ExitContext {
     /// Returns when the process is to be gone.
     pub(crate) fn deadline(&self) -> Instant {
-        deadline(self.started, self.timeout)
+        saturating_deadline(self.started, self.timeout)
     }
 }
 
 /// What the last words may take beyond the timeout.
-const GRACE: Duration = Duration::from_millis(250);
+const EXIT_GRACE_PERIOD: Duration = Duration::from_millis(250);
 
-static STEPS: [OnceBox<fn(&Leaving)>; 4] = [const { OnceBox::new() }; 4];
+static STEPS: [OnceBox<fn(&ExitContext)>; 4] = [const { OnceBox::new() }; 4];
 static BEGIN: OnceBox<fn() -> Option<Duration>> = OnceBox::new();
 
 /// Has `step` be done at that stage, by a thread of its own. The first one that is registered for a stage counts.
-pub(crate) fn at_exit(stage: Stage, step: fn(&Leaving)) {
+pub(crate) fn register_stage(stage: Stage, step: fn(&ExitContext)) {
     let registered = &STEPS[stage as usize];
     if registered.get().is_none() {
         let _ = registered.set(Box::new(step));
@@ -68,31 +68,31 @@ pub(crate) fn install(begin: fn() -> Option<Duration>) {
     let _ = BEGIN.set(Box::new(begin));
     // Not a `Once`: a child made by `fork` meanwhile would wait for it.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if !INSTALLED.swap(true, Ordering::Relaxed) && !hooks::at_exit(finish) {
+    if !INSTALLED.swap(true, Ordering::Relaxed) && !hooks::register_exit_hook(run_exit_hook) {
         tracing::warn!(target: "mlflow", "no exit hook could be installed; call mlflow::flush before the program ends");
     }
 }
 
-extern "C" fn finish() {
+extern "C" fn run_exit_hook() {
     // A panic must not cross into C.
-    let _ = panic::catch_unwind(leave);
+    let _ = panic::catch_unwind(run_exit_stages);
 }
 
 /// Runs the stages, within the exit timeout.
-pub(crate) fn leave() {
+pub(crate) fn run_exit_stages() {
     let started = Instant::now();
     let Some(timeout) = BEGIN.get().and_then(|begin| begin()) else {
         return;
     };
-    let leaving = Leaving { started, timeout };
-    let until = deadline(started, timeout.saturating_add(GRACE));
+    let leaving = ExitContext { started, timeout };
+    let until = saturating_deadline(started, timeout.saturating_add(EXIT_GRACE_PERIOD));
     let stages = move || {
         for step in STEPS.iter().filter_map(OnceBox::get) {
             step(&leaving);
         }
     };
-    if !within(until, stages) {
-        say(
+    if !run_with_deadline(until, stages) {
+        write_stderr_line(
             "mlflow: the disk did not answer within MLFLOW_EXIT_TIMEOUT; what it has of the journal is shipped by \
              the next tracked program",
         );
@@ -100,7 +100,7 @@ pub(crate) fn leave() {
 }
 
 /// Runs `work` on another thread, and waits for it until then; false if it goes on.
-fn within(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
+fn run_with_deadline(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
     let (done, ended) = mpsc::channel();
     let spawned = thread::Builder::new()
         .name("mlflow-exit".to_owned())
@@ -113,7 +113,7 @@ fn within(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
             .recv_timeout(until.saturating_duration_since(Instant::now()))
             .is_ok(),
         Err(error) => {
-            say(&format!(
+            write_stderr_line(&format!(
                 "mlflow: nothing is delivered any more, as no thread could be started ({error}); what is in the \
                  journal is shipped by the next tracked program"
             ));
@@ -132,9 +132,18 @@ mod tests {
         let work = move || {
             let _ = silent.recv();
         };
-        assert!(!within(Instant::now() + Duration::from_millis(20), work));
-        assert!(within(Instant::now() + Duration::from_secs(60), || {}));
+        assert!(!run_with_deadline(
+            Instant::now() + Duration::from_millis(20),
+            work
+        ));
+        assert!(run_with_deadline(
+            Instant::now() + Duration::from_secs(60),
+            || {}
+        ));
         let panics = || panic!("on the way");
-        assert!(within(Instant::now() + Duration::from_secs(60), panics));
+        assert!(run_with_deadline(
+            Instant::now() + Duration::from_secs(60),
+            panics
+        ));
     }
 }

@@ -12,7 +12,7 @@ use std::ptr;
 use signal_hook::low_level;
 
 /// Has the C library call `hook` when the process ends by `exit` or by returning from `main`.
-pub(crate) fn at_exit(hook: extern "C" fn()) -> bool {
+pub(crate) fn register_exit_hook(hook: extern "C" fn()) -> bool {
     // SAFETY: `hook` is a plain function that lives as long as the program and, by its signature's
     // contract with the caller, does not unwind.
     unsafe { libc::atexit(hook) == 0 }
@@ -20,7 +20,7 @@ pub(crate) fn at_exit(hook: extern "C" fn()) -> bool {
 
 /// Has the C library call `hook` in every child that this process makes by `fork`, before `fork`
 /// returns there. `hook` may do what is async-signal-safe only.
-pub(crate) fn in_children(hook: extern "C" fn()) -> bool {
+pub(crate) fn register_fork_child_hook(hook: extern "C" fn()) -> bool {
     // SAFETY: as above; what `hook` may do is for the caller to keep to.
     unsafe { libc::pthread_atfork(None, None, Some(hook)) == 0 }
 }
@@ -33,7 +33,7 @@ pub(crate) fn close_in_child(descriptor: i32) {
 }
 
 /// Has `signal` end every child that this process makes by `fork` from now on, at once.
-pub(crate) fn end_children(signal: i32) -> io::Result<()> {
+pub(crate) fn terminate_forked_children(signal: i32) -> io::Result<()> {
     let own = process::id();
     let action = move || {
         if process::id() != own {
@@ -55,7 +55,7 @@ pub(crate) enum Disposition {
 }
 
 /// What happens at this moment when `signal` comes.
-pub(crate) fn disposition(signal: i32) -> Disposition {
+pub(crate) fn signal_disposition(signal: i32) -> Disposition {
     let mut action = MaybeUninit::<libc::sigaction>::uninit();
     // SAFETY: without a new action nothing is changed; the old one is written whole where the call
     // succeeds, and not looked at where it does not. Its handler is read as a number, as it was
@@ -74,7 +74,7 @@ pub(crate) fn disposition(signal: i32) -> Disposition {
 }
 
 /// Has the calling thread's own faults with `signal` come back as errors of its system calls.
-pub(crate) fn block_here(signal: i32) {
+pub(crate) fn block_signal_on_thread(signal: i32) {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: `sigemptyset` writes the set whole, before anything reads it; the old mask is not
     // asked for.

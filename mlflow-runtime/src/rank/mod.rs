@@ -108,8 +108,8 @@
 
 mod rendezvous;
 
-use crate::environment::launcher::place;
-pub(crate) use rendezvous::next_key;
+use crate::environment::launcher::rank_info;
+pub(crate) use rendezvous::next_run_key;
 
 /// Which of the launch's processes this is, from 0; `None` where no launcher says so.
 ///
@@ -121,7 +121,7 @@ pub(crate) use rendezvous::next_key;
 /// ```
 #[must_use]
 pub fn rank() -> Option<u32> {
-    place().map(|place| place.rank)
+    rank_info().map(|place| place.rank)
 }
 
 /// How many processes the launch has; `None` where no launcher says so.
@@ -132,7 +132,7 @@ pub fn rank() -> Option<u32> {
 /// ```
 #[must_use]
 pub fn world_size() -> Option<u32> {
-    place().map(|place| place.world_size.get())
+    rank_info().map(|place| place.world_size.get())
 }
 
 /// Which of the launch's processes on this host this is, from 0; `None` where no launcher says so.
@@ -143,5 +143,5 @@ pub fn world_size() -> Option<u32> {
 /// ```
 #[must_use]
 pub fn local_rank() -> Option<u32> {
-    place().and_then(|place| place.local_rank)
+    rank_info().and_then(|place| place.local_rank)
 }

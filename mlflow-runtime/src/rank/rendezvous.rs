@@ -14,25 +14,25 @@ use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
 /// How many runs of each kind there were.
-static COUNTS: PerProcess<Mutex<FxHashMap<String, u64>>> = PerProcess::new();
+static RUN_COUNTS: PerProcess<Mutex<FxHashMap<String, u64>>> = PerProcess::new();
 
 /// The key of the next run of `function` in `experiment`. Counted for each function: what one rank
 /// does besides does not shift what all do.
-pub(crate) fn next_key(id: &str, experiment: &ExperimentRef, function: &str) -> String {
+pub(crate) fn next_run_key(id: &str, experiment: &ExperimentRef, function: &str) -> String {
     let (kind, name) = match experiment {
         ExperimentRef::Name(name) => ("name", name),
         ExperimentRef::Id(id) => ("id", id),
     };
-    let series = digest(&[id, kind, name, function]);
-    let mut counts = lock(COUNTS.get());
+    let series = hash_parts(&[id, kind, name, function]);
+    let mut counts = lock(RUN_COUNTS.get());
     let count = counts.entry(series.clone()).or_default();
-    let key = digest(&[&series, &count.to_string()]);
+    let key = hash_parts(&[&series, &count.to_string()]);
     *count += 1;
     key
 }
 
 /// 32 hexadecimal characters.
-fn digest(parts: &[&str]) -> String {
+fn hash_parts(parts: &[&str]) -> String {
     let mut sha = Context::new(&SHA256);
     for part in parts {
         sha.update(&(part.len() as u64).to_le_bytes());
@@ -57,21 +57,21 @@ mod tests {
 
     #[test]
     fn a_key_stays_the_same_from_release_to_release() {
-        let key = next_key("job 7", &name("stable"), "train");
+        let key = next_run_key("job 7", &name("stable"), "train");
         assert_eq!(key, "6bbd931680119ad2fb8a974f31379673");
-        let next = next_key("job 7", &name("stable"), "train");
+        let next = next_run_key("job 7", &name("stable"), "train");
         assert_eq!(next, "efe06bdad252e851241d5eee96cc9b94");
     }
 
     #[test]
     fn whatever_differs_leads_to_another_run() {
         let keys = [
-            next_key("a", &name("e"), "f"),
-            next_key("a", &name("e"), "f"),
-            next_key("b", &name("e"), "f"),
-            next_key("a", &name("ef"), ""),
-            next_key("a", &name("e"), "g"),
-            next_key("a", &ExperimentRef::Id("e".to_owned()), "f"),
+            next_run_key("a", &name("e"), "f"),
+            next_run_key("a", &name("e"), "f"),
+            next_run_key("b", &name("e"), "f"),
+            next_run_key("a", &name("ef"), ""),
+            next_run_key("a", &name("e"), "g"),
+            next_run_key("a", &ExperimentRef::Id("e".to_owned()), "f"),
         ];
         for (at, key) in keys.iter().enumerate() {
             assert_eq!(key.len(), 32);

@@ -8,9 +8,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::handle::Reach;
-use crate::journal::record::{Content, Event};
-use crate::journal::spool::{Copy, Uncopied};
+use super::handle::LiveRun;
+use crate::journal::record::{ArtifactLocation, Event};
+use crate::journal::spool::{CopyError, SpooledArtifact};
 use crate::model::limits;
 use crate::warnings::warn_user;
 
@@ -20,19 +20,19 @@ const INLINE_BYTES: usize = 16 << 10;
 /// could take the memory that the training needs.
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
-impl Reach<'_> {
-    pub(super) fn artifact(&self, bytes: &[u8], artifact_file: &str) {
+impl LiveRun<'_> {
+    pub(super) fn log_artifact_bytes(&self, bytes: &[u8], artifact_file: &str) {
         let size = bytes.len() as u64;
         let copy = if bytes.len() > INLINE_BYTES {
             self.tracker.journal().write_artifact(bytes)
         } else {
             None
         };
-        self.log(artifact_file, copy, size, || Ok(Cow::Borrowed(bytes)));
+        self.log_copy(artifact_file, copy, size, || Ok(Cow::Borrowed(bytes)));
     }
 
     /// Logs a file, or all files of a folder, below `artifact_path`.
-    pub(super) fn artifact_of(&self, local_path: &Path, artifact_path: &str) {
+    pub(super) fn log_artifact_path(&self, local_path: &Path, artifact_path: &str) {
         let Some(name) = local_path.file_name() else {
             return self.reject(
                 local_path,
@@ -50,8 +50,8 @@ impl Reach<'_> {
             folder => format!("{folder}/{name}"),
         };
         match fs::metadata(local_path) {
-            Ok(metadata) if metadata.is_dir() => self.folder(local_path, &path),
-            Ok(metadata) if metadata.is_file() => self.file(local_path, &path),
+            Ok(metadata) if metadata.is_dir() => self.log_folder(local_path, &path),
+            Ok(metadata) if metadata.is_file() => self.log_file(local_path, &path),
             Ok(_) => self.reject(local_path, "it is neither a file nor a folder"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.reject(local_path, "there is no such file or folder");
@@ -62,7 +62,7 @@ impl Reach<'_> {
 
     /// Logs what is in a folder, in order of the names. A link to a folder is not followed: it may lead around
     /// in a circle.
-    fn folder(&self, folder: &Path, path: &str) {
+    fn log_folder(&self, folder: &Path, path: &str) {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
@@ -78,19 +78,19 @@ impl Reach<'_> {
                     "it is a link to a folder, and not followed; log that folder",
                 );
             } else {
-                self.artifact_of(&inside, path);
+                self.log_artifact_path(&inside, path);
             }
         }
     }
 
-    fn file(&self, local_path: &Path, path: &str) {
+    fn log_file(&self, local_path: &Path, path: &str) {
         let file = match File::open(local_path) {
             Ok(file) => file,
             Err(error) => return self.reject_unreadable(path, &error),
         };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let copy = self.tracker.journal().copy_artifact(&file);
-        self.log(path, copy, size, || fs::read(local_path).map(Cow::Owned));
+        self.log_copy(path, copy, size, || fs::read(local_path).map(Cow::Owned));
     }
 
     fn reject(&self, local_path: &Path, what: &str) {
@@ -100,34 +100,34 @@ impl Reach<'_> {
     }
 
     /// Writes the event down. Without a copy, the bytes go with it.
-    fn log<'b>(
+    fn log_copy<'b>(
         &self,
         path: &str,
-        copy: Option<Result<Copy, Uncopied>>,
+        copy: Option<Result<SpooledArtifact, CopyError>>,
         size: u64,
         bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
     ) {
-        let path = &*self.kept_path(path);
+        let path = &*self.sanitized_path(path);
         let is_small = size <= MEMORY_ARTIFACT_BYTES;
         match copy {
-            Some(Ok(copy)) => return self.name(path, copy),
+            Some(Ok(copy)) => return self.log_spooled(path, copy),
             Some(Err(uncopied)) if is_small => self.tracker.warn_once(
                 "artifact",
                 path,
                 format_args!(
                     "it could not be copied beside the journal ({}) and takes the way through memory",
-                    reason(&uncopied)
+                    describe_copy_error(&uncopied)
                 ),
             ),
             None if is_small => {}
-            Some(Err(Uncopied::Scarce(shortage))) => {
+            Some(Err(CopyError::LowDiskSpace(shortage))) => {
                 return self.tracker.warn_rejected(
                     "artifact",
                     path,
                     format_args!("its {size} bytes find no room beside the journal: {shortage}; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk"),
                 );
             }
-            Some(Err(Uncopied::Failed(error))) => {
+            Some(Err(CopyError::Io(error))) => {
                 return self.tracker.warn_rejected(
                     "artifact",
                     path,
@@ -146,18 +146,18 @@ impl Reach<'_> {
             Ok(bytes) => {
                 let event = Event::Artifact {
                     path: path.into(),
-                    content: Content::Attached,
+                    content: ArtifactLocation::Attached,
                     fingerprint: None,
                 };
-                self.event(event, &bytes);
+                self.write_event(event, &bytes);
             }
             Err(error) => self.reject_unreadable(path, &error),
         }
     }
 
     /// Returns the path that an artifact is kept under: MLflow's servers do not find one with `%` or `#` again.
-    fn kept_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
-        let Some(kept) = limits::mended_artifact_path(path) else {
+    fn sanitized_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        let Some(kept) = limits::sanitize_artifact_path(path) else {
             return Cow::Borrowed(path);
         };
         warn_user(format_args!(
@@ -167,14 +167,14 @@ impl Reach<'_> {
     }
 
     /// Writes down the event of a copy.
-    fn name(&self, path: &str, copy: Copy) {
-        let Copy { name, fingerprint } = copy;
+    fn log_spooled(&self, path: &str, copy: SpooledArtifact) {
+        let SpooledArtifact { name, fingerprint } = copy;
         let event = Event::Artifact {
             path: path.into(),
-            content: Content::Spooled(Cow::Borrowed(&name)),
+            content: ArtifactLocation::Spooled(Cow::Borrowed(&name)),
             fingerprint: Some(fingerprint),
         };
-        if !self.event(event, &[]) {
+        if !self.write_event(event, &[]) {
             self.tracker.journal().discard_artifact(&name, fingerprint);
         }
     }
@@ -185,9 +185,9 @@ impl Reach<'_> {
     }
 }
 
-fn reason(uncopied: &Uncopied) -> String {
+fn describe_copy_error(uncopied: &CopyError) -> String {
     match uncopied {
-        Uncopied::Scarce(shortage) => shortage.to_string(),
-        Uncopied::Failed(error) => error.to_string(),
+        CopyError::LowDiskSpace(shortage) => shortage.to_string(),
+        CopyError::Io(error) => error.to_string(),
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use super::{Inner, Run, open_runs};
 use crate::capture::Text;
 use crate::environment;
-use crate::journal::record::{Event, Start};
+use crate::journal::record::{Event, RunStart};
 use crate::model::experiment_name;
 use crate::model::limits;
 use crate::model::{Param, RunStatus, Tag};
@@ -41,7 +41,7 @@ const USER_TAG: &str = "mlflow.user";
 /// commit.
 pub fn start_run() -> RunBuilder {
     RunBuilder {
-        unstarted: Unstarted { is_told: true },
+        unstarted: UnstartedWarning { is_armed: true },
         ..RunBuilder::default()
     }
 }
@@ -100,19 +100,19 @@ pub struct RunBuilder {
     nested: bool,
     run_id: Option<String>,
     system_metrics: Option<bool>,
-    unstarted: Unstarted,
+    unstarted: UnstartedWarning,
 }
 
 /// Says that a run was never started, when its builder is dropped.
 #[derive(Debug, Default)]
-struct Unstarted {
+struct UnstartedWarning {
     /// Set for a builder that a user has made.
-    is_told: bool,
+    is_armed: bool,
 }
 
-impl Drop for Unstarted {
+impl Drop for UnstartedWarning {
     fn drop(&mut self) {
-        if self.is_told && !thread::panicking() && global::enabled() {
+        if self.is_armed && !thread::panicking() && global::is_enabled() {
             warn_user(format_args!(
                 "a run was built and not started: nothing is logged to it. Call `.start()` on what \
                  `mlflow::start_run()` returns, and hold what that returns"
@@ -152,7 +152,7 @@ impl RunBuilder {
 
     /// A tag, set together with the start.
     pub fn tag(self, key: impl Into<String>, value: impl Display) -> Self {
-        self.tag_text(key, Text::of_value(limits::TAG_VALUE_CHARS, &value))
+        self.tag_text(key, Text::from_value(limits::TAG_VALUE_CHARS, &value))
     }
 
     pub(crate) fn tag_text(mut self, key: impl Into<String>, value: Text) -> Self {
@@ -162,7 +162,7 @@ impl RunBuilder {
 
     /// A param, logged together with the start.
     pub fn param(self, key: impl Into<String>, value: impl Display) -> Self {
-        self.param_text(key, Text::of_value(limits::PARAM_VALUE_CHARS, &value))
+        self.param_text(key, Text::from_value(limits::PARAM_VALUE_CHARS, &value))
     }
 
     pub(crate) fn param_text(mut self, key: impl Into<String>, value: Text) -> Self {
@@ -210,14 +210,14 @@ impl RunBuilder {
 
     /// Starts the run as seen from `context`, without making it current.
     pub(crate) fn start_in(mut self, context: &Context) -> Run {
-        self.unstarted.is_told = false;
+        self.unstarted.is_armed = false;
         match context.tracker() {
-            Some(tracker) if global::enabled() => self.start_on(context, &tracker),
+            Some(tracker) if global::is_enabled() => self.start_with_tracker(context, &tracker),
             _ => Run::disabled(),
         }
     }
 
-    fn start_on(self, context: &Context, tracker: &Arc<Tracker>) -> Run {
+    fn start_with_tracker(self, context: &Context, tracker: &Arc<Tracker>) -> Run {
         let Self {
             site,
             experiment,
@@ -238,8 +238,8 @@ impl RunBuilder {
             }
         });
         let own = experiment
-            .and_then(|name| tracker.name_of("experiment", usize::MAX, name))
-            .and_then(experiment_name::of_name);
+            .and_then(|name| tracker.name_or_warn("experiment", usize::MAX, name))
+            .and_then(experiment_name::experiment_from_name);
         let (experiment, named_experiments) = match (own, parent) {
             (Some(own), _) => (own.clone(), vec![own]),
             (None, Some(parent)) => (parent.experiment.clone(), Vec::new()),
@@ -251,21 +251,21 @@ impl RunBuilder {
             .chain(of_site.clone().map(|tag| (&tag.key, &tag.value)))
             .find(|(key, _)| *key == "code.function")
             .map_or("", |(_, path)| path);
-        let identity = tracker.identify(experiment, resumed, parent.is_some(), function);
+        let identity = tracker.assign_identity(experiment, resumed, parent.is_some(), function);
         // By the same clock as the metrics: none of them is before its run.
         let start_time_ms = time::coarse_now_ms();
-        let name = name.and_then(|name| tracker.name_of("name", limits::RUN_NAME_CHARS, name));
+        let name = name.and_then(|name| tracker.name_or_warn("name", limits::RUN_NAME_CHARS, name));
         let name = match name {
             Some(name) => {
                 // As it is recorded, also where the handle is asked for it.
                 tracker
-                    .admit_text("run", "name", &name, limits::RUN_NAME_CHARS)
+                    .sanitize_text("run", "name", &name, limits::RUN_NAME_CHARS)
                     .unwrap_or(name)
             }
-            None if identity.is_anothers() => String::new(),
-            None => default_name(site, start_time_ms, &identity.key),
+            None if identity.is_resumed_or_member() => String::new(),
+            None => default_run_name(site, start_time_ms, &identity.key),
         };
-        let (number, link) = tracker.register(named_experiments);
+        let (number, link) = tracker.register_run(named_experiments);
         let inner = Inner {
             number,
             identity,
@@ -274,34 +274,36 @@ impl RunBuilder {
             tracker: Arc::clone(tracker),
             link,
         };
-        let environment = environment::process();
+        let environment = environment::for_process();
         let mut all_tags: Vec<Cow<'_, Tag>> = of_site
-            .filter(|tag| !environment.is_told(&tag.key))
+            .filter(|tag| !environment.is_overridden(&tag.key))
             .map(Cow::Borrowed)
             .collect();
         // Whoever the requests come from, as in Python; else every run has that of the system.
-        let user = tracker.user().filter(|_| !environment.is_told(USER_TAG));
-        if let Some(user) = user.filter(|_| !inner.identity.is_anothers()) {
+        let user = tracker
+            .user()
+            .filter(|_| !environment.is_overridden(USER_TAG));
+        if let Some(user) = user.filter(|_| !inner.identity.is_resumed_or_member()) {
             all_tags.push(Cow::Owned(Tag {
                 key: USER_TAG.to_owned(),
                 value: user.to_owned(),
             }));
         }
         for (key, value) in tags {
-            let value = tracker.value_of("tag", &key, limits::TAG_VALUE_CHARS, value);
+            let value = tracker.text_or_warn("tag", &key, limits::TAG_VALUE_CHARS, value);
             all_tags.retain(|tag| tag.key != key);
             all_tags.push(Cow::Owned(Tag { key, value }));
         }
         let params = params
             .into_iter()
             .map(|(key, value)| {
-                let value = tracker.value_of("param", &key, limits::PARAM_VALUE_CHARS, value);
+                let value = tracker.text_or_warn("param", &key, limits::PARAM_VALUE_CHARS, value);
                 Param { key, value }
             })
             .collect();
         let is_root = parent.is_none();
         let is_first = is_root && inner.identity.resumed.is_none();
-        let start = Start {
+        let start = RunStart {
             identity: Cow::Borrowed(&inner.identity),
             name: Cow::Borrowed(&inner.name),
             user: tracker.user().unwrap_or(&environment.user).into(),
@@ -309,19 +311,19 @@ impl RunBuilder {
             parent: parent.map(Cow::Borrowed),
             tags: all_tags,
             // Another's run keeps the tags of whoever created it.
-            with_common_tags: !inner.identity.is_anothers(),
+            with_common_tags: !inner.identity.is_resumed_or_member(),
             is_delivered: false,
             params,
         };
         let started = inner
-            .reach()
-            .is_some_and(|run| run.event(Event::Start(Box::new(start)), &[]));
+            .live()
+            .is_some_and(|run| run.write_event(Event::Start(Box::new(start)), &[]));
         // Without its start a run's values could go nowhere.
         if !started {
             return Run::disabled();
         }
         let run = Run(Some(Arc::new(inner)));
-        if let (true, Some(capture), Some(run)) = (is_root, tracker.capture(), run.reach())
+        if let (true, Some(capture), Some(run)) = (is_root, tracker.capture(), run.live())
             && capture.is_on()
         {
             run.begin_capture(capture);
@@ -331,10 +333,10 @@ impl RunBuilder {
         }
         // A fake has no threads, and a test should not depend on what else the machine does.
         if !tracker.is_inline() {
-            open_runs::note(&run);
+            open_runs::register_run(&run);
             let sampling = &tracker.settings().system_metrics;
             if system_metrics.unwrap_or(sampling.enabled) {
-                system_metrics::watch(run.downgrade(), sampling);
+                system_metrics::start_sampling(run.downgrade(), sampling);
             }
         }
         run
@@ -343,11 +345,14 @@ impl RunBuilder {
 
 /// The name of a run that is given none. The end of it tells runs apart that start in the same second.
 // Output: `train-20261126-134101-1f0c3b`
-fn default_name(site: Option<&Site>, start_time_ms: i64, key: &str) -> String {
+fn default_run_name(site: Option<&Site>, start_time_ms: i64, key: &str) -> String {
     const END: usize = 6;
     let function = site.map_or("run", Site::name);
     let end = key.get(..END).unwrap_or(key);
-    format!("{function}-{}-{end}", time::compact(start_time_ms))
+    format!(
+        "{function}-{}-{end}",
+        time::format_compact_utc(start_time_ms)
+    )
 }
 
 /// A run that is the current one of its thread until this guard is dropped, which ends it:

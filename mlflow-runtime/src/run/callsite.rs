@@ -10,14 +10,14 @@ use crate::model::Tag;
 /// A place in the code where runs start: an annotated function, or a `start_run!`.
 #[derive(Debug)]
 pub struct Site {
-    function: Function,
+    function: SiteFunction,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
     pub(crate) package: Option<&'static str>,
     pub(crate) version: Option<&'static str>,
     pub(crate) note: Option<&'static str>,
     pub(crate) built: Built,
-    pub(crate) root: bool,
+    pub(crate) is_root: bool,
     pub(crate) metric: Option<&'static str>,
     pub(crate) metrics: &'static [&'static str],
     /// Made by the first call.
@@ -26,13 +26,13 @@ pub struct Site {
 
 /// The function that a site is or stands in.
 #[derive(Debug)]
-enum Function {
+enum SiteFunction {
     Annotated {
         module: &'static str,
         name: &'static str,
     },
     /// Returns the path of an item in it.
-    Around(fn() -> &'static str),
+    Enclosing(fn() -> &'static str),
 }
 
 /// What the code was built from, and how. What is not known is absent.
@@ -74,16 +74,16 @@ impl Site {
         line: u32,
     ) -> Self {
         let name = function;
-        Self::of(Function::Annotated { module, name }, file, line)
+        Self::from_function(SiteFunction::Annotated { module, name }, file, line)
     }
 
     /// A `start_run!`; `item_path` returns the path of an item named `here` in the function around it.
     #[must_use]
     pub const fn by_hand(item_path: fn() -> &'static str, file: &'static str, line: u32) -> Self {
-        Self::of(Function::Around(item_path), file, line)
+        Self::from_function(SiteFunction::Enclosing(item_path), file, line)
     }
 
-    const fn of(function: Function, file: &'static str, line: u32) -> Self {
+    const fn from_function(function: SiteFunction, file: &'static str, line: u32) -> Self {
         Self {
             function,
             file,
@@ -92,7 +92,7 @@ impl Site {
             version: None,
             note: None,
             built: Built::ABSENT,
-            root: false,
+            is_root: false,
             metric: None,
             metrics: &[],
             tags: OnceBox::new(),
@@ -128,7 +128,7 @@ impl Site {
     /// `root`: never a child run.
     #[must_use]
     pub const fn root(mut self) -> Self {
-        self.root = true;
+        self.is_root = true;
         self
     }
 
@@ -147,7 +147,7 @@ impl Site {
     }
 
     /// Whether [`tags`](Self::tags) may have this one, the description excepted: that is the code's.
-    pub(crate) fn has_tag(key: &str) -> bool {
+    pub(crate) fn is_automatic_tag(key: &str) -> bool {
         const TAGS: [&str; 12] = [
             "code.function",
             "code.filepath",
@@ -168,18 +168,18 @@ impl Site {
     /// Returns what its runs are called.
     pub(crate) fn name(&self) -> &'static str {
         match self.function {
-            Function::Annotated { name, .. } => name,
-            Function::Around(_) => "run",
+            SiteFunction::Annotated { name, .. } => name,
+            SiteFunction::Enclosing(_) => "run",
         }
     }
 
     /// Returns the function's path.
     // Input:  `wine::main::{{closure}}::here`, in an `async fn`
     // Output: `wine::main`
-    fn path(&self) -> String {
+    fn function_path(&self) -> String {
         match self.function {
-            Function::Annotated { module, name } => format!("{module}::{name}"),
-            Function::Around(item_path) => {
+            SiteFunction::Annotated { module, name } => format!("{module}::{name}"),
+            SiteFunction::Enclosing(item_path) => {
                 let path = item_path();
                 let function = path.strip_suffix("::here").unwrap_or(path);
                 function.trim_end_matches("::{{closure}}").to_owned()
@@ -203,7 +203,7 @@ impl Site {
             features,
         } = self.built;
         let mut tags = vec![
-            ("code.function", self.path()),
+            ("code.function", self.function_path()),
             ("code.filepath", self.file.to_owned()),
             ("code.lineno", self.line.to_string()),
         ];
@@ -256,7 +256,11 @@ mod tests {
         let tags = site.tags();
         assert_eq!(tags.len(), 13);
         for Tag { key, .. } in tags {
-            assert_eq!(Site::has_tag(key), key != "mlflow.note.content", "{key}");
+            assert_eq!(
+                Site::is_automatic_tag(key),
+                key != "mlflow.note.content",
+                "{key}"
+            );
         }
     }
 }

@@ -7,35 +7,35 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Run;
-use super::handle::Reach;
-use crate::journal::console_log::{Console, Unwritten};
+use super::handle::LiveRun;
+use crate::journal::console_log::{AppendError, ConsoleLog};
 use crate::journal::directory::CONSOLE_EXTENSION;
-use crate::journal::record::{CommonPart, Content, Event};
+use crate::journal::record::{ArtifactLocation, Event, SharedFilePart};
 use crate::model::{Role, RunIdentity};
 use crate::stdio_capture::Capture;
 use crate::time;
 
 /// Where it goes among the run's artifacts.
-const PATH: &str = "logs/console.log";
+const CONSOLE_LOG_PATH: &str = "logs/console.log";
 
 impl Run {
     /// Appends a line, which ends in a line feed, to what the run says in words.
     #[cfg_attr(not(feature = "layer"), allow(dead_code))]
     pub(crate) fn log_line(&self, line: &str) {
-        if let Some(run) = self.reach() {
-            run.line(line);
+        if let Some(run) = self.live() {
+            run.append_line(line);
         }
     }
 }
 
 /// Why a console was not made where it should be.
-type Trouble = Option<std::io::Error>;
+type CreateError = Option<std::io::Error>;
 
-impl Reach<'_> {
-    fn line(self, line: &str) {
+impl LiveRun<'_> {
+    fn append_line(self, line: &str) {
         let journal = self.tracker.journal();
-        let number = self.reference().number;
-        let slot = journal.consoles.slot(number);
+        let number = self.journal_ref().number;
+        let slot = journal.console_logs.slot(number);
         let mut trouble = None;
         let console = slot.get_or_init(|| {
             let (console, why) = self.open_console()?;
@@ -43,31 +43,31 @@ impl Reach<'_> {
             Some(console)
         });
         // Not within: a subscriber that is told may log a line.
-        self.tell_trouble(trouble);
+        self.warn_create_error(trouble);
         let Some(console) = console else {
             // It was said why. There may be room for the next line.
-            journal.consoles.give_up(number, &slot);
+            journal.console_logs.remove_failed(number, &slot);
             return;
         };
-        if console.is_full() || !journal.take_console_room(line.len() as u64) {
+        if console.is_full() || !journal.reserve_console_bytes(line.len() as u64) {
             return;
         }
         let Err(unwritten) = console.append(line) else {
-            journal.bell.ring_if_asleep();
+            journal.wakeup.notify_if_asleep();
             return;
         };
         match unwritten {
-            Unwritten::StillFull => {}
-            Unwritten::Full => self.tracker.warn_once(
+            AppendError::OverLimit => {}
+            AppendError::LimitReached => self.tracker.warn_once(
                 "artifact",
-                PATH,
+                CONSOLE_LOG_PATH,
                 format_args!(
                     "more lines are left out: it has as many bytes as MLFLOW_CONSOLE_MAX_BYTES allows"
                 ),
             ),
-            Unwritten::Io(error) => self.tracker.warn_rejected(
+            AppendError::Io(error) => self.tracker.warn_rejected(
                 "artifact",
-                PATH,
+                CONSOLE_LOG_PATH,
                 format_args!("a line could not be written beside the journal: {error}"),
             ),
         }
@@ -75,26 +75,26 @@ impl Reach<'_> {
 
     /// First the event, then the file: one that is named and not there is nothing, one that is there
     /// and not named would be lost.
-    fn open_console(self) -> Option<(Console, Trouble)> {
-        let name = file_name();
-        if !self.name_console(&name, None) {
+    fn open_console(self) -> Option<(ConsoleLog, CreateError)> {
+        let name = new_spool_name();
+        if !self.log_console_event(&name, None) {
             return None;
         }
         let max_bytes = self.tracker.settings().console.max_bytes;
         let Some(directory) = self.tracker.journal().spool_directory() else {
-            return Some((Console::in_memory(max_bytes), None));
+            return Some((ConsoleLog::in_memory(max_bytes), None));
         };
-        Some(match Console::in_file(directory.join(name), max_bytes) {
+        Some(match ConsoleLog::in_file(directory.join(name), max_bytes) {
             Ok(console) => (console, None),
-            Err(error) => (Console::in_memory(max_bytes), Some(error)),
+            Err(error) => (ConsoleLog::in_memory(max_bytes), Some(error)),
         })
     }
 
-    fn tell_trouble(self, trouble: Trouble) {
+    fn warn_create_error(self, trouble: CreateError) {
         if let Some(error) = trouble {
             self.tracker.warn_once(
                 "artifact",
-                PATH,
+                CONSOLE_LOG_PATH,
                 format_args!(
                     "it could not be made beside the journal ({error}) and takes the way through memory"
                 ),
@@ -105,13 +105,16 @@ impl Reach<'_> {
     /// What the process writes to stdout and stderr from now on is the run's.
     pub(super) fn begin_capture(self, capture: &Capture) {
         let journal = self.tracker.journal();
-        let slot = journal.consoles.slot(self.reference().number);
+        let slot = journal.console_logs.slot(self.journal_ref().number);
         let mut trouble = None;
         let console = slot.get_or_init(|| {
-            let name = file_name();
+            let name = new_spool_name();
             // First the file: without it the part is one that is not needed any more.
             let marker = capture.directory().join(&name);
-            let (number, from) = match capture.common().begin(marker, capture.on_the_way()) {
+            let (number, from) = match capture
+                .shared_file()
+                .begin_part(marker, capture.pending_bytes())
+            {
                 Ok(begun) => begun,
                 Err(error) => {
                     trouble = Some(error);
@@ -119,12 +122,13 @@ impl Reach<'_> {
                 }
             };
             let max_bytes = self.tracker.settings().console.max_bytes;
-            let console = Console::captured(Arc::clone(capture.common()), number, max_bytes);
-            let part = CommonPart {
+            let console =
+                ConsoleLog::in_shared_file(Arc::clone(capture.shared_file()), number, max_bytes);
+            let part = SharedFilePart {
                 file: capture.file_name().into(),
                 from,
             };
-            let is_named = self.name_console(&name, Some(part));
+            let is_named = self.log_console_event(&name, Some(part));
             if !is_named {
                 console.remove();
             }
@@ -132,12 +136,14 @@ impl Reach<'_> {
         });
         if console.is_none() {
             // The first line makes one of its own.
-            journal.consoles.give_up(self.reference().number, &slot);
+            journal
+                .console_logs
+                .remove_failed(self.journal_ref().number, &slot);
         }
         if let Some(error) = trouble {
             self.tracker.warn_once(
                 "artifact",
-                PATH,
+                CONSOLE_LOG_PATH,
                 format_args!("stdout and stderr are not captured for it: {error}"),
             );
         }
@@ -145,44 +151,46 @@ impl Reach<'_> {
 
     /// The run has ended.
     pub(super) fn end_capture(self) {
-        let number = self.reference().number;
+        let number = self.journal_ref().number;
         if let Some(capture) = self.tracker.capture()
-            && let Some(slot) = self.tracker.journal().consoles.get(number)
+            && let Some(slot) = self.tracker.journal().console_logs.get(number)
             && let Some(Some(console)) = slot.get()
         {
             console.end();
             if !capture.is_on() {
-                capture.common().finish(Duration::ZERO);
+                capture.shared_file().finish_ended_parts(Duration::ZERO);
             }
         }
     }
 
-    fn name_console(self, file: &str, part: Option<CommonPart<'_>>) -> bool {
+    fn log_console_event(self, file: &str, part: Option<SharedFilePart<'_>>) -> bool {
         let event = Event::Artifact {
-            path: path(self.reference().identity, self.is_inherited()).into(),
-            content: Content::Growing {
+            path: console_log_path(self.journal_ref().identity, self.is_inherited()).into(),
+            content: ArtifactLocation::Growing {
                 file: file.into(),
                 part,
             },
             fingerprint: None,
         };
-        self.event(event, &[])
+        self.write_event(event, &[])
     }
 }
 
-fn file_name() -> String {
+fn new_spool_name() -> String {
     format!("{}.{CONSOLE_EXTENSION}", uuid::Uuid::new_v4().simple())
 }
 
 /// `logs/console.log`, in the process that has created the run.
-fn path(identity: &RunIdentity, is_inherited: bool) -> String {
+fn console_log_path(identity: &RunIdentity, is_inherited: bool) -> String {
     let rank = match identity.role {
-        Role::Owner if identity.resumed.is_none() && !is_inherited => return PATH.to_owned(),
+        Role::Owner if identity.resumed.is_none() && !is_inherited => {
+            return CONSOLE_LOG_PATH.to_owned();
+        }
         Role::Leader => "rank-0-".to_owned(),
         Role::Member { rank } => format!("rank-{rank}-"),
         Role::Owner | Role::Child | Role::Guest => String::new(),
     };
-    let now = time::compact(time::now_ms());
+    let now = time::format_compact_utc(time::now_ms());
     // Ten containers may start in one second, and each has the same process id.
     let unique = uuid::Uuid::new_v4().as_fields().0;
     format!("logs/console-{rank}{now}-{unique:08x}.log")

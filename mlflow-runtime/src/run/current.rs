@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::journal::MetricKey;
 use crate::model::metric_key::Key;
-use crate::run::context::{run_for, with_current_run};
+use crate::run::context::{current_run_or_warn, with_current_run};
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///
@@ -54,7 +54,7 @@ pub fn log_metric_at(key: &str, value: f64, step: i64) {
 /// # fake.assert_metric("r2", &[(3, 0.1)]);
 /// ```
 pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, step: i64) {
-    if let Some(run) = run_for("call of", "log_metrics") {
+    if let Some(run) = current_run_or_warn("call of", "log_metrics") {
         run.log_metrics(metrics, step);
     }
 }
@@ -69,7 +69,7 @@ pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, s
 /// # fake.assert_param("optimizer", "adam");
 /// ```
 pub fn log_param(key: &str, value: impl Display) {
-    if let Some(run) = run_for("param", key) {
+    if let Some(run) = current_run_or_warn("param", key) {
         run.log_param(key, value);
     }
 }
@@ -88,7 +88,7 @@ pub fn log_param(key: &str, value: impl Display) {
 /// # fake.assert_param("layers", "[64, 32]");
 /// ```
 pub fn log_params<T: Serialize + ?Sized>(params: &T) {
-    if let Some(run) = run_for("call of", "log_params") {
+    if let Some(run) = current_run_or_warn("call of", "log_params") {
         run.log_params(params);
     }
 }
@@ -103,7 +103,7 @@ pub fn log_params<T: Serialize + ?Sized>(params: &T) {
 /// # fake.assert_tag("dataset", "v3");
 /// ```
 pub fn set_tag(key: &str, value: impl Display) {
-    if let Some(run) = run_for("tag", key) {
+    if let Some(run) = current_run_or_warn("tag", key) {
         run.set_tag(key, value);
     }
 }
@@ -118,7 +118,7 @@ pub fn set_tag(key: &str, value: impl Display) {
 /// # fake.assert_tag("stage", "dev");
 /// ```
 pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)>) {
-    if let Some(run) = run_for("call of", "set_tags") {
+    if let Some(run) = current_run_or_warn("call of", "set_tags") {
         run.set_tags(tags);
     }
 }
@@ -133,7 +133,7 @@ pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)
 /// # assert!(fake.runs()[0].artifacts.contains_key("coefficients.csv"));
 /// ```
 pub fn log_text(text: &str, artifact_file: &str) {
-    if let Some(run) = run_for("artifact", artifact_file) {
+    if let Some(run) = current_run_or_warn("artifact", artifact_file) {
         run.log_text(text, artifact_file);
     }
 }
@@ -148,7 +148,7 @@ pub fn log_text(text: &str, artifact_file: &str) {
 /// # assert!(fake.runs()[0].artifacts.contains_key("Cargo.toml"));
 /// ```
 pub fn log_artifact(local_path: impl AsRef<Path>) {
-    if let Some(run) = run_for("artifact", &local_path.as_ref().to_string_lossy()) {
+    if let Some(run) = current_run_or_warn("artifact", &local_path.as_ref().to_string_lossy()) {
         run.log_artifact(local_path);
     }
 }

@@ -12,7 +12,7 @@ use crate::tracker::Tracker;
 
 /// A run, and the tracker that takes what is logged to it.
 #[derive(Clone, Copy)]
-pub(super) struct Reach<'r> {
+pub(super) struct LiveRun<'r> {
     pub(super) tracker: &'r Arc<Tracker>,
     inner: &'r Inner,
 }
@@ -20,30 +20,30 @@ pub(super) struct Reach<'r> {
 impl Run {
     /// `None` for a run that keeps nothing.
     #[inline]
-    pub(super) fn reach(&self) -> Option<Reach<'_>> {
-        self.0.as_deref()?.reach()
+    pub(super) fn live(&self) -> Option<LiveRun<'_>> {
+        self.0.as_deref()?.live()
     }
 }
 
 impl Inner {
     #[inline]
-    pub(super) fn reach(&self) -> Option<Reach<'_>> {
-        let tracker = self.tracker.here()?;
-        Some(Reach {
+    pub(super) fn live(&self) -> Option<LiveRun<'_>> {
+        let tracker = self.tracker.for_this_process()?;
+        Some(LiveRun {
             tracker,
             inner: self,
         })
     }
 }
 
-impl<'r> Reach<'r> {
+impl<'r> LiveRun<'r> {
     /// Whether another process, of which this one was forked, has started the run.
     pub(super) fn is_inherited(self) -> bool {
         !Arc::ptr_eq(self.tracker, &self.inner.tracker)
     }
 
     #[inline]
-    pub(super) fn reference(self) -> RunRef<'r> {
+    pub(super) fn journal_ref(self) -> RunRef<'r> {
         RunRef {
             number: self.inner.number,
             identity: &self.inner.identity,
@@ -52,12 +52,12 @@ impl<'r> Reach<'r> {
     }
 
     /// Everything but metrics goes through here. False if the journal had no room for it.
-    pub(super) fn event(self, event: Event<'_>, attachment: &[u8]) -> bool {
-        let event = self.tracker.admit(event);
+    pub(super) fn write_event(self, event: Event<'_>, attachment: &[u8]) -> bool {
+        let event = self.tracker.sanitize_event(event);
         let journal = self.tracker.journal();
         let mut written = false;
-        journal::write(journal, |writer| {
-            written = writer.event(journal, &self.reference(), &event, attachment);
+        journal::with_writer(journal, |writer| {
+            written = writer.append_event(journal, &self.journal_ref(), &event, attachment);
         });
         written
     }

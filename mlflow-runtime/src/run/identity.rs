@@ -12,15 +12,15 @@ use crate::tracker::Tracker;
 
 impl Tracker {
     /// `function` is that of the attribute, or nothing.
-    pub(super) fn identify(
+    pub(super) fn assign_identity(
         &self,
         experiment: ExperimentRef,
         resumed: Option<String>,
         has_parent: bool,
         function: &str,
     ) -> RunIdentity {
-        let distributed::Settings {
-            place,
+        let distributed::DistributedSettings {
+            rank_info: place,
             rendezvous_id,
             metric_prefix: _,
         } = &self.settings().rank;
@@ -34,7 +34,7 @@ impl Tracker {
                     0 => Role::Leader,
                     rank => Role::Member { rank },
                 };
-                (Some(rank::next_key(id, &experiment, function)), role)
+                (Some(rank::next_run_key(id, &experiment, function)), role)
             }
             _ => (None, Role::Owner),
         };
@@ -49,7 +49,7 @@ impl Tracker {
 
 impl RunIdentity {
     /// Whether the run has the name and the automatic tags of another process.
-    pub(super) fn is_anothers(&self) -> bool {
+    pub(super) fn is_resumed_or_member(&self) -> bool {
         self.resumed.is_some() || self.role.member_rank().is_some()
     }
 }

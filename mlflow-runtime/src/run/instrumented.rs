@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::run::Run;
-use crate::run::context::Suspended;
+use crate::run::context::SuspendedContext;
 
 pin_project_lite::pin_project! {
     /// A future that logs to a run; see [`Run::instrument`]. `Send` where `F` is.
@@ -18,20 +18,20 @@ pin_project_lite::pin_project! {
         // Taken out only by the drop, which needs the run to be current meanwhile.
         #[pin]
         inner: Option<F>,
-        context: Suspended,
+        context: SuspendedContext,
     }
 
     impl<F> PinnedDrop for Instrumented<F> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            let _current = this.context.resume_here();
+            let _current = this.context.resume_scoped();
             this.inner.set(None);
         }
     }
 }
 
 impl<F> Instrumented<F> {
-    pub(crate) fn new(inner: F, context: impl Into<Suspended>) -> Self {
+    pub(crate) fn new(inner: F, context: impl Into<SuspendedContext>) -> Self {
         Self {
             inner: Some(inner),
             context: context.into(),
@@ -46,7 +46,7 @@ impl<F: Future> Future for Instrumented<F> {
         let this = self.project();
         match this.inner.as_pin_mut() {
             Some(inner) => {
-                let _current = this.context.resume_here();
+                let _current = this.context.resume_scoped();
                 inner.poll(task)
             }
             None => Poll::Pending,

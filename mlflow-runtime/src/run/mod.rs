@@ -22,11 +22,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 pub use builder::{ActiveRun, RunBuilder, start_run, start_run_at};
-pub(crate) use open_runs::{end_open, signal_flag};
+pub(crate) use open_runs::{kill_open_runs, signal_flag};
 
 use serde::Serialize;
 
-use crate::capture::{self, End, Text, Values};
+use crate::capture::{self, Text, TextEnd, Values};
 use crate::journal::record::Event;
 use crate::journal::{self, MetricKey};
 use crate::model::RunIdentity;
@@ -34,8 +34,8 @@ use crate::model::limits;
 use crate::model::metric_key::Key;
 use crate::model::{Param, RunStatus, Tag};
 use crate::run::context::Context;
-use crate::shipper::run_link::Link;
-use crate::system_metrics::Target;
+use crate::shipper::run_link::RunLink;
+use crate::system_metrics::SampledRun;
 use crate::time;
 use crate::tracker::Tracker;
 
@@ -61,7 +61,7 @@ struct Inner {
     name: String,
     ended: AtomicBool,
     tracker: Arc<Tracker>,
-    link: Arc<Link>,
+    link: Arc<RunLink>,
 }
 
 impl Run {
@@ -135,17 +135,17 @@ impl Run {
     /// with a warning. Values are cut at 6,000 characters; credentials in them are masked.
     pub fn log_param(&self, key: &str, value: impl Display) {
         if self.0.is_some() {
-            self.param_text(key, Text::of_value(limits::PARAM_VALUE_CHARS, &value));
+            self.param_text(key, Text::from_value(limits::PARAM_VALUE_CHARS, &value));
         }
     }
 
     fn param_text(&self, key: &str, value: Text) {
-        if let Some(run) = self.reach() {
+        if let Some(run) = self.live() {
             let value = run
                 .tracker
-                .value_of("param", key, limits::PARAM_VALUE_CHARS, value);
+                .text_or_warn("param", key, limits::PARAM_VALUE_CHARS, value);
             let key = key.to_owned();
-            run.event(Event::Param(Cow::Owned(Param { key, value })), &[]);
+            run.write_event(Event::Param(Cow::Owned(Param { key, value })), &[]);
         }
     }
 
@@ -156,7 +156,7 @@ impl Run {
         if self.0.is_none() {
             return;
         }
-        match capture::in_full(params) {
+        match capture::flatten_config(params) {
             Values::Fields(fields) => {
                 if let Some(tracker) = self.tracker() {
                     let keys = fields.iter().map(|(key, _)| &**key);
@@ -167,14 +167,17 @@ impl Run {
                 }
             }
             Values::Text(text) => {
-                if let Some(run) = self.reach() {
+                if let Some(run) = self.live() {
                     let kind = std::any::type_name::<T>();
                     let what = match text.end {
-                        End::Failed | End::Panicked => "its `Serialize` failed",
-                        End::Locked => {
+                        TextEnd::Failed | TextEnd::Panicked => "its `Serialize` failed",
+                        TextEnd::Locked => {
                             "a lock is not waited for; lock it, and give what it protects"
                         }
-                        End::Whole | End::Cut | End::TooMany | End::TooDeep => {
+                        TextEnd::Complete
+                        | TextEnd::Truncated
+                        | TextEnd::TooMany
+                        | TextEnd::TooDeep => {
                             "it has no fields; log_params takes a struct or a map"
                         }
                     };
@@ -189,17 +192,17 @@ impl Run {
     /// masked.
     pub fn set_tag(&self, key: &str, value: impl Display) {
         if self.0.is_some() {
-            self.tag_text(key, Text::of_value(limits::TAG_VALUE_CHARS, &value));
+            self.tag_text(key, Text::from_value(limits::TAG_VALUE_CHARS, &value));
         }
     }
 
     pub(crate) fn tag_text(&self, key: &str, value: Text) {
-        if let Some(run) = self.reach() {
+        if let Some(run) = self.live() {
             let value = run
                 .tracker
-                .value_of("tag", key, limits::TAG_VALUE_CHARS, value);
+                .text_or_warn("tag", key, limits::TAG_VALUE_CHARS, value);
             let key = key.to_owned();
-            run.event(Event::Tag(Cow::Owned(Tag { key, value })), &[]);
+            run.write_event(Event::Tag(Cow::Owned(Tag { key, value })), &[]);
         }
     }
 
@@ -216,8 +219,8 @@ impl Run {
     /// A path with `%` or `#`, which MLflow's servers do not keep, gets another name, with one warning: both become `_`,
     /// and the name ends with a hash of the path.
     pub fn log_text(&self, text: &str, artifact_file: &str) {
-        if let Some(run) = self.reach() {
-            run.artifact(text.as_bytes(), artifact_file);
+        if let Some(run) = self.live() {
+            run.log_artifact_bytes(text.as_bytes(), artifact_file);
         }
     }
 
@@ -237,8 +240,8 @@ impl Run {
 
     /// The same, in the directory `artifact_path` of the run's artifacts.
     pub fn log_artifact_in(&self, local_path: impl AsRef<Path>, artifact_path: &str) {
-        if let Some(run) = self.reach() {
-            run.artifact_of(local_path.as_ref(), artifact_path);
+        if let Some(run) = self.live() {
+            run.log_artifact_path(local_path.as_ref(), artifact_path);
         }
     }
 
@@ -247,7 +250,7 @@ impl Run {
     pub fn metric(&self, key: &str) -> Metric {
         Metric {
             run: self.clone(),
-            key: Key::shared(key),
+            key: Key::interned(key),
         }
     }
 
@@ -281,7 +284,7 @@ impl Run {
     /// [joined](crate::rank) it.
     pub fn end(&self, status: RunStatus) {
         if let Some(inner) = &self.0
-            && let Some(run) = inner.reach()
+            && let Some(run) = inner.live()
             && !run.is_inherited()
             && !inner.ended.swap(true, Ordering::Relaxed)
         {
@@ -293,7 +296,7 @@ impl Run {
             } else {
                 status
             };
-            run.event(
+            run.write_event(
                 Event::End {
                     status,
                     end_time_ms,
@@ -305,32 +308,32 @@ impl Run {
 
     #[inline]
     pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
-        if let Some(run) = self.reach() {
+        if let Some(run) = self.live() {
             let journal = run.tracker.journal();
             let now = time::coarse_now_ms();
-            journal::write(journal, |writer| {
-                writer.metric(journal, &run.reference(), key, now, step, value);
+            journal::with_writer(journal, |writer| {
+                writer.append_metric(journal, &run.journal_ref(), key, now, step, value);
             });
         }
     }
 
     /// Logs a number of the returned value at the last step that the run has under the key.
-    pub(crate) fn log_returned(&self, key: &str, value: f64) {
-        if let Some(run) = self.reach() {
+    pub(crate) fn log_returned_metric(&self, key: &str, value: f64) {
+        if let Some(run) = self.live() {
             let journal = run.tracker.journal();
             // Of two points at one step MLflow shows the later one: it is after all that were logged before.
             let now_ms = time::now_ms() + 1;
-            journal::write(journal, |writer| {
+            journal::with_writer(journal, |writer| {
                 let key = MetricKey::Dynamic(key);
-                writer.metric_at_last_step(journal, &run.reference(), key, now_ms, value);
+                writer.append_metric_at_last_step(journal, &run.journal_ref(), key, now_ms, value);
             });
         }
     }
 
     /// A field of an event, to be a metric or its step, is neither.
     #[cfg(feature = "layer")]
-    pub(crate) fn warn_no_number(&self, field: &str, is_step: bool) {
-        let Some(tracker) = self.reach().map(|run| run.tracker) else {
+    pub(crate) fn warn_not_a_number(&self, field: &str, is_step: bool) {
+        let Some(tracker) = self.live().map(|run| run.tracker) else {
             return;
         };
         if is_step {
@@ -352,12 +355,12 @@ impl Run {
 
     /// Logs several metrics at one step and one time.
     pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {
-        if let Some(run) = self.reach() {
-            let (journal, run) = (run.tracker.journal(), run.reference());
-            journal::write(journal, |writer| {
+        if let Some(run) = self.live() {
+            let (journal, run) = (run.tracker.journal(), run.journal_ref());
+            journal::with_writer(journal, |writer| {
                 for (key, value) in group {
                     let key = MetricKey::Dynamic(key);
-                    writer.metric(journal, &run, key, time_ms, step, *value);
+                    writer.append_metric(journal, &run, key, time_ms, step, *value);
                 }
             });
         }
@@ -369,7 +372,7 @@ impl Run {
     }
 
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
-        self.reach().map(|run| run.tracker)
+        self.live().map(|run| run.tracker)
     }
 
     fn identity(&self) -> Option<&RunIdentity> {
@@ -391,7 +394,7 @@ pub(crate) struct WeakRun(Weak<Inner>);
 
 impl WeakRun {
     /// The run, if it has not ended and somebody can still log to it.
-    pub(crate) fn open(&self) -> Option<Run> {
+    pub(crate) fn upgrade_if_open(&self) -> Option<Run> {
         let inner = self.0.upgrade()?;
         let is_open = !inner.ended.load(Ordering::Relaxed);
         is_open.then(|| Run(Some(inner)))
@@ -399,13 +402,13 @@ impl WeakRun {
 }
 
 /// Weak: a run that nobody can log to any more need not be sampled.
-impl Target for WeakRun {
+impl SampledRun for WeakRun {
     fn is_open(&self) -> bool {
-        self.open().is_some()
+        self.upgrade_if_open().is_some()
     }
 
     fn log_group(&self, points: &[(String, f64)], step: i64, timestamp_ms: i64) -> bool {
-        let run = self.open();
+        let run = self.upgrade_if_open();
         if let Some(run) = &run {
             run.log_group(points, step, timestamp_ms);
         }

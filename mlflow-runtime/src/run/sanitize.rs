@@ -10,9 +10,9 @@ use std::borrow::Cow;
 
 use mlflow_redact::{Edge, REDACTED};
 
-use crate::capture::{End, Text};
-use crate::journal::record::{Event, Start};
-use crate::model::key_names::{KeyNames, Named};
+use crate::capture::{Text, TextEnd};
+use crate::journal::record::{Event, RunStart};
+use crate::model::key_names::{KeyNames, ResolvedName};
 use crate::model::limits;
 use crate::model::{Param, Tag};
 use crate::tracker::Tracker;
@@ -23,33 +23,33 @@ const REDACTED_IN_KEY: &str = "redacted";
 
 impl Tracker {
     /// The text, with a warning if it is not all there.
-    pub(super) fn value_of(
+    pub(super) fn text_or_warn(
         &self,
         kind: &'static str,
         key: &str,
         max: usize,
         value: Text,
     ) -> String {
-        if value.end != End::Whole {
-            let masked = masked_key(key);
+        if value.end != TextEnd::Complete {
+            let masked = mask_key(key);
             let key = masked.as_deref().unwrap_or(key);
             match value.end {
                 // That it is locked, its text says.
-                End::Whole | End::Locked => {}
-                End::Cut => self.warn_cut(kind, key, max),
-                End::Failed => self.warn_once(
+                TextEnd::Complete | TextEnd::Locked => {}
+                TextEnd::Truncated => self.warn_cut(kind, key, max),
+                TextEnd::Failed => self.warn_once(
                     kind,
                     key,
                     format_args!(
                         "its formatting returned an error; logged is what it wrote until then"
                     ),
                 ),
-                End::Panicked => self.warn_once(
+                TextEnd::Panicked => self.warn_once(
                     kind,
                     key,
                     format_args!("its formatting panicked; logged is what it wrote until then"),
                 ),
-                End::TooMany => self.warn_once(
+                TextEnd::TooMany => self.warn_once(
                     kind,
                     key,
                     format_args!(
@@ -58,7 +58,7 @@ impl Tracker {
                         limits::MAX_CONFIG_FIELDS
                     ),
                 ),
-                End::TooDeep => self.warn_once(
+                TextEnd::TooDeep => self.warn_once(
                     kind,
                     key,
                     format_args!("it is left out: it stands too deep inside of its value"),
@@ -70,12 +70,16 @@ impl Tracker {
 
     /// Returns the name of a run or an experiment; `None`, with a warning, if its formatting failed: the default is
     /// better than half a name.
-    pub(super) fn name_of(&self, key: &str, max: usize, name: Text) -> Option<String> {
+    pub(super) fn name_or_warn(&self, key: &str, max: usize, name: Text) -> Option<String> {
         let what = match name.end {
-            End::Failed => "returned an error",
-            End::Panicked => "panicked",
-            End::Whole | End::Cut | End::TooMany | End::TooDeep | End::Locked => {
-                return Some(self.value_of("run", key, max, name));
+            TextEnd::Failed => "returned an error",
+            TextEnd::Panicked => "panicked",
+            TextEnd::Complete
+            | TextEnd::Truncated
+            | TextEnd::TooMany
+            | TextEnd::TooDeep
+            | TextEnd::Locked => {
+                return Some(self.text_or_warn("run", key, max, name));
             }
         };
         self.warn_once(
@@ -87,67 +91,69 @@ impl Tracker {
     }
 
     /// Of a returned value, something that would have been metrics is not.
-    pub(crate) fn warn_missing(&self, key: &str, end: End) {
-        let masked = masked_key(key);
+    pub(crate) fn warn_missing_metric(&self, key: &str, end: TextEnd) {
+        let masked = mask_key(key);
         let key = masked.as_deref().unwrap_or(key);
         let why = match end {
-            End::Whole | End::Cut | End::TooMany => {
+            TextEnd::Complete | TextEnd::Truncated | TextEnd::TooMany => {
                 "of one returned value 1000 numbers are logged; `skip_return` logs none"
             }
-            End::Locked => "it is behind a lock that somebody holds, or that cannot be tried",
-            End::TooDeep => "it stands too deep inside of the returned value",
-            End::Failed => "its `Serialize` returned an error",
-            End::Panicked => "its `Serialize` panicked",
+            TextEnd::Locked => "it is behind a lock that somebody holds, or that cannot be tried",
+            TextEnd::TooDeep => "it stands too deep inside of the returned value",
+            TextEnd::Failed => "its `Serialize` returned an error",
+            TextEnd::Panicked => "its `Serialize` panicked",
         };
         self.warn_once("metric", key, format_args!("it is left out: {why}"));
     }
 
     /// The event as it may be written down.
-    pub(super) fn admit<'e>(&self, event: Event<'e>) -> Event<'e> {
+    pub(super) fn sanitize_event<'e>(&self, event: Event<'e>) -> Event<'e> {
         match event {
-            Event::Start(start) => Event::Start(self.admit_start(start)),
-            Event::Param(param) => Event::Param(Cow::Owned(self.admit_param(param.into_owned()))),
-            Event::Tag(tag) => Event::Tag(self.admit_tag(tag)),
+            Event::Start(start) => Event::Start(self.sanitize_start(start)),
+            Event::Param(param) => {
+                Event::Param(Cow::Owned(self.sanitize_param(param.into_owned())))
+            }
+            Event::Tag(tag) => Event::Tag(self.sanitize_tag(tag)),
             Event::Artifact { .. } | Event::End { .. } => event,
         }
     }
 
-    fn admit_start<'e>(&self, mut start: Box<Start<'e>>) -> Box<Start<'e>> {
+    fn sanitize_start<'e>(&self, mut start: Box<RunStart<'e>>) -> Box<RunStart<'e>> {
         let texts = [("name", &mut start.name), ("user", &mut start.user)];
         for (key, text) in texts {
-            if let Some(admitted) = self.admit_text("run", key, text, limits::RUN_NAME_CHARS) {
+            if let Some(admitted) = self.sanitize_text("run", key, text, limits::RUN_NAME_CHARS) {
                 *text = Cow::Owned(admitted);
             }
         }
         start.tags = start
             .tags
             .into_iter()
-            .map(|tag| self.admit_tag(tag))
+            .map(|tag| self.sanitize_tag(tag))
             .collect();
         let keys = start.params.iter().map(|param| &*param.key);
         self.param_names.reserve(keys);
         start.params = start
             .params
             .into_iter()
-            .map(|param| self.admit_param(param))
+            .map(|param| self.sanitize_param(param))
             .collect();
         start
     }
 
-    fn admit_param(&self, param: Param) -> Param {
+    fn sanitize_param(&self, param: Param) -> Param {
         let key = self
-            .admit_key(&self.param_names, "param", &param.key)
+            .sanitize_key(&self.param_names, "param", &param.key)
             .unwrap_or(param.key);
         let value = self
-            .admit_text("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
+            .sanitize_text("param", &key, &param.value, limits::PARAM_VALUE_CHARS)
             .unwrap_or(param.value);
         Param { key, value }
     }
 
-    fn admit_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
-        let masked = self.admit_key(&self.tag_names, "tag", &tag.key);
+    fn sanitize_tag<'e>(&self, tag: Cow<'e, Tag>) -> Cow<'e, Tag> {
+        let masked = self.sanitize_key(&self.tag_names, "tag", &tag.key);
         let key = masked.as_deref().unwrap_or(&tag.key);
-        let value = self.admit_text("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
+        let value = self.sanitize_text("tag", key, &tag.value, limits::TAG_VALUE_CHARS);
         if masked.is_none() && value.is_none() {
             return tag;
         }
@@ -160,15 +166,18 @@ impl Tracker {
 
     /// Masks a key, of a map whose keys are tokens for example, and mends one that MLflow refuses; `None` if
     /// it may stay as it is. Masked once: it may still have the form of a credential, as `[redacted]` would not.
-    fn admit_key(&self, names: &KeyNames, kind: &'static str, key: &str) -> Option<String> {
-        let masked = masked_key(key);
+    fn sanitize_key(&self, names: &KeyNames, kind: &'static str, key: &str) -> Option<String> {
+        let masked = mask_key(key);
         if let Some(masked) = &masked {
             self.warn_masked(kind, masked, "a credential");
         }
         let key = masked.as_deref().unwrap_or(key);
-        let Named { name, news } = names.name(key);
+        let ResolvedName {
+            name,
+            warning: news,
+        } = names.resolve(key);
         if let Some(news) = news {
-            warnings::tell(news.line(kind, key, &name));
+            warnings::warn_without_dedup(news.message(kind, key, &name));
         }
         match name {
             Cow::Borrowed(_) => masked,
@@ -177,7 +186,7 @@ impl Tracker {
     }
 
     /// The text masked, cut, and without NUL; `None` if it may stay as it is.
-    pub(super) fn admit_text(
+    pub(super) fn sanitize_text(
         &self,
         kind: &'static str,
         key: &str,
@@ -189,8 +198,8 @@ impl Tracker {
             self.warn_masked(kind, key, masked.kind);
         }
         let masked = masked.map(|masked| masked.text);
-        let (cut, was_cut) = limits::cut(masked.as_deref().unwrap_or(text).into(), max);
-        let without_nul = limits::without_nul(&cut);
+        let (cut, was_cut) = limits::truncate_chars(masked.as_deref().unwrap_or(text).into(), max);
+        let without_nul = limits::replace_nul(&cut);
         if without_nul.is_some() {
             self.warn_once(
                 kind,
@@ -216,7 +225,7 @@ impl Tracker {
     }
 }
 
-fn masked_key(key: &str) -> Option<String> {
+fn mask_key(key: &str) -> Option<String> {
     let masked = mlflow_redact::mask(key, Edge::End)?;
     Some(masked.text.replace(REDACTED, REDACTED_IN_KEY))
 }

@@ -5,39 +5,39 @@
 //! left for a tenth of its time, and only when all of its own is delivered: a thousand runs that were
 //! left behind must not keep every short program from ending.
 
-use crate::sync::{lock, unpoisoned};
+use crate::sync::{ignore_poison, lock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// Flushes, numbered.
 #[derive(Default)]
-pub(crate) struct Control {
-    leaving: AtomicBool,
-    tickets: Mutex<Tickets>,
+pub(crate) struct FlushQueue {
+    is_exiting: AtomicBool,
+    tickets: Mutex<FlushTickets>,
     changed: Condvar,
     /// Another destination, for which dead processes have left what is shipped now.
-    moved_from: Mutex<Option<String>>,
+    extra_destination: Mutex<Option<String>>,
     /// Held while that is shipped.
-    moving: Mutex<()>,
+    extra_destination_lock: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Tickets {
-    asked: u64,
+struct FlushTickets {
+    latest_requested: u64,
     /// Delivered: what this process had logged.
-    own: u64,
+    own_completed: u64,
     /// Delivered: that, and what dead processes left.
-    all: u64,
+    all_completed: u64,
     /// Asked for before an attempt that failed.
     failed: u64,
     /// Threads that wait for one at this moment.
-    waiting: usize,
+    waiter_count: usize,
 }
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Goal {
+pub(crate) enum FlushScope {
     /// What this process has logged, until the deadline: a store that is away may come back.
     Own,
     /// That and what dead processes left, unless the store is away.
@@ -48,95 +48,95 @@ pub(crate) enum Goal {
 }
 
 /// Of the time that the end of a process may take, the part that what dead ones left may.
-pub(crate) const PART_OF_DEAD: u32 = 10;
+pub(crate) const ORPHAN_TIMEOUT_DIVISOR: u32 = 10;
 
-impl Control {
+impl FlushQueue {
     /// The process is about to end.
-    pub(crate) fn leave(&self) {
-        self.leaving.store(true, Ordering::Relaxed);
+    pub(crate) fn begin_exit(&self) {
+        self.is_exiting.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.load(Ordering::Relaxed)
+    pub(crate) fn is_exiting(&self) -> bool {
+        self.is_exiting.load(Ordering::Relaxed)
     }
 
     /// Asks for a flush. The caller rings the bell, then [`wait`](Self::wait)s.
-    pub(crate) fn ask(&self) -> u64 {
+    pub(crate) fn request(&self) -> u64 {
         let mut tickets = self.lock();
-        tickets.asked += 1;
-        tickets.asked
+        tickets.latest_requested += 1;
+        tickets.latest_requested
     }
 
     /// Waits for the flush; false if the deadline passed or, unless only this process's own values are
     /// waited for, an attempt made since it was asked for failed.
-    pub(crate) fn wait(&self, ticket: u64, mut deadline: Instant, goal: Goal) -> bool {
+    pub(crate) fn wait(&self, ticket: u64, mut deadline: Instant, goal: FlushScope) -> bool {
         let mut own_is_done = false;
         let mut tickets = self.lock();
-        tickets.waiting += 1;
+        tickets.waiter_count += 1;
         let flushed = loop {
             let done = match goal {
-                Goal::Own => tickets.own,
-                Goal::All | Goal::Exit(_) => tickets.all,
+                FlushScope::Own => tickets.own_completed,
+                FlushScope::All | FlushScope::Exit(_) => tickets.all_completed,
             };
             if done >= ticket {
                 break true;
             }
-            if let Goal::Exit(timeout) = goal
-                && tickets.own >= ticket
+            if let FlushScope::Exit(timeout) = goal
+                && tickets.own_completed >= ticket
                 && !std::mem::replace(&mut own_is_done, true)
             {
-                let of_dead = Instant::now().checked_add(timeout / PART_OF_DEAD);
+                let of_dead = Instant::now().checked_add(timeout / ORPHAN_TIMEOUT_DIVISOR);
                 deadline = deadline.min(of_dead.unwrap_or(deadline));
             }
-            let hopeless = goal != Goal::Own && tickets.failed >= ticket;
+            let hopeless = goal != FlushScope::Own && tickets.failed >= ticket;
             let left = deadline.saturating_duration_since(Instant::now());
             if hopeless || left.is_zero() {
                 break false;
             }
-            tickets = unpoisoned(self.changed.wait_timeout(tickets, left)).0;
+            tickets = ignore_poison(self.changed.wait_timeout(tickets, left)).0;
         };
-        tickets.waiting -= 1;
+        tickets.waiter_count -= 1;
         flushed
     }
 
     /// Stands for a thread that begins to wait, or ends.
     #[cfg(test)]
-    pub(super) fn set_waiting(&self, is_waiting: bool) {
+    pub(super) fn set_has_waiter(&self, is_waiting: bool) {
         let mut tickets = self.lock();
-        tickets.waiting = if is_waiting {
-            tickets.waiting + 1
+        tickets.waiter_count = if is_waiting {
+            tickets.waiter_count + 1
         } else {
-            tickets.waiting - 1
+            tickets.waiter_count - 1
         };
     }
 
     /// Returns whether a thread waits, also for what has failed since: pauses are short then.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        self.lock().waiting > 0
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.lock().waiter_count > 0
     }
 
     /// The newest flush asked for: read before the journal is.
-    pub(crate) fn asked(&self) -> u64 {
-        self.lock().asked
+    pub(crate) fn latest_ticket(&self) -> u64 {
+        self.lock().latest_requested
     }
 
     /// Whether someone waits for a flush.
-    pub(crate) fn is_asked(&self) -> bool {
+    pub(crate) fn has_pending(&self) -> bool {
         let tickets = self.lock();
-        tickets.asked > tickets.all.max(tickets.failed)
+        tickets.latest_requested > tickets.all_completed.max(tickets.failed)
     }
 
     pub(crate) fn complete_own(&self, ticket: u64) {
         let mut tickets = self.lock();
-        tickets.own = tickets.own.max(ticket);
+        tickets.own_completed = tickets.own_completed.max(ticket);
         drop(tickets);
         self.changed.notify_all();
     }
 
     pub(crate) fn complete_all(&self, ticket: u64) {
         let mut tickets = self.lock();
-        tickets.own = tickets.own.max(ticket);
-        tickets.all = tickets.all.max(ticket);
+        tickets.own_completed = tickets.own_completed.max(ticket);
+        tickets.all_completed = tickets.all_completed.max(ticket);
         drop(tickets);
         self.changed.notify_all();
     }
@@ -149,26 +149,30 @@ impl Control {
     }
 
     /// Calls `ship` while what was left behind for `destination` is shipped, too: one at a time.
-    pub(crate) fn moving_from<R>(&self, destination: &str, ship: impl FnOnce() -> R) -> R {
-        let _moving = lock(&self.moving);
-        self.set_moved_from(Some(destination.to_owned()));
+    pub(crate) fn with_extra_destination<R>(
+        &self,
+        destination: &str,
+        ship: impl FnOnce() -> R,
+    ) -> R {
+        let _moving = lock(&self.extra_destination_lock);
+        self.set_extra_destination(Some(destination.to_owned()));
         let shipped = ship();
-        self.set_moved_from(None);
+        self.set_extra_destination(None);
         shipped
     }
 
-    fn set_moved_from(&self, destination: Option<String>) {
-        let moved_from = self.moved_from.lock();
-        *unpoisoned(moved_from) = destination;
+    fn set_extra_destination(&self, destination: Option<String>) {
+        let moved_from = self.extra_destination.lock();
+        *ignore_poison(moved_from) = destination;
     }
 
     /// Returns the other destination, for which dead processes have left what is shipped now.
-    pub(crate) fn moved_from(&self) -> Option<String> {
-        let moved_from = self.moved_from.lock();
-        unpoisoned(moved_from).clone()
+    pub(crate) fn extra_destination(&self) -> Option<String> {
+        let moved_from = self.extra_destination.lock();
+        ignore_poison(moved_from).clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Tickets> {
+    fn lock(&self) -> MutexGuard<'_, FlushTickets> {
         lock(&self.tickets)
     }
 }
@@ -180,14 +184,14 @@ mod tests {
     #[test]
     fn an_exit_waits_for_what_dead_processes_left_a_tenth_of_its_time() {
         const TIMEOUT: Duration = Duration::from_secs(600);
-        let control = Control::default();
-        let ticket = control.ask();
+        let control = FlushQueue::default();
+        let ticket = control.request();
         control.complete_own(ticket);
         let begun = Instant::now();
-        let exit = Goal::Exit(Duration::from_millis(10));
+        let exit = FlushScope::Exit(Duration::from_millis(10));
         assert!(!control.wait(ticket, begun + TIMEOUT, exit));
         assert!(begun.elapsed() < TIMEOUT / 2, "{:?}", begun.elapsed());
-        assert!(control.wait(ticket, begun, Goal::Own));
+        assert!(control.wait(ticket, begun, FlushScope::Own));
         control.complete_all(ticket);
         assert!(control.wait(ticket, begun, exit));
     }

@@ -17,15 +17,15 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::journal::owned;
-use crate::journal::record::{Content, Event, Origin, Record, Start};
+use crate::journal::record::{ArtifactLocation, Event, Origin, Record, RunStart};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Param, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::recovery::recover_image;
-use crate::shipper::{Delivery, Source};
+use crate::shipper::{Delivery, JournalReader};
 use crate::store::MemoryStore;
 
 const PAGE: usize = 4096;
@@ -88,7 +88,7 @@ struct Kept {
 struct Life {
     folder: PathBuf,
     journal: Arc<Journal>,
-    live: Source,
+    live: JournalReader,
     store: MemoryStore,
     mapped: bool,
     logged: Vec<Logged>,
@@ -121,8 +121,8 @@ fn tell(journal: &Journal, run: u32, event: &Event<'_>, attachment: &[u8]) {
         inherited: false,
     };
     let mut written = false;
-    write(journal, |writer| {
-        written = writer.event(journal, &run, event, attachment);
+    with_writer(journal, |writer| {
+        written = writer.append_event(journal, &run, event, attachment);
     });
     assert!(written, "there is room");
 }
@@ -136,7 +136,7 @@ impl Life {
             tags: Arc::default(),
         };
         let journal = Journal::unattended(folder.clone(), origin, mapped).expect("writable");
-        let live = Source::live(Arc::clone(&journal), Arc::default());
+        let live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
         Self {
             folder,
             journal,
@@ -154,7 +154,7 @@ impl Life {
     }
 
     fn start(&mut self, run: u32) {
-        let start = Start {
+        let start = RunStart {
             identity: Cow::Owned(identity(run)),
             name: format!("run {run}").into(),
             user: "u".into(),
@@ -226,8 +226,8 @@ impl Life {
                     0 => MetricKey::Interned(&LOSS),
                     _ => MetricKey::Dynamic("own"),
                 };
-                write(&journal, |writer| {
-                    writer.metric(&journal, &run, key, 1 + step, step, step as f64 / 2.0);
+                with_writer(&journal, |writer| {
+                    writer.append_metric(&journal, &run, key, 1 + step, step, step as f64 / 2.0);
                 });
             }
         };
@@ -250,14 +250,14 @@ impl Life {
             };
             let event = Event::Artifact {
                 path,
-                content: Content::Spooled(copy.name.into()),
+                content: ArtifactLocation::Spooled(copy.name.into()),
                 fingerprint: Some(copy.fingerprint),
             };
             tell(&self.journal, run, &event, &[]);
         } else {
             let event = Event::Artifact {
                 path,
-                content: Content::Attached,
+                content: ArtifactLocation::Attached,
                 fingerprint: None,
             };
             tell(&self.journal, run, &event, &bytes);
@@ -311,7 +311,7 @@ impl Kept {
     fn keep_frames(&mut self, now: &[u8], mapped: bool) {
         let (from, to) = if mapped {
             let mut end = HEADER_BYTES;
-            SegmentBytes::loaded(now.to_vec()).for_each_whole(|body, offset| {
+            SegmentBytes::from_bytes(now.to_vec()).for_each_whole(|body, offset| {
                 end = offset + 8 + body.len().next_multiple_of(8);
             });
             let from = if self.end <= HEADER_BYTES {
@@ -391,7 +391,7 @@ impl Life {
             }
             let kept = self.device.get(name).cloned().unwrap_or_default();
             let image = image_of(&kept, bytes, random);
-            let file = owned::create(&path.join(name));
+            let file = owned::create_file(&path.join(name));
             file.and_then(|mut file| file.write_all(&image))
                 .expect("writable");
         }
@@ -399,7 +399,7 @@ impl Life {
 
     /// Recovers an image, and compares.
     fn check(&self, root: &Path, image: &str) {
-        let store = self.store.copy();
+        let store = self.store.deep_copy();
         let shipped = recover_image(&store, root, 2 * self.logged.len() + 100);
         let mut found = BTreeSet::new();
         let logged: BTreeSet<&Logged> = self.logged.iter().collect();
@@ -453,7 +453,7 @@ impl Life {
                     found.contains(&(*run, value.clone())),
                     "{image}: {value:?} of run {run} was confirmed; damaged {}, held {}",
                     shipped.stats.damaged.get(),
-                    shipped.stats.held.get()
+                    shipped.stats.blocked.get()
                 ),
             }
         }
@@ -468,13 +468,13 @@ impl Life {
             );
         }
         // What is missing between two values of a file that have arrived was counted.
-        if shipped.claimed && shipped.stats.damaged.get() == 0 && self.gone.is_empty() {
+        if shipped.is_claimed && shipped.stats.damaged.get() == 0 && self.gone.is_empty() {
             for (name, bytes) in self.files() {
                 if !name.ends_with(".segment") {
                     continue;
                 }
                 let mut missing = None;
-                SegmentBytes::loaded(bytes).for_each_whole(|body, _| {
+                SegmentBytes::from_bytes(bytes).for_each_whole(|body, _| {
                     if let Some(Record::Metric(metric)) = Record::decode(body) {
                         let key = if metric.step % 3 == 0 { "loss" } else { "own" };
                         let value = (metric.run, Value::Metric(key, metric.step));

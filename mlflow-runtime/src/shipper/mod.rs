@@ -7,7 +7,7 @@
 //!
 //! # Operation
 //!
-//! [`Shipper::step`] reads a [`Pass`](read::batch::Pass) from a [`Source`], delivers it and acknowledges it.
+//! [`Shipper::step`] reads a [`ReadBatch`](read::batch::ReadBatch) from a [`JournalReader`], delivers it and acknowledges it.
 //! The thread repeats that; a fake calls it by hand. What fails while the store answers for others
 //! waits by itself: a run is [parked](deliver::parked_runs), an artifact [deferred](deliver::deferred_artifacts). When
 //! this process's journal is empty, those that dead processes left for the same destination are shipped
@@ -37,41 +37,41 @@ mod thread;
 
 use std::path::PathBuf;
 
-use read::batch::Pass;
+use read::batch::ReadBatch;
 use rustc_hash::FxHashMap;
 
-use deliver::delivery::DEAD_BATCH;
 pub(crate) use deliver::delivery::Delivery;
-pub(crate) use flush::{Control, Goal, PART_OF_DEAD};
+use deliver::delivery::MAX_ORPHAN_BATCH;
+pub(crate) use flush::{FlushQueue, FlushScope, ORPHAN_TIMEOUT_DIVISOR};
 pub(crate) use obstacle::Halt;
-pub(crate) use read::source::Source;
-pub(crate) use thread::spawn;
+pub(crate) use read::source::JournalReader;
+pub(crate) use thread::spawn_thread;
 
-use crate::journal::directory::LeftBehind;
+use crate::journal::directory::OrphanedJournals;
 use crate::store::{StoreError, StoreInfo};
 
 /// Moves values from journals to a store.
 pub(crate) struct Shipper {
     delivery: Delivery,
-    live: Source,
-    live_pass: Pass,
+    live: JournalReader,
+    live_batch: ReadBatch,
     /// Whether the last step has read the journal anew.
-    fresh: bool,
+    is_fresh: bool,
     /// What dead processes left and nobody has looked at yet.
-    left_behind: Vec<LeftBehind>,
+    orphaned: Vec<OrphanedJournals>,
     /// Those of them whose runs others create.
-    joining: Vec<LeftBehind>,
+    joined_orphans: Vec<OrphanedJournals>,
     /// The one of these that is being shipped.
-    dead: Option<Source>,
-    dead_pass: Pass,
-    dead_stage: DeadStage,
+    current_orphan: Option<JournalReader>,
+    orphan_batch: ReadBatch,
+    orphan_stage: OrphanStage,
     /// Journals of dead processes that could not be finished, and the values of each that are held.
-    unfinished: FxHashMap<PathBuf, usize>,
+    unfinished_orphans: FxHashMap<PathBuf, usize>,
 }
 
 /// What comes next for the journal of a dead process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum DeadStage {
+enum OrphanStage {
     /// Its entries are read and delivered, a pass at a time.
     Reading,
     /// Runs that wait by themselves are tried once more.
@@ -84,7 +84,7 @@ enum DeadStage {
 
 /// What a step led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum StepOutcome {
     /// Something was delivered, and more is waiting.
     More,
     /// Something was delivered.
@@ -96,24 +96,24 @@ pub(crate) enum Step {
 }
 
 impl Shipper {
-    pub(crate) fn new(delivery: Delivery, live: Source) -> Self {
+    pub(crate) fn new(delivery: Delivery, live: JournalReader) -> Self {
         Self {
             delivery,
             live,
-            live_pass: Pass::default(),
-            fresh: false,
-            left_behind: Vec::new(),
-            joining: Vec::new(),
-            dead: None,
-            dead_pass: Pass::default(),
-            dead_stage: DeadStage::Reading,
-            unfinished: FxHashMap::default(),
+            live_batch: ReadBatch::default(),
+            is_fresh: false,
+            orphaned: Vec::new(),
+            joined_orphans: Vec::new(),
+            current_orphan: None,
+            orphan_batch: ReadBatch::default(),
+            orphan_stage: OrphanStage::Reading,
+            unfinished_orphans: FxHashMap::default(),
         }
     }
 
     /// Returns whether the last step has read what was logged before it.
     pub(crate) fn is_fresh(&self) -> bool {
-        self.fresh
+        self.is_fresh
     }
 
     /// What the store says of itself.
@@ -122,50 +122,55 @@ impl Shipper {
     }
 
     /// One pass over this process's journal.
-    pub(crate) async fn step(&mut self) -> Result<Step, Halt> {
-        self.fresh = self.live_pass.is_empty();
-        if self.fresh {
-            self.live_pass = self.live.read(self.delivery.budget());
-            self.delivery.stats().set_oldest(self.live_pass.oldest_ms);
+    pub(crate) async fn step(&mut self) -> Result<StepOutcome, Halt> {
+        self.is_fresh = self.live_batch.is_empty();
+        if self.is_fresh {
+            self.live_batch = self.live.read(self.delivery.read_budget());
+            self.delivery
+                .stats()
+                .set_oldest_time_ms(self.live_batch.oldest_ms);
         }
-        let step = match (self.live_pass.more, self.live_pass.is_empty()) {
-            (true, false) => Step::More,
-            (true, true) => Step::Stalled,
-            (false, false) => Step::Delivered,
-            (false, true) => Step::Idle,
+        let step = match (self.live_batch.has_more, self.live_batch.is_empty()) {
+            (true, false) => StepOutcome::More,
+            (true, true) => StepOutcome::Stalled,
+            (false, false) => StepOutcome::Delivered,
+            (false, true) => StepOutcome::Idle,
         };
         let delivered = self.deliver_live().await;
-        self.count_held();
+        self.update_blocked_counts();
         delivered?;
-        self.live.acknowledge(&self.live_pass);
+        self.live.acknowledge(&self.live_batch);
         let oldest_ms = self.live.parked.oldest_ms();
-        self.delivery.stats().set_oldest(oldest_ms);
-        self.live_pass = Pass::default();
+        self.delivery.stats().set_oldest_time_ms(oldest_ms);
+        self.live_batch = ReadBatch::default();
         let goes_on = self.delivery.deliver_doubtful(&mut self.live).await?;
-        Ok(if goes_on { Step::More } else { step })
+        Ok(if goes_on { StepOutcome::More } else { step })
     }
 
     async fn deliver_live(&mut self) -> Result<(), Halt> {
         self.delivery.deliver_parked(&mut self.live).await?;
         self.delivery
-            .deliver(&mut self.live, &mut self.live_pass)
+            .deliver(&mut self.live, &mut self.live_batch)
             .await
     }
 
     /// Tells how many values wait for a person.
-    pub(crate) fn count_held(&self) {
-        self.delivery.count_held(&self.live);
+    pub(crate) fn update_blocked_counts(&self) {
+        self.delivery.update_blocked_counts(&self.live);
         let stats = self.delivery.stats();
-        let held = self.unfinished.iter().filter(|(_, held)| **held > 0);
-        stats.set_held_of_dead(
-            self.unfinished.values().sum(),
+        let held = self
+            .unfinished_orphans
+            .iter()
+            .filter(|(_, held)| **held > 0);
+        stats.set_blocked_in_orphans(
+            self.unfinished_orphans.values().sum(),
             held.map(|(folder, _)| folder.clone()),
         );
     }
 
     /// Returns whether anything waits by itself, and not for a person.
-    pub(crate) fn has_waiting(&self) -> bool {
-        self.live.parked.has_waiting() || self.live.deferred.has_waiting()
+    pub(crate) fn has_retryable(&self) -> bool {
+        self.live.parked.has_retryable() || self.live.deferred.has_retryable()
     }
 
     /// Returns whether all that waits by itself has failed again and again.
@@ -174,47 +179,49 @@ impl Shipper {
     }
 
     /// Tries again what waits by itself, whatever its interval.
-    pub(crate) fn hurry(&mut self, at: tokio::time::Instant) {
-        self.live.parked.hurry(at);
-        self.live.deferred.hurry(at);
+    pub(crate) fn retry_by(&mut self, at: tokio::time::Instant) {
+        self.live.parked.retry_by(at);
+        self.live.deferred.retry_by(at);
     }
 
     /// Sends what is sent after all else: artifacts that wait, and consoles. Returns whether nothing is
     /// left but what waits for a person.
-    pub(crate) async fn send_waiting(&mut self) -> bool {
+    pub(crate) async fn send_deferred(&mut self) -> bool {
         let artifacts = self.delivery.deliver_deferred(&mut self.live).await;
         let consoles = self.send_consoles(true).await;
-        self.count_held();
-        artifacts.is_ok() && consoles && !self.has_waiting()
+        self.update_blocked_counts();
+        artifacts.is_ok() && consoles && !self.has_retryable()
     }
 
     /// Sends what runs say in words: all of it, or what is due. Whether nothing is left that had to be
     /// sent.
     pub(crate) async fn send_consoles(&mut self, all: bool) -> bool {
         let sent = self.delivery.deliver_consoles(&mut self.live, all).await;
-        self.count_held();
+        self.update_blocked_counts();
         sent
     }
 
     /// The next journal that was left behind. First those that create their runs: the others hold
     /// what they have for a run that is not there.
-    fn next_dead(&mut self) -> Option<Source> {
+    fn next_orphan(&mut self) -> Option<JournalReader> {
         let live = &self.live.runs;
         let destination = self.live.destination();
-        for found in &mut self.left_behind {
-            while let Some(source) = found.next().map(Source::dead) {
-                if source.runs.are_anothers() {
+        for found in &mut self.orphaned {
+            while let Some(source) = found.next().map(JournalReader::for_orphan) {
+                if source.runs.are_only_joined() {
                     let directory = source.into_directory();
-                    self.joining
-                        .extend(directory.map(|directory| found.put_off(directory)));
-                } else if !source.runs.are_led_for(live) {
-                    return Some(source.sent_to(destination.clone()));
+                    self.joined_orphans
+                        .extend(directory.map(|directory| found.defer(directory)));
+                } else if !source.runs.are_led_by_live_rank0(live) {
+                    return Some(source.with_destination(destination.clone()));
                 }
             }
         }
-        while let Some(mut found) = self.joining.pop() {
+        while let Some(mut found) = self.joined_orphans.pop() {
             if let Some(directory) = found.next() {
-                return Some(Source::dead(directory).sent_to(destination.clone()));
+                return Some(
+                    JournalReader::for_orphan(directory).with_destination(destination.clone()),
+                );
             }
         }
         None
@@ -222,63 +229,69 @@ impl Shipper {
 
     /// Goes on with a journal that was left behind, until something else is wanted first: this process's own
     /// values never wait for more than one run of a dead one, or one pass over what waits in it.
-    async fn step_dead(&mut self, is_interrupted: &dyn Fn() -> bool) -> Result<Step, Halt> {
-        if self.dead.is_none() {
-            self.dead = self.next_dead();
-            let under_way = usize::from(self.dead.is_some());
-            self.delivery.stats().dead_under_way.set(under_way);
+    async fn step_orphan(
+        &mut self,
+        is_interrupted: &dyn Fn() -> bool,
+    ) -> Result<StepOutcome, Halt> {
+        if self.current_orphan.is_none() {
+            self.current_orphan = self.next_orphan();
+            let under_way = usize::from(self.current_orphan.is_some());
+            self.delivery.stats().orphans_in_progress.set(under_way);
         }
-        let Some(source) = &mut self.dead else {
-            return Ok(Step::Idle);
+        let Some(source) = &mut self.current_orphan else {
+            return Ok(StepOutcome::Idle);
         };
         let delivery = &mut self.delivery;
-        match self.dead_stage {
-            DeadStage::Reading => {
-                if self.dead_pass.is_empty() {
+        match self.orphan_stage {
+            OrphanStage::Reading => {
+                if self.orphan_batch.is_empty() {
                     // What is delivered is noted after each pass: a short program gets somewhere, too.
-                    self.dead_pass = source.read(delivery.budget().min(DEAD_BATCH));
+                    self.orphan_batch = source.read(delivery.read_budget().min(MAX_ORPHAN_BATCH));
                 }
-                let is_done = self.dead_pass.is_empty();
-                let pass = &mut self.dead_pass;
+                let is_done = self.orphan_batch.is_empty();
+                let pass = &mut self.orphan_batch;
                 if delivery.deliver_until(source, pass, is_interrupted).await? {
-                    source.acknowledge(&self.dead_pass);
-                    self.dead_pass = Pass::default();
+                    source.acknowledge(&self.orphan_batch);
+                    self.orphan_batch = ReadBatch::default();
                     if is_done {
-                        self.dead_stage = DeadStage::Parked;
+                        self.orphan_stage = OrphanStage::Parked;
                     }
                 }
             }
-            DeadStage::Parked => {
+            OrphanStage::Parked => {
                 // What has failed once, as a connection was closed, is tried once more, at once.
-                source.parked.hurry(tokio::time::Instant::now());
+                source.parked.retry_by(tokio::time::Instant::now());
                 delivery.deliver_parked(source).await?;
-                self.dead_stage = DeadStage::Doubtful;
+                self.orphan_stage = OrphanStage::Doubtful;
             }
-            DeadStage::Doubtful => {
+            OrphanStage::Doubtful => {
                 if !delivery.deliver_doubtful(source).await? {
                     // What is not taken now stays for later: there are others to ship.
                     let _ = delivery.deliver_deferred(source).await;
                     let _ = delivery.deliver_consoles(source, true).await;
-                    self.dead_stage = DeadStage::Closing;
+                    self.orphan_stage = OrphanStage::Closing;
                 }
             }
-            DeadStage::Closing => {
-                if delivery.close(source, &self.live, is_interrupted).await? {
+            OrphanStage::Closing => {
+                if delivery
+                    .close_open_runs(source, &self.live, is_interrupted)
+                    .await?
+                {
                     source.settle();
-                    self.leave_dead();
+                    self.release_orphan();
                 }
             }
         }
-        Ok(Step::More)
+        Ok(StepOutcome::More)
     }
 
     /// Lets go of the journal that is being shipped. It is gone, unless something in it waits.
-    fn leave_dead(&mut self) {
-        if let Some(source) = self.dead.take() {
-            self.unfinished.extend(source.remove());
+    fn release_orphan(&mut self) {
+        if let Some(source) = self.current_orphan.take() {
+            self.unfinished_orphans.extend(source.remove());
         }
-        self.dead_stage = DeadStage::Reading;
-        self.delivery.stats().dead_under_way.set(0);
-        self.count_held();
+        self.orphan_stage = OrphanStage::Reading;
+        self.delivery.stats().orphans_in_progress.set(0);
+        self.update_blocked_counts();
     }
 }

@@ -12,25 +12,25 @@ use crate::store::{Store, StoreError};
 #[derive(Debug)]
 pub(crate) struct Halt {
     pub(super) reason: String,
-    pub(super) cause: Cause,
+    pub(super) cause: RetryReason,
 }
 
 /// The reason for which the whole delivery waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(super) enum RetryReason {
     /// The store is there, and somebody else has it.
-    Busy,
+    Locked,
     /// The store cannot be reached, or cannot work.
-    Away { retry_after: Option<Duration> },
+    Unavailable { retry_after: Option<Duration> },
     /// The store refuses everything until a person acts.
-    Blocked,
+    NeedsAction,
 }
 
 /// Why one run or artifact waits by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stuck {
+pub(super) enum StuckReason {
     /// The store takes nothing for it until a person acts.
-    Held(String),
+    Blocked(String),
     /// The store does not have the run: another server behind the same address may.
     Missing(String),
     /// The request fails, and the store answers others.
@@ -39,22 +39,22 @@ pub(super) enum Stuck {
         retry_after: Option<Duration>,
     },
     /// Another process creates the run, sooner or later.
-    NotCreated,
+    RunNotCreated,
     /// The run of this number has to be created first, and waits by itself.
-    Behind(u32),
+    BehindRun(u32),
 }
 
-impl Stuck {
+impl StuckReason {
     pub(super) fn reason(&self) -> &str {
         match self {
-            Self::Held(reason) | Self::Missing(reason) | Self::Failing { reason, .. } => reason,
-            Self::Behind(_) => "its parent run is not created yet",
-            Self::NotCreated => "the process that has started the run has not created it yet",
+            Self::Blocked(reason) | Self::Missing(reason) | Self::Failing { reason, .. } => reason,
+            Self::BehindRun(_) => "its parent run is not created yet",
+            Self::RunNotCreated => "the process that has started the run has not created it yet",
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        matches!(self, Self::Held(_) | Self::Missing(_))
+    pub(super) fn is_blocked(&self) -> bool {
+        matches!(self, Self::Blocked(_) | Self::Missing(_))
     }
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Obstacle {
     /// Nothing can be delivered.
     Halt(Halt),
     /// One run or artifact cannot; everything else can.
-    Stuck(Stuck),
+    Stuck(StuckReason),
 }
 
 impl From<Halt> for Obstacle {
@@ -73,22 +73,22 @@ impl From<Halt> for Obstacle {
     }
 }
 
-impl From<Stuck> for Obstacle {
-    fn from(stuck: Stuck) -> Self {
+impl From<StuckReason> for Obstacle {
+    fn from(stuck: StuckReason) -> Self {
         Self::Stuck(stuck)
     }
 }
 
 /// Tells a failure of what was asked from a failure of the store, which is asked once more for that.
-pub(super) async fn obstacle(store: &dyn Store, error: StoreError) -> Obstacle {
+pub(super) async fn classify_error(store: &dyn Store, error: StoreError) -> Obstacle {
     let (reason, retry_after) = match error {
-        StoreError::Missing { reason } => return Stuck::Missing(reason).into(),
+        StoreError::Missing { reason } => return StuckReason::Missing(reason).into(),
         StoreError::Rejected { reason }
         | StoreError::Blocked {
             reason,
             everything: false,
-        } => return Stuck::Held(reason).into(),
-        StoreError::Busy { .. } | StoreError::Contested { .. } => return halt(error).into(),
+        } => return StuckReason::Blocked(reason).into(),
+        StoreError::Busy { .. } | StoreError::Contested { .. } => return into_halt(error).into(),
         StoreError::Unavailable {
             ref reason,
             retry_after,
@@ -100,26 +100,28 @@ pub(super) async fn obstacle(store: &dyn Store, error: StoreError) -> Obstacle {
         } => (reason.clone(), None),
     };
     match store.ping().await {
-        Ok(()) => Stuck::Failing {
+        Ok(()) => StuckReason::Failing {
             reason,
             retry_after,
         }
         .into(),
-        Err(_) => halt(error).into(),
+        Err(_) => into_halt(error).into(),
     }
 }
 
-pub(super) fn halt(error: StoreError) -> Halt {
+pub(super) fn into_halt(error: StoreError) -> Halt {
     let (reason, cause) = match error {
         StoreError::Unavailable {
             reason,
             retry_after,
-        } => (reason, Cause::Away { retry_after }),
-        StoreError::Busy { reason } | StoreError::Contested { reason } => (reason, Cause::Busy),
+        } => (reason, RetryReason::Unavailable { retry_after }),
+        StoreError::Busy { reason } | StoreError::Contested { reason } => {
+            (reason, RetryReason::Locked)
+        }
         StoreError::Rejected { reason }
         | StoreError::TooLarge { reason }
         | StoreError::Missing { reason }
-        | StoreError::Blocked { reason, .. } => (reason, Cause::Blocked),
+        | StoreError::Blocked { reason, .. } => (reason, RetryReason::NeedsAction),
     };
     Halt { reason, cause }
 }

@@ -12,20 +12,20 @@ use crate::journal::segment::Segment;
 use crate::journal::{RunRef, release_thread};
 use crate::model::RunStatus;
 use crate::model::{Role, RunIdentity};
-use crate::shipper::{Delivery, Shipper, Source, Step};
+use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::MemoryStore;
 
 /// Delivers what there is.
-fn ship(source: &mut Source, store: &MemoryStore) {
+fn ship(source: &mut JournalReader, store: &MemoryStore) {
     assert!(try_to_ship(source, store));
 }
 
 /// False if a run is waited for.
-fn try_to_ship(source: &mut Source, store: &MemoryStore) -> bool {
+fn try_to_ship(source: &mut JournalReader, store: &MemoryStore) -> bool {
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
     let mut pass = source.read(1000);
     let delivered = block_on(async {
-        source.parked.hurry(tokio::time::Instant::now());
+        source.parked.retry_by(tokio::time::Instant::now());
         delivery.deliver_parked(source).await?;
         delivery.deliver(source, &mut pass).await
     });
@@ -43,7 +43,8 @@ fn recover(left: Left, store: &MemoryStore) {
     ship(&mut source, store);
     let nobody = Process::start(Role::Owner);
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-    block_on(delivery.close(&mut source, &nobody.source(), &|| false)).expect("the store takes it");
+    block_on(delivery.close_open_runs(&mut source, &nobody.source(), &|| false))
+        .expect("the store takes it");
     source.remove();
 }
 
@@ -135,14 +136,14 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
     let member = Process::start(Role::Member { rank: 1 });
     let mut live = member.source();
     assert!(
-        !dead.source.runs.are_led_for(&live.runs),
+        !dead.source.runs.are_led_by_live_rank0(&live.runs),
         "nothing is known yet"
     );
     assert!(!try_to_ship(&mut live, &store));
-    assert!(dead.source.runs.are_led_for(&live.runs));
+    assert!(dead.source.runs.are_led_by_live_rank0(&live.runs));
     let other = Process::start(Role::Member { rank: 2 }).die();
     assert!(
-        !other.source.runs.are_led_for(&live.runs),
+        !other.source.runs.are_led_by_live_rank0(&live.runs),
         "that was not rank 0"
     );
 
@@ -150,7 +151,7 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
     member.end(RunStatus::Finished);
     ship(&mut live, &store);
     assert!(
-        !dead.source.runs.are_led_for(&live.runs),
+        !dead.source.runs.are_led_by_live_rank0(&live.runs),
         "it has left the run"
     );
 }
@@ -267,8 +268,10 @@ fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
     let delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
     let nobody = Process::start(Role::Owner);
     let mut shipper = Shipper::new(delivery, nobody.source());
-    shipper.left_behind = vec![folder.left_behind()];
-    while block_on(shipper.step_dead(&|| false)).expect("the store takes it") != Step::Idle {}
+    shipper.orphaned = vec![folder.left_behind()];
+    while block_on(shipper.step_orphan(&|| false)).expect("the store takes it") != StepOutcome::Idle
+    {
+    }
     let (status, points, _) = only(&store);
     assert_eq!((status, points), (RunStatus::Killed, 6));
     assert_eq!(folder.left_behind().count(), 0);
@@ -313,7 +316,7 @@ fn a_process_forked_from_another_rank_waits_for_rank_0_as_that_rank_does() {
         "it keeps to that rank's rules"
     );
     assert_eq!(
-        source.runs.awaited(2, false),
+        source.runs.waiting_time(2, false),
         None,
         "what it leaves is held"
     );

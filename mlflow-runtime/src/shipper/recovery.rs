@@ -19,9 +19,9 @@ use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::journal::{Journal, kept};
 use crate::shipper::backoff::Backoff;
-use crate::shipper::obstacle::halt;
+use crate::shipper::obstacle::into_halt;
 use crate::shipper::stats::Stats;
-use crate::shipper::{Delivery, Shipper, Source, Step};
+use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::{MemoryStore, StoreError, StoredRunData};
 
 /// What came of a journal.
@@ -31,7 +31,7 @@ pub(crate) struct Recovery {
     /// What the store holds.
     pub(crate) runs: Vec<StoredRunData>,
     /// Whether the journal is still there.
-    pub(crate) kept: bool,
+    pub(crate) is_journal_kept: bool,
     /// How many records were lost.
     pub(crate) damaged: u64,
     /// The damaged files that were kept, without their headers.
@@ -47,41 +47,41 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
 }
 
 /// Steps after the last record: to find that there is none, and one for each stage that follows.
-const LAST_STEPS: usize = 5;
+const EXTRA_STEPS: usize = 5;
 
 /// What shipping a journal led to.
-pub(crate) struct Shipped {
+pub(crate) struct ShipResult {
     /// Set if there was a journal to be shipped.
-    pub(crate) claimed: bool,
+    pub(crate) is_claimed: bool,
     /// Set if something of it waits.
-    unfinished: bool,
+    is_unfinished: bool,
     pub(crate) stats: Arc<Stats>,
 }
 
 /// Ships the journal that is below `root`, of at most `most` records.
 #[cfg(test)]
-pub(crate) fn recover_image(store: &MemoryStore, root: &Path, most: usize) -> Shipped {
-    ship(store, root, "here", most + LAST_STEPS)
+pub(crate) fn recover_image(store: &MemoryStore, root: &Path, most: usize) -> ShipResult {
+    ship_orphan(store, root, "here", most + EXTRA_STEPS)
 }
 
 /// Ships what is left below `root` for `destination`, until there is nothing more to do.
 ///
 /// # Panics
 /// If that takes more than `most` passes.
-fn ship(store: &MemoryStore, root: &Path, destination: &str, most: usize) -> Shipped {
+fn ship_orphan(store: &MemoryStore, root: &Path, destination: &str, most: usize) -> ShipResult {
     let stats = Arc::new(Stats::default());
-    let mut shipper = shipper(store, &stats);
-    let mut left = Directory::left_behind(root, destination);
-    shipper.dead = left.next().map(Source::dead);
-    let claimed = shipper.dead.is_some();
+    let mut shipper = new_shipper(store, &stats);
+    let mut left = Directory::find_orphaned(root, destination);
+    shipper.current_orphan = left.next().map(JournalReader::for_orphan);
+    let claimed = shipper.current_orphan.is_some();
     let mut passes = 0;
-    while step(&mut shipper) != Step::Idle {
+    while poll_step(&mut shipper) != StepOutcome::Idle {
         passes += 1;
         assert!(passes <= most, "recovery makes progress");
     }
-    Shipped {
-        claimed,
-        unfinished: !shipper.unfinished.is_empty(),
+    ShipResult {
+        is_claimed: claimed,
+        is_unfinished: !shipper.unfinished_orphans.is_empty(),
         stats,
     }
 }
@@ -90,27 +90,27 @@ fn ship(store: &MemoryStore, root: &Path, destination: &str, most: usize) -> Shi
 pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]]) -> Recovery {
     let path = root.join("dead");
     owned::create_directory(&path).expect("the root can be written");
-    owned::create(&path.join("lock")).expect("the root can be written");
+    owned::create_file(&path.join("lock")).expect("the root can be written");
     let (mut records, mut readable, mut destination) = (0, true, None);
     for (number, bytes) in segments.iter().enumerate() {
         let file = path.join(format!("{number:010}.segment"));
-        owned::create(&file)
+        owned::create_file(&file)
             .and_then(|mut file| file.write_all(bytes))
             .expect("the root can be written");
-        let bytes = SegmentBytes::loaded(bytes.to_vec());
-        records += whole_frames(&bytes);
-        readable &= bytes.is_ours();
-        destination = destination.or_else(|| destination_of(&bytes));
+        let bytes = SegmentBytes::from_bytes(bytes.to_vec());
+        records += count_whole_frames(&bytes);
+        readable &= bytes.has_known_format();
+        destination = destination.or_else(|| decode_destination(&bytes));
     }
-    let Shipped {
-        claimed,
-        unfinished,
+    let ShipResult {
+        is_claimed: claimed,
+        is_unfinished: unfinished,
         stats,
-    } = ship(
+    } = ship_orphan(
         store,
         root,
         &destination.unwrap_or_default(),
-        records + LAST_STEPS,
+        records + EXTRA_STEPS,
     );
     let kept = path.exists();
     assert!(claimed || kept, "what is not ours stays");
@@ -120,7 +120,7 @@ pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]])
         fs::remove_dir_all(&path).expect("it is ours");
     }
     let damaged = stats.damaged.get();
-    let kept_files = take_files(&kept::folder(root));
+    let kept_files = take_files(&kept::damaged_directory(root));
     assert!(kept_files.is_empty() || !kept, "each file has one place");
     assert!(
         damaged == 0 || kept || !kept_files.is_empty(),
@@ -128,7 +128,7 @@ pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]])
     );
     Recovery {
         runs: store.runs(),
-        kept,
+        is_journal_kept: kept,
         damaged,
         kept_files,
     }
@@ -151,10 +151,10 @@ fn take_files(folder: &Path) -> Vec<Vec<u8>> {
 
 /// How long the shipper waits after this answer.
 pub(crate) fn delay_after(error: StoreError) -> Duration {
-    Backoff::default().next(halt(error).cause)
+    Backoff::default().next_delay(into_halt(error).cause)
 }
 
-fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
+fn new_shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
     let origin = Origin {
         destination: String::new(),
         host: String::new(),
@@ -164,14 +164,14 @@ fn shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
     let live = Journal::in_memory(origin, "");
     Shipper::new(
         Delivery::new(Box::new(store.clone()), Arc::clone(stats), true),
-        Source::live(live, Arc::default()),
+        JournalReader::for_live(live, Arc::default()),
     )
 }
 
 /// One step. A store in memory neither pends nor goes away.
-fn step(shipper: &mut Shipper) -> Step {
+fn poll_step(shipper: &mut Shipper) -> StepOutcome {
     let mut context = Context::from_waker(Waker::noop());
-    match std::pin::pin!(shipper.step_dead(&|| false)).poll(&mut context) {
+    match std::pin::pin!(shipper.step_orphan(&|| false)).poll(&mut context) {
         Poll::Ready(Ok(step)) => step,
         Poll::Ready(Err(halt)) => panic!("the store is there: {}", halt.reason),
         Poll::Pending => panic!("a store in memory does not pend"),
@@ -179,7 +179,7 @@ fn step(shipper: &mut Shipper) -> Step {
 }
 
 /// Counts the frames that can be read.
-fn whole_frames(bytes: &SegmentBytes) -> usize {
+fn count_whole_frames(bytes: &SegmentBytes) -> usize {
     let (mut count, mut read_to) = (0, HEADER_BYTES);
     bytes.for_each_whole(|body, offset| {
         assert!(offset >= read_to, "reading goes forward");
@@ -188,7 +188,7 @@ fn whole_frames(bytes: &SegmentBytes) -> usize {
     count
 }
 
-fn destination_of(bytes: &SegmentBytes) -> Option<String> {
+fn decode_destination(bytes: &SegmentBytes) -> Option<String> {
     let Frame::Whole { body, .. } = bytes.frame(HEADER_BYTES) else {
         return None;
     };

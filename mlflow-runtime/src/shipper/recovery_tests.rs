@@ -8,10 +8,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::journal::owned;
-use crate::journal::record::{CommonPart, Content, Definition, Event, Origin, Start};
-use crate::journal::segment::mapped::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, header};
-use crate::journal::segment::{Frame, SegmentBytes, hint};
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::journal::record::{
+    ArtifactLocation, Definition, Event, Origin, RunStart, SharedFilePart,
+};
+use crate::journal::segment::mapped::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, encode_header};
+use crate::journal::segment::{Frame, SegmentBytes, encode_acknowledged};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::recovery::{Recovery, recover, recover_image};
@@ -54,7 +56,7 @@ fn identity() -> RunIdentity {
 
 fn events() -> [Event<'static>; 5] {
     let text = |text: &str| text.to_owned();
-    let start = Start {
+    let start = RunStart {
         identity: Cow::Owned(identity()),
         name: "r".into(),
         user: "u".into(),
@@ -79,7 +81,7 @@ fn events() -> [Event<'static>; 5] {
         Event::Tag(Cow::Owned(tag)),
         Event::Artifact {
             path: "a.txt".into(),
-            content: Content::Attached,
+            content: ArtifactLocation::Attached,
             fingerprint: None,
         },
         Event::End {
@@ -89,7 +91,7 @@ fn events() -> [Event<'static>; 5] {
     ]
 }
 
-fn artifact<'a>(path: Cow<'a, str>, content: Content<'a>) -> Event<'a> {
+fn artifact<'a>(path: Cow<'a, str>, content: ArtifactLocation<'a>) -> Event<'a> {
     Event::Artifact {
         path,
         content,
@@ -108,16 +110,16 @@ fn segment() -> Vec<u8> {
         inherited: false,
     };
     let [start, param, tag, artifact, end] = events();
-    write(&journal, |writer| {
-        writer.event(&journal, &run, &start, &[]);
+    with_writer(&journal, |writer| {
+        writer.append_event(&journal, &run, &start, &[]);
         for step in 1..4 {
             let key = MetricKey::Dynamic("loss");
-            writer.metric(&journal, &run, key, 5 + step, step, 0.5);
+            writer.append_metric(&journal, &run, key, 5 + step, step, 0.5);
         }
-        writer.event(&journal, &run, &param, &[]);
-        writer.event(&journal, &run, &tag, &[]);
-        writer.event(&journal, &run, &artifact, b"text");
-        writer.event(&journal, &run, &end, &[]);
+        writer.append_event(&journal, &run, &param, &[]);
+        writer.append_event(&journal, &run, &tag, &[]);
+        writer.append_event(&journal, &run, &artifact, b"text");
+        writer.append_event(&journal, &run, &end, &[]);
     });
     let path = journal.path().expect("it lies on disk");
     let bytes = fs::read(path.join("0000000000.segment")).expect("readable");
@@ -130,7 +132,7 @@ fn segment() -> Vec<u8> {
 type Bounds = (usize, usize, usize);
 
 fn frames(bytes: &[u8]) -> Vec<Bounds> {
-    let bytes = SegmentBytes::loaded(bytes.to_vec());
+    let bytes = SegmentBytes::from_bytes(bytes.to_vec());
     let (mut frames, mut offset) = (Vec::new(), HEADER_BYTES);
     while let Frame::Whole { body, next } = bytes.frame(offset) {
         frames.push((offset, offset + 8 + body.len(), next));
@@ -142,7 +144,7 @@ fn frames(bytes: &[u8]) -> Vec<Bounds> {
 /// The places of all whole frames, those behind damage included.
 fn offsets(bytes: &[u8]) -> Vec<usize> {
     let mut offsets = Vec::new();
-    SegmentBytes::loaded(bytes.to_vec()).for_each_whole(|_, offset| offsets.push(offset));
+    SegmentBytes::from_bytes(bytes.to_vec()).for_each_whole(|_, offset| offsets.push(offset));
     offsets
 }
 
@@ -181,7 +183,11 @@ impl Sample {
 #[test]
 fn a_whole_segment_is_delivered_in_full() {
     let sample = Sample::new();
-    let Recovery { runs, kept, .. } = sample.recover(&sample.bytes);
+    let Recovery {
+        runs,
+        is_journal_kept: kept,
+        ..
+    } = sample.recover(&sample.bytes);
     assert!(!kept);
     let [run] = &*runs else {
         panic!("one run: {runs:?}")
@@ -227,9 +233,12 @@ fn a_damaged_bit_costs_the_record_that_it_is_in() {
                 let place = format!("record {record}, byte {at}, bit {bit}");
                 if at >= *body_end {
                     assert_eq!((&found.runs, found.damaged), (&all, 0), "{place}: padding");
-                    assert!(!found.kept && found.kept_files.is_empty(), "{place}");
+                    assert!(
+                        !found.is_journal_kept && found.kept_files.is_empty(),
+                        "{place}"
+                    );
                 } else if record == 0 {
-                    assert!(found.kept, "{place}: whose it is cannot be read");
+                    assert!(found.is_journal_kept, "{place}: whose it is cannot be read");
                     assert_eq!((found.runs, found.damaged), (vec![], 0), "{place}");
                 } else {
                     assert_eq!(found.runs, without[record].runs, "{place}");
@@ -260,7 +269,7 @@ fn what_stands_before_the_end_of_the_file_is_delivered() {
 fn a_damaged_header_costs_no_value() {
     let mut sample = Sample::new();
     let delivered = sample.frames[5].2;
-    let hint = hint(delivered).to_le_bytes();
+    let hint = encode_acknowledged(delivered).to_le_bytes();
     sample.bytes[ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8].copy_from_slice(&hint);
     let undamaged = sample.recover(&sample.bytes).runs;
     assert_ne!(Some(&undamaged), sample.expected.last(), "the hint counts");
@@ -268,7 +277,11 @@ fn a_damaged_header_costs_no_value() {
         for bit in 0..8 {
             let mut damaged = sample.bytes.clone();
             damaged[at] ^= 1 << bit;
-            let Recovery { runs, kept, .. } = sample.recover(&damaged);
+            let Recovery {
+                runs,
+                is_journal_kept: kept,
+                ..
+            } = sample.recover(&damaged);
             match at {
                 0..12 => assert!(kept, "byte {at}, bit {bit}: nobody can read it"),
                 // What was delivered before is delivered again.
@@ -281,7 +294,7 @@ fn a_damaged_header_costs_no_value() {
 
 /// A segment with these records.
 fn framed(bodies: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = header().to_vec();
+    let mut bytes = encode_header().to_vec();
     for body in bodies {
         let length = u32::try_from(body.len()).expect("small");
         bytes.extend(length.to_le_bytes());
@@ -313,7 +326,11 @@ fn the_last_place_in_the_order_of_events_stops_nothing() {
     let [.., end] = events();
     let mut bodies = beginning(u64::MAX);
     bodies.push(end.encode(1, u64::MAX, &[]));
-    let Recovery { runs, kept, .. } = recover(&folder.0, &[&framed(&bodies)]);
+    let Recovery {
+        runs,
+        is_journal_kept: kept,
+        ..
+    } = recover(&folder.0, &[&framed(&bodies)]);
     assert_eq!(runs.len(), 1);
     assert_eq!(runs[0].status, RunStatus::Finished, "read to its end");
     assert!(!kept);
@@ -329,7 +346,7 @@ fn a_name_in_a_journal_does_not_lead_out_of_it() {
     let absolute = outside.display().to_string();
     for name in ["../../private.artifact", &absolute, "lock", "..", ""] {
         let mut bodies = beginning(0);
-        let content = Content::Spooled(name.into());
+        let content = ArtifactLocation::Spooled(name.into());
         let path = "a.txt".into();
         bodies.push(artifact(path, content).encode(1, 1, &[]));
         let Recovery { runs, .. } = recover(&root, &[&framed(&bodies)]);
@@ -347,11 +364,11 @@ fn the_file_of_an_artifact_goes_with_the_last_event_that_names_it() {
     let folder = Folder::new();
     let path = folder.0.join("dead");
     owned::create_directory(&path).expect("writable");
-    owned::create(&path.join("lock")).expect("writable");
+    owned::create_file(&path.join("lock")).expect("writable");
     let name = "0123456789abcdef0123456789abcdef.artifact";
     fs::write(path.join(name), "text").expect("writable");
     let spooled = || {
-        let content = Content::Spooled(name.into());
+        let content = ArtifactLocation::Spooled(name.into());
         artifact("a.txt".into(), content).encode(1, 1, &[])
     };
     let mut first = damage::named();
@@ -365,8 +382,8 @@ fn the_file_of_an_artifact_goes_with_the_last_event_that_names_it() {
     }
     let store = MemoryStore::adopting();
     let shipped = recover_image(&store, &folder.0, 10_000);
-    assert!(shipped.claimed);
-    assert_eq!(shipped.stats.all_refused(), 0, "nothing is set aside");
+    assert!(shipped.is_claimed);
+    assert_eq!(shipped.stats.total_refused(), 0, "nothing is set aside");
     assert_eq!(store.runs()[0].artifacts["a.txt"], b"text");
     assert!(!path.exists());
 }
@@ -386,17 +403,21 @@ fn nor_does_that_of_a_console_and_one_that_is_gone_is_nothing() {
         .flat_map(|name| froms.map(|from| (*name, from)))
     {
         let mut bodies = beginning(0);
-        let part = from.map(|from| CommonPart {
+        let part = from.map(|from| SharedFilePart {
             file: name.into(),
             from,
         });
-        let content = Content::Growing {
+        let content = ArtifactLocation::Growing {
             file: name.into(),
             part,
         };
         let path = "logs/console.log".into();
         bodies.push(artifact(path, content).encode(1, 1, &[]));
-        let Recovery { runs, kept, .. } = recover(&root, &[&framed(&bodies)]);
+        let Recovery {
+            runs,
+            is_journal_kept: kept,
+            ..
+        } = recover(&root, &[&framed(&bodies)]);
         assert_eq!(runs.len(), 1, "{name} from {from:?}");
         assert!(runs[0].artifacts.is_empty(), "{name} from {from:?}");
         assert!(outside.exists(), "{name} is not deleted");
@@ -409,7 +430,7 @@ fn a_record_of_a_kind_that_is_not_known_stays_for_a_newer_version() {
     let whole = segment();
     let folder = Folder::new();
     let expected = recover(&folder.0, &[&whole]);
-    assert!(!expected.kept);
+    assert!(!expected.is_journal_kept);
     let body = [200_u8; 8];
     let mut frame = 8_u32.to_le_bytes().to_vec();
     frame.extend(checksum(&body).to_le_bytes());
@@ -418,7 +439,10 @@ fn a_record_of_a_kind_that_is_not_known_stays_for_a_newer_version() {
     let mut newer = whole;
     newer.splice(middle..middle, frame);
     let recovery = recover(&folder.0, &[&newer]);
-    assert!(recovery.kept, "the newer version finds its record");
+    assert!(
+        recovery.is_journal_kept,
+        "the newer version finds its record"
+    );
     assert_eq!(recovery.runs, expected.runs, "everything else is shipped");
 }
 
@@ -438,7 +462,11 @@ fn a_run_that_another_process_is_about_to_create_is_waited_for() {
         .encode(),
         param.encode(1, 0, &[]),
     ];
-    let Recovery { runs, kept, .. } = recover(&folder.0, &[&framed(&bodies)]);
+    let Recovery {
+        runs,
+        is_journal_kept: kept,
+        ..
+    } = recover(&folder.0, &[&framed(&bodies)]);
     assert!(kept, "its values stay meanwhile");
     assert_eq!(runs, []);
 }

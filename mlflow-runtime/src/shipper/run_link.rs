@@ -9,16 +9,16 @@ use crate::store::StoredRun;
 
 /// What a run's handles learn from the shipper, and what the shipper is to look at for them.
 #[derive(Default)]
-pub(crate) struct Link {
+pub(crate) struct RunLink {
     stored: OnceLock<(StoredRun, Option<String>)>,
     /// The experiments that somebody has named for the run.
     named_experiments: Vec<ExperimentRef>,
 }
 
 /// Links of runs that the shipper has not met yet.
-pub(crate) type Links = Mutex<FxHashMap<u32, Arc<Link>>>;
+pub(crate) type RunLinks = Mutex<FxHashMap<u32, Arc<RunLink>>>;
 
-impl Link {
+impl RunLink {
     /// Makes the link of a run for which these experiments were named.
     pub(crate) fn new(named_experiments: Vec<ExperimentRef>) -> Self {
         Self {

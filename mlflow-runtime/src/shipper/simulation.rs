@@ -20,29 +20,29 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::seeded::NO_FORKS;
-use crate::sync::{lock, unpoisoned};
+use crate::seeded::FORK_LOCK;
+use crate::sync::{ignore_poison, lock};
 use schedule::{Event, Schedule};
 
 /// How many seeds are tried.
-const SEEDS: &str = "MLFLOW_TEST_SEEDS";
+const SEED_COUNT_VARIABLE: &str = "MLFLOW_TEST_SEEDS";
 /// The first of them; with [`SEEDS`] = 1 everything that happens is printed.
-const FIRST_SEED: &str = "MLFLOW_TEST_SEED";
+const FIRST_SEED_VARIABLE: &str = "MLFLOW_TEST_SEED";
 /// Set: all seeds are tried, whatever fails.
-const KEEP_ON: &str = "MLFLOW_TEST_KEEP_ON";
+const KEEP_GOING_VARIABLE: &str = "MLFLOW_TEST_KEEP_ON";
 /// Where nothing is said: unit tests stay quick.
-const DEFAULT_SEEDS: u64 = 300;
+const DEFAULT_SEED_COUNT: u64 = 300;
 /// Of so many seeds one is tried twice, and has to go the same way.
-const TWICE: u64 = 20;
+const REPEAT_INTERVAL: u64 = 20;
 
-fn number(variable: &str) -> Option<u64> {
+fn read_number_variable(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
 }
 
 /// Tries one seed. Returns what is to be said of its failure.
-fn attempt(seed: u64, is_logged: bool) -> Option<String> {
+fn try_seed(seed: u64, is_logged: bool) -> Option<String> {
     let schedule = Schedule::new(seed);
-    let outcome = world::run(&schedule, is_logged);
+    let outcome = world::run_world(&schedule, is_logged);
     for line in &outcome.log {
         println!("{line}");
     }
@@ -51,8 +51,8 @@ fn attempt(seed: u64, is_logged: bool) -> Option<String> {
         let (property, text) = (failure.property, failure.text);
         return Some(format!("{property}: {text}\n{schedule}"));
     }
-    if seed.is_multiple_of(TWICE) {
-        let again = world::run(&schedule, false);
+    if seed.is_multiple_of(REPEAT_INTERVAL) {
+        let again = world::run_world(&schedule, false);
         if again.trace != outcome.trace {
             return Some(format!("it does not go the same way again\n{schedule}"));
         }
@@ -62,13 +62,13 @@ fn attempt(seed: u64, is_logged: bool) -> Option<String> {
 
 #[test]
 fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
-    let _no_forks = unpoisoned(NO_FORKS.read());
-    let seeds = number(SEEDS).unwrap_or(DEFAULT_SEEDS);
-    let first = number(FIRST_SEED).unwrap_or(1);
+    let _no_forks = ignore_poison(FORK_LOCK.read());
+    let seeds = read_number_variable(SEED_COUNT_VARIABLE).unwrap_or(DEFAULT_SEED_COUNT);
+    let first = read_number_variable(FIRST_SEED_VARIABLE).unwrap_or(1);
     let next = AtomicU64::new(first);
     let has_failed = AtomicBool::new(false);
     let failures = Mutex::new(Vec::new());
-    let keeps_on = env::var(KEEP_ON).is_ok();
+    let keeps_on = env::var(KEEP_GOING_VARIABLE).is_ok();
     let threads = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..threads {
@@ -79,7 +79,7 @@ fn nothing_is_lost_and_nothing_is_held_up_whatever_fails() {
                     if seed >= first + seeds || is_over {
                         return;
                     }
-                    if let Some(failure) = attempt(seed, seeds == 1) {
+                    if let Some(failure) = try_seed(seed, seeds == 1) {
                         has_failed.store(true, Ordering::Relaxed);
                         lock(&failures).push(failure);
                     }

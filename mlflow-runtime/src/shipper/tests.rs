@@ -8,15 +8,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::journal::directory::Directory;
-use crate::journal::record::{Event, Origin, Start};
+use crate::journal::record::{Event, Origin, RunStart};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
-use crate::journal::{Journal, MetricKey, Reason, RunRef, release_thread, write};
+use crate::journal::{DropReason, Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
-use crate::shipper::read::batch::Pass;
+use crate::shipper::read::batch::ReadBatch;
 use crate::shipper::stats::Stats;
-use crate::shipper::{Delivery, Shipper, Source, Step};
+use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::{MemoryStore, StoreError};
 use crate::time;
 
@@ -36,8 +36,8 @@ fn log(journal: &Journal, event: &Event<'_>) {
         identity: &identity,
         inherited: false,
     };
-    write(journal, |writer| {
-        writer.event(journal, &run, event, &[]);
+    with_writer(journal, |writer| {
+        writer.append_event(journal, &run, event, &[]);
     });
 }
 
@@ -50,13 +50,13 @@ fn set_state(journal: &Journal, value: &str) {
 }
 
 /// One reading of at most `budget` entries, delivered and acknowledged.
-fn ship(source: &mut Source, store: &MemoryStore, budget: usize) {
+fn ship(source: &mut JournalReader, store: &MemoryStore, budget: usize) {
     let pass = deliver(source, store, budget);
     source.acknowledge(&pass);
 }
 
 /// One reading of at most `budget` entries, delivered.
-fn deliver(source: &mut Source, store: &MemoryStore, budget: usize) -> Pass {
+fn deliver(source: &mut JournalReader, store: &MemoryStore, budget: usize) -> ReadBatch {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -82,7 +82,7 @@ fn journal_below(folder: &Path) -> Arc<Journal> {
 }
 
 fn start(journal: &Journal) {
-    let start = Start {
+    let start = RunStart {
         identity: Cow::Owned(identity()),
         name: "run".into(),
         user: "u".into(),
@@ -114,8 +114,8 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
         };
         for step in 0..10 {
             let key = MetricKey::Dynamic("loss");
-            write(&shared, |writer| {
-                writer.metric(&shared, &run, key, 7, step, 0.5);
+            with_writer(&shared, |writer| {
+                writer.append_metric(&shared, &run, key, 7, step, 0.5);
             });
         }
         set_state(&shared, "old");
@@ -131,12 +131,12 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
 
     let store = MemoryStore::new();
     let state = || store.runs()[0].tags["state"].clone();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     ship(&mut live, &store, 5);
     assert_eq!(state(), "new");
     drop((live, journal));
 
-    let mut dead = Source::dead(left_behind(&folder));
+    let mut dead = JournalReader::for_orphan(left_behind(&folder));
     ship(&mut dead, &store, 1000);
     assert_eq!(store.runs()[0].metrics.len(), 10);
     assert_eq!(state(), "new");
@@ -154,7 +154,7 @@ fn a_run_whose_start_was_removed_is_started_anew() {
     fs::remove_dir_all(&folder).expect("it is ours");
     set_state(&journal, "later");
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     let begun = Instant::now();
     while store.runs().is_empty() {
         assert!(
@@ -183,7 +183,7 @@ fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
     let thread = thread::spawn(move || set_state(&shared, "new"));
     thread.join().expect("it does not panic");
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     ship(&mut live, &store, 1000);
     release_thread(&journal);
     let segments = journal.segments();
@@ -192,7 +192,7 @@ fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
     segments[0].acknowledge(HEADER_BYTES);
     drop((live, journal, segments));
 
-    let mut dead = Source::dead(left_behind(&folder));
+    let mut dead = JournalReader::for_orphan(left_behind(&folder));
     for _ in 0..4 {
         ship(&mut dead, &store, 1);
     }
@@ -204,7 +204,7 @@ fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
 fn left_behind(folder: &Path) -> Directory {
     let begun = Instant::now();
     loop {
-        if let Some(left) = Directory::left_behind(folder, "here").next() {
+        if let Some(left) = Directory::find_orphaned(folder, "here").next() {
             return left;
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");
@@ -222,7 +222,7 @@ fn a_row_that_another_client_seems_to_make_for_ever_is_set_aside() {
         let store = MemoryStore::new();
         let journal = Journal::in_memory(origin(), "");
         start(&journal);
-        let mut source = Source::live(Arc::clone(&journal), Arc::default());
+        let mut source = JournalReader::for_live(Arc::clone(&journal), Arc::default());
         ship(&mut source, &store, 1000);
         for value in ["Loss", "loss"] {
             let tag = Tag {
@@ -271,7 +271,7 @@ fn what_is_appended_between_two_readings_of_a_written_segment_is_read() {
     start(&journal);
     set_tags(&journal, 10);
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     ship(&mut live, &store, 5);
     set_tags(&journal, 20);
     release_thread(&journal);
@@ -299,7 +299,7 @@ fn a_file_that_cannot_be_read_for_a_moment_keeps_nothing_back() {
     fs::rename(file, &aside).expect("writable");
     fs::create_dir(file).expect("writable");
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     ship(&mut live, &store, 1000);
     assert!(store.runs().is_empty());
     fs::remove_dir(file).expect("writable");
@@ -320,9 +320,9 @@ fn segment_of_twenty_values(journal: &Journal) -> PathBuf {
         identity: &identity,
         inherited: false,
     };
-    write(journal, |writer| {
+    with_writer(journal, |writer| {
         for step in 0..10 {
-            writer.metric(journal, &run, MetricKey::Dynamic("loss"), 5, step, 0.5);
+            writer.append_metric(journal, &run, MetricKey::Dynamic("loss"), 5, step, 0.5);
         }
     });
     release_thread(journal);
@@ -338,20 +338,20 @@ fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: us
         .expect("a runtime");
     let stats = Arc::<Stats>::default();
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::clone(&stats), true);
-    let mut live = Source::live(Arc::clone(journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(journal), Arc::default());
     loop {
         let mut pass = live.read(1000);
         let delivered = runtime.block_on(delivery.deliver(&mut live, &mut pass));
         delivered.expect("the store takes it");
         live.acknowledge(&pass);
-        if !pass.more {
+        if !pass.has_more {
             break;
         }
         thread::yield_now();
     }
-    let counted = stats.settled() + live.held_entries() as u64;
-    assert_eq!((stats.lost.get(), live.held_entries()), (lost, held));
-    assert_eq!(counted + journal.dropped(Reason::Removed), 21);
+    let counted = stats.settled() + live.blocked_entries() as u64;
+    assert_eq!((stats.lost.get(), live.blocked_entries()), (lost, held));
+    assert_eq!(counted + journal.dropped(DropReason::Removed), 21);
     stats
 }
 
@@ -364,7 +364,7 @@ fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
         let file = segment_of_twenty_values(&journal);
         let mut bytes = fs::read(&file).expect("readable");
         let mut offsets = Vec::new();
-        SegmentBytes::loaded(bytes.clone()).for_each_whole(|_, offset| offsets.push(offset));
+        SegmentBytes::from_bytes(bytes.clone()).for_each_whole(|_, offset| offsets.push(offset));
         // The definitions of origin, run and key are no values.
         assert_eq!(offsets.len(), 3 + 21);
         let lost = match damage {
@@ -402,7 +402,7 @@ fn what_a_file_holds_that_cannot_be_read_at_all_is_counted_as_held() {
     fs::create_dir(&file).expect("writable");
     let store = MemoryStore::new();
     let stats = check_counts(&journal, &store, 0, 21);
-    let said = stats.first_held(true);
+    let said = stats.describe_first_blocked(true);
     assert!(said.contains("cannot be read"), "{said}");
     let _ = fs::remove_dir_all(folder);
 }
@@ -415,16 +415,16 @@ fn what_was_not_read_of_a_file_that_is_gone_is_counted_as_removed() {
     start(&journal);
     set_tags(&journal, 10);
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     ship(&mut live, &store, 5);
     set_tags(&journal, 10);
     release_thread(&journal);
     let segments = journal.segments();
     fs::remove_file(segments[0].file().expect("on disk")).expect("it is ours");
     ship(&mut live, &store, 5);
-    let read = 21 - journal.dropped(Reason::Removed);
+    let read = 21 - journal.dropped(DropReason::Removed);
     assert!((5..=11).contains(&read), "{read}");
-    assert_eq!(journal.values(), read);
+    assert_eq!(journal.value_count(), read);
     let _ = fs::remove_dir_all(folder);
 }
 
@@ -436,9 +436,9 @@ fn log_returned(journal: &Journal) {
         identity: &identity,
         inherited: false,
     };
-    write(journal, |writer| {
+    with_writer(journal, |writer| {
         let key = MetricKey::Dynamic("loss");
-        writer.metric_at_last_step(journal, &run, key, time::now_ms() + 1, 2.0);
+        writer.append_metric_at_last_step(journal, &run, key, time::now_ms() + 1, 2.0);
     });
 }
 
@@ -454,7 +454,7 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
         value: "1".to_owned(),
     };
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     thread::scope(|scope| {
         let (more, ask) = std::sync::mpsc::channel::<usize>();
         let (done, logged) = std::sync::mpsc::channel();
@@ -468,11 +468,11 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
                     inherited: false,
                 };
                 for step in 0..count {
-                    write(journal, |writer| {
+                    with_writer(journal, |writer| {
                         let key = MetricKey::Dynamic("loss");
                         let now_ms = time::now_ms();
                         let step = i64::try_from(step).unwrap_or(0);
-                        writer.metric(journal, &run, key, now_ms, step, 0.5);
+                        writer.append_metric(journal, &run, key, now_ms, step, 0.5);
                     });
                 }
                 let _ = done.send(());
@@ -518,10 +518,10 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
             identity: &identity,
             inherited: false,
         };
-        write(&journal, |writer| {
+        with_writer(&journal, |writer| {
             for step in steps.clone() {
                 let key = MetricKey::Dynamic("loss");
-                writer.metric(&journal, &run, key, time::now_ms(), step, 0.5);
+                writer.append_metric(&journal, &run, key, time::now_ms(), step, 0.5);
             }
         });
     };
@@ -535,7 +535,7 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
     });
     log_returned(&journal);
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     for _ in 0..3 + 301 / 7 {
         ship(&mut live, &store, 7);
     }
@@ -568,7 +568,7 @@ fn of_two_values_of_a_param_the_first_counts_whatever_their_threads() {
     });
     set_param("second");
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     for _ in 0..6 {
         ship(&mut live, &store, 7);
     }
@@ -592,22 +592,22 @@ fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
             identity: &identity,
             inherited: false,
         };
-        write(&journal, |writer| {
+        with_writer(&journal, |writer| {
             let key = MetricKey::Dynamic("loss");
-            writer.metric(&journal, &run, key, time::now_ms(), step, value);
+            writer.append_metric(&journal, &run, key, time::now_ms(), step, value);
         });
     };
     start(&journal);
     log_point(7, 0.5);
     log_returned(&journal);
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     deliver(&mut live, &store, 1000);
     log_point(50, 0.5);
     release_thread(&journal);
     drop((live, journal));
 
-    let mut dead = Source::dead(left_behind(&folder));
+    let mut dead = JournalReader::for_orphan(left_behind(&folder));
     ship(&mut dead, &store, 1000);
     let runs = store.runs();
     let returned = runs[0].metrics.iter().filter(|point| point.value > 1.0);
@@ -631,20 +631,20 @@ fn what_a_dead_process_left_goes_in_small_batches() {
         inherited: false,
     };
     for step in (0..).take(POINTS) {
-        write(&journal, |writer| {
-            writer.metric(&journal, &run, MetricKey::Dynamic("loss"), 7, step, 0.5);
+        with_writer(&journal, |writer| {
+            writer.append_metric(&journal, &run, MetricKey::Dynamic("loss"), 7, step, 0.5);
         });
     }
     release_thread(&journal);
 
     let store = MemoryStore::new();
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     deliver(&mut live, &store, usize::MAX);
     assert_eq!(store.largest_batch(), POINTS);
     drop((live, journal));
 
     let store = MemoryStore::new();
-    let mut dead = Source::dead(left_behind(&folder));
+    let mut dead = JournalReader::for_orphan(left_behind(&folder));
     ship(&mut dead, &store, usize::MAX);
     assert_eq!(store.runs()[0].metrics.len(), POINTS);
     assert!(store.largest_batch() <= 4096, "{}", store.largest_batch());
@@ -667,18 +667,18 @@ fn what_a_dead_process_left_is_interrupted_after_each_run() {
             identity: &identity,
             inherited: false,
         };
-        write(&journal, |writer| {
-            writer.metric(&journal, &run, MetricKey::Dynamic("loss"), 7, 0, 0.5);
+        with_writer(&journal, |writer| {
+            writer.append_metric(&journal, &run, MetricKey::Dynamic("loss"), 7, 0, 0.5);
         });
     }
     release_thread(&journal);
     drop(journal);
 
     let store = MemoryStore::adopting();
-    let live = Source::live(Journal::in_memory(origin(), ""), Arc::default());
+    let live = JournalReader::for_live(Journal::in_memory(origin(), ""), Arc::default());
     let delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
     let mut shipper = Shipper::new(delivery, live);
-    shipper.left_behind = vec![Directory::left_behind(&folder, "here")];
+    shipper.orphaned = vec![Directory::find_orphaned(&folder, "here")];
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime");
     let points = || {
@@ -690,9 +690,9 @@ fn what_a_dead_process_left_is_interrupted_after_each_run() {
     };
     let mut delivered = Vec::new();
     while runtime
-        .block_on(shipper.step_dead(&|| true))
+        .block_on(shipper.step_orphan(&|| true))
         .expect("the store is there")
-        != Step::Idle
+        != StepOutcome::Idle
     {
         delivered.push(points());
     }
@@ -703,6 +703,6 @@ fn what_a_dead_process_left_is_interrupted_after_each_run() {
         .filter(|run| run.status == RunStatus::Killed)
         .count();
     assert_eq!(closed, RUNS, "{delivered:?}");
-    assert_eq!(Directory::left_behind(&folder, "here").count(), 0);
+    assert_eq!(Directory::find_orphaned(&folder, "here").count(), 0);
     fs::remove_dir_all(folder).expect("it is ours");
 }

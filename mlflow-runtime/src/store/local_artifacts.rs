@@ -1,7 +1,7 @@
 //! Artifacts in a directory of this host.
 //!
 //! - A file appears under its name whole or not at all: it is written beside it and renamed. When
-//!   [`put`] returns, the device has it: the journal's copy is about to go.
+//!   [`write_artifact`] returns, the device has it: the journal's copy is about to go.
 //! - Nothing is written outside the run's directory.
 //! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the
 //!   caller must be inside a tokio runtime; content in memory is written in place.
@@ -19,11 +19,11 @@ use rustix::fs::OFlags;
 use super::{ArtifactContent, StoreError, uri, validate};
 
 /// The directory that an artifact URI names: a plain path, or `file:`.
-pub(super) fn of_uri(artifact_uri: &str) -> Result<PathBuf, StoreError> {
+pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError> {
     let refused = |why: &str| StoreError::Blocked {
         reason: format!(
             "artifacts of this run go to `{}`: {why}",
-            uri::without_userinfo(artifact_uri)
+            uri::strip_userinfo(artifact_uri)
         ),
         everything: false,
     };
@@ -42,7 +42,7 @@ pub(super) fn of_uri(artifact_uri: &str) -> Result<PathBuf, StoreError> {
                 }
                 None => rest,
             };
-            uri::decode(path).ok_or_else(|| refused("its percent-encoding is not valid"))?
+            uri::percent_decode(path).ok_or_else(|| refused("its percent-encoding is not valid"))?
         }
         Some(scheme) => {
             return Err(refused(&format!(
@@ -59,7 +59,7 @@ pub(super) fn of_uri(artifact_uri: &str) -> Result<PathBuf, StoreError> {
 }
 
 /// Writes one artifact below `root`.
-pub(super) async fn put(
+pub(super) async fn write_artifact(
     root: &Path,
     path: &str,
     content: ArtifactContent<'_>,
@@ -67,11 +67,11 @@ pub(super) async fn put(
     validate::check_artifact_path(path)?;
     let target = root.join(path);
     match content {
-        ArtifactContent::Bytes(bytes) => replace(&target, |file| file.write_all(&bytes)),
+        ArtifactContent::Bytes(bytes) => replace_atomically(&target, |file| file.write_all(&bytes)),
         ArtifactContent::File(source) => {
             let mut reader = open_source(source)?;
             let copying = tokio::task::spawn_blocking(move || {
-                replace(&target, |file| io::copy(&mut reader, file).map(|_| ()))
+                replace_atomically(&target, |file| io::copy(&mut reader, file).map(|_| ()))
             });
             copying.await.unwrap_or_else(|stopped| {
                 Err(StoreError::Unavailable {
@@ -116,12 +116,12 @@ fn is_link(path: &Path) -> bool {
 }
 
 /// Fills a new file beside `target` and moves it there.
-fn replace(
+fn replace_atomically(
     target: &Path,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), StoreError> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let failed = |error: io::Error| refusal(target, &error);
+    let failed = |error: io::Error| classify_write_error(target, &error);
     let parent = target.parent().unwrap_or(target);
     let made = create_directories(parent).map_err(failed)?;
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -175,7 +175,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn refusal(target: &Path, error: &io::Error) -> StoreError {
+fn classify_write_error(target: &Path, error: &io::Error) -> StoreError {
     let reason = format!("cannot write the artifact {}: {error}", target.display());
     match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Blocked {
@@ -207,7 +207,7 @@ mod tests {
             ("file://localhost/a", "/a"),
             ("file:/a/%C3%BC", "/a/ü"),
         ] {
-            assert_eq!(of_uri(uri), Ok(PathBuf::from(path)), "{uri}");
+            assert_eq!(uri_to_directory(uri), Ok(PathBuf::from(path)), "{uri}");
         }
         for uri in [
             "s3://bucket/a",
@@ -218,7 +218,7 @@ mod tests {
             "",
         ] {
             assert!(
-                matches!(of_uri(uri), Err(StoreError::Blocked { .. })),
+                matches!(uri_to_directory(uri), Err(StoreError::Blocked { .. })),
                 "{uri}"
             );
         }

@@ -11,11 +11,11 @@ use crate::secret::Secret;
 const ARTIFACT_ROOT: &str = "mlruns";
 
 /// Whether it was said that certificates are not checked.
-static INSECURE: AtomicBool = AtomicBool::new(false);
+static INSECURE_TLS_WARNED: AtomicBool = AtomicBool::new(false);
 
 impl Destination {
     /// The store there. Opens no file and no connection yet.
-    pub(crate) fn open(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
+    pub(crate) fn open_store(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
         let uri = match self {
             Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),
             Self::Rest { uri } => uri,
@@ -39,7 +39,7 @@ impl Destination {
             ca_bundle,
             client_cert,
         } = settings.tls.clone();
-        if insecure && !INSECURE.swap(true, Ordering::Relaxed) {
+        if insecure && !INSECURE_TLS_WARNED.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "mlflow",
                 "MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked"

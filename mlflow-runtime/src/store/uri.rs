@@ -14,7 +14,7 @@ pub(super) fn scheme(uri: &str) -> Option<&str> {
 }
 
 /// Percent-decodes; `None` if a `%` is not followed by two hex digits, or the result is not UTF-8.
-pub(super) fn decode(text: &str) -> Option<Cow<'_, str>> {
+pub(super) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }
@@ -53,7 +53,7 @@ pub(super) fn push_encoded_path(url: &mut String, path: &str) {
 /// Returns a URI without the name and password that may stand in it.
 // Input:  `ftp://user:password@host/path`
 // Output: `ftp://host/path`
-pub(crate) fn without_userinfo(uri: &str) -> Cow<'_, str> {
+pub(crate) fn strip_userinfo(uri: &str) -> Cow<'_, str> {
     let Some((scheme, rest)) = uri.split_once("://") else {
         return Cow::Borrowed(uri);
     };
@@ -82,9 +82,9 @@ mod tests {
         let mut url = String::new();
         push_encoded_path(&mut url, "dir/ü a+b:c?.txt");
         assert_eq!(url, "dir/%C3%BC%20a%2Bb%3Ac%3F.txt");
-        assert_eq!(decode(&url).as_deref(), Some("dir/ü a+b:c?.txt"));
+        assert_eq!(percent_decode(&url).as_deref(), Some("dir/ü a+b:c?.txt"));
         for broken in ["%", "%4", "%zz", "%ff"] {
-            assert_eq!(decode(broken), None, "{broken}");
+            assert_eq!(percent_decode(broken), None, "{broken}");
         }
     }
 }

@@ -8,9 +8,9 @@ use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 
 /// The longest name of a file or folder, as nearly all file systems have it. A server answers a longer
 /// one as if it were ill itself, for ever.
-const NAME_BYTES: usize = 255;
+const MAX_NAME_BYTES: usize = 255;
 
-fn rejected(reason: String) -> StoreError {
+fn rejected_error(reason: String) -> StoreError {
     StoreError::Rejected { reason }
 }
 
@@ -23,7 +23,7 @@ pub(super) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
             last = Some(&metric.key);
         }
         if metric.timestamp_ms < 0 {
-            return Err(rejected(format!(
+            return Err(rejected_error(format!(
                 "metric `{}`: timestamp {} is before 1970",
                 metric.key, metric.timestamp_ms
             )));
@@ -39,23 +39,23 @@ pub(super) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
 }
 
 fn check_key(kind: &str, key: &str) -> Result<(), StoreError> {
-    match limits::key_fault(key) {
+    match limits::find_key_fault(key) {
         None => Ok(()),
-        Some(fault) => Err(rejected(format!("{kind} key `{key}`: {fault}"))),
+        Some(fault) => Err(rejected_error(format!("{kind} key `{key}`: {fault}"))),
     }
 }
 
 /// The refusal of a param that already has another value.
-pub(super) fn param_changed(key: &str, old: &str, new: &str) -> StoreError {
-    rejected(format!(
+pub(super) fn param_conflict_error(key: &str, old: &str, new: &str) -> StoreError {
+    rejected_error(format!(
         "param `{key}` is already `{}` and cannot be changed to `{}`",
-        shortened(old),
-        shortened(new)
+        shorten_value(old),
+        shorten_value(new)
     ))
 }
 
 /// A value as an error shows it: params may be 6,000 characters long.
-fn shortened(value: &str) -> std::borrow::Cow<'_, str> {
+fn shorten_value(value: &str) -> std::borrow::Cow<'_, str> {
     match value.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()).into(),
         None => value.into(),
@@ -92,12 +92,12 @@ pub(super) fn check_artifact_path(path: &str) -> Result<(), StoreError> {
         "it is empty or has an empty, `.` or `..` part"
     } else if path.contains(['%', '#']) {
         "it holds `%` or `#`, which MLflow's servers do not keep in names"
-    } else if path.split('/').any(|part| part.len() > NAME_BYTES) {
+    } else if path.split('/').any(|part| part.len() > MAX_NAME_BYTES) {
         "one of its names is longer than the 255 bytes that file systems hold"
     } else {
         return Ok(());
     };
-    Err(rejected(format!("artifact path `{path}`: {fault}")))
+    Err(rejected_error(format!("artifact path `{path}`: {fault}")))
 }
 
 #[cfg(test)]

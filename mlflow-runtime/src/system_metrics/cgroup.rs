@@ -23,7 +23,7 @@ pub(crate) struct Cgroup {
 
 /// How much of the processors a group may use, and has used.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Quota {
+pub(crate) struct CpuQuota {
     /// In processors.
     pub(crate) cores: f64,
     /// Processor time so far.
@@ -69,31 +69,34 @@ impl Cgroup {
     /// Use and limit, if that is below what the host has.
     pub(crate) fn memory(&self, host_total: Option<u64>) -> Option<Memory> {
         let limits = self.directories.iter().filter_map(|directory| {
-            let limit = memory_max(&read(directory, "memory.max")?)?;
+            let limit = parse_memory_max(&read_control_file(directory, "memory.max")?)?;
             Some((limit, directory))
         });
         let (total, directory) = limits.min_by_key(|(limit, _)| *limit)?;
         if host_total.is_some_and(|host| host <= total) {
             return None;
         }
-        let current: u64 = read(directory, "memory.current")?.trim().parse().ok()?;
-        let stat = read(directory, "memory.stat")?;
-        let used = current.saturating_sub(field(&stat, "inactive_file")?);
+        let current: u64 = read_control_file(directory, "memory.current")?
+            .trim()
+            .parse()
+            .ok()?;
+        let stat = read_control_file(directory, "memory.stat")?;
+        let used = current.saturating_sub(parse_field(&stat, "inactive_file")?);
         Some(Memory { used, total })
     }
 
     /// Use and limit, if that is below the host's number of processors.
-    pub(crate) fn cpu(&self, host_cores: usize) -> Option<Quota> {
+    pub(crate) fn cpu(&self, host_cores: usize) -> Option<CpuQuota> {
         let limits = self.directories.iter().filter_map(|directory| {
-            let cores = cpu_max(&read(directory, "cpu.max")?)?;
+            let cores = parse_cpu_max(&read_control_file(directory, "cpu.max")?)?;
             Some((cores, directory))
         });
         let (cores, directory) = limits.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
         if host_cores > 0 && host_cores as f64 <= cores {
             return None;
         }
-        let used = field(&read(directory, "cpu.stat")?, "usage_usec")?;
-        Some(Quota {
+        let used = parse_field(&read_control_file(directory, "cpu.stat")?, "usage_usec")?;
+        Some(CpuQuota {
             cores,
             used: Duration::from_micros(used),
             group: directory.clone(),
@@ -101,24 +104,24 @@ impl Cgroup {
     }
 }
 
-fn read(directory: &Path, file: &str) -> Option<String> {
+fn read_control_file(directory: &Path, file: &str) -> Option<String> {
     fs::read_to_string(directory.join(file)).ok()
 }
 
 /// `max`, or bytes.
-fn memory_max(text: &str) -> Option<u64> {
+fn parse_memory_max(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|limit| *limit > 0)
 }
 
 /// `$MAX $PERIOD` in microseconds, where `$MAX` may be `max`; in processors.
-fn cpu_max(text: &str) -> Option<f64> {
+fn parse_cpu_max(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
     (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
 }
 
 /// The value of `name` in a flat keyed file.
-fn field(text: &str, name: &str) -> Option<u64> {
+fn parse_field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(' ')?;
         (key == name).then(|| value.trim().parse().ok())?
@@ -175,7 +178,7 @@ mod tests {
             total: GIB,
         };
         assert_eq!(group.memory(Some(64 * GIB)), Some(memory));
-        let quota = Quota {
+        let quota = CpuQuota {
             cores: 1.5,
             used: Duration::from_millis(2500),
             group: container.0.clone(),

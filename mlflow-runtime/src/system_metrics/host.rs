@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sysinfo::{MINIMUM_CPU_UPDATE_INTERVAL, MemoryRefreshKind, Networks, System};
 
-use super::cgroup::{Cgroup, Quota};
+use super::cgroup::{Cgroup, CpuQuota};
 use super::nvidia::Nvidia;
 use super::reading::{Cpu, Disk, Memory, Network, Reading};
 
@@ -23,7 +23,7 @@ pub(crate) struct Host {
 #[derive(Default)]
 struct Processors {
     /// When `total` was brought up to date, and the group's use then.
-    last: Option<(Instant, Option<Quota>)>,
+    last: Option<(Instant, Option<CpuQuota>)>,
     total: Cpu,
 }
 
@@ -40,15 +40,15 @@ impl Host {
 
     pub(crate) fn read(&mut self) -> Reading {
         Reading {
-            cpu: self.cpu(),
-            memory: self.memory(),
-            disk: disk(),
-            network: self.network(),
+            cpu: self.read_cpu(),
+            memory: self.read_memory(),
+            disk: read_disk_usage(),
+            network: self.read_network(),
             gpus: self.nvidia.as_ref().map(Nvidia::read).unwrap_or_default(),
         }
     }
 
-    fn cpu(&mut self) -> Option<Cpu> {
+    fn read_cpu(&mut self) -> Option<Cpu> {
         let now = Instant::now();
         // Sooner, sysinfo looks again at what it saw before.
         let last = self.processors.last.as_ref();
@@ -65,7 +65,7 @@ impl Host {
         Some(self.processors.total)
     }
 
-    fn memory(&mut self) -> Option<Memory> {
+    fn read_memory(&mut self) -> Option<Memory> {
         let kind = MemoryRefreshKind::nothing().with_ram();
         self.system.refresh_memory_specifics(kind);
         let host = Memory {
@@ -79,7 +79,7 @@ impl Host {
             .or(host)
     }
 
-    fn network(&mut self) -> Option<Network> {
+    fn read_network(&mut self) -> Option<Network> {
         self.networks.refresh(true);
         if self.networks.is_empty() {
             return None;
@@ -95,7 +95,7 @@ impl Host {
 
 impl Processors {
     /// `host_percentage` is that since the last time; at the first time it means nothing.
-    fn update(&mut self, now: Instant, quota: Option<Quota>, host_percentage: f64) {
+    fn update(&mut self, now: Instant, quota: Option<CpuQuota>, host_percentage: f64) {
         if let Some((at, before)) = &self.last {
             let elapsed = (now - *at).as_secs_f64();
             self.total.elapsed += elapsed;
@@ -113,7 +113,7 @@ impl Processors {
 }
 
 /// The file system of `/`, and no other: one that is not there any more would be waited for.
-fn disk() -> Option<Disk> {
+fn read_disk_usage() -> Option<Disk> {
     let stat = rustix::fs::statvfs("/").ok()?;
     Some(Disk {
         used: stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize,
@@ -127,8 +127,8 @@ mod tests {
 
     use super::*;
 
-    fn quota(used_ms: u64, group: &str) -> Option<Quota> {
-        Some(Quota {
+    fn quota(used_ms: u64, group: &str) -> Option<CpuQuota> {
+        Some(CpuQuota {
             cores: 0.5,
             used: Duration::from_millis(used_ms),
             group: PathBuf::from(group),

@@ -26,20 +26,20 @@ mod series;
 
 use std::time::Instant;
 
-use crate::config::system_metrics::Settings;
+use crate::config::system_metrics::SystemMetricsSettings;
 
 /// What happens to the runs that start after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Later {
+pub(crate) enum StopMode {
     /// They are sampled.
-    Sampled,
+    Restartable,
     /// There will be none worth it: the process ends.
-    Ignored,
+    Final,
 }
 
 /// A run that the machine is sampled for.
 #[cfg_attr(not(feature = "system-metrics"), allow(dead_code))]
-pub(crate) trait Target: Send {
+pub(crate) trait SampledRun: Send {
     /// Returns whether the run goes on, and anybody can still log to it.
     fn is_open(&self) -> bool;
 
@@ -50,13 +50,13 @@ pub(crate) trait Target: Send {
 
 /// Samples the machine for `target` until it ends.
 #[cfg(feature = "system-metrics")]
-pub(crate) fn watch(target: impl Target + 'static, settings: &Settings) {
-    sampler::sampler().watch(monitor::Monitor::new(Box::new(target), settings));
+pub(crate) fn start_sampling(target: impl SampledRun + 'static, settings: &SystemMetricsSettings) {
+    sampler::for_this_process().add_monitor(monitor::Monitor::new(Box::new(target), settings));
 }
 
 /// Says, once, why there will be no system metrics.
 #[cfg(not(feature = "system-metrics"))]
-pub(crate) fn watch(_: impl Target + 'static, _: &Settings) {
+pub(crate) fn start_sampling(_: impl SampledRun + 'static, _: &SystemMetricsSettings) {
     static WARNED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     if !WARNED.swap(true, std::sync::atomic::Ordering::Relaxed) {
         tracing::warn!(
@@ -69,10 +69,10 @@ pub(crate) fn watch(_: impl Target + 'static, _: &Settings) {
 /// Leaves every run alone, and what was logged for them to the shipper. Waits for that until the
 /// deadline, but not for long.
 #[cfg(feature = "system-metrics")]
-pub(crate) fn stop(deadline: Instant, later: Later) {
-    sampler::sampler().stop(deadline, later);
+pub(crate) fn stop_sampling(deadline: Instant, later: StopMode) {
+    sampler::for_this_process().stop(deadline, later);
 }
 
 /// There is nothing to stop.
 #[cfg(not(feature = "system-metrics"))]
-pub(crate) fn stop(_: Instant, _: Later) {}
+pub(crate) fn stop_sampling(_: Instant, _: StopMode) {}

@@ -8,17 +8,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::Target;
+use super::SampledRun;
 use super::reading::Reading;
 use super::series::Series;
-use crate::config::system_metrics::Settings;
+use crate::config::system_metrics::SystemMetricsSettings;
 use crate::time;
-use crate::time::deadline;
+use crate::time::saturating_deadline;
 
 /// One run's part.
 pub(crate) struct Monitor {
-    target: Box<dyn Target>,
-    settings: Settings,
+    target: Box<dyn SampledRun>,
+    settings: SystemMetricsSettings,
     /// When it wants the next reading; the first one is where it starts from.
     due: Instant,
     series: Option<Series>,
@@ -26,7 +26,7 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    pub(crate) fn new(target: Box<dyn Target>, settings: &Settings) -> Self {
+    pub(crate) fn new(target: Box<dyn SampledRun>, settings: &SystemMetricsSettings) -> Self {
         Self {
             target,
             settings: settings.clone(),
@@ -50,8 +50,8 @@ impl Monitor {
     }
 
     /// Takes a reading that was due, and logs a group if that makes one.
-    pub(crate) fn take(&mut self, reading: &Reading) {
-        self.due = deadline(Instant::now(), self.settings.interval);
+    pub(crate) fn add_reading(&mut self, reading: &Reading) {
+        self.due = saturating_deadline(Instant::now(), self.settings.interval);
         let Some(series) = &mut self.series else {
             self.series = Some(Series::starting_at(reading));
             return;

@@ -31,14 +31,14 @@ impl Nvidia {
                     .utilization_rates()
                     .ok()
                     .map(|rates| f64::from(rates.gpu)),
-                watts: device.power_usage().ok().map(watts),
-                watts_limit: device.enforced_power_limit().ok().map(watts),
+                watts: device.power_usage().ok().map(milliwatts_to_watts),
+                watts_limit: device.enforced_power_limit().ok().map(milliwatts_to_watts),
             })
         });
         gpus.collect()
     }
 }
 
-fn watts(milliwatts: u32) -> f64 {
+fn milliwatts_to_watts(milliwatts: u32) -> f64 {
     f64::from(milliwatts) / 1000.0
 }

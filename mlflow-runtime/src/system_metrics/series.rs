@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::reading::{Cpu, Disk, Gpu, Memory, Network, Reading};
 
-type Name = Cow<'static, str>;
+type MetricName = Cow<'static, str>;
 
 /// The readings of one run since its last point.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub(crate) struct Series {
     network_start: Option<Network>,
     last_cpu: Option<Cpu>,
     samples: u32,
-    means: BTreeMap<Name, Mean>,
-    last: BTreeMap<Name, f64>,
+    means: BTreeMap<MetricName, Mean>,
+    last: BTreeMap<MetricName, f64>,
 }
 
 #[derive(Debug, Default)]
@@ -47,68 +47,68 @@ impl Series {
             gpus,
         } = reading;
         if let Some(cpu) = cpu {
-            self.cpu(*cpu);
+            self.add_cpu(*cpu);
         }
         if let Some(memory) = memory {
-            self.memory("system_memory", *memory);
+            self.add_memory("system_memory", *memory);
         }
         if let Some(disk) = disk {
-            self.disk(*disk);
+            self.add_disk(*disk);
         }
         if let Some(network) = network {
-            self.network(*network);
+            self.add_network(*network);
         }
         for gpu in gpus {
-            self.gpu(gpu);
+            self.add_gpu(gpu);
         }
         self.samples += 1;
         self.samples
     }
 
     /// The values of the group, and the begin of the next.
-    pub(crate) fn take(&mut self) -> Vec<(Name, f64)> {
+    pub(crate) fn take(&mut self) -> Vec<(MetricName, f64)> {
         self.samples = 0;
         let means = std::mem::take(&mut self.means).into_iter();
         let last = std::mem::take(&mut self.last);
         means
-            .map(|(name, mean)| (name, rounded(mean.sum / f64::from(mean.count))))
+            .map(|(name, mean)| (name, round_to_tenth(mean.sum / f64::from(mean.count))))
             .chain(last)
             .collect()
     }
 
-    fn mean(&mut self, name: impl Into<Name>, value: f64) {
+    fn add_to_mean(&mut self, name: impl Into<MetricName>, value: f64) {
         let mean = self.means.entry(name.into()).or_default();
         mean.sum += value;
         mean.count += 1;
     }
 
-    fn percentage(&mut self, name: impl Into<Name>, part: f64, whole: f64) {
+    fn add_percentage(&mut self, name: impl Into<MetricName>, part: f64, whole: f64) {
         if whole > 0.0 {
-            self.mean(name, part / whole * 100.0);
+            self.add_to_mean(name, part / whole * 100.0);
         }
     }
 
-    fn cpu(&mut self, cpu: Cpu) {
+    fn add_cpu(&mut self, cpu: Cpu) {
         if let Some(last) = self.last_cpu.replace(cpu) {
             let (busy, elapsed) = (cpu.busy - last.busy, cpu.elapsed - last.elapsed);
-            self.percentage("cpu_utilization_percentage", busy, elapsed);
+            self.add_percentage("cpu_utilization_percentage", busy, elapsed);
         }
     }
 
-    fn memory(&mut self, of: &str, memory: Memory) {
+    fn add_memory(&mut self, of: &str, memory: Memory) {
         let (used, total) = (memory.used as f64, memory.total as f64);
-        self.mean(format!("{of}_usage_megabytes"), used / 1e6);
-        self.percentage(format!("{of}_usage_percentage"), used, total);
+        self.add_to_mean(format!("{of}_usage_megabytes"), used / 1e6);
+        self.add_percentage(format!("{of}_usage_percentage"), used, total);
     }
 
-    fn disk(&mut self, disk: Disk) {
+    fn add_disk(&mut self, disk: Disk) {
         let (used, available) = (disk.used as f64, disk.available as f64);
-        self.percentage("disk_usage_percentage", used, used + available);
-        self.mean("disk_usage_megabytes", used / 1e6);
-        self.mean("disk_available_megabytes", available / 1e6);
+        self.add_percentage("disk_usage_percentage", used, used + available);
+        self.add_to_mean("disk_usage_megabytes", used / 1e6);
+        self.add_to_mean("disk_available_megabytes", available / 1e6);
     }
 
-    fn network(&mut self, network: Network) {
+    fn add_network(&mut self, network: Network) {
         let start = *self.network_start.get_or_insert(network);
         // An interface that is gone took its counters along.
         let received = network.received.saturating_sub(start.received);
@@ -121,7 +121,7 @@ impl Series {
         }
     }
 
-    fn gpu(&mut self, gpu: &Gpu) {
+    fn add_gpu(&mut self, gpu: &Gpu) {
         let Gpu {
             index,
             memory,
@@ -130,15 +130,15 @@ impl Series {
             watts_limit,
         } = gpu;
         if let Some(memory) = memory {
-            self.memory(&format!("gpu_{index}_memory"), *memory);
+            self.add_memory(&format!("gpu_{index}_memory"), *memory);
         }
         if let Some(utilization) = utilization {
-            self.mean(format!("gpu_{index}_utilization_percentage"), *utilization);
+            self.add_to_mean(format!("gpu_{index}_utilization_percentage"), *utilization);
         }
         if let Some(watts) = watts {
-            self.mean(format!("gpu_{index}_power_usage_watts"), *watts);
+            self.add_to_mean(format!("gpu_{index}_power_usage_watts"), *watts);
             if let Some(limit) = watts_limit {
-                self.percentage(
+                self.add_percentage(
                     format!("gpu_{index}_power_usage_percentage"),
                     *watts,
                     *limit,
@@ -149,7 +149,7 @@ impl Series {
 }
 
 /// To one decimal, as Python's `round(value, 1)` does: by the exact value, ties to even.
-fn rounded(value: f64) -> f64 {
+fn round_to_tenth(value: f64) -> f64 {
     format!("{value:.1}").parse().unwrap_or(value)
 }
 
@@ -202,7 +202,7 @@ mod tests {
             (99.96, 100.0),
             (3.0, 3.0),
         ] {
-            assert_eq!(rounded(value), expected, "{value}");
+            assert_eq!(round_to_tenth(value), expected, "{value}");
         }
     }
 

@@ -8,10 +8,10 @@ use std::fmt::{self, Display, Write};
 use super::recorded::{MetricPoint, RecordedRun, is_automatic};
 
 /// Runs that are shown.
-const RUNS: usize = 16;
+const MAX_SHOWN_RUNS: usize = 16;
 /// Points that are shown before and after a difference, and of each side of one.
-const AROUND: usize = 3;
-const APART: usize = 8;
+const CONTEXT_POINTS: usize = 3;
+const MAX_DIFFERING_POINTS: usize = 8;
 
 /// What an assertion looks for in a run.
 pub(super) enum Expected<'a> {
@@ -38,7 +38,7 @@ pub(super) enum Expected<'a> {
 }
 
 impl Expected<'_> {
-    pub(super) fn holds(&self, run: &RecordedRun) -> bool {
+    pub(super) fn matches(&self, run: &RecordedRun) -> bool {
         match *self {
             Self::Status { name, status } => run.name == name && run.status.as_str() == status,
             Self::Param { key, value } => run.params.get(key).is_some_and(|found| found == value),
@@ -49,7 +49,7 @@ impl Expected<'_> {
                     && found
                         .iter()
                         .zip(points)
-                        .all(|(found, point)| same(found, point))
+                        .all(|(found, point)| is_same_point(found, point))
             }),
             Self::Nothing => false,
         }
@@ -84,31 +84,40 @@ impl Display for Expected<'_> {
 }
 
 /// All of it, as the failed assertion says it.
-pub(super) fn difference(expected: &Expected<'_>, runs: &[RecordedRun]) -> String {
-    let mut lines = Lines::default();
+pub(super) fn describe_mismatch(expected: &Expected<'_>, runs: &[RecordedRun]) -> String {
+    let mut lines = DiffLines::default();
     // The nearest first: of hundreds only some are shown.
     let (near, far): (Vec<_>, Vec<_>) = runs.iter().partition(|run| expected.is_near(run));
     let nowhere = near.is_empty() && runs.len() != 1;
     if nowhere {
-        lines.expected_alone(expected);
+        lines.expected_only(expected);
     }
     let anywhere = near.is_empty() && !nowhere;
-    for run in near.iter().copied().chain(far.iter().copied()).take(RUNS) {
+    for run in near
+        .iter()
+        .copied()
+        .chain(far.iter().copied())
+        .take(MAX_SHOWN_RUNS)
+    {
         let looked_for = (anywhere || expected.is_near(run)).then_some(expected);
         lines.run(run, looked_for);
     }
     if runs.is_empty() {
-        lines.same(0, format_args!("no run was started"));
+        lines.context_line(0, format_args!("no run was started"));
     }
-    if let Some(more) = runs.len().checked_sub(RUNS).filter(|more| *more > 0) {
-        lines.same(0, format_args!("… and {more} more runs"));
+    if let Some(more) = runs
+        .len()
+        .checked_sub(MAX_SHOWN_RUNS)
+        .filter(|more| *more > 0)
+    {
+        lines.context_line(0, format_args!("… and {more} more runs"));
     }
     format!("{expected}\n{}", lines.0)
 }
 
 /// What was created beside an experiment that was not.
-pub(super) fn experiments(expected: &str, created: &[String]) -> String {
-    let mut lines = Lines::default();
+pub(super) fn describe_missing_experiment(expected: &str, created: &[String]) -> String {
+    let mut lines = DiffLines::default();
     lines.line('-', 0, format_args!("experiment {expected:?}"));
     for name in created {
         lines.line('+', 0, format_args!("experiment {name:?}"));
@@ -116,24 +125,24 @@ pub(super) fn experiments(expected: &str, created: &[String]) -> String {
     format!("the experiment {expected:?} was not created\n{}", lines.0)
 }
 
-fn same(found: &MetricPoint, (step, value): &(i64, f64)) -> bool {
+fn is_same_point(found: &MetricPoint, (step, value): &(i64, f64)) -> bool {
     found.step == *step && (found.value == *value || found.value.is_nan() && value.is_nan())
 }
 
 #[derive(Default)]
-struct Lines(String);
+struct DiffLines(String);
 
-impl Lines {
+impl DiffLines {
     fn line(&mut self, mark: char, depth: usize, text: fmt::Arguments<'_>) {
         // Writing to a `String` cannot fail.
         let _ = writeln!(self.0, "{mark} {:width$}{text}", "", width = 2 * depth);
     }
 
-    fn same(&mut self, depth: usize, text: fmt::Arguments<'_>) {
+    fn context_line(&mut self, depth: usize, text: fmt::Arguments<'_>) {
         self.line(' ', depth, text);
     }
 
-    fn expected_alone(&mut self, expected: &Expected<'_>) {
+    fn expected_only(&mut self, expected: &Expected<'_>) {
         match expected {
             Expected::Status { name, status } => {
                 self.line('-', 0, format_args!("run {name:?}, {status}"));
@@ -238,10 +247,10 @@ impl Lines {
     fn points(&mut self, mark: char, points: impl ExactSizeIterator<Item = (i64, f64)>) {
         let count = points.len();
         for (at, (step, value)) in points.enumerate() {
-            if at < APART || at + AROUND >= count {
+            if at < MAX_DIFFERING_POINTS || at + CONTEXT_POINTS >= count {
                 self.line(mark, 2, format_args!("step {step}: {value:?}"));
-            } else if at == APART {
-                let more = count - APART - AROUND;
+            } else if at == MAX_DIFFERING_POINTS {
+                let more = count - MAX_DIFFERING_POINTS - CONTEXT_POINTS;
                 self.line(mark, 2, format_args!("… {more} more"));
             }
         }
@@ -251,34 +260,42 @@ impl Lines {
     fn points_beside(&mut self, expected: &[(i64, f64)], found: &[MetricPoint]) {
         let pairs = found.iter().zip(expected);
         let before = pairs
-            .take_while(|(found, point)| same(found, point))
+            .take_while(|(found, point)| is_same_point(found, point))
             .count();
         let (rest, found_rest) = (&expected[before..], &found[before..]);
         let backwards = found_rest.iter().rev().zip(rest.iter().rev());
         let after = backwards
-            .take_while(|(found, point)| same(found, point))
+            .take_while(|(found, point)| is_same_point(found, point))
             .count();
         let (apart, found_apart) = (
             &rest[..rest.len() - after],
             &found_rest[..found_rest.len() - after],
         );
         let (head, tail) = (&expected[..before], &rest[rest.len() - after..]);
-        if let Some(hidden) = head.len().checked_sub(AROUND).filter(|hidden| *hidden > 0) {
-            self.same(2, format_args!("… {hidden} as expected"));
+        if let Some(hidden) = head
+            .len()
+            .checked_sub(CONTEXT_POINTS)
+            .filter(|hidden| *hidden > 0)
+        {
+            self.context_line(2, format_args!("… {hidden} as expected"));
         }
-        for (step, value) in &head[head.len().saturating_sub(AROUND)..] {
-            self.same(2, format_args!("step {step}: {value:?}"));
+        for (step, value) in &head[head.len().saturating_sub(CONTEXT_POINTS)..] {
+            self.context_line(2, format_args!("step {step}: {value:?}"));
         }
         self.points('-', apart.iter().copied());
         self.points(
             '+',
             found_apart.iter().map(|point| (point.step, point.value)),
         );
-        for (step, value) in tail.iter().take(AROUND) {
-            self.same(2, format_args!("step {step}: {value:?}"));
+        for (step, value) in tail.iter().take(CONTEXT_POINTS) {
+            self.context_line(2, format_args!("step {step}: {value:?}"));
         }
-        if let Some(hidden) = tail.len().checked_sub(AROUND).filter(|hidden| *hidden > 0) {
-            self.same(2, format_args!("… {hidden} as expected"));
+        if let Some(hidden) = tail
+            .len()
+            .checked_sub(CONTEXT_POINTS)
+            .filter(|hidden| *hidden > 0)
+        {
+            self.context_line(2, format_args!("… {hidden} as expected"));
         }
     }
 }

@@ -35,11 +35,11 @@ pub use recorded::{MetricPoint, RecordedRun};
 use crate::journal;
 use crate::model::RunStatus;
 use crate::run::context::{Context, HeldContext};
-use crate::shipper::Goal;
+use crate::shipper::FlushScope;
 use crate::store::{MemoryStore, StoreError};
 use crate::tracker::Tracker;
-use crate::tracker::stand_in::{self, Alive, OfProcess};
-use difference::{Expected, difference};
+use crate::tracker::stand_in::{self, FakeGuard, ProcessFakeGuard};
+use difference::{Expected, describe_mismatch};
 
 /// Starts a fake for the calling thread. It ends when the value is dropped.
 ///
@@ -77,15 +77,15 @@ use difference::{Expected, difference};
 /// When it is dropped, if something was tracked in the scope of no fake meanwhile.
 #[must_use = "the fake ends when it is dropped"]
 pub fn fake() -> Fake {
-    let alive = Alive::begin();
+    let alive = FakeGuard::begin();
     let store = MemoryStore::adopting();
-    let tracker = stand_in::tracker(&store);
+    let tracker = stand_in::fake_tracker(&store);
     let guard = Context::with_tracker(Arc::clone(&tracker)).hold();
     Fake {
         store,
         tracker,
         strict: false,
-        _scope: Scope::Thread(guard),
+        _scope: FakeScope::Thread(guard),
         alive,
     }
 }
@@ -109,14 +109,14 @@ pub fn fake() -> Fake {
 #[must_use = "the fake ends when it is dropped"]
 pub fn global_fake() -> Fake {
     let store = MemoryStore::adopting();
-    let tracker = stand_in::tracker(&store);
-    let process = OfProcess::begin(&tracker);
+    let tracker = stand_in::fake_tracker(&store);
+    let process = ProcessFakeGuard::begin(&tracker);
     Fake {
         store,
         tracker,
         strict: false,
-        _scope: Scope::Process(process),
-        alive: Alive::begin(),
+        _scope: FakeScope::Process(process),
+        alive: FakeGuard::begin(),
     }
 }
 
@@ -125,15 +125,15 @@ pub struct Fake {
     store: MemoryStore,
     tracker: Arc<Tracker>,
     strict: bool,
-    _scope: Scope,
-    alive: Alive,
+    _scope: FakeScope,
+    alive: FakeGuard,
 }
 
 /// What a fake records.
-enum Scope {
+enum FakeScope {
     /// What the thread logs that has it.
     Thread(#[allow(dead_code)] HeldContext),
-    Process(#[allow(dead_code)] OfProcess),
+    Process(#[allow(dead_code)] ProcessFakeGuard),
 }
 
 impl Fake {
@@ -150,8 +150,8 @@ impl Fake {
 
     /// Has the fake take what was logged.
     fn deliver(&self) {
-        let logged = self.tracker.journal().values();
-        let is_complete = self.tracker.flush_until(Instant::now(), Goal::Own);
+        let logged = self.tracker.journal().value_count();
+        let is_complete = self.tracker.flush_until(Instant::now(), FlushScope::Own);
         if cfg!(feature = "__numbers") && is_complete {
             let numbers = self.tracker.check_numbers(logged);
             numbers.expect("the numbers of mlflow::health add up");
@@ -234,7 +234,7 @@ impl Fake {
         assert!(
             created.iter().any(|experiment| experiment == name),
             "{}{}",
-            difference::experiments(name, &created),
+            difference::describe_missing_experiment(name, &created),
             self.alive.hint()
         );
     }
@@ -286,7 +286,11 @@ impl Fake {
     #[track_caller]
     pub fn assert_nothing_logged(&self) {
         let runs = self.runs();
-        assert!(runs.is_empty(), "{}", difference(&Expected::Nothing, &runs));
+        assert!(
+            runs.is_empty(),
+            "{}",
+            describe_mismatch(&Expected::Nothing, &runs)
+        );
     }
 
     #[track_caller]
@@ -298,11 +302,11 @@ impl Fake {
     #[track_caller]
     fn assert(&self, expected: &Expected<'_>) {
         let runs = self.runs();
-        let holds = runs.iter().any(|run| expected.holds(run));
+        let holds = runs.iter().any(|run| expected.matches(run));
         assert!(
             holds,
             "{}{}",
-            difference(expected, &runs),
+            describe_mismatch(expected, &runs),
             self.alive.hint()
         );
     }
@@ -320,13 +324,17 @@ impl Drop for Fake {
         let (mut faults, mut escaped) = (Vec::new(), Vec::new());
         if !std::thread::panicking() {
             if self.strict {
-                faults = strict::faults(&self.tracker, &self.runs());
+                faults = strict::find_faults(&self.tracker, &self.runs());
             }
-            escaped = self.alive.escaped();
+            escaped = self.alive.escaped_runs();
         }
         // Else the thread would keep its segment for as long as it lives.
         journal::release_thread(self.tracker.journal());
-        assert!(escaped.is_empty(), "{}", stand_in::report(&escaped));
-        assert!(faults.is_empty(), "{}", strict::report(&faults));
+        assert!(
+            escaped.is_empty(),
+            "{}",
+            stand_in::describe_escaped_runs(&escaped)
+        );
+        assert!(faults.is_empty(), "{}", strict::format_faults(&faults));
     }
 }

@@ -102,7 +102,7 @@ impl RecordedRun {
             Some((start, end))
                 if end.len() == 6
                     && end.bytes().all(|byte| byte.is_ascii_hexdigit())
-                    && is_time(start.get(start.len().saturating_sub(15)..)) =>
+                    && is_timestamp(start.get(start.len().saturating_sub(15)..)) =>
             {
                 start
             }
@@ -110,14 +110,14 @@ impl RecordedRun {
         };
         let start = name.len().saturating_sub(15);
         match name.split_at_checked(start) {
-            Some((name, time)) if is_time(Some(time)) => format!("{name}[timestamp]"),
+            Some((name, time)) if is_timestamp(Some(time)) => format!("{name}[timestamp]"),
             _ => self.name.clone(),
         }
     }
 }
 
 /// Whether this is a time as names have it: `20261126-134101`.
-fn is_time(text: Option<&str>) -> bool {
+fn is_timestamp(text: Option<&str>) -> bool {
     let is_of_time = |(at, byte): (usize, u8)| match at {
         8 => byte == b'-',
         _ => byte.is_ascii_digit(),
@@ -128,8 +128,8 @@ fn is_time(text: Option<&str>) -> bool {
 /// Whether a tag is one that runs have without the code's doing.
 pub(super) fn is_automatic(key: &str) -> bool {
     ["mlflow.runName", "mlflow.parentRunId"].contains(&key)
-        || environment::process().has_tag(key)
-        || Site::has_tag(key)
+        || environment::for_process().has_tag(key)
+        || Site::is_automatic_tag(key)
 }
 
 impl fmt::Debug for RecordedRun {
@@ -176,7 +176,7 @@ impl fmt::Debug for RecordedRun {
         if !artifacts.is_empty() {
             let artifacts: BTreeMap<&String, _> = artifacts
                 .iter()
-                .map(|(path, bytes)| (path, Content(bytes)))
+                .map(|(path, bytes)| (path, ArtifactPreview(bytes)))
                 .collect();
             debug.field("artifacts", &artifacts);
         }
@@ -185,9 +185,9 @@ impl fmt::Debug for RecordedRun {
 }
 
 /// A short text as such, anything else by its length.
-struct Content<'a>(&'a [u8]);
+struct ArtifactPreview<'a>(&'a [u8]);
 
-impl fmt::Debug for Content<'_> {
+impl fmt::Debug for ArtifactPreview<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match std::str::from_utf8(self.0) {
             Ok(text) if text.len() <= 256 => fmt::Debug::fmt(text, f),

@@ -3,17 +3,17 @@
 use super::recorded::RecordedRun;
 use crate::model::RunStatus;
 use crate::tracker::Tracker;
-use crate::tracker::stand_in::counted;
+use crate::tracker::stand_in::format_times;
 
 /// Returns what is wrong, a line each, once all that can be delivered is.
-pub(super) fn faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
+pub(super) fn find_faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
     let mut faults = Vec::new();
-    for (what, times) in tracker.outside() {
-        let what = counted(&what, times);
+    for (what, times) in tracker.values_without_run() {
+        let what = format_times(&what, times);
         faults.push(format!("logged without a current run: {what}"));
     }
     let refusals = tracker.stats.refusals();
-    let refused = tracker.stats.all_rejected() + tracker.stats.all_held();
+    let refused = tracker.stats.total_rejected() + tracker.stats.total_blocked();
     if refused > 0 {
         faults.push(format!("not taken: {refused} values"));
         faults.extend(refusals.into_iter().map(|refusal| format!("  {refusal}")));
@@ -34,6 +34,6 @@ pub(super) fn faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
     faults
 }
 
-pub(super) fn report(faults: &[String]) -> String {
+pub(super) fn format_faults(faults: &[String]) -> String {
     format!("the fake is strict:\n  {}", faults.join("\n  "))
 }

@@ -16,11 +16,11 @@ use crate::model::RunStatus;
 use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
 use crate::os::fork::PerProcess;
 use crate::run::callsite::Site;
-use crate::run::context::{Context, ContextGuard, Suspended};
+use crate::run::context::{Context, ContextGuard, SuspendedContext};
 use crate::run::{Run, start_run};
 use crate::sync::lock;
 use crate::tracked::outcome::Ending;
-use crate::tracked::panic_hook::{self, Panic};
+use crate::tracked::panic_hook::{self, PanicRecord};
 use crate::tracker::global;
 
 /// A call of an annotated function.
@@ -30,13 +30,13 @@ pub struct Call {
     /// The caller's, in which the run starts.
     context: Context,
     /// The body's, while it is not running.
-    suspended: Suspended,
+    suspended: SuspendedContext,
     run: Option<Run>,
-    details: Details,
+    details: RunDetails,
 }
 
 #[derive(Debug, Default)]
-struct Details {
+struct RunDetails {
     experiment: Option<Text>,
     run_name: Option<Text>,
     run_id: Option<String>,
@@ -49,7 +49,7 @@ struct Details {
 #[inline]
 #[must_use]
 pub fn begin(site: &'static Site) -> Option<Box<Call>> {
-    if global::enabled() {
+    if global::is_enabled() {
         Some(Call::new(site))
     } else {
         None
@@ -61,18 +61,18 @@ pub fn begin(site: &'static Site) -> Option<Box<Call>> {
     message = "`system_metrics` takes a `bool`, not `{Self}`",
     label = "not a `bool`"
 )]
-pub trait Switch {
+pub trait BoolArgument {
     /// Yes?
     fn is_on(&self) -> bool;
 }
 
-impl Switch for bool {
+impl BoolArgument for bool {
     fn is_on(&self) -> bool {
         *self
     }
 }
 
-impl<T: Switch + ?Sized> Switch for &T {
+impl<T: BoolArgument + ?Sized> BoolArgument for &T {
     fn is_on(&self) -> bool {
         (**self).is_on()
     }
@@ -139,34 +139,34 @@ impl<'v, T> AnyRunId<'v> for RunId<'v, T> {
 impl Call {
     #[cold]
     fn new(site: &'static Site) -> Box<Self> {
-        panic_hook::watch();
+        panic_hook::install_hook();
         Box::new(Self {
             site,
             context: Context::current(),
-            suspended: Suspended::default(),
+            suspended: SuspendedContext::default(),
             run: None,
-            details: Details::default(),
+            details: RunDetails::default(),
         })
     }
 
     /// `experiment = …`
     pub fn experiment(&mut self, name: &dyn Display) {
         // Whole: a name that was cut would be another experiment.
-        self.details.experiment = Some(Text::of(usize::MAX, name));
+        self.details.experiment = Some(Text::from_display(usize::MAX, name));
     }
 
     /// `run_name = …`
     pub fn run_name(&mut self, name: &dyn Display) {
-        self.details.run_name = Some(Text::of(RUN_NAME_CHARS, name));
+        self.details.run_name = Some(Text::from_display(RUN_NAME_CHARS, name));
     }
 
     /// `run_id = …`; `None` starts a new run.
     pub fn run_id(&mut self, id: Option<&dyn Display>) {
-        self.details.run_id = id.map(|id| Text::of(usize::MAX, id).text);
+        self.details.run_id = id.map(|id| Text::from_display(usize::MAX, id).text);
     }
 
     /// `system_metrics = …`
-    pub fn system_metrics(&mut self, enabled: &(impl Switch + ?Sized)) {
+    pub fn system_metrics(&mut self, enabled: &(impl BoolArgument + ?Sized)) {
         self.details.system_metrics = Some(enabled.is_on());
     }
 
@@ -211,7 +211,7 @@ impl Call {
     pub fn tag(&mut self, key: &'static str, value: &dyn Display) {
         self.details
             .tags
-            .push((key, Text::of(TAG_VALUE_CHARS, value)));
+            .push((key, Text::from_display(TAG_VALUE_CHARS, value)));
     }
 
     /// Evaluates an expression of the attribute. One that panics is left out, with one warning.
@@ -236,7 +236,7 @@ impl Call {
     /// was current when the body was suspended.
     pub(crate) fn enter(&mut self) -> ContextGuard {
         if self.run.is_none() {
-            panic_hook::forget();
+            panic_hook::clear_last_panic();
             let run = self.start();
             self.suspended = self.context.with_run(run.clone()).into();
             self.run = Some(run);
@@ -251,7 +251,7 @@ impl Call {
 
     fn start(&mut self) -> Run {
         let details = std::mem::take(&mut self.details);
-        let mut builder = start_run().site(self.site).nested(!self.site.root);
+        let mut builder = start_run().site(self.site).nested(!self.site.is_root);
         if let Some(name) = details.run_name {
             builder = builder.name_text(name);
         }
@@ -279,7 +279,7 @@ impl Call {
     }
 
     /// The body has returned; `observe` tells what.
-    pub(crate) fn returned(&self, observe: &mut dyn FnMut(&mut Ending<'_>)) {
+    pub(crate) fn finish_returned(&self, observe: &mut dyn FnMut(&mut Ending<'_>)) {
         let Some(run) = &self.run else { return };
         let mut ending = Ending::new(run, self.site);
         // A value that panics while it is looked at has still been returned.
@@ -288,16 +288,16 @@ impl Call {
     }
 
     /// The body has panicked with `payload`.
-    pub(crate) fn panicked(&self, payload: &(dyn Any + Send)) {
-        self.failed(&Panic::caught(payload));
+    pub(crate) fn finish_panicked(&self, payload: &(dyn Any + Send)) {
+        self.finish_failed(&PanicRecord::from_payload(payload));
     }
 
     /// The body is unwinding, its payload out of reach.
-    pub(crate) fn unwinding(&self) {
-        self.failed(&Panic::last().unwrap_or(Panic::UNSEEN));
+    pub(crate) fn finish_unwinding(&self) {
+        self.finish_failed(&PanicRecord::last_seen().unwrap_or(PanicRecord::UNKNOWN));
     }
 
-    fn failed(&self, panic: &Panic) {
+    fn finish_failed(&self, panic: &PanicRecord) {
         if let Some(run) = &self.run {
             panic.report(run);
             run.end(RunStatus::Failed);
@@ -305,7 +305,7 @@ impl Call {
     }
 
     /// The body will never go on.
-    pub(crate) fn abandoned(&self) {
+    pub(crate) fn finish_abandoned(&self) {
         if let Some(run) = &self.run {
             run.end(RunStatus::Killed);
         }

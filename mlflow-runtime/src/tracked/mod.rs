@@ -31,33 +31,33 @@ pub fn call<R>(
     outcome: impl Fn(&R, &mut Ending<'_>),
 ) -> R {
     match call {
-        None => once(body),
-        Some(mut call) => watched(&mut call, body, outcome),
+        None => run_body(body),
+        Some(mut call) => run_observed(&mut call, body, outcome),
     }
 }
 
 /// The one place where a body's code is, tracked or not.
 #[inline(never)]
-fn once<R>(body: impl FnOnce() -> R) -> R {
+fn run_body<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
 #[cold]
 #[inline(never)]
-fn watched<R>(
+fn run_observed<R>(
     call: &mut Call,
     body: impl FnOnce() -> R,
     outcome: impl Fn(&R, &mut Ending<'_>),
 ) -> R {
     let current = call.enter();
-    match catch_unwind(AssertUnwindSafe(|| once(body))) {
+    match catch_unwind(AssertUnwindSafe(|| run_body(body))) {
         Ok(value) => {
-            call.returned(&mut |ending| outcome(&value, ending));
+            call.finish_returned(&mut |ending| outcome(&value, ending));
             drop(current);
             value
         }
         Err(payload) => {
-            call.panicked(&*payload);
+            call.finish_panicked(&*payload);
             drop(current);
             resume_unwind(payload)
         }
@@ -118,7 +118,7 @@ pub fn any_value<R>(_: &R, _: &mut Ending<'_>) {}
 pub struct Guard {
     call: Option<Box<Call>>,
     /// Whether the thread was already unwinding when the body began, as in a destructor.
-    unwinding: bool,
+    was_unwinding: bool,
     current: Option<ContextGuard>,
 }
 
@@ -131,7 +131,7 @@ impl Guard {
         let unwinding = call.is_some() && thread::panicking();
         Self {
             call,
-            unwinding,
+            was_unwinding: unwinding,
             current,
         }
     }
@@ -141,10 +141,10 @@ impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
-            if thread::panicking() && !self.unwinding {
-                call.unwinding();
+            if thread::panicking() && !self.was_unwinding {
+                call.finish_unwinding();
             } else {
-                call.returned(&mut |_| ());
+                call.finish_returned(&mut |_| ());
             }
         }
         self.current = None;
@@ -169,19 +169,19 @@ pin_project_lite::pin_project! {
             let mut this = this.project();
             let Some(mut call) = this.call.take().filter(|call| call.has_started()) else { return };
             let _current = call.enter();
-            let _abandon = Abandon(Some(call));
+            let _abandon = AbandonGuard(Some(call));
             this.inner.set(None);
         }
     }
 }
 
 /// Ends the run as killed, also if a destructor of the future panics.
-struct Abandon(Option<Box<Call>>);
+struct AbandonGuard(Option<Box<Call>>);
 
-impl Drop for Abandon {
+impl Drop for AbandonGuard {
     fn drop(&mut self) {
         if let Some(call) = self.0.take() {
-            call.abandoned();
+            call.finish_abandoned();
         }
     }
 }
@@ -228,13 +228,13 @@ where
             }
             Ok(Poll::Ready(value)) => {
                 if let Some(call) = this.call.take() {
-                    call.returned(&mut |ending| (this.outcome)(&value, ending));
+                    call.finish_returned(&mut |ending| (this.outcome)(&value, ending));
                 }
                 Poll::Ready(value)
             }
             Err(payload) => {
                 if let Some(call) = this.call.take() {
-                    call.panicked(&*payload);
+                    call.finish_panicked(&*payload);
                 }
                 drop(current);
                 resume_unwind(payload)

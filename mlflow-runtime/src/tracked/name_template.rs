@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Display};
 
-use crate::capture::{End, Text, Values, cut, render_debug};
+use crate::capture::{Text, TextEnd, Values, render_debug, truncate_to_text};
 use crate::environment;
 use crate::model::limits::EXPERIMENT_NAME_CHARS;
 use crate::time;
@@ -35,7 +35,7 @@ impl Template {
         self.0.text.push_str(text);
     }
 
-    fn part(&mut self, part: &Text) {
+    fn push_part(&mut self, part: &Text) {
         self.0.text.push_str(&part.text);
         self.0.end = self.0.end.and(part.end);
     }
@@ -45,22 +45,22 @@ impl Template {
     pub fn value(&mut self, value: Values) {
         let value = value.into_text();
         self.0.end = self.0.end.and(value.end);
-        self.part(&cut(PART_CHARS, &value.text));
+        self.push_part(&truncate_to_text(PART_CHARS, &value.text));
     }
 
     /// `{argument:.3}`, `{argument:?}`.
     pub fn formatted(&mut self, text: fmt::Arguments<'_>) {
-        self.part(&render_debug(PART_CHARS, text));
+        self.push_part(&render_debug(PART_CHARS, text));
     }
 
     /// `{timestamp}`.
     pub fn timestamp(&mut self) {
-        self.text(&time::compact(time::now_ms()));
+        self.text(&time::format_compact_utc(time::now_ms()));
     }
 
     /// `{env}`: `MLFLOW_ENV`, else `default`.
     pub fn env(&mut self) {
-        let deployment = environment::deployment();
+        let deployment = environment::deployment_environment();
         self.text(deployment.as_deref().unwrap_or("default"));
     }
 }
@@ -70,8 +70,12 @@ impl Display for Template {
         f.write_str(&self.0.text)?;
         match self.0.end {
             // A part that was cut is too long for the name, too.
-            End::Whole | End::Cut | End::TooMany | End::TooDeep | End::Locked => Ok(()),
-            End::Failed | End::Panicked => Err(fmt::Error),
+            TextEnd::Complete
+            | TextEnd::Truncated
+            | TextEnd::TooMany
+            | TextEnd::TooDeep
+            | TextEnd::Locked => Ok(()),
+            TextEnd::Failed | TextEnd::Panicked => Err(fmt::Error),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::run::Run;
 use crate::run::callsite::Site;
 
 use crate::sync::lock;
-use crate::warnings::tell;
+use crate::warnings::warn_without_dedup;
 
 /// Asks a value whether it is a `Result` or an `Option`.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub enum Split<V, E> {
 }
 
 /// A type that is looked into.
-pub trait Layer {
+pub trait ResultLike {
     /// What it has if it has a value.
     type Value;
     /// What it has if it is a failure.
@@ -42,7 +42,7 @@ pub trait Layer {
     fn split(&self) -> Split<&Self::Value, &Self::Error>;
 }
 
-impl<T, E> Layer for Result<T, E> {
+impl<T, E> ResultLike for Result<T, E> {
     type Value = T;
     type Error = E;
 
@@ -54,7 +54,7 @@ impl<T, E> Layer for Result<T, E> {
     }
 }
 
-impl<T> Layer for Option<T> {
+impl<T> ResultLike for Option<T> {
     type Value = T;
     type Error = Infallible;
 
@@ -64,7 +64,7 @@ impl<T> Layer for Option<T> {
 }
 
 /// A code that is not `SUCCESS` is an error, as `sys.exit(1)` is in Python.
-impl Layer for ExitCode {
+impl ResultLike for ExitCode {
     type Value = Infallible;
     type Error = ExitCode;
 
@@ -78,7 +78,7 @@ impl Layer for ExitCode {
 }
 
 // One method for all of them: of a type that is not known, the compiler would say that several fit.
-impl<'v, T: Layer> Probe<'v, T> {
+impl<'v, T: ResultLike> Probe<'v, T> {
     /// Takes the value apart.
     #[must_use]
     pub fn __mlflow_split(self) -> Split<&'v T::Value, &'v T::Error> {
@@ -123,19 +123,20 @@ impl<'r> Ending<'r> {
     /// run has logged before gets them at its last step: a curve does not fall back to its beginning.
     pub fn numbers(&mut self, numbers: Numbers) {
         let is_sequence = numbers.is_sequence;
-        self.warn_of_unused_names(&numbers);
+        self.warn_unused_names(&numbers);
         for (path, value) in numbers.values {
-            self.run.log_returned(&self.key(path, is_sequence), value);
+            self.run
+                .log_returned_metric(&self.metric_key(path, is_sequence), value);
         }
         for (path, end) in numbers.missing {
             if let Some(tracker) = self.run.tracker() {
-                tracker.warn_missing(&self.key(path, is_sequence), end);
+                tracker.warn_missing_metric(&self.metric_key(path, is_sequence), end);
             }
         }
     }
 
     /// Says that a name of the attribute is for another kind of value than the one that was returned.
-    fn warn_of_unused_names(&self, numbers: &Numbers) {
+    fn warn_unused_names(&self, numbers: &Numbers) {
         let values = numbers.values.iter().map(|(path, _)| path);
         let paths = values.chain(numbers.missing.iter().map(|(path, _)| path));
         let is_field = |path: &String| path.starts_with(|first: char| !first.is_ascii_digit());
@@ -162,7 +163,7 @@ impl<'r> Ending<'r> {
         if !lock(SAID.get()).insert((site.file, site.line)) {
             return;
         }
-        tell(format!(
+        warn_without_dedup(format!(
             "`{argument}` at `{}` ({}:{}) names {expected}, and the function has returned {returned}; leave it out, or \
              return what it names",
             site.name(),
@@ -173,7 +174,7 @@ impl<'r> Ending<'r> {
 
     // Input:  ``, `0.a` of a sequence, `7` of a map, `rmse`; `metrics("first")`
     // Output: `function`, `first.a`, `function.7`, `rmse`
-    fn key(&self, path: String, is_sequence: bool) -> String {
+    fn metric_key(&self, path: String, is_sequence: bool) -> String {
         let own = self.site.metric.unwrap_or(self.site.name());
         let (first, rest) = path.split_once('.').unwrap_or((&path, ""));
         if first.is_empty() {

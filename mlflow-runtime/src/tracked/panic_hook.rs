@@ -15,7 +15,7 @@ use std::panic::PanicHookInfo;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::capture::{Text, cut, payload_text};
+use crate::capture::{Text, payload_text, truncate_to_text};
 use crate::model::RunStatus;
 use crate::model::limits::TAG_VALUE_CHARS;
 use crate::os::fork::PerProcess;
@@ -23,103 +23,110 @@ use crate::run::Run;
 use crate::run::context::Context;
 use crate::sync::lock;
 
-thread_local!(static LAST: RefCell<Option<Panic>> = const { RefCell::new(None) });
+thread_local!(static LAST_PANIC: RefCell<Option<PanicRecord>> = const { RefCell::new(None) });
 
 /// Whether the hook has to be set: it never was, or a panic went by it.
-static UNWATCHED: AtomicBool = AtomicBool::new(true);
+static NEEDS_INSTALL: AtomicBool = AtomicBool::new(true);
 
 /// Where our hook is in memory, as which it is known again; 0 before it is set.
-static HOOK: AtomicUsize = AtomicUsize::new(0);
+static HOOK_ADDRESS: AtomicUsize = AtomicUsize::new(0);
 /// Held while the hook is set.
-static SETTING: PerProcess<Mutex<()>> = PerProcess::new();
+static INSTALL_LOCK: PerProcess<Mutex<()>> = PerProcess::new();
 
 /// A panic inside a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Panic {
+pub(crate) struct PanicRecord {
     /// Where its payload is, since it was first caught; it stays there while it goes on.
-    payload: Option<usize>,
+    payload_address: Option<usize>,
     message: Option<Text>,
     location: Option<String>,
     backtrace: Option<Text>,
 }
 
 /// From now on panics inside a run are remembered.
-pub(crate) fn watch() {
+pub(crate) fn install_hook() {
     // The hook cannot be changed by a thread that panics; a later call does it.
-    if !UNWATCHED.load(Ordering::Acquire) || std::thread::panicking() {
+    if !NEEDS_INSTALL.load(Ordering::Acquire) || std::thread::panicking() {
         return;
     }
-    let _setting = lock(SETTING.get());
-    if !UNWATCHED.load(Ordering::Relaxed) {
+    let _setting = lock(INSTALL_LOCK.get());
+    if !NEEDS_INSTALL.load(Ordering::Relaxed) {
         return;
     }
     let previous = std::panic::take_hook();
-    if HOOK.load(Ordering::Relaxed) == address(&*previous) {
+    if HOOK_ADDRESS.load(Ordering::Relaxed) == thin_address(&*previous) {
         // The panic was one that no hook is called for.
         std::panic::set_hook(previous);
     } else {
         let hook = Box::new(move |info: &PanicHookInfo<'_>| {
             previous(info);
-            notice(info);
+            record_panic(info);
         });
-        HOOK.store(address(&*hook), Ordering::Relaxed);
+        HOOK_ADDRESS.store(thin_address(&*hook), Ordering::Relaxed);
         std::panic::set_hook(hook);
     }
-    UNWATCHED.store(false, Ordering::Release);
+    NEEDS_INSTALL.store(false, Ordering::Release);
 }
 
-fn address<T: ?Sized>(value: &T) -> usize {
+fn thin_address<T: ?Sized>(value: &T) -> usize {
     std::ptr::from_ref(value).cast::<()>().addr()
 }
 
 /// Whatever panicked before on this thread has come to its end.
-pub(crate) fn forget() {
+pub(crate) fn clear_last_panic() {
     if !std::thread::panicking() {
-        let _ = LAST.try_with(RefCell::take);
+        let _ = LAST_PANIC.try_with(RefCell::take);
     }
 }
 
-fn notice(info: &PanicHookInfo<'_>) {
+fn record_panic(info: &PanicHookInfo<'_>) {
     let context = Context::current();
     let Some(run) = context.run() else { return };
     let backtrace = Backtrace::capture();
-    let panic = Panic {
-        payload: None,
+    let panic = PanicRecord {
+        payload_address: None,
         message: payload_text(info.payload()),
         location: info
             .location()
             .map(|location| format!("{}:{}", location.file(), location.line())),
         backtrace: (backtrace.status() == BacktraceStatus::Captured)
             // Nobody wrote it, so nobody has to hear that the tag holds its beginning only.
-            .then(|| cut(TAG_VALUE_CHARS, &backtrace.to_string()).text.into()),
+            .then(|| {
+                truncate_to_text(TAG_VALUE_CHARS, &backtrace.to_string())
+                    .text
+                    .into()
+            }),
     };
-    if cfg!(panic = "abort") || panic.is_last_word() {
+    if cfg!(panic = "abort") || panic.is_abort_message() {
         // Nobody will come by again to end the run.
-        let cause = Panic::last().unwrap_or(panic);
+        let cause = PanicRecord::last_seen().unwrap_or(panic);
         cause.report(run);
         run.end(RunStatus::Failed);
         return;
     }
-    let _ = LAST.try_with(|last| last.replace(Some(panic)));
+    let _ = LAST_PANIC.try_with(|last| last.replace(Some(panic)));
 }
 
-impl Panic {
+impl PanicRecord {
     /// The panic that carries `payload`; its place is known if the hook saw it on this thread.
-    pub(crate) fn caught(payload: &(dyn Any + Send)) -> Self {
+    pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let message = payload_text(payload);
-        let address = address(payload);
-        let seen = LAST.try_with(|last| {
+        let address = thin_address(payload);
+        let seen = LAST_PANIC.try_with(|last| {
             let mut last = last.try_borrow_mut().ok()?;
             let last = last.as_mut().filter(|last| {
-                last.message == message && last.payload.is_none_or(|payload| payload == address)
+                last.message == message
+                    && last
+                        .payload_address
+                        .is_none_or(|payload| payload == address)
             })?;
-            last.payload = Some(address);
+            last.payload_address = Some(address);
             Some(last.clone())
         });
         seen.ok().flatten().unwrap_or_else(|| {
-            UNWATCHED.store(true, Ordering::Release);
+            NEEDS_INSTALL.store(true, Ordering::Release);
             Self {
-                payload: Some(address),
+                payload_address: Some(address),
                 message,
                 location: None,
                 backtrace: None,
@@ -128,7 +135,7 @@ impl Panic {
     }
 
     /// Whether the standard library says with it that it cannot unwind any further, and aborts.
-    fn is_last_word(&self) -> bool {
+    fn is_abort_message(&self) -> bool {
         // `PanicHookInfo::can_unwind` is not stable. Should the words change, the run ends as
         // KILLED instead of FAILED.
         const WORDS: [&str; 2] = [
@@ -141,15 +148,16 @@ impl Panic {
     }
 
     /// The last panic the hook saw on this thread.
-    pub(crate) fn last() -> Option<Self> {
-        LAST.try_with(|last| last.try_borrow().ok()?.clone())
+    pub(crate) fn last_seen() -> Option<Self> {
+        LAST_PANIC
+            .try_with(|last| last.try_borrow().ok()?.clone())
             .ok()
             .flatten()
     }
 
     /// A panic nothing is known of.
-    pub(crate) const UNSEEN: Self = Self {
-        payload: None,
+    pub(crate) const UNKNOWN: Self = Self {
+        payload_address: None,
         message: None,
         location: None,
         backtrace: None,

@@ -43,7 +43,7 @@ impl Timer {
     #[inline]
     #[must_use]
     pub fn start(site: &'static TimedSite) -> Option<Self> {
-        if !global::enabled() {
+        if !global::is_enabled() {
             return None;
         }
         Run::current().map(|run| Self {

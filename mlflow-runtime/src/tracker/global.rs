@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use crate::config::{Config, Settings};
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
-use crate::os::fork::{Bequest, PerProcess};
+use crate::os::fork::{InheritedValue, PerProcess};
 use crate::sync::lock;
 use crate::tracker::{Tracker, stand_in};
 use crate::warnings;
@@ -17,24 +17,24 @@ use crate::warnings;
 /// Whether the feature `disabled` is on.
 pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
 
-static PROCESS: PerProcess<Own> = PerProcess::new();
-static STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
+static GLOBALS: PerProcess<ProcessGlobals> = PerProcess::new();
+static ENABLED_STATE: AtomicU8 = AtomicU8::new(UNKNOWN);
 
 const UNKNOWN: u8 = 0;
 const ENABLED: u8 = 1;
 const DISABLED: u8 = 2;
 
 /// Everything that one process has.
-struct Own {
-    process: Mutex<Process>,
+struct ProcessGlobals {
+    tracking: Mutex<GlobalTracking>,
     /// The configuration, for children. Written under the lock above.
-    bequest: Bequest<(Config, Option<Settings>)>,
+    inherited: InheritedValue<(Config, Option<Settings>)>,
     /// Held while the tracker is made.
-    making: Mutex<()>,
+    start_lock: Mutex<()>,
 }
 
 #[derive(Default)]
-struct Process {
+struct GlobalTracking {
     config: Config,
     /// What `config` and the environment come to; read once, so that a bad value is one warning.
     settings: Option<Settings>,
@@ -43,61 +43,61 @@ struct Process {
     earlier: Vec<Arc<Tracker>>,
 }
 
-impl Own {
+impl ProcessGlobals {
     /// Begins with the configuration of the parent, if there is one.
     fn inheriting(parent: Option<&Self>) -> Self {
         let (config, settings) = parent
-            .map(|parent| parent.bequest.get())
+            .map(|parent| parent.inherited.get())
             .unwrap_or_default();
         Self {
-            bequest: Bequest::new((config.clone(), settings.clone())),
-            process: Mutex::new(Process {
+            inherited: InheritedValue::new((config.clone(), settings.clone())),
+            tracking: Mutex::new(GlobalTracking {
                 config,
                 settings,
-                ..Process::default()
+                ..GlobalTracking::default()
             }),
-            making: Mutex::new(()),
+            start_lock: Mutex::new(()),
         }
     }
 
     /// Changes the configuration, for this process and for children it makes from now on.
-    fn change(&self, change: impl FnOnce(&mut Process)) {
-        let mut process = lock(&self.process);
+    fn change(&self, change: impl FnOnce(&mut GlobalTracking)) {
+        let mut process = lock(&self.tracking);
         change(&mut process);
-        self.bequest
+        self.inherited
             .set(&(process.config.clone(), process.settings.clone()));
     }
 }
 
-fn own() -> &'static Own {
-    PROCESS.get_or_make(Own::inheriting)
+fn process_globals() -> &'static ProcessGlobals {
+    GLOBALS.get_or_make(ProcessGlobals::inheriting)
 }
 
-fn process() -> &'static Mutex<Process> {
-    &own().process
+fn global_tracking() -> &'static Mutex<GlobalTracking> {
+    &process_globals().tracking
 }
 
 /// Whether the calling thread tracks: one load and a compare where the process does.
 #[inline]
-pub(crate) fn enabled() -> bool {
-    !COMPILED_OUT && (STATE.load(Ordering::Relaxed) == ENABLED || enabled_slow())
+pub(crate) fn is_enabled() -> bool {
+    !COMPILED_OUT && (ENABLED_STATE.load(Ordering::Relaxed) == ENABLED || is_enabled_slow())
 }
 
 #[cold]
-fn enabled_slow() -> bool {
-    match STATE.load(Ordering::Relaxed) {
+fn is_enabled_slow() -> bool {
+    match ENABLED_STATE.load(Ordering::Relaxed) {
         ENABLED => true,
         // A fake records also where the process does not track.
-        DISABLED => stand_in::any_alive() && stand_in::scoped().is_some(),
-        _ => settings().enabled,
+        DISABLED => stand_in::has_live_fake() && stand_in::scoped_fake().is_some(),
+        _ => resolved_settings().enabled,
     }
 }
 
 /// The process's settings. Resolved with no lock held: a warning may reach a subscriber that asks
 /// for them again.
-pub(crate) fn settings() -> Settings {
+pub(crate) fn resolved_settings() -> Settings {
     let config = {
-        let process = lock(process());
+        let process = lock(global_tracking());
         if let Some(settings) = &process.settings {
             return settings.clone();
         }
@@ -105,8 +105,8 @@ pub(crate) fn settings() -> Settings {
     };
     warnings::set_quiet(config.is_quiet());
     let mut settings = config.resolve();
-    own().change(|process| {
-        STATE.store(
+    process_globals().change(|process| {
+        ENABLED_STATE.store(
             if settings.enabled { ENABLED } else { DISABLED },
             Ordering::Relaxed,
         );
@@ -120,26 +120,26 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// Changes the process's configuration for runs that start from now on.
-pub(crate) fn configure(change: impl FnOnce(&mut Config)) {
-    own().change(|process| {
+pub(crate) fn change_config(change: impl FnOnce(&mut Config)) {
+    process_globals().change(|process| {
         change(&mut process.config);
         process.settings = None;
         let earlier = process.tracker.take();
         process.earlier.extend(earlier);
-        STATE.store(UNKNOWN, Ordering::Relaxed);
+        ENABLED_STATE.store(UNKNOWN, Ordering::Relaxed);
     });
 }
 
 /// Changes the experiment of runs that name none, from now on.
 pub(crate) fn set_experiment(name: String) {
-    let Some(ExperimentRef::Name(name)) = experiment_name::of_name(name) else {
+    let Some(ExperimentRef::Name(name)) = experiment_name::experiment_from_name(name) else {
         return;
     };
-    if let Some(fake) = stand_in::scoped() {
+    if let Some(fake) = stand_in::scoped_fake() {
         fake.set_experiment(name);
         return;
     }
-    own().change(|process| {
+    process_globals().change(|process| {
         if let Some(tracker) = &process.tracker {
             tracker.set_experiment(name.clone());
         }
@@ -151,7 +151,7 @@ impl Tracker {
     /// Returns the scope's tracker, or the process's, made at the first call; `None` where tracking is
     /// disabled.
     pub(crate) fn scoped_or_global() -> Option<Arc<Self>> {
-        stand_in::scoped().or_else(Self::global)
+        stand_in::scoped_fake().or_else(Self::global)
     }
 
     /// The process's tracker, made at the first call; `None` where tracking is disabled.
@@ -159,10 +159,10 @@ impl Tracker {
         if COMPILED_OUT || Self::is_starting() {
             return None;
         }
-        if let Some(fake) = stand_in::in_place_of_global() {
+        if let Some(fake) = stand_in::substitute_for_global() {
             return Some(fake);
         }
-        let settings = settings();
+        let settings = resolved_settings();
         if !settings.enabled {
             return None;
         }
@@ -170,28 +170,28 @@ impl Tracker {
             return Some(tracker);
         }
         // One at a time, and not under the lock that everybody asks for: files are made here.
-        let _making = lock(&own().making);
+        let _making = lock(&process_globals().start_lock);
         if let Some(tracker) = Self::existing() {
             return Some(tracker);
         }
         let tracker = Self::start(settings, 1);
-        lock(process()).tracker = Some(Arc::clone(&tracker));
+        lock(global_tracking()).tracker = Some(Arc::clone(&tracker));
         Some(tracker)
     }
 
     /// Has the end of the process wait for `tracker`, too.
     pub(crate) fn adopt(tracker: &Arc<Self>) {
-        lock(process()).earlier.push(Arc::clone(tracker));
+        lock(global_tracking()).earlier.push(Arc::clone(tracker));
     }
 
     /// The process's tracker, if there is one already.
     pub(crate) fn existing() -> Option<Arc<Self>> {
-        lock(process()).tracker.clone()
+        lock(global_tracking()).tracker.clone()
     }
 
     /// That, and those of earlier configurations.
     pub(crate) fn all() -> Vec<Arc<Self>> {
-        let process = lock(process());
+        let process = lock(global_tracking());
         process
             .earlier
             .iter()

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::journal::{self, Reason};
-use crate::shipper::Goal;
+use crate::journal::{self, DropReason};
+use crate::shipper::FlushScope;
 use crate::shipper::stats::Connection;
-use crate::system_metrics::{self, Later};
+use crate::system_metrics::{self, StopMode};
 use crate::time;
-use crate::time::deadline;
+use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 use crate::tracker::{global, last_words, stand_in};
 
@@ -114,14 +114,14 @@ pub struct FlushReport {
 
 impl FlushReport {
     /// Tells of `trackers`, after a flush that was or was not complete.
-    pub(crate) fn of(trackers: &[Arc<Tracker>], complete: bool) -> Self {
+    pub(crate) fn from_trackers(trackers: &[Arc<Tracker>], complete: bool) -> Self {
         let sum = |count: fn(&Tracker) -> u64| trackers.iter().map(|tracker| count(tracker)).sum();
         Self {
             complete,
             queued: sum(Tracker::queued),
-            delivered: sum(|tracker| tracker.stats.all_delivered()),
-            held: sum(|tracker| tracker.stats.all_held()),
-            rejected: sum(|tracker| tracker.stats.all_rejected()),
+            delivered: sum(|tracker| tracker.stats.total_delivered()),
+            held: sum(|tracker| tracker.stats.total_blocked()),
+            rejected: sum(|tracker| tracker.stats.total_rejected()),
         }
     }
 }
@@ -135,10 +135,10 @@ impl FlushReport {
 /// ```
 #[must_use]
 pub fn health() -> Health {
-    match current() {
+    match current_tracker() {
         Some(tracker) => tracker.health(),
         None => Health {
-            state: if global::enabled() {
+            state: if global::is_enabled() {
                 State::Idle
             } else {
                 State::Disabled
@@ -167,41 +167,41 @@ pub fn health() -> Health {
 /// assert!(report.complete);
 /// ```
 pub fn flush(timeout: Duration) -> FlushReport {
-    let deadline = deadline(Instant::now(), timeout);
-    let trackers = all();
+    let deadline = saturating_deadline(Instant::now(), timeout);
+    let trackers = all_trackers();
     let mut complete = true;
     for tracker in &trackers {
-        complete &= tracker.flush_until(deadline, Goal::Own);
+        complete &= tracker.flush_until(deadline, FlushScope::Own);
     }
-    FlushReport::of(&trackers, complete)
+    FlushReport::from_trackers(&trackers, complete)
 }
 
 /// The same, for the end of a program that cannot count on its exit hook (it is ended by `abort`,
 /// or is a library unloaded early). Logging goes on working afterwards, but runs that are open get no
 /// more system metrics.
 pub fn shutdown(timeout: Duration) -> FlushReport {
-    if stand_in::scoped().is_none() {
-        let deadline = deadline(Instant::now(), timeout);
-        system_metrics::stop(deadline, Later::Sampled);
+    if stand_in::scoped_fake().is_none() {
+        let deadline = saturating_deadline(Instant::now(), timeout);
+        system_metrics::stop_sampling(deadline, StopMode::Restartable);
         last_words::stop_captures(deadline);
     }
-    for tracker in all() {
+    for tracker in all_trackers() {
         journal::release_thread(tracker.journal());
     }
     flush(timeout)
 }
 
 /// The scope's tracker, or the process's with those of earlier configurations.
-pub(crate) fn all() -> Vec<Arc<Tracker>> {
-    match stand_in::scoped() {
+pub(crate) fn all_trackers() -> Vec<Arc<Tracker>> {
+    match stand_in::scoped_fake() {
         Some(fake) => vec![fake],
         None => Tracker::all(),
     }
 }
 
 /// The tracker of this scope or of the process, if there is one yet.
-fn current() -> Option<Arc<Tracker>> {
-    stand_in::scoped().or_else(Tracker::existing)
+fn current_tracker() -> Option<Arc<Tracker>> {
+    stand_in::scoped_fake().or_else(Tracker::existing)
 }
 
 impl Tracker {
@@ -209,9 +209,9 @@ impl Tracker {
     pub(crate) fn queued(&self) -> u64 {
         let values = self
             .journal()
-            .values()
-            .saturating_sub(self.stats.settled() + self.stats.held.get());
-        values + self.journal().consoles.unshipped()
+            .value_count()
+            .saturating_sub(self.stats.settled() + self.stats.blocked.get());
+        values + self.journal().console_logs.unshipped_count()
     }
 
     /// Checks, after a flush that was complete, that each value is counted once. `logged`: the values of
@@ -223,9 +223,9 @@ impl Tracker {
     pub(crate) fn check_numbers(&self, logged: u64) -> Result<(), String> {
         let stats = &self.stats;
         let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
-        let (lost, held) = (stats.lost.get(), stats.held.get());
+        let (lost, held) = (stats.lost.get(), stats.blocked.get());
         let counted = delivered + rejected + lost + held;
-        let now = self.journal().values();
+        let now = self.journal().value_count();
         if (logged.min(now)..=now).contains(&counted) {
             return Ok(());
         }
@@ -237,9 +237,9 @@ impl Tracker {
     /// Values that found no room.
     pub(crate) fn dropped(&self) -> Dropped {
         Dropped {
-            journal_full: self.journal().dropped(Reason::JournalFull),
-            memory_full: self.journal().dropped(Reason::MemoryFull),
-            journal_removed: self.journal().dropped(Reason::Removed),
+            journal_full: self.journal().dropped(DropReason::JournalFull),
+            memory_full: self.journal().dropped(DropReason::MemoryFull),
+            journal_removed: self.journal().dropped(DropReason::Removed),
         }
     }
 
@@ -248,19 +248,19 @@ impl Tracker {
         Health {
             state: match stats.connection() {
                 Connection::Untried | Connection::Connected => State::Connected,
-                Connection::Waiting => State::Waiting,
-                Connection::Away => State::Degraded,
+                Connection::Retrying => State::Waiting,
+                Connection::Unavailable => State::Degraded,
             },
             queued: self.queued(),
-            delivered: stats.all_delivered(),
+            delivered: stats.total_delivered(),
             retried: stats.retried.get(),
-            rejected: stats.all_rejected(),
-            held: stats.all_held(),
+            rejected: stats.total_rejected(),
+            held: stats.total_blocked(),
             damaged: stats.damaged.get(),
             dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),
             artifact_bytes: self.journal().artifact_bytes(),
-            oldest: stats.oldest().map(|since_ms| {
+            oldest: stats.oldest_time_ms().map(|since_ms| {
                 // The clock may have been set back.
                 let age_ms = time::now_ms().saturating_sub(since_ms);
                 Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))

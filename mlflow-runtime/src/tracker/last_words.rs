@@ -8,26 +8,26 @@ use std::time::{Duration, Instant};
 use super::Tracker;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, kept};
-use crate::os::exit::{self, Leaving, Stage};
-use crate::shipper::{Goal, PART_OF_DEAD};
-use crate::stderr::say;
-use crate::system_metrics::{self, Later};
-use crate::time::deadline;
+use crate::os::exit::{self, ExitContext, Stage};
+use crate::shipper::{FlushScope, ORPHAN_TIMEOUT_DIVISOR};
+use crate::stderr::write_stderr_line;
+use crate::system_metrics::{self, StopMode};
+use crate::time::saturating_deadline;
 
 /// Has what was logged be delivered when the process ends.
 pub(super) fn install() {
-    exit::at_exit(Stage::StdioCapture, |leaving| {
+    exit::register_stage(Stage::StdioCapture, |leaving| {
         stop_captures(leaving.deadline());
     });
-    exit::at_exit(Stage::SystemMetrics, |leaving| {
-        system_metrics::stop(leaving.deadline(), Later::Ignored);
+    exit::register_stage(Stage::SystemMetrics, |leaving| {
+        system_metrics::stop_sampling(leaving.deadline(), StopMode::Final);
     });
-    exit::at_exit(Stage::Delivery, deliver);
-    exit::install(begin);
+    exit::register_stage(Stage::Delivery, deliver_all);
+    exit::install(prepare_exit);
 }
 
 /// Hands on what the thread has logged that ends the process. Returns the longest exit timeout.
-fn begin() -> Option<Duration> {
+fn prepare_exit() -> Option<Duration> {
     let trackers = Tracker::all();
     for tracker in &trackers {
         journal::release_thread(tracker.journal());
@@ -44,9 +44,9 @@ pub(super) fn stop_captures(until: Instant) {
     }
 }
 
-fn deliver(leaving: &Leaving) {
+fn deliver_all(leaving: &ExitContext) {
     for tracker in Tracker::all() {
-        leave_one(&tracker, leaving.started);
+        deliver_on_exit(&tracker, leaving.started);
     }
 }
 
@@ -59,35 +59,35 @@ pub(crate) fn longest_timeout() -> Duration {
     timeouts.max().unwrap_or_default()
 }
 
-fn leave_one(tracker: &Tracker, started: Instant) {
+fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     let timeout = tracker.settings().exit_timeout;
     // Whoever has nothing of its own to deliver waits for what others have left only.
     let has_own = tracker.queued() > 0;
     let longest = if has_own {
         timeout
     } else {
-        timeout / PART_OF_DEAD
+        timeout / ORPHAN_TIMEOUT_DIVISOR
     };
-    let deadline = deadline(started, longest);
-    tracker.control.leave();
-    let logged = tracker.journal().values();
-    let is_complete = tracker.flush_until(deadline, Goal::Exit(timeout));
+    let deadline = saturating_deadline(started, longest);
+    tracker.flush_queue.begin_exit();
+    let logged = tracker.journal().value_count();
+    let is_complete = tracker.flush_until(deadline, FlushScope::Exit(timeout));
     // Each program of our own tests fails by this line.
     if cfg!(feature = "__numbers")
         && is_complete
         && let Err(miscounted) = tracker.check_numbers(logged)
     {
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: the numbers of mlflow::health are wrong: {miscounted}. Please report that"
         ));
     }
     if tracker.queued() == 0 && !tracker.journal().is_empty() {
         // Threads of a pool never end, and what they write to is kept for them.
         tracker.journal().seal_all();
-        tracker.flush_until(deadline, Goal::Own);
+        tracker.flush_until(deadline, FlushScope::Own);
     }
     let left = tracker.queued();
-    let is_cut_short = tracker.stats.dead_under_way.get() > 0;
+    let is_cut_short = tracker.stats.orphans_in_progress.get() > 0;
     if left == 0 {
         tracker.journal().remove_if_empty();
     }
@@ -103,7 +103,7 @@ fn leave_one(tracker: &Tracker, started: Instant) {
     if let Some(path) = path
         && left > lost
     {
-        let trouble = tracker.stats.trouble();
+        let trouble = tracker.stats.waiting_reason();
         let trouble = trouble.map_or_else(String::new, |reason| format!(" ({reason})"));
         let then = if destination.is_usable() {
             "the next tracked program with that destination ships them".to_owned()
@@ -114,110 +114,112 @@ fn leave_one(tracker: &Tracker, started: Instant) {
                 destination.to_string()
             )
         };
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {} values wait in {} for {destination}{trouble}; {then}",
             left - lost,
             path.display(),
         ));
     }
     // Of what is held there is a line of its own.
-    if is_cut_short && left == 0 && tracker.stats.held_of_dead.get() == 0 {
-        say(&format!(
+    if is_cut_short && left == 0 && tracker.stats.blocked_in_orphans.get() == 0 {
+        write_stderr_line(&format!(
             "mlflow: what earlier processes have left for {destination} is not all shipped; later tracked programs go \
              on with it, mlflow::recover ships all of it"
         ));
     }
-    say_kept(tracker);
+    print_kept(tracker);
     let stats = &tracker.stats;
     let not_logged = stats.not_logged.get();
     if not_logged > 0 {
-        let first = stats.first_refusal("is not logged");
-        say(&format!(
+        let first = stats.describe_first_refusal("is not logged");
+        write_stderr_line(&format!(
             "mlflow: {not_logged} values could not be logged{first}"
         ));
     }
-    let refused = stats.all_refused().saturating_sub(stats.kept.get());
+    let refused = stats
+        .total_refused()
+        .saturating_sub(stats.rejected_kept.get());
     if refused > 0 {
-        let first = tracker.stats.first_refusal("is set aside");
-        let fault = tracker.stats.keep_fault();
+        let first = tracker.stats.describe_first_refusal("is set aside");
+        let fault = tracker.stats.keep_error();
         let fault = fault.as_deref().unwrap_or("the journal is in memory");
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {destination} has refused {refused} values{first}; they could not be kept ({fault}) and are lost"
         ));
     }
     if lost > 0 {
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {lost} values could not be delivered to {destination} and are lost"
         ));
     }
     let dropped = tracker.dropped();
     let removed = dropped.journal_removed;
     if removed > 0 {
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {removed} values are lost: files of the journal were removed before {destination} had taken them"
         ));
     }
     let full = dropped.total() - removed;
     if full > 0 {
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {full} values found no room in the journal and are lost"
         ));
     }
 }
 
 /// How many folders of journals one line names.
-const FOLDERS: usize = 3;
+const MAX_LISTED_FOLDERS: usize = 3;
 
 /// Says what is kept until a person acts.
-fn say_kept(tracker: &Tracker) {
+fn print_kept(tracker: &Tracker) {
     let Some(root) = tracker.journal().root() else {
         return;
     };
     let destination = &tracker.settings().destination;
     let stats = &tracker.stats;
-    let held = stats.own_held();
+    let held = stats.own_blocked();
     if held > 0 {
         let own = tracker.journal().path();
         let folder = own.as_deref().unwrap_or(root);
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {held} values wait in {} for {destination}, which does not take them now{}; later tracked programs \
              try again. To give them up, remove that folder",
             folder.display(),
-            stats.first_held(true)
+            stats.describe_first_blocked(true)
         ));
     }
-    let held = stats.held_of_dead.get();
+    let held = stats.blocked_in_orphans.get();
     if held > 0 {
-        let folders = stats.held_folders();
+        let folders = stats.blocked_folders();
         let shown = folders
             .iter()
-            .take(FOLDERS)
+            .take(MAX_LISTED_FOLDERS)
             .map(|folder| folder.display().to_string());
         let shown = shown.collect::<Vec<_>>().join(", ");
-        let more = match folders.len().saturating_sub(FOLDERS) {
+        let more = match folders.len().saturating_sub(MAX_LISTED_FOLDERS) {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {held} values that earlier programs have left wait in {shown}{more} for {destination}, which does \
              not take them now{}. To give them up, remove these folders",
-            stats.first_held(false)
+            stats.describe_first_blocked(false)
         ));
     }
     let damaged = tracker.stats.damaged.get();
     if damaged > 0 {
-        say(&format!(
+        write_stderr_line(&format!(
             "mlflow: {damaged} records in damaged files of the journal could not be read; the files are kept in {}",
-            kept::folder(root).display()
+            kept::damaged_directory(root).display()
         ));
     }
-    let refused = tracker.stats.kept.get();
+    let refused = tracker.stats.rejected_kept.get();
     if refused > 0 {
-        let first = tracker.stats.first_refusal("is set aside");
-        say(&format!(
+        let first = tracker.stats.describe_first_refusal("is set aside");
+        write_stderr_line(&format!(
             "mlflow: {destination} has refused {refused} values; they are kept in {}{first}. \
              mlflow::resend_rejected sends them again",
-            RejectedFolder::below(root).display()
+            RejectedFolder::directory_below(root).display()
         ));
     }
 }

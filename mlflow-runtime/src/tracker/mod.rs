@@ -25,27 +25,27 @@ use once_cell::race::OnceBox;
 use crate::config::{Settings, temporary_journal};
 use crate::environment;
 use crate::journal::Journal;
-use crate::journal::owned::Place;
+use crate::journal::owned::JournalLocation;
 use crate::journal::record::Origin;
 use crate::model::ExperimentRef;
 use crate::model::key_names::KeyNames;
-use crate::os::fork::{self, Bequest, PerProcess};
-use crate::shipper::run_link::{Link, Links};
+use crate::os::fork::{self, InheritedValue, PerProcess};
+use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::shipper::stats::{Connection, Stats};
-use crate::shipper::{self, Control, Delivery, Goal, Shipper, Source, Step};
-use crate::stderr::say;
+use crate::shipper::{self, Delivery, FlushQueue, FlushScope, JournalReader, Shipper, StepOutcome};
+use crate::stderr::write_stderr_line;
 use crate::stdio_capture::Capture;
 use crate::store::{Store, StoreError, StoreInfo};
 use crate::sync::lock;
-use crate::warnings::Said;
+use crate::warnings::WarningLog;
 
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {
     settings: Settings,
     journal: Arc<Journal>,
     pub(crate) stats: Arc<Stats>,
-    pub(crate) control: Arc<Control>,
-    links: Arc<Links>,
+    pub(crate) flush_queue: Arc<FlushQueue>,
+    links: Arc<RunLinks>,
     /// Where stdout and stderr are captured.
     capture: Option<Capture>,
     /// Where there is no thread: whoever wants something delivered does it.
@@ -55,14 +55,14 @@ pub(crate) struct Tracker {
     generation: u32,
     /// The tracker that stands for it, in each process forked from that.
     successors: PerProcess<Successor>,
-    experiment: Bequest<ExperimentRef>,
+    experiment: InheritedValue<ExperimentRef>,
     run_id: Mutex<Option<String>>,
-    said: Mutex<Said>,
+    warning_log: Mutex<WarningLog>,
     /// The names of params and tags whose keys MLflow refuses.
     pub(crate) param_names: KeyNames,
     pub(crate) tag_names: KeyNames,
     /// What was logged in the scope of a fake without a run, and how often.
-    outside: Mutex<BTreeMap<String, u64>>,
+    values_without_run: Mutex<BTreeMap<String, u64>>,
 }
 
 thread_local! {
@@ -73,7 +73,7 @@ thread_local! {
 #[derive(Default)]
 struct Successor {
     /// Held while it is made.
-    starting: Mutex<()>,
+    start_lock: Mutex<()>,
     tracker: OnceBox<Arc<Tracker>>,
 }
 
@@ -87,8 +87,8 @@ impl Tracker {
     /// The tracker that this process uses in its stead: itself, unless the process was forked since
     /// it was made. `None` while that one is being started by the same thread.
     #[inline]
-    pub(crate) fn here(self: &Arc<Self>) -> Option<&Arc<Self>> {
-        if self.generation == fork::generation() {
+    pub(crate) fn for_this_process(self: &Arc<Self>) -> Option<&Arc<Self>> {
+        if self.generation == fork::current_generation() {
             Some(self)
         } else {
             self.after_fork()
@@ -106,7 +106,7 @@ impl Tracker {
         }
         let successor = self.successors.get();
         if successor.tracker.get().is_none() {
-            let _starting = lock(&successor.starting);
+            let _starting = lock(&successor.start_lock);
             if successor.tracker.get().is_none() {
                 let tracker = self.start_successor();
                 let _ = successor.tracker.set(Box::new(tracker));
@@ -129,18 +129,18 @@ impl Tracker {
     /// `first_run`.
     pub(crate) fn start(settings: Settings, first_run: u32) -> Arc<Self> {
         STARTING.set(true);
-        let tracker = Self::started(settings, first_run);
+        let tracker = Self::start_inner(settings, first_run);
         STARTING.set(false);
         tracker
     }
 
-    fn started(settings: Settings, first_run: u32) -> Arc<Self> {
+    fn start_inner(settings: Settings, first_run: u32) -> Arc<Self> {
         fork::note_tracking();
         let origin = Origin {
             destination: settings.destination.to_string(),
-            host: environment::process().host.clone(),
+            host: environment::for_process().host.clone(),
             process_id: std::process::id(),
-            tags: environment::process().common_tags(),
+            tags: environment::for_process().common_tags(),
         };
         let journal = open_journal(&settings, &origin);
         let mut tracker = Self::without_shipper(settings, journal, first_run);
@@ -151,16 +151,16 @@ impl Tracker {
         }
         let tracker = Arc::new(tracker);
         if !fork::is_child() || tracker.settings.destination.survives_fork() {
-            shipper::spawn(
+            shipper::spawn_thread(
                 &tracker.settings,
                 &tracker.journal,
                 &tracker.stats,
-                &tracker.control,
+                &tracker.flush_queue,
                 &tracker.links,
             );
         } else {
             // The parent ships it when it flushes or ends, or else the next process.
-            tracker.control.fail(u64::MAX);
+            tracker.flush_queue.fail(u64::MAX);
         }
         last_words::install();
         tracker
@@ -170,14 +170,15 @@ impl Tracker {
     pub(crate) fn inline(settings: Settings, store: Box<dyn Store>) -> Self {
         let origin = Origin {
             destination: store.uri(),
-            host: environment::process().host.clone(),
+            host: environment::for_process().host.clone(),
             process_id: std::process::id(),
-            tags: environment::process().common_tags(),
+            tags: environment::for_process().common_tags(),
         };
         let journal = Journal::in_memory(origin, &settings.rank.metric_prefix);
         let mut tracker = Self::without_shipper(settings, journal, 1);
         let delivery = Delivery::new(store, Arc::clone(&tracker.stats), tracker.settings.quiet);
-        let live = Source::live(Arc::clone(&tracker.journal), Arc::clone(&tracker.links));
+        let live =
+            JournalReader::for_live(Arc::clone(&tracker.journal), Arc::clone(&tracker.links));
         tracker.shipper = Some(Mutex::new(Shipper::new(delivery, live)));
         tracker
     }
@@ -186,20 +187,20 @@ impl Tracker {
         Self {
             shipper: None,
             capture: None,
-            experiment: Bequest::new(settings.experiment.clone()),
+            experiment: InheritedValue::new(settings.experiment.clone()),
             run_id: Mutex::new(settings.run_id.clone()),
             settings,
             journal,
             stats: Arc::default(),
-            control: Arc::default(),
+            flush_queue: Arc::default(),
             links: Arc::default(),
             next_run: AtomicU32::new(first_run),
-            generation: fork::generation(),
+            generation: fork::current_generation(),
             successors: PerProcess::new(),
-            said: Mutex::default(),
+            warning_log: Mutex::default(),
             param_names: KeyNames::default(),
             tag_names: KeyNames::default(),
-            outside: Mutex::default(),
+            values_without_run: Mutex::default(),
         }
     }
 
@@ -213,24 +214,24 @@ impl Tracker {
     }
 
     /// Waits until everything logged so far is delivered; false if that did not succeed in time.
-    pub(crate) fn flush_until(&self, deadline: Instant, goal: Goal) -> bool {
+    pub(crate) fn flush_until(&self, deadline: Instant, goal: FlushScope) -> bool {
         match &self.shipper {
             Some(shipper) => {
-                let delivered = deliver_here(&mut lock(shipper));
+                let delivered = deliver_inline(&mut lock(shipper));
                 self.stats.set_connection(if delivered {
                     Connection::Connected
                 } else {
-                    Connection::Waiting
+                    Connection::Retrying
                 });
                 delivered
             }
             None => {
                 if let Some(capture) = self.capture() {
-                    capture.catch_up(deadline);
+                    capture.drain(deadline);
                 }
-                let ticket = self.control.ask();
-                self.journal.bell.ring();
-                self.control.wait(ticket, deadline, goal)
+                let ticket = self.flush_queue.request();
+                self.journal.wakeup.notify_shipper();
+                self.flush_queue.wait(ticket, deadline, goal)
             }
         }
     }
@@ -270,9 +271,12 @@ impl Tracker {
     }
 
     /// A number and a link for a new run, for which these experiments were named.
-    pub(crate) fn register(&self, named_experiments: Vec<ExperimentRef>) -> (u32, Arc<Link>) {
+    pub(crate) fn register_run(
+        &self,
+        named_experiments: Vec<ExperimentRef>,
+    ) -> (u32, Arc<RunLink>) {
         let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(Link::new(named_experiments));
+        let link = Arc::new(RunLink::new(named_experiments));
         lock(&self.links).insert(number, Arc::clone(&link));
         (number, link)
     }
@@ -284,15 +288,15 @@ impl Tracker {
 
     /// Notes what was logged in the scope of a fake, without a run.
     #[cold]
-    pub(crate) fn note_outside(&self, kind: &'static str, key: &str) {
-        *lock(&self.outside)
+    pub(crate) fn note_without_run(&self, kind: &'static str, key: &str) {
+        *lock(&self.values_without_run)
             .entry(format!("{kind} {key:?}"))
             .or_default() += 1;
     }
 
     /// What was, and how often.
-    pub(crate) fn outside(&self) -> BTreeMap<String, u64> {
-        lock(&self.outside).clone()
+    pub(crate) fn values_without_run(&self) -> BTreeMap<String, u64> {
+        lock(&self.values_without_run).clone()
     }
 
     /// What a fake's store says of itself.
@@ -311,7 +315,7 @@ impl Tracker {
 
     /// One warning for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
-        let admitted = lock(&self.said).admit(kind, key);
+        let admitted = lock(&self.warning_log).admit(kind, key);
         if let Some(end) = admitted {
             tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}{end}");
         }
@@ -319,7 +323,7 @@ impl Tracker {
 
     /// One warning for all: something in a value looked like a credential and was masked.
     pub(crate) fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
-        let admitted = lock(&self.said).admit("masked", "");
+        let admitted = lock(&self.warning_log).admit("masked", "");
         if admitted.is_some() {
             tracing::warn!(
                 target: "mlflow",
@@ -332,7 +336,7 @@ impl Tracker {
     pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         self.stats.not_logged.add(1);
         self.stats
-            .note_refusal(|| format!("{kind} {key:?} is not logged: {what}"));
+            .record_refusal(|| format!("{kind} {key:?} is not logged: {what}"));
         self.warn_once(kind, key, what);
     }
 }
@@ -341,7 +345,8 @@ impl Tracker {
 fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
     let key_prefix = &settings.rank.metric_prefix;
     let max_bytes = settings.journal_max_bytes;
-    let on_disk = |place: Place| Journal::on_disk(place, origin.clone(), max_bytes, key_prefix);
+    let on_disk =
+        |place: JournalLocation| Journal::on_disk(place, origin.clone(), max_bytes, key_prefix);
     let mut opened = on_disk(settings.journal.clone());
     let fallback = temporary_journal();
     if let Err(error) = &opened
@@ -352,7 +357,7 @@ fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
             target: "mlflow", %error, %directory, %fallback,
             "the journal's directory cannot be used; using the fallback. Set MLFLOW_JOURNAL_DIR to one of your own"
         );
-        say_unheard(
+        print_unless_subscribed(
             settings,
             format_args!(
                 "the journal's directory {directory} cannot be used ({error}); using {fallback}"
@@ -367,7 +372,7 @@ fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
             "no directory for the journal can be used; values are kept in memory and are lost if the process is \
              killed. Set MLFLOW_JOURNAL_DIR to a directory of your own"
         );
-        say_unheard(
+        print_unless_subscribed(
             settings,
             format_args!(
                 "no directory for the journal can be used ({error}); values are kept in memory and are lost if the \
@@ -379,29 +384,29 @@ fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
 }
 
 /// Writes a line to stderr where no subscriber takes the warning.
-fn say_unheard(settings: &Settings, line: fmt::Arguments<'_>) {
+fn print_unless_subscribed(settings: &Settings, line: fmt::Arguments<'_>) {
     if !settings.quiet && !tracing::enabled!(target: "mlflow", tracing::Level::WARN) {
-        say(&format!("mlflow: {line}"));
+        write_stderr_line(&format!("mlflow: {line}"));
     }
 }
 
 /// Steps until there is nothing left, on the calling thread. False if the store does not take it,
 /// or is one that has to be waited for.
-fn deliver_here(shipper: &mut Shipper) -> bool {
+fn deliver_inline(shipper: &mut Shipper) -> bool {
     let mut context = task::Context::from_waker(Waker::noop());
     // Without a thread nothing would come back to what waits by itself.
-    shipper.hurry(tokio::time::Instant::now());
+    shipper.retry_by(tokio::time::Instant::now());
     loop {
         let step = pin!(shipper.step()).poll(&mut context);
         match step {
-            Poll::Ready(Ok(Step::Idle)) => break,
+            Poll::Ready(Ok(StepOutcome::Idle)) => break,
             // Others may log without an end.
-            Poll::Ready(Ok(Step::Delivered)) if shipper.is_fresh() => break,
-            Poll::Ready(Ok(Step::More | Step::Delivered)) => {}
-            Poll::Ready(Ok(Step::Stalled)) => std::thread::yield_now(),
+            Poll::Ready(Ok(StepOutcome::Delivered)) if shipper.is_fresh() => break,
+            Poll::Ready(Ok(StepOutcome::More | StepOutcome::Delivered)) => {}
+            Poll::Ready(Ok(StepOutcome::Stalled)) => std::thread::yield_now(),
             Poll::Ready(Err(_)) | Poll::Pending => return false,
         }
     }
-    let sent = pin!(shipper.send_waiting()).poll(&mut context);
+    let sent = pin!(shipper.send_deferred()).poll(&mut context);
     matches!(sent, Poll::Ready(true))
 }

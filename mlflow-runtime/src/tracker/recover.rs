@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::destination::Destination;
 use crate::journal::directory::Directory;
-use crate::shipper::Goal;
-use crate::time::deadline;
+use crate::shipper::FlushScope;
+use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 
 /// What a [`recover`] led to.
@@ -95,7 +95,7 @@ pub fn recover(timeout: Duration) -> RecoverReport {
         return RecoverReport::default();
     };
     let destination = tracker.journal().origin().destination.clone();
-    ship(&tracker, &destination, timeout)
+    ship_orphans(&tracker, &destination, timeout)
 }
 
 /// Ships what processes that are gone have left for the destination `from` to `to`, which has to be the
@@ -128,8 +128,8 @@ pub fn recover_from(
     timeout: Duration,
 ) -> Result<RecoverReport, RecoverError> {
     // What was given may have been unusable, and is now to go where it was meant.
-    let from = Destination::given(from).to_string();
-    let to = match Destination::given(to) {
+    let from = Destination::parse_or_unusable(from).to_string();
+    let to = match Destination::parse_or_unusable(to) {
         Destination::Unusable(unusable) => {
             return Err(RecoverError::InvalidUri {
                 reason: unusable.to_string(),
@@ -142,41 +142,44 @@ pub fn recover_from(
     if to != present || tracker.is_inline() {
         return Err(RecoverError::OtherDestination { present, to });
     }
-    let control = &tracker.control;
-    let report = control.moving_from(&from, || ship(&tracker, &from, timeout));
+    let control = &tracker.flush_queue;
+    let report = control.with_extra_destination(&from, || ship_orphans(&tracker, &from, timeout));
     Ok(report)
 }
 
 /// Ships what is left behind for `origin`.
-fn ship(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverReport {
+fn ship_orphans(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverReport {
     if tracker.is_inline() {
         return RecoverReport {
             complete: true,
             ..RecoverReport::default()
         };
     }
-    let deadline = deadline(Instant::now(), timeout);
+    let deadline = saturating_deadline(Instant::now(), timeout);
     let stats = &tracker.stats;
-    let (delivered, rejected) = (stats.delivered_of_dead.get(), stats.rejected_of_dead.get());
-    let journals_found = left_behind(tracker, origin);
-    tracker.flush_until(deadline, Goal::All);
-    let journals_left = left_behind(tracker, origin);
+    let (delivered, rejected) = (
+        stats.delivered_from_orphans.get(),
+        stats.rejected_from_orphans.get(),
+    );
+    let journals_found = count_orphans(tracker, origin);
+    tracker.flush_until(deadline, FlushScope::All);
+    let journals_left = count_orphans(tracker, origin);
     RecoverReport {
         complete: journals_left == 0,
         journals_found,
-        delivered: stats.delivered_of_dead.get() - delivered,
-        rejected: stats.rejected_of_dead.get() - rejected,
-        held: stats.held_of_dead.get(),
+        delivered: stats.delivered_from_orphans.get() - delivered,
+        rejected: stats.rejected_from_orphans.get() - rejected,
+        held: stats.blocked_in_orphans.get(),
         journals_left,
     }
 }
 
 /// Counts the journals that are left behind for `origin`.
-fn left_behind(tracker: &Tracker, origin: &str) -> u64 {
+fn count_orphans(tracker: &Tracker, origin: &str) -> u64 {
     let roots = tracker.settings().journal_roots(tracker.journal());
     let left = roots
         .iter()
-        .map(|root| Directory::left_behind(root, origin).count() as u64);
+        .map(|root| Directory::find_orphaned(root, origin).count() as u64);
     // The one that is being shipped is locked as that of a process that is alive is.
-    left.sum::<u64>() + tracker.stats.dead_under_way.get()
+    left.sum::<u64>() + tracker.stats.orphans_in_progress.get()
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::journal::directory::RejectedFolder;
-use crate::shipper::Goal;
-use crate::time::deadline;
+use crate::shipper::FlushScope;
+use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 use crate::tracker::health::{self, FlushReport};
 
@@ -23,11 +23,11 @@ use crate::tracker::health::{self, FlushReport};
 /// assert!(report.complete);
 /// ```
 pub fn resend_rejected(timeout: Duration) -> FlushReport {
-    let deadline = deadline(Instant::now(), timeout);
+    let deadline = saturating_deadline(Instant::now(), timeout);
     let mut complete = true;
     // One is made where the program has not logged anything yet: it may have come for this call only.
     let _ = Tracker::scoped_or_global();
-    let trackers = health::all();
+    let trackers = health::all_trackers();
     for tracker in &trackers {
         if !tracker.is_inline() {
             let destination = &tracker.journal().origin().destination;
@@ -35,7 +35,7 @@ pub fn resend_rejected(timeout: Duration) -> FlushReport {
                 RejectedFolder::put_back(&root, destination);
             }
         }
-        complete &= tracker.flush_until(deadline, Goal::All);
+        complete &= tracker.flush_until(deadline, FlushScope::All);
     }
-    FlushReport::of(&trackers, complete)
+    FlushReport::from_trackers(&trackers, complete)
 }

@@ -16,47 +16,47 @@ use once_cell::race::OnceBox;
 
 use super::Tracker;
 use crate::config::Config;
-use crate::shipper::Goal;
+use crate::shipper::FlushScope;
 use crate::store::MemoryStore;
-use crate::sync::{lock, unpoisoned};
-use crate::warnings::tell;
+use crate::sync::{ignore_poison, lock};
+use crate::warnings::warn_without_dedup;
 
 /// How long a wait for the fake of the process may be before it is said.
 const SILENT_WAIT: Duration = Duration::from_secs(10);
 
 /// How many fakes are alive.
-static ALIVE: AtomicUsize = AtomicUsize::new(0);
+static LIVE_FAKES: AtomicUsize = AtomicUsize::new(0);
 /// The fake of the whole process, and the thread that has made it.
-static OF_PROCESS: Mutex<Option<(ThreadId, Arc<Tracker>)>> = Mutex::new(None);
+static PROCESS_FAKE: Mutex<Option<(ThreadId, Arc<Tracker>)>> = Mutex::new(None);
 /// Rings when the process has no fake any more.
-static ENDED: Condvar = Condvar::new();
+static PROCESS_FAKE_ENDED: Condvar = Condvar::new();
 /// Where runs go that are started outside of all scopes.
-static NOBODYS: Mutex<Option<Nobodys>> = Mutex::new(None);
+static UNSCOPED: Mutex<Option<UnscopedTrackers>> = Mutex::new(None);
 
 thread_local! {
     /// Whether the thread runs a test function; found out when it is first asked.
-    static RUNS_A_TEST: bool = runs_a_test(&Backtrace::force_capture());
+    static RUNS_A_TEST: bool = is_test_backtrace(&Backtrace::force_capture());
 }
 
 /// Where runs go that are started outside of all scopes.
-struct Nobodys {
+struct UnscopedTrackers {
     /// For threads that nothing is known of: a fake tells of what is in its store.
-    strays: (Arc<Tracker>, MemoryStore),
+    untraced: (Arc<Tracker>, MemoryStore),
     /// For the threads of tests that have no fake. No other test's fake is meant there.
-    of_tests: Arc<Tracker>,
+    for_tests: Arc<Tracker>,
 }
 
 /// What was tracked outside of all scopes before a fake began.
-pub(crate) struct Alive {
+pub(crate) struct FakeGuard {
     escaped_before: usize,
     outside_before: BTreeMap<String, u64>,
 }
 
 /// Has a fake be that of the whole process, until it is dropped.
-pub(crate) struct OfProcess(());
+pub(crate) struct ProcessFakeGuard(());
 
 /// Makes the tracker of a fake.
-pub(crate) fn tracker(store: &MemoryStore) -> Arc<Tracker> {
+pub(crate) fn fake_tracker(store: &MemoryStore) -> Arc<Tracker> {
     let settings = Config::new()
         .enabled(true)
         .quiet(true)
@@ -67,42 +67,43 @@ pub(crate) fn tracker(store: &MemoryStore) -> Arc<Tracker> {
 }
 
 /// Finds the tracker of the scope that the calling thread is in.
-type Lookup = fn() -> Option<Arc<Tracker>>;
+type ScopeLookup = fn() -> Option<Arc<Tracker>>;
 
 /// Set with the first scope of the process: scopes are the runs' to keep, above the tracker.
-static LOOKUP: OnceBox<Lookup> = OnceBox::new();
+static SCOPE_LOOKUP: OnceBox<ScopeLookup> = OnceBox::new();
 
-/// Has [`scoped`] ask `lookup`.
-pub(crate) fn set_lookup(lookup: Lookup) {
-    if LOOKUP.get().is_none() {
-        let _ = LOOKUP.set(Box::new(lookup));
+/// Has [`scoped_fake`] ask `lookup`.
+pub(crate) fn set_lookup(lookup: ScopeLookup) {
+    if SCOPE_LOOKUP.get().is_none() {
+        let _ = SCOPE_LOOKUP.set(Box::new(lookup));
     }
 }
 
 /// Returns the fake that the calling thread's values go to, if there is one.
-pub(crate) fn scoped() -> Option<Arc<Tracker>> {
-    let scoped = LOOKUP.get().and_then(|lookup| lookup());
-    scoped.or_else(of_process)
+pub(crate) fn scoped_fake() -> Option<Arc<Tracker>> {
+    let scoped = SCOPE_LOOKUP.get().and_then(|lookup| lookup());
+    scoped.or_else(process_fake)
 }
 
-impl Alive {
+impl FakeGuard {
     pub(crate) fn begin() -> Self {
         // Under the lock: the last one of the others may be ending.
-        let nobodys = lock(&NOBODYS);
-        ALIVE.fetch_add(1, Ordering::SeqCst);
+        let nobodys = lock(&UNSCOPED);
+        LIVE_FAKES.fetch_add(1, Ordering::SeqCst);
         Self {
-            escaped_before: escaped(nobodys.as_ref()).len(),
-            outside_before: outside(nobodys.as_ref()),
+            escaped_before: list_escaped_runs(nobodys.as_ref()).len(),
+            outside_before: list_unscoped_values(nobodys.as_ref()),
         }
     }
 
     /// Returns what an assertion that fails says of what was tracked outside of all scopes meanwhile: perhaps it is what
     /// the assertion misses. Empty if there is nothing.
     pub(crate) fn hint(&self) -> String {
-        let runs = self.escaped().into_iter();
+        let runs = self.escaped_runs().into_iter();
         let runs = runs.map(|(name, experiment)| format!("run {name:?} in {experiment:?}"));
-        let values = self.outside().into_iter();
-        let values = values.map(|(what, times)| format!("{} without a run", counted(&what, times)));
+        let values = self.unscoped_values().into_iter();
+        let values =
+            values.map(|(what, times)| format!("{} without a run", format_times(&what, times)));
         let seen: Vec<String> = runs.chain(values).collect();
         if seen.is_empty() {
             return String::new();
@@ -115,8 +116,8 @@ impl Alive {
     }
 
     /// Returns what was logged without a run outside of all scopes while it was alive, and how often.
-    fn outside(&self) -> BTreeMap<String, u64> {
-        let mut noted = outside(lock(&NOBODYS).as_ref());
+    fn unscoped_values(&self) -> BTreeMap<String, u64> {
+        let mut noted = list_unscoped_values(lock(&UNSCOPED).as_ref());
         for (what, times) in &mut noted {
             *times -= self.outside_before.get(what).copied().unwrap_or(0);
         }
@@ -125,21 +126,21 @@ impl Alive {
     }
 
     /// Returns the runs that were started outside of all scopes while it was alive: their names and experiments.
-    pub(crate) fn escaped(&self) -> Vec<(String, String)> {
-        escaped(lock(&NOBODYS).as_ref()).split_off(self.escaped_before)
+    pub(crate) fn escaped_runs(&self) -> Vec<(String, String)> {
+        list_escaped_runs(lock(&UNSCOPED).as_ref()).split_off(self.escaped_before)
     }
 }
 
-impl Drop for Alive {
+impl Drop for FakeGuard {
     fn drop(&mut self) {
-        let mut nobodys = lock(&NOBODYS);
-        if ALIVE.fetch_sub(1, Ordering::SeqCst) == 1 {
+        let mut nobodys = lock(&UNSCOPED);
+        if LIVE_FAKES.fetch_sub(1, Ordering::SeqCst) == 1 {
             *nobodys = None;
         }
     }
 }
 
-impl OfProcess {
+impl ProcessFakeGuard {
     /// Waits until no other fake has the process.
     ///
     /// # Panics
@@ -147,7 +148,7 @@ impl OfProcess {
     /// If the calling thread has it: it would wait for itself.
     pub(crate) fn begin(tracker: &Arc<Tracker>) -> Self {
         let caller = thread::current().id();
-        let is_own = lock(&OF_PROCESS)
+        let is_own = lock(&PROCESS_FAKE)
             .as_ref()
             .is_some_and(|(owner, _)| *owner == caller);
         assert!(
@@ -155,38 +156,39 @@ impl OfProcess {
             "this thread has a global_fake() already, and there is one at a time: drop the first one before"
         );
         let is_taken = |present: &mut Option<_>| present.is_some();
-        let first = ENDED.wait_timeout_while(lock(&OF_PROCESS), SILENT_WAIT, is_taken);
-        let (mut present, waited) = unpoisoned(first);
+        let first =
+            PROCESS_FAKE_ENDED.wait_timeout_while(lock(&PROCESS_FAKE), SILENT_WAIT, is_taken);
+        let (mut present, waited) = ignore_poison(first);
         if waited.timed_out() {
-            tell(format!(
+            warn_without_dedup(format!(
                 "global_fake() has waited {} s so far: another thread of this process has one, and there is one at a time",
                 SILENT_WAIT.as_secs()
             ));
-            present = unpoisoned(ENDED.wait_while(present, is_taken));
+            present = ignore_poison(PROCESS_FAKE_ENDED.wait_while(present, is_taken));
         }
         *present = Some((caller, Arc::clone(tracker)));
         Self(())
     }
 }
 
-impl Drop for OfProcess {
+impl Drop for ProcessFakeGuard {
     fn drop(&mut self) {
-        let ended = lock(&OF_PROCESS).take();
+        let ended = lock(&PROCESS_FAKE).take();
         drop(ended);
-        ENDED.notify_one();
+        PROCESS_FAKE_ENDED.notify_one();
     }
 }
 
 /// Returns whether any fake is alive.
 #[inline]
-pub(crate) fn any_alive() -> bool {
-    ALIVE.load(Ordering::Relaxed) > 0
+pub(crate) fn has_live_fake() -> bool {
+    LIVE_FAKES.load(Ordering::Relaxed) > 0
 }
 
 /// Returns the fake of the whole process.
-pub(crate) fn of_process() -> Option<Arc<Tracker>> {
-    if any_alive() {
-        let present = lock(&OF_PROCESS);
+pub(crate) fn process_fake() -> Option<Arc<Tracker>> {
+    if has_live_fake() {
+        let present = lock(&PROCESS_FAKE);
         present.as_ref().map(|(_, tracker)| Arc::clone(tracker))
     } else {
         None
@@ -194,50 +196,50 @@ pub(crate) fn of_process() -> Option<Arc<Tracker>> {
 }
 
 /// Returns what takes the place of the process's tracker while a fake is alive.
-pub(crate) fn in_place_of_global() -> Option<Arc<Tracker>> {
-    if !any_alive() {
+pub(crate) fn substitute_for_global() -> Option<Arc<Tracker>> {
+    if !has_live_fake() {
         return None;
     }
-    of_process().or_else(|| Some(nobodys()))
+    process_fake().or_else(|| Some(unscoped_tracker()))
 }
 
-fn nobodys() -> Arc<Tracker> {
+fn unscoped_tracker() -> Arc<Tracker> {
     let is_test = RUNS_A_TEST.try_with(|is_test| *is_test).unwrap_or(false);
-    let mut nobodys = lock(&NOBODYS);
+    let mut nobodys = lock(&UNSCOPED);
     let nobodys = nobodys.get_or_insert_with(|| {
         let store = MemoryStore::adopting();
-        Nobodys {
-            strays: (tracker(&store), store),
-            of_tests: tracker(&MemoryStore::adopting()),
+        UnscopedTrackers {
+            untraced: (fake_tracker(&store), store),
+            for_tests: fake_tracker(&MemoryStore::adopting()),
         }
     });
     Arc::clone(if is_test {
-        &nobodys.of_tests
+        &nobodys.for_tests
     } else {
-        &nobodys.strays.0
+        &nobodys.untraced.0
     })
 }
 
 /// Returns whether the standard test harness has called what the backtrace is of. Without symbols it cannot be told.
 // Input: `  20: test::run_test_in_process`
-fn runs_a_test(backtrace: &Backtrace) -> bool {
+fn is_test_backtrace(backtrace: &Backtrace) -> bool {
     let backtrace = backtrace.to_string();
     let mut frames = backtrace.lines().filter_map(|line| line.split_once(": "));
     frames.any(|(_, function)| function.starts_with("test::run_test"))
 }
 
 /// Returns the runs that were started outside of all scopes since the oldest fake began: names and experiments.
-fn escaped(nobodys: Option<&Nobodys>) -> Vec<(String, String)> {
+fn list_escaped_runs(nobodys: Option<&UnscopedTrackers>) -> Vec<(String, String)> {
     nobodys.map_or_else(Vec::new, |nobodys| {
-        let (tracker, store) = &nobodys.strays;
-        tracker.flush_until(Instant::now(), Goal::Own);
+        let (tracker, store) = &nobodys.untraced;
+        tracker.flush_until(Instant::now(), FlushScope::Own);
         let runs = store.runs().into_iter();
         runs.map(|run| (run.name, run.experiment)).collect()
     })
 }
 
 /// Returns `what` with how often it was logged.
-pub(crate) fn counted(what: &str, times: u64) -> String {
+pub(crate) fn format_times(what: &str, times: u64) -> String {
     if times == 1 {
         what.to_owned()
     } else {
@@ -246,12 +248,14 @@ pub(crate) fn counted(what: &str, times: u64) -> String {
 }
 
 /// Returns what was logged without a run outside of all scopes since the oldest fake began.
-fn outside(nobodys: Option<&Nobodys>) -> BTreeMap<String, u64> {
-    nobodys.map_or_else(BTreeMap::new, |nobodys| nobodys.strays.0.outside())
+fn list_unscoped_values(nobodys: Option<&UnscopedTrackers>) -> BTreeMap<String, u64> {
+    nobodys.map_or_else(BTreeMap::new, |nobodys| {
+        nobodys.untraced.0.values_without_run()
+    })
 }
 
 /// Returns what is said of runs that were started outside of all scopes.
-pub(crate) fn report(escaped: &[(String, String)]) -> String {
+pub(crate) fn describe_escaped_runs(escaped: &[(String, String)]) -> String {
     let runs = escaped
         .iter()
         .map(|(name, experiment)| format!("\n  run {name:?} in {experiment:?}"));

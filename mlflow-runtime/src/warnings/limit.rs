@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// How often one kind of warning comes.
-const MOST: u32 = 20;
+const MAX_WARNINGS_PER_KIND: u32 = 20;
 
-/// What was said of keys: each thing once, and of a kind no more than [`MOST`].
+/// What was said of keys: each thing once, and of a kind no more than [`MAX_WARNINGS_PER_KIND`].
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct WarningLog {
     keys: FxHashSet<(&'static str, String)>,
-    kinds: FxHashMap<&'static str, Limit>,
+    kinds: FxHashMap<&'static str, WarningLimit>,
 }
 
-impl Said {
+impl WarningLog {
     /// What to say at the end of the warning; `None` if it was said before, or is not to come any more.
     pub(crate) fn admit(&mut self, kind: &'static str, key: &str) -> Option<&'static str> {
         let limit = self.kinds.entry(kind).or_default();
@@ -29,15 +29,15 @@ impl Said {
 
 /// Counts one kind of warning.
 #[derive(Debug, Default)]
-pub(crate) struct Limit(AtomicU32);
+pub(crate) struct WarningLimit(AtomicU32);
 
-impl Limit {
+impl WarningLimit {
     pub(crate) const fn new() -> Self {
         Self(AtomicU32::new(0))
     }
 
     fn is_reached(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= MOST
+        self.0.load(Ordering::Relaxed) >= MAX_WARNINGS_PER_KIND
     }
 
     /// What to say at the end of the warning; `None` if it is not to come any more.
@@ -46,10 +46,10 @@ impl Limit {
         let counted = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
-                (count < MOST).then_some(count + 1)
+                (count < MAX_WARNINGS_PER_KIND).then_some(count + 1)
             });
         match counted {
-            Ok(before) if before + 1 == MOST => {
+            Ok(before) if before + 1 == MAX_WARNINGS_PER_KIND => {
                 Some(". There may be more of these, of which nothing is said; see mlflow::health()")
             }
             Ok(_) => Some(""),
@@ -64,8 +64,8 @@ mod tests {
 
     #[test]
     fn the_last_one_says_that_it_is_the_last() {
-        let limit = Limit::new();
-        for _ in 1..MOST {
+        let limit = WarningLimit::new();
+        for _ in 1..MAX_WARNINGS_PER_KIND {
             assert_eq!(limit.admit(), Some(""));
         }
         assert!(
@@ -79,12 +79,12 @@ mod tests {
 
     #[test]
     fn a_million_bad_keys_are_few_warnings_and_little_memory() {
-        let mut said = Said::default();
+        let mut said = WarningLog::default();
         let told = (0..1_000_000)
             .filter(|key| said.admit("metric", &key.to_string()).is_some())
             .count();
-        assert_eq!(told, MOST as usize);
-        assert_eq!(said.keys.len(), MOST as usize);
+        assert_eq!(told, MAX_WARNINGS_PER_KIND as usize);
+        assert_eq!(said.keys.len(), MAX_WARNINGS_PER_KIND as usize);
         assert_eq!(said.admit("param", "1"), Some(""), "another kind");
         assert_eq!(said.admit("param", "1"), None, "the same again");
     }

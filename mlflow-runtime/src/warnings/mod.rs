@@ -9,14 +9,14 @@ use std::fmt;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) use limit::{Limit, Said};
+pub(crate) use limit::{WarningLimit, WarningLog};
 use mlflow_redact::{Edge, mask};
 
 use crate::os::fork::PerProcess;
-use crate::stderr::say;
+use crate::stderr::write_stderr_line;
 use crate::sync::lock;
 
-static SAID: PerProcess<Mutex<Said>> = PerProcess::new();
+static WARNING_LOG: PerProcess<Mutex<WarningLog>> = PerProcess::new();
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
 /// Leaves the lines on stderr out from now on, or does not.
@@ -26,25 +26,25 @@ pub(crate) fn set_quiet(is_quiet: bool) {
 
 /// Says what is not as it was asked for.
 pub(crate) fn warn_user(line: fmt::Arguments<'_>) {
-    let line = without_credentials(line.to_string());
-    let admitted = lock(SAID.get()).admit("asked for", &line);
+    let line = mask_credentials(line.to_string());
+    let admitted = lock(WARNING_LOG.get()).admit("asked for", &line);
     if let Some(end) = admitted {
-        show(&format!("{line}{end}"));
+        emit_warning(&format!("{line}{end}"));
     }
 }
 
 /// Says a line of which the caller knows that it was not said before.
-pub(crate) fn tell(line: String) {
-    show(&without_credentials(line));
+pub(crate) fn warn_without_dedup(line: String) {
+    emit_warning(&mask_credentials(line));
 }
 
-fn without_credentials(line: String) -> String {
+fn mask_credentials(line: String) -> String {
     mask(&line, Edge::End).map_or(line, |masked| masked.text)
 }
 
-fn show(line: &str) {
+fn emit_warning(line: &str) {
     tracing::warn!(target: "mlflow", "{line}");
     if !IS_QUIET.load(Ordering::Relaxed) {
-        say(&format!("mlflow: {line}"));
+        write_stderr_line(&format!("mlflow: {line}"));
     }
 }

@@ -10,15 +10,15 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::git::Repository;
-use super::{Built, option, package};
+use super::{BuildInfo, package_directory, quote_option};
 use crate::expand::paths;
-use redaction::{Language, Lines};
+use redaction::{Language, LineMasker};
 
 /// More than anybody reads, and little beside a program.
-const MOST_BYTES: u64 = 256 * 1024;
+const MAX_DIFF_BYTES: u64 = 256 * 1024;
 
 /// What a file's part of the diff begins with.
-const FILE: &str = "diff --git ";
+const FILE_HEADER: &str = "diff --git ";
 
 /// `git_diff!()`
 // Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); const DIFF: Option<&'static str> = Some("diff --git a/…"); DIFF }`
@@ -27,49 +27,51 @@ pub(crate) fn git_diff(arguments: &TokenStream) -> TokenStream {
         return syn::Error::new_spanned(arguments, "`git_diff!()` takes no arguments")
             .into_compile_error();
     }
-    let repository = package().as_deref().and_then(Repository::around);
+    let repository = package_directory()
+        .as_deref()
+        .and_then(Repository::discover);
     let (watched, diff) = match repository {
         Some(repository) if !cfg!(feature = "disabled") => {
-            (repository.watched(), repository.diff(MOST_BYTES))
+            (repository.files_to_watch(), repository.diff(MAX_DIFF_BYTES))
         }
         _ => (Vec::new(), None),
     };
     let diff = diff
-        .map(|(diff, is_all)| masked(&diff, is_all))
+        .map(|(diff, is_all)| mask_diff(&diff, is_all))
         .filter(|diff| !diff.is_empty());
-    let diff = option(diff.as_ref());
-    let watch = Built {
-        watched: Some(watched),
-        ..Built::default()
+    let diff = quote_option(diff.as_ref());
+    let watch = BuildInfo {
+        watched_files: Some(watched),
+        ..BuildInfo::default()
     }
-    .watch();
-    let core = paths::core();
+    .rebuild_triggers();
+    let core = paths::core_path();
     quote!({ #watch const DIFF: #core::option::Option<&'static #core::primitive::str> = #diff; DIFF })
 }
 
 /// The diff without its secrets; one that was cut ends with a whole line and says so.
-fn masked(diff: &str, is_all: bool) -> String {
+fn mask_diff(diff: &str, is_all: bool) -> String {
     let whole = match diff.rfind('\n') {
         Some(last) if !is_all => &diff[..=last],
         _ => diff,
     };
     let mut masked = String::with_capacity(whole.len());
-    let mut lines = Lines::new(Language::Other);
+    let mut lines = LineMasker::new(Language::Other);
     let mut left = Hunk::default();
     for line in whole.split_inclusive('\n') {
-        if left.is_content(line) {
+        if left.consume_line(line) {
             lines.push(line, &mut masked);
             continue;
         }
-        if let Some(file) = line.strip_prefix(FILE) {
-            leave_out_untouched(&mut masked);
-            lines = Lines::new(Language::of(file.trim_end()));
+        if let Some(file) = line.strip_prefix(FILE_HEADER) {
+            remove_untouched_file(&mut masked);
+            lines = LineMasker::new(Language::from_path(file.trim_end()));
         }
-        match Hunk::begin(line) {
+        match Hunk::parse_header(line) {
             // Behind the places stands a line from before them, as it is.
             Some((hunk, places)) => {
                 left = hunk;
-                lines = lines.afresh();
+                lines = lines.restarted();
                 masked.push_str(places);
                 masked.push('\n');
             }
@@ -77,13 +79,13 @@ fn masked(diff: &str, is_all: bool) -> String {
         }
     }
     if is_all {
-        leave_out_untouched(&mut masked);
+        remove_untouched_file(&mut masked);
     }
     let edge = if is_all { Edge::End } else { Edge::Cut };
     let mut masked = mask(&masked, edge).map_or(masked, |masked| masked.text);
     if !is_all {
         masked.push_str(&format!(
-            "[the diff is longer than {MOST_BYTES} bytes, and cut here]\n"
+            "[the diff is longer than {MAX_DIFF_BYTES} bytes, and cut here]\n"
         ));
     }
     masked
@@ -91,12 +93,12 @@ fn masked(diff: &str, is_all: bool) -> String {
 
 /// Takes away a file at the end of which nothing is said: only its time is another, which git, told to
 /// leave its index alone, could not note.
-fn leave_out_untouched(masked: &mut String) {
+fn remove_untouched_file(masked: &mut String) {
     let last = masked
         .trim_end_matches('\n')
         .rfind('\n')
         .map_or(0, |end| end + 1);
-    if masked[last..].starts_with(FILE) {
+    if masked[last..].starts_with(FILE_HEADER) {
         masked.truncate(last);
     }
 }
@@ -112,7 +114,7 @@ struct Hunk {
 impl Hunk {
     // Input:  `@@ -8,4 +8,5 @@ DB_PASSWORD=hunter2`
     // Output: 4 old lines and 5 new ones; `@@ -8,4 +8,5 @@`
-    fn begin(line: &str) -> Option<(Self, &str)> {
+    fn parse_header(line: &str) -> Option<(Self, &str)> {
         let places = line.strip_prefix("@@ -")?;
         let (places, _) = places.split_once(" @@")?;
         let (old, new) = places.split_once(" +")?;
@@ -127,7 +129,7 @@ impl Hunk {
         Some((hunk, &line[..places.len() + "@@ - @@".len()]))
     }
 
-    fn is_content(&mut self, line: &str) -> bool {
+    fn consume_line(&mut self, line: &str) -> bool {
         if self.old == 0 && self.new == 0 {
             return false;
         }
@@ -168,7 +170,7 @@ mod tests {
     fn credentials_wherever_they_stand() {
         let key = format!("ghp_{}", "0aA".repeat(12));
         let diff = diff("token.rs", &[&format!("-a(\"{key}\")"), "+b(7)"]);
-        assert_eq!(masked(&diff, true), diff.replace(&key, REDACTED));
+        assert_eq!(mask_diff(&diff, true), diff.replace(&key, REDACTED));
     }
 
     /// Git shows the nearest line from before that looks like a beginning, changed or not.
@@ -177,7 +179,7 @@ mod tests {
         let header = "@@ -8,1 +8,1 @@ DB_PASSWORD=hunter2\n";
         let diff = format!("diff --git a/app.env b/app.env\n{header}-a=1\n+a=2\n");
         let expected = "diff --git a/app.env b/app.env\n@@ -8,1 +8,1 @@\n-a=1\n+a=2\n";
-        assert_eq!(masked(&diff, true), expected);
+        assert_eq!(mask_diff(&diff, true), expected);
     }
 
     #[test]
@@ -186,7 +188,7 @@ mod tests {
             "a.sql",
             &["--- password: hunter2", "+++ password: hunter3", " x"],
         );
-        let masked = masked(&diff, true);
+        let masked = mask_diff(&diff, true);
         assert!(!masked.contains("hunter"), "{masked}");
         assert!(masked.contains("--- a/a.sql\n+++ b/a.sql\n"), "{masked}");
     }
@@ -197,12 +199,12 @@ mod tests {
         let changed = diff("y", &["+one"]);
         let moded = "diff --git a/z b/z\nold mode 100644\nnew mode 100755\n";
         let all = format!("{touched}{changed}{touched}{moded}{touched}");
-        assert_eq!(masked(&all, true), format!("{changed}{moded}"));
+        assert_eq!(mask_diff(&all, true), format!("{changed}{moded}"));
     }
 
     #[test]
     fn a_diff_that_is_cut_says_so_and_keeps_whole_lines() {
-        let cut = masked("diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n+tw", false);
+        let cut = mask_diff("diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n+tw", false);
         assert_eq!(
             cut,
             "diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n[the diff is longer than 262144 bytes, and cut here]\n"

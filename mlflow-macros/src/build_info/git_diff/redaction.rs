@@ -14,7 +14,7 @@ pub(super) enum Language {
 
 impl Language {
     // Input:  `a/src/main.rs b/src/main.rs`
-    pub(super) fn of(file: &str) -> Self {
+    pub(super) fn from_path(file: &str) -> Self {
         if file.ends_with(".rs") {
             Self::Rust
         } else {
@@ -24,14 +24,14 @@ impl Language {
 }
 
 /// The lines of one place, each with git's mark before it.
-pub(super) struct Lines {
+pub(super) struct LineMasker {
     language: Language,
-    within: Within,
+    context: LineContext,
 }
 
 /// What the next line belongs to.
 #[derive(Clone, Copy)]
-enum Within {
+enum LineContext {
     Nothing,
     /// A statement of Rust that names a secret.
     Statement {
@@ -43,16 +43,16 @@ enum Within {
     },
 }
 
-impl Lines {
+impl LineMasker {
     pub(super) fn new(language: Language) -> Self {
         Self {
             language,
-            within: Within::Nothing,
+            context: LineContext::Nothing,
         }
     }
 
     /// For lines that stand elsewhere in the file.
-    pub(super) fn afresh(&self) -> Self {
+    pub(super) fn restarted(&self) -> Self {
         Self::new(self.language)
     }
 
@@ -65,16 +65,16 @@ impl Lines {
         let (mark, content) = content.split_at(content.len().min(1));
         masked.push_str(mark);
         match self.language {
-            Language::Rust => self.rust(content, masked),
-            Language::Other => self.other(content, masked),
+            Language::Rust => self.push_rust(content, masked),
+            Language::Other => self.push_other(content, masked),
         }
         masked.push_str(end);
     }
 
-    fn rust(&mut self, content: &str, masked: &mut String) {
-        let (start, in_text) = match self.within {
-            Within::Statement { in_text } => (0, in_text),
-            Within::Nothing | Within::Block { .. } => match secret_name(content) {
+    fn push_rust(&mut self, content: &str, masked: &mut String) {
+        let (start, in_text) = match self.context {
+            LineContext::Statement { in_text } => (0, in_text),
+            LineContext::Nothing | LineContext::Block { .. } => match find_secret_name(content) {
                 // A name in quotes is a key: its end is no text's beginning.
                 Some((_, end)) => (end + usize::from(content[end..].starts_with('"')), false),
                 None => return masked.push_str(content),
@@ -82,18 +82,18 @@ impl Lines {
         };
         let (before, behind) = content.split_at(start);
         masked.push_str(before);
-        let in_text = without_literals(behind, in_text, masked);
+        let in_text = push_masked_literals(behind, in_text, masked);
         let is_over = !in_text && content.trim_end().ends_with([';', '{', '}']);
-        self.within = if is_over || content.trim().is_empty() {
-            Within::Nothing
+        self.context = if is_over || content.trim().is_empty() {
+            LineContext::Nothing
         } else {
-            Within::Statement { in_text }
+            LineContext::Statement { in_text }
         };
     }
 
-    fn other(&mut self, content: &str, masked: &mut String) {
+    fn push_other(&mut self, content: &str, masked: &mut String) {
         let depth = content.len() - content.trim_start().len();
-        if let Within::Block { depth: outer } = self.within {
+        if let LineContext::Block { depth: outer } = self.context {
             let is_inside = content.trim().is_empty() || depth > outer;
             if is_inside {
                 masked.push_str(&content[..depth]);
@@ -104,9 +104,9 @@ impl Lines {
                 });
                 return;
             }
-            self.within = Within::Nothing;
+            self.context = LineContext::Nothing;
         }
-        let Some((start, end)) = secret_name(content) else {
+        let Some((start, end)) = find_secret_name(content) else {
             return masked.push_str(content);
         };
         let is_option = content[start..].starts_with("--");
@@ -126,13 +126,13 @@ impl Lines {
         } else {
             // Nothing yet, `|`, `{`: it follows.
             masked.push_str(value);
-            self.within = Within::Block { depth };
+            self.context = LineContext::Block { depth };
         }
     }
 }
 
 /// The first name of a secret, from where to where.
-fn secret_name(line: &str) -> Option<(usize, usize)> {
+fn find_secret_name(line: &str) -> Option<(usize, usize)> {
     let is_part = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.');
     let mut start = None;
     for (at, char) in line.char_indices().chain([(line.len(), ' ')]) {
@@ -153,7 +153,7 @@ fn secret_name(line: &str) -> Option<(usize, usize)> {
 /// Appends the code with its texts and numbers masked; true if it ends inside of a text.
 // Input:  ` = env("X").unwrap_or("hunter2", 7);`
 // Output: ` = env("[redacted]").unwrap_or("[redacted]", [redacted]);`
-fn without_literals(code: &str, mut in_text: bool, masked: &mut String) -> bool {
+fn push_masked_literals(code: &str, mut in_text: bool, masked: &mut String) -> bool {
     if in_text {
         masked.push_str(REDACTED);
     }
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn masked(language: Language, lines: &[&str]) -> Vec<String> {
-        let mut state = Lines::new(language);
+        let mut state = LineMasker::new(language);
         let mask = |line: &&str| {
             let mut masked = String::new();
             state.push(line, &mut masked);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use reqwest::Url;
 
-pub(crate) use self::unusable::Unusable;
+pub(crate) use self::unusable::UnusableUri;
 
 /// Where runs go.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,13 +21,13 @@ pub(crate) enum Destination {
     /// A database file, by its absolute path.
     Sqlite { path: PathBuf },
     /// What was given is none of these: values wait.
-    Unusable(Unusable),
+    Unusable(UnusableUri),
 }
 
 impl Destination {
     /// Returns the destination that a user gives, which may be one that cannot be used.
-    pub(crate) fn given(uri: &str) -> Self {
-        Self::parse(uri).unwrap_or_else(|fault| Self::Unusable(Unusable::of(uri, fault)))
+    pub(crate) fn parse_or_unusable(uri: &str) -> Self {
+        Self::parse(uri).unwrap_or_else(|fault| Self::Unusable(UnusableUri::from_fault(uri, fault)))
     }
 
     fn parse(uri: &str) -> Result<Self, String> {
@@ -42,7 +42,7 @@ impl Destination {
                 return Err("it names a folder, and SQLite takes a file".to_owned());
             }
             return Ok(Self::Sqlite {
-                path: absolute(Path::new(path)),
+                path: to_absolute(Path::new(path)),
             });
         }
         match uri.split_once("://") {
@@ -79,7 +79,7 @@ impl Destination {
 impl Default for Destination {
     fn default() -> Self {
         Self::Sqlite {
-            path: absolute(Path::new("mlflow.db")),
+            path: to_absolute(Path::new("mlflow.db")),
         }
     }
 }
@@ -119,7 +119,7 @@ fn is_http(scheme: &str) -> bool {
     scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https")
 }
 
-fn absolute(path: &Path) -> PathBuf {
+fn to_absolute(path: &Path) -> PathBuf {
     if path.is_absolute() {
         return path.to_owned();
     }
@@ -158,7 +158,7 @@ mod tests {
         let query = Destination::parse("https://h/pre?token=hunter2").unwrap();
         assert_eq!(query.to_string(), "https://h/pre");
         for uri in ["http://user:hunt/er2@h", "ftp://user:hunter2@h"] {
-            let Destination::Unusable(unusable) = Destination::given(uri) else {
+            let Destination::Unusable(unusable) = Destination::parse_or_unusable(uri) else {
                 panic!("{uri}");
             };
             let told = format!("{unusable} {unusable:?}");
@@ -174,7 +174,7 @@ mod tests {
             ("sqlite:///", "file"),
             ("redis://x", "redis"),
         ] {
-            let Destination::Unusable(unusable) = Destination::given(uri) else {
+            let Destination::Unusable(unusable) = Destination::parse_or_unusable(uri) else {
                 panic!("{uri}");
             };
             let told = unusable.to_string();

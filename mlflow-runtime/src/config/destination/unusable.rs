@@ -11,7 +11,7 @@ use super::{Destination, is_http};
 
 /// A destination that nothing can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unusable {
+pub(crate) struct UnusableUri {
     /// What was given, without credentials.
     pub(crate) given: String,
     /// What is wrong, as the middle of a sentence.
@@ -20,17 +20,17 @@ pub(crate) struct Unusable {
     /// given rightly, else what was given.
     origin: String,
     /// The URI that was meant, without credentials.
-    meant: Option<String>,
+    corrected: Option<String>,
     /// One that can be used, where it is not plain what was meant.
     expected: Option<String>,
 }
 
-impl Unusable {
+impl UnusableUri {
     /// Tells what is wrong with `uri`, given the general fault that was found.
-    pub(super) fn of(uri: &str, fault: String) -> Self {
+    pub(super) fn from_fault(uri: &str, fault: String) -> Self {
         let uri = uri.trim();
         let given = without_credentials(uri);
-        let (reason, meant, expected) = told(&given, fault);
+        let (reason, meant, expected) = diagnose_uri(&given, fault);
         let usable = meant
             .as_deref()
             .and_then(|uri| Destination::parse(uri).ok());
@@ -38,7 +38,7 @@ impl Unusable {
             origin: usable.map_or_else(|| given.clone(), |usable| usable.to_string()),
             given,
             reason,
-            meant,
+            corrected: meant,
             expected,
         }
     }
@@ -50,10 +50,10 @@ impl Unusable {
 }
 
 /// What is wrong, and what is expected in its place.
-impl fmt::Display for Unusable {
+impl fmt::Display for UnusableUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)?;
-        match self.meant.as_ref().or(self.expected.as_ref()) {
+        match self.corrected.as_ref().or(self.expected.as_ref()) {
             Some(expected) => write!(f, "; expected {expected}"),
             None => f.write_str("; expected http://…, https://… or sqlite:///…"),
         }
@@ -61,7 +61,7 @@ impl fmt::Display for Unusable {
 }
 
 /// Returns what is wrong, what was meant, and what can be used.
-fn told(given: &str, fault: String) -> (String, Option<String>, Option<String>) {
+fn diagnose_uri(given: &str, fault: String) -> (String, Option<String>, Option<String>) {
     let lower = given.to_ascii_lowercase();
     let scheme = lower.split_once(':').map_or("", |(scheme, _)| scheme);
     let dialect = scheme.split('+').next().unwrap_or(scheme);
@@ -115,7 +115,7 @@ fn told(given: &str, fault: String) -> (String, Option<String>, Option<String>) 
         let reason = "it has no scheme".to_owned();
         return (reason, Some(format!("http://{given}")), None);
     }
-    if is_database(given) {
+    if is_database_path(given) {
         let reason = "it has no scheme".to_owned();
         return (reason, Some(format!("sqlite:///{given}")), None);
     }
@@ -140,12 +140,12 @@ fn is_host(text: &str) -> bool {
             .all(|char| char.is_ascii_alphanumeric() || "-._[]:".contains(char));
     is_port
         && is_name
-        && !is_database(host)
+        && !is_database_path(host)
         && (port.is_some() || host == "localhost" || host.contains('.'))
 }
 
 /// Returns whether this is the path of a database's file, by its name.
-fn is_database(path: &str) -> bool {
+fn is_database_path(path: &str) -> bool {
     let ends = [".db", ".sqlite", ".sqlite3"];
     ends.iter().any(|end| path.ends_with(end)) && !path.starts_with('~')
 }
@@ -169,8 +169,8 @@ fn without_credentials(uri: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    fn unusable(uri: &str) -> Unusable {
-        match Destination::given(uri) {
+    fn unusable(uri: &str) -> UnusableUri {
+        match Destination::parse_or_unusable(uri) {
             Destination::Unusable(unusable) => unusable,
             usable => panic!("{uri} is {usable}"),
         }
@@ -193,7 +193,7 @@ mod tests {
             ("/data/runs.sqlite", "sqlite:////data/runs.sqlite"),
         ] {
             let unusable = unusable(given);
-            let right = Destination::given(meant).to_string();
+            let right = Destination::parse_or_unusable(meant).to_string();
             assert_eq!(unusable.origin(), right, "{given}");
             let told = unusable.to_string();
             assert!(told.ends_with(&format!("; expected {meant}")), "{told}");

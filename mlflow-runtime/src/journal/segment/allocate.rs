@@ -17,7 +17,7 @@ use crate::journal::segment::mapped::{MappedAppender, Region};
 
 /// Makes a segment of `len` bytes at `path`: mapped, or written to where that cannot be, or must
 /// not.
-pub(crate) fn create(
+pub(crate) fn create_segment(
     path: PathBuf,
     len: usize,
     is_mappable: bool,
@@ -25,7 +25,7 @@ pub(crate) fn create(
     let made = if !is_mappable {
         new_file(&path, len as u64).and_then(|file| WrittenAppender::new(file, len))
     } else {
-        match map(&path, len) {
+        match map_new_file(&path, len) {
             Ok((region, appender)) => {
                 region.prefault();
                 let segment = Segment::new(Some(path), Some(region), len);
@@ -50,8 +50,8 @@ pub(crate) fn create(
     }
 }
 
-fn map(path: &Path, len: usize) -> io::Result<(Arc<Region>, MappedAppender)> {
-    let file = allocate(path, len as u64)?;
+fn map_new_file(path: &Path, len: usize) -> io::Result<(Arc<Region>, MappedAppender)> {
+    let file = allocate_file(path, len as u64)?;
     Region::create_in_file(&file, len)
 }
 
@@ -73,8 +73,8 @@ fn cannot_map(error: &io::Error) -> bool {
 
 /// Creates an empty file that is to take up to `bytes`, for this user alone.
 pub(in crate::journal) fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
-    check_limit(bytes)?;
-    owned::create(path)
+    check_file_size_limit(bytes)?;
+    owned::create_file(path)
 }
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -94,7 +94,7 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Makes a file of `bytes` zeros whose blocks are reserved.
-pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
+pub(crate) fn allocate_file(path: &Path, bytes: u64) -> io::Result<File> {
     let file = new_file(path, bytes)?;
     #[cfg(target_os = "linux")]
     let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, bytes)
@@ -109,7 +109,7 @@ pub(crate) fn allocate(path: &Path, bytes: u64) -> io::Result<File> {
 }
 
 /// Whether this process may have files of `bytes`: writing beyond its limit (`ulimit -f`) ends it.
-pub(crate) fn check_limit(bytes: u64) -> io::Result<()> {
+pub(crate) fn check_file_size_limit(bytes: u64) -> io::Result<()> {
     use rustix::process::{Resource, getrlimit};
     match getrlimit(Resource::Fsize).current {
         Some(limit) if bytes > limit => Err(io::ErrorKind::FileTooLarge.into()),

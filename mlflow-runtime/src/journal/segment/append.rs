@@ -8,7 +8,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 
 use crate::journal::segment::mapped::{
-    FRAME_HEADER_BYTES, Full, HEADER_BYTES, MappedAppender, checksum, frame_bytes, header,
+    FRAME_HEADER_BYTES, HEADER_BYTES, MappedAppender, SegmentFull, checksum, encode_header,
+    frame_bytes,
 };
 
 /// The only writer of a segment.
@@ -20,7 +21,7 @@ pub(crate) enum Appender {
 impl Appender {
     /// Appends one frame.
     #[inline]
-    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {
+    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), SegmentFull> {
         match self {
             Self::Mapped(appender) => appender.append(body),
             Self::Written(appender) => appender.append(body),
@@ -40,7 +41,7 @@ pub(crate) struct WrittenAppender {
 impl WrittenAppender {
     /// Writes to an empty file, up to `len` bytes.
     pub(crate) fn new(file: File, len: usize) -> io::Result<Self> {
-        file.write_all_at(&header(), 0)?;
+        file.write_all_at(&encode_header(), 0)?;
         Ok(Self {
             file,
             position: HEADER_BYTES,
@@ -60,13 +61,13 @@ impl WrittenAppender {
     }
 
     #[cold]
-    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {
+    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), SegmentFull> {
         let end = self.position + frame_bytes(body.len());
         let Some(len) = u32::try_from(body.len())
             .ok()
             .filter(|len| *len > 0 && end <= self.len)
         else {
-            return Err(Full);
+            return Err(SegmentFull);
         };
         self.frame.clear();
         self.frame.extend_from_slice(&len.to_le_bytes());
@@ -84,6 +85,6 @@ impl WrittenAppender {
             let _ = self.file.set_len(self.position as u64);
         }
         self.position = if written.is_ok() { end } else { self.len };
-        written.map_err(|_| Full)
+        written.map_err(|_| SegmentFull)
     }
 }

@@ -36,7 +36,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use crate::journal::atomics::{publish, published};
+use crate::journal::atomics::{load_published, publish};
 
 pub(crate) const HEADER_BYTES: usize = 64;
 pub(crate) const FRAME_HEADER_BYTES: usize = 8;
@@ -50,10 +50,10 @@ const PREFAULT_BYTES: usize = 64 << 10;
 
 /// The region has no room for the frame.
 #[derive(Debug)]
-pub(crate) struct Full;
+pub(crate) struct SegmentFull;
 
 /// What a new segment begins with.
-pub(crate) fn header() -> [u8; HEADER_BYTES] {
+pub(crate) fn encode_header() -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
     header[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -81,7 +81,7 @@ impl Region {
 
     fn create(raw: MmapRaw) -> (Arc<Self>, MappedAppender) {
         let region = Arc::new(Self { raw });
-        let header = header();
+        let header = encode_header();
         let header = &header[..region.len().min(HEADER_BYTES)];
         // SAFETY: in bounds by the `min`; no other reference to the fresh region exists yet.
         unsafe { ptr::copy_nonoverlapping(header.as_ptr(), region.raw.as_mut_ptr(), header.len()) };
@@ -150,7 +150,7 @@ impl Region {
 
     /// The published bytes of the frame at `offset`, header included; `None` if there is none yet.
     pub(crate) fn frame(&self, offset: usize) -> Option<&[u8]> {
-        let len = u32::from_le(published(self.length_word(offset)?)) as usize;
+        let len = u32::from_le(load_published(self.length_word(offset)?)) as usize;
         let end = offset.checked_add(FRAME_HEADER_BYTES)?.checked_add(len)?;
         if len == 0 || end > self.len() {
             return None;
@@ -170,11 +170,11 @@ pub(crate) struct MappedAppender {
 impl MappedAppender {
     /// Publishes one frame. When this returns, the frame outlives the process.
     #[inline]
-    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), Full> {
+    pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), SegmentFull> {
         let start = self.position;
         let end = start + frame_bytes(body.len());
         if body.is_empty() || end > self.region.len() || body.len() > u32::MAX as usize {
-            return Err(Full);
+            return Err(SegmentFull);
         }
         #[allow(clippy::cast_possible_truncation)] // checked above
         let len = body.len() as u32;

@@ -19,7 +19,7 @@ pub(in crate::journal) fn is_mappable(path: &Path) -> bool {
         // The type's width depends on the architecture; the numbers have 32 bits.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let kind = found.f_type as u32;
-        judge(
+        is_safe_to_map(
             kind,
             found.f_files,
             found.f_bavail.saturating_mul(block_bytes),
@@ -35,7 +35,7 @@ pub(in crate::journal) fn is_mappable(_path: &Path) -> bool {
 // From the kernel's `magic.h` and the sources of the file systems that are not in it.
 
 /// On another host, or behind a program that may be gone.
-const REMOTE: [u32; 12] = [
+const REMOTE_FILE_SYSTEMS: [u32; 12] = [
     0x6969,      // NFS
     0x517b,      // SMB
     0xfe53_4d42, // SMB2
@@ -51,7 +51,7 @@ const REMOTE: [u32; 12] = [
 ];
 
 /// Those that write what is written again to another place.
-const COPY_ON_WRITE: [u32; 5] = [
+const COPY_ON_WRITE_FILE_SYSTEMS: [u32; 5] = [
     0x9123_683e, // btrfs
     0x2fc1_2fc1, // ZFS
     0xca45_1a4e, // bcachefs
@@ -61,12 +61,12 @@ const COPY_ON_WRITE: [u32; 5] = [
 
 const OVERLAY: u32 = 0x794c_7630;
 /// The room that an overlay has to have.
-const AMPLE_BYTES: u64 = 4 << 30;
+const MIN_OVERLAY_FREE_BYTES: u64 = 4 << 30;
 
-fn judge(kind: u32, inodes: u64, free_bytes: u64) -> bool {
+fn is_safe_to_map(kind: u32, inodes: u64, free_bytes: u64) -> bool {
     match kind {
-        OVERLAY => inodes > 0 && free_bytes >= AMPLE_BYTES,
-        _ => !REMOTE.contains(&kind) && !COPY_ON_WRITE.contains(&kind),
+        OVERLAY => inodes > 0 && free_bytes >= MIN_OVERLAY_FREE_BYTES,
+        _ => !REMOTE_FILE_SYSTEMS.contains(&kind) && !COPY_ON_WRITE_FILE_SYSTEMS.contains(&kind),
     }
 }
 
@@ -78,11 +78,17 @@ mod tests {
 
     #[test]
     fn a_file_is_mapped_where_that_cannot_end_the_process() {
-        assert!(judge(EXT4, 1000, 0));
-        assert!(!judge(0x6969, 1000, u64::MAX), "NFS");
-        assert!(!judge(0x9123_683e, 0, u64::MAX), "btrfs");
-        assert!(judge(OVERLAY, 1000, AMPLE_BYTES), "over ext4, say");
-        assert!(!judge(OVERLAY, 0, u64::MAX), "over btrfs");
-        assert!(!judge(OVERLAY, 1000, AMPLE_BYTES - 1), "nearly full");
+        assert!(is_safe_to_map(EXT4, 1000, 0));
+        assert!(!is_safe_to_map(0x6969, 1000, u64::MAX), "NFS");
+        assert!(!is_safe_to_map(0x9123_683e, 0, u64::MAX), "btrfs");
+        assert!(
+            is_safe_to_map(OVERLAY, 1000, MIN_OVERLAY_FREE_BYTES),
+            "over ext4, say"
+        );
+        assert!(!is_safe_to_map(OVERLAY, 0, u64::MAX), "over btrfs");
+        assert!(
+            !is_safe_to_map(OVERLAY, 1000, MIN_OVERLAY_FREE_BYTES - 1),
+            "nearly full"
+        );
     }
 }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::journal::kept;
 use crate::journal::owned;
-use crate::journal::salvage::Loaded;
+use crate::journal::salvage::LoadedSegment;
 use crate::journal::segment::mapped::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
@@ -43,7 +43,7 @@ pub(crate) struct Segment {
     /// Values appended: one writer stores, others load.
     values: AtomicU64,
     /// How many of them the device has, and up to which offset.
-    synced: AtomicU64,
+    synced_values: AtomicU64,
     synced_offset: AtomicUsize,
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum Frame<'a> {
 #[derive(Clone)]
 pub(crate) enum SegmentBytes {
     Mapped(Arc<Region>),
-    Loaded(Arc<Loaded>),
+    Loaded(Arc<LoadedSegment>),
 }
 
 impl Segment {
@@ -85,14 +85,14 @@ impl Segment {
             sealed: AtomicBool::new(false),
             damaged: AtomicBool::new(false),
             values: AtomicU64::new(0),
-            synced: AtomicU64::new(0),
+            synced_values: AtomicU64::new(0),
             synced_offset: AtomicUsize::new(0),
         }
     }
 
     /// A segment for entries that are copied from others. Its writer is its only reader, so it counts
     /// as sealed.
-    pub(in crate::journal) fn copy(
+    pub(in crate::journal) fn new_copy(
         file: Option<PathBuf>,
         region: Option<Arc<Region>>,
         len: usize,
@@ -114,7 +114,7 @@ impl Segment {
     }
 
     /// A segment that another process left.
-    pub(crate) fn left_behind(file: PathBuf) -> io::Result<Self> {
+    pub(crate) fn open_orphaned(file: PathBuf) -> io::Result<Self> {
         let bytes = fs::symlink_metadata(&file)?.len();
         Ok(Self {
             sealed: AtomicBool::new(true),
@@ -141,19 +141,19 @@ impl Segment {
             .store(self.values.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    pub(crate) fn values(&self) -> u64 {
+    pub(crate) fn value_count(&self) -> u64 {
         self.values.load(Ordering::Relaxed)
     }
 
     /// Whether the device lacks something of it.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.file.is_some() && self.values() > self.synced.load(Ordering::Relaxed)
+        self.file.is_some() && self.value_count() > self.synced_values.load(Ordering::Relaxed)
     }
 
     /// Returns what was appended so far.
     pub(in crate::journal) fn extent(&self) -> Extent {
         // Values first: what is appended in between is not counted yet, and synced once more.
-        let values = self.values();
+        let values = self.value_count();
         let start = self.synced_offset.load(Ordering::Relaxed);
         let region = self.lock_region();
         let end = region.as_ref().map_or(start, |region| region.end(start));
@@ -175,14 +175,14 @@ impl Segment {
             }
             None => self.sync_file()?,
         }
-        self.synced.store(until.values, Ordering::Relaxed);
+        self.synced_values.store(until.values, Ordering::Relaxed);
         Ok(())
     }
 
     /// Has the device keep all of a file that is written to.
     pub(crate) fn sync_file(&self) -> io::Result<()> {
         match &self.file {
-            Some(file) => owned::open(file)?.sync_data(),
+            Some(file) => owned::open_to_read(file)?.sync_data(),
             None => Ok(()),
         }
     }
@@ -217,14 +217,14 @@ impl Segment {
             return Ok(SegmentBytes::Mapped(Arc::clone(region)));
         }
         match &self.file {
-            Some(file) => Ok(SegmentBytes::loaded(owned::read(file)?)),
-            None => Ok(SegmentBytes::loaded(Vec::new())),
+            Some(file) => Ok(SegmentBytes::from_bytes(owned::read_file(file)?)),
+            None => Ok(SegmentBytes::from_bytes(Vec::new())),
         }
     }
 
     /// Notes that the store holds every entry before `offset`. Best effort: it is a hint.
     pub(crate) fn acknowledge(&self, offset: usize) {
-        let hint = hint(offset);
+        let hint = encode_acknowledged(offset);
         #[cfg(test)]
         crate::seeded::before_change();
         if let Some(region) = &*self.lock_region() {
@@ -249,7 +249,7 @@ impl Segment {
         #[cfg(test)]
         crate::seeded::before_change();
         if self.damaged.load(Ordering::Relaxed) {
-            return kept::keep(file);
+            return kept::quarantine_file(file);
         }
         let _ = fs::remove_file(file);
         Ok(())
@@ -258,8 +258,8 @@ impl Segment {
 
 impl SegmentBytes {
     /// What a file holds.
-    pub(crate) fn loaded(bytes: Vec<u8>) -> Self {
-        Self::Loaded(Arc::new(Loaded::new(bytes)))
+    pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self::Loaded(Arc::new(LoadedSegment::new(bytes)))
     }
 
     /// Whether what is appended later does not show.
@@ -278,11 +278,11 @@ impl SegmentBytes {
 
     /// Returns where to go on behind the bytes at `offset`, which are no whole frame and will not
     /// become one; `None` if nothing was lost there. See [`salvage`](crate::journal::salvage).
-    pub(crate) fn resume(&self, offset: usize) -> Option<usize> {
+    pub(crate) fn skip_damage(&self, offset: usize) -> Option<usize> {
         match self {
             // Memory is not damaged.
             Self::Mapped(_) => None,
-            Self::Loaded(loaded) => loaded.resume(offset),
+            Self::Loaded(loaded) => loaded.skip_damage(offset),
         }
     }
 
@@ -295,7 +295,7 @@ impl SegmentBytes {
                     take(body, offset);
                     next
                 }
-                Frame::End | Frame::Torn => match self.resume(offset) {
+                Frame::End | Frame::Torn => match self.skip_damage(offset) {
                     Some(next) => next,
                     None => return,
                 },
@@ -304,7 +304,7 @@ impl SegmentBytes {
     }
 
     /// Whether this is a segment of ours, in a format we read.
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(crate) fn has_known_format(&self) -> bool {
         match self {
             Self::Mapped(_) => true,
             Self::Loaded(loaded) => {
@@ -317,14 +317,14 @@ impl SegmentBytes {
     }
 
     /// Where an earlier shipper had got to.
-    pub(crate) fn acknowledged(&self) -> usize {
+    pub(crate) fn acknowledged_offset(&self) -> usize {
         let hint = match self {
             Self::Mapped(_) => None,
             Self::Loaded(loaded) => loaded
                 .bytes()
                 .get(ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8)
                 .and_then(|bytes| bytes.try_into().ok())
-                .and_then(|bytes| hinted(u64::from_le_bytes(bytes))),
+                .and_then(|bytes| decode_acknowledged(u64::from_le_bytes(bytes))),
         };
         hint.unwrap_or(0).max(HEADER_BYTES)
     }
@@ -332,16 +332,16 @@ impl SegmentBytes {
 
 /// The acknowledged offset as it is written: with its checksum, as one damaged bit in it would pass
 /// off what follows as delivered. In one word, so that both are of the same time.
-pub(crate) fn hint(offset: usize) -> u64 {
+pub(crate) fn encode_acknowledged(offset: usize) -> u64 {
     // Beyond 4 GiB there is none.
     u32::try_from(offset).map_or(0, |offset| {
         u64::from(checksum(&offset.to_le_bytes())) << 32 | u64::from(offset)
     })
 }
 
-fn hinted(word: u64) -> Option<usize> {
+fn decode_acknowledged(word: u64) -> Option<usize> {
     let offset = usize::try_from(word & u64::from(u32::MAX)).ok()?;
-    (hint(offset) == word).then_some(offset)
+    (encode_acknowledged(offset) == word).then_some(offset)
 }
 
 /// Parses the frame at `bytes[at..]`, which stands at `offset` of its segment.

@@ -17,84 +17,84 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread;
 
-use crate::journal::segment::allocate::allocate;
+use crate::journal::segment::allocate::allocate_file;
 use crate::journal::segment::mapped::{MappedAppender, Region};
-use crate::journal::{Journal, LARGE};
-use crate::sync::{lock, unpoisoned};
+use crate::journal::{Journal, LARGE_SEGMENT_BYTES};
+use crate::sync::{ignore_poison, lock};
 
 /// The spare segment of one journal, and who makes it.
 #[derive(Default)]
-pub(in crate::journal) struct Spares {
-    orders: Mutex<Orders>,
+pub(in crate::journal) struct PreallocatedSegments {
+    request: Mutex<PreallocateRequest>,
     changed: Condvar,
-    ready: Mutex<Option<Spare>>,
+    ready: Mutex<Option<PreallocatedSegment>>,
 }
 
 #[derive(Default)]
-struct Orders {
+struct PreallocateRequest {
     /// Where to make one.
-    prepare: Option<PathBuf>,
+    path: Option<PathBuf>,
     stop: bool,
 }
 
 /// A segment that nobody writes to yet.
-pub(in crate::journal) struct Spare {
+pub(in crate::journal) struct PreallocatedSegment {
     pub(in crate::journal) path: PathBuf,
     pub(in crate::journal) region: Arc<Region>,
     pub(in crate::journal) appender: MappedAppender,
 }
 
-impl Spares {
+impl PreallocatedSegments {
     /// One may be needed soon; it can be made at `path`.
-    pub(in crate::journal) fn prepare(&self, path: impl FnOnce() -> PathBuf) {
+    pub(in crate::journal) fn request_segment(&self, path: impl FnOnce() -> PathBuf) {
         if lock(&self.ready).is_none() {
-            lock(&self.orders).prepare.get_or_insert_with(path);
+            lock(&self.request).path.get_or_insert_with(path);
             self.changed.notify_one();
         }
     }
 
     /// The spare segment, if it is ready and lies in `directory`.
-    pub(in crate::journal) fn take(&self, directory: &Path) -> Option<Spare> {
+    pub(in crate::journal) fn take(&self, directory: &Path) -> Option<PreallocatedSegment> {
         lock(&self.ready)
             .take()
             .filter(|spare| spare.path.parent() == Some(directory))
     }
 
     pub(in crate::journal) fn stop(&self) {
-        lock(&self.orders).stop = true;
+        lock(&self.request).stop = true;
         self.changed.notify_one();
     }
 
-    fn carry_out(&self, journal: &Weak<Journal>) {
+    fn run(&self, journal: &Weak<Journal>) {
         loop {
-            let orders = lock(&self.orders);
-            let is_idle = |orders: &mut Orders| orders.prepare.is_none() && !orders.stop;
-            let mut orders = unpoisoned(self.changed.wait_while(orders, is_idle));
-            let (prepare, stop) = (orders.prepare.take(), orders.stop);
+            let orders = lock(&self.request);
+            let is_idle = |orders: &mut PreallocateRequest| orders.path.is_none() && !orders.stop;
+            let mut orders = ignore_poison(self.changed.wait_while(orders, is_idle));
+            let (prepare, stop) = (orders.path.take(), orders.stop);
             drop(orders);
             let Some(journal) = journal.upgrade().filter(|_| !stop) else {
                 return;
             };
             // Not while the directory goes.
-            let _gate = unpoisoned(journal.gate.read());
+            let _gate = ignore_poison(journal.directory_gate.read());
             if let Some(path) = prepare {
-                self.make(path);
+                self.preallocate(path);
             }
         }
     }
 
-    fn make(&self, path: PathBuf) {
+    fn preallocate(&self, path: PathBuf) {
         if lock(&self.ready).is_some() {
             return;
         }
-        let mapped = allocate(&path, LARGE).and_then(|file| {
-            let len = usize::try_from(LARGE).map_err(io::Error::other)?;
+        let mapped = allocate_file(&path, LARGE_SEGMENT_BYTES).and_then(|file| {
+            let len = usize::try_from(LARGE_SEGMENT_BYTES).map_err(io::Error::other)?;
             Region::create_in_file(&file, len)
         });
         match mapped {
             Ok((region, appender)) => {
                 region.prefault();
-                let spare = Spare {
+                let spare = PreallocatedSegment {
                     path,
                     region,
                     appender,
@@ -110,11 +110,11 @@ impl Spares {
 }
 
 /// Starts the thread. Without it whoever logs makes the segments.
-pub(in crate::journal) fn spawn(journal: &Arc<Journal>) {
-    let (spares, journal) = (Arc::clone(&journal.spares), Arc::downgrade(journal));
+pub(in crate::journal) fn spawn_preallocator(journal: &Arc<Journal>) {
+    let (spares, journal) = (Arc::clone(&journal.preallocated), Arc::downgrade(journal));
     let spawned = thread::Builder::new()
         .name("mlflow-segments".to_owned())
-        .spawn(move || spares.carry_out(&journal));
+        .spawn(move || spares.run(&journal));
     if let Err(error) = spawned {
         tracing::debug!(target: "mlflow", %error, "the thread that makes segments ahead could not be started");
     }

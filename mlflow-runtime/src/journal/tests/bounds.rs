@@ -10,8 +10,8 @@ use std::time::Duration;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
-use crate::journal::record::Content;
-use crate::journal::{Reason, release_thread};
+use crate::journal::record::ArtifactLocation;
+use crate::journal::{DropReason, release_thread};
 use crate::model::{Param, RunStatus};
 
 #[test]
@@ -22,10 +22,10 @@ fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
     for step in 0..10_000 {
         log(&journal, MetricKey::Dynamic("loss"), step);
     }
-    assert!(journal.dropped(Reason::JournalFull) > 0);
-    let dropped = journal.dropped(Reason::JournalFull);
-    assert_eq!(dropped + journal.values(), 10_000);
-    assert_eq!(journal.dropped(Reason::MemoryFull), 0);
+    assert!(journal.dropped(DropReason::JournalFull) > 0);
+    let dropped = journal.dropped(DropReason::JournalFull);
+    assert_eq!(dropped + journal.value_count(), 10_000);
+    assert_eq!(journal.dropped(DropReason::MemoryFull), 0);
     let end = Event::End {
         status: RunStatus::Finished,
         end_time_ms: 1,
@@ -40,7 +40,7 @@ fn a_disk_that_had_no_room_is_used_when_it_has_some() {
     let journal = Journal::on_disk(root.clone(), origin("here"), 1 << 30, "").expect("writable");
     fs::remove_dir_all(&root).expect("nobody uses it yet");
     fs::write(&root, "no directory").expect("writable");
-    let dropped = || journal.dropped(Reason::MemoryFull);
+    let dropped = || journal.dropped(DropReason::MemoryFull);
     let mut step = 0;
     let mut log_next = || {
         step += 1;
@@ -50,12 +50,12 @@ fn a_disk_that_had_no_room_is_used_when_it_has_some() {
         log_next();
     }
     fs::remove_file(&root).expect("it is there");
-    let before = journal.values();
-    while journal.values() == before {
+    let before = journal.value_count();
+    while journal.value_count() == before {
         log_next();
     }
     assert_eq!(
-        journal.values() + dropped(),
+        journal.value_count() + dropped(),
         u64::try_from(step).expect("a count")
     );
     assert!(root.is_dir());
@@ -71,7 +71,7 @@ fn room_beyond_the_cap_is_for_what_is_essential_only() {
     }));
     let artifact = Event::Artifact {
         path: "notes.txt".into(),
-        content: Content::Attached,
+        content: ArtifactLocation::Attached,
         fingerprint: None,
     };
     for step in 0..1000 {
@@ -79,8 +79,8 @@ fn room_beyond_the_cap_is_for_what_is_essential_only() {
         log(&journal, MetricKey::Dynamic("loss"), step);
         assert!(!tell(&journal, &artifact, b"small"));
     }
-    assert_eq!(journal.values(), 1000);
-    assert_eq!(journal.dropped(Reason::JournalFull), 2000);
+    assert_eq!(journal.value_count(), 1000);
+    assert_eq!(journal.dropped(DropReason::JournalFull), 2000);
     assert!(
         journal.used_bytes() <= 256 << 10,
         "one small segment after the other"
@@ -92,17 +92,17 @@ fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
     let folder = Folder::new();
     let journal =
         Journal::on_disk(folder.0.clone(), origin("here"), 100 << 10, "").expect("writable");
-    assert!(journal.take_console_room(90 << 10), "a console");
+    assert!(journal.reserve_console_bytes(90 << 10), "a console");
     let end = Event::End {
         status: RunStatus::Finished,
         end_time_ms: 1,
     };
     assert!(tell(&journal, &end, &[]));
     log(&journal, MetricKey::Dynamic("loss"), 1);
-    assert_eq!(journal.values(), 1, "the metric found no room");
-    journal.give_console_room(90 << 10);
+    assert_eq!(journal.value_count(), 1, "the metric found no room");
+    journal.release_console_bytes(90 << 10);
     log(&journal, MetricKey::Dynamic("loss"), 2);
-    assert_eq!(journal.values(), 2);
+    assert_eq!(journal.value_count(), 2);
     assert_eq!(journal.segments().len(), 1);
 }
 
@@ -119,13 +119,13 @@ impl<S: tracing::Subscriber> Layer<S> for Logs {
 fn a_warning_to_a_subscriber_that_logs_waits_for_nobody() {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || {
-        let journal = Journal::new(super::super::Backing::Memory, origin("here"), 0, "");
+        let journal = Journal::new(super::super::Storage::Memory, origin("here"), 0, "");
         let subscriber = tracing_subscriber::registry().with(Logs(Arc::clone(&journal)));
         tracing::subscriber::with_default(subscriber, || {
             // As a destructor does while the thread's own writer is in use.
-            write(&journal, |_| log(&journal, MetricKey::Dynamic("loss"), 1));
+            with_writer(&journal, |_| log(&journal, MetricKey::Dynamic("loss"), 1));
         });
-        let _ = done.send(journal.dropped(Reason::JournalFull));
+        let _ = done.send(journal.dropped(DropReason::JournalFull));
     });
     let dropped = ended.recv_timeout(Duration::from_secs(60));
     assert_eq!(dropped, Ok(2), "the value, and the warning's");

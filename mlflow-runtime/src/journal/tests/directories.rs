@@ -11,21 +11,21 @@ fn a_directory_belongs_to_its_process_while_that_lives() {
     let journal = journal(&folder);
     log(&journal, MetricKey::Dynamic("loss"), 1);
     assert!(
-        Directory::left_behind(&folder.0, "here").next().is_none(),
+        Directory::find_orphaned(&folder.0, "here").next().is_none(),
         "its owner lives"
     );
     release_thread(&journal);
     drop(journal);
     assert!(
-        Directory::left_behind(&folder.0, "elsewhere")
+        Directory::find_orphaned(&folder.0, "elsewhere")
             .next()
             .is_none(),
         "it goes elsewhere"
     );
-    let left = Directory::left_behind(&folder.0, "here").next();
+    let left = Directory::find_orphaned(&folder.0, "here").next();
     assert!(left.is_some());
     assert!(
-        Directory::left_behind(&folder.0, "here").next().is_none(),
+        Directory::find_orphaned(&folder.0, "here").next().is_none(),
         "one sweep at a time"
     );
     left.expect("it was found").remove();
@@ -43,5 +43,5 @@ fn a_journal_that_cannot_be_read_is_left_alone() {
     newer[8] = 99;
     newer[HEADER_BYTES] = 1;
     fs::write(path.join("0000000000.segment"), newer).expect("writable");
-    assert!(Directory::left_behind(&folder.0, "here").next().is_none());
+    assert!(Directory::find_orphaned(&folder.0, "here").next().is_none());
 }

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::journal::LARGE;
-use crate::journal::record::Content;
-use crate::journal::spool::Copy;
+use crate::journal::LARGE_SEGMENT_BYTES;
+use crate::journal::record::ArtifactLocation;
+use crate::journal::spool::SpooledArtifact;
 use crate::model::RunStatus;
 
 /// Waits for another thread to get there.
@@ -42,19 +42,19 @@ fn the_device_is_asked_for_a_copy_when_it_is_asked_for_its_event() {
     let folder = Folder::new();
     let journal = journal(&folder);
     let copy = journal.write_artifact(&[7; 100_000]).expect("on disk");
-    let Ok(Copy { name, fingerprint }) = copy else {
+    let Ok(SpooledArtifact { name, fingerprint }) = copy else {
         panic!("the folder can be written");
     };
-    assert_eq!(journal.spool.unsynced(), 1);
+    assert_eq!(journal.spool.unsynced_count(), 1);
     let event = Event::Artifact {
         path: "a.bin".into(),
-        content: Content::Spooled(name.into()),
+        content: ArtifactLocation::Spooled(name.into()),
         fingerprint: Some(fingerprint),
     };
     assert!(tell(&journal, &event, &[]));
     journal.sync();
     assert!(!journal.is_dirty());
-    assert_eq!(journal.spool.unsynced(), 0);
+    assert_eq!(journal.spool.unsynced_count(), 0);
     assert_eq!(journal.artifact_bytes(), 100_000);
 }
 
@@ -79,7 +79,7 @@ fn a_thread_that_logs_much_finds_a_segment_ready() {
     let journal = journal(&folder);
     let large = || {
         let mut all = journal.segments();
-        all.retain(|segment| segment.size_bytes() == LARGE);
+        all.retain(|segment| segment.size_bytes() == LARGE_SEGMENT_BYTES);
         all
     };
     let mut step = 0;

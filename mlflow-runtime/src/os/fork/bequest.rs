@@ -12,12 +12,12 @@ use crate::sync::lock;
 
 /// The value, twice.
 #[derive(Debug)]
-pub(crate) struct Bequest<T> {
+pub(crate) struct InheritedValue<T> {
     copies: [Mutex<T>; 2],
     writing: Mutex<()>,
 }
 
-impl<T: Clone> Bequest<T> {
+impl<T: Clone> InheritedValue<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             copies: [Mutex::new(value.clone()), Mutex::new(value)],

@@ -6,7 +6,7 @@
 
 use once_cell::race::OnceBox;
 
-use super::{generation, watch};
+use super::{current_generation, start_counting};
 
 /// A list of one value for each process of the line, the eldest first. Values of ancestors stay and
 /// are not touched.
@@ -30,8 +30,8 @@ impl<T> PerProcess<T> {
     /// meet here may each call it, and one of the results is kept.
     pub(crate) fn get_or_make(&self, make: impl Fn(Option<&T>) -> T) -> &T {
         // A fork that nobody counts would leave the child this process's value.
-        watch();
-        let generation = generation();
+        start_counting();
+        let generation = current_generation();
         let (mut cell, mut ancestor) = (self, None);
         loop {
             let entry = cell.0.get_or_init(|| {

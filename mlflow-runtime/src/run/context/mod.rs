@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxBuildHasher;
 
-use stack::{Scope, Scopes};
-pub(crate) use suspended::Suspended;
+use stack::{ScopeId, Scopes};
+pub(crate) use suspended::SuspendedContext;
 
 use crate::run::Run;
 use crate::tracker::global::{self, COMPILED_OUT};
@@ -27,10 +27,10 @@ use crate::tracker::{Tracker, stand_in};
 use crate::warnings::warn_user;
 
 thread_local! {
-    static SCOPES: RefCell<Scopes> = const { RefCell::new(Scopes::NONE) };
+    static SCOPES: RefCell<Scopes> = const { RefCell::new(Scopes::EMPTY) };
     /// The run that was current when the thread's locals went, as in a process that exits inside a
     /// tracked function: `atexit` handlers are called after that. It has no destructor, so it stays.
-    static LAST: Cell<Option<&'static Run>> = const { Cell::new(None) };
+    static LAST_RUN: Cell<Option<&'static Run>> = const { Cell::new(None) };
 }
 
 /// The current run, and the tracker that new runs go to where it is not the process's.
@@ -52,15 +52,15 @@ impl fmt::Debug for Context {
 
 /// Code that was called in a context: what was current before is back when this is dropped.
 #[derive(Debug)]
-pub(crate) struct ContextGuard(Place);
+pub(crate) struct ContextGuard(ThreadScope);
 
 /// A context that a user holds on to: gone when this is dropped, whatever was entered since.
 #[derive(Debug)]
-pub(crate) struct HeldContext(Place);
+pub(crate) struct HeldContext(ThreadScope);
 
 #[derive(Debug)]
-struct Place {
-    scope: Scope,
+struct ThreadScope {
+    scope: ScopeId,
     /// Not `Send`: it belongs to its thread.
     _thread: PhantomData<*const ()>,
 }
@@ -69,23 +69,23 @@ impl Context {
     /// The calling thread's context.
     pub(crate) fn current() -> Self {
         if COMPILED_OUT {
-            return Self::NONE;
+            return Self::EMPTY;
         }
         // Shared: a panic hook asks while a value is being logged.
         SCOPES
             .try_with(|scopes| scopes.try_borrow().map(|scopes| scopes.current.clone()))
-            .map_or_else(|_| Self::last(), Result::unwrap_or_default)
+            .map_or_else(|_| Self::from_last_run(), Result::unwrap_or_default)
     }
 
     #[cold]
-    fn last() -> Self {
+    fn from_last_run() -> Self {
         Self {
-            run: LAST.get().cloned(),
+            run: LAST_RUN.get().cloned(),
             tracker: None,
         }
     }
 
-    const NONE: Self = Self {
+    const EMPTY: Self = Self {
         run: None,
         tracker: None,
     };
@@ -112,11 +112,11 @@ impl Context {
     }
 
     pub(crate) fn enter(self) -> ContextGuard {
-        ContextGuard(Place::enter(self))
+        ContextGuard(ThreadScope::enter(self))
     }
 
     pub(crate) fn hold(self) -> HeldContext {
-        HeldContext(Place::enter(self))
+        HeldContext(ThreadScope::enter(self))
     }
 
     pub(crate) fn run(&self) -> Option<&Run> {
@@ -136,7 +136,7 @@ impl Context {
     /// Returns the fake that records what is logged here: that of the scope, else that of the whole process.
     pub(crate) fn fake(&self) -> Option<Arc<Tracker>> {
         let scoped = self.tracker.clone();
-        scoped.or_else(stand_in::of_process)
+        scoped.or_else(stand_in::process_fake)
     }
 }
 
@@ -158,52 +158,52 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
             Context {
                 tracker: Some(fake),
                 ..
-            } => fake.note_outside(kind, key),
-            _ => is_untold = !is_told(key) || stand_in::any_alive(),
+            } => fake.note_without_run(kind, key),
+            _ => is_untold = !is_warned(key) || stand_in::has_live_fake(),
         }
     });
     if known.is_err() {
-        with_last(log);
+        with_last_run(log);
     } else if is_untold {
-        tell_outside(kind, key);
+        warn_outside_run(kind, key);
     }
 }
 
 /// How many keys are named in a process of those that are logged without a run.
-const KEYS_TOLD: u32 = 5;
+const MAX_WARNED_KEYS: u32 = 5;
 
 /// A bit for each key, by its hash, of which it was said that it is logged without a run. Two may share a bit, and
 /// then the second is not named: a look has to cost nothing.
-static TOLD: AtomicU64 = AtomicU64::new(0);
+static WARNED_KEYS: AtomicU64 = AtomicU64::new(0);
 
-fn bit_of(key: &str) -> u64 {
+fn key_bit(key: &str) -> u64 {
     1 << (FxBuildHasher.hash_one(key) % 64)
 }
 
-fn is_told(key: &str) -> bool {
-    let told = TOLD.load(Ordering::Relaxed);
-    told & bit_of(key) != 0 || told.count_ones() >= KEYS_TOLD
+fn is_warned(key: &str) -> bool {
+    let told = WARNED_KEYS.load(Ordering::Relaxed);
+    told & key_bit(key) != 0 || told.count_ones() >= MAX_WARNED_KEYS
 }
 
 /// Says, once for a key, that it was logged without a run. Elsewhere than in [`SCOPES`]: a
 /// subscriber may look there.
 #[cold]
-fn tell_outside(kind: &'static str, key: &str) {
+fn warn_outside_run(kind: &'static str, key: &str) {
     // It does not know a fake that is alive elsewhere, but what it logs may be what that fake is to see.
-    if let Some(fake) = stand_in::in_place_of_global() {
-        fake.note_outside(kind, key);
-        if stand_in::of_process().is_some() {
+    if let Some(fake) = stand_in::substitute_for_global() {
+        fake.note_without_run(kind, key);
+        if stand_in::process_fake().is_some() {
             return;
         }
     }
     // Where tracking is off nothing is to be said either.
-    if is_told(key) || !global::enabled() {
+    if is_warned(key) || !global::is_enabled() {
         return;
     }
-    TOLD.fetch_or(bit_of(key), Ordering::Relaxed);
+    WARNED_KEYS.fetch_or(key_bit(key), Ordering::Relaxed);
     warn_user(format_args!(
         "{kind} {key:?} is logged outside of any run and is not recorded, and so is what is logged to it later; \
-         {KEYS_TOLD} keys at most are named. Start a \
+         {MAX_WARNED_KEYS} keys at most are named. Start a \
          run: #[mlflow::tracked] or mlflow::start_run!().start(). Take it along to another thread with \
          mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future"
     ));
@@ -211,8 +211,8 @@ fn tell_outside(kind: &'static str, key: &str) {
 
 /// Calls `log` with the run that was current when the thread's locals went.
 #[cold]
-fn with_last(log: impl Fn(&Run)) {
-    if let Some(run) = LAST.get() {
+fn with_last_run(log: impl Fn(&Run)) {
+    if let Some(run) = LAST_RUN.get() {
         log(run);
     }
 }
@@ -236,19 +236,19 @@ pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
 }
 
 /// The current run; a fake is told of a value without.
-pub(crate) fn run_for(kind: &'static str, key: &str) -> Option<Run> {
+pub(crate) fn current_run_or_warn(kind: &'static str, key: &str) -> Option<Run> {
     let Context { run, tracker } = Context::current();
     match (&run, tracker) {
         (Some(_), _) => {}
-        (None, Some(fake)) => fake.note_outside(kind, key),
-        (None, None) => tell_outside(kind, key),
+        (None, Some(fake)) => fake.note_without_run(kind, key),
+        (None, None) => warn_outside_run(kind, key),
     }
     run
 }
 
 /// `None` where tracking is compiled out, and where the thread's locals are gone. What `change` takes
 /// out it returns, to be dropped by the caller: a run's last owner may come back here.
-fn change<R>(change: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
+fn with_scopes<R>(change: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
     if COMPILED_OUT {
         return None;
     }
@@ -263,10 +263,10 @@ fn change<R>(change: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
         .flatten()
 }
 
-impl Place {
+impl ThreadScope {
     fn enter(context: Context) -> Self {
         Self {
-            scope: change(|scopes| scopes.enter(context)).unwrap_or(Scope::NOWHERE),
+            scope: with_scopes(|scopes| scopes.enter(context)).unwrap_or(ScopeId::NEVER_ENTERED),
             _thread: PhantomData,
         }
     }
@@ -274,12 +274,12 @@ impl Place {
 
 impl Drop for ContextGuard {
     fn drop(&mut self) {
-        change(|scopes| scopes.leave(self.0.scope));
+        with_scopes(|scopes| scopes.leave(self.0.scope));
     }
 }
 
 impl Drop for HeldContext {
     fn drop(&mut self) {
-        change(|scopes| scopes.remove(self.0.scope));
+        with_scopes(|scopes| scopes.remove(self.0.scope));
     }
 }

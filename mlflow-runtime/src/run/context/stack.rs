@@ -6,13 +6,13 @@
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Context, LAST};
+use super::{Context, LAST_RUN};
 
 /// One entry; unique in the process, since a guard that is leaked may move on with its future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Scope(u64);
+pub(super) struct ScopeId(u64);
 
-static NEXT: AtomicU64 = AtomicU64::new(1);
+static NEXT_SCOPE_ID: AtomicU64 = AtomicU64::new(1);
 
 #[derive(Debug)]
 pub(super) struct Scopes {
@@ -22,7 +22,7 @@ pub(super) struct Scopes {
 
 #[derive(Debug)]
 pub(super) struct Entry {
-    scope: Scope,
+    scope: ScopeId,
     previous: Context,
 }
 
@@ -31,38 +31,38 @@ impl Drop for Scopes {
     fn drop(&mut self) {
         if let Some(run) = self.current.run.take() {
             // Never freed: somebody may log until the process is gone.
-            LAST.set(Some(Box::leak(Box::new(run))));
+            LAST_RUN.set(Some(Box::leak(Box::new(run))));
         }
     }
 }
 
-impl Scope {
+impl ScopeId {
     /// Never entered.
-    pub(super) const NOWHERE: Self = Self(0);
+    pub(super) const NEVER_ENTERED: Self = Self(0);
 }
 
 impl Scopes {
-    pub(super) const NONE: Self = Self {
-        current: Context::NONE,
+    pub(super) const EMPTY: Self = Self {
+        current: Context::EMPTY,
         entered: Vec::new(),
     };
 
-    pub(super) fn enter(&mut self, context: Context) -> Scope {
-        let scope = Scope(NEXT.fetch_add(1, Ordering::Relaxed));
+    pub(super) fn enter(&mut self, context: Context) -> ScopeId {
+        let scope = ScopeId(NEXT_SCOPE_ID.fetch_add(1, Ordering::Relaxed));
         let previous = mem::replace(&mut self.current, context);
         self.entered.push(Entry { scope, previous });
         scope
     }
 
     /// Enters what [`Scopes::leave`] gave.
-    pub(super) fn enter_again(&mut self, current: Context, above: Vec<Entry>) -> Scope {
+    pub(super) fn reenter(&mut self, current: Context, above: Vec<Entry>) -> ScopeId {
         let scope = self.enter(current);
         self.entered.extend(above);
         scope
     }
 
     /// Leaves `scope` and all that was entered in it: what was current there, and the entries above it.
-    pub(super) fn leave(&mut self, scope: Scope) -> Option<(Context, Vec<Entry>)> {
+    pub(super) fn leave(&mut self, scope: ScopeId) -> Option<(Context, Vec<Entry>)> {
         let position = self.position(scope)?;
         let above = self.entered.split_off(position + 1);
         let previous = self.entered.pop()?.previous;
@@ -70,7 +70,7 @@ impl Scopes {
     }
 
     /// Takes `scope` out from among the others.
-    pub(super) fn remove(&mut self, scope: Scope) -> Option<Context> {
+    pub(super) fn remove(&mut self, scope: ScopeId) -> Option<Context> {
         let position = self.position(scope)?;
         let previous = self.entered.remove(position).previous;
         let follower = self
@@ -80,7 +80,7 @@ impl Scopes {
         Some(mem::replace(follower, previous))
     }
 
-    fn position(&self, scope: Scope) -> Option<usize> {
+    fn position(&self, scope: ScopeId) -> Option<usize> {
         self.entered.iter().rposition(|entry| entry.scope == scope)
     }
 }

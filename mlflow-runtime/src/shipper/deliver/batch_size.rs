@@ -9,9 +9,9 @@
 use crate::store::BatchLimits;
 
 /// In parts of a full request.
-const FULL: usize = 1024;
+const FULL_SHARE: usize = 1024;
 /// What an answer adds: the way back takes some requests, or every second one would fail.
-const STEP: usize = FULL / 16;
+const GROWTH_STEP: usize = FULL_SHARE / 16;
 
 /// The share of a full request that the next one holds.
 #[derive(Clone, Copy, Debug)]
@@ -19,18 +19,18 @@ pub(in crate::shipper) struct AdaptiveBatchSize(usize);
 
 impl Default for AdaptiveBatchSize {
     fn default() -> Self {
-        Self(FULL)
+        Self(FULL_SHARE)
     }
 }
 
 impl AdaptiveBatchSize {
-    pub(in crate::shipper) fn of(self, limits: BatchLimits) -> BatchLimits {
-        let total = limits.total.saturating_mul(self.0).div_ceil(FULL);
+    pub(in crate::shipper) fn apply_to(self, limits: BatchLimits) -> BatchLimits {
+        let total = limits.total.saturating_mul(self.0).div_ceil(FULL_SHARE);
         BatchLimits { total, ..limits }
     }
 
     pub(in crate::shipper) fn grow(&mut self) {
-        self.0 = (self.0 + STEP).min(FULL);
+        self.0 = (self.0 + GROWTH_STEP).min(FULL_SHARE);
     }
 
     pub(in crate::shipper) fn shrink(&mut self) {
@@ -51,17 +51,17 @@ mod tests {
             tags: 100,
         };
         let mut share = AdaptiveBatchSize::default();
-        assert_eq!(share.of(limits(1000)).total, 1000);
+        assert_eq!(share.apply_to(limits(1000)).total, 1000);
         share.shrink();
-        assert_eq!(share.of(limits(1000)).total, 500);
+        assert_eq!(share.apply_to(limits(1000)).total, 500);
         for _ in 0..20 {
             share.shrink();
         }
-        assert_eq!(share.of(limits(1000)).total, 1);
-        assert_eq!(share.of(limits(1)).total, 1);
+        assert_eq!(share.apply_to(limits(1000)).total, 1);
+        assert_eq!(share.apply_to(limits(1)).total, 1);
         for _ in 0..16 {
             share.grow();
         }
-        assert_eq!(share.of(limits(1000)).total, 1000);
+        assert_eq!(share.apply_to(limits(1000)).total, 1000);
     }
 }

@@ -8,11 +8,11 @@ use std::pin::Pin;
 
 use crate::shipper::Delivery;
 use crate::shipper::obstacle::Obstacle;
-use crate::shipper::read::batch::{Refused, halves};
+use crate::shipper::read::batch::{Rejection, split_batch};
 use crate::store::{Batch, StoreError, StoredRun};
 
 /// How often a half is tried again at once when another client seems to be in the way.
-const CONTESTS: u32 = 3;
+const MAX_CONTESTED_RETRIES: u32 = 3;
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -23,10 +23,10 @@ impl Delivery {
         run: &'a StoredRun,
         batch: Batch<'a>,
         reason: String,
-    ) -> LocalFuture<'a, Result<Vec<Refused>, Obstacle>> {
+    ) -> LocalFuture<'a, Result<Vec<Rejection>, Obstacle>> {
         Box::pin(async move {
-            let Some([first, second]) = halves(&batch) else {
-                return Ok(single(&batch, reason).into_iter().collect());
+            let Some([first, second]) = split_batch(&batch) else {
+                return Ok(refuse_single_entry(&batch, reason).into_iter().collect());
             };
             let mut refused = Vec::new();
             // The first half down to its last entry, and only then the second.
@@ -34,12 +34,12 @@ impl Delivery {
             while let Some(half) = left.pop() {
                 let mut logged = self.store.log_batch(run, &half).await;
                 // Another client may have been in the way of this one only.
-                for _ in 0..CONTESTS {
+                for _ in 0..MAX_CONTESTED_RETRIES {
                     if matches!(logged, Err(StoreError::Contested { .. })) {
                         logged = self.store.log_batch(run, &half).await;
                     }
                 }
-                let parts = halves(&half);
+                let parts = split_batch(&half);
                 match (logged, parts) {
                     (Ok(()), _) => {}
                     (
@@ -53,8 +53,8 @@ impl Delivery {
                     (
                         Err(StoreError::Rejected { reason } | StoreError::Contested { reason }),
                         None,
-                    ) => refused.extend(single(&half, reason)),
-                    (Err(error), _) => return Err(self.obstacle(error).await),
+                    ) => refused.extend(refuse_single_entry(&half, reason)),
+                    (Err(error), _) => return Err(self.classify_error(error).await),
                 }
             }
             Ok(refused)
@@ -62,18 +62,18 @@ impl Delivery {
     }
 }
 
-fn single(batch: &Batch<'_>, reason: String) -> Option<Refused> {
+fn refuse_single_entry(batch: &Batch<'_>, reason: String) -> Option<Rejection> {
     let Batch {
         metrics,
         params,
         tags,
     } = batch;
     if let Some(metric) = metrics.first() {
-        return Some(Refused::metric(metric.clone(), reason));
+        return Some(Rejection::metric(metric.clone(), reason));
     }
     if let Some(param) = params.first() {
-        return Some(Refused::param(param.clone(), 0, reason));
+        return Some(Rejection::param(param.clone(), 0, reason));
     }
     let tag = tags.first()?;
-    Some(Refused::tag(tag.clone(), 0, reason))
+    Some(Rejection::tag(tag.clone(), 0, reason))
 }

@@ -7,47 +7,51 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::journal::record::Start;
+use crate::journal::record::RunStart;
 use crate::model::limits;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::Delivery;
 use crate::shipper::deliver::end_run::ATTEMPT_TAG;
-use crate::shipper::obstacle::{Halt, Obstacle, Stuck, halt};
-use crate::shipper::read::run_states::{PATIENCE, Phase};
-use crate::shipper::read::source::Source;
-use crate::shipper::run_link::Link;
+use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, into_halt};
+use crate::shipper::read::run_states::{PARENT_START_TIMEOUT, Phase};
+use crate::shipper::read::source::JournalReader;
+use crate::shipper::run_link::RunLink;
 use crate::store::{Batch, NewRun, StoreError, StoredRun};
 use crate::warnings::warn_user;
 
 /// How long a server must not have found a run before it is taken for gone: the servers behind one
 /// address may not all have it.
-const SURELY_GONE: Duration = Duration::from_secs(60);
+const ABSENCE_TIMEOUT: Duration = Duration::from_secs(60);
 const PARENT_TAG: &str = "mlflow.parentRunId";
 const NAME_TAG: &str = "mlflow.runName";
 /// How often at most a run's end waits for the word whether a second one is empty: some servers
 /// cannot list artifacts at all.
-const LOOKS: u8 = 5;
+const MAX_DUPLICATE_CHECKS: u8 = 5;
 
 impl Delivery {
     /// Returns the store's run, created or found if need be.
-    pub(in crate::shipper) async fn ready(
+    pub(in crate::shipper) async fn ensure_run(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         number: u32,
     ) -> Result<StoredRun, Obstacle> {
-        let mut ready = Err(lost().into());
-        for ancestor in source.runs.line(number).into_iter().rev() {
-            if ancestor == number || !source.parked.is_run_held(ancestor) {
-                ready = Ok(self.created(source, ancestor).await?);
+        let mut ready = Err(lost_start().into());
+        for ancestor in source.runs.ancestors_to_create(number).into_iter().rev() {
+            if ancestor == number || !source.parked.is_run_blocked(ancestor) {
+                ready = Ok(self.create_or_find(source, ancestor).await?);
             }
         }
         ready
     }
 
-    async fn created(&mut self, source: &mut Source, number: u32) -> Result<StoredRun, Obstacle> {
+    async fn create_or_find(
+        &mut self,
+        source: &mut JournalReader,
+        number: u32,
+    ) -> Result<StoredRun, Obstacle> {
         let Some(state) = source.runs.get(number) else {
-            return Err(lost().into());
+            return Err(lost_start().into());
         };
         let identity = state.identity.clone();
         let start = state.start.clone();
@@ -56,13 +60,18 @@ impl Delivery {
         let is_member = identity.role.member_rank().is_some();
         let outcome = match (&state.phase, &start) {
             (Phase::Created { run, .. }, _) => return Ok(run.clone()),
-            (Phase::Pending { .. }, Some(start)) if is_member => self.join(&identity, start).await,
+            (Phase::Pending { .. }, Some(start)) if is_member => {
+                self.join_run(&identity, start).await
+            }
             (Phase::Pending { in_doubt }, Some(start)) => {
                 let in_doubt = *in_doubt;
                 let is_renewed = state.is_renewed;
-                let mut created = match self.parent(source, start.parent.as_deref()).await {
+                let mut created = match self
+                    .resolve_parent_id(source, start.parent.as_deref())
+                    .await
+                {
                     Ok(parent) => {
-                        self.create(&identity, start, in_doubt, is_live, parent)
+                        self.create_or_resume(&identity, start, in_doubt, is_live, parent)
                             .await
                     }
                     Err(error) => Err(error),
@@ -84,14 +93,14 @@ impl Delivery {
                 }
                 created.map(Some)
             }
-            (Phase::Mentioned | Phase::Pending { .. }, _) => self.find(&identity).await,
+            (Phase::StartUnread | Phase::Pending { .. }, _) => self.find_run(&identity).await,
         };
         let run = match outcome {
             Ok(Some(run)) => run,
-            Ok(None) => return self.not_found(source, number).await,
+            Ok(None) => return self.handle_not_found(source, number).await,
             // A creation that is refused for good leaves the values without a place to go.
-            Err(StoreError::Rejected { reason }) => return Err(Stuck::Held(reason).into()),
-            Err(error) => return Err(self.obstacle(error).await),
+            Err(StoreError::Rejected { reason }) => return Err(StuckReason::Blocked(reason).into()),
+            Err(error) => return Err(self.classify_error(error).await),
         };
         let Some(state) = source.runs.get_mut(number) else {
             return Ok(run);
@@ -104,10 +113,10 @@ impl Delivery {
             // Of all ranks one says it.
             let says = identity.role.member_rank().is_none_or(|rank| rank == 0);
             if let (Some(url), None, true) = (url, &start.parent, says) {
-                self.announcements.page(&start.name, &url);
+                self.announcements.print_run_url(&start.name, &url);
             }
             if let Some(news) = self.store.news() {
-                self.announcements.news(&news);
+                self.announcements.print_notice(&news);
             }
             let link = Arc::clone(link);
             self.warn_of_other_experiments(&run, identity.resumed.is_some(), &link)
@@ -118,34 +127,42 @@ impl Delivery {
         };
         state.phase = Phase::Created {
             run: run.clone(),
-            looks: if may_have_twin { LOOKS } else { 0 },
+            duplicate_checks: if may_have_twin {
+                MAX_DUPLICATE_CHECKS
+            } else {
+                0
+            },
         };
-        self.progress = true;
+        self.has_progress = true;
         Ok(run)
     }
 
     /// Decides about a run that the store does not have: it is created anew by who would have created
     /// it, and waited for by others.
-    async fn not_found(&mut self, source: &mut Source, number: u32) -> Result<StoredRun, Obstacle> {
+    async fn handle_not_found(
+        &mut self,
+        source: &mut JournalReader,
+        number: u32,
+    ) -> Result<StoredRun, Obstacle> {
         let is_live = source.is_live();
         let role = source.runs.role(number);
-        if source.runs.renew(number) {
-            return Box::pin(self.created(source, number)).await;
+        if source.runs.recreate(number) {
+            return Box::pin(self.create_or_find(source, number)).await;
         }
-        match source.runs.awaited(number, is_live) {
+        match source.runs.waiting_time(number, is_live) {
             Some(awaited) => {
-                self.warn_awaited(awaited);
-                Err(Stuck::NotCreated.into())
+                self.warn_of_missing_run(awaited);
+                Err(StuckReason::RunNotCreated.into())
             }
-            None => Err(Stuck::Held(missing(role).to_owned()).into()),
+            None => Err(StuckReason::Blocked(describe_missing_run(role).to_owned()).into()),
         }
     }
 
     /// Looks for a run that was there and is not found by its id any more. Where it is gone for good,
     /// or has been for a while, it is created anew with all that comes from now on.
-    pub(in crate::shipper) async fn look_for_moved(
+    pub(in crate::shipper) async fn relocate_run(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         number: u32,
         held: Duration,
     ) -> Result<(), Obstacle> {
@@ -158,47 +175,56 @@ impl Delivery {
         match self.store.get_run(&run.run_id).await {
             Err(StoreError::Missing { .. }) if identity.resumed.is_none() => {}
             Ok(_) => return Ok(()),
-            Err(error) => return Err(self.obstacle(error).await),
+            Err(error) => return Err(self.classify_error(error).await),
         }
-        let found = match self.find(&identity).await {
+        let found = match self.find_run(&identity).await {
             Ok(found) => found,
-            Err(error) => return Err(self.obstacle(error).await),
+            Err(error) => return Err(self.classify_error(error).await),
         };
-        let is_final = self.store.absence_is_final() || held >= SURELY_GONE;
+        let is_final = self.store.absence_is_final() || held >= ABSENCE_TIMEOUT;
         match found {
             Some(run) => {
                 if let Some(state) = source.runs.get_mut(number) {
-                    state.phase = Phase::Created { run, looks: 0 };
+                    state.phase = Phase::Created {
+                        run,
+                        duplicate_checks: 0,
+                    };
                 }
                 Ok(())
             }
-            None if is_final && source.runs.renew(number) => Ok(()),
-            None => Err(Stuck::Held(missing(identity.role).to_owned()).into()),
+            None if is_final && source.runs.recreate(number) => Ok(()),
+            None => {
+                Err(StuckReason::Blocked(describe_missing_run(identity.role).to_owned()).into())
+            }
         }
     }
 
     /// Looks again for a run that has ended, so that the store clears up a twin which appeared
     /// meanwhile. Not before the end: a run that has one is never taken for the empty twin.
-    pub(in crate::shipper) async fn look_again(
+    pub(in crate::shipper) async fn check_for_duplicate(
         &self,
-        source: &mut Source,
+        source: &mut JournalReader,
         number: u32,
     ) -> Result<(), Halt> {
         let Some(state) = source.runs.get_mut(number) else {
             return Ok(());
         };
-        let Phase::Created { looks, .. } = &mut state.phase else {
+        let Phase::Created {
+            duplicate_checks: looks,
+            ..
+        } = &mut state.phase
+        else {
             return Ok(());
         };
         if *looks == 0 {
             return Ok(());
         }
-        match self.delete_twins(&state.identity).await {
+        match self.delete_duplicates(&state.identity).await {
             Ok(false) => {
                 *looks -= 1;
                 if *looks > 0 {
                     // The store is there: it is asked once more soon, and nobody is warned.
-                    return Err(halt(StoreError::Busy {
+                    return Err(into_halt(StoreError::Busy {
                         reason: "whether a second run of the same key is empty cannot be told yet"
                             .to_owned(),
                     }));
@@ -210,12 +236,12 @@ impl Delivery {
                 | StoreError::Missing { .. }
                 | StoreError::Blocked { .. },
             ) => *looks = 0,
-            Err(error) => return Err(halt(error)),
+            Err(error) => return Err(into_halt(error)),
         }
         Ok(())
     }
 
-    async fn delete_twins(&self, identity: &RunIdentity) -> Result<bool, StoreError> {
+    async fn delete_duplicates(&self, identity: &RunIdentity) -> Result<bool, StoreError> {
         if identity.role.is_joined() || identity.resumed.is_some() {
             return Ok(true);
         }
@@ -224,8 +250,8 @@ impl Delivery {
     }
 
     /// Says once that another process has not created its run for long.
-    fn warn_awaited(&mut self, awaited: Duration) {
-        if awaited > PATIENCE && self.said.admit("awaited", "").is_some() {
+    fn warn_of_missing_run(&mut self, awaited: Duration) {
+        if awaited > PARENT_START_TIMEOUT && self.warning_log.admit("awaited", "").is_some() {
             tracing::warn!(
                 target: "mlflow",
                 "the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, \
@@ -236,9 +262,9 @@ impl Delivery {
 
     /// The store's id of a run's parent. A parent that cannot be had is left out, unless another rank
     /// may create it yet.
-    async fn parent(
+    async fn resolve_parent_id(
         &self,
-        source: &Source,
+        source: &JournalReader,
         parent: Option<&RunIdentity>,
     ) -> Result<Option<String>, StoreError> {
         let Some(identity) = parent else {
@@ -248,9 +274,9 @@ impl Delivery {
         if let Some(Phase::Created { run, .. }) = known.map(|(_, state)| &state.phase) {
             return Ok(Some(run.run_id.clone()));
         }
-        match self.find(identity).await {
+        match self.find_run(identity).await {
             Ok(None) if identity.role.is_joined() => Err(StoreError::Blocked {
-                reason: missing(identity.role).to_owned(),
+                reason: describe_missing_run(identity.role).to_owned(),
                 everything: false,
             }),
             Ok(found) => Ok(found.map(|run| run.run_id)),
@@ -265,7 +291,7 @@ impl Delivery {
         }
     }
 
-    pub(in crate::shipper) async fn find(
+    pub(in crate::shipper) async fn find_run(
         &self,
         identity: &RunIdentity,
     ) -> Result<Option<StoredRun>, StoreError> {
@@ -282,28 +308,28 @@ impl Delivery {
     }
 
     /// A run that others start and end.
-    async fn join(
+    async fn join_run(
         &self,
         identity: &RunIdentity,
-        start: &Start<'_>,
+        start: &RunStart<'_>,
     ) -> Result<Option<StoredRun>, StoreError> {
-        let found = self.find(identity).await?;
+        let found = self.find_run(identity).await?;
         if let Some(run) = &found {
-            self.add_tags(run, &tags_of(start)).await?;
+            self.add_tags(run, &valid_start_tags(start)).await?;
         }
         Ok(found)
     }
 
     /// A run that has been started before goes on. The tags first: by them who ships what an earlier
     /// attempt left knows that it does.
-    async fn resume(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
+    async fn resume_run(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
         self.add_tags(run, tags).await?;
         self.store.update_run(run, RunStatus::Running, None).await
     }
 
     /// Says that a run is in another experiment than one that was named for it. That it cannot be found out is no
     /// trouble of the run's.
-    async fn warn_of_other_experiments(&self, run: &StoredRun, is_resumed: bool, link: &Link) {
+    async fn warn_of_other_experiments(&self, run: &StoredRun, is_resumed: bool, link: &RunLink) {
         for named in link.named_experiments() {
             match named {
                 ExperimentRef::Name(named) if is_resumed => {
@@ -360,15 +386,15 @@ impl Delivery {
         self.store.log_batch(run, &batch).await
     }
 
-    async fn create(
+    async fn create_or_resume(
         &self,
         identity: &RunIdentity,
-        start: &Start<'_>,
+        start: &RunStart<'_>,
         in_doubt: bool,
         is_live: bool,
         parent: Option<String>,
     ) -> Result<StoredRun, StoreError> {
-        let mut tags = tags_of(start);
+        let mut tags = valid_start_tags(start);
         if let Some(run_id) = &identity.resumed {
             let run = self.store.get_run(run_id).await?;
             // The stores have the name follow the tag.
@@ -378,7 +404,7 @@ impl Delivery {
                     value: start.name.to_string(),
                 });
             }
-            self.resume(&run, &tags).await?;
+            self.resume_run(&run, &tags).await?;
             return Ok(run);
         }
         let is_leader = identity.role == Role::Leader;
@@ -392,7 +418,7 @@ impl Delivery {
         if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
             // It may be one of an earlier launch. What is left of a dead process does not go on.
             if is_leader && is_live {
-                self.resume(&run, &tags).await?;
+                self.resume_run(&run, &tags).await?;
             }
             return Ok(run);
         }
@@ -422,22 +448,22 @@ impl Delivery {
     }
 }
 
-fn tags_of(start: &Start<'_>) -> Vec<Tag> {
+fn valid_start_tags(start: &RunStart<'_>) -> Vec<Tag> {
     let mut tags: Vec<Tag> = start
         .tags
         .iter()
         .map(|tag| tag.clone().into_owned())
         .collect();
-    tags.retain(|tag| limits::key_fault(&tag.key).is_none());
+    tags.retain(|tag| limits::find_key_fault(&tag.key).is_none());
     tags
 }
 
-fn lost() -> Stuck {
-    Stuck::Held("the start of the run was lost".to_owned())
+fn lost_start() -> StuckReason {
+    StuckReason::Blocked("the start of the run was lost".to_owned())
 }
 
 /// Why there will be no run.
-fn missing(role: Role) -> &'static str {
+fn describe_missing_run(role: Role) -> &'static str {
     if role.is_joined() {
         "rank 0 has not started the run yet"
     } else {

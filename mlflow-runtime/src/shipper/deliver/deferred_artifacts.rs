@@ -23,51 +23,51 @@ use crate::journal::record::Fingerprint;
 use crate::journal::segment::Segment;
 use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
-use crate::shipper::deliver::delivery::Part;
+use crate::shipper::deliver::delivery::WorkOrigin;
 use crate::shipper::deliver::parked_runs::{HOPELESS_AFTER, Lane};
-use crate::shipper::obstacle::{Cause, Halt, Obstacle, Stuck};
-use crate::shipper::read::batch::{Artifact, ArtifactBytes, Refused, Work};
-use crate::shipper::read::source::{JournalOwner, Source};
+use crate::shipper::obstacle::{Halt, Obstacle, RetryReason, StuckReason};
+use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection, RunBatch};
+use crate::shipper::read::source::{JournalOwner, JournalReader};
 use crate::store::{StoreError, StoredRun};
 
 /// Artifacts that are tried at one step: the others have their turn at the next.
-const TRIES: usize = 4;
+const MAX_TRIES_PER_STEP: usize = 4;
 /// Failures of the place in a row before a warning.
 const WARN_AFTER: u32 = 3;
 
 /// The artifacts of one journal that wait.
 #[derive(Default)]
 pub(in crate::shipper) struct DeferredArtifacts {
-    waiting: VecDeque<Deferred>,
+    waiting: VecDeque<DeferredArtifact>,
     log: EntryLog,
-    place: Place,
+    store_state: ArtifactStoreState,
 }
 
 /// One of them.
-struct Deferred {
-    number: u32,
+struct DeferredArtifact {
+    run_number: u32,
     run: StoredRun,
     artifact: Artifact,
     /// `None`: nothing is known against it, its place is away.
-    stuck: Option<Stuck>,
+    stuck: Option<StuckReason>,
     backoff: Backoff,
     due: Instant,
     /// The segments that may name it.
     segments: Vec<Arc<Segment>>,
 }
 
-impl Deferred {
-    fn is_held(&self) -> bool {
-        self.stuck.as_ref().is_some_and(Stuck::is_held)
+impl DeferredArtifact {
+    fn is_blocked(&self) -> bool {
+        self.stuck.as_ref().is_some_and(StuckReason::is_blocked)
     }
 }
 
 /// The place where artifacts go, as it was last seen.
 #[derive(Default)]
-struct Place {
-    away_until: Option<Instant>,
+struct ArtifactStoreState {
+    unavailable_until: Option<Instant>,
     backoff: Backoff,
-    warned: bool,
+    has_warned: bool,
 }
 
 impl DeferredArtifacts {
@@ -76,52 +76,61 @@ impl DeferredArtifacts {
     }
 
     /// Returns whether an artifact of the run waits here.
-    pub(in crate::shipper) fn has(&self, run: u32) -> bool {
-        self.waiting.iter().any(|deferred| deferred.number == run)
+    pub(in crate::shipper) fn has_run(&self, run: u32) -> bool {
+        self.waiting
+            .iter()
+            .any(|deferred| deferred.run_number == run)
     }
 
     /// Returns whether any waits for something else than a person.
-    pub(in crate::shipper) fn has_waiting(&self) -> bool {
-        self.waiting.iter().any(|deferred| !deferred.is_held())
+    pub(in crate::shipper) fn has_retryable(&self) -> bool {
+        self.waiting.iter().any(|deferred| !deferred.is_blocked())
     }
 
     /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
     pub(in crate::shipper) fn is_hopeless(&self) -> bool {
-        let mut waiting = self.waiting.iter().filter(|deferred| !deferred.is_held());
-        self.place.away_until.is_some()
+        let mut waiting = self
+            .waiting
+            .iter()
+            .filter(|deferred| !deferred.is_blocked());
+        self.store_state.unavailable_until.is_some()
             || waiting.all(|deferred| deferred.backoff.failures() >= HOPELESS_AFTER)
     }
 
     /// Returns how many wait for a person.
-    pub(in crate::shipper) fn held(&self) -> usize {
-        let held = self.waiting.iter().filter(|deferred| deferred.is_held());
+    pub(in crate::shipper) fn blocked_count(&self) -> usize {
+        let held = self.waiting.iter().filter(|deferred| deferred.is_blocked());
         held.count()
     }
 
     /// Returns whether it is too early to try any.
-    pub(in crate::shipper) fn is_place_away(&self) -> bool {
-        self.place
-            .away_until
+    pub(in crate::shipper) fn is_store_unavailable(&self) -> bool {
+        self.store_state
+            .unavailable_until
             .is_some_and(|until| until > Instant::now())
     }
 
     /// Returns when the next try is due.
-    pub(in crate::shipper) fn due(&self) -> Option<Instant> {
+    pub(in crate::shipper) fn next_try_at(&self) -> Option<Instant> {
         let due = self.waiting.iter().map(|deferred| deferred.due).min()?;
-        Some(self.place.away_until.map_or(due, |until| until.max(due)))
+        Some(
+            self.store_state
+                .unavailable_until
+                .map_or(due, |until| until.max(due)),
+        )
     }
 
     /// Makes every try due by `at`: somebody waits.
-    pub(in crate::shipper) fn hurry(&mut self, at: Instant) {
+    pub(in crate::shipper) fn retry_by(&mut self, at: Instant) {
         for deferred in &mut self.waiting {
             deferred.due = deferred.due.min(at);
         }
-        let place = &mut self.place;
-        place.away_until = place.away_until.map(|until| until.min(at));
+        let place = &mut self.store_state;
+        place.unavailable_until = place.unavailable_until.map(|until| until.min(at));
     }
 
-    fn next_due(&mut self, now: Instant) -> Option<Deferred> {
-        if self.is_place_away() {
+    fn take_due(&mut self, now: Instant) -> Option<DeferredArtifact> {
+        if self.is_store_unavailable() {
             return None;
         }
         let at = self
@@ -132,11 +141,13 @@ impl DeferredArtifacts {
     }
 }
 
-impl Place {
-    fn failed(&mut self, reason: &str) {
-        let delay = self.backoff.next(Cause::Away { retry_after: None });
-        self.away_until = Some(Instant::now() + delay);
-        if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.warned, true) {
+impl ArtifactStoreState {
+    fn record_failure(&mut self, reason: &str) {
+        let delay = self
+            .backoff
+            .next_delay(RetryReason::Unavailable { retry_after: None });
+        self.unavailable_until = Some(Instant::now() + delay);
+        if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
                 target: "mlflow", reason,
                 "the store does not take artifacts; they wait in the journal, everything else is shipped. \
@@ -145,16 +156,16 @@ impl Place {
         }
     }
 
-    fn answered(&mut self) {
+    fn record_success(&mut self) {
         self.backoff.reset();
-        self.away_until = None;
-        if std::mem::take(&mut self.warned) {
+        self.unavailable_until = None;
+        if std::mem::take(&mut self.has_warned) {
             tracing::warn!(target: "mlflow", "the store takes artifacts again; those that waited are being shipped");
         }
     }
 }
 
-impl Source {
+impl JournalReader {
     /// Lets go of a waiting artifact of this path: the one at `sequence` takes its place. Returns
     /// whether that is a newer one.
     pub(in crate::shipper) fn supersede_deferred(
@@ -163,27 +174,28 @@ impl Source {
         path: &str,
         sequence: u64,
     ) -> bool {
-        let is =
-            |deferred: &Deferred| deferred.run.run_id == run_id && deferred.artifact.path == path;
+        let is = |deferred: &DeferredArtifact| {
+            deferred.run.run_id == run_id && deferred.artifact.path == path
+        };
         let at = self.deferred.waiting.iter().position(is);
         let Some(older) = at.and_then(|at| self.deferred.waiting.remove(at)) else {
             return false;
         };
         let is_newer = older.artifact.sequence != sequence;
-        self.release(&older.segments);
+        self.release_segments(&older.segments);
         if let ArtifactBytes::File(file) = older.artifact.bytes {
-            self.spend(file, older.segments);
+            self.delete_when_unpinned(file, older.segments);
         }
         is_newer
     }
 
     /// Has an artifact wait by itself. `cursors` are those that have read it. With `is_shared` the segments
     /// that they read name the file of the artifact, too, and keep it.
-    fn defer(&mut self, mut deferred: Deferred, cursors: &[usize], is_shared: bool) {
+    fn defer(&mut self, mut deferred: DeferredArtifact, cursors: &[usize], is_shared: bool) {
         self.move_to_file(&mut deferred.artifact);
         let mut log = std::mem::take(&mut self.deferred.log);
         let artifact = &deferred.artifact;
-        let copied = self.copy_to(&mut log, Lane::Artifacts, deferred.number, |log| {
+        let copied = self.copy_to(&mut log, Lane::Artifacts, deferred.run_number, |log| {
             artifact.copy_to(log)
         });
         self.deferred.log = log;
@@ -202,7 +214,7 @@ impl Source {
         for cursor in &mut self.cursors {
             let names = |segment: &Arc<Segment>| Arc::ptr_eq(segment, &cursor.segment);
             if deferred.segments.iter().any(names) {
-                cursor.waiting += 1;
+                cursor.waiting_artifacts += 1;
                 if cursor.lane == Some(Lane::Artifacts) {
                     cursor.skip_to_end();
                 }
@@ -230,9 +242,9 @@ impl Source {
                 let copy = journal.write_artifact(bytes)?.ok()?;
                 Some((directory.join(copy.name), Some(copy.fingerprint)))
             }
-            JournalOwner::Dead { .. } => {
+            JournalOwner::Orphan { .. } => {
                 let path = directory.join(artifact_name());
-                let written = owned::create(&path).and_then(|mut file| file.write_all(bytes));
+                let written = owned::create_file(&path).and_then(|mut file| file.write_all(bytes));
                 if written.is_err() {
                     let _ = std::fs::remove_file(&path);
                 }
@@ -242,7 +254,7 @@ impl Source {
     }
 
     /// Gives a file beside the segments a second name. Not every file system can.
-    fn link(&self, file: &Path) -> Option<PathBuf> {
+    fn hard_link(&self, file: &Path) -> Option<PathBuf> {
         #[cfg(test)]
         if crate::seeded::has_rare_fault() {
             return None;
@@ -250,16 +262,16 @@ impl Source {
         let own = file.with_file_name(artifact_name());
         std::fs::hard_link(file, &own).ok()?;
         if let JournalOwner::Live { journal, .. } = &self.owner {
-            journal.take_artifact(owned::length(&own));
+            journal.add_artifact_bytes(owned::file_length(&own));
         }
         Some(own)
     }
 
     /// These segments name one waiting artifact less.
-    fn release(&mut self, segments: &[Arc<Segment>]) {
+    fn release_segments(&mut self, segments: &[Arc<Segment>]) {
         for cursor in &mut self.cursors {
             if segments.iter().any(|one| Arc::ptr_eq(one, &cursor.segment)) {
-                cursor.waiting = cursor.waiting.saturating_sub(1);
+                cursor.waiting_artifacts = cursor.waiting_artifacts.saturating_sub(1);
             }
         }
     }
@@ -271,18 +283,18 @@ fn artifact_name() -> String {
 
 impl Delivery {
     /// Tells what is in the way of an artifact. `None`: its place is away, for all of them.
-    pub(in crate::shipper) async fn artifact_obstacle(
+    pub(in crate::shipper) async fn classify_artifact_error(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         run: &StoredRun,
         error: StoreError,
-    ) -> Result<Option<Stuck>, Obstacle> {
-        let stuck = match self.obstacle(error).await {
+    ) -> Result<Option<StuckReason>, Obstacle> {
+        let stuck = match self.classify_error(error).await {
             Obstacle::Stuck(stuck) => stuck,
             halt @ Obstacle::Halt(_) => return Err(halt),
         };
-        if !stuck.is_held() && self.store.ping_artifacts(run).await.is_err() {
-            source.deferred.place.failed(stuck.reason());
+        if !stuck.is_blocked() && self.store.ping_artifacts(run).await.is_err() {
+            source.deferred.store_state.record_failure(stuck.reason());
             return Ok(None);
         }
         Ok(Some(stuck))
@@ -291,25 +303,25 @@ impl Delivery {
     /// Has an artifact of `work` wait by itself.
     pub(in crate::shipper) fn defer(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         run: &StoredRun,
-        work: &mut Work,
+        work: &mut RunBatch,
         mut artifact: Artifact,
-        stuck: Option<Stuck>,
-        part: Part,
+        stuck: Option<StuckReason>,
+        part: WorkOrigin,
     ) {
-        work.deferred += 1;
+        work.deferred_count += 1;
         if let Some(stuck) = &stuck {
             self.warn_stuck(source, stuck, 1);
         }
         self.supersede(source, run, &artifact);
         let mut is_shared = false;
-        if let Part::Parked { .. } = part {
+        if let WorkOrigin::Parked { .. } = part {
             // What is read from a lane may be read again, and then needs its file.
             let lane_file = match &mut artifact.bytes {
-                ArtifactBytes::File(file) => {
-                    source.link(file).map(|own| std::mem::replace(file, own))
-                }
+                ArtifactBytes::File(file) => source
+                    .hard_link(file)
+                    .map(|own| std::mem::replace(file, own)),
                 ArtifactBytes::Memory(_) => None,
             };
             is_shared = lane_file.is_none() && artifact.file().is_some();
@@ -320,9 +332,9 @@ impl Delivery {
         let mut backoff = Backoff::default();
         let delay = stuck
             .as_ref()
-            .map(|_| backoff.next(Cause::Away { retry_after: None }));
-        let deferred = Deferred {
-            number: work.run,
+            .map(|_| backoff.next_delay(RetryReason::Unavailable { retry_after: None }));
+        let deferred = DeferredArtifact {
+            run_number: work.run,
             run: run.clone(),
             artifact,
             stuck,
@@ -336,12 +348,12 @@ impl Delivery {
     /// Lets go of a waiting artifact for which this one comes.
     pub(in crate::shipper) fn supersede(
         &self,
-        source: &mut Source,
+        source: &mut JournalReader,
         run: &StoredRun,
         artifact: &Artifact,
     ) {
         if source.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
-            self.count_held(source);
+            self.update_blocked_counts(source);
             self.count_delivered(source, 1);
         }
     }
@@ -349,21 +361,24 @@ impl Delivery {
     /// Tries the artifacts that are due.
     pub(in crate::shipper) async fn deliver_deferred(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
     ) -> Result<(), Halt> {
         let now = Instant::now();
-        for _ in 0..TRIES {
-            let Some(mut deferred) = source.deferred.next_due(now) else {
+        for _ in 0..MAX_TRIES_PER_STEP {
+            let Some(mut deferred) = source.deferred.take_due(now) else {
                 break;
             };
-            match self.put(&deferred.run, &deferred.artifact).await {
+            match self
+                .upload_artifact(&deferred.run, &deferred.artifact)
+                .await
+            {
                 Ok(refused) => {
-                    source.deferred.place.answered();
+                    source.deferred.store_state.record_success();
                     self.settle_deferred(source, deferred, refused);
                 }
                 Err(error) => {
                     let run = deferred.run.clone();
-                    let stuck = match self.artifact_obstacle(source, &run, error).await {
+                    let stuck = match self.classify_artifact_error(source, &run, error).await {
                         Ok(stuck) => stuck,
                         Err(obstacle) => {
                             source.deferred.waiting.push_front(deferred);
@@ -376,7 +391,9 @@ impl Delivery {
                     self.stats().retried.add(1);
                     if let Some(stuck) = &stuck {
                         self.warn_stuck(source, stuck, deferred.backoff.failures() + 1);
-                        let delay = deferred.backoff.next(Cause::Away { retry_after: None });
+                        let delay = deferred
+                            .backoff
+                            .next_delay(RetryReason::Unavailable { retry_after: None });
                         deferred.due = Instant::now() + delay;
                     }
                     deferred.stuck = stuck;
@@ -390,27 +407,27 @@ impl Delivery {
 
     fn settle_deferred(
         &mut self,
-        source: &mut Source,
-        deferred: Deferred,
+        source: &mut JournalReader,
+        deferred: DeferredArtifact,
         refused: Option<String>,
     ) {
-        self.progress = true;
-        let Deferred {
-            number,
+        self.has_progress = true;
+        let DeferredArtifact {
+            run_number: number,
             artifact,
             segments,
             ..
         } = deferred;
-        source.release(&segments);
-        self.count_held(source);
+        source.release_segments(&segments);
+        self.update_blocked_counts(source);
         if let Some(reason) = refused {
             self.count_refused(source, 1);
-            self.keep_refused(source, number, vec![Refused::artifact(artifact, reason)]);
+            self.keep_refused(source, number, vec![Rejection::artifact(artifact, reason)]);
             return;
         }
         self.count_delivered(source, 1);
         if let ArtifactBytes::File(file) = artifact.bytes {
-            source.spend(file, segments);
+            source.delete_when_unpinned(file, segments);
         }
     }
 }

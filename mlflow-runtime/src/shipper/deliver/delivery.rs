@@ -18,25 +18,27 @@ use std::time::Duration;
 use crate::shipper::deliver::announcements::Announcements;
 use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::copy_check;
-use crate::shipper::obstacle::{Halt, Obstacle, Stuck, halt, obstacle};
-use crate::shipper::read::batch::{Artifact, ArtifactBytes, Pass, Refused, Work, halves};
-use crate::shipper::read::source::Source;
+use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, classify_error, into_halt};
+use crate::shipper::read::batch::{
+    Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch,
+};
+use crate::shipper::read::source::JournalReader;
 use crate::shipper::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
-use crate::warnings::Said;
+use crate::warnings::WarningLog;
 
 /// How often in a row a batch is tried again as another client seems to be in the way. Then it is
 /// taken for refused.
-const CONTESTS: u32 = 20;
+const MAX_CONTESTED_RETRIES: u32 = 20;
 /// Failures in a row of one run or artifact before a warning.
 const WARN_AFTER: u32 = 5;
 /// The most entries of a batch of what a dead process left: while this process is stopped in the
 /// middle of one, others wait for the lock of a file.
-pub(in crate::shipper) const DEAD_BATCH: usize = 4096;
+pub(in crate::shipper) const MAX_ORPHAN_BATCH: usize = 4096;
 
 /// Where a work comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shipper) enum Part {
+pub(in crate::shipper) enum WorkOrigin {
     /// From the journal, for the first time.
     New,
     /// From a lane of what waits by itself, in batches of at most so many entries.
@@ -47,12 +49,12 @@ pub(in crate::shipper) enum Part {
 pub(crate) struct Delivery {
     pub(in crate::shipper) store: Box<dyn Store>,
     stats: Arc<Stats>,
-    pub(in crate::shipper) said: Said,
+    pub(in crate::shipper) warning_log: WarningLog,
     pub(in crate::shipper) announcements: Announcements,
     /// Whether anything was done since it was last asked for.
-    pub(in crate::shipper) progress: bool,
+    pub(in crate::shipper) has_progress: bool,
     /// How often in a row another client was in the way.
-    contests: u32,
+    contested_in_row: u32,
 }
 
 impl Delivery {
@@ -60,10 +62,10 @@ impl Delivery {
         Self {
             store,
             stats,
-            said: Said::default(),
+            warning_log: WarningLog::default(),
             announcements: Announcements::new(quiet),
-            progress: false,
-            contests: 0,
+            has_progress: false,
+            contested_in_row: 0,
         }
     }
 
@@ -72,7 +74,7 @@ impl Delivery {
     }
 
     /// How much to read at once.
-    pub(in crate::shipper) fn budget(&self) -> usize {
+    pub(in crate::shipper) fn read_budget(&self) -> usize {
         self.batch_entries().saturating_mul(10).min(65_536)
     }
 
@@ -82,7 +84,7 @@ impl Delivery {
     }
 
     /// Leaves the store to others, when it is time for that.
-    async fn rest(&self) {
+    async fn yield_store(&self) {
         let gap = self.store.gap();
         if !gap.is_zero() {
             tokio::time::sleep(gap).await;
@@ -91,7 +93,7 @@ impl Delivery {
 
     /// Whether the store has done something since the last call that will not be asked for again.
     pub(in crate::shipper) fn take_progress(&mut self) -> bool {
-        std::mem::take(&mut self.progress)
+        std::mem::take(&mut self.has_progress)
     }
 
     pub(in crate::shipper) async fn info(&self) -> Result<StoreInfo, StoreError> {
@@ -102,16 +104,16 @@ impl Delivery {
         self.store.uri()
     }
 
-    /// Returns what is in the way, after an error: see [`obstacle`].
-    pub(in crate::shipper) async fn obstacle(&self, error: StoreError) -> Obstacle {
-        obstacle(&*self.store, error).await
+    /// Returns what is in the way, after an error: see [`classify_error`].
+    pub(in crate::shipper) async fn classify_error(&self, error: StoreError) -> Obstacle {
+        classify_error(&*self.store, error).await
     }
 
     /// Delivers what is left of `pass`. What cannot be delivered by itself is parked.
     pub(in crate::shipper) async fn deliver(
         &mut self,
-        source: &mut Source,
-        pass: &mut Pass,
+        source: &mut JournalReader,
+        pass: &mut ReadBatch,
     ) -> Result<(), Halt> {
         self.deliver_until(source, pass, &|| false).await?;
         Ok(())
@@ -120,38 +122,38 @@ impl Delivery {
     /// Delivers runs of `pass`, one or more, until something else is wanted. Returns whether none is left.
     pub(in crate::shipper) async fn deliver_until(
         &mut self,
-        source: &mut Source,
-        pass: &mut Pass,
+        source: &mut JournalReader,
+        pass: &mut ReadBatch,
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<bool, Halt> {
-        self.leave_unknown(source, std::mem::take(&mut pass.unknown));
+        self.warn_of_unknown(source, std::mem::take(&mut pass.unknown_records));
         let oldest_ms = pass.oldest_ms;
         let lost = source.take_lost();
         self.stats.damaged.add(lost.records);
         self.stats.lost.add(lost.values);
-        if let Some(said) = lost.unread {
-            self.stats.note_held(source.is_live(), &said);
+        if let Some(said) = lost.unreadable_message {
+            self.stats.record_blocked(source.is_live(), &said);
         }
         while let Some(work) = pass.current() {
-            let mut delivered = match source.parked.in_front_of(&source.runs, work.run) {
-                None => self.deliver_work(source, work, Part::New).await,
-                Some(run) => Err(Stuck::Behind(run).into()),
+            let mut delivered = match source.parked.blocking_run(&source.runs, work.run) {
+                None => self.deliver_run_batch(source, work, WorkOrigin::New).await,
+                Some(run) => Err(StuckReason::BehindRun(run).into()),
             };
             // A file that was removed: the run goes on in the new one.
-            if let Err(Obstacle::Stuck(Stuck::Missing(_))) = &delivered
+            if let Err(Obstacle::Stuck(StuckReason::Missing(_))) = &delivered
                 && self.store.absence_is_final()
                 && self
-                    .look_for_moved(source, work.run, Duration::ZERO)
+                    .relocate_run(source, work.run, Duration::ZERO)
                     .await
                     .is_ok()
             {
-                delivered = self.deliver_work(source, work, Part::New).await;
+                delivered = self.deliver_run_batch(source, work, WorkOrigin::New).await;
             }
             match delivered {
                 Ok(()) => pass.finish_current(),
                 Err(Obstacle::Stuck(stuck)) => {
                     self.park(source, work, stuck, oldest_ms);
-                    pass.take_current();
+                    pass.discard_current();
                 }
                 Err(Obstacle::Halt(halt)) => return Err(halt),
             }
@@ -163,74 +165,84 @@ impl Delivery {
     }
 
     /// Has what is left of a run's work wait by itself.
-    fn park(&mut self, source: &mut Source, work: &mut Work, stuck: Stuck, oldest_ms: Option<i64>) {
-        self.refuse(source, work);
+    fn park(
+        &mut self,
+        source: &mut JournalReader,
+        work: &mut RunBatch,
+        stuck: StuckReason,
+        oldest_ms: Option<i64>,
+    ) {
+        self.settle_refused(source, work);
         self.warn_stuck(source, &stuck, 1);
         let (left, lost) = match source.park(work, stuck, oldest_ms) {
             Ok((records, lost)) => {
-                self.lose(source, lost);
+                self.count_lost(source, lost);
                 (records, lost)
             }
             Err(error) => {
-                self.warn_in_place(&error);
-                let left = work.entries.saturating_sub(work.refused + work.deferred);
-                source.hold_in_place(work, left);
+                self.warn_copy_failed(&error);
+                let left = work
+                    .entries
+                    .saturating_sub(work.refused_count + work.deferred_count);
+                source.block_in_place(work, left);
                 (left, 0)
             }
         };
-        let others = left + work.deferred + work.refused + lost;
+        let others = left + work.deferred_count + work.refused_count + lost;
         self.count_delivered(source, work.entries.saturating_sub(others));
     }
 
     /// Counts metrics of a run that waits by itself for which there was no room. A dead journal has room
     /// for all of its own.
-    fn lose(&self, source: &Source, values: usize) {
+    fn count_lost(&self, source: &JournalReader, values: usize) {
         if values > 0 {
             self.stats.lost.add(values);
-            source.drop_copied(values);
+            source.count_dropped_copies(values);
         }
     }
 
     /// Delivers what is left of one run's work.
-    pub(in crate::shipper) async fn deliver_work(
+    pub(in crate::shipper) async fn deliver_run_batch(
         &mut self,
-        source: &mut Source,
-        work: &mut Work,
-        part: Part,
+        source: &mut JournalReader,
+        work: &mut RunBatch,
+        part: WorkOrigin,
     ) -> Result<(), Obstacle> {
-        self.rest().await;
-        if !source.is_live() && !work.checked {
+        self.yield_store().await;
+        if !source.is_live() && !work.is_checked {
             let torn = copy_check::refuse_torn(&mut work.artifacts);
-            work.note_refused(torn);
+            work.record_refused(torn);
         }
-        let refused = work.check();
-        work.note_refused(refused);
-        let run = self.ready(source, work.run).await?;
+        let refused = work.take_invalid();
+        work.record_refused(refused);
+        let run = self.ensure_run(source, work.run).await?;
         self.find_last_steps(source, &run, work).await?;
         self.deliver_batches(source, &run, work, part).await?;
         self.deliver_artifacts(source, &run, work, part).await?;
         if let Some((status, end_time_ms)) = work.end {
             self.deliver_last_lines(source, work.run).await;
             let (role, is_live) = (source.runs.role(work.run), source.is_live());
-            match self.end(&run, role, is_live, status, end_time_ms).await {
+            match self.end_run(&run, role, is_live, status, end_time_ms).await {
                 Ok(()) => {}
                 // It will never end otherwise: it is known, and said, and all else goes on.
-                Err(StoreError::Rejected { reason }) => return Err(Stuck::Held(reason).into()),
-                Err(error) => return Err(self.obstacle(error).await),
+                Err(StoreError::Rejected { reason }) => {
+                    return Err(StuckReason::Blocked(reason).into());
+                }
+                Err(error) => return Err(self.classify_error(error).await),
             }
             // First, as it may halt: what is done is not read again.
-            self.look_again(source, work.run).await?;
+            self.check_for_duplicate(source, work.run).await?;
         }
-        self.done(source, work);
+        self.finish_work(source, work);
         Ok(())
     }
 
     /// Gives points that are to stand at the last step of their key that step.
     async fn find_last_steps(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         run: &StoredRun,
-        work: &mut Work,
+        work: &mut RunBatch,
     ) -> Result<(), Obstacle> {
         // What a dead process has delivered is not read again.
         let has_more = !source.is_live() || source.runs.may_have_metrics(work.run);
@@ -240,7 +252,7 @@ impl Delivery {
                     Ok(steps) => steps,
                     // What is known here has to do: nothing else waits for it.
                     Err(StoreError::Rejected { .. }) => HashMap::new(),
-                    Err(error) => return Err(self.obstacle(error).await),
+                    Err(error) => return Err(self.classify_error(error).await),
                 }
             } else {
                 HashMap::new()
@@ -257,9 +269,9 @@ impl Delivery {
         Ok(())
     }
 
-    fn leave_unknown(&mut self, source: &mut Source, records: usize) {
-        source.kept_in_place += records;
-        if records > 0 && self.said.admit("unknown", "").is_some() {
+    fn warn_of_unknown(&mut self, source: &mut JournalReader, records: usize) {
+        source.blocked_in_place += records;
+        if records > 0 && self.warning_log.admit("unknown", "").is_some() {
             tracing::warn!(
                 target: "mlflow", records,
                 "a journal holds records of kinds that this version does not know; they stay for a newer one, \
@@ -269,141 +281,143 @@ impl Delivery {
     }
 
     /// Counts values that the store has taken.
-    pub(in crate::shipper) fn count_delivered(&self, source: &Source, values: usize) {
+    pub(in crate::shipper) fn count_delivered(&self, source: &JournalReader, values: usize) {
         let delivered = if source.is_live() {
             &self.stats.delivered
         } else {
-            &self.stats.delivered_of_dead
+            &self.stats.delivered_from_orphans
         };
         delivered.add(values);
     }
 
     /// Tells how many values of this process's journal wait for a person.
-    pub(in crate::shipper) fn count_held(&self, source: &Source) {
+    pub(in crate::shipper) fn update_blocked_counts(&self, source: &JournalReader) {
         if source.is_live() {
-            self.stats.held.set(source.held_entries());
-            self.stats.held_consoles.set(source.held_consoles());
+            self.stats.blocked.set(source.blocked_entries());
+            self.stats.blocked_consoles.set(source.blocked_consoles());
         }
     }
 
-    fn done(&mut self, source: &mut Source, work: &mut Work) {
-        self.refuse(source, work);
-        let others = work.deferred + work.refused;
+    fn finish_work(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
+        self.settle_refused(source, work);
+        let others = work.deferred_count + work.refused_count;
         self.count_delivered(source, work.entries.saturating_sub(others));
         if work.end.is_some()
             && let Some(state) = source.runs.get_mut(work.run)
         {
-            state.ended = true;
+            state.has_ended = true;
         }
     }
 
     async fn deliver_batches(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         run: &StoredRun,
-        work: &mut Work,
-        part: Part,
+        work: &mut RunBatch,
+        part: WorkOrigin,
     ) -> Result<(), Obstacle> {
         let largest = match part {
-            Part::New => usize::MAX,
-            Part::Parked { largest } => largest,
+            WorkOrigin::New => usize::MAX,
+            WorkOrigin::Parked { largest } => largest,
         };
         let largest = if source.is_live() {
             largest
         } else {
-            largest.min(DEAD_BATCH)
+            largest.min(MAX_ORPHAN_BATCH)
         };
-        if work.doubtful > 0 {
+        if work.doubtful_count > 0 {
             // The outage may not be over, and each try would add to what is doubtful.
-            self.store.ping().await.map_err(halt)?;
-            self.part_doubtful(source, work);
+            self.store.ping().await.map_err(into_halt)?;
+            self.separate_doubtful(source, work);
         }
         loop {
-            let mut limits = source.batch_size(work.run).of(self.store.limits());
+            let mut limits = source.batch_size(work.run).apply_to(self.store.limits());
             limits.total = limits.total.min(largest);
             let Some((batch, sent)) = work.next_batch(limits) else {
                 return Ok(());
             };
-            self.rest().await;
+            self.yield_store().await;
             match self.store.log_batch(run, &batch).await {
                 Ok(()) => {
                     source.change_batch_size(work.run, AdaptiveBatchSize::grow);
-                    self.contests = 0;
+                    self.contested_in_row = 0;
                 }
-                Err(error @ StoreError::Contested { .. }) if self.contests < CONTESTS => {
-                    self.contests += 1;
-                    return Err(halt(error).into());
+                Err(error @ StoreError::Contested { .. })
+                    if self.contested_in_row < MAX_CONTESTED_RETRIES =>
+                {
+                    self.contested_in_row += 1;
+                    return Err(into_halt(error).into());
                 }
                 // A gateway refuses the size. One entry that is too large for it waits.
-                Err(error @ StoreError::TooLarge { .. }) if halves(&batch).is_none() => {
-                    return Err(self.obstacle(error).await);
+                Err(error @ StoreError::TooLarge { .. }) if split_batch(&batch).is_none() => {
+                    return Err(self.classify_error(error).await);
                 }
                 Err(
                     StoreError::Rejected { reason }
                     | StoreError::Contested { reason }
                     | StoreError::TooLarge { reason },
                 ) => {
-                    self.contests = 0;
+                    self.contested_in_row = 0;
                     let refused = self.bisect(run, batch, reason).await?;
-                    work.note_refused(refused);
+                    work.record_refused(refused);
                 }
                 Err(error) => {
                     if matches!(error, StoreError::Unavailable { .. }) {
                         let points = batch.metrics.len();
-                        if part == Part::New && !self.store.absorbs_repeats() {
-                            work.doubtful = work.doubtful.max(points);
+                        if part == WorkOrigin::New && !self.store.absorbs_repeats() {
+                            work.doubtful_count = work.doubtful_count.max(points);
                         }
                         source.change_batch_size(work.run, AdaptiveBatchSize::shrink);
                     }
-                    let obstacle = self.obstacle(error).await;
+                    let obstacle = self.classify_error(error).await;
                     if matches!(obstacle, Obstacle::Stuck(_)) {
-                        self.part_doubtful(source, work);
+                        self.separate_doubtful(source, work);
                     }
                     return Err(obstacle);
                 }
             }
             work.sent = sent;
-            self.progress = true;
+            self.has_progress = true;
         }
     }
 
     /// Has metrics that the store may have wait by themselves: what is new goes first.
-    fn part_doubtful(&mut self, source: &mut Source, work: &mut Work) {
-        if work.doubtful == 0 {
+    fn separate_doubtful(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
+        if work.doubtful_count == 0 {
             return;
         }
         if let Some(state) = source.runs.get_mut(work.run) {
             work.note_steps_in_doubt(&mut state.steps_in_doubt);
         }
         if let Err(error) = source.park_doubtful(work) {
-            self.warn_in_place(&error);
+            self.warn_copy_failed(&error);
         }
     }
 
     async fn deliver_artifacts(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         run: &StoredRun,
-        work: &mut Work,
-        part: Part,
+        work: &mut RunBatch,
+        part: WorkOrigin,
     ) -> Result<(), Obstacle> {
         while let Some(artifact) = work.artifacts.get(work.sent.artifacts) {
-            if source.deferred.is_place_away() {
+            if source.deferred.is_store_unavailable() {
                 break;
             }
             self.supersede(source, run, artifact);
-            let stuck = match self.put(run, artifact).await {
+            let stuck = match self.upload_artifact(run, artifact).await {
                 Ok(None) => {
                     work.sent.artifacts += 1;
-                    self.progress = true;
+                    self.has_progress = true;
                     continue;
                 }
                 Ok(Some(reason)) => {
                     let artifact = work.artifacts.remove(work.sent.artifacts);
-                    work.note_refused(vec![Refused::artifact(artifact, reason)]);
+                    work.record_refused(vec![Rejection::artifact(artifact, reason)]);
                     continue;
                 }
-                Err(error) => self.artifact_obstacle(source, run, error).await?,
+                Err(error) => self.classify_artifact_error(source, run, error).await?,
             };
             let artifact = work.artifacts.remove(work.sent.artifacts);
             self.defer(source, run, work, artifact, stuck, part);
@@ -415,7 +429,7 @@ impl Delivery {
     }
 
     /// Brings an artifact to the store, which may refuse it for good: then the reason is returned.
-    pub(in crate::shipper) async fn put(
+    pub(in crate::shipper) async fn upload_artifact(
         &self,
         run: &StoredRun,
         artifact: &Artifact,
@@ -432,22 +446,22 @@ impl Delivery {
     }
 
     /// Counts what the store has refused of a work, once, and keeps it.
-    fn refuse(&mut self, source: &mut Source, work: &mut Work) {
-        let refused = std::mem::take(&mut work.refusals);
+    fn settle_refused(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
+        let refused = std::mem::take(&mut work.unsettled_refusals);
         // A start is one value, whatever became of its params.
-        let of_start = work.of_start(&refused);
-        self.stats.rejected_of_starts.add(of_start);
-        work.refused += refused.len() - of_start;
+        let of_start = work.count_start_params(&refused);
+        self.stats.rejected_start_params.add(of_start);
+        work.refused_count += refused.len() - of_start;
         self.count_refused(source, refused.len() - of_start);
         self.keep_refused(source, work.run, refused);
     }
 
     /// Counts values that the store has refused for good.
-    pub(in crate::shipper) fn count_refused(&self, source: &Source, values: usize) {
+    pub(in crate::shipper) fn count_refused(&self, source: &JournalReader, values: usize) {
         let rejected = if source.is_live() {
             &self.stats.rejected
         } else {
-            &self.stats.rejected_of_dead
+            &self.stats.rejected_from_orphans
         };
         rejected.add(values);
     }
@@ -455,9 +469,9 @@ impl Delivery {
     /// Keeps what the store has refused for good, and says so.
     pub(in crate::shipper) fn keep_refused(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         run: u32,
-        refused: Vec<Refused>,
+        refused: Vec<Rejection>,
     ) {
         if refused.is_empty() {
             return;
@@ -466,18 +480,18 @@ impl Delivery {
             let (kind, key) = one.kind_and_key();
             let reason = &one.reason;
             if source.is_live() {
-                self.announcements.note_refusal(reason);
+                self.announcements.record_refusal(reason);
             }
             self.stats
-                .note_refusal(|| format!("{kind} {key:?} is set aside: {reason}"));
-            if let Some(end) = self.said.admit(kind, key) {
+                .record_refusal(|| format!("{kind} {key:?} is set aside: {reason}"));
+            if let Some(end) = self.warning_log.admit(kind, key) {
                 tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}{end}");
             }
         }
         let kept = source.keep_refused(run, refused);
-        self.stats.kept.add(kept.entries);
+        self.stats.rejected_kept.add(kept.entries);
         if let Some(error) = kept.fault
-            && self.stats.note_keep_fault(&error)
+            && self.stats.record_keep_error(&error)
         {
             tracing::warn!(
                 target: "mlflow", %error,
@@ -488,13 +502,20 @@ impl Delivery {
 
     /// Says once for each reason that something waits by itself, of what fails after some failures: one
     /// may be a connection that was closed meanwhile.
-    pub(in crate::shipper) fn warn_stuck(&mut self, source: &Source, stuck: &Stuck, failures: u32) {
+    pub(in crate::shipper) fn warn_stuck(
+        &mut self,
+        source: &JournalReader,
+        stuck: &StuckReason,
+        failures: u32,
+    ) {
         match stuck {
-            Stuck::Held(reason) | Stuck::Missing(reason) => self.warn_held(source, reason),
-            Stuck::Failing { reason, .. } => {
-                self.stats.note_stuck(reason);
+            StuckReason::Blocked(reason) | StuckReason::Missing(reason) => {
+                self.warn_blocked(source, reason);
+            }
+            StuckReason::Failing { reason, .. } => {
+                self.stats.record_stuck_reason(reason);
                 if failures >= WARN_AFTER
-                    && let Some(end) = self.said.admit("failing", reason)
+                    && let Some(end) = self.warning_log.admit("failing", reason)
                 {
                     tracing::warn!(
                         target: "mlflow",
@@ -502,23 +523,23 @@ impl Delivery {
                     );
                 }
             }
-            Stuck::NotCreated | Stuck::Behind(_) => {}
+            StuckReason::RunNotCreated | StuckReason::BehindRun(_) => {}
         }
     }
 
-    pub(in crate::shipper) fn warn_held(&mut self, source: &Source, reason: &str) {
+    pub(in crate::shipper) fn warn_blocked(&mut self, source: &JournalReader, reason: &str) {
         if source.is_live() {
-            self.announcements.note_refusal(reason);
+            self.announcements.record_refusal(reason);
         }
-        self.stats.note_held(source.is_live(), reason);
-        if let Some(end) = self.said.admit("held", reason) {
+        self.stats.record_blocked(source.is_live(), reason);
+        if let Some(end) = self.warning_log.admit("held", reason) {
             tracing::warn!(target: "mlflow", "values stay in the journal: {reason}{end}");
         }
     }
 
     /// Says that what waits by itself could not be copied.
-    pub(in crate::shipper) fn warn_in_place(&mut self, error: &std::io::Error) {
-        if let Some(end) = self.said.admit("in place", "") {
+    pub(in crate::shipper) fn warn_copy_failed(&mut self, error: &std::io::Error) {
+        if let Some(end) = self.warning_log.admit("in place", "") {
             tracing::warn!(
                 target: "mlflow", %error,
                 "values that wait by themselves cannot be copied; they stay where they are for the next tracked program{end}"

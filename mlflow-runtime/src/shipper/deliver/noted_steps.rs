@@ -18,11 +18,11 @@ use crate::journal::owned;
 use crate::journal::segment::mapped::checksum;
 
 /// The name of the file in the journal's directory.
-const FILE: &str = "last.steps";
+const FILE_NAME: &str = "last.steps";
 /// That of the file that takes its place.
-const NEW_FILE: &str = "last.steps.new";
+const TEMPORARY_FILE_NAME: &str = "last.steps.new";
 /// How many lines may be of no use any more, beside as many as are.
-const SPARE_LINES: usize = 4096;
+const MAX_STALE_LINES: usize = 4096;
 
 /// The notes of one journal.
 #[derive(Default)]
@@ -35,10 +35,10 @@ pub(in crate::shipper) struct NotedSteps {
 impl NotedSteps {
     /// Reads what was noted of a dead process's journal.
     pub(in crate::shipper) fn read(directory: &Path) -> Self {
-        let bytes = owned::read(&directory.join(FILE)).unwrap_or_default();
+        let bytes = owned::read_file(&directory.join(FILE_NAME)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         Self {
-            steps: text.lines().filter_map(parse).collect(),
+            steps: text.lines().filter_map(parse_line).collect(),
             lines: text.lines().count(),
         }
     }
@@ -76,25 +76,32 @@ impl NotedSteps {
     }
 
     /// Writes the file anew where most of its lines are of no use. What cannot be written stays as it is.
-    pub(in crate::shipper) fn tidy(&mut self, directory: Option<&Path>) {
+    pub(in crate::shipper) fn compact(&mut self, directory: Option<&Path>) {
         let is_of_use = match self.steps.len() {
             0 => self.lines == 0,
-            notes => self.lines <= 2 * notes + SPARE_LINES,
+            notes => self.lines <= 2 * notes + MAX_STALE_LINES,
         };
         let Some(directory) = directory.filter(|_| !is_of_use) else {
             return;
         };
-        let (file, new) = (directory.join(FILE), directory.join(NEW_FILE));
+        let (file, new) = (
+            directory.join(FILE_NAME),
+            directory.join(TEMPORARY_FILE_NAME),
+        );
         #[cfg(test)]
         crate::seeded::before_change();
         let written = if self.steps.is_empty() {
             fs::remove_file(file)
         } else {
-            let notes = self.steps.iter().map(|(place, step)| line(*place, *step));
+            let notes = self
+                .steps
+                .iter()
+                .map(|(place, step)| format_line(*place, *step));
             let notes: String = notes.collect();
             // One that a dead process has left is written over.
             let _ = fs::remove_file(&new);
-            let written = owned::create(&new).and_then(|mut new| new.write_all(notes.as_bytes()));
+            let written =
+                owned::create_file(&new).and_then(|mut new| new.write_all(notes.as_bytes()));
             written.and_then(|()| fs::rename(new, file))
         };
         if written.is_ok() || self.steps.is_empty() {
@@ -109,7 +116,7 @@ impl NotedSteps {
     ) -> io::Result<()> {
         let mut lines = String::new();
         for (sequence, step) in notes {
-            lines += &line(sequence, step);
+            lines += &format_line(sequence, step);
             self.lines += 1;
         }
         if lines.is_empty() {
@@ -117,18 +124,18 @@ impl NotedSteps {
         }
         #[cfg(test)]
         crate::seeded::before_change();
-        owned::open_to_append(&directory.join(FILE))?.write_all(lines.as_bytes())
+        owned::open_to_append(&directory.join(FILE_NAME))?.write_all(lines.as_bytes())
     }
 }
 
-fn line(sequence: u64, step: i64) -> String {
+fn format_line(sequence: u64, step: i64) -> String {
     let note = format!("{sequence} {step}");
     let sum = checksum(note.as_bytes());
     // The line before may be half of one, where the disk was full.
     format!("\n{note} {sum:08x}")
 }
 
-fn parse(line: &str) -> Option<(u64, i64)> {
+fn parse_line(line: &str) -> Option<(u64, i64)> {
     let (note, sum) = line.rsplit_once(' ')?;
     let sum = u32::from_str_radix(sum, 16).ok()?;
     let (sequence, step) = note.split_once(' ')?;
@@ -147,7 +154,7 @@ mod tests {
         let mut noted = NotedSteps::default();
         let written = noted.add(Some(&folder), &[(7, 99), (8, -3), (9, i64::MAX)]);
         written.expect("it can be written");
-        let file = folder.join(FILE);
+        let file = folder.join(FILE_NAME);
         let text = fs::read_to_string(&file).expect("readable");
         fs::write(&file, &text[..text.len() - 1]).expect("writable");
         let read = NotedSteps::read(&folder);
@@ -158,7 +165,7 @@ mod tests {
         for sequence in 7..10 {
             noted.remove(sequence);
         }
-        noted.tidy(Some(&folder));
+        noted.compact(Some(&folder));
         assert!(!file.exists());
         fs::remove_dir_all(folder).expect("it is ours");
     }
@@ -168,17 +175,17 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
         owned::create_directory(&folder).expect("the temporary folder can be written");
         let mut noted = NotedSteps::default();
-        for sequence in 0..3 * SPARE_LINES as u64 {
+        for sequence in 0..3 * MAX_STALE_LINES as u64 {
             let added = noted.add(Some(&folder), &[(sequence, 1)]);
             added.expect("it can be written");
             if sequence > 0 {
                 noted.remove(sequence);
             }
-            noted.tidy(Some(&folder));
+            noted.compact(Some(&folder));
         }
         let read = NotedSteps::read(&folder);
         assert_eq!(read.get(0), Some(1));
-        assert!(read.lines <= SPARE_LINES + 2, "{}", read.lines);
+        assert!(read.lines <= MAX_STALE_LINES + 2, "{}", read.lines);
         fs::remove_dir_all(folder).expect("it is ours");
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! # Operation
 //!
-//! [`Source::park`] copies what is left of a run's work to the end of its lane. When the lane is due,
+//! [`JournalReader::park`] copies what is left of a run's work to the end of its lane. When the lane is due,
 //! [`Delivery::deliver_parked`] reads it from its beginning, in parts, and delivers each as usual. After a
 //! failure it goes back to the last part that was delivered; after the last part the run is one like
 //! all others again.
@@ -30,19 +30,19 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::journal::entry_log::{Copied, EntryLog, EntryWriter};
+use crate::journal::entry_log::{CopySummary, EntryLog, EntryWriter};
 use crate::journal::segment::Segment;
 use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
-use crate::shipper::deliver::delivery::Part;
-use crate::shipper::obstacle::{Cause, Halt, Obstacle, Stuck};
-use crate::shipper::read::batch::{Pass, Work};
+use crate::shipper::deliver::delivery::WorkOrigin;
+use crate::shipper::obstacle::{Halt, Obstacle, RetryReason, StuckReason};
+use crate::shipper::read::batch::{ReadBatch, RunBatch};
 use crate::shipper::read::cursor::Cursor;
-use crate::shipper::read::run_states::Runs;
-use crate::shipper::read::source::Source;
+use crate::shipper::read::run_states::RunStates;
+use crate::shipper::read::source::JournalReader;
 
 /// Runs that are tried at one step: the others have their turn at the next.
-const TRIES: usize = 10;
+const MAX_TRIES_PER_STEP: usize = 10;
 /// The most points of a doubtful lane that one request holds: MLflow 2.10 refuses a repeated batch
 /// with more than 100 keys.
 #[cfg(not(test))]
@@ -51,11 +51,11 @@ const DOUBTFUL_BATCH: usize = 100;
 #[cfg(test)]
 const DOUBTFUL_BATCH: usize = 2;
 /// The longest between two looks at a run that is held.
-const LONGEST_HOLD: Duration = Duration::from_secs(60);
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
 /// How long metrics that the store may have wait at first: longer than the rest of their run, which is
 /// new.
-const BEHIND_ITS_RUN: Duration = Duration::from_millis(500);
+const DOUBTFUL_DELAY: Duration = Duration::from_millis(500);
 
 /// Failures in a row after which the end of the process waits no longer.
 pub(in crate::shipper) const HOPELESS_AFTER: u32 = 5;
@@ -91,13 +91,13 @@ impl Lane {
 /// The lanes of one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct ParkedRuns {
-    lanes: FxHashMap<Lane, Parked>,
+    lanes: FxHashMap<Lane, ParkedLane>,
     /// The order in which they are tried. Each stands here once.
-    turns: VecDeque<Lane>,
+    turn_order: VecDeque<Lane>,
 }
 
-struct Parked {
-    stuck: Stuck,
+struct ParkedLane {
+    stuck: StuckReason,
     log: EntryLog,
     /// Records that wait.
     entries: usize,
@@ -105,16 +105,16 @@ struct Parked {
     oldest_ms: Option<i64>,
     backoff: Backoff,
     due: Instant,
-    since: Instant,
+    parked_at: Instant,
     /// The last try failed on the way: what is sent next may be there already.
     is_doubtful: bool,
     /// Artifacts of what is not settled yet which wait by themselves now.
-    handed_over: Vec<HandedOver>,
+    handed_over: Vec<HandedOverArtifact>,
 }
 
 /// An artifact of a lane that [waits by itself](crate::shipper::deliver::deferred_artifacts): should its part be read
 /// again, it is passed over.
-struct HandedOver {
+struct HandedOverArtifact {
     sequence: u64,
     /// The file that the lane names, where the artifact that waits has another.
     lane_file: Option<PathBuf>,
@@ -126,31 +126,34 @@ impl ParkedRuns {
     }
 
     /// Returns whether any run waits for something else than a person.
-    pub(in crate::shipper) fn has_waiting(&self) -> bool {
-        self.lanes.values().any(|parked| !self.is_held(parked))
+    pub(in crate::shipper) fn has_retryable(&self) -> bool {
+        self.lanes.values().any(|parked| !self.is_blocked(parked))
     }
 
     /// Returns whether anything of the run waits here.
-    pub(in crate::shipper) fn has(&self, run: u32) -> bool {
+    pub(in crate::shipper) fn has_run(&self, run: u32) -> bool {
         self.holds_lane(Lane::Run(run)) || self.holds_lane(Lane::Doubtful(run))
     }
 
     /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
     pub(in crate::shipper) fn is_hopeless(&self) -> bool {
-        let mut waiting = self.lanes.values().filter(|parked| !self.is_held(parked));
+        let mut waiting = self
+            .lanes
+            .values()
+            .filter(|parked| !self.is_blocked(parked));
         waiting.all(|parked| {
-            let root = self.root(parked);
-            root.stuck != Stuck::NotCreated && root.backoff.failures() >= HOPELESS_AFTER
+            let root = self.root_cause(parked);
+            root.stuck != StuckReason::RunNotCreated && root.backoff.failures() >= HOPELESS_AFTER
         })
     }
 
     /// Returns what a lane waits for in the end: a run behind its parent waits for what that does.
-    fn root<'a>(&'a self, parked: &'a Parked) -> &'a Parked {
+    fn root_cause<'a>(&'a self, parked: &'a ParkedLane) -> &'a ParkedLane {
         let mut root = parked;
         // A chain of parents is no longer than there are lanes.
         for _ in 0..self.lanes.len() {
             match root.stuck {
-                Stuck::Behind(parent) => match self.lanes.get(&Lane::Run(parent)) {
+                StuckReason::BehindRun(parent) => match self.lanes.get(&Lane::Run(parent)) {
                     Some(parked) => root = parked,
                     None => break,
                 },
@@ -160,20 +163,20 @@ impl ParkedRuns {
         root
     }
 
-    fn is_held(&self, parked: &Parked) -> bool {
-        self.root(parked).stuck.is_held()
+    fn is_blocked(&self, parked: &ParkedLane) -> bool {
+        self.root_cause(parked).stuck.is_blocked()
     }
 
     /// Returns whether the children of a run need not wait for it: it does not wait itself, or waits for
     /// a person.
-    fn lets_children_go(&self, parent: u32) -> bool {
+    fn allows_children(&self, parent: u32) -> bool {
         let parked = self.lanes.get(&Lane::Run(parent));
-        parked.is_none_or(|parked| self.is_held(parked))
+        parked.is_none_or(|parked| self.is_blocked(parked))
     }
 
     /// Returns how many records wait for a person.
-    pub(in crate::shipper) fn held_entries(&self) -> usize {
-        let held = self.lanes.values().filter(|parked| self.is_held(parked));
+    pub(in crate::shipper) fn blocked_entries(&self) -> usize {
+        let held = self.lanes.values().filter(|parked| self.is_blocked(parked));
         // What was handed over is counted where it waits.
         held.map(|parked| parked.entries.saturating_sub(parked.handed_over.len()))
             .sum()
@@ -181,14 +184,17 @@ impl ParkedRuns {
 
     /// Returns the time of the oldest entry that waits for something else, about.
     pub(in crate::shipper) fn oldest_ms(&self) -> Option<i64> {
-        let waiting = self.lanes.values().filter(|parked| !self.is_held(parked));
+        let waiting = self
+            .lanes
+            .values()
+            .filter(|parked| !self.is_blocked(parked));
         waiting.filter_map(|parked| parked.oldest_ms).min()
     }
 
     /// Returns when the next try is due.
-    pub(in crate::shipper) fn due(&self) -> Option<Instant> {
-        let has_turn = |parked: &&Parked| match parked.stuck {
-            Stuck::Behind(parent) => self.lets_children_go(parent),
+    pub(in crate::shipper) fn next_try_at(&self) -> Option<Instant> {
+        let has_turn = |parked: &&ParkedLane| match parked.stuck {
+            StuckReason::BehindRun(parent) => self.allows_children(parent),
             _ => true,
         };
         let lanes = self.lanes.values().filter(has_turn);
@@ -196,7 +202,7 @@ impl ParkedRuns {
     }
 
     /// Makes every try due by `at`: somebody waits.
-    pub(in crate::shipper) fn hurry(&mut self, at: Instant) {
+    pub(in crate::shipper) fn retry_by(&mut self, at: Instant) {
         for parked in self.lanes.values_mut() {
             parked.due = parked.due.min(at);
         }
@@ -208,69 +214,74 @@ impl ParkedRuns {
 
     /// Returns the run that keeps the entries of this one back: itself, or one that has to be created
     /// before it. What is doubtful keeps nothing back.
-    pub(in crate::shipper) fn in_front_of(&self, runs: &Runs, number: u32) -> Option<u32> {
+    pub(in crate::shipper) fn blocking_run(&self, runs: &RunStates, number: u32) -> Option<u32> {
         let is_in_front = |run: &u32| match self.lanes.get(&Lane::Run(*run)) {
             // A child goes on without a parent that waits for a person.
-            Some(parked) => *run == number || !self.is_held(parked),
+            Some(parked) => *run == number || !self.is_blocked(parked),
             None => false,
         };
-        runs.line(number).into_iter().rev().find(is_in_front)
+        runs.ancestors_to_create(number)
+            .into_iter()
+            .rev()
+            .find(is_in_front)
     }
 
     /// Returns whether the run waits for a person.
-    pub(in crate::shipper) fn is_run_held(&self, number: u32) -> bool {
+    pub(in crate::shipper) fn is_run_blocked(&self, number: u32) -> bool {
         let parked = self.lanes.get(&Lane::Run(number));
-        parked.is_some_and(|parked| self.is_held(parked))
+        parked.is_some_and(|parked| self.is_blocked(parked))
     }
 
     /// Returns the next lane of a kind that is due at `now`, and puts it at the end.
-    fn next_due(&mut self, now: Instant, is: fn(Lane) -> bool) -> Option<Lane> {
+    fn take_due_lane(&mut self, now: Instant, is: fn(Lane) -> bool) -> Option<Lane> {
         let is_due = |lane: &Lane| {
             self.lanes
                 .get(lane)
                 .is_some_and(|parked| match parked.stuck {
-                    Stuck::Behind(parent) => self.lets_children_go(parent),
+                    StuckReason::BehindRun(parent) => self.allows_children(parent),
                     _ => parked.due <= now,
                 })
         };
         let at = self
-            .turns
+            .turn_order
             .iter()
             .position(|lane| is(*lane) && is_due(lane))?;
-        let lane = self.turns.remove(at)?;
-        self.turns.push_back(lane);
+        let lane = self.turn_order.remove(at)?;
+        self.turn_order.push_back(lane);
         Some(lane)
     }
 
     /// Notes why a lane waits, and when it is due.
-    fn set_stuck(&mut self, lane: Lane, stuck: Stuck) {
+    fn set_stuck(&mut self, lane: Lane, stuck: StuckReason) {
         let Some(parked) = self.lanes.get_mut(&lane) else {
             return;
         };
         let delay = match &stuck {
-            Stuck::Held(_) | Stuck::Missing(_) => {
-                parked.backoff.next(Cause::Away { retry_after: None })
-            }
-            Stuck::Failing { retry_after, .. } => {
+            StuckReason::Blocked(_) | StuckReason::Missing(_) => parked
+                .backoff
+                .next_delay(RetryReason::Unavailable { retry_after: None }),
+            StuckReason::Failing { retry_after, .. } => {
                 let retry_after = *retry_after;
-                parked.backoff.next(Cause::Away { retry_after })
+                parked
+                    .backoff
+                    .next_delay(RetryReason::Unavailable { retry_after })
             }
-            Stuck::NotCreated => parked.backoff.next_look(),
-            Stuck::Behind(_) => Duration::ZERO,
+            StuckReason::RunNotCreated => parked.backoff.next_lookup_delay(),
+            StuckReason::BehindRun(_) => Duration::ZERO,
         };
-        parked.is_doubtful |= matches!(stuck, Stuck::Failing { .. });
-        parked.due = Instant::now() + delay.min(LONGEST_HOLD);
+        parked.is_doubtful |= matches!(stuck, StuckReason::Failing { .. });
+        parked.due = Instant::now() + delay.min(MAX_RETRY_DELAY);
         parked.stuck = stuck;
     }
 
     /// Notes that a request with entries of a new lane brought no answer. It is no failure of the lane.
     fn set_doubtful(&mut self, lane: Lane) {
         if let Some(parked) = self.lanes.get_mut(&lane) {
-            parked.stuck = Stuck::Failing {
+            parked.stuck = StuckReason::Failing {
                 reason: "a request brought no answer".to_owned(),
                 retry_after: None,
             };
-            parked.due = Instant::now() + BEHIND_ITS_RUN;
+            parked.due = Instant::now() + DOUBTFUL_DELAY;
         }
     }
 
@@ -281,19 +292,19 @@ impl ParkedRuns {
         }
     }
 
-    fn log(&mut self, lane: Lane) -> &mut Parked {
-        let turns = &mut self.turns;
+    fn lane_or_insert(&mut self, lane: Lane) -> &mut ParkedLane {
+        let turns = &mut self.turn_order;
         self.lanes.entry(lane).or_insert_with(|| {
             turns.push_back(lane);
             let now = Instant::now();
-            Parked {
-                stuck: Stuck::NotCreated,
+            ParkedLane {
+                stuck: StuckReason::RunNotCreated,
                 log: EntryLog::default(),
                 entries: 0,
                 oldest_ms: None,
                 backoff: Backoff::default(),
                 due: now,
-                since: now,
+                parked_at: now,
                 is_doubtful: false,
                 handed_over: Vec::new(),
             }
@@ -308,7 +319,7 @@ impl ParkedRuns {
         lane_file: Option<PathBuf>,
     ) {
         if let Some(parked) = self.lanes.get_mut(&Lane::Run(run)) {
-            let handed_over = HandedOver {
+            let handed_over = HandedOverArtifact {
                 sequence,
                 lane_file,
             };
@@ -326,7 +337,11 @@ impl ParkedRuns {
     /// Forgets the artifacts of `part`, which is settled now, that were handed over. Returns the files that
     /// the lane names for them. A part that failed before may have been longer: what else it handed over
     /// stays noted.
-    pub(in crate::shipper) fn take_handed_over(&mut self, lane: Lane, part: &Pass) -> Vec<PathBuf> {
+    pub(in crate::shipper) fn take_handed_over(
+        &mut self,
+        lane: Lane,
+        part: &ReadBatch,
+    ) -> Vec<PathBuf> {
         let Some(parked) = self.lanes.get_mut(&lane) else {
             return Vec::new();
         };
@@ -340,11 +355,11 @@ impl ParkedRuns {
 
     fn remove(&mut self, lane: Lane) {
         self.lanes.remove(&lane);
-        self.turns.retain(|other| *other != lane);
+        self.turn_order.retain(|other| *other != lane);
     }
 }
 
-impl Source {
+impl JournalReader {
     /// Copies what is left of `work` to its run's lane. Returns the number of records, and of metrics
     /// for which there was no room.
     ///
@@ -352,13 +367,13 @@ impl Source {
     /// Fails where the copy cannot be written; the work has to stay where it is.
     pub(in crate::shipper) fn park(
         &mut self,
-        work: &Work,
-        stuck: Stuck,
+        work: &RunBatch,
+        stuck: StuckReason,
         oldest_ms: Option<i64>,
     ) -> io::Result<(usize, usize)> {
         let lane = Lane::Run(work.run);
         let is_new = !self.parked.holds_lane(lane);
-        let keeps_metrics = self.copies_fit();
+        let keeps_metrics = self.has_copy_quota();
         let start = self.runs.get(work.run).and_then(|state| {
             let is_needed = !state.is_created() || work.has_params_of_start();
             state.start.clone().filter(|_| is_needed)
@@ -369,11 +384,11 @@ impl Source {
             .get(work.run)
             .and_then(|state| state.start.clone());
         let again = known.filter(|_| is_new && start.is_none());
-        let copied = self.copy(lane, work.run, |log| {
+        let copied = self.append_to_lane(lane, work.run, |log| {
             if let Some(start) = again {
-                log.start_again(*start)?;
+                log.append_delivered_start(*start)?;
             }
-            work.copy_rest(log, start.as_deref(), keeps_metrics)
+            work.copy_remaining(log, start.as_deref(), keeps_metrics)
         });
         let copied = match copied {
             Ok(copied) => copied,
@@ -384,7 +399,7 @@ impl Source {
                 return Err(error);
             }
         };
-        let parked = self.parked.log(lane);
+        let parked = self.parked.lane_or_insert(lane);
         parked.entries += copied.records;
         parked.oldest_ms = parked.oldest_ms.into_iter().chain(oldest_ms).min();
         if is_new {
@@ -400,12 +415,14 @@ impl Source {
     }
 
     /// Copies metrics that the store may have to a lane of their own.
-    pub(in crate::shipper) fn park_doubtful(&mut self, work: &mut Work) -> io::Result<()> {
+    pub(in crate::shipper) fn park_doubtful(&mut self, work: &mut RunBatch) -> io::Result<()> {
         let lane = Lane::Doubtful(work.run);
         let is_new = !self.parked.holds_lane(lane);
         let metrics = work.take_doubtful();
-        let copied = self.copy(lane, work.run, |log| {
-            metrics.iter().try_for_each(|metric| log.metric(metric))
+        let copied = self.append_to_lane(lane, work.run, |log| {
+            metrics
+                .iter()
+                .try_for_each(|metric| log.append_metric(metric))
         });
         if let Err(error) = copied {
             work.put_back_doubtful(metrics);
@@ -414,7 +431,7 @@ impl Source {
             }
             return Err(error);
         }
-        self.parked.log(lane).entries += metrics.len();
+        self.parked.lane_or_insert(lane).entries += metrics.len();
         if is_new {
             self.parked.set_doubtful(lane);
         }
@@ -422,34 +439,34 @@ impl Source {
     }
 
     /// Writes entries of a run to the end of a lane.
-    fn copy(
+    fn append_to_lane(
         &mut self,
         lane: Lane,
         run: u32,
         write: impl FnOnce(&mut EntryWriter<'_, '_>) -> io::Result<()>,
-    ) -> io::Result<Copied> {
-        let mut log = std::mem::take(&mut self.parked.log(lane).log);
+    ) -> io::Result<CopySummary> {
+        let mut log = std::mem::take(&mut self.parked.lane_or_insert(lane).log);
         let copied = self.copy_to(&mut log, lane, run, write);
-        self.parked.log(lane).log = log;
+        self.parked.lane_or_insert(lane).log = log;
         copied
     }
 
     /// The lane's segments name the run from now on, so that those in which it started may go.
-    fn name_run_in(&mut self, run: u32, copied: &Copied) {
+    fn name_run_in(&mut self, run: u32, copied: &CopySummary) {
         let Some((last, _)) = copied.segments.last() else {
             return;
         };
         let mut started = false;
         for cursor in &mut self.cursors {
-            let before = cursor.started.len();
-            cursor.started.retain(|number| *number != run);
-            started |= cursor.started.len() < before;
+            let before = cursor.started_runs.len();
+            cursor.started_runs.retain(|number| *number != run);
+            started |= cursor.started_runs.len() < before;
         }
         let cursor = self.cursors.iter_mut();
         if let Some(cursor) = { cursor }.find(|cursor| Arc::ptr_eq(&cursor.segment, last))
             && started
         {
-            cursor.started.push(run);
+            cursor.started_runs.push(run);
         }
     }
 
@@ -466,7 +483,7 @@ impl Source {
 }
 
 /// The segments that a copy has touched, as cursors see them.
-impl Source {
+impl JournalReader {
     /// Writes entries of `run` to `log`, whose segments are the lane's.
     pub(in crate::shipper) fn copy_to(
         &mut self,
@@ -474,11 +491,11 @@ impl Source {
         lane: Lane,
         run: u32,
         write: impl FnOnce(&mut EntryWriter<'_, '_>) -> io::Result<()>,
-    ) -> io::Result<Copied> {
+    ) -> io::Result<CopySummary> {
         let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
             return Err(io::Error::other("the run is not known"));
         };
-        let (origin, mut open) = self.copies();
+        let (origin, mut open) = self.copy_target();
         log.keep_if(|segment| {
             let mut cursors = self.cursors.iter();
             cursors.any(|cursor| Arc::ptr_eq(&cursor.segment, segment))
@@ -493,15 +510,15 @@ impl Source {
     }
 
     fn note_copied(&mut self, lane: Lane, segment: &Arc<Segment>, bytes: usize) {
-        self.copy_has_grown(segment, bytes);
-        self.unsynced.push(Arc::clone(segment));
+        self.record_copy_growth(segment, bytes);
+        self.unsynced_segments.push(Arc::clone(segment));
         let known = self
             .cursors
             .iter_mut()
             .find(|cursor| Arc::ptr_eq(&cursor.segment, segment));
         match known {
             Some(cursor) => {
-                cursor.finished = false;
+                cursor.is_finished = false;
                 cursor.unload();
             }
             None => {
@@ -517,11 +534,11 @@ impl Delivery {
     /// Tries the runs that are due.
     pub(in crate::shipper) async fn deliver_parked(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
     ) -> Result<(), Halt> {
         let now = Instant::now();
-        for _ in 0..TRIES {
-            let Some(lane) = source.parked.next_due(now, Lane::is_run) else {
+        for _ in 0..MAX_TRIES_PER_STEP {
+            let Some(lane) = source.parked.take_due_lane(now, Lane::is_run) else {
                 break;
             };
             self.try_lane(source, lane, usize::MAX).await?;
@@ -533,11 +550,11 @@ impl Delivery {
     /// before the next part. Returns whether there may be a next one.
     pub(in crate::shipper) async fn deliver_doubtful(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
     ) -> Result<bool, Halt> {
         let now = Instant::now();
-        for _ in 0..TRIES {
-            let Some(lane) = source.parked.next_due(now, Lane::is_doubtful) else {
+        for _ in 0..MAX_TRIES_PER_STEP {
+            let Some(lane) = source.parked.take_due_lane(now, Lane::is_doubtful) else {
                 break;
             };
             if self.try_lane(source, lane, 1).await? {
@@ -550,14 +567,14 @@ impl Delivery {
     /// Delivers up to so many parts of a lane. Returns whether that succeeded; if not, it waits on.
     async fn try_lane(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         lane: Lane,
         parts: usize,
     ) -> Result<bool, Halt> {
-        let before = std::mem::take(&mut self.progress);
+        let before = std::mem::take(&mut self.has_progress);
         let delivered = self.deliver_lane(source, lane, parts).await;
-        let has_progress = self.progress;
-        self.progress |= before;
+        let has_progress = self.has_progress;
+        self.has_progress |= before;
         if has_progress {
             source.parked.reset_backoff(lane);
         }
@@ -577,28 +594,28 @@ impl Delivery {
 
     async fn deliver_lane(
         &mut self,
-        source: &mut Source,
+        source: &mut JournalReader,
         lane: Lane,
         parts: usize,
     ) -> Result<(), Obstacle> {
         let Some(run) = lane.run() else {
             return Ok(());
         };
-        if let Some(parent) = source.parked.in_front_of(&source.runs, run)
+        if let Some(parent) = source.parked.blocking_run(&source.runs, run)
             && parent != run
         {
-            return Err(Stuck::Behind(parent).into());
+            return Err(StuckReason::BehindRun(parent).into());
         }
         if let Some(parked) = source.parked.lanes.get(&lane)
-            && matches!(parked.stuck, Stuck::Missing(_))
+            && matches!(parked.stuck, StuckReason::Missing(_))
         {
-            let since = parked.since;
-            self.look_for_moved(source, run, since.elapsed()).await?;
+            let since = parked.parked_at;
+            self.relocate_run(source, run, since.elapsed()).await?;
         }
         for _ in 0..parts {
             let parked = source.parked.lanes.get(&lane);
             let is_doubtful = lane.is_doubtful() || parked.is_some_and(|parked| parked.is_doubtful);
-            let most = self.budget().min(self.batch_entries());
+            let most = self.read_budget().min(self.batch_entries());
             let (entries, largest) = if is_doubtful {
                 (most.min(DOUBTFUL_BATCH), DOUBTFUL_BATCH)
             } else {
@@ -609,31 +626,31 @@ impl Delivery {
                 source.unpark(lane);
                 return Ok(());
             }
-            let part = Part::Parked { largest };
-            if let Err(obstacle) = self.deliver_part(source, &mut pass, part).await {
+            let part = WorkOrigin::Parked { largest };
+            if let Err(obstacle) = self.deliver_batch(source, &mut pass, part).await {
                 source.rewind(lane);
                 return Err(obstacle);
             }
             source.acknowledge_lane(lane, &pass);
-            self.progress = true;
+            self.has_progress = true;
             if let Some(parked) = source.parked.lanes.get_mut(&lane) {
                 parked.entries = parked.entries.saturating_sub(pass.entries);
                 parked.is_doubtful = false;
             }
             // Before the next request, which may take long.
-            self.count_held(source);
+            self.update_blocked_counts(source);
         }
         Ok(())
     }
 
-    async fn deliver_part(
+    async fn deliver_batch(
         &mut self,
-        source: &mut Source,
-        pass: &mut Pass,
-        part: Part,
+        source: &mut JournalReader,
+        pass: &mut ReadBatch,
+        part: WorkOrigin,
     ) -> Result<(), Obstacle> {
         while let Some(work) = pass.current() {
-            self.deliver_work(source, work, part).await?;
+            self.deliver_run_batch(source, work, part).await?;
             pass.finish_current();
         }
         Ok(())

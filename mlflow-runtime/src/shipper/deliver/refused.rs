@@ -1,6 +1,6 @@
 //! Entries that the store has refused for good: kept, in a folder of their own.
 //!
-//! Invariants: what is refused keeps its bytes, up to [`MAX_BYTES`] of a process, artifacts apart; the
+//! Invariants: what is refused keeps its bytes, up to [`MAX_KEPT_BYTES`] of a process, artifacts apart; the
 //! folder has the form of a journal, so that [`resend_rejected`](crate::resend_rejected) only has to put
 //! it back.
 
@@ -13,21 +13,21 @@ use crate::journal::entry_log::{self, EntryLog};
 use crate::journal::owned;
 use crate::journal::record::{Event, Origin};
 use crate::model::RunIdentity;
-use crate::shipper::read::batch::{Artifact, ArtifactBytes, Refused, RefusedEntry};
+use crate::shipper::read::batch::{Artifact, ArtifactBytes, RejectedEntry, Rejection};
 
 /// The bytes of refused entries that are kept, about: a program may log a changed param for ever.
-const MAX_BYTES: usize = 64 << 20;
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// The refused entries of one journal.
 #[derive(Default)]
-pub(in crate::shipper) struct RefusedEntries {
+pub(in crate::shipper) struct RejectedEntries {
     log: EntryLog,
     bytes: usize,
 }
 
 /// What became of refused entries.
 #[derive(Default)]
-pub(in crate::shipper) struct Kept {
+pub(in crate::shipper) struct KeepResult {
     /// How many are kept.
     pub(in crate::shipper) entries: usize,
     /// The bytes of artifacts that have left the journal's directory.
@@ -36,7 +36,7 @@ pub(in crate::shipper) struct Kept {
     pub(in crate::shipper) fault: Option<io::Error>,
 }
 
-impl RefusedEntries {
+impl RejectedEntries {
     /// Keeps entries of a run, beside the journal in `directory`.
     pub(in crate::shipper) fn keep(
         &mut self,
@@ -44,16 +44,16 @@ impl RefusedEntries {
         origin: &Origin,
         run: u32,
         identity: &RunIdentity,
-        refused: Vec<Refused>,
-    ) -> Kept {
-        let files: Vec<PathBuf> = refused.iter().filter_map(Refused::file).collect();
-        let mut kept = Kept::default();
+        refused: Vec<Rejection>,
+    ) -> KeepResult {
+        let files: Vec<PathBuf> = refused.iter().filter_map(Rejection::file).collect();
+        let mut kept = KeepResult::default();
         kept.fault = self
             .try_keep(directory, origin, run, identity, refused, &mut kept)
             .err();
         // Nobody would look for what is left of them, and the disk may be full.
         for file in files {
-            let bytes = owned::length(&file);
+            let bytes = owned::file_length(&file);
             if fs::remove_file(&file).is_ok() {
                 kept.file_bytes += bytes;
             }
@@ -67,39 +67,39 @@ impl RefusedEntries {
         origin: &Origin,
         run: u32,
         identity: &RunIdentity,
-        refused: Vec<Refused>,
-        kept: &mut Kept,
+        refused: Vec<Rejection>,
+        kept: &mut KeepResult,
     ) -> io::Result<()> {
-        let folder = RejectedFolder::beside(directory)?;
+        let folder = RejectedFolder::create_beside(directory)?;
         if !self.log.is_below(folder.path()) {
             self.log = EntryLog::default();
         }
-        let mut open = |len| entry_log::open_in(folder.path(), len);
+        let mut open = |len| entry_log::create_segment_in(folder.path(), len);
         let mut log = self.log.writer(&mut open, origin, run, identity);
         let mut is_full = false;
-        for Refused { entry, .. } in refused {
-            let entry = moved_to(folder.path(), entry, kept)?;
-            if self.bytes > MAX_BYTES && !matches!(entry, RefusedEntry::Artifact(_)) {
+        for Rejection { entry, .. } in refused {
+            let entry = move_artifact_file(folder.path(), entry, kept)?;
+            if self.bytes > MAX_KEPT_BYTES && !matches!(entry, RejectedEntry::Artifact(_)) {
                 // An artifact behind it is kept all the same.
                 is_full = true;
                 continue;
             }
             self.bytes += 64;
             match &entry {
-                RefusedEntry::Metric(metric) => log.metric(metric)?,
-                RefusedEntry::Param(param, sequence) => {
+                RejectedEntry::Metric(metric) => log.append_metric(metric)?,
+                RejectedEntry::Param(param, sequence) => {
                     self.bytes += param.key.len() + param.value.len();
-                    log.event(
+                    log.append_event(
                         &Event::Param(std::borrow::Cow::Borrowed(param)),
                         *sequence,
                         &[],
                     )?;
                 }
-                RefusedEntry::Tag(tag, sequence) => {
+                RejectedEntry::Tag(tag, sequence) => {
                     self.bytes += tag.key.len() + tag.value.len();
-                    log.event(&Event::Tag(std::borrow::Cow::Borrowed(tag)), *sequence, &[])?;
+                    log.append_event(&Event::Tag(std::borrow::Cow::Borrowed(tag)), *sequence, &[])?;
                 }
-                RefusedEntry::Artifact(artifact) => {
+                RejectedEntry::Artifact(artifact) => {
                     if let Err(error) = artifact.copy_to(&mut log) {
                         let moved = artifact.file();
                         let _ = moved.map(fs::remove_file);
@@ -117,8 +117,12 @@ impl RefusedEntries {
 }
 
 /// Moves the file of an artifact to `folder`.
-fn moved_to(folder: &Path, entry: RefusedEntry, kept: &mut Kept) -> io::Result<RefusedEntry> {
-    let RefusedEntry::Artifact(Artifact {
+fn move_artifact_file(
+    folder: &Path,
+    entry: RejectedEntry,
+    kept: &mut KeepResult,
+) -> io::Result<RejectedEntry> {
+    let RejectedEntry::Artifact(Artifact {
         bytes: ArtifactBytes::File(file),
         sequence,
         path,
@@ -128,13 +132,13 @@ fn moved_to(folder: &Path, entry: RefusedEntry, kept: &mut Kept) -> io::Result<R
         return Ok(entry);
     };
     let moved = folder.join(file.file_name().unwrap_or_default());
-    let bytes = owned::length(&file);
+    let bytes = owned::file_length(&file);
     match fs::rename(&file, &moved) {
         // Of one that is gone, what is known of it is kept.
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => kept.file_bytes += bytes,
     }
-    Ok(RefusedEntry::Artifact(Artifact {
+    Ok(RejectedEntry::Artifact(Artifact {
         sequence,
         path,
         fingerprint,

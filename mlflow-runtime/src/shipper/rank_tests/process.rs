@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::journal::directory::{Directory, LeftBehind};
-use crate::journal::record::{Event, Origin, Start};
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::journal::directory::{Directory, OrphanedJournals};
+use crate::journal::record::{Event, Origin, RunStart};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
-use crate::shipper::Source;
+use crate::shipper::JournalReader;
 
 /// A process of the launch, as far as it has logged.
 pub(super) struct Process {
@@ -30,8 +30,8 @@ impl Folder {
         Arc::new(Self(std::env::temp_dir().join(name)))
     }
 
-    pub(super) fn left_behind(&self) -> LeftBehind {
-        Directory::left_behind(&self.0, "here")
+    pub(super) fn left_behind(&self) -> OrphanedJournals {
+        Directory::find_orphaned(&self.0, "here")
     }
 }
 
@@ -44,7 +44,7 @@ impl Drop for Folder {
 /// A process that is dead, and what it left.
 pub(super) struct Left {
     pub(super) _folder: Arc<Folder>,
-    pub(super) source: Source,
+    pub(super) source: JournalReader,
 }
 
 impl Process {
@@ -86,7 +86,7 @@ impl Process {
             key: "attempt".to_owned(),
             value: self.attempt(),
         };
-        let start = Start {
+        let start = RunStart {
             identity: Cow::Borrowed(run.identity),
             name: "run".into(),
             user: "u".into(),
@@ -109,8 +109,8 @@ impl Process {
     }
 
     pub(super) fn log_to(&self, run: &RunRef<'_>, event: &Event<'_>) {
-        write(&self.journal, |writer| {
-            writer.event(&self.journal, run, event, &[]);
+        with_writer(&self.journal, |writer| {
+            writer.append_event(&self.journal, run, event, &[]);
         });
     }
 
@@ -119,9 +119,9 @@ impl Process {
     }
 
     pub(super) fn log_metric_to(&self, run: &RunRef<'_>, step: i64) {
-        write(&self.journal, |writer| {
+        with_writer(&self.journal, |writer| {
             let key = MetricKey::Dynamic("loss");
-            writer.metric(&self.journal, run, key, 7, step, 0.5);
+            writer.append_metric(&self.journal, run, key, 7, step, 0.5);
         });
     }
 
@@ -141,8 +141,8 @@ impl Process {
         }
     }
 
-    pub(super) fn source(&self) -> Source {
-        Source::live(Arc::clone(&self.journal), Arc::default())
+    pub(super) fn source(&self) -> JournalReader {
+        JournalReader::for_live(Arc::clone(&self.journal), Arc::default())
     }
 
     pub(super) fn die(self) -> Left {
@@ -154,7 +154,7 @@ impl Process {
             if let Some(left) = self.folder.left_behind().next() {
                 return Left {
                     _folder: self.folder,
-                    source: Source::dead(left),
+                    source: JournalReader::for_orphan(left),
                 };
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");

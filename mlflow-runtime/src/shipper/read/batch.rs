@@ -1,6 +1,6 @@
 //! What is to be done: entries read from a journal, grouped by run.
 //!
-//! Invariants: a [`Work`] remembers what of it is done, so that delivery goes on where it stopped;
+//! Invariants: a [`RunBatch`] remembers what of it is done, so that delivery goes on where it stopped;
 //! its events stand in the order in which they happened, whatever their threads.
 
 use std::borrow::Cow;
@@ -13,28 +13,28 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::journal::entry_log::EntryWriter;
 use crate::journal::owned;
-use crate::journal::record::{Content, Event, Fingerprint, Start, sequence_of_last_step};
+use crate::journal::record::{ArtifactLocation, Event, Fingerprint, RunStart, decode_last_step};
 use crate::model::limits;
 use crate::model::{Metric, Param, RunStatus, Tag};
 use crate::shipper::deliver::noted_steps::NotedSteps;
 use crate::store::{Batch, BatchLimits};
 
 /// Bytes of events that one pass takes up: bounds the memory of a backlog of long values.
-const EVENT_BYTES: usize = 8 << 20;
+const MAX_EVENT_BYTES: usize = 8 << 20;
 
 /// What one reading of a journal gave.
 #[derive(Default)]
-pub(crate) struct Pass {
-    works: Vec<Work>,
+pub(crate) struct ReadBatch {
+    works: Vec<RunBatch>,
     index: FxHashMap<u32, usize>,
     /// Works before this are done.
-    pub(in crate::shipper) done: usize,
+    pub(in crate::shipper) done_works: usize,
     pub(in crate::shipper) entries: usize,
     pub(in crate::shipper) event_bytes: usize,
     /// Records of kinds that this version does not know.
-    pub(in crate::shipper) unknown: usize,
+    pub(in crate::shipper) unknown_records: usize,
     /// Whether there was more to read.
-    pub(in crate::shipper) more: bool,
+    pub(in crate::shipper) has_more: bool,
     /// No event before this one, in the order of all events, is left to be read.
     pub(in crate::shipper) events_before: u64,
     /// The time of its oldest entry; that of the reading, for one that tells none.
@@ -51,10 +51,10 @@ pub(in crate::shipper) struct SpentFile {
 
 /// Entries of one run.
 #[derive(Default)]
-pub(in crate::shipper) struct Work {
+pub(in crate::shipper) struct RunBatch {
     pub(in crate::shipper) run: u32,
     /// Its start's place in the order of all events, from 1; 0 if it had started before.
-    pub(in crate::shipper) started: u64,
+    pub(in crate::shipper) start_order: u64,
     pub(in crate::shipper) params: Vec<Param>,
     /// The places of the params in the order of all events.
     param_sequences: Vec<u64>,
@@ -64,31 +64,31 @@ pub(in crate::shipper) struct Work {
     pub(in crate::shipper) artifacts: Vec<Artifact>,
     /// What becomes params, tags and artifacts when the pass is complete, with its place in the
     /// order of all events.
-    events: Vec<(u64, Happened)>,
+    events: Vec<(u64, RunEvent)>,
     pub(in crate::shipper) end: Option<(RunStatus, i64)>,
     /// The segments they come from, by cursor.
     pub(in crate::shipper) cursors: Vec<usize>,
     /// Records of the journal that it comes from.
     pub(in crate::shipper) entries: usize,
     /// What of them the store refuses, not counted yet.
-    pub(in crate::shipper) refusals: Vec<Refused>,
+    pub(in crate::shipper) unsettled_refusals: Vec<Rejection>,
     /// How many of them the store refused.
-    pub(in crate::shipper) refused: usize,
+    pub(in crate::shipper) refused_count: usize,
     /// How many of them wait by themselves now, and are settled another time.
-    pub(in crate::shipper) deferred: usize,
+    pub(in crate::shipper) deferred_count: usize,
     /// The artifacts among these, of what is read from a lane, by their sequences.
     pub(in crate::shipper) handed_over: Vec<u64>,
     /// How many metrics, from the first that is not done, a failed request has held: the store may
     /// have them.
-    pub(in crate::shipper) doubtful: usize,
-    pub(in crate::shipper) checked: bool,
+    pub(in crate::shipper) doubtful_count: usize,
+    pub(in crate::shipper) is_checked: bool,
     /// The places, in the order of all events, of its points whose last step is noted.
-    noted: Vec<u64>,
-    pub(in crate::shipper) sent: Sent,
+    noted_sequences: Vec<u64>,
+    pub(in crate::shipper) sent: SentCounts,
 }
 
 /// An event that may supersede another of its kind and key.
-pub(in crate::shipper) enum Happened {
+pub(in crate::shipper) enum RunEvent {
     Param(Param),
     Tag(Tag),
     Artifact(String, ArtifactBytes, Option<Fingerprint>),
@@ -96,7 +96,7 @@ pub(in crate::shipper) enum Happened {
 
 /// How much of each kind is done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::shipper) struct Sent {
+pub(in crate::shipper) struct SentCounts {
     pub(in crate::shipper) params: usize,
     pub(in crate::shipper) metrics: usize,
     pub(in crate::shipper) tags: usize,
@@ -121,14 +121,14 @@ pub(in crate::shipper) enum ArtifactBytes {
 
 /// An entry that the store refuses for good, and why.
 #[derive(Debug)]
-pub(in crate::shipper) struct Refused {
-    pub(in crate::shipper) entry: RefusedEntry,
+pub(in crate::shipper) struct Rejection {
+    pub(in crate::shipper) entry: RejectedEntry,
     pub(in crate::shipper) reason: String,
 }
 
 /// The entry itself: it is kept.
 #[derive(Debug)]
-pub(in crate::shipper) enum RefusedEntry {
+pub(in crate::shipper) enum RejectedEntry {
     Metric(Metric),
     Param(Param, u64),
     Tag(Tag, u64),
@@ -145,9 +145,9 @@ impl ArtifactBytes {
     }
 }
 
-impl Refused {
+impl Rejection {
     pub(in crate::shipper) fn metric(metric: Metric, reason: impl Into<String>) -> Self {
-        let (entry, reason) = (RefusedEntry::Metric(metric), reason.into());
+        let (entry, reason) = (RejectedEntry::Metric(metric), reason.into());
         Self { entry, reason }
     }
 
@@ -156,24 +156,24 @@ impl Refused {
         sequence: u64,
         reason: impl Into<String>,
     ) -> Self {
-        let (entry, reason) = (RefusedEntry::Param(param, sequence), reason.into());
+        let (entry, reason) = (RejectedEntry::Param(param, sequence), reason.into());
         Self { entry, reason }
     }
 
     pub(in crate::shipper) fn tag(tag: Tag, sequence: u64, reason: impl Into<String>) -> Self {
-        let (entry, reason) = (RefusedEntry::Tag(tag, sequence), reason.into());
+        let (entry, reason) = (RejectedEntry::Tag(tag, sequence), reason.into());
         Self { entry, reason }
     }
 
     pub(in crate::shipper) fn artifact(artifact: Artifact, reason: impl Into<String>) -> Self {
-        let (entry, reason) = (RefusedEntry::Artifact(artifact), reason.into());
+        let (entry, reason) = (RejectedEntry::Artifact(artifact), reason.into());
         Self { entry, reason }
     }
 
     /// Returns the file that it has beside the segments.
     pub(in crate::shipper) fn file(&self) -> Option<PathBuf> {
         match &self.entry {
-            RefusedEntry::Artifact(artifact) => artifact.file().map(Path::to_owned),
+            RejectedEntry::Artifact(artifact) => artifact.file().map(Path::to_owned),
             _ => None,
         }
     }
@@ -181,17 +181,17 @@ impl Refused {
     /// Returns what kind of entry it is, and its key or path.
     pub(in crate::shipper) fn kind_and_key(&self) -> (&'static str, &str) {
         match &self.entry {
-            RefusedEntry::Metric(metric) => ("metric", &metric.key),
-            RefusedEntry::Param(param, _) => ("param", &param.key),
-            RefusedEntry::Tag(tag, _) => ("tag", &tag.key),
-            RefusedEntry::Artifact(artifact) => ("artifact", &artifact.path),
+            RejectedEntry::Metric(metric) => ("metric", &metric.key),
+            RejectedEntry::Param(param, _) => ("param", &param.key),
+            RejectedEntry::Tag(tag, _) => ("tag", &tag.key),
+            RejectedEntry::Artifact(artifact) => ("artifact", &artifact.path),
         }
     }
 }
 
-impl Pass {
+impl ReadBatch {
     /// An empty one, for a reading that stops at the event `limit`.
-    pub(in crate::shipper) fn before(limit: u64) -> Self {
+    pub(in crate::shipper) fn with_event_limit(limit: u64) -> Self {
         Self {
             events_before: limit,
             ..Self::default()
@@ -199,12 +199,12 @@ impl Pass {
     }
 
     /// The work of a run, for one more entry of it, read by `cursor`.
-    pub(in crate::shipper) fn entry(&mut self, run: u32, cursor: usize) -> &mut Work {
+    pub(in crate::shipper) fn add_entry(&mut self, run: u32, cursor: usize) -> &mut RunBatch {
         self.entries += 1;
         let at = *self.index.entry(run).or_insert_with(|| {
-            self.works.push(Work {
+            self.works.push(RunBatch {
                 run,
-                ..Work::default()
+                ..RunBatch::default()
             });
             self.works.len() - 1
         });
@@ -217,48 +217,52 @@ impl Pass {
     }
 
     /// There is more to read, and nobody knows what.
-    pub(in crate::shipper) fn leave_behind(&mut self) {
-        self.more = true;
+    pub(in crate::shipper) fn mark_incomplete(&mut self) {
+        self.has_more = true;
         self.events_before = 0;
     }
 
     /// Whether it holds enough for now.
     pub(in crate::shipper) fn is_full(&self, budget: usize) -> bool {
-        self.entries >= budget || self.event_bytes >= EVENT_BYTES
+        self.entries >= budget || self.event_bytes >= MAX_EVENT_BYTES
     }
 
     /// Notes when an entry was made.
-    pub(in crate::shipper) fn made_at(&mut self, ms: i64) {
+    pub(in crate::shipper) fn record_time(&mut self, ms: i64) {
         self.oldest_ms = Some(self.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
     }
 
     /// Puts the works in the order in which their runs started, and the events of each in theirs.
     pub(in crate::shipper) fn sort(&mut self) {
-        self.works.sort_by_key(|work| work.started);
-        self.works.iter_mut().for_each(Work::sort);
+        self.works.sort_by_key(|work| work.start_order);
+        self.works.iter_mut().for_each(RunBatch::sort);
         self.index.clear();
     }
 
-    pub(in crate::shipper) fn current(&mut self) -> Option<&mut Work> {
-        self.works.get_mut(self.done)
+    pub(in crate::shipper) fn current(&mut self) -> Option<&mut RunBatch> {
+        self.works.get_mut(self.done_works)
     }
 
     /// The current work waits by itself now.
-    pub(in crate::shipper) fn take_current(&mut self) {
-        if let Some(work) = self.works.get_mut(self.done) {
-            let Work { noted, cursors, .. } = std::mem::take(work);
-            *work = Work {
-                noted,
+    pub(in crate::shipper) fn discard_current(&mut self) {
+        if let Some(work) = self.works.get_mut(self.done_works) {
+            let RunBatch {
+                noted_sequences: noted,
                 cursors,
-                ..Work::default()
+                ..
+            } = std::mem::take(work);
+            *work = RunBatch {
+                noted_sequences: noted,
+                cursors,
+                ..RunBatch::default()
             };
         }
-        self.done += 1;
+        self.done_works += 1;
     }
 
     /// The current work is settled. Its files go when that is acknowledged.
     pub(in crate::shipper) fn finish_current(&mut self) {
-        if let Some(work) = self.works.get_mut(self.done) {
+        if let Some(work) = self.works.get_mut(self.done_works) {
             let artifacts = work.artifacts.drain(..).map(|artifact| artifact.bytes);
             let files = artifacts.filter_map(|bytes| match bytes {
                 ArtifactBytes::File(file) => Some(SpentFile {
@@ -269,7 +273,7 @@ impl Pass {
             });
             self.spent_files.extend(files);
             work.metrics = Vec::new();
-            self.done += 1;
+            self.done_works += 1;
         }
     }
 
@@ -278,10 +282,10 @@ impl Pass {
     }
 
     /// Returns the places of points whose last step is noted, and the segments of the work that each is in.
-    pub(in crate::shipper) fn noted(&self) -> impl Iterator<Item = (u64, &[usize])> {
+    pub(in crate::shipper) fn noted_points(&self) -> impl Iterator<Item = (u64, &[usize])> {
         let works = self.works.iter();
         works.flat_map(|work| {
-            work.noted
+            work.noted_sequences
                 .iter()
                 .map(|sequence| (*sequence, &*work.cursors))
         })
@@ -294,8 +298,8 @@ impl Pass {
     }
 }
 
-impl Work {
-    pub(in crate::shipper) fn happened(&mut self, sequence: u64, event: Happened) {
+impl RunBatch {
+    pub(in crate::shipper) fn push_event(&mut self, sequence: u64, event: RunEvent) {
         self.events.push((sequence, event));
     }
 
@@ -304,15 +308,15 @@ impl Work {
         events.sort_by_key(|(sequence, _)| *sequence);
         for (sequence, event) in events {
             match event {
-                Happened::Param(param) => {
+                RunEvent::Param(param) => {
                     self.params.push(param);
                     self.param_sequences.push(sequence);
                 }
-                Happened::Tag(tag) => {
+                RunEvent::Tag(tag) => {
                     self.tags.push(tag);
                     self.tag_sequences.push(sequence);
                 }
-                Happened::Artifact(path, bytes, fingerprint) => self.artifacts.push(Artifact {
+                RunEvent::Artifact(path, bytes, fingerprint) => self.artifacts.push(Artifact {
                     sequence,
                     path,
                     bytes,
@@ -323,21 +327,21 @@ impl Work {
     }
 
     /// Takes out, once, what the store would refuse, so that the rest can go in full batches.
-    pub(in crate::shipper) fn check(&mut self) -> Vec<Refused> {
+    pub(in crate::shipper) fn take_invalid(&mut self) -> Vec<Rejection> {
         let mut refused = Vec::new();
-        if std::mem::replace(&mut self.checked, true) {
+        if std::mem::replace(&mut self.is_checked, true) {
             return refused;
         }
         let (tags, sequences) = (&mut self.tags, &mut self.tag_sequences);
-        retain(tags, sequences, |tag, sequence| {
-            let fault = limits::key_fault(&tag.key);
-            refused.extend(fault.map(|fault| Refused::tag(tag.clone(), sequence, fault)));
-            limits::key_fault(&tag.key).is_none()
+        retain_with_sequences(tags, sequences, |tag, sequence| {
+            let fault = limits::find_key_fault(&tag.key);
+            refused.extend(fault.map(|fault| Rejection::tag(tag.clone(), sequence, fault)));
+            limits::find_key_fault(&tag.key).is_none()
         });
         let mut values: FxHashMap<String, String> = FxHashMap::default();
         let (params, sequences) = (&mut self.params, &mut self.param_sequences);
-        retain(params, sequences, |param, sequence| {
-            let reason = match (limits::key_fault(&param.key), values.get(&param.key)) {
+        retain_with_sequences(params, sequences, |param, sequence| {
+            let reason = match (limits::find_key_fault(&param.key), values.get(&param.key)) {
                 (Some(fault), _) => fault.into_owned(),
                 (None, None) => {
                     values.insert(param.key.clone(), param.value.clone());
@@ -349,7 +353,7 @@ impl Work {
                     format!("it is {value:?} already and a param cannot change to {new:?}")
                 }
             };
-            refused.push(Refused::param(param.clone(), sequence, reason));
+            refused.push(Rejection::param(param.clone(), sequence, reason));
             false
         });
         // The points of a key share its text: look at each text once.
@@ -359,10 +363,10 @@ impl Work {
             if good.contains(&text) {
                 return true;
             }
-            let Some(fault) = limits::key_fault(&metric.key) else {
+            let Some(fault) = limits::find_key_fault(&metric.key) else {
                 return good.insert(text);
             };
-            refused.push(Refused::metric(metric.clone(), fault));
+            refused.push(Rejection::metric(metric.clone(), fault));
             false
         });
         refused
@@ -370,13 +374,13 @@ impl Work {
 
     /// Returns whether points are to stand at the last step of their key.
     pub(in crate::shipper) fn has_last_steps(&self) -> bool {
-        self.metrics.iter().any(is_open)
+        self.metrics.iter().any(is_step_unresolved)
     }
 
     /// Notes the greatest steps of the metrics that a failed request has held.
     pub(in crate::shipper) fn note_steps_in_doubt(&self, steps: &mut FxHashMap<Arc<str>, i64>) {
         let from = self.sent.metrics.min(self.metrics.len());
-        let to = (from + self.doubtful).min(self.metrics.len());
+        let to = (from + self.doubtful_count).min(self.metrics.len());
         for metric in self.metrics.get(from..to).unwrap_or_default() {
             let step = steps.entry(Arc::clone(&metric.key)).or_insert(metric.step);
             *step = (*step).max(metric.step);
@@ -384,18 +388,18 @@ impl Work {
     }
 
     /// Returns how many of these are params that the run was started with.
-    pub(in crate::shipper) fn of_start(&self, refused: &[Refused]) -> usize {
+    pub(in crate::shipper) fn count_start_params(&self, refused: &[Rejection]) -> usize {
         let sequence_of = |param: &Param| {
             let at = self.params.iter().position(|one| one == param)?;
             self.param_sequences.get(at).copied()
         };
-        let is_of_start = |one: &&Refused| match &one.entry {
+        let is_of_start = |one: &&Rejection| match &one.entry {
             // The store names no place.
-            RefusedEntry::Param(param, 0) => {
-                sequence_of(param).unwrap_or(0).saturating_add(1) == self.started
+            RejectedEntry::Param(param, 0) => {
+                sequence_of(param).unwrap_or(0).saturating_add(1) == self.start_order
             }
-            RefusedEntry::Param(_, sequence) => sequence.saturating_add(1) == self.started,
-            RefusedEntry::Metric(_) | RefusedEntry::Tag(..) | RefusedEntry::Artifact(_) => false,
+            RejectedEntry::Param(_, sequence) => sequence.saturating_add(1) == self.start_order,
+            RejectedEntry::Metric(_) | RejectedEntry::Tag(..) | RejectedEntry::Artifact(_) => false,
         };
         refused.iter().filter(is_of_start).count()
     }
@@ -409,7 +413,11 @@ impl Work {
         noted: &NotedSteps,
     ) -> Vec<(u64, i64)> {
         let mut last: FxHashMap<Arc<str>, Option<i64>> = FxHashMap::default();
-        for metric in self.metrics.iter().filter(|metric| is_open(metric)) {
+        for metric in self
+            .metrics
+            .iter()
+            .filter(|metric| is_step_unresolved(metric))
+        {
             last.insert(
                 Arc::clone(&metric.key),
                 stored
@@ -418,20 +426,24 @@ impl Work {
                     .copied(),
             );
         }
-        for metric in self.metrics.iter().filter(|metric| !is_open(metric)) {
+        for metric in self
+            .metrics
+            .iter()
+            .filter(|metric| !is_step_unresolved(metric))
+        {
             if let Some(step) = last.get_mut(&metric.key) {
                 *step = (*step).max(Some(metric.step));
             }
         }
         let mut found = Vec::new();
         for metric in &mut self.metrics {
-            if let Some(sequence) = sequence_of_last_step(metric.step) {
+            if let Some(sequence) = decode_last_step(metric.step) {
                 metric.step = noted.get(sequence).unwrap_or_else(|| {
                     let step = last.get(&metric.key).copied().flatten().unwrap_or(0);
                     found.push((sequence, step));
                     step
                 });
-                self.noted.push(sequence);
+                self.noted_sequences.push(sequence);
             }
         }
         found
@@ -445,26 +457,26 @@ impl Work {
     /// Takes out the metrics that a failed request has held: they wait by themselves.
     pub(in crate::shipper) fn take_doubtful(&mut self) -> Vec<Metric> {
         let from = self.sent.metrics.min(self.metrics.len());
-        let to = (from + std::mem::take(&mut self.doubtful)).min(self.metrics.len());
-        self.deferred += to - from;
+        let to = (from + std::mem::take(&mut self.doubtful_count)).min(self.metrics.len());
+        self.deferred_count += to - from;
         self.metrics.drain(from..to).collect()
     }
 
     /// Puts metrics back that cannot wait by themselves.
     pub(in crate::shipper) fn put_back_doubtful(&mut self, metrics: Vec<Metric>) {
-        self.deferred -= metrics.len();
+        self.deferred_count -= metrics.len();
         let from = self.sent.metrics.min(self.metrics.len());
         self.metrics.splice(from..from, metrics);
     }
 
     /// Notes what the store refuses; it is counted when the work is done.
-    pub(in crate::shipper) fn note_refused(&mut self, refused: Vec<Refused>) {
-        self.refusals.extend(refused);
+    pub(in crate::shipper) fn record_refused(&mut self, refused: Vec<Rejection>) {
+        self.unsettled_refusals.extend(refused);
     }
 
     /// Returns what is left to be brought to the store.
-    fn rest(&self) -> Rest<'_> {
-        Rest {
+    fn remaining(&self) -> Remaining<'_> {
+        Remaining {
             params: self.params.get(self.sent.params..).unwrap_or_default(),
             param_sequences: self
                 .param_sequences
@@ -482,33 +494,33 @@ impl Work {
 
     /// Copies what is left of it to `log`. `start` is there for a run that starts in this work, and
     /// whose start, or a param of it, is not in the store yet.
-    pub(in crate::shipper) fn copy_rest(
+    pub(in crate::shipper) fn copy_remaining(
         &self,
         log: &mut EntryWriter<'_, '_>,
-        start: Option<&Start<'static>>,
+        start: Option<&RunStart<'static>>,
         keeps_metrics: bool,
     ) -> io::Result<()> {
-        let rest = self.rest();
-        let started = self.started.checked_sub(1);
+        let rest = self.remaining();
+        let started = self.start_order.checked_sub(1);
         let with_start = start.filter(|_| started.is_some());
         let of_start = |sequence: u64| with_start.is_some() && Some(sequence) == started;
         if let (Some(start), Some(sequence)) = (with_start, started) {
-            log.start(start, sequence)?;
+            log.append_start(start, sequence)?;
         }
         for (param, sequence) in rest.params.iter().zip(rest.param_sequences) {
             if !of_start(*sequence) {
-                log.event(&Event::Param(Cow::Borrowed(param)), *sequence, &[])?;
+                log.append_event(&Event::Param(Cow::Borrowed(param)), *sequence, &[])?;
             }
         }
         for (tag, sequence) in rest.tags.iter().zip(rest.tag_sequences) {
-            log.event(&Event::Tag(Cow::Borrowed(tag)), *sequence, &[])?;
+            log.append_event(&Event::Tag(Cow::Borrowed(tag)), *sequence, &[])?;
         }
         for artifact in rest.artifacts {
             artifact.copy_to(log)?;
         }
         if keeps_metrics {
             for metric in rest.metrics {
-                log.metric(metric)?;
+                log.append_metric(metric)?;
             }
         }
         if let Some((status, end_time_ms)) = self.end {
@@ -516,15 +528,15 @@ impl Work {
                 status,
                 end_time_ms,
             };
-            log.event(&end, self.last_sequence(), &[])?;
+            log.append_event(&end, self.last_sequence(), &[])?;
         }
         Ok(())
     }
 
     /// Returns whether a param that the run was started with is not in the store yet.
     pub(in crate::shipper) fn has_params_of_start(&self) -> bool {
-        let rest = self.rest();
-        let started = self.started.checked_sub(1);
+        let rest = self.remaining();
+        let started = self.start_order.checked_sub(1);
         started.is_some_and(|started| rest.param_sequences.contains(&started))
     }
 
@@ -535,11 +547,14 @@ impl Work {
             .copied()
             .chain(artifacts)
             .max()
-            .unwrap_or(self.started)
+            .unwrap_or(self.start_order)
     }
 
     /// The next entries that fit one request, and what will be sent then; `None` when all are.
-    pub(in crate::shipper) fn next_batch(&self, limits: BatchLimits) -> Option<(Batch<'_>, Sent)> {
+    pub(in crate::shipper) fn next_batch(
+        &self,
+        limits: BatchLimits,
+    ) -> Option<(Batch<'_>, SentCounts)> {
         let params = self.params.get(self.sent.params..).unwrap_or_default();
         let params = &params[..params.len().min(limits.params).min(limits.total)];
         let tags = self.tags.get(self.sent.tags..).unwrap_or_default();
@@ -552,7 +567,7 @@ impl Work {
         if params.is_empty() && tags.is_empty() && metrics.is_empty() {
             return None;
         }
-        let sent = Sent {
+        let sent = SentCounts {
             params: self.sent.params + params.len(),
             metrics: self.sent.metrics + metrics.len(),
             tags: self.sent.tags + tags.len(),
@@ -570,7 +585,7 @@ impl Work {
 }
 
 /// What of a work is not done.
-struct Rest<'a> {
+struct Remaining<'a> {
     params: &'a [Param],
     param_sequences: &'a [u64],
     tags: &'a [Tag],
@@ -589,7 +604,7 @@ impl Artifact {
     pub(in crate::shipper) fn read(&self) -> io::Result<Vec<u8>> {
         match &self.bytes {
             ArtifactBytes::Memory(bytes) => Ok(bytes.clone()),
-            ArtifactBytes::File(file) => owned::read(file),
+            ArtifactBytes::File(file) => owned::read_file(file),
         }
     }
 
@@ -597,13 +612,13 @@ impl Artifact {
     pub(in crate::shipper) fn copy_to(&self, log: &mut EntryWriter<'_, '_>) -> io::Result<()> {
         let path = Cow::Borrowed(&*self.path);
         let (content, attachment) = match &self.bytes {
-            ArtifactBytes::Memory(bytes) => (Content::Attached, &**bytes),
+            ArtifactBytes::Memory(bytes) => (ArtifactLocation::Attached, &**bytes),
             ArtifactBytes::File(file) => {
                 let name = file.file_name().unwrap_or_default().to_string_lossy();
-                (Content::Spooled(name), &[][..])
+                (ArtifactLocation::Spooled(name), &[][..])
             }
         };
-        log.event(
+        log.append_event(
             &Event::Artifact {
                 path,
                 content,
@@ -616,7 +631,11 @@ impl Artifact {
 }
 
 /// Keeps the items that `keep` is true for, and their sequences.
-fn retain<T>(items: &mut Vec<T>, sequences: &mut Vec<u64>, mut keep: impl FnMut(&T, u64) -> bool) {
+fn retain_with_sequences<T>(
+    items: &mut Vec<T>,
+    sequences: &mut Vec<u64>,
+    mut keep: impl FnMut(&T, u64) -> bool,
+) {
     let mut kept = sequences.iter().copied();
     let mut flags = Vec::with_capacity(items.len());
     items.retain(|item| {
@@ -629,7 +648,7 @@ fn retain<T>(items: &mut Vec<T>, sequences: &mut Vec<u64>, mut keep: impl FnMut(
 }
 
 /// Halves of a batch that was refused, kinds first; `None` for a single entry.
-pub(in crate::shipper) fn halves<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]> {
+pub(in crate::shipper) fn split_batch<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]> {
     let empty = Batch::default();
     let Batch {
         metrics,
@@ -671,6 +690,6 @@ pub(in crate::shipper) fn halves<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]
 }
 
 /// Returns whether the point is to stand at the last step of its key, and that is not found yet.
-fn is_open(metric: &Metric) -> bool {
-    sequence_of_last_step(metric.step).is_some()
+fn is_step_unresolved(metric: &Metric) -> bool {
+    decode_last_step(metric.step).is_some()
 }

@@ -23,29 +23,29 @@ use crate::journal::kept;
 use crate::journal::record::{Definition, Record};
 use crate::journal::segment::{Segment, SegmentBytes};
 use crate::shipper::read::cursor::Cursor;
-use crate::shipper::read::run_states::ON_ITS_WAY;
-use crate::shipper::read::source::{JournalOwner, Source};
-use crate::warnings::Limit;
+use crate::shipper::read::run_states::START_READ_TIMEOUT;
+use crate::shipper::read::source::{JournalOwner, JournalReader};
+use crate::warnings::WarningLimit;
 
 /// Damage in the segment of one cursor.
 #[derive(Default)]
 pub(in crate::shipper) struct Damage {
     /// Offset of the first.
-    offset: Option<usize>,
+    first_offset: Option<usize>,
     skipped_bytes: usize,
     /// Values that were read, but whose name or run was not.
-    nameless: usize,
+    nameless_values: usize,
     /// When a value was met whose run is not known yet.
-    missed: Option<Instant>,
+    missed_since: Option<Instant>,
     /// Set when the other segments of a live journal were searched for names.
-    searched: bool,
+    has_searched: bool,
 }
 
 /// Damage in one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct Losses {
-    /// What [`Source::take_lost`] has not returned yet.
-    lost: Lost,
+    /// What [`JournalReader::take_lost`] has not returned yet.
+    unreported: LossReport,
     segments: Vec<Arc<Segment>>,
     /// The names of metrics that other segments define, once they were needed.
     names: Option<FxHashMap<u32, Arc<str>>>,
@@ -53,51 +53,51 @@ pub(in crate::shipper) struct Losses {
 
 /// What was found to be lost, or out of reach.
 #[derive(Default)]
-pub(in crate::shipper) struct Lost {
+pub(in crate::shipper) struct LossReport {
     /// Damaged records, and stretches in which none can be told apart.
     pub(in crate::shipper) records: usize,
     /// Values of this process's own journal.
     pub(in crate::shipper) values: usize,
     /// Values of this process's own journal that are in files which cannot be read, and what to say of them.
-    pub(in crate::shipper) unread: Option<String>,
+    pub(in crate::shipper) unreadable_message: Option<String>,
 }
 
 impl Damage {
-    fn begin(&mut self, segment: &Segment, offset: usize) {
-        self.offset.get_or_insert(offset);
+    fn record(&mut self, segment: &Segment, offset: usize) {
+        self.first_offset.get_or_insert(offset);
         segment.set_damaged();
     }
 
-    pub(in crate::shipper) fn is_there(&self) -> bool {
-        self.offset.is_some()
+    pub(in crate::shipper) fn is_present(&self) -> bool {
+        self.first_offset.is_some()
     }
 }
 
-impl Source {
+impl JournalReader {
     /// Skips what cannot be read before `next`.
-    pub(in crate::shipper) fn skip(&mut self, cursor: &mut Cursor, next: usize) {
-        cursor.damage.begin(&cursor.segment, cursor.offset);
+    pub(in crate::shipper) fn skip_damaged(&mut self, cursor: &mut Cursor, next: usize) {
+        cursor.damage.record(&cursor.segment, cursor.offset);
         cursor.damage.skipped_bytes += next.saturating_sub(cursor.offset);
-        if next > cursor.settled() {
-            self.losses.lost.records += 1;
+        if next > cursor.settled_offset() {
+            self.losses.unreported.records += 1;
         }
-        self.note_damaged(cursor);
+        self.record_damaged(cursor);
         cursor.offset = next;
     }
 
     /// Leaves out the value at the cursor: the record that names it was lost.
-    pub(in crate::shipper) fn leave_nameless(&mut self, cursor: &mut Cursor) {
+    pub(in crate::shipper) fn skip_nameless(&mut self, cursor: &mut Cursor) {
         if !cursor.is_fresh() {
             return;
         }
-        cursor.damage.begin(&cursor.segment, cursor.offset);
-        cursor.damage.nameless += 1;
-        self.losses.lost.records += 1;
-        self.losses.lost.values += usize::from(self.is_live());
-        self.note_damaged(cursor);
+        cursor.damage.record(&cursor.segment, cursor.offset);
+        cursor.damage.nameless_values += 1;
+        self.losses.unreported.records += 1;
+        self.losses.unreported.values += usize::from(self.is_live());
+        self.record_damaged(cursor);
     }
 
-    fn note_damaged(&mut self, cursor: &Cursor) {
+    fn record_damaged(&mut self, cursor: &Cursor) {
         let known = self.losses.segments.last();
         if !known.is_some_and(|last| Arc::ptr_eq(last, &cursor.segment)) {
             self.losses.segments.push(Arc::clone(&cursor.segment));
@@ -107,10 +107,10 @@ impl Source {
     }
 
     /// Leaves a segment as it is that cannot be read.
-    pub(in crate::shipper) fn leave_unread(&mut self, cursor: &Cursor) {
+    pub(in crate::shipper) fn block_unreadable(&mut self, cursor: &Cursor) {
         let values = cursor.values_unread();
         if values > 0 {
-            self.kept_in_place += values;
+            self.blocked_in_place += values;
             let file = cursor.segment.file().unwrap_or(Path::new("memory"));
             let said = || {
                 format!(
@@ -118,30 +118,33 @@ impl Source {
                     file.display()
                 )
             };
-            self.losses.lost.unread.get_or_insert_with(said);
+            self.losses
+                .unreported
+                .unreadable_message
+                .get_or_insert_with(said);
         }
     }
 
     /// Counts and says what was lost of a segment that is read to its end.
-    pub(in crate::shipper) fn report(&mut self, cursor: &mut Cursor) {
+    pub(in crate::shipper) fn report_damage(&mut self, cursor: &mut Cursor) {
         let unread = cursor.values_unread();
-        self.losses.lost.values += unread;
-        if unread > 0 && !cursor.damage.is_there() {
+        self.losses.unreported.values += unread;
+        if unread > 0 && !cursor.damage.is_present() {
             // Somebody has cut the file.
-            cursor.damage.begin(&cursor.segment, cursor.offset);
-            self.losses.lost.records += unread;
-            self.note_damaged(cursor);
+            cursor.damage.record(&cursor.segment, cursor.offset);
+            self.losses.unreported.records += unread;
+            self.record_damaged(cursor);
         }
         let Damage {
-            offset: Some(offset),
+            first_offset: Some(offset),
             skipped_bytes,
-            nameless,
+            nameless_values: nameless,
             ..
         } = cursor.damage
         else {
             return;
         };
-        static DAMAGED: Limit = Limit::new();
+        static DAMAGED: WarningLimit = WarningLimit::new();
         if let Some(end) = DAMAGED.admit() {
             tracing::warn!(
                 target: "mlflow", file = ?cursor.segment.file(), offset, skipped_bytes, nameless,
@@ -152,13 +155,13 @@ impl Source {
     }
 
     /// Returns what was lost since the last call.
-    pub(in crate::shipper) fn take_lost(&mut self) -> Lost {
-        std::mem::take(&mut self.losses.lost)
+    pub(in crate::shipper) fn take_lost(&mut self) -> LossReport {
+        std::mem::take(&mut self.losses.unreported)
     }
 
     /// Returns the name of a metric that its own segment does not define. The numbers of names that
     /// the program binds are the same in all segments of a process.
-    pub(in crate::shipper) fn name_elsewhere(
+    pub(in crate::shipper) fn find_metric_name(
         &mut self,
         cursor: &mut Cursor,
         id: u32,
@@ -167,24 +170,24 @@ impl Source {
             return None;
         }
         // To a live journal, segments are added meanwhile.
-        let is_late = self.is_live() && !std::mem::replace(&mut cursor.damage.searched, true);
+        let is_late = self.is_live() && !std::mem::replace(&mut cursor.damage.has_searched, true);
         if is_late || self.losses.names.is_none() {
-            self.losses.names = Some(self.names());
+            self.losses.names = Some(self.collect_metric_names());
         }
         self.losses.names.as_ref()?.get(&id).map(Arc::clone)
     }
 
-    fn names(&self) -> FxHashMap<u32, Arc<str>> {
+    fn collect_metric_names(&self) -> FxHashMap<u32, Arc<str>> {
         let segments = match &self.owner {
             JournalOwner::Live { journal, .. } => journal.segments(),
-            JournalOwner::Dead { directory } => {
+            JournalOwner::Orphan { directory } => {
                 let segments = directory.segments().unwrap_or_default();
                 segments.into_iter().map(Arc::new).collect()
             }
         };
         let mut names = FxHashMap::default();
         for segment in segments {
-            let Some(bytes) = segment.read().ok().filter(SegmentBytes::is_ours) else {
+            let Some(bytes) = segment.read().ok().filter(SegmentBytes::has_known_format) else {
                 continue;
             };
             bytes.for_each_whole(|body, _| {
@@ -201,11 +204,11 @@ impl Source {
     /// Returns true if the run at the cursor of a live journal will not be named any more: its
     /// segment is damaged, and the other segments had their time.
     pub(in crate::shipper) fn has_lost_name(&self, cursor: &mut Cursor, run: u32) -> bool {
-        if self.runs.get(run).is_some() || !cursor.damage.is_there() {
+        if self.runs.get(run).is_some() || !cursor.damage.is_present() {
             return false;
         }
-        let missed = *cursor.damage.missed.get_or_insert_with(Instant::now);
-        missed.elapsed() > ON_ITS_WAY
+        let missed = *cursor.damage.missed_since.get_or_insert_with(Instant::now);
+        missed.elapsed() > START_READ_TIMEOUT
     }
 
     /// Moves what is damaged out of a dead journal's directory, with the artifacts that may have been
@@ -220,7 +223,7 @@ impl Source {
             .iter()
             .try_for_each(|segment| segment.remove_file());
         let kept = kept.and_then(|()| keep_artifacts(directory.path()));
-        kept.map_err(|error| kept::warn(directory.path(), &error))
+        kept.map_err(|error| kept::warn_quarantine_failed(directory.path(), &error))
             .is_ok()
     }
 }
@@ -232,7 +235,7 @@ fn keep_artifacts(directory: &Path) -> io::Result<()> {
             .extension()
             .is_some_and(|end| end == ARTIFACT_EXTENSION)
         {
-            kept::keep(&file)?;
+            kept::quarantine_file(&file)?;
         }
     }
     Ok(())

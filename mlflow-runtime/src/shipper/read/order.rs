@@ -17,9 +17,9 @@
 //!   had been logged before it was met takes to be shipped. Where the clock is set back meanwhile, the order may be
 //!   wrong.
 
-use crate::shipper::read::batch::Pass;
-use crate::shipper::read::cursor::{Cursor, Reached};
-use crate::shipper::read::source::Source;
+use crate::shipper::read::batch::ReadBatch;
+use crate::shipper::read::cursor::{Cursor, ReadPosition};
+use crate::shipper::read::source::JournalReader;
 
 /// An entry before which everything has to be read that was logged before it: a param, or a point that stands at
 /// the last step of its key.
@@ -33,59 +33,59 @@ pub(in crate::shipper) struct OrderedEntry {
 
 impl Cursor {
     /// Returns whether the ordered entry at the cursor has to wait.
-    pub(in crate::shipper) fn has_to_wait(&self, entry: OrderedEntry) -> bool {
+    pub(in crate::shipper) fn must_wait(&self, entry: OrderedEntry) -> bool {
         // What waits by itself stands in one segment, in its order.
-        self.lane.is_none() && self.passing != Some(entry.sequence)
+        self.lane.is_none() && self.released_sequence != Some(entry.sequence)
     }
 
     /// Begins a pass: what is the end may not be it any more. An entry that was met is still waited at.
     pub(in crate::shipper) fn begin_pass(&mut self) {
-        if self.waits_at().is_none() {
-            self.reached = Reached::Middle;
+        if self.waiting_entry().is_none() {
+            self.position = ReadPosition::Middle;
         }
     }
 
-    fn waits_at(&self) -> Option<OrderedEntry> {
-        match self.reached {
-            Reached::Ordered(entry) if self.is_open() => Some(entry),
+    fn waiting_entry(&self) -> Option<OrderedEntry> {
+        match self.position {
+            ReadPosition::Ordered(entry) if self.is_open() => Some(entry),
             _ => None,
         }
     }
 
     /// Returns whether all is read of the segment that was logged before `entry`.
-    fn is_behind(&self, entry: OrderedEntry) -> bool {
-        match self.reached {
-            Reached::End | Reached::StartOfRun => true,
-            Reached::Ordered(other) => other.sequence >= entry.sequence,
-            Reached::Middle => {
+    fn has_read_before(&self, entry: OrderedEntry) -> bool {
+        match self.position {
+            ReadPosition::End | ReadPosition::AwaitsRunStart => true,
+            ReadPosition::Ordered(other) => other.sequence >= entry.sequence,
+            ReadPosition::Middle => {
                 self.logged_ms >= entry.later_ms || self.last_event > Some(entry.sequence)
             }
         }
     }
 }
 
-impl Source {
+impl JournalReader {
     /// Reads on where ordered entries were met, up to about `budget` entries in all. Returns whether none is left that
     /// waits.
     pub(in crate::shipper) fn read_ordered(
         &mut self,
         limit: Option<u64>,
         budget: usize,
-        pass: &mut Pass,
+        pass: &mut ReadBatch,
     ) -> bool {
         let mut cursors = std::mem::take(&mut self.cursors);
         let mut waits = false;
-        while let Some((index, entry)) = earliest(&cursors) {
-            if self.read_begun(&mut cursors, limit, budget, pass) {
+        while let Some((index, entry)) = find_earliest_waiting(&cursors) {
+            if self.resume_started_runs(&mut cursors, limit, budget, pass) {
                 continue;
             }
             let mut open = cursors.iter().filter(|cursor| cursor.is_open());
-            waits = pass.is_full(budget) || !open.all(|cursor| cursor.is_behind(entry));
+            waits = pass.is_full(budget) || !open.all(|cursor| cursor.has_read_before(entry));
             if waits {
                 break;
             }
             if let Some(cursor) = cursors.get_mut(index) {
-                cursor.passing = Some(entry.sequence);
+                cursor.released_sequence = Some(entry.sequence);
                 self.read_cursor(index, cursor, limit, budget, pass);
             }
         }
@@ -95,16 +95,16 @@ impl Source {
 
     /// Reads on where the start of a run was waited for, which may have been read since. Returns whether anything was
     /// read.
-    fn read_begun(
+    fn resume_started_runs(
         &mut self,
         cursors: &mut [Cursor],
         limit: Option<u64>,
         budget: usize,
-        pass: &mut Pass,
+        pass: &mut ReadBatch,
     ) -> bool {
         let mut has_read = false;
         for (index, cursor) in cursors.iter_mut().enumerate() {
-            if cursor.is_open() && cursor.reached == Reached::StartOfRun {
+            if cursor.is_open() && cursor.position == ReadPosition::AwaitsRunStart {
                 let before = cursor.offset;
                 self.read_cursor(index, cursor, limit, budget, pass);
                 has_read |= cursor.offset != before;
@@ -114,9 +114,9 @@ impl Source {
     }
 }
 
-fn earliest(cursors: &[Cursor]) -> Option<(usize, OrderedEntry)> {
+fn find_earliest_waiting(cursors: &[Cursor]) -> Option<(usize, OrderedEntry)> {
     let waiting = cursors.iter().enumerate();
     waiting
-        .filter_map(|(index, cursor)| Some((index, cursor.waits_at()?)))
+        .filter_map(|(index, cursor)| Some((index, cursor.waiting_entry()?)))
         .min_by_key(|(_, entry)| entry.sequence)
 }

@@ -12,26 +12,26 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::journal::record::{Content, Definition, Event, Origin, Record, Start};
+use crate::journal::record::{ArtifactLocation, Definition, Event, Origin, Record, RunStart};
 use crate::journal::segment::SegmentBytes;
 use crate::model::Tag;
 use crate::model::{Role, RunIdentity};
 use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
-use crate::shipper::read::batch::Happened;
-use crate::shipper::run_link::Link;
+use crate::shipper::read::batch::RunEvent;
+use crate::shipper::run_link::RunLink;
 use crate::store::StoredRun;
 use crate::time;
 
 /// How long a run that the process's parent has started is waited for. Then its values stay where
 /// they are, and the next process tries again.
-pub(in crate::shipper) const PATIENCE: Duration = Duration::from_secs(60);
+pub(in crate::shipper) const PARENT_START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long a start can be on its way to a reader while its thread goes on.
-pub(in crate::shipper) const ON_ITS_WAY: Duration = Duration::from_secs(1);
+pub(in crate::shipper) const START_READ_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs by their number in the journal.
 #[derive(Default)]
-pub(in crate::shipper) struct Runs {
+pub(in crate::shipper) struct RunStates {
     states: FxHashMap<u32, RunState>,
     /// By local id.
     numbers: FxHashMap<String, u32>,
@@ -46,7 +46,7 @@ pub(in crate::shipper) struct RunState {
     pub(in crate::shipper) identity: RunIdentity,
     pub(in crate::shipper) phase: Phase,
     /// How it begins, where that was read: it may have to be created anew.
-    pub(in crate::shipper) start: Option<Box<Start<'static>>>,
+    pub(in crate::shipper) start: Option<Box<RunStart<'static>>>,
     /// Whether it has to be created anew, with the params that it began with.
     pub(in crate::shipper) is_renewed: bool,
     /// Whether the store may have metrics of it that this shipper has not sent, or not in the present request.
@@ -56,25 +56,25 @@ pub(in crate::shipper) struct RunState {
     /// How much its next request holds.
     pub(in crate::shipper) batch_size: AdaptiveBatchSize,
     /// Tells the run's handles what the store said.
-    pub(in crate::shipper) link: Option<Arc<Link>>,
+    pub(in crate::shipper) link: Option<Arc<RunLink>>,
     /// The times of its first and last entry, for a run whose process died.
     pub(in crate::shipper) first_ms: Option<i64>,
     pub(in crate::shipper) last_ms: i64,
-    pub(in crate::shipper) ended: bool,
+    pub(in crate::shipper) has_ended: bool,
     /// Whether its end was refused, for a run whose process died.
     pub(in crate::shipper) cannot_be_closed: bool,
     /// The places, in the order of all events, of its newest tags and artifacts.
-    newest: FxHashMap<(Kind, String), u64>,
+    newest_sequences: FxHashMap<(SupersedableKind, String), u64>,
     /// The artifacts of a dead journal that were read, by their place in the order of all events and their path, and the
     /// file of each.
     artifacts: FxHashMap<(u64, String), Option<PathBuf>>,
     /// When it, or its start, was first looked for and not found.
-    missed: Option<Instant>,
+    missed_since: Option<Instant>,
 }
 
 /// What of a key only the last counts.
 #[derive(PartialEq, Eq, Hash)]
-enum Kind {
+enum SupersedableKind {
     Tag,
     Artifact,
 }
@@ -82,13 +82,13 @@ enum Kind {
 /// How far it has come.
 pub(in crate::shipper) enum Phase {
     /// Mentioned, but its start was not read. In a dead journal: it was delivered before, or lost.
-    Mentioned,
+    StartUnread,
     /// To be created. In doubt: an earlier attempt may have succeeded.
     Pending { in_doubt: bool },
     Created {
         run: StoredRun,
         /// How often to look for a second one, which may still appear.
-        looks: u8,
+        duplicate_checks: u8,
     },
 }
 
@@ -98,16 +98,16 @@ impl RunState {
     }
 
     /// Whether nobody can log to it any more.
-    fn is_over(&self) -> bool {
+    fn is_closed(&self) -> bool {
         let held_elsewhere = self
             .link
             .as_ref()
             .is_some_and(|link| Arc::strong_count(link) > 1);
-        self.ended && !held_elsewhere
+        self.has_ended && !held_elsewhere
     }
 }
 
-impl Runs {
+impl RunStates {
     pub(in crate::shipper) fn get(&self, number: u32) -> Option<&RunState> {
         self.states.get(&number)
     }
@@ -139,7 +139,7 @@ impl Runs {
     }
 
     /// Whether one of them is this run of the store, with somebody who will do what `role` did.
-    pub(in crate::shipper) fn will_end(&self, run_id: &str, role: Role) -> bool {
+    pub(in crate::shipper) fn is_ended_by_us(&self, run_id: &str, role: Role) -> bool {
         let is = |state: &RunState| matches!(&state.phase, Phase::Created { run, .. } if run.run_id == run_id);
         let takes_over = |state: &RunState| {
             let other = state.identity.role;
@@ -153,9 +153,9 @@ impl Runs {
 
     /// Whether one of them was rank 0's, and is one that the process of `live` has joined: a new rank
     /// 0 goes on with it, or else whoever comes when that process has left it.
-    pub(in crate::shipper) fn are_led_for(&self, live: &Self) -> bool {
+    pub(in crate::shipper) fn are_led_by_live_rank0(&self, live: &Self) -> bool {
         let is_member = |(_, state): (u32, &RunState)| {
-            !state.ended && state.identity.role.member_rank().is_some()
+            !state.has_ended && state.identity.role.member_rank().is_some()
         };
         let mut led = self.states.values();
         led.any(|state| {
@@ -165,13 +165,13 @@ impl Runs {
     }
 
     /// Whether there are some that another process creates, and none that others wait for.
-    pub(in crate::shipper) fn are_anothers(&self) -> bool {
+    pub(in crate::shipper) fn are_only_joined(&self) -> bool {
         let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
         any(|role| !role.creates()) && !any(|role| role == Role::Leader)
     }
 
     /// Notes that there is such a run.
-    pub(in crate::shipper) fn mention(
+    pub(in crate::shipper) fn register(
         &mut self,
         number: u32,
         identity: RunIdentity,
@@ -179,7 +179,7 @@ impl Runs {
         self.numbers.insert(identity.key.clone(), number);
         self.states.entry(number).or_insert(RunState {
             identity,
-            phase: Phase::Mentioned,
+            phase: Phase::StartUnread,
             start: None,
             is_renewed: false,
             has_metrics: false,
@@ -188,11 +188,11 @@ impl Runs {
             link: None,
             first_ms: None,
             last_ms: 0,
-            ended: false,
+            has_ended: false,
             cannot_be_closed: false,
-            newest: FxHashMap::default(),
+            newest_sequences: FxHashMap::default(),
             artifacts: FxHashMap::default(),
-            missed: None,
+            missed_since: None,
         })
     }
 
@@ -208,7 +208,7 @@ impl Runs {
     }
 
     /// From the run up to its eldest ancestor that is still to be created.
-    pub(in crate::shipper) fn line(&self, number: u32) -> Vec<u32> {
+    pub(in crate::shipper) fn ancestors_to_create(&self, number: u32) -> Vec<u32> {
         let mut line = vec![number];
         while let Some(parent) = line.last().and_then(|number| self.pending_parent(*number)) {
             if line.contains(&parent) {
@@ -220,19 +220,19 @@ impl Runs {
     }
 
     /// Whether an event counts: false if a later one of its kind and key was read before.
-    pub(in crate::shipper) fn supersedes(
+    pub(in crate::shipper) fn record_if_newest(
         &mut self,
         number: u32,
         sequence: u64,
-        event: &Happened,
+        event: &RunEvent,
     ) -> bool {
         let key = match event {
             // The first of a key counts, and of two values the store refuses the second.
-            Happened::Param(_) => return true,
-            Happened::Tag(tag) => (Kind::Tag, tag.key.clone()),
-            Happened::Artifact(path, ..) => (Kind::Artifact, path.clone()),
+            RunEvent::Param(_) => return true,
+            RunEvent::Tag(tag) => (SupersedableKind::Tag, tag.key.clone()),
+            RunEvent::Artifact(path, ..) => (SupersedableKind::Artifact, path.clone()),
         };
-        self.note_newest(number, key, sequence)
+        self.record_newest(number, key, sequence)
     }
 
     /// Notes that an artifact was read, and its file. If it was read before, returns the file that it had then.
@@ -254,11 +254,16 @@ impl Runs {
     }
 
     /// Whether the event at `sequence` is the newest of its key so far.
-    fn note_newest(&mut self, number: u32, key: (Kind, String), sequence: u64) -> bool {
+    fn record_newest(
+        &mut self,
+        number: u32,
+        key: (SupersedableKind, String),
+        sequence: u64,
+    ) -> bool {
         let Some(state) = self.get_mut(number) else {
             return true;
         };
-        let newest = state.newest.entry(key).or_insert(sequence);
+        let newest = state.newest_sequences.entry(key).or_insert(sequence);
         let counts = *newest <= sequence;
         *newest = sequence.max(*newest);
         counts
@@ -266,21 +271,28 @@ impl Runs {
 
     /// How long a run that was not found has been waited for; `None` if no other process is about
     /// to create it, or not soon. Counts from the first time it is asked.
-    pub(in crate::shipper) fn awaited(&mut self, number: u32, is_live: bool) -> Option<Duration> {
+    pub(in crate::shipper) fn waiting_time(
+        &mut self,
+        number: u32,
+        is_live: bool,
+    ) -> Option<Duration> {
         let state = self.get_mut(number)?;
-        let awaited = state.missed.get_or_insert_with(Instant::now).elapsed();
+        let awaited = state
+            .missed_since
+            .get_or_insert_with(Instant::now)
+            .elapsed();
         let goes_on = match state.identity.role {
             Role::Owner | Role::Leader => false,
             // Rank 0 may start hours later. What a dead process left waits for the next one.
             Role::Member { .. } | Role::Guest => is_live,
-            Role::Child => awaited < PATIENCE,
+            Role::Child => awaited < PARENT_START_TIMEOUT,
         };
         goes_on.then_some(awaited)
     }
 
     /// Has a run that the store does not have be created anew, from its start or, where that is lost,
     /// from its identity. False for a run that this journal's process would not create.
-    pub(in crate::shipper) fn renew(&mut self, number: u32) -> bool {
+    pub(in crate::shipper) fn recreate(&mut self, number: u32) -> bool {
         let Some(state) = self.get_mut(number) else {
             return false;
         };
@@ -289,7 +301,7 @@ impl Runs {
             return false;
         }
         let started_ms = state.first_ms.unwrap_or_else(time::now_ms);
-        let start = || Box::new(Start::anew(&state.identity, started_ms));
+        let start = || Box::new(RunStart::replacement(&state.identity, started_ms));
         state.start.get_or_insert_with(start);
         // The store was asked a moment ago.
         state.phase = Phase::Pending { in_doubt: false };
@@ -299,24 +311,24 @@ impl Runs {
 
     /// Whether the start of a run of this process will not be read any more. Counts from the first
     /// time it is asked.
-    pub(in crate::shipper) fn is_lost(&mut self, number: u32) -> bool {
+    pub(in crate::shipper) fn is_start_lost(&mut self, number: u32) -> bool {
         self.get_mut(number).is_some_and(|state| {
-            let missed = *state.missed.get_or_insert_with(Instant::now);
-            missed.elapsed() > ON_ITS_WAY
+            let missed = *state.missed_since.get_or_insert_with(Instant::now);
+            missed.elapsed() > START_READ_TIMEOUT
         })
     }
 
     /// Runs that did not end, or that this process did not leave.
-    pub(in crate::shipper) fn open(&self) -> Vec<u32> {
-        self.those(|state| !state.ended)
+    pub(in crate::shipper) fn open_runs(&self) -> Vec<u32> {
+        self.matching(|state| !state.has_ended)
     }
 
     /// Runs that nobody can log to any more.
-    pub(in crate::shipper) fn over(&self) -> Vec<u32> {
-        self.those(RunState::is_over)
+    pub(in crate::shipper) fn closed_runs(&self) -> Vec<u32> {
+        self.matching(RunState::is_closed)
     }
 
-    fn those(&self, are: impl Fn(&RunState) -> bool) -> Vec<u32> {
+    fn matching(&self, are: impl Fn(&RunState) -> bool) -> Vec<u32> {
         let matching = self.states.iter().filter(|(_, state)| are(state));
         let mut numbers: Vec<u32> = matching.map(|(number, _)| *number).collect();
         numbers.sort_unstable();
@@ -332,15 +344,15 @@ impl Runs {
     /// Notes the runs of a dead journal's segment, how they start, whether they ended, when their
     /// last entry was made, and which of their tags and artifacts are the newest: those that were
     /// delivered may stand behind older ones that were not. Entries before `delivered` were delivered by an earlier shipper.
-    pub(in crate::shipper) fn survey(&mut self, bytes: &SegmentBytes, delivered: usize) {
-        bytes.for_each_whole(|body, offset| self.survey_record(body, offset >= delivered));
+    pub(in crate::shipper) fn scan_segment(&mut self, bytes: &SegmentBytes, delivered: usize) {
+        bytes.for_each_whole(|body, offset| self.scan_record(body, offset >= delivered));
     }
 
-    fn survey_record(&mut self, body: &[u8], fresh: bool) {
+    fn scan_record(&mut self, body: &[u8], fresh: bool) {
         match Record::decode(body) {
-            Some(Record::Metric(metric)) => self.see(metric.run, metric.timestamp_ms),
+            Some(Record::Metric(metric)) => self.record_timestamp(metric.run, metric.timestamp_ms),
             Some(Record::Definition(Definition::Run { number, identity })) => {
-                self.mention(number, identity.into_owned());
+                self.register(number, identity.into_owned());
             }
             Some(Record::Event {
                 run,
@@ -348,30 +360,34 @@ impl Runs {
                 event,
             }) => match event.parse() {
                 Some(Event::Start(mut start)) => {
-                    start.adopt(&self.common_tags);
+                    start.adopt_common_tags(&self.common_tags);
                     let started_ms = start.start_time_ms;
-                    let state = self.mention(run, start.identity.clone().into_owned());
+                    let state = self.register(run, start.identity.clone().into_owned());
                     // One that was created before is looked up first.
                     if fresh && !start.is_delivered {
                         state.phase = Phase::Pending { in_doubt: true };
                     }
                     state.start = Some(start);
-                    self.see(run, started_ms);
+                    self.record_timestamp(run, started_ms);
                 }
                 Some(Event::End { .. }) => {
                     if let Some(state) = self.get_mut(run) {
-                        state.ended = true;
+                        state.has_ended = true;
                     }
                 }
                 Some(Event::Tag(tag)) => {
-                    self.note_newest(run, (Kind::Tag, tag.key.clone()), sequence);
+                    self.record_newest(run, (SupersedableKind::Tag, tag.key.clone()), sequence);
                 }
                 Some(Event::Artifact {
-                    content: Content::Growing { .. },
+                    content: ArtifactLocation::Growing { .. },
                     ..
                 }) => {}
                 Some(Event::Artifact { path, .. }) => {
-                    self.note_newest(run, (Kind::Artifact, path.into_owned()), sequence);
+                    self.record_newest(
+                        run,
+                        (SupersedableKind::Artifact, path.into_owned()),
+                        sequence,
+                    );
                 }
                 Some(Event::Param(_)) | None => {}
             },
@@ -383,7 +399,7 @@ impl Runs {
         }
     }
 
-    fn see(&mut self, number: u32, at_ms: i64) {
+    fn record_timestamp(&mut self, number: u32, at_ms: i64) {
         if let Some(state) = self.get_mut(number) {
             state.first_ms = Some(state.first_ms.map_or(at_ms, |first| first.min(at_ms)));
             state.last_ms = state.last_ms.max(at_ms);

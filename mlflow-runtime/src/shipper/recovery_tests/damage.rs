@@ -9,7 +9,7 @@ use crate::journal::kept;
 use crate::journal::record::MetricRecord;
 use crate::shipper::recovery::recover_into;
 use crate::shipper::stats::Stats;
-use crate::shipper::{Delivery, Source};
+use crate::shipper::{Delivery, JournalReader};
 use crate::store::MemoryStore;
 
 const VALUES: i64 = 3000;
@@ -105,7 +105,7 @@ fn a_segment_without_its_header_is_no_empty_one() {
     assert!(found.kept_files == [&damaged[HEADER_BYTES..]]);
     // Alone, nobody knows whose it is.
     let alone = recover(&folder.0, &[&damaged]);
-    assert!(alone.kept && alone.runs.is_empty());
+    assert!(alone.is_journal_kept && alone.runs.is_empty());
 }
 
 /// It belonged to whoever asked, who deleted it.
@@ -114,7 +114,7 @@ fn a_journal_whose_first_record_is_zeroed_is_nobodys() {
     let folder = Folder::new();
     let mut damaged = padded(framed(&[named(), points(7, 0..10)].concat()));
     damaged[HEADER_BYTES..HEADER_BYTES + 8].fill(0);
-    assert!(recover(&folder.0, &[&damaged]).kept);
+    assert!(recover(&folder.0, &[&damaged]).is_journal_kept);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn an_append_that_a_kill_has_interrupted_is_no_damage() {
     let [.., end] = events();
     let long = Event::Artifact {
         path: "a.txt".into(),
-        content: Content::Attached,
+        content: ArtifactLocation::Attached,
         fingerprint: None,
     };
     let lasts = [
@@ -173,7 +173,7 @@ fn an_append_that_a_kill_has_interrupted_is_no_damage() {
             let found = recover(&folder.0, &[&image]);
             assert_eq!(steps(&found), (0..10).collect::<Vec<_>>());
             assert_eq!(found.damaged, 0);
-            assert!(!found.kept && found.kept_files.is_empty());
+            assert!(!found.is_journal_kept && found.kept_files.is_empty());
         }
     }
 }
@@ -184,7 +184,7 @@ fn records_inside_of_a_damaged_artifact_are_none() {
     let inner = framed(&[named(), points(7, 500..600)].concat());
     let artifact = Event::Artifact {
         path: "copy.segment".into(),
-        content: Content::Attached,
+        content: ArtifactLocation::Attached,
         fingerprint: None,
     };
     let artifact = artifact.encode(1, 1, &inner);
@@ -276,11 +276,11 @@ fn a_run_that_the_store_has_lost_is_created_anew() {
     let folder = Folder::new();
     let mut bytes = framed(&[named(), points(7, 0..10)].concat());
     let delivered = frames(&bytes)[9].0;
-    let hint = hint(delivered).to_le_bytes();
+    let hint = encode_acknowledged(delivered).to_le_bytes();
     bytes[ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8].copy_from_slice(&hint);
     let found = recover(&folder.0, &[&bytes]);
     assert_eq!(steps(&found), (4..10).collect::<Vec<_>>());
-    assert_eq!((found.damaged, found.kept), (0, false));
+    assert_eq!((found.damaged, found.is_journal_kept), (0, false));
     assert_eq!(found.runs[0].start_time_ms, 5);
     assert_eq!(found.runs[0].name, "r", "its start is still there");
 }
@@ -289,10 +289,10 @@ fn a_run_that_the_store_has_lost_is_created_anew() {
 fn a_run_that_the_store_has_lost_is_not_created_for_nothing() {
     let folder = Folder::new();
     let mut bytes = framed(&[named(), points(7, 0..10)].concat());
-    let hint = hint(bytes.len()).to_le_bytes();
+    let hint = encode_acknowledged(bytes.len()).to_le_bytes();
     bytes[ACKNOWLEDGED_OFFSET..ACKNOWLEDGED_OFFSET + 8].copy_from_slice(&hint);
     let found = recover(&folder.0, &[&bytes]);
-    assert_eq!((found.runs, found.kept), (vec![], false));
+    assert_eq!((found.runs, found.is_journal_kept), (vec![], false));
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn a_run_of_others_is_not_created_anew() {
         bodies.remove(2);
         bodies.push(point(7, 0));
         let found = recover_into(&MemoryStore::new(), &folder.0, &[&framed(&bodies)]);
-        assert!(found.kept && found.runs.is_empty());
+        assert!(found.is_journal_kept && found.runs.is_empty());
     }
 }
 
@@ -343,12 +343,12 @@ fn damage_in_a_living_process_costs_no_more() {
         inherited: false,
     };
     let [start, .., end] = events();
-    write(&journal, |writer| {
-        writer.event(&journal, &run, &start, &[]);
+    with_writer(&journal, |writer| {
+        writer.append_event(&journal, &run, &start, &[]);
         for step in 0..10 {
-            writer.metric(&journal, &run, MetricKey::Dynamic("loss"), 5, step, 0.5);
+            writer.append_metric(&journal, &run, MetricKey::Dynamic("loss"), 5, step, 0.5);
         }
-        writer.event(&journal, &run, &end, &[]);
+        writer.append_event(&journal, &run, &end, &[]);
     });
     release_thread(&journal);
     let directory = journal.path().expect("it lies on disk");
@@ -363,7 +363,7 @@ fn damage_in_a_living_process_costs_no_more() {
     let store = MemoryStore::new();
     let stats = Arc::new(Stats::default());
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::clone(&stats), true);
-    let mut live = Source::live(Arc::clone(&journal), Arc::default());
+    let mut live = JournalReader::for_live(Arc::clone(&journal), Arc::default());
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.expect("a runtime");
     let begun = Instant::now();
@@ -381,7 +381,7 @@ fn damage_in_a_living_process_costs_no_more() {
     assert_eq!(steps, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
     assert_eq!(runs[0].status, RunStatus::Finished);
     assert_eq!(stats.damaged.get(), 2);
-    let kept = kept::folder(&folder.0);
+    let kept = kept::damaged_directory(&folder.0);
     let process = directory.file_name().expect("it has a name");
     let name = format!("{}-0000000000.damaged", process.display());
     let metadata = fs::metadata(kept.join(name)).expect("it is kept");

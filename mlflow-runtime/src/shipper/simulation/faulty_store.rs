@@ -17,7 +17,7 @@ use rustc_hash::FxHasher;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::properties::RETURNED;
+use super::properties::LAST_STEP_BASE;
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
 use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::seeded::Random;
@@ -30,7 +30,7 @@ use crate::sync::lock;
 /// Stands for the last steps of a run's keys among what was refused.
 pub(super) const LAST_STEPS: &str = "last steps";
 /// Requests in one moment of the simulated time after which a shipper is taken to run in a circle.
-const CALLS_AT_ONCE: u32 = 50_000;
+const MAX_CALLS_PER_INSTANT: u32 = 50_000;
 
 /// The server, as all processes of a world see it.
 pub(super) struct Server {
@@ -68,7 +68,7 @@ struct Row {
 }
 
 /// A run as it is in the end.
-pub(super) struct Found {
+pub(super) struct ServerRun {
     pub(super) data: StoredRunData,
     pub(super) is_empty: bool,
 }
@@ -83,29 +83,29 @@ struct Call<'a> {
 
 /// What is to happen to a request.
 #[derive(Default)]
-struct Plan {
+struct CallPlan {
     before: Duration,
     after: Duration,
     error: Option<StoreError>,
     is_lost: bool,
 }
 
-pub(super) fn key_of(run: RunId) -> String {
+pub(super) fn run_key(run: RunId) -> String {
     format!("{run:032x}")
 }
 
-fn run_of(key: &str) -> Option<RunId> {
+fn parse_run_key(key: &str) -> Option<RunId> {
     RunId::from_str_radix(key, 16).ok()
 }
 
-fn unavailable(reason: &str) -> StoreError {
+fn unavailable_error(reason: &str) -> StoreError {
     StoreError::Unavailable {
         reason: reason.to_owned(),
         retry_after: None,
     }
 }
 
-fn blocked(reason: &str) -> StoreError {
+fn blocked_error(reason: &str) -> StoreError {
     StoreError::Blocked {
         reason: reason.to_owned(),
         everything: false,
@@ -125,8 +125,8 @@ impl Effect {
     fn error(self) -> Option<StoreError> {
         let reason = "it is told to fail".to_owned();
         Some(match self {
-            Self::Unavailable => unavailable(&reason),
-            Self::Later(seconds) => StoreError::Unavailable {
+            Self::Unavailable => unavailable_error(&reason),
+            Self::RetryAfter(seconds) => StoreError::Unavailable {
                 reason,
                 retry_after: Some(Duration::from_secs(seconds)),
             },
@@ -135,7 +135,7 @@ impl Effect {
             Self::Rejected => StoreError::Rejected { reason },
             Self::TooLarge => StoreError::TooLarge { reason },
             Self::Missing => StoreError::Missing { reason },
-            Self::Blocked => blocked(&reason),
+            Self::Blocked => blocked_error(&reason),
             Self::BlockedAll => StoreError::Blocked {
                 reason,
                 everything: true,
@@ -178,7 +178,7 @@ impl Call<'_> {
         }
         let batch = self.batch?;
         match (batch.metrics, batch.params, batch.tags) {
-            ([metric], [], []) if metric.value > RETURNED => {
+            ([metric], [], []) if metric.value > LAST_STEP_BASE => {
                 Some(format!("returned {}", metric.value))
             }
             ([metric], [], []) => Some(format!("metric {}", metric.step)),
@@ -236,12 +236,12 @@ impl Server {
     }
 
     /// Ends all faults that pass by themselves.
-    pub(super) fn end_passing(&mut self) {
+    pub(super) fn end_temporary_faults(&mut self) {
         self.faults.retain(|(_, until)| until.is_none());
     }
 
     /// Ends everything that is wrong.
-    pub(super) fn mend(&mut self) {
+    pub(super) fn heal_all(&mut self) {
         self.faults.clear();
         self.deleted_experiments.clear();
         for row in &mut self.rows {
@@ -266,14 +266,14 @@ impl Server {
     }
 
     pub(super) fn set_run_deleted(&mut self, run: RunId, is_deleted: bool) {
-        let key = key_of(run);
+        let key = run_key(run);
         for row in self.rows.iter_mut().filter(|row| row.key == key) {
             row.is_deleted = is_deleted;
         }
     }
 
     pub(super) fn is_run_deleted(&self, run: RunId) -> bool {
-        let key = key_of(run);
+        let key = run_key(run);
         self.rows.iter().any(|row| row.key == key && row.is_deleted)
     }
 
@@ -283,7 +283,10 @@ impl Server {
         if !self.absence_is_final {
             self.wiped.extend(runs);
         }
-        let lost = self.rows.drain(..).filter_map(|row| run_of(&row.key));
+        let lost = self
+            .rows
+            .drain(..)
+            .filter_map(|row| parse_run_key(&row.key));
         self.wiped.extend(lost);
         self.memory = MemoryStore::new();
     }
@@ -302,19 +305,19 @@ impl Server {
             tags: &[],
         };
         let run_id = new.key.to_owned();
-        self.insert(key_of(run), &new, true).expect("a new run");
+        self.insert(run_key(run), &new, true).expect("a new run");
         run_id
     }
 
     /// Returns all runs of this number.
-    pub(super) fn found(&self, run: RunId) -> Vec<Found> {
-        let key = key_of(run);
+    pub(super) fn found(&self, run: RunId) -> Vec<ServerRun> {
+        let key = run_key(run);
         let rows = self.rows.iter().filter(|row| row.key == key);
         let all = self.memory.runs();
         rows.filter_map(|row| {
             let data = all.iter().find(|data| data.run_id == row.run_id)?.clone();
-            let is_empty = is_empty(row, &data);
-            Some(Found { data, is_empty })
+            let is_empty = is_untouched(row, &data);
+            Some(ServerRun { data, is_empty })
         })
         .collect()
     }
@@ -325,7 +328,7 @@ impl Server {
 
     /// Returns the number of the run with this id.
     pub(super) fn run_with(&self, run_id: &str) -> Option<RunId> {
-        self.row(run_id).and_then(|row| run_of(&row.key))
+        self.row(run_id).and_then(|row| parse_run_key(&row.key))
     }
 
     fn insert(
@@ -365,10 +368,10 @@ impl Server {
         let experiments = self.memory.experiments();
         match experiments.iter().find(|experiment| experiment.id == id) {
             Some(found) if self.deleted_experiments.contains(&found.name) => {
-                Err(blocked("the experiment is deleted"))
+                Err(blocked_error("the experiment is deleted"))
             }
             Some(_) => Ok(()),
-            None => Err(blocked("there is no such experiment")),
+            None => Err(blocked_error("there is no such experiment")),
         }
     }
 
@@ -377,7 +380,7 @@ impl Server {
             reason: "there is no such run".to_owned(),
         })?;
         if row.is_deleted {
-            return Err(blocked("the run is deleted"));
+            return Err(blocked_error("the run is deleted"));
         }
         self.check_experiment(&row.experiment_id)
     }
@@ -393,7 +396,7 @@ impl Server {
             .filter(is)
             .filter_map(|row| {
                 let data = all.iter().find(|data| data.run_id == row.run_id)?;
-                Some((is_empty(row, data), row.is_deleted, row.run_id.clone()))
+                Some((is_untouched(row, data), row.is_deleted, row.run_id.clone()))
             })
             .collect();
         // Sorts those that were created first to the front of their kind.
@@ -420,7 +423,7 @@ impl Server {
         now_or_never(self.memory.get_run(run_id))
     }
 
-    fn plan(&mut self, process: usize, call: &Call<'_>) -> Plan {
+    fn plan(&mut self, process: usize, call: &Call<'_>) -> CallPlan {
         let now = Instant::now();
         self.calls_now = if now == self.now {
             self.calls_now + 1
@@ -428,10 +431,13 @@ impl Server {
             0
         };
         self.now = now;
-        assert!(self.calls_now < CALLS_AT_ONCE, "a shipper runs in a circle");
+        assert!(
+            self.calls_now < MAX_CALLS_PER_INSTANT,
+            "a shipper runs in a circle"
+        );
         self.faults
             .retain(|(_, until)| until.is_none_or(|until| until > now));
-        let mut plan = Plan::default();
+        let mut plan = CallPlan::default();
         for index in 0..self.faults.len() {
             let fault = self.faults[index].0;
             if !fault.meets(call) || !self.random.percent(fault.percent) {
@@ -460,7 +466,7 @@ impl Server {
                 (&tag.key, &tag.value).hash(&mut self.trace);
             }
         }
-        self.note(|| format!("process {process} asks {}", shown(call)));
+        self.note(|| format!("process {process} asks {}", describe_call(call)));
         plan
     }
 
@@ -496,7 +502,7 @@ impl Server {
     }
 }
 
-fn shown(call: &Call<'_>) -> String {
+fn describe_call(call: &Call<'_>) -> String {
     let Call {
         route,
         run,
@@ -525,7 +531,7 @@ fn shown(call: &Call<'_>) -> String {
 }
 
 /// Returns true for a run that has nothing but what it was created with.
-fn is_empty(row: &Row, data: &StoredRunData) -> bool {
+fn is_untouched(row: &Row, data: &StoredRunData) -> bool {
     let own = ["mlflow.runName", crate::store::RUN_KEY_TAG];
     let mut tags = data
         .tags
@@ -539,7 +545,7 @@ fn is_empty(row: &Row, data: &StoredRunData) -> bool {
 }
 
 /// When a process dies.
-pub(super) struct Doom {
+pub(super) struct ScheduledDeath {
     /// After so many requests, before or after the last one is done.
     at: Mutex<Option<(u32, bool)>>,
     /// After so many changes of files.
@@ -548,7 +554,7 @@ pub(super) struct Doom {
     met: Arc<Notify>,
 }
 
-impl Doom {
+impl ScheduledDeath {
     /// One that rings `met` when it comes.
     pub(super) fn new(met: &Arc<Notify>) -> Self {
         Self {
@@ -605,7 +611,7 @@ impl Doom {
 pub(super) struct FaultyStore {
     pub(super) server: Arc<Mutex<Server>>,
     pub(super) process: usize,
-    pub(super) doom: Arc<Doom>,
+    pub(super) doom: Arc<ScheduledDeath>,
 }
 
 impl FaultyStore {
@@ -619,7 +625,7 @@ impl FaultyStore {
         work: impl FnOnce(&mut Server) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let dies = self.doom.count();
-        let Plan {
+        let CallPlan {
             before,
             after,
             error,
@@ -628,7 +634,7 @@ impl FaultyStore {
         if dies == Some(false) {
             self.doom.meet::<()>().await;
         }
-        wait(before).await;
+        sleep_if_nonzero(before).await;
         let mut answer = match error {
             Some(error) => Err(error),
             None => work(&mut self.server()),
@@ -636,15 +642,15 @@ impl FaultyStore {
         if dies == Some(true) && !self.doom.is_lifted() {
             self.doom.meet::<()>().await;
         }
-        wait(after).await;
+        sleep_if_nonzero(after).await;
         if is_lost && answer.is_ok() {
-            answer = Err(unavailable("its answer was lost"));
+            answer = Err(unavailable_error("its answer was lost"));
         }
         self.server().answered(self.process, &call, &answer);
         answer
     }
 
-    fn of_run<'a>(&self, route: Route, run: &StoredRun) -> Call<'a> {
+    fn call_for_run<'a>(&self, route: Route, run: &StoredRun) -> Call<'a> {
         Call {
             route,
             run: self.server().run_with(&run.run_id),
@@ -654,22 +660,22 @@ impl FaultyStore {
     }
 }
 
-async fn wait(time: Duration) {
+async fn sleep_if_nonzero(time: Duration) {
     if !time.is_zero() {
         sleep(time).await;
     }
 }
 
-fn of_key<'a>(route: Route, key: &str) -> Call<'a> {
+fn call_for_key<'a>(route: Route, key: &str) -> Call<'a> {
     Call {
         route,
-        run: run_of(key),
+        run: parse_run_key(key),
         batch: None,
         path: None,
     }
 }
 
-fn of_none<'a>(route: Route) -> Call<'a> {
+fn call_without_run<'a>(route: Route) -> Call<'a> {
     Call {
         route,
         run: None,
@@ -707,13 +713,13 @@ impl Store for FaultyStore {
     }
 
     async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
-        self.ask(of_none(Route::Experiment), |server| {
+        self.ask(call_without_run(Route::Experiment), |server| {
             let name = match experiment {
                 ExperimentRef::Name(name) => name,
                 ExperimentRef::Id(id) => id,
             };
             if server.is_experiment_deleted(name) {
-                return Err(blocked("the experiment is deleted"));
+                return Err(blocked_error("the experiment is deleted"));
             }
             now_or_never(server.memory.experiment(experiment))
         })
@@ -721,7 +727,7 @@ impl Store for FaultyStore {
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
-        let call = of_key(Route::Create, run.key);
+        let call = call_for_key(Route::Create, run.key);
         // Looked at first, as the request is answered before it is carried out.
         let late = {
             let mut server = self.server();
@@ -762,7 +768,7 @@ impl Store for FaultyStore {
             server.note(|| format!("the server creates run {key}, late"));
             let _ = server.insert(key.clone(), &new, false);
         });
-        self.ask(call, |_| Err(unavailable("it was given up")))
+        self.ask(call, |_| Err(unavailable_error("it was given up")))
             .await
     }
 
@@ -771,7 +777,7 @@ impl Store for FaultyStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        self.ask(of_key(Route::Find, key), |server| {
+        self.ask(call_for_key(Route::Find, key), |server| {
             let found = server.find(experiment_id, key);
             found.map(|run_id| server.stored(&run_id)).transpose()
         })
@@ -783,7 +789,7 @@ impl Store for FaultyStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        self.ask(of_key(Route::Find, key), |server| {
+        self.ask(call_for_key(Route::Find, key), |server| {
             let twins = server.twins(experiment_id, key);
             let are_alike = twins.len() > 1;
             let adopted = twins
@@ -798,7 +804,7 @@ impl Store for FaultyStore {
     }
 
     async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
-        self.ask(of_key(Route::Find, key), |server| {
+        self.ask(call_for_key(Route::Find, key), |server| {
             server.find(experiment_id, key);
             Ok(true)
         })
@@ -806,7 +812,7 @@ impl Store for FaultyStore {
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        let mut call = of_none(Route::Get);
+        let mut call = call_without_run(Route::Get);
         call.run = self.server().run_with(run_id);
         self.ask(call, |server| {
             server.check_run(run_id)?;
@@ -816,7 +822,7 @@ impl Store for FaultyStore {
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
-        let mut call = self.of_run(Route::Batch, run);
+        let mut call = self.call_for_run(Route::Batch, run);
         call.batch = Some(batch);
         self.ask(call, |server| {
             server.check_run(&run.run_id)?;
@@ -831,7 +837,7 @@ impl Store for FaultyStore {
         status: RunStatus,
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
-        self.ask(self.of_run(Route::Update, run), |server| {
+        self.ask(self.call_for_run(Route::Update, run), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.update_run(run, status, end_time_ms))
         })
@@ -839,7 +845,7 @@ impl Store for FaultyStore {
     }
 
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
-        self.ask(self.of_run(Route::Running, run), |server| {
+        self.ask(self.call_for_run(Route::Running, run), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.is_running(run))
         })
@@ -847,7 +853,7 @@ impl Store for FaultyStore {
     }
 
     async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
-        self.ask(self.of_run(Route::Get, run), |server| {
+        self.ask(self.call_for_run(Route::Get, run), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.last_steps(run))
         })
@@ -855,7 +861,7 @@ impl Store for FaultyStore {
     }
 
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
-        self.ask(self.of_run(Route::Tag, run), |server| {
+        self.ask(self.call_for_run(Route::Tag, run), |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.tag(run, key))
         })
@@ -863,18 +869,18 @@ impl Store for FaultyStore {
     }
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {
-        self.ask(of_none(Route::Ping), |server| {
+        self.ask(call_without_run(Route::Ping), |server| {
             now_or_never(server.memory.info())
         })
         .await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.ask(of_none(Route::Ping), |_| Ok(())).await
+        self.ask(call_without_run(Route::Ping), |_| Ok(())).await
     }
 
     async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
-        self.ask(self.of_run(Route::PingArtifacts, run), |_| Ok(()))
+        self.ask(self.call_for_run(Route::PingArtifacts, run), |_| Ok(()))
             .await
     }
 
@@ -884,7 +890,7 @@ impl Store for FaultyStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        let mut call = self.of_run(Route::Put, run);
+        let mut call = self.call_for_run(Route::Put, run);
         call.path = Some(path);
         self.ask(call, |server| {
             server.check_run(&run.run_id)?;

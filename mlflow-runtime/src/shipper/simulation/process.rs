@@ -18,22 +18,22 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use super::faulty_store::{Doom, FaultyStore, Server};
+use super::faulty_store::{FaultyStore, ScheduledDeath, Server};
 use super::schedule::RunId;
 use crate::config::{Config, Settings};
 use crate::journal::directory::ARTIFACT_EXTENSION;
-use crate::journal::record::{Content, Event, Origin};
-use crate::journal::{Journal, MetricKey, RunRef, release_thread, write};
+use crate::journal::record::{ArtifactLocation, Event, Origin};
+use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::RunIdentity;
-use crate::seeded::{self, Died};
-use crate::shipper::run_link::{Link, Links};
+use crate::seeded::{self, SimulatedDeath};
+use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::shipper::stats::Stats;
 use crate::shipper::thread::Worker;
-use crate::shipper::{Control, Goal};
+use crate::shipper::{FlushQueue, FlushScope};
 use crate::sync::lock;
 
 /// Rounds of a shipper in one moment of the simulated time after which it runs in a circle.
-const ROUNDS_AT_ONCE: u32 = 20_000;
+const MAX_ROUNDS_PER_INSTANT: u32 = 20_000;
 
 /// A run as one process has it.
 #[derive(Clone)]
@@ -43,22 +43,22 @@ pub(super) struct OwnRun {
     /// Started by the process that this one was forked from.
     pub(super) is_inherited: bool,
     /// What the user's handles hold.
-    link: Option<Arc<Link>>,
+    link: Option<Arc<RunLink>>,
 }
 
 /// A living process.
 pub(super) struct Process {
     pub(super) journal: Arc<Journal>,
-    pub(super) control: Arc<Control>,
+    pub(super) flush_queue: Arc<FlushQueue>,
     pub(super) stats: Arc<Stats>,
-    links: Arc<Links>,
-    pub(super) doom: Arc<Doom>,
+    links: Arc<RunLinks>,
+    pub(super) doom: Arc<ScheduledDeath>,
     task: JoinHandle<Result<(), String>>,
     pub(super) runs: BTreeMap<RunId, OwnRun>,
     next_number: u32,
 }
 
-fn settings(root: &Path) -> Settings {
+fn simulated_settings(root: &Path) -> Settings {
     static COMMON: OnceLock<Settings> = OnceLock::new();
     let common = COMMON.get_or_init(|| {
         let config = Config::new().tracking_uri("http://simulated").quiet(true);
@@ -76,9 +76,9 @@ impl Process {
         segment_bytes: u64,
         server: &Arc<Mutex<Server>>,
         number: usize,
-        doom: Doom,
+        doom: ScheduledDeath,
     ) -> Self {
-        let settings = settings(root);
+        let settings = simulated_settings(root);
         let origin = Origin {
             destination: settings.destination.to_string(),
             host: "h".to_owned(),
@@ -87,7 +87,8 @@ impl Process {
         };
         let journal = Journal::without_threads(root.to_owned(), origin, segment_bytes)
             .expect("the root can be written");
-        let (control, stats, links): (Arc<Control>, Arc<Stats>, Arc<Links>) = Default::default();
+        let (control, stats, links): (Arc<FlushQueue>, Arc<Stats>, Arc<RunLinks>) =
+            Default::default();
         let doom = Arc::new(doom);
         let store = FaultyStore {
             server: Arc::clone(server),
@@ -95,13 +96,13 @@ impl Process {
             doom: Arc::clone(&doom),
         };
         let mut worker = Worker::new(&settings, &journal, &stats, &control, &links);
-        let task = tokio::task::spawn_local(watched(
+        let task = tokio::task::spawn_local(watch_worker(
             async move { worker.ship(Box::new(store)).await },
             Arc::clone(&doom),
         ));
         Self {
             journal,
-            control,
+            flush_queue: control,
             stats,
             links,
             doom,
@@ -128,7 +129,7 @@ impl Process {
     pub(super) fn register(&mut self, run: RunId, identity: RunIdentity) {
         let number = self.next_number;
         self.next_number += 1;
-        let link = Arc::new(Link::default());
+        let link = Arc::new(RunLink::default());
         lock(&self.links).insert(number, Arc::clone(&link));
         let own = OwnRun {
             number,
@@ -149,8 +150,8 @@ impl Process {
     pub(super) fn log(&self, run: RunId, on_thread: bool, event: &Event<'_>, attachment: &[u8]) {
         let own = &self.runs[&run];
         let append = || {
-            write(&self.journal, |writer| {
-                let taken = writer.event(&self.journal, &own.run_ref(), event, attachment);
+            with_writer(&self.journal, |writer| {
+                let taken = writer.append_event(&self.journal, &own.run_ref(), event, attachment);
                 assert!(taken, "there is room");
             });
         };
@@ -171,9 +172,9 @@ impl Process {
         let own = &self.runs[&run];
         let append = || {
             for (timestamp_ms, step, value) in points {
-                write(&self.journal, |writer| {
+                with_writer(&self.journal, |writer| {
                     let run = own.run_ref();
-                    writer.metric(&self.journal, &run, key, *timestamp_ms, *step, *value);
+                    writer.append_metric(&self.journal, &run, key, *timestamp_ms, *step, *value);
                 });
             }
         };
@@ -195,10 +196,10 @@ impl Process {
     ) {
         let own = &self.runs[&run];
         let append = || {
-            write(&self.journal, |writer| {
+            with_writer(&self.journal, |writer| {
                 let key = MetricKey::Dynamic(key);
                 let run = own.run_ref();
-                writer.metric_at_last_step(&self.journal, &run, key, timestamp_ms, value);
+                writer.append_metric_at_last_step(&self.journal, &run, key, timestamp_ms, value);
             });
         };
         if on_thread {
@@ -222,7 +223,7 @@ impl Process {
         fs::write(spool.join(&name), bytes).expect("the directory can be written");
         let event = Event::Artifact {
             path: Cow::Borrowed(path),
-            content: Content::Spooled(name.into()),
+            content: ArtifactLocation::Spooled(name.into()),
             fingerprint: None,
         };
         self.log(run, on_thread, &event, &[]);
@@ -246,23 +247,26 @@ impl Process {
     }
 
     /// Asks for a flush, and waits for it.
-    pub(super) async fn flush(&self, goal: Goal, patience: Duration) -> bool {
-        let ticket = self.control.ask();
-        self.journal.bell.ring();
-        self.control.set_waiting(true);
+    pub(super) async fn flush(&self, goal: FlushScope, patience: Duration) -> bool {
+        let ticket = self.flush_queue.request();
+        self.journal.wakeup.notify_shipper();
+        self.flush_queue.set_has_waiter(true);
         let flushed = self.wait_for(ticket, goal, patience).await;
-        self.control.set_waiting(false);
+        self.flush_queue.set_has_waiter(false);
         flushed
     }
 
-    async fn wait_for(&self, ticket: u64, goal: Goal, patience: Duration) -> bool {
+    async fn wait_for(&self, ticket: u64, goal: FlushScope, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         let mut pause = Duration::from_millis(10);
         loop {
-            if self.control.wait(ticket, std::time::Instant::now(), goal) {
+            if self
+                .flush_queue
+                .wait(ticket, std::time::Instant::now(), goal)
+            {
                 return true;
             }
-            let is_hopeless = goal != Goal::Own && !self.control.is_asked();
+            let is_hopeless = goal != FlushScope::Own && !self.flush_queue.has_pending();
             if is_hopeless || self.is_dead() || Instant::now() >= until {
                 return false;
             }
@@ -274,8 +278,8 @@ impl Process {
     /// Ends as a process does that returns from `main`. Its runs have their end already.
     pub(super) async fn exit(self, patience: Duration) -> bool {
         release_thread(&self.journal);
-        self.control.leave();
-        let flushed = self.flush(Goal::Exit(patience), patience).await;
+        self.flush_queue.begin_exit();
+        let flushed = self.flush(FlushScope::Exit(patience), patience).await;
         if !self.is_dead() && self.queued() == 0 {
             self.journal.remove_if_empty();
         }
@@ -285,8 +289,8 @@ impl Process {
 
     /// Values that are not settled.
     pub(super) fn queued(&self) -> u64 {
-        let values = self.journal.values();
-        values.saturating_sub(self.stats.settled() + self.stats.held.get())
+        let values = self.journal.value_count();
+        values.saturating_sub(self.stats.settled() + self.stats.blocked.get())
     }
 
     /// Ends as a process does that is killed.
@@ -311,23 +315,29 @@ impl OwnRun {
 
 /// Runs a shipper's loop. Returns what is wrong if it panics, or does so much in one moment that it
 /// cannot be going forward.
-async fn watched(worker: impl Future<Output = ()>, doom: Arc<Doom>) -> Result<(), String> {
+async fn watch_worker(
+    worker: impl Future<Output = ()>,
+    doom: Arc<ScheduledDeath>,
+) -> Result<(), String> {
     let mut worker = pin!(worker);
     let (mut last, mut rounds) = (Instant::now(), 0);
     let ended = poll_fn(|context| {
         let now = Instant::now();
         rounds = if now == last { rounds + 1 } else { 0 };
         last = now;
-        if rounds > ROUNDS_AT_ONCE {
+        if rounds > MAX_ROUNDS_PER_INSTANT {
             return Poll::Ready(Some("the shipper runs in a circle".to_owned()));
         }
-        seeded::set_changes(doom.changes());
+        seeded::set_changes_left(doom.changes());
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| worker.as_mut().poll(context)));
-        doom.set_changes(seeded::set_changes(None));
+        doom.set_changes(seeded::set_changes_left(None));
         match polled {
             Ok(polled) => polled.map(|()| Some("the shipper has ended".to_owned())),
-            Err(panic) if panic.is::<Died>() => Poll::Ready(None),
-            Err(panic) => Poll::Ready(Some(format!("the shipper panics: {}", said(&*panic)))),
+            Err(panic) if panic.is::<SimulatedDeath>() => Poll::Ready(None),
+            Err(panic) => Poll::Ready(Some(format!(
+                "the shipper panics: {}",
+                panic_message(&*panic)
+            ))),
         }
     })
     .await;
@@ -337,7 +347,7 @@ async fn watched(worker: impl Future<Output = ()>, doom: Arc<Doom>) -> Result<()
     }
 }
 
-fn said(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_default()

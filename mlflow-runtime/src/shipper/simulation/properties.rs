@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faulty_store::{Found, LAST_STEPS, Server};
+use super::faulty_store::{LAST_STEPS, Server, ServerRun};
 use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
 use crate::model::{Metric, RunStatus};
@@ -20,17 +20,17 @@ use crate::store::StoredRunData;
 
 /// Something that should not be.
 #[derive(Clone, Debug)]
-pub(super) struct Failure {
+pub(super) struct Violation {
     /// The property that does not hold.
     pub(super) property: &'static str,
     pub(super) text: String,
 }
 
 /// Numbers that stand at the last step of their key are greater than this one, and no two are the same.
-pub(super) const RETURNED: f64 = 1000.0;
+pub(super) const LAST_STEP_BASE: f64 = 1000.0;
 
 /// A number that stands at the last step of its key.
-pub(super) struct Returned {
+pub(super) struct LastStepPoint {
     pub(super) key: &'static str,
     pub(super) value: f64,
     /// The steps that its process had logged under the key before.
@@ -39,7 +39,7 @@ pub(super) struct Returned {
 
 /// Everything that was logged to one run.
 #[derive(Default)]
-pub(super) struct Logged {
+pub(super) struct ExpectedRun {
     pub(super) experiment: String,
     pub(super) parent: Option<RunId>,
     pub(super) params: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ pub(super) struct Logged {
     pub(super) metrics: BTreeMap<i64, (String, f64)>,
     /// Those of them that the process which started the run has logged.
     pub(super) own_steps: BTreeSet<i64>,
-    pub(super) returned: Vec<Returned>,
+    pub(super) returned: Vec<LastStepPoint>,
     pub(super) artifacts: BTreeMap<String, Vec<u8>>,
     pub(super) end: Option<(RunStatus, i64)>,
     /// The process that started it is dead, so that it is ended by another.
@@ -57,19 +57,19 @@ pub(super) struct Logged {
 
 /// Everything that was logged in a world.
 #[derive(Default)]
-pub(super) struct Model {
-    pub(super) runs: BTreeMap<RunId, Logged>,
+pub(super) struct ExpectedRuns {
+    pub(super) runs: BTreeMap<RunId, ExpectedRun>,
 }
 
 /// What need not be in the store.
 #[derive(Default)]
-struct Excused {
+struct Exemptions {
     runs: BTreeSet<RunId>,
     artifacts: BTreeSet<(RunId, &'static str)>,
     all_artifacts: bool,
 }
 
-impl Model {
+impl ExpectedRuns {
     /// Adds to `runs` those that are started below one of them.
     fn with_descendants(&self, mut runs: BTreeSet<RunId>) -> BTreeSet<RunId> {
         // A parent has a smaller number than its children.
@@ -82,8 +82,8 @@ impl Model {
     }
 
     /// Returns what need not be there while some faults go on.
-    fn excused(&self, server: &Server) -> Excused {
-        let mut excused = Excused::default();
+    fn exemptions(&self, server: &Server) -> Exemptions {
+        let mut excused = Exemptions::default();
         let mut families = server.wiped.clone();
         for fault in server.faults() {
             match fault.scope {
@@ -111,16 +111,16 @@ impl Model {
     }
 
     /// Checks that what the store would accept is there, while it refuses other things.
-    pub(super) fn check_progress(&self, server: &Server) -> Result<(), Failure> {
-        let excused = self.excused(server);
+    pub(super) fn check_progress(&self, server: &Server) -> Result<(), Violation> {
+        let excused = self.exemptions(server);
         self.check(server, &excused, "progress")
     }
 
     /// Checks that all is there.
-    pub(super) fn check_all(&self, server: &Server) -> Result<(), Failure> {
-        let excused = Excused {
+    pub(super) fn check_all(&self, server: &Server) -> Result<(), Violation> {
+        let excused = Exemptions {
             runs: self.with_descendants(server.wiped.clone()),
-            ..Excused::default()
+            ..Exemptions::default()
         };
         self.check(server, &excused, "nothing is lost")
     }
@@ -128,12 +128,12 @@ impl Model {
     fn check(
         &self,
         server: &Server,
-        excused: &Excused,
+        excused: &Exemptions,
         property: &'static str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Violation> {
         for (run, logged) in &self.runs {
             if !excused.runs.contains(run) {
-                check_run(*run, logged, server, excused).map_err(|text| Failure {
+                check_run(*run, logged, server, excused).map_err(|text| Violation {
                     property,
                     text: format!("run {run}: {text}"),
                 })?;
@@ -143,7 +143,7 @@ impl Model {
     }
 }
 
-impl Excused {
+impl Exemptions {
     fn artifact(&self, run: RunId, path: &str) -> bool {
         let mut artifacts = self.artifacts.iter();
         self.all_artifacts || artifacts.any(|(of, one)| *of == run && *one == path)
@@ -152,9 +152,9 @@ impl Excused {
 
 fn check_run(
     run: RunId,
-    logged: &Logged,
+    logged: &ExpectedRun,
     server: &Server,
-    excused: &Excused,
+    excused: &Exemptions,
 ) -> Result<(), String> {
     let is_refused = |entry: String| server.refused.contains(&(run, entry));
     let mut found = server.found(run);
@@ -163,7 +163,7 @@ fn check_run(
     if found.get(1).is_some_and(|found| !found.is_empty) {
         return Err("it is there twice".to_owned());
     }
-    let Some(Found { data, .. }) = found.first() else {
+    let Some(ServerRun { data, .. }) = found.first() else {
         return Err("it is not there".to_owned());
     };
     for (key, value) in &logged.params {
@@ -191,7 +191,11 @@ fn check_run(
     }
     let mut steps = BTreeSet::new();
     check_returned(logged, data, &is_refused)?;
-    for point in data.metrics.iter().filter(|point| point.value < RETURNED) {
+    for point in data
+        .metrics
+        .iter()
+        .filter(|point| point.value < LAST_STEP_BASE)
+    {
         let expected = logged.metrics.get(&point.step);
         if expected.is_none_or(|(key, value)| **key != *point.key || *value != point.value) {
             return Err(format!("{} at {} was not logged", point.key, point.step));
@@ -235,11 +239,11 @@ fn check_run(
 
 /// Checks that each number that was returned is there once, not before what had been logged under its key.
 fn check_returned(
-    logged: &Logged,
+    logged: &ExpectedRun,
     data: &StoredRunData,
     is_refused: &impl Fn(String) -> bool,
 ) -> Result<(), String> {
-    for Returned { key, value, steps } in &logged.returned {
+    for LastStepPoint { key, value, steps } in &logged.returned {
         let is_it = |point: &&Metric| point.value.to_bits() == value.to_bits();
         let found: Vec<&Metric> = data.metrics.iter().filter(is_it).collect();
         let [point] = found[..] else {
@@ -265,7 +269,7 @@ fn check_returned(
     match data
         .metrics
         .iter()
-        .filter(|point| point.value > RETURNED)
+        .filter(|point| point.value > LAST_STEP_BASE)
         .count()
     {
         count if count > logged.returned.len() => {
@@ -277,22 +281,22 @@ fn check_returned(
 
 /// Checks that every value of a process's journal is counted once, and that what is refused is kept.
 /// `is_done`: it was told that all is delivered, set aside or held.
-pub(super) fn check_numbers(process: &Process, is_done: bool) -> Result<(), Failure> {
-    let values = process.journal.values();
+pub(super) fn check_numbers(process: &Process, is_done: bool) -> Result<(), Violation> {
+    let values = process.journal.value_count();
     let stats = &process.stats;
-    let (refused, kept) = (stats.all_refused(), stats.kept.get());
+    let (refused, kept) = (stats.total_refused(), stats.rejected_kept.get());
     if kept != refused {
-        return Err(Failure {
+        return Err(Violation {
             property: "what is refused is kept",
             text: format!("of {refused} values {kept} are kept"),
         });
     }
-    let (settled, held) = (stats.settled(), stats.held.get());
+    let (settled, held) = (stats.settled(), stats.blocked.get());
     let counted = settled + held;
     if counted > values || is_done && counted != values {
         let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
         let lost = stats.lost.get();
-        return Err(Failure {
+        return Err(Violation {
             property: "numbers",
             text: format!(
                 "of {values} values {delivered} are delivered, {rejected} rejected, {lost} lost, {held} held"

@@ -11,7 +11,7 @@ use crate::seeded::Random;
 pub(super) const METRICS: [&str; 3] = ["loss", "accuracy", "speed"];
 pub(super) const PARAMS: [&str; 3] = ["alpha", "beta", "gamma"];
 /// Params that runs are started with, the first so many of them.
-pub(super) const GIVEN: [&str; 4] = ["given", "more", PARAMS[0], "no: such/../key"];
+pub(super) const START_PARAMS: [&str; 4] = ["given", "more", PARAMS[0], "no: such/../key"];
 pub(super) const TAGS: [&str; 3] = ["state", "stage", "owner"];
 pub(super) const PATHS: [&str; 3] = ["notes.txt", "plots/a.txt", "model.bin"];
 const STATUSES: [RunStatus; 3] = [RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
@@ -35,19 +35,19 @@ pub(super) struct Schedule {
     pub(super) absorbs_repeats: bool,
     /// The store is one whose runs are gone for good where they are not found.
     pub(super) absence_is_final: bool,
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<ScheduledEvent>,
 }
 
 /// Something that happens, so long after what happened before.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
+pub(super) struct ScheduledEvent {
     pub(super) after_ms: u64,
     pub(super) event: Event,
 }
 
 /// An entry's run, who logs it, and on which of the process's threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct To {
+pub(super) struct EntryTarget {
     pub(super) run: RunId,
     pub(super) process: usize,
     pub(super) on_thread: bool,
@@ -84,7 +84,7 @@ pub(super) enum Event {
         process: usize,
     },
     Start {
-        to: To,
+        to: EntryTarget,
         parent: Option<RunId>,
         experiment: u64,
         is_resumed: bool,
@@ -93,35 +93,35 @@ pub(super) enum Event {
     },
     /// A number that stands at the last step of its key.
     Returned {
-        to: To,
+        to: EntryTarget,
         key: usize,
         value: u32,
     },
     Metrics {
-        to: To,
+        to: EntryTarget,
         key: usize,
         count: u32,
         is_interned: bool,
     },
     Param {
-        to: To,
+        to: EntryTarget,
         key: usize,
         value: u32,
     },
     Tag {
-        to: To,
+        to: EntryTarget,
         key: usize,
         value: u32,
     },
     Artifact {
-        to: To,
+        to: EntryTarget,
         path: usize,
         bytes: usize,
         is_spooled: bool,
         value: u32,
     },
     End {
-        to: To,
+        to: EntryTarget,
         status: RunStatus,
     },
     Fault(Fault),
@@ -178,7 +178,7 @@ pub(super) enum Route {
 pub(super) enum Effect {
     Unavailable,
     /// So many seconds the store asks for.
-    Later(u64),
+    RetryAfter(u64),
     Busy,
     Contested,
     Rejected,
@@ -213,7 +213,7 @@ impl fmt::Display for Schedule {
             "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, absorbs repeats: {absorbs_repeats}, \
              absence is final: {absence_is_final}"
         )?;
-        for Step { after_ms, event } in steps {
+        for ScheduledEvent { after_ms, event } in steps {
             writeln!(f, "  +{after_ms:>6} ms  {event:?}")?;
         }
         Ok(())
@@ -223,7 +223,7 @@ impl fmt::Display for Schedule {
 impl Schedule {
     /// Makes the schedule of this seed.
     pub(super) fn new(seed: u64) -> Self {
-        let mut maker = Maker {
+        let mut maker = ScheduleBuilder {
             random: Random::new(seed),
             steps: Vec::new(),
             alive: [false; PROCESSES],
@@ -256,31 +256,31 @@ impl Schedule {
 }
 
 /// A run as far as the maker knows it.
-struct Known {
+struct KnownRun {
     run: RunId,
     processes: Vec<usize>,
     experiment: u64,
 }
 
-struct Maker {
+struct ScheduleBuilder {
     random: Random,
-    steps: Vec<Step>,
+    steps: Vec<ScheduledEvent>,
     alive: [bool; PROCESSES],
-    runs: Vec<Known>,
+    runs: Vec<KnownRun>,
     next_run: RunId,
     next_value: u32,
 }
 
-impl Maker {
+impl ScheduleBuilder {
     fn push(&mut self, event: Event) {
         let gaps = [
             0, 0, 0, 0, 0, 0, 1, 20, 100, 300, 300, 1000, 3000, 10_000, 70_000,
         ];
         let after_ms = self.random.pick(&gaps);
-        self.steps.push(Step { after_ms, event });
+        self.steps.push(ScheduledEvent { after_ms, event });
     }
 
-    fn value(&mut self) -> u32 {
+    fn next_value(&mut self) -> u32 {
         self.next_value += 1;
         self.next_value
     }
@@ -301,7 +301,7 @@ impl Maker {
     }
 
     /// Returns a run that a living process logs to.
-    fn target(&mut self) -> Option<To> {
+    fn target(&mut self) -> Option<EntryTarget> {
         let open: Vec<(RunId, usize)> = self
             .runs
             .iter()
@@ -312,7 +312,7 @@ impl Maker {
             return None;
         }
         let (run, process) = self.random.pick(&open);
-        Some(To {
+        Some(EntryTarget {
             run,
             process,
             on_thread: self.random.percent(25),
@@ -339,7 +339,7 @@ impl Maker {
             None
         };
         let experiment = self.random.below(EXPERIMENTS);
-        self.runs.push(Known {
+        self.runs.push(KnownRun {
             run,
             processes: vec![process],
             experiment,
@@ -348,7 +348,7 @@ impl Maker {
         let is_resumed = parent.is_none() && self.random.percent(10);
         let params = self.random.pick(&[0, 1, 1, 2, 3, 4]);
         self.push(Event::Start {
-            to: To {
+            to: EntryTarget {
                 run,
                 process,
                 on_thread,
@@ -360,7 +360,7 @@ impl Maker {
         });
     }
 
-    fn gone(&mut self, process: usize) {
+    fn mark_dead(&mut self, process: usize) {
         self.alive[process] = false;
         for known in &mut self.runs {
             known.processes.retain(|other| *other != process);
@@ -377,11 +377,11 @@ impl Maker {
             }
             65..82 => self.process(),
             82..95 => {
-                let fault = self.fault();
+                let fault = self.random_fault();
                 self.push(Event::Fault(fault));
             }
             95..97 => self.push(Event::Heal),
-            _ => self.page(),
+            _ => self.edit_in_ui(),
         }
     }
 
@@ -390,7 +390,7 @@ impl Maker {
             return;
         };
         let which = usize::try_from(self.random.below(3)).unwrap_or(0);
-        let value = self.value();
+        let value = self.next_value();
         let event = match self.random.below(100) {
             0..35 => Event::Metrics {
                 to,
@@ -436,17 +436,17 @@ impl Maker {
     }
 
     /// Sets some tags at once, some of them again.
-    fn set_tags(&mut self, to: To) {
+    fn set_tags(&mut self, to: EntryTarget) {
         for _ in 0..self.random.pick(&[1, 1, 3, 6]) {
             let event = Event::Tag {
-                to: To {
+                to: EntryTarget {
                     on_thread: self.random.percent(25),
                     ..to
                 },
                 key: usize::try_from(self.random.below(3)).unwrap_or(0),
-                value: self.value(),
+                value: self.next_value(),
             };
-            self.steps.push(Step { after_ms: 0, event });
+            self.steps.push(ScheduledEvent { after_ms: 0, event });
         }
     }
 
@@ -483,7 +483,7 @@ impl Maker {
             path,
             bytes: 10,
             is_spooled: true,
-            value: self.value(),
+            value: self.next_value(),
         });
         events.push(metrics(1, true));
         self.runs.retain(|known| known.run != to.run);
@@ -491,17 +491,19 @@ impl Maker {
             to,
             status: RunStatus::Finished,
         });
-        let steps = events.into_iter().map(|event| Step { after_ms: 0, event });
+        let steps = events
+            .into_iter()
+            .map(|event| ScheduledEvent { after_ms: 0, event });
         self.steps.extend(steps);
         if self.random.percent(50) {
             let process = to.process;
-            self.gone(process);
-            self.steps.push(Step {
+            self.mark_dead(process);
+            self.steps.push(ScheduledEvent {
                 after_ms: self.random.pick(&[500, 1500, 4000]),
                 event: Event::Kill { process },
             });
         }
-        self.steps.push(Step {
+        self.steps.push(ScheduledEvent {
             after_ms: 15_000,
             event: Event::Heal,
         });
@@ -523,7 +525,7 @@ impl Maker {
                 }
             }
             30..45 => {
-                self.gone(process);
+                self.mark_dead(process);
                 self.push(Event::Kill { process });
             }
             45..53 => {
@@ -540,7 +542,7 @@ impl Maker {
                 });
             }
             64..75 => {
-                self.gone(process);
+                self.mark_dead(process);
                 self.push(Event::Exit { process });
             }
             75..88 => self.push(Event::Flush { process }),
@@ -562,7 +564,7 @@ impl Maker {
     }
 
     /// Makes what a person does on MLflow's page.
-    fn page(&mut self) {
+    fn edit_in_ui(&mut self) {
         let Some(run) = self.any_run() else {
             return;
         };
@@ -581,7 +583,7 @@ impl Maker {
         self.push(event);
     }
 
-    fn fault(&mut self) -> Fault {
+    fn random_fault(&mut self) -> Fault {
         let routes = [
             Route::Experiment,
             Route::Create,
@@ -601,7 +603,7 @@ impl Maker {
             (50..65, Some(run)) => Scope::Run(run),
             (65..80, Some(run)) => Scope::RunRoute(run, route),
             (80..90, Some(run)) => {
-                let names = [METRICS[key], PARAMS[key], TAGS[key], GIVEN[key]];
+                let names = [METRICS[key], PARAMS[key], TAGS[key], START_PARAMS[key]];
                 Scope::Key(run, self.random.pick(&names))
             }
             (_, Some(run)) => Scope::Artifact(run, PATHS[key]),
@@ -609,7 +611,7 @@ impl Maker {
         let is_wide = matches!(scope, Scope::Everything | Scope::Route(_));
         let effect = match self.random.below(100) {
             0..25 => Effect::Unavailable,
-            25..30 => Effect::Later(self.random.pick(&[0, 1, 30])),
+            25..30 => Effect::RetryAfter(self.random.pick(&[0, 1, 30])),
             30..35 => Effect::Busy,
             35..40 => Effect::Contested,
             40..50 if !is_wide => Effect::Rejected,

@@ -1,6 +1,6 @@
 //! The fewest steps in which a property still does not hold.
 
-use super::properties::Failure;
+use super::properties::Violation;
 use super::schedule::Schedule;
 use super::world;
 
@@ -8,7 +8,7 @@ use super::world;
 const ATTEMPTS: usize = 1000;
 
 /// Leaves out steps, by halves and then one by one, as long as the same property does not hold.
-pub(super) fn shrink(schedule: &Schedule, failure: &Failure) -> (Schedule, Failure) {
+pub(super) fn shrink(schedule: &Schedule, failure: &Violation) -> (Schedule, Violation) {
     let mut smallest = schedule.clone();
     let mut failure = failure.clone();
     let mut attempts = 0;
@@ -17,7 +17,7 @@ pub(super) fn shrink(schedule: &Schedule, failure: &Failure) -> (Schedule, Failu
         if attempts > ATTEMPTS {
             return None;
         }
-        let found = world::run(candidate, false).failure;
+        let found = world::run_world(candidate, false).failure;
         found.filter(|found| found.property == failure.property)
     };
     let mut last = failure.clone();

@@ -13,43 +13,46 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Event as Happens;
-use super::faulty_store::{Doom, Server, key_of};
+use super::faulty_store::{ScheduledDeath, Server, run_key};
 use super::process::Process;
-use super::properties::{Failure, Logged, Model, RETURNED, Returned, check_numbers};
+use super::properties::{
+    ExpectedRun, ExpectedRuns, LAST_STEP_BASE, LastStepPoint, Violation, check_numbers,
+};
 use super::schedule::{
-    Effect, Fault, GIVEN, METRICS, PARAMS, PATHS, PROCESSES, RunId, Schedule, Scope, Step, TAGS, To,
+    Effect, EntryTarget, Fault, METRICS, PARAMS, PATHS, PROCESSES, RunId, START_PARAMS, Schedule,
+    ScheduledEvent, Scope, TAGS,
 };
 use crate::journal::MetricKey;
-use crate::journal::record::{Content, Event, Start};
+use crate::journal::record::{ArtifactLocation, Event, RunStart};
 use crate::model::limits;
 use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::seeded;
-use crate::shipper::Goal;
+use crate::shipper::FlushScope;
 use crate::sync::lock;
 use crate::time;
 
 /// How long a clean end may take, as `MLFLOW_EXIT_TIMEOUT` has it.
 const EXIT: Duration = Duration::from_secs(5);
 /// After so long everything is there that the store would accept.
-const PROGRESS: Duration = Duration::from_secs(180);
+const PROGRESS_TIMEOUT: Duration = Duration::from_secs(180);
 /// How long everything fails in the end: pauses grow to their longest.
-const OUTAGE: Duration = Duration::from_secs(120);
+const OUTAGE_DURATION: Duration = Duration::from_secs(120);
 /// How long a flush is waited for before the store is well again, and how long it may take from then
 /// on, whatever pause it finds.
-const ASKED_BEFORE: Duration = Duration::from_secs(5);
-const PROMPT: Duration = Duration::from_secs(20);
+const FLUSH_LEAD_TIME: Duration = Duration::from_secs(5);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
 /// The longest between two looks at a run that is held. A run that a dead process has started is created
 /// by whoever found its journal, and no other process can ask for an earlier look.
-const LOOK: Duration = Duration::from_secs(60);
+const MAX_LOOKUP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the store is well before the processes end.
-const WELL: Duration = Duration::from_secs(120);
+const HEALTHY_PERIOD: Duration = Duration::from_secs(120);
 /// How long the last processes may take.
-const LAST: Duration = Duration::from_secs(600);
+const FINAL_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// How long, by the clock on the wall, a world may take that goes on for some milliseconds.
-const STANDSTILL: Duration = Duration::from_secs(10);
+const WALL_CLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 static KEYS: [Key; 3] = [
     Key::new(METRICS[0]),
@@ -61,18 +64,18 @@ static KEYS: [Key; 3] = [
 pub(super) struct Outcome {
     /// The same for all worlds in which the same happened.
     pub(super) trace: u64,
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<Violation>,
     pub(super) log: Vec<String>,
 }
 
 /// Lets a world run from its begin to its end. On a thread of its own: threads remember their journals.
-pub(super) fn run(schedule: &Schedule, is_logged: bool) -> Outcome {
+pub(super) fn run_world(schedule: &Schedule, is_logged: bool) -> Outcome {
     let (done, outcome) = mpsc::channel();
     let own = schedule.clone();
     let spawned = std::thread::spawn(move || {
-        let _ = done.send(run_here(&own, is_logged));
+        let _ = done.send(run_on_this_thread(&own, is_logged));
     });
-    match outcome.recv_timeout(STANDSTILL) {
+    match outcome.recv_timeout(WALL_CLOCK_TIMEOUT) {
         Ok(outcome) => {
             spawned.join().expect("it has ended");
             outcome
@@ -81,17 +84,17 @@ pub(super) fn run(schedule: &Schedule, is_logged: bool) -> Outcome {
     }
 }
 
-fn run_here(schedule: &Schedule, is_logged: bool) -> Outcome {
-    seeded::begin(schedule.seed);
+fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
+    seeded::seed_thread(schedule.seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
-        seeded::begin_time();
+        seeded::start_simulated_clock();
         let mut world = World::new(schedule, is_logged);
-        let failure = world.live(&schedule.steps).await.err();
+        let failure = world.run_steps(&schedule.steps).await.err();
         for process in world.processes.iter_mut().filter_map(Option::take) {
             process.die().await;
         }
@@ -135,7 +138,7 @@ struct World {
     processes: [Option<Process>; PROCESSES],
     /// How many there were, each with a number.
     spawned: usize,
-    model: Model,
+    model: ExpectedRuns,
     /// Rings when a process dies by itself.
     deaths: Arc<Notify>,
     next_step: i64,
@@ -153,7 +156,7 @@ impl World {
             server: Arc::new(Mutex::new(server)),
             processes: Default::default(),
             spawned: 0,
-            model: Model::default(),
+            model: ExpectedRuns::default(),
             deaths: Arc::default(),
             next_step: 1,
             next_witness: 10_000,
@@ -165,19 +168,19 @@ impl World {
         lock(&self.server)
     }
 
-    async fn live(&mut self, steps: &[Step]) -> Result<(), Failure> {
-        for Step { after_ms, event } in steps {
-            self.pass(Duration::from_millis(*after_ms)).await?;
-            self.happen(event).await?;
+    async fn run_steps(&mut self, steps: &[ScheduledEvent]) -> Result<(), Violation> {
+        for ScheduledEvent { after_ms, event } in steps {
+            self.advance_time(Duration::from_millis(*after_ms)).await?;
+            self.apply_event(event).await?;
             self.check_now()?;
         }
-        self.pass(Duration::from_millis(1)).await?;
+        self.advance_time(Duration::from_millis(1)).await?;
         self.check_progress().await?;
-        self.end().await
+        self.finish().await
     }
 
     /// Lets time pass; whoever dies meanwhile is buried at once.
-    async fn pass(&mut self, time: Duration) -> Result<(), Failure> {
+    async fn advance_time(&mut self, time: Duration) -> Result<(), Violation> {
         let until = Instant::now() + time;
         loop {
             let is_over = tokio::select! {
@@ -185,7 +188,7 @@ impl World {
                 () = self.deaths.notified() => false,
                 () = sleep_until(until) => true,
             };
-            self.bury().await?;
+            self.reap_dead().await?;
             if is_over {
                 return Ok(());
             }
@@ -193,14 +196,14 @@ impl World {
     }
 
     /// Takes away the processes that have died by themselves.
-    async fn bury(&mut self) -> Result<(), Failure> {
+    async fn reap_dead(&mut self) -> Result<(), Violation> {
         for slot in 0..PROCESSES {
             let Some(process) = &mut self.processes[slot] else {
                 continue;
             };
             if let Some(text) = process.fault().await {
                 let property = "the shipper goes on";
-                return Err(Failure { property, text });
+                return Err(Violation { property, text });
             }
             if process.is_dead() {
                 self.kill(slot).await;
@@ -210,9 +213,9 @@ impl World {
     }
 
     /// Checks what has to hold at any time.
-    fn check_now(&self) -> Result<(), Failure> {
+    fn check_now(&self) -> Result<(), Violation> {
         if let Some(text) = self.server().without_file.first() {
-            return Err(Failure {
+            return Err(Violation {
                 property: "an artifact keeps its file",
                 text: text.clone(),
             });
@@ -223,7 +226,7 @@ impl World {
 
     async fn kill(&mut self, slot: usize) {
         if let Some(process) = self.processes[slot].take() {
-            self.orphan(&process);
+            self.mark_orphaned(&process);
             self.server()
                 .note(|| format!("the process in slot {slot} dies"));
             process.die().await;
@@ -231,7 +234,7 @@ impl World {
     }
 
     /// Notes that the runs of a process are left to others.
-    fn orphan(&mut self, process: &Process) {
+    fn mark_orphaned(&mut self, process: &Process) {
         for (run, own) in &process.runs {
             if !own.is_inherited
                 && let Some(logged) = self.model.runs.get_mut(run)
@@ -249,7 +252,7 @@ impl World {
         let number = self.spawned;
         self.server()
             .note(|| format!("process {number} begins in slot {slot}"));
-        let doom = Doom::new(&self.deaths);
+        let doom = ScheduledDeath::new(&self.deaths);
         let process = Process::start(&self.root.0, self.segment_bytes, &self.server, number, doom);
         self.processes[slot] = Some(process);
     }
@@ -269,7 +272,7 @@ impl World {
             .collect();
         self.processes[slot] = Some(process);
         for run in open {
-            let to = To {
+            let to = EntryTarget {
                 run,
                 process: slot,
                 on_thread: false,
@@ -283,7 +286,7 @@ impl World {
     }
 
     /// Returns the process that can log this, and what is known of its run.
-    fn writer(&mut self, to: To) -> Option<(&Process, &mut Logged)> {
+    fn writer(&mut self, to: EntryTarget) -> Option<(&Process, &mut ExpectedRun)> {
         let process = self.processes[to.process].as_ref()?;
         let own = process.runs.get(&to.run)?;
         // The handles of a run that has ended are gone.
@@ -296,7 +299,7 @@ impl World {
 
     /// The name of a key, for this process: in which order two processes log the same one is nobody's
     /// to know.
-    fn named(key: &str, to: To, process: &Process) -> String {
+    fn named(key: &str, to: EntryTarget, process: &Process) -> String {
         if process.runs[&to.run].is_inherited {
             format!("{key}.{}", to.process)
         } else {
@@ -304,7 +307,7 @@ impl World {
         }
     }
 
-    async fn happen(&mut self, event: &Happens) -> Result<(), Failure> {
+    async fn apply_event(&mut self, event: &Happens) -> Result<(), Violation> {
         let event = *event;
         self.server().note(|| format!("{event:?}"));
         match event {
@@ -330,8 +333,8 @@ impl World {
             }
             Happens::Flush { process } => {
                 if let Some(process) = &self.processes[process] {
-                    process.control.ask();
-                    process.journal.bell.ring();
+                    process.flush_queue.request();
+                    process.journal.wakeup.notify_shipper();
                 }
             }
             Happens::Start {
@@ -363,7 +366,7 @@ impl World {
             }
             Happens::End { to, status } => self.log_end(to, status),
             Happens::Fault(fault) => self.server().add_fault(fault),
-            Happens::Heal => self.server().end_passing(),
+            Happens::Heal => self.server().end_temporary_faults(),
             Happens::DeleteExperiment(number) => {
                 self.server()
                     .set_experiment_deleted(&experiment_name(number), true);
@@ -376,7 +379,7 @@ impl World {
             Happens::RestoreRun(run) => self.server().set_run_deleted(run, false),
             Happens::Wipe => lock(&self.server).wipe(self.model.runs.keys().copied()),
         }
-        self.bury().await
+        self.reap_dead().await
     }
 
     fn fork(&mut self, parent: usize, child: usize) {
@@ -391,13 +394,13 @@ impl World {
 
     fn log_start(
         &mut self,
-        to: To,
+        to: EntryTarget,
         parent: Option<RunId>,
         experiment: u64,
         is_resumed: bool,
         params: usize,
     ) {
-        let To {
+        let EntryTarget {
             run,
             process,
             on_thread,
@@ -414,7 +417,7 @@ impl World {
         let parent = parent.filter(|parent| process.runs.contains_key(parent));
         let resumed = is_resumed.then(|| lock(&server).make_external(run, &experiment));
         let identity = RunIdentity {
-            key: key_of(run),
+            key: run_key(run),
             experiment: ExperimentRef::Name(experiment.clone()),
             resumed,
             role: Role::Owner,
@@ -432,7 +435,7 @@ impl World {
             key: TAGS[0].to_owned(),
             value: "first".to_owned(),
         };
-        let given = GIVEN.iter().take(params).map(|key| Param {
+        let given = START_PARAMS.iter().take(params).map(|key| Param {
             key: (*key).to_owned(),
             value: "1".to_owned(),
         });
@@ -440,17 +443,17 @@ impl World {
         // What MLflow refuses is not sent.
         let taken = params
             .iter()
-            .filter(|param| limits::key_fault(&param.key).is_none());
-        let logged = Logged {
+            .filter(|param| limits::find_key_fault(&param.key).is_none());
+        let logged = ExpectedRun {
             experiment,
             parent,
             params: taken
                 .map(|param| (param.key.clone(), param.value.clone()))
                 .collect(),
             tags: [(tag.key.clone(), tag.value.clone())].into(),
-            ..Logged::default()
+            ..ExpectedRun::default()
         };
-        let start = Start {
+        let start = RunStart {
             identity: Cow::Owned(identity),
             name: "run".into(),
             user: "u".into(),
@@ -465,7 +468,7 @@ impl World {
         self.model.runs.insert(run, logged);
     }
 
-    fn log_metrics(&mut self, to: To, key: usize, count: u32, is_interned: bool) {
+    fn log_metrics(&mut self, to: EntryTarget, key: usize, count: u32, is_interned: bool) {
         let timestamp_ms = time::now_ms();
         let first = self.next_step;
         self.next_step += i64::from(count);
@@ -491,18 +494,18 @@ impl World {
         }
     }
 
-    fn log_returned(&mut self, to: To, key: usize, value: u32) {
+    fn log_returned(&mut self, to: EntryTarget, key: usize, value: u32) {
         let timestamp_ms = time::now_ms() + 1;
         let Some((process, logged)) = self.writer(to) else {
             return;
         };
         let name = METRICS[key];
-        let value = RETURNED + f64::from(value);
+        let value = LAST_STEP_BASE + f64::from(value);
         process.log_returned(to.run, to.on_thread, name, timestamp_ms, value);
         let is_inherited = process.runs[&to.run].is_inherited;
         let steps = logged.own_steps.iter().copied();
         let of_key = |step: &i64| logged.metrics[step].0 == name;
-        logged.returned.push(Returned {
+        logged.returned.push(LastStepPoint {
             key: name,
             value,
             // What other processes of the run have logged nobody here knows before it is stored.
@@ -514,7 +517,7 @@ impl World {
         });
     }
 
-    fn log_param(&mut self, to: To, key: usize, value: u32) {
+    fn log_param(&mut self, to: EntryTarget, key: usize, value: u32) {
         let Some((process, logged)) = self.writer(to) else {
             return;
         };
@@ -532,7 +535,7 @@ impl World {
         logged.params.entry(param.key).or_insert(param.value);
     }
 
-    fn log_tag(&mut self, to: To, key: usize, value: u32) {
+    fn log_tag(&mut self, to: EntryTarget, key: usize, value: u32) {
         let Some((process, logged)) = self.writer(to) else {
             return;
         };
@@ -544,7 +547,14 @@ impl World {
         logged.tags.insert(tag.key, tag.value);
     }
 
-    fn log_artifact(&mut self, to: To, path: usize, is_spooled: bool, value: u32, bytes: &[u8]) {
+    fn log_artifact(
+        &mut self,
+        to: EntryTarget,
+        path: usize,
+        is_spooled: bool,
+        value: u32,
+        bytes: &[u8],
+    ) {
         let Some((process, logged)) = self.writer(to) else {
             return;
         };
@@ -554,7 +564,7 @@ impl World {
         } else {
             let event = Event::Artifact {
                 path: Cow::Borrowed(&path),
-                content: Content::Attached,
+                content: ArtifactLocation::Attached,
                 fingerprint: None,
             };
             process.log(to.run, to.on_thread, &event, bytes);
@@ -562,7 +572,7 @@ impl World {
         logged.artifacts.insert(path, bytes.to_vec());
     }
 
-    fn log_end(&mut self, to: To, status: RunStatus) {
+    fn log_end(&mut self, to: EntryTarget, status: RunStatus) {
         let end_time_ms = time::now_ms();
         let Some((process, logged)) = self.writer(to) else {
             return;
@@ -583,17 +593,17 @@ impl World {
     }
 
     /// Checks, while faults that stay go on, that everything else arrives, also of the dead.
-    async fn check_progress(&mut self) -> Result<(), Failure> {
+    async fn check_progress(&mut self) -> Result<(), Violation> {
         for process in self.processes.iter().flatten() {
             process.doom.lift();
         }
-        self.server().end_passing();
+        self.server().end_temporary_faults();
         self.server()
             .note(|| "faults that pass are over".to_owned());
-        let slot = self.make_place().await;
+        let slot = self.free_slot().await;
         self.spawn(slot);
         self.log_witness(slot);
-        self.pass(PROGRESS).await?;
+        self.advance_time(PROGRESS_TIMEOUT).await?;
         self.check_now()?;
         self.server()
             .note(|| "what arrives has to be there".to_owned());
@@ -605,7 +615,7 @@ impl World {
     fn log_witness(&mut self, process: usize) {
         let run = self.next_witness;
         self.next_witness += 1;
-        let to = To {
+        let to = EntryTarget {
             run,
             process,
             on_thread: false,
@@ -616,7 +626,7 @@ impl World {
     }
 
     /// Returns a slot without a process.
-    async fn make_place(&mut self) -> usize {
+    async fn free_slot(&mut self) -> usize {
         if let Some(slot) = self.processes.iter().position(Option::is_none) {
             return slot;
         }
@@ -625,7 +635,7 @@ impl World {
     }
 
     /// Mends everything, at the end of an outage, while all processes wait for a flush.
-    async fn mend(&mut self) -> Result<(), Failure> {
+    async fn end_outage(&mut self) -> Result<(), Violation> {
         let effects = [Effect::Unavailable, Effect::BlockedAll];
         self.server().add_fault(Fault {
             scope: Scope::Everything,
@@ -636,24 +646,24 @@ impl World {
         if let Some(slot) = self.processes.iter().position(Option::is_some) {
             self.log_witness(slot);
         }
-        self.pass(OUTAGE).await?;
+        self.advance_time(OUTAGE_DURATION).await?;
         let mend = async {
-            sleep(ASKED_BEFORE).await;
-            self.server().mend();
+            sleep(FLUSH_LEAD_TIME).await;
+            self.server().heal_all();
             self.server().note(|| "all is mended".to_owned());
         };
         let [first, second, third, fourth] =
-            [0, 1, 2, 3].map(|slot| self.flush(slot, self.patience(slot)));
+            [0, 1, 2, 3].map(|slot| self.flush(slot, self.flush_timeout(slot)));
         let ((), first, second, third, fourth) = tokio::join!(mend, first, second, third, fourth);
         // Where all was lost, a run may be waited for that its process makes anew only when it logs.
         if self.server().wiped.is_empty() {
             first.and(second).and(third).and(fourth)?;
         }
-        self.bury().await
+        self.reap_dead().await
     }
 
     /// Returns how long a flush may take around the end of the outage.
-    fn patience(&self, slot: usize) -> Duration {
+    fn flush_timeout(&self, slot: usize) -> Duration {
         let server = self.server();
         let process = self.processes[slot].as_ref();
         let is_own = |process: &Process, run: &RunId| {
@@ -665,21 +675,25 @@ impl World {
         let mut runs = runs.filter(|(run, _)| !living().any(|process| is_own(process, run)));
         let awaits_another =
             runs.any(|(run, own)| own.is_inherited && server.found(*run).is_empty());
-        let look = if awaits_another { LOOK } else { Duration::ZERO };
-        ASKED_BEFORE + look + PROMPT
+        let look = if awaits_another {
+            MAX_LOOKUP_INTERVAL
+        } else {
+            Duration::ZERO
+        };
+        FLUSH_LEAD_TIME + look + FLUSH_TIMEOUT
     }
 
-    async fn flush(&self, slot: usize, patience: Duration) -> Result<(), Failure> {
+    async fn flush(&self, slot: usize, patience: Duration) -> Result<(), Violation> {
         let Some(process) = &self.processes[slot] else {
             return Ok(());
         };
-        if process.flush(Goal::Own, patience).await {
+        if process.flush(FlushScope::Own, patience).await {
             return check_numbers(process, true);
         }
         if process.is_dead() {
             return Ok(());
         }
-        Err(Failure {
+        Err(Violation {
             property: "a flush ends",
             text: format!("that of the process in slot {slot} takes {patience:?}"),
         })
@@ -687,30 +701,30 @@ impl World {
 
     /// Ends a process while the store is well: all that it has logged arrives within the time that an exit
     /// has.
-    async fn exit_of_well(&mut self, slot: usize) -> Result<(), Failure> {
+    async fn exit_completely(&mut self, slot: usize) -> Result<(), Violation> {
         let is_complete = self.exit(slot, EXIT).await;
         if is_complete || !self.server().wiped.is_empty() {
             return Ok(());
         }
-        Err(Failure {
+        Err(Violation {
             property: "an exit is complete",
             text: format!("that of the process in slot {slot} is not within {EXIT:?}"),
         })
     }
 
     /// Ends the world: mends everything, ends all processes, and checks what is left.
-    async fn end(&mut self) -> Result<(), Failure> {
-        self.mend().await?;
-        self.pass(WELL).await?;
+    async fn finish(&mut self) -> Result<(), Violation> {
+        self.end_outage().await?;
+        self.advance_time(HEALTHY_PERIOD).await?;
         for slot in 0..PROCESSES {
-            self.flush(slot, LAST).await?;
-            self.bury().await?;
+            self.flush(slot, FINAL_TIMEOUT).await?;
+            self.reap_dead().await?;
             self.check_now()?;
-            self.exit_of_well(slot).await?;
+            self.exit_completely(slot).await?;
         }
         for _ in 0..3 {
             self.spawn(0);
-            self.exit_of_well(0).await?;
+            self.exit_completely(0).await?;
         }
         self.check_now()?;
         self.server().note(|| "the last process is gone".to_owned());
@@ -722,7 +736,7 @@ impl World {
             .filter(|entry| !entry.file_name().to_string_lossy().starts_with("rejected"))
             .count();
         if left > 0 && server.wiped.is_empty() {
-            return Err(Failure {
+            return Err(Violation {
                 property: "no journal is left",
                 text: format!("{left} journals are left of the dead"),
             });

@@ -17,24 +17,24 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Signal;
 
-use super::Shared;
-use crate::os::fork::OwnFile;
+use super::RedirectShared;
+use crate::os::fork::CloseOnForkFile;
 
 /// `XFSZ` is last, as not every shell knows it by name. Where it is ignored, a file that has reached
 /// its limit is a failed write, as on a full disk: `tee` goes on without the file.
-const TEE: &str =
+const TEE_SCRIPT: &str =
     r#"trap '' HUP INT QUIT TERM USR1 USR2 ALRM TSTP TTIN TTOU XFSZ; exec "$0" -a "$1""#;
 
 /// A pipe, and the helper that reads it.
-pub(super) struct Lane {
+pub(super) struct TeePipe {
     tee: Option<Child>,
     /// Kept so that a helper's end breaks nobody's write.
-    reader: OwnFile,
+    reader: CloseOnForkFile,
     /// Which of the originals it leads to.
     stream: usize,
 }
 
-impl Lane {
+impl TeePipe {
     pub(super) fn start(
         tee: &Path,
         file: &Path,
@@ -43,10 +43,10 @@ impl Lane {
     ) -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
         // The copy is the one that is kept: its number is never that of a standard descriptor.
-        let kept = OwnFile::new(File::from(OwnedFd::from(reader.try_clone()?)));
+        let kept = CloseOnForkFile::new(File::from(OwnedFd::from(reader.try_clone()?)));
         let tee = Command::new("sh")
             .arg("-c")
-            .args([TEE.as_ref(), tee.as_os_str(), file.as_os_str()])
+            .args([TEE_SCRIPT.as_ref(), tee.as_os_str(), file.as_os_str()])
             .stdin(Stdio::from(reader))
             .stdout(Stdio::from(original.try_clone()?))
             .stderr(Stdio::null())
@@ -61,31 +61,31 @@ impl Lane {
     }
 
     #[cfg(test)]
-    pub(super) fn process(&self) -> Option<u32> {
+    pub(super) fn helper_id(&self) -> Option<u32> {
         self.tee.as_ref().map(Child::id)
     }
 
     /// Waits for the helper's end, and does what it has left.
-    pub(super) fn tend(mut self, shared: &Shared) {
+    pub(super) fn supervise(mut self, shared: &RedirectShared) {
         let Some(mut tee) = self.tee.take() else {
             return;
         };
         let ended = tee.wait();
-        let early = shared.helper_ended(&ended);
-        self.pass_on(&shared.originals[self.stream], &shared.file);
+        let early = shared.handle_helper_exit(&ended);
+        self.forward(&shared.originals[self.stream], &shared.file);
         // Only now: until here somebody may have waited for this thread.
-        if !early && !succeeded(&ended) {
+        if !early && !is_success(&ended) {
             tracing::warn!(
                 target: "mlflow",
                 "{} may lack some of what was written to stdout and stderr, as {}; is the disk full?",
                 shared.path.display(),
-                reason(&ended),
+                describe_exit(&ended),
             );
         }
     }
 
     /// Reads the pipe until nobody can write to it any more.
-    fn pass_on(&self, original: &File, file: &File) {
+    fn forward(&self, original: &File, file: &File) {
         let Some(mut reader) = self.reader.file() else {
             return;
         };
@@ -98,13 +98,13 @@ impl Lane {
                 Err(_) => return,
             };
             // What one of them does not take is no reason to keep it from the other.
-            let _ = write(original, &buffer[..length]);
-            let _ = write(file, &buffer[..length]);
+            let _ = write_all_retrying(original, &buffer[..length]);
+            let _ = write_all_retrying(file, &buffer[..length]);
         }
     }
 }
 
-impl Drop for Lane {
+impl Drop for TeePipe {
     /// A copy that did not come about: nothing was written yet.
     fn drop(&mut self) {
         if let Some(tee) = &mut self.tee {
@@ -114,7 +114,7 @@ impl Drop for Lane {
     }
 }
 
-fn write(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
+fn write_all_retrying(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match to.write(bytes) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -130,7 +130,7 @@ fn write(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-pub(super) fn succeeded(ended: &io::Result<ExitStatus>) -> bool {
+pub(super) fn is_success(ended: &io::Result<ExitStatus>) -> bool {
     match ended {
         Ok(status) => status.success(),
         // A program that ignores SIGCHLD, or waits for any child, has taken its status.
@@ -138,7 +138,7 @@ pub(super) fn succeeded(ended: &io::Result<ExitStatus>) -> bool {
     }
 }
 
-pub(super) fn reason(ended: &io::Result<ExitStatus>) -> String {
+pub(super) fn describe_exit(ended: &io::Result<ExitStatus>) -> String {
     match ended {
         Ok(status) if status.signal() == Some(Signal::PIPE.as_raw()) => {
             "nobody reads them any more".to_owned()
@@ -149,7 +149,7 @@ pub(super) fn reason(ended: &io::Result<ExitStatus>) -> String {
 }
 
 /// Where a program is.
-pub(super) fn find(name: &str) -> io::Result<PathBuf> {
+pub(super) fn find_program(name: &str) -> io::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     env::split_paths(&path)
         .filter_map(|folder| std::path::absolute(folder.join(name)).ok())

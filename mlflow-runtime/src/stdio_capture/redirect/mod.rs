@@ -51,22 +51,22 @@ use rustix::fs::{Stat, fstat};
 use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
 use crate::os::fork;
-use crate::sync::{lock, unpoisoned};
-use lane::{Lane, find, reason, succeeded};
+use crate::sync::{ignore_poison, lock};
+use lane::{TeePipe, describe_exit, find_program, is_success};
 
 /// How often the file's length is looked at.
-const INTERVAL: Duration = Duration::from_secs(1);
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a stop waits for whoever holds the lock of Rust's stdout.
-const FLUSH: Duration = Duration::from_millis(100);
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
 /// How long a drop waits for the last bytes.
-const DROP: Duration = Duration::from_secs(1);
+const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// There are only one stdout and one stderr.
-static TAKEN: AtomicBool = AtomicBool::new(false);
+static IS_ACTIVE: AtomicBool = AtomicBool::new(false);
 
 /// A copy that is being made.
 pub(crate) struct Redirect {
-    shared: Arc<Shared>,
+    shared: Arc<RedirectShared>,
     generation: u32,
     #[cfg(test)]
     tees: Vec<u32>,
@@ -81,7 +81,7 @@ impl Redirect {
         file: &Path,
         watch: impl FnMut(u64) -> bool + Send + 'static,
     ) -> io::Result<Self> {
-        if TAKEN.swap(true, Ordering::AcqRel) {
+        if IS_ACTIVE.swap(true, Ordering::AcqRel) {
             return Err(io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 "stdout and stderr are being copied already",
@@ -89,17 +89,20 @@ impl Redirect {
         }
         let started = Self::begin(file, Box::new(watch));
         if started.is_err() {
-            TAKEN.store(false, Ordering::Release);
+            IS_ACTIVE.store(false, Ordering::Release);
         }
         started
     }
 
-    fn begin(file: &Path, watch: Watch) -> io::Result<Self> {
-        fork::watch();
+    fn begin(file: &Path, watch: LengthCallback) -> io::Result<Self> {
+        fork::start_counting();
         let path = std::path::absolute(file)?;
-        let tee = find("tee")?;
-        let originals = [original(stdout())?, original(stderr())?];
-        let (file, made) = open(&path)?;
+        let tee = find_program("tee")?;
+        let originals = [
+            duplicate_descriptor(stdout())?,
+            duplicate_descriptor(stderr())?,
+        ];
+        let (file, made) = open_or_create(&path)?;
         let begun = Self::begin_into(&path, file, &tee, originals, watch);
         if begun.is_err() && made {
             let _ = fs::remove_file(&path);
@@ -112,18 +115,18 @@ impl Redirect {
         file: File,
         tee: &Path,
         originals: [File; 2],
-        watch: Watch,
+        watch: LengthCallback,
     ) -> io::Result<Self> {
         let [out, err] = &originals;
-        let one_target = same(&fstat(out)?, &fstat(err)?);
-        let (first, out_end) = Lane::start(tee, path, out, 0)?;
+        let one_target = is_same_file(&fstat(out)?, &fstat(err)?);
+        let (first, out_end) = TeePipe::start(tee, path, out, 0)?;
         let (second, err_end) = if one_target {
             (None, out_end.try_clone()?)
         } else {
-            let (lane, end) = Lane::start(tee, path, err, 1)?;
+            let (lane, end) = TeePipe::start(tee, path, err, 1)?;
             (Some(lane), end)
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RedirectShared {
             pipes: [fstat(&out_end)?, fstat(&err_end)?],
             path: path.to_owned(),
             file,
@@ -131,75 +134,75 @@ impl Redirect {
             state: Mutex::default(),
             changed: Condvar::new(),
         });
-        let lanes: Vec<Lane> = [Some(first), second].into_iter().flatten().collect();
+        let lanes: Vec<TeePipe> = [Some(first), second].into_iter().flatten().collect();
         let redirect = Self {
             shared,
-            generation: fork::generation(),
+            generation: fork::current_generation(),
             #[cfg(test)]
-            tees: lanes.iter().filter_map(Lane::process).collect(),
+            tees: lanes.iter().filter_map(TeePipe::helper_id).collect(),
         };
         let begun = redirect
-            .attend(lanes, watch)
-            .and_then(|()| redirect.shared.take(&out_end, &err_end));
+            .spawn_threads(lanes, watch)
+            .and_then(|()| redirect.shared.redirect_descriptors(&out_end, &err_end));
         // First these: a redirect that did not come about waits for its helpers when it is dropped.
         drop((out_end, err_end));
         begun.map(|()| redirect)
     }
 
-    fn attend(&self, lanes: Vec<Lane>, watch: Watch) -> io::Result<()> {
-        self.shared.spawn(|shared| shared.watch(watch))?;
+    fn spawn_threads(&self, lanes: Vec<TeePipe>, watch: LengthCallback) -> io::Result<()> {
+        self.shared.spawn(|shared| shared.run_watch_loop(watch))?;
         lanes
             .into_iter()
-            .try_for_each(|lane| self.shared.spawn(|shared| lane.tend(shared)))
+            .try_for_each(|lane| self.shared.spawn(|shared| lane.supervise(shared)))
     }
 
     /// Gives the descriptors back, and waits until then for what was written to be where it belongs.
     /// It waits no longer for a subprocess that goes on writing: its output goes on being copied.
     pub(crate) fn stop(&self, until: Instant) {
         // The threads are not in a forked child, and the lock may be held by one of them for ever.
-        if self.generation != fork::generation() {
+        if self.generation != fork::current_generation() {
             return;
         }
         if self.is_on() {
-            flush(until);
+            flush_stdout(until);
         }
-        self.shared.end();
-        self.shared.wait(until);
+        self.shared.end_capture();
+        self.shared.wait_for_threads(until);
     }
 
     /// Whether it is still on.
     pub(crate) fn is_on(&self) -> bool {
-        self.generation == fork::generation() && self.shared.lock().phase == Phase::On
+        self.generation == fork::current_generation() && self.shared.lock().phase == Phase::On
     }
 }
 
 impl Drop for Redirect {
     fn drop(&mut self) {
-        self.stop(Instant::now() + DROP);
+        self.stop(Instant::now() + DROP_TIMEOUT);
     }
 }
 
-type Watch = Box<dyn FnMut(u64) -> bool + Send>;
+type LengthCallback = Box<dyn FnMut(u64) -> bool + Send>;
 
 /// What the threads of a copy know.
-struct Shared {
+struct RedirectShared {
     path: PathBuf,
     file: File,
     /// Where stdout and stderr went before.
     originals: [File; 2],
     /// What they are meanwhile.
     pipes: [Stat; 2],
-    state: Mutex<State>,
+    state: Mutex<RedirectState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct RedirectState {
     phase: Phase,
     /// The threads that have not ended.
     threads: usize,
     /// How a helper ended before its time.
-    trouble: Option<String>,
+    early_exit_reason: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -210,14 +213,14 @@ enum Phase {
     Off,
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl RedirectShared {
+    fn lock(&self) -> MutexGuard<'_, RedirectState> {
         lock(&self.state)
     }
 
     fn spawn(self: &Arc<Self>, work: impl FnOnce(&Self) + Send + 'static) -> io::Result<()> {
         self.lock().threads += 1;
-        let counted = Counted(Arc::clone(self));
+        let counted = ThreadGuard(Arc::clone(self));
         thread::Builder::new()
             .name("mlflow-console".to_owned())
             .spawn(move || work(&counted.0))?;
@@ -225,7 +228,7 @@ impl Shared {
     }
 
     /// From here on it goes through the pipes.
-    fn take(&self, out_end: &PipeWriter, err_end: &PipeWriter) -> io::Result<()> {
+    fn redirect_descriptors(&self, out_end: &PipeWriter, err_end: &PipeWriter) -> io::Result<()> {
         let mut state = self.lock();
         if state.phase != Phase::Starting {
             return Err(io::Error::other("tee ended at once"));
@@ -239,43 +242,45 @@ impl Shared {
         Ok(())
     }
 
-    fn end(&self) {
-        self.give_back(&mut self.lock());
+    fn end_capture(&self) {
+        self.restore_descriptors(&mut self.lock());
     }
 
     /// After this the pipes have no write ends but those of subprocesses, and of threads that are in
     /// the middle of a write.
-    fn give_back(&self, state: &mut State) {
+    fn restore_descriptors(&self, state: &mut RedirectState) {
         if state.phase == Phase::On {
             let [out, err] = &self.originals;
             let [out_pipe, err_pipe] = &self.pipes;
-            if fstat(stdout()).is_ok_and(|now| same(&now, out_pipe)) {
+            if fstat(stdout()).is_ok_and(|now| is_same_file(&now, out_pipe)) {
                 let _ = rustix::io::retry_on_intr(|| dup2_stdout(out));
             }
-            if fstat(stderr()).is_ok_and(|now| same(&now, err_pipe)) {
+            if fstat(stderr()).is_ok_and(|now| is_same_file(&now, err_pipe)) {
                 let _ = rustix::io::retry_on_intr(|| dup2_stderr(err));
             }
-            TAKEN.store(false, Ordering::Release);
+            IS_ACTIVE.store(false, Ordering::Release);
         }
         state.phase = Phase::Off;
         self.changed.notify_all();
     }
 
     /// Waits for all threads.
-    fn wait(&self, until: Instant) {
+    fn wait_for_threads(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
         let ended = self
             .changed
             .wait_timeout_while(self.lock(), left, |state| state.threads > 0);
-        drop(unpoisoned(ended));
+        drop(ignore_poison(ended));
     }
 
     /// Waits for the end of the copy, for an interval; false if it has come.
-    fn goes_on(&self) -> bool {
+    fn wait_while_active(&self) -> bool {
         let waited = self
             .changed
-            .wait_timeout_while(self.lock(), INTERVAL, |state| state.phase != Phase::Off);
-        let (state, _) = unpoisoned(waited);
+            .wait_timeout_while(self.lock(), WATCH_INTERVAL, |state| {
+                state.phase != Phase::Off
+            });
+        let (state, _) = ignore_poison(waited);
         state.phase != Phase::Off
     }
 
@@ -283,18 +288,18 @@ impl Shared {
         self.file.metadata().ok().map(|file| file.len())
     }
 
-    fn watch(&self, mut watch: Watch) {
+    fn run_watch_loop(&self, mut watch: LengthCallback) {
         let mut look = || {
             let length = self.length();
             let watched = panic::catch_unwind(AssertUnwindSafe(|| length.is_none_or(&mut watch)));
             watched.unwrap_or(false)
         };
-        while self.goes_on() {
+        while self.wait_while_active() {
             if !look() {
-                self.end();
+                self.end_capture();
             }
         }
-        let trouble = self.lock().trouble.take();
+        let trouble = self.lock().early_exit_reason.take();
         if let Some(trouble) = trouble {
             tracing::warn!(
                 target: "mlflow",
@@ -303,36 +308,36 @@ impl Shared {
                 self.path.display(),
             );
         }
-        while self.is_outlived() {
+        while self.wait_while_written() {
             look();
         }
     }
 
     /// Waits, for an interval, until no subprocess writes into the pipes any more; false if none does.
-    fn is_outlived(&self) -> bool {
+    fn wait_while_written(&self) -> bool {
         let waited = self
             .changed
-            .wait_timeout_while(self.lock(), INTERVAL, |state| state.threads > 1);
-        let (state, _) = unpoisoned(waited);
+            .wait_timeout_while(self.lock(), WATCH_INTERVAL, |state| state.threads > 1);
+        let (state, _) = ignore_poison(waited);
         state.threads > 1
     }
 
     /// A helper has ended; whether that was before its time.
-    fn helper_ended(&self, ended: &io::Result<ExitStatus>) -> bool {
+    fn handle_helper_exit(&self, ended: &io::Result<ExitStatus>) -> bool {
         let mut state = self.lock();
         let early = state.phase != Phase::Off;
-        if early && !succeeded(ended) {
-            state.trouble = Some(reason(ended));
+        if early && !is_success(ended) {
+            state.early_exit_reason = Some(describe_exit(ended));
         }
-        self.give_back(&mut state);
+        self.restore_descriptors(&mut state);
         early
     }
 }
 
 /// A thread of a copy, until it ends or fails to start.
-struct Counted(Arc<Shared>);
+struct ThreadGuard(Arc<RedirectShared>);
 
-impl Drop for Counted {
+impl Drop for ThreadGuard {
     fn drop(&mut self) {
         self.0.lock().threads -= 1;
         self.0.changed.notify_all();
@@ -341,7 +346,7 @@ impl Drop for Counted {
 
 /// Hands over what Rust's stdout has in its buffer: a line without its end. Whoever holds its lock
 /// may do so for ever, so another thread waits for it.
-fn flush(until: Instant) {
+fn flush_stdout(until: Instant) {
     let (done, flushed) = mpsc::channel();
     let spawned = thread::Builder::new()
         .name("mlflow-console".to_owned())
@@ -351,17 +356,17 @@ fn flush(until: Instant) {
         });
     if spawned.is_ok() {
         let left = until.saturating_duration_since(Instant::now());
-        let _ = flushed.recv_timeout(left.min(FLUSH));
+        let _ = flushed.recv_timeout(left.min(FLUSH_TIMEOUT));
     }
 }
 
 /// What a descriptor stands for, under a number of our own.
-fn original(descriptor: BorrowedFd<'_>) -> io::Result<File> {
+fn duplicate_descriptor(descriptor: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(descriptor.as_fd().try_clone_to_owned()?))
 }
 
 /// The file, and whether it was made just now.
-fn open(path: &Path) -> io::Result<(File, bool)> {
+fn open_or_create(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.append(true).mode(0o600);
     match options.clone().create_new(true).open(path) {
@@ -374,14 +379,14 @@ fn open(path: &Path) -> io::Result<(File, bool)> {
 }
 
 /// How many bytes are on their way in the pipes. What a helper has in its hands is not seen.
-pub(super) fn on_the_way() -> u64 {
+pub(super) fn bytes_in_pipes() -> u64 {
     let waiting = |descriptor| rustix::io::ioctl_fionread(descriptor).unwrap_or(0);
     let one = fstat(stdout()).ok().zip(fstat(stderr()).ok());
-    let is_one = one.is_some_and(|(out, err)| same(&out, &err));
+    let is_one = one.is_some_and(|(out, err)| is_same_file(&out, &err));
     waiting(stdout()) + if is_one { 0 } else { waiting(stderr()) }
 }
 
 /// Whether both are one file, pipe or terminal.
-fn same(one: &Stat, other: &Stat) -> bool {
+fn is_same_file(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino, one.st_rdev) == (other.st_dev, other.st_ino, other.st_rdev)
 }

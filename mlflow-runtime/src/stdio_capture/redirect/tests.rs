@@ -16,8 +16,8 @@ use rustix::process::Signal;
 
 use scenario::{BEGIN, FILE, SCENARIO, awkward, large};
 
-use crate::seeded::NO_FORKS;
-use crate::sync::unpoisoned;
+use crate::seeded::FORK_LOCK;
+use crate::sync::ignore_poison;
 
 /// A folder that is gone after the test.
 struct Folder(PathBuf);
@@ -121,7 +121,7 @@ fn run_with(scenario: &str, targets: Targets, prepare: impl FnOnce(&mut Command,
 }
 
 fn spawn(command: &mut Command) -> Child {
-    let _no_simulation = unpoisoned(NO_FORKS.write());
+    let _no_simulation = ignore_poison(FORK_LOCK.write());
     command.spawn().unwrap()
 }
 

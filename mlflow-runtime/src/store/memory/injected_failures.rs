@@ -10,7 +10,7 @@ use super::StoreError;
 
 /// What it does in place of what it is asked.
 #[derive(Debug, Default)]
-pub(super) struct Script {
+pub(super) struct InjectedFailures {
     pub(super) offline: bool,
     pub(super) failures: VecDeque<StoreError>,
     /// The most entries that one batch has held.
@@ -18,7 +18,7 @@ pub(super) struct Script {
     pub(super) largest_batch: usize,
 }
 
-impl Script {
+impl InjectedFailures {
     /// Fails while the store is told to be offline.
     pub(super) fn check_online(&self) -> Result<(), StoreError> {
         if self.offline {
@@ -31,12 +31,12 @@ impl Script {
     }
 
     #[cfg(test)]
-    pub(super) fn note_batch(&mut self, batch: &Batch<'_>) {
+    pub(super) fn record_batch(&mut self, batch: &Batch<'_>) {
         let entries = batch.metrics.len() + batch.params.len() + batch.tags.len();
         self.largest_batch = self.largest_batch.max(entries);
     }
 
-    pub(super) fn next(&mut self) -> Result<(), StoreError> {
+    pub(super) fn take_next_failure(&mut self) -> Result<(), StoreError> {
         self.check_online()?;
         self.failures.pop_front().map_or(Ok(()), Err)
     }

@@ -19,13 +19,13 @@ use super::{
 };
 use crate::model::{ExperimentRef, Metric, RunStatus};
 use crate::sync::lock;
-use injected_failures::Script;
+use injected_failures::InjectedFailures;
 
 /// A store in memory.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    state: Arc<Mutex<State>>,
-    adopts: bool,
+    state: Arc<Mutex<MemoryState>>,
+    adopts_unknown_runs: bool,
 }
 
 /// An experiment, as [`MemoryStore::experiments`] shows it.
@@ -69,16 +69,16 @@ pub struct StoredRunData {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct MemoryState {
     experiments: Vec<StoredExperiment>,
-    runs: Vec<Run>,
+    runs: Vec<MemoryRun>,
     /// Where each stands in `runs`, by its id.
-    places: HashMap<String, usize>,
-    script: Script,
+    run_indices: HashMap<String, usize>,
+    injected_failures: InjectedFailures,
 }
 
 #[derive(Clone, Debug)]
-struct Run {
+struct MemoryRun {
     data: StoredRunData,
     points: HashSet<(Arc<str>, i64, i64, PointValue)>,
 }
@@ -100,9 +100,9 @@ impl PointValue {
     }
 }
 
-impl State {
-    fn run(&mut self, run_id: &str) -> Result<&mut Run, StoreError> {
-        let place = self.places.get(run_id);
+impl MemoryState {
+    fn run(&mut self, run_id: &str) -> Result<&mut MemoryRun, StoreError> {
+        let place = self.run_indices.get(run_id);
         place
             .and_then(|place| self.runs.get_mut(*place))
             .ok_or_else(|| StoreError::Missing {
@@ -111,7 +111,7 @@ impl State {
     }
 
     /// A run that may be written to.
-    fn active_run(&mut self, run_id: &str) -> Result<&mut Run, StoreError> {
+    fn active_run(&mut self, run_id: &str) -> Result<&mut MemoryRun, StoreError> {
         let experiment_id = self.run(run_id)?.data.experiment_id.clone();
         self.active_experiment(&experiment_id)?;
         self.run(run_id)
@@ -149,37 +149,37 @@ impl MemoryStore {
     #[must_use]
     pub fn adopting() -> Self {
         Self {
-            adopts: true,
+            adopts_unknown_runs: true,
             ..Self::default()
         }
     }
 
     /// Returns a store of its own with the same contents.
     #[cfg(test)]
-    pub(crate) fn copy(&self) -> Self {
-        let state = self.state();
-        let copy = State {
+    pub(crate) fn deep_copy(&self) -> Self {
+        let state = self.lock_state();
+        let copy = MemoryState {
             experiments: state.experiments.clone(),
             runs: state.runs.clone(),
-            places: state.places.clone(),
-            script: Script::default(),
+            run_indices: state.run_indices.clone(),
+            injected_failures: InjectedFailures::default(),
         };
         Self {
             state: Arc::new(Mutex::new(copy)),
-            adopts: self.adopts,
+            adopts_unknown_runs: self.adopts_unknown_runs,
         }
     }
 
     /// All experiments, in order of creation.
     #[must_use]
     pub fn experiments(&self) -> Vec<StoredExperiment> {
-        self.state().experiments.clone()
+        self.lock_state().experiments.clone()
     }
 
     /// All runs with their values, in order of creation.
     #[must_use]
     pub fn runs(&self) -> Vec<StoredRunData> {
-        self.state()
+        self.lock_state()
             .runs
             .iter()
             .map(|run| run.data.clone())
@@ -188,24 +188,27 @@ impl MemoryStore {
 
     /// Has the next request fail; called again, the one after it, too.
     pub fn fail_next(&self, error: StoreError) {
-        self.state().script.failures.push_back(error);
+        self.lock_state()
+            .injected_failures
+            .failures
+            .push_back(error);
     }
 
     /// Whether all requests fail as those to a server that is not there.
     pub fn set_offline(&self, offline: bool) {
-        self.state().script.offline = offline;
+        self.lock_state().injected_failures.offline = offline;
     }
 
     /// Returns the most entries that one batch has held.
     #[cfg(test)]
     pub(crate) fn largest_batch(&self) -> usize {
-        self.state().script.largest_batch
+        self.lock_state().injected_failures.largest_batch
     }
 
     /// Deletes an experiment, as a person would in MLflow: its runs take no more values.
     pub fn delete_experiment(&self, id: &str) {
         if let Some(experiment) = self
-            .state()
+            .lock_state()
             .experiments
             .iter_mut()
             .find(|experiment| experiment.id == id)
@@ -215,18 +218,18 @@ impl MemoryStore {
     }
 
     /// For a request: unless it was told to fail.
-    fn request(&self) -> Result<MutexGuard<'_, State>, StoreError> {
-        let mut state = self.state();
-        state.script.next()?;
+    fn begin_request(&self) -> Result<MutexGuard<'_, MemoryState>, StoreError> {
+        let mut state = self.lock_state();
+        state.injected_failures.take_next_failure()?;
         Ok(state)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn lock_state(&self) -> MutexGuard<'_, MemoryState> {
         lock(&self.state)
     }
 }
 
-fn stored(data: &StoredRunData) -> StoredRun {
+fn to_stored_run(data: &StoredRunData) -> StoredRun {
     StoredRun {
         run_id: data.run_id.clone(),
         experiment_id: data.experiment_id.clone(),
@@ -254,7 +257,7 @@ impl Store for MemoryStore {
     }
 
     async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         let name = match experiment {
             ExperimentRef::Id(id) => {
                 return state.active_experiment(id).map(|found| found.id.clone());
@@ -280,9 +283,9 @@ impl Store for MemoryStore {
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         if let Ok(existing) = state.run(run.key) {
-            return Ok(stored(&existing.data));
+            return Ok(to_stored_run(&existing.data));
         }
         let experiment = state.active_experiment(run.experiment_id)?.name.clone();
         let mut tags: BTreeMap<_, _> = run
@@ -306,10 +309,10 @@ impl Store for MemoryStore {
             metrics: Vec::new(),
             artifacts: BTreeMap::new(),
         };
-        let created = stored(&data);
+        let created = to_stored_run(&data);
         let place = state.runs.len();
-        state.places.insert(created.run_id.clone(), place);
-        state.runs.push(Run {
+        state.run_indices.insert(created.run_id.clone(), place);
+        state.runs.push(MemoryRun {
             data,
             points: HashSet::new(),
         });
@@ -321,18 +324,21 @@ impl Store for MemoryStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         let found = state
             .run(key)
             .ok()
             .filter(|run| run.data.experiment_id == experiment_id);
-        Ok(found.map(|run| stored(&run.data)))
+        Ok(found.map(|run| to_stored_run(&run.data)))
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        let known = self.request()?.run(run_id).is_ok();
-        if known || !self.adopts {
-            return self.state().active_run(run_id).map(|run| stored(&run.data));
+        let known = self.begin_request()?.run(run_id).is_ok();
+        if known || !self.adopts_unknown_runs {
+            return self
+                .lock_state()
+                .active_run(run_id)
+                .map(|run| to_stored_run(&run.data));
         }
         let experiment = ExperimentRef::Name("Default".to_owned());
         let adopted = NewRun {
@@ -348,17 +354,21 @@ impl Store for MemoryStore {
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         validate::check_batch(batch)?;
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         #[cfg(test)]
-        state.script.note_batch(batch);
-        let Run { data, points } = state.active_run(&run.run_id)?;
+        state.injected_failures.record_batch(batch);
+        let MemoryRun { data, points } = state.active_run(&run.run_id)?;
         for param in batch.params {
             if let Some(old) = data
                 .params
                 .get(&param.key)
                 .filter(|old| **old != param.value)
             {
-                return Err(validate::param_changed(&param.key, old, &param.value));
+                return Err(validate::param_conflict_error(
+                    &param.key,
+                    old,
+                    &param.value,
+                ));
             }
         }
         for param in batch.params {
@@ -390,7 +400,7 @@ impl Store for MemoryStore {
         status: RunStatus,
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         let data = &mut state.active_run(&run.run_id)?.data;
         data.status = status;
         data.end_time_ms = end_time_ms;
@@ -398,12 +408,12 @@ impl Store for MemoryStore {
     }
 
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         Ok(state.active_run(&run.run_id)?.data.status == RunStatus::Running)
     }
 
     async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         let mut steps = HashMap::new();
         for Metric { key, step, .. } in &state.active_run(&run.run_id)?.data.metrics {
             let last = steps.entry(key.to_string()).or_insert(*step);
@@ -413,12 +423,12 @@ impl Store for MemoryStore {
     }
 
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         Ok(state.active_run(&run.run_id)?.data.tags.get(key).cloned())
     }
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {
-        self.request().map(|_| StoreInfo {
+        self.begin_request().map(|_| StoreInfo {
             version: None,
             latency: Duration::ZERO,
             authenticated: None,
@@ -427,7 +437,7 @@ impl Store for MemoryStore {
 
     /// A failure that was asked for waits for the next real request.
     async fn ping(&self) -> Result<(), StoreError> {
-        self.state().script.check_online()
+        self.lock_state().injected_failures.check_online()
     }
 
     async fn put_artifact(
@@ -448,7 +458,7 @@ impl Store for MemoryStore {
                 bytes
             }
         };
-        let mut state = self.request()?;
+        let mut state = self.begin_request()?;
         state
             .active_run(&run.run_id)?
             .data

@@ -4,14 +4,14 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Url};
 
 use super::error::{self, Route};
-use super::http::{self, Http};
-use super::upload::{self, Content};
+use super::http::{self, HttpClient};
+use super::upload::{self, UploadContent};
 use super::{ArtifactContent, StoreError, StoredRun, json, presigned};
 use crate::store::{local_artifacts, uri, validate};
 
 /// Writes one artifact to where the run's artifacts go.
-pub(super) async fn put(
-    http: &Http,
+pub(super) async fn put_artifact(
+    http: &HttpClient,
     run: &StoredRun,
     path: &str,
     content: ArtifactContent<'_>,
@@ -26,19 +26,21 @@ pub(super) async fn put(
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
             put_in_directory(http, &run.artifact_uri, path, content).await
         }
-        Some(_) => presigned::put(http, run, path, &Content::from(content)).await,
+        Some(_) => {
+            presigned::upload_to_bucket(http, run, path, &UploadContent::from(content)).await
+        }
     }
 }
 
 async fn put_in_directory(
-    http: &Http,
+    http: &HttpClient,
     artifact_uri: &str,
     path: &str,
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
-    let root = local_artifacts::of_uri(artifact_uri)?;
+    let root = local_artifacts::uri_to_directory(artifact_uri)?;
     if is_on_this_host(http.base_url(), &root) {
-        return local_artifacts::put(&root, path, content).await;
+        return local_artifacts::write_artifact(&root, path, content).await;
     }
     Err(StoreError::Blocked {
         reason: format!(
@@ -51,26 +53,27 @@ async fn put_in_directory(
 }
 
 async fn put_through_server(
-    http: &Http,
+    http: &HttpClient,
     artifact_uri: &str,
     path: &str,
     content: ArtifactContent<'_>,
 ) -> Result<(), StoreError> {
-    let url = proxied(http.base_url(), artifact_uri, path)?;
+    let url = artifact_proxy_url(http.base_url(), artifact_uri, path)?;
     let asked = format!("PUT artifact {path}");
     let request = |url| {
         let request = http.request(Method::PUT, url);
         request.header(CONTENT_TYPE, "application/octet-stream")
     };
-    let content = Content::from(content);
-    let response = upload::put(request, http.timeout(), &asked, url, &content).await?;
-    let answer = http::read(Route::Artifacts, &asked, response);
-    let body = upload::in_time(http.timeout(), &asked, answer).await?;
+    let content = UploadContent::from(content);
+    let response =
+        upload::send_following_redirects(request, http.timeout(), &asked, url, &content).await?;
+    let answer = http::read_success_body(Route::Artifacts, &asked, response);
+    let body = upload::with_timeout(http.timeout(), &asked, answer).await?;
     // MLflow says nothing, or `{}`: whoever says more has not kept the file.
-    if body.is_empty() || serde_json::from_slice::<json::Empty>(&body).is_ok() {
+    if body.is_empty() || serde_json::from_slice::<json::EmptyResponse>(&body).is_ok() {
         Ok(())
     } else {
-        Err(error::not_understood(&asked, &body))
+        Err(error::unexpected_response_error(&asked, &body))
     }
 }
 
@@ -83,7 +86,11 @@ fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
 }
 
 /// The URL behind `mlflow-artifacts:/…` (through the tracking server) or `mlflow-artifacts://host/…`.
-pub(super) fn proxied(server: &Url, artifact_uri: &str, path: &str) -> Result<Url, StoreError> {
+pub(super) fn artifact_proxy_url(
+    server: &Url,
+    artifact_uri: &str,
+    path: &str,
+) -> Result<Url, StoreError> {
     let rest = artifact_uri
         .strip_prefix("mlflow-artifacts:")
         .unwrap_or(artifact_uri);
@@ -101,7 +108,7 @@ pub(super) fn proxied(server: &Url, artifact_uri: &str, path: &str) -> Result<Ur
     let root = root.trim_matches('/');
     let mut url = format!("{origin}{prefix}/api/2.0/mlflow-artifacts/artifacts/{root}/");
     uri::push_encoded_path(&mut url, path);
-    http::parse(&url)
+    http::parse_url(&url)
 }
 
 #[cfg(test)]
@@ -112,7 +119,7 @@ mod tests {
     fn proxied_uris_resolve_as_in_mlflow() {
         let resolve = |server: &str, uri: &str| {
             let server = Url::parse(server).expect("a URL");
-            proxied(&server, uri, "d/ü a.txt").map(String::from)
+            artifact_proxy_url(&server, uri, "d/ü a.txt").map(String::from)
         };
         let tail = "api/2.0/mlflow-artifacts/artifacts/0/r/artifacts/d/%C3%BC%20a.txt";
         assert_eq!(

@@ -6,7 +6,7 @@
 /// Whether these are a database's words for a row that exists: SQLite, PostgreSQL and SQL Server,
 /// MySQL. `what` is the beginning of the names of its table and its key.
 pub(super) fn is_duplicate(words: &str, what: &str) -> bool {
-    let words = own(words);
+    let words = strip_statement(words);
     let named = [format!("{what}s."), format!("{what}_pk")];
     let is_known = ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
         .iter()
@@ -23,8 +23,8 @@ pub(super) fn is_race(words: &str) -> bool {
 
 /// Whether they are those for what is over after a while. MLflow passes on as a bad request whatever
 /// its database says.
-pub(super) fn is_passing(words: &str) -> bool {
-    let words = own(words);
+pub(super) fn is_transient(words: &str) -> bool {
+    let words = strip_statement(words);
     [
         // All connections are in use.
         "QueuePool limit",
@@ -38,12 +38,12 @@ pub(super) fn is_passing(words: &str) -> bool {
 }
 
 /// Whether PostgreSQL's driver says so of a text with a NUL. MLflow takes it for an error of its own.
-pub(super) fn holds_no_such_text(words: &str) -> bool {
+pub(super) fn is_nul_rejection(words: &str) -> bool {
     words.starts_with("A string literal cannot contain NUL")
 }
 
 /// The words without the statement.
-fn own(words: &str) -> &str {
+fn strip_statement(words: &str) -> &str {
     words.split("[SQL").next().unwrap_or(words)
 }
 
@@ -77,17 +77,17 @@ mod tests {
             "(psycopg2.DatabaseError) error with status PGRES_TUPLES_OK and no message from the libpq",
             "Can't reconnect until invalid transaction is rolled back.  Please rollback() fully",
         ] {
-            assert!(is_passing(words) && !is_race(words), "{words}");
+            assert!(is_transient(words) && !is_race(words), "{words}");
         }
         for words in [
             "(psycopg2.errors.UniqueViolation) duplicate key value violates unique constraint 'latest_metric_pk'",
             "(sqlite3.IntegrityError) UNIQUE constraint failed: latest_metrics.key, latest_metrics.run_uuid",
             "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key, tags.run_uuid",
         ] {
-            assert!(is_race(words) && !is_passing(words), "{words}");
+            assert!(is_race(words) && !is_transient(words), "{words}");
         }
         // The user's own values stand in the statement.
         let refused = "value too long [SQL: INSERT] [parameters: {'value': 'QueuePool limit'}]";
-        assert!(!is_passing(refused));
+        assert!(!is_transient(refused));
     }
 }

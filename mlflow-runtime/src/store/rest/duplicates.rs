@@ -8,173 +8,184 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::error::Failure;
-use super::http::{Http, Repeat};
+use super::error::RequestError;
+use super::http::{HttpClient, Idempotency};
 use super::json::{self, RunInfo};
 use super::{StoreError, StoredRun};
 use crate::model::RunStatus;
 
 #[derive(Deserialize)]
-pub(super) struct FoundRuns {
+pub(super) struct SearchRunsResponse {
     #[serde(default)]
-    pub(super) runs: Vec<Found>,
+    pub(super) runs: Vec<FoundRun>,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Found {
+pub(super) struct FoundRun {
     pub(super) info: RunInfo,
     #[serde(default)]
-    data: Data,
+    data: FoundRunData,
 }
 
 #[derive(Default, Deserialize)]
-struct Data {
+struct FoundRunData {
     #[serde(default)]
     metrics: Vec<IgnoredAny>,
     #[serde(default)]
     params: Vec<IgnoredAny>,
     #[serde(default)]
-    tags: Vec<Tag>,
+    tags: Vec<FoundRunTag>,
 }
 
 #[derive(PartialEq, Eq, Deserialize)]
-struct Tag {
+struct FoundRunTag {
     key: String,
     #[serde(default)]
     value: String,
 }
 
 #[derive(Deserialize)]
-struct Artifacts {
+struct ListArtifactsResponse {
     #[serde(default)]
     files: Vec<IgnoredAny>,
 }
 
 /// What a run has; the one to adopt comes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Holds {
+enum RunContents {
     /// Something that was logged to it, or an end.
     Values,
     /// That cannot be told.
-    Perhaps,
+    Unknown,
     /// What it was created with.
-    Nothing,
+    Empty,
     /// That cannot be told now.
-    Unheard,
+    TemporarilyUnknown,
 }
 
 /// Returns the run with this key. Empty twins are deleted once all are told apart: before that, another look
 /// could adopt the one that this look deletes. The second value tells whether they are.
-pub(super) async fn find(
-    http: &Http,
+pub(super) async fn find_run_and_prune(
+    http: &HttpClient,
     experiment_id: &str,
     key: &str,
 ) -> Result<(Option<StoredRun>, bool), StoreError> {
-    let twins = twins(http, experiment_id, key).await?;
-    let is_told = twins.iter().all(|(holds, _)| *holds != Holds::Unheard);
+    let twins = find_duplicates(http, experiment_id, key).await?;
+    let is_told = twins
+        .iter()
+        .all(|(holds, _)| *holds != RunContents::TemporarilyUnknown);
     let mut twins = twins.into_iter();
     let adopted = twins.next();
-    let empty = twins.filter(|(holds, twin)| *holds == Holds::Nothing && !twin.info.is_deleted());
+    let empty =
+        twins.filter(|(holds, twin)| *holds == RunContents::Empty && !twin.info.is_deleted());
     if is_told {
         for (_, twin) in empty {
-            delete(http, &twin.info.run_id).await?;
+            delete_duplicate(http, &twin.info.run_id).await?;
         }
     }
-    Ok((adopted.map(|(_, run)| run.info.into_stored()), is_told))
+    Ok((adopted.map(|(_, run)| run.info.into_stored_run()), is_told))
 }
 
 /// The same for who has not created it, and leaves the choice to who has.
-pub(super) async fn find_of_another(
-    http: &Http,
+pub(super) async fn find_run_without_pruning(
+    http: &HttpClient,
     experiment_id: &str,
     key: &str,
 ) -> Result<Option<StoredRun>, StoreError> {
-    let twins = twins(http, experiment_id, key).await?;
+    let twins = find_duplicates(http, experiment_id, key).await?;
     let active = twins.iter().filter(|(_, run)| !run.info.is_deleted());
     let are_alike = active.count() > 1;
     let adopted = twins
         .into_iter()
         .next()
-        .filter(|(holds, _)| *holds == Holds::Values || !are_alike);
-    Ok(adopted.map(|(_, run)| run.info.into_stored()))
+        .filter(|(holds, _)| *holds == RunContents::Values || !are_alike);
+    Ok(adopted.map(|(_, run)| run.info.into_stored_run()))
 }
 
 /// All with this key, the one to adopt first.
-async fn twins(
-    http: &Http,
+async fn find_duplicates(
+    http: &HttpClient,
     experiment_id: &str,
     key: &str,
-) -> Result<Vec<(Holds, Found)>, StoreError> {
-    let FoundRuns { mut runs } = http
+) -> Result<Vec<(RunContents, FoundRun)>, StoreError> {
+    let SearchRunsResponse { mut runs } = http
         .post(
             "runs/search",
             json::find_run(experiment_id, key)?,
-            Repeat::Harmless,
+            Idempotency::Idempotent,
         )
         .await?;
     if runs.len() < 2 {
         return Ok(runs
             .pop()
-            .map(|run| (Holds::Perhaps, run))
+            .map(|run| (RunContents::Unknown, run))
             .into_iter()
             .collect());
     }
     let mut holdings = Vec::new();
     for run in &runs {
-        holdings.push(holds(http, run, &runs).await);
+        holdings.push(classify_contents(http, run, &runs).await);
     }
     let mut twins: Vec<_> = holdings.into_iter().zip(runs).collect();
-    twins.sort_by(|a, b| rank(a).cmp(&rank(b)));
+    twins.sort_by(|a, b| adoption_rank(a).cmp(&adoption_rank(b)));
     Ok(twins)
 }
 
 /// Which to adopt: the least. Whoever looks, in whatever order the server tells them, and whatever it does
 /// not tell.
-fn rank((holds, run): &(Holds, Found)) -> (Holds, bool, i64, &str) {
+fn adoption_rank((holds, run): &(RunContents, FoundRun)) -> (RunContents, bool, i64, &str) {
     let info = &run.info;
     let holds = match holds {
-        Holds::Unheard => Holds::Nothing,
+        RunContents::TemporarilyUnknown => RunContents::Empty,
         told => *told,
     };
     (holds, info.is_deleted(), info.start_time, &info.run_id)
 }
 
-async fn holds(http: &Http, run: &Found, twins: &[Found]) -> Holds {
-    let Found { info, data } = run;
+async fn classify_contents(http: &HttpClient, run: &FoundRun, twins: &[FoundRun]) -> RunContents {
+    let FoundRun { info, data } = run;
     let has_ended = info.status != RunStatus::Running.as_str();
     if has_ended || !data.metrics.is_empty() || !data.params.is_empty() {
-        return Holds::Values;
+        return RunContents::Values;
     }
     let listed = http
         .get("artifacts/list", &[("run_id", &info.run_id)])
         .await;
     match listed {
-        Ok(Artifacts { files }) if !files.is_empty() => Holds::Values,
+        Ok(ListArtifactsResponse { files }) if !files.is_empty() => RunContents::Values,
         // One that differs was set later, here or on the twin. Some servers add the run's own id.
         Ok(_) => {
-            let is_of_all = |tag: &Tag| twins.iter().all(|twin| twin.data.tags.contains(tag));
+            let is_of_all =
+                |tag: &FoundRunTag| twins.iter().all(|twin| twin.data.tags.contains(tag));
             let mut tags = data.tags.iter().filter(|tag| tag.value != info.run_id);
             if tags.all(is_of_all) {
-                Holds::Nothing
+                RunContents::Empty
             } else {
-                Holds::Perhaps
+                RunContents::Unknown
             }
         }
         // A gateway's failure, say. Some servers answer so for ever: whoever asks must give up.
-        Err(Failure::Other(StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
-            Holds::Unheard
+        Err(RequestError::Other(StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
+            RunContents::TemporarilyUnknown
         }
         // Not every server can list them.
-        Err(_) => Holds::Perhaps,
+        Err(_) => RunContents::Unknown,
     }
 }
 
 /// Who may write need not be allowed to delete: then it stays.
-async fn delete(http: &Http, run_id: &str) -> Result<(), StoreError> {
+async fn delete_duplicate(http: &HttpClient, run_id: &str) -> Result<(), StoreError> {
     let sent = http
-        .post("runs/delete", json::delete_run(run_id), Repeat::Harmless)
+        .post(
+            "runs/delete",
+            json::delete_run(run_id),
+            Idempotency::Idempotent,
+        )
         .await;
-    match sent.map(|json::Empty {}| ()).map_err(StoreError::from) {
+    match sent
+        .map(|json::EmptyResponse {}| ())
+        .map_err(StoreError::from)
+    {
         Err(StoreError::Rejected { .. } | StoreError::Blocked { .. }) => Ok(()),
         deleted => deleted,
     }

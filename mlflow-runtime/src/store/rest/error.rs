@@ -12,11 +12,11 @@ use serde::Deserialize;
 use super::{StoreError, db_errors};
 
 /// Longer words of the server are cut: some contain whole SQL statements.
-const REASON_CHARS: usize = 500;
+const MAX_REASON_CHARS: usize = 500;
 
 /// Why a request brought no result.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RequestError {
     /// MLflow itself refused this very request.
     Refused {
         status: u16,
@@ -29,27 +29,27 @@ pub(super) enum Failure {
     Other(StoreError),
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for RequestError {
     fn from(error: StoreError) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
+impl From<RequestError> for StoreError {
+    fn from(failure: RequestError) -> Self {
         match failure {
-            Failure::Refused {
+            RequestError::Refused {
                 status: 404,
                 reason,
                 ..
             } => Self::Missing { reason },
-            Failure::Refused { reason, .. } => Self::Rejected { reason },
-            Failure::Other(error) => error,
+            RequestError::Refused { reason, .. } => Self::Rejected { reason },
+            RequestError::Other(error) => error,
         }
     }
 }
 
-impl Failure {
+impl RequestError {
     /// A refusal that concerns one run or experiment.
     pub(super) fn blocked(reason: String) -> Self {
         Self::Other(StoreError::Blocked {
@@ -59,7 +59,7 @@ impl Failure {
     }
 
     /// For calls without which the run has no place to go: a refusal keeps the values.
-    pub(super) fn blocking(self) -> StoreError {
+    pub(super) fn into_blocked(self) -> StoreError {
         match self {
             Self::Refused { reason, .. } => StoreError::Blocked {
                 reason,
@@ -70,15 +70,15 @@ impl Failure {
     }
 
     /// The same for a look at a run: one that is not there may be on another server.
-    pub(super) fn missing_or_blocking(self) -> StoreError {
+    pub(super) fn into_missing_or_blocked(self) -> StoreError {
         match self {
             Self::Refused { status: 404, .. } => self.into(),
-            other => other.blocking(),
+            other => other.into_blocked(),
         }
     }
 
     /// Whether this is how releases up to 3.14 answer a NaN point that they already have.
-    pub(super) fn is_point_already_there(&self) -> bool {
+    pub(super) fn is_duplicate_point(&self) -> bool {
         let Self::Refused { code, reason, .. } = self else {
             return false;
         };
@@ -104,13 +104,13 @@ struct ErrorBody {
 }
 
 /// Why an answer that is no success was given. `asked` names the request.
-pub(super) fn failure(
+pub(super) fn classify_response(
     route: Route,
     asked: &str,
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
-) -> Failure {
+) -> RequestError {
     let parsed: Option<ErrorBody> = serde_json::from_slice(body).ok();
     let is_json = parsed.is_some();
     let ErrorBody {
@@ -121,20 +121,25 @@ pub(super) fn failure(
     let code = error_code.unwrap_or_default();
     let words = message
         .or_else(|| detail.map(|detail| detail.to_string()))
-        .unwrap_or_else(|| plain_words(body));
+        .unwrap_or_else(|| extract_visible_text(body));
     let reason = match (code.as_str(), words.as_str()) {
         ("", "") => format!("{asked}: {status}"),
-        ("", words) => format!("{asked}: {status}: {}", cut(words)),
-        (code, words) => format!("{asked}: {status}: {}: {}", cut(code), cut(words)),
+        ("", words) => format!("{asked}: {status}: {}", truncate_reason(words)),
+        (code, words) => format!(
+            "{asked}: {status}: {}: {}",
+            truncate_reason(code),
+            truncate_reason(words)
+        ),
     };
     let unavailable = |reason| {
-        Failure::Other(StoreError::Unavailable {
+        RequestError::Other(StoreError::Unavailable {
             reason,
-            retry_after: retry_after(headers),
+            retry_after: parse_retry_after(headers),
         })
     };
-    let rejected = |reason| Failure::Other(StoreError::Rejected { reason });
-    let blocked = |reason, everything| Failure::Other(StoreError::Blocked { reason, everything });
+    let rejected = |reason| RequestError::Other(StoreError::Rejected { reason });
+    let blocked =
+        |reason, everything| RequestError::Other(StoreError::Blocked { reason, everything });
     let number = status.as_u16();
     match number {
         300..=399 => {
@@ -142,7 +147,7 @@ pub(super) fn failure(
                 .get(LOCATION)
                 .and_then(|to| to.to_str().ok())
                 .unwrap_or("another address");
-            let target = cut(target.split(['?', '#']).next().unwrap_or(target));
+            let target = truncate_reason(target.split(['?', '#']).next().unwrap_or(target));
             blocked(
                 format!(
                     "{reason}. The server sends us to {target}: set MLFLOW_TRACKING_URI to the final address"
@@ -153,10 +158,10 @@ pub(super) fn failure(
         // Two clients log something new of the same name at the same moment; by the next time it is
         // there.
         400 if code == "BAD_REQUEST" && db_errors::is_race(&words) => {
-            Failure::Other(StoreError::Contested { reason })
+            RequestError::Other(StoreError::Contested { reason })
         }
-        400 if code == "BAD_REQUEST" && db_errors::is_passing(&words) => unavailable(reason),
-        400 if !code.is_empty() => Failure::Refused {
+        400 if code == "BAD_REQUEST" && db_errors::is_transient(&words) => unavailable(reason),
+        400 if !code.is_empty() => RequestError::Refused {
             status: number,
             code,
             reason,
@@ -185,28 +190,28 @@ pub(super) fn failure(
                 !this_only,
             )
         }
-        404 if !code.is_empty() && code != "ENDPOINT_NOT_FOUND" => Failure::Refused {
+        404 if !code.is_empty() && code != "ENDPOINT_NOT_FOUND" => RequestError::Refused {
             status: number,
             code,
             reason,
         },
         408 | 425 | 429 | 499 => unavailable(reason),
-        409 if code == "ALREADY_EXISTS" => Failure::Refused {
+        409 if code == "ALREADY_EXISTS" => RequestError::Refused {
             status: number,
             code,
             reason,
         },
         409 => unavailable(reason),
-        413 | 422 | 501 if !code.is_empty() => Failure::Refused {
+        413 | 422 | 501 if !code.is_empty() => RequestError::Refused {
             status: number,
             code,
             reason,
         },
         // A gateway's own. Halving the batch helps with the first.
-        413 => Failure::Other(StoreError::TooLarge { reason }),
+        413 => RequestError::Other(StoreError::TooLarge { reason }),
         422 | 501 => unavailable(reason),
-        500 if db_errors::holds_no_such_text(&words) => rejected(reason),
-        500 if code == "INVALID_STATE" => Failure::Refused {
+        500 if db_errors::is_nul_rejection(&words) => rejected(reason),
+        500 if code == "INVALID_STATE" => RequestError::Refused {
             status: number,
             code,
             reason,
@@ -236,20 +241,20 @@ pub(super) fn failure(
 }
 
 /// A success that does not hold what was asked for.
-pub(super) fn not_understood(asked: &str, body: &[u8]) -> StoreError {
+pub(super) fn unexpected_response_error(asked: &str, body: &[u8]) -> StoreError {
     StoreError::Unavailable {
         reason: format!(
             "{asked}: the answer is not MLflow's (a proxy's or a login page?): {}",
-            cut(&plain_words(body))
+            truncate_reason(&extract_visible_text(body))
         ),
         retry_after: None,
     }
 }
 
 /// The text of a body, without HTML tags and with single spaces.
-fn plain_words(body: &[u8]) -> String {
+fn extract_visible_text(body: &[u8]) -> String {
     let body = body
-        .get(..body.len().min(8 * REASON_CHARS))
+        .get(..body.len().min(8 * MAX_REASON_CHARS))
         .unwrap_or_default();
     let text = String::from_utf8_lossy(body);
     let mut inside_tag = false;
@@ -271,16 +276,16 @@ fn plain_words(body: &[u8]) -> String {
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn cut(words: &str) -> &str {
+fn truncate_reason(words: &str) -> &str {
     let end = words
         .char_indices()
-        .nth(REASON_CHARS)
+        .nth(MAX_REASON_CHARS)
         .map_or(words.len(), |(end, _)| end);
     words.get(..end).unwrap_or(words)
 }
 
 /// `Retry-After`: seconds, or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -295,7 +300,7 @@ mod tests {
 
     fn of(route: Route, status: u16, body: &str) -> StoreError {
         let status = StatusCode::from_u16(status).expect("a status");
-        failure(route, "POST x", status, &HeaderMap::new(), body.as_bytes()).into()
+        classify_response(route, "POST x", status, &HeaderMap::new(), body.as_bytes()).into()
     }
 
     fn kind(error: &StoreError) -> &'static str {
@@ -423,7 +428,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let to = format!("https://login.example/{}", "x".repeat(100_000));
         headers.insert(LOCATION, to.parse().expect("a header"));
-        let moved = failure(Route::Api, "POST x", StatusCode::FOUND, &headers, b"");
+        let moved = classify_response(Route::Api, "POST x", StatusCode::FOUND, &headers, b"");
         assert!(StoreError::from(moved).to_string().len() < 1_000);
     }
 
@@ -432,7 +437,7 @@ mod tests {
         let parsed = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(RETRY_AFTER, text.parse().expect("a header"));
-            retry_after(&headers)
+            parse_retry_after(&headers)
         };
         assert_eq!(parsed("7"), Some(Duration::from_secs(7)));
         assert_eq!(

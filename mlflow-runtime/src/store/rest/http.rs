@@ -19,31 +19,31 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirec
 use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::error::{self, Failure, Route};
+use super::error::{self, RequestError, Route};
 use super::{Credentials, RestOptions, StoreError, tls};
 use crate::store::uri;
 
 /// Below the 5 s after which the server closes an idle connection.
-const IDLE: Duration = Duration::from_secs(4);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The longest that a question may take which every server answers at once.
-const PING: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most that is read of an answer. A run with 10,000 metrics and params takes some 5 MB.
-const ANSWER_BYTES: usize = 32 << 20;
+const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
 /// The most redirects that one request follows.
-pub(super) const REDIRECTS: usize = 4;
+pub(super) const MAX_REDIRECTS: usize = 4;
 
 /// Whether a request whose fate is unknown may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
-    Harmless,
-    Never,
+pub(super) enum Idempotency {
+    Idempotent,
+    NonIdempotent,
 }
 
 /// A client of one server.
-pub(super) struct Http {
+pub(super) struct HttpClient {
     client: Client,
     /// The tracking URI without user, password and trailing `/`.
     base: String,
@@ -55,11 +55,11 @@ pub(super) struct Http {
     connect_timeout: Duration,
     ca_bundle: Option<PathBuf>,
     /// The client of buckets, made when the first upload goes there.
-    buckets: OnceCell<Client>,
-    is_bucket_away: Cell<bool>,
+    bucket_client: OnceCell<Client>,
+    is_bucket_unavailable: Cell<bool>,
 }
 
-impl fmt::Debug for Http {
+impl fmt::Debug for HttpClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Http")
             .field("base", &self.base)
@@ -68,24 +68,26 @@ impl fmt::Debug for Http {
     }
 }
 
-impl Http {
+impl HttpClient {
     pub(super) fn new(options: RestOptions) -> Result<Self, StoreError> {
-        let (base_url, from_uri) = read_uri(&options.uri.0)?;
+        let (base_url, from_uri) = parse_tracking_uri(&options.uri.0)?;
         if let Some(Credentials::Bearer(token)) = &options.credentials {
-            check_header("the token (MLFLOW_TRACKING_TOKEN)", token)?;
+            check_header_value("the token (MLFLOW_TRACKING_TOKEN)", token)?;
         }
         if let Some(workspace) = &options.workspace {
-            check_header("the workspace (MLFLOW_WORKSPACE)", workspace)?;
+            check_header_value("the workspace (MLFLOW_WORKSPACE)", workspace)?;
         }
-        let tls = tls::config(&options, base_url.scheme() == "https")?;
+        let tls = tls::build_tracking_config(&options, base_url.scheme() == "https")?;
         let follow = redirect::Policy::custom(|attempt| {
-            if keeps_body(attempt.status()) && attempt.previous().len() <= REDIRECTS {
+            if is_body_preserving_redirect(attempt.status())
+                && attempt.previous().len() <= MAX_REDIRECTS
+            {
                 attempt.follow()
             } else {
                 attempt.stop()
             }
         });
-        let client = client(tls, options.connect_timeout, follow)?;
+        let client = build_client(tls, options.connect_timeout, follow)?;
         Ok(Self {
             client,
             base: base_url.as_str().trim_end_matches('/').to_owned(),
@@ -95,8 +97,8 @@ impl Http {
             timeout: options.timeout,
             connect_timeout: options.connect_timeout,
             ca_bundle: options.ca_bundle,
-            buckets: OnceCell::new(),
-            is_bucket_away: Cell::new(false),
+            bucket_client: OnceCell::new(),
+            is_bucket_unavailable: Cell::new(false),
         })
     }
 
@@ -119,23 +121,27 @@ impl Http {
         &self,
         path: &str,
         query: &[(&str, &str)],
-    ) -> Result<T, Failure> {
+    ) -> Result<T, RequestError> {
         let asked = format!("GET {path}");
-        let mut url = self.api(path)?;
+        let mut url = self.api_url(path)?;
         url.query_pairs_mut().extend_pairs(query);
         let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
-        read_json(&asked, self.send(&asked, Repeat::Harmless, build).await?).await
+        read_json(
+            &asked,
+            self.send(&asked, Idempotency::Idempotent, build).await?,
+        )
+        .await
     }
 
     /// The server's version, if it says one: it may want to know first who asks.
     pub(super) async fn version(&self) -> Result<Option<String>, StoreError> {
         let asked = "GET version";
-        let url = parse(&format!("{}/version", self.base))?;
+        let url = parse_url(&format!("{}/version", self.base))?;
         let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
-        let response = self.send(asked, Repeat::Harmless, build).await?;
-        let body = match read(Route::Api, asked, response).await {
+        let response = self.send(asked, Idempotency::Idempotent, build).await?;
+        let body = match read_success_body(Route::Api, asked, response).await {
             Ok(body) => body,
-            Err(Failure::Other(error @ StoreError::Unavailable { .. })) => return Err(error),
+            Err(RequestError::Other(error @ StoreError::Unavailable { .. })) => return Err(error),
             Err(_) => return Ok(None),
         };
         // Behind the wrong path a web server has some page to show.
@@ -148,16 +154,16 @@ impl Http {
     }
 
     /// Whether a question is answered, or refused for who we are.
-    pub(super) async fn is_let_in(
+    pub(super) async fn is_authorized(
         &self,
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<bool, StoreError> {
         let asked = format!("GET {path}");
-        let mut url = self.api(path)?;
+        let mut url = self.api_url(path)?;
         url.query_pairs_mut().extend_pairs(query);
         let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
-        let response = self.send(&asked, Repeat::Harmless, build).await?;
+        let response = self.send(&asked, Idempotency::Idempotent, build).await?;
         if matches!(
             response.status(),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
@@ -168,14 +174,14 @@ impl Http {
         Ok(true)
     }
 
-    /// Asks a small question, and waits for the answer no longer than [`PING`].
+    /// Asks a small question, and waits for the answer no longer than [`PING_TIMEOUT`].
     pub(super) async fn ping(&self, path: &str, query: &[(&str, &str)]) -> Result<(), StoreError> {
         let asked = format!("GET {path}");
-        let mut url = self.api(path)?;
+        let mut url = self.api_url(path)?;
         url.query_pairs_mut().extend_pairs(query);
-        let timeout = self.timeout.min(PING);
+        let timeout = self.timeout.min(PING_TIMEOUT);
         let build = || self.request(Method::GET, url.clone()).timeout(timeout);
-        let response = self.send(&asked, Repeat::Harmless, build).await?;
+        let response = self.send(&asked, Idempotency::Idempotent, build).await?;
         read_json::<IgnoredAny>(&asked, response).await?;
         Ok(())
     }
@@ -184,8 +190,8 @@ impl Http {
         &self,
         path: &str,
         body: Vec<u8>,
-        repeat: Repeat,
-    ) -> Result<T, Failure> {
+        repeat: Idempotency,
+    ) -> Result<T, RequestError> {
         let asked = format!("POST {path}");
         read_json(&asked, self.post_json(path, body, repeat).await?).await
     }
@@ -195,10 +201,10 @@ impl Http {
         &self,
         path: &str,
         body: Vec<u8>,
-        repeat: Repeat,
+        repeat: Idempotency,
     ) -> Result<Response, StoreError> {
         let asked = format!("POST {path}");
-        let url = self.api(path)?;
+        let url = self.api_url(path)?;
         let body = Bytes::from(body);
         let build = || {
             self.request(Method::POST, url.clone())
@@ -211,24 +217,24 @@ impl Http {
 
     /// Returns a client for buckets, to which nothing of ours is sent but what the request holds. It trusts the
     /// system's certificates, and those that the server is trusted by.
-    pub(super) fn client_of_buckets(&self, https: bool) -> Result<&Client, StoreError> {
+    pub(super) fn bucket_client(&self, https: bool) -> Result<&Client, StoreError> {
         if !https {
             return Ok(&self.client);
         }
-        self.buckets.get_or_try_init(|| {
-            let tls = tls::of_buckets(self.ca_bundle.as_deref())?;
-            client(tls, self.connect_timeout, redirect::Policy::none())
+        self.bucket_client.get_or_try_init(|| {
+            let tls = tls::build_bucket_config(self.ca_bundle.as_deref())?;
+            build_client(tls, self.connect_timeout, redirect::Policy::none())
         })
     }
 
     /// Notes whether the last upload to a bucket found nobody.
-    pub(super) fn set_bucket_away(&self, is_away: bool) {
-        self.is_bucket_away.set(is_away);
+    pub(super) fn set_bucket_unavailable(&self, is_away: bool) {
+        self.is_bucket_unavailable.set(is_away);
     }
 
     /// Returns whether the last upload to a bucket found nobody.
-    pub(super) fn is_bucket_away(&self) -> bool {
-        self.is_bucket_away.get()
+    pub(super) fn is_bucket_unavailable(&self) -> bool {
+        self.is_bucket_unavailable.get()
     }
 
     /// A request with our credentials, if it goes to the server they are for.
@@ -247,26 +253,28 @@ impl Http {
         }
     }
 
-    fn api(&self, path: &str) -> Result<Url, StoreError> {
-        parse(&format!("{}/api/2.0/mlflow/{path}", self.base))
+    fn api_url(&self, path: &str) -> Result<Url, StoreError> {
+        parse_url(&format!("{}/api/2.0/mlflow/{path}", self.base))
     }
 
     async fn send(
         &self,
         asked: &str,
-        repeat: Repeat,
+        repeat: Idempotency,
         build: impl Fn() -> RequestBuilder,
     ) -> Result<Response, StoreError> {
         match build().send().await {
-            Err(error) if repeat == Repeat::Harmless && broke(&error) => build().send().await,
+            Err(error) if repeat == Idempotency::Idempotent && is_broken_connection(&error) => {
+                build().send().await
+            }
             sent => sent,
         }
-        .map_err(|error| not_sent(asked, &error))
+        .map_err(|error| classify_send_error(asked, &error))
     }
 }
 
 /// Refuses what no header can hold, by the name of where it comes from: its value may be a secret.
-fn check_header(source: &str, value: &str) -> Result<(), StoreError> {
+fn check_header_value(source: &str, value: &str) -> Result<(), StoreError> {
     let is_sendable = |c: &char| matches!(c, '\t' | ' '..='~' | '\u{80}'..);
     match value.chars().find(|c| !is_sendable(c)) {
         None => Ok(()),
@@ -277,7 +285,7 @@ fn check_header(source: &str, value: &str) -> Result<(), StoreError> {
     }
 }
 
-fn client(
+fn build_client(
     tls: ClientConfig,
     connect_timeout: Duration,
     redirects: redirect::Policy,
@@ -286,31 +294,31 @@ fn client(
         .user_agent(concat!("mlflow-rs/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)
         .connect_timeout(connect_timeout)
-        .pool_idle_timeout(IDLE)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .redirect(redirects)
         .build()
         .map_err(|error| StoreError::Blocked {
-            reason: format!("the HTTP client cannot be set up: {}", innermost(&error)),
+            reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)),
             everything: true,
         })
 }
 
 /// Whether this is a redirect that keeps method and body.
-pub(super) fn keeps_body(status: StatusCode) -> bool {
+pub(super) fn is_body_preserving_redirect(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT
     )
 }
 
-pub(super) fn parse(url: &str) -> Result<Url, StoreError> {
+pub(super) fn parse_url(url: &str) -> Result<Url, StoreError> {
     Url::parse(url).map_err(|error| StoreError::Rejected {
         reason: format!("`{url}` is not a URL: {error}"),
     })
 }
 
 /// The URI without what must not be shown or sent, and the credentials it held.
-fn read_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreError> {
+fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreError> {
     // The URI itself stays out of the reason: it may hold a password.
     let blocked = |why: &str| StoreError::Blocked {
         reason: format!("the tracking URI {why}: it should look like `https://host:port`"),
@@ -322,7 +330,7 @@ fn read_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreError> {
         return Err(blocked("is not one of http or https"));
     }
     let decoded = |part: &str| {
-        uri::decode(part)
+        uri::percent_decode(part)
             .map(String::from)
             .ok_or_else(|| blocked("has a bad `%` in its user"))
     };
@@ -342,13 +350,13 @@ fn read_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreError> {
 }
 
 /// Whether the connection broke, so that a fresh one may do better.
-pub(super) fn broke(error: &reqwest::Error) -> bool {
+pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 /// Why there was no answer.
-pub(super) fn not_sent(asked: &str, error: &reqwest::Error) -> StoreError {
-    let cause = innermost(error);
+pub(super) fn classify_send_error(asked: &str, error: &reqwest::Error) -> StoreError {
+    let cause = root_cause(error);
     if error.is_builder() || error.is_redirect() {
         return StoreError::Blocked {
             reason: format!("{asked}: cannot be sent: {cause}"),
@@ -375,7 +383,7 @@ pub(super) fn not_sent(asked: &str, error: &reqwest::Error) -> StoreError {
 }
 
 /// What went wrong at the bottom. The outer errors only say that a request failed.
-fn innermost(error: &dyn Error) -> String {
+fn root_cause(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -386,32 +394,32 @@ fn innermost(error: &dyn Error) -> String {
 pub(super) async fn read_json<T: DeserializeOwned>(
     asked: &str,
     response: Response,
-) -> Result<T, Failure> {
-    let body = read(Route::Api, asked, response).await?;
-    serde_json::from_slice(&body).map_err(|_| error::not_understood(asked, &body).into())
+) -> Result<T, RequestError> {
+    let body = read_success_body(Route::Api, asked, response).await?;
+    serde_json::from_slice(&body).map_err(|_| error::unexpected_response_error(asked, &body).into())
 }
 
 /// The body of a success; anything else is a failure.
-pub(super) async fn read(
+pub(super) async fn read_success_body(
     route: Route,
     asked: &str,
     mut response: Response,
-) -> Result<Vec<u8>, Failure> {
+) -> Result<Vec<u8>, RequestError> {
     let mut body = Vec::new();
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|error| not_sent(asked, &error))?
+        .map_err(|error| classify_send_error(asked, &error))?
     {
-        if body.len() + chunk.len() > ANSWER_BYTES {
-            return Err(error::not_understood(asked, &body).into());
+        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
+            return Err(error::unexpected_response_error(asked, &body).into());
         }
         body.extend_from_slice(&chunk);
     }
     if response.status().is_success() {
         Ok(body)
     } else {
-        Err(error::failure(
+        Err(error::classify_response(
             route,
             asked,
             response.status(),
@@ -425,8 +433,8 @@ pub(super) async fn read(
 mod tests {
     use super::*;
 
-    fn http(uri: &str) -> Http {
-        Http::new(RestOptions::new(uri)).expect("options")
+    fn http(uri: &str) -> HttpClient {
+        HttpClient::new(RestOptions::new(uri)).expect("options")
     }
 
     #[test]
@@ -448,10 +456,10 @@ mod tests {
         let mut options = RestOptions::new("http://host:5000");
         options.credentials =
             Credentials::choose(Some("u".to_owned()), None, Some("token".to_owned()));
-        let http = Http::new(options).expect("options");
+        let http = HttpClient::new(options).expect("options");
         let authorization = |url: &str| {
             let request = http
-                .request(Method::GET, parse(url).expect("a URL"))
+                .request(Method::GET, parse_url(url).expect("a URL"))
                 .build()
                 .expect("a request");
             request.headers().get("authorization").cloned()
@@ -469,7 +477,7 @@ mod tests {
         let said = |change: fn(&mut RestOptions)| {
             let mut options = RestOptions::new("http://host");
             change(&mut options);
-            Http::new(options).expect_err("no header").to_string()
+            HttpClient::new(options).expect_err("no header").to_string()
         };
         let token =
             said(|options| options.credentials = Some(Credentials::Bearer("s3c\nret".to_owned())));
@@ -491,7 +499,7 @@ mod tests {
             "http://u:secret@",
             "http://u:secret@host:99999",
         ] {
-            let error = Http::new(RestOptions::new(uri)).expect_err(uri);
+            let error = HttpClient::new(RestOptions::new(uri)).expect_err(uri);
             assert!(
                 matches!(
                     error,

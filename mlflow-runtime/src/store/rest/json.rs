@@ -10,19 +10,19 @@ use crate::model::{Metric, RunStatus};
 use crate::store::RUN_KEY_TAG;
 
 /// Proxies and Databricks refuse bodies beyond 1 MB.
-const BODY_BYTES: usize = 900_000;
+const MAX_BODY_BYTES: usize = 900_000;
 
 /// An answer of which nothing is needed.
 #[derive(Deserialize)]
-pub(super) struct Empty {}
+pub(super) struct EmptyResponse {}
 
 #[derive(Deserialize)]
-pub(super) struct ExperimentId {
+pub(super) struct ExperimentIdResponse {
     pub(super) experiment_id: String,
 }
 
 #[derive(Deserialize)]
-pub(super) struct GetExperiment {
+pub(super) struct ExperimentResponse {
     pub(super) experiment: Experiment,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Experiment {
 }
 
 #[derive(Deserialize)]
-pub(super) struct GetRun {
+pub(super) struct RunResponse {
     pub(super) run: Run,
 }
 
@@ -98,7 +98,7 @@ impl RunInfo {
         self.lifecycle_stage == "deleted"
     }
 
-    pub(super) fn into_stored(self) -> StoredRun {
+    pub(super) fn into_stored_run(self) -> StoredRun {
         StoredRun {
             run_id: self.run_id,
             experiment_id: self.experiment_id,
@@ -115,7 +115,7 @@ struct KeyValue<'a> {
 
 /// Writes a request. Writing strings and integers into memory does not fail; if it ever did, the
 /// server's refusal of the empty body would say so.
-fn json(value: &impl Serialize) -> Vec<u8> {
+fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 
@@ -124,7 +124,7 @@ pub(super) fn create_experiment(name: &str) -> Vec<u8> {
     struct Body<'a> {
         name: &'a str,
     }
-    json(&Body { name })
+    to_json(&Body { name })
 }
 
 pub(super) fn presigned_upload(run_id: &str, path: &str) -> Vec<u8> {
@@ -133,7 +133,7 @@ pub(super) fn presigned_upload(run_id: &str, path: &str) -> Vec<u8> {
         run_id: &'a str,
         path: &'a str,
     }
-    json(&Body { run_id, path })
+    to_json(&Body { run_id, path })
 }
 
 pub(super) fn create_run(run: &NewRun<'_>) -> Vec<u8> {
@@ -159,7 +159,7 @@ pub(super) fn create_run(run: &NewRun<'_>) -> Vec<u8> {
         key: &tag.key,
         value: &tag.value,
     }));
-    json(&Body {
+    to_json(&Body {
         experiment_id: run.experiment_id,
         user_id: run.user_id,
         run_name: run.name,
@@ -186,7 +186,7 @@ pub(super) fn find_run(experiment_id: &str, key: &str) -> Result<Vec<u8>, StoreE
             reason: format!("`{key}` is not a run key"),
         });
     }
-    Ok(json(&Body {
+    Ok(to_json(&Body {
         experiment_ids: [experiment_id],
         filter: format!("tags.`{RUN_KEY_TAG}` = '{key}'"),
         run_view_type: "ALL",
@@ -200,7 +200,7 @@ pub(super) fn delete_run(run_id: &str) -> Vec<u8> {
     struct Body<'a> {
         run_id: &'a str,
     }
-    json(&Body { run_id })
+    to_json(&Body { run_id })
 }
 
 pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i64>) -> Vec<u8> {
@@ -211,7 +211,7 @@ pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i6
         end_time: i64,
     }
     // 0 clears it; without the field a resumed run would keep its old end.
-    json(&Body {
+    to_json(&Body {
         run_id,
         status: status.as_str(),
         end_time: end_time_ms.unwrap_or(0),
@@ -222,130 +222,132 @@ pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i6
 /// server writes them.
 pub(crate) fn log_batch(run_id: &str, batch: &Batch<'_>) -> Vec<Vec<u8>> {
     let entries = batch.metrics.len() + batch.params.len() + batch.tags.len();
-    let mut bodies = Bodies::new(run_id, (entries * 96 + 64).min(BODY_BYTES));
+    let mut bodies = BatchBodyBuilder::new(run_id, (entries * 96 + 64).min(MAX_BODY_BYTES));
     for param in batch.params {
-        bodies.entry("params", |body| key_value(body, &param.key, &param.value));
+        bodies.push_entry("params", |body| {
+            write_key_value(body, &param.key, &param.value);
+        });
     }
     for metric in batch.metrics.iter().filter(|metric| !metric.value.is_nan()) {
-        bodies.entry("metrics", |body| point(body, metric));
+        bodies.push_entry("metrics", |body| write_metric(body, metric));
     }
     for tag in batch.tags {
-        bodies.entry("tags", |body| key_value(body, &tag.key, &tag.value));
+        bodies.push_entry("tags", |body| write_key_value(body, &tag.key, &tag.value));
     }
     bodies.finish()
 }
 
 /// One body with these points.
-pub(super) fn metrics(run_id: &str, points: &[&Metric]) -> Vec<u8> {
+pub(super) fn metrics_body(run_id: &str, points: &[&Metric]) -> Vec<u8> {
     let mut body = b"{\"run_id\":".to_vec();
-    text(&mut body, run_id);
+    write_string(&mut body, run_id);
     body.extend_from_slice(b",\"metrics\":[");
     for (index, metric) in points.iter().enumerate() {
         if index > 0 {
             body.push(b',');
         }
-        point(&mut body, metric);
+        write_metric(&mut body, metric);
     }
     body.extend_from_slice(b"]}");
     body
 }
 
 /// Bodies of `log-batch` under construction.
-struct Bodies {
+struct BatchBodyBuilder {
     /// What every body begins with.
-    head: Vec<u8>,
+    prefix: Vec<u8>,
     capacity: usize,
-    done: Vec<Vec<u8>>,
-    open: Vec<u8>,
+    finished: Vec<Vec<u8>>,
+    current: Vec<u8>,
     /// The list that is being written, if any.
     list: Option<&'static str>,
 }
 
-impl Bodies {
+impl BatchBodyBuilder {
     fn new(run_id: &str, capacity: usize) -> Self {
         let mut head = b"{\"run_id\":".to_vec();
-        text(&mut head, run_id);
+        write_string(&mut head, run_id);
         Self {
-            head,
+            prefix: head,
             capacity,
-            done: Vec::new(),
-            open: Vec::new(),
+            finished: Vec::new(),
+            current: Vec::new(),
             list: None,
         }
     }
 
-    fn entry(&mut self, list: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.open.len() > BODY_BYTES {
-            self.close();
+    fn push_entry(&mut self, list: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.current.len() > MAX_BODY_BYTES {
+            self.finish_current();
         }
-        if self.open.is_empty() {
-            self.open.reserve(self.capacity);
-            self.open.extend_from_slice(&self.head);
+        if self.current.is_empty() {
+            self.current.reserve(self.capacity);
+            self.current.extend_from_slice(&self.prefix);
         }
         if self.list == Some(list) {
-            self.open.push(b',');
+            self.current.push(b',');
         } else {
             if self.list.is_some() {
-                self.open.push(b']');
+                self.current.push(b']');
             }
-            self.open.extend_from_slice(b",\"");
-            self.open.extend_from_slice(list.as_bytes());
-            self.open.extend_from_slice(b"\":[");
+            self.current.extend_from_slice(b",\"");
+            self.current.extend_from_slice(list.as_bytes());
+            self.current.extend_from_slice(b"\":[");
             self.list = Some(list);
         }
-        write(&mut self.open);
+        write(&mut self.current);
     }
 
-    fn close(&mut self) {
+    fn finish_current(&mut self) {
         if self.list.take().is_some() {
-            self.open.extend_from_slice(b"]}");
-            self.done.push(std::mem::take(&mut self.open));
+            self.current.extend_from_slice(b"]}");
+            self.finished.push(std::mem::take(&mut self.current));
         }
     }
 
     fn finish(mut self) -> Vec<Vec<u8>> {
-        self.close();
-        self.done
+        self.finish_current();
+        self.finished
     }
 }
 
-fn point(body: &mut Vec<u8>, metric: &Metric) {
+fn write_metric(body: &mut Vec<u8>, metric: &Metric) {
     body.extend_from_slice(b"{\"key\":");
-    text(body, &metric.key);
+    write_string(body, &metric.key);
     body.extend_from_slice(b",\"value\":");
-    number(body, metric.value);
+    write_float(body, metric.value);
     body.extend_from_slice(b",\"timestamp\":");
-    integer(body, metric.timestamp_ms);
+    write_integer(body, metric.timestamp_ms);
     body.extend_from_slice(b",\"step\":");
-    integer(body, metric.step);
+    write_integer(body, metric.step);
     body.push(b'}');
 }
 
-fn key_value(body: &mut Vec<u8>, key: &str, value: &str) {
+fn write_key_value(body: &mut Vec<u8>, key: &str, value: &str) {
     body.extend_from_slice(b"{\"key\":");
-    text(body, key);
+    write_string(body, key);
     body.extend_from_slice(b",\"value\":");
-    text(body, value);
+    write_string(body, value);
     body.push(b'}');
 }
 
 /// Writing into a `Vec` does not fail, and neither does a string, an integer or a finite float.
-fn scalar(body: &mut Vec<u8>, value: &impl Serialize) {
+fn write_scalar(body: &mut Vec<u8>, value: &impl Serialize) {
     let written = serde_json::to_writer(body, value);
     debug_assert!(written.is_ok());
 }
 
-fn text(body: &mut Vec<u8>, value: &str) {
-    scalar(body, &value);
+fn write_string(body: &mut Vec<u8>, value: &str) {
+    write_scalar(body, &value);
 }
 
-fn integer(body: &mut Vec<u8>, value: i64) {
-    scalar(body, &value);
+fn write_integer(body: &mut Vec<u8>, value: i64) {
+    write_scalar(body, &value);
 }
 
-fn number(body: &mut Vec<u8>, value: f64) {
+fn write_float(body: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
-        scalar(body, &value);
+        write_scalar(body, &value);
     } else if value.is_nan() {
         body.extend_from_slice(b"\"NaN\"");
     } else if value > 0.0 {
@@ -407,7 +409,7 @@ mod tests {
             )
         );
         assert_eq!(
-            String::from_utf8_lossy(&super::metrics("r", &[&metrics[1], &metrics[1]])),
+            String::from_utf8_lossy(&super::metrics_body("r", &[&metrics[1], &metrics[1]])),
             concat!(
                 r#"{"run_id":"r","metrics":[{"key":"a","value":"NaN","timestamp":7,"step":1},"#,
                 r#"{"key":"a","value":"NaN","timestamp":7,"step":1}]}"#

@@ -33,8 +33,8 @@ use crate::model::{ExperimentRef, Metric, RunStatus};
 #[cfg(feature = "__parts")]
 pub(crate) use json::log_batch as bodies;
 
-use error::Failure;
-use http::{Http, Repeat};
+use error::RequestError;
+use http::{HttpClient, Idempotency};
 
 /// How to reach a tracking server.
 #[derive(Clone, Debug)]
@@ -130,7 +130,7 @@ impl fmt::Debug for Credentials {
 /// A store behind a tracking server's REST interface.
 #[derive(Debug)]
 pub struct RestStore {
-    http: Http,
+    http: HttpClient,
     /// Experiments that were found to exist and not to be deleted.
     experiments: RefCell<HashMap<ExperimentRef, String>>,
 }
@@ -142,29 +142,31 @@ impl RestStore {
     /// [`StoreError::Blocked`] if the URI is not one of HTTP, or a certificate file cannot be used.
     pub fn new(options: RestOptions) -> Result<Self, StoreError> {
         Ok(Self {
-            http: Http::new(options)?,
+            http: HttpClient::new(options)?,
             experiments: RefCell::default(),
         })
     }
 
-    async fn experiment_named(&self, name: &str) -> Result<String, Failure> {
-        if let Some(found) = self.experiment_if_there(name).await? {
-            return active(found);
+    async fn find_or_create_experiment(&self, name: &str) -> Result<String, RequestError> {
+        if let Some(found) = self.find_experiment(name).await? {
+            return require_active_experiment(found);
         }
         match self
             .http
             .post(
                 "experiments/create",
                 json::create_experiment(name),
-                Repeat::Harmless,
+                Idempotency::Idempotent,
             )
             .await
         {
-            Ok(json::ExperimentId { experiment_id }) => Ok(experiment_id),
+            Ok(json::ExperimentIdResponse { experiment_id }) => Ok(experiment_id),
             // Another process was faster, or the answer to our own first attempt was lost.
-            Err(Failure::Refused { code, reason, .. }) if code == "RESOURCE_ALREADY_EXISTS" => {
-                match self.experiment_if_there(name).await? {
-                    Some(found) => active(found),
+            Err(RequestError::Refused { code, reason, .. })
+                if code == "RESOURCE_ALREADY_EXISTS" =>
+            {
+                match self.find_experiment(name).await? {
+                    Some(found) => require_active_experiment(found),
                     None => Err(StoreError::Unavailable {
                         reason,
                         retry_after: None,
@@ -176,38 +178,38 @@ impl RestStore {
         }
     }
 
-    async fn experiment_if_there(&self, name: &str) -> Result<Option<json::Experiment>, Failure> {
+    async fn find_experiment(&self, name: &str) -> Result<Option<json::Experiment>, RequestError> {
         match self
             .http
             .get("experiments/get-by-name", &[("experiment_name", name)])
             .await
         {
-            Ok(json::GetExperiment { experiment }) => Ok(Some(experiment)),
-            Err(Failure::Refused { status: 404, .. }) => Ok(None),
+            Ok(json::ExperimentResponse { experiment }) => Ok(Some(experiment)),
+            Err(RequestError::Refused { status: 404, .. }) => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 
     /// A run that may be written to.
     async fn active_run(&self, run_id: &str) -> Result<json::Run, StoreError> {
-        let json::GetRun { run } = self
+        let json::RunResponse { run } = self
             .http
             .get("runs/get", &[("run_id", run_id)])
             .await
-            .map_err(Failure::missing_or_blocking)?;
+            .map_err(RequestError::into_missing_or_blocked)?;
         if run.info.is_deleted() {
             return Err(
-                Failure::blocked(format!("the run {run_id} is deleted: restore it")).into(),
+                RequestError::blocked(format!("the run {run_id} is deleted: restore it")).into(),
             );
         }
         Ok(run)
     }
 
-    async fn send_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {
+    async fn send_batch(&self, run_id: &str, batch: &Batch<'_>) -> Result<(), RequestError> {
         for body in json::log_batch(run_id, batch) {
-            let json::Empty {} = self
+            let json::EmptyResponse {} = self
                 .http
-                .post("runs/log-batch", body, Repeat::Harmless)
+                .post("runs/log-batch", body, Idempotency::Idempotent)
                 .await?;
         }
         let nan: Vec<&Metric> = batch
@@ -218,18 +220,18 @@ impl RestStore {
         if nan.is_empty() {
             Ok(())
         } else {
-            self.log_nan(run_id, &nan).await
+            self.log_nan_points(run_id, &nan).await
         }
     }
 
     /// A write to a deleted run is refused with the code of a bad value. Taken as such, value after
     /// value would be set aside; so a refusal is a reason to look at the run.
-    async fn unless_deleted(
+    async fn recheck_refused_write(
         &self,
         run_id: &str,
-        sent: Result<(), Failure>,
+        sent: Result<(), RequestError>,
     ) -> Result<(), StoreError> {
-        if let Err(Failure::Refused { status: 400, .. }) = &sent
+        if let Err(RequestError::Refused { status: 400, .. }) = &sent
             && let Err(error @ (StoreError::Blocked { .. } | StoreError::Missing { .. })) =
                 self.get_run(run_id).await
         {
@@ -240,20 +242,20 @@ impl RestStore {
 
     /// Sends NaN points. Releases up to 3.14 refuse a whole request when it holds one NaN point
     /// that they already have, so on that refusal the points are sent in ever smaller groups.
-    async fn log_nan(&self, run_id: &str, points: &[&Metric]) -> Result<(), Failure> {
+    async fn log_nan_points(&self, run_id: &str, points: &[&Metric]) -> Result<(), RequestError> {
         let mut pending = vec![points];
         while let Some(points) = pending.pop() {
             let sent = self
                 .http
                 .post(
                     "runs/log-batch",
-                    json::metrics(run_id, points),
-                    Repeat::Harmless,
+                    json::metrics_body(run_id, points),
+                    Idempotency::Idempotent,
                 )
                 .await;
             match sent {
-                Ok(json::Empty {}) => {}
-                Err(failure) if failure.is_point_already_there() => {
+                Ok(json::EmptyResponse {}) => {}
+                Err(failure) if failure.is_duplicate_point() => {
                     if points.len() > 1 {
                         let (first, second) = points.split_at(points.len() / 2);
                         pending.extend([second, first]);
@@ -266,9 +268,9 @@ impl RestStore {
     }
 }
 
-fn active(experiment: json::Experiment) -> Result<String, Failure> {
+fn require_active_experiment(experiment: json::Experiment) -> Result<String, RequestError> {
     if experiment.lifecycle_stage == "deleted" {
-        return Err(Failure::blocked(format!(
+        return Err(RequestError::blocked(format!(
             "the experiment `{}` is deleted: restore it, or use another name",
             experiment.name
         )));
@@ -317,15 +319,17 @@ impl Store for RestStore {
         let found = match experiment {
             ExperimentRef::Name(name) => {
                 validate::check_experiment(name)?;
-                self.experiment_named(name).await
+                self.find_or_create_experiment(name).await
             }
             ExperimentRef::Id(id) => self
                 .http
                 .get("experiments/get", &[("experiment_id", id)])
                 .await
-                .and_then(|json::GetExperiment { experiment }| active(experiment)),
+                .and_then(|json::ExperimentResponse { experiment }| {
+                    require_active_experiment(experiment)
+                }),
         };
-        let id = found.map_err(Failure::blocking)?;
+        let id = found.map_err(RequestError::into_blocked)?;
         self.experiments
             .borrow_mut()
             .insert(experiment.clone(), id.clone());
@@ -335,21 +339,25 @@ impl Store for RestStore {
     async fn experiment_name(&self, run: &StoredRun) -> Result<Option<String>, StoreError> {
         let id = &[("experiment_id", &*run.experiment_id)];
         let found = self.http.get("experiments/get", id).await;
-        let json::GetExperiment { experiment } = found.map_err(Failure::blocking)?;
+        let json::ExperimentResponse { experiment } = found.map_err(RequestError::into_blocked)?;
         Ok(Some(experiment.name))
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
         let created = self
             .http
-            .post("runs/create", json::create_run(run), Repeat::Never)
+            .post(
+                "runs/create",
+                json::create_run(run),
+                Idempotency::NonIdempotent,
+            )
             .await;
-        let json::GetRun { run } = created.map_err(|failure| {
+        let json::RunResponse { run } = created.map_err(|failure| {
             // The usual reason is that the experiment was deleted meanwhile.
             self.experiments.borrow_mut().clear();
-            failure.blocking()
+            failure.into_blocked()
         })?;
-        Ok(run.info.into_stored())
+        Ok(run.info.into_stored_run())
     }
 
     async fn find_run(
@@ -357,12 +365,12 @@ impl Store for RestStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        let (found, _) = duplicates::find(&self.http, experiment_id, key).await?;
+        let (found, _) = duplicates::find_run_and_prune(&self.http, experiment_id, key).await?;
         Ok(found)
     }
 
     async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
-        let (_, is_told) = duplicates::find(&self.http, experiment_id, key).await?;
+        let (_, is_told) = duplicates::find_run_and_prune(&self.http, experiment_id, key).await?;
         Ok(is_told)
     }
 
@@ -371,16 +379,16 @@ impl Store for RestStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        duplicates::find_of_another(&self.http, experiment_id, key).await
+        duplicates::find_run_without_pruning(&self.http, experiment_id, key).await
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        Ok(self.active_run(run_id).await?.info.into_stored())
+        Ok(self.active_run(run_id).await?.info.into_stored_run())
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         let sent = self.send_batch(&run.run_id, batch).await;
-        self.unless_deleted(&run.run_id, sent).await
+        self.recheck_refused_write(&run.run_id, sent).await
     }
 
     async fn update_run(
@@ -390,8 +398,11 @@ impl Store for RestStore {
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
         let body = json::update_run(&run.run_id, status, end_time_ms);
-        let sent = self.http.post("runs/update", body, Repeat::Harmless).await;
-        self.unless_deleted(&run.run_id, sent.map(|json::Empty {}| ()))
+        let sent = self
+            .http
+            .post("runs/update", body, Idempotency::Idempotent)
+            .await;
+        self.recheck_refused_write(&run.run_id, sent.map(|json::EmptyResponse {}| ()))
             .await
     }
 
@@ -418,7 +429,10 @@ impl Store for RestStore {
         let version = self.http.version().await?;
         let started = Instant::now();
         let query = [("max_results", "1")];
-        let authenticated = self.http.is_let_in("experiments/search", &query).await?;
+        let authenticated = self
+            .http
+            .is_authorized("experiments/search", &query)
+            .await?;
         Ok(StoreInfo {
             version,
             latency: started.elapsed(),
@@ -434,7 +448,7 @@ impl Store for RestStore {
     }
 
     async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
-        if self.http.is_bucket_away() {
+        if self.http.is_bucket_unavailable() {
             return Err(StoreError::Unavailable {
                 reason: "the bucket does not answer".to_owned(),
                 retry_after: None,
@@ -451,6 +465,6 @@ impl Store for RestStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        artifact::put(&self.http, run, path, content).await
+        artifact::put_artifact(&self.http, run, path, content).await
     }
 }

@@ -14,22 +14,22 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use serde::Deserialize;
 
-use super::error::{Failure, Route};
-use super::http::{self, Http, Repeat};
-use super::upload::{self, Content};
+use super::error::{RequestError, Route};
+use super::http::{self, HttpClient, Idempotency};
+use super::upload::{self, UploadContent};
 use super::{StoreError, StoredRun, json};
 use crate::model::limits;
 use crate::store::uri;
 
 /// The most that S3 takes in one upload (Amazon S3 user guide, "Uploading objects").
-const BUCKET_BYTES: u64 = 5 << 30;
+const MAX_UPLOAD_BYTES: u64 = 5 << 30;
 
 /// Why an upload that was signed cannot be made.
-const UNUSABLE: &str = "what the server has signed is no URL with its headers";
+const INVALID_PRESIGNED_UPLOAD: &str = "what the server has signed is no URL with its headers";
 
 /// An upload that the server has signed.
 #[derive(Deserialize)]
-struct Signed {
+struct PresignedUpload {
     presigned_url: String,
     /// What the signature covers besides.
     #[serde(default)]
@@ -37,66 +37,77 @@ struct Signed {
 }
 
 /// Uploads one artifact of a run whose artifacts go neither through the server nor to a directory.
-pub(super) async fn put(
-    http: &Http,
+pub(super) async fn upload_to_bucket(
+    http: &HttpClient,
     run: &StoredRun,
     path: &str,
-    content: &Content<'_>,
+    content: &UploadContent<'_>,
 ) -> Result<(), StoreError> {
     let length = content.length()?;
-    if length > BUCKET_BYTES {
-        return Err(held(
+    if length > MAX_UPLOAD_BYTES {
+        return Err(blocked_error(
             run,
             &format!(
-                "{path} has {length} bytes, and a bucket takes at most {BUCKET_BYTES} in one upload"
+                "{path} has {length} bytes, and a bucket takes at most {MAX_UPLOAD_BYTES} in one upload"
             ),
         ));
     }
-    let Signed {
+    let PresignedUpload {
         presigned_url,
         headers,
-    } = signed(http, run, path).await?;
-    let (Ok(url), Some(headers)) = (Url::parse(&presigned_url), header_map(&headers)) else {
-        return Err(held(run, UNUSABLE));
+    } = request_presigned_upload(http, run, path).await?;
+    let (Ok(url), Some(headers)) = (Url::parse(&presigned_url), build_header_map(&headers)) else {
+        return Err(blocked_error(run, INVALID_PRESIGNED_UPLOAD));
     };
-    let client = http.client_of_buckets(url.scheme() == "https")?;
+    let client = http.bucket_client(url.scheme() == "https")?;
     let asked = format!("PUT artifact {path} to its bucket");
     let request = |url| client.put(url).headers(headers.clone());
-    let sent = upload::put(request, http.timeout(), &asked, url, content).await;
+    let sent =
+        upload::send_following_redirects(request, http.timeout(), &asked, url, content).await;
     // Whether the server answers says nothing of the bucket.
-    http.set_bucket_away(sent.is_err());
-    let answer = taken(run, &asked, sent?);
-    upload::in_time(http.timeout(), &asked, answer).await
+    http.set_bucket_unavailable(sent.is_err());
+    let answer = check_bucket_response(run, &asked, sent?);
+    upload::with_timeout(http.timeout(), &asked, answer).await
 }
 
 /// Has the server sign the upload.
-async fn signed(http: &Http, run: &StoredRun, path: &str) -> Result<Signed, StoreError> {
+async fn request_presigned_upload(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+) -> Result<PresignedUpload, StoreError> {
     const ROUTE: &str = "artifacts/presigned-upload-url";
     let asked = format!("POST {ROUTE}");
     let body = json::presigned_upload(&run.run_id, path);
-    let response = http.post_json(ROUTE, body, Repeat::Harmless).await?;
+    let response = http.post_json(ROUTE, body, Idempotency::Idempotent).await?;
     let is_unknown = matches!(
         response.status(),
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
     );
-    match http::read(Route::Artifacts, &asked, response).await {
-        Ok(body) => serde_json::from_slice(&body).map_err(|_| held(run, UNUSABLE)),
-        Err(Failure::Refused { code, reason, .. }) if code == "RESOURCE_DOES_NOT_EXIST" => {
+    match http::read_success_body(Route::Artifacts, &asked, response).await {
+        Ok(body) => {
+            serde_json::from_slice(&body).map_err(|_| blocked_error(run, INVALID_PRESIGNED_UPLOAD))
+        }
+        Err(RequestError::Refused { code, reason, .. }) if code == "RESOURCE_DOES_NOT_EXIST" => {
             Err(StoreError::Missing { reason })
         }
-        Err(Failure::Refused { reason, .. } | Failure::Other(StoreError::Rejected { reason })) => {
-            Err(held(run, &format!("the server signs no upload: {reason}")))
-        }
-        Err(Failure::Other(_)) if is_unknown => Err(held(
+        Err(
+            RequestError::Refused { reason, .. }
+            | RequestError::Other(StoreError::Rejected { reason }),
+        ) => Err(blocked_error(
+            run,
+            &format!("the server signs no upload: {reason}"),
+        )),
+        Err(RequestError::Other(_)) if is_unknown => Err(blocked_error(
             run,
             "the server signs no uploads: MLflow does from 3.17 on. Or start it with --serve-artifacts",
         )),
-        Err(Failure::Other(error)) => Err(error),
+        Err(RequestError::Other(error)) => Err(error),
     }
 }
 
 /// The headers, of which none is ours; `None` where one cannot be sent.
-fn header_map(headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
+fn build_header_map(headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let name = HeaderName::try_from(name).ok()?;
@@ -108,7 +119,11 @@ fn header_map(headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
 }
 
 /// Whether the bucket has taken it.
-async fn taken(run: &StoredRun, asked: &str, mut response: Response) -> Result<(), StoreError> {
+async fn check_bucket_response(
+    run: &StoredRun,
+    asked: &str,
+    mut response: Response,
+) -> Result<(), StoreError> {
     /// What is read of an error.
     const ERROR_BYTES: usize = 16 << 10;
     let status = response.status();
@@ -123,7 +138,11 @@ async fn taken(run: &StoredRun, asked: &str, mut response: Response) -> Result<(
     }
     let body = String::from_utf8_lossy(&body);
     // All else in it may be a part of what was signed.
-    let words = [element(&body, "Code"), element(&body, "Message")].join(": ");
+    let words = [
+        xml_element_text(&body, "Code"),
+        xml_element_text(&body, "Message"),
+    ]
+    .join(": ");
     let reason = format!("{asked}: {status}: {words}");
     let is_passing = status.is_server_error()
         || matches!(
@@ -137,28 +156,28 @@ async fn taken(run: &StoredRun, asked: &str, mut response: Response) -> Result<(
             retry_after: None,
         });
     }
-    Err(held(
+    Err(blocked_error(
         run,
         &format!("{reason}. Look at the bucket, and at the server's credentials for it"),
     ))
 }
 
 /// Returns the text of the first XML element of this name, shortened; empty if there is none.
-fn element<'x>(xml: &'x str, name: &str) -> Cow<'x, str> {
+fn xml_element_text<'x>(xml: &'x str, name: &str) -> Cow<'x, str> {
     const CHARS: usize = 200;
     let text = xml
         .split_once(&format!("<{name}>"))
         .map_or("", |(_, rest)| rest);
     let text = text.split_once('<').map_or("", |(text, _)| text);
-    limits::cut(text.into(), CHARS).0
+    limits::truncate_chars(text.into(), CHARS).0
 }
 
 /// A person has to act: until then the artifact waits.
-fn held(run: &StoredRun, why: &str) -> StoreError {
+fn blocked_error(run: &StoredRun, why: &str) -> StoreError {
     StoreError::Blocked {
         reason: format!(
             "artifacts of this run go to `{}`: {why}",
-            uri::without_userinfo(&run.artifact_uri)
+            uri::strip_userinfo(&run.artifact_uri)
         ),
         everything: false,
     }

@@ -13,60 +13,69 @@ use std::time::Duration;
 use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 
-use super::error::{Failure, Route};
-use super::{active, artifact, duplicates, http, json};
+use super::error::{RequestError, Route};
+use super::{artifact, duplicates, http, json, require_active_experiment};
 use crate::shipper::recovery::delay_after;
 use crate::store::{StoreError, local_artifacts};
 
-const ASKED: &str = "POST x";
+const REQUEST_NAME: &str = "POST x";
 static SERVER: LazyLock<Url> =
     LazyLock::new(|| Url::parse("http://server:5000/prefix").expect("a URL"));
 
 /// Reads the answer as one to each kind of request; says what each made of it.
-pub(crate) fn meanings(answer: impl Fn() -> Response) -> Vec<Result<String, StoreError>> {
-    let upload = at_once(http::read(Route::Artifacts, ASKED, answer()))
-        .map(|body| shown(&body.len()))
-        .map_err(judged);
-    let nothing = read(answer(), |json::Empty {}| String::new());
+pub(crate) fn parse_as_every_response(
+    answer: impl Fn() -> Response,
+) -> Vec<Result<String, StoreError>> {
+    let upload = poll_ready(http::read_success_body(
+        Route::Artifacts,
+        REQUEST_NAME,
+        answer(),
+    ))
+    .map(|body| to_debug_string(&body.len()))
+    .map_err(check_failure);
+    let nothing = parse_and_show(answer(), |json::EmptyResponse {}| String::new());
     // A failure is one whatever was asked for.
     if !answer().status().is_success() {
         return vec![upload, nothing];
     }
     let info = |info: json::RunInfo| {
-        let stored = info.into_stored();
-        let proxied = artifact::proxied(&SERVER, &stored.artifact_uri, "a.txt");
-        let direct = local_artifacts::of_uri(&stored.artifact_uri);
-        shown(&(stored, proxied, direct))
+        let stored = info.into_stored_run();
+        let proxied = artifact::artifact_proxy_url(&SERVER, &stored.artifact_uri, "a.txt");
+        let direct = local_artifacts::uri_to_directory(&stored.artifact_uri);
+        to_debug_string(&(stored, proxied, direct))
     };
-    let experiment =
-        |found: json::GetExperiment| active(found.experiment).map_err(StoreError::from);
+    let experiment = |found: json::ExperimentResponse| {
+        require_active_experiment(found.experiment).map_err(StoreError::from)
+    };
     vec![
         upload,
         nothing,
-        read(answer(), |found: json::ExperimentId| found.experiment_id),
-        read(answer(), |found| shown(&experiment(found))),
-        read(answer(), |found: json::GetRun| info(found.run.info)),
-        read(answer(), |found: duplicates::FoundRuns| {
+        parse_and_show(answer(), |found: json::ExperimentIdResponse| {
+            found.experiment_id
+        }),
+        parse_and_show(answer(), |found| to_debug_string(&experiment(found))),
+        parse_and_show(answer(), |found: json::RunResponse| info(found.run.info)),
+        parse_and_show(answer(), |found: duplicates::SearchRunsResponse| {
             found.runs.into_iter().map(|run| info(run.info)).collect()
         }),
     ]
 }
 
-fn read<T: DeserializeOwned>(
+fn parse_and_show<T: DeserializeOwned>(
     answer: Response,
     show: impl FnOnce(T) -> String,
 ) -> Result<String, StoreError> {
-    at_once(http::read_json(ASKED, answer))
+    poll_ready(http::read_json(REQUEST_NAME, answer))
         .map(show)
-        .map_err(judged)
+        .map_err(check_failure)
 }
 
 /// The error that callers see, having looked at it in every way that they do.
-fn judged(failure: Failure) -> StoreError {
-    let already_there = failure.is_point_already_there();
+fn check_failure(failure: RequestError) -> StoreError {
+    let already_there = failure.is_duplicate_point();
     let (is_refusal, error) = match failure {
-        Failure::Refused { .. } => (true, StoreError::from(failure)),
-        Failure::Other(error) => (false, error),
+        RequestError::Refused { .. } => (true, StoreError::from(failure)),
+        RequestError::Other(error) => (false, error),
     };
     assert!(is_refusal || !already_there);
     assert!(error.to_string().chars().count() < 2_000, "{error}");
@@ -74,12 +83,12 @@ fn judged(failure: Failure) -> StoreError {
     error
 }
 
-fn shown(value: &impl Debug) -> String {
+fn to_debug_string(value: &impl Debug) -> String {
     format!("{value:?}")
 }
 
 /// The body is in memory.
-fn at_once<T>(reading: impl Future<Output = T>) -> T {
+fn poll_ready<T>(reading: impl Future<Output = T>) -> T {
     match pin!(reading).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(read) => read,
         Poll::Pending => panic!("nothing is waited for"),
@@ -92,7 +101,7 @@ mod tests {
 
     /// An answer as it comes over the wire.
     fn meanings_of(status: u16, body: &[u8]) -> Vec<Result<String, StoreError>> {
-        meanings(|| {
+        parse_as_every_response(|| {
             let answer = ::http::Response::builder()
                 .status(status)
                 .header("retry-after", "7")
@@ -102,7 +111,7 @@ mod tests {
     }
 
     /// Real ones, of MLflow 3.
-    const FOUND: &str = concat!(
+    const SEARCH_RESPONSE: &str = concat!(
         r#"{"runs": [{"info": {"run_uuid": "f3b0", "experiment_id": "1", "run_name": "r", "#,
         r#""user_id": "u", "status": "RUNNING", "start_time": 1764004500123, "#,
         r#""artifact_uri": "mlflow-artifacts:/1/f3b0/artifacts", "lifecycle_stage": "active", "#,
@@ -110,18 +119,18 @@ mod tests {
         r#""timestamp": 1764004500124, "step": 0}], "tags": [{"key": "t", "value": "ü"}]}, "#,
         r#""inputs": {}}]}"#
     );
-    const REFUSED: &str = concat!(
+    const ERROR_RESPONSE: &str = concat!(
         r#"{"error_code": "INVALID_PARAMETER_VALUE", "message": "Invalid value \"x\" for "#,
         r#"parameter 'metrics[0].value' supplied: must be a number, not “ü”"}"#
     );
 
     #[test]
     fn an_answer_that_ends_early_is_no_success() {
-        let whole = meanings_of(200, FOUND.as_bytes());
+        let whole = meanings_of(200, SEARCH_RESPONSE.as_bytes());
         let found = whole.last().expect("a list of runs");
         assert!(found.as_ref().is_ok_and(|runs| runs.contains("f3b0")));
-        for end in 0..FOUND.len() {
-            let cut = FOUND.as_bytes().get(..end).unwrap_or_default();
+        for end in 0..SEARCH_RESPONSE.len() {
+            let cut = SEARCH_RESPONSE.as_bytes().get(..end).unwrap_or_default();
             let [_upload, json @ ..] = &*meanings_of(200, cut) else {
                 panic!("there are several")
             };
@@ -137,8 +146,8 @@ mod tests {
     #[test]
     fn a_refusal_that_ends_early_is_still_one() {
         for status in [302, 400, 401, 403, 404, 409, 413, 429, 500, 503] {
-            for end in 0..=REFUSED.len() {
-                let cut = REFUSED.as_bytes().get(..end).unwrap_or_default();
+            for end in 0..=ERROR_RESPONSE.len() {
+                let cut = ERROR_RESPONSE.as_bytes().get(..end).unwrap_or_default();
                 for meaning in meanings_of(status, cut) {
                     assert!(meaning.is_err(), "{status}, cut at {end}: {meaning:?}");
                 }
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_damaged_answer_harms_nobody() {
-        for text in [FOUND, REFUSED] {
+        for text in [SEARCH_RESPONSE, ERROR_RESPONSE] {
             for at in 0..text.len() {
                 for bit in 0..8 {
                     let mut damaged = text.as_bytes().to_vec();

@@ -17,26 +17,29 @@ use super::{RestOptions, StoreError};
 
 /// The configuration for a server. Without `https` nothing is read from the system: a container
 /// that has no certificates has to be able to use a plain server.
-pub(super) fn config(options: &RestOptions, https: bool) -> Result<ClientConfig, StoreError> {
+pub(super) fn build_tracking_config(
+    options: &RestOptions,
+    https: bool,
+) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| blocked(format!("TLS cannot be set up: {error}")))?;
+        .map_err(|error| blocked_error(format!("TLS cannot be set up: {error}")))?;
     let builder = if options.insecure_tls {
         builder
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else if let Some(bundle) = &options.ca_bundle {
         let mut roots = RootCertStore::empty();
-        for certificate in certificates(bundle)? {
+        for certificate in read_certificates(bundle)? {
             roots
                 .add(certificate)
-                .map_err(|error| unusable(bundle, &error))?;
+                .map_err(|error| unusable_certificate_error(bundle, &error))?;
         }
         builder.with_root_certificates(roots)
     } else if https {
         builder.with_platform_verifier().map_err(|error| {
-            blocked(format!(
+            blocked_error(format!(
                 "the system's certificates cannot be used: {error}. Install them (ca-certificates), or set \
                  MLFLOW_TRACKING_SERVER_CERT_PATH"
             ))
@@ -47,19 +50,23 @@ pub(super) fn config(options: &RestOptions, https: bool) -> Result<ClientConfig,
     let Some(path) = &options.client_cert else {
         return Ok(builder.with_no_client_auth());
     };
-    let key = PrivateKeyDer::from_pem_file(path).map_err(|error| unusable(path, &error))?;
+    let key = PrivateKeyDer::from_pem_file(path)
+        .map_err(|error| unusable_certificate_error(path, &error))?;
     builder
-        .with_client_auth_cert(certificates(path)?, key)
-        .map_err(|error| unusable(path, &error))
+        .with_client_auth_cert(read_certificates(path)?, key)
+        .map_err(|error| unusable_certificate_error(path, &error))
 }
 
 /// The configuration for buckets: the system's certificates and those of `ca_bundle`.
-pub(super) fn of_buckets(ca_bundle: Option<&Path>) -> Result<ClientConfig, StoreError> {
+pub(super) fn build_bucket_config(ca_bundle: Option<&Path>) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| blocked(format!("TLS cannot be set up: {error}")))?;
-    let extra = ca_bundle.map(certificates).transpose()?.unwrap_or_default();
+        .map_err(|error| blocked_error(format!("TLS cannot be set up: {error}")))?;
+    let extra = ca_bundle
+        .map(read_certificates)
+        .transpose()?
+        .unwrap_or_default();
     let verifier = Verifier::new_with_extra_roots(extra, provider).map_err(|error| {
         StoreError::Blocked {
             reason: format!(
@@ -74,23 +81,25 @@ pub(super) fn of_buckets(ca_bundle: Option<&Path>) -> Result<ClientConfig, Store
     Ok(builder.with_no_client_auth())
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreError> {
     let found =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match found {
-        Ok(found) if found.is_empty() => Err(unusable(path, &"it holds no certificate")),
-        found => found.map_err(|error| unusable(path, &error)),
+        Ok(found) if found.is_empty() => {
+            Err(unusable_certificate_error(path, &"it holds no certificate"))
+        }
+        found => found.map_err(|error| unusable_certificate_error(path, &error)),
     }
 }
 
-fn unusable(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
-    blocked(format!(
+fn unusable_certificate_error(path: &Path, why: &dyn std::fmt::Display) -> StoreError {
+    blocked_error(format!(
         "the certificate file {} cannot be used: {why}",
         path.display()
     ))
 }
 
-fn blocked(reason: String) -> StoreError {
+fn blocked_error(reason: String) -> StoreError {
     StoreError::Blocked {
         reason,
         everything: true,

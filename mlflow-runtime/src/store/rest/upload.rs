@@ -23,18 +23,18 @@ use super::{ArtifactContent, StoreError, http};
 use crate::store::local_artifacts;
 
 /// What is read of a file, or handed to the connection, at a time.
-const CHUNK: usize = 256 << 10;
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// The slowest a server may put away what it received, in bytes a second.
-const SLOWEST_STORAGE: u64 = 1 << 20;
+const MIN_STORAGE_BYTES_PER_SECOND: u64 = 1 << 20;
 
 /// What is sent, each time from its beginning.
-pub(super) enum Content<'a> {
+pub(super) enum UploadContent<'a> {
     Memory(Bytes),
     File(&'a Path),
 }
 
-impl<'a> From<ArtifactContent<'a>> for Content<'a> {
+impl<'a> From<ArtifactContent<'a>> for UploadContent<'a> {
     fn from(content: ArtifactContent<'a>) -> Self {
         match content {
             // A borrowed slice cannot outlive the call, and a request body has to.
@@ -44,17 +44,17 @@ impl<'a> From<ArtifactContent<'a>> for Content<'a> {
     }
 }
 
-impl Content<'_> {
+impl UploadContent<'_> {
     /// Opens it, and tells how many bytes it has.
-    fn open(&self) -> Result<(Source, u64), StoreError> {
+    fn open(&self) -> Result<(UploadSource, u64), StoreError> {
         match self {
-            Self::Memory(bytes) => Ok((Source::Memory(bytes.clone()), bytes.len() as u64)),
+            Self::Memory(bytes) => Ok((UploadSource::Memory(bytes.clone()), bytes.len() as u64)),
             Self::File(path) => {
                 let file = local_artifacts::open_source(path)?;
                 let metadata = file.metadata().map_err(|error| StoreError::Rejected {
                     reason: format!("cannot read {}: {error}", path.display()),
                 })?;
-                Ok((Source::File(file), metadata.len()))
+                Ok((UploadSource::File(file), metadata.len()))
             }
         }
     }
@@ -67,27 +67,27 @@ impl Content<'_> {
 
 /// Sends the content with a request to `url`, and to where that sends us. `timeout` is the longest that it may
 /// make no progress. `asked` names the request.
-pub(super) async fn put(
+pub(super) async fn send_following_redirects(
     request: impl Fn(Url) -> RequestBuilder,
     timeout: Duration,
     asked: &str,
     mut url: Url,
-    content: &Content<'_>,
+    content: &UploadContent<'_>,
 ) -> Result<Response, StoreError> {
-    let mut response = sent(&request, timeout, asked, &url, content).await?;
+    let mut response = send_with_retry(&request, timeout, asked, &url, content).await?;
     // The client follows only with bodies that it can copy.
-    for _ in 0..http::REDIRECTS {
-        let Some(target) = moved(&response, &url) else {
+    for _ in 0..http::MAX_REDIRECTS {
+        let Some(target) = redirect_target(&response, &url) else {
             break;
         };
         url = target;
-        response = sent(&request, timeout, asked, &url, content).await?;
+        response = send_with_retry(&request, timeout, asked, &url, content).await?;
     }
     Ok(response)
 }
 
 /// Waits for what reads an answer, but not longer than `timeout`: one may stop in the middle.
-pub(super) async fn in_time<T, E: From<StoreError>>(
+pub(super) async fn with_timeout<T, E: From<StoreError>>(
     timeout: Duration,
     asked: &str,
     answer: impl Future<Output = Result<T, E>>,
@@ -107,8 +107,8 @@ pub(super) async fn in_time<T, E: From<StoreError>>(
 }
 
 /// Returns where an upload has to go instead.
-fn moved(response: &Response, from: &Url) -> Option<Url> {
-    if !http::keeps_body(response.status()) {
+fn redirect_target(response: &Response, from: &Url) -> Option<Url> {
+    if !http::is_body_preserving_redirect(response.status()) {
         return None;
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
@@ -120,40 +120,42 @@ fn moved(response: &Response, from: &Url) -> Option<Url> {
 }
 
 /// Returns the answer to an upload, tried once more where the connection broke.
-async fn sent(
+async fn send_with_retry(
     request: &impl Fn(Url) -> RequestBuilder,
     timeout: Duration,
     asked: &str,
     url: &Url,
-    content: &Content<'_>,
+    content: &UploadContent<'_>,
 ) -> Result<Response, StoreError> {
-    match send(request(url.clone()), timeout, asked, content).await {
-        Err(Unsent::Broke(_)) => send(request(url.clone()), timeout, asked, content).await,
+    match send_once(request(url.clone()), timeout, asked, content).await {
+        Err(SendError::ConnectionBroken(_)) => {
+            send_once(request(url.clone()), timeout, asked, content).await
+        }
         sent => sent,
     }
     .map_err(|unsent| match unsent {
-        Unsent::Broke(error) | Unsent::Failed(error) => error,
+        SendError::ConnectionBroken(error) | SendError::Failed(error) => error,
     })
 }
 
-enum Unsent {
+enum SendError {
     /// The connection broke: a fresh one may do better.
-    Broke(StoreError),
+    ConnectionBroken(StoreError),
     Failed(StoreError),
 }
 
-async fn send(
+async fn send_once(
     request: RequestBuilder,
     timeout: Duration,
     asked: &str,
-    content: &Content<'_>,
-) -> Result<Response, Unsent> {
-    let (source, length) = content.open().map_err(Unsent::Failed)?;
+    content: &UploadContent<'_>,
+) -> Result<Response, SendError> {
+    let (source, length) = content.open().map_err(SendError::Failed)?;
     let sent = Arc::new(AtomicU64::new(0));
-    let body = Upload {
+    let body = UploadBody {
         source,
-        left: length,
-        sent: sent.clone(),
+        remaining: length,
+        bytes_sent: sent.clone(),
     };
     let request = request
         .header(CONTENT_LENGTH, length)
@@ -161,7 +163,7 @@ async fn send(
         .send();
     let mut request = std::pin::pin!(request);
     // Once all is sent, the server may need time to put it away.
-    let mut patience = length / SLOWEST_STORAGE / timeout.as_secs().max(1) + 1;
+    let mut patience = length / MIN_STORAGE_BYTES_PER_SECOND / timeout.as_secs().max(1) + 1;
     let mut seen = 0;
     loop {
         tokio::select! {
@@ -169,8 +171,8 @@ async fn send(
                 return answer.map_err(|error| {
                     // The URL of a bucket is a credential.
                     let error = error.without_url();
-                    let unsent = http::not_sent(asked, &error);
-                    if http::broke(&error) { Unsent::Broke(unsent) } else { Unsent::Failed(unsent) }
+                    let unsent = http::classify_send_error(asked, &error);
+                    if http::is_broken_connection(&error) { SendError::ConnectionBroken(unsent) } else { SendError::Failed(unsent) }
                 });
             }
             () = tokio::time::sleep(timeout) => {
@@ -178,7 +180,7 @@ async fn send(
                 if now == seen {
                     patience -= 1;
                     if now < length || patience == 0 {
-                        return Err(Unsent::Failed(StoreError::Unavailable {
+                        return Err(SendError::Failed(StoreError::Unavailable {
                             reason: format!("{asked}: stalled after {now} of {length} bytes"),
                             retry_after: None,
                         }));
@@ -190,25 +192,27 @@ async fn send(
     }
 }
 
-enum Source {
+enum UploadSource {
     Memory(Bytes),
     File(File),
 }
 
 /// A body of known length, read as it is sent.
-struct Upload {
-    source: Source,
-    left: u64,
+struct UploadBody {
+    source: UploadSource,
+    remaining: u64,
     /// For the watch that tells a slow upload from a stalled one.
-    sent: Arc<AtomicU64>,
+    bytes_sent: Arc<AtomicU64>,
 }
 
-impl Upload {
-    fn next(&mut self) -> io::Result<Bytes> {
-        let length = usize::try_from(self.left).unwrap_or(CHUNK).min(CHUNK);
+impl UploadBody {
+    fn next_chunk(&mut self) -> io::Result<Bytes> {
+        let length = usize::try_from(self.remaining)
+            .unwrap_or(CHUNK_BYTES)
+            .min(CHUNK_BYTES);
         let chunk = match &mut self.source {
-            Source::Memory(bytes) => bytes.split_to(length.min(bytes.len())),
-            Source::File(file) => {
+            UploadSource::Memory(bytes) => bytes.split_to(length.min(bytes.len())),
+            UploadSource::File(file) => {
                 let mut chunk = vec![0; length];
                 // A local file: shorter than a scheduler's turn, and no thread to hand it to.
                 let read = file.read(&mut chunk)?;
@@ -222,13 +226,14 @@ impl Upload {
                 "the file became shorter while it was sent",
             ));
         }
-        self.left -= chunk.len() as u64;
-        self.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        self.remaining -= chunk.len() as u64;
+        self.bytes_sent
+            .fetch_add(chunk.len() as u64, Ordering::Relaxed);
         Ok(chunk)
     }
 }
 
-impl Body for Upload {
+impl Body for UploadBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -236,14 +241,14 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        Poll::Ready((self.left > 0).then(|| self.next().map(Frame::data)))
+        Poll::Ready((self.remaining > 0).then(|| self.next_chunk().map(Frame::data)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.remaining == 0
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        SizeHint::with_exact(self.remaining)
     }
 }

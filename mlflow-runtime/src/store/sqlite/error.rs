@@ -9,7 +9,7 @@ use super::StoreError;
 
 /// Why the file was not read or written.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum SqliteError {
     /// Decided where it was noticed.
     Refused(StoreError),
     /// SQLite's own error.
@@ -24,13 +24,13 @@ pub(super) enum Failure {
     TooOld,
 }
 
-impl From<rusqlite::Error> for Failure {
+impl From<rusqlite::Error> for SqliteError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sqlite(error)
     }
 }
 
-impl Failure {
+impl SqliteError {
     /// A refusal that concerns one run or experiment.
     pub(super) fn blocked(reason: String) -> Self {
         Self::Refused(StoreError::Blocked {

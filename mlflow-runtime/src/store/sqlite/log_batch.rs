@@ -5,22 +5,30 @@
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::{Batch, runs, validate};
 use crate::model::{Metric, Param, Tag};
 
 /// Writes the batch to the run.
-pub(super) fn batch(db: &mut Connection, run_id: &str, batch: &Batch<'_>) -> Result<(), Failure> {
+pub(super) fn write_batch(
+    db: &mut Connection,
+    run_id: &str,
+    batch: &Batch<'_>,
+) -> Result<(), SqliteError> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    runs::get(&transaction, run_id)?;
-    params(&transaction, run_id, batch.params)?;
-    metrics(&transaction, run_id, batch.metrics)?;
-    tags(&transaction, run_id, batch.tags)?;
+    runs::require_active_run(&transaction, run_id)?;
+    insert_params(&transaction, run_id, batch.params)?;
+    write_metrics(&transaction, run_id, batch.metrics)?;
+    upsert_tags(&transaction, run_id, batch.tags)?;
     transaction.commit()?;
     Ok(())
 }
 
-fn params(transaction: &Transaction<'_>, run_id: &str, params: &[Param]) -> Result<(), Failure> {
+fn insert_params(
+    transaction: &Transaction<'_>,
+    run_id: &str,
+    params: &[Param],
+) -> Result<(), SqliteError> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO params (run_uuid, key, value) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
     )?;
@@ -34,7 +42,7 @@ fn params(transaction: &Transaction<'_>, run_id: &str, params: &[Param]) -> Resu
             .query_row((run_id, &param.key), |row| row.get(0))
             .optional()?;
         if let Some(old) = old.filter(|old| *old != param.value) {
-            return Err(Failure::Refused(validate::param_changed(
+            return Err(SqliteError::Refused(validate::param_conflict_error(
                 &param.key,
                 &old,
                 &param.value,
@@ -46,15 +54,15 @@ fn params(transaction: &Transaction<'_>, run_id: &str, params: &[Param]) -> Resu
 
 /// A point as the columns hold it.
 #[derive(Clone, Copy)]
-struct Point {
+struct MetricRow {
     step: i64,
     timestamp: i64,
     value: f64,
     is_nan: bool,
 }
 
-impl Point {
-    fn of(metric: &Metric) -> Self {
+impl MetricRow {
+    fn from_metric(metric: &Metric) -> Self {
         let is_nan = metric.value.is_nan();
         // No column can hold NaN, and MLflow stores an infinity as the largest finite value.
         let value = if is_nan {
@@ -75,7 +83,11 @@ impl Point {
     }
 }
 
-fn metrics(transaction: &Transaction<'_>, run_id: &str, metrics: &[Metric]) -> Result<(), Failure> {
+fn write_metrics(
+    transaction: &Transaction<'_>,
+    run_id: &str,
+    metrics: &[Metric],
+) -> Result<(), SqliteError> {
     let latest = insert_points(transaction, run_id, metrics)?;
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO latest_metrics (run_uuid, key, value, timestamp, step, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
@@ -105,7 +117,7 @@ fn insert_points<'a>(
     transaction: &Transaction<'_>,
     run_id: &str,
     metrics: &'a [Metric],
-) -> Result<Vec<(&'a str, Point)>, Failure> {
+) -> Result<Vec<(&'a str, MetricRow)>, SqliteError> {
     let mut sorted: Vec<&Metric> = metrics.iter().collect();
     sorted.sort_by(|a, b| a.key.cmp(&b.key));
     let mut insert = transaction.prepare_cached(
@@ -117,9 +129,9 @@ fn insert_points<'a>(
     for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
         let key = &*of_key[0].key;
         insert.raw_bind_parameter(2, key)?;
-        let mut last = Point::of(of_key[0]);
+        let mut last = MetricRow::from_metric(of_key[0]);
         for metric in of_key {
-            let point = Point::of(metric);
+            let point = MetricRow::from_metric(metric);
             insert.raw_bind_parameter(3, point.value)?;
             insert.raw_bind_parameter(4, point.timestamp)?;
             insert.raw_bind_parameter(5, point.step)?;
@@ -134,7 +146,11 @@ fn insert_points<'a>(
     Ok(latest)
 }
 
-fn tags(transaction: &Transaction<'_>, run_id: &str, tags: &[Tag]) -> Result<(), Failure> {
+fn upsert_tags(
+    transaction: &Transaction<'_>,
+    run_id: &str,
+    tags: &[Tag],
+) -> Result<(), SqliteError> {
     let mut upsert = transaction.prepare_cached(
         "INSERT INTO tags (run_uuid, key, value) VALUES (?1, ?2, ?3)
          ON CONFLICT (key, run_uuid) DO UPDATE SET value = excluded.value",

@@ -27,28 +27,28 @@ use super::{
     local_artifacts, validate,
 };
 use crate::model::{ExperimentRef, RunStatus};
-use error::Failure;
-use open::Open;
+use error::SqliteError;
+use open::OpenDatabase;
 
 /// As many as the shipper reads at a time: a third of a second of work, in which nobody else has
 /// the file's lock.
-const BATCH: usize = 65_536;
+const MAX_BATCH_ENTRIES: usize = 65_536;
 /// After so long of work others get the lock for certain. Who waits for it gives up after five
 /// seconds, as MLflow does.
-const HELD: Duration = Duration::from_secs(2);
+const MAX_WORK_WITHOUT_GAP: Duration = Duration::from_secs(2);
 /// The longest that SQLite sleeps between two attempts to get a lock, and a little more.
-const GAP: Duration = Duration::from_millis(110);
+const GAP_DURATION: Duration = Duration::from_millis(110);
 
 /// A store in an MLflow SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
     artifact_root: PathBuf,
-    open: RefCell<Option<Open>>,
+    database: RefCell<Option<OpenDatabase>>,
     /// How long this store was at work on the file since the last gap.
-    held: Cell<Duration>,
+    work_since_gap: Cell<Duration>,
     /// How long of it the last time.
-    last: Cell<Duration>,
+    last_work: Cell<Duration>,
 }
 
 impl SqliteStore {
@@ -61,18 +61,18 @@ impl SqliteStore {
         Self {
             path: absolute(path.as_ref()),
             artifact_root: absolute(artifact_root.as_ref()),
-            open: RefCell::new(None),
-            held: Cell::default(),
-            last: Cell::default(),
+            database: RefCell::new(None),
+            work_since_gap: Cell::default(),
+            last_work: Cell::default(),
         }
     }
 
     /// Runs `work` on the file, opened if need be.
-    fn with<T>(
+    fn with_connection<T>(
         &self,
-        work: impl FnOnce(&mut Connection) -> Result<T, Failure>,
+        work: impl FnOnce(&mut Connection) -> Result<T, SqliteError>,
     ) -> Result<T, StoreError> {
-        let mut slot = self.open.borrow_mut();
+        let mut slot = self.database.borrow_mut();
         // A file that was moved away or replaced is not the one people will look at.
         if slot
             .as_ref()
@@ -82,12 +82,13 @@ impl SqliteStore {
         }
         let open = match &mut *slot {
             Some(open) => open,
-            none => none.insert(Open::new(&self.path, &self.artifact_root)?),
+            none => none.insert(OpenDatabase::new(&self.path, &self.artifact_root)?),
         };
         let begun = Instant::now();
         let done = work(&mut open.connection);
-        self.last.set(begun.elapsed());
-        self.held.set(self.held.get() + self.last.get());
+        self.last_work.set(begun.elapsed());
+        self.work_since_gap
+            .set(self.work_since_gap.get() + self.last_work.get());
         done.map_err(|failure| {
             let keep = failure.leaves_connection_usable();
             let error = failure.into_store_error(&self.path);
@@ -108,24 +109,24 @@ impl Store for SqliteStore {
     /// Without it a backlog keeps MLflow from ever getting the file's lock.
     fn gap(&self) -> Duration {
         // With one more like the last.
-        if self.held.get() + self.last.get() < HELD {
+        if self.work_since_gap.get() + self.last_work.get() < MAX_WORK_WITHOUT_GAP {
             return Duration::ZERO;
         }
-        self.held.take();
-        GAP
+        self.work_since_gap.take();
+        GAP_DURATION
     }
 
     fn limits(&self) -> BatchLimits {
         BatchLimits {
-            total: BATCH,
-            metrics: BATCH,
-            params: BATCH,
-            tags: BATCH,
+            total: MAX_BATCH_ENTRIES,
+            metrics: MAX_BATCH_ENTRIES,
+            params: MAX_BATCH_ENTRIES,
+            tags: MAX_BATCH_ENTRIES,
         }
     }
 
     fn news(&self) -> Option<String> {
-        let mut open = self.open.borrow_mut();
+        let mut open = self.database.borrow_mut();
         let is_new = std::mem::take(&mut open.as_mut()?.is_new);
         let (path, uri) = (self.path.display(), self.uri());
         is_new.then(|| format!("runs go to the new file {path}; look at them with: mlflow ui --backend-store-uri {uri}"))
@@ -137,20 +138,22 @@ impl Store for SqliteStore {
 
     async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError> {
         match experiment {
-            ExperimentRef::Id(id) => self.with(|db| runs::experiment_by_id(db, id)),
+            ExperimentRef::Id(id) => self.with_connection(|db| runs::experiment_by_id(db, id)),
             ExperimentRef::Name(name) => {
                 validate::check_experiment(name)?;
-                self.with(|db| runs::experiment_by_name(db, name, &self.artifact_root))
+                self.with_connection(|db| {
+                    runs::find_or_create_experiment(db, name, &self.artifact_root)
+                })
             }
         }
     }
 
     async fn experiment_name(&self, run: &StoredRun) -> Result<Option<String>, StoreError> {
-        self.with(|db| runs::experiment_name(db, &run.experiment_id))
+        self.with_connection(|db| runs::experiment_name(db, &run.experiment_id))
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
-        self.with(|db| runs::create(db, run))
+        self.with_connection(|db| runs::create_run(db, run))
     }
 
     async fn find_run(
@@ -158,16 +161,16 @@ impl Store for SqliteStore {
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError> {
-        self.with(|db| runs::find(db, experiment_id, key))
+        self.with_connection(|db| runs::find_run(db, experiment_id, key))
     }
 
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError> {
-        self.with(|db| runs::get(db, run_id))
+        self.with_connection(|db| runs::require_active_run(db, run_id))
     }
 
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         validate::check_batch(batch)?;
-        self.with(|db| log_batch::batch(db, &run.run_id, batch))
+        self.with_connection(|db| log_batch::write_batch(db, &run.run_id, batch))
     }
 
     async fn update_run(
@@ -176,25 +179,25 @@ impl Store for SqliteStore {
         status: RunStatus,
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
-        self.with(|db| runs::update(db, &run.run_id, status, end_time_ms))
+        self.with_connection(|db| runs::update_run(db, &run.run_id, status, end_time_ms))
     }
 
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError> {
-        self.with(|db| runs::is_running(db, &run.run_id))
+        self.with_connection(|db| runs::is_running(db, &run.run_id))
     }
 
     async fn last_steps(&self, run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
-        self.with(|db| runs::last_steps(db, &run.run_id))
+        self.with_connection(|db| runs::last_steps(db, &run.run_id))
     }
 
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError> {
-        self.with(|db| runs::tag(db, &run.run_id, key))
+        self.with_connection(|db| runs::tag_value(db, &run.run_id, key))
     }
 
     async fn info(&self) -> Result<StoreInfo, StoreError> {
         let started = Instant::now();
         let version = if self.path.exists() {
-            Some(self.with(|db| Ok(open::revision(db)?))?)
+            Some(self.with_connection(|db| Ok(open::query_schema_revision(db)?))?)
         } else {
             None
         };
@@ -206,7 +209,7 @@ impl Store for SqliteStore {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.with(|db| Ok(open::revision(db).map(drop)?))
+        self.with_connection(|db| Ok(open::query_schema_revision(db).map(drop)?))
     }
 
     async fn put_artifact(
@@ -215,6 +218,11 @@ impl Store for SqliteStore {
         path: &str,
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
-        local_artifacts::put(&local_artifacts::of_uri(&run.artifact_uri)?, path, content).await
+        local_artifacts::write_artifact(
+            &local_artifacts::uri_to_directory(&run.artifact_uri)?,
+            path,
+            content,
+        )
+        .await
     }
 }

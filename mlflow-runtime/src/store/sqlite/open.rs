@@ -5,12 +5,12 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::{PATIENCE, StoreError, schema};
 
 /// The file, open.
 #[derive(Debug)]
-pub(super) struct Open {
+pub(super) struct OpenDatabase {
     pub(super) connection: Connection,
     /// Whether it was made now.
     pub(super) is_new: bool,
@@ -42,15 +42,15 @@ impl FileIdentity {
     }
 }
 
-impl Open {
+impl OpenDatabase {
     /// Opens the file, and makes it an MLflow file if it is empty or new.
     pub(super) fn new(path: &Path, artifact_root: &Path) -> Result<Self, StoreError> {
         Self::try_new(path, artifact_root).map_err(|failure| failure.into_store_error(path))
     }
 
-    fn try_new(path: &Path, artifact_root: &Path) -> Result<Self, Failure> {
+    fn try_new(path: &Path, artifact_root: &Path) -> Result<Self, SqliteError> {
         if path.is_dir() {
-            return Err(Failure::Refused(StoreError::Blocked {
+            return Err(SqliteError::Refused(StoreError::Blocked {
                 reason: format!(
                     "{} is a directory: the tracking URI has to name a file",
                     path.display()
@@ -60,7 +60,7 @@ impl Open {
         }
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent)
-                .map_err(|error| Failure::Directory(parent.to_owned(), error))?;
+                .map_err(|error| SqliteError::Directory(parent.to_owned(), error))?;
         }
         // Not the default flags: they would read a path that starts with `file:` as a URI.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
@@ -80,7 +80,7 @@ impl Open {
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Another process may have been faster.
             if !is_ready(&transaction)? {
-                schema::create(&transaction, artifact_root)?;
+                schema::create_tables(&transaction, artifact_root)?;
                 is_new = true;
             }
             transaction.commit()?;
@@ -99,13 +99,13 @@ impl Open {
 }
 
 /// The revision of the schema, as MLflow notes it.
-pub(super) fn revision(connection: &Connection) -> rusqlite::Result<String> {
+pub(super) fn query_schema_revision(connection: &Connection) -> rusqlite::Result<String> {
     let query = "SELECT version_num FROM alembic_version LIMIT 1";
     connection.query_row(query, [], |row| row.get(0))
 }
 
 /// Whether the file is a usable MLflow file; `false` if it is empty.
-fn is_ready(connection: &Connection) -> Result<bool, Failure> {
+fn is_ready(connection: &Connection) -> Result<bool, SqliteError> {
     let mut tables = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
     let tables = tables
         .query_map([], |row| row.get::<_, String>(0))?
@@ -119,22 +119,22 @@ fn is_ready(connection: &Connection) -> Result<bool, Failure> {
         )? {
             has_needed_columns(connection)
         } else {
-            Err(Failure::BeingCreated)
+            Err(SqliteError::BeingCreated)
         };
     }
     if has("experiments") && has("runs") {
         // MLflow creates its tables first and stamps the revision afterwards.
-        return Err(Failure::BeingCreated);
+        return Err(SqliteError::BeingCreated);
     }
     if tables.is_empty() {
         Ok(false)
     } else {
-        Err(Failure::ForeignFile)
+        Err(SqliteError::ForeignFile)
     }
 }
 
 /// Releases before 1.30 lack columns that every write names.
-fn has_needed_columns(connection: &Connection) -> Result<bool, Failure> {
+fn has_needed_columns(connection: &Connection) -> Result<bool, SqliteError> {
     const NEEDED: [(&str, &str); 4] = [
         ("runs", "deleted_time"),
         ("runs", "name"),
@@ -145,7 +145,7 @@ fn has_needed_columns(connection: &Connection) -> Result<bool, Failure> {
         .prepare("SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)")?;
     for (table, name) in NEEDED {
         if !column.query_row((table, name), |row| row.get::<_, bool>(0))? {
-            return Err(Failure::TooOld);
+            return Err(SqliteError::TooOld);
         }
     }
     Ok(true)

@@ -8,14 +8,14 @@ use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params,
 };
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::{NewRun, StoreError, StoredRun};
 use crate::model::RunStatus;
 use crate::store::RUN_KEY_TAG;
 
 /// The id of the experiment, if it exists and is not deleted.
-pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, Failure> {
-    let missing = || Failure::blocked(format!("there is no experiment with the id `{id}`"));
+pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, SqliteError> {
+    let missing = || SqliteError::blocked(format!("there is no experiment with the id `{id}`"));
     let number: i64 = id.parse().map_err(|_| missing())?;
     let found = db
         .prepare_cached("SELECT name, lifecycle_stage FROM experiments WHERE experiment_id = ?1")?
@@ -27,12 +27,12 @@ pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, Fail
     if stage == "active" {
         Ok(number.to_string())
     } else {
-        Err(deleted_experiment(&name))
+        Err(deleted_experiment_error(&name))
     }
 }
 
 /// The name of the experiment with this id, deleted or not.
-pub(super) fn experiment_name(db: &Connection, id: &str) -> Result<Option<String>, Failure> {
+pub(super) fn experiment_name(db: &Connection, id: &str) -> Result<Option<String>, SqliteError> {
     let name = db
         .prepare_cached("SELECT name FROM experiments WHERE experiment_id = ?1")?
         .query_row([id], |row| row.get(0));
@@ -40,11 +40,11 @@ pub(super) fn experiment_name(db: &Connection, id: &str) -> Result<Option<String
 }
 
 /// The id of the experiment, created if it is missing.
-pub(super) fn experiment_by_name(
+pub(super) fn find_or_create_experiment(
     db: &mut Connection,
     name: &str,
     artifact_root: &Path,
-) -> Result<String, Failure> {
+) -> Result<String, SqliteError> {
     if let Some(id) = find_experiment(db, name)? {
         return Ok(id);
     }
@@ -57,7 +57,7 @@ pub(super) fn experiment_by_name(
     Ok(id)
 }
 
-fn find_experiment(db: &Connection, name: &str) -> Result<Option<String>, Failure> {
+fn find_experiment(db: &Connection, name: &str) -> Result<Option<String>, SqliteError> {
     // Newer files have workspaces: a name is unique only within one.
     let workspaces: bool = db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM pragma_table_info('experiments') WHERE name = 'workspace')")?
@@ -74,13 +74,13 @@ fn find_experiment(db: &Connection, name: &str) -> Result<Option<String>, Failur
         })
         .optional()?;
     match found {
-        Some((_, stage)) if stage != "active" => Err(deleted_experiment(name)),
+        Some((_, stage)) if stage != "active" => Err(deleted_experiment_error(name)),
         found => Ok(found.map(|(id, _)| id.to_string())),
     }
 }
 
-fn deleted_experiment(name: &str) -> Failure {
-    Failure::blocked(format!(
+fn deleted_experiment_error(name: &str) -> SqliteError {
+    SqliteError::blocked(format!(
         "the experiment `{name}` is deleted: restore it, or use another name"
     ))
 }
@@ -90,7 +90,7 @@ pub(super) fn insert_experiment(
     db: &Connection,
     name: &str,
     artifact_root: &Path,
-) -> Result<String, Failure> {
+) -> Result<String, SqliteError> {
     let id: i64 = db.query_row(
         "SELECT COALESCE(MAX(experiment_id) + 1, 0) FROM experiments",
         [],
@@ -114,17 +114,17 @@ pub(super) fn insert_experiment(
 }
 
 /// Creates the run with its key as its id. Repeatable.
-pub(super) fn create(db: &mut Connection, run: &NewRun<'_>) -> Result<StoredRun, Failure> {
+pub(super) fn create_run(db: &mut Connection, run: &NewRun<'_>) -> Result<StoredRun, SqliteError> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    if let Some((stored, _)) = select(&transaction, run.key)? {
+    if let Some((stored, _)) = select_run(&transaction, run.key)? {
         return Ok(stored);
     }
-    let stored = insert(&transaction, run)?;
+    let stored = insert_run(&transaction, run)?;
     transaction.commit()?;
     Ok(stored)
 }
 
-fn insert(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredRun, Failure> {
+fn insert_run(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredRun, SqliteError> {
     let experiment_id = experiment_by_id(transaction, run.experiment_id)?;
     let location: Option<String> = transaction.query_row(
         "SELECT artifact_location FROM experiments WHERE experiment_id = ?1",
@@ -132,7 +132,7 @@ fn insert(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredRun, 
         |row| row.get(0),
     )?;
     let location = location.ok_or_else(|| {
-        Failure::blocked(format!(
+        SqliteError::blocked(format!(
             "the experiment {experiment_id} has no artifact location"
         ))
     })?;
@@ -168,38 +168,38 @@ fn insert(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredRun, 
 }
 
 /// The run whose key is `key`.
-pub(super) fn find(
+pub(super) fn find_run(
     db: &Connection,
     experiment_id: &str,
     key: &str,
-) -> Result<Option<StoredRun>, Failure> {
-    Ok(select(db, key)?
+) -> Result<Option<StoredRun>, SqliteError> {
+    Ok(select_run(db, key)?
         .map(|(run, _)| run)
         .filter(|run| run.experiment_id == experiment_id))
 }
 
 /// The run, if it exists and is not deleted.
-pub(super) fn get(db: &Connection, run_id: &str) -> Result<StoredRun, Failure> {
-    match select(db, run_id)? {
-        Some((run, Stage::Active)) => Ok(run),
-        Some((_, Stage::Deleted)) => Err(Failure::blocked(format!(
+pub(super) fn require_active_run(db: &Connection, run_id: &str) -> Result<StoredRun, SqliteError> {
+    match select_run(db, run_id)? {
+        Some((run, LifecycleStage::Active)) => Ok(run),
+        Some((_, LifecycleStage::Deleted)) => Err(SqliteError::blocked(format!(
             "the run {run_id} is deleted: restore it"
         ))),
-        None => Err(Failure::Refused(StoreError::Missing {
+        None => Err(SqliteError::Refused(StoreError::Missing {
             reason: format!("there is no run {run_id}"),
         })),
     }
 }
 
 /// Sets status and end.
-pub(super) fn update(
+pub(super) fn update_run(
     db: &mut Connection,
     run_id: &str,
     status: RunStatus,
     end: Option<i64>,
-) -> Result<(), Failure> {
+) -> Result<(), SqliteError> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    get(&transaction, run_id)?;
+    require_active_run(&transaction, run_id)?;
     transaction
         .prepare_cached("UPDATE runs SET status = ?2, end_time = ?3 WHERE run_uuid = ?1")?
         .execute((run_id, status.as_str(), end))?;
@@ -207,7 +207,7 @@ pub(super) fn update(
     Ok(())
 }
 
-pub(super) fn is_running(db: &mut Connection, run_id: &str) -> Result<bool, Failure> {
+pub(super) fn is_running(db: &mut Connection, run_id: &str) -> Result<bool, SqliteError> {
     let mut query = db.prepare_cached("SELECT status = 'RUNNING' FROM runs WHERE run_uuid = ?1")?;
     let running = query.query_row([run_id], |row| row.get(0)).optional()?;
     Ok(running.unwrap_or(false))
@@ -216,14 +216,18 @@ pub(super) fn is_running(db: &mut Connection, run_id: &str) -> Result<bool, Fail
 pub(super) fn last_steps(
     db: &mut Connection,
     run_id: &str,
-) -> Result<HashMap<String, i64>, Failure> {
+) -> Result<HashMap<String, i64>, SqliteError> {
     let mut query =
         db.prepare_cached("SELECT key, step FROM latest_metrics WHERE run_uuid = ?1")?;
     let steps = query.query_map([run_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(steps.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn tag(db: &mut Connection, run_id: &str, key: &str) -> Result<Option<String>, Failure> {
+pub(super) fn tag_value(
+    db: &mut Connection,
+    run_id: &str,
+    key: &str,
+) -> Result<Option<String>, SqliteError> {
     let mut query = db.prepare_cached("SELECT value FROM tags WHERE run_uuid = ?1 AND key = ?2")?;
     let value = query
         .query_row([run_id, key], |row| row.get(0))
@@ -231,12 +235,15 @@ pub(super) fn tag(db: &mut Connection, run_id: &str, key: &str) -> Result<Option
     Ok(value.flatten())
 }
 
-enum Stage {
+enum LifecycleStage {
     Active,
     Deleted,
 }
 
-fn select(db: &Connection, run_id: &str) -> Result<Option<(StoredRun, Stage)>, Failure> {
+fn select_run(
+    db: &Connection,
+    run_id: &str,
+) -> Result<Option<(StoredRun, LifecycleStage)>, SqliteError> {
     let read = |row: &Row<'_>| {
         let run = StoredRun {
             run_id: row.get(0)?,
@@ -244,9 +251,9 @@ fn select(db: &Connection, run_id: &str) -> Result<Option<(StoredRun, Stage)>, F
             artifact_uri: row.get(2)?,
         };
         let stage = if row.get::<_, String>(3)? == "active" {
-            Stage::Active
+            LifecycleStage::Active
         } else {
-            Stage::Deleted
+            LifecycleStage::Deleted
         };
         Ok((run, stage))
     };

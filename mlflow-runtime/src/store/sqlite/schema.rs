@@ -9,15 +9,15 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::error::Failure;
+use super::error::SqliteError;
 use super::runs;
 
 /// Version of what we put into a new file, kept in our own table.
-const FORMAT: i64 = 1;
+const FORMAT_VERSION: i64 = 1;
 
-const REVISION: &str = "7f2a7d5fae7d";
+const ALEMBIC_REVISION: &str = "7f2a7d5fae7d";
 
-const TABLES: &str = "
+const CREATE_TABLES_SQL: &str = "
 CREATE TABLE experiments (
     experiment_id INTEGER NOT NULL,
     name VARCHAR(256) NOT NULL UNIQUE,
@@ -183,15 +183,15 @@ CREATE TABLE mlflow_rs_format (
 ";
 
 /// Makes an empty file an MLflow file, inside the caller's transaction.
-pub(super) fn create(db: &Connection, artifact_root: &Path) -> Result<(), Failure> {
-    db.execute_batch(TABLES)?;
+pub(super) fn create_tables(db: &Connection, artifact_root: &Path) -> Result<(), SqliteError> {
+    db.execute_batch(CREATE_TABLES_SQL)?;
     db.execute(
         "INSERT INTO alembic_version (version_num) VALUES (?1)",
-        [REVISION],
+        [ALEMBIC_REVISION],
     )?;
     db.execute(
         "INSERT INTO mlflow_rs_format (version) VALUES (?1)",
-        [FORMAT],
+        [FORMAT_VERSION],
     )?;
     // It has to be number 0, and some releases do not add it to a file that has others.
     runs::insert_experiment(db, "Default", artifact_root)?;

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpid, kill_process, waitid};
 use rustix::stdio::{dup2_stdout, stderr, stdout};
 
-use super::super::{Redirect, same};
+use super::super::{Redirect, is_same_file};
 use crate::os::hooks::close_in_child;
 
 pub(super) const SCENARIO: &str = "MLFLOW_TEST_CONSOLE_SCENARIO";
@@ -269,7 +269,7 @@ fn cannot_start() {
     let before = stats();
     assert!(Redirect::start(&file(), |_| true).is_err());
     for (before, after) in before.iter().zip(&stats()) {
-        assert!(same(before, after));
+        assert!(is_same_file(before, after));
     }
     // Nor is it taken.
     let again = Redirect::start(&file(), |_| true).err().unwrap();
