@@ -17,7 +17,7 @@ fuzz_target!(|input: &[u8]| -> Corpus {
         return Corpus::Reject;
     };
     let headers: Vec<_> = lines.filter_map(header).collect();
-    mlflow::fuzzing::answer(|| {
+    mlflow::fuzz_support::answer(|| {
         let mut answer = http::Response::builder().status(status).url(URL.clone());
         for (name, value) in &headers {
             answer = answer.header(name, value);

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
-use mlflow::fuzzing;
+use mlflow::fuzz_support;
 
 const FRAME_HEADER_BYTES: usize = 8;
 

@@ -2,7 +2,7 @@
 //! server's request, and the search for credentials.
 //!
 //! ```sh
-//! cargo bench --features __parts --bench parts
+//! cargo bench --features __bench --bench parts
 //! ```
 
 use std::hint::black_box;
@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use divan::Bencher;
-use mlflow::parts::{Appending, encode};
+use mlflow::bench_support::{Appending, encode};
 use mlflow::store::Metric;
-use mlflow_redact::Edge;
+use mlflow_rules::Edge;
 use serde::Serialize;
 
 mod reference;
@@ -116,18 +116,18 @@ mod redaction {
 
     #[divan::bench]
     fn of_a_name() -> bool {
-        mlflow_redact::is_secret_name(black_box("learning_rate"))
+        mlflow_rules::is_secret_name(black_box("learning_rate"))
     }
 
     #[divan::bench]
     fn of_a_short_text() -> bool {
-        mlflow_redact::mask(black_box("adam, weight decay 0.01"), Edge::End).is_some()
+        mlflow_rules::mask(black_box("adam, weight decay 0.01"), Edge::End).is_some()
     }
 
     #[divan::bench]
     fn of_a_thousand_characters(bencher: Bencher) {
         let text = long();
-        bencher.bench_local(|| mlflow_redact::mask(black_box(&text), Edge::End).is_some());
+        bencher.bench_local(|| mlflow_rules::mask(black_box(&text), Edge::End).is_some());
     }
 
     #[divan::bench]

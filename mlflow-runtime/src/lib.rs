@@ -134,6 +134,9 @@ compile_error!(
      Windows build with WSL, or leave the dependency out with [target.'cfg(unix)'.dependencies]"
 );
 
+#[cfg(feature = "__bench")]
+#[doc(hidden)]
+pub mod bench_support;
 mod capture;
 mod client;
 mod config;
@@ -141,15 +144,12 @@ pub mod diagnostics;
 mod environment;
 #[cfg(fuzzing)]
 #[doc(hidden)]
-pub mod fuzzing;
+pub mod fuzz_support;
 mod journal;
 #[cfg(feature = "layer")]
 pub mod layer;
 mod model;
 mod os;
-#[cfg(feature = "__parts")]
-#[doc(hidden)]
-pub mod parts;
 pub mod rank;
 mod run;
 mod secret;

@@ -35,10 +35,16 @@ const ORDER: [&str; 26] = [
 ];
 
 /// What stands above all: the public surface, and what only tests, benchmarks and fuzz targets use.
-const ABOVE: [&str; 5] = ["__private", "diagnostics", "fuzzing", "lib", "parts"];
+const ABOVE: [&str; 5] = [
+    "__private",
+    "bench_support",
+    "diagnostics",
+    "fuzz_support",
+    "lib",
+];
 
 /// Files that only tests and fuzz targets use.
-const HARNESSES: [&str; 2] = ["store/rest/reading.rs", "shipper/recovery.rs"];
+const HARNESSES: [&str; 2] = ["store/rest/fuzz_support.rs", "shipper/fuzz_support.rs"];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {

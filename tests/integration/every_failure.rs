@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::OnceLock;
 
-use crate::support::chance::Chance;
 use crate::support::program::{Ended, Folder, one};
+use crate::support::rng::Rng;
 
 const LIFE: &str = env!("CARGO_BIN_EXE_life");
 const SOURCE: &str = concat!(
@@ -183,7 +183,7 @@ fn can_give(call: &str, error: i32) -> bool {
 fn fail_below(part: &str) {
     let Some(failing) = failing() else { return };
     let every = std::env::var_os(EVERY).is_some();
-    let mut chance = Chance::seeded_or(SEED);
+    let mut rng = Rng::seeded_or(SEED);
     // How many there are: a call that does not come does not fail.
     let comes = |number| {
         let folder = Folder::new();
@@ -216,7 +216,7 @@ fn fail_below(part: &str) {
         (pairs.len(), pairs.len())
     } else {
         for at in (1..pairs.len()).rev() {
-            let other = chance.below(at as u64 + 1);
+            let other = rng.below(at as u64 + 1);
             pairs.swap(at, usize::try_from(other).unwrap());
         }
         (SAMPLE, MOST_TRIED)
@@ -235,7 +235,7 @@ fn fail_below(part: &str) {
         if can_give(call, error) {
             let what = format!(
                 "seed {}: call {number}, {}, fails with {error}",
-                chance.seed(),
+                rng.seed(),
                 call.trim()
             );
             check(&folder, &tried, &what);

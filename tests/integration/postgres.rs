@@ -9,10 +9,10 @@ use mlflow::store::{
     Batch, ExperimentRef, Metric, NewRun, Param, RestOptions, RestStore, Store, StoreError, Tag,
 };
 
-use crate::support::chance::Chance;
 use crate::support::fault::Fault;
 use crate::support::program::Folder;
 use crate::support::proxy::Proxy;
+use crate::support::rng::Rng;
 use crate::support::scaled::Scaled;
 use crate::support::{block_on, unique};
 
@@ -185,8 +185,8 @@ fn what_is_sent_again_to_another_worker_is_absorbed() {
     };
     // At random: with faults in a fixed order, programs that each make as many requests as there are
     // turns meet the same fault for ever.
-    let mut chance = Chance::seeded();
-    let proxy = Proxy::start(scaled.server().url(), move |_| match chance.below(7) {
+    let mut rng = Rng::seeded();
+    let proxy = Proxy::start(scaled.server().url(), move |_| match rng.below(7) {
         0 => Some(Fault::DropAnswer),
         1 => Some(Fault::CutAnswer),
         2 => Some(Fault::TooLate),

@@ -5,12 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use crate::Form;
-use crate::support::chance::Chance;
+use crate::fault_schedule::fault_schedule;
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
 use crate::support::proxy::Proxy;
+use crate::support::rng::Rng;
 use crate::traffic::Traffic;
-use crate::weather::weather;
 
 pub(crate) fn run(form: Form) {
     let length = match form {
@@ -19,7 +19,10 @@ pub(crate) fn run(form: Form) {
     };
     let server = Server::start_with(&[]);
     let folder = Folder::for_hours();
-    let proxy = Proxy::start(server.url(), weather(Chance::seeded(), form == Form::Long));
+    let proxy = Proxy::start(
+        server.url(),
+        fault_schedule(Rng::seeded(), form == Form::Long),
+    );
     let traffic = Traffic::start(&proxy.url(), &folder.journal(), "faults");
     let logged = traffic.log_while(|| {
         thread::sleep(length);

@@ -16,11 +16,11 @@ use rusqlite::Connection;
 
 use crate::Form;
 use crate::ledger::{self, Fault, Life, Verdict};
+use crate::mutation_check;
 use crate::plan::{LIFE, Mark};
-use crate::support::chance::Chance;
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
-use crate::tamper;
+use crate::support::rng::Rng;
 
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const SWEEPER: &str = env!("CARGO_BIN_EXE_numbers");
@@ -94,7 +94,7 @@ struct Totals {
 }
 
 pub(crate) fn run(form: Form) {
-    let mut chance = Chance::seeded();
+    let mut rng = Rng::seeded();
     let mut totals = Totals::default();
     let campaigns = match form {
         Form::Short => vec![file("file", 10), server(3)],
@@ -105,13 +105,13 @@ pub(crate) fn run(form: Form) {
         }
     };
     for campaign in &campaigns {
-        campaign.fight(&mut chance, &mut totals);
+        campaign.fight(&mut rng, &mut totals);
     }
     totals.print();
 }
 
 impl Campaign {
-    fn fight(&self, chance: &mut Chance, totals: &mut Totals) {
+    fn fight(&self, rng: &mut Rng, totals: &mut Totals) {
         let started = Instant::now();
         let folder = Folder::for_hours();
         let server = self.on_server.then(|| Server::start_with(&[]));
@@ -124,11 +124,11 @@ impl Campaign {
         while totals.kills - before < self.kills {
             let mut since_sweep = 0;
             while since_sweep < LIVES_A_SWEEP && totals.kills - before < self.kills {
-                let together = 1 + chance.below(2);
+                let together = 1 + rng.below(2);
                 let first = lives.len() as u64;
                 let mut running: Vec<_> = (first..first + together)
                     .map(|number| {
-                        let until = Instant::now() + moment_within(chance, self.longest);
+                        let until = Instant::now() + moment_within(rng, self.longest);
                         (until, number, place.victim(self, number))
                     })
                     .collect();
@@ -147,7 +147,7 @@ impl Campaign {
                 }
                 since_sweep += together;
             }
-            place.sweep(chance, totals);
+            place.sweep(rng, totals);
         }
         place.sweep_alone(totals);
         totals.warnings += place.warnings();
@@ -170,7 +170,7 @@ impl Campaign {
         );
         assert!(verdict.faults.is_empty(), "{:?}", verdict.examples);
         if totals.verdict.runs == 0 {
-            tamper::all(database, &lives, &|uri| place.artifacts(uri));
+            mutation_check::all(database, &lives, &|uri| place.artifacts(uri));
         }
         totals.verdict.add(verdict);
     }
@@ -215,13 +215,13 @@ impl Battlefield<'_> {
     }
 
     /// In one of the ways in which sweeps happen.
-    fn sweep(&self, chance: &mut Chance, totals: &mut Totals) {
-        match chance.below(3) {
+    fn sweep(&self, rng: &mut Rng, totals: &mut Totals) {
+        match rng.below(3) {
             0 => self.sweep_alone(totals),
             1 => {
                 for _ in 0..3 {
                     let mut sweeper = self.sweeper(totals);
-                    thread::sleep(moment_within(chance, Duration::from_secs(1)));
+                    thread::sleep(moment_within(rng, Duration::from_secs(1)));
                     totals.killed_sweeps += u64::from(kill(&mut sweeper));
                 }
             }
@@ -356,7 +356,7 @@ impl Totals {
 }
 
 /// Any moment up to `longest`, to a microsecond, alike.
-pub(crate) fn moment_within(chance: &mut Chance, longest: Duration) -> Duration {
+pub(crate) fn moment_within(rng: &mut Rng, longest: Duration) -> Duration {
     let longest = u64::try_from(longest.as_micros()).unwrap();
-    Duration::from_micros(chance.below(longest + 1))
+    Duration::from_micros(rng.below(longest + 1))
 }

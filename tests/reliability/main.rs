@@ -19,18 +19,18 @@
 mod support;
 
 mod backlog;
+mod fault_schedule;
 mod faults;
 mod kills;
 mod ledger;
+mod mutation_check;
 #[path = "../programs/plan.rs"]
 mod plan;
 mod ranks;
 #[path = "../programs/report.rs"]
 mod report;
 mod restarts;
-mod tamper;
 mod traffic;
-mod weather;
 
 use std::env;
 use std::time::Instant;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::Form;
 use crate::kills::moment_within;
-use crate::support::chance::Chance;
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
+use crate::support::rng::Rng;
 use crate::traffic::Traffic;
 
 /// The longest the server lives, or is away.
@@ -19,7 +19,7 @@ pub(crate) fn run(form: Form) {
         Form::Short => 2,
         Form::Long => 10,
     };
-    let mut chance = Chance::seeded();
+    let mut rng = Rng::seeded();
     let mut server = Server::start_with(&[]);
     let folder = Folder::for_hours();
     let traffic = Traffic::start(server.url(), &folder.journal(), "restarts");
@@ -30,11 +30,11 @@ pub(crate) fn run(form: Form) {
             while mlflow::health().delivered == delivered {
                 thread::sleep(Duration::from_millis(10));
             }
-            thread::sleep(moment_within(&mut chance, LONGEST));
+            thread::sleep(moment_within(&mut rng, LONGEST));
             server.kill();
             let killed = Instant::now();
             delivered = mlflow::health().delivered;
-            thread::sleep(moment_within(&mut chance, LONGEST));
+            thread::sleep(moment_within(&mut rng, LONGEST));
             server.restart();
             println!(
                 "restart {restart}: killed after {delivered} values, away for {:.1} s",

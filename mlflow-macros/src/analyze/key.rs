@@ -1,6 +1,6 @@
 //! Names of metrics, params and tags that MLflow accepts.
 
-use mlflow_redact::{KEY_CHARS, KeyFault, key_fault};
+use mlflow_rules::{KEY_CHARS, KeyFault, key_fault};
 use proc_macro2::Span;
 
 use crate::errors::Errors;

@@ -4,7 +4,7 @@
 //! names it, and dropped in the order a plain function drops them. What is moved into the body is
 //! bound where that begins, and a plain name in the signature.
 
-use mlflow_redact::is_secret_name;
+use mlflow_rules::is_secret_name;
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::ext::IdentExt;

@@ -3,7 +3,7 @@
 //! Invariants: they run only when tracking is on; they only look, through references; a user's
 //! expression is evaluated where no name of ours can be seen.
 
-use mlflow_redact::is_secret_name;
+use mlflow_rules::is_secret_name;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;

@@ -8,7 +8,7 @@
 
 use std::fmt::{self, Write};
 
-use mlflow_redact::{REDACTED, is_secret_name};
+use mlflow_rules::{REDACTED, is_secret_name};
 
 use super::text::{BoundedWriter, Text, render_bounded};
 

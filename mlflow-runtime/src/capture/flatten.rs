@@ -11,7 +11,7 @@ use std::fmt::{self, Display};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use mlflow_redact::{REDACTED, is_secret_name};
+use mlflow_rules::{REDACTED, is_secret_name};
 use serde::ser::{self, Serialize};
 
 use super::leaf::{Leaf, Purpose, Scalar};

@@ -8,7 +8,7 @@ use std::any::type_name;
 use std::fmt::{self, Display, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mlflow_redact::Edge;
+use mlflow_rules::Edge;
 
 use crate::model::limits;
 
@@ -209,7 +209,7 @@ pub(super) fn render_bounded(
 /// Ends a text that has lost its end, within `limit` characters.
 #[cold]
 fn truncate_incomplete(limit: usize, text: String) -> String {
-    let text = mlflow_redact::mask(&text, Edge::Cut).map_or(text, |masked| masked.text);
+    let text = mlflow_rules::mask(&text, Edge::Cut).map_or(text, |masked| masked.text);
     let (text, _) = limits::truncate_chars(text.into(), limit.saturating_sub(1));
     let mut text = text.into_owned();
     text.push(ELLIPSIS);

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::environment::launcher;
 use crate::journal::Journal;
-use crate::journal::owned::JournalLocation;
+use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
 use crate::secret::Secret;

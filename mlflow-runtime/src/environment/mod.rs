@@ -13,7 +13,7 @@ use std::env;
 use std::path::Path;
 use std::sync::Arc;
 
-use mlflow_redact::Edge;
+use mlflow_rules::Edge;
 use once_cell::race::OnceBox;
 
 use crate::model::Tag;
@@ -131,7 +131,7 @@ impl Environment {
                 "process.pid" => std::process::id().to_string(),
                 _ => tag.value.clone(),
             };
-            let masked = mlflow_redact::mask(&value, Edge::End).map_or(value, |masked| masked.text);
+            let masked = mlflow_rules::mask(&value, Edge::End).map_or(value, |masked| masked.text);
             let (cut, _) = limits::truncate_chars(masked.as_str().into(), limits::TAG_VALUE_CHARS);
             Tag {
                 key: tag.key.clone(),

@@ -1,7 +1,7 @@
 //! `MLFLOW_RUN_CONTEXT`: tags that whoever starts the process gives to its runs, a JSON object, as
 //! MLflow's own client reads it.
 
-use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
+use mlflow_rules::{Edge, REDACTED, is_secret_name, mask};
 use serde_json::{Map, Value};
 
 use super::VariableLookup;

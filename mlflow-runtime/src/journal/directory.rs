@@ -10,7 +10,7 @@
 //!     last.steps                  the steps that were found for returned numbers
 //!     <uuid>.console              what a run says in words, as it says it
 //!   rejected-<uid>/<process>/     what the store has refused for good, in the same form
-//!   damaged-<uid>/                0700: files that could not be read whole, see [`kept`](crate::journal::kept)
+//!   damaged-<uid>/                0700: files that could not be read whole, see [`quarantine`](crate::journal::quarantine)
 //! ```
 //!
 //! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
@@ -18,7 +18,7 @@
 //! # Trust
 //!
 //! What lies in a journal is uploaded with this user's credentials, so every file in it is [this
-//! user's](crate::journal::owned), and so is the directory of its process; others can write to neither. What is
+//! user's](crate::journal::user_files), and so is the directory of its process; others can write to neither. What is
 //! not so is left alone. As a process makes its directory itself, with a name that nobody can guess, a
 //! `<journal>` that a group shares (`MLFLOW_JOURNAL_DIR`) needs no more than that: each user ships
 //! the journals of its own in it. Whoever can rename entries of a shared directory can keep a journal
@@ -39,11 +39,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::journal::owned::{self, JournalLocation};
 use crate::journal::record::{Definition, Origin, Record};
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::mmap_safety;
 use crate::journal::segment::{Frame, Segment};
+use crate::journal::user_files::{self, JournalLocation};
 use crate::os::fork::CloseOnForkFile;
 
 const LOCK_FILE: &str = "lock";
@@ -66,7 +66,7 @@ impl Directory {
         // A sweep may take a directory away between its creation and its locking.
         for _ in 0..8 {
             let path = root.path().join(new_directory_name());
-            owned::create_directory(&path)?;
+            user_files::create_directory(&path)?;
             match Self::lock(&path, true) {
                 Ok(Some(directory)) if directory.path.join(LOCK_FILE).exists() => {
                     return Ok(directory);
@@ -88,9 +88,9 @@ impl Directory {
     fn lock(path: &Path, create: bool) -> io::Result<Option<Self>> {
         let lock = path.join(LOCK_FILE);
         let lock = if create {
-            owned::open_or_create(&lock)?
+            user_files::open_or_create(&lock)?
         } else {
-            owned::open_to_write(&lock)?
+            user_files::open_to_write(&lock)?
         };
         match lock.try_lock() {
             Ok(()) => Ok(Some(Self {
@@ -204,7 +204,7 @@ impl Directory {
         // Without its lock nobody could come in again: it stays while anything else may be there.
         #[cfg(test)]
         crate::seeded::before_change();
-        if owned::remove_files_except(&self.path, LOCK_FILE).is_err() {
+        if user_files::remove_files_except(&self.path, LOCK_FILE).is_err() {
             return;
         }
         #[cfg(test)]
@@ -270,7 +270,7 @@ impl RejectedFolder {
         let name = name.to_string_lossy();
         let place = JournalLocation::below(root.to_owned(), &[&rejected_directory_name(), &name]);
         place.create()?;
-        owned::open_or_create(&place.path().join(LOCK_FILE))?;
+        user_files::open_or_create(&place.path().join(LOCK_FILE))?;
         let path = place.path().to_owned();
         Ok(Self { path })
     }
@@ -361,7 +361,7 @@ fn has_generated_name(path: &Path) -> bool {
 /// Warns, once, of a journal of this user that others can write to: it is not read.
 fn warn_exposed(path: &Path, error: &io::Error) {
     static WARNED: AtomicBool = AtomicBool::new(false);
-    if owned::is_exposed(path) && !WARNED.swap(true, Ordering::Relaxed) {
+    if user_files::is_exposed(path) && !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             target: "mlflow", %error,
             "a journal is not shipped, as others could have changed it. Take that away (chmod -R go-w), if \

@@ -22,12 +22,12 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::journal::directory::segment_path;
-use crate::journal::owned;
 use crate::journal::record::{Definition, Event, MetricRecord, Origin, RunStart};
 use crate::journal::segment::Segment;
 use crate::journal::segment::allocate;
 use crate::journal::segment::append::{Appender, WrittenAppender};
 use crate::journal::segment::mapped::{HEADER_BYTES, frame_bytes};
+use crate::journal::user_files;
 use crate::model::Metric;
 use crate::model::RunIdentity;
 
@@ -268,7 +268,7 @@ impl EntryWriter<'_, '_> {
         };
         if tail.appender.is_none() {
             let path = tail.segment.file().unwrap_or(Path::new(""));
-            let file = owned::open_to_write(path)?;
+            let file = user_files::open_to_write(path)?;
             let resumed = WrittenAppender::resume(file, tail.position, tail.len);
             tail.appender = Some(Appender::Written(resumed));
         }

@@ -15,7 +15,7 @@
 //!    what the device and the memory hold; metrics, small texts and console lines that find no room are
 //!    dropped, the newest first, and counted. Copies of artifacts take none of that room: see
 //!    [`spool`].
-//! 7. A journal is read only where it is this user's and nobody else can write to it: see [`owned`].
+//! 7. A journal is read only where it is this user's and nobody else can write to it: see [`user_files`].
 //!
 //! # Layout
 //!
@@ -37,7 +37,7 @@
 //! sequential, and a new segment is all zeros: so a frame that is not whole is the last one, of an
 //! append that a kill has interrupted, or damage of the device. Behind damage reading goes on, see
 //! [`salvage`]; one warning for each file says where it begins and how much was skipped, and the file
-//! is [`kept`] when the rest is delivered. A record of a kind that this version does not know stays in
+//! is moved to [`quarantine`] when the rest is delivered. A record of a kind that this version does not know stays in
 //! its file, counted as held, for a newer version; so does a file of another format.
 //!
 //! # Modules
@@ -48,13 +48,13 @@
 //! | [`record`] | what the frames of a segment say |
 //! | [`segment`] | one segment: its bytes ([`mapped`](segment::mapped), with the crate's `unsafe` that touches memory), appending ([`append`](segment::append)), how its file comes to be ([`allocate`](segment::allocate)), which files can be mapped ([`mmap_safety`](segment::mmap_safety)), segments that are ready before they are needed ([`preallocate`](segment::preallocate)) |
 //! | [`storage`] | where segments lie: on disk, else in memory |
-//! | [`directory`], [`owned`] | the folder of a process, and who may touch its files |
+//! | [`directory`], [`user_files`] | the folder of a process, and who may touch its files |
 //! | [`quota`] | how much there may be |
 //! | [`wakeup`] | who is woken when something was written |
 //! | [`sync_thread`] | what asks the device for the bytes |
 //! | [`deferred_warnings`] | what the user is told, later, by another thread |
 //! | [`entry_log`] | entries of one run, or of one kind, copied out of their segments so that these can go |
-//! | [`salvage`], [`kept`] | reading on behind damage, and damaged files |
+//! | [`salvage`], [`quarantine`] | reading on behind damage, and damaged files |
 //! | [`console_log`] | what runs say in words |
 //! | [`spool`], [`copying`], [`free_space`] | artifacts beside the segments, their copies, and the part of a disk that these leave |
 //! | [`atomics`] | the protocols between threads, which loom tries |
@@ -66,8 +66,7 @@ mod deferred_warnings;
 pub(crate) mod directory;
 pub(crate) mod entry_log;
 mod free_space;
-pub(crate) mod kept;
-pub(crate) mod owned;
+pub(crate) mod quarantine;
 mod quota;
 pub(crate) mod record;
 mod salvage;
@@ -77,6 +76,7 @@ mod storage;
 mod sync_thread;
 #[cfg(test)]
 mod tests;
+pub(crate) mod user_files;
 pub(crate) mod wakeup;
 mod writer;
 
@@ -88,7 +88,6 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use console_log::RunConsoleLogs;
 use deferred_warnings::{DeferredWarning, DeferredWarnings};
-use owned::JournalLocation;
 use quota::{MAX_MEMORY_BYTES, Quota, Reservation};
 use record::{Definition, Fingerprint, Origin};
 use segment::Segment;
@@ -97,6 +96,7 @@ use segment::mapped::Region;
 use segment::preallocate::PreallocatedSegments;
 use spool::{CopyError, Spool, SpooledArtifact};
 use storage::{DiskStorage, Storage};
+use user_files::JournalLocation;
 use wakeup::Wakeup;
 use writer::{IdleSegments, Writer};
 
@@ -389,7 +389,7 @@ impl Journal {
         if let Err(error) = segment.remove_file() {
             self.has_stuck_files.store(true, Ordering::Relaxed);
             if let Some(directory) = self.path() {
-                kept::warn_quarantine_failed(&directory, &error);
+                quarantine::warn_quarantine_failed(&directory, &error);
             }
         }
     }

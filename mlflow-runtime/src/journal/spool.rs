@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::journal::copying;
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::free_space::{self, Shortage};
-use crate::journal::owned;
 use crate::journal::record::Fingerprint;
 use crate::journal::segment::allocate::check_file_size_limit;
+use crate::journal::user_files;
 use crate::sync::lock;
 
 /// The most bytes that are taken of a file without a length.
@@ -121,7 +121,7 @@ impl Spool {
     ) -> Result<SpooledArtifact, CopyError> {
         let name = format!("{}.{ARTIFACT_EXTENSION}", uuid::Uuid::new_v4().simple());
         let path = directory.join(&name);
-        let filled = owned::create_file(&path)
+        let filled = user_files::create_file(&path)
             .map_err(CopyError::Io)
             .and_then(|target| fill(&target));
         let fingerprint = filled.inspect_err(|_| {
@@ -155,7 +155,7 @@ impl Spool {
         let mut synced = Ok(());
         for path in unsynced {
             synced = synced.and(
-                match owned::open_to_read(&path).and_then(|file| file.sync_data()) {
+                match user_files::open_to_read(&path).and_then(|file| file.sync_data()) {
                     // One that was delivered and deleted meanwhile needs no device.
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         lock(&self.unsynced).push(path);
@@ -172,7 +172,7 @@ impl Spool {
 /// Returns what is wrong with the copy at `path`, if it is not the one with this fingerprint, or not
 /// this user's.
 pub(crate) fn find_copy_fault(path: &Path, expected: Option<Fingerprint>) -> Option<String> {
-    let looked = owned::open_to_read(path).and_then(|file| {
+    let looked = user_files::open_to_read(path).and_then(|file| {
         let Some(Fingerprint { length, crc32c }) = expected else {
             return Ok(None);
         };

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::journal::LARGE_SEGMENT_BYTES;
 use crate::journal::directory::Directory;
-use crate::journal::owned::JournalLocation;
 use crate::journal::segment::Segment;
 use crate::journal::segment::allocate;
 use crate::journal::segment::append::Appender;
 use crate::journal::segment::preallocate::{PreallocatedSegment, PreallocatedSegments};
+use crate::journal::user_files::JournalLocation;
 use crate::sync::lock;
 
 pub(super) enum Storage {

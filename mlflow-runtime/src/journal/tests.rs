@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::journal::directory::Directory;
-use crate::journal::owned;
 use crate::journal::record::{Definition, Event, MetricRecord, Origin, Record};
 use crate::journal::segment::allocate;
 use crate::journal::segment::mapped::{HEADER_BYTES, Region};
 use crate::journal::segment::{Frame, Segment, SegmentBytes};
+use crate::journal::user_files;
 use crate::journal::{Journal, MetricKey, RunRef, with_writer};
 use crate::model::ExperimentRef;
 use crate::model::metric_key::Key;
@@ -18,14 +18,14 @@ use crate::model::{Role, RunIdentity};
 
 mod bounds;
 mod directories;
-mod keeper;
+mod sync_thread;
 
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
         let path = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
-        owned::create_directory(&path).expect("the temporary folder can be written");
+        user_files::create_directory(&path).expect("the temporary folder can be written");
         Self(path)
     }
 }

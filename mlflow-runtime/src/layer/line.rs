@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write};
 
-use mlflow_redact::{Edge, REDACTED, is_secret_name, mask};
+use mlflow_rules::{Edge, REDACTED, is_secret_name, mask};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Metadata};
 

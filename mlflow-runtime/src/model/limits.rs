@@ -6,8 +6,8 @@
 
 use std::borrow::Cow;
 
-use mlflow_redact::KeyFault;
-pub(crate) use mlflow_redact::{KEY_CHARS, checked_key, is_key_char};
+use mlflow_rules::KeyFault;
+pub(crate) use mlflow_rules::{KEY_CHARS, checked_key, is_key_char};
 
 /// Characters of a param's value.
 pub(crate) const PARAM_VALUE_CHARS: usize = 6000;
@@ -71,7 +71,7 @@ pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
 
 /// Returns why MLflow would refuse this metric, param or tag key, or `None` if it would not.
 pub(crate) fn find_key_fault(key: &str) -> Option<Cow<'static, str>> {
-    let fault = mlflow_redact::key_fault(key)?;
+    let fault = mlflow_rules::key_fault(key)?;
     Some(match fault {
         KeyFault::Empty => "it is empty; give it a name".into(),
         KeyFault::TooLong(length) => {

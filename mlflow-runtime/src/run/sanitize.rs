@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use mlflow_redact::{Edge, REDACTED};
+use mlflow_rules::{Edge, REDACTED};
 
 use crate::capture::{Text, TextEnd};
 use crate::journal::record::{Event, RunStart};
@@ -193,7 +193,7 @@ impl Tracker {
         text: &str,
         max: usize,
     ) -> Option<String> {
-        let masked = mlflow_redact::mask(text, Edge::End);
+        let masked = mlflow_rules::mask(text, Edge::End);
         if let Some(masked) = &masked {
             self.warn_masked(kind, key, masked.kind);
         }
@@ -226,6 +226,6 @@ impl Tracker {
 }
 
 fn mask_key(key: &str) -> Option<String> {
-    let masked = mlflow_redact::mask(key, Edge::End)?;
+    let masked = mlflow_rules::mask(key, Edge::End)?;
     Some(masked.text.replace(REDACTED, REDACTED_IN_KEY))
 }

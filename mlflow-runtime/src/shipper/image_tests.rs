@@ -16,15 +16,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use crate::journal::owned;
 use crate::journal::record::{ArtifactLocation, Event, Origin, Record, RunStart};
 use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
+use crate::journal::user_files;
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Param, Tag};
 use crate::model::{Role, RunIdentity};
-use crate::shipper::recovery::recover_image;
+use crate::shipper::fuzz_support::recover_image;
 use crate::shipper::{Delivery, JournalReader};
 use crate::store::MemoryStore;
 
@@ -377,7 +377,7 @@ impl Life {
     fn cut(&self, root: &Path, random: &mut Random) {
         let path = root.join("0123456789abcdef".repeat(2));
         fs::create_dir_all(root).expect("writable");
-        owned::create_directory(&path).expect("writable");
+        user_files::create_directory(&path).expect("writable");
         let now = self.files();
         for (name, bytes) in now.iter().chain(&self.gone) {
             let is_gone = !now.contains_key(name);
@@ -391,7 +391,7 @@ impl Life {
             }
             let kept = self.device.get(name).cloned().unwrap_or_default();
             let image = image_of(&kept, bytes, random);
-            let file = owned::create_file(&path.join(name));
+            let file = user_files::create_file(&path.join(name));
             file.and_then(|mut file| file.write_all(&image))
                 .expect("writable");
         }

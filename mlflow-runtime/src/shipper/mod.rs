@@ -17,14 +17,14 @@
 mod backoff;
 mod deliver;
 mod flush;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_support;
 #[cfg(test)]
 mod image_tests;
 mod obstacle;
 #[cfg(test)]
 mod rank_tests;
 mod read;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod recovery;
 #[cfg(test)]
 mod recovery_tests;
 pub(crate) mod run_link;

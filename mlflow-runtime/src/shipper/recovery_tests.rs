@@ -7,16 +7,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::journal::owned;
 use crate::journal::record::{
     ArtifactLocation, Definition, Event, Origin, RunStart, SharedFilePart,
 };
 use crate::journal::segment::mapped::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksum, encode_header};
 use crate::journal::segment::{Frame, SegmentBytes, encode_acknowledged};
+use crate::journal::user_files;
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
-use crate::shipper::recovery::{Recovery, recover, recover_image};
+use crate::shipper::fuzz_support::{Recovery, recover, recover_image};
 use crate::store::{MemoryStore, StoredRunData};
 
 /// A folder of a test's own.
@@ -363,8 +363,8 @@ fn the_file_of_an_artifact_goes_with_the_last_event_that_names_it() {
     const POINTS: i64 = 5000;
     let folder = Folder::new();
     let path = folder.0.join("dead");
-    owned::create_directory(&path).expect("writable");
-    owned::create_file(&path.join("lock")).expect("writable");
+    user_files::create_directory(&path).expect("writable");
+    user_files::create_file(&path.join("lock")).expect("writable");
     let name = "0123456789abcdef0123456789abcdef.artifact";
     fs::write(path.join(name), "text").expect("writable");
     let spooled = || {

@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-#[cfg(feature = "__parts")]
+#[cfg(feature = "__bench")]
 pub(crate) use rest::bodies as rest_bodies;
 #[cfg(fuzzing)]
-pub(crate) use rest::reading;
+pub(crate) use rest::fuzz_support;
 
 pub use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};

@@ -9,7 +9,7 @@ use std::fmt::Display;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-use mlflow_redact::REDACTED;
+use mlflow_rules::REDACTED;
 
 use crate::capture::{Text, Values};
 use crate::model::RunStatus;

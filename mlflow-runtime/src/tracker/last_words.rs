@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Tracker;
 use crate::journal::directory::RejectedFolder;
-use crate::journal::{self, kept};
+use crate::journal::{self, quarantine};
 use crate::os::exit::{self, ExitContext, Stage};
 use crate::shipper::{FlushScope, ORPHAN_TIMEOUT_DIVISOR};
 use crate::stderr::write_stderr_line;
@@ -210,7 +210,7 @@ fn print_kept(tracker: &Tracker) {
     if damaged > 0 {
         write_stderr_line(&format!(
             "mlflow: {damaged} records in damaged files of the journal could not be read; the files are kept in {}",
-            kept::damaged_directory(root).display()
+            quarantine::damaged_directory(root).display()
         ));
     }
     let refused = tracker.stats.rejected_kept.get();

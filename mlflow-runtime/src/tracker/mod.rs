@@ -19,14 +19,14 @@ use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
-use mlflow_redact::REDACTED;
+use mlflow_rules::REDACTED;
 use once_cell::race::OnceBox;
 
 use crate::config::{Settings, temporary_journal};
 use crate::environment;
 use crate::journal::Journal;
-use crate::journal::owned::JournalLocation;
 use crate::journal::record::Origin;
+use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::model::key_names::KeyNames;
 use crate::os::fork::{self, InheritedValue, PerProcess};

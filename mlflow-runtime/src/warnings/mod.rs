@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use limit::{WarningLimit, WarningLog};
-use mlflow_redact::{Edge, mask};
+use mlflow_rules::{Edge, mask};
 
 use crate::os::fork::PerProcess;
 use crate::stderr::write_stderr_line;

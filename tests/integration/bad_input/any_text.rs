@@ -9,7 +9,7 @@ use mlflow::testing::fake;
 use mlflow::tracked;
 use serde::Serialize;
 
-use crate::support::chance::Chance;
+use crate::support::rng::Rng;
 
 /// How many texts one run of the test tries.
 const TEXTS: usize = 300;
@@ -72,7 +72,7 @@ const PIECES: [&str; 48] = [
     "{rank}",
 ];
 
-struct Texts(Chance);
+struct Texts(Rng);
 
 impl Texts {
     fn below(&mut self, end: usize) -> usize {
@@ -213,7 +213,7 @@ fn log_events(_: &str) {}
 
 #[test]
 fn no_text_panics_or_goes_deep_wherever_it_is_logged() {
-    let mut texts = Texts(Chance::seeded());
+    let mut texts = Texts(Rng::seeded());
     let by_itself = PIECES.map(str::to_owned).into_iter();
     let made: Vec<_> = (0..TEXTS).map(|_| texts.next()).collect();
     let fake = fake();

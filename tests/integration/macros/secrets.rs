@@ -1,4 +1,4 @@
-//! Secret names: the macro judges arguments, the runtime judges fields, by the rule of `mlflow-redact`.
+//! Secret names: the macro judges arguments, the runtime judges fields, by the rule of `mlflow-rules`.
 
 use mlflow::tracked;
 

@@ -1,7 +1,6 @@
 //! What the tests stand on.
 
 pub(crate) mod bucket;
-pub(crate) mod chance;
 pub(crate) mod fake_server;
 pub(crate) mod fault;
 mod installed;
@@ -10,6 +9,7 @@ pub(crate) mod outsider;
 pub(crate) mod postgres;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod rng;
 pub(crate) mod scaled;
 pub(crate) mod seen;
 pub(crate) mod warnings;

@@ -5,7 +5,7 @@
 
 mod redaction;
 
-use mlflow_redact::{Edge, mask};
+use mlflow_rules::{Edge, mask};
 use proc_macro2::TokenStream;
 use quote::quote;
 
@@ -152,7 +152,7 @@ impl Hunk {
 
 #[cfg(test)]
 mod tests {
-    use mlflow_redact::REDACTED;
+    use mlflow_rules::REDACTED;
 
     use super::*;
 

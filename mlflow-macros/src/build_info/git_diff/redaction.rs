@@ -4,7 +4,7 @@
 //! to the end of the statement; elsewhere all that stands behind `=`, `:` or an option, and where that
 //! is only the beginning of a block, the deeper lines that follow.
 
-use mlflow_redact::{REDACTED, is_secret_name};
+use mlflow_rules::{REDACTED, is_secret_name};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Language {

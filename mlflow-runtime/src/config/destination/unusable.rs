@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mlflow_redact::{Edge, mask};
+use mlflow_rules::{Edge, mask};
 
 use super::{Destination, is_http};
 

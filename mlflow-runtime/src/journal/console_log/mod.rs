@@ -23,8 +23,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use rustc_hash::FxHashMap;
 
-use crate::journal::owned;
 use crate::journal::segment::allocate::check_file_size_limit;
+use crate::journal::user_files;
 use crate::sync::lock;
 pub(crate) use shared_file::{SharedLogFile, read_part_end};
 
@@ -133,7 +133,7 @@ impl ConsoleLog {
     /// One in a new file.
     pub(crate) fn in_file(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
         check_file_size_limit(max_bytes.saturating_add(TRUNCATION_NOTICE.len() as u64))?;
-        let file = owned::create_to_append(&path)?;
+        let file = user_files::create_to_append(&path)?;
         Ok(Self::new(ConsoleStorage::File { file, path }, max_bytes))
     }
 
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn a_limit_at_the_end_of_all_numbers_is_none() {
         let folder = std::env::temp_dir().join(format!("mlflow-rs-{}", uuid::Uuid::new_v4()));
-        owned::create_directory(&folder).expect("writable");
+        user_files::create_directory(&folder).expect("writable");
         let alone = ConsoleLog::in_file(folder.join("alone"), u64::MAX).expect("writable");
         let common = Arc::new(SharedLogFile::create(&folder.join("common")).expect("writable"));
         let (part, _) = common.begin_part(folder.join("part"), 0).expect("a part");

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{TRUNCATION_NOTICE, file_length, read_range};
-use crate::journal::owned;
+use crate::journal::user_files;
 use crate::sync::lock;
 
 pub(crate) struct SharedLogFile {
@@ -48,7 +48,7 @@ const MIN_PUNCH_BYTES: u64 = 1 << 20;
 impl SharedLogFile {
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            file: owned::create_to_append(path)?,
+            file: user_files::create_to_append(path)?,
             is_closed: AtomicBool::new(false),
             parts: Mutex::default(),
         })
@@ -57,7 +57,7 @@ impl SharedLogFile {
     /// A run begins, while so many bytes are on their way; returns its part, and where that begins.
     /// Those of runs that have ended end there.
     pub(crate) fn begin_part(&self, marker: PathBuf, on_the_way: u64) -> io::Result<(u64, u64)> {
-        owned::create_file(&marker)?;
+        user_files::create_file(&marker)?;
         let mut parts = lock(&self.parts);
         let from = self.length() + on_the_way;
         parts.finish_ended(from, Duration::ZERO);
@@ -162,7 +162,7 @@ impl LogParts {
             if part.end.is_none() && part.ended.is_some_and(|ended| ended.elapsed() >= ago) {
                 part.end = Some(at);
                 // Where that cannot be, a reader after a kill takes what there is.
-                let _ = owned::open_or_create(&part.marker)
+                let _ = user_files::open_or_create(&part.marker)
                     .and_then(|mut marker| marker.write_all(at.to_string().as_bytes()));
             }
         }
@@ -172,7 +172,7 @@ impl LogParts {
 /// Where a part of a dead process's file ends: `None` where it is not needed any more, and the largest
 /// number where its run had not ended.
 pub(crate) fn read_part_end(marker: &Path) -> Option<u64> {
-    let bytes = owned::read_file(marker).ok()?;
+    let bytes = user_files::read_file(marker).ok()?;
     let end = std::str::from_utf8(&bytes)
         .ok()
         .and_then(|text| text.parse().ok());
@@ -205,7 +205,7 @@ mod tests {
 
     fn folder() -> (Folder, SharedLogFile) {
         let path = std::env::temp_dir().join(format!("mlflow-rs-common-{}", uuid::Uuid::new_v4()));
-        owned::create_directory(&path).expect("writable");
+        user_files::create_directory(&path).expect("writable");
         let common = SharedLogFile::create(&path.join("common.console")).expect("writable");
         (Folder(path), common)
     }

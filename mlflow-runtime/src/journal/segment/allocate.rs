@@ -10,10 +10,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::journal::owned;
 use crate::journal::segment::Segment;
 use crate::journal::segment::append::{Appender, WrittenAppender};
 use crate::journal::segment::mapped::{MappedAppender, Region};
+use crate::journal::user_files;
 
 /// Makes a segment of `len` bytes at `path`: mapped, or written to where that cannot be, or must
 /// not.
@@ -74,7 +74,7 @@ fn cannot_map(error: &io::Error) -> bool {
 /// Creates an empty file that is to take up to `bytes`, for this user alone.
 pub(in crate::journal) fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
     check_file_size_limit(bytes)?;
-    owned::create_file(path)
+    user_files::create_file(path)
 }
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

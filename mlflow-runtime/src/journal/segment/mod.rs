@@ -2,7 +2,7 @@
 //!
 //! Invariants: the frames of a segment are read in order. While it is written, reading stops at the
 //! first frame that is not whole: the rest is on its way. Afterwards, it goes on behind what is
-//! damaged, see [`salvage`](crate::journal::salvage); the file of such a segment is [kept](crate::journal::kept). The
+//! damaged, see [`salvage`](crate::journal::salvage); the file of such a segment is [quarantined](crate::journal::quarantine). The
 //! acknowledged offset only grows, and losing it, or finding it damaged, costs a re-send, never a
 //! value.
 
@@ -19,13 +19,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::journal::kept;
-use crate::journal::owned;
+use crate::journal::quarantine;
 use crate::journal::salvage::LoadedSegment;
 use crate::journal::segment::mapped::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
 };
+use crate::journal::user_files;
 use crate::sync::lock;
 
 /// A segment, shared by its writer and the shipper.
@@ -182,7 +182,7 @@ impl Segment {
     /// Has the device keep all of a file that is written to.
     pub(crate) fn sync_file(&self) -> io::Result<()> {
         match &self.file {
-            Some(file) => owned::open_to_read(file)?.sync_data(),
+            Some(file) => user_files::open_to_read(file)?.sync_data(),
             None => Ok(()),
         }
     }
@@ -217,7 +217,7 @@ impl Segment {
             return Ok(SegmentBytes::Mapped(Arc::clone(region)));
         }
         match &self.file {
-            Some(file) => Ok(SegmentBytes::from_bytes(owned::read_file(file)?)),
+            Some(file) => Ok(SegmentBytes::from_bytes(user_files::read_file(file)?)),
             None => Ok(SegmentBytes::from_bytes(Vec::new())),
         }
     }
@@ -230,7 +230,7 @@ impl Segment {
         if let Some(region) = &*self.lock_region() {
             region.set_acknowledged(hint);
         } else if let Some(file) = &self.file {
-            let _ = owned::open_to_write(file).and_then(|file| {
+            let _ = user_files::open_to_write(file).and_then(|file| {
                 file.write_all_at(&hint.to_le_bytes(), ACKNOWLEDGED_OFFSET as u64)
             });
         }
@@ -249,7 +249,7 @@ impl Segment {
         #[cfg(test)]
         crate::seeded::before_change();
         if self.damaged.load(Ordering::Relaxed) {
-            return kept::quarantine_file(file);
+            return quarantine::quarantine_file(file);
         }
         let _ = fs::remove_file(file);
         Ok(())

@@ -12,12 +12,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use mlflow_redact::{Edge, mask};
+use mlflow_rules::{Edge, mask};
 use tokio::time::Instant;
 
 use crate::journal::Journal;
 use crate::journal::console_log::{ConsoleBytes, ConsoleLog, read_part_end, read_range};
-use crate::journal::owned;
+use crate::journal::user_files;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::deliver::delivery::Delivery;
 use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, into_halt};
@@ -152,10 +152,10 @@ impl OpenConsole {
                 with_console(journal, self.run, ConsoleLog::length).unwrap_or(0)
             }
             JournalOwner::Orphan { .. } => match &self.part {
-                None => owned::file_length(&self.file),
+                None => user_files::file_length(&self.file),
                 Some(ConsoleLogPart { file, from }) => {
                     let to = read_part_end(&self.file).unwrap_or(0);
-                    owned::file_length(file).min(to).saturating_sub(*from)
+                    user_files::file_length(file).min(to).saturating_sub(*from)
                 }
             },
         }
@@ -179,7 +179,7 @@ impl OpenConsole {
             }
             (JournalOwner::Orphan { .. }, None) => ConsoleBytes::File(self.file.clone()),
             (JournalOwner::Orphan { .. }, Some(ConsoleLogPart { file, from })) => {
-                let file = owned::open_to_read(file).ok()?;
+                let file = user_files::open_to_read(file).ok()?;
                 ConsoleBytes::Unredacted(read_range(&file, *from, length).ok()?)
             }
         };

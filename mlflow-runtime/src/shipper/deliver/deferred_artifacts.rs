@@ -18,9 +18,9 @@ use tokio::time::Instant;
 
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::entry_log::EntryLog;
-use crate::journal::owned;
 use crate::journal::record::Fingerprint;
 use crate::journal::segment::Segment;
+use crate::journal::user_files;
 use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::deliver::delivery::WorkOrigin;
@@ -244,7 +244,8 @@ impl JournalReader {
             }
             JournalOwner::Orphan { .. } => {
                 let path = directory.join(artifact_name());
-                let written = owned::create_file(&path).and_then(|mut file| file.write_all(bytes));
+                let written =
+                    user_files::create_file(&path).and_then(|mut file| file.write_all(bytes));
                 if written.is_err() {
                     let _ = std::fs::remove_file(&path);
                 }
@@ -262,7 +263,7 @@ impl JournalReader {
         let own = file.with_file_name(artifact_name());
         std::fs::hard_link(file, &own).ok()?;
         if let JournalOwner::Live { journal, .. } = &self.owner {
-            journal.add_artifact_bytes(owned::file_length(&own));
+            journal.add_artifact_bytes(user_files::file_length(&own));
         }
         Some(own)
     }

@@ -14,8 +14,8 @@ use std::path::Path;
 
 use rustc_hash::FxHashMap;
 
-use crate::journal::owned;
 use crate::journal::segment::mapped::checksum;
+use crate::journal::user_files;
 
 /// The name of the file in the journal's directory.
 const FILE_NAME: &str = "last.steps";
@@ -35,7 +35,7 @@ pub(in crate::shipper) struct NotedSteps {
 impl NotedSteps {
     /// Reads what was noted of a dead process's journal.
     pub(in crate::shipper) fn read(directory: &Path) -> Self {
-        let bytes = owned::read_file(&directory.join(FILE_NAME)).unwrap_or_default();
+        let bytes = user_files::read_file(&directory.join(FILE_NAME)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         Self {
             steps: text.lines().filter_map(parse_line).collect(),
@@ -101,7 +101,7 @@ impl NotedSteps {
             // One that a dead process has left is written over.
             let _ = fs::remove_file(&new);
             let written =
-                owned::create_file(&new).and_then(|mut new| new.write_all(notes.as_bytes()));
+                user_files::create_file(&new).and_then(|mut new| new.write_all(notes.as_bytes()));
             written.and_then(|()| fs::rename(new, file))
         };
         if written.is_ok() || self.steps.is_empty() {
@@ -124,7 +124,7 @@ impl NotedSteps {
         }
         #[cfg(test)]
         crate::seeded::before_change();
-        owned::open_to_append(&directory.join(FILE_NAME))?.write_all(lines.as_bytes())
+        user_files::open_to_append(&directory.join(FILE_NAME))?.write_all(lines.as_bytes())
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn what_was_noted_is_found_again_and_half_a_line_is_not() {
         let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
-        owned::create_directory(&folder).expect("the temporary folder can be written");
+        user_files::create_directory(&folder).expect("the temporary folder can be written");
         let mut noted = NotedSteps::default();
         let written = noted.add(Some(&folder), &[(7, 99), (8, -3), (9, i64::MAX)]);
         written.expect("it can be written");
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn the_file_does_not_grow_with_what_is_settled() {
         let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
-        owned::create_directory(&folder).expect("the temporary folder can be written");
+        user_files::create_directory(&folder).expect("the temporary folder can be written");
         let mut noted = NotedSteps::default();
         for sequence in 0..3 * MAX_STALE_LINES as u64 {
             let added = noted.add(Some(&folder), &[(sequence, 1)]);

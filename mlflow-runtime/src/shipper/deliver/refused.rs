@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use crate::journal::directory::RejectedFolder;
 use crate::journal::entry_log::{self, EntryLog};
-use crate::journal::owned;
 use crate::journal::record::{Event, Origin};
+use crate::journal::user_files;
 use crate::model::RunIdentity;
 use crate::shipper::read::batch::{Artifact, ArtifactBytes, RejectedEntry, Rejection};
 
@@ -53,7 +53,7 @@ impl RejectedEntries {
             .err();
         // Nobody would look for what is left of them, and the disk may be full.
         for file in files {
-            let bytes = owned::file_length(&file);
+            let bytes = user_files::file_length(&file);
             if fs::remove_file(&file).is_ok() {
                 kept.file_bytes += bytes;
             }
@@ -132,7 +132,7 @@ fn move_artifact_file(
         return Ok(entry);
     };
     let moved = folder.join(file.file_name().unwrap_or_default());
-    let bytes = owned::file_length(&file);
+    let bytes = user_files::file_length(&file);
     match fs::rename(&file, &moved) {
         // Of one that is gone, what is known of it is kept.
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::journal::entry_log::EntryWriter;
-use crate::journal::owned;
 use crate::journal::record::{ArtifactLocation, Event, Fingerprint, RunStart, decode_last_step};
+use crate::journal::user_files;
 use crate::model::limits;
 use crate::model::{Metric, Param, RunStatus, Tag};
 use crate::shipper::deliver::noted_steps::NotedSteps;
@@ -604,7 +604,7 @@ impl Artifact {
     pub(in crate::shipper) fn read(&self) -> io::Result<Vec<u8>> {
         match &self.bytes {
             ArtifactBytes::Memory(bytes) => Ok(bytes.clone()),
-            ArtifactBytes::File(file) => owned::read_file(file),
+            ArtifactBytes::File(file) => user_files::read_file(file),
         }
     }
 

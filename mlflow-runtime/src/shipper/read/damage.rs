@@ -8,7 +8,7 @@
 //! 2. Of this process's own journal, the values are known, as their writer has counted them: what of them
 //!    cannot be read is lost, and what is in a file that cannot be read at all is held.
 //! 3. One warning for each file, when it is read to its end.
-//! 4. The file is marked at once, so that it is [kept](crate::journal::kept) in place of being deleted.
+//! 4. The file is marked at once, so that it is [quarantined](crate::journal::quarantine) in place of being deleted.
 
 use std::fs;
 use std::io;
@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::journal::directory::{ARTIFACT_EXTENSION, Directory};
-use crate::journal::kept;
+use crate::journal::quarantine;
 use crate::journal::record::{Definition, Record};
 use crate::journal::segment::{Segment, SegmentBytes};
 use crate::shipper::read::cursor::Cursor;
@@ -223,7 +223,7 @@ impl JournalReader {
             .iter()
             .try_for_each(|segment| segment.remove_file());
         let kept = kept.and_then(|()| keep_artifacts(directory.path()));
-        kept.map_err(|error| kept::warn_quarantine_failed(directory.path(), &error))
+        kept.map_err(|error| quarantine::warn_quarantine_failed(directory.path(), &error))
             .is_ok()
     }
 }
@@ -235,7 +235,7 @@ fn keep_artifacts(directory: &Path) -> io::Result<()> {
             .extension()
             .is_some_and(|end| end == ARTIFACT_EXTENSION)
         {
-            kept::quarantine_file(&file)?;
+            quarantine::quarantine_file(&file)?;
         }
     }
     Ok(())

@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::journal::kept;
+use crate::journal::quarantine;
 use crate::journal::record::MetricRecord;
-use crate::shipper::recovery::recover_into;
+use crate::shipper::fuzz_support::recover_into;
 use crate::shipper::stats::Stats;
 use crate::shipper::{Delivery, JournalReader};
 use crate::store::MemoryStore;
@@ -381,7 +381,7 @@ fn damage_in_a_living_process_costs_no_more() {
     assert_eq!(steps, [0, 1, 2, 4, 5, 6, 7, 8, 9]);
     assert_eq!(runs[0].status, RunStatus::Finished);
     assert_eq!(stats.damaged.get(), 2);
-    let kept = kept::damaged_directory(&folder.0);
+    let kept = quarantine::damaged_directory(&folder.0);
     let process = directory.file_name().expect("it has a name");
     let name = format!("{}-0000000000.damaged", process.display());
     let metadata = fs::metadata(kept.join(name)).expect("it is kept");

@@ -31,7 +31,7 @@
 //! Not covered: what is in the pipe when all processes are killed at once, the helper with them. This
 //! is what happens where this process is the first of a container and dies without [`Redirect::stop`].
 
-mod lane;
+mod tee_pipe;
 #[cfg(test)]
 mod tests;
 
@@ -52,7 +52,7 @@ use rustix::stdio::{dup2_stderr, dup2_stdout, stderr, stdout};
 
 use crate::os::fork;
 use crate::sync::{ignore_poison, lock};
-use lane::{TeePipe, describe_exit, find_program, is_success};
+use tee_pipe::{TeePipe, describe_exit, find_program, is_success};
 
 /// How often the file's length is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);

@@ -10,11 +10,11 @@ mod artifact;
 mod db_errors;
 mod duplicates;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz_support;
 mod http;
 mod json;
 mod presigned;
-#[cfg(any(test, fuzzing))]
-pub(crate) mod reading;
 mod tls;
 mod upload;
 
@@ -30,7 +30,7 @@ use super::{
     ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun, validate,
 };
 use crate::model::{ExperimentRef, Metric, RunStatus};
-#[cfg(feature = "__parts")]
+#[cfg(feature = "__bench")]
 pub(crate) use json::log_batch as bodies;
 
 use error::RequestError;

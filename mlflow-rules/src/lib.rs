@@ -8,7 +8,7 @@
 //! as it is built for the compiler's machine and for the program's.
 //!
 //! ```
-//! use mlflow_redact::{Edge, is_secret_name, mask};
+//! use mlflow_rules::{Edge, is_secret_name, mask};
 //!
 //! assert!(is_secret_name("db_password") && !is_secret_name("max_tokens"));
 //! let masked = mask("cannot clone https://me:pass@host/repo", Edge::End).unwrap();

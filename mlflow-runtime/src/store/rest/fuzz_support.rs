@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{RequestError, Route};
 use super::{artifact, duplicates, http, json, require_active_experiment};
-use crate::shipper::recovery::delay_after;
+use crate::shipper::fuzz_support::delay_after;
 use crate::store::{StoreError, local_artifacts};
 
 const REQUEST_NAME: &str = "POST x";

@@ -13,11 +13,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use crate::journal::directory::Directory;
-use crate::journal::owned;
 use crate::journal::record::{Definition, Origin, Record};
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, SegmentBytes};
-use crate::journal::{Journal, kept};
+use crate::journal::user_files;
+use crate::journal::{Journal, quarantine};
 use crate::shipper::backoff::Backoff;
 use crate::shipper::obstacle::into_halt;
 use crate::shipper::stats::Stats;
@@ -89,12 +89,12 @@ fn ship_orphan(store: &MemoryStore, root: &Path, destination: &str, most: usize)
 /// Recovers a journal into a store that may hold something.
 pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]]) -> Recovery {
     let path = root.join("dead");
-    owned::create_directory(&path).expect("the root can be written");
-    owned::create_file(&path.join("lock")).expect("the root can be written");
+    user_files::create_directory(&path).expect("the root can be written");
+    user_files::create_file(&path.join("lock")).expect("the root can be written");
     let (mut records, mut readable, mut destination) = (0, true, None);
     for (number, bytes) in segments.iter().enumerate() {
         let file = path.join(format!("{number:010}.segment"));
-        owned::create_file(&file)
+        user_files::create_file(&file)
             .and_then(|mut file| file.write_all(bytes))
             .expect("the root can be written");
         let bytes = SegmentBytes::from_bytes(bytes.to_vec());
@@ -120,7 +120,7 @@ pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]])
         fs::remove_dir_all(&path).expect("it is ours");
     }
     let damaged = stats.damaged.get();
-    let kept_files = take_files(&kept::damaged_directory(root));
+    let kept_files = take_files(&quarantine::damaged_directory(root));
     assert!(kept_files.is_empty() || !kept, "each file has one place");
     assert!(
         damaged == 0 || kept || !kept_files.is_empty(),

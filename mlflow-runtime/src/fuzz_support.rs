@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::journal::segment::encode_acknowledged;
 use crate::journal::segment::mapped::{checksum, encode_header};
-use crate::shipper::recovery::recover;
-use crate::store::reading::parse_as_every_response;
+use crate::shipper::fuzz_support::recover;
+use crate::store::fuzz_support::parse_as_every_response;
 
 /// Recovers a dead process's journal with these segments, below `root`; panics where the reader
 /// breaks a promise.

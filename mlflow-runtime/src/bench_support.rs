@@ -1,5 +1,5 @@
 //! Parts of the way of a value, for `benches/parts.rs` to measure each by itself. Not for anybody
-//! else: it exists only with the feature `__parts`.
+//! else: it exists only with the feature `__bench`.
 
 use std::fs;
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! Chance that can be repeated: a seed gives the same numbers again.
+//! Rng that can be repeated: a seed gives the same numbers again.
 //!
 //! What it decides (when to kill, who sweeps) is repeated with it; what the machine makes of that is not.
 
@@ -6,12 +6,12 @@ use std::env;
 use std::time::UNIX_EPOCH;
 
 #[derive(Debug)]
-pub(crate) struct Chance {
+pub(crate) struct Rng {
     seed: u64,
     state: u64,
 }
 
-impl Chance {
+impl Rng {
     /// From `MLFLOW_TEST_SEED`, else from the clock. Printed, so that a failure can be followed up.
     pub(crate) fn seeded() -> Self {
         Self::seeded_or(u64::from(UNIX_EPOCH.elapsed().unwrap().subsec_nanos()))

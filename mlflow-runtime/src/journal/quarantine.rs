@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::journal::owned::JournalLocation;
+use crate::journal::user_files::JournalLocation;
 use crate::warnings::WarningLimit;
 
 /// The folder below the root of all journals. No process directory has such a name.

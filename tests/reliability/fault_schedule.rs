@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use crate::support::chance::Chance;
 use crate::support::fake_server::Request;
 use crate::support::fault::{After, Fault, To};
+use crate::support::rng::Rng;
 
 /// After these the library tries again by itself, and soon.
 const PASSING: [Fault; 18] = [
@@ -40,23 +40,23 @@ const SPOILED_PERCENT: u64 = 30;
 const LASTING_ONE_IN: u64 = 200;
 
 /// The schedule of a proxy: which fault meets the next request.
-pub(crate) fn weather(mut chance: Chance, lasting: bool) -> impl FnMut(&Request) -> Option<Fault> {
+pub(crate) fn fault_schedule(mut rng: Rng, lasting: bool) -> impl FnMut(&Request) -> Option<Fault> {
     let mut turns: Vec<Fault> = PASSING.to_vec();
     if lasting {
         turns.extend(LASTING);
     }
     turns.reverse();
     move |_| {
-        if chance.below(100) >= SPOILED_PERCENT {
+        if rng.below(100) >= SPOILED_PERCENT {
             return None;
         }
         turns.pop().or_else(|| {
-            let kinds: &[Fault] = if lasting && chance.below(LASTING_ONE_IN) == 0 {
+            let kinds: &[Fault] = if lasting && rng.below(LASTING_ONE_IN) == 0 {
                 &LASTING
             } else {
                 &PASSING
             };
-            let at = usize::try_from(chance.below(kinds.len() as u64)).unwrap();
+            let at = usize::try_from(rng.below(kinds.len() as u64)).unwrap();
             Some(kinds[at])
         })
     }
