@@ -13,7 +13,7 @@ use mlflow::fuzz_support;
 
 const FRAME_HEADER_BYTES: usize = 8;
 
-static HEADER: LazyLock<Vec<u8>> = LazyLock::new(fuzzing::segment_header);
+static HEADER: LazyLock<Vec<u8>> = LazyLock::new(fuzz_support::segment_header);
 
 /// In memory, where there is such a folder: every input makes and removes files.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
@@ -31,7 +31,7 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fuzz_target!(|input: &[u8]| {
-    fuzzing::journal(&ROOT.join("journal"), &segments(input));
+    fuzz_support::journal(&ROOT.join("journal"), &segments(input));
     assert!(ROOT.join("outside.artifact").exists());
 });
 
@@ -104,7 +104,7 @@ impl Segments {
             // A hint, right or wrong.
             0 => {
                 let length = bodies.iter().map(|body| frame_bytes(body)).sum::<usize>();
-                let hint = fuzzing::acknowledged(random.below(header.len() + length + 64));
+                let hint = fuzz_support::acknowledged(random.below(header.len() + length + 64));
                 header[16..24].copy_from_slice(&hint.to_le_bytes());
             }
             1 => {
@@ -140,7 +140,7 @@ impl Segments {
             bytes.extend_from_slice(&header);
             for body in bodies.iter().filter(|body| !body.is_empty()) {
                 bytes.extend_from_slice(&(body.len() as u32).to_le_bytes());
-                bytes.extend_from_slice(&fuzzing::frame_checksum(body).to_le_bytes());
+                bytes.extend_from_slice(&fuzz_support::frame_checksum(body).to_le_bytes());
                 bytes.extend_from_slice(body);
                 bytes.resize(bytes.len().next_multiple_of(8), 0);
             }
