@@ -232,13 +232,17 @@ impl RunBuilder {
         let parent = context.run().filter(|_| nested).and_then(Run::identity);
         let resumed = run_id.or_else(|| {
             if parent.is_none() {
-                tracker.take_run_id()
+                tracker.runs.take_resumed()
             } else {
                 None
             }
         });
         let own = experiment
-            .and_then(|name| tracker.name_or_warn("experiment", usize::MAX, name))
+            .and_then(|name| {
+                tracker
+                    .sanitizer
+                    .name_or_warn("experiment", usize::MAX, name)
+            })
             .and_then(experiment_name::experiment_from_name);
         let (experiment, named_experiments) = match (own, parent) {
             (Some(own), _) => (own.clone(), vec![own]),
@@ -254,18 +258,23 @@ impl RunBuilder {
         let identity = tracker.assign_identity(experiment, resumed, parent.is_some(), function);
         // By the same clock as the metrics: none of them is before its run.
         let start_time_ms = time::coarse_now_ms();
-        let name = name.and_then(|name| tracker.name_or_warn("name", limits::RUN_NAME_CHARS, name));
+        let name = name.and_then(|name| {
+            tracker
+                .sanitizer
+                .name_or_warn("name", limits::RUN_NAME_CHARS, name)
+        });
         let name = match name {
             Some(name) => {
                 // As it is recorded, also where the handle is asked for it.
                 tracker
+                    .sanitizer
                     .sanitize_text("run", "name", &name, limits::RUN_NAME_CHARS)
                     .unwrap_or(name)
             }
             None if identity.is_resumed_or_member() => String::new(),
             None => default_run_name(site, start_time_ms, &identity.key),
         };
-        let (number, link) = tracker.register_run(named_experiments);
+        let (number, link) = tracker.runs.register(named_experiments);
         let inner = Inner {
             number,
             identity,
@@ -290,14 +299,19 @@ impl RunBuilder {
             }));
         }
         for (key, value) in tags {
-            let value = tracker.text_or_warn("tag", &key, limits::TAG_VALUE_CHARS, value);
+            let value = tracker
+                .sanitizer
+                .text_or_warn("tag", &key, limits::TAG_VALUE_CHARS, value);
             all_tags.retain(|tag| tag.key != key);
             all_tags.push(Cow::Owned(Tag { key, value }));
         }
         let params = params
             .into_iter()
             .map(|(key, value)| {
-                let value = tracker.text_or_warn("param", &key, limits::PARAM_VALUE_CHARS, value);
+                let value =
+                    tracker
+                        .sanitizer
+                        .text_or_warn("param", &key, limits::PARAM_VALUE_CHARS, value);
                 Param { key, value }
             })
             .collect();

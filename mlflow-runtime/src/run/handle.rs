@@ -53,7 +53,7 @@ impl<'r> LiveRun<'r> {
 
     /// Everything but metrics goes through here. False if the journal had no room for it.
     pub(super) fn write_event(self, event: Event<'_>, attachment: &[u8]) -> bool {
-        let event = self.tracker.sanitize_event(event);
+        let event = self.tracker.sanitizer.sanitize_event(event);
         let journal = self.tracker.journal();
         let mut written = false;
         journal::with_writer(journal, |writer| {

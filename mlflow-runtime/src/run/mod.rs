@@ -13,7 +13,6 @@ mod handle;
 mod identity;
 pub(crate) mod instrumented;
 mod open_runs;
-mod sanitize;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -141,9 +140,10 @@ impl Run {
 
     fn param_text(&self, key: &str, value: Text) {
         if let Some(run) = self.live() {
-            let value = run
-                .tracker
-                .text_or_warn("param", key, limits::PARAM_VALUE_CHARS, value);
+            let value =
+                run.tracker
+                    .sanitizer
+                    .text_or_warn("param", key, limits::PARAM_VALUE_CHARS, value);
             let key = key.to_owned();
             run.write_event(Event::Param(Cow::Owned(Param { key, value })), &[]);
         }
@@ -160,7 +160,7 @@ impl Run {
             Values::Fields(fields) => {
                 if let Some(tracker) = self.tracker() {
                     let keys = fields.iter().map(|(key, _)| &**key);
-                    tracker.param_names.reserve(keys);
+                    tracker.sanitizer.param_names.reserve(keys);
                 }
                 for (key, value) in fields {
                     self.param_text(&key, value);
@@ -198,9 +198,10 @@ impl Run {
 
     pub(crate) fn tag_text(&self, key: &str, value: Text) {
         if let Some(run) = self.live() {
-            let value = run
-                .tracker
-                .text_or_warn("tag", key, limits::TAG_VALUE_CHARS, value);
+            let value =
+                run.tracker
+                    .sanitizer
+                    .text_or_warn("tag", key, limits::TAG_VALUE_CHARS, value);
             let key = key.to_owned();
             run.write_event(Event::Tag(Cow::Owned(Tag { key, value })), &[]);
         }

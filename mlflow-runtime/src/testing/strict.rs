@@ -8,7 +8,7 @@ use crate::tracker::stand_in::format_times;
 /// Returns what is wrong, a line each, once all that can be delivered is.
 pub(super) fn find_faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
     let mut faults = Vec::new();
-    for (what, times) in tracker.values_without_run() {
+    for (what, times) in tracker.runless_values.counts() {
         let what = format_times(&what, times);
         faults.push(format!("logged without a current run: {what}"));
     }

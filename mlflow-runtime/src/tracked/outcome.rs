@@ -130,7 +130,9 @@ impl<'r> Ending<'r> {
         }
         for (path, end) in numbers.missing {
             if let Some(tracker) = self.run.tracker() {
-                tracker.warn_missing_metric(&self.metric_key(path, is_sequence), end);
+                tracker
+                    .sanitizer
+                    .warn_missing_metric(&self.metric_key(path, is_sequence), end);
             }
         }
     }

@@ -7,19 +7,19 @@ pub(crate) mod health;
 pub(crate) mod last_words;
 pub(crate) mod recover;
 pub(crate) mod resend;
+mod run_registry;
+mod runless_values;
+mod sanitizer;
 pub(crate) mod stand_in;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
 use std::time::Instant;
 
-use mlflow_rules::REDACTED;
 use once_cell::race::OnceBox;
 
 use crate::config::{Settings, temporary_journal};
@@ -28,16 +28,16 @@ use crate::journal::Journal;
 use crate::journal::record::Origin;
 use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
-use crate::model::key_names::KeyNames;
 use crate::os::fork::{self, InheritedValue, PerProcess};
-use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::shipper::stats::{Connection, Stats};
 use crate::shipper::{self, Delivery, FlushQueue, FlushScope, JournalReader, Shipper, StepOutcome};
 use crate::stderr::write_stderr_line;
 use crate::stdio_capture::Capture;
 use crate::store::{Store, StoreError, StoreInfo};
 use crate::sync::lock;
-use crate::warnings::WarningLog;
+use crate::tracker::run_registry::RunRegistry;
+use crate::tracker::runless_values::RunlessValues;
+use crate::tracker::sanitizer::Sanitizer;
 
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {
@@ -45,24 +45,18 @@ pub(crate) struct Tracker {
     journal: Arc<Journal>,
     pub(crate) stats: Arc<Stats>,
     pub(crate) flush_queue: Arc<FlushQueue>,
-    links: Arc<RunLinks>,
+    pub(crate) runs: RunRegistry,
     /// Where stdout and stderr are captured.
     capture: Option<Capture>,
     /// Where there is no thread: whoever wants something delivered does it.
     shipper: Option<Mutex<Shipper>>,
-    next_run: AtomicU32,
     /// The process it was made in.
     generation: u32,
     /// The tracker that stands for it, in each process forked from that.
     successors: PerProcess<Successor>,
     experiment: InheritedValue<ExperimentRef>,
-    run_id: Mutex<Option<String>>,
-    warning_log: Mutex<WarningLog>,
-    /// The names of params and tags whose keys MLflow refuses.
-    pub(crate) param_names: KeyNames,
-    pub(crate) tag_names: KeyNames,
-    /// What was logged in the scope of a fake without a run, and how often.
-    values_without_run: Mutex<BTreeMap<String, u64>>,
+    pub(crate) sanitizer: Sanitizer,
+    pub(crate) runless_values: RunlessValues,
 }
 
 thread_local! {
@@ -117,10 +111,9 @@ impl Tracker {
 
     fn start_successor(&self) -> Arc<Self> {
         // Its runs go by the numbers that they have, beside those of new ones.
-        let next_run = self.next_run.load(Ordering::Relaxed);
         let mut settings = self.settings.clone();
         settings.experiment = self.experiment();
-        let successor = Self::start(settings, next_run);
+        let successor = Self::start(settings, self.runs.next_number());
         Self::adopt(&successor);
         successor
     }
@@ -156,7 +149,7 @@ impl Tracker {
                 &tracker.journal,
                 &tracker.stats,
                 &tracker.flush_queue,
-                &tracker.links,
+                tracker.runs.links(),
             );
         } else {
             // The parent ships it when it flushes or ends, or else the next process.
@@ -177,8 +170,10 @@ impl Tracker {
         let journal = Journal::in_memory(origin, &settings.rank.metric_prefix);
         let mut tracker = Self::without_shipper(settings, journal, 1);
         let delivery = Delivery::new(store, Arc::clone(&tracker.stats), tracker.settings.quiet);
-        let live =
-            JournalReader::for_live(Arc::clone(&tracker.journal), Arc::clone(&tracker.links));
+        let live = JournalReader::for_live(
+            Arc::clone(&tracker.journal),
+            Arc::clone(tracker.runs.links()),
+        );
         tracker.shipper = Some(Mutex::new(Shipper::new(delivery, live)));
         tracker
     }
@@ -188,19 +183,15 @@ impl Tracker {
             shipper: None,
             capture: None,
             experiment: InheritedValue::new(settings.experiment.clone()),
-            run_id: Mutex::new(settings.run_id.clone()),
+            runs: RunRegistry::new(first_run, settings.run_id.clone()),
             settings,
             journal,
             stats: Arc::default(),
             flush_queue: Arc::default(),
-            links: Arc::default(),
-            next_run: AtomicU32::new(first_run),
             generation: fork::current_generation(),
             successors: PerProcess::new(),
-            warning_log: Mutex::default(),
-            param_names: KeyNames::default(),
-            tag_names: KeyNames::default(),
-            values_without_run: Mutex::default(),
+            sanitizer: Sanitizer::default(),
+            runless_values: RunlessValues::default(),
         }
     }
 
@@ -265,38 +256,9 @@ impl Tracker {
         self.settings.login.username.as_deref()
     }
 
-    /// The run to resume, once.
-    pub(crate) fn take_run_id(&self) -> Option<String> {
-        lock(&self.run_id).take()
-    }
-
-    /// A number and a link for a new run, for which these experiments were named.
-    pub(crate) fn register_run(
-        &self,
-        named_experiments: Vec<ExperimentRef>,
-    ) -> (u32, Arc<RunLink>) {
-        let number = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let link = Arc::new(RunLink::new(named_experiments));
-        lock(&self.links).insert(number, Arc::clone(&link));
-        (number, link)
-    }
-
     /// Whether this is a fake's: driven by hand, with no thread.
     pub(crate) fn is_inline(&self) -> bool {
         self.shipper.is_some()
-    }
-
-    /// Notes what was logged in the scope of a fake, without a run.
-    #[cold]
-    pub(crate) fn note_without_run(&self, kind: &'static str, key: &str) {
-        *lock(&self.values_without_run)
-            .entry(format!("{kind} {key:?}"))
-            .or_default() += 1;
-    }
-
-    /// What was, and how often.
-    pub(crate) fn values_without_run(&self) -> BTreeMap<String, u64> {
-        lock(&self.values_without_run).clone()
     }
 
     /// What a fake's store says of itself.
@@ -313,26 +275,12 @@ impl Tracker {
         }
     }
 
-    /// One warning for each kind and key.
+    /// Logs a warning, once for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
-        let admitted = lock(&self.warning_log).admit(kind, key);
-        if let Some(end) = admitted {
-            tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}{end}");
-        }
+        self.sanitizer.warn_once(kind, key, what);
     }
 
-    /// One warning for all: something in a value looked like a credential and was masked.
-    pub(crate) fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
-        let admitted = lock(&self.warning_log).admit("masked", "");
-        if admitted.is_some() {
-            tracing::warn!(
-                target: "mlflow",
-                "{kind} {key:?}: what looks like {credential} was logged as {REDACTED}; so are others, with no further warning"
-            );
-        }
-    }
-
-    /// The same for a value that cannot be logged at all.
+    /// Counts a value that cannot be logged at all, and logs a warning, once for each kind and key.
     pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         self.stats.not_logged.add(1);
         self.stats

@@ -250,7 +250,7 @@ pub(crate) fn format_times(what: &str, times: u64) -> String {
 /// Returns what was logged without a run outside of all scopes since the oldest fake began.
 fn list_unscoped_values(nobodys: Option<&UnscopedTrackers>) -> BTreeMap<String, u64> {
     nobodys.map_or_else(BTreeMap::new, |nobodys| {
-        nobodys.untraced.0.values_without_run()
+        nobodys.untraced.0.runless_values.counts()
     })
 }
 

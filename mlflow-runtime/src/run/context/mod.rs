@@ -158,7 +158,7 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
             Context {
                 tracker: Some(fake),
                 ..
-            } => fake.note_without_run(kind, key),
+            } => fake.runless_values.record(kind, key),
             _ => is_untold = !is_warned(key) || stand_in::has_live_fake(),
         }
     });
@@ -191,7 +191,7 @@ fn is_warned(key: &str) -> bool {
 fn warn_outside_run(kind: &'static str, key: &str) {
     // It does not know a fake that is alive elsewhere, but what it logs may be what that fake is to see.
     if let Some(fake) = stand_in::substitute_for_global() {
-        fake.note_without_run(kind, key);
+        fake.runless_values.record(kind, key);
         if stand_in::process_fake().is_some() {
             return;
         }
@@ -240,7 +240,7 @@ pub(crate) fn current_run_or_warn(kind: &'static str, key: &str) -> Option<Run> 
     let Context { run, tracker } = Context::current();
     match (&run, tracker) {
         (Some(_), _) => {}
-        (None, Some(fake)) => fake.note_without_run(kind, key),
+        (None, Some(fake)) => fake.runless_values.record(kind, key),
         (None, None) => warn_outside_run(kind, key),
     }
     run

@@ -1,12 +1,12 @@
-//! Texts on their way into the journal.
+//! The last step of each text before it enters the journal.
 //!
-//! Invariants: a run's event enters the journal without the credentials that can be recognised in
-//! its texts, with none that holds a NUL or is longer than MLflow holds, and with no key that MLflow
-//! refuses; where a text is not what was given, one warning for its key says so. Not touched: artifacts,
-//! which are the user's files, the keys of metrics, which the journal looks at, and the experiment's name,
-//! which would be that of another experiment.
-
-use std::borrow::Cow;
+//! Invariants: no text of a run enters the journal with a credential that the rules recognise, with a NUL,
+//! longer than MLflow stores it, or under a key that MLflow refuses. A text that was changed gets one warning
+//! for its kind and key. Three things are left as they are: artifacts, which are the user's files; the keys of
+//! metrics, which the journal checks; and experiment names, because a changed name would be that of another
+//! experiment.
+use std::fmt;
+use std::sync::Mutex;
 
 use mlflow_rules::{Edge, REDACTED};
 
@@ -15,15 +15,44 @@ use crate::journal::record::{Event, RunStart};
 use crate::model::key_names::{KeyNames, ResolvedName};
 use crate::model::limits;
 use crate::model::{Param, Tag};
-use crate::tracker::Tracker;
-use crate::warnings;
+use crate::sync::lock;
+use crate::warnings::{self, WarningLog};
 
 /// Stands in a key, where MLflow takes no brackets.
 const REDACTED_IN_KEY: &str = "redacted";
 
-impl Tracker {
+/// The last stop of a text before the journal, with what it has warned of.
+#[derive(Default)]
+pub(crate) struct Sanitizer {
+    warning_log: Mutex<WarningLog>,
+    /// The names of params whose keys MLflow refuses.
+    pub(crate) param_names: KeyNames,
+    /// The names of tags whose keys MLflow refuses.
+    tag_names: KeyNames,
+}
+
+impl Sanitizer {
+    /// Logs a warning, once for each kind and key.
+    pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
+        let admitted = lock(&self.warning_log).admit(kind, key);
+        if let Some(end) = admitted {
+            tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}{end}");
+        }
+    }
+
+    /// Logs one warning for all values in which something looked like a credential and was masked.
+    fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
+        let admitted = lock(&self.warning_log).admit("masked", "");
+        if admitted.is_some() {
+            tracing::warn!(
+                target: "mlflow",
+                "{kind} {key:?}: what looks like {credential} was logged as {REDACTED}; so are others, with no further warning"
+            );
+        }
+    }
+
     /// The text, with a warning if it is not all there.
-    pub(super) fn text_or_warn(
+    pub(crate) fn text_or_warn(
         &self,
         kind: &'static str,
         key: &str,
@@ -70,7 +99,7 @@ impl Tracker {
 
     /// Returns the name of a run or an experiment; `None`, with a warning, if its formatting failed: the default is
     /// better than half a name.
-    pub(super) fn name_or_warn(&self, key: &str, max: usize, name: Text) -> Option<String> {
+    pub(crate) fn name_or_warn(&self, key: &str, max: usize, name: Text) -> Option<String> {
         let what = match name.end {
             TextEnd::Failed => "returned an error",
             TextEnd::Panicked => "panicked",
@@ -107,7 +136,7 @@ impl Tracker {
     }
 
     /// The event as it may be written down.
-    pub(super) fn sanitize_event<'e>(&self, event: Event<'e>) -> Event<'e> {
+    pub(crate) fn sanitize_event<'e>(&self, event: Event<'e>) -> Event<'e> {
         match event {
             Event::Start(start) => Event::Start(self.sanitize_start(start)),
             Event::Param(param) => {
@@ -119,11 +148,10 @@ impl Tracker {
     }
 
     fn sanitize_start<'e>(&self, mut start: Box<RunStart<'e>>) -> Box<RunStart<'e>> {
-        let texts = [("name", &mut start.name), ("user", &mut start.user)];
-        for (key, text) in texts {
-            if let Some(admitted) = self.sanitize_text("run", key, text, limits::RUN_NAME_CHARS) {
-                *text = Cow::Owned(admitted);
-            }
+        // The name is sanitised where it is chosen, as the handle of the run shows it, too.
+        let user = self.sanitize_text("run", "user", &start.user, limits::RUN_NAME_CHARS);
+        if let Some(user) = user {
+            start.user = Cow::Owned(user);
         }
         start.tags = start
             .tags
@@ -186,7 +214,7 @@ impl Tracker {
     }
 
     /// The text masked, cut, and without NUL; `None` if it may stay as it is.
-    pub(super) fn sanitize_text(
+    pub(crate) fn sanitize_text(
         &self,
         kind: &'static str,
         key: &str,

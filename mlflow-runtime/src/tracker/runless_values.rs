@@ -1,0 +1,23 @@
+//! The values that were logged in the scope of a fake without a current run.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crate::sync::lock;
+
+/// Counts of values without a run, by kind and key. A strict fake fails for them.
+#[derive(Default)]
+pub(crate) struct RunlessValues(Mutex<BTreeMap<String, u64>>);
+
+impl RunlessValues {
+    /// Counts one value.
+    #[cold]
+    pub(crate) fn record(&self, kind: &'static str, key: &str) {
+        *lock(&self.0).entry(format!("{kind} {key:?}")).or_default() += 1;
+    }
+
+    /// Returns the counts so far, by `kind "key"`.
+    pub(crate) fn counts(&self) -> BTreeMap<String, u64> {
+        lock(&self.0).clone()
+    }
+}
