@@ -2,7 +2,7 @@
 //! does not concern it.
 //!
 //! ```sh
-//! cargo bench --features layer --bench layer
+//! cargo bench --features tracing --bench layer
 //! ```
 //!
 //! The same events go to a layer that does nothing: the difference is the layer's. Lines are also

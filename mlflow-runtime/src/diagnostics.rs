@@ -31,7 +31,7 @@
 //! | values stay in the journal: … | this run takes none until a person acts: its experiment is deleted, or the run is | restore it; the next tracked program with the same destination ships what waits |
 //! | values stay in the journal until the next tracked program: … | the store cannot be used as it is configured | mend the setting that the line names |
 //! | `KIND` `KEY` is set aside: … | the store will never take this value; it is kept, and the rest of its batch is shipped | what the reason says: a param cannot change; [`resend_rejected`](crate::resend_rejected) sends it again |
-//! | the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, and are the rendezvous id and the experiment the same in all ranks? | ranks above 0 wait for the run of rank 0, see [`rank`](crate::rank) | check that rank 0 tracks, with the same rendezvous id and experiment |
+//! | the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, and are the rendezvous id and the experiment the same in all ranks? | ranks above 0 wait for the run of rank 0, see [`distributed`](crate::distributed) | check that rank 0 tracks, with the same rendezvous id and experiment |
 //! | a run whose process died could not be closed | its values are there, its status is still RUNNING | end it by hand |
 //! | MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked | whoever is in between can read along | set `MLFLOW_TRACKING_SERVER_CERT_PATH` in its place |
 //!
@@ -56,7 +56,7 @@
 //! | metric, param, tag `KEY` is kept as `NAME`, as MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | another key, if the name does not please |
 //! | artifact `PATH` is kept as `NAME`, as MLflow's servers do not keep `%` and `#` in names | both become `_`, and the name ends with a hash of the path; nothing is lost | another name, if this one does not please |
 //! | metric, param, tag `KEY` is also the name that `OTHER` is kept under, which MLflow refuses; … | two keys have one name; of a param the second value is refused | another key |
-//! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `layer` | `metric.loss = loss` |
+//! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a `metric.NAME` of an event, see the feature `tracing` | `metric.loss = loss` |
 //! | field …: it is no integer; the event's metrics are at step 0 | the `step` of an event | `step = epoch` |
 //! | `metric` or `metrics` at `FUNCTION` names …, and the function has returned …; … | the attribute names a returned value of another kind | leave the argument out, or return what it names |
 //! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute, e.g. in `tags(…)` | mend it |
@@ -69,7 +69,7 @@
 //! | artifact … is set aside: its copy beside the journal cannot be read: … | it is gone, or not a file of this user | the same |
 //! | artifact …: it cannot be read: … | | |
 //! | artifact …: it could not be copied beside the journal (…) and takes the way through memory | the disk is full or cannot be written | free space |
-//! | artifact …: it could not be made beside the journal (…) and takes the way through memory | the same for `logs/console.log`, see the feature `layer` | free space |
+//! | artifact …: it could not be made beside the journal (…) and takes the way through memory | the same for `logs/console.log`, see the feature `tracing` | free space |
 //! | artifact …: stdout and stderr are not captured for it: … | the disk is full; later runs are tried again | free space |
 //! | artifact …: a line could not be written beside the journal: … | the disk is full; later lines are tried again | free space |
 //! | artifact …: more lines are left out: it has as many bytes as MLFLOW_CONSOLE_MAX_BYTES allows | a run says very much | raise the limit, or let the layer see less: a filter, its `console` level |
@@ -101,7 +101,7 @@
 //! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | its value is not shown, as it may have a secret in it | mend it |
 //! | `VARIABLE` is not valid UTF-8 and is ignored | the same | mend it |
 //! | `SOURCE`=… cannot be used: …; expected … Nothing is sent; values wait in the journal until it is mended | the tracking URI is none that can be used; the values go to no other store | give what is expected: where it is plain what was meant, the next tracked program with that URI ships what waits, else [`recover_from`](crate::recover_from) |
-//! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, as no launcher says which rank this process is; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`rank`](crate::rank) | start the program by `torchrun`, `mpirun` or `srun` |
+//! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, as no launcher says which rank this process is; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`distributed`](crate::distributed) | start the program by `torchrun`, `mpirun` or `srun` |
 //! | … cannot be used and is ignored: … | a template, e.g. the metric prefix | mend it |
 //! | no thread could be started; values stay in the journal until the next tracked program | | raise the limit on threads |
 //! | no I/O driver could be started; values stay in the journal until the next tracked program | too many open files | raise the limit |

@@ -59,8 +59,8 @@
 //! |---|---|---|
 //! | `MLFLOW_TRACKING_URI` | where runs go: `http(s)://host[:port][/prefix]`, `sqlite:///relative.db`, `sqlite:////absolute.db` | `sqlite:///mlflow.db` |
 //! | `MLFLOW_EXPERIMENT_NAME`, `MLFLOW_EXPERIMENT_ID` | experiment of runs that name none | `Default` |
-//! | `MLFLOW_RUN_ID` | the run that the first run without a parent continues; joins, in one of several processes: see [`rank`] | |
-//! | `MLFLOW_RENDEZVOUS_ID` | what all processes of a launch have in common, and their runs with it: see [`rank`] | |
+//! | `MLFLOW_RUN_ID` | the run that the first run without a parent continues; joins, in one of several processes: see [`distributed`] | |
+//! | `MLFLOW_RENDEZVOUS_ID` | what all processes of a launch have in common, and their runs with it: see [`distributed`] | |
 //! | `MLFLOW_METRIC_PREFIX` | stands before the names of metrics: `rank-{rank}/` | |
 //! | `MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD` | HTTP Basic; both wins over a token | |
 //! | `MLFLOW_TRACKING_TOKEN` | Bearer token | |
@@ -87,7 +87,7 @@
 //!
 //! - `disabled`: compiles tracking out. The attributes leave functions as they stand, log calls are
 //!   empty. For the final binary: one crate that turns it on turns it on for all.
-//! - `layer`: `mlflow::layer()` makes metrics of `tracing` events, and of the others the run's `logs/console.log`.
+//! - `tracing`: `mlflow::layer()` makes metrics of `tracing` events, and of the others the run's `logs/console.log`.
 //! - `system-metrics`: runs can log processor, memory, disk, network and NVIDIA devices, where that is
 //!   asked for.
 //!
@@ -105,7 +105,7 @@
 //! | the build | `rust.version`, `rust.target`, `rust.profile`; `rust.features`¹, `cargo.lock.sha256`¹ |
 //! | the build service: GitHub Actions, GitLab, Jenkins, Buildkite | `cicd.provider.name`, `cicd.pipeline.name`, `cicd.pipeline.run.id`, `cicd.pipeline.run.url.full`, `cicd.pipeline.task.run.url.full` |
 //! | the scheduler | `slurm.job.id`, `.job.name`, `.job.partition`, `.cluster.name`, `.step.id`, `.array.job.id`, `.array.task.id`; `k8s.pod.name`, `.pod.uid`, `.namespace.name`, `.node.name` |
-//! | the rank, in one of several processes | `distributed.rank`, `.world_size`, `.local_rank`: see [`rank`] |
+//! | the rank, in one of several processes | `distributed.rank`, `.world_size`, `.local_rank`: see [`distributed`] |
 //!
 //! **The commit is that of the code that was built**: it is found out when the macro expands, so it
 //! is right in a container with no repository, and a moved HEAD, a commit without a change included,
@@ -141,16 +141,14 @@ mod capture;
 mod client;
 mod config;
 pub mod diagnostics;
+pub mod distributed;
 mod environment;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz_support;
 mod journal;
-#[cfg(feature = "layer")]
-pub mod layer;
 mod model;
 mod os;
-pub mod rank;
 mod run;
 mod secret;
 #[cfg(test)]
@@ -165,6 +163,8 @@ mod system_metrics;
 pub mod testing;
 pub mod thread;
 mod time;
+#[cfg(feature = "tracing")]
+pub mod tracing_layer;
 mod tracked;
 mod tracker;
 mod variables;
@@ -172,8 +172,6 @@ mod warnings;
 
 pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
-#[cfg(feature = "layer")]
-pub use layer::layer;
 pub use run::current::{
     MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
     log_text, set_tag, set_tags,
@@ -183,6 +181,8 @@ pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
 pub use signals::install_signal_handlers;
 pub use store::RunStatus;
+#[cfg(feature = "tracing")]
+pub use tracing_layer::layer;
 pub use tracked::docs::{git_diff, timed, tracked};
 pub use tracker::health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
 pub use tracker::recover::{RecoverError, RecoverReport, recover, recover_from};

@@ -42,10 +42,10 @@ pub(crate) fn format_compact_utc(timestamp_ms: i64) -> String {
 }
 
 /// UTC as RFC 3339 has it: `2026-11-24T13:05:01.250Z`.
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 pub(crate) struct Rfc3339(pub(crate) i64);
 
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 impl std::fmt::Display for Rfc3339 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let UtcDateTime { date, time, ms } = UtcDateTime::from_unix_ms(self.0);
@@ -63,7 +63,7 @@ struct UtcDateTime {
     date: (i64, i64, i64),
     /// Hour, minute, second.
     time: (i64, i64, i64),
-    #[cfg_attr(not(feature = "layer"), allow(dead_code))]
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     ms: i64,
 }
 
@@ -102,7 +102,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::format_compact_utc;
 
-    #[cfg(feature = "layer")]
+    #[cfg(feature = "tracing")]
     #[test]
     fn times_are_as_rfc_3339_has_them() {
         let shown = |ms| super::Rfc3339(ms).to_string();

@@ -19,7 +19,7 @@ const ORDER: [&str; 26] = [
     "journal",
     "secret",
     "config",
-    "rank",
+    "distributed",
     "store",
     "shipper",
     "system_metrics",
@@ -29,7 +29,7 @@ const ORDER: [&str; 26] = [
     "tracked",
     "testing",
     "thread",
-    "layer",
+    "tracing_layer",
     "client",
     "signals",
 ];

@@ -314,7 +314,7 @@ fn a_limit_on_the_size_of_files_ends_no_process() {
 }
 
 /// What a run says in words goes to a file by a write for each line.
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 #[test]
 fn lines_on_a_disk_that_others_fill_meanwhile() {
     let folder = Folder::new();

@@ -7,7 +7,7 @@ mod bad_input;
 mod buckets;
 mod client;
 mod configs;
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 mod console;
 mod context;
 mod credentials;
@@ -20,7 +20,7 @@ mod faults;
 mod forks;
 mod full;
 mod guide;
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 mod layer;
 mod macros;
 mod one_bad_apple;

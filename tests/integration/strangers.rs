@@ -14,7 +14,7 @@ use crate::support::program::{Folder, one};
 
 const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 const PRINTED: &str = env!("CARGO_BIN_EXE_printed");
 
 const VICTIM: u32 = 65_534;
@@ -279,7 +279,7 @@ fn files_of_a_journal_are_for_their_user_alone() {
     }
 }
 
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 #[test]
 fn a_console_of_a_journal_is_for_its_user_alone() {
     let folder = Folder::new();

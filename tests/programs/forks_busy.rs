@@ -56,14 +56,14 @@ async fn later() -> f64 {
 #[mlflow::timed]
 fn timed() {}
 
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 fn say(number: usize) {
     let _span = tracing::info_span!("spoken").entered();
     tracing::info!(metric.said = number, "a metric");
     tracing::warn!(number, "a line");
 }
 
-#[cfg(not(feature = "layer"))]
+#[cfg(not(feature = "tracing"))]
 fn say(_: usize) {}
 
 /// The work of the parent's threads: each holds other locks as often as it can.
@@ -74,7 +74,7 @@ const LOADS: [fn(&Run, usize); 9] = [
     |run, number| run.log_param(&format!("=bad/{number}"), number),
     |_, _| drop(mlflow::start_run().experiment("noise").start()),
     |_, _| {
-        let _ = (mlflow::health(), mlflow::rank::rank());
+        let _ = (mlflow::health(), mlflow::distributed::rank());
         mlflow::set_experiment("noise");
     },
     |_, _| {
@@ -207,8 +207,11 @@ fn call_everything(steps: &mut Steps, run: &Run, handle: &Metric) {
         }));
     });
     steps.call("rank", || {
-        let _ = (mlflow::rank::rank(), mlflow::rank::world_size());
-        let _ = mlflow::rank::local_rank();
+        let _ = (
+            mlflow::distributed::rank(),
+            mlflow::distributed::world_size(),
+        );
+        let _ = mlflow::distributed::local_rank();
     });
     steps.call("health", || drop(mlflow::health()));
     steps.call("flush", || {
@@ -320,7 +323,7 @@ fn main() {
     // Locks of the standard library are not what is tested: neither a panic nor a warning prints.
     std::panic::set_hook(Box::new(|_| {}));
     let how = env::args().nth(1).expect("forks_busy FORKS|first");
-    #[cfg(feature = "layer")]
+    #[cfg(feature = "tracing")]
     {
         use tracing_subscriber::prelude::*;
         let layer = mlflow::layer().span_durations(true);

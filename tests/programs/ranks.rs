@@ -24,7 +24,7 @@ const STEPS: u32 = 100;
 
 #[tracked(run_name = "shared", params(steps = STEPS), skip(how))]
 fn train(how: &[String]) -> Result<(), String> {
-    let rank = mlflow::rank::rank().unwrap_or(0);
+    let rank = mlflow::distributed::rank().unwrap_or(0);
     for step in 0..STEPS {
         mlflow::log_metric_at(&format!("by/{rank}"), f64::from(step), i64::from(step));
     }
@@ -71,7 +71,7 @@ fn main() {
         let _ = train(&how);
     }
     if is("twice") {
-        if mlflow::rank::rank() == Some(0) {
+        if mlflow::distributed::rank() == Some(0) {
             evaluate();
         }
         let _ = train(&how);

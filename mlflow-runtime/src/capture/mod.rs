@@ -31,6 +31,6 @@ pub use failure::Failure;
 pub(crate) use failure::payload_text;
 pub(crate) use levels::flatten_config;
 pub use levels::{Capture, Numbers, Values, by_bounds};
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 pub(crate) use text::render_text;
 pub(crate) use text::{Text, TextEnd, truncate_to_text};

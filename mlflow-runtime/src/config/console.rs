@@ -42,7 +42,7 @@ impl Config {
     ///   included. Each run without a parent has what was written from its start to its end; of two at
     ///   the same time, both have all of it. Of runs one after the other every byte is in one; what is
     ///   printed right at a run's end may be in the next one's. Child runs have none. With the feature
-    ///   `layer`, the run's lines stand in between.
+    ///   `tracing`, the run's lines stand in between.
     /// - Where stdout and stderr go to one place, such as a terminal, the order between them is kept. Where they
     ///   go to two, a line of the one may stand behind a later line of the other.
     /// - Credentials that can be recognised are masked in the artifact, and bytes that are no UTF-8
@@ -62,7 +62,7 @@ impl Config {
 
     /// How many bytes of text a run's `logs/console.log` may have (`MLFLOW_CONSOLE_MAX_BYTES`, default
     /// 64 MiB). What comes after that is left out, which a line at its end says. Lines of the feature
-    /// `layer` count as the journal's, too: see [`journal_max_bytes`](Self::journal_max_bytes).
+    /// `tracing` count as the journal's, too: see [`journal_max_bytes`](Self::journal_max_bytes).
     pub fn console_max_bytes(mut self, bytes: u64) -> Self {
         self.console.max_bytes = Some(bytes);
         self

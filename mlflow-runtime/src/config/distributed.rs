@@ -31,7 +31,7 @@ const METRIC_PREFIX: &str = "MLFLOW_METRIC_PREFIX";
 impl Config {
     /// What all processes of a launch have in common and no other launch has
     /// (`MLFLOW_RENDEZVOUS_ID`): their runs without a parent are then the same ones. See
-    /// [`rank`](crate::rank).
+    /// [`distributed`](crate::distributed).
     ///
     /// ```
     /// # let job = "4711";
@@ -46,7 +46,7 @@ impl Config {
     /// What stands before the name of every metric (`MLFLOW_METRIC_PREFIX`, default nothing), but
     /// for those that begin with `system/`. `{rank}`, `{local_rank}` and `{world_size}` in it are
     /// those of the process; where they are not known, nothing is put before. See
-    /// [`rank`](crate::rank).
+    /// [`distributed`](crate::distributed).
     ///
     /// ```
     /// let config = mlflow::Config::new().metric_prefix("rank-{rank}/");

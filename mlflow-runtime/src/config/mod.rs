@@ -134,7 +134,7 @@ impl Config {
     }
 
     /// The run that the first run without a parent continues (`MLFLOW_RUN_ID`); in one of several
-    /// processes it joins it, see [`rank`](crate::rank).
+    /// processes it joins it, see [`distributed`](crate::distributed).
     ///
     /// A program that this one starts inherits the variable, and continues the same run if it is tracked: start it
     /// with [`Command::env_remove`](std::process::Command::env_remove), unless that is meant. MLflow's

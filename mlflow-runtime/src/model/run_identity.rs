@@ -19,6 +19,13 @@ pub(crate) struct RunIdentity {
     pub(crate) role: Role,
 }
 
+impl RunIdentity {
+    /// Returns true if another process gives the run its name and its automatic tags.
+    pub(crate) fn is_resumed_or_member(&self) -> bool {
+        self.resumed.is_some() || self.role.member_rank().is_some()
+    }
+}
+
 /// What the process has to do with a run, beside logging to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {

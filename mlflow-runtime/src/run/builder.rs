@@ -178,7 +178,7 @@ impl RunBuilder {
 
     /// Continues the run with this id, the store's, instead of creating one. It keeps its name, unless one is
     /// given here, and the tags of whoever created it; tags and params given here are added. In one of several
-    /// processes it joins the run and leaves its end to others, see [`rank`](crate::rank).
+    /// processes it joins the run and leaves its end to others, see [`distributed`](crate::distributed).
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
         self
@@ -255,7 +255,13 @@ impl RunBuilder {
             .chain(of_site.clone().map(|tag| (&tag.key, &tag.value)))
             .find(|(key, _)| *key == "code.function")
             .map_or("", |(_, path)| path);
-        let identity = tracker.assign_identity(experiment, resumed, parent.is_some(), function);
+        let identity = super::identity::assign(
+            &tracker.settings().rank,
+            experiment,
+            resumed,
+            parent.is_some(),
+            function,
+        );
         // By the same clock as the metrics: none of them is before its run.
         let start_time_ms = time::coarse_now_ms();
         let name = name.and_then(|name| {

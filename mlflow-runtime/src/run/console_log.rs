@@ -20,7 +20,7 @@ const CONSOLE_LOG_PATH: &str = "logs/console.log";
 
 impl Run {
     /// Appends a line, which ends in a line feed, to what the run says in words.
-    #[cfg_attr(not(feature = "layer"), allow(dead_code))]
+    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     pub(crate) fn log_line(&self, line: &str) {
         if let Some(run) = self.live() {
             run.append_line(line);

@@ -76,7 +76,7 @@ impl Run {
     }
 
     /// The local id: 32 hexadecimal characters, known at once, unique. The same in all ranks of a
-    /// [rendezvous](crate::rank#a-rendezvous). Empty where tracking is disabled.
+    /// [rendezvous](crate::distributed#a-rendezvous). Empty where tracking is disabled.
     #[must_use]
     pub fn id(&self) -> &str {
         self.0.as_ref().map_or("", |inner| &inner.identity.key)
@@ -282,7 +282,7 @@ impl Run {
 
     /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing. Nor
     /// does one in a process that was forked from the one that started the run, or that has
-    /// [joined](crate::rank) it.
+    /// [joined](crate::distributed) it.
     pub fn end(&self, status: RunStatus) {
         if let Some(inner) = &self.0
             && let Some(run) = inner.live()
@@ -332,7 +332,7 @@ impl Run {
     }
 
     /// A field of an event, to be a metric or its step, is neither.
-    #[cfg(feature = "layer")]
+    #[cfg(feature = "tracing")]
     pub(crate) fn warn_not_a_number(&self, field: &str, is_step: bool) {
         let Some(tracker) = self.live().map(|run| run.tracker) else {
             return;
@@ -364,6 +364,17 @@ impl Run {
                     writer.append_metric(journal, &run, key, time_ms, step, *value);
                 }
             });
+        }
+    }
+
+    /// Returns the key of an error tag. A rank that has joined another's run has error tags of its own.
+    pub(crate) fn error_tag(&self, what: &str) -> String {
+        match self
+            .identity()
+            .and_then(|identity| identity.role.member_rank())
+        {
+            Some(rank) => format!("error.rank-{rank}.{what}"),
+            None => format!("error.{what}"),
         }
     }
 

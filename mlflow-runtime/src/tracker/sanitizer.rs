@@ -5,6 +5,8 @@
 //! for its kind and key. Three things are left as they are: artifacts, which are the user's files; the keys of
 //! metrics, which the journal checks; and experiment names, because a changed name would be that of another
 //! experiment.
+
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Mutex;
 

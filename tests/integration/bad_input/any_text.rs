@@ -196,7 +196,7 @@ fn log_everywhere(text: &str) {
     );
 }
 
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 fn log_events(text: &str) {
     use tracing_subscriber::layer::SubscriberExt as _;
 
@@ -208,7 +208,7 @@ fn log_events(text: &str) {
     });
 }
 
-#[cfg(not(feature = "layer"))]
+#[cfg(not(feature = "tracing"))]
 fn log_events(_: &str) {}
 
 #[test]

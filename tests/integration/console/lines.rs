@@ -14,7 +14,7 @@ fn begin() -> (DefaultGuard, Fake) {
     with(mlflow::layer())
 }
 
-fn with(layer: mlflow::layer::Layer) -> (DefaultGuard, Fake) {
+fn with(layer: mlflow::tracing_layer::Layer) -> (DefaultGuard, Fake) {
     (set_default(registry().with(layer)), fake().strict())
 }
 

@@ -219,7 +219,7 @@ fn with_last_run(log: impl Fn(&Run)) {
 
 /// Calls `log` with the current run; false if there is none. As above, `log` must not call code of the
 /// user's.
-#[cfg(feature = "layer")]
+#[cfg(feature = "tracing")]
 #[inline]
 pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
     if COMPILED_OUT {

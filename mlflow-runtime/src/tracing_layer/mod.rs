@@ -101,8 +101,8 @@
 //! costs a look at its level and at the names of its fields.
 
 mod line;
+mod metric_fields;
 mod spans;
-mod values;
 
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id};
@@ -115,8 +115,8 @@ use crate::run::Run;
 use crate::run::context::with_run;
 use crate::tracker::global;
 use line::format_line;
+use metric_fields::{EventMetrics, METRIC_FIELD_PREFIX};
 use spans::{SpanCounts, SpanRun, SpanStart};
-use values::{EventMetrics, METRIC_FIELD_PREFIX};
 
 /// Makes metrics and log lines of events; see [the module](self).
 ///

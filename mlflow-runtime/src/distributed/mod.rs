@@ -14,7 +14,7 @@
 //!         mlflow::log_text("weights", "model.txt");
 //!     }
 //! }
-//! train(mlflow::rank::rank().unwrap_or(0), 0.5);
+//! train(mlflow::distributed::rank().unwrap_or(0), 0.5);
 //! # fake.assert_metric("loss", &[(0, 2.0)]);
 //! # assert!(!fake.runs()[0].params.contains_key("rank"));
 //! ```
@@ -115,7 +115,7 @@ pub(crate) use rendezvous::next_run_key;
 ///
 /// ```
 /// // Of many processes that train together, one writes the model down.
-/// if mlflow::rank::rank().unwrap_or(0) == 0 {
+/// if mlflow::distributed::rank().unwrap_or(0) == 0 {
 ///     // save the model
 /// }
 /// ```
@@ -127,7 +127,7 @@ pub fn rank() -> Option<u32> {
 /// How many processes the launch has; `None` where no launcher says so.
 ///
 /// ```
-/// let share = 1.0 / f64::from(mlflow::rank::world_size().unwrap_or(1));
+/// let share = 1.0 / f64::from(mlflow::distributed::world_size().unwrap_or(1));
 /// # assert_eq!(share, 1.0);
 /// ```
 #[must_use]
@@ -138,7 +138,7 @@ pub fn world_size() -> Option<u32> {
 /// Which of the launch's processes on this host this is, from 0; `None` where no launcher says so.
 ///
 /// ```
-/// let device = mlflow::rank::local_rank().unwrap_or(0);
+/// let device = mlflow::distributed::local_rank().unwrap_or(0);
 /// # assert_eq!(device, 0);
 /// ```
 #[must_use]
