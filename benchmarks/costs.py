@@ -43,7 +43,7 @@ fn main() {
     println!("Hello, world! {}", train(0.1));
 }
 """
-PLAIN, ALONE, WITHOUT, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "all that we depend on", "mlflow-rs"
+PLAIN, ALONE, WITHOUT, OUR_NAME = "nothing", "reqwest, tokio, rusqlite", "all that we depend on", "mlflow-runtime"
 
 
 def manifest(name, dependencies):

@@ -12,7 +12,7 @@ import matplotlib
 
 matplotlib.use("svg")
 # The same figures, the same file.
-matplotlib.rcParams["svg.hashsalt"] = "mlflow-rs"
+matplotlib.rcParams["svg.hashsalt"] = "mlflow-runtime"
 import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,7 +158,7 @@ def limits():
                 number(row["limit_per_s"]), f"{100 * row['ratio']:.0f} %", connections]
 
     measured = json.loads((TARGET / "limits.json").read_text())
-    header = ["to", "points", "mlflow-rs, a second", "the limit", "its points a second", "reached", "connections"]
+    header = ["to", "points", "mlflow-runtime, a second", "the limit", "its points a second", "reached", "connections"]
     put("PERFORMANCE.md", "limits",
         f"Measured on {measured['date']}: {measured['machine']}.\n\n{table(header, [cells(row) for row in measured['rows']])}")
 
@@ -167,7 +167,7 @@ def plot(results):
     rows = [row for row in results["rows"] if row.get("p50_us")]
     names = [f"{row['name']} → {row['where']}" for row in rows]
     figure, (calls, rates) = plt.subplots(1, 2, figsize=(13, 0.4 * len(rows) + 1.6), sharey=True)
-    colours = ["#1f6f8b" if row["name"] == "mlflow-rs" else "#b8b8b8" for row in rows]
+    colours = ["#1f6f8b" if row["name"] == "mlflow-runtime" else "#b8b8b8" for row in rows]
     for axes, values, title in [
         (calls, [row["p50_us"] for row in rows], "a call, µs (median)"),
         (rates, [row["delivered_per_s"] for row in rows], "points delivered a second"),
@@ -288,7 +288,7 @@ def goals(rows):
     file, server = json.loads((TARGET / "limits.json").read_text())["rows"]
     costs = json.loads((TARGET / "costs.json").read_text())
     rate = {(row["name"], row["where"]): row["delivered_per_s"] for row in rows}
-    python = rate["mlflow-rs", "SQLite file"] / rate["MLflow Python, log_batch", "SQLite file"]
+    python = rate["mlflow-runtime", "SQLite file"] / rate["MLflow Python, log_batch", "SQLite file"]
     _, alone, _, ours = costs["builds"]
     grown = max(row["logged"]["peak"] - row["warm"]["resident"] for row in costs["away"])
     late = max(row["left_s"] - row["timeout_s"] for row in costs["away"])

@@ -41,11 +41,11 @@ def python(name):
 
 
 CONTENDERS = [
-    ("mlflow-rs", rust("ours"), POINTS, FILE),
+    ("mlflow-runtime", rust("ours"), POINTS, FILE),
     ("MLflow Python, log_batch", python("mlflow-log-batch"), POINTS, FILE),
     ("MLflow Python, asynchronous", python("mlflow-async"), FEW, FILE),
     ("MLflow Python, synchronous", python("mlflow"), FEW, FILE),
-    ("mlflow-rs", rust("ours"), POINTS, SERVER),
+    ("mlflow-runtime", rust("ours"), POINTS, SERVER),
     ("MLflow Python, log_batch", python("mlflow-log-batch"), POINTS, SERVER),
     ("MLflow Python, asynchronous", python("mlflow-async"), FEW, SERVER),
     ("MLflow Python, synchronous", python("mlflow"), FEW, SERVER),
@@ -203,7 +203,7 @@ def compare(name, command, points, where, root):
 
     folder, server, counter, uri = fresh("killed")
     if run(command, uri, points, folder, kill=True):
-        if name == "mlflow-rs":
+        if name == "mlflow-runtime":
             run(command, uri, 0, folder)
         # What was on its way in the server when its client died.
         before = -1

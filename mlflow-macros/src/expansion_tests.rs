@@ -101,7 +101,7 @@ snapshot! { patterns, [tags(sum = a + b), skip(c)],
 
 #[test]
 fn the_build() {
-    let built = BuildInfo {
+    let build_info = BuildInfo {
         git: GitInfo {
             commit: Some("0123".to_owned()),
             branch: None,
@@ -117,7 +117,7 @@ fn the_build() {
         quote!(
             fn f() {}
         ),
-        || built
+        || build_info
     )));
 }
 

@@ -44,10 +44,10 @@ pub fn git_diff(arguments: TokenStream) -> TokenStream {
     build_info::git_diff(&arguments.into()).into()
 }
 
-/// What the code that is built was built from, as the runtime's `Built`; given the path of the runtime.
+/// What the code that is built was built from, as the runtime's `BuildInfo`; given the path of the runtime.
 #[doc(hidden)]
 #[proc_macro]
-pub fn built(krate: TokenStream) -> TokenStream {
+pub fn build_info(krate: TokenStream) -> TokenStream {
     build_info::current_build_info()
         .to_expression(&krate.into())
         .into()

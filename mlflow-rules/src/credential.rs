@@ -1,13 +1,19 @@
-//! What looks like a known credential, wherever in a text it stands.
+//! Masking of credentials, which are recognised by their form anywhere in a text.
 //!
-//! Invariants: one pass, linear in the text, whatever it holds: a start that leads nowhere is left
-//! after [`MAX_LOOKAHEAD`] bytes at most, and the one run without such a bound, a JWT's header, is
-//! remembered. Nothing is allocated unless something is found. Only the credential is replaced,
-//! and what has been masked stays as it is.
+//! Invariants:
 //!
-//! A credential begins where a word does (not after an ASCII letter or digit) and is of the
-//! characters and length its issuer gives it; where real ones are much longer than needed to tell
-//! them from a name, less is enough. [`format`] holds the rows:
+//! - The text is scanned once, in time linear in its length, whatever it holds. The scanner gives a
+//!   position up after at most [`MAX_LOOKAHEAD`] bytes if no credential begins there. Two runs of
+//!   bytes have no such bound: the header of a JWT, whose measured end is remembered, and the
+//!   authority of a URL, inside of which no other one can begin.
+//! - Nothing is allocated unless a credential is found.
+//! - Only the credential is replaced. Masking a masked text again changes nothing.
+//!
+//! A credential begins at the start of a word, that is, not directly after an ASCII letter or
+//! digit. Characters and length are those that the issuer defines. Where real credentials are much
+//! longer than is needed to tell them from a name, a shorter length is enough.
+//! The table lists the known kinds; [`format`] implements those which begin with a prefix of their
+//! own:
 //!
 //! | credential | looks like | source |
 //! |---|---|---|
@@ -30,7 +36,8 @@
 //! | user and password in a URL | `scheme://user:password@`, with `http(s)` also `://user@` | RFC 3986, 3.2.1 |
 //! | HTTP credentials | the value after `Authorization: Bearer`, `Basic`, `token`; after `Bearer` alone, if it has a digit | RFC 6750, RFC 7617 |
 //!
-//! A user's name alone stays with other schemes than `http(s)`: `ssh://git@host` has no secret, and
+//! A user name without a password is masked only in a URL with the scheme `http` or `https`. With
+//! other schemes such a name is no secret: `ssh://git@host` has none, and
 //! `abfss://container@account…` is the address of data.
 
 mod format;
@@ -42,33 +49,37 @@ use std::ops::Range;
 use crate::REDACTED;
 use format::{formats_starting_with, is_alphanumeric, is_b64token, is_url_safe, may_begin};
 
-/// Bytes that are looked at before a start is given up.
+/// Number of bytes after which the scanner gives up a position where no credential begins.
 const MAX_LOOKAHEAD: usize = 128;
-/// No credential is shorter: `a://:b@`.
+/// Length in bytes of the shortest complete text with a credential: `a://:b@`.
 const MIN_CREDENTIAL_LEN: usize = 7;
-/// Of the values after `Authorization: Bearer`, and after `Bearer` alone.
+/// Minimum length in bytes of a value after `Authorization: Bearer`.
 const MIN_NAMED_VALUE_LEN: usize = 8;
+/// Minimum length in bytes of a value after `Bearer` alone.
 const MIN_BARE_VALUE_LEN: usize = 16;
 
-/// What is at the end of a text.
+/// State of a text's end: complete or cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
-    /// Its own end.
+    /// Complete text.
     End,
-    /// More, that was not kept: the last word may be the first piece of a credential, and counts as one.
+    /// Text that was cut off. The last word may then be the beginning of a credential. Such a word
+    /// is masked if a credential can begin like this, even if the word is too short for a whole one.
     Cut,
 }
 
-/// A text without the credentials that were in it.
+/// Result of [`mask`]: a text without its credentials.
 #[derive(Debug, PartialEq)]
 pub struct Masked {
-    /// The text, with `[redacted]` in place of each.
+    /// Text with `[redacted]` in place of each credential.
     pub text: String,
-    /// The kind of the first one, as a warning names it.
+    /// Kind of the first credential, worded for a warning: "an AWS access key id".
     pub kind: &'static str,
 }
 
-/// The text with its credentials masked; `None` if it has none.
+/// Returns the text with `[redacted]` in place of every credential, or `None` if the text has none.
+///
+/// Pass [`Edge::Cut`] if the text was cut off: its end may then be the beginning of a credential.
 // Input:  `cannot clone https://me:pass@host/repo`
 // Output: `cannot clone https://[redacted]@host/repo`
 #[must_use]
@@ -82,7 +93,8 @@ pub fn mask(text: &str, edge: Edge) -> Option<Masked> {
     let mut masked = String::with_capacity(text.len());
     let mut kept = 0;
     while let Some(CredentialMatch { range: place, .. }) = next {
-        // A credential begins and ends beside an ASCII character or an end of the text.
+        // A credential begins and ends beside an ASCII character or at an end of the text, so these
+        // ranges lie on character boundaries.
         masked.push_str(text.get(kept..place.start).unwrap_or_default());
         masked.push_str(REDACTED);
         kept = place.end;
@@ -100,9 +112,9 @@ struct CredentialMatch {
 struct Scanner<'t> {
     bytes: &'t [u8],
     position: usize,
-    /// The last run of url-safe characters that was measured.
+    /// Range of the url-safe run that was measured last, so that no run is measured twice.
     url_safe_run: Range<usize>,
-    /// From here on a word goes on to a cut; beyond the text where there is none.
+    /// Start of the last word of a text that was cut off; `usize::MAX` for a complete text.
     cut_word_start: usize,
     #[cfg(test)]
     steps: std::cell::Cell<usize>,
@@ -134,7 +146,8 @@ impl<'t> Scanner<'t> {
         self.bytes.get(at).copied()
     }
 
-    /// The end of the run of such bytes that begins at `from`, no further than `most` bytes away.
+    /// Returns the end of the run of `class` bytes that begins at `from`; at most `most` bytes are
+    /// examined.
     fn class_end(&self, from: usize, most: usize, class: fn(u8) -> bool) -> usize {
         let mut end = from;
         while end - from < most && self.byte(end).is_some_and(class) {
@@ -162,13 +175,14 @@ impl<'t> Scanner<'t> {
         self.matches_at(at, expected.as_bytes(), u8::eq_ignore_ascii_case)
     }
 
-    /// The next credential.
+    /// Returns the next credential, and moves the position past it.
     fn next_match(&mut self) -> Option<CredentialMatch> {
         while let Some(at) = self.next_candidate() {
             let found = match self.byte(at)? {
                 b':' => self.userinfo(at),
                 b'-' => self.private_key(at),
-                // `\n` as `Debug` shows it, and `%3D` of a URL, stand before a word.
+                // A word may directly follow an escape: `\n` as `Debug` writes it, or `%3D` in a
+                // URL.
                 b'\\' => self.credential(at + 2),
                 b'%' => self.credential(at + 3),
                 _ => self.credential(at),
@@ -181,7 +195,8 @@ impl<'t> Scanner<'t> {
         None
     }
 
-    /// The next place where one may begin, judged by two bytes; this is all that most texts see.
+    /// Returns the next position at which a credential may begin, judged by two bytes. In most
+    /// texts there is none, and no other check is made.
     #[inline]
     fn next_candidate(&self) -> Option<usize> {
         let mut inside = self
@@ -230,12 +245,14 @@ impl<'t> Scanner<'t> {
         })
     }
 
-    /// Whether what begins here, and is not nothing, goes on to a cut.
+    /// Returns true if the text from `from` on is not empty and is a part of the last word of a
+    /// text that was cut off.
     fn is_cut_off(&self, from: usize) -> bool {
         from >= self.cut_word_start && from < self.bytes.len()
     }
 
-    /// A JWT whose `eyJ` stands before `from`.
+    /// Returns the end of a JWT whose first `eyJ` stands directly before `from`, or `None` if there
+    /// is no JWT.
     fn jwt_end(&mut self, from: usize) -> Option<usize> {
         const PART: usize = 7;
         if !self.url_safe_run.contains(&from) {
@@ -256,7 +273,7 @@ impl<'t> Scanner<'t> {
         Some(end)
     }
 
-    /// `://user:password@`, at its `:`.
+    /// Finds the user and password of a URL, `://user:password@`, whose `://` begins at `at`.
     fn userinfo(&self, at: usize) -> Option<CredentialMatch> {
         let has_scheme = at
             .checked_sub(1)
@@ -279,7 +296,7 @@ impl<'t> Scanner<'t> {
             at.checked_sub(scheme.len())
                 .is_some_and(|at| self.starts_with_any_case(at, scheme))
         });
-        // A digest of an image is no host.
+        // `image:tag@sha256:…` names a container image by its digest; there is no user and no host.
         let is_secret = !user.is_empty()
             && (is_http || user.contains(&b':'))
             && user != REDACTED.as_bytes()
@@ -290,7 +307,8 @@ impl<'t> Scanner<'t> {
         })
     }
 
-    /// `-----BEGIN … PRIVATE KEY-----`, at its first `-`.
+    /// Finds a private key whose `-----BEGIN … PRIVATE KEY-----` begins at `at`. A key without an
+    /// end reaches to the end of the text.
     fn private_key(&self, at: usize) -> Option<CredentialMatch> {
         if !self.starts_with(at, "-----BEGIN ") {
             return None;
@@ -312,7 +330,8 @@ impl<'t> Scanner<'t> {
         })
     }
 
-    /// A label, and where the dashes behind it end.
+    /// Returns the label of a PEM line that begins at `from`, and the end of the dashes behind the
+    /// label.
     fn label(&self, from: usize) -> Option<(&[u8], usize)> {
         let end = self.class_end(from, MAX_LOOKAHEAD, |byte| {
             byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b' '
@@ -322,7 +341,8 @@ impl<'t> Scanner<'t> {
             .then_some((label, end + "-----".len()))
     }
 
-    /// The value in `Authorization: Bearer value` and in `Bearer value`.
+    /// Finds the value in `Authorization: Bearer value` and in `Bearer value`, whose first word
+    /// begins at `at`.
     fn http_value(&self, at: usize) -> Option<CredentialMatch> {
         let kind = "HTTP credentials";
         let (value, least, needs_digit) = if self.starts_with(at, "Bearer ") {
@@ -353,7 +373,8 @@ impl<'t> Scanner<'t> {
         })
     }
 
-    /// Where the value begins, behind `: Bearer `, `": "Basic ` and their like.
+    /// Returns the start of the value that follows on `: Bearer `, `": "Basic ` or something
+    /// similar.
     fn named_value(&self, from: usize) -> Option<usize> {
         const SEPARATORS: usize = 8;
         let scheme = self.class_end(from, SEPARATORS, |byte| {
@@ -372,7 +393,7 @@ impl<'t> Scanner<'t> {
     }
 }
 
-/// What may stand between `://` and the path.
+/// Returns true for the bytes that may stand between the `://` and the path of a URL.
 fn is_authority_byte(byte: u8) -> bool {
     !byte.is_ascii_whitespace()
         && !matches!(

@@ -1,28 +1,31 @@
-//! Names of metrics, params and tags that MLflow takes.
+//! Keys that MLflow accepts: the rules for the names of metrics, params and tags.
 //!
 //! Source: `_validate_metric_name`, `_validate_param_name` and `_validate_tag_name` of MLflow 3.17
 //! (`mlflow/utils/validation.py`). Lengths count characters, not bytes.
 
-/// How many characters a key may have.
+/// Maximum length of a key, in characters.
 pub const KEY_CHARS: usize = 250;
 
-/// Why MLflow refuses a key.
+/// Reason for which MLflow refuses a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyFault {
-    /// It is empty.
+    /// Empty key.
     Empty,
-    /// It has so many characters, more than [`KEY_CHARS`].
+    /// Key with this number of characters, which is more than [`KEY_CHARS`].
     TooLong(usize),
-    /// It holds a character that is not allowed.
+    /// Key with a character that is not allowed; the first such character is given.
     Character(char),
-    /// As a path it could be written shorter, or it begins with `..`.
+    /// Key that is not a plain path: it begins with `..`, or one of its segments (the parts between
+    /// slashes) is empty, `.` or `..`.
     NoPlainPath,
 }
 
-/// Returns why MLflow would refuse this key, or `None` if it would not.
+/// Returns the reason for which MLflow would refuse the key, or `None` if MLflow accepts the key.
+///
+/// If several reasons hold, the first in the order of [`KeyFault`]'s variants is returned.
 #[must_use]
 pub fn key_fault(key: &str) -> Option<KeyFault> {
-    // As almost every key is.
+    // Fast path: almost every key is ASCII, short and without a fault.
     let is_plain = |byte: u8| byte.is_ascii() && is_key_char(byte.into());
     let is_short = (1..=KEY_CHARS).contains(&key.len());
     if is_short && key.bytes().all(is_plain) && is_plain_path(key.as_bytes()) {
@@ -41,13 +44,14 @@ pub fn key_fault(key: &str) -> Option<KeyFault> {
     (!is_plain_path(key.as_bytes())).then_some(KeyFault::NoPlainPath)
 }
 
-/// Returns whether MLflow takes this character in a key.
+/// Returns true if MLflow accepts this character in a key.
 #[must_use]
 pub fn is_key_char(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.' | '/' | ':' | ' ')
 }
 
-/// Returns whether POSIX path normalisation leaves the key as it is, and it does not begin like a way out.
+/// Returns true if POSIX path normalisation leaves the key unchanged and the key does not begin
+/// with `..`.
 const fn is_plain_path(key: &[u8]) -> bool {
     if key.len() >= 2 && key[0] == b'.' && key[1] == b'.' {
         return false;
@@ -69,12 +73,14 @@ const fn is_plain_path(key: &[u8]) -> bool {
     true
 }
 
-/// Returns the key, for a constant: one that MLflow would refuse is a compile error.
+/// Returns the key unchanged. In a constant, a key that MLflow would refuse is a compile error.
 ///
-/// Characters outside ASCII are taken as letters here; [`key_fault`] looks at them when the key is logged.
+/// Every character outside ASCII counts as a letter here. [`key_fault`] checks such characters when
+/// the key is logged.
 ///
 /// # Panics
-/// If MLflow would refuse the key.
+/// Panics if the key is empty, has more than [`KEY_CHARS`] characters or an ASCII character that
+/// MLflow refuses, or is not a plain path (see [`KeyFault::NoPlainPath`]).
 #[must_use]
 pub const fn checked_key(key: &'static str) -> &'static str {
     let bytes = key.as_bytes();

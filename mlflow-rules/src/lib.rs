@@ -1,11 +1,13 @@
-//! What must never be written down: values whose [name](is_secret_name) says that they are secret,
-//! and what [looks like a credential](mask), wherever in a text it stands.
+//! Rules that recognise secrets, which must never be written down, and keys that MLflow accepts.
 //!
-//! And which keys MLflow [takes](key_fault).
+//! Secrets are recognised in two ways: [`is_secret_name`] judges a value by its name, and [`mask`]
+//! finds credentials by their form, anywhere in a text. [`key_fault`] checks the key of a metric, a
+//! param or a tag.
 //!
-//! One rule for both sides: the macro judges arguments when the code is compiled, the runtime
-//! judges values when they are logged. Not meant for others than the two; it has no dependencies,
-//! as it is built for the compiler's machine and for the program's.
+//! The macros and the runtime share these rules: a macro judges arguments when the code is
+//! compiled, the runtime judges values when they are logged. The crate is internal to these two and
+//! not meant for other users. It has no dependencies, because a build compiles the crate twice: for
+//! the compiler's machine (as a part of the macros) and for the program's.
 //!
 //! ```
 //! use mlflow_rules::{Edge, is_secret_name, mask};
@@ -23,5 +25,5 @@ pub use credential::{Edge, Masked, mask};
 pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
 pub use name::is_secret_name;
 
-/// Stands in for a secret value.
+/// Text that replaces a secret value.
 pub const REDACTED: &str = "[redacted]";

@@ -1,6 +1,7 @@
-//! Names that say that their value is secret.
+//! Names of secret values, such as `password` or `api_key`.
 //!
-//! Invariant: a name is judged by whole words, so `max_tokens` and `tokenizer` are no secrets.
+//! Invariant: a name is split into words, and only whole words are compared. So `max_tokens` and
+//! `tokenizer` are not names of secrets.
 
 const SECRET_WORDS: [&[&str]; 12] = [
     &["password"],
@@ -17,12 +18,15 @@ const SECRET_WORDS: [&[&str]; 12] = [
     &["auth"],
 ];
 
-/// Whether an argument, a field or a key of this name holds a secret.
+/// Returns true if an argument, a field or a key of this name holds a secret.
+///
+/// Upper and lower case count as the same. Words are separated by characters such as `_` or `-`, by
+/// camel case, and by digits.
 // Input:  `apiToken`, `db-password`, `api_key`, `max_tokens`
 // Output: true, true, true, false
 #[must_use]
 pub fn is_secret_name(name: &str) -> bool {
-    // Nearly every name is sorted out here, without an allocation.
+    // Fast path without an allocation: nearly every name contains none of these words.
     let last_words = SECRET_WORDS.iter().filter_map(|secret| secret.last());
     if !last_words
         .into_iter()
@@ -108,7 +112,7 @@ mod tests {
         }
     }
 
-    /// In all the ways that words are written together, also with numbers.
+    /// Covers all ways in which words are joined into a name, with and without digits.
     #[test]
     fn camel_case_was_secret_as_a_field_only() {
         let words = [

@@ -55,7 +55,7 @@ fn compare() {
     // `--test`: only whether it works.
     let quick = env::args().any(|argument| argument == "--test");
     let processes = if quick { 1 } else { 51 };
-    let folder = env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
+    let folder = env::temp_dir().join(format!("mlflow-runtime-bench-{}", std::process::id()));
     println!("medians of {processes} processes   first call   second call");
     for (name, child) in [
         ("tags, on the fake", "tags"),

@@ -23,7 +23,7 @@ const CALLS: i64 = 1000;
 const BATCHES: u32 = 500;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-bench-{}", std::process::id()));
     mlflow::configure(
         Config::new()
             .tracking_uri("http://127.0.0.1:9")

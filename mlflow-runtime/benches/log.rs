@@ -30,7 +30,7 @@ fn main() {
 }
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-bench-{}", std::process::id()));
     mlflow::configure(config(&folder));
     folder
 });

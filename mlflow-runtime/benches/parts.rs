@@ -20,7 +20,7 @@ mod reference;
 const CALLS: i64 = 1000;
 
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary folder can be written");
     folder
 });

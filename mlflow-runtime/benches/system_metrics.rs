@@ -19,7 +19,7 @@ fn main() {
     // `--test`: only whether it works.
     let quick = env::args().any(|argument| argument == "--test");
     let samples = if quick { 2 } else { 50 };
-    let folder = env::temp_dir().join(format!("mlflow-rs-bench-{}", std::process::id()));
+    let folder = env::temp_dir().join(format!("mlflow-runtime-bench-{}", std::process::id()));
     mlflow::configure(
         Config::new()
             .tracking_uri("http://127.0.0.1:9")

@@ -80,7 +80,7 @@ fn points_of(file: &Path) -> usize {
     let segment = Segment::open_orphaned(file.to_owned()).expect("it can be read");
     let bytes = segment.read().expect("it can be read");
     let (mut points, mut offset) = (0, HEADER_BYTES);
-    while let Frame::Whole { body, next } = bytes.frame(offset) {
+    while let Frame::NotAResult { body, next } = bytes.frame(offset) {
         points += usize::from(matches!(Record::decode(body), Some(Record::Metric(_))));
         offset = next;
     }

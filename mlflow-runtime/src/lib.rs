@@ -70,7 +70,7 @@
 //! | `MLFLOW_HTTP_REQUEST_MAX_RETRIES` | failures after which the store counts as away; values are kept all the same | 7 |
 //! | `MLFLOW_TRACKING_ENABLED` | `false`: everything is a no-op | `true` |
 //! | `MLFLOW_EXIT_TIMEOUT` | seconds that the end of the process waits | 5 |
-//! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-rs/journal` in the state directory; without `HOME`, `mlflow-rs-<uid>/journal` in the temporary one |
+//! | `MLFLOW_JOURNAL_DIR` | where values wait | `mlflow-runtime/journal` in the state directory; without `HOME`, `mlflow-runtime-<uid>/journal` in the temporary one |
 //! | `MLFLOW_JOURNAL_MAX_BYTES` | how much may wait there, without artifacts; metrics beyond it are dropped and counted | 1 GiB |
 //! | `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` | `true`: no lines on stderr | `false` |
 //! | `MLFLOW_CAPTURE_CONSOLE` | `true`: what the process writes to stdout and stderr is an artifact of its runs, see [`Config::capture_console`] | `false` |

@@ -28,7 +28,7 @@ impl Mount {
     fn tmpfs(path: &Path, options: &str) -> Option<Self> {
         fs::create_dir(path).unwrap();
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "mlflow-rs-test"]);
+        mount.args(["-t", "tmpfs", "-o", options, "mlflow-runtime-test"]);
         let output = mount.arg(path).output();
         if output.as_ref().is_ok_and(|output| output.status.success()) {
             return Some(Self(path.to_owned()));

@@ -48,7 +48,7 @@ struct Tried {
 fn failing() -> Option<&'static Path> {
     static FAILING: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = FAILING.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("mlflow-rs-failing-{}", process::id()));
+        let path = std::env::temp_dir().join(format!("mlflow-runtime-failing-{}", process::id()));
         let made = Command::new("cc")
             .args(["-O1", "-o"])
             .arg(&path)

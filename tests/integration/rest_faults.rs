@@ -212,7 +212,7 @@ fn json_requests_are_framed_as_the_server_needs_them() {
         request.headers["content-length"],
         request.body.len().to_string()
     );
-    assert!(request.headers["user-agent"].starts_with("mlflow-rs/"));
+    assert!(request.headers["user-agent"].starts_with("mlflow-runtime/"));
     for absent in [
         "transfer-encoding",
         "origin",

@@ -104,7 +104,7 @@ fn a_new_file_is_what_every_release_can_open() {
         root.to_string_lossy()
     );
     assert_eq!(
-        text("SELECT CAST(version AS TEXT) FROM mlflow_rs_format"),
+        text("SELECT CAST(version AS TEXT) FROM mlflow_runtime_format"),
         "1"
     );
     assert_eq!(text("PRAGMA journal_mode"), "delete");

@@ -150,7 +150,11 @@ fn a_file_that_another_users_journal_points_to_is_not_uploaded() {
     }
     // It is put wherever the victim may look.
     let journal = fs::read_dir(&temporary).unwrap().next().unwrap().unwrap();
-    let places = ["mlflow-rs".to_owned(), format!("mlflow-rs-{VICTIM}")];
+    let places = [
+        "mlflow-runtime".to_owned(),
+        format!("mlflow-runtime-{VICTIM}"),
+        format!("mlflow-rs-{VICTIM}"),
+    ];
     for place in places.map(|place| temporary.join(place)) {
         if place != journal.path() {
             let mut copy = Command::new("cp");

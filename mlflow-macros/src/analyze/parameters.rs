@@ -38,7 +38,7 @@ impl Parameter {
             return Some(statements);
         }
         let ident = &rebind.ident;
-        Some(quote!(#statements #(#cfgs)* #private::keep(&#ident);))
+        Some(quote!(#statements #(#cfgs)* #private::mark_used(&#ident);))
     }
 
     /// Where the expansion uses an argument, because it is logged or because it `is_kept` by the

@@ -65,18 +65,18 @@ pub(crate) fn current_build_info() -> BuildInfo {
         return BuildInfo::default();
     };
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(built) = known.get(&directory) {
-        return built.clone();
+    if let Some(build_info) = known.get(&directory) {
+        return build_info.clone();
     }
-    let built = find_build_info(&directory);
+    let build_info = find_build_info(&directory);
     known.insert(
         directory,
         BuildInfo {
             watched_files: None,
-            ..built.clone()
+            ..build_info.clone()
         },
     );
-    built
+    build_info
 }
 
 /// Where the package that is being compiled lies.
@@ -126,7 +126,7 @@ fn read_variable(name: &str) -> Option<String> {
 }
 
 impl BuildInfo {
-    // Output: `Built { commit: Some("…"), branch: None, url: None, dirty: Some(false), … }`
+    // Output: `BuildInfo { commit: Some("…"), branch: None, url: None, dirty: Some(false), … }`
     pub(crate) fn to_tokens_if_known(&self, private: &TokenStream) -> Option<TokenStream> {
         let Self {
             git:
@@ -147,20 +147,20 @@ impl BuildInfo {
         let [commit, branch, url, lock, features] = texts.map(|text| quote_option(text.as_ref()));
         let dirty = quote_option(dirty.as_ref());
         Some(quote! {
-            #private::Built {
+            #private::BuildInfo {
                 commit: #commit, branch: #branch, url: #url, dirty: #dirty, lock: #lock, features: #features,
             }
         })
     }
 
     /// Writes the whole as an expression, known or not.
-    // Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); mlflow::__private::Built { … } }`
+    // Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); mlflow::__private::BuildInfo { … } }`
     pub(crate) fn to_expression(&self, krate: &TokenStream) -> TokenStream {
         let private = quote!(#krate::__private);
-        let built = self.to_tokens_if_known(&private);
-        let built = built.unwrap_or_else(|| quote!(#private::Built::ABSENT));
+        let build_info = self.to_tokens_if_known(&private);
+        let build_info = build_info.unwrap_or_else(|| quote!(#private::BuildInfo::ABSENT));
         let watch = self.rebuild_triggers();
-        quote!({ #watch #built })
+        quote!({ #watch #build_info })
     }
 
     /// Names to the compiler what the result depends on. An unused constant leaves no bytes in the
@@ -196,11 +196,11 @@ mod tests {
     /// kept in caches.
     #[test]
     fn no_variable_is_noted_that_may_hold_a_credential() {
-        let built = BuildInfo {
+        let build_info = BuildInfo {
             watched_files: Some(Vec::new()),
             ..BuildInfo::default()
         };
-        let watch = built.rebuild_triggers().to_string();
+        let watch = build_info.rebuild_triggers().to_string();
         assert!(watch.contains("GIT_COMMIT") && watch.contains("GIT_BRANCH"));
         for variable in URL_VARIABLES.iter().chain(&GITHUB_VARIABLES) {
             assert!(!watch.contains(variable), "{variable}");

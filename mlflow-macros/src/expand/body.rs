@@ -60,17 +60,17 @@ impl Body<'_> {
 
     /// What stands for the function's own return type, if that cannot be written: `impl Trait` is
     /// known by a `return` only.
-    // Output: `let like = Returned::HERE; if let Some(value) = nothing_like(like) { return value; }`
+    // Output: `let like = ReturnType::MARKER; if let Some(value) = none_like(like) { return value; }`
     pub(crate) fn return_type_hint(&self) -> Option<TokenStream> {
         let (private, like) = (self.private, self.return_type_hint_ident()?);
         let ours = Span::mixed_site();
         let returns = match self.wrapping {
             Wrapping::Async => {
-                self.never_taken_branch(ours, &quote!(return), &quote!(future_like(#like)))
+                self.never_taken_branch(ours, &quote!(return), &quote!(none_future_like(#like)))
             }
-            _ => self.never_taken_branch(ours, &quote!(return), &quote!(nothing_like(#like))),
+            _ => self.never_taken_branch(ours, &quote!(return), &quote!(none_like(#like))),
         };
-        Some(quote!(let #like = #private::Returned::HERE; #returns))
+        Some(quote!(let #like = #private::ReturnType::MARKER; #returns))
     }
 
     fn return_type_hint_ident(&self) -> Option<Ident> {
@@ -105,10 +105,10 @@ impl Body<'_> {
     /// A call that never gives a value of the type that is returned.
     fn never_value_call(&self) -> TokenStream {
         match self.return_type_hint_ident() {
-            Some(like) => quote!(nothing_like(#like)),
+            Some(like) => quote!(none_like(#like)),
             None => {
                 let returned = self.return_type();
-                quote!(nothing::<#returned>())
+                quote!(none::<#returned>())
             }
         }
     }
@@ -125,14 +125,13 @@ impl Body<'_> {
 
     /// The body, told what the signature says of its value. The way out of the block around it is
     /// for a body that only ever returns: the compiler would find that the call is not reached.
-    // Output: `value_like(like, 'value: { if let Some(value) = nothing_like(like) { break 'value value; } { body } }).0`
+    // Output: `with_type_of(like, 'value: { if let Some(value) = none_like(like) { break 'value value; } { body } }).0`
     fn with_type_hint(&self, like: &Ident, body: &TokenStream) -> TokenStream {
         let private = self.private;
         let label = Lifetime::new("'_value", Span::mixed_site());
         let leave = quote!(break #label);
-        let leaves =
-            self.never_taken_branch(Span::mixed_site(), &leave, &quote!(nothing_like(#like)));
-        quote!(#private::value_like(#like, #label: { #leaves #body }).0)
+        let leaves = self.never_taken_branch(Span::mixed_site(), &leave, &quote!(none_like(#like)));
+        quote!(#private::with_type_of(#like, #label: { #leaves #body }).0)
     }
 
     /// Whether anything but `()` is returned.
@@ -167,14 +166,14 @@ impl Body<'_> {
         for parameter in self.parameters.iter().rev() {
             let cfgs = &parameter.cfgs;
             for ident in parameter.owned.iter().rev() {
-                keeps.extend(quote!(#(#cfgs)* #private::keep(&#ident);));
+                keeps.extend(quote!(#(#cfgs)* #private::mark_used(&#ident);));
             }
         }
         if let Some(FnArg::Receiver(receiver)) = self.function.signature.inputs.first()
             && !matches!(&*receiver.ty, Type::Reference(_))
         {
             let this = &receiver.self_token;
-            keeps.extend(quote!(#private::keep(&#this);));
+            keeps.extend(quote!(#private::mark_used(&#this);));
         }
         let rebinds: TokenStream = self
             .parameters

@@ -191,7 +191,7 @@ impl Captures<'_> {
         let has_capture = parts
             .iter()
             .any(|part| matches!(part, TemplatePart::Argument { format: None, .. }));
-        let by_bounds = has_capture.then(|| quote!(use #private::by_bounds::*;));
+        let specialization = has_capture.then(|| quote!(use #private::specialization::*;));
         let statements = parts.iter().map(|part| match part {
             TemplatePart::Text(text) => quote!(#template.text(#text);),
             TemplatePart::Timestamp => quote!(#template.timestamp();),
@@ -207,7 +207,7 @@ impl Captures<'_> {
             } => self.fill_placeholder(&template, name, fields, format.as_deref(), span),
         });
         quote!(&{
-            #by_bounds
+            #specialization
             let mut #template = #private::Template::new();
             #(#statements)*
             #template
@@ -278,7 +278,7 @@ impl Captures<'_> {
         quote!((&&&&&&&#private::Capture(#place)).#method())
     }
 
-    // Output: `{ use by_bounds::*; call.param("alpha", …); call.redacted("token"); }`
+    // Output: `{ use specialization::*; call.param("alpha", …); call.redacted("token"); }`
     fn arguments(&self) -> TokenStream {
         let (private, call) = (self.private, self.call);
         let mut statements = TokenStream::new();
@@ -324,7 +324,7 @@ impl Captures<'_> {
             }
         }
         if looks_at_a_value {
-            quote!({ use #private::by_bounds::*; #statements })
+            quote!({ use #private::specialization::*; #statements })
         } else {
             statements
         }
@@ -341,12 +341,13 @@ impl Captures<'_> {
         quote!(#call.guarded(#argument, |#call| { #statement });)
     }
 
-    // Output: `call.param("data", { use by_bounds::*; … }); call.tag("model", &("elastic-net"));`
+    // Output: `call.param("data", { use specialization::*; … }); call.tag("model", &("elastic-net"));`
     fn params_and_tags(&self) -> TokenStream {
         let (private, call) = (self.private, self.call);
         let params = self.plan.params.iter().map(|(key, expr)| {
             let captured = self.capture_call(&quote_reference(expr), "__mlflow_param");
-            let statement = quote!(#call.param(#key, { use #private::by_bounds::*; #captured }););
+            let statement =
+                quote!(#call.param(#key, { use #private::specialization::*; #captured }););
             self.guard_statement(&format!("params({key})"), expr, statement)
         });
         let tags = self.plan.tags.iter().map(|(key, expr)| {

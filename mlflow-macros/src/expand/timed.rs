@@ -84,7 +84,7 @@ fn expand_function(arguments: &Arguments, metric: &str, mut function: Function) 
         ["__mlflow_timer", "__mlflow_future"].map(|name| Ident::new(name, Span::mixed_site()));
     let start = quote! {
         let #timer = {
-            static SITE: #private::TimedSite = #private::TimedSite::new(#metric);
+            static SITE: #private::TimedCallsite = #private::TimedCallsite::new(#metric);
             #private::Timer::start(&SITE)
         };
     };
@@ -119,8 +119,8 @@ fn expand_function(arguments: &Arguments, metric: &str, mut function: Function) 
         Wrapping::ByReturnType => quote! {
             #start
             {
-                use #private::OtherType as _;
-                #private::Returned::<#returned>::HERE.__mlflow_time(#timer, #closure)
+                use #private::NotAFuture as _;
+                #private::ReturnType::<#returned>::MARKER.__mlflow_time(#timer, #closure)
             }
         },
         Wrapping::Closure | Wrapping::Guard | Wrapping::Async | Wrapping::AsyncPreserved => {

@@ -28,7 +28,7 @@ use crate::parse::item::{self, Function};
 pub(crate) fn expand_tracked(
     arguments: TokenStream,
     item: TokenStream,
-    built: impl FnOnce() -> BuildInfo,
+    build_info: impl FnOnce() -> BuildInfo,
 ) -> TokenStream {
     let mut errors = Errors::default();
     let parsed = (|input: syn::parse::ParseStream<'_>| Ok(Arguments::parse(input, &mut errors)))
@@ -82,7 +82,7 @@ pub(crate) fn expand_tracked(
         wrapping: shape,
         parameters,
         plan,
-        build_info: built(),
+        build_info: build_info(),
     }
     .expand()
 }
@@ -122,10 +122,10 @@ impl Expansion {
         let (core, std) = (paths::core_path(), paths::std_path());
         let content = match self.wrapping {
             Wrapping::Closure => quote!(#like #private::call(#call, #closure, #outcome)),
-            // Output: `{ use OtherType as _; Returned::<R>::HERE.__mlflow_call(call, || -> R { … }, …) }`
+            // Output: `{ use NotAFuture as _; ReturnType::<R>::MARKER.__mlflow_call(call, || -> R { … }, …) }`
             Wrapping::ByReturnType => quote! {{
-                use #private::OtherType as _;
-                #private::Returned::<#returned>::HERE.__mlflow_call(#call, #closure, #outcome)
+                use #private::NotAFuture as _;
+                #private::ReturnType::<#returned>::MARKER.__mlflow_call(#call, #closure, #outcome)
             }},
             Wrapping::Guard => {
                 let guard = Ident::new("__mlflow_guard", Span::mixed_site());
@@ -145,7 +145,7 @@ impl Expansion {
                 quote! {
                     #private::Tracked::new(
                         #call,
-                        #private::future_of::<_, #output>(#private::invoke(#closure)),
+                        #private::with_output::<_, #output>(#private::invoke(#closure)),
                         #outcome
                     )
                 }
@@ -175,7 +175,7 @@ impl Expansion {
         quote!(#(#attributes)* #visibility #default #signature #body)
     }
 
-    // Output: `let mut call = { static SITE: Site = …; begin(&SITE) }; if let Some(call) = &mut call { … }`
+    // Output: `let mut call = { static SITE: Callsite = …; begin(&SITE) }; if let Some(call) = &mut call { … }`
     fn begin(&self, private: &TokenStream, call: &Ident) -> TokenStream {
         let site = self.site(private);
         let watched = self.build_info.rebuild_triggers();
@@ -183,7 +183,7 @@ impl Expansion {
         let captures =
             captures::expand_captures(private, call, &name, &self.plan, &self.parameters);
         let begin =
-            quote!({ #watched static SITE: #private::Site = #site; #private::begin(&SITE) });
+            quote!({ #watched static SITE: #private::Callsite = #site; #private::begin(&SITE) });
         if captures.is_empty() {
             return quote!(let #call = #begin;);
         }
@@ -194,7 +194,7 @@ impl Expansion {
         }
     }
 
-    // Output: `Site::new("train", module_path!(), file!(), line!()).package(…).note("…").built(…)`
+    // Output: `Callsite::new("train", module_path!(), file!(), line!()).package(…).note("…").build_info(…)`
     fn site(&self, private: &TokenStream) -> TokenStream {
         let ident = &self.function.signature.ident;
         let name = ident.unraw().to_string();
@@ -207,10 +207,10 @@ impl Expansion {
         let note = note
             .filter(|_| self.plan.arguments.description.is_none())
             .map(|note| quote!(.note(#note)));
-        let built = self
+        let build_info = self
             .build_info
             .to_tokens_if_known(private)
-            .map(|built| quote!(.built(#built)));
+            .map(|build_info| quote!(.build_info(#build_info)));
         let arguments = &self.plan.arguments;
         let root = arguments.root.then(|| quote!(.root()));
         let metric = arguments.metric.as_ref().map(|name| quote!(.metric(#name)));
@@ -219,21 +219,21 @@ impl Expansion {
             .as_ref()
             .map(|(names, _)| quote!(.metrics(&[#(#names),*])));
         quote! {
-            #private::Site::new(#name, #core::module_path!(), #core::file!(), #line)
+            #private::Callsite::new(#name, #core::module_path!(), #core::file!(), #line)
                 .package(#core::option_env!("CARGO_PKG_NAME"), #core::option_env!("CARGO_PKG_VERSION"))
-                #note #built #root #metric #metrics
+                #note #build_info #root #metric #metrics
         }
     }
 
     /// What is made of the returned value.
     fn outcome(&self, private: &TokenStream) -> TokenStream {
         let ty = match (&self.function.signature.output, self.wrapping) {
-            (ReturnType::Default, _) => return quote!(#private::any_value),
-            (ReturnType::Type(_, ty), _) if is_never(ty) => return quote!(#private::any_value),
+            (ReturnType::Default, _) => return quote!(#private::ignore_value),
+            (ReturnType::Type(_, ty), _) if is_never(ty) => return quote!(#private::ignore_value),
             (ReturnType::Type(_, ty), _) => ty,
         };
         if is_unit(ty) {
-            return quote!(#private::any_value);
+            return quote!(#private::ignore_value);
         }
         let [value, ending] =
             ["__mlflow_value", "__mlflow_ending"].map(|name| Ident::new(name, Span::mixed_site()));
@@ -246,19 +246,19 @@ impl Expansion {
         // From the inside: `Result<Option<f64>, E>` is two.
         for _ in 0..wrapping::count_result_layers(ty) {
             split = quote! {
-                match #private::Probe(#value).__mlflow_split() {
-                    #private::Split::Value(#pattern) => { #split }
-                    #private::Split::Error(#value) => {
+                match #private::ResultProbe(#value).__mlflow_inspected() {
+                    #private::Inspected::Value(#pattern) => { #split }
+                    #private::Inspected::Error(#value) => {
                         #ending.failure((&&&&&&&#private::Capture(#value)).__mlflow_failure());
                     }
-                    #private::Split::Absent => {}
+                    #private::Inspected::Absent => {}
                 }
             };
             pattern = quote!(#value);
         }
         quote! {
             |#value, #ending| {
-                use #private::{Whole as _, by_bounds::*};
+                use #private::{NotAResult as _, specialization::*};
                 #split
             }
         }

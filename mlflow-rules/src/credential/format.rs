@@ -1,6 +1,7 @@
-//! Credentials that begin with a prefix of their own: the rows of the module's table.
+//! Formats of credentials that begin with a prefix of their own: rows of the parent module's table.
 //!
-//! Invariant: whether a body is one is decided within [`MAX_LOOKAHEAD`] bytes, a JWT's header excepted.
+//! Invariant: at most [`MAX_LOOKAHEAD`] bytes after a prefix are examined to decide if a
+//! credential's body follows. Only the header of a JWT is examined to its end.
 
 use super::{MAX_LOOKAHEAD, Scanner};
 
@@ -8,20 +9,21 @@ type ByteClass = fn(u8) -> bool;
 
 pub(super) struct CredentialFormat {
     pub(super) prefix: &'static str,
-    /// With its article, as a warning names it.
+    /// Name with its article, as a warning contains it: "a GitHub token".
     pub(super) kind: &'static str,
     pub(super) body: Body,
 }
 
-/// What follows a prefix.
+/// Form of the text that follows a prefix.
 pub(super) enum Body {
-    /// So many, and then no letter or digit.
+    /// Exact number of bytes of the class, with no letter or digit behind them.
     Exactly(usize, ByteClass),
-    /// So many and more.
+    /// Minimum number of bytes of the class.
     AtLeast(usize, ByteClass),
-    /// So many url-safe characters and more, with a digit and an upper-case letter among them.
+    /// Minimum number of url-safe characters, with a digit and an upper-case letter among them.
     Mixed(usize),
-    /// Url-safe words, one of them too long to be a word, or a number of so many digits.
+    /// Url-safe words separated by `-` or `_`. At least one of the words is too long for a word of
+    /// a language, or is a number of at least `digits` digits.
     Random {
         digits: usize,
     },
@@ -30,10 +32,11 @@ pub(super) enum Body {
 
 use Body::{AtLeast, Exactly, Jwt, Mixed, Random};
 
+/// Value of `digits` for a format in which a number alone is no sign of a credential.
 const NEVER_NUMERIC: usize = usize::MAX;
-/// The longest words of a language are shorter.
+/// Minimum length of a word that counts as random. The longest words of a language are shorter.
 const MIN_RANDOM_WORD_LEN: usize = 24;
-/// With digits inside, less is enough.
+/// Minimum length of a word that counts as random if it has both digits and other characters.
 const MIN_MIXED_WORD_LEN: usize = 20;
 
 const fn format_row(prefix: &'static str, kind: &'static str, body: Body) -> CredentialFormat {
@@ -46,10 +49,11 @@ const STRIPE: &str = "a Stripe key";
 const GITHUB: &str = "a GitHub token";
 const SLACK: &str = "a Slack token";
 const PYPI: &str = "a PyPI token";
-/// Slack's numbers of teams and users.
+/// Body of a Slack token; the ids of teams and users are numbers of at least nine digits.
 const SLACK_BODY: Body = Random { digits: 9 };
 
-/// A longer prefix stands before one that it begins with, and those of one first byte together.
+/// Formats in the order in which they are tried. A longer prefix stands before a shorter one with
+/// which it begins, and the rows with the same first byte stand together.
 pub(super) const FORMATS: &[CredentialFormat] = &[
     format_row("AKIA", AWS, Exactly(16, is_upper_alphanumeric)),
     format_row("ASIA", AWS, Exactly(16, is_upper_alphanumeric)),
@@ -108,7 +112,7 @@ pub(super) const FORMATS: &[CredentialFormat] = &[
     format_row("eyJ", "a JWT", Jwt),
 ];
 
-/// The formats that begin with this byte.
+/// Returns the formats whose prefix begins with this byte.
 pub(super) fn formats_starting_with(byte: u8) -> &'static [CredentialFormat] {
     let (from, to) = FORMAT_RANGES[usize::from(byte)];
     FORMATS
@@ -116,14 +120,15 @@ pub(super) fn formats_starting_with(byte: u8) -> &'static [CredentialFormat] {
         .unwrap_or_default()
 }
 
-/// Whether these two bytes may be the first of a credential, or of what announces one.
+/// Returns true if these two bytes may be the first of a credential, or of a mark that announces a
+/// credential (such as `://`).
 #[inline]
 pub(super) fn may_begin(first: u8, second: u8) -> bool {
     let seconds = SECOND_BYTES[usize::from(first)];
     seconds != 0 && second < 128 && seconds >> second & 1 != 0
 }
 
-/// Rows of [`FORMATS`] by first byte: those of one byte stand together.
+/// Ranges of rows in [`FORMATS`], by the first byte of the prefix.
 static FORMAT_RANGES: [(u8, u8); 256] = {
     let mut rows = [(0, 0); 256];
     let mut row = 0;
@@ -142,7 +147,7 @@ static FORMAT_RANGES: [(u8, u8); 256] = {
     rows
 };
 
-/// By first byte, a bit for each second byte (ASCII).
+/// Sets of the possible second bytes (one bit per ASCII byte), by the first byte.
 static SECOND_BYTES: [u128; 256] = {
     let mut seconds = [0; 256];
     let mut row = 0;
@@ -151,7 +156,8 @@ static SECOND_BYTES: [u128; 256] = {
         seconds[prefix[0] as usize] |= 1 << prefix[1];
         row += 1;
     }
-    // `://`, `-----BEGIN`, `Authorization` in any case, `Bearer`, `\n`, `%3D`.
+    // Marks that announce a credential: `://`, `-----BEGIN`, `Authorization` in any case, `Bearer`,
+    // and the escapes `\n` and `%3D`.
     let others: [(u8, &[u8]); 7] = [
         (b':', b"/"),
         (b'-', b"-"),
@@ -175,7 +181,7 @@ static SECOND_BYTES: [u128; 256] = {
 };
 
 impl Scanner<'_> {
-    /// The end of the body that begins at `from`, if there is one.
+    /// Returns the end of the body that begins at `from`, or `None` if there is no such body.
     pub(super) fn body_end(&mut self, from: usize, body: &Body) -> Option<usize> {
         match *body {
             Exactly(count, class) => {
@@ -228,12 +234,13 @@ fn is_hexadecimal(byte: u8) -> bool {
     byte.is_ascii_hexdigit()
 }
 
-/// Base64 in its variant for URLs.
+/// Returns true for the characters of base64 in its variant for URLs.
 pub(super) fn is_url_safe(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
 
-/// What RFC 6750 allows in a token; base64 in all its variants is of these.
+/// Returns true for the characters that RFC 6750 allows in a token, among them those of all
+/// variants of base64.
 pub(super) fn is_b64token(byte: u8) -> bool {
     is_url_safe(byte) || matches!(byte, b'.' | b'~' | b'+' | b'/' | b'=')
 }

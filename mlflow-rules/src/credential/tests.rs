@@ -1,4 +1,7 @@
-//! Fixtures are put together here: a scanner of the repository must not take them for real ones.
+//! Unit tests of the masking.
+//!
+//! The fixtures are put together at run time, so that a secret scanner that reads the repository
+//! does not take them for real credentials.
 
 use super::*;
 
@@ -10,7 +13,7 @@ fn repeated(piece: &str, count: usize) -> String {
     piece.repeat(count)
 }
 
-/// Every kind of credential, and what a warning calls it.
+/// Returns credentials of every kind, each with a part of the kind's name in warnings.
 fn credentials() -> Vec<(String, &'static str)> {
     let alnum = "0a1B2c3D4e5F6g7H8i9J".repeat(4);
     let letters = "FakeFakeFakeFakeFakeFakeFakeFakeFake".to_owned();
@@ -102,7 +105,7 @@ fn every_kind_is_masked_and_the_rest_stays() {
             ("?key%3D", ""),
             ("at/", "@host"),
         ] {
-            // A private key goes on to its last line, a number to its last digit.
+            // No `after` begins with a character that could continue a credential.
             let text = format!("{before}{credential}{after}");
             let masked = mask(&text, Edge::End).unwrap_or_else(|| panic!("{text}"));
             assert_eq!(masked.text, format!("{before}[redacted]{after}"), "{text}");
@@ -291,7 +294,8 @@ fn a_cut_leaves_no_piece_of_a_credential() {
             let piece = format!("before {}", &credential[..cut]);
             let masked = text_of(&piece, Edge::Cut);
             assert!(masked.starts_with("before "), "{masked}");
-            // What tells the kind may be seen, or the name of a header, but nothing of the secret.
+            // The prefix of a kind and the name of a header may stay visible, but no part of the
+            // secret.
             let prefix = ["https://", "postgres://me", "Authorization: Bearer "]
                 .into_iter()
                 .find(|prefix| credential.starts_with(prefix))
@@ -310,7 +314,7 @@ fn a_cut_leaves_no_piece_of_a_credential() {
     assert_eq!(text_of("nothing to see", Edge::Cut), "nothing to see");
 }
 
-/// The length of the prefix that a credential shares with all of its kind.
+/// Returns the length of the prefix that a credential shares with all others of its kind.
 fn begun(credential: &str) -> usize {
     let private_key = credential.find("KEY").map_or(0, |at| {
         at + credential[at..]
@@ -373,7 +377,7 @@ fn work_grows_with_the_text_and_no_faster() {
             );
         }
     }
-    // Numerical Recipes' generator: the same texts on every run.
+    // Linear congruential generator (the constants of Knuth's MMIX): the same texts on every run.
     let mut seed = 1_u64;
     let mut random = |below: usize| {
         seed = seed

@@ -1,10 +1,13 @@
-//! `Debug` output without its secrets.
+//! `Debug` output with its secrets redacted.
 //!
-//! Invariants: after a name, of a field (`password: `) or of a map's entry (`"password": `), that
-//! is a secret's, stands `[redacted]` in place of the whole value; every other character stays.
-//! Each character is looked at once and none is kept, and a hidden value that does not end ends
-//! the text. Only the form of derived `Debug` is known: what a hand-written one says in prose is
-//! text like any other, and a secret that it writes without quotes ends at its first comma.
+//! Invariants:
+//!
+//! - After a secret's name, be it of a field (`password: `) or of a map's entry (`"password": `),
+//!   `[redacted]` replaces the whole value. Every other character is kept.
+//! - Each character is looked at once, and none is buffered. A redacted value without an end ends the text
+//!   after [`MAX_REDACTED_CHARS`] characters.
+//! - Only the format of derived `Debug` is understood. Prose written by a hand-written `Debug` is text like
+//!   any other, and a secret that such a `Debug` writes without quotes ends at its first comma.
 
 use std::fmt::{self, Write};
 
@@ -12,10 +15,10 @@ use mlflow_rules::{REDACTED, is_secret_name};
 
 use super::text::{BoundedWriter, Text, render_bounded};
 
-/// The longest value that is waited for to end.
+/// Maximum length of a redacted value, in characters. A longer value ends the text.
 const MAX_REDACTED_CHARS: usize = 1 << 16;
 
-/// At most `limit` characters of what `shown` writes, which may be `Debug` output.
+/// Returns at most `limit` characters of `shown`, which may be `Debug` output, with secrets redacted.
 pub(crate) fn render_debug(limit: usize, shown: fmt::Arguments<'_>) -> Text {
     render_bounded(limit, |out| {
         let mut veil = RedactingWriter {
@@ -35,7 +38,7 @@ struct RedactingWriter<'o> {
     redacted: Option<RedactedValue>,
 }
 
-/// How far a name has come; the numbers are places in what was written.
+/// Progress in recognising a name. The numbers are byte offsets in the written text.
 #[derive(Clone, Copy)]
 enum NameScan {
     None,
@@ -51,17 +54,17 @@ enum NameScan {
     Colon(usize, usize),
 }
 
-/// A value that is not written.
+/// A value that is redacted.
 struct RedactedValue {
-    /// How many brackets of it are open.
+    /// Number of the value's brackets that are open.
     depth: usize,
     chars_left: usize,
-    /// Whether a space stands between the value and the bracket that ends it.
+    /// True if the last character was a space, as between a value and the bracket that ends it.
     has_trailing_space: bool,
 }
 
 impl RedactedValue {
-    /// Whether `char` is no longer part of the value.
+    /// Returns true if `char` is no longer part of the value.
     fn ends_at(&mut self, char: char, is_open: bool) -> bool {
         match char {
             _ if !is_open => {}
@@ -77,7 +80,7 @@ impl RedactedValue {
 
 impl Write for RedactingWriter<'_> {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        // From here on nothing of the part is written yet.
+        // Offset in `part` from which on nothing is written yet.
         let mut from = 0;
         for (at, char) in part.char_indices() {
             let quotes = self.quotes;
@@ -165,7 +168,7 @@ fn is_part_of_name(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.' | '#')
 }
 
-/// Where in quoted text the output is.
+/// Position of the output relative to quotes.
 #[derive(Clone, Copy, PartialEq)]
 enum QuoteState {
     None,
@@ -184,7 +187,7 @@ enum QuoteState {
 }
 
 impl QuoteState {
-    /// Whether `char` stands outside of quotes and is none.
+    /// Advances by one character. Returns true if `char` is outside of quotes and is no quote itself.
     fn step(&mut self, char: char) -> bool {
         let was = *self;
         *self = match (was, char) {
@@ -196,7 +199,7 @@ impl QuoteState {
             (Self::CharEscape, _) => Self::CharEscaped,
             (Self::CharEscaped, '{' | '}') => Self::CharEscaped,
             (Self::CharEscaped, _) if char.is_ascii_hexdigit() => Self::CharEscaped,
-            // What looked like a quoted character was prose, in which a text began.
+            // The assumed quoted character was an apostrophe in prose, after which a quoted text began.
             (Self::CharOf('"'), _) => {
                 *self = Self::Text;
                 return self.step(char);

@@ -95,7 +95,7 @@ fn what_is_hidden() {
         ("C { token: C { password: 1 } }", "C { token: [redacted] }"),
     ] {
         assert_eq!(veiled(format_args!("{shown}")), expected);
-        // The parts in which it comes make no difference.
+        // The division of the output into parts makes no difference.
         let text = render_bounded(6000, |out| {
             let mut veil = RedactingWriter {
                 out,

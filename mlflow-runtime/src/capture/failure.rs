@@ -1,6 +1,6 @@
-//! Why a run failed, as text.
+//! The reason for a run's failure, as text.
 //!
-//! Invariant: a chain of causes ends, after [`MAX_CAUSES`] at the latest.
+//! Invariant: at most [`MAX_CAUSES`] causes are recorded, so a chain of causes without an end does no harm.
 
 use std::any::Any;
 use std::error::Error;
@@ -13,11 +13,11 @@ const MAX_CAUSES: usize = 16;
 /// An error, or a panic.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
-    /// The error's type; `panic` for a panic.
+    /// Type of the error; `panic` for a panic.
     pub(crate) kind: &'static str,
-    /// What it says.
+    /// Message of the error or panic.
     pub(crate) message: Text,
-    /// Its causes, one a line, numbered.
+    /// Causes of the error, one per line, numbered.
     pub(crate) chain: Option<Text>,
 }
 
@@ -50,7 +50,7 @@ fn render_cause_chain(first: &(dyn Error + 'static)) -> Text {
     })
 }
 
-/// What a panic said, where it is text.
+/// Returns the message of a panic; `None` if the payload is no text.
 pub(crate) fn payload_text(payload: &(dyn Any + Send)) -> Option<Text> {
     let text = payload
         .downcast_ref::<&str>()

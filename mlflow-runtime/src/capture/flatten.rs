@@ -1,9 +1,12 @@
 //! A serializer that keeps the leaves of a value: `{a: {b: 1}}` becomes `a.b` = 1.
 //!
-//! Invariants: at most as many leaves as the purpose allows, [`MAX_DEPTH`] deep; a sequence or map
-//! of more entries than it allows is its length and nothing else, and the value is told to stop at
-//! once; what is left out stands as a leaf that says so; a field with a secret's name is not
-//! looked at, nor is one behind a lock.
+//! Invariants:
+//!
+//! - There are at most as many leaves as the [`Purpose`] allows, at most [`MAX_DEPTH`] levels deep.
+//! - A sequence or map with more entries than the purpose allows is replaced by its length, and its
+//!   serialization is stopped at once.
+//! - Whatever is left out is represented by a leaf with the reason.
+//! - A field with a secret's name is not read, nor is a value behind a lock.
 
 mod serializer;
 
@@ -21,15 +24,15 @@ use crate::model::limits::PARAM_VALUE_CHARS;
 
 const MAX_DEPTH: usize = 16;
 
-/// What a value consists of.
+/// Leaves of a value.
 pub(super) struct Leaves {
-    /// In the value's own order.
+    /// Leaves in the value's own order.
     pub(super) leaves: Vec<Leaf>,
-    /// Whether the value is a sequence, so that every path begins with a position.
+    /// True if the value is a sequence, so that every path begins with an index.
     pub(super) is_sequence: bool,
 }
 
-/// The leaves of `value`; how it failed, if it did so as a whole.
+/// Returns the leaves of `value`, or the reason why the value as a whole could not be read.
 pub(super) fn flatten_value<T: Serialize + ?Sized>(
     value: &T,
     purpose: Purpose,
@@ -46,7 +49,7 @@ pub(super) fn flatten_value<T: Serialize + ?Sized>(
         return Err(TextEnd::Locked);
     }
     match catch_unwind(AssertUnwindSafe(|| value.serialize(&mut flatten))) {
-        // `Enough` is how a long value is left early, and what was seen until then counts.
+        // `Enough` ends the serialization of a long value early; the leaves found until then count.
         Ok(Ok(()) | Err(FlattenStop::Enough)) => {}
         Ok(Err(FlattenStop::Refused)) => return Err(TextEnd::Failed),
         Err(_) if flatten.path.is_empty() => return Err(TextEnd::Panicked),
@@ -63,9 +66,9 @@ struct Flattener {
     path: String,
     depth: usize,
     leaves: Vec<Leaf>,
-    /// Whether the outermost level is a sequence.
+    /// True if the outermost level is a sequence.
     is_sequence: bool,
-    /// Whether there are as many leaves as there may be, and one that says so.
+    /// Set once the limit on leaves is reached, and a last leaf represents the rest.
     is_full: bool,
 }
 
@@ -89,7 +92,7 @@ impl Flattener {
         });
     }
 
-    /// Looks at a part of the value.
+    /// Serializes a part of the value, unless the part is behind a lock.
     fn part<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FlattenStop> {
         if is_lock::<T>() {
             return self.leaf(Scalar::Text(Text::lock_placeholder(lock_name::<T>())));
@@ -97,7 +100,7 @@ impl Flattener {
         value.serialize(self)
     }
 
-    /// Stands for something that is not looked at.
+    /// Adds a leaf that represents a value which is left out.
     fn push_placeholder(&mut self, end: TextEnd) {
         self.push(Scalar::Text(Text::placeholder(end)));
     }
@@ -106,7 +109,7 @@ impl Flattener {
         self.leaf(Scalar::Text(text.into().into()))
     }
 
-    /// Returns how many entries a sequence or map may have.
+    /// Returns the maximum number of entries of a sequence or map.
     fn max_len(&self, brackets: [char; 2]) -> usize {
         match brackets {
             ['{', _] => self.purpose.max_entries(),
@@ -123,8 +126,8 @@ impl Flattener {
         self.level(brackets)
     }
 
-    /// A param is told by its length, which says all there is to say; as metrics, its entries are
-    /// missing.
+    /// Adds the length of a long sequence or map as a leaf. As a param the length is a complete value; as
+    /// metrics, the entries are missing.
     fn length(&mut self, text: String) -> Result<(), FlattenStop> {
         let end = match self.purpose {
             Purpose::Params | Purpose::Config => TextEnd::Complete,
@@ -154,17 +157,18 @@ impl Flattener {
         })
     }
 
-    /// Tells which variant of an enum it is, above its fields: a param `optimizer` beside `optimizer.Sgd.lr`.
+    /// Adds the name of an enum variant as a leaf above the variant's fields: a param `optimizer` beside
+    /// `optimizer.Sgd.lr`.
     fn variant(&mut self, name: &str) -> Result<(), FlattenStop> {
         match self.purpose {
-            // What is given to `log_params` has no key of its own.
+            // A value given to `log_params` has no key of its own under which the variant could be logged.
             Purpose::Config if self.path.is_empty() => Ok(()),
             Purpose::Params | Purpose::Config => self.text(name),
             Purpose::Metrics => Ok(()),
         }
     }
 
-    /// Below `segment`: `a` → `a.segment`.
+    /// Extends the path by `segment`: `a` → `a.segment`.
     fn push_path_segment(&mut self, segment: &str) {
         if !self.path.is_empty() {
             self.path.push('.');
@@ -173,12 +177,12 @@ impl Flattener {
     }
 }
 
-/// The value is not looked at any further.
+/// Reason why the serialization of a value stops.
 #[derive(Debug)]
 enum FlattenStop {
-    /// Enough was seen of it.
+    /// Limit reached: the rest of the value is not needed.
     Enough,
-    /// It cannot be serialized.
+    /// Failure: the value cannot be serialized.
     Refused,
 }
 
@@ -202,16 +206,16 @@ impl ser::Error for FlattenStop {
 /// An open struct, sequence or map.
 struct Level<'a> {
     flatten: &'a mut Flattener,
-    /// Length of the path that leads here.
+    /// Length, in bytes, of the path that leads to this level.
     path_len: usize,
-    /// Index of the first leaf in here.
+    /// Index of the first leaf in this level.
     first_leaf: usize,
     entries: usize,
-    /// Whether every entry so far was one plain value.
+    /// True while every entry has been one plain value.
     is_plain: bool,
-    /// A map's key that waits for its value.
+    /// Key of a map entry whose value is serialized next.
     key: Option<String>,
-    /// Whether it is a `std::time::Duration`.
+    /// True while the struct looks like a `std::time::Duration`.
     is_duration: bool,
     brackets: [char; 2],
 }
@@ -233,7 +237,7 @@ impl Level<'_> {
         if is_secret_name(segment) {
             self.flatten.text(REDACTED)?;
         } else {
-            // A long entry stops itself, not its siblings; nor does one that fails.
+            // An entry that is too long, or that fails, ends only itself: its siblings are still read.
             match self.flatten.part(value) {
                 Ok(()) | Err(FlattenStop::Enough) => {}
                 Err(FlattenStop::Refused) => {
@@ -264,7 +268,8 @@ impl Level<'_> {
         self.entry(&segment, value)
     }
 
-    /// Output: `layers` = `[64, 32]` in place of `layers.0` = 64, `layers.1` = 32.
+    /// Ends a sequence. Plain values become one param: `layers` = `[64, 32]` in place of `layers.0` = 64,
+    /// `layers.1` = 32.
     fn join(self) -> Result<(), FlattenStop> {
         if self.is_plain && self.flatten.purpose != Purpose::Metrics {
             let leaves = self.flatten.leaves.split_off(self.first_leaf);
@@ -290,7 +295,8 @@ impl Level<'_> {
         Ok(())
     }
 
-    /// A duration is one value: as a param what its `Debug` shows, `1.5s`, as a metric its seconds.
+    /// Replaces the two fields of a duration by one value: as a param its `Debug` output, `1.5s`; as a metric
+    /// its seconds.
     fn join_duration(&mut self) {
         let leaves = self
             .flatten

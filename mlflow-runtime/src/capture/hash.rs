@@ -50,7 +50,7 @@ pub(super) fn sha256_of_bytes(bytes: &[u8]) -> String {
     sink.hex()
 }
 
-/// `None` if the value's formatting fails: a part of a value has no hash.
+/// Returns the hash of a text; `None` if its formatting fails, because a part of a value has no hash.
 pub(super) fn sha256_of_text(text: fmt::Arguments<'_>) -> Option<String> {
     let mut sink = HashWriter::new();
     catch_unwind(AssertUnwindSafe(|| sink.write_fmt(text)))

@@ -1,30 +1,32 @@
-//! The plain values that a value consists of.
+//! Leaves: the plain values that a value consists of.
 //!
-//! Invariant: a leaf that is not the whole of what stood there says so by its text's end.
+//! Invariant: a leaf that is not the whole value of its field has a text whose [`TextEnd`] gives the reason.
 
 use std::fmt::{self, Display};
 
 use super::text::{Text, TextEnd};
 use crate::model::limits::{MAX_CONFIG_FIELDS, MAX_FIELDS, MAX_METRICS};
 
-/// What the leaves are for.
+/// Purpose of the leaves, which sets their form and their limits.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Purpose {
-    /// Sequences of plain values are one text: `[1, 2]`; long ones are their length.
+    /// Params of an argument. A sequence of plain values is one text, `[1, 2]`; a long sequence is replaced
+    /// by its length.
     Params,
-    /// The same of a value that somebody wants logged in full: no map is too long.
+    /// Params of a value that is to be logged in full. No map is too long.
     Config,
-    /// Every number is a leaf of its own: `0` = 1, `1` = 2.
+    /// Metrics. Every number is a leaf of its own: `0` = 1, `1` = 2.
     Metrics,
 }
 
-/// The longest sequence or map that is a param by its entries.
+/// Maximum number of entries of a sequence or map that is logged as params by its entries.
 pub(super) const MAX_PARAM_ENTRIES: usize = 16;
-/// The same of a sequence that somebody wants logged in full: about what a param's value holds.
+/// Maximum number of elements of a sequence that is to be logged in full: about as many as a param's value
+/// can hold.
 const MAX_CONFIG_ELEMENTS: usize = 1000;
 
 impl Purpose {
-    /// Returns the longest sequence that is looked at.
+    /// Returns the maximum number of elements of a sequence that is read.
     pub(super) fn max_elements(self) -> usize {
         match self {
             Self::Params => MAX_PARAM_ENTRIES,
@@ -33,11 +35,11 @@ impl Purpose {
         }
     }
 
-    /// Returns the longest map that is looked at.
+    /// Returns the maximum number of entries of a map that is read.
     pub(super) fn max_entries(self) -> usize {
         match self {
             Self::Params => MAX_PARAM_ENTRIES,
-            // As many of its entries as there may be leaves.
+            // A map is limited by the number of leaves only.
             Self::Config => usize::MAX,
             Self::Metrics => MAX_METRICS,
         }
@@ -52,7 +54,7 @@ impl Purpose {
     }
 }
 
-/// One value, and the dotted path that leads to it; empty for the value itself.
+/// A plain value and the dotted path that leads to it. The path of the captured value itself is empty.
 pub(super) struct Leaf {
     pub(super) path: String,
     pub(super) scalar: Scalar,
@@ -60,7 +62,8 @@ pub(super) struct Leaf {
 
 pub(super) enum Scalar {
     Float(f64),
-    /// Apart from `Float`, as `0.1f32` reads `0.1` and as an `f64` does not.
+    /// `f32`, kept apart from `Float` because `0.1f32` is shown as `0.1`, but not after its conversion to
+    /// `f64`.
     Float32(f32),
     Signed(i128),
     Unsigned(u128),
@@ -99,7 +102,7 @@ impl Scalar {
 impl Display for Scalar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // As Python writes them, too: `1.0`, `1e-10`.
+            // Floats have the form that Python writes, too: `1.0`, `1e-10`.
             Self::Float(value) => write!(f, "{value:?}"),
             Self::Float32(value) => write!(f, "{value:?}"),
             Self::Signed(value) => value.fmt(f),

@@ -1,15 +1,15 @@
-//! How long a value is, where that can be known without looking at it.
+//! The length of a collection, if it can be found without a look at the entries.
 //!
-//! Invariant: the answer takes no time in proportion to the length.
+//! Invariant: finding the length takes constant time, however long the collection is.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet, LinkedList, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// A collection, or what leads to one.
+/// A collection, or a pointer or `Option` that leads to one.
 pub trait Length {
-    /// How many entries there are; `None` where there is no collection.
+    /// Returns the number of entries; `None` if an `Option` on the way to the collection is `None`.
     fn entries(&self) -> Option<usize>;
 }
 

@@ -7,9 +7,10 @@
 //! | `__mlflow_hash` | bytes, `Display`, a lock, `Serialize`, an `Rc` or `Arc`, `Debug`, nothing |
 //! | `__mlflow_failure` | `Error`, derefs to an `Error`, `Display`, `Debug`, the type's name |
 //!
-//! The expansion writes seven references, which gives a method nine places, best first: the trait
-//! on six references; on seven, which the call borrows by itself; on five, four, three, two, one and
-//! none; and on none with a method that takes the capture by value.
+//! The macro expansion writes seven references. A method can therefore be found at nine places, which the
+//! compiler tries in this order: the trait on six references; on seven, the last of which the call borrows by
+//! itself; on five, four, three, two, one and none; and on none with a method that takes the capture by
+//! value.
 
 #![expect(missing_docs, reason = "each level is one line of the table above")]
 
@@ -31,7 +32,7 @@ use super::shared::Shared;
 use super::text::{Text, TextEnd, name_behind_pointers, truncate_to_text};
 use crate::model::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
-/// A value about to be looked at.
+/// A value to be captured.
 #[derive(Debug)]
 pub struct Capture<'v, T: ?Sized>(pub &'v T);
 
@@ -43,7 +44,7 @@ impl<T: ?Sized> Clone for Capture<'_, T> {
     }
 }
 
-/// A param's value: one text, or the fields of a struct or map.
+/// Value of a param: one text, or the fields of a struct or map.
 #[derive(Debug, PartialEq)]
 pub enum Values {
     /// `alpha` = text.
@@ -53,7 +54,7 @@ pub enum Values {
 }
 
 impl Values {
-    /// One line, as a run's name needs it.
+    /// Returns the value on one line, as a run's name needs it.
     pub(crate) fn into_text(self) -> Text {
         match self {
             Self::Text(text) => text,
@@ -71,19 +72,19 @@ impl Values {
     }
 }
 
-/// A returned value's numbers.
+/// Numbers found in a returned value.
 #[derive(Debug, Default, PartialEq)]
 pub struct Numbers {
-    /// Each with the path that leads to it.
+    /// Numbers, each with the path that leads to it.
     pub(crate) values: Vec<(String, f64)>,
-    /// Whether every path begins with a position.
+    /// True if every path begins with an index.
     pub(crate) is_sequence: bool,
-    /// Where numbers are missing, and why.
+    /// Paths at which numbers are missing, each with the reason.
     pub(crate) missing: Vec<(String, TextEnd)>,
 }
 
 impl Numbers {
-    /// None, as the value cannot be looked at.
+    /// Returns no numbers, for a value that could not be read because of `end`.
     fn missing(end: TextEnd) -> Self {
         Self {
             missing: vec![(String::new(), end)],
@@ -93,7 +94,7 @@ impl Numbers {
 }
 
 fn capture_display<T: Display + ?Sized>(value: &T) -> Values {
-    // Its digits may lie on a device, and are no param.
+    // A tensor's numbers may lie on a device and are no param, so only the type's name is logged.
     if is_tensor::<T>() {
         return name_of::<T>();
     }
@@ -112,7 +113,7 @@ fn capture_debug<T: Debug + ?Sized>(value: &T) -> Values {
     Values::Text(render_debug(PARAM_VALUE_CHARS, format_args!("{value:?}")))
 }
 
-/// Whether `T` shows as an address, another one in each process: a function or raw pointer.
+/// Returns true if a `T` is shown as an address, which differs in each process: a function or raw pointer.
 fn is_address<T: ?Sized>() -> bool {
     const POINTERS: [&str; 7] = [
         "fn(",
@@ -127,7 +128,7 @@ fn is_address<T: ?Sized>() -> bool {
     POINTERS.iter().any(|pointer| name.starts_with(pointer))
 }
 
-/// `value`'s `Debug`, or how many entries it has.
+/// Returns the `Debug` output of `value`, or only its number of entries if there are too many.
 fn capture_debug_or_len<T: Debug + ?Sized>(value: &T, entries: Option<usize>) -> Values {
     match entries {
         Some(entries) if entries > MAX_PARAM_ENTRIES => {
@@ -137,7 +138,7 @@ fn capture_debug_or_len<T: Debug + ?Sized>(value: &T, entries: Option<usize>) ->
     }
 }
 
-/// The text that stands in for a value that failed to be something better.
+/// Marks a fallback text with `end`, the reason why the value could not be captured in a better way.
 fn with_text_end(values: Values, end: TextEnd) -> Values {
     match values {
         Values::Text(text) => Values::Text(Text {
@@ -163,12 +164,12 @@ fn values_from_leaves(mut leaves: Vec<Leaf>) -> Values {
     }
 }
 
-/// The fields of an argument.
+/// Returns the fields of an argument.
 fn flatten_params<T: Serialize + ?Sized>(value: &T) -> Values {
     flatten_to_values(value, Purpose::Params)
 }
 
-/// All fields of `value`, as far as there may be.
+/// Returns the fields of a value that is to be logged in full, within the limits of [`Purpose::Config`].
 pub(crate) fn flatten_config<T: Serialize + ?Sized>(value: &T) -> Values {
     flatten_to_values(value, Purpose::Config)
 }
@@ -196,7 +197,7 @@ fn numbers_from_leaves(leaves: Leaves) -> Numbers {
     for Leaf { path, scalar } in leaves.leaves {
         match (scalar.number(), scalar.end()) {
             (Some(value), _) => numbers.values.push((path, value)),
-            // A text is no number, however it ended.
+            // A text is no number and therefore not missing, even if it was truncated.
             (None, TextEnd::Complete | TextEnd::Truncated) => {}
             (None, end) => numbers.missing.push((path, end)),
         }
@@ -211,20 +212,20 @@ fn hash_of<T: Serialize + ?Sized>(value: &T) -> Option<String> {
     sha256_of_json(value)
 }
 
-/// Returns whether this is a tensor, as far as its name tells.
+/// Returns true if, judging by the type's name, a `T` is a tensor.
 fn is_tensor<T: ?Sized>() -> bool {
     let name = name_behind_pointers::<T>();
     let (path, _) = name.split_once('<').unwrap_or((name, ""));
     path.ends_with("Tensor")
 }
 
-/// Returns whether this is text of the user's, of which every line counts.
+/// Returns true if a `T` is a text of the user's, of which every line is kept.
 fn is_text<T: ?Sized>() -> bool {
     const TEXTS: [&str; 3] = ["str", "alloc::string::String", "alloc::borrow::Cow<str>"];
     TEXTS.contains(&name_behind_pointers::<T>())
 }
 
-/// What `T` is called, without the paths in front.
+/// Returns the name of `T`, with its path, in angle brackets: `<alloc::string::String>`.
 fn name_of<T: ?Sized>() -> Values {
     Values::Text(truncate_to_text(
         PARAM_VALUE_CHARS,
@@ -498,8 +499,8 @@ impl<T: ?Sized> FailureByName for Capture<'_, T> {
     }
 }
 
-/// Every level, for a glob import that brings no names.
-pub mod by_bounds {
+/// The traits of all levels, for a glob import that brings no names into scope.
+pub mod specialization {
     pub use super::{
         FailureByDebug as _, FailureByDeref as _, FailureByDisplay as _, FailureByError as _,
         FailureByName as _, HashOfBytes as _, HashOfDebug as _, HashOfDisplay as _,

@@ -7,28 +7,28 @@ use super::*;
 
 macro_rules! param {
     ($value:expr) => {{
-        use super::by_bounds::*;
+        use super::specialization::*;
         (&&&&&&&Capture(&$value)).__mlflow_param()
     }};
 }
 
 macro_rules! numbers_of {
     ($value:expr) => {{
-        use super::by_bounds::*;
+        use super::specialization::*;
         (&&&&&&&Capture(&$value)).__mlflow_numbers().values
     }};
 }
 
 macro_rules! failure {
     ($value:expr) => {{
-        use super::by_bounds::*;
+        use super::specialization::*;
         (&&&&&&&Capture(&$value)).__mlflow_failure()
     }};
 }
 
 macro_rules! hash {
     ($value:expr) => {{
-        use super::by_bounds::*;
+        use super::specialization::*;
         (&&&&&&&Capture(&$value)).__mlflow_hash()
     }};
 }
@@ -135,7 +135,7 @@ fn generic_code_sees_the_declared_bounds() {
     assert_eq!(display(&"a"), text("a"));
 }
 
-/// Counts how often it is looked at.
+/// A value that counts how often it is formatted.
 #[derive(Clone, Default)]
 struct Seen(Rc<Cell<usize>>);
 

@@ -1,35 +1,36 @@
-//! Values behind a lock, which is tried and never waited for.
+//! Values behind a lock. A lock is tried, and never waited for.
 //!
-//! Invariant: no capture waits for a lock whose type can be told. serde's `Serialize` of a `Mutex` or
-//! `RwLock` does: the caller may hold the lock, or wait for whoever does.
+//! Invariant: no capture waits for a lock that can be recognised by its type. serde's `Serialize` of a
+//! `Mutex` or `RwLock` does wait: it would deadlock if the caller holds the lock, and delay the caller if
+//! another thread does.
 //!
-//! The locks of the standard library are [tried](Lock). Others, and those inside of a value, are known by
-//! the name of their type only, and are [passed over](is_lock). A lock that a user's own `Serialize` takes
-//! cannot be told, nor one in a field that serde's `derive` looks at by itself (`transparent`, `flatten`,
-//! `untagged`, an internally tagged newtype).
+//! The locks and cells of the standard library are [tried](Lock). Other locks, and locks inside of a value,
+//! are recognised by the name of their type only, and are [skipped](is_lock). Two kinds of lock cannot be
+//! recognised: a lock that a user's own `Serialize` takes, and a lock in a field that serde's `derive`
+//! serializes in place (`transparent`, `flatten`, `untagged`, an internally tagged newtype).
 
 use std::any::type_name;
 use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, OnceLock, RwLock, TryLockError};
 
-/// A lock or cell of the standard library, or what leads to one.
+/// A lock or cell of the standard library, or a pointer or `Option` that leads to one.
 pub trait Lock {
-    /// What the lock protects.
+    /// Type of the value that the lock protects.
     type Content: ?Sized;
 
-    /// Calls `look` with what the lock protects now.
+    /// Calls `look` with the present state of the lock, and returns the result.
     fn look<R>(&self, look: impl FnOnce(Look<'_, Self::Content>) -> R) -> R;
 }
 
-/// What a look at a [`Lock`] finds.
+/// State of a [`Lock`] at the moment when it is tried.
 #[derive(Debug)]
 pub enum Look<'l, C: ?Sized> {
-    /// The content; nobody else changes it meanwhile.
+    /// Content of the lock, which nobody else changes while it is borrowed.
     Content(&'l C),
-    /// Somebody has the lock, or borrows the cell to change it.
+    /// A lock that is held already, or a cell that is borrowed mutably.
     Locked,
-    /// There is nothing: an `Option` that is `None`, a cell that is not set yet.
+    /// No content: an `Option` that is `None`, or a cell that is not set yet.
     Absent,
 }
 
@@ -113,12 +114,13 @@ impl<L: Lock> Lock for Option<L> {
     }
 }
 
-/// Returns whether the `Serialize` of a `T` waits for a lock, as far as its name tells.
+/// Returns true if, judging by the type's name, the `Serialize` of a `T` waits for a lock.
 pub(super) fn is_lock<T: ?Sized>() -> bool {
     find_lock_name(type_name::<T>()).is_some()
 }
 
-/// Returns whether the `Debug` of a `T` waits for a lock, too: that of a `Mutex` tries it.
+/// Returns true if, judging by the type's name, the `Debug` of a `T` waits for a lock. The `Debug` of a
+/// `Mutex` does not: it tries the lock.
 pub(super) fn is_lock_in_debug<T: ?Sized>() -> bool {
     matches!(
         find_lock_name(type_name::<T>()),
@@ -126,14 +128,14 @@ pub(super) fn is_lock_in_debug<T: ?Sized>() -> bool {
     )
 }
 
-/// Returns the lock of a type's name, without its path and what it protects: `Mutex`.
+/// Returns the name of the lock in a type's name, without its path and its content: `Mutex`.
 pub(super) fn lock_name<T: ?Sized>() -> &'static str {
     find_lock_name(type_name::<T>()).unwrap_or("lock")
 }
 
-/// Finds the lock behind what is transparent to serde.
+/// Finds the name of the lock in a type's name, looking through the types that are transparent to serde.
 fn find_lock_name(mut name: &'static str) -> Option<&'static str> {
-    // Of the standard library, lock_api (parking_lot), spin, tokio and dashmap.
+    // Locks of the standard library, lock_api (parking_lot), spin, tokio and dashmap.
     const LOCKS: [&str; 7] = [
         "Mutex",
         "RwLock",
@@ -153,7 +155,7 @@ fn find_lock_name(mut name: &'static str) -> Option<&'static str> {
             continue;
         }
         let (head, content) = name.split_once('<')?;
-        // A tuple, a slice or a function is none, whatever is in it.
+        // A tuple, a slice or a function is no lock, whatever it contains.
         if head.starts_with(|first: char| !first.is_alphabetic()) {
             return None;
         }

@@ -1,19 +1,19 @@
-//! Turns any value into text or numbers, without asking its type for anything.
+//! Conversion of any value into text or numbers, without a trait bound on its type.
 //!
 //! Invariants:
 //!
-//! - **No bound is demanded**: what a type cannot do is found by the compiler at the call site
-//!   (autoref specialisation), and the next best thing is used.
-//! - **Bounded**: memory never grows with the data, nor does time, as long sequences become their
-//!   length. The exception is an opaque type with nothing but a `Debug`: std's builders go on through
-//!   its entries after the writer has had enough (though nothing is formatted any more), and the only
-//!   way out, unwinding, would poison the locks that a `Debug` holds.
-//! - **Never waits** for a lock: one is tried, or passed over.
-//! - **A value that panics while it is looked at does not take the caller along.**
+//! - **No bound is demanded.** The compiler finds out at the call site which traits a type implements
+//!   (autoref specialization), and the best available trait is used.
+//! - **Bounded.** Memory never grows with the size of the data. Nor does time, because a long sequence is
+//!   recorded by its length. The one exception is an opaque type that implements only `Debug`: std's builders
+//!   still iterate over all entries after the writer has reached its limit, although nothing is formatted any
+//!   more. The only way out, unwinding, would poison the locks that the `Debug` implementation holds.
+//! - **Never waits for a lock.** A lock is tried, or skipped.
+//! - **A panic inside a value's formatting or serialization does not reach the caller.**
 //!
-//! How the dispatch works: `(&&&&&&&Capture(&x)).__mlflow_param()` looks for the method with the
-//! fewest dereferences. Each level's trait is implemented for one reference less, so the first
-//! level whose bound holds wins. In generic code only declared bounds count.
+//! The dispatch: for `(&&&&&&&Capture(&x)).__mlflow_param()` the compiler looks for the method that needs the
+//! fewest dereferences. The trait of each level is implemented for one reference less than that of the level
+//! before, so the first level whose bound holds wins. In generic code only the declared bounds count.
 
 mod debug;
 mod failure;
@@ -30,7 +30,7 @@ pub(crate) use debug::render_debug;
 pub use failure::Failure;
 pub(crate) use failure::payload_text;
 pub(crate) use levels::flatten_config;
-pub use levels::{Capture, Numbers, Values, by_bounds};
+pub use levels::{Capture, Numbers, Values, specialization};
 #[cfg(feature = "tracing")]
 pub(crate) use text::render_text;
 pub(crate) use text::{Text, TextEnd, truncate_to_text};

@@ -1,15 +1,17 @@
-//! Values behind an `Rc` or `Arc`, which serde looks into only where its feature `rc` is on: that is for the
-//! user to say, and not for a library that stands in the same program.
+//! Values behind an `Rc` or `Arc`.
+//!
+//! serde serializes such a value only if its feature `rc` is on. Turning the feature on is up to the user,
+//! and not to a library in the same program.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// An `Rc` or `Arc`, or what leads to one.
+/// An `Rc` or `Arc`, or a pointer or `Option` that leads to one.
 pub trait Shared {
-    /// What is shared.
+    /// Type of the shared value.
     type Content: ?Sized;
 
-    /// Returns what is shared; `None` where an `Option` is.
+    /// Returns the shared value; `None` if an `Option` on the way to it is `None`.
     fn content(&self) -> Option<&Self::Content>;
 }
 

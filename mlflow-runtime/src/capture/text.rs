@@ -1,8 +1,12 @@
 //! Formatting that stops at a limit.
 //!
-//! Invariants: a text never holds more characters than asked for; the formatter is told to stop
-//! as soon as the limit is reached; a panic inside a user's `Display` ends the text, no more. A
-//! text that is not whole says so, and does not end in a piece of a credential.
+//! Invariants:
+//!
+//! - A text never holds more characters than requested.
+//! - The formatter gets an error as soon as the limit is reached.
+//! - A panic inside a user's `Display` ends the text and does no other harm.
+//! - An incomplete text is marked as incomplete, by its [`TextEnd`] and by `…`, and does not end in a part of
+//!   a credential.
 
 use std::any::type_name;
 use std::fmt::{self, Display, Write};
@@ -12,7 +16,7 @@ use mlflow_rules::Edge;
 
 use crate::model::limits;
 
-/// Stands at the end of a text that is not whole.
+/// Mark at the end of an incomplete text.
 const ELLIPSIS: char = '…';
 
 /// A value as text.
@@ -22,45 +26,45 @@ pub struct Text {
     pub(crate) end: TextEnd,
 }
 
-/// How a text came to its end.
+/// Reason why a text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextEnd {
-    /// It is all there.
+    /// The text is complete.
     Complete,
-    /// There was more than the limit.
+    /// The text was longer than the limit, and was cut.
     Truncated,
     /// The value's formatting returned an error.
     Failed,
     /// The value's formatting panicked.
     Panicked,
-    /// There were more fields or numbers than are taken from one value.
+    /// The value has more fields or numbers than are taken from one value.
     TooMany,
-    /// There was more inside it than is looked into.
+    /// The value is nested more deeply than is read.
     TooDeep,
-    /// It is behind a lock that somebody has, or that cannot be tried.
+    /// The value is behind a lock that is held, or that cannot be tried.
     Locked,
 }
 
 impl TextEnd {
-    /// The end of a text made of two: what is missing in one is missing in both.
+    /// Returns the end of a text that is made of two: if either of them is incomplete, so is the result.
     pub(crate) fn and(self, other: Self) -> Self {
         if self == Self::Complete { other } else { self }
     }
 }
 
 impl Text {
-    /// Stands for what is not there.
+    /// Returns a text that stands for a missing value.
     pub(crate) fn placeholder(end: TextEnd) -> Self {
         let text = ELLIPSIS.to_string();
         Self { text, end }
     }
 
-    /// Stands for what is behind a lock that somebody has.
+    /// Returns a text that stands for a value behind a lock that is held.
     pub(crate) fn locked_placeholder() -> Self {
         Self::lock_placeholder("locked")
     }
 
-    /// Stands for what is behind a lock of this name that cannot be tried.
+    /// Returns a text that stands for a value behind a lock of this name, which cannot be tried.
     pub(crate) fn lock_placeholder(name: &str) -> Self {
         Self {
             text: format!("<{name}>"),
@@ -68,13 +72,13 @@ impl Text {
         }
     }
 
-    /// At most `limit` characters of what `value` shows.
+    /// Returns at most `limit` characters of the `Display` output of `value`.
     pub(crate) fn from_display(limit: usize, value: &dyn Display) -> Self {
         render_text(limit, |out| write!(out, "{value}"))
     }
 
-    /// The same of a value whose type is known: a float is written as `{:?}` and Python write it, `1.0` and
-    /// `1e-10`, where its `Display` has `1` and `0.0000000001`.
+    /// Returns at most `limit` characters of a value whose type is known. A float is written as `{:?}` and
+    /// Python write it, `1.0` and `1e-10`, where its `Display` has `1` and `0.0000000001`.
     pub(crate) fn from_value<T: Display + ?Sized>(limit: usize, value: &T) -> Self {
         let text = Self::from_display(limit, &value);
         match format_float::<T>(&text.text) {
@@ -83,13 +87,14 @@ impl Text {
         }
     }
 
-    /// The first line, with a mark where there are more.
+    /// Returns the first line, with `…` at its end if there are more lines.
     pub(super) fn first_line(self) -> Self {
         match self.text.trim_end().split_once('\n') {
             None => self,
             Some((first, _)) => Self {
                 text: format!("{}{ELLIPSIS}", first.trim_end()),
-                // There is more, which is no loss; that it failed is.
+                // The later lines are left out on purpose, so the text counts as complete, unless formatting
+                // failed.
                 end: match self.end {
                     TextEnd::Truncated => TextEnd::Complete,
                     end => end,
@@ -99,7 +104,8 @@ impl Text {
     }
 }
 
-/// Returns a type's name without what is transparent to its `Display`.
+/// Returns a type's name without the pointers that are transparent to its `Display`: references, `Box`, `Rc`
+/// and `Arc`.
 // Input:  `&alloc::sync::Arc<f64>`
 // Output: `f64`
 pub(super) fn name_behind_pointers<T: ?Sized>() -> &'static str {
@@ -115,8 +121,8 @@ pub(super) fn name_behind_pointers<T: ?Sized>() -> &'static str {
     }
 }
 
-/// Returns a float's text as `{:?}` has it; `None` where a `T` is no float. What a `Display` writes of a float
-/// reads back as the same one.
+/// Returns the `Display` text of a float in the form that `{:?}` has; `None` if a `T` is no float. The text
+/// parses back to the same float, so nothing is lost.
 fn format_float<T: ?Sized>(text: &str) -> Option<String> {
     match name_behind_pointers::<T>() {
         "f64" => text.parse().ok().map(|value: f64| format!("{value:?}")),
@@ -132,7 +138,7 @@ impl From<String> for Text {
     }
 }
 
-/// Takes characters up to a limit.
+/// A writer that takes characters up to a limit.
 pub(super) struct BoundedWriter {
     text: String,
     chars_left: usize,
@@ -140,17 +146,17 @@ pub(super) struct BoundedWriter {
 }
 
 impl BoundedWriter {
-    /// How many bytes it holds.
+    /// Returns the number of bytes written.
     pub(super) fn len(&self) -> usize {
         self.text.len()
     }
 
-    /// What it holds from one place to another.
+    /// Returns the text between two byte offsets.
     pub(super) fn slice(&self, start: usize, end: usize) -> Option<&str> {
         self.text.get(start..end)
     }
 
-    /// Takes nothing more.
+    /// Marks the writer as full, so that it refuses all further text.
     pub(super) fn mark_full(&mut self) -> fmt::Result {
         self.chars_left = 0;
         self.is_full = true;
@@ -160,7 +166,7 @@ impl BoundedWriter {
 
 impl Write for BoundedWriter {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        // Bytes bound characters from above, so the common case needs no counting.
+        // A text has at most as many characters as bytes, so the common case needs no counting.
         if part.len() <= self.chars_left {
             self.text.push_str(part);
             self.chars_left -= part.len();
@@ -177,7 +183,7 @@ impl Write for BoundedWriter {
     }
 }
 
-/// What `write` writes, at most `limit` characters of it.
+/// Returns the text that `write` writes, at most `limit` characters of it.
 pub(crate) fn render_text(limit: usize, write: impl FnOnce(&mut dyn Write) -> fmt::Result) -> Text {
     render_bounded(limit, |out| write(out))
 }
@@ -193,7 +199,7 @@ pub(super) fn render_bounded(
     };
     let written = catch_unwind(AssertUnwindSafe(|| write(&mut out)));
     let end = match written {
-        // Told to stop, a formatter may also panic, or go on as if nothing were wrong.
+        // After the writer has refused text, a formatter may also panic, or ignore the error and return `Ok`.
         _ if out.is_full => TextEnd::Truncated,
         Ok(Ok(())) => TextEnd::Complete,
         Ok(Err(fmt::Error)) => TextEnd::Failed,
@@ -206,7 +212,8 @@ pub(super) fn render_bounded(
     Text { text, end }
 }
 
-/// Ends a text that has lost its end, within `limit` characters.
+/// Finishes an incomplete text, within `limit` characters: masks its credentials, also one that was cut in
+/// two, and adds `…`.
 #[cold]
 fn truncate_incomplete(limit: usize, text: String) -> String {
     let text = mlflow_rules::mask(&text, Edge::Cut).map_or(text, |masked| masked.text);
@@ -216,7 +223,7 @@ fn truncate_incomplete(limit: usize, text: String) -> String {
     text
 }
 
-/// The first `limit` characters of `text`.
+/// Returns the first `limit` characters of `text`.
 pub(crate) fn truncate_to_text(limit: usize, text: &str) -> Text {
     render_text(limit, |out| out.write_str(text))
 }

@@ -1,68 +1,73 @@
-//! What was asked for: how much text a run may have.
+//! Settings of the console log: whether stdout and stderr are captured, and how much text a run may have.
 //!
-//! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
-//! default.
+//! Invariant: as in [`config`](crate::config), a value that cannot be used causes one warning, and the
+//! default is used instead.
 
 use crate::config::Config;
 use crate::variables::read_number;
 
-/// What [`Config`] was told.
+/// Console settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConsoleOptions {
     capture: Option<bool>,
     max_bytes: Option<u64>,
 }
 
-/// The same with every question answered.
+/// Resolved console settings: explicit values, then the environment, then defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct ConsoleSettings {
-    /// Whether stdout and stderr belong to it.
+    /// True if stdout and stderr are captured into the console log.
     pub(crate) capture: bool,
-    /// Of one run.
+    /// Longest text of one run's console log, in bytes.
     pub(crate) max_bytes: u64,
 }
 
-/// A week of ten lines a minute, of a hundred bytes each, is a sixth of that.
+/// Default for the longest text of a run. A week of ten lines a minute, of a hundred bytes each, takes a
+/// sixth of it.
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
 
 impl Config {
-    /// Whether what the process writes to stdout and stderr is in the artifact `logs/console.log` of its
-    /// runs, too (`MLFLOW_CAPTURE_CONSOLE`, default false). It goes where it went before, unchanged.
+    /// Sets whether the output of the process to stdout and stderr is also copied into the artifact
+    /// `logs/console.log` of its runs (`MLFLOW_CAPTURE_CONSOLE`, default false). The output still reaches its
+    /// original destination, unchanged.
     ///
     /// ```
     /// let config = mlflow::Config::new().capture_console(true);
     /// # let _ = config;
     /// ```
     ///
-    /// - From the start of the first run until the process ends, or [`shutdown`](crate::shutdown) is
-    ///   called, stdout and stderr are pipes to a helper process, `tee`, which passes everything on
-    ///   and keeps a copy. It outlives a process that is killed, so nothing that was written before is
-    ///   lost. It takes `sh` and `tee`; where they are not there, one warning says so, and nothing changes.
-    /// - It is the output of the whole process, what subprocesses, C libraries and panics write
-    ///   included. Each run without a parent has what was written from its start to its end; of two at
-    ///   the same time, both have all of it. Of runs one after the other every byte is in one; what is
-    ///   printed right at a run's end may be in the next one's. Child runs have none. With the feature
-    ///   `tracing`, the run's lines stand in between.
-    /// - Where stdout and stderr go to one place, such as a terminal, the order between them is kept. Where they
-    ///   go to two, a line of the one may stand behind a later line of the other.
-    /// - Credentials that can be recognised are masked in the artifact, and bytes that are no UTF-8
-    ///   replaced; until it is delivered the copy lies beside the journal as it was written, and does not
-    ///   count as the journal's.
-    /// - A pipe is no terminal: programs that ask leave out colours and progress bars.
-    /// - The helper is a child of the process, which a `waitpid` for any child sees. In a container
-    ///   whose first process this is, it dies with it: what was printed in the last moment before a
-    ///   `SIGKILL` may be lost there.
-    /// - When what is not delivered yet is longer than [`console_max_bytes`](Self::console_max_bytes), the
-    ///   copying ends, with a warning; that is looked at once a second. A limit on the size of files
-    ///   (`ulimit -f`) would end the process, so there nothing is captured.
+    /// - From the start of the first run until the process ends, or until [`shutdown`](crate::shutdown) is
+    ///   called, stdout and stderr are pipes to a helper process, `tee`, which passes all output on and keeps
+    ///   a copy. The helper outlives a process that is killed, so output written before the kill is not lost.
+    ///   Capturing needs the programs `sh` and `tee`. If one of them is missing, one warning is logged, and
+    ///   stdout and stderr stay as they are.
+    /// - The copy contains the output of the whole process, including that of subprocesses, C libraries and
+    ///   panics. Each run without a parent gets the output from its start to its end. Two such runs that are
+    ///   open at the same time both get all of that output. With runs that follow one another, each byte
+    ///   printed during a run is in exactly one log; output printed right at the end of a run may be in the
+    ///   next run's log. Child runs get no output. With the feature `tracing`, the lines that the run logs
+    ///   are in the same file, in between.
+    /// - If stdout and stderr go to one destination, such as a terminal, the order between them is kept. If
+    ///   they go to two destinations, a line of one may come after a later line of the other.
+    /// - Credentials that can be recognised are masked in the artifact, and bytes that are not UTF-8 are
+    ///   replaced. Until it is delivered, the copy lies beside the journal as it was written, unmasked, and
+    ///   does not count towards [`journal_max_bytes`](Self::journal_max_bytes).
+    /// - A pipe is not a terminal: programs that check for a terminal leave out colours and progress bars.
+    /// - The helper is a child of the process, so a `waitpid` for any child may return it. If the process is
+    ///   the first one of a container, the helper dies together with it: output printed in the last moment
+    ///   before a `SIGKILL` may be lost there.
+    /// - Copying ends for good, with a warning, when the output since the start of the oldest run that is
+    ///   open or not yet delivered is longer than [`console_max_bytes`](Self::console_max_bytes). The length
+    ///   is checked once a second. Nothing is captured if the size of files is limited (`ulimit -f`), because
+    ///   reaching that limit would end the process.
     pub fn capture_console(mut self, capture: bool) -> Self {
         self.console.capture = Some(capture);
         self
     }
 
-    /// How many bytes of text a run's `logs/console.log` may have (`MLFLOW_CONSOLE_MAX_BYTES`, default
-    /// 64 MiB). What comes after that is left out, which a line at its end says. Lines of the feature
-    /// `tracing` count as the journal's, too: see [`journal_max_bytes`](Self::journal_max_bytes).
+    /// Sets the longest text of a run's `logs/console.log`, in bytes (`MLFLOW_CONSOLE_MAX_BYTES`, default 64
+    /// MiB). Text beyond that is left out, and the last line of the artifact notes the omission. Lines of the
+    /// feature `tracing` also count towards [`journal_max_bytes`](Self::journal_max_bytes).
     pub fn console_max_bytes(mut self, bytes: u64) -> Self {
         self.console.max_bytes = Some(bytes);
         self

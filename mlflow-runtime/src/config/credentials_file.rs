@@ -1,8 +1,8 @@
-//! `~/.mlflow/credentials`: who we are to the tracking server, as MLflow's own client reads it
-//! (`mlflow/utils/credentials.py`).
+//! Credentials for the tracking server from the file `~/.mlflow/credentials`, read as MLflow's own client
+//! reads them (`mlflow/utils/credentials.py`).
 //!
-//! Invariants: what stands in the file is shown nowhere. A file that is not there is none; one that cannot be
-//! used is one line, and the program goes on without it.
+//! Invariants: the content of the file is never shown. A missing file counts as empty. A file that cannot be
+//! used causes one warning, and the program continues without its credentials.
 //!
 //! ```ini
 //! [mlflow]
@@ -19,19 +19,20 @@ use configparser::ini::Ini;
 use crate::secret::Secret;
 use crate::warnings::warn_user;
 
-/// What the file has.
+/// Credentials found in the file.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct FileCredentials {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<Secret<String>>,
 }
 
-/// Reads the file below a home directory.
+/// Reads the credentials file below the home directory `home`.
 pub(crate) fn read_credentials(home: &Path) -> FileCredentials {
     let path = home.join(".mlflow/credentials");
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
-        // The home of another user, as it stays after `su`, is nobody's business.
+        // `HOME` may be another user's home directory, as after `su`: a file that cannot be reached there is
+        // no reason to warn.
         Err(error)
             if matches!(
                 error.kind(),
@@ -49,7 +50,7 @@ pub(crate) fn read_credentials(home: &Path) -> FileCredentials {
         }
     };
     parse_credentials(&text).unwrap_or_else(|| {
-        // What is wrong may be a part of a password.
+        // The parser's error may quote a part of a password, so the warning does not contain it.
         warn_user(format_args!(
             "{} cannot be used and is ignored; expected a section [mlflow] with lines such as \
              mlflow_tracking_username = alice",
@@ -59,13 +60,13 @@ pub(crate) fn read_credentials(home: &Path) -> FileCredentials {
     })
 }
 
-/// Returns what the section `mlflow` has; `None` where this is no such file.
+/// Returns the credentials in the section `mlflow`; `None` if `text` is not in the INI format.
 fn parse_credentials(text: &str) -> Option<FileCredentials> {
     let mut file = Ini::new();
     file.set_comment_symbols(&['#', ';']);
     file.set_inline_comment_symbols(Some(&[]));
     file.read(text.to_owned()).ok()?;
-    // Python's parser fills in `%(…)s`, and has a `%` of its own written twice.
+    // Python's parser replaces `%(…)s` by other values, so a literal `%` is written twice.
     let value = |key| Some(file.get("mlflow", key)?.replace("%%", "%"));
     Some(FileCredentials {
         username: value("mlflow_tracking_username"),

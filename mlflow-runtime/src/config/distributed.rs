@@ -1,27 +1,28 @@
-//! What was asked for: where ranks meet, and what tells their metrics apart.
+//! Settings of distributed runs: the rendezvous at which ranks share runs, and the prefix that separates
+//! their metrics.
 //!
-//! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
-//! next source's value.
+//! Invariant: as in [`config`](crate::config), a value that cannot be used causes one warning, and the next
+//! source's value is used instead.
 
 use crate::config::Config;
 use crate::environment::launcher::RankInfo;
 use crate::model::limits;
 use crate::warnings::warn_user;
 
-/// What [`Config`] was told.
+/// Distributed settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DistributedOptions {
     rendezvous_id: Option<String>,
     metric_prefix: Option<String>,
 }
 
-/// The same with every question answered.
+/// Resolved distributed settings: explicit values, then the environment, then defaults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DistributedSettings {
     pub(crate) rank_info: Option<RankInfo>,
-    /// Only where the place is known.
+    /// Rendezvous id; `None` also if the rank of the process is not known.
     pub(crate) rendezvous_id: Option<String>,
-    /// What stands before a metric's name.
+    /// Prefix of metric names; empty if there is none.
     pub(crate) metric_prefix: String,
 }
 
@@ -29,9 +30,10 @@ const RENDEZVOUS_ID: &str = "MLFLOW_RENDEZVOUS_ID";
 const METRIC_PREFIX: &str = "MLFLOW_METRIC_PREFIX";
 
 impl Config {
-    /// What all processes of a launch have in common and no other launch has
-    /// (`MLFLOW_RENDEZVOUS_ID`): their runs without a parent are then the same ones. See
-    /// [`distributed`](crate::distributed).
+    /// Sets a text that all processes of a launch have in common and no other launch has
+    /// (`MLFLOW_RENDEZVOUS_ID`, default none). Runs without a parent are then shared between these processes;
+    /// see [`distributed`](crate::distributed). The setting is ignored, with a warning, if no launcher has
+    /// set the rank of the process.
     ///
     /// ```
     /// # let job = "4711";
@@ -43,10 +45,10 @@ impl Config {
         self
     }
 
-    /// What stands before the name of every metric (`MLFLOW_METRIC_PREFIX`, default nothing), but
-    /// for those that begin with `system/`. `{rank}`, `{local_rank}` and `{world_size}` in it are
-    /// those of the process; where they are not known, nothing is put before. See
-    /// [`distributed`](crate::distributed).
+    /// Sets a prefix for the name of every metric (`MLFLOW_METRIC_PREFIX`, default none), except for names
+    /// that begin with `system/`. The placeholders `{rank}`, `{local_rank}` and `{world_size}` stand for the
+    /// values of the process. A prefix is ignored, with a warning, if the value of a placeholder is not known
+    /// or no valid metric name can begin with the prefix. See [`distributed`](crate::distributed).
     ///
     /// ```
     /// let config = mlflow::Config::new().metric_prefix("rank-{rank}/");
@@ -92,10 +94,10 @@ impl DistributedOptions {
     }
 }
 
-/// The prefix that a template stands for; `None`, with a warning, for one that cannot be used.
+/// Expands a template into a prefix; returns `None`, with a warning, if the template cannot be used.
 fn resolve_metric_prefix(source: &str, template: &str, place: Option<RankInfo>) -> Option<String> {
     let fault = match expand_placeholders(template, place) {
-        // Any key has to be one with it.
+        // The prefix with one more letter has to be a valid key: otherwise no key with the prefix is valid.
         Ok(prefix) if !prefix.is_empty() => match limits::find_key_fault(&format!("{prefix}x")) {
             None => return Some(prefix),
             Some(fault) => fault.into_owned(),

@@ -1,7 +1,9 @@
-//! What the process was told: by [`configure`](crate::configure), by the environment, by default.
+//! Settings of the process, resolved from [`configure`](crate::configure), the environment and the defaults.
 //!
-//! Invariants: a value given to `configure` wins over the environment, the environment over the
-//! defaults; a value that cannot be used is one warning and the next source's value, never an error.
+//! Invariants: a value given to `configure` takes precedence over the environment, and the environment over
+//! the defaults. A value that cannot be used causes one warning, never an error, and the next source's value
+//! is used instead. The tracking URI is the exception: one that cannot be used has no replacement, and values
+//! wait in the journal, because they must not go to a store that was not meant.
 
 pub(crate) mod console;
 mod credentials_file;
@@ -11,7 +13,7 @@ pub(crate) mod system_metrics;
 
 use std::env;
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::environment::launcher;
@@ -26,7 +28,7 @@ use destination::Destination;
 
 /// Settings of the process; see [`configure`](crate::configure).
 ///
-/// What is not set here comes from the environment, then from the defaults.
+/// Settings that are not given here come from the environment, then from the defaults.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -58,17 +60,18 @@ pub struct Config {
     pub(crate) system_metrics: system_metrics::SystemMetricsOptions,
 }
 
-/// The experiment that every MLflow store has.
+/// Id of the experiment that exists in every MLflow store, named `Default`.
 const DEFAULT_EXPERIMENT_ID: &str = "0";
 const QUIET: &str = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT";
 
-/// Settings with every question answered.
+/// Resolved settings: explicit values, then the environment, then defaults.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) enabled: bool,
     pub(crate) destination: Destination,
     pub(crate) experiment: ExperimentRef,
-    /// The experiments that were named, the one that counts first; none for the default.
+    /// Experiments named by `configure` or by the environment; the first one is `experiment`. Empty if the
+    /// default experiment is used.
     pub(crate) named_experiments: Vec<ExperimentRef>,
     pub(crate) run_id: Option<String>,
     pub(crate) login: Login,
@@ -86,7 +89,8 @@ pub(crate) struct Settings {
     pub(crate) system_metrics: system_metrics::SystemMetricsSettings,
 }
 
-/// What the environment says of who we are: any part of it.
+/// Credentials for the tracking server, from `configure`, the environment or MLflow's credentials file. Each
+/// part may be missing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Login {
     pub(crate) username: Option<String>,
@@ -94,7 +98,8 @@ pub(crate) struct Login {
     pub(crate) token: Option<Secret<String>>,
 }
 
-/// How far the server's certificate is trusted, and which one is ours.
+/// TLS settings for the tracking server: whether and how its certificate is checked, and the client's
+/// certificate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tls {
     pub(crate) insecure: bool,
@@ -103,110 +108,130 @@ pub(crate) struct Tls {
 }
 
 impl Config {
-    /// Nothing set: everything comes from the environment and the defaults.
+    /// Returns a configuration with nothing set: every setting comes from the environment or the defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether to track at all (`MLFLOW_TRACKING_ENABLED`, default true).
+    /// Turns tracking on or off (`MLFLOW_TRACKING_ENABLED`, default true).
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);
         self
     }
 
-    /// Where runs go (`MLFLOW_TRACKING_URI`, default `sqlite:///mlflow.db`): `http(s)://host[:port][/prefix]`,
-    /// `sqlite:///relative.db` or `sqlite:////absolute.db`.
+    /// Sets the destination of runs (`MLFLOW_TRACKING_URI`, default `sqlite:///mlflow.db`): a tracking
+    /// server, `http(s)://host[:port][/prefix]`, or a database file, `sqlite:///relative.db` or
+    /// `sqlite:////absolute.db`.
+    ///
+    /// With a URI that cannot be used, one warning is logged, nothing is sent, and values wait in the
+    /// journal.
     pub fn tracking_uri(mut self, uri: impl Into<String>) -> Self {
         self.tracking_uri = Some(uri.into());
         self
     }
 
-    /// The experiment of runs that name none (`MLFLOW_EXPERIMENT_NAME`, default `Default`). Created when missing.
+    /// Sets the experiment of runs that name none (`MLFLOW_EXPERIMENT_NAME`, default `Default`). An
+    /// experiment that does not exist is created.
     pub fn experiment(mut self, name: impl Into<String>) -> Self {
         self.experiment = Some(ExperimentRef::Name(name.into()));
         self
     }
 
-    /// The same by id (`MLFLOW_EXPERIMENT_ID`). Has to exist.
+    /// Sets the experiment of runs that name none, by its id (`MLFLOW_EXPERIMENT_ID`). The experiment must
+    /// exist. The last call of `experiment` or `experiment_id` counts; in the environment, the name takes
+    /// precedence over the id.
     pub fn experiment_id(mut self, id: impl Into<String>) -> Self {
         self.experiment = Some(ExperimentRef::Id(id.into()));
         self
     }
 
-    /// The run that the first run without a parent continues (`MLFLOW_RUN_ID`); in one of several
-    /// processes it joins it, see [`distributed`](crate::distributed).
+    /// Sets the id of the run that the first run without a parent continues (`MLFLOW_RUN_ID`). A process that
+    /// is one of several joins that run instead; see [`distributed`](crate::distributed).
     ///
-    /// A program that this one starts inherits the variable, and continues the same run if it is tracked: start it
-    /// with [`Command::env_remove`](std::process::Command::env_remove), unless that is meant. MLflow's
-    /// Python client takes the variable out of its own environment; a library cannot do that in Rust, as other threads
-    /// may be reading the environment.
+    /// A program that this one starts inherits the environment variable and, if the program is tracked,
+    /// continues the same run. Unless that is wanted, start the program with
+    /// [`Command::env_remove`](std::process::Command::env_remove). MLflow's Python client removes the
+    /// variable from its own environment; a Rust library cannot do that, as other threads may be reading the
+    /// environment.
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
         self
     }
 
-    /// Name and password for HTTP Basic (`MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD`). Wins over a token.
+    /// Sets the user name and the password for HTTP Basic authentication (`MLFLOW_TRACKING_USERNAME`,
+    /// `MLFLOW_TRACKING_PASSWORD`, then the file `~/.mlflow/credentials`). If both are known, they take
+    /// precedence over a token. A line break at the end of either is left out.
     pub fn basic_auth(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
         self.username = Some(without_line_end(username.into()));
         self.password = Some(Secret::new(without_line_end(password.into())));
         self
     }
 
-    /// Bearer token (`MLFLOW_TRACKING_TOKEN`), without the line break that a file may end with.
+    /// Sets the bearer token (`MLFLOW_TRACKING_TOKEN`). A line break at the end of the token, as a file may
+    /// have it, is left out.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Secret::new(without_line_end(token.into())));
         self
     }
 
-    /// How long one request may take (`MLFLOW_HTTP_REQUEST_TIMEOUT`, in seconds, default 120).
+    /// Sets the longest time that one request may take (`MLFLOW_HTTP_REQUEST_TIMEOUT`, in seconds, default
+    /// 120 s). For the upload of an artifact, it is the longest time without progress.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = Some(timeout);
         self
     }
 
-    /// After how many attempts the store counts as away (`MLFLOW_HTTP_REQUEST_MAX_RETRIES`, default 7).
-    /// Values are kept and tried again all the same, at the longest interval.
+    /// Sets the number of retries after which the store counts as unavailable
+    /// (`MLFLOW_HTTP_REQUEST_MAX_RETRIES`, default 7); [`health`](crate::health) then reports
+    /// [`State::Degraded`](crate::State::Degraded). Values are kept all the same, and sending them is retried
+    /// at intervals that grow up to a minute.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = Some(retries);
         self
     }
 
-    /// How long the end of the process waits for values on their way (`MLFLOW_EXIT_TIMEOUT`, in
-    /// seconds, default 5). What is left then stays in the journal.
+    /// Sets how long the end of the process waits for values that are not delivered yet
+    /// (`MLFLOW_EXIT_TIMEOUT`, in seconds, default 5 s). Values that are left then stay in the journal, and a
+    /// later tracked process with the same destination ships them.
     pub fn exit_timeout(mut self, timeout: Duration) -> Self {
         self.exit_timeout = Some(timeout);
         self
     }
 
-    /// Where values wait until they are delivered (`MLFLOW_JOURNAL_DIR`, default
-    /// `mlflow-rs/journal` in the user's state directory, or `mlflow-rs-<uid>/journal` in the temporary
-    /// one where there is no `HOME`). Users may share it: each ships its own.
+    /// Sets the directory in which values wait until they are delivered (`MLFLOW_JOURNAL_DIR`). The default
+    /// is `mlflow-rs/journal` in the user's state directory (`$XDG_STATE_HOME`, else `~/.local/state`), or
+    /// `mlflow-rs-<uid>/journal` in the temporary directory if neither `XDG_STATE_HOME` nor `HOME` is set.
+    /// Several users may share a directory: the processes of each user ship that user's values only.
     pub fn journal_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.journal_dir = Some(directory.into());
         self
     }
 
-    /// Bytes that metrics, small texts and log lines may take there (`MLFLOW_JOURNAL_MAX_BYTES`, default
-    /// 1 GiB). Copies of artifacts do not count: the free space of the disk bounds them, of which 5 %, at
-    /// most 1 GiB, stay free.
+    /// Sets the number of bytes that metrics, short texts and log lines may take in the journal of the
+    /// process (`MLFLOW_JOURNAL_MAX_BYTES`, default 1 GiB). Beyond that, metrics are dropped and counted,
+    /// with a warning; params, tags, and the starts and ends of runs are still taken. Copies of artifacts do
+    /// not count. They are limited by the free space of the disk, of which 5 %, at most 1 GiB, stay free.
     pub fn journal_max_bytes(mut self, bytes: u64) -> Self {
         self.journal_max_bytes = Some(bytes);
         self
     }
 
-    /// Whether to leave out the lines on stderr (`MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT`, default false).
+    /// Turns the library's own lines on stderr off or on (`MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT`, default
+    /// false: lines are written). Warnings still go to `tracing` subscribers.
     pub fn quiet(mut self, quiet: bool) -> Self {
         self.quiet = Some(quiet);
         self
     }
 
-    /// The artifact `git/diff.patch` of runs without a parent: what [`git_diff!`](crate::git_diff) gives.
+    /// Sets the content of the artifact `git/diff.patch`, as [`git_diff!`](crate::git_diff) returns it
+    /// (default: no such artifact). New runs without a parent get the artifact; runs that are resumed do not.
     pub fn git_diff(mut self, diff: Option<&'static str>) -> Self {
         self.git_diff = diff;
         self
     }
 
-    /// Returns whether lines on stderr are left out. Asked before all else: a line may be about a setting.
+    /// Returns true if lines on stderr are left out. Called before the other settings are resolved: resolving
+    /// them may write such lines.
     pub(crate) fn is_quiet(&self) -> bool {
         let is_true = |value: &str| value == "1" || value.eq_ignore_ascii_case("true");
         let is_set = || env::var(QUIET).is_ok_and(|value| is_true(value.trim()));
@@ -219,7 +244,8 @@ impl Config {
         self.resolve_from(&read_variable, place)
     }
 
-    /// The same, with a given look-up and place in place of the environment's.
+    /// Resolves the settings like [`resolve`](Self::resolve), with the given variable look-up and rank in
+    /// place of the environment's.
     pub(crate) fn resolve_from(
         self,
         text: &dyn Fn(&'static str) -> Option<String>,
@@ -335,13 +361,27 @@ impl Config {
 }
 
 impl Settings {
-    /// Returns where journals may lie that processes with these settings have left.
+    /// Returns the directories in which processes with these settings may have left journals.
     pub(crate) fn journal_roots(&self, journal: &Journal) -> Vec<PathBuf> {
-        journal.roots(self.journal.path(), temporary_journal().path())
+        let mut roots = journal.roots(self.journal.path(), temporary_journal().path());
+        let former: Vec<PathBuf> = roots.iter().filter_map(|root| former_root(root)).collect();
+        roots.extend(former);
+        roots
     }
 }
 
-/// Returns what a file held that was read into a variable, or given to a setter, without the line break at its end.
+/// Returns the directory in which versions before 0.1.0 had the journals of `root`, if nobody has named `root`.
+// Input:  `/home/u/.local/state/mlflow-runtime/journal`
+// Output: `/home/u/.local/state/mlflow-rs/journal`
+fn former_root(root: &Path) -> Option<PathBuf> {
+    let parent = root.parent()?;
+    let user = parent.file_name()?.to_str()?.strip_prefix(JOURNAL_FOLDER)?;
+    let former = parent.with_file_name(format!("mlflow-rs{user}"));
+    Some(former.join("journal"))
+}
+
+/// Returns `text` without line breaks at its end: a value that was read from a file into a variable, or given
+/// to a setter, often ends in one.
 fn without_line_end(text: String) -> String {
     let kept = text.trim_end_matches(['\r', '\n']).len();
     let mut text = text;
@@ -349,8 +389,8 @@ fn without_line_end(text: String) -> String {
     text
 }
 
-/// Returns the first destination that is given, also one that cannot be used: what was meant for it must not
-/// go elsewhere.
+/// Returns the destination of the first source that is set, even if that destination cannot be used: values
+/// that were meant for it must not go to another store.
 fn resolve_destination(sources: [Option<(&str, String)>; 2]) -> Destination {
     let Some((source, uri)) = sources.into_iter().flatten().next() else {
         return Destination::default();
@@ -365,20 +405,27 @@ fn resolve_destination(sources: [Option<(&str, String)>; 2]) -> Destination {
     destination
 }
 
+/// The folder of this library in a directory of states or of temporary files.
+const JOURNAL_FOLDER: &str = "mlflow-runtime";
+
 fn default_journal(text: &dyn Fn(&'static str) -> Option<String>) -> JournalLocation {
     let state = text("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
         .or_else(|| text("HOME").map(|home| PathBuf::from(home).join(".local/state")));
     state.map_or_else(temporary_journal, |state| {
-        JournalLocation::below(state, &["mlflow-rs", "journal"])
+        JournalLocation::below(state, &[JOURNAL_FOLDER, "journal"])
     })
 }
 
-/// Returns a place below the temporary directory, where everybody can write: each user has one.
+/// Returns the journal location below the temporary directory. Everybody can write to that directory, so each
+/// user has a location of their own.
 pub(crate) fn temporary_journal() -> JournalLocation {
     let user = rustix::process::geteuid().as_raw();
-    JournalLocation::below(env::temp_dir(), &[&format!("mlflow-rs-{user}"), "journal"])
+    JournalLocation::below(
+        env::temp_dir(),
+        &[&format!("{JOURNAL_FOLDER}-{user}"), "journal"],
+    )
 }
 
 #[cfg(test)]
@@ -428,6 +475,19 @@ mod tests {
     }
 
     #[test]
+    fn journals_of_the_former_directory_are_found() {
+        let former = |root: &str| former_root(Path::new(root));
+        let state = PathBuf::from("/home/u/.local/state/mlflow-rs/journal");
+        assert_eq!(
+            former("/home/u/.local/state/mlflow-runtime/journal"),
+            Some(state)
+        );
+        let temporary = PathBuf::from("/tmp/mlflow-rs-7/journal");
+        assert_eq!(former("/tmp/mlflow-runtime-7/journal"), Some(temporary));
+        assert_eq!(former("/data/journal"), None);
+    }
+
+    #[test]
     fn a_journal_that_nobody_has_named_is_in_a_place_of_the_users_own() {
         let path = |environment: &[_]| {
             resolve(Config::new(), environment)
@@ -436,20 +496,21 @@ mod tests {
                 .to_owned()
         };
         let user = rustix::process::geteuid().as_raw();
-        let temporary = env::temp_dir().join(format!("mlflow-rs-{user}/journal"));
+        let temporary = env::temp_dir().join(format!("mlflow-runtime-{user}/journal"));
         assert_eq!(path(&[]), temporary);
         assert_eq!(path(&[("XDG_STATE_HOME", "relative")]), temporary);
-        let home = PathBuf::from("/home/u/.local/state/mlflow-rs/journal");
+        let home = PathBuf::from("/home/u/.local/state/mlflow-runtime/journal");
         assert_eq!(path(&[("HOME", "/home/u")]), home);
         let named = [("HOME", "/home/u"), ("MLFLOW_JOURNAL_DIR", "/j")];
         assert_eq!(path(&named), PathBuf::from("/j"));
-        // The program may go elsewhere.
+        // A relative path is made absolute: the program may change its working directory later.
         let here = env::current_dir().expect("it is there");
         let relative = [("MLFLOW_JOURNAL_DIR", "j")];
         assert_eq!(path(&relative), here.join("j"));
     }
 
-    /// A token that was read from a file was no header, and everything waited.
+    /// Guards against a bug: a token that was read from a file ended in a line break, was no valid header
+    /// value, and blocked all values.
     #[test]
     fn a_line_break_at_the_end_of_a_credential_is_left_out() {
         let token = |settings: Settings| settings.login.token.map(Secret::into_inner);

@@ -1,7 +1,7 @@
-//! What was asked for: whether to sample, how often, under which name.
+//! Settings of system metrics: on or off, sampling interval, samples per point, and prefix of the names.
 //!
-//! Invariant: as in [`config`](crate::config), a value that cannot be used is one warning and the
-//! default.
+//! Invariant: as in [`config`](crate::config), a value that cannot be used causes one warning, and the next
+//! source's value is used instead.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::model::limits;
 use crate::variables::{parse_seconds, read_number, warn_unusable};
 
-/// What [`Config`] was told.
+/// System metrics settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SystemMetricsOptions {
     enabled: Option<bool>,
@@ -19,43 +19,46 @@ pub(crate) struct SystemMetricsOptions {
     node_id: Option<String>,
 }
 
-/// The same with every question answered.
+/// Resolved system metrics settings: explicit values, then the environment, then defaults.
 #[derive(Clone, Debug)]
-// Without the feature there is nobody to read the rest; bad values are told all the same.
+// Without the feature, nothing reads the other fields; values that cannot be used still cause a warning.
 #[cfg_attr(not(feature = "system-metrics"), allow(dead_code))]
 pub(crate) struct SystemMetricsSettings {
-    /// For runs that do not say.
+    /// True if runs that do not choose themselves log system metrics.
     pub(crate) enabled: bool,
     pub(crate) interval: Duration,
-    /// How many samples make one point.
+    /// Number of samples that are averaged into one point.
     pub(crate) samples: NonZeroU32,
-    /// What stands before a metric's name.
+    /// Prefix of metric names: `system/` or `system/<node id>/`.
     pub(crate) prefix: String,
 }
 
-/// Kernels count processor time in ticks of 4 to 10 ms: over less than this it is noise.
+/// Shortest interval. Kernels count processor time in ticks of 4 to 10 ms: over a shorter interval, the
+/// measured utilization is noise.
 const MIN_INTERVAL: Duration = Duration::from_millis(200);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Config {
-    /// Whether runs that do not say so themselves log system metrics
-    /// (`MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`, default false). Takes the feature `system-metrics`.
+    /// Sets whether runs that do not choose themselves log system metrics
+    /// (`MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`, default false). Needs the feature `system-metrics`.
     ///
-    /// A point is logged after every interval, so a run that is shorter logs none; the steps number
-    /// the points from 0, in a run that is resumed from 0 again. In megabytes (10⁶ bytes), percent and watts:
+    /// A point is logged each time an interval (or several, see
+    /// [`system_metrics_samples_before_logging`](Self::system_metrics_samples_before_logging)) has passed, so
+    /// a run that is shorter logs none. The steps number the points from 0; in a resumed run they start from
+    /// 0 again. The units are megabytes (10⁶ bytes), percent and watts:
     ///
-    /// - `system/cpu_utilization_percentage` since the sample before,
+    /// - `system/cpu_utilization_percentage`, since the previous sample,
     /// - `system/system_memory_usage_megabytes`, `system/system_memory_usage_percentage`,
     /// - `system/disk_usage_megabytes`, `system/disk_usage_percentage` and
     ///   `system/disk_available_megabytes` of the file system of `/`,
-    /// - `system/network_receive_megabytes` and `system/network_transmit_megabytes` since the run
-    ///   started, over all interfaces,
-    /// - for each NVIDIA device, where its driver is installed, `system/gpu_0_utilization_percentage`,
+    /// - `system/network_receive_megabytes` and `system/network_transmit_megabytes`, since the start of the
+    ///   run and over all interfaces,
+    /// - for each NVIDIA device, if its driver is installed: `system/gpu_0_utilization_percentage`,
     ///   `system/gpu_0_memory_usage_megabytes`, `system/gpu_0_memory_usage_percentage`,
-    ///   `system/gpu_0_power_usage_watts`, `system/gpu_0_power_usage_percentage`.
+    ///   `system/gpu_0_power_usage_watts` and `system/gpu_0_power_usage_percentage`.
     ///
-    /// Where a control group (version 2) limits the process, as in a container, memory and
-    /// processor are relative to its limits. What cannot be read is left out.
+    /// If a control group (version 2) limits the process, as in a container, the metrics of memory and
+    /// processor are relative to the limits of that group. Metrics that cannot be read are left out.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -71,22 +74,23 @@ impl Config {
         self
     }
 
-    /// The time from one sample to the next (`MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL`, in seconds,
-    /// default 10). Less than 0.2 s counts as that.
+    /// Sets the time from one sample to the next (`MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL`, in seconds,
+    /// default 10 s). Intervals below 0.2 s are raised to 0.2 s.
     pub fn system_metrics_sampling_interval(mut self, interval: Duration) -> Self {
         self.system_metrics.interval = Some(interval);
         self
     }
 
-    /// How many samples make one point, their mean (`MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING`,
-    /// default 1); of the network it is the last one. 0 is as if it was not set.
+    /// Sets the number of samples that are averaged into one point
+    /// (`MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING`, default 1). A point of the network metrics is the
+    /// last sample, not the mean. 0 leaves the setting unset.
     pub fn system_metrics_samples_before_logging(mut self, samples: u32) -> Self {
         self.system_metrics.samples = NonZeroU32::new(samples);
         self
     }
 
-    /// Tells the machines of one run apart (`MLFLOW_SYSTEM_METRICS_NODE_ID`): the metrics are
-    /// then called `system/<node id>/…`.
+    /// Sets the name of this machine among the machines of one run (`MLFLOW_SYSTEM_METRICS_NODE_ID`, default
+    /// none). The metrics are then named `system/<node id>/…`.
     pub fn system_metrics_node_id(mut self, id: impl Into<String>) -> Self {
         self.system_metrics.node_id = Some(id.into());
         self
@@ -137,7 +141,7 @@ impl SystemMetricsOptions {
 
 const INTERVAL: &str = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL";
 const NODE_ID: &str = "MLFLOW_SYSTEM_METRICS_NODE_ID";
-/// Leaves room for the metric's own name.
+/// Longest node id, in characters; leaves space in the key for the metric's own name.
 const MAX_NODE_ID_CHARS: usize = 200;
 
 fn resolve_interval(text: &dyn Fn(&'static str) -> Option<String>) -> Option<Duration> {
@@ -151,7 +155,7 @@ fn resolve_interval(text: &dyn Fn(&'static str) -> Option<String>) -> Option<Dur
     }
 }
 
-/// `system/<node id>/`, if that can stand in a metric's key.
+/// Returns `system/<node id>/`; returns `None`, with a warning, if a metric's key cannot begin with that.
 fn resolve_key_prefix(source: &str, id: &str) -> Option<String> {
     let prefix = format!("system/{}/", id.trim());
     let example = format!("{prefix}m");

@@ -18,6 +18,7 @@ use once_cell::race::OnceBox;
 
 use crate::model::Tag;
 use crate::model::limits;
+use crate::model::tag_keys;
 use crate::warnings;
 
 /// The facts that every run of the process shares.
@@ -68,11 +69,11 @@ impl Environment {
             .map(|name| name.to_string_lossy().into_owned());
         let found = [
             (
-                "mlflow.user",
+                tag_keys::USER,
                 Some(user.clone()).filter(|user| !user.is_empty()),
             ),
-            ("mlflow.source.name", command),
-            ("mlflow.source.type", Some("LOCAL".to_owned())),
+            (tag_keys::SOURCE_NAME, command),
+            (tag_keys::SOURCE_TYPE, Some("LOCAL".to_owned())),
             (
                 "host.name",
                 Some(host.clone()).filter(|host| !host.is_empty()),
@@ -83,7 +84,7 @@ impl Environment {
             ("process.executable.name", executable),
             ("deployment.environment", deployment_environment()),
             // Where the build knows the commit, that is another tag of the same name, and wins.
-            ("mlflow.source.git.commit", read_variable("GIT_COMMIT")),
+            (tag_keys::GIT_COMMIT, read_variable("GIT_COMMIT")),
             // By the build script: see there.
             (
                 "rust.version",

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_pod_of_kubernetes() {
         let namespace =
-            std::env::temp_dir().join(format!("mlflow-rs-namespace-{}", std::process::id()));
+            std::env::temp_dir().join(format!("mlflow-runtime-namespace-{}", std::process::id()));
         fs::write(&namespace, "vision\n").unwrap();
         let environment = [
             ("KUBERNETES_SERVICE_HOST", "10.0.0.1"),

@@ -193,8 +193,8 @@ mod tests {
 
     impl Folder {
         fn new() -> Self {
-            let path =
-                std::env::temp_dir().join(format!("mlflow-rs-copying-{}", uuid::Uuid::new_v4()));
+            let path = std::env::temp_dir()
+                .join(format!("mlflow-runtime-copying-{}", uuid::Uuid::new_v4()));
             std::fs::create_dir(&path).expect("the temporary folder can be written");
             Self(path)
         }

@@ -24,8 +24,8 @@
 //! the journals of its own in it. Whoever can rename entries of a shared directory can keep a journal
 //! from being found; the sticky bit (`chmod +t`) prevents that.
 //!
-//! A `<journal>` that nobody has named has a name that anybody can guess: `mlflow-rs/journal` in the
-//! user's state directory, `mlflow-rs-<uid>/journal` below the temporary one. There `mlflow-rs` and
+//! A `<journal>` that nobody has named has a name that anybody can guess: `mlflow-runtime/journal` in the
+//! user's state directory, `mlflow-runtime-<uid>/journal` below the temporary one. There `mlflow-runtime` and
 //! `journal` have to be the user's or root's, too, and writable by nobody else; else they are not used.
 //!
 //! The user is the effective one. Root of a container is root, also where that is an ordinary user
@@ -331,10 +331,10 @@ impl SegmentOwner {
             return Self::Unreadable;
         };
         let body = match bytes.frame(HEADER_BYTES) {
-            Frame::Whole { body, .. } if bytes.has_known_format() => body,
+            Frame::NotAResult { body, .. } if bytes.has_known_format() => body,
             // Its process may have been killed in the middle of the first append.
             Frame::End if bytes.skip_damage(HEADER_BYTES).is_none() => return Self::Empty,
-            Frame::Whole { .. } | Frame::Torn | Frame::End => return Self::Unreadable,
+            Frame::NotAResult { .. } | Frame::Torn | Frame::End => return Self::Unreadable,
         };
         match Record::decode(body) {
             Some(Record::Definition(Definition::Origin(origin))) => Self::Origin(origin),

@@ -1,63 +1,184 @@
-//! The journal: the queue, the offline spool and the crash log in one.
+//! The journal: the queue, the offline spool and the crash log of a tracked process, in one.
 //!
-//! # Invariants
+//! Every value that a program logs is appended to the journal by the thread that logs it. The
+//! [shipper](crate::shipper) reads the values back, sends them to the store, and acknowledges them. While the
+//! store is unavailable, values wait in the journal. After the death of a process its journal stays on disk,
+//! and another process with the same destination ships it.
 //!
-//! 1. When an append returns, the value survives the death of the process: SIGKILL, `abort`,
-//!    `process::exit`, an operating system that ends it for want of memory.
-//! 2. It survives the loss of power from five seconds after, or from when its segment was full or
-//!    its run ended, plus the time that the device takes: see [`sync_thread`].
-//! 3. A thread writes only to its own segment, so an append takes no lock and waits for nothing.
-//! 4. Segments are self-contained: see [`record`].
-//! 5. A value leaves the journal only when the store has accepted it or will never accept it.
-//!    A segment is deleted, or used again, when that holds for all its values and no run it started
-//!    is open.
-//! 6. The size is bounded. Params, tags, starts and ends of runs are written beyond the bound, up to
-//!    what the device and the memory hold; metrics, small texts and console lines that find no room are
-//!    dropped, the newest first, and counted. Copies of artifacts take none of that room: see
-//!    [`spool`].
+//! # Design constraints and invariants
+//!
+//! 1. An appended value survives the death of the process: once an append has returned, neither SIGKILL,
+//!    `abort`, `process::exit` nor an operating system that is out of memory costs the value.
+//! 2. A value survives a loss of power from five seconds after its append on, or from 200 ms after its
+//!    segment became full or its run ended; the time that the device takes comes on top. See [`sync_thread`].
+//! 3. A thread writes only to its own segment, so an append takes no lock and waits for nothing. Only opening
+//!    the next segment takes locks and makes system calls.
+//! 4. Segments are self-contained: a record refers only to earlier records of its segment. See [`record`].
+//! 5. A value leaves the journal only when the store has accepted the value or will never accept it. A
+//!    segment is deleted only when that holds for all of its values and no run started in the segment is
+//!    open.
+//! 6. The size is bounded. Params, tags, and starts and ends of runs are written beyond the bound, up to what
+//!    the device and the memory hold. Metrics, small texts and console lines which find no space are dropped,
+//!    the newest first, and counted. Copies of artifacts do not count towards the bound: see [`spool`].
 //! 7. A journal is read only where it is this user's and nobody else can write to it: see [`user_files`].
 //!
-//! # Layout
+//! Invariants 1 and 2 do not hold for segments in memory. A warning is logged when such a segment is used.
 //!
-//! The bytes of a segment: [`segment::mapped`]; what its frames say: [`record`]; the files: [`directory`].
+//! # Design overview
 //!
-//! # Operation
+//! A [`Journal`] holds what one process has logged for one destination and has not delivered yet. On disk, a
+//! journal is a directory of append-only files, the *segments*. A segment is a sequence of *frames*, and a
+//! frame holds one *record*: a metric point, an event of a run (its start or end, a param, a tag, an
+//! artifact), or a definition, to which later records of the segment refer by a number. Large artifacts and
+//! console logs lie in files of their own beside the segments, each named by an event.
 //!
-//! [`write`] finds the calling thread's [`Writer`] and appends. A thread that ends leaves its segment
-//! to the next one that begins, so that many short-lived threads take the room of a few. The shipper
-//! walks [`Journal::segments`] with its own cursors.
+//! ```text
+//! logging threads              files of the journal         background threads
+//! thread A ──▶ Writer ───────▶ 0000000000.segment ──┐
+//! thread B ──▶ Writer ───────▶ 0000000001.segment ──┼────▶ shipper ───▶ store
+//! artifacts ─▶ Spool ────────▶ <uuid>.artifact ─────┤      (acknowledges, then deletes)
+//! log lines ─▶ ConsoleLog ───▶ <uuid>.console ──────┘
+//!                              segments, artifacts ◀────── sync thread (fsync)
+//!                              <number>.spare ◀─────────── preallocation of segments
+//! ```
 //!
-//! A file is mapped where that is safe, else written to with a system call for each record, about
-//! 1 µs (see [`segment::mmap_safety`]); where no file can be written, segments lie in memory, bounded by
-//! [`MAX_MEMORY_BYTES`]: then invariants 1 and 2 do not hold, and a warning said so.
+//! An append waits for none of the background threads. It wakes the shipper and the sync thread if they
+//! sleep; while both are awake, the check costs a metric one relaxed load. See [`wakeup`].
 //!
-//! # Recovery
+//! # On-disk format
 //!
-//! The segments are the only truth; the acknowledged offset in their header is a hint. Appends are
-//! sequential, and a new segment is all zeros: so a frame that is not whole is the last one, of an
-//! append that a kill has interrupted, or damage of the device. Behind damage reading goes on, see
-//! [`salvage`]; one warning for each file says where it begins and how much was skipped, and the file
-//! is moved to [`quarantine`] when the rest is delivered. A record of a kind that this version does not know stays in
-//! its file, counted as held, for a newer version; so does a file of another format.
+//! *Directory.* Each process has one directory per destination, with a UUID as its name and a `lock` file in
+//! it that the process keeps locked while it lives. Only the owner of the lock ships or deletes the contents.
+//! The tree of files, and the rules by which a directory is trusted, are in [`directory`].
 //!
-//! # Modules
+//! *Segment.* A file begins with a header of 64 bytes: a magic number, the format version, and the
+//! acknowledged offset with its checksum. Frames follow, each at a multiple of 8 bytes: the length of the
+//! body, a CRC-32C, and the body. The layout is in [`segment::mapped`]. The first three segments of a thread
+//! have 64 KiB, 256 KiB and 1 MiB, all later ones 4 MiB; a record that needs more gets a larger segment.
 //!
-//! | module | what |
+//! *Record.* The first byte of a body is the kind of the record. A metric point has a fixed binary form of 40
+//! bytes. Definitions and events are JSON, so that a newer version can add fields. The first record of every
+//! segment is its origin: the destination, the host, the process, and the tags that the runs of the process
+//! have in common. The encoding is in [`record`].
+//!
+//! # Writing
+//!
+//! [`with_writer`] finds the [`Writer`] of the calling thread in a thread-local. The hot path is a metric
+//! point whose run and key the segment has defined already. The 40 bytes of the record and their checksum are
+//! copied into the mapped memory behind the last frame; then the length of the frame is stored with
+//! `Release`, and only now the frame exists. No step takes a lock or makes a system call.
+//!
+//! An append is safe against SIGKILL because the mapping is shared with the file: stored bytes are in the
+//! page cache, which belongs to the kernel and outlives the process. A kill before the length is stored
+//! leaves a length of zero, which readers take for the end of the segment; the interrupted append had not
+//! returned. The blocks of a mapped file are reserved when the file is created, so that a store to the
+//! mapping cannot fail for lack of space (a SIGBUS).
+//!
+//! Files are mapped only where that is safe. On network file systems and some others (see
+//! [`segment::mmap_safety`]) each record is written with a system call, about 1 µs, into the same page cache.
+//! Where no file can be written, a segment lies in memory, bounded by [`MAX_MEMORY_BYTES`], and the next
+//! segment is tried on disk again, unless no directory could be used from the beginning.
+//!
+//! A full segment is sealed, and the thread opens the next one; large ones are
+//! [preallocated](segment::preallocate). A thread that ends leaves its segment, with all definitions, to the
+//! next thread that begins to log, so that many short-lived threads take the space of a few. Where the
+//! thread-locals are destroyed or in use, as in a destructor that logs while its thread ends, a fallback
+//! writer behind a mutex is used. Warnings about the journal are [deferred](deferred_warnings) until no
+//! writer is in use, because a `tracing` subscriber may log to a run.
+//!
+//! # Reading and acknowledging
+//!
+//! The shipper walks [`Journal::segments`] with its own cursors. A mapped segment is read in place while its
+//! thread appends; other segments are read from their files. In a segment that is still written, reading
+//! stops at the first frame that is not whole. Each event carries its position in the order of all events of
+//! the process, and one pass of the shipper reads only events before [`Journal::current_sequence`]; metrics
+//! are ordered by their timestamps.
+//!
+//! When all entries before an offset are delivered, rejected, or copied elsewhere, the shipper
+//! [acknowledges](Segment::acknowledge) the offset in the header. This offset is a hint: the frames are the
+//! only truth, and a lost or damaged hint costs a second delivery, never a value. Entries that wait longer
+//! than others, such as those of a deleted run, are copied to segments of their own, so that one value does
+//! not keep 4 MiB: see [`entry_log`].
+//!
+//! # Deleting
+//!
+//! [`Journal::retire`] releases the quota of a segment and deletes its file, when invariant 5 allows that.
+//! The shipper also keeps a segment while a console log that it names is not whole in the store, and while an
+//! older event of another segment is undelivered: after a kill, the next reader has to see which of two
+//! events counts. No segment is reused for other values.
+//!
+//! At the end of the process, if everything is delivered, the open segments are [sealed](Journal::seal_all)
+//! and the directory is [removed](Journal::remove_if_empty), the lock file last. If somebody else has deleted
+//! a segment, its unread values are counted as dropped.
+//!
+//! # Durability
+//!
+//! Invariant 1 needs no sync, as the page cache outlives the process. For invariant 2, the thread of
+//! [`sync_thread`] syncs the copies of artifacts, then the directory, then the segments with the events that
+//! name the copies. Console logs are not synced. If the device reports an error, one warning is logged.
+//!
+//! # Quota
+//!
+//! [`quota`] counts the full size of each segment, and the bytes of console lines, against the configured
+//! bound. Close to the bound, new segments are as small as possible. A segment opened beyond the bound takes
+//! essential records only, until there is space again. Copied entries have a bound of the same size for
+//! themselves. Artifacts have none, but leave a part of the disk [free](free_space).
+//!
+//! # Recovery of orphaned journals
+//!
+//! A journal whose process is dead is *orphaned*: its lock is free.
+//! [`Directory::find_orphaned`](directory::Directory::find_orphaned) claims the orphaned journals of a
+//! destination by taking their locks. The shipper delivers each of them, closes the runs that its process
+//! left open, and removes the directory.
+//!
+//! # Salvage of damaged journals
+//!
+//! Appends are sequential, and a new segment is all zeros. So a frame that is not whole is either the last
+//! one, of an append that a kill has interrupted, or damage of the device. Reading continues behind damage:
+//! see [`salvage`]. One warning for each file gives the offset of the damage and the number of bytes skipped.
+//! When the rest is delivered, the file is moved to `damaged-<uid>` beside the journals, for a person to look
+//! at: see [`quarantine`]. A record of a kind that this version does not know stays in its file, counted as
+//! blocked, for a newer version; so does a file of another format.
+//!
+//! # Quarantine of rejected records
+//!
+//! Records which the store rejects for good are copied to `rejected-<uid>`, beside the journals. That folder
+//! has the form of a journal, so that [`resend_rejected`](crate::resend_rejected) only has to put it back
+//! among the orphaned ones: see [`RejectedFolder`](directory::RejectedFolder).
+//!
+//! # Console logs and spooled artifacts
+//!
+//! An artifact is copied when it is logged, so that the program may change its file afterwards. A file or a
+//! large text becomes a file beside the segments, and its event carries a fingerprint that reveals a copy
+//! torn by a loss of power: see [`spool`]. A small text travels in its event. A [console log](console_log) is
+//! a file that grows while its run is open, and is uploaded again and again until the run has ended.
+//!
+//! # Forks
+//!
+//! A child made by `fork` never writes to a segment of its parent. The child closes its descriptors of the
+//! parent's lock files, leaves the [`Writer`]s of the parent alone, and logs to a journal of its own. See
+//! [`os::fork`](crate::os::fork).
+//!
+//! # Submodules
+//!
+//! | module | contents |
 //! |---|---|
-//! | [`writer`] | a thread's way in |
-//! | [`record`] | what the frames of a segment say |
-//! | [`segment`] | one segment: its bytes ([`mapped`](segment::mapped), with the crate's `unsafe` that touches memory), appending ([`append`](segment::append)), how its file comes to be ([`allocate`](segment::allocate)), which files can be mapped ([`mmap_safety`](segment::mmap_safety)), segments that are ready before they are needed ([`preallocate`](segment::preallocate)) |
-//! | [`storage`] | where segments lie: on disk, else in memory |
-//! | [`directory`], [`user_files`] | the folder of a process, and who may touch its files |
-//! | [`quota`] | how much there may be |
-//! | [`wakeup`] | who is woken when something was written |
-//! | [`sync_thread`] | what asks the device for the bytes |
-//! | [`deferred_warnings`] | what the user is told, later, by another thread |
-//! | [`entry_log`] | entries of one run, or of one kind, copied out of their segments so that these can go |
-//! | [`salvage`], [`quarantine`] | reading on behind damage, and damaged files |
-//! | [`console_log`] | what runs say in words |
-//! | [`spool`], [`copying`], [`free_space`] | artifacts beside the segments, their copies, and the part of a disk that these leave |
-//! | [`atomics`] | the protocols between threads, which loom tries |
+//! | [`writer`] | access of a thread to the journal: its open segment, and the definitions in it |
+//! | [`record`] | encoding of the records in the frames of a segment |
+//! | [`segment`] | one segment, shared by its writer and its readers |
+//! | [`segment::mapped`] | a segment in mapped memory; all `unsafe` of the crate that touches memory |
+//! | [`segment::append`] | appending frames through a mapping or with system calls |
+//! | [`segment::allocate`], [`segment::preallocate`] | creation of segment files, on demand and ahead |
+//! | [`segment::mmap_safety`] | file systems whose files can be mapped |
+//! | [`directory`], [`user_files`] | directory of one process, search for orphaned ones, and access rights |
+//! | [`storage`], [`quota`] | location of new segments (disk, else memory), and the bounds of both |
+//! | [`wakeup`], [`atomics`] | wakeups of sleeping threads; memory orderings, model-checked with loom |
+//! | [`sync_thread`] | thread that syncs appended values to the device |
+//! | [`deferred_warnings`] | warnings that are logged later, outside all locks |
+//! | [`entry_log`] | entries of one run, or of one kind, copied out of their segments |
+//! | [`salvage`], [`quarantine`] | reading on behind damage, and the folder of damaged files |
+//! | [`console_log`] | log lines, and captured stdout and stderr, of each run |
+//! | [`spool`], [`copying`], [`free_space`] | artifacts beside the segments, and the disk's reserve |
 
 mod atomics;
 pub(crate) mod console_log;
@@ -106,41 +227,43 @@ pub(crate) use writer::{MetricKey, RunRef, is_interned, release_all, release_thr
 use crate::model::key_names::KeyNames;
 use crate::sync::{ignore_poison, lock};
 
-/// Sizes of a thread's first, second and later segments: a thread that logs little costs little.
+/// Sizes, in bytes, of a thread's first, second, third and all later segments. The first ones are small, so
+/// that a thread which logs little takes little space.
 const SEGMENT_BYTES: [u64; 4] = [64 << 10, 256 << 10, 1 << 20, LARGE_SEGMENT_BYTES];
-/// The size of the segments of a thread that logs much.
+/// Size, in bytes, of the segments of a thread that logs much.
 const LARGE_SEGMENT_BYTES: u64 = 4 << 20;
 
-/// Everything one process has logged for one destination and has not delivered yet.
+/// Values that one process has logged for one destination and has not delivered yet.
 pub(crate) struct Journal {
-    /// Tells journals of one process apart.
+    /// Number that tells the journals of one process apart.
     id: u32,
     origin: Origin,
-    /// It, as every segment begins with it.
+    /// `origin`, encoded: the first record of every segment.
     origin_definition: Vec<u8>,
     storage: Storage,
     quota: Quota,
     next_segment: AtomicU64,
     next_sequence: AtomicU64,
     segments: Mutex<Vec<Arc<Segment>>>,
-    /// Held shared while a segment is made, alone while the directory is removed.
+    /// Held shared while a segment is created, and exclusively while the directory is removed.
     directory_gate: RwLock<()>,
-    /// Values of segments that are gone from `segments`.
+    /// Number of values in the segments that were removed from `segments`. Of a segment whose file somebody
+    /// else has deleted, only the values that were read count.
     retired_values: AtomicU64,
     deferred_warnings: DeferredWarnings,
     memory_warned: AtomicBool,
     sync_warned: AtomicBool,
-    /// Set when a damaged file could not be moved out of the directory.
+    /// Set once a damaged file could not be moved out of the directory.
     has_stuck_files: AtomicBool,
-    /// For threads whose thread-locals are gone already.
+    /// Writer for threads whose thread-locals are destroyed already or in use.
     fallback_writer: Mutex<Writer>,
     /// Segments of threads that have ended.
     idle_segments: Arc<IdleSegments>,
-    /// What stands before the name of a metric.
+    /// Prefix of all metric names but those of system metrics; empty for none.
     key_prefix: Box<str>,
-    /// The names of metrics whose keys MLflow refuses.
+    /// Names under which metrics are kept whose keys MLflow refuses.
     key_names: KeyNames,
-    /// Sizes of a thread's first, second and later segments.
+    /// Sizes of a thread's segments: [`SEGMENT_BYTES`], but for tests.
     segment_bytes: [u64; 4],
     pub(crate) console_logs: RunConsoleLogs,
     spool: Spool,
@@ -148,7 +271,7 @@ pub(crate) struct Journal {
     pub(crate) wakeup: Wakeup,
 }
 
-/// A new segment, and how to write to it.
+/// A new segment, its only writer, and the side of the quota that it is on.
 struct NewSegment {
     segment: Arc<Segment>,
     appender: Appender,
@@ -156,7 +279,8 @@ struct NewSegment {
 }
 
 impl Journal {
-    /// Creates a journal below `root`, or fails if that cannot be written, or is not private.
+    /// Creates a journal below `root`, and starts its sync thread and its preallocation thread. Fails if
+    /// `root` cannot be written, or is not private.
     pub(crate) fn on_disk(
         root: impl Into<JournalLocation>,
         origin: Origin,
@@ -174,7 +298,7 @@ impl Journal {
         Self::new(Storage::Memory, origin, MAX_MEMORY_BYTES, key_prefix)
     }
 
-    /// A journal below `root` without threads of its own, with segments of about `segment_bytes`.
+    /// Creates a journal below `root` without threads of its own, with segments of about `segment_bytes`.
     #[cfg(test)]
     pub(crate) fn without_threads(
         root: PathBuf,
@@ -189,8 +313,8 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Creates a journal below `root` without threads of its own: a test says when the device is asked.
-    /// Its files are mapped, or written to.
+    /// Creates a journal below `root` without threads of its own, so that a test decides when to sync. Files
+    /// are mapped if `mapped` is true, else written with system calls.
     #[cfg(test)]
     pub(crate) fn unattended(root: PathBuf, origin: Origin, mapped: bool) -> io::Result<Arc<Self>> {
         let backing = Storage::Disk(DiskStorage::with_mapping(root.into(), mapped)?);
@@ -230,8 +354,12 @@ impl Journal {
         &self.origin
     }
 
-    /// The place of the next event in the order of all events. Every event below the number
-    /// returned by [`current_sequence`](Self::current_sequence) is visible to a scan that starts afterwards.
+    /// Returns the position of the next event in the order of all events of the process.
+    ///
+    /// An event is appended after it took its position. So a scan that starts after
+    /// [`current_sequence`](Self::current_sequence) has returned sees everything that was appended before an
+    /// event below the returned number took its position. Of the events below the number, the scan may miss
+    /// those whose append has not returned.
     fn next_sequence(&self) -> u64 {
         self.next_sequence.fetch_add(1, Ordering::AcqRel)
     }
@@ -240,19 +368,19 @@ impl Journal {
         self.next_sequence.load(Ordering::Acquire)
     }
 
-    /// The segments, oldest first.
+    /// Returns the segments, oldest first.
     pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.lock_segments().clone()
     }
 
-    /// Values logged so far, delivered or not.
+    /// Returns the number of values logged so far, delivered or not.
     pub(crate) fn value_count(&self) -> u64 {
         let segments = self.lock_segments();
         let live: u64 = segments.iter().map(|segment| segment.value_count()).sum();
         live + self.retired_values.load(Ordering::Relaxed)
     }
 
-    /// Values that found no room.
+    /// Returns the number of values that were dropped for this reason.
     pub(crate) fn dropped(&self, reason: DropReason) -> u64 {
         self.quota.dropped(reason)
     }
@@ -261,7 +389,8 @@ impl Journal {
         self.quota.used_bytes() + self.quota.copied_bytes()
     }
 
-    /// Takes room for bytes of a console; returns false, and counts them as dropped, if there is none.
+    /// Reserves quota for a console line of `bytes`. Returns false, and counts the line as one dropped value,
+    /// if no quota is left.
     pub(crate) fn reserve_console_bytes(&self, bytes: u64) -> bool {
         let taken = self.quota.reserve(bytes, false);
         if let Err(reason) = taken {
@@ -271,7 +400,7 @@ impl Journal {
         taken.is_ok()
     }
 
-    /// Counts values that found no room.
+    /// Counts dropped values. The first ones for each reason defer a warning.
     #[cold]
     fn count_dropped(&self, reason: DropReason, values: u64) {
         if self.quota.count_dropped(reason, values) {
@@ -281,12 +410,13 @@ impl Journal {
         }
     }
 
-    /// Gives back what such bytes have taken.
+    /// Releases quota that was reserved for console lines.
     pub(crate) fn release_console_bytes(&self, bytes: u64) {
         self.quota.release(bytes);
     }
 
-    /// Copies a file beside the segments; `None` where the journal is in memory.
+    /// Copies the file of an artifact into the journal's directory. Returns `None` if the journal has none,
+    /// as it is in memory.
     pub(crate) fn copy_artifact(
         &self,
         source: &File,
@@ -294,7 +424,8 @@ impl Journal {
         Some(self.spool.copy(&self.path()?, source))
     }
 
-    /// Writes an artifact beside the segments; `None` where the journal is in memory.
+    /// Writes the bytes of an artifact to a file in the journal's directory. Returns `None` if the journal
+    /// has none, as it is in memory.
     pub(crate) fn write_artifact(
         &self,
         bytes: &[u8],
@@ -302,7 +433,7 @@ impl Journal {
         Some(self.spool.write(&self.path()?, bytes))
     }
 
-    /// Removes a copy that no event names.
+    /// Deletes the copy of an artifact that no event names.
     pub(crate) fn discard_artifact(&self, name: &str, fingerprint: Fingerprint) {
         if let Some(directory) = self.path() {
             let _ = std::fs::remove_file(directory.join(name));
@@ -310,28 +441,30 @@ impl Journal {
         self.spool.subtract_bytes(fingerprint.length);
     }
 
-    /// Returns the bytes of all artifacts that wait beside the segments.
+    /// Returns the size, in bytes, of all artifacts in files beside the segments.
     pub(crate) fn artifact_bytes(&self) -> u64 {
         self.spool.bytes()
     }
 
-    /// Notes that an artifact of so many bytes has a second name.
+    /// Adds the size of a file beside the segments that was given a second name.
     pub(crate) fn add_artifact_bytes(&self, bytes: u64) {
         self.spool.add_bytes(bytes);
     }
 
-    /// Notes that an artifact of so many bytes waits no more.
+    /// Subtracts the size of a file that was deleted, or moved out of the directory.
     pub(crate) fn subtract_artifact_bytes(&self, bytes: u64) {
         self.spool.subtract_bytes(bytes);
     }
 
-    /// Returns the directory for consoles; `None` where the journal is in memory.
+    /// Returns the directory of console logs and other files beside the segments; `None` if the journal is in
+    /// memory.
     pub(crate) fn spool_directory(&self) -> Option<PathBuf> {
         self.path()
     }
 
-    /// Returns where journals may lie: below the configured directory, and below the `fallback`, which is used
-    /// where that cannot be written to, as it may not have been for others.
+    /// Returns the directories in which journals of this user may lie: `configured`, `fallback`, and the root
+    /// of this journal. Another process may have used `fallback` because `configured` could not be written
+    /// then, even if this process can write to it.
     pub(crate) fn roots(&self, configured: &Path, fallback: &Path) -> Vec<PathBuf> {
         let mut roots = vec![configured.to_owned()];
         for root in [Some(fallback), self.root()].into_iter().flatten() {
@@ -342,7 +475,8 @@ impl Journal {
         roots
     }
 
-    /// Returns where journals lie, this one and those of others; `None` where this one is in memory.
+    /// Returns the directory that this journal and those of other processes lie in; `None` if this journal is
+    /// in memory.
     pub(crate) fn root(&self) -> Option<&Path> {
         match &self.storage {
             Storage::Disk(disk) => Some(disk.root()),
@@ -350,14 +484,14 @@ impl Journal {
         }
     }
 
-    /// Values in segments that are only in memory, delivered or not.
+    /// Returns the number of values in segments that are only in memory, delivered or not.
     pub(crate) fn values_in_memory(&self) -> u64 {
         let segments = self.lock_segments();
         let in_memory = segments.iter().filter(|segment| segment.file().is_none());
         in_memory.map(|segment| segment.value_count()).sum()
     }
 
-    /// The directory of this process, while there is one.
+    /// Returns the directory of this process's journal, while there is one.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.storage {
             Storage::Disk(disk) => Some(disk.current_directory()?.path().to_owned()),
@@ -365,7 +499,8 @@ impl Journal {
         }
     }
 
-    /// Forgets a segment that holds nothing of interest any more.
+    /// Removes a segment that is settled to its end: releases its quota, and deletes its file or moves a
+    /// damaged one to [`quarantine`].
     pub(crate) fn retire(&self, segment: &Arc<Segment>) {
         {
             let mut segments = self.lock_segments();
@@ -374,7 +509,7 @@ impl Journal {
             if segments.len() == before {
                 return;
             }
-            // Under the lock: whoever counts values meets it here or there.
+            // Under the lock, so that `value_count` counts the values of the segment exactly once.
             self.retired_values
                 .fetch_add(segment.value_count(), Ordering::Relaxed);
         }
@@ -394,7 +529,7 @@ impl Journal {
         }
     }
 
-    /// Opens a segment of up to `len` bytes for copied entries, beside the others.
+    /// Opens a segment for copied entries, with space for at least `len` bytes.
     pub(crate) fn open_copy(&self, len: usize) -> io::Result<(Arc<Segment>, Appender)> {
         let _gate = ignore_poison(self.directory_gate.read());
         let (segment, appender) = match &self.storage {
@@ -405,7 +540,7 @@ impl Journal {
             }
             Storage::Memory => {
                 let len = entry_log::memory_bytes(len);
-                // Beyond the bound, too: the copy takes the place of what it was copied from.
+                // Beyond the bound, too: the copy replaces the entries that it was made of.
                 let _ = self.quota.reserve_memory(len as u64, true);
                 self.quota.reserve_copied(len as u64);
                 let (region, appender) = Region::create_anonymous(len)?;
@@ -418,7 +553,8 @@ impl Journal {
         Ok((segment, appender))
     }
 
-    /// Notes that a segment of copied entries has grown.
+    /// Records that the file of a segment of copied entries has grown to `bytes`. A segment in memory has its
+    /// full size from the beginning.
     pub(crate) fn record_copy_growth(&self, segment: &Segment, bytes: usize) {
         if segment.file().is_some() {
             self.quota
@@ -426,19 +562,21 @@ impl Journal {
         }
     }
 
-    /// Returns whether copied entries take no more than the journal's bound, which is theirs besides.
+    /// Returns true while copied entries take no more than the journal's bound, which they have for
+    /// themselves.
     pub(crate) fn copies_fit(&self) -> bool {
         self.quota.copied_bytes() <= self.quota.max_bytes()
     }
 
-    /// Counts metrics of a run that waits by itself for which there is no more room.
+    /// Counts metrics of a run that waits by itself as dropped, because copied entries have reached their
+    /// bound.
     pub(crate) fn count_dropped_copies(&self, values: u64) {
         self.count_dropped(DropReason::JournalFull, values);
         self.deferred_warnings.emit();
     }
 
-    /// Forgets a segment whose file is gone: all of its values but the `read` first ones are lost. False
-    /// if the file is there.
+    /// Removes a segment whose file somebody else has deleted, and counts all of its values but the first
+    /// `read` as dropped. Returns false, and does nothing, if the file is there.
     pub(crate) fn retire_removed(&self, segment: &Arc<Segment>, read: u64) -> bool {
         let gone = |file: &Path| matches!(file.try_exists(), Ok(false));
         if !segment.file().is_some_and(gone) {
@@ -458,21 +596,21 @@ impl Journal {
         true
     }
 
-    /// Whether the device lacks something.
+    /// Returns true if a segment has values that were not synced.
     fn is_dirty(&self) -> bool {
         self.lock_segments()
             .iter()
             .any(|segment| segment.is_dirty())
     }
 
-    /// Has the device keep what was appended so far: first the copies of artifacts, then the names of
-    /// all files, then the events that name the copies.
+    /// Syncs what was appended so far: first the copies of artifacts, then the directory (the names of all
+    /// files), then the segments, with the events that name the copies.
     pub(crate) fn sync(&self) {
         let dirty: Vec<_> = self
             .segments()
             .into_iter()
             .filter(|segment| segment.is_dirty())
-            // Before the copies are looked at: what is appended later may name another.
+            // Before the copies are synced: an event that is appended later may name a copy that is not.
             .map(|segment| (segment.extent(), segment))
             .collect();
         let mut synced = self.spool.sync();
@@ -482,7 +620,7 @@ impl Journal {
             synced = synced.and(directory.sync());
         }
         for (extent, segment) in dirty {
-            // One that was delivered and deleted meanwhile needs no device.
+            // A segment that was delivered and deleted meanwhile needs no sync.
             synced = synced.and(segment.sync(extent).or_else(|error| match error.kind() {
                 io::ErrorKind::NotFound => Ok(()),
                 _ => Err(error),
@@ -498,21 +636,22 @@ impl Journal {
         }
     }
 
-    /// Seals the segments that are open, whosever they are: for the end of a process, when all that was logged is
-    /// delivered, so that their files can go. A thread that logs later gets a new one. A call that another thread is
-    /// in the middle of may be lost: it has not returned.
+    /// Seals all open segments, whatever thread has them. For the end of a process, when all that was logged
+    /// is delivered, so that the files can be deleted. A thread that logs later gets a new segment. A value
+    /// that another thread is appending at this moment may be lost: the call has not returned.
     pub(crate) fn seal_all(&self) {
         for segment in self.segments().iter().filter(|segment| !segment.is_copy()) {
             segment.seal();
         }
     }
 
-    /// Returns whether no segment is left.
+    /// Returns true if no segment is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock_segments().is_empty()
     }
 
-    /// Removes the directory, if every segment is gone. A thread that logs later gets a new one.
+    /// Removes the journal's directory if no segment and no damaged file is left in it. A thread that logs
+    /// later gets a new directory.
     pub(crate) fn remove_if_empty(&self) {
         let _gate = ignore_poison(self.directory_gate.write());
         let segments = self.lock_segments();
@@ -525,8 +664,8 @@ impl Journal {
         }
     }
 
-    /// A new segment with room for a frame of `frame` bytes. `rolls` counts the calling thread's
-    /// segments.
+    /// Opens a segment with space for records of `frame` bytes. `rolls` is the number of segments that the
+    /// calling thread has had.
     fn open_segment(
         &self,
         rolls: usize,
@@ -539,7 +678,7 @@ impl Journal {
         if !essential && self.quota.is_exhausted() {
             return Err(DropReason::MemoryFull);
         }
-        // Near a bound, of disk or memory, as little as can be.
+        // Close to a bound, of disk or memory, the segment is as small as possible.
         let usual = if self.quota.fits(usual) {
             usual.max(at_least)
         } else {
@@ -570,7 +709,7 @@ impl Journal {
         }
     }
 
-    /// On disk, else in memory.
+    /// Allocates a segment on disk, else in memory.
     fn allocate_segment(
         &self,
         bytes: u64,
@@ -598,7 +737,7 @@ impl Journal {
                 appender: Appender::Mapped(appender),
                 reservation: taken.max(taken_memory),
             }),
-            // The system has none.
+            // The system has no memory left.
             Err(_) => {
                 self.quota.release_memory(bytes);
                 Err(DropReason::MemoryFull)

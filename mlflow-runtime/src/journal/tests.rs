@@ -24,7 +24,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let path =
+            std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         user_files::create_directory(&path).expect("the temporary folder can be written");
         Self(path)
     }
@@ -91,7 +92,7 @@ fn records(bytes: &SegmentBytes) -> (Vec<String>, Vec<MetricRecord>, bool) {
     let (mut keys, mut metrics, mut offset) = (Vec::new(), Vec::new(), HEADER_BYTES);
     loop {
         match bytes.frame(offset) {
-            Frame::Whole { body, next } => {
+            Frame::NotAResult { body, next } => {
                 match Record::decode(body) {
                     Some(Record::Metric(metric)) => metrics.push(metric),
                     Some(Record::Definition(Definition::Key { name, .. })) => {
@@ -221,7 +222,7 @@ fn a_reader_sees_only_whole_frames_while_a_writer_appends() {
     let (mut seen, mut offset) = (0, HEADER_BYTES);
     loop {
         let finished = writer.is_finished();
-        while let Frame::Whole { body, next } = bytes.frame(offset) {
+        while let Frame::NotAResult { body, next } = bytes.frame(offset) {
             let Some(Record::Metric(metric)) = Record::decode(body) else {
                 panic!("only metrics were written")
             };

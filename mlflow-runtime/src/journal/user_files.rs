@@ -211,7 +211,7 @@ mod tests {
     impl Folder {
         fn new() -> Self {
             let path =
-                std::env::temp_dir().join(format!("mlflow-rs-owned-{}", uuid::Uuid::new_v4()));
+                std::env::temp_dir().join(format!("mlflow-runtime-owned-{}", uuid::Uuid::new_v4()));
             create_directory(&path).expect("the temporary folder can be written");
             Self(path)
         }

@@ -1,13 +1,14 @@
-//! The experiment that a name stands for.
+//! Conversion of an experiment's name into a reference that MLflow accepts.
 //!
-//! Invariant: a name that MLflow refuses never enters the journal: nothing could change it there, and all that
-//! is logged to its runs would wait for ever.
+//! Invariant: a name that MLflow would refuse never enters the journal. Such a name could not be changed
+//! there, and everything logged to the experiment's runs would wait for ever.
 
 use crate::model::ExperimentRef;
 use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 use crate::warnings::warn_user;
 
-/// Returns the experiment of this name, cut where it is too long; `None` for an empty name. One line says so.
+/// Returns the experiment of this name; `None`, with a warning, for an empty name. NUL characters are
+/// replaced, and a name that is too long is cut, with a warning.
 pub(crate) fn experiment_from_name(name: String) -> Option<ExperimentRef> {
     if name.is_empty() {
         warn_user(format_args!(

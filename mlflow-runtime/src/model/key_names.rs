@@ -1,12 +1,18 @@
-//! The names under which MLflow keeps what is logged under a key that MLflow refuses.
+//! The names under which values are stored if MLflow refuses their keys.
 //!
-//! Invariants: MLflow takes every name. A key that MLflow takes is its own name, whatever else is logged. Another
-//! one always has the same name in one journal, and none that a key has which came before it; that it has another
-//! name is said once. A key that comes later and is the name of another one shares it, which is said, too.
+//! Invariants:
 //!
-//! A key that is known at run time only, as `val/AR@100`, would be refused with its value. So each character
-//! that MLflow refuses becomes `_`, and so does what makes a key no plain path; what is too long is cut. Where
-//! that is the name of another key, it has a hash of the key at its end: the same in every process.
+//! - MLflow accepts every name.
+//! - A key that MLflow accepts is its own name, whatever else is logged.
+//! - A refused key always has the same name within one journal, and no earlier key of the journal has that
+//!   name. One warning reports the new name.
+//! - An accepted key that is logged later, and equals the name of a refused key, shares that name. One
+//!   warning reports that, too.
+//!
+//! A key that is known at run time only, such as `val/AR@100`, would be refused together with its value.
+//! Therefore each character that MLflow refuses becomes `_`, as does each part that makes a key no plain
+//! path, and a key that is too long is cut. If the result is the name of another key, it gets a hash of the
+//! original key at its end, which is the same in every process.
 
 use std::borrow::Cow;
 use std::hash::BuildHasher as _;
@@ -18,10 +24,11 @@ use crate::model::limits::{self, KEY_CHARS};
 use crate::sync::lock;
 use crate::warnings::WarningLimit;
 
-/// The most keys that are told apart: a process that goes on making new ones must not keep them all.
+/// Maximum number of keys that are remembered: a process that keeps making new keys must not fill its memory
+/// with them.
 const MAX_KEYS: usize = 100_000;
 
-/// The names that one kind of value has in one journal.
+/// Names of one kind of value (metrics, params or tags) in one journal.
 #[derive(Default)]
 pub(crate) struct KeyNames {
     names: Mutex<NameTable>,
@@ -30,38 +37,39 @@ pub(crate) struct KeyNames {
 
 #[derive(Default)]
 struct NameTable {
-    /// Keys that are their own names, by their hashes. One without `_` is no other key's name, and is left out.
+    /// Hashes of the keys that are their own names. A key without `_` is no other key's name, and is left
+    /// out.
     own_hashes: FxHashSet<u64>,
-    /// The names of the other keys.
+    /// Names of the refused keys.
     renamed: FxHashMap<Box<str>, Box<str>>,
-    /// The keys of these names, by the hashes of the names.
+    /// Refused keys, by the hashes of their names.
     keys_by_name_hash: FxHashMap<u64, Box<str>>,
-    /// The names of which it was said that two keys share them.
+    /// Hashes of the names about which a warning has said that two keys share them.
     warned_shared: FxHashSet<u64>,
 }
 
-/// What a key is kept under.
+/// Name under which a key is stored.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ResolvedName<'k> {
     pub(crate) name: Cow<'k, str>,
-    /// What is to be said of it: the first time only.
+    /// Warning about the name, the first time only.
     pub(crate) warning: Option<KeyWarning>,
 }
 
-/// What is to be said of a name, and what stands at its end: the last one says that there may be more.
+/// Warning about a name, and the end of its text: the last warning of a kind says that there may be more.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct KeyWarning(KeyWarningKind, &'static str);
 
 #[derive(Debug, PartialEq, Eq)]
 enum KeyWarningKind {
-    /// MLflow refuses the key for this reason.
+    /// The key is refused by MLflow, for this reason.
     Refused { fault: String },
-    /// It is the name of another key, too.
+    /// The key is also the name of another key.
     Shared { with: Box<str> },
 }
 
 impl KeyWarning {
-    /// Returns the line that says it, of a key of this kind and the name that it is kept under.
+    /// Returns the text of the warning, given the kind of value, the key, and its name.
     pub(crate) fn message(&self, kind: &str, key: &str, name: &str) -> String {
         let Self(what, end) = self;
         match what {
@@ -79,7 +87,7 @@ impl KeyWarning {
 }
 
 impl KeyNames {
-    /// Returns the name that a key is kept under.
+    /// Returns the name under which a key is stored.
     pub(crate) fn resolve<'k>(&self, key: &'k str) -> ResolvedName<'k> {
         let fault = limits::find_key_fault(key);
         if fault.is_none() && is_collision_free(key) {
@@ -114,11 +122,11 @@ impl KeyNames {
         }
     }
 
-    /// Notes the keys among these that MLflow takes, before any of the others gets its name.
+    /// Registers those of the keys that MLflow accepts, before any of the others gets its name.
     pub(crate) fn reserve<'k>(&self, keys: impl Iterator<Item = &'k str>) {
         let takes = |key: &&str| !is_collision_free(key) && limits::find_key_fault(key).is_none();
         let mut hashes = keys.filter(takes).map(|key| FxBuildHasher.hash_one(key));
-        // Most calls have no such key, and take no lock.
+        // Most calls have no key to register, and take no lock.
         if let Some(first) = hashes.next() {
             let mut names = self.lock();
             names.insert_own(first);
@@ -131,13 +139,14 @@ impl KeyNames {
     }
 }
 
-/// Returns whether a key that MLflow takes can be no other key's name: each of those has a `_`.
+/// Returns true if an accepted key cannot be another key's name: each such name has a `_`.
 fn is_collision_free(key: &str) -> bool {
     !key.contains('_')
 }
 
 impl NameTable {
-    /// Notes a key that is its own name. Returns the one that shares it, the first time.
+    /// Registers a key that is its own name. Returns the refused key that shares the name, the first time
+    /// only.
     fn claim(&mut self, key: &str) -> Option<Box<str>> {
         let hash = FxBuildHasher.hash_one(key);
         self.insert_own(hash);
@@ -151,7 +160,8 @@ impl NameTable {
         }
     }
 
-    /// Gives a key the name `wanted`, or where another one has it, that with a hash of the key at its end.
+    /// Gives a refused key the name `wanted` or, if another key has that name, `wanted` with a hash of the
+    /// key at its end.
     fn assign_name(&mut self, key: &str, wanted: String) -> String {
         if self.renamed.len() >= MAX_KEYS {
             return wanted;
@@ -173,7 +183,7 @@ impl NameTable {
     }
 }
 
-/// Returns a key that MLflow takes for one that it refuses. It has a `_`.
+/// Returns an accepted key in place of a refused one. The result has a `_`.
 fn sanitize_key(key: &str) -> String {
     let (cut, is_cut) = limits::truncate_chars(key.into(), KEY_CHARS);
     let mut name = String::with_capacity(cut.len());
@@ -203,7 +213,7 @@ fn sanitize_key(key: &str) -> String {
     name
 }
 
-/// Returns `name` with `end`, and within the length that MLflow takes.
+/// Returns `name` with `end` appended, cut to the length that MLflow accepts.
 fn with_suffix(name: &str, end: &str) -> String {
     let (start, is_cut) = limits::truncate_chars(name.into(), KEY_CHARS - end.len());
     let start = if is_cut {

@@ -1,33 +1,37 @@
-//! What MLflow accepts: lengths and names. The numbers are those of the open-source tracking
-//! server (MLflow 3.17, `mlflow/utils/validation.py`), but for how much of one value is taken; lengths count characters, not bytes.
+//! MLflow's limits on lengths and names.
 //!
-//! Invariant: text that is too long is cut here, and NUL replaced, before it enters the journal; a key
-//! that is refused gets [another name](crate::model::key_names) there.
+//! The numbers are those of the open-source tracking server (MLflow 3.17, `mlflow/utils/validation.py`),
+//! except for the limits on how much of one value is taken, which are this crate's. Lengths count characters,
+//! not bytes.
+//!
+//! Invariant: before a text enters the journal, it is cut if it is too long, and its NUL characters are
+//! replaced. A key that MLflow refuses gets [another name](crate::model::key_names) in the journal.
 
 use std::borrow::Cow;
 
 use mlflow_rules::KeyFault;
 pub(crate) use mlflow_rules::{KEY_CHARS, checked_key, is_key_char};
 
-/// Characters of a param's value.
+/// Maximum length of a param's value, in characters.
 pub(crate) const PARAM_VALUE_CHARS: usize = 6000;
-/// Characters of a tag's value.
+/// Maximum length of a tag's value, in characters.
 pub(crate) const TAG_VALUE_CHARS: usize = 8000;
-/// Characters of an experiment's name.
+/// Maximum length of an experiment's name, in characters.
 pub(crate) const EXPERIMENT_NAME_CHARS: usize = 500;
-/// Characters of a run's name: the column of MLflow's SQL stores.
+/// Maximum length of a run's name, in characters: the width of the column in MLflow's SQL stores.
 pub(crate) const RUN_NAME_CHARS: usize = 250;
 
-/// Fields of an argument that become params.
+/// Maximum number of an argument's fields that become params.
 pub(crate) const MAX_FIELDS: usize = 200;
-/// Fields of a value given to `log_params` that become params.
+/// Maximum number of fields, of a value given to `log_params`, that become params.
 pub(crate) const MAX_CONFIG_FIELDS: usize = 10_000;
-/// Numbers of a returned value that become metrics: as many as MLflow takes in one request.
+/// Maximum number of a returned value's numbers that become metrics: as many as MLflow accepts in one
+/// request.
 pub(crate) const MAX_METRICS: usize = 1000;
 
-/// Cuts `text` to `max` characters. The second value tells whether anything was cut.
+/// Cuts `text` to `max` characters. The second value is true if anything was cut.
 pub(crate) fn truncate_chars(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, bool) {
-    // Fewer bytes than that are fewer characters than that.
+    // A text has at most as many characters as bytes.
     if text.len() <= max {
         return (text, false);
     }
@@ -46,14 +50,15 @@ pub(crate) fn truncate_chars(text: Cow<'_, str>, max: usize) -> (Cow<'_, str>, b
     }
 }
 
-/// `text` with U+FFFD in the place of each NUL, which PostgreSQL does not hold, or `None` if there is
-/// none.
+/// Returns `text` with each NUL replaced by U+FFFD, because PostgreSQL cannot store NUL; `None` if there is
+/// no NUL.
 pub(crate) fn replace_nul(text: &str) -> Option<String> {
     text.contains('\0').then(|| text.replace('\0', "\u{fffd}"))
 }
 
-/// Returns the path that an artifact is kept under where it holds `%`, which MLflow's servers decode, or `#`, which they
-/// refuse; `None` where it holds neither. The end is a hash of the path: two paths do not meet.
+/// Returns the path under which an artifact is stored if its own path contains `%`, which MLflow's servers
+/// decode, or `#`, which they refuse; `None` if it contains neither. A hash of the own path keeps two such
+/// artifacts from getting one path.
 // Input:  `plots/lit%41.txt`
 // Output: `plots/lit_41_5d0f1a2b.txt`
 pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
@@ -69,7 +74,8 @@ pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
     Some(format!("{stem}_{hash:08x}{extension}"))
 }
 
-/// Returns why MLflow would refuse this metric, param or tag key, or `None` if it would not.
+/// Returns the reason why MLflow would refuse this metric, param or tag key; `None` if MLflow accepts the
+/// key.
 pub(crate) fn find_key_fault(key: &str) -> Option<Cow<'static, str>> {
     let fault = mlflow_rules::key_fault(key)?;
     Some(match fault {

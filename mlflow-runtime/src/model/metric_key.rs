@@ -1,8 +1,9 @@
-//! Metric keys that are known before the value is: at a call site, or in a handle.
+//! Metric keys that are known before their values: at a call site, or in a handle.
 //!
-//! Invariant: a number, once given to a key, never changes and is never given to another in the same
-//! process. A child made by `fork` keeps the numbers of the keys it has from its parent, and goes on
-//! from there: what the two give from then on they write to different journals.
+//! Invariant: a number that was assigned to a key never changes, and is never assigned to another key in the
+//! same process. A child made by `fork` keeps the numbers of the keys that it has from its parent, and
+//! continues counting from there. Parent and child may then assign one number to two keys, which does no
+//! harm: they write to different journals.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,19 +15,19 @@ use crate::model::limits;
 use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
-/// A metric's name with a number that makes finding it again one load.
+/// A metric's name, with a number by which the key is found again in one load.
 #[derive(Debug)]
 pub struct Key {
     name: Cow<'static, str>,
-    /// 0: not given yet.
+    /// Number of the key; 0 until one is assigned.
     number: AtomicU32,
 }
 
 impl Key {
-    /// A key for a `static` at a call site.
+    /// Creates a key for a `static` at a call site.
     ///
     /// # Panics
-    /// In a `const` context, i.e. at compile time, if MLflow would refuse the name.
+    /// If MLflow would refuse the name. In a `const` context the panic is a compile error.
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         Self {
@@ -35,7 +36,7 @@ impl Key {
         }
     }
 
-    /// The key of this name that handles share, so that making handles in a loop costs no numbers.
+    /// Returns the key of this name that handles share, so that making handles in a loop uses up no numbers.
     pub(crate) fn interned(name: &str) -> Arc<Self> {
         static SHARED: PerProcess<Mutex<FxHashMap<Box<str>, Arc<Key>>>> = PerProcess::new();
         let mut shared = lock(SHARED.get());

@@ -1,10 +1,11 @@
-//! The words of the domain, below the journal and the stores: values, runs, keys, and MLflow's limits.
+//! The domain model, below the journal and the stores: values, runs, keys, and MLflow's limits.
 
 pub(crate) mod experiment_name;
 pub(crate) mod key_names;
 pub(crate) mod limits;
 pub(crate) mod metric_key;
 pub(crate) mod run_identity;
+pub(crate) mod tag_keys;
 pub(crate) mod values;
 
 pub(crate) use run_identity::{Role, RunIdentity};

@@ -1,20 +1,21 @@
-//! Which run is meant, and what this process has to do with it.
+//! The identity of a run, and the role of this process in it.
 //!
-//! Both stand in the journal as JSON: a newer version may add fields, an older one reads on.
+//! Identity and role are stored in the journal as JSON. A newer version may add fields, which an older
+//! version ignores.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::values::ExperimentRef;
 
-/// Enough to find a run again, wherever it was created.
+/// Identity of a run: enough to find it again, wherever it was created.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RunIdentity {
-    /// The local id, the value of the run-key tag.
+    /// Local id of the run, which is the value of its run-key tag.
     pub(crate) key: String,
     pub(crate) experiment: ExperimentRef,
-    /// The store's id, for a run that existed before this process.
+    /// Id of the run in the store, for a run that existed before this process.
     pub(crate) resumed: Option<String>,
-    /// Until there were ranks it said whether the process is a [`Role::Child`].
+    /// Role of this process. Before there were ranks, the field was a flag: true for [`Role::Child`].
     #[serde(default, alias = "elsewhere", deserialize_with = "role_or_flag")]
     pub(crate) role: Role,
 }
@@ -26,39 +27,40 @@ impl RunIdentity {
     }
 }
 
-/// What the process has to do with a run, beside logging to it.
+/// Role of a process in a run, besides logging to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
-    /// Starts it, or resumes it, and ends it.
+    /// Process that starts or resumes the run, and ends it.
     #[default]
     Owner,
-    /// The same for all ranks; an earlier process of the same launch may have started it.
+    /// Rank 0 of a rendezvous, which starts and ends the run on behalf of all ranks. An earlier process of
+    /// the same launch may have started the run.
     Leader,
-    /// Neither: another rank, or whoever started the launch, does.
+    /// Process that joins a run. Another rank, or whoever started the launch, starts and ends the run.
     Member { rank: u32 },
-    /// Neither: it was forked from the process that does.
+    /// Process forked from an owner or leader, and that parent starts and ends the run.
     Child,
-    /// Neither: it was forked from a [`Role::Member`], so that process does not either.
+    /// Process forked from a [`Role::Member`]. Neither the process nor its parent starts or ends the run.
     Guest,
 }
 
 impl Role {
-    /// Returns whether this process creates the run, and ends it.
+    /// Returns true if this process creates the run, and ends it.
     pub(crate) fn creates(self) -> bool {
         matches!(self, Self::Owner | Self::Leader)
     }
 
-    /// Returns whether another rank creates the run.
+    /// Returns true if another rank creates the run.
     pub(crate) fn is_joined(self) -> bool {
         matches!(self, Self::Member { .. } | Self::Guest)
     }
 
-    /// Returns whether the process was forked from one that has to do with the run.
+    /// Returns true if the process was forked from one that has a role in the run.
     pub(crate) fn is_forked(self) -> bool {
         matches!(self, Self::Child | Self::Guest)
     }
 
-    /// Returns the rank of a process that logs to a run which others start and end.
+    /// Returns the rank of a [`Role::Member`]; `None` for every other role.
     pub(crate) fn member_rank(self) -> Option<u32> {
         match self {
             Self::Member { rank } => Some(rank),
@@ -66,7 +68,7 @@ impl Role {
         }
     }
 
-    /// That of a process which was forked from one with this role.
+    /// Returns the role of a process that is forked from one with this role.
     pub(crate) fn inherited(self) -> Self {
         match self {
             Self::Owner | Self::Leader | Self::Child => Self::Child,

@@ -1,32 +1,32 @@
-//! What a run consists of, in MLflow's words.
+//! The values that a run consists of, in MLflow's terms.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// An experiment as the user named it.
+/// An experiment, as the user has given it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ExperimentRef {
-    /// By name; created when missing.
+    /// Name of the experiment, which is created if it does not exist.
     Name(String),
-    /// By id; has to exist.
+    /// Id of the experiment, which has to exist.
     Id(String),
 }
 
 /// One point of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
-    /// Name.
+    /// Name of the metric.
     pub key: Arc<str>,
     /// Value; may be NaN or infinite.
     pub value: f64,
-    /// When it was logged, in ms since the Unix epoch.
+    /// Time at which the point was logged, in ms since the Unix epoch.
     pub timestamp_ms: i64,
-    /// Step.
+    /// Step of the point.
     pub step: i64,
 }
 
-/// A parameter: written once, never changed.
+/// A parameter, which is written once and never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Param {
     /// Name.
@@ -35,7 +35,7 @@ pub struct Param {
     pub value: String,
 }
 
-/// A tag: may be set again.
+/// A tag, which may be set again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
     /// Name.
@@ -44,22 +44,22 @@ pub struct Tag {
     pub value: String,
 }
 
-/// A run's status, in MLflow's words.
+/// Status of a run, in MLflow's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum RunStatus {
-    /// Under way.
+    /// The run is in progress.
     Running,
-    /// Returned a value, `Ok` or `None`.
+    /// The run ended well: its function returned a value, `Ok` or `None`.
     Finished,
-    /// Returned an `Err`, or panicked.
+    /// The run failed: its function returned an `Err`, or panicked.
     Failed,
-    /// Cancelled, or its process ended before it did.
+    /// The run was cancelled, or its process ended before the run did.
     Killed,
 }
 
 impl RunStatus {
-    /// The name MLflow uses, e.g. `FINISHED`.
+    /// Returns the name that MLflow uses, e.g. `FINISHED`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -5,18 +5,18 @@
 
 use once_cell::race::OnceBox;
 
-use crate::model::Tag;
+use crate::model::{Tag, tag_keys};
 
 /// A place in the code where runs start: an annotated function, or a `start_run!`.
 #[derive(Debug)]
-pub struct Site {
-    function: SiteFunction,
+pub struct Callsite {
+    function: CallsiteFunction,
     pub(crate) file: &'static str,
     pub(crate) line: u32,
     pub(crate) package: Option<&'static str>,
     pub(crate) version: Option<&'static str>,
     pub(crate) note: Option<&'static str>,
-    pub(crate) built: Built,
+    pub(crate) build_info: BuildInfo,
     pub(crate) is_root: bool,
     pub(crate) metric: Option<&'static str>,
     pub(crate) metrics: &'static [&'static str],
@@ -24,9 +24,42 @@ pub struct Site {
     tags: OnceBox<Vec<Tag>>,
 }
 
+/// Returns the value of a callsite's tag, if the value is known.
+type TagValue = fn(&Callsite) -> Option<String>;
+
+/// The tags that every run of a callsite has, as far as their values are known.
+const AUTOMATIC_TAGS: [(&str, TagValue); 12] = [
+    (tag_keys::CODE_FUNCTION, |site| Some(site.function_path())),
+    ("code.filepath", |site| Some(site.file.to_owned())),
+    ("code.lineno", |site| Some(site.line.to_string())),
+    ("service.name", |site| site.package.map(str::to_owned)),
+    ("service.version", |site| site.version.map(str::to_owned)),
+    (tag_keys::GIT_COMMIT, |site| {
+        site.build_info.commit.map(str::to_owned)
+    }),
+    (tag_keys::GIT_BRANCH, |site| {
+        site.build_info.branch.map(str::to_owned)
+    }),
+    (tag_keys::GIT_REPO_URL, |site| {
+        site.build_info.url.map(str::to_owned)
+    }),
+    (tag_keys::GIT_DIRTY, |site| {
+        site.build_info.dirty.map(|dirty| dirty.to_string())
+    }),
+    (tag_keys::GIT_DIRTY_SHOWN, |site| {
+        site.build_info.dirty.map(|dirty| dirty.to_string())
+    }),
+    ("cargo.lock.sha256", |site| {
+        site.build_info.lock.map(str::to_owned)
+    }),
+    ("rust.features", |site| {
+        site.build_info.features.map(str::to_owned)
+    }),
+];
+
 /// The function that a site is or stands in.
 #[derive(Debug)]
-enum SiteFunction {
+enum CallsiteFunction {
     Annotated {
         module: &'static str,
         name: &'static str,
@@ -37,7 +70,7 @@ enum SiteFunction {
 
 /// What the code was built from, and how. What is not known is absent.
 #[derive(Clone, Copy, Debug)]
-pub struct Built {
+pub struct BuildInfo {
     /// Hash of the commit.
     pub commit: Option<&'static str>,
     /// Branch; absent on a detached HEAD.
@@ -52,7 +85,7 @@ pub struct Built {
     pub features: Option<&'static str>,
 }
 
-impl Built {
+impl BuildInfo {
     /// Nothing is known.
     pub const ABSENT: Self = Self {
         commit: None,
@@ -64,7 +97,7 @@ impl Built {
     };
 }
 
-impl Site {
+impl Callsite {
     /// A function and where it stands.
     #[must_use]
     pub const fn new(
@@ -74,16 +107,16 @@ impl Site {
         line: u32,
     ) -> Self {
         let name = function;
-        Self::from_function(SiteFunction::Annotated { module, name }, file, line)
+        Self::from_function(CallsiteFunction::Annotated { module, name }, file, line)
     }
 
     /// A `start_run!`; `item_path` returns the path of an item named `here` in the function around it.
     #[must_use]
     pub const fn by_hand(item_path: fn() -> &'static str, file: &'static str, line: u32) -> Self {
-        Self::from_function(SiteFunction::Enclosing(item_path), file, line)
+        Self::from_function(CallsiteFunction::Enclosing(item_path), file, line)
     }
 
-    const fn from_function(function: SiteFunction, file: &'static str, line: u32) -> Self {
+    const fn from_function(function: CallsiteFunction, file: &'static str, line: u32) -> Self {
         Self {
             function,
             file,
@@ -91,7 +124,7 @@ impl Site {
             package: None,
             version: None,
             note: None,
-            built: Built::ABSENT,
+            build_info: BuildInfo::ABSENT,
             is_root: false,
             metric: None,
             metrics: &[],
@@ -120,8 +153,8 @@ impl Site {
 
     /// Its build.
     #[must_use]
-    pub const fn built(mut self, built: Built) -> Self {
-        self.built = built;
+    pub const fn build_info(mut self, build_info: BuildInfo) -> Self {
+        self.build_info = build_info;
         self
     }
 
@@ -146,30 +179,17 @@ impl Site {
         self
     }
 
-    /// Whether [`tags`](Self::tags) may have this one, the description excepted: that is the code's.
+    /// Returns true if [`tags`](Self::tags) may contain this key. The description is not automatic: it belongs to the
+    /// code as its documentation does.
     pub(crate) fn is_automatic_tag(key: &str) -> bool {
-        const TAGS: [&str; 12] = [
-            "code.function",
-            "code.filepath",
-            "code.lineno",
-            "service.name",
-            "service.version",
-            "mlflow.source.git.commit",
-            "mlflow.source.git.branch",
-            "mlflow.source.git.repoURL",
-            "mlflow.source.git.dirty",
-            "git.dirty",
-            "cargo.lock.sha256",
-            "rust.features",
-        ];
-        TAGS.contains(&key)
+        AUTOMATIC_TAGS.iter().any(|(known, _)| *known == key)
     }
 
     /// Returns what its runs are called.
     pub(crate) fn name(&self) -> &'static str {
         match self.function {
-            SiteFunction::Annotated { name, .. } => name,
-            SiteFunction::Enclosing(_) => "run",
+            CallsiteFunction::Annotated { name, .. } => name,
+            CallsiteFunction::Enclosing(_) => "run",
         }
     }
 
@@ -178,8 +198,8 @@ impl Site {
     // Output: `wine::main`
     fn function_path(&self) -> String {
         match self.function {
-            SiteFunction::Annotated { module, name } => format!("{module}::{name}"),
-            SiteFunction::Enclosing(item_path) => {
+            CallsiteFunction::Annotated { module, name } => format!("{module}::{name}"),
+            CallsiteFunction::Enclosing(item_path) => {
                 let path = item_path();
                 let function = path.strip_suffix("::here").unwrap_or(path);
                 function.trim_end_matches("::{{closure}}").to_owned()
@@ -194,43 +214,19 @@ impl Site {
     }
 
     fn make_tags(&self) -> Vec<Tag> {
-        let Built {
-            commit,
-            branch,
-            url,
-            dirty,
-            lock,
-            features,
-        } = self.built;
-        let mut tags = vec![
-            ("code.function", self.function_path()),
-            ("code.filepath", self.file.to_owned()),
-            ("code.lineno", self.line.to_string()),
-        ];
-        let texts = [
-            ("service.name", self.package),
-            ("service.version", self.version),
-            ("mlflow.note.content", self.note),
-            ("mlflow.source.git.commit", commit),
-            ("mlflow.source.git.branch", branch),
-            ("mlflow.source.git.repoURL", url),
-            ("cargo.lock.sha256", lock),
-            ("rust.features", features),
-        ];
-        tags.extend(
-            texts
-                .into_iter()
-                .filter_map(|(key, text)| Some((key, text?.to_owned()))),
-        );
-        // MLflow's page leaves out tags of its own: the second is the one that is seen there.
-        for key in ["mlflow.source.git.dirty", "git.dirty"] {
-            tags.extend(dirty.map(|dirty| (key, dirty.to_string())));
-        }
-        let tag = |(key, value): (&str, String)| Tag {
-            key: key.to_owned(),
-            value,
-        };
-        tags.into_iter().map(tag).collect()
+        let automatic = AUTOMATIC_TAGS
+            .iter()
+            .filter_map(|(key, value)| Some((*key, value(self)?)));
+        let description = self
+            .note
+            .map(|note| (tag_keys::DESCRIPTION, note.to_owned()));
+        automatic
+            .chain(description)
+            .map(|(key, value)| Tag {
+                key: key.to_owned(),
+                value,
+            })
+            .collect()
     }
 }
 
@@ -241,7 +237,7 @@ mod tests {
     #[test]
     fn every_tag_but_the_description_is_known_as_automatic() {
         let text = Some("x");
-        let built = Built {
+        let build_info = BuildInfo {
             commit: text,
             branch: text,
             url: text,
@@ -249,15 +245,15 @@ mod tests {
             lock: text,
             features: text,
         };
-        let site = Site::new("f", "m", "f.rs", 1)
+        let site = Callsite::new("f", "m", "f.rs", 1)
             .package(text, text)
-            .built(built);
+            .build_info(build_info);
         let site = site.note("n");
         let tags = site.tags();
         assert_eq!(tags.len(), 13);
         for Tag { key, .. } in tags {
             assert_eq!(
-                Site::is_automatic_tag(key),
+                Callsite::is_automatic_tag(key),
                 key != "mlflow.note.content",
                 "{key}"
             );

@@ -9,10 +9,12 @@ pub(crate) mod callsite;
 mod console_log;
 pub(crate) mod context;
 pub(crate) mod current;
+mod guard;
 mod handle;
 mod identity;
 pub(crate) mod instrumented;
 mod open_runs;
+pub(crate) mod start;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -20,7 +22,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-pub use builder::{ActiveRun, RunBuilder, start_run, start_run_at};
+pub use builder::{RunBuilder, start_run, start_run_at};
+pub use guard::ActiveRun;
 pub(crate) use open_runs::{kill_open_runs, signal_flag};
 
 use serde::Serialize;
@@ -385,6 +388,11 @@ impl Run {
 
     pub(crate) fn tracker(&self) -> Option<&Arc<Tracker>> {
         self.live().map(|run| run.tracker)
+    }
+
+    /// Returns false for a run that takes everything and keeps nothing.
+    fn is_recorded(&self) -> bool {
+        self.0.is_some()
     }
 
     fn identity(&self) -> Option<&RunIdentity> {

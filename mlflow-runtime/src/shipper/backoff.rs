@@ -1,31 +1,34 @@
-//! How long to wait before the next attempt.
+//! Delays before the next attempt: exponential backoff with jitter.
 //!
-//! Invariants: never longer than [`MAX_DELAY`], unless the store itself asked for more. To wait for
-//! another process is no failure of the store.
+//! Invariants: a delay is never longer than [`MAX_DELAY`], unless the store itself has requested more with
+//! `Retry-After`. Waiting for another process does not count as a failure of the store.
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use crate::shipper::obstacle::RetryReason;
 
-/// MLflow's own cap is 120 s; half of that finds a store again sooner and is still no burden.
+/// Longest delay. MLflow's own clients wait up to 120 s; half of that notices sooner that the store is back,
+/// and is still no burden for it.
 const MAX_DELAY: Duration = Duration::from_secs(60);
-/// The longest that a `Retry-After` is honoured.
+/// Longest `Retry-After` that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+/// First delay while the store is unavailable.
 const INITIAL_DELAY: Duration = Duration::from_millis(250);
-/// For a lock that somebody holds for a moment.
+/// Delay for a lock that another client holds for a moment; it does not grow.
 const BUSY_DELAY: Duration = Duration::from_millis(100);
-/// The longest between two looks for a run that another process creates: a thousand ranks may look.
+/// Longest delay between two lookups of a run that another process creates: a thousand ranks may look it up.
 const MAX_LOOKUP_DELAY: Duration = Duration::from_secs(5);
 
-/// The first delay where a person may have to act: a gateway's page may also be gone in a second.
+/// First delay where a person may have to act. It is short, as the error page of a gateway may also disappear
+/// within a second.
 const INITIAL_BLOCKED_DELAY: Duration = Duration::from_secs(1);
 
-/// Failures in a row, and what follows from them.
+/// Counts of consecutive failures, from which the next delay follows.
 #[derive(Default)]
 pub(super) struct Backoff {
     failures: u32,
-    /// Looks in a row for a run of another process.
+    /// Consecutive lookups of a run that another process creates.
     lookups: u32,
 }
 
@@ -38,8 +41,9 @@ impl Backoff {
         *self = Self::default();
     }
 
-    /// Returns the delay after one more failure: doubling, with the upper half left to chance, so that
-    /// clients that failed together do not come back together.
+    /// Counts one more failure and returns the delay before the next attempt. The delay doubles with each
+    /// failure, except for a lock. Between 50 and 100 % of it is chosen at random, so that clients which
+    /// failed together do not come back together.
     pub(super) fn next_delay(&mut self, cause: RetryReason) -> Duration {
         let (delay, asked) = match cause {
             RetryReason::Locked => (BUSY_DELAY, None),
@@ -56,8 +60,8 @@ impl Backoff {
         add_jitter(delay).max(asked.unwrap_or_default().min(MAX_RETRY_AFTER))
     }
 
-    /// Returns the delay after a look in vain for a run that another process creates: no failure of
-    /// the store.
+    /// Returns the delay after a run of another process was looked up and not found. The store has answered,
+    /// so its failures are counted anew from zero.
     pub(super) fn next_lookup_delay(&mut self) -> Duration {
         let delay = double_delay(BUSY_DELAY, self.lookups).min(MAX_LOOKUP_DELAY);
         self.failures = 0;
@@ -74,7 +78,7 @@ fn add_jitter(delay: Duration) -> Duration {
     delay.mul_f64(0.5 + 0.5 * random_fraction())
 }
 
-/// A number from 0 to 1: every `RandomState` has keys of its own.
+/// Returns a random number from 0 to 1: every `RandomState` has keys of its own.
 fn random_fraction() -> f64 {
     #[cfg(test)]
     if let Some(chance) = crate::seeded::random_fraction() {

@@ -1,57 +1,65 @@
-//! How others talk to the shipper: wait until all is delivered, or until there is no hope.
+//! Flushes: requests of other threads to wait until the shipper has delivered everything.
 //!
-//! Invariants: a flush is complete only if everything logged before it was asked for is delivered,
-//! set aside or held. A wait never outlasts its deadline. The end of a process waits for what dead ones
-//! left for a tenth of its time, and only when all of its own is delivered: a thousand runs that were
-//! left behind must not keep every short program from ending.
+//! Each flush has a number, its *ticket*. Tickets grow, so completing or failing one does the same for all
+//! earlier ones. A thread [requests](FlushQueue::request) a flush, wakes the shipper and
+//! [waits](FlushQueue::wait); the shipper reads the [latest ticket](FlushQueue::latest_ticket) before it
+//! reads the journal, and completes or fails that ticket afterwards.
+//!
+//! # Invariants
+//!
+//! 1. A flush is complete only if everything logged before its request is delivered, rejected or blocked.
+//! 2. A wait never outlasts its deadline.
+//! 3. The exit of a process waits for orphaned journals for a tenth of its timeout, and only when everything
+//!    of its own is delivered: a thousand orphaned runs must not keep every short program from ending.
 
 use crate::sync::{ignore_poison, lock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// Flushes, numbered.
+/// Flushes by ticket, shared by the shipper and the threads that wait for it.
 #[derive(Default)]
 pub(crate) struct FlushQueue {
     is_exiting: AtomicBool,
     tickets: Mutex<FlushTickets>,
     changed: Condvar,
-    /// Another destination, for which dead processes have left what is shipped now.
+    /// A second destination whose orphaned journals are shipped now, to the store of this process.
     extra_destination: Mutex<Option<String>>,
-    /// Held while that is shipped.
+    /// Lock that is held while `extra_destination` is set: one at a time.
     extra_destination_lock: Mutex<()>,
 }
 
 #[derive(Default)]
 struct FlushTickets {
     latest_requested: u64,
-    /// Delivered: what this process had logged.
+    /// Latest ticket for which everything that this process had logged is delivered.
     own_completed: u64,
-    /// Delivered: that, and what dead processes left.
+    /// Latest ticket for which orphaned journals are delivered, too.
     all_completed: u64,
-    /// Asked for before an attempt that failed.
+    /// Latest ticket that was requested before an attempt which failed.
     failed: u64,
-    /// Threads that wait for one at this moment.
+    /// Threads that wait for a flush at this moment.
     waiter_count: usize,
 }
 
-/// What to wait for.
+/// Journals that a flush waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FlushScope {
-    /// What this process has logged, until the deadline: a store that is away may come back.
+    /// This process's journal. The wait lasts until the deadline, even if an attempt fails: a store that is
+    /// unavailable may come back.
     Own,
-    /// That and what dead processes left, unless the store is away.
+    /// This process's journal and orphaned ones. The wait ends when an attempt fails.
     All,
-    /// The same for the end of the process, which may take so long; what dead ones left may take a tenth of
-    /// that.
+    /// As [`All`](Self::All), at the exit of the process, whose timeout this is. Orphaned journals may take a
+    /// tenth of the timeout.
     Exit(Duration),
 }
 
-/// Of the time that the end of a process may take, the part that what dead ones left may.
+/// Divisor of the exit timeout that gives the time for orphaned journals.
 pub(crate) const ORPHAN_TIMEOUT_DIVISOR: u32 = 10;
 
 impl FlushQueue {
-    /// The process is about to end.
+    /// Notes that the process is about to exit.
     pub(crate) fn begin_exit(&self) {
         self.is_exiting.store(true, Ordering::Relaxed);
     }
@@ -60,15 +68,17 @@ impl FlushQueue {
         self.is_exiting.load(Ordering::Relaxed)
     }
 
-    /// Asks for a flush. The caller rings the bell, then [`wait`](Self::wait)s.
+    /// Requests a flush and returns its ticket. The caller then has to wake the shipper, and to
+    /// [`wait`](Self::wait).
     pub(crate) fn request(&self) -> u64 {
         let mut tickets = self.lock();
         tickets.latest_requested += 1;
         tickets.latest_requested
     }
 
-    /// Waits for the flush; false if the deadline passed or, unless only this process's own values are
-    /// waited for, an attempt made since it was asked for failed.
+    /// Waits until the flush `ticket` is complete. Returns false if the deadline passes first, or if an
+    /// attempt made since the request has failed; with [`FlushScope::Own`] a failed attempt does not end the
+    /// wait.
     pub(crate) fn wait(&self, ticket: u64, mut deadline: Instant, goal: FlushScope) -> bool {
         let mut own_is_done = false;
         let mut tickets = self.lock();
@@ -99,7 +109,7 @@ impl FlushQueue {
         flushed
     }
 
-    /// Stands for a thread that begins to wait, or ends.
+    /// Counts a simulated thread that begins, or ends, to wait.
     #[cfg(test)]
     pub(super) fn set_has_waiter(&self, is_waiting: bool) {
         let mut tickets = self.lock();
@@ -110,22 +120,24 @@ impl FlushQueue {
         };
     }
 
-    /// Returns whether a thread waits, also for what has failed since: pauses are short then.
+    /// Returns true if a thread waits, even for a flush that has failed since. The shipper pauses briefly
+    /// then.
     pub(crate) fn has_waiters(&self) -> bool {
         self.lock().waiter_count > 0
     }
 
-    /// The newest flush asked for: read before the journal is.
+    /// Returns the latest ticket that was requested. It has to be read before the journal is.
     pub(crate) fn latest_ticket(&self) -> u64 {
         self.lock().latest_requested
     }
 
-    /// Whether someone waits for a flush.
+    /// Returns true if a flush was requested that is neither complete nor failed.
     pub(crate) fn has_pending(&self) -> bool {
         let tickets = self.lock();
         tickets.latest_requested > tickets.all_completed.max(tickets.failed)
     }
 
+    /// Completes `ticket` and earlier ones as far as this process's journal is concerned.
     pub(crate) fn complete_own(&self, ticket: u64) {
         let mut tickets = self.lock();
         tickets.own_completed = tickets.own_completed.max(ticket);
@@ -133,6 +145,7 @@ impl FlushQueue {
         self.changed.notify_all();
     }
 
+    /// Completes `ticket` and earlier ones, orphaned journals included.
     pub(crate) fn complete_all(&self, ticket: u64) {
         let mut tickets = self.lock();
         tickets.own_completed = tickets.own_completed.max(ticket);
@@ -141,6 +154,7 @@ impl FlushQueue {
         self.changed.notify_all();
     }
 
+    /// Marks `ticket` and earlier ones as failed.
     pub(crate) fn fail(&self, ticket: u64) {
         let mut tickets = self.lock();
         tickets.failed = tickets.failed.max(ticket);
@@ -148,7 +162,8 @@ impl FlushQueue {
         self.changed.notify_all();
     }
 
-    /// Calls `ship` while what was left behind for `destination` is shipped, too: one at a time.
+    /// Calls `ship` while the shipper also ships the orphaned journals of `destination`, to the store of this
+    /// process. A second call waits until the first one has returned.
     pub(crate) fn with_extra_destination<R>(
         &self,
         destination: &str,
@@ -166,7 +181,7 @@ impl FlushQueue {
         *ignore_poison(moved_from) = destination;
     }
 
-    /// Returns the other destination, for which dead processes have left what is shipped now.
+    /// Returns the second destination whose orphaned journals are shipped now, if there is one.
     pub(crate) fn extra_destination(&self) -> Option<String> {
         let moved_from = self.extra_destination.lock();
         ignore_poison(moved_from).clone()

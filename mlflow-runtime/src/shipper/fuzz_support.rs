@@ -1,9 +1,14 @@
-//! The journal of a dead process, given as bytes, brought to a store in memory: what the tests of
-//! damage and the fuzz targets ask of the real reader.
+//! Recovery of an orphaned journal, given as bytes, into a store in memory. The tests of damage and the fuzz
+//! targets call the real reader through this module.
 //!
-//! Invariants, asserted at every recovery: it ends, after no more passes than there are records; a
-//! directory that is not ours stays, and one that is ours goes unless something in it is of another
-//! format, is refused, or waits for another process; a damaged file is kept, a sound one is not.
+//! # Invariants
+//!
+//! Every recovery asserts the following:
+//!
+//! 1. The recovery ends, after about as many steps as there are records at most.
+//! 2. A directory that belongs to another destination stays. One that belongs to ours is deleted, unless a
+//!    file in it has an unknown format, is refused, or waits for another process.
+//! 3. A damaged file is kept, and one without damage is not.
 
 use std::fs;
 use std::io::Write as _;
@@ -24,21 +29,21 @@ use crate::shipper::stats::Stats;
 use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::{MemoryStore, StoreError, StoredRunData};
 
-/// What came of a journal.
+/// Result of a recovery.
 #[cfg_attr(fuzzing, allow(dead_code))] // a target only asks whether promises are kept
 #[derive(Debug)]
 pub(crate) struct Recovery {
-    /// What the store holds.
+    /// Runs that the store holds.
     pub(crate) runs: Vec<StoredRunData>,
-    /// Whether the journal is still there.
+    /// True if the directory of the journal still exists.
     pub(crate) is_journal_kept: bool,
-    /// How many records were lost.
+    /// Number of records that were lost.
     pub(crate) damaged: u64,
-    /// The damaged files that were kept, without their headers.
+    /// Contents of the damaged files that were kept, without their headers.
     pub(crate) kept_files: Vec<Vec<u8>>,
 }
 
-/// Recovers a journal with these segments, in a directory below `root`.
+/// Recovers a journal with the given segments, in a directory below `root`.
 ///
 /// # Panics
 /// If the reader breaks a promise, or `root` cannot be written.
@@ -46,28 +51,28 @@ pub(crate) fn recover(root: &Path, segments: &[&[u8]]) -> Recovery {
     recover_into(&MemoryStore::adopting(), root, segments)
 }
 
-/// Steps after the last record: to find that there is none, and one for each stage that follows.
+/// Number of steps after the last record: one that finds no more records, and one for each later stage.
 const EXTRA_STEPS: usize = 5;
 
-/// What shipping a journal led to.
+/// Result of shipping a journal.
 pub(crate) struct ShipResult {
     /// Set if there was a journal to be shipped.
     pub(crate) is_claimed: bool,
-    /// Set if something of it waits.
+    /// Set if something in it still waits.
     is_unfinished: bool,
     pub(crate) stats: Arc<Stats>,
 }
 
-/// Ships the journal that is below `root`, of at most `most` records.
+/// Ships the journal below `root`, which has at most `most` records.
 #[cfg(test)]
 pub(crate) fn recover_image(store: &MemoryStore, root: &Path, most: usize) -> ShipResult {
     ship_orphan(store, root, "here", most + EXTRA_STEPS)
 }
 
-/// Ships what is left below `root` for `destination`, until there is nothing more to do.
+/// Ships the orphaned journal below `root` for `destination`, until nothing more is to be done.
 ///
 /// # Panics
-/// If that takes more than `most` passes.
+/// If that takes more than `most` steps.
 fn ship_orphan(store: &MemoryStore, root: &Path, destination: &str, most: usize) -> ShipResult {
     let stats = Arc::new(Stats::default());
     let mut shipper = new_shipper(store, &stats);
@@ -86,7 +91,7 @@ fn ship_orphan(store: &MemoryStore, root: &Path, destination: &str, most: usize)
     }
 }
 
-/// Recovers a journal into a store that may hold something.
+/// Recovers a journal into a store that may hold runs already.
 pub(crate) fn recover_into(store: &MemoryStore, root: &Path, segments: &[&[u8]]) -> Recovery {
     let path = root.join("dead");
     user_files::create_directory(&path).expect("the root can be written");
@@ -149,7 +154,7 @@ fn take_files(folder: &Path) -> Vec<Vec<u8>> {
     files
 }
 
-/// How long the shipper waits after this answer.
+/// Returns the delay of the shipper's next attempt after this error.
 pub(crate) fn delay_after(error: StoreError) -> Duration {
     Backoff::default().next_delay(into_halt(error).cause)
 }
@@ -168,7 +173,7 @@ fn new_shipper(store: &MemoryStore, stats: &Arc<Stats>) -> Shipper {
     )
 }
 
-/// One step. A store in memory neither pends nor goes away.
+/// Takes one step. A store in memory is neither pending nor unavailable.
 fn poll_step(shipper: &mut Shipper) -> StepOutcome {
     let mut context = Context::from_waker(Waker::noop());
     match std::pin::pin!(shipper.step_orphan(&|| false)).poll(&mut context) {
@@ -189,7 +194,7 @@ fn count_whole_frames(bytes: &SegmentBytes) -> usize {
 }
 
 fn decode_destination(bytes: &SegmentBytes) -> Option<String> {
-    let Frame::Whole { body, .. } = bytes.frame(HEADER_BYTES) else {
+    let Frame::NotAResult { body, .. } = bytes.frame(HEADER_BYTES) else {
         return None;
     };
     match Record::decode(body) {

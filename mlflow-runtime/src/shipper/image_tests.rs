@@ -501,7 +501,7 @@ fn whatever_a_loss_of_power_leaves_what_was_confirmed_arrives() {
     let seed = seed.unwrap_or(1);
     println!("MLFLOW_TEST_SEED={seed}");
     let mut random = Random(seed);
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let mut made = 0;
     while made < images {
         let mut life = Life::new(folder.join("life"), random.chance(75));

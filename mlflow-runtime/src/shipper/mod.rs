@@ -1,18 +1,117 @@
-//! The shipper: one background thread that brings the journal to the store.
+//! The shipper: one background thread for each tracker, which uploads the journal to the store.
+//!
+//! Logging only appends to the [journal](crate::journal), and never waits for the network. The shipper reads
+//! the journal while it grows, sends the entries to a [`Store`](crate::store::Store), and acknowledges what
+//! the store has accepted, so that the segments can be deleted. It also ships *orphaned* journals: journals
+//! whose processes have terminated before everything was delivered.
 //!
 //! # Invariants
 //!
-//! 1. It acknowledges only what the store has accepted or will never accept.
-//! 2. It never gives up: a store that is away is asked again, at growing intervals.
+//! 1. The shipper acknowledges an entry only when the store has accepted it, or will never accept it, or when
+//!    the entry has been copied to a segment where it waits. An entry that is lost is counted.
+//! 2. The shipper never gives up: a store that is unavailable is tried again, at growing intervals.
+//! 3. A failure that concerns one run, artifact or console log stops nothing else.
+//! 4. The values of this process have priority: they never wait for more than one run of an orphaned journal,
+//!    or one try of what waits in it.
 //!
-//! # Operation
+//! # The loop
 //!
-//! [`Shipper::step`] reads a [`ReadBatch`](read::batch::ReadBatch) from a [`JournalReader`], delivers it and acknowledges it.
-//! The thread repeats that; a fake calls it by hand. What fails while the store answers for others
-//! waits by itself: a run is [parked](deliver::parked_runs), an artifact [deferred](deliver::deferred_artifacts). When
-//! this process's journal is empty, those that dead processes left for the same destination are shipped
-//! too. One that cannot be finished now is left, and the next one has its turn.
-//! How it falls asleep without missing anything: [`thread`], [`wakeup`](crate::journal::wakeup).
+//! [`spawn_thread`] starts the thread `mlflow-shipper`, whose loop is in [`thread`]. Each round calls
+//! [`Shipper::step`], which does the following for this process's journal:
+//!
+//! 1. It reads a [`ReadBatch`] with a [`JournalReader`], unless the previous batch is not delivered yet.
+//! 2. It tries the parked runs that are due.
+//! 3. It delivers the batch with [`Delivery`], and acknowledges it.
+//! 4. It tries one part of the metrics that an earlier, failed request may have delivered.
+//!
+//! The round then tries the deferred artifacts and the console logs that are due. If nothing more is to be
+//! read, it continues with an orphaned journal. Between rounds the thread pauses for a moment, so that values
+//! gather and share a request. A few seconds after the last value the thread sleeps without a timer, until
+//! the next append or flush wakes it; [`thread`] and [`wakeup`](crate::journal::wakeup) explain why no value
+//! is missed. A fake tracker has no thread: it calls [`Shipper::step`] on the calling thread.
+//!
+//! # Reading
+//!
+//! Each segment has a [`Cursor`](read::cursor::Cursor), which knows up to which offset the segment was read,
+//! is delivered, and is acknowledged. The [record reader](read::records) decodes the records behind the
+//! cursor and groups them by run: a [`ReadBatch`] holds one [`RunBatch`](read::batch::RunBatch) for each run.
+//! A reading ends at a budget of entries and bytes, so a backlog never lies in memory. Every thread writes
+//! segments of its own, so [`read::order`] decides in which order the segments are read where the order
+//! matters. [`RunStates`](read::run_states::RunStates) holds what is known of each run: its identity, its
+//! start, whether the store has it, and which of its tags and artifacts are the newest.
+//!
+//! # Delivery
+//!
+//! For each run of a batch, [`Delivery`] [creates or finds](deliver::create_run) the run in the store, sends
+//! params, tags and metrics in requests as large as the store accepts, uploads the artifacts, and then
+//! [ends](deliver::end_run) the run if the batch holds its end. A [`RunBatch`](read::batch::RunBatch) records
+//! what was sent, so delivery continues there after an interruption.
+//!
+//! What cannot be delivered now waits in one of four queues, each with its own retry times:
+//!
+//! - A run that fails alone is *parked* with all its further entries: [`deliver::parked_runs`].
+//! - Metrics which a failed request may have delivered are *doubtful*, and wait in a lane of their own in
+//!   [`deliver::parked_runs`].
+//! - An artifact that fails alone is *deferred*: [`deliver::deferred_artifacts`].
+//! - Console logs are uploaded again and again while they grow: [`deliver::console_logs`].
+//!
+//! Entries in the first three queues are copied to [segments of their own](crate::journal::entry_log), so the
+//! segments they were read from can be deleted. If such a copy fails, the original segment is kept. Copies of
+//! metrics take space from the journal's quota; metrics for which none is left are dropped and counted as
+//! lost.
+//!
+//! # Store errors
+//!
+//! [`obstacle`] turns an error into an [`Obstacle`](obstacle::Obstacle): a [`Halt`] stops the whole delivery,
+//! and the batch is delivered again after a delay from [`backoff`]; `Stuck` lets one run or artifact wait
+//! alone. To tell an outage from a failure of one request, the store is [pinged](crate::store::Store::ping).
+//!
+//! | [`StoreError`] | consequence |
+//! |---|---|
+//! | `Unavailable` | Halt if the ping fails too, else the run is parked or the artifact deferred. After a batch, the run's [batch size](deliver::batch_size) is halved, and its metrics, if they were sent for the first time, are doubtful unless the store absorbs repeats. |
+//! | `Busy` | Halt. The store is tried again after about 100 ms, without counting as unavailable. |
+//! | `Contested` | Halt as for `Busy`. A batch that is answered so 20 times in a row is treated as rejected. |
+//! | `Rejected` | A batch is [bisected](deliver::bisect). The entries to blame are counted and [kept in a folder of their own](deliver::refused), everything else is logged. A run whose creation or end is rejected is parked until a person acts. |
+//! | `TooLarge` | A batch is halved until it fits. A single entry or artifact that is too large waits, as after `Unavailable`. |
+//! | `Missing` | The run is parked and searched for by its key. If it is gone for good (at once in a file, after 60 s on a server), the process that created it creates it anew. |
+//! | `Blocked`, for one run | The run is parked or the artifact deferred until a person acts, and counted as blocked. It is still tried again from time to time. |
+//! | `Blocked`, everything | Halt if the ping fails too, else the run is parked or the artifact deferred. |
+//!
+//! An error of a console log halts only the console logs.
+//!
+//! # Flush
+//!
+//! A thread that wants everything delivered takes a ticket from the [`FlushQueue`], wakes the shipper, and
+//! waits. Parked runs and deferred artifacts are then tried at once, and all console logs after them. The
+//! flush is complete when nothing is left but what is blocked until a person acts. It fails when the store is
+//! unavailable, or when all that waits has failed again and again. The [`FlushScope`] determines if orphaned
+//! journals are included, and if a failure or only the deadline ends the wait.
+//!
+//! # Orphaned journals
+//!
+//! A living process holds a lock on the directory of its journal. A directory without a lock, for the same
+//! destination, is orphaned; the shipper locks it, surveys all its segments, and ships it in the stages of
+//! [`OrphanStage`]. Its batches are small, and delivery stops after any run if this process has logged
+//! something meanwhile. Runs that the terminated process left open are closed as killed. Then the directory
+//! is deleted. A journal in which something still waits is released and tried again later, also by other
+//! processes, and the next journal has its turn. The shipper looks for orphaned journals when it starts, for
+//! each flush, and, while some are unfinished, at growing intervals. A process that has logged nothing ships
+//! none unless a flush has been requested.
+//!
+//! # Modules
+//!
+//! | module | content |
+//! |---|---|
+//! | [`thread`] | the loop of the thread: pauses, sleep, flushes, warnings of an outage |
+//! | [`read`] | from segments to batches: cursors, records, order, run states, damaged files |
+//! | [`deliver`] | from batches to the store: runs, requests, artifacts, console logs, and the queues of what waits |
+//! | [`obstacle`] | classification of store errors |
+//! | [`backoff`] | delays between attempts |
+//! | [`flush`] | the flushes that other threads wait for |
+//! | [`run_link`] | the id and URL of a run, passed to its handles |
+//! | [`stats`] | counters of what became of the values |
+//! | `simulation` | tests of whole shippers with journals and a failing store, from a seed |
+//! | `fuzz_support` | recovery of a journal given as bytes, for tests and fuzz targets |
 
 mod backoff;
 mod deliver;
@@ -50,48 +149,51 @@ pub(crate) use thread::spawn_thread;
 use crate::journal::directory::OrphanedJournals;
 use crate::store::{StoreError, StoreInfo};
 
-/// Moves values from journals to a store.
+/// Uploader of values from journals to one store.
 pub(crate) struct Shipper {
     delivery: Delivery,
+    /// Reader of this process's journal.
     live: JournalReader,
+    /// Entries of `live` that were read and are not acknowledged yet.
     live_batch: ReadBatch,
-    /// Whether the last step has read the journal anew.
+    /// Set if the last step has read the journal, and not only delivered an earlier batch.
     is_fresh: bool,
-    /// What dead processes left and nobody has looked at yet.
+    /// Orphaned journals that were found and not examined yet.
     orphaned: Vec<OrphanedJournals>,
-    /// Those of them whose runs others create.
+    /// Orphaned journals that log to runs which other processes create: shipped after all others.
     joined_orphans: Vec<OrphanedJournals>,
-    /// The one of these that is being shipped.
+    /// The orphaned journal that is being shipped.
     current_orphan: Option<JournalReader>,
+    /// Entries of `current_orphan` that were read and are not acknowledged yet.
     orphan_batch: ReadBatch,
     orphan_stage: OrphanStage,
-    /// Journals of dead processes that could not be finished, and the values of each that are held.
+    /// Orphaned journals that could not be finished, by directory, with the number of blocked values of each.
     unfinished_orphans: FxHashMap<PathBuf, usize>,
 }
 
-/// What comes next for the journal of a dead process.
+/// Stage in the shipping of one orphaned journal, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OrphanStage {
-    /// Its entries are read and delivered, a pass at a time.
+    /// Reading and delivery of its entries, a batch at a time.
     Reading,
-    /// Runs that wait by themselves are tried once more.
+    /// One more try of its parked runs.
     Parked,
-    /// What is in doubt goes out, a part at a time; then artifacts and consoles that wait.
+    /// Delivery of its doubtful metrics, a part at a time; then of its deferred artifacts and console logs.
     Doubtful,
-    /// The runs that its process left open are closed.
+    /// Closing of the runs that its process left open.
     Closing,
 }
 
-/// What a step led to.
+/// Result of a step that was not halted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StepOutcome {
-    /// Something was delivered, and more is waiting.
+    /// A batch was delivered or parked, and more can be read or sent at once.
     More,
-    /// Something was delivered.
+    /// A batch was delivered or parked, and the journal was read to its end.
     Delivered,
-    /// What comes next is on its way into the journal at this moment.
+    /// Nothing could be delivered: the next entry needs one that another thread is still writing.
     Stalled,
-    /// There was nothing to do.
+    /// Nothing was to be done.
     Idle,
 }
 
@@ -111,17 +213,22 @@ impl Shipper {
         }
     }
 
-    /// Returns whether the last step has read what was logged before it.
+    /// Returns true if the last step has read the journal, so that it has covered all that was logged before
+    /// it unless more was left to read.
     pub(crate) fn is_fresh(&self) -> bool {
         self.is_fresh
     }
 
-    /// What the store says of itself.
+    /// Returns the version and latency of the store, and if it accepts the credentials.
     pub(crate) async fn info(&self) -> Result<StoreInfo, StoreError> {
         self.delivery.info().await
     }
 
-    /// One pass over this process's journal.
+    /// Reads one batch of this process's journal, delivers and acknowledges it. After a [`Halt`], the next
+    /// call continues with the same batch.
+    ///
+    /// # Errors
+    /// Fails if the whole delivery has to wait; nothing is lost.
     pub(crate) async fn step(&mut self) -> Result<StepOutcome, Halt> {
         self.is_fresh = self.live_batch.is_empty();
         if self.is_fresh {
@@ -154,7 +261,8 @@ impl Shipper {
             .await
     }
 
-    /// Tells how many values wait for a person.
+    /// Updates the counts of values that are blocked until a person acts, in this process's journal and in
+    /// orphaned ones.
     pub(crate) fn update_blocked_counts(&self) {
         self.delivery.update_blocked_counts(&self.live);
         let stats = self.delivery.stats();
@@ -168,24 +276,24 @@ impl Shipper {
         );
     }
 
-    /// Returns whether anything waits by itself, and not for a person.
+    /// Returns true if a parked run or deferred artifact is worth another try without a person's action.
     pub(crate) fn has_retryable(&self) -> bool {
         self.live.parked.has_retryable() || self.live.deferred.has_retryable()
     }
 
-    /// Returns whether all that waits by itself has failed again and again.
+    /// Returns true if all parked runs and deferred artifacts that are retried have failed again and again.
     pub(crate) fn is_hopeless(&self) -> bool {
         self.live.parked.is_hopeless() && self.live.deferred.is_hopeless()
     }
 
-    /// Tries again what waits by itself, whatever its interval.
+    /// Makes every parked run and deferred artifact due by `at`, even if its delay is longer.
     pub(crate) fn retry_by(&mut self, at: tokio::time::Instant) {
         self.live.parked.retry_by(at);
         self.live.deferred.retry_by(at);
     }
 
-    /// Sends what is sent after all else: artifacts that wait, and consoles. Returns whether nothing is
-    /// left but what waits for a person.
+    /// Sends the deferred artifacts that are due and all console logs. Returns true if nothing is left but
+    /// what is blocked until a person acts.
     pub(crate) async fn send_deferred(&mut self) -> bool {
         let artifacts = self.delivery.deliver_deferred(&mut self.live).await;
         let consoles = self.send_consoles(true).await;
@@ -193,16 +301,18 @@ impl Shipper {
         artifacts.is_ok() && consoles && !self.has_retryable()
     }
 
-    /// Sends what runs say in words: all of it, or what is due. Whether nothing is left that had to be
-    /// sent.
+    /// Uploads the console logs: all of them, or only those that are due. Returns true if none of these is
+    /// left.
     pub(crate) async fn send_consoles(&mut self, all: bool) -> bool {
         let sent = self.delivery.deliver_consoles(&mut self.live, all).await;
         self.update_blocked_counts();
         sent
     }
 
-    /// The next journal that was left behind. First those that create their runs: the others hold
-    /// what they have for a run that is not there.
+    /// Locks and returns the next orphaned journal. Journals that only join runs of other processes come
+    /// last, as they have to wait while the run does not exist. A journal whose rank 0 led a run that this
+    /// process has joined is skipped: see
+    /// [`are_led_by_live_rank0`](read::run_states::RunStates::are_led_by_live_rank0).
     fn next_orphan(&mut self) -> Option<JournalReader> {
         let live = &self.live.runs;
         let destination = self.live.destination();
@@ -227,8 +337,8 @@ impl Shipper {
         None
     }
 
-    /// Goes on with a journal that was left behind, until something else is wanted first: this process's own
-    /// values never wait for more than one run of a dead one, or one pass over what waits in it.
+    /// Continues with an orphaned journal until `is_interrupted` returns true. This process's own values
+    /// never wait for more than one run of that journal, or one try of what waits in it.
     async fn step_orphan(
         &mut self,
         is_interrupted: &dyn Fn() -> bool,
@@ -245,7 +355,7 @@ impl Shipper {
         match self.orphan_stage {
             OrphanStage::Reading => {
                 if self.orphan_batch.is_empty() {
-                    // What is delivered is noted after each pass: a short program gets somewhere, too.
+                    // Small batches: each is acknowledged, so even a short program makes progress.
                     self.orphan_batch = source.read(delivery.read_budget().min(MAX_ORPHAN_BATCH));
                 }
                 let is_done = self.orphan_batch.is_empty();
@@ -259,14 +369,15 @@ impl Shipper {
                 }
             }
             OrphanStage::Parked => {
-                // What has failed once, as a connection was closed, is tried once more, at once.
+                // A run that failed once, e.g. as a connection was closed, is tried once more, at once.
                 source.parked.retry_by(tokio::time::Instant::now());
                 delivery.deliver_parked(source).await?;
                 self.orphan_stage = OrphanStage::Doubtful;
             }
             OrphanStage::Doubtful => {
                 if !delivery.deliver_doubtful(source).await? {
-                    // What is not taken now stays for later: there are others to ship.
+                    // An artifact or console log that fails now is left for later: other journals are
+                    // waiting.
                     let _ = delivery.deliver_deferred(source).await;
                     let _ = delivery.deliver_consoles(source, true).await;
                     self.orphan_stage = OrphanStage::Closing;
@@ -285,7 +396,8 @@ impl Shipper {
         Ok(StepOutcome::More)
     }
 
-    /// Lets go of the journal that is being shipped. It is gone, unless something in it waits.
+    /// Releases the orphaned journal that is being shipped, and deletes it unless something in it still
+    /// waits.
     fn release_orphan(&mut self) {
         if let Some(source) = self.current_orphan.take() {
             self.unfinished_orphans.extend(source.remove());

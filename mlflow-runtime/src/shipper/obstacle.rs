@@ -1,50 +1,53 @@
-//! Why something was not delivered, and what follows: everything waits, or what failed waits alone.
+//! Classification of failed deliveries: either everything waits ([`Halt`]), or one run or artifact waits
+//! alone ([`StuckReason`]).
 //!
 //! Invariant: a failure of one run or artifact never becomes a [`Halt`] while the store answers a
-//! [`ping`](Store::ping). What fails for everybody is an outage; what fails while the store answers is
-//! put aside by itself.
+//! [`ping`](Store::ping). If the ping fails too, the failure is an outage, and everything waits. If it
+//! succeeds, only the run or artifact waits. A store that is locked by another client is not pinged:
+//! everything waits a moment.
 
 use std::time::Duration;
 
 use crate::store::{Store, StoreError};
 
-/// Why delivery stopped. Everything is still there.
+/// A stop of the whole delivery, with its reason. Nothing is lost: the delivery is repeated later.
 #[derive(Debug)]
 pub(crate) struct Halt {
     pub(super) reason: String,
     pub(super) cause: RetryReason,
 }
 
-/// The reason for which the whole delivery waits.
+/// Kind of a [`Halt`]: determines the [delay](crate::shipper::backoff) before the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryReason {
-    /// The store is there, and somebody else has it.
+    /// The store is available, and another client has locked it for a moment.
     Locked,
-    /// The store cannot be reached, or cannot work.
+    /// The store cannot be reached, or cannot work. `retry_after` is the delay that it has requested.
     Unavailable { retry_after: Option<Duration> },
     /// The store refuses everything until a person acts.
     NeedsAction,
 }
 
-/// Why one run or artifact waits by itself.
+/// Reason why one run or artifact waits alone while everything else is delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StuckReason {
-    /// The store takes nothing for it until a person acts.
+    /// The store accepts nothing for it until a person acts.
     Blocked(String),
-    /// The store does not have the run: another server behind the same address may.
+    /// The store does not have the run; another server behind the same address may have it.
     Missing(String),
-    /// The request fails, and the store answers others.
+    /// Its request fails, and the store answers other requests.
     Failing {
         reason: String,
         retry_after: Option<Duration>,
     },
-    /// Another process creates the run, sooner or later.
+    /// Another process creates the run, and has not done so yet.
     RunNotCreated,
-    /// The run of this number has to be created first, and waits by itself.
+    /// The run with this number has to be created first, and waits itself.
     BehindRun(u32),
 }
 
 impl StuckReason {
+    /// Returns the reason as a clause for a message.
     pub(super) fn reason(&self) -> &str {
         match self {
             Self::Blocked(reason) | Self::Missing(reason) | Self::Failing { reason, .. } => reason,
@@ -53,6 +56,7 @@ impl StuckReason {
         }
     }
 
+    /// Returns true if a person has to act first.
     pub(super) fn is_blocked(&self) -> bool {
         matches!(self, Self::Blocked(_) | Self::Missing(_))
     }
@@ -61,9 +65,9 @@ impl StuckReason {
 /// A reason why something was not delivered.
 #[derive(Debug)]
 pub(super) enum Obstacle {
-    /// Nothing can be delivered.
+    /// Nothing can be delivered now.
     Halt(Halt),
-    /// One run or artifact cannot; everything else can.
+    /// One run or artifact cannot be delivered now; everything else can.
     Stuck(StuckReason),
 }
 
@@ -79,7 +83,8 @@ impl From<StuckReason> for Obstacle {
     }
 }
 
-/// Tells a failure of what was asked from a failure of the store, which is asked once more for that.
+/// Distinguishes the failure of one request from a failure of the store. Where `error` does not tell, the
+/// store is [pinged](Store::ping): the request is stuck if the ping succeeds, else everything halts.
 pub(super) async fn classify_error(store: &dyn Store, error: StoreError) -> Obstacle {
     let (reason, retry_after) = match error {
         StoreError::Missing { reason } => return StuckReason::Missing(reason).into(),
@@ -109,6 +114,7 @@ pub(super) async fn classify_error(store: &dyn Store, error: StoreError) -> Obst
     }
 }
 
+/// Converts an error into a [`Halt`], whatever it concerns.
 pub(super) fn into_halt(error: StoreError) -> Halt {
     let (reason, cause) = match error {
         StoreError::Unavailable {

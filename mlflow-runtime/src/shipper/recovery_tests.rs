@@ -24,7 +24,8 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let path = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let path =
+            std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&path).expect("the temporary folder can be written");
         Self(path)
     }
@@ -134,7 +135,7 @@ type Bounds = (usize, usize, usize);
 fn frames(bytes: &[u8]) -> Vec<Bounds> {
     let bytes = SegmentBytes::from_bytes(bytes.to_vec());
     let (mut frames, mut offset) = (Vec::new(), HEADER_BYTES);
-    while let Frame::Whole { body, next } = bytes.frame(offset) {
+    while let Frame::NotAResult { body, next } = bytes.frame(offset) {
         frames.push((offset, offset + 8 + body.len(), next));
         offset = next;
     }

@@ -1,4 +1,4 @@
-//! What the handles of a run and the shipper know of each other.
+//! The link between the handles of a run and the shipper: passes the run's id and URL to the handles.
 
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -7,19 +7,20 @@ use rustc_hash::FxHashMap;
 use crate::model::ExperimentRef;
 use crate::store::StoredRun;
 
-/// What a run's handles learn from the shipper, and what the shipper is to look at for them.
+/// Shared state of a run's handles and the shipper. The shipper sets the stored run once it is created or
+/// found.
 #[derive(Default)]
 pub(crate) struct RunLink {
     stored: OnceLock<(StoredRun, Option<String>)>,
-    /// The experiments that somebody has named for the run.
+    /// Experiments that were configured for the run. The shipper warns if the run is in another one.
     named_experiments: Vec<ExperimentRef>,
 }
 
-/// Links of runs that the shipper has not met yet.
+/// Links, by run number, of runs whose start the shipper has not read yet.
 pub(crate) type RunLinks = Mutex<FxHashMap<u32, Arc<RunLink>>>;
 
 impl RunLink {
-    /// Makes the link of a run for which these experiments were named.
+    /// Creates the link of a run for which these experiments were configured.
     pub(crate) fn new(named_experiments: Vec<ExperimentRef>) -> Self {
         Self {
             stored: OnceLock::new(),

@@ -1,12 +1,13 @@
-//! A deterministic simulation: shippers, their journals on disk and a server that fails, in one thread,
-//! under one seed, in a time that passes only when everybody waits.
+//! A deterministic simulation of shippers, their journals on disk and a failing server. It runs in one
+//! thread, under one seed, in a simulated time that passes only while everything waits.
 //!
-//! Invariants: a seed gives the same world every time, request by request; a world whose properties do
-//! not hold is printed with its seed and the fewest steps that are enough for that.
+//! Invariants: a seed gives the same world every time, request by request. A world in which a property does
+//! not hold is printed with its seed and with the fewest steps that suffice for the failure.
 //!
-//! What is real: the journal and its reader, the shipper's loop, the locks of journals of the dead. What
-//! is not: the server (`faulty_store`), the clock, and the end of a process (`process`). How much is tried
-//! is for the environment to say: [`SEEDS`], [`FIRST_SEED`], [`KEEP_ON`].
+//! The journal and its reader, the shipper's loop, and the locks of orphaned journals are the real code.
+//! Simulated are the server ([`faulty_store`]), the clock, and the end of a process ([`process`]). A world is
+//! one server and the processes that ship to it, driven by a [`schedule`]. Environment variables set how much
+//! is tried: [`SEED_COUNT_VARIABLE`], [`FIRST_SEED_VARIABLE`], [`KEEP_GOING_VARIABLE`].
 
 mod faulty_store;
 mod process;
@@ -24,22 +25,22 @@ use crate::seeded::FORK_LOCK;
 use crate::sync::{ignore_poison, lock};
 use schedule::{Event, Schedule};
 
-/// How many seeds are tried.
+/// Variable with the number of seeds to try.
 const SEED_COUNT_VARIABLE: &str = "MLFLOW_TEST_SEEDS";
-/// The first of them; with [`SEEDS`] = 1 everything that happens is printed.
+/// Variable with the first seed. If only one seed is tried, everything that happens is printed.
 const FIRST_SEED_VARIABLE: &str = "MLFLOW_TEST_SEED";
-/// Set: all seeds are tried, whatever fails.
+/// Variable that, if set, makes the test try all seeds even after a failure.
 const KEEP_GOING_VARIABLE: &str = "MLFLOW_TEST_KEEP_ON";
-/// Where nothing is said: unit tests stay quick.
+/// Number of seeds if no variable sets it: few enough to keep the unit tests quick.
 const DEFAULT_SEED_COUNT: u64 = 300;
-/// Of so many seeds one is tried twice, and has to go the same way.
+/// Interval of the seeds that are tried twice. The second run has to proceed exactly like the first.
 const REPEAT_INTERVAL: u64 = 20;
 
 fn read_number_variable(variable: &str) -> Option<u64> {
     env::var(variable).ok()?.parse().ok()
 }
 
-/// Tries one seed. Returns what is to be said of its failure.
+/// Tries one seed. Returns the text that describes its failure, if it fails.
 fn try_seed(seed: u64, is_logged: bool) -> Option<String> {
     let schedule = Schedule::new(seed);
     let outcome = world::run_world(&schedule, is_logged);

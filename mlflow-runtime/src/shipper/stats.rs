@@ -1,7 +1,8 @@
-//! What became of the values, in numbers.
+//! Counters of what became of the values.
 //!
-//! Invariant: every value of the journal is counted once, as delivered, rejected or lost; until then it
-//! is held, for a person, or queued, which is what is left of [`Journal::value_count`](crate::journal::Journal::value_count).
+//! Invariant: every value of the journal is counted once, as delivered, rejected or lost. Until then it is
+//! blocked, until a person acts, or queued. The queued ones are the rest of
+//! [`Journal::value_count`](crate::journal::Journal::value_count).
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -13,58 +14,62 @@ use crate::sync::lock;
 /// Counters shared by the shipper, which writes them, and [`health`](crate::health).
 #[derive(Default)]
 pub(crate) struct Stats {
-    /// Values of this process's journal that the store took.
+    /// Values of this process's journal that the store has accepted.
     pub(crate) delivered: Counter,
-    /// The same of the journals that dead processes left.
+    /// Values of orphaned journals that the store has accepted.
     pub(crate) delivered_from_orphans: Counter,
-    /// Values of this process's journal that the store will never take.
+    /// Values of this process's journal that the store will never accept.
     pub(crate) rejected: Counter,
-    /// The same of the journals that dead processes left.
+    /// Values of orphaned journals that the store will never accept.
     pub(crate) rejected_from_orphans: Counter,
-    /// Params of runs' starts that the store will never take: a start is one value, whatever became of them.
+    /// Params of runs' starts that the store will never accept. They are counted apart: a start is one value,
+    /// whatever became of its params.
     pub(crate) rejected_start_params: Counter,
-    /// Of the rejected ones of all, those that are kept.
+    /// Rejected entries, of all journals, that are kept in the folder of rejected entries.
     pub(crate) rejected_kept: Counter,
-    /// Values that never came into the journal: a file that is not there.
+    /// Values that never reached the journal, e.g. an artifact whose file does not exist.
     pub(crate) not_logged: Counter,
-    /// Values of this process's journal that would have waited by themselves, and found no room there.
+    /// Values of this process's journal that were lost: they could not be read, or had to wait when no space
+    /// was left for their copies.
     pub(crate) lost: Counter,
-    /// Values of this process's journal that the store takes only when a person has acted.
+    /// Values of this process's journal that the store accepts only after a person has acted.
     pub(crate) blocked: Gauge,
-    /// The same of the journals that dead processes left.
+    /// Values of orphaned journals that the store accepts only after a person has acted.
     pub(crate) blocked_in_orphans: Gauge,
-    /// Consoles that the store takes only when a person has acted: no values of the journal.
+    /// Console logs that the store accepts only after a person has acted. They are no values of the journal.
     pub(crate) blocked_consoles: Gauge,
-    /// Consoles that the store will never take.
+    /// Console logs that the store will never accept.
     pub(crate) rejected_consoles: Counter,
-    /// Journals that dead processes left which are being shipped: none or one.
+    /// Orphaned journals that are being shipped: none or one.
     pub(crate) orphans_in_progress: Gauge,
     /// Records of journals that could not be read.
     pub(crate) damaged: Counter,
-    /// Requests sent again.
+    /// Attempts that failed and are repeated.
     pub(crate) retried: Counter,
-    /// What was said of the first values that the store will not take now.
+    /// Messages about the first values that are rejected or blocked.
     refusals: Mutex<Vec<String>>,
-    /// Why values of this process's journal are held, the first time.
+    /// First reason why values of this process's journal are blocked.
     first_blocked_reason: Mutex<Option<String>>,
-    /// The same of the journals that dead processes left.
+    /// First reason why values of orphaned journals are blocked.
     first_orphan_blocked_reason: Mutex<Option<String>>,
-    /// Where these journals lie.
+    /// Directories of the orphaned journals that hold blocked values.
     blocked_folders: Mutex<Vec<PathBuf>>,
-    /// Why values that were refused could not be kept, the first time.
+    /// First reason why rejected values could not be kept.
     keep_error: Mutex<Option<String>>,
-    /// Why the store does not take values now.
+    /// Reason why the store does not accept values now.
     store_error: Mutex<Option<String>>,
-    /// Why a run or artifact waits by itself, the last time.
+    /// Latest reason why a run or artifact waits alone.
     last_stuck_reason: Mutex<Option<String>>,
+    /// A [`Connection`], as its number.
     connection: AtomicU8,
-    /// The time, in ms, of the oldest value on its way; [`NO_TIME`] if there is none.
+    /// Time of the oldest value that is not delivered, in ms since the Unix epoch; [`NO_TIME`] if there is
+    /// none.
     oldest_ms: AtomicI64,
 }
 
 const NO_TIME: i64 = 0;
 
-/// How many are kept.
+/// Number of messages that are kept.
 const MAX_REFUSALS: usize = 16;
 
 /// A number that only grows.
@@ -95,7 +100,7 @@ impl Gauge {
     }
 }
 
-/// How the shipper and the store get along.
+/// State of the connection to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Connection {
     /// Nothing was sent yet.
@@ -103,48 +108,51 @@ pub(crate) enum Connection {
     Connected,
     /// The last attempt failed.
     Retrying,
-    /// So did every one of the last `max_retries`.
+    /// More than `max_retries` attempts in a row have failed, or the store refuses everything until a person
+    /// acts, or it could not be opened.
     Unavailable,
 }
 
 impl Stats {
-    /// Returns how many values of this process's journal need nothing more.
+    /// Returns how many values of this process's journal are delivered, rejected or lost.
     pub(crate) fn settled(&self) -> u64 {
         self.delivered.get() + self.rejected.get() + self.lost.get()
     }
 
-    /// Returns how many values the store took, whosever they are.
+    /// Returns how many values the store has accepted, orphaned journals included.
     pub(crate) fn total_delivered(&self) -> u64 {
         self.delivered.get() + self.delivered_from_orphans.get()
     }
 
-    /// Returns how many values the store will never take, or was never asked to, whosever they are.
+    /// Returns how many values the store will never accept, orphaned journals included, and those that never
+    /// reached the journal.
     pub(crate) fn total_rejected(&self) -> u64 {
         self.total_refused() + self.not_logged.get()
     }
 
-    /// Returns how many values the store has refused for good, whosever they are.
+    /// Returns how many values the store has rejected, orphaned journals and console logs included.
     pub(crate) fn total_refused(&self) -> u64 {
         let of_journals = self.rejected.get() + self.rejected_from_orphans.get();
         of_journals + self.rejected_start_params.get() + self.rejected_consoles.get()
     }
 
-    /// Returns how many values wait for a person, whosever they are.
+    /// Returns how many values are blocked until a person acts, orphaned journals and console logs included.
     pub(crate) fn total_blocked(&self) -> u64 {
         self.blocked.get() + self.blocked_in_orphans.get() + self.blocked_consoles.get()
     }
 
-    /// Returns how many values of this process's wait for a person.
+    /// Returns how many values and console logs of this process are blocked until a person acts.
     pub(crate) fn own_blocked(&self) -> u64 {
         self.blocked.get() + self.blocked_consoles.get()
     }
 
-    /// Returns how many values of this process's the store has refused for good.
+    /// Returns how many values of this process, params of starts and console logs the store has rejected. Params
+    /// of starts and console logs of orphaned journals are included, as they are not counted apart.
     pub(crate) fn own_refused(&self) -> u64 {
         self.rejected.get() + self.rejected_start_params.get() + self.rejected_consoles.get()
     }
 
-    /// Tells how many values of journals that dead processes left wait for a person, and where these lie.
+    /// Sets the number of blocked values in orphaned journals, and the directories of these journals.
     pub(crate) fn set_blocked_in_orphans(
         &self,
         held: usize,
@@ -157,12 +165,12 @@ impl Stats {
         known.sort();
     }
 
-    /// Returns where the journals lie that dead processes left, and that wait for a person.
+    /// Returns the directories of the orphaned journals that hold blocked values, sorted.
     pub(crate) fn blocked_folders(&self) -> Vec<PathBuf> {
         lock(&self.blocked_folders).clone()
     }
 
-    /// Remembers why values of this process's journal, or of a dead one's, are held.
+    /// Records why values of this process's journal, or else of an orphaned one, are blocked.
     pub(crate) fn record_blocked(&self, is_own: bool, reason: &str) {
         let first = if is_own {
             &self.first_blocked_reason
@@ -173,7 +181,8 @@ impl Stats {
         self.record_refusal(|| format!("values stay in the journal: {reason}"));
     }
 
-    /// Returns why the first values of this process's journal, or of a dead one's, were held, as the end of a line.
+    /// Returns why the first values of this process's journal, or else of an orphaned one, were blocked. The
+    /// text is the end of a line, ` (first: …)`, and empty if none are.
     pub(crate) fn describe_first_blocked(&self, is_own: bool) -> String {
         let first = if is_own {
             &self.first_blocked_reason
@@ -186,7 +195,7 @@ impl Stats {
             .map_or_else(String::new, |said| format!(" (first: {said})"))
     }
 
-    /// Remembers why a value was set aside or held, as far as there is room.
+    /// Records the message about a rejected or blocked value. Only the first [`MAX_REFUSALS`] are kept.
     pub(crate) fn record_refusal(&self, said: impl FnOnce() -> String) {
         let mut refusals = lock(&self.refusals);
         if refusals.len() < MAX_REFUSALS {
@@ -194,14 +203,14 @@ impl Stats {
         }
     }
 
-    /// Returns the first reason whose text has these words, as the end of a line.
+    /// Returns the first message that contains `words`, as the end of a line: ` (first: …)`, or empty.
     pub(crate) fn describe_first_refusal(&self, words: &str) -> String {
         let refusals = lock(&self.refusals);
         let first = refusals.iter().find(|said| said.contains(words));
         first.map_or_else(String::new, |said| format!(" (first: {said})"))
     }
 
-    /// Remembers why a value that was refused could not be kept. Returns whether it is the first one.
+    /// Records why a rejected value could not be kept. Returns true if it is the first one.
     pub(crate) fn record_keep_error(&self, fault: impl Display) -> bool {
         let mut first = lock(&self.keep_error);
         let is_first = first.is_none();
@@ -209,33 +218,34 @@ impl Stats {
         is_first
     }
 
-    /// Notes why the store does not take values, or that it does.
+    /// Sets the reason why the store does not accept values, or `None` if it does.
     pub(crate) fn set_store_error(&self, reason: Option<String>) {
         *lock(&self.store_error) = reason;
     }
 
-    /// Notes why a run or artifact waits by itself.
+    /// Records why a run or artifact waits alone.
     pub(crate) fn record_stuck_reason(&self, reason: &str) {
         *lock(&self.last_stuck_reason) = Some(reason.to_owned());
     }
 
-    /// Returns why values wait, where the store does not take any, else where it does not take some.
+    /// Returns why values wait: the reason why the store accepts nothing, else the latest one why a run or
+    /// artifact waits alone.
     pub(crate) fn waiting_reason(&self) -> Option<String> {
         let trouble = lock(&self.store_error).clone();
         trouble.or_else(|| lock(&self.last_stuck_reason).clone())
     }
 
-    /// Returns why the first value that was refused and not kept could not be.
+    /// Returns why the first rejected value that was not kept could not be kept.
     pub(crate) fn keep_error(&self) -> Option<String> {
         lock(&self.keep_error).clone()
     }
 
-    /// What was said of the first ones.
+    /// Returns the messages about the first values that were rejected or blocked.
     pub(crate) fn refusals(&self) -> Vec<String> {
         lock(&self.refusals).clone()
     }
 
-    /// When the oldest value was logged that is on its way to the store.
+    /// Returns the time of the oldest value that is not delivered, in ms since the Unix epoch.
     pub(crate) fn oldest_time_ms(&self) -> Option<i64> {
         Some(self.oldest_ms.load(Ordering::Relaxed)).filter(|ms| *ms != NO_TIME)
     }

@@ -101,7 +101,7 @@ fn start(journal: &Journal) {
 /// was killed, and nothing told the next one that the older value was superseded.
 #[test]
 fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = journal_below(&folder);
     start(&journal);
     let shared = Arc::clone(&journal);
@@ -147,7 +147,7 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
 /// start of the run, was read; all that came later waited for that start for good.
 #[test]
 fn a_run_whose_start_was_removed_is_started_anew() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = journal_below(&folder);
     start(&journal);
     release_thread(&journal);
@@ -175,7 +175,7 @@ fn a_run_whose_start_was_removed_is_started_anew() {
 /// delivered, an older one was not when the process was killed; the next one sent it.
 #[test]
 fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = journal_below(&folder);
     start(&journal);
     set_state(&journal, "old");
@@ -266,7 +266,7 @@ fn set_tags(journal: &Journal, count: usize) {
 /// file was deleted with what had been appended in between.
 #[test]
 fn what_is_appended_between_two_readings_of_a_written_segment_is_read() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = Journal::unattended(folder.clone(), origin(), false).expect("writable");
     start(&journal);
     set_tags(&journal, 10);
@@ -288,7 +288,7 @@ fn what_is_appended_between_two_readings_of_a_written_segment_is_read() {
 /// had logged, as the start was in it, until the end of the process, which waited for it.
 #[test]
 fn a_file_that_cannot_be_read_for_a_moment_keeps_nothing_back() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
     start(&journal);
     set_tags(&journal, 10);
@@ -359,7 +359,8 @@ fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: us
 #[test]
 fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
     for damage in ["zeros", "cut", "name"] {
-        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let folder =
+            std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
         let file = segment_of_twenty_values(&journal);
         let mut bytes = fs::read(&file).expect("readable");
@@ -395,7 +396,7 @@ fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
 /// As above: it is there, and its values are not lost.
 #[test]
 fn what_a_file_holds_that_cannot_be_read_at_all_is_counted_as_held() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
     let file = segment_of_twenty_values(&journal);
     fs::remove_file(&file).expect("it is ours");
@@ -410,7 +411,7 @@ fn what_a_file_holds_that_cannot_be_read_at_all_is_counted_as_held() {
 /// The file was removed when a part of it had been read: what had not was counted as waiting.
 #[test]
 fn what_was_not_read_of_a_file_that_is_gone_is_counted_as_removed() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = Journal::unattended(folder.clone(), origin(), false).expect("writable");
     start(&journal);
     set_tags(&journal, 10);
@@ -446,7 +447,7 @@ fn log_returned(journal: &Journal) {
 #[test]
 fn a_param_does_not_wait_for_what_is_logged_after_it() {
     const BUDGET: usize = 10;
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
     start(&journal);
     let param = Param {
@@ -509,7 +510,7 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
 /// been read by then of the other threads' segments.
 #[test]
 fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
     let log_steps = |steps: std::ops::Range<i64>| {
         let identity = identity();
@@ -550,7 +551,7 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
 /// Found by the simulation: a reading that was full ended before the segment with the first value.
 #[test]
 fn of_two_values_of_a_param_the_first_counts_whatever_their_threads() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = Journal::unattended(folder.clone(), origin(), true).expect("writable");
     let set_param = |value: &str| {
         let param = Param {
@@ -583,7 +584,7 @@ fn of_two_values_of_a_param_the_first_counts_whatever_their_threads() {
 /// there twice.
 #[test]
 fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = journal_below(&folder);
     let log_point = |step, value| {
         let identity = identity();
@@ -621,7 +622,7 @@ fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
 #[test]
 fn what_a_dead_process_left_goes_in_small_batches() {
     const POINTS: usize = 10_000;
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = journal_below(&folder);
     start(&journal);
     let identity = identity();
@@ -655,7 +656,7 @@ fn what_a_dead_process_left_goes_in_small_batches() {
 #[test]
 fn what_a_dead_process_left_is_interrupted_after_each_run() {
     const RUNS: usize = 5;
-    let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+    let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
     let journal = journal_below(&folder);
     for number in 1..=RUNS {
         let identity = RunIdentity {

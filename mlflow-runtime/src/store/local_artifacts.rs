@@ -1,10 +1,11 @@
 //! Artifacts in a directory of this host.
 //!
-//! - A file appears under its name whole or not at all: it is written beside it and renamed. When
-//!   [`write_artifact`] returns, the device has it: the journal's copy is about to go.
+//! - A file appears under its name either whole or not at all: its content is written to a temporary file
+//!   beside it, which is then renamed. When [`write_artifact`] returns, the content is on the device, because
+//!   the caller then deletes the journal's copy.
 //! - Nothing is written outside the run's directory.
-//! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the
-//!   caller must be inside a tokio runtime; content in memory is written in place.
+//! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the caller must
+//!   be inside a tokio runtime. Content in memory is written in place.
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +19,8 @@ use rustix::fs::OFlags;
 
 use super::{ArtifactContent, StoreError, uri, validate};
 
-/// The directory that an artifact URI names: a plain path, or `file:`.
+/// Returns the directory that an artifact URI names. The URI is an absolute path or has the scheme `file:`;
+/// any other is [`StoreError::Blocked`].
 pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError> {
     let refused = |why: &str| StoreError::Blocked {
         reason: format!(
@@ -83,12 +85,13 @@ pub(super) async fn write_artifact(
     }
 }
 
-/// Opens a file that is to become an artifact.
+/// Opens a file that is to become an artifact. Rejects a symbolic link, and anything else that is not a
+/// regular file.
 pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
     let rejected = |why: &dyn std::fmt::Display| StoreError::Rejected {
         reason: format!("cannot read {}: {why}", source.display()),
     };
-    // Not the target of a link, and no wait for whoever writes to a FIFO.
+    // `NOFOLLOW`: not the target of a link. `NONBLOCK`: no wait for the writer of a FIFO.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new()
         .read(true)
@@ -97,7 +100,7 @@ pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
         .map_err(|error| match error.kind() {
             ErrorKind::NotFound | ErrorKind::PermissionDenied => rejected(&error),
             _ if is_link(source) => rejected(&error),
-            // Too many open files, say: it is there, and can be read another time.
+            // For example too many open files: the file exists, and can be read later.
             _ => StoreError::Unavailable {
                 reason: format!("cannot open {}: {error}", source.display()),
                 retry_after: None,
@@ -115,7 +118,7 @@ fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink())
 }
 
-/// Fills a new file beside `target` and moves it there.
+/// Fills a temporary file beside `target`, syncs it to the device and renames it to `target`.
 fn replace_atomically(
     target: &Path,
     fill: impl FnOnce(&mut File) -> io::Result<()>,
@@ -125,8 +128,8 @@ fn replace_atomically(
     let parent = target.parent().unwrap_or(target);
     let made = create_directories(parent).map_err(failed)?;
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let draft = parent.join(format!(".mlflow-rs-{}-{serial}.tmp", process::id()));
-    // Not `create_new`: a dead process with our id may have left its draft.
+    let draft = parent.join(format!(".mlflow-runtime-{}-{serial}.tmp", process::id()));
+    // Not `create_new`: a terminated process with the same process id may have left its draft.
     let written = OpenOptions::new()
         .write(true)
         .create(true)
@@ -140,13 +143,13 @@ fn replace_atomically(
                 .try_for_each(|directory| sync_directory(directory))
         });
     written.map_err(|error| {
-        // The draft may not exist; what matters is the first error.
+        // The draft may not exist, so a failed removal is ignored: the first error is the one to report.
         let _ = fs::remove_file(&draft);
         failed(error)
     })
 }
 
-/// Creates `path` and what it lies in; returns the directories that have a new entry, or are about to
+/// Creates `path` and its missing parents. Returns the directories that have a new entry, or are about to
 /// have one.
 fn create_directories(path: &Path) -> io::Result<Vec<&Path>> {
     let mut changed = vec![path];
@@ -160,7 +163,7 @@ fn create_directories(path: &Path) -> io::Result<Vec<&Path>> {
     Ok(changed)
 }
 
-/// Has the device keep which files a directory holds, where the file system can.
+/// Syncs the entries of a directory to the device, if the file system can do that.
 fn sync_directory(path: &Path) -> io::Result<()> {
     match File::open(path)?.sync_all() {
         Err(error)

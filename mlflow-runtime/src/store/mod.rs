@@ -1,15 +1,16 @@
-//! Where values end up: the [`Store`] trait and its implementations.
+//! The [`Store`] trait and its implementations: the places where values end up.
 //!
-//! Invariants every implementation keeps, checked by the conformance suite:
+//! Invariants that every implementation keeps, checked by the conformance suite:
 //!
-//! - **Repeating a call is harmless.** The shipper re-sends whatever it is not sure of;
-//!   the result is the same as if it had been sent once.
-//! - **An `Err` names who has to act**: [`StoreError::Unavailable`], [`StoreError::Busy`] and
-//!   [`StoreError::Contested`] ask for the same call later, [`StoreError::TooLarge`] for a smaller one,
-//!   [`StoreError::Rejected`] says this call will never be accepted, [`StoreError::Blocked`] and
-//!   [`StoreError::Missing`] say a person has to change something first.
-//! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its
-//!   thread for a moment (a file's lock), never for longer than [`PATIENCE`].
+//! - **Repeating a call is harmless.** The shipper sends a call again whenever it does not know the outcome
+//!   of the call. The result is the same as if the call had been sent once. The only exception is
+//!   [`Store::create_run`].
+//! - **An `Err` names who has to act.** After [`StoreError::Unavailable`], [`StoreError::Busy`] or
+//!   [`StoreError::Contested`], the caller repeats the same call later; after [`StoreError::TooLarge`], the
+//!   caller sends a smaller one. [`StoreError::Rejected`] means that this call will never be accepted.
+//!   [`StoreError::Blocked`] and [`StoreError::Missing`] mean that a person has to change something first.
+//! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its thread for
+//!   a moment, e.g. to wait for a file's lock, but never for longer than [`PATIENCE`].
 
 mod local_artifacts;
 mod memory;
@@ -26,6 +27,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::model::tag_keys;
+
 #[cfg(feature = "__bench")]
 pub(crate) use rest::bodies as rest_bodies;
 #[cfg(fuzzing)]
@@ -36,76 +39,81 @@ pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
 
-/// The tag that makes a run recognisable when the answer to its creation was lost.
-pub const RUN_KEY_TAG: &str = "mlflow_rs.run_key";
+/// Tag that identifies a run, so that the run can be found when the answer to its creation was lost.
+pub const RUN_KEY_TAG: &str = tag_keys::RUN_KEY;
 
-/// The longest a store may block its thread, e.g. while it waits for a file lock.
+/// Longest time that a store may block its thread to wait for others, e.g. for a file lock.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
-/// A place that holds experiments and runs.
+/// Destination that holds experiments, runs and their values.
 ///
-/// Every method may be called again with the same arguments after any error.
+/// Every method may be called again with the same arguments after any error, except
+/// [`create_run`](Store::create_run).
 #[async_trait(?Send)]
 pub trait Store: Send {
-    /// The destination as a person would write it, without credentials.
+    /// Returns the destination as a person would write it, without credentials.
     fn uri(&self) -> String;
 
-    /// How much one [`log_batch`](Store::log_batch) may hold.
+    /// Returns how many entries one [`log_batch`](Store::log_batch) may hold.
     fn limits(&self) -> BatchLimits;
 
-    /// How long to leave the store to others now; asked before every batch and between the works of
-    /// runs, and slept whenever it is not zero. Default: not at all.
+    /// Returns the time for which the store is to be left to other clients now. The shipper calls this method
+    /// before every batch and before the other work of each run, and sleeps whenever the time is not zero.
+    /// Each returned gap counts as kept, so a caller has to keep it. Default: zero.
     fn gap(&self) -> Duration {
         Duration::ZERO
     }
 
-    /// Whether a batch that is sent again costs no more than one that is new. Default: yes.
+    /// Returns true if a batch that is sent again costs no more than a new one. Default: true.
     fn absorbs_repeats(&self) -> bool {
         true
     }
 
-    /// Whether a run that is not found is gone for good: that of a file is. A server may be one of
-    /// several behind the same address. Default: yes.
+    /// Returns true if a run that is not found is gone for good, as it is with a file. With a server, the run
+    /// may still exist: several servers can share one address. Default: true.
     fn absence_is_final(&self) -> bool {
         true
     }
 
-    /// What a user is to be told of the store, once: that its file was made, and how to look at it. Default:
-    /// nothing.
+    /// Returns a notice for the user: that the store created its file, and how to view the file. Each notice
+    /// is returned only once. Default: `None`.
     fn news(&self) -> Option<String> {
         None
     }
 
-    /// The page that shows the run, where there is one.
+    /// Returns the URL of the run's page in the MLflow UI, if there is one.
     fn run_url(&self, run: &StoredRun) -> Option<String>;
 
-    /// Finds the experiment, or creates it when it is given by a name that does not exist yet.
+    /// Returns the id of the experiment. An experiment that is given by a name is created if the name does
+    /// not exist yet.
     ///
     /// # Errors
-    /// [`StoreError::Blocked`] if the experiment is deleted, or given by an id that does not exist.
+    /// [`StoreError::Blocked`] if the experiment is deleted, is given by an id that does not exist, or has a
+    /// name that MLflow does not accept.
     async fn experiment(&self, experiment: &ExperimentRef) -> Result<String, StoreError>;
 
-    /// The name of the experiment that the run is in. Default: it is not known.
+    /// Returns the name of the experiment that contains the run. Default: `None`, the name is not known.
     async fn experiment_name(&self, _run: &StoredRun) -> Result<Option<String>, StoreError> {
         Ok(None)
     }
 
-    /// Creates a run, tagged with [`RUN_KEY_TAG`] = [`NewRun::key`]. Not repeatable by itself:
-    /// after an error ask [`find_run`](Store::find_run) first.
+    /// Creates a run, tagged with [`RUN_KEY_TAG`] = [`NewRun::key`]. Not repeatable by itself: after an
+    /// error, call [`find_run`](Store::find_run) first, and create the run only if it is not found.
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError>;
 
-    /// Finds the run whose [`RUN_KEY_TAG`] is `key`. Where a lost answer led to several, the one that
-    /// has values or an end is returned, else the oldest. Those of the others that have nothing
-    /// beyond their creation are deleted, as far as the store allows it.
+    /// Finds the run whose [`RUN_KEY_TAG`] is `key`. If a lost answer led to several such runs, the one that
+    /// has values or an end is returned, else the oldest. Duplicates that hold nothing beyond their creation
+    /// are deleted, as far as the store allows it.
     async fn find_run(
         &self,
         experiment_id: &str,
         key: &str,
     ) -> Result<Option<StoredRun>, StoreError>;
 
-    /// The same for a process that has not created the run: deletes nothing. `None` also where there
-    /// are several of which none has anything yet: with which of them its creator goes on will
-    /// show. Default: as [`find_run`](Store::find_run), for stores in which there cannot be several.
+    /// Finds a run that another process creates, as [`find_run`](Store::find_run) does, but deletes nothing.
+    /// Also returns `None` while there are several runs with this key and none of them has values or an end:
+    /// the creator will choose one of them, and the choice is not visible yet. Default: calls `find_run`, for
+    /// stores that cannot hold several runs with one key.
     async fn find_run_of_another(
         &self,
         experiment_id: &str,
@@ -114,28 +122,30 @@ pub trait Store: Send {
         self.find_run(experiment_id, key).await
     }
 
-    /// Deletes what [`find_run`](Store::find_run) deletes, once the run has its end. `false` where it
-    /// could not be told of one whether it has anything, and may be told another time. Default:
-    /// `true`, for stores in which there cannot be several.
+    /// Deletes the duplicates that [`find_run`](Store::find_run) deletes; called once the run has its end.
+    /// Returns `false` if the store cannot determine at the moment whether one of the runs is empty: a later
+    /// call may succeed. Default: `true`, for stores that cannot hold several runs with one key.
     async fn delete_twins(&self, _experiment_id: &str, _key: &str) -> Result<bool, StoreError> {
         Ok(true)
     }
 
-    /// Looks a run up by the id the store gave it.
+    /// Looks up a run by the id that the store assigned to it.
     ///
     /// # Errors
-    /// [`StoreError::Missing`] if there is none, [`StoreError::Blocked`] if it is deleted.
+    /// [`StoreError::Missing`] if there is no such run, [`StoreError::Blocked`] if the run is deleted.
     async fn get_run(&self, run_id: &str) -> Result<StoredRun, StoreError>;
 
-    /// Logs values. `batch` stays within [`limits`](Store::limits) and holds no param key twice.
-    /// Points already there (same key, timestamp, step and value) and equal params are not doubled.
+    /// Logs values. `batch` stays within [`limits`](Store::limits) and holds no param key twice. Points that
+    /// the run already has (same key, timestamp, step and value) and params with an equal value are not
+    /// doubled.
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] if any entry is refused; others of the batch may then be written
-    /// or not. The caller finds the bad entry by halving the batch.
+    /// [`StoreError::Rejected`] if the store refuses any entry. The other entries of the batch may or may not
+    /// be written then. The caller finds the refused entry by halving the batch.
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError>;
 
-    /// Sets status and end time. `end_time_ms` is `None` for a run that goes on.
+    /// Sets the status and the end time, in ms since the Unix epoch. `end_time_ms` is `None` for a run that
+    /// continues.
     async fn update_run(
         &self,
         run: &StoredRun,
@@ -143,36 +153,40 @@ pub trait Store: Send {
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError>;
 
-    /// Whether the run has not ended: somebody other than its process may have ended it.
+    /// Returns true if the run has not ended. Somebody other than the run's process may have ended it.
     async fn is_running(&self, run: &StoredRun) -> Result<bool, StoreError>;
 
-    /// The greatest step of each metric that the run has. Default: nothing is known.
+    /// Returns the greatest step of each metric of the run, by metric key. Default: an empty map, as nothing
+    /// is known.
     async fn last_steps(&self, _run: &StoredRun) -> Result<HashMap<String, i64>, StoreError> {
         Ok(HashMap::new())
     }
 
-    /// What stands in one of the run's tags.
+    /// Returns the value of one of the run's tags, or `None` if the run does not have the tag.
     async fn tag(&self, run: &StoredRun, key: &str) -> Result<Option<String>, StoreError>;
 
-    /// What the store says of itself. Changes nothing, also where there is nothing yet.
+    /// Returns the store's version and latency, and whether it accepts the configured credentials. Changes
+    /// nothing, and creates nothing where nothing exists yet.
     ///
     /// # Errors
-    /// None for credentials that it refuses: see [`StoreInfo::authenticated`].
+    /// Refused credentials are not an error: see [`StoreInfo::authenticated`].
     async fn info(&self) -> Result<StoreInfo, StoreError>;
 
-    /// Asks for something cheap that works whenever the store does: tells a store that is away from
-    /// one that fails for a single run or artifact. Changes nothing.
+    /// Sends a cheap request that succeeds whenever the store works. The result distinguishes a store that is
+    /// unavailable from one that fails for a single run or artifact. Changes nothing.
     ///
     /// # Errors
-    /// Those of a store that is away, or refuses everything.
+    /// The errors of a store that is unavailable, or that refuses everything.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Asks the same of the place where the run's artifacts lie. Default: as [`ping`](Store::ping).
+    /// Sends a request like that of [`ping`](Store::ping) to the place that holds the run's artifacts.
+    /// Default: calls `ping`.
     async fn ping_artifacts(&self, _run: &StoredRun) -> Result<(), StoreError> {
         self.ping().await
     }
 
-    /// Writes an artifact, replacing one of the same path. `path` is relative, `/`-separated.
+    /// Writes an artifact, and replaces an existing one with the same path. `path` is relative and
+    /// `/`-separated.
     async fn put_artifact(
         &self,
         run: &StoredRun,
@@ -181,13 +195,13 @@ pub trait Store: Send {
     ) -> Result<(), StoreError>;
 }
 
-/// A run to be created.
+/// Run to be created.
 #[derive(Clone, Debug)]
 pub struct NewRun<'a> {
     /// Unique value of [`RUN_KEY_TAG`]: 32 lower-case hex characters. Stores that choose run ids
     /// themselves use it as the run id.
     pub key: &'a str,
-    /// The experiment's id, from [`Store::experiment`].
+    /// Id of the experiment, from [`Store::experiment`].
     pub experiment_id: &'a str,
     /// Name of the run; also written as the tag `mlflow.runName`.
     pub name: &'a str,
@@ -199,18 +213,18 @@ pub struct NewRun<'a> {
     pub tags: &'a [Tag],
 }
 
-/// A run as the store knows it.
+/// Run as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRun {
-    /// The store's id.
+    /// Id that the store assigned to the run.
     pub run_id: String,
-    /// The experiment's id.
+    /// Id of the run's experiment.
     pub experiment_id: String,
-    /// Where its artifacts go: a URI or a directory.
+    /// Destination of the run's artifacts: a URI or a directory.
     pub artifact_uri: String,
 }
 
-/// Values of one run that go out in one request.
+/// Values of one run, logged by one call of [`Store::log_batch`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Batch<'a> {
     /// Metric points, in the order they were logged.
@@ -221,10 +235,10 @@ pub struct Batch<'a> {
     pub tags: &'a [Tag],
 }
 
-/// How many entries a [`Batch`] may hold.
+/// Largest number of entries that a [`Batch`] may hold.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
-    /// Entries of any kind together.
+    /// Entries of all kinds together.
     pub total: usize,
     /// Metric points.
     pub metrics: usize,
@@ -234,18 +248,20 @@ pub struct BatchLimits {
     pub tags: usize,
 }
 
-/// What a store says of itself.
+/// Version, latency and access of a store, as [`Store::info`] returns them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreInfo {
-    /// A server's version of MLflow, a file's revision of the schema; `None` if it has none, or does not say.
+    /// MLflow version of a server, or schema revision of a file; `None` if there is none, or if the server
+    /// does not report it.
     pub version: Option<String>,
-    /// How long it took to answer a small question.
+    /// Time that the store took to answer a small request.
     pub latency: Duration,
-    /// Whether it takes our credentials, or none; `None` where it asks for none.
+    /// True if the store accepts the configured credentials, or works without any although it could require
+    /// them; `None` for a store that never requires credentials, such as a file.
     pub authenticated: Option<bool>,
 }
 
-/// What an artifact holds.
+/// Content of an artifact.
 #[derive(Clone, Debug)]
 pub enum ArtifactContent<'a> {
     /// Bytes in memory.
@@ -254,51 +270,51 @@ pub enum ArtifactContent<'a> {
     File(&'a Path),
 }
 
-/// Why a store did not do what it was asked.
+/// Reason why a store did not carry out a call. The variant determines what the caller does next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreError {
-    /// It cannot be reached, or cannot work now: the same call is worth repeating later.
+    /// Store that cannot be reached, or cannot work now: the same call is worth repeating later.
     Unavailable {
-        /// What was seen, e.g. `connection refused`.
+        /// Observed failure, e.g. `connection refused`.
         reason: String,
-        /// When the store asked to be tried again.
+        /// Delay after which the store asked for the next attempt, if it named one.
         retry_after: Option<Duration>,
     },
-    /// It is there, and someone else has it at this moment (a file's lock): the same call is worth
-    /// repeating soon.
+    /// Store that works, but is in use by someone else at this moment (e.g. a file's lock): the same call is
+    /// worth repeating soon.
     Busy {
-        /// What was seen.
+        /// Observed failure.
         reason: String,
     },
-    /// Another client seems to make the same row at this moment: the same call is worth repeating
-    /// soon, but not for ever. One that is answered so again and again is refused: a database that
-    /// tells no case apart has `Loss` and `loss` in one row.
+    /// Conflict with another client, which seems to create the same row at this moment: the same call is
+    /// worth repeating soon, but not forever. A call that gets this answer again and again is treated as
+    /// refused. For example, a database that ignores case keeps `Loss` and `loss` in one row.
     Contested {
-        /// What was seen.
+        /// Observed failure.
         reason: String,
     },
-    /// It will never accept this call: set the entry aside and go on.
+    /// Call that the store will never accept: the caller rejects the entry and continues.
     Rejected {
-        /// The store's words.
+        /// Error text of the store.
         reason: String,
     },
-    /// Something in between takes no request of this size: halve the batch. One entry that is too
-    /// large may be taken later, when the limit is raised.
+    /// Request that is too large for something between client and store, e.g. a gateway: the caller halves
+    /// the batch. A single entry that is too large may be accepted later, when the limit is raised.
     TooLarge {
-        /// What was seen.
+        /// Observed failure.
         reason: String,
     },
-    /// It has no such run. Another server behind the same address may have it.
+    /// Run that the store does not have. Another server behind the same address may have the run.
     Missing {
-        /// The store's words.
+        /// Error text of the store.
         reason: String,
     },
-    /// It accepts nothing for this run or from this client until a person acts (a deleted
-    /// experiment, wrong credentials): keep the values.
+    /// Refusal of everything for this run or from this client until a person acts (e.g. a deleted experiment,
+    /// wrong credentials): the values are kept.
     Blocked {
-        /// What is wrong and what to do.
+        /// Description of the problem and of what to do about it.
         reason: String,
-        /// Whether everything is refused (credentials), not only this run.
+        /// True if the store refuses everything (e.g. wrong credentials), not only this run.
         everything: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! Opens the store of a destination.
+//! Opening of the store that a [`Destination`] names.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -7,14 +7,14 @@ use crate::config::destination::Destination;
 use crate::config::{Login, Settings, Tls};
 use crate::secret::Secret;
 
-/// Where MLflow, too, keeps the artifacts of a local database: below the working directory.
+/// Directory for the artifacts of a local database, below the working directory. MLflow uses the same.
 const ARTIFACT_ROOT: &str = "mlruns";
 
-/// Whether it was said that certificates are not checked.
+/// Set once the user has been warned that certificates are not checked.
 static INSECURE_TLS_WARNED: AtomicBool = AtomicBool::new(false);
 
 impl Destination {
-    /// The store there. Opens no file and no connection yet.
+    /// Returns the store at this destination. Opens no database file and no connection yet.
     pub(crate) fn open_store(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
         let uri = match self {
             Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),

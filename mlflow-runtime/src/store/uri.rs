@@ -1,8 +1,8 @@
-//! The parts of URIs that the stores read and write themselves.
+//! Parts of URIs that the stores read and write themselves.
 
 use std::borrow::Cow;
 
-/// The scheme of a URI; `None` for a path. One letter is a Windows drive.
+/// Returns the scheme of a URI, or `None` for a path. A single letter is no scheme, but a Windows drive.
 pub(super) fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
     let mut chars = scheme.chars();
@@ -13,7 +13,8 @@ pub(super) fn scheme(uri: &str) -> Option<&str> {
     (starts_well && goes_on_well && scheme.len() > 1).then_some(scheme)
 }
 
-/// Percent-decodes; `None` if a `%` is not followed by two hex digits, or the result is not UTF-8.
+/// Decodes percent-encoded text. Returns `None` if a `%` is not followed by two hex digits, or if the result
+/// is not UTF-8.
 pub(super) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
@@ -32,7 +33,7 @@ pub(super) fn percent_decode(text: &str) -> Option<Cow<'_, str>> {
     String::from_utf8(decoded).ok().map(Cow::Owned)
 }
 
-/// Appends `path` to a URL, with all but unreserved characters and `/` percent-encoded.
+/// Appends `path` to a URL. Percent-encodes everything but unreserved characters and `/`.
 pub(super) fn push_encoded_path(url: &mut String, path: &str) {
     const HEX: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'A', 'B', 'C', 'D', 'E', 'F',
@@ -50,7 +51,7 @@ pub(super) fn push_encoded_path(url: &mut String, path: &str) {
     }
 }
 
-/// Returns a URI without the name and password that may stand in it.
+/// Returns a URI without the user name and password that it may contain.
 // Input:  `ftp://user:password@host/path`
 // Output: `ftp://host/path`
 pub(crate) fn strip_userinfo(uri: &str) -> Cow<'_, str> {

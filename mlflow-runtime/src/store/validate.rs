@@ -1,20 +1,21 @@
-//! Which names MLflow accepts.
+//! Checks of names and values by MLflow's rules.
 //!
-//! The server refuses a bad key with a 400; the stores that write without a server ask here, so
-//! that a value accepted offline is not one that MLflow itself would have refused.
+//! The server refuses a bad key with a 400. The stores that write without a server use these checks, so that
+//! a value accepted offline is not one that MLflow itself would have refused.
 
 use super::{Batch, StoreError};
 use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 
-/// The longest name of a file or folder, as nearly all file systems have it. A server answers a longer
-/// one as if it were ill itself, for ever.
+/// Longest name of a file or folder, in bytes, on nearly all file systems. A server answers a longer name as
+/// if the server itself had failed, however often the request is repeated.
 const MAX_NAME_BYTES: usize = 255;
 
 fn rejected_error(reason: String) -> StoreError {
     StoreError::Rejected { reason }
 }
 
-/// Refuses what the server would refuse of a batch before it writes anything.
+/// Rejects a batch that the server would refuse before writing anything: one with a bad key, or with a
+/// timestamp before 1970.
 pub(super) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
     let mut last: Option<&str> = None;
     for metric in batch.metrics {
@@ -45,7 +46,7 @@ fn check_key(kind: &str, key: &str) -> Result<(), StoreError> {
     }
 }
 
-/// The refusal of a param that already has another value.
+/// Returns the error for a param that already has another value.
 pub(super) fn param_conflict_error(key: &str, old: &str, new: &str) -> StoreError {
     rejected_error(format!(
         "param `{key}` is already `{}` and cannot be changed to `{}`",
@@ -54,7 +55,7 @@ pub(super) fn param_conflict_error(key: &str, old: &str, new: &str) -> StoreErro
     ))
 }
 
-/// A value as an error shows it: params may be 6,000 characters long.
+/// Shortens a value for an error message: params may be 6,000 characters long.
 fn shorten_value(value: &str) -> std::borrow::Cow<'_, str> {
     match value.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()).into(),
@@ -62,7 +63,7 @@ fn shorten_value(value: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// Refuses an experiment name that no MLflow store would hold.
+/// Refuses an experiment name that MLflow's stores cannot hold.
 pub(super) fn check_experiment(name: &str) -> Result<(), StoreError> {
     let fault = if name.is_empty() {
         "is empty"
@@ -79,8 +80,8 @@ pub(super) fn check_experiment(name: &str) -> Result<(), StoreError> {
     })
 }
 
-/// Refuses an artifact path that could leave the run's directory, or that another system would
-/// read differently.
+/// Rejects an artifact path that could leave the run's directory, that another system would read differently,
+/// or that a server or file system cannot keep.
 pub(super) fn check_artifact_path(path: &str) -> Result<(), StoreError> {
     let fault = if path.starts_with('/') {
         "it is absolute"

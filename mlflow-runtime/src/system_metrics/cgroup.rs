@@ -137,8 +137,8 @@ mod tests {
 
     impl Hierarchy {
         fn new(files: &[(&str, &str)]) -> Self {
-            let root =
-                std::env::temp_dir().join(format!("mlflow-rs-cgroup-{}", uuid::Uuid::new_v4()));
+            let root = std::env::temp_dir()
+                .join(format!("mlflow-runtime-cgroup-{}", uuid::Uuid::new_v4()));
             for (path, content) in [("cgroup.controllers", "cpu memory\n")].iter().chain(files) {
                 let path = root.join(path);
                 fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -5,8 +5,9 @@ use std::fmt;
 
 use crate::environment;
 use crate::model::RunStatus;
-use crate::run::callsite::Site;
-use crate::store::{RUN_KEY_TAG, StoredRunData};
+use crate::model::tag_keys;
+use crate::run::callsite::Callsite;
+use crate::store::StoredRunData;
 
 /// A run as a [`Fake`](super::Fake) saw it.
 ///
@@ -73,13 +74,13 @@ impl RecordedRun {
                 });
         }
         let mut tags = run.tags;
-        tags.remove(RUN_KEY_TAG);
+        tags.remove(tag_keys::RUN_KEY);
         Self {
             id: run.run_id,
             name: run.name,
             experiment: run.experiment,
             status: run.status,
-            parent: tags.get("mlflow.parentRunId").cloned(),
+            parent: tags.get(tag_keys::PARENT_RUN_ID).cloned(),
             params: run.params,
             tags,
             metrics,
@@ -127,9 +128,9 @@ fn is_timestamp(text: Option<&str>) -> bool {
 
 /// Whether a tag is one that runs have without the code's doing.
 pub(super) fn is_automatic(key: &str) -> bool {
-    ["mlflow.runName", "mlflow.parentRunId"].contains(&key)
+    [tag_keys::RUN_NAME, tag_keys::PARENT_RUN_ID].contains(&key)
         || environment::for_process().has_tag(key)
-        || Site::is_automatic_tag(key)
+        || Callsite::is_automatic_tag(key)
 }
 
 impl fmt::Debug for RecordedRun {

@@ -5,42 +5,24 @@
 //! `Send`, `Sync` and `Unpin` is a value.
 
 use std::future::Future;
-use std::marker::PhantomData;
 use std::pin::Pin;
 
 use crate::tracked::call::Call;
-use crate::tracked::outcome::Ending;
+use crate::tracked::outcome::RunOutcome;
 use crate::tracked::timed::{Timer, time};
+use crate::tracked::type_hints::ReturnType;
 use crate::tracked::{Tracked, call};
-
-/// Stands for what a function returns. Invariant in it, so that two that are the same have one type,
-/// not a type and its subtype: what the compiler knows of the one, it knows of the other.
-#[derive(Debug)]
-pub struct Returned<R>(PhantomData<fn(R) -> R>);
-
-impl<R> Returned<R> {
-    /// The only value.
-    pub const HERE: Self = Self(PhantomData);
-}
-
-impl<R> Clone for Returned<R> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<R> Copy for Returned<R> {}
 
 macro_rules! followed {
     ($future:ident, $boxed:path, $($auto:ident)*) => {
-        impl<'f, T: 'f> Returned<$future<'f, T>> {
+        impl<'f, T: 'f> ReturnType<$future<'f, T>> {
             /// One run, from the future's first poll to its end.
             #[inline]
             pub fn __mlflow_call(
                 &self,
                 call: Option<Box<Call>>,
                 body: impl FnOnce() -> $future<'f, T>,
-                outcome: impl Fn(&T, &mut Ending<'_>) $(+ $auto)* + 'f,
+                outcome: impl Fn(&T, &mut RunOutcome<'_>) $(+ $auto)* + 'f,
             ) -> $future<'f, T> {
                 let future = body();
                 match call {
@@ -100,26 +82,26 @@ unpinned! {
 }
 
 /// Every other type is a value.
-pub trait OtherType<R> {
+pub trait NotAFuture<R> {
     /// One run around the body.
     fn __mlflow_call(
         &self,
         call: Option<Box<Call>>,
         body: impl FnOnce() -> R,
-        outcome: impl Fn(&R, &mut Ending<'_>),
+        outcome: impl Fn(&R, &mut RunOutcome<'_>),
     ) -> R;
 
     /// The time that the body takes.
     fn __mlflow_time(&self, timer: Option<Timer>, body: impl FnOnce() -> R) -> R;
 }
 
-impl<R> OtherType<R> for Returned<R> {
+impl<R> NotAFuture<R> for ReturnType<R> {
     #[inline]
     fn __mlflow_call(
         &self,
         tracked: Option<Box<Call>>,
         body: impl FnOnce() -> R,
-        outcome: impl Fn(&R, &mut Ending<'_>),
+        outcome: impl Fn(&R, &mut RunOutcome<'_>),
     ) -> R {
         call(tracked, body, outcome)
     }

@@ -14,41 +14,34 @@ use mlflow_rules::REDACTED;
 use crate::capture::{Text, Values};
 use crate::model::RunStatus;
 use crate::model::limits::{RUN_NAME_CHARS, TAG_VALUE_CHARS};
+use crate::model::tag_keys;
 use crate::os::fork::PerProcess;
-use crate::run::callsite::Site;
+use crate::run::Run;
+use crate::run::callsite::Callsite;
 use crate::run::context::{Context, ContextGuard, SuspendedContext};
-use crate::run::{Run, start_run};
+use crate::run::start::RunOptions;
 use crate::sync::lock;
-use crate::tracked::outcome::Ending;
+use crate::tracked::outcome::RunOutcome;
 use crate::tracked::panic_hook::{self, PanicRecord};
 use crate::tracker::global;
 
 /// A call of an annotated function.
 #[derive(Debug)]
 pub struct Call {
-    site: &'static Site,
+    site: &'static Callsite,
     /// The caller's, in which the run starts.
     context: Context,
     /// The body's, while it is not running.
     suspended: SuspendedContext,
     run: Option<Run>,
-    details: RunDetails,
-}
-
-#[derive(Debug, Default)]
-struct RunDetails {
-    experiment: Option<Text>,
-    run_name: Option<Text>,
-    run_id: Option<String>,
-    system_metrics: Option<bool>,
-    params: Vec<(String, Text)>,
-    tags: Vec<(&'static str, Text)>,
+    /// The options of the run, until it starts.
+    options: RunOptions,
 }
 
 /// A call, unless tracking is off.
 #[inline]
 #[must_use]
-pub fn begin(site: &'static Site) -> Option<Box<Call>> {
+pub fn begin(site: &'static Callsite) -> Option<Box<Call>> {
     if global::is_enabled() {
         Some(Call::new(site))
     } else {
@@ -138,46 +131,50 @@ impl<'v, T> AnyRunId<'v> for RunId<'v, T> {
 
 impl Call {
     #[cold]
-    fn new(site: &'static Site) -> Box<Self> {
+    fn new(site: &'static Callsite) -> Box<Self> {
         panic_hook::install_hook();
         Box::new(Self {
             site,
             context: Context::current(),
             suspended: SuspendedContext::default(),
             run: None,
-            details: RunDetails::default(),
+            options: RunOptions {
+                callsite: Some(site),
+                nested: !site.is_root,
+                ..RunOptions::default()
+            },
         })
     }
 
     /// `experiment = …`
     pub fn experiment(&mut self, name: &dyn Display) {
         // Whole: a name that was cut would be another experiment.
-        self.details.experiment = Some(Text::from_display(usize::MAX, name));
+        self.options.experiment = Some(Text::from_display(usize::MAX, name));
     }
 
     /// `run_name = …`
     pub fn run_name(&mut self, name: &dyn Display) {
-        self.details.run_name = Some(Text::from_display(RUN_NAME_CHARS, name));
+        self.options.name = Some(Text::from_display(RUN_NAME_CHARS, name));
     }
 
     /// `run_id = …`; `None` starts a new run.
     pub fn run_id(&mut self, id: Option<&dyn Display>) {
-        self.details.run_id = id.map(|id| Text::from_display(usize::MAX, id).text);
+        self.options.run_id = id.map(|id| Text::from_display(usize::MAX, id).text);
     }
 
     /// `system_metrics = …`
     pub fn system_metrics(&mut self, enabled: &(impl BoolArgument + ?Sized)) {
-        self.details.system_metrics = Some(enabled.is_on());
+        self.options.system_metrics = Some(enabled.is_on());
     }
 
     /// `description = …`
     pub fn description(&mut self, text: &dyn Display) {
-        self.tag("mlflow.note.content", text);
+        self.tag(tag_keys::DESCRIPTION, text);
     }
 
     /// An argument, or one of `params(…)`.
     pub fn param(&mut self, key: &str, values: Values) {
-        let params = &mut self.details.params;
+        let params = &mut self.options.params;
         match values {
             Values::Text(text) => params.push((key.to_owned(), text)),
             Values::Fields(fields) => {
@@ -195,23 +192,23 @@ impl Call {
 
     /// An argument whose value must not be seen.
     pub fn redacted(&mut self, key: &str) {
-        self.details
+        self.options
             .params
             .push((key.to_owned(), REDACTED.to_owned().into()));
     }
 
     /// `hash(…)`
     pub fn hash(&mut self, key: &str, hash: Option<String>) {
-        self.details
+        self.options
             .params
             .extend(hash.map(|hash| (key.to_owned(), hash.into())));
     }
 
     /// One of `tags(…)`.
     pub fn tag(&mut self, key: &'static str, value: &dyn Display) {
-        self.details
+        self.options
             .tags
-            .push((key, Text::from_display(TAG_VALUE_CHARS, value)));
+            .push((key.to_owned(), Text::from_display(TAG_VALUE_CHARS, value)));
     }
 
     /// Evaluates an expression of the attribute. One that panics is left out, with one warning.
@@ -250,27 +247,7 @@ impl Call {
     }
 
     fn start(&mut self) -> Run {
-        let details = std::mem::take(&mut self.details);
-        let mut builder = start_run().site(self.site).nested(!self.site.is_root);
-        if let Some(name) = details.run_name {
-            builder = builder.name_text(name);
-        }
-        if let Some(experiment) = details.experiment {
-            builder = builder.experiment_text(experiment);
-        }
-        if let Some(id) = details.run_id {
-            builder = builder.run_id(id);
-        }
-        if let Some(enabled) = details.system_metrics {
-            builder = builder.system_metrics(enabled);
-        }
-        for (key, value) in details.tags {
-            builder = builder.tag_text(key, value);
-        }
-        for (key, value) in details.params {
-            builder = builder.param_text(key, value);
-        }
-        builder.start_in(&self.context)
+        std::mem::take(&mut self.options).start_in(&self.context)
     }
 
     /// Whether the body has begun.
@@ -279,9 +256,9 @@ impl Call {
     }
 
     /// The body has returned; `observe` tells what.
-    pub(crate) fn finish_returned(&self, observe: &mut dyn FnMut(&mut Ending<'_>)) {
+    pub(crate) fn finish_returned(&self, observe: &mut dyn FnMut(&mut RunOutcome<'_>)) {
         let Some(run) = &self.run else { return };
-        let mut ending = Ending::new(run, self.site);
+        let mut ending = RunOutcome::new(run, self.site);
         // A value that panics while it is looked at has still been returned.
         let _ = catch_unwind(AssertUnwindSafe(|| observe(&mut ending)));
         run.end(ending.status);

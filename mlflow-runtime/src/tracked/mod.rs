@@ -11,6 +11,7 @@ pub(crate) mod name_template;
 pub(crate) mod outcome;
 pub(crate) mod panic_hook;
 pub(crate) mod timed;
+pub(crate) mod type_hints;
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,16 +20,16 @@ use std::task::{Context as TaskContext, Poll};
 use std::thread;
 
 use crate::run::context::ContextGuard;
-use crate::tracked::boxed_future::Returned;
 use crate::tracked::call::Call;
-use crate::tracked::outcome::Ending;
+use crate::tracked::outcome::RunOutcome;
+use crate::tracked::type_hints::ReturnType;
 
 /// Runs `body`. `outcome` looks at what it returned.
 #[inline]
 pub fn call<R>(
     call: Option<Box<Call>>,
     body: impl FnOnce() -> R,
-    outcome: impl Fn(&R, &mut Ending<'_>),
+    outcome: impl Fn(&R, &mut RunOutcome<'_>),
 ) -> R {
     match call {
         None => run_body(body),
@@ -47,7 +48,7 @@ fn run_body<R>(body: impl FnOnce() -> R) -> R {
 fn run_observed<R>(
     call: &mut Call,
     body: impl FnOnce() -> R,
-    outcome: impl Fn(&R, &mut Ending<'_>),
+    outcome: impl Fn(&R, &mut RunOutcome<'_>),
 ) -> R {
     let current = call.enter();
     match catch_unwind(AssertUnwindSafe(|| run_body(body))) {
@@ -70,48 +71,9 @@ pub fn invoke<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// Returns `future`, whose output is an `R`: what a value can do is asked before the body has told what it
-/// returns.
-#[inline]
-pub fn future_of<F: Future<Output = R>, R>(future: F) -> F {
-    future
-}
-
-/// Makes a closure or an `async` block own `value`, whether or not the body names it.
-#[inline]
-pub fn keep<T: ?Sized>(_: &T) {}
-
-/// Never there; gives an `async` block its return type.
-#[inline]
-#[must_use]
-pub const fn nothing<T>() -> Option<T> {
-    None
-}
-
-/// Never there; of the type that another `return` has already told.
-#[inline]
-#[must_use]
-pub fn nothing_like<T>(_: Returned<T>) -> Option<T> {
-    None
-}
-
-/// Never there; a `return` of it makes `R` what the signature says of a future's output.
-#[inline]
-#[must_use]
-pub fn future_like<R, F, O>(_: Returned<R>) -> Option<Tracked<R, F, O>> {
-    None
-}
-
-/// `value`, of the type that a `return` has already told. An argument's expression is checked with
-/// all that is known of the type, as a closure's parameters need; a returned one is not.
-#[inline]
-pub fn value_like<T>(_: Returned<T>, value: T) -> (T,) {
-    (value,)
-}
-
 /// `outcome` of a function whose value tells nothing.
 #[inline]
-pub fn any_value<R>(_: &R, _: &mut Ending<'_>) {}
+pub fn ignore_value<R>(_: &R, _: &mut RunOutcome<'_>) {}
 
 /// The run of a body that cannot be wrapped: one that never returns, or asks for its caller.
 #[derive(Debug)]
@@ -161,7 +123,7 @@ pin_project_lite::pin_project! {
         call: Option<Box<Call>>,
         outcome: O,
         // `F::Output`, which is told before `F` is known.
-        returned: Returned<R>,
+        returned: ReturnType<R>,
     }
 
     impl<R, F, O> PinnedDrop for Tracked<R, F, O> {
@@ -189,7 +151,7 @@ impl Drop for AbandonGuard {
 impl<R, F, O> Tracked<R, F, O>
 where
     F: Future<Output = R>,
-    O: Fn(&R, &mut Ending<'_>),
+    O: Fn(&R, &mut RunOutcome<'_>),
 {
     /// `inner` as one run; `outcome` looks at what it returned.
     #[inline]
@@ -199,7 +161,7 @@ where
             inner: Some(inner),
             call,
             outcome,
-            returned: Returned::HERE,
+            returned: ReturnType::MARKER,
         }
     }
 }
@@ -207,7 +169,7 @@ where
 impl<R, F, O> Future for Tracked<R, F, O>
 where
     F: Future<Output = R>,
-    O: Fn(&R, &mut Ending<'_>),
+    O: Fn(&R, &mut RunOutcome<'_>),
 {
     type Output = R;
 

@@ -12,18 +12,18 @@ use crate::capture::{Failure, Numbers};
 use crate::model::RunStatus;
 use crate::os::fork::PerProcess;
 use crate::run::Run;
-use crate::run::callsite::Site;
+use crate::run::callsite::Callsite;
 
 use crate::sync::lock;
 use crate::warnings::warn_without_dedup;
 
 /// Asks a value whether it is a `Result` or an `Option`.
 #[derive(Debug)]
-pub struct Probe<'v, T: ?Sized>(pub &'v T);
+pub struct ResultProbe<'v, T: ?Sized>(pub &'v T);
 
 /// The answer.
 #[derive(Debug, PartialEq)]
-pub enum Split<V, E> {
+pub enum Inspected<V, E> {
     /// `Ok`, `Some`, or a value that is neither `Result` nor `Option`.
     Value(V),
     /// `Err`.
@@ -39,17 +39,17 @@ pub trait ResultLike {
     /// What it has if it is a failure.
     type Error;
     /// Takes it apart.
-    fn split(&self) -> Split<&Self::Value, &Self::Error>;
+    fn inspected(&self) -> Inspected<&Self::Value, &Self::Error>;
 }
 
 impl<T, E> ResultLike for Result<T, E> {
     type Value = T;
     type Error = E;
 
-    fn split(&self) -> Split<&T, &E> {
+    fn inspected(&self) -> Inspected<&T, &E> {
         match self {
-            Ok(value) => Split::Value(value),
-            Err(error) => Split::Error(error),
+            Ok(value) => Inspected::Value(value),
+            Err(error) => Inspected::Error(error),
         }
     }
 }
@@ -58,8 +58,8 @@ impl<T> ResultLike for Option<T> {
     type Value = T;
     type Error = Infallible;
 
-    fn split(&self) -> Split<&T, &Infallible> {
-        self.as_ref().map_or(Split::Absent, Split::Value)
+    fn inspected(&self) -> Inspected<&T, &Infallible> {
+        self.as_ref().map_or(Inspected::Absent, Inspected::Value)
     }
 }
 
@@ -68,49 +68,49 @@ impl ResultLike for ExitCode {
     type Value = Infallible;
     type Error = ExitCode;
 
-    fn split(&self) -> Split<&Infallible, &ExitCode> {
+    fn inspected(&self) -> Inspected<&Infallible, &ExitCode> {
         if *self == ExitCode::SUCCESS {
-            Split::Absent
+            Inspected::Absent
         } else {
-            Split::Error(self)
+            Inspected::Error(self)
         }
     }
 }
 
 // One method for all of them: of a type that is not known, the compiler would say that several fit.
-impl<'v, T: ResultLike> Probe<'v, T> {
+impl<'v, T: ResultLike> ResultProbe<'v, T> {
     /// Takes the value apart.
     #[must_use]
-    pub fn __mlflow_split(self) -> Split<&'v T::Value, &'v T::Error> {
-        self.0.split()
+    pub fn __mlflow_inspected(self) -> Inspected<&'v T::Value, &'v T::Error> {
+        self.0.inspected()
     }
 }
 
 /// Every other type is a value.
-pub trait Whole<'v> {
+pub trait NotAResult<'v> {
     /// The value's type.
     type Value: ?Sized;
     /// The value as it is.
-    fn __mlflow_split(self) -> Split<&'v Self::Value, &'v Infallible>;
+    fn __mlflow_inspected(self) -> Inspected<&'v Self::Value, &'v Infallible>;
 }
 
-impl<'v, T: ?Sized> Whole<'v> for Probe<'v, T> {
+impl<'v, T: ?Sized> NotAResult<'v> for ResultProbe<'v, T> {
     type Value = T;
-    fn __mlflow_split(self) -> Split<&'v T, &'v Infallible> {
-        Split::Value(self.0)
+    fn __mlflow_inspected(self) -> Inspected<&'v T, &'v Infallible> {
+        Inspected::Value(self.0)
     }
 }
 
 /// A run about to end; takes what the returned value tells.
 #[derive(Debug)]
-pub struct Ending<'r> {
+pub struct RunOutcome<'r> {
     run: &'r Run,
-    site: &'static Site,
+    site: &'static Callsite,
     pub(crate) status: RunStatus,
 }
 
-impl<'r> Ending<'r> {
-    pub(crate) fn new(run: &'r Run, site: &'static Site) -> Self {
+impl<'r> RunOutcome<'r> {
+    pub(crate) fn new(run: &'r Run, site: &'static Callsite) -> Self {
         Self {
             run,
             site,
@@ -212,7 +212,7 @@ impl<'r> Ending<'r> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Probe, Split, Whole as _};
+    use super::{Inspected, NotAResult as _, ResultProbe};
 
     #[test]
     fn by_type_not_by_name() {
@@ -222,19 +222,22 @@ mod tests {
             Err,
         }
         let ok: Outcome = Ok(1);
-        assert_eq!(Probe(&ok).__mlflow_split().value(), Some(&1));
+        assert_eq!(ResultProbe(&ok).__mlflow_inspected().value(), Some(&1));
         assert!(matches!(
-            Probe(&Err::<u8, _>("no")).__mlflow_split(),
-            Split::Error(&"no")
+            ResultProbe(&Err::<u8, _>("no")).__mlflow_inspected(),
+            Inspected::Error(&"no")
         ));
-        assert!(matches!(Probe(&None::<u8>).__mlflow_split(), Split::Absent));
         assert!(matches!(
-            Probe(&Result::Err).__mlflow_split(),
-            Split::Value(&Result::Err)
+            ResultProbe(&None::<u8>).__mlflow_inspected(),
+            Inspected::Absent
+        ));
+        assert!(matches!(
+            ResultProbe(&Result::Err).__mlflow_inspected(),
+            Inspected::Value(&Result::Err)
         ));
     }
 
-    impl<V, E> Split<V, E> {
+    impl<V, E> Inspected<V, E> {
         fn value(self) -> Option<V> {
             match self {
                 Self::Value(value) => Some(value),

@@ -14,12 +14,12 @@ use crate::tracker::global;
 
 /// A function annotated with `#[timed]`.
 #[derive(Debug)]
-pub struct TimedSite {
+pub struct TimedCallsite {
     metric: &'static str,
     calls: AtomicI64,
 }
 
-impl TimedSite {
+impl TimedCallsite {
     /// `metric` is `time/<name>`.
     #[must_use]
     pub const fn new(metric: &'static str) -> Self {
@@ -33,7 +33,7 @@ impl TimedSite {
 /// A call that is being timed.
 #[derive(Debug)]
 pub struct Timer {
-    site: &'static TimedSite,
+    site: &'static TimedCallsite,
     run: Run,
     started: Instant,
 }
@@ -42,7 +42,7 @@ impl Timer {
     /// Starts the clock, if there is a run.
     #[inline]
     #[must_use]
-    pub fn start(site: &'static TimedSite) -> Option<Self> {
+    pub fn start(site: &'static TimedCallsite) -> Option<Self> {
         if !global::is_enabled() {
             return None;
         }

@@ -1,7 +1,8 @@
-//! The process: its configuration, and the tracker made of it.
+//! State of the process: its configuration, and the tracker that is made from the configuration.
 //!
-//! Invariants: nothing exists before the first run starts. Runs keep the tracker they started with:
-//! those of earlier configurations live on until the process ends, which waits for them, too.
+//! Invariants: no tracker exists before the first run starts. Runs keep the tracker that they started with.
+//! Trackers of earlier configurations live until the process ends, and the end of the process waits for them,
+//! too.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -14,7 +15,7 @@ use crate::sync::lock;
 use crate::tracker::{Tracker, stand_in};
 use crate::warnings;
 
-/// Whether the feature `disabled` is on.
+/// True if the feature `disabled` is on.
 pub(crate) const COMPILED_OUT: bool = cfg!(feature = "disabled");
 
 static GLOBALS: PerProcess<ProcessGlobals> = PerProcess::new();
@@ -24,27 +25,28 @@ const UNKNOWN: u8 = 0;
 const ENABLED: u8 = 1;
 const DISABLED: u8 = 2;
 
-/// Everything that one process has.
+/// State of tracking in one process.
 struct ProcessGlobals {
     tracking: Mutex<GlobalTracking>,
-    /// The configuration, for children. Written under the lock above.
+    /// Configuration that forked children start with. Written while `tracking` is locked.
     inherited: InheritedValue<(Config, Option<Settings>)>,
-    /// Held while the tracker is made.
+    /// Lock held while the tracker is made.
     start_lock: Mutex<()>,
 }
 
 #[derive(Default)]
 struct GlobalTracking {
     config: Config,
-    /// What `config` and the environment come to; read once, so that a bad value is one warning.
+    /// Settings that result from `config` and the environment. Resolved once, so that a bad value logs one
+    /// warning.
     settings: Option<Settings>,
     tracker: Option<Arc<Tracker>>,
-    /// Trackers of earlier configurations: their runs go on, and the end of the process waits for them.
+    /// Trackers of earlier configurations. Their runs continue, and the end of the process waits for them.
     earlier: Vec<Arc<Tracker>>,
 }
 
 impl ProcessGlobals {
-    /// Begins with the configuration of the parent, if there is one.
+    /// Makes the state of a process, with the configuration of the parent process if there is one.
     fn inheriting(parent: Option<&Self>) -> Self {
         let (config, settings) = parent
             .map(|parent| parent.inherited.get())
@@ -60,7 +62,7 @@ impl ProcessGlobals {
         }
     }
 
-    /// Changes the configuration, for this process and for children it makes from now on.
+    /// Changes the configuration, for this process and for the children that it forks from now on.
     fn change(&self, change: impl FnOnce(&mut GlobalTracking)) {
         let mut process = lock(&self.tracking);
         change(&mut process);
@@ -77,7 +79,8 @@ fn global_tracking() -> &'static Mutex<GlobalTracking> {
     &process_globals().tracking
 }
 
-/// Whether the calling thread tracks: one load and a compare where the process does.
+/// Returns true if the calling thread tracks: the process tracks, or the thread's values go to a fake. Costs
+/// one load and a compare if the process tracks.
 #[inline]
 pub(crate) fn is_enabled() -> bool {
     !COMPILED_OUT && (ENABLED_STATE.load(Ordering::Relaxed) == ENABLED || is_enabled_slow())
@@ -87,14 +90,14 @@ pub(crate) fn is_enabled() -> bool {
 fn is_enabled_slow() -> bool {
     match ENABLED_STATE.load(Ordering::Relaxed) {
         ENABLED => true,
-        // A fake records also where the process does not track.
+        // A fake records even if the process does not track.
         DISABLED => stand_in::has_live_fake() && stand_in::scoped_fake().is_some(),
         _ => resolved_settings().enabled,
     }
 }
 
-/// The process's settings. Resolved with no lock held: a warning may reach a subscriber that asks
-/// for them again.
+/// Returns the process's settings. No lock is held while the settings are resolved: a warning may reach a
+/// subscriber that needs the settings again.
 pub(crate) fn resolved_settings() -> Settings {
     let config = {
         let process = lock(global_tracking());
@@ -130,7 +133,7 @@ pub(crate) fn change_config(change: impl FnOnce(&mut Config)) {
     });
 }
 
-/// Changes the experiment of runs that name none, from now on.
+/// Sets the experiment of runs that start from now on and name none.
 pub(crate) fn set_experiment(name: String) {
     let Some(ExperimentRef::Name(name)) = experiment_name::experiment_from_name(name) else {
         return;
@@ -148,13 +151,14 @@ pub(crate) fn set_experiment(name: String) {
 }
 
 impl Tracker {
-    /// Returns the scope's tracker, or the process's, made at the first call; `None` where tracking is
-    /// disabled.
+    /// Returns the tracker of the calling scope or else that of the process, which the first call makes.
+    /// Returns `None` if tracking is disabled.
     pub(crate) fn scoped_or_global() -> Option<Arc<Self>> {
         stand_in::scoped_fake().or_else(Self::global)
     }
 
-    /// The process's tracker, made at the first call; `None` where tracking is disabled.
+    /// Returns the process's tracker, which the first call makes, or its substitute while a fake is alive.
+    /// Returns `None` if tracking is disabled, or while the calling thread starts a tracker.
     pub(crate) fn global() -> Option<Arc<Self>> {
         if COMPILED_OUT || Self::is_starting() {
             return None;
@@ -169,7 +173,8 @@ impl Tracker {
         if let Some(tracker) = Self::existing() {
             return Some(tracker);
         }
-        // One at a time, and not under the lock that everybody asks for: files are made here.
+        // One thread at a time makes the tracker. The lock that every call needs is not held meanwhile,
+        // because files are created here.
         let _making = lock(&process_globals().start_lock);
         if let Some(tracker) = Self::existing() {
             return Some(tracker);
@@ -179,17 +184,17 @@ impl Tracker {
         Some(tracker)
     }
 
-    /// Has the end of the process wait for `tracker`, too.
+    /// Adds `tracker` to those that the end of the process waits for.
     pub(crate) fn adopt(tracker: &Arc<Self>) {
         lock(global_tracking()).earlier.push(Arc::clone(tracker));
     }
 
-    /// The process's tracker, if there is one already.
+    /// Returns the process's tracker, if there is one already.
     pub(crate) fn existing() -> Option<Arc<Self>> {
         lock(global_tracking()).tracker.clone()
     }
 
-    /// That, and those of earlier configurations.
+    /// Returns the process's tracker, if there is one, and those of earlier configurations.
     pub(crate) fn all() -> Vec<Arc<Self>> {
         let process = lock(global_tracking());
         process

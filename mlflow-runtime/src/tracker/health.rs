@@ -1,7 +1,7 @@
-//! What the process can be asked about its tracking.
+//! Queries about the state of tracking, and functions that wait for delivery.
 //!
-//! Invariant: asking waits for nothing, except [`flush`] and [`shutdown`], which wait no longer
-//! than they are told to.
+//! Invariant: a query waits for nothing, except [`flush`] and [`shutdown`], which wait no longer than their
+//! timeout.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 use crate::tracker::{global, last_words, stand_in};
 
-/// How the process and its store get along; see [`Health`].
+/// State of tracking and of the connection to the store; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {
@@ -24,66 +24,69 @@ pub enum State {
     Disabled,
     /// No run was started yet.
     Idle,
-    /// The last request was answered, or none was needed yet.
+    /// The last request was answered, or no request was needed yet.
     Connected,
-    /// The last request failed; it is tried again.
+    /// The last request failed and is tried again.
     Waiting,
-    /// So did the ones before it, or a person has to act; values are kept and tried again at long intervals.
+    /// Several requests failed one after another, or a person has to act. Values are kept, and the request is
+    /// tried again at long intervals.
     Degraded,
 }
 
-/// A look at tracking at one moment; see [`health`].
+/// Snapshot of the state of tracking; see [`health`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
-    /// How the store was last seen.
+    /// State of the connection to the store after the last request.
     pub state: State,
-    /// Values logged and not settled: they wait in the journal. A value is a metric point, a param,
-    /// a tag, an artifact, a run's start or its end, what is new on a run's console; params and tags
-    /// given with the start are part of it.
+    /// Values that were logged and wait in the journal for delivery, without those in [`held`](Self::held). A
+    /// value is a metric point, a param, a tag, an artifact, the start of a run, the end of a run, or new
+    /// text in the console log of a run. Params and tags that are given with the start belong to the start.
     pub queued: u64,
-    /// Values the store has taken, those that dead processes left included.
+    /// Values that the store has taken, including those of processes that have ended.
     pub delivered: u64,
     /// Requests that failed and are tried again.
     pub retried: u64,
-    /// Values the store has refused for good, or that could not be logged at all. Those that were
-    /// refused are kept: see [`resend_rejected`](crate::resend_rejected).
+    /// Values that the store has refused for good, or that could not be logged at all. Refused values are
+    /// kept: see [`resend_rejected`](crate::resend_rejected).
     pub rejected: u64,
-    /// Values the store takes only when a person has acted, e.g. of a deleted experiment. They are kept,
-    /// and tried again every minute or so.
+    /// Values that the store takes only after a person has acted, for example because their experiment is
+    /// deleted. Such values are kept, and are tried again about every minute.
     pub held: u64,
-    /// Records that were lost in damaged files of the journal, each a value as a rule: a record that is
-    /// damaged, a stretch of a file in which none can be made out (one, however long it is), and a value
-    /// whose metric or run was named by such a record. Everything else of these files is delivered; they
-    /// are kept in the folder `damaged-<uid>` beside [`journal`](Self::journal).
+    /// Records that were lost in damaged files of the journal; usually each is one value. Each of the
+    /// following counts as one record: a damaged record; a stretch of a file in which no record can be
+    /// recognized, however long the stretch is; and a value whose metric or run was defined by a damaged
+    /// record. Everything else in these files is delivered. The files are kept in the folder `damaged-<uid>`
+    /// beside [`journal`](Self::journal).
     pub damaged: u64,
-    /// Values that found no room.
+    /// Values that were lost, by reason.
     pub dropped: Dropped,
-    /// Bytes of disk, or memory, that the journal takes, without the artifacts beside it.
+    /// Bytes that the journal takes on disk or in memory, without the artifacts beside it.
     pub journal_bytes: u64,
-    /// Bytes of artifacts that wait beside the journal. The free space of the disk bounds them, not
-    /// `MLFLOW_JOURNAL_MAX_BYTES`.
+    /// Bytes of artifacts that wait beside the journal. They are limited by the free space of the disk, not
+    /// by `MLFLOW_JOURNAL_MAX_BYTES`.
     pub artifact_bytes: u64,
-    /// How long the oldest value that the store was offered has been waiting; `None` if none waits.
+    /// Age of the oldest value that the shipper is sending or retries; `None` if there is no such value.
     pub oldest: Option<Duration>,
-    /// Where it lies; `None` if it is in memory, or not there yet.
+    /// Directory of this process's journal; `None` if the journal is in memory or not created yet.
     pub journal: Option<PathBuf>,
 }
 
-/// Values that were lost, by reason. The first of each reason warns.
+/// Values that were lost, by reason. The first loss for each reason logs a warning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Dropped {
     /// Metric points, texts up to 16 KiB and console lines beyond `MLFLOW_JOURNAL_MAX_BYTES`.
     pub journal_full: u64,
-    /// Values beyond the memory that they may take where no journal can be written.
+    /// Values beyond the memory limit that applies if no journal can be written to disk.
     pub memory_full: u64,
-    /// Values in files of the journal that somebody removed while they waited.
+    /// Values in files of the journal that were removed, by something other than this library, before
+    /// delivery.
     pub journal_removed: u64,
 }
 
 impl Dropped {
-    /// All of them.
+    /// Returns the number of lost values, for all reasons together.
     #[must_use]
     pub fn total(&self) -> u64 {
         let Self {
@@ -95,25 +98,25 @@ impl Dropped {
     }
 }
 
-/// What a [`flush`] led to.
+/// Result of a [`flush`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlushReport {
-    /// Whether all that was logged before has been settled.
+    /// True if everything logged before the call is delivered, rejected or held.
     pub complete: bool,
-    /// Values that still wait in the journal, without those that are held.
+    /// Values that still wait in the journal, without those in [`held`](Self::held).
     pub queued: u64,
     /// Values that the store has taken until now, as in [`Health::delivered`].
     pub delivered: u64,
-    /// Values that the store takes only when a person has acted, as in [`Health::held`]: a report may be
-    /// complete without them.
+    /// Values that the store takes only after a person has acted, as in [`Health::held`]. A report may be
+    /// complete while there are such values.
     pub held: u64,
-    /// Values that the store has refused until now, or that could not be logged, as in [`Health::rejected`].
+    /// Values that the store has refused until now or that could not be logged, as in [`Health::rejected`].
     pub rejected: u64,
 }
 
 impl FlushReport {
-    /// Tells of `trackers`, after a flush that was or was not complete.
+    /// Returns a report with the sums over `trackers`. `complete` is the result of the flush.
     pub(crate) fn from_trackers(trackers: &[Arc<Tracker>], complete: bool) -> Self {
         let sum = |count: fn(&Tracker) -> u64| trackers.iter().map(|tracker| count(tracker)).sum();
         Self {
@@ -126,8 +129,8 @@ impl FlushReport {
     }
 }
 
-/// How tracking is doing. Costs a lock and a few loads, and a system call for each run with a console;
-/// starts nothing.
+/// Returns the present state of tracking. Starts nothing. Costs a lock and a few loads, and a system call for
+/// each run with a console log.
 ///
 /// ```
 /// let health = mlflow::health();
@@ -158,8 +161,8 @@ pub fn health() -> Health {
     }
 }
 
-/// Waits until all that was logged so far is delivered, set aside or held, but not longer than
-/// `timeout`. May be called from anywhere, also inside an async runtime, whose thread it blocks.
+/// Waits until everything logged so far is delivered, rejected or held, but no longer than `timeout`. May be
+/// called from anywhere; inside an async runtime it blocks the calling thread.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -176,9 +179,9 @@ pub fn flush(timeout: Duration) -> FlushReport {
     FlushReport::from_trackers(&trackers, complete)
 }
 
-/// The same, for the end of a program that cannot count on its exit hook (it is ended by `abort`,
-/// or is a library unloaded early). Logging goes on working afterwards, but runs that are open get no
-/// more system metrics.
+/// Flushes as [`flush`] does, at the end of a program that cannot rely on its exit hook, because the program
+/// ends by `abort`, or because it is a library that is unloaded early. Logging still works afterwards, but
+/// runs that are open receive no more system metrics, and stdout and stderr are no longer captured.
 pub fn shutdown(timeout: Duration) -> FlushReport {
     if stand_in::scoped_fake().is_none() {
         let deadline = saturating_deadline(Instant::now(), timeout);
@@ -191,7 +194,8 @@ pub fn shutdown(timeout: Duration) -> FlushReport {
     flush(timeout)
 }
 
-/// The scope's tracker, or the process's with those of earlier configurations.
+/// Returns the fake of the calling scope or, without one, the trackers of the process, including those of
+/// earlier configurations.
 pub(crate) fn all_trackers() -> Vec<Arc<Tracker>> {
     match stand_in::scoped_fake() {
         Some(fake) => vec![fake],
@@ -199,13 +203,13 @@ pub(crate) fn all_trackers() -> Vec<Arc<Tracker>> {
     }
 }
 
-/// The tracker of this scope or of the process, if there is one yet.
+/// Returns the tracker of the calling scope or of the process, if there is one yet.
 fn current_tracker() -> Option<Arc<Tracker>> {
     stand_in::scoped_fake().or_else(Tracker::existing)
 }
 
 impl Tracker {
-    /// Values that wait.
+    /// Returns the number of values that wait for delivery. Blocked values are not among them.
     pub(crate) fn queued(&self) -> u64 {
         let values = self
             .journal()
@@ -214,12 +218,13 @@ impl Tracker {
         values + self.journal().console_logs.unshipped_count()
     }
 
-    /// Checks, after a flush that was complete, that each value is counted once. `logged`: the values of
-    /// the journal before the flush.
+    /// Checks, after a complete flush, that each value is counted once. `logged` is the number of values that
+    /// the journal had before the flush.
     ///
     /// # Errors
     ///
-    /// What is counted, if that is less than was logged before, or more than was logged until now.
+    /// Returns the counts as text if fewer values are counted than were logged before the flush, or more than
+    /// were logged until now.
     pub(crate) fn check_numbers(&self, logged: u64) -> Result<(), String> {
         let stats = &self.stats;
         let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
@@ -234,7 +239,7 @@ impl Tracker {
         ))
     }
 
-    /// Values that found no room.
+    /// Returns the numbers of lost values, by reason.
     pub(crate) fn dropped(&self) -> Dropped {
         Dropped {
             journal_full: self.journal().dropped(DropReason::JournalFull),
@@ -261,7 +266,7 @@ impl Tracker {
             journal_bytes: self.journal().used_bytes(),
             artifact_bytes: self.journal().artifact_bytes(),
             oldest: stats.oldest_time_ms().map(|since_ms| {
-                // The clock may have been set back.
+                // The clock may have been set back since.
                 let age_ms = time::now_ms().saturating_sub(since_ms);
                 Duration::from_millis(u64::try_from(age_ms).unwrap_or(0))
             }),

@@ -1,7 +1,7 @@
-//! What a tracker does when the process ends, and what it says then.
+//! Delivery by a tracker at the end of the process, and the last lines on stderr.
 //!
-//! Invariants: where the store is known to be away, or has done nothing for this process yet, one more attempt is made.
-//! What is left is in the journal, and one line says so.
+//! Invariants: if the store is known to be unavailable, or has done nothing for this process yet, one more
+//! attempt is made. Values that are left stay in the journal, and one line reports them.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::stderr::write_stderr_line;
 use crate::system_metrics::{self, StopMode};
 use crate::time::saturating_deadline;
 
-/// Has what was logged be delivered when the process ends.
+/// Registers the exit stages that deliver the logged values when the process ends.
 pub(super) fn install() {
     exit::register_stage(Stage::StdioCapture, |leaving| {
         stop_captures(leaving.deadline());
@@ -26,7 +26,8 @@ pub(super) fn install() {
     exit::install(prepare_exit);
 }
 
-/// Hands on what the thread has logged that ends the process. Returns the longest exit timeout.
+/// Seals the segments of the thread that ends the process, so that they can be shipped and deleted. Returns
+/// the longest exit timeout; `None` if there is no tracker.
 fn prepare_exit() -> Option<Duration> {
     let trackers = Tracker::all();
     for tracker in &trackers {
@@ -35,7 +36,8 @@ fn prepare_exit() -> Option<Duration> {
     (!trackers.is_empty()).then(longest_timeout)
 }
 
-/// Ends the captures of stdout and stderr, and waits for what was written, but no longer than until then.
+/// Ends the captures of stdout and stderr, and waits for the bytes that were written before, but no longer
+/// than `until`.
 pub(super) fn stop_captures(until: Instant) {
     for tracker in Tracker::all() {
         if let Some(capture) = tracker.capture() {
@@ -50,7 +52,7 @@ fn deliver_all(leaving: &ExitContext) {
     }
 }
 
-/// Returns the longest exit timeout of the process.
+/// Returns the longest exit timeout of the process's trackers.
 pub(crate) fn longest_timeout() -> Duration {
     let trackers = Tracker::all();
     let timeouts = trackers
@@ -61,7 +63,7 @@ pub(crate) fn longest_timeout() -> Duration {
 
 fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     let timeout = tracker.settings().exit_timeout;
-    // Whoever has nothing of its own to deliver waits for what others have left only.
+    // A process without values of its own waits only for orphaned journals, which get a part of the timeout.
     let has_own = tracker.queued() > 0;
     let longest = if has_own {
         timeout
@@ -72,7 +74,7 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     tracker.flush_queue.begin_exit();
     let logged = tracker.journal().value_count();
     let is_complete = tracker.flush_until(deadline, FlushScope::Exit(timeout));
-    // Each program of our own tests fails by this line.
+    // The programs in this library's tests fail if they print this line.
     if cfg!(feature = "__numbers")
         && is_complete
         && let Err(miscounted) = tracker.check_numbers(logged)
@@ -82,7 +84,8 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
         ));
     }
     if tracker.queued() == 0 && !tracker.journal().is_empty() {
-        // Threads of a pool never end, and what they write to is kept for them.
+        // Threads of a pool never end, so their segments stay open. Sealed segments can be removed with their
+        // files.
         tracker.journal().seal_all();
         tracker.flush_until(deadline, FlushScope::Own);
     }
@@ -120,7 +123,7 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
             path.display(),
         ));
     }
-    // Of what is held there is a line of its own.
+    // Blocked values are reported by a line of their own.
     if is_cut_short && left == 0 && tracker.stats.blocked_in_orphans.get() == 0 {
         write_stderr_line(&format!(
             "mlflow: what earlier processes have left for {destination} is not all shipped; later tracked programs go \
@@ -167,10 +170,10 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     }
 }
 
-/// How many folders of journals one line names.
+/// Largest number of journal folders that one line lists.
 const MAX_LISTED_FOLDERS: usize = 3;
 
-/// Says what is kept until a person acts.
+/// Writes lines to stderr about values and files that are kept until a person acts.
 fn print_kept(tracker: &Tracker) {
     let Some(root) = tracker.journal().root() else {
         return;

@@ -1,6 +1,12 @@
-//! One process's way to one destination: its settings, its journal, its shipper.
+//! The tracker: the connection of one process to one destination, with its settings, its journal and its
+//! shipper.
 //!
-//! Invariant: it is made once and never changes its destination; all that a run needs is in it.
+//! Invariants: a tracker never changes its destination. Everything that a run needs is in the run's tracker.
+//!
+//! There are two kinds. [`Tracker::start`] makes the tracker of a process, whose journal is on disk if
+//! possible and whose shipper runs on a thread of its own. [`Tracker::inline`] makes the tracker of a
+//! [fake](crate::testing), whose journal is in memory and which ships on the calling thread. A process that
+//! was forked replaces its parent's tracker by a successor; see [`Tracker::for_this_process`].
 
 pub(crate) mod global;
 pub(crate) mod health;
@@ -46,40 +52,43 @@ pub(crate) struct Tracker {
     pub(crate) stats: Arc<Stats>,
     pub(crate) flush_queue: Arc<FlushQueue>,
     pub(crate) runs: RunRegistry,
-    /// Where stdout and stderr are captured.
+    /// Capture of stdout and stderr, if one was started.
     capture: Option<Capture>,
-    /// Where there is no thread: whoever wants something delivered does it.
+    /// Shipper of an inline tracker, which delivers on the thread that flushes. `None` if a thread ships.
     shipper: Option<Mutex<Shipper>>,
-    /// The process it was made in.
+    /// Fork generation of the process that made the tracker; see [`fork::current_generation`].
     generation: u32,
-    /// The tracker that stands for it, in each process forked from that.
+    /// Replacements of this tracker: one in each process that was forked from the one that made it.
     successors: PerProcess<Successor>,
+    /// Experiment of the runs that name none.
     experiment: InheritedValue<ExperimentRef>,
     pub(crate) sanitizer: Sanitizer,
     pub(crate) runless_values: RunlessValues,
 }
 
 thread_local! {
+    /// True while the calling thread starts a tracker.
     static STARTING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The tracker of a process that was forked from another one's.
+/// Tracker of a forked process, which replaces the tracker of its parent.
 #[derive(Default)]
 struct Successor {
-    /// Held while it is made.
+    /// Lock held while the tracker is made.
     start_lock: Mutex<()>,
     tracker: OnceBox<Arc<Tracker>>,
 }
 
 impl Tracker {
-    /// Whether the calling thread is about to start one: a subscriber that logs to runs may be told
-    /// of trouble meanwhile.
+    /// Returns true while the calling thread starts a tracker. A start may log warnings, and a subscriber
+    /// that logs to runs receives them before the tracker exists.
     pub(crate) fn is_starting() -> bool {
         STARTING.get()
     }
 
-    /// The tracker that this process uses in its stead: itself, unless the process was forked since
-    /// it was made. `None` while that one is being started by the same thread.
+    /// Returns the tracker that the calling process uses in place of this one: this tracker itself or, in a
+    /// process that was forked since, the successor, which the first call makes. Returns `None` in such a
+    /// process while the calling thread starts a tracker.
     #[inline]
     pub(crate) fn for_this_process(self: &Arc<Self>) -> Option<&Arc<Self>> {
         if self.generation == fork::current_generation() {
@@ -91,7 +100,8 @@ impl Tracker {
 
     #[cold]
     fn after_fork(self: &Arc<Self>) -> Option<&Arc<Self>> {
-        // A fake has no thread and no file that could be lost. One thread of a test goes on.
+        // A fake has neither a thread nor a file that a fork could lose. In the child, the one forked thread
+        // of a test continues.
         if self.is_inline() {
             return Some(self);
         }
@@ -110,7 +120,7 @@ impl Tracker {
     }
 
     fn start_successor(&self) -> Arc<Self> {
-        // Its runs go by the numbers that they have, beside those of new ones.
+        // Inherited runs keep their numbers, and new runs are numbered after them.
         let mut settings = self.settings.clone();
         settings.experiment = self.experiment();
         let successor = Self::start(settings, self.runs.next_number());
@@ -118,8 +128,8 @@ impl Tracker {
         successor
     }
 
-    /// Starts one, with a journal on disk, if that can be, and a thread. Its runs are numbered from
-    /// `first_run`.
+    /// Starts a tracker with a journal on disk, if a directory for it can be used, and with a shipper thread.
+    /// A child whose destination does not survive a fork gets no thread. Runs are numbered from `first_run`.
     pub(crate) fn start(settings: Settings, first_run: u32) -> Arc<Self> {
         STARTING.set(true);
         let tracker = Self::start_inner(settings, first_run);
@@ -137,7 +147,7 @@ impl Tracker {
         };
         let journal = open_journal(&settings, &origin);
         let mut tracker = Self::without_shipper(settings, journal, first_run);
-        // What a child writes is captured by its parent already.
+        // The parent's capture already receives what a forked child writes.
         if !fork::is_child() && tracker.settings.console.capture {
             let max_bytes = tracker.settings.console.max_bytes;
             tracker.capture = Capture::start(&tracker.journal, max_bytes);
@@ -152,14 +162,15 @@ impl Tracker {
                 tracker.runs.links(),
             );
         } else {
-            // The parent ships it when it flushes or ends, or else the next process.
+            // The parent ships this journal when the parent flushes or ends. Otherwise the next process does.
             tracker.flush_queue.fail(u64::MAX);
         }
         last_words::install();
         tracker
     }
 
-    /// A tracker in memory, without a thread: values reach `store` in [`flush_until`](Self::flush_until).
+    /// Makes a tracker in memory, without a thread. Values reach `store` in
+    /// [`flush_until`](Self::flush_until).
     pub(crate) fn inline(settings: Settings, store: Box<dyn Store>) -> Self {
         let origin = Origin {
             destination: store.uri(),
@@ -204,7 +215,10 @@ impl Tracker {
         &self.journal
     }
 
-    /// Waits until everything logged so far is delivered; false if that did not succeed in time.
+    /// Waits until everything in `goal` that was logged so far is delivered, rejected or blocked. Returns
+    /// false if that did not succeed by `deadline`.
+    ///
+    /// An inline tracker delivers on the calling thread instead, and ignores `deadline` and `goal`.
     pub(crate) fn flush_until(&self, deadline: Instant, goal: FlushScope) -> bool {
         match &self.shipper {
             Some(shipper) => {
@@ -227,17 +241,18 @@ impl Tracker {
         }
     }
 
-    /// What captures stdout and stderr, if anything does or did.
+    /// Returns the capture of stdout and stderr, also after the capture has stopped.
     pub(crate) fn capture(&self) -> Option<&Capture> {
         self.capture.as_ref()
     }
 
-    /// The experiment of a run that names none.
+    /// Returns the experiment of a run that names none.
     pub(crate) fn experiment(&self) -> ExperimentRef {
         self.experiment.get()
     }
 
-    /// The experiments that were named for such a run; none for the default.
+    /// Returns the experiments that were named for a run that names none itself, the effective one first.
+    /// Returns an empty list for the default experiment.
     pub(crate) fn named_experiments(&self) -> Vec<ExperimentRef> {
         let experiment = self.experiment();
         if experiment == self.settings.experiment {
@@ -251,17 +266,22 @@ impl Tracker {
         self.experiment.set(&ExperimentRef::Name(name));
     }
 
-    /// The user by whose name requests are made, where that is not the system's.
+    /// Returns the configured user name of the requests; `None` if runs belong to the user of the operating
+    /// system.
     pub(crate) fn user(&self) -> Option<&str> {
         self.settings.login.username.as_deref()
     }
 
-    /// Whether this is a fake's: driven by hand, with no thread.
+    /// Returns true for the tracker of a fake, which has no thread and delivers only when flushed.
     pub(crate) fn is_inline(&self) -> bool {
         self.shipper.is_some()
     }
 
-    /// What a fake's store says of itself.
+    /// Returns the version and latency of a fake's store, and if the store accepts the credentials.
+    ///
+    /// # Errors
+    /// Returns [`StoreError::Busy`] if the tracker has a thread, or if the store cannot answer without
+    /// waiting.
     pub(crate) fn info(&self) -> Result<StoreInfo, StoreError> {
         let pending = || StoreError::Busy {
             reason: "it has to be waited for".to_owned(),
@@ -289,7 +309,8 @@ impl Tracker {
     }
 }
 
-/// Opens a journal on disk: where the settings say, else below the temporary directory; else in memory.
+/// Opens a journal in the configured directory. If the directory cannot be used, opens the journal below the
+/// temporary directory, or else in memory, each time with a warning.
 fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
     let key_prefix = &settings.rank.metric_prefix;
     let max_bytes = settings.journal_max_bytes;
@@ -331,24 +352,24 @@ fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
     })
 }
 
-/// Writes a line to stderr where no subscriber takes the warning.
+/// Writes a line to stderr if no `tracing` subscriber receives the warning and the settings are not quiet.
 fn print_unless_subscribed(settings: &Settings, line: fmt::Arguments<'_>) {
     if !settings.quiet && !tracing::enabled!(target: "mlflow", tracing::Level::WARN) {
         write_stderr_line(&format!("mlflow: {line}"));
     }
 }
 
-/// Steps until there is nothing left, on the calling thread. False if the store does not take it,
-/// or is one that has to be waited for.
+/// Runs the shipper on the calling thread until nothing is left. Returns false if the store does not take the
+/// values, or if it cannot answer without waiting.
 fn deliver_inline(shipper: &mut Shipper) -> bool {
     let mut context = task::Context::from_waker(Waker::noop());
-    // Without a thread nothing would come back to what waits by itself.
+    // Without a thread, nothing else would retry parked runs and deferred artifacts.
     shipper.retry_by(tokio::time::Instant::now());
     loop {
         let step = pin!(shipper.step()).poll(&mut context);
         match step {
             Poll::Ready(Ok(StepOutcome::Idle)) => break,
-            // Others may log without an end.
+            // Other threads may log without end: stop when everything logged before this step is delivered.
             Poll::Ready(Ok(StepOutcome::Delivered)) if shipper.is_fresh() => break,
             Poll::Ready(Ok(StepOutcome::More | StepOutcome::Delivered)) => {}
             Poll::Ready(Ok(StepOutcome::Stalled)) => std::thread::yield_now(),

@@ -1,7 +1,7 @@
-//! Shipping what processes that are gone have left.
+//! Shipping of orphaned journals: those of processes that have ended and left values undelivered.
 //!
-//! Invariants: what was logged for one destination goes to another one only by a call that names both;
-//! nothing is waited for longer than the caller says.
+//! Invariants: values that were logged for one destination are shipped to another one only by a call that
+//! names both. No call waits longer than its timeout.
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -13,43 +13,44 @@ use crate::shipper::FlushScope;
 use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 
-/// What a [`recover`] led to.
+/// Result of [`recover`] or [`recover_from`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoverReport {
-    /// Set if nothing is left: every journal that was left behind is delivered and gone. What the store has
-    /// refused for good is [kept elsewhere](crate::resend_rejected).
+    /// True if nothing is left: every orphaned journal was delivered and removed. Values that the store has
+    /// refused for good are [kept elsewhere](crate::resend_rejected).
     pub complete: bool,
-    /// Journals that were found.
+    /// Orphaned journals that existed when the call began.
     pub journals_found: u64,
-    /// Values that the store took.
+    /// Values that the store took during the call.
     pub delivered: u64,
-    /// Values that the store refused for good.
+    /// Values that the store refused for good during the call.
     pub rejected: u64,
-    /// Values that the store takes only when a person has acted, e.g. of a deleted experiment.
+    /// Values that the store takes only after a person has acted, for example because their experiment is
+    /// deleted.
     pub held: u64,
-    /// Journals that are left: they hold values, or a run to be closed.
+    /// Orphaned journals that are left. Each still holds values, or a run that has to be ended.
     pub journals_left: u64,
 }
 
-/// Why [`recover_from`] has moved nothing.
+/// Reason why [`recover_from`] shipped nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoverError {
-    /// `to` is no tracking URI.
+    /// Unusable tracking URI in `to`.
     InvalidUri {
-        /// What is wrong with it, and what is expected, as the middle of a sentence.
+        /// Description of the fault and of what is expected, phrased to continue a sentence.
         reason: String,
     },
-    /// The values would go elsewhere: this process ships to another destination than `to`. Set
-    /// `MLFLOW_TRACKING_URI`, or call [`set_tracking_uri`](crate::set_tracking_uri), first.
+    /// Destination of this process that differs from `to`. The values would be shipped to the wrong place.
+    /// Set `MLFLOW_TRACKING_URI`, or call [`set_tracking_uri`](crate::set_tracking_uri), first.
     OtherDestination {
-        /// Where this process ships to, without credentials.
+        /// Destination of this process, without credentials.
         present: String,
-        /// What was named, without credentials.
+        /// Destination that the call named, without credentials.
         to: String,
     },
-    /// Tracking is off (`MLFLOW_TRACKING_ENABLED=false`), or compiled out: nothing is shipped.
+    /// Tracking that is off (`MLFLOW_TRACKING_ENABLED=false`) or compiled out: nothing is shipped.
     Disabled,
 }
 
@@ -72,18 +73,21 @@ impl Display for RecoverError {
 
 impl Error for RecoverError {}
 
-/// Ships everything that processes which are gone have left for the present destination, and waits until that
-/// is done, but not longer than `timeout`. What this process has logged itself is delivered first.
+/// Ships every orphaned journal for the present destination: everything that processes which have ended left
+/// undelivered. Waits until that is done, but no longer than `timeout`. Values of this process are delivered
+/// first.
 ///
-/// A tracked program does that by itself while it runs, and at its end for a tenth of its exit timeout
-/// (`MLFLOW_EXIT_TIMEOUT`). Call this where all of it has to be there: in the last job of a day, before a
-/// machine goes away. Each journal is tried once: what fails, and all of it where the store is away, is left
-/// for the next call or program. What a timeout cuts short goes on while the process lives. A journal whose
-/// process is alive, or which another process is shipping, is not found. May be called from anywhere, also
-/// inside an async runtime, whose thread it blocks.
+/// A tracked program ships orphaned journals by itself while it runs, and at its end for a tenth of its exit
+/// timeout (`MLFLOW_EXIT_TIMEOUT`). Call this function where all values have to be delivered, for example in
+/// the last job of a day before a machine is removed.
 ///
-/// Where tracking is off nothing is shipped, and the report is empty and not complete. With a
-/// [fake](crate::testing::fake) there is nothing to be shipped, which is complete.
+/// Each journal is tried once. A journal that fails, or every journal if the store is unavailable, is left
+/// for the next call or the next program. Work that the timeout cuts short continues while the process lives.
+/// Journals whose process is alive, or which another process is shipping, are not found. The function may be
+/// called from anywhere; inside an async runtime it blocks the calling thread.
+///
+/// If tracking is off, nothing is shipped, and the report is empty and not complete. With a
+/// [fake](crate::testing::fake) there is nothing to ship, and the report is complete.
 ///
 /// ```no_run
 /// let report = mlflow::recover(std::time::Duration::from_secs(600));
@@ -98,16 +102,20 @@ pub fn recover(timeout: Duration) -> RecoverReport {
     ship_orphans(&tracker, &destination, timeout)
 }
 
-/// Ships what processes that are gone have left for the destination `from` to `to`, which has to be the
-/// present one, and waits as [`recover`] does: values that were logged to a URI that was wrong.
+/// Ships the orphaned journals for the destination `from` to `to`, and waits as [`recover`] does. Meant for
+/// values that were logged to a wrong URI. The destination `to` has to be the present one.
 ///
-/// Both are tracking URIs; credentials in them count for nothing. `from` may be one that cannot be used, as
-/// it was given: `host:5000`. A run that was created at `from` already is created anew at `to`, with what is
-/// left of it. A run that names its experiment by an id goes to the one that has this id at `to`. One call is
-/// made at a time: a second one waits for the first. What `to` refuses is kept for `to`. A journal of this very process, which had another
-/// URI before [`set_tracking_uri`](crate::set_tracking_uri), is not found while the process lives. A report
-/// that has found no journal may be of a `from` that is misspelt: the line at the end of the process that
-/// logged the values shows it.
+/// Each argument is a tracking URI; credentials in it are ignored. If the URI in `from` was unusable, such as
+/// `host:5000`, give it as it was configured.
+///
+/// A run that was already created at `from` is created anew at `to`, with the values that are left of it. A
+/// run that names its experiment by an id goes to the experiment with this id at `to`. Values that `to`
+/// refuses for good are kept as rejected values of `to`.
+///
+/// One call runs at a time: a second call waits for the first. A journal of this very process, which had
+/// another URI before [`set_tracking_uri`](crate::set_tracking_uri), is not found while the process lives. If
+/// the report has found no journal, `from` may be misspelt: compare it with the line that the process which
+/// logged the values wrote to stderr at its end.
 ///
 /// ```no_run
 /// // The path was missing.
@@ -121,13 +129,14 @@ pub fn recover(timeout: Duration) -> RecoverReport {
 /// ```
 ///
 /// # Errors
-/// Fails if `to` cannot be used or is not the present destination, or if tracking is off.
+/// Returns an error if `to` cannot be used or is not the present destination, or if tracking is off. The
+/// destination of a [fake](crate::testing::fake) is never `to`.
 pub fn recover_from(
     from: &str,
     to: &str,
     timeout: Duration,
 ) -> Result<RecoverReport, RecoverError> {
-    // What was given may have been unusable, and is now to go where it was meant.
+    // The URI in `from` may have been unusable when the values were logged.
     let from = Destination::parse_or_unusable(from).to_string();
     let to = match Destination::parse_or_unusable(to) {
         Destination::Unusable(unusable) => {
@@ -147,7 +156,7 @@ pub fn recover_from(
     Ok(report)
 }
 
-/// Ships what is left behind for `origin`.
+/// Ships the orphaned journals for the destination `origin`.
 fn ship_orphans(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverReport {
     if tracker.is_inline() {
         return RecoverReport {
@@ -174,12 +183,13 @@ fn ship_orphans(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverRe
     }
 }
 
-/// Counts the journals that are left behind for `origin`.
+/// Counts the orphaned journals for the destination `origin`.
 fn count_orphans(tracker: &Tracker, origin: &str) -> u64 {
     let roots = tracker.settings().journal_roots(tracker.journal());
     let left = roots
         .iter()
         .map(|root| Directory::find_orphaned(root, origin).count() as u64);
-    // The one that is being shipped is locked as that of a process that is alive is.
+    // `find_orphaned` skips the journal that is being shipped, because it is locked like that of a live
+    // process.
     left.sum::<u64>() + tracker.stats.orphans_in_progress.get()
 }

@@ -1,4 +1,4 @@
-//! Sending again what a store has refused.
+//! Resending of values that a store has rejected.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,16 @@ use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 use crate::tracker::health::{self, FlushReport};
 
-/// Sends again what the present destination has refused for good, in this process and in earlier
-/// ones, and waits until that is done, but not longer than `timeout`.
+/// Sends the values again that the present destination has rejected, in this process and in earlier ones.
+/// Waits until that is done, but no longer than `timeout`.
 ///
-/// A refused value (a param that changed, an artifact that cannot be stored) is set aside: it is counted in [`Health::rejected`](crate::Health::rejected), and its bytes
-/// are kept in the folder `rejected-<uid>` beside the journals. What is refused again is set aside again.
+/// A value is rejected when the store refuses it for good, for example a param whose value changed or an
+/// artifact that cannot be stored. A rejected value is counted in
+/// [`Health::rejected`](crate::Health::rejected), and its bytes are kept in the folder `rejected-<uid>`
+/// beside the journals. If the store refuses the value again, the value returns to that folder.
 ///
-/// The report is that of [`flush`](crate::flush). With a [fake](crate::testing::fake) there is nothing to
-/// be sent: a fake keeps no file.
+/// The report is the same as that of [`flush`](crate::flush). With a [fake](crate::testing::fake) there is
+/// nothing to resend, because a fake keeps no files.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -25,7 +27,8 @@ use crate::tracker::health::{self, FlushReport};
 pub fn resend_rejected(timeout: Duration) -> FlushReport {
     let deadline = saturating_deadline(Instant::now(), timeout);
     let mut complete = true;
-    // One is made where the program has not logged anything yet: it may have come for this call only.
+    // Make the tracker if the program has not logged anything yet: this call may be all that the program
+    // does.
     let _ = Tracker::scoped_or_global();
     let trackers = health::all_trackers();
     for tracker in &trackers {

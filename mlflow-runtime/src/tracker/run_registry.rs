@@ -1,4 +1,5 @@
-//! The numbers of this process's runs, and the links by which the shipper publishes what it learns of them.
+//! Registry of a tracker's runs: their numbers, and the links through which the shipper publishes each run's
+//! id and URL in the store.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -7,12 +8,12 @@ use crate::model::ExperimentRef;
 use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::sync::lock;
 
-/// Hands out run numbers and links. A run's number is unique in its tracker, and in the trackers of forked processes
-/// that continue it.
+/// Source of run numbers and links. A number is unique among the runs of its tracker and of the successors in
+/// forked processes.
 pub(crate) struct RunRegistry {
     next_number: AtomicU32,
     links: Arc<RunLinks>,
-    /// The run that the first run without a parent continues.
+    /// Id of the stored run that the first run without a parent continues.
     resumed: Mutex<Option<String>>,
 }
 
@@ -34,7 +35,7 @@ impl RunRegistry {
         (number, link)
     }
 
-    /// Takes the id of the run to be resumed, which is given out once.
+    /// Returns the id of the run to resume. Only the first call returns it.
     pub(crate) fn take_resumed(&self) -> Option<String> {
         lock(&self.resumed).take()
     }

@@ -1,11 +1,11 @@
-//! The values that were logged in the scope of a fake without a current run.
+//! Values that were logged in the scope of a fake while no run was current.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::sync::lock;
 
-/// Counts of values without a run, by kind and key. A strict fake fails for them.
+/// Counts of values without a run, by kind and key. A strict fake fails its test if there are any.
 #[derive(Default)]
 pub(crate) struct RunlessValues(Mutex<BTreeMap<String, u64>>);
 

@@ -1,10 +1,9 @@
-//! The last step of each text before it enters the journal.
+//! Sanitizer of texts: the last step before a text enters the journal.
 //!
-//! Invariants: no text of a run enters the journal with a credential that the rules recognise, with a NUL,
-//! longer than MLflow stores it, or under a key that MLflow refuses. A text that was changed gets one warning
-//! for its kind and key. Three things are left as they are: artifacts, which are the user's files; the keys of
-//! metrics, which the journal checks; and experiment names, because a changed name would be that of another
-//! experiment.
+//! Invariants: no text of a run enters the journal with a credential that the rules recognize, with a NUL,
+//! longer than MLflow stores it, or under a key that MLflow refuses. A changed text logs one warning for its
+//! kind and key. Three things stay as they are: artifacts, which are the user's files; the keys of metrics,
+//! which the journal checks; and experiment names, because a changed name would name another experiment.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,16 +19,16 @@ use crate::model::{Param, Tag};
 use crate::sync::lock;
 use crate::warnings::{self, WarningLog};
 
-/// Stands in a key, where MLflow takes no brackets.
+/// Replacement for [`REDACTED`] in keys, where MLflow takes no brackets.
 const REDACTED_IN_KEY: &str = "redacted";
 
-/// The last stop of a text before the journal, with what it has warned of.
+/// Sanitizer of one tracker, with a log of the warnings that were already given.
 #[derive(Default)]
 pub(crate) struct Sanitizer {
     warning_log: Mutex<WarningLog>,
-    /// The names of params whose keys MLflow refuses.
+    /// Names that replace the param keys that MLflow refuses.
     pub(crate) param_names: KeyNames,
-    /// The names of tags whose keys MLflow refuses.
+    /// Names that replace the tag keys that MLflow refuses.
     tag_names: KeyNames,
 }
 
@@ -42,7 +41,7 @@ impl Sanitizer {
         }
     }
 
-    /// Logs one warning for all values in which something looked like a credential and was masked.
+    /// Logs one warning for all values in which a possible credential was masked.
     fn warn_masked(&self, kind: &'static str, key: &str, credential: &str) {
         let admitted = lock(&self.warning_log).admit("masked", "");
         if admitted.is_some() {
@@ -53,7 +52,7 @@ impl Sanitizer {
         }
     }
 
-    /// The text, with a warning if it is not all there.
+    /// Returns the text, and logs a warning if the text is not complete.
     pub(crate) fn text_or_warn(
         &self,
         kind: &'static str,
@@ -65,7 +64,7 @@ impl Sanitizer {
             let masked = mask_key(key);
             let key = masked.as_deref().unwrap_or(key);
             match value.end {
-                // That it is locked, its text says.
+                // The text of a locked value already shows that the value is locked.
                 TextEnd::Complete | TextEnd::Locked => {}
                 TextEnd::Truncated => self.warn_cut(kind, key, max),
                 TextEnd::Failed => self.warn_once(
@@ -99,8 +98,8 @@ impl Sanitizer {
         value.text
     }
 
-    /// Returns the name of a run or an experiment; `None`, with a warning, if its formatting failed: the default is
-    /// better than half a name.
+    /// Returns the name of a run or an experiment. Returns `None`, with a warning, if the formatting of the
+    /// name failed: the default name is better than half a name.
     pub(crate) fn name_or_warn(&self, key: &str, max: usize, name: Text) -> Option<String> {
         let what = match name.end {
             TextEnd::Failed => "returned an error",
@@ -121,7 +120,7 @@ impl Sanitizer {
         None
     }
 
-    /// Of a returned value, something that would have been metrics is not.
+    /// Logs a warning for a part of a returned value that would have been a metric and is left out.
     pub(crate) fn warn_missing_metric(&self, key: &str, end: TextEnd) {
         let masked = mask_key(key);
         let key = masked.as_deref().unwrap_or(key);
@@ -137,7 +136,7 @@ impl Sanitizer {
         self.warn_once("metric", key, format_args!("it is left out: {why}"));
     }
 
-    /// The event as it may be written down.
+    /// Returns the event with sanitized texts, ready for the journal.
     pub(crate) fn sanitize_event<'e>(&self, event: Event<'e>) -> Event<'e> {
         match event {
             Event::Start(start) => Event::Start(self.sanitize_start(start)),
@@ -150,7 +149,7 @@ impl Sanitizer {
     }
 
     fn sanitize_start<'e>(&self, mut start: Box<RunStart<'e>>) -> Box<RunStart<'e>> {
-        // The name is sanitised where it is chosen, as the handle of the run shows it, too.
+        // The run's name is sanitized where it is chosen, so that the handle of the run shows the same name.
         let user = self.sanitize_text("run", "user", &start.user, limits::RUN_NAME_CHARS);
         if let Some(user) = user {
             start.user = Cow::Owned(user);
@@ -194,8 +193,9 @@ impl Sanitizer {
         })
     }
 
-    /// Masks a key, of a map whose keys are tokens for example, and mends one that MLflow refuses; `None` if
-    /// it may stay as it is. Masked once: it may still have the form of a credential, as `[redacted]` would not.
+    /// Masks a credential in a key, for example in a map whose keys are tokens, and replaces a key that
+    /// MLflow refuses. Returns `None` if the key may stay as it is. The key must be masked only once: a
+    /// masked key may still look like a credential, because the replacement has no brackets.
     fn sanitize_key(&self, names: &KeyNames, kind: &'static str, key: &str) -> Option<String> {
         let masked = mask_key(key);
         if let Some(masked) = &masked {
@@ -215,7 +215,8 @@ impl Sanitizer {
         }
     }
 
-    /// The text masked, cut, and without NUL; `None` if it may stay as it is.
+    /// Returns the text masked, cut to `max` characters and without NUL. Returns `None` if the text may stay
+    /// as it is.
     pub(crate) fn sanitize_text(
         &self,
         kind: &'static str,

@@ -1,9 +1,10 @@
-//! What stands in for the process's tracker while a test has a fake: how far fakes reach beyond the threads that have
-//! them.
+//! Substitutes for the process's tracker while a test has a fake, and the reach of fakes beyond the threads
+//! that have them.
 //!
-//! Invariant: while a fake is alive, no run that the process starts gets to a store, but for children of a run that it
-//! had before. A call that is in the scope of no fake gets to the fake of the whole process, if there is one, else to nobody's
-//! store, and every fake that is alive then tells of it. Not of what the thread of another test does that has no fake.
+//! Invariants: while a fake is alive, no run that the process starts gets to a store, except children of a
+//! run that existed before the fake. A call in the scope of no fake gets to the fake of the whole process, if
+//! there is one. Otherwise the call gets to a store in memory that belongs to no fake, and every live fake
+//! reports the call. Calls on the thread of another test that has no fake are not reported.
 
 use std::backtrace::Backtrace;
 use std::collections::BTreeMap;
@@ -21,41 +22,42 @@ use crate::store::MemoryStore;
 use crate::sync::{ignore_poison, lock};
 use crate::warnings::warn_without_dedup;
 
-/// How long a wait for the fake of the process may be before it is said.
+/// Time that a wait for the process's fake may take before a warning is logged.
 const SILENT_WAIT: Duration = Duration::from_secs(10);
 
-/// How many fakes are alive.
+/// Number of fakes that are alive.
 static LIVE_FAKES: AtomicUsize = AtomicUsize::new(0);
-/// The fake of the whole process, and the thread that has made it.
+/// Fake of the whole process, and the thread that made it.
 static PROCESS_FAKE: Mutex<Option<(ThreadId, Arc<Tracker>)>> = Mutex::new(None);
-/// Rings when the process has no fake any more.
+/// Condition that is notified when the process has no fake any more.
 static PROCESS_FAKE_ENDED: Condvar = Condvar::new();
-/// Where runs go that are started outside of all scopes.
+/// Trackers for what is logged outside of all scopes. Made at the first use, and dropped with the last fake.
 static UNSCOPED: Mutex<Option<UnscopedTrackers>> = Mutex::new(None);
 
 thread_local! {
-    /// Whether the thread runs a test function; found out when it is first asked.
+    /// True if the thread runs a test function. Determined at the first access.
     static RUNS_A_TEST: bool = is_test_backtrace(&Backtrace::force_capture());
 }
 
-/// Where runs go that are started outside of all scopes.
+/// Trackers for what is logged outside of all scopes.
 struct UnscopedTrackers {
-    /// For threads that nothing is known of: a fake tells of what is in its store.
+    /// Tracker and store for threads of unknown origin. Live fakes report the contents of this store.
     untraced: (Arc<Tracker>, MemoryStore),
-    /// For the threads of tests that have no fake. No other test's fake is meant there.
+    /// Tracker for the threads of tests that have no fake. No fake reports what these tests log, because no
+    /// other test's fake is meant to see it.
     for_tests: Arc<Tracker>,
 }
 
-/// What was tracked outside of all scopes before a fake began.
+/// Guard of a live fake. Remembers what had been tracked outside of all scopes before the fake began.
 pub(crate) struct FakeGuard {
     escaped_before: usize,
     outside_before: BTreeMap<String, u64>,
 }
 
-/// Has a fake be that of the whole process, until it is dropped.
+/// Guard that makes a fake the one of the whole process until the guard is dropped.
 pub(crate) struct ProcessFakeGuard(());
 
-/// Makes the tracker of a fake.
+/// Makes the tracker of a fake, which delivers to `store`.
 pub(crate) fn fake_tracker(store: &MemoryStore) -> Arc<Tracker> {
     let settings = Config::new()
         .enabled(true)
@@ -66,20 +68,21 @@ pub(crate) fn fake_tracker(store: &MemoryStore) -> Arc<Tracker> {
     Arc::new(Tracker::inline(settings, Box::new(store.clone())))
 }
 
-/// Finds the tracker of the scope that the calling thread is in.
+/// Function that returns the tracker of the scope that the calling thread is in.
 type ScopeLookup = fn() -> Option<Arc<Tracker>>;
 
-/// Set with the first scope of the process: scopes are the runs' to keep, above the tracker.
+/// Lookup of the calling thread's scope, set with the first scope of the process. Scopes are kept by the
+/// module `run`, which lies above this one and cannot be imported here.
 static SCOPE_LOOKUP: OnceBox<ScopeLookup> = OnceBox::new();
 
-/// Has [`scoped_fake`] ask `lookup`.
+/// Sets the lookup that [`scoped_fake`] calls. Only the first call has an effect.
 pub(crate) fn set_lookup(lookup: ScopeLookup) {
     if SCOPE_LOOKUP.get().is_none() {
         let _ = SCOPE_LOOKUP.set(Box::new(lookup));
     }
 }
 
-/// Returns the fake that the calling thread's values go to, if there is one.
+/// Returns the fake that receives the calling thread's values, if there is one.
 pub(crate) fn scoped_fake() -> Option<Arc<Tracker>> {
     let scoped = SCOPE_LOOKUP.get().and_then(|lookup| lookup());
     scoped.or_else(process_fake)
@@ -87,7 +90,7 @@ pub(crate) fn scoped_fake() -> Option<Arc<Tracker>> {
 
 impl FakeGuard {
     pub(crate) fn begin() -> Self {
-        // Under the lock: the last one of the others may be ending.
+        // Count under the lock: the last other fake may be ending, which drops the trackers.
         let nobodys = lock(&UNSCOPED);
         LIVE_FAKES.fetch_add(1, Ordering::SeqCst);
         Self {
@@ -96,8 +99,8 @@ impl FakeGuard {
         }
     }
 
-    /// Returns what an assertion that fails says of what was tracked outside of all scopes meanwhile: perhaps it is what
-    /// the assertion misses. Empty if there is nothing.
+    /// Returns a hint for a failed assertion: what was tracked outside of all scopes since the fake began,
+    /// which may be what the assertion misses. Returns an empty text if there is nothing.
     pub(crate) fn hint(&self) -> String {
         let runs = self.escaped_runs().into_iter();
         let runs = runs.map(|(name, experiment)| format!("run {name:?} in {experiment:?}"));
@@ -115,7 +118,8 @@ impl FakeGuard {
         )
     }
 
-    /// Returns what was logged without a run outside of all scopes while it was alive, and how often.
+    /// Returns the values that were logged without a run outside of all scopes since this fake began, with
+    /// the number of times.
     fn unscoped_values(&self) -> BTreeMap<String, u64> {
         let mut noted = list_unscoped_values(lock(&UNSCOPED).as_ref());
         for (what, times) in &mut noted {
@@ -125,7 +129,8 @@ impl FakeGuard {
         noted
     }
 
-    /// Returns the runs that were started outside of all scopes while it was alive: their names and experiments.
+    /// Returns the runs that were started outside of all scopes since this fake began, as pairs of name and
+    /// experiment.
     pub(crate) fn escaped_runs(&self) -> Vec<(String, String)> {
         list_escaped_runs(lock(&UNSCOPED).as_ref()).split_off(self.escaped_before)
     }
@@ -141,11 +146,11 @@ impl Drop for FakeGuard {
 }
 
 impl ProcessFakeGuard {
-    /// Waits until no other fake has the process.
+    /// Waits until the process has no other fake, and gives it this one.
     ///
     /// # Panics
     ///
-    /// If the calling thread has it: it would wait for itself.
+    /// Panics if the calling thread already has the process's fake, because the wait would never end.
     pub(crate) fn begin(tracker: &Arc<Tracker>) -> Self {
         let caller = thread::current().id();
         let is_own = lock(&PROCESS_FAKE)
@@ -179,13 +184,13 @@ impl Drop for ProcessFakeGuard {
     }
 }
 
-/// Returns whether any fake is alive.
+/// Returns true if any fake is alive.
 #[inline]
 pub(crate) fn has_live_fake() -> bool {
     LIVE_FAKES.load(Ordering::Relaxed) > 0
 }
 
-/// Returns the fake of the whole process.
+/// Returns the fake of the whole process, if there is one.
 pub(crate) fn process_fake() -> Option<Arc<Tracker>> {
     if has_live_fake() {
         let present = lock(&PROCESS_FAKE);
@@ -195,7 +200,7 @@ pub(crate) fn process_fake() -> Option<Arc<Tracker>> {
     }
 }
 
-/// Returns what takes the place of the process's tracker while a fake is alive.
+/// Returns the substitute for the process's tracker; `None` if no fake is alive.
 pub(crate) fn substitute_for_global() -> Option<Arc<Tracker>> {
     if !has_live_fake() {
         return None;
@@ -220,7 +225,8 @@ fn unscoped_tracker() -> Arc<Tracker> {
     })
 }
 
-/// Returns whether the standard test harness has called what the backtrace is of. Without symbols it cannot be told.
+/// Returns true if the backtrace contains a call by the standard test harness. Without symbols the call
+/// cannot be recognized, and the result is false.
 // Input: `  20: test::run_test_in_process`
 fn is_test_backtrace(backtrace: &Backtrace) -> bool {
     let backtrace = backtrace.to_string();
@@ -228,7 +234,8 @@ fn is_test_backtrace(backtrace: &Backtrace) -> bool {
     frames.any(|(_, function)| function.starts_with("test::run_test"))
 }
 
-/// Returns the runs that were started outside of all scopes since the oldest fake began: names and experiments.
+/// Returns the runs that were started outside of all scopes since the oldest live fake began, as pairs of
+/// name and experiment.
 fn list_escaped_runs(nobodys: Option<&UnscopedTrackers>) -> Vec<(String, String)> {
     nobodys.map_or_else(Vec::new, |nobodys| {
         let (tracker, store) = &nobodys.untraced;
@@ -238,7 +245,7 @@ fn list_escaped_runs(nobodys: Option<&UnscopedTrackers>) -> Vec<(String, String)
     })
 }
 
-/// Returns `what` with how often it was logged.
+/// Returns `what` with the number of times that it was logged.
 pub(crate) fn format_times(what: &str, times: u64) -> String {
     if times == 1 {
         what.to_owned()
@@ -247,14 +254,15 @@ pub(crate) fn format_times(what: &str, times: u64) -> String {
     }
 }
 
-/// Returns what was logged without a run outside of all scopes since the oldest fake began.
+/// Returns the values that were logged without a run outside of all scopes since the oldest live fake began,
+/// with the number of times.
 fn list_unscoped_values(nobodys: Option<&UnscopedTrackers>) -> BTreeMap<String, u64> {
     nobodys.map_or_else(BTreeMap::new, |nobodys| {
         nobodys.untraced.0.runless_values.counts()
     })
 }
 
-/// Returns what is said of runs that were started outside of all scopes.
+/// Returns the failure message for runs that were started outside of all scopes.
 pub(crate) fn describe_escaped_runs(escaped: &[(String, String)]) -> String {
     let runs = escaped
         .iter()

@@ -53,7 +53,8 @@ impl Folder {
 
     /// Makes one for work whose length the caller knows.
     pub(crate) fn for_hours() -> Self {
-        let path = std::env::temp_dir().join(format!("mlflow-rs-tests-{}", uuid::Uuid::new_v4()));
+        let path =
+            std::env::temp_dir().join(format!("mlflow-runtime-tests-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
         Self {
             path,

@@ -1,4 +1,4 @@
-//! mlflow-rs, from the first call until the store has everything.
+//! mlflow-runtime, from the first call until the store has everything.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! mlflow-rs.
+//! mlflow-runtime.
 
 use contenders::{Calls, PARAMS, arguments, keys};
 

@@ -1,4 +1,4 @@
-//! What each kind of value does to the leaves.
+//! The serde serializer: the leaves that each kind of value adds.
 
 use std::fmt::Display;
 
@@ -209,7 +209,7 @@ impl ser::SerializeMap for Level<'_> {
     }
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), FlattenStop> {
         match self.key.take() {
-            // Its length was not known beforehand: it shows only now that it is too long.
+            // The map's length was not known beforehand; only this entry shows that the map is too long.
             _ if self.entries == self.flatten.max_len(self.brackets) => self.element(value),
             Some(key) => self.entry(&key, value),
             None => self.element(value),

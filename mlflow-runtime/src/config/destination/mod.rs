@@ -1,7 +1,7 @@
-//! A tracking URI, understood.
+//! Destinations of runs, parsed from tracking URIs.
 //!
-//! Invariants: what is printed or written to a journal carries no credentials; what was given and cannot be
-//! used is no other store.
+//! Invariants: the text of a destination, as it is printed and written to journals, contains no credentials.
+//! A URI that cannot be used never leads to another store.
 
 mod unusable;
 
@@ -13,19 +13,19 @@ use reqwest::Url;
 
 pub(crate) use self::unusable::UnusableUri;
 
-/// Where runs go.
+/// Destination of runs.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Destination {
-    /// A tracking server. May hold user and password: never print it as it is.
+    /// Tracking server. `uri` may contain a user name and a password: never print `uri` as it is.
     Rest { uri: String },
-    /// A database file, by its absolute path.
+    /// Database file, by its absolute path.
     Sqlite { path: PathBuf },
-    /// What was given is none of these: values wait.
+    /// URI that cannot be used: values wait in the journal.
     Unusable(UnusableUri),
 }
 
 impl Destination {
-    /// Returns the destination that a user gives, which may be one that cannot be used.
+    /// Returns the destination that `uri` names, or [`Unusable`](Self::Unusable) if it names none.
     pub(crate) fn parse_or_unusable(uri: &str) -> Self {
         Self::parse(uri).unwrap_or_else(|fault| Self::Unusable(UnusableUri::from_fault(uri, fault)))
     }
@@ -50,7 +50,7 @@ impl Destination {
                 Ok(_) => Ok(Self::Rest {
                     uri: uri.trim_end_matches('/').to_owned(),
                 }),
-                // The parser's words name no part of the URI.
+                // The parser's message quotes no part of the URI, so it contains no credentials.
                 Err(error) => Err(format!("after `{scheme}://`: {error}")),
             },
             Some((scheme, _)) => Err(format!("the scheme `{scheme}` is not known")),
@@ -60,9 +60,9 @@ impl Destination {
 }
 
 impl Destination {
-    /// Whether a process may open the store that was forked from one which has it open. SQLite
-    /// remembers for each process which locks it has on a file; a child inherits the memory and not
-    /// the locks (<https://www.sqlite.org/howtocorrupt.html>, 2.7).
+    /// Returns true if a process may open the store after it was forked from a process that has the store
+    /// open. SQLite remembers for each process which locks the process has on a file; a forked child inherits
+    /// that memory, but not the locks (<https://www.sqlite.org/howtocorrupt.html>, 2.7).
     pub(crate) fn survives_fork(&self) -> bool {
         match self {
             Self::Rest { .. } | Self::Unusable(_) => true,
@@ -70,7 +70,7 @@ impl Destination {
         }
     }
 
-    /// Whether there can be a store there.
+    /// Returns true if the destination names a store.
     pub(crate) fn is_usable(&self) -> bool {
         !matches!(self, Self::Unusable(_))
     }
@@ -89,7 +89,7 @@ impl fmt::Display for Destination {
         match self {
             Self::Sqlite { path } => write!(f, "sqlite:///{}", path.display()),
             Self::Unusable(unusable) => f.write_str(unusable.origin()),
-            // Scheme, host, port and path: what else there may be is nobody's business.
+            // Only scheme, host, port and path are shown: the other parts of a URI may contain credentials.
             Self::Rest { uri } => match Url::parse(uri) {
                 Ok(url) => {
                     write!(

@@ -1,7 +1,8 @@
-//! A tracking URI that was given and cannot be used: why, and what is nearest to it that can.
+//! Tracking URIs that cannot be used: the reason, and the closest URI that can.
 //!
-//! Invariant: nothing here goes to another store than the one that was meant. A value waits under the name of
-//! its destination as it was given, or, where it is plain what was meant (`host:5000`), under that.
+//! Invariant: values never go to a store other than the one that was meant. They wait under the name of their
+//! destination as it was given or, if the meant destination is obvious (`host:5000`), under the name of that
+//! destination.
 
 use std::fmt;
 
@@ -9,24 +10,25 @@ use mlflow_rules::{Edge, mask};
 
 use super::{Destination, is_http};
 
-/// A destination that nothing can be sent to.
+/// Destination that nothing can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct UnusableUri {
-    /// What was given, without credentials.
+    /// URI as it was given, without credentials.
     pub(crate) given: String,
-    /// What is wrong, as the middle of a sentence.
+    /// Fault of the URI, worded as the middle of a sentence.
     reason: String,
-    /// The name under which values wait: that of the destination that was meant, as it has it when it is
-    /// given rightly, else what was given.
+    /// Name of the destination under which values wait. If the meant destination is obvious, the name is the
+    /// one that this destination has when its URI is given correctly, so that a later process ships the
+    /// values; else it is `given`.
     origin: String,
-    /// The URI that was meant, without credentials.
+    /// URI that was meant, without credentials; `None` if that is not obvious.
     corrected: Option<String>,
-    /// One that can be used, where it is not plain what was meant.
+    /// Description of a URI that can be used, for the case that `corrected` is `None`.
     expected: Option<String>,
 }
 
 impl UnusableUri {
-    /// Tells what is wrong with `uri`, given the general fault that was found.
+    /// Diagnoses `uri`, given the general fault that the parser has found.
     pub(super) fn from_fault(uri: &str, fault: String) -> Self {
         let uri = uri.trim();
         let given = without_credentials(uri);
@@ -43,13 +45,13 @@ impl UnusableUri {
         }
     }
 
-    /// Returns the name under which values wait for it.
+    /// Returns the name of the destination under which values wait.
     pub(super) fn origin(&self) -> &str {
         &self.origin
     }
 }
 
-/// What is wrong, and what is expected in its place.
+/// Fault of the URI, and the URI that is expected instead.
 impl fmt::Display for UnusableUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.reason)?;
@@ -60,7 +62,8 @@ impl fmt::Display for UnusableUri {
     }
 }
 
-/// Returns what is wrong, what was meant, and what can be used.
+/// Returns the reason, the URI that was meant if that is obvious, and otherwise the description of a URI that
+/// can be used. The reason is `fault` if nothing more specific is known.
 fn diagnose_uri(given: &str, fault: String) -> (String, Option<String>, Option<String>) {
     let lower = given.to_ascii_lowercase();
     let scheme = lower.split_once(':').map_or("", |(scheme, _)| scheme);
@@ -124,7 +127,7 @@ fn diagnose_uri(given: &str, fault: String) -> (String, Option<String>, Option<S
     (reason, None, Some("sqlite:///mlflow.db".to_owned()))
 }
 
-/// Returns whether this begins as a host does: `localhost`, one with a port, or with a dot inside.
+/// Returns true if `text` begins like a host: `localhost`, a name with a port, or a name with a dot inside.
 fn is_host(text: &str) -> bool {
     let authority = text.split('/').next().unwrap_or(text);
     let (host, port) = match authority.rsplit_once(':') {
@@ -144,13 +147,14 @@ fn is_host(text: &str) -> bool {
         && (port.is_some() || host == "localhost" || host.contains('.'))
 }
 
-/// Returns whether this is the path of a database's file, by its name.
+/// Returns true if `path` has the extension of a database file, and no `~` that a shell would have to expand.
 fn is_database_path(path: &str) -> bool {
     let ends = [".db", ".sqlite", ".sqlite3"];
     ends.iter().any(|end| path.ends_with(end)) && !path.starts_with('~')
 }
 
-/// Leaves out what may be a secret: what stands in front of an `@`, and behind `?` and `#`.
+/// Returns `uri` without what may be a secret: the part before an `@`, and the parts after `?` and `#`. Known
+/// kinds of credentials in the rest are masked.
 fn without_credentials(uri: &str) -> String {
     let uri = uri.split(['?', '#']).next().unwrap_or(uri);
     let (scheme, rest) = match uri.split_once("://") {
@@ -182,7 +186,7 @@ mod tests {
             ("mlflow.example.com:5000", "http://mlflow.example.com:5000"),
             ("127.0.0.1:5000", "http://127.0.0.1:5000"),
             ("localhost", "http://localhost"),
-            // The right URI names the host in small letters, and no default port.
+            // The name of a destination has the host in lower case, and no default port.
             ("MLflow.Example.com:80", "http://MLflow.Example.com:80"),
             ("me:hunter2@mlflow:5000/pre/", "http://mlflow:5000/pre"),
             ("http:/host:5000", "http://host:5000"),

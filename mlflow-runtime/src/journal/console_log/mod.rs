@@ -316,7 +316,7 @@ mod tests {
     /// A limit is what the user says, and may be every number.
     #[test]
     fn a_limit_at_the_end_of_all_numbers_is_none() {
-        let folder = std::env::temp_dir().join(format!("mlflow-rs-{}", uuid::Uuid::new_v4()));
+        let folder = std::env::temp_dir().join(format!("mlflow-runtime-{}", uuid::Uuid::new_v4()));
         user_files::create_directory(&folder).expect("writable");
         let alone = ConsoleLog::in_file(folder.join("alone"), u64::MAX).expect("writable");
         let common = Arc::new(SharedLogFile::create(&folder.join("common")).expect("writable"));

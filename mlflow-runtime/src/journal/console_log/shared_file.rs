@@ -204,7 +204,8 @@ mod tests {
     }
 
     fn folder() -> (Folder, SharedLogFile) {
-        let path = std::env::temp_dir().join(format!("mlflow-rs-common-{}", uuid::Uuid::new_v4()));
+        let path =
+            std::env::temp_dir().join(format!("mlflow-runtime-common-{}", uuid::Uuid::new_v4()));
         user_files::create_directory(&path).expect("writable");
         let common = SharedLogFile::create(&path.join("common.console")).expect("writable");
         (Folder(path), common)

@@ -57,7 +57,7 @@ pub(in crate::journal) struct Extent {
 /// What stands at an offset.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Frame<'a> {
-    Whole {
+    NotAResult {
         body: &'a [u8],
         next: usize,
     },
@@ -291,7 +291,7 @@ impl SegmentBytes {
         let mut offset = HEADER_BYTES;
         loop {
             offset = match self.frame(offset) {
-                Frame::Whole { body, next } => {
+                Frame::NotAResult { body, next } => {
                     take(body, offset);
                     next
                 }
@@ -363,7 +363,7 @@ fn parse_frame(bytes: &[u8], at: usize, offset: usize) -> Frame<'_> {
             .checked_add(len)
             .and_then(|end| bytes.get(body_at..end)),
     ) {
-        (Some(expected), Some(body)) if checksum(body) == expected => Frame::Whole {
+        (Some(expected), Some(body)) if checksum(body) == expected => Frame::NotAResult {
             body,
             next: offset + frame_bytes(len),
         },

@@ -13,8 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard};
 
 use rustc_hash::FxBuildHasher;
 
@@ -61,8 +61,8 @@ pub(crate) struct HeldContext(ThreadScope);
 #[derive(Debug)]
 struct ThreadScope {
     scope: ScopeId,
-    /// Not `Send`: it belongs to its thread.
-    _thread: PhantomData<*const ()>,
+    /// Not `Send`, because the scope belongs to its thread, and `Sync`, because a reference can only read it.
+    _thread: PhantomData<MutexGuard<'static, ()>>,
 }
 
 impl Context {

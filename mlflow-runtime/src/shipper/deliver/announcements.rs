@@ -1,29 +1,30 @@
-//! Lines on stderr that say where runs are, and what the store does not take.
+//! Lines on stderr that show the URLs of runs, and warnings about values that the store does not accept.
 //!
-//! Invariants: a process prints the pages of a few runs, however many it starts, and says once of a file that it
-//! was made. That values are held or refused is one line, at the end of a short process, and also meanwhile in one that
-//! lives on: a training of days is not to find it out at its end.
+//! Invariants: a process prints the URLs of a few runs, however many it starts, and prints the store's notice
+//! (e.g. that its file was created) once. Values that are blocked or rejected are reported by one line at the
+//! end of a short process. A process that runs longer logs a warning meanwhile, so that the user of a
+//! training of several days does not learn of them only at its end.
 
 use std::time::{Duration, Instant};
 
 use crate::stderr::write_stderr_line;
 use crate::warnings::warn_without_dedup;
 
-/// How long a process has to go on after the first value that is held or refused, until that is said.
+/// Delay from the first blocked or rejected value to the warning about it, if the process still runs then.
 const REPORT_DELAY: Duration = Duration::from_secs(10);
 
-/// How many pages are printed: a service has a run for each request.
+/// Maximum number of URLs printed by one process: a service may start a run for each request.
 const MAX_PRINTED_URLS: u32 = 5;
 
-/// What was said of where runs are.
+/// State of the lines and warnings that a process has emitted about its runs.
 pub(in crate::shipper) struct Announcements {
     quiet: bool,
-    /// Pages that were printed.
+    /// Number of URLs printed so far. One more than the maximum if the closing line was printed, too.
     printed_urls: u32,
     refusal_report: RefusalReport,
 }
 
-/// The first value that the store has not taken.
+/// State of the warning about the first value that the store did not accept.
 enum RefusalReport {
     None,
     Pending { at: Instant, reason: String },
@@ -39,7 +40,7 @@ impl Announcements {
         }
     }
 
-    /// Prints the page of a run, unless enough were.
+    /// Prints the URL of a run, unless enough URLs were printed.
     pub(in crate::shipper) fn print_run_url(&mut self, name: &str, url: &str) {
         if self.quiet || self.printed_urls > MAX_PRINTED_URLS {
             return;
@@ -49,7 +50,7 @@ impl Announcements {
             write_stderr_line("mlflow: the pages of further runs of this process are not printed");
             return;
         }
-        // One that is resumed has no name here.
+        // A resumed run has no name here.
         let name = if name.is_empty() {
             String::new()
         } else {
@@ -58,7 +59,7 @@ impl Announcements {
         write_stderr_line(&format!("View run{name} at: {url}"));
     }
 
-    /// Notes that a value of this process's is held or refused.
+    /// Records that a value of this process's journal is blocked or rejected. Only the first reason is kept.
     pub(in crate::shipper) fn record_refusal(&mut self, reason: &str) {
         if matches!(self.refusal_report, RefusalReport::None) {
             self.refusal_report = RefusalReport::Pending {
@@ -68,7 +69,8 @@ impl Announcements {
         }
     }
 
-    /// Says that `held` values are held and `refused` ones are not taken, if that is so for long and was not said.
+    /// Logs a warning, once, that `held` values are blocked and `refused` ones rejected, after the first of
+    /// them was recorded [`REPORT_DELAY`] ago. Starts anew if no such value is left by then.
     pub(in crate::shipper) fn report_refusals(&mut self, held: u64, refused: u64) {
         let RefusalReport::Pending { at, reason } = &self.refusal_report else {
             return;
@@ -86,7 +88,7 @@ impl Announcements {
         }
     }
 
-    /// Says what the store has to tell of itself.
+    /// Prints a notice of the store, see [`Store::news`](crate::store::Store::news).
     pub(in crate::shipper) fn print_notice(&self, news: &str) {
         if !self.quiet {
             write_stderr_line(&format!("mlflow: {news}"));

@@ -1,19 +1,21 @@
-//! The adaptive batch size of a run: halved after a failure, grown back by 1/16 for each success (AIMD).
+//! The adaptive batch size of a run: halved after a failure, grown back by 1/16 of a full request for each
+//! success (AIMD).
 //!
-//! Invariant: a batch that brought no answer is not sent again in the same size for ever.
+//! Invariant: a batch that got no answer is not sent again and again in the same size.
 //!
-//! A server is given a certain time, by us or by a gateway between. What takes it longer is done and
-//! never acknowledged; sent again it takes as long. Each run has a size of its own: one that fails by
-//! itself makes no request of another smaller.
+//! A server has a limited time for a request, set by this client or by a gateway in between. A request that
+//! takes longer is carried out but never acknowledged, and takes as long when it is sent again. Each run has
+//! a batch size of its own, so a run that fails alone does not make the requests of other runs smaller.
 
 use crate::store::BatchLimits;
 
-/// In parts of a full request.
+/// Share that stands for a full request.
 const FULL_SHARE: usize = 1024;
-/// What an answer adds: the way back takes some requests, or every second one would fail.
+/// Growth of the share for each success. Growing back takes several requests: otherwise every second request
+/// would fail.
 const GROWTH_STEP: usize = FULL_SHARE / 16;
 
-/// The share of a full request that the next one holds.
+/// Share of a full request that the next request may fill, in units of 1/[`FULL_SHARE`].
 #[derive(Clone, Copy, Debug)]
 pub(in crate::shipper) struct AdaptiveBatchSize(usize);
 

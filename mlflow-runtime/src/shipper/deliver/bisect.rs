@@ -1,7 +1,7 @@
-//! Finding the entries of a refused batch that the store refuses.
+//! The search for the entries of a rejected batch that the store does not accept.
 //!
-//! Invariants: every other entry is logged, in the order of the batch, since of two values of a tag the
-//! last one stays; the entries to blame are named with the store's words.
+//! Invariants: every other entry is logged, in the order of the batch, because the last of several values of
+//! a tag has to win; each rejected entry is returned with the store's own reason.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,13 +11,14 @@ use crate::shipper::obstacle::Obstacle;
 use crate::shipper::read::batch::{Rejection, split_batch};
 use crate::store::{Batch, StoreError, StoredRun};
 
-/// How often a half is tried again at once when another client seems to be in the way.
+/// Number of immediate retries of a half for which the store reports that another client interferes.
 const MAX_CONTESTED_RETRIES: u32 = 3;
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 impl Delivery {
-    /// Finds the entries of a refused batch that are to blame; the others are logged.
+    /// Logs a rejected batch in halves until only the entries remain that the store rejects, and returns
+    /// these. `reason` is the store's reason for the whole batch.
     pub(in crate::shipper) fn bisect<'a>(
         &'a self,
         run: &'a StoredRun,
@@ -29,11 +30,11 @@ impl Delivery {
                 return Ok(refuse_single_entry(&batch, reason).into_iter().collect());
             };
             let mut refused = Vec::new();
-            // The first half down to its last entry, and only then the second.
+            // The first half is processed down to its last entry before the second half.
             let mut left = vec![second, first];
             while let Some(half) = left.pop() {
                 let mut logged = self.store.log_batch(run, &half).await;
-                // Another client may have been in the way of this one only.
+                // The conflict with another client may concern this half only.
                 for _ in 0..MAX_CONTESTED_RETRIES {
                     if matches!(logged, Err(StoreError::Contested { .. })) {
                         logged = self.store.log_batch(run, &half).await;

@@ -1,12 +1,14 @@
-//! What runs say in words, brought to the store again and again while it grows.
+//! The upload of each run's console log, repeated while the log grows.
 //!
 //! # Invariants
 //!
-//! 1. The store has the beginning of a run's console, never a piece from its middle, and all of it
-//!    when the run has ended. While it grows it is sent every ten seconds, the longer ones more
-//!    rarely: on the whole no more than [`MAX_BYTES_PER_SECOND`] bytes a second go out for one.
-//! 2. A segment that names a console stays until nobody can append to it and the store has all of it.
-//! 3. Consoles hold little up: where the store does not take them, everything else goes on.
+//! 1. The store holds a prefix of a run's console log, never a piece from its middle, and after the run's end
+//!    the whole log. While a log grows it is uploaded every ten seconds, a longer one less often: on average
+//!    at most [`MAX_BYTES_PER_SECOND`] are sent for one log.
+//! 2. A segment that names a console log is kept until nobody can append to the log and the store has all of
+//!    it.
+//! 3. Console logs delay nothing else for long: if the store does not accept them, everything else is
+//!    delivered.
 
 use std::fs;
 use std::path::PathBuf;
@@ -25,60 +27,64 @@ use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection};
 use crate::shipper::read::source::{JournalOwner, JournalReader};
 use crate::store::StoreError;
 
-/// How often a growing console is sent.
+/// Interval between two uploads of a growing console log.
 const UPLOAD_INTERVAL: Duration = Duration::from_secs(10);
-/// How often one is tried of which the store takes nothing until a person acts.
+/// Interval between two tries for a console log that the store does not accept until a person acts.
 const BLOCKED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
-/// How many bytes a second are sent of one, on the whole.
+/// Average upload rate of one console log, in bytes per second, which its upload interval keeps.
 const MAX_BYTES_PER_SECOND: u64 = 100 << 10;
 /// Failures in a row before a warning.
 const WARN_AFTER: u32 = 3;
-/// How long the end of a run waits for its last lines to be sent.
+/// Time for which a run's end waits for the upload of the last lines.
 const FINAL_UPLOAD_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a file has to be as it is before what its process left is taken for whole: the helper that
-/// writes it may have outlived the process by a moment.
+/// Time for which an orphaned log file must be unchanged before it counts as complete: the helper process
+/// that writes the file may outlive the tracked process by a moment.
 const STABLE_AGE: Duration = Duration::from_millis(200);
-/// Longer than any console can be: of one that the store does not take, nothing waits.
+/// Value of [`OpenConsole::shipped_bytes`], longer than any log, for a log that the store does not accept:
+/// nothing of it counts as pending.
 const FULLY_SHIPPED: u64 = u64::MAX;
 
-/// The consoles of one journal.
+/// Console logs of one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct ConsoleLogs {
     open: Vec<OpenConsole>,
     backoff: Backoff,
-    /// When to try again, where the store does not take them.
+    /// Time of the next try after a failed upload, for all logs of the journal.
     failing_until: Option<Instant>,
     has_warned: bool,
-    /// The process is about to end: what the store has by now is not added to.
+    /// True if the process is about to end. A log of an ended or forked run is then closed as soon as the
+    /// store has all of it, also while handles of the run exist; later lines are not uploaded.
     pub(in crate::shipper) is_exiting: bool,
 }
 
-/// One that may still grow, or is not yet in the store.
+/// A console log that may still grow, or that the store does not have completely.
 struct OpenConsole {
     run: u32,
     path: String,
-    /// Where it lies in a dead process's journal; in this one's it is asked for.
+    /// File of the log in an orphaned journal; for a part of a shared file, the file that holds the part's
+    /// end. Unused in the live journal, which provides the log itself.
     file: PathBuf,
     part: Option<ConsoleLogPart>,
-    /// How much of it the store has.
+    /// Number of bytes that the store has, or [`FULLY_SHIPPED`].
     shipped_bytes: u64,
     due: Instant,
-    /// The store takes nothing for its run now: it stays where it is.
+    /// True while the store accepts nothing for the run until a person acts. The log stays where it is.
     is_blocked: bool,
 }
 
-/// What of a file that runs have in common it is. Its own file says where that ends.
+/// The part of a file shared by several runs that is one run's console log. The part begins at `from`; its
+/// end is recorded in [`OpenConsole::file`].
 pub(in crate::shipper) struct ConsoleLogPart {
     pub(in crate::shipper) file: PathBuf,
     pub(in crate::shipper) from: u64,
 }
 
-/// What became of one that was to be sent.
+/// Result of an upload that was answered.
 enum UploadOutcome {
     Complete,
-    /// The store will never take it.
+    /// The store will never accept the log.
     Refused(String),
-    /// The store takes none for this run.
+    /// The store accepts no console log for this run until a person acts.
     Blocked(String),
 }
 
@@ -101,7 +107,7 @@ impl ConsoleLogs {
         });
     }
 
-    /// Whether the run's is here.
+    /// Returns true if the run has a console log that is still open.
     pub(in crate::shipper) fn has_run(&self, run: u32) -> bool {
         self.open.iter().any(|open| open.run == run)
     }
@@ -110,7 +116,7 @@ impl ConsoleLogs {
         self.open.is_empty()
     }
 
-    /// Returns how many wait for a person.
+    /// Returns the number of logs that are blocked until a person acts.
     pub(in crate::shipper) fn blocked_count(&self) -> usize {
         self.open.iter().filter(|open| open.is_blocked).count()
     }
@@ -138,14 +144,15 @@ impl ConsoleLogs {
     }
 }
 
-/// Looks at a run's console in this process's journal, if there is one already.
+/// Calls `look` with a run's console log in this process's journal. Returns `None` if the log does not exist
+/// yet.
 fn with_console<R>(journal: &Journal, run: u32, look: impl FnOnce(&ConsoleLog) -> R) -> Option<R> {
     let slot = journal.console_logs.get(run)?;
     slot.get()?.as_ref().map(look)
 }
 
 impl OpenConsole {
-    /// How long it is now; 0 where it is not made yet, or not needed any more.
+    /// Returns the present length in bytes; 0 if the log is not created yet, or is not needed any more.
     fn length(&self, origin: &JournalOwner) -> u64 {
         match origin {
             JournalOwner::Live { journal, .. } => {
@@ -161,7 +168,7 @@ impl OpenConsole {
         }
     }
 
-    /// Has one that is held be tried again, if it is time for that.
+    /// Makes a blocked log pending again, from its beginning, if its next try is due.
     fn try_again_if_due(&mut self, now: Instant) {
         if self.is_blocked && self.due <= now {
             (self.is_blocked, self.shipped_bytes) = (false, 0);
@@ -190,7 +197,7 @@ impl OpenConsole {
         })
     }
 
-    /// Nobody needs it any more.
+    /// Deletes the log, and releases its quota in the live journal. `leaving`: the process is about to end.
     fn remove(&self, origin: &JournalOwner, leaving: bool) {
         let JournalOwner::Live { journal, .. } = origin else {
             let _ = fs::remove_file(&self.file);
@@ -200,13 +207,15 @@ impl OpenConsole {
             console.remove();
             journal.release_console_bytes(console.reserved_bytes());
         });
-        // A line that comes while the process ends must not begin another.
+        // Without `leaving` the run may begin a new log. While the process ends, the slot stays, so that a
+        // late line does not create a log that nobody uploads.
         if !leaving {
             journal.console_logs.forget(self.run);
         }
     }
 
-    /// Waits until nobody writes to the file any more.
+    /// Blocks until a shared log file has been unchanged for [`STABLE_AGE`], for at most five times as long.
+    /// A file of one run only is not waited for.
     fn wait_until_stable(&self) {
         let Some(ConsoleLogPart { file, .. }) = &self.part else {
             return;
@@ -226,7 +235,7 @@ impl OpenConsole {
 }
 
 impl JournalReader {
-    /// When a console has to be sent next.
+    /// Returns the time at which a console log has to be uploaded next; `None` if no log has new content.
     pub(in crate::shipper) fn console_due(&self) -> Option<Instant> {
         let open = self.consoles.open.iter();
         let waiting = open.filter(|open| open.has_pending(&self.owner));
@@ -252,7 +261,8 @@ impl JournalReader {
         }
     }
 
-    /// Whether nobody can append to it any more.
+    /// Returns true if nobody can append to the log any more. `over`: the numbers of the runs that have ended
+    /// and have no handles left.
     fn is_final(&self, open: &OpenConsole, over: &[u32]) -> bool {
         let JournalOwner::Live { journal, .. } = &self.owner else {
             return true;
@@ -268,9 +278,11 @@ impl JournalReader {
             && with_console(journal, open.run, ConsoleLog::is_final).unwrap_or(true)
     }
 
-    /// Forgets the consoles that nobody can append to any more and that the store has.
+    /// Closes and deletes the console logs to which nobody can append any more and which the store has
+    /// completely.
     fn close_consoles(&mut self) {
-        // Whether it is over is asked before how long it is.
+        // The ended runs are listed before the lengths are measured: a line appended in between is then seen
+        // as pending.
         let over = self.runs.closed_runs();
         let before = self.consoles.open.len();
         for index in (0..before).rev() {
@@ -287,8 +299,8 @@ impl JournalReader {
 }
 
 impl Delivery {
-    /// Sends what is new on consoles: of all, or of those that are due. Whether nothing that had to be
-    /// sent is left.
+    /// Uploads the console logs that have new content: all of them, or only those that are due. Returns true
+    /// if nothing that had to be uploaded is left.
     pub(in crate::shipper) async fn deliver_consoles(
         &mut self,
         source: &mut JournalReader,
@@ -313,14 +325,14 @@ impl Delivery {
             }
             match self.send_console(source, index).await {
                 Ok(()) => {}
-                // It has its turn when its run has.
+                // The log is uploaded when its run can be delivered.
                 Err(Obstacle::Stuck(_)) => {
                     source.consoles.open[index].due = now + UPLOAD_INTERVAL;
                     delivered = false;
                 }
                 Err(Obstacle::Halt(halt)) => {
                     source.consoles.record_failure(&halt);
-                    // The others have their turn next time.
+                    // The next call begins with the logs behind this one.
                     source.consoles.open.rotate_left(index + 1);
                     delivered = false;
                     break;
@@ -331,8 +343,9 @@ impl Delivery {
         delivered
     }
 
-    /// Sends the run's, before its end is told: whoever sees that it has ended finds it whole. Where
-    /// that cannot be, or not soon, the end does not wait.
+    /// Uploads the run's console log before the run's end is sent, so that the log is complete for whoever
+    /// sees the run ended. If the upload fails, or takes longer than [`FINAL_UPLOAD_TIMEOUT`], the end is
+    /// sent without it.
     pub(in crate::shipper) async fn deliver_last_lines(
         &mut self,
         source: &mut JournalReader,
@@ -345,7 +358,7 @@ impl Delivery {
         if source.consoles.is_failing() || !source.consoles.open[index].has_pending(&source.owner) {
             return;
         }
-        // A fake has no clock, and a store that does not let it wait.
+        // A testing fake has no tokio runtime, hence no timers; its store never makes the upload wait.
         let sent = if tokio::runtime::Handle::try_current().is_ok() {
             tokio::time::timeout(FINAL_UPLOAD_TIMEOUT, self.send_console(source, index)).await
         } else {
@@ -363,7 +376,7 @@ impl Delivery {
     ) -> Result<(), Obstacle> {
         let open = &source.consoles.open[index];
         let (run, path) = (open.run, open.path.clone());
-        // Before the bytes are looked at: what comes meanwhile is new.
+        // Measured before the bytes are read: a line appended in between counts as new.
         let length = open.length(&source.owner);
         let Some(bytes) = open.bytes(&source.owner, length) else {
             return Ok(());
@@ -393,13 +406,13 @@ impl Delivery {
         match sent {
             UploadOutcome::Complete => source.record_shipped(index, length, false),
             UploadOutcome::Refused(reason) => {
-                // Its bytes go on growing where they are; a copy of what there is now is kept.
+                // The log continues to grow in its file, so a copy of its present content is kept.
                 let copy = ArtifactBytes::Memory(artifact.read().unwrap_or_default());
                 let artifact = Artifact {
                     bytes: copy,
                     ..artifact
                 };
-                // A console is no value of the journal.
+                // A console log is not a value of the journal and has a counter of its own.
                 self.stats().rejected_consoles.add(1);
                 self.keep_refused(source, run, vec![Rejection::artifact(artifact, reason)]);
                 source.record_shipped(index, FULLY_SHIPPED, false);
@@ -413,7 +426,7 @@ impl Delivery {
     }
 }
 
-/// What a process wrote, without secrets. What is no UTF-8 becomes U+FFFD.
+/// Masks secrets in the captured output of a process. Bytes that are not UTF-8 become U+FFFD.
 fn mask_secrets(bytes: Vec<u8>) -> Vec<u8> {
     let text = String::from_utf8(bytes)
         .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());

@@ -1,12 +1,12 @@
-//! Copies of artifacts that a dead process left, checked before they are sent: a loss of power may
-//! have cost a copy some of its bytes, and what is torn must not be delivered as whole.
+//! The check of artifact copies in an orphaned journal before they are uploaded. A power loss may have cost a
+//! copy some of its bytes, and a damaged copy must not be delivered as if it were complete.
 //!
-//! Invariant: a copy that is not whole is refused by itself, and its bytes are kept.
+//! Invariant: only the damaged copy itself is rejected, and its bytes are kept.
 
 use crate::journal::spool;
 use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection};
 
-/// Takes the copies that are not whole out of `artifacts`.
+/// Removes the artifacts with damaged copies from `artifacts`, and returns them as rejections.
 pub(in crate::shipper) fn refuse_torn(artifacts: &mut Vec<Artifact>) -> Vec<Rejection> {
     let fault = |artifact: &Artifact| match &artifact.bytes {
         ArtifactBytes::File(file) => spool::find_copy_fault(file, artifact.fingerprint),

@@ -1,18 +1,19 @@
-//! Creating runs, or finding them.
+//! The creation of runs in the store, and the search for runs that exist already.
 //!
-//! Invariants: a run's parent is created before it; a run whose creation may have succeeded is
-//! looked for before it is created again, and once more when it has ended. A rank that joins a run
-//! changes neither its status nor which of two twins is the one.
+//! Invariants: a run's parent is created before the run. A run whose creation may have succeeded is looked
+//! for before it is created again, and once more when it has ended: there is a duplicate, a second run with
+//! the same key, if a request without an answer was carried out after the first look. A rank that joins a run
+//! changes neither the run's status nor which of two duplicates is used.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::journal::record::RunStart;
 use crate::model::limits;
+use crate::model::tag_keys;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::Delivery;
-use crate::shipper::deliver::end_run::ATTEMPT_TAG;
 use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, into_halt};
 use crate::shipper::read::run_states::{PARENT_START_TIMEOUT, Phase};
 use crate::shipper::read::source::JournalReader;
@@ -20,17 +21,16 @@ use crate::shipper::run_link::RunLink;
 use crate::store::{Batch, NewRun, StoreError, StoredRun};
 use crate::warnings::warn_user;
 
-/// How long a server must not have found a run before it is taken for gone: the servers behind one
-/// address may not all have it.
+/// Time for which a server must not have found a run before the run counts as deleted: of several servers
+/// behind one address, some may not have the run.
 const ABSENCE_TIMEOUT: Duration = Duration::from_secs(60);
-const PARENT_TAG: &str = "mlflow.parentRunId";
-const NAME_TAG: &str = "mlflow.runName";
-/// How often at most a run's end waits for the word whether a second one is empty: some servers
-/// cannot list artifacts at all.
+/// Maximum number of checks for a duplicate at a run's end while the store cannot tell whether a second run
+/// is empty: some servers cannot list artifacts at all.
 const MAX_DUPLICATE_CHECKS: u8 = 5;
 
 impl Delivery {
-    /// Returns the store's run, created or found if need be.
+    /// Returns the store's run; creates or finds it first, if necessary, after those of its ancestors that
+    /// are still to be created. A blocked ancestor is skipped.
     pub(in crate::shipper) async fn ensure_run(
         &mut self,
         source: &mut JournalReader,
@@ -98,7 +98,7 @@ impl Delivery {
         let run = match outcome {
             Ok(Some(run)) => run,
             Ok(None) => return self.handle_not_found(source, number).await,
-            // A creation that is refused for good leaves the values without a place to go.
+            // If the store rejects the creation for good, the values have no run to go to and are blocked.
             Err(StoreError::Rejected { reason }) => return Err(StuckReason::Blocked(reason).into()),
             Err(error) => return Err(self.classify_error(error).await),
         };
@@ -110,7 +110,7 @@ impl Delivery {
             (&state.phase, &start, &state.link)
         {
             link.set(run.clone(), url.clone());
-            // Of all ranks one says it.
+            // Several ranks share the run: only rank 0 prints the URL.
             let says = identity.role.member_rank().is_none_or(|rank| rank == 0);
             if let (Some(url), None, true) = (url, &start.parent, says) {
                 self.announcements.print_run_url(&start.name, &url);
@@ -137,8 +137,8 @@ impl Delivery {
         Ok(run)
     }
 
-    /// Decides about a run that the store does not have: it is created anew by who would have created
-    /// it, and waited for by others.
+    /// Handles a run that the store does not have. A journal whose process would have created the run creates
+    /// it anew; others wait for the process that creates it, or report it as blocked.
     async fn handle_not_found(
         &mut self,
         source: &mut JournalReader,
@@ -158,8 +158,10 @@ impl Delivery {
         }
     }
 
-    /// Looks for a run that was there and is not found by its id any more. Where it is gone for good,
-    /// or has been for a while, it is created anew with all that comes from now on.
+    /// Checks a run that was created and is not found by its id any more. If the store has it under another
+    /// id, that is used from now on. If it is deleted for good, or has been missing for [`ABSENCE_TIMEOUT`],
+    /// the run is created anew with all that is delivered from now on. `held`: for how long the run has been
+    /// parked.
     pub(in crate::shipper) async fn relocate_run(
         &mut self,
         source: &mut JournalReader,
@@ -199,8 +201,9 @@ impl Delivery {
         }
     }
 
-    /// Looks again for a run that has ended, so that the store clears up a twin which appeared
-    /// meanwhile. Not before the end: a run that has one is never taken for the empty twin.
+    /// Checks a run that has ended for duplicates once more, so that the store deletes a duplicate that
+    /// appeared meanwhile. The check must not come before the end: a run with an end never counts as the
+    /// empty duplicate.
     pub(in crate::shipper) async fn check_for_duplicate(
         &self,
         source: &mut JournalReader,
@@ -223,7 +226,8 @@ impl Delivery {
             Ok(false) => {
                 *looks -= 1;
                 if *looks > 0 {
-                    // The store is there: it is asked once more soon, and nobody is warned.
+                    // `Busy`, because the store is available: the check is repeated soon, and no warning is
+                    // logged at once.
                     return Err(into_halt(StoreError::Busy {
                         reason: "whether a second run of the same key is empty cannot be told yet"
                             .to_owned(),
@@ -249,7 +253,7 @@ impl Delivery {
         self.store.delete_twins(&experiment_id, &identity.key).await
     }
 
-    /// Says once that another process has not created its run for long.
+    /// Warns, once, that another process has not created its run for longer than [`PARENT_START_TIMEOUT`].
     fn warn_of_missing_run(&mut self, awaited: Duration) {
         if awaited > PARENT_START_TIMEOUT && self.warning_log.admit("awaited", "").is_some() {
             tracing::warn!(
@@ -260,8 +264,8 @@ impl Delivery {
         }
     }
 
-    /// The store's id of a run's parent. A parent that cannot be had is left out, unless another rank
-    /// may create it yet.
+    /// Returns the store's id of a run's parent. A parent that cannot be found is left out, unless another
+    /// rank may still create it.
     async fn resolve_parent_id(
         &self,
         source: &JournalReader,
@@ -307,7 +311,7 @@ impl Delivery {
         }
     }
 
-    /// A run that others start and end.
+    /// Finds a run that another rank starts and ends, and adds the tags of this rank's start to it.
     async fn join_run(
         &self,
         identity: &RunIdentity,
@@ -320,15 +324,15 @@ impl Delivery {
         Ok(found)
     }
 
-    /// A run that has been started before goes on. The tags first: by them who ships what an earlier
-    /// attempt left knows that it does.
+    /// Continues a run that was started before: adds `tags`, then sets the status to running. The tags come
+    /// first: from them a process that ships an earlier attempt's journal learns that the run continues.
     async fn resume_run(&self, run: &StoredRun, tags: &[Tag]) -> Result<(), StoreError> {
         self.add_tags(run, tags).await?;
         self.store.update_run(run, RunStatus::Running, None).await
     }
 
-    /// Says that a run is in another experiment than one that was named for it. That it cannot be found out is no
-    /// trouble of the run's.
+    /// Warns if a run is in another experiment than one that was named for it. A failed query for the
+    /// experiment's name is ignored: it does not concern the run's values.
     async fn warn_of_other_experiments(&self, run: &StoredRun, is_resumed: bool, link: &RunLink) {
         for named in link.named_experiments() {
             match named {
@@ -363,7 +367,7 @@ impl Delivery {
         }
     }
 
-    /// Logs the params that a run began with, in as many requests as that takes.
+    /// Logs the params that a run was started with, in as many requests as necessary.
     async fn log_params(&self, run: &StoredRun, params: &[Param]) -> Result<(), StoreError> {
         for params in params.chunks(self.store.limits().params.max(1)) {
             let batch = Batch {
@@ -397,10 +401,10 @@ impl Delivery {
         let mut tags = valid_start_tags(start);
         if let Some(run_id) = &identity.resumed {
             let run = self.store.get_run(run_id).await?;
-            // The stores have the name follow the tag.
+            // The stores set the run's name from this tag.
             if !start.name.is_empty() {
                 tags.push(Tag {
-                    key: NAME_TAG.to_owned(),
+                    key: tag_keys::RUN_NAME.to_owned(),
                     value: start.name.to_string(),
                 });
             }
@@ -410,22 +414,23 @@ impl Delivery {
         let is_leader = identity.role == Role::Leader;
         if is_leader {
             tags.push(Tag {
-                key: ATTEMPT_TAG.to_owned(),
+                key: tag_keys::ATTEMPT.to_owned(),
                 value: start.start_time_ms.to_string(),
             });
         }
         let experiment_id = self.store.experiment(&identity.experiment).await?;
         if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
-            // It may be one of an earlier launch. What is left of a dead process does not go on.
+            // The run may be from an earlier launch and continues then, unless its start is from an orphaned
+            // journal.
             if is_leader && is_live {
                 self.resume_run(&run, &tags).await?;
             }
             return Ok(run);
         }
         if let Some(parent) = parent {
-            tags.retain(|tag| tag.key != PARENT_TAG);
+            tags.retain(|tag| tag.key != tag_keys::PARENT_RUN_ID);
             tags.push(Tag {
-                key: PARENT_TAG.to_owned(),
+                key: tag_keys::PARENT_RUN_ID.to_owned(),
                 value: parent,
             });
         }
@@ -439,8 +444,8 @@ impl Delivery {
         };
         let created = self.store.create_run(&new).await?;
         if is_leader {
-            // A request that was given up may have been carried out meanwhile, and other ranks may
-            // log to its run already.
+            // An earlier creation request that got no answer may have been carried out meanwhile, and other
+            // ranks may already log to the run that it created.
             let found = self.store.find_run(&experiment_id, &identity.key).await?;
             return Ok(found.unwrap_or(created));
         }
@@ -462,7 +467,7 @@ fn lost_start() -> StuckReason {
     StuckReason::Blocked("the start of the run was lost".to_owned())
 }
 
-/// Why there will be no run.
+/// Returns the reason why the store has no such run.
 fn describe_missing_run(role: Role) -> &'static str {
     if role.is_joined() {
         "rank 0 has not started the run yet"

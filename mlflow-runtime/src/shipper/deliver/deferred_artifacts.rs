@@ -1,13 +1,13 @@
-//! Artifacts that are not taken now, each waiting by itself, while all other values go on.
+//! Artifacts that the store does not accept now. Each waits by itself, while all other values are delivered.
 //!
 //! # Invariants
 //!
-//! 1. An artifact that fails is tried again at growing intervals, and keeps no other one back.
-//! 2. Where the whole place of the artifacts is away (a bucket, a disk), one of them is tried at a time,
-//!    in turn, and none of the new ones before.
-//! 3. Of two artifacts with the same path the newer one stays.
-//! 4. What waits is named in [segments of its own](crate::journal::entry_log), so that it keeps none of
-//!    those that it was read from; its bytes lie in a file where the journal lies on a disk.
+//! 1. An artifact that fails is tried again at growing intervals, and delays no other artifact.
+//! 2. While the whole artifact store is unavailable (a bucket, a disk), one artifact is tried per interval,
+//!    each in its turn; all others, new ones included, wait without a try.
+//! 3. Of two artifacts with the same path, the newer one replaces the older one.
+//! 4. A waiting artifact is recorded in [segments of its own](crate::journal::entry_log), so that it pins
+//!    none of the segments that it was read from. Its bytes are in a file if the journal is on a disk.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -30,12 +30,12 @@ use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection, RunBatch};
 use crate::shipper::read::source::{JournalOwner, JournalReader};
 use crate::store::{StoreError, StoredRun};
 
-/// Artifacts that are tried at one step: the others have their turn at the next.
+/// Maximum number of artifacts tried in one step; the others follow in the next steps.
 const MAX_TRIES_PER_STEP: usize = 4;
-/// Failures of the place in a row before a warning.
+/// Number of consecutive failures of the artifact store before a warning.
 const WARN_AFTER: u32 = 3;
 
-/// The artifacts of one journal that wait.
+/// Waiting artifacts of one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct DeferredArtifacts {
     waiting: VecDeque<DeferredArtifact>,
@@ -43,16 +43,16 @@ pub(in crate::shipper) struct DeferredArtifacts {
     store_state: ArtifactStoreState,
 }
 
-/// One of them.
+/// An artifact that waits to be tried again.
 struct DeferredArtifact {
     run_number: u32,
     run: StoredRun,
     artifact: Artifact,
-    /// `None`: nothing is known against it, its place is away.
+    /// Reason why the artifact waits; `None` if only the artifact store as a whole is unavailable.
     stuck: Option<StuckReason>,
     backoff: Backoff,
     due: Instant,
-    /// The segments that may name it.
+    /// Segments that may name the artifact, or its file, and are pinned until it is settled.
     segments: Vec<Arc<Segment>>,
 }
 
@@ -62,7 +62,7 @@ impl DeferredArtifact {
     }
 }
 
-/// The place where artifacts go, as it was last seen.
+/// State of the artifact store, as last observed.
 #[derive(Default)]
 struct ArtifactStoreState {
     unavailable_until: Option<Instant>,
@@ -75,19 +75,20 @@ impl DeferredArtifacts {
         self.waiting.is_empty()
     }
 
-    /// Returns whether an artifact of the run waits here.
+    /// Returns true if an artifact of the run waits here.
     pub(in crate::shipper) fn has_run(&self, run: u32) -> bool {
         self.waiting
             .iter()
             .any(|deferred| deferred.run_number == run)
     }
 
-    /// Returns whether any waits for something else than a person.
+    /// Returns true if any artifact waits for something other than a person's action.
     pub(in crate::shipper) fn has_retryable(&self) -> bool {
         self.waiting.iter().any(|deferred| !deferred.is_blocked())
     }
 
-    /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
+    /// Returns true if the artifact store is unavailable, or everything that waits has failed repeatedly: the
+    /// end of the process need not wait for it. Blocked artifacts do not count.
     pub(in crate::shipper) fn is_hopeless(&self) -> bool {
         let mut waiting = self
             .waiting
@@ -97,20 +98,20 @@ impl DeferredArtifacts {
             || waiting.all(|deferred| deferred.backoff.failures() >= HOPELESS_AFTER)
     }
 
-    /// Returns how many wait for a person.
+    /// Returns the number of artifacts that are blocked until a person acts.
     pub(in crate::shipper) fn blocked_count(&self) -> usize {
         let held = self.waiting.iter().filter(|deferred| deferred.is_blocked());
         held.count()
     }
 
-    /// Returns whether it is too early to try any.
+    /// Returns true if it is too early to try any artifact, because the artifact store is unavailable.
     pub(in crate::shipper) fn is_store_unavailable(&self) -> bool {
         self.store_state
             .unavailable_until
             .is_some_and(|until| until > Instant::now())
     }
 
-    /// Returns when the next try is due.
+    /// Returns the time of the next try; `None` if no artifact waits.
     pub(in crate::shipper) fn next_try_at(&self) -> Option<Instant> {
         let due = self.waiting.iter().map(|deferred| deferred.due).min()?;
         Some(
@@ -120,7 +121,7 @@ impl DeferredArtifacts {
         )
     }
 
-    /// Makes every try due by `at`: somebody waits.
+    /// Brings every try forward to `at`, because a caller waits for a flush.
     pub(in crate::shipper) fn retry_by(&mut self, at: Instant) {
         for deferred in &mut self.waiting {
             deferred.due = deferred.due.min(at);
@@ -166,8 +167,8 @@ impl ArtifactStoreState {
 }
 
 impl JournalReader {
-    /// Lets go of a waiting artifact of this path: the one at `sequence` takes its place. Returns
-    /// whether that is a newer one.
+    /// Drops a waiting artifact of this run and path, because the artifact at `sequence` replaces it. Returns
+    /// true if there was such an artifact and it was another, older one.
     pub(in crate::shipper) fn supersede_deferred(
         &mut self,
         run_id: &str,
@@ -189,8 +190,8 @@ impl JournalReader {
         is_newer
     }
 
-    /// Has an artifact wait by itself. `cursors` are those that have read it. With `is_shared` the segments
-    /// that they read name the file of the artifact, too, and keep it.
+    /// Makes an artifact wait by itself. `cursors` are the indexes of the cursors that have read it.
+    /// `is_shared`: the segments of these cursors name the artifact's file, too, and are pinned as well.
     fn defer(&mut self, mut deferred: DeferredArtifact, cursors: &[usize], is_shared: bool) {
         self.move_to_file(&mut deferred.artifact);
         let mut log = std::mem::take(&mut self.deferred.log);
@@ -205,7 +206,7 @@ impl JournalReader {
                 .into_iter()
                 .map(|(segment, _)| segment)
                 .collect(),
-            // The segments that it was read from keep it.
+            // Without a copy of the entry, the segments that it was read from are pinned.
             Err(_) => self.segments_of(cursors),
         };
         if is_shared {
@@ -223,8 +224,8 @@ impl JournalReader {
         self.deferred.waiting.push_back(deferred);
     }
 
-    /// Writes bytes that travel inside of the journal to a file: what waits takes no memory. Where that
-    /// cannot be, they stay in memory.
+    /// Moves bytes that were attached to a journal entry to a file, so that a waiting artifact takes no
+    /// memory. If that is impossible, the bytes stay in memory.
     fn move_to_file(&self, artifact: &mut Artifact) {
         if let ArtifactBytes::Memory(bytes) = &artifact.bytes
             && let Some((file, fingerprint)) = self.spool(bytes)
@@ -234,7 +235,8 @@ impl JournalReader {
         }
     }
 
-    /// Writes `bytes` to a file beside the segments.
+    /// Writes `bytes` to a file beside the segments. Returns `None` if the journal is in memory, or the file
+    /// cannot be written.
     fn spool(&self, bytes: &[u8]) -> Option<(PathBuf, Option<Fingerprint>)> {
         let directory = self.spool_directory()?;
         match &self.owner {
@@ -254,7 +256,7 @@ impl JournalReader {
         }
     }
 
-    /// Gives a file beside the segments a second name. Not every file system can.
+    /// Gives a file beside the segments a second name. Returns `None` if the file system cannot do that.
     fn hard_link(&self, file: &Path) -> Option<PathBuf> {
         #[cfg(test)]
         if crate::seeded::has_rare_fault() {
@@ -268,7 +270,7 @@ impl JournalReader {
         Some(own)
     }
 
-    /// These segments name one waiting artifact less.
+    /// Lowers the count of waiting artifacts that pin each of these segments.
     fn release_segments(&mut self, segments: &[Arc<Segment>]) {
         for cursor in &mut self.cursors {
             if segments.iter().any(|one| Arc::ptr_eq(one, &cursor.segment)) {
@@ -283,7 +285,8 @@ fn artifact_name() -> String {
 }
 
 impl Delivery {
-    /// Tells what is in the way of an artifact. `None`: its place is away, for all of them.
+    /// Returns the reason why an artifact is stuck, after an error. Returns `None` if the artifact store is
+    /// unavailable for all artifacts.
     pub(in crate::shipper) async fn classify_artifact_error(
         &mut self,
         source: &mut JournalReader,
@@ -301,7 +304,7 @@ impl Delivery {
         Ok(Some(stuck))
     }
 
-    /// Has an artifact of `work` wait by itself.
+    /// Makes an artifact of `work` wait by itself.
     pub(in crate::shipper) fn defer(
         &mut self,
         source: &mut JournalReader,
@@ -318,7 +321,8 @@ impl Delivery {
         self.supersede(source, run, &artifact);
         let mut is_shared = false;
         if let WorkOrigin::Parked { .. } = part {
-            // What is read from a lane may be read again, and then needs its file.
+            // An entry of a lane may be read again and then needs its file, so the waiting artifact gets a
+            // second name for the file.
             let lane_file = match &mut artifact.bytes {
                 ArtifactBytes::File(file) => source
                     .hard_link(file)
@@ -346,7 +350,7 @@ impl Delivery {
         source.defer(deferred, &work.cursors, is_shared);
     }
 
-    /// Lets go of a waiting artifact for which this one comes.
+    /// Drops a waiting artifact that `artifact` replaces, and counts it as delivered if it was older.
     pub(in crate::shipper) fn supersede(
         &self,
         source: &mut JournalReader,

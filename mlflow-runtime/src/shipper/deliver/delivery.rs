@@ -1,14 +1,14 @@
-//! Bringing a pass to the store.
+//! Delivery of a [`ReadBatch`] to the store.
 //!
 //! # Invariants
 //!
 //! 1. A run is [created](crate::shipper::deliver::create_run) before anything is logged to it.
-//! 2. After a [`Halt`] the pass can be delivered again: what was done is not forgotten, what was
-//!    under way is sent again with the same content.
-//! 3. What the store refuses is taken out entry by entry, counted, kept in a folder of its own, and
-//!    warned of once for each key; everything else goes through.
+//! 2. After a [`Halt`] the batch can be delivered again: what the store has acknowledged is not sent again; a
+//!    request without an answer is sent again with the same content.
+//! 3. Entries that the store rejects are taken out one by one, counted, kept in a folder of their own, and
+//!    warned about once for each key. All other entries are delivered.
 //! 4. A run that fails while the store answers is [parked](crate::shipper::deliver::parked_runs), an artifact
-//!    [deferred](crate::shipper::deliver::deferred_artifacts): neither stops anything else.
+//!    [deferred](crate::shipper::deliver::deferred_artifacts). Neither stops anything else.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -27,33 +27,34 @@ use crate::shipper::stats::Stats;
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 use crate::warnings::WarningLog;
 
-/// How often in a row a batch is tried again as another client seems to be in the way. Then it is
-/// taken for refused.
+/// Maximum number of consecutive retries of a batch for which the store reports that another client
+/// interferes. After that the batch counts as rejected.
 const MAX_CONTESTED_RETRIES: u32 = 20;
-/// Failures in a row of one run or artifact before a warning.
+/// Number of consecutive failures of one run or artifact before a warning.
 const WARN_AFTER: u32 = 5;
-/// The most entries of a batch of what a dead process left: while this process is stopped in the
-/// middle of one, others wait for the lock of a file.
+/// Maximum number of entries in a batch from an orphaned journal: if this process is stopped in the middle of
+/// a batch, other processes wait for the lock of the store's file.
 pub(in crate::shipper) const MAX_ORPHAN_BATCH: usize = 4096;
 
-/// Where a work comes from.
+/// Origin of the entries of a [`RunBatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::shipper) enum WorkOrigin {
-    /// From the journal, for the first time.
+    /// Read from the journal for the first time.
     New,
-    /// From a lane of what waits by itself, in batches of at most so many entries.
+    /// Read from a [lane](crate::shipper::deliver::parked_runs::Lane) of waiting entries, to be sent in
+    /// requests of at most `largest` entries.
     Parked { largest: usize },
 }
 
-/// Brings values to one store.
+/// Delivers the entries of journals to one store.
 pub(crate) struct Delivery {
     pub(in crate::shipper) store: Box<dyn Store>,
     stats: Arc<Stats>,
     pub(in crate::shipper) warning_log: WarningLog,
     pub(in crate::shipper) announcements: Announcements,
-    /// Whether anything was done since it was last asked for.
+    /// True if something was completed since the last [`take_progress`](Delivery::take_progress).
     pub(in crate::shipper) has_progress: bool,
-    /// How often in a row another client was in the way.
+    /// Number of consecutive requests that failed because another client interfered.
     contested_in_row: u32,
 }
 
@@ -73,17 +74,17 @@ impl Delivery {
         &self.stats
     }
 
-    /// How much to read at once.
+    /// Returns the number of entries to read at once: ten full requests, at most 65 536.
     pub(in crate::shipper) fn read_budget(&self) -> usize {
         self.batch_entries().saturating_mul(10).min(65_536)
     }
 
-    /// Returns how many entries one request may hold.
+    /// Returns the number of entries that one request may hold.
     pub(in crate::shipper) fn batch_entries(&self) -> usize {
         self.store.limits().total
     }
 
-    /// Leaves the store to others, when it is time for that.
+    /// Leaves the store to other clients for as long as [`Store::gap`] demands.
     async fn yield_store(&self) {
         let gap = self.store.gap();
         if !gap.is_zero() {
@@ -91,7 +92,7 @@ impl Delivery {
         }
     }
 
-    /// Whether the store has done something since the last call that will not be asked for again.
+    /// Returns true if something was completed since the last call. A completed part is not sent again.
     pub(in crate::shipper) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.has_progress)
     }
@@ -104,12 +105,12 @@ impl Delivery {
         self.store.uri()
     }
 
-    /// Returns what is in the way, after an error: see [`classify_error`].
+    /// Returns the obstacle that an error amounts to, see [`classify_error`].
     pub(in crate::shipper) async fn classify_error(&self, error: StoreError) -> Obstacle {
         classify_error(&*self.store, error).await
     }
 
-    /// Delivers what is left of `pass`. What cannot be delivered by itself is parked.
+    /// Delivers what is left of `pass`. A run that cannot be delivered now is parked.
     pub(in crate::shipper) async fn deliver(
         &mut self,
         source: &mut JournalReader,
@@ -119,7 +120,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Delivers runs of `pass`, one or more, until something else is wanted. Returns whether none is left.
+    /// Delivers the remaining runs of `pass`, at least one, until `is_interrupted` returns true. Returns true
+    /// if no run is left.
     pub(in crate::shipper) async fn deliver_until(
         &mut self,
         source: &mut JournalReader,
@@ -139,7 +141,8 @@ impl Delivery {
                 None => self.deliver_run_batch(source, work, WorkOrigin::New).await,
                 Some(run) => Err(StuckReason::BehindRun(run).into()),
             };
-            // A file that was removed: the run goes on in the new one.
+            // The store's file was removed: the run is looked up or created in the new file and continues
+            // there.
             if let Err(Obstacle::Stuck(StuckReason::Missing(_))) = &delivered
                 && self.store.absence_is_final()
                 && self
@@ -164,7 +167,7 @@ impl Delivery {
         Ok(true)
     }
 
-    /// Has what is left of a run's work wait by itself.
+    /// Parks what is left of a run's batch, or blocks it in its segments if it cannot be copied.
     fn park(
         &mut self,
         source: &mut JournalReader,
@@ -192,8 +195,8 @@ impl Delivery {
         self.count_delivered(source, work.entries.saturating_sub(others));
     }
 
-    /// Counts metrics of a run that waits by itself for which there was no room. A dead journal has room
-    /// for all of its own.
+    /// Counts metrics of a parked run as lost because the quota for copies was exhausted. An orphaned journal
+    /// has no such quota.
     fn count_lost(&self, source: &JournalReader, values: usize) {
         if values > 0 {
             self.stats.lost.add(values);
@@ -201,7 +204,8 @@ impl Delivery {
         }
     }
 
-    /// Delivers what is left of one run's work.
+    /// Delivers what is left of one run's batch: the run's creation, then params, tags and metrics, then
+    /// artifacts, then the end.
     pub(in crate::shipper) async fn deliver_run_batch(
         &mut self,
         source: &mut JournalReader,
@@ -224,33 +228,36 @@ impl Delivery {
             let (role, is_live) = (source.runs.role(work.run), source.is_live());
             match self.end_run(&run, role, is_live, status, end_time_ms).await {
                 Ok(()) => {}
-                // It will never end otherwise: it is known, and said, and all else goes on.
+                // The store will never accept this end, so the run is blocked with a warning and everything
+                // else continues.
                 Err(StoreError::Rejected { reason }) => {
                     return Err(StuckReason::Blocked(reason).into());
                 }
                 Err(error) => return Err(self.classify_error(error).await),
             }
-            // First, as it may halt: what is done is not read again.
+            // The check may halt the delivery, so it comes before the batch is finished: a finished batch is
+            // not delivered again.
             self.check_for_duplicate(source, work.run).await?;
         }
         self.finish_work(source, work);
         Ok(())
     }
 
-    /// Gives points that are to stand at the last step of their key that step.
+    /// Sets the step of points that are logged at the last step of their key.
     async fn find_last_steps(
         &mut self,
         source: &mut JournalReader,
         run: &StoredRun,
         work: &mut RunBatch,
     ) -> Result<(), Obstacle> {
-        // What a dead process has delivered is not read again.
+        // Metrics that a dead process has delivered are not read again: only the store knows their steps.
         let has_more = !source.is_live() || source.runs.may_have_metrics(work.run);
         if work.has_last_steps() {
             let stored = if has_more {
                 match self.store.last_steps(run).await {
                     Ok(steps) => steps,
-                    // What is known here has to do: nothing else waits for it.
+                    // The store rejects the query: the steps known here must suffice, so that nothing is
+                    // delayed.
                     Err(StoreError::Rejected { .. }) => HashMap::new(),
                     Err(error) => return Err(self.classify_error(error).await),
                 }
@@ -280,7 +287,7 @@ impl Delivery {
         }
     }
 
-    /// Counts values that the store has taken.
+    /// Counts values that the store has accepted.
     pub(in crate::shipper) fn count_delivered(&self, source: &JournalReader, values: usize) {
         let delivered = if source.is_live() {
             &self.stats.delivered
@@ -290,7 +297,8 @@ impl Delivery {
         delivered.add(values);
     }
 
-    /// Tells how many values of this process's journal wait for a person.
+    /// Updates the counts of blocked values and console logs in the statistics, if `source` is this process's
+    /// journal.
     pub(in crate::shipper) fn update_blocked_counts(&self, source: &JournalReader) {
         if source.is_live() {
             self.stats.blocked.set(source.blocked_entries());
@@ -326,7 +334,7 @@ impl Delivery {
             largest.min(MAX_ORPHAN_BATCH)
         };
         if work.doubtful_count > 0 {
-            // The outage may not be over, and each try would add to what is doubtful.
+            // If the outage is not over, a further request would only make more metrics doubtful.
             self.store.ping().await.map_err(into_halt)?;
             self.separate_doubtful(source, work);
         }
@@ -348,7 +356,8 @@ impl Delivery {
                     self.contested_in_row += 1;
                     return Err(into_halt(error).into());
                 }
-                // A gateway refuses the size. One entry that is too large for it waits.
+                // A gateway rejects the size of the request. A single entry that is too large waits, because
+                // the limit may be raised.
                 Err(error @ StoreError::TooLarge { .. }) if split_batch(&batch).is_none() => {
                     return Err(self.classify_error(error).await);
                 }
@@ -381,7 +390,7 @@ impl Delivery {
         }
     }
 
-    /// Has metrics that the store may have wait by themselves: what is new goes first.
+    /// Moves metrics that the store may already have to a lane of their own, so that new ones go first.
     fn separate_doubtful(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
         if work.doubtful_count == 0 {
             return;
@@ -428,7 +437,7 @@ impl Delivery {
         Ok(())
     }
 
-    /// Brings an artifact to the store, which may refuse it for good: then the reason is returned.
+    /// Uploads an artifact. Returns the reason if the store rejects it for good.
     pub(in crate::shipper) async fn upload_artifact(
         &self,
         run: &StoredRun,
@@ -445,10 +454,10 @@ impl Delivery {
         }
     }
 
-    /// Counts what the store has refused of a work, once, and keeps it.
+    /// Counts the entries of a batch that the store has rejected since the last call, and keeps them.
     fn settle_refused(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
         let refused = std::mem::take(&mut work.unsettled_refusals);
-        // A start is one value, whatever became of its params.
+        // The start of a run counts as one value, even if some of its params are rejected.
         let of_start = work.count_start_params(&refused);
         self.stats.rejected_start_params.add(of_start);
         work.refused_count += refused.len() - of_start;
@@ -456,7 +465,7 @@ impl Delivery {
         self.keep_refused(source, work.run, refused);
     }
 
-    /// Counts values that the store has refused for good.
+    /// Counts values that the store has rejected for good.
     pub(in crate::shipper) fn count_refused(&self, source: &JournalReader, values: usize) {
         let rejected = if source.is_live() {
             &self.stats.rejected
@@ -466,7 +475,7 @@ impl Delivery {
         rejected.add(values);
     }
 
-    /// Keeps what the store has refused for good, and says so.
+    /// Keeps entries that the store has rejected for good, and logs a warning, once for each key.
     pub(in crate::shipper) fn keep_refused(
         &mut self,
         source: &mut JournalReader,
@@ -500,8 +509,8 @@ impl Delivery {
         }
     }
 
-    /// Says once for each reason that something waits by itself, of what fails after some failures: one
-    /// may be a connection that was closed meanwhile.
+    /// Warns, once for each reason, that a run or artifact waits by itself. A failing request is warned about
+    /// only after [`WARN_AFTER`] failures: the first may be a connection that was closed meanwhile.
     pub(in crate::shipper) fn warn_stuck(
         &mut self,
         source: &JournalReader,
@@ -537,7 +546,7 @@ impl Delivery {
         }
     }
 
-    /// Says that what waits by itself could not be copied.
+    /// Warns that entries that wait by themselves could not be copied.
     pub(in crate::shipper) fn warn_copy_failed(&mut self, error: &std::io::Error) {
         if let Some(end) = self.warning_log.admit("in place", "") {
             tracing::warn!(

@@ -1,23 +1,20 @@
-//! How runs end.
+//! The end of runs in the store.
 //!
-//! Invariants: only the process that owns a run ends it, or who ships what that process left. What
-//! went wrong in another rank is told by a tag. What a dead rank 0 left changes nothing of a run that
-//! a later attempt goes on with: each attempt tells by [`ATTEMPT_TAG`] when it started, on whatever
-//! host, and what ended before that is an earlier one's.
+//! Invariants: a run is ended only by the process that owns it, or by the process that ships the owner's
+//! orphaned journal. A failure of another rank is recorded by a tag. The journal of a dead rank 0 changes
+//! nothing of a run that a later attempt continues: each attempt records in [`tag_keys::ATTEMPT`] when it
+//! started, whatever its host, so an end before that time belongs to an earlier attempt.
 
 use crate::model::Role;
-use crate::model::{RunStatus, Tag};
+use crate::model::{RunStatus, Tag, tag_keys};
 use crate::shipper::Delivery;
 use crate::shipper::obstacle::{Halt, Obstacle, StuckReason};
 use crate::shipper::read::run_states::Phase;
 use crate::shipper::read::source::JournalReader;
 use crate::store::{Batch, StoreError, StoredRun};
 
-/// When the rank 0 that goes on with a run has started it, in ms since the Unix epoch.
-pub(in crate::shipper) const ATTEMPT_TAG: &str = "mlflow_rs.attempt";
-
 impl Delivery {
-    /// The end as the journal tells it.
+    /// Sends the end of a run as the journal records it, in the way that the process's role demands.
     pub(in crate::shipper) async fn end_run(
         &self,
         run: &StoredRun,
@@ -42,19 +39,22 @@ impl Delivery {
         }
     }
 
-    /// Whether a later rank 0 has started the run again after this.
+    /// Returns true if a later rank 0 has started the run again after `ended_ms`.
     async fn was_restarted_after(
         &self,
         run: &StoredRun,
         ended_ms: i64,
     ) -> Result<bool, StoreError> {
-        let attempt = self.store.tag(run, ATTEMPT_TAG).await?;
+        let mut attempt = self.store.tag(run, tag_keys::ATTEMPT).await?;
+        if attempt.is_none() {
+            attempt = self.store.tag(run, tag_keys::FORMER_ATTEMPT).await?;
+        }
         let started_ms = attempt.and_then(|started_ms| started_ms.parse::<i64>().ok());
         Ok(started_ms.is_some_and(|started_ms| started_ms > ended_ms))
     }
 
-    /// A rank came to a good end: what an earlier attempt has told of it holds no more. Of a rank
-    /// that never failed there is nothing to tell.
+    /// Replaces the failure that an earlier attempt of a rank has recorded, because the rank has now
+    /// finished. Writes nothing for a rank that never failed.
     async fn clear_rank_failure(&self, run: &StoredRun, rank: u32) -> Result<(), StoreError> {
         match self.store.tag(run, &rank_status_key(rank)).await? {
             Some(_) => self.set_rank_status(run, rank, RunStatus::Finished).await,
@@ -62,7 +62,7 @@ impl Delivery {
         }
     }
 
-    /// A rank is gone, the run goes on.
+    /// Records the status with which a rank ended, while the run continues.
     async fn set_rank_status(
         &self,
         run: &StoredRun,
@@ -81,10 +81,10 @@ impl Delivery {
         self.store.log_batch(run, &batch).await
     }
 
-    /// Closes the runs that a dead process left open, unless somebody else has ended them or this
-    /// process goes on with them. What this journal does not tell may stand in one that is gone. A run
-    /// that waits by itself is closed by who delivers it. Returns false where it ends earlier, as something
-    /// else is wanted first.
+    /// Closes the runs that a dead process left open, unless somebody else has ended them or this process
+    /// continues them. An end that this journal does not contain may have been in a journal or segment that
+    /// is removed already, so the store's status is queried first. A parked run is skipped: the process that
+    /// delivers its entries closes it. Returns false if `is_interrupted` stopped the loop early.
     pub(in crate::shipper) async fn close_open_runs(
         &mut self,
         source: &mut JournalReader,
@@ -108,8 +108,8 @@ impl Delivery {
                     if let Some(end) = self.warning_log.admit("close", reason) {
                         tracing::warn!(target: "mlflow", reason, "a run whose process died could not be closed{end}");
                     }
-                    // Its journal stays, so that somebody closes it. Of a run that another process has
-                    // never started there is nothing to close.
+                    // The journal is kept, so that another process closes the run. A member's run needs no
+                    // closing if rank 0 never started it.
                     if source.runs.role(number).member_rank().is_none() {
                         source.keep_all();
                         is_closed = false;
@@ -140,7 +140,8 @@ impl Delivery {
         let state = source.runs.get(number);
         let identity = state.filter(|state| matches!(state.phase, Phase::StartUnread));
         let run = match identity.map(|state| state.identity.clone()) {
-            // Nothing of it is left to be delivered: one that is not there need not be created.
+            // Nothing of the run is left to be delivered, so a run that the store does not have is not
+            // created.
             Some(identity) => match self.find_run(&identity).await {
                 Ok(Some(run)) => run,
                 Ok(None) => return Ok(()),

@@ -1,4 +1,8 @@
-//! Brings what was read to the store, and decides what waits by itself.
+//! Delivery of read batches to the store, and the queues of what has to wait.
+//!
+//! [`delivery`] sends a batch. What the store does not accept now waits outside of the batch, so that
+//! everything else continues: a run is [parked](parked_runs), an artifact [deferred](deferred_artifacts), and
+//! an entry that the store will never accept is [kept](refused).
 
 pub(super) mod announcements;
 pub(super) mod batch_size;

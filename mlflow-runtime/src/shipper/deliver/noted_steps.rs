@@ -1,12 +1,13 @@
-//! The steps that were found for points that stand at the last step of their key.
+//! Notes of the steps that were chosen for points logged at the last step of their key. Such a point (e.g. a
+//! number that a tracked function returned) has no step of its own until it is sent.
 //!
-//! Invariant: a step that was found is in the file before the point is sent. So whoever ships the journal
-//! after a kill sends the point again at the same step, and the store has it once, also where more was
-//! logged under the key meanwhile. A note goes when its point is settled.
+//! Invariant: a chosen step is in the file before the point is sent. A process that ships the journal after a
+//! kill therefore sends the point again at the same step, and the store has it once, even if more was logged
+//! under the key meanwhile. A note is removed when its point is settled.
 //!
-//! The file has one line for each note: the point's place in the order of all events, its step, and a
-//! checksum of both; a line that is not whole is none. It is not synced: after a loss of power a point that
-//! was sent may be sent again at a later step.
+//! The file has one line per note: the point's sequence number in the order of all events, its step, and a
+//! checksum of the two; an incomplete line is ignored. The file is not synced: after a power loss a point
+//! that was sent may be sent again at a later step.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -17,23 +18,24 @@ use rustc_hash::FxHashMap;
 use crate::journal::segment::mapped::checksum;
 use crate::journal::user_files;
 
-/// The name of the file in the journal's directory.
+/// Name of the file in the journal's directory.
 const FILE_NAME: &str = "last.steps";
-/// That of the file that takes its place.
+/// Name of the file that replaces it.
 const TEMPORARY_FILE_NAME: &str = "last.steps.new";
-/// How many lines may be of no use any more, beside as many as are.
+/// Number of stale lines that the file may hold, in addition to one for each current note, before it is
+/// rewritten.
 const MAX_STALE_LINES: usize = 4096;
 
-/// The notes of one journal.
+/// Notes of one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct NotedSteps {
     steps: FxHashMap<u64, i64>,
-    /// How many lines the file has.
+    /// Number of lines in the file.
     lines: usize,
 }
 
 impl NotedSteps {
-    /// Reads what was noted of a dead process's journal.
+    /// Reads the notes of an orphaned journal.
     pub(in crate::shipper) fn read(directory: &Path) -> Self {
         let bytes = user_files::read_file(&directory.join(FILE_NAME)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
@@ -43,12 +45,12 @@ impl NotedSteps {
         }
     }
 
-    /// Returns the step that was found for the point at this place in the order of all events.
+    /// Returns the step that was chosen for the point with this sequence number.
     pub(in crate::shipper) fn get(&self, sequence: u64) -> Option<i64> {
         self.steps.get(&sequence).copied()
     }
 
-    /// Notes steps. `directory`: `None` where the journal dies with its process.
+    /// Notes steps. `directory` is `None` for a journal in memory, which ends with its process.
     ///
     /// # Errors
     ///
@@ -65,17 +67,18 @@ impl NotedSteps {
         }
     }
 
-    /// Forgets the note of a point that is settled.
+    /// Removes the note of a point that is settled.
     pub(in crate::shipper) fn remove(&mut self, sequence: u64) {
         self.steps.remove(&sequence);
     }
 
-    /// Forgets all notes.
+    /// Removes all notes.
     pub(in crate::shipper) fn clear(&mut self) {
         self.steps.clear();
     }
 
-    /// Writes the file anew where most of its lines are of no use. What cannot be written stays as it is.
+    /// Rewrites the file if most of its lines are stale, or deletes it if no note is left. If writing fails,
+    /// the file stays as it is.
     pub(in crate::shipper) fn compact(&mut self, directory: Option<&Path>) {
         let is_of_use = match self.steps.len() {
             0 => self.lines == 0,
@@ -98,7 +101,7 @@ impl NotedSteps {
                 .iter()
                 .map(|(place, step)| format_line(*place, *step));
             let notes: String = notes.collect();
-            // One that a dead process has left is written over.
+            // A temporary file that a dead process has left is replaced.
             let _ = fs::remove_file(&new);
             let written =
                 user_files::create_file(&new).and_then(|mut new| new.write_all(notes.as_bytes()));
@@ -131,7 +134,7 @@ impl NotedSteps {
 fn format_line(sequence: u64, step: i64) -> String {
     let note = format!("{sequence} {step}");
     let sum = checksum(note.as_bytes());
-    // The line before may be half of one, where the disk was full.
+    // The line begins with a line feed, because the previous line may be incomplete if the disk was full.
     format!("\n{note} {sum:08x}")
 }
 
@@ -149,7 +152,8 @@ mod tests {
 
     #[test]
     fn what_was_noted_is_found_again_and_half_a_line_is_not() {
-        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let folder =
+            std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         user_files::create_directory(&folder).expect("the temporary folder can be written");
         let mut noted = NotedSteps::default();
         let written = noted.add(Some(&folder), &[(7, 99), (8, -3), (9, i64::MAX)]);
@@ -172,7 +176,8 @@ mod tests {
 
     #[test]
     fn the_file_does_not_grow_with_what_is_settled() {
-        let folder = std::env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let folder =
+            std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         user_files::create_directory(&folder).expect("the temporary folder can be written");
         let mut noted = NotedSteps::default();
         for sequence in 0..3 * MAX_STALE_LINES as u64 {

@@ -1,25 +1,27 @@
-//! Runs whose entries wait by themselves, while everything else goes on at full speed: the store takes
-//! none of them until a person acts, fails for them alone, or another process has still to create them.
+//! Parked runs: runs whose entries wait by themselves, while everything else is delivered at full speed. A
+//! run is parked if the store accepts nothing for it until a person acts, if requests fail for this run
+//! alone, or if another process has still to create it.
 //!
 //! # Invariants
 //!
-//! 1. The entries of a run are delivered in the order in which they were read: whatever comes for a
-//!    parked run joins it.
-//! 2. What waits lies in [segments of its own](crate::journal::entry_log), not in memory, and keeps
-//!    none of the segments that it was read from.
-//! 3. Each run is tried again at growing intervals, by itself; no run waits for another one's turn
-//!    longer than a few tries take.
+//! 1. The entries of a run are delivered in the order in which they were read: a new entry of a parked run is
+//!    queued behind the waiting ones.
+//! 2. Waiting entries are in [segments of their own](crate::journal::entry_log), not in memory, and pin none
+//!    of the segments that they were read from.
+//! 3. Each run is tried again at growing intervals, by itself. A run that is due is delayed by other runs for
+//!    no longer than a few tries take.
 //!
 //! # Operation
 //!
-//! [`JournalReader::park`] copies what is left of a run's work to the end of its lane. When the lane is due,
-//! [`Delivery::deliver_parked`] reads it from its beginning, in parts, and delivers each as usual. After a
-//! failure it goes back to the last part that was delivered; after the last part the run is one like
-//! all others again.
+//! The queue of a parked run is called its lane. [`JournalReader::park`] appends what is left of a run's
+//! batch to the lane. When the lane is due, [`Delivery::deliver_parked`] reads it from its beginning, in
+//! parts, and delivers each part as usual. After a failure the lane is rewound to the end of the last part
+//! that was delivered. After the last part the run is delivered like all others again.
 //!
-//! Metrics that a failed request has held are *doubtful*: the store may have them. A server looks each
-//! point of a repeated batch up in its key's whole history, so they have a lane of their own, go in
-//! small parts, one at a turn, and hold nothing up, not even their own run.
+//! Metrics of a request that failed without an answer are *doubtful*: the store may have them or not. A
+//! server compares each point of a repeated batch with its key's whole history. Doubtful metrics therefore
+//! have a lane of their own, are sent in small parts, one part at a turn, and delay nothing, not even their
+//! own run.
 
 use std::collections::VecDeque;
 use std::io;
@@ -41,33 +43,32 @@ use crate::shipper::read::cursor::Cursor;
 use crate::shipper::read::run_states::RunStates;
 use crate::shipper::read::source::JournalReader;
 
-/// Runs that are tried at one step: the others have their turn at the next.
+/// Maximum number of lanes tried in one step; the others follow in the next steps.
 const MAX_TRIES_PER_STEP: usize = 10;
-/// The most points of a doubtful lane that one request holds: MLflow 2.10 refuses a repeated batch
-/// with more than 100 keys.
+/// Maximum number of points of a doubtful lane in one request: MLflow 2.10 refuses a repeated batch with more
+/// than 100 keys.
 #[cfg(not(test))]
 const DOUBTFUL_BATCH: usize = 100;
-/// So few that a short simulation sends several parts.
+/// Small limit in tests, so that even a short simulation sends several parts.
 #[cfg(test)]
 const DOUBTFUL_BATCH: usize = 2;
-/// The longest between two looks at a run that is held.
+/// Longest delay between two tries of a parked run.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(60);
 
-/// How long metrics that the store may have wait at first: longer than the rest of their run, which is
-/// new.
+/// Initial delay of doubtful metrics. It is long enough for the rest of the run, which is new, to go first.
 const DOUBTFUL_DELAY: Duration = Duration::from_millis(500);
 
-/// Failures in a row after which the end of the process waits no longer.
+/// Number of consecutive failures after which the end of the process waits no longer.
 pub(in crate::shipper) const HOPELESS_AFTER: u32 = 5;
 
-/// A kind of entries that wait by themselves, to which a cursor's segment belongs.
+/// A queue of entries that wait by themselves. A cursor names the lane that its segment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(in crate::shipper) enum Lane {
-    /// Everything that comes for a run, in order.
+    /// Entries of a parked run, in order.
     Run(u32),
-    /// Metrics of a run that the store may have.
+    /// Metrics of a run that the store may already have.
     Doubtful(u32),
-    /// [Artifacts](crate::shipper::deliver::deferred_artifacts) that wait by themselves.
+    /// Waiting [artifacts](crate::shipper::deliver::deferred_artifacts) of all runs.
     Artifacts,
 }
 
@@ -88,35 +89,37 @@ impl Lane {
     }
 }
 
-/// The lanes of one journal.
+/// Lanes of one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct ParkedRuns {
     lanes: FxHashMap<Lane, ParkedLane>,
-    /// The order in which they are tried. Each stands here once.
+    /// Order in which the lanes are tried. Each lane is listed once.
     turn_order: VecDeque<Lane>,
 }
 
 struct ParkedLane {
     stuck: StuckReason,
     log: EntryLog,
-    /// Records that wait.
+    /// Number of waiting records.
     entries: usize,
-    /// The time of the oldest entry, about.
+    /// Approximate time of the oldest entry, in ms since the Unix epoch.
     oldest_ms: Option<i64>,
     backoff: Backoff,
     due: Instant,
     parked_at: Instant,
-    /// The last try failed on the way: what is sent next may be there already.
+    /// True if the last try failed on the way: the entries that are sent next may already be in the store.
     is_doubtful: bool,
-    /// Artifacts of what is not settled yet which wait by themselves now.
+    /// Artifacts of unsettled entries that wait as [deferred
+    /// artifacts](crate::shipper::deliver::deferred_artifacts) now.
     handed_over: Vec<HandedOverArtifact>,
 }
 
-/// An artifact of a lane that [waits by itself](crate::shipper::deliver::deferred_artifacts): should its part be read
-/// again, it is passed over.
+/// An artifact of a lane that was handed over to the [deferred
+/// artifacts](crate::shipper::deliver::deferred_artifacts). If the part of the lane is read again, the
+/// artifact is skipped.
 struct HandedOverArtifact {
     sequence: u64,
-    /// The file that the lane names, where the artifact that waits has another.
+    /// File that the lane names, if the deferred artifact has got another one.
     lane_file: Option<PathBuf>,
 }
 
@@ -125,17 +128,18 @@ impl ParkedRuns {
         self.lanes.is_empty()
     }
 
-    /// Returns whether any run waits for something else than a person.
+    /// Returns true if any lane waits for something other than a person's action.
     pub(in crate::shipper) fn has_retryable(&self) -> bool {
         self.lanes.values().any(|parked| !self.is_blocked(parked))
     }
 
-    /// Returns whether anything of the run waits here.
+    /// Returns true if any entry of the run waits here.
     pub(in crate::shipper) fn has_run(&self, run: u32) -> bool {
         self.holds_lane(Lane::Run(run)) || self.holds_lane(Lane::Doubtful(run))
     }
 
-    /// Returns whether all that waits has failed again and again: whoever ends the process need not wait.
+    /// Returns true if every lane that is not blocked has failed repeatedly: the end of the process need not
+    /// wait for them. A run that another process has still to create does not count as failed.
     pub(in crate::shipper) fn is_hopeless(&self) -> bool {
         let mut waiting = self
             .lanes
@@ -147,10 +151,11 @@ impl ParkedRuns {
         })
     }
 
-    /// Returns what a lane waits for in the end: a run behind its parent waits for what that does.
+    /// Returns the lane that `parked` waits for in the end: for a run behind its parent, the parent's, and so
+    /// on; else `parked` itself.
     fn root_cause<'a>(&'a self, parked: &'a ParkedLane) -> &'a ParkedLane {
         let mut root = parked;
-        // A chain of parents is no longer than there are lanes.
+        // The bound guards against circles: a chain of parents is no longer than the number of lanes.
         for _ in 0..self.lanes.len() {
             match root.stuck {
                 StuckReason::BehindRun(parent) => match self.lanes.get(&Lane::Run(parent)) {
@@ -167,22 +172,22 @@ impl ParkedRuns {
         self.root_cause(parked).stuck.is_blocked()
     }
 
-    /// Returns whether the children of a run need not wait for it: it does not wait itself, or waits for
-    /// a person.
+    /// Returns true if the children of a run need not wait for it, because it is not parked, or is blocked
+    /// until a person acts.
     fn allows_children(&self, parent: u32) -> bool {
         let parked = self.lanes.get(&Lane::Run(parent));
         parked.is_none_or(|parked| self.is_blocked(parked))
     }
 
-    /// Returns how many records wait for a person.
+    /// Returns the number of records that are blocked until a person acts.
     pub(in crate::shipper) fn blocked_entries(&self) -> usize {
         let held = self.lanes.values().filter(|parked| self.is_blocked(parked));
-        // What was handed over is counted where it waits.
+        // Artifacts that were handed over are counted among the deferred ones.
         held.map(|parked| parked.entries.saturating_sub(parked.handed_over.len()))
             .sum()
     }
 
-    /// Returns the time of the oldest entry that waits for something else, about.
+    /// Returns the approximate time of the oldest entry that is not blocked, in ms since the Unix epoch.
     pub(in crate::shipper) fn oldest_ms(&self) -> Option<i64> {
         let waiting = self
             .lanes
@@ -191,7 +196,7 @@ impl ParkedRuns {
         waiting.filter_map(|parked| parked.oldest_ms).min()
     }
 
-    /// Returns when the next try is due.
+    /// Returns the time of the next try; `None` if no lane can be tried.
     pub(in crate::shipper) fn next_try_at(&self) -> Option<Instant> {
         let has_turn = |parked: &&ParkedLane| match parked.stuck {
             StuckReason::BehindRun(parent) => self.allows_children(parent),
@@ -201,7 +206,7 @@ impl ParkedRuns {
         lanes.map(|parked| parked.due).min()
     }
 
-    /// Makes every try due by `at`: somebody waits.
+    /// Brings every try forward to `at`, because a caller waits for a flush.
     pub(in crate::shipper) fn retry_by(&mut self, at: Instant) {
         for parked in self.lanes.values_mut() {
             parked.due = parked.due.min(at);
@@ -212,11 +217,11 @@ impl ParkedRuns {
         self.lanes.contains_key(&lane)
     }
 
-    /// Returns the run that keeps the entries of this one back: itself, or one that has to be created
-    /// before it. What is doubtful keeps nothing back.
+    /// Returns the run that holds back the entries of run `number`, if any: that run itself, if it is parked,
+    /// or an ancestor that has to be created before it. Doubtful metrics hold nothing back.
     pub(in crate::shipper) fn blocking_run(&self, runs: &RunStates, number: u32) -> Option<u32> {
         let is_in_front = |run: &u32| match self.lanes.get(&Lane::Run(*run)) {
-            // A child goes on without a parent that waits for a person.
+            // A child is delivered without a parent that is blocked.
             Some(parked) => *run == number || !self.is_blocked(parked),
             None => false,
         };
@@ -226,13 +231,13 @@ impl ParkedRuns {
             .find(is_in_front)
     }
 
-    /// Returns whether the run waits for a person.
+    /// Returns true if the run is blocked until a person acts.
     pub(in crate::shipper) fn is_run_blocked(&self, number: u32) -> bool {
         let parked = self.lanes.get(&Lane::Run(number));
         parked.is_some_and(|parked| self.is_blocked(parked))
     }
 
-    /// Returns the next lane of a kind that is due at `now`, and puts it at the end.
+    /// Returns the next lane accepted by `is` that is due at `now`, and moves it to the end of the order.
     fn take_due_lane(&mut self, now: Instant, is: fn(Lane) -> bool) -> Option<Lane> {
         let is_due = |lane: &Lane| {
             self.lanes
@@ -251,7 +256,7 @@ impl ParkedRuns {
         Some(lane)
     }
 
-    /// Notes why a lane waits, and when it is due.
+    /// Records why a lane waits, and sets the time of its next try.
     fn set_stuck(&mut self, lane: Lane, stuck: StuckReason) {
         let Some(parked) = self.lanes.get_mut(&lane) else {
             return;
@@ -274,7 +279,8 @@ impl ParkedRuns {
         parked.stuck = stuck;
     }
 
-    /// Notes that a request with entries of a new lane brought no answer. It is no failure of the lane.
+    /// Records that a request with the entries of a new doubtful lane got no answer. The lane's own failures
+    /// are not counted up.
     fn set_doubtful(&mut self, lane: Lane) {
         if let Some(parked) = self.lanes.get_mut(&lane) {
             parked.stuck = StuckReason::Failing {
@@ -285,7 +291,7 @@ impl ParkedRuns {
         }
     }
 
-    /// Counts a lane's failures anew: part of what waits in it went through.
+    /// Resets a lane's failures, because a part of it was delivered.
     fn reset_backoff(&mut self, lane: Lane) {
         if let Some(parked) = self.lanes.get_mut(&lane) {
             parked.backoff.reset();
@@ -311,7 +317,7 @@ impl ParkedRuns {
         })
     }
 
-    /// Notes that an artifact of a lane waits by itself from now on, and the file that the lane names.
+    /// Records that an artifact of a lane is deferred from now on, and the file that the lane names for it.
     pub(in crate::shipper) fn hand_over(
         &mut self,
         run: u32,
@@ -327,16 +333,17 @@ impl ParkedRuns {
         }
     }
 
-    /// Returns whether an artifact of the run's lane waits by itself, or has until it was delivered.
+    /// Returns true if an artifact of the run's lane was deferred, and its part of the lane is not settled
+    /// yet.
     pub(in crate::shipper) fn is_handed_over(&self, run: u32, sequence: u64) -> bool {
         let parked = self.lanes.get(&Lane::Run(run));
         let mut handed_over = parked.into_iter().flat_map(|parked| &parked.handed_over);
         handed_over.any(|artifact| artifact.sequence == sequence)
     }
 
-    /// Forgets the artifacts of `part`, which is settled now, that were handed over. Returns the files that
-    /// the lane names for them. A part that failed before may have been longer: what else it handed over
-    /// stays noted.
+    /// Forgets the deferred artifacts of `part`, which is settled now, and returns the files that the lane
+    /// names for them. An earlier, failed try may have read a longer part: artifacts that it handed over
+    /// beyond `part` stay recorded.
     pub(in crate::shipper) fn take_handed_over(
         &mut self,
         lane: Lane,
@@ -360,11 +367,12 @@ impl ParkedRuns {
 }
 
 impl JournalReader {
-    /// Copies what is left of `work` to its run's lane. Returns the number of records, and of metrics
-    /// for which there was no room.
+    /// Appends what is left of `work` to its run's lane. Returns the number of records copied, and the number
+    /// of metrics that were left out because the quota for copies was exhausted.
     ///
     /// # Errors
-    /// Fails where the copy cannot be written; the work has to stay where it is.
+    ///
+    /// If the copy cannot be written. The entries then have to stay in the segments that they were read from.
     pub(in crate::shipper) fn park(
         &mut self,
         work: &RunBatch,
@@ -378,7 +386,7 @@ impl JournalReader {
             let is_needed = !state.is_created() || work.has_params_of_start();
             state.start.clone().filter(|_| is_needed)
         });
-        // Should the store lose the run, the next process has to know how it began.
+        // If the store loses the run, the next process needs the start to create the run anew.
         let known = self
             .runs
             .get(work.run)
@@ -414,7 +422,12 @@ impl JournalReader {
         Ok((copied.records, lost))
     }
 
-    /// Copies metrics that the store may have to a lane of their own.
+    /// Moves the doubtful metrics of `work` to their lane.
+    ///
+    /// # Errors
+    ///
+    /// If the copy cannot be written. The metrics are then in `work` again, and are no longer treated as
+    /// doubtful.
     pub(in crate::shipper) fn park_doubtful(&mut self, work: &mut RunBatch) -> io::Result<()> {
         let lane = Lane::Doubtful(work.run);
         let is_new = !self.parked.holds_lane(lane);
@@ -438,7 +451,7 @@ impl JournalReader {
         Ok(())
     }
 
-    /// Writes entries of a run to the end of a lane.
+    /// Appends entries of a run to a lane.
     fn append_to_lane(
         &mut self,
         lane: Lane,
@@ -451,7 +464,8 @@ impl JournalReader {
         copied
     }
 
-    /// The lane's segments name the run from now on, so that those in which it started may go.
+    /// Records the lane's last segment as the one in which the run starts, in place of the segments in which
+    /// it started, so that these can be deleted.
     fn name_run_in(&mut self, run: u32, copied: &CopySummary) {
         let Some((last, _)) = copied.segments.last() else {
             return;
@@ -470,7 +484,7 @@ impl JournalReader {
         }
     }
 
-    /// All that waited in the lane is delivered.
+    /// Removes a lane whose entries are all delivered.
     fn unpark(&mut self, lane: Lane) {
         self.parked.remove(lane);
         for cursor in &mut self.cursors {
@@ -482,9 +496,9 @@ impl JournalReader {
     }
 }
 
-/// The segments that a copy has touched, as cursors see them.
+/// Cursors of the segments that a copy has touched.
 impl JournalReader {
-    /// Writes entries of `run` to `log`, whose segments are the lane's.
+    /// Appends entries of `run` to `log`, whose segments belong to `lane`.
     pub(in crate::shipper) fn copy_to(
         &mut self,
         log: &mut EntryLog,
@@ -531,7 +545,7 @@ impl JournalReader {
 }
 
 impl Delivery {
-    /// Tries the runs that are due.
+    /// Tries the parked runs that are due.
     pub(in crate::shipper) async fn deliver_parked(
         &mut self,
         source: &mut JournalReader,
@@ -546,8 +560,8 @@ impl Delivery {
         Ok(())
     }
 
-    /// Tries what is doubtful and due, until a part of it is delivered: everything else has its turn
-    /// before the next part. Returns whether there may be a next one.
+    /// Tries the doubtful lanes that are due, until one part of one of them is delivered: everything else is
+    /// delivered before the next part. Returns true if there may be a next part.
     pub(in crate::shipper) async fn deliver_doubtful(
         &mut self,
         source: &mut JournalReader,
@@ -564,7 +578,8 @@ impl Delivery {
         Ok(false)
     }
 
-    /// Delivers up to so many parts of a lane. Returns whether that succeeded; if not, it waits on.
+    /// Delivers up to `parts` parts of a lane. Returns true if that succeeded; otherwise the lane waits for
+    /// its next try.
     async fn try_lane(
         &mut self,
         source: &mut JournalReader,
@@ -637,7 +652,7 @@ impl Delivery {
                 parked.entries = parked.entries.saturating_sub(pass.entries);
                 parked.is_doubtful = false;
             }
-            // Before the next request, which may take long.
+            // Updated before the next request, which may take long.
             self.update_blocked_counts(source);
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! Entries that the store has refused for good: kept, in a folder of their own.
+//! Entries that the store has rejected for good, kept in a folder of their own.
 //!
-//! Invariants: what is refused keeps its bytes, up to [`MAX_KEPT_BYTES`] of a process, artifacts apart; the
-//! folder has the form of a journal, so that [`resend_rejected`](crate::resend_rejected) only has to put
-//! it back.
+//! Invariants: rejected entries are kept, up to about [`MAX_KEPT_BYTES`] per journal, artifacts not counted.
+//! The folder has the format of a journal, so that [`resend_rejected`](crate::resend_rejected) only has to
+//! move it back.
 
 use std::fs;
 use std::io;
@@ -15,29 +15,30 @@ use crate::journal::user_files;
 use crate::model::RunIdentity;
 use crate::shipper::read::batch::{Artifact, ArtifactBytes, RejectedEntry, Rejection};
 
-/// The bytes of refused entries that are kept, about: a program may log a changed param for ever.
+/// Approximate limit for the bytes of rejected entries that are kept: a program may log a changed param again
+/// and again.
 const MAX_KEPT_BYTES: usize = 64 << 20;
 
-/// The refused entries of one journal.
+/// Rejected entries of one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct RejectedEntries {
     log: EntryLog,
     bytes: usize,
 }
 
-/// What became of refused entries.
+/// Result of keeping rejected entries.
 #[derive(Default)]
 pub(in crate::shipper) struct KeepResult {
-    /// How many are kept.
+    /// Number of entries kept.
     pub(in crate::shipper) entries: usize,
-    /// The bytes of artifacts that have left the journal's directory.
+    /// Bytes of artifact files that have left the journal's directory.
     pub(in crate::shipper) file_bytes: u64,
-    /// Why not all of them are.
+    /// Error because of which not all entries are kept.
     pub(in crate::shipper) fault: Option<io::Error>,
 }
 
 impl RejectedEntries {
-    /// Keeps entries of a run, beside the journal in `directory`.
+    /// Keeps entries of a run in a folder beside the journal in `directory`.
     pub(in crate::shipper) fn keep(
         &mut self,
         directory: &Path,
@@ -51,7 +52,7 @@ impl RejectedEntries {
         kept.fault = self
             .try_keep(directory, origin, run, identity, refused, &mut kept)
             .err();
-        // Nobody would look for what is left of them, and the disk may be full.
+        // A file that could not be moved is deleted: nobody would look for it, and the disk may be full.
         for file in files {
             let bytes = user_files::file_length(&file);
             if fs::remove_file(&file).is_ok() {
@@ -80,7 +81,7 @@ impl RejectedEntries {
         for Rejection { entry, .. } in refused {
             let entry = move_artifact_file(folder.path(), entry, kept)?;
             if self.bytes > MAX_KEPT_BYTES && !matches!(entry, RejectedEntry::Artifact(_)) {
-                // An artifact behind it is kept all the same.
+                // An artifact behind this entry is kept nevertheless.
                 is_full = true;
                 continue;
             }
@@ -134,7 +135,7 @@ fn move_artifact_file(
     let moved = folder.join(file.file_name().unwrap_or_default());
     let bytes = user_files::file_length(&file);
     match fs::rename(&file, &moved) {
-        // Of one that is gone, what is known of it is kept.
+        // If the file does not exist any more, the entry is kept without it.
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => kept.file_bytes += bytes,
     }

@@ -26,7 +26,7 @@ pub(super) struct Folder(PathBuf);
 
 impl Folder {
     pub(super) fn new() -> Arc<Self> {
-        let name = format!("mlflow-rs-test-{}", uuid::Uuid::new_v4());
+        let name = format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4());
         Arc::new(Self(std::env::temp_dir().join(name)))
     }
 

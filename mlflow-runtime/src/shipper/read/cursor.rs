@@ -1,4 +1,8 @@
-//! A place in a segment, and what stood before it.
+//! The read position in one segment of a journal.
+//!
+//! A cursor has three offsets: entries before `settled_offset` are acknowledged, entries before
+//! `delivered_offset` are delivered or wait elsewhere, and entries before `offset` were read. Reading
+//! advances `offset`; delivery and acknowledgement let the others catch up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,60 +18,66 @@ use crate::shipper::read::damage::Damage;
 use crate::shipper::read::order::OrderedEntry;
 use crate::time;
 
-/// How long a segment that cannot be read is tried again.
+/// Time for which a segment that cannot be read is tried again.
 const READ_RETRY_PERIOD: Duration = Duration::from_secs(1);
-/// How often it is tried at once.
+/// Number of immediate attempts to read a segment.
 const READ_ATTEMPTS: usize = 3;
 
-/// How far a segment was read.
+/// Read position in one segment, and what has to be known of the entries before it.
 pub(in crate::shipper) struct Cursor {
     pub(in crate::shipper) segment: Arc<Segment>,
     /// Present while the segment is being read.
     bytes: Option<SegmentBytes>,
     pub(in crate::shipper) offset: usize,
-    /// Entries before this are delivered, or wait elsewhere; those behind it are on their way.
+    /// Offset of the first entry that is neither delivered nor waiting elsewhere.
     delivered_offset: usize,
-    /// Entries before this are settled: acknowledged here, or by an earlier shipper. Not less than
-    /// the header: where there is none yet, nothing must be noted.
+    /// Offset of the first entry that is not settled: entries before it are acknowledged, by this shipper or
+    /// an earlier one. It is never within the header: while a file has none yet, no offset must be written to
+    /// it.
     settled_offset: usize,
-    /// Values that were read.
+    /// Number of values that were read.
     values: u64,
+    /// Names of the metric keys that the segment has defined so far, by id.
     pub(in crate::shipper) keys: FxHashMap<u32, Arc<str>>,
     pub(in crate::shipper) damage: Damage,
-    /// The runs that start in it.
+    /// Runs that start in the segment.
     pub(in crate::shipper) started_runs: Vec<u32>,
-    /// The runs whose consoles it names.
+    /// Runs whose console logs the segment names.
     pub(in crate::shipper) console_runs: Vec<u32>,
-    /// The last event read in it that supersedes others.
+    /// Greatest sequence number of the params, tags and artifacts that were read.
     pub(in crate::shipper) last_event: Option<u64>,
+    /// True if the segment was read to its end, and nothing more will be appended.
     pub(in crate::shipper) is_finished: bool,
     pub(in crate::shipper) position: ReadPosition,
-    /// When the last point before it was logged, in ms since the epoch.
+    /// Time of the last metric point before `offset`, in ms since the Unix epoch.
     pub(in crate::shipper) logged_ms: i64,
-    /// The place, in the order of all events, of the entry at which it need not wait any more.
+    /// Sequence number of the [ordered entry](OrderedEntry) that may be read without waiting any more.
     pub(in crate::shipper) released_sequence: Option<u64>,
-    /// The last param that was met, by its place in that order, and when it was met first, in ms.
+    /// Sequence number of the last param that was met, and a time later than it was met first, in ms since
+    /// the Unix epoch.
     last_param: Option<(u64, i64)>,
-    /// When it could not be read for the first time.
+    /// Time when the segment could not be read for the first time.
     unreadable_since: Option<Instant>,
-    /// Holds entries that the store does not take: keeps its place and its file.
+    /// True if the segment holds entries which stay in it: its acknowledged offset and its file are kept.
     pub(in crate::shipper) is_blocked: bool,
-    /// How many artifacts wait that it names: it keeps both until they are delivered.
+    /// Number of waiting artifacts that the segment names. Its acknowledged offset and its file are kept
+    /// until they are delivered.
     pub(in crate::shipper) waiting_artifacts: usize,
-    /// The lane that it belongs to: what waits by itself is read by itself.
+    /// Lane that the segment belongs to; `None` for one of the journal's regular segments. The segments of a
+    /// lane are read separately.
     pub(in crate::shipper) lane: Option<Lane>,
 }
 
-/// Where the present reading of a segment stands.
+/// State of the current reading of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::shipper) enum ReadPosition {
-    /// The end of what was written before the reading began.
+    /// At the end of what was written before the reading began.
     End,
-    /// An entry before which [others](crate::shipper::read::order) have to be read.
+    /// At an entry before which [entries of other segments](crate::shipper::read::order) have to be read.
     Ordered(OrderedEntry),
-    /// An entry of a run whose start another segment has.
+    /// At an entry of a run whose start was not read yet, as it is in another segment.
     AwaitsRunStart,
-    /// A place in the middle.
+    /// In the middle: more can be read.
     Middle,
 }
 
@@ -97,6 +107,8 @@ impl Cursor {
         }
     }
 
+    /// Returns the bytes of the segment, and reads them if need be. `None` if they cannot be read, or have a
+    /// format that this version does not know.
     pub(in crate::shipper) fn load(&mut self) -> Option<SegmentBytes> {
         if self.bytes.is_none() {
             let read = (0..READ_ATTEMPTS).find_map(|_| self.segment.read().ok());
@@ -108,18 +120,20 @@ impl Cursor {
         self.bytes.clone()
     }
 
-    /// Returns true if the segment, which could not be read, is to be tried again: one call that fails
-    /// must not keep back all that its runs have logged.
+    /// Returns true if the segment, which could not be read, is to be tried again: one failed system call
+    /// must not delay all that its runs have logged.
     pub(in crate::shipper) fn may_become_readable(&mut self) -> bool {
         let since = *self.unreadable_since.get_or_insert_with(Instant::now);
         since.elapsed() < READ_RETRY_PERIOD
     }
 
+    /// Releases the bytes of the segment.
     pub(in crate::shipper) fn unload(&mut self) {
         self.bytes = None;
     }
 
-    /// Notes that a param was met, which has no time of its own, and returns when it was met first.
+    /// Notes that a param was met. A param has no time of its own, so the returned entry has the time when it
+    /// was met first, plus 1 ms.
     pub(in crate::shipper) fn record_param(&mut self, sequence: u64) -> OrderedEntry {
         let known = self.last_param.filter(|(met, _)| *met == sequence);
         let met = known.unwrap_or_else(|| (sequence, time::now_ms() + 1));
@@ -130,7 +144,7 @@ impl Cursor {
         }
     }
 
-    /// Whether more may be read in it, and not by itself.
+    /// Returns true if more may be read in the segment, and it belongs to no lane.
     pub(in crate::shipper) fn is_open(&self) -> bool {
         !self.is_finished && self.lane.is_none()
     }
@@ -139,11 +153,12 @@ impl Cursor {
         self.offset == HEADER_BYTES
     }
 
+    /// Returns true if the segment keeps its acknowledged offset and its file, as something in it waits.
     pub(in crate::shipper) fn is_pinned(&self) -> bool {
         self.is_blocked || self.waiting_artifacts > 0
     }
 
-    /// Notes that the record in `body` was read, and goes on at `next`.
+    /// Notes that the record in `body` was read, and advances to the offset `next`.
     pub(in crate::shipper) fn advance_past(&mut self, body: &[u8], next: usize) {
         self.values += u64::from(Record::is_value(body));
         self.offset = next;
@@ -153,8 +168,8 @@ impl Cursor {
         self.values
     }
 
-    /// Returns how many values of a segment that this process has written were not read: the writer has
-    /// counted them. Those of other segments nobody has counted.
+    /// Returns how many values of a segment that this process has written were not read, as its writer has
+    /// counted them. Returns 0 for segments of other processes, whose values are not counted.
     pub(in crate::shipper) fn values_unread(&self) -> usize {
         let unread = self.segment.value_count().saturating_sub(self.values);
         usize::try_from(unread).unwrap_or(usize::MAX)
@@ -164,29 +179,29 @@ impl Cursor {
         self.settled_offset
     }
 
-    /// Whether what stands at the cursor is still to be delivered.
+    /// Returns true if the entry at the cursor was not settled by an earlier shipper.
     pub(in crate::shipper) fn is_fresh(&self) -> bool {
         self.offset >= self.settled_offset
     }
 
-    /// Leaves all that is in it unread: who has written it knows it.
+    /// Skips everything in the segment, marked as delivered: the reader has written it itself.
     pub(in crate::shipper) fn skip_to_end(&mut self) {
         self.offset = usize::try_from(self.segment.size_bytes()).unwrap_or(usize::MAX);
         self.is_finished = true;
         self.set_delivered();
     }
 
-    /// All that was read is delivered, or waits elsewhere.
+    /// Marks everything that was read as delivered, or waiting elsewhere.
     pub(in crate::shipper) fn set_delivered(&mut self) {
         self.delivered_offset = self.offset;
     }
 
-    /// Returns whether nothing of the segment is left to be read or on its way.
+    /// Returns true if the segment was read to its end, and everything in it is delivered or waits elsewhere.
     pub(in crate::shipper) fn is_exhausted(&self) -> bool {
         self.is_finished && self.delivered_offset == self.offset
     }
 
-    /// Goes back to what is not delivered.
+    /// Goes back to the first entry that is not delivered.
     pub(in crate::shipper) fn rewind(&mut self) {
         self.offset = self.delivered_offset;
         self.position = ReadPosition::Middle;
@@ -194,7 +209,7 @@ impl Cursor {
         self.bytes = None;
     }
 
-    /// What is delivered is settled, unless the cursor keeps its place.
+    /// Acknowledges what is delivered, unless the cursor is [pinned](Self::is_pinned).
     pub(in crate::shipper) fn settle(&mut self) {
         if self.is_pinned() {
             return;

@@ -1,4 +1,15 @@
-//! Reads journals: what there is to be done, in the order in which it was logged, as far as that matters.
+//! Reading of journals: from segments to batches of entries, in the order in which they were logged where the
+//! order matters.
+//!
+//! | module | content |
+//! |---|---|
+//! | [`source`] | [`JournalReader`](source::JournalReader): one journal with its cursors, queues and acknowledgement |
+//! | [`cursor`] | the read position in one segment |
+//! | [`records`] | decoding of records into entries of a batch |
+//! | [`order`] | the order in which segments are read |
+//! | [`batch`] | [`ReadBatch`](batch::ReadBatch): the entries that were read, grouped by run |
+//! | [`run_states`] | what is known of each run of a journal |
+//! | [`damage`] | records and files that cannot be read |
 
 pub(super) mod batch;
 pub(super) mod cursor;

@@ -1,44 +1,52 @@
-//! In which order the segments of several threads are read where that matters.
+//! The order in which segments of several threads are read, where the order matters.
 //!
-//! Invariant: before an [ordered entry](OrderedEntry), all entries are handed out that this process had logged
-//! before it, on whatever thread, in the same pass or an earlier one; also where a backlog is read in parts. So
-//! of two values of a param the first one counts, and the last step of a key is among what was sent, or is in
-//! the pass.
+//! # Invariant
 //!
-//! An ordered entry has a place in the order of all events, and a pass reads only what is before its limit. So what
-//! was logged before the entry was appended before the pass began. A cursor that meets one waits, if need be for
-//! several passes, until every other cursor has reached the end, or one of these:
+//! Before an [ordered entry](OrderedEntry) is handed out, all entries are handed out that this process had
+//! logged before it, on any thread, in the same batch or an earlier one. The invariant also holds where a
+//! backlog is read in parts. Therefore the first of two values of a param counts, and the last step of a
+//! metric key is known from what was sent or is in the batch.
 //!
-//! - another ordered entry, with a later place: of several, the earliest goes on;
-//! - an entry of a run whose start is still not read when all others were read as far as they go: the start then
-//!   stands behind an entry that is waited at, and what follows it was logged after both;
-//! - a place behind an event with a later place, or behind a point that was logged later, by its time: while
-//!   other threads log more than is shipped, their ends are never reached. So an entry waits no longer than what
-//!   had been logged before it was met takes to be shipped. Where the clock is set back meanwhile, the order may be
-//!   wrong.
+//! # Operation
+//!
+//! Params and points at the last step of their key are ordered entries. Each has a sequence number, and a
+//! reading stops at the sequence numbers that did not exist when it began. So everything that was logged
+//! before an ordered entry was appended before the reading began. A cursor that meets an ordered entry waits,
+//! if need be for several readings, until every other cursor has reached the end of its segment or one of
+//! these:
+//!
+//! - Another ordered entry with a later sequence number. Of several waiting entries, the earliest is read
+//!   first.
+//! - An entry of a run whose start is not read yet, though all other cursors were read as far as possible.
+//!   The start is then behind a waiting entry, and the entry that needs it was logged after both.
+//! - An offset behind an event with a later sequence number, or behind a point with a later timestamp.
+//!   Without this rule, an entry would wait for good while other threads log more than is shipped, as the
+//!   ends of their segments are never reached. With it, an entry waits no longer than it takes to ship what
+//!   was logged before the entry was met. If the clock is set back meanwhile, the order may be wrong.
 
 use crate::shipper::read::batch::ReadBatch;
 use crate::shipper::read::cursor::{Cursor, ReadPosition};
 use crate::shipper::read::source::JournalReader;
 
-/// An entry before which everything has to be read that was logged before it: a param, or a point that stands at
-/// the last step of its key.
+/// An entry before which everything has to be read that was logged earlier: a param, or a point at the last
+/// step of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::shipper) struct OrderedEntry {
-    /// Its place in the order of all events.
+    /// Sequence number, in the order of all events of the process.
     pub(in crate::shipper) sequence: u64,
-    /// A time, in ms since the epoch, that is later than it was logged.
+    /// Time, in ms since the Unix epoch, that is later than the entry was logged.
     pub(in crate::shipper) later_ms: i64,
 }
 
 impl Cursor {
-    /// Returns whether the ordered entry at the cursor has to wait.
+    /// Returns true if the ordered entry at the cursor has to wait for other segments.
     pub(in crate::shipper) fn must_wait(&self, entry: OrderedEntry) -> bool {
-        // What waits by itself stands in one segment, in its order.
+        // The entries of a lane were ordered when they were copied to it.
         self.lane.is_none() && self.released_sequence != Some(entry.sequence)
     }
 
-    /// Begins a pass: what is the end may not be it any more. An entry that was met is still waited at.
+    /// Prepares the cursor for a new reading: entries may have been appended at the former end. A cursor that
+    /// waits at an ordered entry continues to wait.
     pub(in crate::shipper) fn begin_pass(&mut self) {
         if self.waiting_entry().is_none() {
             self.position = ReadPosition::Middle;
@@ -52,7 +60,7 @@ impl Cursor {
         }
     }
 
-    /// Returns whether all is read of the segment that was logged before `entry`.
+    /// Returns true if everything in the segment that was logged before `entry` has been read.
     fn has_read_before(&self, entry: OrderedEntry) -> bool {
         match self.position {
             ReadPosition::End | ReadPosition::AwaitsRunStart => true,
@@ -65,8 +73,8 @@ impl Cursor {
 }
 
 impl JournalReader {
-    /// Reads on where ordered entries were met, up to about `budget` entries in all. Returns whether none is left that
-    /// waits.
+    /// Continues at the ordered entries that need not wait any more, earliest first, until the batch holds
+    /// about `budget` entries. Returns true if no ordered entry is left waiting.
     pub(in crate::shipper) fn read_ordered(
         &mut self,
         limit: Option<u64>,
@@ -93,8 +101,8 @@ impl JournalReader {
         !waits
     }
 
-    /// Reads on where the start of a run was waited for, which may have been read since. Returns whether anything was
-    /// read.
+    /// Continues at entries that wait for the start of their run, which may have been read since. Returns
+    /// true if anything was read.
     fn resume_started_runs(
         &mut self,
         cursors: &mut [Cursor],

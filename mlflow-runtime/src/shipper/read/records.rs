@@ -88,7 +88,7 @@ impl JournalReader {
                 return;
             }
             match bytes.frame(cursor.offset) {
-                Frame::Whole { body, next } => {
+                Frame::NotAResult { body, next } => {
                     match self.take_record(index, cursor, body, limit, pass) {
                         RecordOutcome::Continue => cursor.advance_past(body, next),
                         RecordOutcome::AwaitRunStart => {

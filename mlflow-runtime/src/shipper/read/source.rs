@@ -1,16 +1,18 @@
-//! Reading a journal: this process's while it is written, or one that a dead process left.
+//! The reader of one journal: this process's own while it is written, or an orphaned one.
 //!
 //! # Invariants
 //!
-//! 1. Every entry is handed out once, in the order of its segment; none before the start of its run.
-//! 2. Within a pass, events stand in the order in which they happened, whatever their threads: see
-//!    [`Journal::current_sequence`]. A tag or artifact that comes in a later pass than one that superseded it
-//!    (a pass ends at its budget) is left out.
-//! 3. A segment is acknowledged up to where everything before is settled, and deleted when it is
-//!    settled to its end, the runs it started have ended, the [`consoles`](crate::shipper::deliver::console_logs) it names
-//!    are whole in the store, and no event of another segment that
-//!    happened before one of its own is still to be delivered: whoever reads the journal after a
-//!    kill has to see what supersedes it.
+//! 1. Every entry is handed out once, in the order of its segment, and never before the start of its run.
+//! 2. Within a batch, events are in the order in which they happened, whatever their threads: see
+//!    [`Journal::current_sequence`]. A batch ends at its budget, so a tag or artifact may be read after a
+//!    newer one of the same key or path; it is left out then.
+//! 3. A segment is acknowledged up to the offset before which everything is settled.
+//! 4. A segment is deleted when all of the following hold. It is settled to its end. The runs that it started
+//!    have ended. The [console logs](crate::shipper::deliver::console_logs) that it names are completely in
+//!    the store. No event of another segment that happened before one of its own is still to be delivered:
+//!    whoever reads the journal after a kill has to see which events supersede that one.
+//!
+//! An entry is *settled* when it is delivered, rejected, or copied to another segment where it waits.
 
 use std::fs;
 use std::io;
@@ -35,48 +37,48 @@ use crate::shipper::read::run_states::RunStates;
 use crate::shipper::run_link::RunLinks;
 use crate::time;
 
-/// A journal being read.
+/// A journal that is being read, with its cursors, the states of its runs, and the queues of what waits.
 pub(crate) struct JournalReader {
     pub(in crate::shipper) owner: JournalOwner,
     pub(in crate::shipper) cursors: Vec<Cursor>,
     pub(in crate::shipper) runs: RunStates,
-    /// Whether a dead journal's segments have their cursors.
+    /// True if cursors were made for the segments of an orphaned journal.
     has_opened_segments: bool,
-    /// Whether they could not be listed, or have to stay as they are.
+    /// True if the segments of an orphaned journal could not be listed, or have to be kept.
     is_incomplete: bool,
-    /// Whether segments were removed before they were read, or are damaged.
+    /// True if segments are damaged or cannot be read, or were removed before they were read.
     pub(in crate::shipper) has_lost: bool,
     /// Runs that nobody could log to any more when the last reading began.
     ended_runs: Vec<u32>,
-    /// Every event before this one in the order of all events is settled.
+    /// Sequence number before which every event is settled.
     settled_events: u64,
-    /// Whether a pass is on its way: it knows the cursors by their places.
+    /// True while a batch is not acknowledged. The batch refers to cursors by index, so none is removed.
     has_unacknowledged_batch: bool,
-    /// The last steps that were found of keys.
+    /// Steps that were found for points at the last step of their key.
     pub(in crate::shipper) noted_steps: NotedSteps,
-    /// Artifacts that wait by themselves.
+    /// Artifacts that wait alone.
     pub(in crate::shipper) deferred: DeferredArtifacts,
-    /// Runs that wait by themselves.
+    /// Runs that wait alone.
     pub(in crate::shipper) parked: ParkedRuns,
-    /// What the store has refused for good.
+    /// Entries that the store has rejected.
     pub(in crate::shipper) refused: RejectedEntries,
-    /// The destination that refuses, where the journal names another one.
+    /// Destination that rejects entries, if it is not the one that the journal names.
     rejecting_destination: Option<String>,
-    /// Entries that have to stay in the segments they were read from.
+    /// Number of entries that have to stay in the segments they were read from.
     pub(in crate::shipper) blocked_in_place: usize,
-    /// Segments of copied entries that the device may not have yet.
+    /// Segments of copied entries that may not be synced to the device yet.
     pub(in crate::shipper) unsynced_segments: Vec<Arc<Segment>>,
-    /// A dead journal's segments that nobody needs any more.
+    /// Segments of an orphaned journal that are not needed any more.
     settled_segments: Vec<Arc<Segment>>,
-    /// What runs say in words.
+    /// Console logs of the runs.
     pub(in crate::shipper) consoles: ConsoleLogs,
-    /// What cannot be read.
+    /// Records and files that cannot be read.
     pub(in crate::shipper) losses: Losses,
-    /// Files that nobody needs any more once these segments no longer keep their place.
+    /// Files to be deleted once none of these segments is [pinned](Cursor::is_pinned).
     spent_files: Vec<(PathBuf, Vec<Arc<Segment>>)>,
 }
 
-/// Whose journal it is.
+/// Owner of a journal: this process, or a terminated one.
 pub(crate) enum JournalOwner {
     Live {
         journal: Arc<Journal>,
@@ -88,18 +90,18 @@ pub(crate) enum JournalOwner {
 }
 
 impl JournalReader {
-    /// This process's journal.
+    /// Creates the reader of this process's journal.
     pub(crate) fn for_live(journal: Arc<Journal>, links: Arc<RunLinks>) -> Self {
         Self::new(JournalOwner::Live { journal, links })
     }
 
-    /// Has what is refused be kept for the destination that it is sent to: the journal may name another.
+    /// Sets the destination for which rejected entries are kept: the journal may name another one.
     pub(in crate::shipper) fn with_destination(mut self, destination: Option<String>) -> Self {
         self.rejecting_destination = destination;
         self
     }
 
-    /// Returns the destination of this process's journal.
+    /// Returns the destination of this process's journal; `None` for an orphaned journal.
     pub(in crate::shipper) fn destination(&self) -> Option<String> {
         match &self.owner {
             JournalOwner::Live { journal, .. } => Some(journal.origin().destination.clone()),
@@ -107,22 +109,22 @@ impl JournalReader {
         }
     }
 
-    /// A dead process's journal, locked by the caller.
+    /// Creates the reader of an orphaned journal that the caller has locked, and surveys its runs.
     pub(crate) fn for_orphan(directory: Directory) -> Self {
         let noted_steps = NotedSteps::read(directory.path());
         let mut source = Self::new(JournalOwner::Orphan { directory });
         source.noted_steps = noted_steps;
         source.open_segments();
-        // Which runs there are has to be known before the first entry goes out: a metric may
-        // stand in an older segment than the start of its run.
+        // All runs have to be known before the first entry is handed out: a metric may be in an older segment
+        // than the start of its run.
         let mut last = Vec::new();
         for (index, cursor) in source.cursors.iter_mut().enumerate() {
             if let Some(bytes) = cursor.load() {
                 match bytes.frame(HEADER_BYTES) {
-                    Frame::Whole { .. } => {
+                    Frame::NotAResult { .. } => {
                         source.runs.scan_segment(&bytes, cursor.settled_offset());
                     }
-                    // Its origin is lost: another segment has the same.
+                    // Without its origin, the segment is scanned after one that has the same origin.
                     Frame::End | Frame::Torn => last.push(index),
                 }
                 cursor.unload();
@@ -172,7 +174,8 @@ impl JournalReader {
         let segments = match &self.owner {
             JournalOwner::Live { journal, .. } => journal.segments(),
             JournalOwner::Orphan { directory } if !self.has_opened_segments => {
-                // It was listed a moment ago. What is not seen now stays for the next process.
+                // The directory was listed a moment ago. Segments that cannot be listed now are left for the
+                // next process.
                 let segments = directory.segments();
                 self.is_incomplete = segments.is_err();
                 let segments = segments.unwrap_or_default();
@@ -192,7 +195,8 @@ impl JournalReader {
         }
     }
 
-    /// Reads up to about `budget` entries.
+    /// Reads up to about `budget` entries. The batch has to be [acknowledged](Self::acknowledge) before the
+    /// next call.
     pub(crate) fn read(&mut self, budget: usize) -> ReadBatch {
         self.ended_runs = self.runs.closed_runs();
         // The order matters: first the limit, then the list, then the bytes (invariant 2).
@@ -203,7 +207,8 @@ impl JournalReader {
         let mut pass = ReadBatch::with_event_limit(limit.unwrap_or(u64::MAX));
         self.open_segments();
         self.cursors.iter_mut().for_each(Cursor::begin_pass);
-        // First, as what was read in earlier passes may do, and others may fill this one.
+        // Ordered entries come first: earlier readings may have made them ready, and other entries may fill
+        // this batch.
         self.read_ordered(limit, budget, &mut pass);
         self.read_segments(limit, budget, &mut pass);
         if !self.read_ordered(limit, budget, &mut pass) {
@@ -217,14 +222,14 @@ impl JournalReader {
         pass
     }
 
-    /// Reads on in each segment, up to about `budget` entries in all.
+    /// Continues in each segment, until the batch holds about `budget` entries.
     fn read_segments(&mut self, limit: Option<u64>, budget: usize, pass: &mut ReadBatch) {
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             if !cursor.is_open() || cursor.position != ReadPosition::Middle {
                 continue;
             }
-            // Before the segment is looked at: a backlog must not end up in memory.
+            // The budget is checked before the segment is read, so that a backlog does not end up in memory.
             if pass.is_full(budget) {
                 pass.mark_incomplete();
             } else {
@@ -248,7 +253,7 @@ impl JournalReader {
         pass
     }
 
-    /// What was read of the lane last could not be delivered.
+    /// Goes back to where the lane is delivered: what was read of it last could not be.
     pub(in crate::shipper) fn rewind(&mut self, lane: Lane) {
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
@@ -257,7 +262,7 @@ impl JournalReader {
         }
     }
 
-    /// What was read of the lane last is settled.
+    /// Acknowledges what was read of the lane last.
     pub(in crate::shipper) fn acknowledge_lane(&mut self, lane: Lane, pass: &ReadBatch) {
         let mut segments = Vec::new();
         for cursor in &mut self.cursors {
@@ -274,15 +279,16 @@ impl JournalReader {
         self.settle();
     }
 
-    /// Notes the last steps that were found of keys.
+    /// Notes the steps that were found for points at the last step of their key, in a file beside the
+    /// segments.
     pub(in crate::shipper) fn note_steps(&mut self, found: &[(u64, i64)]) {
         let directory = self.spool_directory();
-        // A point is not held back for the note of it: without one, it is sent twice only after a kill.
+        // An error does not hold the points back: without a note, a point is sent twice only after a kill.
         let _ = self.noted_steps.add(directory.as_deref(), found);
     }
 
-    /// Forgets the steps of points that were delivered, but for those that may be read again. `is_only`: nothing else
-    /// is on its way.
+    /// Forgets the noted steps of points that were delivered, except for those that may be read again.
+    /// `is_only` is true if no other batch is being delivered.
     fn forget_steps(&mut self, pass: &ReadBatch, is_only: bool) {
         for (sequence, cursors) in pass.noted_points() {
             let mut cursors = cursors.iter().filter_map(|index| self.cursors.get(*index));
@@ -296,7 +302,7 @@ impl JournalReader {
         }
     }
 
-    /// Keeps the segments of a run's entries: what waits by itself cannot be copied.
+    /// Keeps the segments of a run's entries, as the entries have to wait and could not be copied.
     pub(in crate::shipper) fn block_in_place(&mut self, work: &RunBatch, entries: usize) {
         self.blocked_in_place += entries;
         for index in &work.cursors {
@@ -306,23 +312,23 @@ impl JournalReader {
         }
     }
 
-    /// Keeps all segments of a dead journal: one of its runs could not be closed.
+    /// Keeps all segments of an orphaned journal, as one of its runs could not be closed.
     pub(in crate::shipper) fn keep_all(&mut self) {
         self.is_incomplete = true;
         self.settled_segments.clear();
     }
 
-    /// Returns how many values of the journal wait for a person, or for a newer version.
+    /// Returns how many values of the journal are blocked until a person acts, or a newer version reads them.
     pub(in crate::shipper) fn blocked_entries(&self) -> usize {
         self.parked.blocked_entries() + self.deferred.blocked_count() + self.blocked_in_place
     }
 
-    /// Returns how many consoles wait for a person.
+    /// Returns how many console logs are blocked until a person acts.
     pub(in crate::shipper) fn blocked_consoles(&self) -> usize {
         self.consoles.blocked_count()
     }
 
-    /// Returns the origin that copied entries begin with, and who opens segments for them.
+    /// Returns the origin for segments of copied entries, and a function that creates such segments.
     pub(in crate::shipper) fn copy_target(
         &self,
     ) -> (Origin, Box<entry_log::OpenSegmentFn<'static>>) {
@@ -335,7 +341,7 @@ impl JournalReader {
             JournalOwner::Orphan { directory } => {
                 let directory = directory.path().to_owned();
                 let origin = self.runs.origin.clone();
-                // Nobody would know whose the copies are.
+                // Without an origin, no reader could know the destination of the copies.
                 let is_known = origin.is_some();
                 let open = move |len| {
                     if is_known {
@@ -349,7 +355,7 @@ impl JournalReader {
         }
     }
 
-    /// Returns whether there is room for copied metrics.
+    /// Returns true if the quota has space for copied metrics. An orphaned journal has no quota.
     pub(in crate::shipper) fn has_copy_quota(&self) -> bool {
         match &self.owner {
             JournalOwner::Live { journal, .. } => journal.copies_fit(),
@@ -366,14 +372,14 @@ impl JournalReader {
         }
     }
 
-    /// Counts metrics for whose copies there was no room.
+    /// Counts metrics that were dropped, as the quota had no space for their copies.
     pub(in crate::shipper) fn count_dropped_copies(&self, values: usize) {
         if let JournalOwner::Live { journal, .. } = &self.owner {
             journal.count_dropped_copies(values as u64);
         }
     }
 
-    /// Returns where files lie beside the segments; `None` where the journal is in memory.
+    /// Returns the directory of files beside the segments; `None` if the journal is in memory.
     pub(in crate::shipper) fn spool_directory(&self) -> Option<PathBuf> {
         match &self.owner {
             JournalOwner::Live { journal, .. } => journal.spool_directory(),
@@ -396,7 +402,7 @@ impl JournalReader {
         }
     }
 
-    /// Keeps what the store has refused for good in a folder of its own.
+    /// Keeps entries that the store has rejected in a folder of their own.
     pub(in crate::shipper) fn keep_refused(
         &mut self,
         run: u32,
@@ -409,7 +415,7 @@ impl JournalReader {
             };
         };
         let Some(directory) = self.spool_directory() else {
-            // There is no place to keep anything.
+            // A journal in memory has no directory to keep anything in.
             return KeepResult::default();
         };
         let (mut origin, _) = self.copy_target();
@@ -420,7 +426,7 @@ impl JournalReader {
             .refused
             .keep(&directory, &origin, run, &identity, refused);
         if let JournalOwner::Live { journal, .. } = &self.owner {
-            // They are the folder's now.
+            // Their files belong to the folder now.
             journal.subtract_artifact_bytes(kept.file_bytes);
         }
         kept
@@ -431,7 +437,8 @@ impl JournalReader {
         found.map(|cursor| Arc::clone(&cursor.segment)).collect()
     }
 
-    /// Everything that [`read`](Self::read) has handed out is settled, or waits by itself.
+    /// Acknowledges the batch that [`read`](Self::read) has returned last: everything in it is settled.
+    /// Deletes segments and files that are not needed any more, and forgets runs that are over.
     pub(in crate::shipper) fn acknowledge(&mut self, pass: &ReadBatch) {
         for cursor in &mut self.cursors {
             if cursor.lane.is_none() {
@@ -443,7 +450,7 @@ impl JournalReader {
         self.settled_events = self.settled_events.max(pass.events_before);
         self.has_unacknowledged_batch = false;
         self.settle();
-        // Everything logged to them was read, so nothing will mention them again.
+        // Everything that was logged to ended runs has been read, so no later entry refers to them.
         if self.is_live() && !pass.has_more {
             for number in std::mem::take(&mut self.ended_runs) {
                 if !self.is_needed(number) {
@@ -453,7 +460,7 @@ impl JournalReader {
         }
     }
 
-    /// Returns whether something of a run that is over still waits by itself.
+    /// Returns true if something of a run that is over still waits.
     fn is_needed(&self, run: u32) -> bool {
         self.consoles.has_run(run) || self.parked.has_run(run) || self.deferred.has_run(run)
     }
@@ -464,7 +471,7 @@ impl JournalReader {
         }
     }
 
-    /// Has a file go as soon as none of these segments keeps its place.
+    /// Deletes a file as soon as none of these segments is [pinned](Cursor::is_pinned).
     pub(in crate::shipper) fn delete_when_unpinned(
         &mut self,
         file: PathBuf,
@@ -473,17 +480,18 @@ impl JournalReader {
         self.spent_files.push((file, segments));
     }
 
-    /// Notes what is settled, all of it before anything is deleted: the process may be killed on
-    /// the way. First the device has to have the copies.
+    /// Acknowledges what is settled in the segments, then deletes files and segments that are not needed any
+    /// more. Everything is acknowledged before anything is deleted, as the process may be killed in between.
+    /// Copies of entries are synced to the device first.
     pub(in crate::shipper) fn settle(&mut self) {
         for segment in std::mem::take(&mut self.unsynced_segments) {
-            // Where the device fails, the journal's own thread says so.
+            // If the device fails, the sync thread of the journal logs a warning.
             let _ = segment.sync_file();
         }
         self.cursors.iter_mut().for_each(Cursor::settle);
         self.noted_steps.compact(self.spool_directory().as_deref());
         for (file, segments) in std::mem::take(&mut self.spent_files) {
-            // What stands in a segment that keeps its place may be read again.
+            // Entries of a pinned segment may be read again, and then need the file.
             if segments
                 .iter()
                 .any(|segment| self.is_segment_pinned(segment))
@@ -531,7 +539,7 @@ impl JournalReader {
         kept.any(|cursor| Arc::ptr_eq(&cursor.segment, segment))
     }
 
-    /// A dead journal, to be read by somebody else.
+    /// Returns the locked directory of an orphaned journal, so that it can be read later.
     pub(in crate::shipper) fn into_directory(self) -> Option<Directory> {
         match self.owner {
             JournalOwner::Orphan { directory } => Some(directory),
@@ -539,8 +547,8 @@ impl JournalReader {
         }
     }
 
-    /// Deletes a dead journal, or of one in which something is held or waits what is settled. Returns
-    /// where it lies then, and how many entries wait for a person.
+    /// Deletes an orphaned journal. If something in it is blocked or waits, deletes only the settled
+    /// segments, and returns the directory and the number of blocked entries.
     pub(in crate::shipper) fn remove(self) -> Option<(PathBuf, usize)> {
         let JournalOwner::Orphan { directory } = &self.owner else {
             return None;
@@ -555,7 +563,7 @@ impl JournalReader {
             directory.remove();
             return None;
         }
-        // Not to be read again by every process that comes.
+        // Settled segments are deleted, so that they are not read again by every later process.
         for segment in &self.settled_segments {
             let _ = segment.remove_file();
         }

@@ -1,8 +1,8 @@
-//! A store that fails as servers do, over one in memory.
+//! A store that fails as servers do, on top of a store in memory.
 //!
-//! Invariants: what it does follows from the seed, the schedule and the order of requests; a request is
-//! carried out at one moment, as a whole or not at all; a run created twice is there twice, as on a
-//! server.
+//! Invariants: the store's behaviour depends only on the seed, the schedule and the order of the requests. A
+//! request is carried out at one moment, completely or not at all. A run that is created twice exists twice,
+//! as on a server.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::{Future, pending};
@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::properties::LAST_STEP_BASE;
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
+use crate::model::tag_keys;
 use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::seeded::Random;
 use crate::store::{
@@ -27,12 +28,12 @@ use crate::store::{
 };
 use crate::sync::lock;
 
-/// Stands for the last steps of a run's keys among what was refused.
+/// Name under which [`Server::refused`] lists a rejected query for the last steps of a run's keys.
 pub(super) const LAST_STEPS: &str = "last steps";
-/// Requests in one moment of the simulated time after which a shipper is taken to run in a circle.
+/// Number of requests in one moment of the simulated time from which on a shipper counts as looping forever.
 const MAX_CALLS_PER_INSTANT: u32 = 50_000;
 
-/// The server, as all processes of a world see it.
+/// The server that all processes of a world share.
 pub(super) struct Server {
     memory: MemoryStore,
     rows: Vec<Row>,
@@ -43,37 +44,37 @@ pub(super) struct Server {
     absence_is_final: bool,
     random: Random,
     begun: Instant,
-    /// Everything that was asked and answered, and when.
+    /// Hash of all requests and answers with their times. Two worlds with equal hashes went the same way.
     trace: FxHasher,
     log: Option<Vec<String>>,
     now: Instant,
     calls_now: u32,
-    /// Entries that were refused for good: they need not be there.
+    /// Entries that were rejected for good, or as contested: they need not be in the store.
     pub(super) refused: BTreeSet<(RunId, String)>,
-    /// Runs that were lost with everything else.
+    /// Runs that were lost when the store was wiped.
     pub(super) wiped: BTreeSet<RunId>,
-    /// Artifacts that were sent without a file that can be read.
+    /// Artifacts that were sent although their file could not be read: violations.
     pub(super) without_file: Vec<String>,
 }
 
-/// A run on the server. Several may have one key.
+/// A run on the server. Several runs may have the same key.
 struct Row {
     key: String,
     run_id: String,
     experiment_id: String,
     created_with: BTreeMap<String, String>,
     is_deleted: bool,
-    /// Made by somebody else, without a key.
+    /// True for a run without a key that somebody else has created.
     is_external: bool,
 }
 
-/// A run as it is in the end.
+/// A run as the server has it when the properties are checked.
 pub(super) struct ServerRun {
     pub(super) data: StoredRunData,
     pub(super) is_empty: bool,
 }
 
-/// A request.
+/// A request to the server.
 struct Call<'a> {
     route: Route,
     run: Option<RunId>,
@@ -81,7 +82,7 @@ struct Call<'a> {
     path: Option<&'a str>,
 }
 
-/// What is to happen to a request.
+/// The delays and the error that a request meets.
 #[derive(Default)]
 struct CallPlan {
     before: Duration,
@@ -112,7 +113,7 @@ fn blocked_error(reason: &str) -> StoreError {
     }
 }
 
-/// The answer of a store in memory.
+/// Returns the answer of a store in memory, which is always ready at once.
 fn now_or_never<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => answer,
@@ -121,7 +122,7 @@ fn now_or_never<T>(future: impl Future<Output = T>) -> T {
 }
 
 impl Effect {
-    /// The error that takes the place of the request.
+    /// Returns the error that replaces the request; `None` if the request is carried out.
     fn error(self) -> Option<StoreError> {
         let reason = "it is told to fail".to_owned();
         Some(match self {
@@ -171,7 +172,8 @@ impl Call<'_> {
         })
     }
 
-    /// The entry that is refused for good with this request, if it is a single one.
+    /// Returns the entry that is rejected for good if this request is, provided that the request has a single
+    /// entry.
     fn entry(&self) -> Option<String> {
         if let Some(path) = self.path {
             return Some(format!("artifact {path}"));
@@ -220,7 +222,7 @@ impl Server {
         self.log.take().unwrap_or_default()
     }
 
-    /// Notes something for whoever reads what happened.
+    /// Adds a line to the log, if there is one.
     pub(super) fn note(&mut self, text: impl FnOnce() -> String) {
         let ms = self.begun.elapsed().as_millis();
         if let Some(log) = &mut self.log {
@@ -240,7 +242,7 @@ impl Server {
         self.faults.retain(|(_, until)| until.is_none());
     }
 
-    /// Ends everything that is wrong.
+    /// Ends all faults, and restores deleted experiments and runs.
     pub(super) fn heal_all(&mut self) {
         self.faults.clear();
         self.deleted_experiments.clear();
@@ -277,8 +279,9 @@ impl Server {
         self.rows.iter().any(|row| row.key == key && row.is_deleted)
     }
 
-    /// Loses everything. `runs`: those that were logged to, of which some may be on their way. A store that may be
-    /// another one behind the same address does not tell that the experiment is gone for which they are meant.
+    /// Deletes all runs. `runs`: all runs that were logged to. If the store may be another one behind the
+    /// same address, some of `runs` that are not sent yet count as lost, too: such a store does not report
+    /// that their experiment is gone.
     pub(super) fn wipe(&mut self, runs: impl Iterator<Item = RunId>) {
         if !self.absence_is_final {
             self.wiped.extend(runs);
@@ -291,7 +294,7 @@ impl Server {
         self.memory = MemoryStore::new();
     }
 
-    /// Makes a run of somebody else, for a process to resume. Returns its id.
+    /// Creates a run of somebody else, which a process can resume. Returns its id.
     pub(super) fn make_external(&mut self, run: RunId, experiment: &str) -> String {
         let experiment = ExperimentRef::Name(experiment.to_owned());
         let made = now_or_never(self.memory.experiment(&experiment));
@@ -309,7 +312,7 @@ impl Server {
         run_id
     }
 
-    /// Returns all runs of this number.
+    /// Returns all runs with the key of this number.
     pub(super) fn found(&self, run: RunId) -> Vec<ServerRun> {
         let key = run_key(run);
         let rows = self.rows.iter().filter(|row| row.key == key);
@@ -385,7 +388,8 @@ impl Server {
         self.check_experiment(&row.experiment_id)
     }
 
-    /// Returns the runs with this key, the one to adopt first.
+    /// Returns the runs with this key, each with a flag that is true for an empty run. The run to adopt is
+    /// the first.
     fn twins(&self, experiment_id: &str, key: &str) -> Vec<(bool, String)> {
         let is =
             |row: &&Row| row.key == key && row.experiment_id == experiment_id && !row.is_external;
@@ -399,7 +403,7 @@ impl Server {
                 Some((is_untouched(row, data), row.is_deleted, row.run_id.clone()))
             })
             .collect();
-        // Sorts those that were created first to the front of their kind.
+        // The sort is stable: runs with equal flags stay in the order of their creation.
         twins.sort_by_key(|(is_empty, is_deleted, _)| (*is_empty, *is_deleted));
         twins
             .into_iter()
@@ -448,7 +452,7 @@ impl Server {
                 Effect::SlowBefore(ms) => plan.before = Duration::from_millis(ms),
                 Effect::SlowAfter(ms) => plan.after = Duration::from_millis(ms),
                 Effect::Late(_) => {}
-                // Of such a store that is for good: see `Wipe`.
+                // In such a store a missing run is gone for good, which only `Wipe` can cause.
                 Effect::Missing if self.absence_is_final => {}
                 effect => plan.error = plan.error.or(effect.error()),
             }
@@ -475,7 +479,7 @@ impl Server {
         let error = answer.as_ref().err();
         (ms, process, error.map(ToString::to_string)).hash(&mut self.trace);
         if let (Some(error), Some(run)) = (error, call.run) {
-            // The second value of a param is refused by the store itself.
+            // A second value of a param is rejected by the store itself and is not listed.
             let is_told = error.to_string().contains("told to fail");
             let is_refused = matches!(
                 error,
@@ -532,7 +536,7 @@ fn describe_call(call: &Call<'_>) -> String {
 
 /// Returns true for a run that has nothing but what it was created with.
 fn is_untouched(row: &Row, data: &StoredRunData) -> bool {
-    let own = ["mlflow.runName", crate::store::RUN_KEY_TAG];
+    let own = [tag_keys::RUN_NAME, tag_keys::RUN_KEY];
     let mut tags = data
         .tags
         .iter()
@@ -544,18 +548,18 @@ fn is_untouched(row: &Row, data: &StoredRunData) -> bool {
         && tags.all(|(key, value)| row.created_with.get(key) == Some(value))
 }
 
-/// When a process dies.
+/// The moment at which a process dies.
 pub(super) struct ScheduledDeath {
-    /// After so many requests, before or after the last one is done.
+    /// Number of requests left until the death, and true if the last of them is still carried out.
     at: Mutex<Option<(u32, bool)>>,
-    /// After so many changes of files.
+    /// Number of changes of files left until the death.
     changes: Mutex<Option<u32>>,
     is_met: Mutex<bool>,
     met: Arc<Notify>,
 }
 
 impl ScheduledDeath {
-    /// One that rings `met` when it comes.
+    /// Returns a death without a time, which notifies `met` when it occurs.
     pub(super) fn new(met: &Arc<Notify>) -> Self {
         Self {
             at: Mutex::default(),
@@ -569,13 +573,13 @@ impl ScheduledDeath {
         *lock(&self.at) = Some((calls, is_done));
     }
 
-    /// It will not come.
+    /// Cancels the death.
     pub(super) fn lift(&self) {
         *lock(&self.at) = None;
         *lock(&self.changes) = None;
     }
 
-    /// Whether a death that was to come while a request is on its way does not come any more.
+    /// Returns true if a death at a request was cancelled while that request was on its way.
     fn is_lifted(&self) -> bool {
         lock(&self.at).is_none()
     }
@@ -592,7 +596,8 @@ impl ScheduledDeath {
         *lock(&self.is_met)
     }
 
-    /// Counts a request; returns when in its course the process dies, if it does.
+    /// Counts a request. Returns `None` if the process survives it, else false if the process dies before the
+    /// request is carried out, and true if it dies after that.
     fn count(&self) -> Option<bool> {
         let mut at = lock(&self.at);
         let (calls, is_done) = at.as_mut()?;
@@ -607,7 +612,7 @@ impl ScheduledDeath {
     }
 }
 
-/// One process's way to the server.
+/// A store as one process accesses it: the server, with the process's scheduled death.
 pub(super) struct FaultyStore {
     pub(super) server: Arc<Mutex<Server>>,
     pub(super) process: usize,
@@ -728,7 +733,7 @@ impl Store for FaultyStore {
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
         let call = call_for_key(Route::Create, run.key);
-        // Looked at first, as the request is answered before it is carried out.
+        // Checked before the request: the request is answered before it is carried out.
         let late = {
             let mut server = self.server();
             let now = Instant::now();

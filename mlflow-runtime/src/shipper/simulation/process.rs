@@ -1,7 +1,7 @@
-//! Processes of a world: each has a journal, and the loop that ships it.
+//! The processes of a world: each has a journal, and the loop that ships it.
 //!
-//! Invariant: a process that dies does nothing on its way out; all that others see of that is that its
-//! journal's lock is free.
+//! Invariant: a process that dies does nothing on its way out. Other processes notice only that its journal's
+//! lock is free.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -32,17 +32,18 @@ use crate::shipper::thread::Worker;
 use crate::shipper::{FlushQueue, FlushScope};
 use crate::sync::lock;
 
-/// Rounds of a shipper in one moment of the simulated time after which it runs in a circle.
+/// Number of rounds of a shipper in one moment of the simulated time from which on it counts as looping
+/// forever.
 const MAX_ROUNDS_PER_INSTANT: u32 = 20_000;
 
-/// A run as one process has it.
+/// A run as one process knows it.
 #[derive(Clone)]
 pub(super) struct OwnRun {
     pub(super) number: u32,
     pub(super) identity: RunIdentity,
-    /// Started by the process that this one was forked from.
+    /// True if the run was started by the process that this process was forked from.
     pub(super) is_inherited: bool,
-    /// What the user's handles hold.
+    /// Link that the user's handles of the run hold; `None` when the handles are dropped.
     link: Option<Arc<RunLink>>,
 }
 
@@ -112,7 +113,7 @@ impl Process {
         }
     }
 
-    /// Has `child` stand for a process that was forked from this one.
+    /// Makes `child` a process that was forked from this one: it inherits the runs.
     pub(super) fn fork_to(&self, child: &mut Self) {
         child.next_number = self.next_number;
         for (run, own) in &self.runs {
@@ -125,7 +126,7 @@ impl Process {
         }
     }
 
-    /// Gives a run its number.
+    /// Gives a run its number and its link.
     pub(super) fn register(&mut self, run: RunId, identity: RunIdentity) {
         let number = self.next_number;
         self.next_number += 1;
@@ -140,7 +141,7 @@ impl Process {
         self.runs.insert(run, own);
     }
 
-    /// The user's handles of the run are gone.
+    /// Drops the user's handles of the run.
     pub(super) fn close(&mut self, run: RunId) {
         if let Some(own) = self.runs.get_mut(&run) {
             own.link = None;
@@ -185,7 +186,7 @@ impl Process {
         }
     }
 
-    /// Logs a point that stands at the last step of its key.
+    /// Logs a point at the last step of its key.
     pub(super) fn log_returned(
         &self,
         run: RunId,
@@ -209,7 +210,7 @@ impl Process {
         }
     }
 
-    /// Logs an artifact whose bytes lie in a file beside the journal, if there is a place for it.
+    /// Logs an artifact whose bytes are in a file beside the journal.
     pub(super) fn log_spooled(
         &self,
         run: RunId,
@@ -229,12 +230,12 @@ impl Process {
         self.log(run, on_thread, &event, &[]);
     }
 
-    /// Returns true if the process has died by itself.
+    /// Returns true if the process has died by its scheduled death.
     pub(super) fn is_dead(&self) -> bool {
         self.doom.is_met()
     }
 
-    /// Returns what was wrong, if its shipper has ended.
+    /// Returns a description of the fault if the shipper's loop has ended, which it never should.
     pub(super) async fn fault(&mut self) -> Option<String> {
         if !self.task.is_finished() {
             return None;
@@ -246,7 +247,7 @@ impl Process {
         })
     }
 
-    /// Asks for a flush, and waits for it.
+    /// Requests a flush, and waits for it. Returns true if it is complete within `patience`.
     pub(super) async fn flush(&self, goal: FlushScope, patience: Duration) -> bool {
         let ticket = self.flush_queue.request();
         self.journal.wakeup.notify_shipper();
@@ -275,7 +276,8 @@ impl Process {
         }
     }
 
-    /// Ends as a process does that returns from `main`. Its runs have their end already.
+    /// Ends the process as a return from `main` does; the ends of its runs are logged already. Returns true
+    /// if everything was delivered within `patience`.
     pub(super) async fn exit(self, patience: Duration) -> bool {
         release_thread(&self.journal);
         self.flush_queue.begin_exit();
@@ -287,18 +289,18 @@ impl Process {
         flushed
     }
 
-    /// Values that are not settled.
+    /// Returns the number of values that are neither settled nor blocked.
     pub(super) fn queued(&self) -> u64 {
         let values = self.journal.value_count();
         values.saturating_sub(self.stats.settled() + self.stats.blocked.get())
     }
 
-    /// Ends as a process does that is killed.
+    /// Ends the process as a kill does.
     pub(super) async fn die(self) {
         let Self { journal, task, .. } = self;
         task.abort();
         let _ = task.await;
-        // As nobody else has it, it is not written to any more; the file stays as it is.
+        // The writer belongs to this process alone, so nothing is written any more; the file stays as it is.
         release_thread(&journal);
     }
 }
@@ -313,8 +315,8 @@ impl OwnRun {
     }
 }
 
-/// Runs a shipper's loop. Returns what is wrong if it panics, or does so much in one moment that it
-/// cannot be going forward.
+/// Runs a shipper's loop until the process dies. Returns a description of the fault if the loop ends or
+/// panics, or takes so many rounds in one moment of the simulated time that it cannot be making progress.
 async fn watch_worker(
     worker: impl Future<Output = ()>,
     doom: Arc<ScheduledDeath>,

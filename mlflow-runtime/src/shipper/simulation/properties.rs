@@ -1,67 +1,70 @@
-//! What has to hold in every world, whatever happens in it.
+//! The properties that hold in every world, whatever happens in it.
 //!
-//! 1. Nothing that was logged is lost or doubled: the store has each point once, the first value of a
-//!    param, the last of a tag and of an artifact, and the end that the run was given.
-//! 2. Every value of a living process is delivered, rejected, held or queued, as exactly one of them;
-//!    what is rejected is kept.
-//! 3. Whatever the store would accept is there after a bounded time, whatever else it refuses.
-//! 4. A flush comes to its end when the store is well, an exit within its time, and the last process
-//!    leaves no journal.
-//! 5. An artifact's file is there until it is delivered.
-//! 6. The shipper neither ends, nor panics, nor runs in a circle.
+//! 1. Nothing that was logged is lost or doubled: the store has each point once, the first value of each
+//!    param, the last value of each tag and artifact, and the end that the run was given.
+//! 2. Every value of a living process is counted as exactly one of delivered, rejected, blocked or queued.
+//!    Rejected values are kept.
+//! 3. Everything that the store would accept is there after a bounded time, whatever else it refuses.
+//! 4. A flush is complete soon after the store has recovered, an exit within its timeout, and the last
+//!    process leaves no journal.
+//! 5. An artifact's file exists until the artifact is delivered.
+//! 6. The shipper neither ends, nor panics, nor loops without progress.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::faulty_store::{LAST_STEPS, Server, ServerRun};
 use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
+use crate::model::tag_keys;
 use crate::model::{Metric, RunStatus};
 use crate::store::StoredRunData;
 
-/// Something that should not be.
+/// A property that does not hold.
 #[derive(Clone, Debug)]
 pub(super) struct Violation {
-    /// The property that does not hold.
+    /// Name of the property. A smaller schedule counts as the same failure if it violates the property of
+    /// this name.
     pub(super) property: &'static str,
     pub(super) text: String,
 }
 
-/// Numbers that stand at the last step of their key are greater than this one, and no two are the same.
+/// Lower bound of the values logged at the last step of their key, by which they are recognised. No two of
+/// these values are equal.
 pub(super) const LAST_STEP_BASE: f64 = 1000.0;
 
-/// A number that stands at the last step of its key.
+/// A value logged at the last step of its key.
 pub(super) struct LastStepPoint {
     pub(super) key: &'static str,
     pub(super) value: f64,
-    /// The steps that its process had logged under the key before.
+    /// Steps that the same process had logged under the key before.
     pub(super) steps: Vec<i64>,
 }
 
-/// Everything that was logged to one run.
+/// Everything logged to one run.
 #[derive(Default)]
 pub(super) struct ExpectedRun {
     pub(super) experiment: String,
     pub(super) parent: Option<RunId>,
     pub(super) params: BTreeMap<String, String>,
     pub(super) tags: BTreeMap<String, String>,
-    /// Keys and values of points, by their step; no two have the same.
+    /// Keys and values of points, by their step; no two points have the same step.
     pub(super) metrics: BTreeMap<i64, (String, f64)>,
-    /// Those of them that the process which started the run has logged.
+    /// Steps of the points that were logged by the process that started the run.
     pub(super) own_steps: BTreeSet<i64>,
     pub(super) returned: Vec<LastStepPoint>,
     pub(super) artifacts: BTreeMap<String, Vec<u8>>,
     pub(super) end: Option<(RunStatus, i64)>,
-    /// The process that started it is dead, so that it is ended by another.
+    /// True if the process that started the run is dead, so that another process ends the run.
     pub(super) is_orphan: bool,
 }
 
-/// Everything that was logged in a world.
+/// Everything logged in a world.
 #[derive(Default)]
 pub(super) struct ExpectedRuns {
     pub(super) runs: BTreeMap<RunId, ExpectedRun>,
 }
 
-/// What need not be in the store.
+/// Entries that need not be in the store.
 #[derive(Default)]
 struct Exemptions {
     runs: BTreeSet<RunId>,
@@ -70,9 +73,9 @@ struct Exemptions {
 }
 
 impl ExpectedRuns {
-    /// Adds to `runs` those that are started below one of them.
+    /// Adds to `runs` all their descendants.
     fn with_descendants(&self, mut runs: BTreeSet<RunId>) -> BTreeSet<RunId> {
-        // A parent has a smaller number than its children.
+        // Children have greater numbers than their parents, so one pass finds all descendants.
         for (run, logged) in &self.runs {
             if logged.parent.is_some_and(|parent| runs.contains(&parent)) {
                 runs.insert(*run);
@@ -81,7 +84,7 @@ impl ExpectedRuns {
         runs
     }
 
-    /// Returns what need not be there while some faults go on.
+    /// Returns the entries that need not be in the store while the remaining faults last.
     fn exemptions(&self, server: &Server) -> Exemptions {
         let mut excused = Exemptions::default();
         let mut families = server.wiped.clone();
@@ -110,13 +113,13 @@ impl ExpectedRuns {
         excused
     }
 
-    /// Checks that what the store would accept is there, while it refuses other things.
+    /// Checks that the store has all that it would accept, while it refuses other entries.
     pub(super) fn check_progress(&self, server: &Server) -> Result<(), Violation> {
         let excused = self.exemptions(server);
         self.check(server, &excused, "progress")
     }
 
-    /// Checks that all is there.
+    /// Checks that the store has everything but the runs of a wiped store and their descendants.
     pub(super) fn check_all(&self, server: &Server) -> Result<(), Violation> {
         let excused = Exemptions {
             runs: self.with_descendants(server.wiped.clone()),
@@ -158,7 +161,7 @@ fn check_run(
 ) -> Result<(), String> {
     let is_refused = |entry: String| server.refused.contains(&(run, entry));
     let mut found = server.found(run);
-    // A second one that nobody logs to may come at any time after the last look for it.
+    // An empty duplicate may appear at any time after the last check for it.
     found.sort_by_key(|found| found.is_empty);
     if found.get(1).is_some_and(|found| !found.is_empty) {
         return Err("it is there twice".to_owned());
@@ -229,7 +232,7 @@ fn check_run(
             data.status, data.end_time_ms
         ));
     }
-    if let (Some(parent), Some(named)) = (logged.parent, data.tags.get("mlflow.parentRunId"))
+    if let (Some(parent), Some(named)) = (logged.parent, data.tags.get(tag_keys::PARENT_RUN_ID))
         && server.run_with(named) != Some(parent)
     {
         return Err(format!("its parent is {named}, not run {parent}"));
@@ -237,7 +240,8 @@ fn check_run(
     Ok(())
 }
 
-/// Checks that each number that was returned is there once, not before what had been logged under its key.
+/// Checks that each value logged at the last step of its key is there once, at a step not before those that
+/// had been logged under the key.
 fn check_returned(
     logged: &ExpectedRun,
     data: &StoredRunData,
@@ -279,8 +283,9 @@ fn check_returned(
     }
 }
 
-/// Checks that every value of a process's journal is counted once, and that what is refused is kept.
-/// `is_done`: it was told that all is delivered, set aside or held.
+/// Checks that every value of a process's journal is counted at most once, and that all rejected values are
+/// kept. `is_done`: a flush has reported all values as delivered, rejected or blocked, so every value has to
+/// be counted.
 pub(super) fn check_numbers(process: &Process, is_done: bool) -> Result<(), Violation> {
     let values = process.journal.value_count();
     let stats = &process.stats;

@@ -1,7 +1,7 @@
-//! Schedules: what happens in a world, step by step, made from a seed.
+//! Schedules: the events of a world, step by step, generated from a seed.
 //!
-//! Invariants: a schedule follows from its seed; every step names its run and process by number, so that
-//! a schedule without some of its steps is one, too: a step that cannot be taken is left out.
+//! Invariants: a schedule depends only on its seed. Each step names its run and process by number, and a step
+//! that cannot be taken is skipped, so a schedule without some of its steps is a schedule, too.
 
 use std::fmt;
 
@@ -10,42 +10,42 @@ use crate::seeded::Random;
 
 pub(super) const METRICS: [&str; 3] = ["loss", "accuracy", "speed"];
 pub(super) const PARAMS: [&str; 3] = ["alpha", "beta", "gamma"];
-/// Params that runs are started with, the first so many of them.
+/// Params that runs are started with: a run with `n` params gets the first `n` of them.
 pub(super) const START_PARAMS: [&str; 4] = ["given", "more", PARAMS[0], "no: such/../key"];
 pub(super) const TAGS: [&str; 3] = ["state", "stage", "owner"];
 pub(super) const PATHS: [&str; 3] = ["notes.txt", "plots/a.txt", "model.bin"];
 const STATUSES: [RunStatus; 3] = [RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
 
-/// Processes that can live at the same time.
+/// Number of processes that can live at the same time.
 pub(super) const PROCESSES: usize = 4;
-/// Experiments that runs are put in.
+/// Number of experiments that runs are put in.
 pub(super) const EXPERIMENTS: u64 = 2;
 
-/// The number of a run, for good.
+/// The number of a run, unique in a world.
 pub(super) type RunId = u32;
 
-/// A world and what happens in it.
+/// The settings of a world, and the events in it.
 #[derive(Clone)]
 pub(super) struct Schedule {
     pub(super) seed: u64,
-    /// Entries that one request may hold.
+    /// Number of entries that one request may hold.
     pub(super) batch: usize,
     pub(super) segment_bytes: u64,
-    /// The store is one that takes a batch again at no cost.
+    /// True if the store accepts a repeated batch at no extra cost.
     pub(super) absorbs_repeats: bool,
-    /// The store is one whose runs are gone for good where they are not found.
+    /// True if a run that the store does not find is gone for good.
     pub(super) absence_is_final: bool,
     pub(super) steps: Vec<ScheduledEvent>,
 }
 
-/// Something that happens, so long after what happened before.
+/// An event, `after_ms` milliseconds after the previous one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScheduledEvent {
     pub(super) after_ms: u64,
     pub(super) event: Event,
 }
 
-/// An entry's run, who logs it, and on which of the process's threads.
+/// The run of an entry, the slot of the process that logs it, and true if a thread of its own logs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntryTarget {
     pub(super) run: RunId,
@@ -53,7 +53,7 @@ pub(super) struct EntryTarget {
     pub(super) on_thread: bool,
 }
 
-/// What can happen.
+/// An event in a world.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     Spawn {
@@ -66,13 +66,15 @@ pub(super) enum Event {
     Kill {
         process: usize,
     },
-    /// Dies at a request of its own: before the store has heard of it, or before it hears of the answer.
+    /// Death at the process's request number `calls` from now: before the store has carried it out, or, with
+    /// `is_done`, after that and before the process receives the answer.
     KillAtCall {
         process: usize,
         calls: u32,
         is_done: bool,
     },
-    /// Dies before a change of its journal's files, or one that it ships.
+    /// Death after so many more changes of files, of the process's own journal or of one that it ships:
+    /// before the next change.
     KillAtChange {
         process: usize,
         changes: u32,
@@ -88,10 +90,10 @@ pub(super) enum Event {
         parent: Option<RunId>,
         experiment: u64,
         is_resumed: bool,
-        /// How many params it is started with.
+        /// Number of params that the run is started with.
         params: usize,
     },
-    /// A number that stands at the last step of its key.
+    /// A value logged at the last step of its key.
     Returned {
         to: EntryTarget,
         key: usize,
@@ -125,7 +127,7 @@ pub(super) enum Event {
         status: RunStatus,
     },
     Fault(Fault),
-    /// All faults that pass are over.
+    /// End of all faults that pass by themselves.
     Heal,
     DeleteExperiment(u64),
     RestoreExperiment(u64),
@@ -134,30 +136,30 @@ pub(super) enum Event {
     Wipe,
 }
 
-/// Something that is wrong with the store.
+/// A fault of the store.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Fault {
     pub(super) scope: Scope,
     pub(super) effect: Effect,
-    /// Of a hundred requests, how many it meets.
+    /// Percentage of matching requests that the fault hits.
     pub(super) percent: u64,
-    /// `None`: until all is mended at the end.
+    /// Duration in seconds; `None` if the fault lasts until everything is repaired at the end.
     pub(super) seconds: Option<u64>,
 }
 
-/// The requests that a fault meets.
+/// The requests that a fault can hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
     Everything,
     Route(Route),
     Run(RunId),
     RunRoute(RunId, Route),
-    /// Batches of the run that hold a metric, param or tag of this name.
+    /// Batches of the run that hold a metric, param or tag with this key.
     Key(RunId, &'static str),
     Artifact(RunId, &'static str),
 }
 
-/// A request by its kind.
+/// A kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Route {
     Experiment,
@@ -173,28 +175,28 @@ pub(super) enum Route {
     PingArtifacts,
 }
 
-/// What happens to a request.
+/// The effect of a fault on a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
     Unavailable,
-    /// So many seconds the store asks for.
+    /// Unavailable, with a request of the store to retry after so many seconds.
     RetryAfter(u64),
     Busy,
     Contested,
     Rejected,
     TooLarge,
     Missing,
-    /// Nothing is taken for the run.
+    /// Nothing is accepted for the run until a person acts.
     Blocked,
-    /// Nothing is taken from anybody.
+    /// Nothing is accepted from anybody until a person acts.
     BlockedAll,
-    /// It is done, and its answer lost.
+    /// The request is carried out, and its answer is lost.
     Lost,
-    /// Milliseconds until it is done.
+    /// Delay in milliseconds until the request is carried out.
     SlowBefore(u64),
-    /// Milliseconds from then until it is answered.
+    /// Delay in milliseconds from the execution of the request to its answer.
     SlowAfter(u64),
-    /// It is given up at once and done so many milliseconds later, where it creates a run.
+    /// For the creation of a run: the request fails at once, and is carried out so many milliseconds later.
     Late(u64),
 }
 
@@ -221,7 +223,7 @@ impl fmt::Display for Schedule {
 }
 
 impl Schedule {
-    /// Makes the schedule of this seed.
+    /// Generates the schedule of this seed.
     pub(super) fn new(seed: u64) -> Self {
         let mut maker = ScheduleBuilder {
             random: Random::new(seed),
@@ -255,7 +257,7 @@ impl Schedule {
     }
 }
 
-/// A run as far as the maker knows it.
+/// A run as far as the generator knows it.
 struct KnownRun {
     run: RunId,
     processes: Vec<usize>,
@@ -300,7 +302,7 @@ impl ScheduleBuilder {
         (!runs.is_empty()).then(|| self.random.pick(&runs))
     }
 
-    /// Returns a run that a living process logs to.
+    /// Returns a run, and a living process that logs to it.
     fn target(&mut self) -> Option<EntryTarget> {
         let open: Vec<(RunId, usize)> = self
             .runs
@@ -435,7 +437,7 @@ impl ScheduleBuilder {
         self.push(event);
     }
 
-    /// Sets some tags at once, some of them again.
+    /// Sets several tags at once, some of them repeatedly.
     fn set_tags(&mut self, to: EntryTarget) {
         for _ in 0..self.random.pick(&[1, 1, 3, 6]) {
             let event = Event::Tag {
@@ -450,8 +452,8 @@ impl ScheduleBuilder {
         }
     }
 
-    /// Ends a run whose requests of all kinds fail for a while, of each kind for another time: it waits by
-    /// itself, its artifact waits by itself, and what is left of it is sent more than once.
+    /// Ends a run while its requests of every kind fail for a while, each kind for a different time. The run
+    /// is parked, its artifact is deferred, and some of its entries are sent more than once.
     fn end_in_trouble(&mut self) {
         let Some(to) = self.target() else {
             return;
@@ -563,7 +565,7 @@ impl ScheduleBuilder {
         }
     }
 
-    /// Makes what a person does on MLflow's page.
+    /// Adds an event that stands for a person's action in the MLflow UI, or for the loss of the store.
     fn edit_in_ui(&mut self) {
         let Some(run) = self.any_run() else {
             return;

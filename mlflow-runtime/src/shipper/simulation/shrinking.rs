@@ -1,13 +1,14 @@
-//! The fewest steps in which a property still does not hold.
+//! The reduction of a failing schedule to the fewest steps in which the same property still does not hold.
 
 use super::properties::Violation;
 use super::schedule::Schedule;
 use super::world;
 
-/// Worlds that are tried for it.
+/// Maximum number of worlds that are tried for one reduction.
 const ATTEMPTS: usize = 1000;
 
-/// Leaves out steps, by halves and then one by one, as long as the same property does not hold.
+/// Removes steps, at first half of them at once and in the end one by one, and then the pauses between the
+/// steps, as long as the same property is violated.
 pub(super) fn shrink(schedule: &Schedule, failure: &Violation) -> (Schedule, Violation) {
     let mut smallest = schedule.clone();
     let mut failure = failure.clone();

@@ -1,4 +1,4 @@
-//! A world: processes that share a folder of journals and a server, and what happens to them.
+//! A world: processes that share a directory of journals and a server, and the events of a schedule.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -33,25 +33,24 @@ use crate::shipper::FlushScope;
 use crate::sync::lock;
 use crate::time;
 
-/// How long a clean end may take, as `MLFLOW_EXIT_TIMEOUT` has it.
+/// Timeout of a clean exit, the default of `MLFLOW_EXIT_TIMEOUT`.
 const EXIT: Duration = Duration::from_secs(5);
-/// After so long everything is there that the store would accept.
+/// Time after which everything is there that the store would accept.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(180);
-/// How long everything fails in the end: pauses grow to their longest.
+/// Duration of the outage at the end: long enough for all pauses to grow to their maximum.
 const OUTAGE_DURATION: Duration = Duration::from_secs(120);
-/// How long a flush is waited for before the store is well again, and how long it may take from then
-/// on, whatever pause it finds.
+/// Time for which a flush has been waiting when the store recovers.
 const FLUSH_LEAD_TIME: Duration = Duration::from_secs(5);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
-/// The longest between two looks at a run that is held. A run that a dead process has started is created
-/// by whoever found its journal, and no other process can ask for an earlier look.
+/// Longest interval between two lookups of a run that is not there. A run that a dead process has started is
+/// created by the process that has claimed its journal, and no other process can request an earlier lookup.
 const MAX_LOOKUP_INTERVAL: Duration = Duration::from_secs(60);
-/// How long the store is well before the processes end.
+/// Time between the store's recovery and the end of the processes.
 const HEALTHY_PERIOD: Duration = Duration::from_secs(120);
-/// How long the last processes may take.
+/// Timeout for the last flush of each process.
 const FINAL_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long, by the clock on the wall, a world may take that goes on for some milliseconds.
+/// Limit of the wall-clock time of a world, which normally takes some milliseconds.
 const WALL_CLOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 static KEYS: [Key; 3] = [
@@ -60,15 +59,16 @@ static KEYS: [Key; 3] = [
     Key::new(METRICS[2]),
 ];
 
-/// What came of a world.
+/// The outcome of a world.
 pub(super) struct Outcome {
-    /// The same for all worlds in which the same happened.
+    /// Hash of all requests and answers. Equal for two worlds that went the same way.
     pub(super) trace: u64,
     pub(super) failure: Option<Violation>,
     pub(super) log: Vec<String>,
 }
 
-/// Lets a world run from its begin to its end. On a thread of its own: threads remember their journals.
+/// Runs a world from its beginning to its end, on a thread of its own, because threads remember their
+/// journals.
 pub(super) fn run_world(schedule: &Schedule, is_logged: bool) -> Outcome {
     let (done, outcome) = mpsc::channel();
     let own = schedule.clone();
@@ -107,14 +107,14 @@ fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
     })
 }
 
-/// A folder of a world's own.
+/// A directory for one world, deleted in the end.
 struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("mlflow-rs-simulation-{}-{number}", std::process::id());
+        let name = format!("mlflow-runtime-simulation-{}-{number}", std::process::id());
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() {
             memory.join(name)
@@ -136,14 +136,14 @@ struct World {
     segment_bytes: u64,
     server: Arc<Mutex<Server>>,
     processes: [Option<Process>; PROCESSES],
-    /// How many there were, each with a number.
+    /// Number of processes spawned so far; each gets the next number.
     spawned: usize,
     model: ExpectedRuns,
-    /// Rings when a process dies by itself.
+    /// Notified when a process dies by its scheduled death.
     deaths: Arc<Notify>,
     next_step: i64,
     next_witness: RunId,
-    /// Runs whose process has ended them or is gone.
+    /// Runs that their process has ended.
     closed: BTreeSet<RunId>,
 }
 
@@ -179,7 +179,7 @@ impl World {
         self.finish().await
     }
 
-    /// Lets time pass; whoever dies meanwhile is buried at once.
+    /// Advances the simulated time. Processes that die meanwhile are removed at once.
     async fn advance_time(&mut self, time: Duration) -> Result<(), Violation> {
         let until = Instant::now() + time;
         loop {
@@ -195,7 +195,7 @@ impl World {
         }
     }
 
-    /// Takes away the processes that have died by themselves.
+    /// Removes the processes that have died by their scheduled death.
     async fn reap_dead(&mut self) -> Result<(), Violation> {
         for slot in 0..PROCESSES {
             let Some(process) = &mut self.processes[slot] else {
@@ -212,7 +212,7 @@ impl World {
         Ok(())
     }
 
-    /// Checks what has to hold at any time.
+    /// Checks the properties that hold at any time.
     fn check_now(&self) -> Result<(), Violation> {
         if let Some(text) = self.server().without_file.first() {
             return Err(Violation {
@@ -233,7 +233,7 @@ impl World {
         }
     }
 
-    /// Notes that the runs of a process are left to others.
+    /// Marks the runs of a process as orphaned: other processes have to end them.
     fn mark_orphaned(&mut self, process: &Process) {
         for (run, own) in &process.runs {
             if !own.is_inherited
@@ -257,7 +257,8 @@ impl World {
         self.processes[slot] = Some(process);
     }
 
-    /// Ends the runs that a process has open, as its exit hook does, and then the process.
+    /// Ends the runs that a process has open, as its exit hook does, and then the process. Returns true if
+    /// everything was delivered within `patience`.
     async fn exit(&mut self, slot: usize, patience: Duration) -> bool {
         let Some(process) = self.processes[slot].take() else {
             return true;
@@ -285,11 +286,11 @@ impl World {
         process.exit(patience).await
     }
 
-    /// Returns the process that can log this, and what is known of its run.
+    /// Returns the process that can log this entry, and the expectations for its run.
     fn writer(&mut self, to: EntryTarget) -> Option<(&Process, &mut ExpectedRun)> {
         let process = self.processes[to.process].as_ref()?;
         let own = process.runs.get(&to.run)?;
-        // The handles of a run that has ended are gone.
+        // The handles of a run that has ended are dropped.
         if self.closed.contains(&to.run) && !own.is_inherited {
             return None;
         }
@@ -297,8 +298,8 @@ impl World {
         Some((process, logged))
     }
 
-    /// The name of a key, for this process: in which order two processes log the same one is nobody's
-    /// to know.
+    /// Returns a key's name for this process. A forked process gets names of its own: the order in which two
+    /// processes log the same key is undefined.
     fn named(key: &str, to: EntryTarget, process: &Process) -> String {
         if process.runs[&to.run].is_inherited {
             format!("{key}.{}", to.process)
@@ -440,7 +441,7 @@ impl World {
             value: "1".to_owned(),
         });
         let params: Vec<Param> = given.collect();
-        // What MLflow refuses is not sent.
+        // Params with keys that MLflow rejects are not sent.
         let taken = params
             .iter()
             .filter(|param| limits::find_key_fault(&param.key).is_none());
@@ -508,7 +509,7 @@ impl World {
         logged.returned.push(LastStepPoint {
             key: name,
             value,
-            // What other processes of the run have logged nobody here knows before it is stored.
+            // Steps logged by other processes of the run are unknown to a process before they are stored.
             steps: if is_inherited {
                 Vec::new()
             } else {
@@ -531,7 +532,7 @@ impl World {
             &Event::Param(Cow::Borrowed(&param)),
             &[],
         );
-        // The first one counts.
+        // The first value of a param stays.
         logged.params.entry(param.key).or_insert(param.value);
     }
 
@@ -592,7 +593,8 @@ impl World {
         }
     }
 
-    /// Checks, while faults that stay go on, that everything else arrives, also of the dead.
+    /// Checks that everything else arrives while permanent faults last, including the entries of dead
+    /// processes.
     async fn check_progress(&mut self) -> Result<(), Violation> {
         for process in self.processes.iter().flatten() {
             process.doom.lift();
@@ -611,7 +613,7 @@ impl World {
         self.model.check_progress(&server)
     }
 
-    /// Logs a whole run.
+    /// Logs a complete run with params, metrics and an end.
     fn log_witness(&mut self, process: usize) {
         let run = self.next_witness;
         self.next_witness += 1;
@@ -625,7 +627,7 @@ impl World {
         self.log_end(to, RunStatus::Finished);
     }
 
-    /// Returns a slot without a process.
+    /// Returns a slot without a process; kills one if there is none.
     async fn free_slot(&mut self) -> usize {
         if let Some(slot) = self.processes.iter().position(Option::is_none) {
             return slot;
@@ -634,7 +636,7 @@ impl World {
         0
     }
 
-    /// Mends everything, at the end of an outage, while all processes wait for a flush.
+    /// Ends a long outage and repairs everything, while all processes wait for a flush.
     async fn end_outage(&mut self) -> Result<(), Violation> {
         let effects = [Effect::Unavailable, Effect::BlockedAll];
         self.server().add_fault(Fault {
@@ -655,14 +657,14 @@ impl World {
         let [first, second, third, fourth] =
             [0, 1, 2, 3].map(|slot| self.flush(slot, self.flush_timeout(slot)));
         let ((), first, second, third, fourth) = tokio::join!(mend, first, second, third, fourth);
-        // Where all was lost, a run may be waited for that its process makes anew only when it logs.
+        // In a wiped store, a process may wait for a run that its owner creates anew only when it logs again.
         if self.server().wiped.is_empty() {
             first.and(second).and(third).and(fourth)?;
         }
         self.reap_dead().await
     }
 
-    /// Returns how long a flush may take around the end of the outage.
+    /// Returns the time that a flush may take around the end of the outage.
     fn flush_timeout(&self, slot: usize) -> Duration {
         let server = self.server();
         let process = self.processes[slot].as_ref();
@@ -671,7 +673,7 @@ impl World {
         };
         let living = || self.processes.iter().flatten();
         let runs = process.iter().flat_map(|process| &process.runs);
-        // Its process may have ended with the run in its journal, too.
+        // A run may have no living owner: the owner may even have died with the run still in its journal.
         let mut runs = runs.filter(|(run, _)| !living().any(|process| is_own(process, run)));
         let awaits_another =
             runs.any(|(run, own)| own.is_inherited && server.found(*run).is_empty());
@@ -699,8 +701,8 @@ impl World {
         })
     }
 
-    /// Ends a process while the store is well: all that it has logged arrives within the time that an exit
-    /// has.
+    /// Ends a process while the store works: everything that the process has logged has to arrive within the
+    /// exit timeout.
     async fn exit_completely(&mut self, slot: usize) -> Result<(), Violation> {
         let is_complete = self.exit(slot, EXIT).await;
         if is_complete || !self.server().wiped.is_empty() {
@@ -712,7 +714,7 @@ impl World {
         })
     }
 
-    /// Ends the world: mends everything, ends all processes, and checks what is left.
+    /// Ends the world: repairs everything, ends all processes, and checks what is left.
     async fn finish(&mut self) -> Result<(), Violation> {
         self.end_outage().await?;
         self.advance_time(HEALTHY_PERIOD).await?;
@@ -731,7 +733,7 @@ impl World {
         let server = self.server();
         self.model.check_all(&server)?;
         let left = fs::read_dir(&self.root.0).into_iter().flatten().flatten();
-        // What was refused for good is kept.
+        // Rejected entries are kept.
         let left = left
             .filter(|entry| !entry.file_name().to_string_lossy().starts_with("rejected"))
             .count();

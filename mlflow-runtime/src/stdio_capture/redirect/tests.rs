@@ -24,7 +24,7 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Self {
-        let path = env::temp_dir().join(format!("mlflow-rs-test-{}", uuid::Uuid::new_v4()));
+        let path = env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         fs::create_dir(&path).unwrap();
         Self(path)
     }

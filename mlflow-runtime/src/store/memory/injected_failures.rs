@@ -1,6 +1,6 @@
-//! Failures that a test asks for, and what it may see of the requests.
+//! Failures that a test injects into the memory store, and statistics of the requests for tests.
 //!
-//! Invariant: failures come in the order in which they were asked for, one a request.
+//! Invariant: injected failures are returned in the order of their injection, one for each request.
 
 use std::collections::VecDeque;
 
@@ -8,18 +8,18 @@ use std::collections::VecDeque;
 use super::Batch;
 use super::StoreError;
 
-/// What it does in place of what it is asked.
+/// Failures that the store returns in place of results.
 #[derive(Debug, Default)]
 pub(super) struct InjectedFailures {
     pub(super) offline: bool,
     pub(super) failures: VecDeque<StoreError>,
-    /// The most entries that one batch has held.
+    /// Largest number of entries in one batch so far.
     #[cfg(test)]
     pub(super) largest_batch: usize,
 }
 
 impl InjectedFailures {
-    /// Fails while the store is told to be offline.
+    /// Returns an error while the store is set offline.
     pub(super) fn check_online(&self) -> Result<(), StoreError> {
         if self.offline {
             return Err(StoreError::Unavailable {

@@ -1,8 +1,8 @@
-//! [`MemoryStore`]: everything in memory, for tests and for reading back what was logged.
+//! [`MemoryStore`], a store that keeps everything in memory: for tests, and for reading back what was logged.
 //!
 //! - Its futures never pend.
-//! - A clone is another handle to the same content, so that a test reads while a shipper writes.
-//! - It refuses what MLflow's server refuses, but keeps ±∞ as they are.
+//! - A clone is another handle to the same content, so that a test can read while a shipper writes.
+//! - The store refuses what MLflow's server refuses, but keeps ±∞ as they are.
 
 mod injected_failures;
 
@@ -14,57 +14,58 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    ArtifactContent, Batch, BatchLimits, NewRun, RUN_KEY_TAG, Store, StoreError, StoreInfo,
-    StoredRun, local_artifacts, validate,
+    ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun,
+    local_artifacts, validate,
 };
+use crate::model::tag_keys;
 use crate::model::{ExperimentRef, Metric, RunStatus};
 use crate::sync::lock;
 use injected_failures::InjectedFailures;
 
-/// A store in memory.
+/// Store that keeps everything in memory. A clone is another handle to the same content.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
     state: Arc<Mutex<MemoryState>>,
     adopts_unknown_runs: bool,
 }
 
-/// An experiment, as [`MemoryStore::experiments`] shows it.
+/// Experiment, as [`MemoryStore::experiments`] returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredExperiment {
-    /// The store's id.
+    /// Id that the store assigned to the experiment.
     pub id: String,
-    /// Its name.
+    /// Name of the experiment.
     pub name: String,
-    /// Whether [`MemoryStore::delete_experiment`] was called for it.
+    /// True if [`MemoryStore::delete_experiment`] was called for this experiment.
     pub deleted: bool,
 }
 
-/// A run with all its values, as [`MemoryStore::runs`] shows it.
+/// Run with all its values, as [`MemoryStore::runs`] returns it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRunData {
-    /// The store's id: the key the run was created with.
+    /// Id of the run: the key that the run was created with.
     pub run_id: String,
-    /// The experiment's id.
+    /// Id of the run's experiment.
     pub experiment_id: String,
-    /// The experiment's name.
+    /// Name of the run's experiment.
     pub experiment: String,
-    /// Its name; follows the tag `mlflow.runName`.
+    /// Name of the run; follows the tag `mlflow.runName`.
     pub name: String,
-    /// Its owner.
+    /// Owner of the run.
     pub user_id: String,
-    /// Its status.
+    /// Status of the run.
     pub status: RunStatus,
     /// Start, in ms since the Unix epoch.
     pub start_time_ms: i64,
-    /// End, in ms since the Unix epoch.
+    /// End, in ms since the Unix epoch; `None` for a run without an end.
     pub end_time_ms: Option<i64>,
-    /// Tags, among them `mlflow.runName` and [`RUN_KEY_TAG`].
+    /// Tags by key, among them `mlflow.runName` and [`RUN_KEY_TAG`].
     pub tags: BTreeMap<String, String>,
-    /// Params.
+    /// Params by key.
     pub params: BTreeMap<String, String>,
-    /// Points in the order they arrived, each once.
+    /// Metric points in the order of their arrival, each once.
     pub metrics: Vec<Metric>,
-    /// Artifacts by path.
+    /// Contents of the artifacts, by path.
     pub artifacts: BTreeMap<String, Vec<u8>>,
 }
 
@@ -72,7 +73,7 @@ pub struct StoredRunData {
 struct MemoryState {
     experiments: Vec<StoredExperiment>,
     runs: Vec<MemoryRun>,
-    /// Where each stands in `runs`, by its id.
+    /// Index of each run in `runs`, by run id.
     run_indices: HashMap<String, usize>,
     injected_failures: InjectedFailures,
 }
@@ -83,7 +84,7 @@ struct MemoryRun {
     points: HashSet<(Arc<str>, i64, i64, PointValue)>,
 }
 
-/// A value as MLflow tells points apart: all NaN are one, and so are the two zeros.
+/// Metric value, compared as MLflow compares values: all NaN are equal, and so are the two zeros.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PointValue {
     Nan,
@@ -110,7 +111,7 @@ impl MemoryState {
             })
     }
 
-    /// A run that may be written to.
+    /// Returns a run that may be written to: the run exists, and its experiment is not deleted.
     fn active_run(&mut self, run_id: &str) -> Result<&mut MemoryRun, StoreError> {
         let experiment_id = self.run(run_id)?.data.experiment_id.clone();
         self.active_experiment(&experiment_id)?;
@@ -138,14 +139,14 @@ impl MemoryState {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty store in which every run that is asked for by its id is found: for tests of code
-    /// that resumes runs which exist elsewhere.
+    /// Creates an empty store that finds every run which is requested by its id: an unknown run is created in
+    /// the experiment `Default`. Made for tests of code that resumes runs which exist elsewhere.
     #[must_use]
     pub fn adopting() -> Self {
         Self {
@@ -154,7 +155,7 @@ impl MemoryStore {
         }
     }
 
-    /// Returns a store of its own with the same contents.
+    /// Returns an independent store with the same contents, without the injected failures.
     #[cfg(test)]
     pub(crate) fn deep_copy(&self) -> Self {
         let state = self.lock_state();
@@ -170,13 +171,13 @@ impl MemoryStore {
         }
     }
 
-    /// All experiments, in order of creation.
+    /// Returns all experiments, in the order of their creation.
     #[must_use]
     pub fn experiments(&self) -> Vec<StoredExperiment> {
         self.lock_state().experiments.clone()
     }
 
-    /// All runs with their values, in order of creation.
+    /// Returns all runs with their values, in the order of their creation.
     #[must_use]
     pub fn runs(&self) -> Vec<StoredRunData> {
         self.lock_state()
@@ -186,7 +187,8 @@ impl MemoryStore {
             .collect()
     }
 
-    /// Has the next request fail; called again, the one after it, too.
+    /// Makes the next request fail with `error`. Each further call makes one more of the following requests
+    /// fail.
     pub fn fail_next(&self, error: StoreError) {
         self.lock_state()
             .injected_failures
@@ -194,18 +196,20 @@ impl MemoryStore {
             .push_back(error);
     }
 
-    /// Whether all requests fail as those to a server that is not there.
+    /// Sets the store offline, or online again. While the store is offline, all requests fail like those to a
+    /// server that cannot be reached.
     pub fn set_offline(&self, offline: bool) {
         self.lock_state().injected_failures.offline = offline;
     }
 
-    /// Returns the most entries that one batch has held.
+    /// Returns the largest number of entries in one batch so far.
     #[cfg(test)]
     pub(crate) fn largest_batch(&self) -> usize {
         self.lock_state().injected_failures.largest_batch
     }
 
-    /// Deletes an experiment, as a person would in MLflow: its runs take no more values.
+    /// Deletes an experiment, as a person would in the MLflow UI. The runs of a deleted experiment accept no
+    /// more values.
     pub fn delete_experiment(&self, id: &str) {
         if let Some(experiment) = self
             .lock_state()
@@ -217,7 +221,7 @@ impl MemoryStore {
         }
     }
 
-    /// For a request: unless it was told to fail.
+    /// Locks the state for a request, or returns the failure that was injected for the request.
     fn begin_request(&self) -> Result<MutexGuard<'_, MemoryState>, StoreError> {
         let mut state = self.lock_state();
         state.injected_failures.take_next_failure()?;
@@ -293,8 +297,8 @@ impl Store for MemoryStore {
             .iter()
             .map(|tag| (tag.key.clone(), tag.value.clone()))
             .collect();
-        tags.insert("mlflow.runName".to_owned(), run.name.to_owned());
-        tags.insert(RUN_KEY_TAG.to_owned(), run.key.to_owned());
+        tags.insert(tag_keys::RUN_NAME.to_owned(), run.name.to_owned());
+        tags.insert(tag_keys::RUN_KEY.to_owned(), run.key.to_owned());
         let data = StoredRunData {
             run_id: run.key.to_owned(),
             experiment_id: run.experiment_id.to_owned(),
@@ -387,7 +391,7 @@ impl Store for MemoryStore {
         }
         for tag in batch.tags {
             data.tags.insert(tag.key.clone(), tag.value.clone());
-            if tag.key == "mlflow.runName" {
+            if tag.key == tag_keys::RUN_NAME {
                 data.name.clone_from(&tag.value);
             }
         }
@@ -435,7 +439,8 @@ impl Store for MemoryStore {
         })
     }
 
-    /// A failure that was asked for waits for the next real request.
+    /// Returns an error only while the store is offline. An injected failure is kept for the next real
+    /// request.
     async fn ping(&self) -> Result<(), StoreError> {
         self.lock_state().injected_failures.check_online()
     }

@@ -1,4 +1,4 @@
-//! Where an artifact goes: through the server's proxy, to a directory of this host, or to a bucket.
+//! Routing of artifacts: through the server's proxy, to a directory of this host, or to a bucket.
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Url};
@@ -9,7 +9,7 @@ use super::upload::{self, UploadContent};
 use super::{ArtifactContent, StoreError, StoredRun, json, presigned};
 use crate::store::{local_artifacts, uri, validate};
 
-/// Writes one artifact to where the run's artifacts go.
+/// Writes one artifact to the destination that the run's artifact URI names.
 pub(super) async fn put_artifact(
     http: &HttpClient,
     run: &StoredRun,
@@ -69,7 +69,8 @@ async fn put_through_server(
         upload::send_following_redirects(request, http.timeout(), &asked, url, &content).await?;
     let answer = http::read_success_body(Route::Artifacts, &asked, response);
     let body = upload::with_timeout(http.timeout(), &asked, answer).await?;
-    // MLflow says nothing, or `{}`: whoever says more has not kept the file.
+    // MLflow answers with an empty body or with `{}`. A server that answers anything else has not stored the
+    // file.
     if body.is_empty() || serde_json::from_slice::<json::EmptyResponse>(&body).is_ok() {
         Ok(())
     } else {
@@ -77,7 +78,8 @@ async fn put_through_server(
     }
 }
 
-/// With a local server, or where the store's root is there, a path means the same to both.
+/// Returns true if a path means the same to this host and to the server: if the server is local, or if the
+/// root of the server's artifacts exists on this host.
 fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
     let server_is_local = matches!(server.host_str(), Some("localhost" | "[::1]"))
         || server.host_str().is_some_and(|h| h.starts_with("127."));
@@ -85,7 +87,8 @@ fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
     server_is_local || root.ancestors().nth(3).is_some_and(std::path::Path::is_dir)
 }
 
-/// The URL behind `mlflow-artifacts:/…` (through the tracking server) or `mlflow-artifacts://host/…`.
+/// Returns the URL that an artifact URI stands for: `mlflow-artifacts:/…` (through the tracking server) or
+/// `mlflow-artifacts://host/…`.
 pub(super) fn artifact_proxy_url(
     server: &Url,
     artifact_uri: &str,

@@ -1,10 +1,11 @@
-//! What a database said, as a server passes it on.
+//! Errors of a server's database, as the server passes them on.
 //!
-//! MLflow answers most of it as a bad request, whoever is to blame. Invariant: the words are judged
-//! without the statement that follows them, which holds the user's values.
+//! MLflow answers most of them as a bad request, whoever is to blame. Invariant: an error text is judged
+//! without the SQL statement that follows, because the statement contains the user's values.
 
-/// Whether these are a database's words for a row that exists: SQLite, PostgreSQL and SQL Server,
-/// MySQL. `what` is the beginning of the names of its table and its key.
+/// Returns true if `words` are a database's error for a row that exists already, in the terms of SQLite, of
+/// PostgreSQL and SQL Server, or of MySQL. `what` is the prefix of the names of the row's table and primary
+/// key.
 pub(super) fn is_duplicate(words: &str, what: &str) -> bool {
     let words = strip_statement(words);
     let named = [format!("{what}s."), format!("{what}_pk")];
@@ -14,21 +15,21 @@ pub(super) fn is_duplicate(words: &str, what: &str) -> bool {
     is_known && named.iter().any(|name| words.contains(name))
 }
 
-/// Whether these are a database's words for a row that only another client can have made: two log
-/// something new of the same name at the same moment; by the next time it is there.
+/// Returns true if `words` are a database's error for a row that only another client can have created. Two
+/// clients log something new with the same name at the same moment; at the next attempt it exists.
 pub(super) fn is_race(words: &str) -> bool {
     let tables = ["param", "tag", "latest_metric"];
     tables.iter().any(|table| is_duplicate(words, table))
 }
 
-/// Whether they are those for what is over after a while. MLflow passes on as a bad request whatever
-/// its database says.
+/// Returns true if `words` are a database's error for a condition that passes after a while. MLflow passes on
+/// all errors of its database as bad requests.
 pub(super) fn is_transient(words: &str) -> bool {
     let words = strip_statement(words);
     [
         // All connections are in use.
         "QueuePool limit",
-        // One was lost.
+        // A connection was lost.
         "InterfaceError",
         "PGRES_",
         "invalid transaction is rolled back",
@@ -37,12 +38,13 @@ pub(super) fn is_transient(words: &str) -> bool {
     .any(|start| words.contains(start))
 }
 
-/// Whether PostgreSQL's driver says so of a text with a NUL. MLflow takes it for an error of its own.
+/// Returns true if `words` are the error of PostgreSQL's driver for a text with a NUL character. MLflow
+/// reports it as an error of its own (status 500).
 pub(super) fn is_nul_rejection(words: &str) -> bool {
     words.starts_with("A string literal cannot contain NUL")
 }
 
-/// The words without the statement.
+/// Returns the error text without the SQL statement.
 fn strip_statement(words: &str) -> &str {
     words.split("[SQL").next().unwrap_or(words)
 }
@@ -51,8 +53,8 @@ fn strip_statement(words: &str) -> &str {
 mod tests {
     use super::*;
 
-    /// Found with MLflow 3.1: the statement's `[parameters: …]` was taken for a param, and a NaN
-    /// that was sent again for something to wait for, for good.
+    /// Found with MLflow 3.1: the statement's `[parameters: …]` was taken for a param. Therefore a NaN point
+    /// that was sent again was taken for something to wait for, forever.
     #[test]
     fn a_point_that_is_there_is_told_from_a_param_that_two_have_logged() {
         let sqlite = r"(sqlite3.IntegrityError) UNIQUE constraint failed: metrics.key, metrics.step [SQL: INSERT INTO metrics (key) VALUES (?)] [parameters: ('params.lr', 0.0)]";
@@ -67,8 +69,8 @@ mod tests {
         assert!(!is_duplicate("no such table: metrics.x", "metric"));
     }
 
-    /// Taken for a refusal, these cost a value: a batch was halved down to the single entries, each
-    /// of which waited for a connection in turn.
+    /// Regression test: when these errors were taken for refusals, a value was lost. The batch was halved
+    /// down to single entries, each of which waited for a connection in turn.
     #[test]
     fn a_database_that_is_busy_is_asked_again() {
         for words in [
@@ -86,7 +88,7 @@ mod tests {
         ] {
             assert!(is_race(words) && !is_transient(words), "{words}");
         }
-        // The user's own values stand in the statement.
+        // The statement contains the user's own values.
         let refused = "value too long [SQL: INSERT] [parameters: {'value': 'QueuePool limit'}]";
         assert!(!is_transient(refused));
     }

@@ -1,9 +1,13 @@
-//! Finding a run by its key, and clearing up where there are several: a create that was given up and
-//! sent again may be carried out twice, the first one long after the second.
+//! Lookup of a run by its key, and removal of its duplicates. Duplicates exist because a create request that
+//! was abandoned and sent again may be carried out twice, the first request even long after the second.
 //!
-//! Invariants: a run that has anything is never deleted, nor one of which that cannot be told, nor any while
-//! one cannot be told of now. All who look adopt the same run, unless one has nothing but artifacts and the
-//! server does not list them for one of those who look: then both runs stay, each with what it was given.
+//! Invariants:
+//!
+//! - A run that holds anything is never deleted, nor is a run for which this cannot be determined. No
+//!   duplicate is deleted while the contents of one of them cannot be determined for the moment.
+//! - All processes that look up the key adopt the same run. The only exception is a run that holds nothing
+//!   but artifacts, which the server does not list for one of these processes: then both runs stay, each with
+//!   the values that were sent to it.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -12,7 +16,7 @@ use super::error::RequestError;
 use super::http::{HttpClient, Idempotency};
 use super::json::{self, RunInfo};
 use super::{StoreError, StoredRun};
-use crate::model::RunStatus;
+use crate::model::{RunStatus, tag_keys};
 
 #[derive(Deserialize)]
 pub(super) struct SearchRunsResponse {
@@ -50,21 +54,22 @@ struct ListArtifactsResponse {
     files: Vec<IgnoredAny>,
 }
 
-/// What a run has; the one to adopt comes first.
+/// Contents of a run, in the order of preference for adoption; see [`adoption_rank`] for the exception.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum RunContents {
-    /// Something that was logged to it, or an end.
+    /// Something that was logged to the run, or an end.
     Values,
-    /// That cannot be told.
+    /// Contents that cannot be determined.
     Unknown,
-    /// What it was created with.
+    /// Nothing but what the run was created with.
     Empty,
-    /// That cannot be told now.
+    /// Contents that cannot be determined for the moment. For adoption, the run counts as empty.
     TemporarilyUnknown,
 }
 
-/// Returns the run with this key. Empty twins are deleted once all are told apart: before that, another look
-/// could adopt the one that this look deletes. The second value tells whether they are.
+/// Returns the run with this key. Empty duplicates are deleted once the contents of all duplicates are
+/// determined. If they were deleted earlier, another process could adopt the run that this call deletes. The
+/// second value is true if all contents are determined.
 pub(super) async fn find_run_and_prune(
     http: &HttpClient,
     experiment_id: &str,
@@ -86,7 +91,9 @@ pub(super) async fn find_run_and_prune(
     Ok((adopted.map(|(_, run)| run.info.into_stored_run()), is_told))
 }
 
-/// The same for who has not created it, and leaves the choice to who has.
+/// Returns the run with this key for a process that has not created it. Deletes nothing, and returns `None`
+/// while the creator has still to choose: among several runs that are not deleted, only one that holds values
+/// is returned.
 pub(super) async fn find_run_without_pruning(
     http: &HttpClient,
     experiment_id: &str,
@@ -102,19 +109,16 @@ pub(super) async fn find_run_without_pruning(
     Ok(adopted.map(|(_, run)| run.info.into_stored_run()))
 }
 
-/// All with this key, the one to adopt first.
+/// Returns all runs with this key, the one to adopt first.
 async fn find_duplicates(
     http: &HttpClient,
     experiment_id: &str,
     key: &str,
 ) -> Result<Vec<(RunContents, FoundRun)>, StoreError> {
-    let SearchRunsResponse { mut runs } = http
-        .post(
-            "runs/search",
-            json::find_run(experiment_id, key)?,
-            Idempotency::Idempotent,
-        )
-        .await?;
+    let mut runs = search(http, experiment_id, tag_keys::RUN_KEY, key).await?;
+    if runs.is_empty() {
+        runs = search(http, experiment_id, tag_keys::FORMER_RUN_KEY, key).await?;
+    }
     if runs.len() < 2 {
         return Ok(runs
             .pop()
@@ -131,8 +135,26 @@ async fn find_duplicates(
     Ok(twins)
 }
 
-/// Which to adopt: the least. Whoever looks, in whatever order the server tells them, and whatever it does
-/// not tell.
+/// Returns the runs of the experiment whose tag has this value, deleted ones included.
+async fn search(
+    http: &HttpClient,
+    experiment_id: &str,
+    tag: &str,
+    value: &str,
+) -> Result<Vec<FoundRun>, StoreError> {
+    let SearchRunsResponse { runs } = http
+        .post(
+            "runs/search",
+            json::find_run(experiment_id, tag, value)?,
+            Idempotency::Idempotent,
+        )
+        .await?;
+    Ok(runs)
+}
+
+/// Returns the sort key of a run; the run with the least key is adopted. The choice is the same for all
+/// processes, in whatever order the server lists the runs, and even if it does not list the artifacts of
+/// some.
 fn adoption_rank((holds, run): &(RunContents, FoundRun)) -> (RunContents, bool, i64, &str) {
     let info = &run.info;
     let holds = match holds {
@@ -153,7 +175,8 @@ async fn classify_contents(http: &HttpClient, run: &FoundRun, twins: &[FoundRun]
         .await;
     match listed {
         Ok(ListArtifactsResponse { files }) if !files.is_empty() => RunContents::Values,
-        // One that differs was set later, here or on the twin. Some servers add the run's own id.
+        // A tag that not all duplicates have was set later, on this run or on another. Tags whose value is
+        // the run's own id do not count, because some servers add them.
         Ok(_) => {
             let is_of_all =
                 |tag: &FoundRunTag| twins.iter().all(|twin| twin.data.tags.contains(tag));
@@ -164,16 +187,18 @@ async fn classify_contents(http: &HttpClient, run: &FoundRun, twins: &[FoundRun]
                 RunContents::Unknown
             }
         }
-        // A gateway's failure, say. Some servers answer so for ever: whoever asks must give up.
+        // For example a gateway's failure. Some servers give this answer forever, so the caller must stop at
+        // some point.
         Err(RequestError::Other(StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
             RunContents::TemporarilyUnknown
         }
-        // Not every server can list them.
+        // Not every server can list artifacts.
         Err(_) => RunContents::Unknown,
     }
 }
 
-/// Who may write need not be allowed to delete: then it stays.
+/// Deletes a duplicate. If the server refuses, the duplicate stays: a client that may write is not always
+/// allowed to delete.
 async fn delete_duplicate(http: &HttpClient, run_id: &str) -> Result<(), StoreError> {
     let sent = http
         .post(

@@ -1,7 +1,7 @@
-//! What an answer means: who has to act.
+//! Meaning of the server's answers for the caller: who has to act.
 //!
-//! The status decides first, then MLflow's `error_code`. A body that is not MLflow's JSON was
-//! written by something between us and the server, or by a server that is not MLflow.
+//! The status decides first, then MLflow's `error_code`. A body that is not MLflow's JSON was written by
+//! something between this client and the server, or by a server that is not MLflow.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,21 +11,22 @@ use serde::Deserialize;
 
 use super::{StoreError, db_errors};
 
-/// Longer words of the server are cut: some contain whole SQL statements.
+/// Largest number of characters of a server's text in an error. Longer texts are cut, as some contain whole
+/// SQL statements.
 const MAX_REASON_CHARS: usize = 500;
 
-/// Why a request brought no result.
+/// Reason why a request brought no result.
 #[derive(Debug)]
 pub(super) enum RequestError {
-    /// MLflow itself refused this very request.
+    /// Refusal of this very request by MLflow itself.
     Refused {
         status: u16,
         /// MLflow's `error_code`.
         code: String,
-        /// What was asked, and the server's words.
+        /// Name of the request, the status and the server's error text.
         reason: String,
     },
-    /// Already in the caller's terms.
+    /// Error that is already in the caller's terms.
     Other(StoreError),
 }
 
@@ -50,7 +51,7 @@ impl From<RequestError> for StoreError {
 }
 
 impl RequestError {
-    /// A refusal that concerns one run or experiment.
+    /// Returns the error for a refusal that concerns one run or experiment.
     pub(super) fn blocked(reason: String) -> Self {
         Self::Other(StoreError::Blocked {
             reason,
@@ -58,7 +59,8 @@ impl RequestError {
         })
     }
 
-    /// For calls without which the run has no place to go: a refusal keeps the values.
+    /// Converts the error of a call without which the run has no destination. A refusal becomes
+    /// [`StoreError::Blocked`], so that the values are kept.
     pub(super) fn into_blocked(self) -> StoreError {
         match self {
             Self::Refused { reason, .. } => StoreError::Blocked {
@@ -69,7 +71,8 @@ impl RequestError {
         }
     }
 
-    /// The same for a look at a run: one that is not there may be on another server.
+    /// Converts the error of a lookup of a run, as [`into_blocked`](Self::into_blocked) does. Only a run that
+    /// is not found becomes [`StoreError::Missing`]: the run may be on another server.
     pub(super) fn into_missing_or_blocked(self) -> StoreError {
         match self {
             Self::Refused { status: 404, .. } => self.into(),
@@ -77,7 +80,7 @@ impl RequestError {
         }
     }
 
-    /// Whether this is how releases up to 3.14 answer a NaN point that they already have.
+    /// Returns true if this is the answer of releases up to 3.14 to a NaN point that they already have.
     pub(super) fn is_duplicate_point(&self) -> bool {
         let Self::Refused { code, reason, .. } = self else {
             return false;
@@ -86,16 +89,16 @@ impl RequestError {
     }
 }
 
-/// What kind of route was asked.
+/// Kind of route that a request uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
-    /// The JSON interface.
+    /// JSON interface.
     Api,
-    /// The artifact proxy.
+    /// Artifact routes: the proxy, and the signing of uploads.
     Artifacts,
 }
 
-/// MLflow's way to say no; artifact routes may say `detail` only.
+/// Body of MLflow's errors; artifact routes may send only `detail`.
 #[derive(Default, Deserialize)]
 struct ErrorBody {
     error_code: Option<String>,
@@ -103,7 +106,7 @@ struct ErrorBody {
     detail: Option<serde_json::Value>,
 }
 
-/// Why an answer that is no success was given. `asked` names the request.
+/// Returns the error for an answer that is no success. `asked` names the request.
 pub(super) fn classify_response(
     route: Route,
     asked: &str,
@@ -155,8 +158,7 @@ pub(super) fn classify_response(
                 true,
             )
         }
-        // Two clients log something new of the same name at the same moment; by the next time it is
-        // there.
+        // Two clients log something new with the same name at the same moment; at the next attempt it exists.
         400 if code == "BAD_REQUEST" && db_errors::is_race(&words) => {
             RequestError::Other(StoreError::Contested { reason })
         }
@@ -179,7 +181,8 @@ pub(super) fn classify_response(
             ),
             true,
         ),
-        // A gatekeeper in front of the server answers in HTML; the server itself means this run.
+        // An authenticating proxy in front of the server answers in HTML, and refuses everything; the server
+        // itself refuses only this run.
         403 => {
             let this_only = is_json || words.contains("Permission denied");
             blocked(
@@ -207,7 +210,7 @@ pub(super) fn classify_response(
             code,
             reason,
         },
-        // A gateway's own. Halving the batch helps with the first.
+        // A gateway's own answer. Halving the batch helps against the 413.
         413 => RequestError::Other(StoreError::TooLarge { reason }),
         422 | 501 => unavailable(reason),
         500 if db_errors::is_nul_rejection(&words) => rejected(reason),
@@ -227,7 +230,7 @@ pub(super) fn classify_response(
             )
         }
         500..=599 => unavailable(reason),
-        // MLflow's artifact routes say no in JSON; a page was written by something in between.
+        // MLflow's artifact routes refuse in JSON; an HTML page comes from something in between.
         400 if route == Route::Artifacts && is_json => rejected(reason),
         _ if route == Route::Artifacts => unavailable(reason),
         _ => blocked(
@@ -240,7 +243,7 @@ pub(super) fn classify_response(
     }
 }
 
-/// A success that does not hold what was asked for.
+/// Returns the error for a successful answer that does not hold what was requested.
 pub(super) fn unexpected_response_error(asked: &str, body: &[u8]) -> StoreError {
     StoreError::Unavailable {
         reason: format!(
@@ -251,7 +254,8 @@ pub(super) fn unexpected_response_error(asked: &str, body: &[u8]) -> StoreError 
     }
 }
 
-/// The text of a body, without HTML tags and with single spaces.
+/// Returns the text of a body, without HTML tags and with single spaces. Reads only the beginning of the
+/// body.
 fn extract_visible_text(body: &[u8]) -> String {
     let body = body
         .get(..body.len().min(8 * MAX_REASON_CHARS))
@@ -284,7 +288,7 @@ fn truncate_reason(words: &str) -> &str {
     words.get(..end).unwrap_or(words)
 }
 
-/// `Retry-After`: seconds, or a date.
+/// Parses the header `Retry-After`: seconds, or a date.
 fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -330,7 +334,7 @@ mod tests {
         let latest = &taken("latest_metrics.key, latest_metrics.run_uuid");
         let point = &taken("metrics.key, metrics.run_uuid");
         let pool = r#"{"error_code":"BAD_REQUEST","message":"QueuePool limit of size 5 overflow 10 reached"}"#;
-        // It was taken for a server that is away, and all else waited behind it.
+        // This answer was once taken for an unavailable server, and everything else waited behind the text.
         let nul = r#"{"error_code":"INTERNAL_ERROR","message":"A string literal cannot contain NUL (0x00) characters."}"#;
         for (status, body, expected) in [
             (302, "", "all blocked"),
@@ -395,7 +399,7 @@ mod tests {
                 r#"{"detail":"Artifact path must include a filename"}"#,
                 "rejected",
             ),
-            // A gateway's page during a roll-out cost the artifact.
+            // Regression test: because of a gateway's page during a roll-out, the artifact was lost.
             (404, html, "unavailable"),
             (405, html, "unavailable"),
             (413, html, "too large"),

@@ -1,8 +1,8 @@
-//! What is made of an answer, whatever it is: what the tests of damage and the fuzz target ask of
-//! the real parser.
+//! Test harness that feeds an arbitrary answer to the real parser, for the tests of damaged answers and for
+//! the fuzz target.
 //!
-//! Invariants, asserted for every answer: reading it waits for nothing; its words are short; the
-//! shipper never waits for longer than an hour because of it.
+//! Invariants, asserted for every answer: reading the answer waits for nothing; its error text is short; the
+//! shipper never waits for longer than an hour because of the answer.
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -22,7 +22,7 @@ const REQUEST_NAME: &str = "POST x";
 static SERVER: LazyLock<Url> =
     LazyLock::new(|| Url::parse("http://server:5000/prefix").expect("a URL"));
 
-/// Reads the answer as one to each kind of request; says what each made of it.
+/// Parses the answer as one to each kind of request, and returns all results.
 pub(crate) fn parse_as_every_response(
     answer: impl Fn() -> Response,
 ) -> Vec<Result<String, StoreError>> {
@@ -34,7 +34,7 @@ pub(crate) fn parse_as_every_response(
     .map(|body| to_debug_string(&body.len()))
     .map_err(check_failure);
     let nothing = parse_and_show(answer(), |json::EmptyResponse {}| String::new());
-    // A failure is one whatever was asked for.
+    // A failure is a failure whatever was requested.
     if !answer().status().is_success() {
         return vec![upload, nothing];
     }
@@ -70,7 +70,7 @@ fn parse_and_show<T: DeserializeOwned>(
         .map_err(check_failure)
 }
 
-/// The error that callers see, having looked at it in every way that they do.
+/// Returns the error that callers see, after checking it in every way that callers do.
 fn check_failure(failure: RequestError) -> StoreError {
     let already_there = failure.is_duplicate_point();
     let (is_refusal, error) = match failure {
@@ -87,7 +87,7 @@ fn to_debug_string(value: &impl Debug) -> String {
     format!("{value:?}")
 }
 
-/// The body is in memory.
+/// Returns the result of a future that is ready at its first poll, because the body is in memory.
 fn poll_ready<T>(reading: impl Future<Output = T>) -> T {
     match pin!(reading).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(read) => read,
@@ -99,7 +99,7 @@ fn poll_ready<T>(reading: impl Future<Output = T>) -> T {
 mod tests {
     use super::*;
 
-    /// An answer as it comes over the wire.
+    /// Returns all results of parsing an answer as it comes over the wire.
     fn meanings_of(status: u16, body: &[u8]) -> Vec<Result<String, StoreError>> {
         parse_as_every_response(|| {
             let answer = ::http::Response::builder()
@@ -110,7 +110,7 @@ mod tests {
         })
     }
 
-    /// Real ones, of MLflow 3.
+    /// Real answers of MLflow 3.
     const SEARCH_RESPONSE: &str = concat!(
         r#"{"runs": [{"info": {"run_uuid": "f3b0", "experiment_id": "1", "run_name": "r", "#,
         r#""user_id": "u", "status": "RUNNING", "start_time": 1764004500123, "#,

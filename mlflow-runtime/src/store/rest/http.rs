@@ -1,10 +1,10 @@
-//! Sending requests and reading answers.
+//! Sending of requests and reading of answers.
 //!
-//! - A redirect is followed only where it keeps method and body (307, 308); otherwise a POST would
-//!   arrive as an empty GET.
-//! - What is read of an answer is bounded.
-//! - A request that is harmless when repeated is repeated once, at once, when its connection broke:
-//!   the server closes idle connections after 5 s, and ours may be the one it is just closing.
+//! - A redirect is followed only if it keeps method and body (307, 308). Otherwise a POST would arrive as an
+//!   empty GET.
+//! - The number of bytes that are read of an answer is limited.
+//! - A request that is harmless when repeated is repeated once, without delay, if its connection broke. The
+//!   server closes idle connections after 5 s, and may be closing the very connection that the request uses.
 
 use std::cell::Cell;
 use std::error::Error;
@@ -23,38 +23,38 @@ use super::error::{self, RequestError, Route};
 use super::{Credentials, RestOptions, StoreError, tls};
 use crate::store::uri;
 
-/// Below the 5 s after which the server closes an idle connection.
+/// Time after which an idle connection is dropped, below the 5 s after which the server closes it.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The longest that a question may take which every server answers at once.
+/// Longest wait for the answer to a request that every server answers at once.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most that is read of an answer. A run with 10,000 metrics and params takes some 5 MB.
+/// Largest body of an answer that is accepted. A run with 10,000 metrics and params takes some 5 MB.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
-/// The most redirects that one request follows.
+/// Largest number of redirects that one request follows.
 pub(super) const MAX_REDIRECTS: usize = 4;
 
-/// Whether a request whose fate is unknown may be sent again.
+/// Property of a request that decides if it may be sent again when its outcome is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Idempotency {
     Idempotent,
     NonIdempotent,
 }
 
-/// A client of one server.
+/// HTTP client of one tracking server.
 pub(super) struct HttpClient {
     client: Client,
-    /// The tracking URI without user, password and trailing `/`.
+    /// Tracking URI without user, password and trailing `/`.
     base: String,
-    /// What decides whether another URL gets the credentials.
+    /// Parsed tracking URI; a URL receives the credentials only if it has the same origin.
     base_url: Url,
     credentials: Option<Credentials>,
     workspace: Option<String>,
     timeout: Duration,
     connect_timeout: Duration,
     ca_bundle: Option<PathBuf>,
-    /// The client of buckets, made when the first upload goes there.
+    /// HTTPS client of buckets, created at the first upload to one.
     bucket_client: OnceCell<Client>,
     is_bucket_unavailable: Cell<bool>,
 }
@@ -102,17 +102,17 @@ impl HttpClient {
         })
     }
 
-    /// The tracking URI without credentials and trailing `/`.
+    /// Returns the tracking URI without credentials and trailing `/`.
     pub(super) fn base(&self) -> &str {
         &self.base
     }
 
-    /// The same, parsed.
+    /// Returns the tracking URI without credentials, parsed.
     pub(super) fn base_url(&self) -> &Url {
         &self.base_url
     }
 
-    /// The longest a request may make no progress.
+    /// Returns the longest time that a request may make no progress.
     pub(super) fn timeout(&self) -> Duration {
         self.timeout
     }
@@ -133,7 +133,8 @@ impl HttpClient {
         .await
     }
 
-    /// The server's version, if it says one: it may want to know first who asks.
+    /// Returns the server's version, or `None` if the server does not report one, e.g. because it requires
+    /// credentials for that.
     pub(super) async fn version(&self) -> Result<Option<String>, StoreError> {
         let asked = "GET version";
         let url = parse_url(&format!("{}/version", self.base))?;
@@ -144,7 +145,7 @@ impl HttpClient {
             Err(RequestError::Other(error @ StoreError::Unavailable { .. })) => return Err(error),
             Err(_) => return Ok(None),
         };
-        // Behind the wrong path a web server has some page to show.
+        // Under a wrong path, a web server may answer with some page.
         let version = String::from_utf8(body).ok();
         Ok(version
             .map(|version| version.trim().to_owned())
@@ -153,7 +154,7 @@ impl HttpClient {
             }))
     }
 
-    /// Whether a question is answered, or refused for who we are.
+    /// Returns true if the request is answered, and false if it is refused because of the credentials.
     pub(super) async fn is_authorized(
         &self,
         path: &str,
@@ -174,7 +175,7 @@ impl HttpClient {
         Ok(true)
     }
 
-    /// Asks a small question, and waits for the answer no longer than [`PING_TIMEOUT`].
+    /// Sends a small request, and waits for the answer no longer than [`PING_TIMEOUT`].
     pub(super) async fn ping(&self, path: &str, query: &[(&str, &str)]) -> Result<(), StoreError> {
         let asked = format!("GET {path}");
         let mut url = self.api_url(path)?;
@@ -196,7 +197,7 @@ impl HttpClient {
         read_json(&asked, self.post_json(path, body, repeat).await?).await
     }
 
-    /// Sends a body of JSON, and returns the answer as it is.
+    /// Sends a JSON body, and returns the answer unread, whatever its status.
     pub(super) async fn post_json(
         &self,
         path: &str,
@@ -215,8 +216,8 @@ impl HttpClient {
         self.send(&asked, repeat, build).await
     }
 
-    /// Returns a client for buckets, to which nothing of ours is sent but what the request holds. It trusts the
-    /// system's certificates, and those that the server is trusted by.
+    /// Returns a client for buckets, which sends nothing but what the request holds. The client trusts the
+    /// system's certificates, and those that are configured for the tracking server.
     pub(super) fn bucket_client(&self, https: bool) -> Result<&Client, StoreError> {
         if !https {
             return Ok(&self.client);
@@ -227,17 +228,17 @@ impl HttpClient {
         })
     }
 
-    /// Notes whether the last upload to a bucket found nobody.
+    /// Records if the last upload to a bucket got no answer.
     pub(super) fn set_bucket_unavailable(&self, is_away: bool) {
         self.is_bucket_unavailable.set(is_away);
     }
 
-    /// Returns whether the last upload to a bucket found nobody.
+    /// Returns true if the last upload to a bucket got no answer.
     pub(super) fn is_bucket_unavailable(&self) -> bool {
         self.is_bucket_unavailable.get()
     }
 
-    /// A request with our credentials, if it goes to the server they are for.
+    /// Returns a request that carries our credentials if it goes to the server that they are for.
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         let ours = url.origin() == self.base_url.origin();
         let mut request = self.client.request(method, url);
@@ -273,7 +274,8 @@ impl HttpClient {
     }
 }
 
-/// Refuses what no header can hold, by the name of where it comes from: its value may be a secret.
+/// Refuses a value that no header can hold. The error names `source` and not the value, which may be a
+/// secret.
 fn check_header_value(source: &str, value: &str) -> Result<(), StoreError> {
     let is_sendable = |c: &char| matches!(c, '\t' | ' '..='~' | '\u{80}'..);
     match value.chars().find(|c| !is_sendable(c)) {
@@ -291,7 +293,7 @@ fn build_client(
     redirects: redirect::Policy,
 ) -> Result<Client, StoreError> {
     Client::builder()
-        .user_agent(concat!("mlflow-rs/", env!("CARGO_PKG_VERSION")))
+        .user_agent(concat!("mlflow-runtime/", env!("CARGO_PKG_VERSION")))
         .tls_backend_preconfigured(tls)
         .connect_timeout(connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
@@ -303,7 +305,7 @@ fn build_client(
         })
 }
 
-/// Whether this is a redirect that keeps method and body.
+/// Returns true if this is the status of a redirect that keeps method and body.
 pub(super) fn is_body_preserving_redirect(status: StatusCode) -> bool {
     matches!(
         status,
@@ -317,9 +319,10 @@ pub(super) fn parse_url(url: &str) -> Result<Url, StoreError> {
     })
 }
 
-/// The URI without what must not be shown or sent, and the credentials it held.
+/// Returns the URI without the parts that must not be shown or sent (user, password, query, fragment), and
+/// the credentials that it contained.
 fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreError> {
-    // The URI itself stays out of the reason: it may hold a password.
+    // The reason does not contain the URI, which may hold a password.
     let blocked = |why: &str| StoreError::Blocked {
         reason: format!("the tracking URI {why}: it should look like `https://host:port`"),
         everything: true,
@@ -349,12 +352,12 @@ fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreErr
     Ok((url, credentials))
 }
 
-/// Whether the connection broke, so that a fresh one may do better.
+/// Returns true if the connection broke, so that a new connection may work.
 pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
     error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
-/// Why there was no answer.
+/// Returns the error for a request that got no answer.
 pub(super) fn classify_send_error(asked: &str, error: &reqwest::Error) -> StoreError {
     let cause = root_cause(error);
     if error.is_builder() || error.is_redirect() {
@@ -382,7 +385,7 @@ pub(super) fn classify_send_error(asked: &str, error: &reqwest::Error) -> StoreE
     }
 }
 
-/// What went wrong at the bottom. The outer errors only say that a request failed.
+/// Returns the text of the innermost error. The outer errors only state that a request failed.
 fn root_cause(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -399,7 +402,7 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|_| error::unexpected_response_error(asked, &body).into())
 }
 
-/// The body of a success; anything else is a failure.
+/// Returns the body of a successful answer; anything else is an error.
 pub(super) async fn read_success_body(
     route: Route,
     asked: &str,

@@ -1,18 +1,19 @@
-//! The bodies of requests and answers.
+//! Bodies of requests and answers.
 //!
-//! Every field is written with exactly the type that the server expects: it keeps what it read up
-//! to the first field that does not convert, drops the rest and answers 200.
+//! Every field is written with exactly the type that the server expects. The server keeps everything that it
+//! read up to the first field which does not convert, drops the rest and answers 200.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, NewRun, StoreError, StoredRun};
+use crate::model::tag_keys;
 use crate::model::{Metric, RunStatus};
-use crate::store::RUN_KEY_TAG;
 
-/// Proxies and Databricks refuse bodies beyond 1 MB.
+/// Size beyond which the next entry goes into a new body. Proxies and Databricks refuse bodies of more than 1
+/// MB.
 const MAX_BODY_BYTES: usize = 900_000;
 
-/// An answer of which nothing is needed.
+/// Answer of which nothing is needed.
 #[derive(Deserialize)]
 pub(super) struct EmptyResponse {}
 
@@ -55,12 +56,12 @@ pub(super) struct RunData {
     pub(super) metrics: Vec<RunMetric>,
 }
 
-/// The last point of a metric.
+/// Latest point of a metric.
 #[derive(Deserialize)]
 pub(super) struct RunMetric {
     #[serde(default)]
     pub(super) key: String,
-    /// A number, in quotes on some servers, and left out on others where it is 0.
+    /// Step as a number: some servers send it in quotes, others omit it if it is 0.
     #[serde(default)]
     step: serde_json::Value,
 }
@@ -113,8 +114,8 @@ struct KeyValue<'a> {
     value: &'a str,
 }
 
-/// Writes a request. Writing strings and integers into memory does not fail; if it ever did, the
-/// server's refusal of the empty body would say so.
+/// Serializes the body of a request. Writing strings and integers into memory does not fail. If it ever did,
+/// the server's refusal of the empty body would show the failure.
 fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
@@ -147,11 +148,11 @@ pub(super) fn create_run(run: &NewRun<'_>) -> Vec<u8> {
     }
     let mut tags = vec![
         KeyValue {
-            key: "mlflow.runName",
+            key: tag_keys::RUN_NAME,
             value: run.name,
         },
         KeyValue {
-            key: RUN_KEY_TAG,
+            key: tag_keys::RUN_KEY,
             value: run.key,
         },
     ];
@@ -168,7 +169,7 @@ pub(super) fn create_run(run: &NewRun<'_>) -> Vec<u8> {
     })
 }
 
-pub(super) fn find_run(experiment_id: &str, key: &str) -> Result<Vec<u8>, StoreError> {
+pub(super) fn find_run(experiment_id: &str, tag: &str, key: &str) -> Result<Vec<u8>, StoreError> {
     #[derive(Serialize)]
     struct Body<'a> {
         experiment_ids: [&'a str; 1],
@@ -177,7 +178,7 @@ pub(super) fn find_run(experiment_id: &str, key: &str) -> Result<Vec<u8>, StoreE
         max_results: i64,
         order_by: [&'a str; 1],
     }
-    // Filters have no escape for quotes.
+    // A filter has no escape for quotes, so only harmless characters are allowed.
     if !key
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
@@ -188,7 +189,7 @@ pub(super) fn find_run(experiment_id: &str, key: &str) -> Result<Vec<u8>, StoreE
     }
     Ok(to_json(&Body {
         experiment_ids: [experiment_id],
-        filter: format!("tags.`{RUN_KEY_TAG}` = '{key}'"),
+        filter: format!("tags.`{tag}` = '{key}'"),
         run_view_type: "ALL",
         max_results: 100,
         order_by: ["attributes.start_time ASC"],
@@ -210,7 +211,7 @@ pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i6
         status: &'a str,
         end_time: i64,
     }
-    // 0 clears it; without the field a resumed run would keep its old end.
+    // 0 clears the end time. Without the field, a resumed run would keep its old end time.
     to_json(&Body {
         run_id,
         status: status.as_str(),
@@ -218,8 +219,8 @@ pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i6
     })
 }
 
-/// The batch without its NaN points, in as few bodies as the size allows; params first, as the
-/// server writes them.
+/// Returns the bodies for the batch without its NaN points, as few as the size allows. Params come first, as
+/// the server writes them first.
 pub(crate) fn log_batch(run_id: &str, batch: &Batch<'_>) -> Vec<Vec<u8>> {
     let entries = batch.metrics.len() + batch.params.len() + batch.tags.len();
     let mut bodies = BatchBodyBuilder::new(run_id, (entries * 96 + 64).min(MAX_BODY_BYTES));
@@ -237,7 +238,7 @@ pub(crate) fn log_batch(run_id: &str, batch: &Batch<'_>) -> Vec<Vec<u8>> {
     bodies.finish()
 }
 
-/// One body with these points.
+/// Returns one body with these points.
 pub(super) fn metrics_body(run_id: &str, points: &[&Metric]) -> Vec<u8> {
     let mut body = b"{\"run_id\":".to_vec();
     write_string(&mut body, run_id);
@@ -252,14 +253,14 @@ pub(super) fn metrics_body(run_id: &str, points: &[&Metric]) -> Vec<u8> {
     body
 }
 
-/// Bodies of `log-batch` under construction.
+/// Builder of the bodies for `log-batch`.
 struct BatchBodyBuilder {
-    /// What every body begins with.
+    /// Beginning of every body.
     prefix: Vec<u8>,
     capacity: usize,
     finished: Vec<Vec<u8>>,
     current: Vec<u8>,
-    /// The list that is being written, if any.
+    /// Name of the list that is being written, if any.
     list: Option<&'static str>,
 }
 
@@ -331,7 +332,8 @@ fn write_key_value(body: &mut Vec<u8>, key: &str, value: &str) {
     body.push(b'}');
 }
 
-/// Writing into a `Vec` does not fail, and neither does a string, an integer or a finite float.
+/// Writes a value as JSON. Writing into a `Vec` does not fail, and neither does the serialization of a
+/// string, an integer or a finite float.
 fn write_scalar(body: &mut Vec<u8>, value: &impl Serialize) {
     let written = serde_json::to_writer(body, value);
     debug_assert!(written.is_ok());

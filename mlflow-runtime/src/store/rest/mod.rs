@@ -1,10 +1,10 @@
-//! [`RestStore`]: an MLflow tracking server.
+//! [`RestStore`], a store behind an MLflow tracking server.
 //!
-//! - A body always has a `Content-Length`, every field has the type the server expects, and a
-//!   number is never `NaN` or `null`: the server answers 200 to a body it understood only in part.
-//! - Only what is known to be harmless when repeated is sent again without the caller asking.
-//! - Credentials go to the host of the tracking URI and to no other; they are in no error, no
-//!   `Debug` and no URI that leaves this module.
+//! - A body always has a `Content-Length`, every field has the type that the server expects, and a number is
+//!   never `NaN` or `null`. The server answers 200 even to a body that it understood only in part.
+//! - Only requests that are known to be harmless when repeated are sent again within one call.
+//! - Credentials go to the host of the tracking URI and to no other. They appear in no error, in no `Debug`
+//!   output and in no URI that leaves this module.
 
 mod artifact;
 mod db_errors;
@@ -36,31 +36,32 @@ pub(crate) use json::log_batch as bodies;
 use error::RequestError;
 use http::{HttpClient, Idempotency};
 
-/// How to reach a tracking server.
+/// Connection settings for a tracking server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RestOptions {
-    /// The tracking URI, `http(s)://…`. A path in it is kept; user and password in it become
+    /// Tracking URI, `http(s)://…`. A path in the URI is kept. User and password in the URI become
     /// [`Credentials::Basic`] and win over [`credentials`](Self::credentials).
     pub uri: TrackingUri,
-    /// Who we are. Default: nobody.
+    /// Credentials for the server. Default: none.
     pub credentials: Option<Credentials>,
-    /// MLflow's workspace; the server has to have workspaces enabled. Default: none.
+    /// MLflow workspace; the server must have workspaces enabled. Default: none.
     pub workspace: Option<String>,
-    /// The longest a connection may take to be made. Default: 10 s.
+    /// Longest time in which a connection is established. Default: 10 s.
     pub connect_timeout: Duration,
-    /// The longest a request may take, and the longest an upload may make no progress. Default: 120 s.
+    /// Longest time that a request may take, and that an upload may make no progress. Default: 120 s.
     pub timeout: Duration,
-    /// Whether to accept any certificate. Default: no.
+    /// True to accept any certificate of the server. Default: false.
     pub insecure_tls: bool,
-    /// A PEM file with the certificates to trust, in place of the system's.
+    /// PEM file with the certificates to trust instead of the system's. For uploads to a bucket, they are
+    /// trusted in addition to the system's. Default: none.
     pub ca_bundle: Option<PathBuf>,
-    /// A PEM file with a client certificate and its key.
+    /// PEM file with a client certificate and its key. Default: none.
     pub client_cert: Option<PathBuf>,
 }
 
 impl RestOptions {
-    /// The defaults, for the server at `uri`.
+    /// Returns the default settings for the server at `uri`.
     #[must_use]
     pub fn new(uri: impl Into<String>) -> Self {
         Self {
@@ -76,7 +77,7 @@ impl RestOptions {
     }
 }
 
-/// A tracking URI as it was configured. It may hold a password, so `Debug` does not show it.
+/// Tracking URI as it was configured. The URI may contain a password, so `Debug` does not show it.
 #[derive(Clone)]
 pub struct TrackingUri(String);
 
@@ -86,22 +87,22 @@ impl fmt::Debug for TrackingUri {
     }
 }
 
-/// Who we are to the server. `Debug` shows no secret.
+/// Credentials of this client for the server. `Debug` shows no secret.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// User name and password.
     Basic {
-        /// The user.
+        /// User name.
         username: String,
-        /// The password.
+        /// Password.
         password: String,
     },
-    /// A token, sent as `Bearer`.
+    /// Token, sent as `Authorization: Bearer`.
     Bearer(String),
 }
 
 impl Credentials {
-    /// The credentials MLflow's own client would use: user name and password where both are known,
+    /// Chooses the credentials that MLflow's own client would use: user name and password if both are known,
     /// else the token.
     #[must_use]
     pub fn choose(
@@ -127,19 +128,20 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// A store behind a tracking server's REST interface.
+/// Store behind the REST interface of a tracking server.
 #[derive(Debug)]
 pub struct RestStore {
     http: HttpClient,
-    /// Experiments that were found to exist and not to be deleted.
+    /// Ids of the experiments that were found to exist and not to be deleted.
     experiments: RefCell<HashMap<ExperimentRef, String>>,
 }
 
 impl RestStore {
-    /// A store at the server; nothing is sent yet.
+    /// Creates a store for the server. Sends nothing yet.
     ///
     /// # Errors
-    /// [`StoreError::Blocked`] if the URI is not one of HTTP, or a certificate file cannot be used.
+    /// [`StoreError::Blocked`] if the URI is not a valid HTTP URI, if the token or the workspace contains a
+    /// character that no header can hold, or if a certificate file cannot be used.
     pub fn new(options: RestOptions) -> Result<Self, StoreError> {
         Ok(Self {
             http: HttpClient::new(options)?,
@@ -161,7 +163,7 @@ impl RestStore {
             .await
         {
             Ok(json::ExperimentIdResponse { experiment_id }) => Ok(experiment_id),
-            // Another process was faster, or the answer to our own first attempt was lost.
+            // Another process created the experiment first, or the answer to our own first attempt was lost.
             Err(RequestError::Refused { code, reason, .. })
                 if code == "RESOURCE_ALREADY_EXISTS" =>
             {
@@ -190,7 +192,7 @@ impl RestStore {
         }
     }
 
-    /// A run that may be written to.
+    /// Returns a run that may be written to: one that exists and is not deleted.
     async fn active_run(&self, run_id: &str) -> Result<json::Run, StoreError> {
         let json::RunResponse { run } = self
             .http
@@ -224,8 +226,9 @@ impl RestStore {
         }
     }
 
-    /// A write to a deleted run is refused with the code of a bad value. Taken as such, value after
-    /// value would be set aside; so a refusal is a reason to look at the run.
+    /// Returns the result of a write, after a check of the run if the write was refused. The server refuses a
+    /// write to a deleted run with the code of a bad value. Taken as such, the refusal would cause value
+    /// after value to be rejected.
     async fn recheck_refused_write(
         &self,
         run_id: &str,
@@ -240,8 +243,9 @@ impl RestStore {
         Ok(sent?)
     }
 
-    /// Sends NaN points. Releases up to 3.14 refuse a whole request when it holds one NaN point
-    /// that they already have, so on that refusal the points are sent in ever smaller groups.
+    /// Sends NaN points. Releases up to 3.14 refuse a whole request if it holds one NaN point that they
+    /// already have. After such a refusal, the points are sent in ever smaller groups, and a single point
+    /// that is refused is already there.
     async fn log_nan_points(&self, run_id: &str, points: &[&Metric]) -> Result<(), RequestError> {
         let mut pending = vec![points];
         while let Some(points) = pending.pop() {
@@ -293,7 +297,8 @@ impl Store for RestStore {
         }
     }
 
-    /// MLflow looks each point of a batch that it has a part of up in its key's whole history.
+    /// Returns false: if MLflow already has a part of a batch, it looks up each point of the batch in the
+    /// whole history of the point's key.
     fn absorbs_repeats(&self) -> bool {
         false
     }
@@ -353,7 +358,7 @@ impl Store for RestStore {
             )
             .await;
         let json::RunResponse { run } = created.map_err(|failure| {
-            // The usual reason is that the experiment was deleted meanwhile.
+            // The usual reason is that the experiment was deleted in the meantime: the known ids are dropped.
             self.experiments.borrow_mut().clear();
             failure.into_blocked()
         })?;
@@ -440,7 +445,8 @@ impl Store for RestStore {
         })
     }
 
-    /// Searches for one experiment: that takes the server, its database and our credentials.
+    /// Searches for one experiment. The search succeeds only if the server and its database work, and the
+    /// server accepts our credentials.
     async fn ping(&self) -> Result<(), StoreError> {
         self.http
             .ping("experiments/search", &[("max_results", "1")])

@@ -1,11 +1,14 @@
-//! Uploads to a bucket, by URLs that the server signs: of the bucket's credentials none are needed here.
+//! Uploads to a bucket by URLs that the server signs, so that the bucket's credentials are not needed here.
 //!
-//! Invariants: a URL that is signed is a credential, and stands in no error and no warning. The bucket is sent
-//! nothing of the tracking server's credentials. What cannot be uploaded so waits for a person: it is never
-//! refused for good.
+//! Invariants:
 //!
-//! MLflow signs uploads to S3 from 3.17 on (`artifacts/presigned-upload-url`), one request for one file. A URL
-//! is asked for at every try, as it holds for a while only.
+//! - A signed URL is a credential, and appears in no error and no warning.
+//! - The bucket receives none of the tracking server's credentials.
+//! - An artifact that the server does not sign or the bucket does not accept waits until a person acts. It is
+//!   never rejected for good.
+//!
+//! MLflow signs uploads to S3 since release 3.17 (`artifacts/presigned-upload-url`), one request for one
+//! file. A URL is requested at every attempt, as each URL is valid only for a while.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,17 +24,17 @@ use super::{StoreError, StoredRun, json};
 use crate::model::limits;
 use crate::store::uri;
 
-/// The most that S3 takes in one upload (Amazon S3 user guide, "Uploading objects").
+/// Largest upload that S3 accepts in one request (Amazon S3 user guide, "Uploading objects").
 const MAX_UPLOAD_BYTES: u64 = 5 << 30;
 
-/// Why an upload that was signed cannot be made.
+/// Reason why a signed upload cannot be carried out.
 const INVALID_PRESIGNED_UPLOAD: &str = "what the server has signed is no URL with its headers";
 
-/// An upload that the server has signed.
+/// Upload that the server has signed.
 #[derive(Deserialize)]
 struct PresignedUpload {
     presigned_url: String,
-    /// What the signature covers besides.
+    /// Headers that the signature covers besides the URL.
     #[serde(default)]
     headers: BTreeMap<String, String>,
 }
@@ -64,13 +67,13 @@ pub(super) async fn upload_to_bucket(
     let request = |url| client.put(url).headers(headers.clone());
     let sent =
         upload::send_following_redirects(request, http.timeout(), &asked, url, content).await;
-    // Whether the server answers says nothing of the bucket.
+    // The next [`ping`](HttpClient::ping) of the server would show nothing about the bucket.
     http.set_bucket_unavailable(sent.is_err());
     let answer = check_bucket_response(run, &asked, sent?);
     upload::with_timeout(http.timeout(), &asked, answer).await
 }
 
-/// Has the server sign the upload.
+/// Requests the signature of an upload from the server.
 async fn request_presigned_upload(
     http: &HttpClient,
     run: &StoredRun,
@@ -106,7 +109,8 @@ async fn request_presigned_upload(
     }
 }
 
-/// The headers, of which none is ours; `None` where one cannot be sent.
+/// Returns the headers of an upload, of which none carries our credentials; `None` if one of them cannot be
+/// sent.
 fn build_header_map(headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
@@ -118,13 +122,13 @@ fn build_header_map(headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
     Some(map)
 }
 
-/// Whether the bucket has taken it.
+/// Returns an error unless the bucket has accepted the upload.
 async fn check_bucket_response(
     run: &StoredRun,
     asked: &str,
     mut response: Response,
 ) -> Result<(), StoreError> {
-    /// What is read of an error.
+    /// Number of bytes after which no more of an error is read.
     const ERROR_BYTES: usize = 16 << 10;
     let status = response.status();
     if status.is_success() {
@@ -137,7 +141,7 @@ async fn check_bucket_response(
         body.extend_from_slice(&chunk);
     }
     let body = String::from_utf8_lossy(&body);
-    // All else in it may be a part of what was signed.
+    // Only these two elements are shown: everything else in the body may be a part of what was signed.
     let words = [
         xml_element_text(&body, "Code"),
         xml_element_text(&body, "Message"),
@@ -172,7 +176,7 @@ fn xml_element_text<'x>(xml: &'x str, name: &str) -> Cow<'x, str> {
     limits::truncate_chars(text.into(), CHARS).0
 }
 
-/// A person has to act: until then the artifact waits.
+/// Returns the error for an artifact that waits until a person acts.
 fn blocked_error(run: &StoredRun, why: &str) -> StoreError {
     StoreError::Blocked {
         reason: format!(

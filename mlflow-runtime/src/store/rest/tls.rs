@@ -1,7 +1,7 @@
-//! Which certificates are trusted.
+//! TLS settings: the certificates that are trusted, and the client's own.
 //!
-//! The provider of the cryptography is named here and not installed for the whole process: that
-//! choice belongs to the program we are a guest in.
+//! The cryptography provider is named here and not installed for the whole process: the process-wide choice
+//! belongs to the program that uses this library.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
 
 use super::{RestOptions, StoreError};
 
-/// The configuration for a server. Without `https` nothing is read from the system: a container
-/// that has no certificates has to be able to use a plain server.
+/// Returns the configuration for the tracking server. Without `https`, nothing is read from the system: a
+/// container that has no certificates has to be able to use a plain HTTP server.
 pub(super) fn build_tracking_config(
     options: &RestOptions,
     https: bool,
@@ -57,7 +57,7 @@ pub(super) fn build_tracking_config(
         .map_err(|error| unusable_certificate_error(path, &error))
 }
 
-/// The configuration for buckets: the system's certificates and those of `ca_bundle`.
+/// Returns the configuration for buckets, which trusts the system's certificates and those of `ca_bundle`.
 pub(super) fn build_bucket_config(ca_bundle: Option<&Path>) -> Result<ClientConfig, StoreError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -106,7 +106,7 @@ fn blocked_error(reason: String) -> StoreError {
     }
 }
 
-/// Accepts every certificate, but still checks that the server holds its key.
+/// Verifier that accepts every certificate, but still checks that the server has the certificate's key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

@@ -1,8 +1,8 @@
-//! Uploads: the body of a request that is read as it is sent.
+//! Uploads, i.e. requests whose body is read while it is sent.
 //!
-//! - A body has a known length and is never sent chunked: several releases store a chunked upload
-//!   as an empty file and answer 200.
-//! - An upload may take as long as it needs, as long as it moves.
+//! - A body has a known length and is never sent chunked: several MLflow releases store a chunked upload as
+//!   an empty file and answer 200.
+//! - An upload may take as long as it needs, while it makes progress.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -22,13 +22,13 @@ use reqwest::{RequestBuilder, Response, Url};
 use super::{ArtifactContent, StoreError, http};
 use crate::store::local_artifacts;
 
-/// What is read of a file, or handed to the connection, at a time.
+/// Number of bytes that are read from a file, or handed to the connection, at a time.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The slowest a server may put away what it received, in bytes a second.
+/// Slowest rate, in bytes per second, at which a server may store what it received.
 const MIN_STORAGE_BYTES_PER_SECOND: u64 = 1 << 20;
 
-/// What is sent, each time from its beginning.
+/// Content of an upload; each attempt sends it from its beginning.
 pub(super) enum UploadContent<'a> {
     Memory(Bytes),
     File(&'a Path),
@@ -37,7 +37,7 @@ pub(super) enum UploadContent<'a> {
 impl<'a> From<ArtifactContent<'a>> for UploadContent<'a> {
     fn from(content: ArtifactContent<'a>) -> Self {
         match content {
-            // A borrowed slice cannot outlive the call, and a request body has to.
+            // A request body has to outlive the call, and a borrowed slice cannot.
             ArtifactContent::Bytes(bytes) => Self::Memory(Bytes::from(Cow::into_owned(bytes))),
             ArtifactContent::File(file) => Self::File(file),
         }
@@ -45,7 +45,7 @@ impl<'a> From<ArtifactContent<'a>> for UploadContent<'a> {
 }
 
 impl UploadContent<'_> {
-    /// Opens it, and tells how many bytes it has.
+    /// Opens the content, and returns it with its length in bytes.
     fn open(&self) -> Result<(UploadSource, u64), StoreError> {
         match self {
             Self::Memory(bytes) => Ok((UploadSource::Memory(bytes.clone()), bytes.len() as u64)),
@@ -59,14 +59,14 @@ impl UploadContent<'_> {
         }
     }
 
-    /// Returns how many bytes it has.
+    /// Returns the length of the content in bytes.
     pub(super) fn length(&self) -> Result<u64, StoreError> {
         self.open().map(|(_, length)| length)
     }
 }
 
-/// Sends the content with a request to `url`, and to where that sends us. `timeout` is the longest that it may
-/// make no progress. `asked` names the request.
+/// Sends the content with a request to `url`, and follows redirects. `timeout` is the longest time that the
+/// upload may make no progress. `asked` names the request.
 pub(super) async fn send_following_redirects(
     request: impl Fn(Url) -> RequestBuilder,
     timeout: Duration,
@@ -75,7 +75,7 @@ pub(super) async fn send_following_redirects(
     content: &UploadContent<'_>,
 ) -> Result<Response, StoreError> {
     let mut response = send_with_retry(&request, timeout, asked, &url, content).await?;
-    // The client follows only with bodies that it can copy.
+    // The client itself follows redirects only for bodies that it can copy.
     for _ in 0..http::MAX_REDIRECTS {
         let Some(target) = redirect_target(&response, &url) else {
             break;
@@ -86,7 +86,7 @@ pub(super) async fn send_following_redirects(
     Ok(response)
 }
 
-/// Waits for what reads an answer, but not longer than `timeout`: one may stop in the middle.
+/// Waits for a future that reads an answer, but no longer than `timeout`: an answer may stop in the middle.
 pub(super) async fn with_timeout<T, E: From<StoreError>>(
     timeout: Duration,
     asked: &str,
@@ -106,20 +106,20 @@ pub(super) async fn with_timeout<T, E: From<StoreError>>(
         .unwrap_or_else(late)
 }
 
-/// Returns where an upload has to go instead.
+/// Returns the URL that an answer redirects the upload to, if it does.
 fn redirect_target(response: &Response, from: &Url) -> Option<Url> {
     if !http::is_body_preserving_redirect(response.status()) {
         return None;
     }
     let location = response.headers().get(LOCATION)?.to_str().ok()?;
     let target = from.join(location).ok()?;
-    // Never from an encrypted connection to one that is not.
+    // Never redirected from an encrypted connection to an unencrypted one.
     let is_as_safe =
         target.scheme() == "https" || (target.scheme() == "http" && from.scheme() == "http");
     is_as_safe.then_some(target)
 }
 
-/// Returns the answer to an upload, tried once more where the connection broke.
+/// Returns the answer to an upload, which is tried once more if the connection broke.
 async fn send_with_retry(
     request: &impl Fn(Url) -> RequestBuilder,
     timeout: Duration,
@@ -139,7 +139,7 @@ async fn send_with_retry(
 }
 
 enum SendError {
-    /// The connection broke: a fresh one may do better.
+    /// Broken connection: a new one may work.
     ConnectionBroken(StoreError),
     Failed(StoreError),
 }
@@ -162,14 +162,15 @@ async fn send_once(
         .body(reqwest::Body::wrap(body))
         .send();
     let mut request = std::pin::pin!(request);
-    // Once all is sent, the server may need time to put it away.
+    // Number of timeouts without progress after everything was sent: the server may need time to store the
+    // content.
     let mut patience = length / MIN_STORAGE_BYTES_PER_SECOND / timeout.as_secs().max(1) + 1;
     let mut seen = 0;
     loop {
         tokio::select! {
             answer = &mut request => {
                 return answer.map_err(|error| {
-                    // The URL of a bucket is a credential.
+                    // The URL of a bucket is a credential, so the error must not contain it.
                     let error = error.without_url();
                     let unsent = http::classify_send_error(asked, &error);
                     if http::is_broken_connection(&error) { SendError::ConnectionBroken(unsent) } else { SendError::Failed(unsent) }
@@ -197,11 +198,11 @@ enum UploadSource {
     File(File),
 }
 
-/// A body of known length, read as it is sent.
+/// Body of known length, read while it is sent.
 struct UploadBody {
     source: UploadSource,
     remaining: u64,
-    /// For the watch that tells a slow upload from a stalled one.
+    /// Number of bytes read so far; used to distinguish a slow upload from a stalled one.
     bytes_sent: Arc<AtomicU64>,
 }
 
@@ -214,7 +215,8 @@ impl UploadBody {
             UploadSource::Memory(bytes) => bytes.split_to(length.min(bytes.len())),
             UploadSource::File(file) => {
                 let mut chunk = vec![0; length];
-                // A local file: shorter than a scheduler's turn, and no thread to hand it to.
+                // A read from a local file takes less time than a time slice of the scheduler, and there is
+                // no thread to hand the read to.
                 let read = file.read(&mut chunk)?;
                 chunk.truncate(read);
                 Bytes::from(chunk)

@@ -1,4 +1,4 @@
-//! What a failure of SQLite means for the caller.
+//! Meaning of SQLite failures for the caller: who has to act.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,20 +7,20 @@ use rusqlite::ErrorCode;
 
 use super::StoreError;
 
-/// Why the file was not read or written.
+/// Reason why the file was not read or written.
 #[derive(Debug)]
 pub(super) enum SqliteError {
-    /// Decided where it was noticed.
+    /// Error that is already in the caller's terms.
     Refused(StoreError),
-    /// SQLite's own error.
+    /// Error of SQLite itself.
     Sqlite(rusqlite::Error),
-    /// The directory of the file cannot be made.
+    /// Directory of the file that cannot be created.
     Directory(PathBuf, io::Error),
-    /// Someone is setting the file up at this moment.
+    /// File that another program is setting up at this moment.
     BeingCreated,
-    /// A SQLite file of another program.
+    /// SQLite file of another program.
     ForeignFile,
-    /// A file of an MLflow release that is too old.
+    /// File of an MLflow release that is too old.
     TooOld,
 }
 
@@ -31,7 +31,7 @@ impl From<rusqlite::Error> for SqliteError {
 }
 
 impl SqliteError {
-    /// A refusal that concerns one run or experiment.
+    /// Returns the error for a refusal that concerns one run or experiment.
     pub(super) fn blocked(reason: String) -> Self {
         Self::Refused(StoreError::Blocked {
             reason,
@@ -39,7 +39,7 @@ impl SqliteError {
         })
     }
 
-    /// Whether the same connection may be used for the next call.
+    /// Returns true if the same connection may be used for the next call.
     pub(super) fn leaves_connection_usable(&self) -> bool {
         match self {
             Self::Refused(_) => true,
@@ -55,7 +55,7 @@ impl SqliteError {
         }
     }
 
-    /// In the caller's terms, with what to do where a person has to act.
+    /// Converts the failure into the caller's terms. Where a person has to act, the reason says what to do.
     pub(super) fn into_store_error(self, path: &Path) -> StoreError {
         let file = path.display();
         let unavailable = |reason: String| StoreError::Unavailable {
@@ -118,7 +118,7 @@ impl SqliteError {
                     reason: format!("{file} refused it: {error}"),
                 }
             }
-            // I/O errors, memory, a table that a migration is just rebuilding.
+            // I/O errors, a lack of memory, or a table that a migration is rebuilding at the moment.
             _ => unavailable(format!("{file}: {error}")),
         }
     }

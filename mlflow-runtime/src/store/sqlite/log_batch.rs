@@ -1,15 +1,17 @@
-//! Logging a batch: one transaction, or nothing.
+//! Writing of a batch: in one transaction, all or nothing.
 //!
-//! What readers see of a metric is its row in `latest_metrics`: the greatest of all its points by
-//! (step, timestamp, value). It is worked out per key in memory and written once per batch.
+//! Readers see the latest point of a metric as a row in `latest_metrics`: the greatest of all points of the
+//! metric by (step, timestamp, value). This row is computed in memory for each key, and written once per
+//! batch.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::error::SqliteError;
 use super::{Batch, runs, validate};
+use crate::model::tag_keys;
 use crate::model::{Metric, Param, Tag};
 
-/// Writes the batch to the run.
+/// Writes the batch to the run, in one transaction.
 pub(super) fn write_batch(
     db: &mut Connection,
     run_id: &str,
@@ -52,7 +54,7 @@ fn insert_params(
     Ok(())
 }
 
-/// A point as the columns hold it.
+/// Metric point as the columns hold it.
 #[derive(Clone, Copy)]
 struct MetricRow {
     step: i64,
@@ -64,7 +66,7 @@ struct MetricRow {
 impl MetricRow {
     fn from_metric(metric: &Metric) -> Self {
         let is_nan = metric.value.is_nan();
-        // No column can hold NaN, and MLflow stores an infinity as the largest finite value.
+        // No column can hold a NaN, and MLflow stores an infinity as the largest finite value.
         let value = if is_nan {
             0.0
         } else {
@@ -109,10 +111,11 @@ fn write_metrics(
     Ok(())
 }
 
-/// Inserts the points that are not there yet, and returns the latest of each key.
+/// Inserts the points that the run does not have yet, and returns the latest point of each key in the batch.
 ///
-/// By key, as the table's index begins with it: in order of arrival a thousand keys are a thousand
-/// places, each come back to for every point.
+/// The points are inserted in the order of their keys, as the index of the table begins with the key. In
+/// order of arrival, the points of a thousand keys would go to a thousand places in the index, and each point
+/// would return to one of them.
 fn insert_points<'a>(
     transaction: &Transaction<'_>,
     run_id: &str,
@@ -123,7 +126,7 @@ fn insert_points<'a>(
     let mut insert = transaction.prepare_cached(
         "INSERT OR IGNORE INTO metrics (run_uuid, key, value, timestamp, step, is_nan) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    // Bindings outlive an execution: only what differs from the row before is bound again.
+    // Bindings outlive an execution: the run is bound only once, and each key only once.
     insert.raw_bind_parameter(1, run_id)?;
     let mut latest = Vec::new();
     for of_key in sorted.chunk_by(|a, b| a.key == b.key) {
@@ -157,7 +160,7 @@ fn upsert_tags(
     )?;
     for tag in tags {
         upsert.execute((run_id, &tag.key, &tag.value))?;
-        if tag.key == "mlflow.runName" {
+        if tag.key == tag_keys::RUN_NAME {
             transaction
                 .prepare_cached("UPDATE runs SET name = ?2 WHERE run_uuid = ?1")?
                 .execute((run_id, &tag.value))?;

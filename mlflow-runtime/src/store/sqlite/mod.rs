@@ -1,12 +1,13 @@
-//! [`SqliteStore`]: MLflow's own SQLite file, written without a server.
+//! [`SqliteStore`], which writes MLflow's own SQLite file without a server.
 //!
-//! - The file is shared with MLflow, which may read, write or migrate it at any moment: every
-//!   write is one short `BEGIN IMMEDIATE` transaction, columns are always named, and nothing about
-//!   the schema is remembered between calls except by SQLite, which re-prepares by itself.
-//! - The journal mode stays as it is: the file may be on a network file system, where WAL fails.
-//! - A lock held by someone else is waited for at most [`PATIENCE`] in all, then it is the caller's
-//!   turn to come back.
-//! - What MLflow's server refuses is refused here, too (see `names`).
+//! - The file is shared with MLflow, which may read, write or migrate it at any moment. Therefore every write
+//!   is one short `BEGIN IMMEDIATE` transaction, columns are always named, and nothing about the schema is
+//!   remembered between calls except by SQLite, which re-prepares statements by itself.
+//! - The journal mode of the file is never changed: the file may be on a network file system, where WAL
+//!   fails.
+//! - A call waits at most [`PATIENCE`] in all for a lock that someone else has. Then the call returns, and
+//!   the caller has to repeat it.
+//! - What MLflow's server refuses is refused here, too (see the module `validate`).
 
 mod error;
 mod log_batch;
@@ -30,31 +31,32 @@ use crate::model::{ExperimentRef, RunStatus};
 use error::SqliteError;
 use open::OpenDatabase;
 
-/// As many as the shipper reads at a time: a third of a second of work, in which nobody else has
-/// the file's lock.
+/// Largest number of entries in a batch: as many as the shipper reads at a time. Writing them takes a third
+/// of a second, in which nobody else has the file's lock.
 const MAX_BATCH_ENTRIES: usize = 65_536;
-/// After so long of work others get the lock for certain. Who waits for it gives up after five
-/// seconds, as MLflow does.
+/// Time of work after which others certainly get the lock. A client that waits for the lock gives up after
+/// five seconds, as MLflow does.
 const MAX_WORK_WITHOUT_GAP: Duration = Duration::from_secs(2);
-/// The longest that SQLite sleeps between two attempts to get a lock, and a little more.
+/// Length of a gap: the longest time that SQLite sleeps between two attempts to get a lock, and a little
+/// more.
 const GAP_DURATION: Duration = Duration::from_millis(110);
 
-/// A store in an MLflow SQLite file.
+/// Store in an MLflow SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
     path: PathBuf,
     artifact_root: PathBuf,
     database: RefCell<Option<OpenDatabase>>,
-    /// How long this store was at work on the file since the last gap.
+    /// Time that this store has worked on the file since the last gap.
     work_since_gap: Cell<Duration>,
-    /// How long of it the last time.
+    /// Duration of the last piece of work on the file.
     last_work: Cell<Duration>,
 }
 
 impl SqliteStore {
-    /// A store in the file `path`, which is created when it is first needed. Artifacts of
-    /// experiments that this store creates go below `artifact_root`. Relative paths are relative
-    /// to the working directory of this moment.
+    /// Creates a store in the file `path`. The file itself is created when it is first needed. Artifacts of
+    /// experiments that this store creates go below `artifact_root`. Relative paths are resolved against the
+    /// working directory at the time of this call.
     #[must_use]
     pub fn new(path: impl AsRef<Path>, artifact_root: impl AsRef<Path>) -> Self {
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -67,13 +69,13 @@ impl SqliteStore {
         }
     }
 
-    /// Runs `work` on the file, opened if need be.
+    /// Runs `work` on the file, and opens the file first if necessary.
     fn with_connection<T>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, SqliteError>,
     ) -> Result<T, StoreError> {
         let mut slot = self.database.borrow_mut();
-        // A file that was moved away or replaced is not the one people will look at.
+        // If the open file was moved away or replaced, people will look at another file at this path.
         if slot
             .as_ref()
             .is_some_and(|open| !open.is_still_at(&self.path))
@@ -106,9 +108,10 @@ impl Store for SqliteStore {
         format!("sqlite:///{}", self.path.display())
     }
 
-    /// Without it a backlog keeps MLflow from ever getting the file's lock.
+    /// Returns a gap after each two seconds of work. Without gaps, a backlog would keep MLflow from ever
+    /// getting the file's lock.
     fn gap(&self) -> Duration {
-        // With one more like the last.
+        // Another piece of work like the last one has to fit into the limit.
         if self.work_since_gap.get() + self.last_work.get() < MAX_WORK_WITHOUT_GAP {
             return Duration::ZERO;
         }

@@ -1,4 +1,5 @@
-//! Opening the file: creating it when it is not there, and telling what else it may be.
+//! Opening of the database file: a missing file is created, and a file that is no usable MLflow file is
+//! recognised.
 
 use std::fs;
 use std::path::Path;
@@ -8,16 +9,16 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::error::SqliteError;
 use super::{PATIENCE, StoreError, schema};
 
-/// The file, open.
+/// Open database file.
 #[derive(Debug)]
 pub(super) struct OpenDatabase {
     pub(super) connection: Connection,
-    /// Whether it was made now.
+    /// True if this opening has created the tables. [`news`](crate::store::Store::news) resets the flag.
     pub(super) is_new: bool,
     identity: Option<FileIdentity>,
 }
 
-/// What tells a file from another that took its place.
+/// Identity of a file: differs from that of any other file that took the same path.
 #[derive(Debug, PartialEq, Eq)]
 struct FileIdentity {
     device: u64,
@@ -35,7 +36,7 @@ impl FileIdentity {
         })
     }
 
-    /// Elsewhere an open file can be neither moved nor deleted.
+    /// Returns `None`: on other systems, an open file can be neither moved nor deleted.
     #[cfg(not(unix))]
     fn of(_path: &Path) -> Option<Self> {
         None
@@ -43,7 +44,7 @@ impl FileIdentity {
 }
 
 impl OpenDatabase {
-    /// Opens the file, and makes it an MLflow file if it is empty or new.
+    /// Opens the file. Creates it if it is missing, and turns an empty file into an MLflow file.
     pub(super) fn new(path: &Path, artifact_root: &Path) -> Result<Self, StoreError> {
         Self::try_new(path, artifact_root).map_err(|failure| failure.into_store_error(path))
     }
@@ -62,23 +63,24 @@ impl OpenDatabase {
             fs::create_dir_all(parent)
                 .map_err(|error| SqliteError::Directory(parent.to_owned(), error))?;
         }
-        // Not the default flags: they would read a path that starts with `file:` as a URI.
+        // Not the default flags: with them, SQLite would read a path that starts with `file:` as a URI.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
-        // A transaction waits at its begin and at its commit: together no longer than PATIENCE.
+        // A transaction waits for the lock at its begin and at its commit: together no longer than PATIENCE.
         connection.busy_timeout(PATIENCE / 2)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        // At most 64 MiB: a batch of ten thousand keys changes as many pages of an index. What does
-        // not fit is written before the commit, and from then on nobody else can even read.
+        // A page cache of at most 64 MiB: a batch of ten thousand keys changes as many pages of an index.
+        // Pages that do not fit are written before the commit, and from then on nobody else can even read the
+        // file.
         connection.pragma_update(None, "cache_size", -65_536)?;
         connection.set_prepared_statement_cache_capacity(32);
         let mut is_new = false;
         if !is_ready(&connection)? {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // Another process may have been faster.
+            // Another process may have created the tables since.
             if !is_ready(&transaction)? {
                 schema::create_tables(&transaction, artifact_root)?;
                 is_new = true;
@@ -92,19 +94,19 @@ impl OpenDatabase {
         })
     }
 
-    /// Whether `path` still names the file that is open.
+    /// Returns true if `path` still names the file that is open.
     pub(super) fn is_still_at(&self, path: &Path) -> bool {
         self.identity == FileIdentity::of(path)
     }
 }
 
-/// The revision of the schema, as MLflow notes it.
+/// Returns the revision of the schema, as MLflow records it in the file.
 pub(super) fn query_schema_revision(connection: &Connection) -> rusqlite::Result<String> {
     let query = "SELECT version_num FROM alembic_version LIMIT 1";
     connection.query_row(query, [], |row| row.get(0))
 }
 
-/// Whether the file is a usable MLflow file; `false` if it is empty.
+/// Returns true if the file is a usable MLflow file, and false if it is empty.
 fn is_ready(connection: &Connection) -> Result<bool, SqliteError> {
     let mut tables = connection.prepare("SELECT name FROM sqlite_master WHERE type = 'table'")?;
     let tables = tables
@@ -123,7 +125,7 @@ fn is_ready(connection: &Connection) -> Result<bool, SqliteError> {
         };
     }
     if has("experiments") && has("runs") {
-        // MLflow creates its tables first and stamps the revision afterwards.
+        // MLflow creates its tables first and records the revision afterwards.
         return Err(SqliteError::BeingCreated);
     }
     if tables.is_empty() {
@@ -133,7 +135,8 @@ fn is_ready(connection: &Connection) -> Result<bool, SqliteError> {
     }
 }
 
-/// Releases before 1.30 lack columns that every write names.
+/// Returns true if the file has the columns that every write names, else [`SqliteError::TooOld`]. Files of
+/// MLflow releases before 1.30 lack some of these columns.
 fn has_needed_columns(connection: &Connection) -> Result<bool, SqliteError> {
     const NEEDED: [(&str, &str); 4] = [
         ("runs", "deleted_time"),

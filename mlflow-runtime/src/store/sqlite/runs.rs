@@ -1,4 +1,4 @@
-//! Experiments and runs.
+//! Experiments and runs in the SQLite file: finding, creating and updating them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,9 +11,9 @@ use rusqlite::{
 use super::error::SqliteError;
 use super::{NewRun, StoreError, StoredRun};
 use crate::model::RunStatus;
-use crate::store::RUN_KEY_TAG;
+use crate::model::tag_keys;
 
-/// The id of the experiment, if it exists and is not deleted.
+/// Returns the id of the experiment, if the experiment exists and is not deleted.
 pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, SqliteError> {
     let missing = || SqliteError::blocked(format!("there is no experiment with the id `{id}`"));
     let number: i64 = id.parse().map_err(|_| missing())?;
@@ -31,7 +31,7 @@ pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, Sqli
     }
 }
 
-/// The name of the experiment with this id, deleted or not.
+/// Returns the name of the experiment with this id, deleted or not.
 pub(super) fn experiment_name(db: &Connection, id: &str) -> Result<Option<String>, SqliteError> {
     let name = db
         .prepare_cached("SELECT name FROM experiments WHERE experiment_id = ?1")?
@@ -39,7 +39,7 @@ pub(super) fn experiment_name(db: &Connection, id: &str) -> Result<Option<String
     Ok(name.optional()?)
 }
 
-/// The id of the experiment, created if it is missing.
+/// Returns the id of the experiment with this name, and creates the experiment if it is missing.
 pub(super) fn find_or_create_experiment(
     db: &mut Connection,
     name: &str,
@@ -58,7 +58,7 @@ pub(super) fn find_or_create_experiment(
 }
 
 fn find_experiment(db: &Connection, name: &str) -> Result<Option<String>, SqliteError> {
-    // Newer files have workspaces: a name is unique only within one.
+    // Newer files have workspaces: a name is unique only within a workspace.
     let workspaces: bool = db
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM pragma_table_info('experiments') WHERE name = 'workspace')")?
         .query_row([], |row| row.get(0))?;
@@ -85,7 +85,7 @@ fn deleted_experiment_error(name: &str) -> SqliteError {
     ))
 }
 
-/// Writes a new experiment; its id is the next in line.
+/// Inserts a new experiment and returns its id: the greatest existing id plus one, or 0 in an empty table.
 pub(super) fn insert_experiment(
     db: &Connection,
     name: &str,
@@ -113,7 +113,7 @@ pub(super) fn insert_experiment(
     Ok(id.to_string())
 }
 
-/// Creates the run with its key as its id. Repeatable.
+/// Creates the run with its key as its id. Repeatable: a run that already exists is returned.
 pub(super) fn create_run(db: &mut Connection, run: &NewRun<'_>) -> Result<StoredRun, SqliteError> {
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if let Some((stored, _)) = select_run(&transaction, run.key)? {
@@ -158,7 +158,7 @@ fn insert_run(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredR
         })?;
     let mut tag = transaction
         .prepare_cached("INSERT INTO tags (run_uuid, key, value) VALUES (?1, ?2, ?3)")?;
-    for (key, value) in [("mlflow.runName", run.name), (RUN_KEY_TAG, run.key)] {
+    for (key, value) in [(tag_keys::RUN_NAME, run.name), (tag_keys::RUN_KEY, run.key)] {
         tag.execute((&stored.run_id, key, value))?;
     }
     for one in run.tags {
@@ -167,7 +167,7 @@ fn insert_run(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredR
     Ok(stored)
 }
 
-/// The run whose key is `key`.
+/// Finds the run whose key is `key`, if the run is in this experiment.
 pub(super) fn find_run(
     db: &Connection,
     experiment_id: &str,
@@ -178,7 +178,7 @@ pub(super) fn find_run(
         .filter(|run| run.experiment_id == experiment_id))
 }
 
-/// The run, if it exists and is not deleted.
+/// Returns the run, if it exists and is not deleted.
 pub(super) fn require_active_run(db: &Connection, run_id: &str) -> Result<StoredRun, SqliteError> {
     match select_run(db, run_id)? {
         Some((run, LifecycleStage::Active)) => Ok(run),
@@ -191,7 +191,7 @@ pub(super) fn require_active_run(db: &Connection, run_id: &str) -> Result<Stored
     }
 }
 
-/// Sets status and end.
+/// Sets the status and the end time of a run, in ms since the Unix epoch.
 pub(super) fn update_run(
     db: &mut Connection,
     run_id: &str,

@@ -1,9 +1,9 @@
-//! The tables of a new file.
+//! Tables of a new file.
 //!
-//! The revision is the oldest that still has everything we write, and there is one table more than
-//! MLflow knows: together they make every release since 2.10 migrate the file by itself when it
-//! opens it. Later migrations look up the foreign keys and the named primary keys of the registry
-//! tables, and fail on an index that they want to create themselves: add none here.
+//! The schema revision is the oldest one that still has everything we write, and the file has one table that
+//! MLflow does not know. Together they make every MLflow release since 2.10 migrate the file by itself when
+//! it opens the file. Later migrations look up the foreign keys and the named primary keys of the registry
+//! tables. They also fail if an index that they want to create exists already: add no further index here.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use rusqlite::Connection;
 use super::error::SqliteError;
 use super::runs;
 
-/// Version of what we put into a new file, kept in our own table.
+/// Version of the contents of a new file, kept in our own table.
 const FORMAT_VERSION: i64 = 1;
 
 const ALEMBIC_REVISION: &str = "7f2a7d5fae7d";
@@ -177,12 +177,12 @@ CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
-CREATE TABLE mlflow_rs_format (
+CREATE TABLE mlflow_runtime_format (
     version INTEGER NOT NULL
 );
 ";
 
-/// Makes an empty file an MLflow file, inside the caller's transaction.
+/// Turns an empty file into an MLflow file, inside the caller's transaction.
 pub(super) fn create_tables(db: &Connection, artifact_root: &Path) -> Result<(), SqliteError> {
     db.execute_batch(CREATE_TABLES_SQL)?;
     db.execute(
@@ -190,10 +190,11 @@ pub(super) fn create_tables(db: &Connection, artifact_root: &Path) -> Result<(),
         [ALEMBIC_REVISION],
     )?;
     db.execute(
-        "INSERT INTO mlflow_rs_format (version) VALUES (?1)",
+        "INSERT INTO mlflow_runtime_format (version) VALUES (?1)",
         [FORMAT_VERSION],
     )?;
-    // It has to be number 0, and some releases do not add it to a file that has others.
+    // The experiment `Default` must have the id 0, and some releases do not add it to a file that has other
+    // experiments.
     runs::insert_experiment(db, "Default", artifact_root)?;
     Ok(())
 }

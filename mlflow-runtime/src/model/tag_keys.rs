@@ -1,0 +1,38 @@
+//! The keys of the tags that the runtime itself sets or reads.
+//!
+//! The MLflow UI hides tags whose keys begin with `mlflow.`. The names in the namespace `mlflow.` are those of MLflow
+//! (`mlflow/utils/mlflow_tags.py`), except those in `mlflow.rust.`, which are this library's own.
+
+/// The run's name, which MLflow also keeps as a column.
+pub(crate) const RUN_NAME: &str = "mlflow.runName";
+/// The store's id of the parent run.
+pub(crate) const PARENT_RUN_ID: &str = "mlflow.parentRunId";
+/// The description, as Markdown.
+pub(crate) const DESCRIPTION: &str = "mlflow.note.content";
+/// The user who started the run.
+pub(crate) const USER: &str = "mlflow.user";
+/// The program that started the run.
+pub(crate) const SOURCE_NAME: &str = "mlflow.source.name";
+/// The kind of that program.
+pub(crate) const SOURCE_TYPE: &str = "mlflow.source.type";
+/// The hash of the commit.
+pub(crate) const GIT_COMMIT: &str = "mlflow.source.git.commit";
+/// The branch of the commit.
+pub(crate) const GIT_BRANCH: &str = "mlflow.source.git.branch";
+/// The URL of the repository.
+pub(crate) const GIT_REPO_URL: &str = "mlflow.source.git.repoURL";
+/// Set to `true` if the working tree differed from the commit.
+pub(crate) const GIT_DIRTY: &str = "mlflow.source.git.dirty";
+/// The same value as [`GIT_DIRTY`], under a key that the MLflow UI shows.
+pub(crate) const GIT_DIRTY_SHOWN: &str = "git.dirty";
+/// The path of the function that started the run.
+pub(crate) const CODE_FUNCTION: &str = "code.function";
+
+/// The run's local key, by which a run is found again after a lost answer.
+pub(crate) const RUN_KEY: &str = "mlflow.rust.runKey";
+/// The key of [`RUN_KEY`] in runs that were created before version 0.1.0 was released.
+pub(crate) const FORMER_RUN_KEY: &str = "mlflow_rs.run_key";
+/// The time in milliseconds at which a launch of several ranks was started, the first time or again.
+pub(crate) const ATTEMPT: &str = "mlflow.rust.attempt";
+/// The key of [`ATTEMPT`] in runs that were created before version 0.1.0 was released.
+pub(crate) const FORMER_ATTEMPT: &str = "mlflow_rs.attempt";

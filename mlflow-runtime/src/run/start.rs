@@ -1,0 +1,275 @@
+//! The start of a run: the options given to it, and the steps that make a run of them.
+//!
+//! Invariants: a run starts without waiting and without an error. Its start is one record of the journal, with all
+//! tags and params of the options, so no store ever shows a run without them. A run whose start could not be
+//! written takes no values: they would belong to no run.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Inner, Run, open_runs};
+use crate::capture::Text;
+use crate::environment::{self, Environment};
+use crate::journal::record::{Event, RunStart};
+use crate::model::experiment_name;
+use crate::model::limits;
+use crate::model::tag_keys;
+use crate::model::{ExperimentRef, Param, RunIdentity, Tag};
+use crate::run::callsite::Callsite;
+use crate::run::context::Context;
+use crate::run::identity;
+use crate::system_metrics;
+use crate::time;
+use crate::tracker::Tracker;
+use crate::tracker::global;
+
+/// The options of a run, as the builder or the attribute has them.
+#[derive(Debug, Default)]
+pub(crate) struct RunOptions {
+    pub(crate) callsite: Option<&'static Callsite>,
+    pub(crate) experiment: Option<Text>,
+    pub(crate) name: Option<Text>,
+    pub(crate) tags: Vec<(String, Text)>,
+    pub(crate) params: Vec<(String, Text)>,
+    /// Set if the run is a child of the current run.
+    pub(crate) nested: bool,
+    /// The store's id of the run to be continued.
+    pub(crate) run_id: Option<String>,
+    /// Overrides the process's setting.
+    pub(crate) system_metrics: Option<bool>,
+}
+
+impl RunOptions {
+    /// Starts the run in `context`, without making it current.
+    pub(crate) fn start_in(self, context: &Context) -> Run {
+        match context.tracker() {
+            Some(tracker) if global::is_enabled() => self.start(context, &tracker),
+            _ => Run::disabled(),
+        }
+    }
+
+    fn start(self, context: &Context, tracker: &Arc<Tracker>) -> Run {
+        let Self {
+            callsite,
+            experiment,
+            name,
+            tags,
+            params,
+            nested,
+            run_id,
+            system_metrics,
+        } = self;
+        let parent = context.run().filter(|_| nested).and_then(Run::identity);
+        let experiment = ChosenExperiment::choose(tracker, experiment, parent);
+        let resumed = run_id.or_else(|| match parent {
+            Some(_) => None,
+            None => tracker.runs.take_resumed(),
+        });
+        let identity = identity::assign(
+            &tracker.settings().rank,
+            experiment.experiment,
+            resumed,
+            parent.is_some(),
+            function_path(&tags, callsite),
+        );
+        // The clock of the metrics: no metric is older than its run.
+        let start_time_ms = time::coarse_now_ms();
+        let name = sanitize_name(tracker, name)
+            .unwrap_or_else(|| default_name(callsite, start_time_ms, &identity));
+        let tags = start_tags(tracker, callsite, &identity, tags);
+        let params = sanitize_params(tracker, params);
+
+        let (number, link) = tracker.runs.register(experiment.named);
+        let inner = Inner {
+            number,
+            identity,
+            name,
+            ended: AtomicBool::new(false),
+            tracker: Arc::clone(tracker),
+            link,
+        };
+        let is_written = inner.write_start(start_time_ms, parent, tags, params);
+        if !is_written {
+            return Run::disabled();
+        }
+        let is_root = parent.is_none();
+        let run = Run(Some(Arc::new(inner)));
+        run.start_recorders(is_root, system_metrics);
+        run
+    }
+}
+
+/// The experiment of a run, and the experiments that its failure to start may be reported for.
+struct ChosenExperiment {
+    experiment: ExperimentRef,
+    /// The experiments that were named for this run: empty if it has its parent's.
+    named: Vec<ExperimentRef>,
+}
+
+impl ChosenExperiment {
+    /// Chooses the experiment that the options name, else the parent's, else the process's.
+    fn choose(tracker: &Tracker, given: Option<Text>, parent: Option<&RunIdentity>) -> Self {
+        let given = given
+            .and_then(|name| {
+                // Uncut: a shorter name would be another experiment.
+                tracker
+                    .sanitizer
+                    .name_or_warn("experiment", usize::MAX, name)
+            })
+            .and_then(experiment_name::experiment_from_name);
+        match (given, parent) {
+            (Some(given), _) => Self {
+                experiment: given.clone(),
+                named: vec![given],
+            },
+            (None, Some(parent)) => Self {
+                experiment: parent.experiment.clone(),
+                named: Vec::new(),
+            },
+            (None, None) => Self {
+                experiment: tracker.experiment(),
+                named: tracker.named_experiments(),
+            },
+        }
+    }
+}
+
+/// Returns the value of the tag `code.function`, by which ranks pair their runs; empty if there is none.
+fn function_path<'t>(tags: &'t [(String, Text)], callsite: Option<&'static Callsite>) -> &'t str {
+    let given = tags.iter().map(|(key, value)| (&**key, &*value.text));
+    let automatic = callsite.map_or(&[][..], Callsite::tags).iter();
+    given
+        .chain(automatic.map(|tag| (&*tag.key, &*tag.value)))
+        .find(|(key, _)| *key == tag_keys::CODE_FUNCTION)
+        .map_or("", |(_, path)| path)
+}
+
+/// Returns the given name as the journal records it, so that the handle and the store show the same name.
+fn sanitize_name(tracker: &Tracker, name: Option<Text>) -> Option<String> {
+    let sanitizer = &tracker.sanitizer;
+    let name = sanitizer.name_or_warn("name", limits::RUN_NAME_CHARS, name?)?;
+    let sanitized = sanitizer.sanitize_text("run", "name", &name, limits::RUN_NAME_CHARS);
+    Some(sanitized.unwrap_or(name))
+}
+
+/// Returns the name of a run that was given none: its last six characters tell runs of the same second apart.
+/// Empty for a run that another process names.
+// Output: `train-20261126-134101-1f0c3b`
+fn default_name(
+    callsite: Option<&'static Callsite>,
+    start_time_ms: i64,
+    identity: &RunIdentity,
+) -> String {
+    const SUFFIX_CHARS: usize = 6;
+    if identity.is_resumed_or_member() {
+        return String::new();
+    }
+    let function = callsite.map_or("run", Callsite::name);
+    let key = &identity.key;
+    let suffix = key.get(..SUFFIX_CHARS).unwrap_or(key);
+    let time = time::format_compact_utc(start_time_ms);
+    format!("{function}-{time}-{suffix}")
+}
+
+/// Returns the run's own tags. Each later group wins over the earlier ones: the callsite's tags, the user to whom
+/// the requests belong, the given tags. `MLFLOW_RUN_CONTEXT` wins over the first two.
+fn start_tags(
+    tracker: &Tracker,
+    callsite: Option<&'static Callsite>,
+    identity: &RunIdentity,
+    given: Vec<(String, Text)>,
+) -> Vec<Cow<'static, Tag>> {
+    let environment = environment::for_process();
+    let mut tags: Vec<Cow<'static, Tag>> = callsite
+        .map_or(&[][..], Callsite::tags)
+        .iter()
+        .filter(|tag| !environment.is_overridden(&tag.key))
+        .map(Cow::Borrowed)
+        .collect();
+    tags.extend(request_user_tag(tracker, environment, identity).map(Cow::Owned));
+    for (key, value) in given {
+        let value = tracker
+            .sanitizer
+            .text_or_warn("tag", &key, limits::TAG_VALUE_CHARS, value);
+        tags.retain(|tag| tag.key != key);
+        tags.push(Cow::Owned(Tag { key, value }));
+    }
+    tags
+}
+
+/// Returns the tag of the user who authenticates the requests, as Python's client sets it. Without such a user the
+/// common tags have the user of the operating system.
+fn request_user_tag(
+    tracker: &Tracker,
+    environment: &Environment,
+    identity: &RunIdentity,
+) -> Option<Tag> {
+    let user = tracker.user()?;
+    let is_set_elsewhere =
+        environment.is_overridden(tag_keys::USER) || identity.is_resumed_or_member();
+    (!is_set_elsewhere).then(|| Tag {
+        key: tag_keys::USER.to_owned(),
+        value: user.to_owned(),
+    })
+}
+
+fn sanitize_params(tracker: &Tracker, params: Vec<(String, Text)>) -> Vec<Param> {
+    let sanitize = |(key, value): (String, Text)| {
+        let value = tracker
+            .sanitizer
+            .text_or_warn("param", &key, limits::PARAM_VALUE_CHARS, value);
+        Param { key, value }
+    };
+    params.into_iter().map(sanitize).collect()
+}
+
+impl Inner {
+    /// Writes the run's start to the journal. Returns false if the journal had no space for it.
+    fn write_start(
+        &self,
+        start_time_ms: i64,
+        parent: Option<&RunIdentity>,
+        tags: Vec<Cow<'_, Tag>>,
+        params: Vec<Param>,
+    ) -> bool {
+        let Some(run) = self.live() else { return false };
+        let user = run.tracker.user();
+        let start = RunStart {
+            identity: Cow::Borrowed(&self.identity),
+            name: Cow::Borrowed(&self.name),
+            user: user.unwrap_or(&environment::for_process().user).into(),
+            start_time_ms,
+            parent: parent.map(Cow::Borrowed),
+            tags,
+            // A run that another process created keeps the common tags of that process.
+            with_common_tags: !self.identity.is_resumed_or_member(),
+            is_delivered: false,
+            params,
+        };
+        run.write_event(Event::Start(Box::new(start)), &[])
+    }
+}
+
+impl Run {
+    /// Starts all that records something by itself while the run is open.
+    fn start_recorders(&self, is_root: bool, system_metrics: Option<bool>) {
+        let Some(run) = self.live() else { return };
+        let tracker = run.tracker;
+        if is_root && let Some(capture) = tracker.capture().filter(|capture| capture.is_on()) {
+            run.begin_capture(capture);
+        }
+        let is_new_root = is_root && self.identity().is_some_and(|it| it.resumed.is_none());
+        if let (true, Some(diff)) = (is_new_root, tracker.settings().git_diff) {
+            self.log_text(diff, "git/diff.patch");
+        }
+        // A fake has no threads, and a test must not depend on what else the machine does.
+        if !tracker.is_inline() {
+            open_runs::register_run(self);
+            let sampling = &tracker.settings().system_metrics;
+            if system_metrics.unwrap_or(sampling.enabled) {
+                system_metrics::start_sampling(self.downgrade(), sampling);
+            }
+        }
+    }
+}
