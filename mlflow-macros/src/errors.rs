@@ -1,8 +1,8 @@
-//! Errors of all passes, reported together.
+//! Collection of the errors of all passes, which are reported together.
 
 use proc_macro2::{Span, TokenStream};
 
-/// Every error so far; empty is good.
+/// Errors found so far; empty if there are none.
 #[derive(Default)]
 pub(crate) struct Errors(Vec<syn::Error>);
 
@@ -25,7 +25,8 @@ impl Errors {
     }
 }
 
-/// The name in `known` that `unknown` was probably meant to be.
+/// Returns the name in `known` that `unknown` was probably meant to be, or `None` if none is
+/// similar enough.
 // Input:  `experment`
 // Output: `experiment`
 pub(crate) fn find_nearest<'k>(
@@ -33,7 +34,8 @@ pub(crate) fn find_nearest<'k>(
     known: impl IntoIterator<Item = &'k str>,
 ) -> Option<&'k str> {
     let length = unknown.chars().count();
-    // Two letters exchanged are two edits; of a short name something has to be left.
+    // Two exchanged letters count as two edits, so two edits are allowed even in a short name, as
+    // long as at least one letter stays as it is.
     let allowed = (length / 3).max(2).min(length.saturating_sub(1));
     let distances = known
         .into_iter()
@@ -44,7 +46,7 @@ pub(crate) fn find_nearest<'k>(
         .map(|(_, name)| name)
 }
 
-/// Edits (insert, delete, replace) that make `a` into `b`.
+/// Returns the number of edits (insert, delete, replace) that turn `a` into `b`.
 fn edit_distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

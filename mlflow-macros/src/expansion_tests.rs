@@ -1,4 +1,4 @@
-//! Snapshots of formatted expansions, one for each shape.
+//! Snapshot tests of formatted expansions, one for each kind of function.
 
 use proc_macro2::TokenStream;
 use quote::quote;

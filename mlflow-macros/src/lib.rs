@@ -1,12 +1,17 @@
-//! The attributes of `mlflow-runtime`, documented there.
+//! Procedural macros of `mlflow-runtime`, which re-exports and documents them.
 //!
 //! Invariants:
 //!
-//! - **Three passes**, a folder each: `parse`, `analyze`, `expand`. Errors of all passes are collected; with an
-//!   error the function is still emitted, as it stood. `build_info` finds out what the code is built from.
-//! - **The body is never read.** It stays one group of tokens, with its own braces and their span.
-//! - **Little is emitted**: a static, the captures, one call into `__private`, which is all that
-//!   the macros know of the runtime.
+//! - **Three passes**, one folder each: `parse` reads the attribute and the function, `analyze`
+//!   validates both and decides what to log, `expand` writes the new function. The errors of all
+//!   passes are collected and reported together. If there is an error, the function is still
+//!   emitted unchanged.
+//! - **The body is never parsed**, except for its inner attributes. The body stays one group of
+//!   tokens, with its own braces and their span.
+//! - **Little is emitted**: a static, the captures, and one call into `__private`. That module is
+//!   all that the macros know of the runtime.
+//!
+//! `build_info` finds out which commit, lock file and features the code is built from.
 
 mod analyze;
 mod build_info;
@@ -21,7 +26,7 @@ mod ui_tests;
 
 use proc_macro::TokenStream;
 
-/// Makes every call of a function a run.
+/// Turns every call of a function into a run.
 #[proc_macro_attribute]
 pub fn tracked(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::tracked::expand_tracked(
@@ -38,13 +43,14 @@ pub fn timed(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::timed::expand_timed(arguments.into(), item.into()).into()
 }
 
-/// How the code that is built differs from its commit.
+/// Expands to the difference between the code that is built and its commit.
 #[proc_macro]
 pub fn git_diff(arguments: TokenStream) -> TokenStream {
     build_info::git_diff(&arguments.into()).into()
 }
 
-/// What the code that is built was built from, as the runtime's `BuildInfo`; given the path of the runtime.
+/// Expands to the runtime's `BuildInfo` of the package that is being compiled. The argument is the
+/// path of the runtime.
 #[doc(hidden)]
 #[proc_macro]
 pub fn build_info(krate: TokenStream) -> TokenStream {

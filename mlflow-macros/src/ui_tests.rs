@@ -1,7 +1,7 @@
-//! The text and the place of every error, in `ui/`.
+//! Tests of the text and the location of every error, with one file per topic in `ui/`.
 //!
-//! They lie here, not in the tests package, as they need no runtime: an error emits the function
-//! as it stood.
+//! The files are in this crate and not in the tests package, as they need no runtime: with an
+//! error, the macro emits the function unchanged.
 
 #[test]
 fn errors() {

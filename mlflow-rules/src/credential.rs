@@ -12,7 +12,7 @@
 //! A credential begins at the start of a word, that is, not directly after an ASCII letter or
 //! digit. Characters and length are those that the issuer defines. Where real credentials are much
 //! longer than is needed to tell them from a name, a shorter length is enough.
-//! The table lists the known kinds; [`format`] implements those which begin with a prefix of their
+//! The table lists the known kinds; [`mod@format`] implements those which begin with a prefix of their
 //! own:
 //!
 //! | credential | looks like | source |

@@ -6,8 +6,8 @@
 //!
 //! The macros and the runtime share these rules: a macro judges arguments when the code is
 //! compiled, the runtime judges values when they are logged. The crate is internal to these two and
-//! not meant for other users. It has no dependencies, because a build compiles the crate twice: for
-//! the compiler's machine (as a part of the macros) and for the program's.
+//! not meant for other users. The crate has no dependencies, because it is compiled both for the
+//! compiler's machine (as a part of the macros) and for the program's.
 //!
 //! ```
 //! use mlflow_rules::{Edge, is_secret_name, mask};

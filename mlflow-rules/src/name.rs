@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    /// Covers all ways in which words are joined into a name, with and without digits.
+    /// Covers the ways in which words are joined into a name, with and without digits.
     #[test]
     fn camel_case_was_secret_as_a_field_only() {
         let words = [

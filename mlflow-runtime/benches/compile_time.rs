@@ -1,13 +1,14 @@
-//! What 1,000 annotated functions cost: the compiler's time and bytes of machine code, beside the
-//! same functions with `#[tracing::instrument]` and with nothing.
+//! Compile-time cost of 1,000 annotated functions: the compiler's time and the bytes of machine code,
+//! compared with the same functions with `#[tracing::instrument]` and without an attribute.
 //!
 //! ```sh
 //! cargo bench --bench compile_time
 //! ```
 //!
-//! Generated crates with their dependencies built before; each is compiled several times in turn,
-//! debug profile, not incremental. Prints the medians, their ratio to the plain crate, and how many
-//! bytes of code a function of the release profile grows by (as `size` of the binutils counts it).
+//! The crates are generated, and their dependencies are built before. Each crate is compiled several times in
+//! turn, in the debug profile and not incrementally. The output is the medians, their ratio to the plain
+//! crate, and the number of bytes by which the code of a function grows in the release profile (as `size` of
+//! the binutils counts it).
 
 use std::env;
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// A crate to be compiled: its name, its dependency and what stands above each function.
+/// Crate to be compiled: its name, its dependency and the attribute of each function.
 struct Subject {
     name: &'static str,
     dependency: String,
@@ -24,7 +25,7 @@ struct Subject {
 }
 
 fn main() {
-    // `--test`: only whether it works.
+    // `--test` only checks that the benchmark works.
     let quick = env::args().any(|argument| argument == "--test");
     let (functions, rounds) = if quick { (10, 1) } else { (1000, 5) };
     let runtime = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -67,7 +68,7 @@ fn main() {
         }
     }
     let medians: Vec<Duration> = times.into_iter().map(median).collect();
-    // The dependencies once more, optimised, take minutes.
+    // The quick check uses the debug profile: building the optimised dependencies as well takes minutes.
     let profile = if quick { "dev" } else { "release" };
     let sizes: Vec<usize> = crates
         .iter()
@@ -85,7 +86,7 @@ fn main() {
     }
 }
 
-/// The machine code of the crate alone.
+/// Returns the size of the machine code of the crate alone, in bytes.
 fn code_bytes(path: &Path, folder: &Path, profile: &str) -> usize {
     let object = folder.join("object.o");
     let status = Command::new(env!("CARGO"))
@@ -101,7 +102,7 @@ fn code_bytes(path: &Path, folder: &Path, profile: &str) -> usize {
         .arg(&object)
         .output()
         .expect("binutils");
-    // A line of titles, then `text data bss …`.
+    // The output is a line of titles, then `text data bss …`.
     let sizes = String::from_utf8_lossy(&output.stdout);
     let text = sizes
         .lines()
@@ -124,7 +125,7 @@ fn generate(folder: &Path, subject: &Subject, functions: usize) -> PathBuf {
     fs::write(path.join("Cargo.toml"), manifest).expect("a file under target/");
     let mut source = String::new();
     for number in 0..functions {
-        // Two of three synchronous, as in the code that people write.
+        // Two of three functions are synchronous, as in typical code.
         let asynchronous = if number % 3 == 2 { "async " } else { "" };
         let _ = writeln!(
             source,
@@ -138,7 +139,7 @@ fn generate(folder: &Path, subject: &Subject, functions: usize) -> PathBuf {
     path
 }
 
-/// Compiles the crate, its dependencies being built, and says how long that took.
+/// Compiles the crate, whose dependencies are built already, and returns the time taken.
 fn compile(path: &Path, folder: &Path) -> Duration {
     let source = path.join("src/lib.rs");
     let text = fs::read(&source).expect("the generated source");

@@ -1,13 +1,13 @@
-//! What the first call of a tracked function costs its caller more than the second: everything that
-//! is found out once a process (host, user, compiler, build service, scheduler), in a process that
-//! has all of it to find.
+//! Cost of the first call of a tracked function, compared with the second. The first call finds out
+//! everything that is found out once per process (host, user, compiler, build service, scheduler), here in an
+//! environment that has all of these.
 //!
 //! ```sh
 //! cargo bench --bench first_call
 //! ```
 //!
-//! Every measurement is a process of its own. On the fake it is the tags alone; with a journal it is
-//! also the directory, the first segment and the shipper's thread.
+//! Every measurement is made in a process of its own. With the fake, the first call only collects the tags.
+//! With a journal, it also creates the directory and the first segment, and starts the shipper's thread.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ fn measure() {
 }
 
 fn compare() {
-    // `--test`: only whether it works.
+    // `--test` only checks that the benchmark works.
     let quick = env::args().any(|argument| argument == "--test");
     let processes = if quick { 1 } else { 51 };
     let folder = env::temp_dir().join(format!("mlflow-runtime-bench-{}", std::process::id()));
@@ -92,7 +92,7 @@ fn in_a_process(child: &str) -> [u64; 2] {
     ];
     let output = Command::new(env::current_exe().expect("this program"))
         .envs(environment)
-        // The password file has to be read.
+        // Without these variables, the user's name is read from the password file.
         .env_remove("LOGNAME")
         .env_remove("USER")
         .env_remove("USERNAME")

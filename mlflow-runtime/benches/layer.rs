@@ -1,13 +1,13 @@
-//! What the layer adds to an event: one that carries a metric, one that becomes a line, and one that
-//! does not concern it.
+//! Cost that the layer adds to an event: one that carries a metric, one that becomes a line, and one that the
+//! layer ignores.
 //!
 //! ```sh
 //! cargo bench --features tracing --bench layer
 //! ```
 //!
-//! The same events go to a layer that does nothing: the difference is the layer's. Lines are also
-//! compared with what `tracing_subscriber::fmt` takes to write them to a file. Values go to a
-//! journal on disk; the server does not answer.
+//! For comparison, the same events go to a layer that does nothing: the difference is the cost of our layer.
+//! Lines are also compared with the time that `tracing_subscriber::fmt` takes to write them to a file. Values
+//! go to a journal on disk; the server does not answer.
 
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -40,7 +40,7 @@ fn main() {
     let _ = std::fs::remove_dir_all(&*FOLDER);
 }
 
-/// A layer that does nothing.
+/// Layer that does nothing.
 struct Nothing;
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Nothing {}
@@ -68,7 +68,7 @@ fn ignored_event(step: i64) {
     tracing::debug!(loss = 0.5, epoch = step, "epoch done");
 }
 
-/// What 1000 events cost, with the layer and with one that does nothing.
+/// Cost of 1000 events, with our layer and with one that does nothing.
 #[divan::bench_group(sample_count = BATCHES, sample_size = 1)]
 mod thousand_events {
     use super::*;
@@ -85,7 +85,7 @@ mod thousand_events {
         thousand(bencher, with_a_metric);
     }
 
-    /// No run is current: it is that in which the span was made.
+    /// Logs to the run in which the span was made: no run is current.
     #[divan::bench]
     fn metric_of_a_spans_run(bencher: Bencher) {
         let _default = tracing::subscriber::set_default(registry().with(mlflow::layer()));

@@ -1,11 +1,12 @@
-//! What a call costs the code that makes it.
+//! Cost of a logging call to the calling code.
 //!
 //! ```sh
 //! cargo bench
 //! ```
 //!
-//! Values go to a journal on disk; the server does not answer, so nothing competes for the
-//! processor and every value stays. `reference` rows put the figures in relation: run them together.
+//! Values go to a journal on disk. The server does not answer, so nothing competes for the processor, and
+//! every value stays in the journal. The `reference` rows put the figures in relation: run them together with
+//! the others.
 
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -18,9 +19,9 @@ use mlflow::{ActiveRun, Config, tracked};
 
 mod reference;
 
-/// Calls in one measured batch: enough to make the clock's cost vanish.
+/// Number of calls in one measured batch: enough to make the cost of the clock negligible.
 const CALLS: i64 = 1000;
-/// Bounds the journal: 48 bytes a call.
+/// Number of batches; bounds the size of the journal, at 48 bytes a call.
 const BATCHES: u32 = 500;
 
 fn main() {
@@ -43,14 +44,14 @@ fn config(folder: &Path) -> Config {
         .quiet(true)
 }
 
-/// Runs a benchmark in a process that is configured otherwise.
+/// Runs a benchmark with a changed configuration, and restores the configuration.
 fn configured(change: impl FnOnce(Config) -> Config, bench: impl FnOnce()) {
     mlflow::configure(change(config(&FOLDER)));
     bench();
     mlflow::configure(config(&FOLDER));
 }
 
-/// A run that is the current one of the calling thread, with its segment in place.
+/// Starts a run that is the current one of the calling thread, with its segment in place.
 fn run() -> ActiveRun {
     let run = mlflow::start_run().name("bench").start();
     mlflow::metric!("warm", 0.0);
@@ -66,7 +67,7 @@ fn calls(bencher: Bencher, call: impl Fn(i64) + Sync) {
     });
 }
 
-/// What 1000 calls cost, on a thread's active run.
+/// Cost of 1000 calls on the active run of a thread.
 #[divan::bench_group(sample_count = BATCHES, sample_size = 1)]
 mod thousand_calls {
     use super::*;
@@ -92,7 +93,7 @@ mod thousand_calls {
         calls(bencher, |step| mlflow::metric!("loss", 0.5, step = step));
     }
 
-    /// A hundred calls with ten metrics each.
+    /// Makes a hundred calls with ten metrics each.
     #[divan::bench]
     fn metrics_macro_of_ten(bencher: Bencher) {
         let _run = run();
@@ -130,8 +131,8 @@ mod thousand_calls {
     }
 }
 
-/// So many threads at once, each on its own run. Of more than there are cores, each waits for its turn
-/// between two measurements.
+/// Runs on several threads at once, each with its own run. If there are more threads than cores, each waits
+/// for its turn between two measurements.
 #[divan::bench(sample_count = BATCHES, sample_size = 1, threads = [1, 2, 4, 16])]
 fn thousand_metric_macros_on_each_thread(bencher: Bencher) {
     bencher
@@ -163,7 +164,7 @@ fn vector(data: Vec<f64>) -> Vec<f64> {
     data
 }
 
-/// Ten million entries.
+/// Returns ten million entries.
 fn data() -> Vec<f64> {
     vec![0.5; 10_000_000]
 }
@@ -173,7 +174,7 @@ fn shared(data: std::sync::Arc<Vec<f64>>) {
     black_box(data);
 }
 
-/// Has a `Debug` and nothing else: the one kind of value that is gone through.
+/// Type with only a `Debug`: the one kind of argument whose contents are visited in full.
 #[derive(Debug)]
 struct Opaque(#[expect(dead_code, reason = "shown")] Vec<f64>);
 
@@ -190,7 +191,7 @@ fn plain() {
     black_box(());
 }
 
-/// One call of an annotated function: start, arguments, outcome, end.
+/// Cost of one call of an annotated function: start, arguments, outcome, end.
 #[divan::bench_group(sample_count = 2000, sample_size = 1)]
 mod tracked_call {
     use super::*;
@@ -205,7 +206,7 @@ mod tracked_call {
         super::two_arguments(black_box(0.5), black_box(0.1))
     }
 
-    /// A child run.
+    /// Measures a child run.
     #[divan::bench]
     fn nested(bencher: Bencher) {
         let _run = run();
@@ -220,7 +221,7 @@ mod tracked_call {
         bencher.bench_local(|| runtime.block_on(super::asynchronous()));
     }
 
-    /// `empty` is the reference: the rest is what the argument costs.
+    /// Measures the cost of the argument, in comparison with `empty`.
     #[divan::bench]
     fn slice_of_ten_million(bencher: Bencher) {
         let data = data();
@@ -251,7 +252,7 @@ mod tracked_call {
         bencher.bench_local(|| run.log_param("alpha", black_box(0.5)));
     }
 
-    /// Looked through for credentials.
+    /// Measures a text param, which is searched for credentials.
     #[divan::bench]
     fn log_param_text(bencher: Bencher) {
         let run = run();
@@ -259,7 +260,7 @@ mod tracked_call {
     }
 }
 
-/// The same with tracking disabled. Last: it changes the process.
+/// Cost with tracking disabled. Runs last, because it changes the configuration of the process.
 #[divan::bench_group(sample_count = 100, sample_size = 10_000)]
 mod z_disabled {
     use super::*;
@@ -286,7 +287,7 @@ mod z_disabled {
     }
 }
 
-/// With a journal that may hold no more: the values are counted, and dropped.
+/// Measures calls with a full journal: the values are counted and dropped.
 #[divan::bench(sample_count = BATCHES, sample_size = 1)]
 fn z_full_thousand_metric_macros(bencher: Bencher) {
     configured(

@@ -1,5 +1,5 @@
-//! Parts of the way of a value, each by itself: appending to the journal, reading it again, a
-//! server's request, and the search for credentials.
+//! Cost of the single parts of a value's path: appending to the journal, reading the journal again, encoding
+//! a request, and searching for credentials.
 //!
 //! ```sh
 //! cargo bench --features __bench --bench parts
@@ -31,7 +31,7 @@ fn main() {
     let _ = std::fs::remove_dir_all(&*FOLDER);
 }
 
-/// A thousand points.
+/// Appending of a thousand points.
 #[divan::bench_group(sample_count = 500, sample_size = 1)]
 mod append {
     use super::*;
@@ -42,7 +42,7 @@ mod append {
         bencher.bench_local(|| (0..CALLS).for_each(|step| mapped.append(black_box(step))));
     }
 
-    /// With a time that is there already.
+    /// Appends with a time that is known already.
     #[divan::bench]
     fn journal_append(bencher: Bencher) {
         let journal = Appending::below(&FOLDER);
@@ -50,7 +50,7 @@ mod append {
     }
 }
 
-/// A journal of a hundred thousand points, in the page cache.
+/// Reads a journal of a hundred thousand points from the page cache.
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn recovery_scan(bencher: Bencher) {
     let journal = Appending::below(&FOLDER);
@@ -60,7 +60,7 @@ fn recovery_scan(bencher: Bencher) {
     bencher.bench_local(|| assert_eq!(journal.scan(), 100_000));
 }
 
-/// A thousand points.
+/// Encoding of a thousand points as the body of a request.
 #[divan::bench_group(sample_count = 200, sample_size = 1)]
 mod body {
     use super::*;
@@ -105,7 +105,7 @@ mod body {
     }
 }
 
-/// A text with nothing to hide, as almost every one is.
+/// Search for credentials in a text without any, as almost every text is.
 #[divan::bench_group(sample_count = 200, sample_size = 1000)]
 mod redaction {
     use super::*;

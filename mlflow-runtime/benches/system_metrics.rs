@@ -1,11 +1,12 @@
-//! What system metrics cost: processor time of the sampling thread, as a share of one core.
+//! Cost of system metrics: processor time of the sampling thread, as a share of one core.
 //!
 //! ```sh
 //! cargo bench --features system-metrics --bench system_metrics
 //! ```
 //!
-//! Samples as often as it can be done and takes the thread's time from the kernel, the journal
-//! included; the share at the default interval is that much smaller. The server does not answer.
+//! The benchmark samples at the shortest interval, and reads the time of the thread, including that spent on
+//! the journal, from the kernel. At the default interval, the share is smaller in proportion. The server does
+//! not answer.
 
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -16,7 +17,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(10);
 
 fn main() {
-    // `--test`: only whether it works.
+    // `--test` only checks that the benchmark works.
     let quick = env::args().any(|argument| argument == "--test");
     let samples = if quick { 2 } else { 50 };
     let folder = env::temp_dir().join(format!("mlflow-runtime-bench-{}", std::process::id()));
@@ -30,7 +31,7 @@ fn main() {
             .system_metrics_sampling_interval(INTERVAL),
     );
     let run = mlflow::start_run().name("bench").start();
-    // What is done once: libraries are loaded, the first reading is taken.
+    // Work that is done once comes first: libraries are loaded, and the first reading is taken.
     thread::sleep(3 * INTERVAL);
     let (before, started) = (thread_time(), Instant::now());
     thread::sleep(samples * INTERVAL);
@@ -49,7 +50,8 @@ fn main() {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Processor time of the sampling thread so far; the kernel holds 15 characters of its name.
+/// Returns the processor time of the sampling thread so far. The kernel keeps only 15 characters of the
+/// thread's name.
 fn thread_time() -> Duration {
     let tasks = fs::read_dir("/proc/self/task").expect("Linux");
     let named = |name: String| name.starts_with("mlflow-system-m");

@@ -1,5 +1,5 @@
-//! What the macros of this crate expand to, and the types they pass on without naming. Not for
-//! anybody else: it changes without notice.
+//! The items that the macros of this crate expand to, and the types that these items pass on without naming
+//! them. Not part of the public API: everything here may change without notice.
 
 pub use crate::capture::{Capture, Failure, Numbers, Values, specialization};
 pub use crate::model::metric_key::Key;
@@ -18,9 +18,9 @@ pub use crate::tracked::{Guard, Tracked, call, ignore_value, invoke};
 
 pub use mlflow_macros::build_info;
 
-/// Names the never type where a type cannot be written as `!`.
+/// A trait that names the never type where a type cannot be written as `!`.
 pub trait Returns {
-    /// What the function returns.
+    /// Return type of the function.
     type Value;
 }
 

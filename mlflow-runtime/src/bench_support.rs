@@ -1,5 +1,5 @@
-//! Parts of the way of a value, for `benches/parts.rs` to measure each by itself. Not for anybody
-//! else: it exists only with the feature `__bench`.
+//! Single steps on the way of a value, which `benches/parts.rs` measures one by one. Not part of the public
+//! API: the module exists only with the feature `__bench`.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub struct Appending {
 }
 
 impl Appending {
-    /// In a directory below `root`.
+    /// Creates a journal in a directory below `root`.
     ///
     /// # Panics
     /// If `root` cannot be written.
@@ -47,7 +47,7 @@ impl Appending {
         }
     }
 
-    /// One point.
+    /// Appends one point of a metric.
     pub fn append(&self, time_ms: i64, step: i64) {
         let run = RunRef {
             number: 1,
@@ -60,10 +60,10 @@ impl Appending {
         });
     }
 
-    /// Reads all of it as a recovery does, and returns how many points there are.
+    /// Reads the whole journal as a recovery does, and returns its number of points.
     ///
     /// # Panics
-    /// If its files cannot be read.
+    /// If the journal's files cannot be read.
     #[must_use]
     pub fn scan(&self) -> usize {
         let directory = self.journal.path().expect("it is on disk");
@@ -80,14 +80,14 @@ fn points_of(file: &Path) -> usize {
     let segment = Segment::open_orphaned(file.to_owned()).expect("it can be read");
     let bytes = segment.read().expect("it can be read");
     let (mut points, mut offset) = (0, HEADER_BYTES);
-    while let Frame::NotAResult { body, next } = bytes.frame(offset) {
+    while let Frame::Whole { body, next } = bytes.frame(offset) {
         points += usize::from(matches!(Record::decode(body), Some(Record::Metric(_))));
         offset = next;
     }
     points
 }
 
-/// How many bytes these points are as bodies for a server.
+/// Returns the length, in bytes, of the request bodies that send these points to a server.
 #[must_use]
 pub fn encode(metrics: &[Metric]) -> usize {
     let batch = Batch {

@@ -1,7 +1,7 @@
-//! Asking the store itself, in place of logging to it.
+//! Queries to the store itself, as opposed to logging to it.
 //!
-//! Invariants: asking changes nothing; it needs no async runtime of a kind, and blocks none: the
-//! question is put by a thread of its own.
+//! Invariants: a query changes nothing. It needs no particular async runtime, and blocks none, because it
+//! runs on a thread of its own.
 
 use std::sync::Arc;
 use std::thread;
@@ -16,10 +16,11 @@ use crate::store::{StoreError, StoreInfo};
 use crate::tracker::Tracker;
 use crate::tracker::global;
 
-/// A question that is not answered by then is one that the store cannot answer now.
+/// Maximum wait for an answer. A store that has not answered by then counts as unreachable.
 const MAX_ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-/// Asks the store to which runs go. For code that is not async there is [`blocking::Client`].
+/// A client that queries the store to which runs go. For code that is not async there is
+/// [`blocking::Client`].
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -35,7 +36,7 @@ pub struct Client(Target);
 #[derive(Clone)]
 enum Target {
     Store(Box<Settings>),
-    /// The fake in whose scope the client was made.
+    /// Fake in whose scope the client was created.
     Fake(Arc<Tracker>),
 }
 
@@ -48,21 +49,22 @@ impl std::fmt::Debug for Target {
     }
 }
 
-/// How the store is; see [`Client::server_info`].
+/// Status of the store; see [`Client::server_info`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerInfo {
-    /// The tracking URI, without credentials.
+    /// Tracking URI, without credentials.
     pub uri: String,
-    /// Whether it answers.
+    /// True if the store answered.
     pub reachable: bool,
-    /// A server's version of MLflow, a SQLite file's revision of the schema; `None` if it does not say.
+    /// MLflow version of a server, or schema revision of a SQLite file; `None` if the store does not report
+    /// it.
     pub version: Option<String>,
-    /// How long it took to answer a small question; `None` if it did not.
+    /// Time that the store took to answer a small request; `None` if it did not answer.
     pub latency: Option<Duration>,
-    /// Whether the server takes our credentials (or does without); `None` where there is no server, or no answer.
+    /// True if the server accepts our credentials, or needs none; `None` if there is no server, or no answer.
     pub authenticated: Option<bool>,
-    /// Why it is not reachable.
+    /// Reason why the store is not reachable; `None` if it is.
     pub error: Option<String>,
 }
 
@@ -98,7 +100,8 @@ impl ServerInfo {
 }
 
 impl Client {
-    /// A client of the store that the process is configured for, or of the fake in whose scope it is made.
+    /// Creates a client of the store that the process is configured for, or of the fake in whose scope the
+    /// client is created.
     #[must_use]
     pub fn new() -> Self {
         let fake = Context::current().fake();
@@ -110,7 +113,8 @@ impl Client {
         )
     }
 
-    /// The same with other settings.
+    /// Creates a client with other settings than those of the process. A setting that `config` leaves out
+    /// comes from the environment, then from the default.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -126,17 +130,19 @@ impl Client {
         Self(Target::Store(Box::new(config.resolve())))
     }
 
-    /// Whether the store is there, which version it is, how long it takes to answer, and whether it
-    /// takes our credentials. Waits for at most 10 seconds, or the request timeout if that is less.
+    /// Queries the store: whether it is reachable, its version, how long it takes to answer, and whether it
+    /// accepts our credentials. Waits for at most 10 seconds, or for the request timeout if that is shorter.
     ///
-    /// [`health`](crate::health) says how the values of this process fare; it asks nobody and takes no time.
+    /// For the state of the values that this process has logged see [`health`](crate::health), which sends no
+    /// request and returns at once.
     pub async fn server_info(&self) -> ServerInfo {
         let (answer, answered) = oneshot::channel();
         self.query(|info| drop(answer.send(info)));
         answered.await.unwrap_or_else(|_| self.query_failed())
     }
 
-    /// Has `answer` called with the answer; where nobody can ask, it is dropped.
+    /// Queries the store and calls `answer` with the result. If no thread can be started, `answer` is
+    /// dropped.
     fn query(&self, answer: impl FnOnce(ServerInfo) + Send + 'static) {
         match &self.0 {
             Target::Fake(fake) => answer(ServerInfo::new(self.uri(), fake.info())),
@@ -166,7 +172,7 @@ impl Default for Client {
     }
 }
 
-/// Asks on the calling thread.
+/// Queries the store on the calling thread.
 fn query_server_info(settings: &Settings) -> ServerInfo {
     let uri = settings.destination.to_string();
     if fork::is_child() && !settings.destination.survives_fork() {
@@ -192,14 +198,14 @@ fn query_server_info(settings: &Settings) -> ServerInfo {
     }
 }
 
-/// For code that is not async.
+/// Queries for code that is not async.
 pub mod blocking {
     use std::sync::mpsc;
 
     use super::{MAX_ANSWER_WAIT, ServerInfo};
     use crate::config::Config;
 
-    /// [`Client`](super::Client) for code that is not async: waits for the answer.
+    /// A [`Client`](super::Client) for code that is not async: its calls wait for the answer.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -224,13 +230,14 @@ pub mod blocking {
             Self(super::Client::with_config(config))
         }
 
-        /// See [`Client::server_info`](super::Client::server_info). Blocks the calling thread; from
-        /// within an async runtime, too, which the other one does not.
+        /// See [`Client::server_info`](super::Client::server_info). Blocks the calling thread, also inside an
+        /// async runtime; the async version does not.
         #[must_use]
         pub fn server_info(&self) -> ServerInfo {
             let (answer, answered) = mpsc::channel();
             self.0.query(move |info| drop(answer.send(info)));
-            // The thread that asks keeps to the same, unless the system itself does not answer.
+            // The querying thread observes `MAX_ANSWER_WAIT` itself, unless the operating system does not
+            // answer.
             answered
                 .recv_timeout(2 * MAX_ANSWER_WAIT)
                 .unwrap_or_else(|_| self.0.query_failed())

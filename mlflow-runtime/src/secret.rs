@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Holds a value that is never printed, by `Debug` or otherwise.
+/// A value that is never printed, by `Debug` or otherwise.
 ///
 /// ```
 /// let token = mlflow::Secret::new("s3cr3t".to_owned());
@@ -22,7 +22,7 @@ impl<T> Secret<T> {
         self.0
     }
 
-    /// The value itself. Keep it out of logs.
+    /// Returns the value itself. Keep it out of logs.
     pub const fn expose(&self) -> &T {
         &self.0
     }

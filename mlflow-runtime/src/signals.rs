@@ -1,11 +1,15 @@
-//! SIGINT and SIGTERM: the runs that are open end as KILLED.
+//! Handlers for SIGINT and SIGTERM, which end the open runs as KILLED.
 //!
-//! Invariants: nothing is done inside a signal handler but what signal-hook does there; a signal
-//! that the process ignores is left alone; one for which the program has a handler of its own goes
-//! there first, and what then becomes of the process is for the program to decide; where the signal
-//! would have ended the process, it does, after the exit timeout at the latest, and a second one
-//! ends it at once. A child made by `fork` has no thread that would end its runs: the first signal
-//! does there what the second does here.
+//! Invariants:
+//!
+//! - Nothing is done inside a signal handler but what signal-hook does there.
+//! - A signal that the process ignores is left alone.
+//! - If the program has a handler of its own for a signal, that handler runs first, and the program decides
+//!   what becomes of the process.
+//! - If a signal would have ended the process, it still does, after the exit timeout at the latest. A second
+//!   signal ends the process at once.
+//! - A child made by `fork` has no thread that would end its runs. There the first signal does what the
+//!   second does here.
 
 use std::io;
 use std::sync::Arc;
@@ -26,23 +30,25 @@ use crate::tracker::last_words;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// From now on SIGINT (Ctrl-C) and SIGTERM end the runs that are open as
-/// [`KILLED`](crate::RunStatus::Killed), deliver what was logged, for at most
-/// `MLFLOW_EXIT_TIMEOUT`, and then do what they would have done without it: end the process, with
-/// the signal as its status. A second signal ends it at once.
+/// Installs handlers for SIGINT (Ctrl-C) and SIGTERM that end the open runs as
+/// [`KILLED`](crate::RunStatus::Killed).
 ///
-/// Without this a signal ends the process as it always does. Nothing is lost then either: the next
+/// Afterwards the handlers deliver what was logged, for at most `MLFLOW_EXIT_TIMEOUT`. Then the signal has
+/// the effect that it has without them: the process ends, with the signal as its status. A second signal ends
+/// the process at once.
+///
+/// Without these handlers a signal ends the process as it always does. Nothing is lost then either: the next
 /// tracked program delivers what was logged, and closes the runs as KILLED.
 ///
-/// A signal that is ignored, as SIGINT is in a shell's background, stays ignored. Where the program
-/// has a handler of its own, installed before this is called, that is called as before: the runs end
-/// and are delivered all the same, and the program goes on, ends, or not, as it sees fit. A program
-/// that finishes its work after a Ctrl-C should not call this.
+/// A signal that is ignored, as SIGINT is in a shell's background, stays ignored. If the program has a
+/// handler of its own, installed before this call, that handler is called as before: the runs end and are
+/// delivered all the same, and the program decides whether it continues or ends. A program that finishes its
+/// work after a Ctrl-C should not call this function.
 ///
-/// Call it once, at the beginning of `main`; later calls do nothing. It starts a thread, which
-/// sleeps until a signal comes. A child made by `fork` that goes on without `exec` does not have that
-/// thread: the first signal ends it at once, also where it has since registered a handler through
-/// `signal-hook` or `tokio`, and the next tracked program delivers what it has logged.
+/// Call this function once, at the beginning of `main`; later calls do nothing. The first call starts a
+/// thread, which sleeps until a signal comes. A child made by `fork` that continues without `exec` does not
+/// have that thread. There the first signal ends the child at once, even if the child has since registered a
+/// handler through `signal-hook` or `tokio`, and the next tracked program delivers what the child has logged.
 ///
 /// ```
 /// mlflow::install_signal_handlers();
@@ -65,7 +71,8 @@ fn install_handlers() -> io::Result<()> {
     let watched = SIGNALS.map(|signal| (signal, signal_disposition(signal)));
     let mut fatal = Vec::new();
     let mut signals = Signals::new([0_i32; 0])?;
-    // Set by the first signal: the second one ends the process where it would have done so before.
+    // Set by the first signal. A second signal then ends the process, if it would have done so without the
+    // handlers.
     let again = Arc::new(AtomicBool::new(false));
     for (signal, before) in watched {
         match before {

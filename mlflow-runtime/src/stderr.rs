@@ -1,10 +1,10 @@
-//! Lines on stderr.
+//! Output of lines on stderr.
 
 use rustix::io::Errno;
 use rustix::stdio::stderr;
 
-/// Writes a line to stderr. One that is closed is nobody's trouble; `eprintln!` would panic. It would
-/// take a lock, too, which in a child made by `fork` may be held for ever.
+/// Writes a line to stderr. Errors are ignored, for example if stderr is closed: `eprintln!` would panic.
+/// `eprintln!` would also take a lock, which in a child made by `fork` may be held for ever.
 pub(crate) fn write_stderr_line(line: &str) {
     let line = format!("{line}\n");
     let mut rest = line.as_bytes();

@@ -1,8 +1,8 @@
-//! Threads and tasks: how the current run gets to them.
+//! Ways to take the current run along to threads and tasks.
 //!
-//! The current run belongs to a thread, or to the future that is being polled. A tracked function's
-//! run follows its future across every `await`, on whatever thread that goes on, and two futures
-//! that take turns on one thread never log to each other's runs. What is *started* there has no
+//! The current run belongs to a thread, or to the future that is being polled. A tracked function's run
+//! follows the function's future across every `await`, on whatever thread the future continues. Two futures
+//! that take turns on one thread never log to each other's runs. A thread or task that is *started* has no
 //! current run, unless it is given one:
 //!
 //! | started with | the run comes along by |
@@ -10,7 +10,7 @@
 //! | `std::thread::spawn` | [`thread::spawn`](spawn) |
 //! | `std::thread::scope`, rayon, `spawn_blocking`, any callback | [`thread::carry`](carry), or [`Run::scope`] |
 //! | `tokio::spawn`, `JoinSet`, any executor | [`Run::instrument`](crate::Run::instrument), or [`thread::carry_future`](carry_future) where there may be no run |
-//! | a `#[tracked]` function's future, spawned | nothing: it is a child of the run in which it was made |
+//! | a `#[tracked]` function's future, spawned | nothing needed: its run is a child of the run in which the future was made |
 //!
 //! # A thread
 //!
@@ -43,7 +43,7 @@
 //!
 //! # Rayon
 //!
-//! [`carry`] takes a closure that is called once, as by `rayon::join` and `rayon::spawn`. One that is
+//! [`carry`] takes a closure that is called once, as by `rayon::join` and `rayon::spawn`. A closure that is
 //! called many times takes the [`Run`] along:
 //!
 //! ```
@@ -96,10 +96,10 @@ use crate::run::instrumented::Instrumented;
 
 /// Spawns a thread whose current run is that of the calling thread.
 ///
-/// A run that ends meanwhile takes the thread's values all the same.
+/// If the run ends meanwhile, it still accepts the thread's values.
 ///
 /// # Panics
-/// Where [`std::thread::spawn`] does: if the operating system cannot start a thread.
+/// If the operating system cannot start a thread, as with [`std::thread::spawn`].
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -116,8 +116,8 @@ where
     std::thread::spawn(carry(f))
 }
 
-/// `f`, with the run that is current at this moment, wherever it is called; in a test with the
-/// [`fake`](crate::testing::fake), too, also where no run is current.
+/// Returns `f` as a closure that runs, on whatever thread, with the run that is current now. In a test with
+/// the [`fake`](crate::testing::fake), the closure takes the fake along, too, even if no run is current.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -138,9 +138,11 @@ where
     }
 }
 
-/// `future`, with the run that is current at this moment, wherever it is polled; without one it has
-/// none there either. In a test with the [`fake`](crate::testing::fake), too, also where no run is current. The same as [`Run::instrument`] for a library that spawns on behalf of its
-/// caller.
+/// Returns `future` as one that is polled, on whatever thread, with the run that is current now. If no run is
+/// current now, it has none when it is polled either. In a test with the [`fake`](crate::testing::fake), the
+/// future takes the fake along, too, even if no run is current.
+///
+/// Does the same as [`Run::instrument`], for a library that spawns on behalf of its caller.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();

@@ -1,10 +1,11 @@
-//! The time of a value, and the end of a wait.
+//! Timestamps of values, and deadlines.
 //!
-//! The time of a value is in milliseconds since the Unix epoch, and is fixed when the value is logged.
+//! A value's timestamp is in milliseconds since the Unix epoch, and is fixed when the value is logged.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Now, exact to the clock tick (1 to 10 ms). Costs a few nanoseconds.
+/// Returns the current time in ms since the Unix epoch, exact to the clock tick (1 to 10 ms). Costs a few
+/// nanoseconds.
 #[inline]
 pub(crate) fn coarse_now_ms() -> i64 {
     #[cfg(target_os = "linux")]
@@ -16,7 +17,7 @@ pub(crate) fn coarse_now_ms() -> i64 {
     now_ms()
 }
 
-/// Now, exact to the millisecond.
+/// Returns the current time in ms since the Unix epoch, exact to the millisecond.
 pub(crate) fn now_ms() -> i64 {
     #[cfg(test)]
     if let Some(now_ms) = crate::seeded::now_ms() {
@@ -28,20 +29,21 @@ pub(crate) fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Returns the end of a wait that may be longer than the clock can count.
+/// Returns `start` plus `timeout`, or a time decades away if the clock cannot count that far.
 pub(crate) fn saturating_deadline(start: Instant, timeout: Duration) -> Instant {
     const FOR_EVER: Duration = Duration::from_secs(1 << 30);
     start.checked_add(timeout).unwrap_or(start + FOR_EVER)
 }
 
-/// UTC as `20261124-130501`: sorts by time, and is a valid file and key name.
+/// Formats a time in UTC as `20261124-130501`, which sorts by time and is valid in the names of files and
+/// keys.
 pub(crate) fn format_compact_utc(timestamp_ms: i64) -> String {
     let UtcDateTime { date, time, .. } = UtcDateTime::from_unix_ms(timestamp_ms);
     let ((year, month, day), (hour, minute, second)) = (date, time);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 
-/// UTC as RFC 3339 has it: `2026-11-24T13:05:01.250Z`.
+/// A time in ms since the Unix epoch, displayed in UTC as RFC 3339 defines it: `2026-11-24T13:05:01.250Z`.
 #[cfg(feature = "tracing")]
 pub(crate) struct Rfc3339(pub(crate) i64);
 
@@ -57,7 +59,7 @@ impl std::fmt::Display for Rfc3339 {
     }
 }
 
-/// A moment in UTC.
+/// A date and time in UTC.
 struct UtcDateTime {
     /// Year, month, day.
     date: (i64, i64, i64),
@@ -79,8 +81,8 @@ impl UtcDateTime {
     }
 }
 
-/// Gregorian date of a day counted from 1970-01-01, by Howard Hinnant's `civil_from_days`
-/// ("chrono-Compatible Low-Level Date Algorithms").
+/// Returns the Gregorian date (year, month, day) of a day counted from 1970-01-01, by Howard Hinnant's
+/// `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms").
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);

@@ -1,7 +1,7 @@
-//! Variables of the environment, and what their values stand for.
+//! Environment variables and the meaning of their values.
 //!
-//! Invariant: a value that cannot be used is one warning that names the variable, the value and what is expected; the
-//! default takes its place.
+//! Invariant: a value that cannot be used causes one warning, which names the variable, the value and the
+//! expected form. The default is used in its place.
 
 use std::env;
 use std::str::FromStr;
@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use crate::warnings::warn_user;
 
-/// The variable's value, unless it is unset or empty.
+/// Returns the variable's value; `None` if the variable is unset or empty or, with a warning, not valid
+/// UTF-8.
 pub(crate) fn read_variable(variable: &'static str) -> Option<String> {
     match env::var(variable) {
         Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),

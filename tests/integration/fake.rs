@@ -4,7 +4,6 @@ mod failures;
 mod strict;
 
 use std::io::{BufRead as _, BufReader};
-use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
 use std::sync::mpsc;
@@ -62,6 +61,21 @@ fn a_scope_carries_the_run_to_another_thread() {
 }
 
 #[test]
+fn threads_of_a_scope_borrow_the_guard() {
+    let fake = fake();
+    let run = mlflow::start_run().name("shared").start();
+    thread::scope(|scope| {
+        for worker in 0..2 {
+            let run = &run;
+            scope.spawn(move || run.scope(|| mlflow::log_param(&format!("worker.{worker}"), 1)));
+        }
+    });
+    run.finish(RunStatus::Finished);
+    assert_eq!(fake.runs()[0].params.len(), 2);
+    fake.assert_run_finished("shared");
+}
+
+#[test]
 fn without_a_current_run_nothing_is_logged() {
     let fake = fake();
     mlflow::metric!("loss", 1.0);
@@ -76,10 +90,10 @@ fn a_guard_ends_its_run_once_and_puts_the_former_run_back() {
     let fake = fake();
     let outer = mlflow::start_run().name("outer").start();
     let inner = mlflow::start_run().name("inner").nested(true).start();
-    inner.end(RunStatus::Killed);
+    inner.finish(RunStatus::Killed);
     assert_eq!(mlflow::Run::current().unwrap().id(), outer.id());
     // The first end counts.
-    outer.deref().end(RunStatus::Finished);
+    outer.end(RunStatus::Finished);
     mlflow::Run::current().unwrap().end(RunStatus::Failed);
     drop(outer);
     assert!(mlflow::Run::current().is_none());

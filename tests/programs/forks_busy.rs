@@ -185,7 +185,7 @@ fn call_everything(steps: &mut Steps, run: &Run, handle: &Metric) {
         let builder = builder.param("b", 2).nested(true).experiment("child");
         let started = builder.system_metrics(true).start();
         mlflow::metric!("own", 1);
-        started.end(RunStatus::Finished);
+        started.finish(RunStatus::Finished);
         drop(mlflow::start_run().run_id("0123456789abcdef").start());
     });
     steps.call("Run::end", || run.end(RunStatus::Failed));

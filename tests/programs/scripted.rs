@@ -55,7 +55,7 @@ fn main() {
             ["text", path, content] => run().log_text(content, path),
             ["end", name] => {
                 let guard = guards.remove(name).expect("a run");
-                guard.end(RunStatus::Finished);
+                guard.finish(RunStatus::Finished);
             }
             ["returned"] => returned(),
             ["inner", id] => outer(id),

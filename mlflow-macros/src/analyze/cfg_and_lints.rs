@@ -1,7 +1,7 @@
-//! The attributes of an argument, taken apart.
+//! Attributes of an argument, separated into conditions (`cfg`) and lints.
 //!
-//! Invariants: a part stands under the same `cfg_attr`s as the whole; what cannot be parsed stays
-//! whole, for the compiler to say so.
+//! Invariants: a part stands under the same `cfg_attr`s as the whole attribute. An attribute that
+//! cannot be parsed is kept whole, so that the compiler reports the error.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::quote;
@@ -10,7 +10,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned as _;
 use syn::{Attribute, Meta, MetaList, Token};
 
-/// What makes the argument exist.
+/// Returns the `cfg` attributes, on which the existence of the argument depends.
 // Input:  `#[cfg(unix)] #[cfg_attr(test, cfg(windows), allow(unused))]`
 // Output: `#[cfg(unix)] #[cfg_attr(test, cfg(windows))]`
 pub(crate) fn extract_cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
@@ -19,8 +19,9 @@ pub(crate) fn extract_cfgs(attributes: &[Attribute]) -> Vec<Attribute> {
     })
 }
 
-/// What the attributes say of lints, for the place where the argument is bound. What it is called
-/// is still found in the signature, so an expectation stays there as an allowance.
+/// Returns the lint attributes, for the place where the argument is bound. The compiler still finds
+/// the argument's name in the signature. So the lint attributes stay there, too, with every
+/// `expect` turned into an `allow`.
 pub(crate) fn take_lints(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
     let lints = flat_map_attributes(attributes, &|meta| keep_if(meta, is_lint(meta)));
     *attributes = flat_map_attributes(attributes, &|meta| match as_expect_list(meta) {
@@ -30,7 +31,7 @@ pub(crate) fn take_lints(attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
     lints
 }
 
-/// What the attributes allow or expect, as what they allow.
+/// Returns `allow` attributes for all lints that the attributes allow or expect.
 // Input:  `#[expect(deprecated)] #[deny(unused)]`
 // Output: `#[allow(deprecated)]`
 pub(crate) fn extract_allowances(attributes: &[Attribute]) -> Vec<Attribute> {
@@ -40,7 +41,8 @@ pub(crate) fn extract_allowances(attributes: &[Attribute]) -> Vec<Attribute> {
     })
 }
 
-/// Makes an expectation that the argument is unused an allowance, as logging uses it.
+/// Turns an expectation that the argument is unused into an allowance, as logging uses the
+/// argument.
 // Input:  `#[expect(unused_variables, unused_mut, reason = "later")]`
 // Output: `#[allow(unused_variables, reason = "later")] #[expect(unused_mut, reason = "later")]`
 pub(crate) fn allow_unused(attributes: &mut Vec<Attribute>) {
@@ -62,7 +64,7 @@ fn flat_map_attributes(
     parts
 }
 
-/// `part` of what is said, which may be inside of a `cfg_attr`.
+/// Applies `part` to the attribute, or to each attribute inside of a `cfg_attr`.
 fn flat_map_meta(meta: &Meta, part: &dyn Fn(&Meta) -> Vec<Meta>) -> Vec<Meta> {
     let Meta::List(list) = meta else {
         return part(meta);
@@ -119,7 +121,7 @@ fn is_lint(meta: &Meta) -> bool {
         .any(|level| meta.path().is_ident(level))
 }
 
-/// `expect(…)`
+/// Returns the list of an `expect(…)` attribute; `None` for every other attribute.
 fn as_expect_list(meta: &Meta) -> Option<&MetaList> {
     match meta {
         Meta::List(list) if list.path.is_ident("expect") => Some(list),
@@ -127,7 +129,7 @@ fn as_expect_list(meta: &Meta) -> Option<&MetaList> {
     }
 }
 
-/// The same, as `allow(…)`.
+/// Returns an `expect(…)` attribute as `allow(…)`.
 fn to_allow_meta(expect: &MetaList) -> Meta {
     Meta::List(MetaList {
         path: Ident::new("allow", expect.path.span()).into(),
@@ -161,7 +163,7 @@ fn allow_unused_in_meta(meta: &Meta) -> Vec<Meta> {
     parts
 }
 
-/// Lints that find what nobody uses, or reads.
+/// Returns true for the lints that report a variable as unused or never read.
 fn is_unused_lint(lint: &Meta) -> bool {
     ["unused", "unused_assignments", "unused_variables"]
         .iter()

@@ -1,11 +1,11 @@
-//! Names of metrics, params and tags that MLflow accepts.
+//! Check that MLflow accepts the names of metrics, params and tags.
 
 use mlflow_rules::{KEY_CHARS, KeyFault, key_fault};
 use proc_macro2::Span;
 
 use crate::errors::Errors;
 
-/// Reports a `key` that no MLflow server would accept; `what` is `metric`, `param` or `tag`.
+/// Adds an error for a `key` that MLflow would refuse; `what` is `metric`, `param` or `tag`.
 pub(crate) fn report_invalid_key(errors: &mut Errors, what: &str, key: &str, span: Span) {
     let Some(fault) = key_fault(key) else {
         return;

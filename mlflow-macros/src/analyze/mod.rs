@@ -1,4 +1,4 @@
-//! The second pass: what it means, and what is wrong with it.
+//! Second pass: validation of the attribute and the function, and the decisions of the expansion.
 
 pub(crate) mod cfg_and_lints;
 pub(crate) mod key;

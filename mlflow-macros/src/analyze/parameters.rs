@@ -1,8 +1,12 @@
-//! The function's own arguments: what they are called, and how the body comes by them.
+//! Arguments of the annotated function: their names, and their way into the body.
 //!
-//! Invariants: every argument is owned by the body's closure or future, whether or not the body
-//! names it, and dropped in the order a plain function drops them. What is moved into the body is
-//! bound where that begins, and a plain name in the signature.
+//! Invariants: the body's closure or future owns every argument, whether or not the body names the
+//! argument, and drops the arguments in the order in which a plain function drops them. An argument
+//! that moves into the body is a plain name in the signature, and its pattern is bound at the
+//! beginning of the body.
+//!
+//! A *binding* is a name that an argument's pattern binds. A *rebind* is the move of an argument
+//! into the body.
 
 use mlflow_rules::is_secret_name;
 use proc_macro2::{Span, TokenStream};
@@ -16,21 +20,24 @@ use crate::analyze::cfg_and_lints::{allow_unused, extract_allowances, extract_cf
 use crate::analyze::wrapping::{is_number, is_unit};
 use crate::expand::paths;
 
-/// One typed argument.
+/// Argument with a pattern and a type; every argument but `self`.
 pub(crate) struct Parameter {
-    /// Its `#[cfg]`s, also those in a `cfg_attr`, which go onto every statement made for it.
+    /// `#[cfg]` attributes of the argument, including those in a `cfg_attr`. Every statement that
+    /// is emitted for the argument has these attributes.
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) bindings: Vec<Binding>,
-    /// Moves it from the signature into the body; `None` if the body sees it as it is.
+    /// Move of the argument from the signature into the body; `None` if the body uses the argument
+    /// of the signature directly.
     pub(crate) rebind: Option<Rebind>,
-    /// What the body's closure or future has to own.
+    /// Names that the body's closure or future has to own.
     pub(crate) owned: Vec<Ident>,
-    /// Whether logging looks at it.
+    /// True if logging reads the argument.
     pub(crate) is_captured: bool,
 }
 
 impl Parameter {
-    /// The statements at the body's beginning that bind it.
+    /// Returns the statements at the beginning of the body that bind the argument; `None` if the
+    /// argument does not move.
     pub(crate) fn rebind_statements(&self, private: &TokenStream) -> Option<TokenStream> {
         let (rebind, cfgs) = (self.rebind.as_ref()?, &self.cfgs);
         let statements = rebind.statements(cfgs);
@@ -41,31 +48,35 @@ impl Parameter {
         Some(quote!(#statements #(#cfgs)* #private::mark_used(&#ident);))
     }
 
-    /// Where the expansion uses an argument, because it is logged or because it `is_kept` by the
-    /// body's closure or future, an expectation that it is unused would never be met.
+    /// Turns expectations that the argument is unused into allowances, if such an expectation could
+    /// never be met. That is so if the expansion uses the argument: because logging reads the
+    /// argument, or because the body's closure or future keeps it (`is_kept`).
     pub(crate) fn adjust_lints(&mut self, attributes: &mut Vec<Attribute>, is_kept: bool) {
         match &mut self.rebind {
             None if self.is_captured || is_kept => allow_unused(attributes),
             Some(rebind) if self.is_captured && rebind.is_name() => allow_unused(&mut rebind.lints),
-            // The body binds it, and is all that uses it.
+            // Only the body binds and uses the argument.
             _ => {}
         }
     }
 }
 
-/// Which arguments move from the signature into the body.
+/// Choice of the arguments that move from the signature into the body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum MovedParameters {
     None,
-    /// The names before it are kept by a closure, which to the compiler is a use of them.
+    /// First argument that is not a plain name (or is an unused `_name`), and every argument after
+    /// it. A closure or future keeps the names before it, which the compiler counts as a use of
+    /// these names.
     FromFirstPattern,
-    /// As an `async fn` does: a future that is never polled drops the first argument first, one that
-    /// ends drops it last, and what is kept would be dropped in one order. It costs the future their
-    /// size once more.
+    /// Every argument, as in an `async fn`. A future that is never polled drops the first argument
+    /// first, and a future that ends drops the first argument last. Arguments that are only kept
+    /// would be dropped in the same order in both cases. The moves cost the future the size of the
+    /// arguments a second time.
     All,
 }
 
-/// How many arguments may have a destructor.
+/// Returns the number of arguments that may have a destructor.
 pub(crate) fn count_with_destructor(signature: &Signature) -> usize {
     let types = signature.inputs.iter().map(|argument| match argument {
         FnArg::Receiver(receiver) => &*receiver.ty,
@@ -76,39 +87,40 @@ pub(crate) fn count_with_destructor(signature: &Signature) -> usize {
         .count()
 }
 
-/// A name the argument's pattern binds.
+/// Name that the pattern of an argument binds.
 pub(crate) struct Binding {
     pub(crate) ident: Ident,
-    /// Without `r#`.
+    /// Identifier as text, without `r#`.
     pub(crate) name: String,
-    /// Whether it is a reference by its declared type, so that the value behind it is looked at.
+    /// True if the declared type is a reference, so that logging reads the value behind it.
     pub(crate) is_reference: bool,
-    /// Whether its name is a secret's, or that of a field it is taken out of.
+    /// True if the name is that of a secret, or if the value is taken out of a field with such a
+    /// name.
     pub(crate) is_secret: bool,
 }
 
-/// An argument that is bound at the beginning of the body.
+/// Argument that is bound at the beginning of the body.
 pub(crate) struct Rebind {
     pub(crate) ident: Ident,
     pub(crate) pattern: Pat,
-    /// What the argument says of lints; it goes along with the pattern.
+    /// Lint attributes of the argument, which move along with the pattern.
     lints: Vec<Attribute>,
 }
 
 impl Rebind {
-    /// Returns the lints that a look at the argument has to allow, too.
+    /// Returns the `allow` attributes for the captures that read the argument.
     pub(crate) fn allowed_lints(&self) -> Vec<Attribute> {
         extract_allowances(&self.lints)
     }
 
-    /// Whether the pattern is just a name.
+    /// Returns true if the pattern is only a name.
     pub(crate) fn is_name(&self) -> bool {
         matches!(&self.pattern, Pat::Ident(pat) if pat.ident == self.ident)
     }
 
     // Input:  `(a, _)`
-    // Output: `let __argument0 = __argument0; let (a, _) = __argument0;`, in two steps so that what
-    //         the pattern leaves behind is dropped right after what it binds
+    // Output: `let __argument0 = __argument0; let (a, _) = __argument0;`, in two steps, so that the
+    //         parts of the value that the pattern does not bind are dropped right after the bound ones
     fn statements(&self, cfgs: &[Attribute]) -> TokenStream {
         let Self {
             ident,
@@ -120,16 +132,18 @@ impl Rebind {
         }
         if as_plain_ident(pattern).is_some() {
             let core = paths::core_path();
-            // Clippy finds that a plain `let _name = …` has no effect.
+            // Clippy reports that a plain `let _name = …` has no effect.
             return quote!(#(#cfgs)* #(#lints)* let #pattern = #core::convert::identity(#ident););
         }
-        // An argument may be borrowed mutably by its own pattern, a variable has to say so.
+        // An argument's own pattern may borrow the argument mutably, but a variable has to be `mut`
+        // for that.
         let mutability = find_ref_mut(pattern);
         quote!(#(#cfgs)* let #mutability #ident = #ident; #(#cfgs)* #(#lints)* let #pattern = #ident;)
     }
 }
 
-/// The typed arguments of `signature`, which is changed where a pattern moves into the body.
+/// Returns the typed arguments of `signature`, in which a plain name replaces each pattern that
+/// moves into the body.
 pub(crate) fn extract_parameters(
     signature: &mut Signature,
     which: MovedParameters,
@@ -141,7 +155,8 @@ pub(crate) fn extract_parameters(
             continue;
         };
         let is_plain = as_plain_ident(&argument.pat).is_some_and(|name| !is_unused(name));
-        // There is nothing to drop, and clippy wants a `()` where it is bound to `_`.
+        // `_: ()` does not move: there is nothing to drop, and Clippy would report the `_` in
+        // `let _ = …` (it wants `()` there).
         let is_nothing = matches!(&*argument.pat, Pat::Wild(_)) && is_unit(&argument.ty);
         moved |= which == MovedParameters::FromFirstPattern && !is_plain && !is_nothing;
         parameters.push(extract_parameter(argument, index, moved && !is_nothing));
@@ -149,7 +164,7 @@ pub(crate) fn extract_parameters(
     parameters
 }
 
-/// The name, if the pattern is no more than one.
+/// Returns the name if the pattern is only a name.
 pub(crate) fn as_plain_ident(pattern: &Pat) -> Option<&Ident> {
     match pattern {
         Pat::Ident(PatIdent {
@@ -162,7 +177,8 @@ pub(crate) fn as_plain_ident(pattern: &Pat) -> Option<&Ident> {
     }
 }
 
-/// `_name` says that nobody uses it, and clippy holds us to that.
+/// Returns true for a name like `_name`, which marks a variable as unused; Clippy reports a use of
+/// such a variable.
 pub(crate) fn is_unused(name: &Ident) -> bool {
     name.to_string().starts_with('_')
 }
@@ -179,7 +195,7 @@ fn extract_parameter(argument: &mut PatType, index: usize, moved: bool) -> Param
         &mut bindings,
     );
     if !moved {
-        // Of a reference nothing is dropped.
+        // Nothing is dropped with a reference.
         let owned = bindings
             .iter()
             .filter(|binding: &&Binding| !binding.is_reference);
@@ -199,7 +215,8 @@ fn extract_parameter(argument: &mut PatType, index: usize, moved: bool) -> Param
     let plain = Pat::Ident(PatIdent {
         attrs: Vec::new(),
         by_ref: None,
-        // An argument may be borrowed mutably by its own pattern, a variable has to say so.
+        // An argument's own pattern may borrow the argument mutably, but a variable has to be `mut`
+        // for that.
         mutability: find_ref_mut(&argument.pat),
         ident: ident.clone(),
         subpat: None,
@@ -219,7 +236,7 @@ fn extract_parameter(argument: &mut PatType, index: usize, moved: bool) -> Param
     }
 }
 
-/// The `mut` of a `ref mut` that borrows from the argument itself.
+/// Returns the `mut` of a `ref mut` that borrows from the argument itself.
 fn find_ref_mut(pattern: &Pat) -> Option<Token![mut]> {
     match pattern {
         Pat::Ident(PatIdent {
@@ -241,7 +258,7 @@ fn find_ref_mut(pattern: &Pat) -> Option<Token![mut]> {
     }
 }
 
-/// Where a pattern stands.
+/// Properties of the place in which a pattern stands.
 #[derive(Clone, Copy)]
 struct PatternContext {
     is_reference: bool,
@@ -303,7 +320,8 @@ fn collect_bindings(pattern: &Pat, within: PatternContext, bindings: &mut Vec<Bi
     }
 }
 
-/// `pattern` for a look at the value through a reference: binds what `wanted` gives a name, by reference.
+/// Returns `pattern` in a form that matches a reference to the value. Each name for which `wanted`
+/// returns an identifier is bound by reference, to that identifier; every other name becomes `_`.
 // Input:  `(mut a, ref b, &c, d)`, all but `d` wanted
 // Output: `(a, b, c, _)`
 pub(crate) fn to_reference_pattern(
@@ -331,7 +349,8 @@ pub(crate) fn to_reference_pattern(
         }
         Pat::Tuple(pat) => {
             let inner = all(&pat.elems);
-            // Where the user's is: of a pattern that does not fit, both are one error then.
+            // The span is that of the user's pattern. A pattern that does not fit the type is then
+            // one error instead of two.
             quote_spanned!(pat.paren_token.span.join()=> (#(#inner,)*))
         }
         Pat::TupleStruct(pat) => {
@@ -352,7 +371,7 @@ pub(crate) fn to_reference_pattern(
                      pat,
                  }| {
                     let inner = to_reference_pattern(pat, wanted);
-                    // `x: x` is a warning.
+                    // The compiler warns about `x: x`.
                     let is_short = colon_token.is_none()
                         && matches!(&**pat, Pat::Ident(pat) if wanted(&pat.ident).is_some());
                     if is_short {
@@ -379,7 +398,7 @@ pub(crate) fn to_reference_pattern(
                 .map(|case| to_reference_pattern(case, wanted));
             quote!(#(#cases)|*)
         }
-        // They tell the cases of an or-pattern apart.
+        // Literals, ranges, paths and constants tell the cases of an or-pattern apart.
         Pat::Lit(_) | Pat::Range(_) | Pat::Path(_) | Pat::Const(_) => quote!(#pattern),
         Pat::Rest(_) => quote!(..),
         _ => quote!(_),

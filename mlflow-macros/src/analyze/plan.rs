@@ -1,7 +1,7 @@
-//! Validates the arguments against the function, and says what is to be done.
+//! Validation of the attribute's arguments against the function, and the resulting plan.
 //!
-//! Invariants: every name that should be an argument of the function is one; every literal key is
-//! one that MLflow accepts; no key is logged twice.
+//! Invariants: every name that has to be an argument of the function is one; MLflow accepts every
+//! literal key; no key is logged twice.
 
 use proc_macro2::Span;
 use syn::ext::IdentExt;
@@ -14,7 +14,7 @@ use crate::errors::{Errors, find_nearest, format_names};
 use crate::parse::arguments::{Arguments, Entry};
 use crate::parse::name_template::{self, TemplatePart};
 
-/// What happens to an argument of the function.
+/// Treatment of an argument of the function by logging.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum CapturePolicy {
     Skip,
@@ -23,20 +23,20 @@ pub(crate) enum CapturePolicy {
     Hash,
 }
 
-/// A name: a constant with parts filled in, or any expression.
+/// Name of an experiment or a run: a literal with placeholders, or any other expression.
 pub(crate) enum NameArgument {
-    /// With the place of the literal.
+    /// Parts of the literal, and the literal's span.
     Template(Vec<TemplatePart>, Span),
     Expr(Expr),
 }
 
-/// What the expansion needs to know beyond the function itself.
+/// Decisions that the expansion needs in addition to the function itself.
 pub(crate) struct Plan {
     pub(crate) experiment: Option<NameArgument>,
     pub(crate) run_name: Option<NameArgument>,
     pub(crate) tags: Vec<(String, Expr)>,
     pub(crate) params: Vec<(String, Expr)>,
-    /// One for each binding of each parameter.
+    /// Policies of each parameter, one for each of its bindings.
     pub(crate) capture_policies: Vec<Vec<CapturePolicy>>,
     pub(crate) arguments: Arguments,
 }
@@ -102,12 +102,12 @@ fn choose_capture_policy(arguments: &Arguments, binding: &Binding) -> CapturePol
         .params
         .iter()
         .find(|entry| entry.key.text == binding.name);
-    // `__…` is a name that another macro made up.
+    // A name that begins with `__` was made up by another macro.
     let left_out = arguments.skip_all || listed(&arguments.skip) || binding.name.starts_with("__");
     match entry {
         _ if listed(&arguments.hash) => CapturePolicy::Hash,
         _ if listed(&arguments.redact) => CapturePolicy::Redact,
-        // Its value is given by the attribute.
+        // The attribute gives the value of the param.
         Some(Entry { value: Some(_), .. }) => CapturePolicy::Skip,
         None if left_out || is_run_id(arguments, binding) => CapturePolicy::Skip,
         _ if binding.is_secret => CapturePolicy::Redact,
@@ -115,7 +115,8 @@ fn choose_capture_policy(arguments: &Arguments, binding: &Binding) -> CapturePol
     }
 }
 
-/// Whether it is the run's id itself: as a param it would be another one each time that the run goes on.
+/// Returns true if the argument itself is the `run_id`. As a param, the id would have another value
+/// each time the run is continued.
 fn is_run_id(arguments: &Arguments, binding: &Binding) -> bool {
     matches!(&arguments.run_id, Some(Expr::Path(path)) if path.path.is_ident(&binding.ident))
 }
@@ -292,7 +293,7 @@ fn check_return(arguments: &Arguments, output: &ReturnType, shape: Wrapping, err
     }
 }
 
-/// Tags that an argument of the attribute sets, too.
+/// Adds an error for each tag that an argument of the attribute sets, too.
 fn check_reserved(arguments: &Arguments, errors: &mut Errors) {
     let reserved = [
         (
@@ -319,7 +320,7 @@ fn check_reserved(arguments: &Arguments, errors: &mut Errors) {
     }
 }
 
-/// A literal is a template, anything else is taken as it is.
+/// Parses a string literal as a template, and returns any other expression as it is.
 fn parse_name_argument(
     argument: &str,
     expr: Expr,

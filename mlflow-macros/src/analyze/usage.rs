@@ -1,7 +1,7 @@
-//! Which arguments logging looks at.
+//! Usage of the function's arguments by logging.
 //!
-//! Invariant: what it looks at is what the expansion names outside of the body; to the compiler
-//! that is a use of the argument.
+//! Invariant: logging reads exactly the arguments that the expansion names outside of the body. The
+//! compiler counts such a mention as a use of the argument.
 
 use proc_macro2::{Ident, TokenStream, TokenTree};
 use quote::quote;
@@ -13,7 +13,7 @@ use crate::analyze::plan::{CapturePolicy, NameArgument, Plan};
 use crate::parse::name_template::TemplatePart;
 
 impl Plan {
-    /// Whether logging looks at anything the argument binds.
+    /// Returns true if logging reads anything that the argument binds.
     pub(crate) fn uses_parameter(
         &self,
         parameter: &Parameter,
@@ -27,7 +27,7 @@ impl Plan {
         })
     }
 
-    /// Whether the attribute's own expressions use an argument.
+    /// Returns true if an expression in the attribute uses the argument.
     pub(crate) fn uses_in_expression(&self, ident: &Ident) -> bool {
         let arguments = &self.arguments;
         let names = [&self.experiment, &self.run_name].into_iter().flatten();
@@ -49,7 +49,8 @@ impl Plan {
             .any(|expr| mentions_ident(expr, ident))
     }
 
-    /// Whether a name has an argument filled in, and shows it.
+    /// Returns true if the experiment's or the run's name has a placeholder that shows the
+    /// argument's value.
     pub(crate) fn shows_in_template(&self, binding: &Binding, treatment: CapturePolicy) -> bool {
         let ident = binding.ident.unraw().to_string();
         let names = [&self.experiment, &self.run_name];
@@ -64,7 +65,7 @@ impl Plan {
 }
 
 impl Binding {
-    /// Whether a name that has the argument filled in must not show it.
+    /// Returns true if a placeholder must not show the argument's value.
     pub(crate) fn is_hidden(&self, treatment: CapturePolicy) -> bool {
         matches!(treatment, CapturePolicy::Redact | CapturePolicy::Hash) || self.is_secret
     }
@@ -75,7 +76,7 @@ fn mentions_ident(expr: &Expr, ident: &Ident) -> bool {
         tokens.into_iter().any(|tree| match tree {
             TokenTree::Ident(word) => word == *ident,
             TokenTree::Group(group) => any(group.stream(), ident),
-            // Inline arguments of `format!` and the like.
+            // Inline arguments of `format!` and similar macros, such as `{name}` in `"lr {name}"`.
             TokenTree::Literal(literal) => literal.to_string().contains(&format!("{{{ident}")),
             TokenTree::Punct(_) => false,
         })

@@ -1,6 +1,6 @@
-//! How a function's body can be wrapped.
+//! Choice of the way in which a function's body is wrapped.
 //!
-//! Invariant: a body that cannot be handed to a closure without changing what it means is not.
+//! Invariant: a body whose meaning would change in a closure is not put into one.
 
 use proc_macro2::{TokenStream, TokenTree};
 use quote::quote;
@@ -10,28 +10,30 @@ use syn::{
     TypeParamBound, TypePath,
 };
 
-/// The ways to wrap a body.
+/// Way to wrap a body.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Wrapping {
-    /// In a closure.
+    /// Closure that contains the body.
     Closure,
-    /// Not at all, a guard stands before it: `-> !`, `#[track_caller]`, and `-> impl Fn`, also in a
-    /// tuple, as a returned closure learns its signature from there.
+    /// Guard before a body that is not wrapped: for `-> !`, for `#[track_caller]`, and for
+    /// `-> impl Fn` (also in a tuple), as a returned closure infers its signature from the return
+    /// type.
     Guard,
-    /// `async fn`, made a function that returns the future, so that the caller's run is known.
+    /// `async fn` that becomes a function which returns the future, so that the caller's run is
+    /// known.
     Async,
-    /// `async fn` that has to stay one, as another attribute below looks for it.
+    /// `async fn` that has to stay one, as another attribute below requires it.
     AsyncPreserved,
-    /// `-> impl Future`.
+    /// Function with `-> impl Future`.
     ImplFuture,
-    /// `-> Pin<Box<dyn Future>>`.
+    /// Function with `-> Pin<Box<dyn Future>>`.
     BoxedFuture,
-    /// As one of these two, which is for the compiler to find out: the name may be an alias, such
-    /// as `BoxFuture`, of a boxed future.
+    /// Either `BoxedFuture` or `Closure`, decided by the compiler from the return type: a type's
+    /// name may be an alias of a boxed future, such as `BoxFuture`.
     ByReturnType,
 }
 
-/// Attributes that do not care what kind of function they stand on.
+/// Attributes that do not depend on the kind of function on which they stand.
 const INERT_ATTRIBUTES: [&str; 23] = [
     "allow",
     "cfg",
@@ -58,7 +60,7 @@ const INERT_ATTRIBUTES: [&str; 23] = [
     "warn",
 ];
 
-/// Return types that are no boxed future.
+/// Names of return types that are no boxed future.
 const NON_FUTURE_TYPES: [&str; 24] = [
     "Arc",
     "Box",
@@ -121,7 +123,8 @@ pub(crate) fn choose_wrapping(signature: &Signature, attributes: &[Attribute]) -
     }
 }
 
-/// Looks through the groups without delimiters that `macro_rules!` puts around a `$type`.
+/// Returns the type inside of parentheses, and of the groups without delimiters that `macro_rules!`
+/// puts around a `$type`.
 fn strip_groups(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => strip_groups(&group.elem),
@@ -138,7 +141,8 @@ pub(crate) fn is_unit(ty: &Type) -> bool {
     matches!(strip_groups(ty), Type::Tuple(tuple) if tuple.elems.is_empty())
 }
 
-/// `impl Future` with no bound beyond those that the tracked future has whenever its body has.
+/// Returns true for an `impl Future` whose other bounds hold for the tracked future whenever they
+/// hold for the body's future.
 fn is_impl_future(ty: &Type) -> bool {
     let Type::ImplTrait(opaque) = strip_groups(ty) else {
         return false;
@@ -211,7 +215,7 @@ fn is_boxed_future(ty: &Type) -> bool {
         .is_some_and(is_dyn_future)
 }
 
-/// `Box<dyn Future + Unpin>`
+/// Returns true for a boxed future without `Pin`, such as `Box<dyn Future + Unpin>`.
 fn is_unpinned_future(ty: &Type) -> bool {
     only_argument(ty, "Box").is_some_and(is_dyn_future)
 }
@@ -225,8 +229,9 @@ fn is_dyn_future(ty: &Type) -> bool {
     })
 }
 
-/// A name that may stand for a boxed future. A name of the standard library is taken for what it
-/// is, which spares the compiler the question in nearly every function.
+/// Returns true for a name that may be an alias of a boxed future. Names of the standard library
+/// are taken to be the types of that library, which saves the compiler the decision in nearly every
+/// function.
 fn may_be_alias(ty: &Type) -> bool {
     let Type::Path(TypePath { qself: None, path }) = strip_groups(ty) else {
         return false;
@@ -238,7 +243,7 @@ fn may_be_alias(ty: &Type) -> bool {
     (!is_known || is_unpinned_future(ty)) && !has_impl(quote!(#ty))
 }
 
-/// Whether a type has an `impl Trait` in it, which nothing but a signature can name.
+/// Returns true if the type contains an `impl Trait`, which can be written only in a signature.
 fn has_impl(ty: TokenStream) -> bool {
     ty.into_iter().any(|tree| match tree {
         TokenTree::Ident(word) => word == "impl",
@@ -270,7 +275,7 @@ fn last_segment(ty: &Type) -> Option<&PathSegment> {
     }
 }
 
-/// What is returned, inside `Result` and `Option`; `()` is no value.
+/// Kind of the returned value inside of `Result` and `Option`; `()` counts as no value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum ReturnedValue {
     Nothing,
@@ -298,8 +303,9 @@ pub(crate) fn returned_value(output: &ReturnType) -> ReturnedValue {
     }
 }
 
-/// Returns how many `Result`s and `Option`s a returned value is looked for in: as many as its type names, names
-/// that may be aliases among them, and at least one. Of a future's type its output counts.
+/// Returns the number of `Result`s and `Option`s inside of which a returned value is looked for: as
+/// many as the type names, including names that may be aliases, and at least one. For a future, the
+/// type of its output counts.
 // Input:  `io::Result<Outcome<Option<f64>>>`, `Vec<Option<f64>>`
 // Output: 3, 1
 pub(crate) fn count_result_layers(ty: &Type) -> usize {
@@ -314,7 +320,7 @@ pub(crate) fn count_result_layers(ty: &Type) -> usize {
     {
         (ty, layers) = (first, layers + 1);
     }
-    // One more look tells whether it is that of a failure.
+    // An `ExitCode` needs one more layer, which finds out if the code is that of a failure.
     let is_exit_code = last_segment(ty).is_some_and(|last| last.ident == "ExitCode");
     (layers + usize::from(is_exit_code)).max(1)
 }
@@ -349,8 +355,8 @@ pub(crate) fn is_number(ty: &Type) -> bool {
         .is_some_and(|name| NUMBERS.iter().any(|number| name == number))
 }
 
-/// `ty` as it can be written in a closure, and what is left to be inferred: every `impl Trait`,
-/// and every macro, as it may stand for one.
+/// Returns `ty` in a form that can be written in a closure, and the parts that are left to be
+/// inferred: every `impl Trait`, and every macro, as a macro may stand for an `impl Trait`.
 // Input:  `Result<impl Iterator<Item = u8>, Box<dyn Error>>`
 // Output: `Result<_, Box<dyn Error>>`, `impl Iterator<Item = u8>`
 pub(crate) fn infer_opaque_types(ty: &Type) -> (Type, Vec<Type>) {

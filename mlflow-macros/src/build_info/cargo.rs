@@ -1,11 +1,12 @@
-//! What cargo knows: the locked versions, and the features that are on.
+//! Build information from cargo: the lock file and the enabled features.
 
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The `Cargo.lock` of the package's workspace: beside the workspace's manifest, else the nearest
-/// upwards. A member may have an old one of its own, which cargo does not read.
+/// Returns the `Cargo.lock` of the package's workspace: the one beside the workspace's manifest, or
+/// else the nearest one in the package's directory or above it. A member may have an old lock file
+/// of its own, which cargo does not read.
 pub(super) fn find_lock_file(package: &Path) -> Option<PathBuf> {
     let is_workspace = |directory: &&Path| {
         let manifest = fs::read_to_string(directory.join("Cargo.toml")).unwrap_or_default();
@@ -21,14 +22,15 @@ pub(super) fn find_lock_file(package: &Path) -> Option<PathBuf> {
     Some(directory?.join("Cargo.lock"))
 }
 
-/// Whether the package comes from a registry or a repository: a lock file that it brings along is not
-/// the one of this build. Of such packages cargo silences the lints.
+/// Returns true if the package comes from a registry or a repository. A lock file inside of such a
+/// package is not the one of this build. Such packages are recognised by the file
+/// `.cargo_vcs_info.json`, or by the option with which cargo silences their lints.
 pub(super) fn is_dependency(package: &Path, mut arguments: impl Iterator<Item = String>) -> bool {
     package.join(".cargo_vcs_info.json").exists()
         || arguments.any(|argument| argument.starts_with("--cap-lints"))
 }
 
-/// The SHA-256 of a file, as `sha256sum` prints it.
+/// Returns the SHA-256 of a file as `sha256sum` prints it, or `None` if the file cannot be read.
 pub(super) fn hash_file(file: &Path) -> Option<String> {
     let hash = hmac_sha256::Hash::hash(&fs::read(file).ok()?);
     let mut text = String::with_capacity(64);
@@ -39,13 +41,14 @@ pub(super) fn hash_file(file: &Path) -> Option<String> {
     Some(text)
 }
 
-/// The features of the package that is being compiled: a macro runs in the compiler's process, whose
-/// arguments name them. An editor's process has none.
+/// Returns the enabled features of the package that is being compiled, sorted. A macro runs in the
+/// compiler's process, whose arguments name the features. The process of an editor has no such
+/// arguments.
 // Input:  `rustc … --cfg feature="cuda" --cfg feature="default" …`
 // Output: `cuda,default`
 pub(super) fn parse_features(arguments: impl Iterator<Item = String>) -> Option<String> {
     let mut features = Vec::new();
-    // Long command lines are handed over in files.
+    // Cargo passes a long command line in a file, as the argument `@file`.
     let arguments = arguments.flat_map(|argument| match argument.strip_prefix('@') {
         Some(file) => fs::read_to_string(file)
             .unwrap_or_default()

@@ -1,26 +1,27 @@
-//! The commit of a working tree, and whether the tree differs from it.
+//! Build information from git: the commit of the working tree, and the changes since the commit.
 //!
-//! Invariants: what files say is read without git; only git itself is asked what they do not say;
-//! neither the working tree nor the index is touched.
+//! Invariants: all that can be read from git's files is read without running git. Git is run only
+//! for the rest. Neither the working tree nor the index is modified.
 
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What is known of the commit.
+/// Information about the commit that the code is built from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct GitInfo {
     pub(crate) commit: Option<String>,
-    /// Absent on a detached HEAD.
+    /// Name of the branch; `None` on a detached HEAD.
     pub(crate) branch: Option<String>,
     pub(crate) url: Option<String>,
-    /// Whether a file of git's differs from the commit, or a source of the package is none of git's.
+    /// True if a tracked file differs from the commit, or if a source of the package is not
+    /// tracked.
     pub(crate) dirty: Option<bool>,
 }
 
 impl GitInfo {
-    /// What it does not know, from `other`.
+    /// Returns `self`, with missing values taken from `other`.
     pub(super) fn or(self, other: Self) -> Self {
         let Self {
             commit,
@@ -37,7 +38,8 @@ impl GitInfo {
     }
 }
 
-/// Set by a hook that builds: they speak of the hook's repository.
+/// Variables that git sets for a hook. If a hook starts a build, the variables refer to the hook's
+/// repository, so git is run without them.
 const REPOSITORY_VARIABLES: [&str; 8] = [
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -49,21 +51,21 @@ const REPOSITORY_VARIABLES: [&str; 8] = [
     "GIT_NAMESPACE",
 ];
 
-/// What HEAD refers to where the references are not in files of their own (the format reftable).
+/// Content of HEAD if the references are not in files of their own (the reftable format).
 const REFTABLE_HEAD: &str = "refs/heads/.invalid";
 
 pub(super) struct Repository {
-    /// Where the working tree begins.
+    /// Root of the working tree.
     root: PathBuf,
-    /// Holds HEAD; of a worktree its own.
+    /// Directory with HEAD, which each worktree has for itself.
     directory: PathBuf,
-    /// Holds references and configuration, shared by all worktrees.
+    /// Directory with references and configuration, which all worktrees share.
     common_directory: PathBuf,
 }
 
 impl Repository {
-    /// The repository that the package `inside` belongs to. An unpacked copy of a published package
-    /// belongs to none, nor does one that git is told to ignore.
+    /// Returns the repository to which the package in `inside` belongs. An unpacked copy of a
+    /// published package belongs to none, and neither does a package that git ignores.
     pub(super) fn discover(inside: &Path) -> Option<Self> {
         if inside.join(".cargo_vcs_info.json").exists() {
             return None;
@@ -72,7 +74,7 @@ impl Repository {
             .ancestors()
             .find(|ancestor| ancestor.join(".git").exists())?;
         let dot_git = root.join(".git");
-        // Input:  a file `.git` that says `gitdir: ../main/.git/worktrees/here`
+        // Input:  a file `.git` with the line `gitdir: ../main/.git/worktrees/here`
         // Output: that directory
         let directory = if dot_git.is_dir() {
             dot_git
@@ -132,7 +134,7 @@ impl Repository {
         fs::read_to_string(self.directory.join("HEAD")).unwrap_or_default()
     }
 
-    /// The commit a branch points to, whether git keeps it loose or packed.
+    /// Returns the commit to which a branch points, from a loose or a packed reference.
     fn resolve_reference(&self, reference: &str) -> Option<String> {
         if let Ok(loose) = fs::read_to_string(self.common_directory.join(reference)) {
             return parse_commit_hash(&loose);
@@ -143,9 +145,9 @@ impl Repository {
             .find_map(|line| parse_commit_hash(line.strip_suffix(reference)?.strip_suffix(' ')?))
     }
 
-    /// Files that change when the commit does. HEAD changes with the branch, the branch's file with
-    /// the commit. A packed branch has no file, but every commit is noted in the log of HEAD; where
-    /// there is none, each leaves its message.
+    /// Returns the files that change when the commit does. HEAD changes with the branch, and the
+    /// branch's file with the commit. A packed branch has no file, but every commit is recorded in
+    /// the log of HEAD. Where there is no log, each commit still writes its message to a file.
     pub(super) fn files_to_watch(&self) -> Vec<PathBuf> {
         let head = self.read_head();
         let loose =
@@ -169,8 +171,9 @@ impl Repository {
             .collect()
     }
 
-    /// Asks git itself, the only one who knows. Of files that are none of git's only the package's
-    /// sources count: they are built, and no commit has them.
+    /// Returns true if the working tree differs from the commit, or `None` if git fails. Only git
+    /// itself can find out. Of the untracked files only the package's sources count, as they are
+    /// built and no commit contains them.
     fn is_dirty(&self, package: &Path) -> Option<bool> {
         let changed = Self::run_git(
             &self.root,
@@ -181,20 +184,21 @@ impl Repository {
         Some(!changed.is_empty() || !unknown.is_empty())
     }
 
-    /// What git says to a question, asked in `directory`; `None` if there is no git, or it refuses.
+    /// Returns the output of git with the arguments `question` in `directory`, or `None` if there
+    /// is no git or git fails.
     fn run_git(directory: &Path, question: &[&str]) -> Option<String> {
         let output = Self::git_command(directory).args(question).output().ok()?;
         let answer = String::from_utf8_lossy(&output.stdout).into_owned();
         output.status.success().then_some(answer)
     }
 
-    /// Git, with its answer for us alone.
+    /// Returns a command that runs git in `directory` and pipes its output to this process.
     fn git_command(directory: &Path) -> Command {
         let mut git = Command::new("git");
         for variable in REPOSITORY_VARIABLES {
             git.env_remove(variable);
         }
-        // What would start a daemon, or write to the index.
+        // Turns off what would start a daemon or write to the index.
         git.args(["--no-optional-locks", "-c", "core.fsmonitor=false"])
             .args(["-c", "diff.autoRefreshIndex=false"])
             .current_dir(directory)
@@ -204,8 +208,8 @@ impl Repository {
         git
     }
 
-    /// How the working tree differs from the commit, in git's own format, up to about so many bytes,
-    /// and whether that is all.
+    /// Returns the difference between the working tree and the commit in git's own format, and true
+    /// if the difference is complete. Reading stops after `most + 1` bytes.
     pub(super) fn diff(&self, most: u64) -> Option<(String, bool)> {
         let mut git = Self::git_command(&self.root);
         git.args(["diff", "--no-color", "--no-ext-diff", "--no-textconv"])
@@ -220,7 +224,7 @@ impl Repository {
         let mut bytes = Vec::new();
         let read = git.stdout.take()?.take(most + 1).read_to_end(&mut bytes);
         let is_all = bytes.len() as u64 <= most;
-        // Where there is more, it waits for somebody to read it.
+        // If there is more, git waits until its output is read, so git is killed.
         let ended = if is_all {
             git.wait()
         } else {
@@ -244,7 +248,7 @@ fn parse_commit_hash(text: &str) -> Option<String> {
     is_hash.then(|| text.to_owned())
 }
 
-/// The address of the remote `origin`, else of the first one.
+/// Returns the URL of the remote `origin`, or else of the first remote.
 // Input:  `[remote "origin"]\n\turl = https://host/repo.git\n[branch "main"]`
 // Output: `https://host/repo.git`
 fn find_remote_url(config: &str) -> Option<String> {
@@ -277,7 +281,7 @@ pub(super) fn without_credentials(url: &str) -> String {
     let (authority, path) = rest
         .split_once('/')
         .map_or((rest, None), |(authority, path)| (authority, Some(path)));
-    // The name before the `@` of an SSH address is no secret, but says nothing either.
+    // The name before the `@` of an SSH URL is no secret, but carries no information either.
     let host = authority
         .rsplit_once('@')
         .map_or(authority, |(_, host)| host);

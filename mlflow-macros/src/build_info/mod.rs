@@ -1,9 +1,14 @@
-//! What the code is built from, and how.
+//! Build information: the commit, the lock file and the features that the code is built from.
 //!
-//! Invariants: looked up once a process and package, however many functions are annotated; the
-//! environment wins; what cannot be found is absent and nothing fails; credentials never come
-//! along. One function of the package names the files and variables to the compiler, so that a
-//! moved HEAD rebuilds the package.
+//! Invariants:
+//!
+//! - The information is looked up once per compiler process and package, however many functions are
+//!   annotated.
+//! - Environment variables take precedence over the repository.
+//! - Information that cannot be found is absent, and nothing fails.
+//! - Credentials are never included.
+//! - One function of each package names the files and variables to the compiler, so that the
+//!   package is rebuilt when HEAD moves.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -43,22 +48,24 @@ const URL_VARIABLES: [&str; 4] = [
     "CI_REPOSITORY_URL",
     "BUILDKITE_REPO",
 ];
-/// The server, and the repository on it.
+/// Variables with the URL of the GitHub server, and with the path of the repository on that server.
 const GITHUB_VARIABLES: [&str; 2] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY"];
 
-/// What is known of the build.
+/// Information about the build of a package.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BuildInfo {
     pub(crate) git: GitInfo,
     /// SHA-256 of `Cargo.lock`, in hexadecimal.
     pub(crate) lock: Option<String>,
-    /// The package's features that are on, with commas between.
+    /// Enabled features of the package, separated by commas.
     pub(crate) features: Option<String>,
-    /// Files that change when the rest does; absent for all but the first function.
+    /// Files that change when the other fields do; `None` for all but the first function of the
+    /// package.
     pub(crate) watched_files: Option<Vec<PathBuf>>,
 }
 
-/// The build of the package that is being compiled.
+/// Returns the build information of the package that is being compiled. Only the first call for a
+/// package returns `watched_files`.
 pub(crate) fn current_build_info() -> BuildInfo {
     static KNOWN: Mutex<BTreeMap<PathBuf, BuildInfo>> = Mutex::new(BTreeMap::new());
     let Some(directory) = package_directory() else {
@@ -79,7 +86,7 @@ pub(crate) fn current_build_info() -> BuildInfo {
     build_info
 }
 
-/// Where the package that is being compiled lies.
+/// Returns the directory of the package that is being compiled.
 fn package_directory() -> Option<PathBuf> {
     env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from)
 }
@@ -103,7 +110,7 @@ fn find_build_info(package: &Path) -> BuildInfo {
     }
 }
 
-/// What the environment says.
+/// Returns the information that build services give in environment variables.
 fn read_git_variables(variable: &dyn Fn(&str) -> Option<String>) -> GitInfo {
     let github_url = || {
         let [server, repository] = GITHUB_VARIABLES.map(variable);
@@ -153,7 +160,7 @@ impl BuildInfo {
         })
     }
 
-    /// Writes the whole as an expression, known or not.
+    /// Returns the information as an expression, even if nothing is known.
     // Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); mlflow::__private::BuildInfo { … } }`
     pub(crate) fn to_expression(&self, krate: &TokenStream) -> TokenStream {
         let private = quote!(#krate::__private);
@@ -163,8 +170,9 @@ impl BuildInfo {
         quote!({ #watch #build_info })
     }
 
-    /// Names to the compiler what the result depends on. An unused constant leaves no bytes in the
-    /// program, but the compiler notes a variable with its value: none that may hold a credential.
+    /// Returns constants that name to the compiler the files and variables on which the result
+    /// depends. An unused constant adds no bytes to the program. But the compiler records the value
+    /// of each variable, so no variable is named that may hold a credential.
     // Output: `const _: &[u8] = include_bytes!("…/.git/HEAD");`
     pub(crate) fn rebuild_triggers(&self) -> TokenStream {
         let Some(watched) = &self.watched_files else {
@@ -192,8 +200,8 @@ fn quote_option<T: quote::ToTokens>(value: Option<&T>) -> TokenStream {
 mod tests {
     use super::*;
 
-    /// `CI_REPOSITORY_URL` of GitLab has the job's token in it, and what the compiler notes of a build is
-    /// kept in caches.
+    /// Guards credentials: GitLab's `CI_REPOSITORY_URL` contains the job's token, and the
+    /// compiler's records of a build are kept in caches.
     #[test]
     fn no_variable_is_noted_that_may_hold_a_credential() {
         let build_info = BuildInfo {

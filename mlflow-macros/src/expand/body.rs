@@ -1,7 +1,13 @@
-//! A function's body, as it is handed on.
+//! Function body in a form that can be passed to the runtime: in a closure or an `async` block.
 //!
-//! Invariants: it is the user's own group of tokens; the block around it owns every argument and
-//! drops them in the order of a plain function; it is checked against the declared return type.
+//! Invariants: the body is the user's own group of tokens. The block around the body owns every
+//! argument, and drops the arguments in the order of a plain function. The body is checked against
+//! the declared return type.
+//!
+//! An `async` block declares no return type, and a closure cannot declare one with `impl Trait`.
+//! The compiler infers their type from the first `return`. Therefore *hints* are emitted: branches
+//! that are never taken but have the declared type, such as
+//! `if let Some(value) = none::<R>() { return value; }`.
 
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -13,7 +19,7 @@ use crate::analyze::wrapping::{Wrapping, infer_opaque_types, is_never, is_unit, 
 use crate::expand::paths;
 use crate::parse::item::Function;
 
-/// A body, and what it has to be given.
+/// Function body, with all that is needed to wrap it.
 pub(crate) struct Body<'f> {
     pub(crate) private: &'f TokenStream,
     pub(crate) function: &'f Function,
@@ -22,7 +28,8 @@ pub(crate) struct Body<'f> {
 }
 
 impl Body<'_> {
-    /// The declared return type, as a closure or an `async` block can have it.
+    /// Returns the declared return type in a form that a closure or an `async` block can have: `_`
+    /// replaces every `impl Trait` and every macro, and the runtime's `Never` replaces `!`.
     pub(crate) fn return_type(&self) -> TokenStream {
         let private = self.private;
         match &self.function.signature.output {
@@ -35,7 +42,8 @@ impl Body<'_> {
         }
     }
 
-    /// What the future is declared to end with, where an `impl Future` says it.
+    /// Returns the declared output of the future that the function returns, or `None` if the return
+    /// type is not an `impl Future<Output = …>`.
     pub(crate) fn future_output(&self) -> Option<TokenStream> {
         let ReturnType::Type(_, ty) = &self.function.signature.output else {
             return None;
@@ -44,22 +52,23 @@ impl Body<'_> {
         Some(quote!(#output))
     }
 
-    /// In a closure.
+    /// Returns the body in a closure.
     pub(crate) fn closure(&self) -> TokenStream {
         let (returned, owning) = (self.return_type(), self.owned_block());
         let span = self.function.body.span_open();
         quote_spanned!(span=> move || -> #returned #owning)
     }
 
-    /// In an `async` block.
+    /// Returns the body in an `async` block.
     pub(crate) fn async_block(&self) -> TokenStream {
         let owning = self.owned_block();
         let span = self.function.body.span_open();
         quote_spanned!(span=> async move #owning)
     }
 
-    /// What stands for the function's own return type, if that cannot be written: `impl Trait` is
-    /// known by a `return` only.
+    /// Returns statements that define a marker of the function's return type, or `None` if no
+    /// marker is needed. A type with `impl Trait` cannot be written outside of a signature, so the
+    /// compiler learns the marker's type from a `return` that is never reached.
     // Output: `let like = ReturnType::MARKER; if let Some(value) = none_like(like) { return value; }`
     pub(crate) fn return_type_hint(&self) -> Option<TokenStream> {
         let (private, like) = (self.private, self.return_type_hint_ident()?);
@@ -85,8 +94,8 @@ impl Body<'_> {
         needed.then(|| Ident::new("__mlflow_like", Span::mixed_site()))
     }
 
-    // Input:  `return`, `nothing::<R>()`
-    // Output: `if let Some(value) = nothing::<R>() { return value; }`
+    // Input:  `return`, `none::<R>()`
+    // Output: `if let Some(value) = none::<R>() { return value; }`
     fn never_taken_branch(
         &self,
         span: Span,
@@ -102,7 +111,7 @@ impl Body<'_> {
         }
     }
 
-    /// A call that never gives a value of the type that is returned.
+    /// Returns a call whose value is always `None`, in an `Option` of the returned type.
     fn never_value_call(&self) -> TokenStream {
         match self.return_type_hint_ident() {
             Some(like) => quote!(none_like(#like)),
@@ -113,8 +122,9 @@ impl Body<'_> {
         }
     }
 
-    /// Tells a closure or an `async` block what it returns. Where the body returns something else, the compiler
-    /// names the place of the value: that is the type in the signature.
+    /// Returns a hint of the return type for the beginning of a closure or an `async` block. The
+    /// hint has the span of the type in the signature: if the body returns something else, the
+    /// compiler's message points to that type.
     fn early_return_hint(&self) -> TokenStream {
         let span = match &self.function.signature.output {
             ReturnType::Default => Span::mixed_site(),
@@ -123,9 +133,12 @@ impl Body<'_> {
         self.never_taken_branch(span, &quote!(return), &self.never_value_call())
     }
 
-    /// The body, told what the signature says of its value. The way out of the block around it is
-    /// for a body that only ever returns: the compiler would find that the call is not reached.
-    // Output: `with_type_of(like, 'value: { if let Some(value) = none_like(like) { break 'value value; } { body } }).0`
+    /// Returns the body as an argument of a call that gives the body's value the type of the marker
+    /// `like`. The block around the body has a hint with `break`. Without the hint, the compiler
+    /// would warn about an unreachable call if the body only ever uses `return`.
+    // Output: `with_type_of(like, 'value: {
+    //             if let Some(value) = none_like(like) { break 'value value; } { body }
+    //         }).0`
     fn with_type_hint(&self, like: &Ident, body: &TokenStream) -> TokenStream {
         let private = self.private;
         let label = Lifetime::new("'_value", Span::mixed_site());
@@ -134,7 +147,7 @@ impl Body<'_> {
         quote!(#private::with_type_of(#like, #label: { #leaves #body }).0)
     }
 
-    /// Whether anything but `()` is returned.
+    /// Returns true if the declared return type is neither `()` nor `!`.
     fn has_value(&self) -> bool {
         match &self.function.signature.output {
             ReturnType::Default => false,
@@ -142,10 +155,13 @@ impl Body<'_> {
         }
     }
 
-    /// What an `async` block returns, as the operand of a `return`: Clippy finds an `async` block that ends with a
-    /// future, though not an `async fn` that does. The way out is for a body that never ends: the compiler would find
-    /// that the `return` is not reached.
-    // Output: `'_returned: { if let Some(value) = nothing::<R>() { break '_returned value; } keep(&a); { body } }`
+    /// Returns the value of an `async` block as the operand of a `return`: Clippy reports an
+    /// `async` block that ends with a future, but not an `async fn` that does. The hint with
+    /// `break` is for a body that never ends. Without the hint, the compiler would warn that the
+    /// `return` is unreachable.
+    // Output: `'_returned: {
+    //             if let Some(value) = none::<R>() { break '_returned value; } mark_used(&a); { body }
+    //         }`
     fn async_block_value(&self, content: &TokenStream) -> TokenStream {
         let label = Lifetime::new("'_returned", Span::mixed_site());
         let leave = quote!(break #label);
@@ -154,14 +170,20 @@ impl Body<'_> {
         quote!(#label: #block)
     }
 
-    /// In a block that owns every argument. The outer braces stand where the user's do: else the compiler would
-    /// find no name for what the body has captured.
-    // Output: `{ { keep(&b); keep(&a); keep(&self); let (x, y) = __argument2; '__mlflow_body_0: { body } } }`
+    /// Returns the body in a block that owns every argument. The outer braces have the span of the
+    /// user's braces. With another span, the compiler's messages could not name the variables that
+    /// the body captures.
+    // Output: `{ {
+    //             mark_used(&b); mark_used(&a); mark_used(&self); let (x, y) = __argument2;
+    //             '__mlflow_body_0: { body }
+    //         } }`
     pub(crate) fn owned_block(&self) -> TokenStream {
         let private = self.private;
         let body = &self.function.body;
         let is_async = matches!(self.wrapping, Wrapping::Async | Wrapping::AsyncPreserved);
-        // A closure drops what it owns in the order of first mention, a function in reverse.
+        // A closure drops its captured variables in the order in which they are first mentioned, a
+        // function drops its arguments in reverse order. So the arguments are mentioned in reverse
+        // order.
         let mut keeps = TokenStream::new();
         for parameter in self.parameters.iter().rev() {
             let cfgs = &parameter.cfgs;
@@ -180,7 +202,7 @@ impl Body<'_> {
             .iter()
             .filter_map(|parameter| parameter.rebind_statements(private))
             .collect();
-        // Nothing coerces to the never type but what never returns.
+        // Only an expression that never returns coerces to the never type, so `!` gets no hint.
         let has_type =
             !matches!(&self.function.signature.output, ReturnType::Type(_, ty) if is_never(ty));
         let like = self.return_type_hint_ident();
@@ -206,13 +228,14 @@ impl Body<'_> {
     }
 }
 
-/// The body as the last expression of a block of ours.
+/// Returns the body with a label, for use as the last expression of a block that the macro emits.
 ///
-/// The compiler takes the edition of a labelled block from its label, so the label has the user's: the edition decides
-/// when the temporaries of the body's last expression are dropped. Attributes above each other wrap one body; their
-/// labels differ, as each has fewer attributes left than the one before it.
+/// The compiler takes the edition of a labelled block from its label, so the label has the user's
+/// edition. The edition decides when the temporaries of the body's last expression are dropped.
+/// Several attributes on one function wrap the same body. Their labels differ, as each attribute
+/// sees fewer remaining attributes than the one before it.
 // Input:  `{ 1 }`, under no attribute
-// Output: `'__mlflow_body_0: { 1 }`, as braces without a label are found to be one pair too many
+// Output: `'__mlflow_body_0: { 1 }`; the compiler would warn about the braces of an unlabelled block
 pub(crate) fn labelled_body(function: &Function) -> TokenStream {
     let Function {
         attributes, body, ..
@@ -222,15 +245,17 @@ pub(crate) fn labelled_body(function: &Function) -> TokenStream {
     quote!(#label: #body)
 }
 
-/// A block of this crate's edition, 2024: its locals outlive what its last expression borrows from.
+/// Returns a block of this crate's edition, 2024. In that edition the locals of the block outlive
+/// the temporaries of its last expression, which may borrow from the locals.
 pub(crate) fn mixed_site_block(content: TokenStream) -> Group {
     let mut block = Group::new(Delimiter::Brace, content);
     block.set_span(Span::mixed_site());
     block
 }
 
-/// The whole new body. It takes the place of the old one in the source too: a function that ends
-/// in a macro is nobody's, and not reported when it is never used.
+/// Returns the whole new body, with the span of the old one. If a function ended in a macro's
+/// tokens, the compiler would take the function for generated code, and would not report it as
+/// unused.
 pub(crate) fn replace_body(body: &Group, content: TokenStream) -> Group {
     let mut block = Group::new(Delimiter::Brace, content);
     block.set_span(body.span());

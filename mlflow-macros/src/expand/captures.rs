@@ -1,7 +1,10 @@
-//! The statements that tell a call's arguments, names and tags.
+//! Statements that capture a call's arguments, names and tags for the runtime.
 //!
-//! Invariants: they run only when tracking is on; they only look, through references; a user's
-//! expression is evaluated where no name of ours can be seen.
+//! Invariants: the statements run only while tracking is on. The values are only read, through
+//! references. A user's expression is evaluated where no name defined by the macro is visible.
+//!
+//! A pattern in the signature is matched twice: here by reference to read its bindings, and in the
+//! body to bind them.
 
 use mlflow_rules::is_secret_name;
 use proc_macro2::{Ident, Span, TokenStream};
@@ -16,7 +19,7 @@ use crate::analyze::plan::{CapturePolicy, NameArgument, Plan, iter_bindings};
 use crate::expand::paths;
 use crate::parse::name_template::TemplatePart;
 
-/// Everything that is captured; empty if nothing is.
+/// Returns all capturing statements; empty if nothing is captured.
 pub(crate) fn expand_captures(
     private: &TokenStream,
     call: &Ident,
@@ -50,7 +53,8 @@ struct Captures<'e> {
 }
 
 impl Captures<'_> {
-    /// A look at what a pattern would bind.
+    /// Returns statements that bind the names of patterns by reference, for the captures that read
+    /// them.
     // Input:  the argument `(mut a, b): (f64, f64)`, named `__argument0` in the signature
     // Output: `let (a, b) = &__argument0;`
     fn bind_patterns(&self) -> TokenStream {
@@ -94,8 +98,9 @@ impl Captures<'_> {
         looks
     }
 
-    /// Returns what a look calls what a pattern binds. Clippy finds that a user's `_name` is used, so that has a
-    /// name of ours unless the attribute's own expressions use it.
+    /// Returns the identifier by which the captures read a binding of a pattern. Clippy reports a
+    /// use of a user's `_name`. Such a binding is therefore read by a hygienic identifier, unless
+    /// an expression in the attribute uses the name, or several bindings have it.
     fn borrowed_ident(&self, binding: &Binding) -> Ident {
         let ident = &binding.ident;
         let is_only_one = iter_bindings(self.parameters)
@@ -112,8 +117,9 @@ impl Captures<'_> {
         }
     }
 
-    /// A reference to an argument's value, through its own reference where it is declared as one. What it lacks is
-    /// said at `span`.
+    /// Returns a reference to an argument's value. If the argument is declared as a reference, the
+    /// result points to the value behind it. The compiler reports at `span` if the value lacks a
+    /// trait.
     fn argument_reference(
         &self,
         parameter: &Parameter,
@@ -124,8 +130,8 @@ impl Captures<'_> {
             Some(rebind) if as_plain_ident(&rebind.pattern).is_some() => &rebind.ident,
             Some(_) => {
                 let look = self.borrowed_ident(binding);
-                // A capital letter is the name of a unit struct, or of a variable of a bold user: it may
-                // be no reference.
+                // A capitalised name may be a unit struct instead of a variable, and then is no
+                // reference.
                 if binding.name.starts_with(char::is_uppercase) {
                     return quote_spanned!(span=> &#look);
                 }
@@ -162,7 +168,8 @@ impl Captures<'_> {
         let run_id = arguments.run_id.as_ref().map(|expr| {
             let private = self.private;
             let value = quote_reference(expr);
-            // At the expression: the compiler says there that it is no text.
+            // The span is that of the expression: the compiler reports there if the expression is
+            // no text.
             let id = quote_spanned!(expr.span()=> #private::RunId(#value).__mlflow_run_id());
             let statement = quote!({ use #private::AnyRunId as _; #call.run_id(#id); });
             self.guard_statement("run_id", expr, statement)
@@ -214,7 +221,8 @@ impl Captures<'_> {
         })
     }
 
-    /// Fills in an argument, or a field of one. What is wrong with it is said at `span`.
+    /// Returns a statement that adds the value of an argument, or of one of its fields, to
+    /// `template`. The compiler reports errors of the placeholder at `span`.
     fn fill_placeholder(
         &self,
         template: &Ident,
@@ -245,7 +253,8 @@ impl Captures<'_> {
         }
         let mut place = self.argument_reference(parameter, binding, span);
         if !fields.is_empty() {
-            // Ours: the compiler would suggest another name in place of the whole text.
+            // A hygienic span: with the user's, the compiler would suggest another field name as a
+            // replacement for the whole text.
             let span = Span::mixed_site().located_at(span);
             let fields = fields.iter().filter_map(|field| {
                 let mut field = syn::parse_str(field).ok()?;
@@ -292,7 +301,8 @@ impl Captures<'_> {
         for (parameter, treatments) in self.parameters.iter().zip(&self.plan.capture_policies) {
             let cfgs = &parameter.cfgs;
             let mut unused = |name: &str| {
-                // Of two that have a condition, only one is there.
+                // Two arguments of one name with different `#[cfg]`s never exist together, so their
+                // keys need no number.
                 if cfgs.is_empty() {
                     insert_unique_key(&mut keys, name)
                 } else {
@@ -330,7 +340,8 @@ impl Captures<'_> {
         }
     }
 
-    /// A user's expression may panic, and that must not reach the function.
+    /// Returns the statement in a guard, as a user's expression may panic, and the panic must not
+    /// reach the function. A literal or a path cannot panic and needs no guard.
     // Input:  `argument` = "tags(first)", `expr` = `data[0]`
     // Output: `call.guarded("tags(first)", |call| { call.tag("first", &(data[0])); });`
     fn guard_statement(&self, argument: &str, expr: &Expr, statement: TokenStream) -> TokenStream {
@@ -359,7 +370,9 @@ impl Captures<'_> {
     }
 }
 
-/// Two arguments made by `macro_rules!` may have the same name; their keys differ.
+/// Returns a key that is not yet in `keys`, and adds it there: `name`, or else `name_2`, `name_3`
+/// and so on. Two arguments made by `macro_rules!` may have the same name, but their keys must
+/// differ.
 fn insert_unique_key(keys: &mut Vec<String>, name: &str) -> String {
     let numbered = (2..).map(|number| format!("{name}_{number}"));
     let key = std::iter::once(name.to_owned())
@@ -371,7 +384,7 @@ fn insert_unique_key(keys: &mut Vec<String>, name: &str) -> String {
 }
 
 // Input:  `a + b`
-// Output: `&(a + b)`, with its span, as the compiler says there what the value lacks
+// Output: `&(a + b)`, with the span of the expression: the compiler reports there what the value lacks
 fn quote_reference(expr: &Expr) -> TokenStream {
     if let Expr::Lit(_) = expr {
         quote_spanned!(expr.span()=> &#expr)

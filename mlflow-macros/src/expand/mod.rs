@@ -1,4 +1,4 @@
-//! The third pass: what is emitted.
+//! Third pass: the tokens that are emitted.
 
 pub(crate) mod body;
 pub(crate) mod captures;

@@ -1,11 +1,13 @@
-//! Paths that mean the same in a crate of every edition, whatever names it has at its root.
+//! Absolute paths that mean the same in a crate of every edition, whatever names the crate has at
+//! its root.
 //!
-//! Invariant: a path's edition is that of its first `::`, which is this crate's.
+//! Invariant: the compiler takes a path's edition from the first `::`, which has this crate's
+//! edition here.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-/// `::mlflow::__private`, or that of `crate = path`.
+/// Returns `::mlflow::__private`, or `path::__private` for the argument `crate = path`.
 pub(crate) fn private_path(krate: Option<&syn::Path>) -> TokenStream {
     krate.map_or_else(
         || quote_spanned!(Span::mixed_site()=> ::mlflow::__private),
@@ -13,12 +15,12 @@ pub(crate) fn private_path(krate: Option<&syn::Path>) -> TokenStream {
     )
 }
 
-/// `::core`
+/// Returns `::core`.
 pub(crate) fn core_path() -> TokenStream {
     quote_spanned!(Span::mixed_site()=> ::core)
 }
 
-/// `::std`
+/// Returns `::std`.
 pub(crate) fn std_path() -> TokenStream {
     quote_spanned!(Span::mixed_site()=> ::std)
 }

@@ -1,6 +1,7 @@
-//! `#[timed]`: a timer before the body.
+//! Expansion of `#[timed]`, which starts a timer before the body.
 //!
-//! Invariant: the body stays where it is, unless it returns a future or may do so.
+//! Invariant: the body stays in its function. Only if the return type is, or may be, a future
+//! (other than that of an `async fn`) is the body moved into a closure.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
@@ -18,7 +19,7 @@ use crate::expand::tracked::append_errors;
 use crate::parse::arguments::{parse_comma_separated, parse_value};
 use crate::parse::item::{self, Function};
 
-/// The arguments of `#[timed(…)]`.
+/// Arguments of `#[timed(…)]`.
 #[derive(Default)]
 struct Arguments {
     name: Option<LitStr>,
@@ -28,7 +29,7 @@ struct Arguments {
 const ARGUMENT_NAMES: [&str; 2] = ["name", "crate"];
 
 impl Arguments {
-    /// Parses all of `input`, adding to `errors` what is wrong.
+    /// Parses all of `input`, and adds every error to `errors`.
     fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Self {
         let mut arguments = Self::default();
         parse_comma_separated(input, &ARGUMENT_NAMES, errors, |input, word| {
@@ -43,7 +44,7 @@ impl Arguments {
     }
 }
 
-/// `#[timed(arguments)] item`
+/// Expands `#[timed(tokens)] item`.
 pub(crate) fn expand_timed(tokens: TokenStream, item: TokenStream) -> TokenStream {
     let mut errors = Errors::default();
     let parsed = (|input: ParseStream<'_>| Ok(Arguments::parse(input, &mut errors))).parse2(tokens);

@@ -1,7 +1,8 @@
-//! Writes what `#[tracked]` turns a function into.
+//! Expansion of `#[tracked]`: the function that replaces the annotated one.
 //!
-//! Invariants: the signature goes out whole; every path is absolute; items of ours stand in
-//! blocks of their own, so that the body sees none of them; locals are hygienic.
+//! Invariants: no part of the signature is lost; every path is absolute; items that the macro
+//! defines stand in blocks of their own, so that the body sees none of them; local variables are
+//! hygienic.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -24,7 +25,8 @@ use crate::parse::arguments::Arguments;
 use crate::parse::doc_comment;
 use crate::parse::item::{self, Function};
 
-/// `#[tracked(arguments)] item`
+/// Expands `#[tracked(arguments)] item`. The function `build_info` is called only if there is no
+/// error and tracking is not compiled out.
 pub(crate) fn expand_tracked(
     arguments: TokenStream,
     item: TokenStream,
@@ -87,11 +89,12 @@ pub(crate) fn expand_tracked(
     .expand()
 }
 
-/// The function as it stood, so that the rest of the crate still sees it, and what is wrong.
+/// Returns the function unchanged, so that the rest of the crate still sees it, followed by the
+/// errors.
 pub(crate) fn append_errors(item: &TokenStream, errors: Errors) -> TokenStream {
     let errors = errors.into_tokens();
     if let Some(expr) = item::as_expression(item) {
-        // Nothing else can stand in its place.
+        // Only an expression can stand in the place of an expression.
         return quote!({ #errors #expr });
     }
     quote!(#item #errors)
@@ -122,7 +125,8 @@ impl Expansion {
         let (core, std) = (paths::core_path(), paths::std_path());
         let content = match self.wrapping {
             Wrapping::Closure => quote!(#like #private::call(#call, #closure, #outcome)),
-            // Output: `{ use NotAFuture as _; ReturnType::<R>::MARKER.__mlflow_call(call, || -> R { … }, …) }`
+            // Output: `{ use NotAFuture as _;
+            //            ReturnType::<R>::MARKER.__mlflow_call(call, || -> R { … }, …) }`
             Wrapping::ByReturnType => quote! {{
                 use #private::NotAFuture as _;
                 #private::ReturnType::<#returned>::MARKER.__mlflow_call(#call, #closure, #outcome)
@@ -175,7 +179,8 @@ impl Expansion {
         quote!(#(#attributes)* #visibility #default #signature #body)
     }
 
-    // Output: `let mut call = { static SITE: Callsite = …; begin(&SITE) }; if let Some(call) = &mut call { … }`
+    // Output: `let mut call = { static SITE: Callsite = …; begin(&SITE) };
+    //          if let Some(call) = &mut call { … }`
     fn begin(&self, private: &TokenStream, call: &Ident) -> TokenStream {
         let site = self.site(private);
         let watched = self.build_info.rebuild_triggers();
@@ -199,7 +204,9 @@ impl Expansion {
         let ident = &self.function.signature.ident;
         let name = ident.unraw().to_string();
         let core = paths::core_path();
-        // Its line is that of the call, which is the user's; the path to it would begin at the user's root.
+        // The line is that of the call of `line!`, so the call has the user's span. An absolute
+        // path with that span would begin at the root of the user's crate, so the macro is imported
+        // by another name.
         let name_of_line = Ident::new("__mlflow_line", ident.span());
         let call = quote_spanned!(ident.span()=> #name_of_line!());
         let line = quote!({ use #core::line as #name_of_line; #call });
@@ -225,7 +232,7 @@ impl Expansion {
         }
     }
 
-    /// What is made of the returned value.
+    /// Returns the closure that logs the returned value: its numbers, or its failure.
     fn outcome(&self, private: &TokenStream) -> TokenStream {
         let ty = match (&self.function.signature.output, self.wrapping) {
             (ReturnType::Default, _) => return quote!(#private::ignore_value),
@@ -243,7 +250,7 @@ impl Expansion {
             let captured = quote!((&&&&&&&#private::Capture(#value)).__mlflow_numbers());
             (quote!(#value), quote!(#ending.numbers(#captured);))
         };
-        // From the inside: `Result<Option<f64>, E>` is two.
+        // Built from the innermost layer outwards. `Result<Option<f64>, E>` has two layers.
         for _ in 0..wrapping::count_result_layers(ty) {
             split = quote! {
                 match #private::ResultProbe(#value).__mlflow_inspected() {
@@ -267,7 +274,7 @@ impl Expansion {
     // Input:  `async unsafe fn f<'a>(x: &'a str) -> &'a str`
     // Output: `unsafe fn f<'a>(x: &'a str) -> impl Future<Output = &'a str>`
     fn return_the_future(&mut self, private: &TokenStream) {
-        // What is wrong with the returned value is said at the type.
+        // The compiler reports an error of the returned value at the declared type.
         let span = match &self.function.signature.output {
             ReturnType::Default => Span::call_site(),
             ReturnType::Type(_, ty) => Span::call_site().located_at(ty.span()),
@@ -279,10 +286,11 @@ impl Expansion {
         };
         let core = paths::core_path();
         self.function.signature.asyncness = None;
-        // The `impl` is of this crate's edition, 2024, so it captures every lifetime, as `async` does.
+        // The `impl` has this crate's edition, 2024, so it captures every lifetime, as `async`
+        // does.
         self.function.signature.output =
             syn::parse_quote_spanned!(span=> -> impl #core::future::Future<Output = #output>);
-        // Every future is `#[must_use]`; saying it twice is a finding of clippy's.
+        // Every future is `#[must_use]` already, and Clippy reports a second `#[must_use]`.
         self.function.attributes.retain(
             |attribute| !matches!(&attribute.meta, Meta::Path(path) if path.is_ident("must_use")),
         );

@@ -1,6 +1,7 @@
-//! Parses what stands in the attribute's parentheses: a table of keys.
+//! Parser of the attribute's arguments: `key = value`, `key(…)` and `key`, separated by commas.
 //!
-//! Invariants: every key at most once; an error in one argument does not hide those in others.
+//! Invariants: every key occurs at most once; an error in one argument does not hide those in
+//! others.
 
 use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
@@ -29,7 +30,7 @@ const ARGUMENT_NAMES: [&str; 16] = [
     "crate",
 ];
 
-/// The arguments of `#[tracked(…)]` as they were written.
+/// Arguments of `#[tracked(…)]` as they were written.
 #[derive(Default)]
 pub(crate) struct Arguments {
     pub(crate) experiment: Option<Expr>,
@@ -41,9 +42,9 @@ pub(crate) struct Arguments {
     pub(crate) redact: Vec<Ident>,
     pub(crate) hash: Vec<Ident>,
     pub(crate) metric: Option<LitStr>,
-    /// With the span of the word `metrics`.
+    /// Names of the metrics, with the span of the word `metrics`.
     pub(crate) metrics: Option<(Vec<LitStr>, Span)>,
-    /// Where it was written.
+    /// Span of the word `skip_return`, if it was written.
     pub(crate) skip_return: Option<Span>,
     pub(crate) root: bool,
     pub(crate) run_id: Option<Expr>,
@@ -52,13 +53,13 @@ pub(crate) struct Arguments {
     pub(crate) krate: Option<Path>,
 }
 
-/// `key = expr`, or a bare `key`.
+/// Entry of a list: `key = expr`, or a bare `key`.
 pub(crate) struct Entry {
     pub(crate) key: Key,
     pub(crate) value: Option<Expr>,
 }
 
-/// `key`, or `"dotted.key"`.
+/// Key of an entry: `key`, or `"dotted.key"`.
 pub(crate) struct Key {
     pub(crate) text: String,
     pub(crate) span: Span,
@@ -94,7 +95,7 @@ impl Parse for Entry {
 }
 
 impl Arguments {
-    /// Parses all of `input`, adding to `errors` what is wrong.
+    /// Parses all of `input`, and adds every error to `errors`.
     pub(crate) fn parse(input: ParseStream<'_>, errors: &mut Errors) -> Self {
         let mut arguments = Self::default();
         parse_comma_separated(input, &ARGUMENT_NAMES, errors, |input, word| {
@@ -103,7 +104,7 @@ impl Arguments {
         arguments
     }
 
-    /// False if there is no argument of this name.
+    /// Parses the argument named `word`. Returns false if there is no argument of this name.
     fn parse_argument(&mut self, input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
         match word.to_string().as_str() {
             "experiment" => self.experiment = Some(parse_value(input, word, "\"a name\"")?),
@@ -133,8 +134,8 @@ impl Arguments {
     }
 }
 
-/// Has `argument` parse one after the other, each name at most once; false says that the name is
-/// none of `keys`.
+/// Parses arguments separated by commas, each name at most once, with the function `argument`,
+/// which returns false if the name is none of `keys`. Every error is added to `errors`.
 pub(crate) fn parse_comma_separated(
     input: ParseStream<'_>,
     keys: &[&'static str],
@@ -224,7 +225,7 @@ fn parse_list<T: Parse>(
         .collect())
 }
 
-/// A word that names an argument of the function; `self` does, too.
+/// Name of an argument of the function, or `self`.
 struct ParameterName(Ident);
 
 impl Parse for ParameterName {

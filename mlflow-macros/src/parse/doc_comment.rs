@@ -1,4 +1,4 @@
-//! The documentation of a function as plain text.
+//! Documentation of a function as plain text.
 
 use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 

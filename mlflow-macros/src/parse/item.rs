@@ -1,7 +1,7 @@
-//! Parses what an attribute stands on.
+//! Parser of the item on which an attribute stands.
 //!
-//! Invariants: the signature is kept whole; of the body only its inner attributes are looked at.
-//! Whatever is no function with a body is one error that says what to do instead.
+//! Invariants: the signature is kept whole. Only the inner attributes of the body are read.
+//! Anything but a function with a body is rejected, with one error that suggests a fix.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::quote;
@@ -10,13 +10,13 @@ use syn::{Attribute, Error, Expr, Signature, Token, Visibility};
 
 use crate::analyze::parameters::{Binding, Parameter};
 
-/// A function, method or trait method with a body.
+/// Function, method or trait method with a body.
 pub(crate) struct Function {
     pub(crate) attributes: Vec<Attribute>,
     pub(crate) visibility: Visibility,
     pub(crate) default: Option<Token![default]>,
     pub(crate) signature: Signature,
-    /// In braces, without its inner attributes.
+    /// Body in braces, without its inner attributes.
     pub(crate) body: Group,
 }
 
@@ -34,7 +34,8 @@ pub(crate) fn parse(attribute: &str, item: TokenStream) -> syn::Result<Function>
     Ok(function)
 }
 
-/// `macro_rules!` hands a whole `$item` on inside a group without delimiters.
+/// Returns the item without the group around it: `macro_rules!` passes on a whole `$item` inside of
+/// a group without delimiters.
 fn strip_outer_group(item: TokenStream) -> TokenStream {
     let mut trees = item.clone().into_iter();
     match (trees.next(), trees.next()) {
@@ -45,7 +46,8 @@ fn strip_outer_group(item: TokenStream) -> TokenStream {
     }
 }
 
-/// The error for everything that is not a function, at the word that says so.
+/// Returns an error for everything that is not a function, at the word that shows the kind of the
+/// item.
 fn reject_non_function(attribute: &str, item: &TokenStream) -> syn::Result<()> {
     let mut trees = item.clone().into_iter().peekable();
     let mut first = None;
@@ -106,11 +108,12 @@ fn describe_expression(item: &TokenStream) -> &'static str {
     }
 }
 
-/// An expression, and no macro that may stand for items.
+/// Returns the item as an expression; `None` if it is none, or is a macro call that may stand for
+/// items.
 pub(crate) fn as_expression(item: &TokenStream) -> Option<Expr> {
     let parsed = (|input: ParseStream<'_>| {
         let expr = input.parse()?;
-        // The compiler hands on the comma behind a closure.
+        // The compiler passes on the comma after a closure.
         input.parse::<Option<Token![,]>>()?;
         Ok(expr)
     })
@@ -182,7 +185,8 @@ impl Parse for Function {
     }
 }
 
-/// `macro_rules!` hands a `$body:block` on inside a group without delimiters.
+/// Returns the body's group in braces: `macro_rules!` passes on a `$body:block` inside of a group
+/// without delimiters.
 fn expect_braces(tree: TokenTree) -> syn::Result<Group> {
     match tree {
         TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => Ok(group),
@@ -197,8 +201,9 @@ fn expect_braces(tree: TokenTree) -> syn::Result<Group> {
     }
 }
 
-/// Returns the function with a use of every argument, as tracking would have used them: beside an error in the
-/// attribute the compiler would find them unused.
+/// Returns the function with a use of every argument. If the attribute has an error, no tracking
+/// code is emitted that would use the arguments, and the compiler would report unused arguments in
+/// addition to the error.
 // Input:  `fn f(a: u8) { 5 }`
 // Output: `fn f(a: u8) { let _ = &a; 5 }`
 pub(crate) fn with_parameter_uses(item: TokenStream, parameters: &[Parameter]) -> TokenStream {
@@ -242,7 +247,7 @@ fn without_inner_attributes(body: Group) -> syn::Result<(Vec<Attribute>, Group)>
     Ok((attributes, stripped))
 }
 
-/// The inner attributes that a body begins with.
+/// Returns the tokens of the inner attributes with which a body begins.
 // Input:  `#![allow(unused)] 5`
 // Output: `#`, `!`, `[allow(unused)]`
 fn inner_attributes(body: TokenStream) -> Vec<TokenTree> {

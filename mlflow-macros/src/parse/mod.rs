@@ -1,4 +1,4 @@
-//! The first pass: what was written, as it was written.
+//! First pass: the attribute and the function, as they were written.
 
 pub(crate) mod arguments;
 pub(crate) mod doc_comment;

@@ -1,15 +1,15 @@
-//! Names with arguments in them: `"lr-{lr:.2}-{timestamp}"`.
+//! Templates of names with placeholders, such as `"lr-{lr:.2}-{timestamp}"`.
 
 use syn::{Ident, LitStr, Member};
 
-/// A part of the text.
+/// Part of a template.
 #[derive(Debug, PartialEq)]
 pub(crate) enum TemplatePart {
     Text(String),
-    /// `{lr}`, `{config.lr}`, or `{lr:.2}` with `.2` as its format.
+    /// Placeholder `{lr}`, `{config.lr}`, or `{lr:.2}` with `.2` as the format.
     Argument {
         name: String,
-        /// What is taken out of it, from the outside.
+        /// Fields that are taken out of the argument, the outermost first.
         fields: Vec<String>,
         format: Option<String>,
     },
@@ -61,7 +61,7 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<TemplatePart>> {
     Ok(parts)
 }
 
-/// Returns what stands in braces; `None` for what is no name.
+/// Returns the placeholder that stands in braces, or `None` if it names no argument.
 fn parse_placeholder(inside: &str) -> Option<TemplatePart> {
     Some(match inside.trim() {
         "timestamp" => TemplatePart::Timestamp,

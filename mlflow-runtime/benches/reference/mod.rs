@@ -1,5 +1,5 @@
-//! The least that a value on disk can cost: its time, and its bytes in a mapped file whose pages are
-//! there.
+//! Reference for the lowest possible cost of a value on disk: reading the clock, and writing the bytes into a
+//! mapped file whose pages are present.
 
 use std::fs::OpenOptions;
 use std::hint::black_box;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use memmap2::MmapMut;
 
-/// Of a metric in the journal, with what stands before it.
+/// Size of a metric in the journal, including its header.
 const RECORD_BYTES: usize = 48;
 const FILE_BYTES: usize = 32 << 20;
 
@@ -27,7 +27,8 @@ impl MappedAppend {
             .expect("a file");
         file.set_len(FILE_BYTES as u64).expect("room on the disk");
         #[allow(unsafe_code)]
-        // SAFETY: nobody else knows the file.
+        // SAFETY: no other code or process knows the file, so nothing truncates or changes it while it is
+        // mapped.
         let mut bytes = unsafe { MmapMut::map_mut(&file) }.expect("a mapping");
         bytes.fill(1);
         Self { bytes, position: 0 }

@@ -19,7 +19,7 @@ pub trait Lock {
     /// Type of the value that the lock protects.
     type Content: ?Sized;
 
-    /// Calls `look` with the present state of the lock, and returns the result.
+    /// Calls `look` with the current state of the lock, and returns the result.
     fn look<R>(&self, look: impl FnOnce(Look<'_, Self::Content>) -> R) -> R;
 }
 

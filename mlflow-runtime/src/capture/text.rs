@@ -3,7 +3,7 @@
 //! Invariants:
 //!
 //! - A text never holds more characters than requested.
-//! - The formatter gets an error as soon as the limit is reached.
+//! - The formatter gets an error as soon as it exceeds the limit.
 //! - A panic inside a user's `Display` ends the text and does no other harm.
 //! - An incomplete text is marked as incomplete, by its [`TextEnd`] and by `…`, and does not end in a part of
 //!   a credential.
@@ -93,8 +93,8 @@ impl Text {
             None => self,
             Some((first, _)) => Self {
                 text: format!("{}{ELLIPSIS}", first.trim_end()),
-                // The later lines are left out on purpose, so the text counts as complete, unless formatting
-                // failed.
+                // The later lines are left out on purpose, so a truncated text counts as complete. A failure
+                // stays one.
                 end: match self.end {
                     TextEnd::Truncated => TextEnd::Complete,
                     end => end,
@@ -166,7 +166,8 @@ impl BoundedWriter {
 
 impl Write for BoundedWriter {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        // A text has at most as many characters as bytes, so the common case needs no counting.
+        // A text has at most as many characters as bytes, so a part that fits by its bytes needs no counting.
+        // The limit shrinks by the bytes, which is more than the characters for text other than ASCII.
         if part.len() <= self.chars_left {
             self.text.push_str(part);
             self.chars_left -= part.len();

@@ -65,9 +65,9 @@ impl Config {
         self
     }
 
-    /// Sets the longest text of a run's `logs/console.log`, in bytes (`MLFLOW_CONSOLE_MAX_BYTES`, default 64
-    /// MiB). Text beyond that is left out, and the last line of the artifact notes the omission. Lines of the
-    /// feature `tracing` also count towards [`journal_max_bytes`](Self::journal_max_bytes).
+    /// Sets the longest text of a run's `logs/console.log`, in bytes (`MLFLOW_CONSOLE_MAX_BYTES`, default
+    /// 64 MiB). Text beyond that is left out, and the last line of the artifact notes the omission. Lines of
+    /// the feature `tracing` also count towards [`journal_max_bytes`](Self::journal_max_bytes).
     pub fn console_max_bytes(mut self, bytes: u64) -> Self {
         self.console.max_bytes = Some(bytes);
         self

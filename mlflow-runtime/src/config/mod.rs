@@ -199,9 +199,9 @@ impl Config {
     }
 
     /// Sets the directory in which values wait until they are delivered (`MLFLOW_JOURNAL_DIR`). The default
-    /// is `mlflow-rs/journal` in the user's state directory (`$XDG_STATE_HOME`, else `~/.local/state`), or
-    /// `mlflow-rs-<uid>/journal` in the temporary directory if neither `XDG_STATE_HOME` nor `HOME` is set.
-    /// Several users may share a directory: the processes of each user ship that user's values only.
+    /// is `mlflow-runtime/journal` in the user's state directory (`$XDG_STATE_HOME`, else `~/.local/state`),
+    /// or `mlflow-runtime-<uid>/journal` in the temporary directory if neither `XDG_STATE_HOME` nor `HOME` is
+    /// set. Several users may share a directory: the processes of each user ship that user's values only.
     pub fn journal_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.journal_dir = Some(directory.into());
         self
@@ -361,7 +361,8 @@ impl Config {
 }
 
 impl Settings {
-    /// Returns the directories in which processes with these settings may have left journals.
+    /// Returns the directories in which processes with these settings may have left journals, including the
+    /// default directories of versions before 0.1.0.
     pub(crate) fn journal_roots(&self, journal: &Journal) -> Vec<PathBuf> {
         let mut roots = journal.roots(self.journal.path(), temporary_journal().path());
         let former: Vec<PathBuf> = roots.iter().filter_map(|root| former_root(root)).collect();
@@ -370,7 +371,8 @@ impl Settings {
     }
 }
 
-/// Returns the directory in which versions before 0.1.0 had the journals of `root`, if nobody has named `root`.
+/// Returns the directory in which versions before 0.1.0 kept the journals of the default directory `root`;
+/// `None` if the name of `root` is not that of a default directory.
 // Input:  `/home/u/.local/state/mlflow-runtime/journal`
 // Output: `/home/u/.local/state/mlflow-rs/journal`
 fn former_root(root: &Path) -> Option<PathBuf> {

@@ -1,7 +1,7 @@
-//! How processes that share nothing but a text find the same runs.
+//! Keys of runs on which processes agree that share nothing but a text.
 //!
-//! Invariants: a key is a function of the rendezvous, the experiment, the function and how many runs
-//! of it came before, and of nothing else; a process uses no key twice.
+//! Invariants: a key depends on nothing but the rendezvous id, the experiment, the function, and the number
+//! of the function's earlier runs. A process uses no key twice.
 
 use std::fmt::Write as _;
 use std::sync::Mutex;
@@ -13,11 +13,11 @@ use crate::model::ExperimentRef;
 use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
-/// How many runs of each kind there were.
+/// Number of runs so far, by rendezvous id, experiment and function.
 static RUN_COUNTS: PerProcess<Mutex<FxHashMap<String, u64>>> = PerProcess::new();
 
-/// The key of the next run of `function` in `experiment`. Counted for each function: what one rank
-/// does besides does not shift what all do.
+/// Returns the key of the next run of `function` in `experiment`. Each function is counted separately, so a
+/// run that only one rank starts does not shift the keys of another function's runs.
 pub(crate) fn next_run_key(id: &str, experiment: &ExperimentRef, function: &str) -> String {
     let (kind, name) = match experiment {
         ExperimentRef::Name(name) => ("name", name),
@@ -31,7 +31,7 @@ pub(crate) fn next_run_key(id: &str, experiment: &ExperimentRef, function: &str)
     key
 }
 
-/// 32 hexadecimal characters.
+/// Returns a hash of the parts, as 32 hexadecimal characters.
 fn hash_parts(parts: &[&str]) -> String {
     let mut sha = Context::new(&SHA256);
     for part in parts {

@@ -1,12 +1,12 @@
-//! The build service that started the process, and where its build is to be seen.
+//! The build service (CI) that started the process, and the addresses of its build.
 //!
-//! The keys are OpenTelemetry's (registry, `cicd`); it has none for the provider itself, which is
-//! named in the manner of its `vcs.provider.name`. The variables are those that each provider's
+//! The keys are those of OpenTelemetry's registry (`cicd`). The registry has no key for the provider itself,
+//! so that key is formed like its `vcs.provider.name`. The variables are those that each provider's
 //! documentation lists as predefined.
 
 use super::VariableLookup;
 
-/// What a provider says of a build.
+/// Description of a build, as the provider gives it.
 struct CiBuild {
     provider: &'static str,
     name: Option<String>,
@@ -203,7 +203,7 @@ mod tests {
             tags_of(&[("GITHUB_ACTIONS", "true"), ("GITHUB_RUN_ID", "")][..1]),
             expected(&tags)
         );
-        // Others set such names, too.
+        // Other programs set variables of these names, too.
         assert!(tags_of(&[("JOB_NAME", "train"), ("BUILD_URL", "x")]).is_empty());
     }
 }

@@ -1,8 +1,12 @@
-//! What a launcher told this process: which one of how many it is.
+//! The rank of this process, and the number of ranks, as the launcher of the process gives them.
 //!
-//! Invariants: the environment is read once per process; a launcher counts only if it names both the
-//! rank and how many there are, as some of the variables are set for other reasons, too; nobody is
-//! warned while anything is locked or half made, as the warning may reach a subscriber that starts runs.
+//! Invariants:
+//!
+//! - The environment is read once per process.
+//! - A launcher counts only if it sets both the rank and the world size, because some of the variables are
+//!   set for other reasons, too.
+//! - No warning is issued while anything is locked or half initialized, because the warning may reach a
+//!   subscriber that starts runs.
 
 use std::env;
 use std::num::NonZeroU32;
@@ -12,7 +16,7 @@ use once_cell::race::OnceBox;
 
 use crate::variables::warn_unusable;
 
-/// One of the processes of a launch.
+/// Rank of a process in its launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RankInfo {
     pub(crate) rank: u32,
@@ -20,18 +24,18 @@ pub(crate) struct RankInfo {
     pub(crate) local_rank: Option<u32>,
 }
 
-/// The variables of one launcher.
+/// Environment variables of one launcher.
 struct Launcher {
     rank: &'static str,
-    /// The first that is set counts.
+    /// Variables for the world size, of which the first that is set counts.
     world_size: &'static [&'static str],
     local_rank: &'static str,
-    /// Set in the processes of a launch only, where the others are set elsewhere, too.
+    /// Variable that only the processes of a launch have, for a launcher that sets the others elsewhere, too.
     required_variable: Option<&'static str>,
 }
 
-/// The innermost launcher first: inside of a Slurm job, `mpirun` and `torchrun` start processes of
-/// their own. Slurm gives a batch script, of which there is one, a rank all the same, but no step id.
+/// Launchers, the innermost first: inside of a Slurm job, `mpirun` and `torchrun` start processes of their
+/// own. Slurm gives a rank even to a batch script, which is a single process, but no step id.
 const LAUNCHERS: [Launcher; 4] = [
     Launcher {
         rank: "RANK",
@@ -59,7 +63,7 @@ const LAUNCHERS: [Launcher; 4] = [
     },
 ];
 
-/// A variable that cannot be used.
+/// A variable whose value cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 struct InvalidVariable {
     variable: &'static str,
@@ -70,7 +74,7 @@ struct InvalidVariable {
 struct Detection {
     rank_info: Option<RankInfo>,
     faults: Vec<InvalidVariable>,
-    /// Whether somebody was warned of them.
+    /// Set once the warnings about `faults` have been issued.
     is_warned: AtomicBool,
 }
 
@@ -87,12 +91,12 @@ fn detect_once() -> &'static Detection {
     })
 }
 
-/// This process's place, if a launcher told it.
+/// Returns the rank of this process, and the number of ranks; `None` if no launcher has set both.
 pub(crate) fn rank_info() -> Option<RankInfo> {
     detect_once().rank_info
 }
 
-/// Says, once, what of the environment could not be used.
+/// Warns, once, about each launcher variable that could not be used.
 pub(crate) fn warn_faults() {
     let told = detect_once();
     if told.is_warned.swap(true, Ordering::Relaxed) {
@@ -169,7 +173,7 @@ impl Launcher {
     }
 }
 
-/// The tags of every run that the process starts.
+/// Returns the tags about ranks that every run of the process gets.
 pub(crate) fn rank_tags() -> impl Iterator<Item = (&'static str, String)> {
     let place = rank_info();
     let numbers = [
@@ -191,7 +195,7 @@ pub(crate) fn rank_tags() -> impl Iterator<Item = (&'static str, String)> {
 mod tests {
     use super::*;
 
-    /// Rank, world size, local rank.
+    /// Rank, world size and local rank.
     type Numbers = (u32, u32, Option<u32>);
 
     fn read_from(environment: &[(&str, &str)]) -> (Option<Numbers>, Vec<InvalidVariable>) {

@@ -1,8 +1,8 @@
-//! What is known about the process without being told: user, host, program, compiler, and who
-//! started it.
+//! Facts about the process that nobody has to configure: user, host, program, compiler, and the service that
+//! started the process.
 //!
-//! Invariants: what cannot be found out is left out; nothing here fails. Read once per process. What
-//! `MLFLOW_RUN_CONTEXT` says wins over what is found.
+//! Invariants: a fact that cannot be found out is left out, and nothing here fails. The environment is read
+//! once per process. Values from `MLFLOW_RUN_CONTEXT` win over detected ones.
 
 mod ci;
 pub(crate) mod launcher;
@@ -21,19 +21,19 @@ use crate::model::limits;
 use crate::model::tag_keys;
 use crate::warnings;
 
-/// The facts that every run of the process shares.
+/// Facts that every run of the process shares.
 pub(crate) struct Environment {
     pub(crate) user: String,
     pub(crate) host: String,
     tags: Vec<Tag>,
-    /// Keys that `MLFLOW_RUN_CONTEXT` has given values to.
+    /// Keys of the tags that `MLFLOW_RUN_CONTEXT` sets.
     overridden_keys: Vec<String>,
 }
 
-/// The value of a variable that is set and not empty.
+/// Lookup of a variable's value, which succeeds if the variable is set and not empty.
 type VariableLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Read at the first call.
+/// Returns the facts about this process, which are read at the first call.
 pub(crate) fn for_process() -> &'static Environment {
     static ENVIRONMENT: OnceBox<Environment> = OnceBox::new();
     if let Some(environment) = ENVIRONMENT.get() {
@@ -43,7 +43,8 @@ pub(crate) fn for_process() -> &'static Environment {
     let tags = told.as_deref_mut().unwrap_or_default();
     let mended = run_context::fix_keys(tags);
     let environment = Environment::read(tags.to_vec());
-    // A warning may reach a subscriber that starts a run, too: by then all is known.
+    // The facts are complete before the warnings are issued: a warning may reach a subscriber that starts a
+    // run.
     let is_first = ENVIRONMENT.set(Box::new(environment)).is_ok();
     let known = for_process();
     match told {
@@ -83,9 +84,9 @@ impl Environment {
             ("process.pid", Some(std::process::id().to_string())),
             ("process.executable.name", executable),
             ("deployment.environment", deployment_environment()),
-            // Where the build knows the commit, that is another tag of the same name, and wins.
+            // If the build knows the commit, the build's tag of the same key wins.
             (tag_keys::GIT_COMMIT, read_variable("GIT_COMMIT")),
-            // By the build script: see there.
+            // Set by the build script; see `build.rs`.
             (
                 "rust.version",
                 option_env!("MLFLOW_BUILT_WITH").map(str::to_owned),
@@ -124,8 +125,8 @@ impl Environment {
         }
     }
 
-    /// The tags, as a journal may have them: masked and within the limits, and of this process, also
-    /// where it was forked from the one that looked.
+    /// Returns the tags as a journal may hold them: masked, and within the limits. `process.pid` is that of
+    /// the calling process, even if it was forked from the process that read the facts.
     pub(crate) fn common_tags(&self) -> Arc<[Tag]> {
         let admitted = |tag: &Tag| {
             let value = match tag.key.as_str() {
@@ -142,12 +143,12 @@ impl Environment {
         self.tags.iter().map(admitted).collect()
     }
 
-    /// Whether every run has this tag.
+    /// Returns true if every run has this tag.
     pub(crate) fn has_tag(&self, key: &str) -> bool {
         self.tags.iter().any(|tag| tag.key == key)
     }
 
-    /// Whether `MLFLOW_RUN_CONTEXT` says what this tag is.
+    /// Returns true if `MLFLOW_RUN_CONTEXT` sets this tag.
     pub(crate) fn is_overridden(&self, key: &str) -> bool {
         self.overridden_keys.iter().any(|told| told == key)
     }
@@ -162,7 +163,7 @@ pub(crate) fn deployment_environment() -> Option<String> {
     read_variable("MLFLOW_ENV")
 }
 
-/// The login name: the variables that the shell sets, else the password file.
+/// Returns the login name: that of the variables which the shell sets, else that of the password file.
 fn detect_user() -> Option<String> {
     ["LOGNAME", "USER", "USERNAME"]
         .into_iter()
@@ -175,7 +176,7 @@ fn detect_user() -> Option<String> {
         })
 }
 
-/// The name of a user id in a password file (`passwd(5)`).
+/// Finds the name of a user id in the text of a password file (`passwd(5)`).
 fn find_passwd_user(id: u32, passwd: &str) -> Option<String> {
     passwd.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -193,7 +194,7 @@ fn host_name() -> Option<String> {
         .map(str::to_owned)
 }
 
-/// The architecture in OpenTelemetry's words (`host.arch`).
+/// Returns the architecture in OpenTelemetry's terms (`host.arch`).
 fn host_arch() -> &'static str {
     match env::consts::ARCH {
         "x86_64" => "amd64",

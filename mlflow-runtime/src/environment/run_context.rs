@@ -1,5 +1,5 @@
-//! `MLFLOW_RUN_CONTEXT`: tags that whoever starts the process gives to its runs, a JSON object, as
-//! MLflow's own client reads it.
+//! `MLFLOW_RUN_CONTEXT`: tags for all runs of the process, given as a JSON object by whoever starts the
+//! process. MLflow's own client reads the variable in the same way.
 
 use mlflow_rules::{Edge, REDACTED, is_secret_name, mask};
 use serde_json::{Map, Value};
@@ -12,7 +12,8 @@ use crate::warnings::warn_user;
 
 const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
 
-/// What the variable holds is no JSON object. What it is stays untold: it may have a secret in it.
+/// An error: the variable holds no JSON object. The value itself is not reported, because it may contain a
+/// secret.
 pub(super) struct InvalidRunContext;
 
 impl InvalidRunContext {
@@ -43,7 +44,7 @@ pub(super) fn read_tags(variable: VariableLookup<'_>) -> Result<Vec<Tag>, Invali
     Ok(tags)
 }
 
-/// What has a secret's name is redacted, as a field of a value is.
+/// Redacts every value with a secret's name, as is done with the fields of a captured value.
 fn redact_secrets(name: &str, value: Value) -> Value {
     match value {
         _ if is_secret_name(name) => REDACTED.into(),
@@ -62,11 +63,11 @@ fn redact_secrets(name: &str, value: Value) -> Value {
     }
 }
 
-/// Gives tags whose keys MLflow refuses other ones. Returns the lines that say so.
+/// Renames the tags whose keys MLflow refuses. Returns the warnings about them.
 pub(super) fn fix_keys(tags: &mut [Tag]) -> Vec<String> {
     let names = KeyNames::default();
     let mut lines = Vec::new();
-    // First those that stay as they are: no other one gets their names.
+    // Accepted keys come first, so that no refused key gets the name of an accepted one.
     tags.sort_by_key(|tag| limits::find_key_fault(&tag.key).is_some());
     for tag in tags {
         let ResolvedName {

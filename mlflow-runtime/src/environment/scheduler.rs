@@ -1,10 +1,10 @@
-//! The scheduler that started the process: Slurm, Kubernetes.
+//! The scheduler that started the process: Slurm or Kubernetes.
 //!
-//! Slurm's variables are those of `sbatch(1)` and `srun(1)`. A pod of Kubernetes knows little of
-//! itself without being told: its host's name is its own, and a mounted file has its namespace; the
-//! rest comes from variables that the pod's manifest fills (the downward API), or from
-//! `OTEL_RESOURCE_ATTRIBUTES`, which OpenTelemetry's operator fills. The keys are OpenTelemetry's
-//! (registry, `k8s`); for Slurm it has none.
+//! Slurm's variables are those of `sbatch(1)` and `srun(1)`. A pod of Kubernetes knows little about itself by
+//! default: its host name is the name of the pod, and a mounted file holds its namespace. Further values come
+//! from variables that the pod's manifest fills (the downward API), or from `OTEL_RESOURCE_ATTRIBUTES`, which
+//! OpenTelemetry's operator fills. The keys are those of OpenTelemetry's registry (`k8s`), which has none for
+//! Slurm.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ const SLURM_TAGS: [(&str, &str); 7] = [
     ("slurm.array.task.id", "SLURM_ARRAY_TASK_ID"),
 ];
 
-/// A key, the variables in the order in which they are asked.
+/// Tag keys, each with its variables in the order of their precedence.
 const KUBERNETES_TAGS: [(&str, [&str; 2]); 4] = [
     ("k8s.pod.name", ["K8S_POD_NAME", "POD_NAME"]),
     ("k8s.namespace.name", ["K8S_NAMESPACE", "POD_NAMESPACE"]),

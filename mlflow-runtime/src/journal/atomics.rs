@@ -1,12 +1,12 @@
-//! What one thread may know of another without a lock: the orderings, apart from the memory they
-//! are about, so that loom tries all of them on the same code (see the tests below).
+//! Memory orderings between threads that share no lock. They are separate from the memory to which they
+//! apply, so that loom can try all interleavings of the same code (see the tests below).
 //!
-//! Invariants: whoever sees a frame's length sees the whole frame; either a thread that appends
+//! Invariants: a thread that sees the length of a frame sees the whole frame. Either a thread that appends
 //! sees that the sleeper sleeps, or the sleeper sees what was appended.
 
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 
-/// An atomic number, the processor's or loom's.
+/// Atomic number: the standard library's, or loom's.
 pub(super) trait AtomicWord {
     fn load(&self, ordering: Ordering) -> u32;
     fn store(&self, value: u32, ordering: Ordering);
@@ -36,31 +36,32 @@ impl AtomicWord for AtomicU32 {
     }
 }
 
-/// Shows to others what the calling thread has written before.
+/// Stores a length, which publishes everything that the calling thread has written before.
 #[inline]
 pub(super) fn publish(length: &impl AtomicWord, value: u32) {
     length.store(value, Ordering::Release);
 }
 
-/// What was published; zero if nothing was. Of what is, all may be read.
+/// Returns the published length; zero if nothing was published. All bytes of the published frame may be read.
 #[inline]
 pub(super) fn load_published(length: &impl AtomicWord) -> u32 {
     length.load(Ordering::Acquire)
 }
 
-/// Who sleeps, as far as the calling thread can tell at once.
+/// Returns the flags of the sleepers, without a fence: a flag set a moment ago may be missing.
 #[inline]
 pub(super) fn load_sleepers(sleepers: &impl AtomicWord) -> u32 {
     sleepers.load(Ordering::Relaxed)
 }
 
-/// Who sleeps, without having seen what the calling thread has published.
+/// Returns the flags of the sleepers, with a fence: a sleeper whose flag is missing will see what the calling
+/// thread has published.
 pub(super) fn load_sleepers_fenced<W: AtomicWord>(sleepers: &W) -> u32 {
     W::fence(Ordering::SeqCst);
     sleepers.load(Ordering::Relaxed)
 }
 
-/// Says that somebody sleeps, before a last look at what was published.
+/// Sets the flag of a sleeper. The sleeper then has to look once more at what was published.
 pub(super) fn announce_sleeper<W: AtomicWord>(sleepers: &W, who: u32) {
     sleepers.fetch_or(who, Ordering::Relaxed);
     W::fence(Ordering::SeqCst);
@@ -92,7 +93,7 @@ mod tests {
         }
     }
 
-    /// A frame: its body, which nothing orders but the length, and that.
+    /// Frame: a length, and a body that only the ordering of the length makes visible.
     #[derive(Default)]
     struct Frame {
         body: atomic::AtomicU32,

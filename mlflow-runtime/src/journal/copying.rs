@@ -1,15 +1,14 @@
-//! Copies of files, made on the thread that asks for one.
+//! Copies of files, made on the calling thread.
 //!
 //! # Invariants
 //!
-//! 1. A copy does not depend on the original: it shares blocks where the file system copies them when
-//!    either is written to (a reflink), and is never a hard link, as the user may write to the same
-//!    file again.
+//! 1. A copy does not depend on the original. It shares blocks where the file system copies them when either
+//!    file is written to (a reflink). It is never a hard link, as the user may write to the same file again.
 //! 2. A copy takes constant memory, and no more of the disk than the original: holes stay holes.
-//! 3. While it is made, the free space is looked at again and again: others write, too.
+//! 3. While a copy is made, the free space is checked again and again, because other programs write, too.
 //!
-//! A file of up to [`MAX_CHECKSUMMED_BYTES`] goes through the process, and its checksum comes along. A larger one
-//! is copied by the kernel, which is as fast as `cp`; its length has to do.
+//! A file of up to [`MAX_CHECKSUMMED_BYTES`] is copied through the process, which computes its checksum on
+//! the way. A larger file is copied by the kernel, which is as fast as `cp`; only its length is recorded.
 
 use std::fs::File;
 use std::io;
@@ -18,14 +17,15 @@ use std::os::unix::fs::FileExt as _;
 
 use crate::journal::record::Fingerprint;
 
-/// The largest file whose checksum is taken.
+/// Length of the largest file whose checksum is computed.
 const MAX_CHECKSUMMED_BYTES: u64 = 64 << 20;
-/// Bytes that are read at a time.
+/// Number of bytes that are read at a time.
 const BUFFER_BYTES: u64 = 128 << 10;
-/// Bytes that the kernel copies at a time; after each the free space is looked at.
+/// Number of bytes that the kernel copies at a time. The free space is checked after each time.
 const KERNEL_COPY_BYTES: u64 = 64 << 20;
 
-/// Has `target`, an empty file, share the blocks of `source`; false if the file system cannot.
+/// Makes `target`, an empty file, share the blocks of `source`. Returns false if the file system cannot do
+/// that.
 pub(super) fn reflink(source: &File, target: &File) -> bool {
     #[cfg(target_os = "linux")]
     return rustix::fs::ioctl_ficlone(target, source).is_ok();
@@ -36,8 +36,8 @@ pub(super) fn reflink(source: &File, target: &File) -> bool {
     }
 }
 
-/// Copies the first `length` bytes of `source` to `target`, an empty file. `look` fails where the disk
-/// has to keep what is left of it.
+/// Copies the first `length` bytes of `source` to `target`, an empty file. `look` checks the free space, and
+/// fails where the copy would use up the reserve.
 pub(super) fn copy_contents(
     source: &File,
     target: &File,
@@ -49,7 +49,7 @@ pub(super) fn copy_contents(
     let (mut end, mut looked) = (0, 0);
     while let Some(data) = next_data(source, end, length) {
         if data.start > end {
-            // The zeros of a hole are not read.
+            // The zeros of a hole are not read, so there is no checksum.
             crc32c = None;
         }
         end = data.start;
@@ -60,7 +60,7 @@ pub(super) fn copy_contents(
                 None => copy_in_kernel(source, target, end, left, &mut buffer)?,
             };
             if copied == 0 {
-                // Somebody has cut the original meanwhile.
+                // Another thread or program has shortened the original meanwhile.
                 return Ok(Fingerprint {
                     length: end,
                     crc32c,
@@ -116,7 +116,7 @@ fn copy_with_checksum(
     Ok(copied as u64)
 }
 
-/// Has the kernel copy some bytes, [`KERNEL_COPY_BYTES`] at most.
+/// Copies some bytes in the kernel, [`KERNEL_COPY_BYTES`] at most.
 fn copy_in_kernel(
     source: &File,
     target: &File,
@@ -131,7 +131,7 @@ fn copy_in_kernel(
         let (mut from, mut to) = (start, start);
         match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length) {
             Ok(copied) => return Ok(copied as u64),
-            // Of two file systems, or of one that leaves it to the program.
+            // The files are on two file systems, or on one that leaves copying to the program.
             Err(Errno::XDEV | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL | Errno::PERM) => {}
             Err(error) => return Err(error.into()),
         }
@@ -158,8 +158,8 @@ fn read_and_write(
     Ok(read)
 }
 
-/// Returns the next bytes from `start` on that are not a hole; `None` if only a hole is left, or
-/// nothing.
+/// Returns the next range of bytes from `start` on that is not a hole; `None` if only a hole is left, or no
+/// bytes.
 fn next_data(file: &File, start: u64, length: u64) -> Option<Range<u64>> {
     if start >= length {
         return None;
@@ -175,7 +175,7 @@ fn next_data(file: &File, start: u64, length: u64) -> Option<Range<u64>> {
                 return Some(data..hole.min(length));
             }
             Err(Errno::NXIO) => return None,
-            // The file system knows of no holes.
+            // The file system does not report holes.
             Err(_) => {}
         }
     }

@@ -1,8 +1,8 @@
-//! What the user has to be told of, kept for a moment.
+//! Deferred warnings: warnings about the journal, kept until they can be logged safely.
 //!
-//! Invariant: no warning is raised while a writer is in use or a lock is held, as a subscriber may
-//! log to a run, and would wait for itself. Where trouble is [noted](DeferredWarnings::push), whoever holds
-//! nothing any more [tells](DeferredWarnings::emit) of it.
+//! Invariant: no warning is logged while a writer is in use or a lock is held, because a subscriber may log
+//! to a run, and would then wait for itself. The code that finds a problem [adds](DeferredWarnings::push) a
+//! warning, and the caller that holds no lock any more [logs](DeferredWarnings::emit) it.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use crate::journal::quota::{DropReason, MAX_MEMORY_BYTES};
 use crate::sync::lock;
 use crate::warnings;
 
-/// Warnings of one journal that nobody was told of yet.
+/// Warnings of one journal that were not logged yet.
 #[derive(Default)]
 pub(super) struct DeferredWarnings {
     has_pending: AtomicBool,
@@ -21,11 +21,11 @@ pub(super) struct DeferredWarnings {
 }
 
 pub(super) enum DeferredWarning {
-    /// A value found no room, the first for this reason; the bound that it met.
+    /// Value dropped, the first for this reason; with the journal's bound.
     Dropped { reason: DropReason, max_bytes: u64 },
-    /// A metric has another name than its key; the line that says so.
+    /// Metric kept under another name than its key; the line to log.
     KeyName { line: String },
-    /// A segment has to lie in memory.
+    /// Segment in memory, because its file could not be created.
     InMemory { error: io::Error, root: PathBuf },
 }
 
@@ -36,7 +36,7 @@ impl DeferredWarnings {
         self.has_pending.store(true, Ordering::Release);
     }
 
-    /// One relaxed load where there is nothing to tell.
+    /// Logs all pending warnings. Costs one relaxed load where there are none.
     #[inline]
     pub(super) fn emit(&self) {
         if self.has_pending.load(Ordering::Relaxed) {

@@ -1,37 +1,41 @@
-//! Where journals lie on disk.
+//! Directories of journals on disk.
 //!
 //! ```text
 //! <journal>/                      0700: $MLFLOW_JOURNAL_DIR, else the user's state directory
-//!   <process>/                    one per process and destination; the name is a uuid
+//!   <process>/                    one per process and destination; the name is a UUID
 //!     lock                        locked (flock) while the process lives
-//!     <number>.segment            0600
-//!     <number>.spare              a segment to be: holds nothing yet, and is not read
-//!     <uuid>.artifact             bytes of artifacts that are not text
-//!     last.steps                  the steps that were found for returned numbers
-//!     <uuid>.console              what a run says in words, as it says it
-//!   rejected-<uid>/<process>/     what the store has refused for good, in the same form
-//!   damaged-<uid>/                0700: files that could not be read whole, see [`quarantine`](crate::journal::quarantine)
+//!     <number>.segment            0600: a segment of the journal
+//!     <number>.spare              a preallocated segment: holds nothing yet, and is not read
+//!     <uuid>.artifact             an artifact that is a file, or a large text
+//!     <uuid>.console              a console log, or the end of a run's part of a shared one
+//!     last.steps                  the last steps that the shipper has found for points without a step
+//!   rejected-<uid>/<process>/     what the store has rejected for good, in the same form
+//!   damaged-<uid>/                0700: damaged files, in quarantine
 //! ```
 //!
-//! Invariant: whoever holds a directory's lock is the only one who ships or deletes what is in it.
+//! For `rejected-<uid>` see [`RejectedFolder`], for `damaged-<uid>` see
+//! [`quarantine`](crate::journal::quarantine).
+//!
+//! Invariant: only the process that holds a directory's lock ships or deletes what is in the directory.
 //!
 //! # Trust
 //!
-//! What lies in a journal is uploaded with this user's credentials, so every file in it is [this
-//! user's](crate::journal::user_files), and so is the directory of its process; others can write to neither. What is
-//! not so is left alone. As a process makes its directory itself, with a name that nobody can guess, a
-//! `<journal>` that a group shares (`MLFLOW_JOURNAL_DIR`) needs no more than that: each user ships
-//! the journals of its own in it. Whoever can rename entries of a shared directory can keep a journal
-//! from being found; the sticky bit (`chmod +t`) prevents that.
+//! The contents of a journal are uploaded with this user's credentials. So every file in a journal has to be
+//! [this user's](crate::journal::user_files), and so has the directory of its process; others must not be
+//! able to write to either. Everything else is left alone. A process creates its directory itself, with a
+//! name that nobody can guess. So a `<journal>` that a group shares (`MLFLOW_JOURNAL_DIR`) needs no further
+//! protection: each user ships the user's own journals in it. A user who can rename entries of a shared
+//! directory can keep a journal from being found; the sticky bit (`chmod +t`) prevents that.
 //!
-//! A `<journal>` that nobody has named has a name that anybody can guess: `mlflow-runtime/journal` in the
-//! user's state directory, `mlflow-runtime-<uid>/journal` below the temporary one. There `mlflow-runtime` and
-//! `journal` have to be the user's or root's, too, and writable by nobody else; else they are not used.
+//! A default `<journal>` has a name that anybody can guess: `mlflow-runtime/journal` in the user's state
+//! directory, or `mlflow-runtime-<uid>/journal` below the temporary directory. There `mlflow-runtime` and
+//! `journal` have to belong to the user or to root, too, and must not be writable by others; else they are
+//! not used.
 //!
-//! The user is the effective one. Root of a container is root, also where that is an ordinary user
-//! outside. A file server that takes root for nobody (NFS with `root_squash`) gives what root makes to
-//! another user, so that it cannot be told from what others put there: it is not used, and a warning
-//! says so. Nor is a file system on which everything is writable by everybody.
+//! The user is the effective user. Root of a container counts as root, even where that is an ordinary user
+//! outside. A file server that maps root to nobody (NFS with `root_squash`) gives what root creates to
+//! another user, so that it cannot be told from files that others put there. Such a directory is not used,
+//! and a warning is logged. A file system on which everything is writable by everybody is not used either.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -50,20 +54,21 @@ const LOCK_FILE: &str = "lock";
 const SEGMENT_EXTENSION: &str = "segment";
 pub(super) const SPARE_EXTENSION: &str = "spare";
 
-/// A locked journal directory: this process's own, or one that a dead process left.
+/// Locked directory of a journal: this process's own, or that of an orphaned journal.
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Whether files in it can be mapped without danger.
+    /// True if files in the directory can be mapped safely.
     is_mappable: bool,
-    /// Held for its lock.
+    /// File kept open for its lock.
     _lock: CloseOnForkFile,
 }
 
 impl Directory {
-    /// Makes and locks a new directory below `root`.
+    /// Creates and locks a new directory below `root`.
     pub(super) fn create(root: &JournalLocation) -> io::Result<Self> {
         root.create()?;
-        // A sweep may take a directory away between its creation and its locking.
+        // Another process, which looks for orphaned journals, may remove the directory between its creation
+        // and its locking.
         for _ in 0..8 {
             let path = root.path().join(new_directory_name());
             user_files::create_directory(&path)?;
@@ -84,7 +89,8 @@ impl Directory {
         ))
     }
 
-    /// Locks `path`; `None` if its owner lives.
+    /// Locks the directory at `path`. Returns `None` if another process holds the lock, because it owns the
+    /// journal or is shipping it.
     fn lock(path: &Path, create: bool) -> io::Result<Option<Self>> {
         let lock = path.join(LOCK_FILE);
         let lock = if create {
@@ -103,12 +109,13 @@ impl Directory {
         }
     }
 
-    /// What dead processes left below `root` for `destination`.
+    /// Finds the orphaned journals below `root` whose values go to `destination`. Each is locked only when
+    /// the iterator reaches it.
     pub(crate) fn find_orphaned(root: &Path, destination: &str) -> OrphanedJournals {
         let entries = fs::read_dir(root).into_iter().flatten().flatten();
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
         if cfg!(test) {
-            // The order in which a file system lists them is no test's to know.
+            // No test may depend on the order in which a file system lists entries.
             paths.sort();
         }
         OrphanedJournals {
@@ -117,11 +124,11 @@ impl Directory {
         }
     }
 
-    /// Locks what a dead process left.
+    /// Locks a journal, if it is orphaned. Removes an empty directory without a lock file.
     fn claim(path: &Path) -> Option<Self> {
         Self::lock(path, false).unwrap_or_else(|error| {
-            // Its process died before it made the lock, or after it removed it. Somebody else's
-            // empty directory has another name.
+            // The process of the directory died before it had created the lock file, or after it had removed
+            // it. An empty directory with another kind of name is not a journal's.
             if error.kind() == io::ErrorKind::NotFound && has_generated_name(path) {
                 let _ = fs::remove_dir(path);
             }
@@ -130,8 +137,9 @@ impl Directory {
         })
     }
 
-    /// Whether its values go to `destination`. One that holds nothing belongs to whoever asks, who
-    /// will remove it; one that cannot be read (a newer format) belongs to nobody.
+    /// Returns true if the values of the journal go to `destination`. A journal that holds nothing belongs to
+    /// whichever process asks first, which will remove it. A journal that cannot be read (a newer format)
+    /// belongs to nobody.
     fn belongs_to(&self, destination: &str) -> bool {
         let Ok(segments) = self.segments() else {
             return false;
@@ -147,8 +155,8 @@ impl Directory {
         empty
     }
 
-    /// The segments in it, oldest first; all of them, or an error: what is not seen here would be
-    /// taken for delivered.
+    /// Returns the segments in the directory, oldest first. Returns either all of them or an error: a segment
+    /// that is missing here would be taken for delivered.
     pub(crate) fn segments(&self) -> io::Result<Vec<Segment>> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.path)? {
@@ -168,7 +176,7 @@ impl Directory {
         &self.path
     }
 
-    /// Returns the directory with files that are mapped, or written to.
+    /// Returns the directory with files that are mapped if `mapped` is true, else written with system calls.
     #[cfg(test)]
     pub(super) fn with_mapping(self, mapped: bool) -> Self {
         Self {
@@ -181,7 +189,7 @@ impl Directory {
         self.is_mappable
     }
 
-    /// Has the device keep which files there are.
+    /// Syncs the directory and its parent to the device, so that the names of all files are kept.
     pub(crate) fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()?;
         match self.path.parent() {
@@ -190,7 +198,7 @@ impl Directory {
         }
     }
 
-    /// Where a spare segment lies until it is taken.
+    /// Returns the path of a preallocated segment, before it is used.
     pub(crate) fn spare_path(&self, number: u64) -> PathBuf {
         self.segment_path(number).with_extension(SPARE_EXTENSION)
     }
@@ -199,9 +207,11 @@ impl Directory {
         segment_path(&self.path, number)
     }
 
-    /// Deletes it with all it holds. The lock file goes last: until then nobody else comes in.
+    /// Deletes the directory with all files in it. The lock file goes last: until then no other process
+    /// claims the directory.
     pub(crate) fn remove(&self) {
-        // Without its lock nobody could come in again: it stays while anything else may be there.
+        // Without the lock file no process could claim the directory again, so the lock file stays while
+        // another file may be there.
         #[cfg(test)]
         crate::seeded::before_change();
         if user_files::remove_files_except(&self.path, LOCK_FILE).is_err() {
@@ -216,15 +226,15 @@ impl Directory {
     }
 }
 
-/// Journals of dead processes. Each is locked when its turn comes: a thousand of them must not take
-/// a thousand descriptors.
+/// Orphaned journals of one destination. Each is locked when the iterator reaches it, because a thousand
+/// journals must not take a thousand descriptors.
 pub(crate) struct OrphanedJournals {
     paths: Vec<PathBuf>,
     destination: String,
 }
 
 impl OrphanedJournals {
-    /// Lets one of them go, to be claimed later.
+    /// Unlocks a journal, and returns an iterator that will claim it again later.
     pub(crate) fn defer(&self, directory: Directory) -> Self {
         Self {
             paths: vec![directory.path],
@@ -247,22 +257,22 @@ impl Iterator for OrphanedJournals {
     }
 }
 
-/// Where segment `number` of the journal in `directory` lies.
+/// Returns the path of segment `number` of the journal in `directory`.
 pub(super) fn segment_path(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("{number:010}.{SEGMENT_EXTENSION}"))
 }
 
-/// The folder beside the journals for what stores have refused for good.
+/// Folder, beside the journals, of records that stores have rejected for good.
 const REJECTED_DIRECTORY: &str = "rejected";
 
-/// What a store has refused of one journal: a directory like that of a dead process, which nobody
-/// ships until it is [put back](RejectedFolder::put_back).
+/// Folder of the records of one journal that a store has rejected. It has the form of an orphaned journal,
+/// but nobody ships it until it is [put back](RejectedFolder::put_back).
 pub(crate) struct RejectedFolder {
     path: PathBuf,
 }
 
 impl RejectedFolder {
-    /// Makes the one of the journal in `directory`, if it is not there.
+    /// Creates the folder that belongs to the journal in `directory`, if it is missing.
     pub(crate) fn create_beside(directory: &Path) -> io::Result<Self> {
         let (Some(root), Some(name)) = (directory.parent(), directory.file_name()) else {
             return Err(io::ErrorKind::NotFound.into());
@@ -279,17 +289,18 @@ impl RejectedFolder {
         &self.path
     }
 
-    /// Returns where those of all journals below `root` lie.
+    /// Returns the directory in which these folders lie for all journals below `root`.
     pub(crate) fn directory_below(root: &Path) -> PathBuf {
         root.join(rejected_directory_name())
     }
 
-    /// Puts what was refused for `destination` back among the journals below `root`, to be shipped as
-    /// what a dead process left. Returns how many directories.
+    /// Moves the records that were rejected for `destination` back among the journals below `root`, where
+    /// they are shipped as orphaned journals. Returns the number of folders moved.
     pub(crate) fn put_back(root: &Path, destination: &str) -> usize {
         let all = Directory::find_orphaned(&Self::directory_below(root), destination);
         all.filter(|directory| {
-            // A name of its own: the process that it is of may be alive.
+            // Each folder gets a new name, because the process that it belongs to may be alive, with a
+            // directory of the old name.
             let name = uuid::Uuid::new_v4().simple().to_string();
             fs::rename(directory.path(), root.join(name)).is_ok()
         })
@@ -297,7 +308,8 @@ impl RejectedFolder {
     }
 }
 
-/// The name of the folder: others may have journals below the same root.
+/// Returns the name of the folder. It contains the user id because other users may have journals below the
+/// same root.
 fn rejected_directory_name() -> String {
     format!(
         "{REJECTED_DIRECTORY}-{}",
@@ -305,22 +317,22 @@ fn rejected_directory_name() -> String {
     )
 }
 
-/// What the files of artifacts end in, and those of consoles.
+/// Extensions of the files of artifacts and of console logs.
 pub(crate) const ARTIFACT_EXTENSION: &str = "artifact";
 pub(crate) const CONSOLE_EXTENSION: &str = "console";
 
-/// Where the artifact of this name lies. `None` for a name that leads elsewhere: what lies there is
-/// not ours to send and to delete.
+/// Returns the path of the file `name` in `directory`. Returns `None` for a name that leads elsewhere or has
+/// another extension: such a file is not the journal's to send and to delete.
 pub(crate) fn artifact_path(directory: &Path, name: &str, extension: &str) -> Option<PathBuf> {
     let plain = Path::new(name);
     let is_artifact = plain.extension().is_some_and(|end| end == extension);
     (is_artifact && plain.file_name() == Some(OsStr::new(name))).then(|| directory.join(name))
 }
 
-/// What a segment says about whom it belongs to.
+/// Owner of a segment, as recorded in it.
 enum SegmentOwner {
     Origin(Origin),
-    /// Its process died before the first record.
+    /// Segment without a record, because the process died before the first one.
     Empty,
     Unreadable,
 }
@@ -331,10 +343,10 @@ impl SegmentOwner {
             return Self::Unreadable;
         };
         let body = match bytes.frame(HEADER_BYTES) {
-            Frame::NotAResult { body, .. } if bytes.has_known_format() => body,
-            // Its process may have been killed in the middle of the first append.
+            Frame::Whole { body, .. } if bytes.has_known_format() => body,
+            // The process may have been killed in the middle of the first append.
             Frame::End if bytes.skip_damage(HEADER_BYTES).is_none() => return Self::Empty,
-            Frame::NotAResult { .. } | Frame::Torn | Frame::End => return Self::Unreadable,
+            Frame::Whole { .. } | Frame::Torn | Frame::End => return Self::Unreadable,
         };
         match Record::decode(body) {
             Some(Record::Definition(Definition::Origin(origin))) => Self::Origin(origin),
@@ -343,7 +355,7 @@ impl SegmentOwner {
     }
 }
 
-/// Returns a name that no other journal has.
+/// Returns a new name, which no other journal has.
 fn new_directory_name() -> String {
     #[cfg(test)]
     if let Some(name) = crate::seeded::random_name() {
@@ -352,13 +364,14 @@ fn new_directory_name() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// As [`Directory::create`] gives it.
+/// Returns true if the directory has a name as [`Directory::create`] gives it.
 fn has_generated_name(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| name.len() == 32 && uuid::Uuid::try_parse(name).is_ok())
 }
 
-/// Warns, once, of a journal of this user that others can write to: it is not read.
+/// Warns, once per process, of a journal of this user that others can write to, and that is therefore not
+/// read.
 fn warn_exposed(path: &Path, error: &io::Error) {
     static WARNED: AtomicBool = AtomicBool::new(false);
     if user_files::is_exposed(path) && !WARNED.swap(true, Ordering::Relaxed) {

@@ -1,17 +1,17 @@
-//! Entries of one run, or of one kind, copied out of the segments they were appended to.
+//! Logs of entries of one run, or of one kind, copied out of the segments they were appended to.
 //!
 //! # Invariants
 //!
-//! 1. An entry is whole in the log before its old place is acknowledged, so a kill between the two
-//!    leaves it twice, never not at all. To deliver it twice is harmless.
-//! 2. A segment of a log is self-contained like every other: the next process reads it as one.
-//! 3. The writer is the only reader, so nothing here is shared between threads.
+//! 1. An entry is whole in the log before its place in the original segment is acknowledged. A kill between
+//!    the two leaves the entry twice and never loses it. Delivering an entry twice is harmless.
+//! 2. A segment of a log is self-contained like every other segment: the next process reads it as one.
+//! 3. The writer of a log is its only reader, so no data here is shared between threads.
 //!
 //! # Operation
 //!
-//! The shipper copies what has to wait by itself, so that one value of a deleted run does not keep a
-//! segment of four megabytes. A log writes to one file at a time, with one system call a record, and
-//! opens it anew for every copy: ten thousand runs that wait must not take ten thousand descriptors.
+//! The shipper copies the entries that have to wait by themselves, so that one value of a deleted run does
+//! not keep a segment of 4 MiB. A log writes to one file at a time, with one system call per record. The file
+//! is opened anew for every copy, because ten thousand runs that wait must not take ten thousand descriptors.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -31,15 +31,15 @@ use crate::journal::user_files;
 use crate::model::Metric;
 use crate::model::RunIdentity;
 
-/// The size from which on a log goes on in another file.
+/// Size, in bytes, from which on a log continues in another file.
 const SEGMENT_BYTES: usize = 4 << 20;
-/// The same in memory, where room is taken at once.
+/// Least size, in bytes, of a log's segment in memory, which is allocated in full when it is opened.
 const MEMORY_SEGMENT_BYTES: usize = 64 << 10;
 
-/// Opens a segment of up to so many bytes.
+/// Function that opens a segment with space for at least the given number of bytes.
 pub(crate) type OpenSegmentFn<'a> = dyn FnMut(usize) -> io::Result<(Arc<Segment>, Appender)> + 'a;
 
-/// The writing end of a log.
+/// Writing end of a log.
 #[derive(Default)]
 pub(crate) struct EntryLog {
     tail: Option<Tail>,
@@ -47,24 +47,24 @@ pub(crate) struct EntryLog {
 
 struct Tail {
     segment: Arc<Segment>,
-    /// The end of the file's last frame, and the bytes that the file may have.
+    /// End of the last frame, and the size in bytes up to which the segment may be filled.
     position: usize,
     len: usize,
-    /// Open while entries are copied; for good where there is no file.
+    /// Present while entries are copied; in memory, where there is no file to reopen, always.
     appender: Option<Appender>,
     runs: FxHashSet<u32>,
     keys: FxHashMap<Arc<str>, u32>,
 }
 
-/// The segments that one copy has touched, and the records it has written.
+/// Segments that one copy has touched, and number of the records that it has written.
 #[derive(Default)]
 pub(crate) struct CopySummary {
-    /// The segments, oldest first, and the bytes that each has now.
+    /// Segments, oldest first, each with its present size in bytes.
     pub(crate) segments: Vec<(Arc<Segment>, usize)>,
     pub(crate) records: usize,
 }
 
-/// Writes entries of one run to a log.
+/// Writer of entries of one run to a log.
 pub(crate) struct EntryWriter<'a, 'o> {
     log: &'a mut EntryLog,
     open: &'a mut OpenSegmentFn<'o>,
@@ -75,13 +75,13 @@ pub(crate) struct EntryWriter<'a, 'o> {
 }
 
 impl EntryLog {
-    /// Returns whether the log has a file in `directory`, and it is still there.
+    /// Returns true if the file that the log writes to lies in `directory` and still exists.
     pub(crate) fn is_below(&self, directory: &Path) -> bool {
         let file = self.tail.as_ref().and_then(|tail| tail.segment.file());
         file.is_some_and(|file| file.parent() == Some(directory) && file.exists())
     }
 
-    /// Goes on with a new segment if the last one is not among those that `is_there` knows.
+    /// Makes the next entry begin a new segment, unless `is_there` knows the last one.
     pub(crate) fn keep_if(&mut self, is_there: impl FnOnce(&Arc<Segment>) -> bool) {
         if self
             .tail
@@ -92,7 +92,7 @@ impl EntryLog {
         }
     }
 
-    /// Begins a copy of entries of `run`. What `open` opens is for this log alone.
+    /// Begins a copy of entries of `run`. The segments that `open` opens belong to this log alone.
     pub(crate) fn writer<'a, 'o>(
         &'a mut self,
         open: &'a mut OpenSegmentFn<'o>,
@@ -123,7 +123,7 @@ impl EntryWriter<'_, '_> {
             value: metric.value,
         };
         if !self.fits(frame_bytes(record.encode().len())) {
-            // The next segment has to define the key anew.
+            // The next segment has to define the key again.
             self.close_segment()?;
             return self.append_metric(metric);
         }
@@ -132,7 +132,7 @@ impl EntryWriter<'_, '_> {
         Ok(())
     }
 
-    /// Appends an event with its place in the order of all events.
+    /// Appends an event with its position in the order of all events.
     pub(crate) fn append_event(
         &mut self,
         event: &Event<'_>,
@@ -146,8 +146,8 @@ impl EntryWriter<'_, '_> {
         Ok(())
     }
 
-    /// Appends the start of a run that was delivered, for who may have to create the run anew. It is no
-    /// entry.
+    /// Appends the start of a run that the store has already, for a shipper that may have to create the run
+    /// anew. This record does not count as an entry.
     pub(crate) fn append_delivered_start(&mut self, start: RunStart<'static>) -> io::Result<()> {
         let start = RunStart {
             is_delivered: true,
@@ -158,14 +158,15 @@ impl EntryWriter<'_, '_> {
         Ok(())
     }
 
-    /// Appends the start of the run, with all that it has.
+    /// Appends the start of the run, with its tags and params.
     pub(crate) fn append_start(&mut self, start: &RunStart<'_>, sequence: u64) -> io::Result<()> {
         self.append_event(&Event::Start(Box::new(start.clone())), sequence, &[])
     }
 
-    /// Ends the copy. Its file is closed.
+    /// Ends the copy, and closes its file.
     pub(crate) fn finish(mut self) -> io::Result<CopySummary> {
-        // A run of which nothing waits is named all the same: whoever recovers has to close it.
+        // The run is defined even if none of its entries waits, because a process that recovers the journal
+        // has to close the run.
         self.define_run(0)?;
         self.record_position();
         if let Some(tail) = &mut self.log.tail
@@ -191,7 +192,7 @@ impl EntryWriter<'_, '_> {
         Ok(id)
     }
 
-    /// Makes sure that there is a segment with so much room, in which the run is defined.
+    /// Makes sure that there is a segment with space for `bytes`, in which the run is defined.
     fn define_run(&mut self, bytes: usize) -> io::Result<()> {
         let is_defined = |tail: &Tail| tail.runs.contains(&self.run);
         if self.log.tail.as_ref().is_some_and(is_defined) && self.fits(bytes) {
@@ -243,14 +244,14 @@ impl EntryWriter<'_, '_> {
         self.append(&origin)
     }
 
-    /// The segment is full: the next entry goes to another one.
+    /// Closes a full segment. The next entry goes to another one, in which the run is defined at once.
     fn close_segment(&mut self) -> io::Result<()> {
         self.record_position();
         self.log.tail = None;
         self.define_run(0)
     }
 
-    /// Notes how far the segment has got.
+    /// Records the present size of the segment in the summary.
     fn record_position(&mut self) {
         let Some(tail) = &self.log.tail else { return };
         match self.summary.segments.last_mut() {
@@ -277,7 +278,7 @@ impl EntryWriter<'_, '_> {
             None => false,
         };
         if !appended {
-            // Nothing may follow what may be half a frame.
+            // No frame may follow what may be half a frame.
             self.log.tail = None;
             return Err(io::Error::other("the entry cannot be written"));
         }
@@ -286,7 +287,7 @@ impl EntryWriter<'_, '_> {
     }
 }
 
-/// Opens a segment in the directory of a dead process, or of refused entries.
+/// Opens a segment in the directory of an orphaned journal, or of rejected entries.
 pub(crate) fn create_segment_in(
     directory: &Path,
     len: usize,
@@ -305,7 +306,7 @@ pub(crate) fn create_segment_in(
     }
 }
 
-/// Returns a number above those of the segments in `directory`.
+/// Returns a number greater than those of all segments in `directory`.
 fn next_number(directory: &Path) -> io::Result<u64> {
     let mut next = 0;
     for entry in fs::read_dir(directory)? {
@@ -318,7 +319,7 @@ fn next_number(directory: &Path) -> io::Result<u64> {
     Ok(next)
 }
 
-/// Makes a segment of an empty file.
+/// Turns an empty file into a segment for copied entries.
 pub(crate) fn init_segment(
     path: PathBuf,
     file: File,
@@ -330,7 +331,7 @@ pub(crate) fn init_segment(
     Ok((segment, Appender::Written(appender)))
 }
 
-/// Returns the bytes that a segment in memory takes for `len` bytes of entries.
+/// Returns the size of a segment in memory for `len` bytes of entries.
 pub(crate) fn memory_bytes(len: usize) -> usize {
     MEMORY_SEGMENT_BYTES.max(len)
 }

@@ -1,17 +1,17 @@
-//! The part of a disk that copies of artifacts leave free.
+//! Reserve of free disk space, which copies of artifacts leave to the program.
 //!
-//! Invariant: a copy is not what fills a disk: the program's own files, its checkpoints first of all,
-//! have to find room. So 5 % of the disk stay free, 1 GiB at most: on a small disk a file of the program
-//! is small, too, and on a large one more than a few gigabytes would be a waste.
+//! Invariant: a copy never fills a disk, because the program's own files, above all its checkpoints, have to
+//! find space. So 5 % of the disk stay free, 1 GiB at most: on a small disk a file of the program is small,
+//! too, and on a large one more than a few gigabytes would be a waste.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// The most that stays free.
+/// Greatest number of bytes that stay free.
 const MAX_RESERVED_BYTES: u64 = 1 << 30;
 
-/// A lack of room for a copy.
+/// Lack of disk space for a copy.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
     free_bytes: u64,
@@ -31,7 +31,7 @@ impl fmt::Display for Shortage {
     }
 }
 
-/// Fails if the disk below `directory` has no room for another `bytes`.
+/// Checks that the disk below `directory` has space for another `bytes` beside the reserve.
 pub(super) fn check_available(directory: &Path, bytes: u64) -> io::Result<Result<(), Shortage>> {
     let disk = rustix::fs::statvfs(directory)?;
     let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);

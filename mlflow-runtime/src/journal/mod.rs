@@ -12,17 +12,16 @@
 //! 2. A value survives a loss of power from five seconds after its append on, or from 200 ms after its
 //!    segment became full or its run ended; the time that the device takes comes on top. See [`sync_thread`].
 //! 3. A thread writes only to its own segment, so an append takes no lock and waits for nothing. Only opening
-//!    the next segment takes locks and makes system calls.
+//!    the next segment takes locks.
 //! 4. Segments are self-contained: a record refers only to earlier records of its segment. See [`record`].
 //! 5. A value leaves the journal only when the store has accepted the value or will never accept it. A
-//!    segment is deleted only when that holds for all of its values and no run started in the segment is
-//!    open.
+//!    segment is deleted only when that holds for all of its values and no run started in it is open.
 //! 6. The size is bounded. Params, tags, and starts and ends of runs are written beyond the bound, up to what
 //!    the device and the memory hold. Metrics, small texts and console lines which find no space are dropped,
 //!    the newest first, and counted. Copies of artifacts do not count towards the bound: see [`spool`].
 //! 7. A journal is read only where it is this user's and nobody else can write to it: see [`user_files`].
 //!
-//! Invariants 1 and 2 do not hold for segments in memory. A warning is logged when such a segment is used.
+//! Invariants 1 and 2 do not hold for segments in memory. A warning is logged when memory has to be used.
 //!
 //! # Design overview
 //!
@@ -358,8 +357,8 @@ impl Journal {
     ///
     /// An event is appended after it took its position. So a scan that starts after
     /// [`current_sequence`](Self::current_sequence) has returned sees everything that was appended before an
-    /// event below the returned number took its position. Of the events below the number, the scan may miss
-    /// those whose append has not returned.
+    /// event below the returned number took its position. The scan may miss other events below the number,
+    /// whose append is still under way.
     fn next_sequence(&self) -> u64 {
         self.next_sequence.fetch_add(1, Ordering::AcqRel)
     }
@@ -415,8 +414,8 @@ impl Journal {
         self.quota.release(bytes);
     }
 
-    /// Copies the file of an artifact into the journal's directory. Returns `None` if the journal has none,
-    /// as it is in memory.
+    /// Copies the file of an artifact into the journal's directory. Returns `None` if the journal is in
+    /// memory, or has no directory at the moment.
     pub(crate) fn copy_artifact(
         &self,
         source: &File,
@@ -424,8 +423,8 @@ impl Journal {
         Some(self.spool.copy(&self.path()?, source))
     }
 
-    /// Writes the bytes of an artifact to a file in the journal's directory. Returns `None` if the journal
-    /// has none, as it is in memory.
+    /// Writes the bytes of an artifact to a file in the journal's directory. Returns `None` if the journal is
+    /// in memory, or has no directory at the moment.
     pub(crate) fn write_artifact(
         &self,
         bytes: &[u8],

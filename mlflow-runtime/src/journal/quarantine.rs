@@ -1,6 +1,6 @@
-//! Where damaged files of a journal are kept, for a person to look at.
+//! Quarantine: the folder in which damaged files of journals are kept, for a person to look at.
 //!
-//! Invariant: a damaged file is moved, not copied, so it is whole in one place or the other.
+//! Invariant: a damaged file is moved, not copied, so it is whole in one location or the other.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,15 +10,16 @@ use std::path::{Path, PathBuf};
 use crate::journal::user_files::JournalLocation;
 use crate::warnings::WarningLimit;
 
-/// The folder below the root of all journals. No process directory has such a name.
+/// Folder below the root of all journals. No process directory has such a name.
 const DAMAGED_DIRECTORY: &str = "damaged";
 
-/// Returns where the files of all journals below `root` are kept.
+/// Returns the folder for the damaged files of all journals below `root`.
 pub(crate) fn damaged_directory(root: &Path) -> PathBuf {
     root.join(damaged_directory_name())
 }
 
-/// The name of the folder: others may have journals below the same root.
+/// Returns the name of the folder. It contains the user id because other users may have journals below the
+/// same root.
 fn damaged_directory_name() -> String {
     format!(
         "{DAMAGED_DIRECTORY}-{}",
@@ -46,7 +47,7 @@ pub(crate) fn quarantine_file(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Says that damaged files stay where they are.
+/// Logs a warning that a damaged file stays in its directory.
 pub(crate) fn warn_quarantine_failed(directory: &Path, error: &io::Error) {
     static WARN_LIMIT: WarningLimit = WarningLimit::new();
     if let Some(end) = WARN_LIMIT.admit() {

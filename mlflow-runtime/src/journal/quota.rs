@@ -1,48 +1,49 @@
-//! How much a journal may hold, and what found no room.
+//! Quota of a journal: the bytes that it may hold, and counts of what found no space.
 //!
-//! Invariants: what is essential (params, tags, starts and ends of runs) takes room beyond the
-//! bounds, and says so, that nothing else may use that room; every value that found none is counted
-//! once, by reason.
+//! Invariants: an essential record (a param, a tag, the start or end of a run, the event of a spooled
+//! artifact) takes space beyond the bounds. Its reservation is then [`OverLimit`](Reservation::OverLimit), so
+//! that no other record uses that space. Every value that found no space is counted once, by reason.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::time;
 
-/// What the journal may hold where it has to live in memory.
+/// Bytes that the journal may hold in memory, for want of a disk that can be written.
 pub(crate) const MAX_MEMORY_BYTES: u64 = 64 << 20;
 
-/// How long, where neither disk nor memory had room, nobody asks again: that takes system calls, and
-/// whoever logs would wait for them at every call.
+/// Time, in milliseconds, for which no thread tries to open a segment after neither disk nor memory had
+/// space. Each attempt takes system calls, and a thread that logs would wait for them at every call.
 const EXHAUSTED_BACKOFF_MS: i64 = 100;
 
-/// Why a value found no room.
+/// Reason why a value was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DropReason {
-    /// The journal holds as much as it may.
+    /// Journal at its configured bound.
     JournalFull,
-    /// It cannot be written to a disk, and the memory it may take is full.
+    /// Memory of the journal full, while no disk can be written.
     MemoryFull,
-    /// It had room, in a file that somebody has removed since.
+    /// File with the value removed by somebody else.
     Removed,
 }
 
-/// Whether room was there.
+/// Result of a successful reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reservation {
     WithinLimit,
-    /// Only for what is essential.
+    /// Space beyond the bound, only for essential records.
     OverLimit,
 }
 
-/// The bytes of one journal.
+/// Bytes of one journal.
 pub(super) struct Quota {
     max_bytes: u64,
     used_bytes: AtomicU64,
-    /// Of these, what is not on disk.
+    /// Bytes of segments in memory.
     memory_bytes: AtomicU64,
-    /// What is copied beside it, for runs that wait by themselves: the others must find room.
+    /// Bytes of copied entries, for runs that wait by themselves. They are counted apart, so that other runs
+    /// find space.
     copied_bytes: AtomicU64,
-    /// When the disk may be asked again, in ms since the Unix epoch.
+    /// End of the time for which no segment is opened, in ms since the Unix epoch.
     exhausted_until_ms: AtomicI64,
     dropped: [AtomicU64; 3],
 }
@@ -67,12 +68,12 @@ impl Quota {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for so much.
+    /// Returns true if `bytes` more are within the bound.
     pub(super) fn fits(&self, bytes: u64) -> bool {
         self.used_bytes().saturating_add(bytes) <= self.max_bytes
     }
 
-    /// Why no more than what is essential may be taken now, if that is so.
+    /// Returns the reason why only essential records may take space now; `None` if there is space for all.
     pub(super) fn shortage(&self) -> Option<DropReason> {
         if self.used_bytes() > self.max_bytes {
             Some(DropReason::JournalFull)
@@ -83,7 +84,7 @@ impl Quota {
         }
     }
 
-    /// Takes bytes of disk or memory; they have to be [given back](Self::release).
+    /// Reserves bytes of disk or memory. They have to be [released](Self::release).
     pub(super) fn reserve(&self, bytes: u64, essential: bool) -> Result<Reservation, DropReason> {
         let used = self.used_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if used <= self.max_bytes {
@@ -100,7 +101,7 @@ impl Quota {
         self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Notes bytes of copied entries.
+    /// Counts bytes of copied entries.
     pub(super) fn reserve_copied(&self, bytes: u64) {
         self.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -114,7 +115,8 @@ impl Quota {
         self.copied_bytes.load(Ordering::Relaxed)
     }
 
-    /// Notes that bytes which were taken are memory.
+    /// Reserves bytes of memory, in addition to [`reserve`](Self::reserve). They have to be
+    /// [released](Self::release_memory).
     pub(super) fn reserve_memory(
         &self,
         bytes: u64,
@@ -131,13 +133,14 @@ impl Quota {
         Err(DropReason::MemoryFull)
     }
 
-    /// Notes that not even the smallest segment finds room anywhere.
+    /// Records that not even the smallest segment finds space anywhere.
     pub(super) fn mark_exhausted(&self) {
         let until_ms = time::coarse_now_ms() + EXHAUSTED_BACKOFF_MS;
         self.exhausted_until_ms.store(until_ms, Ordering::Relaxed);
     }
 
-    /// Whether a moment ago there was no room anywhere. A clock that was set back does not shut it.
+    /// Returns true if a moment ago there was no space anywhere. A clock that was set back does not prolong
+    /// that.
     pub(super) fn is_exhausted(&self) -> bool {
         let left_ms = self.exhausted_until_ms.load(Ordering::Relaxed) - time::coarse_now_ms();
         (1..=EXHAUSTED_BACKOFF_MS).contains(&left_ms)
@@ -148,7 +151,7 @@ impl Quota {
         self.exhausted_until_ms.store(0, Ordering::Relaxed);
     }
 
-    /// Counts values that found no room; true if they are the first for this reason.
+    /// Counts dropped values. Returns true if they are the first ones for this reason.
     pub(super) fn count_dropped(&self, reason: DropReason, values: u64) -> bool {
         self.dropped[reason as usize].fetch_add(values, Ordering::Relaxed) == 0
     }
@@ -162,7 +165,7 @@ impl Quota {
 mod tests {
     use super::*;
 
-    /// Every value asked the disk for a file, and its caller waited for the answer.
+    /// Before, every value tried to create a file, and its caller waited for the result.
     #[test]
     fn where_there_is_no_room_at_all_nobody_asks_again_for_a_moment() {
         let room = Quota::new(1 << 30);
@@ -177,7 +180,7 @@ mod tests {
             std::thread::yield_now();
         }
         assert!(time::coarse_now_ms() >= shut_ms + EXHAUSTED_BACKOFF_MS);
-        // The clock is set back by an hour.
+        // As if the clock had been set back by an hour.
         room.exhausted_until_ms
             .fetch_add(3_600_000, Ordering::Relaxed);
         assert!(!room.is_exhausted());

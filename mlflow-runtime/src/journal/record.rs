@@ -1,7 +1,9 @@
-//! What a frame's body says.
+//! Records: the bodies of a segment's frames, and their encoding.
 //!
-//! Invariants: a segment defines a key or a run before it uses its number; the first record of a
-//! segment is its [`Origin`]. The first byte tells the kind:
+//! Invariants: a segment defines a key or a run before a record uses its number, and the first record of a
+//! segment is its [`Origin`].
+//!
+//! The first byte of a body is the kind of the record:
 //!
 //! ```text
 //! 1 metric      u8 kind, 3 zero, u32 run, u32 key, 4 zero, i64 ms, i64 step, f64 value   (40 bytes)
@@ -10,8 +12,9 @@
 //!               attachment: the bytes of an artifact, else nothing
 //! ```
 //!
-//! The sequence orders events of all threads of a process; metrics need none, their order is in
-//! their timestamps. JSON for the rare kinds: a newer version may add fields, an older one reads on.
+//! All numbers are little-endian. The sequence orders the events of all threads of a process. Metrics need no
+//! sequence, as their timestamps order them. The rare kinds are JSON, so that a newer version may add fields
+//! which an older version ignores.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,11 +28,11 @@ const METRIC: u8 = 1;
 const DEFINITION: u8 = 2;
 const EVENT: u8 = 3;
 
-/// Bytes of a metric's body.
+/// Length of a metric's body, in bytes.
 pub(crate) const METRIC_BYTES: usize = 40;
 const EVENT_HEADER_BYTES: usize = 24;
 
-/// A record, decoded.
+/// Decoded record.
 #[derive(Debug)]
 pub(crate) enum Record<'a> {
     Metric(MetricRecord),
@@ -41,7 +44,7 @@ pub(crate) enum Record<'a> {
     },
 }
 
-/// An event whose JSON is not parsed yet.
+/// Event whose JSON is not parsed yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventBody<'a> {
     json: &'a [u8],
@@ -49,13 +52,13 @@ pub(crate) struct EventBody<'a> {
 }
 
 impl EventBody<'_> {
-    /// Parses, or `None` if it is of a kind this version does not know.
+    /// Parses the event. Returns `None` for a kind of event that this version does not know.
     pub(crate) fn parse(self) -> Option<Event<'static>> {
         serde_json::from_slice(self.json).ok()
     }
 }
 
-/// One metric point.
+/// Metric point, with the segment's numbers of its run and its key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct MetricRecord {
     pub(crate) run: u32,
@@ -65,19 +68,21 @@ pub(crate) struct MetricRecord {
     pub(crate) value: f64,
 }
 
-/// The first of the steps that stand in a record for the last step that the run has under the key, or 0: that
-/// one is found when the point is shipped, as whoever logs does not know it. No program counts to them, nor
-/// are they near the least number, which is somebody's "none".
+/// First of the steps that stand, in a record, for "the last step that the run has under this key, or 0". The
+/// thread that logs the point does not know that step; the shipper finds it when the point is shipped. The
+/// range is far from the steps of any program, and not at the least number, which some programs use for
+/// "none".
 const LAST_STEP_BASE: i64 = i64::MIN + (1 << 40);
-/// How many there are.
+/// Number of the steps that stand for a last step.
 const LAST_STEP_COUNT: u64 = 1 << 40;
 
-/// Returns what stands for the last step in the record of a point with this place in the order of all events.
+/// Returns the step that stands for the last step in the record of a point with this position in the order of
+/// all events.
 pub(crate) fn encode_last_step(sequence: u64) -> i64 {
     LAST_STEP_BASE.saturating_add_unsigned(sequence % LAST_STEP_COUNT)
 }
 
-/// Returns a step that a program gives, moved out of the way of those that stand for the last step.
+/// Returns a step given by a program, moved out of the range of those that stand for a last step.
 #[inline]
 pub(crate) fn clamp_plain_step(step: i64) -> i64 {
     if step.wrapping_sub(LAST_STEP_BASE).cast_unsigned() < LAST_STEP_COUNT {
@@ -87,14 +92,14 @@ pub(crate) fn clamp_plain_step(step: i64) -> i64 {
     }
 }
 
-/// Returns the place in the order of all events of a point that is to stand at the last step; `None` for every
-/// other step.
+/// Returns the position, in the order of all events, of a point that is to get the last step of its key;
+/// `None` for every other step.
 pub(crate) fn decode_last_step(step: i64) -> Option<u64> {
     let sequence = u64::try_from(step.checked_sub(LAST_STEP_BASE)?).ok()?;
     (sequence < LAST_STEP_COUNT).then_some(sequence)
 }
 
-/// What later records of a segment refer to.
+/// Definition that later records of the same segment refer to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Definition<'a> {
     Origin(Origin),
@@ -108,14 +113,15 @@ pub(crate) enum Definition<'a> {
     },
 }
 
-/// Whose segment this is and where its values go.
+/// Owner of a segment, and destination of its values.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Origin {
-    /// Tracking URI without credentials, a SQLite path made absolute.
+    /// Tracking URI without credentials; the path of a SQLite file is absolute.
     pub(crate) destination: String,
     pub(crate) host: String,
     pub(crate) process_id: u32,
-    /// The tags that the process's runs have in common; a start says whether its run has them.
+    /// Tags that the runs of the process have in common. [`RunStart::with_common_tags`] tells if a run has
+    /// them.
     #[serde(
         default,
         serialize_with = "serialize_tags",
@@ -132,7 +138,7 @@ fn deserialize_tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<[T
     Vec::deserialize(deserializer).map(Arc::from)
 }
 
-/// Something that happens to a run, in order.
+/// Event of a run. The sequence in [`Record::Event`] orders the events of a process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Event<'a> {
     Start(Box<RunStart<'a>>),
@@ -141,7 +147,7 @@ pub(crate) enum Event<'a> {
     Artifact {
         path: Cow<'a, str>,
         content: ArtifactLocation<'a>,
-        /// That of a spooled copy; older versions wrote none.
+        /// Fingerprint of a spooled copy. Older versions wrote none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fingerprint: Option<Fingerprint>,
     },
@@ -151,7 +157,7 @@ pub(crate) enum Event<'a> {
     },
 }
 
-/// How a run begins.
+/// Start of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RunStart<'a> {
     pub(crate) identity: Cow<'a, RunIdentity>,
@@ -159,19 +165,20 @@ pub(crate) struct RunStart<'a> {
     pub(crate) user: Cow<'a, str>,
     pub(crate) start_time_ms: i64,
     pub(crate) parent: Option<Cow<'a, RunIdentity>>,
-    /// Its own.
+    /// Tags of this run alone.
     pub(crate) tags: Vec<Cow<'a, Tag>>,
-    /// Whether it has those of its segment's origin, too, as far as its own do not replace them.
+    /// True if the run also has the tags of its segment's [`Origin`], except those with a key in `tags`.
     #[serde(default)]
     pub(crate) with_common_tags: bool,
     pub(crate) params: Vec<Param>,
-    /// Whether the store has had it: it is here for who may have to create the run anew.
+    /// True if the store has the start already. The start is kept for a shipper that may have to create the
+    /// run anew.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) is_delivered: bool,
 }
 
 impl RunStart<'static> {
-    /// Returns a start in place of one that was lost, for the run with this identity.
+    /// Returns a substitute for the lost start of the run with this identity.
     pub(crate) fn replacement(identity: &RunIdentity, start_time_ms: i64) -> Self {
         Self {
             identity: Cow::Owned(identity.clone()),
@@ -188,7 +195,8 @@ impl RunStart<'static> {
 }
 
 impl RunStart<'_> {
-    /// Makes the tags of its segment's origin its own.
+    /// Adds the common tags of the segment's origin to the start's own tags, once. A tag of the start takes
+    /// precedence over a common tag with the same key.
     pub(crate) fn adopt_common_tags(&mut self, common: &[Tag]) {
         if !std::mem::take(&mut self.with_common_tags) {
             return;
@@ -203,32 +211,34 @@ impl RunStart<'_> {
     }
 }
 
-/// Where an artifact's bytes are.
+/// Location of an artifact's bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ArtifactLocation<'a> {
-    /// In the event's attachment.
+    /// Bytes in the attachment of the event.
     Attached,
-    /// In the file of this name beside the segments.
+    /// Bytes in the file of this name beside the segments.
     Spooled(Cow<'a, str>),
-    /// In such a file, which grows as long as its run goes on: see [`console`](crate::journal::console_log).
+    /// Bytes in a file beside the segments that grows while its run is open: see
+    /// [`console_log`](crate::journal::console_log).
     Growing {
         file: Cow<'a, str>,
-        /// Of what the process writes to stdout and stderr; the file says then where it ends.
+        /// Part of the captured stdout and stderr of the process. If present, `file` does not hold the log
+        /// itself, but the offset at which the part ends.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         part: Option<SharedFilePart<'a>>,
     },
 }
 
-/// What tells that a file is whole.
+/// Length and checksum by which an incomplete file is recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Fingerprint {
     pub(crate) length: u64,
-    /// The checksum of its bytes; `None` where they did not come by.
+    /// CRC-32C of the file; `None` if its bytes were not read while the file was copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) crc32c: Option<u32>,
 }
 
-/// A part of a file that runs have in common.
+/// Part of a file that several runs share: from the offset `from` on.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SharedFilePart<'a> {
     pub(crate) file: Cow<'a, str>,
@@ -236,8 +246,8 @@ pub(crate) struct SharedFilePart<'a> {
 }
 
 impl MetricRecord {
-    /// Written by words: the checksum reads words, and a processor has to wait for those that were
-    /// written in parts.
+    /// Encodes the body word by word. The checksum reads whole words, and a processor stalls on a word that
+    /// was written in smaller parts.
     #[inline]
     pub(crate) fn encode(&self) -> [u8; METRIC_BYTES] {
         let words = [
@@ -288,12 +298,13 @@ impl Event<'_> {
 }
 
 impl<'a> Record<'a> {
-    /// Returns whether the journal counts the record in `body` as a value.
+    /// Returns true if the journal counts the record in `body` as a value.
     pub(crate) fn is_value(body: &[u8]) -> bool {
         matches!(body.first(), Some(&METRIC | &EVENT))
     }
 
-    /// `None` for a kind this version does not know: a newer one wrote it.
+    /// Decodes a body. Returns `None` for a kind of record that this version does not know, as a newer
+    /// version may have written it.
     pub(crate) fn decode(body: &'a [u8]) -> Option<Self> {
         match *body.first()? {
             METRIC => MetricRecord::decode(body).map(Record::Metric),
@@ -315,8 +326,8 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Returns true if `body` looks like what this version writes, by the few bytes that all records of
-/// its kind have in common.
+/// Returns true if `body` looks like a record of this version, judged by the few bytes that all records of a
+/// kind have in common.
 pub(crate) fn is_plausible(body: &[u8]) -> bool {
     let zeros = |from: usize, to: usize| {
         let bytes = body.get(from..to);
@@ -330,7 +341,8 @@ pub(crate) fn is_plausible(body: &[u8]) -> bool {
     }
 }
 
-/// Returns the length that the record at the beginning of `bytes` says it has; `None` if it does not.
+/// Returns the length of the record at the beginning of `bytes`, as far as the record itself shows it; `None`
+/// if it does not.
 pub(crate) fn encoded_length(bytes: &[u8]) -> Option<usize> {
     match *bytes.first()? {
         METRIC => Some(METRIC_BYTES),
@@ -340,7 +352,7 @@ pub(crate) fn encoded_length(bytes: &[u8]) -> Option<usize> {
             values.next()?.ok()?;
             Some(1 + values.byte_offset())
         }
-        // How long an attachment is, the frame alone tells.
+        // The length of an attachment is known from the frame alone.
         EVENT => {
             let json = u32::from_le_bytes(read_array(bytes, 16)?) as usize;
             EVENT_HEADER_BYTES.checked_add(json)
@@ -353,10 +365,10 @@ fn read_array<const N: usize>(body: &[u8], at: usize) -> Option<[u8; N]> {
     body.get(at..at + N)?.try_into().ok()
 }
 
-/// Appends `value` and returns the length of its JSON.
+/// Appends `value` as JSON and returns the length of the JSON.
 fn append_json(body: &mut Vec<u8>, value: &impl Serialize) -> u32 {
     let start = body.len();
-    // Writing plain structs to a Vec has no way to fail; should it, the reader skips the record.
+    // Serializing plain structs to a `Vec` cannot fail. Should it fail, the reader skips the record.
     let _ = serde_json::to_writer(&mut *body, value);
     u32::try_from(body.len() - start).unwrap_or(0)
 }

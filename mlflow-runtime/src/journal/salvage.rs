@@ -1,38 +1,38 @@
-//! Reading on behind damage, in the bytes of a segment that nobody writes to any more.
+//! Salvage: reading on behind damage, in the bytes of a segment that no thread writes to any more.
 //!
 //! # Invariants
 //!
-//! 1. Reading goes on at a frame that is whole, or where the segment's zeros begin; so a damaged
-//!    frame costs itself alone wherever its length can be trusted.
-//! 2. A length is trusted where it leads, over other damaged frames if need be, to a whole frame or
-//!    to the zeros, and the checksum does not prove it wrong. The body of such a frame is not
-//!    searched: an attached artifact may hold frames.
-//! 3. Where it leads nowhere, the next frame is searched for in steps of 8 bytes; one counts that is
-//!    whole and whose body is a record of a known kind.
-//! 4. A frame without a length that nothing whole follows is no damage: the process was killed in
-//!    the middle of this append, which was not acknowledged.
-//! 5. The time is linear in the length of the segment, but for a logarithm: checksums of long bodies
-//!    come from a table, so that a thousand wrong lengths do not read the segment a thousand times.
+//! 1. Reading continues at a whole frame, or where the zeros at the segment's end begin. So a damaged frame
+//!    costs only itself wherever its length can be trusted.
+//! 2. A length is trusted where it leads, over other damaged frames if need be, to a whole frame or to the
+//!    zeros, and the checksum does not prove the length wrong. The body of such a frame is not searched,
+//!    because an attached artifact may contain frames.
+//! 3. Where the length leads nowhere, the next frame is searched for in steps of 8 bytes. A frame counts if
+//!    it is whole and its body is a record of a known kind.
+//! 4. A frame without a length that no whole frame follows is no damage: the process was killed in the middle
+//!    of this append, which had not returned.
+//! 5. The time is linear in the length of the segment, but for a logarithm. Checksums of long bodies come
+//!    from a table, so that a thousand wrong lengths do not read the segment a thousand times.
 
 use std::sync::OnceLock;
 
 use crate::journal::record::{ArtifactLocation, Event, Record, encoded_length, is_plausible};
 use crate::journal::segment::mapped::{FRAME_HEADER_BYTES, HEADER_BYTES, checksum, frame_bytes};
 
-/// How many damaged frames in a row the length of the first one is followed over.
+/// Greatest number of damaged frames in a row over which the length of the first one is followed.
 const MAX_DAMAGED_FRAMES: usize = 16;
-/// Bodies up to this length are summed up directly.
+/// Length up to which the checksum of a body is computed directly.
 const MAX_DIRECT_CHECKSUM_BYTES: usize = 4096;
-/// Files that are mapped have a multiple of this length, and not less than [`MIN_MAPPED_BYTES`].
+/// Length of a page: files that are mapped have a multiple of it, and not less than [`MIN_MAPPED_BYTES`].
 const PAGE_BYTES: usize = 4096;
 const MIN_MAPPED_BYTES: usize = 64 << 10;
 
-/// A segment's bytes, as they were read from its file.
+/// Bytes of a segment, as they were read from its file.
 pub(crate) struct LoadedSegment {
     bytes: Vec<u8>,
-    /// The first byte of the zeros at the end.
+    /// Offset of the zeros at the end.
     written_end: OnceLock<usize>,
-    /// For every eighth byte, the CRC-32C of all bytes before it.
+    /// CRC-32C of all bytes before each multiple of 8.
     prefix_checksums: OnceLock<Vec<u32>>,
 }
 
@@ -54,8 +54,8 @@ impl LoadedSegment {
         self.written_end() == 0
     }
 
-    /// Returns where to go on behind the bytes at `offset`, which are no whole frame; `None` if
-    /// nothing was lost there: no more was written, or no more was acknowledged.
+    /// Returns the offset at which reading continues behind the bytes at `offset`, which are no whole frame;
+    /// `None` if nothing was lost there, because no more was written, or the append had not returned.
     pub(super) fn skip_damage(&self, offset: usize) -> Option<usize> {
         let end = self.written_end();
         if offset >= end {
@@ -72,16 +72,16 @@ impl LoadedSegment {
             return Some(next);
         }
         match self.word(offset) {
-            // Invariant 4. A file that is written to ends in the middle of such a frame; one that is
-            // mapped has its full length from the beginning.
+            // Invariant 4. A file written with system calls ends in the middle of such a frame; a mapped file
+            // has its full length from the beginning.
             None | Some(0) => None,
             Some(_) if self.body(offset).is_none() && !self.has_full_length() => None,
             Some(_) => Some(end.next_multiple_of(8)),
         }
     }
 
-    /// Returns the end of a frame of which the length alone is wrong: the checksum fits the length that
-    /// the record itself has.
+    /// Returns the end of a frame of which only the length is wrong: the checksum fits the length that the
+    /// record itself has.
     fn end_by_record_length(&self, offset: usize) -> Option<usize> {
         let body = self.bytes.get(offset + FRAME_HEADER_BYTES..)?;
         let body = body.get(..encoded_length(body)?)?;
@@ -89,12 +89,13 @@ impl LoadedSegment {
             .then(|| offset + frame_bytes(body.len()))
     }
 
-    /// Follows the length of the damaged frame at `offset` and returns where the next frame is, if
-    /// the length can be trusted.
+    /// Follows the length of the damaged frame at `offset`, and returns the offset of the next frame if the
+    /// length can be trusted.
     fn end_by_frame_length(&self, offset: usize) -> Option<usize> {
         let (mut at, mut first) = (offset, None);
         for _ in 0..MAX_DAMAGED_FRAMES {
-            // Of those that follow, the records have to look like some: any number leads somewhere.
+            // The bodies of the frames that follow have to look like records, because any number leads
+            // somewhere.
             let body = self.body(at);
             let body = body.filter(|body| first.is_none() || is_plausible(body))?;
             let next = at + frame_bytes(body.len());
@@ -120,7 +121,7 @@ impl LoadedSegment {
             if !is_artifact {
                 return Some(at);
             }
-            // It may be a part of the artifact. Those of the segment lead to its end.
+            // The frame may be a part of the artifact. Frames of the segment lead to its end.
             let behind = self.end_of_whole_frames(at);
             if behind >= self.written_end() {
                 return Some(at);
@@ -147,7 +148,7 @@ impl LoadedSegment {
         event.parse().as_ref().is_some_and(is_attached)
     }
 
-    /// Returns where a row of whole frames ends.
+    /// Returns the end of a row of whole frames.
     fn end_of_whole_frames(&self, offset: usize) -> usize {
         let mut at = offset;
         while let Some(body) = self.body(at).filter(|_| self.is_whole(at)) {
@@ -173,7 +174,7 @@ impl LoadedSegment {
             .is_some_and(|body| self.word(offset + 4) == Some(self.body_checksum(offset, body)))
     }
 
-    /// The body of the frame at `offset`, if its length keeps it inside of the file.
+    /// Returns the body of the frame at `offset`, if its length keeps the body inside the file.
     fn body(&self, offset: usize) -> Option<&[u8]> {
         let len = self.word(offset).filter(|len| *len > 0)? as usize;
         let start = offset + FRAME_HEADER_BYTES;
@@ -226,8 +227,8 @@ impl LoadedSegment {
         self.bytes.len() >= MIN_MAPPED_BYTES && self.bytes.len().is_multiple_of(PAGE_BYTES)
     }
 
-    /// Returns true if the header was lost while frames were not: the device has kept a later page
-    /// and not the first.
+    /// Returns true if the header was lost and frames were not: the device has kept a later page and not the
+    /// first.
     pub(super) fn has_lost_its_header(&self) -> bool {
         !self.is_blank() && self.bytes.iter().take(HEADER_BYTES).all(|byte| *byte == 0)
     }
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
 
     thread_local! {
-        /// Bytes of bodies that were summed up directly.
+        /// Bytes of bodies whose checksums were computed directly.
         pub(super) static SUMMED: Cell<usize> = const { Cell::new(0) };
     }
 
@@ -258,7 +259,7 @@ mod tests {
         }
     }
 
-    /// Each length that led nowhere summed up the rest of the segment.
+    /// Before, each length that led nowhere read the rest of the segment for a checksum.
     #[test]
     fn lengths_that_lead_nowhere_do_not_read_the_segment_again_each_time() {
         let body = [[2, b'{'].as_slice(), &[b' '; 54]].concat();

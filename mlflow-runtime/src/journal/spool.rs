@@ -1,11 +1,11 @@
-//! Artifacts that wait beside the segments, each in a file of its own.
+//! Spooled artifacts: copies that wait beside the segments, each in a file of its own.
 //!
 //! # Invariants
 //!
-//! 1. They take none of the journal's bound: what bounds them is the [free space](crate::journal::free_space) of
-//!    the disk. However many wait, metrics find room.
-//! 2. The device has the bytes of a copy before it is asked for the event that names them. The system
-//!    may write the event down earlier; then the [`Fingerprint`] in it tells a copy that is not whole.
+//! 1. Copies do not count towards the journal's bound. They are bounded by the [free
+//!    space](crate::journal::free_space) of the disk, so metrics find space however many copies wait.
+//! 2. A copy is synced before the event that names it. The system may write the event to the device earlier;
+//!    then the [`Fingerprint`] in the event reveals a copy that is not whole.
 //! 3. No thread that logs waits for the device.
 
 use std::fs::{self, File};
@@ -23,25 +23,25 @@ use crate::journal::segment::allocate::check_file_size_limit;
 use crate::journal::user_files;
 use crate::sync::lock;
 
-/// The most bytes that are taken of a file without a length.
+/// Greatest number of bytes that are read of a file without a length.
 const MAX_UNSIZED_BYTES: u64 = 64 << 20;
 
-/// The copies of one journal.
+/// Copies of one journal.
 #[derive(Default)]
 pub(super) struct Spool {
-    /// Bytes of all copies that wait.
+    /// Size, in bytes, of all copies that wait.
     bytes: AtomicU64,
-    /// Copies that the device was not asked for yet.
+    /// Copies that were not synced yet.
     unsynced: Mutex<Vec<PathBuf>>,
 }
 
-/// A copy that waits.
+/// Copy that waits beside the segments.
 pub(crate) struct SpooledArtifact {
     pub(crate) name: String,
     pub(crate) fingerprint: Fingerprint,
 }
 
-/// The reason why there is no copy.
+/// Reason why there is no copy.
 pub(crate) enum CopyError {
     LowDiskSpace(Shortage),
     Io(io::Error),
@@ -67,7 +67,7 @@ impl Spool {
         let found = source.metadata()?;
         check_file_size_limit(found.len())?;
         if found.len() == 0 {
-            // What lies in `/proc` and `/sys` has no length, and bytes all the same.
+            // Files in `/proc` and `/sys` have a length of zero and contents all the same.
             let mut bytes = Vec::new();
             source.take(MAX_UNSIZED_BYTES).read_to_end(&mut bytes)?;
             return self.write(directory, &bytes);
@@ -80,7 +80,7 @@ impl Spool {
                     crc32c: None,
                 });
             }
-            // Holes take no room.
+            // Holes take no space.
             let bytes = found.len().min(found.blocks().saturating_mul(512));
             free_space::check_available(directory, bytes)?.map_err(CopyError::LowDiskSpace)?;
             let look = || match free_space::check_available(directory, 0)? {
@@ -89,7 +89,7 @@ impl Spool {
             };
             match copying::copy_contents(source, target, found.len(), &look) {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                    // Its own part is free again.
+                    // The space of the incomplete copy is free again.
                     target.set_len(0)?;
                     free_space::check_available(directory, bytes)?
                         .map_err(CopyError::LowDiskSpace)?;
@@ -128,35 +128,35 @@ impl Spool {
             let _ = fs::remove_file(&path);
         })?;
         self.bytes.fetch_add(fingerprint.length, Ordering::Relaxed);
-        // Before the event: whoever sees that finds this, too.
+        // Before the event is appended: a sync that includes the event includes the copy, too.
         lock(&self.unsynced).push(path);
         Ok(SpooledArtifact { name, fingerprint })
     }
 
-    /// Returns how many copies the device was not asked for yet.
+    /// Returns the number of copies that were not synced yet.
     #[cfg(test)]
     pub(super) fn unsynced_count(&self) -> usize {
         lock(&self.unsynced).len()
     }
 
-    /// Notes that a copy has a second name.
+    /// Adds the size of a copy that was given a second name.
     pub(super) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Notes that a copy is gone.
+    /// Subtracts the size of a copy that was removed.
     pub(super) fn subtract_bytes(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Has the device keep the copies made so far.
+    /// Syncs the copies made so far to the device.
     pub(super) fn sync(&self) -> io::Result<()> {
         let unsynced = std::mem::take(&mut *lock(&self.unsynced));
         let mut synced = Ok(());
         for path in unsynced {
             synced = synced.and(
                 match user_files::open_to_read(&path).and_then(|file| file.sync_data()) {
-                    // One that was delivered and deleted meanwhile needs no device.
+                    // A copy that was delivered and deleted meanwhile needs no sync.
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         lock(&self.unsynced).push(path);
                         Err(error)
@@ -169,8 +169,8 @@ impl Spool {
     }
 }
 
-/// Returns what is wrong with the copy at `path`, if it is not the one with this fingerprint, or not
-/// this user's.
+/// Returns a description of what is wrong with the copy at `path`: it does not match the fingerprint, or is
+/// not this user's. `None` if nothing is wrong.
 pub(crate) fn find_copy_fault(path: &Path, expected: Option<Fingerprint>) -> Option<String> {
     let looked = user_files::open_to_read(path).and_then(|file| {
         let Some(Fingerprint { length, crc32c }) = expected else {

@@ -1,7 +1,7 @@
-//! Where a journal's segments lie: in files of the process's own directory, or in memory.
+//! Storage of a journal's segments: files in the process's own directory, or memory.
 //!
-//! Invariants: a file is tried first; no lock is held while the disk works, as the end of the
-//! process asks for the directory, too; a directory that somebody has removed is made anew.
+//! Invariants: a file is tried first. No lock is held while the disk works, because the end of the process
+//! needs the directory, too. A directory that somebody has removed is created anew.
 
 use std::fs::{self, File};
 use std::io;
@@ -22,14 +22,14 @@ pub(super) enum Storage {
     Memory,
 }
 
-/// A place for directories of journals, and this process's own, while there is one.
+/// Root of the directories of journals, and this process's directory, while there is one.
 pub(super) struct DiskStorage {
     root: JournalLocation,
     directory: Mutex<Option<Arc<Directory>>>,
 }
 
 impl DiskStorage {
-    /// Below `root`, or `Err` if that cannot be written.
+    /// Creates a directory below `root`. Fails if `root` cannot be written.
     pub(super) fn below(root: JournalLocation) -> io::Result<Self> {
         let directory = Directory::create(&root)?;
         Ok(Self {
@@ -38,7 +38,8 @@ impl DiskStorage {
         })
     }
 
-    /// Creates a directory below `root` whose files are mapped, or written to.
+    /// Creates a directory below `root` whose files are mapped if `mapped` is true, else written with system
+    /// calls.
     #[cfg(test)]
     pub(super) fn with_mapping(root: JournalLocation, mapped: bool) -> io::Result<Self> {
         let directory = Directory::create(&root)?.with_mapping(mapped);
@@ -52,7 +53,7 @@ impl DiskStorage {
         self.root.path()
     }
 
-    /// The process's directory, if there is one.
+    /// Returns the process's directory, if there is one.
     pub(super) fn current_directory(&self) -> Option<Arc<Directory>> {
         lock(&self.directory).clone()
     }
@@ -64,18 +65,18 @@ impl DiskStorage {
         let made = Arc::new(Directory::create(&self.root)?);
         let kept = Arc::clone(lock(&self.directory).get_or_insert_with(|| Arc::clone(&made)));
         if !Arc::ptr_eq(&kept, &made) {
-            // Another thread was faster.
+            // Another thread has created a directory first.
             made.remove();
         }
         Ok(kept)
     }
 
-    /// The process has no directory any more.
+    /// Takes the directory away from the process, which then has none.
     pub(super) fn take_directory(&self) -> Option<Arc<Directory>> {
         lock(&self.directory).take()
     }
 
-    /// A new segment of `len` bytes. `number` gives numbers that no other segment has.
+    /// Opens a new segment of `len` bytes. `number` returns numbers that no other segment has.
     pub(super) fn open_segment(
         &self,
         len: usize,
@@ -110,7 +111,7 @@ impl DiskStorage {
         }
     }
 
-    /// Somebody has removed it.
+    /// Forgets the directory, which somebody has removed.
     fn forget_directory(&self, directory: &Arc<Directory>) {
         let mut slot = lock(&self.directory);
         if slot

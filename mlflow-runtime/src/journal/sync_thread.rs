@@ -1,15 +1,14 @@
-//! The journal's own thread: has the device keep what was appended.
+//! Sync thread: the thread of a journal that syncs appended values to the device.
 //!
 //! # Invariants
 //!
-//! 1. No thread that logs waits for it.
-//! 2. While nothing is logged it sleeps without a timer.
-//! 3. A value is on the device [`SYNC_INTERVAL`] after it was appended, plus the time that the device
-//!    takes; when its segment is full or its run has ended, after [`MIN_SYNC_INTERVAL`] at most.
-//! 4. The device is asked for what was written, not for the rest of a segment: a page that it is
-//!    asked for is slow to write to the next time.
-//! 5. It is asked for the copies of [artifacts](crate::journal::spool) before the events that name them. A large
-//!    copy delays the values of its time by as long as the device takes for it.
+//! 1. No thread that logs waits for the sync thread.
+//! 2. While nothing is logged, the sync thread sleeps without a timer.
+//! 3. A value is on the device [`SYNC_INTERVAL`] after it was appended, plus the time that the device takes.
+//!    When the value's segment is full or its run has ended, the interval is [`MIN_SYNC_INTERVAL`] at most.
+//! 4. Only the written part of a segment is synced, not its rest: the next write to a synced page is slow.
+//! 5. Copies of [artifacts](crate::journal::spool) are synced before the events that name them. A large copy
+//!    delays the values of its time by as long as the device takes for the copy.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -20,23 +19,23 @@ use crate::journal::Journal;
 use crate::journal::wakeup::{STORE_BUFFER_DRAIN, Sleeper};
 use crate::sync::{ignore_poison, lock};
 
-/// How long a value may be in the page cache only.
+/// Longest time that a value is in the page cache only.
 const SYNC_INTERVAL: Duration = Duration::from_secs(5);
-/// How long the device is left in peace, however many runs end and segments are full.
+/// Least time between the end of a sync and the next one, however many runs end and segments become full.
 const MIN_SYNC_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What the thread is to do, and what it has done.
+/// Requests to the thread.
 #[derive(Default)]
 pub(super) struct SyncThread {
     request: Mutex<SyncRequest>,
     changed: Condvar,
-    /// Whether the device will be asked soon for all that was appended until now.
+    /// True while a sync of everything appended until now is requested and has not begun.
     is_sync_pending: AtomicBool,
 }
 
 #[derive(Default)]
 struct SyncRequest {
-    /// Something was appended after a silence.
+    /// Set when something was appended after a silence.
     appended: bool,
     sync_now: bool,
     stop: bool,
@@ -63,9 +62,10 @@ impl SyncThread {
         self.update_request(|orders| orders.appended = true);
     }
 
-    /// A segment is full, or a run has ended.
+    /// Requests a sync soon, because a segment is full or a run has ended.
     pub(super) fn request_sync(&self) {
-        // One order will do for a thousand runs that end within the gap; each would wake the thread.
+        // A single request is enough for a thousand runs that end within the interval; each further one would
+        // wake the thread.
         if !self.is_sync_pending.swap(true, Ordering::AcqRel) {
             self.update_request(|orders| orders.sync_now = true);
         }
@@ -75,7 +75,7 @@ impl SyncThread {
         self.update_request(|orders| orders.stop = true);
     }
 
-    /// Waits for orders, for `timeout` at most if there is one.
+    /// Waits for a request, for `timeout` at most if there is one, and takes it.
     fn wait_for_request(&self, timeout: Option<Duration>) -> SyncRequest {
         let orders = lock(&self.request);
         let mut orders = match timeout {
@@ -91,7 +91,7 @@ impl SyncThread {
     }
 }
 
-/// Starts the thread. Without it values are safe from the death of the process all the same.
+/// Starts the thread. Even without the thread, values survive the death of the process.
 pub(super) fn spawn(journal: &Arc<Journal>) {
     let journal = Arc::downgrade(journal);
     let spawned = thread::Builder::new()
@@ -106,7 +106,7 @@ pub(super) fn spawn(journal: &Arc<Journal>) {
 }
 
 fn run_sync_loop(journal: &Weak<Journal>) {
-    // When the device is to be asked next, if there is something to ask it for.
+    // Time of the next sync, if there is something to sync.
     let mut due: Option<Instant> = None;
     let mut last: Option<Instant> = None;
     let mut dozing = true;
@@ -122,7 +122,7 @@ fn run_sync_loop(journal: &Weak<Journal>) {
             None if dozing => Some(STORE_BUFFER_DRAIN),
             None => None,
         };
-        // The journal goes when its last user does, which wakes this thread.
+        // The journal is dropped with its last user, which wakes this thread.
         let keeper = Arc::clone(&strong.wakeup.sync_thread);
         drop(strong);
         let orders = keeper.wait_for_request(timeout);
@@ -145,7 +145,7 @@ fn run_sync_loop(journal: &Weak<Journal>) {
             dozing = false;
         }
         if due.is_some_and(|due| due <= now) {
-            // First: of who comes later, the values may be too late for this time.
+            // The flag is cleared before the sync: values of a later request may be too late for this sync.
             keeper.is_sync_pending.swap(false, Ordering::AcqRel);
             strong.sync();
             last = Some(Instant::now());

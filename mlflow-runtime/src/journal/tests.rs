@@ -1,4 +1,4 @@
-//! What the journal promises, checked on real files.
+//! Tests of the journal's invariants, on real files.
 
 use std::fs;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ fn log(journal: &Journal, key: MetricKey<'_>, step: i64) {
     });
 }
 
-/// False if it found no room.
+/// Appends an event. Returns false if there was no space for it.
 fn tell(journal: &Journal, event: &Event<'_>, attachment: &[u8]) -> bool {
     let identity = identity();
     let run = RunRef {
@@ -87,12 +87,13 @@ fn tell(journal: &Journal, event: &Event<'_>, attachment: &[u8]) -> bool {
     written
 }
 
-/// Every whole frame of a segment.
+/// Returns the keys and metrics in the whole frames of a segment, and true if the segment ends without a torn
+/// frame.
 fn records(bytes: &SegmentBytes) -> (Vec<String>, Vec<MetricRecord>, bool) {
     let (mut keys, mut metrics, mut offset) = (Vec::new(), Vec::new(), HEADER_BYTES);
     loop {
         match bytes.frame(offset) {
-            Frame::NotAResult { body, next } => {
+            Frame::Whole { body, next } => {
                 match Record::decode(body) {
                     Some(Record::Metric(metric)) => metrics.push(metric),
                     Some(Record::Definition(Definition::Key { name, .. })) => {
@@ -188,7 +189,7 @@ fn reading_stops_at_the_first_damaged_frame() {
             assert_eq!(metrics.len(), 5, "byte {at}, bit {bit}");
         }
     }
-    // So is the end of the file anywhere.
+    // The end of the file is noticed, too, wherever it is cut.
     for end in HEADER_BYTES..bytes.len() {
         let (_, metrics, _) = records(&SegmentBytes::from_bytes(bytes[..end].to_vec()));
         assert_eq!(metrics.len(), (end - HEADER_BYTES) / frame, "cut at {end}");
@@ -222,7 +223,7 @@ fn a_reader_sees_only_whole_frames_while_a_writer_appends() {
     let (mut seen, mut offset) = (0, HEADER_BYTES);
     loop {
         let finished = writer.is_finished();
-        while let Frame::NotAResult { body, next } = bytes.frame(offset) {
+        while let Frame::Whole { body, next } = bytes.frame(offset) {
             let Some(Record::Metric(metric)) = Record::decode(body) else {
                 panic!("only metrics were written")
             };

@@ -2,17 +2,16 @@
 //!
 //! # Invariants
 //!
-//! 1. A file of a journal is opened only where the file and its directory belong to this user and
-//!    nobody else can write to either: a journal decides what is uploaded with this user's
-//!    credentials.
-//! 2. Only a regular file is opened. No symbolic link in its place, or in its directory's, is
-//!    followed, and no FIFO keeps the caller waiting.
-//! 3. The directory is checked by the descriptor through which the file is opened, so that nobody can
-//!    exchange it between the two.
+//! 1. A file of a journal is opened only where the file and its directory belong to this user and nobody else
+//!    can write to either, because a journal decides what is uploaded with this user's credentials.
+//! 2. Only a regular file is opened. A symbolic link in place of the file, or of its directory, is not
+//!    followed, and a FIFO does not block the caller.
+//! 3. The directory is checked through the descriptor by which the file is opened, so that nobody can
+//!    exchange the directory between check and open.
 //!
-//! The user is the effective one. A file of root is as foreign to another user as any other file, and
-//! a user's file is foreign to root: what a user writes must not decide what root uploads. Only above
-//! a journal's directory root is trusted: root owns the way there.
+//! The user is the effective user. A file of root is as foreign to another user as any other file, and a
+//! user's file is foreign to root: files that a user writes must not decide what root uploads. Root is
+//! trusted only above a journal's directory, because root owns the path to it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
@@ -22,16 +21,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, unlinkat};
 use rustix::process::geteuid;
 
-/// A place for journals.
+/// Directory in which journals lie.
 #[derive(Clone, Debug)]
 pub(crate) struct JournalLocation {
     path: PathBuf,
-    /// The part of `path` that others may own. Everything below it has to be private.
+    /// Part of `path` that others may own. Everything below it has to be private.
     base: PathBuf,
 }
 
 impl From<PathBuf> for JournalLocation {
-    /// A place that the user named: who may write there is the user's decision.
+    /// Returns a location that the user has named. The user decides who may write there.
     fn from(path: PathBuf) -> Self {
         let base = path.clone();
         Self { path, base }
@@ -39,7 +38,8 @@ impl From<PathBuf> for JournalLocation {
 }
 
 impl JournalLocation {
-    /// A place whose name anybody can guess: nobody else may have taken it first.
+    /// Returns a location whose name anybody can guess. The directories `names` below `base` have to belong
+    /// to this user or to root, and must not be writable by others.
     pub(crate) fn below(base: PathBuf, names: &[&str]) -> Self {
         let path = names
             .iter()
@@ -51,7 +51,7 @@ impl JournalLocation {
         &self.path
     }
 
-    /// Creates the directories that are missing; fails if one below the base is not private.
+    /// Creates the directories that are missing. Fails if one below the base is not private.
     pub(super) fn create(&self) -> io::Result<()> {
         let mut builder = DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&self.base)?;
@@ -83,12 +83,12 @@ pub(crate) fn open_to_write(path: &Path) -> io::Result<File> {
     open_with_flags(path, OFlags::WRONLY)
 }
 
-/// Opens a file for writing, which is created if it is missing.
+/// Opens a file for writing, and creates it if it is missing.
 pub(crate) fn open_or_create(path: &Path) -> io::Result<File> {
     open_with_flags(path, OFlags::WRONLY | OFlags::CREATE)
 }
 
-/// Opens a file, of which every write goes to the end, and which is created if it is missing.
+/// Opens a file for appending, and creates it if it is missing. Every write goes to the end.
 pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
     open_with_flags(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)
 }
@@ -98,7 +98,7 @@ pub(crate) fn create_file(path: &Path) -> io::Result<File> {
     open_with_flags(path, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
 }
 
-/// Creates a file for this user alone, of which every write goes to the end.
+/// Creates a file for this user alone, for appending. Every write goes to the end.
 pub(super) fn create_to_append(path: &Path) -> io::Result<File> {
     open_with_flags(
         path,
@@ -106,20 +106,21 @@ pub(super) fn create_to_append(path: &Path) -> io::Result<File> {
     )
 }
 
-/// Deletes the files of a directory, but not the one with the name `kept`.
+/// Deletes the files in a directory, except the one with the name `kept`.
 pub(super) fn remove_files_except(directory: &Path, kept: &str) -> io::Result<()> {
-    // By its descriptor: what has taken its place meanwhile is not cleared.
+    // The entries are removed by the directory's descriptor, so that a directory that has replaced it
+    // meanwhile is not cleared.
     let directory = open_directory(directory)?;
     for entry in Dir::read_from(&directory)?.flatten() {
         if entry.file_name().to_bytes() != kept.as_bytes() {
-            // Those that are directories stay.
+            // Subdirectories stay.
             let _ = unlinkat(&directory, entry.file_name(), AtFlags::empty());
         }
     }
     Ok(())
 }
 
-/// Reads a file.
+/// Reads a whole file.
 pub(crate) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     let mut file = open_to_read(path)?;
     let length = file.metadata()?.len();
@@ -134,7 +135,7 @@ pub(crate) fn file_length(path: &Path) -> u64 {
     metadata.map_or(0, |file| file.len())
 }
 
-/// Returns true if this user left a directory open to others, so that nothing in it is opened.
+/// Returns true if the directory is this user's but others can write to it, so that no file in it is opened.
 pub(super) fn is_exposed(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| {
         found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 != 0
@@ -165,10 +166,11 @@ fn open_directory(path: &Path) -> io::Result<File> {
     Ok(directory)
 }
 
-/// Checks a directory above a journal's: a symbolic link may stand for it if it is trusted, too.
+/// Checks a directory above a journal's. A symbolic link may stand for the directory if the link is trusted,
+/// too.
 fn check_ancestor(path: &Path) -> io::Result<()> {
     let link = fs::symlink_metadata(path)?;
-    // The mode of a link means nothing.
+    // The mode of a symbolic link has no meaning.
     check_owner(path, link.uid(), 0, true)?;
     let found = fs::metadata(path)?;
     if !found.is_dir() {

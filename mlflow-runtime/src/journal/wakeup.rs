@@ -1,10 +1,10 @@
-//! Wakes those who sleep while nothing is logged.
+//! Wakeups of the shipper and the sync thread, which sleep while nothing is logged.
 //!
-//! Invariant: an append pays one relaxed load as long as everybody is awake.
+//! Invariant: an append pays one relaxed load as long as both are awake.
 //!
-//! A sleeper first says that it sleeps, then looks once more for what was appended meanwhile, and
-//! only then sleeps for good. A writer that neither fences nor sees the flag may have appended in
-//! between: that last look has to come after [`STORE_BUFFER_DRAIN`].
+//! A sleeper first sets its flag, then looks once more for what was appended meanwhile, and only then sleeps
+//! without a timeout. A writer that neither fences nor sees the flag may have appended in between. Therefore
+//! the sleeper takes that last look [`STORE_BUFFER_DRAIN`] after it has set the flag.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,27 +15,28 @@ use tokio::sync::Notify;
 use crate::journal::atomics::{announce_sleeper, load_sleepers, load_sleepers_fenced};
 use crate::journal::sync_thread::SyncThread;
 
-/// Longer than a store can stay in a processor's buffer.
+/// Time after which a store has left the processor's store buffer for certain.
 pub(crate) const STORE_BUFFER_DRAIN: Duration = Duration::from_millis(100);
 
-/// Who may sleep.
+/// Thread that may sleep, with its bit in [`Wakeup`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sleeper {
     Shipper = 1,
     SyncThread = 2,
 }
 
-/// The bell of one journal.
+/// Wakeups of one journal.
 #[derive(Default)]
 pub(crate) struct Wakeup {
-    /// A bit for each sleeper.
+    /// Flags of the threads that sleep, a bit for each [`Sleeper`].
     sleepers: AtomicU32,
     shipper: Notify,
     pub(super) sync_thread: Arc<SyncThread>,
 }
 
 impl Wakeup {
-    /// Called after every append.
+    /// Wakes the threads that sleep. Called after an append, which a thread that is about to fall asleep may
+    /// miss: see the module.
     #[inline]
     pub(crate) fn notify_if_asleep(&self) {
         let asleep = load_sleepers(&self.sleepers);
@@ -44,7 +45,8 @@ impl Wakeup {
         }
     }
 
-    /// The same for what may be the last append for hours: whoever is about to fall asleep sees it.
+    /// Wakes the threads that sleep, after an append that may be the last one for hours. A thread that is
+    /// about to fall asleep sees that append, because of a fence.
     pub(super) fn notify_fenced(&self) {
         let asleep = load_sleepers_fenced(&self.sleepers);
         if asleep != 0 {
@@ -63,7 +65,7 @@ impl Wakeup {
         }
     }
 
-    /// Wakes the shipper, asleep or about to be.
+    /// Wakes the shipper, even if it is only about to fall asleep.
     pub(crate) fn notify_shipper(&self) {
         self.wake(Sleeper::Shipper as u32);
     }
@@ -72,7 +74,7 @@ impl Wakeup {
         announce_sleeper(&self.sleepers, who as u32);
     }
 
-    /// The shipper's sleep.
+    /// Waits until the shipper is woken.
     pub(crate) async fn notified(&self) {
         self.shipper.notified().await;
     }

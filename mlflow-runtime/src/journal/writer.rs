@@ -1,7 +1,8 @@
-//! Appending: each thread's own segment, and the numbers it has defined in it.
+//! Writers: the segment that each thread appends to, and the numbers that are defined in it.
 //!
-//! Invariants: a record is appended only after the definitions it refers to, in the same segment. A
-//! segment has one writer at a time; when its thread ends, it waits for the next one that begins.
+//! Invariants: a record is appended only after the definitions to which it refers, in the same segment. A
+//! segment has one writer at a time. When the thread of a writer ends, its segment waits for the next thread
+//! that begins to log.
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -22,40 +23,41 @@ use crate::model::metric_key::Key;
 use crate::os::fork;
 use crate::sync::lock;
 
-/// Key numbers above this are given out by a writer, for one segment; those below by [`Key`], for good.
+/// First of the key numbers that a writer assigns, for one segment. Smaller numbers are assigned by [`Key`],
+/// for the whole process.
 const FIRST_DYNAMIC_KEY: u32 = 1 << 31;
 
-/// Returns true if the number of a key is the same in all segments of its process.
+/// Returns true if the key has this number in all segments of its process.
 pub(crate) fn is_interned(id: u32) -> bool {
     id < FIRST_DYNAMIC_KEY
 }
 
-/// Metrics of the machine: they have a way of their own to be told apart.
+/// Prefix of system metrics. The key prefix of a rank is not added to them, as they are told apart in another
+/// way.
 const SYSTEM_METRIC_PREFIX: &str = "system/";
 
 thread_local! {
-    /// This thread's writers. Almost always one: one destination.
+    /// Writers of this thread, one per journal. There is almost always only one, as there is one destination.
     static WRITERS: RefCell<Vec<Writer>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One thread's way into one journal.
+/// Access of one thread to one journal: the segment that the thread appends to.
 #[derive(Default)]
 pub(crate) struct Writer {
     journal: u32,
-    /// The process it was made in.
+    /// Fork generation of the process in which the writer was created.
     process: u32,
-    /// How many segments the thread has had.
+    /// Number of segments that the thread has had, including those of the thread whose segment it took over.
     segment_count: usize,
     open: Option<OpenSegment>,
-    /// Where to leave the segment when the thread ends.
+    /// List that takes the segment when the thread ends.
     idle: Weak<IdleSegments>,
 }
 
-/// How many segments wait for a thread; more are sealed, so that they can be deleted.
+/// Greatest number of segments that wait for a thread. Further ones are sealed, so that they can be deleted.
 const MAX_IDLE: usize = 16;
 
-/// Segments whose threads have ended; none once the process is about to end, as nobody would take
-/// them.
+/// Segments whose threads have ended. `None` once the process is about to end, as no thread would take them.
 pub(super) struct IdleSegments(Mutex<Option<Vec<(usize, OpenSegment)>>>);
 
 impl Default for IdleSegments {
@@ -77,50 +79,51 @@ impl IdleSegments {
         lock(&self.0).as_mut()?.pop()
     }
 
-    /// Seals those that wait and those that come.
+    /// Seals the segments that wait, and from now on each one that is put here.
     fn close(&self) {
         let waiting = lock(&self.0).take();
         drop(waiting);
     }
 }
 
-/// A segment being written.
+/// Segment that is being written, and what is defined in it.
 struct OpenSegment {
     appender: Appender,
     segment: Arc<Segment>,
-    /// Whether it is beyond the journal's bound: only for what is essential.
+    /// True if the segment is beyond the journal's bound, so that it takes only essential records.
     is_reserved: bool,
     last_run: Option<u32>,
     runs: FxHashSet<u32>,
-    /// Indexed by a [`Key`]'s number.
+    /// Keys defined in the segment, indexed by the [`Key`]'s number.
     keys: Vec<bool>,
     dynamic_keys: FxHashMap<Box<str>, u32>,
 }
 
-/// A run, as far as the journal has to know it.
+/// Number and identity of a run, as the journal records them.
 pub(crate) struct RunRef<'a> {
     pub(crate) number: u32,
     pub(crate) identity: &'a RunIdentity,
-    /// Whether the process this one was forked from has started it.
+    /// True if the run was started by a process that this process was forked from.
     pub(crate) inherited: bool,
 }
 
-/// The name of a metric.
+/// Name of a metric.
 #[derive(Clone, Copy)]
 pub(crate) enum MetricKey<'a> {
-    /// Known at the call site, or bound to a handle: found by number.
+    /// Key known at the call site, or bound to a handle: found by its number.
     Interned(&'a Key),
     Dynamic(&'a str),
 }
 
-/// A segment that a thread found, one that it made, and one to spare.
+/// Greatest number of attempts to append a record: in a segment that the thread took over, in one that it
+/// opened, and one more.
 const MAX_ATTEMPTS: usize = 3;
 
-/// Runs `write`, once, on the calling thread's writer.
+/// Runs `write`, once, on the calling thread's writer, then logs deferred warnings.
 #[inline]
 pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer)) {
     let done = WRITERS.try_with(|writers| {
-        // Borrowed already: a destructor of the user's logs while this thread ends.
+        // The borrow fails if a destructor of the user's logs while this thread's writer is in use.
         let mut writers = writers.try_borrow_mut().ok()?;
         let writer = match writers.first_mut() {
             Some(first) if first.journal == journal.id => first,
@@ -129,7 +132,7 @@ pub(crate) fn with_writer(journal: &Journal, mut write: impl FnMut(&mut Writer))
         write(writer);
         Some(())
     });
-    // Thread-locals are gone (the thread, or the process, is ending) or in use.
+    // The thread-locals are destroyed (the thread, or the process, is ending) or in use.
     if !matches!(done, Ok(Some(()))) {
         let mut stray = lock(&journal.fallback_writer);
         stray.journal = journal.id;
@@ -158,7 +161,8 @@ fn find_or_create_writer<'a>(
     writers.first_mut()
 }
 
-/// Seals what this thread has open, so that it can be shipped and deleted while the thread lives on.
+/// Seals the segment that this thread has open, and those that wait for a thread, so that they can be shipped
+/// and deleted while the thread lives on. From now on, segments of threads that end are sealed at once.
 pub(crate) fn release_thread(journal: &Journal) {
     let _ = WRITERS.try_with(|writers| {
         if let Ok(mut writers) = writers.try_borrow_mut() {
@@ -170,14 +174,15 @@ pub(crate) fn release_thread(journal: &Journal) {
             }
         }
     });
-    // Whoever holds it writes to it.
+    // If the lock is taken, another thread is writing with the fallback writer.
     if let Ok(mut stray) = journal.fallback_writer.try_lock() {
         stray.open = None;
     }
     journal.idle_segments.close();
 }
 
-/// The same for all journals, for a thread of ours that has nothing to log for a while.
+/// Seals the segments that this thread has open, of all journals. For a thread of this crate that will log
+/// nothing for a while.
 pub(crate) fn release_all() {
     let _ = WRITERS.try_with(|writers| {
         if let Ok(mut writers) = writers.try_borrow_mut() {
@@ -202,7 +207,7 @@ impl Writer {
         self.append_point(journal, run, key, timestamp_ms, step, value);
     }
 
-    /// Appends a metric point that is to stand at the last step of its key.
+    /// Appends a metric point that is to get the last step of its key, which the shipper finds.
     pub(crate) fn append_metric_at_last_step(
         &mut self,
         journal: &Journal,
@@ -243,7 +248,7 @@ impl Writer {
         journal.count_dropped(DropReason::JournalFull, 1);
     }
 
-    /// Appends an event; false if there is no room for it.
+    /// Appends an event. Returns false, and counts the event as dropped, if there is no space for it.
     pub(crate) fn append_event(
         &mut self,
         journal: &Journal,
@@ -251,7 +256,8 @@ impl Writer {
         event: &Event<'_>,
         attachment: &[u8],
     ) -> bool {
-        // The bytes of a spooled artifact have found room already.
+        // The bytes of a spooled artifact are on disk already. Attached ones and console logs are not
+        // essential.
         let essential = match event {
             Event::Artifact { content, .. } => matches!(content, ArtifactLocation::Spooled(_)),
             _ => true,
@@ -277,7 +283,8 @@ impl Writer {
         false
     }
 
-    /// Opens another segment, or the one that is open to everything, if the journal has room again.
+    /// Opens another segment, or lifts the restriction of the open one to essential records, if the journal
+    /// has space again.
     #[cold]
     fn make_room(
         &mut self,
@@ -451,7 +458,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         let Some(open) = self.open.take() else { return };
         if self.process != fork::current_generation() {
-            // The parent's: this thread goes on writing to it there.
+            // The segment is the parent's: there, this thread continues to write to it.
             std::mem::forget(open);
         } else if let Some(idle) = self.idle.upgrade() {
             idle.put(self.segment_count, open);

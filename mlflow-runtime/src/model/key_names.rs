@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //!
-//! - MLflow accepts every name.
+//! - Every name is one that MLflow accepts.
 //! - A key that MLflow accepts is its own name, whatever else is logged.
 //! - A refused key always has the same name within one journal, and no earlier key of the journal has that
 //!   name. One warning reports the new name.

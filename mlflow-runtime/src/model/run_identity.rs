@@ -38,7 +38,7 @@ pub(crate) enum Role {
     Leader,
     /// Process that joins a run. Another rank, or whoever started the launch, starts and ends the run.
     Member { rank: u32 },
-    /// Process forked from an owner or leader, and that parent starts and ends the run.
+    /// Process forked from an owner or leader. The parent starts and ends the run.
     Child,
     /// Process forked from a [`Role::Member`]. Neither the process nor its parent starts or ends the run.
     Guest,

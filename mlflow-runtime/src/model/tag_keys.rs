@@ -1,7 +1,7 @@
 //! The keys of the tags that the runtime itself sets or reads.
 //!
-//! The MLflow UI hides tags whose keys begin with `mlflow.`. The names in the namespace `mlflow.` are those of MLflow
-//! (`mlflow/utils/mlflow_tags.py`), except those in `mlflow.rust.`, which are this library's own.
+//! The MLflow UI hides tags whose keys begin with `mlflow.`. The names in the namespace `mlflow.` are those
+//! of MLflow (`mlflow/utils/mlflow_tags.py`), except those in `mlflow.rust.`, which are this library's own.
 
 /// The run's name, which MLflow also keeps as a column.
 pub(crate) const RUN_NAME: &str = "mlflow.runName";
@@ -23,7 +23,7 @@ pub(crate) const GIT_BRANCH: &str = "mlflow.source.git.branch";
 pub(crate) const GIT_REPO_URL: &str = "mlflow.source.git.repoURL";
 /// Set to `true` if the working tree differed from the commit.
 pub(crate) const GIT_DIRTY: &str = "mlflow.source.git.dirty";
-/// The same value as [`GIT_DIRTY`], under a key that the MLflow UI shows.
+/// A copy of [`GIT_DIRTY`], under a key that the MLflow UI shows.
 pub(crate) const GIT_DIRTY_SHOWN: &str = "git.dirty";
 /// The path of the function that started the run.
 pub(crate) const CODE_FUNCTION: &str = "code.function";

@@ -13,12 +13,12 @@ pub enum ExperimentRef {
     Id(String),
 }
 
-/// One point of a metric.
+/// A point of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Metric {
     /// Name of the metric.
     pub key: Arc<str>,
-    /// Value; may be NaN or infinite.
+    /// Value of the point; may be NaN or infinite.
     pub value: f64,
     /// Time at which the point was logged, in ms since the Unix epoch.
     pub timestamp_ms: i64,
@@ -29,18 +29,18 @@ pub struct Metric {
 /// A parameter, which is written once and never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Param {
-    /// Name.
+    /// Name of the param.
     pub key: String,
-    /// Value.
+    /// Value of the param.
     pub value: String,
 }
 
 /// A tag, which may be set again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tag {
-    /// Name.
+    /// Name of the tag.
     pub key: String,
-    /// Value.
+    /// Value of the tag.
     pub value: String,
 }
 

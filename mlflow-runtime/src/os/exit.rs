@@ -2,13 +2,14 @@
 //!
 //! # Invariants
 //!
-//! 1. Each part of the library registers what it has to do at the end when it first has something to do. So this
-//!    module knows none of them, and a process that has tracked nothing ends as it would without us.
-//! 2. The stages run in the order of [`Stage`], whoever has registered first.
-//! 3. Whoever ends the process waits no longer than the exit timeout, and a moment for the last words. The work is done
-//!    by a thread of its own, as any part of it may meet a disk that does not answer, or a lock of a thread that waits
-//!    for one.
-//! 4. A child made by `fork` has the stages of its parent: nothing here is a lock that it could wait for.
+//! 1. Each part of the library registers its work for the end of the process when it first has something to
+//!    do. Therefore this module knows none of the parts, and a process that has tracked nothing ends as it
+//!    would without the library.
+//! 2. The stages run in the order of [`Stage`], whatever the order of their registration.
+//! 3. The thread that ends the process waits no longer than the exit timeout and [`EXIT_GRACE_PERIOD`]. The
+//!    stages run on a thread of their own, because any of them may meet a disk that does not answer, or a
+//!    lock of a thread that waits for such a disk.
+//! 4. A child made by `fork` has the stages of its parent, and no lock here could keep the child waiting.
 
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,18 +23,18 @@ use super::hooks;
 use crate::stderr::write_stderr_line;
 use crate::time::saturating_deadline;
 
-/// What is done at the end, the first one first.
+/// Stages of the end, in the order in which they run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Stage {
-    /// What was written to stdout and stderr until now belongs to runs that are open.
+    /// End of the capture of stdout and stderr. Runs that are still open get the output written until now.
     StdioCapture,
-    /// What is open now will never be ended; the next process would find it so, too.
+    /// End of the open runs. Nothing else will end them any more, and the next process would find them open.
     OpenRuns,
     SystemMetrics,
     Delivery,
 }
 
-/// The end that is under way.
+/// State of the end that is in progress.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExitContext {
     pub(crate) started: Instant,
@@ -41,19 +42,20 @@ pub(crate) struct ExitContext {
 }
 
 impl ExitContext {
-    /// Returns when the process is to be gone.
+    /// Returns the time by which the process is to have ended.
     pub(crate) fn deadline(&self) -> Instant {
         saturating_deadline(self.started, self.timeout)
     }
 }
 
-/// What the last words may take beyond the timeout.
+/// Time beyond the exit timeout for the last messages.
 const EXIT_GRACE_PERIOD: Duration = Duration::from_millis(250);
 
 static STEPS: [OnceBox<fn(&ExitContext)>; 4] = [const { OnceBox::new() }; 4];
 static BEGIN: OnceBox<fn() -> Option<Duration>> = OnceBox::new();
 
-/// Has `step` be done at that stage, by a thread of its own. The first one that is registered for a stage counts.
+/// Registers `step` to run at a stage, on the thread of the stages. Only the first registration for a stage
+/// counts.
 pub(crate) fn register_stage(stage: Stage, step: fn(&ExitContext)) {
     let registered = &STEPS[stage as usize];
     if registered.get().is_none() {
@@ -61,9 +63,9 @@ pub(crate) fn register_stage(stage: Stage, step: fn(&ExitContext)) {
     }
 }
 
-/// Has the stages run when the process ends: by returning from `main`, by `process::exit`, by a panic in `main`. `begin`
-/// is called first, by the thread that ends the process, and returns how long the process may wait; `None` if there is
-/// nothing to do.
+/// Arranges for the stages to run when the process ends: by returning from `main`, by `process::exit`, or by
+/// a panic in `main`. `begin` is called first, on the thread that ends the process, and returns how long the
+/// process may wait; `None` if there is nothing to do.
 pub(crate) fn install(begin: fn() -> Option<Duration>) {
     let _ = BEGIN.set(Box::new(begin));
     // Not a `Once`: a child made by `fork` meanwhile would wait for it.
@@ -78,7 +80,7 @@ extern "C" fn run_exit_hook() {
     let _ = panic::catch_unwind(run_exit_stages);
 }
 
-/// Runs the stages, within the exit timeout.
+/// Runs the stages, and returns within the exit timeout and [`EXIT_GRACE_PERIOD`].
 pub(crate) fn run_exit_stages() {
     let started = Instant::now();
     let Some(timeout) = BEGIN.get().and_then(|begin| begin()) else {
@@ -99,7 +101,8 @@ pub(crate) fn run_exit_stages() {
     }
 }
 
-/// Runs `work` on another thread, and waits for it until then; false if it goes on.
+/// Runs `work` on another thread, and waits for it until the time `until`. Returns false if `work` has not
+/// finished by then. If no thread can be started, prints a message and returns true.
 fn run_with_deadline(until: Instant, work: impl FnOnce() + Send + 'static) -> bool {
     let (done, ended) = mpsc::channel();
     let spawned = thread::Builder::new()

@@ -1,23 +1,25 @@
-//! What becomes of tracking in a child made by `fork` that goes on without `exec`.
+//! Tracking in a child made by `fork` that continues without `exec`.
 //!
 //! # Invariants
 //!
-//! 1. A child writes to no segment of its parent, waits for none of its locks (the thread that holds
-//!    one may not exist there) and ships nothing of its journal. It has its own journal, and a thread
-//!    that ships it; where the store is a SQLite file, which a child must not open, its parent or the
-//!    next process ships it.
-//! 2. A child keeps no journal of its parent alive: it closes the files whose locks say that.
-//! 3. On the way of a value this costs one relaxed load.
+//! 1. A child writes to no segment of its parent, waits for none of the parent's locks (the thread that holds
+//!    a lock may not exist in the child) and ships nothing of the parent's journal. The child has its own
+//!    journal, and a thread that ships it. If the store is a SQLite file, which a child must not open, the
+//!    parent or the next process ships the child's journal.
+//! 2. A child does not make a journal of its parent look alive: it closes the files whose locks mark a
+//!    journal as in use.
+//! 3. The detection of forks costs a logged value one relaxed load.
+//! 4. No function of the crate waits in a child for something that only a thread of the parent could provide.
 //!
-//! 4. No function of the crate waits in a child for what only a thread of the parent could give.
+//! Every object that belongs to one process records the [`current_generation`] in which it was created. An
+//! object of an earlier generation is left alone, and never dropped. A static with a lock in it is a
+//! [`PerProcess`], or the lock is reached only through one. A cell that is filled once is a
+//! [`OnceBox`](once_cell::race::OnceBox), for which no thread waits. A value that a child needs from its
+//! parent is an [`InheritedValue`].
 //!
-//! Everything that belongs to a process remembers the [`current_generation`] it was made in; what is of an
-//! earlier one is left alone, never dropped. A static with a lock in it is a [`PerProcess`], or a
-//! lock reached only from one; a cell that is filled once is a [`OnceBox`](once_cell::race::OnceBox),
-//! which nobody waits for. What a child needs of its parent's is a [`InheritedValue`].
-//!
-//! Not covered: locks that are not ours, of the standard library (its stderr, the panic hook), of a
-//! subscriber, and those of a [fake](crate::testing) that another thread logs to at that moment.
+//! Not covered are locks outside of this crate, i.e. of the standard library (its stderr, the panic hook) and
+//! of a subscriber, and the locks of a [fake](crate::testing) to which another thread logs at the moment of
+//! the fork.
 
 mod bequest;
 mod per_process;
@@ -33,42 +35,44 @@ use super::hooks::{close_in_child, register_fork_child_hook};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Whether this process has tracked, and whether one that it descends from had before the fork.
+/// Set once this process tracks. [`WAS_PARENT_TRACKING`] is set if any of its ancestors tracked before the
+/// fork.
 static IS_TRACKING: AtomicBool = AtomicBool::new(false);
 static WAS_PARENT_TRACKING: AtomicBool = AtomicBool::new(false);
 
-/// The descriptors that a child closes. Of more than fit, those that come too late stay open until
-/// the child ends.
+/// Descriptors that a child closes. If there are more of them than fit, the last ones stay open until the
+/// child ends.
 static OWN_DESCRIPTORS: [AtomicI32; 64] = [const { AtomicI32::new(NO_DESCRIPTOR) }; 64];
 const NO_DESCRIPTOR: i32 = -1;
 
-/// How often the process's line was forked since [`start_counting`] was first called.
+/// Returns the number of forks in this process's line since [`start_counting`] was first called.
 #[inline]
 pub(crate) fn current_generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Returns true in a child made by `fork` from a process that tracked at that time.
+/// Returns true in a child made by `fork` from a process that tracked at that time, and in the child's
+/// descendants.
 pub(crate) fn is_child() -> bool {
     WAS_PARENT_TRACKING.load(Ordering::Relaxed)
 }
 
-/// Notes that this process begins to track.
+/// Records that this process tracks.
 pub(crate) fn note_tracking() {
     start_counting();
     IS_TRACKING.store(true, Ordering::Relaxed);
 }
 
-/// From now on forks are counted. Returns when they are, so that no lock of the crate is taken
-/// before.
+/// Starts to count forks, if this has not happened yet. Returns only once forks are counted, so that no lock
+/// of the crate is taken before.
 pub(crate) fn start_counting() {
     if INSTALLED.load(Ordering::Acquire) != DONE {
         install();
     }
 }
 
-/// Whether forks are counted: [`DONE`], or the id of the process that is about to, or 0. Not a
-/// `Once`: a child that is forked meanwhile would wait for it.
+/// State of the counting: [`DONE`], or the id of the process that is starting it, or 0. Not a `Once`: a child
+/// that is forked meanwhile would wait for the `Once`.
 static INSTALLED: AtomicU32 = AtomicU32::new(0);
 const DONE: u32 = u32::MAX;
 
@@ -81,7 +85,7 @@ fn install() {
             return;
         }
         if seen == own {
-            // Another thread is at it, which takes no time.
+            // Another thread is installing the hook, which takes hardly any time.
             std::thread::yield_now();
         } else if INSTALLED
             .compare_exchange(seen, own, Ordering::AcqRel, Ordering::Acquire)
@@ -97,7 +101,7 @@ fn install() {
     }
 }
 
-/// Async-signal-safe: atomics and `close`.
+/// Updates the state in a new child. Async-signal-safe: only atomics and `close` are used.
 extern "C" fn reset_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     WAS_PARENT_TRACKING.fetch_or(
@@ -112,7 +116,7 @@ extern "C" fn reset_in_child() {
     }
 }
 
-/// A file that no child keeps open: it has a lock, say.
+/// A file that a child closes at once, for example because the file is locked.
 pub(crate) struct CloseOnForkFile {
     file: Option<File>,
     generation: u32,
@@ -138,7 +142,7 @@ impl CloseOnForkFile {
 }
 
 impl CloseOnForkFile {
-    /// The file; `None` in a child, where it is closed.
+    /// Returns the file; `None` in a child, where the file is closed.
     pub(crate) fn file(&self) -> Option<&File> {
         self.file
             .as_ref()
@@ -150,7 +154,7 @@ impl Drop for CloseOnForkFile {
     fn drop(&mut self) {
         let file = self.file.take();
         if self.generation != current_generation() {
-            // The child has closed it already, and may use its number for another.
+            // The child has closed this file already, and may use the descriptor's number for another file.
             std::mem::forget(file);
             return;
         }

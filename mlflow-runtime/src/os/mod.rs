@@ -1,4 +1,4 @@
-//! The operating system's side of a process: its hooks, its end, and what becomes of it in a
+//! The operating system's side of a process: the C library's hooks, the end of the process, and tracking in a
 //! child made by `fork`.
 
 pub(crate) mod exit;

@@ -1,7 +1,8 @@
-//! Artifacts on their way: copied beside the journal, or inside it where they are small.
+//! Artifacts on their way into the journal: a file or a large text is copied to a file beside the journal, a
+//! text of up to 16 KiB is written into the journal.
 //!
-//! Invariant: when a call returns, the bytes no longer depend on the user's file; a copy that could
-//! not be made, or that no event names, leaves nothing behind.
+//! Invariants: when a call returns, the bytes no longer depend on the user's file. A copy that could not be
+//! completed, or that no event names, is removed.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -14,10 +15,11 @@ use crate::journal::spool::{CopyError, SpooledArtifact};
 use crate::model::limits;
 use crate::warnings::warn_user;
 
-/// Text artifacts up to this size travel inside the journal, larger ones as a file beside it.
+/// Largest size of a text artifact that is written into the journal. A larger one is written to a file beside
+/// the journal.
 const INLINE_BYTES: usize = 16 << 10;
-/// Artifacts up to this size go into the journal's memory where they cannot lie beside it: more
-/// could take the memory that the training needs.
+/// Largest size of an artifact that is kept in the journal if no copy beside the journal is possible. A
+/// larger one could take the memory that a training needs.
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
 impl LiveRun<'_> {
@@ -60,8 +62,8 @@ impl LiveRun<'_> {
         }
     }
 
-    /// Logs what is in a folder, in order of the names. A link to a folder is not followed: it may lead around
-    /// in a circle.
+    /// Logs the contents of a folder in the order of their names. A link to a folder is not followed, because
+    /// it may lead back into itself.
     fn log_folder(&self, folder: &Path, path: &str) {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
@@ -99,7 +101,8 @@ impl LiveRun<'_> {
             .warn_rejected("artifact", &path, format_args!("{what}"));
     }
 
-    /// Writes the event down. Without a copy, the bytes go with it.
+    /// Writes the artifact's event to the journal. Without a copy beside the journal, the bytes are attached
+    /// to the event.
     fn log_copy<'b>(
         &self,
         path: &str,
@@ -155,7 +158,8 @@ impl LiveRun<'_> {
         }
     }
 
-    /// Returns the path that an artifact is kept under: MLflow's servers do not find one with `%` or `#` again.
+    /// Returns the path that an artifact is stored under, and logs a warning if the path was changed.
+    /// MLflow's servers do not find a path with `%` or `#` again.
     fn sanitized_path<'p>(&self, path: &'p str) -> Cow<'p, str> {
         let Some(kept) = limits::sanitize_artifact_path(path) else {
             return Cow::Borrowed(path);
@@ -166,7 +170,7 @@ impl LiveRun<'_> {
         Cow::Owned(kept)
     }
 
-    /// Writes down the event of a copy.
+    /// Writes the event of a copy to the journal. Removes the copy if the journal has no space for the event.
     fn log_spooled(&self, path: &str, copy: SpooledArtifact) {
         let SpooledArtifact { name, fingerprint } = copy;
         let event = Event::Artifact {

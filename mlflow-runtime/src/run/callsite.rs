@@ -1,13 +1,13 @@
-//! What is known about the places where runs start, before one does.
+//! Callsites: places in the code where runs start, with the facts that are known before a run starts.
 //!
-//! Invariant: a site is a `static` made by a macro; everything in it is a constant, or follows
-//! from constants.
+//! Invariant: a callsite is a `static` made by a macro. Each of its fields is a constant, or follows from
+//! constants.
 
 use once_cell::race::OnceBox;
 
 use crate::model::{Tag, tag_keys};
 
-/// A place in the code where runs start: an annotated function, or a `start_run!`.
+/// Place in the code where runs start: an annotated function, or a `start_run!`.
 #[derive(Debug)]
 pub struct Callsite {
     function: CallsiteFunction,
@@ -20,14 +20,14 @@ pub struct Callsite {
     pub(crate) is_root: bool,
     pub(crate) metric: Option<&'static str>,
     pub(crate) metrics: &'static [&'static str],
-    /// Made by the first call.
+    /// Tags of the callsite, made by the first call of [`tags`](Self::tags).
     tags: OnceBox<Vec<Tag>>,
 }
 
-/// Returns the value of a callsite's tag, if the value is known.
+/// Function that returns the value of a callsite's tag, if the value is known.
 type TagValue = fn(&Callsite) -> Option<String>;
 
-/// The tags that every run of a callsite has, as far as their values are known.
+/// Tags that every run of a callsite has, as far as their values are known.
 const AUTOMATIC_TAGS: [(&str, TagValue); 12] = [
     (tag_keys::CODE_FUNCTION, |site| Some(site.function_path())),
     ("code.filepath", |site| Some(site.file.to_owned())),
@@ -57,36 +57,36 @@ const AUTOMATIC_TAGS: [(&str, TagValue); 12] = [
     }),
 ];
 
-/// The function that a site is or stands in.
+/// Annotated function, or the function around a `start_run!`.
 #[derive(Debug)]
 enum CallsiteFunction {
     Annotated {
         module: &'static str,
         name: &'static str,
     },
-    /// Returns the path of an item in it.
+    /// Function that contains a `start_run!`, given by a function that returns the path of an item in it.
     Enclosing(fn() -> &'static str),
 }
 
-/// What the code was built from, and how. What is not known is absent.
+/// Facts about the build of the code: its source and its options. An unknown fact is `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct BuildInfo {
     /// Hash of the commit.
     pub commit: Option<&'static str>,
-    /// Branch; absent on a detached HEAD.
+    /// Branch; `None` on a detached HEAD.
     pub branch: Option<&'static str>,
-    /// Where the repository came from, without credentials.
+    /// URL of the remote repository, without credentials.
     pub url: Option<&'static str>,
-    /// Whether the working tree differed from the commit.
+    /// True if the working tree differed from the commit.
     pub dirty: Option<bool>,
     /// SHA-256 of `Cargo.lock`.
     pub lock: Option<&'static str>,
-    /// The package's features that were on.
+    /// Enabled features of the package, sorted and separated by commas.
     pub features: Option<&'static str>,
 }
 
 impl BuildInfo {
-    /// Nothing is known.
+    /// Build of which nothing is known.
     pub const ABSENT: Self = Self {
         commit: None,
         branch: None,
@@ -98,7 +98,7 @@ impl BuildInfo {
 }
 
 impl Callsite {
-    /// A function and where it stands.
+    /// Makes the callsite of an annotated function at the given place.
     #[must_use]
     pub const fn new(
         function: &'static str,
@@ -110,7 +110,8 @@ impl Callsite {
         Self::from_function(CallsiteFunction::Annotated { module, name }, file, line)
     }
 
-    /// A `start_run!`; `item_path` returns the path of an item named `here` in the function around it.
+    /// Makes the callsite of a `start_run!`. `item_path` returns the path of an item named `here` in the
+    /// function around it.
     #[must_use]
     pub const fn by_hand(item_path: fn() -> &'static str, file: &'static str, line: u32) -> Self {
         Self::from_function(CallsiteFunction::Enclosing(item_path), file, line)
@@ -132,7 +133,7 @@ impl Callsite {
         }
     }
 
-    /// Its package.
+    /// Sets the name and the version of the package that contains the callsite.
     #[must_use]
     pub const fn package(
         mut self,
@@ -144,48 +145,48 @@ impl Callsite {
         self
     }
 
-    /// Its documentation.
+    /// Sets the description of the runs, which is the function's documentation.
     #[must_use]
     pub const fn note(mut self, note: &'static str) -> Self {
         self.note = Some(note);
         self
     }
 
-    /// Its build.
+    /// Sets the facts about the build.
     #[must_use]
     pub const fn build_info(mut self, build_info: BuildInfo) -> Self {
         self.build_info = build_info;
         self
     }
 
-    /// `root`: never a child run.
+    /// Applies `root`: the callsite's runs are never child runs.
     #[must_use]
     pub const fn root(mut self) -> Self {
         self.is_root = true;
         self
     }
 
-    /// `metric = "…"`: the name of a returned bare number.
+    /// Applies `metric = "…"`: sets the name of a returned bare number.
     #[must_use]
     pub const fn metric(mut self, name: &'static str) -> Self {
         self.metric = Some(name);
         self
     }
 
-    /// `metrics("…", "…")`: the names of a returned tuple's elements.
+    /// Applies `metrics("…", "…")`: sets the names of a returned tuple's elements.
     #[must_use]
     pub const fn metrics(mut self, names: &'static [&'static str]) -> Self {
         self.metrics = names;
         self
     }
 
-    /// Returns true if [`tags`](Self::tags) may contain this key. The description is not automatic: it belongs to the
-    /// code as its documentation does.
+    /// Returns true if [`tags`](Self::tags) may contain this key. The key of the description is not
+    /// automatic: the description is the user's text.
     pub(crate) fn is_automatic_tag(key: &str) -> bool {
         AUTOMATIC_TAGS.iter().any(|(known, _)| *known == key)
     }
 
-    /// Returns what its runs are called.
+    /// Returns the name of the annotated function, or `run` for a `start_run!`.
     pub(crate) fn name(&self) -> &'static str {
         match self.function {
             CallsiteFunction::Annotated { name, .. } => name,
@@ -193,7 +194,7 @@ impl Callsite {
         }
     }
 
-    /// Returns the function's path.
+    /// Returns the path of the function.
     // Input:  `wine::main::{{closure}}::here`, in an `async fn`
     // Output: `wine::main`
     fn function_path(&self) -> String {
@@ -207,9 +208,10 @@ impl Callsite {
         }
     }
 
-    /// The tags that say where the code is from.
+    /// Returns the tags that describe the origin of the code.
     pub(crate) fn tags(&self) -> &[Tag] {
-        // A cell that nobody waits for: a child made by `fork` meanwhile would wait for ever.
+        // No thread waits for this cell. With a blocking cell, a child that is forked meanwhile would wait
+        // for ever.
         self.tags.get_or_init(|| Box::new(self.make_tags()))
     }
 

@@ -1,7 +1,8 @@
-//! What a run says in words, on its way into the journal.
+//! Console log of a run, on its way into the journal.
 //!
-//! Invariant: a process appends only to what it has begun itself. So each has a name of its own for
-//! it, except the one that has created the run: nobody else can have written there.
+//! Invariant: a process appends only to a console log that it began itself. Each process therefore stores its
+//! console log under a name of its own. Only the process that created the run uses `logs/console.log`,
+//! because no other process can have written there before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,11 @@ use crate::model::{Role, RunIdentity};
 use crate::stdio_capture::Capture;
 use crate::time;
 
-/// Where it goes among the run's artifacts.
+/// Path of the console log among the run's artifacts.
 const CONSOLE_LOG_PATH: &str = "logs/console.log";
 
 impl Run {
-    /// Appends a line, which ends in a line feed, to what the run says in words.
+    /// Appends a line, which ends in a line feed, to the run's console log.
     #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     pub(crate) fn log_line(&self, line: &str) {
         if let Some(run) = self.live() {
@@ -28,7 +29,7 @@ impl Run {
     }
 }
 
-/// Why a console was not made where it should be.
+/// Error, if any, that forced a console log into memory because its file could not be created.
 type CreateError = Option<std::io::Error>;
 
 impl LiveRun<'_> {
@@ -42,10 +43,10 @@ impl LiveRun<'_> {
             trouble = why;
             Some(console)
         });
-        // Not within: a subscriber that is told may log a line.
+        // Warn outside of the initializer: a subscriber that receives the warning may log a line itself.
         self.warn_create_error(trouble);
         let Some(console) = console else {
-            // It was said why. There may be room for the next line.
+            // The reason was logged. The next line may find space again.
             journal.console_logs.remove_failed(number, &slot);
             return;
         };
@@ -73,8 +74,9 @@ impl LiveRun<'_> {
         }
     }
 
-    /// First the event, then the file: one that is named and not there is nothing, one that is there
-    /// and not named would be lost.
+    /// Creates the console log. Returns `None` if the journal has no space for its event. The event is
+    /// written before the file is created: a file that is named and missing does no harm, but a file that is
+    /// not named would be lost.
     fn open_console(self) -> Option<(ConsoleLog, CreateError)> {
         let name = new_spool_name();
         if !self.log_console_event(&name, None) {
@@ -102,14 +104,15 @@ impl LiveRun<'_> {
         }
     }
 
-    /// What the process writes to stdout and stderr from now on is the run's.
+    /// Makes everything that the process writes to stdout and stderr from now on part of the run's console
+    /// log.
     pub(super) fn begin_capture(self, capture: &Capture) {
         let journal = self.tracker.journal();
         let slot = journal.console_logs.slot(self.journal_ref().number);
         let mut trouble = None;
         let console = slot.get_or_init(|| {
             let name = new_spool_name();
-            // First the file: without it the part is one that is not needed any more.
+            // Create the marker file first: a part without a marker counts as not needed any more.
             let marker = capture.directory().join(&name);
             let (number, from) = match capture
                 .shared_file()
@@ -135,7 +138,7 @@ impl LiveRun<'_> {
             is_named.then_some(console)
         });
         if console.is_none() {
-            // The first line makes one of its own.
+            // The first logged line will create a console log of its own.
             journal
                 .console_logs
                 .remove_failed(self.journal_ref().number, &slot);
@@ -149,7 +152,7 @@ impl LiveRun<'_> {
         }
     }
 
-    /// The run has ended.
+    /// Ends the run's part of the captured output, because the run has ended.
     pub(super) fn end_capture(self) {
         let number = self.journal_ref().number;
         if let Some(capture) = self.tracker.capture()
@@ -180,7 +183,7 @@ fn new_spool_name() -> String {
     format!("{}.{CONSOLE_EXTENSION}", uuid::Uuid::new_v4().simple())
 }
 
-/// `logs/console.log`, in the process that has created the run.
+/// Returns `logs/console.log` in the process that has created the run, and a unique path in every other one.
 fn console_log_path(identity: &RunIdentity, is_inherited: bool) -> String {
     let rank = match identity.role {
         Role::Owner if identity.resumed.is_none() && !is_inherited => {
@@ -191,7 +194,7 @@ fn console_log_path(identity: &RunIdentity, is_inherited: bool) -> String {
         Role::Owner | Role::Child | Role::Guest => String::new(),
     };
     let now = time::format_compact_utc(time::now_ms());
-    // Ten containers may start in one second, and each has the same process id.
+    // Several containers may start in the same second, each with the same process id.
     let unique = uuid::Uuid::new_v4().as_fields().0;
     format!("logs/console-{rank}{now}-{unique:08x}.log")
 }

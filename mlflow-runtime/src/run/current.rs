@@ -1,7 +1,7 @@
-//! Logging to the current run: functions for keys known at run time, macros for the others.
+//! Logging to the current run: functions for keys known at run time, macros for literal keys.
 //!
-//! Invariant: without a current run every one of these is a no-op that costs a look at a
-//! thread-local; the first in a process says so.
+//! Invariant: without a current run, each function and macro does nothing and costs one access to a
+//! thread-local. A warning names the first keys that are logged so, at most five in a process.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -26,7 +26,8 @@ pub fn log_metric(key: &str, value: f64) {
     log_metric_at(key, value, 0);
 }
 
-/// Logs a metric of the current run at a step. For a key that is a literal, [`metric!`](crate::metric) is faster.
+/// Logs a metric of the current run at a step. For a key that is a literal, [`metric!`](crate::metric) is
+/// faster.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -74,7 +75,8 @@ pub fn log_param(key: &str, value: impl Display) {
     }
 }
 
-/// Logs the fields of a struct or map as params of the current run; see [`Run::log_params`](crate::Run::log_params).
+/// Logs the fields of a struct or map as params of the current run; see
+/// [`Run::log_params`](crate::Run::log_params).
 ///
 /// ```
 /// #[derive(serde::Serialize)]
@@ -138,7 +140,8 @@ pub fn log_text(text: &str, artifact_file: &str) {
     }
 }
 
-/// Stores a copy of a file as an artifact of the current run; see [`Run::log_artifact`](crate::Run::log_artifact).
+/// Stores a copy of a file as an artifact of the current run; see
+/// [`Run::log_artifact`](crate::Run::log_artifact).
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -153,7 +156,7 @@ pub fn log_artifact(local_path: impl AsRef<Path>) {
     }
 }
 
-/// What [`metric!`](crate::metric) calls.
+/// Logs a metric of the current run under an interned key; [`metric!`](crate::metric) expands to this call.
 #[doc(hidden)]
 #[inline]
 pub fn log_key(key: &Key, value: f64, step: i64) {
@@ -162,24 +165,25 @@ pub fn log_key(key: &Key, value: f64, step: i64) {
     });
 }
 
-/// A value that a metric can have: any number, or a `bool` as 0 or 1. Numbers of more than 53 bits
-/// are rounded, as MLflow holds doubles.
+/// Value of a metric: any number, or a `bool` as 0 or 1. Numbers of more than 53 bits are rounded, because
+/// MLflow stores doubles.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a metric's value",
     note = "a metric's value is a number or a `bool`"
 )]
 pub trait MetricValue {
-    /// The value as a double.
+    /// Returns the value as a double.
     fn as_metric(&self) -> f64;
 }
 
-/// A number that a step can be: any integer. What does not fit 64 signed bits becomes the nearest that does.
+/// Step of a metric: any integer. An integer that does not fit 64 signed bits becomes the nearest one that
+/// does.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a step",
     note = "a step is an integer"
 )]
 pub trait Step {
-    /// The step as MLflow holds it.
+    /// Returns the step as 64 signed bits, as MLflow stores it.
     fn as_step(&self) -> i64;
 }
 
@@ -197,7 +201,7 @@ macro_rules! number {
             #[inline]
             #[allow(irrefutable_let_patterns)] // refutable for some of the types
             fn as_step(&self) -> i64 {
-                // Too large is the only way out of range for unsigned types; 128-bit ones may be too small.
+                // Unsigned types can only be too large; signed 128-bit integers may also be too small.
                 i64::try_from(*self).unwrap_or(if *self > 0 { i64::MAX } else { i64::MIN })
             }
         }
@@ -243,8 +247,8 @@ impl<T: Step + ?Sized> Step for &T {
 
 /// Logs a metric of the current run under a literal key, checked at compile time.
 ///
-/// The step is 0 where none is given. Value: any number or `bool`; step: any integer. The value
-/// and the step are evaluated also where there is no run.
+/// Without a step, the step is 0. The value is any number or a `bool`, the step any integer. The expressions
+/// of the value and the step are evaluated even if there is no current run.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();

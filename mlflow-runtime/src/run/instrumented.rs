@@ -1,7 +1,7 @@
-//! A future inside of a run.
+//! Futures that run inside of a run.
 //!
-//! Invariant: the future is polled, and dropped, with its run as the current one, on whatever thread;
-//! between two polls the thread has the run that it had before.
+//! Invariant: an instrumented future is polled and dropped with its run as the current one, on whatever
+//! thread. Between two polls, the thread has the run that it had before.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -11,11 +11,11 @@ use crate::run::Run;
 use crate::run::context::SuspendedContext;
 
 pin_project_lite::pin_project! {
-    /// A future that logs to a run; see [`Run::instrument`]. `Send` where `F` is.
+    /// Future that logs to a run; see [`Run::instrument`]. `Send` if `F` is.
     #[derive(Debug)]
     #[must_use = "futures do nothing unless they are polled"]
     pub struct Instrumented<F> {
-        // Taken out only by the drop, which needs the run to be current meanwhile.
+        // Becomes `None` only in `drop`: the destructor of the future needs the run to be current.
         #[pin]
         inner: Option<F>,
         context: SuspendedContext,
@@ -55,8 +55,8 @@ impl<F: Future> Future for Instrumented<F> {
 }
 
 impl Run {
-    /// A future that does what `future` does, with this run as the current one: for tasks that are
-    /// spawned. A future that is awaited inside of a tracked one needs no help.
+    /// Returns a future that does the work of `future` with this run as the current one. Meant for spawned
+    /// tasks. A future that is awaited inside of a tracked function has the function's run without this call.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();

@@ -51,7 +51,7 @@ use crate::tracker::Tracker;
 /// let active = mlflow::start_run().name("by hand").start();
 /// let run = mlflow::Run::current().unwrap();
 /// run.log_metric_at("loss", 0.25, 1);
-/// active.end(mlflow::RunStatus::Finished);
+/// active.finish(mlflow::RunStatus::Finished);
 /// assert_eq!(fake.runs()[0].metrics["loss"][0].value, 0.25);
 /// ```
 #[derive(Clone)]

@@ -1,7 +1,7 @@
-//! The runs of this process that are open.
+//! Registry of the open runs of this process.
 //!
-//! Invariant: a run is not kept alive, or open, by being here; those of fakes are not here, as they
-//! are a test's own.
+//! Invariants: the registry keeps no run alive or open. The runs of fakes are not registered, because they
+//! belong to a test.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,12 +15,12 @@ use crate::os::exit::{self, Stage};
 use crate::os::fork::PerProcess;
 use crate::sync::lock;
 
-/// Of each process its own: a child must not end its parent's.
+/// Open runs, separate in each process: a forked child must not end the runs of its parent.
 static OPEN_RUNS: PerProcess<Mutex<OpenRuns>> = PerProcess::new();
 
 struct OpenRuns {
     runs: Vec<WeakRun>,
-    /// How many there may be before those that have ended are sorted out.
+    /// Number of entries at which those of ended runs are removed.
     prune_at: usize,
 }
 
@@ -33,16 +33,16 @@ impl Default for OpenRuns {
     }
 }
 
-/// Whether a signal has come for which the open runs are to be ended, and is being dealt with.
+/// Set while a termination signal is ending the open runs.
 static SIGNALLED: OnceBox<Arc<AtomicBool>> = OnceBox::new();
-/// Whether anything can set that.
+/// True once a signal handler can set [`SIGNALLED`].
 static HAS_SIGNAL_HANDLER: AtomicBool = AtomicBool::new(false);
 
 fn shared_signal_flag() -> &'static Arc<AtomicBool> {
     SIGNALLED.get_or_init(Box::default)
 }
 
-/// A flag for signal handlers to set: from then until [`kill_open_runs`] returns, runs end as KILLED.
+/// Returns a flag for signal handlers to set. From then until [`kill_open_runs`] returns, runs end as KILLED.
 pub(crate) fn signal_flag() -> Arc<AtomicBool> {
     HAS_SIGNAL_HANDLER.store(true, Ordering::Relaxed);
     Arc::clone(shared_signal_flag())
@@ -52,7 +52,7 @@ pub(super) fn is_signalled() -> bool {
     HAS_SIGNAL_HANDLER.load(Ordering::Relaxed) && shared_signal_flag().load(Ordering::Acquire)
 }
 
-/// Notes a run that has started.
+/// Registers a run that has started.
 pub(super) fn register_run(run: &Run) {
     exit::register_stage(Stage::OpenRuns, |_| {
         kill_open_runs();
@@ -66,10 +66,10 @@ pub(super) fn register_run(run: &Run) {
     open.runs.push(run.downgrade());
 }
 
-/// Ends those that have not ended as KILLED.
+/// Ends the runs that are still open as KILLED.
 pub(crate) fn kill_open_runs() {
     let runs = std::mem::take(&mut lock(OPEN_RUNS.get()).runs);
-    // The youngest first: a child ends before its parent.
+    // Youngest first, so that a child ends before its parent.
     for run in runs.iter().rev().filter_map(WeakRun::upgrade_if_open) {
         run.end(RunStatus::Killed);
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::shipper::obstacle::RetryReason;
 
-/// Longest delay. MLflow's own clients wait up to 120 s; half of that notices sooner that the store is back,
-/// and is still no burden for it.
+/// Longest delay. MLflow's own client waits up to 120 s. Half of that notices sooner that the store is
+/// available again, and is still no burden for the store.
 const MAX_DELAY: Duration = Duration::from_secs(60);
 /// Longest `Retry-After` that is honoured.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);

@@ -45,10 +45,10 @@ struct FlushTickets {
 /// Journals that a flush waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FlushScope {
-    /// This process's journal. The wait lasts until the deadline, even if an attempt fails: a store that is
-    /// unavailable may come back.
+    /// Only the journal of this process. The wait lasts until the deadline, even if an attempt fails: a store
+    /// that is unavailable may come back.
     Own,
-    /// This process's journal and orphaned ones. The wait ends when an attempt fails.
+    /// The journal of this process and orphaned ones. The wait ends when an attempt fails.
     All,
     /// As [`All`](Self::All), at the exit of the process, whose timeout this is. Orphaned journals may take a
     /// tenth of the timeout.

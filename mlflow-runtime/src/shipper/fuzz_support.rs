@@ -6,8 +6,8 @@
 //! Every recovery asserts the following:
 //!
 //! 1. The recovery ends, after about as many steps as there are records at most.
-//! 2. A directory that belongs to another destination stays. One that belongs to ours is deleted, unless a
-//!    file in it has an unknown format, is refused, or waits for another process.
+//! 2. A journal of another destination stays. One of the given destination is deleted, unless a file in it
+//!    has an unknown format, or something in it is blocked or waits for another process.
 //! 3. A damaged file is kept, and one without damage is not.
 
 use std::fs;
@@ -194,7 +194,7 @@ fn count_whole_frames(bytes: &SegmentBytes) -> usize {
 }
 
 fn decode_destination(bytes: &SegmentBytes) -> Option<String> {
-    let Frame::NotAResult { body, .. } = bytes.frame(HEADER_BYTES) else {
+    let Frame::Whole { body, .. } = bytes.frame(HEADER_BYTES) else {
         return None;
     };
     match Record::decode(body) {

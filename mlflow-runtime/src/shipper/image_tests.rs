@@ -1,12 +1,14 @@
-//! Every image that a loss of power may leave: what was confirmed is delivered, nothing else is
-//! made up, and what is missing is counted where that can be told.
+//! Tests with images of a journal after a loss of power.
 //!
-//! A journal is written, its device asked at times. What the device was asked to keep is noted, by
-//! pages. Images are made of that and of what came later: each page or sector that has changed since
-//! is dropped, kept, or torn; files may have an old length, or be missing where their directory was
-//! not asked for; files that were deleted may be back. The real recovery reads each image.
+//! Invariants: everything that was confirmed by a sync is delivered, nothing is delivered that was not
+//! logged, and missing values are counted where their loss can be detected.
 //!
-//! `MLFLOW_TEST_IMAGES=100000` makes as many; `MLFLOW_TEST_SEED=…` makes others.
+//! A test writes a journal and syncs it at times. The test notes which pages were synced. Images are made of
+//! the synced pages and of later changes: each page or sector that has changed since is dropped, kept, or
+//! torn. Files may have an old length, or be missing if their directory was not synced, and deleted files may
+//! be back. The real recovery reads each image.
+//!
+//! `MLFLOW_TEST_IMAGES=100000` sets the number of images; `MLFLOW_TEST_SEED=…` makes other ones.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +36,7 @@ const RUNS: u32 = 2;
 
 static LOSS: Key = Key::new("loss");
 
-/// `SplitMix64`: all choices follow from the seed.
+/// Random numbers by `SplitMix64`: all choices follow from the seed.
 struct Random(u64);
 
 impl Random {
@@ -59,12 +61,12 @@ impl Random {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
     Start,
-    /// The key, and the step; the value is a half of it.
+    /// Key and step; the value is half of the step.
     Metric(&'static str, i64),
     Param(usize),
-    /// Its number is its value.
+    /// Number of the tag, which is also its value.
     Tag(usize),
-    /// Its number and its length.
+    /// Number and length of the artifact.
     Artifact(usize, usize),
 }
 
@@ -76,15 +78,15 @@ fn artifact(number: usize, len: usize) -> Vec<u8> {
         .collect()
 }
 
-/// A file as the device may have it.
+/// Contents of a file that the device is certain to have.
 #[derive(Clone, Default)]
 struct Kept {
     bytes: Vec<u8>,
-    /// The end of what was asked for the last time.
+    /// End of the last sync, as an offset.
     end: usize,
 }
 
-/// A process's life, as its files and the device see it.
+/// A simulated process, with its files and the state of the device.
 struct Life {
     folder: PathBuf,
     journal: Arc<Journal>,
@@ -92,13 +94,13 @@ struct Life {
     store: MemoryStore,
     mapped: bool,
     logged: Vec<Logged>,
-    /// So many of them are confirmed.
+    /// Number of logged values, from the first, that are confirmed by a sync.
     confirmed: usize,
-    /// The files, as far as the device was asked for them.
+    /// Files, as far as they were synced.
     device: BTreeMap<String, Kept>,
-    /// Those that the directory named when it was asked for.
+    /// Names of the files in the directory when it was last synced.
     named: BTreeSet<String>,
-    /// The last contents of files that are gone.
+    /// Last contents of files that were deleted since the last sync.
     gone: BTreeMap<String, Vec<u8>>,
     step: i64,
     number: usize,
@@ -169,7 +171,7 @@ impl Life {
         self.logged.push((run, Value::Start));
     }
 
-    /// Does one thing that a program, its shipper or the journal's thread may do.
+    /// Takes one random step of a program, its shipper or the sync thread.
     fn live_on(&mut self, random: &mut Random) {
         let run = 1 + random.below(RUNS as usize) as u32;
         match random.below(20) {
@@ -265,7 +267,7 @@ impl Life {
         self.logged.push((run, Value::Artifact(number, len)));
     }
 
-    /// Delivers a part of what is there, as the shipper does.
+    /// Delivers one batch, as the shipper does.
     fn ship(&mut self) {
         let before = self.files();
         let runtime = tokio::runtime::Builder::new_current_thread().build();
@@ -288,7 +290,7 @@ impl Life {
         files(&self.journal.path().expect("on disk"))
     }
 
-    /// Asks the device to keep what there is, and notes that it does.
+    /// Syncs the journal, and notes what the device has from now on.
     fn sync(&mut self) {
         self.journal.sync();
         let now = self.files();
@@ -307,7 +309,7 @@ impl Life {
 }
 
 impl Kept {
-    /// Notes what `Region::sync` asks for, or `fdatasync`.
+    /// Notes the bytes that `Region::sync`, or else `fdatasync`, makes durable.
     fn keep_frames(&mut self, now: &[u8], mapped: bool) {
         let (from, to) = if mapped {
             let mut end = HEADER_BYTES;
@@ -343,7 +345,7 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
     read.collect()
 }
 
-/// Returns a file in one way in which the device may have kept it.
+/// Returns one of the states in which the device may have a file.
 fn image_of(kept: &Kept, now: &[u8], random: &mut Random) -> Vec<u8> {
     let mut image = kept.bytes.clone();
     // A file's length may be older than its contents.
@@ -397,7 +399,7 @@ impl Life {
         }
     }
 
-    /// Recovers an image, and compares.
+    /// Recovers an image, and compares the store with what was logged.
     fn check(&self, root: &Path, image: &str) {
         let store = self.store.deep_copy();
         let shipped = recover_image(&store, root, 2 * self.logged.len() + 100);
@@ -467,7 +469,7 @@ impl Life {
                 "{image}: tag {newest:?}, confirmed {last}"
             );
         }
-        // What is missing between two values of a file that have arrived was counted.
+        // A value that is missing between two delivered values of a file has to be counted as damaged.
         if shipped.is_claimed && shipped.stats.damaged.get() == 0 && self.gone.is_empty() {
             for (name, bytes) in self.files() {
                 if !name.ends_with(".segment") {

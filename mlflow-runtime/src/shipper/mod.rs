@@ -35,10 +35,10 @@
 //! Each segment has a [`Cursor`](read::cursor::Cursor), which knows up to which offset the segment was read,
 //! is delivered, and is acknowledged. The [record reader](read::records) decodes the records behind the
 //! cursor and groups them by run: a [`ReadBatch`] holds one [`RunBatch`](read::batch::RunBatch) for each run.
-//! A reading ends at a budget of entries and bytes, so a backlog never lies in memory. Every thread writes
-//! segments of its own, so [`read::order`] decides in which order the segments are read where the order
-//! matters. [`RunStates`](read::run_states::RunStates) holds what is known of each run: its identity, its
-//! start, whether the store has it, and which of its tags and artifacts are the newest.
+//! A reading ends at a budget of entries and bytes, so a long backlog is never in memory as a whole. Every
+//! thread writes segments of its own, so [`read::order`] decides in which order the segments are read where
+//! the order matters. [`RunStates`](read::run_states::RunStates) holds what is known of each run: its
+//! identity, its start, whether the store has it, and which of its tags and artifacts are the newest.
 //!
 //! # Delivery
 //!
@@ -66,16 +66,23 @@
 //! and the batch is delivered again after a delay from [`backoff`]; `Stuck` lets one run or artifact wait
 //! alone. To tell an outage from a failure of one request, the store is [pinged](crate::store::Store::ping).
 //!
-//! | [`StoreError`] | consequence |
-//! |---|---|
-//! | `Unavailable` | Halt if the ping fails too, else the run is parked or the artifact deferred. After a batch, the run's [batch size](deliver::batch_size) is halved, and its metrics, if they were sent for the first time, are doubtful unless the store absorbs repeats. |
-//! | `Busy` | Halt. The store is tried again after about 100 ms, without counting as unavailable. |
-//! | `Contested` | Halt as for `Busy`. A batch that is answered so 20 times in a row is treated as rejected. |
-//! | `Rejected` | A batch is [bisected](deliver::bisect). The entries to blame are counted and [kept in a folder of their own](deliver::refused), everything else is logged. A run whose creation or end is rejected is parked until a person acts. |
-//! | `TooLarge` | A batch is halved until it fits. A single entry or artifact that is too large waits, as after `Unavailable`. |
-//! | `Missing` | The run is parked and searched for by its key. If it is gone for good (at once in a file, after 60 s on a server), the process that created it creates it anew. |
-//! | `Blocked`, for one run | The run is parked or the artifact deferred until a person acts, and counted as blocked. It is still tried again from time to time. |
-//! | `Blocked`, everything | Halt if the ping fails too, else the run is parked or the artifact deferred. |
+//! The [`StoreError`] decides:
+//!
+//! - `Unavailable`: halt if the ping fails too, else the run is parked or the artifact deferred. After a
+//!   batch, the run's [batch size](deliver::batch_size) is halved. The metrics of a batch that was sent for
+//!   the first time are doubtful from then on, unless the store absorbs repeats.
+//! - `Busy`: halt. The store is tried again after about 100 ms, without counting as unavailable.
+//! - `Contested`: halt as for `Busy`. A batch that has failed so 20 times in a row is treated as rejected.
+//! - `Rejected`: a batch is [bisected](deliver::bisect). The entries to blame are counted and [kept in a
+//!   folder of their own](deliver::refused); everything else is logged. A run whose creation or end is
+//!   rejected is parked until a person acts.
+//! - `TooLarge`: a batch is bisected until its parts fit. A single entry or artifact that is too large waits,
+//!   as after `Unavailable`.
+//! - `Missing`: the run is parked and looked up by its key. If it is gone for good (at once in a file, after
+//!   a minute on a server), the process that created it creates it anew.
+//! - `Blocked`, for one run: the run is parked or the artifact deferred until a person acts, and counted as
+//!   blocked. It is still tried again at growing intervals.
+//! - `Blocked`, for everything: halt if the ping fails too, else the run is parked or the artifact deferred.
 //!
 //! An error of a console log halts only the console logs.
 //!
@@ -92,11 +99,11 @@
 //! A living process holds a lock on the directory of its journal. A directory without a lock, for the same
 //! destination, is orphaned; the shipper locks it, surveys all its segments, and ships it in the stages of
 //! [`OrphanStage`]. Its batches are small, and delivery stops after any run if this process has logged
-//! something meanwhile. Runs that the terminated process left open are closed as killed. Then the directory
-//! is deleted. A journal in which something still waits is released and tried again later, also by other
-//! processes, and the next journal has its turn. The shipper looks for orphaned journals when it starts, for
-//! each flush, and, while some are unfinished, at growing intervals. A process that has logged nothing ships
-//! none unless a flush has been requested.
+//! something meanwhile. Runs that the terminated process left open are closed as killed, unless another
+//! process continues them. Then the directory is deleted. A journal in which something still waits is
+//! released and tried again later, also by other processes, and the next journal has its turn. The shipper
+//! looks for orphaned journals when it starts, for each flush, and, while some are unfinished, at growing
+//! intervals. A process that has logged nothing ships none unless a flush has been requested.
 //!
 //! # Modules
 //!
@@ -104,7 +111,7 @@
 //! |---|---|
 //! | [`thread`] | the loop of the thread: pauses, sleep, flushes, warnings of an outage |
 //! | [`read`] | from segments to batches: cursors, records, order, run states, damaged files |
-//! | [`deliver`] | from batches to the store: runs, requests, artifacts, console logs, and the queues of what waits |
+//! | [`deliver`] | from batches to the store: runs, requests, artifacts, console logs, queues of what waits |
 //! | [`obstacle`] | classification of store errors |
 //! | [`backoff`] | delays between attempts |
 //! | [`flush`] | the flushes that other threads wait for |
@@ -174,9 +181,9 @@ pub(crate) struct Shipper {
 /// Stage in the shipping of one orphaned journal, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OrphanStage {
-    /// Reading and delivery of its entries, a batch at a time.
+    /// Reading and delivery of the entries, a batch at a time.
     Reading,
-    /// One more try of its parked runs.
+    /// Second try of its parked runs.
     Parked,
     /// Delivery of its doubtful metrics, a part at a time; then of its deferred artifacts and console logs.
     Doubtful,
@@ -301,8 +308,8 @@ impl Shipper {
         artifacts.is_ok() && consoles && !self.has_retryable()
     }
 
-    /// Uploads the console logs: all of them, or only those that are due. Returns true if none of these is
-    /// left.
+    /// Uploads the console logs: all of them, or only those that are due. Returns true if nothing of these is
+    /// left but what is blocked until a person acts.
     pub(crate) async fn send_consoles(&mut self, all: bool) -> bool {
         let sent = self.delivery.deliver_consoles(&mut self.live, all).await;
         self.update_blocked_counts();

@@ -31,18 +31,18 @@ pub(super) enum RetryReason {
 /// Reason why one run or artifact waits alone while everything else is delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum StuckReason {
-    /// The store accepts nothing for it until a person acts.
+    /// The store does not accept the run or artifact until a person acts.
     Blocked(String),
     /// The store does not have the run; another server behind the same address may have it.
     Missing(String),
-    /// Its request fails, and the store answers other requests.
+    /// The request fails, and the store answers other requests.
     Failing {
         reason: String,
         retry_after: Option<Duration>,
     },
     /// Another process creates the run, and has not done so yet.
     RunNotCreated,
-    /// The run with this number has to be created first, and waits itself.
+    /// The run with this number has to be created first, and waits, too.
     BehindRun(u32),
 }
 
@@ -67,7 +67,7 @@ impl StuckReason {
 pub(super) enum Obstacle {
     /// Nothing can be delivered now.
     Halt(Halt),
-    /// One run or artifact cannot be delivered now; everything else can.
+    /// A single run or artifact cannot be delivered now; everything else can.
     Stuck(StuckReason),
 }
 

@@ -1,5 +1,5 @@
-//! Ranks that share a run: who starts it, who ends it, and what is made of the journal of one that
-//! is dead. With journals on disk and a store in memory.
+//! Tests of ranks that share a run: which rank starts and ends the run, and how the orphaned journal of a
+//! rank is shipped. With journals on disk and a store in memory.
 
 mod process;
 
@@ -15,12 +15,12 @@ use crate::model::{Role, RunIdentity};
 use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::MemoryStore;
 
-/// Delivers what there is.
+/// Delivers everything in the journal, and asserts that nothing waits.
 fn ship(source: &mut JournalReader, store: &MemoryStore) {
     assert!(try_to_ship(source, store));
 }
 
-/// False if a run is waited for.
+/// Delivers the journal. Returns false if a run is parked.
 fn try_to_ship(source: &mut JournalReader, store: &MemoryStore) -> bool {
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
     let mut pass = source.read(1000);
@@ -34,7 +34,7 @@ fn try_to_ship(source: &mut JournalReader, store: &MemoryStore) -> bool {
     source.parked.is_empty()
 }
 
-/// Delivers a dead process's journal in full.
+/// Delivers an orphaned journal completely, and closes its open runs.
 fn recover(left: Left, store: &MemoryStore) {
     let Left {
         _folder,
@@ -55,7 +55,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .block_on(future)
 }
 
-/// Status, number of points and attempt of the only run.
+/// Returns status, number of points and attempt of the only run.
 fn only(store: &MemoryStore) -> (RunStatus, usize, String) {
     let [run] = &store.runs()[..] else {
         panic!("one run")
@@ -64,7 +64,7 @@ fn only(store: &MemoryStore) -> (RunStatus, usize, String) {
     (run.status, run.metrics.len(), attempt)
 }
 
-/// A launch that has ended.
+/// Runs an earlier launch to its end, and returns its attempt.
 fn earlier(store: &MemoryStore) -> String {
     let first = Process::start(Role::Leader);
     first.log_metric(0);
@@ -127,8 +127,8 @@ fn another_rank_waits_for_the_run_and_leaves_its_status_as_it_is() {
     assert_eq!(only(&store).0, RunStatus::Finished);
 }
 
-/// The journal of a rank 0 that was killed is found by other ranks of the next attempt first: they
-/// would close the run under the new rank 0, or create it beside it.
+/// Other ranks of the next attempt find the journal of the killed rank 0 first. They would close the run that
+/// the new rank 0 is using, or create a duplicate of it.
 #[test]
 fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
     let store = MemoryStore::new();
@@ -156,7 +156,7 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
     );
 }
 
-/// Rank 1 alone calls another function: nobody creates that run, and the shared one goes on.
+/// Rank 1 alone calls another function: no rank creates that run, and the shared run continues.
 #[test]
 fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
     let store = MemoryStore::new();
@@ -209,7 +209,7 @@ fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
     assert_eq!(runs[0].metrics.len(), 3);
 }
 
-/// A job is queued again, on this host or another, before what its rank 0 left is shipped.
+/// A job is queued again, on this host or another, before the journal of its first rank 0 is shipped.
 #[test]
 fn the_end_that_a_dead_rank_0_left_does_not_end_the_run_that_a_later_one_goes_on_with() {
     for told in [true, false] {
@@ -238,7 +238,7 @@ fn the_end_that_a_dead_rank_0_left_ends_the_run_if_nobody_goes_on_with_it() {
     dead.end(RunStatus::Finished);
     recover(dead.die(), &store);
     assert_eq!(only(&store).0, RunStatus::Finished);
-    // The second attempt has reached the store with nothing.
+    // Nothing of the second attempt has reached the store.
     let second = Process::start_at(100, Role::Leader);
     second.end(RunStatus::Failed);
     recover(second.die(), &store);
@@ -246,7 +246,7 @@ fn the_end_that_a_dead_rank_0_left_ends_the_run_if_nobody_goes_on_with_it() {
     assert_eq!(store.runs()[0].end_time_ms, Some(108));
 }
 
-/// Rank 0 died before its run was created, and so did the others.
+/// Rank 0 and all other ranks terminated before the run was created.
 #[test]
 fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! What is left of a journal that the disk has damaged, bit by bit and byte by byte.
+//! Tests of the recovery of a journal that the disk has damaged: every bit and every length is tried.
 
 mod damage;
 
@@ -19,7 +19,7 @@ use crate::model::{Role, RunIdentity};
 use crate::shipper::fuzz_support::{Recovery, recover, recover_image};
 use crate::store::{MemoryStore, StoredRunData};
 
-/// A folder of a test's own.
+/// A temporary folder of one test, removed when it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -100,7 +100,7 @@ fn artifact<'a>(path: Cow<'a, str>, content: ArtifactLocation<'a>) -> Event<'a> 
     }
 }
 
-/// The file of a thread that has logged one run, without the room it did not use.
+/// Returns the segment of a thread that has logged one run, without its unused space.
 fn segment() -> Vec<u8> {
     let folder = Folder::new();
     let journal = Journal::on_disk(folder.0.clone(), origin(), 1 << 30, "").expect("writable");
@@ -129,27 +129,27 @@ fn segment() -> Vec<u8> {
     bytes[..used.next_multiple_of(8)].to_vec()
 }
 
-/// Where a frame begins, where its body ends, and where the next one begins.
+/// Offsets of a frame: its beginning, the end of its body, and the beginning of the next frame.
 type Bounds = (usize, usize, usize);
 
 fn frames(bytes: &[u8]) -> Vec<Bounds> {
     let bytes = SegmentBytes::from_bytes(bytes.to_vec());
     let (mut frames, mut offset) = (Vec::new(), HEADER_BYTES);
-    while let Frame::NotAResult { body, next } = bytes.frame(offset) {
+    while let Frame::Whole { body, next } = bytes.frame(offset) {
         frames.push((offset, offset + 8 + body.len(), next));
         offset = next;
     }
     frames
 }
 
-/// The places of all whole frames, those behind damage included.
+/// Returns the offsets of all whole frames, including those behind damage.
 fn offsets(bytes: &[u8]) -> Vec<usize> {
     let mut offsets = Vec::new();
     SegmentBytes::from_bytes(bytes.to_vec()).for_each_whole(|_, offset| offsets.push(offset));
     offsets
 }
 
-/// A segment, and what a store holds when the first so many of its frames were read.
+/// A segment, and the runs of a store after the first 0, 1, 2, … of its frames were read.
 struct Sample {
     folder: Folder,
     bytes: Vec<u8>,
@@ -199,12 +199,12 @@ fn a_whole_segment_is_delivered_in_full() {
     assert_eq!(run.artifacts["a.txt"], b"text");
     let steps: Vec<_> = run.metrics.iter().map(|metric| metric.step).collect();
     assert_eq!(steps, [1, 2, 3]);
-    // Each frame matters, but for those that only define what others use.
+    // Each frame changes the store, except for those that only define what others use.
     let differ = sample.expected.windows(2).filter(|two| two[0] != two[1]);
     assert_eq!(differ.count(), 8);
 }
 
-/// Ended the reading of its segment.
+/// Regression: a damaged bit ended the reading of its segment.
 #[test]
 fn a_damaged_bit_costs_the_record_that_it_is_in() {
     let sample = Sample::new();
@@ -226,7 +226,7 @@ fn a_damaged_bit_costs_the_record_that_it_is_in() {
                 if at < *body_end {
                     assert_eq!(offsets(&damaged), others, "byte {at}, bit {bit}");
                 }
-                // The same frames are the same to a store: once a byte is enough.
+                // Every bit of a byte leaves the same frames, so one bit of each byte is recovered.
                 if bit != at % 8 {
                     continue;
                 }
@@ -285,7 +285,7 @@ fn a_damaged_header_costs_no_value() {
             } = sample.recover(&damaged);
             match at {
                 0..12 => assert!(kept, "byte {at}, bit {bit}: nobody can read it"),
-                // What was delivered before is delivered again.
+                // The acknowledged offset is damaged, so delivered entries are delivered again.
                 16..24 => assert_eq!(Some(&runs), sample.expected.last(), "byte {at}, bit {bit}"),
                 _ => assert_eq!(runs, undamaged, "byte {at}, bit {bit}"),
             }
@@ -293,7 +293,7 @@ fn a_damaged_header_costs_no_value() {
     }
 }
 
-/// A segment with these records.
+/// Returns a segment with these records.
 fn framed(bodies: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = encode_header().to_vec();
     for body in bodies {
@@ -306,7 +306,7 @@ fn framed(bodies: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
-/// The records that come first, up to the start of a run, with this place in the order of events.
+/// Returns the first records of a segment, up to the start of a run, which has the number `sequence`.
 fn beginning(sequence: u64) -> Vec<Vec<u8>> {
     let identity = Cow::Owned(identity());
     let [start, ..] = events();
@@ -357,8 +357,9 @@ fn a_name_in_a_journal_does_not_lead_out_of_it() {
     }
 }
 
-/// Found by the simulation: a process had died between copying the event of an artifact and letting the first
-/// one go. The next one delivered the first, deleted its file, and set the copy aside as it had no file.
+/// Found by the simulation: a process was killed between copying the event of an artifact and releasing the
+/// original. The next process delivered the original, deleted its file, and rejected the copy as it had no
+/// file.
 #[test]
 fn the_file_of_an_artifact_goes_with_the_last_event_that_names_it() {
     const POINTS: i64 = 5000;
@@ -374,7 +375,7 @@ fn the_file_of_an_artifact_goes_with_the_last_event_that_names_it() {
     };
     let mut first = damage::named();
     first.push(spooled());
-    // Enough for more than one reading.
+    // The points are enough for more than one reading.
     first.extend(damage::points(7, 0..POINTS));
     let second = [beginning(0), vec![spooled()]].concat();
     for (number, bodies) in [first, second].iter().enumerate() {

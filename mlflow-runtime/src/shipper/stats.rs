@@ -22,8 +22,8 @@ pub(crate) struct Stats {
     pub(crate) rejected: Counter,
     /// Values of orphaned journals that the store will never accept.
     pub(crate) rejected_from_orphans: Counter,
-    /// Params of runs' starts that the store will never accept. They are counted apart: a start is one value,
-    /// whatever became of its params.
+    /// Params of runs' starts that the store will never accept. They are counted separately: a start is one
+    /// value, whatever became of its params.
     pub(crate) rejected_start_params: Counter,
     /// Rejected entries, of all journals, that are kept in the folder of rejected entries.
     pub(crate) rejected_kept: Counter,
@@ -146,8 +146,9 @@ impl Stats {
         self.blocked.get() + self.blocked_consoles.get()
     }
 
-    /// Returns how many values of this process, params of starts and console logs the store has rejected. Params
-    /// of starts and console logs of orphaned journals are included, as they are not counted apart.
+    /// Returns how many values of this process, params of starts and console logs the store has rejected.
+    /// Params of starts and console logs of orphaned journals are included, as they are not counted
+    /// separately.
     pub(crate) fn own_refused(&self) -> u64 {
         self.rejected.get() + self.rejected_start_params.get() + self.rejected_consoles.get()
     }

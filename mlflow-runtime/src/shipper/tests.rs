@@ -1,4 +1,5 @@
-//! What a shipper may delete, checked with a journal on disk and a store in memory.
+//! Tests of the shipper with a journal on disk and a store in memory: which segments may be deleted, which
+//! value of a tag or param counts, and how lost values are counted.
 
 use std::borrow::Cow;
 use std::fs;
@@ -49,13 +50,13 @@ fn set_state(journal: &Journal, value: &str) {
     log(journal, &Event::Tag(Cow::Owned(tag)));
 }
 
-/// One reading of at most `budget` entries, delivered and acknowledged.
+/// Reads at most about `budget` entries, delivers and acknowledges them.
 fn ship(source: &mut JournalReader, store: &MemoryStore, budget: usize) {
     let pass = deliver(source, store, budget);
     source.acknowledge(&pass);
 }
 
-/// One reading of at most `budget` entries, delivered.
+/// Reads at most about `budget` entries and delivers them, without acknowledging them.
 fn deliver(source: &mut JournalReader, store: &MemoryStore, budget: usize) -> ReadBatch {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -96,9 +97,9 @@ fn start(journal: &Journal) {
     log(journal, &Event::Start(Box::new(start)));
 }
 
-/// Found by the reliability program `kills`: a backlog was read in parts; a segment with the last
-/// value of a tag went, delivered, before another with an older value was read. Then the process
-/// was killed, and nothing told the next one that the older value was superseded.
+/// Found by the reliability program `kills`: a backlog was read in parts, and a segment with the last value
+/// of a tag was delivered and deleted before another segment with an older value was read. Then the process
+/// was killed, and the next one could not know that the older value was superseded.
 #[test]
 fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -143,8 +144,8 @@ fn a_segment_stays_while_what_it_supersedes_is_still_to_be_delivered() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// Found on a busy machine: the journal's directory was removed before its first segment, with the
-/// start of the run, was read; all that came later waited for that start for good.
+/// Found on a busy machine: the journal's directory was removed before its first segment, with the start of
+/// the run, was read. All later entries waited for that start for good.
 #[test]
 fn a_run_whose_start_was_removed_is_started_anew() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -170,9 +171,9 @@ fn a_run_whose_start_was_removed_is_started_anew() {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Found by the reliability program `kills`: two threads made segments at the same moment, and the
-/// live journal was read in another order than that of the files. The newest value of a tag was
-/// delivered, an older one was not when the process was killed; the next one sent it.
+/// Found by the reliability program `kills`: two threads created segments at the same moment, and the live
+/// journal was read in another order than that of the files. When the process was killed, the newest value of
+/// a tag was delivered and an older one was not; the next process sent the older one.
 #[test]
 fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -200,7 +201,7 @@ fn an_older_tag_before_a_newer_one_that_was_delivered_is_not_sent() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// The journal's own thread may be about to look after it.
+/// Waits until the orphaned journal can be locked: the sync thread may still hold it for a moment.
 fn left_behind(folder: &Path) -> Directory {
     let begun = Instant::now();
     loop {
@@ -212,7 +213,7 @@ fn left_behind(folder: &Path) -> Directory {
     }
 }
 
-/// MySQL tells no case apart: `Loss` and `loss` are in each other's way each time.
+/// MySQL ignores case: `Loss` and `loss` conflict each time.
 #[test]
 fn a_row_that_another_client_seems_to_make_for_ever_is_set_aside() {
     let contested = || StoreError::Contested {
@@ -261,9 +262,9 @@ fn set_tags(journal: &Journal, count: usize) {
     }
 }
 
-/// Found by the images of a loss of power: where a segment is written to, a reading that ended at its
-/// budget kept the bytes it had; the next took them for all, as the writer was done by then, and the
-/// file was deleted with what had been appended in between.
+/// Found by the images of a loss of power. With segments that are written, not mapped, a reading that ended
+/// at its budget kept the bytes it had read. The writer was done by the next reading, which took these bytes
+/// for the whole segment. The file was then deleted with what had been appended in between.
 #[test]
 fn what_is_appended_between_two_readings_of_a_written_segment_is_read() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -284,8 +285,8 @@ fn what_is_appended_between_two_readings_of_a_written_segment_is_read() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// Found by failing every call in turn: one reading of a file that failed kept back all that its run
-/// had logged, as the start was in it, until the end of the process, which waited for it.
+/// Found by failing every system call in turn: one failed read of a file with the start of a run kept back
+/// all that the run had logged until the exit of the process, which waited for it.
 #[test]
 fn a_file_that_cannot_be_read_for_a_moment_keeps_nothing_back() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -310,7 +311,7 @@ fn a_file_that_cannot_be_read_for_a_moment_keeps_nothing_back() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// Returns the file of a segment with a run, ten tags and ten metrics, to which nobody writes any more.
+/// Returns the file of a sealed segment with a run, ten tags and ten metrics.
 fn segment_of_twenty_values(journal: &Journal) -> PathBuf {
     start(journal);
     set_tags(journal, 10);
@@ -330,8 +331,8 @@ fn segment_of_twenty_values(journal: &Journal) -> PathBuf {
     segments[0].file().expect("on disk").to_owned()
 }
 
-/// Ships all of a live journal, and checks that each value is counted once: as many are lost and as many
-/// are held as expected.
+/// Ships all of a live journal, and checks that each value is counted once: `lost` values as lost, `held` as
+/// blocked, and the others as delivered or dropped.
 fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: usize) -> Arc<Stats> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
@@ -355,7 +356,8 @@ fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: us
     stats
 }
 
-/// They were counted as waiting for as long as the process lived, and each flush waited for them.
+/// Regression: such values were counted as queued for as long as the process lived, and each flush waited for
+/// them.
 #[test]
 fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
     for damage in ["zeros", "cut", "name"] {
@@ -366,10 +368,10 @@ fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
         let mut bytes = fs::read(&file).expect("readable");
         let mut offsets = Vec::new();
         SegmentBytes::from_bytes(bytes.clone()).for_each_whole(|_, offset| offsets.push(offset));
-        // The definitions of origin, run and key are no values.
+        // Three records define the origin, the run and the key; 21 are values.
         assert_eq!(offsets.len(), 3 + 21);
         let lost = match damage {
-            // The header of the frame of the last tag but one.
+            // Zero the frame header of the last tag but one.
             "zeros" => {
                 bytes[offsets[11]..offsets[11] + 8].fill(0);
                 1
@@ -378,7 +380,7 @@ fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
                 bytes.truncate(offsets[22]);
                 2
             }
-            // The definition of the key, between the tags and the metrics.
+            // Damage the definition of the key, between the tags and the metrics.
             _ => {
                 bytes[offsets[13] + 12] ^= 1;
                 10
@@ -393,7 +395,7 @@ fn what_cannot_be_read_of_the_own_journal_is_counted_as_lost() {
     }
 }
 
-/// As above: it is there, and its values are not lost.
+/// Regression, as above. The file exists, so its values are not lost.
 #[test]
 fn what_a_file_holds_that_cannot_be_read_at_all_is_counted_as_held() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -408,7 +410,8 @@ fn what_a_file_holds_that_cannot_be_read_at_all_is_counted_as_held() {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// The file was removed when a part of it had been read: what had not was counted as waiting.
+/// Regression: the file was removed after a part of it had been read, and the unread values were counted as
+/// queued.
 #[test]
 fn what_was_not_read_of_a_file_that_is_gone_is_counted_as_removed() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -429,7 +432,7 @@ fn what_was_not_read_of_a_file_that_is_gone_is_counted_as_removed() {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Logs a point of the metric `loss`, 2.0, that is to stand at its last step.
+/// Logs a point of the metric `loss` with the value 2.0, at the last step of the key.
 fn log_returned(journal: &Journal) {
     let identity = identity();
     let run = RunRef {
@@ -443,7 +446,8 @@ fn log_returned(journal: &Journal) {
     });
 }
 
-/// While one thread logged more than was shipped, what another one had behind a param waited for all of it.
+/// Regression: while one thread logged more than was shipped, the entries of another thread behind a param
+/// waited for all of it.
 #[test]
 fn a_param_does_not_wait_for_what_is_logged_after_it() {
     const BUDGET: usize = 10;
@@ -485,7 +489,7 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
         };
         log_more(20 * BUDGET);
         log(journal, &Event::Param(Cow::Owned(param)));
-        // The other thread is ahead for as long as it takes.
+        // The other thread keeps logging more than is shipped until the param is delivered.
         let begun = Instant::now();
         loop {
             log_more(2 * BUDGET);
@@ -506,8 +510,8 @@ fn a_param_does_not_wait_for_what_is_logged_after_it() {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// A backlog is read in parts. The point was sent when its own segment was read, at the last step that had
-/// been read by then of the other threads' segments.
+/// Regression: with a backlog that is read in parts, the point was sent when its own segment was read. It got
+/// the last step that had been read by then from the segments of other threads.
 #[test]
 fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -548,7 +552,7 @@ fn a_point_at_the_last_step_waits_for_what_other_threads_had_logged_before_it() 
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Found by the simulation: a reading that was full ended before the segment with the first value.
+/// Found by the simulation: a reading reached its budget before the segment with the first value.
 #[test]
 fn of_two_values_of_a_param_the_first_counts_whatever_their_threads() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -579,9 +583,9 @@ fn of_two_values_of_a_param_the_first_counts_whatever_their_threads() {
     let _ = fs::remove_dir_all(folder);
 }
 
-/// Found by the simulation: the process was killed when the point was sent and that was not noted yet. More
-/// was logged under the key meanwhile, so that the next process sent the point at another step, and it was
-/// there twice.
+/// Found by the simulation: the process was killed after the point was sent and before that was noted. More
+/// had been logged under the key meanwhile, so the next process sent the point at another step, and the store
+/// had it twice.
 #[test]
 fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
     let folder = std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
@@ -617,8 +621,8 @@ fn a_point_at_the_last_step_is_sent_again_at_the_same_step() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// Found by stopping a process (SIGSTOP) in the middle of a batch: it held the lock of the file, and
-/// others waited. What this process has logged itself goes in batches as large as the store takes.
+/// Found by stopping a process (SIGSTOP) in the middle of a batch: it held the lock of the store's file, and
+/// others waited. The values of the process itself are sent in batches as large as the store accepts.
 #[test]
 fn what_a_dead_process_left_goes_in_small_batches() {
     const POINTS: usize = 10_000;
@@ -652,7 +656,8 @@ fn what_a_dead_process_left_goes_in_small_batches() {
     fs::remove_dir_all(folder).expect("it is ours");
 }
 
-/// With many runs left behind, a process's own values waited for a whole pass over them; now for one run.
+/// Regression: with many orphaned runs, the values of the process itself waited for a whole batch of them.
+/// They now wait for one run.
 #[test]
 fn what_a_dead_process_left_is_interrupted_after_each_run() {
     const RUNS: usize = 5;

@@ -1,8 +1,8 @@
-//! What the process writes to stdout and stderr, as the artifact `logs/console.log` of its runs.
+//! Capture of the process's stdout and stderr into the artifact `logs/console.log` of its runs.
 //!
-//! Invariants: it goes where it would have gone; off unless it was asked for; of one process and one
-//! journal, that of the first configuration which asks. What became of a copy that could not be made
-//! is one warning.
+//! Invariants: the output still reaches its original destination. Capturing is off unless it is configured. A
+//! process has one capture, for one journal: that of the first configuration that enables capturing. A
+//! capture that fails causes one warning.
 
 mod redirect;
 
@@ -20,16 +20,18 @@ use crate::journal::console_log::SharedLogFile;
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::journal::segment::allocate::check_file_size_limit;
 
-/// How long to wait for the last bytes where a subprocess goes on writing, or a terminal stands still.
+/// Longest time that a stop waits for the last bytes, if a subprocess continues to write or a terminal is
+/// paused.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long what was written may take to arrive, unless a terminal stands still.
+/// Longest time that written bytes take to arrive in the file, unless a terminal is paused.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long the file has to be as it is when nothing is on its way in the pipes: what the helper has in
-/// its hands cannot be seen, and the processor may have others to serve first.
+/// Time for which the length of the file must not change before the output counts as arrived. Empty pipes are
+/// not enough: bytes that the helper has read and not written yet cannot be seen, and the helper may have to
+/// wait for a processor.
 const QUIET_PERIOD: Duration = Duration::from_millis(50);
 
-/// The copy that is being made, and where.
+/// Running copy of stdout and stderr, and the location of its file.
 pub(crate) struct Capture {
     redirect: Redirect,
     shared_file: Arc<SharedLogFile>,
@@ -38,7 +40,8 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// Begins, beside the journal.
+    /// Starts the capture into a new file beside the journal. Returns `None`, with a warning, if stdout and
+    /// stderr cannot be captured.
     pub(crate) fn start(journal: &Arc<Journal>, max_bytes: u64) -> Option<Self> {
         match Self::try_start(journal, max_bytes) {
             Ok(capture) => Some(capture),
@@ -53,7 +56,7 @@ impl Capture {
         let directory = journal.spool_directory().ok_or_else(|| {
             io::Error::other("the journal is in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written")
         })?;
-        // A line that is written beyond the limit would end the process.
+        // A write beyond the limit would end the process.
         check_file_size_limit(u64::MAX).map_err(|_| {
             io::Error::other(
                 "the process's files are limited in size; `ulimit -f unlimited` lifts that",
@@ -81,7 +84,7 @@ impl Capture {
         })
     }
 
-    /// Whether it goes on.
+    /// Returns true while output is captured.
     pub(crate) fn is_on(&self) -> bool {
         self.redirect.is_on()
     }
@@ -90,18 +93,19 @@ impl Capture {
         &self.shared_file
     }
 
-    /// How many bytes were written and are not in the file yet, about.
+    /// Returns about how many bytes were written to stdout and stderr and are not in the file yet.
     pub(crate) fn pending_bytes(&self) -> u64 {
         if self.is_on() { bytes_in_pipes() } else { 0 }
     }
 
-    /// Where the file lies, and those that say where runs' parts of it end.
+    /// Returns the directory of the file, and of the marker files that record where each run's part of it
+    /// ends.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Waits a moment for what was written to arrive, and has the parts of runs that have ended end
-    /// there.
+    /// Waits for written bytes to arrive in the file, no longer than [`ARRIVAL_TIMEOUT`] or than until
+    /// `until`, and ends the parts of ended runs there.
     pub(crate) fn drain(&self, until: Instant) {
         let until = until.min(Instant::now() + ARRIVAL_TIMEOUT);
         let mut length = None;
@@ -116,7 +120,8 @@ impl Capture {
         self.shared_file.finish_ended_parts(Duration::ZERO);
     }
 
-    /// Ends it, and waits for what was written, but no longer than until then.
+    /// Ends the capture, and waits for written bytes to arrive, no longer than [`STOP_TIMEOUT`] or than until
+    /// `until`.
     pub(crate) fn stop(&self, until: Instant) {
         let until = until.min(Instant::now() + STOP_TIMEOUT);
         self.redirect.stop(until);
@@ -128,7 +133,7 @@ impl Capture {
     }
 }
 
-/// What is looked at once a second.
+/// State of the check that is made once a second.
 struct CaptureMonitor {
     journal: Weak<Journal>,
     shared_file: Arc<SharedLogFile>,
@@ -138,7 +143,8 @@ struct CaptureMonitor {
 }
 
 impl CaptureMonitor {
-    /// Whether the copy goes on.
+    /// Checks the file, which is `length` bytes long; returns false if the capture has to end. Wakes the
+    /// shipper if the file has changed.
     fn check_length(&mut self, length: u64) -> bool {
         if bytes_in_pipes() == 0 {
             self.shared_file.finish_ended_parts(ARRIVAL_TIMEOUT);

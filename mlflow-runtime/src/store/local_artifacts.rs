@@ -1,8 +1,8 @@
 //! Artifacts in a directory of this host.
 //!
 //! - A file appears under its name either whole or not at all: its content is written to a temporary file
-//!   beside it, which is then renamed. When [`write_artifact`] returns, the content is on the device, because
-//!   the caller then deletes the journal's copy.
+//!   beside it, which is then renamed. When [`write_artifact`] returns, the content is on the device, as the
+//!   caller deletes the journal's copy next.
 //! - Nothing is written outside the run's directory.
 //! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the caller must
 //!   be inside a tokio runtime. Content in memory is written in place.

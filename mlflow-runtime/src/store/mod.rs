@@ -10,7 +10,7 @@
 //!   caller sends a smaller one. [`StoreError::Rejected`] means that this call will never be accepted.
 //!   [`StoreError::Blocked`] and [`StoreError::Missing`] mean that a person has to change something first.
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its thread for
-//!   a moment, e.g. to wait for a file's lock, but never for longer than [`PATIENCE`].
+//!   a moment to wait for others, e.g. for a file's lock, but never for longer than [`PATIENCE`].
 
 mod local_artifacts;
 mod memory;
@@ -59,7 +59,7 @@ pub trait Store: Send {
 
     /// Returns the time for which the store is to be left to other clients now. The shipper calls this method
     /// before every batch and before the other work of each run, and sleeps whenever the time is not zero.
-    /// Each returned gap counts as kept, so a caller has to keep it. Default: zero.
+    /// The store counts a returned gap as taken, so the caller must wait for that time. Default: zero.
     fn gap(&self) -> Duration {
         Duration::ZERO
     }
@@ -256,8 +256,8 @@ pub struct StoreInfo {
     pub version: Option<String>,
     /// Time that the store took to answer a small request.
     pub latency: Duration,
-    /// True if the store accepts the configured credentials, or works without any although it could require
-    /// them; `None` for a store that never requires credentials, such as a file.
+    /// True if the server accepts the configured credentials, or access without any; `None` for a store
+    /// without access control, such as a file.
     pub authenticated: Option<bool>,
 }
 
@@ -266,7 +266,7 @@ pub struct StoreInfo {
 pub enum ArtifactContent<'a> {
     /// Bytes in memory.
     Bytes(Cow<'a, [u8]>),
-    /// A file, read while it is sent.
+    /// File, read while it is sent.
     File(&'a Path),
 }
 

@@ -14,7 +14,8 @@ const ARTIFACT_ROOT: &str = "mlruns";
 static INSECURE_TLS_WARNED: AtomicBool = AtomicBool::new(false);
 
 impl Destination {
-    /// Returns the store at this destination. Opens no database file and no connection yet.
+    /// Returns the store at this destination. Reads the certificate files, but opens no database file and no
+    /// connection yet.
     pub(crate) fn open_store(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
         let uri = match self {
             Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),

@@ -1,12 +1,12 @@
-//! The limits of the control group that the process is in: what a container may use.
+//! Limits of the control group that the process is in: the resources that a container may use.
 //!
-//! Version 2, as the kernel's `Documentation/admin-guide/cgroup-v2.rst` describes it. A limit on any
-//! group above counts, too: the tightest one is taken, and the use of the group that has it. Memory
-//! in use is `memory.current` less `inactive_file`, the page cache that the kernel would give up
-//! first: what the kubelet calls the working set, and what `docker stats` shows.
+//! Only version 2 is read, as the kernel's `Documentation/admin-guide/cgroup-v2.rst` describes it. Limits of
+//! the groups above count, too: the tightest limit is taken, together with the usage of the group that has
+//! this limit. Memory in use is `memory.current` minus `inactive_file`, the page cache that the kernel would
+//! reclaim first. The kubelet calls this number the working set, and `docker stats` shows it.
 //!
-//! Invariant: a file that is missing or makes no sense is no limit, never an error. Files are read
-//! anew each time: limits may change while the process runs.
+//! Invariant: a file that is missing or cannot be understood counts as no limit, never as an error. Files are
+//! read anew each time, because limits may change while the process runs.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -14,32 +14,33 @@ use std::time::Duration;
 
 use super::reading::Memory;
 
-/// The process's control group and those above it.
+/// Control group of the process, and the groups above it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Cgroup {
-    /// Innermost first.
+    /// Directories of the groups, the innermost first.
     directories: Vec<PathBuf>,
 }
 
-/// How much of the processors a group may use, and has used.
+/// Processor limit of a group, and the group's usage so far.
 #[derive(Debug, PartialEq)]
 pub(crate) struct CpuQuota {
-    /// In processors.
+    /// Limit, as a number of processors.
     pub(crate) cores: f64,
-    /// Processor time so far.
+    /// Processor time that the group has used so far.
     pub(crate) used: Duration,
-    /// Whose use that is: `used` of another group is not to be compared.
+    /// Directory of the group that `used` belongs to: usages of different groups must not be compared.
     pub(crate) group: PathBuf,
 }
 
 impl Cgroup {
-    /// That of this process; `None` where there is no hierarchy of version 2.
+    /// Returns the control group of this process; `None` if there is no hierarchy of version 2.
     pub(crate) fn of_process() -> Option<Self> {
         let membership = fs::read_to_string("/proc/self/cgroup").ok()?;
         Self::below(Path::new("/sys/fs/cgroup"), &membership)
     }
 
-    /// The group that `membership` (`cgroups(7)`, `/proc/[pid]/cgroup`) names, in the hierarchy at `mount`.
+    /// Returns the group that `membership` (`cgroups(7)`, `/proc/[pid]/cgroup`) names, in the hierarchy
+    /// mounted at `mount`.
     fn below(mount: &Path, membership: &str) -> Option<Self> {
         if !mount.join("cgroup.controllers").exists() {
             return None;
@@ -51,8 +52,8 @@ impl Cgroup {
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
         let own = mount.join(path);
-        // A group outside of what is mounted here is one that a container must not see: what is
-        // mounted is the container's.
+        // In a container, the named group may lie outside the mounted hierarchy, where the container cannot
+        // see it. The root of the mounted hierarchy is then the container's own group.
         let own = if inside && own.is_dir() {
             own
         } else {
@@ -66,7 +67,7 @@ impl Cgroup {
         Some(Self { directories })
     }
 
-    /// Use and limit, if that is below what the host has.
+    /// Returns usage and limit of the memory; `None` if there is no limit below the memory of the host.
     pub(crate) fn memory(&self, host_total: Option<u64>) -> Option<Memory> {
         let limits = self.directories.iter().filter_map(|directory| {
             let limit = parse_memory_max(&read_control_file(directory, "memory.max")?)?;
@@ -85,7 +86,8 @@ impl Cgroup {
         Some(Memory { used, total })
     }
 
-    /// Use and limit, if that is below the host's number of processors.
+    /// Returns usage and limit of the processors; `None` if there is no limit below the host's number of
+    /// processors.
     pub(crate) fn cpu(&self, host_cores: usize) -> Option<CpuQuota> {
         let limits = self.directories.iter().filter_map(|directory| {
             let cores = parse_cpu_max(&read_control_file(directory, "cpu.max")?)?;
@@ -108,19 +110,20 @@ fn read_control_file(directory: &Path, file: &str) -> Option<String> {
     fs::read_to_string(directory.join(file)).ok()
 }
 
-/// `max`, or bytes.
+/// Parses the content of `memory.max`, a number of bytes; returns `None` for `max`.
 fn parse_memory_max(text: &str) -> Option<u64> {
     text.trim().parse().ok().filter(|limit| *limit > 0)
 }
 
-/// `$MAX $PERIOD` in microseconds, where `$MAX` may be `max`; in processors.
+/// Parses the content of `cpu.max`, `$MAX $PERIOD` in microseconds, into a number of processors; returns
+/// `None` if `$MAX` is `max`.
 fn parse_cpu_max(text: &str) -> Option<f64> {
     let (quota, period) = text.trim().split_once(' ')?;
     let (quota, period): (u64, u64) = (quota.parse().ok()?, period.parse().ok()?);
     (quota > 0 && period > 0).then(|| quota as f64 / period as f64)
 }
 
-/// The value of `name` in a flat keyed file.
+/// Returns the value of `name` in a flat keyed file.
 fn parse_field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let (key, value) = line.split_once(' ')?;
@@ -132,7 +135,7 @@ fn parse_field(text: &str, name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A hierarchy of files below a temporary folder.
+    /// Hierarchy of files below a temporary folder, removed when dropped.
     struct Hierarchy(PathBuf);
 
     impl Hierarchy {
@@ -184,10 +187,10 @@ mod tests {
             group: container.0.clone(),
         };
         assert_eq!(group.cpu(8), Some(quota));
-        // Limits above what the host has are none.
+        // Limits that are not below the host's resources do not count.
         assert_eq!(group.memory(Some(GIB)), None);
         assert_eq!(group.cpu(1), None);
-        // A host that cannot be read has no say.
+        // Without numbers of the host, the limits count.
         assert_eq!(group.memory(None), Some(memory));
         assert!(group.cpu(0).is_some());
     }
@@ -269,7 +272,7 @@ mod tests {
         }
         let inner = container.group("0::/inner").directories;
         assert_eq!(inner, [container.0.join("inner"), container.0.clone()]);
-        // Version 1 only.
+        // A hierarchy of version 1 only.
         assert_eq!(Cgroup::below(&container.0, "4:memory:/x\n"), None);
         assert_eq!(Cgroup::below(&container.0.join("inner"), "0::/"), None);
     }

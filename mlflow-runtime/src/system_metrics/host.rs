@@ -1,7 +1,8 @@
-//! Reads the machine.
+//! Reader of the machine: processor, memory, disk, network, NVIDIA devices.
 //!
-//! Invariants: a reading costs about a millisecond of processor time, and waits for nothing but the
-//! graphics driver; where a control group limits the process, its limits take the place of the host's.
+//! Invariants: a reading takes about a millisecond of processor time, and waits for nothing but the graphics
+//! driver. Where a control group limits the process, the limits of that group take the place of the host's
+//! resources.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::cgroup::{Cgroup, CpuQuota};
 use super::nvidia::Nvidia;
 use super::reading::{Cpu, Disk, Memory, Network, Reading};
 
-/// What has to be kept from one reading to the next.
+/// State that is kept from one reading to the next.
 pub(crate) struct Host {
     system: System,
     networks: Networks,
@@ -22,7 +23,7 @@ pub(crate) struct Host {
 
 #[derive(Default)]
 struct Processors {
-    /// When `total` was brought up to date, and the group's use then.
+    /// Time of the last update of `total`, and the usage of the control group at that time.
     last: Option<(Instant, Option<CpuQuota>)>,
     total: Cpu,
 }
@@ -50,7 +51,7 @@ impl Host {
 
     fn read_cpu(&mut self) -> Option<Cpu> {
         let now = Instant::now();
-        // Sooner, sysinfo looks again at what it saw before.
+        // Within this interval, sysinfo only repeats its previous result.
         let last = self.processors.last.as_ref();
         if last.is_none_or(|(at, _)| now - *at >= MINIMUM_CPU_UPDATE_INTERVAL) {
             self.system.refresh_cpu_usage();
@@ -94,7 +95,8 @@ impl Host {
 }
 
 impl Processors {
-    /// `host_percentage` is that since the last time; at the first time it means nothing.
+    /// Adds the time since the previous update. `host_percentage` is the utilization of the host since then;
+    /// it is not used in the first update.
     fn update(&mut self, now: Instant, quota: Option<CpuQuota>, host_percentage: f64) {
         if let Some((at, before)) = &self.last {
             let elapsed = (now - *at).as_secs_f64();
@@ -102,7 +104,7 @@ impl Processors {
             self.total.busy += match (before, &quota) {
                 (Some(before), Some(quota)) if before.group == quota.group => {
                     let used: Duration = quota.used.saturating_sub(before.used);
-                    // A group may save up some of its quota: that is more than all for a while.
+                    // A group may save up quota and then use more than its limit for a while.
                     (used.as_secs_f64() / quota.cores).min(elapsed)
                 }
                 _ => host_percentage / 100.0 * elapsed,
@@ -112,7 +114,8 @@ impl Processors {
     }
 }
 
-/// The file system of `/`, and no other: one that is not there any more would be waited for.
+/// Reads the file system of `/`, and no other: a call for one that is no longer reachable, such as a network
+/// file system, would hang.
 fn read_disk_usage() -> Option<Disk> {
     let stat = rustix::fs::statvfs("/").ok()?;
     Some(Disk {
@@ -142,7 +145,7 @@ mod tests {
         let mut processors = Processors::default();
         processors.update(at(0), quota(700, "/a"), 99.0);
         assert_eq!(processors.total, Cpu::default());
-        // A quarter of half a processor.
+        // The usage is a quarter of the limit, half a processor.
         processors.update(at(4), quota(1200, "/a"), 99.0);
         assert_eq!(
             processors.total,
@@ -151,7 +154,7 @@ mod tests {
                 elapsed: 4.0
             }
         );
-        // More than the quota allows for long.
+        // A usage above the limit counts as full use.
         processors.update(at(6), quota(9200, "/a"), 99.0);
         assert_eq!(
             processors.total,
@@ -160,7 +163,7 @@ mod tests {
                 elapsed: 6.0
             }
         );
-        // Another group's use is not compared.
+        // The usage of another group is not compared: the host's percentage counts.
         processors.update(at(8), quota(100, "/b"), 50.0);
         assert_eq!(
             processors.total,
@@ -169,7 +172,7 @@ mod tests {
                 elapsed: 8.0
             }
         );
-        // Nor is anything without a limit.
+        // Without a limit, the host's percentage counts.
         processors.update(at(10), None, 50.0);
         assert_eq!(
             processors.total,
@@ -191,7 +194,7 @@ mod tests {
         assert!(disk.used + disk.available > 0, "{disk:?}");
         assert_eq!(reading.cpu, Some(Cpu::default()), "nothing to compare with");
         assert!(reading.network.is_some());
-        // At once again: the same, and no value made of nothing.
+        // A second reading at once repeats the first result.
         assert_eq!(host.read().cpu, Some(Cpu::default()));
     }
 }

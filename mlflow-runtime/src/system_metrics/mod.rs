@@ -1,13 +1,15 @@
-//! What the machine does while a run goes on: processor, memory, disk, network, NVIDIA devices.
+//! System metrics: the machine's processor, memory, disk, network and NVIDIA devices, sampled while a run is
+//! open.
 //!
-//! Invariants: off unless asked for; names, units and aggregation are MLflow's. A value takes the
-//! way of every other value, through the run's handle into the journal. A reading that fails is a
-//! value that is absent; it never stops the next one. A run's start and end wait for nothing here,
-//! the end of the process for a tenth of a second at most. A fake has no system metrics.
+//! Invariants: nothing is sampled unless the settings or the run enable system metrics. Names, units and
+//! aggregation are those of MLflow's client. Values take the same path as all other values, through the run's
+//! handle into the journal. A reading that fails leaves its value absent, and never prevents the next
+//! reading. The start and the end of a run never wait for a reading; the end of the process waits for at most
+//! a tenth of a second. A fake has no system metrics.
 //!
-//! The way: `host` reads the machine, within the limits that `cgroup` finds, and asks `nvidia`; a
-//! `reading` is what it saw; a `series` makes a run's values of readings; a `monitor` logs them; the
-//! `sampler` is the thread that calls all of these in time.
+//! How it works: `host` reads the machine, within the limits that `cgroup` finds, and queries `nvidia`. A
+//! `reading` holds the numbers of one moment. A `series` turns a run's readings into values, and a `monitor`
+//! logs those values. The `sampler` is the thread that calls these parts when a reading is due.
 
 #[cfg(feature = "system-metrics")]
 mod cgroup;
@@ -28,33 +30,33 @@ use std::time::Instant;
 
 use crate::config::system_metrics::SystemMetricsSettings;
 
-/// What happens to the runs that start after a stop.
+/// Treatment of runs that start after a stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopMode {
-    /// They are sampled.
+    /// Later runs are sampled.
     Restartable,
-    /// There will be none worth it: the process ends.
+    /// Later runs are not sampled, because the process ends.
     Final,
 }
 
-/// A run that the machine is sampled for.
+/// Run for which the machine is sampled.
 #[cfg_attr(not(feature = "system-metrics"), allow(dead_code))]
 pub(crate) trait SampledRun: Send {
-    /// Returns whether the run goes on, and anybody can still log to it.
+    /// Returns true if the run is open and some code still has a handle to log to it.
     fn is_open(&self) -> bool;
 
-    /// Logs points of one step and one time, in ms since the Unix epoch. Returns whether the run took them: one that
-    /// has ended does not.
+    /// Logs points that have the same step and the same time, in ms since the Unix epoch. Returns false,
+    /// without logging, if the run has ended.
     fn log_group(&self, points: &[(String, f64)], step: i64, timestamp_ms: i64) -> bool;
 }
 
-/// Samples the machine for `target` until it ends.
+/// Samples the machine for `target` until that run ends.
 #[cfg(feature = "system-metrics")]
 pub(crate) fn start_sampling(target: impl SampledRun + 'static, settings: &SystemMetricsSettings) {
     sampler::for_this_process().add_monitor(monitor::Monitor::new(Box::new(target), settings));
 }
 
-/// Says, once, why there will be no system metrics.
+/// Warns, once per process, that system metrics are not compiled in.
 #[cfg(not(feature = "system-metrics"))]
 pub(crate) fn start_sampling(_: impl SampledRun + 'static, _: &SystemMetricsSettings) {
     static WARNED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
@@ -66,13 +68,13 @@ pub(crate) fn start_sampling(_: impl SampledRun + 'static, _: &SystemMetricsSett
     }
 }
 
-/// Leaves every run alone, and what was logged for them to the shipper. Waits for that until the
-/// deadline, but not for long.
+/// Stops sampling for all runs, and releases the journal segments of the sampling thread, so that the shipper
+/// can ship and delete them. Waits for that until the deadline, but not longer than a tenth of a second.
 #[cfg(feature = "system-metrics")]
 pub(crate) fn stop_sampling(deadline: Instant, later: StopMode) {
     sampler::for_this_process().stop(deadline, later);
 }
 
-/// There is nothing to stop.
+/// Does nothing: without the feature, nothing is sampled.
 #[cfg(not(feature = "system-metrics"))]
 pub(crate) fn stop_sampling(_: Instant, _: StopMode) {}

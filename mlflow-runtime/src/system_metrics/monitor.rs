@@ -1,10 +1,10 @@
-//! What the sampler does for one run.
+//! Sampling of one run: collects readings and logs their values in groups.
 //!
-//! Invariants: nothing is logged before interval × samples have passed, and nothing once the run
-//! has ended. The points of a group have one time and one step; steps count groups from 0.
+//! Invariants: nothing is logged before interval × samples have passed, and nothing after the run has ended.
+//! The points of a group have the same time and the same step; the steps number the groups from 0.
 //!
-//! A sample is taken at the end of an interval. MLflow's client takes it at the begin and logs it at
-//! the end: its values are an interval old, and the first of the processor is always 0.
+//! A sample is taken at the end of an interval. MLflow's client takes a sample at the beginning and logs it
+//! at the end, so its values are an interval old, and its first value of the processor is always 0.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,12 @@ use crate::config::system_metrics::SystemMetricsSettings;
 use crate::time;
 use crate::time::saturating_deadline;
 
-/// One run's part.
+/// Sampling state of one run.
 pub(crate) struct Monitor {
     target: Box<dyn SampledRun>,
     settings: SystemMetricsSettings,
-    /// When it wants the next reading; the first one is where it starts from.
+    /// Time at which the next reading is due. The first reading is the baseline of the series and is not
+    /// logged.
     due: Instant,
     series: Option<Series>,
     step: i64,
@@ -44,12 +45,12 @@ impl Monitor {
         self.settings.interval
     }
 
-    /// Whether there still is something to do.
+    /// Returns true while the run can be logged to.
     pub(crate) fn is_open(&self) -> bool {
         self.target.is_open()
     }
 
-    /// Takes a reading that was due, and logs a group if that makes one.
+    /// Adds a reading that was due; logs a group if the reading completes one.
     pub(crate) fn add_reading(&mut self, reading: &Reading) {
         self.due = saturating_deadline(Instant::now(), self.settings.interval);
         let Some(series) = &mut self.series else {
@@ -65,7 +66,8 @@ impl Monitor {
             .into_iter()
             .map(|(name, value)| (format!("{prefix}{name}"), value))
             .collect();
-        // Before the look at whether it has ended: so no point is later than its run's end.
+        // The time is taken before `log_group` checks whether the run has ended, so that no point is later
+        // than the end of its run.
         let now = time::coarse_now_ms();
         if self.target.log_group(&group, self.step, now) {
             self.step += 1;

@@ -1,28 +1,30 @@
 //! NVIDIA devices, through the driver's management library (NVML), which is loaded at run time.
 //!
-//! Invariant: no library, no driver, no permission: no devices, and nobody is bothered.
+//! Invariant: without the library, the driver or the permission there are no devices, and no warning is
+//! logged.
 
 use nvml_wrapper::Nvml;
 
 use super::reading::{Gpu, Memory};
 
-/// The library, initialised.
+/// Initialised management library.
 pub(crate) struct Nvidia(Nvml);
 
 impl Nvidia {
-    /// `None` where there is none. May take a second where the driver has to wake up.
+    /// Loads the library; returns `None` if that fails. The call may take a second if the driver has to wake
+    /// up.
     pub(crate) fn load() -> Option<Self> {
         Nvml::init().ok().map(Self)
     }
 
-    /// The devices that the process can see, and what each tells of itself.
+    /// Returns the devices that the process can see, each with the values that it supports.
     pub(crate) fn read(&self) -> Vec<Gpu> {
         let count = self.0.device_count().unwrap_or(0);
         let gpus = (0..count).filter_map(|index| {
             let device = self.0.device_by_index(index).ok()?;
             Some(Gpu {
                 index,
-                // What the driver keeps for itself is in use, as MLflow's client has it.
+                // Memory that the driver reserves counts as used, as in MLflow's client.
                 memory: device.memory_info().ok().map(|memory| Memory {
                     used: memory.total.saturating_sub(memory.free),
                     total: memory.total,

@@ -1,8 +1,8 @@
-//! One look at the machine: plain numbers, as they were read.
+//! Readings of the machine: plain numbers, as they were read.
 //!
-//! Invariant: what could not be read is absent; nothing is made up.
+//! Invariant: a number that could not be read is absent; no number is made up.
 
-/// What was seen at one moment.
+/// State of the machine at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reading {
     pub(crate) cpu: Option<Cpu>,
@@ -12,46 +12,47 @@ pub(crate) struct Reading {
     pub(crate) gpus: Vec<Gpu>,
 }
 
-/// Processor time since the first reading; the use between two readings is the ratio of what both
-/// have grown by.
+/// Processor time since the first reading. The utilization between two readings is the growth of `busy`
+/// divided by the growth of `elapsed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Cpu {
-    /// Seconds in which every processor that the process may use would have been busy.
+    /// Processor time used, in seconds of all the processors that the process may use together.
     pub(crate) busy: f64,
-    /// Seconds by the clock.
+    /// Time that has passed, in seconds.
     pub(crate) elapsed: f64,
 }
 
-/// Bytes.
+/// Main memory, or memory of a device, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Memory {
     pub(crate) used: u64,
     pub(crate) total: u64,
 }
 
-/// Bytes of a file system. Together they are less than its size where some is kept for root.
+/// Space of a file system, in bytes. The sum of both fields is less than the size of the file system if some
+/// space is reserved for root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Disk {
     pub(crate) used: u64,
     pub(crate) available: u64,
 }
 
-/// Bytes since the interfaces came up.
+/// Traffic of all network interfaces since they came up, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Network {
     pub(crate) received: u64,
     pub(crate) transmitted: u64,
 }
 
-/// A graphics processor.
+/// NVIDIA device.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Gpu {
-    /// Its number in the driver's order.
+    /// Index of the device in the driver's order.
     pub(crate) index: u32,
     pub(crate) memory: Option<Memory>,
-    /// Percent of the time in which it did something.
+    /// Percentage of the time in which the device was busy.
     pub(crate) utilization: Option<f64>,
     pub(crate) watts: Option<f64>,
-    /// What it may draw.
+    /// Power limit, in watts.
     pub(crate) watts_limit: Option<f64>,
 }

@@ -1,13 +1,16 @@
-//! The one thread that samples, for all runs of the process.
+//! Sampling thread: one for all runs of the process.
 //!
 //! # Invariants
 //!
-//! 1. It exists while a run wants it, and a moment longer; then it is gone, and no timer with it.
-//! 2. The lock is held for bookkeeping only, never for a reading: a start or an end of a run waits
-//!    for none.
-//! 3. One reading serves all runs that are due, and within a twentieth of an interval there is one
-//!    at most: the cost does not grow with the number of runs.
-//! 4. While it has no runs it holds no segment of a journal: what it logged can be shipped and deleted.
+//! 1. The thread exists while there is a run to sample. After the end of the last run, the thread ends when
+//!    that run's next reading would have been due, but not earlier than [`IDLE_TIMEOUT`] after the thread
+//!    last saw the run open. No timer outlives the thread.
+//! 2. The lock is held for bookkeeping only, never during a reading: the start and the end of a run do not
+//!    wait for a reading.
+//! 3. One reading serves all runs that are due, and is reused for a twentieth of an interval, so the cost
+//!    does not grow with the number of runs.
+//! 4. While the thread has no runs, it holds no segment of a journal, so that everything it has logged can be
+//!    shipped and deleted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -23,20 +26,20 @@ use crate::os::fork::PerProcess;
 use crate::sync::{ignore_poison, lock};
 use crate::warnings::WarningLimit;
 
-/// One for each process: a thread of the parent's is not in its child.
+/// Sampler of each process: a forked child does not have its parent's thread.
 static SAMPLERS: PerProcess<Sampler> = PerProcess::new();
 
-/// This process's.
+/// Returns the sampler of this process.
 pub(crate) fn for_this_process() -> &'static Sampler {
     SAMPLERS.get()
 }
 
-/// How long it waits for the next run before it ends: a sweep starts many, one after the other, and
-/// a driver may take a while to load.
+/// Time that the thread waits for the next run before it ends, counted from the thread's last look at an open
+/// run. A sweep starts many runs, one after the other, and a driver may take a while to load.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a stop waits for the thread, which may be in the middle of a reading.
+/// Longest time that a stop waits for the thread, which may be in the middle of a reading.
 const STOP_TIMEOUT: Duration = Duration::from_millis(100);
-/// The part of an interval for which a reading is as good as a new one.
+/// Divisor of an interval: a reading that is younger than this part of the interval is reused.
 const REUSE_DIVISOR: u32 = 20;
 
 #[derive(Default)]
@@ -47,17 +50,17 @@ pub(crate) struct Sampler {
 
 #[derive(Default)]
 struct SamplerState {
-    /// Runs that the thread has not met yet.
+    /// Runs that the thread has not taken over yet.
     new_monitors: Vec<Monitor>,
     is_running: bool,
-    /// Asks the thread to leave its runs alone.
+    /// Set by a stop until the thread has dropped its runs.
     is_stop_requested: bool,
-    /// The process ends: no thread is started any more.
+    /// Set when the process ends: no run is added and no thread is started any more.
     is_closed: bool,
 }
 
 impl Sampler {
-    /// Takes a run over, and starts the thread if there is none.
+    /// Adds a run, and starts the thread if it is not running.
     pub(crate) fn add_monitor(&'static self, monitor: Monitor) {
         let mut state = self.lock();
         if state.is_closed {
@@ -76,7 +79,7 @@ impl Sampler {
             Ok(_) => state.is_running = true,
             Err(error) => {
                 state.new_monitors.clear();
-                // A subscriber may start a run.
+                // The lock is released before the warning: a subscriber may start a run.
                 drop(state);
                 static WARN_LIMIT: WarningLimit = WarningLimit::new();
                 if let Some(end) = WARN_LIMIT.admit() {
@@ -86,7 +89,8 @@ impl Sampler {
         }
     }
 
-    /// Has the thread leave its runs alone, and waits for that.
+    /// Makes the thread drop its runs, and waits until it has done so, but no longer than until the deadline
+    /// or for [`STOP_TIMEOUT`].
     pub(crate) fn stop(&self, deadline: Instant, later: StopMode) {
         let deadline = deadline.min(Instant::now() + STOP_TIMEOUT);
         let mut state = self.lock();
@@ -104,7 +108,7 @@ impl Sampler {
     }
 
     fn run(&self) {
-        // A panic would be one of the libraries that read the machine.
+        // A panic would come from one of the libraries that read the machine.
         if catch_unwind(AssertUnwindSafe(|| self.run_sampling_loop())).is_err() {
             journal::release_all();
             let mut state = self.lock();
@@ -134,7 +138,7 @@ impl Sampler {
         }
     }
 
-    /// Waits until a run wants a reading; false if none does any more.
+    /// Waits until a run's reading is due; returns false if there is no run left and the thread has to end.
     fn wait_for_due(&self, monitors: &mut Vec<Monitor>) -> bool {
         let mut seen = Instant::now();
         let mut state = self.lock();
@@ -166,7 +170,7 @@ impl Sampler {
         }
     }
 
-    /// Tells who waits for it that the runs are left alone.
+    /// Notifies a waiting [`stop`](Self::stop) that the thread has dropped its runs.
     fn confirm_stop(&self, state: &mut SamplerState) {
         state.is_stop_requested = false;
         self.changed.notify_all();

@@ -1,7 +1,8 @@
-//! What a run makes of readings: MLflow's names and units, and the mean of a group.
+//! Series of a run's readings: their values under MLflow's names, in MLflow's units, averaged over a group.
 //!
-//! Invariants, those of MLflow's client: a value is the mean of the group's samples, rounded to one
-//! decimal; the network's is the last sample, as it is. A sample that is absent does not count.
+//! Invariants, as in MLflow's client: a value is the mean of the group's samples, rounded to one decimal. The
+//! values of the network are those of the last sample, not rounded. A sample that lacks a value does not
+//! count for that value.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,10 +11,10 @@ use super::reading::{Cpu, Disk, Gpu, Memory, Network, Reading};
 
 type MetricName = Cow<'static, str>;
 
-/// The readings of one run since its last point.
+/// Readings of one run since its last point.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
-    /// The network's counters when the run started, or when they first could be read.
+    /// Network counters when the run started, or when they could first be read.
     network_start: Option<Network>,
     last_cpu: Option<Cpu>,
     samples: u32,
@@ -28,7 +29,8 @@ struct Mean {
 }
 
 impl Series {
-    /// With the reading at the run's start, which is no sample.
+    /// Creates a series with the reading at the run's start as its baseline, which does not count as a
+    /// sample.
     pub(crate) fn starting_at(reading: &Reading) -> Self {
         Self {
             network_start: reading.network,
@@ -37,7 +39,7 @@ impl Series {
         }
     }
 
-    /// Adds a sample; says how many there are.
+    /// Adds a sample; returns the number of samples in the group.
     pub(crate) fn add(&mut self, reading: &Reading) -> u32 {
         let Reading {
             cpu,
@@ -65,7 +67,7 @@ impl Series {
         self.samples
     }
 
-    /// The values of the group, and the begin of the next.
+    /// Returns the values of the group, and begins the next group.
     pub(crate) fn take(&mut self) -> Vec<(MetricName, f64)> {
         self.samples = 0;
         let means = std::mem::take(&mut self.means).into_iter();
@@ -110,7 +112,7 @@ impl Series {
 
     fn add_network(&mut self, network: Network) {
         let start = *self.network_start.get_or_insert(network);
-        // An interface that is gone took its counters along.
+        // The counters fall when an interface is removed: its traffic is no longer in the sum.
         let received = network.received.saturating_sub(start.received);
         let transmitted = network.transmitted.saturating_sub(start.transmitted);
         for (name, bytes) in [
@@ -148,7 +150,7 @@ impl Series {
     }
 }
 
-/// To one decimal, as Python's `round(value, 1)` does: by the exact value, ties to even.
+/// Rounds to one decimal as Python's `round(value, 1)` does: by the exact value, ties to even.
 fn round_to_tenth(value: f64) -> f64 {
     format!("{value:.1}").parse().unwrap_or(value)
 }
@@ -179,13 +181,13 @@ mod tests {
         let mut series = Series::starting_at(&memory(4_000_000_000));
         assert_eq!(series.add(&memory(1_000_000_000)), 1);
         assert_eq!(series.add(&memory(1_000_500_000)), 2);
-        // A sample without it does not count.
+        // A sample without memory does not count for the mean.
         assert_eq!(series.add(&Reading::default()), 3);
         let point = values(&mut series);
         assert_eq!(point["system_memory_usage_megabytes"], 1000.2);
         assert_eq!(point["system_memory_usage_percentage"], 25.0);
         assert_eq!(point.len(), 2);
-        // The next one begins anew.
+        // The next group begins without samples.
         assert_eq!(series.add(&memory(2_000_000_000)), 1);
         assert_eq!(values(&mut series)["system_memory_usage_megabytes"], 2000.0);
         assert!(values(&mut series).is_empty());
@@ -221,7 +223,7 @@ mod tests {
         let point = values(&mut series);
         assert_eq!(point["network_receive_megabytes"], 2.234_567);
         assert_eq!(point["network_transmit_megabytes"], 0.002);
-        // Since the start, not since the last point; an interface may go.
+        // The traffic counts from the start of the run, not from the last point. An interface may be removed.
         series.add(&network(4_000_000, 10));
         let point = values(&mut series);
         assert_eq!(point["network_receive_megabytes"], 3.0);
@@ -240,10 +242,10 @@ mod tests {
         series.add(&cpu(4.5, 21.0));
         series.add(&cpu(4.5, 22.0));
         assert_eq!(values(&mut series)["cpu_utilization_percentage"], 50.0);
-        // No time has passed.
+        // No time has passed since the previous sample.
         series.add(&cpu(4.5, 22.0));
         assert!(values(&mut series).is_empty());
-        // There was nothing at the start.
+        // The baseline has no processor time to compare with.
         let mut series = Series::starting_at(&Reading::default());
         series.add(&cpu(1.0, 1.0));
         assert!(values(&mut series).is_empty());

@@ -1,19 +1,21 @@
-//! What an assertion expected and what was logged, line beside line.
+//! Messages of failed assertions: the expected and the recorded values, as a diff by line.
 //!
-//! Invariants: a line that was expected and is not there is marked `-`, one that is there in its
-//! place `+`; of much, enough is shown to find the place.
+//! Invariants: a line that was expected and is missing is marked `-`; a line that was recorded in its place
+//! is marked `+`. Of long lists, only enough is shown to find the difference.
 
 use std::fmt::{self, Display, Write};
 
 use super::recorded::{MetricPoint, RecordedRun, is_automatic};
 
-/// Runs that are shown.
+/// Number of runs that are shown at most.
 const MAX_SHOWN_RUNS: usize = 16;
-/// Points that are shown before and after a difference, and of each side of one.
+/// Number of equal points that are shown before and after a difference, and of differing points at the end of
+/// each side.
 const CONTEXT_POINTS: usize = 3;
+/// Number of differing points that are shown at the beginning of each side.
 const MAX_DIFFERING_POINTS: usize = 8;
 
-/// What an assertion looks for in a run.
+/// Expectation of an assertion about a run.
 pub(super) enum Expected<'a> {
     Status {
         name: &'a str,
@@ -55,7 +57,8 @@ impl Expected<'_> {
         }
     }
 
-    /// Whether the run has something in the place of what is looked for.
+    /// Returns true if the run has something in the place of the expectation, such as another value of the
+    /// same param: such runs are shown first, with the expected line beside the recorded one.
     fn is_near(&self, run: &RecordedRun) -> bool {
         match *self {
             Self::Status { name, .. } => run.name == name,
@@ -83,10 +86,10 @@ impl Display for Expected<'_> {
     }
 }
 
-/// All of it, as the failed assertion says it.
+/// Returns the whole message of a failed assertion.
 pub(super) fn describe_mismatch(expected: &Expected<'_>, runs: &[RecordedRun]) -> String {
     let mut lines = DiffLines::default();
-    // The nearest first: of hundreds only some are shown.
+    // Runs that are near come first: only the first `MAX_SHOWN_RUNS` are shown.
     let (near, far): (Vec<_>, Vec<_>) = runs.iter().partition(|run| expected.is_near(run));
     let nowhere = near.is_empty() && runs.len() != 1;
     if nowhere {
@@ -115,7 +118,7 @@ pub(super) fn describe_mismatch(expected: &Expected<'_>, runs: &[RecordedRun]) -
     format!("{expected}\n{}", lines.0)
 }
 
-/// What was created beside an experiment that was not.
+/// Returns the message for an experiment that was not created, with the experiments that were.
 pub(super) fn describe_missing_experiment(expected: &str, created: &[String]) -> String {
     let mut lines = DiffLines::default();
     lines.line('-', 0, format_args!("experiment {expected:?}"));
@@ -162,7 +165,7 @@ impl DiffLines {
         }
     }
 
-    /// The run, with what was expected beside what it has in its place.
+    /// Writes the run, with the expected line beside the line that the run has in its place.
     fn run(&mut self, run: &RecordedRun, expected: Option<&Expected<'_>>) {
         let status = run.status.as_str();
         let other = if matches!(expected, Some(Expected::Nothing)) {
@@ -243,7 +246,7 @@ impl DiffLines {
         }
     }
 
-    /// Some of them from both ends.
+    /// Writes the points; of many, only some from the beginning and the end.
     fn points(&mut self, mark: char, points: impl ExactSizeIterator<Item = (i64, f64)>) {
         let count = points.len();
         for (at, (step, value)) in points.enumerate() {
@@ -256,7 +259,8 @@ impl DiffLines {
         }
     }
 
-    /// Where the two begin and end alike, only the last and first of that is shown.
+    /// Writes where the expected and the recorded points differ. Of their common beginning and end, only the
+    /// points next to the difference are shown.
     fn points_beside(&mut self, expected: &[(i64, f64)], found: &[MetricPoint]) {
         let pairs = found.iter().zip(expected);
         let before = pairs

@@ -1,12 +1,13 @@
-//! A fake for tests: no network, no files, no threads.
+//! Fakes for tests of tracked code: no network, no files, no threads.
 //!
-//! Invariants: a fake records what is logged in its scope (the calling thread, the tracked calls
-//! in it, and what they carry to other threads and tasks) and nothing else, so tests run side by
-//! side. It samples no system metrics, whoever asks for them: a test is to see what the code logs,
-//! not what the machine does. Values take the way they take in production: run, journal, shipper, store.
+//! Invariants: a fake records the values that are logged in its scope and nothing else, so tests can run side
+//! by side. The scope consists of the calling thread, the tracked calls on that thread, and the other threads
+//! and tasks that the fake is carried to. A fake samples no system metrics, even if they are configured: a
+//! test should see what the code logs, not what the machine does. Values take the same path as in production:
+//! run, journal, shipper, store.
 //!
-//! The guide "Testing code that is tracked" (`docs/testing` in the repository) has an example of each
-//! of these, and of tests against a file and a server:
+//! The guide "Testing code that is tracked" (`docs/testing` in the repository) has an example of each of the
+//! following calls, and of tests against a file and a server:
 //!
 //! ```
 //! # #[mlflow::tracked(experiment = "demo")]
@@ -41,7 +42,7 @@ use crate::tracker::Tracker;
 use crate::tracker::stand_in::{self, FakeGuard, ProcessFakeGuard};
 use difference::{Expected, describe_mismatch};
 
-/// Starts a fake for the calling thread. It ends when the value is dropped.
+/// Starts a fake for the calling thread. The fake ends when the returned value is dropped.
 ///
 /// ```
 /// use mlflow::tracked;
@@ -60,10 +61,12 @@ use difference::{Expected, describe_mismatch};
 /// assert_eq!(fake.runs()[0].status, mlflow::RunStatus::Finished);
 /// ```
 ///
-/// While it is alive, no run that the process starts gets to a store; one that was started before, and its children,
-/// go on. A run that starts elsewhere, in a task or on a thread that does not know the fake, is recorded nowhere, and
-/// the fake fails the test for it when it is dropped. Either carry the fake there ([`thread::carry_future`](crate::thread::carry_future), [`thread::carry`](crate::thread::carry)), or
-/// take a [`global_fake`].
+/// While the fake is alive, no run that the process starts reaches a store. Runs that were started before,
+/// and their children, still log to their store. A run that is started in a task or on a thread that does not
+/// have the fake is not recorded, and the fake fails the test because of that run when the fake is dropped.
+/// Either carry the fake to the task or thread ([`thread::carry_future`](crate::thread::carry_future),
+/// [`thread::carry`](crate::thread::carry)), or use a [`global_fake`]. Runs on the threads of other tests do
+/// not count.
 ///
 /// ```should_panic
 /// # #[mlflow::tracked]
@@ -74,7 +77,7 @@ use difference::{Expected, describe_mismatch};
 ///
 /// # Panics
 ///
-/// When it is dropped, if something was tracked in the scope of no fake meanwhile.
+/// When the fake is dropped, if a run was started outside the scopes of all fakes while this fake was alive.
 #[must_use = "the fake ends when it is dropped"]
 pub fn fake() -> Fake {
     let alive = FakeGuard::begin();
@@ -90,10 +93,12 @@ pub fn fake() -> Fake {
     }
 }
 
-/// Starts a fake for the whole process: for tests of a server, or of a pool of threads, where nothing knows the test.
+/// Starts a fake for the whole process: for tests of a server or of a pool of threads, which do not have the
+/// fake of the test.
 ///
-/// There is one at a time: while another test of the program has it, on another thread, the call waits, and says so on
-/// stderr after ten seconds. What has a [`fake`] of its own is recorded there.
+/// Only one global fake exists at a time. While a test on another thread of the program has it, the call
+/// waits, and logs a warning after ten seconds. Code in the scope of a [`fake`] is recorded by that fake, not
+/// by the global one.
 ///
 /// ```
 /// # #[mlflow::tracked(experiment = "demo")]
@@ -105,7 +110,7 @@ pub fn fake() -> Fake {
 ///
 /// # Panics
 ///
-/// If the calling thread has one already.
+/// If the calling thread has a global fake already: the call would wait for itself.
 #[must_use = "the fake ends when it is dropped"]
 pub fn global_fake() -> Fake {
     let store = MemoryStore::adopting();
@@ -120,7 +125,7 @@ pub fn global_fake() -> Fake {
     }
 }
 
-/// Records what is logged in its scope; see [`fake`] and [`global_fake`].
+/// Fake store and tracker that record the values logged in their scope; see [`fake`] and [`global_fake`].
 pub struct Fake {
     store: MemoryStore,
     tracker: Arc<Tracker>,
@@ -129,15 +134,15 @@ pub struct Fake {
     alive: FakeGuard,
 }
 
-/// What a fake records.
+/// Scope of a fake.
 enum FakeScope {
-    /// What the thread logs that has it.
+    /// The thread that started the fake, and the threads and tasks that the fake is carried to.
     Thread(#[allow(dead_code)] HeldContext),
     Process(#[allow(dead_code)] ProcessFakeGuard),
 }
 
 impl Fake {
-    /// The runs so far, in order of start.
+    /// Returns the runs recorded so far, in order of start.
     #[must_use]
     pub fn runs(&self) -> Vec<RecordedRun> {
         self.deliver();
@@ -148,7 +153,7 @@ impl Fake {
             .collect()
     }
 
-    /// Has the fake take what was logged.
+    /// Delivers to the store of the fake what was logged so far.
     fn deliver(&self) {
         let logged = self.tracker.journal().value_count();
         let is_complete = self.tracker.flush_until(Instant::now(), FlushScope::Own);
@@ -158,11 +163,13 @@ impl Fake {
         }
     }
 
-    /// Has the test fail, when the fake is dropped, for what it would miss otherwise: a value that was
-    /// logged in its scope without a current run, one that was lost or not taken, and a run that is still open.
+    /// Makes the fake fail the test, when the fake is dropped, for faults that no assertion would find: a
+    /// value that was logged in the scope without a current run, a value that was rejected, blocked, dropped
+    /// or not delivered, and a run that is still open.
     ///
-    /// A value without a run on a thread that does not know the fake may be another test's: it fails no test by itself,
-    /// and is named where an assertion fails.
+    /// A value that was logged without a run on a thread that does not have the fake may belong to another
+    /// test. Such a value does not fail the test by itself, but the message of a failed assertion mentions
+    /// it.
     ///
     /// ```should_panic
     /// let _fake = mlflow::testing::fake().strict();
@@ -174,9 +181,10 @@ impl Fake {
         self
     }
 
-    /// Has the store answer the next request with `error`; called again, the one after it, too. A
-    /// request is made when [`runs`](Self::runs), an assertion or [`flush`](crate::flush) asks for what
-    /// was logged: the creation of an experiment, that of a run, a batch of values, an artifact, an end.
+    /// Makes the store answer the next request with `error`. Each further call adds an error for the request
+    /// after that. Requests are made when [`runs`](Self::runs), an assertion or [`flush`](crate::flush)
+    /// delivers the logged values. Each of the following is one request: the creation of an experiment, the
+    /// creation of a run, a batch of values, an artifact, the end of a run.
     ///
     /// ```
     /// use mlflow::store::StoreError;
@@ -192,8 +200,8 @@ impl Fake {
         self.store.fail_next(error);
     }
 
-    /// The store is not there until [`online`](Self::online): values wait, and [`health`](crate::health)
-    /// says so.
+    /// Makes the store unavailable until [`online`](Self::online) is called: values wait, and
+    /// [`health`](crate::health) reports [`State::Waiting`](crate::State::Waiting).
     ///
     /// ```
     /// use std::time::Duration;
@@ -211,12 +219,12 @@ impl Fake {
         self.store.set_offline(true);
     }
 
-    /// The store is there again.
+    /// Makes the store available again, after [`offline`](Self::offline).
     pub fn online(&self) {
         self.store.set_offline(false);
     }
 
-    /// The names of the experiments so far, in order of creation.
+    /// Returns the names of the experiments so far, in order of creation.
     #[must_use]
     pub fn experiments(&self) -> Vec<String> {
         self.deliver();
@@ -282,7 +290,8 @@ impl Fake {
         self.assert(&Expected::Points { key, points });
     }
 
-    /// Fails if any run was started.
+    /// Fails if any run was started. Values that were logged without a run do not count;
+    /// [`strict`](Self::strict) finds those.
     #[track_caller]
     pub fn assert_nothing_logged(&self) {
         let runs = self.runs();
@@ -312,7 +321,7 @@ impl Fake {
     }
 }
 
-/// The runs so far, as they are in a snapshot: see [`RecordedRun`].
+/// Runs recorded so far, in the form for snapshots; see [`RecordedRun`].
 impl fmt::Debug for Fake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.runs()).finish()
@@ -328,7 +337,8 @@ impl Drop for Fake {
             }
             escaped = self.alive.escaped_runs();
         }
-        // Else the thread would keep its segment for as long as it lives.
+        // Without this, the thread would keep its segment of the fake's journal for as long as the thread
+        // lives.
         journal::release_thread(self.tracker.journal());
         assert!(
             escaped.is_empty(),

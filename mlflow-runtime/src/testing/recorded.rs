@@ -1,4 +1,4 @@
-//! What a fake has recorded, as plain values.
+//! Plain values that a fake has recorded.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,11 +9,11 @@ use crate::model::tag_keys;
 use crate::run::callsite::Callsite;
 use crate::store::StoredRunData;
 
-/// A run as a [`Fake`](super::Fake) saw it.
+/// Run as a [`Fake`](super::Fake) has recorded it.
 ///
-/// Its `Debug` output leaves out what differs from one machine, or one day, to the next: the id, the
-/// times, the tags of the environment and the build, and the time in a name that was not given. So
-/// it can be a snapshot:
+/// The `Debug` output leaves out everything that differs from one machine, or one day, to the next: the ids,
+/// the times, the tags of the environment and the build, and the time in a generated name. The output can
+/// therefore be used as a snapshot:
 ///
 /// ```
 /// # #[mlflow::tracked]
@@ -29,34 +29,34 @@ use crate::store::StoredRunData;
 #[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub struct RecordedRun {
-    /// Its id.
+    /// Id of the run.
     pub id: String,
-    /// Its name.
+    /// Name of the run.
     pub name: String,
-    /// Its experiment's name.
+    /// Name of the experiment.
     pub experiment: String,
-    /// Its status; `Running` while it has not ended.
+    /// Status; `Running` while the run has not ended.
     pub status: RunStatus,
-    /// The id of the run it is a child of.
+    /// Id of the parent run; `None` for a run without a parent.
     pub parent: Option<String>,
-    /// Params.
+    /// Params by key.
     pub params: BTreeMap<String, String>,
-    /// Tags.
+    /// Tags by key, including those of the environment and the build; see [`own_tags`](Self::own_tags).
     pub tags: BTreeMap<String, String>,
-    /// Points by key, in the order they were logged.
+    /// Points of each metric by key, in the order in which they were logged.
     pub metrics: BTreeMap<String, Vec<MetricPoint>>,
-    /// Artifacts by path.
+    /// Contents of the artifacts by path.
     pub artifacts: BTreeMap<String, Vec<u8>>,
 }
 
-/// One point of a metric.
+/// Point of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MetricPoint {
     /// Step.
     pub step: i64,
     /// Value.
     pub value: f64,
-    /// When it was logged, in ms since the Unix epoch.
+    /// Time at which the point was logged, in ms since the Unix epoch.
     pub timestamp_ms: i64,
 }
 
@@ -88,14 +88,16 @@ impl RecordedRun {
         }
     }
 
-    /// The tags that the code has set, or the outcome: without those of the environment and the build.
+    /// Returns the tags that come from the code or from the outcome of the run, without those of the
+    /// environment and the build.
     pub fn own_tags(&self) -> impl Iterator<Item = (&str, &str)> {
         let tags = self.tags.iter();
         tags.map(|(key, value)| (key.as_str(), value.as_str()))
             .filter(|(key, _)| !is_automatic(key))
     }
 
-    /// The name, without the time in one that was not given, and what tells it from others of the same second.
+    /// Returns the name, with `[timestamp]` in place of the time in a generated name and of the suffix that
+    /// separates names of the same second.
     // Input:  `train-20261126-134101-1f0c3b`, `a-20261126-134101`
     // Output: `train-[timestamp]`, `a-[timestamp]`
     fn stable_name(&self) -> String {
@@ -117,7 +119,7 @@ impl RecordedRun {
     }
 }
 
-/// Whether this is a time as names have it: `20261126-134101`.
+/// Returns true if `text` is a time in the format of generated names: `20261126-134101`.
 fn is_timestamp(text: Option<&str>) -> bool {
     let is_of_time = |(at, byte): (usize, u8)| match at {
         8 => byte == b'-',
@@ -126,7 +128,8 @@ fn is_timestamp(text: Option<&str>) -> bool {
     text.is_some_and(|text| text.len() == 15 && text.bytes().enumerate().all(is_of_time))
 }
 
-/// Whether a tag is one that runs have without the code's doing.
+/// Returns true if runs have the tag without the code setting it: the run's name and parent, the environment,
+/// the build.
 pub(super) fn is_automatic(key: &str) -> bool {
     [tag_keys::RUN_NAME, tag_keys::PARENT_RUN_ID].contains(&key)
         || environment::for_process().has_tag(key)
@@ -185,7 +188,7 @@ impl fmt::Debug for RecordedRun {
     }
 }
 
-/// A short text as such, anything else by its length.
+/// Artifact in the `Debug` output: a text of up to 256 bytes as it is, anything else by its length.
 struct ArtifactPreview<'a>(&'a [u8]);
 
 impl fmt::Debug for ArtifactPreview<'_> {

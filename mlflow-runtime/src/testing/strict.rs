@@ -1,11 +1,12 @@
-//! What a strict fake does not let pass.
+//! Faults for which a strict fake fails the test.
 
 use super::recorded::RecordedRun;
 use crate::model::RunStatus;
 use crate::tracker::Tracker;
 use crate::tracker::stand_in::format_times;
 
-/// Returns what is wrong, a line each, once all that can be delivered is.
+/// Returns the faults, one line each. `runs` must have been fetched just before: that delivers what can be
+/// delivered.
 pub(super) fn find_faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String> {
     let mut faults = Vec::new();
     for (what, times) in tracker.runless_values.counts() {

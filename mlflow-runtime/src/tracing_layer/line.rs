@@ -1,7 +1,8 @@
-//! An event as a line of text.
+//! A `tracing` event as one line of text.
 //!
-//! Invariants: at most [`LINE_CHARS`] characters; no secret in it, neither by the name of a field nor
-//! by its look; a value whose `Debug` panics ends there, no more.
+//! Invariants: a line has at most [`LINE_CHARS`] characters. It contains no secret, be it recognised by the
+//! name of a field or by the form of a value. A value whose `Debug` panics is cut there, and does no other
+//! harm.
 
 use std::fmt::{self, Write};
 
@@ -12,16 +13,15 @@ use tracing::{Event, Metadata};
 use crate::capture::{render_debug, render_text};
 use crate::time::{self, Rfc3339};
 
-/// Characters of one line; what is longer is cut.
+/// Maximum length of a line, in characters; a longer line is cut.
 const LINE_CHARS: usize = 8000;
 
-/// What `tracing-log` calls the fields in which it brings what a record of the crate `log` says of
-/// itself.
+/// Prefix of the fields in which `tracing-log` passes on the metadata of a record of the crate `log`.
 const LOG_FIELD_PREFIX: &str = "log.";
 const LOG_CRATE_TARGET: &str = "log";
 const LOG_TARGET_FIELD: &str = "log.target";
 
-/// `TIME LEVEL target: span:span: message key=value`, and a line feed.
+/// Formats an event as `TIME LEVEL target: span: span: message key=value` and a line feed.
 pub(super) fn format_line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s str>) -> String {
     let metadata = event.metadata();
     let rendered = render_text(LINE_CHARS, |out| {
@@ -51,7 +51,7 @@ pub(super) fn format_line<'s>(event: &Event<'_>, spans: impl Iterator<Item = &'s
     line
 }
 
-/// That of the event, or of the record that it was.
+/// Returns the target of the event, or that of the `log` record from which the event was made.
 fn event_target<'m>(event: &Event<'_>, metadata: &'m Metadata<'_>) -> std::borrow::Cow<'m, str> {
     let mut found = LogTarget(None);
     if metadata.target() == LOG_CRATE_TARGET {
@@ -72,10 +72,10 @@ impl Visit for LogTarget {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 }
 
-/// Writes fields until there is no more room.
+/// A visitor that writes fields until the line is full.
 struct FieldWriter<'w> {
     out: &'w mut dyn Write,
-    /// Whether it was a record of the crate `log`.
+    /// True if the event was made from a record of the crate `log`.
     is_log_record: bool,
     result: fmt::Result,
 }
@@ -110,13 +110,13 @@ impl Visit for FieldWriter<'_> {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // What stands inside may have a secret's name, too.
+        // Fields inside of the value may have a secret's name, too.
         let shown = render_debug(LINE_CHARS, format_args!("{value:?}"));
         self.field(field, format_args!("{}", shown.text));
     }
 }
 
-/// An error and what caused it.
+/// An error and its causes.
 struct ErrorChain<'e>(&'e (dyn std::error::Error + 'static));
 
 impl fmt::Display for ErrorChain<'_> {

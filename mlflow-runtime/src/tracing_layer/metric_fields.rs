@@ -1,6 +1,7 @@
-//! What an event has to say in numbers.
+//! The metrics of a `tracing` event.
 //!
-//! Invariant: nothing is allocated for an event with few metrics.
+//! Invariant: nothing is allocated for an event with at most [`INLINE_METRICS`] metrics, all of which are
+//! numbers.
 
 use std::fmt;
 
@@ -11,23 +12,23 @@ use crate::run::Run;
 use crate::run::context;
 use crate::run::current::{MetricValue, Step};
 
-/// What the name of a field begins with that is a metric.
+/// Prefix of the names of fields that are metrics.
 pub(super) const METRIC_FIELD_PREFIX: &str = "metric.";
 
-/// The field that is the step of an event's metrics.
+/// Field with the step of an event's metrics.
 const STEP_FIELD: &str = "step";
 
-/// Metrics of one event that are kept beside each other.
+/// Number of metrics of one event that are stored without an allocation.
 const INLINE_METRICS: usize = 8;
 
-/// The metrics of one event.
+/// Metrics of one event.
 #[derive(Default)]
 pub(super) struct EventMetrics {
     inline: [(&'static str, f64); INLINE_METRICS],
     count: usize,
     spilled: Vec<(&'static str, f64)>,
     step: Option<i64>,
-    /// Fields that should be numbers and are none.
+    /// Names of the fields that should be numbers and are not.
     faults: Vec<&'static str>,
 }
 
@@ -50,14 +51,15 @@ impl EventMetrics {
         self.faults.is_empty()
     }
 
-    /// May reach subscribers, and code of the user's with them.
+    /// Warns about the fields that are no numbers. The warning may reach subscribers, and code of the user's
+    /// with them.
     pub(super) fn warn_faults(&self, run: &Run) {
         for field in &self.faults {
             run.warn_not_a_number(field, *field == STEP_FIELD);
         }
     }
 
-    /// There is no run; only a strict fake wants to know.
+    /// Reports metrics for which there is no run: a fake records them, otherwise a warning is logged.
     pub(super) fn note_without_run(&self) {
         for (name, _) in self.points() {
             let _ = context::current_run_or_warn("metric", name);

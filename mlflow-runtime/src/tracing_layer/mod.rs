@@ -1,7 +1,7 @@
 //! `tracing` events as metrics and as the run's log: [`layer()`](crate::layer()).
 //!
-//! A program that speaks through `tracing` logs metrics where it speaks already, and what else it says
-//! is in the artifact `logs/console.log` of the run:
+//! A program that uses `tracing` already logs metrics through its events. All other events become lines of
+//! the run's artifact `logs/console.log`:
 //!
 //! ```
 //! use tracing_subscriber::prelude::*;
@@ -28,12 +28,13 @@
 //!
 //! # Events that are metrics
 //!
-//! - Every field `metric.NAME` whose value is a number or a `bool` is a point of the metric `NAME`;
-//!   names may have dots, and in quotes anything that MLflow allows: `"metric.train/loss" = 0.5`.
-//! - `step` is the step of all of them, any integer; without it they are at step 0.
-//! - A `metric.NAME` that is no number, e.g. behind `%` or `?`, is one warning, and so is such a `step`.
-//! - Level and message do not matter, as long as the event reaches the layer: give it a filter of its
-//!   own, and what the terminal shows and what is tracked are two things:
+//! - Every field `metric.NAME` whose value is a number or a `bool` is a point of the metric `NAME`. A name
+//!   may have dots and, in quotes, anything that MLflow allows: `"metric.train/loss" = 0.5`.
+//! - The field `step`, any integer, is the step of all these points. Without it they are at step 0.
+//! - A `metric.NAME` that is no number, e.g. behind `%` or `?`, causes one warning, as does a `step` that is
+//!   no integer.
+//! - Level and message do not matter, as long as the event reaches the layer. Give the layer a filter of its
+//!   own if the terminal is to show other events than those that are tracked:
 //!
 //! ```
 //! use tracing_subscriber::filter::LevelFilter;
@@ -47,33 +48,35 @@
 //!
 //! # Lines
 //!
-//! Every other event at `INFO` or above, or at the level given to [`Layer::console`], is a line of the
-//! run's `logs/console.log`: time (UTC), level, target, the names of the spans around it, message and
-//! fields. One that is a metric is a line only at `WARN` or above: what every epoch says in numbers
-//! is in the metrics.
+//! Every other event at `INFO` or above, or at the level given to [`Layer::console`], is a line of the run's
+//! `logs/console.log`: time (UTC), level, target, the names of the spans around the event, message and
+//! fields. An event with metrics is a line only at `WARN` or above, because its numbers are in the metrics
+//! already.
 //!
-//! - A line outlives the process, as a value does, though the device is not asked to keep it; it is at
-//!   most 8,000 characters long. All of a
-//!   run's may have [`Config::console_max_bytes`](crate::Config::console_max_bytes).
-//! - Fields with a secret's name, and what looks like a credential, are redacted as everywhere.
-//! - The artifact is there with the first lines, grows every ten seconds (a long one more rarely: 100
-//!   kB a second go out at most), and is whole when the run has ended, however its process ended. Of
-//!   a flush it is a part.
-//! - A process that did not start the run itself (it resumes it, was forked, is one of several ranks)
-//!   has a file of its own beside it, `logs/console-TIME-ID.log`, with the rank where there is one.
+//! - A line survives the end of the process, as a value does, but the device is not asked to store it, so a
+//!   loss of power may cost it. A line is at most 8,000 characters long. All lines of a run together may take
+//!   [`Config::console_max_bytes`](crate::Config::console_max_bytes).
+//! - Fields with a secret's name, and texts that look like a credential, are redacted as everywhere.
+//! - The artifact appears with the first lines, and is uploaded every ten seconds while it grows (a long one
+//!   less often: at most 100 KiB per second are sent). It is complete once the run has ended, however its
+//!   process ended. A flush includes it.
+//! - A process that did not start the run itself (it resumes the run, was forked, or is one of several ranks)
+//!   has a separate file `logs/console-TIME-ID.log`, with the rank in its name where there is one.
 //!
-//! # Which run
+//! # The run of an event
 //!
-//! The run that is current where the event happens: see [`mlflow::thread`](crate::thread). Where none
-//! is, e.g. on a thread of a pool, the run that was current where the event's span was made, or the
-//! nearest span around that which was made in a run. So an instrumented task (`future.instrument(span)`)
-//! takes the run along, and so does `parent: &span`. Without either the event goes nowhere.
+//! An event belongs to the run that is current where the event happens: see
+//! [`mlflow::thread`](crate::thread). If none is current, e.g. on a thread of a pool, the event belongs to
+//! the run that was current where the event's span was created or, if there was none, to that of the nearest
+//! enclosing span which was created in a run. Therefore an instrumented task (`future.instrument(span)`)
+//! takes the run along, and so does `parent: &span`. An event without any of these runs is not recorded; if
+//! it has metrics, a warning reports that.
 //!
 //! # Spans
 //!
-//! With [`Layer::span_durations`], how long a span lived, in seconds, is the metric `time/NAME` when it
-//! closes, the count of such spans as the step, as [`#[timed]`](macro@crate::timed) does it. A filter
-//! chooses which:
+//! With [`Layer::span_durations`], a span that closes logs its lifetime, in seconds, as the metric
+//! `time/NAME`. The step is the count of such spans, as with [`#[timed]`](macro@crate::timed). A filter
+//! selects the spans:
 //!
 //! ```
 //! use tracing_subscriber::filter::filter_fn;
@@ -95,10 +98,10 @@
 //!
 //! # Invariants
 //!
-//! What the library itself says (target `mlflow`) is no metric and no line, and its HTTP client speaks
-//! on a thread that has no run: nothing that the layer logs makes it log more. The layer switches
-//! nothing off for others, holds no lock while it logs, and an event that is neither metric nor line
-//! costs a look at its level and at the names of its fields.
+//! - Events of the library itself (target `mlflow`) are neither metrics nor lines, and its HTTP client runs
+//!   on a thread that has no run. Thus nothing that the layer logs makes it log more.
+//! - The layer switches nothing off for other layers, and holds no lock while it logs.
+//! - An event that is neither metric nor line costs a look at its level and at the names of its fields.
 
 mod line;
 mod metric_fields;
@@ -118,7 +121,7 @@ use line::format_line;
 use metric_fields::{EventMetrics, METRIC_FIELD_PREFIX};
 use spans::{SpanCounts, SpanRun, SpanStart};
 
-/// Makes metrics and log lines of events; see [the module](self).
+/// Returns a layer that makes metrics and log lines of events; see [the module](self).
 ///
 /// ```
 /// use tracing_subscriber::prelude::*;
@@ -138,13 +141,14 @@ pub fn layer() -> Layer {
 #[must_use]
 pub struct Layer {
     durations: Option<SpanCounts>,
-    /// What of the rest becomes lines.
+    /// Least severe level at which events without metrics become lines.
     console: LevelFilter,
 }
 
 impl Layer {
-    /// Which events become lines of the run's `logs/console.log`: those of this level and above, or, with
-    /// `OFF`, none. Default: `INFO`. What a filter of the layer keeps away becomes none in any case.
+    /// Sets the level at which, and above which, events become lines of the run's `logs/console.log`; with
+    /// `OFF` no event does. Default: `INFO`. An event that a filter keeps from the layer never becomes a
+    /// line.
     ///
     /// ```
     /// use tracing_subscriber::filter::LevelFilter;
@@ -157,7 +161,7 @@ impl Layer {
         self
     }
 
-    /// Whether spans become metrics, too: how long they lived. Default: no.
+    /// Sets whether spans become metrics, too: their lifetime in seconds. Default: `false`.
     pub fn span_durations(mut self, log: bool) -> Self {
         self.durations = log.then(SpanCounts::default);
         self
@@ -170,7 +174,7 @@ impl Layer {
         let mut values = EventMetrics::default();
         event.record(&mut values);
         let run = if values.has_no_faults() {
-            // Nearly always: no reference is counted.
+            // The common case, in which no reference is counted.
             if with_run(|run| values.log(run)) {
                 return;
             }
@@ -201,7 +205,7 @@ impl Layer {
         Self::run_of_scope(context.event_scope(event)?)
     }
 
-    /// The run of what happens in `span`, where none is current on the thread.
+    /// Returns the run of the innermost span in `scope` that has one.
     fn run_of_scope<S>(mut scope: Scope<'_, S>) -> Option<Run>
     where
         S: for<'l> LookupSpan<'l>,
@@ -214,7 +218,7 @@ impl Layer {
     }
 }
 
-/// The library's own, and what it starts.
+/// Returns true if the event or span is the library's own.
 fn is_internal(metadata: &Metadata<'_>) -> bool {
     let target = metadata.target();
     target == "mlflow" || target.starts_with("mlflow::")
@@ -248,7 +252,7 @@ where
             return;
         }
         let Some(span) = context.span(id) else { return };
-        // One without a run of its own has that of the spans around it.
+        // A span without a run of its own uses the run of the spans around it.
         if let Some(run) = Run::current() {
             span.extensions_mut().replace(SpanRun(run));
         }

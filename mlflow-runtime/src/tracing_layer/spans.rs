@@ -1,4 +1,4 @@
-//! What is kept beside a span.
+//! The layer's data about a span.
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -11,10 +11,10 @@ use crate::os::fork::PerProcess;
 use crate::run::Run;
 use crate::sync::lock;
 
-/// The run that was current where the span was made.
+/// Run that was current where the span was created.
 pub(super) struct SpanRun(pub(super) Run);
 
-/// When the span was made.
+/// Time at which the span was created.
 pub(super) struct SpanStart(Instant);
 
 impl SpanStart {
@@ -27,12 +27,13 @@ impl SpanStart {
     }
 }
 
-/// How many spans of each place have closed.
+/// Number of spans that have closed, by callsite.
 #[derive(Debug, Default)]
 pub(super) struct SpanCounts(PerProcess<Mutex<FxHashMap<Identifier, i64>>>);
 
 impl SpanCounts {
-    /// The metric of the span, and which of its kind this one is, from 1.
+    /// Counts a closed span. Returns the key of its metric, and the span's number among those of its
+    /// callsite, from 1.
     pub(super) fn next_point(&self, metadata: &Metadata<'_>) -> (String, i64) {
         let key = format!("time/{}", metadata.name());
         let mut counts = lock(self.0.get());

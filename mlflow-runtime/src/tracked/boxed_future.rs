@@ -1,8 +1,8 @@
-//! Runs a body whose return type may be a boxed future by another name.
+//! Execution of a body whose return type may be an alias of a boxed future.
 //!
-//! Invariant: a boxed future is found by type, so `BoxFuture` and every other alias of one is
-//! followed to its end: an inherent method beats a trait's. A trait object with other bounds than
-//! `Send`, `Sync` and `Unpin` is a value.
+//! Invariant: a boxed future is recognized by type, so that `BoxFuture` and every other alias of one is
+//! tracked until the future ends. The selection works because the compiler prefers an inherent method to a
+//! trait's method. A trait object with other bounds than `Send`, `Sync` and `Unpin` counts as a plain value.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::tracked::{Tracked, call};
 macro_rules! followed {
     ($future:ident, $boxed:path, $($auto:ident)*) => {
         impl<'f, T: 'f> ReturnType<$future<'f, T>> {
-            /// One run, from the future's first poll to its end.
+            /// Runs `body`, and makes the future that it returns one run, from the first poll to the end.
             #[inline]
             pub fn __mlflow_call(
                 &self,
@@ -31,7 +31,7 @@ macro_rules! followed {
                 }
             }
 
-            /// The time until the future ends.
+            /// Runs `body`, and measures the time until the future that it returns ends.
             #[inline]
             pub fn __mlflow_time(
                 &self,
@@ -62,7 +62,7 @@ macro_rules! unpinned {
     )*};
 }
 
-// Without the two of unwind safety, every set of what the standard library marks.
+// Every combination of the standard library's auto traits, except `UnwindSafe` and `RefUnwindSafe`.
 pinned! {
     Local: ;
     Sent: Send;
@@ -81,9 +81,9 @@ unpinned! {
     BoxedSentShared: Send Sync Unpin;
 }
 
-/// Every other type is a value.
+/// Fallback for every other return type, which counts as a plain value.
 pub trait NotAFuture<R> {
-    /// One run around the body.
+    /// Runs `body` as one run.
     fn __mlflow_call(
         &self,
         call: Option<Box<Call>>,
@@ -91,7 +91,7 @@ pub trait NotAFuture<R> {
         outcome: impl Fn(&R, &mut RunOutcome<'_>),
     ) -> R;
 
-    /// The time that the body takes.
+    /// Runs `body`, and measures the time that it takes.
     fn __mlflow_time(&self, timer: Option<Timer>, body: impl FnOnce() -> R) -> R;
 }
 

@@ -1,10 +1,10 @@
-//! The macros of `mlflow-macros`, documented.
+//! Re-exports of the macros of `mlflow-macros`, with their documentation.
 
 /// Makes every call of a function a run.
 ///
-/// Calling the function starts a run; its arguments become params, the numbers it returns become
-/// metrics, its outcome becomes the run's status. The function itself computes, returns, panics and
-/// is cancelled as it would without the attribute.
+/// A call of the function starts a run. The arguments become params, the numbers that the function returns
+/// become metrics, and the outcome of the call becomes the run's status. The function itself computes,
+/// returns, panics and is cancelled as it would without the attribute.
 ///
 /// ```
 /// use mlflow::tracked;
@@ -28,11 +28,11 @@
 /// # Ok::<(), std::io::Error>(())
 /// ```
 ///
-/// It goes on functions, methods and trait methods with a body, `async` or not, and on functions
-/// that return `impl Future` or `Pin<Box<dyn Future>>`, also by a name such as `BoxFuture`; a future
-/// that is a struct of your own is a value like any other. The run of a future starts when the
-/// future is first polled, as a child of the run in which it was *made*: `tokio::spawn(train(0.5))`
-/// inside a tracked function is a child, on whatever thread it runs.
+/// The attribute takes functions, methods and trait methods with a body, `async` or not. It also takes
+/// functions that return `impl Future` or `Pin<Box<dyn Future>>`, also under an alias such as `BoxFuture`. A
+/// future that is a struct of your own is a value like any other. The run of a future starts when the future
+/// is first polled, as a child of the run in which the future was *made*: `tokio::spawn(train(0.5))` inside a
+/// tracked function is a child, on whatever thread it runs.
 ///
 /// # Outcome
 ///
@@ -44,51 +44,59 @@
 /// | a future is dropped before it is done | KILLED | |
 /// | a future is never polled | no run | |
 ///
-/// `Result` and `Option` are found by type, so aliases of them are seen. Of a function that never
-/// returns (`-> !`), asks for its caller (`#[track_caller]`) or, without being `async`, returns
-/// `impl Fn` or a tuple with one, only a panic is seen, not the returned value: an `Err` under
-/// `#[track_caller]` is FINISHED. A name that stands for a boxed future is followed to
-/// `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and to `Box<dyn Future + Unpin>`; a trait
-/// object with other bounds is a value.
+/// `Result` and `Option` are recognized by type, so aliases of them are recognized, too. An alias of a boxed
+/// future is resolved to `Pin<Box<dyn Future>>` with any of `Send`, `Sync`, `Unpin`, and to `Box<dyn Future +
+/// Unpin>`. A trait object with other bounds is a value.
 ///
-/// A panic's place comes from a panic hook, which is set at the first call and calls the one that
-/// was there. A program that sets its own later should call the one it finds; else the place of
-/// the next panic is missing, and the hook is set again for those after it.
+/// Some functions are observed only for a panic, and their returned value is not: those that never return
+/// (`-> !`), those with `#[track_caller]`, and those that are not `async` and return `impl Fn` or a tuple
+/// with one. An `Err` that is returned under `#[track_caller]` is therefore FINISHED.
 ///
-/// The numbers of a returned value become metrics, up to 1,000; a sequence or map of more is left
-/// out, with one warning. A `Duration` is its seconds. Under a key that the run has logged before they stand
-/// at its last step, else at step 0. `Result`s and `Option`s in each other are looked through as far as the
-/// signature names them, also by an alias with arguments: an `Err` on any level is a failure. So is an
-/// `ExitCode` that is not `SUCCESS`.
+/// The location of a panic comes from a panic hook, which is installed at the first call and calls the hook
+/// that was there before. A program that installs its own hook later should call the hook that it replaces.
+/// Otherwise the location of the next panic is missing, and the hook is installed again for the panics after
+/// that.
+///
+/// The numbers of a returned value become metrics, at most 1,000. A sequence or a map of more is left out,
+/// with one warning. A `Duration` is logged in seconds. The step of a number is the last step that the run
+/// has logged under the same key, or 0 if there is none. `Result`s and `Option`s inside each other are
+/// unwrapped as far as the signature names them, also by an alias with arguments: an `Err` at any level is a
+/// failure. An `ExitCode` other than `SUCCESS` is a failure, too.
 ///
 /// # Arguments of the function
 ///
-/// Every argument but `self` becomes a param: by its `Display`, else by its `Serialize` (structs
-/// and maps field by field, `config.lr`), else by its `Debug`, else by its type's name. No bound is
-/// asked for; generic code captures what its own bounds allow. A float is written as `{:?}` writes it, which is
-/// Python's way, too: `1.0`, `1e-10`. More than 16 elements are logged as
-/// their number, `[10000000 items]`, without looking at them, also behind `&`, `Box`, `Rc`, `Arc` and
-/// `Option`. What is longer than 6,000 characters is cut; but where a type has nothing but a `Debug`
-/// and is no collection itself, as `struct Rows(Vec<f64>)` with a derived `Debug`, that goes through
-/// all its entries even so: derive `Serialize`, or `skip` it.
+/// Every argument but `self` becomes a param. The text of the param is that of the argument's `Display`, else
+/// of its `Serialize` (structs and maps field by field, `config.lr`), else of its `Debug`, else the name of
+/// its type. The attribute requires no bounds: generic code captures what its own bounds allow. A float is
+/// written as `{:?}` writes it, which is Python's way, too: `1.0`, `1e-10`.
 ///
-/// Of an enum's variant with fields the name is a param, too: `optimizer` = `Momentum` beside
-/// `optimizer.Momentum.beta`. Of a `Display` with several lines the first is logged, unless it is text itself. A
-/// type whose name ends in `Tensor` is its type's name: nothing of it is copied off a device.
+/// A collection of more than 16 elements is logged as their number, `[10000000 items]`. The elements are not
+/// read, also behind `&`, `Box`, `Rc`, `Arc` and `Option`. A text of more than 6,000 characters is cut. If a
+/// type has only a `Debug` and is no collection itself, such as `struct Rows(Vec<f64>)` with a derived
+/// `Debug`, the `Debug` goes through all entries although the text is cut: derive `Serialize` for such a
+/// type, or `skip` the argument.
 ///
-/// What an `Rc` or `Arc` holds is logged as if it stood alone, also in an `Option`; further inside, as in a
-/// struct, a `Vec` or a tuple, that needs serde's feature `rc`, as the `derive` does.
+/// For an enum variant with fields, the name of the variant is a param, too: `optimizer` = `Momentum` beside
+/// `optimizer.Momentum.beta`. If a `Display` writes several lines, the first line is logged, unless the
+/// argument is text itself. An argument whose type has a name that ends in `Tensor` is logged as that name:
+/// nothing is copied off a device.
 ///
-/// A lock is never waited for. Of a `Mutex` or `RwLock`, also behind `&`, `Box`, `Rc`, `Arc` and `Option`,
-/// the content is logged if nobody has the lock, else `<locked>`; while it is looked at, others find it
-/// taken. So is that of a `RefCell`, `OnceCell` or `OnceLock`. A lock of another library, or one
-/// inside of a value, is not looked into: its name is logged, `<Mutex>`, or what its `Debug` shows without
-/// waiting. What cannot be told is a lock that your own `Serialize`, `Display` or `Debug` takes, one in a field
-/// that serde passes on by itself (`transparent`, `flatten`, `untagged`), and one inside of a value that is
-/// logged by its `hash`: use `skip` where the caller may hold it.
+/// The content of an `Rc` or `Arc` is logged as if it stood alone, also in an `Option`. Further inside, as in
+/// a struct, a `Vec` or a tuple, serde's feature `rc` is needed, as it is for a derived `Serialize`.
 ///
-/// Of one value at most 200 fields are logged, 16 levels deep; what is left out is warned of. Where a
-/// `Serialize` fails, the `Debug` or the type's name stands in. A function pointer is its type.
+/// A lock is never waited for. The content of a `Mutex` or `RwLock`, also behind `&`, `Box`, `Rc`, `Arc` and
+/// `Option`, is logged if the lock is free, else `<locked>` is. While the content is read, other threads find
+/// the lock taken. The content of a `RefCell`, `OnceCell` or `OnceLock` is logged in the same way. A lock of
+/// another library, or one inside of a value, is not opened: its name is logged, such as `<Mutex>`, or the
+/// part that its `Debug` shows without waiting.
+///
+/// Some locks cannot be recognized: a lock that your own `Serialize`, `Display` or `Debug` takes, one in a
+/// field that serde passes on by itself (`transparent`, `flatten`, `untagged`), and one inside of a value
+/// that is logged by its `hash`. Use `skip` if the caller may hold such a lock.
+///
+/// At most 200 fields of one value are logged, at most 16 levels deep; a warning names what is left out. If a
+/// `Serialize` fails, the text of the `Debug` or the name of the type takes its place. A function pointer is
+/// logged as its type.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -108,19 +116,20 @@
 ///
 /// # Secrets
 ///
-/// An argument or field whose name has a secret word (`password`, `token`, `api_key`, …; whole
-/// words, so `max_tokens` is none; `apiKey2` is) is logged as `[redacted]`, also in the output of a
-/// derived `Debug`. In a pattern (`Login { password: p, .. }`) the field's name counts, too.
-/// `params(api_token = …)` logs it all the same.
+/// An argument or field whose name has a secret word (`password`, `token`, `api_key`, …) is logged as
+/// `[redacted]`, also in the output of a derived `Debug`. Only whole words count: `max_tokens` is no secret,
+/// while `apiKey2` is one. In a pattern (`Login { password: p, .. }`) the name of the field counts, too. To
+/// log such a value nevertheless, name it: `params(api_token = …)`.
 ///
-/// Whatever its name, what looks like a known credential is masked in params, tags, the run's name
-/// and description, error and panic messages: keys of AWS, Google, OpenAI, Anthropic, Stripe, W&B;
-/// tokens of GitHub, GitLab, Hugging Face, Slack, npm, PyPI, Databricks, Neptune; JWTs, PEM private
-/// keys, the user and password of a URL, the value of an `Authorization` header. The rest of the text
-/// stays, nothing of the credential is written to disk, and one warning names the first key. A
-/// credential of no known format (a password, an AWS *secret* key) cannot be told from other text:
-/// leave it out with `skip` or `redact`. Not touched are artifacts, keys of metrics, and the name of
-/// the experiment.
+/// Text that looks like a known credential is masked under any name, in params, in tags, in the run's name
+/// and description, and in error and panic messages. Known are keys of AWS, Google, OpenAI, Anthropic,
+/// Stripe, W&B; tokens of GitHub, GitLab, Hugging Face, Slack, npm, PyPI, Databricks, Neptune; JWTs, PEM
+/// private keys, the user and password of a URL, the value of an `Authorization` header. The rest of the text
+/// stays, nothing of the credential is written to disk, and one warning names the first key.
+///
+/// A credential of no known format (a password, an AWS *secret* key) cannot be distinguished from other text:
+/// leave it out with `skip` or `redact`. Artifacts, keys of metrics and the name of the experiment are not
+/// masked.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -136,21 +145,21 @@
 ///
 /// # Arguments of the attribute
 ///
-/// All are optional. An expression may use the function's arguments; it is evaluated only when
-/// tracking is on, and only borrows what it names. It is evaluated in a closure: `?`, `return` and
-/// `.await` cannot stand in it. If it panics, the panic hook is called as for any panic, what it
-/// would have given is left out with one warning, and the function goes on.
+/// Every argument is optional. An expression may use the function's arguments. Expressions are evaluated only
+/// if tracking is on, and only borrow what they name. The evaluation takes place in a closure, so `?`,
+/// `return` and `.await` cannot be used. If an expression panics, the panic hook is called as for any panic,
+/// the value of the expression is left out with one warning, and the function continues.
 ///
-/// An argument that becomes a param is used by that: the compiler does not find it unused, and an
-/// `#[expect(unused_variables)]` on the argument is taken as `#[allow(…)]`. One on the whole function
-/// stays what it is: if nothing else is unused there, it is not met, and has to be an `allow`. Clippy's lints about what
-/// a body does with its arguments do not find a tracked function either: `#[expect(clippy::needless_pass_by_value)]` is
-/// not met, and has to be an `allow`.
+/// An argument that becomes a param counts as used: the compiler does not report it as unused, and an
+/// `#[expect(unused_variables)]` on the argument is treated as `#[allow(…)]`. An `expect` on the whole
+/// function stays as it is: if nothing else is unused in the function, the expectation is not met, and has to
+/// be an `allow`. Clippy's lints about a body's use of its arguments do not apply to a tracked function
+/// either: `#[expect(clippy::needless_pass_by_value)]` is not met, and has to be an `allow`.
 ///
-/// **`experiment = expr`**, **`run_name = expr`**: anything that is `Display`. In a literal,
-/// `{argument}`, `{argument.field}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`), `{function}` and `{env}`
-/// (`MLFLOW_ENV`, else `default`) are filled in. The default name is `{function}-{timestamp}-` and six
-/// characters that tell runs of the same second apart.
+/// **`experiment = expr`**, **`run_name = expr`**: any value that is `Display`. In a literal, the
+/// placeholders `{argument}`, `{argument.field}`, `{argument:.2}`, `{timestamp}` (UTC, `20260704-130509`),
+/// `{function}` and `{env}` (`MLFLOW_ENV`, else `default`) are filled in. The default name is
+/// `{function}-{timestamp}-` and six characters that distinguish runs of the same second.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -163,15 +172,16 @@
 /// assert_eq!(fake.runs()[0].name, "lr-0.12-sgd");
 /// ```
 ///
-/// **`tags(key = expr, "dotted.key" = expr)`**: tags; values are anything that is `Display`.
+/// **`tags(key = expr, "dotted.key" = expr)`**: tags. A value is anything that is `Display`.
 ///
-/// **`params(key = expr, argument)`**: more params, captured like arguments. A key that is an
-/// argument's name replaces that param, and is the way to log one with a secret-looking name; a
+/// **`params(key = expr, argument)`**: more params, captured like arguments. A key that is the name of an
+/// argument replaces that argument's param, which is the way to log an argument with a secret-looking name. A
 /// bare name is an argument that `skip_all` would leave out.
 ///
 /// **`skip(a, b)`**, **`skip_all`**: arguments that do not become params.
 ///
-/// **`redact(a)`**: logged as `[redacted]`. **`hash(a)`**: logged as its SHA-256, as `a_hash`.
+/// **`redact(a)`**: arguments that are logged as `[redacted]`. **`hash(a)`**: arguments of which the SHA-256
+/// is logged, as the param `a_hash`.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -200,9 +210,9 @@
 /// assert_eq!(runs[1].params.len(), 1);
 /// ```
 ///
-/// **`metric = "name"`**: the name of a returned bare number, by default the function's.
-/// **`metrics("a", "b")`**: the names of a returned tuple's elements. **`skip_return`**: the
-/// returned value is not logged; whether it is an `Err` still counts.
+/// **`metric = "name"`**: the name of a returned bare number; default: the function's name. **`metrics("a",
+/// "b")`**: the names of a returned tuple's elements. **`skip_return`**: the returned value is not logged; an
+/// `Err` is still a failure.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -223,17 +233,16 @@
 /// assert!(runs[2].metrics.is_empty());
 /// ```
 ///
-/// **`root`**: not a child of the run in which the function is called.
+/// **`root`**: the run is no child of the run in which the function is called.
 ///
-/// **`run_id = expr`**: continues the run with this id, as the server gave it; of an `Option`, `None` starts a new run.
-/// An argument that is the id is no param.
+/// **`run_id = expr`**: continues the run with this id, which is the server's. For an `Option`, `None` starts
+/// a new run. An argument that is the id becomes no param.
 ///
-/// **`description = expr`**: the run's description, by default the function's documentation.
+/// **`description = expr`**: the run's description; default: the function's documentation.
 ///
-/// **`system_metrics = expr`**: whether the run logs what the machine does meanwhile, a `bool`; wins
-/// over `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`. What is logged is said at
-/// [`Config::system_metrics`](crate::Config::system_metrics); a fake has none of it. Takes the
-/// feature `system-metrics`.
+/// **`system_metrics = expr`**: a `bool` that turns the run's system metrics on or off, and wins over
+/// `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`. [`Config::system_metrics`](crate::Config::system_metrics) lists
+/// these metrics; a fake records none of them. Requires the feature `system-metrics`.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -255,7 +264,7 @@
 /// fn train() {}
 /// ```
 ///
-/// **`crate = path`**: where this library is, if not at `::mlflow`.
+/// **`crate = path`**: the path of this library, if it is not `::mlflow`.
 ///
 /// ```
 /// # use mlflow::tracked;
@@ -287,8 +296,8 @@
 ///
 /// # What it turns a function into
 ///
-/// One static, the captures, and one call. The body is handed on as it is, whether tracking is on
-/// or off. Shortened, `fn train(alpha: f64) -> Result<f64, Error> { body }` becomes
+/// The attribute adds one static, the captures, and one call. The body is passed on unchanged, whether
+/// tracking is on or off. In short form, `fn train(alpha: f64) -> Result<f64, Error> { body }` becomes
 ///
 /// ```text
 /// fn train(alpha: f64) -> Result<f64, Error> {
@@ -312,27 +321,31 @@
 /// }
 /// ```
 ///
-/// An `async fn` stays one if another attribute below `#[tracked]` may look for it, as
-/// `#[tokio::main]` does; its run is then a child of the run in which it is first polled. Every other
-/// `async fn` becomes a function that returns the future, also one whose signature decides types of
-/// its body (it returns `impl Trait<…>`, or a macro's type): its run is a child of the run in which the
-/// future is made. One thing the signature cannot tell such a body: in `-> impl Fn(&str)`, a closure that
-/// ends the body knows its argument's type, one behind `return` has to say it, `return |text: &str| …`.
+/// An `async fn` stays one if another attribute below `#[tracked]` may look for it, as `#[tokio::main]` does.
+/// The run is then a child of the run in which the future is first polled. Every other `async fn` becomes a
+/// function that returns the future, and the run is a child of the run in which the future is made.
 ///
-/// `#[tracing::instrument]` goes above `#[tracked]`. Below it, it would not see the future of a method of
-/// `async_trait`, of `Pin<Box<dyn Future>>` or of `impl Future`: its span would end when the future is made.
+/// An `async fn` whose signature decides types of its body, because it returns `impl Trait<…>` or a macro's
+/// type, is no exception. One fact cannot be passed from such a signature to the body: in `-> impl Fn(&str)`,
+/// a closure that ends the body knows the type of its argument, but a closure behind `return` has to state
+/// it, `return |text: &str| …`.
+///
+/// `#[tracing::instrument]` goes above `#[tracked]`. Below `#[tracked]`, `instrument` would not see the
+/// future of a method of `async_trait`, of `Pin<Box<dyn Future>>` or of `impl Future`, and its span would end
+/// when the future is made.
 pub use mlflow_macros::tracked;
 
-/// Logs how long a function takes, in seconds, as the metric `time/<function>` of the current run;
-/// the step is the number of the call in this process, from 1.
+/// Logs the duration of each call of a function, in seconds, as the metric `time/<function>` of the current
+/// run. The step is the number of the call in this process, from 1.
 ///
-/// It starts no run, and without a current run it does nothing. The time ends when the body's
-/// locals are gone, also if it panics. The time of a future is from its first poll to its end,
-/// waiting included; where the future is returned (`-> impl Future`), from the call.
+/// The attribute starts no run, and without a current run it does nothing. The time ends when the body's
+/// locals are dropped, also by a panic. The time of a future lasts from its first poll to its end, waiting
+/// included; if the function returns the future (`-> impl Future`), the time starts at the call.
 ///
-/// Written above `#[tracked]`, it logs to the function's own run; written below, to the caller's.
+/// Written above `#[tracked]`, `#[timed]` logs to the function's own run; written below, to the caller's.
 ///
-/// `name = "…"` replaces the function's name, `crate = path` says where this library is.
+/// `name = "…"` replaces the function's name; `crate = path` is the path of this library, if it is not
+/// `::mlflow`.
 ///
 /// ```
 /// use mlflow::{timed, tracked};
@@ -353,21 +366,22 @@ pub use mlflow_macros::tracked;
 /// ```
 pub use mlflow_macros::timed;
 
-/// How the code that is built differs from its commit: what `git diff HEAD` says when the macro
-/// expands, as an `Option<&'static str>`; `None` where nothing differs, or there is no git.
+/// Expands to the difference between the code that is built and its commit: the output of `git diff HEAD`
+/// when the macro expands, as an `Option<&'static str>`. Expands to `None` if there is no difference, or no
+/// git.
 ///
-/// Given to [`Config::git_diff`](crate::Config::git_diff), it becomes the artifact `git/diff.patch` of
-/// every run without a parent. It stands in the program, so it is right wherever that runs; expand it once,
-/// in the program's own package.
+/// If the value is given to [`Config::git_diff`](crate::Config::git_diff), it becomes the artifact
+/// `git/diff.patch` of every run without a parent. The text is part of the program, so it is right wherever
+/// the program runs. Expand the macro once, in the program's own package.
 ///
-/// - It is cut at 256 KiB, after a whole line, and says so.
-/// - Credentials that can be recognised are masked, and so is what is given to a
-///   [secret's name](macro@tracked#secrets): in Rust the texts and numbers up to the end of the
-///   statement, in other files all that stands behind `=`, `:` or `--name`, and the block that begins
-///   there. What is masked is not in the program, either. A secret under a name that does not say so is
-///   not recognised. Git's new files that were not added (`git add`) are not in it.
-/// - Git is asked in a way that changes neither the working tree nor the index.
-/// - A moved HEAD expands it again. Other files count as they were when the package was compiled.
+/// - The difference is cut at 256 KiB, after a whole line, and a last line states the cut.
+/// - Credentials that can be recognized are masked. Values that are given to a [secret's
+///   name](macro@tracked#secrets) are masked, too: in Rust the texts and numbers up to the end of the
+///   statement, in other files everything behind `=`, `:` or `--name`, and the block that begins there.
+///   Masked text is not in the program, either. A secret under a name that does not look like one is not
+///   recognized. New files that were not added to git (`git add`) are not in the difference.
+/// - The macro runs git in a way that changes neither the working tree nor the index.
+/// - A moved HEAD expands the macro again. Other files count as they were when the package was compiled.
 ///
 /// ```
 /// # mlflow::configure(mlflow::Config::new().enabled(false));

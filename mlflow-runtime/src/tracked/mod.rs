@@ -1,8 +1,8 @@
-//! Runs the body of an annotated function.
+//! Execution of the body of an annotated function.
 //!
-//! Invariants: the body runs once, at one place in the code, tracked or not; what it returns,
-//! and the payload it panics with, go on unchanged; whatever the run hears of, it hears before
-//! the caller does.
+//! Invariants: the body runs once, from one place in the code, tracked or not. The value that the body
+//! returns, or the payload that it panics with, is passed on unchanged. Everything that the run records about
+//! the outcome is recorded before the caller receives the outcome.
 
 pub(crate) mod boxed_future;
 pub(crate) mod call;
@@ -24,7 +24,8 @@ use crate::tracked::call::Call;
 use crate::tracked::outcome::RunOutcome;
 use crate::tracked::type_hints::ReturnType;
 
-/// Runs `body`. `outcome` looks at what it returned.
+/// Runs `body` as one run, or without a run if `call` is `None`. `outcome` records what it finds in the
+/// returned value.
 #[inline]
 pub fn call<R>(
     call: Option<Box<Call>>,
@@ -37,7 +38,7 @@ pub fn call<R>(
     }
 }
 
-/// The one place where a body's code is, tracked or not.
+/// Runs `body`. No other place contains the body's code, tracked or not.
 #[inline(never)]
 fn run_body<R>(body: impl FnOnce() -> R) -> R {
     body()
@@ -65,27 +66,29 @@ fn run_observed<R>(
     }
 }
 
-/// Runs `body`. The bound, unlike a bare closure call, lets it return a reborrow of what it holds.
+/// Runs `body`. The bound lets the closure return a reborrow of what it holds, unlike a closure that is
+/// called directly.
 #[inline]
 pub fn invoke<R>(body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// `outcome` of a function whose value tells nothing.
+/// Records nothing: the `outcome` of a function whose returned value is of no interest to the run.
 #[inline]
 pub fn ignore_value<R>(_: &R, _: &mut RunOutcome<'_>) {}
 
-/// The run of a body that cannot be wrapped: one that never returns, or asks for its caller.
+/// Run of a body that cannot be wrapped in a closure: of a function that never returns, that has
+/// `#[track_caller]`, or that returns `impl Fn`.
 #[derive(Debug)]
 pub struct Guard {
     call: Option<Box<Call>>,
-    /// Whether the thread was already unwinding when the body began, as in a destructor.
+    /// True if the thread was already unwinding when the body began, as in a destructor.
     was_unwinding: bool,
     current: Option<ContextGuard>,
 }
 
 impl Guard {
-    /// Starts the run.
+    /// Starts the run of `call`, if there is one, and makes the run current until the guard is dropped.
     #[inline]
     #[must_use]
     pub fn new(mut call: Option<Box<Call>>) -> Self {
@@ -114,15 +117,15 @@ impl Drop for Guard {
 }
 
 pin_project_lite::pin_project! {
-    /// A future whose run starts when it is first polled.
+    /// Future whose run starts at the first poll.
     pub struct Tracked<R, F, O> {
-        // Taken out only by the drop, which needs the run to be current meanwhile. A future of an
-        // `async` block has a niche, so the `Option` costs nothing.
+        // Becomes `None` only in `drop`: the destructor of the future needs the run to be current. A future
+        // of an `async` block has a niche, so the `Option` costs nothing.
         #[pin]
         inner: Option<F>,
         call: Option<Box<Call>>,
         outcome: O,
-        // `F::Output`, which is told before `F` is known.
+        // Stands for `F::Output`, which is known before `F` is.
         returned: ReturnType<R>,
     }
 
@@ -137,7 +140,7 @@ pin_project_lite::pin_project! {
     }
 }
 
-/// Ends the run as killed, also if a destructor of the future panics.
+/// Guard that ends the run as KILLED, also if a destructor of the future panics.
 struct AbandonGuard(Option<Box<Call>>);
 
 impl Drop for AbandonGuard {
@@ -153,7 +156,7 @@ where
     F: Future<Output = R>,
     O: Fn(&R, &mut RunOutcome<'_>),
 {
-    /// `inner` as one run; `outcome` looks at what it returned.
+    /// Makes `inner` one run. `outcome` records what it finds in the output of `inner`.
     #[inline]
     #[must_use]
     pub fn new(call: Option<Box<Call>>, inner: F, outcome: O) -> Self {
@@ -205,7 +208,7 @@ where
     }
 }
 
-/// The one place where a future's code is, tracked or not.
+/// Polls `inner`. No other place contains the future's code, tracked or not.
 #[inline(never)]
 fn poll_once<F: Future>(inner: Pin<&mut F>, task: &mut TaskContext<'_>) -> Poll<F::Output> {
     inner.poll(task)

@@ -1,7 +1,7 @@
-//! Text put together from constants, arguments and the moment: `lr-{lr}-{timestamp}`.
+//! Names composed of constants, arguments and the present time: `lr-{lr}-{timestamp}`.
 //!
-//! Invariant: a part that is too long for a name makes a text that is, so that whoever takes it
-//! sees it.
+//! Invariant: a part that is too long for a name makes the whole text too long for a name, so that the code
+//! which receives the text notices.
 
 use std::fmt::{self, Display};
 
@@ -10,10 +10,10 @@ use crate::environment;
 use crate::model::limits::EXPERIMENT_NAME_CHARS;
 use crate::time;
 
-/// More than any name may have.
+/// Largest number of characters of a part: one more than any name may have.
 const PART_CHARS: usize = EXPERIMENT_NAME_CHARS + 1;
 
-/// A run's or experiment's name in the making.
+/// Name of a run or an experiment while it is composed.
 #[derive(Debug)]
 pub struct Template(Text);
 
@@ -24,13 +24,13 @@ impl Default for Template {
 }
 
 impl Template {
-    /// Empty.
+    /// Returns an empty template.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Constant text.
+    /// Appends constant text.
     pub fn text(&mut self, text: &str) {
         self.0.text.push_str(text);
     }
@@ -40,25 +40,25 @@ impl Template {
         self.0.end = self.0.end.and(part.end);
     }
 
-    /// `{argument}`.
-    // By value: it is made for this call, and the macro's expansion stays free of a borrow.
+    /// Appends the value of `{argument}`.
+    // Taken by value: the value is made for this call, and the macro's expansion needs no borrow.
     pub fn value(&mut self, value: Values) {
         let value = value.into_text();
         self.0.end = self.0.end.and(value.end);
         self.push_part(&truncate_to_text(PART_CHARS, &value.text));
     }
 
-    /// `{argument:.3}`, `{argument:?}`.
+    /// Appends a formatted argument, such as `{argument:.3}` or `{argument:?}`.
     pub fn formatted(&mut self, text: fmt::Arguments<'_>) {
         self.push_part(&render_debug(PART_CHARS, text));
     }
 
-    /// `{timestamp}`.
+    /// Appends `{timestamp}`, the present time in UTC.
     pub fn timestamp(&mut self) {
         self.text(&time::format_compact_utc(time::now_ms()));
     }
 
-    /// `{env}`: `MLFLOW_ENV`, else `default`.
+    /// Appends `{env}`: the value of `MLFLOW_ENV`, else `default`.
     pub fn env(&mut self) {
         let deployment = environment::deployment_environment();
         self.text(deployment.as_deref().unwrap_or("default"));
@@ -69,7 +69,7 @@ impl Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.text)?;
         match self.0.end {
-            // A part that was cut is too long for the name, too.
+            // A part that was cut is still too long for the name, which is noticed later.
             TextEnd::Complete
             | TextEnd::Truncated
             | TextEnd::TooMany

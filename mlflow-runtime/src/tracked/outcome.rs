@@ -1,7 +1,8 @@
-//! What a returned value says about the run.
+//! Inspection of a returned value, and what the run records about it.
 //!
-//! Invariant: `Result` and `Option` are found by type, so an alias or a re-export of them is seen
-//! and a user's own `Result` is not mistaken for one: an inherent method beats a trait's.
+//! Invariant: `Result` and `Option` are recognized by type. An alias or a re-export of them is recognized,
+//! and a user's own type `Result` is not mistaken for one. The selection between types works because the
+//! compiler prefers an inherent method to a trait's method.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -17,28 +18,28 @@ use crate::run::callsite::Callsite;
 use crate::sync::lock;
 use crate::warnings::warn_without_dedup;
 
-/// Asks a value whether it is a `Result` or an `Option`.
+/// Wrapper that finds out if a value is a `Result`, an `Option` or an `ExitCode`.
 #[derive(Debug)]
 pub struct ResultProbe<'v, T: ?Sized>(pub &'v T);
 
-/// The answer.
+/// Result of the inspection of a returned value.
 #[derive(Debug, PartialEq)]
 pub enum Inspected<V, E> {
     /// `Ok`, `Some`, or a value that is neither `Result` nor `Option`.
     Value(V),
-    /// `Err`.
+    /// `Err`, or an `ExitCode` other than `SUCCESS`.
     Error(E),
-    /// `None`.
+    /// `None`, or `ExitCode::SUCCESS`: there is no value to log.
     Absent,
 }
 
-/// A type that is looked into.
+/// Type whose values are taken apart into a value or an error.
 pub trait ResultLike {
-    /// What it has if it has a value.
+    /// Type of the value of a success.
     type Value;
-    /// What it has if it is a failure.
+    /// Type of the error of a failure.
     type Error;
-    /// Takes it apart.
+    /// Takes the value apart.
     fn inspected(&self) -> Inspected<&Self::Value, &Self::Error>;
 }
 
@@ -63,7 +64,7 @@ impl<T> ResultLike for Option<T> {
     }
 }
 
-/// A code that is not `SUCCESS` is an error, as `sys.exit(1)` is in Python.
+/// Exit codes other than `SUCCESS` are errors, as `sys.exit(1)` is in Python.
 impl ResultLike for ExitCode {
     type Value = Infallible;
     type Error = ExitCode;
@@ -77,7 +78,8 @@ impl ResultLike for ExitCode {
     }
 }
 
-// One method for all of them: of a type that is not known, the compiler would say that several fit.
+// A single method for all types that are taken apart: with one method each, the compiler would find several
+// candidates for a type that it does not know yet.
 impl<'v, T: ResultLike> ResultProbe<'v, T> {
     /// Takes the value apart.
     #[must_use]
@@ -86,11 +88,11 @@ impl<'v, T: ResultLike> ResultProbe<'v, T> {
     }
 }
 
-/// Every other type is a value.
+/// Fallback for every other type, which counts as a plain value.
 pub trait NotAResult<'v> {
-    /// The value's type.
+    /// Type of the value.
     type Value: ?Sized;
-    /// The value as it is.
+    /// Returns the value as it is.
     fn __mlflow_inspected(self) -> Inspected<&'v Self::Value, &'v Infallible>;
 }
 
@@ -101,7 +103,7 @@ impl<'v, T: ?Sized> NotAResult<'v> for ResultProbe<'v, T> {
     }
 }
 
-/// A run about to end; takes what the returned value tells.
+/// Outcome of a run that is about to end, as far as the returned value determines it.
 #[derive(Debug)]
 pub struct RunOutcome<'r> {
     run: &'r Run,
@@ -118,9 +120,10 @@ impl<'r> RunOutcome<'r> {
         }
     }
 
-    /// Logs the numbers of the returned value: a bare one under the function's name or the one
-    /// it was given, fields under their own. A key that the
-    /// run has logged before gets them at its last step: a curve does not fall back to its beginning.
+    /// Logs the numbers of the returned value as metrics. A bare number has the name that the attribute
+    /// gives, else the name of the function; fields have their own names. If the run has already logged
+    /// points under a key, the number is logged at the last step of that key, so that the curve does not fall
+    /// back to its beginning.
     pub fn numbers(&mut self, numbers: Numbers) {
         let is_sequence = numbers.is_sequence;
         self.warn_unused_names(&numbers);
@@ -137,7 +140,8 @@ impl<'r> RunOutcome<'r> {
         }
     }
 
-    /// Says that a name of the attribute is for another kind of value than the one that was returned.
+    /// Logs a warning if the attribute names another kind of value than the one that was returned, once for
+    /// each callsite.
     fn warn_unused_names(&self, numbers: &Numbers) {
         let values = numbers.values.iter().map(|(path, _)| path);
         let paths = values.chain(numbers.missing.iter().map(|(path, _)| path));
@@ -198,7 +202,7 @@ impl<'r> RunOutcome<'r> {
         }
     }
 
-    /// The run has failed.
+    /// Marks the run as FAILED, and sets the tags that describe the error.
     pub fn failure(&mut self, failure: Failure) {
         self.status = RunStatus::Failed;
         let tag = |what| self.run.error_tag(what);

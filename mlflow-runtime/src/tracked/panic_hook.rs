@@ -1,12 +1,12 @@
-//! Remembers where and why the thread panicked last.
+//! Panic hook that records the location and the message of a thread's last panic.
 //!
-//! Invariants: the hook that was there is called first and unchanged; outside a run nothing is
-//! remembered; what is remembered is used only for the panic it belongs to, by every run that it
-//! unwinds through.
+//! Invariants: the hook that was installed before is called first, and unchanged. Outside a run nothing is
+//! recorded. A record is used only for the panic that it belongs to, by every run that this panic unwinds
+//! through.
 //!
-//! A hook that the program sets later takes ours away, unless it calls the one that was there.
-//! That shows only when a panic is caught that the hook has not seen: its place is lost, and the
-//! next call of an annotated function sets the hook again.
+//! A hook that the program installs later replaces this one, unless the program's hook calls the hook that it
+//! replaced. The loss is noticed only when a panic is caught that this hook has not seen. The location of
+//! that panic is lost, and the next call of an annotated function installs the hook again.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -25,27 +25,28 @@ use crate::sync::lock;
 
 thread_local!(static LAST_PANIC: RefCell<Option<PanicRecord>> = const { RefCell::new(None) });
 
-/// Whether the hook has to be set: it never was, or a panic went by it.
+/// Set while the hook has to be installed: at the start, and after a panic that the hook has not seen.
 static NEEDS_INSTALL: AtomicBool = AtomicBool::new(true);
 
-/// Where our hook is in memory, as which it is known again; 0 before it is set.
+/// Address of this hook in memory, by which the hook is recognized; 0 before it is installed.
 static HOOK_ADDRESS: AtomicUsize = AtomicUsize::new(0);
-/// Held while the hook is set.
+/// Lock held while the hook is installed.
 static INSTALL_LOCK: PerProcess<Mutex<()>> = PerProcess::new();
 
-/// A panic inside a run.
+/// Record of a panic inside a run.
 #[derive(Clone, Debug)]
 pub(crate) struct PanicRecord {
-    /// Where its payload is, since it was first caught; it stays there while it goes on.
+    /// Address of the payload, known since the panic was first caught. The address stays the same while the
+    /// panic continues to unwind.
     payload_address: Option<usize>,
     message: Option<Text>,
     location: Option<String>,
     backtrace: Option<Text>,
 }
 
-/// From now on panics inside a run are remembered.
+/// Installs the hook, if it is not installed: from now on, panics inside a run are recorded.
 pub(crate) fn install_hook() {
-    // The hook cannot be changed by a thread that panics; a later call does it.
+    // A thread that panics cannot change the hook; a later call does so.
     if !NEEDS_INSTALL.load(Ordering::Acquire) || std::thread::panicking() {
         return;
     }
@@ -55,7 +56,7 @@ pub(crate) fn install_hook() {
     }
     let previous = std::panic::take_hook();
     if HOOK_ADDRESS.load(Ordering::Relaxed) == thin_address(&*previous) {
-        // The panic was one that no hook is called for.
+        // The hook is still installed: the unseen panic was one that calls no hook.
         std::panic::set_hook(previous);
     } else {
         let hook = Box::new(move |info: &PanicHookInfo<'_>| {
@@ -72,7 +73,8 @@ fn thin_address<T: ?Sized>(value: &T) -> usize {
     std::ptr::from_ref(value).cast::<()>().addr()
 }
 
-/// Whatever panicked before on this thread has come to its end.
+/// Forgets the last panic of this thread, which is over when a new run starts. Does nothing while the thread
+/// panics.
 pub(crate) fn clear_last_panic() {
     if !std::thread::panicking() {
         let _ = LAST_PANIC.try_with(RefCell::take);
@@ -90,7 +92,7 @@ fn record_panic(info: &PanicHookInfo<'_>) {
             .location()
             .map(|location| format!("{}:{}", location.file(), location.line())),
         backtrace: (backtrace.status() == BacktraceStatus::Captured)
-            // Nobody wrote it, so nobody has to hear that the tag holds its beginning only.
+            // No user wrote the backtrace, so no warning is needed that the tag holds only its beginning.
             .then(|| {
                 truncate_to_text(TAG_VALUE_CHARS, &backtrace.to_string())
                     .text
@@ -98,7 +100,7 @@ fn record_panic(info: &PanicHookInfo<'_>) {
             }),
     };
     if cfg!(panic = "abort") || panic.is_abort_message() {
-        // Nobody will come by again to end the run.
+        // The process aborts, so no other code will end the run.
         let cause = PanicRecord::last_seen().unwrap_or(panic);
         cause.report(run);
         run.end(RunStatus::Failed);
@@ -108,7 +110,8 @@ fn record_panic(info: &PanicHookInfo<'_>) {
 }
 
 impl PanicRecord {
-    /// The panic that carries `payload`; its place is known if the hook saw it on this thread.
+    /// Returns the record of the panic that carries `payload`. The location is known if the hook saw the
+    /// panic on this thread. Otherwise the next call installs the hook again.
     pub(crate) fn from_payload(payload: &(dyn Any + Send)) -> Self {
         let message = payload_text(payload);
         let address = thin_address(payload);
@@ -134,10 +137,10 @@ impl PanicRecord {
         })
     }
 
-    /// Whether the standard library says with it that it cannot unwind any further, and aborts.
+    /// Returns true if the standard library uses this message when it cannot unwind any further and aborts.
     fn is_abort_message(&self) -> bool {
-        // `PanicHookInfo::can_unwind` is not stable. Should the words change, the run ends as
-        // KILLED instead of FAILED.
+        // `PanicHookInfo::can_unwind` is not stable. If the messages change, the run ends as KILLED instead
+        // of FAILED.
         const WORDS: [&str; 2] = [
             "panic in a function that cannot unwind",
             "panic in a destructor during cleanup",
@@ -147,7 +150,7 @@ impl PanicRecord {
             .is_some_and(|message| WORDS.contains(&message.text.as_str()))
     }
 
-    /// The last panic the hook saw on this thread.
+    /// Returns the last panic that the hook saw on this thread.
     pub(crate) fn last_seen() -> Option<Self> {
         LAST_PANIC
             .try_with(|last| last.try_borrow().ok()?.clone())
@@ -155,7 +158,7 @@ impl PanicRecord {
             .flatten()
     }
 
-    /// A panic nothing is known of.
+    /// Record of a panic of which nothing is known.
     pub(crate) const UNKNOWN: Self = Self {
         payload_address: None,
         message: None,
@@ -163,7 +166,7 @@ impl PanicRecord {
         backtrace: None,
     };
 
-    /// Sets the tags that tell of it.
+    /// Sets the tags of `run` that describe the panic.
     pub(crate) fn report(&self, run: &Run) {
         let tag = |what| run.error_tag(what);
         run.set_tag(&tag("type"), "panic");

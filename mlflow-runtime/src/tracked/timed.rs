@@ -1,7 +1,7 @@
-//! `#[timed]`: how long a function takes, as a metric of the run it is called in.
+//! Runtime of `#[timed]`, which logs the duration of each call of a function as a metric of the current run.
 //!
-//! Invariants: it starts no run; without a current run nothing is measured; the time ends when
-//! the body's locals are gone, however it ends.
+//! Invariants: `#[timed]` starts no run, and measures nothing without a current run. The time ends when the
+//! body's locals are dropped, whether the body returns, panics or is cancelled.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::run::Run;
 use crate::tracker::global;
 
-/// A function annotated with `#[timed]`.
+/// Function annotated with `#[timed]`.
 #[derive(Debug)]
 pub struct TimedCallsite {
     metric: &'static str,
@@ -20,7 +20,7 @@ pub struct TimedCallsite {
 }
 
 impl TimedCallsite {
-    /// `metric` is `time/<name>`.
+    /// Makes the callsite of a function whose durations are logged as `metric`, which is `time/<name>`.
     #[must_use]
     pub const fn new(metric: &'static str) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl TimedCallsite {
     }
 }
 
-/// A call that is being timed.
+/// Measurement of one call, which logs the duration when it is dropped.
 #[derive(Debug)]
 pub struct Timer {
     site: &'static TimedCallsite,
@@ -39,7 +39,7 @@ pub struct Timer {
 }
 
 impl Timer {
-    /// Starts the clock, if there is a run.
+    /// Starts the measurement. Returns `None` if tracking is off or there is no current run.
     #[inline]
     #[must_use]
     pub fn start(site: &'static TimedCallsite) -> Option<Self> {
@@ -63,17 +63,17 @@ impl Drop for Timer {
 }
 
 pin_project_lite::pin_project! {
-    /// A future whose time ends when it does, or when it is dropped.
+    /// Future whose measurement ends when the future completes or is dropped.
     #[derive(Debug)]
     pub struct Timed<F> {
-        // Dropped before the timer: the time of its destructors counts.
+        // Declared, and therefore dropped, before the timer: the time of the future's destructors counts.
         #[pin]
         inner: F,
         timer: Option<Timer>,
     }
 }
 
-/// `future`, timed from now to its end.
+/// Makes `timer`, which is already running, stop at the end of `future`.
 #[inline]
 #[must_use]
 pub fn time<F: Future>(timer: Option<Timer>, future: F) -> Timed<F> {
@@ -89,7 +89,7 @@ impl<F: Future> Future for Timed<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // Out of the future, so that a panic ends the time.
+        // Taken out of the future, so that a panic drops the timer and ends the measurement.
         let timer = this.timer.take();
         let poll = this.inner.poll(task);
         if poll.is_pending() {

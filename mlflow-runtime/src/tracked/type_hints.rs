@@ -1,8 +1,9 @@
 //! Hints that let the compiler infer a body's types as it would without the attribute.
 //!
-//! The body of a tracked function becomes a closure or an `async` block, whose return type the compiler infers from
-//! the body alone. The macro therefore puts a statement before the body which is never executed and returns a value
-//! of the declared type, as `tracing`'s attribute does. The functions here make such values.
+//! The body of a tracked function becomes a closure or an `async` block, whose return type the compiler
+//! infers from the body alone. The macro therefore puts a statement before the body which is never executed
+//! and returns a value of the declared type, as `tracing`'s attribute does. The functions in this module make
+//! such values.
 //!
 //! Invariant: nothing here does anything when the program runs.
 
@@ -11,13 +12,14 @@ use std::marker::PhantomData;
 
 use crate::tracked::Tracked;
 
-/// Stands for what a function returns. Invariant in it, so that two that are the same have one type,
-/// not a type and its subtype: what the compiler knows of the one, it knows of the other.
+/// Marker for the return type of a function. The marker is invariant in `R`, so that the markers of one
+/// return type have one type, not a type and its subtype: what the compiler infers for one marker holds for
+/// the other.
 #[derive(Debug)]
 pub struct ReturnType<R>(PhantomData<fn(R) -> R>);
 
 impl<R> ReturnType<R> {
-    /// The only value.
+    /// Only value of the marker.
     pub const MARKER: Self = Self(PhantomData);
 }
 
@@ -29,40 +31,44 @@ impl<R> Clone for ReturnType<R> {
 
 impl<R> Copy for ReturnType<R> {}
 
-/// Returns `future`, whose output is an `R`: what a value can do is asked before the body has told what it
-/// returns.
+/// Returns `future`, and states that its output is an `R`. The compiler needs the type of the output when it
+/// selects the captures of the returned value, which is before it has inferred the type from the body.
 #[inline]
 pub fn with_output<F: Future<Output = R>, R>(future: F) -> F {
     future
 }
 
-/// Makes a closure or an `async` block own `value`, whether or not the body names it.
+/// Makes a closure or an `async` block own `value`, even if the body does not name it.
 #[inline]
 pub fn mark_used<T: ?Sized>(_: &T) {}
 
-/// Never there; gives an `async` block its return type.
+/// Returns `None`. The macro places a `return` of the content behind an `if let Some`. The `return` is never
+/// executed, and gives an `async` block its return type.
 #[inline]
 #[must_use]
 pub const fn none<T>() -> Option<T> {
     None
 }
 
-/// Never there; of the type that another `return` has already told.
+/// Returns `None`, whose content has the type of the marker. A `return` of the content, which is never
+/// executed, ties the marker to the type that is returned.
 #[inline]
 #[must_use]
 pub fn none_like<T>(_: ReturnType<T>) -> Option<T> {
     None
 }
 
-/// Never there; a `return` of it makes `R` what the signature says of a future's output.
+/// Returns `None`, whose content is a tracked future. A `return` of that future, which is never executed,
+/// makes `R` the output that the signature declares.
 #[inline]
 #[must_use]
 pub fn none_future_like<R, F, O>(_: ReturnType<R>) -> Option<Tracked<R, F, O>> {
     None
 }
 
-/// `value`, of the type that a `return` has already told. An argument's expression is checked with
-/// all that is known of the type, as a closure's parameters need; a returned one is not.
+/// Returns `value`, which has the type of the marker. The compiler checks an argument's expression with
+/// everything that it knows about the expected type, which the parameters of a closure need. An expression
+/// that is returned is not checked that way.
 #[inline]
 pub fn with_type_of<T>(_: ReturnType<T>, value: T) -> (T,) {
     (value,)

@@ -173,7 +173,7 @@ impl Tracker {
         if let Some(tracker) = Self::existing() {
             return Some(tracker);
         }
-        // One thread at a time makes the tracker. The lock that every call needs is not held meanwhile,
+        // Only one thread at a time makes the tracker. The lock that every call needs is not held meanwhile,
         // because files are created here.
         let _making = lock(&process_globals().start_lock);
         if let Some(tracker) = Self::existing() {

@@ -129,8 +129,8 @@ impl FlushReport {
     }
 }
 
-/// Returns the present state of tracking. Starts nothing. Costs a lock and a few loads, and a system call for
-/// each run with a console log.
+/// Returns the present state of tracking. Neither makes a tracker nor starts a thread. Costs a lock and a few
+/// loads, and a system call for each run with a console log.
 ///
 /// ```
 /// let health = mlflow::health();

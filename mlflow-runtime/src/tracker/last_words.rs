@@ -1,7 +1,8 @@
 //! Delivery by a tracker at the end of the process, and the last lines on stderr.
 //!
-//! Invariants: if the store is known to be unavailable, or has done nothing for this process yet, one more
-//! attempt is made. Values that are left stay in the journal, and one line reports them.
+//! Invariants: if the store is known to be unavailable, or has done nothing for this process yet, only one
+//! more attempt is made. Values that are left stay in the journal, if it is on disk, and one line reports
+//! them.
 
 use std::time::{Duration, Instant};
 

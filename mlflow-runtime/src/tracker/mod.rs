@@ -266,8 +266,7 @@ impl Tracker {
         self.experiment.set(&ExperimentRef::Name(name));
     }
 
-    /// Returns the configured user name of the requests; `None` if runs belong to the user of the operating
-    /// system.
+    /// Returns the user name that authenticates the requests, if one is configured.
     pub(crate) fn user(&self) -> Option<&str> {
         self.settings.login.username.as_deref()
     }

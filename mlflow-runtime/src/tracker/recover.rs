@@ -105,14 +105,14 @@ pub fn recover(timeout: Duration) -> RecoverReport {
 /// Ships the orphaned journals for the destination `from` to `to`, and waits as [`recover`] does. Meant for
 /// values that were logged to a wrong URI. The destination `to` has to be the present one.
 ///
-/// Each argument is a tracking URI; credentials in it are ignored. If the URI in `from` was unusable, such as
-/// `host:5000`, give it as it was configured.
+/// Each argument is a tracking URI; credentials in it are ignored. A URI in `from` that was unusable, such as
+/// `host:5000`, is given as it was configured.
 ///
 /// A run that was already created at `from` is created anew at `to`, with the values that are left of it. A
 /// run that names its experiment by an id goes to the experiment with this id at `to`. Values that `to`
 /// refuses for good are kept as rejected values of `to`.
 ///
-/// One call runs at a time: a second call waits for the first. A journal of this very process, which had
+/// Only one call runs at a time: a second call waits for the first. A journal of this very process, which had
 /// another URI before [`set_tracking_uri`](crate::set_tracking_uri), is not found while the process lives. If
 /// the report has found no journal, `from` may be misspelt: compare it with the line that the process which
 /// logged the values wrote to stderr at its end.
@@ -129,8 +129,8 @@ pub fn recover(timeout: Duration) -> RecoverReport {
 /// ```
 ///
 /// # Errors
-/// Returns an error if `to` cannot be used or is not the present destination, or if tracking is off. The
-/// destination of a [fake](crate::testing::fake) is never `to`.
+/// Returns an error if `to` cannot be used or is not the present destination, or if tracking is off. In the
+/// scope of a [fake](crate::testing::fake), every call returns an error.
 pub fn recover_from(
     from: &str,
     to: &str,

@@ -1,15 +1,16 @@
-//! How often a kind of warning comes.
+//! A limit on how often one kind of warning is issued.
 //!
-//! Invariant: a warning that comes with every value costs a program neither its log nor its memory.
+//! Invariant: a warning that is due with every value fills neither the program's log nor its memory.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-/// How often one kind of warning comes.
+/// Maximum number of warnings of one kind in a process.
 const MAX_WARNINGS_PER_KIND: u32 = 20;
 
-/// What was said of keys: each thing once, and of a kind no more than [`MAX_WARNINGS_PER_KIND`].
+/// Record of the warnings about keys. Each is issued once, and of each kind at most
+/// [`MAX_WARNINGS_PER_KIND`].
 #[derive(Debug, Default)]
 pub(crate) struct WarningLog {
     keys: FxHashSet<(&'static str, String)>,
@@ -17,7 +18,8 @@ pub(crate) struct WarningLog {
 }
 
 impl WarningLog {
-    /// What to say at the end of the warning; `None` if it was said before, or is not to come any more.
+    /// Returns the text to append to the warning; `None` if the warning was issued before, or its kind has
+    /// reached the limit.
     pub(crate) fn admit(&mut self, kind: &'static str, key: &str) -> Option<&'static str> {
         let limit = self.kinds.entry(kind).or_default();
         if limit.is_reached() || !self.keys.insert((kind, key.to_owned())) {
@@ -27,7 +29,7 @@ impl WarningLog {
     }
 }
 
-/// Counts one kind of warning.
+/// A counter for one kind of warning.
 #[derive(Debug, Default)]
 pub(crate) struct WarningLimit(AtomicU32);
 
@@ -40,9 +42,9 @@ impl WarningLimit {
         self.0.load(Ordering::Relaxed) >= MAX_WARNINGS_PER_KIND
     }
 
-    /// What to say at the end of the warning; `None` if it is not to come any more.
+    /// Returns the text to append to the warning; `None` if the limit is reached.
     pub(crate) fn admit(&self) -> Option<&'static str> {
-        // Stays at the limit, however long the process lives.
+        // The count stays at the limit, however long the process lives, and never wraps around.
         let counted = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {

@@ -1,7 +1,9 @@
-//! Lines about what a user has asked for and does not get: a setting, a run that was never started.
+//! Warnings about anything that a user has requested and does not get: a setting, a run that was never
+//! started.
 //!
-//! Invariant: each comes once in a process, as a warning for subscribers and as a line on stderr, as most
-//! programs have no subscriber; neither shows a credential. `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` leaves the line out.
+//! Invariant: each warning is issued once in a process, as a warning for `tracing` subscribers and as a line
+//! on stderr, because most programs have no subscriber. Neither contains a credential.
+//! `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` leaves out the line on stderr.
 
 mod limit;
 
@@ -19,12 +21,12 @@ use crate::sync::lock;
 static WARNING_LOG: PerProcess<Mutex<WarningLog>> = PerProcess::new();
 static IS_QUIET: AtomicBool = AtomicBool::new(false);
 
-/// Leaves the lines on stderr out from now on, or does not.
+/// Turns the lines on stderr off or on, from now on.
 pub(crate) fn set_quiet(is_quiet: bool) {
     IS_QUIET.store(is_quiet, Ordering::Relaxed);
 }
 
-/// Says what is not as it was asked for.
+/// Issues a warning, unless the same warning was issued before.
 pub(crate) fn warn_user(line: fmt::Arguments<'_>) {
     let line = mask_credentials(line.to_string());
     let admitted = lock(WARNING_LOG.get()).admit("asked for", &line);
@@ -33,7 +35,7 @@ pub(crate) fn warn_user(line: fmt::Arguments<'_>) {
     }
 }
 
-/// Says a line of which the caller knows that it was not said before.
+/// Issues a warning of which the caller knows that it was not issued before.
 pub(crate) fn warn_without_dedup(line: String) {
     emit_warning(&mask_credentials(line));
 }

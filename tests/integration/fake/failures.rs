@@ -26,7 +26,7 @@ fn logged() -> Fake {
     fit.log_text("a,b\n1,2\n", "table.csv");
     drop(fit);
     let other = mlflow::start_run().experiment("wine").name("other").start();
-    other.end(mlflow::RunStatus::Failed);
+    other.finish(mlflow::RunStatus::Failed);
     fake
 }
 

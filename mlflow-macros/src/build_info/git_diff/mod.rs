@@ -1,7 +1,8 @@
-//! `git_diff!()`: how the code that is built differs from its commit.
+//! Expansion of `git_diff!()`: the difference between the code that is built and its commit.
 //!
-//! Invariants: bounded; what is secret is masked before it gets into the program: credentials
-//! wherever they stand, and what is given to a secret's name (see [`redaction`]).
+//! Invariants: the size is bounded. Secrets are masked before the difference gets into the program:
+//! credentials anywhere in the text, and values that are assigned to a secret's name (see
+//! [`redaction`]).
 
 mod redaction;
 
@@ -14,14 +15,16 @@ use super::{BuildInfo, package_directory, quote_option};
 use crate::expand::paths;
 use redaction::{Language, LineMasker};
 
-/// More than anybody reads, and little beside a program.
+/// Maximum size of the difference in bytes: more than anybody reads, and little compared with a
+/// program.
 const MAX_DIFF_BYTES: u64 = 256 * 1024;
 
-/// What a file's part of the diff begins with.
+/// Beginning of the first line of each file in the diff.
 const FILE_HEADER: &str = "diff --git ";
 
-/// `git_diff!()`
-// Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD"); const DIFF: Option<&'static str> = Some("diff --git a/…"); DIFF }`
+/// Expands `git_diff!()`.
+// Output: `{ const _: &[u8] = include_bytes!("…/.git/HEAD");
+//            const DIFF: Option<&'static str> = Some("diff --git a/…"); DIFF }`
 pub(crate) fn git_diff(arguments: &TokenStream) -> TokenStream {
     if !arguments.is_empty() {
         return syn::Error::new_spanned(arguments, "`git_diff!()` takes no arguments")
@@ -49,7 +52,8 @@ pub(crate) fn git_diff(arguments: &TokenStream) -> TokenStream {
     quote!({ #watch const DIFF: #core::option::Option<&'static #core::primitive::str> = #diff; DIFF })
 }
 
-/// The diff without its secrets; one that was cut ends with a whole line and says so.
+/// Returns the diff with its secrets masked. A diff that was cut ends with a whole line, and a note
+/// that it was cut.
 fn mask_diff(diff: &str, is_all: bool) -> String {
     let whole = match diff.rfind('\n') {
         Some(last) if !is_all => &diff[..=last],
@@ -68,7 +72,8 @@ fn mask_diff(diff: &str, is_all: bool) -> String {
             lines = LineMasker::new(Language::from_path(file.trim_end()));
         }
         match Hunk::parse_header(line) {
-            // Behind the places stands a line from before them, as it is.
+            // Git repeats an earlier line of the file behind the line numbers. That line is not
+            // masked, so it is dropped.
             Some((hunk, places)) => {
                 left = hunk;
                 lines = lines.restarted();
@@ -91,8 +96,9 @@ fn mask_diff(diff: &str, is_all: bool) -> String {
     masked
 }
 
-/// Takes away a file at the end of which nothing is said: only its time is another, which git, told to
-/// leave its index alone, could not note.
+/// Removes a file from the end of the diff if no change follows its header. Only the modification
+/// time of such a file differs from the index, and git, which runs without permission to update the
+/// index, cannot record the new time.
 fn remove_untouched_file(masked: &mut String) {
     let last = masked
         .trim_end_matches('\n')
@@ -103,8 +109,8 @@ fn remove_untouched_file(masked: &mut String) {
     }
 }
 
-/// How many lines of the old file and of the new one are still to come: what looks like a header may be
-/// one of them.
+/// Numbers of the lines of the old and the new file that are still to come in a hunk. A line that
+/// looks like a header may be one of them.
 #[derive(Default)]
 struct Hunk {
     old: usize,
@@ -173,7 +179,8 @@ mod tests {
         assert_eq!(mask_diff(&diff, true), diff.replace(&key, REDACTED));
     }
 
-    /// Git shows the nearest line from before that looks like a beginning, changed or not.
+    /// Covers the line that git repeats in a hunk's header: the nearest earlier line that looks
+    /// like the beginning of a function, changed or not.
     #[test]
     fn the_line_behind_the_places_of_a_hunk_was_not_masked() {
         let header = "@@ -8,1 +8,1 @@ DB_PASSWORD=hunter2\n";

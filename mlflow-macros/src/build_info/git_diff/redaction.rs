@@ -1,8 +1,9 @@
-//! What a file gives to a secret's name, line by line.
+//! Masking of the values that a file assigns to a secret's name, line by line.
 //!
-//! Invariant: when in doubt it is masked. In Rust these are the texts and numbers behind the name, up
-//! to the end of the statement; elsewhere all that stands behind `=`, `:` or an option, and where that
-//! is only the beginning of a block, the deeper lines that follow.
+//! Invariant: in case of doubt, text is masked. In Rust, the string literals and numbers behind the
+//! name are masked, up to the end of the statement. In other languages, everything behind `=`, `:`
+//! or an option is masked. If only the beginning of a block stands there, the deeper-indented lines
+//! that follow are masked.
 
 use mlflow_rules::{REDACTED, is_secret_name};
 
@@ -23,21 +24,21 @@ impl Language {
     }
 }
 
-/// The lines of one place, each with git's mark before it.
+/// Masker of the consecutive lines of a hunk. Git's mark (` `, `-` or `+`) stands before each line.
 pub(super) struct LineMasker {
     language: Language,
     context: LineContext,
 }
 
-/// What the next line belongs to.
+/// Construct to which the next line belongs.
 #[derive(Clone, Copy)]
 enum LineContext {
     Nothing,
-    /// A statement of Rust that names a secret.
+    /// Rust statement that names a secret.
     Statement {
         in_text: bool,
     },
-    /// What is deeper than this belongs to a secret.
+    /// Block of a secret: every line with a deeper indentation than `depth` belongs to the secret.
     Block {
         depth: usize,
     },
@@ -51,12 +52,12 @@ impl LineMasker {
         }
     }
 
-    /// For lines that stand elsewhere in the file.
+    /// Returns a masker for lines at another place of the same file.
     pub(super) fn restarted(&self) -> Self {
         Self::new(self.language)
     }
 
-    /// Appends the line, masked.
+    /// Appends the line to `masked`, with its secrets masked.
     pub(super) fn push(&mut self, line: &str, masked: &mut String) {
         let (content, end) = match line.strip_suffix('\n') {
             Some(content) => (content, "\n"),
@@ -75,7 +76,7 @@ impl LineMasker {
         let (start, in_text) = match self.context {
             LineContext::Statement { in_text } => (0, in_text),
             LineContext::Nothing | LineContext::Block { .. } => match find_secret_name(content) {
-                // A name in quotes is a key: its end is no text's beginning.
+                // A name in quotes is a key, whose closing quote does not begin a string literal.
                 Some((_, end)) => (end + usize::from(content[end..].starts_with('"')), false),
                 None => return masked.push_str(content),
             },
@@ -124,14 +125,14 @@ impl LineMasker {
         if value.chars().any(char::is_alphanumeric) {
             masked.push_str(REDACTED);
         } else {
-            // Nothing yet, `|`, `{`: it follows.
+            // Nothing, or only `|` or `{`: the value follows in the next lines.
             masked.push_str(value);
             self.context = LineContext::Block { depth };
         }
     }
 }
 
-/// The first name of a secret, from where to where.
+/// Returns the start and the end of the first name of a secret in the line.
 fn find_secret_name(line: &str) -> Option<(usize, usize)> {
     let is_part = |char: char| char.is_alphanumeric() || matches!(char, '_' | '-' | '.');
     let mut start = None;
@@ -150,7 +151,8 @@ fn find_secret_name(line: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// Appends the code with its texts and numbers masked; true if it ends inside of a text.
+/// Appends the code with its string literals and numbers masked. Returns true if the code ends
+/// inside of a string literal.
 // Input:  ` = env("X").unwrap_or("hunter2", 7);`
 // Output: ` = env("[redacted]").unwrap_or("[redacted]", [redacted]);`
 fn push_masked_literals(code: &str, mut in_text: bool, masked: &mut String) -> bool {
@@ -228,7 +230,7 @@ mod tests {
         }
     }
 
-    /// As rustfmt breaks long lines.
+    /// Covers values on a line of their own, as rustfmt breaks long lines.
     #[test]
     fn a_value_on_the_next_line_was_not_masked() {
         let lines = [

@@ -17,9 +17,9 @@ pub(crate) struct UnusableUri {
     pub(crate) given: String,
     /// Fault of the URI, worded as the middle of a sentence.
     reason: String,
-    /// Name of the destination under which values wait. If the meant destination is obvious, the name is the
-    /// one that this destination has when its URI is given correctly, so that a later process ships the
-    /// values; else it is `given`.
+    /// Name of the destination under which values wait. If the meant destination is obvious, this is the name
+    /// that the destination has once its URI is given correctly, so that the values reach it then; otherwise
+    /// it is `given`.
     origin: String,
     /// URI that was meant, without credentials; `None` if that is not obvious.
     corrected: Option<String>,
@@ -147,7 +147,8 @@ fn is_host(text: &str) -> bool {
         && (port.is_some() || host == "localhost" || host.contains('.'))
 }
 
-/// Returns true if `path` has the extension of a database file, and no `~` that a shell would have to expand.
+/// Returns true if `path` has the extension of a database file, and does not begin with `~`, which nothing
+/// expands here.
 fn is_database_path(path: &str) -> bool {
     let ends = [".db", ".sqlite", ".sqlite3"];
     ends.iter().any(|end| path.ends_with(end)) && !path.starts_with('~')

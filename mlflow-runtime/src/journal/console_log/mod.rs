@@ -1,16 +1,16 @@
-//! What a run says in words: lines that are appended while it goes on.
+//! Console logs: text files of runs, to which lines are appended while a run is open.
 //!
-//! Invariants: when [`ConsoleLog::append`] returns, the line outlives the process, as a value does (the
-//! device is not asked to keep it); a line is written by one call, which the kernel keeps whole beside
-//! those of other threads, so no lock is held while the file system works. The text is bounded, and says
-//! so in a line at its end.
+//! Invariants: when [`ConsoleLog::append`] returns, the line outlives the process, as a value does; it is not
+//! synced to the device. A line is written by one call, which the kernel keeps whole beside the lines of
+//! other threads, so no lock is held while the file system works. The text is bounded, and its last line says
+//! so when the bound is reached.
 //!
-//! It lies beside the segments, as an artifact does; the event that names it is written before it is
-//! made. The shipper brings it to the store again and again while it grows, so it stays until
-//! nobody can append to it any more.
+//! A console log lies beside the segments, as an artifact does. The event that names the file is appended
+//! before the file is created. The shipper uploads the log again and again while it grows, so the file stays
+//! until no thread can append to it any more.
 //!
-//! Where the process's stdout and stderr are [captured](crate::stdio_capture), the runs without a parent have
-//! a part each of one [`SharedLogFile`] file.
+//! Where the process's stdout and stderr are [captured](crate::stdio_capture), each run without a parent has
+//! a part of one [`SharedLogFile`].
 
 mod shared_file;
 
@@ -28,30 +28,30 @@ use crate::journal::user_files;
 use crate::sync::lock;
 pub(crate) use shared_file::{SharedLogFile, read_part_end};
 
-/// The consoles of a journal's runs, by the run's number.
+/// Console logs of a journal's runs, by the number of the run.
 #[derive(Default)]
 pub(crate) struct RunConsoleLogs(Mutex<FxHashMap<u32, Arc<ConsoleLogSlot>>>);
 
-/// A run's console; made at its first line. `None`: the journal had no room for it.
+/// Console log of a run, created at the run's first line; `None` if the journal had no space for it.
 pub(crate) type ConsoleLogSlot = OnceLock<Option<ConsoleLog>>;
 
 impl RunConsoleLogs {
-    /// The run's, which may be still to be made.
+    /// Returns the slot of the run, which may be empty still.
     pub(crate) fn slot(&self, run: u32) -> Arc<ConsoleLogSlot> {
         Arc::clone(lock(&self.0).entry(run).or_default())
     }
 
-    /// The run's, as far as it has come.
+    /// Returns the slot of the run, if there is one.
     pub(crate) fn get(&self, run: u32) -> Option<Arc<ConsoleLogSlot>> {
         lock(&self.0).get(&run).cloned()
     }
 
-    /// Nobody appends to it any more.
+    /// Removes the slot of a run to whose console log no thread appends any more.
     pub(crate) fn forget(&self, run: u32) {
         lock(&self.0).remove(&run);
     }
 
-    /// It could not be made; the next line tries again.
+    /// Removes a slot whose console log could not be created, so that the next line tries again.
     pub(crate) fn remove_failed(&self, run: u32, slot: &Arc<ConsoleLogSlot>) {
         let mut slots = lock(&self.0);
         if slots.get(&run).is_some_and(|now| Arc::ptr_eq(now, slot)) {
@@ -59,7 +59,7 @@ impl RunConsoleLogs {
         }
     }
 
-    /// How many hold something that is not in the store yet.
+    /// Returns the number of console logs that hold bytes which are not in the store yet.
     pub(crate) fn unshipped_count(&self) -> u64 {
         let slots: Vec<_> = lock(&self.0).values().cloned().collect();
         let waits = |slot: &&Arc<ConsoleLogSlot>| matches!(slot.get(), Some(Some(console)) if console.has_pending());
@@ -67,17 +67,17 @@ impl RunConsoleLogs {
     }
 }
 
-/// The text of one run.
+/// Console log of one run.
 pub(crate) struct ConsoleLog {
     storage: ConsoleStorage,
     max_bytes: u64,
-    /// Bytes of all lines so far, those that found no room included.
+    /// Bytes of all lines so far, including those beyond the bound.
     requested_bytes: AtomicU64,
-    /// Bytes of the journal's room that were taken for it.
+    /// Bytes of the journal's quota that are reserved for the log.
     reserved_bytes: AtomicU64,
-    /// The last line could not be written whole.
+    /// Set while the last line in the file is incomplete.
     is_torn: AtomicBool,
-    /// How much of it the store has, or will never take.
+    /// Number of bytes that the store has, or will never take.
     shipped: AtomicU64,
 }
 
@@ -93,11 +93,11 @@ enum ConsoleStorage {
     },
 }
 
-/// Where the bytes of a console are.
+/// Bytes of a console log, or the file that they are in.
 pub(crate) enum ConsoleBytes {
     File(PathBuf),
     Memory(Vec<u8>),
-    /// As the process wrote them: with secrets, if there are any.
+    /// Bytes as the process wrote them, possibly with secrets.
     Unredacted(Vec<u8>),
 }
 
@@ -105,39 +105,39 @@ fn file_length(file: &File) -> u64 {
     file.metadata().map_or(0, |metadata| metadata.len())
 }
 
-/// A part of a file.
+/// Reads `length` bytes of a file.
 pub(crate) fn read_range(file: &File, from: u64, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
     file.read_exact_at(&mut bytes, from)?;
     Ok(bytes)
 }
 
-/// Why a line was left out.
+/// Reason why a line was not written.
 #[derive(Debug)]
 pub(crate) enum AppendError {
-    /// The first one that is too many.
+    /// Limit reached by this line, the first that does not fit.
     LimitReached,
-    /// One after that.
+    /// Limit reached by an earlier line.
     OverLimit,
-    /// The file system's answer.
+    /// Error of the file system.
     Io(io::Error),
 }
 
-/// How long one may be that lies in memory.
+/// Greatest length, in bytes, of a console log in memory.
 const MAX_MEMORY_BYTES: u64 = 8 << 20;
 
-/// The last line of one that is full.
+/// Last line of a console log that is full.
 const TRUNCATION_NOTICE: &[u8] = b"[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n";
 
 impl ConsoleLog {
-    /// One in a new file.
+    /// Creates a console log in a new file.
     pub(crate) fn in_file(path: PathBuf, max_bytes: u64) -> io::Result<Self> {
         check_file_size_limit(max_bytes.saturating_add(TRUNCATION_NOTICE.len() as u64))?;
         let file = user_files::create_to_append(&path)?;
         Ok(Self::new(ConsoleStorage::File { file, path }, max_bytes))
     }
 
-    /// A part of the file that runs have in common.
+    /// Creates a console log that is a part of the shared file.
     pub(crate) fn in_shared_file(common: Arc<SharedLogFile>, part: u64, max_bytes: u64) -> Self {
         Self::new(
             ConsoleStorage::Captured {
@@ -166,7 +166,7 @@ impl ConsoleLog {
         }
     }
 
-    /// Appends a line, which ends in a line feed and has found room.
+    /// Appends a line, which ends in a line feed and for which quota is reserved.
     pub(crate) fn append(&self, line: &str) -> Result<(), AppendError> {
         let length = line.len() as u64;
         self.reserved_bytes.fetch_add(length, Ordering::Relaxed);
@@ -175,7 +175,8 @@ impl ConsoleLog {
             if before > self.max_bytes {
                 return Err(AppendError::OverLimit);
             }
-            // None of those that come now may fit between; one that another thread has begun may follow.
+            // No later line may fit in, even a shorter one. A line that another thread has begun to write may
+            // still follow.
             self.requested_bytes
                 .fetch_add(self.max_bytes, Ordering::Relaxed);
             return Err(self
@@ -201,7 +202,7 @@ impl ConsoleLog {
                 None => return Err(AppendError::OverLimit),
             },
         };
-        // The next line is one of its own.
+        // A line feed ends the incomplete line, so that the next one begins on a line of its own.
         if self.is_torn.swap(false, Ordering::Relaxed) {
             let _ = file.write(b"\n");
         }
@@ -216,7 +217,7 @@ impl ConsoleLog {
         })
     }
 
-    /// How long it is now, in bytes.
+    /// Returns the present length in bytes.
     pub(crate) fn length(&self) -> u64 {
         match &self.storage {
             ConsoleStorage::Memory(text) => lock(text).len() as u64,
@@ -231,12 +232,12 @@ impl ConsoleLog {
         }
     }
 
-    /// The first `length` bytes of it, or more.
+    /// Returns the first `length` bytes of the log, or more.
     pub(crate) fn bytes(&self, length: u64) -> io::Result<ConsoleBytes> {
         Ok(match &self.storage {
             ConsoleStorage::Memory(text) => ConsoleBytes::Memory(lock(text).clone()),
             ConsoleStorage::File { path, .. } if path.exists() => ConsoleBytes::File(path.clone()),
-            // Somebody has cleared the directory.
+            // Somebody has removed the file, which is still open.
             ConsoleStorage::File { file, .. } => ConsoleBytes::Memory(read_range(file, 0, length)?),
             ConsoleStorage::Captured {
                 shared_file: common,
@@ -252,7 +253,7 @@ impl ConsoleLog {
         })
     }
 
-    /// The run has ended: of what the process writes from now on, nothing is its.
+    /// Ends the run's part of captured output: bytes that the process writes from now on are not the run's.
     pub(crate) fn end(&self) {
         if let ConsoleStorage::Captured {
             shared_file: common,
@@ -263,7 +264,7 @@ impl ConsoleLog {
         }
     }
 
-    /// Whether nothing is added to it, as far as the process is concerned.
+    /// Returns true if no captured output will be added to the log.
     pub(crate) fn is_final(&self) -> bool {
         match &self.storage {
             ConsoleStorage::Captured {
@@ -274,7 +275,7 @@ impl ConsoleLog {
         }
     }
 
-    /// Nobody appends to it any more, and it is not needed.
+    /// Deletes the log's file or its part of the shared file, when the log is complete and no longer needed.
     pub(crate) fn remove(&self) {
         match &self.storage {
             ConsoleStorage::Memory(_) => {}
@@ -288,22 +289,22 @@ impl ConsoleLog {
         }
     }
 
-    /// Whether it takes nothing more.
+    /// Returns true if the log accepts no more lines.
     pub(crate) fn is_full(&self) -> bool {
         self.requested_bytes.load(Ordering::Relaxed) > self.max_bytes
     }
 
-    /// The room that is free again when it is gone.
+    /// Returns the bytes of quota to release when the log is deleted.
     pub(crate) fn reserved_bytes(&self) -> u64 {
         self.reserved_bytes.load(Ordering::Relaxed)
     }
 
-    /// Whether there is more of it than the store has.
+    /// Returns true if the log is longer than the part that the store has.
     pub(crate) fn has_pending(&self) -> bool {
         self.length() > self.shipped.load(Ordering::Relaxed)
     }
 
-    /// So many bytes of it do not wait any more.
+    /// Records that the store has the first `bytes` bytes, or will never take them.
     pub(crate) fn set_shipped(&self, bytes: u64) {
         self.shipped.store(bytes, Ordering::Relaxed);
     }
@@ -313,7 +314,7 @@ impl ConsoleLog {
 mod tests {
     use super::*;
 
-    /// A limit is what the user says, and may be every number.
+    /// A limit is set by the user, and may be any number.
     #[test]
     fn a_limit_at_the_end_of_all_numbers_is_none() {
         let folder = std::env::temp_dir().join(format!("mlflow-runtime-{}", uuid::Uuid::new_v4()));

@@ -1,10 +1,11 @@
-//! The file into which a helper process copies the process's stdout and stderr.
+//! Shared log file, into which a helper process copies the stdout and stderr of this process.
 //!
-//! Invariants: each run without a parent has a part of it, from what was written when it started to what
-//! was when it ended, or a moment later: what is on the way then is its own. Where the part ends stands in
-//! a file of its own, so that whoever reads the journal after a kill knows it; without that file the
-//! part is not needed any more. What no part needs is given back to the file system. The helper
-//! appends, so the file may be cut at its end, and emptied, while it is written.
+//! Invariants: each run without a parent has a part of the file. The part begins at what was written when the
+//! run started, and ends at what was written when the run ended, or a moment later, because output that is on
+//! the way at the end belongs to the run. The end of the part stands in a marker file of its own, so that a
+//! process which reads the journal after a kill knows the end; a part without its marker file is not needed
+//! any more. Space that no part needs is released to the file system. The helper appends to the file, so the
+//! file may be truncated, and emptied, while it is written.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -27,9 +28,9 @@ pub(crate) struct SharedLogFile {
 struct LogParts {
     next: u64,
     parts: Vec<LogPart>,
-    /// The file takes no room up to here.
+    /// Offset up to which the space of the file was released.
     freed_end: u64,
-    /// How long it may be, once it takes nothing more.
+    /// Length of the file when it was closed.
     closed_length: Option<u64>,
 }
 
@@ -38,11 +39,11 @@ struct LogPart {
     start: u64,
     end: Option<u64>,
     ended: Option<Instant>,
-    /// Says where it ends.
+    /// Path of the marker file, which holds the end of the part.
     marker: PathBuf,
 }
 
-/// Less than this is not worth a call.
+/// Least number of bytes for which space is released.
 const MIN_PUNCH_BYTES: u64 = 1 << 20;
 
 impl SharedLogFile {
@@ -54,8 +55,9 @@ impl SharedLogFile {
         })
     }
 
-    /// A run begins, while so many bytes are on their way; returns its part, and where that begins.
-    /// Those of runs that have ended end there.
+    /// Begins the part of a new run, while `on_the_way` bytes of earlier output are on their way to the file.
+    /// Returns the number of the part, and its first offset. Parts of runs that have ended are finished
+    /// there.
     pub(crate) fn begin_part(&self, marker: PathBuf, on_the_way: u64) -> io::Result<(u64, u64)> {
         user_files::create_file(&marker)?;
         let mut parts = lock(&self.parts);
@@ -73,19 +75,20 @@ impl SharedLogFile {
         Ok((number, from))
     }
 
-    /// The run of this part has ended; what is on the way is still its own.
+    /// Records that the run of this part has ended. Output that is on the way still belongs to the part.
     pub(super) fn end_part(&self, number: u64) {
         if let Some(part) = lock(&self.parts).get(number) {
             part.ended = Some(Instant::now());
         }
     }
 
-    /// What was on the way has arrived: the parts of runs that have ended so long ago end here.
+    /// Finishes, at the present end of the file, the parts of runs that have ended at least `ago` before. To
+    /// be called when all output that was on the way has arrived.
     pub(crate) fn finish_ended_parts(&self, ago: Duration) {
         lock(&self.parts).finish_ended(self.length(), ago);
     }
 
-    /// The part is not needed any more.
+    /// Removes a part that is not needed any more, with its marker file.
     pub(super) fn remove_part(&self, number: u64) {
         let mut parts = lock(&self.parts);
         if let Some(part) = parts.get(number) {
@@ -113,7 +116,8 @@ impl SharedLogFile {
         read_range(&self.file, from, length)
     }
 
-    /// What parts need, in bytes; gives the rest back.
+    /// Releases the space that no part needs, and returns the number of bytes that parts need; 0 once the
+    /// file is closed.
     pub(crate) fn reclaim_space(&self) -> u64 {
         let mut parts = lock(&self.parts);
         if let Some(closed_at) = parts.closed_length {
@@ -134,7 +138,7 @@ impl SharedLogFile {
         self.length().saturating_sub(first)
     }
 
-    /// Takes nothing more: the last line says so.
+    /// Closes the file for further output, with a last line that says so.
     pub(crate) fn close(&self) {
         let mut parts = lock(&self.parts);
         self.is_closed.store(true, Ordering::Relaxed);
@@ -142,7 +146,7 @@ impl SharedLogFile {
         parts.closed_length = Some(self.length());
     }
 
-    /// For appending, as long as it takes anything.
+    /// Returns the file for appending; `None` once it is closed.
     pub(super) fn open_file(&self) -> Option<&File> {
         (!self.is_closed.load(Ordering::Relaxed)).then_some(&self.file)
     }
@@ -161,7 +165,8 @@ impl LogParts {
         for part in &mut self.parts {
             if part.end.is_none() && part.ended.is_some_and(|ended| ended.elapsed() >= ago) {
                 part.end = Some(at);
-                // Where that cannot be, a reader after a kill takes what there is.
+                // If the marker cannot be written, a reader after a kill takes all bytes up to the end of the
+                // file.
                 let _ = user_files::open_or_create(&part.marker)
                     .and_then(|mut marker| marker.write_all(at.to_string().as_bytes()));
             }
@@ -169,8 +174,8 @@ impl LogParts {
     }
 }
 
-/// Where a part of a dead process's file ends: `None` where it is not needed any more, and the largest
-/// number where its run had not ended.
+/// Returns the end of a part of an orphaned journal's file: `None` if the part is not needed any more, and
+/// `u64::MAX` if its run had not ended.
 pub(crate) fn read_part_end(marker: &Path) -> Option<u64> {
     let bytes = user_files::read_file(marker).ok()?;
     let end = std::str::from_utf8(&bytes)
@@ -179,7 +184,8 @@ pub(crate) fn read_part_end(marker: &Path) -> Option<u64> {
     Some(end.unwrap_or(u64::MAX))
 }
 
-/// Gives the file's beginning back, up to a block's end. Where that cannot be, it stays.
+/// Releases the space of the file's beginning, up to the end of a block. Where the file system cannot do
+/// that, the space stays in use.
 fn punch_hole(file: &File, to: u64) {
     #[cfg(target_os = "linux")]
     {

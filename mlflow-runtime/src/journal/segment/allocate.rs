@@ -1,8 +1,8 @@
-//! How the file of a segment comes to be.
+//! Creation of segment files.
 //!
-//! Invariants: the blocks of a file that is mapped are reserved, so that writing to the mapping
-//! cannot fail for want of space (a SIGBUS); where that does not help, a file is written to instead
-//! (see [`mmap_safety`](super::mmap_safety)); a file that could not be made is not left behind.
+//! Invariants: the blocks of a mapped file are reserved, so that a write to the mapping cannot fail for lack
+//! of space (a SIGBUS). Where reserved blocks do not prevent that, a file is written with system calls
+//! instead (see [`mmap_safety`](super::mmap_safety)). A file whose creation fails is removed.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,8 +15,8 @@ use crate::journal::segment::append::{Appender, WrittenAppender};
 use crate::journal::segment::mapped::{MappedAppender, Region};
 use crate::journal::user_files;
 
-/// Makes a segment of `len` bytes at `path`: mapped, or written to where that cannot be, or must
-/// not.
+/// Creates a segment of `len` bytes at `path`. Its file is mapped, or written with system calls where it
+/// cannot or must not be mapped.
 pub(crate) fn create_segment(
     path: PathBuf,
     len: usize,
@@ -55,7 +55,8 @@ fn map_new_file(path: &Path, len: usize) -> io::Result<(Arc<Region>, MappedAppen
     Region::create_in_file(&file, len)
 }
 
-/// Whether it is for the file system to say so, or for the lack of address space: not of room.
+/// Returns true if the error means that the file system cannot map or reserve, or that address space is
+/// missing; false for a lack of disk space.
 fn cannot_map(error: &io::Error) -> bool {
     use rustix::io::Errno;
     matches!(
@@ -71,7 +72,7 @@ fn cannot_map(error: &io::Error) -> bool {
     ) || error.kind() == io::ErrorKind::Unsupported
 }
 
-/// Creates an empty file that is to take up to `bytes`, for this user alone.
+/// Creates an empty file of this user alone that is to take up to `bytes`.
 pub(in crate::journal) fn new_file(path: &Path, bytes: u64) -> io::Result<File> {
     check_file_size_limit(bytes)?;
     user_files::create_file(path)
@@ -79,8 +80,8 @@ pub(in crate::journal) fn new_file(path: &Path, bytes: u64) -> io::Result<File> 
 
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Sets the first `bytes` of a file to zero, which brings its pages into memory, too: a write takes
-/// stretches of them, where a fault takes one, with a third of the time.
+/// Sets the first `bytes` of a file to zero, which also brings its pages into memory. A write does that for
+/// stretches of pages, where a fault does it for one page, and takes a third of the time.
 fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
     let mut at = 0;
     while at < bytes {
@@ -93,7 +94,7 @@ fn write_zeros(file: &File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Makes a file of `bytes` zeros whose blocks are reserved.
+/// Creates a file of `bytes` zeros whose blocks are reserved.
 pub(crate) fn allocate_file(path: &Path, bytes: u64) -> io::Result<File> {
     let file = new_file(path, bytes)?;
     #[cfg(target_os = "linux")]
@@ -108,7 +109,8 @@ pub(crate) fn allocate_file(path: &Path, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether this process may have files of `bytes`: writing beyond its limit (`ulimit -f`) ends it.
+/// Checks that this process may have files of `bytes`. Writing beyond its limit (`ulimit -f`) would end the
+/// process.
 pub(crate) fn check_file_size_limit(bytes: u64) -> io::Result<()> {
     use rustix::process::{Resource, getrlimit};
     match getrlimit(Resource::Fsize).current {

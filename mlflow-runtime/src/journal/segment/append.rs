@@ -1,7 +1,7 @@
-//! Appending frames to a segment: through its mapping, or with a system call each.
+//! Appenders of frames to a segment: through its mapping, or with one system call per frame.
 //!
-//! Invariant: when an append returns, the frame outlives the process. A frame that could not be
-//! written whole is the last of its segment.
+//! Invariant: when an append returns, the frame outlives the process. A frame that could not be written whole
+//! is the last one of its segment.
 
 use std::fs::File;
 use std::io;
@@ -12,7 +12,7 @@ use crate::journal::segment::mapped::{
     frame_bytes,
 };
 
-/// The only writer of a segment.
+/// Writer of a segment, which has only this one.
 pub(crate) enum Appender {
     Mapped(MappedAppender),
     Written(WrittenAppender),
@@ -29,12 +29,12 @@ impl Appender {
     }
 }
 
-/// For file systems whose files cannot be mapped, or not without the danger of a SIGBUS.
+/// Appender for file systems whose files cannot be mapped, or not without the danger of a SIGBUS.
 pub(crate) struct WrittenAppender {
     file: File,
     position: usize,
     len: usize,
-    /// Used again for every frame.
+    /// Buffer, used again for every frame.
     frame: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ impl WrittenAppender {
         })
     }
 
-    /// Goes on writing to a file at `position`, where its last frame ends.
+    /// Continues to write to a file at `position`, where its last frame ends.
     pub(crate) fn resume(file: File, position: usize, len: usize) -> Self {
         Self {
             file,
@@ -77,11 +77,11 @@ impl WrittenAppender {
             .resize(FRAME_HEADER_BYTES + body.len().next_multiple_of(8), 0);
         #[cfg(test)]
         crate::seeded::before_change();
-        // A reader that sees half of it finds a wrong checksum, and comes again.
+        // A reader that sees half of the frame finds a wrong checksum, and reads again later.
         let written = self.file.write_all_at(&self.frame, self.position as u64);
         if written.is_err() {
-            // Half a frame is no damage, and a reader could not tell. Nothing may follow it where
-            // it has to stay.
+            // Half a frame is no damage, but a reader could not tell, so it is cut off. If that fails, no
+            // frame may follow it.
             let _ = self.file.set_len(self.position as u64);
         }
         self.position = if written.is_ok() { end } else { self.len };

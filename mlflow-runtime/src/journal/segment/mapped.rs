@@ -1,14 +1,14 @@
-//! Memory that one thread appends frames to while others read them. All `unsafe` of the crate that
-//! touches memory is here; the rest of it asks the operating system, in `os/hooks.rs`.
+//! Mapped memory that one thread appends frames to while others read them. All `unsafe` of the crate that
+//! touches memory is here; the rest of the `unsafe` calls the operating system, in `os/hooks.rs`.
 //!
 //! # Invariants
 //!
 //! 1. A region has at most one [`MappedAppender`], and only it writes behind [`HEADER_BYTES`].
-//! 2. Bytes at or behind the appender's position have never been read through a [`Region`]; bytes
-//!    before it never change again.
-//! 3. A frame's length word is stored last, with `Release`, and loaded first, with `Acquire`:
-//!    whoever sees a length other than zero sees the whole frame.
-//! 4. Nobody shortens a mapped file: it is created at its full size, private to its process.
+//! 2. Bytes at or behind the appender's position have never been read through a [`Region`]; bytes before it
+//!    never change again.
+//! 3. A frame's length word is stored last, with `Release`, and loaded first, with `Acquire`: a thread that
+//!    sees a length other than zero sees the whole frame.
+//! 4. A mapped file is never shortened: it is created at its full size, private to its process.
 //!
 //! # Layout
 //!
@@ -16,7 +16,7 @@
 //! offset 0   8 bytes  magic
 //!        8   u32      format version
 //!       12   u32      zero
-//!       16   u32      acknowledged: the store holds every entry before this offset (a hint)
+//!       16   u32      acknowledged: every entry before this offset is settled (a hint)
 //!       20   u32      checksum of it, as of a body
 //!       24   40 bytes zero
 //!       64   frames, each starting at a multiple of 8:
@@ -44,15 +44,15 @@ pub(crate) const ACKNOWLEDGED_OFFSET: usize = 16;
 pub(crate) const MAGIC: [u8; 8] = *b"mlflowrs";
 pub(crate) const FORMAT_VERSION: u32 = 1;
 
-/// How much is touched at a time.
+/// Number of bytes that are touched at a time.
 #[cfg(target_os = "linux")]
 const PREFAULT_BYTES: usize = 64 << 10;
 
-/// The region has no room for the frame.
+/// Error: the segment has no space for the frame.
 #[derive(Debug)]
 pub(crate) struct SegmentFull;
 
-/// What a new segment begins with.
+/// Returns the header of a new segment.
 pub(crate) fn encode_header() -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..8].copy_from_slice(&MAGIC);
@@ -60,7 +60,7 @@ pub(crate) fn encode_header() -> [u8; HEADER_BYTES] {
     header
 }
 
-/// A mapped segment.
+/// Mapped segment.
 pub(crate) struct Region {
     raw: MmapRaw,
 }
@@ -74,7 +74,7 @@ impl Region {
         Ok(Self::create(MmapOptions::new().len(len).map_raw(file)?))
     }
 
-    /// Memory that dies with the process.
+    /// Maps `len` bytes of memory that ends with the process.
     pub(crate) fn create_anonymous(len: usize) -> io::Result<(Arc<Self>, MappedAppender)> {
         Ok(Self::create(MmapOptions::new().len(len).map_anon()?.into()))
     }
@@ -96,8 +96,9 @@ impl Region {
         self.raw.len()
     }
 
-    /// Touches every page now, so that no append pays for it. Best effort. Some at a time: meanwhile
-    /// the system holds the process's memory map, and whoever maps or unmaps anything waits.
+    /// Touches every page now, so that no append pays for it. Best effort. The pages are touched some at a
+    /// time, because the system holds the process's memory map meanwhile, and every thread that maps or
+    /// unmaps memory waits.
     pub(crate) fn prefault(&self) {
         #[cfg(target_os = "linux")]
         for start in (0..self.len()).step_by(PREFAULT_BYTES) {
@@ -108,7 +109,7 @@ impl Region {
         }
     }
 
-    /// Returns the end of what is written so far, looked for from the frame at `start` on.
+    /// Returns the end of what is written so far, searched from the frame at `start` on.
     pub(crate) fn end(&self, start: usize) -> usize {
         let mut end = start.max(HEADER_BYTES);
         while let Some(frame) = self.frame(end) {
@@ -117,9 +118,9 @@ impl Region {
         end
     }
 
-    /// Has the device keep the bytes from `start` to `end`.
+    /// Syncs the bytes from `start` to `end` to the device.
     pub(crate) fn sync(&self, start: usize, end: usize) -> io::Result<()> {
-        // The header comes along: its page does.
+        // The header is on the first page, which is synced anyway.
         let start = if start <= HEADER_BYTES { 0 } else { start };
         self.raw.flush_range(start, end.saturating_sub(start))
     }
@@ -135,7 +136,7 @@ impl Region {
         word.store(hint.to_le(), Ordering::Relaxed);
     }
 
-    /// The length word at `offset`, or `None` if a frame cannot start there.
+    /// Returns the length word at `offset`, or `None` if a frame cannot start there.
     fn length_word(&self, offset: usize) -> Option<&AtomicU32> {
         if !offset.is_multiple_of(8)
             || offset < HEADER_BYTES
@@ -148,7 +149,7 @@ impl Region {
         Some(unsafe { AtomicU32::from_ptr(self.raw.as_mut_ptr().add(offset).cast()) })
     }
 
-    /// The published bytes of the frame at `offset`, header included; `None` if there is none yet.
+    /// Returns the published bytes of the frame at `offset`, header included; `None` if there is none yet.
     pub(crate) fn frame(&self, offset: usize) -> Option<&[u8]> {
         let len = u32::from_le(load_published(self.length_word(offset)?)) as usize;
         let end = offset.checked_add(FRAME_HEADER_BYTES)?.checked_add(len)?;
@@ -161,14 +162,14 @@ impl Region {
     }
 }
 
-/// The only writer of a [`Region`].
+/// Writer of a [`Region`], which has only this one.
 pub(crate) struct MappedAppender {
     region: Arc<Region>,
     position: usize,
 }
 
 impl MappedAppender {
-    /// Publishes one frame. When this returns, the frame outlives the process.
+    /// Publishes one frame. When the call returns, the frame outlives the process.
     #[inline]
     pub(crate) fn append(&mut self, body: &[u8]) -> Result<(), SegmentFull> {
         let start = self.position;
@@ -193,7 +194,7 @@ impl MappedAppender {
     }
 }
 
-/// Bytes a frame takes, header and padding included.
+/// Returns the number of bytes that a frame takes, header and padding included.
 pub(crate) const fn frame_bytes(body: usize) -> usize {
     FRAME_HEADER_BYTES + body.next_multiple_of(8)
 }

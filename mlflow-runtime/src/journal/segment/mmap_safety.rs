@@ -1,17 +1,17 @@
-//! What a journal's file system is like.
+//! Check of a file system for files that can be mapped safely.
 //!
-//! Invariant: a file is mapped only where a write to reserved blocks of it cannot fail. It can on
-//! another host; where what is written a second time is written to another place, which need not be
-//! there; and where a program answers. Such files are written to with a system call, which returns
-//! an error where a mapping would end the process (SIGBUS).
+//! Invariant: a file is mapped only where a write to its reserved blocks cannot fail. Such a write can fail
+//! where the file is on another host, where the file system writes changed blocks to another location (which
+//! need not be free), and where a program serves the files. There files are written with system calls, which
+//! return an error where a mapping would end the process (SIGBUS).
 //!
-//! An overlay, as of most containers, does not say what lies below. It passes on what that says of
-//! its inodes: btrfs counts none. What else may lie there is mapped while there is far more room
-//! than a journal's segments take.
+//! An overlay, as in most containers, does not reveal the file system below, but it passes on the number of
+//! inodes of that file system: btrfs reports none. Other file systems below an overlay are mapped while far
+//! more space is free than a journal's segments take.
 
 use std::path::Path;
 
-/// Whether files below `path` can be mapped without danger.
+/// Returns true if files below `path` can be mapped safely.
 #[cfg(target_os = "linux")]
 pub(in crate::journal) fn is_mappable(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|found| {
@@ -34,7 +34,7 @@ pub(in crate::journal) fn is_mappable(_path: &Path) -> bool {
 
 // From the kernel's `magic.h` and the sources of the file systems that are not in it.
 
-/// On another host, or behind a program that may be gone.
+/// File systems on another host, or served by a program that may have ended.
 const REMOTE_FILE_SYSTEMS: [u32; 12] = [
     0x6969,      // NFS
     0x517b,      // SMB
@@ -50,7 +50,7 @@ const REMOTE_FILE_SYSTEMS: [u32; 12] = [
     0x0116_1970, // GFS2
 ];
 
-/// Those that write what is written again to another place.
+/// File systems that write changed blocks to another location.
 const COPY_ON_WRITE_FILE_SYSTEMS: [u32; 5] = [
     0x9123_683e, // btrfs
     0x2fc1_2fc1, // ZFS
@@ -60,7 +60,7 @@ const COPY_ON_WRITE_FILE_SYSTEMS: [u32; 5] = [
 ];
 
 const OVERLAY: u32 = 0x794c_7630;
-/// The room that an overlay has to have.
+/// Free space that an overlay has to have.
 const MIN_OVERLAY_FREE_BYTES: u64 = 4 << 30;
 
 fn is_safe_to_map(kind: u32, inodes: u64, free_bytes: u64) -> bool {

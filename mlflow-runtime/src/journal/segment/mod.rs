@@ -1,10 +1,10 @@
-//! One segment: a region written by one thread, seen by everybody else.
+//! Segments: regions of frames, each written by one thread and seen by all others.
 //!
-//! Invariants: the frames of a segment are read in order. While it is written, reading stops at the
-//! first frame that is not whole: the rest is on its way. Afterwards, it goes on behind what is
-//! damaged, see [`salvage`](crate::journal::salvage); the file of such a segment is [quarantined](crate::journal::quarantine). The
-//! acknowledged offset only grows, and losing it, or finding it damaged, costs a re-send, never a
-//! value.
+//! Invariants: the frames of a segment are read in order. While the segment is written, reading stops at the
+//! first frame that is not whole, because the rest of that frame is on its way. Afterwards reading continues
+//! behind damage, see [`salvage`](crate::journal::salvage), and the file of a damaged segment is
+//! [quarantined](crate::journal::quarantine). The acknowledged offset only grows. A lost or damaged offset
+//! costs a second delivery, never a value.
 
 pub(crate) mod allocate;
 pub(crate) mod append;
@@ -28,46 +28,46 @@ use crate::journal::segment::mapped::{
 use crate::journal::user_files;
 use crate::sync::lock;
 
-/// A segment, shared by its writer and the shipper.
+/// Segment, shared by its writer and the shipper.
 pub(crate) struct Segment {
     file: Option<PathBuf>,
-    /// Its size. That of a segment with [copied](crate::journal::entry_log) entries grows.
+    /// Size in bytes. The size of a segment with [copied](crate::journal::entry_log) entries grows.
     bytes: AtomicU64,
-    /// Whether it holds entries that were copied from other segments.
+    /// True if the segment holds entries that were copied from other segments.
     is_copy: bool,
-    /// Present while the writer appends through it, and for good where there is no file.
+    /// Mapped memory, present while the writer appends through it, and for good where there is no file.
     region: Mutex<Option<Arc<Region>>>,
     sealed: AtomicBool,
-    /// Set when damage was found in its file.
+    /// Set once damage was found in the segment's file.
     damaged: AtomicBool,
-    /// Values appended: one writer stores, others load.
+    /// Number of values appended. Only the writer stores it; other threads load it.
     values: AtomicU64,
-    /// How many of them the device has, and up to which offset.
+    /// Number of values that the device has, and the offset up to which it has the bytes.
     synced_values: AtomicU64,
     synced_offset: AtomicUsize,
 }
 
-/// The part of a segment that was written at one moment.
+/// Part of a segment that was written at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::journal) struct Extent {
     values: u64,
     end: usize,
 }
 
-/// What stands at an offset.
+/// Content of a segment at an offset.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Frame<'a> {
-    NotAResult {
+    Whole {
         body: &'a [u8],
         next: usize,
     },
-    /// Nothing was written from here on.
+    /// Zeros, or the end of the file: nothing was written from here on.
     End,
-    /// Something was, but not all of it.
+    /// Incomplete or damaged frame.
     Torn,
 }
 
-/// The bytes of a segment, however they are held.
+/// Bytes of a segment, in mapped memory or read from a file.
 #[derive(Clone)]
 pub(crate) enum SegmentBytes {
     Mapped(Arc<Region>),
@@ -75,7 +75,7 @@ pub(crate) enum SegmentBytes {
 }
 
 impl Segment {
-    /// A segment of `len` bytes, in a file, in memory, or in both.
+    /// Returns a segment of `len` bytes, in a file, in memory, or in both.
     pub(crate) fn new(file: Option<PathBuf>, region: Option<Arc<Region>>, len: usize) -> Self {
         Self {
             file,
@@ -90,8 +90,8 @@ impl Segment {
         }
     }
 
-    /// A segment for entries that are copied from others. Its writer is its only reader, so it counts
-    /// as sealed.
+    /// Returns a segment for entries that are copied from others. Its writer is its only reader, so the
+    /// segment counts as sealed.
     pub(in crate::journal) fn new_copy(
         file: Option<PathBuf>,
         region: Option<Arc<Region>>,
@@ -108,12 +108,12 @@ impl Segment {
         self.is_copy
     }
 
-    /// Notes that the file has grown to `bytes`; returns by how much.
+    /// Records that the file has grown to `bytes`; returns by how much.
     pub(crate) fn set_size_bytes(&self, bytes: u64) -> u64 {
         bytes.saturating_sub(self.bytes.swap(bytes, Ordering::Relaxed))
     }
 
-    /// A segment that another process left.
+    /// Opens a segment of an orphaned journal.
     pub(crate) fn open_orphaned(file: PathBuf) -> io::Result<Self> {
         let bytes = fs::symlink_metadata(&file)?.len();
         Ok(Self {
@@ -134,7 +134,7 @@ impl Segment {
         self.file.as_deref()
     }
 
-    /// Counts one more value. Only the writer calls it, so load and store need not be one step.
+    /// Counts one more value. Only the writer calls this, so load and store need not be one atomic step.
     #[inline]
     pub(crate) fn count_value(&self) {
         self.values
@@ -145,14 +145,15 @@ impl Segment {
         self.values.load(Ordering::Relaxed)
     }
 
-    /// Whether the device lacks something of it.
+    /// Returns true if the segment has values that were not synced.
     pub(crate) fn is_dirty(&self) -> bool {
         self.file.is_some() && self.value_count() > self.synced_values.load(Ordering::Relaxed)
     }
 
-    /// Returns what was appended so far.
+    /// Returns the part of the segment that was appended so far.
     pub(in crate::journal) fn extent(&self) -> Extent {
-        // Values first: what is appended in between is not counted yet, and synced once more.
+        // The values are counted first: a value that is appended in between is not counted yet, and is synced
+        // once more.
         let values = self.value_count();
         let start = self.synced_offset.load(Ordering::Relaxed);
         let region = self.lock_region();
@@ -160,8 +161,7 @@ impl Segment {
         Extent { values, end }
     }
 
-    /// Has the device keep what was appended until then. A file that is not mapped is kept as it is
-    /// now.
+    /// Syncs what was appended until then. A file that is not mapped is synced as it is now.
     pub(in crate::journal) fn sync(&self, until: Extent) -> io::Result<()> {
         if self.file.is_none() {
             return Ok(());
@@ -179,7 +179,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Has the device keep all of a file that is written to.
+    /// Syncs the whole file of a segment that is written with system calls.
     pub(crate) fn sync_file(&self) -> io::Result<()> {
         match &self.file {
             Some(file) => user_files::open_to_read(file)?.sync_data(),
@@ -191,8 +191,9 @@ impl Segment {
         lock(&self.region)
     }
 
-    /// The writer is done. The mapping goes, so that a long outage costs disk and not memory; but
-    /// where somebody has removed the file, it is all there is.
+    /// Marks the segment as finished by its writer. The mapping is dropped, so that a long outage costs disk
+    /// space and not memory. If somebody has removed the file, the mapping is kept, as it holds the only
+    /// copy.
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
         if self.file.as_ref().is_some_and(|file| file.exists()) {
@@ -200,7 +201,7 @@ impl Segment {
         }
     }
 
-    /// Whether its process died before it wrote anything.
+    /// Returns true if the file holds nothing but zeros: its process died before it wrote anything.
     pub(crate) fn is_blank(&self) -> bool {
         match self.read() {
             Ok(SegmentBytes::Loaded(loaded)) => loaded.is_blank(),
@@ -222,7 +223,8 @@ impl Segment {
         }
     }
 
-    /// Notes that the store holds every entry before `offset`. Best effort: it is a hint.
+    /// Writes the acknowledged offset: every entry before `offset` is settled. Errors are ignored, as the
+    /// offset is a hint.
     pub(crate) fn acknowledge(&self, offset: usize) {
         let hint = encode_acknowledged(offset);
         #[cfg(test)]
@@ -236,12 +238,12 @@ impl Segment {
         }
     }
 
-    /// Notes that its file is damaged.
+    /// Marks the segment's file as damaged.
     pub(crate) fn set_damaged(&self) {
         self.damaged.store(true, Ordering::Relaxed);
     }
 
-    /// Deletes its file, or keeps it elsewhere if it is damaged.
+    /// Deletes the segment's file, or moves it to quarantine if it is damaged.
     pub(crate) fn remove_file(&self) -> io::Result<()> {
         let Some(file) = &self.file else {
             return Ok(());
@@ -257,12 +259,12 @@ impl Segment {
 }
 
 impl SegmentBytes {
-    /// What a file holds.
+    /// Wraps the bytes that were read from a segment's file.
     pub(crate) fn from_bytes(bytes: Vec<u8>) -> Self {
         Self::Loaded(Arc::new(LoadedSegment::new(bytes)))
     }
 
-    /// Whether what is appended later does not show.
+    /// Returns true if frames that are appended later do not show in these bytes.
     pub(crate) fn is_snapshot(&self) -> bool {
         matches!(self, Self::Loaded(_))
     }
@@ -276,8 +278,8 @@ impl SegmentBytes {
         }
     }
 
-    /// Returns where to go on behind the bytes at `offset`, which are no whole frame and will not
-    /// become one; `None` if nothing was lost there. See [`salvage`](crate::journal::salvage).
+    /// Returns the offset of the next frame behind the bytes at `offset`, which are no whole frame and will
+    /// not become one; `None` if nothing was lost there. See [`salvage`](crate::journal::salvage).
     pub(crate) fn skip_damage(&self, offset: usize) -> Option<usize> {
         match self {
             // Memory is not damaged.
@@ -286,12 +288,12 @@ impl SegmentBytes {
         }
     }
 
-    /// Calls `take` with the body of every whole frame, and its offset.
+    /// Calls `take` with the body and the offset of every whole frame.
     pub(crate) fn for_each_whole(&self, mut take: impl FnMut(&[u8], usize)) {
         let mut offset = HEADER_BYTES;
         loop {
             offset = match self.frame(offset) {
-                Frame::NotAResult { body, next } => {
+                Frame::Whole { body, next } => {
                     take(body, offset);
                     next
                 }
@@ -303,7 +305,7 @@ impl SegmentBytes {
         }
     }
 
-    /// Whether this is a segment of ours, in a format we read.
+    /// Returns true if the bytes are a segment in a format that this version reads.
     pub(crate) fn has_known_format(&self) -> bool {
         match self {
             Self::Mapped(_) => true,
@@ -316,7 +318,8 @@ impl SegmentBytes {
         }
     }
 
-    /// Where an earlier shipper had got to.
+    /// Returns the offset up to which an earlier shipper has acknowledged entries; the end of the header if
+    /// that is not known.
     pub(crate) fn acknowledged_offset(&self) -> usize {
         let hint = match self {
             Self::Mapped(_) => None,
@@ -330,10 +333,10 @@ impl SegmentBytes {
     }
 }
 
-/// The acknowledged offset as it is written: with its checksum, as one damaged bit in it would pass
-/// off what follows as delivered. In one word, so that both are of the same time.
+/// Encodes the acknowledged offset as it is written: with its checksum, as one damaged bit in the offset
+/// would make undelivered entries count as delivered. Both are in one word, so that they are written at once.
 pub(crate) fn encode_acknowledged(offset: usize) -> u64 {
-    // Beyond 4 GiB there is none.
+    // An offset beyond 4 GiB is not recorded.
     u32::try_from(offset).map_or(0, |offset| {
         u64::from(checksum(&offset.to_le_bytes())) << 32 | u64::from(offset)
     })
@@ -344,7 +347,7 @@ fn decode_acknowledged(word: u64) -> Option<usize> {
     (encode_acknowledged(offset) == word).then_some(offset)
 }
 
-/// Parses the frame at `bytes[at..]`, which stands at `offset` of its segment.
+/// Parses the frame at `bytes[at..]`, which is at `offset` of its segment.
 fn parse_frame(bytes: &[u8], at: usize, offset: usize) -> Frame<'_> {
     let word = |at: usize| -> Option<u32> {
         Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
@@ -363,7 +366,7 @@ fn parse_frame(bytes: &[u8], at: usize, offset: usize) -> Frame<'_> {
             .checked_add(len)
             .and_then(|end| bytes.get(body_at..end)),
     ) {
-        (Some(expected), Some(body)) if checksum(body) == expected => Frame::NotAResult {
+        (Some(expected), Some(body)) if checksum(body) == expected => Frame::Whole {
             body,
             next: offset + frame_bytes(len),
         },

@@ -1,15 +1,18 @@
-//! Large segments that are made before a thread needs them, by a thread of their own.
+//! Preallocated segments: large ones that a thread of their own creates before they are needed.
 //!
 //! # Invariants
 //!
-//! 1. No thread that logs waits for it; where no spare segment is ready, it makes its own.
-//! 2. It does not wait for the device, and sleeps without a timer.
+//! 1. No thread that logs waits for this thread. Where no preallocated segment is ready, a thread that logs
+//!    creates its own.
+//! 2. This thread does not wait for the device, and sleeps without a timer.
 //!
-//! Making a large segment takes milliseconds (the blocks have to be reserved, the pages touched), so
-//! one is made ahead. Until it is taken it lies beside the segments as `<number>.spare`, which no
-//! recovery reads. Not the thread that has the [device](crate::journal::sync_thread) keep things: it waits for
-//! that most of the time while much is logged, and whoever logs would make every segment. Nor is a
-//! delivered segment used again: it would have to be zero on the device first.
+//! Creating a large segment takes milliseconds (the blocks have to be reserved and the pages touched), so
+//! one is created ahead. Until it is used it lies beside the segments as `<number>.spare`, which no recovery
+//! reads.
+//!
+//! The [sync thread](crate::journal::sync_thread) cannot do this work: it waits for the device most of the
+//! time while much is logged, so that threads that log would create every segment themselves. A delivered
+//! segment is not reused either, as it would have to be zero on the device first.
 
 use std::fs;
 use std::io;
@@ -22,7 +25,7 @@ use crate::journal::segment::mapped::{MappedAppender, Region};
 use crate::journal::{Journal, LARGE_SEGMENT_BYTES};
 use crate::sync::{ignore_poison, lock};
 
-/// The spare segment of one journal, and who makes it.
+/// Preallocated segment of one journal, and the requests to the thread that creates it.
 #[derive(Default)]
 pub(in crate::journal) struct PreallocatedSegments {
     request: Mutex<PreallocateRequest>,
@@ -32,12 +35,12 @@ pub(in crate::journal) struct PreallocatedSegments {
 
 #[derive(Default)]
 struct PreallocateRequest {
-    /// Where to make one.
+    /// Path of the segment to create.
     path: Option<PathBuf>,
     stop: bool,
 }
 
-/// A segment that nobody writes to yet.
+/// Segment that no thread writes to yet.
 pub(in crate::journal) struct PreallocatedSegment {
     pub(in crate::journal) path: PathBuf,
     pub(in crate::journal) region: Arc<Region>,
@@ -45,7 +48,7 @@ pub(in crate::journal) struct PreallocatedSegment {
 }
 
 impl PreallocatedSegments {
-    /// One may be needed soon; it can be made at `path`.
+    /// Requests a segment at `path`, as one may be needed soon. Does nothing if one is ready.
     pub(in crate::journal) fn request_segment(&self, path: impl FnOnce() -> PathBuf) {
         if lock(&self.ready).is_none() {
             lock(&self.request).path.get_or_insert_with(path);
@@ -53,7 +56,7 @@ impl PreallocatedSegments {
         }
     }
 
-    /// The spare segment, if it is ready and lies in `directory`.
+    /// Takes the preallocated segment, if it is ready and lies in `directory`.
     pub(in crate::journal) fn take(&self, directory: &Path) -> Option<PreallocatedSegment> {
         lock(&self.ready)
             .take()
@@ -75,7 +78,7 @@ impl PreallocatedSegments {
             let Some(journal) = journal.upgrade().filter(|_| !stop) else {
                 return;
             };
-            // Not while the directory goes.
+            // The directory must not be removed meanwhile.
             let _gate = ignore_poison(journal.directory_gate.read());
             if let Some(path) = prepare {
                 self.preallocate(path);
@@ -101,7 +104,7 @@ impl PreallocatedSegments {
                 };
                 *lock(&self.ready) = Some(spare);
             }
-            // Whoever needs one will make it, and say what is wrong.
+            // The thread that needs the segment will create it, and report the error.
             Err(_) => {
                 let _ = fs::remove_file(path);
             }
@@ -109,7 +112,7 @@ impl PreallocatedSegments {
     }
 }
 
-/// Starts the thread. Without it whoever logs makes the segments.
+/// Starts the thread. Without the thread, each thread that logs creates its segments.
 pub(in crate::journal) fn spawn_preallocator(journal: &Arc<Journal>) {
     let (spares, journal) = (Arc::clone(&journal.preallocated), Arc::downgrade(journal));
     let spawned = thread::Builder::new()

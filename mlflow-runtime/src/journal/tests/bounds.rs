@@ -1,4 +1,4 @@
-//! What a journal may hold, and what becomes of the rest.
+//! Tests of the quota, and of what happens to values beyond it.
 
 use std::borrow::Cow;
 use std::fs;
@@ -106,7 +106,7 @@ fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
     assert_eq!(journal.segments().len(), 1);
 }
 
-/// Logs a value for each warning, as a subscriber that makes metrics of events may.
+/// Subscriber that logs a value for each warning, as one that turns events into metrics may do.
 struct Logs(Arc<Journal>);
 
 impl<S: tracing::Subscriber> Layer<S> for Logs {
@@ -122,7 +122,7 @@ fn a_warning_to_a_subscriber_that_logs_waits_for_nobody() {
         let journal = Journal::new(super::super::Storage::Memory, origin("here"), 0, "");
         let subscriber = tracing_subscriber::registry().with(Logs(Arc::clone(&journal)));
         tracing::subscriber::with_default(subscriber, || {
-            // As a destructor does while the thread's own writer is in use.
+            // A destructor does the same while the thread's own writer is in use.
             with_writer(&journal, |_| log(&journal, MetricKey::Dynamic("loss"), 1));
         });
         let _ = done.send(journal.dropped(DropReason::JournalFull));

@@ -1,4 +1,4 @@
-//! Who may touch a journal, and what is left of it.
+//! Tests of the ownership of a journal's directory, and of its removal.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! The device is asked, and a segment is ready.
+//! Tests of syncs, and of preallocated segments.
 
 use std::fs;
 use std::thread;
@@ -10,7 +10,7 @@ use crate::journal::record::ArtifactLocation;
 use crate::journal::spool::SpooledArtifact;
 use crate::model::RunStatus;
 
-/// Waits for another thread to get there.
+/// Waits until another thread has made the condition true.
 fn until(what: &str, condition: impl Fn() -> bool) {
     let begun = Instant::now();
     while !condition() {
@@ -27,7 +27,7 @@ fn the_device_is_asked_to_keep_a_run_that_has_ended() {
         status: RunStatus::Finished,
         end_time_ms: 1,
     };
-    // The second and third come while the device is in peace.
+    // The second and third run end within the least interval between two syncs.
     for step in 0..3 {
         log(&journal, MetricKey::Dynamic("loss"), step);
         assert!(journal.is_dirty());
@@ -36,7 +36,8 @@ fn the_device_is_asked_to_keep_a_run_that_has_ended() {
     }
 }
 
-/// The event was on the device, its copy was not, and was delivered as it was: empty.
+/// Before, a loss of power could leave the event on the device without its copy, and the copy was delivered
+/// as it was: empty.
 #[test]
 fn the_device_is_asked_for_a_copy_when_it_is_asked_for_its_event() {
     let folder = Folder::new();
@@ -58,7 +59,7 @@ fn the_device_is_asked_for_a_copy_when_it_is_asked_for_its_event() {
     assert_eq!(journal.artifact_bytes(), 100_000);
 }
 
-/// It may name a copy that the device was not asked for.
+/// An event appended meanwhile may name a copy that was not synced.
 #[test]
 fn what_comes_after_the_copies_were_looked_at_waits_for_the_next_time() {
     let folder = Folder::new();
@@ -97,14 +98,14 @@ fn a_thread_that_logs_much_finds_a_segment_ready() {
     let newest = large().pop().expect("two");
     let (_, metrics, whole) = records(&newest.read().expect("readable"));
     assert!(whole && metrics.len() <= 1000);
-    // It is delivered, and there is a spare one already.
+    // The segment is delivered while a preallocated one is ready.
     until("no spare segment", || spares(&folder) == 1);
     let delivered = large().remove(0);
     journal.retire(&delivered);
     assert!(!delivered.file().expect("a file").exists());
 }
 
-/// Spare segments beside the others.
+/// Returns the number of preallocated segments beside the others.
 fn spares(folder: &Folder) -> usize {
     let directories = fs::read_dir(&folder.0).expect("readable").flatten();
     directories

@@ -1,16 +1,16 @@
-//! A value that a child made by `fork` gets from its parent, whatever the parent's threads were
-//! doing at that moment.
+//! A value that a child made by `fork` gets from its parent, whatever the parent's threads were doing at that
+//! moment.
 //!
-//! Invariant: of the two copies, at most one is being written at a time, and a copy is locked only
-//! while it is read or written. So in a child one of them is free, or is soon: the other may be
-//! locked by a thread that does not exist there.
+//! Invariant: at most one of the two copies is written at a time, and a copy is locked only while it is read
+//! or written. In a child, a copy may stay locked for ever by a thread that does not exist there. The other
+//! copy is then free, unless a second thread was using it at the moment of the fork.
 
 use std::sync::Mutex;
 use std::thread;
 
 use crate::sync::lock;
 
-/// The value, twice.
+/// A value in two copies.
 #[derive(Debug)]
 pub(crate) struct InheritedValue<T> {
     copies: [Mutex<T>; 2],
@@ -25,7 +25,7 @@ impl<T: Clone> InheritedValue<T> {
         }
     }
 
-    /// Replaces the value. Not to be called in a child of the process that made this.
+    /// Replaces the value. Must not be called in a child of the process that created this.
     pub(crate) fn set(&self, value: &T) {
         let _writing = lock(&self.writing);
         for copy in &self.copies {

@@ -1,15 +1,15 @@
-//! A static of which every process has one of its own.
+//! A static with a separate value in every process.
 //!
-//! Invariant: nobody waits here. A child made by `fork` meets neither a lock that a thread of its
-//! parent held at that moment, nor a cell that one was filling: that thread does not exist in it,
+//! Invariant: nothing here waits. A child made by `fork` meets neither a lock that a thread of its parent
+//! held at that moment, nor a cell that such a thread was filling: the thread does not exist in the child,
 //! and the lock would be held for ever.
 
 use once_cell::race::OnceBox;
 
 use super::{current_generation, start_counting};
 
-/// A list of one value for each process of the line, the eldest first. Values of ancestors stay and
-/// are not touched.
+/// A list with one value for each process in the line of forks, the oldest process first. The values of
+/// ancestors stay in the list and are not touched.
 #[derive(Debug, Default)]
 pub(crate) struct PerProcess<T>(OnceBox<Entry<T>>);
 
@@ -25,11 +25,11 @@ impl<T> PerProcess<T> {
         Self(OnceBox::new())
     }
 
-    /// Returns the calling process's value, made by `make` at the first call. `make` is given the
-    /// value of the nearest ancestor that has one, whose locks may be held for ever; threads that
-    /// meet here may each call it, and one of the results is kept.
+    /// Returns the calling process's value, which `make` creates at the first call. `make` receives the value
+    /// of the nearest ancestor that has one; the locks in that value may be held for ever. Threads that call
+    /// this at the same time may each call `make`, and one of the results is kept.
     pub(crate) fn get_or_make(&self, make: impl Fn(Option<&T>) -> T) -> &T {
-        // A fork that nobody counts would leave the child this process's value.
+        // After a fork that is not counted, the child would use this process's value.
         start_counting();
         let generation = current_generation();
         let (mut cell, mut ancestor) = (self, None);
@@ -51,7 +51,7 @@ impl<T> PerProcess<T> {
 }
 
 impl<T: Default> PerProcess<T> {
-    /// Returns the calling process's value, made at the first call.
+    /// Returns the calling process's value, which is created at the first call.
     pub(crate) fn get(&self) -> &T {
         self.get_or_make(|_| T::default())
     }

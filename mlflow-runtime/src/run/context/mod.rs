@@ -1,10 +1,10 @@
-//! Who is the current run: per thread, and carried along by tasks.
+//! Context of a thread or a task: the current run, and the fake that receives the values, if any.
 //!
-//! Invariants: what was current when code was called is current again when it is left, also while
-//! unwinding, whatever it left behind. Guards that users hold come and go in any order: the current
-//! context is that of the youngest still there. What a future held at its last poll it holds at the
-//! next one, and nobody else meanwhile. A context is two reference counts: cheap to capture, cheap
-//! to carry.
+//! Invariants: when called code is left, also by unwinding, the context from before the call is current
+//! again, whatever the code left entered. Guards that users hold may be dropped in any order: the current
+//! context is that of the youngest guard that is alive. The contexts that a future had entered at its last
+//! poll are entered again at the next poll, and are current nowhere else meanwhile. A context is two
+//! reference counts, so it is cheap to capture and to carry.
 
 mod stack;
 mod suspended;
@@ -14,7 +14,7 @@ use std::fmt;
 use std::hash::BuildHasher as _;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
@@ -28,12 +28,12 @@ use crate::warnings::warn_user;
 
 thread_local! {
     static SCOPES: RefCell<Scopes> = const { RefCell::new(Scopes::EMPTY) };
-    /// The run that was current when the thread's locals went, as in a process that exits inside a
-    /// tracked function: `atexit` handlers are called after that. It has no destructor, so it stays.
+    /// Run that was current when the thread's locals were destroyed. In a process that exits inside a tracked
+    /// function, `atexit` handlers run after that. This cell has no destructor, so it can still be read.
     static LAST_RUN: Cell<Option<&'static Run>> = const { Cell::new(None) };
 }
 
-/// The current run, and the tracker that new runs go to where it is not the process's.
+/// Current run, and the tracker of new runs if that is not the process's.
 #[derive(Clone, Default)]
 pub(crate) struct Context {
     run: Option<Run>,
@@ -50,11 +50,12 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Code that was called in a context: what was current before is back when this is dropped.
+/// Guard of code that is called in a context. When it is dropped, the context from before is current again.
 #[derive(Debug)]
 pub(crate) struct ContextGuard(ThreadScope);
 
-/// A context that a user holds on to: gone when this is dropped, whatever was entered since.
+/// Guard of a context that a user holds. When it is dropped, its context is removed, whatever was entered
+/// since.
 #[derive(Debug)]
 pub(crate) struct HeldContext(ThreadScope);
 
@@ -62,16 +63,16 @@ pub(crate) struct HeldContext(ThreadScope);
 struct ThreadScope {
     scope: ScopeId,
     /// Not `Send`, because the scope belongs to its thread, and `Sync`, because a reference can only read it.
-    _thread: PhantomData<MutexGuard<'static, ()>>,
+    _thread: PhantomData<dyn Sync>,
 }
 
 impl Context {
-    /// The calling thread's context.
+    /// Returns the calling thread's context.
     pub(crate) fn current() -> Self {
         if COMPILED_OUT {
             return Self::EMPTY;
         }
-        // Shared: a panic hook asks while a value is being logged.
+        // A shared borrow, because a panic hook reads the context while a value is being logged.
         SCOPES
             .try_with(|scopes| scopes.try_borrow().map(|scopes| scopes.current.clone()))
             .map_or_else(|_| Self::from_last_run(), Result::unwrap_or_default)
@@ -90,7 +91,8 @@ impl Context {
         tracker: None,
     };
 
-    /// `run` as the current run, and with one of a fake's the fake; else the same tracker.
+    /// Returns a context with `run` as the current run. If the run is a fake's, new runs go to that fake,
+    /// else to the same tracker as before.
     pub(crate) fn with_run(&self, run: Run) -> Self {
         let fake = run.tracker().filter(|tracker| tracker.is_inline());
         if fake.is_some() {
@@ -102,7 +104,7 @@ impl Context {
         }
     }
 
-    /// No run; new ones go to `tracker`.
+    /// Returns a context without a run, in which new runs go to `tracker`.
     pub(crate) fn with_tracker(tracker: Arc<Tracker>) -> Self {
         stand_in::set_lookup(|| Self::current().tracker);
         Self {
@@ -123,7 +125,7 @@ impl Context {
         self.run.as_ref()
     }
 
-    /// Where a run started in this context goes; `None` where tracking is disabled.
+    /// Returns the tracker of a run that is started in this context; `None` if tracking is disabled.
     pub(crate) fn tracker(&self) -> Option<Arc<Tracker>> {
         self.run
             .as_ref()
@@ -133,15 +135,16 @@ impl Context {
             .or_else(Tracker::global)
     }
 
-    /// Returns the fake that records what is logged here: that of the scope, else that of the whole process.
+    /// Returns the fake that records what is logged in this context: the fake of the scope, else that of the
+    /// whole process.
     pub(crate) fn fake(&self) -> Option<Arc<Tracker>> {
         let scoped = self.tracker.clone();
         scoped.or_else(stand_in::process_fake)
     }
 }
 
-/// Calls `log` with the current run, if there is one; a fake is told of a value without. `log` must
-/// not call code of the user's: the context cannot change meanwhile.
+/// Calls `log` with the current run. Without a run, the value is recorded in the fake of the scope, or else a
+/// warning names its key. `log` must not call user code, because the thread's context is borrowed meanwhile.
 #[inline]
 pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)) {
     if COMPILED_OUT {
@@ -169,11 +172,11 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
     }
 }
 
-/// How many keys are named in a process of those that are logged without a run.
+/// Largest number of keys, in one process, that warnings name because they are logged without a run.
 const MAX_WARNED_KEYS: u32 = 5;
 
-/// A bit for each key, by its hash, of which it was said that it is logged without a run. Two may share a bit, and
-/// then the second is not named: a look has to cost nothing.
+/// Keys that a warning has named because they were logged without a run: a bit for each, by the key's hash.
+/// If two keys share a bit, the second one is not named. The check has to cost nothing.
 static WARNED_KEYS: AtomicU64 = AtomicU64::new(0);
 
 fn key_bit(key: &str) -> u64 {
@@ -185,18 +188,19 @@ fn is_warned(key: &str) -> bool {
     told & key_bit(key) != 0 || told.count_ones() >= MAX_WARNED_KEYS
 }
 
-/// Says, once for a key, that it was logged without a run. Elsewhere than in [`SCOPES`]: a
-/// subscriber may look there.
+/// Logs a warning, once for each key, that a value was logged without a run. Must not be called while
+/// [`SCOPES`] is borrowed, because a subscriber may read the context.
 #[cold]
 fn warn_outside_run(kind: &'static str, key: &str) {
-    // It does not know a fake that is alive elsewhere, but what it logs may be what that fake is to see.
+    // The caller is in the scope of no fake, but a fake that is alive elsewhere may be meant to see the
+    // value.
     if let Some(fake) = stand_in::substitute_for_global() {
         fake.runless_values.record(kind, key);
         if stand_in::process_fake().is_some() {
             return;
         }
     }
-    // Where tracking is off nothing is to be said either.
+    // No warning is needed if tracking is off.
     if is_warned(key) || !global::is_enabled() {
         return;
     }
@@ -209,7 +213,7 @@ fn warn_outside_run(kind: &'static str, key: &str) {
     ));
 }
 
-/// Calls `log` with the run that was current when the thread's locals went.
+/// Calls `log` with the run that was current when the thread's locals were destroyed.
 #[cold]
 fn with_last_run(log: impl Fn(&Run)) {
     if let Some(run) = LAST_RUN.get() {
@@ -217,8 +221,8 @@ fn with_last_run(log: impl Fn(&Run)) {
     }
 }
 
-/// Calls `log` with the current run; false if there is none. As above, `log` must not call code of the
-/// user's.
+/// Calls `log` with the current run. Returns false if there is none. `log` must not call user code, because
+/// the thread's context is borrowed meanwhile.
 #[cfg(feature = "tracing")]
 #[inline]
 pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
@@ -235,7 +239,8 @@ pub(crate) fn with_run(log: impl FnOnce(&Run)) -> bool {
         .is_some()
 }
 
-/// The current run; a fake is told of a value without.
+/// Returns the current run. Without a run, the value is recorded in the fake of the scope, or else a warning
+/// names its key.
 pub(crate) fn current_run_or_warn(kind: &'static str, key: &str) -> Option<Run> {
     let Context { run, tracker } = Context::current();
     match (&run, tracker) {
@@ -246,8 +251,10 @@ pub(crate) fn current_run_or_warn(kind: &'static str, key: &str) -> Option<Run> 
     run
 }
 
-/// `None` where tracking is compiled out, and where the thread's locals are gone. What `change` takes
-/// out it returns, to be dropped by the caller: a run's last owner may come back here.
+/// Calls `change` with the thread's scopes. Returns `None` if tracking is compiled out, if the thread's
+/// locals are destroyed, or if the scopes are borrowed. A context that `change` takes out must be part of its
+/// result, so that the caller drops the context after the borrow: the destructor of a run's last owner may
+/// use the scopes again.
 fn with_scopes<R>(change: impl FnOnce(&mut Scopes) -> R) -> Option<R> {
     if COMPILED_OUT {
         return None;

@@ -1,14 +1,15 @@
-//! What was entered on a thread and not left yet.
+//! Contexts that were entered on a thread and not left yet.
 //!
-//! Invariant: an entry keeps what was current before it, so the contexts are a chain that ends with
-//! the current one. Whoever takes an entry out mends the chain.
+//! Invariant: an entry keeps the context that was current before it, so that the contexts are a chain which
+//! ends with the current one. The removal of an entry closes the chain again.
 
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Context, LAST_RUN};
 
-/// One entry; unique in the process, since a guard that is leaked may move on with its future.
+/// Id of one entry. Unique in the process, because the entry of a leaked guard may move to another thread
+/// with its future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ScopeId(u64);
 
@@ -26,18 +27,18 @@ pub(super) struct Entry {
     previous: Context,
 }
 
-/// The thread's locals go.
+/// Keeps the current run when the thread's locals are destroyed.
 impl Drop for Scopes {
     fn drop(&mut self) {
         if let Some(run) = self.current.run.take() {
-            // Never freed: somebody may log until the process is gone.
+            // Leaked on purpose: values may be logged until the process has ended.
             LAST_RUN.set(Some(Box::leak(Box::new(run))));
         }
     }
 }
 
 impl ScopeId {
-    /// Never entered.
+    /// Id that no entry has.
     pub(super) const NEVER_ENTERED: Self = Self(0);
 }
 
@@ -54,14 +55,15 @@ impl Scopes {
         scope
     }
 
-    /// Enters what [`Scopes::leave`] gave.
+    /// Enters again the context and the inner entries that [`Scopes::leave`] returned.
     pub(super) fn reenter(&mut self, current: Context, above: Vec<Entry>) -> ScopeId {
         let scope = self.enter(current);
         self.entered.extend(above);
         scope
     }
 
-    /// Leaves `scope` and all that was entered in it: what was current there, and the entries above it.
+    /// Leaves `scope` and everything that was entered in it. Returns the context that was current there, and
+    /// the inner entries.
     pub(super) fn leave(&mut self, scope: ScopeId) -> Option<(Context, Vec<Entry>)> {
         let position = self.position(scope)?;
         let above = self.entered.split_off(position + 1);
@@ -69,7 +71,7 @@ impl Scopes {
         Some((mem::replace(&mut self.current, previous), above))
     }
 
-    /// Takes `scope` out from among the others.
+    /// Removes `scope` from among the other entries. Returns its context.
     pub(super) fn remove(&mut self, scope: ScopeId) -> Option<Context> {
         let position = self.position(scope)?;
         let previous = self.entered.remove(position).previous;

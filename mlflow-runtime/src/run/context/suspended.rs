@@ -1,6 +1,7 @@
-//! The context of a future between its polls.
+//! Context of a future between its polls.
 //!
-//! Invariant: outside of a poll it is all here, and nothing of it is left on the thread.
+//! Invariant: outside of a poll, the whole context of the future is stored here, and none of it is left on a
+//! thread.
 
 use std::marker::PhantomData;
 use std::mem;
@@ -8,8 +9,8 @@ use std::mem;
 use super::stack::{Entry, ScopeId};
 use super::{Context, ContextGuard, ThreadScope, with_scopes};
 
-/// What is current in a future, and what it entered and did not leave: a guard that it holds across
-/// an `await`.
+/// Context that is current in a future, with the entries that the future made and did not leave, such as a
+/// guard that it holds across an `await`.
 #[derive(Debug, Default)]
 pub(crate) struct SuspendedContext {
     current: Context,
@@ -38,7 +39,7 @@ impl SuspendedContext {
         })
     }
 
-    /// Resumes until the value that is returned is dropped, also by a panic.
+    /// Resumes the context until the returned value is dropped, also by a panic.
     pub(crate) fn resume_scoped(&mut self) -> ResumedContext<'_> {
         let guard = mem::take(self).resume();
         ResumedContext {
@@ -49,7 +50,7 @@ impl SuspendedContext {
 }
 
 impl ContextGuard {
-    /// Leaves, and keeps for the next poll what is current.
+    /// Leaves the context, and returns what was current there for the next poll.
     pub(crate) fn suspend(&self) -> SuspendedContext {
         with_scopes(|scopes| scopes.leave(self.0.scope))
             .flatten()
@@ -61,7 +62,7 @@ impl ContextGuard {
     }
 }
 
-/// A future's context while it is polled.
+/// Context of a future while the future is polled.
 pub(crate) struct ResumedContext<'a> {
     suspended: &'a mut SuspendedContext,
     guard: ContextGuard,

@@ -69,8 +69,8 @@ impl Announcements {
         }
     }
 
-    /// Logs a warning, once, that `held` values are blocked and `refused` ones rejected, after the first of
-    /// them was recorded [`REPORT_DELAY`] ago. Starts anew if no such value is left by then.
+    /// Logs a warning, once, that `held` values are blocked and `refused` ones rejected, when the first of
+    /// them was recorded [`REPORT_DELAY`] ago. Starts anew if no such value is left.
     pub(in crate::shipper) fn report_refusals(&mut self, held: u64, refused: u64) {
         let RefusalReport::Pending { at, reason } = &self.refusal_report else {
             return;

@@ -33,7 +33,7 @@ const UPLOAD_INTERVAL: Duration = Duration::from_secs(10);
 const BLOCKED_RETRY_INTERVAL: Duration = Duration::from_secs(60);
 /// Average upload rate of one console log, in bytes per second, which its upload interval keeps.
 const MAX_BYTES_PER_SECOND: u64 = 100 << 10;
-/// Failures in a row before a warning.
+/// Number of consecutive failed uploads before a warning.
 const WARN_AFTER: u32 = 3;
 /// Time for which a run's end waits for the upload of the last lines.
 const FINAL_UPLOAD_TIMEOUT: Duration = Duration::from_secs(2);

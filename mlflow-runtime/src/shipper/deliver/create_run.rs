@@ -137,8 +137,8 @@ impl Delivery {
         Ok(run)
     }
 
-    /// Handles a run that the store does not have. A journal whose process would have created the run creates
-    /// it anew; others wait for the process that creates it, or report it as blocked.
+    /// Handles a run that the store does not have: creates it anew if the journal's process was to create it.
+    /// Otherwise the run waits for the process that creates it, or is blocked if none will do so soon.
     async fn handle_not_found(
         &mut self,
         source: &mut JournalReader,
@@ -158,10 +158,10 @@ impl Delivery {
         }
     }
 
-    /// Checks a run that was created and is not found by its id any more. If the store has it under another
-    /// id, that is used from now on. If it is deleted for good, or has been missing for [`ABSENCE_TIMEOUT`],
-    /// the run is created anew with all that is delivered from now on. `held`: for how long the run has been
-    /// parked.
+    /// Checks a run that was created and is not found by its id any more. If the store has the run under
+    /// another id, that id is used from now on. If the run is gone for good, or has been missing for
+    /// [`ABSENCE_TIMEOUT`], it is created anew with everything that is delivered from now on. `held`: the
+    /// time for which the run has been parked.
     pub(in crate::shipper) async fn relocate_run(
         &mut self,
         source: &mut JournalReader,

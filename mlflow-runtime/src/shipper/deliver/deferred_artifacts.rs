@@ -121,7 +121,7 @@ impl DeferredArtifacts {
         )
     }
 
-    /// Brings every try forward to `at`, because a caller waits for a flush.
+    /// Brings every later try forward to `at`, because a caller waits for a flush.
     pub(in crate::shipper) fn retry_by(&mut self, at: Instant) {
         for deferred in &mut self.waiting {
             deferred.due = deferred.due.min(at);

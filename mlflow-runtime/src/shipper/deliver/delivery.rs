@@ -3,8 +3,8 @@
 //! # Invariants
 //!
 //! 1. A run is [created](crate::shipper::deliver::create_run) before anything is logged to it.
-//! 2. After a [`Halt`] the batch can be delivered again: what the store has acknowledged is not sent again; a
-//!    request without an answer is sent again with the same content.
+//! 2. After a [`Halt`] the batch can be delivered again: entries that the store has acknowledged are not sent
+//!    again, entries of a request without an answer are sent again unchanged.
 //! 3. Entries that the store rejects are taken out one by one, counted, kept in a folder of their own, and
 //!    warned about once for each key. All other entries are delivered.
 //! 4. A run that fails while the store answers is [parked](crate::shipper::deliver::parked_runs), an artifact

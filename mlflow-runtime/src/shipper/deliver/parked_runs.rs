@@ -18,10 +18,10 @@
 //! parts, and delivers each part as usual. After a failure the lane is rewound to the end of the last part
 //! that was delivered. After the last part the run is delivered like all others again.
 //!
-//! Metrics of a request that failed without an answer are *doubtful*: the store may have them or not. A
-//! server compares each point of a repeated batch with its key's whole history. Doubtful metrics therefore
-//! have a lane of their own, are sent in small parts, one part at a turn, and delay nothing, not even their
-//! own run.
+//! Metrics of a request that failed because the store was unavailable are *doubtful*: the store may have them
+//! or not. A server compares each point of a repeated batch with its key's whole history. Doubtful metrics
+//! therefore have a lane of their own, are sent in small parts, one part at a turn, and delay nothing, not
+//! even their own run.
 
 use std::collections::VecDeque;
 use std::io;
@@ -109,14 +109,14 @@ struct ParkedLane {
     parked_at: Instant,
     /// True if the last try failed on the way: the entries that are sent next may already be in the store.
     is_doubtful: bool,
-    /// Artifacts of unsettled entries that wait as [deferred
-    /// artifacts](crate::shipper::deliver::deferred_artifacts) now.
+    /// Artifacts of unsettled entries that were handed over to the
+    /// [`deferred_artifacts`](crate::shipper::deliver::deferred_artifacts).
     handed_over: Vec<HandedOverArtifact>,
 }
 
-/// An artifact of a lane that was handed over to the [deferred
-/// artifacts](crate::shipper::deliver::deferred_artifacts). If the part of the lane is read again, the
-/// artifact is skipped.
+/// An artifact of a lane that was handed over to the
+/// [`deferred_artifacts`](crate::shipper::deliver::deferred_artifacts). If the part of the lane is read
+/// again, the artifact is skipped.
 struct HandedOverArtifact {
     sequence: u64,
     /// File that the lane names, if the deferred artifact has got another one.
@@ -206,7 +206,7 @@ impl ParkedRuns {
         lanes.map(|parked| parked.due).min()
     }
 
-    /// Brings every try forward to `at`, because a caller waits for a flush.
+    /// Brings every later try forward to `at`, because a caller waits for a flush.
     pub(in crate::shipper) fn retry_by(&mut self, at: Instant) {
         for parked in self.lanes.values_mut() {
             parked.due = parked.due.min(at);

@@ -1,4 +1,4 @@
-//! Processes that have logged, and what they left.
+//! Simulated processes of a launch, and the journals that they leave.
 
 use std::borrow::Cow;
 use std::fs;
@@ -13,7 +13,7 @@ use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::JournalReader;
 
-/// A process of the launch, as far as it has logged.
+/// A process of the launch, with its journal.
 pub(super) struct Process {
     folder: Arc<Folder>,
     pub(super) journal: Arc<Journal>,
@@ -21,7 +21,7 @@ pub(super) struct Process {
     start_time_ms: i64,
 }
 
-/// A folder of a test's own.
+/// A temporary folder of one test, removed when it is dropped.
 pub(super) struct Folder(PathBuf);
 
 impl Folder {
@@ -41,7 +41,7 @@ impl Drop for Folder {
     }
 }
 
-/// A process that is dead, and what it left.
+/// The orphaned journal of a terminated process.
 pub(super) struct Left {
     pub(super) _folder: Arc<Folder>,
     pub(super) source: JournalReader,
@@ -149,7 +149,7 @@ impl Process {
         release_thread(&self.journal);
         drop(self.journal);
         let begun = Instant::now();
-        // The journal's own thread may be about to look after it.
+        // The sync thread may still hold the journal for a moment.
         loop {
             if let Some(left) = self.folder.left_behind().next() {
                 return Left {

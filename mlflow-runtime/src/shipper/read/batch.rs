@@ -1,7 +1,7 @@
-//! What is to be done: entries read from a journal, grouped by run.
+//! Batches of entries that were read from a journal and are to be delivered, grouped by run.
 //!
-//! Invariants: a [`RunBatch`] remembers what of it is done, so that delivery goes on where it stopped;
-//! its events stand in the order in which they happened, whatever their threads.
+//! Invariants: a [`RunBatch`] records which of its entries are sent, so that delivery continues where it
+//! stopped. Its events are in the order in which they happened, whatever their threads.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,82 +19,88 @@ use crate::model::{Metric, Param, RunStatus, Tag};
 use crate::shipper::deliver::noted_steps::NotedSteps;
 use crate::store::{Batch, BatchLimits};
 
-/// Bytes of events that one pass takes up: bounds the memory of a backlog of long values.
+/// Bytes of events at which a batch is full: bounds the memory for a backlog of long values.
 const MAX_EVENT_BYTES: usize = 8 << 20;
 
-/// What one reading of a journal gave.
+/// Entries from one reading of a journal, grouped by run.
 #[derive(Default)]
 pub(crate) struct ReadBatch {
     works: Vec<RunBatch>,
+    /// Index of each run in `works`, until the batch is sorted.
     index: FxHashMap<u32, usize>,
-    /// Works before this are done.
+    /// Number of works that are done; they come first.
     pub(in crate::shipper) done_works: usize,
     pub(in crate::shipper) entries: usize,
     pub(in crate::shipper) event_bytes: usize,
-    /// Records of kinds that this version does not know.
+    /// Number of records of kinds that this version does not know.
     pub(in crate::shipper) unknown_records: usize,
-    /// Whether there was more to read.
+    /// True if the reading ended before the end of the journal.
     pub(in crate::shipper) has_more: bool,
-    /// No event before this one, in the order of all events, is left to be read.
+    /// Sequence number before which no event is left to be read.
     pub(in crate::shipper) events_before: u64,
-    /// The time of its oldest entry; that of the reading, for one that tells none.
+    /// Time of the oldest entry, in ms since the Unix epoch; the time of the reading if no entry has a time.
     pub(in crate::shipper) oldest_ms: Option<i64>,
-    /// Files whose bytes are delivered; they go once that is acknowledged.
+    /// Files whose bytes are delivered or superseded; they are deleted once the batch is acknowledged.
     pub(in crate::shipper) spent_files: Vec<SpentFile>,
 }
 
-/// A file whose bytes are delivered, or superseded, and the segments that may name it, by cursor.
+/// A file whose bytes are delivered or superseded, and the segments that may name it.
 pub(in crate::shipper) struct SpentFile {
     pub(in crate::shipper) file: PathBuf,
+    /// Indices of the segments' cursors.
     pub(in crate::shipper) cursors: Vec<usize>,
 }
 
-/// Entries of one run.
+/// Entries of one run, in a [`ReadBatch`].
 #[derive(Default)]
 pub(in crate::shipper) struct RunBatch {
     pub(in crate::shipper) run: u32,
-    /// Its start's place in the order of all events, from 1; 0 if it had started before.
+    /// Sequence number of the run's start plus 1; 0 if the start is not in this batch.
     pub(in crate::shipper) start_order: u64,
     pub(in crate::shipper) params: Vec<Param>,
-    /// The places of the params in the order of all events.
+    /// Sequence numbers of `params`.
     param_sequences: Vec<u64>,
     pub(in crate::shipper) metrics: Vec<Metric>,
     pub(in crate::shipper) tags: Vec<Tag>,
+    /// Sequence numbers of `tags`.
     tag_sequences: Vec<u64>,
     pub(in crate::shipper) artifacts: Vec<Artifact>,
-    /// What becomes params, tags and artifacts when the pass is complete, with its place in the
-    /// order of all events.
+    /// Events with their sequence numbers. [`sort`](ReadBatch::sort) moves them to `params`, `tags` and
+    /// `artifacts`.
     events: Vec<(u64, RunEvent)>,
+    /// Status and time, in ms since the Unix epoch, of the run's end.
     pub(in crate::shipper) end: Option<(RunStatus, i64)>,
-    /// The segments they come from, by cursor.
+    /// Indices of the cursors whose segments hold the entries.
     pub(in crate::shipper) cursors: Vec<usize>,
-    /// Records of the journal that it comes from.
+    /// Number of records of the journal that the entries come from.
     pub(in crate::shipper) entries: usize,
-    /// What of them the store refuses, not counted yet.
+    /// Rejected entries that are not counted yet.
     pub(in crate::shipper) unsettled_refusals: Vec<Rejection>,
-    /// How many of them the store refused.
+    /// Number of rejected entries.
     pub(in crate::shipper) refused_count: usize,
-    /// How many of them wait by themselves now, and are settled another time.
+    /// Number of entries that wait in a queue, and are settled there.
     pub(in crate::shipper) deferred_count: usize,
-    /// The artifacts among these, of what is read from a lane, by their sequences.
+    /// Sequence numbers of the deferred artifacts, if the entries were read from a lane.
     pub(in crate::shipper) handed_over: Vec<u64>,
-    /// How many metrics, from the first that is not done, a failed request has held: the store may
+    /// Number of metrics, from the first that is not sent, that a failed request contained: the store may
     /// have them.
     pub(in crate::shipper) doubtful_count: usize,
+    /// True if [`take_invalid`](Self::take_invalid) has been called.
     pub(in crate::shipper) is_checked: bool,
-    /// The places, in the order of all events, of its points whose last step is noted.
+    /// Sequence numbers of the points whose last step is noted.
     noted_sequences: Vec<u64>,
+    /// Numbers of entries, by kind, that are sent.
     pub(in crate::shipper) sent: SentCounts,
 }
 
-/// An event that may supersede another of its kind and key.
+/// An event of a run, other than its start and end.
 pub(in crate::shipper) enum RunEvent {
     Param(Param),
     Tag(Tag),
     Artifact(String, ArtifactBytes, Option<Fingerprint>),
 }
 
-/// How much of each kind is done.
+/// Numbers of entries of a run that are sent, by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::shipper) struct SentCounts {
     pub(in crate::shipper) params: usize,
@@ -103,30 +109,31 @@ pub(in crate::shipper) struct SentCounts {
     pub(in crate::shipper) artifacts: usize,
 }
 
-/// An artifact, with its place in the order of all events.
+/// An artifact of a run, with its sequence number in the order of all events.
 #[derive(Debug)]
 pub(in crate::shipper) struct Artifact {
     pub(in crate::shipper) sequence: u64,
     pub(in crate::shipper) path: String,
     pub(in crate::shipper) bytes: ArtifactBytes,
-    /// What tells whether its file is whole.
+    /// Length and checksum by which a torn file is recognized.
     pub(in crate::shipper) fingerprint: Option<Fingerprint>,
 }
 
+/// Contents of an artifact: in memory, or in a file beside the segments.
 #[derive(Debug)]
 pub(in crate::shipper) enum ArtifactBytes {
     Memory(Vec<u8>),
     File(PathBuf),
 }
 
-/// An entry that the store refuses for good, and why.
+/// An entry that the store rejects, and the reason.
 #[derive(Debug)]
 pub(in crate::shipper) struct Rejection {
     pub(in crate::shipper) entry: RejectedEntry,
     pub(in crate::shipper) reason: String,
 }
 
-/// The entry itself: it is kept.
+/// The rejected entry, which is kept. Params and tags have their sequence number, or 0 where it is not known.
 #[derive(Debug)]
 pub(in crate::shipper) enum RejectedEntry {
     Metric(Metric),
@@ -136,7 +143,7 @@ pub(in crate::shipper) enum RejectedEntry {
 }
 
 impl ArtifactBytes {
-    /// Returns the file that it has beside the segments.
+    /// Returns the artifact's file beside the segments, if it has one.
     pub(in crate::shipper) fn file(&self) -> Option<&Path> {
         match self {
             Self::File(file) => Some(file),
@@ -170,7 +177,7 @@ impl Rejection {
         Self { entry, reason }
     }
 
-    /// Returns the file that it has beside the segments.
+    /// Returns the artifact's file beside the segments, if it has one.
     pub(in crate::shipper) fn file(&self) -> Option<PathBuf> {
         match &self.entry {
             RejectedEntry::Artifact(artifact) => artifact.file().map(Path::to_owned),
@@ -178,7 +185,7 @@ impl Rejection {
         }
     }
 
-    /// Returns what kind of entry it is, and its key or path.
+    /// Returns the kind of the entry, and its key or path.
     pub(in crate::shipper) fn kind_and_key(&self) -> (&'static str, &str) {
         match &self.entry {
             RejectedEntry::Metric(metric) => ("metric", &metric.key),
@@ -190,7 +197,7 @@ impl Rejection {
 }
 
 impl ReadBatch {
-    /// An empty one, for a reading that stops at the event `limit`.
+    /// Creates an empty batch for a reading that stops at the event with the sequence number `limit`.
     pub(in crate::shipper) fn with_event_limit(limit: u64) -> Self {
         Self {
             events_before: limit,
@@ -198,7 +205,7 @@ impl ReadBatch {
         }
     }
 
-    /// The work of a run, for one more entry of it, read by `cursor`.
+    /// Counts one more entry of a run, read by `cursor`, and returns the work of the run.
     pub(in crate::shipper) fn add_entry(&mut self, run: u32, cursor: usize) -> &mut RunBatch {
         self.entries += 1;
         let at = *self.index.entry(run).or_insert_with(|| {
@@ -216,34 +223,36 @@ impl ReadBatch {
         work
     }
 
-    /// There is more to read, and nobody knows what.
+    /// Notes that more is left to read, which may be events with any sequence number.
     pub(in crate::shipper) fn mark_incomplete(&mut self) {
         self.has_more = true;
         self.events_before = 0;
     }
 
-    /// Whether it holds enough for now.
+    /// Returns true if the batch has reached its budget of entries, or [`MAX_EVENT_BYTES`].
     pub(in crate::shipper) fn is_full(&self, budget: usize) -> bool {
         self.entries >= budget || self.event_bytes >= MAX_EVENT_BYTES
     }
 
-    /// Notes when an entry was made.
+    /// Notes the time of an entry, in ms since the Unix epoch.
     pub(in crate::shipper) fn record_time(&mut self, ms: i64) {
         self.oldest_ms = Some(self.oldest_ms.map_or(ms, |oldest| oldest.min(ms)));
     }
 
-    /// Puts the works in the order in which their runs started, and the events of each in theirs.
+    /// Sorts the works in the order in which their runs started, and the events of each in the order of their
+    /// sequence numbers.
     pub(in crate::shipper) fn sort(&mut self) {
         self.works.sort_by_key(|work| work.start_order);
         self.works.iter_mut().for_each(RunBatch::sort);
         self.index.clear();
     }
 
+    /// Returns the first work that is not done.
     pub(in crate::shipper) fn current(&mut self) -> Option<&mut RunBatch> {
         self.works.get_mut(self.done_works)
     }
 
-    /// The current work waits by itself now.
+    /// Marks the current work as done after it was parked, and releases its entries.
     pub(in crate::shipper) fn discard_current(&mut self) {
         if let Some(work) = self.works.get_mut(self.done_works) {
             let RunBatch {
@@ -260,7 +269,8 @@ impl ReadBatch {
         self.done_works += 1;
     }
 
-    /// The current work is settled. Its files go when that is acknowledged.
+    /// Marks the current work as done after it was delivered. Its files are deleted when the batch is
+    /// acknowledged.
     pub(in crate::shipper) fn finish_current(&mut self) {
         if let Some(work) = self.works.get_mut(self.done_works) {
             let artifacts = work.artifacts.drain(..).map(|artifact| artifact.bytes);
@@ -281,7 +291,7 @@ impl ReadBatch {
         self.works.is_empty()
     }
 
-    /// Returns the places of points whose last step is noted, and the segments of the work that each is in.
+    /// Returns the sequence numbers of points whose last step is noted, each with the cursors of its work.
     pub(in crate::shipper) fn noted_points(&self) -> impl Iterator<Item = (u64, &[usize])> {
         let works = self.works.iter();
         works.flat_map(|work| {
@@ -291,7 +301,7 @@ impl ReadBatch {
         })
     }
 
-    /// Returns the sequences of artifacts that wait by themselves now.
+    /// Returns the sequence numbers of artifacts that were read from a lane and deferred.
     pub(in crate::shipper) fn handed_over(&self) -> impl Iterator<Item = u64> {
         let works = self.works.iter();
         works.flat_map(|work| work.handed_over.iter().copied())
@@ -326,7 +336,8 @@ impl RunBatch {
         }
     }
 
-    /// Takes out, once, what the store would refuse, so that the rest can go in full batches.
+    /// Takes out the entries that the store would refuse, so that the rest can be sent in full batches.
+    /// Params equal to an earlier one are dropped. Does this only in the first call.
     pub(in crate::shipper) fn take_invalid(&mut self) -> Vec<Rejection> {
         let mut refused = Vec::new();
         if std::mem::replace(&mut self.is_checked, true) {
@@ -356,7 +367,7 @@ impl RunBatch {
             refused.push(Rejection::param(param.clone(), sequence, reason));
             false
         });
-        // The points of a key share its text: look at each text once.
+        // The points of a key share its text, so each text is checked once.
         let mut good: FxHashSet<*const u8> = FxHashSet::default();
         self.metrics.retain(|metric| {
             let text = metric.key.as_ptr();
@@ -372,12 +383,12 @@ impl RunBatch {
         refused
     }
 
-    /// Returns whether points are to stand at the last step of their key.
+    /// Returns true if there are points at the last step of their key, and that step is not found yet.
     pub(in crate::shipper) fn has_last_steps(&self) -> bool {
         self.metrics.iter().any(is_step_unresolved)
     }
 
-    /// Notes the greatest steps of the metrics that a failed request has held.
+    /// Adds the doubtful metrics to `steps`, which has the greatest step of each key.
     pub(in crate::shipper) fn note_steps_in_doubt(&self, steps: &mut FxHashMap<Arc<str>, i64>) {
         let from = self.sent.metrics.min(self.metrics.len());
         let to = (from + self.doubtful_count).min(self.metrics.len());
@@ -387,14 +398,14 @@ impl RunBatch {
         }
     }
 
-    /// Returns how many of these are params that the run was started with.
+    /// Returns how many of `refused` are params that the run was started with.
     pub(in crate::shipper) fn count_start_params(&self, refused: &[Rejection]) -> usize {
         let sequence_of = |param: &Param| {
             let at = self.params.iter().position(|one| one == param)?;
             self.param_sequences.get(at).copied()
         };
         let is_of_start = |one: &&Rejection| match &one.entry {
-            // The store names no place.
+            // A param that the store has refused comes without its sequence number.
             RejectedEntry::Param(param, 0) => {
                 sequence_of(param).unwrap_or(0).saturating_add(1) == self.start_order
             }
@@ -404,8 +415,9 @@ impl RunBatch {
         refused.iter().filter(is_of_start).count()
     }
 
-    /// Gives these points that step: the one that was noted, else the last one here, in `stored` or in `in_doubt`,
-    /// or 0. Returns what is to be noted.
+    /// Sets the step of the points at the last step of their key. A point gets the step that was noted for
+    /// it, else the greatest step of its key in this work, in `stored` or in `in_doubt`, else 0. Returns the
+    /// steps that are to be noted, by sequence number.
     pub(in crate::shipper) fn find_last_steps(
         &mut self,
         stored: &HashMap<String, i64>,
@@ -449,12 +461,12 @@ impl RunBatch {
         found
     }
 
-    /// Takes out the artifacts that were not sent: they wait by themselves.
+    /// Takes out the artifacts that were not sent, to be deferred.
     pub(in crate::shipper) fn take_unsent_artifacts(&mut self) -> Vec<Artifact> {
         self.artifacts.split_off(self.sent.artifacts)
     }
 
-    /// Takes out the metrics that a failed request has held: they wait by themselves.
+    /// Takes out the doubtful metrics, to be parked.
     pub(in crate::shipper) fn take_doubtful(&mut self) -> Vec<Metric> {
         let from = self.sent.metrics.min(self.metrics.len());
         let to = (from + std::mem::take(&mut self.doubtful_count)).min(self.metrics.len());
@@ -462,19 +474,19 @@ impl RunBatch {
         self.metrics.drain(from..to).collect()
     }
 
-    /// Puts metrics back that cannot wait by themselves.
+    /// Puts doubtful metrics back that could not be parked.
     pub(in crate::shipper) fn put_back_doubtful(&mut self, metrics: Vec<Metric>) {
         self.deferred_count -= metrics.len();
         let from = self.sent.metrics.min(self.metrics.len());
         self.metrics.splice(from..from, metrics);
     }
 
-    /// Notes what the store refuses; it is counted when the work is done.
+    /// Records rejected entries. They are counted when the work is done.
     pub(in crate::shipper) fn record_refused(&mut self, refused: Vec<Rejection>) {
         self.unsettled_refusals.extend(refused);
     }
 
-    /// Returns what is left to be brought to the store.
+    /// Returns the entries that are not sent.
     fn remaining(&self) -> Remaining<'_> {
         Remaining {
             params: self.params.get(self.sent.params..).unwrap_or_default(),
@@ -492,8 +504,9 @@ impl RunBatch {
         }
     }
 
-    /// Copies what is left of it to `log`. `start` is there for a run that starts in this work, and
-    /// whose start, or a param of it, is not in the store yet.
+    /// Copies the entries that are not sent to `log`. `start` is given if the run is not in the store yet, or
+    /// a param of its start is not; it is copied if the run starts in this work. Metrics are left out unless
+    /// `keeps_metrics`.
     pub(in crate::shipper) fn copy_remaining(
         &self,
         log: &mut EntryWriter<'_, '_>,
@@ -533,7 +546,7 @@ impl RunBatch {
         Ok(())
     }
 
-    /// Returns whether a param that the run was started with is not in the store yet.
+    /// Returns true if a param that the run was started with is not sent.
     pub(in crate::shipper) fn has_params_of_start(&self) -> bool {
         let rest = self.remaining();
         let started = self.start_order.checked_sub(1);
@@ -550,7 +563,7 @@ impl RunBatch {
             .unwrap_or(self.start_order)
     }
 
-    /// The next entries that fit one request, and what will be sent then; `None` when all are.
+    /// Returns the next entries that fit into one request, and the counts after it; `None` if all are sent.
     pub(in crate::shipper) fn next_batch(
         &self,
         limits: BatchLimits,
@@ -584,7 +597,7 @@ impl RunBatch {
     }
 }
 
-/// What of a work is not done.
+/// Entries of a run that are not sent.
 struct Remaining<'a> {
     params: &'a [Param],
     param_sequences: &'a [u64],
@@ -595,12 +608,12 @@ struct Remaining<'a> {
 }
 
 impl Artifact {
-    /// Returns the file that it has beside the segments.
+    /// Returns the artifact's file beside the segments, if it has one.
     pub(in crate::shipper) fn file(&self) -> Option<&Path> {
         self.bytes.file()
     }
 
-    /// Reads all of it.
+    /// Reads the contents.
     pub(in crate::shipper) fn read(&self) -> io::Result<Vec<u8>> {
         match &self.bytes {
             ArtifactBytes::Memory(bytes) => Ok(bytes.clone()),
@@ -608,7 +621,7 @@ impl Artifact {
         }
     }
 
-    /// Copies the event that names it.
+    /// Copies the event that names the artifact to `log`.
     pub(in crate::shipper) fn copy_to(&self, log: &mut EntryWriter<'_, '_>) -> io::Result<()> {
         let path = Cow::Borrowed(&*self.path);
         let (content, attachment) = match &self.bytes {
@@ -630,7 +643,7 @@ impl Artifact {
     }
 }
 
-/// Keeps the items that `keep` is true for, and their sequences.
+/// Keeps the items for which `keep` returns true, and their sequence numbers.
 fn retain_with_sequences<T>(
     items: &mut Vec<T>,
     sequences: &mut Vec<u64>,
@@ -647,7 +660,7 @@ fn retain_with_sequences<T>(
     sequences.retain(|_| flags.next().unwrap_or(true));
 }
 
-/// Halves of a batch that was refused, kinds first; `None` for a single entry.
+/// Splits a batch in two, first by kind, then in halves. Returns `None` for a single entry.
 pub(in crate::shipper) fn split_batch<'a>(batch: &Batch<'a>) -> Option<[Batch<'a>; 2]> {
     let empty = Batch::default();
     let Batch {
@@ -689,7 +702,7 @@ pub(in crate::shipper) fn split_batch<'a>(batch: &Batch<'a>) -> Option<[Batch<'a
     ])
 }
 
-/// Returns whether the point is to stand at the last step of its key, and that is not found yet.
+/// Returns true if the point is at the last step of its key, and that step is not found yet.
 fn is_step_unresolved(metric: &Metric) -> bool {
     decode_last_step(metric.step).is_some()
 }

@@ -46,7 +46,8 @@ pub(in crate::shipper) struct Cursor {
     pub(in crate::shipper) console_runs: Vec<u32>,
     /// Greatest sequence number of the params, tags and artifacts that were read.
     pub(in crate::shipper) last_event: Option<u64>,
-    /// True if the segment was read to its end, and nothing more will be appended.
+    /// True if nothing more is to be read in the segment: it is sealed and was read to its end, or cannot be
+    /// read.
     pub(in crate::shipper) is_finished: bool,
     pub(in crate::shipper) position: ReadPosition,
     /// Time of the last metric point before `offset`, in ms since the Unix epoch.

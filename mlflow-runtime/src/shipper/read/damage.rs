@@ -1,14 +1,15 @@
-//! What cannot be read of a journal: counted, said once for each file, and the file kept.
+//! Damaged records and unreadable files of a journal: they are counted and warned of, and the files are kept.
 //!
 //! # Invariants
 //!
-//! 1. `damaged` counts records that are lost, each once by the process that meets it first: a damaged
-//!    record, or stretch in which none can be told apart; a metric whose name and a value whose run
-//!    was lost with such a record. What an earlier shipper has settled is not counted.
-//! 2. Of this process's own journal, the values are known, as their writer has counted them: what of them
-//!    cannot be read is lost, and what is in a file that cannot be read at all is held.
-//! 3. One warning for each file, when it is read to its end.
-//! 4. The file is marked at once, so that it is [quarantined](crate::journal::quarantine) in place of being deleted.
+//! 1. [`damaged`](crate::shipper::stats::Stats::damaged) counts lost records, each once, by the process that
+//!    meets it first. A lost record is one of these: a damaged record, or a damaged stretch in which records
+//!    cannot be told apart; a metric whose name, or a value whose run, was lost with such a record. Records
+//!    that an earlier shipper has settled are not counted.
+//! 2. The number of values in this process's own journal is known, as their writer has counted them. Values
+//!    that cannot be read count as lost. Values in a file that cannot be read at all count as blocked.
+//! 3. One warning is logged for each file, when it is read to its end.
+//! 4. The file is marked at once, so that it is [quarantined](crate::journal::quarantine) and not deleted.
 
 use std::fs;
 use std::io;
@@ -30,12 +31,13 @@ use crate::warnings::WarningLimit;
 /// Damage in the segment of one cursor.
 #[derive(Default)]
 pub(in crate::shipper) struct Damage {
-    /// Offset of the first.
+    /// Offset of the first damage; `None` if there is none.
     first_offset: Option<usize>,
+    /// Number of bytes that were skipped.
     skipped_bytes: usize,
-    /// Values that were read, but whose name or run was not.
+    /// Number of values that were read, but whose name or run was lost.
     nameless_values: usize,
-    /// When a value was met whose run is not known yet.
+    /// Time when a value was first met whose run is not known yet.
     missed_since: Option<Instant>,
     /// Set when the other segments of a live journal were searched for names.
     has_searched: bool,
@@ -44,21 +46,22 @@ pub(in crate::shipper) struct Damage {
 /// Damage in one journal.
 #[derive(Default)]
 pub(in crate::shipper) struct Losses {
-    /// What [`JournalReader::take_lost`] has not returned yet.
+    /// Losses that [`JournalReader::take_lost`] has not returned yet.
     unreported: LossReport,
+    /// Damaged segments.
     segments: Vec<Arc<Segment>>,
-    /// The names of metrics that other segments define, once they were needed.
+    /// Names of metrics that any segment defines, by id; collected when they are first needed.
     names: Option<FxHashMap<u32, Arc<str>>>,
 }
 
-/// What was found to be lost, or out of reach.
+/// Counts of records and values that were found to be lost, or cannot be read.
 #[derive(Default)]
 pub(in crate::shipper) struct LossReport {
-    /// Damaged records, and stretches in which none can be told apart.
+    /// Lost records, and damaged stretches in which records cannot be told apart.
     pub(in crate::shipper) records: usize,
-    /// Values of this process's own journal.
+    /// Lost values of this process's own journal.
     pub(in crate::shipper) values: usize,
-    /// Values of this process's own journal that are in files which cannot be read, and what to say of them.
+    /// Message about values of this process's own journal in files that cannot be read.
     pub(in crate::shipper) unreadable_message: Option<String>,
 }
 
@@ -74,7 +77,7 @@ impl Damage {
 }
 
 impl JournalReader {
-    /// Skips what cannot be read before `next`.
+    /// Skips the damaged bytes before the offset `next`.
     pub(in crate::shipper) fn skip_damaged(&mut self, cursor: &mut Cursor, next: usize) {
         cursor.damage.record(&cursor.segment, cursor.offset);
         cursor.damage.skipped_bytes += next.saturating_sub(cursor.offset);
@@ -85,7 +88,7 @@ impl JournalReader {
         cursor.offset = next;
     }
 
-    /// Leaves out the value at the cursor: the record that names it was lost.
+    /// Leaves out the value at the cursor, as the record with its name or run was lost.
     pub(in crate::shipper) fn skip_nameless(&mut self, cursor: &mut Cursor) {
         if !cursor.is_fresh() {
             return;
@@ -102,11 +105,11 @@ impl JournalReader {
         if !known.is_some_and(|last| Arc::ptr_eq(last, &cursor.segment)) {
             self.losses.segments.push(Arc::clone(&cursor.segment));
         }
-        // The start of a run may be among what is lost.
+        // The lost records may include the start of a run.
         self.has_lost = true;
     }
 
-    /// Leaves a segment as it is that cannot be read.
+    /// Counts the values of a segment that cannot be read, and is kept, as blocked.
     pub(in crate::shipper) fn block_unreadable(&mut self, cursor: &Cursor) {
         let values = cursor.values_unread();
         if values > 0 {
@@ -125,12 +128,12 @@ impl JournalReader {
         }
     }
 
-    /// Counts and says what was lost of a segment that is read to its end.
+    /// Counts the values lost in a segment that was read to its end, and logs a warning if it is damaged.
     pub(in crate::shipper) fn report_damage(&mut self, cursor: &mut Cursor) {
         let unread = cursor.values_unread();
         self.losses.unreported.values += unread;
         if unread > 0 && !cursor.damage.is_present() {
-            // Somebody has cut the file.
+            // The file was truncated.
             cursor.damage.record(&cursor.segment, cursor.offset);
             self.losses.unreported.records += unread;
             self.record_damaged(cursor);
@@ -154,13 +157,13 @@ impl JournalReader {
         }
     }
 
-    /// Returns what was lost since the last call.
+    /// Returns the losses that were found since the last call.
     pub(in crate::shipper) fn take_lost(&mut self) -> LossReport {
         std::mem::take(&mut self.losses.unreported)
     }
 
-    /// Returns the name of a metric that its own segment does not define. The numbers of names that
-    /// the program binds are the same in all segments of a process.
+    /// Returns the name of a metric that its own segment does not define, from another segment. This is
+    /// possible only for interned names, whose ids are the same in all segments of a process.
     pub(in crate::shipper) fn find_metric_name(
         &mut self,
         cursor: &mut Cursor,
@@ -169,7 +172,7 @@ impl JournalReader {
         if !crate::journal::is_interned(id) {
             return None;
         }
-        // To a live journal, segments are added meanwhile.
+        // A live journal gets new segments meanwhile, so they are searched once more for each damaged one.
         let is_late = self.is_live() && !std::mem::replace(&mut cursor.damage.has_searched, true);
         if is_late || self.losses.names.is_none() {
             self.losses.names = Some(self.collect_metric_names());
@@ -201,8 +204,8 @@ impl JournalReader {
         names
     }
 
-    /// Returns true if the run at the cursor of a live journal will not be named any more: its
-    /// segment is damaged, and the other segments had their time.
+    /// Returns true if the identity of the run at the cursor of a live journal is lost: the segment is
+    /// damaged, and no other segment has defined the run for [`START_READ_TIMEOUT`].
     pub(in crate::shipper) fn has_lost_name(&self, cursor: &mut Cursor, run: u32) -> bool {
         if self.runs.get(run).is_some() || !cursor.damage.is_present() {
             return false;
@@ -211,8 +214,9 @@ impl JournalReader {
         missed.elapsed() > START_READ_TIMEOUT
     }
 
-    /// Moves what is damaged out of a dead journal's directory, with the artifacts that may have been
-    /// named there: those that were delivered are gone. False if something could not be moved.
+    /// Moves the damaged segments of an orphaned journal to the quarantine. All artifacts that are left are
+    /// moved, too, as the damaged records may have named them; delivered ones are deleted already. Returns
+    /// false if something could not be moved.
     pub(in crate::shipper) fn keep_damaged(&self, directory: &Directory) -> bool {
         if self.losses.segments.is_empty() {
             return true;

@@ -3,7 +3,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`source`] | [`JournalReader`](source::JournalReader): one journal with its cursors, queues and acknowledgement |
+//! | [`source`] | [`JournalReader`](source::JournalReader): one journal, with its cursors and queues |
 //! | [`cursor`] | the read position in one segment |
 //! | [`records`] | decoding of records into entries of a batch |
 //! | [`order`] | the order in which segments are read |

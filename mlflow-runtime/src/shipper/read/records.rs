@@ -1,7 +1,10 @@
-//! Reading the segments of a journal: records become entries of a pass.
+//! Decoding of a segment's records into entries of a batch.
 //!
-//! Invariants: reading goes forward, and stops where something has to come first; what cannot be
-//! understood is left where it is, or left out with a warning, and ends nothing.
+//! # Invariants
+//!
+//! 1. A segment is read forward. Reading stops at an entry before which something else has to be read.
+//! 2. A record of an unknown kind stays in its file, and one that is damaged is left out with a warning.
+//!    Reading continues behind it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,28 +27,31 @@ use crate::sync::lock;
 use crate::time;
 use crate::warnings::WarningLimit;
 
-/// What reading one record led to.
+/// Result of reading one record.
 enum RecordOutcome {
+    /// The record was read; reading continues with the next one.
     Continue,
-    /// It has to wait for something that another segment holds.
+    /// The record has to wait for the start of its run, which another segment holds.
     AwaitRunStart,
-    /// So do all events behind it: they are not before the reading's limit.
+    /// The record and all events behind it were written after the reading began: they wait for the next one.
     BeyondLimit,
-    /// It has to wait until all is read that was logged before it.
+    /// The record has to wait until everything that was logged before it has been read.
     AwaitOrdered(OrderedEntry),
 }
 
-/// An event, and where it stands.
+/// An event record with its metadata.
 struct EventRecord<'a> {
     run: u32,
     sequence: u64,
     event: EventBody<'a>,
-    /// Not settled by an earlier shipper.
+    /// True if no earlier shipper has settled the event.
     is_fresh: bool,
     bytes: usize,
 }
 
 impl JournalReader {
+    /// Continues at a cursor, until the end of its segment, the budget, or an entry that has to wait. `limit`
+    /// is the sequence number from which on events are left for the next reading.
     pub(in crate::shipper) fn read_cursor(
         &mut self,
         index: usize,
@@ -54,7 +60,7 @@ impl JournalReader {
         budget: usize,
         pass: &mut ReadBatch,
     ) {
-        // Read before the bytes: what was sealed then has its last frame now.
+        // The seal is read before the bytes: a segment that is sealed now has its last frame.
         let sealed = cursor.segment.is_sealed();
         let Some(bytes) = cursor.load() else {
             let is_blank = || cursor.is_unread() && cursor.segment.is_blank();
@@ -64,7 +70,7 @@ impl JournalReader {
                 cursor.position = ReadPosition::Middle;
                 pass.mark_incomplete();
             } else if sealed {
-                // Runs may start in it; what else there is of them does not wait for that.
+                // Runs may start in the segment. Their other entries do not wait for its start record.
                 self.has_lost = true;
                 static UNREADABLE: WarningLimit = WarningLimit::new();
                 if let Some(end) = UNREADABLE.admit() {
@@ -79,7 +85,7 @@ impl JournalReader {
             return;
         };
         if !sealed && bytes.is_snapshot() {
-            // The next reading has to see what was appended meanwhile, also if this one ends early.
+            // The next reading has to see what is appended meanwhile, even if this one ends early.
             cursor.unload();
         }
         loop {
@@ -88,7 +94,7 @@ impl JournalReader {
                 return;
             }
             match bytes.frame(cursor.offset) {
-                Frame::NotAResult { body, next } => {
+                Frame::Whole { body, next } => {
                     match self.take_record(index, cursor, body, limit, pass) {
                         RecordOutcome::Continue => cursor.advance_past(body, next),
                         RecordOutcome::AwaitRunStart => {
@@ -107,7 +113,7 @@ impl JournalReader {
                         }
                     }
                 }
-                // Of one that is being written, the rest is on its way.
+                // The segment is still being written: the rest of the frame will follow.
                 Frame::End | Frame::Torn if !sealed => break,
                 Frame::End | Frame::Torn => match bytes.skip_damage(cursor.offset) {
                     Some(next) => self.skip_damaged(cursor, next),
@@ -123,7 +129,8 @@ impl JournalReader {
         }
     }
 
-    /// Whether a segment cannot be read because somebody has removed it.
+    /// Returns true if the segment of a live journal cannot be read because its file was removed. The segment
+    /// is retired then, and its unread values are counted as dropped.
     fn give_up_removed(&mut self, cursor: &Cursor) -> bool {
         let given_up = match &self.owner {
             JournalOwner::Live { journal, .. } => {
@@ -150,7 +157,7 @@ impl JournalReader {
                     return self.handle_unknown_run(cursor, metric.run, metric.timestamp_ms);
                 }
                 if fresh && let Some(sequence) = decode_last_step(metric.step) {
-                    // Its time is later by one than it was logged.
+                    // The writer has set the timestamp of such a point to 1 ms after the time of logging.
                     let entry = OrderedEntry {
                         sequence,
                         later_ms: metric.timestamp_ms,
@@ -204,14 +211,14 @@ impl JournalReader {
                 };
                 return self.take_event(index, cursor, &found, pass);
             }
-            // Whether it is ours was looked at when the journal was claimed.
+            // The origin was checked when the journal was claimed.
             Some(Record::Definition(Definition::Origin(_))) => {}
             None => Self::skip_unknown(cursor, pass),
         }
         RecordOutcome::Continue
     }
 
-    /// A record of a kind that a newer version wrote: that version will read it in its place.
+    /// Leaves a record of an unknown kind, written by a newer version, in its segment for that version.
     fn skip_unknown(cursor: &mut Cursor, pass: &mut ReadBatch) {
         cursor.is_blocked = true;
         pass.unknown_records += 1;
@@ -236,7 +243,7 @@ impl JournalReader {
             return RecordOutcome::Continue;
         };
         if let Event::Start(mut start) = parsed {
-            // That of a dead journal was adopted when it was surveyed.
+            // The starts of an orphaned journal have adopted their tags when it was surveyed.
             if let JournalOwner::Live { journal, .. } = &self.owner {
                 start.adopt_common_tags(&journal.origin().tags);
             }
@@ -299,8 +306,8 @@ impl JournalReader {
                         }
                     }
                     ArtifactLocation::Growing { file, part } => {
-                        // Also one that was mentioned to an earlier shipper: that one may not have
-                        // sent all of it.
+                        // A console log that an earlier shipper has read is added, too: that shipper may not
+                        // have sent all of it.
                         let file = self.resolve_file(&path, &file, CONSOLE_EXTENSION);
                         let part = part.map(|SharedFilePart { file, from }| {
                             let file = self.resolve_file(&path, &file, CONSOLE_EXTENSION)?;
@@ -322,7 +329,7 @@ impl JournalReader {
         };
         cursor.last_event = cursor.last_event.max(Some(sequence));
         if self.parked.is_handed_over(run, sequence) {
-            // It is settled where it waits.
+            // The artifact was deferred, and is settled in that queue.
             if fresh {
                 let work = pass.add_entry(run, index);
                 work.deferred_count += 1;
@@ -331,18 +338,18 @@ impl JournalReader {
             return RecordOutcome::Continue;
         }
         let counts = self.runs.record_if_newest(run, sequence, &happened);
-        // One that an earlier shipper has delivered still supersedes what it has not.
+        // An event that an earlier shipper has delivered still supersedes older ones that it has not.
         if !fresh {
             return RecordOutcome::Continue;
         }
         if let RunEvent::Artifact(path, bytes, _) = &happened
             && !self.is_live()
-            // What waits by itself is read more than once.
+            // Segments of a lane may be read more than once.
             && cursor.lane.is_none()
             && let Some(first) = self.runs.note_artifact(run, sequence, path, bytes.file())
         {
-            // A copy of one that was read before: a process died between copying it and letting the first one
-            // go. The file that both name goes with the first.
+            // A copy of an event that was read before: a process terminated between copying the event and
+            // releasing the first one. If both name the same file, it is deleted with the first.
             let file = bytes.file().filter(|file| Some(*file) != first.as_deref());
             pass.spent_files.extend(file.map(|file| SpentFile {
                 file: file.to_owned(),
@@ -361,7 +368,8 @@ impl JournalReader {
         RecordOutcome::Continue
     }
 
-    /// Where the artifact lies that an event names.
+    /// Returns the path of the file beside the segments that an event names. Logs a warning and returns
+    /// `None` if the name cannot be one of this journal's files.
     fn resolve_file(&self, path: &str, name: &str, extension: &str) -> Option<PathBuf> {
         let file = artifact_path(&self.directory(), name, extension);
         if file.is_none() {
@@ -380,8 +388,9 @@ impl JournalReader {
         }
     }
 
-    /// Whether entries of the run can go out. In a live journal its start is on the way in another
-    /// segment, or in that of another process; in a dead one everything was read already.
+    /// Returns true if entries of the run can be handed out. In a live journal they have to wait until the
+    /// start of the run is read from another segment, except for a forked process, whose parent has the start
+    /// in its own journal. In an orphaned journal all starts were surveyed already.
     fn is_known(&self, run: u32) -> bool {
         match self.runs.get(run) {
             Some(state) => {
@@ -392,13 +401,14 @@ impl JournalReader {
         }
     }
 
-    /// What to do about an entry, made at `ms`, of a run that is not known.
+    /// Decides about an entry, made at `ms` since the Unix epoch, of a run that is not known: it waits, or is
+    /// left out if the run is lost. Starts a run anew whose start was lost.
     fn handle_unknown_run(&mut self, cursor: &mut Cursor, run: u32, ms: i64) -> RecordOutcome {
         if self.is_live() && !self.has_lost_name(cursor, run) {
             if self.has_lost && self.runs.is_start_lost(run) {
                 self.restart_lost_run(run, ms);
             }
-            // It is read again, and known then.
+            // The entry is read again once the run is known.
             return RecordOutcome::AwaitRunStart;
         }
         self.skip_nameless(cursor);
@@ -409,7 +419,7 @@ impl JournalReader {
         let state = self
             .runs
             .register(number, start.identity.clone().into_owned());
-        // A dead journal's starts were surveyed already.
+        // The starts of an orphaned journal were surveyed already.
         if let (JournalOwner::Live { links, .. }, Phase::StartUnread) = (&self.owner, &state.phase)
         {
             state.link = lock(links).remove(&number);
@@ -419,7 +429,8 @@ impl JournalReader {
         }
     }
 
-    /// Starts a run whose start was in a segment that is gone: what came after it need not be lost.
+    /// Starts a run whose start was in a segment that is lost, so that the later entries of the run are not
+    /// lost.
     fn restart_lost_run(&mut self, number: u32, start_time_ms: i64) {
         if let Some(state) = self.runs.get(number) {
             let start = RunStart::replacement(&state.identity, start_time_ms);

@@ -1,8 +1,9 @@
-//! The runs of a journal, and how far each has come.
+//! The runs of a journal, and what is known of each.
 //!
-//! Invariant: a run is created from [`Phase::Pending`], and only after a look for it where an earlier
-//! attempt may have succeeded; or, after such a look, anew from what a dead journal holds of it. Where that was carried out after the look there are two, so
-//! there is another look when the run has ended.
+//! Invariant: a run is created in [`Phase::Pending`]. If an earlier attempt may have succeeded, the run is
+//! looked up first. A run that the lookup does not find is created anew from what the journal holds of it. An
+//! earlier request may still be carried out after the lookup, and then the run exists twice; so it is looked
+//! up once more when it has ended.
 
 use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
@@ -22,72 +23,75 @@ use crate::shipper::run_link::RunLink;
 use crate::store::StoredRun;
 use crate::time;
 
-/// How long a run that the process's parent has started is waited for. Then its values stay where
-/// they are, and the next process tries again.
+/// Time for which a forked process waits until its parent has created a run. After that the values count as
+/// blocked, and stay in the journal for the next process.
 pub(in crate::shipper) const PARENT_START_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a start can be on its way to a reader while its thread goes on.
+/// Time after which the start of a run that was not read is taken for lost, while later entries of it are
+/// read.
 pub(in crate::shipper) const START_READ_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs by their number in the journal.
+/// States of the runs of one journal, by run number.
 #[derive(Default)]
 pub(in crate::shipper) struct RunStates {
     states: FxHashMap<u32, RunState>,
-    /// By local id.
+    /// Run numbers by [key](RunIdentity::key).
     numbers: FxHashMap<String, u32>,
-    /// Whose segments a dead journal's are.
+    /// Origin of the segments of an orphaned journal.
     pub(in crate::shipper) origin: Option<Origin>,
-    /// The tags that all runs of a dead journal may have in common.
+    /// Tags that runs of an orphaned journal share.
     common_tags: Arc<[Tag]>,
 }
 
-/// What is known about a run.
+/// State of one run: what the journal holds of it, and what the store has.
 pub(in crate::shipper) struct RunState {
     pub(in crate::shipper) identity: RunIdentity,
     pub(in crate::shipper) phase: Phase,
-    /// How it begins, where that was read: it may have to be created anew.
+    /// Start record, if it was read. It is kept as the run may have to be created anew.
     pub(in crate::shipper) start: Option<Box<RunStart<'static>>>,
-    /// Whether it has to be created anew, with the params that it began with.
+    /// True if the run is created anew, so that the params of its start have to be logged again.
     pub(in crate::shipper) is_renewed: bool,
-    /// Whether the store may have metrics of it that this shipper has not sent, or not in the present request.
+    /// True if metrics of the run were sent before: the store may have some that are not in the current work.
     pub(in crate::shipper) has_metrics: bool,
-    /// The greatest step of each key among points that the store may have or not.
+    /// Greatest step of each key among doubtful points, which the store may have.
     pub(in crate::shipper) steps_in_doubt: FxHashMap<Arc<str>, i64>,
-    /// How much its next request holds.
+    /// Size of the next request.
     pub(in crate::shipper) batch_size: AdaptiveBatchSize,
-    /// Tells the run's handles what the store said.
+    /// Link to the run's handles, which passes them the stored run.
     pub(in crate::shipper) link: Option<Arc<RunLink>>,
-    /// The times of its first and last entry, for a run whose process died.
+    /// Time of the first entry, in ms since the Unix epoch, in an orphaned journal.
     pub(in crate::shipper) first_ms: Option<i64>,
+    /// Time of the last entry, in ms since the Unix epoch, in an orphaned journal.
     pub(in crate::shipper) last_ms: i64,
     pub(in crate::shipper) has_ended: bool,
-    /// Whether its end was refused, for a run whose process died.
+    /// True if the run, in an orphaned journal, could not be closed.
     pub(in crate::shipper) cannot_be_closed: bool,
-    /// The places, in the order of all events, of its newest tags and artifacts.
+    /// Sequence numbers of the newest tag of each key and the newest artifact of each path.
     newest_sequences: FxHashMap<(SupersedableKind, String), u64>,
-    /// The artifacts of a dead journal that were read, by their place in the order of all events and their path, and the
-    /// file of each.
+    /// Artifacts of an orphaned journal that were read, by sequence number and path, with their files.
     artifacts: FxHashMap<(u64, String), Option<PathBuf>>,
-    /// When it, or its start, was first looked for and not found.
+    /// Time when the run, or its start, was first looked for and not found.
     missed_since: Option<Instant>,
 }
 
-/// What of a key only the last counts.
+/// Kinds of events of which only the newest of a key counts.
 #[derive(PartialEq, Eq, Hash)]
 enum SupersedableKind {
     Tag,
     Artifact,
 }
 
-/// How far it has come.
+/// Progress of a run towards its creation in the store.
 pub(in crate::shipper) enum Phase {
-    /// Mentioned, but its start was not read. In a dead journal: it was delivered before, or lost.
+    /// The run is known, but its start was not read. In an orphaned journal, the start was delivered before,
+    /// or it is lost.
     StartUnread,
-    /// To be created. In doubt: an earlier attempt may have succeeded.
+    /// The run is to be created. `in_doubt`: an earlier attempt may have succeeded.
     Pending { in_doubt: bool },
+    /// The run was created or found.
     Created {
         run: StoredRun,
-        /// How often to look for a second one, which may still appear.
+        /// Number of lookups that are left for a duplicate of the run, which may still appear.
         duplicate_checks: u8,
     },
 }
@@ -97,7 +101,7 @@ impl RunState {
         matches!(self.phase, Phase::Created { .. })
     }
 
-    /// Whether nobody can log to it any more.
+    /// Returns true if the run has ended and no handle of it is left, so that nobody can log to it any more.
     fn is_closed(&self) -> bool {
         let held_elsewhere = self
             .link
@@ -116,13 +120,13 @@ impl RunStates {
         self.states.get_mut(&number)
     }
 
-    /// The run with this local id.
+    /// Returns the number and state of the run with this [key](RunIdentity::key).
     pub(in crate::shipper) fn by_key(&self, key: &str) -> Option<(u32, &RunState)> {
         let number = *self.numbers.get(key)?;
         Some((number, self.get(number)?))
     }
 
-    /// Returns whether the store may have metrics of the run that are not in the work at hand.
+    /// Returns true if the store may have metrics of the run that are not in the current work.
     pub(in crate::shipper) fn may_have_metrics(&self, number: u32) -> bool {
         self.get(number).is_none_or(|state| {
             state.has_metrics
@@ -132,13 +136,14 @@ impl RunStates {
         })
     }
 
-    /// What the journal's process has to do with the run.
+    /// Returns the role that the journal's process has for the run.
     pub(in crate::shipper) fn role(&self, number: u32) -> Role {
         self.get(number)
             .map_or(Role::default(), |state| state.identity.role)
     }
 
-    /// Whether one of them is this run of the store, with somebody who will do what `role` did.
+    /// Returns true if one of these runs is the stored run `run_id`, and its process will end the run in
+    /// place of the process with the role `role`.
     pub(in crate::shipper) fn is_ended_by_us(&self, run_id: &str, role: Role) -> bool {
         let is = |state: &RunState| matches!(&state.phase, Phase::Created { run, .. } if run.run_id == run_id);
         let takes_over = |state: &RunState| {
@@ -151,8 +156,9 @@ impl RunStates {
             .any(|state| is(state) && takes_over(state))
     }
 
-    /// Whether one of them was rank 0's, and is one that the process of `live` has joined: a new rank
-    /// 0 goes on with it, or else whoever comes when that process has left it.
+    /// Returns true if this journal led (as rank 0) an open run that the process of `live` has joined. Such a
+    /// journal is left for a restarted rank 0, or for a process that finds it after that process has left the
+    /// run.
     pub(in crate::shipper) fn are_led_by_live_rank0(&self, live: &Self) -> bool {
         let is_member = |(_, state): (u32, &RunState)| {
             !state.has_ended && state.identity.role.member_rank().is_some()
@@ -164,13 +170,13 @@ impl RunStates {
         })
     }
 
-    /// Whether there are some that another process creates, and none that others wait for.
+    /// Returns true if the journal has runs that another process creates, and none that other ranks wait for.
     pub(in crate::shipper) fn are_only_joined(&self) -> bool {
         let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
         any(|role| !role.creates()) && !any(|role| role == Role::Leader)
     }
 
-    /// Notes that there is such a run.
+    /// Adds the run if it is not known, and returns its state.
     pub(in crate::shipper) fn register(
         &mut self,
         number: u32,
@@ -196,7 +202,7 @@ impl RunStates {
         })
     }
 
-    /// The run's parent, if that is still to be created.
+    /// Returns the parent of a run if both are still to be created.
     fn pending_parent(&self, number: u32) -> Option<u32> {
         let state = self.get(number)?;
         let start = state
@@ -207,7 +213,7 @@ impl RunStates {
         matches!(state.phase, Phase::Pending { .. }).then_some(parent)
     }
 
-    /// From the run up to its eldest ancestor that is still to be created.
+    /// Returns the run, followed by its ancestors that are still to be created, up to the eldest.
     pub(in crate::shipper) fn ancestors_to_create(&self, number: u32) -> Vec<u32> {
         let mut line = vec![number];
         while let Some(parent) = line.last().and_then(|number| self.pending_parent(*number)) {
@@ -219,7 +225,7 @@ impl RunStates {
         line
     }
 
-    /// Whether an event counts: false if a later one of its kind and key was read before.
+    /// Records an event, and returns true if it counts: false if a later one of its kind and key is known.
     pub(in crate::shipper) fn record_if_newest(
         &mut self,
         number: u32,
@@ -227,7 +233,7 @@ impl RunStates {
         event: &RunEvent,
     ) -> bool {
         let key = match event {
-            // The first of a key counts, and of two values the store refuses the second.
+            // The first param of a key counts. The store refuses a second, different value.
             RunEvent::Param(_) => return true,
             RunEvent::Tag(tag) => (SupersedableKind::Tag, tag.key.clone()),
             RunEvent::Artifact(path, ..) => (SupersedableKind::Artifact, path.clone()),
@@ -235,7 +241,8 @@ impl RunStates {
         self.record_newest(number, key, sequence)
     }
 
-    /// Notes that an artifact was read, and its file. If it was read before, returns the file that it had then.
+    /// Notes that an artifact and its file were read. If the artifact was read before, returns the file that
+    /// it had then.
     pub(in crate::shipper) fn note_artifact(
         &mut self,
         number: u32,
@@ -253,7 +260,7 @@ impl RunStates {
         }
     }
 
-    /// Whether the event at `sequence` is the newest of its key so far.
+    /// Records the event with number `sequence`, and returns true if it is the newest of its key so far.
     fn record_newest(
         &mut self,
         number: u32,
@@ -269,8 +276,8 @@ impl RunStates {
         counts
     }
 
-    /// How long a run that was not found has been waited for; `None` if no other process is about
-    /// to create it, or not soon. Counts from the first time it is asked.
+    /// Returns the time for which a run that was not found has been waited for, counted from the first call;
+    /// `None` if no other process is about to create the run, or not soon.
     pub(in crate::shipper) fn waiting_time(
         &mut self,
         number: u32,
@@ -283,15 +290,15 @@ impl RunStates {
             .elapsed();
         let goes_on = match state.identity.role {
             Role::Owner | Role::Leader => false,
-            // Rank 0 may start hours later. What a dead process left waits for the next one.
+            // Rank 0 may start hours later. An orphaned journal is left for the next process instead.
             Role::Member { .. } | Role::Guest => is_live,
             Role::Child => awaited < PARENT_START_TIMEOUT,
         };
         goes_on.then_some(awaited)
     }
 
-    /// Has a run that the store does not have be created anew, from its start or, where that is lost,
-    /// from its identity. False for a run that this journal's process would not create.
+    /// Schedules the creation of a run that the store does not have, from its start or, if that is lost, from
+    /// its identity. Returns false for a run that this journal's process would not create.
     pub(in crate::shipper) fn recreate(&mut self, number: u32) -> bool {
         let Some(state) = self.get_mut(number) else {
             return false;
@@ -303,14 +310,14 @@ impl RunStates {
         let started_ms = state.first_ms.unwrap_or_else(time::now_ms);
         let start = || Box::new(RunStart::replacement(&state.identity, started_ms));
         state.start.get_or_insert_with(start);
-        // The store was asked a moment ago.
+        // The store has just been searched for the run, so an earlier attempt has not succeeded.
         state.phase = Phase::Pending { in_doubt: false };
         state.is_renewed = true;
         true
     }
 
-    /// Whether the start of a run of this process will not be read any more. Counts from the first
-    /// time it is asked.
+    /// Returns true if the start of a run of this process is taken for lost: [`START_READ_TIMEOUT`] has
+    /// passed since the first call.
     pub(in crate::shipper) fn is_start_lost(&mut self, number: u32) -> bool {
         self.get_mut(number).is_some_and(|state| {
             let missed = *state.missed_since.get_or_insert_with(Instant::now);
@@ -318,12 +325,12 @@ impl RunStates {
         })
     }
 
-    /// Runs that did not end, or that this process did not leave.
+    /// Returns the runs that have not ended, or that the process has not left.
     pub(in crate::shipper) fn open_runs(&self) -> Vec<u32> {
         self.matching(|state| !state.has_ended)
     }
 
-    /// Runs that nobody can log to any more.
+    /// Returns the runs that nobody can log to any more.
     pub(in crate::shipper) fn closed_runs(&self) -> Vec<u32> {
         self.matching(RunState::is_closed)
     }
@@ -341,9 +348,10 @@ impl RunStates {
         }
     }
 
-    /// Notes the runs of a dead journal's segment, how they start, whether they ended, when their
-    /// last entry was made, and which of their tags and artifacts are the newest: those that were
-    /// delivered may stand behind older ones that were not. Entries before `delivered` were delivered by an earlier shipper.
+    /// Surveys a segment of an orphaned journal: its runs, their starts and ends, the times of their entries,
+    /// and which of their tags and artifacts are the newest. Events that are delivered count, too, as older
+    /// events may not be delivered yet. An earlier shipper has delivered the entries before the offset
+    /// `delivered`.
     pub(in crate::shipper) fn scan_segment(&mut self, bytes: &SegmentBytes, delivered: usize) {
         bytes.for_each_whole(|body, offset| self.scan_record(body, offset >= delivered));
     }
@@ -363,7 +371,7 @@ impl RunStates {
                     start.adopt_common_tags(&self.common_tags);
                     let started_ms = start.start_time_ms;
                     let state = self.register(run, start.identity.clone().into_owned());
-                    // One that was created before is looked up first.
+                    // The run may have been created before, so it is looked up first.
                     if fresh && !start.is_delivered {
                         state.phase = Phase::Pending { in_doubt: true };
                     }

@@ -7,10 +7,11 @@
 //!    [`Journal::current_sequence`]. A batch ends at its budget, so a tag or artifact may be read after a
 //!    newer one of the same key or path; it is left out then.
 //! 3. A segment is acknowledged up to the offset before which everything is settled.
-//! 4. A segment is deleted when all of the following hold. It is settled to its end. The runs that it started
-//!    have ended. The [console logs](crate::shipper::deliver::console_logs) that it names are completely in
-//!    the store. No event of another segment that happened before one of its own is still to be delivered:
-//!    whoever reads the journal after a kill has to see which events supersede that one.
+//! 4. A segment is deleted when all of the following hold. It is settled to its end, and nothing in it has to
+//!    stay there. The runs that it started have ended. The [console
+//!    logs](crate::shipper::deliver::console_logs) that it names are completely in the store. No event of
+//!    another segment that happened before one of its own is still to be delivered: whoever reads the journal
+//!    after a kill has to see which events supersede that one.
 //!
 //! An entry is *settled* when it is delivered, rejected, or copied to another segment where it waits.
 
@@ -115,13 +116,13 @@ impl JournalReader {
         let mut source = Self::new(JournalOwner::Orphan { directory });
         source.noted_steps = noted_steps;
         source.open_segments();
-        // All runs have to be known before the first entry is handed out: a metric may be in an older segment
+        // The runs have to be known before the first entry is handed out: a metric may be in an older segment
         // than the start of its run.
         let mut last = Vec::new();
         for (index, cursor) in source.cursors.iter_mut().enumerate() {
             if let Some(bytes) = cursor.load() {
                 match bytes.frame(HEADER_BYTES) {
-                    Frame::NotAResult { .. } => {
+                    Frame::Whole { .. } => {
                         source.runs.scan_segment(&bytes, cursor.settled_offset());
                     }
                     // Without its origin, the segment is scanned after one that has the same origin.
@@ -195,8 +196,8 @@ impl JournalReader {
         }
     }
 
-    /// Reads up to about `budget` entries. The batch has to be [acknowledged](Self::acknowledge) before the
-    /// next call.
+    /// Reads up to about `budget` entries. A batch that is not empty has to be
+    /// [acknowledged](Self::acknowledge) before the next call.
     pub(crate) fn read(&mut self, budget: usize) -> ReadBatch {
         self.ended_runs = self.runs.closed_runs();
         // The order matters: first the limit, then the list, then the bytes (invariant 2).

@@ -1,4 +1,4 @@
-//! Damage that a disk does, and what it must not cost.
+//! Tests of single kinds of damage by a disk, and of the values that each of them may cost.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::thread;
@@ -14,8 +14,8 @@ use crate::store::MemoryStore;
 
 const VALUES: i64 = 3000;
 
-/// What a run's segment begins with, and the names of two metrics: one of the program's, and one of
-/// the segment's own.
+/// Returns the first records of a run's segment, and the definitions of two metric names: an interned one,
+/// and one that only this segment uses.
 pub(super) fn named() -> Vec<Vec<u8>> {
     let key = |id, name: &'static str| {
         let name = name.into();
@@ -53,7 +53,8 @@ fn padded(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Lost all values behind it, 28,255 of 60,000, and the file was deleted without a warning.
+/// Regression: all values behind the header were lost, 28,255 of 60,000, and the file was deleted without a
+/// warning.
 #[test]
 fn a_zeroed_frame_header_costs_one_value() {
     let folder = Folder::new();
@@ -84,13 +85,13 @@ fn a_page_that_the_device_has_lost_costs_what_was_in_it() {
             let hit = |(from, end, _): &&Bounds| *from < page + len && *end > page;
             let lost = frames(&whole).iter().filter(hit).count();
             assert_eq!(steps(&found).len() + lost, 3000, "{page}, {len}, {fill}");
-            // The first frame may have its length still.
+            // If the first damaged frame still has its length, it is counted separately.
             assert!((1..=2).contains(&found.damaged), "{}", found.damaged);
         }
     }
 }
 
-/// The page with the header was lost, and the file was taken for an empty one.
+/// Regression: the page with the header was lost, and the file was taken for an empty one.
 #[test]
 fn a_segment_without_its_header_is_no_empty_one() {
     let folder = Folder::new();
@@ -103,12 +104,12 @@ fn a_segment_without_its_header_is_no_empty_one() {
     let found = recover(&folder.0, &[&damaged, &second]);
     assert_eq!(steps(&found).len() + lost, 3001);
     assert!(found.kept_files == [&damaged[HEADER_BYTES..]]);
-    // Alone, nobody knows whose it is.
+    // Without the second segment, the destination is not known.
     let alone = recover(&folder.0, &[&damaged]);
     assert!(alone.is_journal_kept && alone.runs.is_empty());
 }
 
-/// It belonged to whoever asked, who deleted it.
+/// Regression: the journal counted as one of every destination, and was deleted.
 #[test]
 fn a_journal_whose_first_record_is_zeroed_is_nobodys() {
     let folder = Folder::new();
@@ -151,7 +152,7 @@ fn an_append_that_a_kill_has_interrupted_is_no_damage() {
     for last in lasts {
         let before = framed(&[named(), points(7, 0..10)].concat());
         let whole = framed(&[named(), points(7, 0..10), vec![last.clone()]].concat());
-        // A mapped one: first the body, in any order, then the checksum, at last the length.
+        // A mapped segment: the body is written first, in any order, then the checksum, and last the length.
         let mut copied = padded(whole.clone());
         copied[before.len()..before.len() + 4].fill(0);
         let with_checksum = copied.clone();
@@ -165,7 +166,8 @@ fn an_append_that_a_kill_has_interrupted_is_no_damage() {
             ended[before.len() + 8..before.len() + 8 + cut].fill(0);
             images.push(ended);
         }
-        // One that is written to: in order. Inside of a long attachment one place is like another.
+        // A segment that is written by system calls: in order. Within a long attachment, few offsets are
+        // enough.
         let len = 8 + last.len();
         let cuts = (0..len).filter(|cut| *cut < 200 || *cut + 8 > len || cut % 50 == 0);
         images.extend(cuts.map(|cut| whole[..before.len() + cut].to_vec()));
@@ -195,11 +197,11 @@ fn records_inside_of_a_damaged_artifact_are_none() {
     assert_eq!(end - from - 8, artifact.len());
     let attached = end - inner.len();
     let damages: [&[(usize, u8)]; 6] = [
-        // The artifact, its name, its kind.
+        // Bits in the contents of the artifact, in its name, and in the kind of the record.
         &[(attached + 200, 1)],
         &[(from + 40, 1)],
         &[(from + 8, 2)],
-        // Its length.
+        // Bits in the length of the frame.
         &[(from, 8)],
         &[(from + 1, 0x10)],
         &[(from + 2, 1)],
@@ -226,7 +228,7 @@ fn records_inside_of_a_damaged_artifact_are_none() {
     }
 }
 
-/// The metrics were left out without a word.
+/// Regression: the metrics were left out without a warning.
 #[test]
 fn a_name_that_is_lost_is_that_of_another_segment() {
     let folder = Folder::new();
@@ -254,7 +256,7 @@ fn a_name_that_is_lost_is_that_of_another_segment() {
     assert_eq!((steps(&alone), alone.damaged), (vec![], 2 + 15));
 }
 
-/// Its values were given up as those of a run that "is not in the store any more".
+/// Regression: the values stayed in the journal, as those of a run that "is not in the store any more".
 #[test]
 fn a_run_whose_start_is_damaged_is_created_anew() {
     let folder = Folder::new();
@@ -331,7 +333,7 @@ fn a_value_whose_run_is_lost_is_counted() {
     assert_eq!(found.kept_files.len(), 1);
 }
 
-/// A segment of this process that its shipper reads from the file, as the writer is done with it.
+/// The damaged segment belongs to this process. The shipper reads it from the file, as its writer is done.
 #[test]
 fn damage_in_a_living_process_costs_no_more() {
     let folder = Folder::new();
@@ -355,7 +357,7 @@ fn damage_in_a_living_process_costs_no_more() {
     let file = directory.join("0000000000.segment");
     let mut bytes = fs::read(&file).expect("readable");
     let all = frames(&bytes);
-    // The start, and a value.
+    // Damage the start of the run, and one value.
     bytes[all[2].0 + 40] ^= 1;
     bytes[all[7].0..all[7].0 + 8].fill(0);
     fs::write(&file, &bytes).expect("writable");

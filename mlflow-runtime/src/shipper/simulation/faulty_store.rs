@@ -280,7 +280,7 @@ impl Server {
     }
 
     /// Deletes all runs. `runs`: all runs that were logged to. If the store may be another one behind the
-    /// same address, some of `runs` that are not sent yet count as lost, too: such a store does not report
+    /// same address, these count as lost, too, because some may not be sent yet: such a store does not report
     /// that their experiment is gone.
     pub(super) fn wipe(&mut self, runs: impl Iterator<Item = RunId>) {
         if !self.absence_is_final {
@@ -411,7 +411,7 @@ impl Server {
             .collect()
     }
 
-    /// Deletes all runs with this key that have nothing, but for the one to adopt.
+    /// Deletes the empty runs with this key except for the run to adopt, and returns the id of that run.
     fn find(&mut self, experiment_id: &str, key: &str) -> Option<String> {
         let mut twins = self.twins(experiment_id, key).into_iter();
         let (_, adopted) = twins.next()?;
@@ -452,7 +452,8 @@ impl Server {
                 Effect::SlowBefore(ms) => plan.before = Duration::from_millis(ms),
                 Effect::SlowAfter(ms) => plan.after = Duration::from_millis(ms),
                 Effect::Late(_) => {}
-                // In such a store a missing run is gone for good, which only `Wipe` can cause.
+                // In a store whose absences are final, a missing run is gone for good, which only `Wipe` can
+                // cause.
                 Effect::Missing if self.absence_is_final => {}
                 effect => plan.error = plan.error.or(effect.error()),
             }
@@ -550,7 +551,7 @@ fn is_untouched(row: &Row, data: &StoredRunData) -> bool {
 
 /// The moment at which a process dies.
 pub(super) struct ScheduledDeath {
-    /// Number of requests left until the death, and true if the last of them is still carried out.
+    /// Number of requests left until the death, and a flag: true if the last request is still carried out.
     at: Mutex<Option<(u32, bool)>>,
     /// Number of changes of files left until the death.
     changes: Mutex<Option<u32>>,

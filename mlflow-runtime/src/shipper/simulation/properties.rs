@@ -240,8 +240,8 @@ fn check_run(
     Ok(())
 }
 
-/// Checks that each value logged at the last step of its key is there once, at a step not before those that
-/// had been logged under the key.
+/// Checks that the store has each value logged at the last step of its key once, at a step not before the
+/// steps that had been logged under the key.
 fn check_returned(
     logged: &ExpectedRun,
     data: &StoredRunData,

@@ -45,7 +45,8 @@ pub(super) struct ScheduledEvent {
     pub(super) event: Event,
 }
 
-/// The run of an entry, the slot of the process that logs it, and true if a thread of its own logs it.
+/// The run of an entry, the slot of the process that logs it, and whether a separate thread of that process
+/// does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct EntryTarget {
     pub(super) run: RunId,

@@ -35,15 +35,17 @@ use crate::time;
 
 /// Timeout of a clean exit, the default of `MLFLOW_EXIT_TIMEOUT`.
 const EXIT: Duration = Duration::from_secs(5);
-/// Time after which everything is there that the store would accept.
+/// Time after which the store must have everything that it would accept.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(180);
 /// Duration of the outage at the end: long enough for all pauses to grow to their maximum.
 const OUTAGE_DURATION: Duration = Duration::from_secs(120);
 /// Time for which a flush has been waiting when the store recovers.
 const FLUSH_LEAD_TIME: Duration = Duration::from_secs(5);
+/// Time that a flush may take from the store's recovery on, however long the pause is that the shipper is in.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest interval between two lookups of a run that is not there. A run that a dead process has started is
-/// created by the process that has claimed its journal, and no other process can request an earlier lookup.
+/// Longest interval between two lookups of a run that the store does not have. A run that a dead process has
+/// started is created by the process that has claimed its journal, and no other process can request an
+/// earlier lookup.
 const MAX_LOOKUP_INTERVAL: Duration = Duration::from_secs(60);
 /// Time between the store's recovery and the end of the processes.
 const HEALTHY_PERIOD: Duration = Duration::from_secs(120);
@@ -107,7 +109,7 @@ fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
     })
 }
 
-/// A directory for one world, deleted in the end.
+/// A directory for one world, deleted when it is dropped.
 struct Folder(PathBuf);
 
 impl Folder {

@@ -1,35 +1,37 @@
-//! Copies what the process writes to stdout and stderr into a file, and passes it on unchanged.
+//! Redirection of stdout and stderr: the output is copied into a file, and passed on unchanged.
 //!
 //! # Invariants
 //!
-//! 1. What a write has handed over gets to where it went before and into the file, whatever becomes
-//!    of this process: `SIGKILL`, `abort` and a stack overflow included.
-//! 2. A write neither fails nor hangs where it would not have without the copy, whatever becomes of
-//!    the helper. This holds for subprocesses, too: as long as one has a pipe of ours for its stdout,
-//!    the pipe is read.
-//! 3. Where stdout and stderr go to one place, the order between them is kept, there and in the file;
-//!    only where a helper ends before its time may what is written then overtake what is in the pipe.
-//! 4. A start that fails leaves everything as it was. A descriptor that somebody else has replaced
-//!    meanwhile is not given back.
-//! 5. A child made by `fork` writes into the same pipe and touches nothing else; it keeps no read end
-//!    of it, so that a pipe that nobody reads is met by it, too.
+//! 1. Output that a write has handed to the kernel reaches its original destination and the file, whatever
+//!    happens to this process afterwards: `SIGKILL`, `abort` and a stack overflow included.
+//! 2. A write neither fails nor hangs where it would not have done so without the copy, whatever happens to
+//!    the helper. This holds for subprocesses, too: as long as a subprocess has one of our pipes as its
+//!    stdout, that pipe is read.
+//! 3. If stdout and stderr go to one destination, the order between them is kept, at that destination and in
+//!    the file. There is one exception: after a helper has ended early, new output may overtake bytes that
+//!    are still in the pipe.
+//! 4. A start that fails leaves everything as it was. A descriptor that other code has replaced in the
+//!    meantime is not restored.
+//! 5. A child made by `fork` writes into the same pipe and touches nothing else. The child keeps no read end
+//!    of the pipe, so that its writes, too, fail once nobody else reads the pipe.
 //!
-//! Descriptors 1 and 2 become the write end of a pipe, and a `tee` of its own process copies what
-//! comes out of it. A process and not a thread, since it outlives us: it ends when the last write end
-//! is closed, and that is what the kernel does with ours. It ignores the signals that are sent to
-//! all processes of a job (Ctrl-C, a scheduler's `TERM` and `USR1`), as what the program still prints
-//! then is worth keeping; and `TTOU`, as a terminal set to `tostop` would stop it. But not `PIPE`:
-//! where nobody reads our output any more, `tee` dies of it, the descriptors are given back, and the
-//! program meets the closed pipe as it would have without us.
+//! Descriptors 1 and 2 become the write end of a pipe, and a helper process, `tee`, copies the bytes that
+//! come out of that pipe. The helper is a process and not a thread, so that it outlives this process: it ends
+//! when the last write end is closed, and the kernel closes our write ends when this process ends. The helper
+//! ignores the signals that are sent to all processes of a job (Ctrl-C, a scheduler's `TERM` and `USR1`),
+//! because the output that the program still prints then is worth keeping. It also ignores `TTOU`, because a
+//! terminal set to `tostop` would stop it. It does not ignore `PIPE`: if nobody reads our output any more,
+//! `tee` dies of that signal, the descriptors are restored, and the program meets the closed pipe as it would
+//! have without the copy.
 //!
-//! Each `tee` has a thread that waits for its end. If it ends before its time, that thread gives the
-//! descriptors back and reads the pipe itself, to its end: a thread that is in the middle of a large
-//! write, or a subprocess, goes on writing into it. That thread never logs: who logs may wait for
-//! the lock of stdout, held by someone who waits for the pipe to be read. Another thread has an eye
-//! on the file's length, and says what went wrong.
+//! Each `tee` has a thread that waits for its end. If `tee` ends early, that thread restores the descriptors,
+//! and then reads the pipe to its end itself: a thread in the middle of a large write, or a subprocess,
+//! continues to write into the pipe. Until then, that thread must not log: a logger may wait for the lock of
+//! stdout, whose holder may wait for the pipe to be read. Another thread watches the length of the file, and
+//! logs the reason why a helper ended early.
 //!
-//! Not covered: what is in the pipe when all processes are killed at once, the helper with them. This
-//! is what happens where this process is the first of a container and dies without [`Redirect::stop`].
+//! Not covered: bytes in the pipe when all processes, including the helper, are killed at once. This happens
+//! if this process is the first of a container and dies without [`Redirect::stop`].
 
 mod tee_pipe;
 #[cfg(test)]
@@ -54,17 +56,17 @@ use crate::os::fork;
 use crate::sync::{ignore_poison, lock};
 use tee_pipe::{TeePipe, describe_exit, find_program, is_success};
 
-/// How often the file's length is looked at.
+/// Interval between two checks of the file's length.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
-/// How long a stop waits for whoever holds the lock of Rust's stdout.
+/// Longest time that a stop waits for a thread that holds the lock of Rust's stdout.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(100);
-/// How long a drop waits for the last bytes.
+/// Longest time that a drop waits for the last bytes.
 const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// There are only one stdout and one stderr.
+/// Set while a redirection is active: a process has only one stdout and one stderr.
 static IS_ACTIVE: AtomicBool = AtomicBool::new(false);
 
-/// A copy that is being made.
+/// Active redirection; dropping it stops the copying.
 pub(crate) struct Redirect {
     shared: Arc<RedirectShared>,
     generation: u32,
@@ -73,10 +75,10 @@ pub(crate) struct Redirect {
 }
 
 impl Redirect {
-    /// Starts copying to the end of `file`, which is made if there is none. `watch` is told the file's
-    /// length every second; `false` stops the copy. As long as subprocesses go on writing after that,
-    /// it is told on. It is called by a thread of its own, for which a stop waits: so it must not call
-    /// one.
+    /// Starts copying to the end of `file`, which is created if it is missing. `watch` is called with the
+    /// length of the file every second; the copying stops when `watch` returns false. As long as subprocesses
+    /// write after that, `watch` is still called. The calls come from a thread of their own, which
+    /// [`stop`](Self::stop) waits for, so `watch` must not call `stop`.
     pub(crate) fn start(
         file: &Path,
         watch: impl FnMut(u64) -> bool + Send + 'static,
@@ -144,7 +146,8 @@ impl Redirect {
         let begun = redirect
             .spawn_threads(lanes, watch)
             .and_then(|()| redirect.shared.redirect_descriptors(&out_end, &err_end));
-        // First these: a redirect that did not come about waits for its helpers when it is dropped.
+        // The write ends are dropped first: the helpers end when no write end is left, and if the start has
+        // failed, the drop of `redirect` waits for the helpers.
         drop((out_end, err_end));
         begun.map(|()| redirect)
     }
@@ -156,10 +159,11 @@ impl Redirect {
             .try_for_each(|lane| self.shared.spawn(|shared| lane.supervise(shared)))
     }
 
-    /// Gives the descriptors back, and waits until then for what was written to be where it belongs.
-    /// It waits no longer for a subprocess that goes on writing: its output goes on being copied.
+    /// Restores the descriptors, and waits, at most until `until`, for written output to reach its
+    /// destinations. The output of a subprocess that writes for longer is copied all the same.
     pub(crate) fn stop(&self, until: Instant) {
-        // The threads are not in a forked child, and the lock may be held by one of them for ever.
+        // A forked child does not have the threads. One of them may have held the lock at the fork: in the
+        // child, that lock is never released.
         if self.generation != fork::current_generation() {
             return;
         }
@@ -170,7 +174,7 @@ impl Redirect {
         self.shared.wait_for_threads(until);
     }
 
-    /// Whether it is still on.
+    /// Returns true while output is copied; false in a forked child.
     pub(crate) fn is_on(&self) -> bool {
         self.generation == fork::current_generation() && self.shared.lock().phase == Phase::On
     }
@@ -184,13 +188,13 @@ impl Drop for Redirect {
 
 type LengthCallback = Box<dyn FnMut(u64) -> bool + Send>;
 
-/// What the threads of a copy know.
+/// State that the threads of a redirection share.
 struct RedirectShared {
     path: PathBuf,
     file: File,
-    /// Where stdout and stderr went before.
+    /// Original destinations of stdout and stderr.
     originals: [File; 2],
-    /// What they are meanwhile.
+    /// Pipes that take the place of stdout and stderr.
     pipes: [Stat; 2],
     state: Mutex<RedirectState>,
     changed: Condvar,
@@ -199,9 +203,9 @@ struct RedirectShared {
 #[derive(Default)]
 struct RedirectState {
     phase: Phase,
-    /// The threads that have not ended.
+    /// Number of threads that have not ended.
     threads: usize,
-    /// How a helper ended before its time.
+    /// Reason why a helper ended early; taken by the thread that logs it.
     early_exit_reason: Option<String>,
 }
 
@@ -227,7 +231,7 @@ impl RedirectShared {
         Ok(())
     }
 
-    /// From here on it goes through the pipes.
+    /// Redirects stdout and stderr into the pipes; fails if a helper has ended already.
     fn redirect_descriptors(&self, out_end: &PipeWriter, err_end: &PipeWriter) -> io::Result<()> {
         let mut state = self.lock();
         if state.phase != Phase::Starting {
@@ -246,8 +250,8 @@ impl RedirectShared {
         self.restore_descriptors(&mut self.lock());
     }
 
-    /// After this the pipes have no write ends but those of subprocesses, and of threads that are in
-    /// the middle of a write.
+    /// Restores the original descriptors, except those that other code has replaced. After that, the only
+    /// write ends of the pipes are those of subprocesses, and of threads in the middle of a write.
     fn restore_descriptors(&self, state: &mut RedirectState) {
         if state.phase == Phase::On {
             let [out, err] = &self.originals;
@@ -264,7 +268,7 @@ impl RedirectShared {
         self.changed.notify_all();
     }
 
-    /// Waits for all threads.
+    /// Waits until all threads have ended, at most until `until`.
     fn wait_for_threads(&self, until: Instant) {
         let left = until.saturating_duration_since(Instant::now());
         let ended = self
@@ -273,7 +277,7 @@ impl RedirectShared {
         drop(ignore_poison(ended));
     }
 
-    /// Waits for the end of the copy, for an interval; false if it has come.
+    /// Waits for one interval, or until the copying ends; returns false if it has ended.
     fn wait_while_active(&self) -> bool {
         let waited = self
             .changed
@@ -313,7 +317,8 @@ impl RedirectShared {
         }
     }
 
-    /// Waits, for an interval, until no subprocess writes into the pipes any more; false if none does.
+    /// Waits for one interval, or until no subprocess writes into the pipes any more; returns false if none
+    /// does. The only thread that is left then is the caller.
     fn wait_while_written(&self) -> bool {
         let waited = self
             .changed
@@ -322,7 +327,7 @@ impl RedirectShared {
         state.threads > 1
     }
 
-    /// A helper has ended; whether that was before its time.
+    /// Restores the descriptors after the end of a helper; returns true if the helper ended early.
     fn handle_helper_exit(&self, ended: &io::Result<ExitStatus>) -> bool {
         let mut state = self.lock();
         let early = state.phase != Phase::Off;
@@ -334,7 +339,7 @@ impl RedirectShared {
     }
 }
 
-/// A thread of a copy, until it ends or fails to start.
+/// Registration of a thread, until the thread ends or fails to start.
 struct ThreadGuard(Arc<RedirectShared>);
 
 impl Drop for ThreadGuard {
@@ -344,8 +349,8 @@ impl Drop for ThreadGuard {
     }
 }
 
-/// Hands over what Rust's stdout has in its buffer: a line without its end. Whoever holds its lock
-/// may do so for ever, so another thread waits for it.
+/// Flushes the buffer of Rust's stdout, which may hold a line without its end. Another thread does this,
+/// because the lock of stdout may be held for ever.
 fn flush_stdout(until: Instant) {
     let (done, flushed) = mpsc::channel();
     let spawned = thread::Builder::new()
@@ -360,12 +365,12 @@ fn flush_stdout(until: Instant) {
     }
 }
 
-/// What a descriptor stands for, under a number of our own.
+/// Returns a duplicate of the descriptor, under a number of its own.
 fn duplicate_descriptor(descriptor: BorrowedFd<'_>) -> io::Result<File> {
     Ok(File::from(descriptor.as_fd().try_clone_to_owned()?))
 }
 
-/// The file, and whether it was made just now.
+/// Opens the file for appending; returns the file, and true if the file was created.
 fn open_or_create(path: &Path) -> io::Result<(File, bool)> {
     let mut options = OpenOptions::new();
     options.append(true).mode(0o600);
@@ -378,7 +383,8 @@ fn open_or_create(path: &Path) -> io::Result<(File, bool)> {
     }
 }
 
-/// How many bytes are on their way in the pipes. What a helper has in its hands is not seen.
+/// Returns the number of bytes in the pipes. Bytes that a helper has read and not written yet are not
+/// included.
 pub(super) fn bytes_in_pipes() -> u64 {
     let waiting = |descriptor| rustix::io::ioctl_fionread(descriptor).unwrap_or(0);
     let one = fstat(stdout()).ok().zip(fstat(stderr()).ok());
@@ -386,7 +392,7 @@ pub(super) fn bytes_in_pipes() -> u64 {
     waiting(stdout()) + if is_one { 0 } else { waiting(stderr()) }
 }
 
-/// Whether both are one file, pipe or terminal.
+/// Returns true if both are the same file, pipe or terminal.
 fn is_same_file(one: &Stat, other: &Stat) -> bool {
     (one.st_dev, one.st_ino, one.st_rdev) == (other.st_dev, other.st_ino, other.st_rdev)
 }

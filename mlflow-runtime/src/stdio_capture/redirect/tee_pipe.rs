@@ -1,7 +1,7 @@
-//! One pipe of a redirect, and the helper process that reads it.
+//! Pipe of a redirection, and the helper process that reads it.
 //!
-//! Invariant: the pipe is read until nobody can write to it any more: by the helper, and by us where that
-//! has ended before its time.
+//! Invariant: the pipe is read until nobody can write to it any more: by the helper, or by this process after
+//! the helper has ended early.
 
 use std::env;
 use std::fs::File;
@@ -20,17 +20,18 @@ use rustix::process::Signal;
 use super::RedirectShared;
 use crate::os::fork::CloseOnForkFile;
 
-/// `XFSZ` is last, as not every shell knows it by name. Where it is ignored, a file that has reached
-/// its limit is a failed write, as on a full disk: `tee` goes on without the file.
+/// Shell script that runs `tee` with signals ignored. `XFSZ` comes last, as not every shell knows this signal
+/// by name. With `XFSZ` ignored, a write beyond the size limit of the file fails, as on a full disk, and
+/// `tee` continues without the file.
 const TEE_SCRIPT: &str =
     r#"trap '' HUP INT QUIT TERM USR1 USR2 ALRM TSTP TTIN TTOU XFSZ; exec "$0" -a "$1""#;
 
-/// A pipe, and the helper that reads it.
+/// Pipe, and the helper that reads it.
 pub(super) struct TeePipe {
     tee: Option<Child>,
-    /// Kept so that a helper's end breaks nobody's write.
+    /// Read end, kept open so that writes do not fail when the helper ends.
     reader: CloseOnForkFile,
-    /// Which of the originals it leads to.
+    /// Index of the original destination: 0 for stdout, 1 for stderr.
     stream: usize,
 }
 
@@ -42,7 +43,7 @@ impl TeePipe {
         stream: usize,
     ) -> io::Result<(Self, PipeWriter)> {
         let (reader, writer) = io::pipe()?;
-        // The copy is the one that is kept: its number is never that of a standard descriptor.
+        // The duplicate is kept, because its number is never that of a standard descriptor.
         let kept = CloseOnForkFile::new(File::from(OwnedFd::from(reader.try_clone()?)));
         let tee = Command::new("sh")
             .arg("-c")
@@ -65,7 +66,7 @@ impl TeePipe {
         self.tee.as_ref().map(Child::id)
     }
 
-    /// Waits for the helper's end, and does what it has left.
+    /// Waits for the end of the helper, and forwards the bytes that it has left in the pipe.
     pub(super) fn supervise(mut self, shared: &RedirectShared) {
         let Some(mut tee) = self.tee.take() else {
             return;
@@ -73,7 +74,8 @@ impl TeePipe {
         let ended = tee.wait();
         let early = shared.handle_helper_exit(&ended);
         self.forward(&shared.originals[self.stream], &shared.file);
-        // Only now: until here somebody may have waited for this thread.
+        // The warning comes last: until the pipe was read, the holder of the lock of stdout may have waited
+        // for this thread.
         if !early && !is_success(&ended) {
             tracing::warn!(
                 target: "mlflow",
@@ -84,7 +86,7 @@ impl TeePipe {
         }
     }
 
-    /// Reads the pipe until nobody can write to it any more.
+    /// Forwards the bytes in the pipe until nobody can write to it any more.
     fn forward(&self, original: &File, file: &File) {
         let Some(mut reader) = self.reader.file() else {
             return;
@@ -97,7 +99,7 @@ impl TeePipe {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
-            // What one of them does not take is no reason to keep it from the other.
+            // A destination that fails does not keep the bytes from the other.
             let _ = write_all_retrying(original, &buffer[..length]);
             let _ = write_all_retrying(file, &buffer[..length]);
         }
@@ -105,7 +107,7 @@ impl TeePipe {
 }
 
 impl Drop for TeePipe {
-    /// A copy that did not come about: nothing was written yet.
+    /// Ends the helper of a redirection that failed to start: nothing was written yet.
     fn drop(&mut self) {
         if let Some(tee) = &mut self.tee {
             let _ = tee.kill();
@@ -120,7 +122,7 @@ fn write_all_retrying(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => bytes = &bytes[written..],
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // Somebody who has the terminal or pipe open, too, wants no waiting.
+            // Another process that shares the terminal or pipe has made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 thread::sleep(Duration::from_millis(10));
             }
@@ -133,7 +135,8 @@ fn write_all_retrying(mut to: &File, mut bytes: &[u8]) -> io::Result<()> {
 pub(super) fn is_success(ended: &io::Result<ExitStatus>) -> bool {
     match ended {
         Ok(status) => status.success(),
-        // A program that ignores SIGCHLD, or waits for any child, has taken its status.
+        // The status is already taken if the program ignores SIGCHLD or waits for any child; it counts as a
+        // success.
         Err(error) => Errno::from_io_error(error) == Some(Errno::CHILD),
     }
 }
@@ -148,7 +151,7 @@ pub(super) fn describe_exit(ended: &io::Result<ExitStatus>) -> String {
     }
 }
 
-/// Where a program is.
+/// Returns the path of a program that is in `PATH`.
 pub(super) fn find_program(name: &str) -> io::Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     env::split_paths(&path)

@@ -1,5 +1,6 @@
-//! Each test starts this binary once more, since descriptors 1 and 2 belong to the tests' own output:
-//! what the `scenario` does in there is seen here from outside.
+//! Tests of the redirection. Each test starts this binary once more, because descriptors 1 and 2 belong to
+//! the output of the test harness: the [`scenario`] runs in the new process, and its output is examined from
+//! outside.
 
 mod scenario;
 
@@ -19,7 +20,7 @@ use scenario::{BEGIN, FILE, SCENARIO, awkward, large};
 use crate::seeded::FORK_LOCK;
 use crate::sync::ignore_poison;
 
-/// A folder that is gone after the test.
+/// Folder that is removed after the test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -49,9 +50,9 @@ enum Targets {
 
 struct Seen {
     out: Vec<u8>,
-    /// Nothing if that is the same as `out`.
+    /// Empty if stderr goes to the same pipe as stdout.
     err: Vec<u8>,
-    /// `None` if there is none.
+    /// `None` if the file does not exist.
     file: Option<Vec<u8>>,
     mode: Option<u32>,
     status: ExitStatus,
@@ -103,10 +104,10 @@ fn run_with(scenario: &str, targets: Targets, prepare: impl FnOnce(&mut Command,
     };
     command.stdout(out_end).stderr(other);
     let mut child = spawn(&mut command);
-    // It has the write ends, too.
+    // `command` holds the write ends, too.
     drop(command);
     let err = thread::spawn(move || read(err));
-    // The helpers have ended when these have been read.
+    // The helpers have ended when both pipes are read to their end.
     let (out, err) = (read(out), err.join().unwrap());
     let status = child.wait().unwrap();
     Seen {
@@ -125,7 +126,7 @@ fn spawn(command: &mut Command) -> Child {
     command.spawn().unwrap()
 }
 
-/// What the scenario wrote, without what the test harness did.
+/// Returns the output of the scenario, without that of the test harness.
 fn read(mut from: PipeReader) -> Vec<u8> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes).unwrap();
@@ -140,7 +141,7 @@ fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// Without the output of both: megabytes.
+/// Fails without printing the values in full, as they are megabytes long.
 #[track_caller]
 fn assert_same(bytes: &[u8], expected: &[u8]) {
     if bytes != expected {
@@ -234,7 +235,7 @@ fn a_helper_that_is_killed_neither_loses_nor_stops_anything() {
         let seen = run("killed helper", targets).succeeded();
         let written = [b"first\n", large().as_slice()].concat();
         assert_same(seen.file(), &written);
-        // What comes afterwards may overtake what was in the pipe.
+        // Later output may overtake the bytes in the pipe.
         let mut out = seen.out.clone();
         let told = take_line(&mut out, b"20");
         assert!(holds(&told, b"are no longer copied to"), "{}", tail(&told));
@@ -244,7 +245,7 @@ fn a_helper_that_is_killed_neither_loses_nor_stops_anything() {
     }
 }
 
-/// Takes out the line that begins with `beginning`, wherever it stands.
+/// Removes and returns the line that begins with `beginning`, wherever it stands.
 fn take_line(bytes: &mut Vec<u8>, beginning: &[u8]) -> Vec<u8> {
     let mut places = bytes.windows(beginning.len());
     let start = places.position(|place| place == beginning).unwrap();
@@ -348,7 +349,7 @@ fn a_helper_that_cannot_run_loses_nothing() {
         let path = env::var("PATH").unwrap();
         command.env("PATH", format!("{}:{path}", folder.0.display()));
     };
-    // It may be noticed by the start, or be too late for that.
+    // The start may notice the broken helper, or come too early for that.
     let seen = run_with("broken", Targets::Two, broken).succeeded();
     assert_same(&seen.out, b"line\n");
 }

@@ -1,6 +1,6 @@
 //! [`MemoryStore`], a store that keeps everything in memory: for tests, and for reading back what was logged.
 //!
-//! - Its futures never pend.
+//! - The futures of the store never pend.
 //! - A clone is another handle to the same content, so that a test can read while a shipper writes.
 //! - The store refuses what MLflow's server refuses, but keeps ±∞ as they are.
 
@@ -59,7 +59,7 @@ pub struct StoredRunData {
     pub start_time_ms: i64,
     /// End, in ms since the Unix epoch; `None` for a run without an end.
     pub end_time_ms: Option<i64>,
-    /// Tags by key, among them `mlflow.runName` and [`RUN_KEY_TAG`].
+    /// Tags by key, among them `mlflow.runName` and [`RUN_KEY_TAG`](super::RUN_KEY_TAG).
     pub tags: BTreeMap<String, String>,
     /// Params by key.
     pub params: BTreeMap<String, String>,

@@ -3,7 +3,7 @@
 //! MLflow answers most of them as a bad request, whoever is to blame. Invariant: an error text is judged
 //! without the SQL statement that follows, because the statement contains the user's values.
 
-/// Returns true if `words` are a database's error for a row that exists already, in the terms of SQLite, of
+/// Returns true if `words` is a database's error for a row that exists already, in the terms of SQLite, of
 /// PostgreSQL and SQL Server, or of MySQL. `what` is the prefix of the names of the row's table and primary
 /// key.
 pub(super) fn is_duplicate(words: &str, what: &str) -> bool {
@@ -15,19 +15,19 @@ pub(super) fn is_duplicate(words: &str, what: &str) -> bool {
     is_known && named.iter().any(|name| words.contains(name))
 }
 
-/// Returns true if `words` are a database's error for a row that only another client can have created. Two
+/// Returns true if `words` is a database's error for a row that only another client can have created. Two
 /// clients log something new with the same name at the same moment; at the next attempt it exists.
 pub(super) fn is_race(words: &str) -> bool {
     let tables = ["param", "tag", "latest_metric"];
     tables.iter().any(|table| is_duplicate(words, table))
 }
 
-/// Returns true if `words` are a database's error for a condition that passes after a while. MLflow passes on
+/// Returns true if `words` is a database's error for a condition that passes after a while. MLflow passes on
 /// all errors of its database as bad requests.
 pub(super) fn is_transient(words: &str) -> bool {
     let words = strip_statement(words);
     [
-        // All connections are in use.
+        // No connection is free.
         "QueuePool limit",
         // A connection was lost.
         "InterfaceError",
@@ -38,7 +38,7 @@ pub(super) fn is_transient(words: &str) -> bool {
     .any(|start| words.contains(start))
 }
 
-/// Returns true if `words` are the error of PostgreSQL's driver for a text with a NUL character. MLflow
+/// Returns true if `words` is the error of PostgreSQL's driver for a text with a NUL character. MLflow
 /// reports it as an error of its own (status 500).
 pub(super) fn is_nul_rejection(words: &str) -> bool {
     words.starts_with("A string literal cannot contain NUL")
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     /// Found with MLflow 3.1: the statement's `[parameters: …]` was taken for a param. Therefore a NaN point
-    /// that was sent again was taken for something to wait for, forever.
+    /// that was sent again was retried forever.
     #[test]
     fn a_point_that_is_there_is_told_from_a_param_that_two_have_logged() {
         let sqlite = r"(sqlite3.IntegrityError) UNIQUE constraint failed: metrics.key, metrics.step [SQL: INSERT INTO metrics (key) VALUES (?)] [parameters: ('params.lr', 0.0)]";

@@ -109,7 +109,8 @@ pub(super) async fn find_run_without_pruning(
     Ok(adopted.map(|(_, run)| run.info.into_stored_run()))
 }
 
-/// Returns all runs with this key, the one to adopt first.
+/// Returns all runs with this key, the one to adopt first. Runs from before the release of version 0.1.0 have
+/// the key under a former tag, which is searched if the present tag finds nothing.
 async fn find_duplicates(
     http: &HttpClient,
     experiment_id: &str,
@@ -153,8 +154,8 @@ async fn search(
 }
 
 /// Returns the sort key of a run; the run with the least key is adopted. The choice is the same for all
-/// processes, in whatever order the server lists the runs, and even if it does not list the artifacts of
-/// some.
+/// processes, in whatever order the server lists the runs, and even if it fails to list the artifacts of some
+/// at the moment.
 fn adoption_rank((holds, run): &(RunContents, FoundRun)) -> (RunContents, bool, i64, &str) {
     let info = &run.info;
     let holds = match holds {

@@ -334,7 +334,8 @@ mod tests {
         let latest = &taken("latest_metrics.key, latest_metrics.run_uuid");
         let point = &taken("metrics.key, metrics.run_uuid");
         let pool = r#"{"error_code":"BAD_REQUEST","message":"QueuePool limit of size 5 overflow 10 reached"}"#;
-        // This answer was once taken for an unavailable server, and everything else waited behind the text.
+        // Regression test: this answer was taken for an unavailable server, and everything else waited behind
+        // the text.
         let nul = r#"{"error_code":"INTERNAL_ERROR","message":"A string literal cannot contain NUL (0x00) characters."}"#;
         for (status, body, expected) in [
             (302, "", "all blocked"),

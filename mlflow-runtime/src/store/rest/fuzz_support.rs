@@ -22,7 +22,7 @@ const REQUEST_NAME: &str = "POST x";
 static SERVER: LazyLock<Url> =
     LazyLock::new(|| Url::parse("http://server:5000/prefix").expect("a URL"));
 
-/// Parses the answer as one to each kind of request, and returns all results.
+/// Parses the answer as the answer to each kind of request, and returns all results.
 pub(crate) fn parse_as_every_response(
     answer: impl Fn() -> Response,
 ) -> Vec<Result<String, StoreError>> {

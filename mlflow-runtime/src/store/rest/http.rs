@@ -175,7 +175,8 @@ impl HttpClient {
         Ok(true)
     }
 
-    /// Sends a small request, and waits for the answer no longer than [`PING_TIMEOUT`].
+    /// Sends a small request, and waits for the answer no longer than [`PING_TIMEOUT`], or the request
+    /// timeout if that is shorter.
     pub(super) async fn ping(&self, path: &str, query: &[(&str, &str)]) -> Result<(), StoreError> {
         let asked = format!("GET {path}");
         let mut url = self.api_url(path)?;
@@ -216,8 +217,9 @@ impl HttpClient {
         self.send(&asked, repeat, build).await
     }
 
-    /// Returns a client for buckets, which sends nothing but what the request holds. The client trusts the
-    /// system's certificates, and those that are configured for the tracking server.
+    /// Returns a client for buckets, which sends nothing but what the request holds. For HTTPS, the client
+    /// trusts the system's certificates and those that are configured for the tracking server. For plain
+    /// HTTP, the tracking server's client is used.
     pub(super) fn bucket_client(&self, https: bool) -> Result<&Client, StoreError> {
         if !https {
             return Ok(&self.client);

@@ -9,8 +9,7 @@ use super::{Batch, NewRun, StoreError, StoredRun};
 use crate::model::tag_keys;
 use crate::model::{Metric, RunStatus};
 
-/// Size beyond which the next entry goes into a new body. Proxies and Databricks refuse bodies of more than 1
-/// MB.
+/// Size beyond which the next entry goes into a new body: proxies and Databricks refuse more than 1 MB.
 const MAX_BODY_BYTES: usize = 900_000;
 
 /// Answer of which nothing is needed.

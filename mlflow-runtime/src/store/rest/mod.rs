@@ -47,7 +47,7 @@ pub struct RestOptions {
     pub credentials: Option<Credentials>,
     /// MLflow workspace; the server must have workspaces enabled. Default: none.
     pub workspace: Option<String>,
-    /// Longest time in which a connection is established. Default: 10 s.
+    /// Longest time that it may take to establish a connection. Default: 10 s.
     pub connect_timeout: Duration,
     /// Longest time that a request may take, and that an upload may make no progress. Default: 120 s.
     pub timeout: Duration,
@@ -227,8 +227,8 @@ impl RestStore {
     }
 
     /// Returns the result of a write, after a check of the run if the write was refused. The server refuses a
-    /// write to a deleted run with the code of a bad value. Taken as such, the refusal would cause value
-    /// after value to be rejected.
+    /// write to a deleted run with the code of a bad value. Without the check, one value after the other
+    /// would be rejected as bad.
     async fn recheck_refused_write(
         &self,
         run_id: &str,
@@ -244,8 +244,8 @@ impl RestStore {
     }
 
     /// Sends NaN points. Releases up to 3.14 refuse a whole request if it holds one NaN point that they
-    /// already have. After such a refusal, the points are sent in ever smaller groups, and a single point
-    /// that is refused is already there.
+    /// already have. After such a refusal, the points are sent in ever smaller groups. A single point that is
+    /// refused is skipped, as the server already has it.
     async fn log_nan_points(&self, run_id: &str, points: &[&Metric]) -> Result<(), RequestError> {
         let mut pending = vec![points];
         while let Some(points) = pending.pop() {

@@ -67,7 +67,7 @@ pub(super) async fn upload_to_bucket(
     let request = |url| client.put(url).headers(headers.clone());
     let sent =
         upload::send_following_redirects(request, http.timeout(), &asked, url, content).await;
-    // The next [`ping`](HttpClient::ping) of the server would show nothing about the bucket.
+    // Answers of the tracking server show nothing about the bucket, so `ping_artifacts` needs this record.
     http.set_bucket_unavailable(sent.is_err());
     let answer = check_bucket_response(run, &asked, sent?);
     upload::with_timeout(http.timeout(), &asked, answer).await

@@ -106,7 +106,8 @@ pub(super) async fn with_timeout<T, E: From<StoreError>>(
         .unwrap_or_else(late)
 }
 
-/// Returns the URL that an answer redirects the upload to, if it does.
+/// Returns the URL that an answer redirects the upload to. Returns `None` unless the redirect keeps method
+/// and body, and does not leave an encrypted connection.
 fn redirect_target(response: &Response, from: &Url) -> Option<Url> {
     if !http::is_body_preserving_redirect(response.status()) {
         return None;

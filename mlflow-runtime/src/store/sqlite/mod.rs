@@ -75,7 +75,8 @@ impl SqliteStore {
         work: impl FnOnce(&mut Connection) -> Result<T, SqliteError>,
     ) -> Result<T, StoreError> {
         let mut slot = self.database.borrow_mut();
-        // If the open file was moved away or replaced, people will look at another file at this path.
+        // If the open file was moved away or replaced, people will look at another file at this path: the
+        // open one is dropped.
         if slot
             .as_ref()
             .is_some_and(|open| !open.is_still_at(&self.path))

@@ -1,4 +1,5 @@
-//! What the other process does. It ends by itself, so that nothing of the test harness follows.
+//! Scenarios that run in the other process, which ends by itself, so that no output of the test harness
+//! follows.
 
 use std::env;
 use std::fs;
@@ -19,7 +20,7 @@ use crate::os::hooks::close_in_child;
 
 pub(super) const SCENARIO: &str = "MLFLOW_TEST_CONSOLE_SCENARIO";
 pub(super) const FILE: &str = "MLFLOW_TEST_CONSOLE_FILE";
-/// After this on both streams, everything is the scenario's.
+/// Marker on both streams: all output after it belongs to the scenario.
 pub(super) const BEGIN: &[u8] = b"\n-- begin --\n";
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -69,7 +70,7 @@ fn patience() -> Instant {
     Instant::now() + PATIENCE
 }
 
-/// Writes all of it, past every buffer.
+/// Writes all bytes directly to the descriptor, without a buffer.
 fn put(to: BorrowedFd<'_>, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let written = rustix::io::write(to, bytes).unwrap();
@@ -85,7 +86,7 @@ fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-/// Its helpers run, and have nothing to do.
+/// Starts a redirection, and waits until its helpers run and are idle.
 fn started() -> Redirect {
     let redirect = start();
     put(stdout(), b"first\n");
@@ -99,7 +100,7 @@ fn helper(redirect: &Redirect) -> Pid {
     Pid::from_raw(redirect.tees[0].try_into().unwrap()).unwrap()
 }
 
-/// Stops the helper in its sleep, so that it has nothing in its hands when it is killed.
+/// Stops the idle helper, so that it holds no bytes that are lost when it is killed.
 fn freeze(helper: Pid) {
     kill_process(helper, Signal::STOP).unwrap();
     let stopped = WaitIdOptions::STOPPED | WaitIdOptions::NOWAIT;
@@ -115,14 +116,14 @@ fn copied(work: impl FnOnce()) {
     redirect.stop(patience());
 }
 
-/// Ten megabytes in one line.
+/// Returns ten megabytes in one line.
 pub(super) fn large() -> Vec<u8> {
     let mut bytes: Vec<u8> = (b'a'..=b'z').cycle().take(10 << 20).collect();
     bytes.push(b'\n');
     bytes
 }
 
-/// No text, a NUL, a lot at once, and a line without an end.
+/// Returns bytes that are not text, a NUL, a large line, and a line without an end.
 pub(super) fn awkward() -> Vec<u8> {
     let parts: [&[u8]; 3] = [b"\xff\xfe\0\r\x1b[0m\n", &large(), b"no end"];
     parts.concat()
@@ -142,8 +143,8 @@ fn end_by(end: impl FnOnce()) {
     end();
 }
 
-/// The worst of it: the pipe is full, and who waits for it holds the lock of stdout, to which the
-/// program's log is written.
+/// Kills the helper in the worst case: the pipe is full, and the thread that waits for it holds the lock of
+/// stdout, to which the program's log is written.
 fn killed_helper() {
     tracing_subscriber::fmt().with_ansi(false).init();
     let redirect = started();
@@ -271,7 +272,7 @@ fn cannot_start() {
     for (before, after) in before.iter().zip(&stats()) {
         assert!(is_same_file(before, after));
     }
-    // Nor is it taken.
+    // The failed start does not block a later one.
     let again = Redirect::start(&file(), |_| true).err().unwrap();
     assert_ne!(again.kind(), io::ErrorKind::AlreadyExists);
     put(stderr(), b"unchanged\n");
