@@ -155,7 +155,10 @@ impl Client {
     }
 
     fn query_failed(&self) -> ServerInfo {
-        ServerInfo::unreachable(self.uri(), "nobody could ask it".to_owned())
+        ServerInfo::unreachable(
+            self.uri(),
+            "the query could not be started, or was not answered in time".to_owned(),
+        )
     }
 
     fn uri(&self) -> String {

@@ -20,106 +20,106 @@
 //!
 //! # The store
 //!
-//! | it says | meaning | what to do |
+//! | message | meaning | what to do |
 //! |---|---|---|
-//! | the store does not take values; they wait in the journal and are shipped when it does | the server is unavailable, slow or refuses us; `reason` says which | nothing, if the server comes back; else check the server, the URI and the credentials |
-//! | the store is back; what waited is being shipped | | nothing |
-//! | the store does not take artifacts; they wait in the journal, everything else is shipped | the server's artifact store fails | check the server's artifact store |
-//! | the store takes artifacts again; those that waited are being shipped | | nothing |
-//! | the store fails for one run or artifact; it waits by itself and is tried again, everything else is shipped: … | the store works, but not for this run or artifact: a name that its file system cannot hold, a gateway's limit | check the reason, and the server's log |
-//! | values that wait by themselves cannot be copied; they stay where they are for the next tracked program | the journal's disk is full or cannot be written | free space |
-//! | values that the store refuses for good cannot be kept; they are counted only | the journal's disk is full or cannot be written, or there are very many such values | free space |
-//! | the store does not take what runs say in words; it waits in the journal, everything else is shipped | the server's artifact store fails for `logs/console.log` | check the server's artifact store |
-//! | values stay in the journal: … | the store takes no values of this run until a person acts: the run or its experiment is deleted | restore the run or experiment; the next tracked program with the same destination ships the waiting values |
+//! | the store does not accept values; they wait in the journal and are delivered when it does | the server is unavailable, slow or refuses us; `reason` says which | nothing, if the server comes back; else check the server, the URI and the credentials |
+//! | the store is available again; waiting values are being delivered | | nothing |
+//! | the store does not accept artifacts; they wait in the journal, everything else is delivered | the server's artifact store fails | check the server's artifact store |
+//! | the store accepts artifacts again; the waiting ones are being uploaded | | nothing |
+//! | the store fails for a single run or artifact, which is retried separately; everything else is delivered: … | the store works, but not for this run or artifact: a name that its file system cannot hold, a gateway's limit | check the reason, and the server's log |
+//! | values that the store does not accept now cannot be copied within the journal; they stay in it for the next tracked program | the journal's disk is full or cannot be written | free space |
+//! | values that the store has rejected for good cannot be saved for mlflow::resend_rejected; they are only counted | the journal's disk is full or cannot be written, or there are very many such values | free space |
+//! | the store does not accept console logs; they wait in the journal, everything else is delivered | the server's artifact store fails for `logs/console.log` | check the server's artifact store |
+//! | the store accepts some values only after somebody acts; they stay in the journal: … | the store takes no values of this run until a person acts: the run or its experiment is deleted | restore the run or experiment; the next tracked program with the same destination ships the waiting values |
 //! | values stay in the journal until the next tracked program: … | the store cannot be used as it is configured | fix the setting that the message names |
-//! | `KIND` `KEY` is set aside: … | the store will never accept this value; the value is kept, and the rest of its batch is shipped | see the reason: a param, for example, cannot change; [`resend_rejected`](crate::resend_rejected) sends the value again |
-//! | the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, and are the rendezvous id and the experiment the same in all ranks? | ranks above 0 wait for the run of rank 0, see [`distributed`](crate::distributed) | check that rank 0 tracks, with the same rendezvous id and experiment |
-//! | a run whose process died could not be closed | the run's values are in the store, but its status is still RUNNING | end the run by hand |
+//! | `KIND` `KEY` is rejected for good: … | the store will never accept this value; the value is kept, and the rest of its batch is shipped | see the reason: a param, for example, cannot change; [`resend_rejected`](crate::resend_rejected) sends the value again |
+//! | the run that rank 0 starts is not in the store yet; values wait in the journal. Check that rank 0 is tracked, and that the rendezvous id and the experiment are the same in all ranks | ranks above 0 wait for the run of rank 0, see [`distributed`](crate::distributed) | check that rank 0 tracks, with the same rendezvous id and experiment |
+//! | a run whose process has died could not be ended in the store | the run's values are in the store, but its status is still RUNNING | end the run by hand |
 //! | MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked | anyone between the program and the server can read the traffic | set `MLFLOW_TRACKING_SERVER_CERT_PATH` instead |
 //!
 //! # Values
 //!
-//! | it says | meaning | what to do |
+//! | message | meaning | what to do |
 //! |---|---|---|
-//! | … its value was cut: MLflow holds `N` characters | a param, tag or name is longer than MLflow's limit | log the value as an artifact (`log_text`) |
+//! | … its value was cut: MLflow stores at most `N` characters | a param, tag or name is longer than MLflow's limit | log the value as an artifact (`log_text`) |
 //! | … its NUL characters are replaced by U+FFFD: not every database holds them | | remove the NUL characters |
-//! | … what looks like `A CREDENTIAL` was logged as `[redacted]`; so are others, with no further warning | see [`tracked`](macro@crate::tracked#secrets) | do not log credentials; if the text is none, log it as an artifact |
-//! | … its formatting returned an error; logged is what it wrote until then | a `Display` or `Serialize` of yours returned an error | fix the implementation |
-//! | … its formatting panicked; logged is what it wrote until then | a `Display` or `Serialize` of yours panicked | fix the implementation |
-//! | … its formatting returned an error; the default takes its place | a `Display` in the name of a run or an experiment returned an error | fix the implementation |
-//! | … its formatting panicked; the default takes its place | a `Display` in the name of a run or an experiment panicked | fix the implementation |
-//! | … it and what follows are left out: of one value `N` fields are logged | a struct or map with very many fields | log the fields that matter |
-//! | … it is left out: it stands too deep inside of its value | the value is nested too deeply | log the value by itself |
-//! | … is logged outside of any run and is not recorded; … | a log call where no run is current: before the first run, or on a thread or in a task that has not taken the run along | use [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()) or [`thread`](crate::thread) |
+//! | … text that looks like `A CREDENTIAL` was logged as `[redacted]`; later ones are masked without a warning | see [`tracked`](macro@crate::tracked#secrets) | do not log credentials; if the text is none, log it as an artifact |
+//! | … its formatting returned an error; the text written before the error is logged | a `Display` or `Serialize` of yours returned an error | fix the implementation |
+//! | … its formatting panicked; the text written before the panic is logged | a `Display` or `Serialize` of yours panicked | fix the implementation |
+//! | … its formatting returned an error; the default name is used | a `Display` in the name of a run or an experiment returned an error | fix the implementation |
+//! | … its formatting panicked; the default name is used | a `Display` in the name of a run or an experiment panicked | fix the implementation |
+//! | … this field and the following ones are left out: at most `N` fields of one argument are logged, and `N` by log_params | a struct or map with very many fields | log the fields that matter |
+//! | … it is left out: it is nested too deeply inside its value | the value is nested too deeply | log the value by itself |
+//! | … was logged outside of any run and is not recorded, nor are later values of this key; … | a log call where no run is current: before the first run, or on a thread or in a task that has not taken the run along | use [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()) or [`thread`](crate::thread) |
 //! | a run was built and not started: … | `let run = mlflow::start_run();` without `.start()` | call `.start()` |
 //! | the name of an experiment is empty; … and: the name of the experiment … has `N` characters; it is cut: … | MLflow takes 1 to 500 characters | use another name |
 //! | MLFLOW_EXPERIMENT_ID=… is not used, as MLFLOW_EXPERIMENT_NAME names another experiment, whose id is …. Unset one of them | the name is used, the id is not | unset one of the two variables |
-//! | the run `ID` goes on in its experiment …: a run stays where it was created. …, which is named for it, is not used. … | a run is resumed, while the program or the environment names another experiment than the run's | leave the experiment out, or start a new run |
-//! | metric, param, tag `KEY` is kept as `NAME`, as MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | use another key, if you prefer another name |
-//! | artifact `PATH` is kept as `NAME`, as MLflow's servers do not keep `%` and `#` in names | both characters become `_`, and the name ends with a hash of the path; nothing is lost | use another path, if you prefer another name |
-//! | metric, param, tag `KEY` is also the name that `OTHER` is kept under, which MLflow refuses; … | two keys share one name; for a param, the second value is refused | use another key for one of them |
+//! | the resumed run `ID` stays in its experiment …, where it was created. …, which is configured for it, is ignored. … | a run is resumed, while the program or the environment names another experiment than the run's | leave the experiment out, or start a new run |
+//! | metric, param, tag `KEY` is stored as `NAME`, because MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | use another key, if you prefer another name |
+//! | artifact `PATH` is stored as `NAME`, because MLflow's servers do not keep `%` and `#` in names | both characters become `_`, and the name ends with a hash of the path; nothing is lost | use another path, if you prefer another name |
+//! | metric, param, tag `KEY` is also the name under which `OTHER` is stored, because MLflow refuses that key; … | two keys share one name; for a param, the second value is refused | use another key for one of them |
 //! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a field `metric.NAME` of an event is no number, see the feature `tracing` | write `metric.loss = loss` |
 //! | field …: it is no integer; the event's metrics are at step 0 | the field `step` of an event is no integer | write `step = epoch` |
-//! | `metric` or `metrics` at `FUNCTION` names …, and the function has returned …; … | the attribute expects a returned value of another kind | leave the argument out, or return what the argument names |
-//! | the expression of `ARGUMENT` at `FUNCTION` panicked; it is left out, the function goes on | an expression in the attribute panicked, e.g. in `tags(…)` | fix the expression |
+//! | `metric` or `metrics` at `FUNCTION` names …, but the function returned …; … | the attribute expects a returned value of another kind | leave the argument out, or return what the argument names |
+//! | the expression of `ARGUMENT` at `FUNCTION` panicked; the argument is left out, the function continues | an expression in the attribute panicked, e.g. in `tags(…)` | fix the expression |
 //! | artifact …: there is no such file or folder; it has no name of its own; its name is not valid UTF-8, which MLflow's paths are; it is neither a file nor a folder; it is a link to a folder, and not followed | `log_artifact` was given such a path, or a folder that contains one | give another path |
-//! | artifact …: its `N` bytes find no room beside the journal: `N` bytes are free, of which `N` stay free for the program's own files; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk | the artifact is not logged, because its copy would fill the disk | free space |
+//! | artifact …: its `N` bytes find no room beside the journal: `N` bytes of disk space are free, of which `N` are reserved for the program's own files; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk | the artifact is not logged, because its copy would fill the disk | free space |
 //! | artifact …: its `N` bytes cannot be copied beside the journal (…); set MLFLOW_JOURNAL_DIR to a directory that can take them | the artifact is not logged; the reason in parentheses is the operating system's | |
 //! | artifact …: its `N` bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written | the artifact is not logged: no directory can be written | |
-//! | artifact … is set aside: its copy beside the journal should have `N` bytes and has `N`; the rest was lost, with the power or by another hand | a process died, and the machine with it, before the device had stored the copy | log the artifact again; the rest of the copy is kept where the message says |
-//! | artifact … is set aside: its copy beside the journal has `N` bytes, as it should, but not those that were logged (checksum) | as above: a process and its machine died before the device had stored the copy | log the artifact again |
-//! | artifact … is set aside: its copy beside the journal cannot be read: … | the copy is missing, or is no file of this user | log the artifact again |
+//! | artifact … is rejected for good: its copy in the journal's directory should have `N` bytes and has `N`; it was changed by a power failure or another program | a process died, and the machine with it, before the device had stored the copy | log the artifact again; the rest of the copy is kept where the message says |
+//! | artifact … is rejected for good: its copy in the journal's directory has `N` bytes, as it should, but not those that were logged (wrong checksum); they were changed by a power failure or another program | as above: a process and its machine died before the device had stored the copy | log the artifact again |
+//! | artifact … is rejected for good: its copy in the journal's directory cannot be read: … | the copy is missing, or is no file of this user | log the artifact again |
 //! | artifact …: it cannot be read: … | the file or folder to be logged cannot be read | make it readable |
-//! | artifact …: it could not be copied beside the journal (…) and takes the way through memory | the disk is full or cannot be written | free space |
-//! | artifact …: it could not be made beside the journal (…) and takes the way through memory | the disk is full or cannot be written; the artifact is `logs/console.log`, see the feature `tracing` | free space |
+//! | artifact …: it could not be copied beside the journal (…) and is kept in memory instead | the disk is full or cannot be written | free space |
+//! | artifact …: it could not be made beside the journal (…) and is kept in memory instead | the disk is full or cannot be written; the artifact is `logs/console.log`, see the feature `tracing` | free space |
 //! | artifact …: stdout and stderr are not captured for it: … | the disk is full; the capture is tried again for later runs | free space |
 //! | artifact …: a line could not be written beside the journal: … | the disk is full; later lines are tried again | free space |
-//! | artifact …: more lines are left out: it has as many bytes as MLFLOW_CONSOLE_MAX_BYTES allows | a run logs very many lines | raise the limit, or let fewer events reach the layer: with a filter, or its `console` level |
+//! | artifact …: later lines are left out: it has reached the size that MLFLOW_CONSOLE_MAX_BYTES allows | a run logs very many lines | raise the limit, or let fewer events reach the layer: with a filter, or its `console` level |
 //!
 //! # The journal
 //!
-//! | it says | meaning | what to do |
+//! | message | meaning | what to do |
 //! |---|---|---|
-//! | the journal is full; metrics and artifacts are dropped until the store has taken some | values of `MLFLOW_JOURNAL_MAX_BYTES` are waiting; params, tags, the ends of runs and copies of artifacts are still kept | bring the server back, or raise the limit |
-//! | the memory that the journal may take is full; metrics and artifacts are dropped until the store has taken some | the journal is in memory, where its limit is reached | set `MLFLOW_JOURNAL_DIR` to a directory that can be written |
-//! | files of the journal were removed before the store had taken their values, which are lost | somebody cleared the directory | set `MLFLOW_JOURNAL_DIR` to a directory that nobody clears |
-//! | the journal's directory cannot be used; using the fallback. Set MLFLOW_JOURNAL_DIR to one of your own | the directory cannot be written, belongs to another user, or is writable by others: `error` says which; a directory below the temporary one is used | set `MLFLOW_JOURNAL_DIR` to a directory of your own |
+//! | the journal is full; metrics and small text artifacts are dropped until the store has accepted some values | values of `MLFLOW_JOURNAL_MAX_BYTES` are waiting; params, tags, the ends of runs and copies of artifacts are still kept | bring the server back, or raise the limit |
+//! | the memory of the journal is full; metrics and small text artifacts are dropped until the store has accepted some values | the journal is in memory, where its limit is reached | set `MLFLOW_JOURNAL_DIR` to a directory that can be written |
+//! | files of the journal were deleted by another program before their values were delivered; the values are lost | somebody cleared the directory | set `MLFLOW_JOURNAL_DIR` to a directory that nobody clears |
+//! | the journal's directory cannot be used; using the fallback directory. Set MLFLOW_JOURNAL_DIR to a directory of your own | the directory cannot be written, belongs to another user, or is writable by others: `error` says which; a directory below the temporary one is used | set `MLFLOW_JOURNAL_DIR` to a directory of your own |
 //! | no directory for the journal can be used; values are kept in memory and are lost if the process is killed | the fallback cannot be used either: `error` says why | set `MLFLOW_JOURNAL_DIR` to a directory of your own |
-//! | a journal is not shipped, as others could have changed it. Take that away (chmod -R go-w), if nobody has | the journal that `error` names belongs to this user, but others can write to it | `chmod -R go-w` |
+//! | a journal is not shipped, because other users can write to it. If nobody has changed it, remove that permission (chmod -R go-w) | the journal that `error` names belongs to this user, but others can write to it | `chmod -R go-w` |
 //! | the journal cannot be written; values are kept in memory and are lost if the process is killed | the disk has become full or read-only | free space |
-//! | the journal's thread could not be started; a loss of power may cost what was not delivered yet | values still survive the end of the process | raise the limit on threads |
-//! | the device did not confirm the journal; a loss of power may cost what was not delivered yet | `fsync` failed | check the disk |
-//! | a journal file cannot be read; it is left where it is | `file` says which | check the file's permissions, and the disk |
-//! | a journal file is damaged; everything else in it is shipped, and it is kept in the folder `damaged` of the journal (`damaged-<uid>` beside the journals) | the machine lost power, or the disk is at fault; `skipped_bytes` from `offset` on could not be read; `nameless` values could be read, but not the run or metric to which they belong; see [`damaged`](crate::Health::damaged) | check the disk; delete the file when nobody needs it |
-//! | a damaged journal file cannot be moved to the folder `damaged`; it stays where it is | `error` says why | make the journal's directory writable; the next tracked program tries again |
-//! | a journal names a file that is no artifact of it; it is left out | somebody changed the journal | |
-//! | a journal holds records of kinds that this version does not know; they stay for a newer one, everything else is shipped | a newer version of this library wrote it | run a program with that version |
+//! | the thread that syncs the journal could not be started; values that are not delivered yet may be lost in a power failure | values still survive the end of the process | raise the limit on threads |
+//! | the journal could not be synced to the disk; values that are not delivered yet may be lost in a power failure | `fsync` failed | check the disk |
+//! | a journal file cannot be read; it is kept, and the values in it are not shipped | `file` says which | check the file's permissions, and the disk |
+//! | a journal file is damaged; the undamaged records are shipped, and the file is moved to the folder `damaged-<uid>` beside the journals | the machine lost power, or the disk is at fault; `skipped_bytes` from `offset` on could not be read; `nameless` values could be read, but not the run or metric to which they belong; see [`damaged`](crate::Health::damaged) | check the disk; delete the file when nobody needs it |
+//! | a damaged journal file cannot be moved to the folder `damaged-<uid>` beside the journals; it stays where it is | `error` says why | make the journal's directory writable; the next tracked program tries again |
+//! | a journal names an artifact file that is not one of its own; the artifact is not shipped | somebody changed the journal | |
+//! | a journal contains record types that this version of the library does not know; they are kept for a newer version, everything else is shipped | a newer version of this library wrote it | run a program with that version |
 //!
 //! # Settings and the process
 //!
-//! | it says | meaning | what to do |
+//! | message | meaning | what to do |
 //! |---|---|---|
 //! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | fix the variable |
 //! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | the variable is ignored; its value is not shown, because it may contain a secret | fix the variable |
 //! | `VARIABLE` is not valid UTF-8 and is ignored | the default is used | fix the variable |
-//! | `SOURCE`=… cannot be used: …; expected … Nothing is sent; values wait in the journal until it is mended | the tracking URI cannot be used; the values go to no other store | give a URI of the expected form; if it is plain what was meant, the next tracked program with the right URI ships the waiting values, else call [`recover_from`](crate::recover_from) |
-//! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, as no launcher says which rank this process is; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`distributed`](crate::distributed) | start the program by `torchrun`, `mpirun` or `srun` |
+//! | `SOURCE`=… cannot be used: …; expected … Nothing is sent; values wait in the journal until the tracking URI is fixed | the tracking URI cannot be used; the values go to no other store | give a URI of the expected form; if it is plain what was meant, the next tracked program with the right URI ships the waiting values, else call [`recover_from`](crate::recover_from) |
+//! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, because no launcher has set the rank of this process; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`distributed`](crate::distributed) | start the program by `torchrun`, `mpirun` or `srun` |
 //! | … cannot be used and is ignored: … | a template, e.g. the metric prefix, is invalid | fix the template |
 //! | no thread could be started; values stay in the journal until the next tracked program | | raise the limit on threads |
 //! | no I/O driver could be started; values stay in the journal until the next tracked program | the process has too many open files | raise the limit |
 //! | no exit hook could be installed; call mlflow::flush before the program ends | | |
 //! | no signal handlers could be installed; runs that a signal ends are closed by the next tracked program | | |
-//! | forks cannot be noticed; a child that goes on without exec must not track | | |
-//! | stdout and stderr cannot be captured; they go where they went | `error` says why: for example, there is no `tee` | install what is missing, or do without the capture |
-//! | stdout and stderr are captured no more: they are longer than MLFLOW_CONSOLE_MAX_BYTES allows | the artifact holds what was written until then | raise the limit, or print less |
-//! | stdout and stderr are no longer copied to `FILE`, as …; they go on to where they went before, and the file has what was written until now | the helper process was killed, or nothing reads the output any more | nothing |
-//! | `FILE` may lack some of what was written to stdout and stderr, as …; is the disk full? | | free space |
-//! | system metrics were asked for, but are not compiled in; enable the feature | the run continues without system metrics | enable the feature `system-metrics` of mlflow-runtime |
-//! | no thread could be started; the run has no system metrics | | raise the limit on threads |
+//! | forks cannot be detected; a child process that continues without exec must not use tracking | | |
+//! | cannot capture stdout and stderr; output is passed through unchanged | `error` says why: for example, there is no `tee` | install what is missing, or do without the capture |
+//! | stdout and stderr are no longer captured: the output is longer than MLFLOW_CONSOLE_MAX_BYTES allows | the artifact holds what was written until then | raise the limit, or print less |
+//! | stdout and stderr are no longer copied to `FILE`, because …; output is still passed through unchanged, and the file contains the output up to now | the helper process was killed, or nothing reads the output any more | nothing |
+//! | `FILE` may lack some output of stdout and stderr, because …; is the disk full? | | free space |
+//! | system metrics are enabled, but not compiled in; enable the feature | the run continues without system metrics | enable the feature `system-metrics` of mlflow-runtime |
+//! | cannot start the thread that samples system metrics; the run has none | | raise the limit on threads |
 //!
 //! Lines are also printed on stderr, unless `MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT` is set:
 //!
-//! - the pages of the first five runs that have one, then a line that those of further runs are not printed;
+//! - the URLs of the first five runs that have one, then a line that the URLs of further runs are not printed;
 //! - for a file that was created as the store, its place and how to view it;
 //! - at the end of the process, how many values are left, where, why, and who ships them;
 //! - every setting that cannot be used;

@@ -136,7 +136,7 @@
 pub mod __private;
 #[cfg(not(unix))]
 compile_error!(
-    "mlflow-runtime does not run on Windows yet: its journal needs the file locks, mappings and exit hooks of Unix. On \
+    "mlflow-runtime runs on Unix only: its journal needs the file locks, mappings and exit hooks of Unix. On \
      Windows build with WSL, or leave the dependency out with [target.'cfg(unix)'.dependencies]"
 );
 

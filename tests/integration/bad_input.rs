@@ -122,7 +122,7 @@ fn keys_that_mlflow_refuses_are_mended_with_one_warning_each() {
         ("cat (tabby)", tabby, "'('"),
         ("../x", "__/x", "path"),
     ] {
-        let about = format!("{key:?} is kept as {name:?}, as MLflow refuses the key");
+        let about = format!("{key:?} is stored as {name:?}, because MLflow refuses the key");
         let about = warnings.iter().find(|line| line.contains(&about));
         let about = about.unwrap_or_else(|| panic!("{key:?}: {warnings:#?}"));
         assert!(about.contains(reason), "{about}");
@@ -419,7 +419,7 @@ fn an_artifact_whose_name_servers_do_not_keep_has_another_everywhere() {
     );
     assert_eq!(warnings.len(), 2, "{warnings:?}");
     assert!(
-        warnings[0].contains("lit%41.txt") && warnings[0].contains("is kept as"),
+        warnings[0].contains("lit%41.txt") && warnings[0].contains("is stored as"),
         "{warnings:?}"
     );
 }
@@ -686,7 +686,7 @@ fn a_tag_of_the_run_context_whose_key_mlflow_refuses_was_left_out() {
     let ended = folder.run(SWEEP, &[], &[("MLFLOW_RUN_CONTEXT", text)]);
     assert_eq!(ended.stdout, "1\n");
     assert_eq!(ended.warnings().len(), 1, "{}", ended.stderr);
-    let said = "mlflow: tag \"owner@team\" is kept as \"owner_team\"";
+    let said = "mlflow: tag \"owner@team\" is stored as \"owner_team\"";
     assert!(ended.stderr.contains(said), "{}", ended.stderr);
     let tags = "select count(*) from tags where key in ('team', 'owner_team')";
     assert_eq!(one::<i64>(&folder.database(), tags), 2 * 3);
@@ -982,7 +982,7 @@ fn values_that_are_held_are_said_while_the_process_goes_on() {
     let program = folder.start(SCRIPTED, &script, &environment);
     program.wait_for_stderr(
         "mlflow: so far 4 values wait and 0 are refused (first: there is no experiment with the id `4242`); all others go on. \
-         mlflow::health() counts them, and a line at the end of the process says where they are",
+         mlflow::health() counts them, and a line at the end of the process names the directories that hold them",
     );
     program.kill();
 }
@@ -1000,7 +1000,7 @@ fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
     };
     let line = format!(
         "mlflow: 5 values wait in {} for {}, which does not take them now (first: there is no experiment with the id \
-         `4242`); later tracked programs try again. To give them up, remove that folder",
+         `4242`); later tracked programs try again. To discard these values, remove that folder",
         own.display(),
         uri,
     );
@@ -1010,7 +1010,7 @@ fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
     let second = folder.run(SCRIPTED, &script, &[]);
     let line = format!(
         "mlflow: 5 values that earlier programs have left wait in {} for {}, which does not take them now (first: there \
-         is no experiment with the id `4242`). To give them up, remove these folders",
+         is no experiment with the id `4242`). To discard these values, remove these folders",
         own.display(),
         uri,
     );

@@ -118,7 +118,10 @@ fn a_fake() {
     fake.offline();
     let info = blocking::Client::new().server_info();
     assert!(!info.reachable);
-    assert_eq!(info.error.as_deref(), Some("it was told to be offline"));
+    assert_eq!(
+        info.error.as_deref(),
+        Some("the memory store is set offline (`set_offline`)")
+    );
 }
 
 #[test]

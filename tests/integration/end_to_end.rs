@@ -197,7 +197,7 @@ fn the_pages_of_a_few_runs_are_printed_however_many_there_are() {
     assert!(lines[..5].iter().all(|line| line.starts_with("View run r")));
     assert_eq!(
         lines[5],
-        "mlflow: the pages of further runs of this process are not printed"
+        "mlflow: the URLs of further runs of this process are not printed"
     );
 }
 
@@ -277,7 +277,7 @@ fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
         let other = ("MLFLOW_EXPERIMENT_NAME", "other");
         let line = format!(
             "mlflow: the run {id} goes on in its experiment {named:?}: a run stays where it was created. \"other\", \
-             which is named for it, is not used. Leave that out, or start a new run"
+             which is configured for it, is ignored. Remove that setting, or start a new run"
         );
         assert_eq!(says(&[resumed, other]), [line.as_str()]);
         for id in ["0", "4242"] {
@@ -287,7 +287,7 @@ fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
                 panic!("{lines:?}");
             };
             let rest = format!(
-                "The id {id}, which is named for it, is not used. Leave that out, or start a new run"
+                "The id {id}, which is configured for it, is ignored. Remove that setting, or start a new run"
             );
             assert!(line.ends_with(&rest), "{line}");
         }

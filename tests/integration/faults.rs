@@ -47,7 +47,7 @@ fn spoil(fault: Fault, told: Told) {
     );
     program.wait_for_stdout("logged");
     if told == Told::GoneAndBack {
-        program.wait_for_stderr("the store does not take values");
+        program.wait_for_stderr("the store does not accept values");
         if matches!(fault, Fault::Redirect(_) | Fault::Refuse(_)) {
             // The first is tried again seldom, since a person has to act; the second would be
             // another outage each time.
@@ -64,7 +64,10 @@ fn spoil(fault: Fault, told: Told) {
     let stdout = format!("logged\nresult {POINTS}\ncomplete true dropped 0\n");
     assert_eq!(ended.stdout, stdout, "{}", ended.stderr);
     let expected: &[&str] = match told {
-        Told::GoneAndBack => &["the store does not take values", "the store is back"],
+        Told::GoneAndBack => &[
+            "the store does not accept values",
+            "the store is available again",
+        ],
         Told::Nothing => &[],
     };
     let warnings = ended.warnings();
@@ -291,7 +294,7 @@ fn a_server_killed_and_started_again() {
     program.wait_for_stderr("View run steady");
     server.kill();
     program.tell();
-    program.wait_for_stderr("the store does not take values");
+    program.wait_for_stderr("the store does not accept values");
     server.restart();
     let ended = program.end();
     assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);

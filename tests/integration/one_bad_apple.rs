@@ -477,7 +477,7 @@ fn a_flush_does_not_wait_for_the_pause_after_a_redirect() {
         ],
         &scene.environment(),
     );
-    program.wait_for_stderr("the store does not take values");
+    program.wait_for_stderr("the store does not accept values");
     program.wait_for_stdout("here");
     program.tell();
     proxy.heal();

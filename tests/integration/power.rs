@@ -55,7 +55,7 @@ fn is_kept(path: &Path, length: usize, byte: u8) -> bool {
 fn is_refused(folder: &Folder, ended: &Ended, words: &[&str]) {
     let warnings = ended.warnings();
     assert_eq!(warnings.len(), 1, "{}", ended.stderr);
-    for words in words.iter().chain(&["weights.bin", "is set aside"]) {
+    for words in words.iter().chain(&["weights.bin", "is rejected for good"]) {
         assert!(warnings[0].contains(words), "{words}: {}", warnings[0]);
     }
     let artifacts = artifacts(folder);

@@ -251,7 +251,7 @@ fn a_param_that_another_rank_has_logged_with_another_value_is_set_aside() {
         panic!("one warning: {}", ended.stderr)
     };
     assert!(
-        warning.contains("\"seed\"") && warning.contains("set aside"),
+        warning.contains("\"seed\"") && warning.contains("rejected for good"),
         "{warning}"
     );
     let database = launch.folder.database();

@@ -228,8 +228,7 @@ fn a_short_program_does_not_wait_for_all_that_others_have_left() {
     let ended = folder.run(SCRIPTED, &script, &environment);
     assert!(ended.took < Duration::from_secs(15), "{:?}", ended.took);
     assert!(folder.journals_left() > 0, "that takes longer than it has");
-    let cut_short =
-        "is not all shipped; later tracked programs go on with it, mlflow::recover ships all of it";
+    let cut_short = "is not all shipped; later tracked programs go continue, and mlflow::recover ships the rest";
     assert!(ended.stderr.contains(cut_short), "{}", ended.stderr);
     let status = "select status from runs where name = 'own'";
     assert_eq!(one::<String>(&server.database(), status), "FINISHED");

@@ -34,7 +34,7 @@ const NEVER: [&str; 5] = [
     "damaged",
     "cannot be read",
     "left out",
-    "set aside",
+    "rejected for good",
     "stay in the journal",
 ];
 

@@ -11,15 +11,17 @@ pub(crate) fn report_invalid_key(errors: &mut Errors, what: &str, key: &str, spa
         return;
     };
     let message = match fault {
-        KeyFault::Empty => format!("a {what} needs a name"),
+        KeyFault::Empty => format!("the name of a {what} must not be empty"),
         KeyFault::TooLong(length) => {
-            format!("a {what}'s name has at most {KEY_CHARS} characters, this one has {length}")
+            format!(
+                "the name of a {what} may have at most {KEY_CHARS} characters, but this one has {length}"
+            )
         }
         KeyFault::Character(bad) => format!(
-            "a {what}'s name cannot hold {bad:?}: letters, digits, `_`, `-`, `.`, ` `, `:` and `/` are allowed"
+            "the name of a {what} must not contain {bad:?}: allowed are letters, digits, spaces, `_`, `-`, `.`, `:` and `/`"
         ),
         KeyFault::NoPlainPath => format!(
-            "a {what}'s name is like a path: no `//`, no `.` or `..` between slashes, none at the ends, no `..` at its \
+            "the name of a {what} must be a plain path: no leading, trailing or double `/`, no `.` or `..` as a segment, no `..` at the \
              beginning"
         ),
     };

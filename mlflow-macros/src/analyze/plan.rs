@@ -143,7 +143,7 @@ fn check_names(arguments: &Arguments, names: &[&str], has_self: bool, errors: &m
                     format!("`{name}` is named twice in `{list}(…)`"),
                 ),
                 Some((_, other)) => {
-                    errors.push_at(ident.span(), format!("`{name}` is in `{other}(…)` already: an argument is skipped, redacted or hashed"));
+                    errors.push_at(ident.span(), format!("`{name}` is already in `{other}(…)`: an argument can be only one of skipped, redacted or hashed"));
                 }
                 None => seen.push((name, list)),
             }
@@ -173,8 +173,11 @@ fn check_name(list: &str, name: &str, span: Span, names: &[&str], errors: &mut E
         .map(|name| format!(", did you mean `{name}`?"))
         .unwrap_or_default();
     let existing = match names {
-        [] => "it has none that has a name".to_owned(),
-        names => format!("its arguments are {}", format_names(names.iter().copied())),
+        [] => "the function has no named arguments".to_owned(),
+        names => format!(
+            "the function's arguments are {}",
+            format_names(names.iter().copied())
+        ),
     };
     let own_value = if list == "params" {
         format!("; `params({name} = …)` logs any value")
@@ -200,7 +203,10 @@ fn check_keys(arguments: &Arguments, errors: &mut Errors) {
             if value.is_none() && list == "tags" {
                 errors.push_at(
                     key.span,
-                    format!("the tag `{0}` lacks its value: `tags({0} = …)`", key.text),
+                    format!(
+                        "the tag `{0}` has no value: write `tags({0} = …)`",
+                        key.text
+                    ),
                 );
             }
             if entries[..index]
@@ -242,14 +248,14 @@ fn check_return(arguments: &Arguments, output: &ReturnType, shape: Wrapping, err
     if let (Some(named), Some(_)) = (named, arguments.skip_return) {
         errors.push_at(
             named,
-            "names the returned value, which `skip_return` leaves out: remove one of them",
+            "this names the returned value, but `skip_return` excludes that value from logging: remove one of them",
         );
     }
     let value = wrapping::returned_value(output);
     if let (Some(named), ReturnedValue::Nothing) = (named, value) {
         errors.push_at(
             named,
-            "names the returned value, but the function returns none",
+            "this names the returned value, but the function returns no value",
         );
     }
     if let (Some(named), Wrapping::Guard) = (named, shape)
@@ -257,8 +263,8 @@ fn check_return(arguments: &Arguments, output: &ReturnType, shape: Wrapping, err
     {
         errors.push_at(
             named,
-            "names the returned value, which is not seen: the function is `#[track_caller]` or returns `impl Fn`\n\
-             log the number in its body: `mlflow::metric!(\"name\", value)`",
+            "this names the returned value, which cannot be logged because the function is `#[track_caller]` or returns `impl Fn`\n\
+             log the number in the function's body: `mlflow::metric!(\"name\", value)`",
         );
     }
     if let (Some(metric), Some((_, span))) = (&arguments.metric, &arguments.metrics) {
@@ -276,18 +282,18 @@ fn check_return(arguments: &Arguments, output: &ReturnType, shape: Wrapping, err
     match value {
         _ if metrics.is_empty() => errors.push_at(
             *span,
-            "`metrics()` names nothing: `metrics(\"first\", \"second\")`, or leave it out",
+            "`metrics()` is empty: write `metrics(\"first\", \"second\")`, or remove it",
         ),
         ReturnedValue::Tuple(length) if metrics.len() != length => errors.push_at(
             *span,
             format!(
-                "`metrics(…)` names {} values, the function returns {length}",
+                "`metrics(…)` names {} values, but the function returns {length}",
                 metrics.len()
             ),
         ),
         ReturnedValue::Number if arguments.metric.is_none() => errors.push_at(
             *span,
-            "`metrics(…)` names the elements of a tuple, the function returns one number: `metric = \"name\"`",
+            "`metrics(…)` names the elements of a tuple, but the function returns one number: write `metric = \"name\"`",
         ),
         _ => {}
     }
@@ -313,7 +319,7 @@ fn check_reserved(arguments: &Arguments, errors: &mut Errors) {
             if key.text == *tag {
                 errors.push_at(
                     key.span,
-                    format!("the tag `{tag}` is decided by `{argument}`: remove one of them"),
+                    format!("the tag `{tag}` is already set by `{argument}`: remove one of them"),
                 );
             }
         }
@@ -354,7 +360,7 @@ fn parse_name_argument(
                     .copied()
                     .chain(["timestamp", "env", "function"]),
             );
-            errors.push_at(literal.span(), format!("`{{{name}}}` cannot be filled in, known are {known}\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace itself"));
+            errors.push_at(literal.span(), format!("`{{{name}}}` is not a known placeholder, known are {known}\nfor any other expression, write `format!(…)` instead of the literal; for a literal brace, write `{{{{`"));
         }
     }
     NameArgument::Template(parts, literal.span())

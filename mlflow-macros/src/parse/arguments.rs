@@ -201,7 +201,7 @@ pub(crate) fn parse_value<T: Parse>(
     if input.is_empty() || input.peek(Token![,]) {
         return Err(syn::Error::new(
             word.span(),
-            format!("`{word}` lacks its value: `{word} = {example}`"),
+            format!("`{word}` has no value: write `{word} = {example}`"),
         ));
     }
     input.parse()
@@ -247,7 +247,7 @@ fn parse_flag(input: ParseStream<'_>, word: &Ident) -> syn::Result<bool> {
     }
     Err(syn::Error::new(
         word.span(),
-        format!("`{word}` stands alone, it takes no value"),
+        format!("`{word}` takes no value: write only `{word}`"),
     ))
 }
 

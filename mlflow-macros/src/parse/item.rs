@@ -167,7 +167,7 @@ impl Parse for Function {
             return Err(Error::new(
                 semicolon.span,
                 format!(
-                    "`{}` has no body to track: annotate the methods that implement it",
+                    "`{}` has no body to track: put the attribute on the methods that implement it",
                     signature.ident
                 ),
             ));

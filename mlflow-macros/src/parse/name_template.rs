@@ -35,9 +35,8 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<TemplatePart>> {
             continue;
         }
         let Some((inside, after)) = rest.split_once('}').filter(|_| brace == "{") else {
-            let message = format!(
-                "`{brace}` without its counterpart; write `{brace}{brace}` for the character itself"
-            );
+            let message =
+                format!("unmatched `{brace}`; for a literal `{brace}`, write `{brace}{brace}`");
             return Err(syn::Error::new(literal.span(), message));
         };
         rest = after;
@@ -46,7 +45,7 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<TemplatePart>> {
         }
         let part = parse_placeholder(inside).ok_or_else(|| {
             let message = format!(
-                "`{{{inside}}}` cannot be filled in: expected is an argument, `{{lr}}`, or a field of one, \
+                "`{{{inside}}}` is not a valid placeholder: expected an argument, such as `{{lr}}`, or a field of one, such as \
                  `{{config.lr}}`\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace \
                  itself"
             );

@@ -74,7 +74,7 @@ impl DistributedOptions {
         if let (Some(id), None) = (&rendezvous_id, place) {
             tracing::warn!(
                 target: "mlflow",
-                "{RENDEZVOUS_ID}={id:?} is ignored, as no launcher says which rank this process is; expected RANK and \
+                "{RENDEZVOUS_ID}={id:?} is ignored, because no launcher has set the rank of this process; expected RANK and \
                  WORLD_SIZE, or what Open MPI, PMI or srun sets in their place"
             );
         }
@@ -126,11 +126,13 @@ fn expand_placeholders(template: &str, place: Option<RankInfo>) -> Result<String
             "world_size" => place.map(|place| place.world_size.get()),
             _ => {
                 return Err(format!(
-                    "there is no `{{{name}}}`; expected `{{rank}}`, `{{local_rank}}` or `{{world_size}}`"
+                    "unknown placeholder `{{{name}}}`; expected `{{rank}}`, `{{local_rank}}` or `{{world_size}}`"
                 ));
             }
         };
-        let number = number.ok_or_else(|| format!("no launcher says what `{{{name}}}` is here"))?;
+        let number = number.ok_or_else(|| {
+            format!("no launcher has set a value for `{{{name}}}` in this process")
+        })?;
         text.push_str(before);
         text.push_str(&number.to_string());
         rest = behind;

@@ -400,7 +400,7 @@ fn resolve_destination(sources: [Option<(&str, String)>; 2]) -> Destination {
     let destination = Destination::parse_or_unusable(&uri);
     if let Destination::Unusable(unusable) = &destination {
         warn_user(format_args!(
-            "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until it is mended",
+            "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until the tracking URI is fixed",
             unusable.given
         ));
     }

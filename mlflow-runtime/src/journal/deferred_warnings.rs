@@ -58,17 +58,17 @@ impl DeferredWarning {
             Self::Dropped { reason, max_bytes } => match reason {
                 DropReason::JournalFull => tracing::warn!(
                     target: "mlflow", max_bytes,
-                    "the journal is full; metrics and artifacts are dropped until the store has taken some. \
+                    "the journal is full; metrics and small text artifacts are dropped until the store has accepted some values. \
                      Raise MLFLOW_JOURNAL_MAX_BYTES to keep more"
                 ),
                 DropReason::MemoryFull => tracing::warn!(
                     target: "mlflow", max_bytes = MAX_MEMORY_BYTES,
-                    "the memory that the journal may take is full; metrics and artifacts are dropped until the \
-                     store has taken some. Set MLFLOW_JOURNAL_DIR to a directory that can be written"
+                    "the memory of the journal is full; metrics and small text artifacts are dropped until the \
+                     store has accepted some values. Set MLFLOW_JOURNAL_DIR to a directory that can be written"
                 ),
                 DropReason::Removed => tracing::warn!(
                     target: "mlflow",
-                    "files of the journal were removed before the store had taken their values, which are lost. \
+                    "files of the journal were deleted by another program before their values were delivered; the values are lost. \
                      Set MLFLOW_JOURNAL_DIR to a directory that nobody clears"
                 ),
             },

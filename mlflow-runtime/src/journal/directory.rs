@@ -377,8 +377,8 @@ fn warn_exposed(path: &Path, error: &io::Error) {
     if user_files::is_exposed(path) && !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             target: "mlflow", %error,
-            "a journal is not shipped, as others could have changed it. Take that away (chmod -R go-w), if \
-             nobody has"
+            "a journal is not shipped, because other users can write to it. If nobody has changed it, remove that \
+             permission (chmod -R go-w)"
         );
     }
 }

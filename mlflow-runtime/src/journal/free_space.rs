@@ -26,7 +26,7 @@ impl fmt::Display for Shortage {
         } = self;
         write!(
             formatter,
-            "{free_bytes} bytes are free, of which {kept_bytes} stay free for the program's own files"
+            "{free_bytes} bytes of disk space are free, of which {kept_bytes} are reserved for the program's own files"
         )
     }
 }

@@ -630,7 +630,7 @@ impl Journal {
         {
             tracing::warn!(
                 target: "mlflow", %error,
-                "the device did not confirm the journal; a loss of power may cost what was not delivered yet"
+                "the journal could not be synced to the disk; values that are not delivered yet may be lost in a power failure"
             );
         }
     }

@@ -53,7 +53,7 @@ pub(crate) fn warn_quarantine_failed(directory: &Path, error: &io::Error) {
     if let Some(end) = WARN_LIMIT.admit() {
         tracing::warn!(
             target: "mlflow", %error, directory = %directory.display(),
-            "a damaged journal file cannot be moved to the folder `damaged`; it stays where it is{end}"
+            "a damaged journal file cannot be moved to the folder `damaged-<uid>` beside the journals; it stays where it is{end}"
         );
     }
 }

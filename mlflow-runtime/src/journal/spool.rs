@@ -179,8 +179,8 @@ pub(crate) fn find_copy_fault(path: &Path, expected: Option<Fingerprint>) -> Opt
         let found = file.metadata()?.len();
         if found != length {
             return Ok(Some(format!(
-                "its copy beside the journal should have {length} bytes and has {found}; the rest was lost, \
-                 with the power or by another hand"
+                "its copy in the journal's directory should have {length} bytes and has {found}; it was changed \
+                 by a power failure or another program"
             )));
         }
         let is_other = match crc32c {
@@ -189,8 +189,8 @@ pub(crate) fn find_copy_fault(path: &Path, expected: Option<Fingerprint>) -> Opt
         };
         Ok(is_other.then(|| {
             format!(
-                "its copy beside the journal has {length} bytes, as it should, but not those that were logged \
-                 (checksum); they were lost, with the power or by another hand"
+                "its copy in the journal's directory has {length} bytes, as it should, but not those that were logged \
+                 (checksum); they were lost, by a power failure or another program"
             )
         }))
     });
@@ -200,7 +200,7 @@ pub(crate) fn find_copy_fault(path: &Path, expected: Option<Fingerprint>) -> Opt
             None => String::new(),
         };
         Some(format!(
-            "its copy{length} beside the journal cannot be read: {error}"
+            "its copy{length} in the journal's directory cannot be read: {error}"
         ))
     })
 }

@@ -100,7 +100,7 @@ pub(super) fn spawn(journal: &Arc<Journal>) {
     if let Err(error) = spawned {
         tracing::warn!(
             target: "mlflow", %error,
-            "the journal's thread could not be started; a loss of power may cost what was not delivered yet"
+            "the thread that syncs the journal could not be started; values that are not delivered yet may be lost in a power failure"
         );
     }
 }

@@ -12,8 +12,8 @@ use crate::warnings::warn_user;
 pub(crate) fn experiment_from_name(name: String) -> Option<ExperimentRef> {
     if name.is_empty() {
         warn_user(format_args!(
-            "the name of an experiment is empty; expected are 1 to {EXPERIMENT_NAME_CHARS} characters. Its runs go \
-             where runs go that name no experiment"
+            "the name of an experiment is empty; expected are 1 to {EXPERIMENT_NAME_CHARS} characters. Its runs go to \
+             the default experiment of the program"
         ));
         return None;
     }

@@ -75,12 +75,12 @@ impl KeyWarning {
         match what {
             KeyWarningKind::Refused { fault } => {
                 format!(
-                    "{kind} {key:?} is kept as {name:?}, as MLflow refuses the key: {fault}{end}"
+                    "{kind} {key:?} is stored as {name:?}, because MLflow refuses the key: {fault}{end}"
                 )
             }
             KeyWarningKind::Shared { with } => format!(
-                "{kind} {key:?} is also the name that {with:?} is kept under, which MLflow refuses; give one of them \
-                 another{end}"
+                "{kind} {key:?} is also the name under which {with:?} is stored, because MLflow refuses that key; rename \
+                 one of the two{end}"
             ),
         }
     }

@@ -88,7 +88,7 @@ pub(crate) fn find_key_fault(key: &str) -> Option<Cow<'static, str>> {
         )
         .into(),
         KeyFault::NoPlainPath => {
-            "it is not a plain path; leave out leading, trailing and double `/`, `.` and `..`"
+            "it is not a plain path; remove leading, trailing and double `/`, and the parts `.` and `..`"
                 .into()
         }
     })

@@ -95,7 +95,7 @@ pub(crate) fn run_exit_stages() {
     };
     if !run_with_deadline(until, stages) {
         write_stderr_line(
-            "mlflow: the disk did not answer within MLFLOW_EXIT_TIMEOUT; what it has of the journal is shipped by \
+            "mlflow: the disk did not respond within MLFLOW_EXIT_TIMEOUT; the values in the journal on it are shipped by \
              the next tracked program",
         );
     }
@@ -117,8 +117,8 @@ fn run_with_deadline(until: Instant, work: impl FnOnce() + Send + 'static) -> bo
             .is_ok(),
         Err(error) => {
             write_stderr_line(&format!(
-                "mlflow: nothing is delivered any more, as no thread could be started ({error}); what is in the \
-                 journal is shipped by the next tracked program"
+                "mlflow: no thread could be started at exit ({error}), so nothing more is delivered; the values in the \
+                 journal are shipped by the next tracked program"
             ));
             true
         }

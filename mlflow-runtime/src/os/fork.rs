@@ -97,7 +97,7 @@ fn install() {
     let installed = register_fork_child_hook(reset_in_child);
     INSTALLED.store(DONE, Ordering::Release);
     if !installed {
-        tracing::warn!(target: "mlflow", "forks cannot be noticed; a child that goes on without exec must not track");
+        tracing::warn!(target: "mlflow", "forks cannot be detected; a child process that continues without exec must not use tracking");
     }
 }
 

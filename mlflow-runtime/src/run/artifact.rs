@@ -118,7 +118,7 @@ impl LiveRun<'_> {
                 "artifact",
                 path,
                 format_args!(
-                    "it could not be copied beside the journal ({}) and takes the way through memory",
+                    "it could not be copied beside the journal ({}) and is kept in memory instead",
                     describe_copy_error(&uncopied)
                 ),
             ),
@@ -165,7 +165,7 @@ impl LiveRun<'_> {
             return Cow::Borrowed(path);
         };
         warn_user(format_args!(
-            "artifact {path:?} is kept as {kept:?}, as MLflow's servers do not keep `%` and `#` in names"
+            "artifact {path:?} is stored as {kept:?}, because MLflow's servers do not keep `%` and `#` in names"
         ));
         Cow::Owned(kept)
     }

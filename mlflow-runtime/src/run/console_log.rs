@@ -63,7 +63,7 @@ impl LiveRun<'_> {
                 "artifact",
                 CONSOLE_LOG_PATH,
                 format_args!(
-                    "more lines are left out: it has as many bytes as MLFLOW_CONSOLE_MAX_BYTES allows"
+                    "later lines are left out: it has reached the size that MLFLOW_CONSOLE_MAX_BYTES allows"
                 ),
             ),
             AppendError::Io(error) => self.tracker.warn_rejected(
@@ -98,7 +98,7 @@ impl LiveRun<'_> {
                 "artifact",
                 CONSOLE_LOG_PATH,
                 format_args!(
-                    "it could not be made beside the journal ({error}) and takes the way through memory"
+                    "it could not be made beside the journal ({error}) and is kept in memory instead"
                 ),
             );
         }

@@ -109,7 +109,9 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`thread`] | the loop of the thread: pauses, sleep, flushes, warnings of an outage |
+//! | [`thread`] | the loop of the thread: pauses, sleep, flushes |
+//! | [`availability`] | the availability of the store, and the warnings of an outage |
+//! | [`orphan_scan`] | the schedule of the scans for orphaned journals |
 //! | [`read`] | from segments to batches: cursors, records, order, run states, damaged files |
 //! | [`deliver`] | from batches to the store: runs, requests, artifacts, console logs, queues of what waits |
 //! | [`obstacle`] | classification of store errors |
@@ -120,6 +122,7 @@
 //! | `simulation` | tests of whole shippers with journals and a failing store, from a seed |
 //! | `fuzz_support` | recovery of a journal given as bytes, for tests and fuzz targets |
 
+mod availability;
 mod backoff;
 mod deliver;
 mod flush;
@@ -128,6 +131,7 @@ pub(crate) mod fuzz_support;
 #[cfg(test)]
 mod image_tests;
 mod obstacle;
+mod orphan_scan;
 #[cfg(test)]
 mod rank_tests;
 mod read;

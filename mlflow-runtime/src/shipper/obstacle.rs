@@ -52,7 +52,9 @@ impl StuckReason {
         match self {
             Self::Blocked(reason) | Self::Missing(reason) | Self::Failing { reason, .. } => reason,
             Self::BehindRun(_) => "its parent run is not created yet",
-            Self::RunNotCreated => "the process that has started the run has not created it yet",
+            Self::RunNotCreated => {
+                "the process that started the run has not created it in the store yet"
+            }
         }
     }
 

@@ -11,6 +11,24 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use crate::sync::lock;
 
+/// A message about a value that was not delivered.
+#[derive(Debug)]
+struct Refusal {
+    kind: RefusalKind,
+    message: String,
+}
+
+/// The reason why a value was not delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RefusalKind {
+    /// The library could not log the value.
+    NotLogged,
+    /// The store rejected the value for good.
+    Rejected,
+    /// The store accepts the value only after somebody has acted.
+    Blocked,
+}
+
 /// Counters shared by the shipper, which writes them, and [`health`](crate::health).
 #[derive(Default)]
 pub(crate) struct Stats {
@@ -47,7 +65,7 @@ pub(crate) struct Stats {
     /// Attempts that failed and are repeated.
     pub(crate) retried: Counter,
     /// Messages about the first values that are rejected or blocked.
-    refusals: Mutex<Vec<String>>,
+    refusals: Mutex<Vec<Refusal>>,
     /// First reason why values of this process's journal are blocked.
     first_blocked_reason: Mutex<Option<String>>,
     /// First reason why values of orphaned journals are blocked.
@@ -179,7 +197,9 @@ impl Stats {
             &self.first_orphan_blocked_reason
         };
         lock(first).get_or_insert_with(|| reason.to_owned());
-        self.record_refusal(|| format!("values stay in the journal: {reason}"));
+        self.record_refusal(RefusalKind::Blocked, || {
+            format!("values stay in the journal: {reason}")
+        });
     }
 
     /// Returns why the first values of this process's journal, or else of an orphaned one, were blocked. The
@@ -197,18 +217,21 @@ impl Stats {
     }
 
     /// Records the message about a rejected or blocked value. Only the first [`MAX_REFUSALS`] are kept.
-    pub(crate) fn record_refusal(&self, said: impl FnOnce() -> String) {
+    pub(crate) fn record_refusal(&self, kind: RefusalKind, message: impl FnOnce() -> String) {
         let mut refusals = lock(&self.refusals);
         if refusals.len() < MAX_REFUSALS {
-            refusals.push(said());
+            let message = message();
+            refusals.push(Refusal { kind, message });
         }
     }
 
-    /// Returns the first message that contains `words`, as the end of a line: ` (first: …)`, or empty.
-    pub(crate) fn describe_first_refusal(&self, words: &str) -> String {
+    /// Returns the first message of this kind, as the end of a line: ` (first: …)`, or empty.
+    pub(crate) fn describe_first_refusal(&self, kind: RefusalKind) -> String {
         let refusals = lock(&self.refusals);
-        let first = refusals.iter().find(|said| said.contains(words));
-        first.map_or_else(String::new, |said| format!(" (first: {said})"))
+        let first = refusals.iter().find(|refusal| refusal.kind == kind);
+        first.map_or_else(String::new, |Refusal { message, .. }| {
+            format!(" (first: {message})")
+        })
     }
 
     /// Records why a rejected value could not be kept. Returns true if it is the first one.
@@ -243,7 +266,9 @@ impl Stats {
 
     /// Returns the messages about the first values that were rejected or blocked.
     pub(crate) fn refusals(&self) -> Vec<String> {
-        lock(&self.refusals).clone()
+        let refusals = lock(&self.refusals);
+        let messages = refusals.iter().map(|refusal| refusal.message.clone());
+        messages.collect()
     }
 
     /// Returns the time of the oldest value that is not delivered, in ms since the Unix epoch.

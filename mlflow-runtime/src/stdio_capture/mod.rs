@@ -46,7 +46,7 @@ impl Capture {
         match Self::try_start(journal, max_bytes) {
             Ok(capture) => Some(capture),
             Err(error) => {
-                tracing::warn!(target: "mlflow", %error, "stdout and stderr cannot be captured; they go where they went");
+                tracing::warn!(target: "mlflow", %error, "cannot capture stdout and stderr; output is passed through unchanged");
                 None
             }
         }
@@ -54,12 +54,14 @@ impl Capture {
 
     fn try_start(journal: &Arc<Journal>, max_bytes: u64) -> io::Result<Self> {
         let directory = journal.spool_directory().ok_or_else(|| {
-            io::Error::other("the journal is in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written")
+            io::Error::other(
+                "the journal is kept in memory; set MLFLOW_JOURNAL_DIR to a writable directory",
+            )
         })?;
         // A write beyond the limit would end the process.
         check_file_size_limit(u64::MAX).map_err(|_| {
             io::Error::other(
-                "the process's files are limited in size; `ulimit -f unlimited` lifts that",
+                "the size of files that this process may write is limited; `ulimit -f unlimited` removes the limit",
             )
         })?;
         let file_name = format!("{}.{CONSOLE_EXTENSION}", uuid::Uuid::new_v4().simple());
@@ -155,7 +157,7 @@ impl CaptureMonitor {
             self.shared_file.close();
             tracing::warn!(
                 target: "mlflow", max_bytes = self.max_bytes,
-                "stdout and stderr are captured no more: they are longer than MLFLOW_CONSOLE_MAX_BYTES allows"
+                "stdout and stderr are no longer captured: the output is longer than MLFLOW_CONSOLE_MAX_BYTES allows"
             );
         }
         if length != self.length

@@ -38,7 +38,7 @@ pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError
                     let (host, path) =
                         with_host.split_at(with_host.find('/').unwrap_or(with_host.len()));
                     if !matches!(host, "" | "localhost") {
-                        return Err(refused("that file is on another host"));
+                        return Err(refused("a `file:` URI of another host cannot be written"));
                     }
                     path
                 }
@@ -77,7 +77,7 @@ pub(super) async fn write_artifact(
             });
             copying.await.unwrap_or_else(|stopped| {
                 Err(StoreError::Unavailable {
-                    reason: format!("the copy was stopped: {stopped}"),
+                    reason: format!("copying the artifact was interrupted: {stopped}"),
                     retry_after: None,
                 })
             })

@@ -63,7 +63,7 @@ pub(crate) fn start_sampling(_: impl SampledRun + 'static, _: &SystemMetricsSett
     if !WARNED.swap(true, std::sync::atomic::Ordering::Relaxed) {
         tracing::warn!(
             target: "mlflow",
-            "system metrics were asked for, but are not compiled in; enable the feature `system-metrics` of `mlflow-runtime`"
+            "system metrics are enabled, but not compiled in; enable the feature `system-metrics` of `mlflow-runtime`"
         );
     }
 }

@@ -83,7 +83,7 @@ impl Sampler {
                 drop(state);
                 static WARN_LIMIT: WarningLimit = WarningLimit::new();
                 if let Some(end) = WARN_LIMIT.admit() {
-                    tracing::warn!(target: "mlflow", %error, "no thread could be started; the run has no system metrics{end}");
+                    tracing::warn!(target: "mlflow", %error, "cannot start the thread that samples system metrics; the run has none{end}");
                 }
             }
         }

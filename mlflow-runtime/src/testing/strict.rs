@@ -16,17 +16,19 @@ pub(super) fn find_faults(tracker: &Tracker, runs: &[RecordedRun]) -> Vec<String
     let refusals = tracker.stats.refusals();
     let refused = tracker.stats.total_rejected() + tracker.stats.total_blocked();
     if refused > 0 {
-        faults.push(format!("not taken: {refused} values"));
+        faults.push(format!("rejected: {refused} values"));
         faults.extend(refusals.into_iter().map(|refusal| format!("  {refusal}")));
     }
     let dropped = tracker.dropped().total();
     if dropped > 0 {
-        faults.push(format!("dropped: {dropped} values found no room"));
+        faults.push(format!(
+            "dropped: {dropped} values that had no space in the journal"
+        ));
     }
     let queued = tracker.queued();
     if queued > 0 {
         faults.push(format!(
-            "not delivered: {queued} values still wait, as the store is offline or was told to fail"
+            "not delivered: {queued} values still wait, because the fake is offline() or fail_next() was called"
         ));
     }
     let open = runs.iter().filter(|run| run.status == RunStatus::Running);

@@ -223,7 +223,7 @@ impl Call {
         if lock(WARNED.get()).insert((site.file, site.line, argument)) {
             tracing::warn!(
                 target: "mlflow",
-                "the expression of `{argument}` at `{}` ({}:{}) panicked; it is left out, the function goes on",
+                "the expression of `{argument}` at `{}` ({}:{}) panicked; the argument is left out, the function continues",
                 site.name(), site.file, site.line
             );
         }

@@ -170,7 +170,7 @@ impl<'r> RunOutcome<'r> {
             return;
         }
         warn_without_dedup(format!(
-            "`{argument}` at `{}` ({}:{}) names {expected}, and the function has returned {returned}; leave it out, or \
+            "`{argument}` at `{}` ({}:{}) names {expected}, but the function returned {returned}; remove the argument, or \
              return what it names",
             site.name(),
             site.file,

@@ -10,6 +10,7 @@ use super::Tracker;
 use crate::journal::directory::RejectedFolder;
 use crate::journal::{self, quarantine};
 use crate::os::exit::{self, ExitContext, Stage};
+use crate::shipper::stats::RefusalKind;
 use crate::shipper::{FlushScope, ORPHAN_TIMEOUT_DIVISOR};
 use crate::stderr::write_stderr_line;
 use crate::system_metrics::{self, StopMode};
@@ -113,8 +114,8 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
             "the next tracked program with that destination ships them".to_owned()
         } else {
             format!(
-                "with the right URI the next tracked program ships them, if it is plain what was meant, else \
-                 mlflow::recover_from({:?}, …) does",
+                "the next tracked program with the corrected URI ships them, if the mistake can be recognized; otherwise \
+                 mlflow::recover_from({:?}, …) ships them",
                 destination.to_string()
             )
         };
@@ -127,15 +128,15 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     // Blocked values are reported by a line of their own.
     if is_cut_short && left == 0 && tracker.stats.blocked_in_orphans.get() == 0 {
         write_stderr_line(&format!(
-            "mlflow: what earlier processes have left for {destination} is not all shipped; later tracked programs go \
-             on with it, mlflow::recover ships all of it"
+            "mlflow: not everything that earlier processes left for {destination} is shipped yet; later tracked programs \
+             continue, and mlflow::recover ships the rest"
         ));
     }
     print_kept(tracker);
     let stats = &tracker.stats;
     let not_logged = stats.not_logged.get();
     if not_logged > 0 {
-        let first = stats.describe_first_refusal("is not logged");
+        let first = stats.describe_first_refusal(RefusalKind::NotLogged);
         write_stderr_line(&format!(
             "mlflow: {not_logged} values could not be logged{first}"
         ));
@@ -144,7 +145,7 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
         .total_refused()
         .saturating_sub(stats.rejected_kept.get());
     if refused > 0 {
-        let first = tracker.stats.describe_first_refusal("is set aside");
+        let first = tracker.stats.describe_first_refusal(RefusalKind::Rejected);
         let fault = tracker.stats.keep_error();
         let fault = fault.as_deref().unwrap_or("the journal is in memory");
         write_stderr_line(&format!(
@@ -166,7 +167,7 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     let full = dropped.total() - removed;
     if full > 0 {
         write_stderr_line(&format!(
-            "mlflow: {full} values found no room in the journal and are lost"
+            "mlflow: {full} values did not fit into the journal and are lost"
         ));
     }
 }
@@ -187,7 +188,7 @@ fn print_kept(tracker: &Tracker) {
         let folder = own.as_deref().unwrap_or(root);
         write_stderr_line(&format!(
             "mlflow: {held} values wait in {} for {destination}, which does not take them now{}; later tracked programs \
-             try again. To give them up, remove that folder",
+             try again. To discard these values, remove that folder",
             folder.display(),
             stats.describe_first_blocked(true)
         ));
@@ -206,7 +207,7 @@ fn print_kept(tracker: &Tracker) {
         };
         write_stderr_line(&format!(
             "mlflow: {held} values that earlier programs have left wait in {shown}{more} for {destination}, which does \
-             not take them now{}. To give them up, remove these folders",
+             not take them now{}. To discard these values, remove these folders",
             stats.describe_first_blocked(false)
         ));
     }
@@ -219,7 +220,7 @@ fn print_kept(tracker: &Tracker) {
     }
     let refused = tracker.stats.rejected_kept.get();
     if refused > 0 {
-        let first = tracker.stats.describe_first_refusal("is set aside");
+        let first = tracker.stats.describe_first_refusal(RefusalKind::Rejected);
         write_stderr_line(&format!(
             "mlflow: {destination} has refused {refused} values; they are kept in {}{first}. \
              mlflow::resend_rejected sends them again",

@@ -35,7 +35,7 @@ use crate::journal::record::Origin;
 use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::os::fork::{self, InheritedValue, PerProcess};
-use crate::shipper::stats::{Connection, Stats};
+use crate::shipper::stats::{Connection, RefusalKind, Stats};
 use crate::shipper::{self, Delivery, FlushQueue, FlushScope, JournalReader, Shipper, StepOutcome};
 use crate::stderr::write_stderr_line;
 use crate::stdio_capture::Capture;
@@ -302,8 +302,9 @@ impl Tracker {
     /// Counts a value that cannot be logged at all, and logs a warning, once for each kind and key.
     pub(crate) fn warn_rejected(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         self.stats.not_logged.add(1);
-        self.stats
-            .record_refusal(|| format!("{kind} {key:?} is not logged: {what}"));
+        self.stats.record_refusal(RefusalKind::NotLogged, || {
+            format!("{kind} {key:?} is not logged: {what}")
+        });
         self.warn_once(kind, key, what);
     }
 }
@@ -323,7 +324,7 @@ fn open_journal(settings: &Settings, origin: &Origin) -> Arc<Journal> {
         let (directory, fallback) = (settings.journal.path().display(), fallback.path().display());
         tracing::warn!(
             target: "mlflow", %error, %directory, %fallback,
-            "the journal's directory cannot be used; using the fallback. Set MLFLOW_JOURNAL_DIR to one of your own"
+            "the journal's directory cannot be used; using the fallback directory. Set MLFLOW_JOURNAL_DIR to a directory of your own"
         );
         print_unless_subscribed(
             settings,

@@ -58,7 +58,7 @@ impl Display for RecoverError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::InvalidUri { reason } => {
-                write!(f, "`to` is no tracking URI that can be used: {reason}")
+                write!(f, "`to` is not a usable tracking URI: {reason}")
             }
             Self::OtherDestination { present, to } => write!(
                 f,

@@ -47,7 +47,7 @@ impl Sanitizer {
         if admitted.is_some() {
             tracing::warn!(
                 target: "mlflow",
-                "{kind} {key:?}: what looks like {credential} was logged as {REDACTED}; so are others, with no further warning"
+                "{kind} {key:?}: text that looks like {credential} was logged as {REDACTED}; later ones are masked without a warning"
             );
         }
     }
@@ -71,19 +71,19 @@ impl Sanitizer {
                     kind,
                     key,
                     format_args!(
-                        "its formatting returned an error; logged is what it wrote until then"
+                        "its formatting returned an error; the text written before the error is logged"
                     ),
                 ),
                 TextEnd::Panicked => self.warn_once(
                     kind,
                     key,
-                    format_args!("its formatting panicked; logged is what it wrote until then"),
+                    format_args!("its formatting panicked; the text written before the panic is logged"),
                 ),
                 TextEnd::TooMany => self.warn_once(
                     kind,
                     key,
                     format_args!(
-                        "it and what follows are left out: of one argument {} fields are logged, and {} by log_params",
+                        "this field and the following ones are left out: at most {} fields of one argument are logged, and {} by log_params",
                         limits::MAX_FIELDS,
                         limits::MAX_CONFIG_FIELDS
                     ),
@@ -91,7 +91,7 @@ impl Sanitizer {
                 TextEnd::TooDeep => self.warn_once(
                     kind,
                     key,
-                    format_args!("it is left out: it stands too deep inside of its value"),
+                    format_args!("it is left out: it is nested too deeply inside its value"),
                 ),
             }
         }
@@ -115,7 +115,7 @@ impl Sanitizer {
         self.warn_once(
             "run",
             key,
-            format_args!("its formatting {what}; the default takes its place"),
+            format_args!("its formatting {what}; the default name is used"),
         );
         None
     }
@@ -126,9 +126,11 @@ impl Sanitizer {
         let key = masked.as_deref().unwrap_or(key);
         let why = match end {
             TextEnd::Complete | TextEnd::Truncated | TextEnd::TooMany => {
-                "of one returned value 1000 numbers are logged; `skip_return` logs none"
+                "at most 1000 numbers of one returned value are logged; `skip_return` logs none"
             }
-            TextEnd::Locked => "it is behind a lock that somebody holds, or that cannot be tried",
+            TextEnd::Locked => {
+                "it is behind a lock that other code holds, or that cannot be tried without waiting"
+            }
             TextEnd::TooDeep => "it stands too deep inside of the returned value",
             TextEnd::Failed => "its `Serialize` returned an error",
             TextEnd::Panicked => "its `Serialize` panicked",
@@ -251,7 +253,7 @@ impl Sanitizer {
         self.warn_once(
             kind,
             key,
-            format_args!("its value was cut: MLflow holds {max} characters"),
+            format_args!("its value was cut: MLflow stores at most {max} characters"),
         );
     }
 }

@@ -158,7 +158,7 @@ impl ProcessFakeGuard {
             .is_some_and(|(owner, _)| *owner == caller);
         assert!(
             !is_own,
-            "this thread has a global_fake() already, and there is one at a time: drop the first one before"
+            "this thread already has a global_fake(), and only one can exist at a time: drop the first one before making another"
         );
         let is_taken = |present: &mut Option<_>| present.is_some();
         let first =
@@ -271,7 +271,7 @@ pub(crate) fn describe_escaped_runs(escaped: &[(String, String)]) -> String {
     format!(
         "tracked code ran in the scope of no fake, and would have logged to the store that the process is configured \
          for:{runs}\n\
-         A thread or task knows the fake where it is carried: mlflow::thread::carry_future, mlflow::thread::carry, \
+         To carry the fake to a thread or a task, use mlflow::thread::carry_future, mlflow::thread::carry, \
          Run::instrument. For a server or a pool take mlflow::testing::global_fake(). A thread of another test that \
          logs meanwhile needs a fake, too"
     )

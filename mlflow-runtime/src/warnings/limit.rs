@@ -51,9 +51,9 @@ impl WarningLimit {
                 (count < MAX_WARNINGS_PER_KIND).then_some(count + 1)
             });
         match counted {
-            Ok(before) if before + 1 == MAX_WARNINGS_PER_KIND => {
-                Some(". There may be more of these, of which nothing is said; see mlflow::health()")
-            }
+            Ok(before) if before + 1 == MAX_WARNINGS_PER_KIND => Some(
+                ". This is the last warning of its kind, though there may be more such cases; see mlflow::health()",
+            ),
             Ok(_) => Some(""),
             Err(_) => None,
         }
@@ -73,7 +73,7 @@ mod tests {
         assert!(
             limit
                 .admit()
-                .is_some_and(|end| end.contains("nothing is said"))
+                .is_some_and(|end| end.contains("last warning of its kind"))
         );
         assert_eq!(limit.admit(), None);
         assert_eq!(limit.admit(), None);

@@ -90,7 +90,7 @@ fn mask_diff(diff: &str, is_all: bool) -> String {
     let mut masked = mask(&masked, edge).map_or(masked, |masked| masked.text);
     if !is_all {
         masked.push_str(&format!(
-            "[the diff is longer than {MAX_DIFF_BYTES} bytes, and cut here]\n"
+            "[the diff is longer than {MAX_DIFF_BYTES} bytes and was cut off here]\n"
         ));
     }
     masked
@@ -214,7 +214,7 @@ mod tests {
         let cut = mask_diff("diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n+tw", false);
         assert_eq!(
             cut,
-            "diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n[the diff is longer than 262144 bytes, and cut here]\n"
+            "diff --git a/x b/x\n@@ -0,0 +1,9 @@\n+one\n[the diff is longer than 262144 bytes and was cut off here]\n"
         );
     }
 }

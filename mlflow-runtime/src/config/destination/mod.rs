@@ -39,7 +39,7 @@ impl Destination {
                 return Err("it names no file".to_owned());
             }
             if path.ends_with('/') {
-                return Err("it names a folder, and SQLite takes a file".to_owned());
+                return Err("it names a folder, but SQLite needs a file".to_owned());
             }
             return Ok(Self::Sqlite {
                 path: to_absolute(Path::new(path)),

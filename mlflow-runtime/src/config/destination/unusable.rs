@@ -77,13 +77,13 @@ fn diagnose_uri(given: &str, fault: String) -> (String, Option<String>, Option<S
         );
     }
     if ["postgresql", "postgres", "mysql", "mssql", "oracle"].contains(&dialect) {
-        let reason = format!("a {dialect} database is reached by a tracking server only");
+        let reason = format!("a {dialect} database can only be reached through a tracking server");
         let server = "the http:// address of `mlflow server --backend-store-uri …`".to_owned();
         return (reason, None, Some(server));
     }
     if dialect == "sqlite" {
         if lower.ends_with(":memory:") {
-            let reason = "a database in memory is gone with the process".to_owned();
+            let reason = "a database in memory is lost when the process ends".to_owned();
             return (
                 reason,
                 None,

@@ -119,6 +119,6 @@ pub(in crate::journal) fn spawn_preallocator(journal: &Arc<Journal>) {
         .name("mlflow-segments".to_owned())
         .spawn(move || spares.run(&journal));
     if let Err(error) = spawned {
-        tracing::debug!(target: "mlflow", %error, "the thread that makes segments ahead could not be started");
+        tracing::debug!(target: "mlflow", %error, "the thread that preallocates journal segments could not be started");
     }
 }

@@ -13,8 +13,8 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustc_hash::FxBuildHasher;
 
@@ -206,7 +206,7 @@ fn warn_outside_run(kind: &'static str, key: &str) {
     }
     WARNED_KEYS.fetch_or(key_bit(key), Ordering::Relaxed);
     warn_user(format_args!(
-        "{kind} {key:?} is logged outside of any run and is not recorded, and so is what is logged to it later; \
+        "{kind} {key:?} was logged outside of any run and is not recorded, nor are later values of this key; \
          {MAX_WARNED_KEYS} keys at most are named. Start a \
          run: #[mlflow::tracked] or mlflow::start_run!().start(). Take it along to another thread with \
          mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future"

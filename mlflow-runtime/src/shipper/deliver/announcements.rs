@@ -47,7 +47,7 @@ impl Announcements {
         }
         self.printed_urls += 1;
         if self.printed_urls > MAX_PRINTED_URLS {
-            write_stderr_line("mlflow: the pages of further runs of this process are not printed");
+            write_stderr_line("mlflow: the URLs of further runs of this process are not printed");
             return;
         }
         // A resumed run has no name here.
@@ -80,8 +80,8 @@ impl Announcements {
         } else if at.elapsed() >= REPORT_DELAY {
             if !self.quiet {
                 warn_without_dedup(format!(
-                    "so far {held} values wait and {refused} are refused (first: {reason}); all others go on. \
-                     mlflow::health() counts them, and a line at the end of the process says where they are"
+                    "so far {held} values are blocked and {refused} were rejected (first reason: {reason}); all other values are delivered. \
+                     mlflow::health() counts them, and a line at the end of the process names the directories that hold them"
                 ));
             }
             self.refusal_report = RefusalReport::Reported;

@@ -131,8 +131,8 @@ impl ConsoleLogs {
         if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
                 target: "mlflow", reason = halt.reason,
-                "the store does not take what runs say in words; it waits in the journal, everything else is \
-                 shipped. Look at the server's artifact store"
+                "the store does not accept console logs; they wait in the journal, everything else is \
+                 delivered. Check the server's artifact store"
             );
         }
     }

@@ -229,7 +229,7 @@ impl Delivery {
                     // `Busy`, because the store is available: the check is repeated soon, and no warning is
                     // logged at once.
                     return Err(into_halt(StoreError::Busy {
-                        reason: "whether a second run of the same key is empty cannot be told yet"
+                        reason: "the store cannot tell yet whether a second run with the same key is empty"
                             .to_owned(),
                     }));
                 }
@@ -258,8 +258,8 @@ impl Delivery {
         if awaited > PARENT_START_TIMEOUT && self.warning_log.admit("awaited", "").is_some() {
             tracing::warn!(
                 target: "mlflow",
-                "the run that rank 0 starts is not in the store yet; values wait in the journal. Does rank 0 track, \
-                 and are the rendezvous id and the experiment the same in all ranks?"
+                "the run that rank 0 starts is not in the store yet; values wait in the journal. Check that rank 0 is tracked, \
+                 and that the rendezvous id and the experiment are the same in all ranks"
             );
         }
     }
@@ -342,16 +342,16 @@ impl Delivery {
                         && own != *named
                     {
                         warn_user(format_args!(
-                            "the run {} goes on in its experiment {own:?}: a run stays where it was created. {named:?}, \
-                             which is named for it, is not used. Leave that out, or start a new run",
+                            "the resumed run {} stays in its experiment {own:?}, where it was created. The experiment {named:?}, \
+                             which is configured for it, is ignored. Remove that setting, or start a new run",
                             run.run_id
                         ));
                     }
                 }
                 ExperimentRef::Id(named) if is_resumed && *named != run.experiment_id => {
                     warn_user(format_args!(
-                        "the run {} goes on in its experiment, whose id is {}: a run stays where it was created. The id \
-                         {named}, which is named for it, is not used. Leave that out, or start a new run",
+                        "the resumed run {} stays in its experiment, whose id is {}, where it was created. The id \
+                         {named}, which is configured for it, is ignored. Remove that setting, or start a new run",
                         run.run_id, run.experiment_id
                     ));
                 }

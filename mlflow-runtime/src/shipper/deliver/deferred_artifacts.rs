@@ -151,8 +151,8 @@ impl ArtifactStoreState {
         if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.has_warned, true) {
             tracing::warn!(
                 target: "mlflow", reason,
-                "the store does not take artifacts; they wait in the journal, everything else is shipped. \
-                 Look at the server's artifact store"
+                "the store does not accept artifacts; they wait in the journal, everything else is delivered. \
+                 Check the server's artifact store"
             );
         }
     }
@@ -161,7 +161,7 @@ impl ArtifactStoreState {
         self.backoff.reset();
         self.unavailable_until = None;
         if std::mem::take(&mut self.has_warned) {
-            tracing::warn!(target: "mlflow", "the store takes artifacts again; those that waited are being shipped");
+            tracing::warn!(target: "mlflow", "the store accepts artifacts again; the waiting ones are being uploaded");
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::shipper::read::batch::{
     Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch,
 };
 use crate::shipper::read::source::JournalReader;
-use crate::shipper::stats::Stats;
+use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 use crate::warnings::WarningLog;
 
@@ -281,7 +281,7 @@ impl Delivery {
         if records > 0 && self.warning_log.admit("unknown", "").is_some() {
             tracing::warn!(
                 target: "mlflow", records,
-                "a journal holds records of kinds that this version does not know; they stay for a newer one, \
+                "a journal contains record types that this version of the library does not know; they are kept for a newer version, \
                  everything else is shipped"
             );
         }
@@ -491,10 +491,11 @@ impl Delivery {
             if source.is_live() {
                 self.announcements.record_refusal(reason);
             }
-            self.stats
-                .record_refusal(|| format!("{kind} {key:?} is set aside: {reason}"));
+            self.stats.record_refusal(RefusalKind::Rejected, || {
+                format!("{kind} {key:?} is rejected for good: {reason}")
+            });
             if let Some(end) = self.warning_log.admit(kind, key) {
-                tracing::warn!(target: "mlflow", "{kind} {key:?} is set aside: {reason}{end}");
+                tracing::warn!(target: "mlflow", "{kind} {key:?} is rejected for good: {reason}{end}");
             }
         }
         let kept = source.keep_refused(run, refused);
@@ -504,7 +505,7 @@ impl Delivery {
         {
             tracing::warn!(
                 target: "mlflow", %error,
-                "values that the store refuses for good cannot be kept; they are counted only"
+                "values that the store has rejected for good cannot be saved for mlflow::resend_rejected; they are only counted"
             );
         }
     }
@@ -528,7 +529,7 @@ impl Delivery {
                 {
                     tracing::warn!(
                         target: "mlflow",
-                        "the store fails for one run or artifact; it waits by itself and is tried again, everything else is shipped: {reason}{end}"
+                        "the store fails for a single run or artifact, which is retried separately; everything else is delivered: {reason}{end}"
                     );
                 }
             }
@@ -542,7 +543,7 @@ impl Delivery {
         }
         self.stats.record_blocked(source.is_live(), reason);
         if let Some(end) = self.warning_log.admit("held", reason) {
-            tracing::warn!(target: "mlflow", "values stay in the journal: {reason}{end}");
+            tracing::warn!(target: "mlflow", "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}");
         }
     }
 
@@ -551,7 +552,7 @@ impl Delivery {
         if let Some(end) = self.warning_log.admit("in place", "") {
             tracing::warn!(
                 target: "mlflow", %error,
-                "values that wait by themselves cannot be copied; they stay where they are for the next tracked program{end}"
+                "values that the store does not accept now cannot be copied within the journal; they stay in it for the next tracked program{end}"
             );
         }
     }

@@ -106,7 +106,7 @@ impl Delivery {
                 Err(Obstacle::Stuck(stuck)) => {
                     let reason = stuck.reason();
                     if let Some(end) = self.warning_log.admit("close", reason) {
-                        tracing::warn!(target: "mlflow", reason, "a run whose process died could not be closed{end}");
+                        tracing::warn!(target: "mlflow", reason, "a run whose process has died could not be ended in the store{end}");
                     }
                     // The journal is kept, so that another process closes the run. A member's run needs no
                     // closing if rank 0 never started it.

@@ -284,7 +284,7 @@ impl ParkedRuns {
     fn set_doubtful(&mut self, lane: Lane) {
         if let Some(parked) = self.lanes.get_mut(&lane) {
             parked.stuck = StuckReason::Failing {
-                reason: "a request brought no answer".to_owned(),
+                reason: "a request got no answer".to_owned(),
                 retry_after: None,
             };
             parked.due = Instant::now() + DOUBTFUL_DELAY;
@@ -507,7 +507,7 @@ impl JournalReader {
         write: impl FnOnce(&mut EntryWriter<'_, '_>) -> io::Result<()>,
     ) -> io::Result<CopySummary> {
         let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
-            return Err(io::Error::other("the run is not known"));
+            return Err(io::Error::other("the run of these entries is unknown"));
         };
         let (origin, mut open) = self.copy_target();
         log.keep_if(|segment| {

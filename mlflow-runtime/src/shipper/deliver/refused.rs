@@ -111,7 +111,9 @@ impl RejectedEntries {
         }
         kept.entries = log.finish()?.records;
         if is_full {
-            return Err(io::Error::other("there are too many"));
+            return Err(io::Error::other(
+                "the limit for the bytes of rejected values is reached",
+            ));
         }
         Ok(())
     }

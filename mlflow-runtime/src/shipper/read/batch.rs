@@ -361,7 +361,9 @@ impl RunBatch {
                 (None, Some(value)) if *value == param.value => return false,
                 (None, Some(value)) => {
                     let new = &param.value;
-                    format!("it is {value:?} already and a param cannot change to {new:?}")
+                    format!(
+                        "its value is {value:?} already, and a param cannot be changed to {new:?}"
+                    )
                 }
             };
             refused.push(Rejection::param(param.clone(), sequence, reason));

@@ -117,7 +117,7 @@ impl JournalReader {
             let file = cursor.segment.file().unwrap_or(Path::new("memory"));
             let said = || {
                 format!(
-                    "{values} values stay in {}, which cannot be read",
+                    "{values} values are in the journal file {}, which cannot be read",
                     file.display()
                 )
             };
@@ -151,8 +151,8 @@ impl JournalReader {
         if let Some(end) = DAMAGED.admit() {
             tracing::warn!(
                 target: "mlflow", file = ?cursor.segment.file(), offset, skipped_bytes, nameless,
-                "a journal file is damaged; everything else in it is shipped, and it is kept in the folder \
-                 `damaged` of the journal{end}"
+                "a journal file is damaged; the undamaged records are shipped, and the file is moved to the folder \
+                 `damaged-<uid>` beside the journals{end}"
             );
         }
     }

@@ -74,7 +74,7 @@ impl JournalReader {
                 self.has_lost = true;
                 static UNREADABLE: WarningLimit = WarningLimit::new();
                 if let Some(end) = UNREADABLE.admit() {
-                    tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is left where it is{end}");
+                    tracing::warn!(target: "mlflow", file = ?cursor.segment.file(), "a journal file cannot be read; it is kept, and the values in it are not shipped{end}");
                 }
                 cursor.is_finished = true;
                 cursor.is_blocked = true;
@@ -375,7 +375,7 @@ impl JournalReader {
         if file.is_none() {
             static ASTRAY: WarningLimit = WarningLimit::new();
             if let Some(end) = ASTRAY.admit() {
-                tracing::warn!(target: "mlflow", %path, %name, "a journal names a file that is no artifact of it; it is left out{end}");
+                tracing::warn!(target: "mlflow", %path, %name, "a journal names an artifact file that is not one of its own; the artifact is not shipped{end}");
             }
         }
         file

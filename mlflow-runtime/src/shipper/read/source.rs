@@ -411,7 +411,9 @@ impl JournalReader {
     ) -> KeepResult {
         let Some(identity) = self.runs.get(run).map(|state| state.identity.clone()) else {
             return KeepResult {
-                fault: Some(io::Error::other("their run is not known")),
+                fault: Some(io::Error::other(
+                    "the run of the rejected values is not known",
+                )),
                 ..KeepResult::default()
             };
         };

@@ -235,7 +235,9 @@ impl RedirectShared {
     fn redirect_descriptors(&self, out_end: &PipeWriter, err_end: &PipeWriter) -> io::Result<()> {
         let mut state = self.lock();
         if state.phase != Phase::Starting {
-            return Err(io::Error::other("tee ended at once"));
+            return Err(io::Error::other(
+                "the helper process `tee` ended immediately",
+            ));
         }
         dup2_stdout(out_end)?;
         if let Err(error) = dup2_stderr(err_end) {
@@ -307,8 +309,8 @@ impl RedirectShared {
         if let Some(trouble) = trouble {
             tracing::warn!(
                 target: "mlflow",
-                "stdout and stderr are no longer copied to {}, as {trouble}; they go on to where they went before, and \
-                 the file has what was written until now",
+                "stdout and stderr are no longer copied to {}, because {trouble}; output is still passed through unchanged, and \
+                 the file contains the output up to now",
                 self.path.display(),
             );
         }

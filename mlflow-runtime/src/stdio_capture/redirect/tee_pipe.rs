@@ -79,7 +79,7 @@ impl TeePipe {
         if !early && !is_success(&ended) {
             tracing::warn!(
                 target: "mlflow",
-                "{} may lack some of what was written to stdout and stderr, as {}; is the disk full?",
+                "{} may lack some output of stdout and stderr, because {}; is the disk full?",
                 shared.path.display(),
                 describe_exit(&ended),
             );
@@ -144,7 +144,7 @@ pub(super) fn is_success(ended: &io::Result<ExitStatus>) -> bool {
 pub(super) fn describe_exit(ended: &io::Result<ExitStatus>) -> String {
     match ended {
         Ok(status) if status.signal() == Some(Signal::PIPE.as_raw()) => {
-            "nobody reads them any more".to_owned()
+            "nothing reads the process's output any more (SIGPIPE)".to_owned()
         }
         Ok(status) => format!("the helper process `tee` ended ({status})"),
         Err(error) => format!("the helper process `tee` cannot be waited for ({error})"),
@@ -158,7 +158,7 @@ pub(super) fn find_program(name: &str) -> io::Result<PathBuf> {
         .filter_map(|folder| std::path::absolute(folder.join(name)).ok())
         .find(|program| program.is_file() && access(program, Access::EXEC_OK).is_ok())
         .ok_or_else(|| {
-            let missing = format!("there is no `{name}` in PATH");
+            let missing = format!("the program `{name}` was not found in PATH");
             io::Error::new(io::ErrorKind::NotFound, missing)
         })
 }

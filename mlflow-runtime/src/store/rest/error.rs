@@ -153,7 +153,7 @@ pub(super) fn classify_response(
             let target = truncate_reason(target.split(['?', '#']).next().unwrap_or(target));
             blocked(
                 format!(
-                    "{reason}. The server sends us to {target}: set MLFLOW_TRACKING_URI to the final address"
+                    "{reason}. The server redirects to {target}: set MLFLOW_TRACKING_URI to the final address"
                 ),
                 true,
             )
@@ -170,14 +170,14 @@ pub(super) fn classify_response(
         },
         401 => blocked(
             format!(
-                "{reason}. The server asks who we are: set MLFLOW_TRACKING_USERNAME and \
+                "{reason}. The server requires credentials: set MLFLOW_TRACKING_USERNAME and \
                  MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
             ),
             true,
         ),
         403 if words.contains("Host header") => blocked(
             format!(
-                "{reason}. The server does not know itself by this name: start it with --allowed-hosts"
+                "{reason}. The server does not accept this host name: start the server with --allowed-hosts including it"
             ),
             true,
         ),
@@ -187,7 +187,7 @@ pub(super) fn classify_response(
             let this_only = is_json || words.contains("Permission denied");
             blocked(
                 format!(
-                    "{reason}. These credentials may not write here: check MLFLOW_TRACKING_USERNAME and \
+                    "{reason}. The credentials are not permitted to do this: check MLFLOW_TRACKING_USERNAME and \
                      MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, and the permissions of the experiment"
                 ),
                 !this_only,
@@ -220,7 +220,7 @@ pub(super) fn classify_response(
             reason,
         },
         500 if code == "FEATURE_DISABLED" => blocked(
-            format!("{reason}. The server has no workspaces: unset MLFLOW_WORKSPACE"),
+            format!("{reason}. The server has workspaces disabled: unset MLFLOW_WORKSPACE"),
             true,
         ),
         503 if route == Route::Artifacts && words.contains("rtifact serving is disabled") => {
@@ -236,7 +236,7 @@ pub(super) fn classify_response(
         _ => blocked(
             format!(
                 "{reason}. This is not an MLflow server, or the path prefix in MLFLOW_TRACKING_URI is missing or wrong: \
-                 expected is what stands before `/api/2.0/mlflow`"
+                 the URI must be the part of the server's URLs before `/api/2.0/mlflow`"
             ),
             true,
         ),
@@ -247,7 +247,7 @@ pub(super) fn classify_response(
 pub(super) fn unexpected_response_error(asked: &str, body: &[u8]) -> StoreError {
     StoreError::Unavailable {
         reason: format!(
-            "{asked}: the answer is not MLflow's (a proxy's or a login page?): {}",
+            "{asked}: the answer does not come from MLflow (a proxy or a login page?): {}",
             truncate_reason(&extract_visible_text(body))
         ),
         retry_after: None,

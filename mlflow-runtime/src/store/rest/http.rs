@@ -283,7 +283,9 @@ fn check_header_value(source: &str, value: &str) -> Result<(), StoreError> {
     match value.chars().find(|c| !is_sendable(c)) {
         None => Ok(()),
         Some(bad) => Err(StoreError::Blocked {
-            reason: format!("{source} cannot be sent: it has the character {bad:?}; take it out"),
+            reason: format!(
+                "{source} cannot be sent: it contains the character {bad:?}, which no HTTP header can hold; remove it"
+            ),
             everything: true,
         }),
     }
@@ -332,12 +334,12 @@ fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreErr
     let mut url =
         Url::parse(text.trim()).map_err(|error| blocked(&format!("is not valid ({error})")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(blocked("is not one of http or https"));
+        return Err(blocked("is not an http or https URL"));
     }
     let decoded = |part: &str| {
         uri::percent_decode(part)
             .map(String::from)
-            .ok_or_else(|| blocked("has a bad `%` in its user"))
+            .ok_or_else(|| blocked("has an invalid percent-encoding in its user name or password"))
     };
     let credentials = match (url.username(), url.password()) {
         ("", None) => None,
@@ -376,7 +378,7 @@ pub(super) fn classify_send_error(asked: &str, error: &reqwest::Error) -> StoreE
         )
     } else if cause.contains("InvalidContentType") {
         format!(
-            "{asked}: the server does not speak TLS, is it http:// in place of https://? ({cause})"
+            "{asked}: the server does not speak TLS; use http:// instead of https://? ({cause})"
         )
     } else {
         format!("{asked}: {cause}")

@@ -200,9 +200,10 @@ impl RestStore {
             .await
             .map_err(RequestError::into_missing_or_blocked)?;
         if run.info.is_deleted() {
-            return Err(
-                RequestError::blocked(format!("the run {run_id} is deleted: restore it")).into(),
-            );
+            return Err(RequestError::blocked(format!(
+                "the run {run_id} is deleted: restore it in MLflow to log to it again"
+            ))
+            .into());
         }
         Ok(run)
     }
@@ -456,7 +457,7 @@ impl Store for RestStore {
     async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
         if self.http.is_bucket_unavailable() {
             return Err(StoreError::Unavailable {
-                reason: "the bucket does not answer".to_owned(),
+                reason: "the artifact bucket of the run does not answer".to_owned(),
                 retry_after: None,
             });
         }

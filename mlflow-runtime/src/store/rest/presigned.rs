@@ -28,7 +28,8 @@ use crate::store::uri;
 const MAX_UPLOAD_BYTES: u64 = 5 << 30;
 
 /// Reason why a signed upload cannot be carried out.
-const INVALID_PRESIGNED_UPLOAD: &str = "what the server has signed is no URL with its headers";
+const INVALID_PRESIGNED_UPLOAD: &str =
+    "the server's signed upload is not a valid URL with valid headers";
 
 /// Upload that the server has signed.
 #[derive(Deserialize)]
@@ -103,7 +104,7 @@ async fn request_presigned_upload(
         )),
         Err(RequestError::Other(_)) if is_unknown => Err(blocked_error(
             run,
-            "the server signs no uploads: MLflow does from 3.17 on. Or start it with --serve-artifacts",
+            "the server does not sign uploads: MLflow does since 3.17. Upgrade the server, or start it with --serve-artifacts",
         )),
         Err(RequestError::Other(error)) => Err(error),
     }

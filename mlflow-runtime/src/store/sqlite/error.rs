@@ -71,15 +71,15 @@ impl SqliteError {
             Self::Sqlite(error) => error,
             Self::Directory(directory, error) => {
                 return blocked(format!(
-                    "cannot create the directory {}: {error}. Choose another tracking URI, or make it writable",
+                    "cannot create the directory {}: {error}. Choose another tracking URI, or make the parent directory writable",
                     directory.display()
                 ));
             }
             Self::BeingCreated => {
                 return StoreError::Busy {
                     reason: format!(
-                        "{file} has MLflow's tables but no revision yet: MLflow is setting it up, or was \
-                         stopped while it did (then delete the file)"
+                        "{file} has MLflow's tables but no schema revision yet: either MLflow is still creating the file, or it was \
+                         interrupted while creating it (in that case, delete the file)"
                     ),
                 };
             }
@@ -98,9 +98,9 @@ impl SqliteError {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
                 reason: format!("{file} is locked by another process"),
             },
-            Some(ErrorCode::DiskFull) => {
-                unavailable(format!("no space left to write {file}: free some"))
-            }
+            Some(ErrorCode::DiskFull) => unavailable(format!(
+                "no disk space left to write {file}: free some space"
+            )),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => blocked(format!(
                 "{file} cannot be written: make the file and its directory writable, or choose another tracking URI"
             )),
@@ -115,7 +115,7 @@ impl SqliteError {
             )),
             Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
                 StoreError::Rejected {
-                    reason: format!("{file} refused it: {error}"),
+                    reason: format!("SQLite rejected an entry for {file}: {error}"),
                 }
             }
             // I/O errors, a lack of memory, or a table that a migration is rebuilding at the moment.

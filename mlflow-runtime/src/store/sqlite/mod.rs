@@ -133,7 +133,7 @@ impl Store for SqliteStore {
         let mut open = self.database.borrow_mut();
         let is_new = std::mem::take(&mut open.as_mut()?.is_new);
         let (path, uri) = (self.path.display(), self.uri());
-        is_new.then(|| format!("runs go to the new file {path}; look at them with: mlflow ui --backend-store-uri {uri}"))
+        is_new.then(|| format!("created the MLflow database {path} for the runs; view them with: mlflow ui --backend-store-uri {uri}"))
     }
 
     fn run_url(&self, _run: &StoredRun) -> Option<String> {

@@ -183,7 +183,7 @@ pub(super) fn require_active_run(db: &Connection, run_id: &str) -> Result<Stored
     match select_run(db, run_id)? {
         Some((run, LifecycleStage::Active)) => Ok(run),
         Some((_, LifecycleStage::Deleted)) => Err(SqliteError::blocked(format!(
-            "the run {run_id} is deleted: restore it"
+            "the run {run_id} is deleted: restore it in MLflow to log to it again"
         ))),
         None => Err(SqliteError::Refused(StoreError::Missing {
             reason: format!("there is no run {run_id}"),

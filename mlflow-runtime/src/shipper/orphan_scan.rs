@@ -1,0 +1,99 @@
+//! The schedule of the scans for orphaned journals.
+//!
+//! Invariants: orphaned journals are scanned for at the start, once for each flush, when a further destination is
+//! added, and, while some could not be finished, after growing delays. A process that has logged nothing, and of
+//! which no flush was requested, ships none: it may be a short-lived tool.
+
+use tokio::time::Instant;
+
+use crate::config::Settings;
+use crate::journal::Journal;
+use crate::journal::directory::Directory;
+use crate::shipper::Shipper;
+use crate::shipper::backoff::Backoff;
+use crate::shipper::obstacle::RetryReason;
+
+/// The state of the schedule.
+#[derive(Default)]
+pub(super) struct OrphanScan {
+    /// The latest flush for which a scan was made.
+    scanned_ticket: u64,
+    /// A further destination whose orphaned journals are shipped, as `recover_from` requests it.
+    extra_destination: Option<String>,
+    /// The time of the next scan, while orphaned journals are unfinished.
+    due: Option<Instant>,
+    backoff: Backoff,
+}
+
+impl OrphanScan {
+    /// Returns the time of the next scan, if one is scheduled.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Sets the further destination, and scans if it has changed.
+    pub(super) fn set_extra_destination(
+        &mut self,
+        destination: Option<String>,
+        shipper: &mut Shipper,
+        settings: &Settings,
+        journal: &Journal,
+    ) {
+        if destination != self.extra_destination {
+            self.extra_destination = destination;
+            self.scan(shipper, settings, journal);
+        }
+    }
+
+    /// Scans if none was made for the flush `ticket`: forked children may have died meanwhile.
+    pub(super) fn scan_for_flush(
+        &mut self,
+        ticket: u64,
+        shipper: &mut Shipper,
+        settings: &Settings,
+        journal: &Journal,
+    ) {
+        if ticket > self.scanned_ticket {
+            self.scanned_ticket = ticket;
+            self.scan(shipper, settings, journal);
+        }
+    }
+
+    /// Scans if the time of the next scan has come.
+    pub(super) fn scan_if_due(
+        &mut self,
+        now: Instant,
+        shipper: &mut Shipper,
+        settings: &Settings,
+        journal: &Journal,
+    ) {
+        if self.due.is_some_and(|due| due <= now) {
+            self.scan(shipper, settings, journal);
+        }
+    }
+
+    /// Gives `shipper` the orphaned journals of its destinations, except the one that is being shipped.
+    pub(super) fn scan(&mut self, shipper: &mut Shipper, settings: &Settings, journal: &Journal) {
+        let own = journal.origin().destination.clone();
+        let destinations = [self.extra_destination.clone(), Some(own)];
+        let roots = settings.journal_roots(journal);
+        let found = destinations.iter().flatten().flat_map(|destination| {
+            let roots = roots.iter();
+            roots.map(|root| Directory::find_orphaned(root, destination))
+        });
+        shipper.orphaned = found.collect();
+        shipper.joined_orphans.clear();
+        shipper.unfinished_orphans.clear();
+        self.due = None;
+    }
+
+    /// Schedules the next scan if orphaned journals could not be finished.
+    pub(super) fn schedule_next(&mut self, shipper: &Shipper) {
+        if shipper.unfinished_orphans.is_empty() {
+            self.backoff.reset();
+        } else if self.due.is_none() {
+            let delay = self.backoff.next_delay(RetryReason::NeedsAction);
+            self.due = Some(Instant::now() + delay);
+        }
+    }
+}
