@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use mlflow::{Client, State, tracked};
+use mlflow::{Client, TrackingState, tracked};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
@@ -45,7 +45,7 @@ struct Server {
 async fn health() -> (StatusCode, Json<Report>) {
     let health = mlflow::health();
     let server = Client::new().server_info().await;
-    let well = health.state != State::Degraded
+    let well = health.state != TrackingState::Degraded
         && health.dropped.total() == 0
         && server.authenticated != Some(false);
     let report = Report {

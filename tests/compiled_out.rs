@@ -55,11 +55,14 @@ fn runs_by_hand_take_everything_and_keep_nothing() {
         .system_metrics(true)
         .start();
     run.log_metric("loss", 0.5);
-    assert_eq!(run.id(), "");
+    assert_eq!(run.key(), "");
     assert!(mlflow::Run::current().is_none());
     drop(run);
     let health = mlflow::health();
-    assert_eq!((health.state, health.queued), (mlflow::State::Disabled, 0));
+    assert_eq!(
+        (health.state, health.queued),
+        (mlflow::TrackingState::Disabled, 0)
+    );
     assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
 }
 

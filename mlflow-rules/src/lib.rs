@@ -2,7 +2,7 @@
 //!
 //! Secrets are recognised in two ways: [`is_secret_name`] judges a value by its name, and [`mask`]
 //! finds credentials by their form, anywhere in a text. [`key_fault`] checks the key of a metric, a
-//! param or a tag.
+//! param or a tag. [`url_without_credentials`] leaves the secret parts of a URL out.
 //!
 //! The macros and the runtime share these rules: a macro judges arguments when the code is
 //! compiled, the runtime judges values when they are logged. The crate is internal to these two and
@@ -18,12 +18,16 @@
 //! ```
 
 mod credential;
+mod hex;
 mod key;
 mod name;
+mod url;
 
 pub use credential::{Edge, Masked, mask};
+pub use hex::to_hex;
 pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
 pub use name::is_secret_name;
+pub use url::url_without_credentials;
 
 /// Text that replaces a secret value.
 pub const REDACTED: &str = "[redacted]";

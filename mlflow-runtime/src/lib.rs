@@ -163,6 +163,7 @@ mod shipper;
 mod signals;
 mod stderr;
 mod stdio_capture;
+#[doc(hidden)]
 pub mod store;
 mod sync;
 mod system_metrics;
@@ -178,19 +179,21 @@ mod warnings;
 
 pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
+pub use model::{ParseRunStatusError, RunStatus};
 pub use run::current::{
-    MetricValue, Step, log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params,
-    log_text, set_tag, set_tags,
+    log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params, log_text, set_tag,
+    set_tags,
 };
 pub use run::instrumented::Instrumented;
+pub use run::metric_value::{MetricValue, Step};
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
 pub use signals::install_signal_handlers;
-pub use store::RunStatus;
+pub use store::StoreError;
 #[cfg(feature = "tracing")]
 pub use tracing_layer::layer;
 pub use tracked::docs::{git_diff, timed, tracked};
-pub use tracker::health::{Dropped, FlushReport, Health, State, flush, health, shutdown};
+pub use tracker::health::{Dropped, FlushReport, Health, TrackingState, flush, health, shutdown};
 pub use tracker::recover::{RecoverError, RecoverReport, recover, recover_from};
 pub use tracker::resend::resend_rejected;
 

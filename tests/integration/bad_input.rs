@@ -469,7 +469,7 @@ fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
             "{end}"
         );
         assert!(
-            end.contains("with the right URI") && end.contains("mlflow::recover_from(\""),
+            end.contains("with the corrected URI") && end.contains("mlflow::recover_from(\""),
             "{end}"
         );
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
@@ -522,7 +522,7 @@ fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each(
         assert_eq!(lines.len(), count, "{lines:?}");
         if let [outside, other, unstarted, file] = lines[..] {
             let expected =
-                "mlflow: metric \"loss\" is logged outside of any run and is not recorded";
+                "mlflow: metric \"loss\" was logged outside of any run and is not recorded";
             assert!(outside.starts_with(expected), "{outside}");
             assert!(
                 other.starts_with(&expected.replace("loss", "other")),
@@ -578,7 +578,7 @@ fn what_a_store_holds_or_refuses_is_one_line_at_the_end_with_its_reason() {
             ("MLFLOW_EXPERIMENT_ID", "0"),
             "",
             rejected,
-            "it is \"1\" already and a param cannot change to \"2\"",
+            "its value is \"1\" already, and a param cannot be changed to \"2\"",
         ),
     ] {
         let folder = Folder::new();
@@ -764,7 +764,7 @@ fn a_token_that_no_header_can_hold_is_named_and_one_with_a_line_break_at_its_end
     };
     let stderr = run("s3c\nret");
     let said = "mlflow: values stay in the journal until the next tracked program: the token \
-                (MLFLOW_TRACKING_TOKEN) cannot be sent: it has the character '\\n'; take it out";
+                (MLFLOW_TRACKING_TOKEN) cannot be sent: it contains the character '\\n', which no HTTP header can hold; remove it";
     assert!(stderr.contains(said), "{stderr}");
     assert!(!stderr.contains("s3c"), "{stderr}");
     assert_eq!(server.requests().len(), 0);
@@ -956,7 +956,10 @@ fn a_name_for_another_kind_of_returned_value_is_one_line() {
     let [map, fields, text, no_tuple] = lines[..] else {
         panic!("one line each: {}", ended.stderr);
     };
-    assert!(map.contains("has returned fields such as `k0`"), "{map}");
+    assert!(
+        map.contains("but the function returned fields such as `k0`"),
+        "{map}"
+    );
     assert!(
         fields.starts_with("mlflow: `metric` at `fields` ("),
         "{fields}"
@@ -981,7 +984,7 @@ fn values_that_are_held_are_said_while_the_process_goes_on() {
     let script = ["start a", "points loss 0 3", "wait here"];
     let program = folder.start(SCRIPTED, &script, &environment);
     program.wait_for_stderr(
-        "mlflow: so far 4 values wait and 0 are refused (first: there is no experiment with the id `4242`); all others go on. \
+        "mlflow: so far 4 values are blocked and 0 were rejected (first reason: there is no experiment with the id `4242`); all other values are delivered. \
          mlflow::health() counts them, and a line at the end of the process names the directories that hold them",
     );
     program.kill();
@@ -1052,7 +1055,7 @@ fn each_key_that_is_logged_outside_of_a_run_is_named() {
     let lines = lines_of(&ended.stderr);
     assert!(lines.len() <= 5, "{lines:?}");
     let start = |key: &str| {
-        format!("mlflow: metric {key:?} is logged outside of any run and is not recorded")
+        format!("mlflow: metric {key:?} was logged outside of any run and is not recorded")
     };
     for (line, key) in lines.iter().zip(["a", "b"]) {
         assert!(line.starts_with(&start(key)), "{line}");

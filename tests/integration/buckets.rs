@@ -159,16 +159,16 @@ fn an_artifact_that_no_upload_is_signed_for_waits_for_a_person() {
     let error = |code: &str| format!(r#"{{"error_code":"{code}","message":"not now"}}"#);
     let html = "<html>Not Found</html>".to_owned();
     for (status, body, words) in [
-        (404, html.clone(), "MLflow does from 3.17 on"),
-        (405, html, "MLflow does from 3.17 on"),
+        (404, html.clone(), "MLflow does since 3.17"),
+        (405, html, "MLflow does since 3.17"),
         (501, error("NOT_IMPLEMENTED"), "not now"),
         (400, error("INVALID_PARAMETER_VALUE"), "not now"),
         (403, error("PERMISSION_DENIED"), "not now"),
-        (200, "{}".to_owned(), "is no URL"),
+        (200, "{}".to_owned(), "is not a valid URL"),
         (
             200,
             r#"{"presigned_url":"nowhere"}"#.to_owned(),
-            "is no URL",
+            "is not a valid URL",
         ),
     ] {
         let (put, _, bucket) = put(

@@ -167,7 +167,7 @@ fn lines_wait_for_the_artifact_store_and_keep_nothing_else_from_arriving() {
         ("MLFLOW_EXPERIMENT_NAME", &experiment),
     ];
     let mut program = talking(&folder, &environment);
-    program.wait_for_stderr("the store does not take what runs say in words");
+    program.wait_for_stderr("the store does not accept console logs");
     let api = server.api();
     let seen = only_run(&api, &experiment);
     assert_eq!(seen.points["loss"].len(), 1);
@@ -202,7 +202,7 @@ fn a_store_that_takes_none_until_somebody_acts_is_told_of_once() {
     let environment = [("MLFLOW_TRACKING_URI", server.url())];
     let mut program = folder.start(LINES, &["1", "10", "run"], &environment);
     program.wait_for_stdout("logged");
-    program.wait_for_stderr("values stay in the journal");
+    program.wait_for_stderr("they stay in the journal");
     program.tell();
     let ended = program.end();
     assert!(ended.success, "{}", ended.stderr);

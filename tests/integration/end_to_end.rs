@@ -174,7 +174,7 @@ fn a_first_run_says_where_it_is_and_how_to_look_at_it() {
     let file = folder.path().join("mlflow.db");
     let file = file.display();
     let said = format!(
-        "mlflow: runs go to the new file {file}; look at them with: mlflow ui --backend-store-uri sqlite:///{file}\n"
+        "mlflow: created the MLflow database {file} for the runs; view them with: mlflow ui --backend-store-uri sqlite:///{file}\n"
     );
     assert!(first.contains(&said), "{first}");
     let second = folder.run(SWEEP, &[], &[]).stderr;
@@ -270,13 +270,13 @@ fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
         // That of the run around it was not named for it.
         let ended = folder.run(SCRIPTED, &[&format!("inner {id}")], environment);
         assert!(
-            !ended.stderr.contains("goes on in its experiment"),
+            !ended.stderr.contains("stays in its experiment"),
             "{}",
             ended.stderr
         );
         let other = ("MLFLOW_EXPERIMENT_NAME", "other");
         let line = format!(
-            "mlflow: the run {id} goes on in its experiment {named:?}: a run stays where it was created. \"other\", \
+            "mlflow: the resumed run {id} stays in its experiment {named:?}, where it was created. The experiment \"other\", \
              which is configured for it, is ignored. Remove that setting, or start a new run"
         );
         assert_eq!(says(&[resumed, other]), [line.as_str()]);

@@ -74,7 +74,7 @@ fn what_was_logged_to_the_current_run_after_the_end_of_main_vanished() {
         assert!(ended.success, "{how}: {}", ended.stderr);
         // A function that has returned has no current run, which is said.
         let warnings = ended.warnings();
-        let is_outside = |line: &&str| line.contains("is logged outside of any run");
+        let is_outside = |line: &&str| line.contains("was logged outside of any run");
         assert!(warnings.iter().all(is_outside), "{how}: {warnings:?}");
         assert_eq!(warnings.is_empty(), how != "return", "{how}");
         let beside: i64 = ended.stdout.trim().parse().unwrap();

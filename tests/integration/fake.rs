@@ -91,7 +91,7 @@ fn a_guard_ends_its_run_once_and_puts_the_former_run_back() {
     let outer = mlflow::start_run().name("outer").start();
     let inner = mlflow::start_run().name("inner").nested(true).start();
     inner.finish(RunStatus::Killed);
-    assert_eq!(mlflow::Run::current().unwrap().id(), outer.id());
+    assert_eq!(mlflow::Run::current().unwrap().key(), outer.key());
     // The first end counts.
     outer.end(RunStatus::Finished);
     mlflow::Run::current().unwrap().end(RunStatus::Failed);

@@ -313,7 +313,7 @@ fn artifacts_that_their_store_does_not_take_keep_nothing_else_from_arriving() {
     });
     let (folder, experiment) = (Folder::new(), unique());
     let mut program = steady(&folder, &proxy.url(), &experiment, POINTS);
-    program.wait_for_stderr("waits by itself");
+    program.wait_for_stderr("is retried separately");
     program.tell();
     // The rest of the points, and the end of the run.
     let api = server.api();

@@ -103,7 +103,7 @@ fn an_artifact_that_the_server_cannot_store_keeps_nothing_else_back() {
             .filter(|line| line.contains(words))
             .count()
     };
-    assert_eq!(told("waits by itself"), 1, "{}", ended.stderr);
+    assert_eq!(told("is retried separately"), 1, "{}", ended.stderr);
     let api = server.api();
     let first = scene.seen(&api, "first");
     assert_eq!(first.status, "FINISHED");

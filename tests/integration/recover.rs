@@ -133,7 +133,7 @@ fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
     let said = format!(
         "moved nothing: this process ships to {present}, not to http://127.0.0.1:1/right; set MLFLOW_TRACKING_URI, \
          or call set_tracking_uri, first\n\
-         moved nothing: `to` is no tracking URI that can be used: it has no scheme; expected http://127.0.0.1:2"
+         moved nothing: `to` is not a usable tracking URI: it has no scheme; expected http://127.0.0.1:2"
     );
     assert_reports(&refused, &said);
     assert_eq!(folder.journals_left(), 1);
@@ -228,7 +228,8 @@ fn a_short_program_does_not_wait_for_all_that_others_have_left() {
     let ended = folder.run(SCRIPTED, &script, &environment);
     assert!(ended.took < Duration::from_secs(15), "{:?}", ended.took);
     assert!(folder.journals_left() > 0, "that takes longer than it has");
-    let cut_short = "is not all shipped; later tracked programs go continue, and mlflow::recover ships the rest";
+    let cut_short =
+        "is shipped yet; later tracked programs continue, and mlflow::recover ships the rest";
     assert!(ended.stderr.contains(cut_short), "{}", ended.stderr);
     let status = "select status from runs where name = 'own'";
     assert_eq!(one::<String>(&server.database(), status), "FINISHED");

@@ -81,12 +81,12 @@ fn answers_that_ask_for_another_time() {
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{\"run_inf",
-            "not MLflow's",
+            "does not come from MLflow",
             None,
         ),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnull",
-            "not MLflow's",
+            "does not come from MLflow",
             None,
         ),
         (

@@ -162,7 +162,7 @@ fn call_everything(steps: &mut Steps, run: &Run, handle: &Metric) {
     steps.call("Run's names", || {
         let current = Run::current().expect("the parent's");
         let _ = (
-            current.id(),
+            current.key(),
             current.run_id(),
             current.url(),
             current.name(),

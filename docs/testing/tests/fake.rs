@@ -86,7 +86,7 @@ fn the_training_does_not_notice_that_the_server_is_away() {
     assert!(train(0.25, 2).is_ok());
     assert!(!mlflow::flush(std::time::Duration::from_secs(1)).complete);
     fake.online();
-    fake.fail_next(StoreError::Busy { reason: "somebody else writes".to_owned() });
+    fake.fail_next(StoreError::Busy { reason: "somebody else writes".into() });
     assert!(fake.runs().is_empty(), "the request that failed");
     fake.assert_metric_logged("loss");
 }

@@ -1,8 +1,9 @@
 //! Build information from cargo: the lock file and the enabled features.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use mlflow_rules::to_hex;
 
 /// Returns the `Cargo.lock` of the package's workspace: the one beside the workspace's manifest, or
 /// else the nearest one in the package's directory or above it. A member may have an old lock file
@@ -32,13 +33,8 @@ pub(super) fn is_dependency(package: &Path, mut arguments: impl Iterator<Item = 
 
 /// Returns the SHA-256 of a file as `sha256sum` prints it, or `None` if the file cannot be read.
 pub(super) fn hash_file(file: &Path) -> Option<String> {
-    let hash = hmac_sha256::Hash::hash(&fs::read(file).ok()?);
-    let mut text = String::with_capacity(64);
-    for byte in hash {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Some(text)
+    let content = fs::read(file).ok()?;
+    Some(to_hex(&hmac_sha256::Hash::hash(&content)))
 }
 
 /// Returns the enabled features of the package that is being compiled, sorted. A macro runs in the

@@ -8,6 +8,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use mlflow_rules::url_without_credentials;
+
 /// Information about the commit that the code is built from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct GitInfo {
@@ -125,7 +127,7 @@ impl Repository {
             url: fs::read_to_string(self.common_directory.join("config"))
                 .ok()
                 .and_then(|config| find_remote_url(&config))
-                .map(|url| without_credentials(&url)),
+                .map(|url| url_without_credentials(&url)),
             dirty: self.is_dirty(package),
         }
     }
@@ -271,46 +273,9 @@ fn find_remote_url(config: &str) -> Option<String> {
     first
 }
 
-// Input:  `https://user:token@host/repo.git?key=1`, `git@host:repo.git`
-// Output: `https://host/repo.git`, `git@host:repo.git`
-pub(super) fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_owned();
-    };
-    let rest = rest.split(['?', '#']).next().unwrap_or(rest);
-    let (authority, path) = rest
-        .split_once('/')
-        .map_or((rest, None), |(authority, path)| (authority, Some(path)));
-    // The name before the `@` of an SSH URL is no secret, but carries no information either.
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    path.map_or_else(
-        || format!("{scheme}://{host}"),
-        |path| format!("{scheme}://{host}/{path}"),
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn credentials_do_not_come_along() {
-        assert_eq!(
-            without_credentials("https://user:token@host/a/b.git"),
-            "https://host/a/b.git"
-        );
-        assert_eq!(
-            without_credentials("https://token@host:8443/a?private_token=x#y"),
-            "https://host:8443/a"
-        );
-        assert_eq!(
-            without_credentials("ssh://git@host/a.git"),
-            "ssh://host/a.git"
-        );
-        assert_eq!(without_credentials("git@host:a/b.git"), "git@host:a/b.git");
-    }
 
     #[test]
     fn the_origin_is_found_among_other_remotes() {

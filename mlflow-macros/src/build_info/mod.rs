@@ -15,6 +15,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use mlflow_rules::url_without_credentials;
 use proc_macro2::TokenStream;
 use quote::quote;
 
@@ -26,7 +27,7 @@ pub(crate) use git::GitInfo;
 pub(crate) use git_diff::git_diff;
 
 use crate::expand::paths;
-use git::{Repository, without_credentials};
+use git::Repository;
 
 const COMMIT_VARIABLES: [&str; 5] = [
     "GIT_COMMIT",
@@ -123,7 +124,7 @@ fn read_git_variables(variable: &dyn Fn(&str) -> Option<String>) -> GitInfo {
             .into_iter()
             .find_map(variable)
             .or_else(github_url)
-            .map(|url| without_credentials(&url)),
+            .map(|url| url_without_credentials(&url)),
         dirty: None,
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::{self, Write as _};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use mlflow_rules::to_hex;
 use ring::digest::{Context, SHA256};
 use serde::Serialize;
 
@@ -35,12 +36,7 @@ impl HashWriter {
     }
 
     fn hex(self) -> String {
-        let mut hex = String::with_capacity(64);
-        for byte in self.0.finish().as_ref() {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
+        to_hex(self.0.finish().as_ref())
     }
 }
 

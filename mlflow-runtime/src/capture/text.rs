@@ -166,11 +166,10 @@ impl BoundedWriter {
 
 impl Write for BoundedWriter {
     fn write_str(&mut self, part: &str) -> fmt::Result {
-        // A text has at most as many characters as bytes, so a part that fits by its bytes needs no counting.
-        // The limit shrinks by the bytes, which is more than the characters for text other than ASCII.
+        // A text has at most as many characters as bytes, so a part that fits by its bytes fits as a whole.
         if part.len() <= self.chars_left {
             self.text.push_str(part);
-            self.chars_left -= part.len();
+            self.chars_left -= part.chars().count();
             return Ok(());
         }
         for char in part.chars() {
@@ -236,6 +235,15 @@ mod tests {
     fn text(text: &str, end: TextEnd) -> Text {
         let text = text.to_owned();
         Text { text, end }
+    }
+
+    #[test]
+    fn a_text_of_several_parts_is_cut_by_its_characters_and_not_by_its_bytes() {
+        let written = render_text(10, |out| {
+            out.write_str("äöü")?;
+            out.write_str("abcdefg")
+        });
+        assert_eq!(written, text("äöüabcdefg", TextEnd::Complete));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod console;
 mod credentials_file;
 pub(crate) mod destination;
 pub(crate) mod distributed;
+pub(crate) mod server;
 pub(crate) mod system_metrics;
 
 use std::env;
@@ -21,7 +22,6 @@ use crate::journal::Journal;
 use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
-use crate::secret::Secret;
 use crate::variables::{self, read_number, read_variable};
 use crate::warnings::warn_user;
 use destination::Destination;
@@ -45,9 +45,6 @@ pub struct Config {
     tracking_uri: Option<String>,
     experiment: Option<ExperimentRef>,
     run_id: Option<String>,
-    username: Option<String>,
-    password: Option<Secret<String>>,
-    token: Option<Secret<String>>,
     request_timeout: Option<Duration>,
     max_retries: Option<u32>,
     exit_timeout: Option<Duration>,
@@ -55,6 +52,7 @@ pub struct Config {
     journal_max_bytes: Option<u64>,
     quiet: Option<bool>,
     git_diff: Option<&'static str>,
+    pub(crate) server: server::ServerOptions,
     pub(crate) console: console::ConsoleOptions,
     pub(crate) rank: distributed::DistributedOptions,
     pub(crate) system_metrics: system_metrics::SystemMetricsOptions,
@@ -74,9 +72,6 @@ pub(crate) struct Settings {
     /// default experiment is used.
     pub(crate) named_experiments: Vec<ExperimentRef>,
     pub(crate) run_id: Option<String>,
-    pub(crate) login: Login,
-    pub(crate) tls: Tls,
-    pub(crate) workspace: Option<String>,
     pub(crate) request_timeout: Duration,
     pub(crate) max_retries: u32,
     pub(crate) exit_timeout: Duration,
@@ -84,27 +79,10 @@ pub(crate) struct Settings {
     pub(crate) journal_max_bytes: u64,
     pub(crate) quiet: bool,
     pub(crate) git_diff: Option<&'static str>,
+    pub(crate) server: server::ServerSettings,
     pub(crate) console: console::ConsoleSettings,
     pub(crate) rank: distributed::DistributedSettings,
     pub(crate) system_metrics: system_metrics::SystemMetricsSettings,
-}
-
-/// Credentials for the tracking server, from `configure`, the environment or MLflow's credentials file. Each
-/// part may be missing.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Login {
-    pub(crate) username: Option<String>,
-    pub(crate) password: Option<Secret<String>>,
-    pub(crate) token: Option<Secret<String>>,
-}
-
-/// TLS settings for the tracking server: whether and how its certificate is checked, and the client's
-/// certificate.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tls {
-    pub(crate) insecure: bool,
-    pub(crate) ca_bundle: Option<PathBuf>,
-    pub(crate) client_cert: Option<PathBuf>,
 }
 
 impl Config {
@@ -158,22 +136,6 @@ impl Config {
         self
     }
 
-    /// Sets the user name and the password for HTTP Basic authentication (`MLFLOW_TRACKING_USERNAME`,
-    /// `MLFLOW_TRACKING_PASSWORD`, then the file `~/.mlflow/credentials`). If both are known, they take
-    /// precedence over a token. A line break at the end of either is left out.
-    pub fn basic_auth(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
-        self.username = Some(without_line_end(username.into()));
-        self.password = Some(Secret::new(without_line_end(password.into())));
-        self
-    }
-
-    /// Sets the bearer token (`MLFLOW_TRACKING_TOKEN`). A line break at the end of the token, as a file may
-    /// have it, is left out.
-    pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.token = Some(Secret::new(without_line_end(token.into())));
-        self
-    }
-
     /// Sets the longest time that one request may take (`MLFLOW_HTTP_REQUEST_TIMEOUT`, in seconds, default
     /// 120 s). For the upload of an artifact, it is the longest time without progress.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
@@ -183,7 +145,7 @@ impl Config {
 
     /// Sets the number of retries after which the store counts as unavailable
     /// (`MLFLOW_HTTP_REQUEST_MAX_RETRIES`, default 7); [`health`](crate::health) then reports
-    /// [`State::Degraded`](crate::State::Degraded). Values are kept all the same, and sending them is retried
+    /// [`TrackingState::Degraded`](crate::TrackingState::Degraded). Values are kept all the same, and sending them is retried
     /// at intervals that grow up to a minute.
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = Some(retries);
@@ -256,9 +218,6 @@ impl Config {
             tracking_uri,
             experiment,
             run_id,
-            username,
-            password,
-            token,
             request_timeout,
             max_retries,
             exit_timeout,
@@ -266,11 +225,11 @@ impl Config {
             journal_max_bytes,
             quiet,
             git_diff,
+            server,
             console,
             rank,
             system_metrics,
         } = self;
-        let line = |variable| text(variable).map(without_line_end);
         let home = text("HOME").map(PathBuf::from);
         let in_file = home.map_or_else(Default::default, |home| {
             credentials_file::read_credentials(&home)
@@ -319,21 +278,6 @@ impl Config {
                 .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
             named_experiments,
             run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
-            login: Login {
-                username: username
-                    .or_else(|| line("MLFLOW_TRACKING_USERNAME"))
-                    .or(in_file.username),
-                password: password
-                    .or_else(|| line("MLFLOW_TRACKING_PASSWORD").map(Secret::new))
-                    .or(in_file.password),
-                token: token.or_else(|| line("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
-            },
-            tls: Tls {
-                insecure: flag("MLFLOW_TRACKING_INSECURE_TLS").unwrap_or(false),
-                ca_bundle: text("MLFLOW_TRACKING_SERVER_CERT_PATH").map(PathBuf::from),
-                client_cert: text("MLFLOW_TRACKING_CLIENT_CERT_PATH").map(PathBuf::from),
-            },
-            workspace: line("MLFLOW_WORKSPACE"),
             request_timeout: request_timeout
                 .or_else(|| seconds("MLFLOW_HTTP_REQUEST_TIMEOUT"))
                 .unwrap_or(Duration::from_secs(120)),
@@ -353,6 +297,7 @@ impl Config {
                 .unwrap_or(1 << 30),
             quiet: quiet.or_else(|| flag(QUIET)).unwrap_or(false),
             git_diff,
+            server: server.resolve(text, &flag, in_file),
             console: console.resolve(text, &flag),
             rank: rank.resolve(text, place),
             system_metrics: system_metrics.resolve(text, &flag),
@@ -371,24 +316,18 @@ impl Settings {
     }
 }
 
-/// Returns the directory in which versions before 0.1.0 kept the journals of the default directory `root`;
-/// `None` if the name of `root` is not that of a default directory.
+/// Returns the directory that versions before 0.1.0 used in place of `root`, if `root` is a default directory.
 // Input:  `/home/u/.local/state/mlflow-runtime/journal`
 // Output: `/home/u/.local/state/mlflow-rs/journal`
 fn former_root(root: &Path) -> Option<PathBuf> {
-    let parent = root.parent()?;
+    let parent = root.parent().filter(|_| root.ends_with("journal"))?;
     let user = parent.file_name()?.to_str()?.strip_prefix(JOURNAL_FOLDER)?;
-    let former = parent.with_file_name(format!("mlflow-rs{user}"));
-    Some(former.join("journal"))
-}
-
-/// Returns `text` without line breaks at its end: a value that was read from a file into a variable, or given
-/// to a setter, often ends in one.
-fn without_line_end(text: String) -> String {
-    let kept = text.trim_end_matches(['\r', '\n']).len();
-    let mut text = text;
-    text.truncate(kept);
-    text
+    let is_default = user.is_empty() || user.starts_with('-');
+    is_default.then(|| {
+        parent
+            .with_file_name(format!("mlflow-rs{user}"))
+            .join("journal")
+    })
 }
 
 /// Returns the destination of the first source that is set, even if that destination cannot be used: values
@@ -433,6 +372,7 @@ pub(crate) fn temporary_journal() -> JournalLocation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::Secret;
 
     fn resolve(config: Config, environment: &[(&'static str, &str)]) -> Settings {
         let environment: Vec<(&str, String)> = environment
@@ -486,7 +426,13 @@ mod tests {
         );
         let temporary = PathBuf::from("/tmp/mlflow-rs-7/journal");
         assert_eq!(former("/tmp/mlflow-runtime-7/journal"), Some(temporary));
-        assert_eq!(former("/data/journal"), None);
+        for named in [
+            "/data/journal",
+            "/data/mlflow-runtime/spool",
+            "/data/mlflow-runtimes/journal",
+        ] {
+            assert_eq!(former(named), None, "{named}");
+        }
     }
 
     #[test]
@@ -515,13 +461,15 @@ mod tests {
     /// value, and blocked all values.
     #[test]
     fn a_line_break_at_the_end_of_a_credential_is_left_out() {
-        let token = |settings: Settings| settings.login.token.map(Secret::into_inner);
+        let token = |settings: Settings| settings.server.login.token.map(Secret::into_inner);
         let given = Config::new().token("tok3n\r\n");
         assert_eq!(token(resolve(given, &[])).as_deref(), Some("tok3n"));
         let environment = [("MLFLOW_TRACKING_TOKEN", "tok3n\n")];
         let found = resolve(Config::new(), &environment);
         assert_eq!(token(found).as_deref(), Some("tok3n"));
-        let login = resolve(Config::new().basic_auth("ml\n", "hunter2\n"), &[]).login;
+        let login = resolve(Config::new().basic_auth("ml\n", "hunter2\n"), &[])
+            .server
+            .login;
         assert_eq!(login.username.as_deref(), Some("ml"));
         assert_eq!(
             login.password.map(Secret::into_inner).as_deref(),

@@ -3,9 +3,9 @@
 //! Invariants: a key depends on nothing but the rendezvous id, the experiment, the function, and the number
 //! of the function's earlier runs. A process uses no key twice.
 
-use std::fmt::Write as _;
 use std::sync::Mutex;
 
+use mlflow_rules::to_hex;
 use ring::digest::{Context, SHA256};
 use rustc_hash::FxHashMap;
 
@@ -38,13 +38,9 @@ fn hash_parts(parts: &[&str]) -> String {
         sha.update(&(part.len() as u64).to_le_bytes());
         sha.update(part.as_bytes());
     }
-    let mut hex = String::with_capacity(64);
-    for byte in sha.finish().as_ref() {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex.truncate(32);
-    hex
+    let mut hash = to_hex(sha.finish().as_ref());
+    hash.truncate(32);
+    hash
 }
 
 #[cfg(test)]

@@ -9,4 +9,4 @@ pub(crate) mod tag_keys;
 pub(crate) mod values;
 
 pub(crate) use run_identity::{Role, RunIdentity};
-pub use values::{ExperimentRef, Metric, Param, RunStatus, Tag};
+pub use values::{ExperimentRef, Metric, Param, ParseRunStatusError, RunStatus, Tag};

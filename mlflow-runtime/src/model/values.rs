@@ -1,5 +1,8 @@
 //! The values that a run consists of, in MLflow's terms.
 
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -47,6 +50,7 @@ pub struct Tag {
 /// Status of a run, in MLflow's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
+#[non_exhaustive]
 pub enum RunStatus {
     /// The run is in progress.
     Running,
@@ -70,3 +74,50 @@ impl RunStatus {
         }
     }
 }
+
+impl Display for RunStatus {
+    /// Writes the name that MLflow uses, e.g. `FINISHED`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for RunStatus {
+    type Err = ParseRunStatusError;
+
+    /// Parses the name that MLflow uses.
+    ///
+    /// ```
+    /// use mlflow::RunStatus;
+    ///
+    /// assert_eq!("FAILED".parse(), Ok(RunStatus::Failed));
+    /// let error = "failed".parse::<RunStatus>().unwrap_err();
+    /// assert_eq!(error.to_string(), "unknown run status `failed`; expected RUNNING, FINISHED, FAILED or KILLED");
+    /// ```
+    fn from_str(text: &str) -> Result<Self, ParseRunStatusError> {
+        [Self::Running, Self::Finished, Self::Failed, Self::Killed]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| ParseRunStatusError {
+                given: text.to_owned(),
+            })
+    }
+}
+
+/// Error of [`RunStatus::from_str`]: a text that is no status of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseRunStatusError {
+    given: String,
+}
+
+impl Display for ParseRunStatusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "unknown run status `{}`; expected RUNNING, FINISHED, FAILED or KILLED",
+            self.given
+        )
+    }
+}
+
+impl Error for ParseRunStatusError {}

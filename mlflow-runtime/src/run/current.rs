@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::journal::MetricKey;
 use crate::model::metric_key::Key;
 use crate::run::context::{current_run_or_warn, with_current_run};
+use crate::run::metric_value::{MetricValue, Step};
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
 ///
@@ -22,8 +23,8 @@ use crate::run::context::{current_run_or_warn, with_current_run};
 /// # fake.assert_metric("rmse", &[(0, 0.79)]);
 /// ```
 #[inline]
-pub fn log_metric(key: &str, value: f64) {
-    log_metric_at(key, value, 0);
+pub fn log_metric(key: &str, value: impl MetricValue) {
+    log_point(key, value.as_metric(), 0);
 }
 
 /// Logs a metric of the current run at a step. For a key that is a literal, [`metric!`](crate::metric) is
@@ -39,7 +40,12 @@ pub fn log_metric(key: &str, value: f64) {
 /// # fake.assert_metric("layer/1/norm", &[(10, 1.0)]);
 /// ```
 #[inline]
-pub fn log_metric_at(key: &str, value: f64, step: i64) {
+pub fn log_metric_at(key: &str, value: impl MetricValue, step: impl Step) {
+    log_point(key, value.as_metric(), step.as_step());
+}
+
+#[inline]
+fn log_point(key: &str, value: f64, step: i64) {
     with_current_run("metric", key, |run| {
         run.log_point(MetricKey::Dynamic(key), value, step);
     });
@@ -54,7 +60,10 @@ pub fn log_metric_at(key: &str, value: f64, step: i64) {
 /// # drop(run);
 /// # fake.assert_metric("r2", &[(3, 0.1)]);
 /// ```
-pub fn log_metrics<K: AsRef<str>>(metrics: impl IntoIterator<Item = (K, f64)>, step: i64) {
+pub fn log_metrics<K: AsRef<str>, V: MetricValue>(
+    metrics: impl IntoIterator<Item = (K, V)>,
+    step: impl Step,
+) {
     if let Some(run) = current_run_or_warn("call of", "log_metrics") {
         run.log_metrics(metrics, step);
     }
@@ -163,86 +172,6 @@ pub fn log_key(key: &Key, value: f64, step: i64) {
     with_current_run("metric", key.name(), |run| {
         run.log_point(MetricKey::Interned(key), value, step);
     });
-}
-
-/// Value of a metric: any number, or a `bool` as 0 or 1. Numbers of more than 53 bits are rounded, because
-/// MLflow stores doubles.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be a metric's value",
-    note = "a metric's value is a number or a `bool`"
-)]
-pub trait MetricValue {
-    /// Returns the value as a double.
-    fn as_metric(&self) -> f64;
-}
-
-/// Step of a metric: any integer. An integer that does not fit 64 signed bits becomes the nearest one that
-/// does.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be a step",
-    note = "a step is an integer"
-)]
-pub trait Step {
-    /// Returns the step as 64 signed bits, as MLflow stores it.
-    fn as_step(&self) -> i64;
-}
-
-macro_rules! number {
-    ($($integer:ty)*) => {$(
-        impl MetricValue for $integer {
-            #[inline]
-            #[allow(clippy::cast_precision_loss, clippy::cast_lossless)] // documented on the trait
-            fn as_metric(&self) -> f64 {
-                *self as f64
-            }
-        }
-
-        impl Step for $integer {
-            #[inline]
-            #[allow(irrefutable_let_patterns)] // refutable for some of the types
-            fn as_step(&self) -> i64 {
-                // Unsigned types can only be too large; signed 128-bit integers may also be too small.
-                i64::try_from(*self).unwrap_or(if *self > 0 { i64::MAX } else { i64::MIN })
-            }
-        }
-    )*};
-}
-
-number!(i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize);
-
-impl MetricValue for f32 {
-    #[inline]
-    fn as_metric(&self) -> f64 {
-        f64::from(*self)
-    }
-}
-
-impl MetricValue for f64 {
-    #[inline]
-    fn as_metric(&self) -> f64 {
-        *self
-    }
-}
-
-impl MetricValue for bool {
-    #[inline]
-    fn as_metric(&self) -> f64 {
-        f64::from(u8::from(*self))
-    }
-}
-
-impl<T: MetricValue + ?Sized> MetricValue for &T {
-    #[inline]
-    fn as_metric(&self) -> f64 {
-        (**self).as_metric()
-    }
-}
-
-impl<T: Step + ?Sized> Step for &T {
-    #[inline]
-    fn as_step(&self) -> i64 {
-        (**self).as_step()
-    }
 }
 
 /// Logs a metric of the current run under a literal key, checked at compile time.

@@ -13,11 +13,13 @@ mod guard;
 mod handle;
 mod identity;
 pub(crate) mod instrumented;
+pub(crate) mod metric_value;
 mod open_runs;
 pub(crate) mod start;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -36,6 +38,7 @@ use crate::model::limits;
 use crate::model::metric_key::Key;
 use crate::model::{Param, RunStatus, Tag};
 use crate::run::context::Context;
+use crate::run::metric_value::{MetricValue, Step};
 use crate::shipper::run_link::RunLink;
 use crate::system_metrics::SampledRun;
 use crate::time;
@@ -81,7 +84,7 @@ impl Run {
     /// The local id: 32 hexadecimal characters, known at once, unique. The same in all ranks of a
     /// [rendezvous](crate::distributed#a-rendezvous). Empty where tracking is disabled.
     #[must_use]
-    pub fn id(&self) -> &str {
+    pub fn key(&self) -> &str {
         self.0.as_ref().map_or("", |inner| &inner.identity.key)
     }
 
@@ -104,7 +107,7 @@ impl Run {
     }
 
     /// Logs a metric at step 0, with the time of the call.
-    pub fn log_metric(&self, key: &str, value: f64) {
+    pub fn log_metric(&self, key: &str, value: impl MetricValue) {
         self.log_metric_at(key, value, 0);
     }
 
@@ -118,16 +121,17 @@ impl Run {
     /// MLflow identifies a point by key, time, step and value: the same value logged twice at the
     /// same step within a clock tick is one point.
     #[inline]
-    pub fn log_metric_at(&self, key: &str, value: f64, step: i64) {
-        self.log_point(MetricKey::Dynamic(key), value, step);
+    pub fn log_metric_at(&self, key: &str, value: impl MetricValue, step: impl Step) {
+        self.log_point(MetricKey::Dynamic(key), value.as_metric(), step.as_step());
     }
 
     /// Logs several metrics at one step.
-    pub fn log_metrics<K: AsRef<str>>(
+    pub fn log_metrics<K: AsRef<str>, V: MetricValue>(
         &self,
-        metrics: impl IntoIterator<Item = (K, f64)>,
-        step: i64,
+        metrics: impl IntoIterator<Item = (K, V)>,
+        step: impl Step,
     ) {
+        let step = step.as_step();
         for (key, value) in metrics {
             self.log_metric_at(key.as_ref(), value, step);
         }
@@ -400,10 +404,25 @@ impl Run {
     }
 }
 
+impl PartialEq for Run {
+    /// Returns true if both are handles of one run. All handles of a process that does not track are equal.
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Run {}
+
+impl Hash for Run {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run")
-            .field("id", &self.id())
+            .field("key", &self.key())
             .field("name", &self.name())
             .finish_non_exhaustive()
     }
@@ -457,8 +476,8 @@ pub struct Metric {
 impl Metric {
     /// Logs a value at a step, with the time of the call.
     #[inline]
-    pub fn log(&self, value: f64, step: i64) {
-        self.run
-            .log_point(MetricKey::Interned(&self.key), value, step);
+    pub fn log(&self, value: impl MetricValue, step: impl Step) {
+        let key = MetricKey::Interned(&self.key);
+        self.run.log_point(key, value.as_metric(), step.as_step());
     }
 }

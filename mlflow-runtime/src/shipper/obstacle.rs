@@ -89,12 +89,12 @@ impl From<StuckReason> for Obstacle {
 /// store is [pinged](Store::ping): the request is stuck if the ping succeeds, else everything halts.
 pub(super) async fn classify_error(store: &dyn Store, error: StoreError) -> Obstacle {
     let (reason, retry_after) = match error {
-        StoreError::Missing { reason } => return StuckReason::Missing(reason).into(),
+        StoreError::Missing { reason } => return StuckReason::Missing(reason.to_string()).into(),
         StoreError::Rejected { reason }
         | StoreError::Blocked {
             reason,
             everything: false,
-        } => return StuckReason::Blocked(reason).into(),
+        } => return StuckReason::Blocked(reason.to_string()).into(),
         StoreError::Busy { .. } | StoreError::Contested { .. } => return into_halt(error).into(),
         StoreError::Unavailable {
             ref reason,
@@ -108,7 +108,7 @@ pub(super) async fn classify_error(store: &dyn Store, error: StoreError) -> Obst
     };
     match store.ping().await {
         Ok(()) => StuckReason::Failing {
-            reason,
+            reason: reason.to_string(),
             retry_after,
         }
         .into(),
@@ -131,5 +131,8 @@ pub(super) fn into_halt(error: StoreError) -> Halt {
         | StoreError::Missing { reason }
         | StoreError::Blocked { reason, .. } => (reason, RetryReason::NeedsAction),
     };
-    Halt { reason, cause }
+    Halt {
+        reason: reason.to_string(),
+        cause,
+    }
 }

@@ -217,7 +217,7 @@ fn left_behind(folder: &Path) -> Directory {
 #[test]
 fn a_row_that_another_client_seems_to_make_for_ever_is_set_aside() {
     let contested = || StoreError::Contested {
-        reason: "Duplicate entry".to_owned(),
+        reason: "Duplicate entry".into(),
     };
     for (answers, arrive) in [(20, 2), (25, 1)] {
         let store = MemoryStore::new();

@@ -25,8 +25,9 @@ pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError
     let refused = |why: &str| StoreError::Blocked {
         reason: format!(
             "artifacts of this run go to `{}`: {why}",
-            uri::strip_userinfo(artifact_uri)
-        ),
+            mlflow_rules::url_without_credentials(artifact_uri)
+        )
+        .into(),
         everything: false,
     };
     let path = match uri::scheme(artifact_uri) {
@@ -77,7 +78,7 @@ pub(super) async fn write_artifact(
             });
             copying.await.unwrap_or_else(|stopped| {
                 Err(StoreError::Unavailable {
-                    reason: format!("copying the artifact was interrupted: {stopped}"),
+                    reason: format!("copying the artifact was interrupted: {stopped}").into(),
                     retry_after: None,
                 })
             })
@@ -89,7 +90,7 @@ pub(super) async fn write_artifact(
 /// regular file.
 pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
     let rejected = |why: &dyn std::fmt::Display| StoreError::Rejected {
-        reason: format!("cannot read {}: {why}", source.display()),
+        reason: format!("cannot read {}: {why}", source.display()).into(),
     };
     // `NOFOLLOW`: not the target of a link. `NONBLOCK`: no wait for the writer of a FIFO.
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -102,7 +103,7 @@ pub(super) fn open_source(source: &Path) -> Result<File, StoreError> {
             _ if is_link(source) => rejected(&error),
             // For example too many open files: the file exists, and can be read later.
             _ => StoreError::Unavailable {
-                reason: format!("cannot open {}: {error}", source.display()),
+                reason: format!("cannot open {}: {error}", source.display()).into(),
                 retry_after: None,
             },
         })?;
@@ -124,7 +125,7 @@ fn replace_atomically(
     fill: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), StoreError> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
-    let failed = |error: io::Error| classify_write_error(target, &error);
+    let failed = |error: io::Error| classify_write_error(target, error);
     let parent = target.parent().unwrap_or(target);
     let made = create_directories(parent).map_err(failed)?;
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
@@ -178,11 +179,11 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-fn classify_write_error(target: &Path, error: &io::Error) -> StoreError {
+fn classify_write_error(target: &Path, error: io::Error) -> StoreError {
     let reason = format!("cannot write the artifact {}: {error}", target.display());
-    match error.kind() {
+    let classified = match error.kind() {
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => StoreError::Blocked {
-            reason,
+            reason: reason.into(),
             everything: false,
         },
         ErrorKind::NotADirectory
@@ -190,12 +191,15 @@ fn classify_write_error(target: &Path, error: &io::Error) -> StoreError {
         | ErrorKind::AlreadyExists
         | ErrorKind::DirectoryNotEmpty
         | ErrorKind::InvalidFilename
-        | ErrorKind::InvalidInput => StoreError::Rejected { reason },
+        | ErrorKind::InvalidInput => StoreError::Rejected {
+            reason: reason.into(),
+        },
         _ => StoreError::Unavailable {
-            reason,
+            reason: reason.into(),
             retry_after: None,
         },
-    }
+    };
+    classified.with_source(error)
 }
 
 #[cfg(test)]

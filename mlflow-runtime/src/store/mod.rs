@@ -12,6 +12,7 @@
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its thread for
 //!   a moment to wait for others, e.g. for a file's lock, but never for longer than [`PATIENCE`].
 
+mod error;
 mod local_artifacts;
 mod memory;
 mod open;
@@ -35,6 +36,7 @@ pub(crate) use rest::bodies as rest_bodies;
 pub(crate) use rest::fuzz_support;
 
 pub use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
+pub use error::{Reason, StoreError};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
@@ -269,68 +271,3 @@ pub enum ArtifactContent<'a> {
     /// File, read while it is sent.
     File(&'a Path),
 }
-
-/// Reason why a store did not carry out a call. The variant determines what the caller does next.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreError {
-    /// Store that cannot be reached, or cannot work now: the same call is worth repeating later.
-    Unavailable {
-        /// Observed failure, e.g. `connection refused`.
-        reason: String,
-        /// Delay after which the store asked for the next attempt, if it named one.
-        retry_after: Option<Duration>,
-    },
-    /// Store that works, but is in use by someone else at this moment (e.g. a file's lock): the same call is
-    /// worth repeating soon.
-    Busy {
-        /// Observed failure.
-        reason: String,
-    },
-    /// Conflict with another client, which seems to create the same row at this moment: the same call is
-    /// worth repeating soon, but not forever. A call that gets this answer again and again is treated as
-    /// refused. For example, a database that ignores case keeps `Loss` and `loss` in one row.
-    Contested {
-        /// Observed failure.
-        reason: String,
-    },
-    /// Call that the store will never accept: the caller rejects the entry and continues.
-    Rejected {
-        /// Error text of the store.
-        reason: String,
-    },
-    /// Request that is too large for something between client and store, e.g. a gateway: the caller halves
-    /// the batch. A single entry that is too large may be accepted later, when the limit is raised.
-    TooLarge {
-        /// Observed failure.
-        reason: String,
-    },
-    /// Run that the store does not have. Another server behind the same address may have the run.
-    Missing {
-        /// Error text of the store.
-        reason: String,
-    },
-    /// Refusal of everything for this run or from this client until a person acts (e.g. a deleted experiment,
-    /// wrong credentials): the values are kept.
-    Blocked {
-        /// Description of the problem and of what to do about it.
-        reason: String,
-        /// True if the store refuses everything (e.g. wrong credentials), not only this run.
-        everything: bool,
-    },
-}
-
-impl std::fmt::Display for StoreError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unavailable { reason, .. }
-            | Self::Busy { reason }
-            | Self::Contested { reason }
-            | Self::Rejected { reason }
-            | Self::TooLarge { reason }
-            | Self::Missing { reason }
-            | Self::Blocked { reason, .. } => f.write_str(reason),
-        }
-    }
-}
-
-impl std::error::Error for StoreError {}

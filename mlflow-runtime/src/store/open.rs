@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Credentials, RestOptions, RestStore, SqliteStore, Store, StoreError};
+use crate::config::Settings;
 use crate::config::destination::Destination;
-use crate::config::{Login, Settings, Tls};
+use crate::config::server::{Login, Tls};
 use crate::secret::Secret;
 
 /// Directory for the artifacts of a local database, below the working directory. MLflow uses the same.
@@ -25,7 +26,8 @@ impl Destination {
                     reason: format!(
                         "the tracking URI {:?} cannot be used: {unusable}",
                         unusable.given
-                    ),
+                    )
+                    .into(),
                     everything: true,
                 });
             }
@@ -34,16 +36,16 @@ impl Destination {
             username,
             password,
             token,
-        } = settings.login.clone();
+        } = settings.server.login.clone();
         let Tls {
             insecure,
             ca_bundle,
             client_cert,
-        } = settings.tls.clone();
+        } = settings.server.tls.clone();
         if insecure && !INSECURE_TLS_WARNED.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 target: "mlflow",
-                "MLFLOW_TRACKING_INSECURE_TLS is set: the tracking server's certificate is not checked"
+                "the tracking server's certificate is not checked (MLFLOW_TRACKING_INSECURE_TLS, Config::insecure_tls)"
             );
         }
         let mut options = RestOptions::new(uri);
@@ -52,7 +54,7 @@ impl Destination {
             password.map(Secret::into_inner),
             token.map(Secret::into_inner),
         );
-        options.workspace.clone_from(&settings.workspace);
+        options.workspace.clone_from(&settings.server.workspace);
         options.timeout = settings.request_timeout;
         options.connect_timeout = options.connect_timeout.min(settings.request_timeout);
         options.insecure_tls = insecure;

@@ -1,7 +1,6 @@
 //! Parts of URIs that the stores read and write themselves.
 
 use std::borrow::Cow;
-
 /// Returns the scheme of a URI, or `None` for a path. A single letter is no scheme, but a Windows drive.
 pub(super) fn scheme(uri: &str) -> Option<&str> {
     let (scheme, _) = uri.split_once(':')?;
@@ -48,20 +47,6 @@ pub(super) fn push_encoded_path(url: &mut String, path: &str) {
                     .map(|digit| HEX.get(usize::from(digit)).copied().unwrap_or('0')),
             );
         }
-    }
-}
-
-/// Returns a URI without the user name and password that it may contain.
-// Input:  `ftp://user:password@host/path`
-// Output: `ftp://host/path`
-pub(crate) fn strip_userinfo(uri: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = uri.split_once("://") else {
-        return Cow::Borrowed(uri);
-    };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    match authority.rsplit_once('@') {
-        Some((_, host)) => Cow::Owned(format!("{scheme}://{host}{path}")),
-        None => Cow::Borrowed(uri),
     }
 }
 

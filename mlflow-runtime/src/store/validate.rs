@@ -11,7 +11,9 @@ use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
 const MAX_NAME_BYTES: usize = 255;
 
 fn rejected_error(reason: String) -> StoreError {
-    StoreError::Rejected { reason }
+    StoreError::Rejected {
+        reason: reason.into(),
+    }
 }
 
 /// Rejects a batch that the server would refuse before writing anything: one with a bad key, or with a
@@ -57,9 +59,9 @@ pub(super) fn param_conflict_error(key: &str, old: &str, new: &str) -> StoreErro
 
 /// Shortens a value for an error message: params may be 6,000 characters long.
 fn shorten_value(value: &str) -> std::borrow::Cow<'_, str> {
-    match value.char_indices().nth(80) {
-        Some((end, _)) => format!("{}…", value.get(..end).unwrap_or_default()).into(),
-        None => value.into(),
+    match limits::truncate_chars(value.into(), 80) {
+        (cut, true) => format!("{cut}…").into(),
+        (value, false) => value,
     }
 }
 
@@ -75,7 +77,7 @@ pub(super) fn check_experiment(name: &str) -> Result<(), StoreError> {
         return Ok(());
     };
     Err(StoreError::Blocked {
-        reason: format!("the experiment name `{name}` {fault}: choose another"),
+        reason: format!("the experiment name `{name}` {fault}: choose another").into(),
         everything: false,
     })
 }

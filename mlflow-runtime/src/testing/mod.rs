@@ -191,7 +191,7 @@ impl Fake {
     ///
     /// let fake = mlflow::testing::fake();
     /// let run = mlflow::start_run().experiment("demo").name("fit").start();
-    /// fake.fail_next(StoreError::Unavailable { reason: "maintenance".to_owned(), retry_after: None });
+    /// fake.fail_next(StoreError::Unavailable { reason: "maintenance".into(), retry_after: None });
     /// assert_eq!(mlflow::flush(std::time::Duration::ZERO).queued, 1, "the run's start waits");
     /// drop(run);
     /// fake.assert_run_finished("fit"); // nothing was lost
@@ -201,7 +201,7 @@ impl Fake {
     }
 
     /// Makes the store unavailable until [`online`](Self::online) is called: values wait, and
-    /// [`health`](crate::health) reports [`State::Waiting`](crate::State::Waiting).
+    /// [`health`](crate::health) reports [`TrackingState::Waiting`](crate::TrackingState::Waiting).
     ///
     /// ```
     /// use std::time::Duration;
@@ -210,7 +210,7 @@ impl Fake {
     /// fake.offline();
     /// drop(mlflow::start_run().name("fit").start());
     /// assert!(!mlflow::flush(Duration::ZERO).complete);
-    /// assert_eq!(mlflow::health().state, mlflow::State::Waiting);
+    /// assert_eq!(mlflow::health().state, mlflow::TrackingState::Waiting);
     /// assert!(fake.runs().is_empty());
     /// fake.online();
     /// fake.assert_run_finished("fit");

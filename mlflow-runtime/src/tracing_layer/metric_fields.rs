@@ -10,7 +10,7 @@ use tracing::field::{Field, Visit};
 use crate::journal::MetricKey;
 use crate::run::Run;
 use crate::run::context;
-use crate::run::current::{MetricValue, Step};
+use crate::run::metric_value::{MetricValue, Step};
 
 /// Prefix of the names of fields that are metrics.
 pub(super) const METRIC_FIELD_PREFIX: &str = "metric.";

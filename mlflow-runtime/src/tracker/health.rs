@@ -3,6 +3,7 @@
 //! Invariant: a query waits for nothing, except [`flush`] and [`shutdown`], which wait no longer than their
 //! timeout.
 
+use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use crate::tracker::{global, last_words, stand_in};
 /// State of tracking and of the connection to the store; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum State {
+pub enum TrackingState {
     /// Tracking is off (`MLFLOW_TRACKING_ENABLED=false`).
     Disabled,
     /// No run was started yet.
@@ -33,12 +34,25 @@ pub enum State {
     Degraded,
 }
 
+impl Display for TrackingState {
+    /// Writes the state in lower case, for example `connected`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Disabled => "disabled",
+            Self::Idle => "idle",
+            Self::Connected => "connected",
+            Self::Waiting => "waiting",
+            Self::Degraded => "degraded",
+        })
+    }
+}
+
 /// Snapshot of the state of tracking; see [`health`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {
     /// State of the connection to the store after the last request.
-    pub state: State,
+    pub state: TrackingState,
     /// Values that were logged and wait in the journal for delivery, without those in [`held`](Self::held). A
     /// value is a metric point, a param, a tag, an artifact, the start of a run, the end of a run, or new
     /// text in the console log of a run. Params and tags that are given with the start belong to the start.
@@ -142,9 +156,9 @@ pub fn health() -> Health {
         Some(tracker) => tracker.health(),
         None => Health {
             state: if global::is_enabled() {
-                State::Idle
+                TrackingState::Idle
             } else {
-                State::Disabled
+                TrackingState::Disabled
             },
             queued: 0,
             delivered: 0,
@@ -252,9 +266,9 @@ impl Tracker {
         let stats = &self.stats;
         Health {
             state: match stats.connection() {
-                Connection::Untried | Connection::Connected => State::Connected,
-                Connection::Retrying => State::Waiting,
-                Connection::Unavailable => State::Degraded,
+                Connection::Untried | Connection::Connected => TrackingState::Connected,
+                Connection::Retrying => TrackingState::Waiting,
+                Connection::Unavailable => TrackingState::Degraded,
             },
             queued: self.queued(),
             delivered: stats.total_delivered(),

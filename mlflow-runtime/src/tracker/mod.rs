@@ -268,7 +268,7 @@ impl Tracker {
 
     /// Returns the user name that authenticates the requests, if one is configured.
     pub(crate) fn user(&self) -> Option<&str> {
-        self.settings.login.username.as_deref()
+        self.settings.server.login.username.as_deref()
     }
 
     /// Returns true for the tracker of a fake, which has no thread and delivers only when flushed.
@@ -283,7 +283,7 @@ impl Tracker {
     /// waiting.
     pub(crate) fn info(&self) -> Result<StoreInfo, StoreError> {
         let pending = || StoreError::Busy {
-            reason: "it has to be waited for".to_owned(),
+            reason: "it has to be waited for".into(),
         };
         let shipper = self.shipper.as_ref().ok_or_else(pending)?;
         let shipper = lock(shipper);

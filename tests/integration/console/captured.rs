@@ -200,7 +200,7 @@ fn without_tee_one_warning_says_so_and_nothing_else_changes() {
     let warnings = ended.warnings();
     assert_eq!(warnings.len(), 1, "{}", ended.stderr);
     assert!(
-        warnings[0].contains("cannot be captured"),
+        warnings[0].contains("cannot capture stdout and stderr"),
         "{}",
         ended.stderr
     );
@@ -212,7 +212,7 @@ fn beyond_its_limit_it_ends_and_the_output_goes_on() {
     let folder = Folder::new();
     let environment = [CAPTURED, ("MLFLOW_CONSOLE_MAX_BYTES", "1000")];
     let mut program = folder.start(PRINTED, &["100000"], &environment);
-    program.wait_for_stderr("are captured no more");
+    program.wait_for_stderr("are no longer captured");
     program.wait_for_stdout("     9999");
     program.tell();
     let ended = program.end();

@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use mlflow::State;
+use mlflow::TrackingState;
 use mlflow::store::StoreError;
 use mlflow::testing::fake;
 
@@ -21,7 +21,7 @@ fn said(test: impl FnOnce()) -> Option<String> {
 
 fn unavailable() -> StoreError {
     StoreError::Unavailable {
-        reason: "maintenance".to_owned(),
+        reason: "maintenance".into(),
         retry_after: None,
     }
 }
@@ -109,15 +109,19 @@ fn values_outlast_a_store_that_is_offline() {
     let run = mlflow::start_run().name("fit").start();
     run.log_metric("loss", 0.5);
     fake.offline();
-    assert_eq!(mlflow::health().state, State::Connected, "nobody has asked");
+    assert_eq!(
+        mlflow::health().state,
+        TrackingState::Connected,
+        "nobody has asked"
+    );
     let report = mlflow::flush(Duration::from_secs(60));
     assert!(!report.complete);
     assert_eq!(report.queued, 2);
-    assert_eq!(mlflow::health().state, State::Waiting);
+    assert_eq!(mlflow::health().state, TrackingState::Waiting);
     run.log_metric("loss", 0.25);
     fake.online();
     assert!(mlflow::flush(Duration::from_secs(60)).complete);
-    assert_eq!(mlflow::health().state, State::Connected);
+    assert_eq!(mlflow::health().state, TrackingState::Connected);
     drop(run);
     fake.assert_metric("loss", &[(0, 0.5), (0, 0.25)]);
 }
@@ -155,7 +159,7 @@ fn a_value_that_is_refused_is_counted() {
     assert!(mlflow::flush(Duration::ZERO).complete);
     run.log_metric("loss", 0.5);
     fake.fail_next(StoreError::Rejected {
-        reason: "not today".to_owned(),
+        reason: "not today".into(),
     });
     assert!(mlflow::flush(Duration::ZERO).complete);
     assert_eq!(mlflow::health().rejected, 1);

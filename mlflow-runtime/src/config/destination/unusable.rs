@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use mlflow_rules::{Edge, mask};
+use mlflow_rules::{Edge, mask, url_without_credentials};
 
 use super::{Destination, is_http};
 
@@ -31,7 +31,7 @@ impl UnusableUri {
     /// Diagnoses `uri`, given the general fault that the parser has found.
     pub(super) fn from_fault(uri: &str, fault: String) -> Self {
         let uri = uri.trim();
-        let given = without_credentials(uri);
+        let given = displayable(uri);
         let (reason, meant, expected) = diagnose_uri(&given, fault);
         let usable = meant
             .as_deref()
@@ -154,20 +154,11 @@ fn is_database_path(path: &str) -> bool {
     ends.iter().any(|end| path.ends_with(end)) && !path.starts_with('~')
 }
 
-/// Returns `uri` without what may be a secret: the part before an `@`, and the parts after `?` and `#`. Known
-/// kinds of credentials in the rest are masked.
-fn without_credentials(uri: &str) -> String {
-    let uri = uri.split(['?', '#']).next().unwrap_or(uri);
-    let (scheme, rest) = match uri.split_once("://") {
-        Some((scheme, rest)) => (Some(scheme), rest),
-        None => (None, uri),
-    };
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-    let rest = rest.trim_end_matches('/');
-    let uri = match scheme {
-        Some(scheme) => format!("{scheme}://{rest}"),
-        None => rest.to_owned(),
-    };
+/// Returns `uri` as it may be shown: without credentials, and with known kinds of credentials in the rest masked.
+fn displayable(uri: &str) -> String {
+    let mut uri = url_without_credentials(uri);
+    let scheme_end = uri.find("://").map_or(0, |at| at + "://".len());
+    uri.truncate(uri.trim_end_matches('/').len().max(scheme_end));
     mask(&uri, Edge::End).map_or(uri, |masked| masked.text)
 }
 

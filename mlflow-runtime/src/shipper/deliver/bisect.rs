@@ -54,7 +54,7 @@ impl Delivery {
                     (
                         Err(StoreError::Rejected { reason } | StoreError::Contested { reason }),
                         None,
-                    ) => refused.extend(refuse_single_entry(&half, reason)),
+                    ) => refused.extend(refuse_single_entry(&half, reason.to_string())),
                     (Err(error), _) => return Err(self.classify_error(error).await),
                 }
             }

@@ -395,7 +395,7 @@ impl Delivery {
                 Err(StoreError::Blocked {
                     reason,
                     everything: false,
-                }) => UploadOutcome::Blocked(reason),
+                }) => UploadOutcome::Blocked(reason.to_string()),
                 Err(error) => return Err(into_halt(error).into()),
             },
             Err(Obstacle::Stuck(StuckReason::Blocked(reason))) => UploadOutcome::Blocked(reason),

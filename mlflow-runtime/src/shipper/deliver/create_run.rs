@@ -99,7 +99,9 @@ impl Delivery {
             Ok(Some(run)) => run,
             Ok(None) => return self.handle_not_found(source, number).await,
             // If the store rejects the creation for good, the values have no run to go to and are blocked.
-            Err(StoreError::Rejected { reason }) => return Err(StuckReason::Blocked(reason).into()),
+            Err(StoreError::Rejected { reason }) => {
+                return Err(StuckReason::Blocked(reason.to_string()).into());
+            }
             Err(error) => return Err(self.classify_error(error).await),
         };
         let Some(state) = source.runs.get_mut(number) else {
@@ -230,7 +232,7 @@ impl Delivery {
                     // logged at once.
                     return Err(into_halt(StoreError::Busy {
                         reason: "the store cannot tell yet whether a second run with the same key is empty"
-                            .to_owned(),
+                            .into(),
                     }));
                 }
             }
@@ -280,7 +282,7 @@ impl Delivery {
         }
         match self.find_run(identity).await {
             Ok(None) if identity.role.is_joined() => Err(StoreError::Blocked {
-                reason: describe_missing_run(identity.role).to_owned(),
+                reason: describe_missing_run(identity.role).into(),
                 everything: false,
             }),
             Ok(found) => Ok(found.map(|run| run.run_id)),

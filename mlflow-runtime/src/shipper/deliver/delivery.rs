@@ -231,7 +231,7 @@ impl Delivery {
                 // The store will never accept this end, so the run is blocked with a warning and everything
                 // else continues.
                 Err(StoreError::Rejected { reason }) => {
-                    return Err(StuckReason::Blocked(reason).into());
+                    return Err(StuckReason::Blocked(reason.to_string()).into());
                 }
                 Err(error) => return Err(self.classify_error(error).await),
             }
@@ -367,7 +367,7 @@ impl Delivery {
                     | StoreError::TooLarge { reason },
                 ) => {
                     self.contested_in_row = 0;
-                    let refused = self.bisect(run, batch, reason).await?;
+                    let refused = self.bisect(run, batch, reason.to_string()).await?;
                     work.record_refused(refused);
                 }
                 Err(error) => {
@@ -449,7 +449,7 @@ impl Delivery {
         };
         match self.store.put_artifact(run, &artifact.path, content).await {
             Ok(()) => Ok(None),
-            Err(StoreError::Rejected { reason }) => Ok(Some(reason)),
+            Err(StoreError::Rejected { reason }) => Ok(Some(reason.to_string())),
             Err(error) => Err(error),
         }
     }

@@ -167,7 +167,9 @@ impl Delivery {
         };
         match closed {
             Ok(()) => Ok(self.check_for_duplicate(source, number).await?),
-            Err(StoreError::Rejected { reason }) => Err(StuckReason::Blocked(reason).into()),
+            Err(StoreError::Rejected { reason }) => {
+                Err(StuckReason::Blocked(reason.to_string()).into())
+            }
             Err(error) => Err(self.classify_error(error).await),
         }
     }

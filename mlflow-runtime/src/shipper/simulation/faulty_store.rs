@@ -101,14 +101,14 @@ fn parse_run_key(key: &str) -> Option<RunId> {
 
 fn unavailable_error(reason: &str) -> StoreError {
     StoreError::Unavailable {
-        reason: reason.to_owned(),
+        reason: reason.into(),
         retry_after: None,
     }
 }
 
 fn blocked_error(reason: &str) -> StoreError {
     StoreError::Blocked {
-        reason: reason.to_owned(),
+        reason: reason.into(),
         everything: false,
     }
 }
@@ -128,17 +128,27 @@ impl Effect {
         Some(match self {
             Self::Unavailable => unavailable_error(&reason),
             Self::RetryAfter(seconds) => StoreError::Unavailable {
-                reason,
+                reason: reason.into(),
                 retry_after: Some(Duration::from_secs(seconds)),
             },
-            Self::Busy => StoreError::Busy { reason },
-            Self::Contested => StoreError::Contested { reason },
-            Self::Rejected => StoreError::Rejected { reason },
-            Self::TooLarge => StoreError::TooLarge { reason },
-            Self::Missing => StoreError::Missing { reason },
+            Self::Busy => StoreError::Busy {
+                reason: reason.into(),
+            },
+            Self::Contested => StoreError::Contested {
+                reason: reason.into(),
+            },
+            Self::Rejected => StoreError::Rejected {
+                reason: reason.into(),
+            },
+            Self::TooLarge => StoreError::TooLarge {
+                reason: reason.into(),
+            },
+            Self::Missing => StoreError::Missing {
+                reason: reason.into(),
+            },
             Self::Blocked => blocked_error(&reason),
             Self::BlockedAll => StoreError::Blocked {
-                reason,
+                reason: reason.into(),
                 everything: true,
             },
             Self::Lost | Self::SlowBefore(_) | Self::SlowAfter(_) | Self::Late(_) => return None,
@@ -380,7 +390,7 @@ impl Server {
 
     fn check_run(&self, run_id: &str) -> Result<(), StoreError> {
         let row = self.row(run_id).ok_or_else(|| StoreError::Missing {
-            reason: "there is no such run".to_owned(),
+            reason: "there is no such run".into(),
         })?;
         if row.is_deleted {
             return Err(blocked_error("the run is deleted"));

@@ -23,7 +23,7 @@ impl InjectedFailures {
     pub(super) fn check_online(&self) -> Result<(), StoreError> {
         if self.offline {
             return Err(StoreError::Unavailable {
-                reason: "the memory store is set offline (`set_offline`)".to_owned(),
+                reason: "the memory store is set offline (`set_offline`)".into(),
                 retry_after: None,
             });
         }

@@ -107,7 +107,7 @@ impl MemoryState {
         place
             .and_then(|place| self.runs.get_mut(*place))
             .ok_or_else(|| StoreError::Missing {
-                reason: format!("there is no run {run_id}"),
+                reason: format!("there is no run {run_id}").into(),
             })
     }
 
@@ -132,7 +132,7 @@ impl MemoryState {
             None => format!("there is no experiment with the id {id}"),
         };
         Err(StoreError::Blocked {
-            reason,
+            reason: reason.into(),
             everything: false,
         })
     }
@@ -458,7 +458,7 @@ impl Store for MemoryStore {
                 let mut bytes = Vec::new();
                 let read = local_artifacts::open_source(path)?.read_to_end(&mut bytes);
                 read.map_err(|error| StoreError::Rejected {
-                    reason: format!("cannot read {}: {error}", path.display()),
+                    reason: format!("cannot read {}: {error}", path.display()).into(),
                 })?;
                 bytes
             }

@@ -47,7 +47,8 @@ async fn put_in_directory(
             "artifacts of this run go to {}, which is a directory of the server's host and not of this one. Start \
              the server with --serve-artifacts",
             root.display()
-        ),
+        )
+        .into(),
         everything: false,
     })
 }

@@ -3,13 +3,17 @@
 //! The status decides first, then MLflow's `error_code`. A body that is not MLflow's JSON was written by
 //! something between this client and the server, or by a server that is not MLflow.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
+
+use mlflow_rules::url_without_credentials;
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::{StoreError, db_errors};
+use crate::model::limits;
 
 /// Largest number of characters of a server's text in an error. Longer texts are cut, as some contain whole
 /// SQL statements.
@@ -43,8 +47,12 @@ impl From<RequestError> for StoreError {
                 status: 404,
                 reason,
                 ..
-            } => Self::Missing { reason },
-            RequestError::Refused { reason, .. } => Self::Rejected { reason },
+            } => Self::Missing {
+                reason: reason.into(),
+            },
+            RequestError::Refused { reason, .. } => Self::Rejected {
+                reason: reason.into(),
+            },
             RequestError::Other(error) => error,
         }
     }
@@ -54,7 +62,7 @@ impl RequestError {
     /// Returns the error for a refusal that concerns one run or experiment.
     pub(super) fn blocked(reason: String) -> Self {
         Self::Other(StoreError::Blocked {
-            reason,
+            reason: reason.into(),
             everything: false,
         })
     }
@@ -64,7 +72,7 @@ impl RequestError {
     pub(super) fn into_blocked(self) -> StoreError {
         match self {
             Self::Refused { reason, .. } => StoreError::Blocked {
-                reason,
+                reason: reason.into(),
                 everything: false,
             },
             Self::Other(error) => error,
@@ -134,15 +142,23 @@ pub(super) fn classify_response(
             truncate_reason(words)
         ),
     };
-    let unavailable = |reason| {
+    let unavailable = |reason: String| {
         RequestError::Other(StoreError::Unavailable {
-            reason,
+            reason: reason.into(),
             retry_after: parse_retry_after(headers),
         })
     };
-    let rejected = |reason| RequestError::Other(StoreError::Rejected { reason });
-    let blocked =
-        |reason, everything| RequestError::Other(StoreError::Blocked { reason, everything });
+    let rejected = |reason: String| {
+        RequestError::Other(StoreError::Rejected {
+            reason: reason.into(),
+        })
+    };
+    let blocked = |reason: String, everything| {
+        RequestError::Other(StoreError::Blocked {
+            reason: reason.into(),
+            everything,
+        })
+    };
     let number = status.as_u16();
     match number {
         300..=399 => {
@@ -150,7 +166,8 @@ pub(super) fn classify_response(
                 .get(LOCATION)
                 .and_then(|to| to.to_str().ok())
                 .unwrap_or("another address");
-            let target = truncate_reason(target.split(['?', '#']).next().unwrap_or(target));
+            let target = url_without_credentials(target);
+            let target = truncate_reason(&target);
             blocked(
                 format!(
                     "{reason}. The server redirects to {target}: set MLFLOW_TRACKING_URI to the final address"
@@ -160,7 +177,9 @@ pub(super) fn classify_response(
         }
         // Two clients log something new with the same name at the same moment; at the next attempt it exists.
         400 if code == "BAD_REQUEST" && db_errors::is_race(&words) => {
-            RequestError::Other(StoreError::Contested { reason })
+            RequestError::Other(StoreError::Contested {
+                reason: reason.into(),
+            })
         }
         400 if code == "BAD_REQUEST" && db_errors::is_transient(&words) => unavailable(reason),
         400 if !code.is_empty() => RequestError::Refused {
@@ -211,7 +230,9 @@ pub(super) fn classify_response(
             reason,
         },
         // A gateway's own answer. Halving the batch helps against the 413.
-        413 => RequestError::Other(StoreError::TooLarge { reason }),
+        413 => RequestError::Other(StoreError::TooLarge {
+            reason: reason.into(),
+        }),
         422 | 501 => unavailable(reason),
         500 if db_errors::is_nul_rejection(&words) => rejected(reason),
         500 if code == "INVALID_STATE" => RequestError::Refused {
@@ -249,7 +270,8 @@ pub(super) fn unexpected_response_error(asked: &str, body: &[u8]) -> StoreError 
         reason: format!(
             "{asked}: the answer does not come from MLflow (a proxy or a login page?): {}",
             truncate_reason(&extract_visible_text(body))
-        ),
+        )
+        .into(),
         retry_after: None,
     }
 }
@@ -280,12 +302,8 @@ fn extract_visible_text(body: &[u8]) -> String {
     visible.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn truncate_reason(words: &str) -> &str {
-    let end = words
-        .char_indices()
-        .nth(MAX_REASON_CHARS)
-        .map_or(words.len(), |(end, _)| end);
-    words.get(..end).unwrap_or(words)
+fn truncate_reason(words: &str) -> Cow<'_, str> {
+    limits::truncate_chars(words.into(), MAX_REASON_CHARS).0
 }
 
 /// Parses the header `Retry-After`: seconds, or a date.

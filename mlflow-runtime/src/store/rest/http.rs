@@ -272,7 +272,7 @@ impl HttpClient {
             }
             sent => sent,
         }
-        .map_err(|error| classify_send_error(asked, &error))
+        .map_err(|error| classify_send_error(asked, error))
     }
 }
 
@@ -285,7 +285,8 @@ fn check_header_value(source: &str, value: &str) -> Result<(), StoreError> {
         Some(bad) => Err(StoreError::Blocked {
             reason: format!(
                 "{source} cannot be sent: it contains the character {bad:?}, which no HTTP header can hold; remove it"
-            ),
+            )
+            .into(),
             everything: true,
         }),
     }
@@ -303,9 +304,12 @@ fn build_client(
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .redirect(redirects)
         .build()
-        .map_err(|error| StoreError::Blocked {
-            reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)),
-            everything: true,
+        .map_err(|error| {
+            StoreError::Blocked {
+                reason: format!("the HTTP client cannot be set up: {}", root_cause(&error)).into(),
+                everything: true,
+            }
+            .with_source(error)
         })
 }
 
@@ -319,7 +323,7 @@ pub(super) fn is_body_preserving_redirect(status: StatusCode) -> bool {
 
 pub(super) fn parse_url(url: &str) -> Result<Url, StoreError> {
     Url::parse(url).map_err(|error| StoreError::Rejected {
-        reason: format!("`{url}` is not a URL: {error}"),
+        reason: format!("`{url}` is not a URL: {error}").into(),
     })
 }
 
@@ -328,7 +332,7 @@ pub(super) fn parse_url(url: &str) -> Result<Url, StoreError> {
 fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreError> {
     // The reason does not contain the URI, which may hold a password.
     let blocked = |why: &str| StoreError::Blocked {
-        reason: format!("the tracking URI {why}: it should look like `https://host:port`"),
+        reason: format!("the tracking URI {why}: it should look like `https://host:port`").into(),
         everything: true,
     };
     let mut url =
@@ -362,13 +366,16 @@ pub(super) fn is_broken_connection(error: &reqwest::Error) -> bool {
 }
 
 /// Returns the error for a request that got no answer.
-pub(super) fn classify_send_error(asked: &str, error: &reqwest::Error) -> StoreError {
-    let cause = root_cause(error);
+pub(super) fn classify_send_error(asked: &str, error: reqwest::Error) -> StoreError {
+    // The URL of an upload may hold a signature.
+    let error = error.without_url();
+    let cause = root_cause(&error);
     if error.is_builder() || error.is_redirect() {
         return StoreError::Blocked {
-            reason: format!("{asked}: cannot be sent: {cause}"),
+            reason: format!("{asked}: cannot be sent: {cause}").into(),
             everything: true,
-        };
+        }
+        .with_source(error);
     }
     let reason = if error.is_timeout() {
         format!("{asked}: no answer in time")
@@ -384,9 +391,10 @@ pub(super) fn classify_send_error(asked: &str, error: &reqwest::Error) -> StoreE
         format!("{asked}: {cause}")
     };
     StoreError::Unavailable {
-        reason,
+        reason: reason.into(),
         retry_after: None,
     }
+    .with_source(error)
 }
 
 /// Returns the text of the innermost error. The outer errors only state that a request failed.
@@ -416,7 +424,7 @@ pub(super) async fn read_success_body(
     while let Some(chunk) = response
         .chunk()
         .await
-        .map_err(|error| classify_send_error(asked, &error))?
+        .map_err(|error| classify_send_error(asked, error))?
     {
         if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
             return Err(error::unexpected_response_error(asked, &body).into());

@@ -183,7 +183,7 @@ pub(super) fn find_run(experiment_id: &str, tag: &str, key: &str) -> Result<Vec<
         .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
     {
         return Err(StoreError::Rejected {
-            reason: format!("`{key}` is not a run key"),
+            reason: format!("`{key}` is not a run key").into(),
         });
     }
     Ok(to_json(&Body {

@@ -170,7 +170,7 @@ impl RestStore {
                 match self.find_experiment(name).await? {
                     Some(found) => require_active_experiment(found),
                     None => Err(StoreError::Unavailable {
-                        reason,
+                        reason: reason.into(),
                         retry_after: None,
                     }
                     .into()),
@@ -457,7 +457,7 @@ impl Store for RestStore {
     async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
         if self.http.is_bucket_unavailable() {
             return Err(StoreError::Unavailable {
-                reason: "the artifact bucket of the run does not answer".to_owned(),
+                reason: "the artifact bucket of the run does not answer".into(),
                 retry_after: None,
             });
         }

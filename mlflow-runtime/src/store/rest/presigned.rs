@@ -22,7 +22,6 @@ use super::http::{self, HttpClient, Idempotency};
 use super::upload::{self, UploadContent};
 use super::{StoreError, StoredRun, json};
 use crate::model::limits;
-use crate::store::uri;
 
 /// Largest upload that S3 accepts in one request (Amazon S3 user guide, "Uploading objects").
 const MAX_UPLOAD_BYTES: u64 = 5 << 30;
@@ -93,15 +92,12 @@ async fn request_presigned_upload(
             serde_json::from_slice(&body).map_err(|_| blocked_error(run, INVALID_PRESIGNED_UPLOAD))
         }
         Err(RequestError::Refused { code, reason, .. }) if code == "RESOURCE_DOES_NOT_EXIST" => {
-            Err(StoreError::Missing { reason })
+            Err(StoreError::Missing {
+                reason: reason.into(),
+            })
         }
-        Err(
-            RequestError::Refused { reason, .. }
-            | RequestError::Other(StoreError::Rejected { reason }),
-        ) => Err(blocked_error(
-            run,
-            &format!("the server signs no upload: {reason}"),
-        )),
+        Err(RequestError::Refused { reason, .. }) => Err(not_signed(run, &reason)),
+        Err(RequestError::Other(StoreError::Rejected { reason })) => Err(not_signed(run, &reason)),
         Err(RequestError::Other(_)) if is_unknown => Err(blocked_error(
             run,
             "the server does not sign uploads: MLflow does since 3.17. Upgrade the server, or start it with --serve-artifacts",
@@ -157,7 +153,7 @@ async fn check_bucket_response(
         || words.starts_with("RequestTimeout:");
     if is_passing {
         return Err(StoreError::Unavailable {
-            reason,
+            reason: reason.into(),
             retry_after: None,
         });
     }
@@ -177,13 +173,18 @@ fn xml_element_text<'x>(xml: &'x str, name: &str) -> Cow<'x, str> {
     limits::truncate_chars(text.into(), CHARS).0
 }
 
+fn not_signed(run: &StoredRun, reason: &str) -> StoreError {
+    blocked_error(run, &format!("the server signs no upload: {reason}"))
+}
+
 /// Returns the error for an artifact that waits until a person acts.
 fn blocked_error(run: &StoredRun, why: &str) -> StoreError {
     StoreError::Blocked {
         reason: format!(
             "artifacts of this run go to `{}`: {why}",
-            uri::strip_userinfo(&run.artifact_uri)
-        ),
+            mlflow_rules::url_without_credentials(&run.artifact_uri)
+        )
+        .into(),
         everything: false,
     }
 }

@@ -24,7 +24,9 @@ pub(super) fn build_tracking_config(
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| blocked_error(format!("TLS cannot be set up: {error}")))?;
+        .map_err(|error| {
+            blocked_error(format!("TLS cannot be set up: {error}")).with_source(error)
+        })?;
     let builder = if options.insecure_tls {
         builder
             .dangerous()
@@ -34,7 +36,7 @@ pub(super) fn build_tracking_config(
         for certificate in read_certificates(bundle)? {
             roots
                 .add(certificate)
-                .map_err(|error| unusable_certificate_error(bundle, &error))?;
+                .map_err(|error| unusable_certificate_error(bundle, &error).with_source(error))?;
         }
         builder.with_root_certificates(roots)
     } else if https {
@@ -43,6 +45,7 @@ pub(super) fn build_tracking_config(
                 "the system's certificates cannot be used: {error}. Install them (ca-certificates), or set \
                  MLFLOW_TRACKING_SERVER_CERT_PATH"
             ))
+            .with_source(error)
         })?
     } else {
         builder.with_root_certificates(RootCertStore::empty())
@@ -51,10 +54,10 @@ pub(super) fn build_tracking_config(
         return Ok(builder.with_no_client_auth());
     };
     let key = PrivateKeyDer::from_pem_file(path)
-        .map_err(|error| unusable_certificate_error(path, &error))?;
+        .map_err(|error| unusable_certificate_error(path, &error).with_source(error))?;
     builder
         .with_client_auth_cert(read_certificates(path)?, key)
-        .map_err(|error| unusable_certificate_error(path, &error))
+        .map_err(|error| unusable_certificate_error(path, &error).with_source(error))
 }
 
 /// Returns the configuration for buckets, which trusts the system's certificates and those of `ca_bundle`.
@@ -62,7 +65,9 @@ pub(super) fn build_bucket_config(ca_bundle: Option<&Path>) -> Result<ClientConf
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| blocked_error(format!("TLS cannot be set up: {error}")))?;
+        .map_err(|error| {
+            blocked_error(format!("TLS cannot be set up: {error}")).with_source(error)
+        })?;
     let extra = ca_bundle
         .map(read_certificates)
         .transpose()?
@@ -71,9 +76,11 @@ pub(super) fn build_bucket_config(ca_bundle: Option<&Path>) -> Result<ClientConf
         StoreError::Blocked {
             reason: format!(
                 "the system's certificates cannot be used for the bucket: {error}. Install them (ca-certificates)"
-            ),
+            )
+            .into(),
             everything: false,
         }
+        .with_source(error)
     })?;
     let builder = builder
         .dangerous()
@@ -88,7 +95,7 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, StoreE
         Ok(found) if found.is_empty() => {
             Err(unusable_certificate_error(path, &"it holds no certificate"))
         }
-        found => found.map_err(|error| unusable_certificate_error(path, &error)),
+        found => found.map_err(|error| unusable_certificate_error(path, &error).with_source(error)),
     }
 }
 
@@ -101,7 +108,7 @@ fn unusable_certificate_error(path: &Path, why: &dyn std::fmt::Display) -> Store
 
 fn blocked_error(reason: String) -> StoreError {
     StoreError::Blocked {
-        reason,
+        reason: reason.into(),
         everything: true,
     }
 }

@@ -52,7 +52,7 @@ impl UploadContent<'_> {
             Self::File(path) => {
                 let file = local_artifacts::open_source(path)?;
                 let metadata = file.metadata().map_err(|error| StoreError::Rejected {
-                    reason: format!("cannot read {}: {error}", path.display()),
+                    reason: format!("cannot read {}: {error}", path.display()).into(),
                 })?;
                 Ok((UploadSource::File(file), metadata.len()))
             }
@@ -96,7 +96,7 @@ pub(super) async fn with_timeout<T, E: From<StoreError>>(
         let reason = format!("{asked}: no answer in time");
         let retry_after = None;
         Err(StoreError::Unavailable {
-            reason,
+            reason: reason.into(),
             retry_after,
         }
         .into())
@@ -172,9 +172,9 @@ async fn send_once(
             answer = &mut request => {
                 return answer.map_err(|error| {
                     // The URL of a bucket is a credential, so the error must not contain it.
-                    let error = error.without_url();
-                    let unsent = http::classify_send_error(asked, &error);
-                    if http::is_broken_connection(&error) { SendError::ConnectionBroken(unsent) } else { SendError::Failed(unsent) }
+                    let is_broken = http::is_broken_connection(&error);
+                    let unsent = http::classify_send_error(asked, error);
+                    if is_broken { SendError::ConnectionBroken(unsent) } else { SendError::Failed(unsent) }
                 });
             }
             () = tokio::time::sleep(timeout) => {
@@ -183,7 +183,7 @@ async fn send_once(
                     patience -= 1;
                     if now < length || patience == 0 {
                         return Err(SendError::Failed(StoreError::Unavailable {
-                            reason: format!("{asked}: stalled after {now} of {length} bytes"),
+                            reason: format!("{asked}: stalled after {now} of {length} bytes").into(),
                             retry_after: None,
                         }));
                     }

@@ -34,7 +34,7 @@ impl SqliteError {
     /// Returns the error for a refusal that concerns one run or experiment.
     pub(super) fn blocked(reason: String) -> Self {
         Self::Refused(StoreError::Blocked {
-            reason,
+            reason: reason.into(),
             everything: false,
         })
     }
@@ -59,11 +59,11 @@ impl SqliteError {
     pub(super) fn into_store_error(self, path: &Path) -> StoreError {
         let file = path.display();
         let unavailable = |reason: String| StoreError::Unavailable {
-            reason,
+            reason: reason.into(),
             retry_after: None,
         };
         let blocked = |reason: String| StoreError::Blocked {
-            reason,
+            reason: reason.into(),
             everything: true,
         };
         let error = match self {
@@ -73,14 +73,16 @@ impl SqliteError {
                 return blocked(format!(
                     "cannot create the directory {}: {error}. Choose another tracking URI, or make the parent directory writable",
                     directory.display()
-                ));
+                ))
+                .with_source(error);
             }
             Self::BeingCreated => {
                 return StoreError::Busy {
                     reason: format!(
                         "{file} has MLflow's tables but no schema revision yet: either MLflow is still creating the file, or it was \
                          interrupted while creating it (in that case, delete the file)"
-                    ),
+                    )
+                    .into(),
                 };
             }
             Self::ForeignFile => {
@@ -94,9 +96,9 @@ impl SqliteError {
                 ));
             }
         };
-        match error.sqlite_error_code() {
+        let classified = match error.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy {
-                reason: format!("{file} is locked by another process"),
+                reason: format!("{file} is locked by another process").into(),
             },
             Some(ErrorCode::DiskFull) => unavailable(format!(
                 "no disk space left to write {file}: free some space"
@@ -115,11 +117,12 @@ impl SqliteError {
             )),
             Some(ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch) => {
                 StoreError::Rejected {
-                    reason: format!("SQLite rejected an entry for {file}: {error}"),
+                    reason: format!("SQLite rejected an entry for {file}: {error}").into(),
                 }
             }
             // I/O errors, a lack of memory, or a table that a migration is rebuilding at the moment.
             _ => unavailable(format!("{file}: {error}")),
-        }
+        };
+        classified.with_source(error)
     }
 }

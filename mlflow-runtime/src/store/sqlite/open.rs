@@ -55,7 +55,8 @@ impl OpenDatabase {
                 reason: format!(
                     "{} is a directory: the tracking URI has to name a file",
                     path.display()
-                ),
+                )
+                .into(),
                 everything: true,
             }));
         }

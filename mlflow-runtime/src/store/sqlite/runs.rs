@@ -186,7 +186,7 @@ pub(super) fn require_active_run(db: &Connection, run_id: &str) -> Result<Stored
             "the run {run_id} is deleted: restore it in MLflow to log to it again"
         ))),
         None => Err(SqliteError::Refused(StoreError::Missing {
-            reason: format!("there is no run {run_id}"),
+            reason: format!("there is no run {run_id}").into(),
         })),
     }
 }

@@ -1,0 +1,176 @@
+//! Settings of the tracking server: credentials, workspace and TLS.
+//!
+//! Invariant: passwords and tokens are wrapped in [`Secret`], so no `Debug` output shows them.
+
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::config::credentials_file::FileCredentials;
+use crate::secret::Secret;
+
+/// Server settings as given to [`Config`]; `None` if not given.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerOptions {
+    username: Option<String>,
+    password: Option<Secret<String>>,
+    token: Option<Secret<String>>,
+    workspace: Option<String>,
+    insecure_tls: Option<bool>,
+    server_cert: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
+}
+
+/// Resolved server settings: explicit values, then the environment, then MLflow's credentials file.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ServerSettings {
+    pub(crate) login: Login,
+    pub(crate) tls: Tls,
+    pub(crate) workspace: Option<String>,
+}
+
+/// Credentials for the tracking server. Each part may be missing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<Secret<String>>,
+    pub(crate) token: Option<Secret<String>>,
+}
+
+/// TLS settings for the tracking server: whether and how its certificate is checked, and the client's
+/// certificate.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) insecure: bool,
+    pub(crate) ca_bundle: Option<PathBuf>,
+    pub(crate) client_cert: Option<PathBuf>,
+}
+
+impl Config {
+    /// Sets the user name and the password for HTTP Basic authentication (`MLFLOW_TRACKING_USERNAME`,
+    /// `MLFLOW_TRACKING_PASSWORD`, then the file `~/.mlflow/credentials`). If both are known, they take
+    /// precedence over a token. A line break at the end of either is left out.
+    ///
+    /// ```
+    /// # let secret = || "from a vault".to_owned();
+    /// let config = mlflow::Config::new().basic_auth("alice", secret());
+    /// # let _ = config;
+    /// ```
+    pub fn basic_auth(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.server.username = Some(without_line_end(username.into()));
+        self.server.password = Some(Secret::new(without_line_end(password.into())));
+        self
+    }
+
+    /// Sets the bearer token (`MLFLOW_TRACKING_TOKEN`). A line break at the end of the token, as a file may
+    /// have it, is left out.
+    ///
+    /// ```no_run
+    /// let token = std::fs::read_to_string("/run/secrets/mlflow-token")?;
+    /// let config = mlflow::Config::new().token(token);
+    /// # let _ = config;
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.server.token = Some(Secret::new(without_line_end(token.into())));
+        self
+    }
+
+    /// Sets the workspace on the server (`MLFLOW_WORKSPACE`, default: the server's own default workspace). It is
+    /// sent as the header `X-MLFLOW-WORKSPACE`.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().workspace("vision-team");
+    /// # let _ = config;
+    /// ```
+    pub fn workspace(mut self, name: impl Into<String>) -> Self {
+        self.server.workspace = Some(without_line_end(name.into()));
+        self
+    }
+
+    /// Turns the check of the server's certificate off (`MLFLOW_TRACKING_INSECURE_TLS`, default false). Anyone
+    /// between the program and the server can then read and change the traffic, and one warning says so. For a
+    /// private certificate authority, use [`server_cert`](Self::server_cert) instead.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().insecure_tls(true);
+    /// # let _ = config;
+    /// ```
+    pub fn insecure_tls(mut self, insecure: bool) -> Self {
+        self.server.insecure_tls = Some(insecure);
+        self
+    }
+
+    /// Sets the file of certificates that are trusted instead of the system's, in PEM format
+    /// (`MLFLOW_TRACKING_SERVER_CERT_PATH`). If the file cannot be used, one warning is logged and values wait in
+    /// the journal.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().server_cert("/etc/ssl/private-ca.pem");
+    /// # let _ = config;
+    /// ```
+    pub fn server_cert(mut self, path: impl Into<PathBuf>) -> Self {
+        self.server.server_cert = Some(path.into());
+        self
+    }
+
+    /// Sets the file of the client's own certificate and private key, in PEM format
+    /// (`MLFLOW_TRACKING_CLIENT_CERT_PATH`). If the file cannot be used, one warning is logged and values wait in
+    /// the journal.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().client_cert("/etc/ssl/client.pem");
+    /// # let _ = config;
+    /// ```
+    pub fn client_cert(mut self, path: impl Into<PathBuf>) -> Self {
+        self.server.client_cert = Some(path.into());
+        self
+    }
+}
+
+impl ServerOptions {
+    pub(crate) fn resolve(
+        self,
+        text: &dyn Fn(&'static str) -> Option<String>,
+        flag: &dyn Fn(&'static str) -> Option<bool>,
+        file: FileCredentials,
+    ) -> ServerSettings {
+        let Self {
+            username,
+            password,
+            token,
+            workspace,
+            insecure_tls,
+            server_cert,
+            client_cert,
+        } = self;
+        let line = |variable| text(variable).map(without_line_end);
+        let path = |variable| text(variable).map(PathBuf::from);
+        ServerSettings {
+            login: Login {
+                username: username
+                    .or_else(|| line("MLFLOW_TRACKING_USERNAME"))
+                    .or(file.username),
+                password: password
+                    .or_else(|| line("MLFLOW_TRACKING_PASSWORD").map(Secret::new))
+                    .or(file.password),
+                token: token.or_else(|| line("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
+            },
+            tls: Tls {
+                insecure: insecure_tls
+                    .or_else(|| flag("MLFLOW_TRACKING_INSECURE_TLS"))
+                    .unwrap_or(false),
+                ca_bundle: server_cert.or_else(|| path("MLFLOW_TRACKING_SERVER_CERT_PATH")),
+                client_cert: client_cert.or_else(|| path("MLFLOW_TRACKING_CLIENT_CERT_PATH")),
+            },
+            workspace: workspace.or_else(|| line("MLFLOW_WORKSPACE")),
+        }
+    }
+}
+
+/// Returns `text` without the line break at its end, which a file that was read into a variable has.
+fn without_line_end(text: String) -> String {
+    let kept = text.trim_end_matches(['\r', '\n']).len();
+    let mut text = text;
+    text.truncate(kept);
+    text
+}

@@ -1,0 +1,145 @@
+//! The errors of stores.
+//!
+//! Invariant: the variant of an error determines what the caller does next. The text is for people only; no code
+//! depends on it.
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Reason why a store did not carry out a call. The variant determines what the caller does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Store that cannot be reached, or cannot work now: the same call is worth repeating later.
+    Unavailable {
+        /// Observed failure, e.g. `connection refused`.
+        reason: Reason,
+        /// Delay after which the store asked for the next attempt, if it named one.
+        retry_after: Option<Duration>,
+    },
+    /// Store that works, but is in use by someone else at this moment (e.g. a file's lock): the same call is
+    /// worth repeating soon.
+    Busy {
+        /// Observed failure.
+        reason: Reason,
+    },
+    /// Conflict with another client, which seems to create the same row at this moment: the same call is
+    /// worth repeating soon, but not forever. A call that gets this answer again and again is treated as
+    /// refused. For example, a database that ignores case keeps `Loss` and `loss` in one row.
+    Contested {
+        /// Observed failure.
+        reason: Reason,
+    },
+    /// Call that the store will never accept: the caller rejects the entry and continues.
+    Rejected {
+        /// Error text of the store.
+        reason: Reason,
+    },
+    /// Request that is too large for something between client and store, e.g. a gateway: the caller halves
+    /// the batch. A single entry that is too large may be accepted later, when the limit is raised.
+    TooLarge {
+        /// Observed failure.
+        reason: Reason,
+    },
+    /// Run that the store does not have. Another server behind the same address may have the run.
+    Missing {
+        /// Error text of the store.
+        reason: Reason,
+    },
+    /// Refusal of everything for this run or from this client until a person acts (e.g. a deleted experiment,
+    /// wrong credentials): the values are kept.
+    Blocked {
+        /// Description of the problem and of what to do about it.
+        reason: Reason,
+        /// True if the store refuses everything (e.g. wrong credentials), not only this run.
+        everything: bool,
+    },
+}
+
+impl StoreError {
+    /// Returns the description of the failure.
+    #[must_use]
+    pub fn reason(&self) -> &Reason {
+        match self {
+            Self::Unavailable { reason, .. }
+            | Self::Busy { reason }
+            | Self::Contested { reason }
+            | Self::Rejected { reason }
+            | Self::TooLarge { reason }
+            | Self::Missing { reason }
+            | Self::Blocked { reason, .. } => reason,
+        }
+    }
+
+    /// Returns the same error with `source` as the error behind it.
+    #[must_use]
+    pub(super) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
+        let (Self::Unavailable { reason, .. }
+        | Self::Busy { reason }
+        | Self::Contested { reason }
+        | Self::Rejected { reason }
+        | Self::TooLarge { reason }
+        | Self::Missing { reason }
+        | Self::Blocked { reason, .. }) = &mut self;
+        reason.source = Some(Arc::new(source));
+        self
+    }
+}
+
+impl Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason().fmt(f)
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.reason().source.as_deref()?;
+        Some(source)
+    }
+}
+
+/// Description of a failure for people, with the error behind it where there is one. Two descriptions are equal if
+/// their texts are.
+#[derive(Clone, Debug)]
+pub struct Reason {
+    text: String,
+    source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Self { text, source: None }
+    }
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Deref for Reason {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl PartialEq for Reason {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Reason {}
