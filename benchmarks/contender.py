@@ -1,4 +1,4 @@
-"""One Python tracker at the same work as the others: `contender.py NAME URI POINTS`."""
+"""Runs one Python tracker with the same work as all other trackers: `contender.py NAME URI POINTS`."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def timed(call, *arguments, **named):
 
 
 def logged():
-    """Says that all is logged: whoever listens may end the process now."""
+    """Prints the report after the last log call. The caller may kill the process from now on."""
     at = lambda share: sorted(durations)[int((len(durations) - 1) * share)] / 1e3
     report = dict(blocked_s=sum(durations) / 1e9, p50_us=at(0.5), p999_us=at(0.999), calls=len(durations))
     print(json.dumps(report), flush=True)

@@ -1,7 +1,7 @@
-"""What a user pays besides the calls: the build, the binary, a process that logs nothing, a server that is down.
+"""Measures the costs besides the calls: the build, the binary, a process that logs nothing, a server that is down.
 
-Run by `benchmarks/run`, which builds the programs. The dependencies alone are the reference: what stands in our
-manifest, in a crate that uses them and not us.
+`benchmarks/run` calls this script and builds the measured programs. The reference for the build is a crate that uses
+three dependencies of this library directly, with the same manifest entries, but not the library.
 """
 
 import json
@@ -22,10 +22,10 @@ from side_by_side import QUICK, RUST, TARGET, Server, environment, write
 
 ROOT = Path(__file__).resolve().parent.parent
 ROUNDS = 1 if QUICK else 2
-# The shipper looks for more by itself for 5 s after the last value, and the device is asked once.
+# Seconds. For 5 s after the last value, the shipper checks for new values, and the sync thread calls fsync once.
 SETTLING, IDLE = (1, 2) if QUICK else (10, 20)
 VALUES = 100_000 if QUICK else 10_000_000
-# Nothing listens there.
+# Address on which no server listens.
 DOWN = "http://127.0.0.1:9"
 
 USES = dict(
@@ -55,17 +55,17 @@ def manifest(name, dependencies):
 
 
 def inline(value):
-    """A dependency as TOML: JSON but for tables."""
+    """Returns a dependency as TOML. Only tables differ from JSON."""
     if not isinstance(value, dict):
         return json.dumps(value)
     return "{ " + ", ".join(f"{key} = {json.dumps(entry)}" for key, entry in value.items()) + " }"
 
 
 def crates(folder):
-    """By what they are called in the table, folders of crates whose dependencies are downloaded."""
+    """Creates the crates and downloads their dependencies. Returns their folders by their labels in the table."""
     versions = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["dependencies"]
     alone = {name: versions[name] for name in ("reqwest", "tokio", "rusqlite")}
-    # What we need beside those three, our own crates left out: that much no care of ours could take away.
+    # All dependencies of this library except its own crates: the smallest build time that the library can have.
     needed = tomllib.loads((ROOT / "mlflow-runtime" / "Cargo.toml").read_text())["dependencies"]
     needed = [name for name, entry in needed.items() if not entry.get("optional") and not name.startswith("mlflow-")]
     without = {name: versions[name] for name in [*needed, "syn", "quote", "proc-macro2"]}
@@ -86,7 +86,7 @@ def crates(folder):
 
 
 def cargo(crate, target, *arguments):
-    # A crate from a registry is not built incrementally, so ours, which is a path here, is not either.
+    # Cargo does not build a crate from a registry incrementally. The same holds here for this library, a path.
     variables = {"CARGO_INCREMENTAL": "0"} | ({"CARGO_TARGET_DIR": str(target)} if target else {})
     done = subprocess.run(["cargo", *arguments], cwd=crate, env=os.environ | variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -94,7 +94,7 @@ def cargo(crate, target, *arguments):
 
 
 def cold_build(crate, folder):
-    """Seconds of the wall, of processor time of all that cargo starts, and of the wall by crate."""
+    """Returns the wall-clock time, the processor time of all that cargo starts, and the wall-clock time by crate."""
     target = folder / "target"
     begun, used = time.monotonic(), os.times()
     cargo(crate, target, "build", "--offline", "--timings")
@@ -109,7 +109,7 @@ def cold_build(crate, folder):
 
 
 def tree(crate):
-    """How many crates are built, itself not counted."""
+    """Returns the number of crates that are built, without the crate itself."""
     listed = cargo(
         crate, None, "tree", "--offline", "--prefix", "none", "-e", "normal,build", "--no-dedupe", "-f", "{p}"
     )
@@ -130,7 +130,7 @@ def builds():
             middle = {name: statistics.median(each[name] for each in by_crate) for name in by_crate[0]}
             rows[what].update(build_s=statistics.median(wall), cpu_s=statistics.median(cpu), by_crate=middle)
         for what in [PLAIN] if QUICK else made:
-            # One folder for all, kept: what they share is built once.
+            # All crates share one folder, which is kept, so that their common dependencies are built once.
             cargo(made[what], TARGET / "sizes", "build", "--release", "--offline")
             rows[what]["bytes"] = (TARGET / "sizes" / "release" / f"hello-{made[what].name}").stat().st_size
     return list(rows.values())
@@ -145,7 +145,7 @@ def start(command, folder, **more):
 
 
 def pauses(process, at):
-    """Waits until the program has come to where it pauses."""
+    """Waits until the program has reached the pause `at`."""
     line = process.stdout.readline().strip()
     assert line == at, f"{line!r} instead of {at!r}"
 
@@ -156,20 +156,20 @@ def go_on(process):
 
 
 def status(path):
-    """What `/proc` says of a process or thread, numbers only; memory in KiB."""
+    """Returns the numbers in `/proc/…/status` of a process or thread; memory in KiB."""
     fields = (line.split(":", 1) for line in (path / "status").read_text().splitlines())
     return {name: int(value.split()[0]) for name, value in fields if value.split() and value.split()[0].isdigit()}
 
 
 def memory(process):
-    """Resident, in MiB: in all, what is the process's own, and pages of files, the journal's among them."""
+    """Returns the resident memory in MiB: the total, the process's own, and pages of files, including the journal's."""
     found = status(Path(f"/proc/{process.pid}"))
     names = dict(resident="VmRSS", anonymous="RssAnon", file="RssFile", shared="RssShmem", peak="VmHWM")
     return {name: found[field] / 1024 for name, field in names.items()}
 
 
 def threads(process):
-    """By name and number, how often each thread but the first was switched to or from, and its processor time in ms."""
+    """Returns the context switches and the processor time in ms of each thread except the first, by name and number."""
     found = {}
     for path in Path(f"/proc/{process.pid}/task").iterdir():
         if path.name != str(process.pid):
@@ -181,7 +181,7 @@ def threads(process):
 
 
 def since(before, after):
-    """Wake-ups, by thread where there are any, and processor time between two looks."""
+    """Returns the wake-ups between two samples, also for each thread that had any, and the processor time."""
     wakes = {name: after[name][0] - before.get(name, (0, 0))[0] for name in after}
     used = sum(after[name][1] - before.get(name, (0, 0))[1] for name in after)
     by_thread = {name: count for name, count in wakes.items() if count}
@@ -189,7 +189,7 @@ def since(before, after):
 
 
 def idle(where, uri, folder):
-    """A run that is open and logs nothing."""
+    """Measures a run that is open and logs nothing."""
     process = start([str(RUST / "idle"), uri], folder / where.replace(" ", "-"), MLFLOW_EXIT_TIMEOUT="0")
     pauses(process, "before")
     row = dict(where=where, before=memory(process), threads_before=len(threads(process)))
@@ -212,7 +212,7 @@ def idle(where, uri, folder):
 
 
 def idles(folder):
-    """All at once, as they only sleep."""
+    """Measures all destinations at the same time, because the processes only sleep."""
     (folder / "served").mkdir()
     server = Server(folder / "served")
     uris = {
@@ -226,7 +226,7 @@ def idles(folder):
 
 
 def leave(name, uri, values, timeout, folder):
-    """Logs to a store that is away; memory after 1,000 values and after all, and how long the end takes."""
+    """Logs to an unavailable store. Returns the memory after 1,000 values and after all, and the time of the exit."""
     process = start([str(RUST / "backlog"), uri, str(values)], folder, MLFLOW_EXIT_TIMEOUT=str(timeout))
     pauses(process, "warm")
     warm, begun = memory(process), time.monotonic()

@@ -1,7 +1,7 @@
-"""How the cost of a call and the rate of delivery go with the number of values, keys and threads.
+"""Measures the cost of a call and the rate of delivery by the number of values, keys and threads.
 
-Run by `benchmarks/run`, which builds the program. What a call costs is asked where nothing listens, so that nothing
-competes for the processor, and once more while a SQLite file takes the values.
+`benchmarks/run` calls this script and builds the measured program. The cost of a call is measured twice: while no
+server listens, so that no other work competes for the processor, and while a SQLite file accepts the values.
 """
 
 import json
@@ -22,7 +22,7 @@ MANY = 20_000 if QUICK else 1_000_000
 MOST = 100_000 if QUICK else 10_000_000
 DOWN = "http://127.0.0.1:9"
 
-# What grows, and values, keys and threads of each measurement.
+# Number that grows, and the numbers of values, keys and threads of each measurement.
 SERIES = [
     ("values", [(values, 10, 1) for values in (10**power for power in range(3, 8)) if values <= MOST]),
     ("keys", [(MANY, keys, 1) for keys in (1, 10, 100, 1_000, 10_000)]),
@@ -31,7 +31,7 @@ SERIES = [
 
 
 def run(uri, folder, timeout, values, keys, threads):
-    """What the program says of its calls, and how long it took from its start to its end."""
+    """Returns the figures that the program prints for its calls, and the time from its start to its end."""
     folder.mkdir()
     begun = time.monotonic()
     done = subprocess.run(
@@ -48,7 +48,7 @@ def medians(reports):
 
 
 def measure(root, values, keys, threads):
-    """One row. Whatever is nobody's share of the values is left out."""
+    """Returns one row. `values` is rounded down to a multiple of `threads`."""
     values -= values % threads
     work, folder = (values, keys, threads), root / "journal"
     away, delivered = [], []
@@ -62,7 +62,7 @@ def measure(root, values, keys, threads):
         assert there == values, f"{there} of {values}"
         shutil.rmtree(folder)
     row = dict(values=values, keys=keys, threads=threads, away=medians(away), delivering=medians(delivered))
-    # A thread that has no core of its own waits for one.
+    # At most as many threads run at the same time as there are cores.
     row["caller_ns"] = row["away"]["wall_ns"] * min(threads, os.cpu_count())
     row["delivered_per_s"] = values / row["delivering"]["total_s"]
     print(json.dumps(row), flush=True)

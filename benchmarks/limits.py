@@ -1,7 +1,8 @@
-"""How close to the limits: delivery beside the most that a SQLite file and a server take.
+"""Compares the rate of delivery with the highest rate that a SQLite file and a server support.
 
-Run by `benchmarks/run`. Both sides take turns, each on a file or a server of its own, and the medians are compared. The
-clock starts at the first value, when the run is there, and stops when the store has the last.
+`benchmarks/run` calls this script. The library and the reference take turns, each with a new file or server, and the
+medians are compared. The clock starts at the first value, when the run exists already, and stops when the store has the
+last value.
 """
 
 import json
@@ -27,7 +28,7 @@ def seconds(program, uri, points, folder):
 
 def to_a_file(program, points, folder):
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    # Makes the tables.
+    # Creates the tables of the database.
     subprocess.run([str(RUST / "ours"), uri, "0"], cwd=folder, env=environment(folder), check=True)
     return dict(points_per_s=points / seconds(program, uri, points, folder))
 

@@ -1,6 +1,6 @@
-"""What `benchmarks/run` has measured, as tables in PERFORMANCE.md and README.md, and as a plot.
+"""Writes the measurements of `benchmarks/run` as tables to PERFORMANCE.md and README.md, and as plots to docs/.
 
-A table stands between `<!-- NAME -->` and `<!-- /NAME -->`; what is between them is replaced.
+A table is enclosed in the comments `<!-- NAME -->` and `<!-- /NAME -->`. The text between the comments is replaced.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
-# The same figures, the same file.
+# Makes the plot files reproducible: the same figures give the same file.
 matplotlib.rcParams["svg.hashsalt"] = "mlflow-runtime"
 import matplotlib.pyplot as plt
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "target" / "side-by-side"
 NANOSECONDS = {"ns": 1, "µs": 1e3, "ms": 1e6, "s": 1e9}
 
-# Row of divan's output, what it is called here, the reference of the same run, and calls in one measurement.
+# Row of divan's output, label in the table, reference row of the same run, number of calls in one measurement.
 CALLS, LOOP = "log/thousand_calls", "log/thousand_metric_macros_on_each_thread"
 TRACKED, OFF, PARTS = "log/tracked_call", "log/z_disabled", "parts"
 NOW, MAPPED = f"{CALLS}/reference_instant_now", f"{CALLS}/reference_mapped_append"
@@ -55,7 +55,7 @@ PIECES = [
     (f"{PARTS}/redaction/of_a_thousand_characters", "credentials in 1,000 characters?",
      f"{PARTS}/redaction/reference_lower_case_of_a_thousand_characters", 1),
 ]
-# What a reference is called, and its calls in one measurement.
+# Label of a reference in the table, and number of calls in one measurement.
 REFERENCES = {
     "reference_instant_now": ("`Instant::now()`", 1000),
     "reference_mapped_append": ("a bare append to mapped memory", 1000),
@@ -113,7 +113,7 @@ def short(rows):
 
 
 def medians():
-    """The median of each row of divan's output, in nanoseconds, by its place in the tree."""
+    """Returns the median of each row of divan's output, in nanoseconds, by the path of the row in the tree."""
     found, place = {}, []
     name = re.compile(r"^((?:[│ ]  )*)(?:[├╰]─ )?(\S+)\s+")
     median = re.compile(r"([\d.]+) (ns|µs|ms|s)\s+│ [\d.]+ \S+\s+│ ([\d.]+) (ns|µs|ms|s)\s")
@@ -196,7 +196,7 @@ def builds(rows):
 
 
 def dearest(rows):
-    """What we add to a build: the crates that take longest, and how long they take in both."""
+    """Returns the crates that add most to the build time, with their build times in our build and in the reference."""
     _, alone, _, ours = (row["by_crate"] for row in rows)
     added = {name: took - alone.get(name, 0) for name, took in ours.items()}
     first = sorted((name for name in added if name != "hello-ours"), key=added.get, reverse=True)[:8]
@@ -283,7 +283,7 @@ def growth_plot(series):
 
 
 def goals(rows):
-    """What was to be reached, beside what was measured."""
+    """Returns the table of goals and measured values."""
     found = medians()
     file, server = json.loads((TARGET / "limits.json").read_text())["rows"]
     costs = json.loads((TARGET / "costs.json").read_text())

@@ -1,7 +1,7 @@
-"""Trackers side by side at the same work: one run, 100 params, 100,000 points in ten keys.
+"""Compares trackers that do the same work: one run, 100 params, 100,000 points in ten keys.
 
-Run by `benchmarks/run`, which installs and builds what it takes. Every figure is of this run, on this
-machine; those that take longest have fewer points, which the table says.
+`benchmarks/run` calls this script and installs and builds the trackers. Every figure comes from this run on this
+machine. The slowest trackers log fewer points; the table shows the number of points.
 """
 
 import json
@@ -28,7 +28,7 @@ POINTS = 2_000 if QUICK else 100_000
 FEW = 500 if QUICK else 2_000
 PATIENCE = 900
 
-# Name, how it is started, how many points, where to.
+# Destinations of the points.
 FILE, SERVER, OWN = "SQLite file", "server", "its own files"
 
 
@@ -40,6 +40,7 @@ def python(name):
     return [str(PYTHON), str(HERE / "contender.py"), name]
 
 
+# Name, command, number of points, destination.
 CONTENDERS = [
     ("mlflow-runtime", rust("ours"), POINTS, FILE),
     ("MLflow Python, log_batch", python("mlflow-log-batch"), POINTS, FILE),
@@ -57,7 +58,7 @@ CONTENDERS = [
 
 
 class Counter:
-    """Passes a server's connections on, and counts them and the requests on them."""
+    """Proxy that forwards connections to a server, and counts the connections and the requests."""
 
     def __init__(self, port):
         self.port = port
@@ -89,7 +90,7 @@ class Counter:
 
 
 class Server:
-    """A real MLflow server with a SQLite file, in a folder of its own."""
+    """Real MLflow server with a SQLite file in a separate folder."""
 
     def __init__(self, folder):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -125,7 +126,7 @@ def environment(folder, **more):
 
 
 def run(command, uri, points, folder, kill=False, **more):
-    """Starts a contender; what it says of its calls, how long it took and what memory, or None if it failed."""
+    """Runs a tracker. Returns its report on its calls, the time and the memory that it took; None if it failed."""
     begun = time.monotonic()
     process = subprocess.Popen(
         command + [uri, str(points)], cwd=folder, env=environment(folder, **more), stdout=subprocess.PIPE,
@@ -139,7 +140,7 @@ def run(command, uri, points, folder, kill=False, **more):
             report = json.loads(line)
             report["logged_s"] = time.monotonic() - begun
             if kill:
-                # With all it has started, as the end of a container would.
+                # Kills all processes that the tracker has started, too, as the end of a container would.
                 os.killpg(process.pid, signal.SIGKILL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = status
@@ -152,7 +153,7 @@ def run(command, uri, points, folder, kill=False, **more):
 
 
 def stored(where, folder, server):
-    """How many points there are."""
+    """Returns the number of stored points."""
     if where == OWN:
         return stored_by_others(folder)
     database = server.database if where == SERVER else folder / "mlflow.db"
@@ -176,7 +177,7 @@ def stored_by_others(folder):
 
 
 def compare(name, command, points, where, root):
-    """One row."""
+    """Returns one row of the table."""
     row = dict(name=name, where=where, points=points)
 
     def fresh(label):
@@ -205,7 +206,7 @@ def compare(name, command, points, where, root):
     if run(command, uri, points, folder, kill=True):
         if name == "mlflow-runtime":
             run(command, uri, 0, folder)
-        # What was on its way in the server when its client died.
+        # Waits until the server has processed the requests that it received before the client died.
         before = -1
         while before != (there := stored(where, folder, server)):
             before = there
@@ -228,7 +229,7 @@ def compare(name, command, points, where, root):
 
 
 def write(file, **results):
-    """What `report.py` reads, with the machine and the day."""
+    """Writes results for `report.py`, with the machine and the date."""
     machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release().split('-')[0]}"
     results = dict(machine=machine, date=time.strftime("%Y-%m-%d")) | results
     (TARGET / file).write_text(json.dumps(results, indent=1))

@@ -1,4 +1,4 @@
-"""How many points a `.wandb` file holds. It is LevelDB's log format behind a header of seven bytes."""
+"""Prints the number of points in a `.wandb` file: a header of seven bytes, then records in LevelDB's log format."""
 
 import struct
 import sys

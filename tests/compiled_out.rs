@@ -1,11 +1,11 @@
-//! With the feature `disabled` nothing is left of tracking but the functions themselves.
+//! Tests of the feature `disabled`, which compiles tracking out: only the annotated functions are left.
 
 use std::mem::size_of_val;
 
 use mlflow::testing::fake;
 use mlflow::{timed, tracked};
 
-/// A type that the attribute could not capture, and need not.
+/// Type that the attribute could not capture, and does not have to.
 struct Opaque;
 
 #[tracked(experiment = "none", run_name = "{alpha}", tags(a = 1), skip(opaque), system_metrics = alpha > 0.0)]

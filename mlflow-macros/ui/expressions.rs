@@ -1,4 +1,4 @@
-//! On a closure or a statement rustc has its say, too.
+//! Attributes on closures and statements, for which rustc reports errors of its own, too.
 
 use mlflow_macros::{timed, tracked};
 

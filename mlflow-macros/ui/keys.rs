@@ -25,14 +25,14 @@ fn timed_argument() {}
 #[tracked(root, description = "a", run_name = "b", tags("mlflow.note.content" = "c", "mlflow.runName" = "d", "mlflow.parentRunId" = "e"))]
 fn reserved() {}
 
-// With `time/` it has 253.
+// Name of 253 characters, with the prefix `time/`.
 #[timed(name = "01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567")]
 fn too_long_with_its_prefix() {}
 
 #[timed(name = "", nme = "a", crate)]
 fn every_error_of_timed() {}
 
-// `metric!("..x", 1.0)` did not compile, and this did.
+// Regression test: `metric!("..x", 1.0)` did not compile, but this attribute did.
 #[tracked(metric = "..x")]
 fn way_out() -> f64 {
     0.0

@@ -1,4 +1,4 @@
-//! A function whose attribute is wrong is still there: the only error is the attribute's.
+//! Function with a wrong attribute. The function is emitted all the same, so a call causes no further error.
 
 use mlflow_macros::tracked;
 

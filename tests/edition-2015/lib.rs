@@ -1,5 +1,5 @@
-//! The macros in a crate of the oldest edition, where a path begins at the crate's root, and with names of its own for
-//! what they need.
+//! Tests of the macros in a crate of the oldest edition, in which a path starts at the root of the crate. One
+//! module gives the names that the macros need, such as `Option`, to types of its own.
 
 #[cfg(test)]
 extern crate mlflow;
@@ -65,7 +65,7 @@ mod tests {
         assert_eq!(names(&fake).len(), 4, "{:?}", names(&fake));
     }
 
-    /// Names of the language's own types, for something else.
+    /// Types named like types of the language and the standard library. The macros must not use these types.
     #[allow(non_camel_case_types, dead_code)]
     mod renamed {
         type u8 = String;

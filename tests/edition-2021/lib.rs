@@ -1,6 +1,7 @@
-//! The table of signatures once more, in a crate of the edition before the macro's own.
+//! Second build of the integration tests' table of signatures, in a crate of the edition before the
+//! macros' own.
 
 #[cfg(test)]
 #[path = "../integration/macros/signatures/mod.rs"]
-#[rustfmt::skip] // The tests package formats it, in its own edition's style.
+#[rustfmt::skip] // The package mlflow-tests formats this module, in the style of its own edition.
 mod signatures;

@@ -1,10 +1,11 @@
-//! The folders of the runtime import only what lies below them.
+//! Layers of the runtime: a folder imports only what lies below it.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From below: each imports only what stands before it. CONTRIBUTING shows the same list.
+/// Modules and folders of the runtime, from the bottom up: each imports only those that stand before it.
+/// CONTRIBUTING shows the same list.
 const ORDER: [&str; 26] = [
     "stderr",
     "seeded",
@@ -34,7 +35,7 @@ const ORDER: [&str; 26] = [
     "signals",
 ];
 
-/// What stands above all: the public surface, and what only tests, benchmarks and fuzz targets use.
+/// Modules above all others: the public surface, and code that only tests, benchmarks and fuzz targets use.
 const ABOVE: [&str; 5] = [
     "__private",
     "bench_support",
@@ -57,7 +58,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Whether it holds unit tests only.
+/// Returns true if only tests and fuzz targets use the file.
 fn is_of_tests(file: &str) -> bool {
     let is_test = |part: &str| {
         let name = part.trim_end_matches(".rs");
@@ -66,7 +67,8 @@ fn is_of_tests(file: &str) -> bool {
     file.split('/').any(is_test) || HARNESSES.contains(&file)
 }
 
-/// The modules at the crate's root that the code names, without its unit tests and comments.
+/// Returns the modules at the crate's root that the code names. Comments and the unit tests at the end of the
+/// file are left out.
 // Input:  `use crate::store::{Store, StoreError};`
 // Output: `store`
 fn imported(source: &str) -> Vec<String> {
@@ -110,7 +112,7 @@ fn a_folder_imports_only_what_lies_below_it() {
         });
         *seen.entry(unit.to_owned()).or_insert(0) += 1;
         for name in imported(&fs::read_to_string(&path).unwrap()) {
-            // A name that is no module is one that `lib.rs` passes on.
+            // A name that is no module is one that `lib.rs` re-exports.
             if place(&name).is_some_and(|imported| imported > own) || ABOVE.contains(&name.as_str())
             {
                 upward.push(format!("{file} imports {name}"));

@@ -1,4 +1,4 @@
-//! Bad input costs one clear warning and nothing else.
+//! Bad input from the user's program or environment: it costs one clear warning and nothing else.
 
 mod any_text;
 
@@ -68,7 +68,7 @@ fn a_param_changed_later_costs_only_itself() {
     assert!(warnings[0].contains("alpha"), "{warnings:?}");
 }
 
-/// They were thrown away with their values.
+/// Regression: such keys were thrown away, with their values.
 #[test]
 fn keys_that_mlflow_refuses_are_mended_with_one_warning_each() {
     let fake = fake();
@@ -155,7 +155,7 @@ fn long_values_are_cut_with_one_warning() {
     }
 }
 
-/// A server on PostgreSQL answers 500 to a NUL, whenever it is asked.
+/// A server on PostgreSQL answers every request that contains a NUL with status 500.
 #[test]
 fn nul_is_replaced_with_one_warning_for_each_key() {
     let fake = fake();
@@ -288,7 +288,7 @@ fn what_is_left_out_of_a_returned_value_is_warned_of_once() {
     assert_eq!((said, warnings.len()), (1, 1), "{warnings:?}");
 }
 
-/// How many warnings speak of this key and say this.
+/// Returns the number of warnings that name this key and contain `what`.
 fn about(warnings: &[String], key: &str, what: &str) -> usize {
     warnings
         .iter()
@@ -307,7 +307,7 @@ impl Display for Chain {
 
 impl std::error::Error for Chain {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // Its own cause, for ever.
+        // The error is its own cause, so that the chain of causes has no end.
         Some(self)
     }
 }
@@ -327,7 +327,8 @@ impl Display for Unshowable {
     }
 }
 
-/// What stands in the key in place of the credential looked like one, and was masked for ever.
+/// Regression: the placeholder for the masked credential in a key looked like a credential, and was masked
+/// again without end.
 #[test]
 fn a_tag_named_by_a_request_header_overflowed_the_stack() {
     let token = "abcdefghijklmnopqrstuvwxyz0123456789";
@@ -381,7 +382,8 @@ fn an_artifact_that_is_not_there_or_leads_out_is_left_out() {
     assert!(warnings[1].contains("../outside.txt"), "{warnings:?}");
 }
 
-/// A server refused it, and the SQLite file had it under a name that MLflow's page did not find.
+/// Regression: a server refused such a name, and the SQLite store kept the artifact under a name that the
+/// MLflow UI did not find.
 #[test]
 fn an_artifact_whose_name_servers_do_not_keep_has_another_everywhere() {
     let fake = fake();
@@ -424,7 +426,8 @@ fn an_artifact_whose_name_servers_do_not_keep_has_another_everywhere() {
     );
 }
 
-/// Each of these sent the run to a fresh `./mlflow.db`, and said nothing to a program without a subscriber.
+/// Regression: each of these URIs sent the run to a new `./mlflow.db`, and a program without a `tracing`
+/// subscriber printed nothing about it.
 #[test]
 fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
     for (uri, expected) in [
@@ -490,7 +493,7 @@ fn a_file_that_is_not_there_is_one_line_at_the_end_that_names_it() {
     assert!(!ended.stderr.contains("has refused"), "{}", ended.stderr);
 }
 
-/// It has no length, and was logged as an empty file.
+/// Regression: a file in `/proc` has the length 0, and was logged as an empty file.
 #[test]
 fn a_file_of_the_system_is_logged_with_its_bytes() {
     let fake = fake();
@@ -502,7 +505,8 @@ fn a_file_of_the_system_is_logged_with_its_bytes() {
     assert!(status.contains("Pid:"), "{status}");
 }
 
-/// Nothing said that these were lost, and Python starts the run.
+/// Regression: nothing reported the loss of these values. MLflow's Python client starts a run for such
+/// values.
 #[test]
 fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each() {
     let script = [
@@ -530,12 +534,16 @@ fn what_is_logged_without_a_run_and_a_run_that_is_not_started_are_one_line_each(
             );
             let expected = "mlflow: a run was built and not started";
             assert!(unstarted.starts_with(expected), "{unstarted}");
-            assert!(file.starts_with("mlflow: runs go to"), "{file}");
+            assert!(
+                file.starts_with("mlflow: created the MLflow database"),
+                "{file}"
+            );
         }
     }
 }
 
-/// Nothing of these was on stderr, and a flush was complete with values held.
+/// Regression: stderr showed nothing of these values, and a flush counted as complete although values were
+/// blocked.
 #[test]
 fn what_a_store_holds_or_refuses_is_one_line_at_the_end_with_its_reason() {
     let points = ["start a", "points loss 0 3", "flush 60", "health", "end a"];
@@ -582,7 +590,7 @@ fn what_a_store_holds_or_refuses_is_one_line_at_the_end_with_its_reason() {
         ),
     ] {
         let folder = Folder::new();
-        // It makes the file.
+        // The first program creates the file.
         assert!(
             folder
                 .run(SCRIPTED, &["start first", "end first"], &[])
@@ -657,7 +665,8 @@ fn what_was_logged_to_a_tracking_uri_without_a_scheme_arrives_when_it_has_one() 
     assert_eq!(one::<i64>(&server.database(), runs), 6);
 }
 
-/// It waited under a relative path, and a file that is rightly named has an absolute one.
+/// Regression: the journal named the file by a relative path, but a URI that is spelt correctly has an
+/// absolute path. The journal belonged to another destination then, and stayed.
 #[test]
 fn what_was_logged_to_a_file_with_two_slashes_arrives_when_it_has_three() {
     let folder = Folder::new();
@@ -776,7 +785,7 @@ fn a_token_that_no_header_can_hold_is_named_and_one_with_a_line_break_at_its_end
     }
 }
 
-/// Three runs that began within a second had one name.
+/// Regression: three runs that began within the same second had the same name.
 #[test]
 fn runs_that_start_in_the_same_second_have_names_that_differ() {
     #[tracked]
@@ -794,7 +803,7 @@ fn runs_that_start_in_the_same_second_have_names_that_differ() {
     assert_eq!(functions[0].len(), "train-20261128-065209-1f0c3b".len());
 }
 
-/// The clock of the metrics stood up to 5 ms behind that of the run.
+/// Regression: the clock of metrics was up to 5 ms behind the clock of the run.
 #[test]
 fn no_metric_is_before_the_start_of_its_run() {
     let folder = Folder::new();
@@ -818,7 +827,7 @@ fn no_metric_is_before_the_start_of_its_run() {
     assert_eq!(counted, (100, 0));
 }
 
-/// A folder was refused as no file, and its kinds of failure had one text.
+/// Regression: a folder was rejected because it is no file, and all kinds of failure had the same text.
 #[test]
 fn a_folder_is_logged_with_all_its_files_and_each_failure_has_its_own_words() {
     use std::os::unix::ffi::OsStrExt as _;
@@ -875,11 +884,11 @@ fn a_folder_is_logged_with_all_its_files_and_each_failure_has_its_own_words() {
     for (warning, words) in warnings.iter().zip(words) {
         assert!(warning.contains(words), "{words}: {warnings:#?}");
     }
-    // Each folder was logged twice, and its link left out each time.
+    // The six are four artifacts, and the link `round` twice, because its folder is logged twice.
     assert_eq!(mlflow::health().rejected, 6);
 }
 
-/// As MLflow's own client finds them; they were not looked for.
+/// Regression: credentials in this file, which MLflow's own client reads, were ignored.
 #[test]
 fn credentials_stand_in_the_file_in_the_home_directory_and_other_ways_are_said_to_be_none() {
     let server = FakeServer::start(|_, _| Reply::status(503, ""));
@@ -922,7 +931,8 @@ fn credentials_stand_in_the_file_in_the_home_directory_and_other_ways_are_said_t
     }
 }
 
-/// Of a run's start, which is one value, each param that was refused was counted as one.
+/// Regression: a run's start counts as one value, but each rejected param in it was counted as a value of its
+/// own.
 #[test]
 fn params_of_a_start_that_are_refused_leave_the_numbers_right() {
     let fake = fake();
@@ -934,7 +944,7 @@ fn params_of_a_start_that_are_refused_leave_the_numbers_right() {
         .start();
     run.log_metric("loss", 0.5);
     drop(run);
-    // It fails where the numbers do not add up.
+    // `runs` panics if the numbers of `health()` do not add up.
     assert_eq!(fake.runs()[0].params["a"], "1");
     let health = mlflow::health();
     assert_eq!(
@@ -943,7 +953,7 @@ fn params_of_a_start_that_are_refused_leave_the_numbers_right() {
     );
 }
 
-/// The name was ignored without a word.
+/// Regression: the name was ignored without a warning.
 #[test]
 fn a_name_for_another_kind_of_returned_value_is_one_line() {
     let folder = Folder::new();
@@ -964,8 +974,8 @@ fn a_name_for_another_kind_of_returned_value_is_one_line() {
         fields.starts_with("mlflow: `metric` at `fields` ("),
         "{fields}"
     );
-    let rest = "names one number, and the function has returned fields such as `rmse`, which have their own names; \
-                leave it out, or return what it names";
+    let rest = "names one number, but the function returned fields such as `rmse`, which have their own names; \
+                remove the argument, or return what it names";
     assert!(fields.ends_with(rest), "{fields}");
     assert!(text.contains("returned no number; leave it out"), "{text}");
     assert!(
@@ -976,7 +986,7 @@ fn a_name_for_another_kind_of_returned_value_is_one_line() {
     );
 }
 
-/// A training of days found it out when it ended.
+/// Regression: a training that runs for days reported blocked values only at its end.
 #[test]
 fn values_that_are_held_are_said_while_the_process_goes_on() {
     let folder = Folder::new();
@@ -990,7 +1000,8 @@ fn values_that_are_held_are_said_while_the_process_goes_on() {
     program.kill();
 }
 
-/// Each later program named an earlier one's reason as its own, and nothing said how to be rid of them.
+/// Regression: each later program reported the reason of an earlier one as its own, and nothing told the user
+/// how to discard the values.
 #[test]
 fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
     let folder = Folder::new();
@@ -1008,7 +1019,7 @@ fn what_an_earlier_program_has_left_is_a_line_of_its_own() {
         uri,
     );
     assert_eq!(lines_of(&first.stderr), [line]);
-    // A short program may end before it has looked at them.
+    // A short program may end before it has read the orphaned journals, so this one waits for their recovery.
     let script = ["start b", "recover 60", "end b"];
     let second = folder.run(SCRIPTED, &script, &[]);
     let line = format!(
@@ -1028,7 +1039,7 @@ fn lines_of(stderr: &str) -> Vec<String> {
     lines.map(str::to_owned).collect()
 }
 
-/// The folders of journals below `root`.
+/// Returns the folders of the journals in `root`.
 fn journals(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root)
         .unwrap()
@@ -1036,7 +1047,8 @@ fn journals(root: &Path) -> Vec<PathBuf> {
     entries.filter(|path| path.is_dir()).collect()
 }
 
-/// Of a first value outside of a run one line told, and of all that was lost after it none.
+/// Regression: one line reported the first value logged outside of a run, and none reported the values lost
+/// after it.
 #[test]
 fn each_key_that_is_logged_outside_of_a_run_is_named() {
     let folder = Folder::new();

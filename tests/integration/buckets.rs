@@ -1,4 +1,4 @@
-//! Artifacts that go to a bucket, for which the client has no credentials.
+//! Artifacts uploaded to a bucket for which the client has no credentials.
 
 use mlflow::store::{
     ArtifactContent, Credentials, RestOptions, RestStore, Store as _, StoreError, StoredRun,
@@ -13,7 +13,8 @@ use crate::support::program::{Folder, one};
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
 
-/// The whole of what a run logs, where nothing stands between the server and a bucket.
+/// Checks all artifacts of a run when the server does not proxy them, so that the client uploads to the
+/// bucket itself.
 #[test]
 fn artifacts_go_to_a_bucket_by_urls_that_the_server_signs() {
     let port = free_port();
@@ -49,7 +50,7 @@ fn artifacts_go_to_a_bucket_by_urls_that_the_server_signs() {
             .1
             .starts_with(b"dropped 0")
     );
-    // By MLflow's own page and client, as it is in the store.
+    // The server lists the artifacts under these names, as the MLflow UI and its clients show them.
     let api = server.api();
     let [(run, _)] = &api.runs(&api.experiment("checkpoints"))[..] else {
         panic!("one run");
@@ -98,7 +99,8 @@ fn while_a_bucket_is_away_its_artifacts_wait_and_nothing_else_does() {
     assert_eq!(objects[0].2, b"content");
 }
 
-/// Answers for a server that signs, with a URL of the bucket, and for the bucket.
+/// Uploads one artifact. `signs` answers for the tracking server and gets a URL in the bucket; `takes`
+/// answers for the bucket. Returns the result, the server and the bucket.
 fn put(
     signs: impl Fn(&str) -> Reply + Send + Sync + 'static,
     takes: impl Fn(&Request) -> Reply + Send + Sync + 'static,
@@ -153,7 +155,7 @@ fn a_bucket_is_sent_what_was_signed_and_none_of_our_credentials() {
     }
 }
 
-/// What no upload can be signed for waits: the bytes were deleted as refused.
+/// Regression: the bytes were deleted as rejected. An artifact without a signed upload stays blocked instead.
 #[test]
 fn an_artifact_that_no_upload_is_signed_for_waits_for_a_person() {
     let error = |code: &str| format!(r#"{{"error_code":"{code}","message":"not now"}}"#);
@@ -224,7 +226,7 @@ fn what_a_bucket_says_tells_who_has_to_act_and_no_signature() {
     assert!(!error.to_string().contains("5ec7e7"), "{error}");
 }
 
-/// Whoever read the answer waited for ever, and everything else behind it.
+/// Regression: the reader of such an answer waited forever, and so did everything behind it.
 #[test]
 fn an_answer_of_a_bucket_that_stops_in_the_middle_is_no_answer() {
     let stops = "HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\n<Error>";

@@ -1,4 +1,4 @@
-//! What the client learns of a store: a real server, one that refuses, none at all, a file, the fake.
+//! Client's view of a store: a real server, one that refuses the client, none at all, a file, the fake.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ fn a_server() {
     assert_eq!(info.error, None);
 }
 
-/// As MLflow's `basic-auth` does: nothing is to be had without a name.
+/// The server behaves like MLflow's `basic-auth`: it answers no request without credentials.
 #[test]
 fn a_server_that_does_not_know_us() {
     let server = FakeServer::start(|request, _| {
@@ -137,9 +137,9 @@ fn any_executor_may_ask() {
         .build()
         .unwrap();
     assert!(!tokio.block_on(ask()), "with no driver of its own");
-    // The blocking one, too, inside of a runtime.
+    // The blocking call works inside a runtime, too.
     assert!(!tokio.block_on(async { info_of(&uri).reachable }));
-    // And on another thread.
+    // The future works on another thread, too.
     let asked = ask();
     let asked = std::thread::spawn(move || smol::block_on(asked));
     assert!(!asked.join().unwrap());

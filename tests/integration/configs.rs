@@ -1,4 +1,4 @@
-//! What `log_params` makes of a configuration.
+//! Params that `log_params` makes from a configuration.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::support::warnings::capture;
 
-/// The run that a configuration was logged to, and what was warned of.
+/// Returns the run to which the configuration was logged, and the warnings.
 fn logged<T: Serialize>(config: &T) -> (RecordedRun, Vec<String>) {
     capture(|| {
         let fake = fake();
@@ -18,7 +18,7 @@ fn logged<T: Serialize>(config: &T) -> (RecordedRun, Vec<String>) {
     })
 }
 
-/// A map of 16 entries was logged, one of 17 was "no fields".
+/// Regression: a map with 16 entries was logged, but one with 17 was reported as "no fields".
 #[test]
 fn a_map_of_any_size_is_logged() {
     for entries in [16, 17, 1000] {

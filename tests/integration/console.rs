@@ -1,4 +1,5 @@
-//! What a run says in words is whole in its artifacts, whatever becomes of its process and its store.
+//! Console logs of runs: each is complete in the run's artifacts, even if its process dies or its store is
+//! unavailable.
 
 mod captured;
 mod lines;
@@ -14,13 +15,13 @@ use crate::support::program::{Ended, Folder, Live, one};
 use crate::support::proxy::Proxy;
 
 const LINES: &str = env!("CARGO_BIN_EXE_lines");
-/// Any program that tracks ships what others have left.
+/// Program that ships orphaned journals. Any other program that tracks would do.
 const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 
 const THREADS: usize = 4;
 const EACH: usize = 500;
 
-/// The program, when it has said the first half.
+/// Starts the program, and waits until it has logged the first half of its lines.
 fn talking(folder: &Folder, environment: &[(&str, &str)]) -> Live {
     let arguments = [&THREADS.to_string(), &EACH.to_string(), "run"];
     let mut program = folder.start(LINES, &arguments, environment);
@@ -28,7 +29,7 @@ fn talking(folder: &Folder, environment: &[(&str, &str)]) -> Live {
     program
 }
 
-/// The consoles of the only run that is called `lines`, by name, as the default store has them.
+/// Returns the console logs of the only run named `lines`, by file name, from the default store.
 fn consoles(folder: &Folder) -> BTreeMap<String, String> {
     consoles_of(folder, "lines")
 }
@@ -46,13 +47,14 @@ fn consoles_of(folder: &Folder, run: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Whether the store has the first of them.
+/// Returns true if the default store has a console log of the run.
 fn has_lines(folder: &Folder) -> bool {
     let tables = "select count(*) from sqlite_master where name = 'runs'";
     one::<i64>(&folder.database(), tables) == 1 && !consoles(folder).is_empty()
 }
 
-/// Each thread's lines, each once and in its order, and nothing else but the first and the last.
+/// Asserts that the console log holds every line of each thread, once and in order, and otherwise only the
+/// first and the last line.
 fn is_whole(console: &str, lines: usize) {
     let mut said: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     let mut others = Vec::new();
@@ -122,7 +124,7 @@ fn lines_outlive_a_killed_process() {
     }
 }
 
-/// The only run of an experiment of its own.
+/// Returns the only run of an experiment.
 fn only_run(api: &Api, experiment: &str) -> crate::support::seen::Seen {
     let runs = api.runs(&api.experiment(experiment));
     let [(run_id, _)] = &runs[..] else {
@@ -172,7 +174,8 @@ fn lines_wait_for_the_artifact_store_and_keep_nothing_else_from_arriving() {
     let seen = only_run(&api, &experiment);
     assert_eq!(seen.points["loss"].len(), 1);
     assert!(seen.artifacts.is_empty());
-    // The process leaves, as its store is known to be away, and the next one ships the rest.
+    // The process ends without waiting, because its store is known to be unavailable. The next program ships
+    // the rest.
     program.tell();
     let ended = program.end();
     assert!(ended.success, "{}", ended.stderr);
@@ -274,7 +277,7 @@ fn a_console_that_is_full_says_so() {
     let console = &consoles(&folder)["console.log"];
     let full = "\n[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n";
     let (_, under_way) = console.split_once(full).expect("a line that says so");
-    // At most one of each of the other three threads, begun before there was no room.
+    // Each of the other three threads may have begun one line before the limit was reached.
     assert!(under_way.lines().count() <= 3, "{console}");
     assert!(console.len() <= 10_000 + full.len() && console.len() > 9_000);
     assert!(ended.stdout.ends_with("dropped 0\n"), "{}", ended.stdout);
@@ -311,7 +314,7 @@ fn lines_that_the_journal_has_no_room_for_are_counted() {
     assert!((1..16_000).contains(&dropped), "{dropped}");
 }
 
-/// Of a journal in memory the text is in memory, too.
+/// If the journal is in memory, console logs are kept in memory, too.
 #[test]
 fn lines_without_any_directory() {
     let folder = Folder::new();

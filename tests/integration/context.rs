@@ -1,4 +1,4 @@
-//! The current run on threads and in tasks: nothing is lost on the way, and nothing goes to another.
+//! Current run on threads and in tasks: no value is lost, and none goes to another run.
 
 mod guards;
 
@@ -151,7 +151,7 @@ async fn moved() -> usize {
     between_workers().await
 }
 
-/// Logs from every worker that it is moved to, until there were three.
+/// Logs a value in every step, until the task has run on three workers. Returns the number of values.
 async fn between_workers() -> usize {
     let mut threads = HashSet::new();
     for step in 0..10_000 {
@@ -160,8 +160,8 @@ async fn between_workers() -> usize {
         if threads.len() == 3 {
             return usize::try_from(step + 1).unwrap();
         }
-        // Woken from outside, it goes on where a worker first has time for it; one that only
-        // yields stays where it is.
+        // A task woken from outside the runtime continues on the first worker that has time. A task that only
+        // yields stays on its worker.
         tokio::task::spawn_blocking(|| ()).await.unwrap();
     }
     panic!("no other worker took it: {threads:?}");
@@ -175,7 +175,7 @@ fn a_future_takes_its_run_along_when_another_worker_goes_on() {
     let instrumented = parent.instrument(between_workers());
     drop(parent);
     let workers = workers();
-    // Others that keep the workers busy, so that they steal from each other.
+    // Other tasks keep the workers busy, so that workers steal tasks from each other.
     let noise: Vec<_> = (0..8)
         .map(|_| {
             workers.spawn(async {
@@ -205,7 +205,8 @@ fn tasks_and_blocking_calls() {
     for runtime in [one_thread(), workers()] {
         let fake = fake();
         let given = (*mlflow::start_run().name("given").start()).clone();
-        // Current on this thread, so that what does not keep to the run it was given shows.
+        // The outer run is current on this thread. A task that loses the run it was given logs to the outer
+        // run, which shows the mistake.
         let outer = mlflow::start_run().name("outer").start();
         runtime.block_on(async {
             tokio::spawn(given.instrument(async {
@@ -273,7 +274,7 @@ fn smol_is_an_executor_like_any_other() {
     assert_eq!(steps(&run(&fake, "run"), "value"), [0, 1, 2]);
 }
 
-/// Logs when it goes.
+/// Value that logs when it is dropped.
 struct Parting;
 
 impl Drop for Parting {

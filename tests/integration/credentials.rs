@@ -1,4 +1,4 @@
-//! Values that look like credentials are masked, wherever they are logged.
+//! Values that look like credentials: they are masked wherever they are logged.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -13,7 +13,8 @@ use crate::support::warnings;
 
 const LEAKY: &str = env!("CARGO_BIN_EXE_leaky");
 
-/// Put together here, so that nobody's scanner takes it for a real one.
+/// Returns a made-up token. The token is put together at run time, so that no secret scanner takes it for a
+/// real one.
 fn token() -> String {
     ["gh", "p_", &"FakeValue1".repeat(4)].concat()
 }
@@ -237,7 +238,7 @@ fn no_file_of_the_journal_holds_a_credential() {
     ] {
         assert!(holds(&bytes, there), "the journal has no {there}");
     }
-    // Not a piece of it, either.
+    // The journal holds no part of the token, either.
     assert!(!holds(&bytes, &token[..8]));
     assert!(!holds(&bytes, password));
     let stderr = String::from_utf8(output.stderr).unwrap();

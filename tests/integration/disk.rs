@@ -1,5 +1,5 @@
-//! A disk that is full, cannot be written, or loses the journal: the program ends as it would
-//! without tracking, the user is told once, and what memory holds arrives.
+//! Disks that are full, cannot be written, or lose the journal: the program ends as it would without
+//! tracking, the user is warned once, and the values in memory arrive.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -15,13 +15,14 @@ const CHECKPOINT: &str = env!("CARGO_BIN_EXE_checkpoint");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 const STEADY: &str = env!("CARGO_BIN_EXE_steady");
 
-/// Half of them are more than the first segment holds, all of them more than the second.
+/// Number of points. Half of them are more than the first segment holds, and all of them more than the
+/// second.
 const POINTS: i64 = 40_000;
 
 const IN_MEMORY: &str = "values are kept in memory";
 const ARTIFACT_IN_MEMORY: &str = "is kept in memory instead";
 
-/// A small file system of its own, where mounting is permitted.
+/// Small file system in memory, mounted at this path, on systems where the test may mount one.
 struct Mount(PathBuf);
 
 impl Mount {
@@ -33,7 +34,7 @@ impl Mount {
         if output.as_ref().is_ok_and(|output| output.status.success()) {
             return Some(Self(path.to_owned()));
         }
-        // Not by a macro: what those print of a test that passes is shown to nobody.
+        // `eprintln!` would not do: the test harness captures its output and hides that of a passed test.
         let _ = writeln!(
             io::stderr(),
             "not tested: nothing can be mounted here: {output:?}"
@@ -41,7 +42,7 @@ impl Mount {
         None
     }
 
-    /// Takes all the room that is left.
+    /// Writes a file that takes all the remaining space.
     fn fill(&self) {
         let mut file = File::create(self.0.join("filler")).unwrap();
         let full = loop {
@@ -59,8 +60,8 @@ impl Drop for Mount {
     }
 }
 
-/// Logs a file of so many bytes as an artifact, beside points; returns the warning of it, if there is
-/// one.
+/// Logs a file of this many bytes as an artifact, along with points. Returns the warning about it, if there
+/// is one.
 fn log_artifact_of(folder: &Folder, bytes: u64) -> Option<String> {
     let file = File::create(folder.path().join("weights.bin")).unwrap();
     file.set_len(bytes).unwrap();
@@ -92,7 +93,7 @@ fn an_artifact_that_does_not_fit_on_the_disk_is_told_in_one_line() {
     }
 }
 
-/// The training's own checkpoints must not fail because of our copy.
+/// The library's copy of an artifact must leave space for the program's own files, e.g. checkpoints.
 #[test]
 fn an_artifact_leaves_a_part_of_the_disk_free() {
     let folder = Folder::new();
@@ -112,7 +113,8 @@ fn start(folder: &Folder, environment: &[(&str, &str)]) -> Live {
     program
 }
 
-/// The program's other half, its end and what the store holds then; returns how many were dropped.
+/// Runs the second half of the program, and checks its end and the content of the store. Returns the number
+/// of dropped values.
 fn ends_well(folder: &Folder, mut program: Live, warnings: &[&str]) -> i64 {
     program.tell();
     let ended = program.end();
@@ -144,7 +146,8 @@ fn was_told(ended: &Ended, expected: &[&str]) {
     assert!(ended.success, "{}", ended.stderr);
     assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
     let mut warnings = ended.warnings();
-    // Power, not the process: comes when the device is asked, which may be later.
+    // The warning about a failed sync concerns a loss of power only. The warning appears when the device is
+    // synced, which may be later.
     warnings.retain(|warning| !warning.contains("could not be synced"));
     assert_eq!(warnings.len(), expected.len(), "{}", ended.stderr);
     for words in expected {
@@ -153,7 +156,7 @@ fn was_told(ended: &Ended, expected: &[&str]) {
     }
 }
 
-/// Also where it could not lie beside the journal.
+/// Asserts that the large artifact was uploaded, even if its copy could not be written beside the journal.
 fn artifact_arrived(folder: &Folder) {
     let root: String = one(&folder.database(), "select artifact_uri from runs");
     let large = fs::read(Path::new(&root).join("notes/large.txt")).unwrap();
@@ -176,7 +179,7 @@ fn a_disk_that_others_fill_meanwhile() {
     let folder = Folder::new();
     if let Some(disk) = Mount::tmpfs(&folder.journal(), "size=2m") {
         let program = start(&folder, &[]);
-        // What is mapped was reserved: writing to it goes on.
+        // The space of mapped segments is reserved, so that they can still be written.
         disk.fill();
         assert_eq!(ends_well(&folder, program, &[IN_MEMORY]), 0);
         artifact_arrived(&folder);
@@ -186,7 +189,7 @@ fn a_disk_that_others_fill_meanwhile() {
 #[test]
 fn a_disk_without_room_for_a_directory() {
     let folder = Folder::new();
-    // The root of the file system is its only inode.
+    // The root directory takes the only inode of the file system.
     if let Some(_disk) = Mount::tmpfs(&folder.journal(), "size=8m,nr_inodes=1") {
         let temporary = folder.path().to_str().unwrap().to_owned();
         let program = start(&folder, &[("TMPDIR", &temporary)]);
@@ -204,7 +207,7 @@ fn a_disk_that_is_read_only() {
     }
 }
 
-/// Nowhere to write: neither the journal's directory nor the fallback can be made.
+/// Returns settings with which neither the journal's directory nor its fallback can be created.
 fn nowhere(folder: &Folder) -> [(&'static str, String); 2] {
     let file = folder.path().join("file");
     File::create(&file).unwrap();
@@ -228,7 +231,7 @@ fn no_directory_at_all() {
     artifact_arrived(&folder);
 }
 
-/// As long as it is open, the store takes nothing.
+/// Locks the store's file. The store takes nothing until the returned connection is closed.
 fn locked(folder: &Folder) -> Connection {
     let lock = Connection::open(folder.path().join("mlflow.db")).unwrap();
     lock.execute_batch("begin exclusive").unwrap();
@@ -251,8 +254,8 @@ fn what_finds_no_room_in_memory_is_counted() {
 fn values_of_a_journal_that_is_removed_are_not_said_to_wait() {
     let folder = Folder::new();
     let lock = locked(&folder);
-    // What the shipper has read of the journal before, it still has; so it reads before the points
-    // are logged, and no more as long as the store takes nothing.
+    // Entries that the shipper has read from the journal survive its removal. The program therefore lets the
+    // shipper read before it logs the points; the locked store keeps the shipper from reading more.
     let mut program = folder.start(STEADY, &[&POINTS.to_string(), "offered"], &[]);
     program.wait_for_stdout("logged");
     fs::remove_dir_all(folder.journal()).unwrap();
@@ -274,7 +277,7 @@ fn values_of_a_journal_that_is_removed_are_not_said_to_wait() {
         .parse()
         .unwrap();
     let database = folder.database();
-    // Where the run's start was among what is lost, it is started anew for the rest.
+    // If the run's start was lost, the shipper starts the run anew for the remaining values.
     assert_eq!(
         one::<i64>(
             &database,
@@ -307,7 +310,7 @@ fn a_limit_on_the_size_of_files_ends_no_process() {
         ended.stdout
     );
 
-    // The store itself is a file here.
+    // In this case, the limit applies to the store's file, too.
     let folder = Folder::new();
     let arguments = ["-c", &limited(NUMBERS), "sh", "limited", "1000", "2"];
     let ended = folder.run("sh", &arguments, &[]);
@@ -316,7 +319,8 @@ fn a_limit_on_the_size_of_files_ends_no_process() {
     assert!(ended.stderr.contains("are lost"), "{}", ended.stderr);
 }
 
-/// What a run says in words goes to a file by a write for each line.
+/// Each line of a console log is written to the journal's file by a write of its own, not through a mapped
+/// segment.
 #[cfg(feature = "tracing")]
 #[test]
 fn lines_on_a_disk_that_others_fill_meanwhile() {

@@ -1,4 +1,5 @@
-//! The main job: annotate functions, see the runs in MLflow. The program is `programs/sweep.rs`.
+//! Main use of the library: annotated functions whose runs appear in MLflow. The program is
+//! `programs/sweep.rs`.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +13,8 @@ const SWEEP: &str = env!("CARGO_BIN_EXE_sweep");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
-/// The parent and the two fits of one run of the program, given all its runs.
+/// Checks the parent run and the two fits that the program creates. `runs` holds all of its runs, and `ids`
+/// their ids.
 fn check(runs: &[Seen], ids: &[String]) {
     let named = |name: &str| {
         let at = runs
@@ -82,7 +84,7 @@ fn check(runs: &[Seen], ids: &[String]) {
     );
     assert!(good.start_time_ms > 0 && good.end_time_ms >= good.start_time_ms);
     let Point { timestamp_ms, .. } = good.points["loss"][0];
-    // The clock of a value ticks a few milliseconds at a time.
+    // The clock of values advances in steps of a few milliseconds.
     assert!(timestamp_ms >= good.start_time_ms - 20 && timestamp_ms <= good.end_time_ms);
 
     let (bad, _) = named("fit-2.0");
@@ -104,7 +106,8 @@ fn a_program_is_seen_on_several_workers_with_postgres() {
     }
 }
 
-/// Nobody else has an experiment `sweep` there.
+/// Runs the program against a server, and checks its runs there. No other test has an experiment `sweep` on
+/// that server.
 fn is_seen_on(server: &Server) {
     let folder = Folder::new();
     let ended = folder.run(SWEEP, &[], &[("MLFLOW_TRACKING_URI", server.url())]);
@@ -181,7 +184,7 @@ fn a_first_run_says_where_it_is_and_how_to_look_at_it() {
     assert!(!second.contains("mlflow ui"), "{second}");
 }
 
-/// A service with a tracked handler had a line for each request.
+/// Regression: a service with a tracked handler printed a line for each request.
 #[test]
 fn the_pages_of_a_few_runs_are_printed_however_many_there_are() {
     let folder = Folder::new();
@@ -201,7 +204,7 @@ fn the_pages_of_a_few_runs_are_printed_however_many_there_are() {
     );
 }
 
-/// A name that is given to a run which goes on renames it, as in Python; it was not taken.
+/// Regression: the name given to a resumed run was ignored. Such a name renames the run, as in Python.
 #[test]
 fn a_run_that_goes_on_keeps_its_name_or_gets_the_one_that_is_given() {
     let server = Server::shared();
@@ -237,7 +240,8 @@ fn a_run_that_goes_on_keeps_its_name_or_gets_the_one_that_is_given() {
     }
 }
 
-/// Python refuses to go on; here it was silent.
+/// Regression: the library ignored the mismatch without a warning. MLflow's Python client refuses to resume
+/// such a run.
 #[test]
 fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
     let server = Server::shared();
@@ -262,12 +266,12 @@ fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
             let stderr = run(more);
             let lines = stderr
                 .lines()
-                .filter(|line| line.starts_with("mlflow: the run "));
+                .filter(|line| line.starts_with("mlflow: the resumed run "));
             lines.map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(says(&[resumed]), [""; 0]);
         assert_eq!(says(&[resumed, name]), [""; 0]);
-        // That of the run around it was not named for it.
+        // The experiment of the outer run was not configured for the resumed run, so there is no warning.
         let ended = folder.run(SCRIPTED, &[&format!("inner {id}")], environment);
         assert!(
             !ended.stderr.contains("stays in its experiment"),
@@ -294,7 +298,7 @@ fn a_run_that_goes_on_says_that_another_experiment_is_named_for_it() {
     }
 }
 
-/// The id was ignored without a word.
+/// Regression: the id was ignored without a warning.
 #[test]
 fn an_id_of_another_experiment_than_the_name_is_one_line() {
     let folder = Folder::new();
@@ -320,8 +324,8 @@ fn an_id_of_another_experiment_than_the_name_is_one_line() {
     assert_eq!(one::<i64>(&folder.database(), runs), 4);
 }
 
-/// It stood at step 0 where its thread's values were read before those of the other one; and of two points of
-/// the same millisecond MLflow shows the greater.
+/// Regression: the returned number was at step 0 if its thread's values were read before those of the other
+/// thread. If two points have the same millisecond, MLflow shows the greater value.
 #[test]
 fn a_returned_number_is_the_last_one_of_a_curve_that_another_thread_has_logged() {
     let folder = Folder::new();
@@ -338,7 +342,7 @@ fn a_returned_number_is_the_last_one_of_a_curve_that_another_thread_has_logged()
     assert_eq!(one::<i64>(&database, latest), 100);
 }
 
-/// The run's user was the one of the requests, and its tag another one.
+/// Regression: the run's user was the user of the requests, but its tag `mlflow.user` named another one.
 #[test]
 fn the_user_of_a_run_and_its_tag_are_the_one_that_requests_come_from() {
     let server = Server::shared();

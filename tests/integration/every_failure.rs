@@ -1,9 +1,9 @@
-//! Every system call that the journal makes in a short life fails once, with each error it can
-//! give: the program ends as it would without tracking, and what was logged arrives, or is counted.
+//! System calls of the journal that fail: in a short run of a program, each call fails once with each error
+//! it can give. The program ends as it would without tracking, and each value arrives or is counted as lost.
 //!
-//! `MLFLOW_TEST_EVERY=1` tries them all, else a sample: `MLFLOW_TEST_SEED=…` tries another
-//! one. The calls are made to fail by a program in C; where there is no compiler, or nothing
-//! can be traced, this says so and passes.
+//! `MLFLOW_TEST_EVERY=1` tries all failures. Without it a sample is tried, and `MLFLOW_TEST_SEED=…` chooses
+//! another sample. A tracer written in C makes the calls fail. If there is no C compiler, or nothing can be
+//! traced, the test prints "not tested" and passes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,12 +21,13 @@ const SOURCE: &str = concat!(
     "/integration/every_failure/failing.c"
 );
 
-/// More than the first segment holds.
+/// Number of points: more than the first segment holds.
 const POINTS: i64 = 2000;
-/// Failures in a sample, and how many lives may be tried for them: not every call gives every error.
+/// Number of failures in a sample. Not every call gives every error, so that up to `MOST_TRIED` runs of the
+/// program may be needed for them.
 const SAMPLE: usize = 16;
 const MOST_TRIED: usize = 40;
-/// The sample of CI is always the same; [`EVERY`] takes all.
+/// Default seed, with which CI always tries the same sample. [`EVERY`] tries all failures.
 const SEED: u64 = 7;
 const EVERY: &str = "MLFLOW_TEST_EVERY";
 const EINTR: i32 = 4;
@@ -37,14 +38,14 @@ const ENOSPC: i32 = 28;
 const EROFS: i32 = 30;
 const ERRORS: [i32; 6] = [EINTR, EIO, EACCES, EMFILE, ENOSPC, EROFS];
 
-/// What one failure led to.
+/// Outcome of one failure.
 struct Tried {
     ended: Ended,
-    /// The call that failed; `None` if the life made fewer.
+    /// Call that failed; `None` if the program made fewer calls.
     call: Option<String>,
 }
 
-/// The tracer, compiled; `None` where that cannot be.
+/// Returns the path of the compiled tracer; `None` if there is no C compiler.
 fn failing() -> Option<&'static Path> {
     static FAILING: OnceLock<Option<PathBuf>> = OnceLock::new();
     let made = FAILING.get_or_init(|| {
@@ -65,7 +66,8 @@ fn failing() -> Option<&'static Path> {
     made.as_deref()
 }
 
-/// A life in which the `number`-th call below `below` fails with `error`.
+/// Runs the program `life` so that its `number`-th system call on a path below `below` fails with `error`.
+/// Returns `None` if nothing can be traced here.
 fn live(folder: &Folder, failing: &Path, below: &Path, number: u64, error: i32) -> Option<Tried> {
     let report = folder.path().join("report");
     let arguments = [
@@ -94,7 +96,7 @@ fn live(folder: &Folder, failing: &Path, below: &Path, number: u64, error: i32) 
     Some(Tried { ended, call })
 }
 
-/// Compares what has arrived with what was logged and what was counted.
+/// Compares the values that have arrived with those that were logged and those that were counted as lost.
 fn check(folder: &Folder, tried: &Tried, what: &str) {
     let Tried { ended, .. } = tried;
     let said = &ended.stderr;
@@ -105,7 +107,7 @@ fn check(folder: &Folder, tried: &Tried, what: &str) {
         last.and_then(|last| last.parse().ok())
             .unwrap_or_else(|| panic!("{what}: {stdout:?}: {said}"))
     };
-    // What is left is shipped by the next program.
+    // The next program ships the orphaned journal.
     let temporary = folder.path().join("tmp").display().to_string();
     let next = folder.run(LIFE, &["next", "1"], &[("TMPDIR", &temporary)]);
     assert!(next.success, "{what}: {}", next.stderr);
@@ -155,7 +157,7 @@ fn check(folder: &Folder, tried: &Tried, what: &str) {
     );
 }
 
-/// Whether a call is made to give such an error by any system.
+/// Returns true if some system gives this error for this call.
 fn can_give(call: &str, error: i32) -> bool {
     let name = call.split(' ').next().unwrap_or_default();
     match error {
@@ -184,7 +186,7 @@ fn fail_below(part: &str) {
     let Some(failing) = failing() else { return };
     let every = std::env::var_os(EVERY).is_some();
     let mut rng = Rng::seeded_or(SEED);
-    // How many there are: a call that does not come does not fail.
+    // The number of calls is found by bisection: a call that is never made does not fail.
     let comes = |number| {
         let folder = Folder::new();
         let below = folder.path().join(part);
@@ -199,7 +201,7 @@ fn fail_below(part: &str) {
             None => return,
         }
     }
-    // Threads take turns: in another life there may be some more.
+    // Threads interleave differently each time, so that another run of the program may make a few more calls.
     let mut end = calls * 2;
     while !every && end - calls > 1 {
         let middle = calls.midpoint(end);

@@ -1,4 +1,5 @@
-//! However a program ends, what it has logged arrives before it is gone, and its status is its own.
+//! Ends of a program: in every kind of end, the logged values arrive before the process has ended, and the
+//! exit status is the program's own.
 
 use crate::support::program::{Folder, one};
 
@@ -6,7 +7,8 @@ const EXITS: &str = env!("CARGO_BIN_EXE_exits");
 const LATE: &str = env!("CARGO_BIN_EXE_exits_late");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 
-/// The exit code, and each run's status and number of points, when the program has ended.
+/// Runs the program until it ends by `how`. Returns its exit code, and each run's status and number of
+/// points.
 fn after(how: &str) -> (Option<i32>, Vec<(String, i64)>) {
     let folder = Folder::new();
     let output = folder.command(EXITS).arg(how).output().unwrap();
@@ -48,8 +50,8 @@ fn every_end_of_a_program_delivers_what_it_logged() {
     }
 }
 
-/// Eleven of eleven clean ends left the folder of a journal, with params in clear: threads of a pool never end,
-/// and what they wrote to was kept for them.
+/// Regression: eleven of eleven clean ends left a journal's folder, with params in clear text. Threads of a
+/// pool never end, and the segments that they had written to were kept for them.
 #[test]
 fn a_clean_end_leaves_no_journal_also_where_threads_of_a_pool_live_on() {
     for how in ["rayon", "return", "runtime"] {
@@ -65,14 +67,16 @@ fn a_clean_end_leaves_no_journal_also_where_threads_of_a_pool_live_on() {
     }
 }
 
-/// By a C `atexit` handler that is called after ours, and by other threads meanwhile.
+/// Regression: values were lost if they were logged by a C `atexit` handler that runs after the library's, or
+/// by other threads at that time.
 #[test]
 fn what_was_logged_to_the_current_run_after_the_end_of_main_vanished() {
     for how in ["return", "exit", "thread"] {
         let folder = Folder::new();
         let ended = folder.run(LATE, &[how], &[]);
         assert!(ended.success, "{how}: {}", ended.stderr);
-        // A function that has returned has no current run, which is said.
+        // A function that has returned has no current run, so the value is reported as logged outside of any
+        // run.
         let warnings = ended.warnings();
         let is_outside = |line: &&str| line.contains("was logged outside of any run");
         assert!(warnings.iter().all(is_outside), "{how}: {warnings:?}");

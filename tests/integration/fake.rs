@@ -1,4 +1,4 @@
-//! The fake keeps to its scope, and says what was logged when an assertion fails.
+//! Fake for tests: it records only what is logged in its scope, and a failed assertion shows what was logged.
 
 mod failures;
 mod strict;
@@ -92,7 +92,7 @@ fn a_guard_ends_its_run_once_and_puts_the_former_run_back() {
     let inner = mlflow::start_run().name("inner").nested(true).start();
     inner.finish(RunStatus::Killed);
     assert_eq!(mlflow::Run::current().unwrap().key(), outer.key());
-    // The first end counts.
+    // The first end of a run counts.
     outer.end(RunStatus::Finished);
     mlflow::Run::current().unwrap().end(RunStatus::Failed);
     drop(outer);
@@ -211,8 +211,8 @@ fn what_is_tracked_while_values_are_made_goes_to_its_own_run() {
 
 const ESCAPE: &str = env!("CARGO_BIN_EXE_escape");
 
-/// Runs the program with nothing configured: what leaves the fake would be in `mlflow.db`. Returns whether it succeeded, and
-/// what it said.
+/// Runs the program with no configuration, so that anything that escapes the fake would be in `mlflow.db`.
+/// Asserts that there is no such file and no journal. Returns true if the program succeeded, and its stderr.
 fn escape(how: &str) -> (bool, String) {
     let folder = Folder::new();
     let output = folder.command(ESCAPE).arg(how).output().unwrap();
@@ -222,7 +222,7 @@ fn escape(how: &str) -> (bool, String) {
     (output.status.success(), stderr)
 }
 
-/// In a test on several threads, a spawned task logged to the real store, and nothing said so.
+/// Regression: in a test on several threads, a spawned task logged to the real store, without a warning.
 #[test]
 fn what_is_tracked_outside_of_a_fake_gets_to_no_store_and_fails_the_test() {
     let (is_success, stderr) = escape("task");
@@ -241,7 +241,7 @@ fn carrying_takes_a_fake_along_also_without_a_run() {
     assert!(is_success, "{stderr}");
 }
 
-/// The assertion said that nothing was logged, and not where it went.
+/// Regression: the failed assertion showed that nothing was logged, but not where the values went.
 #[test]
 fn an_assertion_that_fails_names_what_was_logged_on_threads_that_do_not_know_the_fake() {
     let (is_success, stderr) = escape("missed");
@@ -250,7 +250,7 @@ fn an_assertion_that_fails_names_what_was_logged_on_threads_that_do_not_know_the
     assert!(stderr.contains(said), "{stderr}");
 }
 
-/// It was taken for a test without a fake.
+/// Regression: a function whose name resembles the test harness's own was taken for a test without a fake.
 #[test]
 fn a_function_that_is_called_as_the_harness_own_escapes_as_any_other() {
     let (is_success, stderr) = escape("named");
@@ -261,7 +261,7 @@ fn a_function_that_is_called_as_the_harness_own_escapes_as_any_other() {
     );
 }
 
-/// A request comes over a socket, and nothing there knows the test.
+/// A server's handler gets its request over a socket, and its thread or task has no connection to the test.
 #[test]
 fn a_fake_of_the_process_records_what_a_server_tracks() {
     for how in ["server", "both"] {
@@ -276,7 +276,7 @@ fn a_fake_of_the_process_records_what_a_server_tracks() {
     );
 }
 
-/// A test hung, and nothing said on what.
+/// Regression: a test hung, and nothing named the cause.
 #[test]
 fn a_wait_for_the_fake_of_the_process_is_said() {
     let folder = Folder::new();
@@ -294,7 +294,8 @@ fn a_wait_for_the_fake_of_the_process_is_said() {
     assert!(program.wait().unwrap().success());
 }
 
-/// A test that has a fake failed now and then: another one beside it tracks, and has none.
+/// Regression: a test with a fake failed now and then, because a test without a fake tracked at the same
+/// time.
 #[test]
 fn a_fake_does_not_fail_for_a_test_beside_it_that_has_none() {
     let (begun, wait_for_fake) = mpsc::channel();
@@ -306,7 +307,7 @@ fn a_fake_does_not_fail_for_a_test_beside_it_that_has_none() {
         fake.assert_nothing_logged();
     });
     wait_for_fake.recv().unwrap();
-    // Outside of the scope of all fakes, on the thread of a test.
+    // The main thread of this test is outside the scope of all fakes.
     drop(mlflow::start_run().name("of a test without a fake").start());
     mlflow::log_metric("loss", 0.5);
     end.send(()).unwrap();

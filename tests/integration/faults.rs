@@ -1,4 +1,4 @@
-//! Everything that can go wrong on the wire, in turn: each value arrives once, and is told of once.
+//! Network faults, one at a time: each value arrives once, and the user is warned once.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::mpsc;
@@ -18,23 +18,23 @@ const STEADY: &str = env!("CARGO_BIN_EXE_steady");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 const POINTS: i64 = 400;
 
-/// What the user is told.
+/// Warnings that the user gets.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Told {
-    /// That the store went, and that it is back.
+    /// Two warnings: the store is unavailable, and the store is available again.
     GoneAndBack,
-    /// Nothing: it works.
+    /// No warning, because the request succeeds in spite of the fault.
     Nothing,
 }
 
-/// The program runs while every request is spoiled in this way, until it says so; then every kind
-/// of request is spoiled once more, each at its time; then nothing is.
+/// Runs the program while every request meets the fault, until the program warns. Then each kind of request
+/// meets the fault once more, and no request after that.
 fn spoil(fault: Fault, told: Told) {
     let server = Server::shared();
     let proxy = Proxy::start(server.url(), move |_| Some(fault));
     let folder = Folder::new();
     let experiment = unique();
-    // What is to work in spite of the fault gets all the time it needs.
+    // A request that is to succeed in spite of the fault gets enough time.
     let timeout = if told == Told::Nothing { "60" } else { "1" };
     let mut program = folder.start(
         STEADY,
@@ -49,7 +49,7 @@ fn spoil(fault: Fault, told: Told) {
     if told == Told::GoneAndBack {
         program.wait_for_stderr("the store does not accept values");
         if matches!(fault, Fault::Redirect(_) | Fault::Refuse(_)) {
-            // The first is tried again seldom, since a person has to act; the second would be
+            // A redirect is retried seldom, because a person has to act. A refused connection would be
             // another outage each time.
             proxy.heal();
         } else {
@@ -80,7 +80,7 @@ fn spoil(fault: Fault, told: Told) {
     is_whole(&only_run(&server.api(), &experiment));
 }
 
-/// The program, with the store at `url`.
+/// Starts the program with the store at `url`.
 fn steady(folder: &Folder, url: &str, experiment: &str, points: i64) -> Live {
     folder.start(
         STEADY,
@@ -92,8 +92,9 @@ fn steady(folder: &Folder, url: &str, experiment: &str, points: i64) -> Live {
     )
 }
 
-/// Each kind of request once more: where a connection breaks twice, since a request that is harmless
-/// when repeated is repeated at once then. The look for the experiment was spoiled before.
+/// Returns a schedule in which each kind of request meets the fault once more. A fault that breaks the
+/// connection comes twice, because a request that is harmless when repeated is then repeated at once.
+/// Requests about the experiment are spared: they have met the fault before.
 fn each_kind_of_request(fault: Fault) -> impl FnMut(&Request) -> Option<Fault> {
     let times = if fault.breaks() { 2 } else { 1 };
     let mut seen: HashMap<String, u32> = HashMap::new();
@@ -105,14 +106,14 @@ fn each_kind_of_request(fault: Fault) -> impl FnMut(&Request) -> Option<Fault> {
     }
 }
 
-/// The experiment's one run; deleted ones count, too.
+/// Returns the experiment's only run. Deleted runs count, too.
 fn only_run(api: &Api, experiment: &str) -> Seen {
     let runs = runs(api, experiment);
     assert_eq!(runs.len(), 1, "no run twice");
     api.run(&runs[0].0)
 }
 
-/// Ids and `lifecycle_stage`s of the experiment's runs.
+/// Returns the ids and `lifecycle_stage`s of the experiment's runs.
 fn runs(api: &Api, experiment: &str) -> Vec<(String, String)> {
     let found = api.post(
         "experiments/search",
@@ -161,7 +162,8 @@ fn failures_with_progress_between_them_are_no_outage() {
     });
     let (folder, experiment) = (Folder::new(), unique());
     let mut program = steady(&folder, &proxy.url(), &experiment, POINTS);
-    // Each of the three has been tried once more: a failure while the program ends is told at once.
+    // The program may end only after each of the three requests was retried, because a failure while the
+    // program ends is warned of at once.
     let mut waiting = 3;
     let mut tried = BTreeSet::new();
     while waiting > 0 {
@@ -174,7 +176,7 @@ fn failures_with_progress_between_them_are_no_outage() {
     is_whole(&only_run(&server.api(), &experiment));
 }
 
-/// A proxy before a server that carries out the first creation of the run after the second.
+/// Starts a proxy through which the server executes the first creation of the run after the second.
 fn late_creation(server: &Server, run: &'static str) -> Proxy {
     let mut spoiled = false;
     Proxy::start(server.url(), move |request| {
@@ -184,7 +186,7 @@ fn late_creation(server: &Server, run: &'static str) -> Proxy {
     })
 }
 
-/// The run that is left of two, and the deleted one.
+/// Returns the run that remains of two duplicates, then the deleted one.
 fn whole_and_twin(api: &Api, runs: Vec<(String, String)>) -> [Seen; 2] {
     let mut runs = runs;
     runs.sort_by(|a, b| a.1.cmp(&b.1));
@@ -193,7 +195,7 @@ fn whole_and_twin(api: &Api, runs: Vec<(String, String)>) -> [Seen; 2] {
     [0, 1].map(|at: usize| api.run(&runs[at].0))
 }
 
-/// It stayed, empty and RUNNING for ever.
+/// Regression: the duplicate stayed, empty and RUNNING, forever.
 #[test]
 fn a_run_created_by_a_request_that_was_given_up_does_not_stay() {
     let server = Server::shared();
@@ -210,7 +212,7 @@ fn a_run_created_by_a_request_that_was_given_up_does_not_stay() {
     assert!(twin.points.is_empty() && twin.params.is_empty() && twin.artifacts.is_empty());
 }
 
-/// Where the server could not say just then what the second has, that one stayed.
+/// Regression: the second run stayed if the server could not list its artifacts at that moment.
 #[test]
 fn a_run_created_twice_of_which_the_server_does_not_tell_at_once_does_not_stay() {
     let server = Server::shared();
@@ -238,7 +240,7 @@ fn a_run_created_twice_of_which_the_server_does_not_tell_at_once_does_not_stay()
     is_whole(&whole);
 }
 
-/// The same where the process dies and the next one closes the run.
+/// Checks the duplicate of a run whose process dies, so that the next process closes the run.
 #[test]
 fn the_run_of_a_dead_process_created_by_a_request_that_was_given_up_does_not_stay() {
     let server = Server::start_with(&[]);
@@ -315,7 +317,7 @@ fn artifacts_that_their_store_does_not_take_keep_nothing_else_from_arriving() {
     let mut program = steady(&folder, &proxy.url(), &experiment, POINTS);
     program.wait_for_stderr("is retried separately");
     program.tell();
-    // The rest of the points, and the end of the run.
+    // The remaining points and the end of the run arrive although the artifacts do not.
     let api = server.api();
     let begun = Instant::now();
     while only_run(&api, &experiment).status != "FINISHED" {
@@ -336,8 +338,8 @@ fn artifacts_that_their_store_does_not_take_keep_nothing_else_from_arriving() {
     is_whole(&only_run(&api, &experiment));
 }
 
-/// The server has committed, and answers 503, with a reset, with silence, with a part of an answer:
-/// for an experiment and for a run, the first time and the second.
+/// The server has executed the request, but the client gets a status 5xx, a reset, no answer, or part of an
+/// answer. Experiments and runs meet the fault at their first and their second attempt.
 #[test]
 fn what_was_created_and_not_acknowledged_is_one_row() {
     let server = Server::shared();

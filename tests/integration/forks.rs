@@ -1,4 +1,4 @@
-//! A process that forks in the middle of a run: both log, each through a journal of its own.
+//! Processes that fork in the middle of a run: parent and child both log, each through a journal of its own.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -22,7 +22,8 @@ fn count(database: &Connection, key: &str) -> i64 {
 
 #[test]
 fn a_child_logs_to_its_parents_run_and_does_not_end_it() {
-    // Again and again, as what other threads of the parent are doing at that moment is for chance.
+    // The test is repeated, because the state of the parent's other threads at the moment of the fork is
+    // random.
     for _ in 0..5 {
         let folder = Folder::new();
         let ended = folder.run(FORKS, &["exit"], &[]);
@@ -55,7 +56,7 @@ fn a_child_ships_to_a_server_by_itself() {
     assert_eq!(ended.warnings(), [""; 0], "{}", ended.stderr);
     assert!(!ended.stderr.contains("values wait"), "{}", ended.stderr);
     let api = server.api();
-    // A fresh server: the noise's experiment is the first, this one the second, or the reverse.
+    // On a fresh server the two experiments have the ids 1 and 2, in either order.
     let runs: Vec<_> = ["1", "2"]
         .iter()
         .flat_map(|experiment| api.runs(experiment))
@@ -91,7 +92,7 @@ fn a_child_that_outlives_its_parent_does_not_keep_the_parents_journal() {
     assert_eq!(one::<String>(&database, status), "KILLED");
 
     drop(child_lives);
-    // Its end of the pipe is closed when it is gone.
+    // The child's end of the pipe is closed when the child has ended.
     while stdout.read_line(&mut line).unwrap() > 0 {}
     folder.run(NUMBERS, &["last", "1", "1"], &[]);
     assert_eq!(count(&database, "child"), 1000);
@@ -101,8 +102,8 @@ fn a_child_that_outlives_its_parent_does_not_keep_the_parents_journal() {
     assert_eq!(folder.journals_left(), 0);
 }
 
-/// Neither is somebody there who takes the values, nor does a backtrace take a lock of the standard
-/// library.
+/// Environment with no server at the tracking URI, so that nothing is delivered, and without backtraces,
+/// which take a lock of the standard library.
 const ALONE: [(&str, &str); 4] = [
     ("MLFLOW_TRACKING_URI", "http://127.0.0.1:9"),
     ("MLFLOW_EXIT_TIMEOUT", "1"),

@@ -1,4 +1,4 @@
-//! A journal that may hold no more.
+//! Journals that have reached `MLFLOW_JOURNAL_MAX_BYTES`.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn the_newest_metrics_are_dropped_and_counted_and_nothing_else_is() {
     };
     assert!(dropped > 1, "metrics");
     assert_eq!(total, dropped);
-    // What is essential goes beyond, by a segment.
+    // Essential entries may exceed the limit, by one segment.
     assert!(journal_bytes < max_bytes + (2 << 20), "{journal_bytes}");
     let warnings = ended.warnings();
     let full = warnings
@@ -59,7 +59,7 @@ fn the_newest_metrics_are_dropped_and_counted_and_nothing_else_is() {
     assert_eq!(steps, (0..kept).collect::<Vec<_>>(), "the oldest are kept");
 }
 
-/// A checkpoint of a few gigabytes is an ordinary artifact.
+/// A checkpoint of a few gigabytes is an ordinary artifact, so artifacts do not count against the limit.
 #[test]
 fn an_artifact_larger_than_the_journals_bound_is_taken_and_leaves_metrics_their_room() {
     const BYTES: usize = 4 << 20;

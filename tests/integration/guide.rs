@@ -1,4 +1,4 @@
-//! The guide on testing is a project outside the workspace; it tests itself on all three levels.
+//! Guide on testing: a project outside the workspace that tests itself on all three levels.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::support::mlflow::Server;
 fn a_project_outside_tests_itself() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let project = root.join("docs/testing");
-    // The versions of the workspace: they are on this machine.
+    // The versions locked by the workspace are on this machine, so that no download is needed.
     fs::copy(root.join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
     let mut cargo = Command::new(env!("CARGO"));
     let output = cargo
@@ -31,7 +31,7 @@ fn a_project_outside_tests_itself() {
         said.matches(&format!("test result: ok. {count} passed"))
             .count()
     };
-    // The fake; the file, the server, the threads and the page's example with a process of its own;
-    // the page's others.
+    // The counts are those of the tests with the fake (9), then the file, the server, the threads and the
+    // guide's example with a process of its own (1 each), then the other examples of the guide (2).
     assert_eq!([passed("9"), passed("1"), passed("2")], [1, 4, 1], "{said}");
 }

@@ -1,4 +1,4 @@
-//! Events of `tracing` become metrics of the run they belong to, and of no other.
+//! Layer for `tracing`: events become metrics of the run that they belong to, and of no other.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -11,7 +11,7 @@ use tracing_subscriber::filter::{LevelFilter, filter_fn};
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry;
 
-/// The layer on this thread, and a fake.
+/// Sets the layer as this thread's subscriber, and starts a strict fake.
 fn begin() -> (DefaultGuard, Fake) {
     (
         set_default(registry().with(mlflow::layer())),
@@ -125,7 +125,7 @@ fn a_span_takes_its_run_to_other_threads() {
         });
     };
     thread::spawn(work).join().unwrap();
-    // Where a run is current, that one counts, whatever the span.
+    // A current run takes precedence over the run of the span.
     span.in_scope(|| info!(metric.current = 4.0));
     drop(outside);
     drop(run);
@@ -152,7 +152,7 @@ fn tasks_with_spans_never_log_into_each_other() {
     let mut runs = Vec::new();
     for number in 0..8 {
         let run = mlflow::start_run().name(number.to_string()).start();
-        // Made in the run; the task knows the span only.
+        // The span is created in the run. The task has only the span.
         let span = info_span!("task", number);
         let task = async move {
             for step in 0..50 {
@@ -235,7 +235,7 @@ fn filters_of_the_layer_and_of_others_do_not_touch_each_other() {
     assert_eq!(seen.lock().unwrap().len(), 2, "the two warnings");
 }
 
-/// Below the layer, with no filter: it is to see everything.
+/// `Seen` stands below the layer, without a filter, and must see every event.
 #[test]
 fn nothing_is_switched_off_for_others() {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -269,7 +269,8 @@ fn what_the_library_says_is_no_metric() {
     assert_eq!(keys(&fake), [["theirs"]]);
 }
 
-/// A warning about a bad key is an event, too, and comes while one is being handled.
+/// Another layer emits an event while an event is handled, as the library itself does when it warns about a
+/// bad key.
 #[test]
 fn an_event_while_an_event_is_handled() {
     struct Echo;
@@ -289,7 +290,8 @@ fn an_event_while_an_event_is_handled() {
     let run = mlflow::start_run().start();
     info!(target: "echo", { metric.loss = 0.5 }, "an event");
     drop(run);
-    // `tracing` itself hands no event to a thread's own subscriber that comes from within it.
+    // `tracing` itself does not pass an event to the thread's subscriber if the event was emitted by that
+    // subscriber.
     fake.assert_metric("loss", &[(0, 0.5)]);
 }
 
@@ -305,7 +307,7 @@ fn spans_become_durations_only_on_request() {
     }
     let open = info_span!("open");
     drop(run);
-    // It ends after its run: a point like any other.
+    // A span that ends after its run is logged like any other.
     drop(open);
     let runs = fake.runs();
     let epochs = &runs[0].metrics["time/epoch"];

@@ -1,5 +1,5 @@
-//! The one integration binary: a module per topic, against the real thing.
-// Tests say what they expect by unwrapping it; clippy sees their helpers as ordinary code.
+//! The integration tests: one binary with a module per topic, run against real servers, files and programs.
+// Tests unwrap what they expect to be there, and clippy treats their helper functions as ordinary code.
 #![allow(clippy::unwrap_used)]
 
 mod architecture;

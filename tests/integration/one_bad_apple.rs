@@ -1,5 +1,5 @@
-//! One entry that the store keeps refusing in the wrong words stops nothing else, in its process and in
-//! those that come later.
+//! Entries that the store keeps refusing with a misleading answer: one such entry delays nothing else,
+//! neither in its process nor in later ones.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ use crate::support::unique;
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
-/// A folder, and an experiment of the test's own on a server.
+/// Folder and experiment of one test on a server.
 struct Scene {
     folder: Folder,
     experiment: String,
@@ -43,7 +43,7 @@ impl Scene {
         self.folder.run(SCRIPTED, script, &self.environment())
     }
 
-    /// The only run of this name.
+    /// Returns the only run of this name.
     fn seen(&self, api: &Api, name: &str) -> Seen {
         let runs = api.runs(&api.experiment(&self.experiment));
         let seen = runs.iter().map(|(id, _)| api.run(id));
@@ -54,7 +54,7 @@ impl Scene {
     }
 }
 
-/// Whether a request is of this kind and holds these words.
+/// Returns true if the request's line contains `route`, and its line or body contains `words`.
 fn is(request: &Request, route: &str, words: &str) -> bool {
     let holds = |bytes: &[u8]| {
         bytes
@@ -68,8 +68,8 @@ fn steps(run: &Seen, key: &str) -> usize {
     run.points.get(key).map_or(0, Vec::len)
 }
 
-/// The stock server answers 500 to a file below a file, for ever. Every later artifact waited for
-/// it, and in the end all delivery did.
+/// Regression: the unmodified MLflow server always answers 500 to a file whose path goes through another
+/// file. Every later artifact waited for that file, and in the end all delivery did.
 #[test]
 fn an_artifact_that_the_server_cannot_store_keeps_nothing_else_back() {
     let server = Server::shared();
@@ -120,8 +120,8 @@ fn an_artifact_that_the_server_cannot_store_keeps_nothing_else_back() {
         "the one that fails is kept"
     );
 
-    // What another process left, and what the next one logs, arrive in spite of the journal that
-    // cannot be finished; and nobody waits for it.
+    // The orphaned journal of another process and the values of the next process arrive, although one journal
+    // can never be finished. No process waits for that one.
     scene.run(&["start killed", "points loss 0 10", "abort"]);
     let next = scene.run(&["start next", "points loss 0 10", "end next"]);
     assert!(
@@ -229,8 +229,8 @@ fn a_run_that_cannot_be_created_keeps_no_other_run_back() {
     assert_eq!(scene.folder.journals_left(), 0);
 }
 
-/// A load balancer's other server does not know the run. That ended its tracking for the life of the
-/// process.
+/// Regression: if another server behind a load balancer did not know the run, tracking of the run ended for
+/// the life of the process.
 #[test]
 fn a_run_that_is_not_found_for_a_while_goes_on() {
     let server = Server::shared();
@@ -277,7 +277,7 @@ fn a_run_that_is_not_found_for_a_while_goes_on() {
     assert_eq!(scene.folder.journals_left(), 0);
 }
 
-/// `rm mlflow.db` while a run goes on.
+/// The user removes `mlflow.db` while a run is open.
 #[test]
 fn a_run_of_a_file_that_was_removed_is_made_anew() {
     for dies in [false, true] {
@@ -311,8 +311,8 @@ fn a_run_of_a_file_that_was_removed_is_made_anew() {
     }
 }
 
-/// One of fifty values belonged to a run that somebody had deleted: they kept whole segments, and
-/// at the journal's bound most values of a healthy run were dropped.
+/// Regression: one of fifty values belonged to a run that had been deleted. These values kept whole segments,
+/// and when the journal reached its limit, most values of a healthy run were dropped.
 #[test]
 fn the_values_of_a_deleted_run_take_no_room_of_others() {
     let folder = Folder::new();
@@ -368,12 +368,12 @@ fn the_values_of_a_deleted_run_take_no_room_of_others() {
     assert_eq!(folder.journals_left(), 0);
 }
 
-/// A server looks each point of a repeated batch up in its key's history. What is new does not wait
-/// for that.
+/// A server looks up each point of a repeated batch in the history of its key, which takes long. New values
+/// do not wait for that.
 #[test]
 fn a_batch_without_an_answer_is_sent_again_in_small_parts_and_holds_up_nothing_new() {
     let server = Server::shared();
-    // The steps of each batch; the first large one is done and not acknowledged.
+    // Steps of each batch. The first large batch is executed, but not acknowledged.
     let batches: Arc<Mutex<Vec<Vec<i64>>>> = Arc::default();
     let (kept, spoiled) = (Arc::clone(&batches), AtomicBool::new(false));
     let proxy = Proxy::start(server.url(), move |request| {
@@ -429,8 +429,9 @@ fn a_batch_without_an_answer_is_sent_again_in_small_parts_and_holds_up_nothing_n
     assert!(scene.folder.journals_left() == 0, "{}", ended.stderr);
 }
 
-/// Of batches without an answer, some parts failed again: the process ended with the rest undelivered, as
-/// three failures are hopeless, and parts that went through in between did not count.
+/// Regression: some parts of batches that had no answer failed again, and the process ended with the rest
+/// undelivered. A process gives up after three failures, and parts delivered in between did not reset the
+/// count.
 #[test]
 fn what_is_in_doubt_arrives_before_the_process_ends() {
     let server = Server::shared();
@@ -459,7 +460,8 @@ fn what_is_in_doubt_arrives_before_the_process_ends() {
     assert!(counts["503"] >= 6, "{counts:?}");
 }
 
-/// A redirect to a login page was followed by a pause of half a minute, whoever waited.
+/// Regression: a redirect to a login page was followed by a pause of half a minute, even while a flush
+/// waited.
 #[test]
 fn a_flush_does_not_wait_for_the_pause_after_a_redirect() {
     let server = Server::shared();
@@ -491,7 +493,8 @@ fn a_flush_does_not_wait_for_the_pause_after_a_redirect() {
     assert_eq!(steps(&scene.seen(&server.api(), "run"), "loss"), 10);
 }
 
-/// During a roll-out a gateway answers with pages of its own: that cost artifacts and metrics.
+/// Regression: during a roll-out a gateway answers with error pages of its own, and artifacts and metrics
+/// were lost by that.
 #[test]
 fn a_gateways_page_destroys_nothing() {
     let server = Server::shared();
@@ -590,7 +593,7 @@ fn what_the_store_refuses_is_kept_and_can_be_sent_again() {
         "select artifact_uri from runs where name = 'run'",
     );
     std::fs::remove_file(std::path::Path::new(&artifacts).join("a")).unwrap();
-    // By a program that logs nothing.
+    // The values are sent again by a program that logs nothing itself.
     let last = folder.run(SCRIPTED, &["resend 100"], &[]);
     assert!(
         last.stdout.contains("flushed true"),

@@ -1,4 +1,4 @@
-//! A store that is away, a process that is killed: nothing is lost, nobody waits.
+//! Unavailable stores and killed processes: nothing is lost, and no process is delayed.
 
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
@@ -152,7 +152,7 @@ fn processes_that_share_a_file_wait_for_each_other_and_lose_nothing() {
 
 #[test]
 fn a_silent_server_does_not_keep_the_process_from_ending() {
-    // It takes connections and never answers.
+    // The server accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let folder = Folder::new();
@@ -173,8 +173,8 @@ fn a_silent_server_does_not_keep_the_process_from_ending() {
     assert!(ended.stderr.contains("values wait in"), "{}", ended.stderr);
 }
 
-/// One failed attempt was enough for the end of the process to leave everything in the journal, with
-/// all of its time left.
+/// Regression: at the end of the process, one failed attempt was enough to leave everything in the journal,
+/// with all of the exit timeout left.
 #[test]
 fn a_server_that_is_busy_for_a_moment_does_not_make_the_end_give_up() {
     let server = Server::start_with(&[]);
@@ -232,8 +232,9 @@ fn the_values_of_a_deleted_experiment_wait_until_it_is_restored() {
     assert!(runs.iter().all(|run| run.status != "RUNNING"));
 }
 
-/// A process killed between making a segment and writing to it leaves zeros. Whoever shipped the
-/// rest noted in it how far it had come; killed in turn, it left a file that nobody could read.
+/// Regression: a process killed between creating a segment and writing to it leaves a segment of zeros. The
+/// process that shipped the journal noted its progress in that segment. If this process was killed, too, it
+/// left a file that no process could read.
 #[test]
 fn a_segment_of_zeros_is_still_one_for_the_second_that_ships_its_journal() {
     let folder = Folder::new();
@@ -259,7 +260,7 @@ fn a_segment_of_zeros_is_still_one_for_the_second_that_ships_its_journal() {
     assert_eq!(one::<i64>(&folder.database(), points), 10);
 }
 
-/// Killed right after it was made, or right before it was removed.
+/// A process was killed right after it created the directory, or right before it removed the directory.
 #[test]
 fn a_directory_without_a_lock_does_not_stay_for_good() {
     let folder = Folder::new();
@@ -272,8 +273,8 @@ fn a_directory_without_a_lock_does_not_stay_for_good() {
     assert_eq!(folder.journals_left(), 1, "what is not ours stays");
 }
 
-/// Entries of a run that is held keep their segment, and with it those of other runs, which are
-/// read and sent again: their files must still be there.
+/// Entries of a blocked run keep their segment, and with it entries of other runs, which are read and sent
+/// again. The files of these entries must still exist then.
 #[test]
 fn a_file_delivered_beside_a_held_run_is_not_missed_later() {
     const NEIGHBOURS: &str = env!("CARGO_BIN_EXE_neighbours");
@@ -307,8 +308,8 @@ fn a_file_delivered_beside_a_held_run_is_not_missed_later() {
     }
 }
 
-/// The newer value stands in the older segment. A shipper delivered both, and was killed when it had
-/// noted so in that one: the next reads only the older value as still to be delivered.
+/// The newer value is in the older segment. A shipper delivered both values, and was killed after it had
+/// noted that in the older segment only. The next shipper finds only the older value undelivered.
 #[test]
 fn a_tag_is_not_set_back_by_the_second_that_ships_its_journal() {
     const HANDOVER: &str = env!("CARGO_BIN_EXE_handover");

@@ -1,4 +1,4 @@
-//! A panic that ends the process: its run is FAILED, with what the panic said.
+//! Panics that end the process: the run is FAILED, and has the message of the panic.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,7 +8,8 @@ use crate::support::program::{Folder, one};
 const FATAL: &str = env!("CARGO_BIN_EXE_fatal");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 
-/// The run's status, its tags about the error, and its points, once the next program has shipped it.
+/// Runs the program, which panics, and then a program that ships its journal. Returns the run's status, its
+/// error tags, and its number of points.
 fn what_is_left_of(program: &str, place: &str) -> (String, String, i64) {
     let folder = Folder::new();
     let ended = folder.run(program, &[place], &[]);

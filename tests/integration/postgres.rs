@@ -1,5 +1,5 @@
-//! What may differ where the server has several workers and keeps its values in PostgreSQL. The
-//! store conformance suite and the main program run there, too.
+//! Server with several workers and PostgreSQL: checks of behaviour that may differ there. The store
+//! conformance suite and the main program run against such a server, too.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -23,7 +23,7 @@ fn store(url: &str) -> RestStore {
     RestStore::new(RestOptions::new(url)).expect("a store")
 }
 
-/// The server answered 500 to a text with a NUL, and everything waited behind it for good.
+/// Regression: the server answered 500 to a text with a NUL, and everything behind the text waited forever.
 #[test]
 fn a_text_with_nul_does_not_hold_up_what_comes_after_it() {
     let Some(scaled) = Scaled::shared() else {
@@ -67,7 +67,7 @@ fn a_text_with_nul_does_not_hold_up_what_comes_after_it() {
     assert_eq!(run.artifacts["nul.txt"], b"a\0b");
 }
 
-/// As older versions have written it into their journals.
+/// Older versions of the library may have written a NUL into their journals.
 #[test]
 fn a_store_given_a_nul_names_the_entry_and_takes_the_others() {
     let Some(scaled) = Scaled::shared() else {
@@ -124,7 +124,8 @@ fn a_store_given_a_nul_names_the_entry_and_takes_the_others() {
     });
 }
 
-/// Every point once: `processes` runs in one experiment, with `points` under each of two keys.
+/// Asserts that the experiment `numbers` has `processes` runs, each with `points` points under each of two
+/// keys, every point once.
 fn is_whole(scaled: &Scaled, processes: i64, points: i64) {
     let ask = |query: &str| scaled.postgres().ask(query);
     assert_eq!(
@@ -149,7 +150,7 @@ fn is_whole(scaled: &Scaled, processes: i64, points: i64) {
     );
 }
 
-/// Has programs log at once, and waits for their ends.
+/// Runs programs that log at the same time, and `meanwhile`. Waits until the programs end.
 fn log_at_once(url: &str, processes: i64, points: i64, meanwhile: impl FnOnce()) -> Vec<Folder> {
     let folders: Vec<Folder> = (0..processes).map(|_| Folder::new()).collect();
     let points = points.to_string();
@@ -168,7 +169,8 @@ fn log_at_once(url: &str, processes: i64, points: i64, meanwhile: impl FnOnce())
     folders
 }
 
-/// Has a program come for what each of them has left: one whose first requests failed does not wait.
+/// Runs a program in each folder that still has a journal, to ship it. A program whose first requests failed
+/// ends without waiting, and leaves its journal.
 fn sweep(url: &str, folders: &[Folder]) {
     for folder in folders.iter().filter(|folder| folder.journals_left() > 0) {
         let arguments = ["next", "0", "0"];
@@ -177,14 +179,14 @@ fn sweep(url: &str, folders: &[Folder]) {
     }
 }
 
-/// A request is sent again while another worker may still be at the first.
+/// A request is sent again while another worker may still execute the first one.
 #[test]
 fn what_is_sent_again_to_another_worker_is_absorbed() {
     let Some(scaled) = Scaled::start() else {
         return;
     };
-    // At random: with faults in a fixed order, programs that each make as many requests as there are
-    // turns meet the same fault for ever.
+    // The faults are random. In a fixed order of faults, programs that each make as many requests as the
+    // order is long would meet the same fault forever.
     let mut rng = Rng::seeded();
     let proxy = Proxy::start(scaled.server().url(), move |_| match rng.below(7) {
         0 => Some(Fault::DropAnswer),
@@ -213,7 +215,7 @@ fn a_database_that_cuts_its_connections_loses_nothing() {
     let folders = log_at_once(scaled.server().url(), 4, 3_000, || {
         let cut = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
                    where datname = 'mlflow' and pid <> pg_backend_pid()";
-        // Each after the one before has been overcome.
+        // Connections are cut again after the programs have recovered from the cut before.
         for wanted in [0, 1, 4_000, 8_000] {
             while points() < wanted {
                 thread::yield_now();
@@ -225,7 +227,8 @@ fn a_database_that_cuts_its_connections_loses_nothing() {
     is_whole(&scaled, 4, 3_000);
 }
 
-/// Both insert the latest value of a key; one is refused, with a code that a bad value has, too.
+/// Two workers insert the latest value of a key. PostgreSQL refuses one of them, with an error code that a
+/// bad value has, too.
 #[test]
 fn many_that_log_the_same_new_keys_at_once_are_not_refused() {
     const KEYS: i64 = 300;
@@ -250,7 +253,7 @@ fn many_that_log_the_same_new_keys_at_once_are_not_refused() {
         store.create_run(&new).await.expect("a run")
     });
     let together = Barrier::new(usize::try_from(CLIENTS).expect("a few"));
-    // Each has most keys in common with the next, and an order of its own.
+    // Each client shares most keys with the next one, but uses an order of its own.
     let key = |client: i64, number: i64| {
         let turned = if client % 2 == 0 {
             number

@@ -1,5 +1,5 @@
-//! What a loss of power leaves: names without their bytes. What is torn or missing is told, never
-//! delivered as whole.
+//! Journals after a loss of power: file names without the bytes of their files. Torn or missing content is
+//! reported, never delivered as whole.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 
 const WEIGHTS: usize = 80_000;
 
-/// A journal that a process could not deliver; returns the copy of its artifact.
+/// Leaves a journal that a process could not deliver. Returns the path of the copy of its artifact.
 fn leave_a_journal(folder: &Folder) -> PathBuf {
     fs::write(folder.path().join("weights.bin"), vec![7; WEIGHTS]).unwrap();
     let lock = folder.database();
@@ -36,7 +36,7 @@ fn artifacts(folder: &Folder) -> PathBuf {
     PathBuf::from(one::<String>(&folder.database(), uri))
 }
 
-/// Whether any file below `path` is as long as `length`, and has this byte throughout.
+/// Returns true if some file below `path` has this length and consists of this byte only.
 fn is_kept(path: &Path, length: usize, byte: u8) -> bool {
     fs::read_dir(path)
         .into_iter()
@@ -68,7 +68,7 @@ fn is_refused(folder: &Folder, ended: &Ended, words: &[&str]) {
     assert_eq!(again.warnings(), [""; 0], "it is told once");
 }
 
-/// The event was on the device, the bytes of its file were not.
+/// The device had the event, but not the bytes of its file.
 #[test]
 fn a_copy_that_a_loss_of_power_has_emptied_is_not_delivered() {
     let folder = Folder::new();
@@ -93,7 +93,7 @@ fn a_copy_that_a_loss_of_power_has_cut_is_not_delivered_and_kept() {
     assert!(is_kept(&folder.journal(), 4096, 7));
 }
 
-/// The length was on the device, the bytes were not.
+/// The device had the length of the file, but not its bytes.
 #[test]
 fn a_copy_that_a_loss_of_power_has_filled_with_zeros_is_not_delivered() {
     let folder = Folder::new();

@@ -1,5 +1,5 @@
-//! What a run says of the code that was built: by a user's own package, in every state that a
-//! repository can be in, run where there is no repository.
+//! Tags about the built code: in a user's own package, in every state of a repository, and run where there is
+//! no repository.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::support::outsider::{Outsider, Told};
 
-/// Runs git in `directory`, and returns what it says.
+/// Runs git in `directory`; returns its output.
 fn git(directory: &Path, arguments: &str) -> String {
     let settings = "-c user.name=A -c user.email=a@example.org -c init.defaultBranch=main -c protocol.file.allow=always";
     let mut command = Command::new("git");
@@ -22,7 +22,7 @@ fn git(directory: &Path, arguments: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// A repository with one commit, all of which is the package.
+/// Creates a repository with one commit, which contains the package and nothing else.
 fn committed() -> Outsider {
     let outsider = Outsider::at("package");
     let package = outsider.package();
@@ -36,7 +36,7 @@ fn head(directory: &Path) -> String {
     git(directory, "rev-parse HEAD")
 }
 
-/// What a run of the package says, built as it stands.
+/// Builds the package as it is, and runs it. Returns the tags and the diff of the run.
 fn told(outsider: &Outsider) -> Told {
     Outsider::run(&outsider.build(&[]), &[])
 }
@@ -53,7 +53,7 @@ fn said_by(program: &str, argument: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A run that was started by hand had no commit, in Python it has.
+/// Regression: a run started by hand had no commit, though MLflow's Python client records one.
 #[test]
 fn a_run_that_is_started_by_hand_has_the_commit_of_the_build() {
     let outsider = Outsider::at("package");
@@ -152,7 +152,7 @@ fn what_differs_from_the_commit_is_told_without_its_secrets() {
     fs::write(package.join("src/main.rs"), changed).unwrap();
     let status = git(package, "status --porcelain");
     let index = fs::read(package.join(".git/index")).unwrap();
-    // Git would note in the index that it has looked at a file whose time is another.
+    // A file's time is changed: git would note in the index that it has looked at such a file.
     fs::File::options()
         .append(true)
         .open(package.join("Cargo.toml"))
@@ -281,7 +281,7 @@ fn no_git_on_the_machine() {
     let outsider = committed();
     let tools = outsider.folder().join("tools");
     fs::create_dir(&tools).unwrap();
-    // What the compiler calls to link.
+    // The compiler calls these programs to link.
     for tool in ["cc", "ld", "as"] {
         symlink(Path::new("/usr/bin").join(tool), tools.join(tool)).unwrap();
     }
@@ -339,7 +339,8 @@ fn the_environment_of_the_build_wins() {
     assert_eq!(told.git("repoURL"), Some("https://github.com/me/net"));
 }
 
-/// The dotfiles of a home directory, a temporary folder inside of another project.
+/// The package lies in an ignored folder of an unrelated repository, e.g. in a home directory whose dotfiles
+/// are in git, or in a temporary folder of another project.
 #[test]
 fn a_package_that_git_ignores_is_not_of_the_commit() {
     let outsider = Outsider::at("scratch/package");
@@ -351,7 +352,8 @@ fn a_package_that_git_ignores_is_not_of_the_commit() {
     assert_eq!(told(&outsider).git("commit"), None);
 }
 
-/// A hook of git's names its own repository and index to all that it starts.
+/// Regression: the build read the repository of a git hook, because the hook passes its own repository and
+/// index to every program that it starts.
 #[test]
 fn a_build_in_a_hook_asked_for_the_hooks_repository() {
     let outsider = committed();

@@ -1,4 +1,4 @@
-//! Many processes that log to one run. The program is `programs/ranks.rs`.
+//! Ranks: processes that log to one run. The program is `programs/ranks.rs`.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -17,11 +17,11 @@ mod rendezvous;
 
 const RANKS: &str = env!("CARGO_BIN_EXE_ranks");
 const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
-/// What each rank logs under its own key.
+/// Number of points that each rank logs under its own key.
 const STEPS: usize = 100;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A launch of several processes, by whom it does not matter here.
+/// Launch of several processes, independent of the launcher.
 struct Launch {
     folder: Folder,
     size: u32,
@@ -40,7 +40,7 @@ impl Launch {
         }
     }
 
-    /// A rank's variables, for those who start it themselves.
+    /// Returns the environment variables of a rank, for tests that start the rank themselves.
     fn environment<'a>(&'a self, place: &'a [String; 2]) -> Vec<(&'a str, &'a str)> {
         let shared = self
             .environment
@@ -63,7 +63,7 @@ impl Launch {
         ended
     }
 
-    /// All ranks at once; `how` of each.
+    /// Runs all ranks at the same time, each with the arguments that `how` returns for it.
     fn run_all(&self, how: impl Fn(u32) -> Vec<&'static str> + Sync) -> Vec<Ended> {
         let how = &how;
         thread::scope(|scope| {
@@ -83,7 +83,7 @@ fn expect_no_warnings(ended: &[Ended]) {
     }
 }
 
-/// An experiment of a test's own: its name and its id.
+/// Creates an experiment for one test; returns its name and its id.
 fn experiment(api: &Api) -> (String, String) {
     let name = unique();
     let created = api.post("experiments/create", &json!({ "name": name }));
@@ -91,7 +91,7 @@ fn experiment(api: &Api) -> (String, String) {
     (name, id)
 }
 
-/// The runs of an experiment, by name.
+/// Returns the runs of an experiment by name.
 fn runs(api: &Api, experiment: &str) -> BTreeMap<String, Vec<Seen>> {
     let mut runs: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
     for (id, stage) in api.runs(experiment) {
@@ -102,7 +102,7 @@ fn runs(api: &Api, experiment: &str) -> BTreeMap<String, Vec<Seen>> {
     runs
 }
 
-/// That every one of so many ranks has logged everything, once.
+/// Asserts that each rank has logged all of its points, once.
 fn check(run: &Seen, ranks: u32) {
     for rank in 0..ranks {
         let steps = run.points[&format!("by/{rank}")]
@@ -113,7 +113,7 @@ fn check(run: &Seen, ranks: u32) {
     assert_eq!(run.params["steps"], "100");
 }
 
-/// The status of the only run of this name in a file.
+/// Returns the status of the run `shared` in a store's file.
 fn status(database: &Connection) -> String {
     one(database, "select status from runs where name = 'shared'")
 }
@@ -130,7 +130,7 @@ fn count(database: &Connection, key: &str) -> usize {
     usize::try_from(one::<i64>(database, &query)).unwrap()
 }
 
-/// Waits until the run is in the file.
+/// Waits until the run `shared` is in the store's file.
 fn wait_for_run(database: &Connection) {
     let begun = Instant::now();
     let query = "select count(*) > 0 from runs where name = 'shared'";

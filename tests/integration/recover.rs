@@ -1,4 +1,4 @@
-//! What dead processes left: shipped on request, moved on request, and in nobody's way.
+//! Orphaned journals: they are shipped on request, moved on request, and delay no other program.
 
 use std::fs;
 use std::thread;
@@ -12,8 +12,8 @@ use crate::support::proxy::Proxy;
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
 
-/// Leaves a run with 100 points behind, for a destination where nothing listens. Returns how many values
-/// that is.
+/// Leaves the journal of a run with 100 points for a destination at which nothing listens. Returns the number
+/// of its values.
 fn leave_behind(folder: &Folder, run: &str, url: &str) -> u64 {
     let start = format!("start {run}");
     let ended = folder.run(
@@ -111,7 +111,8 @@ fn what_cannot_be_shipped_on_request_is_told_apart() {
     );
 }
 
-/// 309 values logged to `http://host/`, where the path was missing, were out of reach once the URI was right.
+/// Regression: 309 values logged to `http://host/`, without the server's path, were out of reach once the URI
+/// was corrected.
 #[test]
 fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
     let server = Server::start_with(&[]);
@@ -150,7 +151,7 @@ fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
     assert_eq!(api.run(&runs[0].0).points["loss"].len(), 100);
 }
 
-/// What is refused there is refused for the new destination, and can be sent again to that.
+/// A value that is rejected when it is moved is kept for the new destination, and can be sent to that again.
 #[test]
 fn what_is_refused_when_it_is_moved_is_kept_for_where_it_was_moved_to() {
     let server = Server::start_with(&[]);
@@ -179,7 +180,8 @@ fn what_is_refused_when_it_is_moved_is_kept_for_where_it_was_moved_to() {
     );
 }
 
-/// The line at the end of the process said that the next program ships them; none ever looked there again.
+/// Regression: the line at the end of the process promised that the next program ships the values, but no
+/// program read the fallback directory again.
 #[test]
 fn what_was_left_in_the_fallback_directory_is_found_when_the_configured_one_is_back() {
     let folder = Folder::new();
@@ -202,15 +204,16 @@ fn what_was_left_in_the_fallback_directory_is_found_when_the_configured_one_is_b
     );
 }
 
-/// With a thousand runs left behind, every short program took all of its exit timeout, and one left its own
-/// run RUNNING.
+/// Regression: with a thousand orphaned runs, every short program used all of its exit timeout, and one left
+/// its own run RUNNING.
 #[test]
 fn a_short_program_does_not_wait_for_all_that_others_have_left() {
     const LEFT: usize = 20;
     let server = Server::start_with(&[]);
     let folder = Folder::new();
     let proxy = Proxy::start(server.url(), |_| {
-        // Some five requests a run: all of them together take longer than the end of a program may.
+        // A run takes about five requests. The requests of all runs take longer than the end of a program
+        // may.
         thread::sleep(Duration::from_millis(300));
         None
     });

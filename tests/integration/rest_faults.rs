@@ -1,4 +1,4 @@
-//! Servers that misbehave, and what is seen on the wire.
+//! Servers that misbehave, and the requests that a server receives.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -183,7 +183,7 @@ fn a_broken_connection_is_tried_once_more_where_that_is_harmless() {
     is_unavailable(log_param(&store(&server.url())), "POST runs/log-batch");
     assert_eq!(server.requests().len(), 2);
 
-    // A run may have been created before the connection broke.
+    // A creation is not repeated at once, because the run may have been created before the connection broke.
     let server = FakeServer::start(|_, _| Reply::Close);
     let new = NewRun {
         key: "k",
@@ -304,7 +304,8 @@ fn workspace_is_sent_when_there_is_one() {
 
 #[test]
 fn nan_points_sent_again_arrive_at_a_server_that_refuses_them() {
-    // Releases up to 3.14 refuse a request with one NaN point that they have, and write none of it.
+    // MLflow up to 3.14 refuses a request with a NaN point that it already has, and writes none of the
+    // request's points.
     let known: &'static Mutex<BTreeSet<i64>> = Box::leak(Box::default());
     let server = FakeServer::start(move |request, _| {
         let body: Value = serde_json::from_slice(&request.body).expect("JSON");
@@ -372,7 +373,7 @@ fn an_experiment_created_by_another_meanwhile_is_found() {
         assert_eq!(block_on(store.experiment(&experiment)).as_deref(), Ok("7"));
     }
     let requests = server.requests();
-    // The second call is answered from memory.
+    // The second call is answered from the store's cache.
     assert_eq!(requests.len(), 3);
     assert_eq!(
         requests[0].line,

@@ -1,4 +1,4 @@
-//! What only a real server can show of [`RestStore`].
+//! Behaviour of [`RestStore`] that only a real server can show.
 
 use std::borrow::Cow;
 use std::fs;
@@ -37,7 +37,8 @@ fn of_two_runs_with_one_key_the_same_is_always_adopted() {
         let store = store(server.url());
         let experiment = ExperimentRef::Name(unique());
         let id = store.experiment(&experiment).await.expect("an experiment");
-        // The answer to the first was lost, and the request was sent again.
+        // Two runs with one key arise if the answer to the first creation is lost, and the request is sent
+        // again.
         let (key, [first, second]) = twins(&store, &id).await;
         for _ in 0..2 {
             assert_eq!(store.find_run(&id, &key).await, Ok(Some(first.clone())));
@@ -54,7 +55,7 @@ fn of_two_runs_with_one_key_the_same_is_always_adopted() {
     });
 }
 
-/// What makes a run one that is not deleted.
+/// Content that keeps a run from being deleted as an empty duplicate.
 #[derive(Clone, Copy, Debug)]
 enum Logged {
     Metric,
@@ -97,7 +98,8 @@ async fn log(store: &RestStore, run: &StoredRun, logged: Logged) {
     store.log_batch(run, &batch).await.expect("a batch");
 }
 
-/// Two runs of one key, the one that is adopted among equals first.
+/// Creates two runs with the same key. The first one returned is the one that is adopted if their content
+/// gives no preference.
 async fn twins(store: &RestStore, experiment_id: &str) -> (String, [StoredRun; 2]) {
     let key = unique();
     let new = new_run(&key, experiment_id);
@@ -109,7 +111,7 @@ async fn twins(store: &RestStore, experiment_id: &str) -> (String, [StoredRun; 2
     (key, twins)
 }
 
-/// The late one of two creates came first by chance, and the run with the values was deleted.
+/// Regression: the run of the late creation came first by chance, and the run with the values was deleted.
 #[test]
 fn of_two_runs_with_one_key_that_with_something_is_adopted() {
     let server = Server::shared();
@@ -138,8 +140,8 @@ fn of_two_runs_with_one_key_that_with_something_is_adopted() {
     });
 }
 
-/// A look that could not tell of one run adopted it and deleted the other; the next look had it the other way
-/// round, and what was logged went to a deleted run.
+/// Regression: a search that could not read one of the runs adopted it and deleted the other. The next search
+/// did the reverse, and values were logged to a deleted run.
 #[test]
 fn of_two_runs_with_one_key_none_is_deleted_while_one_cannot_be_told_of() {
     let server = Server::shared();
@@ -169,7 +171,8 @@ fn of_two_runs_with_one_key_none_is_deleted_while_one_cannot_be_told_of() {
     });
 }
 
-/// Of the ranks that look for rank 0's run, none may take it from rank 0.
+/// A rank that searches for rank 0's run neither deletes duplicates nor chooses among equal ones. Only the
+/// process that created the run does.
 #[test]
 fn who_has_not_created_a_run_leaves_the_choice_of_two_to_who_has() {
     let server = Server::shared();
@@ -211,7 +214,7 @@ fn of_two_runs_with_one_key_none_with_something_is_deleted() {
             log(&store, &first, logged).await;
             log(&store, &second, Logged::Metric).await;
             let adopted = match logged {
-                // It may be that of a creation.
+                // A metric takes precedence over a tag, because the creation may have set the tag.
                 Logged::Tag => second,
                 _ => first,
             };
@@ -278,13 +281,13 @@ fn a_server_that_does_not_serve_artifacts() {
             fs::read(format!("{path}/a/b.txt")).expect("the file"),
             b"direct"
         );
-        // A run from a time when the server did serve them.
+        // The run was created when the server still served artifacts.
         let older = StoredRun {
             artifact_uri: "mlflow-artifacts:/1/r/artifacts".to_owned(),
             ..run.clone()
         };
         match store.put_artifact(&older, "a.txt", bytes()).await {
-            // Until somebody starts it otherwise: the bytes are kept.
+            // The artifact is blocked until the server is started with other options; its bytes are kept.
             Err(StoreError::Blocked {
                 reason,
                 everything: false,

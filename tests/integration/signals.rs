@@ -1,4 +1,4 @@
-//! Signals that end the process, or do not.
+//! Signals that end the process, and signals that do not.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::TcpListener;
@@ -14,7 +14,7 @@ const NUMBERS: &str = env!("CARGO_BIN_EXE_numbers");
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
-/// A program that is ready for a signal.
+/// Running program that is ready to receive a signal.
 struct Ready {
     process: Child,
     stdout: BufReader<std::process::ChildStdout>,
@@ -38,7 +38,7 @@ impl Ready {
         assert!(sent.unwrap().success());
     }
 
-    /// How it ended, and what it had to say.
+    /// Waits until the program ends. Returns its exit status, its remaining stdout, and its stderr.
     fn end(mut self) -> (ExitStatus, String, String) {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.stdout.read_to_string(&mut stdout).unwrap();
@@ -65,7 +65,8 @@ fn a_signal_ends_the_runs_as_killed_and_then_the_process() {
         assert_eq!(one::<String>(&database, run), "KILLED 1");
         let points = "select count(*) from metrics where key = 'loss' and value = step";
         assert_eq!(one::<i64>(&database, points), 1000);
-        // Its threads were still there, so its journal is; all of it was delivered.
+        // The journal still exists because the program's threads still ran at the end. All of its values were
+        // delivered.
         let end = "select end_time from runs where name like 'train-%'";
         let ended: i64 = one(&database, end);
         folder.run(NUMBERS, &["next", "1", "1"], &[]);
@@ -84,7 +85,7 @@ fn a_program_with_a_handler_of_its_own_goes_on() {
     assert!(status.success(), "{stderr}");
     assert_eq!(stdout, "done\n");
     let database = folder.database();
-    // It has finished, but was told to stop; what it logged afterwards is there.
+    // The program ran to its end, but had received a signal. Values logged after the signal have arrived.
     let run = "select status from runs";
     assert_eq!(one::<String>(&database, run), "KILLED");
     let finished = "select count(*) from metrics where key = 'finished'";
@@ -106,7 +107,7 @@ fn a_signal_that_is_ignored_stays_ignored() {
 
 #[test]
 fn a_second_signal_ends_a_process_that_waits_for_its_server() {
-    // It takes connections and never answers.
+    // The server accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
     let folder = Folder::new();
@@ -118,7 +119,8 @@ fn a_second_signal_ends_a_process_that_waits_for_its_server() {
             .env("MLFLOW_EXIT_TIMEOUT", "600"),
     );
     let begun = Instant::now();
-    // Signals that come while one of them is on its way are one.
+    // Signals of one kind that arrive while one is pending are merged, so the signal is sent until the
+    // program ends.
     while program.process.try_wait().unwrap().is_none() {
         assert!(
             begun.elapsed() < Duration::from_secs(60),
@@ -132,7 +134,8 @@ fn a_second_signal_ends_a_process_that_waits_for_its_server() {
     assert_eq!(folder.journals_left(), 1, "nothing is lost");
 }
 
-/// The thread that waits for the first signal is the parent's: a child heard of none.
+/// Regression: only the parent has the thread that waits for the first signal, so a child did not react to
+/// signals.
 #[test]
 fn a_forked_child_ends_at_its_first_signal() {
     let folder = Folder::new();

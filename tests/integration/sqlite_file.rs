@@ -1,4 +1,4 @@
-//! The SQLite file, shared with MLflow and with other processes.
+//! SQLite file that the library shares with MLflow and with other processes.
 
 use std::env;
 use std::fs;
@@ -118,7 +118,7 @@ fn mlflow_and_the_store_write_in_turn() {
     let store = store(&file);
     let run = start_run(&store, "shared");
     log(&store, &run, "m", 0..3);
-    // MLflow migrates the file and goes on with it.
+    // MLflow migrates the file and then uses it.
     const SCRIPT: &str = r#"
 import sys
 from mlflow import MlflowClient
@@ -162,7 +162,7 @@ fn a_writer_loses_nothing_while_mlflow_migrates_the_file() {
         while !migration.is_finished() {
             log(&store, &run, "during", written..written + 5);
             written += 5;
-            // The pace of a training: without a gap, MLflow would never get the lock.
+            // The pauses are those of a training. Without them MLflow would never get the lock.
             thread::sleep(Duration::from_millis(10));
         }
         migration.join().expect("a migration");
@@ -287,7 +287,7 @@ fn a_lock_is_waited_for_but_not_long() {
     assert_eq!(count(&file, "m"), 1);
 }
 
-/// They waited for five seconds, and were told that the database is locked.
+/// Regression: other processes waited for five seconds, and then failed because the database was locked.
 #[test]
 fn others_get_the_lock_while_a_backlog_is_written() {
     let home = tempfile::tempdir().expect("a directory");
@@ -298,7 +298,8 @@ fn others_get_the_lock_while_a_backlog_is_written() {
         let backlog = || {
             let store = store(&file);
             let run = start_run(&store, "backlog");
-            // Ready before the first, as whoever makes them leaves the lock to others meanwhile.
+            // The batches are made before the first one is written, because the lock would be free while they
+            // are made.
             let backlog: Vec<_> = (0..20)
                 .map(|at| points("m", at * 50_000..(at + 1) * 50_000))
                 .collect();
@@ -308,7 +309,7 @@ fn others_get_the_lock_while_a_backlog_is_written() {
                 if done.load(Ordering::Relaxed) {
                     break;
                 }
-                // As the shipper does.
+                // The shipper makes the same pause between batches.
                 thread::sleep(store.gap());
             }
         };
@@ -332,7 +333,8 @@ fn others_get_the_lock_while_a_backlog_is_written() {
     });
 }
 
-/// Only batches counted: thousands of short runs kept the lock from everybody.
+/// Regression: only batches counted towards the pause, so that thousands of short runs kept the lock from
+/// other processes.
 #[test]
 fn others_get_the_lock_while_many_small_runs_are_written() {
     let home = tempfile::tempdir().expect("a directory");
@@ -370,7 +372,7 @@ fn a_file_that_was_moved_away_is_not_written_any_more() {
         matches!(logged, Err(StoreError::Missing { .. })),
         "{logged:?}"
     );
-    // A run that starts now finds a file where people look for it.
+    // A run that starts now gets a new file at the expected path.
     let run = start_run(&store, "moved");
     log(&store, &run, "m", 0..1);
     assert_eq!(count(&file, "m"), 1);

@@ -1,7 +1,7 @@
-//! One suite that every store passes, read back by something else than the store.
+//! Conformance suite that every store has to pass. The results are read back without the store under test.
 //!
-//! Each check logs to a run of its own and says what has to be seen there; all runs are read at
-//! the end, since reading through Python takes seconds.
+//! Each check logs to runs of its own, and states the content expected there. All runs are read at the end,
+//! because reading through Python takes seconds.
 
 mod runs;
 mod values;
@@ -20,7 +20,7 @@ use crate::support::scaled::Scaled;
 use crate::support::seen::{Latest, Point, Seen};
 use crate::support::{block_on, unique};
 
-/// A store, and the ways around it.
+/// Store under test, and ways to read and change its data without it.
 trait Subject {
     fn store(&self) -> &dyn Store;
     fn delete_experiment(&self, id: &str);
@@ -121,7 +121,7 @@ fn sqlite_store() {
     let store = SqliteStore::new(&path, home.path().join("mlruns"));
     let file = File { store, path };
     block_on(suite(&file));
-    // Reading it has migrated the file to MLflow's newest schema, under an open store.
+    // Reading has migrated the file to MLflow's newest schema, while the store was open.
     block_on(suite(&file));
 }
 
@@ -144,7 +144,7 @@ fn rest_store_on_postgres() {
     }
 }
 
-/// What has to be seen of the runs, by run id.
+/// Expected runs, by run id.
 type Expected = Vec<(String, Seen)>;
 
 async fn suite(subject: &dyn Subject) {
@@ -192,7 +192,7 @@ fn tag(key: &str, value: &str) -> Tag {
     }
 }
 
-/// Adds a point that has to be seen, unless it is there already.
+/// Adds an expected point, unless it is already expected.
 fn expect_point(seen: &mut Seen, metric: &Metric) {
     let point = Point::new(metric.step, metric.timestamp_ms, metric.value);
     let points = seen.points.entry(metric.key.to_string()).or_default();
@@ -218,7 +218,7 @@ fn expect_point(seen: &mut Seen, metric: &Metric) {
         .extend(latest.map(|point| (metric.key.to_string(), Latest(point.value))));
 }
 
-/// Starts a run, and says what has to be seen of it so far.
+/// Starts a run. Returns the run, and its content expected so far.
 async fn start(subject: &dyn Subject, name: &str) -> (StoredRun, Seen) {
     let store = subject.store();
     let experiment = ExperimentRef::Name("conformance ü".to_owned());

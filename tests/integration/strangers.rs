@@ -1,5 +1,5 @@
-//! Files of other users, and files that are none: a journal is read only where both the directory and
-//! the file are this user's, and nothing in it keeps a process waiting.
+//! Files of other users, and entries that are no regular files: a journal is read only if both its directory
+//! and its file belong to this user, and nothing in it makes a process wait.
 
 use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
@@ -28,7 +28,7 @@ fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// All files and directories below `path`.
+/// Returns all files and directories below `path`.
 fn below(path: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).into_iter().flatten().flatten() {
@@ -54,7 +54,7 @@ fn locked(folder: &Folder) -> Connection {
     lock
 }
 
-/// A journal with points and an artifact that a process could not deliver.
+/// Leaves a journal with points and an artifact that a process could not deliver.
 fn leave_a_journal(folder: &Folder) -> PathBuf {
     let file = folder.path().join("weights.bin");
     fs::write(&file, "weights ".repeat(1000)).unwrap();
@@ -67,7 +67,8 @@ fn leave_a_journal(folder: &Folder) -> PathBuf {
     journal.unwrap().path()
 }
 
-/// A program that logs something of its own and has it delivered, whatever lies in its way.
+/// Runs a program that logs and delivers values of its own, whatever lies in the journal's directory. Returns
+/// its stderr.
 fn next_delivers(folder: &Folder) -> String {
     let environment = [("MLFLOW_EXIT_TIMEOUT", "100")];
     let next = folder.run(NUMBERS, &["next", "10", "1"], &environment);
@@ -99,8 +100,9 @@ fn is_root() -> bool {
     is_root
 }
 
-/// Without HOME journals lie below the temporary directory, where anybody can be first. One user had
-/// another upload a file that only that one can read, as an artifact of a run of the first.
+/// Regression: without HOME, journals lie below the temporary directory, where any user can create a
+/// directory first. An attacker could make a victim's process upload a file that only the victim may read, as
+/// an artifact of the attacker's run.
 #[test]
 fn a_file_that_another_users_journal_points_to_is_not_uploaded() {
     if !is_root() {
@@ -127,7 +129,7 @@ fn a_file_that_another_users_journal_points_to_is_not_uploaded() {
         assert!(output.status.success(), "{stderr}");
         stderr
     };
-    // The database is everybody's; so is a server.
+    // Every user may write to the database, as every user may send to a server.
     run(ATTACKER, NUMBERS, &["first", "1", "1"]);
     for file in below(&work) {
         set_mode(&file, if file.is_dir() { 0o777 } else { 0o666 });
@@ -148,7 +150,7 @@ fn a_file_that_another_users_journal_points_to_is_not_uploaded() {
         fs::remove_file(&artifact).unwrap();
         symlink(&secret, &artifact).unwrap();
     }
-    // It is put wherever the victim may look.
+    // The attacker puts the journal at every place that the victim may read.
     let journal = fs::read_dir(&temporary).unwrap().next().unwrap().unwrap();
     let places = [
         "mlflow-runtime".to_owned(),
@@ -177,7 +179,7 @@ fn a_file_that_another_users_journal_points_to_is_not_uploaded() {
     }
     let refused = told.lines().filter(|line| line.contains("another user"));
     assert_eq!(refused.count(), 1, "{told}");
-    // What the victim logged itself has arrived all the same.
+    // The victim's own values have arrived all the same.
     let database = Connection::open(&database).unwrap();
     let points = "select count(*) from metrics where key = 'thread/0'";
     assert_eq!(one::<i64>(&database, points), 11);
@@ -185,7 +187,7 @@ fn a_file_that_another_users_journal_points_to_is_not_uploaded() {
     assert_eq!(one::<i64>(&database, points), 0);
 }
 
-/// A group that shares a directory for journals: each process has a directory of its own in it.
+/// A group of users shares a directory for journals. Each process has a directory of its own in it.
 #[test]
 fn in_a_directory_that_users_share_each_ships_its_own() {
     if !is_root() {
@@ -200,7 +202,7 @@ fn in_a_directory_that_users_share_each_ships_its_own() {
             set_mode(&file, if file.is_dir() { 0o777 } else { 0o666 });
         }
     }
-    // Root's journal, which is open to all now, as a careless copy would be.
+    // Root's journal is now open to all users, as after a careless copy.
     set_mode(&journal, 0o777);
     for file in below(&journal) {
         set_mode(&file, 0o666);

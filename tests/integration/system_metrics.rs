@@ -1,4 +1,4 @@
-//! System metrics, as the default store holds them.
+//! System metrics in the default store.
 
 #[cfg(feature = "system-metrics")]
 mod sampled;

@@ -1,7 +1,9 @@
-//! Logs while its store is away, and prints what that takes: `backlog VALUES THREADS ATTEMPTS`.
+//! Program that logs while its store is unavailable, and prints the memory and time which that takes:
+//! `backlog VALUES THREADS ATTEMPTS`.
 //!
-//! Each thread logs its share under a key of its own, with the step as value; four live at a time.
-//! Then it waits until the store has been asked so often in vain, as that takes memory, too.
+//! THREADS threads, four of them at a time, log VALUES values together. Each thread logs under a key of
+//! its own, with the step as value. Then the program waits until ATTEMPTS requests to the store have
+//! failed, because failing requests take memory, too.
 
 #[path = "report.rs"]
 mod report;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 
 const AT_ONCE: u64 = 4;
 
-/// Prints what the kernel counts, in KiB.
+/// Prints the kernel's counts of this process's memory, in KiB.
 fn memory(when: &str) {
     const COUNTED: [&str; 5] = ["VmRSS", "VmHWM", "RssAnon", "RssFile", "RssShmem"];
     let status = fs::read_to_string("/proc/self/status").expect("Linux");
@@ -35,7 +37,7 @@ fn main() {
         panic!("backlog VALUES THREADS ATTEMPTS");
     };
     let share = values / threads;
-    // In the middle of them, the one that looks.
+    // Number of a thread in the middle, which prints the memory while it logs.
     let looks = (threads - 1) / 2 / AT_ONCE * AT_ONCE;
     memory("start");
     let started = Instant::now();

@@ -1,4 +1,5 @@
-//! Logs a file as an artifact, then points: `checkpoint FILE POINTS`. Prints what became of them.
+//! Program that logs a file and a text as artifacts, then metric points: `checkpoint FILE POINTS`.
+//! Prints the numbers of values dropped and rejected, and the bytes of artifacts that wait.
 
 #[path = "report.rs"]
 mod report;

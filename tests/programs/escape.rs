@@ -1,4 +1,5 @@
-//! Tracks where a fake does not reach, as a test may: `escape HOW`.
+//! Program that tracks on threads and in tasks which a fake may not reach, as a user's test may do:
+//! `escape HOW`.
 
 use std::env;
 use std::io::{Read as _, Write as _};
@@ -22,7 +23,8 @@ fn on_a_runtime(future: impl Future<Output = ()>) {
     runtime.expect("a runtime").block_on(future);
 }
 
-/// A server that answers one request, on threads of its own.
+/// Starts a server on a thread of its own, sends it one request, and returns the answer. The server tracks
+/// on threads of a runtime.
 fn serve() -> u8 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("it has one");
@@ -41,7 +43,7 @@ fn serve() -> u8 {
     answer[0]
 }
 
-/// Named as the test harness's own.
+/// Module whose function has a name like those of the test harness.
 mod server_test {
     pub(crate) fn run_test_server() {
         super::on_a_runtime(super::predict(7));
@@ -50,7 +52,7 @@ mod server_test {
 
 fn main() {
     match env::args().nth(1).expect("escape HOW").as_str() {
-        // Nothing tells the task of the fake.
+        // The spawned task does not know the fake, as nothing carries the fake to it.
         "task" => {
             let fake = fake();
             on_a_runtime(async {
@@ -78,7 +80,7 @@ fn main() {
             fake.assert_metric("score", &[(1, 7.0)]);
             assert!(mlflow::flush(Duration::ZERO).complete);
         }
-        // One that has a fake of its own is not seen by that of the process.
+        // Work on a thread with a fake of its own is not recorded by the fake of the process.
         "both" => {
             let all = global_fake();
             let own = fake();
@@ -94,7 +96,7 @@ fn main() {
             drop(all);
             assert_eq!(waits.join().expect("it does not panic"), 0);
         }
-        // Until its input ends.
+        // The second fake waits for the first, which lives until stdin is closed.
         "waits" => {
             let first = global_fake();
             let second = thread::spawn(|| global_fake().runs().len());

@@ -1,4 +1,4 @@
-//! Logs to a run and ends in one of many ways: `exits HOW`.
+//! Program that logs to a run and ends in one of many ways: `exits HOW`.
 
 #[path = "report.rs"]
 mod report;
@@ -47,7 +47,7 @@ fn on_a_runtime(how: &str) -> Result<(), String> {
         .block_on(train_async(how))
 }
 
-/// Logs when the thread's own values are destroyed.
+/// Thread-local value that logs a metric when it is destroyed with its thread.
 struct Late(mlflow::Run);
 
 impl Drop for Late {
@@ -74,7 +74,7 @@ fn main() -> ExitCode {
                 thread::park();
             }
         }
-        // The threads of the global pool live on, and have logged.
+        // The threads of rayon's global pool live on after they have logged.
         "rayon" => {
             let run = mlflow::start_run().experiment("exits").name(&how).start();
             let shared = (*run).clone();
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
         "shutdown" => {
             let outcome = train(&how);
             assert!(mlflow::shutdown(Duration::from_secs(60)).complete);
-            // Logging goes on working.
+            // Logging still works after a shutdown.
             outcome.and_then(|()| train(&how))
         }
         _ => train(&how),

@@ -1,5 +1,8 @@
-//! Logs after the library's own end: `exits_late HOW`. An `atexit` handler that was registered before
-//! the first run is called after the library's. With `thread` other threads log meanwhile, too.
+//! Program that logs after the library has ended: `exits_late return|exit|thread`.
+//!
+//! An `atexit` handler that is registered before the first run is called after the library's handler.
+//! With `return` the tracked function returns; otherwise it exits the process. With `thread` another
+//! thread logs meanwhile, too.
 
 // `atexit` has no safe form.
 #![allow(unsafe_code)]
@@ -18,7 +21,7 @@ use mlflow::{Run, tracked};
 const POINTS: i64 = 1000;
 
 static RUN: OnceLock<Run> = OnceLock::new();
-/// Points that other threads have logged.
+/// Number of points that the other thread has logged.
 static BESIDE: AtomicI64 = AtomicI64::new(0);
 
 extern "C" fn late() {
@@ -41,7 +44,7 @@ extern "C" fn late() {
     {
         thread::yield_now();
     }
-    // The next point may be logged and not counted yet.
+    // A further point may already be logged but not counted.
     println!("{}", BESIDE.load(Ordering::Relaxed));
 }
 

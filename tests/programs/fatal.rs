@@ -1,5 +1,7 @@
-//! Panics in a way that ends the process: `fatal WHERE`, with `body`, in a build that aborts on
-//! panic, or `callback` or `destructor`, from where no build can unwind.
+//! Program that panics in a way that ends the process: `fatal WHERE`.
+//!
+//! WHERE is `body`, for a build that aborts on panic, or `callback` or `destructor`, from which no build
+//! can unwind.
 
 #[path = "report.rs"]
 mod report;

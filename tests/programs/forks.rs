@@ -1,6 +1,7 @@
-//! Forks in the middle of a run, while another thread logs: `forks exit`, where both processes end
-//! as usual, or `forks orphan`, where the parent is gone first and the child waits for its stdin to
-//! be closed.
+//! Program that forks in the middle of a run, while another thread logs: `forks exit|orphan`.
+//!
+//! With `exit` both processes end as usual. With `orphan` the parent aborts right after the fork, and
+//! the child lives until its stdin is closed.
 
 #[path = "report.rs"]
 mod report;
@@ -52,7 +53,7 @@ fn child(how: &str) -> ! {
 fn main() {
     report::to_stderr();
     let how = env::args().nth(1).expect("forks exit|orphan");
-    // Holds the locks of tracking as often as it can.
+    // A second thread takes the locks of tracking as often as it can, so that the fork may find them taken.
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {

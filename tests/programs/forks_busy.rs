@@ -1,8 +1,8 @@
-//! Forks while other threads use the library, again and again; each child calls every public function:
-//! `forks_busy FORKS`. With `forks_busy first` the one fork is in the middle of the first calls there
-//! are.
+//! Program that forks again and again while other threads use the library: `forks_busy FORKS|first`.
+//! Each child calls every public function. With `first` there is one fork, in the middle of the first
+//! calls that the process makes.
 //!
-//! A function that does not return is named, and the child is killed.
+//! If a function does not return, the program prints the name of the function and kills the child.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -18,9 +18,9 @@ use fork::{Fork, fork, waitpid_nohang};
 use mlflow::{Config, Metric, Run, RunStatus, tracked};
 use serde::Serialize;
 
-/// How long a child may take.
+/// Longest time that a child may take.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long a flush waits: nobody takes the values.
+/// Timeout of a flush or a shutdown: short, because no store takes the values.
 const MOMENT: Duration = Duration::from_millis(10);
 
 #[derive(Serialize)]
@@ -66,7 +66,8 @@ fn say(number: usize) {
 #[cfg(not(feature = "tracing"))]
 fn say(_: usize) {}
 
-/// The work of the parent's threads: each holds other locks as often as it can.
+/// Work of the parent's threads. Each thread calls one of these functions as often as it can, and each
+/// function takes different locks.
 const LOADS: [fn(&Run, usize); 9] = [
     |run, number| run.metric(&format!("key/{}", number % 1000)).log(1.0, 0),
     |run, number| run.scope(|| mlflow::log_metric(&format!("key/{number}"), 1.0)),
@@ -86,7 +87,8 @@ const LOADS: [fn(&Run, usize); 9] = [
     |run, number| run.scope(|| say(number)),
 ];
 
-/// Goes on while a fork is to come, and says when each of its threads is at work.
+/// Load of the parent around a fork: threads that work until the fork has happened, with a count of calls
+/// for each.
 #[derive(Default)]
 struct Load {
     wanted: AtomicBool,
@@ -108,7 +110,7 @@ impl Load {
         }
     }
 
-    /// Returns when every thread has worked since.
+    /// Starts the load, and waits until every thread has completed a call since then.
     fn begin(&self) {
         let before = self
             .done
@@ -122,7 +124,7 @@ impl Load {
     }
 }
 
-/// Writes down what a child is about to call.
+/// File into which a child writes the name of each function before it calls the function.
 struct Steps(File);
 
 impl Steps {
@@ -243,7 +245,8 @@ fn call_everything(steps: &mut Steps, run: &Run, handle: &Metric) {
     });
 }
 
-/// Waits for the child, and kills it if that takes too long.
+/// Waits for the child. After [`PATIENCE`], kills the child, prints the name of the function that hangs, and
+/// ends the process.
 fn await_child(child: i32, steps: &str) {
     let begun = Instant::now();
     loop {
@@ -266,7 +269,7 @@ fn await_child(child: i32, steps: &str) {
         "hung: {}",
         done.lines().last().unwrap_or("at the beginning")
     );
-    // The other threads would wait for more work.
+    // A return would hang, because the other threads wait for more work.
     process::exit(1);
 }
 
@@ -288,7 +291,7 @@ fn fork_once(run: &Run, handle: &Metric, number: usize, load: &Load) {
     await_child(child, &path);
 }
 
-/// Every thread makes its first call, and so does the child.
+/// Forks once while every thread makes its first call of the library. The child does so, too.
 fn fork_first() {
     let begun = AtomicUsize::new(0);
     let load = |which: usize| {
@@ -320,7 +323,8 @@ fn fork_first() {
 }
 
 fn main() {
-    // Locks of the standard library are not what is tested: neither a panic nor a warning prints.
+    // Neither a panic nor a warning is printed: printing takes locks of the standard library, which are not
+    // under test.
     std::panic::set_hook(Box::new(|_| {}));
     let how = env::args().nth(1).expect("forks_busy FORKS|first");
     #[cfg(feature = "tracing")]

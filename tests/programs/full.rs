@@ -1,4 +1,5 @@
-//! Logs more than its journal may hold, and prints what became of it.
+//! Program that logs more than its journal may hold. Prints three numbers: values dropped because the
+//! journal was full, values dropped for any reason, and bytes of the journal.
 
 #[path = "report.rs"]
 mod report;

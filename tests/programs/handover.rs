@@ -1,4 +1,4 @@
-//! A thread sets a tag, and after it the main thread sets it again.
+//! Program in which a thread sets a tag, and the main thread then sets the same tag again.
 
 #[path = "report.rs"]
 mod report;

@@ -1,5 +1,5 @@
-//! Logs its argument, a credential, in every way there is, and is gone: `leaky CREDENTIAL`. The
-//! same in its own name, as `argv[0]`, is up to whoever starts it.
+//! Program that logs its argument, a credential, in every way there is, and then aborts:
+//! `leaky CREDENTIAL`. A test may put the credential into `argv[0]`, too.
 
 #[path = "report.rs"]
 mod report;
@@ -64,7 +64,7 @@ fn main() {
         list: vec!["a".to_owned(), value.clone()],
         by_user: BTreeMap::from([(value.clone(), 1)]),
     };
-    // The value lies across the limit of a param.
+    // The credential crosses the limit at which a param is cut.
     let long = format!("{} {value} {value}", "x".repeat(5990));
     let _ = fails(value, Some(value), &config, &long);
     let _ = catch_unwind(|| panics(value));
@@ -74,6 +74,6 @@ fn main() {
         .tag("builder", value)
         .start();
     assert!(!run.name().contains(value));
-    // No destructor, no hook: what lies in the journal stays as it was written.
+    // An abort runs no destructor and no hook, so the journal stays as it was written.
     std::process::abort();
 }

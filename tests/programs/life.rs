@@ -1,5 +1,8 @@
-//! A short life with a bit of everything, `life RUN POINTS`: params, tags, points, artifacts, a run
-//! that ends. Prints whether all of it was settled, and how many values were lost and counted.
+//! Program that logs a few values of each kind to a run and ends the run: `life RUN POINTS`. The kinds
+//! are params, tags, metric points and artifacts.
+//!
+//! Prints `complete true` if the flush was complete, else `complete false`, and after it the number of
+//! values that were rejected, dropped or damaged.
 
 #[path = "report.rs"]
 mod report;
@@ -23,7 +26,7 @@ fn main() {
             run.log_metric_at("loss", step as f64 / 2.0, step);
         }
         run.log_text("small\n", "notes/small.txt");
-        // Too large for the journal itself: it lies beside it.
+        // Too large for the journal itself: the text is stored in a file beside the journal.
         run.log_text(&"0123456789abcdef".repeat(4096), "notes/large.txt");
     }
     let complete = mlflow::flush(Duration::from_secs(20)).complete;

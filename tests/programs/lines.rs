@@ -1,6 +1,11 @@
-//! Says lines through `tracing`: `lines THREADS LINES HOW`. Each thread logs its lines in a run, then
-//! `logged` is on stdout, and the rest of the lines comes when the program is told: as many again.
-//! HOW: `run`, or `forks`, where a child says a line, too, or `exits`, where the process ends in the run.
+//! Program that logs lines through `tracing` in a run: `lines THREADS LINES HOW`.
+//!
+//! Each of THREADS threads logs LINES lines. Then the program prints `logged` and waits for a line on
+//! stdin, after which each thread logs as many lines again. HOW is one of:
+//!
+//! - `run`: nothing else happens.
+//! - `forks`: after the first lines, a forked child logs a line, too.
+//! - `exits`: the process exits inside the run.
 
 use std::{env, io, process, thread};
 
@@ -61,7 +66,7 @@ fn main() {
         .with_ansi(false)
         .without_time()
         .with_filter(LevelFilter::WARN);
-    // Everything, also what the HTTP client says.
+    // Every level goes to the console log, so that events of the HTTP client are included.
     let layer = mlflow::layer().console(LevelFilter::TRACE);
     tracing_subscriber::registry()
         .with(warnings)

@@ -1,5 +1,5 @@
-//! Two runs of one thread, in experiments of their own, each with a text that is too long to lie
-//! inside the journal.
+//! Program with two runs on one thread, in two experiments. Each run logs a text that is too long for the
+//! journal itself and is stored in a file beside it.
 
 #[path = "report.rs"]
 mod report;

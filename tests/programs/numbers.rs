@@ -1,5 +1,8 @@
-//! Logs numbered metric points: `numbers RUN COUNT THREADS [abort]`, each thread under a key of its
-//! own. With `abort` the process is gone the moment the last call has returned, the run not ended.
+//! Program that logs numbered metric points: `numbers RUN COUNT THREADS [abort]`.
+//!
+//! Each of THREADS threads logs COUNT points under a key of its own. With `abort` the process aborts
+//! when the last call has returned, and the run does not end. With COUNT 0 the program only starts
+//! and ends a run: tests use it as a sweeper, a program that ships orphaned journals.
 
 #[path = "report.rs"]
 mod report;
@@ -31,7 +34,7 @@ fn main() {
                 }
             })
         };
-        // The scope alone does not wait until the threads have let go of their segments.
+        // The end of the scope alone does not wait until the threads have released their segments.
         let threads: Vec<_> = (0..threads).map(log).collect();
         for thread in threads {
             thread.join().expect("a thread that logs");

@@ -1,4 +1,4 @@
-//! Ends a run while a thread that logged to it lives on: `pool [abort]`.
+//! Program that ends each of two runs while a thread that logged to the run lives on: `pool [abort]`.
 
 #[path = "report.rs"]
 mod report;
@@ -21,7 +21,7 @@ fn main() {
         let _ = give.send(run.clone());
         let _ = wait.recv();
         drop(run);
-        // Delivered, and its segments gone where they can go.
+        // After the flush the run is delivered, and its segments are removed where they can be.
         mlflow::flush(std::time::Duration::from_secs(60));
     }
     if std::env::args().nth(1).as_deref() == Some("abort") {

@@ -1,8 +1,14 @@
-//! Prints in runs, on stdout and stderr: `printed runs`, two runs one after the other, the first with a
-//! child; `printed waits|aborts|panics`, a run that waits for a line on stdin, or does not end well;
-//! `printed BYTES`, so many, and ends when it is told to; `printed second`, two runs, of which the second
-//! aborts; `printed many BYTES`, ten runs of so many each; `printed forks`, where a child prints until nobody
-//! reads, and then makes the file `met`.
+//! Program that prints on stdout and stderr in runs: `printed HOW`.
+//!
+//! | HOW | |
+//! |---|---|
+//! | `runs` | two runs, one after the other; the first has a child run |
+//! | `waits` | a run that waits for a line on stdin |
+//! | `aborts`, `panics` | a run in which the process aborts or panics |
+//! | `BYTES` | a run that prints that many bytes, waits for a line on stdin and ends |
+//! | `second` | two runs, the second of which aborts the process |
+//! | `many BYTES` | ten runs that print that many bytes each |
+//! | `forks` | a child that prints until its output has no reader, then makes the file `met` |
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -65,7 +71,7 @@ fn line() {
     io::stdin().read_line(&mut String::new()).expect("a line");
 }
 
-/// A run that has ended, and whose output the store has.
+/// Prints a line in a run, ends the run, and delivers it. In the run `second`, aborts before the run ends.
 fn start(name: &str) {
     let run = mlflow::start_run().name(name).start();
     println!("of the {name}");
@@ -90,7 +96,7 @@ fn main() {
     match &arguments[..] {
         [how] if how == "runs" => {
             first();
-            // What is printed now is still the first one's, and that one is delivered.
+            // Output between the runs belongs to the first run, which this flush delivers nevertheless.
             assert!(mlflow::flush(std::time::Duration::from_secs(60)).complete);
             second();
         }

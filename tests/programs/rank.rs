@@ -1,6 +1,8 @@
-//! One process of a training on many: `rank COUNT`, its number in `RANK`, logs numbered points. The
-//! even ones go to a key that all ranks share, the odd ones to a key of its own; a value tells rank
-//! and number. The run is the one of `MLFLOW_RUN_ID`, else its own.
+//! Program that is one process of a distributed training, and logs COUNT numbered points: `rank COUNT`.
+//!
+//! The environment variable `RANK` is the number of the process. Points with an even number go to a key
+//! that all ranks share, the others to a key of the rank's own. The value of a point encodes rank and
+//! number. The run is the one named by `MLFLOW_RUN_ID`, or else a run of the process's own.
 
 #[path = "report.rs"]
 mod report;

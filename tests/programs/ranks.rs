@@ -1,15 +1,15 @@
-//! One of several processes that train together: `ranks HOW…`, each of which is done in turn.
+//! Program that is one of several processes which train together: `ranks HOW…`. Each HOW is done in turn.
 //!
 //! | HOW | |
 //! |---|---|
-//! | `log` | nothing but what all do |
-//! | `wait` | says `logged` on stdout and waits for a line on stdin |
+//! | `log` | does nothing more than every rank does |
+//! | `wait` | prints `logged` and waits for a line on stdin |
 //! | `fail`, `panic` | returns an error, panics |
 //! | `nest` | starts a child run |
 //! | `differ` | logs a param with the rank as its value |
-//! | `twice` | trains a second time, after one rank alone has evaluated |
-//! | `alone` | before all that, calls another tracked function, which no other rank does |
-//! | `configure` | configures the process anew, with nothing set, and trains again |
+//! | `twice` | trains a second time, after rank 0 alone has called another tracked function |
+//! | `alone` | calls another tracked function before the training; given to one rank only |
+//! | `configure` | configures the process again, with nothing set, and trains again |
 
 #[path = "report.rs"]
 mod report;
@@ -64,7 +64,7 @@ fn main() {
     if is("alone") {
         evaluate();
     }
-    // An error or a panic is the run's: the program ends well.
+    // An error or a panic fails the run only: the program ends with success.
     let _ = panic::catch_unwind(|| train(&how));
     if is("configure") {
         mlflow::configure(mlflow::Config::new());

@@ -1,4 +1,5 @@
-//! Prints the library's warnings to stderr, as a user's subscriber would.
+//! Subscriber that prints the library's warnings to stderr, as a user's subscriber would. The file is a
+//! module that the programs include, not a program.
 
 /// Installs the subscriber.
 pub(crate) fn to_stderr() {

@@ -1,23 +1,26 @@
-//! Does what its arguments say, one after the other: a test's scenario in one line each.
+//! Program that executes its arguments as commands, one after the other, so that a test can write a
+//! scenario as a list of lines.
 //!
 //! ```text
-//! start RUN           starts a run, which is the current one
-//! on RUN              makes a run the current one
+//! start RUN           starts a run and makes it the current one
+//! on RUN              makes a started run the current one
 //! points KEY FROM TO  logs the points FROM..TO of a metric; point i has the value i and the step i
-//! param KEY VALUE     tag KEY VALUE     text PATH CONTENT
+//! param KEY VALUE     logs a param
+//! tag KEY VALUE       sets a tag
+//! text PATH CONTENT   logs a text as an artifact
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
-//! resend SECONDS      sends again what was refused, and prints the same
-//! recover SECONDS     ships what was left behind, and prints the report
-//! move FROM TO        ships what was left behind for another destination, and prints the report or error
-//! curves COUNT        calls a function COUNT times that returns a number, whose curve another thread has logged
-//! returned            calls functions whose attribute names what they return, or something else
-//! inner ID            calls a function that goes on with a run, within one of the experiment `outer`
+//! resend SECONDS      resends rejected values, and prints the same as `flush`
+//! recover SECONDS     ships orphaned journals, and prints the report
+//! move FROM TO        ships orphaned journals of the URI FROM to the URI TO, and prints the report or error
+//! curves COUNT        calls COUNT times a function that returns a metric whose curve another thread logs
+//! returned            calls functions whose attribute names their returned values rightly or wrongly
+//! inner ID            calls, in a run of the experiment `outer`, a function that continues the run ID
 //! outside KEY         logs a metric without a run
-//! unstarted           makes a run and does not start it
+//! unstarted           makes the builder of a run and does not start the run
 //! health              prints `health queued Q held H rejected R dropped D`
 //! wait WORD           prints the word and waits for a line
-//! abort               is gone
+//! abort               aborts the process
 //! ```
 
 #[path = "report.rs"]
@@ -140,7 +143,7 @@ fn text() -> &'static str {
     "0.5"
 }
 
-/// Its keys come in another order each time.
+/// Returns a map whose keys are in another order at each call.
 #[mlflow::tracked(metric = "loss")]
 fn map() -> HashMap<String, f64> {
     (0..20).map(|key| (format!("k{key}"), 0.5)).collect()

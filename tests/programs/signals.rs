@@ -1,6 +1,8 @@
-//! Logs until a signal comes: `signals WHAT`, with `plain`, or `handled`, where the program has a
-//! handler of its own and finishes its work. Says `ready` when it may be sent one. With `forks` it
-//! sends one to a child of its own, and says what ended that.
+//! Program that logs until it receives a signal: `signals plain|handled|forks`.
+//!
+//! With `handled` the program has a signal handler of its own, and finishes its work. The program prints
+//! `ready` when a test may send the signal. With `forks` the program instead sends SIGTERM to a forked
+//! child, and prints the signal that ended the child.
 
 #[path = "report.rs"]
 mod report;
@@ -16,7 +18,7 @@ use mlflow::tracked;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use signal_hook::consts::SIGTERM;
 
-/// How long a child may take to end.
+/// Longest time that a child may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tracked(experiment = "signals")]

@@ -1,6 +1,9 @@
-//! Logs every kind of value, `steady POINTS [offered]`: one half, then, told by a line on stdin,
-//! the other; with `offered` no point before the store was offered a value. Prints its result and
-//! what became of the values.
+//! Program that logs every kind of value: `steady POINTS [offered]`.
+//!
+//! The program logs half of the points, prints `logged`, waits for a line on stdin and logs the rest.
+//! With `offered` the program logs no point before the library has tried to send a first value to the
+//! store. At the end the program prints its result, then `complete true` if the flush was complete or
+//! `complete false` if not, and the number of dropped values.
 
 #[path = "report.rs"]
 mod report;
@@ -10,7 +13,7 @@ use std::{env, io, thread};
 
 use mlflow::tracked;
 
-/// As many params and tags: more than one request may hold.
+/// Number of params and of tags: more than one request may hold.
 const PAIRS: i64 = 150;
 
 #[tracked(run_name = "steady", skip_return)]
@@ -20,7 +23,7 @@ fn steady(points: i64) -> i64 {
         mlflow::set_tag(&format!("t{number}"), number);
     }
     mlflow::log_text("small\n", "notes/small.txt");
-    // Too large for the journal itself: it lies beside it.
+    // Too large for the journal itself: the text is stored in a file beside the journal.
     mlflow::log_text(&"0123456789abcdef".repeat(4096), "notes/large.txt");
     if env::args().nth(2).as_deref() == Some("offered") {
         while mlflow::health().oldest.is_none() {

@@ -1,5 +1,5 @@
-//! A sweep of two fits, by the functions a user would write. Prints its result, so that a test can
-//! tell that tracking did not change it.
+//! Program with a sweep of two fits, written as a user would write it. Prints its result, so that a test
+//! can check that tracking did not change the result.
 
 #[path = "report.rs"]
 mod report;

@@ -1,5 +1,5 @@
-//! Logs texts that not every database holds, then a value. What is expected of them stands in
-//! `integration/postgres.rs`.
+//! Program that logs texts and metric values which not every database can store. The expected results are
+//! in `integration/postgres.rs`.
 
 #[path = "report.rs"]
 mod report;
@@ -14,7 +14,8 @@ fn main() {
         .start();
     run.log_param("nul", "a\0b\0");
     run.set_tag("nul", "a\0b");
-    // What is not a character, the last one, a mark without a letter, right to left, a new line.
+    // A noncharacter, the last code point, a combining mark without a letter, a right-to-left override, a
+    // next-line control, and text that looks like escapes and quotes.
     run.log_param(
         "odd",
         "\u{ffff}\u{10ffff}\u{301}\u{202e}\u{85}\\x00 %s 'q' \"q\"",

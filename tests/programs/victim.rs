@@ -1,5 +1,6 @@
-//! Logs numbered values from four threads as fast as it can, to be killed at any moment:
-//! `victim LIFE ROUNDS VALUES MARKS`, with so many values a round. See `plan.rs`.
+//! Program that logs numbered values from four threads as fast as it can, and may be killed at any moment:
+//! `victim LIFE ROUNDS VALUES MARKS`. VALUES is the number of values in a round, MARKS the path of the file
+//! of marks. The module `plan.rs` describes the values and the marks.
 
 #[path = "plan.rs"]
 mod plan;
@@ -15,14 +16,15 @@ use std::thread;
 use mlflow::{Run, tracked};
 use plan::{LIFE, Mark, THREADS};
 
-/// Written by a system call each: that costs less than a microsecond and outlives the process.
+/// File of marks. Each mark is written by one system call, which costs less than a microsecond, and the mark
+/// outlives the process.
 struct Marks {
     file: File,
     turn: Mutex<u64>,
 }
 
 impl Marks {
-    /// Sets the run's tag, after whoever did so before.
+    /// Sets the run's tag to the next number. The lock orders the calls of all threads.
     fn take_turn(&self, run: &Run) {
         let mut turn = self.turn.lock().expect("nobody panics");
         *turn += 1;

@@ -1,6 +1,10 @@
-//! Two runs at once that say, or do not say, whether they want system metrics:
-//! `watched builder|attribute|exit|shutdown true|false|default true|false|default`. A line on its input
-//! is what they wait for. Says `gone` when no thread samples any more.
+//! Program with two runs that each turn system metrics on or off, or leave the default:
+//! `watched builder|attribute|exit|shutdown OUTER INNER`. OUTER and INNER are `true`, `false` or
+//! `default`; with `attribute`, `default` counts as `false`.
+//!
+//! The program waits for a line on stdin while the runs are open, and prints `gone` when no thread samples
+//! any more. With `exit` there is no inner run, and the program exits while the outer run is open. With
+//! `shutdown` the program starts the inner run after a shutdown.
 
 #[path = "report.rs"]
 mod report;
@@ -12,7 +16,7 @@ use mlflow::{ActiveRun, tracked};
 
 #[tracked(run_name = "outer", system_metrics = wish)]
 fn outer(wish: bool, others: bool) {
-    // Only the attribute looks at it.
+    // Only the attribute uses the argument.
     let _ = wish;
     inner((others, others));
 }
@@ -35,7 +39,7 @@ fn line() {
     io::stdin().read_line(&mut String::new()).expect("a line");
 }
 
-/// Whether a thread samples; the kernel holds 15 characters of its name.
+/// Returns true if a thread samples. The kernel keeps only 15 characters of a thread's name.
 fn is_sampling() -> bool {
     let named = |name: String| name.starts_with("mlflow-system-m");
     fs::read_dir("/proc/self/task")
@@ -44,7 +48,7 @@ fn is_sampling() -> bool {
         .any(|task| fs::read_to_string(task.path().join("comm")).is_ok_and(named))
 }
 
-/// Waits until no thread samples any more.
+/// Waits until no thread samples any more, then prints `gone`. Panics after a minute.
 fn gone() {
     for _ in 0..6000 {
         if !is_sampling() {
@@ -71,12 +75,12 @@ fn main() {
             let outer = start("outer", first);
             let inner = start("inner", second);
             line();
-            // A run has ended for its handles, too.
+            // The runs end when their guards are dropped, although these handles still exist.
             let _handles = [outer.clone(), inner.clone()];
             drop((inner, outer));
             gone();
         }
-        // Ends as programs end: with a run open, and the thread at work.
+        // The process exits with a run open and while the sampling thread works.
         "exit" => {
             let _outer = start("outer", first);
             line();

@@ -1,5 +1,5 @@
-//! A store that is away while much is logged: what it takes in memory and on disk, when the process
-//! ends, and that everything is there once the store is.
+//! Programs that log a lot while the store is unavailable. They print the memory and disk space which that
+//! takes and the time of the process's end, and check that the store has every value afterwards.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -17,13 +17,13 @@ use crate::support::program::Folder;
 const BACKLOG: &str = env!("CARGO_BIN_EXE_backlog");
 const SWEEPER: &str = env!("CARGO_BIN_EXE_numbers");
 
-/// The library's default; other tests are given more.
+/// The library's default exit timeout. The folder of a test sets a longer one.
 const LEAVES: (&str, &str) = ("MLFLOW_EXIT_TIMEOUT", "5");
 
-/// By how much resident memory may grow, in KiB.
+/// Largest allowed growth of resident memory, in KiB.
 const GROWTH: u64 = 64 << 10;
 
-/// A program that logs, and how much.
+/// Call of the program `backlog`: folder, number of values and of threads, and environment.
 struct Backlog<'a> {
     folder: &'a Folder,
     values: u64,
@@ -31,8 +31,9 @@ struct Backlog<'a> {
     environment: &'a [(&'a str, &'a str)],
 }
 
-/// 10 million values for a server that is not there, and for a file that is locked; and that all of
-/// them arrive. A real server takes some 5,000 a second: it gets fewer.
+/// Logs values while no server listens, and while the default file is locked: 10 million in the long form.
+/// The values for the file, and a smaller number for a server that starts later, have to arrive. The server
+/// gets fewer because a real server takes some 5,000 values a second.
 pub(crate) fn run(form: Form) {
     let (many, to_server) = match form {
         Form::Short => (200_000, 20_000),
@@ -72,7 +73,7 @@ pub(crate) fn run(form: Form) {
     backlog.must_be_in(&server.database());
 }
 
-/// Threads that come and go, and log one value each.
+/// Logs one value on each of many short-lived threads.
 pub(crate) fn threads(form: Form) {
     let threads = match form {
         Form::Short => 200,
@@ -82,7 +83,8 @@ pub(crate) fn threads(form: Form) {
     away_and_back(&Folder::for_hours(), threads, threads);
 }
 
-/// Logs while somebody has the lock of the default file; ships when it is free.
+/// Logs while another connection locks the default file, and ships when the file is unlocked. Returns the
+/// growth of memory, in KiB.
 fn away_and_back(folder: &Folder, values: u64, threads: u64) -> u64 {
     let backlog = Backlog {
         folder,
@@ -100,7 +102,7 @@ fn away_and_back(folder: &Folder, values: u64, threads: u64) -> u64 {
 }
 
 impl Backlog<'_> {
-    /// Runs the program to its end and prints what it says; by how many KiB its memory grew.
+    /// Runs the program to its end and prints its output. Returns the growth of its memory, in KiB.
     fn log(&self) -> u64 {
         let mut child = self
             .folder
@@ -143,7 +145,7 @@ impl Backlog<'_> {
         peak - start
     }
 
-    /// The next process with that destination.
+    /// Runs a next process with the same destination, which has to ship everything that is left.
     fn ship(&self) {
         let started = Instant::now();
         let ended = self
@@ -169,7 +171,7 @@ impl Backlog<'_> {
         );
     }
 
-    /// Every value once, and nothing else.
+    /// Checks that the database has every value once, and nothing else.
     fn must_be_in(&self, database: &Connection) {
         let share = (self.values / self.threads) as usize;
         let mut seen = vec![0_u8; share * self.threads as usize];
@@ -209,7 +211,7 @@ impl Backlog<'_> {
     }
 }
 
-/// Bytes that a directory takes, and the files in it.
+/// Returns the bytes on disk of the files in a directory and its subdirectories, and the number of files.
 fn on_disk(directory: &Path) -> (u64, u64) {
     let mut sum = (0, 0);
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {

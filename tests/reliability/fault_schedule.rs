@@ -1,7 +1,7 @@
-//! When which fault strikes: each kind in turn, then any at any time.
+//! Schedule of the faults of a proxy: each kind of fault once, then faults at random.
 //!
-//! Invariant: the sequence of faults depends on the seed alone; which request meets which is up to
-//! the machine.
+//! Invariant: the sequence of faults depends on the seed alone. Timing decides which
+//! request meets which fault.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::fake_server::Request;
 use crate::support::fault::{After, Fault, To};
 use crate::support::rng::Rng;
 
-/// After these the library tries again by itself, and soon.
+/// Faults after which the library tries again soon, without a person.
 const PASSING: [Fault; 18] = [
     Fault::Refuse(Duration::from_millis(300)),
     Fault::Reset,
@@ -31,15 +31,16 @@ const PASSING: [Fault; 18] = [
     Fault::LengthTooShort,
 ];
 
-/// These ask for a person, so that it tries again after half a minute or more.
+/// Faults that a person has to fix. The library tries again only after half a minute or more.
 const LASTING: [Fault; 2] = [Fault::Redirect(To::Login), Fault::Redirect(To::Itself)];
 
-/// So many requests of a hundred are spoiled.
+/// Percentage of requests that meet a fault.
 const SPOILED_PERCENT: u64 = 30;
-/// One fault in so many is a lasting one, after their turn.
+/// Number of faults of which, on average, one is a lasting fault, after each kind has had its turn.
 const LASTING_ONE_IN: u64 = 200;
 
-/// The schedule of a proxy: which fault meets the next request.
+/// Returns the schedule of a proxy: a function that returns the fault for the next request, or `None` for no
+/// fault. Lasting faults occur only with `lasting`.
 pub(crate) fn fault_schedule(mut rng: Rng, lasting: bool) -> impl FnMut(&Request) -> Option<Fault> {
     let mut turns: Vec<Fault> = PASSING.to_vec();
     if lasting {

@@ -1,9 +1,11 @@
-//! SIGKILL at any moment: no acknowledged value is lost, none is there twice, every run is closed.
+//! Program that sends SIGKILL to processes at random moments. No acknowledged value may be lost, none may
+//! be in the store twice, and every run has to be closed.
 //!
-//! Victims (`programs/victim.rs`) are killed at random moments, one alone or two at once. Each
-//! ships what the ones before it left, and is killed over that, too. Now and then sweepers ship the
-//! rest: one alone, several that are killed on the way, or two at once. Then the store is compared
-//! with what the victims were told ([`ledger`](crate::ledger)), and the journal has to be empty.
+//! Victims (`programs/victim.rs`) are killed at random moments, one alone or two at once. Each victim
+//! also ships the orphaned journals of earlier victims, and may be killed during that. Now and then
+//! sweepers ship the rest: one alone, several that are killed on the way, or two at once. At the end
+//! the store is compared with the values that the victims' calls have acknowledged
+//! ([`ledger`](crate::ledger)), and the journal has to be empty.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -25,11 +27,12 @@ use crate::support::rng::Rng;
 const VICTIM: &str = env!("CARGO_BIN_EXE_victim");
 const SWEEPER: &str = env!("CARGO_BIN_EXE_numbers");
 
-/// Lives between two sweeps: what the dead leave must not outgrow what a life can ship.
+/// Number of lives between two sweeps, small enough that the orphaned journals do not outgrow what a life can
+/// ship.
 const LIVES_A_SWEEP: u64 = 8;
 
-/// What never has to be said, however a process dies: that its journal is damaged, or that the
-/// store refused something.
+/// Parts of warnings that must not be logged, however a process dies: warnings that a journal is damaged,
+/// or that the store refused a value.
 const NEVER: [&str; 5] = [
     "damaged",
     "cannot be read",
@@ -38,14 +41,14 @@ const NEVER: [&str; 5] = [
     "stay in the journal",
 ];
 
-/// A folder, a store, and how its victims live.
+/// Series of kills in one folder with one store, and the size of the victims' lives.
 struct Campaign {
     what: &'static str,
     on_server: bool,
     kills: u64,
     rounds: u64,
     values_a_round: u64,
-    /// A victim is killed before that, or has come to its end.
+    /// Longest time after which a victim is killed. The victim may have ended by itself before.
     longest: Duration,
 }
 
@@ -71,7 +74,7 @@ const fn server(kills: u64) -> Campaign {
     }
 }
 
-/// Logs so much that segments of every size come, are delivered and are used again.
+/// Returns a campaign whose lives log so much that segments of every size are made, delivered and reused.
 const fn long_lives(kills: u64) -> Campaign {
     Campaign {
         values_a_round: 25_000,
@@ -80,11 +83,12 @@ const fn long_lives(kills: u64) -> Campaign {
     }
 }
 
-/// What happened, over all campaigns.
+/// Sums over all campaigns.
 #[derive(Default)]
 struct Totals {
     kills: u64,
-    /// Before the life's run had started, while it logged, and after its end: while it was shipped.
+    /// Number of lives by the moment of death: before the life's run had started, while the run was open,
+    /// and after the end of the run, during delivery. [`moment`] returns the index.
     moments: [u64; 3],
     survivors: u64,
     sweeps: u64,
@@ -176,7 +180,7 @@ impl Campaign {
     }
 }
 
-/// Where a campaign is fought.
+/// Folder and server of a campaign; without a server, the store is the default file.
 struct Battlefield<'a> {
     folder: &'a Folder,
     server: Option<&'a Server>,
@@ -214,7 +218,7 @@ impl Battlefield<'_> {
         self.spawn(SWEEPER, &[&format!("sweep-{}", totals.sweeps), "0", "0"])
     }
 
-    /// In one of the ways in which sweeps happen.
+    /// Sweeps in a random way: one sweeper, three that are killed, or two at once.
     fn sweep(&self, rng: &mut Rng, totals: &mut Totals) {
         match rng.below(3) {
             0 => self.sweep_alone(totals),
@@ -262,7 +266,7 @@ impl Battlefield<'_> {
         self.folder.path().join(format!("marks-{number}"))
     }
 
-    /// How many there were, none of them such as never has to be.
+    /// Returns the number of warnings. Panics if one is of the kinds in [`NEVER`], or if a process panicked.
     fn warnings(&self) -> u64 {
         let log = fs::read_to_string(self.log()).unwrap();
         for line in log.lines() {
@@ -289,7 +293,7 @@ impl Battlefield<'_> {
     }
 }
 
-/// SIGKILL; false if it had come to its end before.
+/// Kills a process by SIGKILL. Returns false if the process had ended before.
 fn kill(child: &mut Child) -> bool {
     child.kill().unwrap();
     let status = child.wait().unwrap();
@@ -304,7 +308,7 @@ fn must_succeed(mut child: Child) {
     assert!(child.wait().unwrap().success());
 }
 
-/// Where in its life it died.
+/// Returns the index, in [`Totals::moments`], of the moment at which a life died.
 fn moment(life: &Life) -> usize {
     if life.acknowledged(Mark::Ended, LIFE) > 0 {
         2
@@ -355,7 +359,7 @@ impl Totals {
     }
 }
 
-/// Any moment up to `longest`, to a microsecond, alike.
+/// Returns a random duration up to `longest`, evenly distributed, in whole microseconds.
 pub(crate) fn moment_within(rng: &mut Rng, longest: Duration) -> Duration {
     let longest = u64::try_from(longest.as_micros()).unwrap();
     Duration::from_micros(rng.below(longest + 1))

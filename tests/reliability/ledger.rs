@@ -1,8 +1,8 @@
-//! What victims were told is safe, against what the store holds.
+//! Comparison of the values that victims have acknowledged with the contents of the store.
 //!
-//! - Acknowledged is what a victim has marked (see `plan.rs`): the call had returned.
-//! - The one value of each thread behind that was under way when it was killed: it may be there or not.
-//! - The store is read as SQLite's file, that of a server too, past all code under test.
+//! - A value is acknowledged if the victim has marked it (see `plan.rs`): the call had returned.
+//! - The first unmarked value of each thread was under way at the kill: the store may have it or not.
+//! - The store is read as an SQLite file, also if it belongs to a server, so no code under test takes part.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row};
 
 use crate::plan::{self, LIFE, Mark, THREADS};
 
-/// One life of a victim.
+/// Life of a victim, with its marks.
 pub(crate) struct Life {
     pub(crate) number: u64,
     pub(crate) values_a_round: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) fn read(number: u64, values_a_round: u64, marks: &Path) -> Self {
-        // Killed before `main` it has made no file.
+        // A victim that is killed before `main` makes no file.
         let bytes = fs::read(marks).unwrap_or_default();
         let mut marks: Vec<u64> = bytes
             .chunks_exact(8)
@@ -40,27 +40,28 @@ impl Life {
     }
 }
 
-/// What is wrong.
+/// Kind of error in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     ValueLost,
     ValueDoubled,
-    /// Never logged, or under another run, key, step or value.
+    /// A value that was never logged, or was logged with another run, key, step or value.
     ValueStrange,
-    /// MLflow shows another point as the newest.
+    /// The newest point of a metric, as MLflow shows it, is not the one with the greatest step.
     LatestWrong,
     RunLost,
     RunDoubled,
-    /// Still RUNNING.
+    /// A run that is still RUNNING.
     RunOpen,
-    /// Not FINISHED although its end was acknowledged, or with other params or another parent.
+    /// A run that is not FINISHED although its end was acknowledged, or that has wrong params, an unknown
+    /// status or another parent.
     RunWrong,
     NotesLost,
-    /// A tag has another value than the last.
+    /// A tag that has another value than the last one set.
     TagWrong,
 }
 
-/// What a comparison came to.
+/// Result of a comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     pub(crate) acknowledged: u64,
@@ -69,7 +70,7 @@ pub(crate) struct Verdict {
     pub(crate) finished: u64,
     pub(crate) notes: u64,
     pub(crate) faults: BTreeMap<Fault, u64>,
-    /// The first of each.
+    /// The first example of each fault.
     pub(crate) examples: BTreeMap<Fault, String>,
 }
 
@@ -105,11 +106,11 @@ impl Verdict {
     }
 }
 
-/// A run of a life, by what its name says.
+/// Position of a run in the plan, as its name encodes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Place {
     life: u64,
-    /// [`LIFE`] for the life itself.
+    /// Number of the thread; [`LIFE`] for the life's own run.
     thread: u64,
     round: u64,
 }
@@ -139,7 +140,7 @@ struct StoredRun {
     params: BTreeMap<String, String>,
 }
 
-/// Compares; `artifacts` says where the files of an artifact URI lie.
+/// Compares the store with the lives. `artifacts` returns the folder of an artifact URI.
 pub(crate) fn compare(
     database: &Connection,
     lives: &[Life],
@@ -233,7 +234,7 @@ fn check_run(
     }
 }
 
-/// Of all runs, also those of sweepers.
+/// Notes doubled names and open runs, of all runs including those of sweepers.
 fn names(database: &Connection, verdict: &mut Verdict) {
     let mut query = database
         .prepare(
@@ -254,9 +255,9 @@ fn names(database: &Connection, verdict: &mut Verdict) {
 
 fn values(database: &Connection, lives: &[Life], runs: &[StoredRun], verdict: &mut Verdict) {
     let places: HashMap<&str, Place> = runs.iter().map(|run| (&*run.id, run.place)).collect();
-    // How often each number of each thread is there.
+    // Number of times that each number of each thread of each life is in the store.
     let mut seen: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-    // The greatest step of each key of each run.
+    // Greatest step of each key of each run.
     let mut newest: HashMap<(String, String), u64> = HashMap::new();
     let mut of_life = HashMap::new();
     for life in lives {
@@ -264,7 +265,7 @@ fn values(database: &Connection, lives: &[Life], runs: &[StoredRun], verdict: &m
         for thread in 0..THREADS {
             let acknowledged = life.acknowledged(Mark::Values, thread);
             verdict.acknowledged += acknowledged;
-            // And one that was under way.
+            // Includes a further value, which may have been under way.
             seen.insert((life.number, thread), vec![0; acknowledged as usize + 1]);
         }
     }
@@ -277,7 +278,7 @@ fn values(database: &Connection, lives: &[Life], runs: &[StoredRun], verdict: &m
         let key = row.get_ref(1).unwrap().as_str().unwrap();
         let number = number(row, 2);
         let value: f64 = row.get(3).unwrap();
-        // Other runs are those of sweepers.
+        // Runs without a place are those of sweepers.
         let Some(place) = places.get(run) else {
             continue;
         };
@@ -347,7 +348,7 @@ fn latest(
     }
 }
 
-/// A negative one becomes larger than any that was logged.
+/// Returns a number of a row. A negative number becomes larger than any that was logged.
 fn number(row: &Row<'_>, column: usize) -> u64 {
     row.get::<_, i64>(column).unwrap().cast_unsigned()
 }

@@ -1,4 +1,4 @@
-//! Programs that try to make the library lose a value, and print what they saw.
+//! Programs that try to make the library lose a value, and print the result.
 //!
 //! ```sh
 //! cargo test -p mlflow-tests --test reliability                                  # short, as in CI
@@ -6,9 +6,9 @@
 //! cargo test -p mlflow-tests --release --test reliability -- --long kills        # one of them
 //! ```
 //!
-//! Each prints its figures and panics if a promise is broken; `RELIABILITY.md` keeps the figures of
-//! the long runs.
-// Tests say what they expect by unwrapping it; clippy sees their helpers as ordinary code.
+//! Each program prints its figures, and panics if a promise is broken. `RELIABILITY.md` lists the promises
+//! and the figures of the long runs.
+// A test states its expectations with `unwrap`. Clippy treats these helpers as code outside of tests.
 #![allow(clippy::unwrap_used)]
 
 #[allow(
@@ -35,19 +35,19 @@ mod traffic;
 use std::env;
 use std::time::Instant;
 
-/// How long a program goes on.
+/// Length of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Seconds, in CI.
+    /// A short form for CI, which takes seconds.
     Short,
-    /// What the promise is about, by hand.
+    /// A long form, started by hand, which tests the promise at full size.
     Long,
 }
 
-/// Its name, and what it does.
+/// Name of a program, and its function.
 type Program = (&'static str, fn(Form));
 
-/// In the order in which they run.
+/// Programs in the order in which they run.
 const PROGRAMS: [Program; 6] = [
     ("kills", kills::run),
     ("backlog", backlog::run),

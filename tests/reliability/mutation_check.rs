@@ -1,5 +1,4 @@
-//! A comparison that notices nothing would be worth nothing: each kind of damage, done to the rows of
-//! a sound store, has to be seen.
+//! Check of the comparison itself: each kind of damage, done to the rows of a sound store, has to be found.
 
 use std::path::PathBuf;
 
@@ -8,7 +7,7 @@ use rusqlite::Connection;
 use crate::ledger::{self, Fault, Life};
 use crate::plan::{self, Mark, THREADS};
 
-/// Does each kind of damage in turn, and takes it back.
+/// Does each kind of damage in turn, checks that the comparison finds the damage, and rolls it back.
 pub(crate) fn all(mut database: Connection, lives: &[Life], artifacts: &dyn Fn(&str) -> PathBuf) {
     let life = lives
         .iter()

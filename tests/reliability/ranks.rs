@@ -1,8 +1,8 @@
-//! Many processes on one server, with PostgreSQL behind it (`docs/scale-out.md`): every point of
-//! every rank is there once, in one run and in a run each.
+//! Program that logs from many processes to one server with PostgreSQL (`docs/scale-out.md`). The store
+//! must have every point of every rank once, first with one run for all ranks, then with a run each.
 //!
-//! How long it takes is printed beside what the same number of connections take that send the same
-//! points in ready-made bodies of 1,000, to runs of a fresh experiment on the same server.
+//! The duration is printed beside a reference: as many connections send the same number of points in
+//! ready-made bodies of 1,000, to runs of a fresh experiment on the same server.
 
 use std::fs;
 use std::thread;
@@ -17,17 +17,17 @@ use crate::support::scaled::Scaled;
 
 const RANK: &str = env!("CARGO_BIN_EXE_rank");
 
-/// Points of a ready-made body: as many as MLflow takes in one request.
+/// Number of points of a ready-made body: as many as MLflow takes in one request.
 const BODY: i64 = 1_000;
 
-/// How many log, and how much each.
+/// Number of processes, and of points that each process logs.
 #[derive(Clone, Copy)]
 struct Load {
     ranks: i64,
     points: i64,
 }
 
-/// Where the points go.
+/// Distribution of the points over runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Runs {
     One,
@@ -48,7 +48,7 @@ pub(crate) fn run(form: Form) {
     let Some(scaled) = Scaled::start() else {
         return;
     };
-    // What comes later finds larger tables: each has the first turn once.
+    // The tables are larger for the second of the two: each is the first once.
     for (runs, ready_made_first) in [(Runs::One, true), (Runs::EachItsOwn, false)] {
         let mut reference = None;
         if ready_made_first {
@@ -68,7 +68,8 @@ pub(crate) fn run(form: Form) {
 }
 
 impl Load {
-    /// From the start of the first process to the end of the last.
+    /// Logs the points by the library, one process for each rank. Returns the time from the start of the
+    /// first process to the end of the last.
     fn processes(self, scaled: &Scaled, runs: Runs) -> Duration {
         let server = scaled.server();
         let name = format!("processes, {runs:?}");
@@ -117,7 +118,8 @@ impl Load {
         took
     }
 
-    /// The same points by connections that stay open, from bodies that were made before.
+    /// Sends as many points over connections that stay open, in bodies made beforehand. Returns the time
+    /// that sending takes.
     fn ready_made(self, scaled: &Scaled, runs: Runs) -> Duration {
         let server = scaled.server();
         let experiment = create_experiment(server, &format!("ready-made, {runs:?}"));
@@ -151,7 +153,7 @@ impl Load {
         took
     }
 
-    /// Every point once, and nothing else.
+    /// Checks that the experiment has every point once, and nothing else.
     fn must_be_in(self, scaled: &Scaled, experiment: &str, runs: Runs) {
         let ask = |query: &str| -> Vec<i64> {
             let query = format!(
@@ -222,7 +224,7 @@ fn body(run_id: &str, rank: i64, part: i64) -> Vec<u8> {
     serde_json::to_vec(&json!({"run_id": run_id, "metrics": points})).unwrap()
 }
 
-/// 0 for one that has ended.
+/// Returns the peak resident memory of a process, in KiB; 0 if the process has ended.
 fn resident_kib(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

@@ -1,5 +1,5 @@
-//! The server is killed and started again, on the same port and the same file, while values are
-//! logged: none is lost, none doubled.
+//! Program that logs values while the server is killed and restarted, on the same port and the same file. No
+//! value may be lost or doubled.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::support::program::Folder;
 use crate::support::rng::Rng;
 use crate::traffic::Traffic;
 
-/// The longest the server lives, or is away.
+/// Longest time that the server runs between two kills, and longest time that it is down.
 const LONGEST: Duration = Duration::from_secs(8);
 
 pub(crate) fn run(form: Form) {
@@ -26,7 +26,7 @@ pub(crate) fn run(form: Form) {
     let logged = traffic.log_while(|| {
         let mut delivered = 0;
         for restart in 1..=restarts {
-            // It takes values again before it dies again.
+            // Before the next kill, the server has to take further values.
             while mlflow::health().delivered == delivered {
                 thread::sleep(Duration::from_millis(10));
             }

@@ -1,8 +1,8 @@
-//! Traffic to a store that is in trouble: threads that log numbered values at a fixed rate through
-//! the public API, what each call cost them, and whether every value arrived once.
+//! Traffic to a store that has faults: threads log numbered values at a fixed rate through the public API,
+//! and measure each call. Afterwards the store must have every value once.
 //!
-//! Invariant: a value is its step, so the store's content says by itself what is lost and what is
-//! doubled.
+//! Invariant: each value equals its step, so the contents of the store alone show which values are lost
+//! or doubled.
 
 use std::path::Path;
 use std::sync::Once;
@@ -15,31 +15,32 @@ use rusqlite::Connection;
 
 use crate::report;
 
-/// Values that a thread logs together, and how often.
+/// Number of values that a thread logs in one burst.
 const BURST: i64 = 10;
+/// Interval between the starts of two bursts.
 const EVERY: Duration = Duration::from_millis(80);
 const THREADS: usize = 2;
-/// How long the last values may take once all is well again.
+/// Longest time until the last values are delivered, after the faults have ended.
 const DRAIN: Duration = Duration::from_secs(600);
 
-/// The threads' way to the store at `uri`.
+/// Run to which the threads log.
 pub(crate) struct Traffic {
     run: mlflow::ActiveRun,
     name: String,
     started: Instant,
 }
 
-/// What came of it.
+/// Result of the traffic.
 pub(crate) struct Logged {
     name: String,
-    /// By thread.
+    /// Number of calls, by thread.
     counts: Vec<i64>,
-    /// Of all calls, sorted.
+    /// Durations of all calls, in nanoseconds, sorted.
     nanos: Vec<u32>,
 }
 
 impl Traffic {
-    /// Configures the process and starts the run.
+    /// Configures the process to log to `uri`, and starts the run.
     pub(crate) fn start(uri: &str, journal: &Path, name: &str) -> Self {
         static REPORTS: Once = Once::new();
         REPORTS.call_once(report::to_stderr);
@@ -62,7 +63,8 @@ impl Traffic {
         }
     }
 
-    /// Logs while `meanwhile` runs on this thread; then ends the run and waits until all is delivered.
+    /// Logs on the threads while `meanwhile` runs on this thread. Then ends the run, and waits until
+    /// everything is delivered.
     pub(crate) fn log_while(self, meanwhile: impl FnOnce()) -> Logged {
         let going = AtomicBool::new(true);
         let logged: Vec<Vec<u32>> = thread::scope(|scope| {
@@ -125,7 +127,7 @@ fn log(run: &mlflow::Run, thread: usize, going: &AtomicBool) -> Vec<u32> {
 }
 
 impl Logged {
-    /// Prints the figures, and panics unless the store has every value once.
+    /// Prints the figures. Panics unless the store has every value once.
     pub(crate) fn check(&self, database: &Connection) {
         let health = mlflow::health();
         println!(
@@ -190,7 +192,7 @@ impl Logged {
     }
 }
 
-/// What two readings of the clock cost with nothing between them: the median.
+/// Returns the median time of two readings of the clock with nothing between them, in nanoseconds.
 fn clock_nanos() -> u32 {
     let mut nanos: Vec<u32> = (0..10_001)
         .map(|_| u32::try_from(Instant::now().elapsed().as_nanos()).unwrap_or(u32::MAX))

@@ -1,16 +1,16 @@
-//! Functions of every shape, annotated in a crate as strict as one can be: without a prelude, with
-//! lints forbidden, and with clippy's pedantic and nursery lints, none of which may find anything
-//! in what the attributes expand to. CI denies warnings.
+//! Annotated functions of every shape, in a crate as strict as possible: without a prelude, with lints
+//! forbidden, and with clippy's pedantic and nursery lints. No lint may find anything in the code to
+//! which the attributes expand. CI denies warnings.
 #![no_implicit_prelude]
 
-/// Something to annotate methods of.
+/// Type with methods to annotate.
 #[derive(::core::fmt::Debug, ::core::clone::Clone)]
 pub struct Model {
     /// The weights.
     pub weights: ::std::vec::Vec<f64>,
 }
 
-/// A future by another name.
+/// Alias of a boxed future.
 pub type Job<'a, T> = ::core::pin::Pin<
     ::std::boxed::Box<dyn ::core::future::Future<Output = T> + ::core::marker::Send + 'a>,
 >;
@@ -38,7 +38,7 @@ pub fn fit(
     ::core::result::Result::Ok(data.first().map_or(rate, |first| first * rate))
 }
 
-/// Takes patterns apart.
+/// Destructures its arguments in patterns.
 #[::mlflow::tracked(metrics("first", "second"))]
 #[must_use]
 pub fn patterns((a, mut b): (f64, f64), [c, ..]: [f64; 2], Model { weights }: Model) -> (f64, f64) {
@@ -149,7 +149,7 @@ impl Model {
 #[::mlflow::tracked]
 pub fn unit(_: ()) {}
 
-/// Takes nothing, later.
+/// Takes nothing, in an asynchronous function.
 #[::mlflow::tracked]
 pub async fn unit_later(_: (), _nothing: ()) {}
 
@@ -160,13 +160,13 @@ pub fn part((a, _b): (u8, u8)) -> u8 {
     a
 }
 
-/// Takes a pattern with a part that is not used, later.
+/// Takes a pattern with a part that is not used, in an asynchronous function.
 #[::mlflow::tracked]
 pub async fn part_later((a, _b): (u8, u8), _c: u8) -> u8 {
     a
 }
 
-/// Returns a task of its own.
+/// Returns a boxed future as its output.
 #[::mlflow::tracked]
 pub async fn yields_a_handle(
     a: u8,
@@ -176,33 +176,33 @@ pub async fn yields_a_handle(
     ::std::boxed::Box::pin(::core::future::ready(a))
 }
 
-/// Returns a task of its own, by another name.
+/// Returns a boxed future as its output, by the alias [`Job`].
 #[::mlflow::tracked]
 pub async fn yields_a_job(_: u8) -> Job<'static, u8> {
     ::std::boxed::Box::pin(::core::future::ready(1))
 }
 
-/// Returns a future of a type that says so.
+/// Returns a future of the named type `Ready`.
 #[::mlflow::tracked]
 #[inline]
 pub async fn yields_what_is_ready(a: u8) -> ::core::future::Ready<u8> {
     ::core::future::ready(a)
 }
 
-/// Returns a future, in the function that stays one.
+/// Returns a future, from a function that stays an `async fn` because of its second attribute.
 #[::mlflow::tracked]
 #[::mlflow::timed]
 pub async fn kept_and_yields(a: u8) -> ::core::future::Ready<u8> {
     ::core::future::ready(a)
 }
 
-/// Returns a future of a type that nobody names.
+/// Returns a future of an opaque type.
 #[::mlflow::tracked]
 pub async fn yields_what_is_opaque(a: u8) -> impl ::core::future::Future<Output = u8> {
     ::core::future::ready(a)
 }
 
-/// Is not there yet.
+/// Is not implemented yet.
 ///
 /// # Panics
 /// Always.
@@ -219,7 +219,7 @@ pub async fn serves(a: u8) -> Model {
     }
 }
 
-/// Leaves by a `return`.
+/// Exits the process if its argument is empty.
 #[::mlflow::tracked]
 #[::mlflow::timed]
 pub async fn leaves(a: ::std::vec::Vec<f64>) -> Model {
@@ -229,7 +229,7 @@ pub async fn leaves(a: ::std::vec::Vec<f64>) -> Model {
     Model { weights: a }
 }
 
-/// What can be awaited.
+/// Future that is ready at once.
 #[derive(::core::fmt::Debug)]
 pub struct Later(u8);
 
@@ -244,59 +244,59 @@ impl ::core::future::Future for Later {
     }
 }
 
-/// What gives something that can be awaited.
+/// Source of a value that may be a future.
 pub trait Gives {
-    /// What it gives.
+    /// Type of the value.
     type Given;
-    /// Gives it.
+    /// Returns the value.
     fn give(self) -> Self::Given;
 }
 
 impl Later {
-    /// Returns itself, which can be awaited.
+    /// Returns a new value, which is a future.
     #[::mlflow::tracked]
     pub async fn open(a: u8) -> Self {
         Self(a)
     }
 
-    /// Lends what can be awaited.
+    /// Lends the value, which is a future.
     #[::mlflow::tracked]
     pub async fn lend(&mut self) -> &mut Self {
         self
     }
 }
 
-/// Returns what somebody gives.
+/// Returns the value of a source.
 #[::mlflow::tracked(skip_all)]
 pub async fn given<T: Gives>(giver: T) -> <T as Gives>::Given {
     giver.give()
 }
 
-/// Returns what can be awaited, in a box.
+/// Returns a future of a named type in a box.
 #[::mlflow::tracked]
 pub async fn in_a_box(a: u8) -> ::std::boxed::Box<Later> {
     ::std::boxed::Box::new(Later(a))
 }
 
-/// Takes what is deprecated apart, which only its argument allows.
+/// Destructures a type with a deprecated field. Only the argument allows the use of the field.
 #[::mlflow::tracked]
 #[must_use]
 pub fn old(#[allow(deprecated)] Mixed { new, old }: Mixed) -> u8 {
     new.wrapping_add(old)
 }
 
-/// Takes what is deprecated apart, later.
+/// Destructures a type with a deprecated field, in an asynchronous function.
 #[::mlflow::tracked]
 pub async fn old_later(a: u8, #[allow(deprecated)] Mixed { new, old }: Mixed) -> u8 {
     new.wrapping_add(old).wrapping_add(a)
 }
 
-/// Partly old.
+/// Type with a deprecated field.
 #[derive(::core::fmt::Debug)]
 pub struct Mixed {
-    /// As good as new.
+    /// Current field.
     pub new: u8,
-    /// Not any more.
+    /// Deprecated field.
     #[deprecated]
     pub old: u8,
 }
@@ -312,7 +312,8 @@ mod tests {
         ::tokio::runtime::Builder::new_current_thread().build()
     }
 
-    /// Clippy found the future that the function returns, as an `async` block's.
+    /// Regression test: clippy reported the future that each function returns as the value of an `async`
+    /// block.
     #[test]
     fn a_function_that_returns_what_can_be_awaited() -> ::std::io::Result<()> {
         let fake = ::mlflow::testing::fake();
@@ -327,7 +328,8 @@ mod tests {
         ::core::result::Result::Ok(())
     }
 
-    /// Clippy found that `_name` is used, and the compiler what is deprecated, where the logging looks.
+    /// Regression test: in the code that logs arguments, clippy reported the use of names such as `_b`, and
+    /// the compiler reported the use of deprecated fields.
     #[test]
     fn what_logging_looks_at_is_found_by_no_lint() -> ::std::io::Result<()> {
         let fake = ::mlflow::testing::fake();

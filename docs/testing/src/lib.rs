@@ -5,16 +5,16 @@ use std::fmt;
 use mlflow::tracked;
 use serde::Serialize;
 
-/// What a training gives.
+/// Result of a training.
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Scores {
-    /// Root of the mean squared error.
+    /// Root of the mean squared error: the distance from the minimum.
     pub rmse: f64,
-    /// Epochs until it was good enough.
+    /// Number of epochs of the training.
     pub epochs: usize,
 }
 
-/// A training that did not get anywhere.
+/// Error of a training whose loss grows instead of falling.
 #[derive(Debug)]
 pub struct Diverged;
 

@@ -57,7 +57,7 @@ async fn on_a_runtime_with_several_threads() {
 fn on_the_threads_of_a_pool() {
     let fake = fake().strict();
     let parent = mlflow::start_run().name("pool").start();
-    // The guard belongs to this thread, the run to whoever has it.
+    // The guard `parent` must stay on this thread; its clone `run` may be used on any thread.
     let run = parent.clone();
     (0..8).into_par_iter().for_each(|_| {
         run.scope(|| train(0.25, 1)).unwrap();

@@ -1,4 +1,5 @@
-//! Level 3: a tracking server, at `MLFLOW_TRACKING_URI`: `cargo test --features server-tests`.
+//! Level 3: a tracking server, whose URI is in `MLFLOW_TRACKING_URI`. Run with
+//! `cargo test --features server-tests`.
 #![cfg(feature = "server-tests")]
 
 use std::time::Duration;
@@ -12,7 +13,7 @@ fn a_training_is_on_the_server() {
     let folder = tempfile::tempdir().unwrap();
     mlflow::configure(mlflow::Config::new().journal_dir(folder.path()).quiet(true));
 
-    // The run in which the training is a child tells its id, once the server has one.
+    // The training is a child of this run. The run's id is known when the server has assigned it.
     let parent = mlflow::start_run().experiment("descent").name("server-test").start();
     train(0.25, 2).unwrap();
     assert!(mlflow::flush(Duration::from_secs(60)).complete);

@@ -1,5 +1,5 @@
-//! Level 2: the file that MLflow opens. Where runs go is a setting of the process, so these tests
-//! have a program of their own, with one test in it.
+//! Level 2: the SQLite file that MLflow opens. The destination of the runs is a setting of the whole
+//! process, so this test program contains a single test.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testing_guide::train;
 #[test]
 fn a_training_is_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    // The artifacts of a new file go to `mlruns` where the program stands, as with MLflow itself.
+    // The artifacts of a new file are stored in `mlruns` in the working directory, as with MLflow itself.
     std::env::set_current_dir(folder.path()).unwrap();
     let file = folder.path().join("mlflow.db");
     mlflow::configure(

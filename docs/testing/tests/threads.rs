@@ -1,4 +1,5 @@
-//! A fake leaves no thread behind, and makes none. Alone in its program: threads are counted.
+//! A fake starts no threads, and leaves none behind. This test program contains a single test, because the
+//! test counts the threads of the process.
 
 use std::fs;
 

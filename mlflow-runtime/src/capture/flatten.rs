@@ -17,9 +17,9 @@ use std::time::Duration;
 use mlflow_rules::{REDACTED, is_secret_name};
 use serde::ser::{self, Serialize};
 
-use super::leaf::{Leaf, Purpose, Scalar};
+use super::bounded_text::{Text, TextEnd, render_text};
 use super::lock::{is_lock, lock_name};
-use super::text::{Text, TextEnd, render_text};
+use super::scalar::{Leaf, Purpose, Scalar};
 use crate::model::limits::PARAM_VALUE_CHARS;
 
 const MAX_DEPTH: usize = 16;

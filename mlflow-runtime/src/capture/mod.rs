@@ -15,22 +15,22 @@
 //! fewest dereferences. The trait of each level is implemented for one reference less than that of the level
 //! before, so the first level whose bound holds wins. In generic code only the declared bounds count.
 
-mod debug;
-mod failure;
+mod bounded_text;
+mod dispatch;
+mod error_chain;
 mod flatten;
 mod hash;
-mod leaf;
-mod length;
-mod levels;
+mod len_hint;
 mod lock;
+mod redacted_debug;
+mod scalar;
 mod shared;
-mod text;
 
-pub(crate) use debug::render_debug;
-pub use failure::Failure;
-pub(crate) use failure::payload_text;
-pub(crate) use levels::flatten_config;
-pub use levels::{Capture, Numbers, Values, specialization};
 #[cfg(feature = "tracing")]
-pub(crate) use text::render_text;
-pub(crate) use text::{Text, TextEnd, truncate_to_text};
+pub(crate) use bounded_text::render_text;
+pub(crate) use bounded_text::{Text, TextEnd, truncate_to_text};
+pub(crate) use dispatch::flatten_config;
+pub use dispatch::{Capture, Numbers, Values, specialization};
+pub use error_chain::Failure;
+pub(crate) use error_chain::payload_text;
+pub(crate) use redacted_debug::render_debug;

@@ -21,14 +21,14 @@
 //! of a subscriber, and the locks of a [fake](crate::testing) to which another thread logs at the moment of
 //! the fork.
 
-mod bequest;
+mod inherited_value;
 mod per_process;
 
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 
-pub(crate) use bequest::InheritedValue;
+pub(crate) use inherited_value::InheritedValue;
 pub(crate) use per_process::PerProcess;
 
 use super::hooks::{close_in_child, register_fork_child_hook};

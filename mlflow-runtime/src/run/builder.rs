@@ -1,4 +1,6 @@
-//! The builder of a run that is started by hand.
+//! Builder of a run that is started by hand.
+//!
+//! Invariant: nothing is recorded before [`RunBuilder::start`].
 
 use std::fmt::Display;
 use std::thread;
@@ -12,7 +14,8 @@ use crate::run::start::RunOptions;
 use crate::tracker::global;
 use crate::warnings::warn_user;
 
-/// Starts a run by hand; [`tracked`](macro@crate::tracked) does it for a whole function.
+/// Returns the builder of a run that is started by hand. To make every call of a function a run, use
+/// [`tracked`](macro@crate::tracked).
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -22,11 +25,11 @@ use crate::warnings::warn_user;
 /// # fake.assert_run_finished("baseline");
 /// ```
 ///
-/// It is no child of the current run, unless [`nested`](RunBuilder::nested) says so, and goes to the process's
-/// experiment then.
+/// The run is a child of the current run only if [`nested`](RunBuilder::nested) is set. The run belongs to
+/// the experiment of the process, unless [`experiment`](RunBuilder::experiment) names another one.
 ///
-/// Its runs do not know what the code was built from. [`start_run!()`](macro@crate::start_run) is the same with the
-/// commit.
+/// A function does not know the place and the commit of the code that calls it, so the run has no tags for
+/// them. [`start_run!()`](macro@crate::start_run) adds these tags.
 pub fn start_run() -> RunBuilder {
     RunBuilder {
         options: RunOptions::default(),
@@ -34,12 +37,14 @@ pub fn start_run() -> RunBuilder {
     }
 }
 
-/// Starts a run by hand, as [`start_run()`](fn@crate::start_run) does, with the tags that a
-/// [`tracked`](macro@crate::tracked) function's run has: the function that starts it, its file and line, its package,
-/// and the git commit that the code was built from.
+/// Returns the builder of a run, as [`start_run()`](fn@crate::start_run) does, and adds the tags that
+/// describe the code: the function that starts the run, the file and the line, the package, and the git
+/// commit from which the code was built. The run of a [`tracked`](macro@crate::tracked) function has the same
+/// tags.
 ///
-/// The commit is found out at compile time, so it is right wherever the program runs. MLflow's Python client asks the
-/// repository around the script instead, which an executable need not have, and which may have moved on since.
+/// The commit is determined at compile time, so the tag is right wherever the program runs. MLflow's Python
+/// client reads the commit from the repository around the script instead. Around an executable there may be
+/// no repository, or one that has changed since the build.
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -71,14 +76,15 @@ macro_rules! start_run {
     };
 }
 
-/// Starts building a run at a `start_run!`.
+/// Returns the builder of a run that starts at a `start_run!`.
 pub fn start_run_at(site: &'static Callsite) -> RunBuilder {
     let mut builder = start_run();
     builder.options.callsite = Some(site);
     builder
 }
 
-/// How a run is to start; see [`start_run()`](fn@crate::start_run).
+/// Builder of a run; see [`start_run()`](fn@crate::start_run). A builder that is dropped without
+/// [`start`](Self::start) records nothing, and logs a warning.
 #[derive(Debug, Default)]
 #[must_use = "a run starts with `start()`"]
 pub struct RunBuilder {
@@ -105,8 +111,9 @@ impl Drop for UnstartedWarning {
 }
 
 impl RunBuilder {
-    /// Sets the experiment by its name; it is created when it is missing. Default: the experiment of the
-    /// parent run, if the run is [`nested`](Self::nested), else that of the process.
+    /// Sets the name of the run's experiment, which is created if it does not exist. Default: the experiment
+    /// of the parent run, if the run is [`nested`](Self::nested) and there is one, else the experiment of the
+    /// process. A name of more than 500 characters is cut, and an empty name is ignored, each with a warning.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -119,8 +126,9 @@ impl RunBuilder {
         self
     }
 
-    /// Sets the run's name, at most 250 characters. Default: `run-`, the time in UTC and six characters that
-    /// tell runs of the same second apart. A run that is continued by [`run_id`](Self::run_id) is renamed.
+    /// Sets the run's name. A name of more than 250 characters is cut, with a warning. Default: `run-`, the
+    /// time in UTC, and six characters that distinguish runs of the same second, such as
+    /// `run-20261126-134101-1f0c3b`. A run that is continued by [`run_id`](Self::run_id) is renamed.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -132,7 +140,9 @@ impl RunBuilder {
         self
     }
 
-    /// Adds a tag, which is set together with the start. A value is cut at 8,000 characters.
+    /// Adds a tag, which is set together with the start of the run. The tag replaces an automatic tag with
+    /// the same key. If a key is given several times, the last value counts. A value of more than 8,000
+    /// characters is cut, with a warning.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -146,7 +156,8 @@ impl RunBuilder {
         self
     }
 
-    /// Adds a param, which is logged together with the start. A value is cut at 6,000 characters.
+    /// Adds a param, which is logged together with the start of the run. A value of more than 6,000
+    /// characters is cut, with a warning.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -160,7 +171,8 @@ impl RunBuilder {
         self
     }
 
-    /// Makes the run a child of the current run, if there is one. Default: `false`.
+    /// Makes the run a child of the run that is current when [`start`](Self::start) is called, if there is
+    /// one. Default: `false`, the run has no parent.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -174,9 +186,12 @@ impl RunBuilder {
         self
     }
 
-    /// Continues the run with this id, which is the store's, instead of creating a run. The run keeps its name,
-    /// unless one is given here, and the tags of the process that created it; tags and params given here are
-    /// added. A rank of several processes joins the run and leaves its end to others, see
+    /// Continues an existing run instead of creating one. The id is that of the store, as [`Run::run_id`]
+    /// returns it.
+    ///
+    /// The run keeps its name, unless [`name`](Self::name) is called, and the tags of the process that
+    /// created the run; the tags and params of this builder are added. In a launch of several processes, the
+    /// process *joins* the run, and leaves the end of the run to others: see
     /// [`distributed`](crate::distributed).
     ///
     /// ```
@@ -188,9 +203,10 @@ impl RunBuilder {
         self
     }
 
-    /// Turns the run's system metrics on or off. Wins over
-    /// [`Config::system_metrics`](crate::Config::system_metrics), which describes them, and over
-    /// `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`.
+    /// Turns the system metrics of this run on or off. The setting takes precedence over
+    /// [`Config::system_metrics`](crate::Config::system_metrics), which lists the metrics, and over
+    /// `MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING`. Default: the setting of the process. Needs the feature
+    /// `system-metrics`.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -204,7 +220,11 @@ impl RunBuilder {
         self
     }
 
-    /// Starts the run and makes it the current one of this thread until the guard is dropped.
+    /// Starts the run, and makes the run the current one of this thread. Dropping the returned guard ends the
+    /// run.
+    ///
+    /// The call does not wait for the store: the run is created there in the background. See
+    /// [`start_run()`](fn@crate::start_run) for an example, and [`ActiveRun`] for the rules of the guard.
     pub fn start(mut self) -> ActiveRun {
         self.unstarted.is_armed = false;
         let context = Context::current();

@@ -1,4 +1,4 @@
-//! The guard that makes a run the current one of its thread.
+//! Guard that makes a run the current one of the guard's thread.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,18 +8,23 @@ use super::Run;
 use crate::model::RunStatus;
 use crate::run::context::{Context, HeldContext};
 
-/// A guard: the run is the current one of its thread until the guard is dropped, which ends the run as
-/// `FINISHED`, or as `FAILED` while the thread panics.
+/// Guard of a run, made by [`RunBuilder::start`](crate::RunBuilder::start). The run is the current one of the
+/// guard's thread until the guard is dropped. The drop ends the run as `FINISHED`, or as `FAILED` while the
+/// thread panics.
 ///
-/// - **Order.** Guards may be dropped in any order. The current run is that of the youngest guard which is left.
-/// - **Scopes.** A guard that leaves the tracked function, or the closure of [`Run::scope`], in which it was made
-///   is current no longer.
-/// - **Threads.** A guard stays on its thread: it is not `Send`. It is `Sync`, so `thread::scope` can borrow
-///   it: `scope.spawn(|| run.scope(train))`.
-/// - **Tasks.** A guard that an `async` function holds across an `await` is current in that future only, if the
-///   future is a `#[tracked]` function's or has gone through [`Run::instrument`]. In any other future it is also
-///   current for other tasks which the thread polls meanwhile. A future that is spawned on a runtime with several
-///   threads takes the run along with [`Run::instrument`].
+/// A guard dereferences to its [`Run`]. See [`start_run()`](fn@crate::start_run) for an example.
+///
+/// - **Order.** Guards may be dropped in any order. The current run is that of the youngest guard that is
+///   alive.
+/// - **Scopes.** A guard may be moved out of the tracked function, or the closure of [`Run::scope`], in which
+///   it was made. Outside, its run is no longer the current one.
+/// - **Threads.** A guard is not `Send`, so it stays on its thread. A guard is `Sync`, so `thread::scope` can
+///   borrow it: `scope.spawn(|| run.scope(train))`.
+/// - **Tasks.** An `async` function may hold a guard across an `await`. If the future is that of a
+///   `#[tracked]` function, or was wrapped by [`Run::instrument`], the run is current in that future only. In
+///   any other future, the run is also current for the other tasks that the thread polls meanwhile. To take a
+///   run along into a future that is spawned on a runtime with several threads, wrap the future with
+///   [`Run::instrument`].
 #[must_use = "the run ends when this is dropped"]
 pub struct ActiveRun {
     run: Run,
@@ -27,7 +32,7 @@ pub struct ActiveRun {
 }
 
 impl ActiveRun {
-    /// Makes `run` the current one of the thread, whose context is `context`.
+    /// Makes `run` the current run of the calling thread. `context` is the thread's context until now.
     pub(super) fn enter(run: Run, context: &Context) -> Self {
         let held = run
             .is_recorded()
@@ -38,7 +43,8 @@ impl ActiveRun {
         }
     }
 
-    /// Ends the run with `status`, and the guard with it.
+    /// Ends the run with `status`, and consumes the guard. Does not change the status of a run that has ended
+    /// already.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();

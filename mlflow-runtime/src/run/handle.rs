@@ -1,7 +1,7 @@
-//! A run as this process reaches it.
+//! Access from a run to its tracker, in the calling process.
 //!
-//! Invariant: there is no other way from a run to a tracker, so that a process which was forked
-//! from the one that started the run uses nothing of that one's.
+//! Invariant: a run reaches a tracker only through this module. A process that was forked from the one that
+//! started the run therefore uses its own tracker, and nothing of its parent's.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::journal::record::Event;
 use crate::journal::{self, RunRef};
 use crate::tracker::Tracker;
 
-/// A run, and the tracker that takes what is logged to it.
+/// Run, together with the tracker that receives what the calling process logs to the run.
 #[derive(Clone, Copy)]
 pub(super) struct LiveRun<'r> {
     pub(super) tracker: &'r Arc<Tracker>,
@@ -18,7 +18,8 @@ pub(super) struct LiveRun<'r> {
 }
 
 impl Run {
-    /// `None` for a run that keeps nothing.
+    /// Returns the run with the tracker of the calling process. Returns `None` for a run that records
+    /// nothing, and in a forked process while the calling thread starts the tracker.
     #[inline]
     pub(super) fn live(&self) -> Option<LiveRun<'_>> {
         self.0.as_deref()?.live()
@@ -37,7 +38,7 @@ impl Inner {
 }
 
 impl<'r> LiveRun<'r> {
-    /// Whether another process, of which this one was forked, has started the run.
+    /// Returns true if the run was started by a process from which this one was forked.
     pub(super) fn is_inherited(self) -> bool {
         !Arc::ptr_eq(self.tracker, &self.inner.tracker)
     }
@@ -51,7 +52,8 @@ impl<'r> LiveRun<'r> {
         }
     }
 
-    /// Everything but metrics goes through here. False if the journal had no room for it.
+    /// Sanitizes an event and writes the event to the journal. Returns false if the journal had no space for
+    /// it. All values but metrics pass through this function.
     pub(super) fn write_event(self, event: Event<'_>, attachment: &[u8]) -> bool {
         let event = self.tracker.sanitizer.sanitize_event(event);
         let journal = self.tracker.journal();

@@ -1,4 +1,4 @@
-//! The identity of a new run: a run of this process, a resumed run, or the shared run of several ranks.
+//! Identity of a new run: a run of this process, a resumed run, or the shared run of several ranks.
 //!
 //! Invariant: of the processes that log to one run, at most one ends it.
 
@@ -28,7 +28,7 @@ pub(super) fn assign(
         (Some(_), Some(info), _) if info.world_size.get() > 1 => {
             (None, Role::Member { rank: info.rank })
         }
-        // A child made by `fork` has its parent's rank, but no other rank waits for the child's runs.
+        // A child made by `fork` inherits the rank, but no other rank waits for the runs of the child.
         (None, Some(info), Some(id)) if !has_parent && !fork::is_child() => {
             let role = match info.rank {
                 0 => Role::Leader,

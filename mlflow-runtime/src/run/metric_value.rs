@@ -1,10 +1,11 @@
-//! The types that the functions and macros take as a metric's value and step.
+//! Types that the functions and macros accept as the value and the step of a metric.
 //!
-//! Invariant: a value or step is never refused for its type alone. A number that MLflow cannot store exactly becomes
-//! the nearest one that it can.
+//! Invariant: no number is refused because of its type. A number that MLflow cannot store exactly becomes the
+//! nearest number that MLflow can store.
 
-/// Value of a metric: any number, or a `bool` as 0 or 1. Numbers of more than 53 bits are rounded, because
-/// MLflow stores doubles.
+/// Value of a metric: any number, or a `bool` as 0 or 1. References to such values are accepted, too. MLflow
+/// stores doubles, so integers of more than 53 significant bits are rounded. See
+/// [`log_metric()`](crate::log_metric) for an example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a metric's value",
     note = "a metric's value is a number or a `bool`"
@@ -14,14 +15,15 @@ pub trait MetricValue {
     fn as_metric(&self) -> f64;
 }
 
-/// Step of a metric: any integer. An integer that does not fit 64 signed bits becomes the nearest one that
-/// does.
+/// Step of a metric: any integer, or a reference to one. MLflow stores signed 64-bit integers, so an integer
+/// beyond their range becomes the nearest one in it. See [`log_metric_at()`](crate::log_metric_at) for an
+/// example.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a step",
     note = "a step is an integer"
 )]
 pub trait Step {
-    /// Returns the step as 64 signed bits, as MLflow stores it.
+    /// Returns the step as a signed 64-bit integer.
     fn as_step(&self) -> i64;
 }
 

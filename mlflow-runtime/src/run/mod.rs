@@ -1,7 +1,11 @@
-//! A run: what values are logged to.
+//! Runs: the handles through which values are logged.
 //!
-//! Invariants: starting a run and logging to it never wait and never fail; a run ends once, the
-//! first end counts. Everything here only writes to the journal.
+//! Invariants: starting a run and logging to a run never wait for the store and never return an error. A run
+//! ends once: the first end counts. The code in this module only writes to the journal; the shipper delivers.
+//!
+//! A [`Run`] is a shared handle. `builder` collects the options of a run, and `start` makes a run of them.
+//! `guard` and `context` make a run the current one of a thread or task, and `current` logs to the current
+//! run. Every access to the journal passes through `handle`, which finds the tracker of the calling process.
 
 mod artifact;
 mod builder;
@@ -44,10 +48,13 @@ use crate::system_metrics::SampledRun;
 use crate::time;
 use crate::tracker::Tracker;
 
-/// A run. Cheap to clone; clones are the same run and may log from any thread.
+/// Handle of a run, which logs to the run from any thread. A clone is cheap, and is a handle of the same run.
 ///
-/// Nothing here returns an error: what goes wrong is in the log (`tracing`, target `mlflow`) and in
-/// [`health`](crate::health).
+/// No method returns an error. Problems are reported in the log (`tracing`, target `mlflow`) and in
+/// [`health`](crate::health). If tracking is disabled, a run accepts every call and records nothing.
+///
+/// The values of one thread reach the run in the order in which they were logged. For the order between
+/// threads, see [the documentation of the crate](crate#order).
 ///
 /// ```
 /// let fake = mlflow::testing::fake();
@@ -70,62 +77,88 @@ struct Inner {
 }
 
 impl Run {
-    /// The calling thread's or task's current run.
+    /// Returns the current run of the calling thread or task; `None` if there is none. See [`Run`] for an
+    /// example.
     #[must_use]
     pub fn current() -> Option<Self> {
         Context::current().run().cloned()
     }
 
-    /// The run of a process that does not track: takes everything, keeps nothing.
+    /// Returns a run that accepts every call and records nothing: the run of a process that does not track,
+    /// or a run whose start could not be written.
     fn disabled() -> Self {
         Self(None)
     }
 
-    /// The local id: 32 hexadecimal characters, known at once, unique. The same in all ranks of a
-    /// [rendezvous](crate::distributed#a-rendezvous). Empty where tracking is disabled.
+    /// Returns the local id of the run: 32 hexadecimal characters, unique, and known as soon as the run has
+    /// started. All ranks of a [rendezvous](crate::distributed#a-rendezvous) have the same local id for a run
+    /// that they share. Empty if tracking is disabled.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().start();
+    /// assert_eq!(run.key().len(), 32);
+    /// ```
     #[must_use]
     pub fn key(&self) -> &str {
         self.0.as_ref().map_or("", |inner| &inner.identity.key)
     }
 
-    /// The store's id, as soon as the run has been created there.
+    /// Returns the id that the store has given the run; `None` until the run has been created there, which
+    /// happens in the background.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().start();
+    /// mlflow::flush(Duration::from_secs(10));
+    /// if let (Some(id), Some(url)) = (run.run_id(), run.url()) {
+    ///     println!("run {id} is shown at {url}");
+    /// }
+    /// ```
     #[must_use]
     pub fn run_id(&self) -> Option<String> {
         self.0.as_ref()?.link.run_id()
     }
 
-    /// The page that shows the run, as soon as it has been created on a tracking server.
+    /// Returns the URL of the run's page in the MLflow UI; `None` until the run has been created, and always
+    /// if the store is not a tracking server. See [`run_id`](Self::run_id) for an example.
     #[must_use]
     pub fn url(&self) -> Option<String> {
         self.0.as_ref()?.link.url()
     }
 
-    /// The run's name; empty for a resumed or joined run and where tracking is disabled.
+    /// Returns the run's name. Empty if tracking is disabled, and for a resumed or joined run unless a name
+    /// was given at its start. See [`RunBuilder::name`] for an example.
     #[must_use]
     pub fn name(&self) -> &str {
         self.0.as_ref().map_or("", |inner| &inner.name)
     }
 
-    /// Logs a metric at step 0, with the time of the call.
+    /// Logs a metric at step 0, with the time of the call. See [`log_metric_at`](Self::log_metric_at) for
+    /// keys and times, and [`log_metric()`](crate::log_metric) for an example.
     pub fn log_metric(&self, key: &str, value: impl MetricValue) {
         self.log_metric_at(key, value, 0);
     }
 
-    /// Logs a metric at a step, with the time of the call (ms). NaN and infinities are values too.
+    /// Logs a metric at a step, with the time of the call in milliseconds. NaN and infinities are valid
+    /// values. See [`Run`] for an example.
     ///
-    /// A key that MLflow refuses is kept under another one, with one warning: each character but letters,
-    /// digits, `_`, `-`, `.`, `/`, `:` and space becomes `_` (`val/AR@100` is `val/AR_100`), and so does what
-    /// makes it no plain path; beyond 250 characters it is cut. Where another key has that name, a hash of the
-    /// key stands at its end. The same holds for the keys of params and tags.
+    /// A value whose key MLflow refuses is stored under another name, with one warning. Each character but
+    /// letters, digits, `_`, `-`, `.`, `/`, `:` and space becomes `_`, so `val/AR@100` is stored as
+    /// `val/AR_100`. The parts that prevent a key from being a plain path, such as `..`, are replaced by `_`,
+    /// too. A key of more than 250 characters is cut. If another key already has the resulting name, a hash
+    /// of the key is appended to the name. The keys of params and tags are treated in the same way.
     ///
-    /// MLflow identifies a point by key, time, step and value: the same value logged twice at the
-    /// same step within a clock tick is one point.
+    /// MLflow identifies a point by key, time, step and value. The same value, logged twice at the same step
+    /// within one clock tick (1 to 10 ms), is therefore a single point.
     #[inline]
     pub fn log_metric_at(&self, key: &str, value: impl MetricValue, step: impl Step) {
         self.log_point(MetricKey::Dynamic(key), value.as_metric(), step.as_step());
     }
 
-    /// Logs several metrics at one step.
+    /// Logs several metrics at one step, in the given order. See [`log_metrics()`](crate::log_metrics) for an
+    /// example.
     pub fn log_metrics<K: AsRef<str>, V: MetricValue>(
         &self,
         metrics: impl IntoIterator<Item = (K, V)>,
@@ -137,8 +170,11 @@ impl Run {
         }
     }
 
-    /// Logs a parameter. MLflow keeps the first value of a param: another one later is refused,
-    /// with a warning. Values are cut at 6,000 characters; credentials in them are masked.
+    /// Logs a param. MLflow keeps the first value of a param: another value that is logged later is rejected,
+    /// with a warning. A value of more than 6,000 characters is cut, with a warning, and
+    /// [credentials](macro@crate::tracked#secrets) in a value are masked. See
+    /// [`log_param()`](crate::log_param) for an example, and [`log_metric_at`](Self::log_metric_at) for keys
+    /// that MLflow refuses.
     pub fn log_param(&self, key: &str, value: impl Display) {
         if self.0.is_some() {
             self.param_text(key, Text::from_value(limits::PARAM_VALUE_CHARS, &value));
@@ -156,9 +192,11 @@ impl Run {
         }
     }
 
-    /// Logs the fields of a struct or map as params, nested ones joined with dots; fields with a
-    /// secret's name are logged as `[redacted]`. A sequence of plain values is one param, `[64, 32]`. Of
-    /// one value 10,000 fields are logged; what is left out is one warning.
+    /// Logs the fields of a struct or map as params. The names of nested fields are joined with dots, as in
+    /// `optimizer.lr`. A field with a [secret's name](macro@crate::tracked#secrets) is logged as
+    /// `[redacted]`. A sequence of plain values is one param, such as `[64, 32]`. At most 10,000 fields of
+    /// one value are logged; one warning reports that others are left out. A value without fields is
+    /// rejected, with a warning. See [`log_params()`](crate::log_params) for an example.
     pub fn log_params<T: Serialize + ?Sized>(&self, params: &T) {
         if self.0.is_none() {
             return;
@@ -195,8 +233,10 @@ impl Run {
         }
     }
 
-    /// Sets a tag; the last value wins. Values are cut at 8,000 characters; credentials in them are
-    /// masked.
+    /// Sets a tag. If a tag is set several times, the last value counts. A value of more than 8,000
+    /// characters is cut, with a warning, and [credentials](macro@crate::tracked#secrets) in a value are
+    /// masked. See [`set_tag()`](crate::set_tag) for an example, and [`log_metric_at`](Self::log_metric_at)
+    /// for keys that MLflow refuses.
     pub fn set_tag(&self, key: &str, value: impl Display) {
         if self.0.is_some() {
             self.tag_text(key, Text::from_value(limits::TAG_VALUE_CHARS, &value));
@@ -214,46 +254,63 @@ impl Run {
         }
     }
 
-    /// Sets several tags.
+    /// Sets several tags, in the given order. See [`set_tags()`](crate::set_tags) for an example.
     pub fn set_tags<K: AsRef<str>, V: Display>(&self, tags: impl IntoIterator<Item = (K, V)>) {
         for (key, value) in tags {
             self.set_tag(key.as_ref(), value);
         }
     }
 
-    /// Stores `text` as the artifact `artifact_file`, a relative path such as `notes/summary.md`.
-    /// A text of more than 16 KiB is written to a file beside the journal before this returns.
+    /// Stores `text` as the artifact `artifact_file`, a relative path such as `notes/summary.md`. A text of
+    /// more than 16 KiB is written to a file beside the journal before this method returns. See
+    /// [`log_text()`](crate::log_text) for an example.
     ///
-    /// A path with `%` or `#`, which MLflow's servers do not keep, gets another name, with one warning: both become `_`,
-    /// and the name ends with a hash of the path.
+    /// MLflow's servers do not keep `%` and `#` in paths. If `artifact_file` contains one of them, each `%`
+    /// and `#` becomes `_`, a hash of the path is appended to the file's stem, and a warning names the new
+    /// path.
     pub fn log_text(&self, text: &str, artifact_file: &str) {
         if let Some(run) = self.live() {
             run.log_artifact_bytes(text.as_bytes(), artifact_file);
         }
     }
 
-    /// Stores a copy of the file under its own name, or of all files of a folder below its name, as in Python; a
-    /// link to a folder is not followed. The copy is made before this returns, so the file
-    /// may change or go afterwards. It costs what `cp --reflink=auto` does: nothing to speak of where the
-    /// file system can share blocks (btrfs, XFS), else the time to copy the bytes.
+    /// Stores a copy of a file under the file's own name. If `local_path` is a folder, stores all files in
+    /// the folder below the folder's own name, as MLflow's Python client does; links to other folders are not
+    /// followed. See [`log_artifact()`](crate::log_artifact) for an example.
     ///
-    /// The copy lies beside the journal until the store has it. It may be of any size that the disk has
-    /// room for: it takes nothing of `MLFLOW_JOURNAL_MAX_BYTES`. Of the disk 5 %, at most 1 GiB, stay free
-    /// for the program's own files; a copy that does not fit is left out with one warning and counted in
-    /// [`Health::rejected`](crate::Health::rejected). [`Health::artifact_bytes`](crate::Health::artifact_bytes)
-    /// has the bytes that wait.
+    /// The copy is complete before this method returns, so the original may be changed or deleted afterwards.
+    /// Making the copy costs as much as `cp --reflink=auto`: almost nothing if the file system can share
+    /// blocks (btrfs, XFS), else the time to copy the bytes.
+    ///
+    /// The copy stays beside the journal until the store has accepted it. Copies do not count towards
+    /// `MLFLOW_JOURNAL_MAX_BYTES`, so a copy may have any size for which the disk has space. Copies leave 5 %
+    /// of the disk, at most 1 GiB, free for the program's own files. If a copy does not fit, a file of up to
+    /// 8 MiB is kept in the journal instead, with a warning. A larger file is left out, with one warning, and
+    /// is counted in [`Health::rejected`](crate::Health::rejected).
+    /// [`Health::artifact_bytes`](crate::Health::artifact_bytes) is the number of bytes in copies that wait.
     pub fn log_artifact(&self, local_path: impl AsRef<Path>) {
         self.log_artifact_in(local_path, "");
     }
 
-    /// The same, in the directory `artifact_path` of the run's artifacts.
+    /// Stores a copy as [`log_artifact`](Self::log_artifact) does, in the directory `artifact_path` of the
+    /// run's artifacts. An empty `artifact_path` is the root.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// run.log_artifact_in("Cargo.toml", "build");
+    /// # drop(run);
+    /// # assert!(fake.runs()[0].artifacts.contains_key("build/Cargo.toml"));
+    /// ```
     pub fn log_artifact_in(&self, local_path: impl AsRef<Path>, artifact_path: &str) {
         if let Some(run) = self.live() {
             run.log_artifact_path(local_path.as_ref(), artifact_path);
         }
     }
 
-    /// A handle that logs one metric of this run with the least work.
+    /// Returns a handle that logs one metric of this run. A point that is logged through the handle
+    /// costs less than a call of [`log_metric_at`](Self::log_metric_at), because the key is looked up only
+    /// once. See [`Metric`] for an example.
     #[must_use]
     pub fn metric(&self, key: &str) -> Metric {
         Metric {
@@ -262,7 +319,8 @@ impl Run {
         }
     }
 
-    /// Runs `f` with this run as the current one: for threads, rayon, callbacks.
+    /// Runs `f` with this run as the current run of the calling thread, and returns the result of `f`. Meant
+    /// for threads, rayon jobs and callbacks. For futures, see [`instrument`](Self::instrument).
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -277,8 +335,8 @@ impl Run {
         f()
     }
 
-    /// The context in which this is the current run; that of the calling thread where the process
-    /// does not track.
+    /// Returns the context in which this run is the current one. For a run that records nothing, returns the
+    /// context of the calling thread.
     pub(crate) fn as_current(&self) -> Context {
         let current = Context::current();
         match &self.0 {
@@ -287,9 +345,13 @@ impl Run {
         }
     }
 
-    /// Ends the run now. A run ends once: a later end, also that of a guard, changes nothing. Nor
-    /// does one in a process that was forked from the one that started the run, or that has
-    /// [joined](crate::distributed) it.
+    /// Ends the run now, with `status`. A run ends once: a later end, also that of an [`ActiveRun`], changes
+    /// nothing. See [`ActiveRun::finish`] for an example.
+    ///
+    /// A process that was forked from the one that started the run cannot end the run: the call does nothing
+    /// there. In a process that has [joined](crate::distributed) the run, the call does not end the run
+    /// either, and only the failure of that rank is recorded. While a termination signal is ending the open
+    /// runs, the status is [`Killed`](RunStatus::Killed), whatever is given.
     pub fn end(&self, status: RunStatus) {
         if let Some(inner) = &self.0
             && let Some(run) = inner.live()
@@ -298,7 +360,7 @@ impl Run {
         {
             let end_time_ms = time::now_ms();
             run.end_capture();
-            // The thread that ends runs on a signal may not have come to this one yet.
+            // The thread that ends the open runs after a signal may not have reached this run yet.
             let status = if open_runs::is_signalled() {
                 RunStatus::Killed
             } else {
@@ -325,11 +387,12 @@ impl Run {
         }
     }
 
-    /// Logs a number of the returned value at the last step that the run has under the key.
+    /// Logs a number of the returned value at the last step that the run has logged under the key.
     pub(crate) fn log_returned_metric(&self, key: &str, value: f64) {
         if let Some(run) = self.live() {
             let journal = run.tracker.journal();
-            // Of two points at one step MLflow shows the later one: it is after all that were logged before.
+            // MLflow shows the later of two points at one step, so this point gets a time after all earlier
+            // points.
             let now_ms = time::now_ms() + 1;
             journal::with_writer(journal, |writer| {
                 let key = MetricKey::Dynamic(key);
@@ -338,7 +401,8 @@ impl Run {
         }
     }
 
-    /// A field of an event, to be a metric or its step, is neither.
+    /// Warns that a field of a `tracing` event is no number and thus no metric or, with `is_step`, that the
+    /// field is no integer and thus no step.
     #[cfg(feature = "tracing")]
     pub(crate) fn warn_not_a_number(&self, field: &str, is_step: bool) {
         let Some(tracker) = self.live().map(|run| run.tracker) else {
@@ -374,7 +438,8 @@ impl Run {
         }
     }
 
-    /// Returns the key of an error tag. A rank that has joined another's run has error tags of its own.
+    /// Returns the key of an error tag, such as `error.message`. A rank that has joined the run of another
+    /// one has error tags of its own, such as `error.rank-3.message`.
     pub(crate) fn error_tag(&self, what: &str) -> String {
         match self
             .identity()
@@ -385,7 +450,7 @@ impl Run {
         }
     }
 
-    /// A way back to the run that does not keep it.
+    /// Returns a weak handle, which does not keep the run alive.
     pub(crate) fn downgrade(&self) -> WeakRun {
         WeakRun(self.0.as_ref().map(Arc::downgrade).unwrap_or_default())
     }
@@ -394,7 +459,7 @@ impl Run {
         self.live().map(|run| run.tracker)
     }
 
-    /// Returns false for a run that takes everything and keeps nothing.
+    /// Returns false for a run that accepts every call and records nothing.
     fn is_recorded(&self) -> bool {
         self.0.is_some()
     }
@@ -405,7 +470,7 @@ impl Run {
 }
 
 impl PartialEq for Run {
-    /// Returns true if both are handles of one run. All handles of a process that does not track are equal.
+    /// Returns true if the two handles belong to the same run. All handles that record nothing are equal.
     fn eq(&self, other: &Self) -> bool {
         self.key() == other.key()
     }
@@ -428,11 +493,11 @@ impl fmt::Debug for Run {
     }
 }
 
-/// See [`Run::downgrade`].
+/// Weak handle of a run; see [`Run::downgrade`].
 pub(crate) struct WeakRun(Weak<Inner>);
 
 impl WeakRun {
-    /// The run, if it has not ended and somebody can still log to it.
+    /// Returns the run, if it has not ended and some code still has a handle to log to it.
     pub(crate) fn upgrade_if_open(&self) -> Option<Run> {
         let inner = self.0.upgrade()?;
         let is_open = !inner.ended.load(Ordering::Relaxed);
@@ -440,7 +505,7 @@ impl WeakRun {
     }
 }
 
-/// Weak: a run that nobody can log to any more need not be sampled.
+/// Sampling holds only a weak handle: a run to which no code can log any more need not be sampled.
 impl SampledRun for WeakRun {
     fn is_open(&self) -> bool {
         self.upgrade_if_open().is_some()
@@ -455,7 +520,7 @@ impl SampledRun for WeakRun {
     }
 }
 
-/// One metric of one run; see [`Run::metric`].
+/// Handle of one metric of one run, made by [`Run::metric`].
 ///
 /// ```
 /// # let fake = mlflow::testing::fake();
@@ -474,7 +539,7 @@ pub struct Metric {
 }
 
 impl Metric {
-    /// Logs a value at a step, with the time of the call.
+    /// Logs a value at a step, with the time of the call in milliseconds. See [`Metric`] for an example.
     #[inline]
     pub fn log(&self, value: impl MetricValue, step: impl Step) {
         let key = MetricKey::Interned(&self.key);

@@ -1,8 +1,8 @@
-//! The start of a run: the options given to it, and the steps that make a run of them.
+//! Start of a run: the options, and the steps that make a run of them.
 //!
-//! Invariants: a run starts without waiting and without an error. Its start is one record of the journal, with all
-//! tags and params of the options, so no store ever shows a run without them. A run whose start could not be
-//! written takes no values: they would belong to no run.
+//! Invariants: a run starts without waiting and without an error. The start of a run is one record of the
+//! journal, with all tags and params of the options, so no store ever shows the run without them. A run whose
+//! start could not be written accepts values and records none, because the values would belong to no run.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::time;
 use crate::tracker::Tracker;
 use crate::tracker::global;
 
-/// The options of a run, as the builder or the attribute has them.
+/// Options of a run, as the builder or the attribute collects them.
 #[derive(Debug, Default)]
 pub(crate) struct RunOptions {
     pub(crate) callsite: Option<&'static Callsite>,
@@ -32,11 +32,11 @@ pub(crate) struct RunOptions {
     pub(crate) name: Option<Text>,
     pub(crate) tags: Vec<(String, Text)>,
     pub(crate) params: Vec<(String, Text)>,
-    /// Set if the run is a child of the current run.
+    /// True if the run is to be a child of the current run.
     pub(crate) nested: bool,
-    /// The store's id of the run to be continued.
+    /// Store's id of the run to be continued; `None` for a new run.
     pub(crate) run_id: Option<String>,
-    /// Overrides the process's setting.
+    /// Override of the process's setting for system metrics.
     pub(crate) system_metrics: Option<bool>,
 }
 
@@ -73,7 +73,7 @@ impl RunOptions {
             parent.is_some(),
             function_path(&tags, callsite),
         );
-        // The clock of the metrics: no metric is older than its run.
+        // Metrics use the same coarse clock, so no metric is older than its run.
         let start_time_ms = time::coarse_now_ms();
         let name = sanitize_name(tracker, name)
             .unwrap_or_else(|| default_name(callsite, start_time_ms, &identity));
@@ -100,10 +100,11 @@ impl RunOptions {
     }
 }
 
-/// The experiment of a run, and the experiments that its failure to start may be reported for.
+/// Experiment of a run, and the experiments that were configured for the run.
 struct ChosenExperiment {
     experiment: ExperimentRef,
-    /// The experiments that were named for this run: empty if it has its parent's.
+    /// Experiments that were named for this run, of which a warning reports those that the run is not in.
+    /// Empty if the run has its parent's experiment.
     named: Vec<ExperimentRef>,
 }
 
@@ -112,7 +113,7 @@ impl ChosenExperiment {
     fn choose(tracker: &Tracker, given: Option<Text>, parent: Option<&RunIdentity>) -> Self {
         let given = given
             .and_then(|name| {
-                // Uncut: a shorter name would be another experiment.
+                // Not cut here: a shorter name would be that of another experiment.
                 tracker
                     .sanitizer
                     .name_or_warn("experiment", usize::MAX, name)
@@ -145,7 +146,8 @@ fn function_path<'t>(tags: &'t [(String, Text)], callsite: Option<&'static Calls
         .map_or("", |(_, path)| path)
 }
 
-/// Returns the given name as the journal records it, so that the handle and the store show the same name.
+/// Returns the given name as the journal records the name, so that the handle and the store show the same
+/// one.
 fn sanitize_name(tracker: &Tracker, name: Option<Text>) -> Option<String> {
     let sanitizer = &tracker.sanitizer;
     let name = sanitizer.name_or_warn("name", limits::RUN_NAME_CHARS, name?)?;
@@ -153,8 +155,8 @@ fn sanitize_name(tracker: &Tracker, name: Option<Text>) -> Option<String> {
     Some(sanitized.unwrap_or(name))
 }
 
-/// Returns the name of a run that was given none: its last six characters tell runs of the same second apart.
-/// Empty for a run that another process names.
+/// Returns the name of a run that was given none. The last six characters distinguish runs of the same
+/// second. The name is empty for a run that another process names.
 // Output: `train-20261126-134101-1f0c3b`
 fn default_name(
     callsite: Option<&'static Callsite>,
@@ -172,8 +174,9 @@ fn default_name(
     format!("{function}-{time}-{suffix}")
 }
 
-/// Returns the run's own tags. Each later group wins over the earlier ones: the callsite's tags, the user to whom
-/// the requests belong, the given tags. `MLFLOW_RUN_CONTEXT` wins over the first two.
+/// Returns the run's own tags: the tags of the callsite, the user that authenticates the requests, and the
+/// given tags. Each of these groups replaces tags of the earlier ones. `MLFLOW_RUN_CONTEXT` takes precedence
+/// over the first two groups.
 fn start_tags(
     tracker: &Tracker,
     callsite: Option<&'static Callsite>,
@@ -198,8 +201,8 @@ fn start_tags(
     tags
 }
 
-/// Returns the tag of the user who authenticates the requests, as Python's client sets it. Without such a user the
-/// common tags have the user of the operating system.
+/// Returns the tag for the user that authenticates the requests, as MLflow's Python client sets the tag.
+/// Without such a user, the common tags name the user of the operating system.
 fn request_user_tag(
     tracker: &Tracker,
     environment: &Environment,
@@ -252,7 +255,9 @@ impl Inner {
 }
 
 impl Run {
-    /// Starts all that records something by itself while the run is open.
+    /// Starts everything that records without further calls while the run is open: the capture of stdout and
+    /// stderr, and the system metrics. Logs the git diff, and registers the run, so that the end of the
+    /// process ends it.
     fn start_recorders(&self, is_root: bool, system_metrics: Option<bool>) {
         let Some(run) = self.live() else { return };
         let tracker = run.tracker;
@@ -263,7 +268,7 @@ impl Run {
         if let (true, Some(diff)) = (is_new_root, tracker.settings().git_diff) {
             self.log_text(diff, "git/diff.patch");
         }
-        // A fake has no threads, and a test must not depend on what else the machine does.
+        // A fake has no threads, and a test must not depend on the load of the machine.
         if !tracker.is_inline() {
             open_runs::register_run(self);
             let sampling = &tracker.settings().system_metrics;

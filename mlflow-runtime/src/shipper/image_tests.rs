@@ -273,11 +273,11 @@ impl Life {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.expect("a runtime");
         let mut delivery = Delivery::new(Box::new(self.store.clone()), Arc::default(), true);
-        let mut pass = self.live.read(50);
+        let mut read_batch = self.live.read(50);
         runtime
-            .block_on(delivery.deliver(&mut self.live, &mut pass))
+            .block_on(delivery.deliver(&mut self.live, &mut read_batch))
             .expect("the store takes it");
-        self.live.acknowledge(&pass);
+        self.live.acknowledge(&read_batch);
         let now = self.files();
         let gone = before
             .into_iter()

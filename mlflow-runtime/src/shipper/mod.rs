@@ -154,7 +154,7 @@ pub(crate) use deliver::delivery::Delivery;
 use deliver::delivery::MAX_ORPHAN_BATCH;
 pub(crate) use flush::{FlushQueue, FlushScope, ORPHAN_TIMEOUT_DIVISOR};
 pub(crate) use obstacle::Halt;
-pub(crate) use read::source::JournalReader;
+pub(crate) use read::journal_reader::JournalReader;
 pub(crate) use thread::spawn_thread;
 
 use crate::journal::directory::OrphanedJournals;
@@ -328,13 +328,13 @@ impl Shipper {
         let live = &self.live.runs;
         let destination = self.live.destination();
         for found in &mut self.orphaned {
-            while let Some(source) = found.next().map(JournalReader::for_orphan) {
-                if source.runs.are_only_joined() {
-                    let directory = source.into_directory();
+            while let Some(reader) = found.next().map(JournalReader::for_orphan) {
+                if reader.runs.are_only_joined() {
+                    let directory = reader.into_directory();
                     self.joined_orphans
                         .extend(directory.map(|directory| found.defer(directory)));
-                } else if !source.runs.are_led_by_live_rank0(live) {
-                    return Some(source.with_destination(destination.clone()));
+                } else if !reader.runs.are_led_by_live_rank0(live) {
+                    return Some(reader.with_destination(destination.clone()));
                 }
             }
         }
@@ -359,7 +359,7 @@ impl Shipper {
             let under_way = usize::from(self.current_orphan.is_some());
             self.delivery.stats().orphans_in_progress.set(under_way);
         }
-        let Some(source) = &mut self.current_orphan else {
+        let Some(reader) = &mut self.current_orphan else {
             return Ok(StepOutcome::Idle);
         };
         let delivery = &mut self.delivery;
@@ -367,12 +367,15 @@ impl Shipper {
             OrphanStage::Reading => {
                 if self.orphan_batch.is_empty() {
                     // Small batches: each is acknowledged, so even a short program makes progress.
-                    self.orphan_batch = source.read(delivery.read_budget().min(MAX_ORPHAN_BATCH));
+                    self.orphan_batch = reader.read(delivery.read_budget().min(MAX_ORPHAN_BATCH));
                 }
                 let is_done = self.orphan_batch.is_empty();
-                let pass = &mut self.orphan_batch;
-                if delivery.deliver_until(source, pass, is_interrupted).await? {
-                    source.acknowledge(&self.orphan_batch);
+                let read_batch = &mut self.orphan_batch;
+                if delivery
+                    .deliver_until(reader, read_batch, is_interrupted)
+                    .await?
+                {
+                    reader.acknowledge(&self.orphan_batch);
                     self.orphan_batch = ReadBatch::default();
                     if is_done {
                         self.orphan_stage = OrphanStage::Parked;
@@ -381,25 +384,25 @@ impl Shipper {
             }
             OrphanStage::Parked => {
                 // A run that failed once, e.g. as a connection was closed, is tried once more, at once.
-                source.parked.retry_by(tokio::time::Instant::now());
-                delivery.deliver_parked(source).await?;
+                reader.parked.retry_by(tokio::time::Instant::now());
+                delivery.deliver_parked(reader).await?;
                 self.orphan_stage = OrphanStage::Doubtful;
             }
             OrphanStage::Doubtful => {
-                if !delivery.deliver_doubtful(source).await? {
+                if !delivery.deliver_doubtful(reader).await? {
                     // An artifact or console log that fails now is left for later: other journals are
                     // waiting.
-                    let _ = delivery.deliver_deferred(source).await;
-                    let _ = delivery.deliver_consoles(source, true).await;
+                    let _ = delivery.deliver_deferred(reader).await;
+                    let _ = delivery.deliver_consoles(reader, true).await;
                     self.orphan_stage = OrphanStage::Closing;
                 }
             }
             OrphanStage::Closing => {
                 if delivery
-                    .close_open_runs(source, &self.live, is_interrupted)
+                    .close_open_runs(reader, &self.live, is_interrupted)
                     .await?
                 {
-                    source.settle();
+                    reader.settle();
                     self.release_orphan();
                 }
             }
@@ -410,8 +413,8 @@ impl Shipper {
     /// Releases the orphaned journal that is being shipped, and deletes it unless something in it still
     /// waits.
     fn release_orphan(&mut self) {
-        if let Some(source) = self.current_orphan.take() {
-            self.unfinished_orphans.extend(source.remove());
+        if let Some(reader) = self.current_orphan.take() {
+            self.unfinished_orphans.extend(reader.remove());
         }
         self.orphan_stage = OrphanStage::Reading;
         self.delivery.stats().orphans_in_progress.set(0);

@@ -16,36 +16,36 @@ use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::MemoryStore;
 
 /// Delivers everything in the journal, and asserts that nothing waits.
-fn ship(source: &mut JournalReader, store: &MemoryStore) {
-    assert!(try_to_ship(source, store));
+fn ship(reader: &mut JournalReader, store: &MemoryStore) {
+    assert!(try_to_ship(reader, store));
 }
 
 /// Delivers the journal. Returns false if a run is parked.
-fn try_to_ship(source: &mut JournalReader, store: &MemoryStore) -> bool {
+fn try_to_ship(reader: &mut JournalReader, store: &MemoryStore) -> bool {
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-    let mut pass = source.read(1000);
+    let mut read_batch = reader.read(1000);
     let delivered = block_on(async {
-        source.parked.retry_by(tokio::time::Instant::now());
-        delivery.deliver_parked(source).await?;
-        delivery.deliver(source, &mut pass).await
+        reader.parked.retry_by(tokio::time::Instant::now());
+        delivery.deliver_parked(reader).await?;
+        delivery.deliver(reader, &mut read_batch).await
     });
     delivered.expect("the store takes it");
-    source.acknowledge(&pass);
-    source.parked.is_empty()
+    reader.acknowledge(&read_batch);
+    reader.parked.is_empty()
 }
 
 /// Delivers an orphaned journal completely, and closes its open runs.
 fn recover(left: Left, store: &MemoryStore) {
     let Left {
         _folder,
-        mut source,
+        mut reader,
     } = left;
-    ship(&mut source, store);
+    ship(&mut reader, store);
     let nobody = Process::start(Role::Owner);
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-    block_on(delivery.close_open_runs(&mut source, &nobody.source(), &|| false))
+    block_on(delivery.close_open_runs(&mut reader, &nobody.reader(), &|| false))
         .expect("the store takes it");
-    source.remove();
+    reader.remove();
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -70,7 +70,7 @@ fn earlier(store: &MemoryStore) -> String {
     first.log_metric(0);
     first.end(RunStatus::Finished);
     let attempt = first.attempt();
-    ship(&mut first.source(), store);
+    ship(&mut first.reader(), store);
     assert_eq!(only(store), (RunStatus::Finished, 1, attempt.clone()));
     attempt
 }
@@ -81,7 +81,7 @@ fn rank_0_goes_on_with_the_run_of_an_earlier_launch() {
     earlier(&store);
     let again = Process::start(Role::Leader);
     again.log_metric(1);
-    ship(&mut again.source(), &store);
+    ship(&mut again.reader(), &store);
     let attempt = again.attempt();
     assert_eq!(only(&store), (RunStatus::Running, 2, attempt));
 }
@@ -111,19 +111,19 @@ fn another_rank_waits_for_the_run_and_leaves_its_status_as_it_is() {
     let store = MemoryStore::new();
     let member = Process::start(Role::Member { rank: 1 });
     member.log_metric(1);
-    let mut source = member.source();
-    assert!(!try_to_ship(&mut source, &store), "it is waited for");
+    let mut reader = member.reader();
+    assert!(!try_to_ship(&mut reader, &store), "it is waited for");
     assert_eq!(store.runs(), []);
     let leader = Process::start(Role::Leader);
-    ship(&mut leader.source(), &store);
-    ship(&mut source, &store);
+    ship(&mut leader.reader(), &store);
+    ship(&mut reader, &store);
     member.end(RunStatus::Failed);
-    ship(&mut source, &store);
+    ship(&mut reader, &store);
     let (status, points, _) = only(&store);
     assert_eq!((status, points), (RunStatus::Running, 1));
     assert_eq!(store.runs()[0].tags["error.rank-1.status"], "FAILED");
     leader.end(RunStatus::Finished);
-    ship(&mut leader.source(), &store);
+    ship(&mut leader.reader(), &store);
     assert_eq!(only(&store).0, RunStatus::Finished);
 }
 
@@ -134,16 +134,16 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
     let store = MemoryStore::new();
     let dead = Process::start(Role::Leader).die();
     let member = Process::start(Role::Member { rank: 1 });
-    let mut live = member.source();
+    let mut live = member.reader();
     assert!(
-        !dead.source.runs.are_led_by_live_rank0(&live.runs),
+        !dead.reader.runs.are_led_by_live_rank0(&live.runs),
         "nothing is known yet"
     );
     assert!(!try_to_ship(&mut live, &store));
-    assert!(dead.source.runs.are_led_by_live_rank0(&live.runs));
+    assert!(dead.reader.runs.are_led_by_live_rank0(&live.runs));
     let other = Process::start(Role::Member { rank: 2 }).die();
     assert!(
-        !other.source.runs.are_led_by_live_rank0(&live.runs),
+        !other.reader.runs.are_led_by_live_rank0(&live.runs),
         "that was not rank 0"
     );
 
@@ -151,7 +151,7 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
     member.end(RunStatus::Finished);
     ship(&mut live, &store);
     assert!(
-        !dead.source.runs.are_led_by_live_rank0(&live.runs),
+        !dead.reader.runs.are_led_by_live_rank0(&live.runs),
         "it has left the run"
     );
 }
@@ -161,7 +161,7 @@ fn what_rank_0_left_is_not_touched_by_a_rank_that_goes_on_with_its_run() {
 fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
     let store = MemoryStore::new();
     let leader = Process::start(Role::Leader);
-    ship(&mut leader.source(), &store);
+    ship(&mut leader.reader(), &store);
     let member = Process::start(Role::Member { rank: 1 });
     let other = RunIdentity {
         key: "a".repeat(32),
@@ -174,11 +174,11 @@ fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
     };
     member.log_start(&alone);
     member.log_metric_to(&alone, 0);
-    let mut source = member.source();
+    let mut reader = member.reader();
     for step in 0..3 {
         member.log_metric(step);
         member.log_metric_to(&alone, step + 1);
-        assert!(!try_to_ship(&mut source, &store), "one is waited for");
+        assert!(!try_to_ship(&mut reader, &store), "one is waited for");
         let (_, points, _) = only(&store);
         assert_eq!(points, usize::try_from(step).unwrap() + 1);
     }
@@ -200,8 +200,8 @@ fn a_run_that_rank_0_never_starts_keeps_nothing_else_back() {
         ..other.clone()
     };
     late.log_start(&RunRef { identity, ..alone });
-    ship(&mut late.source(), &store);
-    ship(&mut source, &store);
+    ship(&mut late.reader(), &store);
+    ship(&mut reader, &store);
     let runs = store.runs();
     let there = runs.iter().find(|run| run.run_id != runs[0].run_id);
     let steps = there.unwrap().metrics.iter().map(|point| point.step);
@@ -215,16 +215,16 @@ fn the_end_that_a_dead_rank_0_left_does_not_end_the_run_that_a_later_one_goes_on
     for told in [true, false] {
         let store = MemoryStore::new();
         let dead = Process::start(Role::Leader);
-        ship(&mut dead.source(), &store);
+        ship(&mut dead.reader(), &store);
         if told {
             dead.end(RunStatus::Failed);
         }
         let again = Process::start_at(100, Role::Leader);
-        ship(&mut again.source(), &store);
+        ship(&mut again.reader(), &store);
         recover(dead.die(), &store);
         assert_eq!(only(&store).0, RunStatus::Running, "told: {told}");
         again.end(RunStatus::Finished);
-        ship(&mut again.source(), &store);
+        ship(&mut again.reader(), &store);
         assert_eq!(only(&store).0, RunStatus::Finished);
         assert_eq!(store.runs()[0].end_time_ms, Some(108));
     }
@@ -234,7 +234,7 @@ fn the_end_that_a_dead_rank_0_left_does_not_end_the_run_that_a_later_one_goes_on
 fn the_end_that_a_dead_rank_0_left_ends_the_run_if_nobody_goes_on_with_it() {
     let store = MemoryStore::new();
     let dead = Process::start(Role::Leader);
-    ship(&mut dead.source(), &store);
+    ship(&mut dead.reader(), &store);
     dead.end(RunStatus::Finished);
     recover(dead.die(), &store);
     assert_eq!(only(&store).0, RunStatus::Finished);
@@ -267,7 +267,7 @@ fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
     }
     let delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
     let nobody = Process::start(Role::Owner);
-    let mut shipper = Shipper::new(delivery, nobody.source());
+    let mut shipper = Shipper::new(delivery, nobody.reader());
     shipper.orphaned = vec![folder.left_behind()];
     while block_on(shipper.step_orphan(&|| false)).expect("the store takes it") != StepOutcome::Idle
     {
@@ -280,11 +280,11 @@ fn what_a_dead_rank_0_left_is_shipped_before_what_others_left_for_its_run() {
 #[test]
 fn a_rank_that_failed_in_an_earlier_attempt_is_not_failed_for_good() {
     let store = MemoryStore::new();
-    ship(&mut Process::start(Role::Leader).source(), &store);
+    ship(&mut Process::start(Role::Leader).reader(), &store);
     let status = |rank, end| {
         let member = Process::start(Role::Member { rank });
         member.end(end);
-        ship(&mut member.source(), &store);
+        ship(&mut member.reader(), &store);
         let key = format!("error.rank-{rank}.status");
         store.runs()[0].tags.get(&key).cloned()
     };
@@ -308,15 +308,15 @@ fn a_process_forked_from_another_rank_waits_for_rank_0_as_that_rank_does() {
         inherited: true,
     };
     forked.log_metric_to(&joined, 0);
-    let mut source = forked.source();
-    assert!(!try_to_ship(&mut source, &store));
+    let mut reader = forked.reader();
+    assert!(!try_to_ship(&mut reader, &store));
     assert_eq!(
-        source.runs.role(2),
+        reader.runs.role(2),
         Role::Guest,
         "it keeps to that rank's rules"
     );
     assert_eq!(
-        source.runs.waiting_time(2, false),
+        reader.runs.waiting_time(2, false),
         None,
         "what it leaves is held"
     );
@@ -332,8 +332,8 @@ fn a_process_forked_from_another_rank_waits_for_rank_0_as_that_rank_does() {
         identity,
         inherited,
     });
-    ship(&mut leader.source(), &store);
-    ship(&mut source, &store);
+    ship(&mut leader.reader(), &store);
+    ship(&mut reader, &store);
     let runs = store.runs();
     assert!(
         runs.iter()

@@ -51,22 +51,22 @@ fn set_state(journal: &Journal, value: &str) {
 }
 
 /// Reads at most about `budget` entries, delivers and acknowledges them.
-fn ship(source: &mut JournalReader, store: &MemoryStore, budget: usize) {
-    let pass = deliver(source, store, budget);
-    source.acknowledge(&pass);
+fn ship(reader: &mut JournalReader, store: &MemoryStore, budget: usize) {
+    let read_batch = deliver(reader, store, budget);
+    reader.acknowledge(&read_batch);
 }
 
 /// Reads at most about `budget` entries and delivers them, without acknowledging them.
-fn deliver(source: &mut JournalReader, store: &MemoryStore, budget: usize) -> ReadBatch {
+fn deliver(reader: &mut JournalReader, store: &MemoryStore, budget: usize) -> ReadBatch {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-    let mut pass = source.read(budget);
+    let mut read_batch = reader.read(budget);
     runtime
-        .block_on(delivery.deliver(source, &mut pass))
+        .block_on(delivery.deliver(reader, &mut read_batch))
         .expect("the store takes it");
-    pass
+    read_batch
 }
 
 fn origin() -> Origin {
@@ -223,8 +223,8 @@ fn a_row_that_another_client_seems_to_make_for_ever_is_set_aside() {
         let store = MemoryStore::new();
         let journal = Journal::in_memory(origin(), "");
         start(&journal);
-        let mut source = JournalReader::for_live(Arc::clone(&journal), Arc::default());
-        ship(&mut source, &store, 1000);
+        let mut reader = JournalReader::for_live(Arc::clone(&journal), Arc::default());
+        ship(&mut reader, &store, 1000);
         for value in ["Loss", "loss"] {
             let tag = Tag {
                 key: value.to_owned(),
@@ -238,11 +238,11 @@ fn a_row_that_another_client_seems_to_make_for_ever_is_set_aside() {
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let runtime = runtime.expect("a runtime");
         let mut delivery = Delivery::new(Box::new(store.clone()), Arc::default(), true);
-        let mut pass = source.read(1000);
+        let mut read_batch = reader.read(1000);
         let before = store.runs()[0].tags.len();
         let mut tries = 1;
         while runtime
-            .block_on(delivery.deliver(&mut source, &mut pass))
+            .block_on(delivery.deliver(&mut reader, &mut read_batch))
             .is_err()
         {
             tries += 1;
@@ -341,11 +341,11 @@ fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: us
     let mut delivery = Delivery::new(Box::new(store.clone()), Arc::clone(&stats), true);
     let mut live = JournalReader::for_live(Arc::clone(journal), Arc::default());
     loop {
-        let mut pass = live.read(1000);
-        let delivered = runtime.block_on(delivery.deliver(&mut live, &mut pass));
+        let mut read_batch = live.read(1000);
+        let delivered = runtime.block_on(delivery.deliver(&mut live, &mut read_batch));
         delivered.expect("the store takes it");
-        live.acknowledge(&pass);
-        if !pass.has_more {
+        live.acknowledge(&read_batch);
+        if !read_batch.has_more {
             break;
         }
         thread::yield_now();

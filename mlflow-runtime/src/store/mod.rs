@@ -127,7 +127,11 @@ pub trait Store: Send {
     /// Deletes the duplicates that [`find_run`](Store::find_run) deletes; called once the run has its end.
     /// Returns `false` if the store cannot determine at the moment whether one of the runs is empty: a later
     /// call may succeed. Default: `true`, for stores that cannot hold several runs with one key.
-    async fn delete_twins(&self, _experiment_id: &str, _key: &str) -> Result<bool, StoreError> {
+    async fn delete_duplicates(
+        &self,
+        _experiment_id: &str,
+        _key: &str,
+    ) -> Result<bool, StoreError> {
         Ok(true)
     }
 

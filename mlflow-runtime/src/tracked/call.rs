@@ -1,7 +1,11 @@
-//! One call of an annotated function: what is known of it, and its run once it has one.
+//! Call of an annotated function: the options that the attribute gives, then the run of the call.
 //!
-//! Invariants: made where the function is called, so its parent is the caller's run; the run
-//! starts when the body does; it is ended once, by whoever takes the call.
+//! Invariants: a [`Call`] is made where the function is called, so the parent of its run is the caller's run.
+//! The run starts when the body starts. The code that owns the call, or takes the call out of a future, ends
+//! the run once.
+//!
+//! The expansion of `#[tracked]` creates the call with [`begin`], hands the options to its methods, and
+//! passes the call on to [`call`](crate::tracked::call()) or [`Tracked`](crate::tracked::Tracked).
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -25,20 +29,20 @@ use crate::tracked::outcome::RunOutcome;
 use crate::tracked::panic_hook::{self, PanicRecord};
 use crate::tracker::global;
 
-/// A call of an annotated function.
+/// Call of an annotated function.
 #[derive(Debug)]
 pub struct Call {
     site: &'static Callsite,
-    /// The caller's, in which the run starts.
+    /// Context of the caller, in which the run starts.
     context: Context,
-    /// The body's, while it is not running.
+    /// Context of the body, while the body is not running.
     suspended: SuspendedContext,
     run: Option<Run>,
-    /// The options of the run, until it starts.
+    /// Options of the run, until the run starts.
     options: RunOptions,
 }
 
-/// A call, unless tracking is off.
+/// Returns a new call; `None` if tracking is off.
 #[inline]
 #[must_use]
 pub fn begin(site: &'static Callsite) -> Option<Box<Call>> {
@@ -49,13 +53,13 @@ pub fn begin(site: &'static Callsite) -> Option<Box<Call>> {
     }
 }
 
-/// What says yes or no: a `bool`, also behind references, as an argument of the function may be.
+/// Value of `system_metrics = …`: a `bool`, or a reference to one, as an argument of the function may be.
 #[diagnostic::on_unimplemented(
     message = "`system_metrics` takes a `bool`, not `{Self}`",
     label = "not a `bool`"
 )]
 pub trait BoolArgument {
-    /// Yes?
+    /// Returns the `bool`.
     fn is_on(&self) -> bool;
 }
 
@@ -71,12 +75,14 @@ impl<T: BoolArgument + ?Sized> BoolArgument for &T {
     }
 }
 
-/// What `run_id = …` is given.
+/// Value of `run_id = …`: an id, or an `Option` of one. The inherent methods accept an `Option`, also behind
+/// a reference; [`AnyRunId`] accepts every other type. The selection works because the compiler prefers an
+/// inherent method to a trait's method.
 #[derive(Debug)]
 pub struct RunId<'v, T: ?Sized>(pub &'v T);
 
 impl<'v, T: Display> RunId<'v, Option<T>> {
-    /// The id, if there is one.
+    /// Returns the id, if there is one.
     #[must_use]
     pub fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
         self.0.as_ref().map(|id| id as &dyn Display)
@@ -84,7 +90,7 @@ impl<'v, T: Display> RunId<'v, Option<T>> {
 }
 
 impl<'v, T: Display> RunId<'v, &'v Option<T>> {
-    /// The id, if there is one.
+    /// Returns the id, if there is one.
     #[must_use]
     pub fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
         RunId(*self.0).__mlflow_run_id()
@@ -92,14 +98,14 @@ impl<'v, T: Display> RunId<'v, &'v Option<T>> {
 }
 
 impl<'v, T: Display> RunId<'v, &'v mut Option<T>> {
-    /// The id, if there is one.
+    /// Returns the id, if there is one.
     #[must_use]
     pub fn __mlflow_run_id(self) -> Option<&'v dyn Display> {
         self.0.as_ref().map(|id| id as &dyn Display)
     }
 }
 
-/// A text.
+/// Text that can be the id of a run: anything that is `Display`.
 #[diagnostic::on_unimplemented(
     message = "`run_id` takes a text or an `Option` of one, not `{Self}`",
     label = "no text"
@@ -108,11 +114,11 @@ pub trait RunIdText: Display {}
 
 impl<T: Display> RunIdText for T {}
 
-/// An id that is always there.
+/// Fallback for an id that is not an `Option`.
 pub trait AnyRunId<'v> {
-    /// What it is.
+    /// Type of the id.
     type Id;
-    /// The id.
+    /// Returns the id, which is never `None`.
     fn __mlflow_run_id(self) -> Option<&'v dyn Display>
     where
         Self::Id: RunIdText;
@@ -146,40 +152,41 @@ impl Call {
         })
     }
 
-    /// `experiment = …`
+    /// Applies `experiment = …`: sets the name of the experiment.
     pub fn experiment(&mut self, name: &dyn Display) {
-        // Whole: a name that was cut would be another experiment.
+        // Not cut here: a name that is cut would be that of another experiment.
         self.options.experiment = Some(Text::from_display(usize::MAX, name));
     }
 
-    /// `run_name = …`
+    /// Applies `run_name = …`: sets the name of the run.
     pub fn run_name(&mut self, name: &dyn Display) {
         self.options.name = Some(Text::from_display(RUN_NAME_CHARS, name));
     }
 
-    /// `run_id = …`; `None` starts a new run.
+    /// Applies `run_id = …`: sets the id of the run to be continued. `None` starts a new run.
     pub fn run_id(&mut self, id: Option<&dyn Display>) {
         self.options.run_id = id.map(|id| Text::from_display(usize::MAX, id).text);
     }
 
-    /// `system_metrics = …`
+    /// Applies `system_metrics = …`: turns the system metrics of the run on or off.
     pub fn system_metrics(&mut self, enabled: &(impl BoolArgument + ?Sized)) {
         self.options.system_metrics = Some(enabled.is_on());
     }
 
-    /// `description = …`
+    /// Applies `description = …`: sets the description of the run.
     pub fn description(&mut self, text: &dyn Display) {
         self.tag(tag_keys::DESCRIPTION, text);
     }
 
-    /// An argument, or one of `params(…)`.
+    /// Adds the params of an argument, or of an entry of `params(…)`.
     pub fn param(&mut self, key: &str, values: Values) {
         let params = &mut self.options.params;
         match values {
             Values::Text(text) => params.push((key.to_owned(), text)),
             Values::Fields(fields) => {
                 params.extend(fields.into_iter().map(|(field, text)| {
-                    // An enum's variant stands at the argument itself.
+                    // The name of an enum's variant has an empty path, and is logged under the argument's own
+                    // key.
                     let key = match &*field {
                         "" => key.to_owned(),
                         field => format!("{key}.{field}"),
@@ -190,30 +197,31 @@ impl Call {
         }
     }
 
-    /// An argument whose value must not be seen.
+    /// Adds the param of an argument whose value must not be logged: `[redacted]`.
     pub fn redacted(&mut self, key: &str) {
         self.options
             .params
             .push((key.to_owned(), REDACTED.to_owned().into()));
     }
 
-    /// `hash(…)`
+    /// Applies `hash(…)`: adds the hash of an argument as the param `key`. Adds nothing if there is no hash.
     pub fn hash(&mut self, key: &str, hash: Option<String>) {
         self.options
             .params
             .extend(hash.map(|hash| (key.to_owned(), hash.into())));
     }
 
-    /// One of `tags(…)`.
+    /// Adds a tag, which is an entry of `tags(…)`.
     pub fn tag(&mut self, key: &'static str, value: &dyn Display) {
         self.options
             .tags
             .push((key.to_owned(), Text::from_display(TAG_VALUE_CHARS, value)));
     }
 
-    /// Evaluates an expression of the attribute. One that panics is left out, with one warning.
+    /// Evaluates an expression of the attribute. If the expression panics, its value is left out, with one
+    /// warning.
     pub fn guarded(&mut self, argument: &'static str, evaluate: impl FnOnce(&mut Self)) {
-        /// File, line and argument.
+        /// File, line and argument of an expression about which a warning was logged.
         type Expression = (&'static str, u32, &'static str);
         static WARNED: PerProcess<Mutex<BTreeSet<Expression>>> = PerProcess::new();
         if catch_unwind(AssertUnwindSafe(|| evaluate(self))).is_ok() {
@@ -229,8 +237,8 @@ impl Call {
         }
     }
 
-    /// Starts the run if this is the first time, and makes it the thread's current one; later, what
-    /// was current when the body was suspended.
+    /// Enters the context of the body. The first call starts the run, and makes the run the current one of
+    /// the thread. A later call resumes the context that was current when the body was suspended.
     pub(crate) fn enter(&mut self) -> ContextGuard {
         if self.run.is_none() {
             panic_hook::clear_last_panic();
@@ -241,7 +249,8 @@ impl Call {
         std::mem::take(&mut self.suspended).resume()
     }
 
-    /// The body waits: leaves what [`Call::enter`] entered, until it is entered again.
+    /// Suspends the body, which waits: leaves the context that [`Call::enter`] entered, and keeps the context
+    /// for the next call of `enter`.
     pub(crate) fn suspend(&mut self, current: &ContextGuard) {
         self.suspended = current.suspend();
     }
@@ -250,26 +259,27 @@ impl Call {
         std::mem::take(&mut self.options).start_in(&self.context)
     }
 
-    /// Whether the body has begun.
+    /// Returns true if the body has started.
     pub(crate) fn has_started(&self) -> bool {
         self.run.is_some()
     }
 
-    /// The body has returned; `observe` tells what.
+    /// Ends the run after the body has returned. `observe` inspects the returned value and determines the
+    /// status.
     pub(crate) fn finish_returned(&self, observe: &mut dyn FnMut(&mut RunOutcome<'_>)) {
         let Some(run) = &self.run else { return };
         let mut ending = RunOutcome::new(run, self.site);
-        // A value that panics while it is looked at has still been returned.
+        // The body has returned a value even if the inspection of that value panics.
         let _ = catch_unwind(AssertUnwindSafe(|| observe(&mut ending)));
         run.end(ending.status);
     }
 
-    /// The body has panicked with `payload`.
+    /// Ends the run as FAILED after the body has panicked with `payload`.
     pub(crate) fn finish_panicked(&self, payload: &(dyn Any + Send)) {
         self.finish_failed(&PanicRecord::from_payload(payload));
     }
 
-    /// The body is unwinding, its payload out of reach.
+    /// Ends the run as FAILED while the body unwinds and the payload is out of reach.
     pub(crate) fn finish_unwinding(&self) {
         self.finish_failed(&PanicRecord::last_seen().unwrap_or(PanicRecord::UNKNOWN));
     }
@@ -281,7 +291,7 @@ impl Call {
         }
     }
 
-    /// The body will never go on.
+    /// Ends the run as KILLED, because the body will never continue.
     pub(crate) fn finish_abandoned(&self) {
         if let Some(run) = &self.run {
             run.end(RunStatus::Killed);

@@ -1,4 +1,4 @@
-//! Every function that takes a text takes every text.
+//! Arbitrary texts: every function that takes a text accepts any text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,16 +11,16 @@ use serde::Serialize;
 
 use crate::support::rng::Rng;
 
-/// How many texts one run of the test tries.
+/// Number of random texts in one run of the test.
 const TEXTS: usize = 300;
-/// Far less than a thread usually has: a recursion on a text does not fit. One call in a debug build
-/// takes less than 96 KiB of it.
+/// Stack size of the logging threads. The stack is far smaller than usual, so that recursion over a text
+/// overflows it. One call in a debug build needs less than 96 KiB.
 const STACK_BYTES: usize = 128 << 10;
-/// Beyond this a text is not printed by a panic.
+/// Length up to which a panic prints the text.
 const SHORT: usize = 1 << 10;
 
-/// Pieces of which texts are made: beginnings of credentials, what stands around them, and what is
-/// special to somebody on the way.
+/// Pieces from which texts are composed: beginnings of credentials, characters that surround credentials, and
+/// characters with a special meaning for a parser or a store.
 const PIECES: [&str; 48] = [
     "Authorization: Bearer ",
     "Authorization: Basic ",
@@ -96,7 +96,7 @@ impl Texts {
     }
 }
 
-/// Shown as it is, also by `Debug`.
+/// Text whose `Debug` output is the text itself, without quotes and escapes.
 struct Verbatim(String);
 
 impl fmt::Debug for Verbatim {
@@ -146,7 +146,7 @@ fn panics(text: &str) {
     std::panic::resume_unwind(Box::new(text.to_owned()));
 }
 
-/// Gives the text to every function that takes one.
+/// Passes the text to every function that takes one.
 fn log_everywhere(text: &str) {
     let builder = mlflow::start_run()
         .experiment(text)
@@ -186,7 +186,8 @@ fn log_everywhere(text: &str) {
         let _ = format!("{:?}", mlflow::Client::with_config(config));
     }
     drop(run);
-    // Of an experiment whose name is a text, the store takes no run.
+    // A store may take no runs for an experiment named by the text, so the last run has an experiment with an
+    // ordinary name.
     drop(
         mlflow::start_run()
             .experiment("all")
@@ -221,7 +222,7 @@ fn no_text_panics_or_goes_deep_wherever_it_is_logged() {
         let begin: String = text.chars().take(200).collect();
         let job = mlflow::thread::carry(move || log_everywhere(&text));
         let small = thread::Builder::new().stack_size(STACK_BYTES).spawn(job);
-        // A stack that is too small aborts: the text is the last line of the output.
+        // A stack overflow aborts the process. The last line of the output then shows the text.
         println!("{begin:?}");
         assert!(small.unwrap().join().is_ok(), "{begin:?}");
     }

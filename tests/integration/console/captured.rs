@@ -1,5 +1,5 @@
-//! What a process writes to stdout and stderr is passed on as it is, and is in the console of its
-//! runs.
+//! Capture of stdout and stderr: the output of a process is passed on unchanged, and copied into the console
+//! logs of its runs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -10,7 +10,7 @@ use crate::support::program::{Folder, one};
 
 const PRINTED: &str = env!("CARGO_BIN_EXE_printed");
 const CAPTURED: (&str, &str) = ("MLFLOW_CAPTURE_CONSOLE", "true");
-/// So that what is on stderr is the program's.
+/// Setting that silences the library's lines, so that stderr holds only the program's output.
 const QUIET: (&str, &str) = ("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true");
 
 fn console(folder: &Folder, run: &str) -> String {
@@ -19,7 +19,8 @@ fn console(folder: &Folder, run: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Runs it, with bytes on stdout that are no UTF-8.
+/// Runs the program to its end. Returns the bytes of its stdout, which may not be UTF-8, its stderr, and true
+/// if it succeeded.
 fn output(folder: &Folder, how: &str, environment: &[(&str, &str)]) -> (Vec<u8>, String, bool) {
     let output = folder
         .command(PRINTED)
@@ -57,7 +58,7 @@ fn it_is_passed_on_as_it_is_and_each_run_has_its_part() {
         "\u{fffd}\0",
     ];
     let lines: Vec<&str> = first.lines().collect();
-    // In the order of stdout, with the others in between.
+    // Lines of stdout keep their order, with other lines between them.
     for line in &lines {
         if stdout.first() == Some(line) {
             stdout.remove(0);
@@ -110,7 +111,7 @@ fn it_has_the_last_words_of_a_process_that_aborts() {
     assert_eq!(console(&folder, "one"), "begins\nthe last words");
 }
 
-/// The first one's part of the file is still named in the journal.
+/// The journal still names the first run's part of the captured output.
 #[test]
 fn a_console_that_is_whole_is_not_replaced_by_what_a_killed_process_printed_later() {
     let folder = Folder::new();
@@ -133,7 +134,7 @@ fn of_many_runs_one_after_the_other_every_byte_is_in_one() {
         .map(|number| console(&folder, &format!("run-{number}")))
         .collect();
     let lengths: Vec<usize> = consoles.iter().map(String::len).collect();
-    // What is printed right at a run's end may be the next one's, but nobody else's.
+    // Output printed at the very end of a run may be in the next run's console log, but in no other.
     assert!(consoles.concat() == ended.stdout, "{lengths:?}");
     assert_eq!(folder.journals_left(), 0);
 }
@@ -159,12 +160,12 @@ fn it_has_the_message_of_a_panic() {
     assert_eq!(stdout, b"begins\n");
     assert!(stderr.contains("as it was to"), "{stderr}");
     let console = console(&folder, "one");
-    // Between two pipes there is no order.
+    // Two pipes have no order between them.
     assert!(console.contains("begins\n"), "{console}");
     assert!(console.contains("as it was to"), "{console}");
 }
 
-/// It had a read end of the pipe itself, and waited for ever for somebody to read.
+/// Regression: the child held a read end of the pipe itself, and waited forever for somebody to read from it.
 #[test]
 fn a_forked_child_meets_a_pipe_that_nobody_reads_as_without_the_copy() {
     let folder = Folder::new();

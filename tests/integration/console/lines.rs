@@ -1,4 +1,4 @@
-//! Which events become lines, and how they read.
+//! Lines of a console log: the events that become lines, and their format.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::registry;
 
-/// The layer on this thread, and a fake.
+/// Sets the layer as this thread's subscriber, and starts a fake.
 fn begin() -> (DefaultGuard, Fake) {
     with(mlflow::layer())
 }
@@ -18,7 +18,7 @@ fn with(layer: mlflow::tracing_layer::Layer) -> (DefaultGuard, Fake) {
     (set_default(registry().with(layer)), fake().strict())
 }
 
-/// Of each run, the lines without their times.
+/// Returns each run's console log, without the times at the start of its lines.
 fn consoles(fake: &Fake) -> Vec<String> {
     let console = |run: &mlflow::testing::RecordedRun| {
         let text = run.artifacts.get("logs/console.log").cloned();
@@ -189,7 +189,7 @@ fn a_long_line_is_cut() {
     drop(run);
     let console = &consoles(&fake)[0];
     let (long, next) = console.split_once('\n').unwrap();
-    // The time and a space belong to it.
+    // The limit includes the time and the space after it.
     assert_eq!(long.chars().count() + 25, 8000);
     assert!(long.ends_with("ü…"));
     assert!(next.ends_with(": next\n"));

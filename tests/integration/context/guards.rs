@@ -1,4 +1,4 @@
-//! Guards and scopes that end in another order, or at another place, than they began.
+//! Guards and scopes that end in another order, or on another thread or task, than they began.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;

@@ -1,4 +1,4 @@
-//! What each assertion says when it fails: what was expected beside what was logged.
+//! Messages of failed assertions: the expected values beside the logged ones.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -9,7 +9,7 @@ fn said(assertion: impl FnOnce()) -> String {
     failure.downcast_ref::<String>().unwrap().clone()
 }
 
-/// Two runs, one of them failed.
+/// Returns a fake that has recorded two runs, one of which failed.
 fn logged() -> Fake {
     let fake = fake();
     let fit = mlflow::start_run()
@@ -30,7 +30,7 @@ fn logged() -> Fake {
     fake
 }
 
-/// One run with little in it.
+/// Returns a fake that has recorded one run with one param and one point.
 fn one() -> Fake {
     let fake = fake();
     let run = mlflow::start_run().name("fit").param("alpha", 0.5).start();

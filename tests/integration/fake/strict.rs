@@ -1,5 +1,5 @@
-//! A strict fake fails the test for what it would miss otherwise; scripted failures show what the
-//! code does while the store is away.
+//! Strict fakes and scripted failures: a strict fake fails the test for mistakes that would go unnoticed
+//! otherwise, and a scripted failure shows how the code behaves while the store is unavailable.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -8,7 +8,8 @@ use mlflow::TrackingState;
 use mlflow::store::StoreError;
 use mlflow::testing::fake;
 
-/// What the fake says when it is dropped; `None` if nothing.
+/// Runs `test` with a strict fake. Returns the message of the panic when the fake is dropped; `None` if there
+/// is none.
 fn said(test: impl FnOnce()) -> Option<String> {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let _fake = fake().strict();
@@ -89,7 +90,7 @@ fn values_that_still_wait() {
     insta::assert_snapshot!(failure.downcast_ref::<String>().unwrap());
 }
 
-/// The test's own failure is what is to be seen.
+/// A test that fails by itself must show its own failure.
 #[test]
 fn a_test_that_fails_is_not_failed_again() {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -128,11 +129,11 @@ fn values_outlast_a_store_that_is_offline() {
 
 #[test]
 fn every_request_may_fail_once() {
-    // An experiment, a run, a batch, an artifact, an end.
+    // The run is delivered by five kinds of request: an experiment, a run, a batch, an artifact, an end.
     for place in 0..8 {
         let fake = fake().strict();
         for _ in 0..place {
-            // Held back until its place comes.
+            // Each error waits for its turn, and fails one request.
             fake.fail_next(unavailable());
         }
         let run = mlflow::start_run().experiment("wine").name("fit").start();

@@ -1,4 +1,4 @@
-//! Every argument of the attribute.
+//! Arguments of the attribute `#[tracked]`.
 
 use mlflow::tracked;
 
@@ -180,7 +180,7 @@ fn the_environment_is_filled_in() {
     fn train() {}
     if runs_apart(SELF, &[("MLFLOW_ENV", "staging")]) {
         runs_apart(SELF, &[("MLFLOW_ENV", "")]);
-        // It was a tag's value left out, and a name's part.
+        // Regression: a blank value was left out as a tag, but used as part of a name.
         runs_apart(SELF, &[("MLFLOW_ENV", " ")]);
         return;
     }
@@ -253,12 +253,12 @@ fn a_run_id_that_may_be_missing() {
     let ids: Vec<&str> = runs.iter().map(|run| run.id.as_str()).collect();
     assert_eq!(ids[3..], ["0123", "4567", "89ab"]);
     assert!(runs[..3].iter().all(|run| run.id.len() == 32), "{ids:?}");
-    // As a param it would change each time.
+    // An argument that gives the run's id is not logged as a param: its value would be different in each run.
     assert_eq!(params(&runs[3]), []);
     assert_eq!(params(&runs[5]), [("id", "89ab")]);
 }
 
-/// `{config.lr}` was no name that could be filled in.
+/// Regression: `{config.lr}` was not accepted as a placeholder in a name.
 #[test]
 fn a_field_in_a_name() {
     struct Config {
@@ -290,7 +290,7 @@ fn a_field_in_a_name() {
     assert_eq!(run.experiment, "wine/net");
 }
 
-/// The run was called `a-……`.
+/// Regression: the run was named `a-……`.
 #[test]
 fn a_name_that_cannot_be_formatted_is_the_default() {
     struct Broken;
@@ -353,7 +353,7 @@ fn children_and_roots() {
     async fn parent() {
         child();
         alone();
-        // The child's parent is known where the future is made, not where it is polled.
+        // The parent of a child run is determined where the future is created, not where it is polled.
         let (future, other) = (task(), opaque());
         std::thread::spawn(move || (block_on(future), block_on(other)("ab")))
             .join()
@@ -391,7 +391,7 @@ fn another_path_to_the_library() {
     assert_eq!(last_metrics(&only_run(&fake)), [("renamed", 3.0)]);
 }
 
-/// The body is fine with no data, an expression of the attribute is not.
+/// The body works without data, but some expressions in the attribute panic.
 #[test]
 fn an_expression_that_panics_took_the_function_along() {
     #[tracked(

@@ -11,7 +11,7 @@ use tracing_subscriber::registry;
 
 use super::recorder::{block_on, fake};
 
-/// The span that a body is in, if the subscriber of the thread knows it.
+/// Returns the name of the current span, if this thread's subscriber knows the span.
 fn span() -> Option<&'static str> {
     Span::current().metadata().map(tracing::Metadata::name)
 }
@@ -91,8 +91,8 @@ impl Fit for Model {
     }
 }
 
-/// Above it, the span ended before a method of `async_trait` ran, as `instrument` looks for the block that ends the
-/// body.
+/// `#[tracked]` above `#[instrument]` hides the block at the end of the body that `instrument` looks for. The
+/// span of an `async_trait` method then ends before the method runs.
 #[test]
 fn below_instrument_the_span_covers_what_runs() {
     let _subscriber = set_default(registry());
@@ -106,7 +106,7 @@ fn below_instrument_the_span_covers_what_runs() {
         assert_eq!(boxed_below(1).await, Some("boxed_below"));
         assert_eq!(returned_below(1).await, Some("returned_below"));
         assert_eq!(model.below(1).await, Some("below"));
-        // The guide says so.
+        // The guide documents these cases.
         assert_eq!(model.above(1).await, None);
         assert_eq!(boxed_above(1).await, None);
         assert_eq!(returned_above(1).await, None);

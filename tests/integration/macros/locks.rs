@@ -1,4 +1,4 @@
-//! A capture never waits for a lock.
+//! Locks in arguments and returned values: a capture never waits for one.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::Rc;
@@ -10,10 +10,11 @@ use mlflow::tracked;
 
 use super::recorder::{RecordedRun, block_on, fake, last_metrics, only_run, params};
 
-/// How long something may take that must not wait.
+/// Longest time for work that must not wait for a lock.
 const BOUND: Duration = Duration::from_secs(30);
 
-/// Runs `work` on a thread of its own, and fails if it does not end. Returns the run that it tracks.
+/// Runs `work` on a thread of its own; returns the run that `work` tracks. Panics if `work` does not end in
+/// time.
 fn run_of(work: impl FnOnce() + Send + 'static) -> RecordedRun {
     let (done, result) = mpsc::channel();
     thread::spawn(move || {
@@ -44,7 +45,8 @@ fn an_argument_whose_lock_the_caller_holds_is_logged_as_locked() {
     assert_eq!(params(&run), expected);
 }
 
-/// The caller reads, and another thread waits to write: a second reader waits for that writer.
+/// The caller holds a read lock, and another thread waits for the write lock. A second reader would wait
+/// behind the writer.
 #[test]
 fn an_argument_that_somebody_waits_to_write_is_logged_as_locked() {
     #[tracked]
@@ -56,7 +58,7 @@ fn an_argument_that_somebody_waits_to_write_is_logged_as_locked() {
         thread::scope(|scope| {
             let read = model.read();
             scope.spawn(|| drop(model.write()));
-            // As soon as the writer waits.
+            // The loop ends as soon as the writer waits.
             while !matches!(model.try_read(), Err(TryLockError::WouldBlock)) {
                 thread::yield_now();
             }
@@ -192,7 +194,7 @@ fn a_lock_inside_of_a_value_is_passed_over() {
     assert_eq!(state, expected);
 }
 
-/// Looks like a lock of another library, whose `Serialize` waits.
+/// Stand-in for another library's lock, whose `Serialize` waits.
 mod another {
     pub(super) struct Mutex<T>(pub(super) T);
 
@@ -293,7 +295,7 @@ fn what_is_shared_is_logged_without_serdes_feature_rc() {
     assert_eq!(last_metrics(&run), [("train", 0.2)]);
 }
 
-/// What a dependency switches on in serde is on in the user's own crates.
+/// A feature of serde that a dependency enables is also enabled in the user's own crates.
 #[test]
 fn serdes_feature_rc_is_not_switched_on() {
     struct Probe<T>(Cell<Option<T>>);

@@ -1,12 +1,12 @@
-//! Everyday mistakes in the body of a tracked function: what the compiler says of them, beside what it says of the
-//! plain function.
+//! Everyday mistakes in the body of a tracked function: the compiler's errors beside those for the plain
+//! function.
 
 use std::fmt::Write as _;
 use std::fs;
 
 use crate::support::outsider::{CompileError, Outsider};
 
-/// Name, and a function with the mistake; `#[it]` is where the attribute goes.
+/// Name of each mistake, and a function with it. `#[it]` marks the place of the attribute.
 const MISTAKES: [(&str, &str); 26] = [
     ("semicolon", "#[it]\nfn f(a: f64) -> f64 {\n    a * 2.0;\n}"),
     (
@@ -109,8 +109,9 @@ const MISTAKES: [(&str, &str); 26] = [
     ),
 ];
 
-/// The names of arguments were missing, places were that of the attribute, and a type that is not known was four
-/// errors. What the snapshot shows beside that is what a closure or an `async` block costs: some suggestions.
+/// Regression: errors lacked the names of arguments, pointed at the attribute, and an unknown type gave four
+/// errors. The remaining differences in the snapshot are some suggestions, which a closure or an `async`
+/// block costs.
 #[test]
 fn an_error_in_a_tracked_body_stands_where_that_of_the_plain_function_does() {
     let outsider = Outsider::at("package");
@@ -144,8 +145,8 @@ fn an_error_in_a_tracked_body_stands_where_that_of_the_plain_function_does() {
             (texts, places)
         });
         let mut expected = plain.1;
-        // The type stands in the closure's signature, too, and logging looks through the pattern, too: the compiler
-        // finds that other errors.
+        // The compiler reports these errors twice, because the type also stands in the closure's signature,
+        // and logging also destructures the pattern.
         if name.ends_with("unknown_return") || name == "pattern_that_does_not_fit" {
             expected = [expected[0]; 2].to_vec();
         }
@@ -164,7 +165,7 @@ fn an_error_in_a_tracked_body_stands_where_that_of_the_plain_function_does() {
     insta::assert_snapshot!(shown);
 }
 
-/// Name, a source, and what the compiler is to say, line and column of where.
+/// Name, source, expected message, and expected line and column.
 const TEXTS: [(&str, &str, &str, [u32; 2]); 10] = [
     (
         "step_without_its_name",

@@ -1,4 +1,4 @@
-//! The attributes: what they record, and what they leave alone.
+//! Attributes `#[tracked]` and `#[timed]`: the values that they record, and the behaviour that they preserve.
 
 mod arguments;
 mod instrument;

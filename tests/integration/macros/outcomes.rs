@@ -1,4 +1,4 @@
-//! How a run ends.
+//! Outcomes of tracked functions: status, error tags and returned metrics of their runs.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -35,7 +35,8 @@ fn parse(text: &str) -> Outcome<i32> {
     Ok(number)
 }
 
-/// Only the outer one was looked into: an inner error was FINISHED, and a number was called `Ok`.
+/// Regression: only the outer type was examined. A run with an inner error was FINISHED, and a number was
+/// named `Ok`.
 #[test]
 fn results_and_options_in_each_other_are_looked_through() {
     type Joined<T> = Result<T, std::num::ParseIntError>;
@@ -109,7 +110,8 @@ fn an_exit_code_other_than_success_is_a_failure() {
     }
 }
 
-/// The returned number stood at step 0, behind a curve that ended at step 99: on the page it fell back.
+/// Regression: the returned number was logged at step 0, behind a curve that ended at step 99. In the MLflow
+/// UI, the curve fell back.
 #[test]
 fn a_returned_number_stands_at_the_last_step_of_its_curve() {
     #[derive(serde::Serialize)]
@@ -460,7 +462,8 @@ fn a_boxed_future_by_another_name_is_followed_to_its_end() {
     assert_eq!(runs[1].metrics["loss"][0].value, 2.0);
 }
 
-/// What the value is stood in the signature only, and was not known yet where it was asked what it can do.
+/// Regression: only the signature determined the type of the future's value, and the type was not yet
+/// inferred when its traits were examined.
 #[test]
 fn a_returned_future_whose_value_only_the_signature_tells_may_end_with_anything() {
     struct Opaque;
@@ -549,7 +552,8 @@ fn an_unpin_future_was_taken_for_a_value() {
     }
 }
 
-/// What is returned to a caller that is asked for cannot be seen: no closure may stand between.
+/// Under `#[track_caller]` the returned value cannot be observed, because no closure may stand between the
+/// function and its caller.
 #[test]
 fn an_error_under_track_caller_is_not_seen() {
     #[tracked]

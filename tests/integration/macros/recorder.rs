@@ -1,16 +1,16 @@
-//! The one place that knows where a test's runs are recorded.
+//! Access to the runs recorded by a test. Only this module knows where they are recorded.
 
 pub(crate) use mlflow::store::RunStatus;
 pub(crate) use mlflow::testing::{Fake, RecordedRun, fake};
 
-/// The only run of a test.
+/// Returns the only run of a test.
 pub(crate) fn only_run(fake: &Fake) -> RecordedRun {
     let mut runs = fake.runs();
     assert_eq!(runs.len(), 1, "{runs:#?}");
     runs.remove(0)
 }
 
-/// `metrics` of a run, the last value of each.
+/// Returns the last value of each of the run's metrics.
 pub(crate) fn last_metrics(run: &RecordedRun) -> Vec<(&str, f64)> {
     run.metrics
         .iter()
@@ -18,7 +18,7 @@ pub(crate) fn last_metrics(run: &RecordedRun) -> Vec<(&str, f64)> {
         .collect()
 }
 
-/// `params` of a run.
+/// Returns the run's params.
 pub(crate) fn params(run: &RecordedRun) -> Vec<(&str, &str)> {
     run.params
         .iter()
@@ -26,8 +26,8 @@ pub(crate) fn params(run: &RecordedRun) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Runs a test of this binary again, in a process of its own with these variables. False in that
-/// process, where the test is to do its work.
+/// Runs a test of this binary again, in a process of its own with these variables, and returns true. In that
+/// process, returns false: the test is to do its work there.
 pub(crate) fn runs_apart(test: &str, variables: &[(&str, &str)]) -> bool {
     const APART: &str = "MLFLOW_TEST_RUNS_APART";
     if std::env::var_os(APART).is_some() {
@@ -46,7 +46,7 @@ pub(crate) fn runs_apart(test: &str, variables: &[(&str, &str)]) -> bool {
     true
 }
 
-/// Drives a future that needs no reactor.
+/// Runs a future that needs no reactor to its end.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .build()

@@ -1,4 +1,5 @@
-//! Secret names: the macro judges arguments, the runtime judges fields, by the rule of `mlflow-rules`.
+//! Secret names: the macro checks the names of arguments, and the runtime those of fields, by the rules in
+//! `mlflow-rules`.
 
 use mlflow::tracked;
 
@@ -72,7 +73,7 @@ fn creds() -> Creds {
     }
 }
 
-/// The binding's name says nothing, the field's does.
+/// Regression: the name of the binding is harmless, but the name of the field is secret.
 #[test]
 fn a_secret_field_was_logged_by_its_new_name() {
     #[tracked(run_name = "{k}-{host}-{user}", params(k))]

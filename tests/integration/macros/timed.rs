@@ -1,4 +1,4 @@
-//! `#[timed]`.
+//! Attribute `#[timed]`.
 
 use std::pin::Pin;
 
@@ -129,7 +129,7 @@ fn the_order_of_the_attributes_says_whose_run() {
     assert!(runs[1].metrics.contains_key("time/own"), "{runs:#?}");
 }
 
-/// The future was one of an `async fn`, which is never `Unpin`.
+/// Regression: the macro returned the future of an `async fn`, which is never `Unpin`.
 #[test]
 fn an_unpin_future_stays_one() {
     #[timed]

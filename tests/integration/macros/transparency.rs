@@ -1,4 +1,5 @@
-//! A tracked function does what the plain one does: drops, locations, sizes, `Send`.
+//! Transparency of the attributes: a tracked function keeps the drop order, the caller's location, the size
+//! of futures and `Send` of the plain function.
 
 use std::cell::RefCell;
 use std::mem::size_of_val;
@@ -22,7 +23,7 @@ impl Drop for Noisy {
 
 fn dropped<T>(_: T) {}
 
-/// The same functions, plain and tracked.
+/// Defines a module with one set of functions, plain or under an attribute.
 macro_rules! functions {
     ($module:ident $(, #[$attribute:meta])?) => {
         mod $module {
@@ -217,18 +218,19 @@ fn drop_order_of_a_future() {
         (new("c"), new("c2")),
         new("d")
     )));
-    // Dropped before it was polled.
+    // The second future is dropped before it is polled.
     same_drops!(|new, m| m::later(new("a"), new("b"), (new("c"), new("c2")), new("d")));
 }
 
-/// A future that was never polled dropped its arguments in the order of one that ended.
+/// Regression: a future that was never polled dropped its arguments in the order of one that has ended.
 #[test]
 fn drop_order_of_a_future_that_is_never_polled() {
     same_drops!(|new, m| block_on(m::later_by_name(new("a"), new("b"), 1, new("d"))));
     same_drops!(|new, m| m::later_by_name(new("a"), new("b"), 1, new("d")));
 }
 
-/// `#[timed]` handed the body on without its arguments, which were then dropped by first mention.
+/// Regression: `#[timed]` moved the body without its arguments, which were then dropped in the order of their
+/// first use.
 #[test]
 fn timed_drop_order_of_what_may_be_a_future() {
     same_drops!(|new, m| m::no_future_after_all(new("a"), new("b"), new("c")));
@@ -279,7 +281,7 @@ fn the_caller_is_seen() {
 #[test]
 fn futures_stay_small() {
     let (plain, tracked) = (plain::sized([0; 3]), tracked_::sized([0; 3]));
-    // A pointer to the call, and what the compiler pads.
+    // The limit allows for a pointer to the call, and padding by the compiler.
     let limit = size_of_val(&plain) + 2 * size_of::<usize>();
     assert!(
         size_of_val(&tracked) <= limit,
@@ -290,7 +292,7 @@ fn futures_stay_small() {
     let (plain_opaque, opaque) = (plain::sized_opaque([0; 3]), tracked_::sized_opaque([0; 3]));
     assert_eq!(size_of_val(&plain_opaque), size_of_val(&plain));
     assert_eq!(size_of_val(&opaque), size_of_val(&tracked));
-    // The timer lies in the future itself.
+    // The timer is stored in the future itself.
     let timed = size_of_val(&timed_::sized([0; 3]));
     let limit = size_of_val(&plain) + 10 * size_of::<usize>();
     assert!(timed <= limit, "{timed}");

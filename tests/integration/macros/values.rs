@@ -1,4 +1,4 @@
-//! What arguments and returned values become.
+//! Arguments and returned values: the params and metrics that they become.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -207,7 +207,8 @@ fn a_value_that_panics_when_it_is_shown_harms_nobody() {
     assert_eq!(params(&only_run(&fake)), [("bad", "…")]);
 }
 
-/// `1.0` was logged as `1`, `1e-10` as `0.0000000001` and `1e30` with 31 digits: not what Python logs.
+/// Regression: `1.0` was logged as `1`, `1e-10` as `0.0000000001`, and `1e30` with 31 digits. MLflow's Python
+/// client does not write them like that.
 #[test]
 fn floats_are_written_as_debug_and_python_write_them() {
     #[derive(serde::Serialize)]
@@ -260,7 +261,7 @@ fn floats_are_written_as_debug_and_python_write_them() {
     assert_eq!(run.tags["scale"], "1e-7");
 }
 
-/// Of a variant with fields only these were logged, and which one it was stood in their keys alone.
+/// Regression: only the fields of a variant were logged, and only their keys showed the name of the variant.
 #[test]
 fn a_variant_with_fields_is_logged_by_its_name_too() {
     #[derive(serde::Serialize)]
@@ -304,7 +305,7 @@ fn a_variant_with_fields_is_logged_by_its_name_too() {
     assert_eq!(params(&only_run(&fake)), expected);
 }
 
-/// A matrix was a page of digits.
+/// Regression: a matrix was logged as a page of digits.
 #[test]
 fn an_argument_that_shows_itself_on_several_lines_is_its_first_one() {
     struct Matrix;
@@ -313,7 +314,7 @@ fn an_argument_that_shows_itself_on_several_lines_is_its_first_one() {
             f.write_str("[[1., 2.],\n [3., 4.]]")
         }
     }
-    /// Its digits lie on a device.
+    /// Tensor whose digits are on a device, so that formatting it is expensive.
     struct Tensor(std::cell::Cell<bool>);
     impl std::fmt::Display for Tensor {
         fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

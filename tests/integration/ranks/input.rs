@@ -1,4 +1,4 @@
-//! What the environment says of ranks, right and wrong.
+//! Environment variables about ranks, valid and invalid.
 
 use super::{Launch, RANKS, count, tag};
 use crate::support::program::{Ended, Folder};
@@ -113,7 +113,7 @@ fn a_prefix_that_cannot_be_is_one_warning_and_none() {
     }
 }
 
-/// The key alone would fit.
+/// The key is too long only with its prefix.
 #[test]
 fn a_key_that_is_too_long_with_its_prefix_is_set_aside() {
     let long = "x".repeat(247);

@@ -1,4 +1,4 @@
-//! Ranks that find each other's run by a text that they share.
+//! Ranks that find each other's run by a shared text, the rendezvous id.
 
 use super::{
     Launch, NUMBERS, STEPS, check, count, expect_no_warnings, experiment, runs, status, tag,
@@ -191,7 +191,7 @@ fn a_rank_whose_run_nobody_creates_leaves_and_its_values_wait_for_it() {
     expect_no_warnings(std::slice::from_ref(&ended));
     assert!(ended.stderr.contains("values wait in"), "{}", ended.stderr);
     launch.environment.pop();
-    // Nor does who ships it make one.
+    // The program that ships the journal does not create the run, either.
     launch.folder.run(NUMBERS, &["next", "0", "0"], &[]);
     let database = launch.folder.database();
     let runs = "select count(*) from runs where name != 'next'";

@@ -37,7 +37,7 @@ pub(super) async fn creating_finding_ending(subject: &dyn Subject, expected: &mu
         .update_run(&run, RunStatus::Failed, Some(1_700_000_009_000))
         .await
         .expect("an end");
-    // Resumed: it has no end any more.
+    // A resumed run has no end time any more.
     store
         .update_run(&run, RunStatus::Running, None)
         .await

@@ -29,7 +29,7 @@ pub(super) async fn repeating_is_harmless(subject: &dyn Subject, expected: &mut 
             .await
             .expect("the same again");
     }
-    // What is new in a batch is kept, whatever it is repeated with.
+    // New points in a batch are kept, even if others in the batch are repeated.
     let more = [
         metric("nan", 0, 10, f64::NAN),
         metric("nan", 1, 10, f64::NAN),
@@ -113,7 +113,8 @@ pub(super) async fn values_at_the_edges(subject: &dyn Subject, expected: &mut Ex
 
 pub(super) async fn the_latest_value(subject: &dyn Subject, expected: &mut Expected) {
     let (run, mut seen) = start(subject, "latest").await;
-    // In one batch and over batches: the greatest of (step, timestamp, value), not the last.
+    // The latest value is the greatest (step, timestamp, value), not the last one logged, within a batch and
+    // across batches.
     let first = [
         metric("a", 5, 1, 1.0),
         metric("a", 3, 9, 2.0),

@@ -1,4 +1,4 @@
-//! An S3 on this machine: moto's server, which MLflow's server takes for Amazon's.
+//! S3 service on this machine: moto's server, used by MLflow's server in place of Amazon S3.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use super::installed::executable;
 use super::mlflow::{Environment, Server, python};
 
-/// How long it may take to start on a busy machine.
+/// Longest time that the service may take to start on a busy machine.
 const START: Duration = Duration::from_secs(120);
 
-/// A service with one bucket, `bucket`.
+/// S3 service with one bucket, named `bucket`.
 pub(crate) struct Bucket {
     process: Child,
     url: String,
 }
 
 impl Bucket {
-    /// One that appears where nobody listened before.
+    /// Starts the service on a port that was free until now, and creates the bucket.
     pub(crate) fn start_on(port: u16) -> Self {
         let mut command = Command::new(executable().with_file_name("moto_server"));
         let process = command
@@ -40,7 +40,7 @@ impl Bucket {
         bucket
     }
 
-    /// The keys of its objects, in order, with the type and the bytes of each.
+    /// Returns the objects in the bucket, ordered by key: the key, the content type and the bytes of each.
     pub(crate) fn objects(&self) -> Vec<(String, String, Vec<u8>)> {
         let listed = self.ask(
             "for found in client.list_objects_v2(Bucket='bucket').get('Contents', []):\n    \
@@ -60,7 +60,7 @@ impl Bucket {
         listed.lines().map(object).collect()
     }
 
-    /// Does something with boto's `client`; returns what was printed.
+    /// Runs a Python script with boto's `client` for this service; returns what the script printed.
     pub(crate) fn ask(&self, script: &str) -> String {
         let begin = "import boto3, sys\nclient = boto3.client('s3', endpoint_url=sys.argv[1], \
                      region_name='us-east-1', aws_access_key_id='k', aws_secret_access_key='s')\n";
@@ -68,8 +68,8 @@ impl Bucket {
     }
 }
 
-/// A tracking server whose runs have their artifacts in the bucket at this port. It has the credentials for it,
-/// and nobody else.
+/// Starts a tracking server whose runs keep their artifacts in the bucket at this port. Only the server has
+/// the credentials of the bucket.
 pub(crate) fn server_of(port: u16) -> Server {
     let endpoint: &'static str = format!("http://127.0.0.1:{port}").leak();
     let environment: Environment = vec![

@@ -1,4 +1,4 @@
-//! A server that answers whatever a test wants, and keeps what it was sent.
+//! HTTP server that answers whatever a test wants, and keeps the requests that it received.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -6,27 +6,27 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// What was sent.
+/// HTTP request received by a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
-    /// Method and path.
+    /// Method and path, separated by a space.
     pub(crate) line: String,
-    /// By lower-case name.
+    /// Header values by lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
-/// What comes back.
+/// Reaction of the server to a request.
 pub(crate) enum Reply {
-    /// Status, further header lines, body; the connection stays open.
+    /// Response with this status, these further header lines and this body; the connection stays open.
     Answer(u16, String, String),
     /// Exactly these bytes; then the connection is closed.
     Raw(Vec<u8>),
-    /// Nothing: the connection is closed.
+    /// No response: the connection is closed.
     Close,
-    /// Nothing: the connection stays open until the client closes it.
+    /// No response: the connection stays open until the client closes it.
     Hang,
-    /// The same after these bytes.
+    /// Exactly these bytes; then the connection stays open until the client closes it.
     Stall(Vec<u8>),
 }
 
@@ -44,14 +44,15 @@ impl Reply {
     }
 }
 
-/// The server. Its threads end with the process.
+/// HTTP server on a free port of 127.0.0.1. Its threads end with the process.
 pub(crate) struct FakeServer {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl FakeServer {
-    /// Answers each request as `reply` says; it is also told how many came before on all connections.
+    /// Starts a server that answers each request with the result of `reply`. The second argument of `reply`
+    /// is the number of requests received before, on all connections.
     pub(crate) fn start(reply: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -66,7 +67,7 @@ impl FakeServer {
         Self { address, requests }
     }
 
-    /// A server that takes connections, but reads nothing beyond a request's head.
+    /// Starts a server that accepts connections, but never reads from them and never answers.
     pub(crate) fn start_deaf() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -81,7 +82,7 @@ impl FakeServer {
         format!("http://{}", self.address)
     }
 
-    /// What was sent so far.
+    /// Returns the requests received so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests
             .lock()
@@ -90,6 +91,7 @@ impl FakeServer {
     }
 }
 
+/// Answers the requests of one connection, and keeps them in `kept`.
 fn serve(
     connection: TcpStream,
     reply: &dyn Fn(&Request, usize) -> Reply,
@@ -129,7 +131,7 @@ fn serve(
     }
 }
 
-/// `None` at the end of the connection.
+/// Reads one request with its body. Returns `None` at the end of the connection.
 pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<Request> {
     let mut next = || {
         let mut line = String::new();

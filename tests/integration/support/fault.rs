@@ -1,72 +1,72 @@
-//! What can go wrong between a client and a server, one request at a time.
+//! Faults between a client and a server, each of which affects one request.
 //!
-//! Invariant: a fault says by itself whether the server heard of the request; see [`Fault::acts`].
+//! Invariant: the kind of a fault determines whether the server receives the request; see [`Fault::acts`].
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-/// One way to spoil a request or its answer.
+/// Fault that affects a request or its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The connection is closed, and for this long nobody listens.
+    /// The connection is closed, and nothing listens on the port for this long.
     Refuse(Duration),
-    /// The connection is reset.
+    /// The connection is reset before the server receives the request.
     Reset,
-    /// Silence, until the client has had enough.
+    /// No answer until the client closes the connection.
     Hang,
-    /// A gateway's own answer: the server is not asked.
+    /// An answer of the gateway itself with this status; the server does not receive the request.
     Status(u16),
-    /// Another server behind the same address: it does not know the run.
+    /// An answer from another server behind the same address, which does not know the run.
     NoSuchRun,
-    /// 429 with `Retry-After`.
+    /// Status 429 with `Retry-After`.
     Later(After),
-    /// A login page, with status 200.
+    /// A login page with status 200.
     Html,
     Redirect(To),
-    /// The answer comes byte by byte, with this much time between two.
+    /// The answer arrives byte by byte, with this much time between two bytes.
     Drip(Duration),
-    /// The server did what was asked and nobody hears of it.
+    /// The server executes the request, but the connection is closed without an answer.
     DropAnswer,
-    /// The same, and the connection is reset.
+    /// The server executes the request, but the connection is reset without an answer.
     ResetAnswer,
-    /// The connection ends in the middle of the answer.
+    /// The connection is closed in the middle of the answer.
     CutAnswer,
-    /// The connection is closed, and the server hears of the request when it has answered the same
-    /// one, sent again.
+    /// The connection is closed, and the request is withheld. The server receives it after it has answered
+    /// the client's retry of the same request.
     Late,
-    /// The server did what was asked, and answers with this status all the same.
+    /// The server executes the request, but the client receives this status.
     Committed(u16),
-    /// 504: the server did it, but after the gateway's patience had ended.
+    /// Status 504: the server executes the request, but only after the gateway has timed out.
     TooLate,
-    /// Half the answer's body, and the length says so.
+    /// Half of the answer's body, with a `Content-Length` that matches the half.
     HalfBody,
-    /// The length promises more than there is.
+    /// A `Content-Length` greater than the body.
     LengthTooLong,
-    /// The length promises less than there is; the rest stands before the next answer.
+    /// A `Content-Length` smaller than the body; the rest of the body stands before the next answer.
     LengthTooShort,
 }
 
-/// How `Retry-After` is written.
+/// Form of the header `Retry-After`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum After {
     Seconds(u64),
-    /// As a date, this many seconds from now.
+    /// A date, this many seconds from now.
     Date(u64),
 }
 
-/// Where a redirect leads.
+/// Target of a redirect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum To {
-    /// 302 to a page that is none of ours.
+    /// Status 302 to a login page on another host.
     Login,
-    /// 307 to the very URL that was asked for.
+    /// Status 307 to the URL that was requested.
     Itself,
-    /// 307 to the server behind the proxy: the one redirect that helps.
+    /// Status 307 to the server behind the proxy: the only redirect that leads to an answer.
     Server,
 }
 
 impl Fault {
-    /// The kind, for counting.
+    /// Returns the name of the fault's kind, under which the proxy counts it.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Refuse(_) => "refuse",
@@ -96,7 +96,7 @@ impl Fault {
         }
     }
 
-    /// Whether the server gets the request at once, and does what it asks for.
+    /// Returns true if the server receives and executes the request before the client gets an answer.
     pub(crate) fn acts(self) -> bool {
         match self {
             Self::Refuse(_)
@@ -120,7 +120,8 @@ impl Fault {
         }
     }
 
-    /// Whether it ends the connection before there was an answer.
+    /// Returns true if the fault ends the connection without an answer, and a new connection succeeds at
+    /// once.
     pub(crate) fn breaks(self) -> bool {
         matches!(
             self,
@@ -129,11 +130,11 @@ impl Fault {
     }
 }
 
-/// An answer, apart from its length.
+/// HTTP response without `Content-Length`.
 pub(crate) struct Answer {
-    /// Code and words.
+    /// Status code and reason phrase.
     pub(crate) status: String,
-    /// `name: value`, without length and connection.
+    /// Header lines `name: value`, without `Content-Length` and `Connection`.
     pub(crate) headers: Vec<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -190,7 +191,8 @@ impl Answer {
         )
     }
 
-    /// From all that a server sent.
+    /// Parses the bytes of a response whose connection has ended. Returns `None` if they are not a whole
+    /// head.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
         let head = std::str::from_utf8(&bytes[..end]).ok()?;
@@ -207,7 +209,8 @@ impl Answer {
         })
     }
 
-    /// As it goes over the wire, with a length that may be wrong.
+    /// Returns the response as sent over the connection, with a `Content-Length` of `length`, which may be
+    /// wrong.
     pub(crate) fn bytes(&self, length: usize) -> Vec<u8> {
         let mut head = format!("HTTP/1.1 {}\r\n", self.status);
         for header in &self.headers {

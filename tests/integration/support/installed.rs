@@ -1,5 +1,6 @@
-//! MLflow as the tests install it: once, into `target/`, in one pinned version.
-//! `MLFLOW_TEST_SERVER_BIN` names another `mlflow` executable.
+//! Installation of MLflow for the tests: one pinned version, installed once into `target/`.
+//!
+//! The variable `MLFLOW_TEST_SERVER_BIN` names another `mlflow` executable to be used instead.
 
 use std::env;
 use std::fs::{self, File};
@@ -7,19 +8,20 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-/// What is installed. The pins after the first keep a later release from breaking it.
+/// Python packages to install. The upper bounds keep later releases of MLflow's dependencies from breaking
+/// MLflow.
 const PACKAGES: [&str; 8] = [
     "mlflow==3.17.2",
     "sqlalchemy<2.2",
     "alembic<2",
     "protobuf<8",
     "pandas<4",
-    "psycopg2-binary<3", // to PostgreSQL
-    "boto3<2",           // to S3
-    "moto<6",            // an S3 on this machine
+    "psycopg2-binary<3", // driver for PostgreSQL
+    "boto3<2",           // client for S3
+    "moto<6",            // S3 service on this machine
 ];
 
-/// The `mlflow` executable, installed if need be.
+/// Returns the path of the `mlflow` executable. MLflow is installed first if it is missing.
 pub(super) fn executable() -> &'static Path {
     static EXECUTABLE: LazyLock<PathBuf> =
         LazyLock::new(|| match env::var_os("MLFLOW_TEST_SERVER_BIN") {
@@ -29,12 +31,13 @@ pub(super) fn executable() -> &'static Path {
     &EXECUTABLE
 }
 
-/// The virtual environment under `target/`.
+/// Returns the virtual environment under `target/`. The environment is created, or created anew, unless it
+/// holds exactly `PACKAGES`.
 fn installed() -> PathBuf {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let venv = home.join("mlflow-3.17.2");
     let ready = venv.join("ready");
-    // Several test processes may come here at once.
+    // Several test processes may install at the same time.
     let lock = File::create(home.join("mlflow.lock")).expect("a lock file under target/");
     lock.lock().expect("the lock");
     let wanted = PACKAGES.join("\n");
@@ -64,6 +67,7 @@ fn installed() -> PathBuf {
     venv
 }
 
+/// Runs a command. Panics with `needed`, which states the requirement, unless the command succeeds.
 fn must_succeed(command: &mut Command, needed: &str) {
     let output = command
         .output()

@@ -1,7 +1,8 @@
 //! A real MLflow: its server, its Python client, and a small reader over REST.
 //!
-//! - A server listens on 127.0.0.1 only, and dies with the test process however that ends: its
-//!   shell waits at a pipe whose other end we hold.
+//! - A server listens on 127.0.0.1 only.
+//! - A server ends with the test process, however the process ends: a child of its shell waits at a pipe
+//!   whose other end the test process holds.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -22,9 +23,10 @@ use serde_json::{Value, json};
 use super::installed::executable;
 use super::seen::{Point, Seen};
 
-/// How long a server may take to start on a busy machine.
+/// Longest time that a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(180);
 
+/// Switches off telemetry, jobs and warnings of MLflow, which the tests do not need.
 fn quiet(command: &mut Command) -> &mut Command {
     command
         .env("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -33,7 +35,7 @@ fn quiet(command: &mut Command) -> &mut Command {
         .env_remove("MLFLOW_TRACKING_URI")
 }
 
-/// Runs a Python script beside MLflow, and returns what it printed.
+/// Runs a Python script in the environment in which MLflow is installed; returns what the script printed.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
     let mut command = Command::new(executable().with_file_name("python"));
     let output = quiet(command.arg("-c").arg(script).args(arguments))
@@ -49,7 +51,7 @@ pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Reads runs of a SQLite file with MLflow's own client, which migrates the file.
+/// Reads runs from a SQLite file with MLflow's own client, which migrates the file.
 pub(crate) fn read_file(database: &Path, run_ids: &[String]) -> Vec<Seen> {
     const SCRIPT: &str = r#"
 import json, os, sys
@@ -82,14 +84,14 @@ print(json.dumps(runs))
     runs.iter().map(Seen::of_python).collect()
 }
 
-/// A port on which nobody listens.
+/// Returns a port on which nothing listens.
 pub(crate) fn free_port() -> u16 {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
     free.expect("a free port").port()
 }
 
-/// A running `mlflow server` with one worker, a SQLite backend and proxied artifacts, unless its
-/// options say something else.
+/// Running `mlflow server` with one worker, a SQLite backend and proxied artifacts, unless its options
+/// replace these.
 pub(crate) struct Server {
     process: Child,
     port: u16,
@@ -99,25 +101,26 @@ pub(crate) struct Server {
     environment: Environment,
 }
 
-/// Variables of a server.
+/// Environment variables of a server.
 pub(crate) type Environment = &'static [(&'static str, &'static str)];
 
 impl Server {
-    /// A server of one's own, with more options than the usual. Of one that is given twice the
-    /// later counts.
+    /// Starts a server for one test, with options after the usual ones. A later option replaces an earlier
+    /// one of the same name.
     pub(crate) fn start_with(options: &[&str]) -> Self {
         Self::start_in(&[], options)
     }
 
-    /// The same, with variables.
+    /// Starts a server for one test, with environment variables, and options as in
+    /// [`start_with`](Self::start_with).
     pub(crate) fn start_in(environment: Environment, options: &[&str]) -> Self {
-        // Between finding a free port and taking it, someone else may have taken it.
+        // Another process may take the free port before the server does.
         (0..3)
             .find_map(|_| Self::try_start(free_port(), environment, options))
             .expect("a server on a free port")
     }
 
-    /// A server that appears where nobody listened before.
+    /// Starts a server on a port that was free until now.
     pub(crate) fn start_on(port: u16) -> Self {
         Self::try_start(port, &[], &[]).expect("a server on this port")
     }
@@ -135,7 +138,7 @@ impl Server {
         server.answers().then_some(server)
     }
 
-    /// The process, with the group it leads.
+    /// Starts the server's process, as the leader of a new process group.
     fn spawn(
         home: &Path,
         port: u16,
@@ -149,8 +152,9 @@ impl Server {
             .expect("a log file");
         let mut shell = Command::new("sh");
         quiet(&mut shell)
-            // The reader clears up and ends the whole group when our end of the pipe is closed, be
-            // it by the kernel; `kill 0` takes the reader with it.
+            // The background reader waits at the pipe. When the test process closes its end of the pipe, or
+            // has ended, the reader removes the directory and kills the whole process group, itself included
+            // (`kill 0`).
             .args([
                 "-c",
                 "exec 3<&0; (read _ <&3; rm -rf \"$PWD\"; kill -KILL 0) & exec \"$@\" 3<&- </dev/null",
@@ -189,7 +193,7 @@ impl Server {
         shell.spawn().expect("sh")
     }
 
-    /// Waits until it answers; false if it ended instead.
+    /// Waits until the server answers. Returns false if the server's process ended instead.
     fn answers(&mut self) -> bool {
         let begun = Instant::now();
         while ureq::get(format!("{}/health", self.url)).call().is_err() {
@@ -207,20 +211,21 @@ impl Server {
         true
     }
 
-    /// Ends it by SIGKILL, with all its processes. What it had written stays.
+    /// Kills the server and all of its processes by SIGKILL. Data that the server had written stays.
     pub(crate) fn kill(&mut self) {
         let group = Pid::from_child(&self.process);
         kill_process_group(group, Signal::KILL).expect("a group to kill");
         self.process.wait().expect("its status");
     }
 
-    /// Starts it where it was, after [`kill`](Self::kill).
+    /// Starts the server again on the same port and data, after [`kill`](Self::kill).
     pub(crate) fn restart(&mut self) {
         self.process = Self::spawn(&self.home, self.port, self.environment, &self.options);
         assert!(self.answers(), "the port is taken");
     }
 
-    /// The server that tests share which do not disturb each other. It ends with the process.
+    /// Returns the server shared by tests that do not disturb each other. The server ends with the test
+    /// process.
     pub(crate) fn shared() -> &'static Self {
         static SHARED: OnceLock<Server> = OnceLock::new();
         SHARED.get_or_init(|| Self::start_with(&[]))
@@ -230,7 +235,7 @@ impl Server {
         &self.url
     }
 
-    /// Its database, read past it.
+    /// Opens the server's SQLite database directly.
     #[allow(dead_code, reason = "for the reliability programs")]
     pub(crate) fn database(&self) -> Connection {
         let database = Connection::open(self.home.join("server.db")).expect("its file");
@@ -238,7 +243,7 @@ impl Server {
         database
     }
 
-    /// Where it keeps artifacts.
+    /// Returns the directory of the server's artifacts.
     #[allow(dead_code, reason = "for the reliability programs")]
     pub(crate) fn artifacts(&self) -> PathBuf {
         self.home.join("artifacts")
@@ -248,7 +253,7 @@ impl Server {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
     }
 
-    /// A reader of what it holds.
+    /// Returns a client that reads the server's runs.
     pub(crate) fn api(&self) -> Api {
         Api {
             url: self.url.clone(),
@@ -260,12 +265,12 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.process.stdin.take());
         let _ = self.process.wait();
-        // One that was killed cannot clear up.
+        // A server that was killed has not removed its directory.
         let _ = fs::remove_dir_all(&self.home);
     }
 }
 
-/// A reader over REST.
+/// REST client that reads runs.
 pub(crate) struct Api {
     url: String,
 }
@@ -279,7 +284,7 @@ impl Api {
         answer.body_mut().read_json().expect("JSON")
     }
 
-    /// Sends a request that has to succeed.
+    /// Sends a POST request and returns its JSON answer. Panics if the request fails.
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         let sent = ureq::post(format!("{}/api/2.0/mlflow/{path}", self.url)).send_json(body);
         sent.unwrap_or_else(|error| panic!("POST {path}: {error}"))
@@ -288,7 +293,7 @@ impl Api {
             .expect("JSON")
     }
 
-    /// The id of an experiment.
+    /// Returns the id of the experiment `name`.
     pub(crate) fn experiment(&self, name: &str) -> String {
         let path = "/api/2.0/mlflow/experiments/get-by-name";
         let found = self.get(path, &[("experiment_name", name)]);
@@ -296,7 +301,7 @@ impl Api {
         id.expect("an id").to_owned()
     }
 
-    /// The runs of an experiment, deleted ones too: (id, `lifecycle_stage`).
+    /// Returns the runs of an experiment, deleted ones included, as (id, `lifecycle_stage`).
     pub(crate) fn runs(&self, experiment_id: &str) -> Vec<(String, String)> {
         let body = json!({"experiment_ids": [experiment_id], "run_view_type": "ALL"});
         let found = self.post("runs/search", &body);
@@ -315,7 +320,7 @@ impl Api {
             .collect()
     }
 
-    /// One run with all its values and artifacts.
+    /// Returns a run with all of its values and artifacts.
     pub(crate) fn run(&self, run_id: &str) -> Seen {
         let run = &self.get("/api/2.0/mlflow/runs/get", &[("run_id", run_id)])["run"];
         let mut seen = Seen::of_rest(run);
@@ -338,6 +343,7 @@ impl Api {
         seen.sorted()
     }
 
+    /// Downloads the run's artifacts below `folder` into `artifacts`, by path.
     fn collect_artifacts(
         &self,
         run_id: &str,

@@ -1,4 +1,5 @@
-//! What the tests stand on.
+//! Infrastructure of the integration tests: MLflow servers, PostgreSQL and S3 services, servers and proxies
+//! that misbehave, and programs in folders of their own.
 
 pub(crate) mod bucket;
 pub(crate) mod fake_server;
@@ -17,7 +18,7 @@ pub(crate) mod warnings;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Runs a future as the shipper does: on a current-thread runtime.
+/// Runs a future to its end as the shipper does: on a current-thread runtime.
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -26,7 +27,7 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
         .block_on(future)
 }
 
-/// A key or name that no other test and no other process has used.
+/// Returns a key or name that no other test and no other process has used.
 pub(crate) fn unique() -> String {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let now = std::time::UNIX_EPOCH

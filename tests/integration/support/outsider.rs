@@ -1,8 +1,8 @@
-//! A package of a user's, outside this workspace: written, built by cargo, and run where nothing of
-//! it lies.
+//! User's package outside this workspace: written by the test, built by cargo, and run in a folder that holds
+//! none of its sources.
 //!
-//! Invariants: all such packages share a directory of built dependencies; one is built at a time; each
-//! has a version of its own, as cargo tells them apart by name and version only.
+//! Invariants: all such packages share a directory of built dependencies; one is built at a time; each has a
+//! version of its own, because cargo tells them apart by name and version only.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,7 +17,8 @@ use std::time::{Duration, Instant};
 
 use super::program::{Folder, one};
 
-/// Variables by which a build service, or a hook of git's, would speak of its own repository.
+/// Prefixes of the variables by which a build service, a git hook or cargo describes a repository or package
+/// other than the tested one.
 const OF_THE_MACHINE: [&str; 7] = [
     "GIT_",
     "GITHUB_",
@@ -28,8 +29,9 @@ const OF_THE_MACHINE: [&str; 7] = [
     "CARGO_PKG",
 ];
 
-/// Runs a program that was written a moment ago. Another test may have forked meanwhile: until its child has
-/// become another program, that one holds the file open, too, and it cannot be run.
+/// Runs a program that was written a moment ago, and retries while the file is busy. Another test may have
+/// forked while the file was open for writing. Until the forked child has called `exec`, it holds the file
+/// open, and the program cannot be started.
 fn output_of(command: &mut Command) -> Output {
     let begun = Instant::now();
     loop {
@@ -43,26 +45,27 @@ fn output_of(command: &mut Command) -> Output {
     }
 }
 
-/// Packages share a directory of what is built.
+/// Lock held during a build, because all packages share one directory of build results.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// What the compiler says.
+/// Error reported by the compiler.
 #[derive(Clone)]
 pub(crate) struct CompileError {
-    /// As a terminal shows it.
+    /// Message as a terminal shows it.
     pub(crate) text: String,
-    /// Line and column of what it is about.
+    /// Line and column that the error points to.
     pub(crate) place: [u32; 2],
 }
 
+/// Package of a user outside this workspace, in a folder of its own.
 pub(crate) struct Outsider {
-    /// Everything lies in it.
+    /// Folder that holds the package and all else that the test writes.
     folder: Folder,
     package: PathBuf,
 }
 
 impl Outsider {
-    /// The package in a directory of that name.
+    /// Writes a package into a directory of that name, in a new folder.
     pub(crate) fn at(directory: &str) -> Self {
         let folder = Folder::new();
         let package = folder.path().join(directory);
@@ -70,13 +73,13 @@ impl Outsider {
         Self { folder, package }
     }
 
-    /// The same for a package that is already there, e.g. in a clone.
+    /// Takes over a package that already exists in `folder`, e.g. in a clone of a repository.
     pub(crate) fn found_at(folder: Folder, directory: &str) -> Self {
         let package = folder.path().join(directory);
         Self { folder, package }
     }
 
-    /// The folder alone, for another package in it.
+    /// Returns the folder alone, for another package in it.
     pub(crate) fn into_folder(self) -> Folder {
         self.folder
     }
@@ -89,12 +92,12 @@ impl Outsider {
         &self.package
     }
 
-    /// Builds it; returns the program, where it stays.
+    /// Builds the package; returns a copy of the program which later builds do not replace.
     pub(crate) fn build(&self, environment: &[(&str, &OsStr)]) -> PathBuf {
         self.build_and_tell(environment).0
     }
 
-    /// Checks its examples, and returns what the compiler says of each, its errors.
+    /// Checks the package's examples; returns the compiler's errors by the name of the example.
     pub(crate) fn errors_in_examples(&self) -> BTreeMap<String, Vec<CompileError>> {
         let _alone = ONE_AT_A_TIME.lock();
         let arguments = "check --examples --keep-going --offline --message-format=json";
@@ -132,7 +135,7 @@ impl Outsider {
         found
     }
 
-    /// The same, and whether there was anything to compile.
+    /// Builds the package; returns a copy of the program, and true if cargo had anything to compile.
     pub(crate) fn build_and_tell(&self, environment: &[(&str, &OsStr)]) -> (PathBuf, bool) {
         let _alone = ONE_AT_A_TIME.lock();
         let target = target();
@@ -157,8 +160,8 @@ impl Outsider {
         (program, !said.contains("Fresh outsider"))
     }
 
-    /// What a run of the program says of itself: its tags, and its diff. It runs in a folder of its
-    /// own, with no repository around.
+    /// Runs the program in a folder of its own, with no repository around it; returns the tags and the git
+    /// diff of its run.
     pub(crate) fn run(program: &Path, environment: &[(&str, &str)]) -> Told {
         let folder = Folder::new();
         let mut command = folder.command(program.to_str().unwrap());
@@ -181,6 +184,7 @@ impl Outsider {
     }
 }
 
+/// Tags and git diff of a run.
 pub(crate) struct Told {
     tags: BTreeMap<String, String>,
     pub(crate) diff: Option<String>,
@@ -191,13 +195,14 @@ impl Told {
         self.tags.get(key).map(String::as_str)
     }
 
-    /// What comes after `mlflow.source.git.`.
+    /// Returns the value of the tag `mlflow.source.git.<key>`.
     pub(crate) fn git(&self, key: &str) -> Option<&str> {
         self.tag(&format!("mlflow.source.git.{key}"))
     }
 }
 
-/// Where they are built. What is there of packages of an earlier test process goes.
+/// Returns the directory in which the packages are built. The first call removes packages that an earlier
+/// test process has built.
 fn target() -> PathBuf {
     static SWEPT: Once = Once::new();
     let target = root().join("target/outside");
@@ -220,6 +225,7 @@ fn target() -> PathBuf {
     target
 }
 
+/// Returns the root of the workspace.
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("..")
@@ -227,6 +233,7 @@ fn root() -> PathBuf {
         .unwrap()
 }
 
+/// Returns the names of the environment variables that match `OF_THE_MACHINE`, and of `CI`.
 fn foreign_variables() -> Vec<String> {
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
     let foreign =
@@ -234,6 +241,7 @@ fn foreign_variables() -> Vec<String> {
     names.filter(foreign).collect()
 }
 
+/// Writes the package, with a lock file made from that of the workspace.
 fn write(package: &Path) {
     static SERIAL: AtomicU32 = AtomicU32::new(0);
     fs::create_dir_all(package.join("src")).unwrap();
@@ -249,9 +257,9 @@ fn write(package: &Path) {
                 fn main() {\n    mlflow::configure(mlflow::Config::new().git_diff(mlflow::git_diff!()));\n    train();\n}\n";
     fs::write(package.join("Cargo.toml"), manifest).unwrap();
     fs::write(package.join("src/main.rs"), main).unwrap();
-    // The versions of the workspace: they are on this machine.
+    // The versions locked by the workspace are on this machine, so that no download is needed.
     fs::copy(root().join("Cargo.lock"), package.join("Cargo.lock")).unwrap();
-    // Cargo leaves out what the package does not need.
+    // Removes from the lock file what the package does not need.
     let mut tree = Command::new(env!("CARGO"));
     let output = tree
         .args(["tree", "--offline"])

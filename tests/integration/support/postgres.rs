@@ -1,11 +1,14 @@
-//! A PostgreSQL of the test's own, from what the system has installed.
+//! PostgreSQL server that belongs to one test, started from the programs installed on the system.
 //!
-//! - Its files lie in a directory under `target/`, removed after; it listens on 127.0.0.1 only.
-//! - It ends with the test process however that ends, as the server does: a shell waits at a pipe
-//!   whose other end we hold.
-//! - It never runs as root, which it refuses: where the test is root, it is `nobody`.
-//! - Where it is not installed there is none, and a line on stderr says what to install. Where
-//!   `MLFLOW_TEST_POSTGRES_BIN` says where it is, as in CI, that is a failure.
+//! - The server's files lie in a directory under `target/`, which is removed at the end. The server listens
+//!   on 127.0.0.1 only.
+//! - The server ends with the test process, however the process ends, as the MLflow server does: a shell
+//!   waits at a pipe whose other end the test process holds.
+//! - The server never runs as root, because PostgreSQL refuses that. If the test runs as root, the server
+//!   runs as `nobody`.
+//! - If PostgreSQL is not installed, the test is skipped, and a line on stderr names the package to install.
+//!   If `MLFLOW_TEST_POSTGRES_BIN` names the folder of PostgreSQL's programs, as in CI, missing programs are
+//!   a failure.
 
 use std::env;
 use std::fs::{self, File};
@@ -19,15 +22,16 @@ use std::time::{Duration, Instant};
 
 use super::mlflow::free_port;
 
-/// How long it may take to start on a busy machine.
+/// Longest time that PostgreSQL may take to start on a busy machine.
 const START: Duration = Duration::from_secs(120);
 
-/// `nobody` and `nogroup`.
+/// User id of `nobody`, and group id of `nogroup`.
 const NOBODY: u32 = 65_534;
 
-/// What is installed, and where.
+/// Folder of the installed PostgreSQL programs.
 struct Installed(PathBuf);
 
+/// Running PostgreSQL server. Dropping the value ends the server and removes its files.
 pub(crate) struct Postgres {
     process: Child,
     installed: Installed,
@@ -36,6 +40,7 @@ pub(crate) struct Postgres {
 }
 
 impl Installed {
+    /// Finds the installed programs. Returns `None`, with a line on stderr, if there are none.
     fn find() -> Option<Self> {
         if let Some(named) = env::var_os("MLFLOW_TEST_POSTGRES_BIN") {
             let named = Self(PathBuf::from(named));
@@ -46,7 +51,7 @@ impl Installed {
             );
             return Some(named);
         }
-        // Where Debian has them, by version; else on the path.
+        // Debian installs the programs in a folder per version. Other systems have them on the path.
         let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
         let mut places: Vec<PathBuf> = versions
             .flatten()
@@ -58,7 +63,7 @@ impl Installed {
         places.extend(env::split_paths(&path));
         let found = places.into_iter().map(Self).find(Self::is_there);
         if found.is_none() {
-            // Not by a macro: what those print of a test that passes is shown to nobody.
+            // `eprintln!` would not do: the test harness captures its output and hides that of a passed test.
             let _ = writeln!(
                 io::stderr(),
                 "not tested: there is no PostgreSQL here (on Debian: apt-get install postgresql)"
@@ -73,7 +78,8 @@ impl Installed {
             .all(|program| self.0.join(program).is_file())
     }
 
-    /// Adds a program of it to a command line, to be run by somebody who is not root.
+    /// Adds one of PostgreSQL's programs to a command line. The program runs as `nobody` if the test runs as
+    /// root.
     fn add(&self, program: &str, command: &mut Command) {
         if is_root() {
             let (user, group) = (format!("--reuid={NOBODY}"), format!("--regid={NOBODY}"));
@@ -88,7 +94,7 @@ fn is_root() -> bool {
 }
 
 impl Postgres {
-    /// One with an empty database `mlflow`, if it is installed.
+    /// Starts a PostgreSQL with an empty database `mlflow`. Returns `None` if PostgreSQL is not installed.
     pub(crate) fn start() -> Option<Self> {
         let installed = Installed::find()?;
         let home = Path::new(env!("CARGO_TARGET_TMPDIR"))
@@ -122,12 +128,13 @@ impl Postgres {
         Some(postgres)
     }
 
+    /// Starts the server in the directory `home`, and the shell that ends it with the test process.
     fn spawn(installed: &Installed, home: &Path, port: u16) -> Child {
         let log = File::create(home.join("log")).expect("a log file");
         let mut shell = Command::new("sh");
         shell
-            // Its processes are in groups of their own: it has to end them itself, which takes it a
-            // moment. SIGQUIT: at once, the files are not needed any more.
+            // PostgreSQL's processes are in groups of their own, so PostgreSQL has to end them itself, which
+            // takes a moment. SIGQUIT shuts down at once: the files are not needed any more.
             .args([
                 "-c",
                 "exec 3<&0; (read _ <&3; kill -QUIT $$; \
@@ -154,7 +161,7 @@ impl Postgres {
         shell.spawn().expect("sh")
     }
 
-    /// Waits until it takes connections.
+    /// Waits until PostgreSQL accepts connections.
     fn wait(&mut self) {
         let begun = Instant::now();
         let log = self.home.join("log");
@@ -170,8 +177,8 @@ impl Postgres {
         }
     }
 
-    /// As MLflow is told of its database. The driver is named: without it, it depends on the
-    /// release of `SQLAlchemy`.
+    /// Returns the URI by which MLflow connects to the database. The URI names the driver because the default
+    /// driver depends on the release of `SQLAlchemy`.
     pub(crate) fn uri(&self) -> String {
         format!(
             "postgresql+psycopg2://mlflow@127.0.0.1:{}/mlflow",
@@ -179,6 +186,7 @@ impl Postgres {
         )
     }
 
+    /// Runs a query on a database by `psql`; returns the output of `psql`.
     fn asked(&self, database: &str, query: &str) -> Output {
         Command::new(self.installed.0.join("psql"))
             .args(["--host=127.0.0.1", "--username=mlflow", "--no-psqlrc"])
@@ -202,7 +210,7 @@ impl Postgres {
             .to_owned()
     }
 
-    /// What a query of MLflow's database gives: a line a row, columns separated by `|`.
+    /// Runs a query on MLflow's database. Returns one line per row, with columns separated by `|`.
     pub(crate) fn ask(&self, query: &str) -> String {
         self.query("mlflow", query)
     }

@@ -1,4 +1,4 @@
-//! Starts the programs of this package as a user would: in a folder of their own.
+//! Programs of this package, started as a user would start them: each in a folder of its own.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long to wait for a program's words before the test fails.
+/// Longest wait for a line of a program on stderr before the test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How long a test may work with one folder.
+/// Longest time that a test may use one folder.
 const LIFE: Duration = Duration::from_secs(600);
 
 /// A temporary folder: working directory and journal of the programs that run in it.
 pub(crate) struct Folder {
     path: PathBuf,
-    /// Ends the watch when it is dropped.
+    /// Sender whose drop ends the watching thread; `None` if nothing watches the folder.
     _watched: Option<Sender<()>>,
 }
 
-/// What a program left.
+/// Output and exit of a program that has ended.
 pub(crate) struct Ended {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -36,8 +36,8 @@ pub(crate) struct Ended {
 }
 
 impl Folder {
-    /// Makes one. What still runs in it after ten minutes is killed: with that every wait for a program
-    /// and for its words ends, and the test fails.
+    /// Creates a folder. Programs still running in the folder after ten minutes are killed. This ends every
+    /// wait for such a program and for its output, and the test fails.
     pub(crate) fn new() -> Self {
         let mut folder = Self::for_hours();
         let (watched, gone) = mpsc::channel();
@@ -51,7 +51,7 @@ impl Folder {
         folder
     }
 
-    /// Makes one for work whose length the caller knows.
+    /// Creates a folder without a time limit, for work whose length the caller knows.
     pub(crate) fn for_hours() -> Self {
         let path =
             std::env::temp_dir().join(format!("mlflow-runtime-tests-{}", uuid::Uuid::new_v4()));
@@ -66,11 +66,12 @@ impl Folder {
         &self.path
     }
 
+    /// Returns the directory in which the programs keep their journals.
     pub(crate) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
 
-    /// Directories of journals that still hold something to be shipped.
+    /// Returns the number of journals that still hold something to be shipped.
     pub(crate) fn journals_left(&self) -> usize {
         let is_journal = |entry: &io::Result<fs::DirEntry>| {
             let name = entry.as_ref().unwrap().file_name();
@@ -80,14 +81,15 @@ impl Folder {
         fs::read_dir(self.journal()).map_or(0, |entries| entries.filter(is_journal).count())
     }
 
-    /// Directories of what a store has refused for good.
+    /// Returns the number of directories with entries that a store has rejected.
     pub(crate) fn rejected_left(&self) -> usize {
         let user = rustix::process::geteuid().as_raw();
         let folder = self.journal().join(format!("rejected-{user}"));
         fs::read_dir(folder).map_or(0, Iterator::count)
     }
 
-    /// A program of this package, by its path.
+    /// Returns a command that starts a program of this package, given by its path. Variables `MLFLOW_…` of
+    /// the test process are removed from the environment.
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         for (variable, _) in std::env::vars_os() {
@@ -98,7 +100,7 @@ impl Folder {
         command
             .current_dir(&self.path)
             .env("MLFLOW_JOURNAL_DIR", self.journal())
-            // How fast the machine is today is not what is tested.
+            // The exit gets a generous timeout: the tests do not depend on the speed of the machine.
             .env("MLFLOW_EXIT_TIMEOUT", "120")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -106,7 +108,7 @@ impl Folder {
         command
     }
 
-    /// Runs it to its end.
+    /// Runs a program to its end.
     pub(crate) fn run(
         &self,
         program: &str,
@@ -129,7 +131,7 @@ impl Folder {
         .checked()
     }
 
-    /// Starts it; it goes on while the test does.
+    /// Starts a program that runs beside the test.
     pub(crate) fn start(
         &self,
         program: &str,
@@ -166,7 +168,7 @@ impl Folder {
         }
     }
 
-    /// The default store's file.
+    /// Opens the SQLite file of the default store.
     pub(crate) fn database(&self) -> Connection {
         let database = Connection::open(self.path.join("mlflow.db")).unwrap();
         database.busy_timeout(Duration::from_secs(30)).unwrap();
@@ -180,8 +182,8 @@ impl Drop for Folder {
     }
 }
 
-/// Kills the programs that were started in `folder`, and what they have started, by their environment.
-/// Returns their names.
+/// Kills the programs that were started in `folder` and the processes that they started, found by the
+/// folder's path in their environment. Returns the names of the killed processes.
 fn kill_all_in(folder: &Path) -> Vec<String> {
     let folder = folder.as_os_str().as_bytes();
     let mut killed = Vec::new();
@@ -197,8 +199,8 @@ fn kill_all_in(folder: &Path) -> Vec<String> {
     killed
 }
 
-/// Has the program start with the signals that end it at their default, also where the tests were started
-/// with them ignored, as a shell does in its background.
+/// Sets the fatal signals to their default handling in the program. A shell starts its background jobs,
+/// perhaps the tests among them, with some of these signals ignored, and a child inherits that.
 pub(crate) fn with_default_signals(command: &mut Command) -> &mut Command {
     const FATAL: [libc::c_int; 4] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQUIT];
     #[allow(unsafe_code)]
@@ -219,14 +221,14 @@ pub(crate) fn with_default_signals(command: &mut Command) -> &mut Command {
 }
 
 impl Ended {
-    /// Fails where `health()` did not add up to what the program had logged.
+    /// Panics if the numbers of `health()` did not add up to the values that the program had logged.
     fn checked(self) -> Self {
         let is_wrong = self.stderr.contains("the numbers of mlflow::health");
         assert!(!is_wrong, "{}", self.stderr);
         self
     }
 
-    /// Lines on stderr that are warnings of the library.
+    /// Returns the lines on stderr that are warnings of the library.
     pub(crate) fn warnings(&self) -> Vec<&str> {
         self.stderr
             .lines()
@@ -235,11 +237,11 @@ impl Ended {
     }
 }
 
-/// A program that runs beside the test.
+/// Program that runs beside the test.
 pub(crate) struct Live {
     process: Child,
     started: Instant,
-    /// Read so far.
+    /// Output read so far.
     stdout: String,
     stderr: Arc<(Mutex<String>, Condvar)>,
     reader: JoinHandle<()>,
@@ -251,7 +253,7 @@ impl Live {
         self.process.id()
     }
 
-    /// Waits until it has printed `words` on stderr.
+    /// Waits until the program has printed `words` on stderr.
     pub(crate) fn wait_for_stderr(&self, words: &str) {
         let (stderr, heard) = &*self.stderr;
         let silent = |text: &mut String| !text.contains(words);
@@ -261,7 +263,7 @@ impl Live {
         assert!(!waited.timed_out(), "no {words:?} on stderr:\n{text}");
     }
 
-    /// Waits until it has printed `line` on stdout.
+    /// Waits until the program has printed `line` on stdout.
     pub(crate) fn wait_for_stdout(&mut self, line: &str) {
         let stdout = self.process.stdout.as_mut().unwrap();
         let mut byte = [0];
@@ -271,7 +273,7 @@ impl Live {
         }
     }
 
-    /// Gives it a line on stdin.
+    /// Writes an empty line to the program's stdin.
     pub(crate) fn tell(&mut self) {
         self.process
             .stdin
@@ -281,13 +283,13 @@ impl Live {
             .unwrap();
     }
 
-    /// Ends it by SIGKILL.
+    /// Kills the program by SIGKILL, and waits for its end.
     pub(crate) fn kill(mut self) {
         self.process.kill().unwrap();
         self.end();
     }
 
-    /// Waits for its end.
+    /// Waits until the program ends.
     pub(crate) fn end(self) -> Ended {
         let output = self.process.wait_with_output().unwrap();
         self.reader.join().unwrap();
@@ -301,7 +303,7 @@ impl Live {
     }
 }
 
-/// The only value of a query.
+/// Returns the first column of a query's first row.
 pub(crate) fn one<T: rusqlite::types::FromSql>(database: &Connection, query: &str) -> T {
     database.query_row(query, [], |row| row.get(0)).unwrap()
 }

@@ -1,9 +1,10 @@
-//! A proxy between the library and a real server that spoils what a test wants spoiled.
+//! Proxy between the library and a real server that injects faults chosen by the test.
 //!
-//! - It reads every request in full, then asks the schedule for a [`Fault`]; what is not spoiled
-//!   passes unchanged, on connections that stay open as the server's own would.
+//! - The proxy reads every request in full, then calls the test's schedule, which returns a [`Fault`] or
+//!   none. A request without a fault passes unchanged, on a connection that stays open as the server's own
+//!   would.
 //! - Every request and every fault is counted.
-//! - Its threads end with the process.
+//! - The proxy's threads end with the process.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Write};
@@ -17,37 +18,39 @@ use tokio::net::TcpSocket;
 use super::fake_server::{Request, read_request};
 use super::fault::{Answer, Fault, To};
 
-/// How long to try to get the port back after nobody listened there.
+/// Longest time to retry binding the port after [`Fault::Refuse`].
 const BIND: Duration = Duration::from_secs(30);
 
-/// A proxy on a port of 127.0.0.1.
+/// Proxy on a free port of 127.0.0.1.
 pub(crate) struct Proxy(Arc<Shared>);
 
-/// What it has seen and done.
+/// Requests that the proxy received and faults that it injected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) requests: usize,
-    /// By [`Fault::name`].
+    /// Number of faults by [`Fault::name`].
     pub(crate) faults: BTreeMap<&'static str, usize>,
 }
 
-/// Which fault strikes a request.
+/// Function that chooses the fault for a request; `None` lets the request pass.
 type Schedule = Box<dyn FnMut(&Request) -> Option<Fault> + Send>;
 
 struct Shared {
     address: SocketAddr,
-    /// Host and port.
+    /// Host and port of the real server.
     server: String,
     schedule: Mutex<Schedule>,
     counts: Mutex<Counts>,
-    /// Requests that the server shall hear of when it has answered the same, sent again.
+    /// Requests withheld by [`Fault::Late`]. Each is sent to the server after the server has answered the
+    /// client's retry of the same request.
     late: Mutex<Vec<Request>>,
-    /// How long nobody shall listen, from the next connection on.
+    /// Duration of a [`Fault::Refuse`] that is due; from the next connection on, nothing listens for this
+    /// long.
     refuse: Mutex<Option<Duration>>,
 }
 
 impl Proxy {
-    /// A proxy before the server at `server`, a URL.
+    /// Starts a proxy in front of the server at the URL `server`.
     pub(crate) fn start(
         server: &str,
         schedule: impl FnMut(&Request) -> Option<Fault> + Send + 'static,
@@ -74,7 +77,7 @@ impl Proxy {
         self.0.counts.lock().expect("no panic here").clone()
     }
 
-    /// From now on, another schedule.
+    /// Replaces the schedule.
     pub(crate) fn schedule(
         &self,
         schedule: impl FnMut(&Request) -> Option<Fault> + Send + 'static,
@@ -82,13 +85,14 @@ impl Proxy {
         *self.0.schedule.lock().expect("no panic in a schedule") = Box::new(schedule);
     }
 
-    /// From now on, no faults.
+    /// Replaces the schedule by one without faults.
     pub(crate) fn heal(&self) {
         self.schedule(|_| None);
     }
 }
 
 impl Shared {
+    /// Accepts connections and serves each on a thread of its own. Closes the listener while a refusal lasts.
     fn accept(self: Arc<Self>, mut listener: TcpListener) {
         loop {
             let Ok((connection, _)) = listener.accept() else {
@@ -106,6 +110,7 @@ impl Shared {
         }
     }
 
+    /// Handles the requests of one connection until a fault or the client ends it.
     fn serve(&self, connection: TcpStream) {
         let mut reader = BufReader::new(connection.try_clone().expect("a handle"));
         let mut writer = connection;
@@ -114,7 +119,8 @@ impl Shared {
                 Ok(After::Next) => {}
                 Ok(After::Close) | Err(_) => return,
                 Ok(After::Reset) => {
-                    // Takes effect when `reader`, the other handle, is gone as well.
+                    // The reset is sent once `reader`, the other handle of the connection, is dropped as
+                    // well.
                     let _ = TcpSocket::from_std_stream(writer).set_zero_linger();
                     return;
                 }
@@ -126,6 +132,7 @@ impl Shared {
         }
     }
 
+    /// Forwards one request, unless its fault withholds it, and writes the answer that the fault leaves.
     fn handle(&self, request: &Request, writer: &mut TcpStream) -> io::Result<After> {
         let fault = self.choose(request);
         let answer = match fault {
@@ -135,13 +142,13 @@ impl Shared {
         let Some(fault) = fault else {
             return pass(writer, &answer.unwrap_or_else(|| Answer::status(502)));
         };
-        // A fault that acts has an answer to spoil.
+        // A fault that lets the server act spoils the server's answer, so there is one.
         let answer = answer.unwrap_or_else(|| Answer::status(502));
         let len = answer.body.len();
         match fault {
             Fault::Refuse(duration) => {
                 *self.refuse.lock().expect("no panic here") = Some(duration);
-                // Wakes the thread that listens.
+                // A connection wakes the accepting thread, which then closes its listener.
                 let _ = TcpStream::connect(self.address);
                 Ok(After::Close)
             }
@@ -199,6 +206,7 @@ impl Shared {
         }
     }
 
+    /// Returns the fault for a request, from the schedule, and counts both.
     fn choose(&self, request: &Request) -> Option<Fault> {
         let fault = (self.schedule.lock().expect("no panic in a schedule"))(request);
         let mut counts = self.counts.lock().expect("no panic here");
@@ -209,7 +217,8 @@ impl Shared {
         fault
     }
 
-    /// The server's answer; it then has those that were late, too.
+    /// Forwards a request and returns the server's answer. Withheld requests equal to this one are forwarded
+    /// after it.
     fn answer(&self, request: &Request) -> Answer {
         let answer = self.ask(request);
         let is_the_same =
@@ -221,11 +230,11 @@ impl Shared {
         answer
     }
 
-    /// The server's answer; 502 if there is none, as from any gateway.
+    /// Forwards a request and returns the server's answer; status 502 if there is none, as from any gateway.
     fn ask(&self, request: &Request) -> Answer {
         let asked = || -> io::Result<Vec<u8>> {
             let mut server = TcpStream::connect(&self.server)?;
-            // In HTTP/1.0 the answer ends with the connection.
+            // In HTTP/1.0 the end of the connection marks the end of the answer.
             let mut head = format!("{} HTTP/1.0\r\n", request.line);
             for (name, value) in &request.headers {
                 if name != "connection" {
@@ -245,7 +254,7 @@ impl Shared {
     }
 }
 
-/// What becomes of the connection.
+/// Fate of the client's connection after a request.
 enum After {
     Next,
     Close,
@@ -253,17 +262,19 @@ enum After {
     Hang,
 }
 
+/// Writes an answer unchanged.
 fn pass(writer: &mut TcpStream, answer: &Answer) -> io::Result<After> {
     writer.write_all(&answer.bytes(answer.body.len()))?;
     Ok(After::Next)
 }
 
+/// Binds the port again, and retries while another socket has it.
 fn bind(address: SocketAddr) -> TcpListener {
     let begun = Instant::now();
     loop {
         match TcpListener::bind(address) {
             Ok(listener) => return listener,
-            // Somebody's connection may have been given the port meanwhile.
+            // The system may have given the port to an outgoing connection meanwhile.
             Err(error) => assert!(begun.elapsed() < BIND, "{address}: {error}"),
         }
         thread::sleep(Duration::from_millis(10));

@@ -1,10 +1,11 @@
-//! Rng that can be repeated: a seed gives the same numbers again.
+//! Random number generator for tests whose decisions can be repeated: the same seed gives the same numbers.
 //!
-//! What it decides (when to kill, who sweeps) is repeated with it; what the machine makes of that is not.
+//! A seed repeats the decisions (when to kill, which process sweeps), but not the machine's timing.
 
 use std::env;
 use std::time::UNIX_EPOCH;
 
+/// Random number generator (`SplitMix64`) that remembers its seed.
 #[derive(Debug)]
 pub(crate) struct Rng {
     seed: u64,
@@ -12,12 +13,14 @@ pub(crate) struct Rng {
 }
 
 impl Rng {
-    /// From `MLFLOW_TEST_SEED`, else from the clock. Printed, so that a failure can be followed up.
+    /// Creates a generator from `MLFLOW_TEST_SEED`, else from the clock. The seed is printed, so that a
+    /// failure can be repeated.
     pub(crate) fn seeded() -> Self {
         Self::seeded_or(u64::from(UNIX_EPOCH.elapsed().unwrap().subsec_nanos()))
     }
 
-    /// The same with a seed of the test's own instead of the clock.
+    /// Creates a generator from `MLFLOW_TEST_SEED`, else from `seed`. The seed is printed, so that a failure
+    /// can be repeated.
     pub(crate) fn seeded_or(seed: u64) -> Self {
         let seed = env::var("MLFLOW_TEST_SEED").map_or(seed, |seed| {
             seed.parse().expect("MLFLOW_TEST_SEED is a number")
@@ -26,11 +29,12 @@ impl Rng {
         Self { seed, state: seed }
     }
 
+    /// Returns the seed, for messages of failed tests.
     pub(crate) fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// `SplitMix64`.
+    /// Returns the next number of the `SplitMix64` sequence.
     fn next(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.state;
@@ -39,7 +43,7 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }

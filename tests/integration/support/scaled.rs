@@ -1,23 +1,25 @@
-//! MLflow as `docs/scale-out.md` sets it up: on PostgreSQL, with several workers and proxied
-//! artifacts.
+//! MLflow set up as in `docs/scale-out.md`: on PostgreSQL, with several workers and proxied artifacts.
 
 use std::sync::OnceLock;
 
 use super::mlflow::{Environment, Server};
 use super::postgres::Postgres;
 
-/// A worker has 40 threads, and a request takes up to three connections, one within the other. With
-/// fewer than 81 all may hold their first and wait for the second: MLflow answers 400 then.
+/// Connection pool size of a worker. A worker has 40 threads, and a request takes up to three database
+/// connections, one while it holds another. With fewer than 81 connections, all threads may hold their first
+/// one and wait for a second; MLflow then answers 400.
 const POOL: Environment = &[("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "80")];
 
-/// The server goes first, then its database.
+/// MLflow server with two workers, and its PostgreSQL. Fields are dropped in order: the server ends before
+/// its database.
 pub(crate) struct Scaled {
     server: Server,
     postgres: Postgres,
 }
 
 impl Scaled {
-    /// `None`, with a line on stderr, where PostgreSQL is not installed.
+    /// Starts a database and a server on it. Returns `None`, with a line on stderr, if PostgreSQL is not
+    /// installed.
     pub(crate) fn start() -> Option<Self> {
         let postgres = Postgres::start()?;
         let uri = postgres.uri();
@@ -28,7 +30,8 @@ impl Scaled {
         })
     }
 
-    /// One that tests share which do not disturb each other. It ends with the process.
+    /// Returns the instance shared by tests that do not disturb each other. The instance ends with the test
+    /// process.
     pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Scaled>> = OnceLock::new();
         SHARED.get_or_init(Self::start).as_ref()

@@ -1,10 +1,10 @@
-//! A run as it is read back, the same whichever way it was read.
+//! Run as read back from a store, in one form for every way of reading.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-/// One point; its value as MLflow holds it (±∞ as the largest finite values).
+/// Point of a metric. The value is as MLflow holds it: ±∞ is the largest finite value.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Point {
     pub(crate) timestamp_ms: i64,
@@ -35,7 +35,7 @@ impl Point {
     }
 }
 
-/// All NaN are the same point here.
+/// Treats all NaN as equal.
 impl PartialEq for Point {
     fn eq(&self, other: &Self) -> bool {
         (self.timestamp_ms, self.step) == (other.timestamp_ms, other.step)
@@ -43,11 +43,12 @@ impl PartialEq for Point {
     }
 }
 
+/// Returns true if the numbers are equal or both NaN.
 fn same(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan())
 }
 
-/// The latest value of a metric.
+/// Latest value of a metric. All NaN are equal.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Latest(pub(crate) f64);
 
@@ -57,24 +58,25 @@ impl PartialEq for Latest {
     }
 }
 
-/// A run.
+/// Run with its values and artifacts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) name: String,
     pub(crate) user_id: String,
     pub(crate) status: String,
     pub(crate) start_time_ms: i64,
-    /// 0 for a run that goes on.
+    /// End time; 0 for a run that has not ended.
     pub(crate) end_time_ms: i64,
     pub(crate) params: BTreeMap<String, String>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) latest: BTreeMap<String, Latest>,
-    /// By key; ordered by timestamp, step and value.
+    /// Points by key; ordered by timestamp, step and value once [`sorted`](Seen::sorted) has run.
     pub(crate) points: BTreeMap<String, Vec<Point>>,
     pub(crate) artifacts: BTreeMap<String, Vec<u8>>,
 }
 
 impl Seen {
+    /// Sorts the points of each metric.
     pub(crate) fn sorted(mut self) -> Self {
         for points in self.points.values_mut() {
             points.sort_by(|a, b| {
@@ -86,7 +88,7 @@ impl Seen {
         self
     }
 
-    /// From the answer of `runs/get`, without history and artifacts.
+    /// Reads a run from the answer of `runs/get`, which holds neither metric history nor artifacts.
     pub(crate) fn of_rest(run: &Value) -> Self {
         let (info, data) = (&run["info"], &run["data"]);
         let pairs = |list: &Value| {
@@ -115,7 +117,7 @@ impl Seen {
         }
     }
 
-    /// From what the Python script of [`read_file`](super::mlflow::read_file) prints.
+    /// Reads a run from the output of the Python script in [`read_file`](super::mlflow::read_file).
     pub(crate) fn of_python(run: &Value) -> Self {
         let map = |field: &str| {
             let pairs = run[field].as_object().expect("an object");
@@ -157,7 +159,7 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// A JSON number, or a number as text.
+/// Returns the number in a JSON value, which may be a number or text.
 fn number(value: &Value) -> f64 {
     match value {
         Value::String(text) => text.to_ascii_lowercase().parse().expect("a number"),

@@ -1,9 +1,9 @@
-//! What the library says through `tracing`.
+//! Capture of the warnings that the library logs through `tracing`.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
-/// Runs `f` on this thread and returns what was warned of meanwhile, a line each.
+/// Runs `f` on this thread; returns its result and the lines logged meanwhile at level WARN or above.
 pub(crate) fn capture<R>(f: impl FnOnce() -> R) -> (R, Vec<String>) {
     let buffer = Buffer::default();
     let writer = buffer.clone();
@@ -18,6 +18,7 @@ pub(crate) fn capture<R>(f: impl FnOnce() -> R) -> (R, Vec<String>) {
     (result, text.lines().map(str::to_owned).collect())
 }
 
+/// Writer that keeps the written bytes; its clones share them.
 #[derive(Clone, Default)]
 struct Buffer(Arc<Mutex<Vec<u8>>>);
 

@@ -1,4 +1,4 @@
-//! Runs that are sampled. The program is `programs/watched.rs`.
+//! Runs with system metrics. The program is `programs/watched.rs`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -12,10 +12,10 @@ use crate::support::program::{Folder, one};
 
 const WATCHED: &str = env!("CARGO_BIN_EXE_watched");
 
-/// The shortest there is.
+/// Setting with the shortest interval that is allowed.
 const OFTEN: (&str, &str) = ("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.2");
 
-/// MLflow's names, without devices that may be there or not.
+/// MLflow's names of the metrics, except those of devices that a machine may lack.
 const NAMES: [&str; 8] = [
     "cpu_utilization_percentage",
     "disk_available_megabytes",
@@ -27,7 +27,7 @@ const NAMES: [&str; 8] = [
     "system_memory_usage_percentage",
 ];
 
-/// The program, under way.
+/// Running program.
 struct Watched {
     folder: Folder,
     process: Child,
@@ -80,7 +80,7 @@ impl Watched {
         assert_eq!(line, "gone\n");
     }
 
-    /// Waits for its end; what it has left, and what it said on stderr.
+    /// Waits until the program ends. Returns its folder and its stderr.
     fn end(mut self) -> (Folder, String) {
         drop(self.stdin);
         let mut stderr = self.process.stderr.take().unwrap();
@@ -115,7 +115,8 @@ fn a_run_that_asks_has_mlflows_metrics_and_one_that_does_not_has_none() {
     let database = folder.database();
     assert_eq!(keys(&database, "outer"), named("system/"));
     assert_eq!(keys(&database, "inner"), [""; 0]);
-    // Steps count groups; the points of a group have one time, and none is later than the end.
+    // Each sample has a step of its own. The points of a sample have one time, and none is later than the end
+    // of the run.
     let groups = "from (select count(distinct timestamp) as times, count(*) as points, step \
                   from metrics group by step)";
     assert_eq!(
@@ -189,7 +190,7 @@ fn a_point_takes_all_its_samples_and_carries_the_nodes_id() {
     for run in ["outer", "inner"] {
         assert_eq!(keys(&database, run), named("system/worker-3/"));
     }
-    // Two intervals, less a tick of the clock.
+    // Two intervals, less one tick of the clock.
     let soon = "select count(*) from metrics join runs using (run_uuid) \
                 where timestamp < start_time + (step + 1) * 400 - 10";
     assert_eq!(one::<i64>(&database, soon), 0);

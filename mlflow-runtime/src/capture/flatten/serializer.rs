@@ -5,8 +5,8 @@ use std::fmt::Display;
 use serde::ser::{self, Serialize};
 
 use super::{FlattenStop, Flattener, Level, flatten_value};
-use crate::capture::leaf::{Purpose, Scalar};
-use crate::capture::text::{render_text, truncate_to_text};
+use crate::capture::bounded_text::{render_text, truncate_to_text};
+use crate::capture::scalar::{Purpose, Scalar};
 use crate::model::limits::PARAM_VALUE_CHARS;
 
 impl<'a> ser::Serializer for &'a mut Flattener {

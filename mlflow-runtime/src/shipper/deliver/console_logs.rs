@@ -24,7 +24,7 @@ use crate::shipper::backoff::Backoff;
 use crate::shipper::deliver::delivery::Delivery;
 use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, into_halt};
 use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection};
-use crate::shipper::read::source::{JournalOwner, JournalReader};
+use crate::shipper::read::journal_reader::{JournalOwner, JournalReader};
 use crate::store::StoreError;
 
 /// Interval between two uploads of a growing console log.
@@ -303,43 +303,43 @@ impl Delivery {
     /// if nothing that had to be uploaded is left.
     pub(in crate::shipper) async fn deliver_consoles(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         all: bool,
     ) -> bool {
         let mut delivered = true;
         let now = Instant::now();
-        for index in 0..source.consoles.open.len() {
-            if !source.is_live() {
-                source.consoles.open[index].wait_until_stable();
+        for index in 0..reader.consoles.open.len() {
+            if !reader.is_live() {
+                reader.consoles.open[index].wait_until_stable();
             }
-            source.consoles.open[index].try_again_if_due(now);
-            let open = &source.consoles.open[index];
-            if !open.has_pending(&source.owner) || (!all && open.due > now) {
+            reader.consoles.open[index].try_again_if_due(now);
+            let open = &reader.consoles.open[index];
+            if !open.has_pending(&reader.owner) || (!all && open.due > now) {
                 continue;
             }
             let run = open.run;
-            if let Some(front) = source.parked.blocking_run(&source.runs, run) {
-                source.consoles.open[index].due = now + UPLOAD_INTERVAL;
-                delivered &= source.parked.is_run_blocked(front);
+            if let Some(front) = reader.parked.blocking_run(&reader.runs, run) {
+                reader.consoles.open[index].due = now + UPLOAD_INTERVAL;
+                delivered &= reader.parked.is_run_blocked(front);
                 continue;
             }
-            match self.send_console(source, index).await {
+            match self.send_console(reader, index).await {
                 Ok(()) => {}
                 // The log is uploaded when its run can be delivered.
                 Err(Obstacle::Stuck(_)) => {
-                    source.consoles.open[index].due = now + UPLOAD_INTERVAL;
+                    reader.consoles.open[index].due = now + UPLOAD_INTERVAL;
                     delivered = false;
                 }
                 Err(Obstacle::Halt(halt)) => {
-                    source.consoles.record_failure(&halt);
+                    reader.consoles.record_failure(&halt);
                     // The next call begins with the logs behind this one.
-                    source.consoles.open.rotate_left(index + 1);
+                    reader.consoles.open.rotate_left(index + 1);
                     delivered = false;
                     break;
                 }
             }
         }
-        source.close_consoles();
+        reader.close_consoles();
         delivered
     }
 
@@ -348,37 +348,37 @@ impl Delivery {
     /// sent without it.
     pub(in crate::shipper) async fn deliver_last_lines(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: u32,
     ) {
         let is_of = |open: &OpenConsole| open.run == run;
-        let Some(index) = source.consoles.open.iter().position(is_of) else {
+        let Some(index) = reader.consoles.open.iter().position(is_of) else {
             return;
         };
-        if source.consoles.is_failing() || !source.consoles.open[index].has_pending(&source.owner) {
+        if reader.consoles.is_failing() || !reader.consoles.open[index].has_pending(&reader.owner) {
             return;
         }
         // A testing fake has no tokio runtime, hence no timers; its store never makes the upload wait.
         let sent = if tokio::runtime::Handle::try_current().is_ok() {
-            tokio::time::timeout(FINAL_UPLOAD_TIMEOUT, self.send_console(source, index)).await
+            tokio::time::timeout(FINAL_UPLOAD_TIMEOUT, self.send_console(reader, index)).await
         } else {
-            Ok(self.send_console(source, index).await)
+            Ok(self.send_console(reader, index).await)
         };
         if let Ok(Err(Obstacle::Halt(halt))) = sent {
-            source.consoles.record_failure(&halt);
+            reader.consoles.record_failure(&halt);
         }
     }
 
     async fn send_console(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         index: usize,
     ) -> Result<(), Obstacle> {
-        let open = &source.consoles.open[index];
+        let open = &reader.consoles.open[index];
         let (run, path) = (open.run, open.path.clone());
         // Measured before the bytes are read: a line appended in between counts as new.
-        let length = open.length(&source.owner);
-        let Some(bytes) = open.bytes(&source.owner, length) else {
+        let length = open.length(&reader.owner);
+        let Some(bytes) = open.bytes(&reader.owner, length) else {
             return Ok(());
         };
         let sequence = 0;
@@ -388,7 +388,7 @@ impl Delivery {
             bytes,
             fingerprint: None,
         };
-        let sent = match self.ensure_run(source, run).await {
+        let sent = match self.ensure_run(reader, run).await {
             Ok(stored) => match self.upload_artifact(&stored, &artifact).await {
                 Ok(None) => UploadOutcome::Complete,
                 Ok(Some(reason)) => UploadOutcome::Refused(reason),
@@ -401,10 +401,10 @@ impl Delivery {
             Err(Obstacle::Stuck(StuckReason::Blocked(reason))) => UploadOutcome::Blocked(reason),
             Err(obstacle) => return Err(obstacle),
         };
-        source.consoles.record_success();
+        reader.consoles.record_success();
         self.has_progress = true;
         match sent {
-            UploadOutcome::Complete => source.record_shipped(index, length, false),
+            UploadOutcome::Complete => reader.record_shipped(index, length, false),
             UploadOutcome::Refused(reason) => {
                 // The log continues to grow in its file, so a copy of its present content is kept.
                 let copy = ArtifactBytes::Memory(artifact.read().unwrap_or_default());
@@ -414,12 +414,12 @@ impl Delivery {
                 };
                 // A console log is not a value of the journal and has a counter of its own.
                 self.stats().rejected_consoles.add(1);
-                self.keep_refused(source, run, vec![Rejection::artifact(artifact, reason)]);
-                source.record_shipped(index, FULLY_SHIPPED, false);
+                self.keep_refused(reader, run, vec![Rejection::artifact(artifact, reason)]);
+                reader.record_shipped(index, FULLY_SHIPPED, false);
             }
             UploadOutcome::Blocked(reason) => {
-                self.warn_blocked(source, &reason);
-                source.record_shipped(index, FULLY_SHIPPED, true);
+                self.warn_blocked(reader, &reason);
+                reader.record_shipped(index, FULLY_SHIPPED, true);
             }
         }
         Ok(())

@@ -15,8 +15,8 @@ use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::Delivery;
 use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, into_halt};
+use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::read::run_states::{PARENT_START_TIMEOUT, Phase};
-use crate::shipper::read::source::JournalReader;
 use crate::shipper::run_link::RunLink;
 use crate::store::{Batch, NewRun, StoreError, StoredRun};
 use crate::warnings::warn_user;
@@ -33,13 +33,13 @@ impl Delivery {
     /// are still to be created. A blocked ancestor is skipped.
     pub(in crate::shipper) async fn ensure_run(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         number: u32,
     ) -> Result<StoredRun, Obstacle> {
         let mut ready = Err(lost_start().into());
-        for ancestor in source.runs.ancestors_to_create(number).into_iter().rev() {
-            if ancestor == number || !source.parked.is_run_blocked(ancestor) {
-                ready = Ok(self.create_or_find(source, ancestor).await?);
+        for ancestor in reader.runs.ancestors_to_create(number).into_iter().rev() {
+            if ancestor == number || !reader.parked.is_run_blocked(ancestor) {
+                ready = Ok(self.create_or_find(reader, ancestor).await?);
             }
         }
         ready
@@ -47,16 +47,16 @@ impl Delivery {
 
     async fn create_or_find(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         number: u32,
     ) -> Result<StoredRun, Obstacle> {
-        let Some(state) = source.runs.get(number) else {
+        let Some(state) = reader.runs.get(number) else {
             return Err(lost_start().into());
         };
         let identity = state.identity.clone();
         let start = state.start.clone();
-        let is_live = source.is_live();
-        let may_have_twin = matches!(state.phase, Phase::Pending { in_doubt: true });
+        let is_live = reader.is_live();
+        let may_have_duplicate = matches!(state.phase, Phase::Pending { in_doubt: true });
         let is_member = identity.role.member_rank().is_some();
         let outcome = match (&state.phase, &start) {
             (Phase::Created { run, .. }, _) => return Ok(run.clone()),
@@ -67,7 +67,7 @@ impl Delivery {
                 let in_doubt = *in_doubt;
                 let is_renewed = state.is_renewed;
                 let mut created = match self
-                    .resolve_parent_id(source, start.parent.as_deref())
+                    .resolve_parent_id(reader, start.parent.as_deref())
                     .await
                 {
                     Ok(parent) => {
@@ -87,7 +87,7 @@ impl Delivery {
                         | StoreError::Contested { .. },
                     ),
                     Some(state),
-                ) = (&created, source.runs.get_mut(number))
+                ) = (&created, reader.runs.get_mut(number))
                 {
                     state.phase = Phase::Pending { in_doubt: true };
                 }
@@ -97,14 +97,14 @@ impl Delivery {
         };
         let run = match outcome {
             Ok(Some(run)) => run,
-            Ok(None) => return self.handle_not_found(source, number).await,
+            Ok(None) => return self.handle_not_found(reader, number).await,
             // If the store rejects the creation for good, the values have no run to go to and are blocked.
             Err(StoreError::Rejected { reason }) => {
                 return Err(StuckReason::Blocked(reason.to_string()).into());
             }
             Err(error) => return Err(self.classify_error(error).await),
         };
-        let Some(state) = source.runs.get_mut(number) else {
+        let Some(state) = reader.runs.get_mut(number) else {
             return Ok(run);
         };
         let url = self.store.run_url(&run);
@@ -124,12 +124,12 @@ impl Delivery {
             self.warn_of_other_experiments(&run, identity.resumed.is_some(), &link)
                 .await;
         }
-        let Some(state) = source.runs.get_mut(number) else {
+        let Some(state) = reader.runs.get_mut(number) else {
             return Ok(run);
         };
         state.phase = Phase::Created {
             run: run.clone(),
-            duplicate_checks: if may_have_twin {
+            duplicate_checks: if may_have_duplicate {
                 MAX_DUPLICATE_CHECKS
             } else {
                 0
@@ -143,15 +143,15 @@ impl Delivery {
     /// Otherwise the run waits for the process that creates it, or is blocked if none will do so soon.
     async fn handle_not_found(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         number: u32,
     ) -> Result<StoredRun, Obstacle> {
-        let is_live = source.is_live();
-        let role = source.runs.role(number);
-        if source.runs.recreate(number) {
-            return Box::pin(self.create_or_find(source, number)).await;
+        let is_live = reader.is_live();
+        let role = reader.runs.role(number);
+        if reader.runs.recreate(number) {
+            return Box::pin(self.create_or_find(reader, number)).await;
         }
-        match source.runs.waiting_time(number, is_live) {
+        match reader.runs.waiting_time(number, is_live) {
             Some(awaited) => {
                 self.warn_of_missing_run(awaited);
                 Err(StuckReason::RunNotCreated.into())
@@ -166,11 +166,11 @@ impl Delivery {
     /// time for which the run has been parked.
     pub(in crate::shipper) async fn relocate_run(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         number: u32,
         held: Duration,
     ) -> Result<(), Obstacle> {
-        let Some(state) = source.runs.get(number) else {
+        let Some(state) = reader.runs.get(number) else {
             return Ok(());
         };
         let (Phase::Created { run, .. }, identity) = (&state.phase, state.identity.clone()) else {
@@ -188,7 +188,7 @@ impl Delivery {
         let is_final = self.store.absence_is_final() || held >= ABSENCE_TIMEOUT;
         match found {
             Some(run) => {
-                if let Some(state) = source.runs.get_mut(number) {
+                if let Some(state) = reader.runs.get_mut(number) {
                     state.phase = Phase::Created {
                         run,
                         duplicate_checks: 0,
@@ -196,7 +196,7 @@ impl Delivery {
                 }
                 Ok(())
             }
-            None if is_final && source.runs.recreate(number) => Ok(()),
+            None if is_final && reader.runs.recreate(number) => Ok(()),
             None => {
                 Err(StuckReason::Blocked(describe_missing_run(identity.role).to_owned()).into())
             }
@@ -208,10 +208,10 @@ impl Delivery {
     /// empty duplicate.
     pub(in crate::shipper) async fn check_for_duplicate(
         &self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         number: u32,
     ) -> Result<(), Halt> {
-        let Some(state) = source.runs.get_mut(number) else {
+        let Some(state) = reader.runs.get_mut(number) else {
             return Ok(());
         };
         let Phase::Created {
@@ -252,7 +252,9 @@ impl Delivery {
             return Ok(true);
         }
         let experiment_id = self.store.experiment(&identity.experiment).await?;
-        self.store.delete_twins(&experiment_id, &identity.key).await
+        self.store
+            .delete_duplicates(&experiment_id, &identity.key)
+            .await
     }
 
     /// Warns, once, that another process has not created its run for longer than [`PARENT_START_TIMEOUT`].
@@ -270,13 +272,13 @@ impl Delivery {
     /// rank may still create it.
     async fn resolve_parent_id(
         &self,
-        source: &JournalReader,
+        reader: &JournalReader,
         parent: Option<&RunIdentity>,
     ) -> Result<Option<String>, StoreError> {
         let Some(identity) = parent else {
             return Ok(None);
         };
-        let known = source.runs.by_key(&identity.key);
+        let known = reader.runs.by_key(&identity.key);
         if let Some(Phase::Created { run, .. }) = known.map(|(_, state)| &state.phase) {
             return Ok(Some(run.run_id.clone()));
         }

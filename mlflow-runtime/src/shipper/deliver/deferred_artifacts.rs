@@ -27,7 +27,7 @@ use crate::shipper::deliver::delivery::WorkOrigin;
 use crate::shipper::deliver::parked_runs::{HOPELESS_AFTER, Lane};
 use crate::shipper::obstacle::{Halt, Obstacle, RetryReason, StuckReason};
 use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection, RunBatch};
-use crate::shipper::read::source::{JournalOwner, JournalReader};
+use crate::shipper::read::journal_reader::{JournalOwner, JournalReader};
 use crate::store::{StoreError, StoredRun};
 
 /// Maximum number of artifacts tried in one step; the others follow in the next steps.
@@ -289,7 +289,7 @@ impl Delivery {
     /// unavailable for all artifacts.
     pub(in crate::shipper) async fn classify_artifact_error(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: &StoredRun,
         error: StoreError,
     ) -> Result<Option<StuckReason>, Obstacle> {
@@ -298,48 +298,48 @@ impl Delivery {
             halt @ Obstacle::Halt(_) => return Err(halt),
         };
         if !stuck.is_blocked() && self.store.ping_artifacts(run).await.is_err() {
-            source.deferred.store_state.record_failure(stuck.reason());
+            reader.deferred.store_state.record_failure(stuck.reason());
             return Ok(None);
         }
         Ok(Some(stuck))
     }
 
-    /// Makes an artifact of `work` wait by itself.
+    /// Makes an artifact of `run_batch` wait by itself.
     pub(in crate::shipper) fn defer(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: &StoredRun,
-        work: &mut RunBatch,
+        run_batch: &mut RunBatch,
         mut artifact: Artifact,
         stuck: Option<StuckReason>,
         part: WorkOrigin,
     ) {
-        work.deferred_count += 1;
+        run_batch.deferred_count += 1;
         if let Some(stuck) = &stuck {
-            self.warn_stuck(source, stuck, 1);
+            self.warn_stuck(reader, stuck, 1);
         }
-        self.supersede(source, run, &artifact);
+        self.supersede(reader, run, &artifact);
         let mut is_shared = false;
         if let WorkOrigin::Parked { .. } = part {
             // An entry of a lane may be read again and then needs its file, so the waiting artifact gets a
             // second name for the file.
             let lane_file = match &mut artifact.bytes {
-                ArtifactBytes::File(file) => source
+                ArtifactBytes::File(file) => reader
                     .hard_link(file)
                     .map(|own| std::mem::replace(file, own)),
                 ArtifactBytes::Memory(_) => None,
             };
             is_shared = lane_file.is_none() && artifact.file().is_some();
             let sequence = artifact.sequence;
-            source.parked.hand_over(work.run, sequence, lane_file);
-            work.handed_over.push(sequence);
+            reader.parked.hand_over(run_batch.run, sequence, lane_file);
+            run_batch.handed_over.push(sequence);
         }
         let mut backoff = Backoff::default();
         let delay = stuck
             .as_ref()
             .map(|_| backoff.next_delay(RetryReason::Unavailable { retry_after: None }));
         let deferred = DeferredArtifact {
-            run_number: work.run,
+            run_number: run_batch.run,
             run: run.clone(),
             artifact,
             stuck,
@@ -347,30 +347,30 @@ impl Delivery {
             due: Instant::now() + delay.unwrap_or_default(),
             segments: Vec::new(),
         };
-        source.defer(deferred, &work.cursors, is_shared);
+        reader.defer(deferred, &run_batch.cursors, is_shared);
     }
 
     /// Drops a waiting artifact that `artifact` replaces, and counts it as delivered if it was older.
     pub(in crate::shipper) fn supersede(
         &self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: &StoredRun,
         artifact: &Artifact,
     ) {
-        if source.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
-            self.update_blocked_counts(source);
-            self.count_delivered(source, 1);
+        if reader.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
+            self.update_blocked_counts(reader);
+            self.count_delivered(reader, 1);
         }
     }
 
     /// Tries the artifacts that are due.
     pub(in crate::shipper) async fn deliver_deferred(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
     ) -> Result<(), Halt> {
         let now = Instant::now();
         for _ in 0..MAX_TRIES_PER_STEP {
-            let Some(mut deferred) = source.deferred.take_due(now) else {
+            let Some(mut deferred) = reader.deferred.take_due(now) else {
                 break;
             };
             match self
@@ -378,15 +378,15 @@ impl Delivery {
                 .await
             {
                 Ok(refused) => {
-                    source.deferred.store_state.record_success();
-                    self.settle_deferred(source, deferred, refused);
+                    reader.deferred.store_state.record_success();
+                    self.settle_deferred(reader, deferred, refused);
                 }
                 Err(error) => {
                     let run = deferred.run.clone();
-                    let stuck = match self.classify_artifact_error(source, &run, error).await {
+                    let stuck = match self.classify_artifact_error(reader, &run, error).await {
                         Ok(stuck) => stuck,
                         Err(obstacle) => {
-                            source.deferred.waiting.push_front(deferred);
+                            reader.deferred.waiting.push_front(deferred);
                             match obstacle {
                                 Obstacle::Halt(halt) => return Err(halt),
                                 Obstacle::Stuck(_) => break,
@@ -395,24 +395,24 @@ impl Delivery {
                     };
                     self.stats().retried.add(1);
                     if let Some(stuck) = &stuck {
-                        self.warn_stuck(source, stuck, deferred.backoff.failures() + 1);
+                        self.warn_stuck(reader, stuck, deferred.backoff.failures() + 1);
                         let delay = deferred
                             .backoff
                             .next_delay(RetryReason::Unavailable { retry_after: None });
                         deferred.due = Instant::now() + delay;
                     }
                     deferred.stuck = stuck;
-                    source.deferred.waiting.push_back(deferred);
+                    reader.deferred.waiting.push_back(deferred);
                 }
             }
         }
-        source.settle();
+        reader.settle();
         Ok(())
     }
 
     fn settle_deferred(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         deferred: DeferredArtifact,
         refused: Option<String>,
     ) {
@@ -423,16 +423,16 @@ impl Delivery {
             segments,
             ..
         } = deferred;
-        source.release_segments(&segments);
-        self.update_blocked_counts(source);
+        reader.release_segments(&segments);
+        self.update_blocked_counts(reader);
         if let Some(reason) = refused {
-            self.count_refused(source, 1);
-            self.keep_refused(source, number, vec![Rejection::artifact(artifact, reason)]);
+            self.count_refused(reader, 1);
+            self.keep_refused(reader, number, vec![Rejection::artifact(artifact, reason)]);
             return;
         }
-        self.count_delivered(source, 1);
+        self.count_delivered(reader, 1);
         if let ArtifactBytes::File(file) = artifact.bytes {
-            source.delete_when_unpinned(file, segments);
+            reader.delete_when_unpinned(file, segments);
         }
     }
 }

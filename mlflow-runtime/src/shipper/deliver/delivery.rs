@@ -22,7 +22,7 @@ use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, classify_error, into
 use crate::shipper::read::batch::{
     Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch,
 };
-use crate::shipper::read::source::JournalReader;
+use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
 use crate::warnings::WarningLog;
@@ -110,35 +110,38 @@ impl Delivery {
         classify_error(&*self.store, error).await
     }
 
-    /// Delivers what is left of `pass`. A run that cannot be delivered now is parked.
+    /// Delivers what is left of `read_batch`. A run that cannot be delivered now is parked.
     pub(in crate::shipper) async fn deliver(
         &mut self,
-        source: &mut JournalReader,
-        pass: &mut ReadBatch,
+        reader: &mut JournalReader,
+        read_batch: &mut ReadBatch,
     ) -> Result<(), Halt> {
-        self.deliver_until(source, pass, &|| false).await?;
+        self.deliver_until(reader, read_batch, &|| false).await?;
         Ok(())
     }
 
-    /// Delivers the remaining runs of `pass`, at least one, until `is_interrupted` returns true. Returns true
+    /// Delivers the remaining runs of `read_batch`, at least one, until `is_interrupted` returns true. Returns true
     /// if no run is left.
     pub(in crate::shipper) async fn deliver_until(
         &mut self,
-        source: &mut JournalReader,
-        pass: &mut ReadBatch,
+        reader: &mut JournalReader,
+        read_batch: &mut ReadBatch,
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<bool, Halt> {
-        self.warn_of_unknown(source, std::mem::take(&mut pass.unknown_records));
-        let oldest_ms = pass.oldest_ms;
-        let lost = source.take_lost();
+        self.warn_of_unknown(reader, std::mem::take(&mut read_batch.unknown_records));
+        let oldest_ms = read_batch.oldest_ms;
+        let lost = reader.take_lost();
         self.stats.damaged.add(lost.records);
         self.stats.lost.add(lost.values);
         if let Some(said) = lost.unreadable_message {
-            self.stats.record_blocked(source.is_live(), &said);
+            self.stats.record_blocked(reader.is_live(), &said);
         }
-        while let Some(work) = pass.current() {
-            let mut delivered = match source.parked.blocking_run(&source.runs, work.run) {
-                None => self.deliver_run_batch(source, work, WorkOrigin::New).await,
+        while let Some(run_batch) = read_batch.current() {
+            let mut delivered = match reader.parked.blocking_run(&reader.runs, run_batch.run) {
+                None => {
+                    self.deliver_run_batch(reader, run_batch, WorkOrigin::New)
+                        .await
+                }
                 Some(run) => Err(StuckReason::BehindRun(run).into()),
             };
             // The store's file was removed: the run is looked up or created in the new file and continues
@@ -146,22 +149,24 @@ impl Delivery {
             if let Err(Obstacle::Stuck(StuckReason::Missing(_))) = &delivered
                 && self.store.absence_is_final()
                 && self
-                    .relocate_run(source, work.run, Duration::ZERO)
+                    .relocate_run(reader, run_batch.run, Duration::ZERO)
                     .await
                     .is_ok()
             {
-                delivered = self.deliver_run_batch(source, work, WorkOrigin::New).await;
+                delivered = self
+                    .deliver_run_batch(reader, run_batch, WorkOrigin::New)
+                    .await;
             }
             match delivered {
-                Ok(()) => pass.finish_current(),
+                Ok(()) => read_batch.finish_current(),
                 Err(Obstacle::Stuck(stuck)) => {
-                    self.park(source, work, stuck, oldest_ms);
-                    pass.discard_current();
+                    self.park(reader, run_batch, stuck, oldest_ms);
+                    read_batch.discard_current();
                 }
                 Err(Obstacle::Halt(halt)) => return Err(halt),
             }
             if is_interrupted() {
-                return Ok(pass.current().is_none());
+                return Ok(read_batch.current().is_none());
             }
         }
         Ok(true)
@@ -170,37 +175,37 @@ impl Delivery {
     /// Parks what is left of a run's batch, or blocks it in its segments if it cannot be copied.
     fn park(
         &mut self,
-        source: &mut JournalReader,
-        work: &mut RunBatch,
+        reader: &mut JournalReader,
+        run_batch: &mut RunBatch,
         stuck: StuckReason,
         oldest_ms: Option<i64>,
     ) {
-        self.settle_refused(source, work);
-        self.warn_stuck(source, &stuck, 1);
-        let (left, lost) = match source.park(work, stuck, oldest_ms) {
+        self.settle_refused(reader, run_batch);
+        self.warn_stuck(reader, &stuck, 1);
+        let (left, lost) = match reader.park(run_batch, stuck, oldest_ms) {
             Ok((records, lost)) => {
-                self.count_lost(source, lost);
+                self.count_lost(reader, lost);
                 (records, lost)
             }
             Err(error) => {
                 self.warn_copy_failed(&error);
-                let left = work
+                let left = run_batch
                     .entries
-                    .saturating_sub(work.refused_count + work.deferred_count);
-                source.block_in_place(work, left);
+                    .saturating_sub(run_batch.refused_count + run_batch.deferred_count);
+                reader.block_in_place(run_batch, left);
                 (left, 0)
             }
         };
-        let others = left + work.deferred_count + work.refused_count + lost;
-        self.count_delivered(source, work.entries.saturating_sub(others));
+        let others = left + run_batch.deferred_count + run_batch.refused_count + lost;
+        self.count_delivered(reader, run_batch.entries.saturating_sub(others));
     }
 
     /// Counts metrics of a parked run as lost because the quota for copies was exhausted. An orphaned journal
     /// has no such quota.
-    fn count_lost(&self, source: &JournalReader, values: usize) {
+    fn count_lost(&self, reader: &JournalReader, values: usize) {
         if values > 0 {
             self.stats.lost.add(values);
-            source.count_dropped_copies(values);
+            reader.count_dropped_copies(values);
         }
     }
 
@@ -208,24 +213,25 @@ impl Delivery {
     /// artifacts, then the end.
     pub(in crate::shipper) async fn deliver_run_batch(
         &mut self,
-        source: &mut JournalReader,
-        work: &mut RunBatch,
+        reader: &mut JournalReader,
+        run_batch: &mut RunBatch,
         part: WorkOrigin,
     ) -> Result<(), Obstacle> {
         self.yield_store().await;
-        if !source.is_live() && !work.is_checked {
-            let torn = copy_check::refuse_torn(&mut work.artifacts);
-            work.record_refused(torn);
+        if !reader.is_live() && !run_batch.is_checked {
+            let torn = copy_check::refuse_torn(&mut run_batch.artifacts);
+            run_batch.record_refused(torn);
         }
-        let refused = work.take_invalid();
-        work.record_refused(refused);
-        let run = self.ensure_run(source, work.run).await?;
-        self.find_last_steps(source, &run, work).await?;
-        self.deliver_batches(source, &run, work, part).await?;
-        self.deliver_artifacts(source, &run, work, part).await?;
-        if let Some((status, end_time_ms)) = work.end {
-            self.deliver_last_lines(source, work.run).await;
-            let (role, is_live) = (source.runs.role(work.run), source.is_live());
+        let refused = run_batch.take_invalid();
+        run_batch.record_refused(refused);
+        let run = self.ensure_run(reader, run_batch.run).await?;
+        self.find_last_steps(reader, &run, run_batch).await?;
+        self.deliver_batches(reader, &run, run_batch, part).await?;
+        self.deliver_artifacts(reader, &run, run_batch, part)
+            .await?;
+        if let Some((status, end_time_ms)) = run_batch.end {
+            self.deliver_last_lines(reader, run_batch.run).await;
+            let (role, is_live) = (reader.runs.role(run_batch.run), reader.is_live());
             match self.end_run(&run, role, is_live, status, end_time_ms).await {
                 Ok(()) => {}
                 // The store will never accept this end, so the run is blocked with a warning and everything
@@ -237,22 +243,22 @@ impl Delivery {
             }
             // The check may halt the delivery, so it comes before the batch is finished: a finished batch is
             // not delivered again.
-            self.check_for_duplicate(source, work.run).await?;
+            self.check_for_duplicate(reader, run_batch.run).await?;
         }
-        self.finish_work(source, work);
+        self.finish_work(reader, run_batch);
         Ok(())
     }
 
     /// Sets the step of points that are logged at the last step of their key.
     async fn find_last_steps(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: &StoredRun,
-        work: &mut RunBatch,
+        run_batch: &mut RunBatch,
     ) -> Result<(), Obstacle> {
         // Metrics that a dead process has delivered are not read again: only the store knows their steps.
-        let has_more = !source.is_live() || source.runs.may_have_metrics(work.run);
-        if work.has_last_steps() {
+        let has_more = !reader.is_live() || reader.runs.may_have_metrics(run_batch.run);
+        if run_batch.has_last_steps() {
             let stored = if has_more {
                 match self.store.last_steps(run).await {
                     Ok(steps) => steps,
@@ -264,20 +270,23 @@ impl Delivery {
             } else {
                 HashMap::new()
             };
-            let known = source.runs.get(work.run).map(|state| &state.steps_in_doubt);
-            let found = work.find_last_steps(&stored, known, &source.noted_steps);
-            source.note_steps(&found);
+            let known = reader
+                .runs
+                .get(run_batch.run)
+                .map(|state| &state.steps_in_doubt);
+            let found = run_batch.find_last_steps(&stored, known, &reader.noted_steps);
+            reader.note_steps(&found);
         }
-        if !work.metrics.is_empty()
-            && let Some(state) = source.runs.get_mut(work.run)
+        if !run_batch.metrics.is_empty()
+            && let Some(state) = reader.runs.get_mut(run_batch.run)
         {
             state.has_metrics = true;
         }
         Ok(())
     }
 
-    fn warn_of_unknown(&mut self, source: &mut JournalReader, records: usize) {
-        source.blocked_in_place += records;
+    fn warn_of_unknown(&mut self, reader: &mut JournalReader, records: usize) {
+        reader.blocked_in_place += records;
         if records > 0 && self.warning_log.admit("unknown", "").is_some() {
             tracing::warn!(
                 target: "mlflow", records,
@@ -288,8 +297,8 @@ impl Delivery {
     }
 
     /// Counts values that the store has accepted.
-    pub(in crate::shipper) fn count_delivered(&self, source: &JournalReader, values: usize) {
-        let delivered = if source.is_live() {
+    pub(in crate::shipper) fn count_delivered(&self, reader: &JournalReader, values: usize) {
+        let delivered = if reader.is_live() {
             &self.stats.delivered
         } else {
             &self.stats.delivered_from_orphans
@@ -297,21 +306,21 @@ impl Delivery {
         delivered.add(values);
     }
 
-    /// Updates the counts of blocked values and console logs in the statistics, if `source` is this process's
+    /// Updates the counts of blocked values and console logs in the statistics, if `reader` is this process's
     /// journal.
-    pub(in crate::shipper) fn update_blocked_counts(&self, source: &JournalReader) {
-        if source.is_live() {
-            self.stats.blocked.set(source.blocked_entries());
-            self.stats.blocked_consoles.set(source.blocked_consoles());
+    pub(in crate::shipper) fn update_blocked_counts(&self, reader: &JournalReader) {
+        if reader.is_live() {
+            self.stats.blocked.set(reader.blocked_entries());
+            self.stats.blocked_consoles.set(reader.blocked_consoles());
         }
     }
 
-    fn finish_work(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
-        self.settle_refused(source, work);
-        let others = work.deferred_count + work.refused_count;
-        self.count_delivered(source, work.entries.saturating_sub(others));
-        if work.end.is_some()
-            && let Some(state) = source.runs.get_mut(work.run)
+    fn finish_work(&mut self, reader: &mut JournalReader, run_batch: &mut RunBatch) {
+        self.settle_refused(reader, run_batch);
+        let others = run_batch.deferred_count + run_batch.refused_count;
+        self.count_delivered(reader, run_batch.entries.saturating_sub(others));
+        if run_batch.end.is_some()
+            && let Some(state) = reader.runs.get_mut(run_batch.run)
         {
             state.has_ended = true;
         }
@@ -319,35 +328,37 @@ impl Delivery {
 
     async fn deliver_batches(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: &StoredRun,
-        work: &mut RunBatch,
+        run_batch: &mut RunBatch,
         part: WorkOrigin,
     ) -> Result<(), Obstacle> {
         let largest = match part {
             WorkOrigin::New => usize::MAX,
             WorkOrigin::Parked { largest } => largest,
         };
-        let largest = if source.is_live() {
+        let largest = if reader.is_live() {
             largest
         } else {
             largest.min(MAX_ORPHAN_BATCH)
         };
-        if work.doubtful_count > 0 {
+        if run_batch.doubtful_count > 0 {
             // If the outage is not over, a further request would only make more metrics doubtful.
             self.store.ping().await.map_err(into_halt)?;
-            self.separate_doubtful(source, work);
+            self.separate_doubtful(reader, run_batch);
         }
         loop {
-            let mut limits = source.batch_size(work.run).apply_to(self.store.limits());
+            let mut limits = reader
+                .batch_size(run_batch.run)
+                .apply_to(self.store.limits());
             limits.total = limits.total.min(largest);
-            let Some((batch, sent)) = work.next_batch(limits) else {
+            let Some((batch, sent)) = run_batch.next_batch(limits) else {
                 return Ok(());
             };
             self.yield_store().await;
             match self.store.log_batch(run, &batch).await {
                 Ok(()) => {
-                    source.change_batch_size(work.run, AdaptiveBatchSize::grow);
+                    reader.change_batch_size(run_batch.run, AdaptiveBatchSize::grow);
                     self.contested_in_row = 0;
                 }
                 Err(error @ StoreError::Contested { .. })
@@ -368,71 +379,71 @@ impl Delivery {
                 ) => {
                     self.contested_in_row = 0;
                     let refused = self.bisect(run, batch, reason.to_string()).await?;
-                    work.record_refused(refused);
+                    run_batch.record_refused(refused);
                 }
                 Err(error) => {
                     if matches!(error, StoreError::Unavailable { .. }) {
                         let points = batch.metrics.len();
                         if part == WorkOrigin::New && !self.store.absorbs_repeats() {
-                            work.doubtful_count = work.doubtful_count.max(points);
+                            run_batch.doubtful_count = run_batch.doubtful_count.max(points);
                         }
-                        source.change_batch_size(work.run, AdaptiveBatchSize::shrink);
+                        reader.change_batch_size(run_batch.run, AdaptiveBatchSize::shrink);
                     }
                     let obstacle = self.classify_error(error).await;
                     if matches!(obstacle, Obstacle::Stuck(_)) {
-                        self.separate_doubtful(source, work);
+                        self.separate_doubtful(reader, run_batch);
                     }
                     return Err(obstacle);
                 }
             }
-            work.sent = sent;
+            run_batch.sent = sent;
             self.has_progress = true;
         }
     }
 
     /// Moves metrics that the store may already have to a lane of their own, so that new ones go first.
-    fn separate_doubtful(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
-        if work.doubtful_count == 0 {
+    fn separate_doubtful(&mut self, reader: &mut JournalReader, run_batch: &mut RunBatch) {
+        if run_batch.doubtful_count == 0 {
             return;
         }
-        if let Some(state) = source.runs.get_mut(work.run) {
-            work.note_steps_in_doubt(&mut state.steps_in_doubt);
+        if let Some(state) = reader.runs.get_mut(run_batch.run) {
+            run_batch.note_steps_in_doubt(&mut state.steps_in_doubt);
         }
-        if let Err(error) = source.park_doubtful(work) {
+        if let Err(error) = reader.park_doubtful(run_batch) {
             self.warn_copy_failed(&error);
         }
     }
 
     async fn deliver_artifacts(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: &StoredRun,
-        work: &mut RunBatch,
+        run_batch: &mut RunBatch,
         part: WorkOrigin,
     ) -> Result<(), Obstacle> {
-        while let Some(artifact) = work.artifacts.get(work.sent.artifacts) {
-            if source.deferred.is_store_unavailable() {
+        while let Some(artifact) = run_batch.artifacts.get(run_batch.sent.artifacts) {
+            if reader.deferred.is_store_unavailable() {
                 break;
             }
-            self.supersede(source, run, artifact);
+            self.supersede(reader, run, artifact);
             let stuck = match self.upload_artifact(run, artifact).await {
                 Ok(None) => {
-                    work.sent.artifacts += 1;
+                    run_batch.sent.artifacts += 1;
                     self.has_progress = true;
                     continue;
                 }
                 Ok(Some(reason)) => {
-                    let artifact = work.artifacts.remove(work.sent.artifacts);
-                    work.record_refused(vec![Rejection::artifact(artifact, reason)]);
+                    let artifact = run_batch.artifacts.remove(run_batch.sent.artifacts);
+                    run_batch.record_refused(vec![Rejection::artifact(artifact, reason)]);
                     continue;
                 }
-                Err(error) => self.classify_artifact_error(source, run, error).await?,
+                Err(error) => self.classify_artifact_error(reader, run, error).await?,
             };
-            let artifact = work.artifacts.remove(work.sent.artifacts);
-            self.defer(source, run, work, artifact, stuck, part);
+            let artifact = run_batch.artifacts.remove(run_batch.sent.artifacts);
+            self.defer(reader, run, run_batch, artifact, stuck, part);
         }
-        for artifact in work.take_unsent_artifacts() {
-            self.defer(source, run, work, artifact, None, part);
+        for artifact in run_batch.take_unsent_artifacts() {
+            self.defer(reader, run, run_batch, artifact, None, part);
         }
         Ok(())
     }
@@ -455,19 +466,19 @@ impl Delivery {
     }
 
     /// Counts the entries of a batch that the store has rejected since the last call, and keeps them.
-    fn settle_refused(&mut self, source: &mut JournalReader, work: &mut RunBatch) {
-        let refused = std::mem::take(&mut work.unsettled_refusals);
+    fn settle_refused(&mut self, reader: &mut JournalReader, run_batch: &mut RunBatch) {
+        let refused = std::mem::take(&mut run_batch.unsettled_refusals);
         // The start of a run counts as one value, even if some of its params are rejected.
-        let of_start = work.count_start_params(&refused);
+        let of_start = run_batch.count_start_params(&refused);
         self.stats.rejected_start_params.add(of_start);
-        work.refused_count += refused.len() - of_start;
-        self.count_refused(source, refused.len() - of_start);
-        self.keep_refused(source, work.run, refused);
+        run_batch.refused_count += refused.len() - of_start;
+        self.count_refused(reader, refused.len() - of_start);
+        self.keep_refused(reader, run_batch.run, refused);
     }
 
     /// Counts values that the store has rejected for good.
-    pub(in crate::shipper) fn count_refused(&self, source: &JournalReader, values: usize) {
-        let rejected = if source.is_live() {
+    pub(in crate::shipper) fn count_refused(&self, reader: &JournalReader, values: usize) {
+        let rejected = if reader.is_live() {
             &self.stats.rejected
         } else {
             &self.stats.rejected_from_orphans
@@ -478,7 +489,7 @@ impl Delivery {
     /// Keeps entries that the store has rejected for good, and logs a warning, once for each key.
     pub(in crate::shipper) fn keep_refused(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         run: u32,
         refused: Vec<Rejection>,
     ) {
@@ -488,7 +499,7 @@ impl Delivery {
         for one in &refused {
             let (kind, key) = one.kind_and_key();
             let reason = &one.reason;
-            if source.is_live() {
+            if reader.is_live() {
                 self.announcements.record_refusal(reason);
             }
             self.stats.record_refusal(RefusalKind::Rejected, || {
@@ -498,7 +509,7 @@ impl Delivery {
                 tracing::warn!(target: "mlflow", "{kind} {key:?} is rejected for good: {reason}{end}");
             }
         }
-        let kept = source.keep_refused(run, refused);
+        let kept = reader.keep_refused(run, refused);
         self.stats.rejected_kept.add(kept.entries);
         if let Some(error) = kept.fault
             && self.stats.record_keep_error(&error)
@@ -514,13 +525,13 @@ impl Delivery {
     /// only after [`WARN_AFTER`] failures: the first may be a connection that was closed meanwhile.
     pub(in crate::shipper) fn warn_stuck(
         &mut self,
-        source: &JournalReader,
+        reader: &JournalReader,
         stuck: &StuckReason,
         failures: u32,
     ) {
         match stuck {
             StuckReason::Blocked(reason) | StuckReason::Missing(reason) => {
-                self.warn_blocked(source, reason);
+                self.warn_blocked(reader, reason);
             }
             StuckReason::Failing { reason, .. } => {
                 self.stats.record_stuck_reason(reason);
@@ -537,11 +548,11 @@ impl Delivery {
         }
     }
 
-    pub(in crate::shipper) fn warn_blocked(&mut self, source: &JournalReader, reason: &str) {
-        if source.is_live() {
+    pub(in crate::shipper) fn warn_blocked(&mut self, reader: &JournalReader, reason: &str) {
+        if reader.is_live() {
             self.announcements.record_refusal(reason);
         }
-        self.stats.record_blocked(source.is_live(), reason);
+        self.stats.record_blocked(reader.is_live(), reason);
         if let Some(end) = self.warning_log.admit("held", reason) {
             tracing::warn!(target: "mlflow", "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}");
         }

@@ -9,8 +9,8 @@ use crate::model::Role;
 use crate::model::{RunStatus, Tag, tag_keys};
 use crate::shipper::Delivery;
 use crate::shipper::obstacle::{Halt, Obstacle, StuckReason};
+use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::read::run_states::Phase;
-use crate::shipper::read::source::JournalReader;
 use crate::store::{Batch, StoreError, StoredRun};
 
 impl Delivery {
@@ -87,20 +87,20 @@ impl Delivery {
     /// delivers its entries closes it. Returns false if `is_interrupted` stopped the loop early.
     pub(in crate::shipper) async fn close_open_runs(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         live: &JournalReader,
         is_interrupted: &dyn Fn() -> bool,
     ) -> Result<bool, Halt> {
-        for number in source.runs.open_runs() {
-            let is_tried = source
+        for number in reader.runs.open_runs() {
+            let is_tried = reader
                 .runs
                 .get(number)
                 .is_some_and(|state| state.cannot_be_closed);
-            if is_tried || source.parked.blocking_run(&source.runs, number).is_some() {
+            if is_tried || reader.parked.blocking_run(&reader.runs, number).is_some() {
                 continue;
             }
             let mut is_closed = true;
-            match self.close_open_run(source, live, number).await {
+            match self.close_open_run(reader, live, number).await {
                 Ok(()) => {}
                 Err(Obstacle::Halt(halt)) => return Err(halt),
                 Err(Obstacle::Stuck(stuck)) => {
@@ -110,13 +110,13 @@ impl Delivery {
                     }
                     // The journal is kept, so that another process closes the run. A member's run needs no
                     // closing if rank 0 never started it.
-                    if source.runs.role(number).member_rank().is_none() {
-                        source.keep_all();
+                    if reader.runs.role(number).member_rank().is_none() {
+                        reader.keep_all();
                         is_closed = false;
                     }
                 }
             }
-            if let Some(state) = source.runs.get_mut(number) {
+            if let Some(state) = reader.runs.get_mut(number) {
                 state.has_ended = is_closed;
                 state.cannot_be_closed = !is_closed;
             }
@@ -129,15 +129,15 @@ impl Delivery {
 
     async fn close_open_run(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         live: &JournalReader,
         number: u32,
     ) -> Result<(), Obstacle> {
-        let role = source.runs.role(number);
+        let role = reader.runs.role(number);
         if role.is_forked() {
             return Ok(());
         }
-        let state = source.runs.get(number);
+        let state = reader.runs.get(number);
         let identity = state.filter(|state| matches!(state.phase, Phase::StartUnread));
         let run = match identity.map(|state| state.identity.clone()) {
             // Nothing of the run is left to be delivered, so a run that the store does not have is not
@@ -152,12 +152,12 @@ impl Delivery {
                 }
                 Err(error) => return Err(self.classify_error(error).await),
             },
-            None => self.ensure_run(source, number).await?,
+            None => self.ensure_run(reader, number).await?,
         };
         if live.runs.is_ended_by_us(&run.run_id, role) {
             return Ok(());
         }
-        let last_ms = source.runs.get(number).map_or(0, |state| state.last_ms);
+        let last_ms = reader.runs.get(number).map_or(0, |state| state.last_ms);
         let closed = match role.member_rank() {
             Some(rank) => self.set_rank_status(&run, rank, RunStatus::Killed).await,
             None => {
@@ -166,7 +166,7 @@ impl Delivery {
             }
         };
         match closed {
-            Ok(()) => Ok(self.check_for_duplicate(source, number).await?),
+            Ok(()) => Ok(self.check_for_duplicate(reader, number).await?),
             Err(StoreError::Rejected { reason }) => {
                 Err(StuckReason::Blocked(reason.to_string()).into())
             }

@@ -40,8 +40,8 @@ use crate::shipper::deliver::delivery::WorkOrigin;
 use crate::shipper::obstacle::{Halt, Obstacle, RetryReason, StuckReason};
 use crate::shipper::read::batch::{ReadBatch, RunBatch};
 use crate::shipper::read::cursor::Cursor;
+use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::read::run_states::RunStates;
-use crate::shipper::read::source::JournalReader;
 
 /// Maximum number of lanes tried in one step; the others follow in the next steps.
 const MAX_TRIES_PER_STEP: usize = 10;
@@ -367,7 +367,7 @@ impl ParkedRuns {
 }
 
 impl JournalReader {
-    /// Appends what is left of `work` to its run's lane. Returns the number of records copied, and the number
+    /// Appends what is left of `run_batch` to its run's lane. Returns the number of records copied, and the number
     /// of metrics that were left out because the quota for copies was exhausted.
     ///
     /// # Errors
@@ -375,28 +375,28 @@ impl JournalReader {
     /// If the copy cannot be written. The entries then have to stay in the segments that they were read from.
     pub(in crate::shipper) fn park(
         &mut self,
-        work: &RunBatch,
+        run_batch: &RunBatch,
         stuck: StuckReason,
         oldest_ms: Option<i64>,
     ) -> io::Result<(usize, usize)> {
-        let lane = Lane::Run(work.run);
+        let lane = Lane::Run(run_batch.run);
         let is_new = !self.parked.holds_lane(lane);
         let keeps_metrics = self.has_copy_quota();
-        let start = self.runs.get(work.run).and_then(|state| {
-            let is_needed = !state.is_created() || work.has_params_of_start();
+        let start = self.runs.get(run_batch.run).and_then(|state| {
+            let is_needed = !state.is_created() || run_batch.has_params_of_start();
             state.start.clone().filter(|_| is_needed)
         });
         // If the store loses the run, the next process needs the start to create the run anew.
         let known = self
             .runs
-            .get(work.run)
+            .get(run_batch.run)
             .and_then(|state| state.start.clone());
         let again = known.filter(|_| is_new && start.is_none());
-        let copied = self.append_to_lane(lane, work.run, |log| {
+        let copied = self.append_to_lane(lane, run_batch.run, |log| {
             if let Some(start) = again {
                 log.append_delivered_start(*start)?;
             }
-            work.copy_remaining(log, start.as_deref(), keeps_metrics)
+            run_batch.copy_remaining(log, start.as_deref(), keeps_metrics)
         });
         let copied = match copied {
             Ok(copied) => copied,
@@ -413,32 +413,32 @@ impl JournalReader {
         if is_new {
             self.parked.set_stuck(lane, stuck);
         }
-        self.name_run_in(work.run, &copied);
+        self.name_run_in(run_batch.run, &copied);
         let lost = if keeps_metrics {
             0
         } else {
-            work.metrics.len() - work.sent.metrics.min(work.metrics.len())
+            run_batch.metrics.len() - run_batch.sent.metrics.min(run_batch.metrics.len())
         };
         Ok((copied.records, lost))
     }
 
-    /// Moves the doubtful metrics of `work` to their lane.
+    /// Moves the doubtful metrics of `run_batch` to their lane.
     ///
     /// # Errors
     ///
-    /// If the copy cannot be written. The metrics are then in `work` again, and are no longer treated as
+    /// If the copy cannot be written. The metrics are then in `run_batch` again, and are no longer treated as
     /// doubtful.
-    pub(in crate::shipper) fn park_doubtful(&mut self, work: &mut RunBatch) -> io::Result<()> {
-        let lane = Lane::Doubtful(work.run);
+    pub(in crate::shipper) fn park_doubtful(&mut self, run_batch: &mut RunBatch) -> io::Result<()> {
+        let lane = Lane::Doubtful(run_batch.run);
         let is_new = !self.parked.holds_lane(lane);
-        let metrics = work.take_doubtful();
-        let copied = self.append_to_lane(lane, work.run, |log| {
+        let metrics = run_batch.take_doubtful();
+        let copied = self.append_to_lane(lane, run_batch.run, |log| {
             metrics
                 .iter()
                 .try_for_each(|metric| log.append_metric(metric))
         });
         if let Err(error) = copied {
-            work.put_back_doubtful(metrics);
+            run_batch.put_back_doubtful(metrics);
             if is_new {
                 self.parked.remove(lane);
             }
@@ -548,14 +548,14 @@ impl Delivery {
     /// Tries the parked runs that are due.
     pub(in crate::shipper) async fn deliver_parked(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
     ) -> Result<(), Halt> {
         let now = Instant::now();
         for _ in 0..MAX_TRIES_PER_STEP {
-            let Some(lane) = source.parked.take_due_lane(now, Lane::is_run) else {
+            let Some(lane) = reader.parked.take_due_lane(now, Lane::is_run) else {
                 break;
             };
-            self.try_lane(source, lane, usize::MAX).await?;
+            self.try_lane(reader, lane, usize::MAX).await?;
         }
         Ok(())
     }
@@ -564,14 +564,14 @@ impl Delivery {
     /// delivered before the next part. Returns true if there may be a next part.
     pub(in crate::shipper) async fn deliver_doubtful(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
     ) -> Result<bool, Halt> {
         let now = Instant::now();
         for _ in 0..MAX_TRIES_PER_STEP {
-            let Some(lane) = source.parked.take_due_lane(now, Lane::is_doubtful) else {
+            let Some(lane) = reader.parked.take_due_lane(now, Lane::is_doubtful) else {
                 break;
             };
-            if self.try_lane(source, lane, 1).await? {
+            if self.try_lane(reader, lane, 1).await? {
                 return Ok(true);
             }
         }
@@ -582,25 +582,25 @@ impl Delivery {
     /// its next try.
     async fn try_lane(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         lane: Lane,
         parts: usize,
     ) -> Result<bool, Halt> {
         let before = std::mem::take(&mut self.has_progress);
-        let delivered = self.deliver_lane(source, lane, parts).await;
+        let delivered = self.deliver_lane(reader, lane, parts).await;
         let has_progress = self.has_progress;
         self.has_progress |= before;
         if has_progress {
-            source.parked.reset_backoff(lane);
+            reader.parked.reset_backoff(lane);
         }
         match delivered {
             Ok(()) => Ok(true),
             Err(Obstacle::Stuck(stuck)) => {
                 self.stats().retried.add(1);
-                source.parked.set_stuck(lane, stuck.clone());
-                let parked = source.parked.lanes.get(&lane);
+                reader.parked.set_stuck(lane, stuck.clone());
+                let parked = reader.parked.lanes.get(&lane);
                 let failures = parked.map_or(0, |parked| parked.backoff.failures());
-                self.warn_stuck(source, &stuck, failures);
+                self.warn_stuck(reader, &stuck, failures);
                 Ok(false)
             }
             Err(Obstacle::Halt(halt)) => Err(halt),
@@ -609,26 +609,26 @@ impl Delivery {
 
     async fn deliver_lane(
         &mut self,
-        source: &mut JournalReader,
+        reader: &mut JournalReader,
         lane: Lane,
         parts: usize,
     ) -> Result<(), Obstacle> {
         let Some(run) = lane.run() else {
             return Ok(());
         };
-        if let Some(parent) = source.parked.blocking_run(&source.runs, run)
+        if let Some(parent) = reader.parked.blocking_run(&reader.runs, run)
             && parent != run
         {
             return Err(StuckReason::BehindRun(parent).into());
         }
-        if let Some(parked) = source.parked.lanes.get(&lane)
+        if let Some(parked) = reader.parked.lanes.get(&lane)
             && matches!(parked.stuck, StuckReason::Missing(_))
         {
             let since = parked.parked_at;
-            self.relocate_run(source, run, since.elapsed()).await?;
+            self.relocate_run(reader, run, since.elapsed()).await?;
         }
         for _ in 0..parts {
-            let parked = source.parked.lanes.get(&lane);
+            let parked = reader.parked.lanes.get(&lane);
             let is_doubtful = lane.is_doubtful() || parked.is_some_and(|parked| parked.is_doubtful);
             let most = self.read_budget().min(self.batch_entries());
             let (entries, largest) = if is_doubtful {
@@ -636,37 +636,37 @@ impl Delivery {
             } else {
                 (most, usize::MAX)
             };
-            let mut pass = source.read_lane(lane, entries);
-            if pass.is_empty() {
-                source.unpark(lane);
+            let mut read_batch = reader.read_lane(lane, entries);
+            if read_batch.is_empty() {
+                reader.unpark(lane);
                 return Ok(());
             }
             let part = WorkOrigin::Parked { largest };
-            if let Err(obstacle) = self.deliver_batch(source, &mut pass, part).await {
-                source.rewind(lane);
+            if let Err(obstacle) = self.deliver_batch(reader, &mut read_batch, part).await {
+                reader.rewind(lane);
                 return Err(obstacle);
             }
-            source.acknowledge_lane(lane, &pass);
+            reader.acknowledge_lane(lane, &read_batch);
             self.has_progress = true;
-            if let Some(parked) = source.parked.lanes.get_mut(&lane) {
-                parked.entries = parked.entries.saturating_sub(pass.entries);
+            if let Some(parked) = reader.parked.lanes.get_mut(&lane) {
+                parked.entries = parked.entries.saturating_sub(read_batch.entries);
                 parked.is_doubtful = false;
             }
             // Updated before the next request, which may take long.
-            self.update_blocked_counts(source);
+            self.update_blocked_counts(reader);
         }
         Ok(())
     }
 
     async fn deliver_batch(
         &mut self,
-        source: &mut JournalReader,
-        pass: &mut ReadBatch,
+        reader: &mut JournalReader,
+        read_batch: &mut ReadBatch,
         part: WorkOrigin,
     ) -> Result<(), Obstacle> {
-        while let Some(work) = pass.current() {
-            self.deliver_run_batch(source, work, part).await?;
-            pass.finish_current();
+        while let Some(run_batch) = read_batch.current() {
+            self.deliver_run_batch(reader, run_batch, part).await?;
+            read_batch.finish_current();
         }
         Ok(())
     }

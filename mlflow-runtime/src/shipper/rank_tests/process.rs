@@ -44,7 +44,7 @@ impl Drop for Folder {
 /// The orphaned journal of a terminated process.
 pub(super) struct Left {
     pub(super) _folder: Arc<Folder>,
-    pub(super) source: JournalReader,
+    pub(super) reader: JournalReader,
 }
 
 impl Process {
@@ -141,7 +141,7 @@ impl Process {
         }
     }
 
-    pub(super) fn source(&self) -> JournalReader {
+    pub(super) fn reader(&self) -> JournalReader {
         JournalReader::for_live(Arc::clone(&self.journal), Arc::default())
     }
 
@@ -154,7 +154,7 @@ impl Process {
             if let Some(left) = self.folder.left_behind().next() {
                 return Left {
                     _folder: self.folder,
-                    source: JournalReader::for_orphan(left),
+                    reader: JournalReader::for_orphan(left),
                 };
             }
             assert!(begun.elapsed() < Duration::from_secs(60), "nothing is left");

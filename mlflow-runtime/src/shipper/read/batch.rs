@@ -25,8 +25,8 @@ const MAX_EVENT_BYTES: usize = 8 << 20;
 /// Entries from one reading of a journal, grouped by run.
 #[derive(Default)]
 pub(crate) struct ReadBatch {
-    works: Vec<RunBatch>,
-    /// Index of each run in `works`, until the batch is sorted.
+    run_batches: Vec<RunBatch>,
+    /// Index of each run in `run_batches`, until the batch is sorted.
     index: FxHashMap<u32, usize>,
     /// Number of works that are done; they come first.
     pub(in crate::shipper) done_works: usize,
@@ -209,18 +209,18 @@ impl ReadBatch {
     pub(in crate::shipper) fn add_entry(&mut self, run: u32, cursor: usize) -> &mut RunBatch {
         self.entries += 1;
         let at = *self.index.entry(run).or_insert_with(|| {
-            self.works.push(RunBatch {
+            self.run_batches.push(RunBatch {
                 run,
                 ..RunBatch::default()
             });
-            self.works.len() - 1
+            self.run_batches.len() - 1
         });
-        let work = &mut self.works[at];
-        if work.cursors.last() != Some(&cursor) {
-            work.cursors.push(cursor);
+        let run_batch = &mut self.run_batches[at];
+        if run_batch.cursors.last() != Some(&cursor) {
+            run_batch.cursors.push(cursor);
         }
-        work.entries += 1;
-        work
+        run_batch.entries += 1;
+        run_batch
     }
 
     /// Notes that more is left to read, which may be events with any sequence number.
@@ -242,25 +242,26 @@ impl ReadBatch {
     /// Sorts the works in the order in which their runs started, and the events of each in the order of their
     /// sequence numbers.
     pub(in crate::shipper) fn sort(&mut self) {
-        self.works.sort_by_key(|work| work.start_order);
-        self.works.iter_mut().for_each(RunBatch::sort);
+        self.run_batches
+            .sort_by_key(|run_batch| run_batch.start_order);
+        self.run_batches.iter_mut().for_each(RunBatch::sort);
         self.index.clear();
     }
 
     /// Returns the first work that is not done.
     pub(in crate::shipper) fn current(&mut self) -> Option<&mut RunBatch> {
-        self.works.get_mut(self.done_works)
+        self.run_batches.get_mut(self.done_works)
     }
 
     /// Marks the current work as done after it was parked, and releases its entries.
     pub(in crate::shipper) fn discard_current(&mut self) {
-        if let Some(work) = self.works.get_mut(self.done_works) {
+        if let Some(run_batch) = self.run_batches.get_mut(self.done_works) {
             let RunBatch {
                 noted_sequences: noted,
                 cursors,
                 ..
-            } = std::mem::take(work);
-            *work = RunBatch {
+            } = std::mem::take(run_batch);
+            *run_batch = RunBatch {
                 noted_sequences: noted,
                 cursors,
                 ..RunBatch::default()
@@ -272,39 +273,40 @@ impl ReadBatch {
     /// Marks the current work as done after it was delivered. Its files are deleted when the batch is
     /// acknowledged.
     pub(in crate::shipper) fn finish_current(&mut self) {
-        if let Some(work) = self.works.get_mut(self.done_works) {
-            let artifacts = work.artifacts.drain(..).map(|artifact| artifact.bytes);
+        if let Some(run_batch) = self.run_batches.get_mut(self.done_works) {
+            let artifacts = run_batch.artifacts.drain(..).map(|artifact| artifact.bytes);
             let files = artifacts.filter_map(|bytes| match bytes {
                 ArtifactBytes::File(file) => Some(SpentFile {
                     file,
-                    cursors: work.cursors.clone(),
+                    cursors: run_batch.cursors.clone(),
                 }),
                 ArtifactBytes::Memory(_) => None,
             });
             self.spent_files.extend(files);
-            work.metrics = Vec::new();
+            run_batch.metrics = Vec::new();
             self.done_works += 1;
         }
     }
 
     pub(in crate::shipper) fn is_empty(&self) -> bool {
-        self.works.is_empty()
+        self.run_batches.is_empty()
     }
 
     /// Returns the sequence numbers of points whose last step is noted, each with the cursors of its work.
     pub(in crate::shipper) fn noted_points(&self) -> impl Iterator<Item = (u64, &[usize])> {
-        let works = self.works.iter();
-        works.flat_map(|work| {
-            work.noted_sequences
+        let run_batches = self.run_batches.iter();
+        run_batches.flat_map(|run_batch| {
+            run_batch
+                .noted_sequences
                 .iter()
-                .map(|sequence| (*sequence, &*work.cursors))
+                .map(|sequence| (*sequence, &*run_batch.cursors))
         })
     }
 
     /// Returns the sequence numbers of artifacts that were read from a lane and deferred.
     pub(in crate::shipper) fn handed_over(&self) -> impl Iterator<Item = u64> {
-        let works = self.works.iter();
-        works.flat_map(|work| work.handed_over.iter().copied())
+        let run_batches = self.run_batches.iter();
+        run_batches.flat_map(|run_batch| run_batch.handed_over.iter().copied())
     }
 }
 

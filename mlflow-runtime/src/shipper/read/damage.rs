@@ -24,8 +24,8 @@ use crate::journal::quarantine;
 use crate::journal::record::{Definition, Record};
 use crate::journal::segment::{Segment, SegmentBytes};
 use crate::shipper::read::cursor::Cursor;
+use crate::shipper::read::journal_reader::{JournalOwner, JournalReader};
 use crate::shipper::read::run_states::START_READ_TIMEOUT;
-use crate::shipper::read::source::{JournalOwner, JournalReader};
 use crate::warnings::WarningLimit;
 
 /// Damage in the segment of one cursor.

@@ -3,7 +3,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`source`] | [`JournalReader`](source::JournalReader): one journal, with its cursors and queues |
+//! | [`reader`] | [`JournalReader`](reader::JournalReader): one journal, with its cursors and queues |
 //! | [`cursor`] | the read position in one segment |
 //! | [`records`] | decoding of records into entries of a batch |
 //! | [`order`] | the order in which segments are read |
@@ -14,7 +14,7 @@
 pub(super) mod batch;
 pub(super) mod cursor;
 pub(super) mod damage;
+pub(super) mod journal_reader;
 pub(super) mod order;
 pub(super) mod records;
 pub(super) mod run_states;
-pub(super) mod source;

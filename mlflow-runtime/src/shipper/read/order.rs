@@ -26,7 +26,7 @@
 
 use crate::shipper::read::batch::ReadBatch;
 use crate::shipper::read::cursor::{Cursor, ReadPosition};
-use crate::shipper::read::source::JournalReader;
+use crate::shipper::read::journal_reader::JournalReader;
 
 /// An entry before which everything has to be read that was logged earlier: a param, or a point at the last
 /// step of its key.
@@ -79,22 +79,22 @@ impl JournalReader {
         &mut self,
         limit: Option<u64>,
         budget: usize,
-        pass: &mut ReadBatch,
+        read_batch: &mut ReadBatch,
     ) -> bool {
         let mut cursors = std::mem::take(&mut self.cursors);
         let mut waits = false;
         while let Some((index, entry)) = find_earliest_waiting(&cursors) {
-            if self.resume_started_runs(&mut cursors, limit, budget, pass) {
+            if self.resume_started_runs(&mut cursors, limit, budget, read_batch) {
                 continue;
             }
             let mut open = cursors.iter().filter(|cursor| cursor.is_open());
-            waits = pass.is_full(budget) || !open.all(|cursor| cursor.has_read_before(entry));
+            waits = read_batch.is_full(budget) || !open.all(|cursor| cursor.has_read_before(entry));
             if waits {
                 break;
             }
             if let Some(cursor) = cursors.get_mut(index) {
                 cursor.released_sequence = Some(entry.sequence);
-                self.read_cursor(index, cursor, limit, budget, pass);
+                self.read_cursor(index, cursor, limit, budget, read_batch);
             }
         }
         self.cursors = cursors;
@@ -108,13 +108,13 @@ impl JournalReader {
         cursors: &mut [Cursor],
         limit: Option<u64>,
         budget: usize,
-        pass: &mut ReadBatch,
+        read_batch: &mut ReadBatch,
     ) -> bool {
         let mut has_read = false;
         for (index, cursor) in cursors.iter_mut().enumerate() {
             if cursor.is_open() && cursor.position == ReadPosition::AwaitsRunStart {
                 let before = cursor.offset;
-                self.read_cursor(index, cursor, limit, budget, pass);
+                self.read_cursor(index, cursor, limit, budget, read_batch);
                 has_read |= cursor.offset != before;
             }
         }

@@ -20,9 +20,9 @@ use crate::model::Role;
 use crate::shipper::deliver::console_logs::ConsoleLogPart;
 use crate::shipper::read::batch::{ArtifactBytes, ReadBatch, RunEvent, SpentFile};
 use crate::shipper::read::cursor::{Cursor, ReadPosition};
+use crate::shipper::read::journal_reader::{JournalOwner, JournalReader};
 use crate::shipper::read::order::OrderedEntry;
 use crate::shipper::read::run_states::Phase;
-use crate::shipper::read::source::{JournalOwner, JournalReader};
 use crate::sync::lock;
 use crate::time;
 use crate::warnings::WarningLimit;
@@ -58,7 +58,7 @@ impl JournalReader {
         cursor: &mut Cursor,
         limit: Option<u64>,
         budget: usize,
-        pass: &mut ReadBatch,
+        read_batch: &mut ReadBatch,
     ) {
         // The seal is read before the bytes: a segment that is sealed now has its last frame.
         let sealed = cursor.segment.is_sealed();
@@ -68,7 +68,7 @@ impl JournalReader {
                 cursor.is_finished = true;
             } else if sealed && self.is_live() && cursor.may_become_readable() {
                 cursor.position = ReadPosition::Middle;
-                pass.mark_incomplete();
+                read_batch.mark_incomplete();
             } else if sealed {
                 // Runs may start in the segment. Their other entries do not wait for its start record.
                 self.has_lost = true;
@@ -89,22 +89,22 @@ impl JournalReader {
             cursor.unload();
         }
         loop {
-            if pass.is_full(budget) {
-                pass.mark_incomplete();
+            if read_batch.is_full(budget) {
+                read_batch.mark_incomplete();
                 return;
             }
             match bytes.frame(cursor.offset) {
                 Frame::Whole { body, next } => {
-                    match self.take_record(index, cursor, body, limit, pass) {
+                    match self.take_record(index, cursor, body, limit, read_batch) {
                         RecordOutcome::Continue => cursor.advance_past(body, next),
                         RecordOutcome::AwaitRunStart => {
                             cursor.position = ReadPosition::AwaitsRunStart;
-                            pass.mark_incomplete();
+                            read_batch.mark_incomplete();
                             return;
                         }
                         RecordOutcome::BeyondLimit => {
                             cursor.position = ReadPosition::End;
-                            pass.has_more = true;
+                            read_batch.has_more = true;
                             return;
                         }
                         RecordOutcome::AwaitOrdered(entry) => {
@@ -148,7 +148,7 @@ impl JournalReader {
         cursor: &mut Cursor,
         body: &[u8],
         limit: Option<u64>,
-        pass: &mut ReadBatch,
+        read_batch: &mut ReadBatch,
     ) -> RecordOutcome {
         let fresh = cursor.is_fresh();
         match Record::decode(body) {
@@ -184,8 +184,8 @@ impl JournalReader {
                         timestamp_ms: metric.timestamp_ms,
                         step: metric.step,
                     };
-                    pass.record_time(metric.timestamp_ms);
-                    pass.add_entry(metric.run, index).metrics.push(point);
+                    read_batch.record_time(metric.timestamp_ms);
+                    read_batch.add_entry(metric.run, index).metrics.push(point);
                 }
             }
             Some(Record::Definition(Definition::Key { id, name })) => {
@@ -209,19 +209,19 @@ impl JournalReader {
                     is_fresh: fresh,
                     bytes: body.len(),
                 };
-                return self.take_event(index, cursor, &found, pass);
+                return self.take_event(index, cursor, &found, read_batch);
             }
             // The origin was checked when the journal was claimed.
             Some(Record::Definition(Definition::Origin(_))) => {}
-            None => Self::skip_unknown(cursor, pass),
+            None => Self::skip_unknown(cursor, read_batch),
         }
         RecordOutcome::Continue
     }
 
     /// Leaves a record of an unknown kind, written by a newer version, in its segment for that version.
-    fn skip_unknown(cursor: &mut Cursor, pass: &mut ReadBatch) {
+    fn skip_unknown(cursor: &mut Cursor, read_batch: &mut ReadBatch) {
         cursor.is_blocked = true;
-        pass.unknown_records += 1;
+        read_batch.unknown_records += 1;
     }
 
     fn take_event(
@@ -229,7 +229,7 @@ impl JournalReader {
         index: usize,
         cursor: &mut Cursor,
         found: &EventRecord<'_>,
-        pass: &mut ReadBatch,
+        read_batch: &mut ReadBatch,
     ) -> RecordOutcome {
         let EventRecord {
             run,
@@ -239,7 +239,7 @@ impl JournalReader {
             bytes,
         } = *found;
         let Some(parsed) = event.parse() else {
-            Self::skip_unknown(cursor, pass);
+            Self::skip_unknown(cursor, read_batch);
             return RecordOutcome::Continue;
         };
         if let Event::Start(mut start) = parsed {
@@ -263,12 +263,12 @@ impl JournalReader {
             };
             self.register_start(run, start);
             if fresh {
-                pass.record_time(started_ms);
-                let work = pass.add_entry(run, index);
+                read_batch.record_time(started_ms);
+                let run_batch = read_batch.add_entry(run, index);
                 for param in params {
-                    work.push_event(sequence, RunEvent::Param(param));
+                    run_batch.push_event(sequence, RunEvent::Param(param));
                 }
-                work.start_order = sequence.saturating_add(1);
+                run_batch.start_order = sequence.saturating_add(1);
             }
             return RecordOutcome::Continue;
         }
@@ -286,7 +286,7 @@ impl JournalReader {
                 status,
                 end_time_ms,
             } if fresh => {
-                pass.add_entry(run, index).end = Some((status, end_time_ms));
+                read_batch.add_entry(run, index).end = Some((status, end_time_ms));
                 return RecordOutcome::Continue;
             }
             Event::Start(_) | Event::End { .. } => return RecordOutcome::Continue,
@@ -319,7 +319,7 @@ impl JournalReader {
                             self.consoles.add(run, path.into_owned(), file, part);
                         }
                         if fresh {
-                            pass.add_entry(run, index);
+                            read_batch.add_entry(run, index);
                         }
                         return RecordOutcome::Continue;
                     }
@@ -331,9 +331,9 @@ impl JournalReader {
         if self.parked.is_handed_over(run, sequence) {
             // The artifact was deferred, and is settled in that queue.
             if fresh {
-                let work = pass.add_entry(run, index);
-                work.deferred_count += 1;
-                work.handed_over.push(sequence);
+                let run_batch = read_batch.add_entry(run, index);
+                run_batch.deferred_count += 1;
+                run_batch.handed_over.push(sequence);
             }
             return RecordOutcome::Continue;
         }
@@ -351,19 +351,19 @@ impl JournalReader {
             // A copy of an event that was read before: a process terminated between copying the event and
             // releasing the first one. If both name the same file, it is deleted with the first.
             let file = bytes.file().filter(|file| Some(*file) != first.as_deref());
-            pass.spent_files.extend(file.map(|file| SpentFile {
+            read_batch.spent_files.extend(file.map(|file| SpentFile {
                 file: file.to_owned(),
                 cursors: vec![index],
             }));
             return RecordOutcome::Continue;
         }
-        pass.event_bytes += bytes;
-        let work = pass.add_entry(run, index);
+        read_batch.event_bytes += bytes;
+        let run_batch = read_batch.add_entry(run, index);
         if counts {
-            work.push_event(sequence, happened);
+            run_batch.push_event(sequence, happened);
         } else if let RunEvent::Artifact(_, ArtifactBytes::File(file), _) = happened {
             let cursors = vec![index];
-            pass.spent_files.push(SpentFile { file, cursors });
+            read_batch.spent_files.push(SpentFile { file, cursors });
         }
         RecordOutcome::Continue
     }

@@ -371,11 +371,11 @@ fn damage_in_a_living_process_costs_no_more() {
     let begun = Instant::now();
     while file.exists() {
         assert!(begun.elapsed() < Duration::from_secs(60), "it is not read");
-        let mut pass = live.read(1000);
+        let mut read_batch = live.read(1000);
         runtime
-            .block_on(delivery.deliver(&mut live, &mut pass))
+            .block_on(delivery.deliver(&mut live, &mut read_batch))
             .expect("the store takes it");
-        live.acknowledge(&pass);
+        live.acknowledge(&read_batch);
         thread::yield_now();
     }
     let runs = store.runs();

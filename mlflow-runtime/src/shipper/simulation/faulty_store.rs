@@ -627,7 +627,7 @@ impl ScheduledDeath {
 pub(super) struct FaultyStore {
     pub(super) server: Arc<Mutex<Server>>,
     pub(super) process: usize,
-    pub(super) doom: Arc<ScheduledDeath>,
+    pub(super) death: Arc<ScheduledDeath>,
 }
 
 impl FaultyStore {
@@ -638,9 +638,9 @@ impl FaultyStore {
     async fn ask<T>(
         &self,
         call: Call<'_>,
-        work: impl FnOnce(&mut Server) -> Result<T, StoreError>,
+        run_batch: impl FnOnce(&mut Server) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let dies = self.doom.count();
+        let dies = self.death.count();
         let CallPlan {
             before,
             after,
@@ -648,15 +648,15 @@ impl FaultyStore {
             is_lost,
         } = self.server().plan(self.process, &call);
         if dies == Some(false) {
-            self.doom.meet::<()>().await;
+            self.death.meet::<()>().await;
         }
         sleep_if_nonzero(before).await;
         let mut answer = match error {
             Some(error) => Err(error),
-            None => work(&mut self.server()),
+            None => run_batch(&mut self.server()),
         };
-        if dies == Some(true) && !self.doom.is_lifted() {
-            self.doom.meet::<()>().await;
+        if dies == Some(true) && !self.death.is_lifted() {
+            self.death.meet::<()>().await;
         }
         sleep_if_nonzero(after).await;
         if is_lost && answer.is_ok() {
@@ -819,7 +819,7 @@ impl Store for FaultyStore {
         .await
     }
 
-    async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
+    async fn delete_duplicates(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
         self.ask(call_for_key(Route::Find, key), |server| {
             server.find(experiment_id, key);
             Ok(true)

@@ -53,7 +53,7 @@ pub(super) struct Process {
     pub(super) flush_queue: Arc<FlushQueue>,
     pub(super) stats: Arc<Stats>,
     links: Arc<RunLinks>,
-    pub(super) doom: Arc<ScheduledDeath>,
+    pub(super) death: Arc<ScheduledDeath>,
     task: JoinHandle<Result<(), String>>,
     pub(super) runs: BTreeMap<RunId, OwnRun>,
     next_number: u32,
@@ -77,7 +77,7 @@ impl Process {
         segment_bytes: u64,
         server: &Arc<Mutex<Server>>,
         number: usize,
-        doom: ScheduledDeath,
+        death: ScheduledDeath,
     ) -> Self {
         let settings = simulated_settings(root);
         let origin = Origin {
@@ -90,23 +90,23 @@ impl Process {
             .expect("the root can be written");
         let (control, stats, links): (Arc<FlushQueue>, Arc<Stats>, Arc<RunLinks>) =
             Default::default();
-        let doom = Arc::new(doom);
+        let death = Arc::new(death);
         let store = FaultyStore {
             server: Arc::clone(server),
             process: number,
-            doom: Arc::clone(&doom),
+            death: Arc::clone(&death),
         };
         let mut worker = Worker::new(&settings, &journal, &stats, &control, &links);
         let task = tokio::task::spawn_local(watch_worker(
             async move { worker.ship(Box::new(store)).await },
-            Arc::clone(&doom),
+            Arc::clone(&death),
         ));
         Self {
             journal,
             flush_queue: control,
             stats,
             links,
-            doom,
+            death,
             task,
             runs: BTreeMap::new(),
             next_number: 1,
@@ -232,7 +232,7 @@ impl Process {
 
     /// Returns true if the process has died by its scheduled death.
     pub(super) fn is_dead(&self) -> bool {
-        self.doom.is_met()
+        self.death.is_met()
     }
 
     /// Returns a description of the fault if the shipper's loop has ended, which it never should.
@@ -319,7 +319,7 @@ impl OwnRun {
 /// panics, or takes so many rounds in one moment of the simulated time that it cannot be making progress.
 async fn watch_worker(
     worker: impl Future<Output = ()>,
-    doom: Arc<ScheduledDeath>,
+    death: Arc<ScheduledDeath>,
 ) -> Result<(), String> {
     let mut worker = pin!(worker);
     let (mut last, mut rounds) = (Instant::now(), 0);
@@ -330,9 +330,9 @@ async fn watch_worker(
         if rounds > MAX_ROUNDS_PER_INSTANT {
             return Poll::Ready(Some("the shipper runs in a circle".to_owned()));
         }
-        seeded::set_changes_left(doom.changes());
+        seeded::set_changes_left(death.changes());
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| worker.as_mut().poll(context)));
-        doom.set_changes(seeded::set_changes_left(None));
+        death.set_changes(seeded::set_changes_left(None));
         match polled {
             Ok(polled) => polled.map(|()| Some("the shipper has ended".to_owned())),
             Err(panic) if panic.is::<SimulatedDeath>() => Poll::Ready(None),
@@ -345,7 +345,7 @@ async fn watch_worker(
     .await;
     match ended {
         Some(fault) => Err(fault),
-        None => doom.meet().await,
+        None => death.meet().await,
     }
 }
 

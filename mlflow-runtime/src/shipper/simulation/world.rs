@@ -254,8 +254,14 @@ impl World {
         let number = self.spawned;
         self.server()
             .note(|| format!("process {number} begins in slot {slot}"));
-        let doom = ScheduledDeath::new(&self.deaths);
-        let process = Process::start(&self.root.0, self.segment_bytes, &self.server, number, doom);
+        let death = ScheduledDeath::new(&self.deaths);
+        let process = Process::start(
+            &self.root.0,
+            self.segment_bytes,
+            &self.server,
+            number,
+            death,
+        );
         self.processes[slot] = Some(process);
     }
 
@@ -323,12 +329,12 @@ impl World {
                 is_done,
             } => {
                 if let Some(process) = &self.processes[process] {
-                    process.doom.set(calls, is_done);
+                    process.death.set(calls, is_done);
                 }
             }
             Happens::KillAtChange { process, changes } => {
                 if let Some(process) = &self.processes[process] {
-                    process.doom.set_changes(Some(changes));
+                    process.death.set_changes(Some(changes));
                 }
             }
             Happens::Exit { process } => {
@@ -599,7 +605,7 @@ impl World {
     /// processes.
     async fn check_progress(&mut self) -> Result<(), Violation> {
         for process in self.processes.iter().flatten() {
-            process.doom.lift();
+            process.death.lift();
         }
         self.server().end_temporary_faults();
         self.server()

@@ -75,20 +75,24 @@ pub(super) async fn find_run_and_prune(
     experiment_id: &str,
     key: &str,
 ) -> Result<(Option<StoredRun>, bool), StoreError> {
-    let twins = find_duplicates(http, experiment_id, key).await?;
-    let is_told = twins
+    let duplicates = find_duplicates(http, experiment_id, key).await?;
+    let all_determined = duplicates
         .iter()
-        .all(|(holds, _)| *holds != RunContents::TemporarilyUnknown);
-    let mut twins = twins.into_iter();
-    let adopted = twins.next();
-    let empty =
-        twins.filter(|(holds, twin)| *holds == RunContents::Empty && !twin.info.is_deleted());
-    if is_told {
-        for (_, twin) in empty {
-            delete_duplicate(http, &twin.info.run_id).await?;
+        .all(|(contents, _)| *contents != RunContents::TemporarilyUnknown);
+    let mut duplicates = duplicates.into_iter();
+    let adopted = duplicates.next();
+    let empty = duplicates.filter(|(contents, duplicate)| {
+        *contents == RunContents::Empty && !duplicate.info.is_deleted()
+    });
+    if all_determined {
+        for (_, duplicate) in empty {
+            delete_duplicate(http, &duplicate.info.run_id).await?;
         }
     }
-    Ok((adopted.map(|(_, run)| run.info.into_stored_run()), is_told))
+    Ok((
+        adopted.map(|(_, run)| run.info.into_stored_run()),
+        all_determined,
+    ))
 }
 
 /// Returns the run with this key for a process that has not created it. Deletes nothing, and returns `None`
@@ -99,13 +103,13 @@ pub(super) async fn find_run_without_pruning(
     experiment_id: &str,
     key: &str,
 ) -> Result<Option<StoredRun>, StoreError> {
-    let twins = find_duplicates(http, experiment_id, key).await?;
-    let active = twins.iter().filter(|(_, run)| !run.info.is_deleted());
+    let duplicates = find_duplicates(http, experiment_id, key).await?;
+    let active = duplicates.iter().filter(|(_, run)| !run.info.is_deleted());
     let are_alike = active.count() > 1;
-    let adopted = twins
+    let adopted = duplicates
         .into_iter()
         .next()
-        .filter(|(holds, _)| *holds == RunContents::Values || !are_alike);
+        .filter(|(contents, _)| *contents == RunContents::Values || !are_alike);
     Ok(adopted.map(|(_, run)| run.info.into_stored_run()))
 }
 
@@ -127,13 +131,13 @@ async fn find_duplicates(
             .into_iter()
             .collect());
     }
-    let mut holdings = Vec::new();
+    let mut contents = Vec::new();
     for run in &runs {
-        holdings.push(classify_contents(http, run, &runs).await);
+        contents.push(classify_contents(http, run, &runs).await);
     }
-    let mut twins: Vec<_> = holdings.into_iter().zip(runs).collect();
-    twins.sort_by(|a, b| adoption_rank(a).cmp(&adoption_rank(b)));
-    Ok(twins)
+    let mut duplicates: Vec<_> = contents.into_iter().zip(runs).collect();
+    duplicates.sort_by(|a, b| adoption_rank(a).cmp(&adoption_rank(b)));
+    Ok(duplicates)
 }
 
 /// Returns the runs of the experiment whose tag has this value, deleted ones included.
@@ -156,16 +160,20 @@ async fn search(
 /// Returns the sort key of a run; the run with the least key is adopted. The choice is the same for all
 /// processes, in whatever order the server lists the runs, and even if it fails to list the artifacts of some
 /// at the moment.
-fn adoption_rank((holds, run): &(RunContents, FoundRun)) -> (RunContents, bool, i64, &str) {
+fn adoption_rank((contents, run): &(RunContents, FoundRun)) -> (RunContents, bool, i64, &str) {
     let info = &run.info;
-    let holds = match holds {
+    let contents = match contents {
         RunContents::TemporarilyUnknown => RunContents::Empty,
         told => *told,
     };
-    (holds, info.is_deleted(), info.start_time, &info.run_id)
+    (contents, info.is_deleted(), info.start_time, &info.run_id)
 }
 
-async fn classify_contents(http: &HttpClient, run: &FoundRun, twins: &[FoundRun]) -> RunContents {
+async fn classify_contents(
+    http: &HttpClient,
+    run: &FoundRun,
+    duplicates: &[FoundRun],
+) -> RunContents {
     let FoundRun { info, data } = run;
     let has_ended = info.status != RunStatus::Running.as_str();
     if has_ended || !data.metrics.is_empty() || !data.params.is_empty() {
@@ -179,8 +187,11 @@ async fn classify_contents(http: &HttpClient, run: &FoundRun, twins: &[FoundRun]
         // A tag that not all duplicates have was set later, on this run or on another. Tags whose value is
         // the run's own id do not count, because some servers add them.
         Ok(_) => {
-            let is_of_all =
-                |tag: &FoundRunTag| twins.iter().all(|twin| twin.data.tags.contains(tag));
+            let is_of_all = |tag: &FoundRunTag| {
+                duplicates
+                    .iter()
+                    .all(|duplicate| duplicate.data.tags.contains(tag))
+            };
             let mut tags = data.tags.iter().filter(|tag| tag.value != info.run_id);
             if tags.all(is_of_all) {
                 RunContents::Empty

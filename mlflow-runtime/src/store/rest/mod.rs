@@ -375,9 +375,10 @@ impl Store for RestStore {
         Ok(found)
     }
 
-    async fn delete_twins(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
-        let (_, is_told) = duplicates::find_run_and_prune(&self.http, experiment_id, key).await?;
-        Ok(is_told)
+    async fn delete_duplicates(&self, experiment_id: &str, key: &str) -> Result<bool, StoreError> {
+        let (_, all_determined) =
+            duplicates::find_run_and_prune(&self.http, experiment_id, key).await?;
+        Ok(all_determined)
     }
 
     async fn find_run_of_another(

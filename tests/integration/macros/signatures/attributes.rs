@@ -55,7 +55,7 @@ fn cfg_arguments_async() {
     assert_eq!(super::block_on(f((1, 2))), 3);
 }
 
-/// Only a `#[cfg]` went along with the capture.
+/// Regression: only a plain `#[cfg]` was copied to the capture of an argument.
 #[test]
 fn cfg_attr_arguments() {
     #[tracked]

@@ -1,4 +1,4 @@
-//! Everything that returns a future.
+//! Functions that return a future.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -300,7 +300,7 @@ fn async_method_of_a_pointer() {
     assert_eq!(expect.params().len(), 2);
 }
 
-/// What `async_trait` makes of a method, written by hand.
+/// The method is written by hand as `async_trait` would expand it.
 #[test]
 fn async_trait_outside() {
     #[async_trait::async_trait]

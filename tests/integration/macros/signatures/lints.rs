@@ -1,4 +1,4 @@
-//! The user's own lints fire as on a plain function: each expectation below has to be met.
+//! Lints of the user's own code: they fire as on a plain function. Each expectation below has to be met.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -82,7 +82,7 @@ fn lints_of_an_argument_were_lost_with_its_pattern() {
     assert_eq!((allowed((1, 2), 3), expected((1, 2), 3), block_on(later((1, 2)))), (5, 5, 2));
 }
 
-/// Logging uses an argument that nobody else does; an expectation was then not met.
+/// Regression: logging used an argument that nothing else uses, so that the user's expectation was not met.
 #[test]
 fn an_expectation_of_an_unused_argument() {
     #[tracked]
@@ -108,7 +108,7 @@ fn an_expectation_of_an_unused_argument() {
     assert_eq!(expect.params().len(), 2 + 3 + 2 + 2 + 2 + 2 + 1);
 }
 
-/// The other lints of one expectation are still found.
+/// The other lints of an expectation are still reported.
 #[test]
 fn an_expectation_of_more_than_an_unused_argument() {
     #[tracked]
@@ -123,7 +123,7 @@ fn an_expectation_of_more_than_an_unused_argument() {
     assert_eq!(expect.params().len(), 4);
 }
 
-/// What is not logged is found as ever.
+/// The lint for an argument that is not logged still fires, as in the plain function.
 #[test]
 fn an_expectation_of_a_skipped_argument() {
     #[tracked(skip(a), redact(b))]

@@ -1,9 +1,9 @@
-//! Signatures that must work: one test each, no warning in any.
+//! Signatures that must work: one test each, none with a warning.
 //!
-//! This file is compiled in two editions; `Expect` counts the runs.
+//! These modules are compiled in two editions. `Expect` checks the number of runs.
 
 #![deny(warnings)]
-// The signatures are meant to be odd.
+// The signatures are odd on purpose.
 #![allow(clippy::multiple_bound_locations, clippy::needless_arbitrary_self_type)]
 
 mod attributes;
@@ -20,7 +20,8 @@ mod tails;
 use mlflow::store::RunStatus;
 use mlflow::testing::{Fake, RecordedRun, fake};
 
-/// Fails the test unless this many runs have ended, as the attribute ends them, when it is dropped.
+/// Guard that fails the test when it is dropped, unless exactly this many runs have ended as the attribute
+/// ends them.
 pub(crate) struct Expect {
     fake: Fake,
     runs: usize,
@@ -41,7 +42,7 @@ impl Drop for Expect {
     }
 }
 
-/// With what the attribute logs of every end.
+/// Returns true if the run has ended, with the tags that the attribute logs at an end.
 fn has_ended(run: &RecordedRun) -> bool {
     let is_failed = run.tags.contains_key("error.message");
     match run.status {

@@ -304,7 +304,8 @@ fn labels_and_shadowing() {
 
 struct Plain;
 
-/// Its elements' type follows from the signature only; it was asked for `Serialize`.
+/// Regression: the type of the elements follows only from the signature, but the macro's code required it
+/// earlier, to examine `Serialize`.
 #[test]
 fn an_empty_list_of_what_the_signature_says() {
     #[tracked]
@@ -375,7 +376,7 @@ fn a_macro_stood_for_the_type() {
     assert_eq!(block_on(g(3)).count(), 3);
 }
 
-/// What the signature says of a closure's arguments did not reach it.
+/// Regression: the types of a closure's arguments, which only the signature gives, did not reach the closure.
 #[test]
 fn closures_without_types_among_others() {
     #[tracked]
@@ -393,7 +394,7 @@ fn closures_without_types_among_others() {
     assert_eq!(expect.params().len(), 2);
 }
 
-/// As above, through a future.
+/// Regression: the types of a closure's arguments did not reach a closure that a future returns.
 #[test]
 fn async_closures_without_types() {
     #[tracked]
@@ -413,7 +414,7 @@ fn async_closures_without_types() {
     async fn among_others(a: f64) -> (impl FnMut(&mut Vec<u8>) + Send, f64) {
         (|list| list.push(1), a)
     }
-    /// Every way out is a `return`: nothing of ours may be found unreachable.
+    /// Every path ends in a `return`. The macro's own code must not be reported as unreachable.
     #[tracked]
     async fn returned(a: usize) -> impl Fn(&str) -> usize {
         if a > 1 {

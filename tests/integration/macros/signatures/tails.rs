@@ -1,5 +1,5 @@
-//! The last expression of a body: what it borrows from goes when it goes in the plain function, which is after the
-//! locals before edition 2024, and before them since.
+//! Last expression of a body: the temporaries in it are dropped at the same time as in the plain function.
+//! This is after the locals before edition 2024, and before the locals since.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -14,7 +14,7 @@ type Log = Rc<RefCell<Vec<&'static str>>>;
 type Job = Pin<Box<dyn Future<Output = usize>>>;
 struct Size(usize);
 
-/// Notes when it is dropped, in the log and in the run that is current then.
+/// Value that records its drop in the log and in the run that is current then.
 struct Noisy(&'static str, Log);
 
 impl Drop for Noisy {
@@ -38,7 +38,7 @@ impl Noisy {
     }
 }
 
-/// The same functions, plain, tracked and timed.
+/// Defines a module with one set of functions: plain, tracked or timed.
 macro_rules! functions {
     ($module:ident $(, #[$attribute:meta])?) => {
         mod $module {
@@ -166,7 +166,7 @@ macro_rules! functions {
                 Size(b.make("temporary").size())
             }
 
-            // One that stays an `async fn`.
+            // Under the attributes, the function stays an `async fn`.
             $(#[$attribute])?
             #[mlflow::timed]
             pub(super) async fn kept(a: Noisy, (b, _): (Noisy, u8)) -> usize {
@@ -219,7 +219,7 @@ macro_rules! same_drops {
             drops(|$new| $call)
         };
         assert_eq!(got, expected, "tracked {}", stringify!($call));
-        // The run goes on until all is dropped that belongs to the body.
+        // The run ends only after all values of the body are dropped.
         fake.assert_metric_logged("temporary");
         fake.assert_metric_logged("local");
         let run = mlflow::start_run().start();
@@ -261,7 +261,7 @@ fn so_does_that_of_a_future() {
     same_drops!(|new, m| block_on(m::kept(new("a"), (new("b"), 1))));
 }
 
-/// Their bodies run before the run starts.
+/// The bodies of these functions run before the run starts.
 #[test]
 fn so_does_that_of_what_returns_a_future() {
     for made in [

@@ -113,17 +113,17 @@ impl JournalReader {
     /// Creates the reader of an orphaned journal that the caller has locked, and surveys its runs.
     pub(crate) fn for_orphan(directory: Directory) -> Self {
         let noted_steps = NotedSteps::read(directory.path());
-        let mut source = Self::new(JournalOwner::Orphan { directory });
-        source.noted_steps = noted_steps;
-        source.open_segments();
+        let mut reader = Self::new(JournalOwner::Orphan { directory });
+        reader.noted_steps = noted_steps;
+        reader.open_segments();
         // The runs have to be known before the first entry is handed out: a metric may be in an older segment
         // than the start of its run.
         let mut last = Vec::new();
-        for (index, cursor) in source.cursors.iter_mut().enumerate() {
+        for (index, cursor) in reader.cursors.iter_mut().enumerate() {
             if let Some(bytes) = cursor.load() {
                 match bytes.frame(HEADER_BYTES) {
                     Frame::Whole { .. } => {
-                        source.runs.scan_segment(&bytes, cursor.settled_offset());
+                        reader.runs.scan_segment(&bytes, cursor.settled_offset());
                     }
                     // Without its origin, the segment is scanned after one that has the same origin.
                     Frame::End | Frame::Torn => last.push(index),
@@ -132,14 +132,14 @@ impl JournalReader {
             }
         }
         for index in last {
-            if let Some(cursor) = source.cursors.get_mut(index)
+            if let Some(cursor) = reader.cursors.get_mut(index)
                 && let Some(bytes) = cursor.load()
             {
-                source.runs.scan_segment(&bytes, cursor.settled_offset());
+                reader.runs.scan_segment(&bytes, cursor.settled_offset());
                 cursor.unload();
             }
         }
-        source
+        reader
     }
 
     fn new(owner: JournalOwner) -> Self {
@@ -205,36 +205,36 @@ impl JournalReader {
             JournalOwner::Live { journal, .. } => Some(journal.current_sequence()),
             JournalOwner::Orphan { .. } => None,
         };
-        let mut pass = ReadBatch::with_event_limit(limit.unwrap_or(u64::MAX));
+        let mut read_batch = ReadBatch::with_event_limit(limit.unwrap_or(u64::MAX));
         self.open_segments();
         self.cursors.iter_mut().for_each(Cursor::begin_pass);
         // Ordered entries come first: earlier readings may have made them ready, and other entries may fill
         // this batch.
-        self.read_ordered(limit, budget, &mut pass);
-        self.read_segments(limit, budget, &mut pass);
-        if !self.read_ordered(limit, budget, &mut pass) {
-            pass.mark_incomplete();
+        self.read_ordered(limit, budget, &mut read_batch);
+        self.read_segments(limit, budget, &mut read_batch);
+        if !self.read_ordered(limit, budget, &mut read_batch) {
+            read_batch.mark_incomplete();
         }
         self.has_unacknowledged_batch = true;
-        if !pass.is_empty() && pass.oldest_ms.is_none() {
-            pass.record_time(time::now_ms());
+        if !read_batch.is_empty() && read_batch.oldest_ms.is_none() {
+            read_batch.record_time(time::now_ms());
         }
-        pass.sort();
-        pass
+        read_batch.sort();
+        read_batch
     }
 
     /// Continues in each segment, until the batch holds about `budget` entries.
-    fn read_segments(&mut self, limit: Option<u64>, budget: usize, pass: &mut ReadBatch) {
+    fn read_segments(&mut self, limit: Option<u64>, budget: usize, read_batch: &mut ReadBatch) {
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
             if !cursor.is_open() || cursor.position != ReadPosition::Middle {
                 continue;
             }
             // The budget is checked before the segment is read, so that a backlog does not end up in memory.
-            if pass.is_full(budget) {
-                pass.mark_incomplete();
+            if read_batch.is_full(budget) {
+                read_batch.mark_incomplete();
             } else {
-                self.read_cursor(index, cursor, limit, budget, pass);
+                self.read_cursor(index, cursor, limit, budget, read_batch);
             }
         }
         self.cursors = cursors;
@@ -242,16 +242,16 @@ impl JournalReader {
 
     /// Reads up to about `budget` entries of a lane.
     pub(in crate::shipper) fn read_lane(&mut self, lane: Lane, budget: usize) -> ReadBatch {
-        let mut pass = ReadBatch::with_event_limit(0);
+        let mut read_batch = ReadBatch::with_event_limit(0);
         let mut cursors = std::mem::take(&mut self.cursors);
         for (index, cursor) in cursors.iter_mut().enumerate() {
-            if cursor.lane == Some(lane) && !pass.is_full(budget) && !cursor.is_finished {
-                self.read_cursor(index, cursor, None, budget, &mut pass);
+            if cursor.lane == Some(lane) && !read_batch.is_full(budget) && !cursor.is_finished {
+                self.read_cursor(index, cursor, None, budget, &mut read_batch);
             }
         }
         self.cursors = cursors;
-        pass.sort();
-        pass
+        read_batch.sort();
+        read_batch
     }
 
     /// Goes back to where the lane is delivered: what was read of it last could not be.
@@ -264,7 +264,7 @@ impl JournalReader {
     }
 
     /// Acknowledges what was read of the lane last.
-    pub(in crate::shipper) fn acknowledge_lane(&mut self, lane: Lane, pass: &ReadBatch) {
+    pub(in crate::shipper) fn acknowledge_lane(&mut self, lane: Lane, read_batch: &ReadBatch) {
         let mut segments = Vec::new();
         for cursor in &mut self.cursors {
             if cursor.lane == Some(lane) {
@@ -272,11 +272,11 @@ impl JournalReader {
                 segments.push(Arc::clone(&cursor.segment));
             }
         }
-        self.forget_steps(pass, false);
-        for file in self.parked.take_handed_over(lane, pass) {
+        self.forget_steps(read_batch, false);
+        for file in self.parked.take_handed_over(lane, read_batch) {
             self.delete_when_unpinned(file, segments.clone());
         }
-        self.delete_spent_files(pass);
+        self.delete_spent_files(read_batch);
         self.settle();
     }
 
@@ -290,23 +290,24 @@ impl JournalReader {
 
     /// Forgets the noted steps of points that were delivered, except for those that may be read again.
     /// `is_only` is true if no other batch is being delivered.
-    fn forget_steps(&mut self, pass: &ReadBatch, is_only: bool) {
-        for (sequence, cursors) in pass.noted_points() {
+    fn forget_steps(&mut self, read_batch: &ReadBatch, is_only: bool) {
+        for (sequence, cursors) in read_batch.noted_points() {
             let mut cursors = cursors.iter().filter_map(|index| self.cursors.get(*index));
             if !cursors.any(Cursor::is_pinned) {
                 self.noted_steps.remove(sequence);
             }
         }
         let waits = !self.parked.is_empty() || !self.deferred.is_empty();
-        if is_only && !pass.has_more && !waits && !self.cursors.iter().any(Cursor::is_pinned) {
+        if is_only && !read_batch.has_more && !waits && !self.cursors.iter().any(Cursor::is_pinned)
+        {
             self.noted_steps.clear();
         }
     }
 
     /// Keeps the segments of a run's entries, as the entries have to wait and could not be copied.
-    pub(in crate::shipper) fn block_in_place(&mut self, work: &RunBatch, entries: usize) {
+    pub(in crate::shipper) fn block_in_place(&mut self, run_batch: &RunBatch, entries: usize) {
         self.blocked_in_place += entries;
-        for index in &work.cursors {
+        for index in &run_batch.cursors {
             if let Some(cursor) = self.cursors.get_mut(*index) {
                 cursor.is_blocked = true;
             }
@@ -442,19 +443,19 @@ impl JournalReader {
 
     /// Acknowledges the batch that [`read`](Self::read) has returned last: everything in it is settled.
     /// Deletes segments and files that are not needed any more, and forgets runs that are over.
-    pub(in crate::shipper) fn acknowledge(&mut self, pass: &ReadBatch) {
+    pub(in crate::shipper) fn acknowledge(&mut self, read_batch: &ReadBatch) {
         for cursor in &mut self.cursors {
             if cursor.lane.is_none() {
                 cursor.set_delivered();
             }
         }
-        self.forget_steps(pass, true);
-        self.delete_spent_files(pass);
-        self.settled_events = self.settled_events.max(pass.events_before);
+        self.forget_steps(read_batch, true);
+        self.delete_spent_files(read_batch);
+        self.settled_events = self.settled_events.max(read_batch.events_before);
         self.has_unacknowledged_batch = false;
         self.settle();
         // Everything that was logged to ended runs has been read, so no later entry refers to them.
-        if self.is_live() && !pass.has_more {
+        if self.is_live() && !read_batch.has_more {
             for number in std::mem::take(&mut self.ended_runs) {
                 if !self.is_needed(number) {
                     self.runs.forget(number);
@@ -468,8 +469,8 @@ impl JournalReader {
         self.consoles.has_run(run) || self.parked.has_run(run) || self.deferred.has_run(run)
     }
 
-    fn delete_spent_files(&mut self, pass: &ReadBatch) {
-        for SpentFile { file, cursors } in &pass.spent_files {
+    fn delete_spent_files(&mut self, read_batch: &ReadBatch) {
+        for SpentFile { file, cursors } in &read_batch.spent_files {
             self.delete_when_unpinned(file.clone(), self.segments_of(cursors));
         }
     }

@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Display};
 
-use super::text::{Text, TextEnd};
+use super::bounded_text::{Text, TextEnd};
 use crate::model::limits::{MAX_CONFIG_FIELDS, MAX_FIELDS, MAX_METRICS};
 
 /// Purpose of the leaves, which sets their form and their limits.

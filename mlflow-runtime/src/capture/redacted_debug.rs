@@ -13,7 +13,7 @@ use std::fmt::{self, Write};
 
 use mlflow_rules::{REDACTED, is_secret_name};
 
-use super::text::{BoundedWriter, Text, render_bounded};
+use super::bounded_text::{BoundedWriter, Text, render_bounded};
 
 /// Maximum length of a redacted value, in characters. A longer value ends the text.
 const MAX_REDACTED_CHARS: usize = 1 << 16;
@@ -216,5 +216,5 @@ impl QuoteState {
 }
 
 #[cfg(test)]
-#[path = "debug_tests.rs"]
+#[path = "redacted_debug_tests.rs"]
 mod tests;

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::error::Error;
 
-use super::text::{Text, render_text, truncate_to_text};
+use super::bounded_text::{Text, render_text, truncate_to_text};
 use crate::model::limits::TAG_VALUE_CHARS;
 
 const MAX_CAUSES: usize = 16;

@@ -21,15 +21,15 @@ use std::ops::Deref;
 
 use serde::Serialize;
 
-use super::debug::render_debug;
-use super::failure::Failure;
+use super::bounded_text::{Text, TextEnd, name_behind_pointers, truncate_to_text};
+use super::error_chain::Failure;
 use super::flatten::{Leaves, flatten_value};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
-use super::leaf::{Leaf, MAX_PARAM_ENTRIES, Purpose};
-use super::length::Length;
+use super::len_hint::Length;
 use super::lock::{Lock, Look, is_lock, is_lock_in_debug, lock_name};
+use super::redacted_debug::render_debug;
+use super::scalar::{Leaf, MAX_PARAM_ENTRIES, Purpose};
 use super::shared::Shared;
-use super::text::{Text, TextEnd, name_behind_pointers, truncate_to_text};
 use crate::model::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value to be captured.
@@ -512,5 +512,5 @@ pub mod specialization {
 }
 
 #[cfg(test)]
-#[path = "levels_tests.rs"]
+#[path = "dispatch_tests.rs"]
 mod tests;
