@@ -1,12 +1,14 @@
-//! Several tracked tasks at once: some succeed, one fails, one panics, one is cancelled.
+//! Several tracked tasks that run at the same time: two succeed, one fails, one panics, one is cancelled.
 //!
 //! ```sh
 //! cargo run --example async_service
-//! mlflow ui        # in the same folder, then open http://127.0.0.1:5000, unless MLFLOW_TRACKING_URI names a server
+//! mlflow ui        # in the same folder, then open http://127.0.0.1:5000
 //! ```
 //!
-//! Each is a child of `serve`, ends with the status that fits what happened to it, and logs only
-//! to its own run although all of them share the same two threads.
+//! If `MLFLOW_TRACKING_URI=http://…` is set, open the page of that server instead.
+//!
+//! The run of each task is a child of the run of `serve`. A run ends with the status that fits the outcome of
+//! its task, and a task logs only to its own run, although all tasks share the same two threads.
 
 use std::fmt;
 use std::time::Duration;
@@ -52,7 +54,7 @@ async fn score(batch: u32, size: u32) -> Result<f64, ScoreError> {
     Ok(sum / f64::from(size))
 }
 
-/// A task with a mistake in it.
+/// Looks up a value behind the end of a table, and panics.
 #[tracked(experiment = "async-service", run_name = "lookup")]
 async fn lookup(index: usize) -> Result<f64, ScoreError> {
     sleep(Duration::from_millis(2)).await;
@@ -60,7 +62,7 @@ async fn lookup(index: usize) -> Result<f64, ScoreError> {
     Ok(table[index])
 }
 
-/// A task that takes longer than anybody wants to wait.
+/// Waits for 20 seconds, and is cancelled long before that.
 #[tracked(experiment = "async-service", run_name = "slow")]
 async fn slow() -> Result<f64, ScoreError> {
     for tick in 0..1000 {
@@ -78,7 +80,8 @@ async fn slow() -> Result<f64, ScoreError> {
 )]
 async fn serve() -> usize {
     let mut tasks = JoinSet::new();
-    // A tracked future belongs to the run in which it was made, wherever it is polled.
+    // The run of a tracked future is a child of the run in which the future is made, wherever the future is
+    // polled.
     for (batch, size) in [(1, 20), (2, 10), (3, 0)] {
         tasks.spawn(score(batch, size));
     }

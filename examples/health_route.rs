@@ -1,12 +1,12 @@
-//! A health route for an axum service that trains: how its tracking is doing, and whether the server
-//! answers.
+//! Health route for an axum service that trains models. The route reports the state of tracking, and whether
+//! the tracking server answers.
 //!
 //! ```sh
 //! cargo run --example health_route
 //! ```
 //!
-//! The example asks its own route once and ends. To keep the service, give it an address:
-//! `cargo run --example health_route 127.0.0.1:8080`, then `curl http://127.0.0.1:8080/health`.
+//! The example requests its own route once, prints the answer, and ends. To keep the service running, pass an
+//! address: `cargo run --example health_route 127.0.0.1:8080`, then `curl http://127.0.0.1:8080/health`.
 
 use std::env;
 use std::io::{Read, Write};
@@ -40,8 +40,8 @@ struct Server {
     error: Option<String>,
 }
 
-/// 200 while tracking works; 503 where values were lost, or a person has to act. A server that is
-/// away for a while is no fault of the service: values wait.
+/// Returns 200 while tracking works, and 503 if values were lost or a person has to act. A tracking server
+/// that is unavailable for a while is no fault of the service, because values wait, so the status stays 200.
 async fn health() -> (StatusCode, Json<Report>) {
     let health = mlflow::health();
     let server = Client::new().server_info().await;
@@ -71,12 +71,12 @@ async fn health() -> (StatusCode, Json<Report>) {
     (status, Json(report))
 }
 
-/// Mount it in any service: `Router::new().merge(tracking())`.
+/// Returns the router of the health route, which any service can mount: `Router::new().merge(tracking())`.
 fn tracking() -> Router {
     Router::new().route("/health", get(health))
 }
 
-/// Work that the service does.
+/// Trains, as the work of the service.
 #[tracked(experiment = "health-route")]
 fn train(epochs: u32) -> f64 {
     for epoch in 0..epochs {
@@ -104,7 +104,7 @@ async fn main() -> std::io::Result<()> {
     Ok(())
 }
 
-/// What `curl` would show.
+/// Requests the health route, and returns the answer as `curl --include` shows it.
 fn ask(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
     write!(

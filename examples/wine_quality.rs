@@ -1,12 +1,12 @@
-//! MLflow's own first tutorial, in Rust: ElasticNet on the wine-quality data, over a small grid.
+//! First tutorial of MLflow, in Rust: ElasticNet on the wine-quality data, over a small grid of parameters.
 //!
 //! ```sh
 //! cargo run --example wine_quality
 //! mlflow ui        # in the same folder, then open http://127.0.0.1:5000
 //! ```
 //!
-//! One parent run for the sweep, one child for each fit. Set `MLFLOW_TRACKING_URI=http://…` to see
-//! the same on a tracking server.
+//! The sweep is a parent run, and each fit is a child run. Set `MLFLOW_TRACKING_URI=http://…` to log to a
+//! tracking server instead.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 type Data = linfa::Dataset<f64, f64, ndarray::Ix1>;
 
-/// Passes of coordinate descent, at most.
+/// Maximum number of passes of coordinate descent.
 const MAX_ITERATIONS: u32 = 25;
 
 #[derive(Clone, Copy, Serialize)]
@@ -51,7 +51,7 @@ fn fit(train: &Data, test: &Data, alpha: f64, l1_ratio: f64) -> Result<Scores, B
             .tolerance(1e-6)
     };
 
-    // How well the solution is known after each pass: the duality gap goes to zero.
+    // The duality gap shows the accuracy of the solution after each pass: the gap approaches zero.
     let mut model = params().max_iterations(1).fit(train)?;
     for iteration in 1..=MAX_ITERATIONS {
         model = params().max_iterations(iteration).fit(train)?;
@@ -72,7 +72,7 @@ fn fit(train: &Data, test: &Data, alpha: f64, l1_ratio: f64) -> Result<Scores, B
     })
 }
 
-/// Fits every point of the grid and keeps the best by RMSE on the test data.
+/// Fits every point of the grid, and sorts the trials by RMSE on the test data, the best first.
 #[tracked(
     experiment = "wine-quality",
     run_name = "sweep-{timestamp}",
@@ -107,7 +107,7 @@ fn sweep(
     Ok(trials)
 }
 
-/// The fitted model as a table that MLflow's page shows.
+/// Returns the fitted model as a CSV table, which the MLflow UI shows.
 fn coefficients(data: &Data, model: &ElasticNet<f64>) -> String {
     let mut table = String::from("feature,coefficient\n");
     let _ = writeln!(table, "(intercept),{}", model.intercept());
@@ -117,8 +117,8 @@ fn coefficients(data: &Data, model: &ElasticNet<f64>) -> String {
     table
 }
 
-/// The wine data, three quarters to train and one to test, with features scaled to mean 0 and
-/// standard deviation 1 over the training part.
+/// Loads the wine data: three quarters to train, and one quarter to test. The features are scaled to mean 0
+/// and standard deviation 1 over the training part.
 fn wine() -> Result<(Data, Data), Box<dyn Error>> {
     let wine = linfa_datasets::winequality();
     let names = wine.feature_names().to_vec();

@@ -1,6 +1,7 @@
-//! Tells the library which compiler builds it, for what, and how: only a build script is told.
+//! Build script that passes facts about the build to the library: the compiler's version, the target, and the
+//! profile. Cargo gives these facts to build scripts only.
 //!
-//! Invariant: what cannot be found out is absent and nothing fails.
+//! Invariant: a fact that cannot be determined is left out, and the build does not fail.
 
 use std::env;
 use std::path::{Component, Path};
@@ -19,6 +20,7 @@ fn main() {
     }
 }
 
+/// Returns the version of the compiler.
 // Output: `1.95.0 (59807616e 2026-04-14)`
 fn compiler() -> Option<String> {
     let output = Command::new(env::var_os("RUSTC")?)
@@ -29,7 +31,8 @@ fn compiler() -> Option<String> {
     Some(version.trim().strip_prefix("rustc ")?.to_owned())
 }
 
-/// The profile's own name stands in the path only; `PROFILE` knows no others than debug and release.
+/// Returns the name of the build's profile. Only the path of the output directory contains that name: the
+/// variable `PROFILE` is always `debug` or `release`.
 // Input:  `/project/target/x86_64-unknown-linux-gnu/bench-lto/build/mlflow-runtime-0123/out`
 // Output: `bench-lto`
 fn profile() -> Option<String> {
@@ -46,7 +49,7 @@ fn profile() -> Option<String> {
         .and_then(|build| components.get(build.checked_sub(1)?))
         .map(|name| (*name).to_owned())
         .or_else(|| env::var("PROFILE").ok())?;
-    // The directory of the profile `dev` has another name.
+    // Cargo builds the profile `dev` in the directory `debug`.
     Some(if name == "debug" {
         "dev".to_owned()
     } else {

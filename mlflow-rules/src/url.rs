@@ -2,9 +2,10 @@
 
 /// Returns `url` without user, password, query and fragment.
 ///
-/// A password may hold characters that should have been encoded: if the part before the first `/`, `?` or `#` is no
-/// `host:port`, everything up to the last `@` belongs to user and password. A user name without a password is kept
-/// where there is no scheme, as in the `git@host:repo.git` of SSH.
+/// A password may contain characters that should have been percent-encoded. Therefore, if the part before the
+/// first `/`, `?` or `#` is not of the form `host` or `host:port`, everything up to the last `@` counts as
+/// user and password. In a URL without a scheme, a user name without a password is kept, as in the
+/// `git@host:repo.git` of SSH.
 // Input:  `https://user:token@host/repo.git?key=1`, `redis://user:to/ken@host`, `git@host:repo.git`
 // Output: `https://host/repo.git`, `redis://host`, `git@host:repo.git`
 #[must_use]
@@ -26,7 +27,7 @@ fn after_userinfo(rest: &str, has_scheme: bool) -> &str {
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let authority = rest.get(..authority_end).unwrap_or(rest);
     let end = match authority.rfind('@') {
-        // The password may go on behind the authority.
+        // The password may contain `/`, `?` or `#`, and continue behind the authority.
         Some(end) if authority.get(..end).is_some_and(|user| user.contains(':')) => rest.rfind('@'),
         Some(end) => has_scheme.then_some(end),
         None if is_host_and_port(authority) => None,
@@ -35,7 +36,8 @@ fn after_userinfo(rest: &str, has_scheme: bool) -> &str {
     end.and_then(|end| rest.get(end + 1..)).unwrap_or(rest)
 }
 
-/// Returns true unless there is a `:` with something behind it that is no port.
+/// Returns true unless `authority` contains a `:` that is followed by anything but the number of a port. An
+/// address in brackets counts as a host.
 fn is_host_and_port(authority: &str) -> bool {
     const PORT_DIGITS: usize = 5;
     if authority.starts_with('[') {

@@ -5,7 +5,7 @@
 //! its own, with the step as value. Then the program waits until ATTEMPTS requests to the store have
 //! failed, because failing requests take memory, too.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

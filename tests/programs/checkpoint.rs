@@ -1,7 +1,7 @@
 //! Program that logs a file and a text as artifacts, then metric points: `checkpoint FILE POINTS`.
 //! Prints the numbers of values dropped and rejected, and the bytes of artifacts that wait.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

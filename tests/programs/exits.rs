@@ -1,6 +1,6 @@
 //! Program that logs to a run and ends in one of many ways: `exits HOW`.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

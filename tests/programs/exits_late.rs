@@ -7,7 +7,7 @@
 // `atexit` has no safe form.
 #![allow(unsafe_code)]
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

@@ -3,7 +3,7 @@
 //! WHERE is `body`, for a build that aborts on panic, or `callback` or `destructor`, from which no build
 //! can unwind.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use mlflow::tracked;

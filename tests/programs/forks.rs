@@ -3,7 +3,7 @@
 //! With `exit` both processes end as usual. With `orphan` the parent aborts right after the fork, and
 //! the child lives until its stdin is closed.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

@@ -1,7 +1,7 @@
 //! Program that logs more than its journal may hold. Prints three numbers: values dropped because the
 //! journal was full, values dropped for any reason, and bytes of the journal.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Program in which a thread sets a tag, and the main thread then sets the same tag again.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 fn main() {

@@ -1,7 +1,7 @@
 //! Program that logs its argument, a credential, in every way there is, and then aborts:
 //! `leaky CREDENTIAL`. A test may put the credential into `argv[0]`, too.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@
 //! Prints `complete true` if the flush was complete, else `complete false`, and after it the number of
 //! values that were rejected, dropped or damaged.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

@@ -1,7 +1,7 @@
 //! Program with two runs on one thread, in two experiments. Each run logs a text that is too long for the
 //! journal itself and is stored in a file beside it.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 fn main() {

@@ -4,7 +4,7 @@
 //! when the last call has returned, and the run does not end. With COUNT 0 the program only starts
 //! and ends a run: tests use it as a sweeper, a program that ships orphaned journals.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

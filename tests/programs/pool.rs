@@ -1,6 +1,6 @@
 //! Program that ends each of two runs while a thread that logged to the run lives on: `pool [abort]`.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::sync::mpsc;

@@ -4,7 +4,7 @@
 //! that all ranks share, the others to a key of the rank's own. The value of a point encodes rank and
 //! number. The run is the one named by `MLFLOW_RUN_ID`, or else a run of the process's own.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

@@ -11,7 +11,7 @@
 //! | `alone` | calls another tracked function before the training; given to one rank only |
 //! | `configure` | configures the process again, with nothing set, and trains again |
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

@@ -23,7 +23,7 @@
 //! abort               aborts the process
 //! ```
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::collections::HashMap;

@@ -4,7 +4,7 @@
 //! `ready` when a test may send the signal. With `forks` the program instead sends SIGTERM to a forked
 //! child, and prints the signal that ended the child.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

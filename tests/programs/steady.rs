@@ -5,7 +5,7 @@
 //! store. At the end the program prints its result, then `complete true` if the flush was complete or
 //! `complete false` if not, and the number of dropped values.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::time::Duration;

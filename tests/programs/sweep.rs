@@ -1,7 +1,7 @@
 //! Program with a sweep of two fits, written as a user would write it. Prints its result, so that a test
 //! can check that tracking did not change the result.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use mlflow::tracked;

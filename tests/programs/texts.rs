@@ -1,7 +1,7 @@
 //! Program that logs texts and metric values which not every database can store. The expected results are
 //! in `integration/postgres.rs`.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 fn main() {

@@ -2,9 +2,9 @@
 //! `victim LIFE ROUNDS VALUES MARKS`. VALUES is the number of values in a round, MARKS the path of the file
 //! of marks. The module `plan.rs` describes the values and the marks.
 
-#[path = "plan.rs"]
+#[path = "support/plan.rs"]
 mod plan;
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::env;

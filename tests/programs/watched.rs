@@ -6,7 +6,7 @@
 //! any more. With `exit` there is no inner run, and the program exits while the outer run is open. With
 //! `shutdown` the program starts the inner run after a shutdown.
 
-#[path = "report.rs"]
+#[path = "support/report.rs"]
 mod report;
 
 use std::time::Duration;

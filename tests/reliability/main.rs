@@ -24,10 +24,10 @@ mod faults;
 mod kills;
 mod ledger;
 mod mutation_check;
-#[path = "../programs/plan.rs"]
+#[path = "../programs/support/plan.rs"]
 mod plan;
 mod ranks;
-#[path = "../programs/report.rs"]
+#[path = "../programs/support/report.rs"]
 mod report;
 mod restarts;
 mod traffic;

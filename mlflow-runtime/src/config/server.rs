@@ -1,6 +1,8 @@
 //! Settings of the tracking server: credentials, workspace and TLS.
 //!
-//! Invariant: passwords and tokens are wrapped in [`Secret`], so no `Debug` output shows them.
+//! Invariant: passwords and tokens are wrapped in [`Secret`], so no `Debug` output shows a password or token.
+//!
+//! Explicit values take precedence over the environment, and the environment over MLflow's credentials file.
 
 use std::path::PathBuf;
 
@@ -36,7 +38,7 @@ pub(crate) struct Login {
     pub(crate) token: Option<Secret<String>>,
 }
 
-/// TLS settings for the tracking server: whether and how its certificate is checked, and the client's
+/// TLS settings for the tracking server: the check of the server's certificate, and the client's own
 /// certificate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tls {
@@ -46,9 +48,10 @@ pub(crate) struct Tls {
 }
 
 impl Config {
-    /// Sets the user name and the password for HTTP Basic authentication (`MLFLOW_TRACKING_USERNAME`,
-    /// `MLFLOW_TRACKING_PASSWORD`, then the file `~/.mlflow/credentials`). If both are known, they take
-    /// precedence over a token. A line break at the end of either is left out.
+    /// Sets the user name and the password for HTTP Basic authentication (`MLFLOW_TRACKING_USERNAME` and
+    /// `MLFLOW_TRACKING_PASSWORD`, then the file `~/.mlflow/credentials`; default: none). A user name
+    /// together with a password takes precedence over a token. A line break at the end of the user name or
+    /// the password is removed.
     ///
     /// ```
     /// # let secret = || "from a vault".to_owned();
@@ -61,8 +64,8 @@ impl Config {
         self
     }
 
-    /// Sets the bearer token (`MLFLOW_TRACKING_TOKEN`). A line break at the end of the token, as a file may
-    /// have it, is left out.
+    /// Sets the bearer token (`MLFLOW_TRACKING_TOKEN`, default: none). A line break at the end of the token,
+    /// as in a token that was read from a file, is removed.
     ///
     /// ```no_run
     /// let token = std::fs::read_to_string("/run/secrets/mlflow-token")?;
@@ -75,8 +78,8 @@ impl Config {
         self
     }
 
-    /// Sets the workspace on the server (`MLFLOW_WORKSPACE`, default: the server's own default workspace). It is
-    /// sent as the header `X-MLFLOW-WORKSPACE`.
+    /// Sets the workspace on the server (`MLFLOW_WORKSPACE`, default: the server's own default workspace).
+    /// The name is sent as the header `X-MLFLOW-WORKSPACE`. A line break at the end of the name is removed.
     ///
     /// ```
     /// let config = mlflow::Config::new().workspace("vision-team");
@@ -87,9 +90,9 @@ impl Config {
         self
     }
 
-    /// Turns the check of the server's certificate off (`MLFLOW_TRACKING_INSECURE_TLS`, default false). Anyone
-    /// between the program and the server can then read and change the traffic, and one warning says so. For a
-    /// private certificate authority, use [`server_cert`](Self::server_cert) instead.
+    /// Turns off the check of the server's certificate (`MLFLOW_TRACKING_INSECURE_TLS`, default false).
+    /// Anyone between the program and the server can then read and change the traffic, which one warning
+    /// points out. For a private certificate authority, use [`server_cert`](Self::server_cert) instead.
     ///
     /// ```
     /// let config = mlflow::Config::new().insecure_tls(true);
@@ -100,9 +103,9 @@ impl Config {
         self
     }
 
-    /// Sets the file of certificates that are trusted instead of the system's, in PEM format
-    /// (`MLFLOW_TRACKING_SERVER_CERT_PATH`). If the file cannot be used, one warning is logged and values wait in
-    /// the journal.
+    /// Sets the file of the certificates that are trusted instead of the system's, in PEM format
+    /// (`MLFLOW_TRACKING_SERVER_CERT_PATH`, default: none). If the file cannot be used, one warning is
+    /// logged, and values wait in the journal.
     ///
     /// ```
     /// let config = mlflow::Config::new().server_cert("/etc/ssl/private-ca.pem");
@@ -114,8 +117,8 @@ impl Config {
     }
 
     /// Sets the file of the client's own certificate and private key, in PEM format
-    /// (`MLFLOW_TRACKING_CLIENT_CERT_PATH`). If the file cannot be used, one warning is logged and values wait in
-    /// the journal.
+    /// (`MLFLOW_TRACKING_CLIENT_CERT_PATH`, default: none). If the file cannot be used, one warning is
+    /// logged, and values wait in the journal.
     ///
     /// ```
     /// let config = mlflow::Config::new().client_cert("/etc/ssl/client.pem");
@@ -167,7 +170,8 @@ impl ServerOptions {
     }
 }
 
-/// Returns `text` without the line break at its end, which a file that was read into a variable has.
+/// Returns `text` without the line breaks at its end. The content of a file that was read into a variable
+/// usually ends with one.
 fn without_line_end(text: String) -> String {
     let kept = text.trim_end_matches(['\r', '\n']).len();
     let mut text = text;

@@ -1,7 +1,7 @@
-//! The availability of the store, as the latest requests showed it.
+//! Availability of the store, as the latest requests have shown.
 //!
-//! Invariants: an outage is warned of once, and its end once. A store that has accepted a part of each round is
-//! available, however large the backlog is.
+//! Invariants: the beginning of an outage causes one warning, and its end causes another one. A store that
+//! accepts something between its failures counts as available, however large the backlog is.
 
 use std::time::Duration;
 
@@ -10,26 +10,28 @@ use crate::shipper::backoff::Backoff;
 use crate::shipper::obstacle::{Halt, RetryReason};
 use crate::shipper::stats::{Connection, Stats};
 
-/// Consecutive failures before an outage is warned of. A single failure may be a connection that was closed while it
-/// was idle.
+/// Number of consecutive failures that cause the warning of an outage. A single failure may be that of a
+/// connection that was closed while idle.
 const FAILURES_BEFORE_WARNING: u32 = 2;
-/// Consecutive failures before a lock that other clients hold is warned of: about half a minute.
+/// Number of consecutive failures that cause the warning if other clients hold a lock. They take about half a
+/// minute with a SQLite file, where each attempt itself waits for the lock.
 const LOCK_FAILURES_BEFORE_WARNING: u32 = 50;
 
-/// The state of an outage, or the absence of one.
+/// State of an outage, or the absence of one.
 #[derive(Default)]
 pub(super) struct StoreAvailability {
     backoff: Backoff,
-    /// Set since the store has accepted something, until it has failed more than `max_retries` times in a row.
+    /// Set once the store has accepted something, until the store has failed more than `max_retries` times in
+    /// a row or refuses everything until a person acts.
     is_available: bool,
-    /// Set since the warning of an outage, until the store is available again.
+    /// Set from the warning of an outage until the store works again.
     is_outage_warned: bool,
 }
 
-/// The circumstances of a failure that decide when an outage is warned of.
+/// Circumstances of a failure, which determine when the warning of an outage is logged.
 pub(super) struct FailureContext<'a> {
     pub(super) delivery: &'a Delivery,
-    /// The number of consecutive failures after which the store counts as unavailable.
+    /// Number of consecutive failures after which the store counts as unavailable.
     pub(super) max_retries: u32,
     /// True if the store has accepted something since the last failure.
     pub(super) made_progress: bool,
@@ -38,12 +40,12 @@ pub(super) struct FailureContext<'a> {
 }
 
 impl StoreAvailability {
-    /// Returns true if the store has worked, and has not failed for long since.
+    /// Returns true if the store has accepted something, and has not failed more often than allowed since.
     pub(super) fn is_available(&self) -> bool {
         self.is_available
     }
 
-    /// Records that the store has done what was requested.
+    /// Records that the store has done what was requested. Logs a warning if that ends an outage.
     pub(super) fn record_success(&mut self, stats: &Stats, delivery: &Delivery) {
         stats.set_connection(Connection::Connected);
         stats.set_store_error(None);
@@ -57,7 +59,8 @@ impl StoreAvailability {
         }
     }
 
-    /// Records a failure of the whole delivery. Returns the delay before the next attempt.
+    /// Records a failure of the whole delivery, and logs the warning of an outage when it is due. Returns the
+    /// delay before the next attempt.
     pub(super) fn record_failure(
         &mut self,
         stats: &Stats,

@@ -1,8 +1,9 @@
-//! The schedule of the scans for orphaned journals.
+//! Schedule of the scans for orphaned journals: the journals of processes that have ended.
 //!
-//! Invariants: orphaned journals are scanned for at the start, once for each flush, when a further destination is
-//! added, and, while some could not be finished, after growing delays. A process that has logged nothing, and of
-//! which no flush was requested, ships none: it may be a short-lived tool.
+//! Invariants: a scan takes place at the start, once for each flush, when the further destination changes,
+//! and, while some orphaned journals could not be finished, after growing delays. A process that has logged
+//! nothing ships no orphaned journal unless a flush is requested, because the process may be a short-lived
+//! tool.
 
 use tokio::time::Instant;
 
@@ -13,14 +14,15 @@ use crate::shipper::Shipper;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::obstacle::RetryReason;
 
-/// The state of the schedule.
+/// State of the schedule.
 #[derive(Default)]
 pub(super) struct OrphanScan {
-    /// The latest flush for which a scan was made.
+    /// Latest flush for which a scan was made.
     scanned_ticket: u64,
-    /// A further destination whose orphaned journals are shipped, as `recover_from` requests it.
+    /// Further destination whose orphaned journals are shipped, on behalf of
+    /// [`recover_from`](crate::recover_from).
     extra_destination: Option<String>,
-    /// The time of the next scan, while orphaned journals are unfinished.
+    /// Time of the next scan, while orphaned journals are unfinished.
     due: Option<Instant>,
     backoff: Backoff,
 }
@@ -31,7 +33,7 @@ impl OrphanScan {
         self.due
     }
 
-    /// Sets the further destination, and scans if it has changed.
+    /// Sets the further destination, and scans if the destination has changed.
     pub(super) fn set_extra_destination(
         &mut self,
         destination: Option<String>,
@@ -45,7 +47,8 @@ impl OrphanScan {
         }
     }
 
-    /// Scans if none was made for the flush `ticket`: forked children may have died meanwhile.
+    /// Scans unless a scan was made for the flush `ticket`. Forked children may have died since the previous
+    /// scan.
     pub(super) fn scan_for_flush(
         &mut self,
         ticket: u64,
@@ -72,7 +75,8 @@ impl OrphanScan {
         }
     }
 
-    /// Gives `shipper` the orphaned journals of its destinations, except the one that is being shipped.
+    /// Gives `shipper` the orphaned journals of this process's destination and of the further one. The
+    /// journal that is being shipped is locked, and therefore not among them.
     pub(super) fn scan(&mut self, shipper: &mut Shipper, settings: &Settings, journal: &Journal) {
         let own = journal.origin().destination.clone();
         let destinations = [self.extra_destination.clone(), Some(own)];

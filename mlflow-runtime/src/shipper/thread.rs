@@ -1,12 +1,14 @@
-//! The thread of the shipper: the loop that decides when the next step is taken.
+//! Thread of the shipper: the loop that decides when the next step is taken.
 //!
-//! Invariant: while nothing is logged and nothing waits, the thread sleeps without a timer, from
-//! [`IDLE_POLL_PERIOD`] after the last value on. To wake it costs the thread that logs some microseconds, so it is
-//! not put to sleep between the values of a busy program: there it polls.
+//! Invariant: while nothing is logged and nothing waits, the thread sleeps without a timer. The sleep begins
+//! [`IDLE_POLL_PERIOD`] after the last value. Waking a sleeping thread costs the thread that logs some
+//! microseconds. Between the values of a busy program, the shipper's thread therefore polls instead of
+//! sleeping.
 //!
-//! Each round takes one step of this process's journal, uploads what is due of deferred artifacts and console logs,
-//! completes the flushes that it has satisfied, and, if this process has nothing left, takes one step of an orphaned
-//! journal. The result of the round decides how long the thread pauses.
+//! Each round takes one step of this process's journal, uploads the deferred artifacts and console logs that
+//! are due, and completes the flushes that the round has satisfied. If this process has nothing left, the
+//! round also takes one step of an orphaned journal. The result of the round determines how long the thread
+//! pauses.
 
 use std::sync::Arc;
 use std::thread;
@@ -28,18 +30,20 @@ use crate::shipper::{Delivery, FlushQueue, Halt, JournalReader, Shipper, StepOut
 use crate::store::Store;
 use crate::warnings::warn_user;
 
-/// Time in which values are collected before the next request.
+/// Pause after a delivery, in which values gather for the next request.
 const BATCH_DELAY: Duration = Duration::from_millis(250);
-/// Time after the last value in which the thread polls for the next one.
+/// Time after the last value during which the thread polls for the next value.
 const IDLE_POLL_PERIOD: Duration = Duration::from_secs(5);
-/// Time that another thread needs to write the start of a run.
+/// Pause while another thread still writes an entry, such as the start of a run, that must be delivered
+/// first.
 const STALL_DELAY: Duration = Duration::from_millis(1);
 /// Interval between the retries of parked runs and deferred artifacts while a thread waits for a flush.
 const FLUSH_RETRY_INTERVAL: Duration = Duration::from_millis(250);
 /// Longest pause during an outage while a thread waits for a flush.
 const MAX_FLUSH_PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts the thread. If that is not possible, all flushes fail at once and the values stay in the journal.
+/// Starts the thread. If no thread can be started, all flushes fail at once and the values stay in the
+/// journal.
 pub(crate) fn spawn_thread(
     settings: &Settings,
     journal: &Arc<Journal>,
@@ -58,7 +62,7 @@ pub(crate) fn spawn_thread(
     }
 }
 
-/// The state that the loop keeps from round to round.
+/// State that the loop keeps from round to round.
 pub(super) struct Worker {
     settings: Settings,
     journal: Arc<Journal>,
@@ -68,13 +72,13 @@ pub(super) struct Worker {
     availability: StoreAvailability,
     orphan_scan: OrphanScan,
     console_flush: ConsoleFlush,
-    /// The latest flush for which everything that waits was made due.
+    /// Latest flush for which all parked runs and deferred artifacts were made due.
     retried_ticket: u64,
-    /// Set once this process has logged something.
+    /// Set once this process's journal had something to deliver.
     has_logged: bool,
 }
 
-/// The latest flushes for which all console logs were uploaded, or could not be.
+/// Latest flushes for which the upload of all console logs succeeded, or failed.
 #[derive(Default)]
 struct ConsoleFlush {
     sent_ticket: u64,
@@ -123,7 +127,7 @@ impl Worker {
             Ok(store) => self.ship(store).await,
             Err(error) => {
                 self.stats.set_store_error(Some(error.to_string()));
-                // A tracking URI that cannot be used was warned of when it was read.
+                // A warning about an unusable tracking URI was logged when the URI was read.
                 if !matches!(self.settings.destination, Destination::Unusable(_)) {
                     warn_user(format_args!(
                         "values stay in the journal until the next tracked program: {error}"
@@ -156,7 +160,7 @@ impl Worker {
                     .record_success(&self.stats, &shipper.delivery);
             }
             match outcome {
-                // The timers of this thread get their turn.
+                // Let the timers of this thread's runtime fire.
                 Ok(StepOutcome::More) => tokio::task::yield_now().await,
                 Ok(StepOutcome::Delivered) => self.pause(BATCH_DELAY).await,
                 Ok(StepOutcome::Stalled) => tokio::time::sleep(STALL_DELAY).await,
@@ -177,14 +181,16 @@ impl Worker {
         }
     }
 
-    /// Returns true if a flush is or was waited for, and only parked runs and deferred artifacts are left.
+    /// Returns true if a flush is waited for or pending, and parked runs or deferred artifacts are left to
+    /// retry.
     fn is_flush_blocked_by_retries(&self, shipper: &Shipper) -> bool {
         let is_flush_open = self.flush_queue.has_waiters() || self.flush_queue.has_pending();
         is_flush_open && shipper.has_retryable()
     }
 
-    /// Pauses after a failure of the whole delivery. The flush `ticket` fails, unless the store is expected to work
-    /// again within a moment: a lock is released, or an available server is overloaded.
+    /// Pauses after a failure of the whole delivery. The flush `ticket` fails, unless the store is expected
+    /// to work again within a moment, because it is locked by another client, or because a server that was
+    /// available is overloaded.
     async fn pause_after(&mut self, shipper: &mut Shipper, halt: &Halt, ticket: u64) {
         let made_progress = shipper.delivery.take_progress();
         let context = FailureContext {
@@ -216,7 +222,8 @@ impl Worker {
         .await;
     }
 
-    /// Takes a step of this process's journal, and, if that journal has nothing left, of an orphaned one.
+    /// Takes a step of this process's journal and, if that journal has nothing left, a step of an orphaned
+    /// journal.
     async fn run_round(&mut self, shipper: &mut Shipper, ticket: u64) -> Result<StepOutcome, Halt> {
         let now = Instant::now();
         let values_at_start = self.journal.value_count();
@@ -269,7 +276,8 @@ impl Worker {
         Ok(step)
     }
 
-    /// Makes everything that waits due for a new flush, and often while a thread waits for one.
+    /// Makes all parked runs and deferred artifacts due: at once for a new flush, and within
+    /// [`FLUSH_RETRY_INTERVAL`] while a thread waits for a flush.
     fn make_retries_due(&mut self, shipper: &mut Shipper, ticket: u64, now: Instant) {
         if ticket > self.retried_ticket {
             self.retried_ticket = ticket;
@@ -279,17 +287,17 @@ impl Worker {
         }
     }
 
-    /// Returns true if this process has logged something, a flush is pending, or an orphaned journal was begun. The
-    /// runs of this process decide which orphaned journals it may ship, and a journal that it has locked must be
-    /// finished, as other processes have skipped it.
+    /// Returns true if this process has logged something, a flush is pending, or an orphaned journal was
+    /// begun. The runs of a process decide which orphaned journals that process may ship. A journal that this
+    /// process has locked must be finished, because other processes have skipped the journal.
     fn may_ship_orphans(&self, shipper: &Shipper) -> bool {
         let is_one_begun =
             shipper.current_orphan.is_some() || !shipper.unfinished_orphans.is_empty();
         self.has_logged || self.flush_queue.has_pending() || is_one_begun
     }
 
-    /// Takes a step of an orphaned journal. The step stops early if this process has logged something or another
-    /// flush was requested since the round began.
+    /// Takes a step of an orphaned journal. The step stops early if this process has logged something since
+    /// the round began, or if another flush was requested since then.
     async fn step_orphan(
         &mut self,
         shipper: &mut Shipper,
@@ -305,8 +313,8 @@ impl Worker {
         shipper.step_orphan(&is_interrupted).await
     }
 
-    /// Uploads the console logs that are due, and for a new flush, once all else is delivered, all of them. Returns
-    /// true if all were uploaded for the flush.
+    /// Uploads the console logs that are due. For a new flush, uploads all console logs, once everything else
+    /// is delivered. Returns true if all console logs were uploaded for the flush.
     async fn send_due_consoles(
         &mut self,
         shipper: &mut Shipper,
@@ -331,7 +339,7 @@ impl Worker {
         ticket <= self.console_flush.sent_ticket
     }
 
-    /// Waits for `delay` or the next value, but not at all while a flush is pending.
+    /// Waits until `delay` has passed or the thread is woken, but not at all while a flush is pending.
     async fn pause(&self, delay: Duration) {
         if self.flush_queue.has_pending() {
             return;
@@ -339,7 +347,9 @@ impl Worker {
         let _ = tokio::time::timeout(delay, self.journal.wakeup.notified()).await;
     }
 
-    /// Waits without a poll until something is logged, a flush is requested, or something that waits is due.
+    /// Waits, without polling, until something is logged, a flush is requested, or the next retry, console
+    /// log or scan is due. Reads the journal once more before the wait: see
+    /// [`wakeup`](crate::journal::wakeup).
     async fn sleep(&self, shipper: &mut Shipper) {
         if self.flush_queue.has_pending() {
             return;

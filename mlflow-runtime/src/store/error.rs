@@ -1,7 +1,7 @@
-//! The errors of stores.
+//! Errors of stores.
 //!
-//! Invariant: the variant of an error determines what the caller does next. The text is for people only; no code
-//! depends on it.
+//! Invariant: the variant of an error determines what the caller does next. The text of an error is for
+//! people only, and no code depends on that text.
 
 use std::error::Error;
 use std::fmt::{self, Display};
@@ -13,22 +13,23 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Store that cannot be reached, or cannot work now: the same call is worth repeating later.
+    /// Store that cannot be reached, or that cannot work now: the caller repeats the same call later.
     Unavailable {
         /// Observed failure, e.g. `connection refused`.
         reason: Reason,
-        /// Delay after which the store asked for the next attempt, if it named one.
+        /// Minimum delay before the next attempt, if the store has requested one.
         retry_after: Option<Duration>,
     },
-    /// Store that works, but is in use by someone else at this moment (e.g. a file's lock): the same call is
-    /// worth repeating soon.
+    /// Store that works, but is in use by another client at this moment (e.g. a file that is locked): the
+    /// caller repeats the same call soon.
     Busy {
         /// Observed failure.
         reason: Reason,
     },
-    /// Conflict with another client, which seems to create the same row at this moment: the same call is
-    /// worth repeating soon, but not forever. A call that gets this answer again and again is treated as
-    /// refused. For example, a database that ignores case keeps `Loss` and `loss` in one row.
+    /// Conflict with another client, which seems to create the same row at this moment: the caller repeats
+    /// the same call soon, but not for ever. A call that fails again and again with this error is treated as
+    /// rejected. For example, a database that ignores case keeps `Loss` and `loss` in one row, so their
+    /// conflict never ends.
     Contested {
         /// Observed failure.
         reason: Reason,
@@ -39,7 +40,7 @@ pub enum StoreError {
         reason: Reason,
     },
     /// Request that is too large for something between client and store, e.g. a gateway: the caller halves
-    /// the batch. A single entry that is too large may be accepted later, when the limit is raised.
+    /// the batch. A single entry that is too large may be accepted later, when a person has raised the limit.
     TooLarge {
         /// Observed failure.
         reason: Reason,
@@ -74,7 +75,7 @@ impl StoreError {
         }
     }
 
-    /// Returns the same error with `source` as the error behind it.
+    /// Returns this error with `source` as its underlying error.
     #[must_use]
     pub(super) fn with_source(mut self, source: impl Error + Send + Sync + 'static) -> Self {
         let (Self::Unavailable { reason, .. }
@@ -102,8 +103,8 @@ impl Error for StoreError {
     }
 }
 
-/// Description of a failure for people, with the error behind it where there is one. Two descriptions are equal if
-/// their texts are.
+/// Description of a failure for people, with the underlying error, if there is one. Two descriptions are
+/// equal if their texts are equal. Dereferences to the text.
 #[derive(Clone, Debug)]
 pub struct Reason {
     text: String,

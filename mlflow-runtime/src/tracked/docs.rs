@@ -373,8 +373,8 @@
 /// `return` has to state that type: `return |text: &str| …`.
 ///
 /// Put `#[tracing::instrument]` above `#[tracked]`. Below `#[tracked]`, `instrument` would not recognize the
-/// future of a method of `async_trait`, or of a function that returns `Pin<Box<dyn Future>>` or `impl
-/// Future`, and the span would end when the future is made.
+/// future of a method of `async_trait`, or of a function that returns `Pin<Box<dyn Future>>` or
+/// `impl Future`, and the span would end when the future is made.
 pub use mlflow_macros::tracked;
 
 /// Logs the duration of each call of a function, in seconds, as the metric `time/<function>` of the current
