@@ -5,7 +5,7 @@
 //! mlflow ui        # in the same folder, then open http://127.0.0.1:5000
 //! ```
 //!
-//! If `MLFLOW_TRACKING_URI=http://…` is set, open the page of that server instead.
+//! If `MLFLOW_TRACKING_URI=http://…` is set, open the MLflow UI of that server instead.
 //!
 //! The run of each task is a child of the run of `serve`. A run ends with the status that fits the outcome of
 //! its task, and a task logs only to its own run, although all tasks share the same two threads.

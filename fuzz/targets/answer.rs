@@ -1,5 +1,7 @@
-//! The parser of a server's answers. An input is an answer as `curl --include` prints it: status
-//! line, headers, an empty line, body; lines may end without `\r`.
+//! Fuzz target of the parser of a server's answers.
+//!
+//! An input is an answer as `curl --include` prints it: the status line, the headers, an empty line, and the
+//! body. Lines may end without `\r`.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -40,7 +42,9 @@ fn head_and_body(input: &[u8]) -> (&[u8], &[u8]) {
     input.split_at(body.unwrap_or(input.len()))
 }
 
-/// The status in `HTTP/1.1 404 NOT FOUND`.
+/// Parses the status line.
+// Input:  `HTTP/1.1 404 NOT FOUND`
+// Output: 404
 fn status(line: &[u8]) -> Option<http::StatusCode> {
     let number = line.split(|byte| *byte == b' ').nth(1)?;
     http::StatusCode::from_bytes(number.trim_ascii()).ok()

@@ -1,8 +1,11 @@
-//! The reader of a journal that a dead process left. An input is the bytes of a segment file, or of
-//! several: a new one starts wherever the magic stands again.
+//! Fuzz target of the reader of orphaned journals.
 //!
-//! Hardly a damaged byte gets past the checksums, so most mutations are made to the bodies of
-//! records, and framed again; the rest is damage as a disk would do it.
+//! An input is the bytes of a segment file, or of several files: each occurrence of a segment's magic starts
+//! a new one.
+//!
+//! The checksums reject nearly every input in which a byte was changed. Most mutations therefore change the
+//! bodies of records, and put these into frames with right checksums. The other mutations change bytes at
+//! random, as a faulty disk would do.
 #![no_main]
 
 use std::path::PathBuf;
@@ -15,7 +18,8 @@ const FRAME_HEADER_BYTES: usize = 8;
 
 static HEADER: LazyLock<Vec<u8>> = LazyLock::new(fuzz_support::segment_header);
 
-/// In memory, where there is such a folder: every input makes and removes files.
+/// Folder for the journals. The folder is in memory if possible, because every input creates and removes
+/// files.
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     let memory = PathBuf::from("/dev/shm");
     let folder = if memory.is_dir() {
@@ -25,7 +29,8 @@ static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
     };
     let root = folder.join(format!("mlflow-rs-fuzz-{}", std::process::id()));
     std::fs::create_dir_all(root.join("journal")).expect("the folder can be written");
-    // What a journal names must not lead out of it.
+    // A path in a journal must not lead out of the journal's folder: the target checks that this file
+    // survives.
     std::fs::write(root.join("outside.artifact"), "").expect("the folder can be written");
     root
 });
@@ -54,11 +59,11 @@ fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     bytes.len()
 });
 
-/// Cuts an input before every magic.
+/// Cuts an input before each occurrence of the magic.
 fn segments(input: &[u8]) -> Vec<&[u8]> {
     let (magic, input_end) = (&HEADER[..8], input.len());
     let mut cuts = vec![0];
-    // Byte by byte first: libFuzzer listens in on every comparison of slices.
+    // The first byte is compared alone, because libFuzzer instruments every comparison of slices.
     cuts.extend(
         (1..input_end).filter(|at| input[*at] == magic[0] && input[*at..].starts_with(magic)),
     );
@@ -66,16 +71,17 @@ fn segments(input: &[u8]) -> Vec<&[u8]> {
     cuts.windows(2).map(|cut| &input[cut[0]..cut[1]]).collect()
 }
 
-/// The bodies of all segments' records.
+/// Headers of an input's segments, each with the bodies of the segment's records.
 struct Segments(Vec<(Vec<u8>, Vec<Vec<u8>>)>);
 
 impl Segments {
-    /// Takes frames by their lengths, whatever their checksums.
+    /// Splits an input into segments and records. The lengths of the frames are used, and the checksums are
+    /// ignored.
     fn parse(input: &[u8]) -> Self {
         let parsed = segments(input).into_iter().map(|segment| {
             let mut header = HEADER.clone();
             let known = segment.len().min(header.len());
-            // Magic and version are made right, the acknowledged offset is kept.
+            // The magic and the version are replaced by valid ones; the acknowledged offset is kept.
             header[12.min(known)..known].copy_from_slice(&segment[12.min(known)..known]);
             let mut rest = segment.get(HEADER.len()..).unwrap_or_default();
             let mut bodies = Vec::new();
@@ -101,7 +107,7 @@ impl Segments {
         let (from, to) = (random.below(bodies.len()), random.below(bodies.len()));
         match random.below(12) {
             _ if bodies.is_empty() => bodies.push(vec![1; 40]),
-            // A hint, right or wrong.
+            // Sets the acknowledged offset, which the reader takes as a hint, to a right or wrong value.
             0 => {
                 let length = bodies.iter().map(|body| frame_bytes(body)).sum::<usize>();
                 let hint = fuzz_support::acknowledged(random.below(header.len() + length + 64));
@@ -113,7 +119,7 @@ impl Segments {
             2 => bodies.swap(from, to),
             3 => bodies.insert(to, bodies[from].clone()),
             4 => bodies[from].truncate(random.0 as usize % 64 + 1),
-            // Another segment, with the tail of this one.
+            // Moves the tail of this segment to another one.
             5 if segments < 4 && bodies.len() > 1 => {
                 let mut tail = bodies.split_off(from.max(1));
                 tail.insert(0, bodies[0].clone());
@@ -125,7 +131,7 @@ impl Segments {
                 body.resize(size + 64, 0);
                 let size = fuzzer_mutate(body, size, size + 64);
                 body.truncate(size);
-                // An event has the length of its JSON before that.
+                // Set the length of the JSON, which an event (kind 3) stores before the JSON itself.
                 if size > 24 && body[0] == 3 && random.below(4) > 0 {
                     let json = (size - 24) as u32;
                     body[16..20].copy_from_slice(&json.to_le_bytes());
@@ -153,11 +159,11 @@ fn frame_bytes(body: &[u8]) -> usize {
     FRAME_HEADER_BYTES + body.len().next_multiple_of(8)
 }
 
-/// xorshift: all choices follow from libFuzzer's seed.
+/// Random numbers (xorshift). All choices follow from libFuzzer's seed.
 struct Random(u32);
 
 impl Random {
-    /// A number below `end`, or 0.
+    /// Returns a number below `end`, or 0 if `end` is 0.
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.max(1);
         self.0 ^= self.0 << 13;

@@ -1,7 +1,7 @@
 //! Level 1: the fake.
 
 use mlflow::RunStatus;
-use mlflow::store::StoreError;
+use mlflow::StoreError;
 use mlflow::testing::fake;
 use rayon::prelude::*;
 use testing_guide::{sweep, train};

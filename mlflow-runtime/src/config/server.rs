@@ -91,8 +91,8 @@ impl Config {
     }
 
     /// Turns off the check of the server's certificate (`MLFLOW_TRACKING_INSECURE_TLS`, default false).
-    /// Anyone between the program and the server can then read and change the traffic, which one warning
-    /// points out. For a private certificate authority, use [`server_cert`](Self::server_cert) instead.
+    /// Anyone between the program and the server can then read and change the traffic, so a warning is logged
+    /// once. For a private certificate authority, use [`server_cert`](Self::server_cert) instead.
     ///
     /// ```
     /// let config = mlflow::Config::new().insecure_tls(true);

@@ -25,11 +25,12 @@ use crate::warnings::warn_user;
 /// # fake.assert_run_finished("baseline");
 /// ```
 ///
-/// The run is a child of the current run only if [`nested`](RunBuilder::nested) is set. The run belongs to
-/// the experiment of the process, unless [`experiment`](RunBuilder::experiment) names another one.
+/// The run is a child of the current run only if [`nested`](RunBuilder::nested) is set. A run without a
+/// parent belongs to the experiment of the process, unless [`experiment`](RunBuilder::experiment) names
+/// another one.
 ///
-/// A function does not know the place and the commit of the code that calls it, so the run has no tags for
-/// them. [`start_run!()`](macro@crate::start_run) adds these tags.
+/// The run has no tags that name the calling function and the git commit of the code, because a function
+/// cannot know its caller. [`start_run!()`](macro@crate::start_run) adds these tags.
 pub fn start_run() -> RunBuilder {
     RunBuilder {
         options: RunOptions::default(),
@@ -186,8 +187,8 @@ impl RunBuilder {
         self
     }
 
-    /// Continues an existing run instead of creating one. The id is that of the store, as [`Run::run_id`]
-    /// returns it.
+    /// Continues an existing run instead of creating one. The id is that of the store, as
+    /// [`Run::run_id`](crate::Run::run_id)(crate::Run::run_id) returns it.
     ///
     /// The run keeps its name, unless [`name`](Self::name) is called, and the tags of the process that
     /// created the run; the tags and params of this builder are added. In a launch of several processes, the

@@ -17,7 +17,7 @@ use crate::run::context::{Context, HeldContext};
 /// - **Order.** Guards may be dropped in any order. The current run is that of the youngest guard that is
 ///   alive.
 /// - **Scopes.** A guard may be moved out of the tracked function, or the closure of [`Run::scope`], in which
-///   it was made. Outside, its run is no longer the current one.
+///   it was made. The run is then no longer the current one.
 /// - **Threads.** A guard is not `Send`, so it stays on its thread. A guard is `Sync`, so `thread::scope` can
 ///   borrow it: `scope.spawn(|| run.scope(train))`.
 /// - **Tasks.** An `async` function may hold a guard across an `await`. If the future is that of a

@@ -146,8 +146,8 @@ fn function_path<'t>(tags: &'t [(String, Text)], callsite: Option<&'static Calls
         .map_or("", |(_, path)| path)
 }
 
-/// Returns the given name as the journal records the name, so that the handle and the store show the same
-/// one.
+/// Returns the given name in the form that the journal records, so that the handle and the store show the
+/// same name.
 fn sanitize_name(tracker: &Tracker, name: Option<Text>) -> Option<String> {
     let sanitizer = &tracker.sanitizer;
     let name = sanitizer.name_or_warn("name", limits::RUN_NAME_CHARS, name?)?;
@@ -257,7 +257,7 @@ impl Inner {
 impl Run {
     /// Starts everything that records without further calls while the run is open: the capture of stdout and
     /// stderr, and the system metrics. Logs the git diff, and registers the run, so that the end of the
-    /// process ends it.
+    /// process ends the run.
     fn start_recorders(&self, is_root: bool, system_metrics: Option<bool>) {
         let Some(run) = self.live() else { return };
         let tracker = run.tracker;

@@ -13,8 +13,8 @@ use crate::shipper::stats::{Connection, Stats};
 /// Number of consecutive failures that cause the warning of an outage. A single failure may be that of a
 /// connection that was closed while idle.
 const FAILURES_BEFORE_WARNING: u32 = 2;
-/// Number of consecutive failures that cause the warning if other clients hold a lock. They take about half a
-/// minute with a SQLite file, where each attempt itself waits for the lock.
+/// Number of consecutive failures that cause the warning if other clients hold a lock. With a SQLite file,
+/// the failures take about half a minute, because each attempt itself waits for the lock.
 const LOCK_FAILURES_BEFORE_WARNING: u32 = 50;
 
 /// State of an outage, or the absence of one.

@@ -187,7 +187,7 @@ impl Fake {
     /// creation of a run, a batch of values, an artifact, the end of a run.
     ///
     /// ```
-    /// use mlflow::store::StoreError;
+    /// use mlflow::StoreError;
     ///
     /// let fake = mlflow::testing::fake();
     /// let run = mlflow::start_run().experiment("demo").name("fit").start();

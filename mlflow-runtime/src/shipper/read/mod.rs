@@ -3,7 +3,7 @@
 //!
 //! | module | content |
 //! |---|---|
-//! | [`reader`] | [`JournalReader`](reader::JournalReader): one journal, with its cursors and queues |
+//! | [`journal_reader`] | [`JournalReader`](journal_reader::JournalReader): one journal, with its cursors and queues |
 //! | [`cursor`] | the read position in one segment |
 //! | [`records`] | decoding of records into entries of a batch |
 //! | [`order`] | the order in which segments are read |
