@@ -27,7 +27,7 @@ impl fmt::Display for ScoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::EmptyBatch(batch) => write!(f, "batch {batch} is empty"),
-            Self::TimedOut => f.write_str("nobody wants to wait this long"),
+            Self::TimedOut => f.write_str("the score was not ready within 100 ms"),
         }
     }
 }
@@ -94,7 +94,7 @@ async fn serve() -> usize {
         match outcome {
             Ok(Ok(_)) => succeeded += 1,
             Ok(Err(error)) => println!("a task failed: {error}"),
-            Err(error) => println!("a task was lost: {error}"),
+            Err(error) => println!("a task panicked: {error}"),
         }
     }
     succeeded
@@ -104,7 +104,7 @@ async fn serve() -> usize {
 async fn main() {
     let succeeded = serve().await;
     println!(
-        "{succeeded} of 5 tasks succeeded; what became of each is on the page of `serve`: a line on stderr says where \
-         that is"
+        "{succeeded} of 5 tasks succeeded; the page of `serve` in the MLflow UI shows the outcome of each; a line on stderr says where \
+         to find that page"
     );
 }

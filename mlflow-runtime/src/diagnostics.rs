@@ -58,8 +58,8 @@
 //! | metric, param, tag `KEY` is stored as `NAME`, because MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | use another key, if you prefer another name |
 //! | artifact `PATH` is stored as `NAME`, because MLflow's servers do not keep `%` and `#` in names | both characters become `_`, and the name ends with a hash of the path; nothing is lost | use another path, if you prefer another name |
 //! | metric, param, tag `KEY` is also the name under which `OTHER` is stored, because MLflow refuses that key; … | two keys share one name; for a param, the second value is refused | use another key for one of them |
-//! | field …: it is no number, and no metric; give the number itself, without `%` and `?` | a field `metric.NAME` of an event is no number, see the feature `tracing` | write `metric.loss = loss` |
-//! | field …: it is no integer; the event's metrics are at step 0 | the field `step` of an event is no integer | write `step = epoch` |
+//! | field …: it is not a number, so no metric is logged; pass the number itself, without `%` or `?` | a field `metric.NAME` of an event is no number, see the feature `tracing` | write `metric.loss = loss` |
+//! | field …: it is not an integer; the metrics of the event are logged at step 0 | the field `step` of an event is no integer | write `step = epoch` |
 //! | `metric` or `metrics` at `FUNCTION` names …, but the function returned …; … | the attribute expects a returned value of another kind | leave the argument out, or return what the argument names |
 //! | the expression of `ARGUMENT` at `FUNCTION` panicked; the argument is left out, the function continues | an expression in the attribute panicked, e.g. in `tags(…)` | fix the expression |
 //! | artifact …: there is no such file or folder; it has no name of its own; its name is not valid UTF-8, which MLflow's paths are; it is neither a file nor a folder; it is a link to a folder, and not followed | `log_artifact` was given such a path, or a folder that contains one | give another path |
@@ -70,8 +70,8 @@
 //! | artifact … is rejected for good: its copy in the journal's directory has `N` bytes, as it should, but not those that were logged (wrong checksum); they were changed by a power failure or another program | as above: a process and its machine died before the device had stored the copy | log the artifact again |
 //! | artifact … is rejected for good: its copy in the journal's directory cannot be read: … | the copy is missing, or is no file of this user | log the artifact again |
 //! | artifact …: it cannot be read: … | the file or folder to be logged cannot be read | make it readable |
-//! | artifact …: it could not be copied beside the journal (…) and is kept in memory instead | the disk is full or cannot be written | free space |
-//! | artifact …: it could not be made beside the journal (…) and is kept in memory instead | the disk is full or cannot be written; the artifact is `logs/console.log`, see the feature `tracing` | free space |
+//! | artifact …: it could not be copied beside the journal (…) and is kept in the journal itself instead | the disk is full or cannot be written | free space |
+//! | artifact …: it could not be made beside the journal (…) and is kept in the journal itself instead | the disk is full or cannot be written; the artifact is `logs/console.log`, see the feature `tracing` | free space |
 //! | artifact …: stdout and stderr are not captured for it: … | the disk is full; the capture is tried again for later runs | free space |
 //! | artifact …: a line could not be written beside the journal: … | the disk is full; later lines are tried again | free space |
 //! | artifact …: later lines are left out: it has reached the size that MLFLOW_CONSOLE_MAX_BYTES allows | a run logs very many lines | raise the limit, or let fewer events reach the layer: with a filter, or its `console` level |
@@ -105,8 +105,8 @@
 //! | `SOURCE`=… cannot be used: …; expected … Nothing is sent; values wait in the journal until the tracking URI is fixed | the tracking URI cannot be used; the values go to no other store | give a URI of the expected form; if it is plain what was meant, the next tracked program with the right URI ships the waiting values, else call [`recover_from`](crate::recover_from) |
 //! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, because no launcher has set the rank of this process; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`distributed`](crate::distributed) | start the program by `torchrun`, `mpirun` or `srun` |
 //! | … cannot be used and is ignored: … | a template, e.g. the metric prefix, is invalid | fix the template |
-//! | no thread could be started; values stay in the journal until the next tracked program | | raise the limit on threads |
-//! | no I/O driver could be started; values stay in the journal until the next tracked program | the process has too many open files | raise the limit |
+//! | the shipper's thread could not be started; values stay in the journal until the next tracked program ships them | | raise the limit on threads |
+//! | the I/O driver of the shipper's thread could not be started; values stay in the journal until the next tracked program ships them | the process has too many open files | raise the limit |
 //! | no exit hook could be installed; call mlflow::flush before the program ends | | |
 //! | no signal handlers could be installed; runs that a signal ends are closed by the next tracked program | | |
 //! | forks cannot be detected; a child process that continues without exec must not use tracking | | |

@@ -20,7 +20,7 @@ const STEADY: &str = env!("CARGO_BIN_EXE_steady");
 const POINTS: i64 = 40_000;
 
 const IN_MEMORY: &str = "values are kept in memory";
-const ARTIFACT_IN_MEMORY: &str = "is kept in memory instead";
+const ARTIFACT_IN_MEMORY: &str = "is kept in the journal itself instead";
 
 /// Small file system in memory, mounted at this path, on systems where the test may mount one.
 struct Mount(PathBuf);

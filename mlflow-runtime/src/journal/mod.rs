@@ -584,9 +584,16 @@ impl Journal {
         {
             let mut segments = self.lock_segments();
             segments.retain(|other| !Arc::ptr_eq(other, segment));
-            self.retired_values.fetch_add(read, Ordering::Relaxed);
+            // The values of a copy are counted in the segment that they were copied from.
+            if !segment.is_copy() {
+                self.retired_values.fetch_add(read, Ordering::Relaxed);
+            }
         }
-        self.quota.release(segment.size_bytes());
+        if segment.is_copy() {
+            self.quota.release_copied(segment.size_bytes());
+        } else {
+            self.quota.release(segment.size_bytes());
+        }
         self.count_dropped(
             DropReason::Removed,
             segment.value_count().saturating_sub(read),

@@ -118,7 +118,7 @@ impl LiveRun<'_> {
                 "artifact",
                 path,
                 format_args!(
-                    "it could not be copied beside the journal ({}) and is kept in memory instead",
+                    "it could not be copied beside the journal ({}) and is kept in the journal itself instead",
                     describe_copy_error(&uncopied)
                 ),
             ),

@@ -72,7 +72,7 @@ macro_rules! start_run {
     }};
     ($($given:tt)*) => {
         ::core::compile_error!(
-            "`start_run!()` takes nothing, what it returns does: `mlflow::start_run!().name(\"…\").param(\"lr\", lr).start()`"
+            "`start_run!()` takes no arguments; set the options on the builder that it returns: `mlflow::start_run!().name(\"…\").param(\"lr\", lr).start()`"
         )
     };
 }
@@ -104,8 +104,8 @@ impl Drop for UnstartedWarning {
     fn drop(&mut self) {
         if self.is_armed && !thread::panicking() && global::is_enabled() {
             warn_user(format_args!(
-                "a run was built and not started: nothing is logged to it. Call `.start()` on what \
-                 `mlflow::start_run()` returns, and hold what that returns"
+                "a run was built and not started, so nothing is logged to it. Call `.start()` on the builder that \
+                 `mlflow::start_run()` returns, and keep the guard that `.start()` returns"
             ));
         }
     }
@@ -188,7 +188,7 @@ impl RunBuilder {
     }
 
     /// Continues an existing run instead of creating one. The id is that of the store, as
-    /// [`Run::run_id`](crate::Run::run_id)(crate::Run::run_id) returns it.
+    /// [`Run::run_id`](crate::Run::run_id) returns it.
     ///
     /// The run keeps its name, unless [`name`](Self::name) is called, and the tags of the process that
     /// created the run; the tags and params of this builder are added. In a launch of several processes, the

@@ -98,7 +98,7 @@ impl LiveRun<'_> {
                 "artifact",
                 CONSOLE_LOG_PATH,
                 format_args!(
-                    "it could not be made beside the journal ({error}) and is kept in memory instead"
+                    "it could not be made beside the journal ({error}) and is kept in the journal itself instead"
                 ),
             );
         }

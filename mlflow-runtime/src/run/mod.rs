@@ -157,16 +157,17 @@ impl Run {
         self.log_point(MetricKey::Dynamic(key), value.as_metric(), step.as_step());
     }
 
-    /// Logs several metrics at one step, in the given order. See [`log_metrics()`](crate::log_metrics) for an
+    /// Logs several metrics at one step and one time, in the given order. See [`log_metrics()`](crate::log_metrics) for an
     /// example.
     pub fn log_metrics<K: AsRef<str>, V: MetricValue>(
         &self,
         metrics: impl IntoIterator<Item = (K, V)>,
         step: impl Step,
     ) {
-        let step = step.as_step();
+        let (step, now_ms) = (step.as_step(), time::coarse_now_ms());
         for (key, value) in metrics {
-            self.log_metric_at(key.as_ref(), value, step);
+            let key = MetricKey::Dynamic(key.as_ref());
+            self.log_point_with(key, value.as_metric(), step, now_ms);
         }
     }
 
@@ -217,7 +218,7 @@ impl Run {
                     let what = match text.end {
                         TextEnd::Failed | TextEnd::Panicked => "its `Serialize` failed",
                         TextEnd::Locked => {
-                            "a lock is not waited for; lock it, and give what it protects"
+                            "it is a lock, and locks are not waited for; lock it, and pass the value that it protects"
                         }
                         TextEnd::Complete
                         | TextEnd::Truncated
@@ -378,11 +379,15 @@ impl Run {
 
     #[inline]
     pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
+        self.log_point_with(key, value, step, time::coarse_now_ms());
+    }
+
+    #[inline]
+    fn log_point_with(&self, key: MetricKey<'_>, value: f64, step: i64, time_ms: i64) {
         if let Some(run) = self.live() {
             let journal = run.tracker.journal();
-            let now = time::coarse_now_ms();
             journal::with_writer(journal, |writer| {
-                writer.append_metric(journal, &run.journal_ref(), key, now, step, value);
+                writer.append_metric(journal, &run.journal_ref(), key, time_ms, step, value);
             });
         }
     }
@@ -412,14 +417,14 @@ impl Run {
             tracker.warn_once(
                 "field",
                 field,
-                format_args!("it is no integer; the event's metrics are at step 0"),
+                format_args!("it is not an integer; the metrics of the event are logged at step 0"),
             );
         } else {
             tracker.warn_rejected(
                 "field",
                 field,
                 format_args!(
-                    "it is no number, and no metric; give the number itself, without `%` and `?`"
+                    "it is not a number, so no metric is logged; pass the number itself, without `%` or `?`"
                 ),
             );
         }

@@ -58,7 +58,7 @@ pub(crate) fn spawn_thread(
     if let Err(error) = spawned {
         stats.set_connection(Connection::Unavailable);
         flush_queue.fail(u64::MAX);
-        tracing::warn!(target: "mlflow", %error, "no thread could be started; values stay in the journal until the next tracked program");
+        tracing::warn!(target: "mlflow", %error, "the shipper's thread could not be started; values stay in the journal until the next tracked program ships them");
     }
 }
 
@@ -116,7 +116,7 @@ impl Worker {
         {
             Ok(runtime) => runtime.block_on(self.open_and_ship()),
             Err(error) => {
-                tracing::warn!(target: "mlflow", %error, "no I/O driver could be started; values stay in the journal until the next tracked program");
+                tracing::warn!(target: "mlflow", %error, "the I/O driver of the shipper's thread could not be started; values stay in the journal until the next tracked program ships them");
                 self.flush_queue.fail(u64::MAX);
             }
         }

@@ -108,7 +108,7 @@ impl<'v, T: Display> RunId<'v, &'v mut Option<T>> {
 /// Text that can be the id of a run: anything that is `Display`.
 #[diagnostic::on_unimplemented(
     message = "`run_id` takes a text or an `Option` of one, not `{Self}`",
-    label = "no text"
+    label = "not a text"
 )]
 pub trait RunIdText: Display {}
 

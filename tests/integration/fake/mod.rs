@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Stdio;
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mlflow::RunStatus;
 use mlflow::testing::fake;
@@ -73,6 +74,28 @@ fn threads_of_a_scope_borrow_the_guard() {
     run.finish(RunStatus::Finished);
     assert_eq!(fake.runs()[0].params.len(), 2);
     fake.assert_run_finished("shared");
+}
+
+/// Regression: each metric of one call had a time of its own.
+#[test]
+fn the_metrics_of_one_call_have_one_time() {
+    fn slowly(key: &'static str) -> (&'static str, f32) {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(20) {
+            thread::yield_now();
+        }
+        (key, 0.5)
+    }
+    let fake = fake();
+    let run = mlflow::start_run().start();
+    mlflow::log_metrics(["a", "b", "c"].into_iter().map(slowly), 3_usize);
+    drop(run);
+    let metrics = &fake.runs()[0].metrics;
+    let times: Vec<_> = metrics
+        .values()
+        .map(|points| points[0].timestamp_ms)
+        .collect();
+    assert_eq!(times, [times[0]; 3]);
 }
 
 #[test]

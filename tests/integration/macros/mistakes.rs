@@ -194,7 +194,7 @@ const TEXTS: [(&str, &str, &str, [u32; 2]); 10] = [
     (
         "a_name_for_a_run",
         "fn f() {\n    let _run = mlflow::start_run!(\"name\").start();\n}",
-        "`start_run!()` takes nothing, what it returns does: `mlflow::start_run!().name(\"…\")",
+        "`start_run!()` takes no arguments; set the options on the builder that it returns: `mlflow::start_run!().name(\"…\")",
         [2, 16],
     ),
     (

@@ -87,6 +87,25 @@ fn room_beyond_the_cap_is_for_what_is_essential_only() {
     );
 }
 
+/// Regression: the bytes of a copy were released from the bytes of the segments, which then counted as fewer than
+/// none, so the journal counted as full.
+#[test]
+fn a_copy_whose_file_was_removed_takes_nothing_of_the_other_segments() {
+    let folder = Folder::new();
+    let journal =
+        Journal::on_disk(folder.0.clone(), origin("here"), 1 << 20, "").expect("writable");
+    log(&journal, MetricKey::Dynamic("loss"), 1);
+    let (used, values) = (journal.used_bytes(), journal.value_count());
+    let (copy, _appender) = journal.open_copy(4 << 10).expect("writable");
+    journal.record_copy_growth(&copy, 64 << 10);
+    fs::remove_file(copy.file().expect("on disk")).expect("it is ours");
+    assert!(journal.retire_removed(&copy, 3));
+    assert_eq!(journal.used_bytes(), used);
+    assert_eq!(journal.value_count(), values);
+    assert!(journal.copies_fit());
+    assert!(!journal.segments().iter().any(|segment| segment.is_copy()));
+}
+
 #[test]
 fn what_is_left_of_reserved_room_is_used_when_there_is_room_again() {
     let folder = Folder::new();
