@@ -24,6 +24,7 @@ pub enum KeyFault {
 ///
 /// If several reasons hold, the first in the order of [`KeyFault`]'s variants is returned.
 #[must_use]
+#[inline]
 pub fn key_fault(key: &str) -> Option<KeyFault> {
     // Fast path: almost every key is ASCII, short and without a fault.
     let is_plain = |byte: u8| byte.is_ascii() && is_key_char(byte.into());
@@ -46,6 +47,7 @@ pub fn key_fault(key: &str) -> Option<KeyFault> {
 
 /// Returns true if MLflow accepts this character in a key.
 #[must_use]
+#[inline]
 pub fn is_key_char(char: char) -> bool {
     char.is_alphanumeric() || matches!(char, '_' | '-' | '.' | '/' | ':' | ' ')
 }

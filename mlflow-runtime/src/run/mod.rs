@@ -166,8 +166,7 @@ impl Run {
     ) {
         let (step, now_ms) = (step.as_step(), time::coarse_now_ms());
         for (key, value) in metrics {
-            let key = MetricKey::Dynamic(key.as_ref());
-            self.log_point_with(key, value.as_metric(), step, now_ms);
+            self.log_group(&[(key.as_ref(), value.as_metric())], step, now_ms);
         }
     }
 
@@ -379,15 +378,11 @@ impl Run {
 
     #[inline]
     pub(crate) fn log_point(&self, key: MetricKey<'_>, value: f64, step: i64) {
-        self.log_point_with(key, value, step, time::coarse_now_ms());
-    }
-
-    #[inline]
-    fn log_point_with(&self, key: MetricKey<'_>, value: f64, step: i64, time_ms: i64) {
         if let Some(run) = self.live() {
             let journal = run.tracker.journal();
+            let now = time::coarse_now_ms();
             journal::with_writer(journal, |writer| {
-                writer.append_metric(journal, &run.journal_ref(), key, time_ms, step, value);
+                writer.append_metric(journal, &run.journal_ref(), key, now, step, value);
             });
         }
     }
@@ -431,12 +426,12 @@ impl Run {
     }
 
     /// Logs several metrics at one step and one time.
-    pub(crate) fn log_group(&self, group: &[(String, f64)], step: i64, time_ms: i64) {
+    pub(crate) fn log_group(&self, group: &[(impl AsRef<str>, f64)], step: i64, time_ms: i64) {
         if let Some(run) = self.live() {
             let (journal, run) = (run.tracker.journal(), run.journal_ref());
             journal::with_writer(journal, |writer| {
                 for (key, value) in group {
-                    let key = MetricKey::Dynamic(key);
+                    let key = MetricKey::Dynamic(key.as_ref());
                     writer.append_metric(journal, &run, key, time_ms, step, *value);
                 }
             });
