@@ -20,13 +20,13 @@
 mod credential;
 mod hex;
 mod key;
-mod name;
+mod secret_name;
 mod url;
 
 pub use credential::{Edge, Masked, mask};
 pub use hex::to_hex;
 pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
-pub use name::is_secret_name;
+pub use secret_name::is_secret_name;
 pub use url::url_without_credentials;
 
 /// Text that replaces a secret value.

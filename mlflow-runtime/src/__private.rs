@@ -4,7 +4,7 @@
 pub use crate::capture::{Capture, Failure, Numbers, Values, specialization};
 pub use crate::model::metric_key::Key;
 pub use crate::run::callsite::{BuildInfo, Callsite};
-pub use crate::run::current::log_key;
+pub use crate::run::logging::log_key;
 pub use crate::run::metric_value::{MetricValue, Step};
 pub use crate::run::start_run_at;
 pub use crate::tracked::boxed_future::NotAFuture;

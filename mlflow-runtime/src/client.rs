@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 
 use crate::config::{Config, Settings};
 use crate::os::fork;
-use crate::run::context::Context;
+use crate::run::current_run::Context;
 use crate::store::{StoreError, StoreInfo};
 use crate::tracker::Tracker;
 use crate::tracker::global;
@@ -106,7 +106,7 @@ impl Client {
     pub fn new() -> Self {
         let fake = Context::current().fake();
         Self(
-            match fake.or_else(crate::tracker::stand_in::substitute_for_global) {
+            match fake.or_else(crate::tracker::fake_scope::substitute_for_global) {
                 Some(fake) => Target::Fake(fake),
                 None => Target::Store(Box::new(global::resolved_settings())),
             },

@@ -146,6 +146,8 @@ pub mod bench_support;
 mod capture;
 mod client;
 mod config;
+#[cfg(test)]
+mod determinism;
 pub mod diagnostics;
 pub mod distributed;
 mod environment;
@@ -157,8 +159,6 @@ mod model;
 mod os;
 mod run;
 mod secret;
-#[cfg(test)]
-mod seeded;
 mod shipper;
 mod signals;
 mod stderr;
@@ -180,11 +180,11 @@ mod warnings;
 pub use client::{Client, ServerInfo, blocking};
 pub use config::Config;
 pub use model::{ParseRunStatusError, RunStatus};
-pub use run::current::{
+pub use run::instrumented::Instrumented;
+pub use run::logging::{
     log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params, log_text, set_tag,
     set_tags,
 };
-pub use run::instrumented::Instrumented;
 pub use run::metric_value::{MetricValue, Step};
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;

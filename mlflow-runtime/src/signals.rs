@@ -25,8 +25,8 @@ use crate::journal::{self};
 use crate::os::exit;
 use crate::os::hooks::{self, Disposition, signal_disposition};
 use crate::run;
+use crate::tracker::exit_report;
 use crate::tracker::global;
-use crate::tracker::last_words;
 
 const SIGNALS: [i32; 2] = [SIGINT, SIGTERM];
 
@@ -99,7 +99,7 @@ fn install_handlers() -> io::Result<()> {
                     // Ends the process.
                     let _ = low_level::emulate_default_handler(signal);
                 } else {
-                    flush(last_words::longest_timeout());
+                    flush(exit_report::longest_timeout());
                 }
             }
         })?;

@@ -91,7 +91,7 @@ use std::thread::JoinHandle;
 
 #[cfg(doc)]
 use crate::run::Run;
-use crate::run::context::Context;
+use crate::run::current_run::Context;
 use crate::run::instrumented::Instrumented;
 
 /// Spawns a thread whose current run is that of the calling thread.

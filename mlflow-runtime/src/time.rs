@@ -20,7 +20,7 @@ pub(crate) fn coarse_now_ms() -> i64 {
 /// Returns the current time in ms since the Unix epoch, exact to the millisecond.
 pub(crate) fn now_ms() -> i64 {
     #[cfg(test)]
-    if let Some(now_ms) = crate::seeded::now_ms() {
+    if let Some(now_ms) = crate::determinism::now_ms() {
         return now_ms;
     }
     let since = SystemTime::now()

@@ -9,17 +9,28 @@ use std::time::Duration;
 
 use crate::warnings::warn_user;
 
-/// Returns the variable's value; `None` if the variable is unset or empty or, with a warning, not valid
+/// Returns the value of a setting; `None` if the variable is unset or empty or, with a warning, not valid
 /// UTF-8.
-pub(crate) fn read_variable(variable: &'static str) -> Option<String> {
-    match env::var(variable) {
-        Ok(value) => Some(value).filter(|value| !value.trim().is_empty()),
-        Err(env::VarError::NotPresent) => None,
-        Err(env::VarError::NotUnicode(_)) => {
+pub(crate) fn read_setting(variable: &'static str) -> Option<String> {
+    match env::var_os(variable)?.into_string() {
+        Ok(value) => non_empty(value),
+        Err(_) => {
             warn_user(format_args!("{variable} is not valid UTF-8 and is ignored"));
             None
         }
     }
+}
+
+/// Returns the value of a variable that describes the process (shell, launcher, scheduler, build service); `None`
+/// if the variable is unset or empty. Bytes that are not valid UTF-8 become U+FFFD.
+pub(crate) fn read_description(variable: &str) -> Option<String> {
+    let value = env::var_os(variable)?;
+    non_empty(value.to_string_lossy().into_owned())
+}
+
+/// Returns the value, unless it is empty: a variable that is set to nothing counts as unset.
+fn non_empty(value: String) -> Option<String> {
+    Some(value).filter(|value| !value.trim().is_empty())
 }
 
 pub(crate) fn parse_flag(variable: &str, value: &str) -> Option<bool> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// CONTRIBUTING shows the same list.
 const ORDER: [&str; 26] = [
     "stderr",
-    "seeded",
+    "determinism",
     "time",
     "sync",
     "os",

@@ -4,7 +4,6 @@
 
 mod architecture;
 mod bad_input;
-mod buckets;
 mod client;
 mod configs;
 #[cfg(feature = "tracing")]
@@ -19,15 +18,14 @@ mod fake;
 mod faults;
 mod forks;
 mod full;
-mod guide;
-#[cfg(feature = "tracing")]
-mod layer;
 mod macros;
 mod one_bad_apple;
+mod other_users;
 mod outage;
 mod panics;
 mod postgres;
-mod power;
+mod power_loss;
+mod presigned_uploads;
 mod provenance;
 mod ranks;
 mod recover;
@@ -36,6 +34,8 @@ mod rest_server;
 mod signals;
 mod sqlite_file;
 mod store_conformance;
-mod strangers;
 mod support;
 mod system_metrics;
+mod testing_guide;
+#[cfg(feature = "tracing")]
+mod tracing_layer;

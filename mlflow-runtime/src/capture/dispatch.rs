@@ -26,10 +26,10 @@ use super::error_chain::Failure;
 use super::flatten::{Leaves, flatten_value};
 use super::hash::{sha256_of_bytes, sha256_of_json, sha256_of_text};
 use super::len_hint::Length;
-use super::lock::{Lock, Look, is_lock, is_lock_in_debug, lock_name};
+use super::locked_value::{Lock, Look, is_lock, is_lock_in_debug, lock_name};
 use super::redacted_debug::render_debug;
 use super::scalar::{Leaf, MAX_PARAM_ENTRIES, Purpose};
-use super::shared::Shared;
+use super::shared_value::Shared;
 use crate::model::limits::{PARAM_VALUE_CHARS, TAG_VALUE_CHARS};
 
 /// A value to be captured.

@@ -21,10 +21,10 @@ mod error_chain;
 mod flatten;
 mod hash;
 mod len_hint;
-mod lock;
+mod locked_value;
 mod redacted_debug;
 mod scalar;
-mod shared;
+mod shared_value;
 
 #[cfg(feature = "tracing")]
 pub(crate) use bounded_text::render_text;

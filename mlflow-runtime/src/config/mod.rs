@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
-use crate::variables::{self, read_number, read_variable};
+use crate::variables::{self, read_number, read_setting};
 use crate::warnings::warn_user;
 use destination::Destination;
 
@@ -203,7 +203,7 @@ impl Config {
     pub(crate) fn resolve(self) -> Settings {
         let place = launcher::rank_info();
         launcher::warn_faults();
-        self.resolve_from(&read_variable, place)
+        self.resolve_from(&read_setting, place)
     }
 
     /// Resolves the settings like [`resolve`](Self::resolve), with the given variable look-up and rank in

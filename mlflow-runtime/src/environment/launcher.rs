@@ -8,13 +8,12 @@
 //! - No warning is issued while anything is locked or half initialized, because the warning may reach a
 //!   subscriber that starts runs.
 
-use std::env;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::race::OnceBox;
 
-use crate::variables::warn_unusable;
+use crate::variables::{read_description, warn_unusable};
 
 /// Rank of a process in its launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +81,7 @@ fn detect_once() -> &'static Detection {
     static DETECTION: OnceBox<Detection> = OnceBox::new();
     DETECTION.get_or_init(|| {
         let mut faults = Vec::new();
-        let place = detect_rank(&read_variable, &mut faults);
+        let place = detect_rank(&read_description, &mut faults);
         Box::new(Detection {
             rank_info: place,
             faults,
@@ -110,11 +109,6 @@ pub(crate) fn warn_faults() {
     {
         warn_unusable::<()>(variable, value, expected);
     }
-}
-
-fn read_variable(name: &'static str) -> Option<String> {
-    let value = env::var_os(name)?.to_string_lossy().into_owned();
-    Some(value).filter(|value| !value.trim().is_empty())
 }
 
 fn detect_rank(

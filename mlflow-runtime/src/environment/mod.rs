@@ -19,6 +19,7 @@ use once_cell::race::OnceBox;
 use crate::model::Tag;
 use crate::model::limits;
 use crate::model::tag_keys;
+use crate::variables::read_description;
 use crate::warnings;
 
 /// Facts that every run of the process shares.
@@ -39,7 +40,7 @@ pub(crate) fn for_process() -> &'static Environment {
     if let Some(environment) = ENVIRONMENT.get() {
         return environment;
     }
-    let mut told = run_context::read_tags(&read_variable);
+    let mut told = run_context::read_tags(&read_description);
     let tags = told.as_deref_mut().unwrap_or_default();
     let mended = run_context::fix_keys(tags);
     let environment = Environment::read(tags.to_vec());
@@ -85,7 +86,7 @@ impl Environment {
             ("process.executable.name", executable),
             ("deployment.environment", deployment_environment()),
             // If the build knows the commit, the build's tag of the same key wins.
-            (tag_keys::GIT_COMMIT, read_variable("GIT_COMMIT")),
+            (tag_keys::GIT_COMMIT, read_description("GIT_COMMIT")),
             // Set by the build script; see `build.rs`.
             (
                 "rust.version",
@@ -103,9 +104,9 @@ impl Environment {
         let found = found
             .into_iter()
             .filter_map(|(key, value)| Some((key, value?)))
-            .chain(ci::collect_tags(&read_variable))
+            .chain(ci::collect_tags(&read_description))
             .chain(scheduler::collect_tags(
-                &read_variable,
+                &read_description,
                 scheduler::NAMESPACE_FILE.as_ref(),
             ))
             .chain(launcher::rank_tags());
@@ -154,20 +155,16 @@ impl Environment {
     }
 }
 
-fn read_variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.trim().is_empty())
-}
-
 /// Returns the environment that the program is deployed in (`MLFLOW_ENV`).
 pub(crate) fn deployment_environment() -> Option<String> {
-    read_variable("MLFLOW_ENV")
+    read_description("MLFLOW_ENV")
 }
 
 /// Returns the login name: that of the variables which the shell sets, else that of the password file.
 fn detect_user() -> Option<String> {
     ["LOGNAME", "USER", "USERNAME"]
         .into_iter()
-        .find_map(read_variable)
+        .find_map(read_description)
         .or_else(|| {
             find_passwd_user(
                 rustix::process::getuid().as_raw(),

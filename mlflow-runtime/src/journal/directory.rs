@@ -213,15 +213,15 @@ impl Directory {
         // Without the lock file no process could claim the directory again, so the lock file stays while
         // another file may be there.
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         if user_files::remove_files_except(&self.path, LOCK_FILE).is_err() {
             return;
         }
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         let _ = fs::remove_file(self.path.join(LOCK_FILE));
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         let _ = fs::remove_dir(&self.path);
     }
 }
@@ -358,7 +358,7 @@ impl SegmentOwner {
 /// Returns a new name, which no other journal has.
 fn new_directory_name() -> String {
     #[cfg(test)]
-    if let Some(name) = crate::seeded::random_name() {
+    if let Some(name) = crate::determinism::random_name() {
         return name;
     }
     uuid::Uuid::new_v4().simple().to_string()

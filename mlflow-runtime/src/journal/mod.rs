@@ -177,14 +177,14 @@
 //! | [`entry_log`] | entries of one run, or of one kind, copied out of their segments |
 //! | [`salvage`], [`quarantine`] | reading on behind damage, and the folder of damaged files |
 //! | [`console_log`] | log lines, and captured stdout and stderr, of each run |
-//! | [`spool`], [`copying`], [`free_space`] | artifacts beside the segments, and the disk's reserve |
+//! | [`spool`], [`file_copy`], [`free_space`] | artifacts beside the segments, and the disk's reserve |
 
 mod atomics;
 pub(crate) mod console_log;
-mod copying;
 mod deferred_warnings;
 pub(crate) mod directory;
 pub(crate) mod entry_log;
+mod file_copy;
 mod free_space;
 pub(crate) mod quarantine;
 mod quota;

@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::journal::copying;
 use crate::journal::directory::ARTIFACT_EXTENSION;
+use crate::journal::file_copy;
 use crate::journal::free_space::{self, Shortage};
 use crate::journal::record::Fingerprint;
 use crate::journal::segment::allocate::check_file_size_limit;
@@ -73,7 +73,7 @@ impl Spool {
             return self.write(directory, &bytes);
         }
         self.create_copy(directory, |target| {
-            if copying::reflink(source, target) {
+            if file_copy::reflink(source, target) {
                 let length = target.metadata()?.len();
                 return Ok(Fingerprint {
                     length,
@@ -87,7 +87,7 @@ impl Spool {
                 Ok(()) => Ok(()),
                 Err(_) => Err(io::ErrorKind::StorageFull.into()),
             };
-            match copying::copy_contents(source, target, found.len(), &look) {
+            match file_copy::copy_contents(source, target, found.len(), &look) {
                 Err(error) if error.kind() == io::ErrorKind::StorageFull => {
                     // The space of the incomplete copy is free again.
                     target.set_len(0)?;
@@ -110,7 +110,7 @@ impl Spool {
         check_file_size_limit(length)?;
         free_space::check_available(directory, length)?.map_err(CopyError::LowDiskSpace)?;
         self.create_copy(directory, |target| {
-            Ok(copying::write_contents(bytes, target)?)
+            Ok(file_copy::write_contents(bytes, target)?)
         })
     }
 
@@ -184,7 +184,7 @@ pub(crate) fn find_copy_fault(path: &Path, expected: Option<Fingerprint>) -> Opt
             )));
         }
         let is_other = match crc32c {
-            Some(crc32c) => copying::checksum_file(&file)? != crc32c,
+            Some(crc32c) => file_copy::checksum_file(&file)? != crc32c,
             None => false,
         };
         Ok(is_other.then(|| {

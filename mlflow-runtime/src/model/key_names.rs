@@ -227,7 +227,7 @@ fn with_suffix(name: &str, end: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seeded::Random;
+    use crate::determinism::Random;
 
     fn name(names: &KeyNames, key: &str) -> String {
         names.resolve(key).name.into_owned()

@@ -9,7 +9,7 @@ use super::ActiveRun;
 use crate::capture::Text;
 use crate::model::limits;
 use crate::run::callsite::Callsite;
-use crate::run::context::Context;
+use crate::run::current_run::Context;
 use crate::run::start::RunOptions;
 use crate::tracker::global;
 use crate::warnings::warn_user;

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::Run;
 use crate::model::RunStatus;
-use crate::run::context::{Context, HeldContext};
+use crate::run::current_run::{Context, HeldContext};
 
 /// Guard of a run, made by [`RunBuilder::start`](crate::RunBuilder::start). The run is the current one of the
 /// guard's thread until the guard is dropped. The drop ends the run as `FINISHED`, or as `FAILED` while the

@@ -12,7 +12,7 @@ use crate::os::fork;
 ///
 /// `function` is the name of the tracked function, or empty. All ranks with one rendezvous id return the
 /// same key for their n-th run of an experiment and function.
-pub(super) fn assign(
+pub(super) fn assign_identity(
     settings: &DistributedSettings,
     experiment: ExperimentRef,
     resumed: Option<String>,

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use crate::run::Run;
-use crate::run::context::SuspendedContext;
+use crate::run::current_run::SuspendedContext;
 
 pin_project_lite::pin_project! {
     /// Future that logs to a run; see [`Run::instrument`]. `Send` if `F` is.

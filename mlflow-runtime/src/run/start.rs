@@ -17,7 +17,8 @@ use crate::model::limits;
 use crate::model::tag_keys;
 use crate::model::{ExperimentRef, Param, RunIdentity, Tag};
 use crate::run::callsite::Callsite;
-use crate::run::context::Context;
+use crate::run::current_run::Context;
+use crate::run::default_name;
 use crate::run::identity;
 use crate::system_metrics;
 use crate::time;
@@ -66,7 +67,7 @@ impl RunOptions {
             Some(_) => None,
             None => tracker.runs.take_resumed(),
         });
-        let identity = identity::assign(
+        let identity = identity::assign_identity(
             &tracker.settings().rank,
             experiment.experiment,
             resumed,
@@ -76,7 +77,7 @@ impl RunOptions {
         // Metrics use the same coarse clock, so no metric is older than its run.
         let start_time_ms = time::coarse_now_ms();
         let name = sanitize_name(tracker, name)
-            .unwrap_or_else(|| default_name(callsite, start_time_ms, &identity));
+            .unwrap_or_else(|| default_name::default_run_name(callsite, start_time_ms, &identity));
         let tags = start_tags(tracker, callsite, &identity, tags);
         let params = sanitize_params(tracker, params);
 
@@ -153,25 +154,6 @@ fn sanitize_name(tracker: &Tracker, name: Option<Text>) -> Option<String> {
     let name = sanitizer.name_or_warn("name", limits::RUN_NAME_CHARS, name?)?;
     let sanitized = sanitizer.sanitize_text("run", "name", &name, limits::RUN_NAME_CHARS);
     Some(sanitized.unwrap_or(name))
-}
-
-/// Returns the name of a run that was given none. The last six characters distinguish runs of the same
-/// second. The name is empty for a run that another process names.
-// Output: `train-20261126-134101-1f0c3b`
-fn default_name(
-    callsite: Option<&'static Callsite>,
-    start_time_ms: i64,
-    identity: &RunIdentity,
-) -> String {
-    const SUFFIX_CHARS: usize = 6;
-    if identity.is_resumed_or_member() {
-        return String::new();
-    }
-    let function = callsite.map_or("run", Callsite::name);
-    let key = &identity.key;
-    let suffix = key.get(..SUFFIX_CHARS).unwrap_or(key);
-    let time = time::format_compact_utc(start_time_ms);
-    format!("{function}-{time}-{suffix}")
 }
 
 /// Returns the run's own tags: the tags of the callsite, the user that authenticates the requests, and the

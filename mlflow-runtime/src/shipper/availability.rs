@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
-use crate::shipper::obstacle::{Halt, RetryReason};
+use crate::shipper::failure_scope::{Halt, RetryReason};
 use crate::shipper::stats::{Connection, Stats};
 
 /// Number of consecutive failures that cause the warning of an outage. A single failure may be that of a

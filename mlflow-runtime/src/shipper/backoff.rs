@@ -6,7 +6,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::shipper::obstacle::RetryReason;
+use crate::shipper::failure_scope::RetryReason;
 
 /// Longest delay. MLflow's own client waits up to 120 s. Half of that notices sooner that the store is
 /// available again, and is still no burden for the store.
@@ -81,7 +81,7 @@ fn add_jitter(delay: Duration) -> Duration {
 /// Returns a random number from 0 to 1: every `RandomState` has keys of its own.
 fn random_fraction() -> f64 {
     #[cfg(test)]
-    if let Some(chance) = crate::seeded::random_fraction() {
+    if let Some(chance) = crate::determinism::random_fraction() {
         return chance;
     }
     let bits = u32::try_from(RandomState::new().hash_one(0_u8) >> 32).unwrap_or(0);

@@ -24,7 +24,7 @@ use crate::journal::segment::{Frame, SegmentBytes};
 use crate::journal::user_files;
 use crate::journal::{Journal, quarantine};
 use crate::shipper::backoff::Backoff;
-use crate::shipper::obstacle::into_halt;
+use crate::shipper::failure_scope::into_halt;
 use crate::shipper::stats::Stats;
 use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::{MemoryStore, StoreError, StoredRunData};

@@ -62,7 +62,7 @@
 //!
 //! # Store errors
 //!
-//! [`obstacle`] turns an error into an [`Obstacle`](obstacle::Obstacle): a [`Halt`] stops the whole delivery,
+//! [`failure_scope`] turns an error into an [`Obstacle`](failure_scope::Obstacle): a [`Halt`] stops the whole delivery,
 //! and the batch is delivered again after a delay from [`backoff`]; `Stuck` lets one run or artifact wait
 //! alone. To tell an outage from a failure of one request, the store is [pinged](crate::store::Store::ping).
 //!
@@ -114,7 +114,7 @@
 //! | [`orphan_scan`] | the schedule of the scans for orphaned journals |
 //! | [`read`] | from segments to batches: cursors, records, order, run states, damaged files |
 //! | [`deliver`] | from batches to the store: runs, requests, artifacts, console logs, queues of what waits |
-//! | [`obstacle`] | classification of store errors |
+//! | [`failure_scope`] | classification of store errors |
 //! | [`backoff`] | delays between attempts |
 //! | [`flush`] | the flushes that other threads wait for |
 //! | [`run_link`] | the id and URL of a run, passed to its handles |
@@ -125,13 +125,13 @@
 mod availability;
 mod backoff;
 mod deliver;
+mod failure_scope;
 mod flush;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_support;
-#[cfg(test)]
-mod image_tests;
-mod obstacle;
 mod orphan_scan;
+#[cfg(test)]
+mod power_loss_tests;
 #[cfg(test)]
 mod rank_tests;
 mod read;
@@ -152,8 +152,8 @@ use rustc_hash::FxHashMap;
 
 pub(crate) use deliver::delivery::Delivery;
 use deliver::delivery::MAX_ORPHAN_BATCH;
+pub(crate) use failure_scope::Halt;
 pub(crate) use flush::{FlushQueue, FlushScope, ORPHAN_TIMEOUT_DIVISOR};
-pub(crate) use obstacle::Halt;
 pub(crate) use read::journal_reader::JournalReader;
 pub(crate) use thread::spawn_thread;
 

@@ -12,7 +12,7 @@ use crate::journal::Journal;
 use crate::journal::directory::Directory;
 use crate::shipper::Shipper;
 use crate::shipper::backoff::Backoff;
-use crate::shipper::obstacle::RetryReason;
+use crate::shipper::failure_scope::RetryReason;
 
 /// State of the schedule.
 #[derive(Default)]

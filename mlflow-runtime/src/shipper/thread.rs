@@ -22,7 +22,7 @@ use crate::journal::Journal;
 use crate::journal::wakeup::{STORE_BUFFER_DRAIN, Sleeper};
 use crate::os::hooks;
 use crate::shipper::availability::{FailureContext, StoreAvailability};
-use crate::shipper::obstacle::RetryReason;
+use crate::shipper::failure_scope::RetryReason;
 use crate::shipper::orphan_scan::OrphanScan;
 use crate::shipper::run_link::RunLinks;
 use crate::shipper::stats::{Connection, Stats};

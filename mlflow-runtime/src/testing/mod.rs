@@ -35,11 +35,11 @@ pub use recorded::{MetricPoint, RecordedRun};
 
 use crate::journal;
 use crate::model::RunStatus;
-use crate::run::context::{Context, HeldContext};
+use crate::run::current_run::{Context, HeldContext};
 use crate::shipper::FlushScope;
 use crate::store::{MemoryStore, StoreError};
 use crate::tracker::Tracker;
-use crate::tracker::stand_in::{self, FakeGuard, ProcessFakeGuard};
+use crate::tracker::fake_scope::{self, FakeGuard, ProcessFakeGuard};
 use difference::{Expected, describe_mismatch};
 
 /// Starts a fake for the calling thread. The fake ends when the returned value is dropped.
@@ -82,7 +82,7 @@ use difference::{Expected, describe_mismatch};
 pub fn fake() -> Fake {
     let alive = FakeGuard::begin();
     let store = MemoryStore::adopting();
-    let tracker = stand_in::fake_tracker(&store);
+    let tracker = fake_scope::fake_tracker(&store);
     let guard = Context::with_tracker(Arc::clone(&tracker)).hold();
     Fake {
         store,
@@ -114,7 +114,7 @@ pub fn fake() -> Fake {
 #[must_use = "the fake ends when it is dropped"]
 pub fn global_fake() -> Fake {
     let store = MemoryStore::adopting();
-    let tracker = stand_in::fake_tracker(&store);
+    let tracker = fake_scope::fake_tracker(&store);
     let process = ProcessFakeGuard::begin(&tracker);
     Fake {
         store,
@@ -343,7 +343,7 @@ impl Drop for Fake {
         assert!(
             escaped.is_empty(),
             "{}",
-            stand_in::describe_escaped_runs(&escaped)
+            fake_scope::describe_escaped_runs(&escaped)
         );
         assert!(faults.is_empty(), "{}", strict::format_faults(&faults));
     }

@@ -3,7 +3,7 @@
 use super::recorded::RecordedRun;
 use crate::model::RunStatus;
 use crate::tracker::Tracker;
-use crate::tracker::stand_in::format_times;
+use crate::tracker::fake_scope::format_times;
 
 /// Returns the faults, one line each. `runs` must have been fetched just before: that delivers what can be
 /// delivered.

@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 
 use crate::journal::MetricKey;
 use crate::run::Run;
-use crate::run::context;
+use crate::run::current_run;
 use crate::run::metric_value::{MetricValue, Step};
 
 /// Prefix of the names of fields that are metrics.
@@ -62,7 +62,7 @@ impl EventMetrics {
     /// Reports metrics for which there is no run: a fake records them, otherwise a warning is logged.
     pub(super) fn note_without_run(&self) {
         for (name, _) in self.points() {
-            let _ = context::current_run_or_warn("metric", name);
+            let _ = current_run::current_run_or_warn("metric", name);
         }
     }
 

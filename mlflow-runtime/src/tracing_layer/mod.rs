@@ -115,7 +115,7 @@ use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::journal::MetricKey;
 use crate::run::Run;
-use crate::run::context::with_run;
+use crate::run::current_run::with_run;
 use crate::tracker::global;
 use line::format_line;
 use metric_fields::{EventMetrics, METRIC_FIELD_PREFIX};

@@ -22,7 +22,7 @@ use crate::model::tag_keys;
 use crate::os::fork::PerProcess;
 use crate::run::Run;
 use crate::run::callsite::Callsite;
-use crate::run::context::{Context, ContextGuard, SuspendedContext};
+use crate::run::current_run::{Context, ContextGuard, SuspendedContext};
 use crate::run::start::RunOptions;
 use crate::sync::lock;
 use crate::tracked::outcome::RunOutcome;

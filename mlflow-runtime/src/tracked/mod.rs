@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::thread;
 
-use crate::run::context::ContextGuard;
+use crate::run::current_run::ContextGuard;
 use crate::tracked::call::Call;
 use crate::tracked::outcome::RunOutcome;
 use crate::tracked::type_hints::ReturnType;

@@ -20,7 +20,7 @@ use crate::model::RunStatus;
 use crate::model::limits::TAG_VALUE_CHARS;
 use crate::os::fork::PerProcess;
 use crate::run::Run;
-use crate::run::context::Context;
+use crate::run::current_run::Context;
 use crate::sync::lock;
 
 thread_local!(static LAST_PANIC: RefCell<Option<PanicRecord>> = const { RefCell::new(None) });

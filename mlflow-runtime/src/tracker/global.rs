@@ -12,7 +12,7 @@ use crate::model::ExperimentRef;
 use crate::model::experiment_name;
 use crate::os::fork::{InheritedValue, PerProcess};
 use crate::sync::lock;
-use crate::tracker::{Tracker, stand_in};
+use crate::tracker::{Tracker, fake_scope};
 use crate::warnings;
 
 /// True if the feature `disabled` is on.
@@ -91,7 +91,7 @@ fn is_enabled_slow() -> bool {
     match ENABLED_STATE.load(Ordering::Relaxed) {
         ENABLED => true,
         // A fake records even if the process does not track.
-        DISABLED => stand_in::has_live_fake() && stand_in::scoped_fake().is_some(),
+        DISABLED => fake_scope::has_live_fake() && fake_scope::scoped_fake().is_some(),
         _ => resolved_settings().enabled,
     }
 }
@@ -138,7 +138,7 @@ pub(crate) fn set_experiment(name: String) {
     let Some(ExperimentRef::Name(name)) = experiment_name::experiment_from_name(name) else {
         return;
     };
-    if let Some(fake) = stand_in::scoped_fake() {
+    if let Some(fake) = fake_scope::scoped_fake() {
         fake.set_experiment(name);
         return;
     }
@@ -154,7 +154,7 @@ impl Tracker {
     /// Returns the tracker of the calling scope or else that of the process, which the first call makes.
     /// Returns `None` if tracking is disabled.
     pub(crate) fn scoped_or_global() -> Option<Arc<Self>> {
-        stand_in::scoped_fake().or_else(Self::global)
+        fake_scope::scoped_fake().or_else(Self::global)
     }
 
     /// Returns the process's tracker, which the first call makes, or its substitute while a fake is alive.
@@ -163,7 +163,7 @@ impl Tracker {
         if COMPILED_OUT || Self::is_starting() {
             return None;
         }
-        if let Some(fake) = stand_in::substitute_for_global() {
+        if let Some(fake) = fake_scope::substitute_for_global() {
             return Some(fake);
         }
         let settings = resolved_settings();

@@ -15,7 +15,7 @@ use crate::system_metrics::{self, StopMode};
 use crate::time;
 use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
-use crate::tracker::{global, last_words, stand_in};
+use crate::tracker::{exit_report, fake_scope, global};
 
 /// State of tracking and of the connection to the store; see [`Health`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -197,10 +197,10 @@ pub fn flush(timeout: Duration) -> FlushReport {
 /// ends by `abort`, or because it is a library that is unloaded early. Logging still works afterwards, but
 /// runs that are open receive no more system metrics, and stdout and stderr are no longer captured.
 pub fn shutdown(timeout: Duration) -> FlushReport {
-    if stand_in::scoped_fake().is_none() {
+    if fake_scope::scoped_fake().is_none() {
         let deadline = saturating_deadline(Instant::now(), timeout);
         system_metrics::stop_sampling(deadline, StopMode::Restartable);
-        last_words::stop_captures(deadline);
+        exit_report::stop_captures(deadline);
     }
     for tracker in all_trackers() {
         journal::release_thread(tracker.journal());
@@ -211,7 +211,7 @@ pub fn shutdown(timeout: Duration) -> FlushReport {
 /// Returns the fake of the calling scope or, without one, the trackers of the process, including those of
 /// earlier configurations.
 pub(crate) fn all_trackers() -> Vec<Arc<Tracker>> {
-    match stand_in::scoped_fake() {
+    match fake_scope::scoped_fake() {
         Some(fake) => vec![fake],
         None => Tracker::all(),
     }
@@ -219,7 +219,7 @@ pub(crate) fn all_trackers() -> Vec<Arc<Tracker>> {
 
 /// Returns the tracker of the calling scope or of the process, if there is one yet.
 fn current_tracker() -> Option<Arc<Tracker>> {
-    stand_in::scoped_fake().or_else(Tracker::existing)
+    fake_scope::scoped_fake().or_else(Tracker::existing)
 }
 
 impl Tracker {

@@ -8,15 +8,15 @@
 //! [fake](crate::testing), whose journal is in memory and which ships on the calling thread. A process that
 //! was forked replaces its parent's tracker by a successor; see [`Tracker::for_this_process`].
 
+pub(crate) mod exit_report;
+pub(crate) mod fake_scope;
 pub(crate) mod global;
 pub(crate) mod health;
-pub(crate) mod last_words;
 pub(crate) mod recover;
 pub(crate) mod resend;
 mod run_registry;
 mod runless_values;
 mod sanitizer;
-pub(crate) mod stand_in;
 
 use std::cell::Cell;
 use std::fmt;
@@ -165,7 +165,7 @@ impl Tracker {
             // The parent ships this journal when the parent flushes or ends. Otherwise the next process does.
             tracker.flush_queue.fail(u64::MAX);
         }
-        last_words::install();
+        exit_report::install();
         tracker
     }
 

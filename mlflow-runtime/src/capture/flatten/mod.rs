@@ -18,7 +18,7 @@ use mlflow_rules::{REDACTED, is_secret_name};
 use serde::ser::{self, Serialize};
 
 use super::bounded_text::{Text, TextEnd, render_text};
-use super::lock::{is_lock, lock_name};
+use super::locked_value::{is_lock, lock_name};
 use super::scalar::{Leaf, Purpose, Scalar};
 use crate::model::limits::PARAM_VALUE_CHARS;
 

@@ -76,7 +76,7 @@ impl WrittenAppender {
         self.frame
             .resize(FRAME_HEADER_BYTES + body.len().next_multiple_of(8), 0);
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         // A reader that sees half of the frame finds a wrong checksum, and reads again later.
         let written = self.file.write_all_at(&self.frame, self.position as u64);
         if written.is_err() {

@@ -228,7 +228,7 @@ impl Segment {
     pub(crate) fn acknowledge(&self, offset: usize) {
         let hint = encode_acknowledged(offset);
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         if let Some(region) = &*self.lock_region() {
             region.set_acknowledged(hint);
         } else if let Some(file) = &self.file {
@@ -249,7 +249,7 @@ impl Segment {
             return Ok(());
         };
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         if self.damaged.load(Ordering::Relaxed) {
             return quarantine::quarantine_file(file);
         }

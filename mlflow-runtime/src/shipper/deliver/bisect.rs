@@ -7,7 +7,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::shipper::Delivery;
-use crate::shipper::obstacle::Obstacle;
+use crate::shipper::failure_scope::Obstacle;
 use crate::shipper::read::batch::{Rejection, split_batch};
 use crate::store::{Batch, StoreError, StoredRun};
 

@@ -22,7 +22,7 @@ use crate::journal::console_log::{ConsoleBytes, ConsoleLog, read_part_end, read_
 use crate::journal::user_files;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::deliver::delivery::Delivery;
-use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, into_halt};
+use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, into_halt};
 use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection};
 use crate::shipper::read::journal_reader::{JournalOwner, JournalReader};
 use crate::store::StoreError;

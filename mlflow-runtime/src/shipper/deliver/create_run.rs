@@ -14,7 +14,7 @@ use crate::model::tag_keys;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::Delivery;
-use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, into_halt};
+use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::read::run_states::{PARENT_START_TIMEOUT, Phase};
 use crate::shipper::run_link::RunLink;

@@ -25,7 +25,7 @@ use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::deliver::delivery::WorkOrigin;
 use crate::shipper::deliver::parked_runs::{HOPELESS_AFTER, Lane};
-use crate::shipper::obstacle::{Halt, Obstacle, RetryReason, StuckReason};
+use crate::shipper::failure_scope::{Halt, Obstacle, RetryReason, StuckReason};
 use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection, RunBatch};
 use crate::shipper::read::journal_reader::{JournalOwner, JournalReader};
 use crate::store::{StoreError, StoredRun};
@@ -259,7 +259,7 @@ impl JournalReader {
     /// Gives a file beside the segments a second name. Returns `None` if the file system cannot do that.
     fn hard_link(&self, file: &Path) -> Option<PathBuf> {
         #[cfg(test)]
-        if crate::seeded::has_rare_fault() {
+        if crate::determinism::has_rare_fault() {
             return None;
         }
         let own = file.with_file_name(artifact_name());

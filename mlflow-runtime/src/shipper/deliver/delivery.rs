@@ -15,10 +15,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::shipper::deliver::announcements::Announcements;
 use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::copy_check;
-use crate::shipper::obstacle::{Halt, Obstacle, StuckReason, classify_error, into_halt};
+use crate::shipper::deliver::user_messages::Announcements;
+use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::batch::{
     Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch,
 };

@@ -4,7 +4,6 @@
 //! everything else continues: a run is [parked](parked_runs), an artifact [deferred](deferred_artifacts), and
 //! an entry that the store will never accept is [kept](refused).
 
-pub(super) mod announcements;
 pub(super) mod batch_size;
 pub(super) mod bisect;
 pub(super) mod console_logs;
@@ -13,6 +12,7 @@ pub(super) mod create_run;
 pub(super) mod deferred_artifacts;
 pub(super) mod delivery;
 pub(super) mod end_run;
-pub(super) mod noted_steps;
 pub(super) mod parked_runs;
-pub(super) mod refused;
+pub(super) mod rejected_entries;
+pub(super) mod step_notes;
+pub(super) mod user_messages;

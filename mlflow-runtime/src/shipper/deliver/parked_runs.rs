@@ -37,7 +37,7 @@ use crate::journal::segment::Segment;
 use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::deliver::delivery::WorkOrigin;
-use crate::shipper::obstacle::{Halt, Obstacle, RetryReason, StuckReason};
+use crate::shipper::failure_scope::{Halt, Obstacle, RetryReason, StuckReason};
 use crate::shipper::read::batch::{ReadBatch, RunBatch};
 use crate::shipper::read::cursor::Cursor;
 use crate::shipper::read::journal_reader::JournalReader;

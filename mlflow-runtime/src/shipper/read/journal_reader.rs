@@ -28,9 +28,9 @@ use crate::journal::{Journal, entry_log};
 use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::console_logs::ConsoleLogs;
 use crate::shipper::deliver::deferred_artifacts::DeferredArtifacts;
-use crate::shipper::deliver::noted_steps::NotedSteps;
 use crate::shipper::deliver::parked_runs::{Lane, ParkedRuns};
-use crate::shipper::deliver::refused::{KeepResult, RejectedEntries};
+use crate::shipper::deliver::rejected_entries::{KeepResult, RejectedEntries};
+use crate::shipper::deliver::step_notes::NotedSteps;
 use crate::shipper::read::batch::{ReadBatch, Rejection, RunBatch, SpentFile};
 use crate::shipper::read::cursor::{Cursor, ReadPosition};
 use crate::shipper::read::damage::Losses;
@@ -529,7 +529,7 @@ impl JournalReader {
 
     fn delete(&self, file: &Path) {
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
         if fs::remove_file(file).is_ok()
             && let JournalOwner::Live { journal, .. } = &self.owner

@@ -19,9 +19,9 @@ use tokio::time::{Instant, sleep};
 
 use super::properties::LAST_STEP_BASE;
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
+use crate::determinism::Random;
 use crate::model::tag_keys;
 use crate::model::{ExperimentRef, RunStatus, Tag};
-use crate::seeded::Random;
 use crate::store::{
     ArtifactContent, Batch, BatchLimits, MemoryStore, NewRun, Store, StoreError, StoreInfo,
     StoredRun, StoredRunData,

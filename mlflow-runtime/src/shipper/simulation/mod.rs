@@ -21,7 +21,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
-use crate::seeded::FORK_LOCK;
+use crate::determinism::FORK_LOCK;
 use crate::sync::{ignore_poison, lock};
 use schedule::{Event, Schedule};
 

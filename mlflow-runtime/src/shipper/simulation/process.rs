@@ -21,11 +21,11 @@ use tokio::time::{Instant, sleep};
 use super::faulty_store::{FaultyStore, ScheduledDeath, Server};
 use super::schedule::RunId;
 use crate::config::{Config, Settings};
+use crate::determinism::{self, SimulatedDeath};
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::record::{ArtifactLocation, Event, Origin};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::RunIdentity;
-use crate::seeded::{self, SimulatedDeath};
 use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::shipper::stats::Stats;
 use crate::shipper::thread::Worker;
@@ -330,9 +330,9 @@ async fn watch_worker(
         if rounds > MAX_ROUNDS_PER_INSTANT {
             return Poll::Ready(Some("the shipper runs in a circle".to_owned()));
         }
-        seeded::set_changes_left(death.changes());
+        determinism::set_changes_left(death.changes());
         let polled = std::panic::catch_unwind(AssertUnwindSafe(|| worker.as_mut().poll(context)));
-        death.set_changes(seeded::set_changes_left(None));
+        death.set_changes(determinism::set_changes_left(None));
         match polled {
             Ok(polled) => polled.map(|()| Some("the shipper has ended".to_owned())),
             Err(panic) if panic.is::<SimulatedDeath>() => Poll::Ready(None),

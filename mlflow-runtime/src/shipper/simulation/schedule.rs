@@ -5,8 +5,8 @@
 
 use std::fmt;
 
+use crate::determinism::Random;
 use crate::model::RunStatus;
-use crate::seeded::Random;
 
 pub(super) const METRICS: [&str; 3] = ["loss", "accuracy", "speed"];
 pub(super) const PARAMS: [&str; 3] = ["alpha", "beta", "gamma"];

@@ -22,13 +22,13 @@ use super::schedule::{
     Effect, EntryTarget, Fault, METRICS, PARAMS, PATHS, PROCESSES, RunId, START_PARAMS, Schedule,
     ScheduledEvent, Scope, TAGS,
 };
+use crate::determinism;
 use crate::journal::MetricKey;
 use crate::journal::record::{ArtifactLocation, Event, RunStart};
 use crate::model::limits;
 use crate::model::metric_key::Key;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
-use crate::seeded;
 use crate::shipper::FlushScope;
 use crate::sync::lock;
 use crate::time;
@@ -87,14 +87,14 @@ pub(super) fn run_world(schedule: &Schedule, is_logged: bool) -> Outcome {
 }
 
 fn run_on_this_thread(schedule: &Schedule, is_logged: bool) -> Outcome {
-    seeded::seed_thread(schedule.seed);
+    determinism::seed_thread(schedule.seed);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
     LocalSet::new().block_on(&runtime, async {
-        seeded::start_simulated_clock();
+        determinism::start_simulated_clock();
         let mut world = World::new(schedule, is_logged);
         let failure = world.run_steps(&schedule.steps).await.err();
         for process in world.processes.iter_mut().filter_map(Option::take) {

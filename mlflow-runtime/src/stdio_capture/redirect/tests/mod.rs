@@ -17,7 +17,7 @@ use rustix::process::Signal;
 
 use scenario::{BEGIN, FILE, SCENARIO, awkward, large};
 
-use crate::seeded::FORK_LOCK;
+use crate::determinism::FORK_LOCK;
 use crate::sync::ignore_poison;
 
 /// Folder that is removed after the test.

@@ -92,7 +92,7 @@ impl NotedSteps {
             directory.join(TEMPORARY_FILE_NAME),
         );
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         let written = if self.steps.is_empty() {
             fs::remove_file(file)
         } else {
@@ -126,7 +126,7 @@ impl NotedSteps {
             return Ok(());
         }
         #[cfg(test)]
-        crate::seeded::before_change();
+        crate::determinism::before_change();
         user_files::open_to_append(&directory.join(FILE_NAME))?.write_all(lines.as_bytes())
     }
 }

@@ -23,7 +23,7 @@ pub(crate) use suspended::SuspendedContext;
 
 use crate::run::Run;
 use crate::tracker::global::{self, COMPILED_OUT};
-use crate::tracker::{Tracker, stand_in};
+use crate::tracker::{Tracker, fake_scope};
 use crate::warnings::warn_user;
 
 thread_local! {
@@ -96,7 +96,7 @@ impl Context {
     pub(crate) fn with_run(&self, run: Run) -> Self {
         let fake = run.tracker().filter(|tracker| tracker.is_inline());
         if fake.is_some() {
-            stand_in::set_lookup(|| Self::current().tracker);
+            fake_scope::set_lookup(|| Self::current().tracker);
         }
         Self {
             tracker: fake.or(self.tracker.as_ref()).cloned(),
@@ -106,7 +106,7 @@ impl Context {
 
     /// Returns a context without a run, in which new runs go to `tracker`.
     pub(crate) fn with_tracker(tracker: Arc<Tracker>) -> Self {
-        stand_in::set_lookup(|| Self::current().tracker);
+        fake_scope::set_lookup(|| Self::current().tracker);
         Self {
             run: None,
             tracker: Some(tracker),
@@ -139,7 +139,7 @@ impl Context {
     /// whole process.
     pub(crate) fn fake(&self) -> Option<Arc<Tracker>> {
         let scoped = self.tracker.clone();
-        scoped.or_else(stand_in::process_fake)
+        scoped.or_else(fake_scope::process_fake)
     }
 }
 
@@ -162,7 +162,7 @@ pub(crate) fn with_current_run(kind: &'static str, key: &str, log: impl Fn(&Run)
                 tracker: Some(fake),
                 ..
             } => fake.runless_values.record(kind, key),
-            _ => is_untold = !is_warned(key) || stand_in::has_live_fake(),
+            _ => is_untold = !is_warned(key) || fake_scope::has_live_fake(),
         }
     });
     if known.is_err() {
@@ -194,9 +194,9 @@ fn is_warned(key: &str) -> bool {
 fn warn_outside_run(kind: &'static str, key: &str) {
     // The caller is in the scope of no fake, but a fake that is alive elsewhere may be meant to see the
     // value.
-    if let Some(fake) = stand_in::substitute_for_global() {
+    if let Some(fake) = fake_scope::substitute_for_global() {
         fake.runless_values.record(kind, key);
-        if stand_in::process_fake().is_some() {
+        if fake_scope::process_fake().is_some() {
             return;
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::journal::MetricKey;
 use crate::model::metric_key::Key;
-use crate::run::context::{current_run_or_warn, with_current_run};
+use crate::run::current_run::{current_run_or_warn, with_current_run};
 use crate::run::metric_value::{MetricValue, Step};
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
