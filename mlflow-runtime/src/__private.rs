@@ -9,13 +9,16 @@ pub use crate::run::metric_value::{MetricValue, Step};
 pub use crate::run::start_run_at;
 pub use crate::tracked::boxed_future::NotAFuture;
 pub use crate::tracked::call::{AnyRunId, Call, RunId, begin};
+pub use crate::tracked::closure::{call, ignore_value, invoke};
+pub use crate::tracked::future::Tracked;
+pub use crate::tracked::guard::Guard;
 pub use crate::tracked::name_template::Template;
 pub use crate::tracked::outcome::{Inspected, NotAResult, ResultProbe, RunOutcome};
+pub use crate::tracked::return_type::ReturnType;
 pub use crate::tracked::timed::{TimedCallsite, Timer, time};
 pub use crate::tracked::type_hints::{
-    ReturnType, mark_used, none, none_future_like, none_like, with_output, with_type_of,
+    mark_used, none, none_future_like, none_like, with_output, with_type_of,
 };
-pub use crate::tracked::{Guard, Tracked, call, ignore_value, invoke};
 
 pub use mlflow_macros::build_info;
 

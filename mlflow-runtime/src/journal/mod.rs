@@ -134,7 +134,7 @@
 //!
 //! Appends are sequential, and a new segment is all zeros. So a frame that is not whole is either the last
 //! one, of an append that a kill has interrupted, or damage of the device. Reading continues behind damage:
-//! see [`salvage`]. One warning for each file gives the offset of the damage and the number of bytes skipped.
+//! see [`segment::salvage`]. One warning for each file gives the offset of the damage and the number of bytes skipped.
 //! When the rest is delivered, the file is moved to `damaged-<uid>` beside the journals, for a person to look
 //! at: see [`quarantine`]. A record of a kind that this version does not know stays in its file, counted as
 //! blocked, for a newer version; so does a file of another format.
@@ -172,10 +172,11 @@
 //! | [`directory`], [`user_files`] | directory of one process, search for orphaned ones, and access rights |
 //! | [`storage`], [`quota`] | location of new segments (disk, else memory), and the bounds of both |
 //! | [`wakeup`], [`atomics`] | wakeups of sleeping threads; memory orderings, model-checked with loom |
+//! | [`sync_signal`] | requests to the sync thread |
 //! | [`sync_thread`] | thread that syncs appended values to the device |
 //! | [`deferred_warnings`] | warnings that are logged later, outside all locks |
 //! | [`entry_log`] | entries of one run, or of one kind, copied out of their segments |
-//! | [`salvage`], [`quarantine`] | reading on behind damage, and the folder of damaged files |
+//! | [`segment::salvage`], [`quarantine`] | reading on behind damage, and the folder of damaged files |
 //! | [`console_log`] | log lines, and captured stdout and stderr, of each run |
 //! | [`spool`], [`file_copy`], [`free_space`] | artifacts beside the segments, and the disk's reserve |
 
@@ -189,10 +190,10 @@ mod free_space;
 pub(crate) mod quarantine;
 mod quota;
 pub(crate) mod record;
-mod salvage;
 pub(crate) mod segment;
 pub(crate) mod spool;
 mod storage;
+mod sync_signal;
 mod sync_thread;
 #[cfg(test)]
 mod tests;
@@ -766,7 +767,7 @@ impl Journal {
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        self.wakeup.sync_thread.stop();
+        self.wakeup.sync_signal.stop();
         self.preallocated.stop();
     }
 }

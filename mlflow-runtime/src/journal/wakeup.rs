@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::journal::atomics::{announce_sleeper, load_sleepers, load_sleepers_fenced};
-use crate::journal::sync_thread::SyncThread;
+use crate::journal::sync_signal::SyncSignal;
 
 /// Time after which a store has left the processor's store buffer for certain.
 pub(crate) const STORE_BUFFER_DRAIN: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub(crate) struct Wakeup {
     /// Flags of the threads that sleep, a bit for each [`Sleeper`].
     sleepers: AtomicU32,
     shipper: Notify,
-    pub(super) sync_thread: Arc<SyncThread>,
+    pub(super) sync_signal: Arc<SyncSignal>,
 }
 
 impl Wakeup {
@@ -61,7 +61,7 @@ impl Wakeup {
             self.shipper.notify_one();
         }
         if asleep & Sleeper::SyncThread as u32 != 0 {
-            self.sync_thread.notify_appended();
+            self.sync_signal.notify_appended();
         }
     }
 

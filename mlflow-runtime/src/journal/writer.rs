@@ -270,7 +270,7 @@ impl Writer {
             {
                 journal.wakeup.notify_fenced();
                 if matches!(event, Event::End { .. }) {
-                    journal.wakeup.sync_thread.request_sync();
+                    journal.wakeup.sync_signal.request_sync();
                 }
                 return true;
             }
@@ -311,7 +311,7 @@ impl Writer {
         essential: bool,
     ) -> Result<(), DropReason> {
         if self.open.take().is_some() {
-            journal.wakeup.sync_thread.request_sync();
+            journal.wakeup.sync_signal.request_sync();
         } else if self.segment_count == 0 {
             self.idle = Arc::downgrade(&journal.idle_segments);
             if let Some((rolls, open)) = journal.idle_segments.take() {

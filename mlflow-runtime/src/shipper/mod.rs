@@ -34,17 +34,17 @@
 //!
 //! Each segment has a [`Cursor`](read::cursor::Cursor), which knows up to which offset the segment was read,
 //! is delivered, and is acknowledged. The [record reader](read::records) decodes the records behind the
-//! cursor and groups them by run: a [`ReadBatch`] holds one [`RunBatch`](read::batch::RunBatch) for each run.
+//! cursor and groups them by run: a [`ReadBatch`] holds one [`RunBatch`](batch::RunBatch) for each run.
 //! A reading ends at a budget of entries and bytes, so a long backlog is never in memory as a whole. Every
 //! thread writes segments of its own, so [`read::order`] decides in which order the segments are read where
-//! the order matters. [`RunStates`](read::run_states::RunStates) holds what is known of each run: its
+//! the order matters. [`RunStates`](run_states::RunStates) holds what is known of each run: its
 //! identity, its start, whether the store has it, and which of its tags and artifacts are the newest.
 //!
 //! # Delivery
 //!
 //! For each run of a batch, [`Delivery`] [creates or finds](deliver::create_run) the run in the store, sends
 //! params, tags and metrics in requests as large as the store accepts, uploads the artifacts, and then
-//! [ends](deliver::end_run) the run if the batch holds its end. A [`RunBatch`](read::batch::RunBatch) records
+//! [ends](deliver::end_run) the run if the batch holds its end. A [`RunBatch`](batch::RunBatch) records
 //! what was sent, so delivery continues there after an interruption.
 //!
 //! What cannot be delivered now waits in one of four queues, each with its own retry times:
@@ -69,12 +69,12 @@
 //! The [`StoreError`] decides:
 //!
 //! - `Unavailable`: halt if the ping fails too, else the run is parked or the artifact deferred. After a
-//!   batch, the run's [batch size](deliver::batch_size) is halved. The metrics of a batch that was sent for
+//!   batch, the run's [batch size](batch_size) is halved. The metrics of a batch that was sent for
 //!   the first time are doubtful from then on, unless the store absorbs repeats.
 //! - `Busy`: halt. The store is tried again after about 100 ms, without counting as unavailable.
 //! - `Contested`: halt as for `Busy`. A batch that has failed so 20 times in a row is treated as rejected.
 //! - `Rejected`: a batch is [bisected](deliver::bisect). The entries to blame are counted and [kept in a
-//!   folder of their own](deliver::refused); everything else is logged. A run whose creation or end is
+//!   folder of their own](queue::rejected_entries); everything else is logged. A run whose creation or end is
 //!   rejected is parked until a person acts.
 //! - `TooLarge`: a batch is bisected until its parts fit. A single entry or artifact that is too large waits,
 //!   as after `Unavailable`.
@@ -112,8 +112,11 @@
 //! | [`thread`] | the loop of the thread: pauses, sleep, flushes |
 //! | [`availability`] | the availability of the store, and the warnings of an outage |
 //! | [`orphan_scan`] | the schedule of the scans for orphaned journals |
-//! | [`read`] | from segments to batches: cursors, records, order, run states, damaged files |
-//! | [`deliver`] | from batches to the store: runs, requests, artifacts, console logs, queues of what waits |
+//! | [`batch`], [`run_states`], [`journal_owner`] | the entries that were read, the state of each run, the owner of a journal |
+//! | [`batch_size`], [`step_notes`] | the size of a request that the store manages; steps chosen for points without a step |
+//! | [`queue`] | the queues of what cannot be delivered now |
+//! | [`read`] | from segments to batches: cursors, records, order, damaged files |
+//! | [`deliver`] | from batches and queues to the store: runs, requests, artifacts, console logs |
 //! | [`failure_scope`] | classification of store errors |
 //! | [`backoff`] | delays between attempts |
 //! | [`flush`] | the flushes that other threads wait for |
@@ -124,30 +127,36 @@
 
 mod availability;
 mod backoff;
+mod batch;
+mod batch_size;
 mod deliver;
 mod failure_scope;
 mod flush;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz_support;
+mod journal_owner;
 mod orphan_scan;
 #[cfg(test)]
 mod power_loss_tests;
+mod queue;
 #[cfg(test)]
 mod rank_tests;
 mod read;
 #[cfg(test)]
 mod recovery_tests;
 pub(crate) mod run_link;
+mod run_states;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod stats;
+mod step_notes;
 #[cfg(test)]
 mod tests;
 mod thread;
 
 use std::path::PathBuf;
 
-use read::batch::ReadBatch;
+use batch::ReadBatch;
 use rustc_hash::FxHashMap;
 
 pub(crate) use deliver::delivery::Delivery;
@@ -323,7 +332,7 @@ impl Shipper {
     /// Locks and returns the next orphaned journal. Journals that only join runs of other processes come
     /// last, as they have to wait while the run does not exist. A journal whose rank 0 led a run that this
     /// process has joined is skipped: see
-    /// [`are_led_by_live_rank0`](read::run_states::RunStates::are_led_by_live_rank0).
+    /// [`are_led_by_live_rank0`](run_states::RunStates::are_led_by_live_rank0).
     fn next_orphan(&mut self) -> Option<JournalReader> {
         let live = &self.live.runs;
         let destination = self.live.destination();

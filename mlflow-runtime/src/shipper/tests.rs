@@ -15,7 +15,7 @@ use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::{DropReason, Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
-use crate::shipper::read::batch::ReadBatch;
+use crate::shipper::batch::ReadBatch;
 use crate::shipper::stats::Stats;
 use crate::shipper::{Delivery, JournalReader, Shipper, StepOutcome};
 use crate::store::{MemoryStore, StoreError};

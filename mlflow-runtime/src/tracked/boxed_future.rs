@@ -8,10 +8,11 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::tracked::call::Call;
+use crate::tracked::closure::call;
+use crate::tracked::future::Tracked;
 use crate::tracked::outcome::RunOutcome;
+use crate::tracked::return_type::ReturnType;
 use crate::tracked::timed::{Timer, time};
-use crate::tracked::type_hints::ReturnType;
-use crate::tracked::{Tracked, call};
 
 macro_rules! followed {
     ($future:ident, $boxed:path, $($auto:ident)*) => {

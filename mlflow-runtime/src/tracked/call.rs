@@ -5,7 +5,7 @@
 //! the run once.
 //!
 //! The expansion of `#[tracked]` creates the call with [`begin`], hands the options to its methods, and
-//! passes the call on to [`call`](crate::tracked::call()) or [`Tracked`](crate::tracked::Tracked).
+//! passes the call on to [`closure::call`](crate::tracked::closure::call) or [`Tracked`](crate::tracked::future::Tracked).
 
 use std::any::Any;
 use std::collections::BTreeSet;

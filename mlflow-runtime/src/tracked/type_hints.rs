@@ -8,28 +8,9 @@
 //! Invariant: nothing here does anything when the program runs.
 
 use std::future::Future;
-use std::marker::PhantomData;
 
-use crate::tracked::Tracked;
-
-/// Marker for the return type of a function. The marker is invariant in `R`, so that the markers of one
-/// return type have one type, not a type and its subtype: what the compiler infers for one marker holds for
-/// the other.
-#[derive(Debug)]
-pub struct ReturnType<R>(PhantomData<fn(R) -> R>);
-
-impl<R> ReturnType<R> {
-    /// Only value of the marker.
-    pub const MARKER: Self = Self(PhantomData);
-}
-
-impl<R> Clone for ReturnType<R> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<R> Copy for ReturnType<R> {}
+use crate::tracked::future::Tracked;
+use crate::tracked::return_type::ReturnType;
 
 /// Returns `future`, and states that its output is an `R`. The compiler needs the type of the output when it
 /// selects the captures of the returned value, which is before it has inferred the type from the body.

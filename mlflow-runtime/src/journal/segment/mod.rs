@@ -2,7 +2,7 @@
 //!
 //! Invariants: the frames of a segment are read in order. While the segment is written, reading stops at the
 //! first frame that is not whole, because the rest of that frame is on its way. Afterwards reading continues
-//! behind damage, see [`salvage`](crate::journal::salvage), and the file of a damaged segment is
+//! behind damage, see [`salvage`], and the file of a damaged segment is
 //! [quarantined](crate::journal::quarantine). The acknowledged offset only grows. A lost or damaged offset
 //! costs a second delivery, never a value.
 
@@ -11,6 +11,7 @@ pub(crate) mod append;
 pub(crate) mod mapped;
 pub(crate) mod mmap_safety;
 pub(crate) mod preallocate;
+pub(super) mod salvage;
 
 use std::fs;
 use std::io;
@@ -20,11 +21,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::journal::quarantine;
-use crate::journal::salvage::LoadedSegment;
 use crate::journal::segment::mapped::{
     ACKNOWLEDGED_OFFSET, FORMAT_VERSION, FRAME_HEADER_BYTES, HEADER_BYTES, MAGIC, Region, checksum,
     frame_bytes,
 };
+use crate::journal::segment::salvage::LoadedSegment;
 use crate::journal::user_files;
 use crate::sync::lock;
 
@@ -279,7 +280,7 @@ impl SegmentBytes {
     }
 
     /// Returns the offset of the next frame behind the bytes at `offset`, which are no whole frame and will
-    /// not become one; `None` if nothing was lost there. See [`salvage`](crate::journal::salvage).
+    /// not become one; `None` if nothing was lost there. See [`salvage`].
     pub(crate) fn skip_damage(&self, offset: usize) -> Option<usize> {
         match self {
             // Memory is not damaged.

@@ -7,8 +7,8 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::shipper::Delivery;
+use crate::shipper::batch::{Rejection, split_batch};
 use crate::shipper::failure_scope::Obstacle;
-use crate::shipper::read::batch::{Rejection, split_batch};
 use crate::store::{Batch, StoreError, StoredRun};
 
 /// Number of immediate retries of a half for which the store reports that another client interferes.

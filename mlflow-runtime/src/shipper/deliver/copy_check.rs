@@ -4,7 +4,7 @@
 //! Invariant: only the damaged copy itself is rejected, and its bytes are kept.
 
 use crate::journal::spool;
-use crate::shipper::read::batch::{Artifact, ArtifactBytes, Rejection};
+use crate::shipper::batch::{Artifact, ArtifactBytes, Rejection};
 
 /// Removes the artifacts with damaged copies from `artifacts`, and returns them as rejections.
 pub(in crate::shipper) fn refuse_torn(artifacts: &mut Vec<Artifact>) -> Vec<Rejection> {

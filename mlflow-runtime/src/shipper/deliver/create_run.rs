@@ -16,8 +16,8 @@ use crate::model::{Role, RunIdentity};
 use crate::shipper::Delivery;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
-use crate::shipper::read::run_states::{PARENT_START_TIMEOUT, Phase};
 use crate::shipper::run_link::RunLink;
+use crate::shipper::run_states::{PARENT_START_TIMEOUT, Phase};
 use crate::store::{Batch, NewRun, StoreError, StoredRun};
 use crate::warnings::warn_user;
 

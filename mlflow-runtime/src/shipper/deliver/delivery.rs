@@ -8,20 +8,18 @@
 //! 3. Entries that the store rejects are taken out one by one, counted, kept in a folder of their own, and
 //!    warned about once for each key. All other entries are delivered.
 //! 4. A run that fails while the store answers is [parked](crate::shipper::deliver::parked_runs), an artifact
-//!    [deferred](crate::shipper::deliver::deferred_artifacts). Neither stops anything else.
+//!    [deferred](crate::shipper::queue::deferred_artifacts). Neither stops anything else.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
+use crate::shipper::batch::{Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch};
+use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::copy_check;
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
-use crate::shipper::read::batch::{
-    Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch,
-};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
 use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
@@ -41,7 +39,7 @@ pub(in crate::shipper) const MAX_ORPHAN_BATCH: usize = 4096;
 pub(in crate::shipper) enum WorkOrigin {
     /// Read from the journal for the first time.
     New,
-    /// Read from a [lane](crate::shipper::deliver::parked_runs::Lane) of waiting entries, to be sent in
+    /// Read from a [lane](crate::shipper::queue::lane::Lane) of waiting entries, to be sent in
     /// requests of at most `largest` entries.
     Parked { largest: usize },
 }

@@ -10,7 +10,7 @@ use crate::model::{RunStatus, Tag, tag_keys};
 use crate::shipper::Delivery;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason};
 use crate::shipper::read::journal_reader::JournalReader;
-use crate::shipper::read::run_states::Phase;
+use crate::shipper::run_states::Phase;
 use crate::store::{Batch, StoreError, StoredRun};
 
 impl Delivery {

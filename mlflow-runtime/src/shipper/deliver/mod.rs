@@ -1,10 +1,9 @@
-//! Delivery of read batches to the store, and the queues of what has to wait.
+//! Delivery of read batches to the store.
 //!
-//! [`delivery`] sends a batch. What the store does not accept now waits outside of the batch, so that
+//! [`delivery`] sends a batch. What the store does not accept now waits in a [queue](super::queue), so that
 //! everything else continues: a run is [parked](parked_runs), an artifact [deferred](deferred_artifacts), and
-//! an entry that the store will never accept is [kept](refused).
+//! an entry that the store will never accept is [kept](super::queue::rejected_entries).
 
-pub(super) mod batch_size;
 pub(super) mod bisect;
 pub(super) mod console_logs;
 pub(super) mod copy_check;
@@ -13,6 +12,4 @@ pub(super) mod deferred_artifacts;
 pub(super) mod delivery;
 pub(super) mod end_run;
 pub(super) mod parked_runs;
-pub(super) mod rejected_entries;
-pub(super) mod step_notes;
 pub(super) mod user_messages;

@@ -13,15 +13,24 @@ use tokio::time::Instant;
 use crate::journal::record::Record;
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Segment, SegmentBytes};
-use crate::shipper::deliver::parked_runs::Lane;
+use crate::shipper::queue::lane::Lane;
 use crate::shipper::read::damage::Damage;
-use crate::shipper::read::order::OrderedEntry;
 use crate::time;
 
 /// Time for which a segment that cannot be read is tried again.
 const READ_RETRY_PERIOD: Duration = Duration::from_secs(1);
 /// Number of immediate attempts to read a segment.
 const READ_ATTEMPTS: usize = 3;
+
+/// An entry before which everything has to be read that was logged earlier: a param, or a point at the last
+/// step of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::shipper) struct OrderedEntry {
+    /// Sequence number, in the order of all events of the process.
+    pub(in crate::shipper) sequence: u64,
+    /// Time, in ms since the Unix epoch, that is later than the entry was logged.
+    pub(in crate::shipper) later_ms: i64,
+}
 
 /// Read position in one segment, and what has to be known of the entries before it.
 pub(in crate::shipper) struct Cursor {
@@ -218,6 +227,38 @@ impl Cursor {
         if self.delivered_offset > self.settled_offset {
             self.segment.acknowledge(self.delivered_offset);
             self.settled_offset = self.delivered_offset;
+        }
+    }
+
+    /// Returns true if the ordered entry at the cursor has to wait for other segments.
+    pub(in crate::shipper) fn must_wait(&self, entry: OrderedEntry) -> bool {
+        // The entries of a lane were ordered when they were copied to it.
+        self.lane.is_none() && self.released_sequence != Some(entry.sequence)
+    }
+
+    /// Prepares the cursor for a new reading: entries may have been appended at the former end. A cursor that
+    /// waits at an ordered entry continues to wait.
+    pub(in crate::shipper) fn begin_pass(&mut self) {
+        if self.waiting_entry().is_none() {
+            self.position = ReadPosition::Middle;
+        }
+    }
+
+    pub(super) fn waiting_entry(&self) -> Option<OrderedEntry> {
+        match self.position {
+            ReadPosition::Ordered(entry) if self.is_open() => Some(entry),
+            _ => None,
+        }
+    }
+
+    /// Returns true if everything in the segment that was logged before `entry` has been read.
+    pub(super) fn has_read_before(&self, entry: OrderedEntry) -> bool {
+        match self.position {
+            ReadPosition::End | ReadPosition::AwaitsRunStart => true,
+            ReadPosition::Ordered(other) => other.sequence >= entry.sequence,
+            ReadPosition::Middle => {
+                self.logged_ms >= entry.later_ms || self.last_event > Some(entry.sequence)
+            }
         }
     }
 }

@@ -9,7 +9,7 @@
 //! 3. A segment is acknowledged up to the offset before which everything is settled.
 //! 4. A segment is deleted when all of the following hold. It is settled to its end, and nothing in it has to
 //!    stay there. The runs that it started have ended. The [console
-//!    logs](crate::shipper::deliver::console_logs) that it names are completely in the store. No event of
+//!    logs](crate::shipper::queue::console_logs) that it names are completely in the store. No event of
 //!    another segment that happened before one of its own is still to be delivered: whoever reads the journal
 //!    after a kill has to see which events supersede that one.
 //!
@@ -25,17 +25,19 @@ use crate::journal::record::Origin;
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, Segment};
 use crate::journal::{Journal, entry_log};
-use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
-use crate::shipper::deliver::console_logs::ConsoleLogs;
-use crate::shipper::deliver::deferred_artifacts::DeferredArtifacts;
-use crate::shipper::deliver::parked_runs::{Lane, ParkedRuns};
-use crate::shipper::deliver::rejected_entries::{KeepResult, RejectedEntries};
-use crate::shipper::deliver::step_notes::NotedSteps;
-use crate::shipper::read::batch::{ReadBatch, Rejection, RunBatch, SpentFile};
+use crate::shipper::batch::{ReadBatch, Rejection, RunBatch, SpentFile};
+use crate::shipper::batch_size::AdaptiveBatchSize;
+use crate::shipper::journal_owner::JournalOwner;
+use crate::shipper::queue::console_logs::ConsoleLogs;
+use crate::shipper::queue::deferred_artifacts::DeferredArtifacts;
+use crate::shipper::queue::lane::Lane;
+use crate::shipper::queue::parked_runs::ParkedRuns;
+use crate::shipper::queue::rejected_entries::{KeepResult, RejectedEntries};
 use crate::shipper::read::cursor::{Cursor, ReadPosition};
 use crate::shipper::read::damage::Losses;
-use crate::shipper::read::run_states::RunStates;
 use crate::shipper::run_link::RunLinks;
+use crate::shipper::run_states::RunStates;
+use crate::shipper::step_notes::NotedSteps;
 use crate::time;
 
 /// A journal that is being read, with its cursors, the states of its runs, and the queues of what waits.
@@ -77,17 +79,6 @@ pub(crate) struct JournalReader {
     pub(in crate::shipper) losses: Losses,
     /// Files to be deleted once none of these segments is [pinned](Cursor::is_pinned).
     spent_files: Vec<(PathBuf, Vec<Arc<Segment>>)>,
-}
-
-/// Owner of a journal: this process, or a terminated one.
-pub(crate) enum JournalOwner {
-    Live {
-        journal: Arc<Journal>,
-        links: Arc<RunLinks>,
-    },
-    Orphan {
-        directory: Directory,
-    },
 }
 
 impl JournalReader {

@@ -7,14 +7,15 @@
 //! | [`cursor`] | the read position in one segment |
 //! | [`records`] | decoding of records into entries of a batch |
 //! | [`order`] | the order in which segments are read |
-//! | [`batch`] | [`ReadBatch`](batch::ReadBatch): the entries that were read, grouped by run |
-//! | [`run_states`] | what is known of each run of a journal |
-//! | [`damage`] | records and files that cannot be read |
+//! | [`parking`], [`deferring`], [`console_logs`] | what the reader moves to the [queues](super::queue), and back |
+//! | [`damage`], [`damage_report`] | records and files that cannot be read |
 
-pub(super) mod batch;
+pub(super) mod console_logs;
 pub(super) mod cursor;
 pub(super) mod damage;
+pub(super) mod damage_report;
+pub(super) mod deferring;
 pub(super) mod journal_reader;
 pub(super) mod order;
+pub(super) mod parking;
 pub(super) mod records;
-pub(super) mod run_states;

@@ -24,53 +24,9 @@
 //!   ends of their segments are never reached. With it, an entry waits no longer than it takes to ship what
 //!   was logged before the entry was met. If the clock is set back meanwhile, the order may be wrong.
 
-use crate::shipper::read::batch::ReadBatch;
-use crate::shipper::read::cursor::{Cursor, ReadPosition};
+use crate::shipper::batch::ReadBatch;
+use crate::shipper::read::cursor::{Cursor, OrderedEntry, ReadPosition};
 use crate::shipper::read::journal_reader::JournalReader;
-
-/// An entry before which everything has to be read that was logged earlier: a param, or a point at the last
-/// step of its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::shipper) struct OrderedEntry {
-    /// Sequence number, in the order of all events of the process.
-    pub(in crate::shipper) sequence: u64,
-    /// Time, in ms since the Unix epoch, that is later than the entry was logged.
-    pub(in crate::shipper) later_ms: i64,
-}
-
-impl Cursor {
-    /// Returns true if the ordered entry at the cursor has to wait for other segments.
-    pub(in crate::shipper) fn must_wait(&self, entry: OrderedEntry) -> bool {
-        // The entries of a lane were ordered when they were copied to it.
-        self.lane.is_none() && self.released_sequence != Some(entry.sequence)
-    }
-
-    /// Prepares the cursor for a new reading: entries may have been appended at the former end. A cursor that
-    /// waits at an ordered entry continues to wait.
-    pub(in crate::shipper) fn begin_pass(&mut self) {
-        if self.waiting_entry().is_none() {
-            self.position = ReadPosition::Middle;
-        }
-    }
-
-    fn waiting_entry(&self) -> Option<OrderedEntry> {
-        match self.position {
-            ReadPosition::Ordered(entry) if self.is_open() => Some(entry),
-            _ => None,
-        }
-    }
-
-    /// Returns true if everything in the segment that was logged before `entry` has been read.
-    fn has_read_before(&self, entry: OrderedEntry) -> bool {
-        match self.position {
-            ReadPosition::End | ReadPosition::AwaitsRunStart => true,
-            ReadPosition::Ordered(other) => other.sequence >= entry.sequence,
-            ReadPosition::Middle => {
-                self.logged_ms >= entry.later_ms || self.last_event > Some(entry.sequence)
-            }
-        }
-    }
-}
 
 impl JournalReader {
     /// Continues at the ordered entries that need not wait any more, earliest first, until the batch holds

@@ -17,12 +17,13 @@ use crate::journal::record::{
 use crate::journal::segment::Frame;
 use crate::model::Metric;
 use crate::model::Role;
-use crate::shipper::deliver::console_logs::ConsoleLogPart;
-use crate::shipper::read::batch::{ArtifactBytes, ReadBatch, RunEvent, SpentFile};
+use crate::shipper::batch::{ArtifactBytes, ReadBatch, RunEvent, SpentFile};
+use crate::shipper::journal_owner::JournalOwner;
+use crate::shipper::queue::console_logs::ConsoleLogPart;
+use crate::shipper::read::cursor::OrderedEntry;
 use crate::shipper::read::cursor::{Cursor, ReadPosition};
-use crate::shipper::read::journal_reader::{JournalOwner, JournalReader};
-use crate::shipper::read::order::OrderedEntry;
-use crate::shipper::read::run_states::Phase;
+use crate::shipper::read::journal_reader::JournalReader;
+use crate::shipper::run_states::Phase;
 use crate::sync::lock;
 use crate::time;
 use crate::warnings::WarningLimit;

@@ -16,7 +16,7 @@ use crate::journal::record::{ArtifactLocation, Event, Fingerprint, RunStart, dec
 use crate::journal::user_files;
 use crate::model::limits;
 use crate::model::{Metric, Param, RunStatus, Tag};
-use crate::shipper::deliver::step_notes::NotedSteps;
+use crate::shipper::step_notes::NotedSteps;
 use crate::store::{Batch, BatchLimits};
 
 /// Bytes of events at which a batch is full: bounds the memory for a backlog of long values.

@@ -13,7 +13,7 @@ use crate::journal::entry_log::{self, EntryLog};
 use crate::journal::record::{Event, Origin};
 use crate::journal::user_files;
 use crate::model::RunIdentity;
-use crate::shipper::read::batch::{Artifact, ArtifactBytes, RejectedEntry, Rejection};
+use crate::shipper::batch::{Artifact, ArtifactBytes, RejectedEntry, Rejection};
 
 /// Approximate limit for the bytes of rejected entries that are kept: a program may log a changed param again
 /// and again.

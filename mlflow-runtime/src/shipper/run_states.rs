@@ -17,8 +17,8 @@ use crate::journal::record::{ArtifactLocation, Definition, Event, Origin, Record
 use crate::journal::segment::SegmentBytes;
 use crate::model::Tag;
 use crate::model::{Role, RunIdentity};
-use crate::shipper::deliver::batch_size::AdaptiveBatchSize;
-use crate::shipper::read::batch::RunEvent;
+use crate::shipper::batch::RunEvent;
+use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::run_link::RunLink;
 use crate::store::StoredRun;
 use crate::time;

@@ -1,0 +1,157 @@
+//! Artifacts that the store does not accept now. Each waits by itself, while all other values are delivered.
+//!
+//! # Invariants
+//!
+//! 1. An artifact that fails is tried again at growing intervals, and delays no other artifact.
+//! 2. While the whole artifact store is unavailable (a bucket, a disk), one artifact is tried per interval,
+//!    each in its turn; all others, new ones included, wait without a try.
+//! 3. Of two artifacts with the same path, the newer one replaces the older one.
+//! 4. A waiting artifact is recorded in [segments of its own](crate::journal::entry_log), so that it pins
+//!    none of the segments that it was read from. Its bytes are in a file if the journal is on a disk.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::journal::entry_log::EntryLog;
+use crate::journal::segment::Segment;
+use crate::shipper::backoff::Backoff;
+use crate::shipper::batch::Artifact;
+use crate::shipper::failure_scope::{RetryReason, StuckReason};
+use crate::shipper::queue::parked_runs::HOPELESS_AFTER;
+use crate::store::StoredRun;
+
+/// Number of consecutive failures of the artifact store before a warning.
+pub(in crate::shipper) const WARN_AFTER: u32 = 3;
+
+/// Waiting artifacts of one journal.
+#[derive(Default)]
+pub(in crate::shipper) struct DeferredArtifacts {
+    pub(in crate::shipper) waiting: VecDeque<DeferredArtifact>,
+    pub(in crate::shipper) log: EntryLog,
+    pub(in crate::shipper) store_state: ArtifactStoreState,
+}
+
+/// An artifact that waits to be tried again.
+pub(in crate::shipper) struct DeferredArtifact {
+    pub(in crate::shipper) run_number: u32,
+    pub(in crate::shipper) run: StoredRun,
+    pub(in crate::shipper) artifact: Artifact,
+    /// Reason why the artifact waits; `None` if only the artifact store as a whole is unavailable.
+    pub(in crate::shipper) stuck: Option<StuckReason>,
+    pub(in crate::shipper) backoff: Backoff,
+    pub(in crate::shipper) due: Instant,
+    /// Segments that may name the artifact, or its file, and are pinned until it is settled.
+    pub(in crate::shipper) segments: Vec<Arc<Segment>>,
+}
+
+impl DeferredArtifact {
+    pub(in crate::shipper) fn is_blocked(&self) -> bool {
+        self.stuck.as_ref().is_some_and(StuckReason::is_blocked)
+    }
+}
+
+/// State of the artifact store, as last observed.
+#[derive(Default)]
+pub(in crate::shipper) struct ArtifactStoreState {
+    pub(in crate::shipper) unavailable_until: Option<Instant>,
+    pub(in crate::shipper) backoff: Backoff,
+    pub(in crate::shipper) has_warned: bool,
+}
+
+impl DeferredArtifacts {
+    pub(in crate::shipper) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Returns true if an artifact of the run waits here.
+    pub(in crate::shipper) fn has_run(&self, run: u32) -> bool {
+        self.waiting
+            .iter()
+            .any(|deferred| deferred.run_number == run)
+    }
+
+    /// Returns true if any artifact waits for something other than a person's action.
+    pub(in crate::shipper) fn has_retryable(&self) -> bool {
+        self.waiting.iter().any(|deferred| !deferred.is_blocked())
+    }
+
+    /// Returns true if the artifact store is unavailable, or everything that waits has failed repeatedly: the
+    /// end of the process need not wait for it. Blocked artifacts do not count.
+    pub(in crate::shipper) fn is_hopeless(&self) -> bool {
+        let mut waiting = self
+            .waiting
+            .iter()
+            .filter(|deferred| !deferred.is_blocked());
+        self.store_state.unavailable_until.is_some()
+            || waiting.all(|deferred| deferred.backoff.failures() >= HOPELESS_AFTER)
+    }
+
+    /// Returns the number of artifacts that are blocked until a person acts.
+    pub(in crate::shipper) fn blocked_count(&self) -> usize {
+        let held = self.waiting.iter().filter(|deferred| deferred.is_blocked());
+        held.count()
+    }
+
+    /// Returns true if it is too early to try any artifact, because the artifact store is unavailable.
+    pub(in crate::shipper) fn is_store_unavailable(&self) -> bool {
+        self.store_state
+            .unavailable_until
+            .is_some_and(|until| until > Instant::now())
+    }
+
+    /// Returns the time of the next try; `None` if no artifact waits.
+    pub(in crate::shipper) fn next_try_at(&self) -> Option<Instant> {
+        let due = self.waiting.iter().map(|deferred| deferred.due).min()?;
+        Some(
+            self.store_state
+                .unavailable_until
+                .map_or(due, |until| until.max(due)),
+        )
+    }
+
+    /// Brings every later try forward to `at`, because a caller waits for a flush.
+    pub(in crate::shipper) fn retry_by(&mut self, at: Instant) {
+        for deferred in &mut self.waiting {
+            deferred.due = deferred.due.min(at);
+        }
+        let place = &mut self.store_state;
+        place.unavailable_until = place.unavailable_until.map(|until| until.min(at));
+    }
+
+    pub(in crate::shipper) fn take_due(&mut self, now: Instant) -> Option<DeferredArtifact> {
+        if self.is_store_unavailable() {
+            return None;
+        }
+        let at = self
+            .waiting
+            .iter()
+            .position(|deferred| deferred.due <= now)?;
+        self.waiting.remove(at)
+    }
+}
+
+impl ArtifactStoreState {
+    pub(in crate::shipper) fn record_failure(&mut self, reason: &str) {
+        let delay = self
+            .backoff
+            .next_delay(RetryReason::Unavailable { retry_after: None });
+        self.unavailable_until = Some(Instant::now() + delay);
+        if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.has_warned, true) {
+            tracing::warn!(
+                target: "mlflow", reason,
+                "the store does not accept artifacts; they wait in the journal, everything else is delivered. \
+                 Check the server's artifact store"
+            );
+        }
+    }
+
+    pub(in crate::shipper) fn record_success(&mut self) {
+        self.backoff.reset();
+        self.unavailable_until = None;
+        if std::mem::take(&mut self.has_warned) {
+            tracing::warn!(target: "mlflow", "the store accepts artifacts again; the waiting ones are being uploaded");
+        }
+    }
+}
