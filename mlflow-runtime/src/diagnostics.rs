@@ -48,6 +48,7 @@
 //! | … its formatting panicked; the text written before the panic is logged | a `Display` or `Serialize` of yours panicked | fix the implementation |
 //! | … its formatting returned an error; the default name is used | a `Display` in the name of a run or an experiment returned an error | fix the implementation |
 //! | … its formatting panicked; the default name is used | a `Display` in the name of a run or an experiment panicked | fix the implementation |
+//! | run "name": it is empty and is not used; expected 1 to `N` characters | a run's name, or its template, gave an empty text; the run has the default name | give a name, or leave it out |
 //! | … this field and the following ones are left out: at most `N` fields of one argument are logged, and `N` by log_params | a struct or map with very many fields | log the fields that matter |
 //! | … it is left out: it is nested too deeply inside its value | the value is nested too deeply | log the value by itself |
 //! | … was logged outside of any run and is not recorded, nor are later values of this key; … | a log call where no run is current: before the first run, or on a thread or in a task that has not taken the run along | use [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()) or [`thread`](crate::thread) |

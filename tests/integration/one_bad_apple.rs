@@ -229,6 +229,57 @@ fn a_run_that_cannot_be_created_keeps_no_other_run_back() {
     assert_eq!(scene.folder.journals_left(), 0);
 }
 
+/// Regression: a server with SQLite answered so, for ever, to a run whose name was empty.
+#[test]
+fn a_run_whose_creation_is_contested_for_ever_keeps_no_other_run_back() {
+    let server = Server::shared();
+    let proxy = Proxy::start(server.url(), |request| {
+        is(request, "runs/create", "poison").then_some(Fault::Contested)
+    });
+    let scene = Scene::at(&proxy.url());
+    let script = [
+        "start poison",
+        "start good",
+        "points loss 0 5",
+        "end good",
+        "end poison",
+        "flush 3",
+    ];
+    let ended = scene.run(&script);
+    let good = scene.seen(&server.api(), "good");
+    assert_eq!(steps(&good, "loss"), 5, "{}", ended.stderr);
+    assert_eq!(scene.folder.journals_left(), 1);
+    proxy.heal();
+    scene.run(&["start next", "end next"]);
+    assert_eq!(scene.seen(&server.api(), "poison").status, "FINISHED");
+}
+
+/// Regression: an empty name was sent, so a server made up another one and refused the run for its two names.
+#[test]
+fn a_run_with_an_empty_name_has_the_default_name() {
+    let server = Server::shared();
+    let folder = Folder::new();
+    let experiment = unique();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", server.url()),
+        ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
+    ];
+    let ended = folder.run(
+        SCRIPTED,
+        &["start ", "points loss 0 5", "flush 20", "end "],
+        &environment,
+    );
+    assert!(
+        ended
+            .warnings()
+            .iter()
+            .any(|line| line.contains("it is empty and is not used")),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(folder.journals_left(), 0, "{}", ended.stderr);
+}
+
 /// Regression: if another server behind a load balancer did not know the run, tracking of the run ended for
 /// the life of the process.
 #[test]

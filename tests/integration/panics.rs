@@ -36,16 +36,27 @@ fn what_is_left_of(program: &str, place: &str) -> (String, String, i64) {
     )
 }
 
+/// Returns the message of a panic of the program, with its location, as the run's tags have them.
+fn at_its_line(message: &str) -> String {
+    let source = include_str!("../programs/fatal.rs");
+    let line = source
+        .lines()
+        .position(|line| line.contains(message))
+        .unwrap()
+        + 1;
+    format!("{message} at tests/programs/fatal.rs:{line}")
+}
+
 #[test]
 fn a_panic_that_cannot_unwind_fails_its_run() {
-    for (place, line) in [("callback", 23), ("destructor", 30)] {
+    for place in ["callback", "destructor"] {
         let (status, message, points) = what_is_left_of(FATAL, place);
         let said = match place {
             "callback" => "no memory left in the callback",
             _ => "and the destructor has none either",
         };
         assert_eq!(status, "FAILED", "{place}");
-        assert_eq!(message, format!("{said} at tests/programs/fatal.rs:{line}"));
+        assert_eq!(message, at_its_line(said));
         assert_eq!(points, 1);
     }
 }
@@ -64,9 +75,6 @@ fn a_build_that_aborts_on_panic_fails_its_run() {
     let program = root.join("target/panic-abort/fatal");
     let (status, message, points) = what_is_left_of(program.to_str().unwrap(), "body");
     assert_eq!(status, "FAILED");
-    assert_eq!(
-        message,
-        "no memory left in the body at tests/programs/fatal.rs:13"
-    );
+    assert_eq!(message, at_its_line("no memory left in the body"));
     assert_eq!(points, 1);
 }

@@ -152,6 +152,15 @@ fn function_path<'t>(tags: &'t [(String, Text)], callsite: Option<&'static Calls
 fn sanitize_name(tracker: &Tracker, name: Option<Text>) -> Option<String> {
     let sanitizer = &tracker.sanitizer;
     let name = sanitizer.name_or_warn("name", limits::RUN_NAME_CHARS, name?)?;
+    // MLflow makes up a name for an empty one, and then refuses ours.
+    if name.is_empty() {
+        let expected = format_args!(
+            "it is empty and is not used; expected 1 to {} characters",
+            limits::RUN_NAME_CHARS
+        );
+        sanitizer.warn_once("run", "name", expected);
+        return None;
+    }
     let sanitized = sanitizer.sanitize_text("run", "name", &name, limits::RUN_NAME_CHARS);
     Some(sanitized.unwrap_or(name))
 }

@@ -95,12 +95,14 @@ pub(super) async fn classify_error(store: &dyn Store, error: StoreError) -> Obst
             reason,
             everything: false,
         } => return StuckReason::Blocked(reason.to_string()).into(),
-        StoreError::Busy { .. } | StoreError::Contested { .. } => return into_halt(error).into(),
+        StoreError::Busy { .. } => return into_halt(error).into(),
         StoreError::Unavailable {
             ref reason,
             retry_after,
         } => (reason.clone(), retry_after),
-        StoreError::TooLarge { ref reason }
+        // Batches never get here: a batch that is contested for long is rejected.
+        StoreError::Contested { ref reason }
+        | StoreError::TooLarge { ref reason }
         | StoreError::Blocked {
             ref reason,
             everything: true,

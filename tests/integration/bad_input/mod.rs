@@ -977,10 +977,13 @@ fn a_name_for_another_kind_of_returned_value_is_one_line() {
     let rest = "names one number, but the function returned fields such as `rmse`, which have their own names; \
                 remove the argument, or return what it names";
     assert!(fields.ends_with(rest), "{fields}");
-    assert!(text.contains("returned no number; leave it out"), "{text}");
+    assert!(
+        text.contains("returned no number; remove the argument"),
+        "{text}"
+    );
     assert!(
         no_tuple.contains(
-            "names the elements of a tuple, and the function has returned fields such as `rmse`"
+            "names the elements of a tuple, but the function returned fields such as `rmse`"
         ),
         "{no_tuple}"
     );

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// An answer from another server behind the same address, which does not know the run.
     NoSuchRun,
+    /// The answer that MLflow gives if two clients create the same row.
+    Contested,
     /// Status 429 with `Retry-After`.
     Later(After),
     /// A login page with status 200.
@@ -77,6 +79,7 @@ impl Fault {
             Self::Status(503) => "503",
             Self::Status(_) => "another status",
             Self::NoSuchRun => "no such run",
+            Self::Contested => "contested",
             Self::Later(After::Seconds(_)) => "429 seconds",
             Self::Later(After::Date(_)) => "429 date",
             Self::Html => "html",
@@ -104,6 +107,7 @@ impl Fault {
             | Self::Hang
             | Self::Status(_)
             | Self::NoSuchRun
+            | Self::Contested
             | Self::Later(_)
             | Self::Html
             | Self::Late
@@ -162,6 +166,14 @@ impl Answer {
             "404 Not Found",
             "content-type: application/json".to_owned(),
             r#"{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "Run with id=x not found"}"#,
+        )
+    }
+
+    pub(crate) fn contested() -> Self {
+        Self::new(
+            "400 Bad Request",
+            "content-type: application/json".to_owned(),
+            r#"{"error_code": "BAD_REQUEST", "message": "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key, tags.run_uuid"}"#,
         )
     }
 
