@@ -9,6 +9,7 @@ use mlflow::store::{
     ArtifactContent, Batch, ExperimentRef, Metric, NewRun, Param, RestOptions, RestStore, Store,
     StoreError, StoredRun, Tag,
 };
+use serde_json::json;
 
 use crate::support::fault::Fault;
 use crate::support::mlflow::Server;
@@ -109,6 +110,21 @@ async fn twins(store: &RestStore, experiment_id: &str) -> (String, [StoredRun; 2
     ];
     twins.sort_by(|a, b| a.run_id.cmp(&b.run_id));
     (key, twins)
+}
+
+/// Runs that were created before 0.1.0 carry their key under another tag.
+#[test]
+fn a_run_with_the_former_key_tag_is_found() {
+    let server = Server::shared();
+    let (key, experiment) = (unique(), unique());
+    let id = block_on(store(server.url()).experiment(&ExperimentRef::Name(experiment))).unwrap();
+    let created = server.api().post(
+        "runs/create",
+        &json!({"experiment_id": id, "start_time": 1, "tags": [{"key": "mlflow_rs.run_key", "value": key}]}),
+    );
+    let run_id = created["run"]["info"]["run_id"].as_str().unwrap();
+    let found = block_on(store(server.url()).find_run(&id, &key)).unwrap();
+    assert_eq!(found.map(|run| run.run_id).as_deref(), Some(run_id));
 }
 
 /// Regression: the run of the late creation came first by chance, and the run with the values was deleted.

@@ -204,7 +204,16 @@ pub(crate) fn parse_value<T: Parse>(
             format!("`{word}` has no value: write `{word} = {example}`"),
         ));
     }
-    input.parse()
+    let at = input.span();
+    input.parse().map_err(|error: syn::Error| {
+        // For a text or a path syn names the token that it expected, and not the form of the argument.
+        match error.to_string().as_str() {
+            "expected string literal" | "expected identifier" => {
+                syn::Error::new(at, format!("expected a value such as `{word} = {example}`"))
+            }
+            _ => error,
+        }
+    })
 }
 
 fn parse_list<T: Parse>(

@@ -46,8 +46,8 @@ pub(crate) fn parse(literal: &LitStr) -> syn::Result<Vec<TemplatePart>> {
         let part = parse_placeholder(inside).ok_or_else(|| {
             let message = format!(
                 "`{{{inside}}}` is not a valid placeholder: expected an argument, such as `{{lr}}`, or a field of one, such as \
-                 `{{config.lr}}`\nwrite `format!(…)` in place of the text for any other expression, and `{{{{` for a brace \
-                 itself"
+                 `{{config.lr}}`\nfor any other expression, write `format!(…)` instead of the literal; for a literal brace, write \
+                 `{{{{`"
             );
             syn::Error::new(literal.span(), message)
         })?;

@@ -68,6 +68,11 @@ impl Config {
     /// Sets the longest text of a run's `logs/console.log`, in bytes (`MLFLOW_CONSOLE_MAX_BYTES`, default
     /// 64 MiB). Text beyond that is left out, and the last line of the artifact notes the omission. Lines of
     /// the feature `tracing` also count towards [`journal_max_bytes`](Self::journal_max_bytes).
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().console_max_bytes(16 << 20);
+    /// # let _ = config;
+    /// ```
     pub fn console_max_bytes(mut self, bytes: u64) -> Self {
         self.console.max_bytes = Some(bytes);
         self

@@ -72,11 +72,10 @@ impl DistributedOptions {
         } = self;
         let rendezvous_id = rendezvous_id.or_else(|| text(RENDEZVOUS_ID));
         if let (Some(id), None) = (&rendezvous_id, place) {
-            tracing::warn!(
-                target: "mlflow",
+            warn_user(format_args!(
                 "{RENDEZVOUS_ID}={id:?} is ignored, because no launcher has set the rank of this process; expected RANK and \
                  WORLD_SIZE, or what Open MPI, PMI or srun sets in their place"
-            );
+            ));
         }
         let prefixes = [
             metric_prefix.map(|prefix| ("the configured metric prefix", prefix)),

@@ -92,6 +92,11 @@ impl Config {
     }
 
     /// Turns tracking on or off (`MLFLOW_TRACKING_ENABLED`, default true).
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().enabled(false);
+    /// # let _ = config;
+    /// ```
     pub fn enabled(mut self, enabled: bool) -> Self {
         self.enabled = Some(enabled);
         self
@@ -103,6 +108,11 @@ impl Config {
     ///
     /// With a URI that cannot be used, one warning is logged, nothing is sent, and values wait in the
     /// journal.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:5000");
+    /// # let _ = config;
+    /// ```
     pub fn tracking_uri(mut self, uri: impl Into<String>) -> Self {
         self.tracking_uri = Some(uri.into());
         self
@@ -110,6 +120,11 @@ impl Config {
 
     /// Sets the experiment of runs that name none (`MLFLOW_EXPERIMENT_NAME`, default `Default`). An
     /// experiment that does not exist is created.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().experiment("wine-quality");
+    /// # let _ = config;
+    /// ```
     pub fn experiment(mut self, name: impl Into<String>) -> Self {
         self.experiment = Some(ExperimentRef::Name(name.into()));
         self
@@ -118,6 +133,11 @@ impl Config {
     /// Sets the experiment of runs that name none, by its id (`MLFLOW_EXPERIMENT_ID`). The experiment must
     /// exist. The last call of `experiment` or `experiment_id` counts; in the environment, the name takes
     /// precedence over the id.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().experiment_id("1");
+    /// # let _ = config;
+    /// ```
     pub fn experiment_id(mut self, id: impl Into<String>) -> Self {
         self.experiment = Some(ExperimentRef::Id(id.into()));
         self
@@ -131,6 +151,11 @@ impl Config {
     /// [`Command::env_remove`](std::process::Command::env_remove). MLflow's Python client removes the
     /// variable from its own environment; a Rust library cannot do that, as other threads may be reading the
     /// environment.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().run_id("0f1a6c3be2d94f5d8f3c1f7a1c2b3d4e");
+    /// # let _ = config;
+    /// ```
     pub fn run_id(mut self, id: impl Into<String>) -> Self {
         self.run_id = Some(id.into());
         self
@@ -138,6 +163,11 @@ impl Config {
 
     /// Sets the longest time that one request may take (`MLFLOW_HTTP_REQUEST_TIMEOUT`, in seconds, default
     /// 120 s). For the upload of an artifact, it is the longest time without progress.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().request_timeout(std::time::Duration::from_secs(30));
+    /// # let _ = config;
+    /// ```
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = Some(timeout);
         self
@@ -147,6 +177,11 @@ impl Config {
     /// (`MLFLOW_HTTP_REQUEST_MAX_RETRIES`, default 7); [`health`](crate::health) then reports
     /// [`TrackingState::Degraded`](crate::TrackingState::Degraded). Values are kept all the same, and sending them is retried
     /// at intervals that grow up to a minute.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().max_retries(3);
+    /// # let _ = config;
+    /// ```
     pub fn max_retries(mut self, retries: u32) -> Self {
         self.max_retries = Some(retries);
         self
@@ -155,6 +190,11 @@ impl Config {
     /// Sets how long the end of the process waits for values that are not delivered yet
     /// (`MLFLOW_EXIT_TIMEOUT`, in seconds, default 5 s). Values that are left then stay in the journal, and a
     /// later tracked process with the same destination ships them.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().exit_timeout(std::time::Duration::from_secs(20));
+    /// # let _ = config;
+    /// ```
     pub fn exit_timeout(mut self, timeout: Duration) -> Self {
         self.exit_timeout = Some(timeout);
         self
@@ -164,6 +204,11 @@ impl Config {
     /// is `mlflow-runtime/journal` in the user's state directory (`$XDG_STATE_HOME`, else `~/.local/state`),
     /// or `mlflow-runtime-<uid>/journal` in the temporary directory if neither `XDG_STATE_HOME` nor `HOME` is
     /// set. Several users may share a directory: the processes of each user ship that user's values only.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().journal_dir("/scratch/mlflow-journal");
+    /// # let _ = config;
+    /// ```
     pub fn journal_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.journal_dir = Some(directory.into());
         self
@@ -173,6 +218,11 @@ impl Config {
     /// process (`MLFLOW_JOURNAL_MAX_BYTES`, default 1 GiB). Beyond that, metrics are dropped and counted,
     /// with a warning; params, tags, and the starts and ends of runs are still taken. Copies of artifacts do
     /// not count. They are limited by the free space of the disk, of which 5 %, at most 1 GiB, stay free.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().journal_max_bytes(4 << 30);
+    /// # let _ = config;
+    /// ```
     pub fn journal_max_bytes(mut self, bytes: u64) -> Self {
         self.journal_max_bytes = Some(bytes);
         self
@@ -180,6 +230,11 @@ impl Config {
 
     /// Turns the library's own lines on stderr off or on (`MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT`, default
     /// false: lines are written). Warnings still go to `tracing` subscribers.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().quiet(true);
+    /// # let _ = config;
+    /// ```
     pub fn quiet(mut self, quiet: bool) -> Self {
         self.quiet = Some(quiet);
         self
@@ -187,6 +242,11 @@ impl Config {
 
     /// Sets the content of the artifact `git/diff.patch`, as [`git_diff!`](crate::git_diff) returns it
     /// (default: no such artifact). New runs without a parent get the artifact; runs that are resumed do not.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().git_diff(mlflow::git_diff!());
+    /// # let _ = config;
+    /// ```
     pub fn git_diff(mut self, diff: Option<&'static str>) -> Self {
         self.git_diff = diff;
         self

@@ -76,6 +76,11 @@ impl Config {
 
     /// Sets the time from one sample to the next (`MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL`, in seconds,
     /// default 10 s). Intervals below 0.2 s are raised to 0.2 s.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().system_metrics_sampling_interval(std::time::Duration::from_secs(30));
+    /// # let _ = config;
+    /// ```
     pub fn system_metrics_sampling_interval(mut self, interval: Duration) -> Self {
         self.system_metrics.interval = Some(interval);
         self
@@ -84,6 +89,11 @@ impl Config {
     /// Sets the number of samples that are averaged into one point
     /// (`MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING`, default 1). A point of the network metrics is the
     /// last sample, not the mean. 0 leaves the setting unset.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().system_metrics_samples_before_logging(6);
+    /// # let _ = config;
+    /// ```
     pub fn system_metrics_samples_before_logging(mut self, samples: u32) -> Self {
         self.system_metrics.samples = NonZeroU32::new(samples);
         self
@@ -91,6 +101,11 @@ impl Config {
 
     /// Sets the name of this machine among the machines of one run (`MLFLOW_SYSTEM_METRICS_NODE_ID`, default
     /// none). The metrics are then named `system/<node id>/…`.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().system_metrics_node_id("node-7");
+    /// # let _ = config;
+    /// ```
     pub fn system_metrics_node_id(mut self, id: impl Into<String>) -> Self {
         self.system_metrics.node_id = Some(id.into());
         self

@@ -12,7 +12,7 @@ use crate::warnings::warn_user;
 pub(crate) fn experiment_from_name(name: String) -> Option<ExperimentRef> {
     if name.is_empty() {
         warn_user(format_args!(
-            "the name of an experiment is empty; expected are 1 to {EXPERIMENT_NAME_CHARS} characters. Its runs go to \
+            "the name of an experiment is empty; expected 1 to {EXPERIMENT_NAME_CHARS} characters. Its runs go to \
              the default experiment of the program"
         ));
         return None;

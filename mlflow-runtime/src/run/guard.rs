@@ -25,6 +25,16 @@ use crate::run::current_run::{Context, HeldContext};
 ///   any other future, the run is also current for the other tasks that the thread polls meanwhile. To take a
 ///   run along into a future that is spawned on a runtime with several threads, wrap the future with
 ///   [`Run::instrument`].
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// let run = mlflow::start_run().start();
+/// std::thread::scope(|threads| {
+///     threads.spawn(|| run.scope(|| mlflow::log_metric("from a thread", 1)));
+/// });
+/// # drop(run);
+/// # fake.assert_metric("from a thread", &[(0, 1.0)]);
+/// ```
 #[must_use = "the run ends when this is dropped"]
 pub struct ActiveRun {
     run: Run,

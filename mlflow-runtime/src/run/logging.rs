@@ -246,8 +246,8 @@ macro_rules! metrics {
     };
     ($($other:tt)*) => {
         ::core::compile_error!(
-            "`metrics!` takes literals as its keys, and one step by its name: `metrics!(step = 7, \"loss\" => 0.25)`; \
-             `mlflow::log_metrics([(key, value)], step)` takes any text as a key"
+            "`metrics!` takes `\"key\" => value` pairs with literal keys, and one step by its name: \
+             `metrics!(\"loss\" => 0.25, step = 7)`; `mlflow::log_metrics([(key, value)], step)` takes any text as a key"
         )
     };
 }

@@ -16,7 +16,7 @@ pub enum StoreError {
     /// Store that cannot be reached, or that cannot work now: the caller repeats the same call later.
     Unavailable {
         /// Observed failure, e.g. `connection refused`.
-        reason: Reason,
+        reason: ErrorReason,
         /// Minimum delay before the next attempt, if the store has requested one.
         retry_after: Option<Duration>,
     },
@@ -24,7 +24,7 @@ pub enum StoreError {
     /// caller repeats the same call soon.
     Busy {
         /// Observed failure.
-        reason: Reason,
+        reason: ErrorReason,
     },
     /// Conflict with another client, which seems to create the same row at this moment: the caller repeats
     /// the same call soon, but not for ever. A call that fails again and again with this error is treated as
@@ -32,29 +32,29 @@ pub enum StoreError {
     /// conflict never ends.
     Contested {
         /// Observed failure.
-        reason: Reason,
+        reason: ErrorReason,
     },
     /// Call that the store will never accept: the caller rejects the entry and continues.
     Rejected {
         /// Error text of the store.
-        reason: Reason,
+        reason: ErrorReason,
     },
     /// Request that is too large for something between client and store, e.g. a gateway: the caller halves
     /// the batch. A single entry that is too large may be accepted later, when a person has raised the limit.
     TooLarge {
         /// Observed failure.
-        reason: Reason,
+        reason: ErrorReason,
     },
     /// Run that the store does not have. Another server behind the same address may have the run.
     Missing {
         /// Error text of the store.
-        reason: Reason,
+        reason: ErrorReason,
     },
     /// Refusal of everything for this run or from this client until a person acts (e.g. a deleted experiment,
     /// wrong credentials): the values are kept.
     Blocked {
         /// Description of the problem and of what to do about it.
-        reason: Reason,
+        reason: ErrorReason,
         /// True if the store refuses everything (e.g. wrong credentials), not only this run.
         everything: bool,
     },
@@ -63,7 +63,7 @@ pub enum StoreError {
 impl StoreError {
     /// Returns the description of the failure.
     #[must_use]
-    pub fn reason(&self) -> &Reason {
+    pub fn reason(&self) -> &ErrorReason {
         match self {
             Self::Unavailable { reason, .. }
             | Self::Busy { reason }
@@ -106,24 +106,24 @@ impl Error for StoreError {
 /// Description of a failure for people, with the underlying error, if there is one. Two descriptions are
 /// equal if their texts are equal. Dereferences to the text.
 #[derive(Clone, Debug)]
-pub struct Reason {
+pub struct ErrorReason {
     text: String,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-impl From<String> for Reason {
+impl From<String> for ErrorReason {
     fn from(text: String) -> Self {
         Self { text, source: None }
     }
 }
 
-impl From<&str> for Reason {
+impl From<&str> for ErrorReason {
     fn from(text: &str) -> Self {
         text.to_owned().into()
     }
 }
 
-impl Deref for Reason {
+impl Deref for ErrorReason {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -131,16 +131,16 @@ impl Deref for Reason {
     }
 }
 
-impl Display for Reason {
+impl Display for ErrorReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl PartialEq for Reason {
+impl PartialEq for ErrorReason {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
 }
 
-impl Eq for Reason {}
+impl Eq for ErrorReason {}

@@ -36,7 +36,7 @@ pub(crate) use rest::bodies as rest_bodies;
 pub(crate) use rest::fuzz_support;
 
 pub use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
-pub use error::{Reason, StoreError};
+pub use error::{ErrorReason, StoreError};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;

@@ -61,10 +61,9 @@ pub(crate) fn start_sampling(target: impl SampledRun + 'static, settings: &Syste
 pub(crate) fn start_sampling(_: impl SampledRun + 'static, _: &SystemMetricsSettings) {
     static WARNED: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
     if !WARNED.swap(true, std::sync::atomic::Ordering::Relaxed) {
-        tracing::warn!(
-            target: "mlflow",
+        crate::warnings::warn_user(format_args!(
             "system metrics are enabled, but not compiled in; enable the feature `system-metrics` of `mlflow-runtime`"
-        );
+        ));
     }
 }
 
