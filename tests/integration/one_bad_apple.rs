@@ -316,8 +316,8 @@ fn a_run_that_is_not_found_for_a_while_goes_on() {
     proxy.heal();
     program.tell();
     let ended = program.end();
-    let held = "health queued 0 held 5 rejected 0 dropped 0";
-    assert!(ended.stdout.contains(held), "{}", ended.stdout);
+    let blocked = "health queued 0 held 5 rejected 0 dropped 0";
+    assert!(ended.stdout.contains(blocked), "{}", ended.stdout);
     let run = scene.seen(&server.api(), "run");
     assert_eq!(
         (run.status.as_str(), steps(&run, "loss")),

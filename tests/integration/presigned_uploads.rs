@@ -210,7 +210,7 @@ fn what_a_bucket_says_tells_who_has_to_act_and_no_signature() {
         let error = put.expect_err("it is not there");
         assert!(error.to_string().contains(code), "{error}");
         assert!(!error.to_string().contains("5ec7e7"), "{error}");
-        let held = matches!(
+        let blocked = matches!(
             error,
             StoreError::Blocked {
                 everything: false,
@@ -218,7 +218,7 @@ fn what_a_bucket_says_tells_who_has_to_act_and_no_signature() {
             }
         );
         let later = matches!(error, StoreError::Unavailable { .. });
-        assert_eq!((held, later), (is_held, !is_held), "{error:?}");
+        assert_eq!((blocked, later), (is_held, !is_held), "{error:?}");
     }
     let (put, ..) = put(signed, |_| Reply::Close);
     let error = put.expect_err("it is not there");

@@ -98,9 +98,9 @@ fn what_cannot_be_shipped_on_request_is_told_apart() {
         ended.stdout
     );
 
-    let held = folder.run(SCRIPTED, &["recover 60"], &environment);
+    let blocked = folder.run(SCRIPTED, &["recover 60"], &environment);
     assert_reports(
-        &held,
+        &blocked,
         "recovered complete false found 1 delivered 0 rejected 0 held 11 left 1",
     );
     api.post("experiments/restore", &id);

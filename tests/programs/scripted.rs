@@ -18,7 +18,7 @@
 //! inner ID            calls, in a run of the experiment `outer`, a function that continues the run ID
 //! outside KEY         logs a metric without a run
 //! unstarted           makes the builder of a run and does not start the run
-//! health              prints `health queued Q held H rejected R dropped D`
+//! health              prints `health queued Q blocked H rejected R dropped D`
 //! wait WORD           prints the word and waits for a line
 //! abort               aborts the process
 //! ```
@@ -88,7 +88,7 @@ fn main() {
                 println!(
                     "health queued {} held {} rejected {} dropped {}",
                     health.queued,
-                    health.held,
+                    health.blocked,
                     health.rejected,
                     health.dropped.total()
                 );
@@ -121,7 +121,7 @@ fn print_report(report: &mlflow::RecoverReport) {
         report.journals_found,
         report.delivered,
         report.rejected,
-        report.held,
+        report.blocked,
         report.journals_left
     );
 }

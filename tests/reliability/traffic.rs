@@ -135,7 +135,7 @@ impl Logged {
             health.delivered,
             health.retried,
             health.rejected,
-            health.held,
+            health.blocked,
             health.dropped.total(),
             health.queued
         );

@@ -21,7 +21,7 @@ pub(crate) fn experiment_from_name(name: String) -> Option<ExperimentRef> {
     let (cut, is_cut) = limits::truncate_chars((&name).into(), EXPERIMENT_NAME_CHARS);
     if is_cut {
         let length = name.chars().count();
-        let start: String = name.chars().take(40).collect();
+        let (start, _) = limits::truncate_chars((&name).into(), 40);
         warn_user(format_args!(
             "the name of the experiment {start:?}… has {length} characters; it is cut: at most \
              {EXPERIMENT_NAME_CHARS} are allowed"

@@ -286,13 +286,13 @@ impl Shipper {
     pub(crate) fn update_blocked_counts(&self) {
         self.delivery.update_blocked_counts(&self.live);
         let stats = self.delivery.stats();
-        let held = self
+        let blocked = self
             .unfinished_orphans
             .iter()
-            .filter(|(_, held)| **held > 0);
+            .filter(|(_, blocked)| **blocked > 0);
         stats.set_blocked_in_orphans(
             self.unfinished_orphans.values().sum(),
-            held.map(|(folder, _)| folder.clone()),
+            blocked.map(|(folder, _)| folder.clone()),
         );
     }
 

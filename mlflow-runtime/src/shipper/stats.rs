@@ -174,10 +174,10 @@ impl Stats {
     /// Sets the number of blocked values in orphaned journals, and the directories of these journals.
     pub(crate) fn set_blocked_in_orphans(
         &self,
-        held: usize,
+        blocked: usize,
         folders: impl Iterator<Item = PathBuf>,
     ) {
-        self.blocked_in_orphans.set(held);
+        self.blocked_in_orphans.set(blocked);
         let mut known = lock(&self.blocked_folders);
         known.clear();
         known.extend(folders);

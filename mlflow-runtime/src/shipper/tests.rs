@@ -331,9 +331,14 @@ fn segment_of_twenty_values(journal: &Journal) -> PathBuf {
     segments[0].file().expect("on disk").to_owned()
 }
 
-/// Ships all of a live journal, and checks that each value is counted once: `lost` values as lost, `held` as
+/// Ships all of a live journal, and checks that each value is counted once: `lost` values as lost, `blocked` as
 /// blocked, and the others as delivered or dropped.
-fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: usize) -> Arc<Stats> {
+fn check_counts(
+    journal: &Arc<Journal>,
+    store: &MemoryStore,
+    lost: u64,
+    blocked: usize,
+) -> Arc<Stats> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .expect("a runtime");
@@ -351,7 +356,7 @@ fn check_counts(journal: &Arc<Journal>, store: &MemoryStore, lost: u64, held: us
         thread::yield_now();
     }
     let counted = stats.settled() + live.blocked_entries() as u64;
-    assert_eq!((stats.lost.get(), live.blocked_entries()), (lost, held));
+    assert_eq!((stats.lost.get(), live.blocked_entries()), (lost, blocked));
     assert_eq!(counted + journal.dropped(DropReason::Removed), 21);
     stats
 }

@@ -22,7 +22,7 @@ use crate::journal::segment::allocate::check_file_size_limit;
 
 /// Longest time that a stop waits for the last bytes, if a subprocess continues to write or a terminal is
 /// paused.
-const STOP_TIMEOUT: Duration = Duration::from_secs(1);
+const TEE_STOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longest time that written bytes take to arrive in the file, unless a terminal is paused.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -122,10 +122,10 @@ impl Capture {
         self.shared_file.finish_ended_parts(Duration::ZERO);
     }
 
-    /// Ends the capture, and waits for written bytes to arrive, no longer than [`STOP_TIMEOUT`] or than until
+    /// Ends the capture, and waits for written bytes to arrive, no longer than [`TEE_STOP_TIMEOUT`] or than until
     /// `until`.
     pub(crate) fn stop(&self, until: Instant) {
-        let until = until.min(Instant::now() + STOP_TIMEOUT);
+        let until = until.min(Instant::now() + TEE_STOP_TIMEOUT);
         self.redirect.stop(until);
         self.shared_file.finish_ended_parts(Duration::ZERO);
     }

@@ -10,7 +10,7 @@
 //!   caller sends a smaller one. [`StoreError::Rejected`] means that this call will never be accepted.
 //!   [`StoreError::Blocked`] and [`StoreError::Missing`] mean that a person has to change something first.
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its thread for
-//!   a moment to wait for others, e.g. for a file's lock, but never for longer than [`PATIENCE`].
+//!   a moment to wait for others, e.g. for a file's lock, but never for longer than [`MAX_BLOCKING_WAIT`].
 
 mod error;
 mod local_artifacts;
@@ -45,7 +45,7 @@ pub use sqlite::SqliteStore;
 pub const RUN_KEY_TAG: &str = tag_keys::RUN_KEY;
 
 /// Longest time that a store may block its thread to wait for others, e.g. for a file lock.
-pub const PATIENCE: Duration = Duration::from_millis(500);
+pub const MAX_BLOCKING_WAIT: Duration = Duration::from_millis(500);
 
 /// Destination that holds experiments, runs and their values.
 ///

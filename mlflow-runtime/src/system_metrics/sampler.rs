@@ -38,7 +38,7 @@ pub(crate) fn for_this_process() -> &'static Sampler {
 /// run. A sweep starts many runs, one after the other, and a driver may take a while to load.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest time that a stop waits for the thread, which may be in the middle of a reading.
-const STOP_TIMEOUT: Duration = Duration::from_millis(100);
+const SAMPLER_STOP_TIMEOUT: Duration = Duration::from_millis(100);
 /// Divisor of an interval: a reading that is younger than this part of the interval is reused.
 const REUSE_DIVISOR: u32 = 20;
 
@@ -90,9 +90,9 @@ impl Sampler {
     }
 
     /// Makes the thread drop its runs, and waits until it has done so, but no longer than until the deadline
-    /// or for [`STOP_TIMEOUT`].
+    /// or for [`SAMPLER_STOP_TIMEOUT`].
     pub(crate) fn stop(&self, deadline: Instant, later: StopMode) {
-        let deadline = deadline.min(Instant::now() + STOP_TIMEOUT);
+        let deadline = deadline.min(Instant::now() + SAMPLER_STOP_TIMEOUT);
         let mut state = self.lock();
         state.new_monitors.clear();
         state.is_closed |= later == StopMode::Final;

@@ -182,19 +182,19 @@ fn print_kept(tracker: &Tracker) {
     };
     let destination = &tracker.settings().destination;
     let stats = &tracker.stats;
-    let held = stats.own_blocked();
-    if held > 0 {
+    let blocked = stats.own_blocked();
+    if blocked > 0 {
         let own = tracker.journal().path();
         let folder = own.as_deref().unwrap_or(root);
         write_stderr_line(&format!(
-            "mlflow: {held} values wait in {} for {destination}, which does not take them now{}; later tracked programs \
+            "mlflow: {blocked} values wait in {} for {destination}, which does not take them now{}; later tracked programs \
              try again. To discard these values, remove that folder",
             folder.display(),
             stats.describe_first_blocked(true)
         ));
     }
-    let held = stats.blocked_in_orphans.get();
-    if held > 0 {
+    let blocked = stats.blocked_in_orphans.get();
+    if blocked > 0 {
         let folders = stats.blocked_folders();
         let shown = folders
             .iter()
@@ -206,7 +206,7 @@ fn print_kept(tracker: &Tracker) {
             more => format!(" and {more} more"),
         };
         write_stderr_line(&format!(
-            "mlflow: {held} values that earlier programs have left wait in {shown}{more} for {destination}, which does \
+            "mlflow: {blocked} values that earlier programs have left wait in {shown}{more} for {destination}, which does \
              not take them now{}. To discard these values, remove these folders",
             stats.describe_first_blocked(false)
         ));

@@ -53,7 +53,7 @@ impl Display for TrackingState {
 pub struct Health {
     /// State of the connection to the store after the last request.
     pub state: TrackingState,
-    /// Values that were logged and wait in the journal for delivery, without those in [`held`](Self::held). A
+    /// Values that were logged and wait in the journal for delivery, without those in [`blocked`](Self::blocked). A
     /// value is a metric point, a param, a tag, an artifact, the start of a run, the end of a run, or new
     /// text in the console log of a run. Params and tags that are given with the start belong to the start.
     pub queued: u64,
@@ -66,7 +66,7 @@ pub struct Health {
     pub rejected: u64,
     /// Values that the store takes only after a person has acted, for example because their experiment is
     /// deleted. Such values are kept, and are tried again about every minute.
-    pub held: u64,
+    pub blocked: u64,
     /// Records that were lost in damaged files of the journal; usually each is one value. Each of the
     /// following counts as one record: a damaged record; a stretch of a file in which no record can be
     /// recognized, however long the stretch is; and a value whose metric or run was defined by a damaged
@@ -116,15 +116,15 @@ impl Dropped {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FlushReport {
-    /// True if everything logged before the call is delivered, rejected or held.
+    /// True if everything logged before the call is delivered, rejected or blocked.
     pub complete: bool,
-    /// Values that still wait in the journal, without those in [`held`](Self::held).
+    /// Values that still wait in the journal, without those in [`blocked`](Self::blocked).
     pub queued: u64,
     /// Values that the store has taken until now, as in [`Health::delivered`].
     pub delivered: u64,
-    /// Values that the store takes only after a person has acted, as in [`Health::held`]. A report may be
+    /// Values that the store takes only after a person has acted, as in [`Health::blocked`]. A report may be
     /// complete while there are such values.
-    pub held: u64,
+    pub blocked: u64,
     /// Values that the store has refused until now or that could not be logged, as in [`Health::rejected`].
     pub rejected: u64,
 }
@@ -137,7 +137,7 @@ impl FlushReport {
             complete,
             queued: sum(Tracker::queued),
             delivered: sum(|tracker| tracker.stats.total_delivered()),
-            held: sum(|tracker| tracker.stats.total_blocked()),
+            blocked: sum(|tracker| tracker.stats.total_blocked()),
             rejected: sum(|tracker| tracker.stats.total_rejected()),
         }
     }
@@ -164,7 +164,7 @@ pub fn health() -> Health {
             delivered: 0,
             retried: 0,
             rejected: 0,
-            held: 0,
+            blocked: 0,
             damaged: 0,
             dropped: Dropped::default(),
             journal_bytes: 0,
@@ -175,7 +175,7 @@ pub fn health() -> Health {
     }
 }
 
-/// Waits until everything logged so far is delivered, rejected or held, but no longer than `timeout`. May be
+/// Waits until everything logged so far is delivered, rejected or blocked, but no longer than `timeout`. May be
 /// called from anywhere; inside an async runtime it blocks the calling thread.
 ///
 /// ```
@@ -242,14 +242,14 @@ impl Tracker {
     pub(crate) fn check_numbers(&self, logged: u64) -> Result<(), String> {
         let stats = &self.stats;
         let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
-        let (lost, held) = (stats.lost.get(), stats.blocked.get());
-        let counted = delivered + rejected + lost + held;
+        let (lost, blocked) = (stats.lost.get(), stats.blocked.get());
+        let counted = delivered + rejected + lost + blocked;
         let now = self.journal().value_count();
         if (logged.min(now)..=now).contains(&counted) {
             return Ok(());
         }
         Err(format!(
-            "of {logged} to {now} values {delivered} are delivered, {rejected} rejected, {lost} lost, {held} held"
+            "of {logged} to {now} values {delivered} are delivered, {rejected} rejected, {lost} lost, {blocked} blocked"
         ))
     }
 
@@ -274,7 +274,7 @@ impl Tracker {
             delivered: stats.total_delivered(),
             retried: stats.retried.get(),
             rejected: stats.total_rejected(),
-            held: stats.total_blocked(),
+            blocked: stats.total_blocked(),
             damaged: stats.damaged.get(),
             dropped: self.dropped(),
             journal_bytes: self.journal().used_bytes(),

@@ -28,7 +28,7 @@ pub struct RecoverReport {
     pub rejected: u64,
     /// Values that the store takes only after a person has acted, for example because their experiment is
     /// deleted.
-    pub held: u64,
+    pub blocked: u64,
     /// Orphaned journals that are left. Each still holds values, or a run that has to be ended.
     pub journals_left: u64,
 }
@@ -178,7 +178,7 @@ fn ship_orphans(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverRe
         journals_found,
         delivered: stats.delivered_from_orphans.get() - delivered,
         rejected: stats.rejected_from_orphans.get() - rejected,
-        held: stats.blocked_in_orphans.get(),
+        blocked: stats.blocked_in_orphans.get(),
         journals_left,
     }
 }

@@ -557,28 +557,28 @@ fn what_a_store_holds_or_refuses_is_one_line_at_the_end_with_its_reason() {
     ];
     let unknown = "0123456789abcdef0123456789abcdef";
     let deleted = "update experiments set lifecycle_stage = 'deleted'";
-    let held = "health queued 0 held 4 rejected 0 dropped 0\n";
+    let blocked = "health queued 0 held 4 rejected 0 dropped 0\n";
     let rejected = "health queued 0 held 0 rejected 1 dropped 0\n";
     for (script, (variable, value), statement, counted, said) in [
         (
             &points[..],
             ("MLFLOW_EXPERIMENT_ID", "4242"),
             "",
-            held,
+            blocked,
             "no experiment with the id `4242`",
         ),
         (
             &points,
             ("MLFLOW_RUN_ID", unknown),
             "",
-            held,
+            blocked,
             "there is no run 0123456789abcdef",
         ),
         (
             &points,
             ("MLFLOW_EXPERIMENT_ID", "0"),
             deleted,
-            held,
+            blocked,
             "the experiment `Default` is deleted: restore it",
         ),
         (

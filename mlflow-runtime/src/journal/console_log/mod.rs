@@ -124,7 +124,7 @@ pub(crate) enum AppendError {
 }
 
 /// Greatest length, in bytes, of a console log in memory.
-const MAX_MEMORY_BYTES: u64 = 8 << 20;
+const MAX_LOG_BYTES_IN_MEMORY: u64 = 8 << 20;
 
 /// Last line of a console log that is full.
 const TRUNCATION_NOTICE: &[u8] = b"[more lines are left out: see MLFLOW_CONSOLE_MAX_BYTES]\n";
@@ -151,7 +151,7 @@ impl ConsoleLog {
     pub(crate) fn in_memory(max_bytes: u64) -> Self {
         Self::new(
             ConsoleStorage::Memory(Mutex::default()),
-            max_bytes.min(MAX_MEMORY_BYTES),
+            max_bytes.min(MAX_LOG_BYTES_IN_MEMORY),
         )
     }
 

@@ -12,7 +12,7 @@ use crate::shipper::failure_scope::Obstacle;
 use crate::store::{Batch, StoreError, StoredRun};
 
 /// Number of immediate retries of a half for which the store reports that another client interferes.
-const MAX_CONTESTED_RETRIES: u32 = 3;
+const MAX_CONTESTED_RETRIES_OF_PART: u32 = 3;
 
 type LocalFuture<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
@@ -35,7 +35,7 @@ impl Delivery {
             while let Some(half) = left.pop() {
                 let mut logged = self.store.log_batch(run, &half).await;
                 // The conflict with another client may concern this half only.
-                for _ in 0..MAX_CONTESTED_RETRIES {
+                for _ in 0..MAX_CONTESTED_RETRIES_OF_PART {
                     if matches!(logged, Err(StoreError::Contested { .. })) {
                         logged = self.store.log_batch(run, &half).await;
                     }

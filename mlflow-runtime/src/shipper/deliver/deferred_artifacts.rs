@@ -12,7 +12,7 @@ use crate::shipper::read::journal_reader::JournalReader;
 use crate::store::{StoreError, StoredRun};
 
 /// Maximum number of artifacts tried in one step; the others follow in the next steps.
-const MAX_TRIES_PER_STEP: usize = 4;
+const MAX_ARTIFACT_TRIES_PER_STEP: usize = 4;
 
 impl Delivery {
     /// Returns the reason why an artifact is stuck, after an error. Returns `None` if the artifact store is
@@ -99,7 +99,7 @@ impl Delivery {
         reader: &mut JournalReader,
     ) -> Result<(), Halt> {
         let now = Instant::now();
-        for _ in 0..MAX_TRIES_PER_STEP {
+        for _ in 0..MAX_ARTIFACT_TRIES_PER_STEP {
             let Some(mut deferred) = reader.deferred.take_due(now) else {
                 break;
             };

@@ -27,9 +27,9 @@ use crate::warnings::WarningLog;
 
 /// Maximum number of consecutive retries of a batch for which the store reports that another client
 /// interferes. After that the batch counts as rejected.
-const MAX_CONTESTED_RETRIES: u32 = 20;
+const MAX_CONTESTED_RETRIES_OF_BATCH: u32 = 20;
 /// Number of consecutive failures of one run or artifact before a warning.
-const WARN_AFTER: u32 = 5;
+const STUCK_FAILURES_BEFORE_WARNING: u32 = 5;
 /// Maximum number of entries in a batch from an orphaned journal: if this process is stopped in the middle of
 /// a batch, other processes wait for the lock of the store's file.
 pub(in crate::shipper) const MAX_ORPHAN_BATCH: usize = 4096;
@@ -360,7 +360,7 @@ impl Delivery {
                     self.contested_in_row = 0;
                 }
                 Err(error @ StoreError::Contested { .. })
-                    if self.contested_in_row < MAX_CONTESTED_RETRIES =>
+                    if self.contested_in_row < MAX_CONTESTED_RETRIES_OF_BATCH =>
                 {
                     self.contested_in_row += 1;
                     return Err(into_halt(error).into());
@@ -520,7 +520,7 @@ impl Delivery {
     }
 
     /// Warns, once for each reason, that a run or artifact waits by itself. A failing request is warned about
-    /// only after [`WARN_AFTER`] failures: the first may be a connection that was closed meanwhile.
+    /// only after [`STUCK_FAILURES_BEFORE_WARNING`] failures: the first may be a connection that was closed meanwhile.
     pub(in crate::shipper) fn warn_stuck(
         &mut self,
         reader: &JournalReader,
@@ -533,7 +533,7 @@ impl Delivery {
             }
             StuckReason::Failing { reason, .. } => {
                 self.stats.record_stuck_reason(reason);
-                if failures >= WARN_AFTER
+                if failures >= STUCK_FAILURES_BEFORE_WARNING
                     && let Some(end) = self.warning_log.admit("failing", reason)
                 {
                     tracing::warn!(
@@ -551,7 +551,7 @@ impl Delivery {
             self.announcements.record_refusal(reason);
         }
         self.stats.record_blocked(reader.is_live(), reason);
-        if let Some(end) = self.warning_log.admit("held", reason) {
+        if let Some(end) = self.warning_log.admit("blocked", reason) {
             tracing::warn!(target: "mlflow", "the store accepts some values only after somebody acts; they stay in the journal: {reason}{end}");
         }
     }

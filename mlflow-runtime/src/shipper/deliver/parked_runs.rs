@@ -10,7 +10,7 @@ use crate::shipper::queue::lane::Lane;
 use crate::shipper::read::journal_reader::JournalReader;
 
 /// Maximum number of lanes tried in one step; the others follow in the next steps.
-const MAX_TRIES_PER_STEP: usize = 10;
+const MAX_LANE_TRIES_PER_STEP: usize = 10;
 
 /// Maximum number of points of a doubtful lane in one request: MLflow 2.10 refuses a repeated batch with more
 /// than 100 keys.
@@ -28,7 +28,7 @@ impl Delivery {
         reader: &mut JournalReader,
     ) -> Result<(), Halt> {
         let now = Instant::now();
-        for _ in 0..MAX_TRIES_PER_STEP {
+        for _ in 0..MAX_LANE_TRIES_PER_STEP {
             let Some(lane) = reader.parked.take_due_lane(now, Lane::is_run) else {
                 break;
             };
@@ -44,7 +44,7 @@ impl Delivery {
         reader: &mut JournalReader,
     ) -> Result<bool, Halt> {
         let now = Instant::now();
-        for _ in 0..MAX_TRIES_PER_STEP {
+        for _ in 0..MAX_LANE_TRIES_PER_STEP {
             let Some(lane) = reader.parked.take_due_lane(now, Lane::is_doubtful) else {
                 break;
             };

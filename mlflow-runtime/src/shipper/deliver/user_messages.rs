@@ -69,18 +69,18 @@ impl Announcements {
         }
     }
 
-    /// Logs a warning, once, that `held` values are blocked and `refused` ones rejected, when the first of
+    /// Logs a warning, once, that `blocked` values are blocked and `refused` ones rejected, when the first of
     /// them was recorded [`REPORT_DELAY`] ago. Starts anew if no such value is left.
-    pub(in crate::shipper) fn report_refusals(&mut self, held: u64, refused: u64) {
+    pub(in crate::shipper) fn report_refusals(&mut self, blocked: u64, refused: u64) {
         let RefusalReport::Pending { at, reason } = &self.refusal_report else {
             return;
         };
-        if held + refused == 0 {
+        if blocked + refused == 0 {
             self.refusal_report = RefusalReport::None;
         } else if at.elapsed() >= REPORT_DELAY {
             if !self.quiet {
                 warn_without_dedup(format!(
-                    "so far {held} values are blocked and {refused} were rejected (first reason: {reason}); all other values are delivered. \
+                    "so far {blocked} values are blocked and {refused} were rejected (first reason: {reason}); all other values are delivered. \
                      mlflow::health() counts them, and a line at the end of the process names the directories that hold them"
                 ));
             }

@@ -28,7 +28,7 @@ use crate::shipper::journal_owner::JournalOwner;
 /// Interval between two uploads of a growing console log.
 pub(in crate::shipper) const UPLOAD_INTERVAL: Duration = Duration::from_secs(10);
 /// Number of consecutive failed uploads before a warning.
-pub(in crate::shipper) const WARN_AFTER: u32 = 3;
+pub(in crate::shipper) const CONSOLE_FAILURES_BEFORE_WARNING: u32 = 3;
 
 /// Time for which an orphaned log file must be unchanged before it counts as complete: the helper process
 /// that writes the file may outlive the tracked process by a moment.
@@ -113,7 +113,9 @@ impl ConsoleLogs {
 
     pub(in crate::shipper) fn record_failure(&mut self, halt: &Halt) {
         self.failing_until = Instant::now().checked_add(self.backoff.next_delay(halt.cause));
-        if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.has_warned, true) {
+        if self.backoff.failures() >= CONSOLE_FAILURES_BEFORE_WARNING
+            && !std::mem::replace(&mut self.has_warned, true)
+        {
             tracing::warn!(
                 target: "mlflow", reason = halt.reason,
                 "the store does not accept console logs; they wait in the journal, everything else is \

@@ -23,7 +23,7 @@ use crate::shipper::queue::parked_runs::HOPELESS_AFTER;
 use crate::store::StoredRun;
 
 /// Number of consecutive failures of the artifact store before a warning.
-pub(in crate::shipper) const WARN_AFTER: u32 = 3;
+pub(in crate::shipper) const ARTIFACT_FAILURES_BEFORE_WARNING: u32 = 3;
 
 /// Waiting artifacts of one journal.
 #[derive(Default)]
@@ -90,8 +90,8 @@ impl DeferredArtifacts {
 
     /// Returns the number of artifacts that are blocked until a person acts.
     pub(in crate::shipper) fn blocked_count(&self) -> usize {
-        let held = self.waiting.iter().filter(|deferred| deferred.is_blocked());
-        held.count()
+        let blocked = self.waiting.iter().filter(|deferred| deferred.is_blocked());
+        blocked.count()
     }
 
     /// Returns true if it is too early to try any artifact, because the artifact store is unavailable.
@@ -138,7 +138,9 @@ impl ArtifactStoreState {
             .backoff
             .next_delay(RetryReason::Unavailable { retry_after: None });
         self.unavailable_until = Some(Instant::now() + delay);
-        if self.backoff.failures() >= WARN_AFTER && !std::mem::replace(&mut self.has_warned, true) {
+        if self.backoff.failures() >= ARTIFACT_FAILURES_BEFORE_WARNING
+            && !std::mem::replace(&mut self.has_warned, true)
+        {
             tracing::warn!(
                 target: "mlflow", reason,
                 "the store does not accept artifacts; they wait in the journal, everything else is delivered. \

@@ -138,9 +138,10 @@ impl ParkedRuns {
 
     /// Returns the number of records that are blocked until a person acts.
     pub(in crate::shipper) fn blocked_entries(&self) -> usize {
-        let held = self.lanes.values().filter(|parked| self.is_blocked(parked));
+        let blocked = self.lanes.values().filter(|parked| self.is_blocked(parked));
         // Artifacts that were handed over are counted among the deferred ones.
-        held.map(|parked| parked.entries.saturating_sub(parked.handed_over.len()))
+        blocked
+            .map(|parked| parked.entries.saturating_sub(parked.handed_over.len()))
             .sum()
     }
 

@@ -562,7 +562,7 @@ impl JournalReader {
         for segment in &self.settled_segments {
             let _ = segment.remove_file();
         }
-        let held = self.blocked_entries() + self.blocked_consoles();
-        Some((directory.path().to_owned(), held))
+        let blocked = self.blocked_entries() + self.blocked_consoles();
+        Some((directory.path().to_owned(), blocked))
     }
 }

@@ -296,15 +296,15 @@ pub(super) fn check_numbers(process: &Process, is_done: bool) -> Result<(), Viol
             text: format!("of {refused} values {kept} are kept"),
         });
     }
-    let (settled, held) = (stats.settled(), stats.blocked.get());
-    let counted = settled + held;
+    let (settled, blocked) = (stats.settled(), stats.blocked.get());
+    let counted = settled + blocked;
     if counted > values || is_done && counted != values {
         let (delivered, rejected) = (stats.delivered.get(), stats.rejected.get());
         let lost = stats.lost.get();
         return Err(Violation {
             property: "numbers",
             text: format!(
-                "of {values} values {delivered} are delivered, {rejected} rejected, {lost} lost, {held} held"
+                "of {values} values {delivered} are delivered, {rejected} rejected, {lost} lost, {blocked} held"
             ),
         });
     }

@@ -5,7 +5,7 @@
 //!   remembered between calls except by SQLite, which re-prepares statements by itself.
 //! - The journal mode of the file is never changed: the file may be on a network file system, where WAL
 //!   fails.
-//! - A call waits at most [`PATIENCE`] in all for a lock that someone else has. Then the call returns, and
+//! - A call waits at most [`MAX_BLOCKING_WAIT`] in all for a lock that someone else has. Then the call returns, and
 //!   the caller has to repeat it.
 //! - What MLflow's server refuses is refused here, too (see the module `validate`).
 
@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 
 use super::{
-    ArtifactContent, Batch, BatchLimits, NewRun, PATIENCE, Store, StoreError, StoreInfo, StoredRun,
-    local_artifacts, validate,
+    ArtifactContent, Batch, BatchLimits, MAX_BLOCKING_WAIT, NewRun, Store, StoreError, StoreInfo,
+    StoredRun, local_artifacts, validate,
 };
 use crate::model::{ExperimentRef, RunStatus};
 use error::SqliteError;

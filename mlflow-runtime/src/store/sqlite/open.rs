@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::SqliteError;
-use super::{PATIENCE, StoreError, schema};
+use super::{MAX_BLOCKING_WAIT, StoreError, schema};
 
 /// Open database file.
 #[derive(Debug)]
@@ -69,8 +69,8 @@ impl OpenDatabase {
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags)?;
-        // A transaction waits for the lock at its begin and at its commit: together no longer than PATIENCE.
-        connection.busy_timeout(PATIENCE / 2)?;
+        // A transaction waits for the lock at its begin and at its commit: together no longer than MAX_BLOCKING_WAIT.
+        connection.busy_timeout(MAX_BLOCKING_WAIT / 2)?;
         connection.pragma_update(None, "foreign_keys", true)?;
         // A page cache of at most 64 MiB: a batch of ten thousand keys changes as many pages of an index.
         // Pages that do not fit are written before the commit, and from then on nobody else can even read the

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params,
@@ -12,6 +11,7 @@ use super::error::SqliteError;
 use super::{NewRun, StoreError, StoredRun};
 use crate::model::RunStatus;
 use crate::model::tag_keys;
+use crate::time;
 
 /// Returns the id of the experiment, if the experiment exists and is not deleted.
 pub(super) fn experiment_by_id(db: &Connection, id: &str) -> Result<String, SqliteError> {
@@ -96,9 +96,7 @@ pub(super) fn insert_experiment(
         [],
         |row| row.get(0),
     )?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_millis());
+    let now = time::now_ms();
     db.prepare_cached(
         "INSERT INTO experiments
              (experiment_id, name, artifact_location, lifecycle_stage, creation_time, last_update_time)
@@ -108,7 +106,7 @@ pub(super) fn insert_experiment(
         ":id": id,
         ":name": name,
         ":location": artifact_root.join(id.to_string()).to_string_lossy(),
-        ":now": i64::try_from(now).unwrap_or(i64::MAX),
+        ":now": now,
     })?;
     Ok(id.to_string())
 }
