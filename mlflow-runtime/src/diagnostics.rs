@@ -51,11 +51,11 @@
 //! | run "name": it is empty and is not used; expected 1 to `N` characters | a run's name, or its template, gave an empty text; the run has the default name | give a name, or leave it out |
 //! | … this field and the following ones are left out: at most `N` fields of one argument are logged, and `N` by log_params | a struct or map with very many fields | log the fields that matter |
 //! | … it is left out: it is nested too deeply inside its value | the value is nested too deeply | log the value by itself |
-//! | … was logged outside of any run and is not recorded, nor are later values of this key; … | a log call where no run is current: before the first run, or on a thread or in a task that has not taken the run along | use [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()) or [`thread`](crate::thread) |
-//! | a run was built and not started: … | `let run = mlflow::start_run();` without `.start()` | call `.start()` |
-//! | the name of an experiment is empty; … and: the name of the experiment … has `N` characters; it is cut: … | MLflow takes 1 to 500 characters | use another name |
+//! | … was logged outside of any run and is not recorded, nor are later values of this key; … Start a run: … Take it along to another thread with mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future | a log call where no run is current: before the first run, or on a thread or in a task that has not taken the run along | use [`tracked`](macro@crate::tracked), [`start_run`](crate::start_run()) or [`thread`](crate::thread) |
+//! | a run was built and not started, so nothing is logged to it. … | `let run = mlflow::start_run();` without `.start()` | call `.start()` |
+//! | the name of an experiment is empty; … Its runs go to the default experiment of the program; and: the name of the experiment … has `N` characters; it is cut: at most `N` are allowed | MLflow takes 1 to 500 characters | use another name |
 //! | MLFLOW_EXPERIMENT_ID=… is not used, as MLFLOW_EXPERIMENT_NAME names another experiment, whose id is …. Unset one of them | the name is used, the id is not | unset one of the two variables |
-//! | the resumed run `ID` stays in its experiment …, where it was created. …, which is configured for it, is ignored. … | a run is resumed, while the program or the environment names another experiment than the run's | leave the experiment out, or start a new run |
+//! | the resumed run `ID` stays in its experiment …, where it was created. …, which is configured for it, is ignored. Remove that setting, or start a new run | a run is resumed, while the program or the environment names another experiment than the run's | leave the experiment out, or start a new run |
 //! | metric, param, tag `KEY` is stored as `NAME`, because MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | use another key, if you prefer another name |
 //! | artifact `PATH` is stored as `NAME`, because MLflow's servers do not keep `%` and `#` in names | both characters become `_`, and the name ends with a hash of the path; nothing is lost | use another path, if you prefer another name |
 //! | metric, param, tag `KEY` is also the name under which `OTHER` is stored, because MLflow refuses that key; … | two keys share one name; for a param, the second value is refused | use another key for one of them |
@@ -102,6 +102,9 @@
 //! |---|---|---|
 //! | `VARIABLE`=… cannot be used and is ignored; expected … | the default is used | fix the variable |
 //! | `MLFLOW_RUN_CONTEXT` cannot be used and is ignored; expected a JSON object such as … | the variable is ignored; its value is not shown, because it may contain a secret | fix the variable |
+//! | `VARIABLE`=… is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN | `MLFLOW_TRACKING_AUTH` or `MLFLOW_TRACKING_AWS_SIGV4` is set, which MLflow's Python client supports and this library does not | use one of the named variables |
+//! | `FILE` cannot be read and is ignored: … | the credentials file `~/.mlflow/credentials` exists, but cannot be read | make the file readable for the user, or remove it |
+//! | `FILE` cannot be used and is ignored; expected a section [mlflow] with lines such as mlflow_tracking_username = alice | the credentials file is not in the format that MLflow reads | fix the file |
 //! | `VARIABLE` is not valid UTF-8 and is ignored | the default is used | fix the variable |
 //! | `SOURCE`=… cannot be used: …; expected … Nothing is sent; values wait in the journal until the tracking URI is fixed | the tracking URI cannot be used; the values go to no other store | give a URI of the expected form; if it is plain what was meant, the next tracked program with the right URI ships the waiting values, else call [`recover_from`](crate::recover_from) |
 //! | `MLFLOW_RENDEZVOUS_ID`=… is ignored, because no launcher has set the rank of this process; expected RANK and WORLD_SIZE, or what Open MPI, PMI or srun sets in their place | see [`distributed`](crate::distributed) | start the program by `torchrun`, `mpirun` or `srun` |
@@ -144,7 +147,11 @@ mod tests {
                 continue;
             }
             let source = fs::read_to_string(&path).unwrap();
-            let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+            let source = source
+                .split("#[cfg(test)]\nmod tests")
+                .next()
+                .unwrap_or_default();
+            let source = source.replace("warn_user(format_args!(", "tracing::warn!(");
             for call in source.split("tracing::warn!(").skip(1) {
                 let call = call
                     .split_once("target: \"mlflow\"")
