@@ -52,7 +52,7 @@ pub(crate) fn read_credentials(home: &Path) -> FileCredentials {
     parse_credentials(&text).unwrap_or_else(|| {
         // The parser's error may quote a part of a password, so the warning does not contain it.
         warn_user(format_args!(
-            "{} cannot be used and is ignored; expected a section [mlflow] with lines such as \
+            "{} cannot be used and is ignored; expected a section `[mlflow]` with lines such as \
              mlflow_tracking_username = alice",
             path.display()
         ));
