@@ -924,7 +924,7 @@ fn credentials_stand_in_the_file_in_the_home_directory_and_other_ways_are_said_t
     assert_eq!(sent, "");
     assert!(!stderr.contains("s3cret"), "{stderr}");
     for said in [
-        ".mlflow/credentials cannot be used and is ignored; expected a section [mlflow]",
+        ".mlflow/credentials cannot be used and is ignored; expected a section `[mlflow]`",
         "mlflow: MLFLOW_TRACKING_AUTH=\"kubernetes\" is not supported and is ignored",
     ] {
         assert!(stderr.contains(said), "{stderr}");
