@@ -18,6 +18,7 @@ mod build_info;
 mod errors;
 mod expand;
 mod parse;
+mod paths;
 
 #[cfg(test)]
 mod expansion_tests;

@@ -53,6 +53,16 @@ const ABOVE: [&str; 5] = [
 /// Files that only tests and fuzz targets use.
 const HARNESSES: [&str; 2] = ["store/rest/fuzz_support.rs", "shipper/fuzz_support.rs"];
 
+/// Passes of the macros, in their order: each imports only earlier ones.
+const MACRO_PASSES: [&str; 6] = [
+    "errors",
+    "paths",
+    "parse",
+    "analyze",
+    "build_info",
+    "expand",
+];
+
 /// Macros, which stand at the root of the crate wherever they are defined.
 const MACROS_ARE_IN: &str = "run";
 
@@ -275,7 +285,14 @@ struct Imports(Vec<Source>);
 
 impl Imports {
     fn of_runtime() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../mlflow-runtime/src");
+        Self::of("mlflow-runtime")
+    }
+
+    fn of(package: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(package)
+            .join("src");
         let mut files = Vec::new();
         find_sources(&root, &mut files);
         let sources = files.iter().filter_map(|path| {
@@ -384,8 +401,34 @@ fn a_folder_imports_only_what_lies_below_it() {
 }
 
 #[test]
+fn the_passes_of_the_macros_go_one_way() {
+    let imports = Imports::of("mlflow-macros");
+    let pass = |module: &Module| {
+        let name = module.first().map(String::as_str);
+        MACRO_PASSES.iter().position(|pass| Some(*pass) == name)
+    };
+    let upward: Vec<_> = imports
+        .edges()
+        .into_iter()
+        .filter(|(from, to)| pass(from).is_some() && pass(to) > pass(from))
+        .collect();
+    assert!(upward.is_empty(), "{upward:#?}");
+    assert!(
+        imports
+            .edges()
+            .iter()
+            .any(|(from, to)| pass(from) > pass(to) && pass(to).is_some())
+    );
+}
+
+#[test]
 fn no_folder_has_a_circle_inside() {
-    let imports = Imports::of_runtime();
+    for package in ["mlflow-runtime", "mlflow-macros", "mlflow-rules"] {
+        assert_no_circles(&Imports::of(package));
+    }
+}
+
+fn assert_no_circles(imports: &Imports) {
     let edges = imports.edges();
     let folders: BTreeSet<Module> = imports
         .0

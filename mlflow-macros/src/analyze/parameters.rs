@@ -18,7 +18,7 @@ use syn::{
 
 use crate::analyze::cfg_and_lints::{allow_unused, extract_allowances, extract_cfgs, take_lints};
 use crate::analyze::wrapping::{is_number, is_unit};
-use crate::expand::paths;
+use crate::paths;
 
 /// Argument with a pattern and a type; every argument but `self`.
 pub(crate) struct Parameter {

@@ -26,7 +26,7 @@ mod git_diff;
 pub(crate) use git::GitInfo;
 pub(crate) use git_diff::git_diff;
 
-use crate::expand::paths;
+use crate::paths;
 use git::Repository;
 
 const COMMIT_VARIABLES: [&str; 5] = [

@@ -16,8 +16,8 @@ use syn::{FnArg, Lifetime, ReturnType, Type};
 
 use crate::analyze::parameters::Parameter;
 use crate::analyze::wrapping::{Wrapping, infer_opaque_types, is_never, is_unit, output_of};
-use crate::expand::paths;
 use crate::parse::item::Function;
+use crate::paths;
 
 /// Function body, with all that is needed to wrap it.
 pub(crate) struct Body<'f> {

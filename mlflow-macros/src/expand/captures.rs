@@ -16,8 +16,8 @@ use crate::analyze::parameters::{
     Binding, Parameter, as_plain_ident, is_unused, to_reference_pattern,
 };
 use crate::analyze::plan::{CapturePolicy, NameArgument, Plan, iter_bindings};
-use crate::expand::paths;
 use crate::parse::name_template::TemplatePart;
+use crate::paths;
 
 /// Returns all capturing statements; empty if nothing is captured.
 pub(crate) fn expand_captures(

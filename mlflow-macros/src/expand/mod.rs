@@ -2,6 +2,6 @@
 
 pub(crate) mod body;
 pub(crate) mod captures;
-pub(crate) mod paths;
 pub(crate) mod timed;
 pub(crate) mod tracked;
+pub(crate) mod unexpanded;

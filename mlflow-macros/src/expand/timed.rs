@@ -14,10 +14,10 @@ use crate::analyze::parameters::{MovedParameters, extract_parameters};
 use crate::analyze::wrapping::{self, Wrapping};
 use crate::errors::Errors;
 use crate::expand::body::{Body, labelled_body, mixed_site_block, replace_body};
-use crate::expand::paths;
 use crate::expand::tracked::append_errors;
 use crate::parse::arguments::{parse_comma_separated, parse_value};
 use crate::parse::item::{self, Function};
+use crate::paths;
 
 /// Arguments of `#[timed(…)]`.
 #[derive(Default)]

@@ -20,10 +20,11 @@ use crate::build_info::BuildInfo;
 use crate::errors::Errors;
 use crate::expand::body::{Body, labelled_body, mixed_site_block, replace_body};
 use crate::expand::captures;
-use crate::expand::paths;
+use crate::expand::unexpanded;
 use crate::parse::arguments::Arguments;
 use crate::parse::doc_comment;
 use crate::parse::item::{self, Function};
+use crate::paths;
 
 /// Expands `#[tracked(arguments)] item`. The function `build_info` is called only if there is no
 /// error and tracking is not compiled out.
@@ -62,7 +63,7 @@ pub(crate) fn expand_tracked(
         &mut errors,
     );
     if !errors.is_empty() {
-        return append_errors(&item::with_parameter_uses(item, &parameters), errors);
+        return append_errors(&unexpanded::with_parameter_uses(item, &parameters), errors);
     }
     if cfg!(feature = "disabled") {
         return item;

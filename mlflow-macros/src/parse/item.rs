@@ -4,11 +4,8 @@
 //! Anything but a function with a body is rejected, with one error that suggests a fix.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
-use quote::quote;
 use syn::parse::{Parse, ParseStream, Parser as _};
 use syn::{Attribute, Error, Expr, Signature, Token, Visibility};
-
-use crate::analyze::parameters::{Binding, Parameter};
 
 /// Function, method or trait method with a body.
 pub(crate) struct Function {
@@ -201,35 +198,6 @@ fn expect_braces(tree: TokenTree) -> syn::Result<Group> {
     }
 }
 
-/// Returns the function with a use of every argument. If the attribute has an error, no tracking
-/// code is emitted that would use the arguments, and the compiler would report unused arguments in
-/// addition to the error.
-// Input:  `fn f(a: u8) { 5 }`
-// Output: `fn f(a: u8) { let _ = &a; 5 }`
-pub(crate) fn with_parameter_uses(item: TokenStream, parameters: &[Parameter]) -> TokenStream {
-    let mut trees: Vec<TokenTree> = item.clone().into_iter().collect();
-    let Some(TokenTree::Group(body)) = trees.last() else {
-        return item;
-    };
-    if body.delimiter() != Delimiter::Brace {
-        return item;
-    }
-    let inner = inner_attributes(body.stream());
-    let uses = parameters.iter().flat_map(|parameter| {
-        let cfgs = &parameter.cfgs;
-        let bindings = parameter.bindings.iter();
-        bindings.map(move |Binding { ident, .. }| quote!(#(#cfgs)* let _ = &#ident;))
-    });
-    let uses: TokenStream = uses.collect();
-    let rest: TokenStream = body.stream().into_iter().skip(inner.len()).collect();
-    let inner: TokenStream = inner.into_iter().collect();
-    let mut using = Group::new(Delimiter::Brace, quote!(#inner #uses #rest));
-    using.set_span(body.span());
-    trees.pop();
-    trees.push(using.into());
-    trees.into_iter().collect()
-}
-
 // Input:  `{ #![allow(unused)] 5 }`
 // Output: `#[allow(unused)]` and `{ 5 }`, as inner attributes cannot stand in an inner block
 fn without_inner_attributes(body: Group) -> syn::Result<(Vec<Attribute>, Group)> {
@@ -250,7 +218,7 @@ fn without_inner_attributes(body: Group) -> syn::Result<(Vec<Attribute>, Group)>
 /// Returns the tokens of the inner attributes with which a body begins.
 // Input:  `#![allow(unused)] 5`
 // Output: `#`, `!`, `[allow(unused)]`
-fn inner_attributes(body: TokenStream) -> Vec<TokenTree> {
+pub(crate) fn inner_attributes(body: TokenStream) -> Vec<TokenTree> {
     let trees: Vec<TokenTree> = body.into_iter().collect();
     let is_inner = |trees: &[TokenTree]| {
         matches!(

@@ -12,7 +12,7 @@ use quote::quote;
 
 use super::git::Repository;
 use super::{BuildInfo, package_directory, quote_option};
-use crate::expand::paths;
+use crate::paths;
 use redaction::{Language, LineMasker};
 
 /// Maximum size of the difference in bytes: more than anybody reads, and little compared with a
