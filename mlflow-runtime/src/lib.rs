@@ -152,6 +152,7 @@ mod config;
 mod determinism;
 pub mod diagnostics;
 pub mod distributed;
+mod env_vars;
 mod environment;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -176,7 +177,6 @@ mod time;
 pub mod tracing_layer;
 mod tracked;
 mod tracker;
-mod variables;
 mod warnings;
 
 pub use client::{Client, ServerInfo, blocking};

@@ -21,7 +21,7 @@ const ORDER: [&str; 26] = [
     "warnings",
     "model",
     "capture",
-    "variables",
+    "env_vars",
     "environment",
     "journal",
     "secret",

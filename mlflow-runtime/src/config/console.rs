@@ -4,7 +4,7 @@
 //! default is used instead.
 
 use crate::config::Config;
-use crate::variables::read_number;
+use crate::env_vars::read_number;
 
 /// Console settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]

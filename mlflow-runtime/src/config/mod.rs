@@ -17,12 +17,12 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::env_vars::{self, read_number, read_setting};
 use crate::environment::launcher;
 use crate::journal::Journal;
 use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
-use crate::variables::{self, read_number, read_setting};
 use crate::warnings::warn_user;
 use destination::Destination;
 
@@ -304,10 +304,10 @@ impl Config {
             }
         }
         let flag =
-            |variable| text(variable).and_then(|value| variables::parse_flag(variable, &value));
+            |variable| text(variable).and_then(|value| env_vars::parse_flag(variable, &value));
         let seconds = |variable| {
             let expected = "a number of seconds, 0 or more, below 10^19";
-            text(variable).and_then(|value| variables::parse_seconds(variable, &value, expected))
+            text(variable).and_then(|value| env_vars::parse_seconds(variable, &value, expected))
         };
         let configured = experiment.and_then(|experiment| match experiment {
             ExperimentRef::Name(name) => experiment_name::experiment_from_name(name),

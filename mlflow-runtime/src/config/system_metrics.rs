@@ -7,8 +7,8 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::env_vars::{parse_seconds, read_number, warn_unusable};
 use crate::model::limits;
-use crate::variables::{parse_seconds, read_number, warn_unusable};
 
 /// System metrics settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::race::OnceBox;
 
-use crate::variables::{read_description, warn_unusable};
+use crate::env_vars::{read_description, warn_unusable};
 
 /// Rank of a process in its launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,10 +16,10 @@ use std::sync::Arc;
 use mlflow_rules::Edge;
 use once_cell::race::OnceBox;
 
+use crate::env_vars::read_description;
 use crate::model::Tag;
 use crate::model::limits;
 use crate::model::tag_keys;
-use crate::variables::read_description;
 use crate::warnings;
 
 /// Facts that every run of the process shares.

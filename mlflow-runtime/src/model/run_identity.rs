@@ -50,6 +50,11 @@ impl Role {
         matches!(self, Self::Owner | Self::Leader)
     }
 
+    /// Returns true if a later process of the same launch may start the run again.
+    pub(crate) fn is_restartable(self) -> bool {
+        matches!(self, Self::Leader)
+    }
+
     /// Returns true if another rank creates the run.
     pub(crate) fn is_joined(self) -> bool {
         matches!(self, Self::Member { .. } | Self::Guest)

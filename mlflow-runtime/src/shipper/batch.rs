@@ -16,7 +16,7 @@ use crate::journal::record::{ArtifactLocation, Event, Fingerprint, RunStart, dec
 use crate::journal::user_files;
 use crate::model::limits;
 use crate::model::{Metric, Param, RunStatus, Tag};
-use crate::shipper::step_notes::NotedSteps;
+use crate::shipper::chosen_steps::ChosenSteps;
 use crate::store::{Batch, BatchLimits};
 
 /// Bytes of events at which a batch is full: bounds the memory for a backlog of long values.
@@ -426,7 +426,7 @@ impl RunBatch {
         &mut self,
         stored: &HashMap<String, i64>,
         in_doubt: Option<&FxHashMap<Arc<str>, i64>>,
-        noted: &NotedSteps,
+        noted: &ChosenSteps,
     ) -> Vec<(u64, i64)> {
         let mut last: FxHashMap<Arc<str>, Option<i64>> = FxHashMap::default();
         for metric in self

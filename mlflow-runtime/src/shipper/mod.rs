@@ -113,7 +113,7 @@
 //! | [`availability`] | the availability of the store, and the warnings of an outage |
 //! | [`orphan_scan`] | the schedule of the scans for orphaned journals |
 //! | [`batch`], [`run_states`], [`journal_owner`] | the entries that were read, the state of each run, the owner of a journal |
-//! | [`batch_size`], [`step_notes`] | the size of a request that the store manages; steps chosen for points without a step |
+//! | [`batch_size`], [`chosen_steps`] | the size of a request that the store manages; steps chosen for points without a step |
 //! | [`queue`] | the queues of what cannot be delivered now |
 //! | [`read`] | from segments to batches: cursors, records, order, damaged files |
 //! | [`deliver`] | from batches and queues to the store: runs, requests, artifacts, console logs |
@@ -129,6 +129,7 @@ mod availability;
 mod backoff;
 mod batch;
 mod batch_size;
+mod chosen_steps;
 mod deliver;
 mod failure_scope;
 mod flush;
@@ -149,7 +150,6 @@ mod run_states;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod stats;
-mod step_notes;
 #[cfg(test)]
 mod tests;
 mod thread;

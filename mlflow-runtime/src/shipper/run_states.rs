@@ -166,14 +166,14 @@ impl RunStates {
         let mut led = self.states.values();
         led.any(|state| {
             let identity = &state.identity;
-            identity.role == Role::Leader && live.by_key(&identity.key).is_some_and(is_member)
+            identity.role.is_restartable() && live.by_key(&identity.key).is_some_and(is_member)
         })
     }
 
     /// Returns true if the journal has runs that another process creates, and none that other ranks wait for.
     pub(in crate::shipper) fn are_only_joined(&self) -> bool {
         let any = |is: fn(Role) -> bool| self.states.values().any(|state| is(state.identity.role));
-        any(|role| !role.creates()) && !any(|role| role == Role::Leader)
+        any(|role| !role.creates()) && !any(Role::is_restartable)
     }
 
     /// Adds the run if it is not known, and returns its state.

@@ -415,8 +415,8 @@ impl Delivery {
             self.resume_run(&run, &tags).await?;
             return Ok(run);
         }
-        let is_leader = identity.role == Role::Leader;
-        if is_leader {
+        let is_restartable = identity.role.is_restartable();
+        if is_restartable {
             tags.push(Tag {
                 key: tag_keys::ATTEMPT.to_owned(),
                 value: start.start_time_ms.to_string(),
@@ -426,7 +426,7 @@ impl Delivery {
         if in_doubt && let Some(run) = self.store.find_run(&experiment_id, &identity.key).await? {
             // The run may be from an earlier launch and continues then, unless its start is from an orphaned
             // journal.
-            if is_leader && is_live {
+            if is_restartable && is_live {
                 self.resume_run(&run, &tags).await?;
             }
             return Ok(run);
@@ -447,7 +447,7 @@ impl Delivery {
             tags: &tags,
         };
         let created = self.store.create_run(&new).await?;
-        if is_leader {
+        if is_restartable {
             // An earlier creation request that got no answer may have been carried out meanwhile, and other
             // ranks may already log to the run that it created.
             let found = self.store.find_run(&experiment_id, &identity.key).await?;

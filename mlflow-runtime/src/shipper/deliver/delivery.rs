@@ -272,7 +272,7 @@ impl Delivery {
                 .runs
                 .get(run_batch.run)
                 .map(|state| &state.steps_in_doubt);
-            let found = run_batch.find_last_steps(&stored, known, &reader.noted_steps);
+            let found = run_batch.find_last_steps(&stored, known, &reader.chosen_steps);
             reader.note_steps(&found);
         }
         if !run_batch.metrics.is_empty()

@@ -181,7 +181,7 @@ impl Delivery {
         end_time_ms: Option<i64>,
     ) -> Result<(), StoreError> {
         let last_ms = end_time_ms.unwrap_or(0);
-        let anothers = role == Role::Leader && self.was_restarted_after(run, last_ms).await?;
+        let anothers = role.is_restartable() && self.was_restarted_after(run, last_ms).await?;
         if !anothers && self.store.is_running(run).await? {
             self.store
                 .update_run(run, RunStatus::Killed, end_time_ms)

@@ -27,6 +27,7 @@ use crate::journal::segment::{Frame, Segment};
 use crate::journal::{Journal, entry_log};
 use crate::shipper::batch::{ReadBatch, Rejection, RunBatch, SpentFile};
 use crate::shipper::batch_size::AdaptiveBatchSize;
+use crate::shipper::chosen_steps::ChosenSteps;
 use crate::shipper::journal_owner::JournalOwner;
 use crate::shipper::queue::console_logs::ConsoleLogs;
 use crate::shipper::queue::deferred_artifacts::DeferredArtifacts;
@@ -37,7 +38,6 @@ use crate::shipper::read::cursor::{Cursor, ReadPosition};
 use crate::shipper::read::damage::Losses;
 use crate::shipper::run_link::RunLinks;
 use crate::shipper::run_states::RunStates;
-use crate::shipper::step_notes::NotedSteps;
 use crate::time;
 
 /// A journal that is being read, with its cursors, the states of its runs, and the queues of what waits.
@@ -58,7 +58,7 @@ pub(crate) struct JournalReader {
     /// True while a batch is not acknowledged. The batch refers to cursors by index, so none is removed.
     has_unacknowledged_batch: bool,
     /// Steps that were found for points at the last step of their key.
-    pub(in crate::shipper) noted_steps: NotedSteps,
+    pub(in crate::shipper) chosen_steps: ChosenSteps,
     /// Artifacts that wait alone.
     pub(in crate::shipper) deferred: DeferredArtifacts,
     /// Runs that wait alone.
@@ -103,9 +103,9 @@ impl JournalReader {
 
     /// Creates the reader of an orphaned journal that the caller has locked, and surveys its runs.
     pub(crate) fn for_orphan(directory: Directory) -> Self {
-        let noted_steps = NotedSteps::read(directory.path());
+        let chosen_steps = ChosenSteps::read(directory.path());
         let mut reader = Self::new(JournalOwner::Orphan { directory });
-        reader.noted_steps = noted_steps;
+        reader.chosen_steps = chosen_steps;
         reader.open_segments();
         // The runs have to be known before the first entry is handed out: a metric may be in an older segment
         // than the start of its run.
@@ -144,7 +144,7 @@ impl JournalReader {
             ended_runs: Vec::new(),
             settled_events: 0,
             has_unacknowledged_batch: false,
-            noted_steps: NotedSteps::default(),
+            chosen_steps: ChosenSteps::default(),
             deferred: DeferredArtifacts::default(),
             parked: ParkedRuns::default(),
             refused: RejectedEntries::default(),
@@ -276,7 +276,7 @@ impl JournalReader {
     pub(in crate::shipper) fn note_steps(&mut self, found: &[(u64, i64)]) {
         let directory = self.spool_directory();
         // An error does not hold the points back: without a note, a point is sent twice only after a kill.
-        let _ = self.noted_steps.add(directory.as_deref(), found);
+        let _ = self.chosen_steps.add(directory.as_deref(), found);
     }
 
     /// Forgets the noted steps of points that were delivered, except for those that may be read again.
@@ -285,13 +285,13 @@ impl JournalReader {
         for (sequence, cursors) in read_batch.noted_points() {
             let mut cursors = cursors.iter().filter_map(|index| self.cursors.get(*index));
             if !cursors.any(Cursor::is_pinned) {
-                self.noted_steps.remove(sequence);
+                self.chosen_steps.remove(sequence);
             }
         }
         let waits = !self.parked.is_empty() || !self.deferred.is_empty();
         if is_only && !read_batch.has_more && !waits && !self.cursors.iter().any(Cursor::is_pinned)
         {
-            self.noted_steps.clear();
+            self.chosen_steps.clear();
         }
     }
 
@@ -484,7 +484,7 @@ impl JournalReader {
             let _ = segment.sync_file();
         }
         self.cursors.iter_mut().for_each(Cursor::settle);
-        self.noted_steps.compact(self.spool_directory().as_deref());
+        self.chosen_steps.compact(self.spool_directory().as_deref());
         for (file, segments) in std::mem::take(&mut self.spent_files) {
             // Entries of a pinned segment may be read again, and then need the file.
             if segments

@@ -16,7 +16,6 @@ use crate::journal::record::{
 };
 use crate::journal::segment::Frame;
 use crate::model::Metric;
-use crate::model::Role;
 use crate::shipper::batch::{ArtifactBytes, ReadBatch, RunEvent, SpentFile};
 use crate::shipper::journal_owner::JournalOwner;
 use crate::shipper::queue::console_logs::ConsoleLogPart;
@@ -424,7 +423,7 @@ impl JournalReader {
         if let (JournalOwner::Live { links, .. }, Phase::StartUnread) = (&self.owner, &state.phase)
         {
             state.link = lock(links).remove(&number);
-            let in_doubt = start.identity.role == Role::Leader;
+            let in_doubt = start.identity.role.is_restartable();
             state.phase = Phase::Pending { in_doubt };
             state.start = Some(start);
         }

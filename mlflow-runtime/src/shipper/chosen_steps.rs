@@ -28,13 +28,13 @@ const MAX_STALE_LINES: usize = 4096;
 
 /// Notes of one journal.
 #[derive(Default)]
-pub(in crate::shipper) struct NotedSteps {
+pub(in crate::shipper) struct ChosenSteps {
     steps: FxHashMap<u64, i64>,
     /// Number of lines in the file.
     lines: usize,
 }
 
-impl NotedSteps {
+impl ChosenSteps {
     /// Reads the notes of an orphaned journal.
     pub(in crate::shipper) fn read(directory: &Path) -> Self {
         let bytes = user_files::read_file(&directory.join(FILE_NAME)).unwrap_or_default();
@@ -155,13 +155,13 @@ mod tests {
         let folder =
             std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         user_files::create_directory(&folder).expect("the temporary folder can be written");
-        let mut noted = NotedSteps::default();
+        let mut noted = ChosenSteps::default();
         let written = noted.add(Some(&folder), &[(7, 99), (8, -3), (9, i64::MAX)]);
         written.expect("it can be written");
         let file = folder.join(FILE_NAME);
         let text = fs::read_to_string(&file).expect("readable");
         fs::write(&file, &text[..text.len() - 1]).expect("writable");
-        let read = NotedSteps::read(&folder);
+        let read = ChosenSteps::read(&folder);
         assert_eq!(
             (read.get(7), read.get(8), read.get(9)),
             (Some(99), Some(-3), None)
@@ -179,7 +179,7 @@ mod tests {
         let folder =
             std::env::temp_dir().join(format!("mlflow-runtime-test-{}", uuid::Uuid::new_v4()));
         user_files::create_directory(&folder).expect("the temporary folder can be written");
-        let mut noted = NotedSteps::default();
+        let mut noted = ChosenSteps::default();
         for sequence in 0..3 * MAX_STALE_LINES as u64 {
             let added = noted.add(Some(&folder), &[(sequence, 1)]);
             added.expect("it can be written");
@@ -188,7 +188,7 @@ mod tests {
             }
             noted.compact(Some(&folder));
         }
-        let read = NotedSteps::read(&folder);
+        let read = ChosenSteps::read(&folder);
         assert_eq!(read.get(0), Some(1));
         assert!(read.lines <= MAX_STALE_LINES + 2, "{}", read.lines);
         fs::remove_dir_all(folder).expect("it is ours");
