@@ -204,13 +204,19 @@ fn warn_outside_run(kind: &'static str, key: &str) {
     if is_warned(key) || !global::is_enabled() {
         return;
     }
-    WARNED_KEYS.fetch_or(key_bit(key), Ordering::Relaxed);
-    warn_user(format_args!(
-        "{kind} {key:?} was logged outside of any run and is not recorded, nor are later values of this key; \
-         {MAX_WARNED_KEYS} keys at most are named. Start a \
-         run: #[mlflow::tracked] or mlflow::start_run!().start(). Take it along to another thread with \
-         mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future"
-    ));
+    let is_first = WARNED_KEYS.fetch_or(key_bit(key), Ordering::Relaxed) == 0;
+    if is_first {
+        warn_user(format_args!(
+            "{kind} {key:?} was logged outside of any run and is not recorded, nor are later values of this key; \
+             {MAX_WARNED_KEYS} keys at most are named. Start a \
+             run: #[mlflow::tracked] or mlflow::start_run!().start(). Take it along to another thread with \
+             mlflow::thread::spawn or carry, to another task with mlflow::thread::carry_future"
+        ));
+    } else {
+        warn_user(format_args!(
+            "{kind} {key:?} was logged outside of any run and is not recorded, nor are later values of this key"
+        ));
+    }
 }
 
 /// Calls `log` with the run that was current when the thread's locals were destroyed.
