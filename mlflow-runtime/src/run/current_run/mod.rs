@@ -179,10 +179,12 @@ const MAX_WARNED_KEYS: u32 = 5;
 /// If two keys share a bit, the second one is not named. The check has to cost nothing.
 static WARNED_KEYS: AtomicU64 = AtomicU64::new(0);
 
+#[inline]
 fn key_bit(key: &str) -> u64 {
     1 << (FxBuildHasher.hash_one(key) % 64)
 }
 
+#[inline]
 fn is_warned(key: &str) -> bool {
     let told = WARNED_KEYS.load(Ordering::Relaxed);
     told & key_bit(key) != 0 || told.count_ones() >= MAX_WARNED_KEYS
