@@ -91,7 +91,7 @@ fn an_artifact_that_the_server_cannot_store_keeps_nothing_else_back() {
     assert!(
         ended
             .stdout
-            .contains("health queued 1 held 0 rejected 0 dropped 0"),
+            .contains("health queued 1 blocked 0 rejected 0 dropped 0"),
         "{}{}",
         ended.stdout,
         ended.stderr
@@ -180,14 +180,14 @@ fn a_run_whose_batches_fail_for_ever_keeps_no_other_run_back() {
     assert!(
         ended
             .stdout
-            .contains("health queued 10 held 0 rejected 0 dropped 0"),
+            .contains("health queued 10 blocked 0 rejected 0 dropped 0"),
         "{}",
         ended.stdout
     );
     assert!(
         ended
             .stdout
-            .ends_with("flushed true\nhealth queued 0 held 0 rejected 0 dropped 0\n"),
+            .ends_with("flushed true\nhealth queued 0 blocked 0 rejected 0 dropped 0\n"),
         "{}",
         ended.stdout
     );
@@ -316,7 +316,7 @@ fn a_run_that_is_not_found_for_a_while_goes_on() {
     proxy.heal();
     program.tell();
     let ended = program.end();
-    let blocked = "health queued 0 held 5 rejected 0 dropped 0";
+    let blocked = "health queued 0 blocked 5 rejected 0 dropped 0";
     assert!(ended.stdout.contains(blocked), "{}", ended.stdout);
     let run = scene.seen(&server.api(), "run");
     assert_eq!(
@@ -393,7 +393,7 @@ fn the_values_of_a_deleted_run_take_no_room_of_others() {
     program.tell();
     let ended = program.end();
     assert!(!ended.stdout.contains("flushed false"), "{}", ended.stdout);
-    let health = "health queued 0 held 6000 rejected 0 dropped 0";
+    let health = "health queued 0 blocked 6000 rejected 0 dropped 0";
     assert!(
         ended.stdout.contains(health),
         "{}{}",
@@ -453,7 +453,7 @@ fn a_batch_without_an_answer_is_sent_again_in_small_parts_and_holds_up_nothing_n
         "health",
     ]);
     assert!(
-        ended.stdout.contains("health queued 0 held 0"),
+        ended.stdout.contains("health queued 0 blocked 0"),
         "{}",
         ended.stdout
     );
@@ -572,7 +572,7 @@ fn a_gateways_page_destroys_nothing() {
             "flush 100",
             "health",
         ]);
-        let all = "flushed true\nhealth queued 0 held 0 rejected 0 dropped 0\n";
+        let all = "flushed true\nhealth queued 0 blocked 0 rejected 0 dropped 0\n";
         assert!(
             ended.stdout.ends_with(all),
             "{status}: {}{}",
@@ -608,7 +608,7 @@ fn what_the_store_refuses_is_kept_and_can_be_sent_again() {
         ],
         &[],
     );
-    let health = "health queued 0 held 0 rejected 2 dropped 0";
+    let health = "health queued 0 blocked 0 rejected 2 dropped 0";
     assert!(
         first.stdout.contains(health),
         "{}{}",

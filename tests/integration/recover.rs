@@ -47,14 +47,14 @@ fn what_was_left_behind_is_shipped_on_request_by_a_program_without_a_run() {
     let away = folder.run(SCRIPTED, &["recover 600"], &environment);
     assert_reports(
         &away,
-        "recovered complete false found 3 delivered 0 rejected 0 held 0 left 3",
+        "recovered complete false found 3 delivered 0 rejected 0 blocked 0 left 3",
     );
 
     let server = Server::start_on(port);
     let there = folder.run(SCRIPTED, &["recover 600", "recover 600"], &environment);
     let report =
-        format!("recovered complete true found 3 delivered {values} rejected 0 held 0 left 0\n");
-    let nothing = "recovered complete true found 0 delivered 0 rejected 0 held 0 left 0";
+        format!("recovered complete true found 3 delivered {values} rejected 0 blocked 0 left 0\n");
+    let nothing = "recovered complete true found 0 delivered 0 rejected 0 blocked 0 left 0";
     assert_reports(&there, &(report + nothing));
     assert_eq!(folder.journals_left(), 0);
     let api = server.api();
@@ -93,7 +93,7 @@ fn what_cannot_be_shipped_on_request_is_told_apart() {
     ];
     let ended = folder.run(SCRIPTED, &script, &environment);
     assert!(
-        ended.stdout.contains("queued 0 held 11"),
+        ended.stdout.contains("queued 0 blocked 11"),
         "{}",
         ended.stdout
     );
@@ -101,13 +101,13 @@ fn what_cannot_be_shipped_on_request_is_told_apart() {
     let blocked = folder.run(SCRIPTED, &["recover 60"], &environment);
     assert_reports(
         &blocked,
-        "recovered complete false found 1 delivered 0 rejected 0 held 11 left 1",
+        "recovered complete false found 1 delivered 0 rejected 0 blocked 11 left 1",
     );
     api.post("experiments/restore", &id);
     let restored = folder.run(SCRIPTED, &["recover 60"], &environment);
     assert_reports(
         &restored,
-        "recovered complete true found 1 delivered 11 rejected 0 held 0 left 0",
+        "recovered complete true found 1 delivered 11 rejected 0 blocked 0 left 0",
     );
 }
 
@@ -123,7 +123,7 @@ fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
     let others = folder.run(SCRIPTED, &["recover 60"], &environment);
     assert_reports(
         &others,
-        "recovered complete true found 0 delivered 0 rejected 0 held 0 left 0",
+        "recovered complete true found 0 delivered 0 rejected 0 blocked 0 left 0",
     );
     assert_eq!(folder.journals_left(), 1, "it is for another destination");
 
@@ -142,7 +142,7 @@ fn what_was_logged_to_a_wrong_uri_is_moved_by_a_call_that_names_both() {
     let moved = format!("move {wrong}/ {present}");
     let moved = folder.run(SCRIPTED, &[&moved], &environment);
     let report =
-        format!("recovered complete true found 1 delivered {values} rejected 0 held 0 left 0");
+        format!("recovered complete true found 1 delivered {values} rejected 0 blocked 0 left 0");
     assert_reports(&moved, &report);
     assert_eq!(folder.journals_left(), 0);
     let api = server.api();
@@ -162,7 +162,7 @@ fn what_is_refused_when_it_is_moved_is_kept_for_where_it_was_moved_to() {
     let environment = [("MLFLOW_TRACKING_URI", server.url())];
     let moves = format!("move {wrong} {}", server.url());
     let moved = folder.run(SCRIPTED, &[&moves], &environment);
-    let report = "recovered complete true found 1 delivered 2 rejected 1 held 0 left 0";
+    let report = "recovered complete true found 1 delivered 2 rejected 1 blocked 0 left 0";
     assert_reports(&moved, report);
     assert_eq!((folder.journals_left(), folder.rejected_left()), (0, 1));
 
@@ -200,7 +200,7 @@ fn what_was_left_in_the_fallback_directory_is_found_when_the_configured_one_is_b
     let back = folder.run(SCRIPTED, &["recover 60"], &away);
     assert_reports(
         &back,
-        "recovered complete false found 1 delivered 0 rejected 0 held 0 left 1",
+        "recovered complete false found 1 delivered 0 rejected 0 blocked 0 left 1",
     );
 }
 

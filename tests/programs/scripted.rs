@@ -86,7 +86,7 @@ fn main() {
             ["health"] => {
                 let health = mlflow::health();
                 println!(
-                    "health queued {} held {} rejected {} dropped {}",
+                    "health queued {} blocked {} rejected {} dropped {}",
                     health.queued,
                     health.blocked,
                     health.rejected,
@@ -116,7 +116,7 @@ fn curve() -> f64 {
 
 fn print_report(report: &mlflow::RecoverReport) {
     println!(
-        "recovered complete {} found {} delivered {} rejected {} held {} left {}",
+        "recovered complete {} found {} delivered {} rejected {} blocked {} left {}",
         report.complete,
         report.journals_found,
         report.delivered,

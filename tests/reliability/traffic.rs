@@ -131,7 +131,7 @@ impl Logged {
     pub(crate) fn check(&self, database: &Connection) {
         let health = mlflow::health();
         println!(
-            "health: delivered {}, retried {}, rejected {}, held {}, dropped {}, queued {}",
+            "health: delivered {}, retried {}, rejected {}, blocked {}, dropped {}, queued {}",
             health.delivered,
             health.retried,
             health.rejected,

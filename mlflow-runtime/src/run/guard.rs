@@ -44,12 +44,12 @@ pub struct ActiveRun {
 impl ActiveRun {
     /// Makes `run` the current run of the calling thread. `context` is the thread's context until now.
     pub(super) fn enter(run: Run, context: &Context) -> Self {
-        let blocked = run
+        let held = run
             .is_recorded()
             .then(|| context.with_run(run.clone()).hold());
         Self {
             run,
-            _context: blocked,
+            _context: held,
         }
     }
 

@@ -72,7 +72,8 @@
 //!   batch, the run's [batch size](batch_size) is halved. The metrics of a batch that was sent for
 //!   the first time are doubtful from then on, unless the store absorbs repeats.
 //! - `Busy`: halt. The store is tried again after about 100 ms, without counting as unavailable.
-//! - `Contested`: halt as for `Busy`. A batch that has failed so 20 times in a row is treated as rejected.
+//! - `Contested`: for a batch, halt as for `Busy`; a batch that has failed so 20 times in a row is treated as
+//!   rejected. For anything else, the run is parked or the artifact deferred.
 //! - `Rejected`: a batch is [bisected](deliver::bisect). The entries to blame are counted and [kept in a
 //!   folder of their own](queue::rejected_entries); everything else is logged. A run whose creation or end is
 //!   rejected is parked until a person acts.

@@ -557,8 +557,8 @@ fn what_a_store_holds_or_refuses_is_one_line_at_the_end_with_its_reason() {
     ];
     let unknown = "0123456789abcdef0123456789abcdef";
     let deleted = "update experiments set lifecycle_stage = 'deleted'";
-    let blocked = "health queued 0 held 4 rejected 0 dropped 0\n";
-    let rejected = "health queued 0 held 0 rejected 1 dropped 0\n";
+    let blocked = "health queued 0 blocked 4 rejected 0 dropped 0\n";
+    let rejected = "health queued 0 blocked 0 rejected 1 dropped 0\n";
     for (script, (variable, value), statement, counted, said) in [
         (
             &points[..],

@@ -77,9 +77,9 @@ fn making_a_future_does_not_wait_for_a_lock() {
     }
     let run = run_of(|| {
         let state = Arc::new(Mutex::new(7));
-        let blocked = state.lock();
+        let guard = state.lock();
         let future = handler(Arc::clone(&state));
-        drop(blocked);
+        drop(guard);
         assert_eq!(block_on(future), 7);
     });
     assert_eq!(params(&run), [("state", "<locked>")]);

@@ -162,13 +162,13 @@ impl Delivery {
 
     /// Checks a run that was created and is not found by its id any more. If the store has the run under
     /// another id, that id is used from now on. If the run is gone for good, or has been missing for
-    /// [`ABSENCE_TIMEOUT`], it is created anew with everything that is delivered from now on. `blocked`: the
+    /// [`ABSENCE_TIMEOUT`], it is created anew with everything that is delivered from now on. `waited`: the
     /// time for which the run has been parked.
     pub(in crate::shipper) async fn relocate_run(
         &mut self,
         reader: &mut JournalReader,
         number: u32,
-        blocked: Duration,
+        waited: Duration,
     ) -> Result<(), Obstacle> {
         let Some(state) = reader.runs.get(number) else {
             return Ok(());
@@ -185,7 +185,7 @@ impl Delivery {
             Ok(found) => found,
             Err(error) => return Err(self.classify_error(error).await),
         };
-        let is_final = self.store.absence_is_final() || blocked >= ABSENCE_TIMEOUT;
+        let is_final = self.store.absence_is_final() || waited >= ABSENCE_TIMEOUT;
         match found {
             Some(run) => {
                 if let Some(state) = reader.runs.get_mut(number) {

@@ -75,7 +75,11 @@ pub(super) async fn find_run_and_prune(
     experiment_id: &str,
     key: &str,
 ) -> Result<(Option<StoredRun>, bool), StoreError> {
-    let duplicates = find_duplicates(http, experiment_id, key).await?;
+    let mut duplicates = find_duplicates(http, experiment_id, tag_keys::RUN_KEY, key).await?;
+    if duplicates.is_empty() {
+        // A run from before the release of version 0.1.0.
+        duplicates = find_duplicates(http, experiment_id, tag_keys::FORMER_RUN_KEY, key).await?;
+    }
     let all_determined = duplicates
         .iter()
         .all(|(contents, _)| *contents != RunContents::TemporarilyUnknown);
@@ -103,7 +107,7 @@ pub(super) async fn find_run_without_pruning(
     experiment_id: &str,
     key: &str,
 ) -> Result<Option<StoredRun>, StoreError> {
-    let duplicates = find_duplicates(http, experiment_id, key).await?;
+    let duplicates = find_duplicates(http, experiment_id, tag_keys::RUN_KEY, key).await?;
     let active = duplicates.iter().filter(|(_, run)| !run.info.is_deleted());
     let are_alike = active.count() > 1;
     let adopted = duplicates
@@ -113,17 +117,14 @@ pub(super) async fn find_run_without_pruning(
     Ok(adopted.map(|(_, run)| run.info.into_stored_run()))
 }
 
-/// Returns all runs with this key, the one to adopt first. Runs from before the release of version 0.1.0 have
-/// the key under a former tag, which is searched if the present tag finds nothing.
+/// Returns all runs whose `tag` holds this key, the one to adopt first.
 async fn find_duplicates(
     http: &HttpClient,
     experiment_id: &str,
+    tag: &str,
     key: &str,
 ) -> Result<Vec<(RunContents, FoundRun)>, StoreError> {
-    let mut runs = search(http, experiment_id, tag_keys::RUN_KEY, key).await?;
-    if runs.is_empty() {
-        runs = search(http, experiment_id, tag_keys::FORMER_RUN_KEY, key).await?;
-    }
+    let mut runs = search(http, experiment_id, tag, key).await?;
     if runs.len() < 2 {
         return Ok(runs
             .pop()
