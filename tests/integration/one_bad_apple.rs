@@ -2,7 +2,7 @@
 //! neither in its process nor in later ones.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -252,6 +252,39 @@ fn a_run_whose_creation_is_contested_for_ever_keeps_no_other_run_back() {
     proxy.heal();
     scene.run(&["start next", "end next"]);
     assert_eq!(scene.seen(&server.api(), "poison").status, "FINISHED");
+}
+
+/// Regression: a failed look for a second run with the same key stopped the delivery of all runs.
+#[test]
+fn a_run_whose_duplicate_cannot_be_looked_for_keeps_no_other_run_back() {
+    let server = Server::shared();
+    let (creations, searches) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let proxy = Proxy::start(server.url(), move |request| {
+        if is(request, "runs/create", "poison") && creations.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Some(Fault::DropAnswer);
+        }
+        // The first search finds the run whose answer was lost; the later ones look for another run.
+        let is_search = is(request, "runs/search", "runKey");
+        (is_search && searches.fetch_add(1, Ordering::Relaxed) > 0).then_some(Fault::Status(500))
+    });
+    let scene = Scene::at(&proxy.url());
+    let ended = scene.run(&[
+        "start poison",
+        "points loss 0 5",
+        "end poison",
+        "start good",
+        "points loss 0 5",
+        "end good",
+        "flush 3",
+    ]);
+    let good = scene.seen(&server.api(), "good");
+    assert_eq!(steps(&good, "loss"), 5, "{}", ended.stderr);
+    assert_eq!(good.status, "FINISHED");
+    proxy.heal();
+    scene.run(&["start next", "end next"]);
+    let poison = scene.seen(&server.api(), "poison");
+    assert_eq!((steps(&poison, "loss"), &*poison.status), (5, "FINISHED"));
+    assert_eq!(scene.folder.journals_left(), 0);
 }
 
 /// Regression: an empty name was sent, so a server made up another one and refused the run for its two names.

@@ -14,7 +14,7 @@ use crate::model::tag_keys;
 use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::Delivery;
-use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, into_halt};
+use crate::shipper::failure_scope::{Obstacle, StuckReason, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::run_link::RunLink;
 use crate::shipper::run_states::{PARENT_START_TIMEOUT, Phase};
@@ -210,7 +210,7 @@ impl Delivery {
         &self,
         reader: &mut JournalReader,
         number: u32,
-    ) -> Result<(), Halt> {
+    ) -> Result<(), Obstacle> {
         let Some(state) = reader.runs.get_mut(number) else {
             return Ok(());
         };
@@ -233,7 +233,8 @@ impl Delivery {
                     return Err(into_halt(StoreError::Busy {
                         reason: "the store cannot tell yet whether a second run with the same key is empty"
                             .into(),
-                    }));
+                    })
+                    .into());
                 }
             }
             Ok(true)
@@ -242,7 +243,7 @@ impl Delivery {
                 | StoreError::Missing { .. }
                 | StoreError::Blocked { .. },
             ) => *looks = 0,
-            Err(error) => return Err(into_halt(error)),
+            Err(error) => return Err(self.classify_error(error).await),
         }
         Ok(())
     }

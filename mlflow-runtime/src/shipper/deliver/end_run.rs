@@ -166,7 +166,7 @@ impl Delivery {
             }
         };
         match closed {
-            Ok(()) => Ok(self.check_for_duplicate(reader, number).await?),
+            Ok(()) => self.check_for_duplicate(reader, number).await,
             Err(StoreError::Rejected { reason }) => {
                 Err(StuckReason::Blocked(reason.to_string()).into())
             }
