@@ -3,7 +3,9 @@
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use crate::build_info::{BuildInfo, GitInfo};
+use mlflow_rules::git::GitInfo;
+
+use crate::build_info::BuildInfo;
 
 fn formatted(tokens: TokenStream) -> String {
     prettyplease::unparse(&syn::parse2(tokens).expect("an expansion is a file"))

@@ -2,11 +2,12 @@
 //!
 //! Secrets are recognised in two ways: [`is_secret_name`] judges a value by its name, and [`mask`]
 //! finds credentials by their form, anywhere in a text. [`key_fault`] checks the key of a metric, a
-//! param or a tag. [`url_without_credentials`] leaves the secret parts of a URL out.
+//! param or a tag. [`url_without_credentials`] leaves the secret parts of a URL out. [`git`] finds
+//! the commit that a build records.
 //!
-//! The macros and the runtime share these rules: a macro judges arguments when the code is
-//! compiled, the runtime judges values when they are logged. The crate is internal to these two and
-//! not meant for other users. The crate has no dependencies, because it is compiled both for the
+//! The macros, the runtime and the command line share these rules: a macro judges arguments when
+//! the code is compiled, the runtime judges values when they are logged. The crate is internal to
+//! these and not meant for other users. The crate has no dependencies, because it is compiled both for the
 //! compiler's machine (as a part of the macros) and for the program's.
 //!
 //! ```
@@ -18,6 +19,7 @@
 //! ```
 
 mod credential;
+pub mod git;
 mod hex;
 mod key;
 mod secret_name;

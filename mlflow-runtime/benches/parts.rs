@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use divan::Bencher;
 use mlflow::bench_support::{Appending, encode};
+use mlflow::journals::StoredJournal;
 use mlflow::store::Metric;
 use mlflow_rules::Edge;
 use serde::Serialize;
@@ -58,6 +59,17 @@ fn recovery_scan(bencher: Bencher) {
         journal.append(7, step);
     }
     bencher.bench_local(|| assert_eq!(journal.scan(), 100_000));
+}
+
+/// Reads the typed entries of a journal of a million points from the page cache.
+#[divan::bench(sample_count = 20, sample_size = 1)]
+fn journal_entries(bencher: Bencher) {
+    let journal = Appending::below(&FOLDER);
+    for step in 0..1_000_000 {
+        journal.append(7, step);
+    }
+    let stored = StoredJournal::open(journal.path()).expect("a journal");
+    bencher.bench_local(|| assert_eq!(stored.entries().expect("readable").count(), 1_000_000));
 }
 
 /// Encoding of a thousand points as the body of a request.

@@ -60,6 +60,15 @@ impl Appending {
         });
     }
 
+    /// Returns the directory of the journal.
+    ///
+    /// # Panics
+    /// If the journal is in memory.
+    #[must_use]
+    pub fn path(&self) -> std::path::PathBuf {
+        self.journal.path().expect("it is on disk")
+    }
+
     /// Reads the whole journal as a recovery does, and returns its number of points.
     ///
     /// # Panics

@@ -56,6 +56,7 @@
 //! | the name of an experiment is empty; … Its runs go to the default experiment of the program; and: the name of the experiment … has `N` characters; it is cut: at most `N` are allowed | MLflow takes 1 to 500 characters | use another name |
 //! | MLFLOW_EXPERIMENT_ID=… is not used, as MLFLOW_EXPERIMENT_NAME names another experiment, whose id is …. Unset one of them | the name is used, the id is not | unset one of the two variables |
 //! | the resumed run `ID` stays in its experiment …, where it was created. …, which is configured for it, is ignored. Remove that setting, or start a new run | a run is resumed, while the program or the environment names another experiment than the run's | leave the experiment out, or start a new run |
+//! | the last run that did not finish cannot be looked up, so a new run is started: … | [`resume_last`](crate::RunBuilder::resume_last) got no answer from the store | see the reason; to continue a certain run, give its id to [`run_id`](crate::RunBuilder::run_id) |
 //! | metric, param, tag `KEY` is stored as `NAME`, because MLflow refuses the key: … | each character that MLflow refuses becomes `_`; nothing is lost | use another key, if you prefer another name |
 //! | artifact `PATH` is stored as `NAME`, because MLflow's servers do not keep `%` and `#` in names | both characters become `_`, and the name ends with a hash of the path; nothing is lost | use another path, if you prefer another name |
 //! | metric, param, tag `KEY` is also the name under which `OTHER` is stored, because MLflow refuses that key; … | two keys share one name; for a param, the second value is refused | use another key for one of them |
@@ -151,7 +152,9 @@ mod tests {
                 .split("#[cfg(test)]\nmod tests")
                 .next()
                 .unwrap_or_default();
-            let source = source.replace("warn_user(format_args!(", "tracing::warn!(");
+            let source = source
+                .replace("warn_user(format_args!(", "tracing::warn!(")
+                .replace("UserWarning::new(format_args!(", "tracing::warn!(");
             for call in source.split("tracing::warn!(").skip(1) {
                 let call = call
                     .split_once("target: \"mlflow\"")

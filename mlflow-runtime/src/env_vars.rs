@@ -1,31 +1,44 @@
 //! Environment variables and the meaning of their values.
 //!
-//! Invariant: a value that cannot be used causes one warning, which names the variable, the value and the
-//! expected form. The default is used in its place.
+//! Invariant: a value that cannot be used becomes a warning, which names the variable, the value and the
+//! expected form. The caller issues the warning, and uses the default in place of the value.
 
 use std::env;
+use std::ffi::OsString;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::warnings::warn_user;
+use crate::warnings::UserWarning;
 
-/// Returns the value of a setting; `None` if the variable is unset or empty or, with a warning, not valid
-/// UTF-8.
-pub(crate) fn read_setting(variable: &'static str) -> Option<String> {
-    match env::var_os(variable)?.into_string() {
-        Ok(value) => non_empty(value),
-        Err(_) => {
-            warn_user(format_args!("{variable} is not valid UTF-8 and is ignored"));
-            None
-        }
+/// Lookup of a setting's variable; `None` if the variable is unset.
+pub(crate) type SettingLookup<'a> = &'a dyn Fn(&'static str) -> Option<OsString>;
+
+/// Returns the value of a setting; `None` if the variable is unset or empty.
+pub(crate) fn read_setting(
+    lookup: SettingLookup<'_>,
+    variable: &'static str,
+) -> Result<Option<String>, UserWarning> {
+    let Some(value) = lookup(variable) else {
+        return Ok(None);
+    };
+    match value.into_string() {
+        Ok(value) => Ok(non_empty(value)),
+        Err(_) => Err(UserWarning::new(format_args!(
+            "{variable} is not valid UTF-8 and is ignored"
+        ))),
     }
 }
 
 /// Returns the value of a variable that describes the process (shell, launcher, scheduler, build service); `None`
 /// if the variable is unset or empty. Bytes that are not valid UTF-8 become U+FFFD.
 pub(crate) fn read_description(variable: &str) -> Option<String> {
-    let value = env::var_os(variable)?;
-    non_empty(value.to_string_lossy().into_owned())
+    env::var_os(variable).and_then(to_description)
+}
+
+/// Returns the value of a variable that describes the process, unless the value is empty.
+pub(crate) fn to_description(value: OsString) -> Option<String> {
+    let value = value.into_string();
+    non_empty(value.unwrap_or_else(|value| value.to_string_lossy().into_owned()))
 }
 
 /// Returns the value, unless it is empty: a variable that is set to nothing counts as unset.
@@ -33,39 +46,39 @@ fn non_empty(value: String) -> Option<String> {
     Some(value).filter(|value| !value.trim().is_empty())
 }
 
-pub(crate) fn parse_flag(variable: &str, value: &str) -> Option<bool> {
+pub(crate) fn parse_flag(variable: &str, value: &str) -> Result<bool, UserWarning> {
     match value.trim().to_ascii_lowercase().as_str() {
-        "true" | "1" => Some(true),
-        "false" | "0" => Some(false),
-        _ => warn_unusable(variable, value, "true, false, 1 or 0"),
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(unusable(variable, value, "true, false, 1 or 0")),
     }
 }
 
-pub(crate) fn read_number<T: FromStr>(
-    text: &dyn Fn(&'static str) -> Option<String>,
-    variable: &'static str,
+pub(crate) fn parse_number<T: FromStr>(
+    variable: &str,
+    value: &str,
     expected: &str,
-) -> Option<T> {
-    let value = text(variable)?;
-    value
-        .trim()
-        .parse()
-        .ok()
-        .or_else(|| warn_unusable(variable, &value, expected))
+) -> Result<T, UserWarning> {
+    let parsed = value.trim().parse();
+    parsed.map_err(|_| unusable(variable, value, expected))
 }
 
-pub(crate) fn parse_seconds(variable: &str, value: &str, expected: &str) -> Option<Duration> {
+pub(crate) fn parse_seconds(
+    variable: &str,
+    value: &str,
+    expected: &str,
+) -> Result<Duration, UserWarning> {
     let parsed = value
         .trim()
         .parse()
         .ok()
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    parsed.or_else(|| warn_unusable(variable, value, expected))
+    parsed.ok_or_else(|| unusable(variable, value, expected))
 }
 
-pub(crate) fn warn_unusable<T>(variable: &str, value: &str, expected: &str) -> Option<T> {
-    warn_user(format_args!(
+/// Returns the warning about a value that cannot be used.
+pub(crate) fn unusable(variable: &str, value: &str, expected: &str) -> UserWarning {
+    UserWarning::new(format_args!(
         "{variable}={value:?} cannot be used and is ignored; expected {expected}"
-    ));
-    None
+    ))
 }

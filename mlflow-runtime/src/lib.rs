@@ -56,6 +56,7 @@
 //! Values given to [`configure`] win over the environment, and the environment wins over the defaults. A
 //! value that cannot be used causes one warning, and the next of these sources is used. Only a tracking URI
 //! that cannot be used is never replaced: values then wait in the journal until the URI is fixed.
+//! [`Config::explain`] shows each setting with its source, and `cargo mlflow doctor` on the command line does.
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
@@ -152,15 +153,18 @@ mod config;
 mod determinism;
 pub mod diagnostics;
 pub mod distributed;
+pub mod entities;
 mod env_vars;
 mod environment;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz_support;
 mod journal;
+pub mod journals;
 mod model;
 mod os;
 mod run;
+pub mod search;
 mod secret;
 mod shipper;
 mod signals;
@@ -179,8 +183,12 @@ mod tracked;
 mod tracker;
 mod warnings;
 
-pub use client::{Client, ServerInfo, blocking};
-pub use config::Config;
+pub use client::{
+    Client, DownloadArtifacts, DownloadProgress, Goal, Resume, SearchRecord, SearchResults,
+    ServerInfo, best_run, blocking,
+};
+pub use config::{Config, Setting, SettingSource};
+pub use journal::JournalDirectory;
 pub use model::{ParseRunStatusError, RunStatus};
 pub use run::instrumented::Instrumented;
 pub use run::logging::{
@@ -191,12 +199,14 @@ pub use run::metric_value::{MetricValue, Step};
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;
 pub use signals::install_signal_handlers;
-pub use store::{ErrorReason, StoreError};
+pub use store::{ClientError, ErrorReason, StoreError};
 #[cfg(feature = "tracing")]
 pub use tracing_layer::layer;
 pub use tracked::docs::{git_diff, timed, tracked};
 pub use tracker::health::{Dropped, FlushReport, Health, TrackingState, flush, health, shutdown};
-pub use tracker::recover::{RecoverError, RecoverReport, recover, recover_from};
+pub use tracker::recover::{
+    RecoverError, RecoverProgress, RecoverReport, Recovery, recover, recover_from,
+};
 pub use tracker::resend::resend_rejected;
 
 /// Sets the configuration of the process, for runs that start from now on. The values win over the

@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Modules and folders of the runtime, from the bottom up: each imports only those that stand before it.
 /// CONTRIBUTING shows the same list.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 29] = [
     "stderr",
     "determinism",
     "time",
@@ -20,12 +20,15 @@ const ORDER: [&str; 26] = [
     "os",
     "warnings",
     "model",
+    "entities",
+    "search",
     "capture",
     "env_vars",
     "environment",
     "journal",
     "secret",
     "config",
+    "journals",
     "distributed",
     "store",
     "shipper",

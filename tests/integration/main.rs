@@ -5,6 +5,7 @@
 mod architecture;
 mod bad_input;
 mod client;
+mod client_conformance;
 mod configs;
 #[cfg(feature = "tracing")]
 mod console;
@@ -31,6 +32,7 @@ mod ranks;
 mod recover;
 mod rest_faults;
 mod rest_server;
+mod resume;
 mod signals;
 mod sqlite_file;
 mod store_conformance;

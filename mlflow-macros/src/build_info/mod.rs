@@ -15,42 +15,16 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use mlflow_rules::url_without_credentials;
+use mlflow_rules::git::{self, GitInfo, Repository};
 use proc_macro2::TokenStream;
 use quote::quote;
 
 mod cargo;
-mod git;
 mod git_diff;
 
-pub(crate) use git::GitInfo;
 pub(crate) use git_diff::git_diff;
 
 use crate::paths;
-use git::Repository;
-
-const COMMIT_VARIABLES: [&str; 5] = [
-    "GIT_COMMIT",
-    "GITHUB_SHA",
-    "CI_COMMIT_SHA",
-    "BUILDKITE_COMMIT",
-    "CIRCLE_SHA1",
-];
-const BRANCH_VARIABLES: [&str; 5] = [
-    "GIT_BRANCH",
-    "GITHUB_HEAD_REF",
-    "GITHUB_REF_NAME",
-    "CI_COMMIT_REF_NAME",
-    "BUILDKITE_BRANCH",
-];
-const URL_VARIABLES: [&str; 4] = [
-    "GIT_URL",
-    "CI_PROJECT_URL",
-    "CI_REPOSITORY_URL",
-    "BUILDKITE_REPO",
-];
-/// Variables with the URL of the GitHub server, and with the path of the repository on that server.
-const GITHUB_VARIABLES: [&str; 2] = ["GITHUB_SERVER_URL", "GITHUB_REPOSITORY"];
 
 /// Information about the build of a package.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,33 +78,11 @@ fn find_build_info(package: &Path) -> BuildInfo {
     let mut watched = repository.map_or_else(Vec::new, |repository| repository.files_to_watch());
     watched.extend(lock.iter().filter_map(|file| file.canonicalize().ok()));
     BuildInfo {
-        git: read_git_variables(&read_variable).or(found),
+        git: GitInfo::from_variables(&git::read_variable).or(found),
         lock: lock.and_then(|file| cargo::hash_file(&file)),
         features: cargo::parse_features(env::args()),
         watched_files: Some(watched),
     }
-}
-
-/// Returns the information that build services give in environment variables.
-fn read_git_variables(variable: &dyn Fn(&str) -> Option<String>) -> GitInfo {
-    let github_url = || {
-        let [server, repository] = GITHUB_VARIABLES.map(variable);
-        Some(format!("{}/{}", server?, repository?))
-    };
-    GitInfo {
-        commit: COMMIT_VARIABLES.into_iter().find_map(variable),
-        branch: BRANCH_VARIABLES.into_iter().find_map(variable),
-        url: URL_VARIABLES
-            .into_iter()
-            .find_map(variable)
-            .or_else(github_url)
-            .map(|url| url_without_credentials(&url)),
-        dirty: None,
-    }
-}
-
-fn read_variable(name: &str) -> Option<String> {
-    env::var(name).ok().filter(|value| !value.trim().is_empty())
 }
 
 impl BuildInfo {
@@ -180,7 +132,7 @@ impl BuildInfo {
             return TokenStream::new();
         };
         let files = watched.iter().filter_map(|file| file.to_str());
-        let variables = COMMIT_VARIABLES.iter().chain(&BRANCH_VARIABLES);
+        let variables = git::COMMIT_VARIABLES.iter().chain(&git::BRANCH_VARIABLES);
         let core = paths::core_path();
         quote! {
             #(const _: &[#core::primitive::u8] = #core::include_bytes!(#files);)*
@@ -211,57 +163,8 @@ mod tests {
         };
         let watch = build_info.rebuild_triggers().to_string();
         assert!(watch.contains("GIT_COMMIT") && watch.contains("GIT_BRANCH"));
-        for variable in URL_VARIABLES.iter().chain(&GITHUB_VARIABLES) {
+        for variable in git::URL_VARIABLES.iter().chain(&git::GITHUB_VARIABLES) {
             assert!(!watch.contains(variable), "{variable}");
         }
-    }
-
-    fn told_by(environment: &[(&str, &str)]) -> GitInfo {
-        read_git_variables(&|name| {
-            let found = environment.iter().find(|(variable, _)| *variable == name);
-            found.map(|(_, value)| (*value).to_owned())
-        })
-    }
-
-    #[test]
-    fn the_environment_of_a_build_service_says_the_commit() {
-        let git = told_by(&[
-            ("GITHUB_SHA", "abc"),
-            ("GITHUB_REF_NAME", "topic"),
-            ("GITHUB_SERVER_URL", "https://github.com"),
-            ("GITHUB_REPOSITORY", "me/net"),
-        ]);
-        let expected = GitInfo {
-            commit: Some("abc".to_owned()),
-            branch: Some("topic".to_owned()),
-            url: Some("https://github.com/me/net".to_owned()),
-            dirty: None,
-        };
-        assert_eq!(git, expected);
-        let git = told_by(&[
-            ("GIT_COMMIT", "mine"),
-            ("CI_COMMIT_SHA", "def"),
-            (
-                "CI_REPOSITORY_URL",
-                "https://job:token@gitlab.com/me/net.git",
-            ),
-        ]);
-        assert_eq!(git.commit.as_deref(), Some("mine"), "the plain one wins");
-        assert_eq!(git.url.as_deref(), Some("https://gitlab.com/me/net.git"));
-        assert_eq!(told_by(&[]), GitInfo::default());
-    }
-
-    #[test]
-    fn what_the_environment_says_wins_over_what_is_found() {
-        let found = GitInfo {
-            commit: Some("found".to_owned()),
-            branch: Some("main".to_owned()),
-            url: None,
-            dirty: Some(true),
-        };
-        let git = told_by(&[("GIT_COMMIT", "told")]).or(found);
-        assert_eq!(git.commit.as_deref(), Some("told"));
-        assert_eq!(git.branch.as_deref(), Some("main"));
-        assert_eq!(git.dirty, Some(true));
     }
 }

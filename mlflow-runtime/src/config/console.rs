@@ -3,8 +3,9 @@
 //! Invariant: as in [`config`](crate::config), a value that cannot be used causes one warning, and the
 //! default is used instead.
 
+use super::resolver::Resolver;
 use crate::config::Config;
-use crate::env_vars::read_number;
+use crate::env_vars::{parse_flag, parse_number};
 
 /// Console settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct ConsoleSettings {
     pub(crate) max_bytes: u64,
 }
 
+const CAPTURE: &str = "MLFLOW_CAPTURE_CONSOLE";
+const MAX_BYTES: &str = "MLFLOW_CONSOLE_MAX_BYTES";
 /// Default for the longest text of a run. A week of ten lines a minute, of a hundred bytes each, takes a
 /// sixth of it.
 const DEFAULT_MAX_BYTES: u64 = 64 << 20;
@@ -80,19 +83,19 @@ impl Config {
 }
 
 impl ConsoleOptions {
-    pub(crate) fn resolve(
-        self,
-        text: &dyn Fn(&'static str) -> Option<String>,
-        flag: &dyn Fn(&'static str) -> Option<bool>,
-    ) -> ConsoleSettings {
+    pub(super) fn resolve(self, resolver: &mut Resolver<'_>) -> ConsoleSettings {
         let Self { capture, max_bytes } = self;
         ConsoleSettings {
-            capture: capture
-                .or_else(|| flag("MLFLOW_CAPTURE_CONSOLE"))
-                .unwrap_or(false),
-            max_bytes: max_bytes
-                .or_else(|| read_number(text, "MLFLOW_CONSOLE_MAX_BYTES", "a number of bytes"))
-                .unwrap_or(DEFAULT_MAX_BYTES),
+            capture: resolver
+                .choose(CAPTURE)
+                .configured(capture)
+                .variable(|value| parse_flag(CAPTURE, &value))
+                .or(false),
+            max_bytes: resolver
+                .choose(MAX_BYTES)
+                .configured(max_bytes)
+                .variable(|value| parse_number(MAX_BYTES, &value, "a number of bytes"))
+                .or(DEFAULT_MAX_BYTES),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! reads them (`mlflow/utils/credentials.py`).
 //!
 //! Invariants: the content of the file is never shown. A missing file counts as empty. A file that cannot be
-//! used causes one warning, and the program continues without its credentials.
+//! used becomes a warning, and the program continues without its credentials.
 //!
 //! ```ini
 //! [mlflow]
@@ -12,12 +12,20 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use configparser::ini::Ini;
 
 use crate::secret::Secret;
-use crate::warnings::warn_user;
+use crate::warnings::UserWarning;
+
+/// Credentials file of a user.
+#[derive(Debug)]
+pub(crate) struct CredentialsFile {
+    pub(crate) path: PathBuf,
+    /// Credentials in the file, or the reason why the file cannot be used.
+    pub(crate) credentials: Result<FileCredentials, UserWarning>,
+}
 
 /// Credentials found in the file.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,10 +34,19 @@ pub(crate) struct FileCredentials {
     pub(crate) password: Option<Secret<String>>,
 }
 
-/// Reads the credentials file below the home directory `home`.
-pub(crate) fn read_credentials(home: &Path) -> FileCredentials {
-    let path = home.join(".mlflow/credentials");
-    let text = match fs::read_to_string(&path) {
+impl CredentialsFile {
+    /// Reads the credentials file below the home directory `home`.
+    pub(crate) fn read(home: &Path) -> Self {
+        let path = home.join(".mlflow/credentials");
+        Self {
+            credentials: read_credentials(&path),
+            path,
+        }
+    }
+}
+
+fn read_credentials(path: &Path) -> Result<FileCredentials, UserWarning> {
+    let text = match fs::read_to_string(path) {
         Ok(text) => text,
         // `HOME` may be another user's home directory, as after `su`: a file that cannot be reached there is
         // no reason to warn.
@@ -39,24 +56,22 @@ pub(crate) fn read_credentials(home: &Path) -> FileCredentials {
                 ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::PermissionDenied
             ) =>
         {
-            return FileCredentials::default();
+            return Ok(FileCredentials::default());
         }
         Err(error) => {
-            warn_user(format_args!(
+            return Err(UserWarning::new(format_args!(
                 "{} cannot be read and is ignored: {error}",
                 path.display()
-            ));
-            return FileCredentials::default();
+            )));
         }
     };
-    parse_credentials(&text).unwrap_or_else(|| {
+    parse_credentials(&text).ok_or_else(|| {
         // The parser's error may quote a part of a password, so the warning does not contain it.
-        warn_user(format_args!(
+        UserWarning::new(format_args!(
             "{} cannot be used and is ignored; expected a section `[mlflow]` with lines such as \
              mlflow_tracking_username = alice",
             path.display()
-        ));
-        FileCredentials::default()
+        ))
     })
 }
 

@@ -4,10 +4,11 @@
 //! Invariant: as in [`config`](crate::config), a value that cannot be used causes one warning, and the next
 //! source's value is used instead.
 
+use super::resolver::Resolver;
 use crate::config::Config;
 use crate::environment::launcher::RankInfo;
 use crate::model::limits;
-use crate::warnings::warn_user;
+use crate::warnings::UserWarning;
 
 /// Distributed settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
@@ -61,53 +62,59 @@ impl Config {
 }
 
 impl DistributedOptions {
-    pub(crate) fn resolve(
+    pub(super) fn resolve(
         self,
-        text: &dyn Fn(&'static str) -> Option<String>,
+        resolver: &mut Resolver<'_>,
         place: Option<RankInfo>,
     ) -> DistributedSettings {
         let Self {
             rendezvous_id,
             metric_prefix,
         } = self;
-        let rendezvous_id = rendezvous_id.or_else(|| text(RENDEZVOUS_ID));
-        if let (Some(id), None) = (&rendezvous_id, place) {
-            warn_user(format_args!(
+        let rendezvous_id = resolver
+            .choose(RENDEZVOUS_ID)
+            .configured(rendezvous_id)
+            .variable(Ok);
+        let without_rank = rendezvous_id.chosen().filter(|_| place.is_none()).map(|(id, _)| {
+            UserWarning::new(format_args!(
                 "{RENDEZVOUS_ID}={id:?} is ignored, because no launcher has set the rank of this process; expected RANK and \
                  WORLD_SIZE, or what Open MPI, PMI or srun sets in their place"
-            ));
-        }
-        let prefixes = [
-            metric_prefix.map(|prefix| ("the configured metric prefix", prefix)),
-            text(METRIC_PREFIX).map(|prefix| (METRIC_PREFIX, prefix)),
-        ];
+            ))
+        });
+        let rendezvous_id = rendezvous_id.unless(without_rank).or_unset();
+        let metric_prefix = resolver
+            .choose(METRIC_PREFIX)
+            .configured_as(metric_prefix, |template: String| {
+                resolve_metric_prefix("the configured metric prefix", &template, place)
+            })
+            .variable(|template| resolve_metric_prefix(METRIC_PREFIX, &template, place))
+            .or_unset();
         DistributedSettings {
             rank_info: place,
-            rendezvous_id: rendezvous_id.filter(|_| place.is_some()),
-            metric_prefix: prefixes
-                .into_iter()
-                .flatten()
-                .find_map(|(source, template)| resolve_metric_prefix(source, &template, place))
-                .unwrap_or_default(),
+            rendezvous_id,
+            metric_prefix: metric_prefix.unwrap_or_default(),
         }
     }
 }
 
-/// Expands a template into a prefix; returns `None`, with a warning, if the template cannot be used.
-fn resolve_metric_prefix(source: &str, template: &str, place: Option<RankInfo>) -> Option<String> {
+/// Expands a template into a prefix; returns a warning if the template cannot be used.
+fn resolve_metric_prefix(
+    source: &str,
+    template: &str,
+    place: Option<RankInfo>,
+) -> Result<String, UserWarning> {
     let fault = match expand_placeholders(template, place) {
         // The prefix with one more letter has to be a valid key: otherwise no key with the prefix is valid.
         Ok(prefix) if !prefix.is_empty() => match limits::find_key_fault(&format!("{prefix}x")) {
-            None => return Some(prefix),
+            None => return Ok(prefix),
             Some(fault) => fault.into_owned(),
         },
-        Ok(empty) => return Some(empty),
+        Ok(empty) => return Ok(empty),
         Err(fault) => fault,
     };
-    warn_user(format_args!(
+    Err(UserWarning::new(format_args!(
         "{source} {template:?} cannot be used and is ignored: {fault}"
-    ));
-    None
+    )))
 }
 
 // Input:  `rank-{rank}/`
@@ -152,12 +159,12 @@ mod tests {
         place: Option<RankInfo>,
     ) -> (Option<String>, String) {
         let find = |name| environment.iter().find(|(key, _)| *key == name);
-        let text = |name| find(name).map(|(_, value)| (*value).to_owned());
+        let lookup = |name| find(name).map(|(_, value)| (*value).into());
         let DistributedSettings {
             rank_info: _,
             rendezvous_id,
             metric_prefix,
-        } = options.resolve(&text, place);
+        } = options.resolve(&mut Resolver::new(&lookup), place);
         (rendezvous_id, metric_prefix)
     }
 

@@ -2,29 +2,35 @@
 //!
 //! Invariants: a value given to `configure` takes precedence over the environment, and the environment over
 //! the defaults. A value that cannot be used causes one warning, never an error, and the next source's value
-//! is used instead. The tracking URI is the exception: one that cannot be used has no replacement, and values
+//! is used instead: see [`resolver`]. The tracking URI is the exception: one that cannot be used has no replacement, and values
 //! wait in the journal, because they must not go to a store that was not meant.
 
 pub(crate) mod console;
 mod credentials_file;
 pub(crate) mod destination;
 pub(crate) mod distributed;
+mod explanation;
+mod proxies;
+mod resolver;
 pub(crate) mod server;
+mod setting;
 pub(crate) mod system_metrics;
 
 use std::env;
-use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::env_vars::{self, read_number, read_setting};
+use crate::env_vars::{SettingLookup, parse_flag, parse_number, parse_seconds};
 use crate::environment::launcher;
-use crate::journal::Journal;
+use crate::journal::JournalDirectory;
 use crate::journal::user_files::JournalLocation;
 use crate::model::ExperimentRef;
 use crate::model::experiment_name;
-use crate::warnings::warn_user;
+use crate::warnings::UserWarning;
+use credentials_file::CredentialsFile;
 use destination::Destination;
+use resolver::{ChosenSetting, Resolver};
+pub use setting::{Setting, SettingSource};
 
 /// Settings of the process; see [`configure`](crate::configure).
 ///
@@ -60,7 +66,15 @@ pub struct Config {
 
 /// Id of the experiment that exists in every MLflow store, named `Default`.
 const DEFAULT_EXPERIMENT_ID: &str = "0";
+const TRACKING_URI: &str = "MLFLOW_TRACKING_URI";
+const REQUEST_TIMEOUT: &str = "MLFLOW_HTTP_REQUEST_TIMEOUT";
+const MAX_RETRIES: &str = "MLFLOW_HTTP_REQUEST_MAX_RETRIES";
+const ENABLED: &str = "MLFLOW_TRACKING_ENABLED";
+const EXIT_TIMEOUT: &str = "MLFLOW_EXIT_TIMEOUT";
+const JOURNAL_MAX_BYTES: &str = "MLFLOW_JOURNAL_MAX_BYTES";
 const QUIET: &str = "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT";
+/// Description of a timeout that can be used.
+const SECONDS: &str = "a number of seconds, 0 or more, below 10^19";
 
 /// Resolved settings: explicit values, then the environment, then defaults.
 #[derive(Clone, Debug)]
@@ -252,6 +266,22 @@ impl Config {
         self
     }
 
+    /// Checks the directory in which values wait until they are delivered, as it is resolved now. Nothing is
+    /// created or changed.
+    ///
+    /// ```
+    /// let directory = mlflow::Config::new().journal_directory();
+    /// if let Some(problem) = directory.problem {
+    ///     println!("{} cannot be used: {problem}", directory.path.display());
+    /// }
+    /// ```
+    #[must_use]
+    pub fn journal_directory(&self) -> JournalDirectory {
+        let mut resolver = Resolver::new(&|variable| env::var_os(variable));
+        let location = resolve_journal(&mut resolver, self.journal_dir.clone());
+        JournalDirectory::check(&location, &temporary_journal())
+    }
+
     /// Returns true if lines on stderr are left out. Called before the other settings are resolved: resolving
     /// them may write such lines.
     pub(crate) fn is_quiet(&self) -> bool {
@@ -263,14 +293,29 @@ impl Config {
     pub(crate) fn resolve(self) -> Settings {
         let place = launcher::rank_info();
         launcher::warn_faults();
-        self.resolve_from(&read_setting, place)
+        self.resolve_from(&|variable| env::var_os(variable), place)
     }
 
-    /// Resolves the settings like [`resolve`](Self::resolve), with the given variable look-up and rank in
+    /// Resolves the settings like [`resolve`](Self::resolve), with the given variable lookup and rank in
     /// place of the environment's.
     pub(crate) fn resolve_from(
         self,
-        text: &dyn Fn(&'static str) -> Option<String>,
+        lookup: SettingLookup<'_>,
+        place: Option<launcher::RankInfo>,
+    ) -> Settings {
+        let mut resolver = Resolver::new(lookup);
+        let settings = self.resolve_with(&mut resolver, place);
+        warn_unsupported(&mut resolver);
+        for ChosenSetting { warnings, .. } in resolver.into_record() {
+            warnings.iter().for_each(UserWarning::issue);
+        }
+        settings
+    }
+
+    /// Chooses all settings, in the order in which the documentation lists them.
+    fn resolve_with(
+        self,
+        resolver: &mut Resolver<'_>,
         place: Option<launcher::RankInfo>,
     ) -> Settings {
         let Self {
@@ -290,86 +335,89 @@ impl Config {
             rank,
             system_metrics,
         } = self;
-        let home = text("HOME").map(PathBuf::from);
-        let in_file = home.map_or_else(Default::default, |home| {
-            credentials_file::read_credentials(&home)
-        });
-        for variable in ["MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"] {
-            let is_off = |value: &str| matches!(value.trim(), "0" | "false" | "False");
-            if let Some(value) = text(variable).filter(|value| !is_off(value)) {
-                warn_user(format_args!(
-                    "{variable}={value:?} is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME \
-                     and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-                ));
-            }
-        }
-        let flag =
-            |variable| text(variable).and_then(|value| env_vars::parse_flag(variable, &value));
-        let seconds = |variable| {
-            let expected = "a number of seconds, 0 or more, below 10^19";
-            text(variable).and_then(|value| env_vars::parse_seconds(variable, &value, expected))
-        };
-        let configured = experiment.and_then(|experiment| match experiment {
-            ExperimentRef::Name(name) => experiment_name::experiment_from_name(name),
-            id @ ExperimentRef::Id(_) => Some(id),
-        });
-        let named_experiments = match configured {
-            Some(configured) => vec![configured],
-            None => {
-                let name =
-                    text("MLFLOW_EXPERIMENT_NAME").and_then(experiment_name::experiment_from_name);
-                let id = text("MLFLOW_EXPERIMENT_ID").map(ExperimentRef::Id);
-                name.into_iter().chain(id).collect()
-            }
-        };
+        let destination = resolve_destination(resolver, tracking_uri);
+        let named_experiments = resolve_experiments(resolver, experiment);
+        let run_id = resolver
+            .choose("MLFLOW_RUN_ID")
+            .configured(run_id)
+            .variable(Ok)
+            .or_unset();
+        let rank = rank.resolve(resolver, place);
+        let home = resolver.read("HOME").map(PathBuf::from);
+        let file = home.as_deref().map(CredentialsFile::read);
+        let server = server.resolve(resolver, &destination, file.as_ref());
+        let request_timeout = resolver
+            .choose(REQUEST_TIMEOUT)
+            .configured(request_timeout)
+            .variable(|value| parse_seconds(REQUEST_TIMEOUT, &value, SECONDS))
+            .or(Duration::from_secs(120));
+        let max_retries = resolver
+            .choose(MAX_RETRIES)
+            .configured(max_retries)
+            .variable(|value| parse_number(MAX_RETRIES, &value, "a whole number"))
+            .or(7);
+        let enabled = resolver
+            .choose(ENABLED)
+            .configured(enabled)
+            .variable(|value| parse_flag(ENABLED, &value))
+            .or(true);
+        let exit_timeout = resolver
+            .choose(EXIT_TIMEOUT)
+            .configured(exit_timeout)
+            .variable(|value| parse_seconds(EXIT_TIMEOUT, &value, SECONDS))
+            .or(Duration::from_secs(5));
+        let journal = resolve_journal(resolver, journal_dir);
+        let journal_max_bytes = resolver
+            .choose(JOURNAL_MAX_BYTES)
+            .configured(journal_max_bytes)
+            .variable(|value| parse_number(JOURNAL_MAX_BYTES, &value, "a number of bytes"))
+            .or(1 << 30);
+        let quiet = resolver
+            .choose(QUIET)
+            .configured(quiet)
+            .variable(|value| parse_flag(QUIET, &value))
+            .or(false);
+        let console = console.resolve(resolver);
+        let system_metrics = system_metrics.resolve(resolver);
         Settings {
-            enabled: enabled
-                .or_else(|| flag("MLFLOW_TRACKING_ENABLED"))
-                .unwrap_or(true),
-            destination: resolve_destination([
-                tracking_uri
-                    .filter(|uri| !uri.trim().is_empty())
-                    .map(|uri| ("the configured tracking URI", uri)),
-                text("MLFLOW_TRACKING_URI").map(|uri| ("MLFLOW_TRACKING_URI", uri)),
-            ]),
+            enabled,
+            destination,
             experiment: named_experiments
                 .first()
                 .cloned()
                 .unwrap_or(ExperimentRef::Id(DEFAULT_EXPERIMENT_ID.to_owned())),
             named_experiments,
-            run_id: run_id.or_else(|| text("MLFLOW_RUN_ID")),
-            request_timeout: request_timeout
-                .or_else(|| seconds("MLFLOW_HTTP_REQUEST_TIMEOUT"))
-                .unwrap_or(Duration::from_secs(120)),
-            max_retries: max_retries
-                .or_else(|| read_number(text, "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "a whole number"))
-                .unwrap_or(7),
-            exit_timeout: exit_timeout
-                .or_else(|| seconds("MLFLOW_EXIT_TIMEOUT"))
-                .unwrap_or(Duration::from_secs(5)),
-            journal: journal_dir
-                .or_else(|| text("MLFLOW_JOURNAL_DIR").map(PathBuf::from))
-                // The program may change its working directory.
-                .map(|path| std::path::absolute(&path).unwrap_or(path))
-                .map_or_else(|| default_journal(text), JournalLocation::from),
-            journal_max_bytes: journal_max_bytes
-                .or_else(|| read_number(text, "MLFLOW_JOURNAL_MAX_BYTES", "a number of bytes"))
-                .unwrap_or(1 << 30),
-            quiet: quiet.or_else(|| flag(QUIET)).unwrap_or(false),
+            run_id,
+            request_timeout,
+            max_retries,
+            exit_timeout,
+            journal,
+            journal_max_bytes,
+            quiet,
             git_diff,
-            server: server.resolve(text, &flag, in_file),
-            console: console.resolve(text, &flag),
-            rank: rank.resolve(text, place),
-            system_metrics: system_metrics.resolve(text, &flag),
+            server,
+            console,
+            rank,
+            system_metrics,
         }
     }
 }
 
 impl Settings {
-    /// Returns the directories in which processes with these settings may have left journals, including the
-    /// default directories of versions before 0.1.0.
-    pub(crate) fn journal_roots(&self, journal: &Journal) -> Vec<PathBuf> {
-        let mut roots = journal.roots(self.journal.path(), temporary_journal().path());
+    /// Returns the directories in which processes with these settings may have left journals: the configured
+    /// one first, then the fallback, which a process may have used because the configured one could not be
+    /// written then, then `own`, the root of this process's journal, and the default directories of versions
+    /// before 0.1.0.
+    pub(crate) fn journal_roots(&self, own: Option<&Path>) -> Vec<PathBuf> {
+        let mut roots = vec![self.journal.path().to_owned()];
+        for root in [Some(temporary_journal().path()), own]
+            .into_iter()
+            .flatten()
+        {
+            if !roots.iter().any(|known| known == root) {
+                roots.push(root.to_owned());
+            }
+        }
         let former: Vec<PathBuf> = roots.iter().filter_map(|root| former_root(root)).collect();
         roots.extend(former);
         roots
@@ -392,28 +440,97 @@ fn former_root(root: &Path) -> Option<PathBuf> {
 
 /// Returns the destination of the first source that is set, even if that destination cannot be used: values
 /// that were meant for it must not go to another store.
-fn resolve_destination(sources: [Option<(&str, String)>; 2]) -> Destination {
-    let Some((source, uri)) = sources.into_iter().flatten().next() else {
-        return Destination::default();
+fn resolve_destination(resolver: &mut Resolver<'_>, configured: Option<String>) -> Destination {
+    let parse = |uri: String| Ok(Destination::parse_or_unusable(&uri));
+    let chosen = resolver
+        .choose(TRACKING_URI)
+        .configured_as(configured.filter(|uri| !uri.trim().is_empty()), parse)
+        .variable(parse);
+    let warning = match chosen.chosen() {
+        Some((Destination::Unusable(unusable), source)) => {
+            let source = match source {
+                SettingSource::Configured => "the configured tracking URI",
+                _ => TRACKING_URI,
+            };
+            Some(UserWarning::new(format_args!(
+                "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until the tracking URI is fixed",
+                unusable.given
+            )))
+        }
+        _ => None,
     };
-    let destination = Destination::parse_or_unusable(&uri);
-    if let Destination::Unusable(unusable) = &destination {
-        warn_user(format_args!(
-            "{source}={:?} cannot be used: {unusable}. Nothing is sent; values wait in the journal until the tracking URI is fixed",
-            unusable.given
-        ));
+    chosen
+        .with_warning(warning)
+        .or_else(|_| Destination::default())
+}
+
+/// Returns the experiments that are named. A configured one wins over those of the environment; of these, both
+/// the name and the id are returned.
+fn resolve_experiments(
+    resolver: &mut Resolver<'_>,
+    configured: Option<ExperimentRef>,
+) -> Vec<ExperimentRef> {
+    let (name, id) = match configured {
+        Some(ExperimentRef::Name(name)) => (Some(name), None),
+        Some(id @ ExperimentRef::Id(_)) => (None, Some(id)),
+        None => (None, None),
+    };
+    let mut cut = None;
+    let mut parse = |name| {
+        let (experiment, warning) = experiment_name::parse_experiment_name(name)?;
+        cut = warning;
+        Ok(experiment)
+    };
+    let mut name = resolver
+        .choose("MLFLOW_EXPERIMENT_NAME")
+        .configured_as(name, &mut parse);
+    let is_name_configured = name.chosen().is_some();
+    if id.is_none() {
+        name = name.variable(&mut parse);
     }
-    destination
+    let name = name.with_warning(cut).or_unset();
+    let mut id = resolver.choose("MLFLOW_EXPERIMENT_ID").configured(id);
+    if !is_name_configured {
+        id = id.variable(|id| Ok(ExperimentRef::Id(id)));
+    }
+    let default = name.is_none().then_some(DEFAULT_EXPERIMENT_ID);
+    let id = id.or_unset_shown_as(default);
+    name.into_iter().chain(id).collect()
+}
+
+/// Warns about variables that MLflow's Python client supports and this library does not.
+fn warn_unsupported(resolver: &mut Resolver<'_>) {
+    let is_off = |value: &str| matches!(value.trim(), "0" | "false" | "False");
+    for variable in ["MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"] {
+        if let Some(value) = resolver.read(variable).filter(|value| !is_off(value)) {
+            let warning = UserWarning::new(format_args!(
+                "{variable}={value:?} is not supported and is ignored; requests carry MLFLOW_TRACKING_USERNAME \
+                 and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+            ));
+            resolver.warn(variable, warning);
+        }
+    }
+}
+
+fn resolve_journal(resolver: &mut Resolver<'_>, configured: Option<PathBuf>) -> JournalLocation {
+    // The program may change its working directory.
+    let named = |path| JournalLocation::from(std::path::absolute(&path).unwrap_or(path));
+    resolver
+        .choose("MLFLOW_JOURNAL_DIR")
+        .configured(configured.map(named))
+        .variable(|path| Ok(named(path.into())))
+        .or_else(default_journal)
 }
 
 /// The folder of this library in a directory of states or of temporary files.
 const JOURNAL_FOLDER: &str = "mlflow-runtime";
 
-fn default_journal(text: &dyn Fn(&'static str) -> Option<String>) -> JournalLocation {
-    let state = text("XDG_STATE_HOME")
+fn default_journal(resolver: &mut Resolver<'_>) -> JournalLocation {
+    let state = resolver
+        .read("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
-        .or_else(|| text("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+        .or_else(|| Some(PathBuf::from(resolver.read("HOME")?).join(".local/state")));
     state.map_or_else(temporary_journal, |state| {
         JournalLocation::below(state, &[JOURNAL_FOLDER, "journal"])
     })
@@ -441,7 +558,7 @@ mod tests {
             .collect();
         let find = move |variable| {
             let mut matching = environment.iter().filter(|(key, _)| *key == variable);
-            matching.next().map(|(_, value)| value.clone())
+            matching.next().map(|(_, value)| value.into())
         };
         config.resolve_from(&find, None)
     }

@@ -6,8 +6,11 @@
 
 use std::path::PathBuf;
 
+use super::resolver::Resolver;
 use crate::config::Config;
-use crate::config::credentials_file::FileCredentials;
+use crate::config::credentials_file::CredentialsFile;
+use crate::config::destination::Destination;
+use crate::env_vars::parse_flag;
 use crate::secret::Secret;
 
 /// Server settings as given to [`Config`]; `None` if not given.
@@ -131,11 +134,11 @@ impl Config {
 }
 
 impl ServerOptions {
-    pub(crate) fn resolve(
+    pub(super) fn resolve(
         self,
-        text: &dyn Fn(&'static str) -> Option<String>,
-        flag: &dyn Fn(&'static str) -> Option<bool>,
-        file: FileCredentials,
+        resolver: &mut Resolver<'_>,
+        destination: &Destination,
+        file: Option<&CredentialsFile>,
     ) -> ServerSettings {
         let Self {
             username,
@@ -146,29 +149,58 @@ impl ServerOptions {
             server_cert,
             client_cert,
         } = self;
-        let line = |variable| text(variable).map(without_line_end);
-        let path = |variable| text(variable).map(PathBuf::from);
+        let line = |value| Ok(without_line_end(value));
+        let secret = |value| Ok(Secret::new(without_line_end(value)));
+        let path = |value| Ok(PathBuf::from(value));
         ServerSettings {
             login: Login {
-                username: username
-                    .or_else(|| line("MLFLOW_TRACKING_USERNAME"))
-                    .or(file.username),
-                password: password
-                    .or_else(|| line("MLFLOW_TRACKING_PASSWORD").map(Secret::new))
-                    .or(file.password),
-                token: token.or_else(|| line("MLFLOW_TRACKING_TOKEN").map(Secret::new)),
+                username: resolver
+                    .choose("MLFLOW_TRACKING_USERNAME")
+                    .configured(username)
+                    .variable(line)
+                    .file(file, |file| file.username.clone())
+                    .unless_in_uri(destination.has_login())
+                    .or_unset(),
+                password: resolver
+                    .choose("MLFLOW_TRACKING_PASSWORD")
+                    .configured(password)
+                    .variable(secret)
+                    .file(file, |file| file.password.clone())
+                    .unless_in_uri(destination.has_login())
+                    .or_unset(),
+                token: resolver
+                    .choose("MLFLOW_TRACKING_TOKEN")
+                    .configured(token)
+                    .variable(secret)
+                    .or_unset(),
             },
             tls: Tls {
-                insecure: insecure_tls
-                    .or_else(|| flag("MLFLOW_TRACKING_INSECURE_TLS"))
-                    .unwrap_or(false),
-                ca_bundle: server_cert.or_else(|| path("MLFLOW_TRACKING_SERVER_CERT_PATH")),
-                client_cert: client_cert.or_else(|| path("MLFLOW_TRACKING_CLIENT_CERT_PATH")),
+                insecure: resolver
+                    .choose(INSECURE_TLS)
+                    .configured(insecure_tls)
+                    .variable(|value| parse_flag(INSECURE_TLS, &value))
+                    .or(false),
+                ca_bundle: resolver
+                    .choose("MLFLOW_TRACKING_SERVER_CERT_PATH")
+                    .configured(server_cert)
+                    .variable(path)
+                    .or_unset(),
+                client_cert: resolver
+                    .choose("MLFLOW_TRACKING_CLIENT_CERT_PATH")
+                    .configured(client_cert)
+                    .variable(path)
+                    .or_unset(),
             },
-            workspace: workspace.or_else(|| line("MLFLOW_WORKSPACE")),
+            workspace: resolver
+                .choose("MLFLOW_WORKSPACE")
+                .configured(workspace)
+                .variable(line)
+                .or_unset(),
         }
     }
 }
+
+const INSECURE_TLS: &str = "MLFLOW_TRACKING_INSECURE_TLS";
 
 /// Returns `text` without the line breaks at its end. The content of a file that was read into a variable
 /// usually ends with one.

@@ -6,9 +6,11 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::resolver::Resolver;
 use crate::config::Config;
-use crate::env_vars::{parse_seconds, read_number, warn_unusable};
+use crate::env_vars::{parse_flag, parse_number, parse_seconds, unusable};
 use crate::model::limits;
+use crate::warnings::UserWarning;
 
 /// System metrics settings as given to [`Config`]; `None` if not given.
 #[derive(Clone, Debug, Default)]
@@ -113,76 +115,75 @@ impl Config {
 }
 
 impl SystemMetricsOptions {
-    pub(crate) fn resolve(
-        self,
-        text: &dyn Fn(&'static str) -> Option<String>,
-        flag: &dyn Fn(&'static str) -> Option<bool>,
-    ) -> SystemMetricsSettings {
+    pub(super) fn resolve(self, resolver: &mut Resolver<'_>) -> SystemMetricsSettings {
         let Self {
             enabled,
             interval,
             samples,
             node_id,
         } = self;
-        let node_ids = [
-            node_id.map(|id| ("the configured node id", id)),
-            text(NODE_ID).map(|id| (NODE_ID, id)),
-        ];
         SystemMetricsSettings {
-            enabled: enabled
-                .or_else(|| flag("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING"))
-                .unwrap_or(false),
-            interval: interval
-                .or_else(|| resolve_interval(text))
-                .unwrap_or(DEFAULT_INTERVAL)
-                .max(MIN_INTERVAL),
-            samples: samples
-                .or_else(|| {
-                    read_number(
-                        text,
-                        "MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING",
-                        "a whole number, 1 or more",
-                    )
-                })
-                .unwrap_or(NonZeroU32::MIN),
-            prefix: node_ids
-                .into_iter()
-                .flatten()
-                .find_map(|(source, id)| resolve_key_prefix(source, &id))
-                .unwrap_or_else(|| "system/".to_owned()),
+            enabled: resolver
+                .choose(ENABLED)
+                .configured(enabled)
+                .variable(|value| parse_flag(ENABLED, &value))
+                .or(false),
+            interval: resolver
+                .choose(INTERVAL)
+                .configured(interval.map(|interval| interval.max(MIN_INTERVAL)))
+                .variable(|value| parse_interval(&value))
+                .or(DEFAULT_INTERVAL),
+            samples: resolver
+                .choose(SAMPLES)
+                .configured(samples)
+                .variable(|value| parse_number(SAMPLES, &value, "a whole number, 1 or more"))
+                .or(NonZeroU32::MIN),
+            prefix: resolver
+                .choose(NODE_ID)
+                .configured_as(node_id, |id| parse_node_id("the configured node id", &id))
+                .variable(|id| parse_node_id(NODE_ID, &id))
+                .or_unset()
+                .map_or_else(|| "system/".to_owned(), |id| key_prefix(&id)),
         }
     }
 }
 
+const ENABLED: &str = "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING";
+const SAMPLES: &str = "MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING";
 const INTERVAL: &str = "MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL";
 const NODE_ID: &str = "MLFLOW_SYSTEM_METRICS_NODE_ID";
 /// Longest node id, in characters; leaves space in the key for the metric's own name.
 const MAX_NODE_ID_CHARS: usize = 200;
 
-fn resolve_interval(text: &dyn Fn(&'static str) -> Option<String>) -> Option<Duration> {
-    let value = text(INTERVAL)?;
+/// Returns the interval, which is raised to [`MIN_INTERVAL`].
+fn parse_interval(value: &str) -> Result<Duration, UserWarning> {
     let expected = "a number of seconds, more than 0";
-    let interval = parse_seconds(INTERVAL, &value, expected)?;
+    let interval = parse_seconds(INTERVAL, value, expected)?;
     if interval.is_zero() {
-        warn_unusable(INTERVAL, &value, expected)
+        Err(unusable(INTERVAL, value, expected))
     } else {
-        Some(interval)
+        Ok(interval.max(MIN_INTERVAL))
     }
 }
 
-/// Returns `system/<node id>/`; returns `None`, with a warning, if a metric's key cannot begin with that.
-fn resolve_key_prefix(source: &str, id: &str) -> Option<String> {
-    let prefix = format!("system/{}/", id.trim());
-    let example = format!("{prefix}m");
+/// Returns the node id; returns a warning if a metric's key cannot begin with its prefix.
+fn parse_node_id(source: &str, id: &str) -> Result<String, UserWarning> {
+    let example = format!("{}m", key_prefix(id.trim()));
     if limits::find_key_fault(&example).is_none() && id.chars().count() <= MAX_NODE_ID_CHARS {
-        Some(prefix)
+        Ok(id.trim().to_owned())
     } else {
-        warn_unusable(
+        Err(unusable(
             source,
             id,
             "at most 200 letters, digits, `_`, `-`, `.`, `/`, `:` and spaces",
-        )
+        ))
     }
+}
+
+// Input:  `worker-3`
+// Output: `system/worker-3/`
+fn key_prefix(node_id: &str) -> String {
+    format!("system/{node_id}/")
 }
 
 #[cfg(test)]
@@ -193,11 +194,11 @@ mod tests {
         options: SystemMetricsOptions,
         environment: &[(&'static str, &str)],
     ) -> SystemMetricsSettings {
-        let text = |variable: &'static str| {
+        let lookup = |variable: &'static str| {
             let found = environment.iter().find(|(key, _)| *key == variable);
-            found.map(|(_, value)| (*value).to_owned())
+            found.map(|(_, value)| (*value).into())
         };
-        options.resolve(&text, &|variable| Some(text(variable)? == "true"))
+        options.resolve(&mut Resolver::new(&lookup))
     }
 
     #[test]
@@ -212,9 +213,9 @@ mod tests {
     #[test]
     fn what_is_configured_wins_over_the_environment() {
         let environment = [
-            ("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true"),
+            (ENABLED, "true"),
             (INTERVAL, "2.5"),
-            ("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "3"),
+            (SAMPLES, "3"),
             (NODE_ID, "a"),
         ];
         let settings = resolve(SystemMetricsOptions::default(), &environment);
@@ -244,11 +245,7 @@ mod tests {
         ] {
             let settings = resolve(
                 SystemMetricsOptions::default(),
-                &[
-                    (INTERVAL, interval),
-                    ("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", samples),
-                    (NODE_ID, node),
-                ],
+                &[(INTERVAL, interval), (SAMPLES, samples), (NODE_ID, node)],
             );
             assert_eq!(settings.interval, DEFAULT_INTERVAL, "{interval}");
             assert_eq!(settings.samples.get(), 1, "{samples}");

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use once_cell::race::OnceBox;
 
-use crate::env_vars::{read_description, warn_unusable};
+use crate::env_vars::{read_description, unusable};
+use crate::warnings::UserWarning;
 
 /// Rank of a process in its launch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,14 +102,21 @@ pub(crate) fn warn_faults() {
     if told.is_warned.swap(true, Ordering::Relaxed) {
         return;
     }
-    for InvalidVariable {
-        variable,
-        value,
-        expected,
-    } in &told.faults
-    {
-        warn_unusable::<()>(variable, value, expected);
+    for (_, warning) in faults() {
+        warning.issue();
     }
+}
+
+/// Returns the launcher variables that could not be used, each with the warning about it.
+pub(crate) fn faults() -> impl Iterator<Item = (&'static str, UserWarning)> {
+    detect_once().faults.iter().map(|fault| {
+        let InvalidVariable {
+            variable,
+            value,
+            expected,
+        } = fault;
+        (*variable, unusable(variable, value, expected))
+    })
 }
 
 fn detect_rank(

@@ -6,7 +6,7 @@
 
 mod ci;
 pub(crate) mod launcher;
-mod run_context;
+pub(crate) mod run_context;
 mod scheduler;
 
 use std::env;
@@ -31,6 +31,9 @@ pub(crate) struct Environment {
     overridden_keys: Vec<String>,
 }
 
+/// Variable that names the environment that the program is deployed in.
+pub(crate) const DEPLOYMENT_ENVIRONMENT: &str = "MLFLOW_ENV";
+
 /// Lookup of a variable's value, which succeeds if the variable is set and not empty.
 type VariableLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -52,7 +55,7 @@ pub(crate) fn for_process() -> &'static Environment {
         Ok(_) if is_first => {
             mended.into_iter().for_each(warnings::warn_without_dedup);
         }
-        Err(unusable) if is_first => unusable.warn(),
+        Err(unusable) if is_first => unusable.issue(),
         _ => {}
     }
     known
@@ -77,12 +80,12 @@ impl Environment {
             (tag_keys::SOURCE_NAME, command),
             (tag_keys::SOURCE_TYPE, Some("LOCAL".to_owned())),
             (
-                "host.name",
+                tag_keys::HOST_NAME,
                 Some(host.clone()).filter(|host| !host.is_empty()),
             ),
             ("host.arch", Some(host_arch().to_owned())),
             ("os.type", Some(env::consts::OS.to_owned())),
-            ("process.pid", Some(std::process::id().to_string())),
+            (tag_keys::PROCESS_ID, Some(std::process::id().to_string())),
             ("process.executable.name", executable),
             ("deployment.environment", deployment_environment()),
             // If the build knows the commit, the build's tag of the same key wins.
@@ -131,7 +134,7 @@ impl Environment {
     pub(crate) fn common_tags(&self) -> Arc<[Tag]> {
         let admitted = |tag: &Tag| {
             let value = match tag.key.as_str() {
-                "process.pid" => std::process::id().to_string(),
+                tag_keys::PROCESS_ID => std::process::id().to_string(),
                 _ => tag.value.clone(),
             };
             let masked = mlflow_rules::mask(&value, Edge::End).map_or(value, |masked| masked.text);
@@ -157,7 +160,7 @@ impl Environment {
 
 /// Returns the environment that the program is deployed in (`MLFLOW_ENV`).
 pub(crate) fn deployment_environment() -> Option<String> {
-    read_description("MLFLOW_ENV")
+    read_description(DEPLOYMENT_ENVIRONMENT)
 }
 
 /// Returns the login name: that of the variables which the shell sets, else that of the password file.

@@ -8,28 +8,20 @@ use super::VariableLookup;
 use crate::model::Tag;
 use crate::model::key_names::{KeyNames, ResolvedName};
 use crate::model::limits;
-use crate::warnings::warn_user;
+use crate::warnings::UserWarning;
 
-const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
+pub(crate) const VARIABLE: &str = "MLFLOW_RUN_CONTEXT";
 
-/// An error: the variable holds no JSON object. The value itself is not reported, because it may contain a
-/// secret.
-pub(super) struct InvalidRunContext;
-
-impl InvalidRunContext {
-    pub(super) fn warn(self) {
-        warn_user(format_args!(
-            "{VARIABLE} cannot be used and is ignored; expected a JSON object such as {{\"team\": \"vision\"}}"
-        ));
-    }
+pub(super) fn read_tags(variable: VariableLookup<'_>) -> Result<Vec<Tag>, UserWarning> {
+    variable(VARIABLE).map_or_else(|| Ok(Vec::new()), |text| parse_tags(&text))
 }
 
-pub(super) fn read_tags(variable: VariableLookup<'_>) -> Result<Vec<Tag>, InvalidRunContext> {
-    let Some(text) = variable(VARIABLE) else {
-        return Ok(Vec::new());
-    };
-    let Ok(object) = serde_json::from_str::<Map<String, Value>>(&text) else {
-        return Err(InvalidRunContext);
+/// Returns the tags, without secrets. The warning does not contain the text, which may contain a secret.
+pub(crate) fn parse_tags(text: &str) -> Result<Vec<Tag>, UserWarning> {
+    let Ok(object) = serde_json::from_str::<Map<String, Value>>(text) else {
+        return Err(UserWarning::new(format_args!(
+            "{VARIABLE} cannot be used and is ignored; expected a JSON object such as {{\"team\": \"vision\"}}"
+        )));
     };
     let tags = object
         .into_iter()

@@ -98,7 +98,7 @@ impl Directory {
         } else {
             user_files::open_to_write(&lock)?
         };
-        match lock.try_lock() {
+        match try_lock_past_lookers(&lock) {
             Ok(()) => Ok(Some(Self {
                 is_mappable: mmap_safety::is_mappable(path),
                 path: path.to_owned(),
@@ -107,6 +107,11 @@ impl Directory {
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// Locks the existing journal at `path`. Returns `None` if another process holds the lock.
+    pub(crate) fn lock_existing(path: &Path) -> io::Result<Option<Self>> {
+        Self::lock(path, false)
     }
 
     /// Finds the orphaned journals below `root` whose values go to `destination`. Each is locked only when
@@ -158,18 +163,8 @@ impl Directory {
     /// Returns the segments in the directory, oldest first. Returns either all of them or an error: a segment
     /// that is missing here would be taken for delivered.
     pub(crate) fn segments(&self) -> io::Result<Vec<Segment>> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let path = entry?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == SEGMENT_EXTENSION)
-            {
-                files.push(path);
-            }
-        }
-        files.sort();
-        files.into_iter().map(Segment::open_orphaned).collect()
+        let files = segment_files(&self.path)?.into_iter();
+        files.map(Segment::open_orphaned).collect()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -255,6 +250,59 @@ impl Iterator for OrphanedJournals {
         }
         None
     }
+}
+
+/// Returns the paths of the segments in the directory of a journal, oldest first.
+pub(crate) fn segment_files(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == SEGMENT_EXTENSION)
+        {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Returns true if a process holds the lock of the journal at `path`: the journal's own process, or one that
+/// ships it.
+///
+/// The lock is tried shared, and released at once. A process that wants the lock for itself meanwhile
+/// [does not mistake](try_lock_past_lookers) that for an owner's.
+pub(crate) fn is_locked(path: &Path) -> io::Result<bool> {
+    let lock = user_files::open_to_read(&path.join(LOCK_FILE))?;
+    match lock.try_lock_shared() {
+        // By a call, because a child forked at this moment would keep the descriptor, and with it the lock.
+        Ok(()) => lock.unlock().map(|()| false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// Number of times that a lock is tried while only [lookers](is_locked) hold it.
+const MAX_LOCK_ATTEMPTS: usize = 1000;
+
+/// Locks the file of a lock unless a journal's owner holds it. A process that only looks if there is an owner
+/// holds the lock shared, for microseconds; such a lock is waited out.
+fn try_lock_past_lookers(lock: &File) -> Result<(), fs::TryLockError> {
+    for _ in 0..MAX_LOCK_ATTEMPTS {
+        match lock.try_lock() {
+            Err(fs::TryLockError::WouldBlock) => {}
+            tried => return tried,
+        }
+        // An owner's lock excludes shared ones. So does any lock on NFS, where the descriptor would have to
+        // be open for reading.
+        if lock.try_lock_shared().is_err() {
+            break;
+        }
+        lock.unlock().map_err(fs::TryLockError::Error)?;
+        std::thread::yield_now();
+    }
+    Err(fs::TryLockError::WouldBlock)
 }
 
 /// Returns the path of segment `number` of the journal in `directory`.

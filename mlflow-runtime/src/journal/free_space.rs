@@ -33,10 +33,17 @@ impl fmt::Display for Shortage {
 
 /// Checks that the disk below `directory` has space for another `bytes` beside the reserve.
 pub(super) fn check_available(directory: &Path, bytes: u64) -> io::Result<Result<(), Shortage>> {
+    let (total_bytes, free_bytes) = query_bytes(directory)?;
+    Ok(check_reserve(total_bytes, free_bytes, bytes))
+}
+
+/// Returns the size of the disk below `directory`, and the number of free bytes on it. Both are 0 on a file
+/// system that does not count.
+pub(super) fn query_bytes(directory: &Path) -> io::Result<(u64, u64)> {
     let disk = rustix::fs::statvfs(directory)?;
     let total_bytes = disk.f_blocks.saturating_mul(disk.f_frsize);
     let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
-    Ok(check_reserve(total_bytes, free_bytes, bytes))
+    Ok((total_bytes, free_bytes))
 }
 
 fn check_reserve(total_bytes: u64, free_bytes: u64, bytes: u64) -> Result<(), Shortage> {

@@ -170,6 +170,7 @@
 //! | [`segment::allocate`], [`segment::preallocate`] | creation of segment files, on demand and ahead |
 //! | [`segment::mmap_safety`] | file systems whose files can be mapped |
 //! | [`directory`], [`user_files`] | directory of one process, search for orphaned ones, and access rights |
+//! | [`access_check`] | state of the directory of journals, for a person who asks |
 //! | [`storage`], [`quota`] | location of new segments (disk, else memory), and the bounds of both |
 //! | [`wakeup`], [`atomics`] | wakeups of sleeping threads; memory orderings, model-checked with loom |
 //! | [`sync_signal`] | requests to the sync thread |
@@ -180,6 +181,7 @@
 //! | [`console_log`] | log lines, and captured stdout and stderr, of each run |
 //! | [`spool`], [`file_copy`], [`free_space`] | artifacts beside the segments, and the disk's reserve |
 
+mod access_check;
 mod atomics;
 pub(crate) mod console_log;
 mod deferred_warnings;
@@ -207,6 +209,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
+pub use access_check::JournalDirectory;
 use console_log::RunConsoleLogs;
 use deferred_warnings::{DeferredWarning, DeferredWarnings};
 use quota::{MAX_MEMORY_BYTES, Quota, Reservation};
@@ -460,19 +463,6 @@ impl Journal {
     /// memory.
     pub(crate) fn spool_directory(&self) -> Option<PathBuf> {
         self.path()
-    }
-
-    /// Returns the directories in which journals of this user may lie: `configured`, `fallback`, and the root
-    /// of this journal. Another process may have used `fallback` because `configured` could not be written
-    /// then, even if this process can write to it.
-    pub(crate) fn roots(&self, configured: &Path, fallback: &Path) -> Vec<PathBuf> {
-        let mut roots = vec![configured.to_owned()];
-        for root in [Some(fallback), self.root()].into_iter().flatten() {
-            if !roots.iter().any(|known| known == root) {
-                roots.push(root.to_owned());
-            }
-        }
-        roots
     }
 
     /// Returns the directory that this journal and those of other processes lie in; `None` if this journal is

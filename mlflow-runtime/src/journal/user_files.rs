@@ -18,7 +18,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, unlinkat};
+use rustix::fs::{Access, AtFlags, Dir, Mode, OFlags, unlinkat};
 use rustix::process::geteuid;
 
 /// Directory in which journals lie.
@@ -49,6 +49,26 @@ impl JournalLocation {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Checks, without creating anything, that the directories can be created and written. Fails if one below
+    /// the base is not private. Returns the directory itself, or the closest one above it that exists.
+    pub(super) fn check(&self) -> io::Result<&Path> {
+        let mut path = self.base.clone();
+        for part in self.path.strip_prefix(&self.base).into_iter().flatten() {
+            path.push(part);
+            match check_ancestor(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                checked => checked?,
+            }
+        }
+        let existing = self.path.ancestors().find(|path| path.exists());
+        let existing = existing.ok_or(io::ErrorKind::NotFound)?;
+        if !existing.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        rustix::fs::access(existing, Access::WRITE_OK | Access::EXEC_OK)?;
+        Ok(existing)
     }
 
     /// Creates the directories that are missing. Fails if one below the base is not private.
@@ -136,7 +156,7 @@ pub(crate) fn file_length(path: &Path) -> u64 {
 }
 
 /// Returns true if the directory is this user's but others can write to it, so that no file in it is opened.
-pub(super) fn is_exposed(path: &Path) -> bool {
+pub(crate) fn is_exposed(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|found| {
         found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o022 != 0
     })
@@ -291,5 +311,22 @@ mod tests {
         assert!(place.create().is_err());
         let named = JournalLocation::from(place.path().to_owned());
         named.create().expect("it is there");
+    }
+
+    #[test]
+    fn a_check_says_what_creating_would_and_creates_nothing() {
+        let folder = Folder::new();
+        let place = JournalLocation::below(folder.0.clone(), &["a", "b"]);
+        assert_eq!(place.check().expect("it can be made"), folder.0);
+        assert!(!folder.0.join("a").exists());
+        place.create().expect("writable");
+        assert_eq!(place.check().expect("it is there"), place.path());
+        set_mode(&folder.0.join("a"), 0o777);
+        assert!(place.check().is_err());
+        let file = folder.0.join("file");
+        create_file(&file).expect("writable");
+        for path in [file.clone(), file.join("a")] {
+            assert!(JournalLocation::from(path).check().is_err());
+        }
     }
 }

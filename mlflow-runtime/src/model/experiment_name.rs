@@ -5,29 +5,46 @@
 
 use crate::model::ExperimentRef;
 use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
-use crate::warnings::warn_user;
+use crate::warnings::UserWarning;
 
 /// Returns the experiment of this name; `None`, with a warning, for an empty name. NUL characters are
 /// replaced, and a name that is too long is cut, with a warning.
 pub(crate) fn experiment_from_name(name: String) -> Option<ExperimentRef> {
+    match parse_experiment_name(name) {
+        Ok((experiment, warning)) => {
+            if let Some(warning) = warning {
+                warning.issue();
+            }
+            Some(experiment)
+        }
+        Err(warning) => {
+            warning.issue();
+            None
+        }
+    }
+}
+
+/// Returns the experiment of this name, and a warning if the name was cut. An empty name is an error.
+pub(crate) fn parse_experiment_name(
+    name: String,
+) -> Result<(ExperimentRef, Option<UserWarning>), UserWarning> {
     if name.is_empty() {
-        warn_user(format_args!(
+        return Err(UserWarning::new(format_args!(
             "the name of an experiment is empty; expected 1 to {EXPERIMENT_NAME_CHARS} characters. Its runs go to \
              the default experiment of the program"
-        ));
-        return None;
+        )));
     }
     let name = limits::replace_nul(&name).unwrap_or(name);
     let (cut, is_cut) = limits::truncate_chars((&name).into(), EXPERIMENT_NAME_CHARS);
-    if is_cut {
+    let warning = is_cut.then(|| {
         let length = name.chars().count();
         let (start, _) = limits::truncate_chars((&name).into(), 40);
-        warn_user(format_args!(
+        UserWarning::new(format_args!(
             "the name of the experiment {start:?}… has {length} characters; it is cut: at most \
              {EXPERIMENT_NAME_CHARS} are allowed"
-        ));
-    }
-    Some(ExperimentRef::Name(cut.into_owned()))
+        ))
+    });
+    Ok((ExperimentRef::Name(cut.into_owned()), warning))
 }
 
 #[cfg(test)]

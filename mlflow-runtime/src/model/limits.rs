@@ -16,6 +16,14 @@ pub(crate) use mlflow_rules::{KEY_CHARS, checked_key, is_key_char};
 pub(crate) const PARAM_VALUE_CHARS: usize = 6000;
 /// Maximum length of a tag's value, in characters.
 pub(crate) const TAG_VALUE_CHARS: usize = 8000;
+/// Maximum length of the value of an experiment's tag, in characters.
+pub(crate) const EXPERIMENT_TAG_VALUE_CHARS: usize = 20_000;
+/// Maximum length of the value of a tag in the model registry, in characters.
+pub(crate) const REGISTRY_TAG_VALUE_CHARS: usize = 100_000;
+/// Maximum length of an alias of a model version, in characters.
+pub(crate) const ALIAS_CHARS: usize = 255;
+/// Maximum length of the URI below which an experiment's artifacts go, in characters.
+pub(crate) const ARTIFACT_LOCATION_CHARS: usize = 2048;
 /// Maximum length of an experiment's name, in characters.
 pub(crate) const EXPERIMENT_NAME_CHARS: usize = 500;
 /// Maximum length of a run's name, in characters: the width of the column in MLflow's SQL stores.

@@ -36,3 +36,12 @@ pub(crate) const FORMER_RUN_KEY: &str = "mlflow_rs.run_key";
 pub(crate) const ATTEMPT: &str = "mlflow.rust.attempt";
 /// The key of [`ATTEMPT`] in runs that were created before version 0.1.0 was released.
 pub(crate) const FORMER_ATTEMPT: &str = "mlflow_rs.attempt";
+
+/// Name of the host on which the run's process runs.
+pub(crate) const HOST_NAME: &str = "host.name";
+/// Id of the run's process.
+pub(crate) const PROCESS_ID: &str = "process.pid";
+/// The purpose for which a run used a dataset: a tag of the dataset's input.
+pub(crate) const DATASET_CONTEXT: &str = "mlflow.data.context";
+/// Set to `true` on a registered model that is a prompt, and on its versions.
+pub(crate) const IS_PROMPT: &str = "mlflow.prompt.is_prompt";

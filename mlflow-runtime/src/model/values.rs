@@ -54,6 +54,9 @@ pub struct Tag {
 pub enum RunStatus {
     /// The run is in progress.
     Running,
+    /// The run is waiting to be started, e.g. by MLflow Projects. This status is only ever read: no run that
+    /// this crate starts has it.
+    Scheduled,
     /// The run ended well: its function returned a value, `Ok` or `None`.
     Finished,
     /// The run failed: its function returned an `Err`, or panicked.
@@ -63,11 +66,20 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Returns true if a run with this status has ended.
+    pub(crate) fn is_end(self) -> bool {
+        match self {
+            Self::Running | Self::Scheduled => false,
+            Self::Finished | Self::Failed | Self::Killed => true,
+        }
+    }
+
     /// Returns the name that MLflow uses, e.g. `FINISHED`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Running => "RUNNING",
+            Self::Scheduled => "SCHEDULED",
             Self::Finished => "FINISHED",
             Self::Failed => "FAILED",
             Self::Killed => "KILLED",
@@ -92,15 +104,21 @@ impl FromStr for RunStatus {
     ///
     /// assert_eq!("FAILED".parse(), Ok(RunStatus::Failed));
     /// let error = "failed".parse::<RunStatus>().unwrap_err();
-    /// assert_eq!(error.to_string(), "unknown run status `failed`; expected RUNNING, FINISHED, FAILED or KILLED");
+    /// assert_eq!(error.to_string(), "unknown run status `failed`; expected RUNNING, SCHEDULED, FINISHED, FAILED or KILLED");
     /// ```
     fn from_str(text: &str) -> Result<Self, ParseRunStatusError> {
-        [Self::Running, Self::Finished, Self::Failed, Self::Killed]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .ok_or_else(|| ParseRunStatusError {
-                given: text.to_owned(),
-            })
+        [
+            Self::Running,
+            Self::Scheduled,
+            Self::Finished,
+            Self::Failed,
+            Self::Killed,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .ok_or_else(|| ParseRunStatusError {
+            given: text.to_owned(),
+        })
     }
 }
 
@@ -114,7 +132,7 @@ impl Display for ParseRunStatusError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "unknown run status `{}`; expected RUNNING, FINISHED, FAILED or KILLED",
+            "unknown run status `{}`; expected RUNNING, SCHEDULED, FINISHED, FAILED or KILLED",
             self.given
         )
     }

@@ -5,9 +5,9 @@
 use std::fmt::Display;
 use std::thread;
 
-use super::ActiveRun;
+use super::{ActiveRun, Run};
 use crate::capture::Text;
-use crate::model::limits;
+use crate::model::{ExperimentRef, limits};
 use crate::run::callsite::Callsite;
 use crate::run::current_run::Context;
 use crate::run::start::RunOptions;
@@ -219,6 +219,33 @@ impl RunBuilder {
     pub fn system_metrics(mut self, enabled: bool) -> Self {
         self.options.system_metrics = Some(enabled);
         self
+    }
+
+    /// Returns the run's name, if one was given.
+    pub(crate) fn given_name(&self) -> Option<&str> {
+        let name = self.options.name.as_ref()?;
+        Some(&name.text)
+    }
+
+    /// Returns the experiment in which the run is started, and `None` if tracking is disabled.
+    pub(crate) fn future_experiment(&self) -> Option<ExperimentRef> {
+        let context = Context::current();
+        let tracker = context.tracker()?;
+        let parent = context.run().filter(|_| self.options.nested);
+        let inherited = parent.and_then(Run::experiment);
+        let given = self.options.experiment.as_ref();
+        let given = given.filter(|name| !name.text.is_empty());
+        Some(match given {
+            Some(name) => ExperimentRef::Name(name.text.clone()),
+            None => inherited.unwrap_or_else(|| tracker.experiment()),
+        })
+    }
+
+    /// Returns true if the run is one that exists already, by this builder or by `MLFLOW_RUN_ID`.
+    pub(crate) fn has_run_id(&self) -> bool {
+        let tracker = Context::current().tracker();
+        let is_configured = tracker.is_some_and(|tracker| tracker.settings().run_id.is_some());
+        self.options.run_id.is_some() || is_configured
     }
 
     /// Starts the run, and makes the run the current one of this thread. Dropping the returned guard ends the

@@ -41,7 +41,7 @@ use crate::journal::{self, MetricKey};
 use crate::model::RunIdentity;
 use crate::model::limits;
 use crate::model::metric_key::Key;
-use crate::model::{Param, RunStatus, Tag};
+use crate::model::{ExperimentRef, Param, RunStatus, Tag};
 use crate::run::current_run::Context;
 use crate::run::metric_value::{MetricValue, Step};
 use crate::shipper::run_link::RunLink;
@@ -463,6 +463,11 @@ impl Run {
     /// Returns false for a run that accepts every call and records nothing.
     fn is_recorded(&self) -> bool {
         self.0.is_some()
+    }
+
+    /// Returns the experiment of the run; `None` if tracking is disabled.
+    fn experiment(&self) -> Option<ExperimentRef> {
+        self.identity().map(|identity| identity.experiment.clone())
     }
 
     fn identity(&self) -> Option<&RunIdentity> {

@@ -109,6 +109,11 @@ impl FlushQueue {
         flushed
     }
 
+    /// Returns true if an attempt made since the flush `ticket` was requested has failed.
+    pub(crate) fn has_failed(&self, ticket: u64) -> bool {
+        self.lock().failed >= ticket
+    }
+
     /// Counts a simulated thread that begins, or ends, to wait.
     #[cfg(test)]
     pub(super) fn set_has_waiter(&self, is_waiting: bool) {

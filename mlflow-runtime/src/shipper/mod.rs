@@ -66,7 +66,7 @@
 //! and the batch is delivered again after a delay from [`backoff`]; `Stuck` lets one run or artifact wait
 //! alone. To tell an outage from a failure of one request, the store is [pinged](crate::store::Store::ping).
 //!
-//! The [`StoreError`] decides:
+//! The [`StoreError`](crate::store::StoreError) decides:
 //!
 //! - `Unavailable`: halt if the ping fails too, else the run is parked or the artifact deferred. After a
 //!   batch, the run's [batch size](batch_size) is halved. The metrics of a batch that was sent for
@@ -168,7 +168,6 @@ pub(crate) use read::journal_reader::JournalReader;
 pub(crate) use thread::spawn_thread;
 
 use crate::journal::directory::OrphanedJournals;
-use crate::store::{StoreError, StoreInfo};
 
 /// Uploader of values from journals to one store.
 pub(crate) struct Shipper {
@@ -238,11 +237,6 @@ impl Shipper {
     /// it unless more was left to read.
     pub(crate) fn is_fresh(&self) -> bool {
         self.is_fresh
-    }
-
-    /// Returns the version and latency of the store, and if it accepts the credentials.
-    pub(crate) async fn info(&self) -> Result<StoreInfo, StoreError> {
-        self.delivery.info().await
     }
 
     /// Reads one batch of this process's journal, delivers and acknowledges it. After a [`Halt`], the next
@@ -337,8 +331,14 @@ impl Shipper {
     fn next_orphan(&mut self) -> Option<JournalReader> {
         let live = &self.live.runs;
         let destination = self.live.destination();
+        let in_progress = &self.delivery.stats().orphans_in_progress;
+        // The journal is locked from here on, so that nobody else finds it; to survey a large one takes seconds.
+        let claim = |directory| {
+            in_progress.set(1);
+            JournalReader::for_orphan(directory)
+        };
         for found in &mut self.orphaned {
-            while let Some(reader) = found.next().map(JournalReader::for_orphan) {
+            while let Some(reader) = found.next().map(claim) {
                 if reader.runs.are_only_joined() {
                     let directory = reader.into_directory();
                     self.joined_orphans
@@ -350,9 +350,7 @@ impl Shipper {
         }
         while let Some(mut found) = self.joined_orphans.pop() {
             if let Some(directory) = found.next() {
-                return Some(
-                    JournalReader::for_orphan(directory).with_destination(destination.clone()),
-                );
+                return Some(claim(directory).with_destination(destination.clone()));
             }
         }
         None

@@ -80,7 +80,7 @@ impl OrphanScan {
     pub(super) fn scan(&mut self, shipper: &mut Shipper, settings: &Settings, journal: &Journal) {
         let own = journal.origin().destination.clone();
         let destinations = [self.extra_destination.clone(), Some(own)];
-        let roots = settings.journal_roots(journal);
+        let roots = settings.journal_roots(journal.root());
         let found = destinations.iter().flatten().flat_map(|destination| {
             let roots = roots.iter();
             roots.map(|root| Directory::find_orphaned(root, destination))

@@ -205,15 +205,18 @@ impl Stats {
     /// Returns why the first values of this process's journal, or else of an orphaned one, were blocked. The
     /// text is the end of a line, ` (first: …)`, and empty if none are.
     pub(crate) fn describe_first_blocked(&self, is_own: bool) -> String {
+        let first = self.first_blocked_reason(is_own);
+        first.map_or_else(String::new, |said| format!(" (first: {said})"))
+    }
+
+    /// Returns why the first values of this process's journal, or else of an orphaned one, were blocked.
+    pub(crate) fn first_blocked_reason(&self, is_own: bool) -> Option<String> {
         let first = if is_own {
             &self.first_blocked_reason
         } else {
             &self.first_orphan_blocked_reason
         };
-        let first = lock(first);
-        first
-            .as_ref()
-            .map_or_else(String::new, |said| format!(" (first: {said})"))
+        lock(first).clone()
     }
 
     /// Records the message about a rejected or blocked value. Only the first [`MAX_REFUSALS`] are kept.

@@ -98,8 +98,7 @@ impl Display for StoreError {
 
 impl Error for StoreError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        let source = self.reason().source.as_deref()?;
-        Some(source)
+        self.reason().source()
     }
 }
 
@@ -109,6 +108,19 @@ impl Error for StoreError {
 pub struct ErrorReason {
     text: String,
     source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl ErrorReason {
+    /// Returns the underlying error.
+    pub(super) fn source(&self) -> Option<&(dyn Error + 'static)> {
+        let source = self.source.as_deref()?;
+        Some(source)
+    }
+
+    /// Sets the underlying error.
+    pub(super) fn set_source(&mut self, source: Arc<dyn Error + Send + Sync>) {
+        self.source = Some(source);
+    }
 }
 
 impl From<String> for ErrorReason {

@@ -1,15 +1,15 @@
-//! Artifacts in a directory of this host.
+//! Artifacts in a directory of this host: writing, listing and reading.
 //!
 //! - A file appears under its name either whole or not at all: its content is written to a temporary file
 //!   beside it, which is then renamed. When [`write_artifact`] returns, the content is on the device, as the
 //!   caller deletes the journal's copy next.
-//! - Nothing is written outside the run's directory.
+//! - Nothing is written, listed or read outside the run's directory, not even through a symbolic link.
 //! - Content that comes from a file is copied on a thread of the runtime's blocking pool, so the caller must
 //!   be inside a tokio runtime. Content in memory is written in place.
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process;
@@ -17,19 +17,42 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
-use super::{ArtifactContent, StoreError, uri, validate};
+use super::{ArtifactContent, ByteSink, ClientError, StoreError, uri, validate};
+use crate::entities::FileInfo;
+
+/// Beginning of the name of a file whose content is still being written.
+const DRAFT_PREFIX: &str = ".mlflow-runtime-";
+/// Beginning of the name that MLflow gives to such a file.
+const MLFLOW_DRAFT_PREFIX: &str = ".artifact.uploading.";
+/// Size of the parts in which a file is read, in bytes.
+const READ_BYTES: usize = 256 * 1024;
 
 /// Returns the directory that an artifact URI names. The URI is an absolute path or has the scheme `file:`;
 /// any other is [`StoreError::Blocked`].
 pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError> {
-    let refused = |why: &str| StoreError::Blocked {
+    parse_directory(artifact_uri).map_err(|why| StoreError::Blocked {
         reason: format!(
             "artifacts of this run go to `{}`: {why}",
             mlflow_rules::url_without_credentials(artifact_uri)
         )
         .into(),
         everything: false,
-    };
+    })
+}
+
+/// Returns the directory that an artifact URI names, as [`uri_to_directory`] does, for a client that reads.
+pub(super) fn uri_to_readable_directory(artifact_uri: &str) -> Result<PathBuf, ClientError> {
+    parse_directory(artifact_uri).map_err(|why| {
+        ClientError::unsupported(format!(
+            "the artifacts of this run are at `{}`: {why}. Read them through an MLflow server that serves artifacts, \
+             or with a client of that storage",
+            mlflow_rules::url_without_credentials(artifact_uri)
+        ))
+    })
+}
+
+/// Returns the directory, or the reason why the URI names none on this host.
+fn parse_directory(artifact_uri: &str) -> Result<PathBuf, String> {
     let path = match uri::scheme(artifact_uri) {
         None => Cow::Borrowed(artifact_uri),
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
@@ -39,25 +62,22 @@ pub(super) fn uri_to_directory(artifact_uri: &str) -> Result<PathBuf, StoreError
                     let (host, path) =
                         with_host.split_at(with_host.find('/').unwrap_or(with_host.len()));
                     if !matches!(host, "" | "localhost") {
-                        return Err(refused("a `file:` URI of another host cannot be written"));
+                        return Err("it is a `file:` URI of another host".to_owned());
                     }
                     path
                 }
                 None => rest,
             };
-            uri::percent_decode(path).ok_or_else(|| refused("its percent-encoding is not valid"))?
+            uri::percent_decode(path)
+                .ok_or_else(|| "its percent-encoding is not valid".to_owned())?
         }
-        Some(scheme) => {
-            return Err(refused(&format!(
-                "this client does not write to `{scheme}:` storage"
-            )));
-        }
+        Some(scheme) => return Err(format!("this client does not use `{scheme}:` storage")),
     };
     let path = Path::new(&*path);
     if path.is_absolute() {
         Ok(path.to_owned())
     } else {
-        Err(refused("it is not an absolute path"))
+        Err("it is not an absolute path".to_owned())
     }
 }
 
@@ -84,6 +104,117 @@ pub(super) async fn write_artifact(
             })
         }
     }
+}
+
+/// Returns the files and folders in `folder`, sorted by path. Paths are relative to `root`, and so is
+/// `folder`; the empty folder is `root` itself. A folder that does not exist has no entries.
+pub(super) fn list(root: &Path, folder: &str) -> Result<Vec<FileInfo>, ClientError> {
+    let folder = folder.trim_end_matches('/');
+    let Some(directory) = resolve(root, folder)? else {
+        return Ok(Vec::new());
+    };
+    let failed = |error| read_error(&directory, error);
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        // A name that is not UTF-8 has no path in MLflow.
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
+        if is_draft(&name) {
+            continue;
+        }
+        let path = match folder {
+            "" => name,
+            folder => format!("{folder}/{name}"),
+        };
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if is_link && resolve(root, &path)?.is_none() {
+            continue;
+        }
+        match fs::metadata(entry.path()) {
+            Ok(metadata) if metadata.is_dir() => found.push(FileInfo::folder(path)),
+            Ok(metadata) => found.push(FileInfo::file(path, metadata.len())),
+            // Somebody has deleted or replaced the file since.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
+}
+
+/// Reads the file `path` below `root`, and hands its bytes to `sink`.
+pub(super) fn read(root: &Path, path: &str, sink: &mut ByteSink<'_>) -> Result<(), ClientError> {
+    validate::check_path_inside(path)?;
+    let missing = || {
+        ClientError::not_found(format!(
+            "there is no artifact `{path}` in {}",
+            root.display()
+        ))
+    };
+    let file = resolve(root, path)?.ok_or_else(missing)?;
+    let failed = |error| read_error(&file, error);
+    let metadata = fs::metadata(&file).map_err(failed)?;
+    if metadata.is_dir() {
+        return Err(ClientError::invalid(format!(
+            "the artifact `{path}` is a folder: list it, and read the files in it"
+        )));
+    }
+    if !metadata.is_file() {
+        return Err(missing());
+    }
+    let mut reader = File::open(&file).map_err(failed)?;
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        let length = match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(error)),
+        };
+        sink(buffer.get(..length).unwrap_or_default()).map_err(|error| {
+            ClientError::local_file(
+                format!("cannot write the artifact `{path}`: {error}"),
+                error,
+            )
+        })?;
+    }
+}
+
+/// Returns the place of `path` below `root`, without symbolic links; `None` if nothing is there, or if a link
+/// leads out of `root`.
+fn resolve(root: &Path, path: &str) -> Result<Option<PathBuf>, ClientError> {
+    let target = match path {
+        "" => root.to_owned(),
+        path => {
+            validate::check_path_inside(path)?;
+            root.join(path)
+        }
+    };
+    let canonical = |path: &Path| match fs::canonicalize(path) {
+        Ok(canonical) => Ok(Some(canonical)),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            Ok(None)
+        }
+        Err(error) => Err(read_error(path, error)),
+    };
+    let (root, target) = (canonical(root)?, canonical(&target)?);
+    Ok(target.filter(|target| root.is_some_and(|root| target.starts_with(root))))
+}
+
+fn is_draft(name: &str) -> bool {
+    let is_own = name.starts_with(DRAFT_PREFIX) && name.ends_with(".tmp");
+    is_own || name.starts_with(MLFLOW_DRAFT_PREFIX)
+}
+
+fn read_error(path: &Path, error: io::Error) -> ClientError {
+    ClientError::local_file(format!("cannot read {}: {error}", path.display()), error)
 }
 
 /// Opens a file that is to become an artifact. Rejects a symbolic link, and anything else that is not a
@@ -129,7 +260,7 @@ fn replace_atomically(
     let parent = target.parent().unwrap_or(target);
     let made = create_directories(parent).map_err(failed)?;
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let draft = parent.join(format!(".mlflow-runtime-{}-{serial}.tmp", process::id()));
+    let draft = parent.join(format!("{DRAFT_PREFIX}{}-{serial}.tmp", process::id()));
     // Not `create_new`: a terminated process with the same process id may have left its draft.
     let written = OpenOptions::new()
         .write(true)
@@ -205,6 +336,141 @@ fn classify_write_error(target: &Path, error: io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// Directory that is removed at the end of the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("mlflow-{name}-{}", process::id()));
+            let _ = fs::remove_dir_all(&path);
+            fs::create_dir_all(&path).unwrap();
+            Self(path)
+        }
+
+        fn write(&self, path: &str, content: &str) {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn paths(root: &Path, folder: &str) -> Vec<(String, Option<u64>)> {
+        let listed = list(root, folder).unwrap();
+        listed
+            .into_iter()
+            .inspect(|file| assert_eq!(file.is_dir, file.file_size.is_none()))
+            .map(|file| (file.path, file.file_size))
+            .collect()
+    }
+
+    fn read_to_vec(root: &Path, path: &str) -> Result<Vec<u8>, ClientError> {
+        let mut content = Vec::new();
+        read(root, path, &mut |part| {
+            content.extend_from_slice(part);
+            Ok(())
+        })?;
+        Ok(content)
+    }
+
+    #[test]
+    fn artifacts_are_listed_by_folder_without_drafts() {
+        let folder = Folder::new("list");
+        folder.write("b.txt", "12345");
+        folder.write("a/c.txt", "1");
+        folder.write("a/d/e.txt", "");
+        folder.write(".mlflow-runtime-1-2.tmp", "draft");
+        folder.write(".artifact.uploading.x", "draft");
+        let root = &folder.0;
+        assert_eq!(
+            paths(root, ""),
+            [("a".to_owned(), None), ("b.txt".to_owned(), Some(5))]
+        );
+        for spelling in ["a", "a/"] {
+            assert_eq!(
+                paths(root, spelling),
+                [("a/c.txt".to_owned(), Some(1)), ("a/d".to_owned(), None)]
+            );
+        }
+        for nothing in ["missing", "missing/x", "b.txt", "b.txt/x"] {
+            assert_eq!(paths(root, nothing), [], "{nothing}");
+        }
+        assert_eq!(paths(&root.join("no-root"), ""), []);
+        for bad in ["..", "/etc", "a/../..", "a//d"] {
+            assert!(
+                matches!(list(root, bad), Err(ClientError::Invalid { .. })),
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn artifacts_are_read_in_full_or_the_error_names_the_cause() {
+        let folder = Folder::new("read");
+        let long = "x".repeat(READ_BYTES * 2 + 1);
+        folder.write("a/long.txt", &long);
+        folder.write("empty%20#1", "");
+        let root = &folder.0;
+        assert_eq!(read_to_vec(root, "a/long.txt").unwrap(), long.as_bytes());
+        assert_eq!(read_to_vec(root, "empty%20#1").unwrap(), b"");
+        for missing in ["nothing", "a/nothing", "empty%20#1/x"] {
+            let error = read_to_vec(root, missing).unwrap_err();
+            assert!(matches!(error, ClientError::NotFound { .. }), "{error}");
+        }
+        for invalid in ["a", "", "/etc/passwd", "../x"] {
+            let error = read_to_vec(root, invalid).unwrap_err();
+            assert!(matches!(error, ClientError::Invalid { .. }), "{error}");
+        }
+        let full = read(root, "a/long.txt", &mut |_| Err(io::Error::other("full")));
+        assert!(
+            matches!(full, Err(ClientError::LocalFile { .. })),
+            "{full:?}"
+        );
+    }
+
+    #[test]
+    fn links_do_not_lead_out_of_the_artifacts() {
+        let folder = Folder::new("links");
+        folder.write("outside.txt", "secret");
+        folder.write("root/inside.txt", "1");
+        let root = folder.0.join("root");
+        symlink("inside.txt", root.join("good")).unwrap();
+        symlink("../outside.txt", root.join("bad")).unwrap();
+        symlink("..", root.join("up")).unwrap();
+        symlink("nowhere", root.join("broken")).unwrap();
+        assert_eq!(
+            paths(&root, ""),
+            [
+                ("good".to_owned(), Some(1)),
+                ("inside.txt".to_owned(), Some(1))
+            ]
+        );
+        assert_eq!(paths(&root, "up"), []);
+        assert_eq!(read_to_vec(&root, "good").unwrap(), b"1");
+        for outside in ["bad", "up/outside.txt", "broken"] {
+            let error = read_to_vec(&root, outside).unwrap_err();
+            assert!(matches!(error, ClientError::NotFound { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn artifacts_elsewhere_are_not_supported() {
+        assert_eq!(
+            uri_to_readable_directory("file:///a/b%20c").unwrap(),
+            PathBuf::from("/a/b c")
+        );
+        let error = uri_to_readable_directory("s3://user:key@bucket/a").unwrap_err();
+        assert!(matches!(error, ClientError::Unsupported { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("bucket") && !text.contains("key"), "{text}");
+    }
 
     #[test]
     fn artifact_uris_resolve_to_directories() {

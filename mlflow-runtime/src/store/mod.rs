@@ -12,6 +12,8 @@
 //! - A store knows nothing of threads, journals or retries, and never sleeps. A call may block its thread for
 //!   a moment to wait for others, e.g. for a file's lock, but never for longer than [`MAX_BLOCKING_WAIT`].
 
+mod catalog;
+mod client_error;
 mod error;
 mod local_artifacts;
 mod memory;
@@ -36,10 +38,13 @@ pub(crate) use rest::bodies as rest_bodies;
 pub(crate) use rest::fuzz_support;
 
 pub use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
+pub(crate) use catalog::{ByteSink, Catalog, ClientStore, Continuation, Page, Registry};
+pub use client_error::ClientError;
 pub use error::{ErrorReason, StoreError};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
+pub(crate) use validate::check_path_inside;
 
 /// Tag that identifies a run, so that the run can be found when the answer to its creation was lost.
 pub const RUN_KEY_TAG: &str = tag_keys::RUN_KEY;
@@ -265,6 +270,10 @@ pub struct StoreInfo {
     /// True if the server accepts the configured credentials, or access without any; `None` for a store
     /// without access control, such as a file.
     pub authenticated: Option<bool>,
+    /// Difference of the server's clock to that of this machine, in ms, exact to about a second: positive if
+    /// the server's is ahead. `None` for a store without a clock of its own, or if the server does not send
+    /// its time.
+    pub clock_difference_ms: Option<i64>,
 }
 
 /// Content of an artifact.

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Credentials, RestOptions, RestStore, SqliteStore, Store, StoreError};
+use super::{ClientStore, Credentials, RestOptions, RestStore, SqliteStore, StoreError};
 use crate::config::Settings;
 use crate::config::destination::Destination;
 use crate::config::server::{Login, Tls};
@@ -17,7 +17,10 @@ static INSECURE_TLS_WARNED: AtomicBool = AtomicBool::new(false);
 impl Destination {
     /// Returns the store at this destination. Reads the certificate files, but opens no database file and no
     /// connection yet.
-    pub(crate) fn open_store(&self, settings: &Settings) -> Result<Box<dyn Store>, StoreError> {
+    pub(crate) fn open_store(
+        &self,
+        settings: &Settings,
+    ) -> Result<Box<dyn ClientStore>, StoreError> {
         let uri = match self {
             Self::Sqlite { path } => return Ok(Box::new(SqliteStore::new(path, ARTIFACT_ROOT))),
             Self::Rest { uri } => uri,

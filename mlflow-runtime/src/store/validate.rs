@@ -4,7 +4,7 @@
 //! a value accepted offline is not one that MLflow itself would have refused.
 
 use super::{Batch, StoreError};
-use crate::model::limits::{self, EXPERIMENT_NAME_CHARS};
+use crate::model::limits::{self, ALIAS_CHARS, EXPERIMENT_NAME_CHARS};
 
 /// Longest name of a file or folder, in bytes, on nearly all file systems. A server answers a longer name as
 /// if the server itself had failed, however often the request is repeated.
@@ -41,7 +41,8 @@ pub(super) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn check_key(kind: &str, key: &str) -> Result<(), StoreError> {
+/// Rejects a key that MLflow refuses.
+pub(super) fn check_key(kind: &str, key: &str) -> Result<(), StoreError> {
     match limits::find_key_fault(key) {
         None => Ok(()),
         Some(fault) => Err(rejected_error(format!("{kind} key `{key}`: {fault}"))),
@@ -65,8 +66,23 @@ fn shorten_value(value: &str) -> std::borrow::Cow<'_, str> {
     }
 }
 
-/// Refuses an experiment name that MLflow's stores cannot hold.
+/// Refuses an experiment name that MLflow's stores cannot hold, until a person has configured another.
 pub(super) fn check_experiment(name: &str) -> Result<(), StoreError> {
+    match experiment_name_fault(name) {
+        None => Ok(()),
+        Some(fault) => Err(StoreError::Blocked {
+            reason: fault.into(),
+            everything: false,
+        }),
+    }
+}
+
+/// Rejects an experiment name that MLflow's stores cannot hold.
+pub(super) fn check_new_experiment(name: &str) -> Result<(), StoreError> {
+    experiment_name_fault(name).map_or(Ok(()), |fault| Err(rejected_error(fault)))
+}
+
+fn experiment_name_fault(name: &str) -> Option<String> {
     let fault = if name.is_empty() {
         "is empty"
     } else if name.chars().count() > EXPERIMENT_NAME_CHARS {
@@ -74,25 +90,84 @@ pub(super) fn check_experiment(name: &str) -> Result<(), StoreError> {
     } else if name.contains('\0') {
         "contains a NUL character, which not every database holds"
     } else {
+        return None;
+    };
+    Some(format!(
+        "the experiment name `{name}` {fault}: choose another"
+    ))
+}
+
+/// Rejects a tag that MLflow refuses: one with a bad key, or with a value of more than `max_chars` characters.
+pub(super) fn check_tag(key: &str, value: &str, max_chars: usize) -> Result<(), StoreError> {
+    check_key("tag", key)?;
+    match value.chars().count() {
+        length if length > max_chars => Err(rejected_error(format!(
+            "the value of the tag `{key}` has {length} characters; at most {max_chars} are allowed"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Rejects a name of a registered model that MLflow refuses.
+pub(super) fn check_model_name(name: &str) -> Result<(), StoreError> {
+    let fault = if name.trim().is_empty() {
+        "is empty"
+    } else if name.contains(['/', ':']) {
+        "holds `/` or `:`"
+    } else if name == "." || name.starts_with("..") {
+        "would be another name as a path"
+    } else {
         return Ok(());
     };
-    Err(StoreError::Blocked {
-        reason: format!("the experiment name `{name}` {fault}: choose another").into(),
-        everything: false,
-    })
+    Err(rejected_error(format!(
+        "the model name `{name}` {fault}: choose another"
+    )))
+}
+
+/// Rejects an alias that MLflow refuses in every call.
+pub(super) fn check_alias(alias: &str) -> Result<(), StoreError> {
+    let is_alias_char = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+    let fault = if alias.is_empty() {
+        "is empty"
+    } else if !alias.chars().all(is_alias_char) {
+        "holds another character than letters, digits, `_` and `-`"
+    } else if alias.chars().count() > ALIAS_CHARS {
+        "is longer than 255 characters"
+    } else {
+        return Ok(());
+    };
+    Err(rejected_error(format!(
+        "the alias `{alias}` {fault}: choose another"
+    )))
+}
+
+/// Rejects an alias that cannot be set: one that MLflow refuses, or one that it reserves for the newest
+/// version or for the number of a version.
+pub(super) fn check_new_alias(alias: &str) -> Result<(), StoreError> {
+    check_alias(alias)?;
+    let digits = alias.strip_prefix(['v', 'V']).unwrap_or_default();
+    let is_version = !digits.is_empty() && digits.chars().all(char::is_numeric);
+    if is_version || is_latest_alias(alias) {
+        return Err(rejected_error(format!(
+            "the alias `{alias}` is reserved by MLflow: choose another"
+        )));
+    }
+    Ok(())
+}
+
+/// Returns true if the alias names the newest version of a model, without ever being set.
+pub(super) fn is_latest_alias(alias: &str) -> bool {
+    alias.eq_ignore_ascii_case("latest")
 }
 
 /// Rejects an artifact path that could leave the run's directory, that another system would read differently,
 /// or that a server or file system cannot keep.
 pub(super) fn check_artifact_path(path: &str) -> Result<(), StoreError> {
-    let fault = if path.starts_with('/') {
-        "it is absolute"
-    } else if path.contains('\\') {
+    check_path_inside(path)?;
+    let fault = if path.contains('\\') {
         "it holds a backslash; folders are separated by `/`"
     } else if path.chars().any(char::is_control) {
         "it holds a control character"
-    } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        "it is empty or has an empty, `.` or `..` part"
     } else if path.contains(['%', '#']) {
         "it holds `%` or `#`, which MLflow's servers do not keep in names"
     } else if path.split('/').any(|part| part.len() > MAX_NAME_BYTES) {
@@ -100,12 +175,63 @@ pub(super) fn check_artifact_path(path: &str) -> Result<(), StoreError> {
     } else {
         return Ok(());
     };
-    Err(rejected_error(format!("artifact path `{path}`: {fault}")))
+    Err(artifact_path_error(path, fault))
+}
+
+fn artifact_path_error(path: &str, fault: &str) -> StoreError {
+    rejected_error(format!("artifact path `{path}`: {fault}"))
+}
+
+/// Rejects an artifact path that could leave the directory it is meant for, as a server could list one. Other
+/// programs may have written the artifact, so its name may be one that [`check_artifact_path`] rejects.
+pub(crate) fn check_path_inside(path: &str) -> Result<(), StoreError> {
+    let fault = if path.starts_with('/') {
+        "it is absolute"
+    } else if path.contains('\0') {
+        "it holds a NUL character"
+    } else if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        "it is empty or has an empty, `.` or `..` part"
+    } else {
+        return Ok(());
+    };
+    Err(artifact_path_error(path, fault))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_with_names_that_servers_do_not_keep_can_still_be_read() {
+        for name in ["100%", "a#b", "images/loss%step%0#.png"] {
+            assert_eq!(check_path_inside(name), Ok(()), "{name}");
+        }
+        for bad in ["", "/a", "../a", "a/..", "a//b", "a\0b"] {
+            assert!(check_path_inside(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_in_the_registry_follow_mlflows_rules() {
+        for good in ["wine", "wine quality", "ü", ".hidden", "a%b"] {
+            assert_eq!(check_model_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "  ", "a/b", "a:b", ".", "..", "..a"] {
+            assert!(check_model_name(bad).is_err(), "{bad}");
+        }
+        for good in ["champion", "a-b_c", "v1a", "v", "1", "newest"] {
+            assert_eq!(check_new_alias(good), Ok(()), "{good}");
+        }
+        for bad in ["", "a b", "a.b", "latest", "LATEST", "v1", "V20"] {
+            assert!(check_new_alias(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            check_alias("latest"),
+            Ok(()),
+            "reserved names can be looked up"
+        );
+        assert!(check_alias(&"a".repeat(256)).is_err());
+    }
 
     #[test]
     fn artifact_paths_stay_inside() {

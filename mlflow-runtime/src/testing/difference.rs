@@ -5,7 +5,8 @@
 
 use std::fmt::{self, Display, Write};
 
-use super::recorded::{MetricPoint, RecordedRun, is_automatic};
+use super::recorded::{RecordedRun, is_automatic};
+use crate::entities::MetricPoint;
 
 /// Number of runs that are shown at most.
 const MAX_SHOWN_RUNS: usize = 16;

@@ -31,7 +31,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use recorded::{MetricPoint, RecordedRun};
+pub use crate::entities::MetricPoint;
+pub use recorded::RecordedRun;
 
 use crate::journal;
 use crate::model::RunStatus;

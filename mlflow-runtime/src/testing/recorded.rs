@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::entities::MetricPoint;
 use crate::environment;
 use crate::model::RunStatus;
 use crate::model::tag_keys;
@@ -47,17 +48,6 @@ pub struct RecordedRun {
     pub metrics: BTreeMap<String, Vec<MetricPoint>>,
     /// Contents of the artifacts by path.
     pub artifacts: BTreeMap<String, Vec<u8>>,
-}
-
-/// Point of a metric.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MetricPoint {
-    /// Step.
-    pub step: i64,
-    /// Value.
-    pub value: f64,
-    /// Time at which the point was logged, in ms since the Unix epoch.
-    pub timestamp_ms: i64,
 }
 
 impl RecordedRun {

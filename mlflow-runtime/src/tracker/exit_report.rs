@@ -111,11 +111,12 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
         let trouble = tracker.stats.waiting_reason();
         let trouble = trouble.map_or_else(String::new, |reason| format!(" ({reason})"));
         let then = if destination.is_usable() {
-            "the next tracked program with that destination ships them".to_owned()
+            "the next tracked program with that destination, or `cargo mlflow sync`, ships them"
+                .to_owned()
         } else {
             format!(
                 "the next tracked program with the corrected URI ships them, if the mistake can be recognized; otherwise \
-                 mlflow::recover_from({:?}, …) ships them",
+                 mlflow::recover_from, or `cargo mlflow sync --from {:?} --to URI`, ships them",
                 destination.to_string()
             )
         };
@@ -129,7 +130,7 @@ fn deliver_on_exit(tracker: &Tracker, started: Instant) {
     if is_cut_short && left == 0 && tracker.stats.blocked_in_orphans.get() == 0 {
         write_stderr_line(&format!(
             "mlflow: not everything that earlier processes left for {destination} is shipped yet; later tracked programs \
-             continue, and mlflow::recover ships the rest"
+             continue, and mlflow::recover, or `cargo mlflow sync`, ships the rest"
         ));
     }
     print_kept(tracker);
@@ -223,7 +224,7 @@ fn print_kept(tracker: &Tracker) {
         let first = tracker.stats.describe_first_refusal(RefusalKind::Rejected);
         write_stderr_line(&format!(
             "mlflow: {destination} has refused {refused} values; they are kept in {}{first}. \
-             mlflow::resend_rejected sends them again",
+             mlflow::resend_rejected, or `cargo mlflow journal resend`, sends them again",
             RejectedFolder::directory_below(root).display()
         ));
     }

@@ -65,7 +65,7 @@ pub(crate) fn fake_tracker(store: &MemoryStore) -> Arc<Tracker> {
         .tracking_uri("sqlite:///fake.db")
         .experiment("Default")
         .resolve_from(&|_| None, None);
-    Arc::new(Tracker::inline(settings, Box::new(store.clone())))
+    Arc::new(Tracker::inline(settings, store))
 }
 
 /// Function that returns the tracker of the scope that the calling thread is in.

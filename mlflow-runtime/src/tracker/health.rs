@@ -262,14 +262,19 @@ impl Tracker {
         }
     }
 
+    /// Returns the state of the connection to the store.
+    pub(super) fn connection_state(&self) -> TrackingState {
+        match self.stats.connection() {
+            Connection::Untried | Connection::Connected => TrackingState::Connected,
+            Connection::Retrying => TrackingState::Waiting,
+            Connection::Unavailable => TrackingState::Degraded,
+        }
+    }
+
     fn health(&self) -> Health {
         let stats = &self.stats;
         Health {
-            state: match stats.connection() {
-                Connection::Untried | Connection::Connected => TrackingState::Connected,
-                Connection::Retrying => TrackingState::Waiting,
-                Connection::Unavailable => TrackingState::Degraded,
-            },
+            state: self.connection_state(),
             queued: self.queued(),
             delivered: stats.total_delivered(),
             retried: stats.retried.get(),

@@ -21,10 +21,11 @@ mod sanitizer;
 use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
 
@@ -39,7 +40,7 @@ use crate::shipper::stats::{Connection, RefusalKind, Stats};
 use crate::shipper::{self, Delivery, FlushQueue, FlushScope, JournalReader, Shipper, StepOutcome};
 use crate::stderr::write_stderr_line;
 use crate::stdio_capture::Capture;
-use crate::store::{Store, StoreError, StoreInfo};
+use crate::store::{MemoryStore, Store};
 use crate::sync::lock;
 use crate::tracker::run_registry::RunRegistry;
 use crate::tracker::runless_values::RunlessValues;
@@ -56,6 +57,8 @@ pub(crate) struct Tracker {
     capture: Option<Capture>,
     /// Shipper of an inline tracker, which delivers on the thread that flushes. `None` if a thread ships.
     shipper: Option<Mutex<Shipper>>,
+    /// Store of a fake's tracker.
+    fake_store: Option<MemoryStore>,
     /// Fork generation of the process that made the tracker; see [`fork::current_generation`].
     generation: u32,
     /// Replacements of this tracker: one in each process that was forked from the one that made it.
@@ -171,7 +174,7 @@ impl Tracker {
 
     /// Makes a tracker in memory, without a thread. Values reach `store` in
     /// [`flush_until`](Self::flush_until).
-    pub(crate) fn inline(settings: Settings, store: Box<dyn Store>) -> Self {
+    pub(crate) fn inline(settings: Settings, store: &MemoryStore) -> Self {
         let origin = Origin {
             destination: store.uri(),
             host: environment::for_process().host.clone(),
@@ -180,7 +183,12 @@ impl Tracker {
         };
         let journal = Journal::in_memory(origin, &settings.rank.metric_prefix);
         let mut tracker = Self::without_shipper(settings, journal, 1);
-        let delivery = Delivery::new(store, Arc::clone(&tracker.stats), tracker.settings.quiet);
+        let delivery = Delivery::new(
+            Box::new(store.clone()),
+            Arc::clone(&tracker.stats),
+            tracker.settings.quiet,
+        );
+        tracker.fake_store = Some(store.clone());
         let live = JournalReader::for_live(
             Arc::clone(&tracker.journal),
             Arc::clone(tracker.runs.links()),
@@ -192,6 +200,7 @@ impl Tracker {
     fn without_shipper(settings: Settings, journal: Arc<Journal>, first_run: u32) -> Self {
         Self {
             shipper: None,
+            fake_store: None,
             capture: None,
             experiment: InheritedValue::new(settings.experiment.clone()),
             runs: RunRegistry::new(first_run, settings.run_id.clone()),
@@ -241,6 +250,29 @@ impl Tracker {
         }
     }
 
+    /// Flushes, orphaned journals included, as [`flush_until`](Self::flush_until) does with
+    /// [`FlushScope::All`]. Calls `tick` at intervals; if it returns a break, the wait ends. Only for a tracker
+    /// whose shipper runs on a thread.
+    pub(crate) fn flush_all_watched(
+        &self,
+        deadline: Instant,
+        interval: Duration,
+        mut tick: impl FnMut() -> ControlFlow<()>,
+    ) -> bool {
+        let ticket = self.flush_queue.request();
+        self.journal.wakeup.notify_shipper();
+        loop {
+            let next = deadline.min(Instant::now() + interval);
+            if self.flush_queue.wait(ticket, next, FlushScope::All) {
+                return true;
+            }
+            let is_over = self.flush_queue.has_failed(ticket) || Instant::now() >= deadline;
+            if tick().is_break() || is_over {
+                return false;
+            }
+        }
+    }
+
     /// Returns the capture of stdout and stderr, also after the capture has stopped.
     pub(crate) fn capture(&self) -> Option<&Capture> {
         self.capture.as_ref()
@@ -276,22 +308,9 @@ impl Tracker {
         self.shipper.is_some()
     }
 
-    /// Returns the version and latency of a fake's store, and if the store accepts the credentials.
-    ///
-    /// # Errors
-    /// Returns [`StoreError::Busy`] if the tracker has a thread, or if the store cannot answer without
-    /// waiting.
-    pub(crate) fn info(&self) -> Result<StoreInfo, StoreError> {
-        let pending = || StoreError::Busy {
-            reason: "it has to be waited for".into(),
-        };
-        let shipper = self.shipper.as_ref().ok_or_else(pending)?;
-        let shipper = lock(shipper);
-        let mut context = task::Context::from_waker(Waker::noop());
-        match pin!(shipper.info()).poll(&mut context) {
-            Poll::Ready(info) => info,
-            Poll::Pending => Err(pending()),
-        }
+    /// Returns the store of a fake's tracker.
+    pub(crate) fn fake_store(&self) -> Option<&MemoryStore> {
+        self.fake_store.as_ref()
     }
 
     /// Logs a warning, once for each kind and key.

@@ -5,20 +5,25 @@
 
 use std::error::Error;
 use std::fmt::{self, Display};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::config::destination::Destination;
-use crate::journal::directory::Directory;
+use crate::journal::directory::{Directory, RejectedFolder};
 use crate::shipper::FlushScope;
 use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
+use crate::tracker::global::COMPILED_OUT;
+use crate::tracker::health::TrackingState;
 
 /// Result of [`recover`] or [`recover_from`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RecoverReport {
-    /// True if nothing is left: every orphaned journal was delivered and removed. Values that the store has
-    /// refused for good are [kept elsewhere](crate::resend_rejected).
+    /// True if nothing is left: every orphaned journal was delivered and removed within the timeout. Values that
+    /// the store has refused for good are [kept elsewhere](crate::resend_rejected).
     pub complete: bool,
     /// Orphaned journals that existed when the call began.
     pub journals_found: u64,
@@ -33,7 +38,7 @@ pub struct RecoverReport {
     pub journals_left: u64,
 }
 
-/// Reason why [`recover_from`] shipped nothing.
+/// Reason why [`recover_from`] or [`Recovery`] shipped nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RecoverError {
@@ -156,6 +161,168 @@ pub fn recover_from(
     Ok(report)
 }
 
+/// Interval between two reports of the progress of a [`Recovery`].
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Shipping of orphaned journals to one destination, apart from the runs of this process. For programs that
+/// ship to several destinations, show the progress, or end the wait early; else [`recover`] is simpler.
+///
+/// The thread that ships is started at once, and lives until the process ends. So make one `Recovery` for each
+/// destination, and use it as often as needed.
+///
+/// ```no_run
+/// use std::ops::ControlFlow;
+/// use std::time::Duration;
+///
+/// let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:5000");
+/// let recovery = mlflow::Recovery::new(config)?;
+/// let report = recovery.run(Duration::from_secs(600), |progress| {
+///     println!("{} values shipped", progress.delivered);
+///     ControlFlow::Continue(())
+/// });
+/// if !report.complete {
+///     println!("{}", recovery.progress().reason.unwrap_or_default());
+/// }
+/// # Ok::<(), mlflow::RecoverError>(())
+/// ```
+pub struct Recovery {
+    tracker: Arc<Tracker>,
+}
+
+impl fmt::Debug for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("Recovery");
+        let fields = fields.field("destination", &self.destination());
+        fields.finish_non_exhaustive()
+    }
+}
+
+/// Progress of a [`Recovery`] since it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoverProgress {
+    /// State of the connection to the store after the last request.
+    pub state: TrackingState,
+    /// Values that the store has taken.
+    pub delivered: u64,
+    /// Values that the store has refused for good. They are kept: see
+    /// [`resend_rejected`](crate::resend_rejected).
+    pub rejected: u64,
+    /// Values that the store takes only after a person has acted.
+    pub blocked: u64,
+    /// Records that were lost in damaged files, as in [`Health::damaged`](crate::Health::damaged).
+    pub damaged: u64,
+    /// Reason why values wait: the store does not answer, or does not take some of them. `None` if none is
+    /// known.
+    pub reason: Option<String>,
+}
+
+impl Recovery {
+    /// Starts a thread that ships to the destination of `config`. Nothing is shipped before [`run`](Self::run).
+    ///
+    /// # Errors
+    /// Returns an error if the tracking URI cannot be used, or if tracking is off.
+    pub fn new(config: Config) -> Result<Self, RecoverError> {
+        let mut settings = config.resolve();
+        if COMPILED_OUT || !settings.enabled {
+            return Err(RecoverError::Disabled);
+        }
+        if let Destination::Unusable(unusable) = &settings.destination {
+            return Err(RecoverError::InvalidUri {
+                reason: unusable.to_string(),
+            });
+        }
+        // The output of this process belongs to no run that is shipped.
+        settings.console.capture = false;
+        Ok(Self {
+            tracker: Tracker::start(settings, 1),
+        })
+    }
+
+    /// Returns the destination, without credentials, as [`journals`](crate::journals) names it.
+    #[must_use]
+    pub fn destination(&self) -> &str {
+        &self.tracker.journal().origin().destination
+    }
+
+    /// Ships the orphaned journals of the destination as [`recover`] does, and waits until that is done, but
+    /// no longer than `timeout`. Calls `on_progress` ten times a second; if it returns a break, the wait ends.
+    pub fn run(
+        &self,
+        timeout: Duration,
+        on_progress: impl FnMut(&RecoverProgress) -> ControlFlow<()>,
+    ) -> RecoverReport {
+        self.ship(self.destination(), timeout, on_progress)
+    }
+
+    /// Ships the orphaned journals of the destination `from` to this one as [`recover_from`] does, and waits as
+    /// [`run`](Self::run) does. Journals of this very destination are shipped, too. The URI `from` may be one
+    /// that cannot be used.
+    pub fn run_from(
+        &self,
+        from: &str,
+        timeout: Duration,
+        on_progress: impl FnMut(&RecoverProgress) -> ControlFlow<()>,
+    ) -> RecoverReport {
+        let from = Destination::parse_or_unusable(from).to_string();
+        let control = &self.tracker.flush_queue;
+        control.with_extra_destination(&from, || self.ship(&from, timeout, on_progress))
+    }
+
+    fn ship(
+        &self,
+        origin: &str,
+        timeout: Duration,
+        mut on_progress: impl FnMut(&RecoverProgress) -> ControlFlow<()>,
+    ) -> RecoverReport {
+        let deadline = saturating_deadline(Instant::now(), timeout);
+        report_on(&self.tracker, origin, || {
+            let tick = || on_progress(&self.progress());
+            self.tracker
+                .flush_all_watched(deadline, PROGRESS_INTERVAL, tick)
+        })
+    }
+
+    /// Puts the values that the destination has refused for good back among the orphaned journals, so that the
+    /// next [`run`](Self::run) sends them again. Returns the number of journals with such values.
+    pub fn put_back_rejected(&self) -> usize {
+        put_back_rejected(&self.tracker)
+    }
+
+    /// Returns the progress since the `Recovery` was made.
+    #[must_use]
+    pub fn progress(&self) -> RecoverProgress {
+        let stats = &self.tracker.stats;
+        let blocked = || stats.first_blocked_reason(false);
+        RecoverProgress {
+            state: self.tracker.connection_state(),
+            delivered: stats.delivered_from_orphans.get(),
+            rejected: stats.total_refused(),
+            blocked: stats.blocked_in_orphans.get(),
+            damaged: stats.damaged.get(),
+            reason: stats.waiting_reason().or_else(blocked),
+        }
+    }
+}
+
+impl Drop for Recovery {
+    /// Removes the empty journal of the thread, which is not among those that the end of the process removes.
+    fn drop(&mut self) {
+        self.tracker.journal().remove_if_empty();
+    }
+}
+
+/// Puts the values that a tracker's destination has refused for good back among the orphaned journals. Returns
+/// the number of journals with such values.
+pub(super) fn put_back_rejected(tracker: &Tracker) -> usize {
+    let destination = &tracker.journal().origin().destination;
+    let roots = tracker.settings().journal_roots(tracker.journal().root());
+    let put_back = roots
+        .iter()
+        .map(|root| RejectedFolder::put_back(root, destination));
+    put_back.sum()
+}
+
 /// Ships the orphaned journals for the destination `origin`.
 fn ship_orphans(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverReport {
     if tracker.is_inline() {
@@ -165,16 +332,24 @@ fn ship_orphans(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverRe
         };
     }
     let deadline = saturating_deadline(Instant::now(), timeout);
+    report_on(tracker, origin, || {
+        tracker.flush_until(deadline, FlushScope::All)
+    })
+}
+
+/// Calls `ship`, which returns true if it was not cut short, and reports what it has changed in the orphaned
+/// journals for the destination `origin`.
+fn report_on(tracker: &Tracker, origin: &str, ship: impl FnOnce() -> bool) -> RecoverReport {
     let stats = &tracker.stats;
     let (delivered, rejected) = (
         stats.delivered_from_orphans.get(),
         stats.rejected_from_orphans.get(),
     );
     let journals_found = count_orphans(tracker, origin);
-    tracker.flush_until(deadline, FlushScope::All);
+    let is_done = ship();
     let journals_left = count_orphans(tracker, origin);
     RecoverReport {
-        complete: journals_left == 0,
+        complete: is_done && journals_left == 0,
         journals_found,
         delivered: stats.delivered_from_orphans.get() - delivered,
         rejected: stats.rejected_from_orphans.get() - rejected,
@@ -185,7 +360,7 @@ fn ship_orphans(tracker: &Tracker, origin: &str, timeout: Duration) -> RecoverRe
 
 /// Counts the orphaned journals for the destination `origin`.
 fn count_orphans(tracker: &Tracker, origin: &str) -> u64 {
-    let roots = tracker.settings().journal_roots(tracker.journal());
+    let roots = tracker.settings().journal_roots(tracker.journal().root());
     let left = roots
         .iter()
         .map(|root| Directory::find_orphaned(root, origin).count() as u64);

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::journal::directory::RejectedFolder;
 use crate::shipper::FlushScope;
 use crate::time::saturating_deadline;
 use crate::tracker::Tracker;
 use crate::tracker::health::{self, FlushReport};
+use crate::tracker::recover::put_back_rejected;
 
 /// Sends the values again that the present destination has rejected, in this process and in earlier ones.
 /// Waits until that is done, but no longer than `timeout`.
@@ -33,10 +33,7 @@ pub fn resend_rejected(timeout: Duration) -> FlushReport {
     let trackers = health::all_trackers();
     for tracker in &trackers {
         if !tracker.is_inline() {
-            let destination = &tracker.journal().origin().destination;
-            for root in tracker.settings().journal_roots(tracker.journal()) {
-                RejectedFolder::put_back(&root, destination);
-            }
+            put_back_rejected(tracker);
         }
         complete &= tracker.flush_until(deadline, FlushScope::All);
     }

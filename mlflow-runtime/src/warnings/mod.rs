@@ -26,6 +26,27 @@ pub(crate) fn set_quiet(is_quiet: bool) {
     IS_QUIET.store(is_quiet, Ordering::Relaxed);
 }
 
+/// Warning that is not issued yet. Code that reads a value leaves the choice to its caller: to issue the
+/// warning, or to show its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UserWarning(String);
+
+impl UserWarning {
+    pub(crate) fn new(line: fmt::Arguments<'_>) -> Self {
+        Self(line.to_string())
+    }
+
+    /// Issues the warning, unless the same warning was issued before.
+    pub(crate) fn issue(&self) {
+        warn_user(format_args!("{}", self.0));
+    }
+
+    /// Returns the text, without credentials.
+    pub(crate) fn into_text(self) -> String {
+        mask_credentials(self.0)
+    }
+}
+
 /// Issues a warning, unless the same warning was issued before.
 pub(crate) fn warn_user(line: fmt::Arguments<'_>) {
     let line = mask_credentials(line.to_string());

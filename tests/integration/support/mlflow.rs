@@ -35,10 +35,19 @@ fn quiet(command: &mut Command) -> &mut Command {
         .env_remove("MLFLOW_TRACKING_URI")
 }
 
+/// Returns a command that starts Python in the environment in which MLflow is installed.
+pub(crate) fn python_command() -> Command {
+    let mut command = Command::new(executable().with_file_name("python"));
+    quiet(&mut command);
+    command
+}
+
 /// Runs a Python script in the environment in which MLflow is installed; returns what the script printed.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new(executable().with_file_name("python"));
-    let output = quiet(command.arg("-c").arg(script).args(arguments))
+    let output = python_command()
+        .arg("-c")
+        .arg(script)
+        .args(arguments)
         .output()
         .expect("python");
     assert!(

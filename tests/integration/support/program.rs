@@ -32,6 +32,8 @@ pub(crate) struct Ended {
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) success: bool,
+    /// Exit code; `None` if a signal has ended the program.
+    pub(crate) code: Option<i32>,
     pub(crate) took: Duration,
 }
 
@@ -126,6 +128,7 @@ impl Folder {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
             success: output.status.success(),
+            code: output.status.code(),
             took: started.elapsed(),
         }
         .checked()
@@ -297,6 +300,7 @@ impl Live {
             stdout: self.stdout + &String::from_utf8(output.stdout).unwrap(),
             stderr: self.stderr.0.lock().unwrap().clone(),
             success: output.status.success(),
+            code: output.status.code(),
             took: self.started.elapsed(),
         }
         .checked()

@@ -6,11 +6,11 @@
 
 mod redaction;
 
+use mlflow_rules::git::Repository;
 use mlflow_rules::{Edge, mask};
 use proc_macro2::TokenStream;
 use quote::quote;
 
-use super::git::Repository;
 use super::{BuildInfo, package_directory, quote_option};
 use crate::paths;
 use redaction::{Language, LineMasker};

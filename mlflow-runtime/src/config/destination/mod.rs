@@ -70,6 +70,14 @@ impl Destination {
         }
     }
 
+    /// Returns true if the tracking URI contains a user name or a password, which win over all others.
+    pub(crate) fn has_login(&self) -> bool {
+        match self {
+            Self::Rest { uri } => Url::parse(uri).is_ok_and(|url| has_userinfo(&url)),
+            Self::Sqlite { .. } | Self::Unusable(_) => false,
+        }
+    }
+
     /// Returns true if the destination names a store.
     pub(crate) fn is_usable(&self) -> bool {
         !matches!(self, Self::Unusable(_))
@@ -113,6 +121,11 @@ impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Returns true if the URL contains a user name or a password.
+pub(crate) fn has_userinfo(url: &Url) -> bool {
+    !url.username().is_empty() || url.password().is_some()
 }
 
 fn is_http(scheme: &str) -> bool {

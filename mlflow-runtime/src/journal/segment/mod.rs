@@ -204,10 +204,7 @@ impl Segment {
 
     /// Returns true if the file holds nothing but zeros: its process died before it wrote anything.
     pub(crate) fn is_blank(&self) -> bool {
-        match self.read() {
-            Ok(SegmentBytes::Loaded(loaded)) => loaded.is_blank(),
-            Ok(SegmentBytes::Mapped(_)) | Err(_) => false,
-        }
+        self.read().is_ok_and(|bytes| bytes.is_blank())
     }
 
     pub(crate) fn is_sealed(&self) -> bool {
@@ -270,6 +267,15 @@ impl SegmentBytes {
         matches!(self, Self::Loaded(_))
     }
 
+    /// Returns true if a file holds nothing but zeros.
+    pub(crate) fn is_blank(&self) -> bool {
+        match self {
+            Self::Mapped(_) => false,
+            Self::Loaded(loaded) => loaded.is_blank(),
+        }
+    }
+
+    #[inline]
     pub(crate) fn frame(&self, offset: usize) -> Frame<'_> {
         match self {
             Self::Mapped(region) => region

@@ -22,7 +22,7 @@ use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
-use crate::store::{ArtifactContent, Store, StoreError, StoreInfo, StoredRun};
+use crate::store::{ArtifactContent, Store, StoreError, StoredRun};
 use crate::warnings::WarningLog;
 
 /// Maximum number of consecutive retries of a batch for which the store reports that another client
@@ -93,10 +93,6 @@ impl Delivery {
     /// Returns true if something was completed since the last call. A completed part is not sent again.
     pub(in crate::shipper) fn take_progress(&mut self) -> bool {
         std::mem::take(&mut self.has_progress)
-    }
-
-    pub(in crate::shipper) async fn info(&self) -> Result<StoreInfo, StoreError> {
-        self.store.info().await
     }
 
     pub(in crate::shipper) fn uri(&self) -> String {

@@ -29,7 +29,7 @@ impl Delivery {
                 self.store.update_run(run, status, Some(end_time_ms)).await
             }
             Role::Member { rank } => match status {
-                RunStatus::Running => Ok(()),
+                RunStatus::Running | RunStatus::Scheduled => Ok(()),
                 RunStatus::Finished => self.clear_rank_failure(run, rank).await,
                 RunStatus::Failed | RunStatus::Killed => {
                     self.set_rank_status(run, rank, status).await

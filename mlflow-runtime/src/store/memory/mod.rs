@@ -4,7 +4,9 @@
 //! - A clone is another handle to the same content, so that a test can read while a shipper writes.
 //! - The store refuses what MLflow's server refuses, but keeps ±∞ as they are.
 
+mod catalog;
 mod injected_failures;
+mod registry;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Read;
@@ -20,7 +22,9 @@ use super::{
 use crate::model::tag_keys;
 use crate::model::{ExperimentRef, Metric, RunStatus};
 use crate::sync::lock;
+use crate::time::now_ms;
 use injected_failures::InjectedFailures;
+use registry::MemoryModel;
 
 /// Store that keeps everything in memory. A clone is another handle to the same content.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +40,16 @@ pub struct StoredExperiment {
     pub id: String,
     /// Name of the experiment.
     pub name: String,
-    /// True if [`MemoryStore::delete_experiment`] was called for this experiment.
+    /// True if the experiment was deleted.
     pub deleted: bool,
+    /// URI below which the artifacts of the runs are.
+    pub artifact_location: String,
+    /// Time of the creation, in ms since the Unix epoch.
+    pub creation_time_ms: i64,
+    /// Time of the last change, in ms since the Unix epoch.
+    pub last_update_time_ms: i64,
+    /// Tags by key.
+    pub tags: BTreeMap<String, String>,
 }
 
 /// Run with all its values, as [`MemoryStore::runs`] returns it.
@@ -75,12 +87,16 @@ struct MemoryState {
     runs: Vec<MemoryRun>,
     /// Index of each run in `runs`, by run id.
     run_indices: HashMap<String, usize>,
+    /// Registered models by name.
+    models: BTreeMap<String, MemoryModel>,
     injected_failures: InjectedFailures,
 }
 
 #[derive(Clone, Debug)]
 struct MemoryRun {
     data: StoredRunData,
+    /// True if the run was deleted. It can be restored.
+    deleted: bool,
     points: HashSet<(Arc<str>, i64, i64, PointValue)>,
 }
 
@@ -113,9 +129,41 @@ impl MemoryState {
 
     /// Returns a run that may be written to: the run exists, and its experiment is not deleted.
     fn active_run(&mut self, run_id: &str) -> Result<&mut MemoryRun, StoreError> {
-        let experiment_id = self.run(run_id)?.data.experiment_id.clone();
+        let run = self.run(run_id)?;
+        if run.deleted {
+            return Err(StoreError::Blocked {
+                reason: format!("the run {run_id} is deleted: restore it to log to it again")
+                    .into(),
+                everything: false,
+            });
+        }
+        let experiment_id = run.data.experiment_id.clone();
         self.active_experiment(&experiment_id)?;
         self.run(run_id)
+    }
+
+    /// Adds an experiment and returns its id.
+    fn add_experiment(&mut self, name: &str) -> String {
+        let id = (self.experiments.len() + 1).to_string();
+        let now = now_ms();
+        self.experiments.push(StoredExperiment {
+            artifact_location: format!("memory:/{id}"),
+            id: id.clone(),
+            name: name.to_owned(),
+            deleted: false,
+            creation_time_ms: now,
+            last_update_time_ms: now,
+            tags: BTreeMap::new(),
+        });
+        id
+    }
+
+    /// Deletes or restores the runs of an experiment.
+    fn set_runs_deleted(&mut self, experiment_id: &str, deleted: bool) {
+        let runs = self.runs.iter_mut();
+        for run in runs.filter(|run| run.data.experiment_id == experiment_id) {
+            run.deleted = deleted;
+        }
     }
 
     fn active_experiment(&self, id: &str) -> Result<&StoredExperiment, StoreError> {
@@ -163,6 +211,7 @@ impl MemoryStore {
             experiments: state.experiments.clone(),
             runs: state.runs.clone(),
             run_indices: state.run_indices.clone(),
+            models: state.models.clone(),
             injected_failures: InjectedFailures::default(),
         };
         Self {
@@ -277,13 +326,7 @@ impl Store for MemoryStore {
         if let Some(id) = known {
             return state.active_experiment(&id).map(|found| found.id.clone());
         }
-        let id = (state.experiments.len() + 1).to_string();
-        state.experiments.push(StoredExperiment {
-            id: id.clone(),
-            name: name.clone(),
-            deleted: false,
-        });
-        Ok(id)
+        Ok(state.add_experiment(name))
     }
 
     async fn create_run(&self, run: &NewRun<'_>) -> Result<StoredRun, StoreError> {
@@ -318,6 +361,7 @@ impl Store for MemoryStore {
         state.run_indices.insert(created.run_id.clone(), place);
         state.runs.push(MemoryRun {
             data,
+            deleted: false,
             points: HashSet::new(),
         });
         Ok(created)
@@ -350,7 +394,7 @@ impl Store for MemoryStore {
             experiment_id: &self.experiment(&experiment).await?,
             name: "",
             user_id: "",
-            start_time_ms: crate::time::now_ms(),
+            start_time_ms: now_ms(),
             tags: &[],
         };
         self.create_run(&adopted).await
@@ -361,7 +405,7 @@ impl Store for MemoryStore {
         let mut state = self.begin_request()?;
         #[cfg(test)]
         state.injected_failures.record_batch(batch);
-        let MemoryRun { data, points } = state.active_run(&run.run_id)?;
+        let MemoryRun { data, points, .. } = state.active_run(&run.run_id)?;
         for param in batch.params {
             if let Some(old) = data
                 .params
@@ -436,6 +480,7 @@ impl Store for MemoryStore {
             version: None,
             latency: Duration::ZERO,
             authenticated: None,
+            clock_difference_ms: None,
         })
     }
 

@@ -6,7 +6,7 @@ use reqwest::{Method, Url};
 use super::error::{self, Route};
 use super::http::{self, HttpClient};
 use super::upload::{self, UploadContent};
-use super::{ArtifactContent, StoreError, StoredRun, json, presigned};
+use super::{ArtifactContent, StoreError, StoredRun, json, presigned, time_limit};
 use crate::store::{local_artifacts, uri, validate};
 
 /// Writes one artifact to the destination that the run's artifact URI names.
@@ -69,7 +69,7 @@ async fn put_through_server(
     let response =
         upload::send_following_redirects(request, http.timeout(), &asked, url, &content).await?;
     let answer = http::read_success_body(Route::Artifacts, &asked, response);
-    let body = upload::with_timeout(http.timeout(), &asked, answer).await?;
+    let body = time_limit::with_timeout(http.timeout(), &asked, answer).await?;
     // MLflow answers with an empty body or with `{}`. A server that answers anything else has not stored the
     // file.
     if body.is_empty() || serde_json::from_slice::<json::EmptyResponse>(&body).is_ok() {
@@ -81,7 +81,7 @@ async fn put_through_server(
 
 /// Returns true if a path means the same to this host and to the server: if the server is local, or if the
 /// root of the server's artifacts exists on this host.
-fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
+pub(super) fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
     let server_is_local = matches!(server.host_str(), Some("localhost" | "[::1]"))
         || server.host_str().is_some_and(|h| h.starts_with("127."));
     // `<root>/<experiment>/<run>/artifacts`
@@ -95,6 +95,19 @@ pub(super) fn artifact_proxy_url(
     artifact_uri: &str,
     path: &str,
 ) -> Result<Url, StoreError> {
+    proxy_url(server, "artifacts", artifact_uri, path)
+}
+
+/// Returns the URL at which the server signs the download of an artifact of its own bucket.
+pub(super) fn presigned_proxy_url(
+    server: &Url,
+    artifact_uri: &str,
+    path: &str,
+) -> Result<Url, StoreError> {
+    proxy_url(server, "presigned", artifact_uri, path)
+}
+
+fn proxy_url(server: &Url, route: &str, artifact_uri: &str, path: &str) -> Result<Url, StoreError> {
     let rest = artifact_uri
         .strip_prefix("mlflow-artifacts:")
         .unwrap_or(artifact_uri);
@@ -110,7 +123,7 @@ pub(super) fn artifact_proxy_url(
     };
     let prefix = server.path().trim_end_matches('/');
     let root = root.trim_matches('/');
-    let mut url = format!("{origin}{prefix}/api/2.0/mlflow-artifacts/artifacts/{root}/");
+    let mut url = format!("{origin}{prefix}/api/2.0/mlflow-artifacts/{route}/{root}/");
     uri::push_encoded_path(&mut url, path);
     http::parse_url(&url)
 }

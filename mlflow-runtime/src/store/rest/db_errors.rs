@@ -9,10 +9,15 @@
 pub(super) fn is_duplicate(words: &str, what: &str) -> bool {
     let words = strip_statement(words);
     let named = [format!("{what}s."), format!("{what}_pk")];
-    let is_known = ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
+    is_unique_violation(words) && named.iter().any(|name| words.contains(name))
+}
+
+/// Returns true if `words` is a database's error for a row that exists already, of any table.
+pub(super) fn is_unique_violation(words: &str) -> bool {
+    let words = strip_statement(words);
+    ["UNIQUE constraint", "duplicate key", "Duplicate entry"]
         .iter()
-        .any(|start| words.contains(start));
-    is_known && named.iter().any(|name| words.contains(name))
+        .any(|start| words.contains(start))
 }
 
 /// Returns true if `words` is a database's error for a row that only another client can have created. Two

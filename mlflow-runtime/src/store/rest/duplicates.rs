@@ -12,7 +12,6 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::error::RequestError;
 use super::http::{HttpClient, Idempotency};
 use super::json::{self, RunInfo};
 use super::{StoreError, StoredRun};
@@ -200,13 +199,15 @@ async fn classify_contents(
                 RunContents::Unknown
             }
         }
-        // For example a gateway's failure. Some servers give this answer forever, so the caller must stop at
-        // some point.
-        Err(RequestError::Other(StoreError::Unavailable { .. } | StoreError::Busy { .. })) => {
-            RunContents::TemporarilyUnknown
-        }
-        // Not every server can list artifacts.
-        Err(_) => RunContents::Unknown,
+        Err(failure) => match StoreError::from(failure) {
+            // For example a gateway's failure. Some servers give this answer forever, so the caller must stop
+            // at some point.
+            StoreError::Unavailable { .. } | StoreError::Busy { .. } => {
+                RunContents::TemporarilyUnknown
+            }
+            // Not every server can list artifacts.
+            _ => RunContents::Unknown,
+        },
     }
 }
 

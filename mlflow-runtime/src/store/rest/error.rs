@@ -30,8 +30,23 @@ pub(super) enum RequestError {
         /// Name of the request, the status and the server's error text.
         reason: String,
     },
+    /// Error in the caller's terms, whose cause some calls treat in a way of their own.
+    Known(Cause, StoreError),
     /// Error that is already in the caller's terms.
     Other(StoreError),
+}
+
+/// Cause of a [`RequestError::Known`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The JSON interface has no such route: this is another release of MLflow, or no MLflow at all.
+    UnknownRoute,
+    /// The server failed with status 500. Some releases answer so to what a later one refuses.
+    ServerFault,
+    /// The answer is longer than the call accepts.
+    LongAnswer,
+    /// The server passes no artifacts on, and signs URLs of its bucket instead.
+    PresignedOnly,
 }
 
 impl From<StoreError> for RequestError {
@@ -53,7 +68,7 @@ impl From<RequestError> for StoreError {
             RequestError::Refused { reason, .. } => Self::Rejected {
                 reason: reason.into(),
             },
-            RequestError::Other(error) => error,
+            RequestError::Known(_, error) | RequestError::Other(error) => error,
         }
     }
 }
@@ -75,7 +90,7 @@ impl RequestError {
                 reason: reason.into(),
                 everything: false,
             },
-            Self::Other(error) => error,
+            Self::Known(_, error) | Self::Other(error) => error,
         }
     }
 
@@ -112,6 +127,8 @@ struct ErrorBody {
     error_code: Option<String>,
     message: Option<String>,
     detail: Option<serde_json::Value>,
+    /// True since MLflow 3.18, if the server was started with `--artifacts-presigned-only`.
+    artifacts_presigned_only: Option<serde_json::Value>,
 }
 
 /// Returns the error for an answer that is no success. `asked` names the request.
@@ -128,7 +145,9 @@ pub(super) fn classify_response(
         error_code,
         message,
         detail,
+        artifacts_presigned_only,
     } = parsed.unwrap_or_default();
+    let is_presigned_only = artifacts_presigned_only.is_some_and(|only| only == true);
     let code = error_code.unwrap_or_default();
     let words = message
         .or_else(|| detail.map(|detail| detail.to_string()))
@@ -158,6 +177,15 @@ pub(super) fn classify_response(
             reason: reason.into(),
             everything,
         })
+    };
+    let not_mlflow = |reason: String| {
+        blocked(
+            format!(
+                "{reason}. This is not an MLflow server, or the path prefix in MLFLOW_TRACKING_URI is missing or wrong: \
+                 the URI must be the part of the server's URLs before `/api/2.0/mlflow`"
+            ),
+            true,
+        )
     };
     let number = status.as_u16();
     match number {
@@ -199,6 +227,16 @@ pub(super) fn classify_response(
                 "{reason}. The server does not accept this host name: start the server with --allowed-hosts including it"
             ),
             true,
+        ),
+        403 if is_presigned_only => RequestError::Known(
+            Cause::PresignedOnly,
+            StoreError::Blocked {
+                reason: format!(
+                    "{reason}. The server passes no artifacts on: it was started with --artifacts-presigned-only"
+                )
+                .into(),
+                everything: false,
+            },
         ),
         // An authenticating proxy in front of the server answers in HTML, and refuses everything; the server
         // itself refuses only this run.
@@ -250,17 +288,13 @@ pub(super) fn classify_response(
                 false,
             )
         }
-        500..=599 => unavailable(reason),
+        500 => RequestError::Known(Cause::ServerFault, unavailable(reason).into()),
+        501..=599 => unavailable(reason),
         // MLflow's artifact routes refuse in JSON; an HTML page comes from something in between.
         400 if route == Route::Artifacts && is_json => rejected(reason),
         _ if route == Route::Artifacts => unavailable(reason),
-        _ => blocked(
-            format!(
-                "{reason}. This is not an MLflow server, or the path prefix in MLFLOW_TRACKING_URI is missing or wrong: \
-                 the URI must be the part of the server's URLs before `/api/2.0/mlflow`"
-            ),
-            true,
-        ),
+        404 | 405 => RequestError::Known(Cause::UnknownRoute, not_mlflow(reason).into()),
+        _ => not_mlflow(reason),
     }
 }
 
@@ -274,6 +308,21 @@ pub(super) fn unexpected_response_error(asked: &str, body: &[u8]) -> StoreError 
         .into(),
         retry_after: None,
     }
+}
+
+/// Returns the error for an answer that is longer than `max_bytes`.
+pub(super) fn long_answer_error(asked: &str, max_bytes: usize) -> RequestError {
+    RequestError::Known(
+        Cause::LongAnswer,
+        StoreError::Unavailable {
+            reason: format!(
+                "{asked}: the answer is longer than {} MiB, which is more than MLflow sends (a proxy or a login page?)",
+                max_bytes >> 20
+            )
+            .into(),
+            retry_after: None,
+        },
+    )
 }
 
 /// Returns the text of a body, without HTML tags and with single spaces. Reads only the beginning of the

@@ -75,7 +75,7 @@ fn check_failure(failure: RequestError) -> StoreError {
     let already_there = failure.is_duplicate_point();
     let (is_refusal, error) = match failure {
         RequestError::Refused { .. } => (true, StoreError::from(failure)),
-        RequestError::Other(error) => (false, error),
+        RequestError::Known(_, error) | RequestError::Other(error) => (false, error),
     };
     assert!(is_refusal || !already_there);
     assert!(error.to_string().chars().count() < 2_000, "{error}");

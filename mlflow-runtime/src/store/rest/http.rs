@@ -20,7 +20,8 @@ use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
 use super::error::{self, RequestError, Route};
-use super::{Credentials, RestOptions, StoreError, tls};
+use super::{Credentials, RestOptions, StoreError, clock, time_limit, tls};
+use crate::config::destination::has_userinfo;
 use crate::store::uri;
 
 /// Time after which an idle connection is dropped, below the 5 s after which the server closes it.
@@ -32,6 +33,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest body of an answer that is accepted. A run with 10,000 metrics and params takes some 5 MB.
 const MAX_RESPONSE_BYTES: usize = 32 << 20;
 
+/// Largest body of an answer with many records that is accepted: releases up to 3.1 send the whole history of
+/// a metric at once, some 100 bytes a point.
+pub(super) const MAX_LIST_BYTES: usize = 256 << 20;
+
 /// Largest number of redirects that one request follows.
 pub(super) const MAX_REDIRECTS: usize = 4;
 
@@ -40,6 +45,14 @@ pub(super) const MAX_REDIRECTS: usize = 4;
 pub(super) enum Idempotency {
     Idempotent,
     NonIdempotent,
+}
+
+/// Answer of a server to a request that needs access.
+pub(super) struct Access {
+    /// False if the server refuses the request because of the credentials.
+    pub(super) is_authorized: bool,
+    /// Time of the answer by the server's clock; `None` if the server does not send it.
+    pub(super) server_time_ms: Option<i64>,
 }
 
 /// HTTP client of one tracking server.
@@ -142,7 +155,10 @@ impl HttpClient {
         let response = self.send(asked, Idempotency::Idempotent, build).await?;
         let body = match read_success_body(Route::Api, asked, response).await {
             Ok(body) => body,
-            Err(RequestError::Other(error @ StoreError::Unavailable { .. })) => return Err(error),
+            Err(
+                RequestError::Other(error @ StoreError::Unavailable { .. })
+                | RequestError::Known(_, error @ StoreError::Unavailable { .. }),
+            ) => return Err(error),
             Err(_) => return Ok(None),
         };
         // Under a wrong path, a web server may answer with some page.
@@ -154,25 +170,28 @@ impl HttpClient {
             }))
     }
 
-    /// Returns true if the request is answered, and false if it is refused because of the credentials.
-    pub(super) async fn is_authorized(
+    /// Sends a request, which may be refused because of the credentials.
+    pub(super) async fn check_access(
         &self,
         path: &str,
         query: &[(&str, &str)],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Access, StoreError> {
         let asked = format!("GET {path}");
         let mut url = self.api_url(path)?;
         url.query_pairs_mut().extend_pairs(query);
         let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
         let response = self.send(&asked, Idempotency::Idempotent, build).await?;
-        if matches!(
-            response.status(),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-        ) {
-            return Ok(false);
+        let access = Access {
+            is_authorized: !matches!(
+                response.status(),
+                StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+            ),
+            server_time_ms: clock::server_time_ms(response.headers()),
+        };
+        if access.is_authorized {
+            read_json::<IgnoredAny>(&asked, response).await?;
         }
-        read_json::<IgnoredAny>(&asked, response).await?;
-        Ok(true)
+        Ok(access)
     }
 
     /// Sends a small request, and waits for the answer no longer than [`PING_TIMEOUT`], or the request
@@ -188,14 +207,51 @@ impl HttpClient {
         Ok(())
     }
 
+    /// Sends a GET request, and reads an answer with many records, of up to [`MAX_LIST_BYTES`].
+    pub(super) async fn get_list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<T, RequestError> {
+        let asked = format!("GET {path}");
+        let mut url = self.api_url(path)?;
+        url.query_pairs_mut().extend_pairs(query);
+        let build = || self.request(Method::GET, url.clone()).timeout(self.timeout);
+        let response = self.send(&asked, Idempotency::Idempotent, build).await?;
+        read_json_within(&asked, response, MAX_LIST_BYTES).await
+    }
+
+    /// Sends a POST request that is harmless when repeated, and reads an answer with many records, of up to
+    /// [`MAX_LIST_BYTES`].
+    pub(super) async fn post_list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, RequestError> {
+        let response = self.post_json(path, body, Idempotency::Idempotent).await?;
+        read_json_within(&format!("POST {path}"), response, MAX_LIST_BYTES).await
+    }
+
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: Vec<u8>,
         repeat: Idempotency,
     ) -> Result<T, RequestError> {
-        let asked = format!("POST {path}");
-        read_json(&asked, self.post_json(path, body, repeat).await?).await
+        self.call(Method::POST, path, body, repeat).await
+    }
+
+    /// Sends a JSON body by any method, and reads the answer.
+    pub(super) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        repeat: Idempotency,
+    ) -> Result<T, RequestError> {
+        let asked = format!("{method} {path}");
+        let response = self.send_json(method, path, body, repeat).await?;
+        read_json(&asked, response).await
     }
 
     /// Sends a JSON body, and returns the answer unread, whatever its status.
@@ -205,11 +261,21 @@ impl HttpClient {
         body: Vec<u8>,
         repeat: Idempotency,
     ) -> Result<Response, StoreError> {
-        let asked = format!("POST {path}");
+        self.send_json(Method::POST, path, body, repeat).await
+    }
+
+    async fn send_json(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        repeat: Idempotency,
+    ) -> Result<Response, StoreError> {
+        let asked = format!("{method} {path}");
         let url = self.api_url(path)?;
         let body = Bytes::from(body);
         let build = || {
-            self.request(Method::POST, url.clone())
+            self.request(method.clone(), url.clone())
                 .timeout(self.timeout)
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone())
@@ -258,6 +324,14 @@ impl HttpClient {
 
     fn api_url(&self, path: &str) -> Result<Url, StoreError> {
         parse_url(&format!("{}/api/2.0/mlflow/{path}", self.base))
+    }
+
+    /// Requests a file, and returns the answer unread, whatever its status. Only the beginning of the answer
+    /// has to come in time.
+    pub(super) async fn open(&self, asked: &str, url: &Url) -> Result<Response, StoreError> {
+        let build = || self.request(Method::GET, url.clone());
+        let opening = self.send(asked, Idempotency::Idempotent, build);
+        time_limit::with_timeout(self.timeout, asked, opening).await
     }
 
     async fn send(
@@ -345,12 +419,13 @@ fn parse_tracking_uri(text: &str) -> Result<(Url, Option<Credentials>), StoreErr
             .map(String::from)
             .ok_or_else(|| blocked("has an invalid percent-encoding in its user name or password"))
     };
-    let credentials = match (url.username(), url.password()) {
-        ("", None) => None,
-        (username, password) => Some(Credentials::Basic {
-            username: decoded(username)?,
-            password: decoded(password.unwrap_or_default())?,
-        }),
+    let credentials = if has_userinfo(&url) {
+        Some(Credentials::Basic {
+            username: decoded(url.username())?,
+            password: decoded(url.password().unwrap_or_default())?,
+        })
+    } else {
+        None
     };
     url.set_query(None);
     url.set_fragment(None);
@@ -410,7 +485,15 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     asked: &str,
     response: Response,
 ) -> Result<T, RequestError> {
-    let body = read_success_body(Route::Api, asked, response).await?;
+    read_json_within(asked, response, MAX_RESPONSE_BYTES).await
+}
+
+async fn read_json_within<T: DeserializeOwned>(
+    asked: &str,
+    response: Response,
+    max_bytes: usize,
+) -> Result<T, RequestError> {
+    let body = read_body_within(Route::Api, asked, response, max_bytes).await?;
     serde_json::from_slice(&body).map_err(|_| error::unexpected_response_error(asked, &body).into())
 }
 
@@ -418,7 +501,16 @@ pub(super) async fn read_json<T: DeserializeOwned>(
 pub(super) async fn read_success_body(
     route: Route,
     asked: &str,
+    response: Response,
+) -> Result<Vec<u8>, RequestError> {
+    read_body_within(route, asked, response, MAX_RESPONSE_BYTES).await
+}
+
+async fn read_body_within(
+    route: Route,
+    asked: &str,
     mut response: Response,
+    max_bytes: usize,
 ) -> Result<Vec<u8>, RequestError> {
     let mut body = Vec::new();
     while let Some(chunk) = response
@@ -426,8 +518,8 @@ pub(super) async fn read_success_body(
         .await
         .map_err(|error| classify_send_error(asked, error))?
     {
-        if body.len() + chunk.len() > MAX_RESPONSE_BYTES {
-            return Err(error::unexpected_response_error(asked, &body).into());
+        if body.len() + chunk.len() > max_bytes {
+            return Err(error::long_answer_error(asked, max_bytes));
         }
         body.extend_from_slice(&chunk);
     }

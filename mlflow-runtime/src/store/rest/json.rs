@@ -3,6 +3,8 @@
 //! Every field is written with exactly the type that the server expects. The server keeps everything that it
 //! read up to the first field which does not convert, drops the rest and answers 200.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Batch, NewRun, StoreError, StoredRun};
@@ -108,14 +110,21 @@ impl RunInfo {
 }
 
 #[derive(Serialize)]
-struct KeyValue<'a> {
+pub(super) struct KeyValue<'a> {
     key: &'a str,
     value: &'a str,
 }
 
+/// Returns tags as the server expects them.
+pub(super) fn to_key_values(tags: &BTreeMap<String, String>) -> Vec<KeyValue<'_>> {
+    tags.iter()
+        .map(|(key, value)| KeyValue { key, value })
+        .collect()
+}
+
 /// Serializes the body of a request. Writing strings and integers into memory does not fail. If it ever did,
 /// the server's refusal of the empty body would show the failure.
-fn to_json(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn to_json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }
 

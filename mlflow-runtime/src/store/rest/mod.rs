@@ -7,6 +7,8 @@
 //!   output and in no URI that leaves this module.
 
 mod artifact;
+mod catalog;
+mod clock;
 mod db_errors;
 mod duplicates;
 mod error;
@@ -15,6 +17,7 @@ pub(crate) mod fuzz_support;
 mod http;
 mod json;
 mod presigned;
+mod time_limit;
 mod tls;
 mod upload;
 
@@ -30,6 +33,7 @@ use super::{
     ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun, validate,
 };
 use crate::model::{ExperimentRef, Metric, RunStatus};
+use crate::time::now_ms;
 #[cfg(feature = "__bench")]
 pub(crate) use json::log_batch as bodies;
 
@@ -436,14 +440,16 @@ impl Store for RestStore {
         let version = self.http.version().await?;
         let started = Instant::now();
         let query = [("max_results", "1")];
-        let authenticated = self
-            .http
-            .is_authorized("experiments/search", &query)
-            .await?;
+        let sent_ms = now_ms();
+        let access = self.http.check_access("experiments/search", &query).await?;
+        let latency = started.elapsed();
         Ok(StoreInfo {
             version,
-            latency: started.elapsed(),
-            authenticated: Some(authenticated),
+            latency,
+            authenticated: Some(access.is_authorized),
+            clock_difference_ms: access
+                .server_time_ms
+                .map(|server_ms| clock::difference_ms(server_ms, sent_ms, latency)),
         })
     }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::error::{RequestError, Route};
 use super::http::{self, HttpClient, Idempotency};
 use super::upload::{self, UploadContent};
-use super::{StoreError, StoredRun, json};
+use super::{StoreError, StoredRun, json, time_limit};
 use crate::model::limits;
 
 /// Largest upload that S3 accepts in one request (Amazon S3 user guide, "Uploading objects").
@@ -59,9 +59,12 @@ pub(super) async fn upload_to_bucket(
         presigned_url,
         headers,
     } = request_presigned_upload(http, run, path).await?;
-    let (Ok(url), Some(headers)) = (Url::parse(&presigned_url), build_header_map(&headers)) else {
+    let (Ok(url), Some(mut headers)) = (Url::parse(&presigned_url), build_header_map(&headers))
+    else {
         return Err(blocked_error(run, INVALID_PRESIGNED_UPLOAD));
     };
+    let default = HeaderValue::from_static("application/octet-stream");
+    headers.entry(CONTENT_TYPE).or_insert(default);
     let client = http.bucket_client(url.scheme() == "https")?;
     let asked = format!("PUT artifact {path} to its bucket");
     let request = |url| client.put(url).headers(headers.clone());
@@ -70,7 +73,7 @@ pub(super) async fn upload_to_bucket(
     // Answers of the tracking server show nothing about the bucket, so `ping_artifacts` needs this record.
     http.set_bucket_unavailable(sent.is_err());
     let answer = check_bucket_response(run, &asked, sent?);
-    upload::with_timeout(http.timeout(), &asked, answer).await
+    time_limit::with_timeout(http.timeout(), &asked, answer).await
 }
 
 /// Requests the signature of an upload from the server.
@@ -98,29 +101,27 @@ async fn request_presigned_upload(
         }
         Err(RequestError::Refused { reason, .. }) => Err(not_signed(run, &reason)),
         Err(RequestError::Other(StoreError::Rejected { reason })) => Err(not_signed(run, &reason)),
-        Err(RequestError::Other(_)) if is_unknown => Err(blocked_error(
+        Err(RequestError::Known(..) | RequestError::Other(_)) if is_unknown => Err(blocked_error(
             run,
             "the server does not sign uploads: MLflow does since 3.17. Upgrade the server, or start it with --serve-artifacts",
         )),
-        Err(RequestError::Other(error)) => Err(error),
+        Err(RequestError::Known(_, error) | RequestError::Other(error)) => Err(error),
     }
 }
 
-/// Returns the headers of an upload, of which none carries our credentials; `None` if one of them cannot be
-/// sent.
-fn build_header_map(headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
+/// Returns the headers that the server gave with a signed URL, of which none carries our credentials; `None`
+/// if one of them cannot be sent.
+pub(super) fn build_header_map(headers: &BTreeMap<String, String>) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let name = HeaderName::try_from(name).ok()?;
         map.insert(name, HeaderValue::try_from(value).ok()?);
     }
-    let default = HeaderValue::from_static("application/octet-stream");
-    map.entry(CONTENT_TYPE).or_insert(default);
     Some(map)
 }
 
-/// Returns an error unless the bucket has accepted the upload.
-async fn check_bucket_response(
+/// Returns an error unless the bucket has accepted the request.
+pub(super) async fn check_bucket_response(
     run: &StoredRun,
     asked: &str,
     mut response: Response,
@@ -177,8 +178,8 @@ fn not_signed(run: &StoredRun, reason: &str) -> StoreError {
     blocked_error(run, &format!("the server signs no upload: {reason}"))
 }
 
-/// Returns the error for an artifact that waits until a person acts.
-fn blocked_error(run: &StoredRun, why: &str) -> StoreError {
+/// Returns the error for an artifact that is blocked until a person acts.
+pub(super) fn blocked_error(run: &StoredRun, why: &str) -> StoreError {
     StoreError::Blocked {
         reason: format!(
             "artifacts of this run go to `{}`: {why}",

@@ -86,29 +86,9 @@ pub(super) async fn send_following_redirects(
     Ok(response)
 }
 
-/// Waits for a future that reads an answer, but no longer than `timeout`: an answer may stop in the middle.
-pub(super) async fn with_timeout<T, E: From<StoreError>>(
-    timeout: Duration,
-    asked: &str,
-    answer: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    let late = |_| {
-        let reason = format!("{asked}: no answer in time");
-        let retry_after = None;
-        Err(StoreError::Unavailable {
-            reason: reason.into(),
-            retry_after,
-        }
-        .into())
-    };
-    tokio::time::timeout(timeout, answer)
-        .await
-        .unwrap_or_else(late)
-}
-
-/// Returns the URL that an answer redirects the upload to. Returns `None` unless the redirect keeps method
+/// Returns the URL that an answer redirects the request to. Returns `None` unless the redirect keeps method
 /// and body, and does not leave an encrypted connection.
-fn redirect_target(response: &Response, from: &Url) -> Option<Url> {
+pub(super) fn redirect_target(response: &Response, from: &Url) -> Option<Url> {
     if !http::is_body_preserving_redirect(response.status()) {
         return None;
     }

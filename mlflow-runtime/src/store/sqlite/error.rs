@@ -16,6 +16,8 @@ pub(super) enum SqliteError {
     Sqlite(rusqlite::Error),
     /// Directory of the file that cannot be created.
     Directory(PathBuf, io::Error),
+    /// File that does not exist, or that has no tables yet.
+    Missing,
     /// File that another program is setting up at this moment.
     BeingCreated,
     /// SQLite file of another program.
@@ -51,7 +53,11 @@ impl SqliteError {
                         | ErrorCode::ConstraintViolation
                 )
             ),
-            Self::Directory(..) | Self::BeingCreated | Self::ForeignFile | Self::TooOld => false,
+            Self::Directory(..)
+            | Self::Missing
+            | Self::BeingCreated
+            | Self::ForeignFile
+            | Self::TooOld => false,
         }
     }
 
@@ -75,6 +81,15 @@ impl SqliteError {
                     directory.display()
                 ))
                 .with_source(error);
+            }
+            Self::Missing => {
+                return StoreError::Missing {
+                    reason: format!(
+                        "there is no MLflow database {file}: either nothing was logged there yet, or MLFLOW_TRACKING_URI has to name \
+                         another place"
+                    )
+                    .into(),
+                };
             }
             Self::BeingCreated => {
                 return StoreError::Busy {

@@ -11,12 +11,18 @@ use super::{Batch, runs, validate};
 use crate::model::tag_keys;
 use crate::model::{Metric, Param, Tag};
 
+/// Cache of pages while a batch is written, in KiB, all of which is used only if a batch needs it: a batch of
+/// ten thousand keys changes as many pages of an index. Pages that do not fit are written before the commit,
+/// and from then on nobody else can even read the file.
+const CACHE_KIB: i64 = 65_536;
+
 /// Writes the batch to the run, in one transaction.
 pub(super) fn write_batch(
     db: &mut Connection,
     run_id: &str,
     batch: &Batch<'_>,
 ) -> Result<(), SqliteError> {
+    db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     runs::require_active_run(&transaction, run_id)?;
     insert_params(&transaction, run_id, batch.params)?;

@@ -7,8 +7,11 @@
 //!   fails.
 //! - A call waits at most [`MAX_BLOCKING_WAIT`] in all for a lock that someone else has. Then the call returns, and
 //!   the caller has to repeat it.
+//! - A call that reads creates nothing: neither a missing file, nor tables in an empty one.
 //! - What MLflow's server refuses is refused here, too (see the module `validate`).
 
+mod catalog;
+mod columns;
 mod error;
 mod log_batch;
 mod open;
@@ -29,7 +32,7 @@ use super::{
 };
 use crate::model::{ExperimentRef, RunStatus};
 use error::SqliteError;
-use open::OpenDatabase;
+use open::{MissingFile, OpenDatabase};
 
 /// Largest number of entries in a batch: as many as the shipper reads at a time. Writing them takes a third
 /// of a second, in which nobody else has the file's lock.
@@ -69,9 +72,18 @@ impl SqliteStore {
         }
     }
 
-    /// Runs `work` on the file, and opens the file first if necessary.
+    /// Runs `work` on the file. Opens the file first if necessary, and creates it if it is missing.
     fn with_connection<T>(
         &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, SqliteError>,
+    ) -> Result<T, StoreError> {
+        self.with_file(MissingFile::Create, work)
+    }
+
+    /// Runs `work` on the file, and opens the file first if necessary.
+    fn with_file<T>(
+        &self,
+        missing: MissingFile,
         work: impl FnOnce(&mut Connection) -> Result<T, SqliteError>,
     ) -> Result<T, StoreError> {
         let mut slot = self.database.borrow_mut();
@@ -85,7 +97,10 @@ impl SqliteStore {
         }
         let open = match &mut *slot {
             Some(open) => open,
-            none => none.insert(OpenDatabase::new(&self.path, &self.artifact_root)?),
+            none => none.insert(
+                OpenDatabase::new(&self.path, &self.artifact_root, missing)
+                    .map_err(|failure| failure.into_store_error(&self.path))?,
+            ),
         };
         let begun = Instant::now();
         let done = work(&mut open.connection);
@@ -209,6 +224,7 @@ impl Store for SqliteStore {
             version,
             latency: started.elapsed(),
             authenticated: None,
+            clock_difference_ms: None,
         })
     }
 

@@ -1,5 +1,5 @@
-//! Opening of the database file: a missing file is created, and a file that is no usable MLflow file is
-//! recognised.
+//! Opening of the database file. A file that is no usable MLflow file is recognised. Only a call that writes
+//! something new creates a missing file.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,20 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::SqliteError;
-use super::{MAX_BLOCKING_WAIT, StoreError, schema};
+use super::{MAX_BLOCKING_WAIT, StoreError, columns, schema};
+
+/// Cache of pages that a connection has, in KiB. Reading needs few pages twice, and a program that reads a
+/// hundred thousand runs has little memory to spare.
+const CACHE_KIB: i64 = 2048;
+
+/// Decision about a missing file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MissingFile {
+    /// The file is created, with MLflow's tables.
+    Create,
+    /// The call fails with [`SqliteError::Missing`], and nothing is created.
+    Refuse,
+}
 
 /// Open database file.
 #[derive(Debug)]
@@ -44,12 +57,15 @@ impl FileIdentity {
 }
 
 impl OpenDatabase {
-    /// Opens the file. Creates it if it is missing, and turns an empty file into an MLflow file.
-    pub(super) fn new(path: &Path, artifact_root: &Path) -> Result<Self, StoreError> {
-        Self::try_new(path, artifact_root).map_err(|failure| failure.into_store_error(path))
-    }
-
-    fn try_new(path: &Path, artifact_root: &Path) -> Result<Self, SqliteError> {
+    /// Opens the file. A file without any tables counts as missing. If a missing file is to be created, an
+    /// empty file is turned into an MLflow file.
+    ///
+    /// A file that may not be written is opened, too: SQLite then opens it for reading alone.
+    pub(super) fn new(
+        path: &Path,
+        artifact_root: &Path,
+        missing: MissingFile,
+    ) -> Result<Self, SqliteError> {
         if path.is_dir() {
             return Err(SqliteError::Refused(StoreError::Blocked {
                 reason: format!(
@@ -60,25 +76,34 @@ impl OpenDatabase {
                 everything: true,
             }));
         }
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent)
-                .map_err(|error| SqliteError::Directory(parent.to_owned(), error))?;
-        }
         // Not the default flags: with them, SQLite would read a path that starts with `file:` as a URI.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        match missing {
+            MissingFile::Create => {
+                flags |= OpenFlags::SQLITE_OPEN_CREATE;
+                if let Some(parent) = path.parent() {
+                    fs::create_dir_all(parent)
+                        .map_err(|error| SqliteError::Directory(parent.to_owned(), error))?;
+                }
+            }
+            MissingFile::Refuse if matches!(path.try_exists(), Ok(false)) => {
+                return Err(SqliteError::Missing);
+            }
+            MissingFile::Refuse => {}
+        }
         let mut connection = Connection::open_with_flags(path, flags)?;
         // A transaction waits for the lock at its begin and at its commit: together no longer than MAX_BLOCKING_WAIT.
         connection.busy_timeout(MAX_BLOCKING_WAIT / 2)?;
         connection.pragma_update(None, "foreign_keys", true)?;
-        // A page cache of at most 64 MiB: a batch of ten thousand keys changes as many pages of an index.
-        // Pages that do not fit are written before the commit, and from then on nobody else can even read the
-        // file.
-        connection.pragma_update(None, "cache_size", -65_536)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+        // A filter with LIKE distinguishes capitals, as in MLflow.
+        connection.pragma_update(None, "case_sensitive_like", true)?;
         connection.set_prepared_statement_cache_capacity(32);
         let mut is_new = false;
         if !is_ready(&connection)? {
+            if missing == MissingFile::Refuse {
+                return Err(SqliteError::Missing);
+            }
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             // Another process may have created the tables since.
@@ -145,10 +170,8 @@ fn has_needed_columns(connection: &Connection) -> Result<bool, SqliteError> {
         ("metrics", "is_nan"),
         ("experiments", "last_update_time"),
     ];
-    let mut column = connection
-        .prepare("SELECT EXISTS (SELECT 1 FROM pragma_table_info(?1) WHERE name = ?2)")?;
     for (table, name) in NEEDED {
-        if !column.query_row((table, name), |row| row.get::<_, bool>(0))? {
+        if !columns::has_column(connection, table, name)? {
             return Err(SqliteError::TooOld);
         }
     }

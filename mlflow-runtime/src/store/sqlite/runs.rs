@@ -8,7 +8,7 @@ use rusqlite::{
 };
 
 use super::error::SqliteError;
-use super::{NewRun, StoreError, StoredRun};
+use super::{NewRun, StoreError, StoredRun, columns};
 use crate::model::RunStatus;
 use crate::model::tag_keys;
 use crate::time;
@@ -51,7 +51,7 @@ pub(super) fn find_or_create_experiment(
     let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let id = match find_experiment(&transaction, name)? {
         Some(id) => id,
-        None => insert_experiment(&transaction, name, artifact_root)?,
+        None => insert_experiment(&transaction, name, None, artifact_root)?,
     };
     transaction.commit()?;
     Ok(id)
@@ -59,10 +59,7 @@ pub(super) fn find_or_create_experiment(
 
 fn find_experiment(db: &Connection, name: &str) -> Result<Option<String>, SqliteError> {
     // Newer files have workspaces: a name is unique only within a workspace.
-    let workspaces: bool = db
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM pragma_table_info('experiments') WHERE name = 'workspace')")?
-        .query_row([], |row| row.get(0))?;
-    let query = if workspaces {
+    let query = if columns::has_column(db, "experiments", "workspace")? {
         "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?1 AND workspace = 'default'"
     } else {
         "SELECT experiment_id, lifecycle_stage FROM experiments WHERE name = ?1"
@@ -86,9 +83,11 @@ fn deleted_experiment_error(name: &str) -> SqliteError {
 }
 
 /// Inserts a new experiment and returns its id: the greatest existing id plus one, or 0 in an empty table.
+/// Without a location, the artifacts go to a directory below `artifact_root` that is named after the id.
 pub(super) fn insert_experiment(
     db: &Connection,
     name: &str,
+    artifact_location: Option<&str>,
     artifact_root: &Path,
 ) -> Result<String, SqliteError> {
     let id: i64 = db.query_row(
@@ -96,6 +95,15 @@ pub(super) fn insert_experiment(
         [],
         |row| row.get(0),
     )?;
+    let location = artifact_location.map_or_else(
+        || {
+            artifact_root
+                .join(id.to_string())
+                .to_string_lossy()
+                .into_owned()
+        },
+        str::to_owned,
+    );
     let now = time::now_ms();
     db.prepare_cached(
         "INSERT INTO experiments
@@ -105,7 +113,7 @@ pub(super) fn insert_experiment(
     .execute(named_params! {
         ":id": id,
         ":name": name,
-        ":location": artifact_root.join(id.to_string()).to_string_lossy(),
+        ":location": location,
         ":now": now,
     })?;
     Ok(id.to_string())

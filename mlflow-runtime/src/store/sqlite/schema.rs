@@ -195,6 +195,6 @@ pub(super) fn create_tables(db: &Connection, artifact_root: &Path) -> Result<(),
     )?;
     // The experiment `Default` must have the id 0, and some releases do not add it to a file that has other
     // experiments.
-    runs::insert_experiment(db, "Default", artifact_root)?;
+    runs::insert_experiment(db, "Default", None, artifact_root)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Build information from git: the commit of the working tree, and the changes since the commit.
+//! [`Repository`]: the commit of a working tree, and the changes since the commit.
 //!
 //! Invariants: all that can be read from git's files is read without running git. Git is run only
 //! for the rest. Neither the working tree nor the index is modified.
@@ -8,37 +8,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use mlflow_rules::url_without_credentials;
-
-/// Information about the commit that the code is built from.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct GitInfo {
-    pub(crate) commit: Option<String>,
-    /// Name of the branch; `None` on a detached HEAD.
-    pub(crate) branch: Option<String>,
-    pub(crate) url: Option<String>,
-    /// True if a tracked file differs from the commit, or if a source of the package is not
-    /// tracked.
-    pub(crate) dirty: Option<bool>,
-}
-
-impl GitInfo {
-    /// Returns `self`, with missing values taken from `other`.
-    pub(super) fn or(self, other: Self) -> Self {
-        let Self {
-            commit,
-            branch,
-            url,
-            dirty,
-        } = self;
-        Self {
-            commit: commit.or(other.commit),
-            branch: branch.or(other.branch),
-            url: url.or(other.url),
-            dirty: dirty.or(other.dirty),
-        }
-    }
-}
+use super::GitInfo;
+use crate::url::url_without_credentials;
 
 /// Variables that git sets for a hook. If a hook starts a build, the variables refer to the hook's
 /// repository, so git is run without them.
@@ -56,7 +27,9 @@ const REPOSITORY_VARIABLES: [&str; 8] = [
 /// Content of HEAD if the references are not in files of their own (the reftable format).
 const REFTABLE_HEAD: &str = "refs/heads/.invalid";
 
-pub(super) struct Repository {
+/// Repository of git, with its working tree.
+#[derive(Debug)]
+pub struct Repository {
     /// Root of the working tree.
     root: PathBuf,
     /// Directory with HEAD, which each worktree has for itself.
@@ -68,7 +41,8 @@ pub(super) struct Repository {
 impl Repository {
     /// Returns the repository to which the package in `inside` belongs. An unpacked copy of a
     /// published package belongs to none, and neither does a package that git ignores.
-    pub(super) fn discover(inside: &Path) -> Option<Self> {
+    #[must_use]
+    pub fn discover(inside: &Path) -> Option<Self> {
         if inside.join(".cargo_vcs_info.json").exists() {
             return None;
         }
@@ -101,7 +75,10 @@ impl Repository {
         is_ignored.is_none().then_some(repository)
     }
 
-    pub(super) fn read_info(&self, package: &Path) -> GitInfo {
+    /// Returns the information about the commit. `package` is the directory whose sources count as
+    /// changed if git does not track them.
+    #[must_use]
+    pub fn read_info(&self, package: &Path) -> GitInfo {
         let head = self.read_head();
         let reference = parse_head_reference(&head);
         let commit = reference
@@ -150,7 +127,8 @@ impl Repository {
     /// Returns the files that change when the commit does. HEAD changes with the branch, and the
     /// branch's file with the commit. A packed branch has no file, but every commit is recorded in
     /// the log of HEAD. Where there is no log, each commit still writes its message to a file.
-    pub(super) fn files_to_watch(&self) -> Vec<PathBuf> {
+    #[must_use]
+    pub fn files_to_watch(&self) -> Vec<PathBuf> {
         let head = self.read_head();
         let loose =
             parse_head_reference(&head).map(|reference| self.common_directory.join(reference));
@@ -212,7 +190,8 @@ impl Repository {
 
     /// Returns the difference between the working tree and the commit in git's own format, and true
     /// if the difference is complete. Reading stops after `most + 1` bytes.
-    pub(super) fn diff(&self, most: u64) -> Option<(String, bool)> {
+    #[must_use]
+    pub fn diff(&self, most: u64) -> Option<(String, bool)> {
         let mut git = Self::git_command(&self.root);
         git.args(["diff", "--no-color", "--no-ext-diff", "--no-textconv"])
             .args([

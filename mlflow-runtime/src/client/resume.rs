@@ -1,0 +1,197 @@
+//! [`Resume`]: continuing the last run that did not finish.
+//!
+//! Invariants: a run of a process that still runs on this host is never continued. Whatever fails, a run can
+//! be started: without an answer of the store, it is a new one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, test_kill_process};
+
+use super::{DownloadArtifacts, blocking};
+use crate::entities::Run;
+use crate::environment;
+use crate::model::{ExperimentRef, RunStatus, tag_keys};
+use crate::run::{ActiveRun, RunBuilder};
+use crate::search::{SearchRuns, attribute};
+use crate::store::ClientError;
+use crate::tracker::global;
+use crate::tracker::recover::recover;
+use crate::warnings::warn_user;
+
+/// Number of unfinished runs that are looked at, the newest first.
+const MAX_CANDIDATES: usize = 20;
+
+/// Longest wait for the delivery of what the process that died has left.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Folder of the artifacts that are checkpoints.
+const CHECKPOINTS: &str = "checkpoints";
+
+impl RunBuilder {
+    /// Looks for the last run that did not finish, to continue it: the run that started last among those of
+    /// the same experiment and, if [`name`](Self::name) was called, of the same name, whose status is
+    /// `RUNNING`, `FAILED` or `KILLED`. A run whose process still runs on this host is left alone. A run that
+    /// is `RUNNING` on another host cannot be told from one that died there, so trainings that run at the
+    /// same time need different names.
+    ///
+    /// The call first delivers what ended processes have left, as [`recover`] does, since the
+    /// run may be among it; for that it waits at most 30 seconds. Then it asks the store. If the store does
+    /// not answer, a line on stderr says so, and a new run is started.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// let resume = mlflow::start_run().experiment("wine").name("fit").resume_last();
+    /// let first_epoch = match resume.last() {
+    ///     Some(last) => last.metrics.get("loss").map_or(0, |point| point.step + 1),
+    ///     None => 0,
+    /// };
+    /// if let Some(checkpoint) = resume.download_checkpoint("restored")? {
+    ///     // model.load(checkpoint);
+    /// }
+    /// let run = resume.start();
+    /// for epoch in first_epoch..3 {
+    ///     run.log_metric_at("loss", 0.5, epoch);
+    /// }
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    pub fn resume_last(self) -> Resume {
+        let client = blocking::Client::new();
+        let experiment = self.future_experiment();
+        // The process that died may have left its last values undelivered, or even the whole run.
+        recover(RECOVERY_TIMEOUT);
+        let searched = experiment.filter(|_| global::is_enabled() && !self.has_run_id());
+        let found = searched.map(|experiment| find_last(&client, experiment, self.given_name()));
+        let last = found.transpose().unwrap_or_else(|error| {
+            warn_user(format_args!(
+                "the last run that did not finish cannot be looked up, so a new run is started: {error}"
+            ));
+            None
+        });
+        Resume {
+            builder: self,
+            client,
+            last: last.flatten(),
+        }
+    }
+}
+
+/// Run to be started, and the unfinished run that it continues, if there is one; see
+/// [`RunBuilder::resume_last`].
+#[derive(Debug)]
+#[must_use = "a run starts with `start()`"]
+pub struct Resume {
+    builder: RunBuilder,
+    client: blocking::Client,
+    last: Option<Run>,
+}
+
+impl Resume {
+    /// Returns the unfinished run, with its latest metrics, params and tags; `None` if a new run is started.
+    #[must_use]
+    pub fn last(&self) -> Option<&Run> {
+        self.last.as_ref()
+    }
+
+    /// Downloads the newest checkpoint of the unfinished run into `directory`. Returns the path of the file or
+    /// folder there; `None` if a new run is started, or if the run has no checkpoint.
+    ///
+    /// The checkpoints are the entries of the artifact folder `checkpoints`. The newest is the one whose name
+    /// holds the greatest number, e.g. `checkpoints/step-000300`.
+    ///
+    /// # Errors
+    /// The [errors](super::Client#errors) of every call, and [`ClientError::LocalFile`] if the directory cannot
+    /// be written.
+    pub fn download_checkpoint(
+        &self,
+        directory: impl AsRef<Path>,
+    ) -> Result<Option<PathBuf>, ClientError> {
+        let Some(last) = &self.last else {
+            return Ok(None);
+        };
+        let entries = self.client.list_artifacts(&*last.run_id, CHECKPOINTS)?;
+        let newest = entries
+            .into_iter()
+            .max_by(|left, right| number_in(&left.path).cmp(&number_in(&right.path)));
+        let Some(newest) = newest else {
+            return Ok(None);
+        };
+        let download = DownloadArtifacts::new(&*last.run_id, directory.as_ref()).path(newest.path);
+        self.client.download_artifacts(download).map(Some)
+    }
+
+    /// Starts the run: the unfinished one again, or a new one. See [`RunBuilder::start`].
+    pub fn start(self) -> ActiveRun {
+        match self.last {
+            Some(last) => self.builder.run_id(last.run_id).start(),
+            None => self.builder.start(),
+        }
+    }
+}
+
+/// Returns the last run that did not finish, and that no process of this host still logs to.
+fn find_last(
+    client: &blocking::Client,
+    experiment: ExperimentRef,
+    name: Option<&str>,
+) -> Result<Option<Run>, ClientError> {
+    let mut search = SearchRuns::new()
+        .in_experiment(experiment)
+        .filter(attribute::status().ne(RunStatus::Finished.as_str()))
+        .limit(MAX_CANDIDATES);
+    if let Some(name) = name {
+        search = search.filter(attribute::run_name().eq(name));
+    }
+    for run in client.search_runs(search) {
+        match run {
+            Ok(run) if is_of_live_process(&run) => {}
+            Ok(run) => return Ok(Some(run)),
+            // The experiment is created with the first run, and a file with the first value.
+            Err(ClientError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Returns true if the process that logs to the run is alive, as far as this host can know.
+fn is_of_live_process(run: &Run) -> bool {
+    let is_here = run.tag(tag_keys::HOST_NAME) == Some(&environment::for_process().host);
+    let process = run
+        .tag(tag_keys::PROCESS_ID)
+        .and_then(|id| id.parse().ok())
+        .and_then(Pid::from_raw);
+    let is_alive = |process| match test_kill_process(process) {
+        Ok(()) | Err(rustix::io::Errno::PERM) => true,
+        Err(_) => false,
+    };
+    run.status == RunStatus::Running && is_here && process.is_some_and(is_alive)
+}
+
+/// Returns the last number in a name; names without one come first.
+// Input:  `checkpoints/step-000300.bin`, `checkpoints/last`
+// Output: 300,                           none
+fn number_in(path: &str) -> Option<u64> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
+    let digits = stem.rsplit(|c: char| !c.is_ascii_digit());
+    digits.into_iter().find_map(|digits| digits.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_checkpoint_has_the_greatest_number() {
+        for (path, number) in [
+            ("checkpoints/step-000300.bin", Some(300)),
+            ("checkpoints/epoch=7-step=1200.ckpt", Some(1200)),
+            ("checkpoints/1", Some(1)),
+            ("checkpoints/model.v2", None),
+            ("checkpoints/last", None),
+        ] {
+            assert_eq!(number_in(path), number, "{path}");
+        }
+    }
+}

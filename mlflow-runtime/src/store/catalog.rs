@@ -1,0 +1,278 @@
+//! [`Catalog`] and [`Registry`]: what a client reads from a store and changes in it, beside the logging of
+//! runs.
+//!
+//! Invariants that every implementation keeps, checked by the suite `client_conformance`:
+//!
+//! - The answers are those of MLflow's own Python client on the same data.
+//! - A call that reads changes nothing, and creates nothing where nothing exists yet.
+//! - A search returns each matching record once, also while other processes write.
+//! - No call retries or sleeps: the client does that.
+
+use std::collections::VecDeque;
+use std::io;
+
+use async_trait::async_trait;
+
+use super::{ClientError, Store};
+use crate::entities::{
+    Experiment, FileInfo, MetricHistory, ModelVersion, NewExperiment, NewModelVersion,
+    NewRegisteredModel, RegisteredModel, Run, RunUpdate,
+};
+use crate::model::{ExperimentRef, tag_keys};
+use crate::search::{
+    Comparison, FieldKind, Operand, Operator, SearchExperiments, SearchModelVersions,
+    SearchRegisteredModels, SearchRuns,
+};
+
+/// Store that a client can use in full.
+pub(crate) trait ClientStore: Store + Catalog + Registry {}
+
+impl<S: Store + Catalog + Registry> ClientStore for S {}
+
+/// Part of a search's results.
+#[derive(Debug)]
+pub(crate) struct Page<T> {
+    /// Records, in the order of the search. May be empty although there are further pages.
+    pub(crate) items: Vec<T>,
+    /// Place at which the next page begins; `None` if this page is the last.
+    pub(crate) next: Option<Continuation>,
+}
+
+/// Place in the results of a search. Only the store that made it can go on from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Continuation {
+    /// Token of a server, and the ids of the experiments that are searched.
+    Token {
+        token: String,
+        experiment_ids: Vec<String>,
+    },
+    /// Ids or names of the matching records that were not returned yet.
+    Remaining(VecDeque<String>),
+}
+
+/// Receiver of an artifact's bytes, called with one part after the other. An error of it ends the download,
+/// as an error of a file of this machine.
+pub(crate) type ByteSink<'s> = dyn FnMut(&[u8]) -> io::Result<()> + 's;
+
+/// Experiments, runs, metrics and artifacts of a store.
+///
+/// Searches take the place at which they go on (`None` at the beginning), and the number of records that the
+/// caller wants in the page: a page may hold fewer or more. [`SearchRuns::limit`] and the other limits are the
+/// caller's business.
+#[async_trait(?Send)]
+pub(crate) trait Catalog {
+    /// Creates an experiment, and returns its id.
+    ///
+    /// # Errors
+    /// [`ClientError::AlreadyExists`] if there is an experiment with this name, even a deleted one.
+    async fn create_experiment(&self, new: &NewExperiment) -> Result<String, ClientError>;
+
+    /// Returns an experiment, which may be deleted.
+    async fn get_experiment(&self, experiment: &ExperimentRef) -> Result<Experiment, ClientError>;
+
+    /// Returns a page of the experiments that match.
+    async fn search_experiments(
+        &self,
+        search: &SearchExperiments,
+        from: Option<Continuation>,
+        page_size: usize,
+    ) -> Result<Page<Experiment>, ClientError>;
+
+    /// Renames an experiment, which must not be deleted.
+    async fn rename_experiment(&self, id: &str, name: &str) -> Result<(), ClientError>;
+
+    /// Deletes an experiment with its runs. Both can be restored.
+    async fn delete_experiment(&self, id: &str) -> Result<(), ClientError>;
+
+    /// Restores an experiment, with the runs that were deleted with it.
+    async fn restore_experiment(&self, id: &str) -> Result<(), ClientError>;
+
+    /// Sets a tag of an experiment, and replaces its former value.
+    async fn set_experiment_tag(&self, id: &str, key: &str, value: &str)
+    -> Result<(), ClientError>;
+
+    /// Deletes a tag of an experiment.
+    async fn delete_experiment_tag(&self, id: &str, key: &str) -> Result<(), ClientError>;
+
+    /// Returns a run, which may be deleted.
+    async fn get_run_record(&self, run_id: &str) -> Result<Run, ClientError>;
+
+    /// Returns a page of the runs that match.
+    async fn search_runs(
+        &self,
+        search: &SearchRuns,
+        from: Option<Continuation>,
+        page_size: usize,
+    ) -> Result<Page<Run>, ClientError>;
+
+    /// Changes name, status and end of a run.
+    async fn change_run(&self, run_id: &str, update: &RunUpdate) -> Result<(), ClientError>;
+
+    /// Deletes a run. Repeatable. The run can be restored.
+    async fn delete_run(&self, run_id: &str) -> Result<(), ClientError>;
+
+    /// Restores a run. Repeatable.
+    async fn restore_run(&self, run_id: &str) -> Result<(), ClientError>;
+
+    /// Sets a tag of a run, and replaces its former value. The tag `mlflow.runName` renames the run.
+    async fn set_run_tag(&self, run_id: &str, key: &str, value: &str) -> Result<(), ClientError>;
+
+    /// Deletes a tag of a run.
+    async fn delete_run_tag(&self, run_id: &str, key: &str) -> Result<(), ClientError>;
+
+    /// Returns all points of each metric in `keys`, in the same order. The history of a metric that the run
+    /// does not have is empty.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] if there is no such run.
+    async fn metric_histories(
+        &self,
+        run_id: &str,
+        keys: &[String],
+    ) -> Result<Vec<MetricHistory>, ClientError>;
+
+    /// Returns the files and folders of a folder among the artifacts of a run, sorted by path. The empty path
+    /// is the root. A folder that does not exist has no entries.
+    async fn list_artifacts(
+        &self,
+        run_id: &str,
+        folder: &str,
+    ) -> Result<Vec<FileInfo>, ClientError>;
+
+    /// Reads an artifact, and hands its bytes to `sink`.
+    async fn read_artifact(
+        &self,
+        run_id: &str,
+        path: &str,
+        sink: &mut ByteSink<'_>,
+    ) -> Result<(), ClientError>;
+}
+
+/// Model registry of a store.
+#[async_trait(?Send)]
+pub(crate) trait Registry {
+    /// Creates a registered model without versions.
+    async fn create_registered_model(
+        &self,
+        new: &NewRegisteredModel,
+    ) -> Result<RegisteredModel, ClientError>;
+
+    /// Returns a registered model.
+    async fn get_registered_model(&self, name: &str) -> Result<RegisteredModel, ClientError>;
+
+    /// Returns a page of the registered models that match. Prompts, which MLflow keeps among them, are left
+    /// out.
+    async fn search_registered_models(
+        &self,
+        search: &SearchRegisteredModels,
+        from: Option<Continuation>,
+        page_size: usize,
+    ) -> Result<Page<RegisteredModel>, ClientError>;
+
+    /// Renames a registered model.
+    async fn rename_registered_model(&self, name: &str, new_name: &str) -> Result<(), ClientError>;
+
+    /// Sets the description of a registered model.
+    async fn describe_registered_model(
+        &self,
+        name: &str,
+        description: &str,
+    ) -> Result<(), ClientError>;
+
+    /// Deletes a registered model with its versions, for good.
+    async fn delete_registered_model(&self, name: &str) -> Result<(), ClientError>;
+
+    /// Sets a tag of a registered model, and replaces its former value.
+    async fn set_registered_model_tag(
+        &self,
+        name: &str,
+        key: &str,
+        value: &str,
+    ) -> Result<(), ClientError>;
+
+    /// Deletes a tag of a registered model. Repeatable.
+    async fn delete_registered_model_tag(&self, name: &str, key: &str) -> Result<(), ClientError>;
+
+    /// Sets an alias of a model version, and takes it from the version that had it.
+    async fn set_alias(&self, name: &str, alias: &str, version: u64) -> Result<(), ClientError>;
+
+    /// Deletes an alias. Repeatable.
+    async fn delete_alias(&self, name: &str, alias: &str) -> Result<(), ClientError>;
+
+    /// Returns the model version that an alias names.
+    async fn get_model_version_by_alias(
+        &self,
+        name: &str,
+        alias: &str,
+    ) -> Result<ModelVersion, ClientError>;
+
+    /// Creates the next version of a registered model.
+    async fn create_model_version(
+        &self,
+        new: &NewModelVersion,
+    ) -> Result<ModelVersion, ClientError>;
+
+    /// Returns a model version.
+    async fn get_model_version(
+        &self,
+        name: &str,
+        version: u64,
+    ) -> Result<ModelVersion, ClientError>;
+
+    /// Returns a page of the model versions that match.
+    async fn search_model_versions(
+        &self,
+        search: &SearchModelVersions,
+        from: Option<Continuation>,
+        page_size: usize,
+    ) -> Result<Page<ModelVersion>, ClientError>;
+
+    /// Sets the description of a model version.
+    async fn describe_model_version(
+        &self,
+        name: &str,
+        version: u64,
+        description: &str,
+    ) -> Result<(), ClientError>;
+
+    /// Deletes a model version for good. Its number is not used again.
+    async fn delete_model_version(&self, name: &str, version: u64) -> Result<(), ClientError>;
+
+    /// Sets a tag of a model version, and replaces its former value.
+    async fn set_model_version_tag(
+        &self,
+        name: &str,
+        version: u64,
+        key: &str,
+        value: &str,
+    ) -> Result<(), ClientError>;
+
+    /// Deletes a tag of a model version. Repeatable.
+    async fn delete_model_version_tag(
+        &self,
+        name: &str,
+        version: u64,
+        key: &str,
+    ) -> Result<(), ClientError>;
+}
+
+/// Returns true if the search is not for prompts, which MLflow keeps among the models. As in MLflow, the first
+/// comparison of the tag that marks prompts decides, and if it asks for no prompts, all comparisons of this tag
+/// are left out: models do not have the tag.
+pub(super) fn leave_out_prompts(comparisons: &mut Vec<Comparison>) -> bool {
+    let is_mark = |comparison: &Comparison| {
+        comparison.field.kind == FieldKind::Tag && comparison.field.key == tag_keys::IS_PROMPT
+    };
+    let wants_prompts = comparisons
+        .iter()
+        .find(|comparison| is_mark(comparison))
+        .is_some_and(|mark| match (mark.operator, &mark.operand) {
+            (Operator::Equal, Operand::Text(text)) => text.eq_ignore_ascii_case("true"),
+            (Operator::NotEqual, Operand::Text(text)) => text.eq_ignore_ascii_case("false"),
+            _ => false,
+        });
+    if !wants_prompts {
+        comparisons.retain(|comparison| !is_mark(comparison));
+    }
+    !wants_prompts
+}

@@ -1,0 +1,175 @@
+//! Reading of all points of a run's metrics, in MLflow's order: by time, then step, then stored value.
+//!
+//! Files differ in how the points of one metric of one run are found. The index of newer files begins with run
+//! and key. In all files, the primary key begins with the metric's key, so it holds the points of all runs
+//! with such a metric, in the right order. Another index holds the points of all metrics of a run. The
+//! fastest way is chosen by the number of runs and metrics, which `latest_metrics` knows.
+
+use rusqlite::{Connection, OptionalExtension, Row};
+use rustc_hash::FxHashMap;
+
+use super::runs::missing_error;
+use super::{CatalogError, comparison, rows};
+use crate::entities::{MetricHistory, MetricPoint};
+
+/// Index that only newer files have.
+const RUN_AND_KEY_INDEX: &str = "index_metrics_run_uuid_key_step";
+/// Cost of a point that is found by the index of the runs, relative to a point of the primary key, which needs
+/// neither the table nor sorting.
+const RUN_INDEX_COST: i64 = 3;
+
+/// Returns the history of each metric in `keys`.
+pub(super) fn read(
+    db: &Connection,
+    run_id: &str,
+    keys: &[String],
+) -> Result<Vec<MetricHistory>, CatalogError> {
+    let mut run = db.prepare_cached("SELECT 1 FROM runs WHERE run_uuid = ?1")?;
+    if run.query_row([run_id], |_| Ok(())).optional()?.is_none() {
+        return Err(missing_error(run_id));
+    }
+    match choose_path(db, run_id, keys)? {
+        AccessPath::PrimaryKey => keys
+            .iter()
+            .map(|key| read_in_order(db, run_id, key))
+            .collect(),
+        AccessPath::RunAndKey => read_and_sort(
+            db,
+            run_id,
+            keys,
+            &format!("metrics INDEXED BY {RUN_AND_KEY_INDEX}"),
+            "key",
+        ),
+        AccessPath::Run => read_and_sort(db, run_id, keys, "metrics", "+key"),
+    }
+}
+
+/// Way to the points of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AccessPath {
+    /// All points with the key, in order.
+    PrimaryKey,
+    /// The points of the run with the key.
+    RunAndKey,
+    /// All points of the run.
+    Run,
+}
+
+fn choose_path(db: &Connection, run_id: &str, keys: &[String]) -> Result<AccessPath, CatalogError> {
+    // The number of metrics of the run, and the number of times that one of the keys is a metric of any run.
+    // Counting stops where the decision is certain.
+    let metrics: i64 = db
+        .prepare_cached("SELECT count(*) FROM latest_metrics WHERE run_uuid = ?1")?
+        .query_row([run_id], |row| row.get(0))?;
+    let run_cost = metrics.saturating_mul(RUN_INDEX_COST);
+    let others: i64 = db
+        .prepare_cached(
+            "SELECT count(*) FROM (
+                 SELECT 1 FROM json_each(?1) AS k CROSS JOIN latest_metrics AS m ON m.key = k.value LIMIT ?2)",
+        )?
+        .query_row(
+            (comparison::json_list(keys), run_cost.saturating_add(1)),
+            |row| row.get(0),
+        )?;
+    let index = db
+        .prepare_cached("SELECT 1 FROM sqlite_master WHERE type = 'index' AND name = ?1")?
+        .query_row([RUN_AND_KEY_INDEX], |_| Ok(()))
+        .optional()?;
+    let wanted = i64::try_from(keys.len()).unwrap_or(i64::MAX);
+    let indexed_cost = wanted.saturating_mul(RUN_INDEX_COST);
+    Ok(match index {
+        Some(()) if others > indexed_cost => AccessPath::RunAndKey,
+        None if others > run_cost => AccessPath::Run,
+        _ => AccessPath::PrimaryKey,
+    })
+}
+
+/// Point as the columns `timestamp`, `step`, `value` and `is_nan` hold it.
+#[derive(Clone, Copy)]
+struct StoredPoint {
+    timestamp_ms: i64,
+    step: i64,
+    value: f64,
+    is_nan: bool,
+}
+
+impl StoredPoint {
+    /// Reads the columns from `first` on.
+    fn from_row(row: &Row<'_>, first: usize) -> rusqlite::Result<Self> {
+        Ok(Self {
+            timestamp_ms: row.get(first)?,
+            step: row.get(first + 1)?,
+            value: row.get(first + 2)?,
+            is_nan: row.get(first + 3)?,
+        })
+    }
+
+    fn compare(&self, other: &Self) -> std::cmp::Ordering {
+        (self.timestamp_ms, self.step)
+            .cmp(&(other.timestamp_ms, other.step))
+            .then(self.value.total_cmp(&other.value))
+    }
+}
+
+impl From<StoredPoint> for MetricPoint {
+    fn from(stored: StoredPoint) -> Self {
+        Self {
+            step: stored.step,
+            value: if stored.is_nan {
+                f64::NAN
+            } else {
+                stored.value
+            },
+            timestamp_ms: stored.timestamp_ms,
+        }
+    }
+}
+
+/// Reads the points of one metric by the primary key, which needs no sorting.
+fn read_in_order(db: &Connection, run_id: &str, key: &str) -> Result<MetricHistory, CatalogError> {
+    let mut query = db.prepare_cached(
+        "SELECT timestamp, step, value, is_nan FROM metrics WHERE key = ?1 AND +run_uuid = ?2
+         ORDER BY timestamp, step, value",
+    )?;
+    let mut result = query.query((key, run_id))?;
+    let mut history = MetricHistory::new(key);
+    while let Some(row) = result.next()? {
+        history.push(StoredPoint::from_row(row, 0)?.into());
+    }
+    Ok(history)
+}
+
+/// Reads the points of the metrics in any order, and sorts them.
+fn read_and_sort(
+    db: &Connection,
+    run_id: &str,
+    keys: &[String],
+    table: &str,
+    key_column: &str,
+) -> Result<Vec<MetricHistory>, CatalogError> {
+    let mut query = db.prepare_cached(&format!(
+        "SELECT key, timestamp, step, value, is_nan FROM {table}
+         WHERE run_uuid = ?1 AND {key_column} IN (SELECT value FROM json_each(?2))"
+    ))?;
+    let mut points: FxHashMap<&str, Vec<StoredPoint>> =
+        keys.iter().map(|key| (key.as_str(), Vec::new())).collect();
+    let mut result = query.query((run_id, comparison::json_list(keys)))?;
+    while let Some(row) = result.next()? {
+        if let Some(points) = points.get_mut(&*rows::text(row, 0)?) {
+            points.push(StoredPoint::from_row(row, 1)?);
+        }
+    }
+    for points in points.values_mut() {
+        if !points.is_sorted_by(|a, b| a.compare(b).is_le()) {
+            points.sort_by(StoredPoint::compare);
+        }
+    }
+    let histories = keys.iter().map(|key| {
+        let mut history = MetricHistory::new(key);
+        for &point in points.get(key.as_str()).into_iter().flatten() {
+            history.push(point.into());
+        }
+        history
+    });
+    Ok(histories.collect())
+}

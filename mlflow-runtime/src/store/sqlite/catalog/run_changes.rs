@@ -1,0 +1,128 @@
+//! Changes of runs: name, status, tags, deletion.
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::runs::missing_error;
+use super::{CatalogError, rows};
+use crate::entities::RunUpdate;
+use crate::model::{limits, tag_keys};
+use crate::store::ClientError;
+use crate::time;
+
+/// Checks that the run exists and is not deleted.
+fn require_active(db: &Connection, run_id: &str) -> Result<(), CatalogError> {
+    let mut query = db.prepare_cached("SELECT lifecycle_stage FROM runs WHERE run_uuid = ?1")?;
+    let stage = query
+        .query_row([run_id], |row| rows::string(row, 0))
+        .optional()?;
+    match stage.ok_or_else(|| missing_error(run_id))?.as_str() {
+        "deleted" => Err(CatalogError::Declined(ClientError::invalid(format!(
+            "the run {run_id} is deleted: restore it to change it"
+        )))),
+        _ => Ok(()),
+    }
+}
+
+/// Changes name, status and end of a run. As in MLflow, an empty name changes nothing.
+pub(super) fn update(
+    db: &Connection,
+    run_id: &str,
+    update: &RunUpdate,
+) -> Result<(), CatalogError> {
+    let RunUpdate {
+        name,
+        status,
+        end_time_ms,
+    } = update;
+    require_active(db, run_id)?;
+    if let Some(status) = status {
+        let end_time_ms = match end_time_ms {
+            None if status.is_end() => Some(time::now_ms()),
+            end_time_ms => *end_time_ms,
+        };
+        db.prepare_cached("UPDATE runs SET status = ?2, end_time = ?3 WHERE run_uuid = ?1")?
+            .execute((run_id, status.as_str(), end_time_ms))?;
+    } else if let Some(end_time_ms) = end_time_ms {
+        db.prepare_cached("UPDATE runs SET end_time = ?2 WHERE run_uuid = ?1")?
+            .execute((run_id, end_time_ms))?;
+    }
+    match name {
+        Some(name) => rename(db, run_id, name),
+        None => Ok(()),
+    }
+}
+
+fn rename(db: &Connection, run_id: &str, name: &str) -> Result<(), CatalogError> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    db.prepare_cached("UPDATE runs SET name = ?2 WHERE run_uuid = ?1")?
+        .execute((run_id, name))?;
+    upsert_tag(db, run_id, tag_keys::RUN_NAME, name)
+}
+
+fn upsert_tag(db: &Connection, run_id: &str, key: &str, value: &str) -> Result<(), CatalogError> {
+    db.prepare_cached(
+        "INSERT INTO tags (run_uuid, key, value) VALUES (?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET value = excluded.value",
+    )?
+    .execute((run_id, key, value))?;
+    Ok(())
+}
+
+/// Deletes a run. Each call sets the time of deletion anew, as in MLflow.
+pub(super) fn delete(db: &Connection, run_id: &str) -> Result<(), CatalogError> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE runs SET lifecycle_stage = 'deleted', deleted_time = ?2 WHERE run_uuid = ?1",
+        )?
+        .execute((run_id, time::now_ms()))?;
+    require_change(changed, run_id)
+}
+
+/// Restores a run.
+pub(super) fn restore(db: &Connection, run_id: &str) -> Result<(), CatalogError> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE runs SET lifecycle_stage = 'active', deleted_time = NULL WHERE run_uuid = ?1",
+        )?
+        .execute([run_id])?;
+    require_change(changed, run_id)
+}
+
+fn require_change(changed: usize, run_id: &str) -> Result<(), CatalogError> {
+    match changed {
+        0 => Err(missing_error(run_id)),
+        _ => Ok(()),
+    }
+}
+
+/// Sets a tag. A value that is too long is cut, as MLflow does it.
+pub(super) fn set_tag(
+    db: &Connection,
+    run_id: &str,
+    key: &str,
+    value: &str,
+) -> Result<(), CatalogError> {
+    require_active(db, run_id)?;
+    let (value, _) = limits::truncate_chars(value.into(), limits::TAG_VALUE_CHARS);
+    if key == tag_keys::RUN_NAME {
+        rename(db, run_id, &value)
+    } else {
+        upsert_tag(db, run_id, key, &value)
+    }
+}
+
+/// Deletes a tag. As in MLflow, a run keeps its name without the tag of the name.
+pub(super) fn delete_tag(db: &Connection, run_id: &str, key: &str) -> Result<(), CatalogError> {
+    require_active(db, run_id)?;
+    let deleted = db
+        .prepare_cached("DELETE FROM tags WHERE run_uuid = ?1 AND key = ?2")?
+        .execute((run_id, key))?;
+    if deleted == 0 {
+        return Err(CatalogError::Declined(ClientError::not_found(format!(
+            "the run {run_id} has no tag `{key}`"
+        ))));
+    }
+    Ok(())
+}
