@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bad_input;
+mod cargo_mlflow;
 mod client;
 mod client_conformance;
 mod configs;

@@ -1,0 +1,318 @@
+//! Command line.
+//!
+//! The doc comments are the texts of the help, which a terminal shows as they are.
+#![expect(clippy::doc_markdown, reason = "the help is no Markdown")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Text below every help.
+const SELECTION_HELP: &str = "\
+A RUN is the beginning of a run's id, a run's name, `last` (the run that started last), or `best:METRIC`,
+`min:METRIC` or `max:METRIC` (the run with the best, smallest or greatest value). With --experiment, only the
+runs of that experiment are looked at.
+
+Exit codes: 0 done · 1 failed · 2 arguments or filter not understood · 3 not found · 4 more than one run matches
+· 5 store not reachable · 6 refused by the store";
+
+/// MLflow in the terminal: runs of a tracking server, or straight from a SQLite file.
+#[derive(Debug, Parser)]
+#[command(name = "cargo mlflow", bin_name = "cargo mlflow", version, after_help = SELECTION_HELP)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Server or file to read: http(s)://HOST, sqlite:///FILE. Default: MLFLOW_TRACKING_URI, else
+    /// sqlite:///mlflow.db
+    #[arg(long, global = true, value_name = "URI")]
+    pub(crate) tracking_uri: Option<String>,
+    /// Write JSON for programs.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Colours: `auto` writes them to a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List runs, the newest first.
+    #[command(visible_alias = "ls")]
+    Runs(Runs),
+    /// Show everything about one run.
+    Show(Show),
+    /// Show what differs between runs, with the best values marked.
+    Compare(Compare),
+    /// Draw the curves of a metric, in the terminal or as a picture.
+    Plot(Plot),
+    /// List experiments.
+    Experiments(Experiments),
+    /// List or fetch the artifacts of a run.
+    #[command(subcommand)]
+    Artifacts(Artifacts),
+    /// Write runs, or the history of their metrics, as CSV or JSON.
+    Export(Export),
+    /// Delete old runs.
+    Cleanup(Cleanup),
+    /// Ship what processes that have ended could not deliver, beside those that run.
+    Sync(Sync),
+    /// Look at the journals on this machine: what waits for delivery in them, and why.
+    #[command(subcommand)]
+    Journal(Journal),
+    /// Check configuration, store, journal and git, and say what to do about each fault. The exit code is 1 if
+    /// there is an error.
+    Doctor,
+    /// Make a small experiment to look at, in two seconds.
+    Demo,
+    /// Print the completions of a shell.
+    Completions {
+        /// Shell that reads the completions.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Choice of runs.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Choice {
+    /// Only runs of this experiment. May be given several times.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
+    /// Only runs that match, in MLflow's language: "metrics.rmse < 0.7 AND params.model = 'a'". Params are
+    /// compared as numbers, too: "params.lr > 0.1"
+    #[arg(short, long, value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Order, e.g. "metrics.rmse DESC". May be given several times.
+    #[arg(short, long, value_name = "ORDER")]
+    pub(crate) order_by: Vec<String>,
+    /// Deleted runs instead of active ones.
+    #[arg(long)]
+    pub(crate) deleted: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Runs {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// Greatest number of runs; 0 for all.
+    #[arg(short = 'n', long, default_value_t = 30, value_name = "N")]
+    pub(crate) limit: usize,
+    /// Columns to show: params.KEY, metrics.KEY, tags.KEY, separated by commas. Default: as many metrics, and
+    /// params that differ, as fit.
+    #[arg(short, long, value_delimiter = ',', value_name = "COLUMNS")]
+    pub(crate) columns: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Show {
+    /// Run to show.
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// Look only at the runs of this experiment.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
+    /// Show MLflow's own tags and those of the environment, too.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Compare {
+    /// Runs to compare. Default: the five newest.
+    pub(crate) runs: Vec<String>,
+    /// Look only at the runs of this experiment.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
+    /// Show what is equal, too.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+/// Horizontal axis of a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Axis {
+    /// Step of the points.
+    Step,
+    /// Time since the start of the run.
+    Time,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Plot {
+    /// Metric to draw.
+    pub(crate) metric: String,
+    /// Runs to draw, one over the other. Default: the six newest.
+    pub(crate) runs: Vec<String>,
+    /// Look only at the runs of this experiment.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
+    /// Horizontal axis.
+    #[arg(short, long, value_enum, default_value_t = Axis::Step, value_name = "AXIS")]
+    pub(crate) x: Axis,
+    /// Draw the values on a logarithmic axis.
+    #[arg(long)]
+    pub(crate) log: bool,
+    /// Write the chart to this file, as PNG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) png: Option<PathBuf>,
+    /// Write the chart to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Experiments {
+    /// Only experiments that match, in MLflow's language: "name LIKE 'wine%'"
+    #[arg(short, long, value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Deleted experiments instead of active ones.
+    #[arg(long)]
+    pub(crate) deleted: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Artifacts {
+    /// List the artifacts of a run, with all folders.
+    Ls {
+        /// Run whose artifacts are listed.
+        run: String,
+        /// Folder to list. Default: all artifacts.
+        #[arg(default_value = "")]
+        path: String,
+    },
+    /// Copy artifacts to this machine.
+    Get {
+        /// Run whose artifacts are copied.
+        run: String,
+        /// File or folder to copy. Default: all artifacts.
+        #[arg(default_value = "")]
+        path: String,
+        /// Directory to copy to.
+        #[arg(short, long, default_value = ".", value_name = "DIRECTORY")]
+        to: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    Csv,
+    Json,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// Write all points of these metrics, one line each, instead of one line for each run. Separated by
+    /// commas; `all` for every metric.
+    #[arg(short, long, value_delimiter = ',', value_name = "KEYS")]
+    pub(crate) metrics: Vec<String>,
+    /// Format of the output.
+    #[arg(long, value_enum, default_value_t = Format::Csv)]
+    pub(crate) format: Format,
+    /// File to write. Default: stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Cleanup {
+    #[command(flatten)]
+    pub(crate) choice: Choice,
+    /// Delete only runs that ended longer ago than this. Runs that have not ended stay.
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) days: u32,
+    /// Only say what would be deleted.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Delete without asking.
+    #[arg(short, long)]
+    pub(crate) yes: bool,
+    /// Greatest number of runs to delete; with more, none is deleted.
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub(crate) max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Sync {
+    /// Ship the journals of every destination to this server or file instead of their own.
+    #[arg(long, value_name = "URI")]
+    pub(crate) to: Option<String>,
+    /// With --to: only journals of this destination, as `cargo mlflow journal ls` shows it. May be given
+    /// several times.
+    #[arg(long, requires = "to", value_name = "URI")]
+    pub(crate) from: Vec<String>,
+    /// Go on until Ctrl-C, and look for new journals every few seconds.
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// Only say what would be shipped.
+    #[arg(long, conflicts_with = "watch")]
+    pub(crate) dry_run: bool,
+    /// Longest time to wait. Default: until everything is shipped, or the store does not answer.
+    #[arg(long, value_parser = parse_seconds, value_name = "SECONDS")]
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What is to be done with journals. A JOURNAL is its path, or the beginning of its name, with `rejected/` or
+/// `damaged/` before it if the list shows that.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Journal {
+    /// List the journals, with what waits in each and why.
+    Ls,
+    /// Show the runs of a journal, and what waits of each.
+    Show {
+        /// Path of the journal, or the beginning of its name.
+        journal: String,
+        /// Show the first entries, too.
+        #[arg(long, default_value_t = 0, value_name = "N")]
+        entries: usize,
+    },
+    /// Check every checksum, and say what is damaged and what can be saved.
+    Verify {
+        /// Path of the journal, or the beginning of its name. Default: all journals but damaged files.
+        journal: Option<String>,
+    },
+    /// Write all entries of a journal as JSON, one in a line.
+    Export {
+        /// Path of the journal, or the beginning of its name.
+        journal: String,
+        /// File to write. Default: stdout.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Send again what the store has refused for good.
+    Resend {
+        /// Longest time to wait. Default: until everything is sent, or the store does not answer.
+        #[arg(long, value_parser = parse_seconds, value_name = "SECONDS")]
+        timeout: Option<Duration>,
+    },
+    /// Delete a journal, with what waits in it. The journal of a running process is never deleted.
+    Drop {
+        /// Path of the journal, or the beginning of its name.
+        journal: String,
+        /// Delete without asking.
+        #[arg(short, long)]
+        yes: bool,
+    },
+}
+
+/// Reads a number of seconds.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    { text.parse::<f64>().ok() }
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| "expected a number of seconds, 0 or more".to_owned())
+}

@@ -1,0 +1,177 @@
+//! `compare`: what differs between runs.
+
+use std::collections::BTreeSet;
+
+use comfy_table::{Attribute, Cell, Color};
+use mlflow::blocking::Client;
+use mlflow::entities::Run;
+use serde::Serialize;
+
+use super::runs::{ID_CHARS, is_of_interest};
+use super::show::is_automatic;
+use crate::arguments::Compare;
+use crate::failure::Failure;
+use crate::goal;
+use crate::output::table::{number_cell, shorten, table, to_text};
+use crate::output::{Output, format};
+use crate::selection::select_or_newest;
+
+/// Number of runs that are compared if none is named.
+const DEFAULT_RUNS: usize = 5;
+const MAX_VALUE_CHARS: usize = 30;
+
+/// Line of the comparison, as `--json` writes it.
+#[derive(Serialize)]
+struct Row {
+    /// `param`, `metric`, `tag` or `run`.
+    kind: &'static str,
+    key: String,
+    /// Value of each run, in the order of the runs; null if the run has none.
+    values: Vec<Option<String>>,
+    /// Index of the run with the best value; null if none is better.
+    best: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Comparison<'r> {
+    runs: Vec<&'r str>,
+    rows: &'r [Row],
+}
+
+/// Compares runs.
+pub(crate) fn run(client: &Client, output: Output, options: &Compare) -> Result<(), Failure> {
+    let runs = select_or_newest(client, &options.experiment, &options.runs, DEFAULT_RUNS)?;
+    if runs.len() < 2 {
+        return Err(Failure::NotFound(
+            "there are fewer than two runs to compare".to_owned(),
+        ));
+    }
+    let mut rows = rows_of(&runs);
+    rows.retain(|row| options.all || row.differs());
+    if output.json {
+        return output.json(&Comparison {
+            runs: runs.iter().map(|run| run.run_id.as_str()).collect(),
+            rows: &rows,
+        });
+    }
+    let mut header = vec![String::new()];
+    header.extend(runs.iter().map(|run| {
+        let id: String = run.run_id.chars().take(ID_CHARS).collect();
+        format!("{}\n{id}", shorten(&run.name, MAX_VALUE_CHARS))
+    }));
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let mut text = table(output, &header);
+    let mut kind = "";
+    for row in &rows {
+        if row.kind != kind {
+            kind = row.kind;
+            text.add_row(vec![
+                Cell::new(heading_of(kind)).add_attribute(Attribute::Bold),
+            ]);
+        }
+        let mut cells = vec![Cell::new(format!("  {}", row.key))];
+        for (index, value) in row.values.iter().enumerate() {
+            let value = shorten(value.as_deref().unwrap_or("–"), MAX_VALUE_CHARS);
+            cells.push(if row.best == Some(index) {
+                number_cell(format!("{value} *"))
+                    .fg(Color::Green)
+                    .add_attribute(Attribute::Bold)
+            } else if kind == "metric" {
+                number_cell(format!("{value}  "))
+            } else {
+                Cell::new(value)
+            });
+        }
+        text.add_row(cells);
+    }
+    if rows.is_empty() {
+        output.remark("the runs do not differ: --all shows what they have in common");
+        return Ok(());
+    }
+    output.line(to_text(&text))?;
+    if rows.iter().any(|row| row.best.is_some()) {
+        output.remark("* best value");
+    }
+    Ok(())
+}
+
+fn heading_of(kind: &str) -> &'static str {
+    match kind {
+        "param" => "Params",
+        "metric" => "Metrics",
+        "tag" => "Tags",
+        _ => "Run",
+    }
+}
+
+impl Row {
+    fn differs(&self) -> bool {
+        self.values
+            .iter()
+            .any(|value| Some(value) != self.values.first())
+    }
+}
+
+fn rows_of(runs: &[Run]) -> Vec<Row> {
+    let text_row = |kind, key: &str, value: &dyn Fn(&Run) -> Option<String>| Row {
+        kind,
+        key: key.to_owned(),
+        values: runs.iter().map(value).collect(),
+        best: None,
+    };
+    let mut rows = vec![
+        text_row("run", "status", &|run| Some(run.status.to_string())),
+        text_row("run", "duration", &|run| {
+            run.duration().map(format::duration)
+        }),
+        text_row("run", "commit", &|run| {
+            let commit = run.tag("mlflow.source.git.commit")?;
+            Some(commit.chars().take(12).collect())
+        }),
+    ];
+    let keys = |of: fn(&Run) -> Vec<&String>| -> BTreeSet<String> {
+        runs.iter().flat_map(of).cloned().collect()
+    };
+    for key in keys(|run| run.params.keys().collect()) {
+        rows.push(text_row("param", &key, &|run| {
+            run.param(&key).map(str::to_owned)
+        }));
+    }
+    for key in keys(|run| run.metrics.keys().collect()) {
+        let mut row = text_row("metric", &key, &|run| run.metric(&key).map(format::number));
+        if is_of_interest(&key) {
+            row.best = best_run(runs, &key);
+        }
+        rows.push(row);
+    }
+    for key in keys(|run| run.tags.keys().collect()) {
+        if !is_automatic(&key) {
+            rows.push(text_row("tag", &key, &|run| {
+                run.tag(&key).map(str::to_owned)
+            }));
+        }
+    }
+    rows
+}
+
+/// Returns the index of the run with the best value, if the metric's name tells what is better, and one run
+/// is better than all others.
+fn best_run(runs: &[Run], key: &str) -> Option<usize> {
+    let goal = goal::guess(key)?;
+    let mut best: Option<(usize, f64)> = None;
+    let mut is_shared = false;
+    for (index, run) in runs.iter().enumerate() {
+        let Some(value) = run.metric(key).filter(|value| !value.is_nan()) else {
+            continue;
+        };
+        match best {
+            Some((_, other)) if value == other => is_shared = true,
+            Some((_, other)) if !goal::is_better(goal, value, other) => {}
+            _ => {
+                best = Some((index, value));
+                is_shared = false;
+            }
+        }
+    }
+    best.filter(|_| !is_shared).map(|(index, _)| index)
+}

@@ -1,0 +1,165 @@
+//! [`EntryRecord`]: an entry of a journal as JSON, and [`describe`]: as a line for people.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use mlflow::journals::{Entry, EntryValue};
+use serde::{Serialize, Serializer};
+
+use crate::output::format;
+
+/// Entry as it is exported.
+#[derive(Serialize)]
+pub(super) struct EntryRecord<'e> {
+    run_key: &'e str,
+    /// Order of all entries of the process but points.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequence: Option<u64>,
+    /// True if the store has the value, or has refused it for good.
+    is_settled: bool,
+    #[serde(flatten)]
+    value: ValueRecord<'e>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum ValueRecord<'e> {
+    Start {
+        name: &'e str,
+        experiment_name: Option<&'e str>,
+        experiment_id: Option<&'e str>,
+        resumed_run_id: Option<&'e str>,
+        parent_key: Option<&'e str>,
+        user: &'e str,
+        start_time_ms: i64,
+        params: &'e BTreeMap<String, String>,
+        tags: &'e BTreeMap<String, String>,
+    },
+    Point {
+        key: &'e str,
+        #[serde(serialize_with = "serialize_number")]
+        value: f64,
+        timestamp_ms: i64,
+        /// None for the last step of the metric.
+        step: Option<i64>,
+    },
+    Param {
+        key: &'e str,
+        value: &'e str,
+    },
+    Tag {
+        key: &'e str,
+        value: &'e str,
+    },
+    Artifact {
+        path: &'e str,
+        bytes: u64,
+        file: Option<&'e Path>,
+    },
+    Console {
+        path: &'e str,
+        bytes: u64,
+    },
+    End {
+        status: &'e str,
+        end_time_ms: i64,
+    },
+    /// Kind that this version of the program does not know.
+    Other,
+}
+
+/// Writes a number that JSON does not have as MLflow does, as a text.
+fn serialize_number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if value.is_nan() {
+        serializer.serialize_str("NaN")
+    } else if value.is_infinite() {
+        let text = if *value > 0.0 {
+            "Infinity"
+        } else {
+            "-Infinity"
+        };
+        serializer.serialize_str(text)
+    } else {
+        serializer.serialize_f64(*value)
+    }
+}
+
+impl<'e> EntryRecord<'e> {
+    pub(super) fn new(entry: &'e Entry) -> Self {
+        let run = &entry.run;
+        let value = match &entry.value {
+            EntryValue::Start(start) => ValueRecord::Start {
+                name: &start.name,
+                experiment_name: run.experiment_name.as_deref(),
+                experiment_id: run.experiment_id.as_deref(),
+                resumed_run_id: run.resumed_run_id.as_deref(),
+                parent_key: start.parent_key.as_deref(),
+                user: &start.user,
+                start_time_ms: start.start_time_ms,
+                params: &start.params,
+                tags: &start.tags,
+            },
+            EntryValue::Point(point) => ValueRecord::Point {
+                key: &point.key,
+                value: point.value,
+                timestamp_ms: point.timestamp_ms,
+                step: point.step,
+            },
+            EntryValue::Param { key, value } => ValueRecord::Param { key, value },
+            EntryValue::Tag { key, value } => ValueRecord::Tag { key, value },
+            EntryValue::Artifact { path, bytes, file } => ValueRecord::Artifact {
+                path,
+                bytes: *bytes,
+                file: file.as_deref(),
+            },
+            EntryValue::Console { path, bytes } => ValueRecord::Console {
+                path,
+                bytes: *bytes,
+            },
+            EntryValue::End {
+                status,
+                end_time_ms,
+            } => ValueRecord::End {
+                status: status.as_str(),
+                end_time_ms: *end_time_ms,
+            },
+            _ => ValueRecord::Other,
+        };
+        Self {
+            run_key: &run.key,
+            sequence: entry.sequence,
+            is_settled: entry.is_settled,
+            value,
+        }
+    }
+}
+
+/// Returns a line about an entry.
+pub(super) fn describe(entry: &Entry) -> String {
+    match &entry.value {
+        EntryValue::Start(start) => format!(
+            "start {} at {}, {}",
+            start.name,
+            format::time(start.start_time_ms),
+            format::counted(start.params.len() as u64, "param")
+        ),
+        EntryValue::Point(point) => {
+            let step = point
+                .step
+                .map_or_else(|| "the last step".to_owned(), |step| format!("step {step}"));
+            let value = format::number(point.value);
+            format!("metric {} = {value} at {step}", point.key)
+        }
+        EntryValue::Param { key, value } => format!("param {key} = {value}"),
+        EntryValue::Tag { key, value } => format!("tag {key} = {value}"),
+        EntryValue::Artifact { path, bytes, .. } => {
+            format!("artifact {path}, {}", format::size(*bytes))
+        }
+        EntryValue::Console { path, bytes } => format!("log {path}, {}", format::size(*bytes)),
+        EntryValue::End {
+            status,
+            end_time_ms,
+        } => format!("end {status} at {}", format::time(*end_time_ms)),
+        _ => "an entry of another kind".to_owned(),
+    }
+}

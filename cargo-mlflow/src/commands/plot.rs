@@ -1,0 +1,145 @@
+//! `plot`: the curves of a metric, in the terminal or as a picture.
+
+use std::fs;
+use std::path::Path;
+
+use mlflow::blocking::Client;
+use mlflow::entities::{MetricHistory, Run};
+
+use crate::arguments::{Axis, Plot as Options};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::output::chart::{Chart, Curve};
+use crate::output::table::shorten;
+use crate::selection::select_or_newest;
+
+/// Number of runs that are drawn if none is named.
+const DEFAULT_RUNS: usize = 6;
+/// Greatest number of points of one curve. A screen has fewer columns, and a longer curve is thinned so that its
+/// extremes stay.
+const MAX_POINTS: usize = 2000;
+const MAX_NAME_CHARS: usize = 28;
+/// Draws a metric of some runs.
+pub(crate) fn run(client: &Client, output: Output, options: &Options) -> Result<(), Failure> {
+    let runs = select_or_newest(client, &options.experiment, &options.runs, DEFAULT_RUNS)?;
+    let mut curves = Vec::new();
+    for run in &runs {
+        let history = client.metric_history(&*run.run_id, &*options.metric)?;
+        if !history.is_empty() {
+            curves.push((run, history));
+        }
+    }
+    if curves.is_empty() {
+        return Err(Failure::NotFound(no_curve(&runs, &options.metric)));
+    }
+    if output.json {
+        return output.json(&curves);
+    }
+    let curves: Vec<Curve> = curves
+        .iter()
+        .map(|(run, history)| Curve {
+            name: shorten(&run.name, MAX_NAME_CHARS),
+            points: thin(points(run, history, options.x), MAX_POINTS),
+        })
+        .collect();
+    let chart = Chart {
+        title: &options.metric,
+        x_label: match options.x {
+            Axis::Step => "step",
+            Axis::Time => "seconds since the start",
+        },
+        is_logarithmic: options.log,
+        curves: &curves,
+    };
+    if options.svg.is_none() && options.png.is_none() {
+        return output.line(chart.to_terminal(output));
+    }
+    if let Some(path) = &options.svg {
+        save(path, chart.to_svg().as_bytes())?;
+    }
+    if let Some(path) = &options.png {
+        let png = chart
+            .to_png()
+            .map_err(|error| Failure::Other(format!("cannot draw the chart: {error}")))?;
+        save(path, &png)?;
+    }
+    Ok(())
+}
+
+/// Returns the error for runs without the metric, with the metrics that they have.
+fn no_curve(runs: &[Run], metric: &str) -> String {
+    let mut known: Vec<&str> = runs
+        .iter()
+        .flat_map(|run| run.metrics.keys().map(String::as_str))
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    let list = if known.is_empty() {
+        "the runs have no metrics".to_owned()
+    } else {
+        format!("the runs have {}", shorten(&known.join(", "), 200))
+    };
+    format!("no run has the metric `{metric}`: {list}")
+}
+
+/// Returns the points that can be drawn, in the order of the axis.
+#[expect(clippy::cast_precision_loss, reason = "a screen has fewer columns")]
+fn points(run: &Run, history: &MetricHistory, axis: Axis) -> Vec<(f64, f64)> {
+    let start = run.start_time_ms.unwrap_or_default();
+    let mut points: Vec<(f64, f64)> = history
+        .iter()
+        .filter(|point| point.value.is_finite())
+        .map(|point| {
+            let x = match axis {
+                Axis::Step => point.step as f64,
+                Axis::Time => (point.timestamp_ms - start) as f64 / 1000.0,
+            };
+            (x, point.value)
+        })
+        .collect();
+    points.sort_by(|left, right| left.0.total_cmp(&right.0));
+    points
+}
+
+/// Returns at most `max` of the points: of each stretch of the curve its smallest and its greatest value, so
+/// that no peak is lost.
+fn thin(points: Vec<(f64, f64)>, max: usize) -> Vec<(f64, f64)> {
+    if points.len() <= max {
+        return points;
+    }
+    let stretch = points.len().div_ceil(max / 2);
+    points
+        .chunks(stretch)
+        .flat_map(|chunk| {
+            let by_value = |left: &&(f64, f64), right: &&(f64, f64)| left.1.total_cmp(&right.1);
+            let least = chunk.iter().min_by(by_value);
+            let greatest = chunk.iter().max_by(by_value);
+            let mut both: Vec<(f64, f64)> =
+                [least, greatest].into_iter().flatten().copied().collect();
+            both.sort_by(|left, right| left.0.total_cmp(&right.0));
+            both.dedup();
+            both
+        })
+        .collect()
+}
+
+fn save(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    fs::write(path, content)
+        .map_err(|error| Failure::Io(format!("cannot write {}", path.display()), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thinning_keeps_the_extremes_and_the_order() {
+        let mut points: Vec<(f64, f64)> = (0..100_000).map(|x| (f64::from(x), 1.0)).collect();
+        points[54_321].1 = 99.0;
+        points[77_777].1 = -5.0;
+        let thinned = thin(points, 2000);
+        assert!(thinned.len() <= 2000, "{}", thinned.len());
+        assert!(thinned.contains(&(54_321.0, 99.0)) && thinned.contains(&(77_777.0, -5.0)));
+        assert!(thinned.is_sorted_by(|left, right| left.0 <= right.0));
+    }
+}

@@ -1,0 +1,449 @@
+//! Commands that read and change runs: the same on a SQLite file and on a real server.
+
+use std::fs;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use super::run;
+use crate::support::command_line::cargo_mlflow;
+use crate::support::mlflow::Server;
+use crate::support::program::{Ended, Folder};
+
+/// Order in which the runs of the demo are always the same: the parent, which has no such param, is the last.
+const ORDER: &str = "params.learning_rate ASC";
+
+/// Folder in which `demo` was run, once into a file and once into a server.
+struct Demo {
+    folder: Folder,
+    server: &'static Server,
+}
+
+impl Demo {
+    fn shared() -> &'static Self {
+        static DEMO: OnceLock<Demo> = OnceLock::new();
+        DEMO.get_or_init(|| {
+            let demo = Self {
+                folder: Folder::for_hours(),
+                server: Server::shared(),
+            };
+            for ended in demo.both(&["demo"]) {
+                assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+            }
+            demo
+        })
+    }
+
+    /// Runs a command for the file and for the server.
+    fn both(&self, arguments: &[&str]) -> [Ended; 2] {
+        let uri = ["--tracking-uri", self.server.url()];
+        [
+            run(&self.folder, arguments),
+            run(&self.folder, &[arguments, &uri].concat()),
+        ]
+    }
+
+    /// Runs a command for both, and returns what both print.
+    #[track_caller]
+    fn output(&self, arguments: &[&str]) -> String {
+        let [file, server] = self.both(arguments);
+        assert_eq!(file.code, Some(0), "{}", file.stderr);
+        assert_eq!(server.code, Some(0), "{}", server.stderr);
+        assert_eq!(stable(&file.stdout), stable(&server.stdout));
+        stable(&file.stdout)
+    }
+
+    /// Runs a command that fails for both, and returns the exit code and the error.
+    #[track_caller]
+    fn failure(&self, arguments: &[&str]) -> (i32, String) {
+        let [file, server] = self.both(arguments);
+        assert_eq!(file.stdout, "");
+        assert_eq!((file.code, &file.stderr), (server.code, &server.stderr));
+        (file.code.expect("an exit"), file.stderr)
+    }
+}
+
+/// Returns the output with all that differs from one demo to the next replaced: ids, times and durations, and with them
+/// the width of columns.
+fn stable(text: &str) -> String {
+    let lines = text.lines().map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut stable = Vec::new();
+        for (index, word) in words.iter().enumerate() {
+            let next = words.get(index + 1).copied().unwrap_or_default();
+            let is_id = matches!(word.len(), 8 | 32) && word.bytes().all(|b| b.is_ascii_hexdigit());
+            let is_number = word.trim_start_matches('(').parse::<u64>().is_ok();
+            let is_time = is_number && matches!(next, "s" | "ms" | "min");
+            stable.push(if is_id {
+                "[id]"
+            } else if is_time {
+                "[n]"
+            } else if matches!(*word, "s" | "ms" | "min") {
+                "[unit]"
+            } else {
+                word
+            });
+        }
+        stable.join(" ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn runs_are_listed_with_the_columns_that_fit() {
+    insta::assert_snapshot!(Demo::shared().output(&["runs", "-e", "demo", "-o", ORDER]));
+    let chosen = [
+        "runs",
+        "-e",
+        "demo",
+        "-o",
+        ORDER,
+        "-n",
+        "2",
+        "-c",
+        "params.seed,metrics.val/loss,tags.model",
+    ];
+    insta::assert_snapshot!(Demo::shared().output(&chosen));
+}
+
+#[test]
+fn runs_are_chosen_by_filters() {
+    let demo = Demo::shared();
+    let names = |filter: &str| {
+        let output = demo.output(&[
+            "runs",
+            "-e",
+            "demo",
+            "-o",
+            ORDER,
+            "-f",
+            filter,
+            "-c",
+            "params.seed",
+        ]);
+        let names = output
+            .lines()
+            .skip(1)
+            .map(|line| line.split(' ').nth(1).unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        names("params.learning_rate > 0.1"),
+        ["lr-0.3", "lr-1", "lr-300"]
+    );
+    assert_eq!(names("status = 'FAILED'"), ["lr-300"]);
+    assert_eq!(
+        names("metrics.`val/loss` < 0.38 AND tags.model LIKE 'logistic%'"),
+        ["lr-0.1", "lr-1"]
+    );
+    assert_eq!(names("tags.model IS NULL"), ["sweep"]);
+}
+
+#[test]
+fn a_run_is_shown_with_all_it_has() {
+    let shown = Demo::shared().output(&["show", "best:val/loss", "-e", "demo"]);
+    // The start, the user and the program are others on each machine.
+    let lines = shown.lines().filter(|line| {
+        !["started", "user", "source", "parent"]
+            .iter()
+            .any(|field| line.starts_with(field))
+    });
+    insta::assert_snapshot!(lines.collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn runs_are_compared_by_what_differs() {
+    insta::assert_snapshot!(
+        Demo::shared().output(&["compare", "lr-1", "lr-300", "lr-0.1", "-e", "demo"])
+    );
+}
+
+#[test]
+fn a_metric_is_drawn_in_the_terminal_and_as_pictures() {
+    let demo = Demo::shared();
+    let chart = demo.output(&["plot", "val/loss", "lr-1", "lr-0.1", "-e", "demo"]);
+    let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
+    assert!(
+        chart.contains(is_braille) && chart.contains("lr-0.1"),
+        "{chart}"
+    );
+    assert!(
+        chart
+            .lines()
+            .last()
+            .is_some_and(|line| line.starts_with("0 ") && line.ends_with("60")),
+        "{chart}"
+    );
+
+    demo.output(&[
+        "plot",
+        "val/loss",
+        "-e",
+        "demo",
+        "--svg",
+        "chart.svg",
+        "--png",
+        "chart.png",
+    ]);
+    let svg = fs::read_to_string(demo.folder.path().join("chart.svg")).unwrap();
+    assert!(svg.starts_with("<svg") && svg.contains("lr-0.03"), "{svg}");
+    let png = fs::read(demo.folder.path().join("chart.png")).unwrap();
+    assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
+}
+
+#[test]
+fn artifacts_are_listed_and_fetched() {
+    let demo = Demo::shared();
+    assert_eq!(
+        demo.output(&["artifacts", "ls", "lr-1"])
+            .lines()
+            .last()
+            .and_then(|line| line.split(' ').next_back()),
+        Some("model/weights.txt")
+    );
+    for uri in [&[][..], &["--tracking-uri", demo.server.url()]] {
+        let get = ["artifacts", "get", "lr-1", "model", "--to", "got"];
+        let ended = run(&demo.folder, &[&get[..], uri].concat());
+        assert_eq!(ended.stdout, "got/model\n", "{}", ended.stderr);
+        let weights = demo.folder.path().join("got/model/weights.txt");
+        let content = fs::read_to_string(&weights).unwrap();
+        assert!(
+            content.starts_with('[') && content.ends_with("]\n"),
+            "{content}"
+        );
+        fs::remove_file(weights).unwrap();
+    }
+}
+
+#[test]
+fn runs_and_points_are_exported() {
+    let demo = Demo::shared();
+    let choice = [
+        "export",
+        "-e",
+        "demo",
+        "-o",
+        ORDER,
+        "-f",
+        "params.learning_rate >= 1",
+    ];
+    for ended in demo.both(&choice) {
+        let mut lines = ended.stdout.lines();
+        let header = lines.next().unwrap();
+        assert!(
+            header.starts_with("run_id,name,experiment_id,status,"),
+            "{header}"
+        );
+        assert!(
+            header.contains(",params.learning_rate,params.seed,metrics.train/loss,"),
+            "{header}"
+        );
+        assert_eq!(lines.count(), 2);
+        assert_eq!(ended.stderr, "2 runs\n");
+    }
+    for ended in demo.both(&[&choice[..], &["-m", "train/loss", "--json"]].concat()) {
+        let points: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let points = points.as_array().unwrap();
+        assert_eq!(
+            points.len(),
+            61,
+            "60 of one run, and NaN of the one that diverged"
+        );
+        assert_eq!(points[59]["step"], 59);
+        assert_eq!(points[60]["value"], "NaN");
+    }
+}
+
+#[test]
+fn json_holds_what_the_tables_show() {
+    let demo = Demo::shared();
+    for ended in demo.both(&["runs", "-e", "demo", "-o", ORDER, "--json"]) {
+        let runs: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let runs = runs.as_array().unwrap();
+        assert_eq!(runs.len(), 7);
+        assert_eq!(runs[0]["name"], "lr-0.01");
+        assert_eq!(runs[0]["params"]["seed"], "1");
+        assert_eq!(runs[5]["status"], "FAILED");
+        assert_eq!(runs[5]["metrics"]["train/loss"]["value"], "NaN");
+        assert_eq!(ended.stderr, "");
+    }
+    for ended in demo.both(&["compare", "lr-1", "lr-300", "-e", "demo", "--json"]) {
+        let compared: Value = serde_json::from_str(&ended.stdout).unwrap();
+        let rows = compared["rows"].as_array().unwrap();
+        let best = rows.iter().find(|row| row["key"] == "train/loss").unwrap();
+        assert_eq!(best["best"], 0);
+    }
+    for ended in demo.both(&["experiments", "--json", "-f", "name = 'demo'"]) {
+        let experiments: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(experiments[0]["name"], "demo");
+        assert_eq!(experiments.as_array().map(Vec::len), Some(1));
+    }
+}
+
+#[test]
+fn a_run_is_named_in_many_ways() {
+    let demo = Demo::shared();
+    let [file, _] = demo.both(&["show", "lr-1", "-e", "demo", "--json"]);
+    let shown: Value = serde_json::from_str(&file.stdout).unwrap();
+    let id = shown["run_id"].as_str().unwrap();
+    for name in [id, &id[..10], "lr-1", "min:val/loss", "best:val/loss"] {
+        let again = run(&demo.folder, &["show", name, "-e", "demo", "--json"]);
+        assert_eq!(again.stdout, file.stdout, "{name}: {}", again.stderr);
+    }
+    let worst = run(
+        &demo.folder,
+        &["show", "max:val/loss", "-e", "demo", "--json"],
+    );
+    assert_ne!(worst.stdout, file.stdout);
+}
+
+#[test]
+fn what_cannot_be_done_is_one_line_and_an_exit_code() {
+    let demo = Demo::shared();
+    for (arguments, code, text) in [
+        (
+            &["show", "nobody", "-e", "demo"][..],
+            3,
+            "there is no run with the id or name `nobody`",
+        ),
+        (
+            &["show", "best:seed", "-e", "demo"],
+            2,
+            "write `min:seed` or `max:seed`",
+        ),
+        (
+            &["show", "min:seed", "-e", "demo"],
+            3,
+            "no run has a number for the metric `seed`",
+        ),
+        (&["runs", "-e", "nowhere"], 3, "nowhere"),
+        (
+            &["plot", "loss", "-e", "demo"],
+            3,
+            "the runs have train/loss, val/accuracy, val/loss",
+        ),
+        (
+            &["runs", "-c", "loss"],
+            2,
+            "expected metrics.KEY, params.KEY or tags.KEY",
+        ),
+        (
+            &["cleanup", "--days", "0", "-e", "demo", "--max", "1"],
+            1,
+            "nothing was deleted",
+        ),
+        (
+            &["cleanup", "--days", "0", "-e", "demo"],
+            2,
+            "give --yes to delete",
+        ),
+        (&["compare", "lr-1", "-e", "demo"], 3, "fewer than two runs"),
+    ] {
+        let [file, server] = demo.both(arguments);
+        assert_eq!(
+            (file.code, server.code),
+            (Some(code), Some(code)),
+            "{}{}",
+            file.stderr,
+            server.stderr
+        );
+        assert!(
+            file.stderr.contains(text) && server.stderr.contains(text),
+            "{}{}",
+            file.stderr,
+            server.stderr
+        );
+    }
+    let (code, error) = demo.failure(&["runs", "-f", "metrics.`val/loss` = 0.1 OR status = 'x'"]);
+    assert_eq!(code, 2);
+    assert_eq!(
+        error,
+        "error: the filter cannot be read: MLflow's filters have no OR; make one search for each side\n    \
+         metrics.`val/loss` = 0.1 OR status = 'x'\n                             ^\n"
+    );
+    let nobody = run(&demo.folder, &["runs", "--tracking-uri", super::NOWHERE]);
+    assert_eq!(nobody.code, Some(5), "{}", nobody.stderr);
+    assert!(nobody.stderr.contains("refused"), "{}", nobody.stderr);
+    let unusable = run(&demo.folder, &["runs", "--tracking-uri", "ftp://x"]);
+    assert_eq!(unusable.code, Some(6), "{}", unusable.stderr);
+}
+
+#[test]
+fn several_runs_of_one_name_are_not_guessed_among() {
+    let folder = Folder::new();
+    for _ in 0..2 {
+        assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    }
+    let ended = run(&folder, &["show", "lr-1"]);
+    assert_eq!(ended.code, Some(4), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("more than one run is meant by `lr-1`"),
+        "{}",
+        ended.stderr
+    );
+    let listed = ended
+        .stderr
+        .lines()
+        .filter(|line| line.contains("  lr-1  "));
+    assert_eq!(listed.count(), 2, "{}", ended.stderr);
+}
+
+#[test]
+fn old_runs_are_deleted_and_hidden() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let kept = run(&folder, &["cleanup", "--days", "1", "--yes"]);
+    assert_eq!(kept.code, Some(0));
+    assert!(
+        kept.stderr.contains("no run ended more than 1 days ago"),
+        "{}",
+        kept.stderr
+    );
+
+    let failed = ["cleanup", "--days", "0", "-f", "status = 'FAILED'"];
+    let looked = run(&folder, &[&failed[..], &["--dry-run"]].concat());
+    assert!(
+        looked.stdout.contains("lr-300") && !looked.stdout.contains("lr-1 "),
+        "{}",
+        looked.stdout
+    );
+    let deleted = run(&folder, &[&failed[..], &["--yes"]].concat());
+    assert_eq!(deleted.code, Some(0), "{}", deleted.stderr);
+    let names = |arguments: &[&str]| {
+        let listed = run(&folder, &[arguments, &["--json"]].concat());
+        let runs: Value = serde_json::from_str(&listed.stdout).unwrap();
+        let names = runs
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|run| run["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(names(&["runs", "--deleted"]), ["lr-300"]);
+    assert_eq!(names(&["runs"]).len(), 6);
+}
+
+#[test]
+fn a_folder_without_a_file_says_so_and_gets_none() {
+    let folder = Folder::new();
+    let ended = run(&folder, &["runs"]);
+    assert_eq!(ended.code, Some(3));
+    assert!(
+        ended.stderr.contains("there is no MLflow database"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn cargo_calls_the_program_with_its_own_name_first() {
+    let folder = Folder::new();
+    let plain = run(&folder, &["completions", "bash"]);
+    assert_eq!(plain.code, Some(0));
+    assert!(plain.stdout.contains("cargo-mlflow"));
+    let by_cargo = folder.run(cargo_mlflow(), &["mlflow", "completions", "bash"], &[]);
+    assert_eq!(by_cargo.stdout, plain.stdout);
+}
