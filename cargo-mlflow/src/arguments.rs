@@ -193,6 +193,9 @@ pub(crate) enum Artifacts {
         /// Folder to list. Default: all artifacts.
         #[arg(default_value = "")]
         path: String,
+        /// Look only at the runs of this experiment.
+        #[arg(short, long, value_name = "NAME")]
+        experiment: Vec<String>,
     },
     /// Copy artifacts to this machine.
     Get {
@@ -204,6 +207,9 @@ pub(crate) enum Artifacts {
         /// Directory to copy to.
         #[arg(short, long, default_value = ".", value_name = "DIRECTORY")]
         to: PathBuf,
+        /// Look only at the runs of this experiment.
+        #[arg(short, long, value_name = "NAME")]
+        experiment: Vec<String>,
     },
 }
 

@@ -1,4 +1,4 @@
-//! [`Failure`]: why a command did not do what was asked, and the exit code that says so.
+//! [`Failure`] of a command, and the exit code that names its kind.
 
 use std::fmt::{self, Display};
 use std::io;
@@ -35,6 +35,20 @@ impl Failure {
             Self::Unavailable(_) => 5,
             Self::Blocked(_) => 6,
         }
+    }
+
+    /// Returns the failure with a further sentence.
+    pub(crate) fn with_remark(mut self, remark: &str) -> Self {
+        match &mut self {
+            Self::Usage(text)
+            | Self::NotFound(text)
+            | Self::Ambiguous(text)
+            | Self::Unavailable(text)
+            | Self::Blocked(text)
+            | Self::Io(text, _)
+            | Self::Other(text) => *text = format!("{text}. {remark}"),
+        }
+        self
     }
 
     /// Returns true if the reader of stdout has left.

@@ -64,7 +64,7 @@ pub(crate) fn guess(metric: &str) -> Option<Goal> {
 pub(crate) fn is_better(goal: Goal, value: f64, other: f64) -> bool {
     match goal {
         Goal::Minimize => value < other,
-        _ => value > other,
+        Goal::Maximize => value > other,
     }
 }
 

@@ -32,7 +32,8 @@ fn main() -> ExitCode {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    anstream::eprintln!("{} {failure}", output::style::error("error:"));
+    let text = output::printable(&failure.to_string());
+    anstream::eprintln!("{} {text}", output::style::error("error:"));
     ExitCode::from(failure.exit_code())
 }
 

@@ -1,4 +1,4 @@
-//! Which run a person means: the beginning of an id, a name, `last`, or the best by a metric.
+//! Selection of a run: by the beginning of its id, by its name, as `last`, or as the best by a metric.
 
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
@@ -65,7 +65,7 @@ pub(crate) fn select_or_newest(
 fn best(client: &Client, experiments: &[String], key: &str, goal: Goal) -> Result<Run, Failure> {
     let order = match goal {
         Goal::Minimize => metric(key).asc(),
-        _ => metric(key).desc(),
+        Goal::Maximize => metric(key).desc(),
     };
     let first = client
         .search_runs(runs_of(experiments).order_by(order).limit(1))

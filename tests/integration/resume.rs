@@ -75,6 +75,19 @@ fn the_newest_unfinished_run_of_the_same_name_is_continued() {
     assert_eq!(fake.runs().len(), 6);
 }
 
+/// The run keeps the tags of its first process, by which a third one would take it for dead.
+#[test]
+fn a_continued_run_is_that_of_the_process_that_continues_it() {
+    let folder = Folder::new();
+    let died = folder.run(RESUMES, &["1", "abort"], &[]);
+    assert!(!died.success);
+    let mut alive = folder.start(RESUMES, &["1", "wait"], &[]);
+    alive.wait_for_stdout("logged");
+    let third = folder.run(RESUMES, &["1"], &[]);
+    assert_eq!(third.stdout, "new\n", "{}", third.stderr);
+    alive.kill();
+}
+
 #[test]
 fn a_run_of_a_living_process_is_not_continued() {
     let fake = fake();

@@ -1,8 +1,9 @@
-//! Program that continues its last run: `resumes EPOCHS [abort]`. Logs one point and one checkpoint for each epoch,
+//! Program that continues its last run: `resumes EPOCHS [abort | wait]`. Logs one point and one checkpoint for each epoch,
 //! behind those of the run that it continues. Prints `resumed at EPOCH with CHECKPOINT`, or `new`. With `abort`, the
-//! process dies at the end without a word.
+//! process dies at the end without a word; with `wait`, it delivers everything, prints `logged`, and stays.
 
-use std::{env, fs, process};
+use std::time::Duration;
+use std::{env, fs, process, thread};
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -31,7 +32,16 @@ fn main() {
             &format!("checkpoints/epoch-{epoch}/weights.txt"),
         );
     }
-    if arguments.get(2).is_some_and(|last| last == "abort") {
-        process::abort();
+    match arguments.get(2).map(String::as_str) {
+        Some("abort") => process::abort(),
+        Some("wait") => {
+            mlflow::flush(Duration::from_secs(60));
+            println!("logged");
+            // The test ends the process.
+            loop {
+                thread::park();
+            }
+        }
+        _ => {}
     }
 }

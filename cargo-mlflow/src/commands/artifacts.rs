@@ -21,23 +21,33 @@ const REPORT_INTERVAL: Duration = Duration::from_millis(100);
 /// Lists or fetches artifacts.
 pub(crate) fn run(client: &Client, output: Output, command: &Artifacts) -> Result<(), Failure> {
     match command {
-        Artifacts::Ls { run, path } => list(client, output, &select(client, &[], run)?, path),
-        Artifacts::Get { run, path, to } => {
-            fetch(client, output, &select(client, &[], run)?, path, to)
-        }
+        Artifacts::Ls {
+            run,
+            path,
+            experiment,
+        } => list(client, output, &select(client, experiment, run)?, path),
+        Artifacts::Get {
+            run,
+            path,
+            to,
+            experiment,
+        } => fetch(client, output, &select(client, experiment, run)?, path, to),
     }
 }
 
 fn list(client: &Client, output: Output, run: &Run, path: &str) -> Result<(), Failure> {
     let files = files_below(client, run, path)?;
+    if files.is_empty() && !path.is_empty() {
+        return Err(Failure::NotFound(format!(
+            "the run {} has no folder `{path}`: `cargo mlflow artifacts ls {}` lists all artifacts",
+            run.run_id, run.run_id
+        )));
+    }
     if output.json {
         return output.json(&files);
     }
     if files.is_empty() {
-        output.remark(format_args!(
-            "the run {} has no artifacts there",
-            run.run_id
-        ));
+        output.remark(format_args!("the run {} has no artifacts", run.run_id));
         return Ok(());
     }
     let mut rows = table(output, &["SIZE", "PATH"]);

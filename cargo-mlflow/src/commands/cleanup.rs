@@ -1,6 +1,7 @@
 //! `cleanup`: deletes old runs, after a question.
 
 use jiff::Timestamp;
+use mlflow::RunStatus;
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
 use mlflow::search::attribute;
@@ -23,12 +24,22 @@ pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<
         ));
     }
     let oldest = Timestamp::now().as_millisecond() - i64::from(options.days) * MS_PER_DAY;
-    let search = super::search(&options.choice).filter(attribute::end_time().lt(oldest));
+    // A run that goes on may keep the end of its earlier part, and servers write 0 for no end.
+    let has_ended = attribute::status().ne(RunStatus::Running.as_str())
+        & attribute::status().ne(RunStatus::Scheduled.as_str())
+        & attribute::end_time().gt(0)
+        & attribute::end_time().lt(oldest);
+    let none: [&str; 0] = [];
+    let search = super::search(&options.choice)
+        .filter(has_ended)
+        .limit(options.max.saturating_add(1))
+        .metrics(none)
+        .params(none)
+        .tags(none);
     let runs: Vec<Run> = client.search_runs(search).collect::<Result<_, _>>()?;
     if runs.len() > options.max {
         return Err(Failure::Other(format!(
-            "{} runs match, which is more than --max {}: nothing was deleted. Choose fewer by --filter, or raise --max",
-            runs.len(),
+            "more than {} runs match: nothing was deleted. Choose fewer by --filter, or raise --max",
             options.max
         )));
     }
@@ -55,10 +66,7 @@ pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<
     }
     for (deleted, run) in runs.iter().enumerate() {
         client.delete_run(&*run.run_id).map_err(|error| {
-            Failure::Other(format!(
-                "the run {} could not be deleted: {error}. {deleted} runs were deleted before it",
-                run.run_id
-            ))
+            Failure::from(error).with_remark(&format!("{deleted} runs were deleted before this"))
         })?;
     }
     if output.json {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use comfy_table::{Attribute, Cell, Color};
 use mlflow::blocking::Client;
-use mlflow::entities::Run;
-use serde::Serialize;
+use mlflow::entities::{MetricPoint, Run};
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
 
 use super::runs::{ID_CHARS, is_of_interest};
 use super::show::is_automatic;
@@ -27,9 +28,45 @@ struct Row {
     kind: &'static str,
     key: String,
     /// Value of each run, in the order of the runs; null if the run has none.
-    values: Vec<Option<String>>,
+    values: Vec<Option<Value>>,
     /// Index of the run with the best value; null if none is better.
     best: Option<usize>,
+}
+
+/// Value of one run.
+#[derive(Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+enum Value {
+    Text(String),
+    Number(MetricValue),
+}
+
+/// Value of a metric. NaN is equal to NaN here, as two runs with NaN do not differ.
+#[derive(Clone, Copy)]
+struct MetricValue(MetricPoint);
+
+impl PartialEq for MetricValue {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.value.to_bits() == other.0.value.to_bits()
+    }
+}
+
+impl Serialize for MetricValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match serde_json::to_value(self.0) {
+            Ok(point) => point["value"].serialize(serializer),
+            Err(error) => Err(S::Error::custom(error)),
+        }
+    }
+}
+
+impl Value {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Number(MetricValue(point)) => format::number(point.value),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -71,7 +108,10 @@ pub(crate) fn run(client: &Client, output: Output, options: &Compare) -> Result<
         }
         let mut cells = vec![Cell::new(format!("  {}", row.key))];
         for (index, value) in row.values.iter().enumerate() {
-            let value = shorten(value.as_deref().unwrap_or("–"), MAX_VALUE_CHARS);
+            let value = value
+                .as_ref()
+                .map_or_else(|| "–".to_owned(), Value::to_text);
+            let value = shorten(&value, MAX_VALUE_CHARS);
             cells.push(if row.best == Some(index) {
                 number_cell(format!("{value} *"))
                     .fg(Color::Green)
@@ -116,7 +156,7 @@ fn rows_of(runs: &[Run]) -> Vec<Row> {
     let text_row = |kind, key: &str, value: &dyn Fn(&Run) -> Option<String>| Row {
         kind,
         key: key.to_owned(),
-        values: runs.iter().map(value).collect(),
+        values: runs.iter().map(|run| value(run).map(Value::Text)).collect(),
         best: None,
     };
     let mut rows = vec![
@@ -138,7 +178,16 @@ fn rows_of(runs: &[Run]) -> Vec<Row> {
         }));
     }
     for key in keys(|run| run.metrics.keys().collect()) {
-        let mut row = text_row("metric", &key, &|run| run.metric(&key).map(format::number));
+        let mut row = Row {
+            kind: "metric",
+            values: runs
+                .iter()
+                .map(|run| run.metrics.get(&key).copied())
+                .map(|point| point.map(|point| Value::Number(MetricValue(point))))
+                .collect(),
+            key: key.clone(),
+            best: None,
+        };
         if is_of_interest(&key) {
             row.best = best_run(runs, &key);
         }

@@ -15,7 +15,12 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Logs a sweep of six runs below one parent.
 pub(crate) fn run(config: Config, output: Output) -> Result<(), Failure> {
-    mlflow::configure(config.experiment(EXPERIMENT));
+    if std::env::var_os("MLFLOW_RUN_ID").is_some() {
+        return Err(Failure::Usage(
+            "MLFLOW_RUN_ID is set, so the demo would be logged to that run: unset it".to_owned(),
+        ));
+    }
+    mlflow::configure(config.enabled(true).experiment(EXPERIMENT));
     let sweep = mlflow::start_run().name("sweep").start();
     sweep.set_tag(
         "mlflow.note.content",

@@ -1,8 +1,9 @@
 //! `export`: runs or the history of their metrics, for other programs.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 use mlflow::blocking::Client;
 use mlflow::entities::{MetricPoint, Run};
@@ -31,10 +32,19 @@ pub(crate) fn run(client: &Client, output: Output, options: &Export) -> Result<(
     };
     let written = match &options.output {
         Some(path) => {
+            // A file of the name appears when it is complete, and an earlier one stays until then.
             let failed = |error| Failure::Io(format!("cannot write {}", path.display()), error);
-            let mut file = BufWriter::new(File::create(path).map_err(failed)?);
-            let written = write(client, &mut file, options, format)?;
-            file.flush().map_err(failed)?;
+            let mut draft = path.clone().into_os_string();
+            draft.push(".part");
+            let draft = PathBuf::from(draft);
+            let mut file = BufWriter::new(File::create(&draft).map_err(failed)?);
+            let written = write(client, &mut file, options, format);
+            let moved = file.flush().and_then(|()| match written {
+                Ok(_) => fs::rename(&draft, path),
+                Err(_) => fs::remove_file(&draft),
+            });
+            let written = written?;
+            moved.map_err(failed)?;
             written
         }
         None => write(

@@ -128,17 +128,16 @@ fn metrics_table(output: Output, run: &Run, histories: &[MetricHistory]) -> Stri
         let Some(last) = run.metrics.get(history.key()) else {
             continue;
         };
-        // Comparisons with NaN are false, so NaN is left out.
-        let least = history
-            .values()
-            .iter()
-            .copied()
-            .fold(f64::INFINITY, f64::min);
-        let greatest = history
-            .values()
-            .iter()
-            .copied()
-            .fold(f64::NEG_INFINITY, f64::max);
+        // `min` and `max` leave NaN out; a metric that never was a number has neither.
+        let numbers = || {
+            history
+                .values()
+                .iter()
+                .copied()
+                .filter(|value| !value.is_nan())
+        };
+        let least = numbers().reduce(f64::min).unwrap_or(f64::NAN);
+        let greatest = numbers().reduce(f64::max).unwrap_or(f64::NAN);
         rows.add_row(vec![
             format!("  {}", history.key()).into(),
             number_cell(format::number(last.value)),

@@ -121,7 +121,7 @@ impl Chart<'_> {
             .zip(palette.colors().iter().cycle())
             .map(|(curve, color)| {
                 LinePlot::new()
-                    .with_data(curve.points.iter().copied())
+                    .with_data(self.drawable(&curve.points))
                     .with_color(color.as_str())
                     .with_legend(curve.name.as_str())
                     .into()
@@ -138,13 +138,21 @@ impl Chart<'_> {
         render_multiple(plots, layout)
     }
 
-    /// Returns the points as the axis shows them. A logarithmic axis has no place for zero and less.
+    /// Returns the points that have a place on the axis: a logarithmic one has none for zero and less.
+    fn drawable(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+        let is_drawable = |point: &&(f64, f64)| !self.is_logarithmic || point.1 > 0.0;
+        points.iter().filter(is_drawable).copied().collect()
+    }
+
+    /// Returns the points as the axis shows them.
     fn scaled(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-        if !self.is_logarithmic {
-            return points.to_vec();
+        let mut points = self.drawable(points);
+        if self.is_logarithmic {
+            for (_, y) in &mut points {
+                *y = y.log10();
+            }
         }
-        let positive = points.iter().filter(|point| point.1 > 0.0);
-        positive.map(|&(x, y)| (x, y.log10())).collect()
+        points
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`Output`]: where results go, for people as tables and for programs as JSON.
+//! [`Output`]: destination of results, for people as tables and for programs as JSON.
 
 pub(crate) mod chart;
 pub(crate) mod format;
@@ -53,7 +53,7 @@ impl Output {
 
     /// Writes a line of text.
     pub(crate) fn line(self, text: impl std::fmt::Display) -> Result<(), Failure> {
-        writeln!(anstream::stdout(), "{text}")?;
+        writeln!(anstream::stdout(), "{}", printable(&text.to_string()))?;
         Ok(())
     }
 
@@ -85,9 +85,43 @@ impl Output {
     /// Writes a remark for people, which is no result.
     pub(crate) fn remark(self, text: impl std::fmt::Display) {
         if !self.json {
-            anstream::eprintln!("{}", style::dim(text));
+            anstream::eprintln!("{}", style::dim(printable(&text.to_string())));
         }
     }
+}
+
+/// Returns the text without control characters other than line feeds and the colours of this program. The name
+/// of a run could otherwise move the cursor, or change the title of the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let length = match c {
+            '\x1b' => color_length(rest),
+            _ => None,
+        };
+        let end = length.unwrap_or(c.len_utf8());
+        let (part, behind) = rest.split_at(end);
+        if length.is_some() || c == '\n' || !c.is_control() {
+            printable.push_str(part);
+        } else {
+            printable.push(char::REPLACEMENT_CHARACTER);
+        }
+        rest = behind;
+    }
+    printable
+}
+
+/// Returns the length of the control sequence for a colour at the beginning of the text, if there is one.
+// Input:  `ESC[1;31mtext`, `ESC[2Jtext`
+// Output: 7,                none
+fn color_length(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
+    parameters
+        .get(end..)?
+        .starts_with('m')
+        .then_some("\x1b[".len() + end + 1)
 }
 
 /// Writes records as a JSON array with a line for each, and returns their number. If a record cannot be read,
@@ -107,4 +141,22 @@ pub(crate) fn write_json_array<T: Serialize>(
     writeln!(output, "{}]", if count == 0 { "" } else { "\n" })?;
     output.flush()?;
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_colours_and_line_feeds_control_the_terminal() {
+        for (text, printed) in [
+            ("plain ü\nnext", "plain ü\nnext"),
+            ("\x1b[1;31mred\x1b[0m", "\x1b[1;31mred\x1b[0m"),
+            ("a\x1b[2Jb", "a\u{fffd}[2Jb"),
+            ("\x1b]0;title\x07", "\u{fffd}]0;title\u{fffd}"),
+            ("\r\u{9b}2J\x1b", "\u{fffd}\u{fffd}2J\u{fffd}"),
+        ] {
+            assert_eq!(printable(text), printed);
+        }
+    }
 }

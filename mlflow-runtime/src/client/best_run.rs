@@ -7,7 +7,6 @@ use crate::store::ClientError;
 
 /// Direction in which a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Goal {
     /// The smallest value is the best, e.g. of a loss.
     Minimize,

@@ -34,7 +34,7 @@ use crate::store::ClientError;
 #[derive(Clone, Debug, Default)]
 pub struct Client(super::Client);
 
-/// Writes the blocking twins of async methods.
+/// Writes the blocking versions of async methods.
 macro_rules! calls {
     ($(fn $name:ident$(<$($generic:ident: $bound:path),+>)?($($argument:ident: $type:ty),*) -> $result:ty;)+) => {
         impl Client {
@@ -51,7 +51,7 @@ macro_rules! calls {
     };
 }
 
-/// Writes the blocking twins of searches.
+/// Writes the blocking versions of searches.
 macro_rules! searches {
     ($(fn $name:ident($argument:ident: $type:ty) -> $record:ty;)+) => {
         impl Client {

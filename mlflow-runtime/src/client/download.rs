@@ -7,11 +7,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::stream::{self, TryStreamExt as _};
+use uuid::Uuid;
 
 use super::worker::Connection;
 use crate::entities::FileInfo;
@@ -96,7 +95,8 @@ impl DownloadArtifacts {
         self
     }
 
-    /// Calls `report` whenever bytes have arrived, on a thread of the client.
+    /// Calls `report` whenever bytes have arrived, on the thread of the client. The download waits for `report`,
+    /// which therefore must not wait for a call of the same client.
     #[must_use]
     pub fn on_progress(
         mut self,
@@ -187,12 +187,11 @@ async fn download_file(
     target: &Path,
     progress: &Progress,
 ) -> Result<(), ClientError> {
-    static SERIAL: AtomicU64 = AtomicU64::new(0);
     let parent = target.parent().unwrap_or(target);
     fs::create_dir_all(parent).map_err(|error| write_error(parent, error))?;
-    let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let draft = Draft(parent.join(format!(".mlflow-runtime-{}-{serial}.part", process::id())));
-    let mut file = File::create(&draft.0).map_err(|error| write_error(&draft.0, error))?;
+    // Another host may write to the same directory, so the name has to be unique everywhere.
+    let draft = Draft(parent.join(format!(".mlflow-runtime-{}.part", Uuid::new_v4().simple())));
+    let mut file = File::create_new(&draft.0).map_err(|error| write_error(&draft.0, error))?;
     let mut written = 0;
     let read = connection
         .store()

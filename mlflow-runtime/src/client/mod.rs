@@ -248,7 +248,7 @@ impl Client {
         once!(self, |store| store.delete_experiment(&id))
     }
 
-    /// Restores a deleted experiment, with the runs that were deleted with it.
+    /// Restores a deleted experiment, with all its deleted runs.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such experiment, or if it is not deleted.

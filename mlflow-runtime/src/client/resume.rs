@@ -12,7 +12,8 @@ use super::{DownloadArtifacts, blocking};
 use crate::entities::Run;
 use crate::environment;
 use crate::model::{ExperimentRef, RunStatus, tag_keys};
-use crate::run::{ActiveRun, RunBuilder};
+use crate::run::current_run::Context;
+use crate::run::{ActiveRun, RunBuilder, is_open_here};
 use crate::search::{SearchRuns, attribute};
 use crate::store::ClientError;
 use crate::tracker::global;
@@ -96,8 +97,8 @@ impl Resume {
     /// Downloads the newest checkpoint of the unfinished run into `directory`. Returns the path of the file or
     /// folder there; `None` if a new run is started, or if the run has no checkpoint.
     ///
-    /// The checkpoints are the entries of the artifact folder `checkpoints`. The newest is the one whose name
-    /// holds the greatest number, e.g. `checkpoints/step-000300`.
+    /// The checkpoints are the entries of the artifact folder `checkpoints`. The newest is the last one in
+    /// natural order, in which `epoch-10` comes behind `epoch-9`; names without a number come first.
     ///
     /// # Errors
     /// The [errors](super::Client#errors) of every call, and [`ClientError::LocalFile`] if the directory cannot
@@ -112,7 +113,7 @@ impl Resume {
         let entries = self.client.list_artifacts(&*last.run_id, CHECKPOINTS)?;
         let newest = entries
             .into_iter()
-            .max_by(|left, right| number_in(&left.path).cmp(&number_in(&right.path)));
+            .max_by(|left, right| natural_order(&left.path).cmp(&natural_order(&right.path)));
         let Some(newest) = newest else {
             return Ok(None);
         };
@@ -123,7 +124,13 @@ impl Resume {
     /// Starts the run: the unfinished one again, or a new one. See [`RunBuilder::start`].
     pub fn start(self) -> ActiveRun {
         match self.last {
-            Some(last) => self.builder.run_id(last.run_id).start(),
+            // A continued run keeps the tags of its first process, by which others would take it for dead.
+            Some(last) => self
+                .builder
+                .tag(tag_keys::HOST_NAME, &environment::for_process().host)
+                .tag(tag_keys::PROCESS_ID, std::process::id())
+                .run_id(last.run_id)
+                .start(),
             None => self.builder.start(),
         }
     }
@@ -161,21 +168,46 @@ fn is_of_live_process(run: &Run) -> bool {
         .tag(tag_keys::PROCESS_ID)
         .and_then(|id| id.parse().ok())
         .and_then(Pid::from_raw);
-    let is_alive = |process| match test_kill_process(process) {
-        Ok(()) | Err(rustix::io::Errno::PERM) => true,
-        Err(_) => false,
+    let is_alive = |process: Pid| {
+        // The first process of a container has the same id each time the container starts.
+        if process == rustix::process::getpid() {
+            let is_faked = Context::current().fake().is_some();
+            return is_faked || is_open_here(&run.run_id, run.tag(tag_keys::RUN_KEY));
+        }
+        matches!(
+            test_kill_process(process),
+            Ok(()) | Err(rustix::io::Errno::PERM)
+        )
     };
     run.status == RunStatus::Running && is_here && process.is_some_and(is_alive)
 }
 
-/// Returns the last number in a name; names without one come first.
-// Input:  `checkpoints/step-000300.bin`, `checkpoints/last`
-// Output: 300,                           none
-fn number_in(path: &str) -> Option<u64> {
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let stem = name.split_once('.').map_or(name, |(stem, _)| stem);
-    let digits = stem.rsplit(|c: char| !c.is_ascii_digit());
-    digits.into_iter().find_map(|digits| digits.parse().ok())
+/// Part of a name in [`natural_order`]: numbers come behind texts.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum NamePart<'n> {
+    Text(&'n str),
+    Number(u64),
+}
+
+/// Returns the key by which names are sorted as people do: numbers by their value, and names without a number
+/// first.
+// Input:  `checkpoints/epoch=9-loss=0.12.bin`
+// Output: true, [`epoch=`, 9, `-loss=`, 0, `.`, 12, `.bin`]
+fn natural_order(path: &str) -> (bool, Vec<NamePart<'_>>) {
+    let mut rest = path.rsplit('/').next().unwrap_or(path);
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let is_number = rest.starts_with(|c: char| c.is_ascii_digit());
+        let end = rest.find(|c: char| c.is_ascii_digit() != is_number);
+        let (part, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        parts.push(match part.parse() {
+            Ok(number) if is_number => NamePart::Number(number),
+            _ => NamePart::Text(part),
+        });
+        rest = behind;
+    }
+    let has_number = parts.iter().any(|part| matches!(part, NamePart::Number(_)));
+    (has_number, parts)
 }
 
 #[cfg(test)]
@@ -183,15 +215,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_checkpoint_has_the_greatest_number() {
-        for (path, number) in [
-            ("checkpoints/step-000300.bin", Some(300)),
-            ("checkpoints/epoch=7-step=1200.ckpt", Some(1200)),
-            ("checkpoints/1", Some(1)),
-            ("checkpoints/model.v2", None),
-            ("checkpoints/last", None),
+    fn checkpoints_are_in_natural_order() {
+        for names in [
+            ["c/step-000099.bin", "c/step-000300.bin"],
+            ["c/9", "c/10"],
+            [
+                "c/epoch=9-val_loss=0.12.ckpt",
+                "c/epoch=10-val_loss=0.30.ckpt",
+            ],
+            ["c/last.ckpt", "c/epoch=1.ckpt"],
+            ["c/epoch=7-step=900", "c/epoch=7-step=1200"],
         ] {
-            assert_eq!(number_in(path), number, "{path}");
+            assert!(
+                natural_order(names[0]) < natural_order(names[1]),
+                "{names:?}"
+            );
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`ServerInfo`]: whether a store is reachable, and what it says of itself.
+//! [`ServerInfo`]: reachability, version, latency and access of a store.
 
 use std::time::Duration;
 

@@ -1,10 +1,11 @@
 //! [`Worker`]: the thread on which a client's calls run.
 //!
 //! Invariants: a call needs no particular async runtime, and blocks none, because it runs on a thread of the
-//! client's own. Dropping the future of a call cancels the call. The thread ends when the last client that
-//! uses it is dropped.
+//! client's own. Dropping the future of a call cancels the call where it waits for an answer. The thread ends
+//! when the last client that uses it is dropped.
 //!
-//! The thread starts with the first call. Calls run at the same time, on one store. A process that was forked
+//! The thread starts with the first call. Calls to a server wait for their answers at the same time; calls to a
+//! SQLite file run one after the other, and are not cancelled once they have begun. A process that was forked
 //! meanwhile starts a thread of its own.
 
 use std::fmt;
@@ -175,7 +176,11 @@ fn serve(settings: &Settings, mut jobs: UnboundedReceiver<Job>) {
         let mut running = JoinSet::new();
         while let Some(job) = jobs.recv().await {
             running.spawn_local(job(connection.clone()));
-            // Finished calls are removed. A call that panicked has told its caller by the dropped answer.
+            // The next call starts a thread anew: a person may have mended the cause meanwhile.
+            if connection.is_err() {
+                jobs.close();
+            }
+            // Finished calls are removed. A call that panicked has dropped its answer, which its caller sees.
             while running.try_join_next().is_some() {}
         }
         while running.join_next().await.is_some() {}

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 /// In JSON, a value that is no number is one of the texts `"NaN"`, `"Infinity"` and `"-Infinity"`, as in
 /// MLflow's REST interface.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct MetricPoint {
     /// Step.
     pub step: i64,

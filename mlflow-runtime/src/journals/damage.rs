@@ -1,4 +1,4 @@
-//! [`Damage`]: what cannot be read in a journal.
+//! [`Damage`]: parts of a journal that cannot be read.
 
 use std::path::{Path, PathBuf};
 

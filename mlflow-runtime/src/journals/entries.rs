@@ -170,7 +170,7 @@ pub(super) enum EntrySource {
 /// call of `next` returns what the process has logged meanwhile, so that a program can follow a journal while
 /// it grows.
 ///
-/// What cannot be read is skipped, and is reported by [`damage`](Self::damage).
+/// A part that cannot be read is skipped, and is reported by [`damage`](Self::damage).
 #[derive(Debug)]
 pub struct Entries {
     source: EntrySource,

@@ -1,4 +1,4 @@
-//! [`JournalSummary`]: what waits in a journal, by run.
+//! [`JournalSummary`]: values that wait in a journal, by run.
 
 use std::collections::HashMap;
 use std::io;

@@ -31,7 +31,7 @@ use std::sync::{Arc, Weak};
 
 pub use builder::{RunBuilder, start_run, start_run_at};
 pub use guard::ActiveRun;
-pub(crate) use open_runs::{kill_open_runs, signal_flag};
+pub(crate) use open_runs::{is_open_here, kill_open_runs, signal_flag};
 
 use serde::Serialize;
 

@@ -66,6 +66,20 @@ pub(super) fn register_run(run: &Run) {
     open.runs.push(run.downgrade());
 }
 
+/// Returns true if a run of this process is open that the store knows by this id, or by this key.
+pub(crate) fn is_open_here(run_id: &str, key: Option<&str>) -> bool {
+    let runs = lock(OPEN_RUNS.get());
+    let mut open = runs.runs.iter().filter_map(WeakRun::upgrade_if_open);
+    open.any(|run| {
+        let is_continued = run
+            .identity()
+            .and_then(|identity| identity.resumed.as_deref());
+        Some(run.key()) == key
+            || is_continued == Some(run_id)
+            || run.run_id().as_deref() == Some(run_id)
+    })
+}
+
 /// Ends the runs that are still open as KILLED.
 pub(crate) fn kill_open_runs() {
     let runs = std::mem::take(&mut lock(OPEN_RUNS.get()).runs);

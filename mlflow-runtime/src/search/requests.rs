@@ -1,4 +1,4 @@
-//! Descriptions of searches: what a [`Client`](crate::Client) looks for.
+//! Descriptions of the searches of a [`Client`](crate::Client).
 
 use super::{Filter, OrderBy};
 use crate::model::ExperimentRef;

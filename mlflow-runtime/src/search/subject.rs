@@ -1,4 +1,4 @@
-//! [`Subject`]: what a search is for, and which fields and operators it knows.
+//! [`Subject`] of a search, with the fields and operators that the search knows.
 //!
 //! The rules are those of MLflow's `search_utils.py`, with one addition: params are compared as numbers, too.
 

@@ -1,5 +1,5 @@
-//! [`Catalog`] and [`Registry`]: what a client reads from a store and changes in it, beside the logging of
-//! runs.
+//! [`Catalog`] and [`Registry`]: the calls by which a client reads a store and changes it, beside the logging
+//! of runs.
 //!
 //! Invariants that every implementation keeps, checked by the suite `client_conformance`:
 //!
@@ -8,8 +8,8 @@
 //! - A search returns each matching record once, also while other processes write.
 //! - No call retries or sleeps: the client does that.
 
-use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -47,7 +47,39 @@ pub(crate) enum Continuation {
         experiment_ids: Vec<String>,
     },
     /// Ids or names of the matching records that were not returned yet.
-    Remaining(VecDeque<String>),
+    Remaining(RemainingIds),
+}
+
+/// Ids of all records that a search has found, of which the first ones were returned. A clone costs nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RemainingIds {
+    ids: Arc<[String]>,
+    /// Number of ids that were returned.
+    returned: usize,
+}
+
+impl RemainingIds {
+    /// Creates the place at the beginning of a search that has found these ids.
+    pub(crate) fn new(ids: Vec<String>) -> Self {
+        Self {
+            ids: ids.into(),
+            returned: 0,
+        }
+    }
+
+    /// Returns the ids of the next page, at least one if any is left, and the place behind them.
+    pub(crate) fn next_page(&self, page_size: usize) -> (&[String], Option<Continuation>) {
+        let left = self.ids.get(self.returned..).unwrap_or_default();
+        let page = left.get(..page_size.max(1)).unwrap_or(left);
+        let returned = self.returned + page.len();
+        let next = (returned < self.ids.len()).then(|| {
+            Continuation::Remaining(Self {
+                ids: Arc::clone(&self.ids),
+                returned,
+            })
+        });
+        (page, next)
+    }
 }
 
 /// Receiver of an artifact's bytes, called with one part after the other. An error of it ends the download,
@@ -84,7 +116,7 @@ pub(crate) trait Catalog {
     /// Deletes an experiment with its runs. Both can be restored.
     async fn delete_experiment(&self, id: &str) -> Result<(), ClientError>;
 
-    /// Restores an experiment, with the runs that were deleted with it.
+    /// Restores an experiment, with all its deleted runs.
     async fn restore_experiment(&self, id: &str) -> Result<(), ClientError>;
 
     /// Sets a tag of an experiment, and replaces its former value.

@@ -1,4 +1,4 @@
-//! [`ClientError`]: why a call of a client brought no result.
+//! [`ClientError`]: causes for which a call of a client brings no result.
 //!
 //! Invariant: the variant names the cause, and with it who has to act. The text says what was wrong and what
 //! to do, and no code depends on the text.

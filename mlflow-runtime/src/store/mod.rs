@@ -38,7 +38,9 @@ pub(crate) use rest::bodies as rest_bodies;
 pub(crate) use rest::fuzz_support;
 
 pub use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
-pub(crate) use catalog::{ByteSink, Catalog, ClientStore, Continuation, Page, Registry};
+pub(crate) use catalog::{
+    ByteSink, Catalog, ClientStore, Continuation, Page, Registry, RemainingIds,
+};
 pub use client_error::ClientError;
 pub use error::{ErrorReason, StoreError};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};

@@ -330,7 +330,12 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
         (
             &["cleanup", "--days", "0", "-e", "demo", "--max", "1"],
             1,
-            "nothing was deleted",
+            "more than 1 runs match: nothing was deleted",
+        ),
+        (
+            &["artifacts", "ls", "lr-1", "nowhere", "-e", "demo"],
+            3,
+            "has no folder `nowhere`",
         ),
         (
             &["cleanup", "--days", "0", "-e", "demo"],
@@ -423,6 +428,87 @@ fn old_runs_are_deleted_and_hidden() {
     };
     assert_eq!(names(&["runs", "--deleted"]), ["lr-300"]);
     assert_eq!(names(&["runs"]).len(), 6);
+}
+
+/// A run that goes on may keep the end of its earlier part.
+#[test]
+fn a_run_that_goes_on_is_never_cleaned_up() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let file = rusqlite::Connection::open(folder.path().join("mlflow.db")).unwrap();
+    let changed = file.execute(
+        "UPDATE runs SET status = 'RUNNING', end_time = 0 WHERE name = 'lr-1'",
+        [],
+    );
+    assert_eq!(changed, Ok(1));
+    let changed = file.execute(
+        "UPDATE runs SET status = 'RUNNING' WHERE name = 'lr-0.1'",
+        [],
+    );
+    assert_eq!(changed, Ok(1));
+    let looked = run(&folder, &["cleanup", "--days", "0", "--dry-run", "--json"]);
+    let runs: Value = serde_json::from_str(&looked.stdout).unwrap();
+    let names: Vec<_> = runs
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|run| run["name"].as_str())
+        .collect();
+    assert_eq!(names.len(), 5, "{names:?}");
+    assert!(
+        !names.contains(&Some("lr-1")) && !names.contains(&Some("lr-0.1")),
+        "{names:?}"
+    );
+}
+
+#[test]
+fn a_failed_export_leaves_the_earlier_file_as_it_is() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let file = folder.path().join("runs.csv");
+    fs::write(&file, "earlier").unwrap();
+    let failed = run(
+        &folder,
+        &["export", "-f", "nonsense", "--output", "runs.csv"],
+    );
+    assert_eq!(failed.code, Some(2), "{}", failed.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "earlier");
+    let done = run(&folder, &["export", "--output", "runs.csv"]);
+    assert_eq!(done.code, Some(0), "{}", done.stderr);
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 8);
+    let parts = fs::read_dir(folder.path()).unwrap().flatten();
+    assert_eq!(
+        parts
+            .filter(|entry| entry.path().extension().is_some_and(|end| end == "part"))
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn the_name_of_a_run_cannot_control_the_terminal() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let file = rusqlite::Connection::open(folder.path().join("mlflow.db")).unwrap();
+    let name = "evil\u{1b}]0;title\u{7}";
+    assert_eq!(
+        file.execute("UPDATE runs SET name = ?1 WHERE name = 'lr-1'", [name]),
+        Ok(1)
+    );
+    for arguments in [
+        &["runs"][..],
+        &["show", "best:val/loss"],
+        &["compare"],
+        &["plot", "val/loss"],
+    ] {
+        let ended = run(&folder, &[arguments, &["--color", "always"]].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(
+            !ended.stdout.contains("\u{1b}]") && !ended.stdout.contains('\u{7}'),
+            "{}",
+            ended.stdout
+        );
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use mlflow::journals::{self, JournalState, StoredJournal};
 use super::cannot_read;
 use crate::failure::Failure;
 
+/// Smallest number of characters of a journal's name that choose it.
+const MIN_NAME_LENGTH: usize = 2;
 /// Number of journals that a message lists.
 const MAX_LISTED: usize = 5;
 
@@ -30,9 +32,13 @@ pub(super) fn find_journal(config: &Config, text: &str) -> Result<StoredJournal,
     if let Some(journal) = exact {
         return Ok(journal.clone());
     }
-    let mut matching: Vec<_> = { found.into_iter() }
-        .filter(|journal| !text.is_empty() && label_of(journal).starts_with(text))
-        .collect();
+    // A beginning that names a state alone would choose whichever journal is the only one in it.
+    let is_meant = |journal: &StoredJournal| {
+        let label = label_of(journal);
+        let prefix_length = label.len() - journal.name().len();
+        label.starts_with(text) && text.len() >= prefix_length + MIN_NAME_LENGTH
+    };
+    let mut matching: Vec<_> = found.into_iter().filter(is_meant).collect();
     match (matching.pop(), matching.len()) {
         (Some(journal), 0) => Ok(journal),
         (Some(last), _) => {

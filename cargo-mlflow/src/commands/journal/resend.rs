@@ -26,6 +26,21 @@ struct Resent {
     reason: Option<String>,
 }
 
+impl Resent {
+    /// Creates the result for a destination that has refused nothing.
+    fn nothing(destination: String) -> Self {
+        Self {
+            destination,
+            journals: 0,
+            complete: true,
+            delivered: 0,
+            rejected: 0,
+            blocked: 0,
+            reason: None,
+        }
+    }
+}
+
 /// Sends what the configured destination has refused.
 pub(super) fn run(
     config: &Config,
@@ -46,7 +61,10 @@ pub(super) fn run(
         }
     }
     let journals = recovery.put_back_rejected() as u64;
-    if journals == 0 && !output.json {
+    if journals == 0 {
+        if output.json {
+            return output.json(&Resent::nothing(destination));
+        }
         output.remark(format_args!(
             "{destination} has refused nothing that is kept"
         ));

@@ -1,4 +1,4 @@
-//! [`Route`]: how the values of a journal reach their destination.
+//! [`Route`] by which the values of a journal reach their destination.
 
 use std::path::Path;
 

@@ -101,7 +101,8 @@ impl Fleet {
         let mut shipped = Vec::new();
         for shipment in &plan.shipments {
             if self.interrupt.has_come() {
-                break;
+                shipped.push(Shipped::not_begun(shipment));
+                continue;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             shipped.push(self.ship_one(shipment, left.unwrap_or(Duration::MAX))?);
@@ -206,6 +207,23 @@ pub(crate) fn start(config: Config) -> Result<Recovery, Failure> {
 }
 
 impl Shipped {
+    /// Creates the result of a shipment that an interrupt has prevented.
+    fn not_begun(shipment: &Shipment) -> Self {
+        Self {
+            destination: shipment.destination.clone(),
+            from: shipment.from.clone(),
+            complete: false,
+            journals_found: shipment.journals,
+            journals_left: shipment.journals,
+            delivered: 0,
+            rejected: 0,
+            blocked: 0,
+            damaged: 0,
+            is_unavailable: false,
+            reason: Some("interrupted before it began".to_owned()),
+        }
+    }
+
     fn new(
         shipment: &Shipment,
         report: RecoverReport,

@@ -1,4 +1,4 @@
-//! [`Plan`]: which journals are shipped where, and which are left.
+//! [`Plan`]: destinations of the journals that are shipped, and the journals that are left.
 
 use mlflow::Config;
 use mlflow::blocking::Client;

@@ -1,4 +1,4 @@
-//! [`Progress`]: what a person sees while journals are shipped.
+//! [`Progress`] of what is shipped, as a person sees it.
 
 use std::io::{self, IsTerminal as _};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! Reading and administration of a [`MemoryStore`].
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 
@@ -14,7 +14,7 @@ use crate::model::{ExperimentRef, Metric, tag_keys};
 use crate::search::{
     Columns, OrderBy, SearchExperiments, SearchRuns, SortKey, Subject, compare_records, matches_all,
 };
-use crate::store::{ByteSink, Catalog, ClientError, Continuation, Page, validate};
+use crate::store::{ByteSink, Catalog, ClientError, Continuation, Page, RemainingIds, validate};
 use crate::time::now_ms;
 
 impl MemoryState {
@@ -182,21 +182,21 @@ pub(super) fn sort_keys(orders: &[OrderBy], subject: Subject) -> Result<Vec<Sort
 pub(super) fn page<T>(
     from: Option<Continuation>,
     page_size: usize,
-    find_all: impl FnOnce() -> Result<VecDeque<String>, ClientError>,
+    find_all: impl FnOnce() -> Result<Vec<String>, ClientError>,
     read: impl Fn(&str) -> Option<T>,
 ) -> Result<Page<T>, ClientError> {
-    let mut ids = match from {
+    let ids = match from {
         Some(Continuation::Remaining(ids)) => ids,
         Some(Continuation::Token { .. }) => {
             return Err(ClientError::invalid("the place is one of another store"));
         }
-        None => find_all()?,
+        None => RemainingIds::new(find_all()?),
     };
-    let rest = ids.split_off(page_size.min(ids.len()));
+    let (page, next) = ids.next_page(page_size);
     Ok(Page {
         // A record that was deleted for good meanwhile is left out.
-        items: ids.iter().filter_map(|id| read(id)).collect(),
-        next: (!rest.is_empty()).then_some(Continuation::Remaining(rest)),
+        items: page.iter().filter_map(|id| read(id)).collect(),
+        next,
     })
 }
 

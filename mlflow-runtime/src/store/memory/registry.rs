@@ -1,6 +1,6 @@
 //! Model registry of a [`MemoryStore`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
@@ -305,7 +305,7 @@ impl Registry for MemoryStore {
                 found.sort_by_key(|version| std::cmp::Reverse(version.last_updated_time_ms));
             }
             found.sort_by(|left, right| compare_records(*left, *right, &keys));
-            let ids: VecDeque<_> = found
+            let ids: Vec<_> = found
                 .into_iter()
                 .map(|version| format!("{}/{}", version.version, version.name))
                 .collect();

@@ -224,6 +224,7 @@ pub(super) async fn send_shrinking<T>(
 mod tests {
     use super::*;
     use crate::search::{attribute, metric, param, tag};
+    use crate::store::RemainingIds;
 
     fn query(filter: impl Into<Filter>, orders: &[OrderBy]) -> Result<Query, ClientError> {
         Query::new(&filter.into(), orders, Subject::Runs)
@@ -321,7 +322,7 @@ mod tests {
             experiment_ids: vec!["1".to_owned()],
         };
         assert_eq!(next(from("a"), "b"), Some(expected));
-        let foreign = Place::new(Some(Continuation::Remaining(Vec::new().into())));
+        let foreign = Place::new(Some(Continuation::Remaining(RemainingIds::new(Vec::new()))));
         assert!(matches!(foreign, Err(ClientError::Invalid { .. })));
     }
 }

@@ -1,6 +1,6 @@
 //! Experiments of the file: reading, searching and changing them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::{self, Path};
 
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -176,7 +176,7 @@ pub(super) fn get(db: &Connection, experiment: &ExperimentRef) -> Result<Experim
 pub(super) fn find_ids(
     db: &Connection,
     search: &SearchExperiments,
-) -> Result<VecDeque<String>, CatalogError> {
+) -> Result<Vec<String>, CatalogError> {
     let mut bindings = Bindings::default();
     let mut conditions = vec![workspace_condition(db, "experiments")?.to_owned()];
     conditions.push(stage_condition("lifecycle_stage", search.view));

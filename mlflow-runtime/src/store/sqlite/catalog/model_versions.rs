@@ -2,7 +2,7 @@
 //!
 //! As in MLflow, a deleted version keeps its row without its content, so that its number is not used again.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -184,7 +184,7 @@ pub(super) fn newest(db: &Connection, name: &str) -> Result<Option<u64>, Catalog
 pub(super) fn find_ids(
     db: &Connection,
     search: &SearchModelVersions,
-) -> Result<VecDeque<String>, CatalogError> {
+) -> Result<Vec<String>, CatalogError> {
     let workspace = workspace_condition(db, "model_versions")?;
     let keys = search.order_by.iter();
     let keys = keys.map(|order| order.sort_key(Subject::ModelVersions));

@@ -1,20 +1,18 @@
 //! Pages of a search: the ids of all matching records are found once, and the records are read page by page.
 
-use std::collections::VecDeque;
-
 use super::CatalogError;
-use crate::store::{ClientError, Continuation, Page};
+use crate::store::{ClientError, Continuation, Page, RemainingIds};
 
 /// Reads one page. `find` returns the ids of all matching records, and is called for the first page alone.
 /// `read` returns the records with these ids, without those that were deleted since.
 pub(super) fn read_page<T>(
     from: Option<Continuation>,
     page_size: usize,
-    find: impl FnOnce() -> Result<VecDeque<String>, CatalogError>,
+    find: impl FnOnce() -> Result<Vec<String>, CatalogError>,
     read: impl FnOnce(&[String]) -> Result<Vec<T>, CatalogError>,
 ) -> Result<Page<T>, CatalogError> {
-    let mut ids = match from {
-        None => find()?,
+    let ids = match from {
+        None => RemainingIds::new(find()?),
         Some(Continuation::Remaining(ids)) => ids,
         Some(Continuation::Token { .. }) => {
             return Err(CatalogError::Declined(ClientError::invalid(
@@ -22,16 +20,11 @@ pub(super) fn read_page<T>(
             )));
         }
     };
-    // A page without any id would come again and again.
-    let length = page_size.clamp(1, ids.len().max(1)).min(ids.len());
-    let page: Vec<String> = ids.drain(..length).collect();
+    let (page, next) = ids.next_page(page_size);
     let items = if page.is_empty() {
         Vec::new()
     } else {
-        read(&page)?
+        read(page)?
     };
-    Ok(Page {
-        items,
-        next: (!ids.is_empty()).then_some(Continuation::Remaining(ids)),
-    })
+    Ok(Page { items, next })
 }

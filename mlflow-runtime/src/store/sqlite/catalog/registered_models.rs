@@ -1,6 +1,6 @@
 //! Registered models: reading, searching and changing them.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
@@ -101,7 +101,7 @@ pub(super) fn get(db: &Connection, name: &str) -> Result<RegisteredModel, Catalo
 pub(super) fn find_names(
     db: &Connection,
     search: &SearchRegisteredModels,
-) -> Result<VecDeque<String>, CatalogError> {
+) -> Result<Vec<String>, CatalogError> {
     let workspace = workspace_condition(db, "registered_models")?;
     let keys = search.order_by.iter();
     let keys = keys.map(|order| order.sort_key(Subject::RegisteredModels));

@@ -7,8 +7,6 @@
 //! A param that is compared with a number is the one comparison that MLflow does not know. The statement
 //! returns the param's text, which is then compared as [`matches_all`] does it.
 
-use std::collections::VecDeque;
-
 use rusqlite::{Connection, Row};
 
 use super::comparison::{Bindings, direction, distinct_keys};
@@ -20,10 +18,7 @@ use crate::search::{
 };
 
 /// Returns the ids of the runs that match, in order.
-pub(super) fn find_ids(
-    db: &Connection,
-    search: &SearchRuns,
-) -> Result<VecDeque<String>, CatalogError> {
+pub(super) fn find_ids(db: &Connection, search: &SearchRuns) -> Result<Vec<String>, CatalogError> {
     let keys = search.order_by.iter();
     let keys = keys.map(|order| order.sort_key(Subject::Runs));
     let keys = distinct_keys(keys.collect::<Result<_, _>>()?);
@@ -220,7 +215,7 @@ impl RunSelect {
         self.order.push("r.run_uuid".to_owned());
     }
 
-    fn run(mut self, db: &Connection, limit: usize) -> Result<VecDeque<String>, CatalogError> {
+    fn run(mut self, db: &Connection, limit: usize) -> Result<Vec<String>, CatalogError> {
         let mut columns = "r.run_uuid".to_owned();
         for param in &self.number_params {
             columns = format!("{columns}, {}", param.column);
@@ -239,13 +234,13 @@ impl RunSelect {
             self.order.join(", "),
         ))?;
         let mut result = query.query(self.bindings.values())?;
-        let mut ids = VecDeque::new();
+        let mut ids = Vec::new();
         while let Some(row) = result.next()? {
             if ids.len() >= limit {
                 break;
             }
             if self.number_params_match(row)? {
-                ids.push_back(rows::string(row, 0)?);
+                ids.push(rows::string(row, 0)?);
             }
         }
         Ok(ids)

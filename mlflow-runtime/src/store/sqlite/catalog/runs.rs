@@ -77,7 +77,8 @@ impl RunPage<'_> {
                 user_id: rows::string(row, 4)?,
                 status: rows::text(row, 5)?.parse().unwrap_or(RunStatus::Running),
                 start_time_ms: row.get(6)?,
-                end_time_ms: row.get(7)?,
+                // A server writes 0 to clear the end of a run that goes on.
+                end_time_ms: row.get::<_, Option<i64>>(7)?.filter(|end| *end != 0),
                 artifact_uri: rows::string(row, 8)?,
                 lifecycle_stage: LifecycleStage::from_name(&rows::text(row, 9)?),
                 metrics: BTreeMap::new(),
