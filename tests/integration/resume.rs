@@ -1,6 +1,6 @@
 //! Continuing the last run that did not finish: after a process that died, beside one that lives, without an answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mlflow::testing::fake;
 use mlflow::{RunStatus, start_run};
@@ -50,7 +50,7 @@ fn the_newest_unfinished_run_of_the_same_name_is_continued() {
             .name(name)
             .start()
             .finish(status);
-        wait_for_the_next_millisecond();
+        wait_for_the_clock();
     }
     start_run()
         .experiment("f")
@@ -122,16 +122,11 @@ fn without_an_answer_a_new_run_is_started_and_a_line_says_so() {
     );
 }
 
-/// Waits until the clock shows another millisecond, so that runs are ordered by their start.
-fn wait_for_the_next_millisecond() {
-    let now = || {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap()
-            .as_millis()
-    };
-    let start = now();
-    while now() == start {
+/// Waits until the clock of the library, which advances every few milliseconds, shows another time, so that runs
+/// are ordered by their start.
+fn wait_for_the_clock() {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(20) {
         std::hint::spin_loop();
     }
 }

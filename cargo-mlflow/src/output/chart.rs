@@ -132,7 +132,10 @@ impl Chart<'_> {
             .with_x_label(self.x_label)
             .with_width(PICTURE_WIDTH)
             .with_height(PICTURE_HEIGHT);
-        if self.is_logarithmic {
+        // `kuva` cannot draw a logarithmic axis without a point on it.
+        let has_points =
+            { self.curves.iter() }.any(|curve| !self.drawable(&curve.points).is_empty());
+        if self.is_logarithmic && has_points {
             layout = layout.with_log_y();
         }
         render_multiple(plots, layout)
