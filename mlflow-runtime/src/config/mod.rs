@@ -290,6 +290,13 @@ impl Config {
         self.quiet.unwrap_or_else(is_set)
     }
 
+    /// Resolves the settings like [`resolve`](Self::resolve), without a warning of values that cannot be used:
+    /// for a caller that logs nothing itself.
+    pub(crate) fn resolve_silently(self) -> Settings {
+        let mut resolver = Resolver::new(&|variable| env::var_os(variable));
+        self.resolve_with(&mut resolver, launcher::rank_info())
+    }
+
     pub(crate) fn resolve(self) -> Settings {
         let place = launcher::rank_info();
         launcher::warn_faults();

@@ -69,7 +69,7 @@ use crate::config::destination::Destination;
 /// # Errors
 /// Returns an error if the configured directory exists and cannot be read.
 pub fn find(config: &Config) -> io::Result<Vec<StoredJournal>> {
-    let settings = config.clone().resolve();
+    let settings = config.clone().resolve_silently();
     let mut found = Vec::new();
     for (index, root) in settings.journal_roots(None).iter().enumerate() {
         match StoredJournal::find_below(root) {

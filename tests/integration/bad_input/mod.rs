@@ -472,7 +472,9 @@ fn a_tracking_uri_that_cannot_be_used_is_one_line_and_no_other_store() {
             "{end}"
         );
         assert!(
-            end.contains("with the corrected URI") && end.contains("mlflow::recover_from(\""),
+            end.contains("with the corrected URI")
+                && end.contains("`cargo mlflow sync --from \"")
+                && end.contains("mlflow::recover_from"),
             "{end}"
         );
         assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
