@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mlflow::{Config, RunStatus};
+use serde_json::json;
 
 use crate::failure::Failure;
 use crate::output::Output;
@@ -11,10 +12,14 @@ use crate::output::Output;
 const EXPERIMENT: &str = "demo";
 const EPOCHS: u32 = 60;
 /// Longest wait until everything is stored.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(60);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Logs a sweep of six runs below one parent.
-pub(crate) fn run(config: Config, output: Output) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: Config,
+    output: Output,
+    tracking_uri: Option<&str>,
+) -> Result<(), Failure> {
     if std::env::var_os("MLFLOW_RUN_ID").is_some() {
         return Err(Failure::Usage(
             "MLFLOW_RUN_ID is set, so the demo would be logged to that run: unset it".to_owned(),
@@ -33,15 +38,20 @@ pub(crate) fn run(config: Config, output: Output) -> Result<(), Failure> {
     drop(sweep);
     let report = mlflow::flush(FLUSH_TIMEOUT);
     if !report.complete {
-        return Err(Failure::Unavailable(
-            "not everything could be stored yet: the next tracked process, or mlflow::recover, delivers the rest"
-                .to_owned(),
-        ));
+        return Err(Failure::Unavailable(format!(
+            "the store did not take everything within {} seconds. What is left waits in a journal: `cargo mlflow doctor` \
+             looks for the cause, and `cargo mlflow sync` ships the rest",
+            FLUSH_TIMEOUT.as_secs()
+        )));
     }
-    output.remark(
-        "seven runs of the experiment `demo` are stored. Look at them with:\n  cargo mlflow runs -e demo\n  \
-         cargo mlflow compare best:val/loss last -e demo\n  cargo mlflow show best:val/loss -e demo",
-    );
+    if output.json {
+        return output.json(&json!({ "experiment": EXPERIMENT, "runs": 1 + learning_rates.len() }));
+    }
+    let uri = tracking_uri.map_or_else(String::new, |uri| format!(" --tracking-uri {uri}"));
+    output.remark(format_args!(
+        "seven runs of the experiment `demo` are stored. Look at them with:\n  cargo mlflow runs -e demo{uri}\n  \
+         cargo mlflow compare best:val/loss last -e demo{uri}\n  cargo mlflow plot val/loss -e demo{uri}"
+    ));
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::arguments::{Export, Format};
 use crate::failure::Failure;
-use crate::output::{Output, write_json_array};
+use crate::output::{Output, format as text, write_json_array};
 
 /// Point of a metric, as JSON holds it.
 #[derive(Serialize)]
@@ -68,7 +68,7 @@ fn write(
     let search = super::search(&options.choice);
     if !options.metrics.is_empty() {
         let count = write_points(client, output, options, format)?;
-        return Ok(format!("{count} points"));
+        return Ok(text::counted(count as u64, "point"));
     }
     let found = client.search_runs(search);
     let count = match format {
@@ -80,7 +80,7 @@ fn write(
             runs.len()
         }
     };
-    Ok(format!("{count} runs"))
+    Ok(text::counted(count as u64, "run"))
 }
 
 fn write_csv(output: &mut impl Write, runs: &[Run]) -> Result<(), Failure> {

@@ -27,20 +27,36 @@ use crate::selection;
 /// Runs the command that the arguments name.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let output = Output::new(&arguments.global);
-    let client = || Client::with_config(config(&arguments.global));
+    let with_client = |run: &dyn Fn(&Client) -> Result<(), Failure>| {
+        let client = Client::with_config(config(&arguments.global));
+        run(&client).map_err(|failure| match failure {
+            // The URI may come from a variable, which nobody sees here.
+            Failure::Unavailable(_) => {
+                failure.with_remark(&format!("The store is {}", client.uri()))
+            }
+            other => other,
+        })
+    };
     match &arguments.command {
-        Command::Runs(options) => runs::run(&client(), output, options),
-        Command::Show(options) => show::run(&client(), output, options),
-        Command::Compare(options) => compare::run(&client(), output, options),
-        Command::Plot(options) => plot::run(&client(), output, options),
-        Command::Experiments(options) => experiments::run(&client(), output, options),
-        Command::Artifacts(options) => artifacts::run(&client(), output, options),
-        Command::Export(options) => export::run(&client(), output, options),
-        Command::Cleanup(options) => cleanup::run(&client(), output, options),
+        Command::Runs(options) => with_client(&|client| runs::run(client, output, options)),
+        Command::Show(options) => with_client(&|client| show::run(client, output, options)),
+        Command::Compare(options) => with_client(&|client| compare::run(client, output, options)),
+        Command::Plot(options) => with_client(&|client| plot::run(client, output, options)),
+        Command::Experiments(options) => {
+            with_client(&|client| experiments::run(client, output, options))
+        }
+        Command::Artifacts(options) => {
+            with_client(&|client| artifacts::run(client, output, options))
+        }
+        Command::Export(options) => with_client(&|client| export::run(client, output, options)),
+        Command::Cleanup(options) => with_client(&|client| cleanup::run(client, output, options)),
         Command::Sync(options) => sync::run(config(&arguments.global), output, options),
         Command::Journal(options) => journal::run(&config(&arguments.global), output, options),
         Command::Doctor => doctor::run(config(&arguments.global), output),
-        Command::Demo => demo::run(config(&arguments.global), output),
+        Command::Demo => {
+            let uri = arguments.global.tracking_uri.as_deref();
+            demo::run(config(&arguments.global), output, uri)
+        }
         Command::Completions { shell } => completions::run(*shell),
     }
 }

@@ -5,13 +5,14 @@ use std::path::Path;
 
 use mlflow::blocking::Client;
 use mlflow::entities::{MetricHistory, Run};
+use mlflow::search::metric;
 
 use crate::arguments::{Axis, Plot as Options};
 use crate::failure::Failure;
-use crate::output::Output;
 use crate::output::chart::{Chart, Curve};
 use crate::output::table::shorten;
-use crate::selection::select_or_newest;
+use crate::output::{Output, printable};
+use crate::selection::{runs_of, select_or_newest};
 
 /// Number of runs that are drawn if none is named.
 const DEFAULT_RUNS: usize = 6;
@@ -19,9 +20,12 @@ const DEFAULT_RUNS: usize = 6;
 /// extremes stay.
 const MAX_POINTS: usize = 2000;
 const MAX_NAME_CHARS: usize = 28;
+/// Size from which a value is not drawn. The charts compute with differences, which must not be infinite, and a
+/// greater value is one that has overflowed.
+const MAX_DRAWN: f64 = 1e300;
 /// Draws a metric of some runs.
 pub(crate) fn run(client: &Client, output: Output, options: &Options) -> Result<(), Failure> {
-    let runs = select_or_newest(client, &options.experiment, &options.runs, DEFAULT_RUNS)?;
+    let runs = chosen_runs(client, options)?;
     let mut curves = Vec::new();
     for run in &runs {
         let history = client.metric_history(&*run.run_id, &*options.metric)?;
@@ -38,7 +42,7 @@ pub(crate) fn run(client: &Client, output: Output, options: &Options) -> Result<
     let curves: Vec<Curve> = curves
         .iter()
         .map(|(run, history)| Curve {
-            name: shorten(&run.name, MAX_NAME_CHARS),
+            name: printable(&shorten(&run.name, MAX_NAME_CHARS)),
             points: thin(points(run, history, options.x), MAX_POINTS),
         })
         .collect();
@@ -66,6 +70,23 @@ pub(crate) fn run(client: &Client, output: Output, options: &Options) -> Result<
     Ok(())
 }
 
+/// Returns the runs that are named, else the newest ones that have the metric. If none has it, the newest runs
+/// are returned, whose metrics the error lists.
+fn chosen_runs(client: &Client, options: &Options) -> Result<Vec<Run>, Failure> {
+    if options.runs.is_empty() {
+        // Every number is at least the smallest one.
+        let has_metric = metric(&*options.metric).ge(f64::MIN);
+        let search = runs_of(&options.experiment)
+            .filter(has_metric)
+            .limit(DEFAULT_RUNS);
+        let found: Vec<Run> = client.search_runs(search).collect::<Result<_, _>>()?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+    }
+    select_or_newest(client, &options.experiment, &options.runs, DEFAULT_RUNS)
+}
+
 /// Returns the error for runs without the metric, with the metrics that they have.
 fn no_curve(runs: &[Run], metric: &str) -> String {
     let mut known: Vec<&str> = runs
@@ -88,7 +109,7 @@ fn points(run: &Run, history: &MetricHistory, axis: Axis) -> Vec<(f64, f64)> {
     let start = run.start_time_ms.unwrap_or_default();
     let mut points: Vec<(f64, f64)> = history
         .iter()
-        .filter(|point| point.value.is_finite())
+        .filter(|point| point.value.abs() < MAX_DRAWN)
         .map(|point| {
             let x = match axis {
                 Axis::Step => point.step as f64,

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use anstyle::AnsiColor;
 use kuva::backend::png::PngBackend;
-use kuva::prelude::{Layout, LinePlot, Plot, SvgBackend};
+use kuva::prelude::{Layout, LinePlot, Plot, ScatterPlot, SvgBackend};
 use kuva::render::palette::Palette;
 use kuva::render::render::{Scene, render_multiple};
 use ratatui::buffer::Buffer;
@@ -120,8 +120,17 @@ impl Chart<'_> {
             .iter()
             .zip(palette.colors().iter().cycle())
             .map(|(curve, color)| {
+                let points = self.drawable(&curve.points);
+                // A line through a single point would not be seen.
+                if points.len() == 1 {
+                    return ScatterPlot::new()
+                        .with_data(points)
+                        .with_color(color.as_str())
+                        .with_legend(curve.name.as_str())
+                        .into();
+                }
                 LinePlot::new()
-                    .with_data(self.drawable(&curve.points))
+                    .with_data(points)
                     .with_color(color.as_str())
                     .with_legend(curve.name.as_str())
                     .into()
@@ -332,7 +341,10 @@ mod tests {
                 is_logarithmic,
                 curves: &curves,
             };
-            assert!(chart.to_svg().starts_with("<svg"));
+            let svg = chart.to_svg();
+            assert!(svg.starts_with("<svg"));
+            let has_circle = svg.contains("<circle");
+            assert_eq!(has_circle, curves[0].points == [(3.0, 5.0)], "{svg}");
             assert!(chart.to_terminal(SMALL).contains("step"));
         }
     }

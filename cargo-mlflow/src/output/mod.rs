@@ -131,14 +131,15 @@ pub(crate) fn write_json_array<T: Serialize>(
     records: impl Iterator<Item = Result<T, mlflow::ClientError>>,
 ) -> Result<usize, Failure> {
     let mut count = 0;
-    write!(output, "[")?;
     for record in records {
-        let separator = if count == 0 { "\n" } else { ",\n" };
+        // Nothing is written before the first record is there, so that a search that fails writes nothing.
+        let record = record?;
+        let separator = if count == 0 { "[\n" } else { ",\n" };
         write!(output, "{separator}")?;
-        serde_json::to_writer(&mut output, &record?)?;
+        serde_json::to_writer(&mut output, &record)?;
         count += 1;
     }
-    writeln!(output, "{}]", if count == 0 { "" } else { "\n" })?;
+    writeln!(output, "{}", if count == 0 { "[]" } else { "\n]" })?;
     output.flush()?;
     Ok(count)
 }

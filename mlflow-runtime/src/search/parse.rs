@@ -21,6 +21,9 @@ use super::Subject;
 use super::comparison::{Comparison, Operand, Operator};
 use super::field::{Field, FieldKind, SortKey};
 
+/// Advice for a key that MLflow's language cannot hold as it is.
+const QUOTE_THE_KEY: &str = "put a key with other characters than letters, digits, `_` and `.` in backticks, e.g. metrics.`val/loss`";
+
 /// Error of a filter or an order that a search does not understand. The text marks the place.
 ///
 /// ```
@@ -289,7 +292,7 @@ impl<'t> Parser<'t> {
             TokenKind::Symbol("<=") => Operator::LessOrEqual,
             TokenKind::Symbol("-") => {
                 let mut error = self.unexpected(&token, expected);
-                error.reason += "; put a key with other characters than letters, digits, `_` and `.` in backticks";
+                error.reason = format!("{}; {QUOTE_THE_KEY}", error.reason);
                 return Err(error);
             }
             TokenKind::Symbol("==") => {
@@ -539,6 +542,12 @@ fn read_identifier(rest: &str, start: usize) -> Result<(TokenKind, usize), Misre
                     word.len(),
                 )
             }
+            Some(c @ ('/' | ':' | '@')) => {
+                return Err((
+                    start + length,
+                    format!("the character `{c}` is not expected here; {QUOTE_THE_KEY}"),
+                ));
+            }
             Some(c) => {
                 return Err((
                     start + length,
@@ -663,7 +672,7 @@ mod tests {
             ),
             (
                 "tags.a-b = 'x'",
-                "expected an operator, found `-`; put a key with other characters than letters, digits, `_` and `.` in backticks",
+                "expected an operator, found `-`; put a key with other characters than letters, digits, `_` and `.` in backticks, e.g. metrics.`val/loss`",
                 6,
             ),
             (
@@ -702,6 +711,11 @@ mod tests {
                 9,
             ),
             ("ü; = 'x'", "the character `;` is not expected here", 2),
+            (
+                "metrics.val/loss < 1",
+                "the character `/` is not expected here; put a key with other characters than letters, digits, `_` and `.` in backticks, e.g. metrics.`val/loss`",
+                11,
+            ),
         ] {
             let error = parse_filter(given, Subject::Runs).expect_err(given);
             assert_eq!(

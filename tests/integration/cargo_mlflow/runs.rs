@@ -368,7 +368,13 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
     );
     let nobody = run(&demo.folder, &["runs", "--tracking-uri", super::NOWHERE]);
     assert_eq!(nobody.code, Some(5), "{}", nobody.stderr);
-    assert!(nobody.stderr.contains("refused"), "{}", nobody.stderr);
+    assert!(
+        nobody.stderr.contains("refused") && nobody.stderr.contains(super::NOWHERE),
+        "{}",
+        nobody.stderr
+    );
+    let failed = run(&demo.folder, &["runs", "--json", "-e", "nowhere"]);
+    assert_eq!((failed.code, failed.stdout.as_str()), (Some(3), ""));
     let unusable = run(&demo.folder, &["runs", "--tracking-uri", "ftp://x"]);
     assert_eq!(unusable.code, Some(6), "{}", unusable.stderr);
 }

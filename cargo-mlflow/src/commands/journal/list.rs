@@ -45,7 +45,10 @@ pub(super) fn run(config: &Config, output: Output) -> Result<(), Failure> {
         return output.json(&listed.collect::<Vec<_>>());
     }
     if found.is_empty() {
-        output.remark("no journals: everything that was logged on this machine is delivered");
+        output.remark(format_args!(
+            "no journals of yours in {}: nothing waits there",
+            config.journal_directory().path.display()
+        ));
         return Ok(());
     }
     let labels: Vec<String> = { found.iter() }
