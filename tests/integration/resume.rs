@@ -122,6 +122,25 @@ fn without_an_answer_a_new_run_is_started_and_a_line_says_so() {
     );
 }
 
+#[test]
+fn a_run_that_is_given_by_its_id_is_not_looked_for() {
+    let server = FakeServer::start(|_, _| Reply::Hang);
+    let folder = Folder::new();
+    let url = server.url();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", url.as_str()),
+        ("MLFLOW_RUN_ID", "0f1a6c3be2d94f5d8f3c1f7a1c2b3d4e"),
+        ("MLFLOW_EXIT_TIMEOUT", "0.1"),
+    ];
+    let ended = folder.run(RESUMES, &["1"], &environment);
+    assert_eq!(ended.stdout, "new\n", "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("cannot be looked up"),
+        "{}",
+        ended.stderr
+    );
+}
+
 /// Waits until the clock of the library, which advances every few milliseconds, shows another time, so that runs
 /// are ordered by their start.
 fn wait_for_the_clock() {

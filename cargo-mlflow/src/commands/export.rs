@@ -31,6 +31,14 @@ pub(crate) fn run(client: &Client, output: Output, options: &Export) -> Result<(
         options.format
     };
     let written = match &options.output {
+        // A device, a pipe or the target of a link must not be replaced by a file.
+        Some(path) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => {
+            let failed = |error| Failure::Io(format!("cannot write {}", path.display()), error);
+            let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+            let written = write(client, &mut file, options, format)?;
+            file.flush().map_err(failed)?;
+            written
+        }
         Some(path) => {
             // A file of the name appears when it is complete, and an earlier one stays until then.
             let failed = |error| Failure::Io(format!("cannot write {}", path.display()), error);

@@ -23,7 +23,7 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub use best_run::{Goal, best_run};
 pub use download::{DownloadArtifacts, DownloadProgress};
@@ -155,6 +155,18 @@ impl Client {
 
     fn for_settings(settings: crate::config::Settings) -> Self {
         Self(Target::Store(Arc::new(Worker::new(settings))))
+    }
+
+    /// Returns a client of the same store whose requests take at most `timeout`.
+    fn with_request_timeout(&self, timeout: Duration) -> Self {
+        match &self.0 {
+            Target::Store(worker) => {
+                let mut settings = worker.settings().clone();
+                settings.request_timeout = settings.request_timeout.min(timeout);
+                Self::for_settings(settings)
+            }
+            Target::Fake(..) => self.clone(),
+        }
     }
 
     /// Creates a client of the store to which the tracker delivers.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process};
 
-use super::{DownloadArtifacts, blocking};
+use super::{Client, DownloadArtifacts, blocking};
 use crate::entities::Run;
 use crate::environment;
 use crate::model::{ExperimentRef, RunStatus, tag_keys};
@@ -26,6 +26,9 @@ const MAX_CANDIDATES: usize = 20;
 /// Longest wait for the delivery of what the process that died has left.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Longest wait for an answer of a server. Without one, a new run is started.
+const SEARCH_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Folder of the artifacts that are checkpoints.
 const CHECKPOINTS: &str = "checkpoints";
 
@@ -38,7 +41,7 @@ impl RunBuilder {
     ///
     /// The call first delivers what ended processes have left, as [`recover`] does, since the
     /// run may be among it; for that it waits at most 30 seconds. Then it asks the store. If the store does
-    /// not answer, a line on stderr says so, and a new run is started.
+    /// not answer within 10 seconds (20 for a locked SQLite file), a line on stderr says so, and a new run is started.
     ///
     /// ```
     /// # let fake = mlflow::testing::fake();
@@ -57,12 +60,15 @@ impl RunBuilder {
     /// # Ok::<(), mlflow::ClientError>(())
     /// ```
     pub fn resume_last(self) -> Resume {
-        let client = blocking::Client::new();
+        let client = Client::new();
         let experiment = self.future_experiment();
-        // The process that died may have left its last values undelivered, or even the whole run.
-        recover(RECOVERY_TIMEOUT);
         let searched = experiment.filter(|_| global::is_enabled() && !self.has_run_id());
-        let found = searched.map(|experiment| find_last(&client, experiment, self.given_name()));
+        let found = searched.map(|experiment| {
+            // The process that died may have left its last values undelivered, or even the whole run.
+            recover(RECOVERY_TIMEOUT);
+            let client = client.with_request_timeout(SEARCH_TIMEOUT).into();
+            find_last(&client, experiment, self.given_name())
+        });
         let last = found.transpose().unwrap_or_else(|error| {
             warn_user(format_args!(
                 "the last run that did not finish cannot be looked up, so a new run is started: {error}"
@@ -71,7 +77,7 @@ impl RunBuilder {
         });
         Resume {
             builder: self,
-            client,
+            client: client.into(),
             last: last.flatten(),
         }
     }

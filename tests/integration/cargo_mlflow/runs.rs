@@ -482,6 +482,11 @@ fn a_failed_export_leaves_the_earlier_file_as_it_is() {
     let done = run(&folder, &["export", "--output", "runs.csv"]);
     assert_eq!(done.code, Some(0), "{}", done.stderr);
     assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 8);
+    // What is no plain file stays what it is.
+    std::os::unix::fs::symlink("runs.csv", folder.path().join("link.csv")).unwrap();
+    let through = run(&folder, &["export", "--output", "link.csv"]);
+    assert_eq!(through.code, Some(0), "{}", through.stderr);
+    assert!(folder.path().join("link.csv").is_symlink());
     let parts = fs::read_dir(folder.path()).unwrap().flatten();
     assert_eq!(
         parts
