@@ -6,6 +6,7 @@
 //! Each command is a file in [`commands`]. It asks a [`mlflow::blocking::Client`], which reads a server or a
 //! SQLite file alike, and writes through [`output::Output`].
 
+mod analysis;
 mod arguments;
 mod commands;
 mod failure;

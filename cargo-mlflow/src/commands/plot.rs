@@ -7,6 +7,7 @@ use mlflow::blocking::Client;
 use mlflow::entities::{MetricHistory, Run};
 use mlflow::search::metric;
 
+use crate::analysis::thinning::thin;
 use crate::arguments::{Axis, Plot as Options};
 use crate::failure::Failure;
 use crate::output::chart::{Chart, Curve};
@@ -23,6 +24,7 @@ const MAX_NAME_CHARS: usize = 28;
 /// Size from which a value is not drawn. The charts compute with differences, which must not be infinite, and a
 /// greater value is one that has overflowed.
 const MAX_DRAWN: f64 = 1e300;
+
 /// Draws a metric of some runs.
 pub(crate) fn run(client: &Client, output: Output, options: &Options) -> Result<(), Failure> {
     let runs = chosen_runs(client, options)?;
@@ -122,45 +124,7 @@ fn points(run: &Run, history: &MetricHistory, axis: Axis) -> Vec<(f64, f64)> {
     points
 }
 
-/// Returns at most `max` of the points: of each stretch of the curve its smallest and its greatest value, so
-/// that no peak is lost.
-fn thin(points: Vec<(f64, f64)>, max: usize) -> Vec<(f64, f64)> {
-    if points.len() <= max {
-        return points;
-    }
-    let stretch = points.len().div_ceil(max / 2);
-    points
-        .chunks(stretch)
-        .flat_map(|chunk| {
-            let by_value = |left: &&(f64, f64), right: &&(f64, f64)| left.1.total_cmp(&right.1);
-            let least = chunk.iter().min_by(by_value);
-            let greatest = chunk.iter().max_by(by_value);
-            let mut both: Vec<(f64, f64)> =
-                [least, greatest].into_iter().flatten().copied().collect();
-            both.sort_by(|left, right| left.0.total_cmp(&right.0));
-            both.dedup();
-            both
-        })
-        .collect()
-}
-
 fn save(path: &Path, content: &[u8]) -> Result<(), Failure> {
     fs::write(path, content)
         .map_err(|error| Failure::Io(format!("cannot write {}", path.display()), error))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thinning_keeps_the_extremes_and_the_order() {
-        let mut points: Vec<(f64, f64)> = (0..100_000).map(|x| (f64::from(x), 1.0)).collect();
-        points[54_321].1 = 99.0;
-        points[77_777].1 = -5.0;
-        let thinned = thin(points, 2000);
-        assert!(thinned.len() <= 2000, "{}", thinned.len());
-        assert!(thinned.contains(&(54_321.0, 99.0)) && thinned.contains(&(77_777.0, -5.0)));
-        assert!(thinned.is_sorted_by(|left, right| left.0 <= right.0));
-    }
 }

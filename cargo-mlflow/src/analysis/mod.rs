@@ -1,0 +1,3 @@
+//! Computations on the curves of metrics: no input, no output.
+
+pub(crate) mod thinning;
