@@ -16,14 +16,12 @@ use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::console::StoredConsole;
 use super::damage::Damage;
-use crate::journal::console_log::read_part_end;
-use crate::journal::directory::{
-    ARTIFACT_EXTENSION, CONSOLE_EXTENSION, artifact_path, segment_files,
-};
+use crate::journal::directory::{ARTIFACT_EXTENSION, artifact_path, segment_files};
 use crate::journal::is_interned;
 use crate::journal::record::{
-    ArtifactLocation, Definition, Event, Origin, Record, RunStart, SharedFilePart, decode_last_step,
+    ArtifactLocation, Definition, Event, Origin, Record, RunStart, decode_last_step,
 };
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, SegmentBytes};
@@ -79,12 +77,7 @@ pub enum EntryValue {
         file: Option<PathBuf>,
     },
     /// Console log, a file beside the journal that grows while its run is open.
-    Console {
-        /// Path of the artifact in its run.
-        path: String,
-        /// Length of the log so far, delivered or not.
-        bytes: u64,
-    },
+    Console(StoredConsole),
     /// End of the run.
     End {
         /// Status of the run.
@@ -602,10 +595,9 @@ impl EntryValue {
                         let bytes = fingerprint.map_or_else(length, |print| print.length);
                         Self::Artifact { path, bytes, file }
                     }
-                    ArtifactLocation::Growing { file, part } => Self::Console {
-                        path,
-                        bytes: console_bytes(directory, &file, part.as_ref()),
-                    },
+                    ArtifactLocation::Growing { file, part } => {
+                        Self::Console(StoredConsole::new(path, directory, &file, part.as_ref()))
+                    }
                 }
             }
             Event::End {
@@ -617,23 +609,6 @@ impl EntryValue {
             },
         }
     }
-}
-
-/// Returns the length of a console log: of its file, or of its part of a shared file.
-fn console_bytes(directory: &Path, file: &str, part: Option<&SharedFilePart<'_>>) -> u64 {
-    let path = |name: &str| artifact_path(directory, name, CONSOLE_EXTENSION);
-    let Some(file) = path(file) else {
-        return 0;
-    };
-    let Some(part) = part else {
-        return user_files::file_length(&file);
-    };
-    // Without a marker, the part was delivered.
-    let (Some(end), Some(shared)) = (read_part_end(&file), path(&part.file)) else {
-        return 0;
-    };
-    let end = end.min(user_files::file_length(&shared));
-    end.saturating_sub(part.from)
 }
 
 impl From<Origin> for JournalOrigin {

@@ -31,6 +31,7 @@
 //! 4. One file of a journal is in memory at a time: usually 4 MiB.
 //! 5. Only [`StoredJournal::remove`] deletes something, and never the journal of a running process.
 
+mod console;
 mod damage;
 mod entries;
 mod stored_journal;
@@ -41,6 +42,7 @@ mod verification;
 
 use std::io;
 
+pub use console::StoredConsole;
 pub use damage::{Damage, FileDamage};
 pub use entries::{Entries, Entry, EntryValue, JournalRun, LoggedPoint, StartedRun};
 pub use stored_journal::{JournalState, StoredJournal};

@@ -151,8 +151,8 @@ impl RunSummary {
                 self.artifact_bytes += if waits { *bytes } else { 0 };
                 None
             }
-            EntryValue::Console { bytes, .. } => {
-                self.console_bytes += bytes;
+            EntryValue::Console(console) => {
+                self.console_bytes += console.len();
                 None
             }
         };

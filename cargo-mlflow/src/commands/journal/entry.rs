@@ -112,9 +112,9 @@ impl<'e> EntryRecord<'e> {
                 bytes: *bytes,
                 file: file.as_deref(),
             },
-            EntryValue::Console { path, bytes } => ValueRecord::Console {
-                path,
-                bytes: *bytes,
+            EntryValue::Console(console) => ValueRecord::Console {
+                path: console.artifact_path(),
+                bytes: console.len(),
             },
             EntryValue::End {
                 status,
@@ -155,7 +155,11 @@ pub(super) fn describe(entry: &Entry) -> String {
         EntryValue::Artifact { path, bytes, .. } => {
             format!("artifact {path}, {}", format::size(*bytes))
         }
-        EntryValue::Console { path, bytes } => format!("log {path}, {}", format::size(*bytes)),
+        EntryValue::Console(console) => format!(
+            "log {}, {}",
+            console.artifact_path(),
+            format::size(console.len())
+        ),
         EntryValue::End {
             status,
             end_time_ms,

@@ -14,11 +14,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use mlflow_rules::{Edge, mask};
+use mlflow_rules::Edge;
 use tokio::time::Instant;
 
 use crate::journal::Journal;
-use crate::journal::console_log::{ConsoleBytes, ConsoleLog, read_part_end, read_range};
+use crate::journal::console_log::{
+    ConsoleBytes, ConsoleLog, mask_secrets, read_part_end, read_range,
+};
 use crate::journal::user_files;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::batch::ArtifactBytes;
@@ -188,7 +190,9 @@ impl OpenConsole {
         Some(match bytes {
             ConsoleBytes::File(file) => ArtifactBytes::File(file),
             ConsoleBytes::Memory(bytes) => ArtifactBytes::Memory(bytes),
-            ConsoleBytes::Unredacted(bytes) => ArtifactBytes::Memory(mask_secrets(bytes)),
+            ConsoleBytes::Unredacted(bytes) => {
+                ArtifactBytes::Memory(mask_secrets(bytes, Edge::End).into_bytes())
+            }
         })
     }
 
@@ -226,15 +230,5 @@ impl OpenConsole {
         {
             std::thread::sleep(STABLE_AGE.saturating_sub(age));
         }
-    }
-}
-
-/// Masks secrets in the captured output of a process. Bytes that are not UTF-8 become U+FFFD.
-pub(in crate::shipper) fn mask_secrets(bytes: Vec<u8>) -> Vec<u8> {
-    let text = String::from_utf8(bytes)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    match mask(&text, Edge::End) {
-        Some(masked) => masked.text.into_bytes(),
-        None => text.into_bytes(),
     }
 }
