@@ -15,7 +15,7 @@ A RUN is the beginning of a run's id, a run's name, `last` (the run that started
 runs of that experiment are looked at.
 
 Exit codes: 0 done · 1 failed · 2 arguments or filter not understood · 3 not found · 4 more than one run matches
-· 5 store not reachable · 6 refused by the store";
+· 5 store not reachable · 6 refused by the store · 7 run not FINISHED · 8 nothing new";
 
 /// MLflow in the terminal: runs of a tracking server, or straight from a SQLite file.
 #[derive(Debug, Parser)]
@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Draw the curves of a metric, in the terminal or as a picture.
     Plot(Plot),
+    /// Watch runs on the full screen while they are trained: curves, system metrics, console.
+    Watch(Watch),
+    /// Print what a run logs, or its state, for programs: also of a run that is being trained, or was killed.
+    Inspect(Inspect),
     /// List experiments.
     Experiments(Experiments),
     /// List or fetch the artifacts of a run.
@@ -78,7 +82,7 @@ pub(crate) enum Command {
     /// there is an error.
     Doctor,
     /// Make a small experiment to look at, in two seconds.
-    Demo,
+    Demo(Demo),
     /// Print the completions of a shell.
     Completions {
         /// Shell that reads the completions.
@@ -172,6 +176,54 @@ pub(crate) struct Plot {
     /// Write the chart to this file, as SVG.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Watch {
+    /// Runs to watch, over each other. The path of a journal stands for its runs. Default: the newest run; a run
+    /// that is being trained on this machine comes first.
+    pub(crate) runs: Vec<String>,
+    /// Watch the N newest runs.
+    #[arg(
+        short,
+        long,
+        default_value_t = 1,
+        value_name = "N",
+        conflicts_with = "runs"
+    )]
+    pub(crate) newest: usize,
+    /// Look only at the runs of this experiment.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Inspect {
+    /// Run to read, or the path of a journal that holds one.
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// Look only at the runs of this experiment.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
+    /// Print one record of the present state, with the latest metrics and the end of the console log, instead of
+    /// all that was logged.
+    #[arg(short, long)]
+    pub(crate) summary: bool,
+    /// Go on until the run has ended, and print what comes.
+    #[arg(short = 'F', long)]
+    pub(crate) follow: bool,
+    /// With --follow: stop if nothing new has come for so long. The exit code is 8 then.
+    #[arg(long, requires = "follow", value_parser = parse_seconds, value_name = "SECONDS")]
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Exit with the code 7 if the run has ended in another way than FINISHED.
+    #[arg(long)]
+    pub(crate) exit_status: bool,
+    /// Only these metrics, separated by commas.
+    #[arg(short, long, value_delimiter = ',', value_name = "KEYS")]
+    pub(crate) metrics: Vec<String>,
+    /// With --summary: number of lines of the console log.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) console_lines: usize,
 }
 
 #[derive(Args, Debug)]
@@ -271,6 +323,16 @@ pub(crate) struct Sync {
     /// Longest time to wait. Default: until everything is shipped, or the store does not answer.
     #[arg(long, value_parser = parse_seconds, value_name = "SECONDS")]
     pub(crate) timeout: Option<Duration>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Demo {
+    /// Train one run that takes its time instead, for `cargo mlflow watch` to look at.
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// With --live: time that the training takes.
+    #[arg(long, default_value_t = 60, requires = "live", value_name = "SECONDS")]
+    pub(crate) seconds: u64,
 }
 
 /// What is to be done with journals. A JOURNAL is its path, or the beginning of its name, with `rejected/` or

@@ -18,6 +18,10 @@ pub(crate) enum Failure {
     Unavailable(String),
     /// Store that refuses the client until somebody changes something.
     Blocked(String),
+    /// Run that has ended in another way than `FINISHED`, where that was asked for.
+    NotFinished(String),
+    /// Run that has logged nothing for too long.
+    Idle(String),
     /// Output or local file that cannot be written.
     Io(String, io::Error),
     /// Anything else.
@@ -34,6 +38,8 @@ impl Failure {
             Self::Ambiguous(_) => 4,
             Self::Unavailable(_) => 5,
             Self::Blocked(_) => 6,
+            Self::NotFinished(_) => 7,
+            Self::Idle(_) => 8,
         }
     }
 
@@ -45,6 +51,8 @@ impl Failure {
             | Self::Ambiguous(text)
             | Self::Unavailable(text)
             | Self::Blocked(text)
+            | Self::NotFinished(text)
+            | Self::Idle(text)
             | Self::Io(text, _)
             | Self::Other(text) => *text = format!("{text}. {remark}"),
         }
@@ -65,6 +73,8 @@ impl Display for Failure {
             | Self::Ambiguous(text)
             | Self::Unavailable(text)
             | Self::Blocked(text)
+            | Self::NotFinished(text)
+            | Self::Idle(text)
             | Self::Other(text) => f.write_str(text),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
         }

@@ -11,6 +11,7 @@ mod arguments;
 mod commands;
 mod failure;
 mod goal;
+mod live;
 mod output;
 mod selection;
 

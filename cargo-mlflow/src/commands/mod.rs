@@ -8,12 +8,15 @@ mod demo;
 mod doctor;
 mod experiments;
 mod export;
+mod inspect;
+mod interrupt;
 mod journal;
 mod plot;
 mod question;
 mod runs;
 mod show;
 mod sync;
+mod watch;
 
 use mlflow::Config;
 use mlflow::blocking::Client;
@@ -42,6 +45,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Show(options) => with_client(&|client| show::run(client, output, options)),
         Command::Compare(options) => with_client(&|client| compare::run(client, output, options)),
         Command::Plot(options) => with_client(&|client| plot::run(client, output, options)),
+        Command::Watch(options) => watch::run(&config(&arguments.global), output, options),
+        Command::Inspect(options) => inspect::run(&config(&arguments.global), output, options),
         Command::Experiments(options) => {
             with_client(&|client| experiments::run(client, output, options))
         }
@@ -53,9 +58,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Sync(options) => sync::run(config(&arguments.global), output, options),
         Command::Journal(options) => journal::run(&config(&arguments.global), output, options),
         Command::Doctor => doctor::run(config(&arguments.global), output),
-        Command::Demo => {
+        Command::Demo(options) => {
             let uri = arguments.global.tracking_uri.as_deref();
-            demo::run(config(&arguments.global), output, uri)
+            demo::run(config(&arguments.global), output, options, uri)
         }
         Command::Completions { shell } => completions::run(*shell),
     }

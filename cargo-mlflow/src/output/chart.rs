@@ -170,7 +170,7 @@ impl Chart<'_> {
 
 /// Ticks of an axis, at round numbers and equal distances.
 #[derive(Debug, PartialEq)]
-struct Ticks {
+pub(crate) struct Ticks {
     first: f64,
     step: f64,
     count: u32,
@@ -179,7 +179,7 @@ struct Ticks {
 impl Ticks {
     /// Returns about `wanted` ticks that enclose all values. The distance of two ticks is a power of ten, or
     /// its double or half.
-    fn new(values: impl Iterator<Item = f64>, wanted: f64) -> Self {
+    pub(crate) fn new(values: impl Iterator<Item = f64>, wanted: f64) -> Self {
         let none = [f64::INFINITY, f64::NEG_INFINITY];
         let [least, greatest] = values.fold(none, |[least, greatest], value| {
             [least.min(value), greatest.max(value)]
@@ -211,11 +211,11 @@ impl Ticks {
         Self { first, step, count }
     }
 
-    fn values(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> + '_ {
         (0..self.count).map(|index| self.first + self.step * f64::from(index))
     }
 
-    fn bounds(&self) -> [f64; 2] {
+    pub(crate) fn bounds(&self) -> [f64; 2] {
         [
             self.first,
             self.first + self.step * f64::from(self.count - 1),

@@ -135,10 +135,14 @@ pub struct LoggedPoint {
 
 /// Process that has written a journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct JournalOrigin {
-    pub(super) destination: String,
-    pub(super) host: String,
-    pub(super) process_id: u32,
+#[non_exhaustive]
+pub struct JournalOrigin {
+    /// Tracking URI to which the values go, without credentials.
+    pub destination: String,
+    /// Host on which the process ran.
+    pub host: String,
+    /// Id of the process.
+    pub process_id: u32,
 }
 
 /// Files that entries are read from.
@@ -259,7 +263,10 @@ impl Entries {
         self.unknown_records
     }
 
-    pub(super) fn origin(&self) -> Option<&JournalOrigin> {
+    /// Returns the process that has written the journal; `None` before the first entry was read, and for a journal
+    /// that holds nothing.
+    #[must_use]
+    pub fn origin(&self) -> Option<&JournalOrigin> {
         self.origin.as_ref()
     }
 

@@ -4,7 +4,7 @@
 //! environment go there. The journal of a running process is left alone. Runs keep their own times.
 
 pub(crate) mod destination;
-mod interrupt;
+
 mod plan;
 pub(crate) mod progress;
 
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 use mlflow::{Config, RecoverError, RecoverReport, Recovery, TrackingState};
 use serde::Serialize;
 
+use super::interrupt::Interrupt;
 use crate::arguments::Sync;
 use crate::failure::Failure;
 use crate::output::{Output, format};
-use interrupt::Interrupt;
 use plan::{Left, Plan, Shipment};
 use progress::Progress;
 

@@ -1,12 +1,17 @@
 //! `demo`: a small experiment, logged as a training would.
 
+mod live;
+mod model;
+
 use std::time::Duration;
 
 use mlflow::{Config, RunStatus};
 use serde_json::json;
 
+use crate::arguments::Demo;
 use crate::failure::Failure;
 use crate::output::Output;
+use model::{accuracy, gradient, loss, two_clouds};
 
 /// Name of the experiment.
 const EXPERIMENT: &str = "demo";
@@ -14,10 +19,11 @@ const EPOCHS: u32 = 60;
 /// Longest wait until everything is stored.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Logs a sweep of six runs below one parent.
+/// Logs a sweep of six runs below one parent or, with `--live`, one run that takes its time.
 pub(crate) fn run(
     config: Config,
     output: Output,
+    options: &Demo,
     tracking_uri: Option<&str>,
 ) -> Result<(), Failure> {
     if std::env::var_os("MLFLOW_RUN_ID").is_some() {
@@ -25,7 +31,11 @@ pub(crate) fn run(
             "MLFLOW_RUN_ID is set, so the demo would be logged to that run: unset it".to_owned(),
         ));
     }
-    mlflow::configure(config.enabled(true).experiment(EXPERIMENT));
+    let config = config.enabled(true).experiment(EXPERIMENT);
+    if options.live {
+        return live::run(config, output, options.seconds);
+    }
+    mlflow::configure(config);
     let sweep = mlflow::start_run().name("sweep").start();
     sweep.set_tag(
         "mlflow.note.content",
@@ -36,14 +46,7 @@ pub(crate) fn run(
         train(seed, learning_rate);
     }
     drop(sweep);
-    let report = mlflow::flush(FLUSH_TIMEOUT);
-    if !report.complete {
-        return Err(Failure::Unavailable(format!(
-            "the store did not take everything within {} seconds. What is left waits in a journal: `cargo mlflow doctor` \
-             looks for the cause, and `cargo mlflow sync` ships the rest",
-            FLUSH_TIMEOUT.as_secs()
-        )));
-    }
+    flush()?;
     if output.json {
         return output.json(&json!({ "experiment": EXPERIMENT, "runs": 1 + learning_rates.len() }));
     }
@@ -53,6 +56,18 @@ pub(crate) fn run(
          cargo mlflow compare best:val/loss last -e demo{uri}\n  cargo mlflow plot val/loss -e demo{uri}"
     ));
     Ok(())
+}
+
+/// Waits until everything is stored.
+fn flush() -> Result<(), Failure> {
+    if mlflow::flush(FLUSH_TIMEOUT).complete {
+        return Ok(());
+    }
+    Err(Failure::Unavailable(format!(
+        "the store did not take everything within {} seconds. What is left waits in a journal: `cargo mlflow doctor` \
+         looks for the cause, and `cargo mlflow sync` ships the rest",
+        FLUSH_TIMEOUT.as_secs()
+    )))
 }
 
 /// Trains a model and logs what a training logs.
@@ -84,74 +99,4 @@ fn train(seed: u32, learning_rate: f64) {
         run.log_metric_at("val/accuracy", accuracy(&weights, validation), epoch);
     }
     run.log_text(&format!("{weights:?}\n"), "model/weights.txt");
-}
-
-/// Point of one of two classes.
-struct Point {
-    x: f64,
-    y: f64,
-    label: f64,
-}
-
-/// Returns points of two classes, which overlap. The same seed gives the same points.
-fn two_clouds(seed: u32, count: usize) -> Vec<Point> {
-    // The generator `xorshift32` of Marsaglia (2003), with numbers from -1 to 1.
-    let mut state = seed.wrapping_mul(2_654_435_769);
-    let mut random = move || {
-        state ^= state << 13;
-        state ^= state >> 17;
-        state ^= state << 5;
-        f64::from(state) / f64::from(u32::MAX) * 2.0 - 1.0
-    };
-    let class = |index: usize| f64::from(u8::from(!index.is_multiple_of(2)));
-    (0..count)
-        .map(|index| {
-            let label = class(index);
-            let center = label * 2.0 - 1.0;
-            // The sum of three numbers is nearly distributed as a bell.
-            let mut noise = || (random() + random() + random()) * 1.2;
-            Point {
-                x: center + noise(),
-                y: 0.5 * center + noise(),
-                label,
-            }
-        })
-        .collect()
-}
-
-fn predict(weights: &[f64; 3], point: &Point) -> f64 {
-    let [x, y, bias] = weights;
-    1.0 / (1.0 + (-(x * point.x + y * point.y + bias)).exp())
-}
-
-/// Returns the gradient of the loss.
-fn gradient(weights: &[f64; 3], points: &[Point]) -> [f64; 3] {
-    let error = |point: &Point| predict(weights, point) - point.label;
-    [
-        mean(points.iter().map(|point| error(point) * point.x)),
-        mean(points.iter().map(|point| error(point) * point.y)),
-        mean(points.iter().map(error)),
-    ]
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a few hundred points")]
-fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let count = values.len() as f64;
-    values.sum::<f64>() / count
-}
-
-/// Returns the mean cross-entropy.
-fn loss(weights: &[f64; 3], points: &[Point]) -> f64 {
-    mean(points.iter().map(|point| {
-        let probability = predict(weights, point).clamp(1e-12, 1.0 - 1e-12);
-        -(point.label * probability.ln() + (1.0 - point.label) * (1.0 - probability).ln())
-    }))
-}
-
-/// Returns the share of the points that are classified rightly.
-fn accuracy(weights: &[f64; 3], points: &[Point]) -> f64 {
-    mean(points.iter().map(|point| {
-        let is_right = (predict(weights, point) > 0.5) == (point.label > 0.5);
-        f64::from(u8::from(is_right))
-    }))
 }

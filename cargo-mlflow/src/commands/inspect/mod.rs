@@ -1,0 +1,120 @@
+//! `inspect`: what a run logs, record by record, or its present state as one record.
+//!
+//! Invariant: each point is printed once, although it may be read from a journal first and from the store later.
+
+mod records;
+mod summary;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mlflow::Config;
+
+use crate::arguments::Inspect;
+use crate::failure::Failure;
+use crate::live::{Live, LiveChoice};
+use crate::output::{Output, printable};
+use records::Records;
+use summary::Summary;
+
+/// Longest wait for the first answer of the store.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Pause between two looks at the journal.
+const POLL_PAUSE: Duration = Duration::from_millis(50);
+/// Least time between two summaries.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Prints what a run logs, or its state.
+pub(crate) fn run(config: &Config, output: Output, options: &Inspect) -> Result<(), Failure> {
+    let runs = [options.run.clone()];
+    let choice = LiveChoice {
+        runs: &runs,
+        newest: 1,
+        experiments: &options.experiment,
+    };
+    let mut live = choice.find(config)?;
+    let named: Vec<&str> = live.runs().iter().map(|run| run.name.as_str()).collect();
+    if named.len() > 1 {
+        let names = named.join(", ");
+        return Err(Failure::Ambiguous(format!(
+            "the journal {} holds several runs; name one of them: {names}",
+            options.run
+        )));
+    }
+    live.set_wants_console(options.summary);
+    live.load(Instant::now() + LOAD_TIMEOUT)?;
+    warn_of_store(&live, output);
+    if options.summary {
+        follow(&mut live, options, SUMMARY_INTERVAL, |live| {
+            let error = live.store_error().map(ToString::to_string);
+            for run in live.runs() {
+                Summary::new(run, error.clone(), options).write(output, options.follow)?;
+            }
+            Ok(())
+        })?;
+    } else {
+        let mut records = Records::new(options);
+        follow(&mut live, options, Duration::ZERO, |live| {
+            records.write(live, output)
+        })?;
+    }
+    let Some(run) = live.runs().first() else {
+        return Ok(());
+    };
+    if options.exit_status && !run.state().is_success() {
+        return Err(Failure::NotFinished(format!(
+            "the run {} is {}",
+            run.name,
+            run.state().as_str()
+        )));
+    }
+    Ok(())
+}
+
+/// Calls `write` now and, with `--follow`, after each change until the run has ended.
+fn follow(
+    live: &mut Live,
+    options: &Inspect,
+    interval: Duration,
+    mut write: impl FnMut(&Live) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    write(live)?;
+    if !options.follow {
+        return Ok(());
+    }
+    let mut last_change = Instant::now();
+    let mut last_write = Instant::now();
+    let mut has_changed = false;
+    loop {
+        let is_over = live.is_over();
+        if live.poll() {
+            has_changed = true;
+            last_change = Instant::now();
+        }
+        if has_changed && (is_over || last_write.elapsed() >= interval) {
+            write(live)?;
+            has_changed = false;
+            last_write = Instant::now();
+        }
+        if is_over {
+            return Ok(());
+        }
+        if { options.idle_timeout }.is_some_and(|limit| last_change.elapsed() >= limit) {
+            return Err(Failure::Idle(format!(
+                "nothing new has come for {} s: the run may be stalled, or waits for something",
+                last_change.elapsed().as_secs()
+            )));
+        }
+        thread::sleep(POLL_PAUSE);
+    }
+}
+
+/// Tells that only a journal is read, as the store does not answer.
+fn warn_of_store(live: &Live, output: Output) {
+    if let Some(error) = live.store_error() {
+        output.remark(format_args!(
+            "only what the journal holds is shown, as the store does not answer: {}",
+            printable(&error.to_string())
+        ));
+    }
+}

@@ -1,0 +1,195 @@
+//! [`Records`]: what a run has logged, a line for each value.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::arguments::Inspect;
+use crate::failure::Failure;
+use crate::live::{Live, LiveRun, Point, State};
+use crate::output::{Output, format, printable};
+
+/// Values of a run that were not printed yet.
+pub(super) struct Records<'o> {
+    options: &'o Inspect,
+    has_start: bool,
+    params: BTreeMap<String, String>,
+    tags: BTreeMap<String, String>,
+    series: HashMap<Arc<str>, PrintedPoints>,
+    state: Option<State>,
+}
+
+/// Points of a metric that were printed.
+#[derive(Default)]
+struct PrintedPoints {
+    /// Version of the series when it was printed last.
+    version: u64,
+    /// Number of points, by their identities.
+    counts: HashMap<(i64, u64), u32>,
+}
+
+/// Record, as `--json` writes it.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Record<'r> {
+    Start {
+        run_id: &'r str,
+        name: &'r str,
+        experiment: Option<&'r str>,
+        start_time_ms: Option<i64>,
+    },
+    Param {
+        key: &'r str,
+        value: &'r str,
+    },
+    Tag {
+        key: &'r str,
+        value: &'r str,
+    },
+    Metric {
+        key: &'r str,
+        step: i64,
+        #[serde(serialize_with = "super::summary::serialize_number")]
+        value: f64,
+        timestamp_ms: i64,
+    },
+    State {
+        state: &'r str,
+        end_time_ms: Option<i64>,
+    },
+}
+
+impl<'o> Records<'o> {
+    pub(super) fn new(options: &'o Inspect) -> Self {
+        Self {
+            options,
+            has_start: false,
+            params: BTreeMap::new(),
+            tags: BTreeMap::new(),
+            series: HashMap::new(),
+            state: None,
+        }
+    }
+
+    /// Writes what has come since the last call.
+    pub(super) fn write(&mut self, live: &Live, output: Output) -> Result<(), Failure> {
+        let Some(run) = live.runs().first() else {
+            return Ok(());
+        };
+        let mut stdout = io::BufWriter::new(io::stdout().lock());
+        let mut write = |record: &Record<'_>| -> Result<(), Failure> {
+            if output.json {
+                serde_json::to_writer(&mut stdout, record)?;
+                writeln!(stdout)?;
+            } else {
+                writeln!(stdout, "{}", printable(&record.to_text()))?;
+            }
+            Ok(())
+        };
+        if !std::mem::replace(&mut self.has_start, true) {
+            write(&Record::Start {
+                run_id: run.id(),
+                name: &run.name,
+                experiment: run.experiment.as_deref(),
+                start_time_ms: run.start_time_ms,
+            })?;
+        }
+        for (key, value) in changed(&mut self.params, &run.params) {
+            write(&Record::Param { key, value })?;
+        }
+        for (key, value) in changed(&mut self.tags, &run.tags) {
+            write(&Record::Tag { key, value })?;
+        }
+        for (key, point) in self.new_points(run) {
+            write(&Record::Metric {
+                key: &key,
+                step: point.step,
+                value: point.value,
+                timestamp_ms: point.timestamp_ms,
+            })?;
+        }
+        let state = run.state();
+        if self.state.replace(state) != Some(state) {
+            write(&Record::State {
+                state: state.as_str(),
+                end_time_ms: run.end_time_ms.filter(|_| state.is_final()),
+            })?;
+        }
+        stdout.flush()?;
+        Ok(())
+    }
+
+    /// Returns the points that were not printed yet, by time.
+    fn new_points(&mut self, run: &LiveRun) -> Vec<(Arc<str>, Point)> {
+        let mut new = Vec::new();
+        for (key, series) in &run.series {
+            let is_wanted = |wanted: &String| **wanted == **key;
+            if !self.options.metrics.is_empty() && !self.options.metrics.iter().any(is_wanted) {
+                continue;
+            }
+            let printed = self.series.entry(Arc::clone(key)).or_default();
+            if printed.version == series.version() {
+                continue;
+            }
+            printed.version = series.version();
+            let mut seen: HashMap<(i64, u64), u32> = HashMap::new();
+            for point in series.points() {
+                let count = seen.entry(point.identity()).or_default();
+                *count += 1;
+                let printed = printed.counts.entry(point.identity()).or_default();
+                if *count > *printed {
+                    *printed = *count;
+                    new.push((Arc::clone(key), point));
+                }
+            }
+        }
+        new.sort_by_key(|(_, point)| point.timestamp_ms);
+        new
+    }
+}
+
+/// Returns the entries of `now` that are not in `known`, and adds them to it.
+fn changed<'r>(
+    known: &mut BTreeMap<String, String>,
+    now: &'r BTreeMap<String, String>,
+) -> Vec<(&'r str, &'r str)> {
+    let mut changed = Vec::new();
+    for (key, value) in now {
+        if known.get(key) != Some(value) {
+            known.insert(key.clone(), value.clone());
+            changed.push((key.as_str(), value.as_str()));
+        }
+    }
+    changed
+}
+
+impl Record<'_> {
+    fn to_text(&self) -> String {
+        match self {
+            Self::Start {
+                run_id,
+                name,
+                experiment,
+                start_time_ms,
+            } => {
+                let start = start_time_ms.map(format::time).unwrap_or_default();
+                let experiment = experiment.unwrap_or_default();
+                format!("run {name} ({run_id}) of {experiment}, started {start}")
+            }
+            Self::Param { key, value } => format!("param {key} = {value}"),
+            Self::Tag { key, value } => format!("tag {key} = {value}"),
+            Self::Metric {
+                key,
+                step,
+                value,
+                timestamp_ms,
+            } => {
+                let time = format::time(*timestamp_ms);
+                format!("{time} {key} = {} at step {step}", format::number(*value))
+            }
+            Self::State { state, .. } => format!("state {state}"),
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Drawing of the screen: head, page, and keys at the foot.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span, Text};
+use ratatui::widgets::{Block, Clear, Paragraph};
+
+use super::curve::Axis;
+use super::grid;
+use super::view::{Page, View};
+use crate::live::{Live, LiveRun, Process, State};
+use crate::output::{format, printable};
+
+/// Colours of the runs.
+const COLORS: [Color; 6] = [
+    Color::Cyan,
+    Color::Yellow,
+    Color::Green,
+    Color::Magenta,
+    Color::Red,
+    Color::Blue,
+];
+/// Greatest number of runs in the head.
+const MAX_HEAD_RUNS: usize = 6;
+/// Greatest part of a console log that is shown, in bytes.
+const MAX_CONSOLE_BYTES: u64 = 256 << 10;
+
+const HELP: &str = "\
+Tab 1 2 3 4   metrics, system metrics, console, details
+← ↑ ↓ →       another chart, or scroll (also h j k l, PgUp, PgDn, Home, End)
+Enter         one chart on the full screen, and back
+/             only metrics whose names contain a text
+x             steps or seconds on the horizontal axis
+g             logarithmic vertical axis
+s             smooth: moving average with the weight 0.6, 0.9, 0.98, none
+[ ]           another run, for console and details
+Space         hide or show the curves of that run
+Ctrl-Z        stop, until `fg`
+q Esc         leave; the training goes on";
+
+/// Returns the colour of a run.
+pub(super) fn run_color(run: usize, has_colors: bool) -> Style {
+    if !has_colors {
+        return Style::new();
+    }
+    { COLORS.get(run % COLORS.len()) }.map_or_else(Style::new, |color| Style::new().fg(*color))
+}
+
+/// Returns the style of a warning.
+pub(super) fn warning_style(has_colors: bool) -> Style {
+    let bold = Style::new().add_modifier(Modifier::BOLD);
+    if has_colors {
+        bold.fg(Color::Red)
+    } else {
+        bold
+    }
+}
+
+/// Draws the whole screen.
+pub(super) fn draw(frame: &mut Frame<'_>, live: &Live, view: &mut View) {
+    let head = head(live, view);
+    #[expect(clippy::cast_possible_truncation, reason = "a few lines")]
+    let head_lines = head.lines.len() as u16;
+    let [top, body, bottom] = Layout::vertical([
+        Constraint::Length(head_lines),
+        Constraint::Fill(1),
+        Constraint::Length(1),
+    ])
+    .areas(frame.area());
+    frame.render_widget(Paragraph::new(head), top);
+    match view.page {
+        Page::Metrics | Page::System => grid::draw(frame, body, live, view),
+        Page::Console => draw_console(frame, body, live, view),
+        Page::Details => draw_details(frame, body, live, view),
+    }
+    frame.render_widget(Paragraph::new(foot(view)), bottom);
+    if view.shows_help {
+        draw_help(frame, body);
+    }
+}
+
+/// Returns the lines that tell the state of the runs and of the store.
+fn head(live: &Live, view: &View) -> Text<'static> {
+    let mut text = Text::default();
+    let now = Timestamp::now().as_millisecond();
+    let several = live.runs().len() > 1;
+    for (index, run) in live.runs().iter().enumerate().take(MAX_HEAD_RUNS) {
+        let mut line = vec![
+            state_span(run.state(), view.has_colors),
+            Span::styled(
+                format!(" {} ", printable(&run.name)),
+                run_color(index, view.has_colors).add_modifier(Modifier::BOLD),
+            ),
+        ];
+        if several {
+            let is_chosen = index == view.run;
+            line.insert(0, Span::from(if is_chosen { "› " } else { "  " }));
+            if view.hidden.contains(&index) {
+                line.push(Span::from("(hidden) "));
+            }
+        }
+        line.push(Span::styled(
+            facts(run, now),
+            Style::new().add_modifier(Modifier::DIM),
+        ));
+        if let Some(rate) = view
+            .points_per_second()
+            .filter(|_| !several && run.state() == State::Running)
+        {
+            let text = format!(" · {} points/s", format::number(rate.round()));
+            line.push(Span::styled(text, Style::new().add_modifier(Modifier::DIM)));
+        }
+        text.push_line(Line::from(line));
+    }
+    if live.runs().len() > MAX_HEAD_RUNS {
+        text.push_line(format!(
+            "  … and {} more runs",
+            live.runs().len() - MAX_HEAD_RUNS
+        ));
+    }
+    if let Some(error) = live.store_error() {
+        let error = printable(&error.to_string()).replace('\n', " ");
+        text.push_line(Line::styled(
+            format!("only journals are read: {error}"),
+            warning_style(view.has_colors),
+        ));
+    } else if !live.has_store() {
+        text.push_line(Line::styled(
+            "only what waits in the journal is shown: its store is not the configured one; see --tracking-uri",
+            Style::new().add_modifier(Modifier::DIM),
+        ));
+    }
+    text
+}
+
+/// Returns the facts about a run that stand behind its name.
+fn facts(run: &LiveRun, now: i64) -> String {
+    let mut facts: Vec<String> = Vec::new();
+    if let Some(experiment) = &run.experiment {
+        facts.push(printable(experiment));
+    }
+    if let Some(ms) = run.duration_ms(now) {
+        facts.push(format::duration(Duration::from_millis(ms.unsigned_abs())));
+    }
+    facts.push(format::counted(run.point_count() as u64, "point"));
+    let waiting = run.waiting_points() as u64;
+    if waiting > 0 {
+        facts.push(format!("{} not in the store yet", format::count(waiting)));
+    }
+    if run.state() == State::Abandoned {
+        facts.push("its process has ended: `cargo mlflow sync` ships the rest".to_owned());
+    } else if run.state() == State::Running
+        && let Some(ms) = run.last_point_ms().map(|last| now - last)
+        && ms > 60_000
+    {
+        facts.push(format!("last point {}", format::ago(now - ms)));
+    }
+    facts.join(" · ")
+}
+
+fn state_span(state: State, has_colors: bool) -> Span<'static> {
+    let symbol = match state {
+        State::Running => "●",
+        State::Ended(mlflow::RunStatus::Finished) => "✔",
+        State::Ended(_) | State::Abandoned => "✘",
+    };
+    let style = match state {
+        _ if !has_colors => Style::new(),
+        State::Running => Style::new().fg(Color::Cyan),
+        State::Ended(mlflow::RunStatus::Finished) => Style::new().fg(Color::Green),
+        State::Ended(mlflow::RunStatus::Killed) | State::Abandoned => {
+            Style::new().fg(Color::Yellow)
+        }
+        State::Ended(_) => Style::new().fg(Color::Red),
+    };
+    Span::styled(format!("{symbol} {}", state.as_str()), style)
+}
+
+/// Returns the line at the foot: the pages, and what was chosen.
+fn foot(view: &View) -> Line<'static> {
+    if view.is_typing_filter {
+        return Line::from(format!("metrics that contain: {}▏ (Enter)", view.filter));
+    }
+    let mut foot = Vec::new();
+    for (index, page) in Page::ALL.into_iter().enumerate() {
+        let style = if page == view.page {
+            Style::new().add_modifier(Modifier::REVERSED)
+        } else {
+            Style::new()
+        };
+        foot.push(Span::styled(
+            format!(" {} {} ", index + 1, page.name()),
+            style,
+        ));
+    }
+    let mut chosen = Vec::new();
+    if view.axis == Axis::Time {
+        chosen.push("x: seconds".to_owned());
+    }
+    if view.is_logarithmic {
+        chosen.push("log".to_owned());
+    }
+    if view.smoothing() > 0.0 {
+        chosen.push(format!("smooth {}", view.smoothing()));
+    }
+    if !view.filter.is_empty() {
+        chosen.push(format!("filter `{}`", view.filter));
+    }
+    let chosen = if chosen.is_empty() {
+        String::new()
+    } else {
+        format!(" {} ·", chosen.join(" · "))
+    };
+    foot.push(Span::styled(
+        format!("{chosen} Enter zoom · / filter · ? keys · q leave"),
+        Style::new().add_modifier(Modifier::DIM),
+    ));
+    Line::from(foot)
+}
+
+fn draw_console(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View) {
+    let Some(run) = live.runs().get(view.run) else {
+        return;
+    };
+    let text = run.console_tail(MAX_CONSOLE_BYTES);
+    let lines: Vec<String> = text.lines().map(printable).collect();
+    let title = format!(" console of {} ", printable(&run.name));
+    if lines.is_empty() {
+        let hint = if live.is_loading() {
+            "reading the store …"
+        } else {
+            "no console log: it is kept with MLFLOW_CAPTURE_CONSOLE=true, or by `mlflow::layer()`"
+        };
+        let block = Block::bordered().title(title);
+        frame.render_widget(Paragraph::new(hint).block(block).centered(), area);
+        return;
+    }
+    draw_lines(frame, area, view, title, &lines, Anchor::End);
+}
+
+/// End of a text that is shown while nobody scrolls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Anchor {
+    Beginning,
+    End,
+}
+
+/// Draws as many lines as fit.
+fn draw_lines(
+    frame: &mut Frame<'_>,
+    area: Rect,
+    view: &mut View,
+    title: String,
+    lines: &[String],
+    anchor: Anchor,
+) {
+    let block = Block::bordered().title(title);
+    let height = usize::from(block.inner(area).height);
+    view.text_lines = height;
+    view.scroll = view.scroll.min(lines.len().saturating_sub(height));
+    let first = match anchor {
+        Anchor::Beginning => view.scroll,
+        Anchor::End => lines.len().saturating_sub(height + view.scroll),
+    };
+    let shown: Vec<Line<'_>> = { lines.iter() }
+        .skip(first)
+        .take(height)
+        .map(|line| Line::from(line.as_str()))
+        .collect();
+    let block = if lines.len() > height {
+        let last = (first + height).min(lines.len());
+        block.title_bottom(
+            Line::from(format!(" {}–{last} of {} ", first + 1, lines.len())).right_aligned(),
+        )
+    } else {
+        block
+    };
+    frame.render_widget(Paragraph::new(Text::from(shown)).block(block), area);
+}
+
+fn draw_details(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View) {
+    let Some(run) = live.runs().get(view.run) else {
+        return;
+    };
+    let mut lines = Vec::new();
+    let mut field = |name: &str, value: &str| {
+        if !value.is_empty() {
+            lines.push(format!("{name:<12} {}", printable(value)));
+        }
+    };
+    field("id", run.id());
+    field("experiment", run.experiment.as_deref().unwrap_or_default());
+    field("user", &run.user);
+    field(
+        "started",
+        &run.start_time_ms.map(format::time).unwrap_or_default(),
+    );
+    field(
+        "process",
+        match run.process {
+            Process::Unknown => "not on this machine, or it has delivered everything",
+            Process::Alive => "lives on this machine",
+            Process::Gone => "has ended",
+        },
+    );
+    let mut section = |title: &str, entries: Vec<(String, String)>| {
+        if entries.is_empty() {
+            return;
+        }
+        let width = { entries.iter() }
+            .map(|(key, _)| key.chars().count())
+            .max()
+            .unwrap_or_default()
+            .min(40);
+        lines.push(String::new());
+        lines.push(title.to_owned());
+        for (key, value) in entries {
+            let value = printable(&value).replace('\n', " ");
+            lines.push(format!("  {:<width$}  {value}", printable(&key)));
+        }
+    };
+    let pairs = |map: &std::collections::BTreeMap<String, String>| {
+        map.iter()
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    section("PARAMS", pairs(&run.params));
+    let metrics = { run.series.iter() }
+        .filter_map(|(key, series)| {
+            let last = series.last()?;
+            let extremes = series.extremes();
+            let text = format!(
+                "{} at step {} · min {} · max {} · {}",
+                format::number(last.value),
+                last.step,
+                format::number(extremes.least),
+                format::number(extremes.greatest),
+                format::counted(series.len() as u64, "point"),
+            );
+            Some((key.to_string(), text))
+        })
+        .collect();
+    section("METRICS", metrics);
+    section("TAGS", pairs(&run.tags));
+    let title = format!(" details of {} ", printable(&run.name));
+    draw_lines(frame, area, view, title, &lines, Anchor::Beginning);
+}
+
+fn draw_help(frame: &mut Frame<'_>, area: Rect) {
+    let lines = HELP.lines();
+    let width = lines
+        .clone()
+        .map(|line| line.chars().count())
+        .max()
+        .unwrap_or_default();
+    #[expect(clippy::cast_possible_truncation, reason = "a small text")]
+    let (width, height) = (width as u16 + 4, lines.count() as u16 + 2);
+    let area = area.centered(
+        Constraint::Length(width.min(area.width)),
+        Constraint::Length(height.min(area.height)),
+    );
+    frame.render_widget(Clear, area);
+    let block = Block::bordered()
+        .title(" keys ")
+        .padding(ratatui::widgets::Padding::horizontal(1));
+    frame.render_widget(Paragraph::new(HELP).block(block), area);
+}

@@ -1,0 +1,111 @@
+//! `watch`: runs on the full screen while they are trained.
+//!
+//! Invariants: the terminal is as it was when the program ends, also after a signal or a panic. Nothing is drawn while
+//! nothing changes, but for the clock once a second.
+//!
+//! The [`Live`] runs come from journals and stores. [`View`] holds what the person has chosen and turns keys into
+//! changes of it; [`draw`] draws the runs as the view wants them.
+
+mod curve;
+mod draw;
+mod grid;
+mod view;
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use mlflow::Config;
+use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::interrupt::Interrupt;
+use crate::arguments::Watch;
+use crate::failure::Failure;
+use crate::live::{Live, LiveChoice};
+use crate::output::Output;
+use view::{Reaction, View};
+
+/// Pause between two looks at the journals. A key is heard at once.
+const POLL_PAUSE: Duration = Duration::from_millis(100);
+/// Time after which the screen is drawn again although nothing has changed, for the times on it.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
+/// Longest wait for the store before the screen is drawn. The rest comes while it is shown.
+const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Watches runs until the person leaves.
+pub(crate) fn run(config: &Config, output: Output, options: &Watch) -> Result<(), Failure> {
+    if output.json || !output.is_terminal {
+        return Err(Failure::Usage(
+            "`watch` needs a terminal; for programs there is `cargo mlflow inspect --follow`"
+                .to_owned(),
+        ));
+    }
+    let choice = LiveChoice {
+        runs: &options.runs,
+        newest: options.newest,
+        experiments: &options.experiment,
+    };
+    let mut live = choice.find(config)?;
+    live.load(Instant::now() + LOAD_TIMEOUT)?;
+    let interrupt = Interrupt::listen()
+        .map_err(|error| Failure::Io("cannot listen for signals".to_owned(), error))?;
+    let view = View::new(live.runs().len(), has_colors());
+    let screen = ratatui::try_init()
+        .map_err(|error| Failure::Io("cannot switch to the full screen".to_owned(), error))?;
+    let ended = show(screen, &mut live, view, &interrupt);
+    ratatui::restore();
+    ended.map_err(|error| Failure::Io("cannot draw the screen".to_owned(), error))
+}
+
+/// Returns true unless the person or the terminal wants no colours.
+fn has_colors() -> bool {
+    anstream::stdout().current_choice() != anstream::ColorChoice::Never
+}
+
+/// Draws and reacts to keys until the person leaves.
+fn show(
+    mut screen: ratatui::DefaultTerminal,
+    live: &mut Live,
+    mut view: View,
+    interrupt: &Interrupt,
+) -> io::Result<()> {
+    let mut drawn: Option<Instant> = None;
+    loop {
+        let has_changed = live.poll();
+        view.update(live);
+        if has_changed || drawn.is_none_or(|at| at.elapsed() >= CLOCK_INTERVAL) {
+            screen.draw(|frame| draw::draw(frame, live, &mut view))?;
+            drawn = Some(Instant::now());
+        }
+        let mut pause = POLL_PAUSE;
+        while event::poll(pause)? {
+            pause = Duration::ZERO;
+            drawn = None;
+            let Event::Key(key) = event::read()? else {
+                continue;
+            };
+            if key.kind == KeyEventKind::Release {
+                continue;
+            }
+            match view.react(key, live) {
+                Reaction::Draw => {}
+                Reaction::Suspend => {
+                    suspend(&mut screen)?;
+                }
+                Reaction::Leave => return Ok(()),
+            }
+        }
+        if interrupt.has_come() {
+            return Ok(());
+        }
+        live.set_wants_console(view.shows_console());
+    }
+}
+
+/// Stops the program as Ctrl-Z does, until the shell continues it.
+fn suspend(screen: &mut ratatui::DefaultTerminal) -> io::Result<()> {
+    ratatui::restore();
+    kill_process(getpid(), Signal::TSTP)?;
+    *screen = ratatui::try_init()?;
+    Ok(())
+}

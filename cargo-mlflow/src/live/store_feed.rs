@@ -1,0 +1,250 @@
+//! [`StoreFeed`]: runs that are read from their store again and again, on a thread of their own.
+//!
+//! Invariants: the store is read for at most a tenth of the time, so that whoever looks on does not slow down whoever
+//! trains. Of a metric, the points are read again only if its last point has changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mlflow::ClientError;
+use mlflow::blocking::Client;
+use mlflow::entities::{FileInfo, MetricHistory, MetricPoint, Run};
+use mlflow::search::{SearchRuns, tag};
+
+use super::run::RUN_KEY_TAG;
+
+/// Least time between two readings.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+/// Least time between two readings of runs that have ended, or of a store that does not answer.
+const IDLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Number of times that a reading's duration is waited until the next one.
+const PAUSE_FACTOR: u32 = 9;
+/// Greatest console log that is fetched, in bytes.
+const MAX_CONSOLE_BYTES: u64 = 8 << 20;
+/// Folder of a run's artifacts in which console logs are.
+const CONSOLE_FOLDER: &str = "logs";
+
+/// Run that is to be read.
+#[derive(Clone, Debug)]
+pub(super) struct WantedRun {
+    /// Position of the run among those that are watched.
+    pub(super) index: usize,
+    pub(super) id: WantedId,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum WantedId {
+    /// Id in the store.
+    Stored(String),
+    /// Local id of a run that the store may not have yet.
+    Key(String),
+}
+
+/// Result of a reading.
+pub(super) enum StoreNews {
+    /// Run, with the histories of the metrics that have changed.
+    Run {
+        index: usize,
+        run: Box<Run>,
+        experiment: Option<String>,
+        histories: Vec<MetricHistory>,
+    },
+    /// Console log of a run.
+    Console { index: usize, text: String },
+    /// Error of the store.
+    Failed(ClientError),
+    /// End of one reading of all runs.
+    Complete,
+}
+
+/// Runs that are read from one store. The reading ends when the feed is dropped.
+pub(super) struct StoreFeed {
+    news: Receiver<StoreNews>,
+    wants_console: Arc<AtomicBool>,
+    _stop: Sender<()>,
+}
+
+impl StoreFeed {
+    /// Begins to read runs.
+    pub(super) fn start(client: Client, wanted: Vec<WantedRun>) -> std::io::Result<Self> {
+        let (sender, news) = mpsc::channel();
+        let (stop, stopped) = mpsc::channel();
+        let wants_console = Arc::new(AtomicBool::new(false));
+        let reader = Reader {
+            client,
+            wanted,
+            sender,
+            wants_console: Arc::clone(&wants_console),
+            latest: HashMap::new(),
+            experiments: BTreeMap::new(),
+            console_bytes: HashMap::new(),
+        };
+        thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || reader.run(&stopped))?;
+        Ok(Self {
+            news,
+            wants_console,
+            _stop: stop,
+        })
+    }
+
+    /// Sets whether the console logs are read, too.
+    pub(super) fn set_wants_console(&self, wants: bool) {
+        self.wants_console.store(wants, Ordering::Relaxed);
+    }
+
+    /// Returns the next result, if there is one by now.
+    pub(super) fn try_next(&self) -> Option<StoreNews> {
+        self.news.try_recv().ok()
+    }
+}
+
+/// State of the thread.
+struct Reader {
+    client: Client,
+    wanted: Vec<WantedRun>,
+    sender: Sender<StoreNews>,
+    wants_console: Arc<AtomicBool>,
+    /// Last points of the metrics when they were read, by the position of the run.
+    latest: HashMap<usize, BTreeMap<String, MetricPoint>>,
+    /// Names of experiments, by their ids.
+    experiments: BTreeMap<String, String>,
+    /// Lengths of the console logs that were read.
+    console_bytes: HashMap<usize, u64>,
+}
+
+impl Reader {
+    fn run(mut self, stopped: &Receiver<()>) {
+        loop {
+            let started = Instant::now();
+            let Some(is_idle) = self.read_all() else {
+                return;
+            };
+            let least = if is_idle { IDLE_INTERVAL } else { MIN_INTERVAL };
+            let pause = least.max(started.elapsed() * PAUSE_FACTOR);
+            if stopped.recv_timeout(pause) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+        }
+    }
+
+    /// Reads all runs once. Returns true if nothing is to be expected soon, and `None` if nobody receives the results.
+    fn read_all(&mut self) -> Option<bool> {
+        let mut is_idle = true;
+        for wanted in self.wanted.clone() {
+            let read = self.read(&wanted);
+            match read {
+                Ok(Some(news)) => {
+                    if let StoreNews::Run { run, .. } = &news {
+                        is_idle &= run.end_time_ms.is_some();
+                    }
+                    self.sender.send(news).ok()?;
+                }
+                Ok(None) => is_idle = false,
+                Err(error) => {
+                    self.sender.send(StoreNews::Failed(error)).ok()?;
+                    break;
+                }
+            }
+            if self.wants_console.load(Ordering::Relaxed)
+                && let Some(text) = self.read_console(&wanted)
+            {
+                let index = wanted.index;
+                self.sender.send(StoreNews::Console { index, text }).ok()?;
+            }
+        }
+        self.sender.send(StoreNews::Complete).ok()?;
+        Some(is_idle)
+    }
+
+    /// Reads a run; `None` if the store does not have it yet.
+    fn read(&mut self, wanted: &WantedRun) -> Result<Option<StoreNews>, ClientError> {
+        let Some(run_id) = self.find(wanted)? else {
+            return Ok(None);
+        };
+        let run = self.client.run(run_id)?;
+        let latest = self.latest.entry(wanted.index).or_default();
+        let changed: Vec<String> = { run.metrics.iter() }
+            .filter(|&(key, point)| !latest.get(key).is_some_and(|known| is_same(known, point)))
+            .map(|(key, _)| key.clone())
+            .collect();
+        let histories = if changed.is_empty() {
+            Vec::new()
+        } else {
+            self.client.metric_histories(&*run.run_id, changed)?
+        };
+        *latest = run.metrics.clone();
+        let experiment = self.experiment_name(&run.experiment_id);
+        Ok(Some(StoreNews::Run {
+            index: wanted.index,
+            run: Box::new(run),
+            experiment,
+            histories,
+        }))
+    }
+
+    /// Finds the id of a run; `None` if the store does not have the run yet.
+    fn find(&mut self, wanted: &WantedRun) -> Result<Option<String>, ClientError> {
+        let key = match &wanted.id {
+            WantedId::Stored(id) => return Ok(Some(id.clone())),
+            WantedId::Key(key) => key.clone(),
+        };
+        let search = SearchRuns::new().filter(tag(RUN_KEY_TAG).eq(key)).limit(1);
+        let found = self.client.search_runs(search).next().transpose()?;
+        let Some(run) = found else {
+            return Ok(None);
+        };
+        if let Some(wanted) = { self.wanted.iter_mut() }.find(|other| other.index == wanted.index) {
+            wanted.id = WantedId::Stored(run.run_id.clone());
+        }
+        Ok(Some(run.run_id))
+    }
+
+    fn experiment_name(&mut self, id: &str) -> Option<String> {
+        if let Some(name) = self.experiments.get(id) {
+            return Some(name.clone());
+        }
+        let name = self.client.experiment_by_id(id).ok()?.name;
+        self.experiments.insert(id.to_owned(), name.clone());
+        Some(name)
+    }
+
+    /// Reads the newest console log of a run, if it has grown. A log that cannot be read is no error, as most runs have
+    /// none.
+    fn read_console(&mut self, wanted: &WantedRun) -> Option<String> {
+        let id = { self.wanted.iter() }
+            .find(|other| other.index == wanted.index)
+            .map(|wanted| wanted.id.clone())?;
+        let WantedId::Stored(run_id) = id else {
+            return None;
+        };
+        let files = self.client.list_artifacts(&*run_id, CONSOLE_FOLDER).ok()?;
+        let newest = newest_console(&files)?;
+        let bytes = newest.file_size?;
+        let known = self.console_bytes.insert(wanted.index, bytes);
+        if bytes > MAX_CONSOLE_BYTES || known == Some(bytes) {
+            return None;
+        }
+        let text = self.client.read_artifact(&*run_id, &*newest.path).ok()?;
+        Some(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// Returns the newest of the console logs: a process that continues a run writes `console-TIME-ID.log`.
+fn newest_console(files: &[FileInfo]) -> Option<&FileInfo> {
+    let name = |file: &FileInfo| file.path.rsplit('/').next().unwrap_or_default().to_owned();
+    { files.iter() }
+        .filter(|file| name(file).starts_with("console") && name(file).ends_with(".log"))
+        .max_by_key(|file| (name(file) != "console.log", name(file)))
+}
+
+/// Returns true if both are the same point. NaN is the same as NaN.
+fn is_same(one: &MetricPoint, other: &MetricPoint) -> bool {
+    let place = |point: &MetricPoint| (point.step, point.timestamp_ms, point.value.to_bits());
+    place(one) == place(other)
+}
