@@ -1,9 +1,11 @@
 //! The command line, `cargo mlflow`, started as a user would.
 
 mod doctor;
+mod inspect;
 mod journal;
 mod runs;
 mod sync;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fs;

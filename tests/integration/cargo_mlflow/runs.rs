@@ -14,13 +14,13 @@ use crate::support::program::{Ended, Folder};
 const ORDER: &str = "params.learning_rate ASC";
 
 /// Folder in which `demo` was run, once into a file and once into a server.
-struct Demo {
-    folder: Folder,
-    server: &'static Server,
+pub(super) struct Demo {
+    pub(super) folder: Folder,
+    pub(super) server: &'static Server,
 }
 
 impl Demo {
-    fn shared() -> &'static Self {
+    pub(super) fn shared() -> &'static Self {
         static DEMO: OnceLock<Demo> = OnceLock::new();
         DEMO.get_or_init(|| {
             let demo = Self {

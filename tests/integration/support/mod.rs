@@ -14,6 +14,7 @@ pub(crate) mod proxy;
 pub(crate) mod rng;
 pub(crate) mod scaled;
 pub(crate) mod seen;
+pub(crate) mod terminal;
 pub(crate) mod warnings;
 
 use std::future::Future;

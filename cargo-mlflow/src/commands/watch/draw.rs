@@ -60,6 +60,10 @@ pub(super) fn warning_style(has_colors: bool) -> Style {
     }
 }
 
+fn dim() -> Style {
+    Style::new().add_modifier(Modifier::DIM)
+}
+
 /// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, live: &Live, view: &mut View) {
     let head = head(live, view);
@@ -103,16 +107,13 @@ fn head(live: &Live, view: &View) -> Text<'static> {
                 line.push(Span::from("(hidden) "));
             }
         }
-        line.push(Span::styled(
-            facts(run, now),
-            Style::new().add_modifier(Modifier::DIM),
-        ));
+        line.push(Span::styled(facts(run, now), dim()));
         if let Some(rate) = view
             .points_per_second()
             .filter(|_| !several && run.state() == State::Running)
         {
             let text = format!(" · {} points/s", format::number(rate.round()));
-            line.push(Span::styled(text, Style::new().add_modifier(Modifier::DIM)));
+            line.push(Span::styled(text, dim()));
         }
         text.push_line(Line::from(line));
     }
@@ -120,6 +121,16 @@ fn head(live: &Live, view: &View) -> Text<'static> {
         text.push_line(format!(
             "  … and {} more runs",
             live.runs().len() - MAX_HEAD_RUNS
+        ));
+    }
+    if live
+        .runs()
+        .iter()
+        .any(|run| run.state() == State::Abandoned)
+    {
+        text.push_line(Line::styled(
+            "ABANDONED: the process has ended without ending the run; `cargo mlflow sync` ships the rest",
+            dim(),
         ));
     }
     if let Some(error) = live.store_error() {
@@ -130,8 +141,8 @@ fn head(live: &Live, view: &View) -> Text<'static> {
         ));
     } else if !live.has_store() {
         text.push_line(Line::styled(
-            "only what waits in the journal is shown: its store is not the configured one; see --tracking-uri",
-            Style::new().add_modifier(Modifier::DIM),
+            "only what waits in the journal is shown: its store is not the configured one, see --tracking-uri",
+            dim(),
         ));
     }
     text
@@ -151,9 +162,7 @@ fn facts(run: &LiveRun, now: i64) -> String {
     if waiting > 0 {
         facts.push(format!("{} not in the store yet", format::count(waiting)));
     }
-    if run.state() == State::Abandoned {
-        facts.push("its process has ended: `cargo mlflow sync` ships the rest".to_owned());
-    } else if run.state() == State::Running
+    if run.state() == State::Running
         && let Some(ms) = run.last_point_ms().map(|last| now - last)
         && ms > 60_000
     {
@@ -217,7 +226,7 @@ fn foot(view: &View) -> Line<'static> {
     };
     foot.push(Span::styled(
         format!("{chosen} Enter zoom · / filter · ? keys · q leave"),
-        Style::new().add_modifier(Modifier::DIM),
+        dim(),
     ));
     Line::from(foot)
 }

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 
 use mlflow::Config;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use ratatui::crossterm::{execute, queue};
+use ratatui::layout::Rect;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::interrupt::Interrupt;
@@ -74,24 +77,28 @@ fn show(
         let has_changed = live.poll();
         view.update(live);
         if has_changed || drawn.is_none_or(|at| at.elapsed() >= CLOCK_INTERVAL) {
+            // The terminal shows the whole change at once, if it knows these control sequences.
+            queue!(screen.backend_mut(), BeginSynchronizedUpdate)?;
             screen.draw(|frame| draw::draw(frame, live, &mut view))?;
+            execute!(screen.backend_mut(), EndSynchronizedUpdate)?;
             drawn = Some(Instant::now());
         }
         let mut pause = POLL_PAUSE;
         while event::poll(pause)? {
             pause = Duration::ZERO;
             drawn = None;
-            let Event::Key(key) = event::read()? else {
-                continue;
+            let key = match event::read()? {
+                Event::Key(key) if key.kind != KeyEventKind::Release => key,
+                Event::Resize(columns, lines) => {
+                    // Everything is drawn anew: a terminal that was made smaller and larger again has lost a part.
+                    screen.resize(Rect::new(0, 0, columns, lines))?;
+                    continue;
+                }
+                _ => continue,
             };
-            if key.kind == KeyEventKind::Release {
-                continue;
-            }
             match view.react(key, live) {
                 Reaction::Draw => {}
-                Reaction::Suspend => {
-                    suspend(&mut screen)?;
-                }
+                Reaction::Suspend => suspend(&mut screen)?,
                 Reaction::Leave => return Ok(()),
             }
         }
