@@ -141,6 +141,33 @@ fn last_lines(text: &str, max: usize) -> &str {
 mod tests {
     use super::*;
 
+    /// The wanted part begins in the middle of the credential.
+    #[test]
+    fn a_secret_is_masked_although_the_tail_begins_in_it() {
+        use std::io::Write as _;
+
+        let folder = std::env::temp_dir().join(format!("mlflow-tail-{}", uuid::Uuid::new_v4()));
+        user_files::create_directory(&folder).expect("a folder");
+        let path = folder.join("log");
+        let mut file = user_files::create_file(&path).expect("a file");
+        let secret = "ghp_0123456789abcdefghijklmnopqrstuvwxyzAB";
+        write!(file, "{}{secret} is the token", "x ".repeat(50_000)).expect("space");
+        let console = StoredConsole {
+            artifact_path: "logs/console.log".to_owned(),
+            location: Some(ConsoleLocation::File(path)),
+        };
+        assert_eq!(console.len(), 100_000 + secret.len() as u64 + 13);
+        for max_bytes in [20, 30, 40, 1000] {
+            let tail = console.tail(max_bytes).expect("the file");
+            assert!(tail.ends_with(" is the token"), "{tail}");
+            assert!(!tail.contains("wxyz"), "{tail}");
+            assert!(tail.len() as u64 <= max_bytes, "{tail}");
+        }
+        std::fs::remove_dir_all(&folder).expect("the folder");
+        assert_eq!(console.tail(10).expect("no file"), "");
+        assert!(console.is_empty());
+    }
+
     #[test]
     fn the_last_lines_are_whole() {
         for (text, max, tail) in [

@@ -9,6 +9,8 @@
 mod curve;
 mod draw;
 mod grid;
+#[cfg(test)]
+mod tests;
 mod view;
 
 use std::io;
