@@ -5,6 +5,7 @@ A table is enclosed in the comments `<!-- NAME -->` and `<!-- /NAME -->`. The te
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
 
@@ -282,6 +283,37 @@ def growth_plot(series):
     figure.savefig(ROOT / "docs" / "growth.svg", metadata={"Date": None})
 
 
+def reads():
+    measured = json.loads((TARGET / "reads.json").read_text())
+    history, lists, memory, shipping = (measured[part] for part in ("history", "lists", "memory", "shipping"))
+
+    def milliseconds(seconds):
+        return f"{number(seconds * 1000)} ms"
+
+    def row(what, ours, reference, theirs):
+        return [what, milliseconds(ours), f"{reference}: {number(theirs)} s", f"{number(theirs / ours)} ×"]
+
+    rows = [
+        row("start of the program", measured["start_s"], "`mlflow --version`", measured["python_start_s"]),
+        row(f"history of {number(history['points'])} points, as `inspect --summary`", history["ours_s"],
+            "`get_metric_history`", history["python_s"]),
+        row(f"`runs`, the newest 30 of {number(lists['runs'])}", lists["page_s"], "`mlflow runs list`", lists["python_s"]),
+        row(f"`runs --json -n 0`, all {number(lists['runs'])} with 30 values each", lists["all_s"], "`mlflow runs list`",
+            lists["python_s"]),
+        [f"`runs --json -n 0`, {number(memory['runs'])} runs", milliseconds(memory["all_s"]),
+         f"memory: {number(memory['all_mib'])} MiB, of one run {number(memory['one_mib'])} MiB",
+         f"+ {number(memory['all_mib'] - memory['one_mib'])} MiB"],
+        [f"`sync` of {number(shipping['points'])} values to a file", milliseconds(shipping["sync_s"]),
+         f"a process that logs and delivers them: {number(shipping['live_s'])} s",
+         f"{number(shipping['sync_s'] / shipping['live_s'])} of its time"],
+    ]
+    for seen in measured["screen"]:
+        rows.append([f"`watch`, {number(seen['points'])} points from {seen['source']}", f"{number(seen['loaded_ms'])} ms",
+                     f"first frame {number(seen['first_frame_ms'])} ms, each further {number(seen['frame_ms'])} ms", ""])
+    text = table(["reading", "`cargo mlflow`", "reference, in the same run", "ratio"], rows)
+    put("PERFORMANCE.md", "reads", f"Measured on {measured['date']}: {measured['machine']}.\n\n{text}")
+
+
 def goals(rows):
     """Returns the table of goals and measured values."""
     found = medians()
@@ -328,7 +360,12 @@ def main():
     plot(results)
     costs()
     growth()
+    reads()
     put("PERFORMANCE.md", "goals", goals(rows))
 
 
-main()
+# `report.py reads` writes the table of what is read alone, after `reads.py` was called by hand.
+if sys.argv[1:] == ["reads"]:
+    reads()
+else:
+    main()
