@@ -11,8 +11,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Text below every help.
 const SELECTION_HELP: &str = "\
 A RUN is the beginning of a run's id, a run's name, `last` (the run that started last), or `best:METRIC`,
-`min:METRIC` or `max:METRIC` (the run with the best, smallest or greatest value). With --experiment, only the
-runs of that experiment are looked at.
+`min:METRIC` or `max:METRIC` (the run with the best, smallest or greatest value; NaN and infinities are left
+out). With --experiment, only the runs of that experiment are looked at.
 
 Exit codes: 0 done · 1 failed · 2 arguments or filter not understood · 3 not found · 4 more than one run matches
 · 5 store not reachable · 6 refused by the store · 7 run not FINISHED · 8 nothing new";
@@ -37,6 +37,11 @@ pub(crate) struct Global {
     /// Write JSON for programs.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Longest time to wait for an answer of the server. Default: MLFLOW_HTTP_REQUEST_TIMEOUT, else 30. A locked
+    /// SQLite file is waited for 20 seconds. For sync and journal resend: longest time until all is shipped; by
+    /// default, they go on while the store answers.
+    #[arg(long, global = true, value_parser = parse_seconds, value_name = "SECONDS")]
+    pub(crate) timeout: Option<Duration>,
     /// Colours: `auto` writes them to a terminal, unless NO_COLOR is set.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub(crate) color: Color,
@@ -69,10 +74,12 @@ pub(crate) enum Command {
     /// List or fetch the artifacts of a run.
     #[command(subcommand)]
     Artifacts(Artifacts),
-    /// Write runs, or the history of their metrics, as CSV or JSON.
+    /// Write runs, or the history of their metrics, as CSV, JSON or Parquet.
     Export(Export),
-    /// Delete old runs.
+    /// Delete old runs: hide them, or delete them for good.
     Cleanup(Cleanup),
+    /// Restore deleted runs.
+    Restore(Restore),
     /// Ship what processes that have ended could not deliver, beside those that run.
     Sync(Sync),
     /// Look at the journals on this machine: what waits for delivery in them, and why.
@@ -83,7 +90,7 @@ pub(crate) enum Command {
     Doctor,
     /// Make a small experiment to look at, in two seconds.
     Demo(Demo),
-    /// Print the completions of a shell.
+    /// Print the completions of a shell: for `cargo-mlflow`, and with bash, fish and zsh for `cargo mlflow`, too.
     Completions {
         /// Shell that reads the completions.
         shell: clap_complete::Shell,
@@ -115,8 +122,9 @@ pub(crate) struct Runs {
     /// Greatest number of runs; 0 for all.
     #[arg(short = 'n', long, default_value_t = 30, value_name = "N")]
     pub(crate) limit: usize,
-    /// Columns to show: params.KEY, metrics.KEY, tags.KEY, separated by commas. Default: as many metrics, and
-    /// params that differ, as fit.
+    /// Columns to show beside ID and NAME, separated by commas: params.KEY, metrics.KEY, tags.KEY, experiment,
+    /// status, run_id, user, start, end, duration. Default: status, start and duration, the experiment if there
+    /// are several, and as many metrics, and params that differ, as fit.
     #[arg(short, long, value_delimiter = ',', value_name = "COLUMNS")]
     pub(crate) columns: Vec<String>,
 }
@@ -132,6 +140,9 @@ pub(crate) struct Show {
     /// Show MLflow's own tags and those of the environment, too.
     #[arg(short, long)]
     pub(crate) all: bool,
+    /// Look at the deleted runs instead of the active ones.
+    #[arg(long)]
+    pub(crate) deleted: bool,
 }
 
 #[derive(Args, Debug)]
@@ -269,12 +280,18 @@ pub(crate) enum Artifacts {
 pub(crate) enum Format {
     Csv,
     Json,
+    #[cfg(feature = "parquet")]
+    /// Columns with types, for pandas, Polars or DuckDB. Needs --output, or a pipe.
+    Parquet,
 }
 
 #[derive(Args, Debug)]
 pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) choice: Choice,
+    /// Greatest number of runs; 0 for all.
+    #[arg(short = 'n', long, default_value_t = 0, value_name = "N")]
+    pub(crate) limit: usize,
     /// Write all points of these metrics, one line each, instead of one line for each run. Separated by
     /// commas; `all` for every metric.
     #[arg(short, long, value_delimiter = ',', value_name = "KEYS")]
@@ -291,9 +308,14 @@ pub(crate) struct Export {
 pub(crate) struct Cleanup {
     #[command(flatten)]
     pub(crate) choice: Choice,
-    /// Delete only runs that ended longer ago than this. Runs that have not ended stay.
+    /// Delete only runs that ended longer ago than this. Runs that have not ended stay; of those that are
+    /// deleted already, the start counts.
     #[arg(long, value_name = "DAYS")]
     pub(crate) days: u32,
+    /// Delete for good, with all artifacts, as `mlflow gc` does. Only in a SQLite file. With --deleted, those
+    /// runs that are deleted already.
+    #[arg(long)]
+    pub(crate) permanent: bool,
     /// Only say what would be deleted.
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -303,6 +325,16 @@ pub(crate) struct Cleanup {
     /// Greatest number of runs to delete; with more, none is deleted.
     #[arg(long, default_value_t = 1000, value_name = "N")]
     pub(crate) max: usize,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Restore {
+    /// Deleted runs to restore. `cargo mlflow runs --deleted` lists them.
+    #[arg(required = true)]
+    pub(crate) runs: Vec<String>,
+    /// Look only at the runs of this experiment.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Vec<String>,
 }
 
 #[derive(Args, Debug)]
@@ -320,9 +352,6 @@ pub(crate) struct Sync {
     /// Only say what would be shipped.
     #[arg(long, conflicts_with = "watch")]
     pub(crate) dry_run: bool,
-    /// Longest time to wait. Default: until everything is shipped, or the store does not answer.
-    #[arg(long, value_parser = parse_seconds, value_name = "SECONDS")]
-    pub(crate) timeout: Option<Duration>,
 }
 
 #[derive(Args, Debug)]
@@ -363,11 +392,7 @@ pub(crate) enum Journal {
         output: Option<PathBuf>,
     },
     /// Send again what the store has refused for good.
-    Resend {
-        /// Longest time to wait. Default: until everything is sent, or the store does not answer.
-        #[arg(long, value_parser = parse_seconds, value_name = "SECONDS")]
-        timeout: Option<Duration>,
-    },
+    Resend,
     /// Delete a journal, with what waits in it. The journal of a running process is never deleted.
     Drop {
         /// Path of the journal, or the beginning of its name.

@@ -18,12 +18,22 @@ mod selection;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use arguments::Arguments;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse_from(without_subcommand_name(std::env::args_os()));
+    let arguments = Arguments::try_parse_from(without_subcommand_name(std::env::args_os()));
+    let arguments = match arguments {
+        Ok(arguments) => arguments,
+        // Whoever types the name alone wants to see what there is, also in a pager.
+        Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            anstream::print!("{}", error.render().ansi());
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+        Err(error) => error.exit(),
+    };
     let ended = commands::run(&arguments);
     match ended {
         Ok(()) => ExitCode::SUCCESS,

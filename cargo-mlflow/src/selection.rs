@@ -2,7 +2,7 @@
 
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
-use mlflow::search::{SearchRuns, attribute, metric};
+use mlflow::search::{SearchRuns, ViewType, attribute, metric};
 use mlflow::{ClientError, Goal};
 
 use crate::failure::Failure;
@@ -21,28 +21,121 @@ pub(crate) fn runs_of(experiments: &[String]) -> SearchRuns {
 
 /// Returns the run that `text` means, among the runs of some experiments.
 pub(crate) fn select(client: &Client, experiments: &[String], text: &str) -> Result<Run, Failure> {
-    if text == "last" {
-        let newest = client.search_runs(runs_of(experiments).limit(1)).next();
-        return newest
-            .transpose()?
-            .ok_or_else(|| Failure::NotFound("there is no run yet".to_owned()));
-    }
-    if let Some((kind, key)) = text.split_once(':') {
-        let goal = match kind {
-            "min" => Some(Goal::Minimize),
-            "max" => Some(Goal::Maximize),
-            "best" => Some(goal::guess(key).ok_or_else(|| {
-                Failure::Usage(format!(
-                    "the name `{key}` does not tell whether less or more is better: write `min:{key}` or `max:{key}`"
-                ))
-            })?),
-            _ => None,
-        };
-        if let Some(goal) = goal {
-            return best(client, experiments, key, goal);
+    Runs::Active(experiments).select(client, text)
+}
+
+/// Returns the run that `text` means, among the deleted runs of some experiments. A whole id also means a run that
+/// is not deleted.
+pub(crate) fn select_deleted(
+    client: &Client,
+    experiments: &[String],
+    text: &str,
+) -> Result<Run, Failure> {
+    Runs::Deleted(experiments).select(client, text)
+}
+
+/// Runs among which one is selected, by the names of their experiments.
+#[derive(Clone, Copy)]
+enum Runs<'e> {
+    Active(&'e [String]),
+    Deleted(&'e [String]),
+}
+
+impl Runs<'_> {
+    fn search(self) -> SearchRuns {
+        match self {
+            Self::Active(experiments) => runs_of(experiments),
+            Self::Deleted(experiments) => runs_of(experiments).view(ViewType::DeletedOnly),
         }
     }
-    by_id_or_name(client, experiments, text)
+
+    fn select(self, client: &Client, text: &str) -> Result<Run, Failure> {
+        if text == "last" {
+            let newest = client.search_runs(self.search().limit(1)).next();
+            return newest.transpose()?.ok_or_else(|| {
+                Failure::NotFound(match self {
+                    Self::Active(_) => "there is no run yet".to_owned(),
+                    Self::Deleted(_) => "there is no deleted run".to_owned(),
+                })
+            });
+        }
+        let Some((key, goal)) = metric_and_goal(text)? else {
+            return self.by_id_or_name(client, text);
+        };
+        self.best(client, key, goal)
+    }
+
+    fn best(self, client: &Client, key: &str, goal: Goal) -> Result<Run, Failure> {
+        let order = match goal {
+            Goal::Minimize => metric(key).asc(),
+            Goal::Maximize => metric(key).desc(),
+        };
+        // An infinity is no result to be proud of. MLflow's databases hold the greatest float in its place.
+        let is_finite = metric(key).gt(f64::MIN) & metric(key).lt(f64::MAX);
+        let first = client
+            .search_runs(self.search().filter(is_finite).order_by(order).limit(1))
+            .next()
+            .transpose()?;
+        first
+            .filter(|run| run.metric(key).is_some_and(|value| !value.is_nan()))
+            .ok_or_else(|| {
+                Failure::NotFound(format!(
+                    "no run has a finite number for the metric `{key}`: `cargo mlflow show last` lists the metrics of a run"
+                ))
+            })
+    }
+
+    fn by_id_or_name(self, client: &Client, text: &str) -> Result<Run, Failure> {
+        // A whole id also finds a deleted run, and one of a deleted experiment.
+        match client.run(text) {
+            Ok(run) => return Ok(run),
+            Err(ClientError::NotFound { .. } | ClientError::Invalid { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let search = |filter| -> Result<Vec<Run>, ClientError> {
+            client
+                .search_runs(self.search().filter(filter).limit(MAX_SHOWN + 1))
+                .collect()
+        };
+        let mut found = search(attribute::run_name().eq(text))?;
+        let may_be_id =
+            text.len() >= 2 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        if found.is_empty() && may_be_id {
+            found = search(attribute::run_id().like(format!("{text}%")))?;
+        }
+        match found.as_slice() {
+            [] => Err(Failure::NotFound(match self {
+                Self::Active(_) => format!(
+                    "there is no run with the id or name `{text}`: `cargo mlflow runs` lists the runs"
+                ),
+                Self::Deleted(_) => format!(
+                    "there is no deleted run with the id or name `{text}`: `cargo mlflow runs --deleted` lists them"
+                ),
+            })),
+            [_] => Ok(found.swap_remove(0)),
+            several => Err(Failure::Ambiguous(describe(text, several))),
+        }
+    }
+}
+
+/// Returns the metric by which the best run is meant, and the direction; `None` if `text` means no best run.
+// Input:  `max:acc`,     `lr-1`
+// Output: acc, maximize; none
+fn metric_and_goal(text: &str) -> Result<Option<(&str, Goal)>, Failure> {
+    let Some((kind, key)) = text.split_once(':') else {
+        return Ok(None);
+    };
+    let goal = match kind {
+        "min" => Goal::Minimize,
+        "max" => Goal::Maximize,
+        "best" => goal::guess(key).ok_or_else(|| {
+            Failure::Usage(format!(
+                "the name `{key}` does not tell whether less or more is better: write `min:{key}` or `max:{key}`"
+            ))
+        })?,
+        _ => return Ok(None),
+    };
+    Ok(Some((key, goal)))
 }
 
 /// Returns the runs that `texts` mean, or the `count` newest ones if there is no text.
@@ -60,50 +153,6 @@ pub(crate) fn select_or_newest(
     texts
         .map(|text| select(client, experiments, text))
         .collect()
-}
-
-fn best(client: &Client, experiments: &[String], key: &str, goal: Goal) -> Result<Run, Failure> {
-    let order = match goal {
-        Goal::Minimize => metric(key).asc(),
-        Goal::Maximize => metric(key).desc(),
-    };
-    let first = client
-        .search_runs(runs_of(experiments).order_by(order).limit(1))
-        .next()
-        .transpose()?;
-    first
-        .filter(|run| run.metric(key).is_some_and(|value| !value.is_nan()))
-        .ok_or_else(|| {
-            Failure::NotFound(format!(
-                "no run has a number for the metric `{key}`: `cargo mlflow show last` lists the metrics of a run"
-            ))
-        })
-}
-
-fn by_id_or_name(client: &Client, experiments: &[String], text: &str) -> Result<Run, Failure> {
-    // A whole id also finds a deleted run, and one of a deleted experiment.
-    match client.run(text) {
-        Ok(run) => return Ok(run),
-        Err(ClientError::NotFound { .. } | ClientError::Invalid { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let search = |filter| -> Result<Vec<Run>, ClientError> {
-        client
-            .search_runs(runs_of(experiments).filter(filter).limit(MAX_SHOWN + 1))
-            .collect()
-    };
-    let mut found = search(attribute::run_name().eq(text))?;
-    let may_be_id = text.len() >= 2 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if found.is_empty() && may_be_id {
-        found = search(attribute::run_id().like(format!("{text}%")))?;
-    }
-    match found.as_slice() {
-        [] => Err(Failure::NotFound(format!(
-            "there is no run with the id or name `{text}`: `cargo mlflow runs` lists the runs"
-        ))),
-        [_] => Ok(found.swap_remove(0)),
-        several => Err(Failure::Ambiguous(describe(text, several))),
-    }
 }
 
 fn describe(text: &str, runs: &[Run]) -> String {

@@ -1,15 +1,16 @@
-//! `cleanup`: deletes old runs, after a question.
+//! `cleanup`: deletes old runs, after a question. Deleted runs are hidden; with `--permanent`, they are gone.
 
 use jiff::Timestamp;
-use mlflow::RunStatus;
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
 use mlflow::search::attribute;
+use mlflow::{ClientError, RunStatus};
 
 use super::question;
 use super::runs::ID_CHARS;
 use crate::arguments::Cleanup;
 use crate::failure::Failure;
+use crate::output::record::records;
 use crate::output::{Output, format};
 
 const MS_PER_DAY: i64 = 86_400_000;
@@ -18,25 +19,8 @@ const MAX_LISTED: usize = 20;
 
 /// Deletes runs that ended long ago.
 pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<(), Failure> {
-    if options.choice.deleted {
-        return Err(Failure::Usage(
-            "--deleted: these runs are deleted already".to_owned(),
-        ));
-    }
-    let oldest = Timestamp::now().as_millisecond() - i64::from(options.days) * MS_PER_DAY;
-    // A run that goes on may keep the end of its earlier part, and servers write 0 for no end.
-    let has_ended = attribute::status().ne(RunStatus::Running.as_str())
-        & attribute::status().ne(RunStatus::Scheduled.as_str())
-        & attribute::end_time().gt(0)
-        & attribute::end_time().lt(oldest);
-    let none: [&str; 0] = [];
-    let search = super::search(&options.choice)
-        .filter(has_ended)
-        .limit(options.max.saturating_add(1))
-        .metrics(none)
-        .params(none)
-        .tags(none);
-    let runs: Vec<Run> = client.search_runs(search).collect::<Result<_, _>>()?;
+    check(client, options)?;
+    let runs = old_runs(client, options)?;
     if runs.len() > options.max {
         return Err(Failure::Other(format!(
             "more than {} runs match: nothing was deleted. Choose fewer by --filter, or raise --max",
@@ -44,11 +28,16 @@ pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<
         )));
     }
     if output.json && (options.dry_run || runs.is_empty()) {
-        return output.json(&runs);
+        return output.json(&records(&runs));
     }
     if runs.is_empty() {
         output.remark(format_args!(
-            "no run ended more than {} days ago",
+            "no {}run ended more than {} days ago",
+            if options.choice.deleted {
+                "deleted "
+            } else {
+                ""
+            },
             options.days
         ));
         return Ok(());
@@ -56,26 +45,99 @@ pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<
     if !output.json {
         list(output, &runs)?;
     }
+    let counted = format::counted(runs.len() as u64, "run");
+    let for_good = if options.permanent { " for good" } else { "" };
     if options.dry_run {
-        output.remark(format_args!("{} runs would be deleted", runs.len()));
+        output.remark(format_args!("{counted} would be deleted{for_good}"));
         return Ok(());
     }
     if !options.yes {
-        let asked = format!("Delete {} runs?", runs.len());
+        let asked = if options.permanent {
+            format!("Delete {counted} for good, with all artifacts? Nothing can restore them.")
+        } else {
+            format!("Delete {counted}?")
+        };
         question::confirm(&asked, "give --yes to delete, or --dry-run to look")?;
     }
     for (deleted, run) in runs.iter().enumerate() {
-        client.delete_run(&*run.run_id).map_err(|error| {
-            Failure::from(error).with_remark(&format!("{deleted} runs were deleted before this"))
+        delete(client, run, options.permanent).map_err(|error| {
+            Failure::from(error).with_remark(&format!(
+                "{} deleted{for_good} before this",
+                format::counted(deleted as u64, "run")
+            ))
         })?;
     }
     if output.json {
-        return output.json(&runs);
+        return output.json(&records(&runs));
     }
-    output.remark(format_args!(
-        "{} runs deleted. They are hidden, and can be restored: `cargo mlflow runs --deleted` lists them",
-        runs.len()
-    ));
+    if options.permanent {
+        output.remark(format_args!(
+            "{counted} deleted for good. The file keeps its size, and reuses the space"
+        ));
+    } else {
+        output.remark(format_args!(
+            "{counted} deleted. They are hidden: `cargo mlflow runs --deleted` lists them, and `cargo mlflow restore` \
+             restores them"
+        ));
+    }
+    Ok(())
+}
+
+/// Checks that the store and the choice allow what is asked for.
+fn check(client: &Client, options: &Cleanup) -> Result<(), Failure> {
+    if options.choice.deleted && !options.permanent {
+        return Err(Failure::Usage(
+            "--deleted: these runs are deleted already. --permanent deletes them for good"
+                .to_owned(),
+        ));
+    }
+    if options.permanent && !client.uri().starts_with("sqlite:") {
+        return Err(Failure::Usage(format!(
+            "--permanent: {} offers no call that deletes runs for good. Run `mlflow gc` where its database can be \
+             reached",
+            client.uri()
+        )));
+    }
+    Ok(())
+}
+
+/// Returns the chosen runs that ended long enough ago, at most one more than may be deleted.
+fn old_runs(client: &Client, options: &Cleanup) -> Result<Vec<Run>, Failure> {
+    let newest = Timestamp::now().as_millisecond() - i64::from(options.days) * MS_PER_DAY;
+    let none: [&str; 0] = [];
+    let search = super::search(&options.choice)
+        .metrics(none)
+        .params(none)
+        .tags(none);
+    let limit = options.max.saturating_add(1);
+    if options.choice.deleted {
+        // A run that was deleted while it ran may never have ended.
+        let is_old = |run: &Run| {
+            let ended = run.end_time_ms.filter(|ms| *ms > 0);
+            ended.or(run.start_time_ms).is_none_or(|ms| ms < newest)
+        };
+        return Ok(client
+            .search_runs(search)
+            .filter(|found| found.as_ref().map_or(true, is_old))
+            .take(limit)
+            .collect::<Result<_, _>>()?);
+    }
+    // A run that goes on may keep the end of its earlier part, and servers write 0 for no end.
+    let has_ended = attribute::status().ne(RunStatus::Running.as_str())
+        & attribute::status().ne(RunStatus::Scheduled.as_str())
+        & attribute::end_time().gt(0)
+        & attribute::end_time().lt(newest);
+    let search = search.filter(has_ended).limit(limit);
+    Ok(client.search_runs(search).collect::<Result<_, _>>()?)
+}
+
+fn delete(client: &Client, run: &Run, is_permanent: bool) -> Result<(), ClientError> {
+    if !run.is_deleted() {
+        client.delete_run(&*run.run_id)?;
+    }
+    if is_permanent {
+        client.delete_run_permanently(&*run.run_id)?;
+    }
     Ok(())
 }
 

@@ -1,25 +1,28 @@
 //! `compare`: what differs between runs.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use comfy_table::{Attribute, Cell, Color};
 use mlflow::blocking::Client;
-use mlflow::entities::{MetricPoint, Run};
+use mlflow::entities::{MetricPoint, Run, is_automatic_tag};
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 
 use super::runs::{ID_CHARS, is_of_interest};
-use super::show::is_automatic;
 use crate::arguments::Compare;
 use crate::failure::Failure;
 use crate::goal;
-use crate::output::table::{number_cell, shorten, table, to_text};
+use crate::output::record::duration_ms;
+use crate::output::table::{hidden_columns, number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
 use crate::selection::select_or_newest;
 
 /// Number of runs that are compared if none is named.
 const DEFAULT_RUNS: usize = 5;
 const MAX_VALUE_CHARS: usize = 30;
+/// Key of the durations, which are shown with their units.
+const DURATION_KEY: &str = "duration_ms";
 
 /// Line of the comparison, as `--json` writes it.
 #[derive(Serialize)]
@@ -39,6 +42,7 @@ struct Row {
 enum Value {
     Text(String),
     Number(MetricValue),
+    DurationMs(i64),
 }
 
 /// Value of a metric. NaN is equal to NaN here, as two runs with NaN do not differ.
@@ -65,6 +69,7 @@ impl Value {
         match self {
             Self::Text(text) => text.clone(),
             Self::Number(MetricValue(point)) => format::number(point.value),
+            Self::DurationMs(ms) => format::duration(Duration::from_millis(ms.unsigned_abs())),
         }
     }
 }
@@ -106,7 +111,11 @@ pub(crate) fn run(client: &Client, output: Output, options: &Compare) -> Result<
                 Cell::new(heading_of(kind)).add_attribute(Attribute::Bold),
             ]);
         }
-        let mut cells = vec![Cell::new(format!("  {}", row.key))];
+        let key = match row.key.as_str() {
+            DURATION_KEY if row.kind == "run" => "duration",
+            key => key,
+        };
+        let mut cells = vec![Cell::new(format!("  {key}"))];
         for (index, value) in row.values.iter().enumerate() {
             let value = value
                 .as_ref()
@@ -129,6 +138,13 @@ pub(crate) fn run(client: &Client, output: Output, options: &Compare) -> Result<
         return Ok(());
     }
     output.line(to_text(&text))?;
+    match hidden_columns(&text) as u64 {
+        0 => {}
+        hidden => output.remark(format_args!(
+            "there is no room for {}: widen the terminal, or name fewer",
+            format::counted(hidden, "run")
+        )),
+    }
     if rows.iter().any(|row| row.best.is_some()) {
         output.remark("* best value");
     }
@@ -161,9 +177,14 @@ fn rows_of(runs: &[Run]) -> Vec<Row> {
     };
     let mut rows = vec![
         text_row("run", "status", &|run| Some(run.status.to_string())),
-        text_row("run", "duration", &|run| {
-            run.duration().map(format::duration)
-        }),
+        Row {
+            kind: "run",
+            key: DURATION_KEY.to_owned(),
+            values: { runs.iter() }
+                .map(|run| duration_ms(run).map(Value::DurationMs))
+                .collect(),
+            best: None,
+        },
         text_row("run", "commit", &|run| {
             let commit = run.tag("mlflow.source.git.commit")?;
             Some(commit.chars().take(12).collect())
@@ -194,7 +215,7 @@ fn rows_of(runs: &[Run]) -> Vec<Row> {
         rows.push(row);
     }
     for key in keys(|run| run.tags.keys().collect()) {
-        if !is_automatic(&key) {
+        if !is_automatic_tag(&key) {
             rows.push(text_row("tag", &key, &|run| {
                 run.tag(&key).map(str::to_owned)
             }));
@@ -210,7 +231,8 @@ fn best_run(runs: &[Run], key: &str) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     let mut is_shared = false;
     for (index, run) in runs.iter().enumerate() {
-        let Some(value) = run.metric(key).filter(|value| !value.is_nan()) else {
+        let is_result = |value: &f64| !value.is_nan() && !format::is_infinite(*value);
+        let Some(value) = run.metric(key).filter(is_result) else {
             continue;
         };
         match best {

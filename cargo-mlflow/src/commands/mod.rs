@@ -13,10 +13,15 @@ mod interrupt;
 mod journal;
 mod plot;
 mod question;
+mod restore;
 mod runs;
 mod show;
 mod sync;
 mod watch;
+
+use std::path::Path;
+use std::time::Duration;
+use std::{env, fs};
 
 use mlflow::Config;
 use mlflow::blocking::Client;
@@ -25,28 +30,46 @@ use mlflow::search::{SearchRuns, ViewType};
 use crate::arguments::{Arguments, Choice, Command, Global};
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::output::waiting::Waiting;
 use crate::selection;
+
+/// Longest time to wait for an answer, unless it is set.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Shortest time that can be set.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+/// Remark on a folder of files in the place of a database.
+const FILE_STORE_REMARK: &str = "A folder of files, `mlruns`, cannot be read. Let MLflow move it to a database: `mlflow \
+    migrate-filestore --source FOLDER --target sqlite:///mlflow.db`; or serve it, `mlflow server --backend-store-uri \
+    FOLDER`, and give --tracking-uri the server's address";
 
 /// Runs the command that the arguments name.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let output = Output::new(&arguments.global);
+    let global = &arguments.global;
     let with_client = |run: &dyn Fn(&Client) -> Result<(), Failure>| {
-        let client = Client::with_config(config(&arguments.global));
-        run(&client).map_err(|failure| match failure {
+        let config = answering_config(global)?;
+        let client = Client::with_config(config);
+        let waiting = Waiting::watch(output, client.uri());
+        let ended = run(&client).map_err(|failure| match failure {
             // The URI may come from a variable, which nobody sees here.
             Failure::Unavailable(_) => {
                 failure.with_remark(&format!("The store is {}", client.uri()))
             }
+            Failure::NotFound(_) if is_file_store_instead(&client.uri()) => {
+                failure.with_remark(FILE_STORE_REMARK)
+            }
             other => other,
-        })
+        });
+        drop(waiting);
+        ended
     };
     match &arguments.command {
         Command::Runs(options) => with_client(&|client| runs::run(client, output, options)),
         Command::Show(options) => with_client(&|client| show::run(client, output, options)),
         Command::Compare(options) => with_client(&|client| compare::run(client, output, options)),
         Command::Plot(options) => with_client(&|client| plot::run(client, output, options)),
-        Command::Watch(options) => watch::run(&config(&arguments.global), output, options),
-        Command::Inspect(options) => inspect::run(&config(&arguments.global), output, options),
+        Command::Watch(options) => watch::run(&answering_config(global)?, output, options),
+        Command::Inspect(options) => inspect::run(&answering_config(global)?, output, options),
         Command::Experiments(options) => {
             with_client(&|client| experiments::run(client, output, options))
         }
@@ -55,12 +78,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
         Command::Export(options) => with_client(&|client| export::run(client, output, options)),
         Command::Cleanup(options) => with_client(&|client| cleanup::run(client, output, options)),
-        Command::Sync(options) => sync::run(config(&arguments.global), output, options),
-        Command::Journal(options) => journal::run(&config(&arguments.global), output, options),
-        Command::Doctor => doctor::run(config(&arguments.global), output),
+        Command::Restore(options) => with_client(&|client| restore::run(client, output, options)),
+        Command::Sync(options) => sync::run(config(global), output, options, global.timeout),
+        Command::Journal(options) => journal::run(&config(global), output, options, global.timeout),
+        Command::Doctor => doctor::run(config(global), output),
         Command::Demo(options) => {
-            let uri = arguments.global.tracking_uri.as_deref();
-            demo::run(config(&arguments.global), output, options, uri)
+            let config = config(global);
+            check_uri(&config)?;
+            demo::run(config, output, options, global.tracking_uri.as_deref())
         }
         Command::Completions { shell } => completions::run(*shell),
     }
@@ -71,6 +96,47 @@ fn config(global: &Global) -> Config {
         Some(uri) => Config::new().tracking_uri(uri),
         None => Config::new(),
     }
+}
+
+/// Returns the configuration for a command that waits for answers, and therefore not for long. Its tracking URI can be
+/// used.
+fn answering_config(global: &Global) -> Result<Config, Failure> {
+    let is_set = env::var_os("MLFLOW_HTTP_REQUEST_TIMEOUT").is_some();
+    let config = match global.timeout {
+        Some(timeout) => config(global).request_timeout(timeout.max(MIN_TIMEOUT)),
+        None if is_set => config(global),
+        None => config(global).request_timeout(DEFAULT_TIMEOUT),
+    };
+    check_uri(&config)?;
+    Ok(config)
+}
+
+/// Checks that the tracking URI can be used.
+fn check_uri(config: &Config) -> Result<(), Failure> {
+    let Some(fault) = config.tracking_uri_fault() else {
+        return Ok(());
+    };
+    let failure = Failure::Usage(fault);
+    Err(if failure.to_string().contains("`mlruns`") {
+        failure.with_remark(FILE_STORE_REMARK)
+    } else {
+        failure
+    })
+}
+
+/// Returns true if there is no such SQLite file, but a folder `mlruns` beside it in which MLflow kept runs before it
+/// had databases.
+fn is_file_store_instead(uri: &str) -> bool {
+    let Some(file) = uri.strip_prefix("sqlite:///").map(Path::new) else {
+        return false;
+    };
+    let has_experiment = |folder: &Path| {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .into_iter()
+            .any(|entry| entry.path().join("meta.yaml").exists())
+    };
+    !file.exists() && has_experiment(&file.with_file_name("mlruns"))
 }
 
 /// Returns the search for the chosen runs.

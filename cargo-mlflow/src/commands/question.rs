@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use crate::failure::Failure;
+use crate::output::waiting;
 
 /// Asks a question that is answered by yes or no. Fails unless the answer is yes. Without a terminal, the
 /// failure says which arguments do without the question.
@@ -12,6 +13,7 @@ pub(super) fn confirm(question: &str, otherwise: &str) -> Result<(), Failure> {
             "there is no terminal to ask on: {otherwise}"
         )));
     }
+    waiting::note_words();
     write!(io::stderr(), "{question} [y/N] ")?;
     let mut answer = String::new();
     io::stdin()

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use comfy_table::Cell;
+use mlflow::ClientError;
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
 
 use crate::arguments::Runs;
 use crate::failure::Failure;
+use crate::output::record::RunRecord;
 use crate::output::style::status_color;
 use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
@@ -23,6 +25,18 @@ const GAP: usize = 2;
 /// Column of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Column {
+    /// Beginning of the id.
+    ShortId,
+    Name,
+    Experiment,
+    Status,
+    RunId,
+    User,
+    /// Time since the start.
+    Started,
+    Start,
+    End,
+    Duration,
     Metric(String),
     Param(String),
     Tag(String),
@@ -40,7 +54,11 @@ pub(crate) fn run(client: &Client, output: Output, options: &Runs) -> Result<(),
         search = search.limit(options.limit);
     }
     if output.json {
-        output.json_array(client.search_runs(search))?;
+        output.json_array(
+            client
+                .search_runs(search)
+                .map(|found| found.map(RunRecord::new)),
+        )?;
         return Ok(());
     }
     // One run more than is shown tells whether there are more.
@@ -58,12 +76,19 @@ pub(crate) fn run(client: &Client, output: Output, options: &Runs) -> Result<(),
         output.remark("no runs");
         return Ok(());
     }
-    let columns = if chosen.is_empty() {
-        columns_that_fit(&runs, output)
+    let ids: BTreeSet<&String> = runs.iter().map(|run| &run.experiment_id).collect();
+    let are_needed = chosen.contains(&Column::Experiment) || (chosen.is_empty() && ids.len() > 1);
+    let experiments = if are_needed {
+        Experiments::look_up(client, ids)?
     } else {
-        chosen
+        Experiments::default()
     };
-    output.line(render(&runs, &columns, output))?;
+    let columns = if chosen.is_empty() {
+        default_columns(&runs, are_needed, &experiments, output)
+    } else {
+        [vec![Column::ShortId, Column::Name], chosen].concat()
+    };
+    output.line(render(&runs, &columns, &experiments, output))?;
     if has_more {
         output.remark(format_args!(
             "there are more runs: --limit 0 shows all, --filter and --experiment choose some"
@@ -72,79 +97,114 @@ pub(crate) fn run(client: &Client, output: Output, options: &Runs) -> Result<(),
     Ok(())
 }
 
-/// Columns that every table has.
-const FIXED_COLUMNS: [&str; 5] = ["ID", "NAME", "STATUS", "STARTED", "DURATION"];
-
-fn render(runs: &[Run], columns: &[Column], output: Output) -> String {
-    let names: Vec<String> = columns.iter().map(Column::header).collect();
-    let mut header = FIXED_COLUMNS.to_vec();
-    header.extend(names.iter().map(String::as_str));
+/// Returns the table as text.
+fn render(runs: &[Run], columns: &[Column], experiments: &Experiments, output: Output) -> String {
+    let header: Vec<String> = columns.iter().map(Column::header).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let mut rows = table(output, &header);
     for run in runs {
-        let [id, name, _, started, duration] = fixed_texts(run);
-        let mut cells = vec![
-            Cell::new(id),
-            Cell::new(name),
-            status_cell(run),
-            Cell::new(started),
-            number_cell(duration),
-        ];
-        cells.extend(columns.iter().map(|column| column.cell(run)));
-        rows.add_row(cells);
+        rows.add_row(columns.iter().map(|column| column.cell(run, experiments)));
     }
     to_text(&rows)
 }
 
-/// Returns the texts of the columns that every table has.
-fn fixed_texts(run: &Run) -> [String; 5] {
-    [
-        run.run_id.chars().take(ID_CHARS).collect(),
-        shorten(&run.name, MAX_NAME_CHARS),
-        run.status.to_string(),
-        run.start_time_ms.map(format::ago).unwrap_or_default(),
-        run.duration().map(format::duration).unwrap_or_default(),
-    ]
-}
+/// Names of experiments by their ids.
+#[derive(Default)]
+struct Experiments(BTreeMap<String, String>);
 
-fn status_cell(run: &Run) -> Cell {
-    let cell = Cell::new(run.status.as_str());
-    match status_color(run.status) {
-        Some(color) => cell.fg(color),
-        None => cell,
+impl Experiments {
+    /// Looks up the experiments with these ids.
+    fn look_up(client: &Client, ids: BTreeSet<&String>) -> Result<Self, Failure> {
+        let mut names = BTreeMap::new();
+        for id in ids {
+            match client.experiment_by_id(id) {
+                Ok(experiment) => names.insert(id.clone(), experiment.name),
+                // Somebody has deleted the experiment for good meanwhile.
+                Err(ClientError::NotFound { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+        }
+        Ok(Self(names))
+    }
+
+    /// Returns the name of a run's experiment, or its id if it has no name.
+    fn name<'a>(&'a self, run: &'a Run) -> &'a str {
+        self.0.get(&run.experiment_id).unwrap_or(&run.experiment_id)
     }
 }
 
 impl Column {
     /// Reads the name of a column.
     fn parse(text: &str) -> Result<Self, Failure> {
-        let (kind, key) = text.split_once('.').unwrap_or(("", text));
+        let unknown = || {
+            Failure::Usage(format!(
+                "the column `{text}` is not known; expected metrics.KEY, params.KEY, tags.KEY, or one of experiment, \
+                 status, run_id, user, start, end, duration"
+            ))
+        };
+        let Some((kind, key)) = text.split_once('.') else {
+            return match text {
+                "experiment" => Ok(Self::Experiment),
+                "status" => Ok(Self::Status),
+                "run_id" => Ok(Self::RunId),
+                "user" => Ok(Self::User),
+                "start" => Ok(Self::Start),
+                "end" => Ok(Self::End),
+                "duration" => Ok(Self::Duration),
+                _ => Err(unknown()),
+            };
+        };
         let key = key.trim_matches('`').to_owned();
         match kind {
             "metrics" | "metric" => Ok(Self::Metric(key)),
             "params" | "param" => Ok(Self::Param(key)),
             "tags" | "tag" => Ok(Self::Tag(key)),
-            _ => Err(Failure::Usage(format!(
-                "the column `{text}` is not known; expected metrics.KEY, params.KEY or tags.KEY"
-            ))),
+            _ => Err(unknown()),
         }
     }
 
     fn header(&self) -> String {
+        let name = match self {
+            Self::ShortId => "ID",
+            Self::Name => "NAME",
+            Self::Experiment => "EXPERIMENT",
+            Self::Status => "STATUS",
+            Self::RunId => "RUN ID",
+            Self::User => "USER",
+            Self::Started => "STARTED",
+            Self::Start => "START",
+            Self::End => "END",
+            Self::Duration => "DURATION",
+            Self::Metric(key) | Self::Param(key) | Self::Tag(key) => key,
+        };
+        name.to_owned()
+    }
+
+    fn cell(&self, run: &Run, experiments: &Experiments) -> Cell {
+        let text = self.text(run, experiments);
         match self {
-            Self::Metric(key) | Self::Param(key) | Self::Tag(key) => key.clone(),
+            Self::Metric(_) | Self::Duration => number_cell(text),
+            Self::Status => match status_color(run.status) {
+                Some(color) => Cell::new(text).fg(color),
+                None => Cell::new(text),
+            },
+            _ => Cell::new(text),
         }
     }
 
-    fn cell(&self, run: &Run) -> Cell {
-        match self {
-            Self::Metric(_) => number_cell(self.text(run)),
-            Self::Param(_) | Self::Tag(_) => Cell::new(self.text(run)),
-        }
-    }
-
-    fn text(&self, run: &Run) -> String {
+    fn text(&self, run: &Run, experiments: &Experiments) -> String {
         let short = |value: Option<&str>| shorten(value.unwrap_or_default(), MAX_VALUE_CHARS);
         match self {
+            Self::ShortId => run.run_id.chars().take(ID_CHARS).collect(),
+            Self::Name => shorten(&run.name, MAX_NAME_CHARS),
+            Self::Experiment => shorten(experiments.name(run), MAX_NAME_CHARS),
+            Self::Status => run.status.to_string(),
+            Self::RunId => run.run_id.clone(),
+            Self::User => shorten(&run.user_id, MAX_VALUE_CHARS),
+            Self::Started => run.start_time_ms.map(format::ago).unwrap_or_default(),
+            Self::Start => run.start_time_ms.map(format::time).unwrap_or_default(),
+            Self::End => run.end_time_ms.map(format::time).unwrap_or_default(),
+            Self::Duration => run.duration().map(format::duration).unwrap_or_default(),
             Self::Metric(key) => run.metric(key).map(format::number).unwrap_or_default(),
             Self::Param(key) => short(run.param(key)),
             Self::Tag(key) => short(run.tag(key)),
@@ -152,22 +212,34 @@ impl Column {
     }
 
     /// Returns the number of characters that the column takes.
-    fn width(&self, runs: &[Run]) -> usize {
+    fn width(&self, runs: &[Run], experiments: &Experiments) -> usize {
         let header = self.header();
-        let texts = runs.iter().map(|run| self.text(run));
-        widest(std::iter::once(header).chain(texts)) + GAP
+        let texts = runs.iter().map(|run| self.text(run, experiments));
+        let widths = { std::iter::once(header).chain(texts) }.map(|text| text.chars().count());
+        widths.max().unwrap_or_default() + GAP
     }
 }
 
-fn widest(texts: impl Iterator<Item = String>) -> usize {
-    texts
-        .map(|text| text.chars().count())
-        .max()
-        .unwrap_or_default()
+/// Returns the columns of every table, then as many further ones as fit.
+fn default_columns(
+    runs: &[Run],
+    with_experiment: bool,
+    experiments: &Experiments,
+    output: Output,
+) -> Vec<Column> {
+    let mut columns = vec![Column::ShortId, Column::Name];
+    if with_experiment {
+        columns.push(Column::Experiment);
+    }
+    columns.extend([Column::Status, Column::Started, Column::Duration]);
+    let widths = columns.iter().map(|column| column.width(runs, experiments));
+    let room = usize::from(output.width).saturating_sub(widths.sum());
+    columns.extend(columns_that_fit(runs, experiments, room));
+    columns
 }
 
-/// Chooses columns: metrics that most runs have, then params whose values differ, as many as fit.
-fn columns_that_fit(runs: &[Run], output: Output) -> Vec<Column> {
+/// Chooses columns: metrics that most runs have, then params whose values differ, as many as fit in `room`.
+fn columns_that_fit(runs: &[Run], experiments: &Experiments, mut room: usize) -> Vec<Column> {
     let mut metric_counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut param_values: BTreeMap<&str, BTreeSet<Option<&str>>> = BTreeMap::new();
     for run in runs {
@@ -193,23 +265,15 @@ fn columns_that_fit(runs: &[Run], output: Output) -> Vec<Column> {
         .filter(|(_, values)| values.iter().flatten().count() > 1)
         .map(|(key, _)| Column::Param(key.to_owned()));
     // Half of the room is for metrics, unless there are few params.
-    let fixed_width: usize = FIXED_COLUMNS
-        .iter()
-        .enumerate()
-        .map(|(column, header)| {
-            let texts = runs
-                .iter()
-                .filter_map(|run| fixed_texts(run).get(column).cloned());
-            widest(std::iter::once((*header).to_owned()).chain(texts)) + GAP
-        })
-        .sum();
-    let mut room = usize::from(output.width).saturating_sub(fixed_width);
     let params: Vec<_> = params.collect();
-    let width_of_params: usize = params.iter().map(|column| column.width(runs)).sum();
+    let width_of_params: usize = params
+        .iter()
+        .map(|column| column.width(runs, experiments))
+        .sum();
     let mut room_for_metrics = room.saturating_sub(width_of_params.min(room / 2));
     let mut chosen = Vec::new();
     for column in metrics {
-        let width = column.width(runs);
+        let width = column.width(runs, experiments);
         if width <= room_for_metrics {
             room_for_metrics -= width;
             room -= width;
@@ -217,7 +281,7 @@ fn columns_that_fit(runs: &[Run], output: Output) -> Vec<Column> {
         }
     }
     for column in params {
-        let width = column.width(runs);
+        let width = column.width(runs, experiments);
         if width <= room {
             room -= width;
             chosen.push(column);

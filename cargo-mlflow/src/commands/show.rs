@@ -1,30 +1,38 @@
 //! `show`: everything about one run.
 
 use mlflow::blocking::Client;
-use mlflow::entities::{FileInfo, MetricHistory, Run};
+use mlflow::entities::{DatasetInput, FileInfo, MetricHistory, Run, is_automatic_tag};
 use serde::Serialize;
 
 use crate::arguments::Show;
 use crate::failure::Failure;
+use crate::output::record::RunRecord;
 use crate::output::style::{dim, heading};
 use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
-use crate::selection::select;
+use crate::selection::{select, select_deleted};
 
 /// Greatest number of characters of a value.
 const MAX_VALUE_CHARS: usize = 120;
+/// Greatest number of characters of a dataset's source.
+const MAX_SOURCE_CHARS: usize = 80;
 
 /// Run with what belongs to it, as `--json` writes it.
 #[derive(Serialize)]
 struct Details<'r> {
     #[serde(flatten)]
-    run: &'r Run,
+    run: RunRecord<&'r Run>,
     experiment: Option<String>,
     artifacts: &'r [FileInfo],
 }
 
 /// Shows a run.
 pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(), Failure> {
+    let select = if options.deleted {
+        select_deleted
+    } else {
+        select
+    };
     let run = select(client, &options.experiment, &options.run)?;
     let artifacts = client.list_artifacts(&*run.run_id, "")?;
     let experiment = client
@@ -33,7 +41,7 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         .map(|experiment| experiment.name);
     if output.json {
         return output.json(&Details {
-            run: &run,
+            run: RunRecord::new(&run),
             experiment,
             artifacts: &artifacts,
         });
@@ -57,7 +65,7 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
     let tags: Vec<_> = run
         .tags
         .iter()
-        .filter(|(key, _)| options.all || !is_automatic(key))
+        .filter(|(key, _)| options.all || !is_automatic_tag(key))
         .collect();
     if !tags.is_empty() {
         output.line(format_args!("\n{}", heading("Tags")))?;
@@ -67,6 +75,10 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
                 shorten(value, MAX_VALUE_CHARS)
             ))?;
         }
+    }
+    if !run.datasets.is_empty() {
+        output.line(format_args!("\n{}", heading("Datasets")))?;
+        output.line(datasets_table(output, &run.datasets))?;
     }
     if !artifacts.is_empty() {
         output.line(format_args!("\n{}", heading("Artifacts")))?;
@@ -150,22 +162,37 @@ fn metrics_table(output: Output, run: &Run, histories: &[MetricHistory]) -> Stri
     to_text(&rows)
 }
 
-/// Returns true for the tags that every run has by itself.
-pub(crate) fn is_automatic(key: &str) -> bool {
-    const PREFIXES: [&str; 13] = [
-        "mlflow.",
-        "mlflow-",
-        "host.",
-        "os.",
-        "process.",
-        "code.",
-        "service.",
-        "rust.",
-        "git.",
-        "cargo.",
-        "error.",
-        "distributed.",
-        "cicd.",
-    ];
-    PREFIXES.iter().any(|prefix| key.starts_with(prefix))
+fn datasets_table(output: Output, datasets: &[DatasetInput]) -> String {
+    let mut rows = table(output, &["  NAME", "DIGEST", "CONTEXT", "KIND", "SOURCE"]);
+    for dataset in datasets {
+        let DatasetInput {
+            name,
+            digest,
+            context,
+            source_type,
+            source,
+            ..
+        } = dataset;
+        rows.add_row([
+            format!("  {name}"),
+            digest.clone(),
+            context.clone().unwrap_or_default(),
+            source_type.clone(),
+            shorten(&place_of(source), MAX_SOURCE_CHARS),
+        ]);
+    }
+    to_text(&rows)
+}
+
+/// Returns the address or path in the source of a dataset, which MLflow records as JSON; the whole source if none
+/// is in it.
+// Input:  `{"uri": "s3://b/wine.csv"}`, `{"tags": {}}`
+// Output: `s3://b/wine.csv`,            `{"tags": {}}`
+fn place_of(source: &str) -> String {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(source).ok();
+    { parsed.iter() }
+        .flat_map(|parsed| ["uri", "url", "path"].map(|key| &parsed[key]))
+        .find_map(|place| place.as_str())
+        .unwrap_or(source)
+        .to_owned()
 }

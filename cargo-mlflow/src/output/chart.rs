@@ -8,29 +8,24 @@ use kuva::prelude::{Layout, LinePlot, Plot, ScatterPlot, SvgBackend};
 use kuva::render::palette::Palette;
 use kuva::render::render::{Scene, render_multiple};
 use ratatui::buffer::Buffer;
-use ratatui::layout::{Constraint, Rect};
-use ratatui::style::{Color, Style};
-use ratatui::symbols::Marker;
-use ratatui::widgets::{Axis, Chart as TerminalChart, Dataset, GraphType, LegendPosition, Widget};
+use ratatui::style::Color;
 
-use super::{Output, format};
+use super::Output;
+use super::plane::{AXIS_LINES, Plane, PlaneCurve, color, letter};
+use super::ticks::Ticks;
 
 /// Greatest size of a chart in a terminal.
 const MAX_COLUMNS: u16 = 120;
 const MAX_LINES: u16 = 26;
+/// Lines of the heading above the curves.
+const HEADING_LINES: u16 = 1;
+/// Least number of lines of the curves.
+const MIN_ROWS: u16 = 4;
+/// Blanks between the entries of the legend.
+const LEGEND_GAP: usize = 3;
 /// Size of a picture, in points.
 const PICTURE_WIDTH: f64 = 900.0;
 const PICTURE_HEIGHT: f64 = 520.0;
-
-/// Colours of the curves in a terminal.
-const COLORS: [Color; 6] = [
-    Color::Cyan,
-    Color::Yellow,
-    Color::Green,
-    Color::Magenta,
-    Color::Red,
-    Color::Blue,
-];
 
 /// Curves over each other.
 pub(crate) struct Chart<'c> {
@@ -47,58 +42,59 @@ pub(crate) struct Curve {
 }
 
 impl Chart<'_> {
-    /// Draws the chart with characters.
+    /// Draws the chart with characters: a heading, the curves between their axes, and a legend. A letter at the end
+    /// of each curve names it also where there are no colours.
     pub(crate) fn to_terminal(&self, output: Output) -> String {
-        let area = Rect::new(
-            0,
-            0,
-            output.width.min(MAX_COLUMNS),
-            output.height.saturating_sub(1).clamp(8, MAX_LINES),
-        );
         let curves: Vec<Vec<(f64, f64)>> = self
             .curves
             .iter()
             .map(|curve| self.scaled(&curve.points))
             .collect();
         let all = || curves.iter().flatten();
-        let x_ticks = Ticks::new(all().map(|point| point.0), 5.0);
-        let y_ticks = Ticks::new(all().map(|point| point.1), 4.0);
-        let datasets = self.curves.iter().zip(&curves).zip(COLORS.iter().cycle());
-        let datasets = datasets
-            .map(|((curve, points), color)| {
-                Dataset::default()
-                    .name(curve.name.as_str())
-                    .marker(Marker::Braille)
-                    .graph_type(GraphType::Line)
-                    .style(Style::new().fg(*color))
-                    .data(points)
-            })
-            .collect();
-        let y_label = |value: f64| {
-            format::number(if self.is_logarithmic {
-                10f64.powf(value)
-            } else {
-                value
-            })
+        let x_ticks = Ticks::linear(all().map(|point| point.0), 5.0);
+        let values = all().map(|point| point.1);
+        let y_ticks = if self.is_logarithmic {
+            Ticks::logarithmic(values)
+        } else {
+            Ticks::linear(values, 4.0)
         };
-        let chart = TerminalChart::new(datasets)
-            .x_axis(
-                Axis::default()
-                    .title(self.x_label)
-                    .bounds(x_ticks.bounds())
-                    .labels(x_ticks.values().map(format::number)),
-            )
-            .y_axis(
-                Axis::default()
-                    .title(self.title)
-                    .bounds(y_ticks.bounds())
-                    .labels(y_ticks.values().map(y_label)),
-            )
-            .legend_position(Some(LegendPosition::TopRight))
-            .hidden_legend_constraints((Constraint::Ratio(1, 2), Constraint::Ratio(1, 1)));
-        let mut buffer = Buffer::empty(area);
-        chart.render(area, &mut buffer);
-        to_text(&buffer)
+        let width = output.width.min(MAX_COLUMNS);
+        let legend = self.legend(width.into());
+        let lines = output.height.saturating_sub(1).clamp(8, MAX_LINES);
+        let other_lines = HEADING_LINES + AXIS_LINES + u16::try_from(legend.len()).unwrap_or(0);
+        let rows = lines.saturating_sub(other_lines).max(MIN_ROWS);
+        let planes: Vec<PlaneCurve<'_>> = { curves.iter().enumerate() }
+            .map(|(number, points)| PlaneCurve { number, points })
+            .collect();
+        let buffer = Plane::draw((width, rows), (&x_ticks, &y_ticks), &planes, true);
+        let mut text = format!("{} over {}\n", self.title, self.x_label);
+        text.push_str(&to_text(&buffer));
+        for line in legend {
+            text.push('\n');
+            text.push_str(&line);
+        }
+        text
+    }
+
+    /// Returns the lines of the legend.
+    fn legend(&self, width: usize) -> Vec<String> {
+        let mut lines: Vec<(usize, String)> = Vec::new();
+        for (index, curve) in self.curves.iter().enumerate() {
+            let mut entry = curve.name.clone();
+            if self.curves.len() > 1 {
+                entry.insert_str(0, &format!("{} ", letter(index)));
+            }
+            let chars = entry.chars().count();
+            let entry = format!("{}{entry}{}", ansi(color(index)), ansi(Color::Reset));
+            match lines.last_mut() {
+                Some((taken, line)) if *taken + LEGEND_GAP + chars <= width => {
+                    *taken += LEGEND_GAP + chars;
+                    let _ = write!(line, "{:LEGEND_GAP$}{entry}", "");
+                }
+                _ => lines.push((chars, entry)),
+            }
+        }
+        lines.into_iter().map(|(_, line)| line).collect()
     }
 
     /// Draws the chart as SVG.
@@ -165,61 +161,6 @@ impl Chart<'_> {
             }
         }
         points
-    }
-}
-
-/// Ticks of an axis, at round numbers and equal distances.
-#[derive(Debug, PartialEq)]
-pub(crate) struct Ticks {
-    first: f64,
-    step: f64,
-    count: u32,
-}
-
-impl Ticks {
-    /// Returns about `wanted` ticks that enclose all values. The distance of two ticks is a power of ten, or
-    /// its double or half.
-    pub(crate) fn new(values: impl Iterator<Item = f64>, wanted: f64) -> Self {
-        let none = [f64::INFINITY, f64::NEG_INFINITY];
-        let [least, greatest] = values.fold(none, |[least, greatest], value| {
-            [least.min(value), greatest.max(value)]
-        });
-        let (least, greatest) = if least < greatest {
-            (least, greatest)
-        } else if least.is_finite() {
-            // One value is in the middle.
-            let margin = if least == 0.0 { 1.0 } else { least.abs() / 2.0 };
-            (least - margin, least + margin)
-        } else {
-            (0.0, 1.0)
-        };
-        let rough = (greatest - least) / wanted;
-        let power = 10f64.powf(rough.log10().floor());
-        let step = [1.0, 2.0, 5.0]
-            .into_iter()
-            .map(|factor| factor * power)
-            .find(|step| *step >= rough * 0.999)
-            .unwrap_or(10.0 * power);
-        let first = (least / step).floor() * step;
-        let last = (greatest / step).ceil() * step;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a few ticks"
-        )]
-        let count = ((last - first) / step).round().clamp(1.0, 100.0) as u32 + 1;
-        Self { first, step, count }
-    }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = f64> + '_ {
-        (0..self.count).map(|index| self.first + self.step * f64::from(index))
-    }
-
-    pub(crate) fn bounds(&self) -> [f64; 2] {
-        [
-            self.first,
-            self.first + self.step * f64::from(self.count - 1),
-        ]
     }
 }
 
@@ -293,35 +234,49 @@ mod tests {
         let text = anstream::adapter::strip_str(&chart.to_terminal(SMALL)).to_string();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines.len(), 11, "{text}");
-        assert!(lines[0].starts_with("100│loss"), "{text}");
+        assert_eq!((lines[0], lines[10]), ("loss over step", "a"));
+        assert!(lines[1].starts_with("100┤"), "{text}");
+        assert!(lines[7].starts_with("  0┤"), "{text}");
         assert!(
-            lines[10].contains(" 0 ") && lines[10].ends_with("100"),
+            lines[9].starts_with("    0  ") && lines[9].ends_with("100"),
             "{text}"
         );
         let is_braille = |c: char| ('\u{2801}'..='\u{28ff}').contains(&c);
         assert!(
-            lines[0].contains(is_braille) && lines[8].contains(is_braille),
+            lines[1].contains(is_braille) && lines[7].contains(is_braille),
             "{text}"
         );
     }
 
     #[test]
-    fn ticks_are_round_and_enclose_the_values() {
-        for (values, ticks) in [
-            (vec![0.0, 59.0], vec![0.0, 20.0, 40.0, 60.0]),
-            (vec![0.36, 0.69], vec![0.3, 0.4, 0.5, 0.6, 0.7]),
-            (vec![-3.0, 8.0], vec![-5.0, 0.0, 5.0, 10.0]),
-            (vec![7.0], vec![2.0, 4.0, 6.0, 8.0, 10.0, 12.0]),
-            (vec![], vec![0.0, 0.5, 1.0]),
-        ] {
-            let found: Vec<f64> = Ticks::new(values.iter().copied(), 4.0).values().collect();
-            let is_equal = found.len() == ticks.len()
-                && found
-                    .iter()
-                    .zip(&ticks)
-                    .all(|(found, tick)| (found - tick).abs() < 1e-9);
-            assert!(is_equal, "{values:?}: {found:?}");
-        }
+    fn curves_are_told_apart_without_colours() {
+        let line = |end: f64| {
+            (0..50)
+                .map(|x| (f64::from(x), end * f64::from(x)))
+                .collect()
+        };
+        let curves: Vec<Curve> = [("up", 1.0), ("down", -1.0), ("also up", 1.0)]
+            .map(|(name, end)| Curve {
+                name: name.to_owned(),
+                points: line(end),
+            })
+            .into();
+        let chart = Chart {
+            title: "loss",
+            x_label: "step",
+            is_logarithmic: false,
+            curves: &curves,
+        };
+        let text = anstream::adapter::strip_str(&chart.to_terminal(SMALL)).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        // Two curves end at the same place: the letters are below each other.
+        assert!(lines[1].ends_with('a') && lines[2].ends_with('c'), "{text}");
+        assert!(lines[7].ends_with('b'), "{text}");
+        assert_eq!(lines[10], "a up   b down   c also up");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
     }
 
     #[test]

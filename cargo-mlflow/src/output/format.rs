@@ -5,12 +5,16 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Unit};
 
-/// Returns a number with as many digits as a person compares, at most six significant ones.
-// Input:  0.7000000000000001, 1234567.0, 1e-9,   NaN
-// Output: 0.7,                1234567,   1e-9,   NaN
+/// Returns a number with as many digits as a person compares, at most six significant ones. MLflow's databases hold
+/// the greatest float in the place of an infinity.
+// Input:  0.7000000000000001, 1234567.0, 1e-9,   NaN, 1.7976931348623157e308
+// Output: 0.7,                1234567,   1e-9,   NaN, inf
 pub(crate) fn number(value: f64) -> String {
-    if !value.is_finite() {
-        return value.to_string();
+    if is_infinite(value) {
+        return if value > 0.0 { "inf" } else { "-inf" }.to_owned();
+    }
+    if value.is_nan() {
+        return "NaN".to_owned();
     }
     let magnitude = value.abs();
     if value == 0.0 || (1e-4..1e15).contains(&magnitude) {
@@ -46,6 +50,11 @@ pub(crate) fn number(value: f64) -> String {
         ),
         _ => text,
     }
+}
+
+/// Returns true for an infinity, and for the greatest float, which stands for an infinity in MLflow's databases.
+pub(crate) fn is_infinite(value: f64) -> bool {
+    value.abs() >= f64::MAX
 }
 
 /// Returns a time in the time zone of this machine, without parts of seconds.
@@ -147,6 +156,8 @@ mod tests {
             (1.5e20, "1.5e20"),
             (f64::NAN, "NaN"),
             (f64::INFINITY, "inf"),
+            (f64::MIN, "-inf"),
+            (1.7e308, "1.7e308"),
         ] {
             assert_eq!(number(value), text);
         }

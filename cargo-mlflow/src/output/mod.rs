@@ -2,8 +2,12 @@
 
 pub(crate) mod chart;
 pub(crate) mod format;
+pub(crate) mod plane;
+pub(crate) mod record;
 pub(crate) mod style;
 pub(crate) mod table;
+pub(crate) mod ticks;
+pub(crate) mod waiting;
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -53,6 +57,7 @@ impl Output {
 
     /// Writes a line of text.
     pub(crate) fn line(self, text: impl std::fmt::Display) -> Result<(), Failure> {
+        waiting::note_words();
         writeln!(anstream::stdout(), "{}", printable(&text.to_string()))?;
         Ok(())
     }

@@ -16,7 +16,10 @@ pub enum Goal {
 
 impl Client {
     /// Returns the run of an experiment with the best latest value of a metric; `None` if no run has logged
-    /// a number for the metric. Of two equal runs, the one that started last is the best.
+    /// a finite number for the metric. Of two equal runs, the one that started last is the best.
+    ///
+    /// NaN and infinities are never the best: they are the values of a computation that has failed. MLflow's
+    /// databases hold the greatest float in the place of an infinity, which is left out, too.
     ///
     /// # Errors
     /// [`ClientError::NotFound`] if there is no such experiment.
@@ -31,12 +34,14 @@ impl Client {
             Goal::Minimize => metric(&*key).asc(),
             Goal::Maximize => metric(&*key).desc(),
         };
+        let is_finite = metric(&*key).gt(f64::MIN) & metric(&*key).lt(f64::MAX);
         let search = SearchRuns::new()
             .experiment(experiment)
+            .filter(is_finite)
             .order_by(order)
             .limit(1);
         let best = self.search_runs(search).try_next().await?;
-        // Runs without a number come last, so the first one may lack it.
+        // Some servers compare NaN as the number 0.
         Ok(best.filter(|run| run.metric(&key).is_some_and(|value| !value.is_nan())))
     }
 }

@@ -79,6 +79,7 @@ calls! {
     fn best_run(experiment: impl Into<String>, key: impl Into<String>, goal: Goal) -> Option<Run>;
     fn update_run(run_id: impl Into<String>, update: RunUpdate) -> ();
     fn delete_run(run_id: impl Into<String>) -> ();
+    fn delete_run_permanently(run_id: impl Into<String>) -> ();
     fn restore_run(run_id: impl Into<String>) -> ();
     fn set_tag(run_id: impl Into<String>, key: impl Into<String>, value: impl fmt::Display) -> ();
     fn delete_tag(run_id: impl Into<String>, key: impl Into<String>) -> ();

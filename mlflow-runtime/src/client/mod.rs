@@ -366,6 +366,29 @@ impl Client {
         repeat!(self, |store| store.delete_run(&run_id))
     }
 
+    /// Deletes a deleted run for good, with its artifacts, as `mlflow gc` does. The artifacts are deleted first,
+    /// and only below the run's own directory, whose name is the id of the run.
+    ///
+    /// ```no_run
+    /// let client = mlflow::blocking::Client::new();
+    /// client.delete_run("0f5c7bba0b1f4d7e8f0d9a6c5b4e3d2a")?;
+    /// client.delete_run_permanently("0f5c7bba0b1f4d7e8f0d9a6c5b4e3d2a")?;
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] if there is no such run, and [`ClientError::Invalid`] if it is not deleted.
+    /// [`ClientError::Unsupported`] if the store is no SQLite file, as a server offers no such call, or if the
+    /// artifacts are in another storage; then nothing is deleted. [`ClientError::LocalFile`] if an artifact
+    /// cannot be deleted.
+    pub async fn delete_run_permanently(
+        &self,
+        run_id: impl Into<String>,
+    ) -> Result<(), ClientError> {
+        let run_id = run_id.into();
+        repeat!(self, |store| store.delete_run_permanently(&run_id))
+    }
+
     /// Restores a deleted run. A run that is not deleted stays as it is.
     ///
     /// # Errors

@@ -282,6 +282,24 @@ impl Config {
         JournalDirectory::check(&location, &temporary_journal())
     }
 
+    /// Returns the fault of the tracking URI, with what was expected; `None` if the URI can be used. Nothing is
+    /// contacted.
+    ///
+    /// ```
+    /// let config = mlflow::Config::new().tracking_uri("ftp://host");
+    /// assert!(config.tracking_uri_fault().unwrap().starts_with("the tracking URI \"ftp://host\" cannot be used"));
+    /// ```
+    #[must_use]
+    pub fn tracking_uri_fault(&self) -> Option<String> {
+        match self.clone().resolve_silently().destination {
+            Destination::Unusable(uri) => Some(format!(
+                "the tracking URI {:?} cannot be used: {uri}",
+                uri.given
+            )),
+            _ => None,
+        }
+    }
+
     /// Returns true if lines on stderr are left out. Called before the other settings are resolved: resolving
     /// them may write such lines.
     pub(crate) fn is_quiet(&self) -> bool {

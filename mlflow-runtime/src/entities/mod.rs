@@ -19,3 +19,5 @@ pub use registry::{
     ModelVersion, ModelVersionStatus, NewModelVersion, NewRegisteredModel, RegisteredModel,
 };
 pub use run::{DatasetInput, Run, RunUpdate};
+
+pub use crate::model::tag_keys::is_automatic_tag;

@@ -91,12 +91,17 @@ fn detect_build(variable: VariableLookup<'_>) -> Option<CiBuild> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tag_keys::is_automatic_tag;
 
     fn tags_of(environment: &[(&str, &str)]) -> Vec<(&'static str, String)> {
-        collect_tags(&|name| {
+        let tags = collect_tags(&|name| {
             let found = environment.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
-        })
+        });
+        for (key, _) in &tags {
+            assert!(is_automatic_tag(key), "{key}");
+        }
+        tags
     }
 
     fn expected(tags: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {

@@ -210,6 +210,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_tag_of_a_process_is_known_as_automatic() {
+        let environment = Environment::read(Vec::new());
+        assert!(environment.tags.len() > 5);
+        for Tag { key, .. } in &environment.tags {
+            assert!(tag_keys::is_automatic_tag(key), "{key}");
+        }
+    }
+
+    #[test]
     fn the_password_file_names_the_user() {
         let passwd = "root:x:0:0:root:/:/bin/sh\n# odd line\nml:x:1000:1000::/:/bin/sh\n";
         assert_eq!(find_passwd_user(1000, passwd).as_deref(), Some("ml"));

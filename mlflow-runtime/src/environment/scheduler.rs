@@ -73,13 +73,18 @@ fn find_attribute(resource: &str, key: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::tag_keys::is_automatic_tag;
 
     fn tags_of(environment: &[(&str, &str)], namespace: &Path) -> Vec<(&'static str, String)> {
         let variable = |name: &str| {
             let found = environment.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         };
-        collect_tags(&variable, namespace)
+        let tags = collect_tags(&variable, namespace);
+        for (key, _) in &tags {
+            assert!(is_automatic_tag(key), "{key}");
+        }
+        tags
     }
 
     fn expected(tags: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {

@@ -100,11 +100,14 @@ pub fn destination_name(tracking_uri: &str) -> String {
 }
 
 /// Lists the journals that [`find`] finds, with what waits in each. Reads all of their records, some ten
-/// million a second.
+/// million a second. A journal that cannot be read is among them, with its [error](JournalSummary::error).
 ///
 /// # Errors
 /// Returns an error if the configured directory exists and cannot be read.
 pub fn list(config: &Config) -> io::Result<Vec<JournalSummary>> {
     let journals = find(config)?;
-    journals.iter().map(StoredJournal::summary).collect()
+    Ok(journals
+        .iter()
+        .map(StoredJournal::summary_or_error)
+        .collect())
 }

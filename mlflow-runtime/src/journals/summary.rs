@@ -45,6 +45,8 @@ pub struct JournalSummary {
     pub damage: Damage,
     /// Records that only a newer version of this library can deliver.
     pub unknown_records: u64,
+    /// Error for which nothing of the journal could be read; `None` if it was read.
+    pub error: Option<String>,
 }
 
 /// Run of a journal, with the number of its waiting values.
@@ -61,14 +63,17 @@ pub struct RunSummary {
     pub experiment_id: Option<String>,
     /// Local id of the run that this one is a child of.
     pub parent_key: Option<String>,
-    /// True if the run's start waits. The params and tags that were given with the start belong to it, and are
-    /// not counted.
+    /// True if the run's start waits. It is one value, with the params and tags that were given with it.
     pub start_waits: bool,
+    /// Number of params that were given with the start, if the start waits.
+    pub start_params: u64,
+    /// Number of tags that were given with the start, automatic ones included, if the start waits.
+    pub start_tags: u64,
     /// Number of points of metrics.
     pub points: u64,
-    /// Number of params.
+    /// Number of params, without those of the start.
     pub params: u64,
-    /// Number of tags.
+    /// Number of tags, without those of the start.
     pub tags: u64,
     /// Number of artifacts.
     pub artifacts: u64,
@@ -128,6 +133,10 @@ impl RunSummary {
                 self.name = Some(start.name.clone());
                 self.parent_key.clone_from(&start.parent_key);
                 self.start_waits |= waits;
+                if waits {
+                    self.start_params = start.params.len() as u64;
+                    self.start_tags = start.tags.len() as u64;
+                }
                 Some(start.start_time_ms)
             }
             EntryValue::End {
@@ -206,7 +215,30 @@ impl StoredJournal {
             last_ms,
             runs,
             unknown_records: entries.unknown_records(),
+            error: None,
             damage: entries.into_damage(),
+        })
+    }
+
+    /// Reads the journal like [`summary`](Self::summary). If it cannot be read, the summary has the error, and
+    /// nothing else that is in the journal.
+    #[must_use]
+    pub fn summary_or_error(&self) -> JournalSummary {
+        self.summary().unwrap_or_else(|error| JournalSummary {
+            path: self.path().to_owned(),
+            name: self.name().to_owned(),
+            state: self.state(),
+            destination: None,
+            host: None,
+            process_id: None,
+            is_of_this_host: false,
+            disk_bytes: self.disk_bytes(),
+            first_ms: None,
+            last_ms: None,
+            runs: Vec::new(),
+            damage: Damage::default(),
+            unknown_records: 0,
+            error: Some(error.to_string()),
         })
     }
 }

@@ -257,6 +257,11 @@ fn entries_are_what_was_logged() {
         (2, 0, 1, 1)
     );
     assert!(run.start_waits && run.end_waits && run.artifact_bytes == 5);
+    let EntryValue::Start(start) = &entries[0].value else {
+        panic!("{:?}", entries[0]);
+    };
+    assert_eq!(run.start_params, 1);
+    assert_eq!(run.start_tags, start.tags.len() as u64);
     assert_eq!(
         (run.name.as_deref(), run.status),
         (Some("fit"), Some(RunStatus::Failed))
@@ -480,6 +485,22 @@ fn a_journal_that_others_can_write_to_is_not_read() {
     );
     mode(0o700).expect("it is ours");
     assert_eq!(steps(journal.entries().expect("readable")), [0, 1, 2]);
+}
+
+#[test]
+fn a_journal_that_cannot_be_read_is_listed_with_its_error() {
+    let folder = Folder::new();
+    let journal = orphan(folder.journal(64 << 10));
+    // Something else has taken the place of the directory since it was found.
+    fs::remove_dir_all(journal.path()).expect("ours");
+    fs::write(journal.path(), "").expect("ours");
+    let error = journal.summary().expect_err("no directory");
+    let summary = journal.summary_or_error();
+    assert_eq!(summary.error, Some(error.to_string()));
+    assert_eq!(
+        (summary.name.as_str(), summary.runs.len()),
+        (journal.name(), 0)
+    );
 }
 
 #[test]

@@ -45,3 +45,42 @@ pub(crate) const PROCESS_ID: &str = "process.pid";
 pub(crate) const DATASET_CONTEXT: &str = "mlflow.data.context";
 /// Set to `true` on a registered model that is a prompt, and on its versions.
 pub(crate) const IS_PROMPT: &str = "mlflow.prompt.is_prompt";
+
+/// Beginnings of the keys of tags that runs have without anybody setting them: MLflow's own, and those that this
+/// library adds about the machine, the program, the build and the service that started it.
+const AUTOMATIC_PREFIXES: [&str; 17] = [
+    "mlflow.",
+    "mlflow-",
+    "mlflow_rs.",
+    "cargo.",
+    "cicd.",
+    "code.",
+    "deployment.",
+    "distributed.",
+    "error.",
+    "git.",
+    "host.",
+    "k8s.",
+    "os.",
+    "process.",
+    "rust.",
+    "service.",
+    "slurm.",
+];
+
+/// Returns true for the key of a tag that runs have without anybody setting it: one of MLflow's own, or of those
+/// that this library adds about the machine, the program, the build and the service that started it. The
+/// description of a run (`mlflow.note.content`) is among them, as it is no tag to whoever writes it.
+///
+/// ```
+/// use mlflow::entities::is_automatic_tag;
+///
+/// assert!(is_automatic_tag("mlflow.source.name") && is_automatic_tag("slurm.job.id"));
+/// assert!(!is_automatic_tag("model"));
+/// ```
+#[must_use]
+pub fn is_automatic_tag(key: &str) -> bool {
+    AUTOMATIC_PREFIXES
+        .iter()
+        .any(|prefix| key.starts_with(prefix))
+}

@@ -259,6 +259,7 @@ mod tests {
                 key != "mlflow.note.content",
                 "{key}"
             );
+            assert!(tag_keys::is_automatic_tag(key), "{key}");
         }
     }
 }

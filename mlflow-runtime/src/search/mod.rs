@@ -41,7 +41,8 @@ pub use requests::{
     SearchExperiments, SearchModelVersions, SearchRegisteredModels, SearchRuns, ViewType,
 };
 pub use typed_fields::{
-    IntegerField, NumberField, ParamField, TextField, attribute, dataset, metric, param, tag,
+    IdField, IntegerField, ListedTextField, NumberField, ParamField, TagField, TextField,
+    attribute, dataset, metric, param, tag,
 };
 
 pub(crate) use comparison::{Comparison, Operand, Operator};

@@ -40,8 +40,8 @@ pub fn param(key: impl Into<String>) -> ParamField {
 /// assert_eq!(mlflow::search::tag("model").eq("it's").to_string(), r#"tags.`model` = "it's""#);
 /// ```
 #[must_use]
-pub fn tag(key: impl Into<String>) -> TextField {
-    TextField(Field {
+pub fn tag(key: impl Into<String>) -> TagField {
+    TagField(Field {
         kind: FieldKind::Tag,
         key: key.into(),
     })
@@ -50,7 +50,14 @@ pub fn tag(key: impl Into<String>) -> TextField {
 /// Attributes of runs, experiments, registered models and model versions. Which of them a search knows stands
 /// with each function.
 pub mod attribute {
-    use super::{Field, FieldKind, IntegerField, TextField};
+    use super::{Field, FieldKind, IdField, IntegerField, ListedTextField, TextField};
+
+    fn listed(key: &str) -> ListedTextField {
+        ListedTextField(Field {
+            kind: FieldKind::Attribute,
+            key: key.to_owned(),
+        })
+    }
 
     fn text(key: &str) -> TextField {
         TextField(Field {
@@ -68,8 +75,8 @@ pub mod attribute {
 
     /// Returns the id of a run. Also in searches of model versions.
     #[must_use]
-    pub fn run_id() -> TextField {
-        text("run_id")
+    pub fn run_id() -> ListedTextField {
+        listed("run_id")
     }
 
     /// Returns the name of a run.
@@ -110,14 +117,17 @@ pub mod attribute {
 
     /// Returns the name of an experiment, a registered model or a model version.
     #[must_use]
-    pub fn name() -> TextField {
-        text("name")
+    pub fn name() -> ListedTextField {
+        listed("name")
     }
 
     /// Returns the id of an experiment.
     #[must_use]
-    pub fn experiment_id() -> TextField {
-        text("experiment_id")
+    pub fn experiment_id() -> IdField {
+        IdField(Field {
+            kind: FieldKind::Attribute,
+            key: "experiment_id".to_owned(),
+        })
     }
 
     /// Returns the creation time of an experiment, in ms since the Unix epoch.
@@ -161,10 +171,10 @@ pub mod attribute {
 
 /// Attributes of the datasets that were logged as inputs of a run; one of the run's datasets has to match.
 pub mod dataset {
-    use super::{Field, FieldKind, TextField};
+    use super::{Field, FieldKind, ListedTextField};
 
-    fn text(key: &str) -> TextField {
-        TextField(Field {
+    fn text(key: &str) -> ListedTextField {
+        ListedTextField(Field {
             kind: FieldKind::Dataset,
             key: key.to_owned(),
         })
@@ -172,19 +182,19 @@ pub mod dataset {
 
     /// Returns the name of a dataset.
     #[must_use]
-    pub fn name() -> TextField {
+    pub fn name() -> ListedTextField {
         text("name")
     }
 
     /// Returns the digest of a dataset.
     #[must_use]
-    pub fn digest() -> TextField {
+    pub fn digest() -> ListedTextField {
         text("digest")
     }
 
     /// Returns the purpose for which a run used a dataset, e.g. `training`.
     #[must_use]
-    pub fn context() -> TextField {
+    pub fn context() -> ListedTextField {
         text("context")
     }
 }
@@ -198,8 +208,53 @@ pub struct NumberField(Field);
 pub struct IntegerField(Field);
 
 /// Field that is compared as a text. Capitals matter, except for [`ilike`](Self::ilike).
+///
+/// A comparison that no store knows does not compile: every run has a status, and no list can be asked for.
+///
+/// ```compile_fail,E0599
+/// let _ = mlflow::search::attribute::status().is_null();
+/// ```
+/// ```compile_fail,E0599
+/// let _ = mlflow::search::attribute::status().one_of(["FAILED", "KILLED"]);
+/// ```
+/// ```
+/// let _ = mlflow::search::attribute::status().ne("FAILED");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextField(Field);
+
+/// Field that is compared as a text, also with a list of texts: the id of a run, the name of a record, or a dataset.
+/// The name of an experiment is not compared with lists.
+///
+/// ```
+/// let runs = mlflow::search::attribute::run_id().one_of(["a", "b"]);
+/// assert_eq!(runs.to_string(), "run_id IN ('a', 'b')");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedTextField(Field);
+
+/// Id of an experiment, which is compared as a whole, also with a list of ids.
+///
+/// ```compile_fail,E0599
+/// let _ = mlflow::search::attribute::experiment_id().like("1%");
+/// ```
+/// ```
+/// let _ = mlflow::search::attribute::experiment_id().one_of(["1", "2"]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdField(Field);
+
+/// Tag, which is compared as a text, and which a record may lack. Registered models and model versions are not
+/// searched for tags that they lack.
+///
+/// ```compile_fail,E0599
+/// let _ = mlflow::search::tag("model").one_of(["a", "b"]);
+/// ```
+/// ```
+/// let _ = mlflow::search::tag("model").is_null();
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagField(Field);
 
 /// Param, which is compared as a text or as a number; see [the module](super).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -274,7 +329,7 @@ impl IntegerField {
     }
 }
 
-/// Writes the methods that compare a field with texts.
+/// Writes the methods that every field with texts has.
 macro_rules! text_comparisons {
     () => {
         /// Creates a filter: the field is equal to `text`.
@@ -289,6 +344,24 @@ macro_rules! text_comparisons {
             Filter::comparison(self.0, Operator::NotEqual, Operand::Text(text.into()))
         }
 
+        /// Creates an order: alphabetical, by the code points of Unicode; records without the field last.
+        #[must_use]
+        pub fn asc(self) -> OrderBy {
+            OrderBy::field(self.0, false)
+        }
+
+        /// Creates an order: reversed alphabetical, by the code points of Unicode; records without the field
+        /// last.
+        #[must_use]
+        pub fn desc(self) -> OrderBy {
+            OrderBy::field(self.0, true)
+        }
+    };
+}
+
+/// Writes the methods that compare a field with patterns.
+macro_rules! pattern_comparisons {
+    () => {
         /// Creates a filter: the field matches `pattern`, in which `%` stands for any text and `_` for any
         /// character.
         #[must_use]
@@ -302,29 +375,38 @@ macro_rules! text_comparisons {
         pub fn ilike(self, pattern: impl Into<String>) -> Filter {
             Filter::comparison(self.0, Operator::ILike, Operand::Text(pattern.into()))
         }
+    };
+}
 
-        /// Creates an order: alphabetical, by the code points of Unicode; records without the field last.
+/// Writes the methods that compare a field with lists.
+macro_rules! list_comparisons {
+    () => {
+        /// Creates a filter: the field is one of `texts`.
         #[must_use]
-        pub fn asc(self) -> OrderBy {
-            OrderBy::field(self.0, false)
+        pub fn one_of<T: Into<String>>(self, texts: impl IntoIterator<Item = T>) -> Filter {
+            let texts = texts.into_iter().map(Into::into).collect();
+            Filter::comparison(self.0, Operator::In, Operand::List(texts))
         }
 
-        /// Creates an order: reversed alphabetical, by the code points of Unicode; records without the field
-        /// last.
+        /// Creates a filter: the field is none of `texts`.
         #[must_use]
-        pub fn desc(self) -> OrderBy {
-            OrderBy::field(self.0, true)
+        pub fn none_of<T: Into<String>>(self, texts: impl IntoIterator<Item = T>) -> Filter {
+            let texts = texts.into_iter().map(Into::into).collect();
+            Filter::comparison(self.0, Operator::NotIn, Operand::List(texts))
         }
+    };
+}
 
-        /// Creates a filter: the record has no such field. Only for params and tags; servers before MLflow
-        /// 3.11 do not know it.
+/// Writes the methods that ask if a record has a field.
+macro_rules! presence_comparisons {
+    () => {
+        /// Creates a filter: the record has no such field. Servers before MLflow 3.11 do not know it.
         #[must_use]
         pub fn is_null(self) -> Filter {
             Filter::comparison(self.0, Operator::IsNull, Operand::Nothing)
         }
 
-        /// Creates a filter: the record has such a field. Only for params and tags; servers before MLflow
-        /// 3.11 do not know it.
+        /// Creates a filter: the record has such a field. Servers before MLflow 3.11 do not know it.
         #[must_use]
         pub fn is_not_null(self) -> Filter {
             Filter::comparison(self.0, Operator::IsNotNull, Operand::Nothing)
@@ -334,25 +416,30 @@ macro_rules! text_comparisons {
 
 impl TextField {
     text_comparisons!();
+    pattern_comparisons!();
+}
 
-    /// Creates a filter: the field is one of `texts`. Only for the ids of runs and experiments, for the names
-    /// of models, and for datasets.
-    #[must_use]
-    pub fn one_of<T: Into<String>>(self, texts: impl IntoIterator<Item = T>) -> Filter {
-        let texts = texts.into_iter().map(Into::into).collect();
-        Filter::comparison(self.0, Operator::In, Operand::List(texts))
-    }
+impl ListedTextField {
+    text_comparisons!();
+    pattern_comparisons!();
+    list_comparisons!();
+}
 
-    /// Creates a filter: the field is none of `texts`. For the same fields as [`one_of`](Self::one_of).
-    #[must_use]
-    pub fn none_of<T: Into<String>>(self, texts: impl IntoIterator<Item = T>) -> Filter {
-        let texts = texts.into_iter().map(Into::into).collect();
-        Filter::comparison(self.0, Operator::NotIn, Operand::List(texts))
-    }
+impl IdField {
+    text_comparisons!();
+    list_comparisons!();
+}
+
+impl TagField {
+    text_comparisons!();
+    pattern_comparisons!();
+    presence_comparisons!();
 }
 
 impl ParamField {
     text_comparisons!();
+    pattern_comparisons!();
+    presence_comparisons!();
 
     /// Creates a filter: the param is a number greater than `number`. A param that is not a number does not
     /// match.

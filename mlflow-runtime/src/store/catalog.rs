@@ -143,6 +143,12 @@ pub(crate) trait Catalog {
     /// Deletes a run. Repeatable. The run can be restored.
     async fn delete_run(&self, run_id: &str) -> Result<(), ClientError>;
 
+    /// Deletes a deleted run for good, with its artifacts.
+    ///
+    /// # Errors
+    /// [`ClientError::Unsupported`] if the store cannot do that, or cannot delete the artifacts.
+    async fn delete_run_permanently(&self, run_id: &str) -> Result<(), ClientError>;
+
     /// Restores a run. Repeatable.
     async fn restore_run(&self, run_id: &str) -> Result<(), ClientError>;
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +24,8 @@ use crate::entities::FileInfo;
 const DRAFT_PREFIX: &str = ".mlflow-runtime-";
 /// Beginning of the name that MLflow gives to such a file.
 const MLFLOW_DRAFT_PREFIX: &str = ".artifact.uploading.";
+/// Length of the run ids that MLflow makes, which are hexadecimal.
+const RUN_ID_DIGITS: usize = 32;
 /// Size of the parts in which a file is read, in bytes.
 const READ_BYTES: usize = 256 * 1024;
 
@@ -184,6 +186,50 @@ pub(super) fn read(root: &Path, path: &str, sink: &mut ByteSink<'_>) -> Result<(
                 error,
             )
         })?;
+    }
+}
+
+/// Removes the directory with the artifacts of a run, if it exists.
+///
+/// Nothing is removed outside of the run's own directory, whose name is the id of the run: neither if the URI
+/// names another directory, nor through a symbolic link. An id that is none of MLflow's, e.g. `home`, could name
+/// the directory of something else.
+pub(super) fn remove(artifact_uri: &str, run_id: &str) -> Result<(), ClientError> {
+    let refused = |why: &str| {
+        ClientError::unsupported(format!(
+            "the run {run_id} cannot be deleted for good here, because its artifacts are at `{}`: {why}. `mlflow gc` \
+             deletes runs whose artifacts are in any storage",
+            mlflow_rules::url_without_credentials(artifact_uri)
+        ))
+    };
+    let directory = parse_directory(artifact_uri).map_err(|why| refused(&why))?;
+    let is_id =
+        run_id.len() == RUN_ID_DIGITS && run_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_of_run = |path: &&Path| is_id && path.file_name().is_some_and(|name| name == run_id);
+    let has_parent_component = { directory.components() }.any(|part| part == Component::ParentDir);
+    let Some(own) = directory
+        .ancestors()
+        .find(is_of_run)
+        .filter(|_| !has_parent_component)
+    else {
+        return Err(refused("no part of this path is the id of the run"));
+    };
+    let mut inside = directory
+        .ancestors()
+        .take_while(|path| path.starts_with(own));
+    if inside.any(is_link) {
+        return Err(refused("this is a symbolic link"));
+    }
+    match fs::remove_dir_all(&directory) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(ClientError::local_file(
+            format!(
+                "cannot delete the artifacts in {}: {error}",
+                directory.display()
+            ),
+            error,
+        )),
     }
 }
 
@@ -457,6 +503,50 @@ mod tests {
         for outside in ["bad", "up/outside.txt", "broken"] {
             let error = read_to_vec(&root, outside).unwrap_err();
             assert!(matches!(error, ClientError::NotFound { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn only_the_own_directory_of_a_run_is_removed() {
+        let folder = Folder::new("remove");
+        let [one, two, three, four] = ["1", "2", "3", "4"].map(|digit| digit.repeat(RUN_ID_DIGITS));
+        let artifacts = |run: &str| format!("0/{run}/artifacts");
+        folder.write("outside.txt", "1");
+        folder.write("short/artifacts/a.txt", "1");
+        folder.write(&format!("0/{one}/other.txt"), "1");
+        folder.write(&format!("0/{one}/artifacts/a/b.txt"), "1");
+        folder.write(&format!("0/{two}/artifacts/a.txt"), "1");
+        let link = |to: &str, path: &str| symlink(to, folder.0.join(path)).unwrap();
+        link("../../../outside.txt", &format!("0/{one}/artifacts/link"));
+        link("../../..", &format!("0/{one}/artifacts/up"));
+        link(&two, &format!("0/{three}"));
+        fs::create_dir(folder.0.join("0").join(&four)).unwrap();
+        link(&format!("../{two}/artifacts"), &artifacts(&four));
+        let uri = |path: &str| folder.0.join(path).to_str().unwrap().to_owned();
+        for (path, run) in [
+            (artifacts(&two), &one),
+            ("0".to_owned(), &one),
+            (format!("0/{one}/../{two}/artifacts"), &one),
+            (artifacts(&three), &three),
+            (artifacts(&four), &four),
+            ("short/artifacts".to_owned(), &"short".to_owned()),
+        ] {
+            let error = remove(&uri(&path), run).unwrap_err();
+            assert!(matches!(error, ClientError::Unsupported { .. }), "{error}");
+        }
+        let error = remove(&format!("s3://bucket/{one}/artifacts"), &one).unwrap_err();
+        assert!(error.to_string().contains("`mlflow gc`"), "{error}");
+        for _ in 0..2 {
+            remove(&uri(&artifacts(&one)), &one).unwrap();
+            assert!(!folder.0.join(artifacts(&one)).exists());
+        }
+        for kept in [
+            "outside.txt",
+            "short/artifacts/a.txt",
+            &format!("0/{one}/other.txt"),
+            &format!("0/{two}/artifacts/a.txt"),
+        ] {
+            assert!(folder.0.join(kept).exists(), "{kept}");
         }
     }
 

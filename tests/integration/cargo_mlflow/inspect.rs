@@ -232,7 +232,7 @@ fn a_run_that_cannot_be_found_is_one_line_and_an_exit_code() {
         (
             &["inspect", "best:accuracy"],
             3,
-            "no run has a number for the metric `accuracy`",
+            "no run has a finite number for the metric `accuracy`",
         ),
         (
             &["inspect", "./nowhere/journal"],

@@ -42,11 +42,14 @@ fn what_a_process_has_logged_is_counted_by_run_while_it_lives_and_after_it_was_k
             ("artifacts", json!(1)),
             ("artifact_bytes", json!(5)),
             ("start_waits", json!(true)),
+            ("start_params", json!(0)),
             ("end_waits", json!(false)),
             ("status", Value::Null),
         ] {
             assert_eq!(run[field], value, "{field}: {run:#}");
         }
+        // The machine, the program and the build are tags of the start.
+        assert!(run["start_tags"].as_u64() > Some(5), "{run:#}");
         journal["process_id"].clone()
     };
     assert_eq!(check("live"), live.id());

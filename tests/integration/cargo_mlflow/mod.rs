@@ -1,10 +1,15 @@
 //! The command line, `cargo mlflow`, started as a user would.
 
+mod cleanup;
+mod completions;
 mod doctor;
+mod export;
 mod inspect;
 mod journal;
 mod runs;
+mod store;
 mod sync;
+mod terminal;
 mod watch;
 
 use std::collections::BTreeMap;

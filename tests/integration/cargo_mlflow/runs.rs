@@ -3,11 +3,11 @@
 use std::fs;
 use std::sync::OnceLock;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::run;
 use crate::support::command_line::cargo_mlflow;
-use crate::support::mlflow::Server;
+use crate::support::mlflow::{Server, python};
 use crate::support::program::{Ended, Folder};
 
 /// Order in which the runs of the demo are always the same: the parent, which has no such param, is the last.
@@ -34,8 +34,13 @@ impl Demo {
         })
     }
 
+    /// Returns the arguments that choose the file, and those that choose the server.
+    pub(super) fn uris(&self) -> [Vec<&str>; 2] {
+        [vec![], vec!["--tracking-uri", self.server.url()]]
+    }
+
     /// Runs a command for the file and for the server.
-    fn both(&self, arguments: &[&str]) -> [Ended; 2] {
+    pub(super) fn both(&self, arguments: &[&str]) -> [Ended; 2] {
         let uri = ["--tracking-uri", self.server.url()];
         [
             run(&self.folder, arguments),
@@ -72,10 +77,17 @@ fn stable(text: &str) -> String {
         for (index, word) in words.iter().enumerate() {
             let next = words.get(index + 1).copied().unwrap_or_default();
             let is_id = matches!(word.len(), 8 | 32) && word.bytes().all(|b| b.is_ascii_hexdigit());
+            // A date or a time of day.
+            let is_date = word.len() >= 8 && {
+                let parts: Vec<&str> = word.split(['-', ':']).collect();
+                parts.len() == 3 && parts.iter().all(|part| part.parse::<u16>().is_ok())
+            };
             let is_number = word.trim_start_matches('(').parse::<u64>().is_ok();
             let is_time = is_number && matches!(next, "s" | "ms" | "min");
             stable.push(if is_id {
                 "[id]"
+            } else if is_date {
+                "[date]"
             } else if is_time {
                 "[n]"
             } else if matches!(*word, "s" | "ms" | "min") {
@@ -104,6 +116,99 @@ fn runs_are_listed_with_the_columns_that_fit() {
         "params.seed,metrics.val/loss,tags.model",
     ];
     insta::assert_snapshot!(Demo::shared().output(&chosen));
+}
+
+#[test]
+fn attributes_are_columns_too() {
+    let demo = Demo::shared();
+    let columns = "run_id,user,start,end,duration,status,experiment";
+    let choice = ["runs", "-e", "demo", "-o", ORDER, "-n", "1", "-c", columns];
+    let output = demo.output(&choice);
+    let (header, row) = output.split_once('\n').unwrap();
+    assert_eq!(
+        header,
+        "ID NAME RUN ID USER START END DURATION STATUS EXPERIMENT"
+    );
+    let words: Vec<&str> = row.split(' ').collect();
+    assert_eq!(words[..3], ["[id]", "lr-0.01", "[id]"]);
+    assert_eq!(words[4..8], ["[date]"; 4]);
+    assert_eq!(words[8..], ["[n]", "[unit]", "FINISHED", "demo"]);
+    // The id is whole.
+    for ended in demo.both(&choice) {
+        assert_eq!(
+            ended
+                .stdout
+                .lines()
+                .nth(1)
+                .unwrap()
+                .split_whitespace()
+                .nth(2)
+                .unwrap()
+                .len(),
+            32
+        );
+    }
+}
+
+/// Script that logs a run `with-data` with two datasets, to the store `argv[1]` and the experiment `argv[2]`.
+const LOG_DATASETS: &str = r#"
+import sys, mlflow, pandas
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_experiment(sys.argv[2])
+with mlflow.start_run(run_name="with-data"):
+    frame = pandas.DataFrame({"a": [1, 2]})
+    mlflow.log_input(mlflow.data.from_pandas(frame, source="https://example.com/wine.csv", name="wine"), "training")
+    mlflow.log_input(mlflow.data.from_pandas(frame, source="/data/more.csv", name="more"))
+"#;
+
+#[test]
+fn runs_of_several_experiments_are_told_apart_and_datasets_are_shown() {
+    let server = Server::shared().url();
+    let folder = Folder::new();
+    let file = super::file_uri(&folder, "mlflow.db");
+    let experiment = format!("data-{}", uuid::Uuid::new_v4());
+    let shown = [&file, server].map(|uri| {
+        python(LOG_DATASETS, &[uri, &experiment]);
+        python(LOG_DATASETS, &[uri, &format!("{experiment}-b")]);
+        let one = ["-e", &experiment, "--tracking-uri", uri];
+        let two = ["-e", &format!("{experiment}-b")];
+        let alone = run(&folder, &[&["runs"], &one[..]].concat());
+        assert!(!alone.stdout.contains("EXPERIMENT"), "{}", alone.stdout);
+        let both = run(&folder, &[&["runs"], &one[..], &two].concat());
+        let mut lines = both.stdout.lines();
+        let header: Vec<&str> = lines.next().unwrap().split_whitespace().collect();
+        assert_eq!(
+            header[..5],
+            ["ID", "NAME", "EXPERIMENT", "STATUS", "STARTED"]
+        );
+        let experiments: Vec<&str> = lines
+            .map(|line| line.split_whitespace().nth(2).unwrap())
+            .collect();
+        assert_eq!(experiments.len(), 2);
+        // The beginning of a long name is shown.
+        assert!(
+            experiments
+                .iter()
+                .all(|shown| shown.starts_with(&experiment[..30])),
+            "{experiments:?}"
+        );
+        let shown = run(&folder, &[&["show", "with-data"], &one[..]].concat());
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        let datasets = shown.stdout.split("Datasets\n").nth(1).expect("datasets");
+        let lines = datasets.lines().take_while(|line| !line.is_empty());
+        let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        words.collect::<Vec<_>>()
+    });
+    assert_eq!(shown[0], shown[1]);
+    assert_eq!(shown[0][0], "NAME DIGEST CONTEXT KIND SOURCE");
+    assert!(
+        shown[0][1].starts_with("more ")
+            && shown[0][1].ends_with(" local /data/more.csv")
+            && shown[0][2].starts_with("wine ")
+            && shown[0][2].ends_with(" training http https://example.com/wine.csv"),
+        "{:#?}",
+        shown[0]
+    );
 }
 
 #[test]
@@ -153,9 +258,17 @@ fn a_run_is_shown_with_all_it_has() {
 
 #[test]
 fn runs_are_compared_by_what_differs() {
-    insta::assert_snapshot!(
-        Demo::shared().output(&["compare", "lr-1", "lr-300", "lr-0.1", "-e", "demo"])
-    );
+    let demo = Demo::shared();
+    let both = demo.both(&["compare", "lr-1", "lr-300", "lr-0.1", "-e", "demo"]);
+    let [file, server] = both.map(|ended| {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let text = stable(&ended.stdout);
+        // Runs of a few ms may all take as long.
+        let lines = text.lines().filter(|line| !line.starts_with("duration"));
+        lines.collect::<Vec<_>>().join("\n")
+    });
+    assert_eq!(file, server);
+    insta::assert_snapshot!(file);
 }
 
 #[test]
@@ -167,13 +280,18 @@ fn a_metric_is_drawn_in_the_terminal_and_as_pictures() {
         chart.contains(is_braille) && chart.contains("lr-0.1"),
         "{chart}"
     );
-    assert!(
-        chart
-            .lines()
-            .last()
-            .is_some_and(|line| line.starts_with("0 ") && line.ends_with("60")),
-        "{chart}"
-    );
+    let lines: Vec<&str> = chart.lines().collect();
+    assert_eq!(lines[0], "val/loss over step");
+    let [_, curves @ .., _, ticks, legend] = lines.as_slice() else {
+        panic!("{chart}");
+    };
+    assert_eq!(*ticks, "0 20 40 60");
+    // The legend is below the curves, and a letter behind each curve names it.
+    assert_eq!(*legend, "a lr-1 b lr-0.1");
+    for letter in ['a', 'b'] {
+        let ends = curves.iter().filter(|line| line.ends_with(letter));
+        assert_eq!(ends.count(), 1, "{chart}");
+    }
 
     demo.output(&[
         "plot",
@@ -281,6 +399,41 @@ fn json_holds_what_the_tables_show() {
 }
 
 #[test]
+fn durations_are_numbers_with_the_unit_in_their_name() {
+    let demo = Demo::shared();
+    let parsed = |ended: &Ended| -> Value {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let chosen = ["-e", "demo", "-f", "run_name = 'lr-1'"];
+    for uri in &demo.uris() {
+        let with = |arguments: &[&str]| run(&demo.folder, &[arguments, uri].concat());
+        let runs = parsed(&with(&[&["runs", "--json"][..], &chosen].concat()));
+        let number = |run: &Value, key: &str| run[key].as_i64().expect("a number");
+        let duration = number(&runs[0], "duration_ms");
+        let [start, end] = ["start_time_ms", "end_time_ms"].map(|key| number(&runs[0], key));
+        assert_eq!(duration, end - start);
+        let shown = parsed(&with(&["show", "lr-1", "-e", "demo", "--json"]));
+        assert_eq!(number(&shown, "duration_ms"), duration);
+        let exported = parsed(&with(&[&["export", "--json"][..], &chosen].concat()));
+        assert_eq!(exported[0], runs[0]);
+        let csv = with(&[&["export"][..], &chosen].concat()).stdout;
+        let (header, row) = csv.split_once('\n').unwrap();
+        let column = header
+            .split(',')
+            .position(|name| name == "duration_ms")
+            .unwrap();
+        assert_eq!(row.split(',').nth(column), Some(&*duration.to_string()));
+        let compared = parsed(&with(&[
+            "compare", "lr-1", "lr-300", "-e", "demo", "--all", "--json",
+        ]));
+        let rows = compared["rows"].as_array().unwrap();
+        let row = rows.iter().find(|row| row["key"] == "duration_ms").unwrap();
+        assert_eq!(row["values"][0], duration);
+    }
+}
+
+#[test]
 fn a_run_is_named_in_many_ways() {
     let demo = Demo::shared();
     let [file, _] = demo.both(&["show", "lr-1", "-e", "demo", "--json"]);
@@ -314,7 +467,7 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
         (
             &["show", "min:seed", "-e", "demo"],
             3,
-            "no run has a number for the metric `seed`",
+            "no run has a finite number for the metric `seed`",
         ),
         (&["runs", "-e", "nowhere"], 3, "nowhere"),
         (
@@ -325,7 +478,7 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
         (
             &["runs", "-c", "loss"],
             2,
-            "expected metrics.KEY, params.KEY or tags.KEY",
+            "expected metrics.KEY, params.KEY, tags.KEY, or one of experiment, status, run_id,",
         ),
         (
             &["cleanup", "--days", "0", "-e", "demo", "--max", "1"],
@@ -375,8 +528,6 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
     );
     let failed = run(&demo.folder, &["runs", "--json", "-e", "nowhere"]);
     assert_eq!((failed.code, failed.stdout.as_str()), (Some(3), ""));
-    let unusable = run(&demo.folder, &["runs", "--tracking-uri", "ftp://x"]);
-    assert_eq!(unusable.code, Some(6), "{}", unusable.stderr);
 }
 
 #[test]
@@ -434,6 +585,156 @@ fn old_runs_are_deleted_and_hidden() {
     };
     assert_eq!(names(&["runs", "--deleted"]), ["lr-300"]);
     assert_eq!(names(&["runs"]).len(), 6);
+}
+
+/// Creates an experiment with the deleted runs `lost-1` and `lost-2` and the active run `kept` in the shared server,
+/// and returns its name.
+fn experiment_with_deleted_runs(server: &Server) -> String {
+    let experiment = format!("restored-{}", uuid::Uuid::new_v4());
+    let api = server.api();
+    let created = api.post("experiments/create", &json!({ "name": experiment }));
+    let id = created["experiment_id"].as_str().unwrap();
+    for (start, name) in (1..).zip(["lost-1", "lost-2", "kept"]) {
+        let body = json!({ "experiment_id": id, "run_name": name, "start_time": start });
+        let created = api.post("runs/create", &body);
+        if name != "kept" {
+            let body = json!({ "run_id": created["run"]["info"]["run_id"] });
+            api.post("runs/delete", &body);
+        }
+    }
+    experiment
+}
+
+#[test]
+fn deleted_runs_are_shown_and_restored() {
+    let server = Server::shared();
+    let experiment = experiment_with_deleted_runs(server);
+    let folder = Folder::new();
+    // The same runs in a file.
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let prepared = folder.database().execute_batch(&format!(
+        "UPDATE experiments SET name = '{experiment}' WHERE name = 'demo';
+         DELETE FROM params; DELETE FROM tags; DELETE FROM metrics; DELETE FROM latest_metrics;
+         DELETE FROM runs WHERE name NOT IN ('lr-0.01', 'lr-0.03', 'lr-0.1');
+         UPDATE runs SET lifecycle_stage = 'deleted', name = 'lost-1' WHERE name = 'lr-0.01';
+         UPDATE runs SET lifecycle_stage = 'deleted', name = 'lost-2' WHERE name = 'lr-0.03';
+         UPDATE runs SET name = 'kept' WHERE name = 'lr-0.1';
+         INSERT INTO tags (key, value, run_uuid) SELECT 'mlflow.runName', name, run_uuid FROM runs;"
+    ));
+    assert_eq!(prepared, Ok(()));
+    for uri in [&[][..], &["--tracking-uri", server.url()]] {
+        let with =
+            |arguments: &[&str]| run(&folder, &[arguments, &["-e", &experiment], uri].concat());
+        let runs = |arguments: &[&str]| -> Vec<Value> {
+            let ended = with(&[arguments, &["--json"]].concat());
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+            serde_json::from_str(&ended.stdout).unwrap()
+        };
+        let names = |arguments: &[&str]| {
+            let mut names: Vec<_> = runs(arguments)
+                .iter()
+                .map(|run| run["name"].as_str().unwrap().to_owned())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&["runs", "--deleted"]), ["lost-1", "lost-2"]);
+        // Without `--deleted`, a name means an active run.
+        assert_eq!(with(&["show", "lost-1"]).code, Some(3));
+        let shown = with(&["show", "lost-1", "--deleted"]);
+        assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+        assert!(shown.stdout.contains("(deleted)"), "{}", shown.stdout);
+        // If one run cannot be found, none is restored.
+        let failed = with(&["restore", "lost-1", "nobody"]);
+        assert_eq!(failed.code, Some(3));
+        assert!(
+            failed
+                .stderr
+                .contains("there is no deleted run with the id or name `nobody`"),
+            "{}",
+            failed.stderr
+        );
+        assert_eq!(names(&["runs"]), ["kept"]);
+        let lost = runs(&["runs", "--deleted"]);
+        let lost = lost.iter().find(|run| run["name"] == "lost-2").unwrap();
+        let beginning = &lost["run_id"].as_str().unwrap()[..12];
+        let restored = with(&["restore", "lost-1", beginning]);
+        assert_eq!(restored.code, Some(0), "{}", restored.stderr);
+        assert!(
+            restored.stdout.contains("lost-1") && restored.stderr.contains("2 runs restored"),
+            "{}{}",
+            restored.stdout,
+            restored.stderr
+        );
+        assert_eq!(names(&["runs"]), ["kept", "lost-1", "lost-2"]);
+        let again = with(&["restore", lost["run_id"].as_str().unwrap()]);
+        assert_eq!(again.code, Some(0), "{}", again.stderr);
+        assert!(again.stderr.contains("is not deleted"), "{}", again.stderr);
+    }
+}
+
+/// Script that logs the runs `down`, `up` and `good` to the store `argv[1]` and the experiment `argv[2]`. The loss
+/// of the first two is infinite.
+const LOG_INFINITIES: &str = r#"
+import sys, mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+mlflow.set_experiment(sys.argv[2])
+for name, loss in [("down", float("-inf")), ("up", float("inf")), ("good", 0.5)]:
+    with mlflow.start_run(run_name=name):
+        mlflow.log_metric("loss", loss)
+        if name != "good":
+            mlflow.log_metric("lost", loss)
+"#;
+
+#[test]
+fn infinities_are_shown_and_never_the_best() {
+    let server = Server::shared().url();
+    let folder = Folder::new();
+    let file = super::file_uri(&folder, "mlflow.db");
+    let experiment = format!("infinite-{}", uuid::Uuid::new_v4());
+    for uri in [&file, server] {
+        python(LOG_INFINITIES, &[uri, &experiment]);
+        let with = |arguments: &[&str]| {
+            let choice = ["-e", &experiment, "--tracking-uri", uri];
+            run(&folder, &[arguments, &choice].concat())
+        };
+        for best in ["best:loss", "min:loss", "max:loss"] {
+            let shown = with(&["show", best]);
+            assert_eq!(shown.code, Some(0), "{}", shown.stderr);
+            assert!(
+                shown.stdout.starts_with("good\n"),
+                "{best}: {}",
+                shown.stdout
+            );
+        }
+        let none = with(&["show", "max:lost"]);
+        assert_eq!(none.code, Some(3));
+        assert!(
+            none.stderr.contains("no run has a finite number"),
+            "{}",
+            none.stderr
+        );
+        let listed = with(&["runs", "-o", "metrics.loss ASC", "-c", "metrics.loss"]).stdout;
+        let shown: Vec<&str> = { listed.lines().skip(1) }
+            .map(|line| line.split_whitespace().next_back().unwrap())
+            .collect();
+        assert_eq!(shown, ["-inf", "0.5", "inf"]);
+        let shown = with(&["show", "down"]).stdout;
+        assert!(shown.contains("-inf") && !shown.contains("e308"), "{shown}");
+        let compared = with(&["compare", "down", "up", "good"]).stdout;
+        assert!(
+            compared.contains("-inf ")
+                && compared.contains("0.5 *")
+                && !compared.contains("-inf *"),
+            "{compared}"
+        );
+        // Programs get what the store holds.
+        let json = with(&["show", "up", "--json"]).stdout;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["metrics"]["loss"]["value"], f64::MAX);
+        let drawn = with(&["plot", "loss", "down", "up", "good"]);
+        assert!(!drawn.stdout.contains("e308"), "{}", drawn.stdout);
+    }
 }
 
 /// A run that goes on may keep the end of its earlier part.
@@ -533,6 +834,29 @@ fn a_folder_without_a_file_says_so_and_gets_none() {
         ended.stderr
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn the_name_alone_shows_the_help() {
+    let folder = Folder::new();
+    for (arguments, usage) in [
+        (&[][..], "Usage: cargo mlflow [OPTIONS] <COMMAND>"),
+        (
+            &["journal"],
+            "Usage: cargo mlflow journal [OPTIONS] <COMMAND>",
+        ),
+    ] {
+        let ended = run(&folder, arguments);
+        assert_eq!((ended.code, ended.stderr.as_str()), (Some(2), ""));
+        assert!(ended.stdout.contains(usage), "{}", ended.stdout);
+    }
+    let wrong = run(&folder, &["nonsense"]);
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""));
+    assert!(
+        wrong.stderr.contains("unrecognized subcommand"),
+        "{}",
+        wrong.stderr
+    );
 }
 
 #[test]

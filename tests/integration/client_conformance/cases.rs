@@ -1,8 +1,8 @@
 //! Searches of all kinds of records: every operator on every kind of field, orders, views and limits.
 
 use mlflow::search::{
-    Filter, IntegerField, NumberField, OrderBy, TextField, ViewType, attribute, dataset, metric,
-    param, tag,
+    Filter, IntegerField, ListedTextField, NumberField, OrderBy, ViewType, attribute, dataset,
+    metric, param, tag,
 };
 
 use super::query::{Case, Query};
@@ -122,7 +122,7 @@ fn integers(field: &str, typed: impl Fn() -> IntegerField, values: &[i64]) -> Ve
 
 type TextComparison<'f> = Box<dyn Fn(&str, &str) -> Filter + 'f>;
 
-/// Writes the comparisons of a field that is made by `$typed` and has the methods of [`TextField`].
+/// Writes the comparisons of a field that is made by `$typed` and has the methods of `TextField`.
 macro_rules! texts {
     ($field:expr, $typed:expr, $texts:expr, $patterns:expr) => {{
         let compare: TextComparison<'_> = Box::new(move |operator, text| match operator {
@@ -157,24 +157,28 @@ fn textual(
     cases
 }
 
-fn listed(field: &str, typed: impl Fn() -> TextField, lists: &[&[&str]]) -> Vec<Case> {
-    let mut cases = Vec::new();
-    for list in lists {
-        let quoted: Vec<_> = list
-            .iter()
-            .map(|text| quoted(text).expect("one quote"))
-            .collect();
-        let quoted = quoted.join(", ");
-        cases.push(Case {
-            text: format!("{field} IN ({quoted})"),
-            typed: Some(typed().one_of(list.iter().copied())),
+/// Writes the comparisons of a field, which the function `$typed` makes, with lists.
+macro_rules! listed {
+    ($field:expr, $typed:expr, $lists:expr $(,)?) => {{
+        let lists: &[&[&str]] = $lists;
+        let cases = lists.iter().flat_map(|list| {
+            let quoted: Vec<_> = { list.iter() }
+                .map(|text| quoted(text).expect("one quote"))
+                .collect();
+            let quoted = quoted.join(", ");
+            [
+                Case {
+                    text: format!("{} IN ({quoted})", $field),
+                    typed: Some($typed().one_of(list.iter().copied())),
+                },
+                Case {
+                    text: format!("{} NOT IN ({quoted})", $field),
+                    typed: Some($typed().none_of(list.iter().copied())),
+                },
+            ]
         });
-        cases.push(Case {
-            text: format!("{field} NOT IN ({quoted})"),
-            typed: Some(typed().none_of(list.iter().copied())),
-        });
-    }
-    cases
+        cases.collect::<Vec<_>>()
+    }};
 }
 
 /// Writes the two comparisons of a field with NULL.
@@ -312,12 +316,12 @@ fn run_cases(run_ids: &[String]) -> Vec<Case> {
         &first,
         &[prefix.as_str(), "%"]
     ));
-    cases.extend(listed(
+    cases.extend(listed!(
         "run_id",
         attribute::run_id,
         &[&some, &some[..1], &["x"], &["it's", "y"]],
     ));
-    cases.extend(listed("attributes.run_id", attribute::run_id, &[&some]));
+    cases.extend(listed!("attributes.run_id", attribute::run_id, &[&some]));
 
     let times = [0, 1_700_000_003_000, 1_700_000_030_001, -1];
     cases.extend(integers("start_time", attribute::start_time, &times));
@@ -337,13 +341,13 @@ fn run_cases(run_ids: &[String]) -> Vec<Case> {
         &["training", "d2"],
     ];
     for (field, typed) in [
-        ("datasets.name", dataset::name as fn() -> TextField),
+        ("datasets.name", dataset::name as fn() -> ListedTextField),
         ("dataset.digest", dataset::digest),
         ("datasets.context", dataset::context),
     ] {
         let values = ["train", "test's", "d%_", "training"];
         cases.extend(texts!(field, typed(), &values, &["T%", "d_", "%ing"]));
-        cases.extend(listed(field, typed, lists));
+        cases.extend(listed!(field, typed, lists));
     }
     cases
 }
@@ -392,7 +396,7 @@ fn experiment_cases() -> Vec<Case> {
         });
     }
     let lists: &[&[&str]] = &[&["1", "3"], &["2"], &["99"]];
-    cases.extend(listed("experiment_id", attribute::experiment_id, lists));
+    cases.extend(listed!("experiment_id", attribute::experiment_id, lists));
     let times = [0, 1_700_000_000_000, 4_000_000_000_000];
     cases.extend(integers("creation_time", attribute::creation_time, &times));
     cases.extend(integers(
@@ -422,7 +426,7 @@ fn registry_cases() -> Vec<Case> {
         &names[..1],
         &patterns[..1]
     ));
-    cases.extend(listed(
+    cases.extend(listed!(
         "name",
         attribute::name,
         &[&["model-a", "it's"], &["x"], &["Model B"]],
@@ -465,7 +469,7 @@ fn version_cases(run_ids: &[String]) -> Vec<Case> {
         &[ids[0], "x", ""],
         &["%", "0%"]
     ));
-    cases.extend(listed("run_id", attribute::run_id, &[&ids[..2], &["x"]]));
+    cases.extend(listed!("run_id", attribute::run_id, &[&ids[..2], &["x"]]));
     cases
 }
 

@@ -101,12 +101,16 @@ fn a_param_is_compared_as_a_number() {
 }
 
 #[test]
-fn the_best_run_is_the_first_of_mlflows_order() {
-    let query = |order: &str| Query {
-        order: vec![order.to_owned()],
-        experiments: vec!["wine"],
-        limit: Some(1),
-        ..Query::new("runs")
+fn the_best_run_is_the_first_of_mlflows_order_with_a_finite_value() {
+    let query = |order: &str| {
+        let (metric, _) = order.split_once(' ').expect("a metric and a direction");
+        Query {
+            filter: format!("{metric} > {} AND {metric} < {}", f64::MIN, f64::MAX),
+            order: vec![order.to_owned()],
+            experiments: vec!["wine"],
+            limit: Some(1),
+            ..Query::new("runs")
+        }
     };
     let orders = [
         "metrics.loss ASC",

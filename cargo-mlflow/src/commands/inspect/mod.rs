@@ -9,10 +9,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mlflow::Config;
+use mlflow::blocking::Client;
 
 use crate::arguments::Inspect;
 use crate::failure::Failure;
 use crate::live::{Live, LiveChoice};
+use crate::output::waiting::Waiting;
 use crate::output::{Output, printable};
 use records::Records;
 use summary::Summary;
@@ -32,7 +34,9 @@ pub(crate) fn run(config: &Config, output: Output, options: &Inspect) -> Result<
         newest: 1,
         experiments: &options.experiment,
     };
+    let waiting = Waiting::watch(output, Client::with_config(config.clone()).uri());
     let mut live = choice.find(config)?;
+    drop(waiting);
     let named: Vec<&str> = live.runs().iter().map(|run| run.name.as_str()).collect();
     if named.len() > 1 {
         let names = named.join(", ");

@@ -10,8 +10,8 @@ use super::cannot_read;
 use super::choice::label;
 use crate::commands::sync::destination::Route;
 use crate::failure::Failure;
-use crate::output::table::{number_cell, shorten, table, to_text};
-use crate::output::{Output, format};
+use crate::output::table::{fits, number_cell, shorten, table, to_text, wrap};
+use crate::output::{Output, format, style};
 
 /// Least number of characters of a name.
 const MIN_NAME_CHARS: usize = 8;
@@ -32,9 +32,8 @@ pub(super) fn run(config: &Config, output: Output) -> Result<(), Failure> {
     let found: Vec<JournalSummary> = { journals::find(config).map_err(cannot_read)?.into_iter() }
         // A process that has delivered everything has an empty journal.
         .filter(|journal| journal.state() != JournalState::Live || !journal.is_empty())
-        .map(|journal| journal.summary())
-        .collect::<Result<_, _>>()
-        .map_err(cannot_read)?;
+        .map(|journal| journal.summary_or_error())
+        .collect();
     let reason = |journal: &JournalSummary| reason(journal, &configured);
     if output.json {
         let listed = found.iter().map(|summary| ListedJournal {
@@ -54,9 +53,9 @@ pub(super) fn run(config: &Config, output: Output) -> Result<(), Failure> {
     let labels: Vec<String> = { found.iter() }
         .map(|journal| label(journal.state, &journal.name))
         .collect();
-    let mut rows = table(
-        output,
-        &[
+    let reasons: Vec<String> = found.iter().map(reason).collect();
+    let rows = |with_reason: bool| {
+        let mut header = vec![
             "JOURNAL",
             "STATE",
             "DESTINATION",
@@ -65,26 +64,46 @@ pub(super) fn run(config: &Config, output: Output) -> Result<(), Failure> {
             "WAITING",
             "SIZE",
             "AGE",
-            "WHY",
-        ],
-    );
-    for (journal, label) in found.iter().zip(&labels) {
-        rows.add_row(vec![
-            Cell::new(shortest(label, &labels)),
-            Cell::new(journal.state.as_str()),
-            Cell::new(shorten(
-                journal.destination.as_deref().unwrap_or("-"),
-                MAX_DESTINATION_CHARS,
-            )),
-            Cell::new(process(journal)),
-            number_cell(journal.runs.len()),
-            number_cell(format::count(journal.waiting_values())),
-            number_cell(format::size(journal.disk_bytes)),
-            Cell::new(journal.last_ms.map(format::ago).unwrap_or_default()),
-            Cell::new(reason(journal)),
-        ]);
+        ];
+        header.extend(with_reason.then_some("WHY"));
+        let mut rows = table(output, &header);
+        for ((journal, label), reason) in found.iter().zip(&labels).zip(&reasons) {
+            let mut row = cells(journal, &shortest(label, &labels));
+            row.extend(with_reason.then(|| Cell::new(reason)));
+            rows.add_row(row);
+        }
+        rows
+    };
+    let wide = rows(true);
+    if fits(&wide) {
+        return output.line(to_text(&wide));
     }
-    output.line(to_text(&rows))
+    // The reason says what to type: it stands in full below its journal.
+    let narrow = to_text(&rows(false));
+    let mut lines = narrow.lines();
+    output.line(lines.next().unwrap_or_default())?;
+    for (line, reason) in lines.zip(&reasons) {
+        output.line(line)?;
+        output.line(style::dim(wrap(reason, output.width.into(), 3)))?;
+    }
+    Ok(())
+}
+
+/// Returns the cells of a journal but for the reason.
+fn cells(journal: &JournalSummary, label: &str) -> Vec<Cell> {
+    vec![
+        Cell::new(label),
+        Cell::new(journal.state.as_str()),
+        Cell::new(shorten(
+            journal.destination.as_deref().unwrap_or("-"),
+            MAX_DESTINATION_CHARS,
+        )),
+        Cell::new(process(journal)),
+        number_cell(journal.runs.len()),
+        number_cell(format::count(journal.waiting_values())),
+        number_cell(format::size(journal.disk_bytes)),
+        Cell::new(journal.last_ms.map(format::ago).unwrap_or_default()),
+    ]
 }
 
 /// Returns the shortest beginning of a label that no other one has, with at least [`MIN_NAME_CHARS`]
@@ -110,6 +129,9 @@ pub(super) fn process(journal: &JournalSummary) -> String {
 
 /// Returns the reason why the values of a journal wait, and what helps.
 pub(super) fn reason(journal: &JournalSummary, configured: &str) -> String {
+    if let Some(error) = &journal.error {
+        return format!("it cannot be read: {error}");
+    }
     match journal.state {
         JournalState::Live => "a running process delivers it".to_owned(),
         JournalState::Rejected => {

@@ -11,6 +11,8 @@ mod resend;
 mod show;
 mod verify;
 
+use std::time::Duration;
+
 use mlflow::Config;
 
 use crate::arguments::Journal;
@@ -18,7 +20,12 @@ use crate::failure::Failure;
 use crate::output::Output;
 
 /// Runs the command.
-pub(crate) fn run(config: &Config, output: Output, options: &Journal) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: &Config,
+    output: Output,
+    options: &Journal,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
     match options {
         Journal::Ls => list::run(config, output),
         Journal::Show { journal, entries } => show::run(config, output, journal, *entries),
@@ -27,7 +34,7 @@ pub(crate) fn run(config: &Config, output: Output, options: &Journal) -> Result<
             journal,
             output: file,
         } => export::run(config, output, journal, file.as_deref()),
-        Journal::Resend { timeout } => resend::run(config, output, *timeout),
+        Journal::Resend => resend::run(config, output, timeout),
         Journal::Drop { journal, yes } => remove::run(config, output, journal, *yes),
     }
 }

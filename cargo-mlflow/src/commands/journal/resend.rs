@@ -8,8 +8,8 @@ use mlflow::{Config, TrackingState};
 use serde::Serialize;
 
 use super::cannot_read;
-use crate::commands::sync;
 use crate::commands::sync::progress::Progress;
+use crate::commands::{check_uri, sync};
 use crate::failure::Failure;
 use crate::output::{Output, format};
 
@@ -47,12 +47,13 @@ pub(super) fn run(
     output: Output,
     timeout: Option<Duration>,
 ) -> Result<(), Failure> {
+    check_uri(config)?;
     let recovery = sync::start(config.clone().enabled(true).quiet(true))?;
     let destination = recovery.destination().to_owned();
     let (mut values, mut elsewhere) = (0, 0);
     for journal in journals::find(config).map_err(cannot_read)? {
         if journal.state() == JournalState::Rejected {
-            let journal = journal.summary().map_err(cannot_read)?;
+            let journal = journal.summary_or_error();
             if journal.destination.as_ref() == Some(&destination) {
                 values += journal.waiting_values();
             } else {

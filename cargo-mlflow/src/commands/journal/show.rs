@@ -141,8 +141,8 @@ fn row(run: &RunSummary) -> Vec<Cell> {
         Cell::new(experiment),
         Cell::new(ended),
         number_cell(format::count(run.points)),
-        number_cell(format::count(run.params)),
-        number_cell(format::count(run.tags)),
+        number_cell(format::count(run.params + run.start_params)),
+        number_cell(format::count(run.tags + run.start_tags)),
         number_cell(format::count(run.artifacts)),
         number_cell(format::size(run.console_bytes)),
     ]

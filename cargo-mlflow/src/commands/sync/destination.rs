@@ -73,6 +73,9 @@ impl Route {
                 journal.host.as_deref().unwrap_or("of the process")
             )),
             Self::Unusable => Some("its tracking URI cannot be used".to_owned()),
+            Self::Unknown if journal.error.is_some() => {
+                { journal.error.as_ref() }.map(|error| format!("it cannot be read: {error}"))
+            }
             Self::Unknown if journal.unknown_records > 0 || !journal.damage.is_empty() => {
                 Some("this version cannot read it".to_owned())
             }

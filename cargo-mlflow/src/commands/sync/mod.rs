@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use mlflow::{Config, RecoverError, RecoverReport, Recovery, TrackingState};
 use serde::Serialize;
 
+use super::check_uri;
 use super::interrupt::Interrupt;
 use crate::arguments::Sync;
 use crate::failure::Failure;
@@ -27,12 +28,18 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(3);
 const MAX_WATCH_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Ships what was left, once or until a signal comes.
-pub(crate) fn run(config: Config, output: Output, options: &Sync) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: Config,
+    output: Output,
+    options: &Sync,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
     // This program ships whether or not programs track here, and reports by itself.
     let mut config = config.enabled(true).quiet(true);
     if let Some(to) = &options.to {
         config = config.tracking_uri(to);
     }
+    check_uri(&config)?;
     let plan = Plan::make(&config, options)?;
     if options.dry_run {
         return show_plan(output, &plan);
@@ -43,7 +50,7 @@ pub(crate) fn run(config: Config, output: Output, options: &Sync) -> Result<(), 
         config,
         output,
         interrupt,
-        timeout: options.timeout,
+        timeout,
         recoveries: Vec::new(),
     };
     if options.watch {

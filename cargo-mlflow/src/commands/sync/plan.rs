@@ -1,5 +1,7 @@
 //! [`Plan`]: destinations of the journals that are shipped, and the journals that are left.
 
+use std::collections::BTreeSet;
+
 use mlflow::Config;
 use mlflow::blocking::Client;
 use mlflow::journals::{self, JournalState, JournalSummary};
@@ -53,13 +55,20 @@ impl Plan {
             .map(|from| journals::destination_name(from))
             .collect();
         let mut plan = Self::default();
+        let mut destinations = BTreeSet::new();
         for journal in journals::find(config).map_err(cannot_read)? {
             match journal.state() {
                 // Nothing is to be done about a journal that holds nothing: the next process removes it.
                 JournalState::Live | JournalState::Orphaned if journal.is_empty() => {}
-                JournalState::Live => plan.live_journals += 1,
+                JournalState::Live => {
+                    plan.live_journals += 1;
+                    if !sources.is_empty() {
+                        destinations.extend(journal.summary_or_error().destination);
+                    }
+                }
                 JournalState::Orphaned | JournalState::Exposed => {
-                    let journal = journal.summary().map_err(cannot_read)?;
+                    let journal = journal.summary_or_error();
+                    destinations.extend(journal.destination.clone());
                     if options.to.is_some() {
                         plan.add_moved(&journal, &configured, &sources);
                     } else {
@@ -68,6 +77,10 @@ impl Plan {
                 }
                 _ => {}
             }
+        }
+        // While sync watches, journals of the destination may still come.
+        if !options.watch {
+            check_sources(&sources, &destinations)?;
         }
         // The configured destination comes first.
         plan.shipments.sort_by_key(|shipment| {
@@ -164,4 +177,23 @@ impl Plan {
             });
         }
     }
+}
+
+/// Checks that there is a journal of each destination in `sources`.
+fn check_sources(sources: &[String], destinations: &BTreeSet<String>) -> Result<(), Failure> {
+    let Some(missing) = sources
+        .iter()
+        .find(|source| !destinations.contains(*source))
+    else {
+        return Ok(());
+    };
+    let known: Vec<&str> = destinations.iter().map(String::as_str).collect();
+    Err(Failure::NotFound(if known.is_empty() {
+        format!("--from: there is no journal of `{missing}`, nor of any other destination")
+    } else {
+        format!(
+            "--from: there is no journal of `{missing}`. There are journals of {}",
+            known.join(", ")
+        )
+    }))
 }

@@ -13,17 +13,9 @@ use super::curve::Axis;
 use super::grid;
 use super::view::{Page, View};
 use crate::live::{Live, LiveRun, Process, State};
+use crate::output::plane::{color, letter};
 use crate::output::{format, printable};
 
-/// Colours of the runs.
-const COLORS: [Color; 6] = [
-    Color::Cyan,
-    Color::Yellow,
-    Color::Green,
-    Color::Magenta,
-    Color::Red,
-    Color::Blue,
-];
 /// Greatest number of runs in the head.
 const MAX_HEAD_RUNS: usize = 6;
 /// Greatest part of a console log that is shown, in bytes.
@@ -42,12 +34,12 @@ Space         hide or show the curves of that run
 Ctrl-Z        stop, until `fg`
 q Esc         leave; the training goes on";
 
-/// Returns the colour of a run.
+/// Returns the style of a run's name and values.
 pub(super) fn run_color(run: usize, has_colors: bool) -> Style {
     if !has_colors {
         return Style::new();
     }
-    { COLORS.get(run % COLORS.len()) }.map_or_else(Style::new, |color| Style::new().fg(*color))
+    Style::new().fg(color(run))
 }
 
 /// Returns the style of a warning.
@@ -102,7 +94,8 @@ fn head(live: &Live, view: &View) -> Text<'static> {
         ];
         if several {
             let is_chosen = index == view.run;
-            line.insert(0, Span::from(if is_chosen { "› " } else { "  " }));
+            let mark = if is_chosen { "›" } else { " " };
+            line.insert(0, Span::from(format!("{mark}{} ", letter(index))));
             if view.hidden.contains(&index) {
                 line.push(Span::from("(hidden) "));
             }

@@ -3,31 +3,26 @@
 use std::sync::Arc;
 
 use ratatui::Frame;
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Modifier, Style};
-use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis as ChartAxis, Block, Chart, Dataset, GraphType, Paragraph};
+use ratatui::widgets::{Block, Paragraph};
 
-use super::curve::{Axis, Projection};
+use super::curve::Projection;
 use super::draw::{run_color, warning_style};
 use super::view::View;
 use crate::live::{Live, Series};
-use crate::output::chart::Ticks;
+use crate::output::plane::{AXIS_LINES, DOTS_PER_COLUMN, Plane, PlaneCurve};
+use crate::output::ticks::Ticks;
 use crate::output::{format, printable};
 
 /// Least size of a chart.
 const MIN_WIDTH: u16 = 38;
 const MIN_HEIGHT: u16 = 9;
-/// Columns of dots in one character of braille.
-const DOTS_PER_CHARACTER: usize = 2;
-/// Markers of the curves where no colours tell them apart.
-const MARKERS: [Marker; 4] = [
-    Marker::Braille,
-    Marker::Dot,
-    Marker::Block,
-    Marker::HalfBlock,
-];
+/// Distance of two ticks, about.
+const COLUMNS_PER_TICK: u16 = 16;
+const ROWS_PER_TICK: u16 = 4;
 
 /// Draws as many charts as fit, with the chosen one among them.
 pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View) {
@@ -109,80 +104,64 @@ fn draw_chart(
     let block = Block::bordered()
         .border_style(style)
         .title(Line::from(title));
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    let rows = inner.height.saturating_sub(AXIS_LINES);
+    if rows == 0 || inner.width == 0 {
+        return;
+    }
     let ranges = { shown.iter() }
         .filter_map(|(_, series, start)| Projection::range(view.axis, *start, series));
-    let bounds = ranges.reduce(|one, other| [one[0].min(other[0]), one[1].max(other[1])]);
-    let [left, right] = bounds.unwrap_or([0.0, 1.0]);
-    let inner = block.inner(area);
+    let x_ticks = Ticks::linear(
+        ranges.flatten(),
+        f64::from(inner.width / COLUMNS_PER_TICK).max(1.0),
+    );
     let outlines: Vec<(usize, Vec<(f64, f64)>)> = { shown.iter() }
         .map(|&(index, series, start_ms)| {
             let projection = Projection {
                 axis: view.axis,
                 start_ms,
-                bounds: [left, right],
-                columns: usize::from(inner.width) * DOTS_PER_CHARACTER,
+                bounds: x_ticks.bounds(),
+                columns: usize::from(inner.width * DOTS_PER_COLUMN),
                 is_logarithmic: view.is_logarithmic,
                 smoothing: view.smoothing(),
             };
             (index, view.outlines.get(index, metric, series, projection))
         })
         .collect();
-    let ys = outlines
-        .iter()
+    let values = { outlines.iter() }
         .flat_map(|(_, points)| points)
         .map(|point| point.1);
-    let y_ticks = Ticks::new(ys, f64::from(inner.height / 4).clamp(1.0, 6.0));
-    let right = if right > left { right } else { left + 1.0 };
-    let datasets = { outlines.iter() }
-        .map(|(index, points)| {
-            Dataset::default()
-                .marker(marker(*index, view.has_colors))
-                .graph_type(if points.len() == 1 {
-                    GraphType::Scatter
-                } else {
-                    GraphType::Line
-                })
-                .style(run_color(*index, view.has_colors))
-                .data(points)
+    let y_ticks = if view.is_logarithmic {
+        Ticks::logarithmic(values)
+    } else {
+        Ticks::linear(values, f64::from(rows / ROWS_PER_TICK).max(1.0))
+    };
+    let curves: Vec<PlaneCurve<'_>> = { outlines.iter() }
+        .map(|(number, points)| PlaneCurve {
+            number: *number,
+            points,
         })
         .collect();
-    let y_label = |value: f64| {
-        format::number(if view.is_logarithmic {
-            10f64.powf(value)
-        } else {
-            value
-        })
-    };
-    let x_label = |value: f64| match view.axis {
-        Axis::Step => format::number(value.round()),
-        Axis::Time => format!("{} s", format::number(value.round())),
-    };
-    let chart = Chart::new(datasets)
-        .block(block)
-        .x_axis(
-            ChartAxis::default()
-                .bounds([left, right])
-                .labels([left, right].map(x_label))
-                .style(Style::new().add_modifier(Modifier::DIM)),
-        )
-        .y_axis(
-            ChartAxis::default()
-                .bounds(y_ticks.bounds())
-                .labels(y_ticks.values().map(y_label))
-                .style(Style::new().add_modifier(Modifier::DIM)),
-        )
-        .legend_position(None);
-    frame.render_widget(chart, area);
+    let drawn = Plane::draw(
+        (inner.width, rows),
+        (&x_ticks, &y_ticks),
+        &curves,
+        view.has_colors,
+    );
+    copy(&drawn, frame.buffer_mut(), inner);
 }
 
-fn marker(run: usize, has_colors: bool) -> Marker {
-    if has_colors {
-        return Marker::Braille;
+/// Copies what was drawn for itself into its place on the screen.
+fn copy(from: &Buffer, to: &mut Buffer, place: Rect) {
+    for position in from.area.positions() {
+        let (x, y) = (place.x + position.x, place.y + position.y);
+        if let (Some(source), Some(target)) = (from.cell(position), to.cell_mut((x, y)))
+            && place.contains((x, y).into())
+        {
+            *target = source.clone();
+        }
     }
-    MARKERS
-        .get(run % MARKERS.len())
-        .copied()
-        .unwrap_or(Marker::Braille)
 }
 
 #[cfg(test)]

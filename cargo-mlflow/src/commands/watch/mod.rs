@@ -17,6 +17,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use mlflow::Config;
+use mlflow::blocking::Client;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
 use ratatui::crossterm::{execute, queue};
@@ -28,6 +29,7 @@ use crate::arguments::Watch;
 use crate::failure::Failure;
 use crate::live::{Live, LiveChoice};
 use crate::output::Output;
+use crate::output::waiting::Waiting;
 use view::{Reaction, View};
 
 /// Pause between two looks at the journals. A key is heard at once.
@@ -50,7 +52,9 @@ pub(crate) fn run(config: &Config, output: Output, options: &Watch) -> Result<()
         newest: options.newest,
         experiments: &options.experiment,
     };
+    let waiting = Waiting::watch(output, Client::with_config(config.clone()).uri());
     let mut live = choice.find(config)?;
+    drop(waiting);
     live.load(Instant::now() + LOAD_TIMEOUT)?;
     let interrupt = Interrupt::listen()
         .map_err(|error| Failure::Io("cannot listen for signals".to_owned(), error))?;

@@ -9,7 +9,7 @@ use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
 use super::draw;
-use super::view::View;
+use super::view::{Page, View};
 use crate::live::{Live, LiveChoice};
 
 /// Longest wait for the store.
@@ -95,6 +95,15 @@ fn measure(config: &Config, name: &str, points: u32, source: &str) -> Live {
         assert!(text.contains(metric), "{text}");
     }
     assert!(text.contains(name), "{text}");
+    for (columns, lines) in [(1, 1), (3, 2), (9, 40), (200, 3), (38, 9)] {
+        let mut screen = Terminal::new(TestBackend::new(columns, lines)).expect("a screen");
+        for page in Page::ALL {
+            view.page = page;
+            screen
+                .draw(|frame| draw::draw(frame, &live, &mut view))
+                .expect("a frame");
+        }
+    }
     live
 }
 

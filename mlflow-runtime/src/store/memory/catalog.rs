@@ -396,6 +396,12 @@ impl Catalog for MemoryStore {
         Ok(())
     }
 
+    async fn delete_run_permanently(&self, _run_id: &str) -> Result<(), ClientError> {
+        Err(ClientError::unsupported(
+            "the fake keeps deleted runs: only runs in a SQLite file can be deleted for good",
+        ))
+    }
+
     async fn restore_run(&self, run_id: &str) -> Result<(), ClientError> {
         self.begin_request()?.run(run_id)?.deleted = false;
         Ok(())

@@ -7,6 +7,7 @@
 //!   server closes idle connections after 5 s, and may be closing the very connection that the request uses.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
@@ -222,14 +223,21 @@ impl HttpClient {
     }
 
     /// Sends a POST request that is harmless when repeated, and reads an answer with many records, of up to
-    /// [`MAX_LIST_BYTES`].
+    /// [`MAX_LIST_BYTES`]. `key` is the name of their list.
     pub(super) async fn post_list<T: DeserializeOwned>(
         &self,
         path: &str,
+        key: &str,
         body: Vec<u8>,
     ) -> Result<T, RequestError> {
+        let asked = format!("POST {path}");
         let response = self.post_json(path, body, Idempotency::Idempotent).await?;
-        read_json_within(&format!("POST {path}"), response, MAX_LIST_BYTES).await
+        let body = read_body_within(Route::Api, &asked, response, MAX_LIST_BYTES).await?;
+        let unexpected = || error::unexpected_response_error(&asked, &body).into();
+        if is_foreign_list(&body, key) {
+            return Err(unexpected());
+        }
+        serde_json::from_slice(&body).map_err(|_| unexpected())
     }
 
     pub(super) async fn post<T: DeserializeOwned>(
@@ -495,6 +503,20 @@ async fn read_json_within<T: DeserializeOwned>(
 ) -> Result<T, RequestError> {
     let body = read_body_within(Route::Api, asked, response, max_bytes).await?;
     serde_json::from_slice(&body).map_err(|_| error::unexpected_response_error(asked, &body).into())
+}
+
+/// Returns true if an answer holds something, but no list: then it is none of MLflow's, which leaves out an empty
+/// list and the token of a page that does not exist. Only a short answer is looked at: a long one holds a list.
+fn is_foreign_list(body: &[u8], key: &str) -> bool {
+    const MAX_BYTES: usize = 4096;
+    if body.len() > MAX_BYTES {
+        return false;
+    }
+    let fields = serde_json::from_slice::<HashMap<String, IgnoredAny>>(body);
+    fields.is_ok_and(|fields| {
+        let is_known = |field: &String| field == key || field == "next_page_token";
+        !fields.is_empty() && !fields.keys().any(is_known)
+    })
 }
 
 /// Returns the body of a successful answer; anything else is an error.

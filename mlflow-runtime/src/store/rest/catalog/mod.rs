@@ -112,6 +112,12 @@ impl Catalog for RestStore {
         runs::delete(self.api(), run_id).await
     }
 
+    async fn delete_run_permanently(&self, _run_id: &str) -> Result<(), ClientError> {
+        Err(ClientError::unsupported(
+            "a tracking server offers no call that deletes a run for good: run `mlflow gc` on the machine of the server",
+        ))
+    }
+
     async fn restore_run(&self, run_id: &str) -> Result<(), ClientError> {
         runs::restore(self.api(), run_id).await
     }

@@ -62,7 +62,7 @@ pub(super) async fn search(
             page_token: &place.token,
             max_results: size,
         });
-        api.http.post_list(PATH, body).await
+        api.http.post_list(PATH, "runs", body).await
     });
     let answer = match sent.await {
         Ok(answer) => answer,

@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_comparison_that_no_server_knows_is_an_error() {
-        let refused = query(attribute::run_name().is_null(), &[]);
+        let refused = query(attribute::source_path().eq("x"), &[]);
         assert!(matches!(refused, Err(ClientError::Search(_))));
         let refused = query("", &[attribute::source_path().asc()]);
         assert!(matches!(refused, Err(ClientError::Search(_))));

@@ -224,6 +224,16 @@ impl Catalog for SqliteStore {
         self.change(|db| run_changes::delete(db, run_id))
     }
 
+    async fn delete_run_permanently(&self, run_id: &str) -> Result<(), ClientError> {
+        let artifact_uri = self.read(|db| {
+            run_changes::require_deleted(db, run_id)?;
+            runs::artifact_uri(db, run_id)
+        })?;
+        // A run whose artifacts are gone can be deleted later. Artifacts whose run is gone would stay for ever.
+        local_artifacts::remove(&artifact_uri, run_id)?;
+        self.change(|db| run_changes::delete_permanently(db, run_id))
+    }
+
     async fn restore_run(&self, run_id: &str) -> Result<(), ClientError> {
         self.change(|db| run_changes::restore(db, run_id))
     }

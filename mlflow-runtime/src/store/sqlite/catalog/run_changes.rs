@@ -11,16 +11,30 @@ use crate::time;
 
 /// Checks that the run exists and is not deleted.
 fn require_active(db: &Connection, run_id: &str) -> Result<(), CatalogError> {
+    match is_deleted(db, run_id)? {
+        true => Err(CatalogError::Declined(ClientError::invalid(format!(
+            "the run {run_id} is deleted: restore it to change it"
+        )))),
+        false => Ok(()),
+    }
+}
+
+/// Checks that the run exists and is deleted.
+pub(super) fn require_deleted(db: &Connection, run_id: &str) -> Result<(), CatalogError> {
+    match is_deleted(db, run_id)? {
+        true => Ok(()),
+        false => Err(CatalogError::Declined(ClientError::invalid(format!(
+            "the run {run_id} is not deleted: only a deleted run can be deleted for good"
+        )))),
+    }
+}
+
+fn is_deleted(db: &Connection, run_id: &str) -> Result<bool, CatalogError> {
     let mut query = db.prepare_cached("SELECT lifecycle_stage FROM runs WHERE run_uuid = ?1")?;
     let stage = query
         .query_row([run_id], |row| rows::string(row, 0))
         .optional()?;
-    match stage.ok_or_else(|| missing_error(run_id))?.as_str() {
-        "deleted" => Err(CatalogError::Declined(ClientError::invalid(format!(
-            "the run {run_id} is deleted: restore it to change it"
-        )))),
-        _ => Ok(()),
-    }
+    Ok(stage.ok_or_else(|| missing_error(run_id))? == "deleted")
 }
 
 /// Changes name, status and end of a run. As in MLflow, an empty name changes nothing.
@@ -88,6 +102,22 @@ pub(super) fn restore(db: &Connection, run_id: &str) -> Result<(), CatalogError>
         )?
         .execute([run_id])?;
     require_change(changed, run_id)
+}
+
+/// Deletes a deleted run for good, as `mlflow gc` does: with its metrics, params and tags, and with all that the
+/// tables of newer MLflow releases tie to a run by their foreign keys. Inputs of the run stay, as in MLflow.
+pub(super) fn delete_permanently(db: &Connection, run_id: &str) -> Result<(), CatalogError> {
+    require_deleted(db, run_id)?;
+    for delete in [
+        "DELETE FROM metrics WHERE run_uuid = ?1",
+        "DELETE FROM latest_metrics WHERE run_uuid = ?1",
+        "DELETE FROM params WHERE run_uuid = ?1",
+        "DELETE FROM tags WHERE run_uuid = ?1",
+        "DELETE FROM runs WHERE run_uuid = ?1",
+    ] {
+        db.prepare_cached(delete)?.execute([run_id])?;
+    }
+    Ok(())
 }
 
 fn require_change(changed: usize, run_id: &str) -> Result<(), CatalogError> {

@@ -1,0 +1,192 @@
+//! `export`: runs or the history of their metrics, for other programs.
+//!
+//! Points are written as they come, so that a long history does not fill the memory. A table of runs is written
+//! when all runs are there, because its columns are not known before.
+
+mod columns;
+mod csv;
+#[cfg(feature = "parquet")]
+mod parquet;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use mlflow::blocking::Client;
+use mlflow::entities::{MetricPoint, Run};
+use mlflow::search::SearchRuns;
+use serde::Serialize;
+
+use crate::arguments::{Export, Format};
+use crate::failure::Failure;
+use crate::output::record::RunRecord;
+use crate::output::{Output, format as text, write_json_array};
+
+/// Columns of a table of points.
+const POINT_COLUMNS: [&str; 6] = [
+    "run_id",
+    "run_name",
+    "metric",
+    "step",
+    "value",
+    "timestamp_ms",
+];
+
+/// Point of a metric, as JSON holds it.
+#[derive(Serialize)]
+struct JsonPoint<'p> {
+    run_id: &'p str,
+    run_name: &'p str,
+    metric: &'p str,
+    #[serde(flatten)]
+    point: MetricPoint,
+}
+
+/// Exports runs or points.
+pub(crate) fn run(client: &Client, output: Output, options: &Export) -> Result<(), Failure> {
+    let format = format_of(output, options)?;
+    let written = match &options.output {
+        // A device, a pipe or the target of a link must not be replaced by a file.
+        Some(path) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => {
+            let failed = |error| Failure::Io(format!("cannot write {}", path.display()), error);
+            let mut file = BufWriter::new(File::create(path).map_err(failed)?);
+            let written = write(client, &mut file, options, format)?;
+            file.flush().map_err(failed)?;
+            written
+        }
+        Some(path) => {
+            // A file of the name appears when it is complete, and an earlier one stays until then.
+            let failed = |error| Failure::Io(format!("cannot write {}", path.display()), error);
+            let mut draft = path.clone().into_os_string();
+            draft.push(".part");
+            let draft = PathBuf::from(draft);
+            let mut file = BufWriter::new(File::create(&draft).map_err(failed)?);
+            let written = write(client, &mut file, options, format);
+            let moved = file.flush().and_then(|()| match written {
+                Ok(_) => fs::rename(&draft, path),
+                Err(_) => fs::remove_file(&draft),
+            });
+            let written = written?;
+            moved.map_err(failed)?;
+            written
+        }
+        None => write(client, &mut BufWriter::new(io::stdout()), options, format)?,
+    };
+    output.remark(written);
+    Ok(())
+}
+
+/// Returns the format to write, if it can be written to where the export goes.
+fn format_of(output: Output, options: &Export) -> Result<Format, Failure> {
+    match options.format {
+        #[cfg(feature = "parquet")]
+        Format::Parquet if output.json => Err(Failure::Usage(
+            "--json and --format parquet exclude each other".to_owned(),
+        )),
+        #[cfg(feature = "parquet")]
+        Format::Parquet if options.output.is_none() && output.is_terminal => Err(Failure::Usage(
+            "a terminal cannot show Parquet: give --output FILE".to_owned(),
+        )),
+        _ if output.json => Ok(Format::Json),
+        format => Ok(format),
+    }
+}
+
+/// Writes the export, and returns what was written, for people.
+fn write(
+    client: &Client,
+    output: &mut (impl Write + Send),
+    options: &Export,
+    format: Format,
+) -> Result<String, Failure> {
+    if !options.metrics.is_empty() {
+        let count = match format {
+            Format::Csv => csv::write_points(client, output, options)?,
+            Format::Json => write_json_points(client, output, options)?,
+            #[cfg(feature = "parquet")]
+            Format::Parquet => parquet::write_points(client, output, options)?,
+        };
+        output.flush()?;
+        return Ok(text::counted(count as u64, "point"));
+    }
+    let found = client.search_runs(search(options));
+    let count = match format {
+        Format::Json => {
+            write_json_array(&mut *output, found.map(|found| found.map(RunRecord::new)))?
+        }
+        Format::Csv => {
+            let runs = found.collect::<Result<Vec<_>, _>>()?;
+            csv::write_runs(output, &runs)?;
+            runs.len()
+        }
+        #[cfg(feature = "parquet")]
+        Format::Parquet => {
+            let runs = found.collect::<Result<Vec<_>, _>>()?;
+            parquet::write_runs(output, &runs)?;
+            runs.len()
+        }
+    };
+    output.flush()?;
+    Ok(text::counted(count as u64, "run"))
+}
+
+/// Returns the search for the runs to export.
+fn search(options: &Export) -> SearchRuns {
+    let search = super::search(&options.choice);
+    match options.limit {
+        0 => search,
+        limit => search.limit(limit),
+    }
+}
+
+/// Writes the points of the runs as a JSON array, and returns their number.
+fn write_json_points(
+    client: &Client,
+    output: &mut impl Write,
+    options: &Export,
+) -> Result<usize, Failure> {
+    let mut count = 0;
+    write!(output, "[")?;
+    for_each_point(client, options, |run, metric, point| {
+        let separator = if count == 0 { "\n" } else { ",\n" };
+        count += 1;
+        write!(output, "{separator}")?;
+        let point = JsonPoint {
+            run_id: &run.run_id,
+            run_name: &run.name,
+            metric,
+            point,
+        };
+        Ok(serde_json::to_writer(&mut *output, &point)?)
+    })?;
+    writeln!(output, "{}]", if count == 0 { "" } else { "\n" })?;
+    output.flush()?;
+    Ok(count)
+}
+
+/// Calls `write` with each point of the chosen metrics, with the run and the name of the metric.
+fn for_each_point(
+    client: &Client,
+    options: &Export,
+    mut write: impl FnMut(&Run, &str, MetricPoint) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let wants_all = options.metrics.iter().any(|key| key == "all");
+    for run in client.search_runs(search(options)) {
+        let run = run?;
+        let keys: Vec<&String> = if wants_all {
+            run.metrics.keys().collect()
+        } else {
+            let known = |key: &&String| run.metrics.contains_key(*key);
+            options.metrics.iter().filter(known).collect()
+        };
+        if keys.is_empty() {
+            continue;
+        }
+        for history in client.metric_histories(&*run.run_id, keys)? {
+            for point in history.iter() {
+                write(&run, history.key(), point)?;
+            }
+        }
+    }
+    Ok(())
+}
