@@ -88,6 +88,12 @@ pub(crate) enum Command {
     /// Check configuration, store, journal and git, and say what to do about each fault. The exit code is 1 if
     /// there is an error.
     Doctor,
+    /// Serve the runs to an assistant by the Model Context Protocol (MCP), on stdin and stdout.
+    ///
+    /// A client is configured with the command `cargo-mlflow`, the argument `mcp` and, if need be, the variable
+    /// MLFLOW_TRACKING_URI. README has the lines for some clients.
+    #[cfg(feature = "mcp")]
+    Mcp(Mcp),
     /// Make a small experiment to look at, in two seconds.
     Demo(Demo),
     /// Print the completions of a shell: for `cargo-mlflow`, and with bash, fish and zsh for `cargo mlflow`, too.
@@ -401,6 +407,15 @@ pub(crate) enum Journal {
         #[arg(short, long)]
         yes: bool,
     },
+}
+
+#[cfg(feature = "mcp")]
+#[derive(Args, Debug)]
+pub(crate) struct Mcp {
+    /// Offer tools that change runs, too: set a tag, rename, end, delete and restore a run. Without this, an
+    /// assistant can only read.
+    #[arg(long)]
+    pub(crate) allow_changes: bool,
 }
 
 /// Reads a number of seconds.

@@ -1,4 +1,4 @@
-//! The direction in which a metric is better, guessed by its name.
+//! The meaning of a metric's name: the direction in which the metric is better, and its importance.
 
 use mlflow::Goal;
 
@@ -58,6 +58,11 @@ pub(crate) fn guess(metric: &str) -> Option<Goal> {
             None
         }
     })
+}
+
+/// Returns true for a metric that is no by-product, such as those of the machine.
+pub(crate) fn is_of_interest(metric: &str) -> bool {
+    !metric.starts_with("system/") && !metric.starts_with("time/")
 }
 
 /// Returns true if `value` is better than `other`.

@@ -9,10 +9,12 @@
 mod analysis;
 mod arguments;
 mod commands;
+mod comparison;
 mod failure;
 mod goal;
 mod live;
 mod output;
+mod run_diagnosis;
 mod selection;
 
 use std::process::ExitCode;

@@ -12,6 +12,11 @@ use crate::output::format;
 /// Number of matching runs that an error shows.
 const MAX_SHOWN: usize = 5;
 
+/// Hint at the command that lists runs, in errors. A caller with another interface replaces it by its own.
+pub(crate) const RUNS_HINT: &str = "`cargo mlflow runs` lists the runs";
+/// Hint at the command that lists the metrics of a run, in errors.
+pub(crate) const METRICS_HINT: &str = "`cargo mlflow show last` lists the metrics of a run";
+
 /// Returns the search for the runs of some experiments; of all, if none is given.
 pub(crate) fn runs_of(experiments: &[String]) -> SearchRuns {
     experiments
@@ -80,7 +85,7 @@ impl Runs<'_> {
             .filter(|run| run.metric(key).is_some_and(|value| !value.is_nan()))
             .ok_or_else(|| {
                 Failure::NotFound(format!(
-                    "no run has a finite number for the metric `{key}`: `cargo mlflow show last` lists the metrics of a run"
+                    "no run has a finite number for the metric `{key}`: {METRICS_HINT}"
                 ))
             })
     }
@@ -105,9 +110,9 @@ impl Runs<'_> {
         }
         match found.as_slice() {
             [] => Err(Failure::NotFound(match self {
-                Self::Active(_) => format!(
-                    "there is no run with the id or name `{text}`: `cargo mlflow runs` lists the runs"
-                ),
+                Self::Active(_) => {
+                    format!("there is no run with the id or name `{text}`: {RUNS_HINT}")
+                }
                 Self::Deleted(_) => format!(
                     "there is no deleted run with the id or name `{text}`: `cargo mlflow runs --deleted` lists them"
                 ),

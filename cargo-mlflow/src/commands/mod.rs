@@ -11,6 +11,8 @@ mod export;
 mod inspect;
 mod interrupt;
 mod journal;
+#[cfg(feature = "mcp")]
+mod mcp;
 mod plot;
 mod question;
 mod restore;
@@ -50,16 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let config = answering_config(global)?;
         let client = Client::with_config(config);
         let waiting = Waiting::watch(output, client.uri());
-        let ended = run(&client).map_err(|failure| match failure {
-            // The URI may come from a variable, which nobody sees here.
-            Failure::Unavailable(_) => {
-                failure.with_remark(&format!("The store is {}", client.uri()))
-            }
-            Failure::NotFound(_) if is_file_store_instead(&client.uri()) => {
-                failure.with_remark(FILE_STORE_REMARK)
-            }
-            other => other,
-        });
+        let ended = run(&client).map_err(|failure| name_store(failure, &client));
         drop(waiting);
         ended
     };
@@ -87,7 +80,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             check_uri(&config)?;
             demo::run(config, output, options, global.tracking_uri.as_deref())
         }
+        #[cfg(feature = "mcp")]
+        Command::Mcp(options) => mcp::run(config(global), output, options),
         Command::Completions { shell } => completions::run(*shell),
+    }
+}
+
+/// Names the store that is not available: its URI may come from a variable, which nobody sees.
+fn name_store(failure: Failure, client: &Client) -> Failure {
+    match failure {
+        Failure::Unavailable(_) => failure.with_remark(&format!("The store is {}", client.uri())),
+        Failure::NotFound(_) if is_file_store_instead(&client.uri()) => {
+            failure.with_remark(FILE_STORE_REMARK)
+        }
+        other => other,
     }
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn run(client: &Client, output: Output, options: &Options) -> Result<
         .iter()
         .map(|(run, history)| Curve {
             name: printable(&shorten(&run.name, MAX_NAME_CHARS)),
-            points: thin(points(run, history, options.x), MAX_POINTS),
+            points: thinned(&points(run, history, options.x)),
         })
         .collect();
     let chart = Chart {
@@ -122,6 +122,15 @@ fn points(run: &Run, history: &MetricHistory, axis: Axis) -> Vec<(f64, f64)> {
         .collect();
     points.sort_by(|left, right| left.0.total_cmp(&right.0));
     points
+}
+
+/// Returns the points of a curve that are drawn.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let values: Vec<f64> = points.iter().map(|&(_, value)| value).collect();
+    let indices = thin(&values, MAX_POINTS).indices;
+    { indices.into_iter() }
+        .filter_map(|index| points.get(index).copied())
+        .collect()
 }
 
 fn save(path: &Path, content: &[u8]) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use mlflow::entities::Run;
 
 use crate::arguments::Runs;
 use crate::failure::Failure;
+use crate::goal::is_of_interest;
 use crate::output::record::RunRecord;
 use crate::output::style::status_color;
 use crate::output::table::{number_cell, shorten, table, to_text};
@@ -288,9 +289,4 @@ fn columns_that_fit(runs: &[Run], experiments: &Experiments, mut room: usize) ->
         }
     }
     chosen
-}
-
-/// Returns true for a metric that is no by-product, such as those of the machine.
-pub(crate) fn is_of_interest(metric: &str) -> bool {
-    !metric.starts_with("system/") && !metric.starts_with("time/")
 }

@@ -4,18 +4,22 @@ use mlflow::blocking::Client;
 use mlflow::entities::{DatasetInput, FileInfo, MetricHistory, Run, is_automatic_tag};
 use serde::Serialize;
 
+use crate::analysis::diagnosis::{Finding, Severity};
 use crate::arguments::Show;
 use crate::failure::Failure;
 use crate::output::record::RunRecord;
-use crate::output::style::{dim, heading};
+use crate::output::style::{dim, error, heading, warning};
 use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
+use crate::run_diagnosis::{choose_metrics, findings};
 use crate::selection::{select, select_deleted};
 
 /// Greatest number of characters of a value.
 const MAX_VALUE_CHARS: usize = 120;
 /// Greatest number of characters of a dataset's source.
 const MAX_SOURCE_CHARS: usize = 80;
+/// Greatest number of points that are read for the findings.
+const MAX_DIAGNOSED_POINTS: u64 = 100_000;
 
 /// Run with what belongs to it, as `--json` writes it.
 #[derive(Serialize)]
@@ -24,6 +28,7 @@ struct Details<'r> {
     run: RunRecord<&'r Run>,
     experiment: Option<String>,
     artifacts: &'r [FileInfo],
+    findings: Vec<Finding>,
 }
 
 /// Shows a run.
@@ -39,11 +44,14 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         .experiment_by_id(&*run.experiment_id)
         .ok()
         .map(|experiment| experiment.name);
+    let (diagnosed, _) = choose_metrics(&run, MAX_DIAGNOSED_POINTS);
     if output.json {
+        let histories = client.metric_histories(&*run.run_id, diagnosed)?;
         return output.json(&Details {
             run: RunRecord::new(&run),
             experiment,
             artifacts: &artifacts,
+            findings: findings(&run, &histories),
         });
     }
     write_head(output, &run, experiment.as_deref())?;
@@ -56,12 +64,18 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
             ))?;
         }
     }
+    let mut histories = Vec::new();
     if !run.metrics.is_empty() {
         let keys: Vec<_> = run.metrics.keys().cloned().collect();
-        let histories = client.metric_histories(&*run.run_id, keys)?;
+        histories = client.metric_histories(&*run.run_id, keys)?;
         output.line(format_args!("\n{}", heading("Metrics")))?;
         output.line(metrics_table(output, &run, &histories))?;
     }
+    let is_diagnosed = |history: &&MetricHistory| diagnosed.iter().any(|key| key == history.key());
+    write_findings(
+        output,
+        &findings(&run, histories.iter().filter(is_diagnosed)),
+    )?;
     let tags: Vec<_> = run
         .tags
         .iter()
@@ -127,6 +141,24 @@ fn write_head(output: Output, run: &Run, experiment: Option<&str>) -> Result<(),
     }
     if let Some(note) = run.tag("mlflow.note.content") {
         output.line(format_args!("\n{}", note.trim_end()))?;
+    }
+    Ok(())
+}
+
+fn write_findings(output: Output, findings: &[Finding]) -> Result<(), Failure> {
+    if findings.is_empty() {
+        return Ok(());
+    }
+    output.line(format_args!("\n{}", heading("Findings")))?;
+    for finding in findings {
+        // Aligned before the colour is added, whose characters have no width.
+        let label = format!("{:<7}", finding.severity.as_str());
+        let label = match finding.severity {
+            Severity::Error => error(label),
+            Severity::Warning => warning(label),
+            Severity::Info => dim(label),
+        };
+        output.line(format_args!("  {label}  {}", finding.text))?;
     }
     Ok(())
 }

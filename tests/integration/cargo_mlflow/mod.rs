@@ -6,6 +6,7 @@ mod doctor;
 mod export;
 mod inspect;
 mod journal;
+mod mcp;
 mod runs;
 mod store;
 mod sync;

@@ -17,18 +17,23 @@ use mlflow::Config;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::output::format::counted;
-use report::Report;
+pub(crate) use report::Report;
 
-/// Shows what is found. Fails if a finding is an error.
-pub(crate) fn run(config: Config, output: Output) -> Result<(), Failure> {
+/// Examines everything.
+pub(crate) fn examine(config: Config) -> Report {
     let settings = config.explain();
     let journal = journal::examine(&config);
-    let report = Report::new(
+    Report::new(
         configuration::examine(&settings),
         store::examine(config, &settings),
         journal,
         git::examine(),
-    );
+    )
+}
+
+/// Shows what is found. Fails if a finding is an error.
+pub(crate) fn run(config: Config, output: Output) -> Result<(), Failure> {
+    let report = examine(config);
     if output.json {
         output.json(&report)?;
     } else {

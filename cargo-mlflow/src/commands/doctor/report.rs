@@ -13,7 +13,7 @@ use crate::output::style::{dim, error, good, heading, warning};
 
 /// Everything that is known.
 #[derive(Debug, Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     /// Version of this program.
     version: &'static str,
     /// Number of findings that are errors.
@@ -95,6 +95,19 @@ impl Finding {
         }
     }
 
+    #[cfg(feature = "mcp")]
+    fn to_line(&self, section: &str) -> String {
+        let Self {
+            level,
+            text,
+            advice,
+        } = self;
+        let advice = { advice.as_deref() }
+            .map(|advice| format!(" ({advice})"))
+            .unwrap_or_default();
+        format!("{}: {section}: {text}{advice}", level.as_str())
+    }
+
     fn write(&self, output: Output) -> Result<(), Failure> {
         let Self {
             level,
@@ -156,6 +169,23 @@ impl Report {
             journal,
             git,
         }
+    }
+
+    /// Returns the findings, each as a line without colours.
+    #[cfg(feature = "mcp")]
+    pub(crate) fn to_lines(&self) -> Vec<String> {
+        let sections = [
+            ("configuration", &self.configuration.findings),
+            ("store", &self.store.findings),
+            ("journal", &self.journal.findings),
+            ("git", &self.git.findings),
+        ];
+        let lines = |(name, findings): (&str, &Vec<Finding>)| -> Vec<String> {
+            { findings.iter() }
+                .map(|finding| finding.to_line(name))
+                .collect()
+        };
+        sections.into_iter().flat_map(lines).collect()
     }
 
     /// Writes the report for people.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::curve::{Axis, Outlines};
-use crate::commands::runs::is_of_interest;
+use crate::goal::is_of_interest;
 use crate::live::Live;
 
 /// Weights of the past in the moving average, which one key goes through.

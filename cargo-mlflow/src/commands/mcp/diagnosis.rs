@@ -1,0 +1,93 @@
+//! The tool that diagnoses a run.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answer::Answer;
+use super::run_record::{RunRecord, headline};
+use super::tool::{Effect, Tool};
+use super::tool_context::ToolContext;
+use super::waiting;
+use crate::failure::Failure;
+use crate::output::format::counted;
+use crate::output::table::shorten;
+use crate::run_diagnosis::{choose_metrics, findings};
+
+/// Greatest number of points that are read.
+const MAX_POINTS: u64 = 500_000;
+const MAX_FINDINGS: usize = 50;
+const MAX_LIST_CHARS: usize = 400;
+
+pub(super) fn diagnosis_tools() -> Vec<Tool> {
+    vec![Tool::new(
+        "diagnose_run",
+        "Diagnose run",
+        "Examines the whole curves of a run, and its state: NaN, divergence, overfitting, plateau, spikes, slowdown, \
+         stall, failure. Each finding says what was seen in numbers, and what to try.",
+        Effect::Reads,
+        diagnose_run,
+    )]
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Arguments {
+    /// Run: beginning of its id, name, `last`, or `best:METRIC`, `min:METRIC`, `max:METRIC`.
+    run: String,
+    /// Names of experiments in which the run is looked for. Default: all.
+    #[serde(default)]
+    experiments: Vec<String>,
+}
+
+fn diagnose_run(context: &ToolContext, arguments: Arguments) -> Result<Answer, Failure> {
+    let Arguments { run, experiments } = arguments;
+    let run = context.select(&experiments, &run)?;
+    let (chosen, too_long) = choose_metrics(&run, MAX_POINTS);
+    let histories = if chosen.is_empty() {
+        Vec::new()
+    } else {
+        context.client.metric_histories(&*run.run_id, chosen)?
+    };
+    let mut found = findings(&run, &histories);
+    let total = found.len();
+    found.truncate(MAX_FINDINGS);
+    let points: u64 = histories.iter().map(|history| history.len() as u64).sum();
+    let mut lines = vec![headline(&run)];
+    lines.extend(
+        { found.iter() }.map(|finding| format!("{}: {}", finding.severity.as_str(), finding.text)),
+    );
+    if found.is_empty() {
+        lines.push("nothing conspicuous was found".to_owned());
+    }
+    lines.push(format!(
+        "examined: {} with {}",
+        counted(histories.len() as u64, "metric"),
+        counted(points, "point")
+    ));
+    let mut left_out = Vec::new();
+    if total > MAX_FINDINGS {
+        left_out.push(counted((total - MAX_FINDINGS) as u64, "further finding"));
+    }
+    if !too_long.is_empty() {
+        left_out.push(format!(
+            "the curves of {} (get_metric_history returns them)",
+            shorten(&too_long.join(", "), MAX_LIST_CHARS)
+        ));
+    }
+    let left_out = (!left_out.is_empty()).then(|| format!("left out: {}", left_out.join("; ")));
+    lines.extend(left_out.clone());
+    let waiting = waiting::remark_on(context, &run);
+    lines.extend(waiting.clone());
+    Answer::new(
+        &lines,
+        &json!({
+            "run": RunRecord::from(&run),
+            "findings": found,
+            "metrics_examined": histories.len(),
+            "points_examined": points,
+            "left_out": left_out,
+            "waiting": waiting,
+        }),
+    )
+}

@@ -1,0 +1,108 @@
+//! `mcp`: runs for assistants, by the Model Context Protocol on stdin and stdout.
+//!
+//! Invariants:
+//!
+//! - Stdout carries the protocol alone, and stderr everything else.
+//! - A call changes nothing, unless the server was started with `--allow-changes`.
+//! - An answer is bounded in size, and says what was left out and how to get that.
+//! - A call ends within [`server::CALL_TIMEOUT`], also while the store is unavailable. Its failure is an answer in
+//!   one sentence, and the server goes on.
+//! - Texts of the store are masked as the library masks what it logs, and hold no control characters.
+//!
+//! [`server::Server`] speaks the protocol, and hands each call to one of the [`tool::Tool`]s. A tool is a function
+//! from its arguments and a [`tool_context::ToolContext`] to an [`answer::Answer`]. Each subject has its tools in a
+//! file.
+
+mod answer;
+mod artifacts;
+mod changes;
+mod comparison;
+mod diagnosis;
+mod experiments;
+mod history;
+mod run_record;
+mod runs;
+mod server;
+mod session_transport;
+mod state;
+mod tail;
+mod tool;
+mod tool_context;
+mod waiting;
+
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
+
+use mlflow::blocking::Client;
+use mlflow::{Config, SettingSource};
+use rmcp::ServiceExt as _;
+use rmcp::transport::async_rw::AsyncRwTransport;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::arguments::Mcp;
+use crate::failure::Failure;
+use crate::output::Output;
+use server::Server;
+use session_transport::SessionTransport;
+use tool_context::ToolContext;
+
+/// Longest time of one request to the store, where the environment gives none. An assistant waits for the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Serves until stdin is closed, or until Ctrl-C or SIGTERM.
+pub(crate) fn run(config: Config, output: Output, options: &Mcp) -> Result<(), Failure> {
+    if io::stdin().is_terminal() {
+        output.remark(
+            "this waits for the messages of a client of the Model Context Protocol on stdin: README shows the lines \
+             that a client needs. Ctrl-C ends it",
+        );
+    }
+    let client = Client::with_config(with_request_timeout(config.clone()));
+    let context = ToolContext { client, config };
+    let server = Server::new(context, options.allow_changes);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Io("cannot start the server".to_owned(), error))?;
+    let ended = runtime.block_on(serve(server));
+    // A call may still wait for the store, and a thread for stdin. Nobody waits for them.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(server: Server) -> Result<(), Failure> {
+    let cannot_listen = |error| Failure::Io("cannot listen for signals".to_owned(), error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
+    let transport = AsyncRwTransport::new_server(tokio::io::stdin(), tokio::io::stdout());
+    let session = async {
+        match server.serve(SessionTransport::new(transport)).await {
+            Ok(running) => match running.waiting().await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(Failure::Other(format!("the server has failed: {error}"))),
+            },
+            // The client left before it introduced itself.
+            Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => Ok(()),
+            Err(error) => Err(Failure::Other(format!(
+                "the client does not speak the Model Context Protocol: {error}"
+            ))),
+        }
+    };
+    tokio::select! {
+        ended = session => ended,
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+/// Shortens the timeout of requests, unless the environment sets one.
+fn with_request_timeout(config: Config) -> Config {
+    let is_default = config.explain().iter().any(|setting| {
+        setting.name == "MLFLOW_HTTP_REQUEST_TIMEOUT" && setting.source == SettingSource::Default
+    });
+    if is_default {
+        config.request_timeout(REQUEST_TIMEOUT)
+    } else {
+        config
+    }
+}
