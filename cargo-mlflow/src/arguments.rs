@@ -76,6 +76,9 @@ pub(crate) enum Command {
     Artifacts(Artifacts),
     /// Write runs, or the history of their metrics, as CSV, JSON or Parquet.
     Export(Export),
+    /// Bring the runs of other trackers into the store: of TensorBoard, W&B (offline), Trackio, Neptune's exporter,
+    /// and of tables. The same import again adds only what is new.
+    Import(Import),
     /// Delete old runs: hide them, or delete them for good.
     Cleanup(Cleanup),
     /// Restore deleted runs.
@@ -308,6 +311,38 @@ pub(crate) struct Export {
     /// File to write. Default: stdout.
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// Format of the files of another tracker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ImportFormat {
+    /// Event files; each folder with such files is a run.
+    Tensorboard,
+    /// Runs of W&B that were logged offline.
+    Wandb,
+    /// Databases of Trackio, one a project.
+    Trackio,
+    /// Parquet files that neptune-exporter has written.
+    Neptune,
+    /// Tables as CSV, TSV or JSON: those of `cargo mlflow export`, points (run,metric,step,value), or steps
+    /// (step,loss,acc).
+    Csv,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// Files to import, and folders that are searched for them.
+    #[arg(required = true, value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Import only this format. Default: whatever lies there.
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<ImportFormat>,
+    /// Experiment of the runs. Default: the project in the source, else the name of the folder.
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) experiment: Option<String>,
+    /// Only say what would be imported.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Args, Debug)]

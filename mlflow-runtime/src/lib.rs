@@ -184,8 +184,8 @@ mod tracker;
 mod warnings;
 
 pub use client::{
-    Client, DownloadArtifacts, DownloadProgress, Goal, Resume, SearchRecord, SearchResults,
-    ServerInfo, best_run, blocking,
+    Client, DownloadArtifacts, DownloadProgress, Goal, LegalValues, Resume, SearchRecord,
+    SearchResults, ServerInfo, best_run, blocking,
 };
 pub use config::{Config, Setting, SettingSource};
 pub use journal::JournalDirectory;

@@ -15,14 +15,14 @@ use signal_hook::iterator::Signals;
 const FORCED_EXIT_CODE: i32 = 130;
 
 /// First signal that asks the program to end. A second one ends it at once.
-pub(super) struct Interrupt {
+pub(crate) struct Interrupt {
     has_come: Arc<AtomicBool>,
     signals: Receiver<()>,
 }
 
 impl Interrupt {
     /// Begins to listen for the signals.
-    pub(super) fn listen() -> io::Result<Self> {
+    pub(crate) fn listen() -> io::Result<Self> {
         let has_come = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order, the first signal finds the flag unset.
@@ -44,12 +44,12 @@ impl Interrupt {
     }
 
     /// Returns true if a signal has come.
-    pub(super) fn has_come(&self) -> bool {
+    pub(crate) fn has_come(&self) -> bool {
         self.has_come.load(Ordering::Relaxed)
     }
 
     /// Waits for a signal, but no longer than `timeout`. Returns true if one has come.
-    pub(super) fn wait(&self, timeout: Duration) -> bool {
+    pub(crate) fn wait(&self, timeout: Duration) -> bool {
         self.signals.recv_timeout(timeout).is_ok() || self.has_come()
     }
 }

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod experiments;
 mod export;
+mod import;
 mod inspect;
 mod interrupt;
 mod journal;
@@ -70,6 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             with_client(&|client| artifacts::run(client, output, options))
         }
         Command::Export(options) => with_client(&|client| export::run(client, output, options)),
+        Command::Import(options) => with_client(&|client| import::run(client, output, options)),
         Command::Cleanup(options) => with_client(&|client| cleanup::run(client, output, options)),
         Command::Restore(options) => with_client(&|client| restore::run(client, output, options)),
         Command::Sync(options) => sync::run(config(global), output, options, global.timeout),

@@ -12,7 +12,7 @@ use super::{DownloadArtifacts, Goal, SearchRecord, SearchResults, ServerInfo};
 use crate::config::Config;
 use crate::entities::{
     Experiment, FileInfo, MetricHistory, ModelVersion, NewExperiment, NewModelVersion,
-    NewRegisteredModel, RegisteredModel, Run, RunUpdate,
+    NewRegisteredModel, NewRun, RegisteredModel, Run, RunUpdate, RunValues,
 };
 use crate::search::{SearchExperiments, SearchModelVersions, SearchRegisteredModels, SearchRuns};
 use crate::store::ClientError;
@@ -77,6 +77,10 @@ calls! {
     fn run(run_id: impl Into<String>) -> Run;
     fn parent_run(run_id: impl Into<String>) -> Option<Run>;
     fn best_run(experiment: impl Into<String>, key: impl Into<String>, goal: Goal) -> Option<Run>;
+    fn create_run(new: NewRun) -> Run;
+    fn log_batch(run_id: impl Into<String>, values: RunValues) -> ();
+    fn log_artifact(run_id: impl Into<String>, file: impl Into<PathBuf>, path: impl Into<String>) -> ();
+    fn log_artifact_bytes(run_id: impl Into<String>, content: impl Into<Vec<u8>>, path: impl Into<String>) -> ();
     fn update_run(run_id: impl Into<String>, update: RunUpdate) -> ();
     fn delete_run(run_id: impl Into<String>) -> ();
     fn delete_run_permanently(run_id: impl Into<String>) -> ();

@@ -1,4 +1,4 @@
-//! Reading of a store, and its administration: everything but the logging of runs.
+//! Reading of a store, its administration, and logging to any of its runs.
 //!
 //! Invariants: a call needs no particular async runtime, and blocks none, because it runs on a thread of the
 //! client's own. A call returns every failure as an error that says what to do, and logs nothing.
@@ -10,6 +10,8 @@
 mod best_run;
 pub mod blocking;
 mod download;
+mod legal_values;
+mod logging;
 mod results;
 mod resume;
 mod server_info;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 pub use best_run::{Goal, best_run};
 pub use download::{DownloadArtifacts, DownloadProgress};
+pub use legal_values::LegalValues;
 pub use results::{SearchRecord, SearchResults};
 pub use resume::Resume;
 pub use server_info::ServerInfo;
@@ -51,8 +54,8 @@ const RUNS_PER_PAGE: usize = 250;
 /// Number of other records in a page.
 const RECORDS_PER_PAGE: usize = 1000;
 
-/// A client that reads the store to which runs go, and administrates it. For code that is not async there is
-/// [`blocking::Client`], which has the same methods.
+/// A client that reads the store to which runs go, administrates it, and logs to any of its runs. For code that
+/// is not async there is [`blocking::Client`], which has the same methods.
 ///
 /// The client sees what has been delivered. Values that this process has logged a moment ago may still be on
 /// their way: [`flush`](crate::flush) waits for them.

@@ -9,12 +9,14 @@
 mod artifact;
 mod experiment;
 mod metric_history;
+mod new_run;
 mod registry;
 mod run;
 
 pub use artifact::FileInfo;
 pub use experiment::{Experiment, LifecycleStage, NewExperiment};
 pub use metric_history::{MetricHistory, MetricPoint};
+pub use new_run::{NewRun, RunValues};
 pub use registry::{
     ModelVersion, ModelVersionStatus, NewModelVersion, NewRegisteredModel, RegisteredModel,
 };

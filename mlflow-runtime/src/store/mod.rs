@@ -46,7 +46,7 @@ pub use error::{ErrorReason, StoreError};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
-pub(crate) use validate::check_path_inside;
+pub(crate) use validate::{check_batch, check_path_inside};
 
 /// Tag that identifies a run, so that the run can be found when the answer to its creation was lost.
 pub const RUN_KEY_TAG: &str = tag_keys::RUN_KEY;
@@ -246,6 +246,32 @@ pub struct Batch<'a> {
     pub params: &'a [Param],
     /// Tags, in the order they were set; the last value of a key wins.
     pub tags: &'a [Tag],
+}
+
+impl<'a> Batch<'a> {
+    /// Creates a batch of metric points alone.
+    pub(crate) fn of_metrics(metrics: &'a [Metric]) -> Self {
+        Self {
+            metrics,
+            ..Self::default()
+        }
+    }
+
+    /// Creates a batch of params alone.
+    pub(crate) fn of_params(params: &'a [Param]) -> Self {
+        Self {
+            params,
+            ..Self::default()
+        }
+    }
+
+    /// Creates a batch of tags alone.
+    pub(crate) fn of_tags(tags: &'a [Tag]) -> Self {
+        Self {
+            tags,
+            ..Self::default()
+        }
+    }
 }
 
 /// Largest number of entries that a [`Batch`] may hold.

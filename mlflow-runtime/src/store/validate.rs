@@ -18,7 +18,7 @@ fn rejected_error(reason: String) -> StoreError {
 
 /// Rejects a batch that the server would refuse before writing anything: one with a bad key, or with a
 /// timestamp before 1970.
-pub(super) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
+pub(crate) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
     let mut last: Option<&str> = None;
     for metric in batch.metrics {
         if last != Some(&*metric.key) {

@@ -4,6 +4,7 @@ mod cleanup;
 mod completions;
 mod doctor;
 mod export;
+mod import;
 mod inspect;
 mod journal;
 mod mcp;

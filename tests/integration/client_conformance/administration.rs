@@ -615,7 +615,7 @@ fn dump(database: &Path, begun: i64) -> Value {
 }
 
 /// Panics with the first differences of two dumps.
-fn compare_dumps(store: &str, ours: &Value, mlflows: &Value) {
+pub(super) fn compare_dumps(store: &str, ours: &Value, mlflows: &Value) {
     let mut differences = Vec::new();
     collect_differences("", ours, mlflows, &mut differences);
     differences.truncate(30);

@@ -537,6 +537,34 @@ class Calls:
     def get_experiment(self, experiment):
         self.client.get_experiment(self.id(experiment))
 
+    def create_run(self, experiment, name, start, tags):
+        run = self.client.create_run(self.id(experiment), start, tags, name)
+        self.ids[run.info.run_name] = run.info.run_id
+
+    def log_batch(self, run, metrics, params, tags):
+        points = [Metric(key, float(value), time, step) for key, value, step, time in metrics]
+        params = [Param(key, value) for key, value in params.items()]
+        tags = [RunTag(key, value) for key, value in tags.items()]
+        # More than fits into one of MLflow's requests is logged in several.
+        while True:
+            self.client.log_batch(self.id(run), points[:700], params[:100], tags[:100])
+            points, params, tags = points[700:], params[100:], tags[100:]
+            if not (points or params or tags):
+                return
+
+    def log_text(self, run, text, path):
+        self.client.log_text(self.id(run), text, path)
+
+    def log_file(self, run, text, folder, name):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, name)
+            with open(path, "w") as file:
+                file.write(text)
+            self.client.log_artifact(self.id(run), path, folder)
+
+    def end_run(self, run, status, end):
+        self.client.set_terminated(self.id(run), status, end)
+
     def update_run(self, run, name, status, end_time_ms):
         run_id = self.id(run)
         if end_time_ms is None and status not in ("FINISHED", "FAILED", "KILLED"):

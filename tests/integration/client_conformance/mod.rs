@@ -11,6 +11,7 @@ mod artifacts;
 mod cases;
 mod fake;
 mod faults;
+mod logging;
 mod own_file;
 mod paging;
 mod python;

@@ -4,7 +4,6 @@
 //! environment go there. The journal of a running process is left alone. Runs keep their own times.
 
 pub(crate) mod destination;
-
 mod plan;
 pub(crate) mod progress;
 

@@ -1,0 +1,635 @@
+//! Tables: CSV, TSV and JSON. A table is one of these:
+//!
+//! - the runs that `cargo mlflow export` writes: a run a row, with `params.KEY`, `metrics.KEY` and `tags.KEY`;
+//! - points: a row each, with the columns `metric` and `value`, and mostly `run`, `step` and a time. The points
+//!   that `cargo mlflow export --metrics` writes are such a table;
+//! - steps: a row each, with a column for each metric. The file is one run, unless there is a column `run`.
+//!
+//! In JSON, each row is an object in a line of its own; the array that `export` writes is read, too. Objects in
+//! objects become columns with `.` in their names.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read};
+use std::path::PathBuf;
+
+use mlflow::RunStatus;
+
+use super::discovery::{changed_ms, file_stem};
+use super::values::{Json, flatten, parse_number, parse_step, parse_time};
+use super::writer::{EXPORT_FORMAT, Importer, RunWriter, SourceRun};
+use crate::failure::Failure;
+
+/// Longest line of JSON that is read.
+const MAX_LINE_BYTES: u64 = 64 << 20;
+const TABLE_FORMAT: &str = "csv";
+
+/// Names of the columns that tell what a row belongs to. The first one that a table has counts.
+const RUN_ID_COLUMNS: [&str; 2] = ["run_id", "run"];
+const RUN_NAME_COLUMNS: [&str; 2] = ["run_name", "run"];
+const METRIC_COLUMNS: [&str; 4] = ["metric", "key", "tag", "name"];
+const STEP_COLUMNS: [&str; 7] = [
+    "step",
+    "_step",
+    "global_step",
+    "trainer/global_step",
+    "iteration",
+    "iter",
+    "epoch",
+];
+const TIME_COLUMNS: [&str; 8] = [
+    "timestamp_ms",
+    "timestamp",
+    "_timestamp",
+    "wall_time",
+    "wall time",
+    "time_ms",
+    "time",
+    "date",
+];
+
+/// Form of a file's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TableFormat {
+    Csv { delimiter: u8 },
+    Json,
+}
+
+/// File with a table.
+#[derive(Debug)]
+pub(super) struct TableFile {
+    pub(super) path: PathBuf,
+    pub(super) format: TableFormat,
+    /// Name of the experiment, unless the arguments give another.
+    pub(super) experiment: String,
+    /// Absolute path, which is the id of a run without an own one.
+    pub(super) id: String,
+}
+
+/// Part of a table that one pass imports. The end of a run is not known before all of its points are, and its
+/// start is not known from its points, so the tables that `export` writes are read in three passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Exported runs, without their metrics.
+    Runs,
+    /// Points, and all other tables.
+    Points,
+    /// The latest value of each metric of exported runs, if no other point of the metric is known.
+    LatestValues,
+}
+
+/// Imports a part of a table.
+pub(super) fn import(
+    table: &TableFile,
+    pass: Pass,
+    importer: &Importer<'_>,
+) -> Result<(), Failure> {
+    let mut reader = TableReader {
+        importer,
+        table,
+        pass,
+        columns: Vec::new(),
+        indices: HashMap::new(),
+        layout: None,
+        row: 0,
+        runs: TableRuns {
+            importer,
+            table,
+            writers: HashMap::new(),
+            order: Vec::new(),
+        },
+        skipped_texts: HashSet::new(),
+    };
+    match table.format {
+        TableFormat::Csv { delimiter } => reader.read_csv(delimiter)?,
+        TableFormat::Json => reader.read_json()?,
+    }
+    reader.finish()
+}
+
+/// Meaning of the columns of a table: each holds the place of a column.
+#[derive(Clone, Debug, Default)]
+struct Layout {
+    kind: Kind,
+    run_id: Option<usize>,
+    run_name: Option<usize>,
+    metric: Option<usize>,
+    value: Option<usize>,
+    step: Option<usize>,
+    time: Option<usize>,
+    /// True if the time is in ms, whatever its size.
+    is_time_in_ms: bool,
+    /// True for the points that `export` writes.
+    is_export: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Kind {
+    /// Runs as `export` writes them.
+    Runs,
+    /// A point a row.
+    Points,
+    /// A step a row.
+    #[default]
+    Steps,
+}
+
+impl Layout {
+    fn of(columns: &[String]) -> Self {
+        let lower: Vec<String> = columns
+            .iter()
+            .map(|column| column.trim().to_lowercase())
+            .collect();
+        let first_of = |names: &[&str]| {
+            names
+                .iter()
+                .find_map(|name| lower.iter().position(|column| column == name))
+        };
+        let time = first_of(&TIME_COLUMNS);
+        let layout = Self {
+            kind: Kind::Steps,
+            run_id: first_of(&RUN_ID_COLUMNS),
+            run_name: first_of(&RUN_NAME_COLUMNS),
+            metric: first_of(&METRIC_COLUMNS),
+            value: first_of(&["value"]),
+            step: first_of(&STEP_COLUMNS),
+            time,
+            is_time_in_ms: time
+                .and_then(|at| lower.get(at))
+                .is_some_and(|name| name.ends_with("_ms")),
+            is_export: false,
+        };
+        let has_all = |names: &[&str]| {
+            names
+                .iter()
+                .all(|name| lower.iter().any(|column| column == name))
+        };
+        let kind = if has_all(&["run_id", "experiment_id", "status", "start_time_ms"]) {
+            Kind::Runs
+        } else if layout.metric.is_some() && layout.value.is_some() {
+            Kind::Points
+        } else {
+            Kind::Steps
+        };
+        let is_export = has_all(&["run_id", "run_name", "metric", "value", "timestamp_ms"]);
+        Self {
+            kind,
+            is_export,
+            ..layout
+        }
+    }
+
+    /// Returns true if the column tells what the row belongs to, and is no metric.
+    fn is_of_row(&self, column: usize) -> bool {
+        [self.run_id, self.run_name, self.step, self.time].contains(&Some(column))
+    }
+}
+
+struct TableReader<'i> {
+    importer: &'i Importer<'i>,
+    table: &'i TableFile,
+    pass: Pass,
+    columns: Vec<String>,
+    /// Places of the columns of JSON objects.
+    indices: HashMap<String, usize>,
+    layout: Option<Layout>,
+    /// Number of the row, from 1.
+    row: u64,
+    runs: TableRuns<'i>,
+    /// Columns with texts, which are left out.
+    skipped_texts: HashSet<usize>,
+}
+
+/// Runs to which the rows of a table belong.
+struct TableRuns<'i> {
+    importer: &'i Importer<'i>,
+    table: &'i TableFile,
+    writers: HashMap<String, RunWriter<'i>>,
+    /// Ids of the runs, in the order of the table.
+    order: Vec<String>,
+}
+
+impl<'i> TableRuns<'i> {
+    /// Returns the run to which a row belongs.
+    fn of_row(&mut self, layout: &Layout, cells: &[&str]) -> &mut RunWriter<'i> {
+        let id = cell(cells, layout.run_id);
+        let id = if layout.run_id.is_none() {
+            cell(cells, layout.run_name)
+        } else {
+            id
+        };
+        let Self {
+            importer,
+            table,
+            writers,
+            order,
+        } = self;
+        writers.entry(id.to_owned()).or_insert_with(|| {
+            let name = match cell(cells, layout.run_name) {
+                "" if id.is_empty() => file_stem(&table.path),
+                "" => id.to_owned(),
+                name => name.to_owned(),
+            };
+            let source = match id {
+                id if layout.is_export => table.source_run(EXPORT_FORMAT, id.to_owned(), name),
+                "" => table.source_run(TABLE_FORMAT, table.id.clone(), name),
+                id => table.source_run(TABLE_FORMAT, format!("{}#{id}", table.id), name),
+            };
+            order.push(id.to_owned());
+            importer.begin(source)
+        })
+    }
+}
+
+impl TableFile {
+    fn source_run(&self, format: &'static str, id: String, name: String) -> SourceRun {
+        SourceRun {
+            format,
+            id,
+            source: self.path.display().to_string(),
+            name,
+            experiment: self.experiment.clone(),
+            changed_ms: changed_ms(&self.path),
+        }
+    }
+}
+
+/// Returns a cell without spaces around it; an empty text if there is no such column.
+fn cell<'c>(cells: &[&'c str], at: Option<usize>) -> &'c str {
+    at.and_then(|at| cells.get(at))
+        .map_or("", |cell| cell.trim())
+}
+
+impl TableReader<'_> {
+    fn open(&self) -> Result<impl Read + use<>, Failure> {
+        let file = File::open(&self.table.path).map_err(|error| self.cannot_read(error))?;
+        Ok(self.importer.progress.reader(file))
+    }
+
+    fn cannot_read(&self, error: std::io::Error) -> Failure {
+        Failure::Io(format!("cannot read {}", self.table.path.display()), error)
+    }
+
+    fn read_csv(&mut self, delimiter: u8) -> Result<(), Failure> {
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .flexible(true)
+            .from_reader(self.open()?);
+        let path = self.table.path.display();
+        let failed = |error: csv::Error| match error.into_kind() {
+            csv::ErrorKind::Io(error) => Failure::Io(format!("cannot read {path}"), error),
+            kind => Failure::Usage(format!("{path}: {}", csv_fault(&kind))),
+        };
+        let header = reader.headers().map_err(failed)?;
+        self.columns = header
+            .iter()
+            .map(|name| name.trim_start_matches('\u{feff}').to_owned())
+            .collect();
+        let layout = Layout::of(&self.columns);
+        if self.columns.len() < 2 {
+            return Err(Failure::Usage(format!(
+                "{path} is no table that can be imported: expected a first line with the names of at least two columns, \
+                 e.g. `step,loss` or `run,metric,step,value`"
+            )));
+        }
+        self.layout = Some(layout);
+        let mut record = csv::StringRecord::new();
+        let mut uneven: Option<String> = None;
+        loop {
+            let has_record = match reader.read_record(&mut record) {
+                Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
+                    self.importer
+                        .damage(&self.table.path, &csv_fault(error.kind()));
+                    continue;
+                }
+                read => read.map_err(failed)?,
+            };
+            if !has_record {
+                break;
+            }
+            if let Some(what) = uneven.take() {
+                self.importer.damage(&self.table.path, &what);
+            }
+            self.row += 1;
+            // A process that was killed leaves a part of its last line.
+            if record.len() != self.columns.len() {
+                let line = record.position().map_or(0, csv::Position::line);
+                uneven = Some(format!(
+                    "line {line} has {} columns instead of {}",
+                    record.len(),
+                    self.columns.len()
+                ));
+                continue;
+            }
+            let cells: Vec<&str> = record.iter().collect();
+            self.take_row(&cells)?;
+        }
+        if let Some(what) = uneven {
+            self.remark_cut(&what);
+        }
+        Ok(())
+    }
+
+    fn read_json(&mut self) -> Result<(), Failure> {
+        let mut reader = BufReader::new(self.open()?);
+        let mut line = Vec::new();
+        loop {
+            line.clear();
+            let read = (&mut reader)
+                .take(MAX_LINE_BYTES)
+                .read_until(b'\n', &mut line);
+            if read.map_err(|error| self.cannot_read(error))? == 0 {
+                return Ok(());
+            }
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim().trim_end_matches(',');
+            let text = text.strip_prefix('[').unwrap_or(text).trim();
+            if matches!(text, "" | "]" | "]]") {
+                continue;
+            }
+            self.row += 1;
+            match Json::parse(text) {
+                Some(object @ Json::Object(_)) => self.take_object(object)?,
+                _ if self.row == 1 => {
+                    return Err(Failure::Usage(format!(
+                        "{} is no table that can be imported: expected an object of JSON in each line",
+                        self.table.path.display()
+                    )));
+                }
+                _ if !line.ends_with(b"\n") => {
+                    let what = format!("row {} is not complete", self.row);
+                    self.remark_cut(&what);
+                }
+                _ => {
+                    let what = format!("row {} is no object of JSON", self.row);
+                    self.importer.damage(&self.table.path, &what);
+                }
+            }
+        }
+    }
+
+    /// Writes a line about the end of a file that was cut.
+    fn remark_cut(&self, what: &str) {
+        self.importer.remark(format!(
+            "{}: the last row is not complete ({what}), as after the end of a process by force; all rows before it are \
+             imported",
+            self.table.path.display()
+        ));
+    }
+
+    fn take_object(&mut self, object: Json) -> Result<(), Failure> {
+        let is_exported_run = object.field("experiment_id").is_some()
+            && matches!(object.field("metrics"), Some(Json::Object(_)));
+        if is_exported_run {
+            return self.take_exported_run(&object);
+        }
+        let Json::Object(fields) = object else {
+            return Ok(());
+        };
+        let mut cells = vec![String::new(); self.columns.len()];
+        for (key, value) in fields {
+            flatten(key, value, &mut |name, value| {
+                self.fill_cell(name, &value, &mut cells);
+            });
+        }
+        let layout = self.layout.take();
+        self.layout = Some(layout.unwrap_or_else(|| Layout::of(&self.columns)));
+        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+        self.take_row(&cells)
+    }
+
+    /// Writes a value to the cell of its column, and adds the column if it is new.
+    fn fill_cell(&mut self, name: String, value: &Json, cells: &mut Vec<String>) {
+        if *value == Json::Null {
+            return;
+        }
+        let next = self.columns.len();
+        let index = *self.indices.entry(name.clone()).or_insert(next);
+        if index == next {
+            self.columns.push(name);
+            self.layout = None;
+        }
+        cells.resize(self.columns.len(), String::new());
+        if let Some(cell) = cells.get_mut(index) {
+            *cell = value.to_string();
+        }
+    }
+
+    fn take_row(&mut self, cells: &[&str]) -> Result<(), Failure> {
+        let Some(layout) = self.layout.take() else {
+            return Ok(());
+        };
+        let taken = match layout.kind {
+            Kind::Runs => self.take_run(cells),
+            Kind::Points | Kind::Steps if self.pass != Pass::Points => Ok(()),
+            Kind::Points => self.take_point(&layout, cells),
+            Kind::Steps => self.take_step(&layout, cells),
+        };
+        self.layout = Some(layout);
+        taken?;
+        if self.importer.is_full() {
+            self.runs
+                .writers
+                .values_mut()
+                .try_for_each(RunWriter::flush)?;
+        }
+        Ok(())
+    }
+
+    fn take_point(&mut self, layout: &Layout, cells: &[&str]) -> Result<(), Failure> {
+        let metric = cell(cells, layout.metric);
+        let text = cell(cells, layout.value);
+        let Some(value) = parse_number(text).filter(|_| !metric.is_empty()) else {
+            let what = format!("row {}: {text:?} is no value of a metric", self.row);
+            self.importer.damage(&self.table.path, &what);
+            return Ok(());
+        };
+        let step = parse_step(cell(cells, layout.step)).unwrap_or(0);
+        let time_ms = parse_time(cell(cells, layout.time), layout.is_time_in_ms);
+        let run = self.runs.of_row(layout, cells);
+        run.point(metric, step, value, time_ms)
+    }
+
+    fn take_step(&mut self, layout: &Layout, cells: &[&str]) -> Result<(), Failure> {
+        let step = match layout.step {
+            Some(_) => parse_step(cell(cells, layout.step)),
+            None => i64::try_from(self.row - 1).ok(),
+        };
+        let Some(step) = step else {
+            let text = cell(cells, layout.step);
+            let what = format!("row {}: {text:?} is no step", self.row);
+            self.importer.damage(&self.table.path, &what);
+            return Ok(());
+        };
+        let time_ms = parse_time(cell(cells, layout.time), layout.is_time_in_ms);
+        let run = self.runs.of_row(layout, cells);
+        for (at, (column, text)) in self.columns.iter().zip(cells).enumerate() {
+            let text = text.trim();
+            if layout.is_of_row(at) || text.is_empty() {
+                continue;
+            }
+            if let Some(value) = parse_number(text) {
+                run.point(column, step, value, time_ms)?;
+            } else if self.skipped_texts.insert(at) {
+                self.importer.remark(format!(
+                    "{}: the texts in the column `{column}` are left out: metrics are numbers",
+                    self.table.path.display()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Imports a row of exported runs.
+    fn take_run(&mut self, cells: &[&str]) -> Result<(), Failure> {
+        let by_name = |name: &str| {
+            let at = self.columns.iter().position(|column| column == name);
+            cell(cells, at)
+        };
+        if self.pass == Pass::Points {
+            return Ok(());
+        }
+        let (id, name) = (by_name("run_id").to_owned(), by_name("name").to_owned());
+        let mut run = { self.importer }.begin(self.table.source_run(EXPORT_FORMAT, id, name));
+        let start = by_name("start_time_ms").parse().ok();
+        let end = by_name("end_time_ms").parse().ok();
+        let status = by_name("status").parse().unwrap_or(RunStatus::Finished);
+        describe_run(&mut run, by_name("user_id"), start, status, end);
+        for (column, text) in self
+            .columns
+            .iter()
+            .zip(cells)
+            .filter(|(_, text)| !text.is_empty())
+        {
+            match (column.split_once('.'), self.pass) {
+                (Some(("params", key)), Pass::Runs) => run.param(key, text),
+                (Some(("tags", key)), Pass::Runs) => add_tag(&mut run, key, text),
+                (Some(("metrics", key)), Pass::LatestValues) => {
+                    // The table has no step and no time of the value.
+                    if let Some(value) = parse_number(text)
+                        && !run.has_metric(key)?
+                    {
+                        run.point(key, 0, value, end.or(start))?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        run.finish()
+    }
+
+    /// Imports an exported run in JSON, which has step and time of each value. The last pass sets status and end
+    /// again, as points may have changed them.
+    fn take_exported_run(&mut self, object: &Json) -> Result<(), Failure> {
+        if self.pass == Pass::Points {
+            return Ok(());
+        }
+        let text = |key: &str| object.field(key).and_then(Json::text).unwrap_or_default();
+        let time = |key: &str| object.field(key).and_then(Json::integer);
+        let fields = |key: &str| match object.field(key) {
+            Some(Json::Object(fields)) => fields.iter().collect(),
+            _ => Vec::new(),
+        };
+        let (id, name) = (text("run_id").to_owned(), text("name").to_owned());
+        let source = self.table.source_run(EXPORT_FORMAT, id, name);
+        let mut run = self.importer.begin(source);
+        let status = text("status").parse().unwrap_or(RunStatus::Finished);
+        let (start, end) = (time("start_time_ms"), time("end_time_ms"));
+        describe_run(&mut run, text("user_id"), start, status, end);
+        if self.pass == Pass::LatestValues {
+            return run.finish();
+        }
+        for (key, value) in fields("params") {
+            run.param(key, &value.to_string());
+        }
+        for (key, value) in fields("tags") {
+            add_tag(&mut run, key, &value.to_string());
+        }
+        for (key, point) in fields("metrics") {
+            if let Some(value) = point.field("value").and_then(Json::number) {
+                let step = point.field("step").and_then(Json::integer);
+                let time_ms = point.field("timestamp_ms").and_then(Json::integer);
+                run.point(key, step.unwrap_or(0), value, time_ms)?;
+            }
+        }
+        run.finish()
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        let TableRuns {
+            mut writers, order, ..
+        } = self.runs;
+        for id in order {
+            if let Some(run) = writers.remove(&id) {
+                run.finish()?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sets what an exported run says about itself.
+fn describe_run(
+    run: &mut RunWriter<'_>,
+    user: &str,
+    start: Option<i64>,
+    status: RunStatus,
+    end: Option<i64>,
+) {
+    if !user.is_empty() {
+        run.user(user);
+    }
+    if let Some(start) = start {
+        run.start(start);
+    }
+    run.end(status, end);
+}
+
+/// Adds a tag, unless the store sets it itself.
+fn add_tag(run: &mut RunWriter<'_>, key: &str, value: &str) {
+    if !matches!(key, "mlflow.runName" | "mlflow.rust.runKey") {
+        run.tag(key, value);
+    }
+}
+
+/// Returns the fault of a CSV file, with its line.
+fn csv_fault(kind: &csv::ErrorKind) -> String {
+    match kind {
+        csv::ErrorKind::Utf8 { pos, .. } => format!(
+            "line {}: the text is not UTF-8; convert the file to UTF-8",
+            pos.as_ref().map_or(1, csv::Position::line)
+        ),
+        other => format!("the table cannot be read: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_columns_tell_what_a_table_is() {
+        let layout = |columns: &str| {
+            let columns: Vec<String> = columns.split(',').map(str::to_owned).collect();
+            Layout::of(&columns)
+        };
+        for (columns, kind) in [
+            ("step,loss,acc", Kind::Steps),
+            ("epoch,train_loss,value", Kind::Steps),
+            ("run,metric,step,value", Kind::Points),
+            ("Wall time,Step,Value", Kind::Steps),
+            (
+                "run_id,run_name,metric,step,value,timestamp_ms",
+                Kind::Points,
+            ),
+            (
+                "run_id,name,experiment_id,status,start_time_ms,params.a",
+                Kind::Runs,
+            ),
+        ] {
+            assert_eq!(layout(columns).kind, kind, "{columns}");
+        }
+        assert!(layout("run_id,run_name,metric,step,value,timestamp_ms").is_export);
+        assert!(!layout("run,metric,step,value").is_export);
+    }
+}

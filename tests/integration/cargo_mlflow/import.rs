@@ -1,0 +1,895 @@
+//! `import`: files that other trackers have written reach a SQLite file and a server, each point once.
+//!
+//! `tests/fixtures/import/make.py` has logged what the tests expect.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use super::{NOWHERE, json as output_of, run};
+use crate::support::command_line::cargo_mlflow;
+use crate::support::mlflow::{Server, read_file};
+use crate::support::program::{Ended, Folder, one};
+use crate::support::seen::{Point, Seen};
+
+/// Time of the first point that `make.py` logs, in ms.
+const START: i64 = 1_700_000_000_000;
+
+/// Copies a folder of the fixtures into the folder of a test.
+fn fixture(folder: &Folder, name: &str) -> PathBuf {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/import");
+    let to = folder.path().join(name);
+    copy_all(&from.join(name), &to);
+    to
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// Returns all files below a folder, in the order of their paths.
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Returns the only file below a folder whose path contains a text.
+fn file_with(folder: &Path, text: &str) -> PathBuf {
+    let mut files = files_below(folder);
+    files.retain(|file| file.to_str().unwrap().contains(text));
+    assert_eq!(files.len(), 1, "{text}: {files:?}");
+    files.swap_remove(0)
+}
+
+/// Returns the ids of imported runs by their names.
+fn ids(report: &Value) -> BTreeMap<String, String> {
+    { report["runs"].as_array().expect("runs") }
+        .iter()
+        .map(|run| {
+            let text = |field: &str| run[field].as_str().expect(field).to_owned();
+            (text("name"), text("run_id"))
+        })
+        .collect()
+}
+
+/// Imports into a file and into a server, twice each. Returns what MLflow's clients read back from each, by name.
+fn import_everywhere(folder: &Folder, arguments: &[&str]) -> [BTreeMap<String, Seen>; 2] {
+    let server = Server::shared();
+    let file = folder.path().join("mlflow.db");
+    let file_uri = format!("sqlite:///{}", file.display());
+    let import = |uri: &str| {
+        let arguments = [&["import"], arguments, &["--tracking-uri", uri]].concat();
+        let first = output_of(folder, &arguments);
+        for run in first["runs"].as_array().unwrap() {
+            assert_eq!(run["points"], run["new_points"], "{run}");
+        }
+        let again = output_of(folder, &arguments);
+        assert_eq!(ids(&first), ids(&again));
+        for run in again["runs"].as_array().unwrap() {
+            assert_eq!(run["new_points"], 0, "{run}");
+        }
+        ids(&first)
+    };
+    let of_server = import(server.url());
+    let client =
+        mlflow::blocking::Client::with_config(mlflow::Config::new().tracking_uri(server.url()));
+    let of_server = of_server.into_iter().map(|(name, id)| {
+        let mut seen = server.api().run(&id);
+        // The client reads every digit of a number.
+        for (key, points) in &mut seen.points {
+            let history = client.metric_history(&id, key).unwrap();
+            let read = history
+                .iter()
+                .map(|point| Point::new(point.step, point.timestamp_ms, point.value));
+            let read: Vec<Point> = read.collect();
+            assert_eq!(read.len(), points.len());
+            *points = read;
+        }
+        (name, seen)
+    });
+    let of_server = of_server.collect();
+    let of_file = import(&file_uri);
+    let (names, ids): (Vec<_>, Vec<_>) = of_file.into_iter().unzip();
+    let of_file = names.into_iter().zip(read_file(&file, &ids)).collect();
+    [of_file, of_server]
+}
+
+/// Returns points with increasing steps, and the times of `make.py`.
+fn points(
+    steps: std::ops::Range<i64>,
+    time_ms: impl Fn(i64) -> i64,
+    value: impl Fn(f64) -> f64,
+) -> Vec<Point> {
+    #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+    let point = |step: i64| Point::new(step, time_ms(step), value(step as f64));
+    steps.map(point).collect()
+}
+
+/// Returns the number as a scalar of TensorBoard holds it.
+#[expect(clippy::cast_possible_truncation, reason = "the format has 32 bits")]
+fn single(number: f64) -> f64 {
+    f64::from(number as f32)
+}
+
+fn texts<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+#[test]
+fn event_files_of_tensorboard_become_runs() {
+    let folder = Folder::new();
+    fixture(&folder, "tensorboard");
+    for runs in import_everywhere(&folder, &["tensorboard"]) {
+        let names: Vec<&str> = runs.keys().map(String::as_str).collect();
+        assert_eq!(
+            names,
+            [
+                "keras/train",
+                "lightning/version_0",
+                "lightning/version_0/hparams"
+            ]
+        );
+        let run = &runs["lightning/version_0"];
+        let at = |step: i64| START + 1000 * step + 250;
+        // Both files of the folder are one run.
+        assert_eq!(
+            run.points["train/loss"],
+            points(0..30, at, |step| single(1.0 / (step + 1.0)))
+        );
+        assert_eq!(
+            run.points["val/AR_100"],
+            points(0..20, at, |step| single(step / 20.0))
+        );
+        let odd = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
+        let odd: Vec<Point> = { (0..).zip(odd) }
+            .map(|(step, value)| Point::new(step, START, value))
+            .collect();
+        assert_eq!(run.points["odd"], odd);
+        assert_eq!(run.points.len(), 3, "{:?}", run.points.keys());
+        assert_eq!(run.status, "FINISHED");
+        assert_eq!(
+            (run.start_time_ms, run.end_time_ms),
+            (START, START + 29_250)
+        );
+        assert_eq!(run.tags["import.format"], "tensorboard");
+        assert!(run.tags["import.id"].ends_with("/tensorboard/lightning/version_0"));
+        let text = String::from_utf8(run.artifacts["texts/notes/text_summary.txt"].clone());
+        assert_eq!(text.unwrap(), "step 3\n# A note\nwith two lines\n\n");
+        assert!(run.artifacts["images/samples/red/00000007.png"].starts_with(b"\x89PNG"));
+        assert_eq!(run.artifacts.len(), 2, "{:?}", run.artifacts.keys());
+
+        let run = &runs["lightning/version_0/hparams"];
+        let params = [
+            ("lr", "0.1"),
+            ("optimizer", "adam"),
+            ("nesterov", "true"),
+            ("layers", "3"),
+        ];
+        assert_eq!(run.params, texts(params));
+        assert_eq!(run.points["best"][0].value, 0.75);
+
+        let run = &runs["keras/train"];
+        let at = |step: i64| START + 2000 * step;
+        assert_eq!(
+            run.points["epoch_loss"],
+            points(0..10, at, |step| 0.5_f64.powf(step))
+        );
+        let params = [
+            ("units", "16"),
+            ("dropout", "0.5"),
+            ("bias", "false"),
+            ("act", "relu"),
+        ];
+        assert_eq!(run.params, texts(params));
+        assert_eq!((&*run.status, run.end_time_ms), ("FAILED", START + 60_000));
+        assert_eq!(run.artifacts["texts/config.txt"], b"step 0\na text\n\n");
+    }
+}
+
+#[test]
+fn an_offline_run_of_wandb_becomes_a_run() {
+    let folder = Folder::new();
+    fixture(&folder, "wandb");
+    for runs in import_everywhere(&folder, &["wandb"]) {
+        let run = &runs["first run"];
+        assert_eq!(runs.len(), 1);
+        let values = |key: &str| -> Vec<(i64, f64)> {
+            let points = run.points[key].iter();
+            points.map(|point| (point.step, point.value)).collect()
+        };
+        let expected = |value: fn(f64) -> f64| -> Vec<(i64, f64)> {
+            (0..30)
+                .map(|step| (i64::from(step), value(f64::from(step))))
+                .collect()
+        };
+        assert_eq!(values("loss"), expected(|step| 1.0 / (step + 1.0)));
+        assert_eq!(values("val.acc"), expected(|step| step / 30.0));
+        let odd = values("odd");
+        assert!(odd[0].0 == 40 && odd[0].1.is_nan());
+        assert_eq!(odd[1], (41, f64::MAX));
+        assert_eq!(values("best"), [(42, 0.875)]);
+        let (start, end) = (run.start_time_ms, run.end_time_ms);
+        let times = run.points["loss"].iter().map(|point| point.timestamp_ms);
+        assert!(times.clone().is_sorted() && times.clone().all(|at| (start..=end).contains(&at)));
+        assert!(run.points["system/memory_percent"].len() > 1);
+        let others = run.points.keys().filter(|key| !key.starts_with("system/"));
+        assert_eq!(
+            others.collect::<Vec<_>>(),
+            ["best", "loss", "odd", "val.acc"]
+        );
+        let params = [
+            ("lr", "0.1"),
+            ("model.layers", "[1,2]"),
+            ("model.act", "relu"),
+            ("model.deep.er", "true"),
+            ("nothing", "null"),
+            ("late", "value"),
+        ];
+        assert_eq!(run.params, texts(params));
+        for (key, value) in [
+            ("import.id", "cellar/wine/fixture1"),
+            ("mlflow.note.content", "A note."),
+            ("mlflow.source.name", "/tmp/import/make.py"),
+            ("wandb.tags", "red,2026"),
+            ("wandb.group", "sweep"),
+            ("wandb.job_type", "train"),
+            ("summary.verdict", "good"),
+            ("host.name", "host"),
+        ] {
+            assert_eq!(run.tags[key], value, "{key}");
+        }
+        assert_eq!(run.status, "FAILED", "its exit code is 3");
+        assert_eq!(run.artifacts["model.txt"], b"weights");
+        assert_eq!(run.artifacts["output.log"], b"a line of the console\n");
+        assert_eq!(run.artifacts.len(), 4, "{:?}", run.artifacts.keys());
+    }
+    // The project is the experiment, unless the arguments name another.
+    let experiments = "select group_concat(name) from experiments where name != 'Default'";
+    assert_eq!(one::<String>(&folder.database(), experiments), "wine");
+}
+
+#[test]
+fn a_project_of_trackio_becomes_an_experiment() {
+    let folder = Folder::new();
+    let project = fixture(&folder, "trackio").join("wine.db");
+    // A file from before version 0.24 has no ids of runs.
+    let old = folder.path().join("old.db");
+    fs::copy(&project, &old).unwrap();
+    Connection::open(&old)
+        .unwrap()
+        .execute_batch(
+            "create table m as select id, timestamp, run_name, step, cast(metrics as text) as metrics from metrics;
+             create table c as select id, run_name, cast(config as text) as config, created_at from configs;
+             drop table metrics; drop table configs; drop table system_metrics;
+             alter table m rename to metrics; alter table c rename to configs;",
+        )
+        .unwrap();
+    for file in ["trackio/wine.db", "old.db"] {
+        for runs in import_everywhere(&folder, &[file]) {
+            let names: Vec<&str> = runs.keys().map(String::as_str).collect();
+            assert_eq!(names, ["first", "second"], "{file}");
+            for run in runs.values() {
+                let values = |key: &str| -> Vec<(i64, f64)> {
+                    let points = run.points[key].iter();
+                    points.map(|point| (point.step, point.value)).collect()
+                };
+                let expected: Vec<(i64, f64)> = (0..10)
+                    .map(|step| (i64::from(step), f64::from(step) / 10.0))
+                    .collect();
+                assert_eq!(values("val.acc"), expected);
+                assert_eq!(values("loss")[9], (9, 0.1));
+                assert!(values("odd")[0].1.is_nan());
+                assert_eq!(values("more"), [(20, f64::MAX)]);
+                assert_eq!(run.points.contains_key("system/cpu"), file != "old.db");
+                assert_eq!(run.params, texts([("lr", "0.1"), ("model.layers", "2")]));
+                assert_eq!(run.tags["trackio.group"], "sweep");
+                assert_eq!(run.status, "FINISHED");
+                let first = run.points["loss"][0].timestamp_ms;
+                assert!((run.start_time_ms..run.start_time_ms + 60_000).contains(&first));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_export_of_neptune_becomes_a_run() {
+    let folder = Folder::new();
+    fixture(&folder, "neptune");
+    for runs in import_everywhere(&folder, &["neptune/data"]) {
+        assert_eq!(runs.len(), 1);
+        let run = &runs["WIN-1"];
+        let at = |step: i64| START + 1000 * step;
+        let loss = points(0..30, at, |step| 1.0 / (step + 1.0));
+        assert_eq!(run.points["metrics/loss"], loss, "both parts");
+        let odd: Vec<f64> = run.points["metrics/odd"]
+            .iter()
+            .map(|point| point.value)
+            .collect();
+        assert!(
+            odd.len() == 2 && odd.contains(&f64::MAX) && odd.iter().any(|value| value.is_nan())
+        );
+        let half = [Point::new(2, START + 2500, 0.5)];
+        assert_eq!(run.points["metrics/half"], half);
+        let params = [
+            ("params/lr", "0.1"),
+            ("params/layers", "3"),
+            ("params/act", "relu"),
+            ("params/bias", "false"),
+        ];
+        assert_eq!(run.params, texts(params));
+        for (key, value) in [
+            ("import.id", "cellar/wine/WIN-1"),
+            ("neptune.name", "a name"),
+            ("neptune.tags", "red,2026"),
+            ("mlflow.note.content", "A note."),
+        ] {
+            assert_eq!(run.tags[key], value, "{key}");
+        }
+        assert_eq!((&*run.status, &*run.user_id), ("FAILED", "eve"));
+        assert_eq!(
+            (run.start_time_ms, run.end_time_ms),
+            (START, START + 29_000)
+        );
+        assert_eq!(run.artifacts["model/weights.bin"], b"weights");
+        assert_eq!(run.artifacts["monitoring/stdout.txt"], b"line 0\nline 1\n");
+        assert_eq!(run.artifacts.len(), 2, "{:?}", run.artifacts.keys());
+    }
+    let ended = run(&folder, &["import", "neptune/data"]);
+    for text in [
+        "1 files of the run are not found",
+        "the decimals of steps are cut, e.g. 2.5 of `metrics/half`",
+        "values of the type `histogram_series` are left out",
+    ] {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+    }
+    let experiments = "select group_concat(name) from experiments where name != 'Default'";
+    assert_eq!(
+        one::<String>(&folder.database(), experiments),
+        "cellar/wine"
+    );
+}
+
+/// A run without an id of its own is known by its path, however the path is written.
+#[test]
+fn a_run_is_found_again_from_another_working_directory() {
+    let folder = Folder::new();
+    fixture(&folder, "tensorboard");
+    let first = output_of(&folder, &["import", "tensorboard"]);
+    let inside = folder.path().join("inside");
+    fs::create_dir(&inside).unwrap();
+    let uri = super::file_uri(&folder, "mlflow.db");
+    let output = { folder.command(cargo_mlflow()) }
+        .args(["import", "../tensorboard", "--json", "--tracking-uri", &uri])
+        .current_dir(&inside)
+        .output()
+        .unwrap();
+    let second: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(ids(&first), ids(&second));
+    let sources = "select count(*) from tags where key = 'import.source' and value like '/%'";
+    assert_eq!(one::<i64>(&folder.database(), sources), 3);
+}
+
+/// Everything that `export` writes comes back: runs and points, as CSV and as JSON.
+#[test]
+fn what_export_writes_is_imported_again() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let seen = |database: &Path| -> BTreeMap<String, Seen> {
+        let ids: Vec<String> = {
+            let connection = Connection::open(database).unwrap();
+            let mut query = connection
+                .prepare("select run_uuid from runs order by name")
+                .unwrap();
+            let ids = query.query_map([], |row| row.get(0)).unwrap();
+            ids.collect::<Result<_, _>>().unwrap()
+        };
+        let runs = read_file(database, &ids).into_iter();
+        runs.map(|run| (run.name.clone(), run)).collect()
+    };
+    let original = seen(&folder.path().join("mlflow.db"));
+    assert_eq!(original.len(), 7);
+    for format in ["csv", "json"] {
+        let (runs, points) = (format!("runs.{format}"), format!("points.{format}"));
+        for arguments in [
+            &["export", "--output", &runs][..],
+            &["export", "--metrics", "all", "--output", &points],
+        ] {
+            let ended = run(&folder, &[arguments, &["--format", format]].concat());
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        }
+        let copy = folder.path().join(format!("{format}.db"));
+        let uri = format!("sqlite:///{}", copy.display());
+        let import = [
+            "import",
+            &runs,
+            &points,
+            "-e",
+            "demo",
+            "--tracking-uri",
+            &uri,
+        ];
+        for _ in 0..2 {
+            output_of(&folder, &import);
+        }
+        let copied = seen(&copy);
+        assert_eq!(copied.len(), original.len());
+        for (name, run) in &original {
+            let copy = &copied[name];
+            assert_eq!(copy.params, run.params, "{format} {name}");
+            assert_eq!(copy.points, run.points, "{format} {name}");
+            assert_eq!(
+                (
+                    &copy.status,
+                    copy.start_time_ms,
+                    copy.end_time_ms,
+                    &copy.user_id
+                ),
+                (
+                    &run.status,
+                    run.start_time_ms,
+                    run.end_time_ms,
+                    &run.user_id
+                )
+            );
+            for (key, value) in &run.tags {
+                if key != "mlflow.rust.runKey" {
+                    assert_eq!(&copy.tags[key], value, "{format} {name} {key}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn free_tables_become_runs() {
+    let folder = Folder::new();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write(
+        "long.csv",
+        "run,metric,step,value,timestamp\na,loss,0,0.5,1700000000\na,loss,1,0.25,2023-11-14T22:13:21Z\n\
+         b,loss,0,nan,1700000000500\nb,val/AR@100,3,-inf,1700000001\n",
+    );
+    write(
+        "wide.csv",
+        "step,loss,acc,note\n0,0.5,,hello\n10,0.25,0.75,\n",
+    );
+    write("tabs.tsv", "epoch\tloss\n1\t0.5\n2\t1e-3\n");
+    write(
+        "lines.jsonl",
+        "{\"step\": 1, \"loss\": 0.5, \"val\": {\"acc\": 1}}\n{\"step\": 2, \"val\": {\"acc\": \"NaN\"}, \"new\": 3}\n",
+    );
+    let arguments = [
+        "long.csv",
+        "wide.csv",
+        "tabs.tsv",
+        "lines.jsonl",
+        "-e",
+        "tables",
+    ];
+    for runs in import_everywhere(&folder, &arguments) {
+        let names: Vec<&str> = runs.keys().map(String::as_str).collect();
+        assert_eq!(names, ["a", "b", "lines", "tabs", "wide"]);
+        let loss = [Point::new(0, START, 0.5), Point::new(1, START + 1000, 0.25)];
+        assert_eq!(runs["a"].points["loss"], loss);
+        assert_eq!(
+            (runs["a"].start_time_ms, runs["a"].end_time_ms),
+            (START, START + 1000)
+        );
+        let nan = Point::new(0, START + 500, f64::NAN);
+        assert_eq!(runs["b"].points["loss"], [nan]);
+        let infinite = Point::new(3, START + 1000, f64::NEG_INFINITY);
+        assert_eq!(runs["b"].points["val/AR_100"], [infinite]);
+        let values = |run: &str, key: &str| -> Vec<(i64, f64)> {
+            let points = runs[run].points[key].iter();
+            points.map(|point| (point.step, point.value)).collect()
+        };
+        assert_eq!(values("wide", "loss"), [(0, 0.5), (10, 0.25)]);
+        assert_eq!(values("wide", "acc"), [(10, 0.75)]);
+        assert_eq!(values("tabs", "loss"), [(1, 0.5), (2, 0.001)]);
+        assert_eq!(values("lines", "new"), [(2, 3.0)]);
+        let acc = values("lines", "val.acc");
+        assert!(acc[0] == (1, 1.0) && acc[1].0 == 2 && acc[1].1.is_nan());
+    }
+    let ended = run(&folder, &["import", "long.csv", "wide.csv", "--dry-run"]);
+    let text = "the texts in the column `note` are left out";
+    assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    let text = r#"metric "val/AR@100" is stored as "val/AR_100""#;
+    assert_eq!(ended.stderr.matches(text).count(), 1, "{}", ended.stderr);
+}
+
+#[test]
+fn a_dry_run_writes_nothing() {
+    let folder = Folder::new();
+    fixture(&folder, "tensorboard");
+    let ended = run(&folder, &["import", "--dry-run", "tensorboard"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("keras/train: 10 points, 4 params"),
+        "{}",
+        ended.stdout
+    );
+    assert!(
+        ended.stderr.contains("would be imported"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!folder.path().join("mlflow.db").exists());
+    let away = [
+        "import",
+        "--dry-run",
+        "tensorboard",
+        "--tracking-uri",
+        NOWHERE,
+    ];
+    assert_eq!(run(&folder, &away).code, Some(0), "no store is asked");
+}
+
+#[test]
+fn what_was_added_to_the_source_is_added_to_the_run() {
+    let folder = Folder::new();
+    let source = fixture(&folder, "tensorboard");
+    let resumed = file_with(&source, "resumed");
+    let aside = folder.path().join("aside");
+    fs::rename(&resumed, &aside).unwrap();
+    let new_points = |report: &Value| {
+        let runs = report["runs"].as_array().unwrap().iter();
+        runs.map(|run| run["new_points"].as_u64().unwrap())
+            .sum::<u64>()
+    };
+    let first = output_of(&folder, &["import", "tensorboard"]);
+    assert_eq!(new_points(&first), 54);
+    fs::rename(&aside, &resumed).unwrap();
+    let second = output_of(&folder, &["import", "tensorboard"]);
+    assert_eq!(ids(&first), ids(&second));
+    assert_eq!(new_points(&second), 10);
+    let count =
+        "select count(*) || ' ' || count(distinct step) from metrics where key = 'train/loss'";
+    assert_eq!(one::<String>(&folder.database(), count), "30 30");
+    let end = "select max(end_time) from runs where name = 'lightning/version_0'";
+    assert_eq!(one::<i64>(&folder.database(), end), START + 29_250);
+}
+
+#[test]
+fn the_last_record_of_a_killed_process_is_left_out() {
+    let folder = Folder::new();
+    let resumed = file_with(&fixture(&folder, "tensorboard"), "resumed");
+    let wandb = file_with(&fixture(&folder, "wandb"), ".wandb");
+    for file in [&resumed, &wandb] {
+        let file = OpenOptions::new().write(true).open(file).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(length - 5).unwrap();
+        // W&B takes a run without a sign of life for crashed.
+        let long_ago = SystemTime::now() - Duration::from_secs(3600);
+        file.set_modified(long_ago).unwrap();
+    }
+    fs::write(folder.path().join("cut.csv"), "step,loss,acc\n0,1,2\n1,1").unwrap();
+    let ended = run(
+        &folder,
+        &["import", "tensorboard", "wandb", "cut.csv", "-e", "cut"],
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches("is not complete").count(),
+        3,
+        "{}",
+        ended.stderr
+    );
+    let database = folder.database();
+    let count = "select count(*) from metrics where key = 'train/loss'";
+    assert_eq!(one::<i64>(&database, count), 29);
+    let status = "select status from runs where name = 'first run'";
+    assert_eq!(
+        one::<String>(&database, status),
+        "KILLED",
+        "its end is missing"
+    );
+    let points = "select count(*) from metrics join runs using (run_uuid) where name = 'cut'";
+    assert_eq!(one::<i64>(&database, points), 2);
+}
+
+#[test]
+fn damage_costs_what_is_damaged_and_is_said() {
+    let folder = Folder::new();
+    let source = fixture(&folder, "tensorboard");
+    let damage = |file: &Path, at: usize| {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[at] ^= 0x55;
+        fs::write(file, bytes).unwrap();
+    };
+    // The content of the second record, behind the frame of the first.
+    let resumed = file_with(&source, "resumed");
+    let first = u64::from_le_bytes(fs::read(&resumed).unwrap()[..8].try_into().unwrap());
+    damage(&resumed, usize::try_from(first).unwrap() + 16 + 12 + 3);
+    let ended = run(&folder, &["import", "tensorboard"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let text = "the checksum or content of 1 records is damaged; what can be read is imported";
+    assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("1 file could not be read in full"),
+        "{}",
+        ended.stderr
+    );
+    let count = "select count(*) from metrics where key = 'train/loss'";
+    assert_eq!(one::<i64>(&folder.database(), count), 29);
+
+    // The length of the third record: nothing behind it can be found.
+    damage(&file_with(&source, "keras"), 8);
+    let ended = run(&folder, &["import", "tensorboard/keras"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let text =
+        "the length of the record at byte 0 is damaged, so the rest of the file cannot be read";
+    assert!(ended.stderr.contains(text), "{}", ended.stderr);
+
+    let wandb = file_with(&fixture(&folder, "wandb"), ".wandb");
+    let length = fs::read(&wandb).unwrap().len();
+    damage(&wandb, length - 1);
+    let ended = run(&folder, &["import", "wandb"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("1 parts of the file are damaged"),
+        "{}",
+        ended.stderr
+    );
+    let count = "select count(*) from metrics where key = 'loss'";
+    assert_eq!(one::<i64>(&folder.database(), count), 30);
+}
+
+#[test]
+fn what_cannot_be_imported_is_one_line() {
+    let folder = Folder::new();
+    let write = |name: &str, text: &[u8]| fs::write(folder.path().join(name), text).unwrap();
+    fs::create_dir_all(folder.path().join("empty/inside")).unwrap();
+    write("picture.png", b"\x89PNG");
+    write("one.csv", b"loss\n1\n");
+    write("words.jsonl", b"hello\n");
+    write("latin.csv", b"step,l\xf6ss\n1,2\n");
+    write("fake.wandb", b"no log");
+    write("zero.wandb", b"");
+    write("fake.parquet", b"PAR1 or not");
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    for (path, code, text) in [
+        ("missing", 3, "there is no file or folder missing"),
+        (
+            "empty",
+            3,
+            "there is nothing to import in empty: expected event files",
+        ),
+        (
+            "picture.png",
+            2,
+            "picture.png is in no format that can be imported",
+        ),
+        (
+            "mlflow.db",
+            2,
+            "mlflow.db is in no format that can be imported",
+        ),
+        (
+            "one.csv",
+            2,
+            "expected a first line with the names of at least two columns",
+        ),
+        ("words.jsonl", 2, "expected an object of JSON in each line"),
+        ("latin.csv", 2, "latin.csv: line 1: "),
+        ("fake.wandb", 2, "fake.wandb is no file of W&B"),
+        ("fake.parquet", 1, "cannot read fake.parquet as Parquet"),
+        ("zero.wandb", 2, "zero.wandb is no file of W&B"),
+    ] {
+        let ended = run(&folder, &["import", path, "-e", "bad"]);
+        assert_eq!(ended.code, Some(code), "{path}: {}", ended.stderr);
+        assert!(ended.stderr.contains(text), "{path}: {}", ended.stderr);
+        assert_eq!(ended.stderr.trim().lines().count(), 1, "{}", ended.stderr);
+    }
+    let ended = run(&folder, &["import", "one.csv", "--format", "neptunium"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let runs = "select count(*) from runs where experiment_id != 1";
+    assert_eq!(one::<i64>(&folder.database(), runs), 0);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_costs_no_other() {
+    let folder = Folder::new();
+    let source = fixture(&folder, "tensorboard");
+    fs::write(source.join("a.wandb"), "no log").unwrap();
+    fs::write(source.join("b.parquet"), "no Parquet").unwrap();
+    let rows = b"step,loss\n1,2\n2,\xff\n3,4\n";
+    fs::write(folder.path().join("latin.csv"), rows).unwrap();
+    let ended = run(&folder, &["import", "tensorboard", "latin.csv", "-e", "x"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for text in [
+        "a.wandb is no file of W&B",
+        "b.parquet as Parquet",
+        "latin.csv: line 3: ",
+        "3 files could not be read in full; all else is imported",
+    ] {
+        assert_eq!(
+            ended.stderr.matches(text).count(),
+            1,
+            "{text}: {}",
+            ended.stderr
+        );
+    }
+    let points = "select count(*) from metrics";
+    assert_eq!(one::<i64>(&folder.database(), points), 64 + 2);
+}
+
+#[test]
+fn a_deleted_run_is_left_out() {
+    let folder = Folder::new();
+    fs::write(folder.path().join("a.csv"), "step,loss\n1,2\n").unwrap();
+    let report = output_of(&folder, &["import", "a.csv", "-e", "x"]);
+    let id = &ids(&report)["a"];
+    let client = mlflow::blocking::Client::with_config(
+        mlflow::Config::new().tracking_uri(super::file_uri(&folder, "mlflow.db")),
+    );
+    client.delete_run(id).unwrap();
+    let ended = run(&folder, &["import", "a.csv", "-e", "x"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("is deleted in the store"),
+        "{}",
+        ended.stderr
+    );
+    let experiment = client.experiment("x").unwrap().experiment_id;
+    client.delete_experiment(experiment).unwrap();
+    let ended = run(&folder, &["import", "a.csv", "-e", "x"]);
+    assert_eq!(ended.code, Some(6), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the experiment `x` is deleted"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// The config of a run may hold more than its owner thinks.
+#[test]
+fn secrets_in_a_config_are_not_stored() {
+    let folder = Folder::new();
+    let project = fixture(&folder, "trackio").join("wine.db");
+    let config = json!({
+        "db": {"password": "hunter2"},
+        "url": "https://me:pass@host/x",
+        "max_tokens": 8,
+        "note": "a\u{0}b",
+        "long": "x".repeat(7000),
+    });
+    Connection::open(&project)
+        .unwrap()
+        .execute("update configs set config = ?1", [config.to_string()])
+        .unwrap();
+    let ended = run(&folder, &["import", "trackio"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let value = |key: &str| {
+        let query = format!("select min(value) from params where key = '{key}'");
+        one::<String>(&folder.database(), &query)
+    };
+    assert_eq!(value("db.password"), "[redacted]");
+    assert_eq!(value("url"), "https://[redacted]@host/x");
+    assert_eq!(value("max_tokens"), "8");
+    assert_eq!(value("note"), "a\u{fffd}b");
+    assert_eq!(value("long").len(), 6000);
+    for text in [
+        r#"param "db.password": it has the name of a secret"#,
+        r#"param "url": text that looks like"#,
+        r#"param "note": its NUL characters"#,
+        r#"param "long": it is cut to the 6000 characters"#,
+    ] {
+        assert_eq!(
+            ended.stderr.matches(text).count(),
+            1,
+            "{text}: {}",
+            ended.stderr
+        );
+    }
+}
+
+/// Writes a table of many points.
+fn write_large_table(folder: &Folder, rows: u32) {
+    let mut file = std::io::BufWriter::new(File::create(folder.path().join("large.csv")).unwrap());
+    writeln!(file, "step,timestamp,a,b,c").unwrap();
+    for step in 0..rows {
+        writeln!(
+            file,
+            "{step},{},{step},{step}.5,-{step}",
+            1_700_000_000 + step
+        )
+        .unwrap();
+    }
+}
+
+/// Returns the number of points in the store.
+fn stored_points(folder: &Folder) -> i64 {
+    let file = folder.path().join("mlflow.db");
+    let Ok(database) =
+        Connection::open_with_flags(file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+    else {
+        return 0;
+    };
+    database
+        .query_row("select count(*) from metrics", [], |row| row.get(0))
+        .unwrap_or(0)
+}
+
+/// Ends an import by a signal in its middle, and imports again.
+fn end_in_the_middle(signal: Signal) -> Ended {
+    const ROWS: u32 = 100_000;
+    let folder = Folder::new();
+    write_large_table(&folder, ROWS);
+    let import = ["import", "large.csv", "-e", "large"];
+    let live = folder.start(cargo_mlflow(), &import, &[]);
+    let started = SystemTime::now();
+    while stored_points(&folder) == 0 {
+        assert!(
+            started.elapsed().unwrap() < Duration::from_secs(60),
+            "nothing was written"
+        );
+        std::thread::yield_now();
+    }
+    let id = Pid::from_raw(i32::try_from(live.id()).unwrap()).unwrap();
+    kill_process(id, signal).unwrap();
+    let ended = live.end();
+    let before = stored_points(&folder);
+    assert!(
+        before > 0 && before < i64::from(3 * ROWS),
+        "{before} points"
+    );
+    let status = "select status from runs";
+    assert_eq!(one::<String>(&folder.database(), status), "RUNNING");
+    let report = output_of(&folder, &import);
+    let run = &report["runs"][0];
+    assert_eq!(run["points"], json!(3 * ROWS));
+    assert_eq!(run["new_points"], json!(i64::from(3 * ROWS) - before));
+    let database = folder.database();
+    for key in ["a", "b", "c"] {
+        let count = format!(
+            "select count(*) || ' ' || count(distinct step) from metrics where key = '{key}'"
+        );
+        assert_eq!(one::<String>(&database, &count), format!("{ROWS} {ROWS}"));
+    }
+    let runs = "select count(*) || ' ' || max(status) from runs";
+    assert_eq!(one::<String>(&database, runs), "1 FINISHED");
+    ended
+}
+
+#[test]
+fn an_import_that_was_killed_goes_on() {
+    let ended = end_in_the_middle(Signal::KILL);
+    assert_eq!(ended.code, None);
+}
+
+#[test]
+fn an_import_that_ctrl_c_ends_goes_on() {
+    let ended = end_in_the_middle(Signal::INT);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("the same command goes on"),
+        "{}",
+        ended.stderr
+    );
+}
