@@ -1,10 +1,12 @@
-//! Diagnosis of a run in the store, with a bounded number of points.
+//! Diagnosis of a run, in the store or while it grows, with a bounded number of points.
 
 use jiff::Timestamp;
+use mlflow::RunStatus;
 use mlflow::entities::{MetricHistory, Run};
 
 use crate::analysis::diagnosis::{Curve, Finding, RunState, diagnose};
 use crate::goal::{guess, is_of_interest};
+use crate::live::{LiveRun, Point, State};
 
 /// Splits the names of a run's metrics into those whose curves have `max_points` in all, and those that are left
 /// out. Metrics whose names tell what is better come first, and short curves before long ones. The last step tells
@@ -59,5 +61,48 @@ pub(crate) fn findings<'h>(
             timestamps_ms: history.timestamps_ms(),
         })
         .collect();
+    diagnose(&state, &curves)
+}
+
+/// Returns the findings about a run as it is now. Curves are examined, the shortest first, as long as they have
+/// `max_points` in all.
+pub(crate) fn live_findings(run: &LiveRun, max_points: usize) -> Vec<Finding> {
+    let mut series: Vec<_> = { run.series.iter() }
+        .filter(|(key, _)| !key.starts_with("system/"))
+        .collect();
+    series.sort_by_key(|(_, series)| series.len());
+    let mut left = max_points;
+    let columns: Vec<_> = { series.into_iter() }
+        .map_while(|(key, series)| {
+            left = left.checked_sub(series.len())?;
+            let mut points: Vec<Point> = series.points().collect();
+            points.sort_by_key(|point| point.timestamp_ms);
+            let steps: Vec<i64> = points.iter().map(|point| point.step).collect();
+            let values: Vec<f64> = points.iter().map(|point| point.value).collect();
+            let times: Vec<i64> = points.iter().map(|point| point.timestamp_ms).collect();
+            Some((key, steps, values, times))
+        })
+        .collect();
+    let curves: Vec<Curve<'_>> = { columns.iter() }
+        .map(|(key, steps, values, times)| Curve {
+            key,
+            steps,
+            values,
+            timestamps_ms: times,
+        })
+        .collect();
+    let state = RunState {
+        status: match run.state() {
+            State::Running => RunStatus::Running,
+            State::Ended(status) => status,
+            // The store will show it as that.
+            State::Abandoned => RunStatus::Killed,
+        },
+        start_time_ms: run.start_time_ms,
+        end_time_ms: run.end_time_ms,
+        error: run.tags.get("error.message").map(String::as_str),
+        has_metrics: run.point_count() > 0,
+        now_ms: Timestamp::now().as_millisecond(),
+    };
     diagnose(&state, &curves)
 }

@@ -24,6 +24,17 @@ pub(crate) fn runs_of(experiments: &[String]) -> SearchRuns {
         .fold(SearchRuns::new(), SearchRuns::experiment)
 }
 
+/// Returns the search with the best runs by a metric first. An infinity is no result to be proud of: MLflow's databases
+/// hold the greatest float in its place, which is left out, too.
+pub(crate) fn best_first(search: SearchRuns, key: &str, goal: Goal) -> SearchRuns {
+    let order = match goal {
+        Goal::Minimize => metric(key).asc(),
+        Goal::Maximize => metric(key).desc(),
+    };
+    let is_finite = metric(key).gt(f64::MIN) & metric(key).lt(f64::MAX);
+    search.filter(is_finite).order_by(order)
+}
+
 /// Returns the run that `text` means, among the runs of some experiments.
 pub(crate) fn select(client: &Client, experiments: &[String], text: &str) -> Result<Run, Failure> {
     Runs::Active(experiments).select(client, text)
@@ -71,16 +82,8 @@ impl Runs<'_> {
     }
 
     fn best(self, client: &Client, key: &str, goal: Goal) -> Result<Run, Failure> {
-        let order = match goal {
-            Goal::Minimize => metric(key).asc(),
-            Goal::Maximize => metric(key).desc(),
-        };
-        // An infinity is no result to be proud of. MLflow's databases hold the greatest float in its place.
-        let is_finite = metric(key).gt(f64::MIN) & metric(key).lt(f64::MAX);
-        let first = client
-            .search_runs(self.search().filter(is_finite).order_by(order).limit(1))
-            .next()
-            .transpose()?;
+        let search = best_first(self.search(), key, goal).limit(1);
+        let first = client.search_runs(search).next().transpose()?;
         first
             .filter(|run| run.metric(key).is_some_and(|value| !value.is_nan()))
             .ok_or_else(|| {

@@ -145,7 +145,8 @@ fn write_head(output: Output, run: &Run, experiment: Option<&str>) -> Result<(),
     Ok(())
 }
 
-fn write_findings(output: Output, findings: &[Finding]) -> Result<(), Failure> {
+/// Writes findings, if there are any.
+pub(crate) fn write_findings(output: Output, findings: &[Finding]) -> Result<(), Failure> {
     if findings.is_empty() {
         return Ok(());
     }

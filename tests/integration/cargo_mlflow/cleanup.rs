@@ -16,8 +16,9 @@ use crate::support::program::Folder;
 /// Script that adds to the file `argv[1]` what newer MLflow releases tie to runs: datasets, logged models with
 /// metrics, traces, assessments, and issues. One set belongs to the run `lr-300`, another to `lr-1`.
 const ADD_NEWER_RECORDS: &str = r#"
-import sys, mlflow
+import os, sys, mlflow
 import pandas
+os.chdir(os.path.dirname(sys.argv[1]))
 uri = "sqlite:///" + sys.argv[1]
 mlflow.set_tracking_uri(uri)
 mlflow.set_experiment("demo")

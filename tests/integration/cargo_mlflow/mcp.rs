@@ -487,12 +487,12 @@ fn a_failure_is_an_answer_in_one_sentence() {
             (
                 "get_best_run",
                 json!({ "metric": "wer" }),
-                "no run has a number for the metric `wer`",
+                "no run has a finite number for the metric `wer`",
             ),
             (
                 "get_run",
                 json!({ "run": "min:seed" }),
-                "no run has a number for the metric `seed`: get_run lists",
+                "no run has a finite number for the metric `seed`: get_run lists",
             ),
             (
                 "compare_runs",

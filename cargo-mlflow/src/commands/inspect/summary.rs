@@ -5,15 +5,20 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::analysis::diagnosis::Finding;
 use crate::arguments::Inspect;
+use crate::commands::show::write_findings;
 use crate::failure::Failure;
 use crate::live::{LiveRun, Process, Series};
 use crate::output::style::{dim, heading};
 use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
+use crate::run_diagnosis::live_findings;
 
 /// Greatest length of the console log's end, in bytes.
 const MAX_CONSOLE_BYTES: u64 = 256 << 10;
+/// Greatest number of points whose curves are examined.
+const MAX_DIAGNOSED_POINTS: usize = 200_000;
 /// Greatest number of characters of a value in the text.
 const MAX_VALUE_CHARS: usize = 120;
 
@@ -41,6 +46,8 @@ pub(super) struct Summary<'r> {
     params: &'r BTreeMap<String, String>,
     tags: &'r BTreeMap<String, String>,
     metrics: BTreeMap<&'r str, MetricState>,
+    /// What is conspicuous, the most severe first.
+    findings: Vec<Finding>,
     /// Last lines of the console log.
     console: Vec<String>,
     /// Error of the store; `null` if it answers, or if there is none.
@@ -98,6 +105,7 @@ impl<'r> Summary<'r> {
                 .filter(|(key, _)| is_wanted(key))
                 .filter_map(|(key, series)| Some((&**key, MetricState::new(series)?)))
                 .collect(),
+            findings: live_findings(run, MAX_DIAGNOSED_POINTS),
             console: lines.into_iter().skip(skipped).map(str::to_owned).collect(),
             store_error,
             run,
@@ -148,6 +156,7 @@ impl<'r> Summary<'r> {
             output.line(format_args!("\n{}", heading("Metrics")))?;
             output.line(self.metrics_table(output))?;
         }
+        write_findings(output, &self.findings)?;
         if !self.console.is_empty() {
             output.line(format_args!("\n{}", heading("Console")))?;
             for line in &self.console {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use mlflow::Goal;
 use mlflow::entities::Run;
-use mlflow::search::{SearchRuns, ViewType, metric};
+use mlflow::search::{SearchRuns, ViewType};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -21,7 +21,7 @@ use crate::failure::Failure;
 use crate::goal::{guess, is_of_interest};
 use crate::output::format;
 use crate::output::table::shorten;
-use crate::selection::runs_of;
+use crate::selection::{best_first, runs_of};
 
 const DEFAULT_RUNS: usize = 20;
 const MAX_RUNS: usize = 100;
@@ -397,19 +397,14 @@ fn get_best_run(context: &ToolContext, arguments: BestArguments) -> Result<Answe
             ))
         })?,
     };
-    let order = match goal {
-        Goal::Minimize => metric(&*key).asc(),
-        Goal::Maximize => metric(&*key).desc(),
-    };
-    let search = with_filter(runs_of(&experiments), filter.as_deref())
-        .order_by(order)
-        .limit(count);
+    let search = with_filter(runs_of(&experiments), filter.as_deref());
+    let search = best_first(search, &key, goal).limit(count);
     let mut runs = context.search(search)?;
-    // Runs without the metric, or with NaN, come last.
+    // Some servers compare NaN as the number 0.
     runs.retain(|run| run.metric(&key).is_some_and(|value| !value.is_nan()));
     if runs.is_empty() {
         return Err(Failure::NotFound(format!(
-            "no run has a number for the metric `{key}`: get_run lists the metrics of a run"
+            "no run has a finite number for the metric `{key}`: get_run lists the metrics of a run"
         )));
     }
     let direction = match goal {
