@@ -235,7 +235,7 @@ pub(crate) struct Inspect {
     /// With --follow: stop if nothing new has come for so long. The exit code is 8 then.
     #[arg(long, requires = "follow", value_parser = parse_seconds, value_name = "SECONDS")]
     pub(crate) idle_timeout: Option<Duration>,
-    /// Exit with the code 7 if the run has ended in another way than FINISHED.
+    /// Exit with the code 7 unless the run is FINISHED. With --follow, that is known at its end.
     #[arg(long)]
     pub(crate) exit_status: bool,
     /// Only these metrics, separated by commas.

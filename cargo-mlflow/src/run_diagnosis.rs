@@ -98,9 +98,9 @@ pub(crate) fn live_findings(run: &LiveRun, max_points: usize) -> Vec<Finding> {
             // The store will show it as that.
             State::Abandoned => RunStatus::Killed,
         },
-        start_time_ms: run.start_time_ms,
-        end_time_ms: run.end_time_ms,
-        error: run.tags.get("error.message").map(String::as_str),
+        start_time_ms: run.start_time_ms(),
+        end_time_ms: run.end_time_ms(),
+        error: run.tags().get("error.message").copied(),
         has_metrics: run.point_count() > 0,
         now_ms: Timestamp::now().as_millisecond(),
     };

@@ -5,6 +5,7 @@
 //! start RUN           starts a run and makes it the current one
 //! on RUN              makes a started run the current one
 //! points KEY FROM TO  logs the points FROM..TO of a metric; point i has the value i and the step i
+//! values KEY VALUE FROM TO  logs the points FROM..TO of a metric, all with the same value
 //! param KEY VALUE     logs a param
 //! tag KEY VALUE       sets a tag
 //! text PATH CONTENT   logs a text as an artifact
@@ -51,6 +52,13 @@ fn main() {
                 let number = |text: &str| text.parse::<i64>().expect("a number");
                 for step in number(from)..number(to) {
                     run().log_metric_at(key, step as f64, step);
+                }
+            }
+            ["values", key, value, from, to] => {
+                let number = |text: &str| text.parse::<i64>().expect("a number");
+                let value: f64 = value.parse().expect("a number");
+                for step in number(from)..number(to) {
+                    run().log_metric_at(key, value, step);
                 }
             }
             ["param", key, value] => run().log_param(key, value),

@@ -1,5 +1,6 @@
 //! [`Interrupt`]: Ctrl-C, or the signal by which a service is stopped.
 
+use std::ffi::c_int;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,9 @@ use signal_hook::iterator::Signals;
 /// Exit code after a second signal, as a shell has it after a first one.
 const FORCED_EXIT_CODE: i32 = 130;
 
+/// Signals that ask the program to end.
+const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
+
 /// First signal that asks the program to end. A second one ends it at once.
 pub(crate) struct Interrupt {
     has_come: Arc<AtomicBool>,
@@ -24,12 +28,24 @@ impl Interrupt {
     /// Begins to listen for the signals.
     pub(crate) fn listen() -> io::Result<Self> {
         let has_come = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // In this order, the first signal finds the flag unset.
+        for signal in SIGNALS {
+            // Registered first, it finds the flag unset at the first signal.
             flag::register_conditional_shutdown(signal, FORCED_EXIT_CODE, Arc::clone(&has_come))?;
+        }
+        Self::listen_with(has_come)
+    }
+
+    /// Begins to listen for the signals, for a program that has to leave the terminal as it was: a second signal changes
+    /// nothing.
+    pub(crate) fn listen_without_exit() -> io::Result<Self> {
+        Self::listen_with(Arc::default())
+    }
+
+    fn listen_with(has_come: Arc<AtomicBool>) -> io::Result<Self> {
+        for signal in SIGNALS {
             flag::register(signal, Arc::clone(&has_come))?;
         }
-        let mut incoming = Signals::new([SIGINT, SIGTERM])?;
+        let mut incoming = Signals::new(SIGNALS)?;
         let (sender, signals) = mpsc::channel();
         thread::Builder::new()
             .name("signals".to_owned())

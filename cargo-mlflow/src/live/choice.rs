@@ -3,8 +3,10 @@
 //! Journals are looked at first, because they are on this machine, and because a run that is being trained is most likely
 //! the one that is meant. A store that does not answer is no error while a journal holds the run.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::Instant;
 
 use mlflow::Config;
 use mlflow::blocking::Client;
@@ -13,7 +15,7 @@ use mlflow::journals::{self, JournalState, StoredJournal};
 
 use super::Live;
 use super::journal_feed::JournalFeed;
-use super::run::{LiveRun, Process, RUN_KEY_TAG, State};
+use super::run::{LiveRun, Process, RUN_KEY_TAG, Reading, State};
 use super::store_feed::{StoreFeed, WantedId, WantedRun};
 use crate::failure::Failure;
 use crate::output::format;
@@ -21,6 +23,8 @@ use crate::selection::{runs_of, select};
 
 /// Number of runs that an error names.
 const MAX_NAMED: usize = 5;
+/// Length of all journals together up to which their points are kept while the runs are found: some five million points.
+const MAX_BYTES_READ_AT_ONCE: u64 = 256 << 20;
 
 /// Runs that are to be watched.
 pub(crate) struct LiveChoice<'c> {
@@ -30,12 +34,18 @@ pub(crate) struct LiveChoice<'c> {
     pub(crate) newest: usize,
     /// Names of experiments; only their runs are looked at, unless there is none.
     pub(crate) experiments: &'c [String],
+    /// Points that are kept.
+    pub(crate) reading: Reading,
 }
 
 /// Runs of the journals on this machine.
 struct JournalRuns {
     feeds: Vec<JournalFeed>,
     runs: Vec<JournalCandidate>,
+    /// Points of the chosen runs that are kept.
+    reading: Reading,
+    /// True if the journals are so long that they are surveyed first, and only the chosen ones are kept in memory.
+    is_survey: bool,
 }
 
 /// Run of a journal.
@@ -52,13 +62,30 @@ enum Chosen {
     Store(Box<Run>),
 }
 
+/// Order in which runs are the newest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// True if a process of this machine is logging the run.
+    is_logged_now: bool,
+    start_time_ms: Option<i64>,
+}
+
+impl Rank {
+    fn of(run: &LiveRun) -> Self {
+        Self {
+            is_logged_now: run.process == Process::Alive && run.state() == State::Running,
+            start_time_ms: run.start_time_ms(),
+        }
+    }
+}
+
 impl LiveChoice<'_> {
     /// Finds the runs, and begins to read them.
     pub(crate) fn find(&self, config: &Config) -> Result<Live, Failure> {
         let client = Client::with_config(config.clone());
         let found = journals::find(config)
             .map_err(|error| Failure::Io("cannot list the journals".to_owned(), error))?;
-        let mut journals = JournalRuns::read(found);
+        let mut journals = JournalRuns::read(found, self.reading);
         let mut chosen = Vec::new();
         if self.runs.is_empty() {
             chosen.extend(self.newest_runs(&client, &journals)?);
@@ -137,26 +164,11 @@ impl LiveChoice<'_> {
         journals: &JournalRuns,
         count: usize,
     ) -> Result<Vec<Chosen>, Failure> {
-        let mut positions: Vec<usize> = { journals.runs.iter().enumerate() }
+        let mut chosen: Vec<(Rank, Chosen)> = { journals.runs.iter().enumerate() }
             .filter(|(_, candidate)| self.is_of_experiments(&candidate.run))
-            .map(|(index, _)| index)
+            .map(|(index, candidate)| (Rank::of(&candidate.run), Chosen::Journal(index)))
             .collect();
-        let is_logged_now =
-            |run: &LiveRun| run.process == Process::Alive && run.state() == State::Running;
-        let rank = |run: &LiveRun| (is_logged_now(run), run.start_time_ms);
-        positions.sort_by_key(|&index| { journals.runs.get(index) }.map(|found| rank(&found.run)));
-        positions.reverse();
-        let mut chosen: Vec<(bool, Option<i64>, Chosen)> = { positions.iter() }
-            .filter_map(|&index| {
-                let run = &journals.runs.get(index)?.run;
-                let (is_logged_now, start) = rank(run);
-                Some((is_logged_now, start, Chosen::Journal(index)))
-            })
-            .collect();
-        let logged_now = chosen
-            .iter()
-            .filter(|(is_logged_now, ..)| *is_logged_now)
-            .count();
+        let logged_now = chosen.iter().filter(|(rank, _)| rank.is_logged_now).count();
         if logged_now < count {
             let search = runs_of(self.experiments).limit(count);
             let stored: Result<Vec<Run>, _> = client.search_runs(search).collect();
@@ -164,18 +176,22 @@ impl LiveChoice<'_> {
                 Ok(stored) => chosen.extend(
                     { stored.into_iter() }
                         .filter(|run| journals.position_of(run).is_none())
-                        .map(|run| (false, run.start_time_ms, Chosen::Store(Box::new(run)))),
+                        .map(|run| {
+                            let rank = Rank {
+                                is_logged_now: false,
+                                start_time_ms: run.start_time_ms,
+                            };
+                            (rank, Chosen::Store(Box::new(run)))
+                        }),
                 ),
                 // The journals hold runs, and the reading of the store will tell the error.
                 Err(_) if !chosen.is_empty() => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        chosen.sort_by_key(|(is_logged_now, start, _)| (*is_logged_now, *start));
-        Ok({ chosen.into_iter().rev() }
-            .take(count)
-            .map(|(_, _, chosen)| chosen)
-            .collect())
+        chosen.sort_by_key(|(rank, _)| Reverse(*rank));
+        let chosen = chosen.into_iter().take(count);
+        Ok(chosen.map(|(_, chosen)| chosen).collect())
     }
 
     fn is_of_experiments(&self, run: &LiveRun) -> bool {
@@ -186,15 +202,19 @@ impl LiveChoice<'_> {
 
 impl JournalRuns {
     /// Reads the journals. One that cannot be read is left out: `cargo mlflow journal ls` tells the cause.
-    fn read(journals: Vec<StoredJournal>) -> Self {
+    fn read(mut journals: Vec<StoredJournal>, reading: Reading) -> Self {
+        journals.retain(|journal| {
+            matches!(journal.state(), JournalState::Live | JournalState::Orphaned)
+        });
+        let bytes: u64 = journals.iter().map(StoredJournal::disk_bytes).sum();
         let mut all = Self {
             feeds: Vec::new(),
             runs: Vec::new(),
+            reading,
+            is_survey: bytes > MAX_BYTES_READ_AT_ONCE,
         };
         for journal in journals {
-            if matches!(journal.state(), JournalState::Live | JournalState::Orphaned)
-                && let Ok(feed) = JournalFeed::open(journal)
-            {
+            if let Ok(feed) = JournalFeed::open(journal) {
                 all.read_feed(feed);
             }
         }
@@ -231,6 +251,11 @@ impl JournalRuns {
         let mut indexes: HashMap<String, usize> = { self.runs.iter().enumerate() }
             .filter_map(|(index, candidate)| Some((candidate.run.key.clone()?, index)))
             .collect();
+        let reading = if self.is_survey {
+            Reading::Survey
+        } else {
+            self.reading
+        };
         let runs = &mut self.runs;
         let mut last: Option<(String, usize)> = None;
         let process = feed.read(|entry| {
@@ -238,7 +263,7 @@ impl JournalRuns {
                 Some((key, index)) if *key == entry.run.key => *index,
                 _ => *indexes.entry(entry.run.key.clone()).or_insert_with(|| {
                     runs.push(JournalCandidate {
-                        run: LiveRun::of_journal(&entry.run),
+                        run: LiveRun::of_journal(&entry.run, reading),
                         feeds: Vec::new(),
                     });
                     runs.len() - 1
@@ -278,7 +303,12 @@ impl JournalRuns {
 
     /// Begins to watch the chosen runs, each once.
     fn watch(self, config: &Config, client: &Client, chosen: Vec<Chosen>) -> Result<Live, Failure> {
-        let Self { mut feeds, runs } = self;
+        let Self {
+            mut feeds,
+            runs,
+            reading,
+            is_survey,
+        } = self;
         let mut candidates: Vec<Option<JournalCandidate>> = runs.into_iter().map(Some).collect();
         let mut live = Vec::new();
         let mut wanted: BTreeMap<String, Vec<WantedRun>> = BTreeMap::new();
@@ -303,7 +333,7 @@ impl JournalRuns {
                     {
                         wanted.entry(uri).or_default().push(WantedRun { index, id });
                     }
-                    live.push(run);
+                    live.push(if is_survey { run.unread(reading) } else { run });
                 }
                 Chosen::Store(run) => {
                     let is_known = |other: &LiveRun| other.run_id.as_ref() == Some(&run.run_id);
@@ -313,13 +343,23 @@ impl JournalRuns {
                     let id = WantedId::Stored(run.run_id.clone());
                     let uri = configured.clone();
                     wanted.entry(uri).or_default().push(WantedRun { index, id });
-                    let mut new = LiveRun::default();
-                    new.set_record(*run, Vec::new());
-                    live.push(new);
+                    live.push(LiveRun::of_store(*run, reading));
                 }
             }
         }
-        feeds.retain(|feed| !feed.run_indexes().is_empty());
+        let known_journals = { feeds.iter() }
+            .map(|feed| feed.journal().path().to_owned())
+            .collect();
+        // A process that lives may continue a run that is watched.
+        feeds.retain(|feed| {
+            !feed.run_indexes().is_empty() || feed.journal().state() == JournalState::Live
+        });
+        if is_survey {
+            for feed in &mut feeds {
+                feed.reopen()
+                    .map_err(|error| Failure::Io("cannot read a journal".to_owned(), error))?;
+            }
+        }
         let mut stores = Vec::new();
         for (uri, runs) in wanted {
             let client = if uri == configured {
@@ -332,11 +372,12 @@ impl JournalRuns {
             stores.push(store);
         }
         Ok(Live {
+            config: config.clone(),
             runs: live,
             journals: feeds,
-            unread_stores: stores.len(),
+            known_journals,
+            next_search: Instant::now(),
             stores,
-            store_error: None,
         })
     }
 }
@@ -368,7 +409,7 @@ fn describe(text: &str, journals: &JournalRuns, positions: &[usize]) -> String {
         .filter_map(|&index| journals.runs.get(index))
     {
         let run = &candidate.run;
-        let start = run.start_time_ms.map(format::time).unwrap_or_default();
+        let start = run.start_time_ms().map(format::time).unwrap_or_default();
         description += &format!("\n    {}  {}  {start}", run.id(), run.name);
     }
     if positions.len() > MAX_NAMED {

@@ -37,6 +37,12 @@ impl JournalFeed {
         })
     }
 
+    /// Begins to read the journal anew.
+    pub(super) fn reopen(&mut self) -> io::Result<()> {
+        self.entries = self.journal.entries()?;
+        Ok(())
+    }
+
     /// Returns the journal.
     pub(super) fn journal(&self) -> &StoredJournal {
         &self.journal
@@ -44,7 +50,9 @@ impl JournalFeed {
 
     /// Adds a run that is watched, and that the journal holds.
     pub(super) fn add_run(&mut self, index: usize) {
-        self.run_indexes.push(index);
+        if !self.run_indexes.contains(&index) {
+            self.run_indexes.push(index);
+        }
     }
 
     /// Returns the positions, among the runs that are watched, of the runs that the journal holds.

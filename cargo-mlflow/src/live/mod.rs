@@ -15,31 +15,37 @@ mod run;
 mod series;
 mod store_feed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mlflow::ClientError;
+use mlflow::journals::JournalState;
+use mlflow::{ClientError, Config};
 
 use crate::failure::Failure;
 use journal_feed::JournalFeed;
 use store_feed::{StoreFeed, StoreNews};
 
 pub(crate) use choice::LiveChoice;
-pub(crate) use run::{LiveRun, Process, State};
+pub(crate) use run::{LiveRun, Process, Reading, State};
 pub(crate) use series::{Point, Series};
 
 /// Pause while the first answer of a store is waited for.
 const LOAD_PAUSE: Duration = Duration::from_millis(5);
 
+/// Time between two searches for journals of processes that continue a run.
+const JOURNAL_SEARCH_INTERVAL: Duration = Duration::from_secs(2);
+
 /// Runs that are watched, with the journals and stores that they are read from.
 pub(crate) struct Live {
+    config: Config,
     runs: Vec<LiveRun>,
     journals: Vec<JournalFeed>,
+    /// Journals that were there when the watching began, and the ones that were found since.
+    known_journals: HashSet<PathBuf>,
+    next_search: Instant,
     stores: Vec<StoreFeed>,
-    /// Number of stores whose first reading is not complete.
-    unread_stores: usize,
-    store_error: Option<ClientError>,
 }
 
 impl Live {
@@ -48,9 +54,14 @@ impl Live {
         &self.runs
     }
 
-    /// Returns the error of the store when it was read last; `None` if it answered.
+    /// Returns the runs, so that their new points can be taken.
+    pub(crate) fn runs_mut(&mut self) -> &mut [LiveRun] {
+        &mut self.runs
+    }
+
+    /// Returns the error of a store when it was read last; `None` if all stores have answered.
     pub(crate) fn store_error(&self) -> Option<&ClientError> {
-        self.store_error.as_ref()
+        { self.stores.iter() }.find_map(|store| store.outcome()?.err())
     }
 
     /// Returns true if the runs are read from a store, too.
@@ -58,9 +69,9 @@ impl Live {
         !self.stores.is_empty()
     }
 
-    /// Returns true until each store was read once.
+    /// Returns true until each store was read once, or has failed to answer.
     pub(crate) fn is_loading(&self) -> bool {
-        self.unread_stores > 0
+        self.stores.iter().any(|store| store.outcome().is_none())
     }
 
     /// Sets whether the console logs are fetched from the store.
@@ -70,18 +81,21 @@ impl Live {
         }
     }
 
-    /// Returns true if no run will change any more.
+    /// Returns true if no run will change any more, and everything was read that a store or a journal holds.
     pub(crate) fn is_over(&self) -> bool {
-        !self.is_loading() && { self.runs.iter() }.all(|run| run.state().is_final())
+        let is_read = |run: &LiveRun| run.is_in_journal() || self.store_error().is_none();
+        !self.is_loading() && { self.runs.iter() }.all(|run| run.state().is_final() && is_read(run))
     }
 
     /// Takes over what has come since the last call. Returns true if something has changed.
     pub(crate) fn poll(&mut self) -> bool {
         let before: u64 = self.version();
-        // The journals come first: a point that the store has meanwhile is known to wait by then.
+        let had_error = self.store_error().is_some();
+        // The journals come first: a point that the store has meanwhile is known by then.
+        self.find_journals();
         self.read_journals();
         self.read_stores();
-        self.version() != before
+        self.version() != before || self.store_error().is_some() != had_error
     }
 
     /// Waits until each store was read once, at most until the deadline.
@@ -94,34 +108,51 @@ impl Live {
             thread::sleep(LOAD_PAUSE);
             self.poll();
         }
-        let is_known = |run: &LiveRun| run.start_time_ms.is_some() || run.point_count() > 0;
-        if { self.runs.iter() }.any(is_known) {
+        if self.runs.iter().any(LiveRun::is_in_journal) {
             return Ok(());
         }
-        self.store_error
-            .take()
-            .map_or(Ok(()), |error| Err(error.into()))
+        let failed = { self.stores.iter_mut() }.find_map(StoreFeed::take_error);
+        failed.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn version(&self) -> u64 {
         self.runs.iter().map(LiveRun::version).sum()
     }
 
-    fn read_journals(&mut self) {
-        if self.journals.is_empty() {
+    /// Looks for journals that were not there before: a process may continue a run that is watched.
+    fn find_journals(&mut self) {
+        let now = Instant::now();
+        if now < self.next_search {
             return;
         }
+        self.next_search = now + JOURNAL_SEARCH_INTERVAL;
+        for journal in mlflow::journals::find(&self.config).unwrap_or_default() {
+            let is_live = journal.state() == JournalState::Live;
+            if is_live && self.known_journals.insert(journal.path().to_owned()) {
+                self.journals.extend(JournalFeed::open(journal).ok());
+            }
+        }
+    }
+
+    fn read_journals(&mut self) {
         let mut processes: BTreeMap<usize, Process> = BTreeMap::new();
         for feed in &mut self.journals {
             let runs = &mut self.runs;
+            let mut found: Vec<usize> = Vec::new();
             let process = feed.read(|entry| {
-                let watched = runs
-                    .iter_mut()
-                    .find(|run| run.key.as_deref() == Some(&entry.run.key));
-                if let Some(run) = watched {
+                let watched = runs.iter().position(|run| run.is_logged_as(&entry.run));
+                if let Some(index) = watched
+                    && let Some(run) = runs.get_mut(index)
+                {
+                    if found.last() != Some(&index) {
+                        found.push(index);
+                    }
                     run.add_entry(entry);
                 }
             });
+            for index in found {
+                feed.add_run(index);
+            }
             for &index in feed.run_indexes() {
                 let known = processes.entry(index).or_insert(process);
                 // Several processes may log one run. One of them that lives will go on.
@@ -138,7 +169,7 @@ impl Live {
     }
 
     fn read_stores(&mut self) {
-        for store in &self.stores {
+        for store in &mut self.stores {
             while let Some(news) = store.try_next() {
                 match news {
                     StoreNews::Run {
@@ -147,10 +178,11 @@ impl Live {
                         experiment,
                         histories,
                     } => {
-                        self.store_error = None;
                         if let Some(live) = self.runs.get_mut(index) {
                             live.set_record(*run, histories);
-                            live.experiment = experiment.or(live.experiment.take());
+                            if let Some(name) = experiment {
+                                live.set_experiment(name);
+                            }
                         }
                     }
                     StoreNews::Console { index, text } => {
@@ -158,10 +190,7 @@ impl Live {
                             live.set_stored_console(text);
                         }
                     }
-                    StoreNews::Failed(error) => self.store_error = Some(error),
-                    StoreNews::Complete => {
-                        self.unread_stores = self.unread_stores.saturating_sub(1);
-                    }
+                    StoreNews::Complete(_) => {}
                 }
             }
         }

@@ -7,7 +7,7 @@ use mlflow::RunStatus;
 use mlflow::entities::{MetricHistory, Run};
 use mlflow::journals::{Entry, EntryValue, JournalRun, StoredConsole};
 
-use super::series::Series;
+use super::series::{Point, Series};
 
 /// Tag of a run in the store that holds the run's local id.
 pub(super) const RUN_KEY_TAG: &str = "mlflow.rust.runKey";
@@ -23,22 +23,35 @@ pub(crate) struct LiveRun {
     /// Name of the experiment, or its id while the name is not known.
     pub(crate) experiment: Option<String>,
     pub(crate) user: String,
-    /// Status in the store; `None` until the store is known to have the run.
-    stored_status: Option<RunStatus>,
-    /// End of the run in a journal.
-    logged_end: Option<RunStatus>,
+    /// Run in the store when it was read last, without its metrics; `None` until the store is known to have the run.
+    stored: Option<Box<Run>>,
+    /// End of the run in a journal: status, and time in ms since the Unix epoch.
+    logged_end: Option<(RunStatus, i64)>,
     pub(crate) process: Process,
-    pub(crate) start_time_ms: Option<i64>,
-    pub(crate) end_time_ms: Option<i64>,
-    pub(crate) params: BTreeMap<String, String>,
-    pub(crate) tags: BTreeMap<String, String>,
+    /// Start in a journal, in ms since the Unix epoch.
+    logged_start_ms: Option<i64>,
+    logged_params: BTreeMap<String, String>,
+    logged_tags: BTreeMap<String, String>,
     pub(crate) series: BTreeMap<Arc<str>, Series>,
     console: Option<StoredConsole>,
     stored_console: String,
+    reading: Reading,
     /// Number of points of all metrics.
     points: usize,
     /// Number that is greater after each change.
     version: u64,
+}
+
+/// Points that are kept while a run is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// All points.
+    #[default]
+    Points,
+    /// All points, and those that have come, until they are taken by [`LiveRun::take_new_points`].
+    NewPoints,
+    /// None, to find out which runs there are.
+    Survey,
 }
 
 /// Process that logs a run, as far as this machine knows.
@@ -85,11 +98,34 @@ impl State {
 
 impl LiveRun {
     /// Creates the run of a journal, of which nothing else is known yet.
-    pub(super) fn of_journal(run: &JournalRun) -> Self {
+    pub(super) fn of_journal(run: &JournalRun, reading: Reading) -> Self {
         Self {
+            reading,
             key: Some(run.key.clone()),
             run_id: run.resumed_run_id.clone(),
             experiment: { run.experiment_name.clone() }.or_else(|| run.experiment_id.clone()),
+            ..Self::default()
+        }
+    }
+
+    /// Creates a run of the store.
+    pub(super) fn of_store(run: Run, reading: Reading) -> Self {
+        let mut new = Self {
+            reading,
+            ..Self::default()
+        };
+        new.set_record(run, Vec::new());
+        new
+    }
+
+    /// Returns the same run, of which nothing was read yet.
+    pub(super) fn unread(&self, reading: Reading) -> Self {
+        Self {
+            key: self.key.clone(),
+            run_id: self.run_id.clone(),
+            name: self.name.clone(),
+            experiment: self.experiment.clone(),
+            reading,
             ..Self::default()
         }
     }
@@ -102,15 +138,53 @@ impl LiveRun {
 
     /// Returns the state of the run.
     pub(crate) fn state(&self) -> State {
-        let logged = self.logged_end;
-        let stored = self.stored_status;
+        let stored = self.stored.as_ref().map(|run| run.status);
         let has_ended =
-            |status: RunStatus| !matches!(status, RunStatus::Running | RunStatus::Scheduled);
-        match logged.or(stored.filter(|status| has_ended(*status))) {
+            |status: &RunStatus| !matches!(status, RunStatus::Running | RunStatus::Scheduled);
+        let logged = self.logged_end.map(|(status, _)| status);
+        match logged.or(stored.filter(has_ended)) {
             Some(status) => State::Ended(status),
             None if self.process == Process::Gone => State::Abandoned,
             None => State::Running,
         }
+    }
+
+    /// Returns the start in ms since the Unix epoch.
+    pub(crate) fn start_time_ms(&self) -> Option<i64> {
+        let stored = self.stored.as_ref().and_then(|run| run.start_time_ms);
+        stored.or(self.logged_start_ms)
+    }
+
+    /// Returns the end in ms since the Unix epoch; `None` for a run that goes on, or was abandoned.
+    pub(crate) fn end_time_ms(&self) -> Option<i64> {
+        let stored = self.stored.as_ref().and_then(|run| run.end_time_ms);
+        match self.state() {
+            State::Ended(_) => self.logged_end.map(|(_, end)| end).or(stored),
+            State::Running | State::Abandoned => None,
+        }
+    }
+
+    /// Returns the params, sorted by key.
+    pub(crate) fn params(&self) -> BTreeMap<&str, &str> {
+        let stored = self.stored.iter().flat_map(|run| &run.params);
+        texts(stored.chain(&self.logged_params))
+    }
+
+    /// Returns the tags, sorted by key. A tag of a journal is newer than that of the store.
+    pub(crate) fn tags(&self) -> BTreeMap<&str, &str> {
+        let stored = self.stored.iter().flat_map(|run| &run.tags);
+        texts(stored.chain(&self.logged_tags))
+    }
+
+    /// Returns true if a journal of this machine holds something of the run.
+    pub(crate) fn is_in_journal(&self) -> bool {
+        self.process != Process::Unknown || self.logged_start_ms.is_some()
+    }
+
+    /// Returns true if the run, of this entry of a journal, is this one.
+    pub(super) fn is_logged_as(&self, run: &JournalRun) -> bool {
+        let is_resumed = self.run_id.is_some() && self.run_id == run.resumed_run_id;
+        is_resumed || self.key.as_ref() == Some(&run.key)
     }
 
     /// Returns the number of points of all metrics.
@@ -118,7 +192,7 @@ impl LiveRun {
         self.points
     }
 
-    /// Returns the number of points that the store did not have when it was read last.
+    /// Returns the number of points of journals that the store is not known to have.
     pub(crate) fn waiting_points(&self) -> usize {
         self.series.values().map(Series::waiting_len).sum()
     }
@@ -140,10 +214,10 @@ impl LiveRun {
     pub(crate) fn duration_ms(&self, now_ms: i64) -> Option<i64> {
         let end = match self.state() {
             State::Running => now_ms,
-            State::Ended(_) => self.end_time_ms.or_else(|| self.last_point_ms())?,
+            State::Ended(_) => self.end_time_ms().or_else(|| self.last_point_ms())?,
             State::Abandoned => self.last_point_ms()?,
         };
-        Some((end - self.start_time_ms?).max(0))
+        Some((end - self.start_time_ms()?).max(0))
     }
 
     /// Returns the last lines of the console log, at most `max_bytes` of them; empty if there is none.
@@ -156,68 +230,99 @@ impl LiveRun {
 
     /// Adds an entry of a journal.
     pub(super) fn add_entry(&mut self, entry: Entry) {
-        self.version += 1;
         match entry.value {
             EntryValue::Start(start) => {
                 self.name = start.name;
                 self.user = start.user;
-                self.start_time_ms = Some(start.start_time_ms);
-                for (key, value) in start.tags {
-                    self.tags.entry(key).or_insert(value);
-                }
-                for (key, value) in start.params {
-                    self.params.entry(key).or_insert(value);
-                }
+                self.logged_start_ms = Some(start.start_time_ms);
+                // The run goes on.
+                self.logged_end = None;
+                self.logged_tags.extend(start.tags);
+                self.logged_params.extend(start.params);
             }
             EntryValue::Point(point) => {
-                self.points += 1;
+                if self.reading == Reading::Survey {
+                    return;
+                }
                 let series = match self.series.get_mut(&point.key) {
                     Some(series) => series,
-                    None => self.series.entry(point.key).or_default(),
+                    None => {
+                        let keeps_new = self.reading == Reading::NewPoints;
+                        let new = || Series::new(keeps_new);
+                        self.series.entry(point.key).or_insert_with(new)
+                    }
                 };
-                series.push_waiting(point.step, point.value, point.timestamp_ms);
+                let (value, time) = (point.value, point.timestamp_ms);
+                if !series.log(point.step, value, time, entry.is_settled) {
+                    return;
+                }
+                self.points += 1;
             }
             EntryValue::Param { key, value } => {
-                self.params.entry(key).or_insert(value);
+                self.logged_params.entry(key).or_insert(value);
             }
             EntryValue::Tag { key, value } => {
-                self.tags.insert(key, value);
+                self.logged_tags.insert(key, value);
             }
             EntryValue::Console(console) => self.console = Some(console),
             EntryValue::End {
                 status,
                 end_time_ms,
-            } => {
-                self.logged_end = Some(status);
-                self.end_time_ms = Some(end_time_ms);
-            }
+            } => self.logged_end = Some((status, end_time_ms)),
             _ => {}
         }
+        self.version += 1;
     }
 
     /// Takes over what the store holds.
-    pub(super) fn set_record(&mut self, run: Run, histories: Vec<MetricHistory>) {
+    pub(super) fn set_record(&mut self, mut run: Run, histories: Vec<MetricHistory>) {
+        // The points are in the histories, and NaN would make each record a new one.
+        run.metrics.clear();
+        let is_known = self.stored.as_deref() == Some(&run);
+        if is_known && histories.is_empty() {
+            return;
+        }
         self.version += 1;
+        for history in histories {
+            let key: Arc<str> = Arc::from(history.key());
+            let keeps_new = self.reading == Reading::NewPoints;
+            let series = self.series.entry(key);
+            series
+                .or_insert_with(|| Series::new(keeps_new))
+                .set_stored(history);
+        }
+        self.points = self.series.values().map(Series::len).sum();
+        if is_known {
+            return;
+        }
         if let Some(key) = run.tag(RUN_KEY_TAG) {
             self.key = Some(key.to_owned());
         }
-        self.run_id = Some(run.run_id);
-        self.name = run.name;
-        self.user = run.user_id;
-        self.stored_status = Some(run.status);
-        self.start_time_ms = run.start_time_ms.or(self.start_time_ms);
-        self.end_time_ms = run.end_time_ms.or(self.end_time_ms);
-        self.experiment.get_or_insert(run.experiment_id);
-        // A param is never changed. A tag of a journal is newer than that of the store.
-        self.params.extend(run.params);
-        for (key, value) in run.tags {
-            self.tags.entry(key).or_insert(value);
+        self.run_id = Some(run.run_id.clone());
+        self.name.clone_from(&run.name);
+        self.user.clone_from(&run.user_id);
+        self.experiment
+            .get_or_insert_with(|| run.experiment_id.clone());
+        self.stored = Some(Box::new(run));
+    }
+
+    /// Sets the name of the experiment.
+    pub(super) fn set_experiment(&mut self, name: String) {
+        if self.experiment.as_ref() != Some(&name) {
+            self.experiment = Some(name);
+            self.version += 1;
         }
-        for history in histories {
-            let key: Arc<str> = Arc::from(history.key());
-            self.series.entry(key).or_default().set_stored(history);
+    }
+
+    /// Takes the points that have come since the last call, by time. There are none unless they are kept.
+    pub(crate) fn take_new_points(&mut self) -> Vec<(Arc<str>, Point)> {
+        let mut new = Vec::new();
+        for (key, series) in &mut self.series {
+            let points = series.take_new().into_iter();
+            new.extend(points.map(|point| (Arc::clone(key), point)));
         }
-        self.points = self.series.values().map(Series::len).sum();
+        new.sort_by_key(|(_, point)| point.timestamp_ms);
+        new
     }
 
     /// Takes over the console log that the store holds.
@@ -233,4 +338,11 @@ impl LiveRun {
             self.process = process;
         }
     }
+}
+
+/// Returns texts by their keys. A later one replaces an earlier one.
+fn texts<'t>(pairs: impl Iterator<Item = (&'t String, &'t String)>) -> BTreeMap<&'t str, &'t str> {
+    pairs
+        .map(|(key, value)| (key.as_str(), value.as_str()))
+        .collect()
 }

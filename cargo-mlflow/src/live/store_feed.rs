@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use mlflow::entities::{FileInfo, MetricHistory, MetricPoint, Run};
 use mlflow::search::{SearchRuns, tag};
 
 use super::run::RUN_KEY_TAG;
+use crate::output::format;
 
 /// Least time between two readings.
 const MIN_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,6 +26,10 @@ const IDLE_INTERVAL: Duration = Duration::from_secs(5);
 const PAUSE_FACTOR: u32 = 9;
 /// Greatest console log that is fetched, in bytes.
 const MAX_CONSOLE_BYTES: u64 = 8 << 20;
+/// Greatest part of a console log that is kept, in bytes.
+const MAX_KEPT_CONSOLE_BYTES: usize = 256 << 10;
+/// Number of results that wait for their reader, which is busy while a terminal is slow.
+const MAX_PENDING_NEWS: usize = 2;
 /// Folder of a run's artifacts in which console logs are.
 const CONSOLE_FOLDER: &str = "logs";
 
@@ -55,15 +60,15 @@ pub(super) enum StoreNews {
     },
     /// Console log of a run.
     Console { index: usize, text: String },
-    /// Error of the store.
-    Failed(ClientError),
-    /// End of one reading of all runs.
-    Complete,
+    /// End of one reading of all runs, with the first error.
+    Complete(Option<ClientError>),
 }
 
 /// Runs that are read from one store. The reading ends when the feed is dropped.
 pub(super) struct StoreFeed {
     news: Receiver<StoreNews>,
+    /// Result of the last complete reading; `None` before the first one.
+    outcome: Option<Result<(), ClientError>>,
     wants_console: Arc<AtomicBool>,
     _stop: Sender<()>,
 }
@@ -71,7 +76,7 @@ pub(super) struct StoreFeed {
 impl StoreFeed {
     /// Begins to read runs.
     pub(super) fn start(client: Client, wanted: Vec<WantedRun>) -> std::io::Result<Self> {
-        let (sender, news) = mpsc::channel();
+        let (sender, news) = mpsc::sync_channel(MAX_PENDING_NEWS);
         let (stop, stopped) = mpsc::channel();
         let wants_console = Arc::new(AtomicBool::new(false));
         let reader = Reader {
@@ -88,6 +93,7 @@ impl StoreFeed {
             .spawn(move || reader.run(&stopped))?;
         Ok(Self {
             news,
+            outcome: None,
             wants_console,
             _stop: stop,
         })
@@ -99,8 +105,29 @@ impl StoreFeed {
     }
 
     /// Returns the next result, if there is one by now.
-    pub(super) fn try_next(&self) -> Option<StoreNews> {
-        self.news.try_recv().ok()
+    pub(super) fn try_next(&mut self) -> Option<StoreNews> {
+        let mut news = self.news.try_recv().ok()?;
+        if let StoreNews::Complete(error) = &mut news {
+            self.outcome = Some(error.take().map_or(Ok(()), Err));
+        }
+        Some(news)
+    }
+
+    /// Takes the error of the last complete reading.
+    pub(super) fn take_error(&mut self) -> Option<ClientError> {
+        match self.outcome.take() {
+            Some(Err(error)) => Some(error),
+            outcome => {
+                self.outcome = outcome;
+                None
+            }
+        }
+    }
+
+    /// Returns the result of the last complete reading; `None` before the first one.
+    pub(super) fn outcome(&self) -> Option<Result<(), &ClientError>> {
+        let outcome = self.outcome.as_ref()?;
+        Some(outcome.as_ref().copied())
     }
 }
 
@@ -108,7 +135,7 @@ impl StoreFeed {
 struct Reader {
     client: Client,
     wanted: Vec<WantedRun>,
-    sender: Sender<StoreNews>,
+    sender: SyncSender<StoreNews>,
     wants_console: Arc<AtomicBool>,
     /// Last points of the metrics when they were read, by the position of the run.
     latest: HashMap<usize, BTreeMap<String, MetricPoint>>,
@@ -136,9 +163,9 @@ impl Reader {
     /// Reads all runs once. Returns true if nothing is to be expected soon, and `None` if nobody receives the results.
     fn read_all(&mut self) -> Option<bool> {
         let mut is_idle = true;
+        let mut first_error = None;
         for wanted in self.wanted.clone() {
-            let read = self.read(&wanted);
-            match read {
+            match self.read(&wanted) {
                 Ok(Some(news)) => {
                     if let StoreNews::Run { run, .. } = &news {
                         is_idle &= run.end_time_ms.is_some();
@@ -147,8 +174,16 @@ impl Reader {
                 }
                 Ok(None) => is_idle = false,
                 Err(error) => {
-                    self.sender.send(StoreNews::Failed(error)).ok()?;
-                    break;
+                    let is_away = matches!(
+                        error,
+                        ClientError::Unavailable { .. } | ClientError::Blocked { .. }
+                    );
+                    first_error.get_or_insert(error);
+                    if is_away {
+                        break;
+                    }
+                    // A run that was deleted keeps no other back.
+                    continue;
                 }
             }
             if self.wants_console.load(Ordering::Relaxed)
@@ -158,7 +193,8 @@ impl Reader {
                 self.sender.send(StoreNews::Console { index, text }).ok()?;
             }
         }
-        self.sender.send(StoreNews::Complete).ok()?;
+        is_idle |= first_error.is_some();
+        self.sender.send(StoreNews::Complete(first_error)).ok()?;
         Some(is_idle)
     }
 
@@ -226,12 +262,21 @@ impl Reader {
         let files = self.client.list_artifacts(&*run_id, CONSOLE_FOLDER).ok()?;
         let newest = newest_console(&files)?;
         let bytes = newest.file_size?;
-        let known = self.console_bytes.insert(wanted.index, bytes);
-        if bytes > MAX_CONSOLE_BYTES || known == Some(bytes) {
+        if self.console_bytes.get(&wanted.index) == Some(&bytes) {
             return None;
         }
-        let text = self.client.read_artifact(&*run_id, &*newest.path).ok()?;
-        Some(String::from_utf8_lossy(&text).into_owned())
+        let text = if bytes > MAX_CONSOLE_BYTES {
+            format!(
+                "the log has {}: `cargo mlflow artifacts get {run_id} {}` fetches it",
+                format::size(bytes),
+                newest.path
+            )
+        } else {
+            let log = self.client.read_artifact(&*run_id, &*newest.path).ok()?;
+            String::from_utf8_lossy(last_part(&log)).into_owned()
+        };
+        self.console_bytes.insert(wanted.index, bytes);
+        Some(text)
     }
 }
 
@@ -241,6 +286,18 @@ fn newest_console(files: &[FileInfo]) -> Option<&FileInfo> {
     { files.iter() }
         .filter(|file| name(file).starts_with("console") && name(file).ends_with(".log"))
         .max_by_key(|file| (name(file) != "console.log", name(file)))
+}
+
+/// Returns the end of a log, from the beginning of a line on.
+fn last_part(log: &[u8]) -> &[u8] {
+    let start = log.len().saturating_sub(MAX_KEPT_CONSOLE_BYTES);
+    let (before, part) = log.split_at(start);
+    let begins_line = before.last().is_none_or(|byte| *byte == b'\n');
+    let line_end = part.iter().position(|byte| *byte == b'\n');
+    match line_end {
+        Some(end) if !begins_line => part.get(end + 1..).unwrap_or_default(),
+        _ => part,
+    }
 }
 
 /// Returns true if both are the same point. NaN is the same as NaN.

@@ -38,12 +38,19 @@ fn each_point_is_printed_once_while_it_is_delivered() {
         "start growing",
         "param lr 0.1",
         "points loss 0 1000",
+        "values rate 0.1 0 1000",
+        "values infinite inf 0 10",
+        "values none NaN 0 10",
         "flush 60",
         "wait ready",
         "points loss 1000 2000",
+        "values rate 0.1 1000 2000",
+        "values infinite inf 10 20",
+        "values none NaN 10 20",
         "flush 60",
         "wait ready",
         "points loss 2000 3000",
+        "values rate 0.1 2000 3000",
         "end growing",
         "flush 60",
     ];
@@ -62,9 +69,17 @@ fn each_point_is_printed_once_while_it_is_delivered() {
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!((output.status.code(), &*stderr), (Some(0), ""));
     let records = records(&String::from_utf8(output.stdout).unwrap());
-    let steps = steps(&records, "loss");
-    assert_eq!(steps.len(), 3000);
-    assert!(steps.values().all(|count| *count == 1), "{steps:?}");
+    // Many points of `rate` have the same time and value.
+    for (key, count) in [
+        ("loss", 3000),
+        ("rate", 3000),
+        ("infinite", 20),
+        ("none", 20),
+    ] {
+        let steps = steps(&records, key);
+        assert_eq!(steps.len(), count, "{key}");
+        assert!(steps.values().all(|count| *count == 1), "{key}: {steps:?}");
+    }
     assert_eq!(records[0]["type"], "start");
     assert_eq!(records[0]["name"], "growing");
     assert!(records.contains(&json!({ "type": "param", "key": "lr", "value": "0.1" })));
@@ -133,6 +148,56 @@ fn a_run_that_stalls_ends_the_following_with_an_exit_code() {
         ended.stdout
     );
     training.kill();
+}
+
+/// The store is read again and again, which is nothing new.
+#[test]
+fn a_run_that_stalls_is_noticed_although_its_store_answers() {
+    let folder = Folder::new();
+    let script = [
+        "start stalled",
+        "points loss 0 10",
+        "flush 60",
+        "wait ready",
+    ];
+    let mut training = folder.start(SCRIPTED, &script, &[]);
+    training.wait_for_stdout("ready");
+    for options in [&["--json"][..], &["--json", "--summary"]] {
+        let arguments = [
+            &["inspect", "stalled", "-F", "--idle-timeout", "7"],
+            options,
+        ]
+        .concat();
+        let ended = run(&folder, &arguments);
+        assert_eq!(ended.code, Some(8), "{}", ended.stderr);
+        let count = records(&ended.stdout).len();
+        assert!(
+            options.len() == 1 || count <= 2,
+            "{count} summaries of the same state"
+        );
+    }
+    training.tell();
+    training.end();
+}
+
+#[test]
+fn a_store_that_cannot_be_read_is_an_error_where_no_journal_holds_the_run() {
+    let folder = Folder::new();
+    let created = folder.run(SCRIPTED, &["start one", "end one"], &[]);
+    assert!(created.success, "{}", created.stderr);
+    // No run can be read.
+    let database = Connection::open(folder.path().join("mlflow.db")).unwrap();
+    database.execute_batch("drop table latest_metrics").unwrap();
+    for options in [&["-s"][..], &["-F"], &[]] {
+        let ended = run(&folder, &[&["inspect", "one"], options].concat());
+        assert!(
+            matches!(ended.code, Some(1..=6)),
+            "{:?} {}",
+            ended.code,
+            ended.stderr
+        );
+        assert_eq!(ended.stdout, "");
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use mlflow::blocking::Client;
 
 use crate::arguments::Inspect;
 use crate::failure::Failure;
-use crate::live::{Live, LiveChoice};
+use crate::live::{Live, LiveChoice, LiveRun, Reading};
 use crate::output::waiting::Waiting;
 use crate::output::{Output, printable};
 use records::Records;
@@ -33,6 +33,11 @@ pub(crate) fn run(config: &Config, output: Output, options: &Inspect) -> Result<
         runs: &runs,
         newest: 1,
         experiments: &options.experiment,
+        reading: if options.summary {
+            Reading::Points
+        } else {
+            Reading::NewPoints
+        },
     };
     let waiting = Waiting::watch(output, Client::with_config(config.clone()).uri());
     let mut live = choice.find(config)?;
@@ -47,6 +52,13 @@ pub(crate) fn run(config: &Config, output: Output, options: &Inspect) -> Result<
     }
     live.set_wants_console(options.summary);
     live.load(Instant::now() + LOAD_TIMEOUT)?;
+    let is_in_journal = live.runs().iter().any(LiveRun::is_in_journal);
+    if live.is_loading() && !is_in_journal {
+        return Err(Failure::Unavailable(format!(
+            "the store has not answered within {} seconds",
+            LOAD_TIMEOUT.as_secs()
+        )));
+    }
     warn_of_store(&live, output);
     if options.summary {
         follow(&mut live, options, SUMMARY_INTERVAL, |live| {
@@ -80,7 +92,7 @@ fn follow(
     live: &mut Live,
     options: &Inspect,
     interval: Duration,
-    mut write: impl FnMut(&Live) -> Result<(), Failure>,
+    mut write: impl FnMut(&mut Live) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     write(live)?;
     if !options.follow {

@@ -1,14 +1,13 @@
 //! [`Records`]: what a run has logged, a line for each value.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::arguments::Inspect;
 use crate::failure::Failure;
-use crate::live::{Live, LiveRun, Point, State};
+use crate::live::{Live, State};
 use crate::output::{Output, format, printable};
 
 /// Values of a run that were not printed yet.
@@ -17,17 +16,7 @@ pub(super) struct Records<'o> {
     has_start: bool,
     params: BTreeMap<String, String>,
     tags: BTreeMap<String, String>,
-    series: HashMap<Arc<str>, PrintedPoints>,
     state: Option<State>,
-}
-
-/// Points of a metric that were printed.
-#[derive(Default)]
-struct PrintedPoints {
-    /// Version of the series when it was printed last.
-    version: u64,
-    /// Number of points, by their identities.
-    counts: HashMap<(i64, u64), u32>,
 }
 
 /// Record, as `--json` writes it.
@@ -68,16 +57,17 @@ impl<'o> Records<'o> {
             has_start: false,
             params: BTreeMap::new(),
             tags: BTreeMap::new(),
-            series: HashMap::new(),
             state: None,
         }
     }
 
     /// Writes what has come since the last call.
-    pub(super) fn write(&mut self, live: &Live, output: Output) -> Result<(), Failure> {
-        let Some(run) = live.runs().first() else {
+    pub(super) fn write(&mut self, live: &mut Live, output: Output) -> Result<(), Failure> {
+        let Some(run) = live.runs_mut().first_mut() else {
             return Ok(());
         };
+        let points = run.take_new_points();
+        let run = &*run;
         let mut stdout = io::BufWriter::new(io::stdout().lock());
         let mut write = |record: &Record<'_>| -> Result<(), Failure> {
             if output.json {
@@ -93,16 +83,20 @@ impl<'o> Records<'o> {
                 run_id: run.id(),
                 name: &run.name,
                 experiment: run.experiment.as_deref(),
-                start_time_ms: run.start_time_ms,
+                start_time_ms: run.start_time_ms(),
             })?;
         }
-        for (key, value) in changed(&mut self.params, &run.params) {
+        for (key, value) in changed(&mut self.params, &run.params()) {
             write(&Record::Param { key, value })?;
         }
-        for (key, value) in changed(&mut self.tags, &run.tags) {
+        for (key, value) in changed(&mut self.tags, &run.tags()) {
             write(&Record::Tag { key, value })?;
         }
-        for (key, point) in self.new_points(run) {
+        let metrics = &self.options.metrics;
+        for (key, point) in points {
+            if !metrics.is_empty() && !metrics.iter().any(|metric| **metric == *key) {
+                continue;
+            }
             write(&Record::Metric {
                 key: &key,
                 step: point.step,
@@ -114,52 +108,24 @@ impl<'o> Records<'o> {
         if self.state.replace(state) != Some(state) {
             write(&Record::State {
                 state: state.as_str(),
-                end_time_ms: run.end_time_ms.filter(|_| state.is_final()),
+                end_time_ms: run.end_time_ms(),
             })?;
         }
         stdout.flush()?;
         Ok(())
-    }
-
-    /// Returns the points that were not printed yet, by time.
-    fn new_points(&mut self, run: &LiveRun) -> Vec<(Arc<str>, Point)> {
-        let mut new = Vec::new();
-        for (key, series) in &run.series {
-            let is_wanted = |wanted: &String| **wanted == **key;
-            if !self.options.metrics.is_empty() && !self.options.metrics.iter().any(is_wanted) {
-                continue;
-            }
-            let printed = self.series.entry(Arc::clone(key)).or_default();
-            if printed.version == series.version() {
-                continue;
-            }
-            printed.version = series.version();
-            let mut seen: HashMap<(i64, u64), u32> = HashMap::new();
-            for point in series.points() {
-                let count = seen.entry(point.identity()).or_default();
-                *count += 1;
-                let printed = printed.counts.entry(point.identity()).or_default();
-                if *count > *printed {
-                    *printed = *count;
-                    new.push((Arc::clone(key), point));
-                }
-            }
-        }
-        new.sort_by_key(|(_, point)| point.timestamp_ms);
-        new
     }
 }
 
 /// Returns the entries of `now` that are not in `known`, and adds them to it.
 fn changed<'r>(
     known: &mut BTreeMap<String, String>,
-    now: &'r BTreeMap<String, String>,
+    now: &BTreeMap<&'r str, &'r str>,
 ) -> Vec<(&'r str, &'r str)> {
     let mut changed = Vec::new();
-    for (key, value) in now {
-        if known.get(key) != Some(value) {
-            known.insert(key.clone(), value.clone());
-            changed.push((key.as_str(), value.as_str()));
+    for (&key, &value) in now {
+        if known.get(key).is_none_or(|known| known != value) {
+            known.insert(key.to_owned(), value.to_owned());
+            changed.push((key, value));
         }
     }
     changed

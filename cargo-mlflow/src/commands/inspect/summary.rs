@@ -41,10 +41,10 @@ pub(super) struct Summary<'r> {
     duration_seconds: Option<f64>,
     last_point_ms: Option<i64>,
     points: usize,
-    /// Points in a journal that the store did not have when it was read last.
+    /// Points in a journal that the store is not known to have.
     waiting_points: usize,
-    params: &'r BTreeMap<String, String>,
-    tags: &'r BTreeMap<String, String>,
+    params: BTreeMap<&'r str, &'r str>,
+    tags: BTreeMap<&'r str, &'r str>,
     metrics: BTreeMap<&'r str, MetricState>,
     /// What is conspicuous, the most severe first.
     findings: Vec<Finding>,
@@ -93,14 +93,14 @@ impl<'r> Summary<'r> {
                 Process::Unknown => None,
                 process => Some(process == Process::Alive),
             },
-            start_time_ms: run.start_time_ms,
-            end_time_ms: run.end_time_ms.filter(|_| run.state().is_final()),
+            start_time_ms: run.start_time_ms(),
+            end_time_ms: run.end_time_ms(),
             duration_seconds: run.duration_ms(now).map(seconds),
             last_point_ms: run.last_point_ms(),
             points: run.point_count(),
             waiting_points: run.waiting_points(),
-            params: &run.params,
-            tags: &run.tags,
+            params: run.params(),
+            tags: run.tags(),
             metrics: { run.series.iter() }
                 .filter(|(key, _)| is_wanted(key))
                 .filter_map(|(key, series)| Some((&**key, MetricState::new(series)?)))
@@ -145,7 +145,7 @@ impl<'r> Summary<'r> {
         field("points", &self.points_text())?;
         if !self.params.is_empty() {
             output.line(format_args!("\n{}", heading("Params")))?;
-            for (key, value) in self.params {
+            for (key, value) in &self.params {
                 output.line(format_args!(
                     "  {key} = {}",
                     shorten(value, MAX_VALUE_CHARS)

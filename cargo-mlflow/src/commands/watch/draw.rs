@@ -1,5 +1,6 @@
 //! Drawing of the screen: head, page, and keys at the foot.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -299,7 +300,7 @@ fn draw_details(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View)
     field("user", &run.user);
     field(
         "started",
-        &run.start_time_ms.map(format::time).unwrap_or_default(),
+        &run.start_time_ms().map(format::time).unwrap_or_default(),
     );
     field(
         "process",
@@ -325,12 +326,12 @@ fn draw_details(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View)
             lines.push(format!("  {:<width$}  {value}", printable(&key)));
         }
     };
-    let pairs = |map: &std::collections::BTreeMap<String, String>| {
-        map.iter()
-            .map(|(key, value)| (key.clone(), value.clone()))
+    let pairs = |map: BTreeMap<&str, &str>| {
+        map.into_iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
             .collect()
     };
-    section("PARAMS", pairs(&run.params));
+    section("PARAMS", pairs(run.params()));
     let metrics = { run.series.iter() }
         .filter_map(|(key, series)| {
             let last = series.last()?;
@@ -347,7 +348,7 @@ fn draw_details(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View)
         })
         .collect();
     section("METRICS", metrics);
-    section("TAGS", pairs(&run.tags));
+    section("TAGS", pairs(run.tags()));
     let title = format!(" details of {} ", printable(&run.name));
     draw_lines(frame, area, view, title, &lines, Anchor::Beginning);
 }

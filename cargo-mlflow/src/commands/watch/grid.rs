@@ -83,7 +83,7 @@ fn draw_chart(
     let shown: Vec<(usize, &Series, i64)> = { live.runs().iter().enumerate() }
         .filter(|(index, _)| !view.hidden.contains(index))
         .filter_map(|(index, run)| {
-            let start = run.start_time_ms.unwrap_or_default();
+            let start = run.start_time_ms().unwrap_or_default();
             Some((index, run.series.get(metric)?, start))
         })
         .collect();
@@ -172,11 +172,11 @@ mod tests {
     fn charts_fill_the_screen() {
         for (width, height, charts, expected) in [
             (80, 22, 1, (1, 1)),
-            (80, 22, 2, (1, 2)),
+            (80, 22, 2, (2, 1)),
             (80, 22, 3, (2, 2)),
             (80, 22, 4, (2, 2)),
             (80, 22, 40, (2, 2)),
-            (200, 50, 6, (2, 3)),
+            (200, 50, 6, (3, 2)),
             (200, 50, 100, (5, 5)),
             (20, 5, 9, (1, 1)),
         ] {

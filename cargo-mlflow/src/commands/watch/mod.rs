@@ -27,7 +27,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use super::interrupt::Interrupt;
 use crate::arguments::Watch;
 use crate::failure::Failure;
-use crate::live::{Live, LiveChoice};
+use crate::live::{Live, LiveChoice, Reading};
 use crate::output::Output;
 use crate::output::waiting::Waiting;
 use view::{Reaction, View};
@@ -51,12 +51,13 @@ pub(crate) fn run(config: &Config, output: Output, options: &Watch) -> Result<()
         runs: &options.runs,
         newest: options.newest,
         experiments: &options.experiment,
+        reading: Reading::Points,
     };
     let waiting = Waiting::watch(output, Client::with_config(config.clone()).uri());
     let mut live = choice.find(config)?;
     drop(waiting);
     live.load(Instant::now() + LOAD_TIMEOUT)?;
-    let interrupt = Interrupt::listen()
+    let interrupt = Interrupt::listen_without_exit()
         .map_err(|error| Failure::Io("cannot listen for signals".to_owned(), error))?;
     let view = View::new(live.runs().len(), has_colors());
     let screen = ratatui::try_init()

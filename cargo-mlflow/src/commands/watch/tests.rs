@@ -10,7 +10,7 @@ use ratatui::backend::TestBackend;
 
 use super::draw;
 use super::view::{Page, View};
-use crate::live::{Live, LiveChoice};
+use crate::live::{Live, LiveChoice, Reading};
 
 /// Longest wait for the store.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,6 +60,7 @@ fn measure(config: &Config, name: &str, points: u32, source: &str) -> Live {
         runs: &runs,
         newest: 1,
         experiments: &[],
+        reading: Reading::Points,
     };
     let mut live = choice.find(config).expect("the run");
     let deadline = Instant::now() + PATIENCE;
