@@ -62,8 +62,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Show(options) => with_client(&|client| show::run(client, output, options)),
         Command::Compare(options) => with_client(&|client| compare::run(client, output, options)),
         Command::Plot(options) => with_client(&|client| plot::run(client, output, options)),
-        Command::Watch(options) => watch::run(&answering_config(global)?, output, options),
-        Command::Inspect(options) => inspect::run(&answering_config(global)?, output, options),
+        Command::Watch(options) => {
+            let config = answering_config(global)?;
+            watch::run(&config, is_store_named(global), output, options)
+        }
+        Command::Inspect(options) => {
+            let config = answering_config(global)?;
+            inspect::run(&config, is_store_named(global), output, options)
+        }
         Command::Experiments(options) => {
             with_client(&|client| experiments::run(client, output, options))
         }
@@ -117,6 +123,12 @@ fn answering_config(global: &Global) -> Result<Config, Failure> {
     };
     check_uri(&config)?;
     Ok(config)
+}
+
+/// Returns true if somebody has named a store, so that no other one is meant.
+fn is_store_named(global: &Global) -> bool {
+    let is_set = |variable: std::ffi::OsString| !variable.is_empty();
+    global.tracking_uri.is_some() || env::var_os("MLFLOW_TRACKING_URI").is_some_and(is_set)
 }
 
 /// Checks that the tracking URI can be used.

@@ -36,6 +36,9 @@ pub(crate) struct LiveChoice<'c> {
     pub(crate) experiments: &'c [String],
     /// Points that are kept.
     pub(crate) reading: Reading,
+    /// True if nobody has named a store. Then journals of every destination are looked at: first those of the default
+    /// store, then the runs that are being logged, then the store, then all others.
+    pub(crate) takes_any_destination: bool,
 }
 
 /// Runs of the journals on this machine.
@@ -46,11 +49,15 @@ struct JournalRuns {
     reading: Reading,
     /// True if the journals are so long that they are surveyed first, and only the chosen ones are kept in memory.
     is_survey: bool,
+    /// Configured store, as journals name it.
+    configured: String,
 }
 
 /// Run of a journal.
 struct JournalCandidate {
     run: LiveRun,
+    /// True if the run goes to the configured store.
+    is_configured: bool,
     /// Positions of the journals that hold the run.
     feeds: Vec<usize>,
 }
@@ -85,7 +92,10 @@ impl LiveChoice<'_> {
         let client = Client::with_config(config.clone());
         let found = journals::find(config)
             .map_err(|error| Failure::Io("cannot list the journals".to_owned(), error))?;
-        let mut journals = JournalRuns::read(found, self.reading);
+        let mut journals = JournalRuns::read(found, self.reading, &client.uri());
+        if !self.takes_any_destination {
+            journals.keep_configured();
+        }
         let mut chosen = Vec::new();
         if self.runs.is_empty() {
             chosen.extend(self.newest_runs(&client, &journals)?);
@@ -121,21 +131,27 @@ impl LiveChoice<'_> {
             let mut newest = self.newest_runs_of(client, journals, 1)?;
             return newest.pop().ok_or_else(none_yet);
         }
-        match *self.matching(journals, text) {
-            [] => {}
-            [index] => return Ok(Chosen::Journal(index)),
-            ref several => return Err(Failure::Ambiguous(describe(text, journals, several))),
+        let of_store = self.matching(journals, text, true);
+        if let Some(index) = only(text, journals, &of_store)? {
+            return Ok(Chosen::Journal(index));
         }
-        let run = select(client, self.experiments, text)?;
-        Ok(journals
-            .position_of(&run)
-            .map_or_else(|| Chosen::Store(Box::new(run)), Chosen::Journal))
+        match select(client, self.experiments, text) {
+            Ok(run) => Ok(journals
+                .position_of(&run)
+                .map_or_else(|| Chosen::Store(Box::new(run)), Chosen::Journal)),
+            Err(failure) => {
+                let others = self.matching(journals, text, false);
+                let other = only(text, journals, &others)?;
+                other.map(Chosen::Journal).ok_or(failure)
+            }
+        }
     }
 
-    /// Returns the positions of the runs in journals that `text` means.
-    fn matching(&self, journals: &JournalRuns, text: &str) -> Vec<usize> {
+    /// Returns the positions of the runs in journals that `text` means, of the configured store or of others.
+    fn matching(&self, journals: &JournalRuns, text: &str, is_configured: bool) -> Vec<usize> {
         let positions = |is_meant: &dyn Fn(&LiveRun) -> bool| -> Vec<usize> {
             { journals.runs.iter().enumerate() }
+                .filter(|(_, candidate)| candidate.is_configured == is_configured)
                 .filter(|(_, candidate)| self.is_of_experiments(&candidate.run))
                 .filter(|(_, candidate)| is_meant(&candidate.run))
                 .map(|(index, _)| index)
@@ -164,10 +180,15 @@ impl LiveChoice<'_> {
         journals: &JournalRuns,
         count: usize,
     ) -> Result<Vec<Chosen>, Failure> {
-        let mut chosen: Vec<(Rank, Chosen)> = { journals.runs.iter().enumerate() }
+        let found: Vec<(Rank, bool, usize)> = { journals.runs.iter().enumerate() }
             .filter(|(_, candidate)| self.is_of_experiments(&candidate.run))
-            .map(|(index, candidate)| (Rank::of(&candidate.run), Chosen::Journal(index)))
+            .map(|(index, candidate)| (Rank::of(&candidate.run), candidate.is_configured, index))
             .collect();
+        // A dead process's journal for another store is looked at last.
+        let (first, others): (Vec<_>, Vec<_>) = { found.into_iter() }
+            .partition(|(rank, is_configured, _)| *is_configured || rank.is_logged_now);
+        let to_chosen = |(rank, _, index)| (rank, Chosen::Journal(index));
+        let mut chosen: Vec<(Rank, Chosen)> = first.into_iter().map(to_chosen).collect();
         let logged_now = chosen.iter().filter(|(rank, _)| rank.is_logged_now).count();
         if logged_now < count {
             let search = runs_of(self.experiments).limit(count);
@@ -185,8 +206,11 @@ impl LiveChoice<'_> {
                         }),
                 ),
                 // The journals hold runs, and the reading of the store will tell the error.
-                Err(_) if !chosen.is_empty() => {}
+                Err(_) if !chosen.is_empty() || !others.is_empty() => {}
                 Err(error) => return Err(error.into()),
+            }
+            if chosen.is_empty() {
+                chosen.extend(others.into_iter().map(to_chosen));
             }
         }
         chosen.sort_by_key(|(rank, _)| Reverse(*rank));
@@ -202,7 +226,7 @@ impl LiveChoice<'_> {
 
 impl JournalRuns {
     /// Reads the journals. One that cannot be read is left out: `cargo mlflow journal ls` tells the cause.
-    fn read(mut journals: Vec<StoredJournal>, reading: Reading) -> Self {
+    fn read(mut journals: Vec<StoredJournal>, reading: Reading, configured: &str) -> Self {
         journals.retain(|journal| {
             matches!(journal.state(), JournalState::Live | JournalState::Orphaned)
         });
@@ -212,6 +236,7 @@ impl JournalRuns {
             runs: Vec::new(),
             reading,
             is_survey: bytes > MAX_BYTES_READ_AT_ONCE,
+            configured: configured.to_owned(),
         };
         for journal in journals {
             if let Ok(feed) = JournalFeed::open(journal) {
@@ -219,6 +244,11 @@ impl JournalRuns {
             }
         }
         all
+    }
+
+    /// Forgets the runs of other stores.
+    fn keep_configured(&mut self) {
+        self.runs.retain(|candidate| candidate.is_configured);
     }
 
     /// Reads a journal that was named, and returns its runs.
@@ -264,6 +294,7 @@ impl JournalRuns {
                 _ => *indexes.entry(entry.run.key.clone()).or_insert_with(|| {
                     runs.push(JournalCandidate {
                         run: LiveRun::of_journal(&entry.run, reading),
+                        is_configured: false,
                         feeds: Vec::new(),
                     });
                     runs.len() - 1
@@ -279,10 +310,10 @@ impl JournalRuns {
                 candidate.run.add_entry(entry);
             }
         });
-        for candidate in runs
-            .iter_mut()
-            .filter(|candidate| candidate.feeds.contains(&position))
-        {
+        let is_configured = feed.destination() == Some(&*self.configured);
+        let held = { self.runs.iter_mut() }.filter(|candidate| candidate.feeds.contains(&position));
+        for candidate in held {
+            candidate.is_configured |= is_configured;
             if candidate.run.process != Process::Alive {
                 candidate.run.set_process(process);
             }
@@ -308,17 +339,20 @@ impl JournalRuns {
             runs,
             reading,
             is_survey,
+            configured,
         } = self;
         let mut candidates: Vec<Option<JournalCandidate>> = runs.into_iter().map(Some).collect();
         let mut live = Vec::new();
         let mut wanted: BTreeMap<String, Vec<WantedRun>> = BTreeMap::new();
-        let configured = client.uri();
         for chosen in chosen {
             let index = live.len();
             match chosen {
                 Chosen::Journal(position) => {
                     let candidate = candidates.get_mut(position).and_then(Option::take);
-                    let Some(JournalCandidate { run, feeds: held }) = candidate else {
+                    let Some(JournalCandidate {
+                        run, feeds: held, ..
+                    }) = candidate
+                    else {
                         continue;
                     };
                     let mut destination = None;
@@ -399,6 +433,15 @@ fn none_yet() -> Failure {
     Failure::NotFound(
         "there is no run yet, neither in the store nor in a journal of this machine".to_owned(),
     )
+}
+
+/// Returns the only position; `None` if there is none.
+fn only(text: &str, journals: &JournalRuns, positions: &[usize]) -> Result<Option<usize>, Failure> {
+    match *positions {
+        [] => Ok(None),
+        [index] => Ok(Some(index)),
+        _ => Err(Failure::Ambiguous(describe(text, journals, positions))),
+    }
 }
 
 fn describe(text: &str, journals: &JournalRuns, positions: &[usize]) -> String {

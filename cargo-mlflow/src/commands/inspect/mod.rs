@@ -27,7 +27,12 @@ const POLL_PAUSE: Duration = Duration::from_millis(50);
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Prints what a run logs, or its state.
-pub(crate) fn run(config: &Config, output: Output, options: &Inspect) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: &Config,
+    is_store_named: bool,
+    output: Output,
+    options: &Inspect,
+) -> Result<(), Failure> {
     let runs = [options.run.clone()];
     let choice = LiveChoice {
         runs: &runs,
@@ -38,6 +43,7 @@ pub(crate) fn run(config: &Config, output: Output, options: &Inspect) -> Result<
         } else {
             Reading::NewPoints
         },
+        takes_any_destination: !is_store_named,
     };
     let waiting = Waiting::watch(output, Client::with_config(config.clone()).uri());
     let mut live = choice.find(config)?;
@@ -127,6 +133,11 @@ fn follow(
 
 /// Tells that only a journal is read, as the store does not answer.
 fn warn_of_store(live: &Live, output: Output) {
+    if !live.has_store() {
+        output.remark(
+            "only what waits in the journal is shown, as its store is not the configured one: see --tracking-uri",
+        );
+    }
     if let Some(error) = live.store_error() {
         output.remark(format_args!(
             "only what the journal holds is shown, as the store does not answer: {}",

@@ -40,7 +40,12 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
 const LOAD_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Watches runs until the person leaves.
-pub(crate) fn run(config: &Config, output: Output, options: &Watch) -> Result<(), Failure> {
+pub(crate) fn run(
+    config: &Config,
+    is_store_named: bool,
+    output: Output,
+    options: &Watch,
+) -> Result<(), Failure> {
     if output.json || !output.is_terminal {
         return Err(Failure::Usage(
             "`watch` needs a terminal; for programs there is `cargo mlflow inspect --follow`"
@@ -52,6 +57,7 @@ pub(crate) fn run(config: &Config, output: Output, options: &Watch) -> Result<()
         newest: options.newest,
         experiments: &options.experiment,
         reading: Reading::Points,
+        takes_any_destination: !is_store_named,
     };
     let waiting = Waiting::watch(output, Client::with_config(config.clone()).uri());
     let mut live = choice.find(config)?;

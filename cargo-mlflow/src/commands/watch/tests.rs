@@ -61,6 +61,7 @@ fn measure(config: &Config, name: &str, points: u32, source: &str) -> Live {
         newest: 1,
         experiments: &[],
         reading: Reading::Points,
+        takes_any_destination: false,
     };
     let mut live = choice.find(config).expect("the run");
     let deadline = Instant::now() + PATIENCE;
