@@ -138,8 +138,7 @@ fn best_run(runs: &[Run], key: &str) -> Option<usize> {
     let mut best: Option<(usize, f64)> = None;
     let mut is_shared = false;
     for (index, run) in runs.iter().enumerate() {
-        let is_result = |value: &f64| !value.is_nan() && !format::is_infinite(*value);
-        let Some(value) = run.metric(key).filter(is_result) else {
+        let Some(value) = run.metric(key).filter(|&value| format::is_number(value)) else {
             continue;
         };
         match best {

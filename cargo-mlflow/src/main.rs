@@ -10,6 +10,7 @@ mod analysis;
 mod arguments;
 mod commands;
 mod comparison;
+mod console_log;
 mod failure;
 mod goal;
 mod live;

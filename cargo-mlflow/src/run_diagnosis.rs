@@ -1,50 +1,66 @@
 //! Diagnosis of a run, in the store or while it grows, with a bounded number of points.
 
+use std::borrow::Borrow;
+
 use jiff::Timestamp;
 use mlflow::RunStatus;
 use mlflow::entities::{MetricHistory, Run};
 
 use crate::analysis::diagnosis::{Curve, Finding, RunState, diagnose};
+use crate::failure::Failure;
 use crate::goal::{guess, is_of_interest};
 use crate::live::{LiveRun, Point, State};
 
-/// Splits the names of a run's metrics into those whose curves have `max_points` in all, and those that are left
-/// out. Metrics whose names tell what is better come first, and short curves before long ones. The last step tells
-/// the length of a curve, as most trainings log one point a step.
-pub(crate) fn choose_metrics(run: &Run, max_points: u64) -> (Vec<String>, Vec<String>) {
-    let length_of = |last_step: i64| {
-        u64::try_from(last_step)
-            .unwrap_or_default()
-            .saturating_add(1)
-    };
-    let mut metrics: Vec<(bool, u64, &String)> = { run.metrics.iter() }
+/// Curves of a run that were read.
+pub(crate) struct ReadCurves<H> {
+    pub(crate) histories: Vec<H>,
+    /// Metrics whose curves were not read.
+    pub(crate) left_out: Vec<String>,
+}
+
+impl<H: Borrow<MetricHistory>> ReadCurves<H> {
+    /// Returns the findings about the run, by these curves.
+    pub(crate) fn findings(&self, run: &Run) -> Vec<Finding> {
+        findings(run, self.histories.iter().map(H::borrow))
+    }
+}
+
+/// Reads the curves of a run, metric by metric, until `max_points` were read. Nobody knows the length of a curve before:
+/// only the last curve may exceed `max_points`. Metrics whose names tell what is better come first, and low last
+/// steps before high ones, as the curves of these are mostly shorter.
+pub(crate) fn read_curves<H: Borrow<MetricHistory>>(
+    run: &Run,
+    max_points: u64,
+    mut read: impl FnMut(&str) -> Result<H, Failure>,
+) -> Result<ReadCurves<H>, Failure> {
+    let mut metrics: Vec<(bool, i64, &String)> = { run.metrics.iter() }
         // The machine's metrics say nothing about a training.
         .filter(|(key, _)| !key.starts_with("system/"))
         .map(|(key, point)| {
             let tells_goal = is_of_interest(key) && guess(key).is_some();
-            (!tells_goal, length_of(point.step), key)
+            (!tells_goal, point.step, key)
         })
         .collect();
     metrics.sort();
     let mut points: u64 = 0;
-    let (mut chosen, mut left_out) = (Vec::new(), Vec::new());
-    for (_, length, key) in metrics {
-        let total = points.saturating_add(length);
-        if total <= max_points {
-            points = total;
-            chosen.push(key.clone());
-        } else {
-            left_out.push(key.clone());
+    let mut curves = ReadCurves {
+        histories: Vec::new(),
+        left_out: Vec::new(),
+    };
+    for (_, _, key) in metrics {
+        if points >= max_points {
+            curves.left_out.push(key.clone());
+            continue;
         }
+        let history = read(key)?;
+        points += history.borrow().len() as u64;
+        curves.histories.push(history);
     }
-    (chosen, left_out)
+    Ok(curves)
 }
 
 /// Returns the findings about a run, by the curves that were read.
-pub(crate) fn findings<'h>(
-    run: &Run,
-    histories: impl IntoIterator<Item = &'h MetricHistory>,
-) -> Vec<Finding> {
+fn findings<'h>(run: &Run, histories: impl IntoIterator<Item = &'h MetricHistory>) -> Vec<Finding> {
     let state = RunState {
         status: run.status,
         start_time_ms: run.start_time_ms,

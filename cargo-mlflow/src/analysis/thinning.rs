@@ -1,28 +1,37 @@
 //! [`Thinning`]: the points of a curve that stay where not all of them can be shown.
 
+use crate::output::format;
+
 /// Part of the points that is at most kept for values that are no numbers.
 const NON_FINITE_PART: usize = 4;
+/// Number of points that are kept first: the ends of the curve, its smallest and its greatest value.
+const ENDS_AND_EXTREMES: usize = 4;
 
 /// Choice of points of a curve.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Thinning {
     /// Indices of the points that stay, in ascending order.
     pub(crate) indices: Vec<usize>,
-    /// Number of values that are NaN or infinite, whether their points stay or not.
+    /// Number of values that are NaN or infinite, also in the database, whether their points stay or not.
     pub(crate) non_finite: usize,
 }
 
 /// Chooses at most `max` points of a curve, and at least two if the curve has them. The choice keeps
 ///
 /// - the first and the last point,
+/// - the smallest and the greatest value of the curve, if `max` is at least four,
 /// - the smallest and the greatest value of each stretch of the curve, so that no peak is lost,
 /// - the places of values that are no numbers: the beginning and the end of each sequence of them. If these are
-///   more than a quarter of `max`, the earliest ones stay, and the last one.
+///   more than a quarter of `max`, the earliest ones stay, and the last one. If `max` is four, there is no room for
+///   them.
 ///
 /// Takes time in proportion to the number of points.
 pub(crate) fn thin(values: &[f64], max: usize) -> Thinning {
     let max = max.max(2);
-    let non_finite = values.iter().filter(|value| !value.is_finite()).count();
+    let non_finite = values
+        .iter()
+        .filter(|&&value| !format::is_number(value))
+        .count();
     let last = match values.len().checked_sub(1) {
         Some(last) if values.len() > max => last,
         _ => {
@@ -33,7 +42,9 @@ pub(crate) fn thin(values: &[f64], max: usize) -> Thinning {
         }
     };
     let mut indices = vec![0, last];
-    indices.extend(non_finite_places(values, max / NON_FINITE_PART));
+    // One stretch is left at least, in which the smallest and the greatest value of the curve are found.
+    let places = (max / NON_FINITE_PART).min(max.saturating_sub(ENDS_AND_EXTREMES));
+    indices.extend(non_finite_places(values, places));
     let stretches = (max - indices.len().min(max)) / 2;
     if stretches > 0 {
         let length = values.len().div_ceil(stretches);
@@ -54,7 +65,7 @@ fn extremes(values: &[f64]) -> impl Iterator<Item = usize> + use<> {
     let mut least: Option<(usize, f64)> = None;
     let mut greatest: Option<(usize, f64)> = None;
     for (index, &value) in values.iter().enumerate() {
-        if !value.is_finite() {
+        if !format::is_number(value) {
             continue;
         }
         if least.is_none_or(|(_, other)| value < other) {
@@ -75,7 +86,7 @@ fn non_finite_places(values: &[f64], max: usize) -> Vec<usize> {
     let is_number = |index: Option<usize>| {
         index
             .and_then(|index| values.get(index))
-            .is_none_or(|value| value.is_finite())
+            .is_none_or(|&value| format::is_number(value))
     };
     let mut places: Vec<usize> = Vec::new();
     let ends = (0..values.len()).filter(|&index| {
@@ -106,6 +117,36 @@ mod tests {
         assert!(indices.contains(&54_321) && indices.contains(&77_777));
         assert!(indices.is_sorted());
         assert_eq!((indices[0], indices.last()), (0, Some(&99_999)));
+    }
+
+    #[test]
+    fn the_extremes_stay_beside_what_is_no_number() {
+        for unusual in [f64::NAN, f64::INFINITY, f64::MAX, f64::MIN] {
+            for places in [
+                &[500][..],
+                &[0],
+                &[999],
+                &[100, 101, 300, 800],
+                &[0, 500, 999],
+            ] {
+                let mut values = vec![1.0; 1000];
+                values[321] = 99.0;
+                values[777] = -5.0;
+                for &place in places {
+                    values[place] = unusual;
+                }
+                for max in 4..=8 {
+                    let thinned = thin(&values, max);
+                    let indices = thinned.indices;
+                    let shown = format!("{unusual} {places:?} {max}: {indices:?}");
+                    assert!(indices.len() <= max, "{shown}");
+                    for extreme in [0, 321, 777, 999] {
+                        assert!(indices.contains(&extreme), "{shown}");
+                    }
+                    assert_eq!(thinned.non_finite, places.len(), "{shown}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -6,10 +6,10 @@
 
 use mlflow::Goal;
 
+use crate::output::format::is_number;
+
 /// Greatest number of blocks of a curve.
 const MAX_BLOCKS: usize = 20;
-/// Size from which a value counts as infinite. MLflow's SQL stores keep infinity as the greatest number.
-const INFINITE_FROM: f64 = 1e300;
 /// Standard deviation of a normal distribution in units of its median absolute deviation.
 const SIGMA_OF_MAD: f64 = 1.4826;
 /// Standard deviation of a normal distribution in units of its mean absolute deviation.
@@ -40,11 +40,6 @@ pub(super) struct Level {
     pub(super) height: f64,
     /// Index of the block's middle point in the curve.
     pub(super) index: usize,
-}
-
-/// Returns true if the value is a number. NaN and infinity are none, nor is what a SQL store keeps for infinity.
-pub(super) fn is_number(value: f64) -> bool {
-    value.abs() < INFINITE_FROM
 }
 
 impl Trend {

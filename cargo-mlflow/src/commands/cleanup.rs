@@ -59,17 +59,27 @@ pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<
         };
         question::confirm(&asked, "give --yes to delete, or --dry-run to look")?;
     }
-    for (deleted, run) in runs.iter().enumerate() {
-        delete(client, run, options.permanent).map_err(|error| {
+    let mut deleted = Vec::new();
+    for run in runs {
+        let is_deleted = delete(client, &run, options.permanent).map_err(|error| {
             Failure::from(error).with_remark(&format!(
                 "{} deleted{for_good} before this",
-                format::counted(deleted as u64, "run")
+                format::counted(deleted.len() as u64, "run")
             ))
         })?;
+        if is_deleted {
+            deleted.push(run);
+        } else {
+            output.remark(format_args!(
+                "the run {} `{}` is left out: it has changed since it was listed",
+                run.run_id, run.name
+            ));
+        }
     }
     if output.json {
-        return output.json(&records(&runs));
+        return output.json(&records(&deleted));
     }
+    let counted = format::counted(deleted.len() as u64, "run");
     if options.permanent {
         output.remark(format_args!(
             "{counted} deleted for good. The file keeps its size, and reuses the space"
@@ -131,14 +141,22 @@ fn old_runs(client: &Client, options: &Cleanup) -> Result<Vec<Run>, Failure> {
     Ok(client.search_runs(search).collect::<Result<_, _>>()?)
 }
 
-fn delete(client: &Client, run: &Run, is_permanent: bool) -> Result<(), ClientError> {
+/// Deletes a run. Returns false if the run is no longer as it was listed: it may have been resumed, restored or
+/// deleted while a person was asked.
+fn delete(client: &Client, run: &Run, is_permanent: bool) -> Result<bool, ClientError> {
+    let state = |run: &Run| (run.status, run.end_time_ms, run.is_deleted());
+    match client.run(&*run.run_id) {
+        Ok(now) if state(&now) == state(run) => {}
+        Ok(_) | Err(ClientError::NotFound { .. }) => return Ok(false),
+        Err(error) => return Err(error),
+    }
     if !run.is_deleted() {
         client.delete_run(&*run.run_id)?;
     }
     if is_permanent {
         client.delete_run_permanently(&*run.run_id)?;
     }
-    Ok(())
+    Ok(true)
 }
 
 fn list(output: Output, runs: &[Run]) -> Result<(), Failure> {

@@ -89,7 +89,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             demo::run(config, output, options, global.tracking_uri.as_deref())
         }
         #[cfg(feature = "mcp")]
-        Command::Mcp(options) => mcp::run(config(global), output, options),
+        Command::Mcp(options) => {
+            let config = config(global);
+            check_uri(&config)?;
+            mcp::run(config, output, options, global.timeout)
+        }
         Command::Completions { shell } => completions::run(*shell),
     }
 }

@@ -11,14 +11,14 @@ use crate::output::record::RunRecord;
 use crate::output::style::{dim, error, heading, warning};
 use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
-use crate::run_diagnosis::{choose_metrics, findings};
+use crate::run_diagnosis::read_curves;
 use crate::selection::{select, select_deleted};
 
 /// Greatest number of characters of a value.
 const MAX_VALUE_CHARS: usize = 120;
 /// Greatest number of characters of a dataset's source.
 const MAX_SOURCE_CHARS: usize = 80;
-/// Greatest number of points that are read for the findings.
+/// Number of points after which no further curve is examined.
 const MAX_DIAGNOSED_POINTS: u64 = 100_000;
 
 /// Run with what belongs to it, as `--json` writes it.
@@ -29,6 +29,8 @@ struct Details<'r> {
     experiment: Option<String>,
     artifacts: &'r [FileInfo],
     findings: Vec<Finding>,
+    /// Metrics whose curves were not examined, as there are too many points.
+    not_examined: &'r [String],
 }
 
 /// Shows a run.
@@ -44,14 +46,16 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         .experiment_by_id(&*run.experiment_id)
         .ok()
         .map(|experiment| experiment.name);
-    let (diagnosed, _) = choose_metrics(&run, MAX_DIAGNOSED_POINTS);
     if output.json {
-        let histories = client.metric_histories(&*run.run_id, diagnosed)?;
+        let curves = read_curves(&run, MAX_DIAGNOSED_POINTS, |key| {
+            Ok(client.metric_history(&*run.run_id, key)?)
+        })?;
         return output.json(&Details {
             run: RunRecord::new(&run),
             experiment,
             artifacts: &artifacts,
-            findings: findings(&run, &histories),
+            findings: curves.findings(&run),
+            not_examined: &curves.left_out,
         });
     }
     write_head(output, &run, experiment.as_deref())?;
@@ -71,11 +75,18 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         output.line(format_args!("\n{}", heading("Metrics")))?;
         output.line(metrics_table(output, &run, &histories))?;
     }
-    let is_diagnosed = |history: &&MetricHistory| diagnosed.iter().any(|key| key == history.key());
-    write_findings(
-        output,
-        &findings(&run, histories.iter().filter(is_diagnosed)),
-    )?;
+    let curves = read_curves(&run, MAX_DIAGNOSED_POINTS, |wanted| {
+        let history = histories.iter().find(|history| history.key() == wanted);
+        history
+            .ok_or_else(|| Failure::Other(format!("the store returned no history of `{wanted}`")))
+    })?;
+    write_findings(output, &curves.findings(&run))?;
+    if !curves.left_out.is_empty() {
+        output.remark(format_args!(
+            "not examined: the curves of {}, as there are too many points",
+            shorten(&curves.left_out.join(", "), MAX_VALUE_CHARS)
+        ));
+    }
     let tags: Vec<_> = run
         .tags
         .iter()

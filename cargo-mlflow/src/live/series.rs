@@ -113,11 +113,11 @@ impl Ranges {
         }
         extend(&mut self.steps, point.step);
         extend(&mut self.times_ms, point.timestamp_ms);
-        if point.value.is_nan() || format::is_infinite(point.value) {
-            self.extremes.non_finite += 1;
-        } else {
+        if format::is_number(point.value) {
             self.extremes.least = self.extremes.least.min(point.value);
             self.extremes.greatest = self.extremes.greatest.max(point.value);
+        } else {
+            self.extremes.non_finite += 1;
         }
     }
 }

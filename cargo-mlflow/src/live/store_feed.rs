@@ -12,10 +12,11 @@ use std::time::{Duration, Instant};
 
 use mlflow::ClientError;
 use mlflow::blocking::Client;
-use mlflow::entities::{FileInfo, MetricHistory, MetricPoint, Run};
+use mlflow::entities::{MetricHistory, MetricPoint, Run};
 use mlflow::search::{SearchRuns, tag};
 
 use super::run::RUN_KEY_TAG;
+use crate::console_log::{CONSOLE_FOLDER, newest_console};
 use crate::output::format;
 
 /// Least time between two readings.
@@ -30,8 +31,6 @@ const MAX_CONSOLE_BYTES: u64 = 8 << 20;
 const MAX_KEPT_CONSOLE_BYTES: usize = 256 << 10;
 /// Number of results that wait for their reader, which is busy while a terminal is slow.
 const MAX_PENDING_NEWS: usize = 2;
-/// Folder of a run's artifacts in which console logs are.
-const CONSOLE_FOLDER: &str = "logs";
 
 /// Run that is to be read.
 #[derive(Clone, Debug)]
@@ -278,14 +277,6 @@ impl Reader {
         self.console_bytes.insert(wanted.index, bytes);
         Some(text)
     }
-}
-
-/// Returns the newest of the console logs: a process that continues a run writes `console-TIME-ID.log`.
-fn newest_console(files: &[FileInfo]) -> Option<&FileInfo> {
-    let name = |file: &FileInfo| file.path.rsplit('/').next().unwrap_or_default().to_owned();
-    { files.iter() }
-        .filter(|file| name(file).starts_with("console") && name(file).ends_with(".log"))
-        .max_by_key(|file| (name(file) != "console.log", name(file)))
 }
 
 /// Returns the end of a log, from the beginning of a line on.

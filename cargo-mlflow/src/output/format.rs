@@ -57,6 +57,12 @@ pub(crate) fn is_infinite(value: f64) -> bool {
     value.abs() >= f64::MAX
 }
 
+/// Returns true if the value is a number that can be compared and drawn: neither NaN nor an infinity, also not one
+/// that MLflow's databases hold as the greatest float.
+pub(crate) fn is_number(value: f64) -> bool {
+    !value.is_nan() && !is_infinite(value)
+}
+
 /// Returns a time in the time zone of this machine, without parts of seconds.
 pub(crate) fn time(ms: i64) -> String {
     let Ok(timestamp) = Timestamp::from_millisecond(ms) else {
@@ -160,6 +166,22 @@ mod tests {
             (1.7e308, "1.7e308"),
         ] {
             assert_eq!(number(value), text);
+        }
+    }
+
+    #[test]
+    fn what_stands_for_infinity_is_no_number() {
+        for value in [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::MAX,
+            f64::MIN,
+        ] {
+            assert!(!is_number(value), "{value}");
+        }
+        for value in [0.0, -1.5, 1e-300, 1.7e308] {
+            assert!(is_number(value), "{value}");
         }
     }
 

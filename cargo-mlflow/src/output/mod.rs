@@ -2,6 +2,7 @@
 
 pub(crate) mod chart;
 pub(crate) mod format;
+pub(crate) mod json_number;
 pub(crate) mod plane;
 pub(crate) mod record;
 pub(crate) mod style;

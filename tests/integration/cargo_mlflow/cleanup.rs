@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use super::run;
 use super::runs::Demo;
+use crate::support::command_line::cargo_mlflow;
 use crate::support::mlflow::{python, python_command};
-use crate::support::program::Folder;
+use crate::support::program::{Folder, one};
 
 /// Script that adds to the file `argv[1]` what newer MLflow releases tie to runs: datasets, logged models with
 /// metrics, traces, assessments, and issues. One set belongs to the run `lr-300`, another to `lr-1`.
@@ -35,6 +36,34 @@ for name in ["lr-300", "lr-1"]:
         trace = span.trace_id
         mlflow.flush_trace_async_logging()
         mlflow.log_feedback(trace_id=trace, name="good", value=True)
+"#;
+
+/// Script that starts the command `argv[2:]` in a pseudo-terminal, and waits for its question. It then resumes the
+/// run `lr-300` in the file `argv[1]`, answers yes, and prints what the command
+/// writes.
+const RESUME_AND_ANSWER: &str = r#"
+import os, pty, sqlite3, sys
+process, terminal = pty.fork()
+if process == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+output = b""
+has_answered = False
+while True:
+    try:
+        part = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    output += part
+    if not has_answered and b"[y/N]" in output:
+        has_answered = True
+        with sqlite3.connect(sys.argv[1]) as file:
+            file.execute("UPDATE runs SET status = 'RUNNING', end_time = NULL WHERE name = 'lr-300'")
+        os.write(terminal, b"y\n")
+_, status = os.waitpid(process, 0)
+sys.stdout.buffer.write(output.replace(b"\r\n", b"\n"))
+sys.exit(os.waitstatus_to_exitcode(status))
 "#;
 
 /// Returns the names of all tables, and of each its rows, sorted.
@@ -300,4 +329,32 @@ fn a_server_cannot_delete_for_good() {
     );
     let rest: Value = serde_json::from_str(&rest.stdout).unwrap();
     assert_eq!(rest.as_array().unwrap().len(), 7);
+}
+
+#[test]
+fn a_run_that_is_resumed_during_the_question_stays() {
+    for permanent in [&["--permanent"][..], &[]] {
+        let folder = Folder::new();
+        assert_eq!(run(&folder, &["demo"]).code, Some(0));
+        let file = folder.path().join("mlflow.db");
+        let python = python_command();
+        let python = python.get_program().to_str().expect("UTF-8");
+        let script = ["-c", RESUME_AND_ANSWER, file.to_str().expect("UTF-8")];
+        let cleanup = [cargo_mlflow(), "cleanup", "--days", "0"];
+        let filter = ["-f", "run_name LIKE 'lr-%'"];
+        let arguments = [&script[..], &cleanup, &filter, permanent].concat();
+        let before: u32 = one(
+            &folder.database(),
+            "SELECT count(*) FROM runs WHERE name LIKE 'lr-%'",
+        );
+        assert!(before > 1);
+        let ended = folder.run(python, &arguments, &[("NO_COLOR", "1")]);
+        assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+        let text = "`lr-300` is left out: it has changed since it was listed";
+        assert_eq!(ended.stdout.matches(text).count(), 1, "{}", ended.stdout);
+        let count = format!("{} runs deleted", before - 1);
+        assert!(ended.stdout.contains(&count), "{}", ended.stdout);
+        let left = "SELECT group_concat(name) FROM runs WHERE name LIKE 'lr-%' AND lifecycle_stage = 'active'";
+        assert_eq!(one::<String>(&folder.database(), left), "lr-300");
+    }
 }

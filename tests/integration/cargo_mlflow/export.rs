@@ -1,12 +1,16 @@
 //! Exports, read back by other programs.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::run;
 use super::runs::Demo;
 use super::terminal::run_on_terminal;
+use crate::support::command_line::cargo_mlflow;
 use crate::support::mlflow::python;
 use crate::support::program::Folder;
 
@@ -202,4 +206,53 @@ fn parquet_goes_to_a_file_or_pipe_only() {
         4,
         "no draft is left"
     );
+}
+
+/// A file whose name a draft might take belongs to somebody else.
+#[test]
+fn an_export_leaves_no_draft_and_takes_no_other_file() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let other = folder.path().join("runs.csv.part");
+    fs::write(&other, "precious").unwrap();
+    let before = names(&folder);
+    let export = ["export", "-e", "demo", "--output", "runs.csv"];
+    let ended = run(&folder, &export);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let mut expected = before.clone();
+    expected.insert("runs.csv".to_owned());
+    assert_eq!(names(&folder), expected);
+    let complete = fs::read(folder.path().join("runs.csv")).unwrap();
+
+    let failed = run(&folder, &[&export[..], &["-f", "params.x >="]].concat());
+    assert_ne!(failed.code, Some(0));
+    assert_eq!(names(&folder), expected);
+
+    // A server that accepts connections and never answers keeps the export waiting.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}", silent.local_addr().unwrap());
+    let waiting = [&export[..], &["--tracking-uri", &uri]].concat();
+    let live = folder.start(cargo_mlflow(), &waiting, &[]);
+    let connection = silent.accept().unwrap();
+    let has_draft = names(&folder)
+        .iter()
+        .any(|name| name.starts_with(".runs.csv."));
+    assert!(has_draft, "{:?}", names(&folder));
+    let id = Pid::from_raw(i32::try_from(live.id()).unwrap()).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let ended = live.end();
+    drop(connection);
+    assert_eq!(ended.code, None, "the signal ends it: {}", ended.stderr);
+    assert_eq!(names(&folder), expected);
+    assert_eq!(fs::read(folder.path().join("runs.csv")).unwrap(), complete);
+    assert_eq!(fs::read(other).unwrap(), b"precious");
+}
+
+/// Returns the names of the exports in the folder, complete or not.
+fn names(folder: &Folder) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder.path()).unwrap();
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("runs.csv"))
+        .collect()
 }

@@ -5,7 +5,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use rusqlite::Connection;
@@ -315,6 +317,40 @@ fn a_project_of_trackio_becomes_an_experiment() {
             }
         }
     }
+}
+
+/// A project from before version 0.24 gets the column of ids by its first use afterwards. Its older rows have none.
+#[test]
+fn rows_of_trackio_without_an_id_are_imported() {
+    let folder = Folder::new();
+    let project = fixture(&folder, "trackio").join("wine.db");
+    Connection::open(&project)
+        .unwrap()
+        .execute_batch(
+            "create table m as select * from metrics;
+             create table c as select * from configs;
+             drop table metrics; drop table configs;
+             alter table m rename to metrics; alter table c rename to configs;
+             update metrics set run_id = null where run_name = 'first';
+             update configs set run_id = null where run_name = 'first';
+             update metrics set step = 'ten' where run_name = 'second' and step = 3;",
+        )
+        .unwrap();
+    let ended = run(&folder, &["import", "trackio"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let text = "1 row of the table `metrics` has a step that is no integer";
+    assert_eq!(ended.stderr.matches(text).count(), 1, "{}", ended.stderr);
+    let database = folder.database();
+    let count = |run: &str| -> i64 {
+        let query = format!(
+            "select count(*) from metrics join runs using (run_uuid) where key = 'loss' and name = '{run}'"
+        );
+        one(&database, &query)
+    };
+    assert_eq!((count("first"), count("second")), (10, 9));
+    let id = "select value from tags join runs using (run_uuid) where name = 'first' and key = 'import.id' \
+              and value like '/%wine.db#first'";
+    assert!(one::<String>(&database, id).ends_with("wine.db#first"));
 }
 
 #[test]
@@ -725,7 +761,7 @@ fn a_file_that_cannot_be_read_costs_no_other() {
     for text in [
         "a.wandb is no file of W&B",
         "b.parquet as Parquet",
-        "latin.csv: line 3: ",
+        "latin.csv: 1 row is left out, in line 3: ",
         "3 files could not be read in full; all else is imported",
     ] {
         assert_eq!(
@@ -737,6 +773,68 @@ fn a_file_that_cannot_be_read_costs_no_other() {
     }
     let points = "select count(*) from metrics";
     assert_eq!(one::<i64>(&folder.database(), points), 64 + 2);
+}
+
+/// Each bad row differs from the others.
+#[test]
+fn the_bad_rows_of_a_table_are_one_line() {
+    let folder = Folder::new();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let rows = |row: &dyn Fn(u32) -> String| (0..3000).map(row).collect::<String>();
+    let points = rows(&|row| format!("loss,{row},x{row}\n"));
+    write(
+        "points.csv",
+        &format!("metric,step,value\nloss,0,1\n{points}"),
+    );
+    let steps = rows(&|row| format!("x{row},1\n"));
+    write("steps.csv", &format!("step,loss\n1,1\n{steps}"));
+    let uneven = rows(&|row| format!("{row}\n"));
+    write("uneven.csv", &format!("step,loss\n1,1\n{uneven}3001,1\n"));
+    let lines = rows(&|row| format!("\n[{row}]\n"));
+    write(
+        "lines.jsonl",
+        &format!("{{\"step\":1,\"loss\":1}}\n{lines}"),
+    );
+    let files = ["points.csv", "steps.csv", "uneven.csv", "lines.jsonl"];
+    let ended = run(&folder, &[&["import", "-e", "x"], &files[..]].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for text in [
+        r#"points.csv: 3,000 rows are left out, the first in line 3: "x0" is no value of a metric"#,
+        r#"steps.csv: 3,000 rows are left out, the first in line 3: "x0" is no step"#,
+        "uneven.csv: 3,000 rows are left out, the first in line 3: it has 1 column instead of 2",
+        "lines.jsonl: 3,000 rows are left out, the first in line 3: it is no object of JSON",
+        "4 files could not be read in full; all else is imported",
+    ] {
+        let found = ended.stderr.matches(text).count();
+        assert_eq!(found, 1, "{text}: {}", ended.stderr);
+    }
+    assert!(ended.stderr.lines().count() < 10, "{}", ended.stderr);
+    let points = "select count(*) from metrics";
+    assert_eq!(one::<i64>(&folder.database(), points), 5);
+}
+
+/// A read of `/proc/self/mem` at its beginning fails.
+#[test]
+fn a_read_error_keeps_what_was_read_before() {
+    let folder = Folder::new();
+    let source = fixture(&folder, "tensorboard");
+    let resumed = file_with(&source, "resumed");
+    fs::remove_file(&resumed).unwrap();
+    symlink("/proc/self/mem", &resumed).unwrap();
+    let ended = run(&folder, &["import", "tensorboard/lightning/version_0"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let text = "the file cannot be read to its end";
+    assert_eq!(ended.stderr.matches(text).count(), 1, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("1 file could not be read in full"),
+        "{}",
+        ended.stderr
+    );
+    let database = folder.database();
+    let count = "select count(*) from metrics where key = 'train/loss'";
+    assert_eq!(one::<i64>(&database, count), 20);
+    let status = "select status from runs where name = 'version_0'";
+    assert_eq!(one::<String>(&database, status), "FINISHED");
 }
 
 #[test]
@@ -806,6 +904,78 @@ fn secrets_in_a_config_are_not_stored() {
             "{text}: {}",
             ended.stderr
         );
+    }
+}
+
+/// Returns a field of a message of Protocol Buffers, shorter than 128 bytes.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).unwrap();
+    assert!(length < 128 && number < 16);
+    [&[number << 3 | 2, length], content].concat()
+}
+
+/// Returns the CRC-32 of bytes.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), |sum, _| {
+            (sum >> 1) ^ if sum & 1 == 1 { 0xedb8_8320 } else { 0 }
+        })
+    })
+}
+
+/// Adds a record to a file of W&B that is shorter than a block.
+fn add_wandb_record(file: &Path, record: &[u8]) {
+    let length = u16::try_from(record.len()).unwrap();
+    let checked = [&[1], record].concat();
+    let header = [
+        &crc32(&checked).to_le_bytes()[..],
+        &length.to_le_bytes(),
+        &[1],
+    ];
+    let mut bytes = fs::read(file).unwrap();
+    bytes.extend([&header.concat(), record].concat());
+    assert!(bytes.len() < 32_768);
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn secrets_in_the_files_of_a_run_are_not_stored() {
+    const TOKEN: &str = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
+    let folder = Folder::new();
+    let wandb = file_with(&fixture(&folder, "wandb"), ".wandb");
+    let files = wandb.parent().unwrap().join("files");
+    fs::write(
+        files.join("config.yaml"),
+        "api_key:\n    value: hunter2\nlr:\n    value: 0.1\n",
+    )
+    .unwrap();
+    fs::write(files.join("notes.txt"), format!("see {TOKEN}\n")).unwrap();
+    let binary = [&b"\x00\xff"[..], TOKEN.as_bytes()].concat();
+    fs::write(files.join("weights.bin"), &binary).unwrap();
+    fs::remove_file(files.join("output.log")).unwrap();
+    let item = [field(1, b"api_key"), field(7, b"hunter2")].concat();
+    add_wandb_record(&wandb, &field(3, &field(1, &item)));
+    let line = format!("cloned by {TOKEN}\n");
+    add_wandb_record(&wandb, &field(4, &field(3, line.as_bytes())));
+    let ended = run(&folder, &["import", "wandb"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let id = one::<String>(&folder.database(), "select run_uuid from runs");
+    let file = folder.path().join("mlflow.db");
+    let seen = read_file(&file, &[id]).swap_remove(0);
+    assert_eq!(seen.artifacts.get("config.yaml"), None);
+    assert_eq!(seen.artifacts["notes.txt"], b"see [redacted]\n");
+    assert_eq!(seen.artifacts["weights.bin"], binary);
+    let console = String::from_utf8(seen.artifacts["output.log"].clone()).unwrap();
+    assert!(console.contains("cloned by [redacted]"), "{console}");
+    assert_eq!(seen.tags["summary.api_key"], "[redacted]");
+    for text in [
+        r#"artifact "config.yaml" is left out: its member "api_key" has the name of a secret"#,
+        r#"artifact "notes.txt": text that looks like a GitHub token is stored as [redacted]"#,
+        r#"artifact "output.log": text that looks like a GitHub token is stored as [redacted]"#,
+        r#"tag "summary.api_key": it has the name of a secret"#,
+    ] {
+        let found = ended.stderr.matches(text).count();
+        assert_eq!(found, 1, "{text}: {}", ended.stderr);
     }
 }
 
@@ -892,4 +1062,52 @@ fn an_import_that_ctrl_c_ends_goes_on() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn steps_and_times_that_cannot_be_read_are_told() {
+    let folder = Folder::new();
+    let rows = "run,metric,step,value,timestamp\n\
+                a,loss,1,0.5,2026-01-01T00:00:00Z\n\
+                a,loss,1.5,0.4,2026-01-01T00:00:01Z\n\
+                a,loss,99999999999999999999,0.3,2026-01-01T00:00:02Z\n\
+                a,loss,2.0,0.2,yesterday\n\
+                a,loss,3,0.1,tomorrow\n";
+    fs::write(folder.path().join("points.csv"), rows).unwrap();
+    let ended = run(&folder, &["import", "points.csv"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let bad_rows = "2 rows are left out, the first in line 3: \"1.5\" is no step";
+    assert!(ended.stderr.contains(bad_rows), "{}", ended.stderr);
+    let bad_times = "line 5: \"yesterday\" is no time since 1970";
+    assert_eq!(
+        ended.stderr.matches("is no time").count(),
+        1,
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains(bad_times), "{}", ended.stderr);
+    let steps = "select group_concat(step) from (select step from metrics order by step)";
+    assert_eq!(one::<String>(&folder.database(), steps), "1,2,3");
+}
+
+/// Opening a pipe waits for its writer.
+#[test]
+fn a_pipe_or_a_device_is_refused() {
+    let folder = Folder::new();
+    symlink("/dev/zero", folder.path().join("zero.csv")).unwrap();
+    let made = Command::new("mkfifo")
+        .arg(folder.path().join("pipe.csv"))
+        .status();
+    assert!(made.unwrap().success());
+    for path in ["zero.csv", "pipe.csv"] {
+        let ended = run(&folder, &["import", path]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("expected a file or a folder"),
+            "{}",
+            ended.stderr
+        );
+    }
+    let ended = run(&folder, &["import", "."]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
 }

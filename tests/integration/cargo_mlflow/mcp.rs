@@ -989,3 +989,118 @@ fn answers_are_bounded() {
     }
     assert_eq!(whole, "word-".repeat(20_000));
 }
+
+#[test]
+fn the_log_of_the_newest_process_is_shown() {
+    let folder = Folder::new();
+    let script = [
+        "start a",
+        "text logs/console.log of-the-dead",
+        "text logs/console-20260102T030405Z-0a1b2c3d.log of-the-second",
+        "text logs/console-20260102T030406Z-00000000.log of-the-newest",
+        "text logs/training.log of-a-library",
+        "end a",
+    ];
+    assert!(folder.run(SCRIPTED, &script, &[]).success);
+    let mut session = Session::open(&folder, &[]);
+    let (text, record) = session.answer("tail_run", &json!({ "run": "a" }));
+    assert_eq!(record["log"]["lines"], json!(["of-the-newest"]), "{text}");
+    assert!(
+        text.contains("logs/console-20260102T030406Z-00000000.log"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_timeout_and_the_uri_of_the_command_line_count() {
+    let folder = Folder::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}", silent.local_addr().unwrap());
+    let mut session = Session::open(&folder, &["--tracking-uri", &uri, "--timeout", "0.2"]);
+    let started = Instant::now();
+    let failure = session.failure("get_run", &json!({ "run": "last" }));
+    assert!(failure.contains(&uri), "{failure}");
+    // Without the option, a request alone takes 15 seconds.
+    assert!(started.elapsed() < Duration::from_secs(14), "{failure}");
+
+    let ended = run(&folder, &["mcp", "--tracking-uri", "gopher://example.org"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("gopher"), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "");
+}
+
+#[test]
+fn a_change_that_takes_too_long_may_still_be_carried_out() {
+    let folder = Folder::new();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let uri = format!("http://{}", silent.local_addr().unwrap());
+    let options = [
+        "--allow-changes",
+        "--tracking-uri",
+        &uri,
+        "--timeout",
+        "100",
+    ];
+    let mut session = Session::open(&folder, &options);
+    let change = json!({ "run": "0".repeat(32), "key": "a", "value": "b" });
+    for (id, tool, arguments) in [
+        ("change", "set_tag", change),
+        ("reading", "get_run", json!({ "run": "last" })),
+    ] {
+        let call = json!({ "name": tool, "arguments": arguments });
+        let request = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": call });
+        session.send(&request.to_string());
+    }
+    for _ in 0..2 {
+        let answer = session.receive();
+        let text = text_of(&answer["result"]);
+        assert_eq!(answer["result"]["isError"], true, "{text}");
+        assert!(text.contains("took longer than 30 seconds"), "{text}");
+        let is_change = answer["id"] == "change";
+        let warns = text.contains("may still be carried out: look with get_run");
+        assert_eq!(warns, is_change, "{text}");
+        assert_eq!(text.contains("ask for fewer runs"), !is_change, "{text}");
+    }
+}
+
+#[test]
+fn a_stored_infinity_is_no_maximum() {
+    let folder = Folder::new();
+    assert!(
+        folder
+            .run(SCRIPTED, &["start a", "points loss 0 100", "end a"], &[])
+            .success
+    );
+    let changed = folder.database().execute(
+        "update metrics set value = 1.7976931348623157e308 where step = 40",
+        [],
+    );
+    assert_eq!(changed.unwrap(), 1);
+    let mut session = Session::open(&folder, &[]);
+    let arguments = json!({ "metrics": ["loss"], "max_points": 10 });
+    let (text, record) = session.answer("get_metric_history", &arguments);
+    assert_eq!(record["curves"][0]["max"]["value"], 99.0, "{text}");
+    assert_eq!(record["curves"][0]["non_finite"], 1, "{text}");
+    assert!(text.contains("40:inf"), "{text}");
+}
+
+#[test]
+fn a_curve_whose_steps_are_times_is_examined() {
+    let folder = Folder::new();
+    assert!(
+        folder
+            .run(SCRIPTED, &["start a", "points loss 0 40", "end a"], &[])
+            .success
+    );
+    let database = folder.database();
+    for table in ["metrics", "latest_metrics"] {
+        let change = format!("update {table} set step = 1700000000000 + 1000 * step");
+        assert!(database.execute(&change, []).unwrap() > 0);
+    }
+    let mut session = Session::open(&folder, &[]);
+    let (text, record) = session.answer("diagnose_run", &json!({ "run": "a" }));
+    assert_eq!(record["points_examined"], 40, "{text}");
+    assert_eq!(record["left_out"], Value::Null, "{text}");
+    let (text, _) = session.answer("tail_run", &json!({ "run": "a", "points": 2 }));
+    assert!(text.contains("1700000038000:38 1700000039000:39"), "{text}");
+}

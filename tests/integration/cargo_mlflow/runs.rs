@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::run;
+use super::{SCRIPTED, run};
 use crate::support::command_line::cargo_mlflow;
 use crate::support::mlflow::{Server, python};
 use crate::support::program::{Ended, Folder};
@@ -867,4 +867,33 @@ fn cargo_calls_the_program_with_its_own_name_first() {
     assert!(plain.stdout.contains("cargo-mlflow"));
     let by_cargo = folder.run(cargo_mlflow(), &["mlflow", "completions", "bash"], &[]);
     assert_eq!(by_cargo.stdout, plain.stdout);
+}
+
+#[test]
+fn curves_that_are_not_examined_are_named() {
+    let folder = Folder::new();
+    let script = [
+        "start a",
+        "points a/loss 0 1",
+        "points b/loss 0 1",
+        "points c/loss 0 1",
+        "end a",
+    ];
+    assert!(folder.run(SCRIPTED, &script, &[]).success);
+    // Another client logs many points, all without a step.
+    let added = folder.database().execute(
+        "with recursive number(i) as (select 1 union all select i + 1 from number where i < 60000) \
+         insert into metrics (key, value, timestamp, run_uuid, step, is_nan) \
+         select key, i, timestamp + i, run_uuid, 0, 0 from latest_metrics, number",
+        [],
+    );
+    assert_eq!(added.unwrap(), 180_000);
+    let shown = super::json(&folder, &["show", "a"]);
+    assert_eq!(shown["not_examined"], json!(["c/loss"]));
+    let shown = run(&folder, &["show", "a"]);
+    assert!(
+        shown.stderr.contains("not examined: the curves of c/loss"),
+        "{}",
+        shown.stderr
+    );
 }

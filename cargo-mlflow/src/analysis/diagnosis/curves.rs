@@ -3,9 +3,9 @@
 use mlflow::Goal;
 
 use super::{Curve, Finding, FindingKind, Severity};
-use crate::analysis::trend::{Trend, is_number, median, middle, sigma_of_deviations};
+use crate::analysis::trend::{Trend, median, middle, sigma_of_deviations};
 use crate::goal::{guess, is_of_interest};
-use crate::output::format::{self, number};
+use crate::output::format::{self, is_number, number};
 
 /// Change of a level in units of its noise, from which it is no accident.
 const MIN_SIGNIFICANCE: f64 = 6.0;

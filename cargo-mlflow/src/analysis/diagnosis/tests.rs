@@ -462,6 +462,26 @@ fn the_end_of_a_run_is_told() {
 }
 
 #[test]
+fn a_number_just_below_infinity_is_a_number() {
+    let mut noise = Noise(7);
+    let exploding = Points::new("loss", 100, |part| {
+        if part < 0.8 {
+            1.0 - part + 0.01 * noise.normal()
+        } else {
+            1.7e308 * part
+        }
+    });
+    let found = find(&[exploding]);
+    let kinds: Vec<FindingKind> = found.iter().map(|finding| finding.kind).collect();
+    assert_eq!(kinds, [FindingKind::Divergence]);
+    assert!(
+        found[0].text.contains("e308 at the end"),
+        "{}",
+        found[0].text
+    );
+}
+
+#[test]
 fn no_curve_makes_the_diagnosis_panic() {
     let odd = [
         0.0,
@@ -471,8 +491,8 @@ fn no_curve_makes_the_diagnosis_panic() {
         f64::NEG_INFINITY,
         f64::MAX,
         f64::MIN,
-        1e299,
-        -1e299,
+        1.7e308,
+        -1.7e308,
         1e-308,
     ];
     for seed in 0..2000 {

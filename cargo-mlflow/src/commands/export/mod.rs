@@ -1,22 +1,23 @@
 //! `export`: runs or the history of their metrics, for other programs.
 //!
-//! Points are written as they come, so that a long history does not fill the memory. A table of runs is written
-//! when all runs are there, because its columns are not known before.
+//! The points of one metric of one run are in memory at a time, so that a long run does not fill it. A table of runs is
+//! written when all runs are there, because its columns are not known before.
 
 mod columns;
 mod csv;
+mod draft;
 #[cfg(feature = "parquet")]
 mod parquet;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
 use mlflow::blocking::Client;
 use mlflow::entities::{MetricPoint, Run};
 use mlflow::search::SearchRuns;
 use serde::Serialize;
 
+use self::draft::Draft;
 use crate::arguments::{Export, Format};
 use crate::failure::Failure;
 use crate::output::record::RunRecord;
@@ -57,17 +58,12 @@ pub(crate) fn run(client: &Client, output: Output, options: &Export) -> Result<(
         Some(path) => {
             // A file of the name appears when it is complete, and an earlier one stays until then.
             let failed = |error| Failure::Io(format!("cannot write {}", path.display()), error);
-            let mut draft = path.clone().into_os_string();
-            draft.push(".part");
-            let draft = PathBuf::from(draft);
-            let mut file = BufWriter::new(File::create(&draft).map_err(failed)?);
-            let written = write(client, &mut file, options, format);
-            let moved = file.flush().and_then(|()| match written {
-                Ok(_) => fs::rename(&draft, path),
-                Err(_) => fs::remove_file(&draft),
-            });
-            let written = written?;
-            moved.map_err(failed)?;
+            let (draft, file) = Draft::create(path).map_err(failed)?;
+            let mut file = BufWriter::new(file);
+            let written = write(client, &mut file, options, format)?;
+            { file.flush() }
+                .and_then(|()| draft.rename(path))
+                .map_err(failed)?;
             written
         }
         None => write(client, &mut BufWriter::new(io::stdout()), options, format)?,
@@ -179,10 +175,9 @@ fn for_each_point(
             let known = |key: &&String| run.metrics.contains_key(*key);
             options.metrics.iter().filter(known).collect()
         };
-        if keys.is_empty() {
-            continue;
-        }
-        for history in client.metric_histories(&*run.run_id, keys)? {
+        // One metric at a time, as all metrics of a long run may not fit into the memory.
+        for key in keys {
+            let history = client.metric_history(&*run.run_id, key)?;
             for point in history.iter() {
                 write(&run, history.key(), point)?;
             }

@@ -1,8 +1,8 @@
 //! Exports as Parquet, with typed columns: numbers as `double`, times as `timestamp[ms, UTC]`, steps and
 //! durations as `int64`, all else as text.
 //!
-//! Invariants: only one row group is prepared at a time, so that a long history does not fill the memory. NaN
-//! and infinities are kept. A value that a run does not have is null.
+//! Invariants: only one row group of points is prepared at a time, beside the history of one metric, so that many
+//! points do not fill the memory. NaN and infinities are kept. A value that a run does not have is null.
 
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -45,6 +45,17 @@ pub(super) enum Source {
 }
 
 impl Source {
+    /// Returns the path of the file, or of the first of several.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Self::TensorBoard(folder) => first_of(&folder.files),
+            #[cfg(feature = "parquet")]
+            Self::Neptune(parts) => first_of(parts.files()),
+            Self::Table(table) => &table.path,
+            Self::Trackio(file) | Self::Wandb(file) => file,
+        }
+    }
+
     /// Returns the size of the files.
     pub(super) fn bytes(&self) -> u64 {
         let size = |path: &PathBuf| fs::metadata(path).map_or(0, |metadata| metadata.len());
@@ -56,6 +67,10 @@ impl Source {
             Self::Trackio(file) | Self::Wandb(file) => size(file),
         }
     }
+}
+
+fn first_of(files: &[PathBuf]) -> &Path {
+    files.first().map_or(Path::new(""), PathBuf::as_path)
 }
 
 /// Returns what lies at the paths, in the formats that are wanted.
@@ -72,6 +87,12 @@ pub(super) fn find(
             }
             _ => cannot_read(error),
         })?;
+        if !metadata.is_dir() && !metadata.is_file() {
+            return Err(Failure::Usage(format!(
+                "{} is a device, a pipe or a socket: expected a file or a folder",
+                path.display()
+            )));
+        }
         let mut search = Search {
             root: path,
             absolute: fs::canonicalize(path).map_err(cannot_read)?,

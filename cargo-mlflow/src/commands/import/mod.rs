@@ -66,7 +66,7 @@ fn import_all(sources: &[Source], importer: &Importer<'_>) -> Result<(), Failure
         for source in sources {
             match import_source(source, pass, importer) {
                 Err(failure @ (Failure::Io(..) | Failure::Usage(_))) if sources.len() > 1 => {
-                    importer.skip(&failure);
+                    importer.skip(source.path(), &failure);
                 }
                 imported => imported?,
             }

@@ -85,18 +85,16 @@ impl RunParts {
 pub(super) fn import(parts: &RunParts, importer: &Importer<'_>) -> Result<(), Failure> {
     let mut run: Option<RunReader<'_>> = None;
     for path in parts.files() {
-        let cannot_read =
-            |error: io::Error| Failure::Io(format!("cannot read {}", path.display()), error);
-        let no_parquet = |error: ParquetError| {
-            Failure::Io(
-                format!("cannot read {} as Parquet", path.display()),
-                io::Error::other(error),
-            )
+        let no_parquet = |error| no_parquet(path, error);
+        let (reader, columns) = match open(path) {
+            // What the other parts hold is kept.
+            Err(failure @ (Failure::Io(..) | Failure::Usage(_))) if run.is_some() => {
+                importer.skip(path, &failure);
+                continue;
+            }
+            opened => opened?,
         };
-        let file = File::open(path).map_err(cannot_read)?;
-        let bytes = file.metadata().map_or(0, |metadata| metadata.len());
-        let reader = SerializedFileReader::new(file).map_err(no_parquet)?;
-        let columns = projection(&reader, path)?;
+        let bytes = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
         for row in reader.get_row_iter(Some(columns)).map_err(no_parquet)? {
             let row = match row {
                 Ok(row) => Attribute::of_row(&row),
@@ -112,6 +110,22 @@ pub(super) fn import(parts: &RunParts, importer: &Importer<'_>) -> Result<(), Fa
         importer.progress.add_bytes(bytes);
     }
     run.map_or(Ok(()), RunReader::finish)
+}
+
+/// Opens a file, and returns the columns that are read.
+fn open(path: &Path) -> Result<(SerializedFileReader<File>, Type), Failure> {
+    let cannot_read = |error| Failure::Io(format!("cannot read {}", path.display()), error);
+    let file = File::open(path).map_err(cannot_read)?;
+    let reader = SerializedFileReader::new(file).map_err(|error| no_parquet(path, error))?;
+    let columns = projection(&reader, path)?;
+    Ok((reader, columns))
+}
+
+fn no_parquet(path: &Path, error: ParquetError) -> Failure {
+    Failure::Io(
+        format!("cannot read {} as Parquet", path.display()),
+        io::Error::other(error),
+    )
 }
 
 /// Returns the columns that are read. The others are left out, as their decoding takes time.

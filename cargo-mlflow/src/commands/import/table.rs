@@ -14,15 +14,19 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 
 use mlflow::RunStatus;
+use mlflow::store::RUN_KEY_TAG;
 
 use super::discovery::{changed_ms, file_stem};
 use super::values::{Json, flatten, parse_number, parse_step, parse_time};
 use super::writer::{EXPORT_FORMAT, Importer, RunWriter, SourceRun};
 use crate::failure::Failure;
+use crate::output::format;
 
 /// Longest line of JSON that is read.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 const TABLE_FORMAT: &str = "csv";
+/// What is wrong with a text, and what to do.
+const NO_UTF8: &str = "the text is not UTF-8; convert the file to UTF-8";
 
 /// Names of the columns that tell what a row belongs to. The first one that a table has counts.
 const RUN_ID_COLUMNS: [&str; 2] = ["run_id", "run"];
@@ -99,10 +103,20 @@ pub(super) fn import(
             order: Vec::new(),
         },
         skipped_texts: HashSet::new(),
+        has_bad_times: false,
+        line: 0,
+        bad_rows: 0,
+        first_bad_row: None,
     };
-    match table.format {
-        TableFormat::Csv { delimiter } => reader.read_csv(delimiter)?,
-        TableFormat::Json => reader.read_json()?,
+    let read = match table.format {
+        TableFormat::Csv { delimiter } => reader.read_csv(delimiter),
+        TableFormat::Json => reader.read_json(),
+    };
+    match read {
+        Err(Failure::Io(_, error)) if reader.row > 0 => {
+            importer.damage_by_read_error(&table.path, &error);
+        }
+        read => read?,
     }
     reader.finish()
 }
@@ -198,6 +212,14 @@ struct TableReader<'i> {
     runs: TableRuns<'i>,
     /// Columns with texts, which are left out.
     skipped_texts: HashSet<usize>,
+    /// True if a time that cannot be read was told of.
+    has_bad_times: bool,
+    /// Line of the file in which the row begins, from 1.
+    line: u64,
+    /// Number of rows that are left out.
+    bad_rows: u64,
+    /// Line of the first row that is left out, and why.
+    first_bad_row: Option<(u64, String)>,
 }
 
 /// Runs to which the rows of a table belong.
@@ -294,12 +316,13 @@ impl TableReader<'_> {
         }
         self.layout = Some(layout);
         let mut record = csv::StringRecord::new();
-        let mut uneven: Option<String> = None;
+        // Line of a row, and how many columns it has.
+        let mut uneven: Option<(u64, usize)> = None;
         loop {
             let has_record = match reader.read_record(&mut record) {
                 Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
-                    self.importer
-                        .damage(&self.table.path, &csv_fault(error.kind()));
+                    let line = error.position().map_or(0, csv::Position::line);
+                    self.leave_out(line, || NO_UTF8.to_owned());
                     continue;
                 }
                 read => read.map_err(failed)?,
@@ -307,33 +330,36 @@ impl TableReader<'_> {
             if !has_record {
                 break;
             }
-            if let Some(what) = uneven.take() {
-                self.importer.damage(&self.table.path, &what);
+            if let Some((line, count)) = uneven.take() {
+                let expected = self.columns.len();
+                self.leave_out(line, || {
+                    let has = format::counted(count as u64, "column");
+                    format!("it has {has} instead of {expected}")
+                });
             }
             self.row += 1;
+            self.line = record.position().map_or(0, csv::Position::line);
             // A process that was killed leaves a part of its last line.
             if record.len() != self.columns.len() {
-                let line = record.position().map_or(0, csv::Position::line);
-                uneven = Some(format!(
-                    "line {line} has {} columns instead of {}",
-                    record.len(),
-                    self.columns.len()
-                ));
+                uneven = Some((self.line, record.len()));
                 continue;
             }
             let cells: Vec<&str> = record.iter().collect();
             self.take_row(&cells)?;
         }
-        if let Some(what) = uneven {
-            self.remark_cut(&what);
+        if let Some((line, count)) = uneven {
+            let (has, expected) = (format::counted(count as u64, "column"), self.columns.len());
+            self.remark_cut(&format!("line {line} has {has} instead of {expected}"));
         }
         Ok(())
     }
 
     fn read_json(&mut self) -> Result<(), Failure> {
         let mut reader = BufReader::new(self.open()?);
-        let mut line = Vec::new();
+        let mut line = b"\n".to_vec();
         loop {
+            // A longer line than can be read comes in several parts.
+            self.line += u64::from(line.ends_with(b"\n"));
             line.clear();
             let read = (&mut reader)
                 .take(MAX_LINE_BYTES)
@@ -361,11 +387,34 @@ impl TableReader<'_> {
                     self.remark_cut(&what);
                 }
                 _ => {
-                    let what = format!("row {} is no object of JSON", self.row);
-                    self.importer.damage(&self.table.path, &what);
+                    self.leave_out(self.line, || "it is no object of JSON".to_owned());
                 }
             }
         }
+    }
+
+    /// Counts a row that is left out.
+    fn leave_out(&mut self, line: u64, why: impl FnOnce() -> String) {
+        self.bad_rows += 1;
+        if self.first_bad_row.is_none() {
+            self.first_bad_row = Some((line, why()));
+        }
+    }
+
+    /// Writes a line about the rows that are left out. Only one pass writes it, as each meets the same rows.
+    fn tell_bad_rows(&self) {
+        let Some((line, why)) = &self.first_bad_row else {
+            return;
+        };
+        if self.pass != Pass::Points {
+            return;
+        }
+        let count = match self.bad_rows {
+            1 => "1 row is left out,".to_owned(),
+            count => format!("{} rows are left out, the first", format::count(count)),
+        };
+        self.importer
+            .damage(&self.table.path, &format!("{count} in line {line}: {why}"));
     }
 
     /// Writes a line about the end of a file that was cut.
@@ -440,12 +489,18 @@ impl TableReader<'_> {
         let metric = cell(cells, layout.metric);
         let text = cell(cells, layout.value);
         let Some(value) = parse_number(text).filter(|_| !metric.is_empty()) else {
-            let what = format!("row {}: {text:?} is no value of a metric", self.row);
-            self.importer.damage(&self.table.path, &what);
+            self.leave_out(self.line, || format!("{text:?} is no value of a metric"));
             return Ok(());
         };
-        let step = parse_step(cell(cells, layout.step)).unwrap_or(0);
-        let time_ms = parse_time(cell(cells, layout.time), layout.is_time_in_ms);
+        let Some(step) = (match cell(cells, layout.step) {
+            "" => Some(0),
+            text => parse_step(text),
+        }) else {
+            let text = cell(cells, layout.step);
+            self.leave_out(self.line, || format!("{text:?} is no step"));
+            return Ok(());
+        };
+        let time_ms = self.time_of(layout, cells);
         let run = self.runs.of_row(layout, cells);
         run.point(metric, step, value, time_ms)
     }
@@ -457,11 +512,10 @@ impl TableReader<'_> {
         };
         let Some(step) = step else {
             let text = cell(cells, layout.step);
-            let what = format!("row {}: {text:?} is no step", self.row);
-            self.importer.damage(&self.table.path, &what);
+            self.leave_out(self.line, || format!("{text:?} is no step"));
             return Ok(());
         };
-        let time_ms = parse_time(cell(cells, layout.time), layout.is_time_in_ms);
+        let time_ms = self.time_of(layout, cells);
         let run = self.runs.of_row(layout, cells);
         for (at, (column, text)) in self.columns.iter().zip(cells).enumerate() {
             let text = text.trim();
@@ -478,6 +532,20 @@ impl TableReader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Returns the time of a row; `None` if the row has none that can be read, of which a line tells.
+    fn time_of(&mut self, layout: &Layout, cells: &[&str]) -> Option<i64> {
+        let text = cell(cells, layout.time);
+        let time = parse_time(text, layout.is_time_in_ms).filter(|ms| *ms >= 0);
+        if time.is_none() && !text.is_empty() && !std::mem::replace(&mut self.has_bad_times, true) {
+            self.importer.remark(format!(
+                "{}: line {}: {text:?} is no time since 1970; points without one get the time of their run's start",
+                self.table.path.display(),
+                self.line
+            ));
+        }
+        time
     }
 
     /// Imports a row of exported runs.
@@ -556,6 +624,7 @@ impl TableReader<'_> {
     }
 
     fn finish(self) -> Result<(), Failure> {
+        self.tell_bad_rows();
         let TableRuns {
             mut writers, order, ..
         } = self.runs;
@@ -587,7 +656,7 @@ fn describe_run(
 
 /// Adds a tag, unless the store sets it itself.
 fn add_tag(run: &mut RunWriter<'_>, key: &str, value: &str) {
-    if !matches!(key, "mlflow.runName" | "mlflow.rust.runKey") {
+    if !matches!(key, "mlflow.runName" | RUN_KEY_TAG) {
         run.tag(key, value);
     }
 }
@@ -596,7 +665,7 @@ fn add_tag(run: &mut RunWriter<'_>, key: &str, value: &str) {
 fn csv_fault(kind: &csv::ErrorKind) -> String {
     match kind {
         csv::ErrorKind::Utf8 { pos, .. } => format!(
-            "line {}: the text is not UTF-8; convert the file to UTF-8",
+            "line {}: {NO_UTF8}",
             pos.as_ref().map_or(1, csv::Position::line)
         ),
         other => format!("the table cannot be read: {other:?}"),

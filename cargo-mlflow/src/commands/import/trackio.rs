@@ -13,6 +13,7 @@ use super::discovery::{absolute, changed_ms, file_stem};
 use super::values::{Json, flatten, parse_time};
 use super::writer::{Importer, RunWriter, SourceRun};
 use crate::failure::Failure;
+use crate::output::format;
 
 /// Extension of the files.
 pub(super) const EXTENSION: &str = "db";
@@ -77,13 +78,17 @@ struct Project<'i> {
     importer: &'i Importer<'i>,
     /// Tables of the file that hold runs.
     tables: Vec<&'static str>,
-    /// Column by which runs are told apart: `run_id` or, in older files, `run_name`.
-    id_column: &'static str,
+    /// Expression by which runs are told apart. A file from before 0.24 has no ids, or none in its older rows.
+    id: &'static str,
+    /// Expression that is true where the name of a run is its id.
+    is_named: &'static str,
 }
 
 /// Id and name of a run.
 struct RunName {
     id: String,
+    /// True if the id is the name of the run.
+    is_named: bool,
     name: String,
 }
 
@@ -99,36 +104,38 @@ impl<'i> Project<'i> {
                 tables.push(table);
             }
         }
-        let id_column = if has_column(database, "metrics", "run_id")? {
-            "run_id"
+        let (id, is_named) = if has_column(database, "metrics", "run_id")? {
+            ("COALESCE(run_id, run_name)", "run_id IS NULL")
         } else {
-            "run_name"
+            ("run_name", "1")
         };
         Ok(Self {
             database,
             path,
             importer,
             tables,
-            id_column,
+            id,
+            is_named,
         })
     }
 
     /// Returns the runs, in the order of their creation.
     fn runs(&self) -> rusqlite::Result<Vec<RunName>> {
         let of_table = |table: &&str| {
-            let (id, time) = (
-                self.id_column,
-                if *table == "configs" {
-                    "created_at"
-                } else {
-                    "timestamp"
-                },
-            );
-            format!("SELECT {id} AS id, run_name AS name, {time} AS time FROM {table}")
+            let time = if *table == "configs" {
+                "created_at"
+            } else {
+                "timestamp"
+            };
+            let Self { id, is_named, .. } = self;
+            format!(
+                "SELECT {id} AS id, {is_named} AS is_named, run_name AS name, {time} AS time FROM {table}"
+            )
         };
         let tables: Vec<String> = self.tables.iter().map(of_table).collect();
         let mut query = self.database.prepare(&format!(
-            "SELECT id, MAX(name) FROM ({}) WHERE id IS NOT NULL GROUP BY id ORDER BY MIN(time), id",
+            "SELECT id, MAX(name), is_named FROM ({}) WHERE id IS NOT NULL GROUP BY id, is_named \
+             ORDER BY MIN(time), id",
             tables.join(" UNION ALL ")
         ))?;
         let runs = query.query_map([], |row| {
@@ -136,6 +143,7 @@ impl<'i> Project<'i> {
             let name: Option<String> = row.get(1)?;
             Ok(RunName {
                 name: name.unwrap_or_else(|| id.clone()),
+                is_named: row.get(2)?,
                 id,
             })
         })?;
@@ -144,9 +152,10 @@ impl<'i> Project<'i> {
 
     fn import_run(&self, run: &RunName) -> Result<(), ReadError> {
         // A name is unique in its file only.
-        let id = match self.id_column {
-            "run_id" => run.id.clone(),
-            _ => format!("{}#{}", absolute(self.path), run.id),
+        let id = if run.is_named {
+            format!("{}#{}", absolute(self.path), run.id)
+        } else {
+            run.id.clone()
         };
         let mut writer = self.importer.begin(SourceRun {
             format: "trackio",
@@ -213,11 +222,11 @@ impl<'i> Project<'i> {
         mut visit: impl FnMut(Json, Option<i64>, i64) -> Result<(), Failure>,
     ) -> Result<(), ReadError> {
         let mut query = self.database.prepare(&format!(
-            "SELECT {columns}, id FROM {table} WHERE {} = ?1 ORDER BY id",
-            self.id_column
+            "SELECT {columns}, id FROM {table} WHERE {} = ?1 AND ({}) = ?2 ORDER BY id",
+            self.id, self.is_named
         ))?;
-        let mut rows = query.query([&run.id])?;
-        let mut damaged = 0_u64;
+        let mut rows = query.query((&run.id, run.is_named))?;
+        let (mut damaged, mut without_step) = (0_u64, 0_u64);
         loop {
             let row = match rows.next() {
                 Ok(Some(row)) => row,
@@ -230,16 +239,27 @@ impl<'i> Project<'i> {
             };
             let content = text_of(row, 0)?.and_then(|text| Json::parse(&text));
             let time = text_of(row, 1)?.unwrap_or_default();
-            let step: Option<i64> = row.get(2)?;
-            match content {
-                Some(content @ Json::Object(_)) => {
-                    visit(content, parse_time(&time, false), step.unwrap_or_default())?;
+            let step = match row.get_ref(2)? {
+                ValueRef::Integer(step) => Some(step),
+                ValueRef::Null => Some(0),
+                _ => None,
+            };
+            match (content, step) {
+                (Some(content @ Json::Object(_)), Some(step)) => {
+                    visit(content, parse_time(&time, false), step)?;
                 }
+                (Some(Json::Object(_)), None) => without_step += 1,
                 _ => damaged += 1,
             }
         }
         if damaged > 0 {
             let what = format!("{damaged} rows of the table `{table}` hold no object of JSON");
+            self.importer.damage(self.path, &what);
+        }
+        if without_step > 0 {
+            let rows = format::counted(without_step, "row");
+            let have = if without_step == 1 { "has" } else { "have" };
+            let what = format!("{rows} of the table `{table}` {have} a step that is no integer");
             self.importer.damage(self.path, &what);
         }
         Ok(())

@@ -10,18 +10,22 @@ use serde_json::value::RawValue;
 /// Deepest nesting of objects whose values are read one by one.
 const MAX_DEPTH: usize = 32;
 
+/// Floats from this on are too coarse for steps.
+const MAX_FLOAT_STEP: f64 = 9_007_199_254_740_992.0;
+
 /// Reads a number; also NaN and the infinities, as Python, JavaScript and others write them.
 pub(super) fn parse_number(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
-/// Reads a step. Some programs write it as a float.
+/// Reads a step. Some programs write it as a float: `12.0`, but not `12.5` or `1e30`.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a cast of a float saturates"
 )]
 pub(super) fn parse_step(text: &str) -> Option<i64> {
-    let float = || { text.parse::<f64>().ok() }.filter(|step| step.is_finite());
+    let is_step = |step: &f64| step.fract() == 0.0 && step.abs() < MAX_FLOAT_STEP;
+    let float = || { text.parse::<f64>().ok() }.filter(is_step);
     text.parse()
         .ok()
         .or_else(|| float().map(|step| step as i64))

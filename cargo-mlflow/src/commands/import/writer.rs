@@ -10,15 +10,16 @@
 //! - After an interrupt, what was stored stays, and the next import goes on.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mlflow::blocking::Client;
 use mlflow::entities::{NewRun, Run, RunUpdate, RunValues};
 use mlflow::{ClientError, LegalValues, RunStatus};
-use mlflow_rules::REDACTED;
+use mlflow_rules::{Edge, REDACTED};
 use serde::Serialize;
 
 use super::discovery::absolute;
@@ -33,6 +34,10 @@ const FLUSH_POINTS: usize = 50_000;
 pub(super) const MAX_WAITING_POINTS: usize = 500_000;
 /// Size above which an artifact of the same size counts as the same, and is not sent again.
 const COMPARED_BYTES: u64 = 1 << 20;
+/// Size of the largest text in which secrets are looked for.
+const MAX_SEARCHED_BYTES: u64 = 64 << 20;
+/// Number of bytes that tell a text from other content: a text has no NUL.
+const SAMPLE_BYTES: u64 = 8192;
 
 /// Format of the files that `export` writes, whose tables all belong to the same runs.
 pub(super) const EXPORT_FORMAT: &str = "mlflow";
@@ -87,13 +92,12 @@ pub(super) struct Importer<'c> {
     experiment: Option<String>,
     experiment_ids: RefCell<HashMap<String, String>>,
     pub(super) progress: Progress,
-    /// Lines for people that were written, each once.
-    remarks: RefCell<Vec<String>>,
-    known_remarks: RefCell<HashSet<String>>,
+    /// Lines for people that were written, each once, with their places in the order of writing.
+    remarks: RefCell<HashMap<String, usize>>,
     imported: RefCell<Vec<ImportedRun>>,
     /// Places in `imported`, by format and id.
     imported_places: RefCell<HashMap<(&'static str, String), usize>>,
-    damaged_files: Cell<u64>,
+    damaged_files: RefCell<BTreeSet<PathBuf>>,
     waiting_points: Cell<usize>,
 }
 
@@ -117,10 +121,9 @@ impl<'c> Importer<'c> {
             experiment_ids: RefCell::default(),
             progress: Progress::begin(output, total_bytes),
             remarks: RefCell::default(),
-            known_remarks: RefCell::default(),
             imported: RefCell::default(),
             imported_places: RefCell::default(),
-            damaged_files: Cell::new(0),
+            damaged_files: RefCell::default(),
             waiting_points: Cell::new(0),
         })
     }
@@ -134,7 +137,10 @@ impl<'c> Importer<'c> {
             user: None,
             legal: LegalValues::new(),
             keys: HashMap::new(),
-            points: Vec::new(),
+            points: WaitingPoints {
+                points: Vec::new(),
+                total: &self.waiting_points,
+            },
             params: BTreeMap::new(),
             tags: BTreeMap::new(),
             end: None,
@@ -144,34 +150,58 @@ impl<'c> Importer<'c> {
         }
     }
 
-    /// Writes a line about the import, the first time. Returns true then.
-    pub(super) fn remark(&self, text: impl Into<String>) -> bool {
+    /// Writes a line about the import, the first time.
+    pub(super) fn remark(&self, text: impl Into<String>) {
         let text = text.into();
-        let is_new = self.known_remarks.borrow_mut().insert(text.clone());
-        if is_new {
+        let mut remarks = self.remarks.borrow_mut();
+        if !remarks.contains_key(&text) {
             self.progress.suspend(|| self.output.remark(&text));
-            self.remarks.borrow_mut().push(text);
+            let place = remarks.len();
+            remarks.insert(text, place);
         }
-        is_new
     }
 
     /// Writes a line about a file that cannot be read to its end, or not in full.
     pub(super) fn damage(&self, file: &Path, what: &str) {
-        self.count_damage(format!(
-            "{}: {what}; what can be read is imported",
-            file.display()
-        ));
+        self.count_damage(
+            file,
+            format!("{}: {what}; what can be read is imported", file.display()),
+        );
+    }
+
+    /// Writes a line about a file whose rest cannot be read.
+    pub(super) fn damage_by_read_error(&self, file: &Path, error: &io::Error) {
+        let what = format!("the file cannot be read to its end: {error}");
+        self.damage(file, &what);
     }
 
     /// Writes a line about a source of which nothing can be read, or no more. The others are still imported.
-    pub(super) fn skip(&self, failure: &Failure) {
-        self.count_damage(failure.to_string());
+    pub(super) fn skip(&self, file: &Path, failure: &Failure) {
+        self.count_damage(file, failure.to_string());
     }
 
-    fn count_damage(&self, text: String) {
-        if self.remark(text) {
-            self.damaged_files.set(self.damaged_files.get() + 1);
+    fn count_damage(&self, file: &Path, text: String) {
+        self.remark(text);
+        self.damaged_files.borrow_mut().insert(file.to_owned());
+    }
+
+    /// Returns the content of a file in which secrets are looked for: that of a text.
+    fn searched_text(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let mut file = File::open(path)?;
+        let mut content = Vec::new();
+        (&mut file).take(SAMPLE_BYTES).read_to_end(&mut content)?;
+        if !is_text(&content) {
+            return Ok(None);
         }
+        file.take(MAX_SEARCHED_BYTES).read_to_end(&mut content)?;
+        if content.len() as u64 > MAX_SEARCHED_BYTES {
+            self.remark(format!(
+                "{}: the file has more than 64 MiB, and no secrets are looked for in it",
+                path.display()
+            ));
+            return Ok(None);
+        }
+        Ok(Some(content))
     }
 
     /// Returns true if too many points of all runs wait in memory.
@@ -197,10 +227,12 @@ impl<'c> Importer<'c> {
             damaged_files,
             ..
         } = self;
+        let mut remarks: Vec<(String, usize)> = remarks.into_inner().into_iter().collect();
+        remarks.sort_by_key(|(_, place)| *place);
         (
             imported.into_inner(),
-            remarks.into_inner(),
-            damaged_files.get(),
+            remarks.into_iter().map(|(text, _)| text).collect(),
+            damaged_files.into_inner().len() as u64,
         )
     }
 
@@ -257,6 +289,31 @@ struct Point {
     time_ms: Option<i64>,
 }
 
+/// Points of one run that wait in memory. Their number is a part of `total` until they are taken or dropped.
+struct WaitingPoints<'i> {
+    points: Vec<Point>,
+    /// Number of points of all runs that wait.
+    total: &'i Cell<usize>,
+}
+
+impl WaitingPoints<'_> {
+    fn push(&mut self, point: Point) {
+        self.points.push(point);
+        self.total.set(self.total.get() + 1);
+    }
+
+    fn take(&mut self) -> Vec<Point> {
+        self.total.set(self.total.get() - self.points.len());
+        std::mem::take(&mut self.points)
+    }
+}
+
+impl Drop for WaitingPoints<'_> {
+    fn drop(&mut self) {
+        self.take();
+    }
+}
+
 /// Step, time and bits of the value of a point.
 type PointIdentity = (i64, i64, u64);
 
@@ -303,7 +360,7 @@ pub(super) struct RunWriter<'i> {
     legal: LegalValues,
     /// Names under which the metrics of the source are stored.
     keys: HashMap<String, Arc<str>>,
-    points: Vec<Point>,
+    points: WaitingPoints<'i>,
     params: BTreeMap<String, String>,
     tags: BTreeMap<String, String>,
     end: Option<(RunStatus, Option<i64>)>,
@@ -400,18 +457,29 @@ impl RunWriter<'_> {
             value,
             time_ms,
         });
-        let waiting = &self.importer.waiting_points;
-        waiting.set(waiting.get() + 1);
-        if self.points.len() >= FLUSH_POINTS {
+        if self.points.points.len() >= FLUSH_POINTS {
             self.flush()?;
         }
         Ok(())
     }
 
-    /// Adds an artifact, and replaces an earlier one with the same path.
+    /// Adds an artifact, and replaces an earlier one with the same path. Credentials in texts are masked. A file that
+    /// cannot be read is left out with a line.
     pub(super) fn artifact(&mut self, path: &str, content: Artifact<'_>) -> Result<(), Failure> {
         let path = self.legal.artifact_path(path);
         self.tell_changes();
+        let content = match &content {
+            Artifact::File(file) => match self.importer.searched_text(file) {
+                Ok(text) => text.and_then(|text| self.masked(&path, &text)),
+                Err(error) => {
+                    self.importer.damage_by_read_error(file, &error);
+                    return Ok(());
+                }
+            },
+            Artifact::Bytes(bytes) if is_text(bytes) => self.masked(&path, bytes),
+            Artifact::Bytes(_) => None,
+        }
+        .map_or(content, Artifact::Bytes);
         self.counts.artifacts += 1;
         let client = self.importer.client;
         let Some(open) = self.open()? else {
@@ -432,6 +500,28 @@ impl RunWriter<'_> {
         self.importer.check_interrupt()
     }
 
+    /// Returns the text of an artifact without its credentials; `None` if it has none.
+    fn masked(&self, path: &str, text: &[u8]) -> Option<Vec<u8>> {
+        let masked = mlflow_rules::mask(&String::from_utf8_lossy(text), Edge::End)?;
+        self.importer.remark(format!(
+            "artifact {path:?}: text that looks like {} is stored as {REDACTED}",
+            masked.kind
+        ));
+        Some(masked.text.into_bytes())
+    }
+
+    /// Returns the value, or what is stored in its place if the key has the name of a secret.
+    fn unless_secret<'v>(&self, what: &str, key: &str, value: &'v str) -> &'v str {
+        // What MLflow holds already was judged when it was logged.
+        if self.source.format == EXPORT_FORMAT || !mlflow_rules::is_secret_name(key) {
+            return value;
+        }
+        self.importer.remark(format!(
+            "{what} {key:?}: it has the name of a secret and is stored as {REDACTED}"
+        ));
+        REDACTED
+    }
+
     /// Returns true if the store has a point of the metric already.
     pub(super) fn has_metric(&mut self, key: &str) -> Result<bool, Failure> {
         let key = self.legal.metric_key(key).into_owned();
@@ -442,12 +532,10 @@ impl RunWriter<'_> {
 
     /// Writes the points that wait in memory.
     pub(super) fn flush(&mut self) -> Result<(), Failure> {
-        if self.points.is_empty() {
+        let points = self.points.take();
+        if points.is_empty() {
             return Ok(());
         }
-        let points = std::mem::take(&mut self.points);
-        let waiting = &self.importer.waiting_points;
-        waiting.set(waiting.get() - points.len());
         let earliest = points.iter().filter_map(|point| point.time_ms).min();
         self.start_time_ms = self.start_time_ms.or(earliest);
         let client = self.importer.client;
@@ -505,22 +593,14 @@ impl RunWriter<'_> {
     fn write_texts(&mut self) -> Result<(), Failure> {
         let mut params = Vec::new();
         for (key, value) in &self.params {
-            // What MLflow holds already was judged when it was logged.
-            let is_secret =
-                self.source.format != EXPORT_FORMAT && mlflow_rules::is_secret_name(key);
-            let value = if is_secret {
-                self.importer.remark(format!(
-                    "param {key:?}: it has the name of a secret and is stored as {REDACTED}"
-                ));
-                REDACTED
-            } else {
-                value
-            };
+            let value = self.unless_secret("param", key, value);
             params.push(self.legal.param(key, value));
         }
-        let tags: Vec<_> = { self.tags.iter() }
-            .map(|(key, value)| self.legal.tag(key, value))
-            .collect();
+        let mut tags = Vec::new();
+        for (key, value) in &self.tags {
+            let value = self.unless_secret("tag", key, value);
+            tags.push(self.legal.tag(key, value));
+        }
         let (importer, name) = (self.importer, self.source.name.clone());
         let Some(open) = self.open()? else {
             return Ok(());
@@ -705,6 +785,12 @@ impl OpenRun {
     }
 }
 
+/// Returns true if the content is a text, as far as its beginning tells.
+fn is_text(content: &[u8]) -> bool {
+    let mut sample = content.iter().zip(0..SAMPLE_BYTES);
+    sample.all(|(byte, _)| *byte != 0)
+}
+
 /// Returns what distinguishes a point from others of its metric, as the stores hold it: an infinity is stored as
 /// the largest finite value, and there is one NaN and one zero.
 fn point_identity(step: i64, time_ms: i64, value: f64) -> PointIdentity {
@@ -723,9 +809,40 @@ fn run_key(format: &str, id: &str, experiment_id: &str) -> String {
     mlflow_rules::to_hex(hash.get(..16).unwrap_or(&hash))
 }
 
+/// Output of tests.
+#[cfg(test)]
+pub(super) const QUIET: Output = Output {
+    json: true,
+    is_terminal: false,
+    is_styled: false,
+    width: 80,
+    height: 24,
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_is_given_up_leaves_no_points_in_the_count() {
+        let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:9");
+        let client = Client::with_config(config);
+        let importer = Importer::new(&client, QUIET, None, true, 0).expect("signals");
+        let mut run = importer.begin(SourceRun {
+            format: "csv",
+            id: "a".to_owned(),
+            source: "a.csv".to_owned(),
+            name: "a".to_owned(),
+            experiment: "a".to_owned(),
+            changed_ms: None,
+        });
+        for step in 0..3 {
+            run.point("loss", step, 1.0, None).expect("a dry run");
+        }
+        assert_eq!(importer.waiting_points.get(), 3);
+        drop(run);
+        assert_eq!(importer.waiting_points.get(), 0);
+    }
 
     #[test]
     fn a_key_is_that_of_its_source() {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::arguments::Inspect;
 use crate::failure::Failure;
 use crate::live::{Live, State};
+use crate::output::json_number::serialize_number;
 use crate::output::{Output, format, printable};
 
 /// Values of a run that were not printed yet.
@@ -40,7 +41,7 @@ enum Record<'r> {
     Metric {
         key: &'r str,
         step: i64,
-        #[serde(serialize_with = "super::summary::serialize_number")]
+        #[serde(serialize_with = "serialize_number")]
         value: f64,
         timestamp_ms: i64,
     },

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::analysis::diagnosis::Finding;
 use crate::arguments::Inspect;
 use crate::commands::show::write_findings;
 use crate::failure::Failure;
 use crate::live::{LiveRun, Process, Series};
+use crate::output::json_number::serialize_number;
 use crate::output::style::{dim, heading};
 use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
@@ -226,21 +227,5 @@ impl MetricState {
             points: series.len(),
             non_finite: extremes.non_finite,
         })
-    }
-}
-
-/// Writes a value as MLflow's REST interface does: one that is no number is a text.
-pub(super) fn serialize_number<S: Serializer>(
-    value: &f64,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    if value.is_finite() {
-        serializer.serialize_f64(*value)
-    } else if value.is_nan() {
-        serializer.serialize_str("NaN")
-    } else if *value > 0.0 {
-        serializer.serialize_str("Infinity")
-    } else {
-        serializer.serialize_str("-Infinity")
     }
 }

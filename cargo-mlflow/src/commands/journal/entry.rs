@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mlflow::journals::{Entry, EntryValue};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::output::format;
+use crate::output::json_number::serialize_number;
 
 /// Entry as it is exported.
 #[derive(Serialize)]
@@ -66,22 +67,6 @@ enum ValueRecord<'e> {
     },
     /// Kind that this version of the program does not know.
     Other,
-}
-
-/// Writes a number that JSON does not have as MLflow does, as a text.
-fn serialize_number<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    if value.is_nan() {
-        serializer.serialize_str("NaN")
-    } else if value.is_infinite() {
-        let text = if *value > 0.0 {
-            "Infinity"
-        } else {
-            "-Infinity"
-        };
-        serializer.serialize_str(text)
-    } else {
-        serializer.serialize_f64(*value)
-    }
 }
 
 impl<'e> EntryRecord<'e> {

@@ -3,6 +3,8 @@
 //! Invariants: both are complete by themselves, as clients show an assistant the one or the other. Both are bounded.
 //! Neither holds a credential or a control character.
 
+use std::mem;
+
 use mlflow_rules::{Edge, mask};
 use rmcp::model::{CallToolResult, ContentBlock};
 use serde::Serialize;
@@ -60,11 +62,19 @@ pub(super) fn clean(text: &str) -> String {
     lines.replace(is_unwanted, "\u{fffd}")
 }
 
+/// Cleans all texts, the names of fields as well.
 fn clean_json(value: &mut Value) {
     match value {
         Value::String(text) => *text = clean(text),
         Value::Array(values) => values.iter_mut().for_each(clean_json),
-        Value::Object(fields) => fields.values_mut().for_each(clean_json),
+        Value::Object(fields) => {
+            *fields = { mem::take(fields).into_iter() }
+                .map(|(key, mut value)| {
+                    clean_json(&mut value);
+                    (clean(&key), value)
+                })
+                .collect();
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -89,4 +99,26 @@ pub(super) fn char_boundary_before(text: &str, index: usize) -> usize {
     { (0..=index).rev() }
         .find(|&place| text.is_char_boundary(place))
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_fields_are_cleaned_as_values_are() {
+        let token = format!("ghp_{}", "0aA".repeat(12));
+        let fields = json!({
+            "params": [{ format!("of {token}"): 1, "a\u{1b}[2J": { "b\u{7}": token } }],
+            "metric": 0.5,
+        });
+        let answer = Answer::new(&[], &fields).unwrap().into_result();
+        assert_eq!(
+            answer.structured_content,
+            Some(json!({
+                "params": [{ "of [redacted]": 1, "a\u{fffd}[2J": { "b\u{fffd}": "[redacted]" } }],
+                "metric": 0.5,
+            }))
+        );
+    }
 }

@@ -1,5 +1,6 @@
 //! The tool that diagnoses a run.
 
+use mlflow::entities::MetricHistory;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -12,9 +13,9 @@ use super::waiting;
 use crate::failure::Failure;
 use crate::output::format::counted;
 use crate::output::table::shorten;
-use crate::run_diagnosis::{choose_metrics, findings};
+use crate::run_diagnosis::read_curves;
 
-/// Greatest number of points that are read.
+/// Number of points after which no further curve is read.
 const MAX_POINTS: u64 = 500_000;
 const MAX_FINDINGS: usize = 50;
 const MAX_LIST_CHARS: usize = 400;
@@ -43,16 +44,15 @@ struct Arguments {
 fn diagnose_run(context: &ToolContext, arguments: Arguments) -> Result<Answer, Failure> {
     let Arguments { run, experiments } = arguments;
     let run = context.select(&experiments, &run)?;
-    let (chosen, too_long) = choose_metrics(&run, MAX_POINTS);
-    let histories = if chosen.is_empty() {
-        Vec::new()
-    } else {
-        context.client.metric_histories(&*run.run_id, chosen)?
-    };
-    let mut found = findings(&run, &histories);
+    let curves = read_curves(&run, MAX_POINTS, |key| {
+        Ok(context.client.metric_history(&*run.run_id, key)?)
+    })?;
+    let mut found = curves.findings(&run);
     let total = found.len();
     found.truncate(MAX_FINDINGS);
-    let points: u64 = histories.iter().map(|history| history.len() as u64).sum();
+    let points: u64 = { curves.histories.iter() }
+        .map(|history: &MetricHistory| history.len() as u64)
+        .sum();
     let mut lines = vec![headline(&run)];
     lines.extend(
         { found.iter() }.map(|finding| format!("{}: {}", finding.severity.as_str(), finding.text)),
@@ -62,17 +62,17 @@ fn diagnose_run(context: &ToolContext, arguments: Arguments) -> Result<Answer, F
     }
     lines.push(format!(
         "examined: {} with {}",
-        counted(histories.len() as u64, "metric"),
+        counted(curves.histories.len() as u64, "metric"),
         counted(points, "point")
     ));
     let mut left_out = Vec::new();
     if total > MAX_FINDINGS {
         left_out.push(counted((total - MAX_FINDINGS) as u64, "further finding"));
     }
-    if !too_long.is_empty() {
+    if !curves.left_out.is_empty() {
         left_out.push(format!(
             "the curves of {} (get_metric_history returns them)",
-            shorten(&too_long.join(", "), MAX_LIST_CHARS)
+            shorten(&curves.left_out.join(", "), MAX_LIST_CHARS)
         ));
     }
     let left_out = (!left_out.is_empty()).then(|| format!("left out: {}", left_out.join("; ")));
@@ -84,7 +84,7 @@ fn diagnose_run(context: &ToolContext, arguments: Arguments) -> Result<Answer, F
         &json!({
             "run": RunRecord::from(&run),
             "findings": found,
-            "metrics_examined": histories.len(),
+            "metrics_examined": curves.histories.len(),
             "points_examined": points,
             "left_out": left_out,
             "waiting": waiting,

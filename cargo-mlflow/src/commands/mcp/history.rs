@@ -6,13 +6,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::run_record::{json_number, json_point};
+use super::run_record::json_point;
 use super::tool::{Effect, Tool};
 use super::tool_context::{ToolContext, check_range};
 use crate::analysis::thinning::{Thinning, thin};
 use crate::commands::runs::ID_CHARS;
 use crate::failure::Failure;
 use crate::output::format::{self, number};
+use crate::output::json_number::json_number;
 use crate::output::table::shorten;
 
 const DEFAULT_POINTS: usize = 200;
@@ -29,8 +30,8 @@ pub(super) fn history_tools() -> Vec<Tool> {
         "get_metric_history",
         "Get metric history",
         "Returns the curves of metrics, of one or several runs. They are thinned to a budget of points: first, last, \
-         smallest and greatest values and the places of NaN always stay. Each curve comes with its number of points, \
-         minimum, maximum, first and last point.",
+         smallest and greatest values always stay, and the places of NaN where there is room. Each curve gets at least \
+         4 points, and comes with its number of points, minimum, maximum, first and last point.",
         Effect::Reads,
         get_metric_history,
     )]
@@ -46,7 +47,7 @@ struct Arguments {
     /// Names of experiments in which the runs are looked for. Default: all.
     #[serde(default)]
     experiments: Vec<String>,
-    /// Greatest number of points of all curves together, 4 to 2000. Default: 200.
+    /// Greatest number of points of all curves together, 4 to 2000, but each curve gets at least 4. Default: 200.
     max_points: Option<usize>,
     /// First step to return. Default: the first of the curve.
     from_step: Option<i64>,
@@ -123,7 +124,8 @@ fn get_metric_history(context: &ToolContext, arguments: Arguments) -> Result<Ans
     Answer::new(&lines, &json!({ "curves": records, "missing": missing }))
 }
 
-/// Divides a budget of points among curves: a short curve leaves what it does not need to the longer ones.
+/// Divides a budget of points among curves: a short curve leaves what it does not need to the longer ones. Each curve
+/// gets [`MIN_POINTS`], if it has as many, also where all of them are then more than the budget.
 fn share_budget(lengths: &[usize], budget: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|&index| lengths.get(index).copied());
@@ -161,7 +163,7 @@ fn to_curve(
         points
             .iter()
             .copied()
-            .filter(|point| point.value.is_finite())
+            .filter(|point| format::is_number(point.value))
     };
     let least = numbers().min_by(|left, right| left.value.total_cmp(&right.value));
     let greatest = numbers().max_by(|left, right| left.value.total_cmp(&right.value));

@@ -39,6 +39,7 @@ use rmcp::ServiceExt as _;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::MIN_TIMEOUT;
 use crate::arguments::Mcp;
 use crate::failure::Failure;
 use crate::output::Output;
@@ -46,17 +47,27 @@ use server::Server;
 use session_transport::SessionTransport;
 use tool_context::ToolContext;
 
-/// Longest time of one request to the store, where the environment gives none. An assistant waits for the answer.
+/// Longest time of one request to the store, where the user gives none. An assistant waits for the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Serves until stdin is closed, or until Ctrl-C or SIGTERM.
-pub(crate) fn run(config: Config, output: Output, options: &Mcp) -> Result<(), Failure> {
+/// Serves until stdin is closed, or until Ctrl-C or SIGTERM. The timeout of a request to the store is `timeout`, if
+/// there is one.
+pub(crate) fn run(
+    config: Config,
+    output: Output,
+    options: &Mcp,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
     if io::stdin().is_terminal() {
         output.remark(
             "this waits for the messages of a client of the Model Context Protocol on stdin: README shows the lines \
              that a client needs. Ctrl-C ends it",
         );
     }
+    let config = match timeout {
+        Some(timeout) => config.request_timeout(timeout.max(MIN_TIMEOUT)),
+        None => config,
+    };
     let client = Client::with_config(with_request_timeout(config.clone()));
     let context = ToolContext { client, config };
     let server = Server::new(context, options.allow_changes);
@@ -95,7 +106,7 @@ async fn serve(server: Server) -> Result<(), Failure> {
     }
 }
 
-/// Shortens the timeout of requests, unless the environment sets one.
+/// Shortens the timeout of requests, unless the user has set one.
 fn with_request_timeout(config: Config) -> Config {
     let is_default = config.explain().iter().any(|setting| {
         setting.name == "MLFLOW_HTTP_REQUEST_TIMEOUT" && setting.source == SettingSource::Default

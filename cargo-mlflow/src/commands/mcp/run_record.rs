@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::output::format;
+use crate::output::json_number::json_number;
 use crate::output::table::shorten;
 
 /// Greatest number of characters of a value.
@@ -66,19 +67,6 @@ pub(super) fn time(ms: i64) -> Option<String> {
     Timestamp::from_millisecond(ms)
         .ok()
         .map(|time| time.to_string())
-}
-
-/// Returns a number as JSON: one that JSON does not have is a text, as MLflow writes it.
-pub(super) fn json_number(value: f64) -> Value {
-    if value.is_finite() {
-        json!(value)
-    } else if value.is_nan() {
-        json!("NaN")
-    } else if value > 0.0 {
-        json!("Infinity")
-    } else {
-        json!("-Infinity")
-    }
 }
 
 /// Returns a point as JSON.

@@ -10,9 +10,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::answer::Answer;
-use super::run_record::{
-    MAX_VALUE_CHARS, RunRecord, headline, json_number, json_point, telling_tags,
-};
+use super::run_record::{MAX_VALUE_CHARS, RunRecord, headline, json_point, telling_tags};
 use super::tool::{Effect, Tool};
 use super::tool_context::{ToolContext, check_range};
 use super::waiting;
@@ -20,6 +18,7 @@ use crate::commands::runs::ID_CHARS;
 use crate::failure::Failure;
 use crate::goal::{guess, is_of_interest};
 use crate::output::format;
+use crate::output::json_number::json_number;
 use crate::output::table::shorten;
 use crate::selection::{best_first, runs_of};
 

@@ -20,7 +20,7 @@ use super::{artifacts, changes, comparison, diagnosis, experiments, history, run
 use crate::commands::name_store;
 use crate::failure::Failure;
 
-/// Longest time of a call. The work of a call that takes longer goes on, but nobody gets its answer.
+/// Longest time of a call. The work of a call that takes longer goes on, a change as well, but nobody gets its answer.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Number of calls that work at a time, with those that have timed out. Others wait, so that the threads of the runtime
 /// are enough to read stdin, too.
@@ -81,7 +81,7 @@ impl Server {
 
     /// Calls a tool on a thread of its own, for a bounded time.
     async fn call(&self, tool: Tool, arguments: JsonObject) -> CallToolResult {
-        let name = tool.name;
+        let (name, effect) = (tool.name, tool.effect);
         let context = Arc::clone(&self.context);
         let calls = Arc::clone(&self.calls);
         let call = async move {
@@ -98,10 +98,18 @@ impl Server {
             Ok(Ok(Ok(answer))) => answer.into_result(),
             Ok(Ok(Err(failure))) => failed(&failure.to_string()),
             Ok(Err(_)) => failed(&format!("`{name}` has failed by a fault of this program")),
-            Err(_) => failed(&format!(
-                "`{name}` took longer than {} seconds: ask for fewer runs or metrics, or see get_server_state",
-                CALL_TIMEOUT.as_secs()
-            )),
+            Err(_) => {
+                let advice = match effect {
+                    Effect::Reads => "ask for fewer runs or metrics, or see get_server_state",
+                    Effect::Replaces | Effect::Adds => {
+                        "it may still be carried out: look with get_run before you call it again"
+                    }
+                };
+                let seconds = CALL_TIMEOUT.as_secs();
+                failed(&format!(
+                    "`{name}` took longer than {seconds} seconds: {advice}"
+                ))
+            }
         }
     }
 }

@@ -12,11 +12,11 @@ use super::run_record::{RunRecord, headline, json_point};
 use super::tool::{Effect, Tool};
 use super::tool_context::{ToolContext, check_range};
 use super::waiting;
+use crate::console_log::{CONSOLE_FOLDER, newest_console};
 use crate::failure::Failure;
 use crate::goal::{guess, is_of_interest};
-use crate::output::format::{self, number, size};
+use crate::output::format::{self, counted, number, size};
 use crate::output::table::shorten;
-use crate::run_diagnosis::choose_metrics;
 
 const DEFAULT_LINES: usize = 40;
 const MAX_LINES: usize = 400;
@@ -26,11 +26,8 @@ const MAX_METRICS: usize = 20;
 const MAX_LINE_CHARS: usize = 400;
 /// Greatest length of all shown lines.
 const MAX_LOG_BYTES: usize = 24 * 1024;
-/// Greatest number of points that are read for their ends. Longer curves show their last point alone.
-const MAX_POINTS_READ: u64 = 200_000;
-/// Folder of the console logs.
-const LOG_FOLDER: &str = "logs";
-const CONSOLE_LOG: &str = "logs/console.log";
+/// Number of points after which no further curve is read for its end. The other metrics show their last point alone.
+const MAX_POINTS_READ: usize = 200_000;
 
 pub(super) fn tail_tools() -> Vec<Tool> {
     vec![Tool::new(
@@ -78,8 +75,11 @@ fn tail_run(context: &ToolContext, arguments: Arguments) -> Result<Answer, Failu
         lines.push(format!("last point: {}", format::ago(last)));
     }
     let (shown, left_out) = choose_shown(&run, &metrics)?;
+    let (ends, unread) = last_points(context, &run, &shown, point_count)?;
+    let left_out: Vec<String> = { [left_out, unread].into_iter() }.flatten().collect();
+    let left_out = (!left_out.is_empty()).then(|| left_out.join("; "));
     let mut curves = Vec::new();
-    for (key, points) in last_points(context, &run, &shown, point_count)? {
+    for (key, points) in ends {
         let texts: Vec<String> = { points.iter() }
             .map(|point| format!("{}:{}", point.step, number(point.value)))
             .collect();
@@ -136,36 +136,39 @@ fn choose_shown(run: &Run, wanted: &[String]) -> Result<(Vec<String>, Option<Str
     Ok((shown, left_out))
 }
 
-/// Returns the last points of metrics, in the order of time.
+/// Metrics with their last points, in the order of time.
+type CurveEnds = Vec<(String, Vec<MetricPoint>)>;
+
+/// Returns the last points of metrics, and a remark on those whose curves were not read.
 fn last_points(
     context: &ToolContext,
     run: &Run,
     keys: &[String],
     count: usize,
-) -> Result<Vec<(String, Vec<MetricPoint>)>, Failure> {
+) -> Result<(CurveEnds, Option<String>), Failure> {
     if count == 0 {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     }
-    let (readable, _) = choose_metrics(run, MAX_POINTS_READ);
-    let readable: Vec<&String> = keys.iter().filter(|key| readable.contains(key)).collect();
-    let histories = if count == 1 || readable.is_empty() {
-        Vec::new()
-    } else {
-        context.client.metric_histories(&*run.run_id, readable)?
-    };
-    Ok({ keys.iter() }
-        .map(|key| {
-            let history = histories.iter().find(|history| history.key() == key);
-            let points = match history {
-                Some(history) => {
-                    let skipped = history.len().saturating_sub(count);
-                    history.iter().skip(skipped).collect()
-                }
-                None => run.metrics.get(key).copied().into_iter().collect(),
-            };
-            (key.clone(), points)
-        })
-        .collect())
+    let (mut ends, mut read, mut unread) = (Vec::new(), 0, 0);
+    for key in keys {
+        let points = if count == 1 || read >= MAX_POINTS_READ {
+            unread += u64::from(count > 1);
+            run.metrics.get(key).copied().into_iter().collect()
+        } else {
+            let history = context.client.metric_history(&*run.run_id, key)?;
+            read += history.len();
+            let skipped = history.len().saturating_sub(count);
+            history.iter().skip(skipped).collect()
+        };
+        ends.push((key.clone(), points));
+    }
+    let unread = (unread > 0).then(|| {
+        format!(
+            "{} with the last point alone, as the curves are long: get_metric_history returns them",
+            counted(unread, "metric")
+        )
+    });
+    Ok((ends, unread))
 }
 
 /// End of a console log.
@@ -203,12 +206,13 @@ impl Log {
     }
 }
 
-/// Reads the end of the console log; `None` if the run has none.
+/// Reads the end of the newest console log, or of another log if there is none; `None` if the run has no log.
 fn read_log(context: &ToolContext, run: &Run, count: usize) -> Result<Option<Log>, Failure> {
-    let files = context.client.list_artifacts(&*run.run_id, LOG_FOLDER)?;
+    let files = context
+        .client
+        .list_artifacts(&*run.run_id, CONSOLE_FOLDER)?;
     let is_log = |file: &&FileInfo| !file.is_dir && file.path.ends_with(".log");
-    let file = { files.iter().find(|file| file.path == CONSOLE_LOG) }
-        .or_else(|| files.iter().find(is_log));
+    let file = newest_console(&files).or_else(|| files.iter().find(is_log));
     let Some(file) = file else {
         return Ok(None);
     };

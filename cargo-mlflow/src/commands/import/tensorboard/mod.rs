@@ -8,7 +8,7 @@ mod record_file;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader};
 use std::path::{Path, PathBuf};
 
 use mlflow::RunStatus;
@@ -42,9 +42,13 @@ pub(super) fn import(folder: &EventFolder, importer: &Importer<'_>) -> Result<()
         texts: BTreeMap::new(),
         text_bytes: 0,
         earliest_ms: None,
+        is_cut: false,
     };
     for file in &folder.files {
         reader.read(file)?;
+    }
+    if reader.is_cut && reader.earliest_ms.is_none() {
+        return Ok(());
     }
     reader.finish()
 }
@@ -59,19 +63,30 @@ struct EventReader<'i> {
     texts: BTreeMap<String, String>,
     text_bytes: usize,
     earliest_ms: Option<i64>,
+    /// True if a file could not be read to its end.
+    is_cut: bool,
 }
 
 impl EventReader<'_> {
     fn read(&mut self, path: &Path) -> Result<(), Failure> {
-        let cannot_read = |error| Failure::Io(format!("cannot read {}", path.display()), error);
-        let file = self
-            .importer
-            .progress
-            .reader(File::open(path).map_err(cannot_read)?);
+        let file = match File::open(path) {
+            Ok(file) => self.importer.progress.reader(file),
+            Err(error) => {
+                self.cut(path, &error);
+                return Ok(());
+            }
+        };
         let mut records = RecordFile::new(BufReader::with_capacity(BUFFER_BYTES, file));
         let mut damaged = 0_u64;
         loop {
-            match records.next_record().map_err(cannot_read)? {
+            let step = match records.next_record() {
+                Ok(step) => step,
+                Err(error) => {
+                    self.cut(path, &error);
+                    break;
+                }
+            };
+            match step {
                 Step::Record(record) => match Event::decode(record) {
                     Ok(event) => self.event(event)?,
                     Err(_) => damaged += 1,
@@ -100,6 +115,11 @@ impl EventReader<'_> {
             self.importer.damage(path, &what);
         }
         Ok(())
+    }
+
+    fn cut(&mut self, path: &Path, error: &io::Error) {
+        self.is_cut = true;
+        self.importer.damage_by_read_error(path, error);
     }
 
     fn event(&mut self, event: Event) -> Result<(), Failure> {

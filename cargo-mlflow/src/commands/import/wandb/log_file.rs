@@ -150,44 +150,45 @@ impl<R: Read> LogFile<R> {
     }
 }
 
+/// Returns a file of these records, as W&B frames them.
+#[cfg(test)]
+pub(super) fn framed(records: &[Vec<u8>]) -> Vec<u8> {
+    let mut file = HEADER.to_vec();
+    for record in records {
+        let mut rest = &**record;
+        let mut is_first = true;
+        loop {
+            let space = BLOCK_BYTES - file.len() % BLOCK_BYTES;
+            if space < FRAGMENT_HEADER_BYTES {
+                file.extend(vec![0; space]);
+                continue;
+            }
+            let (part, behind) = rest.split_at(rest.len().min(space - FRAGMENT_HEADER_BYTES));
+            let kind = match (is_first, behind.is_empty()) {
+                (true, true) => WHOLE,
+                (true, false) => FIRST,
+                (false, false) => 3,
+                (false, true) => LAST,
+            };
+            let mut checksum = crc32fast::Hasher::new();
+            checksum.update(&[kind]);
+            checksum.update(part);
+            file.extend(checksum.finalize().to_le_bytes());
+            file.extend(u16::try_from(part.len()).expect("a block").to_le_bytes());
+            file.push(kind);
+            file.extend(part);
+            (rest, is_first) = (behind, false);
+            if rest.is_empty() {
+                break;
+            }
+        }
+    }
+    file
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Returns a file of these records, as W&B frames them.
-    fn framed(records: &[Vec<u8>]) -> Vec<u8> {
-        let mut file = HEADER.to_vec();
-        for record in records {
-            let mut rest = &**record;
-            let mut is_first = true;
-            loop {
-                let space = BLOCK_BYTES - file.len() % BLOCK_BYTES;
-                if space < FRAGMENT_HEADER_BYTES {
-                    file.extend(vec![0; space]);
-                    continue;
-                }
-                let (part, behind) = rest.split_at(rest.len().min(space - FRAGMENT_HEADER_BYTES));
-                let kind = match (is_first, behind.is_empty()) {
-                    (true, true) => WHOLE,
-                    (true, false) => FIRST,
-                    (false, false) => 3,
-                    (false, true) => LAST,
-                };
-                let mut checksum = crc32fast::Hasher::new();
-                checksum.update(&[kind]);
-                checksum.update(part);
-                file.extend(checksum.finalize().to_le_bytes());
-                file.extend(u16::try_from(part.len()).expect("a block").to_le_bytes());
-                file.push(kind);
-                file.extend(part);
-                (rest, is_first) = (behind, false);
-                if rest.is_empty() {
-                    break;
-                }
-            }
-        }
-        file
-    }
 
     fn read(file: &[u8]) -> (Vec<Vec<u8>>, Vec<String>) {
         let mut log = LogFile::open(file).expect("bytes").expect("a header");

@@ -9,7 +9,7 @@ mod record;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -39,6 +39,8 @@ const BUFFER_BYTES: usize = 1 << 20;
 const MAX_FOLDER_DEPTH: usize = 32;
 /// Console output among the files of a run.
 const OUTPUT_FILE: &str = "output.log";
+/// Config among the files of a run.
+const CONFIG_FILE: &str = "config.yaml";
 
 /// Imports the run of a file.
 pub(super) fn import(path: &Path, importer: &Importer<'_>) -> Result<(), Failure> {
@@ -53,48 +55,18 @@ pub(super) fn import(path: &Path, importer: &Importer<'_>) -> Result<(), Failure
             path.display()
         )));
     };
-    let mut reader = RunReader {
-        importer,
-        path,
-        writer: importer.begin(SourceRun {
-            format: "wandb",
-            id: path.display().to_string(),
-            source: path.display().to_string(),
-            name: path.display().to_string(),
-            experiment: NO_PROJECT.to_owned(),
-            changed_ms: changed_ms(path),
-        }),
-        has_run: false,
-        start_ms: None,
-        summary: BTreeMap::new(),
-        metrics: HashSet::new(),
-        last_step: 0,
-        samples: 0,
-        output: String::new(),
-    };
-    let mut damaged = 0_u64;
-    loop {
-        match log.next_record().map_err(cannot_read)? {
-            Step::Record(record) => match Record::decode(record) {
-                Ok(record) => reader.record(record)?,
-                Err(_) => damaged += 1,
-            },
-            Step::Damaged => damaged += 1,
-            Step::Truncated => {
-                importer.remark(format!(
-                    "{}: the last record is not complete, as after the end of a process by force; all records before it \
-                     are imported",
-                    path.display()
-                ));
-                break;
-            }
-            Step::End => break,
-        }
-    }
-    if damaged > 0 {
-        importer.damage(path, &format!("{damaged} parts of the file are damaged"));
-    }
+    let mut reader = RunReader::new(path, importer);
+    reader.read(&mut log)?;
     reader.finish()
+}
+
+/// Returns the first member of a file of YAML whose name is that of a secret. Every text that may be a name counts.
+fn secret_member(yaml: &str) -> Option<&str> {
+    let is_around = |char: char| char.is_whitespace() || matches!(char, '"' | '\'' | '-' | '?');
+    yaml.split(['\n', '{', '[', ','])
+        .filter_map(|part| part.split_once(':'))
+        .map(|(name, _)| name.trim_matches(is_around))
+        .find(|name| mlflow_rules::is_secret_name(name))
 }
 
 /// Reader of one run.
@@ -116,7 +88,63 @@ struct RunReader<'i> {
     output: String,
 }
 
-impl RunReader<'_> {
+impl<'i> RunReader<'i> {
+    fn new(path: &'i Path, importer: &'i Importer<'i>) -> Self {
+        Self {
+            importer,
+            path,
+            writer: importer.begin(SourceRun {
+                format: "wandb",
+                id: path.display().to_string(),
+                source: path.display().to_string(),
+                name: path.display().to_string(),
+                experiment: NO_PROJECT.to_owned(),
+                changed_ms: changed_ms(path),
+            }),
+            has_run: false,
+            start_ms: None,
+            summary: BTreeMap::new(),
+            metrics: HashSet::new(),
+            last_step: 0,
+            samples: 0,
+            output: String::new(),
+        }
+    }
+
+    fn read(&mut self, log: &mut LogFile<impl Read>) -> Result<(), Failure> {
+        let mut damaged = 0_u64;
+        loop {
+            let step = match log.next_record() {
+                Ok(step) => step,
+                Err(error) => {
+                    self.importer.damage_by_read_error(self.path, &error);
+                    break;
+                }
+            };
+            match step {
+                Step::Record(record) => match Record::decode(record) {
+                    Ok(record) => self.record(record)?,
+                    Err(_) => damaged += 1,
+                },
+                Step::Damaged => damaged += 1,
+                Step::Truncated => {
+                    self.importer.remark(format!(
+                        "{}: the last record is not complete, as after the end of a process by force; all records \
+                         before it are imported",
+                        self.path.display()
+                    ));
+                    break;
+                }
+                Step::End => break,
+            }
+        }
+        if damaged > 0 {
+            let what = format!("{damaged} parts of the file are damaged");
+            self.importer.damage(self.path, &what);
+        }
+        Ok(())
+    }
+
     fn record(&mut self, record: Record) -> Result<(), Failure> {
         match record.content {
             Some(Content::Run(run)) => self.run(*run),
@@ -395,6 +423,9 @@ impl RunReader<'_> {
         for file in files {
             let path = file.strip_prefix(&folder).unwrap_or(&file);
             let path = path.to_string_lossy().into_owned();
+            if path == CONFIG_FILE && self.has_secret_member(&file) {
+                continue;
+            }
             self.writer.artifact(&path, Artifact::File(&file))?;
         }
         let output = std::mem::take(&mut self.output);
@@ -403,6 +434,21 @@ impl RunReader<'_> {
             self.writer.artifact(OUTPUT_FILE, content)?;
         }
         Ok(())
+    }
+
+    /// Returns true, with a line, if the config holds a secret, which its name tells.
+    fn has_secret_member(&self, config: &Path) -> bool {
+        // A file that cannot be read is told where it is stored.
+        let yaml = fs::read(config).unwrap_or_default();
+        let yaml = String::from_utf8_lossy(&yaml);
+        let Some(name) = secret_member(&yaml) else {
+            return false;
+        };
+        self.importer.remark(format!(
+            "artifact {CONFIG_FILE:?} is left out: its member {name:?} has the name of a secret. The params hold the \
+             other values"
+        ));
+        true
     }
 }
 
@@ -447,4 +493,78 @@ impl Item {
 /// Returns true for the keys that W&B keeps for itself.
 fn is_internal(path: &str) -> bool {
     path.starts_with('_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::import::writer::QUIET;
+
+    /// Reader that ends with an error.
+    struct Failing<'b>(&'b [u8]);
+
+    impl Read for Failing<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(io::Error::other("the disk is broken")),
+                read => Ok(read),
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_error_keeps_what_was_read_before() {
+        let run = Run {
+            run_id: "a".to_owned(),
+            ..Run::default()
+        };
+        let point = Item {
+            key: "loss".to_owned(),
+            value: Some(ItemValue::Number(0.5)),
+            ..Item::default()
+        };
+        let history = History {
+            item: vec![point],
+            step: None,
+        };
+        let mut contents = vec![Content::Run(Box::new(run))];
+        contents.extend(vec![Content::History(history); 3000]);
+        let records: Vec<Vec<u8>> = { contents.into_iter() }
+            .map(|content| {
+                let content = Some(content);
+                Record { content }.encode_to_vec()
+            })
+            .collect();
+        let bytes = log_file::framed(&records);
+        assert!(bytes.len() > 65_536);
+        let mut log = LogFile::open(Failing(&bytes[..65_536]))
+            .expect("bytes")
+            .expect("a header");
+
+        let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:9");
+        let client = mlflow::blocking::Client::with_config(config);
+        let importer = Importer::new(&client, QUIET, None, true, 0).expect("signals");
+        let mut reader = RunReader::new(Path::new("a/run-a.wandb"), &importer);
+        reader.read(&mut log).expect("damage");
+        reader.finish().expect("a dry run");
+        let (runs, remarks, damaged_files) = importer.into_results();
+        assert_eq!(damaged_files, 1);
+        assert!(remarks[0].contains("cannot be read to its end: the disk is broken"));
+        assert!((2000..3000).contains(&runs[0].points), "{}", runs[0].points);
+    }
+
+    #[test]
+    fn members_with_the_name_of_a_secret_are_found() {
+        for (yaml, name) in [
+            (
+                "lr:\n  value: 1\ndb_password:\n  value: a",
+                Some("db_password"),
+            ),
+            ("db:\n  value:\n    - apiKey: a", Some("apiKey")),
+            ("db: {host: a, \"api-key\": b}", Some("api-key")),
+            ("max_tokens:\n  value: 8\nnote:\n  value: a token", None),
+        ] {
+            assert_eq!(secret_member(yaml), name, "{yaml}");
+        }
+    }
 }
