@@ -242,7 +242,7 @@ pub(crate) struct Inspect {
     #[arg(short, long, value_delimiter = ',', value_name = "KEYS")]
     pub(crate) metrics: Vec<String>,
     /// With --summary: number of lines of the console log.
-    #[arg(long, default_value_t = 20, value_name = "N")]
+    #[arg(long, default_value_t = 20, requires = "summary", value_name = "N")]
     pub(crate) console_lines: usize,
 }
 

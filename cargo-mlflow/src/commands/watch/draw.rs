@@ -336,12 +336,16 @@ fn draw_details(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View)
         .filter_map(|(key, series)| {
             let last = series.last()?;
             let extremes = series.extremes();
+            let numbers = if extremes.least <= extremes.greatest {
+                let [least, greatest] = [extremes.least, extremes.greatest].map(format::number);
+                format!("min {least} · max {greatest} · ")
+            } else {
+                String::new()
+            };
             let text = format!(
-                "{} at step {} · min {} · max {} · {}",
+                "{} at step {} · {numbers}{}",
                 format::number(last.value),
                 last.step,
-                format::number(extremes.least),
-                format::number(extremes.greatest),
                 format::counted(series.len() as u64, "point"),
             );
             Some((key.to_string(), text))
