@@ -12,10 +12,11 @@ use mlflow::Config;
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
 use mlflow::journals::{self, JournalState, StoredJournal};
+use mlflow::store::RUN_KEY_TAG;
 
 use super::Live;
 use super::journal_feed::JournalFeed;
-use super::run::{LiveRun, Process, RUN_KEY_TAG, Reading, State};
+use super::run::{LiveRun, Process, Reading, State};
 use super::store_feed::{StoreFeed, WantedId, WantedRun};
 use crate::failure::Failure;
 use crate::output::format;
@@ -93,9 +94,6 @@ impl LiveChoice<'_> {
         let found = journals::find(config)
             .map_err(|error| Failure::Io("cannot list the journals".to_owned(), error))?;
         let mut journals = JournalRuns::read(found, self.reading, &client.uri());
-        if !self.takes_any_destination {
-            journals.keep_configured();
-        }
         let mut chosen = Vec::new();
         if self.runs.is_empty() {
             chosen.extend(self.newest_runs(&client, &journals)?);
@@ -152,7 +150,7 @@ impl LiveChoice<'_> {
         let positions = |is_meant: &dyn Fn(&LiveRun) -> bool| -> Vec<usize> {
             { journals.runs.iter().enumerate() }
                 .filter(|(_, candidate)| candidate.is_configured == is_configured)
-                .filter(|(_, candidate)| self.is_of_experiments(&candidate.run))
+                .filter(|(_, candidate)| self.may_be_meant(candidate))
                 .filter(|(_, candidate)| is_meant(&candidate.run))
                 .map(|(index, _)| index)
                 .collect()
@@ -181,7 +179,7 @@ impl LiveChoice<'_> {
         count: usize,
     ) -> Result<Vec<Chosen>, Failure> {
         let found: Vec<(Rank, bool, usize)> = { journals.runs.iter().enumerate() }
-            .filter(|(_, candidate)| self.is_of_experiments(&candidate.run))
+            .filter(|(_, candidate)| self.may_be_meant(candidate))
             .map(|(index, candidate)| (Rank::of(&candidate.run), candidate.is_configured, index))
             .collect();
         // A dead process's journal for another store is looked at last.
@@ -218,6 +216,12 @@ impl LiveChoice<'_> {
         Ok(chosen.map(|(_, chosen)| chosen).collect())
     }
 
+    /// Returns true if the run of a journal can be meant without the path of its journal.
+    fn may_be_meant(&self, candidate: &JournalCandidate) -> bool {
+        let is_of_store = candidate.is_configured || self.takes_any_destination;
+        is_of_store && self.is_of_experiments(&candidate.run)
+    }
+
     fn is_of_experiments(&self, run: &LiveRun) -> bool {
         self.experiments.is_empty() || { run.experiment.as_ref() }
             .is_some_and(|name| self.experiments.contains(name))
@@ -244,11 +248,6 @@ impl JournalRuns {
             }
         }
         all
-    }
-
-    /// Forgets the runs of other stores.
-    fn keep_configured(&mut self) {
-        self.runs.retain(|candidate| candidate.is_configured);
     }
 
     /// Reads a journal that was named, and returns its runs.

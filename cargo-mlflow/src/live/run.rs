@@ -6,11 +6,9 @@ use std::sync::Arc;
 use mlflow::RunStatus;
 use mlflow::entities::{MetricHistory, Run};
 use mlflow::journals::{Entry, EntryValue, JournalRun, StoredConsole};
+use mlflow::store::RUN_KEY_TAG;
 
 use super::series::{Point, Series};
-
-/// Tag of a run in the store that holds the run's local id.
-pub(super) const RUN_KEY_TAG: &str = "mlflow.rust.runKey";
 
 /// Run with everything that its store and the journals of this machine hold of it.
 #[derive(Clone, Debug, Default)]

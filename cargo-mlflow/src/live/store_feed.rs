@@ -14,8 +14,8 @@ use mlflow::ClientError;
 use mlflow::blocking::Client;
 use mlflow::entities::{MetricHistory, MetricPoint, Run};
 use mlflow::search::{SearchRuns, tag};
+use mlflow::store::RUN_KEY_TAG;
 
-use super::run::RUN_KEY_TAG;
 use crate::console_log::{CONSOLE_FOLDER, newest_console};
 use crate::output::format;
 

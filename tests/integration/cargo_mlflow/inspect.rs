@@ -128,6 +128,15 @@ fn a_run_whose_process_was_killed_is_told_from_its_journal() {
     let journal = journals[0]["path"].as_str().unwrap();
     let by_path = inspect(&folder, &["inspect", journal, "--summary"]);
     assert_eq!(by_path["key"], summary["key"]);
+    // The path means the journal, whichever store is named.
+    let named = ["--tracking-uri", "sqlite:///other.db"];
+    let elsewhere = inspect(
+        &folder,
+        &[&["inspect", journal, "--summary"][..], &named].concat(),
+    );
+    assert_eq!(elsewhere["key"], summary["key"]);
+    let by_name = run(&folder, &[&["inspect", "dead"][..], &named].concat());
+    assert_eq!(by_name.code, Some(3), "{}", by_name.stderr);
 }
 
 #[test]
