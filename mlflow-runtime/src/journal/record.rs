@@ -22,7 +22,7 @@ use std::sync::Arc;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::model::{Param, RunIdentity, RunStatus, Tag};
+use crate::model::{ArtifactKind, Param, RunIdentity, RunStatus, Tag};
 
 const METRIC: u8 = 1;
 const DEFINITION: u8 = 2;
@@ -146,6 +146,8 @@ pub(crate) enum Event<'a> {
     Tag(Cow<'a, Tag>),
     Artifact {
         path: Cow<'a, str>,
+        #[serde(default, skip_serializing_if = "ArtifactKind::is_file")]
+        kind: ArtifactKind,
         content: ArtifactLocation<'a>,
         /// Fingerprint of a spooled copy. Older versions wrote none.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -586,6 +586,7 @@ impl EntryValue {
             }
             Event::Artifact {
                 path,
+                kind: _,
                 content,
                 fingerprint,
             } => {

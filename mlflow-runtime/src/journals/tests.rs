@@ -16,7 +16,7 @@ use crate::journal::segment::SegmentBytes;
 use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, user_files, with_writer};
 use crate::model::metric_key::Key;
-use crate::model::{ExperimentRef, Param, Role, RunIdentity, RunStatus, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, Param, Role, RunIdentity, RunStatus, Tag};
 
 static LOSS: Key = Key::new("loss");
 
@@ -177,6 +177,7 @@ fn entries_are_what_was_logged() {
     tell(&journal, &Event::Tag(Cow::Owned(tag)), &[]);
     let attached = Event::Artifact {
         path: Cow::Borrowed("notes.txt"),
+        kind: ArtifactKind::File,
         content: ArtifactLocation::Attached,
         fingerprint: None,
     };
@@ -429,6 +430,7 @@ fn a_copy_of_an_artifact_that_has_changed_is_found() {
     };
     let event = |fingerprint| Event::Artifact {
         path: Cow::Borrowed("model.bin"),
+        kind: ArtifactKind::File,
         content: ArtifactLocation::Spooled(Cow::Borrowed(&copy.name)),
         fingerprint: Some(fingerprint),
     };

@@ -1,5 +1,6 @@
 //! The domain model, below the journal and the stores: values, runs, keys, and MLflow's limits.
 
+pub(crate) mod artifact_kind;
 pub(crate) mod experiment_name;
 pub(crate) mod key_names;
 pub(crate) mod limits;
@@ -8,5 +9,6 @@ pub(crate) mod run_identity;
 pub(crate) mod tag_keys;
 pub(crate) mod values;
 
+pub(crate) use artifact_kind::ArtifactKind;
 pub(crate) use run_identity::{Role, RunIdentity};
 pub use values::{ExperimentRef, Metric, Param, ParseRunStatusError, RunStatus, Tag};

@@ -12,7 +12,7 @@ use std::path::Path;
 use super::handle::LiveRun;
 use crate::journal::record::{ArtifactLocation, Event};
 use crate::journal::spool::{CopyError, SpooledArtifact};
-use crate::model::limits;
+use crate::model::{ArtifactKind, limits};
 use crate::warnings::warn_user;
 
 /// Largest size of a text artifact that is written into the journal. A larger one is written to a file beside
@@ -23,14 +23,15 @@ const INLINE_BYTES: usize = 16 << 10;
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
 impl LiveRun<'_> {
-    pub(super) fn log_artifact_bytes(&self, bytes: &[u8], artifact_file: &str) {
+    /// Logs bytes as an artifact of the given kind, under the path `artifact_file`.
+    pub(super) fn log_artifact_bytes(&self, kind: ArtifactKind, bytes: &[u8], artifact_file: &str) {
         let size = bytes.len() as u64;
         let copy = if bytes.len() > INLINE_BYTES {
             self.tracker.journal().write_artifact(bytes)
         } else {
             None
         };
-        self.log_copy(artifact_file, copy, size, || Ok(Cow::Borrowed(bytes)));
+        self.log_copy(kind, artifact_file, copy, size, || Ok(Cow::Borrowed(bytes)));
     }
 
     /// Logs a file, or all files of a folder, below `artifact_path`.
@@ -92,7 +93,9 @@ impl LiveRun<'_> {
         };
         let size = file.metadata().map_or(0, |metadata| metadata.len());
         let copy = self.tracker.journal().copy_artifact(&file);
-        self.log_copy(path, copy, size, || fs::read(local_path).map(Cow::Owned));
+        self.log_copy(ArtifactKind::File, path, copy, size, || {
+            fs::read(local_path).map(Cow::Owned)
+        });
     }
 
     fn reject(&self, local_path: &Path, what: &str) {
@@ -105,6 +108,7 @@ impl LiveRun<'_> {
     /// to the event.
     fn log_copy<'b>(
         &self,
+        kind: ArtifactKind,
         path: &str,
         copy: Option<Result<SpooledArtifact, CopyError>>,
         size: u64,
@@ -113,9 +117,9 @@ impl LiveRun<'_> {
         let path = &*self.sanitized_path(path);
         let is_small = size <= MEMORY_ARTIFACT_BYTES;
         match copy {
-            Some(Ok(copy)) => return self.log_spooled(path, copy),
+            Some(Ok(copy)) => return self.log_spooled(kind, path, copy),
             Some(Err(uncopied)) if is_small => self.tracker.warn_once(
-                "artifact",
+                kind.noun(),
                 path,
                 format_args!(
                     "it could not be copied beside the journal ({}) and is kept in the journal itself instead",
@@ -125,21 +129,21 @@ impl LiveRun<'_> {
             None if is_small => {}
             Some(Err(CopyError::LowDiskSpace(shortage))) => {
                 return self.tracker.warn_rejected(
-                    "artifact",
+                    kind.noun(),
                     path,
                     format_args!("its {size} bytes find no room beside the journal: {shortage}; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk"),
                 );
             }
             Some(Err(CopyError::Io(error))) => {
                 return self.tracker.warn_rejected(
-                    "artifact",
+                    kind.noun(),
                     path,
                     format_args!("its {size} bytes cannot be copied beside the journal ({error}); set MLFLOW_JOURNAL_DIR to a directory that can take them"),
                 );
             }
             None => {
                 return self.tracker.warn_rejected(
-                    "artifact",
+                    kind.noun(),
                     path,
                     format_args!("its {size} bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written"),
                 );
@@ -149,6 +153,7 @@ impl LiveRun<'_> {
             Ok(bytes) => {
                 let event = Event::Artifact {
                     path: path.into(),
+                    kind,
                     content: ArtifactLocation::Attached,
                     fingerprint: None,
                 };
@@ -171,10 +176,11 @@ impl LiveRun<'_> {
     }
 
     /// Writes the event of a copy to the journal. Removes the copy if the journal has no space for the event.
-    fn log_spooled(&self, path: &str, copy: SpooledArtifact) {
+    fn log_spooled(&self, kind: ArtifactKind, path: &str, copy: SpooledArtifact) {
         let SpooledArtifact { name, fingerprint } = copy;
         let event = Event::Artifact {
             path: path.into(),
+            kind,
             content: ArtifactLocation::Spooled(Cow::Borrowed(&name)),
             fingerprint: Some(fingerprint),
         };

@@ -12,7 +12,7 @@ use super::handle::LiveRun;
 use crate::journal::console_log::{AppendError, ConsoleLog};
 use crate::journal::directory::CONSOLE_EXTENSION;
 use crate::journal::record::{ArtifactLocation, Event, SharedFilePart};
-use crate::model::{Role, RunIdentity};
+use crate::model::{ArtifactKind, Role, RunIdentity};
 use crate::stdio_capture::Capture;
 use crate::time;
 
@@ -169,6 +169,7 @@ impl LiveRun<'_> {
     fn log_console_event(self, file: &str, part: Option<SharedFilePart<'_>>) -> bool {
         let event = Event::Artifact {
             path: console_log_path(self.journal_ref().identity, self.is_inherited()).into(),
+            kind: ArtifactKind::File,
             content: ArtifactLocation::Growing {
                 file: file.into(),
                 part,

@@ -41,7 +41,7 @@ use crate::journal::{self, MetricKey};
 use crate::model::RunIdentity;
 use crate::model::limits;
 use crate::model::metric_key::Key;
-use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, Param, RunStatus, Tag};
 use crate::run::current_run::Context;
 use crate::run::metric_value::{MetricValue, Step};
 use crate::shipper::run_link::RunLink;
@@ -271,7 +271,7 @@ impl Run {
     /// path.
     pub fn log_text(&self, text: &str, artifact_file: &str) {
         if let Some(run) = self.live() {
-            run.log_artifact_bytes(text.as_bytes(), artifact_file);
+            run.log_artifact_bytes(ArtifactKind::File, text.as_bytes(), artifact_file);
         }
     }
 

@@ -15,7 +15,7 @@ use crate::journal::entry_log::EntryWriter;
 use crate::journal::record::{ArtifactLocation, Event, Fingerprint, RunStart, decode_last_step};
 use crate::journal::user_files;
 use crate::model::limits;
-use crate::model::{Metric, Param, RunStatus, Tag};
+use crate::model::{ArtifactKind, Metric, Param, RunStatus, Tag};
 use crate::shipper::chosen_steps::ChosenSteps;
 use crate::store::{Batch, BatchLimits};
 
@@ -97,7 +97,7 @@ pub(in crate::shipper) struct RunBatch {
 pub(in crate::shipper) enum RunEvent {
     Param(Param),
     Tag(Tag),
-    Artifact(String, ArtifactBytes, Option<Fingerprint>),
+    Artifact(Artifact),
 }
 
 /// Numbers of entries of a run that are sent, by kind.
@@ -113,6 +113,7 @@ pub(in crate::shipper) struct SentCounts {
 #[derive(Debug)]
 pub(in crate::shipper) struct Artifact {
     pub(in crate::shipper) sequence: u64,
+    pub(in crate::shipper) kind: ArtifactKind,
     pub(in crate::shipper) path: String,
     pub(in crate::shipper) bytes: ArtifactBytes,
     /// Length and checksum by which a torn file is recognized.
@@ -191,7 +192,7 @@ impl Rejection {
             RejectedEntry::Metric(metric) => ("metric", &metric.key),
             RejectedEntry::Param(param, _) => ("param", &param.key),
             RejectedEntry::Tag(tag, _) => ("tag", &tag.key),
-            RejectedEntry::Artifact(artifact) => ("artifact", &artifact.path),
+            RejectedEntry::Artifact(artifact) => (artifact.kind.noun(), &artifact.path),
         }
     }
 }
@@ -328,12 +329,7 @@ impl RunBatch {
                     self.tags.push(tag);
                     self.tag_sequences.push(sequence);
                 }
-                RunEvent::Artifact(path, bytes, fingerprint) => self.artifacts.push(Artifact {
-                    sequence,
-                    path,
-                    bytes,
-                    fingerprint,
-                }),
+                RunEvent::Artifact(artifact) => self.artifacts.push(artifact),
             }
         }
     }
@@ -638,6 +634,7 @@ impl Artifact {
         log.append_event(
             &Event::Artifact {
                 path,
+                kind: self.kind,
                 content,
                 fingerprint: self.fingerprint,
             },

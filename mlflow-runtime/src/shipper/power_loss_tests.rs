@@ -24,7 +24,7 @@ use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::user_files;
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
 use crate::model::metric_key::Key;
-use crate::model::{ExperimentRef, Param, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, Param, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::fuzz_support::recover_image;
 use crate::shipper::{Delivery, JournalReader};
@@ -252,6 +252,7 @@ impl Life {
             };
             let event = Event::Artifact {
                 path,
+                kind: ArtifactKind::File,
                 content: ArtifactLocation::Spooled(copy.name.into()),
                 fingerprint: Some(copy.fingerprint),
             };
@@ -259,6 +260,7 @@ impl Life {
         } else {
             let event = Event::Artifact {
                 path,
+                kind: ArtifactKind::File,
                 content: ArtifactLocation::Attached,
                 fingerprint: None,
             };

@@ -15,9 +15,8 @@ use tokio::time::Instant;
 
 use crate::journal::record::{ArtifactLocation, Definition, Event, Origin, Record, RunStart};
 use crate::journal::segment::SegmentBytes;
-use crate::model::Tag;
-use crate::model::{Role, RunIdentity};
-use crate::shipper::batch::RunEvent;
+use crate::model::{ArtifactKind, Role, RunIdentity, Tag};
+use crate::shipper::batch::{Artifact, RunEvent};
 use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::run_link::RunLink;
 use crate::store::StoredRun;
@@ -78,7 +77,7 @@ pub(in crate::shipper) struct RunState {
 #[derive(PartialEq, Eq, Hash)]
 enum SupersedableKind {
     Tag,
-    Artifact,
+    Artifact(ArtifactKind),
 }
 
 /// Progress of a run towards its creation in the store.
@@ -236,7 +235,10 @@ impl RunStates {
             // The first param of a key counts. The store refuses a second, different value.
             RunEvent::Param(_) => return true,
             RunEvent::Tag(tag) => (SupersedableKind::Tag, tag.key.clone()),
-            RunEvent::Artifact(path, ..) => (SupersedableKind::Artifact, path.clone()),
+            RunEvent::Artifact(artifact) => (
+                SupersedableKind::Artifact(artifact.kind),
+                artifact.path.clone(),
+            ),
         };
         self.record_newest(number, key, sequence)
     }
@@ -246,15 +248,13 @@ impl RunStates {
     pub(in crate::shipper) fn note_artifact(
         &mut self,
         number: u32,
-        sequence: u64,
-        path: &str,
-        file: Option<&Path>,
+        artifact: &Artifact,
     ) -> Option<Option<PathBuf>> {
-        let place = (sequence, path.to_owned());
+        let place = (artifact.sequence, artifact.path.clone());
         match self.get_mut(number)?.artifacts.entry(place) {
             Entry::Occupied(first) => Some(first.get().clone()),
             Entry::Vacant(entry) => {
-                entry.insert(file.map(Path::to_owned));
+                entry.insert(artifact.file().map(Path::to_owned));
                 None
             }
         }
@@ -390,10 +390,10 @@ impl RunStates {
                     content: ArtifactLocation::Growing { .. },
                     ..
                 }) => {}
-                Some(Event::Artifact { path, .. }) => {
+                Some(Event::Artifact { path, kind, .. }) => {
                     self.record_newest(
                         run,
-                        (SupersedableKind::Artifact, path.into_owned()),
+                        (SupersedableKind::Artifact(kind), path.into_owned()),
                         sequence,
                     );
                 }

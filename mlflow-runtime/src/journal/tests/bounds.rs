@@ -12,7 +12,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use super::*;
 use crate::journal::record::ArtifactLocation;
 use crate::journal::{DropReason, release_thread};
-use crate::model::{Param, RunStatus};
+use crate::model::{ArtifactKind, Param, RunStatus};
 
 #[test]
 fn metrics_beyond_the_cap_are_dropped_and_counted_and_events_are_not() {
@@ -71,6 +71,7 @@ fn room_beyond_the_cap_is_for_what_is_essential_only() {
     }));
     let artifact = Event::Artifact {
         path: "notes.txt".into(),
+        kind: ArtifactKind::File,
         content: ArtifactLocation::Attached,
         fingerprint: None,
     };

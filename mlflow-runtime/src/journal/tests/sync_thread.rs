@@ -8,7 +8,7 @@ use super::*;
 use crate::journal::LARGE_SEGMENT_BYTES;
 use crate::journal::record::ArtifactLocation;
 use crate::journal::spool::SpooledArtifact;
-use crate::model::RunStatus;
+use crate::model::{ArtifactKind, RunStatus};
 
 /// Waits until another thread has made the condition true.
 fn until(what: &str, condition: impl Fn() -> bool) {
@@ -49,6 +49,7 @@ fn the_device_is_asked_for_a_copy_when_it_is_asked_for_its_event() {
     assert_eq!(journal.spool.unsynced_count(), 1);
     let event = Event::Artifact {
         path: "a.bin".into(),
+        kind: ArtifactKind::File,
         content: ArtifactLocation::Spooled(name.into()),
         fingerprint: Some(fingerprint),
     };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::model::ArtifactKind;
 use crate::shipper::batch::{Artifact, ArtifactBytes, Rejection};
 use crate::shipper::deliver::delivery::Delivery;
 use crate::shipper::failure_scope::{Obstacle, StuckReason, into_halt};
@@ -109,6 +110,7 @@ impl Delivery {
         let sequence = 0;
         let artifact = Artifact {
             sequence,
+            kind: ArtifactKind::File,
             path,
             bytes,
             fingerprint: None,

@@ -87,7 +87,7 @@ impl Delivery {
         run: &StoredRun,
         artifact: &Artifact,
     ) {
-        if reader.supersede_deferred(&run.run_id, &artifact.path, artifact.sequence) {
+        if reader.supersede_deferred(&run.run_id, artifact) {
             self.update_blocked_counts(reader);
             self.count_delivered(reader, 1);
         }

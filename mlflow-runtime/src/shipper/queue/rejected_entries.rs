@@ -128,6 +128,7 @@ fn move_artifact_file(
     let RejectedEntry::Artifact(Artifact {
         bytes: ArtifactBytes::File(file),
         sequence,
+        kind,
         path,
         fingerprint,
     }) = entry
@@ -143,6 +144,7 @@ fn move_artifact_file(
     }
     Ok(RejectedEntry::Artifact(Artifact {
         sequence,
+        kind,
         path,
         fingerprint,
         bytes: ArtifactBytes::File(moved),

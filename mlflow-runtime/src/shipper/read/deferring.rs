@@ -22,17 +22,18 @@ impl JournalReader {
     pub(in crate::shipper) fn supersede_deferred(
         &mut self,
         run_id: &str,
-        path: &str,
-        sequence: u64,
+        artifact: &Artifact,
     ) -> bool {
         let is = |deferred: &DeferredArtifact| {
-            deferred.run.run_id == run_id && deferred.artifact.path == path
+            deferred.run.run_id == run_id
+                && deferred.artifact.kind == artifact.kind
+                && deferred.artifact.path == artifact.path
         };
         let at = self.deferred.waiting.iter().position(is);
         let Some(older) = at.and_then(|at| self.deferred.waiting.remove(at)) else {
             return false;
         };
-        let is_newer = older.artifact.sequence != sequence;
+        let is_newer = older.artifact.sequence != artifact.sequence;
         self.release_segments(&older.segments);
         if let ArtifactBytes::File(file) = older.artifact.bytes {
             self.delete_when_unpinned(file, older.segments);

@@ -16,7 +16,7 @@ use crate::journal::record::{
 };
 use crate::journal::segment::Frame;
 use crate::model::Metric;
-use crate::shipper::batch::{ArtifactBytes, ReadBatch, RunEvent, SpentFile};
+use crate::shipper::batch::{Artifact, ArtifactBytes, ReadBatch, RunEvent, SpentFile};
 use crate::shipper::journal_owner::JournalOwner;
 use crate::shipper::queue::console_logs::ConsoleLogPart;
 use crate::shipper::read::cursor::OrderedEntry;
@@ -294,6 +294,7 @@ impl JournalReader {
             Event::Tag(tag) => RunEvent::Tag(tag.into_owned()),
             Event::Artifact {
                 path,
+                kind,
                 content,
                 fingerprint,
             } => {
@@ -324,7 +325,13 @@ impl JournalReader {
                         return RecordOutcome::Continue;
                     }
                 };
-                RunEvent::Artifact(path.into_owned(), bytes, fingerprint)
+                RunEvent::Artifact(Artifact {
+                    sequence,
+                    kind,
+                    path: path.into_owned(),
+                    bytes,
+                    fingerprint,
+                })
             }
         };
         cursor.last_event = cursor.last_event.max(Some(sequence));
@@ -342,15 +349,17 @@ impl JournalReader {
         if !fresh {
             return RecordOutcome::Continue;
         }
-        if let RunEvent::Artifact(path, bytes, _) = &happened
+        if let RunEvent::Artifact(artifact) = &happened
             && !self.is_live()
             // Segments of a lane may be read more than once.
             && cursor.lane.is_none()
-            && let Some(first) = self.runs.note_artifact(run, sequence, path, bytes.file())
+            && let Some(first) = self.runs.note_artifact(run, artifact)
         {
             // A copy of an event that was read before: a process terminated between copying the event and
             // releasing the first one. If both name the same file, it is deleted with the first.
-            let file = bytes.file().filter(|file| Some(*file) != first.as_deref());
+            let file = artifact
+                .file()
+                .filter(|file| Some(*file) != first.as_deref());
             read_batch.spent_files.extend(file.map(|file| SpentFile {
                 file: file.to_owned(),
                 cursors: vec![index],
@@ -361,7 +370,11 @@ impl JournalReader {
         let run_batch = read_batch.add_entry(run, index);
         if counts {
             run_batch.push_event(sequence, happened);
-        } else if let RunEvent::Artifact(_, ArtifactBytes::File(file), _) = happened {
+        } else if let RunEvent::Artifact(Artifact {
+            bytes: ArtifactBytes::File(file),
+            ..
+        }) = happened
+        {
             let cursors = vec![index];
             read_batch.spent_files.push(SpentFile { file, cursors });
         }

@@ -136,6 +136,7 @@ fn an_append_that_a_kill_has_interrupted_is_no_damage() {
     let [.., end] = events();
     let long = Event::Artifact {
         path: "a.txt".into(),
+        kind: ArtifactKind::File,
         content: ArtifactLocation::Attached,
         fingerprint: None,
     };
@@ -186,6 +187,7 @@ fn records_inside_of_a_damaged_artifact_are_none() {
     let inner = framed(&[named(), points(7, 500..600)].concat());
     let artifact = Event::Artifact {
         path: "copy.segment".into(),
+        kind: ArtifactKind::File,
         content: ArtifactLocation::Attached,
         fingerprint: None,
     };

@@ -14,7 +14,7 @@ use crate::journal::segment::mapped::{ACKNOWLEDGED_OFFSET, HEADER_BYTES, checksu
 use crate::journal::segment::{Frame, SegmentBytes, encode_acknowledged};
 use crate::journal::user_files;
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
-use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::fuzz_support::{Recovery, recover, recover_image};
 use crate::store::{MemoryStore, StoredRunData};
@@ -82,6 +82,7 @@ fn events() -> [Event<'static>; 5] {
         Event::Tag(Cow::Owned(tag)),
         Event::Artifact {
             path: "a.txt".into(),
+            kind: ArtifactKind::File,
             content: ArtifactLocation::Attached,
             fingerprint: None,
         },
@@ -95,6 +96,7 @@ fn events() -> [Event<'static>; 5] {
 fn artifact<'a>(path: Cow<'a, str>, content: ArtifactLocation<'a>) -> Event<'a> {
     Event::Artifact {
         path,
+        kind: ArtifactKind::File,
         content,
         fingerprint: None,
     }

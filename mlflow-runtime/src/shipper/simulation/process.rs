@@ -25,7 +25,7 @@ use crate::determinism::{self, SimulatedDeath};
 use crate::journal::directory::ARTIFACT_EXTENSION;
 use crate::journal::record::{ArtifactLocation, Event, Origin};
 use crate::journal::{Journal, MetricKey, RunRef, release_thread, with_writer};
-use crate::model::RunIdentity;
+use crate::model::{ArtifactKind, RunIdentity};
 use crate::shipper::run_link::{RunLink, RunLinks};
 use crate::shipper::stats::Stats;
 use crate::shipper::thread::Worker;
@@ -224,6 +224,7 @@ impl Process {
         fs::write(spool.join(&name), bytes).expect("the directory can be written");
         let event = Event::Artifact {
             path: Cow::Borrowed(path),
+            kind: ArtifactKind::File,
             content: ArtifactLocation::Spooled(name.into()),
             fingerprint: None,
         };

@@ -27,7 +27,7 @@ use crate::journal::MetricKey;
 use crate::journal::record::{ArtifactLocation, Event, RunStart};
 use crate::model::limits;
 use crate::model::metric_key::Key;
-use crate::model::{ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, Param, RunStatus, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::FlushScope;
 use crate::sync::lock;
@@ -573,6 +573,7 @@ impl World {
         } else {
             let event = Event::Artifact {
                 path: Cow::Borrowed(&path),
+                kind: ArtifactKind::File,
                 content: ArtifactLocation::Attached,
                 fingerprint: None,
             };
