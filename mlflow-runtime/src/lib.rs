@@ -90,6 +90,7 @@
 //!
 //! - `disabled`: compiles tracking out. The attributes leave functions as they are, and log calls are empty.
 //!   This feature is meant for the final binary: if one crate turns it on, it is on for all crates.
+//! - `image`: [`log_image`] and [`log_image_at`] log pixels, and images of the crate `image`.
 //! - `tracing`: `mlflow::layer()` turns `tracing` events into metrics, and all other events into the run's
 //!   `logs/console.log`.
 //! - `system-metrics`: runs can log the use of processor, memory, disk, network and NVIDIA devices, if that
@@ -190,11 +191,15 @@ pub use client::{
 pub use config::{Config, Setting, SettingSource};
 pub use journal::JournalDirectory;
 pub use model::{ParseRunStatusError, RunStatus};
+#[cfg(feature = "image")]
+pub use run::Image;
 pub use run::instrumented::Instrumented;
 pub use run::logging::{
-    log_artifact, log_metric, log_metric_at, log_metrics, log_param, log_params, log_text, set_tag,
-    set_tags,
+    log_artifact, log_artifacts, log_dict, log_figure, log_metric, log_metric_at, log_metrics,
+    log_param, log_params, log_table, log_text, set_tag, set_tags,
 };
+#[cfg(feature = "image")]
+pub use run::logging::{log_image, log_image_at};
 pub use run::metric_value::{MetricValue, Step};
 pub use run::{ActiveRun, Metric, Run, RunBuilder, start_run};
 pub use secret::Secret;

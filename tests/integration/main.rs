@@ -20,6 +20,8 @@ mod fake;
 mod faults;
 mod forks;
 mod full;
+#[cfg(feature = "image")]
+mod images;
 mod macros;
 mod one_bad_apple;
 mod other_users;
@@ -39,6 +41,7 @@ mod sqlite_file;
 mod store_conformance;
 mod support;
 mod system_metrics;
+mod tables;
 mod testing_guide;
 #[cfg(feature = "tracing")]
 mod tracing_layer;

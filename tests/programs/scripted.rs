@@ -9,6 +9,12 @@
 //! param KEY VALUE     logs a param
 //! tag KEY VALUE       sets a tag
 //! text PATH CONTENT   logs a text as an artifact
+//! rows PATH FROM TO   appends the rows FROM..TO to a table, in one call
+//! row PATH FROM TO    appends the rows FROM..TO to a table, each in a call of its own
+//! wide PATH COUNT     appends COUNT rows of a kilobyte to a table, in one call
+//! resume RUN ID       resumes a run by its id and makes it the current one
+//! picture PATH SIZE   logs a square image of red pixels
+//! sample KEY STEP     logs an image of 4 × 2 pixels of a series at a step
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
 //! resend SECONDS      resends rejected values, and prints the same as `flush`
@@ -64,6 +70,32 @@ fn main() {
             ["param", key, value] => run().log_param(key, value),
             ["tag", key, value] => run().set_tag(key, value),
             ["text", path, content] => run().log_text(content, path),
+            ["rows", path, from, to] => run().log_table(rows(from, to), path),
+            ["row", path, from, to] => {
+                rows(from, to).for_each(|row| run().log_table([row], path));
+            }
+            ["wide", path, count] => {
+                let count: usize = count.parse().expect("a number");
+                let text = "x".repeat(1000);
+                run().log_table((0..count).map(|id| (id, &text)), path);
+            }
+            #[cfg(feature = "image")]
+            ["picture", path, size] => {
+                let size: u32 = size.parse().expect("a number");
+                let pixels = [200, 0, 0].repeat((size * size) as usize);
+                run().log_image(mlflow::Image::rgb(size, size, pixels), path);
+            }
+            #[cfg(feature = "image")]
+            ["sample", key, step] => {
+                let step: u8 = step.parse().expect("a number");
+                let pixels = vec![step; 4 * 2];
+                run().log_image_at(mlflow::Image::gray(4, 2, pixels), key, step);
+            }
+            ["resume", name, id] => {
+                let guard = mlflow::start_run().run_id(id).start();
+                current = Some((*guard).clone());
+                guards.insert(name.to_owned(), guard);
+            }
             ["end", name] => {
                 let guard = guards.remove(name).expect("a run");
                 guard.finish(RunStatus::Finished);
@@ -111,6 +143,23 @@ fn main() {
             _ => panic!("{argument:?} is nothing to do"),
         }
     }
+}
+
+/// Row of a table.
+#[derive(serde::Serialize)]
+struct Row {
+    id: i64,
+    text: String,
+    score: f64,
+}
+
+fn rows(from: &str, to: &str) -> impl Iterator<Item = Row> + use<> {
+    let number = |text: &str| text.parse::<i64>().expect("a number");
+    (number(from)..number(to)).map(|id| Row {
+        id,
+        text: format!("row {id}, \"quoted\""),
+        score: id as f64 / 4.0,
+    })
 }
 
 #[mlflow::tracked(metric = "loss")]

@@ -25,6 +25,7 @@ mod locked_value;
 mod redacted_debug;
 mod scalar;
 mod shared_value;
+mod yaml;
 
 #[cfg(feature = "tracing")]
 pub(crate) use bounded_text::render_text;
@@ -34,3 +35,4 @@ pub use dispatch::{Capture, Numbers, Values, specialization};
 pub use error_chain::Failure;
 pub(crate) use error_chain::payload_text;
 pub(crate) use redacted_debug::render_debug;
+pub(crate) use yaml::to_yaml;

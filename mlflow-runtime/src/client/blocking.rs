@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
+use serde::de::DeserializeOwned;
+
 use super::{DownloadArtifacts, Goal, SearchRecord, SearchResults, ServerInfo};
 use crate::config::Config;
 use crate::entities::{
@@ -91,6 +93,7 @@ calls! {
     fn metric_histories<K: Into<String>>(run_id: impl Into<String>, keys: impl IntoIterator<Item = K>) -> Vec<MetricHistory>;
     fn list_artifacts(run_id: impl Into<String>, folder: impl Into<String>) -> Vec<FileInfo>;
     fn read_artifact(run_id: impl Into<String>, path: impl Into<String>) -> Vec<u8>;
+    fn load_table<T: DeserializeOwned>(run_id: impl Into<String>, artifact_file: impl Into<String>) -> Vec<T>;
     fn download_artifacts(download: DownloadArtifacts) -> PathBuf;
     fn create_registered_model(new: impl Into<NewRegisteredModel>) -> RegisteredModel;
     fn registered_model(name: impl Into<String>) -> RegisteredModel;

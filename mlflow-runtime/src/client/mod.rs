@@ -34,6 +34,8 @@ pub use results::{SearchRecord, SearchResults};
 pub use resume::Resume;
 pub use server_info::ServerInfo;
 
+use serde::de::DeserializeOwned;
+
 use crate::config::Config;
 use crate::entities::{
     Experiment, FileInfo, MetricHistory, ModelVersion, NewExperiment, NewModelVersion,
@@ -45,7 +47,7 @@ use crate::search::{
     SearchExperiments, SearchModelVersions, SearchRegisteredModels, SearchRuns, tag,
 };
 use crate::shipper::FlushScope;
-use crate::store::{ClientError, Continuation, MemoryStore, Page};
+use crate::store::{ClientError, Continuation, MemoryStore, Page, TableFile};
 use crate::tracker::{Tracker, fake_scope, global};
 use worker::{Connection, Worker};
 
@@ -496,6 +498,43 @@ impl Client {
             Ok(content)
         })
         .await
+    }
+
+    /// Returns the rows of a table that [`log_table`](crate::log_table), or Python's `mlflow.log_table`, has
+    /// written. Each row is read from a map of its columns; a column that a row lacks is null.
+    ///
+    /// ```
+    /// #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    /// struct Answer { question: String, score: Option<f64> }
+    ///
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// # let run_id = run.key().to_owned();
+    /// # mlflow::log_table([Answer { question: "2 + 2".into(), score: Some(1.0) }], "eval.json");
+    /// # drop(run);
+    /// # mlflow::flush(std::time::Duration::from_secs(10));
+    /// let client = mlflow::blocking::Client::new();
+    /// let answers: Vec<Answer> = client.load_table(run_id, "eval.json")?;
+    /// assert_eq!(answers[0].score, Some(1.0));
+    /// # Ok::<(), mlflow::ClientError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] if there is no such run or table, and [`ClientError::Invalid`] if the file is no
+    /// table, or a row does not fit `T`.
+    pub async fn load_table<T: DeserializeOwned>(
+        &self,
+        run_id: impl Into<String>,
+        artifact_file: impl Into<String>,
+    ) -> Result<Vec<T>, ClientError> {
+        let artifact_file = artifact_file.into();
+        let bytes = self.read_artifact(run_id, &*artifact_file).await?;
+        let rows = TableFile::parse(&bytes).and_then(|table| table.read_rows());
+        rows.map_err(|fault| {
+            ClientError::invalid(format!(
+                "the table `{artifact_file}` cannot be read: {fault}"
+            ))
+        })
     }
 
     /// Copies artifacts of a run to a directory of this machine. Returns the path of the downloaded file or

@@ -1,4 +1,4 @@
-//! [`ArtifactKind`]: what the bytes of an artifact are, and where a store puts them.
+//! [`ArtifactKind`]: what the bytes of an artifact are, and what a store makes of them.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,32 @@ pub(crate) enum ArtifactKind {
     /// File, stored as it is.
     #[default]
     File,
+    /// Rows of a table, appended to the table at the path: JSON, one row a line.
+    TableRows(TableChunk),
+    /// Pixels of an image, encoded as PNG when the image is sent.
+    Image(ImageLayout),
+}
+
+/// Rows that one call has logged to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct TableChunk {
+    /// Random number by which the rows are recognized when they are sent again.
+    pub(crate) id: u64,
+    /// Number of rows.
+    pub(crate) rows: usize,
+}
+
+/// Layout of an image's pixels: rows from the top, pixels from the left, one byte a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct ImageLayout {
+    /// Width in pixels.
+    pub(crate) width: u32,
+    /// Height in pixels.
+    pub(crate) height: u32,
+    /// Number of channels: 1 for gray, 3 for RGB, 4 for RGBA.
+    pub(crate) channels: u8,
+    /// True if the image belongs to a series by step, which the page shows as a grid with a slider.
+    pub(crate) is_step: bool,
 }
 
 impl ArtifactKind {
@@ -24,6 +50,16 @@ impl ArtifactKind {
     pub(crate) fn noun(self) -> &'static str {
         match self {
             Self::File => "artifact",
+            Self::TableRows(_) => "table",
+            Self::Image(_) => "image",
+        }
+    }
+
+    /// Returns true if an artifact of this kind replaces an earlier one with the same path.
+    pub(crate) fn replaces_earlier(self) -> bool {
+        match self {
+            Self::File | Self::Image(_) => true,
+            Self::TableRows(_) => false,
         }
     }
 }

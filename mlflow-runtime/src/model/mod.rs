@@ -9,6 +9,6 @@ pub(crate) mod run_identity;
 pub(crate) mod tag_keys;
 pub(crate) mod values;
 
-pub(crate) use artifact_kind::ArtifactKind;
+pub(crate) use artifact_kind::{ArtifactKind, ImageLayout, TableChunk};
 pub(crate) use run_identity::{Role, RunIdentity};
 pub use values::{ExperimentRef, Metric, Param, ParseRunStatusError, RunStatus, Tag};

@@ -32,6 +32,13 @@ pub(crate) const CODE_FUNCTION: &str = "code.function";
 pub(crate) const RUN_KEY: &str = "mlflow.rust.runKey";
 /// The key of [`RUN_KEY`] in runs that were created before version 0.1.0 was released.
 pub(crate) const FORMER_RUN_KEY: &str = "mlflow_rs.run_key";
+/// The tables of a run: JSON of a list, which the page and `load_table` of Python's client read.
+pub(crate) const LOGGED_ARTIFACTS: &str = "mlflow.loggedArtifacts";
+/// Set to `True` on a run with images by step, which the page then shows.
+pub(crate) const LOGGED_IMAGES: &str = "mlflow.loggedImages";
+/// Beginning of the key under which a run keeps the state of a table's last append. A hash of the table's path
+/// follows.
+pub(crate) const TABLE_APPEND: &str = "mlflow.rust.tableAppend.";
 /// The time in milliseconds at which a launch of several ranks was started, the first time or again.
 pub(crate) const ATTEMPT: &str = "mlflow.rust.attempt";
 /// The key of [`ATTEMPT`] in runs that were created before version 0.1.0 was released.

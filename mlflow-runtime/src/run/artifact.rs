@@ -7,9 +7,13 @@
 use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use serde::Serialize;
+
 use super::handle::LiveRun;
+use crate::capture;
 use crate::journal::record::{ArtifactLocation, Event};
 use crate::journal::spool::{CopyError, SpooledArtifact};
 use crate::model::{ArtifactKind, limits};
@@ -60,6 +64,70 @@ impl LiveRun<'_> {
                 self.reject(local_path, "there is no such file or folder");
             }
             Err(error) => self.reject(local_path, &format!("it cannot be read: {error}")),
+        }
+    }
+
+    /// Logs a value as JSON or YAML, by the extension of `artifact_file`.
+    pub(super) fn log_dict<T: Serialize + ?Sized>(&self, value: &T, artifact_file: &str) {
+        let is_yaml = [".yaml", ".yml"]
+            .iter()
+            .any(|end| artifact_file.ends_with(end));
+        let write = || -> serde_json::Result<Vec<u8>> {
+            if is_yaml {
+                serde_json::to_value(value).map(|value| capture::to_yaml(&value).into_bytes())
+            } else {
+                serde_json::to_vec_pretty(value)
+            }
+        };
+        // The `Serialize` of a type may panic, which must not reach the caller.
+        match catch_unwind(AssertUnwindSafe(write)) {
+            Ok(Ok(bytes)) => self.log_artifact_bytes(ArtifactKind::File, &bytes, artifact_file),
+            Ok(Err(error)) => self.tracker.warn_rejected(
+                "artifact",
+                artifact_file,
+                format_args!("the value cannot be written as JSON: {error}"),
+            ),
+            Err(_) => self.tracker.warn_rejected(
+                "artifact",
+                artifact_file,
+                format_args!("the `Serialize` of the value panicked"),
+            ),
+        }
+    }
+
+    /// Logs the text of an SVG image or an HTML page, under a name by which the page shows it as such.
+    pub(super) fn log_figure(&self, figure: &str, artifact_file: &str) {
+        let is_svg = figure.contains("<svg");
+        let endings: &[&str] = if is_svg {
+            &[".svg", ".html", ".htm"]
+        } else {
+            &[".html", ".htm"]
+        };
+        let mut path = Cow::Borrowed(artifact_file);
+        if !endings.iter().any(|end| artifact_file.ends_with(end)) {
+            let ending = endings.first().copied().unwrap_or_default();
+            path = format!("{artifact_file}{ending}").into();
+            warn_user(format_args!(
+                "figure {artifact_file:?} is stored as {path:?}, because MLflow shows a figure by the ending of its name"
+            ));
+        }
+        self.log_artifact_bytes(ArtifactKind::File, figure.as_bytes(), &path);
+    }
+
+    /// Logs all files of a folder below `artifact_path`, without the folder's own name.
+    pub(super) fn log_artifacts(&self, local_dir: &Path, artifact_path: &str) {
+        match fs::metadata(local_dir) {
+            Ok(metadata) if metadata.is_dir() => {
+                self.log_folder(local_dir, artifact_path.trim_matches('/'));
+            }
+            Ok(_) => self.reject(
+                local_dir,
+                "it is not a folder; log a file with log_artifact",
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.reject(local_dir, "there is no such folder");
+            }
+            Err(error) => self.reject(local_dir, &format!("it cannot be read: {error}")),
         }
     }
 

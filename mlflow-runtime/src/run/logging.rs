@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use crate::journal::MetricKey;
 use crate::model::metric_key::Key;
+#[cfg(feature = "image")]
+use crate::run::Image;
 use crate::run::current_run::{current_run_or_warn, with_current_run};
 use crate::run::metric_value::{MetricValue, Step};
 
@@ -146,6 +148,126 @@ pub fn set_tags<K: AsRef<str>, V: Display>(tags: impl IntoIterator<Item = (K, V)
 pub fn log_text(text: &str, artifact_file: &str) {
     if let Some(run) = current_run_or_warn("artifact", artifact_file) {
         run.log_text(text, artifact_file);
+    }
+}
+
+/// Stores a value as JSON or YAML, as an artifact of the current run; see
+/// [`Run::log_dict`](crate::Run::log_dict).
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Config { lr: f64, layers: Vec<u32> }
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let config = Config { lr: 0.1, layers: vec![64, 32] };
+/// mlflow::log_dict(&config, "config.yaml");
+/// # drop(run);
+/// # assert_eq!(fake.runs()[0].artifacts["config.yaml"], b"layers:\n  - 64\n  - 32\nlr: 0.1\n");
+/// ```
+pub fn log_dict<T: Serialize + ?Sized>(value: &T, artifact_file: &str) {
+    if let Some(run) = current_run_or_warn("artifact", artifact_file) {
+        run.log_dict(value, artifact_file);
+    }
+}
+
+/// Appends rows to a table of the current run; see [`Run::log_table`](crate::Run::log_table).
+///
+/// ```
+/// #[derive(serde::Serialize)]
+/// struct Answer<'a> { question: &'a str, answer: &'a str, score: f64 }
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let answers = [
+///     Answer { question: "2 + 2", answer: "4", score: 1.0 },
+///     Answer { question: "2 * 3", answer: "5", score: 0.0 },
+/// ];
+/// mlflow::log_table(&answers, "eval.json");
+/// mlflow::log_table([Answer { question: "1 - 1", answer: "0", score: 1.0 }], "eval.json");
+/// # drop(run);
+/// # let table = String::from_utf8(fake.runs()[0].artifacts["eval.json"].clone()).unwrap();
+/// # assert_eq!(table, r#"{"columns":["question","answer","score"],"data":[["2 + 2","4",1.0],["2 * 3","5",0.0],["1 - 1","0",1.0]]}"#);
+/// ```
+pub fn log_table<T: Serialize>(rows: impl IntoIterator<Item = T>, artifact_file: &str) {
+    if let Some(run) = current_run_or_warn("table", artifact_file) {
+        run.log_table(rows, artifact_file);
+    }
+}
+
+/// Stores an image as an artifact of the current run; see [`Run::log_image`](crate::Run::log_image).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let pixels: Vec<u8> = (0..16 * 16).flat_map(|at| [at as u8, 0, 255]).collect();
+/// mlflow::log_image(mlflow::Image::rgb(16, 16, &pixels), "gradient.png");
+///
+/// let picture = image::DynamicImage::new_rgb8(16, 16); // of the crate `image`
+/// mlflow::log_image(&picture, "black.png");
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts["gradient.png"].starts_with(b"\x89PNG"));
+/// # assert!(fake.runs()[0].artifacts.contains_key("black.png"));
+/// ```
+#[cfg(feature = "image")]
+#[cfg_attr(docsrs, doc(cfg(feature = "image")))]
+pub fn log_image<'i>(image: impl Into<Image<'i>>, artifact_file: &str) {
+    if let Some(run) = current_run_or_warn("image", artifact_file) {
+        run.log_image(image, artifact_file);
+    }
+}
+
+/// Stores an image of a series at a step of the current run; see
+/// [`Run::log_image_at`](crate::Run::log_image_at).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// for step in 0..3 {
+///     let sample = image::GrayImage::from_pixel(28, 28, image::Luma([80 * step as u8]));
+///     mlflow::log_image_at(&sample, "samples/digit", step);
+/// }
+/// # drop(run);
+/// # assert_eq!(fake.runs()[0].artifacts.len(), 6);
+/// ```
+#[cfg(feature = "image")]
+#[cfg_attr(docsrs, doc(cfg(feature = "image")))]
+pub fn log_image_at<'i>(image: impl Into<Image<'i>>, key: &str, step: impl Step) {
+    if let Some(run) = current_run_or_warn("image", key) {
+        run.log_image_at(image, key, step);
+    }
+}
+
+/// Stores an SVG image or an HTML page as an artifact of the current run; see
+/// [`Run::log_figure`](crate::Run::log_figure).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let svg = r#"<svg xmlns="http://www.w3.org/2000/svg"><circle r="4"/></svg>"#; // drawn by `plotters`
+/// mlflow::log_figure(svg, "charts/confusion.svg");
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts.contains_key("charts/confusion.svg"));
+/// ```
+pub fn log_figure(figure: &str, artifact_file: &str) {
+    if let Some(run) = current_run_or_warn("artifact", artifact_file) {
+        run.log_figure(figure, artifact_file);
+    }
+}
+
+/// Stores copies of all files in a folder as artifacts of the current run; see
+/// [`Run::log_artifacts`](crate::Run::log_artifacts).
+///
+/// ```
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_artifacts("benches");
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts.contains_key("log.rs"));
+/// ```
+pub fn log_artifacts(local_dir: impl AsRef<Path>) {
+    if let Some(run) = current_run_or_warn("artifact", &local_dir.as_ref().to_string_lossy()) {
+        run.log_artifacts(local_dir);
     }
 }
 

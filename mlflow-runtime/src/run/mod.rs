@@ -16,11 +16,14 @@ mod default_name;
 mod guard;
 mod handle;
 mod identity;
+#[cfg(feature = "image")]
+mod image;
 pub(crate) mod instrumented;
 pub(crate) mod logging;
 pub(crate) mod metric_value;
 mod open_runs;
 pub(crate) mod start;
+mod table;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -31,6 +34,8 @@ use std::sync::{Arc, Weak};
 
 pub use builder::{RunBuilder, start_run, start_run_at};
 pub use guard::ActiveRun;
+#[cfg(feature = "image")]
+pub use image::Image;
 pub(crate) use open_runs::{is_open_here, kill_open_runs, signal_flag};
 
 use serde::Serialize;
@@ -275,6 +280,72 @@ impl Run {
         }
     }
 
+    /// Stores a value as JSON, indented by two spaces, or as YAML if `artifact_file` ends in `.yaml` or `.yml`.
+    /// JSON keeps the order of the fields; YAML has them in alphabetical order, as MLflow's Python client writes
+    /// it. A value that cannot be written as JSON, such as a map whose keys are lists, is rejected with a warning.
+    /// NaN and infinities become `null`. See [`log_dict()`](crate::log_dict) for an example.
+    pub fn log_dict<T: Serialize + ?Sized>(&self, value: &T, artifact_file: &str) {
+        if let Some(run) = self.live() {
+            run.log_dict(value, artifact_file);
+        }
+    }
+
+    /// Appends rows to the table `artifact_file`, which the MLflow UI shows as a table and Python's
+    /// `mlflow.load_table` reads. See [`log_table()`](crate::log_table) for an example.
+    ///
+    /// A row is any `Serialize` value: a struct or a map has a column for each field, a tuple or a list the columns
+    /// `0`, `1` and so on, and a plain value the column `0`. Rows of one table may have different columns; a
+    /// column that a row lacks is `null` there. NaN and infinities become `null`, as in MLflow. A row that cannot
+    /// be written as JSON is left out, with a warning.
+    ///
+    /// Further calls with the same path append, also after a restart of the process, and also to a table that
+    /// Python has logged. Each row arrives once, in the order in which this process has logged them. At each
+    /// append the whole table is sent, in the background, so a table is meant for thousands of rows and not for
+    /// millions; its file has at most 256 MiB. Ranks that [join](crate::distributed) a run and forked processes
+    /// append to tables of their own, such as `eval-rank-3.json`.
+    ///
+    /// MLflow finds a table by a name that ends in `.json` and has none of the characters `"',:[]{}`. Any other
+    /// name is changed, with a warning.
+    pub fn log_table<T: Serialize>(&self, rows: impl IntoIterator<Item = T>, artifact_file: &str) {
+        if let Some(run) = self.live() {
+            run.log_table(rows, artifact_file);
+        }
+    }
+
+    /// Stores an image as the artifact `artifact_file`, a PNG. The calling thread copies the pixels; they are
+    /// encoded in the background. An image without pixels, or whose bytes do not fit its size, is rejected with a
+    /// warning. See [`log_image()`](crate::log_image) for an example.
+    #[cfg(feature = "image")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
+    pub fn log_image<'i>(&self, image: impl Into<Image<'i>>, artifact_file: &str) {
+        if let Some(run) = self.live() {
+            run.log_image(&image.into(), artifact_file);
+        }
+    }
+
+    /// Stores an image of the series `key` at a step. The MLflow UI shows the series of a run in a grid, with a
+    /// slider for the steps. See [`log_image_at()`](crate::log_image_at) for an example, and
+    /// [`log_image`](Self::log_image) for what happens to the pixels.
+    ///
+    /// A key has ASCII letters, digits, `_`, `-`, `.`, `/` and spaces; other characters become `_`, with a warning.
+    #[cfg(feature = "image")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "image")))]
+    pub fn log_image_at<'i>(&self, image: impl Into<Image<'i>>, key: &str, step: impl Step) {
+        if let Some(run) = self.live() {
+            run.log_image_at(&image.into(), key, step.as_step());
+        }
+    }
+
+    /// Stores a figure as the artifact `artifact_file`: the text of an SVG image, as charts are drawn by
+    /// `plotters` and other crates, or an HTML page, which the MLflow UI shows with its scripts. The name has to
+    /// end in `.svg`, `.html` or `.htm`; an ending that does not match the text is appended, with a warning. See
+    /// [`log_figure()`](crate::log_figure) for an example.
+    pub fn log_figure(&self, figure: &str, artifact_file: &str) {
+        if let Some(run) = self.live() {
+            run.log_figure(figure, artifact_file);
+        }
+    }
+
     /// Stores a copy of a file under the file's own name. If `local_path` is a folder, stores all files in
     /// the folder below the folder's own name, as MLflow's Python client does; links to other folders are not
     /// followed. See [`log_artifact()`](crate::log_artifact) for an example.
@@ -306,6 +377,32 @@ impl Run {
     pub fn log_artifact_in(&self, local_path: impl AsRef<Path>, artifact_path: &str) {
         if let Some(run) = self.live() {
             run.log_artifact_path(local_path.as_ref(), artifact_path);
+        }
+    }
+
+    /// Stores copies of all files in a folder, without the folder's own name, as MLflow's Python client does.
+    /// [`log_artifact`](Self::log_artifact) keeps the name. See there for what a copy costs, and
+    /// [`log_artifacts()`](crate::log_artifacts) for an example.
+    ///
+    /// A file that is removed while the folder is read is left out, with a warning. Links to other folders are not
+    /// followed.
+    pub fn log_artifacts(&self, local_dir: impl AsRef<Path>) {
+        self.log_artifacts_in(local_dir, "");
+    }
+
+    /// Stores copies as [`log_artifacts`](Self::log_artifacts) does, in the directory `artifact_path` of the run's
+    /// artifacts.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// run.log_artifacts_in("benches", "source");
+    /// # drop(run);
+    /// # assert!(fake.runs()[0].artifacts.contains_key("source/log.rs"));
+    /// ```
+    pub fn log_artifacts_in(&self, local_dir: impl AsRef<Path>, artifact_path: &str) {
+        if let Some(run) = self.live() {
+            run.log_artifacts(local_dir.as_ref(), artifact_path);
         }
     }
 

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use crate::journal::user_files;
 use crate::model::limits;
 use crate::model::{ArtifactKind, Metric, Param, RunStatus, Tag};
 use crate::shipper::chosen_steps::ChosenSteps;
+use crate::shipper::deliver::table_rows::MAX_ROWS_OF_APPEND;
 use crate::store::{Batch, BatchLimits};
 
 /// Bytes of events at which a batch is full: bounds the memory for a backlog of long values.
@@ -332,6 +334,26 @@ impl RunBatch {
                 RunEvent::Artifact(artifact) => self.artifacts.push(artifact),
             }
         }
+        self.gather_table_rows();
+    }
+
+    /// Moves the rows of each table behind the first ones of that table, so that one upload takes them all.
+    fn gather_table_rows(&mut self) {
+        let mut firsts: FxHashMap<&str, u64> = FxHashMap::default();
+        let mut places = Vec::with_capacity(self.artifacts.len());
+        for artifact in &self.artifacts {
+            let first = match artifact.table() {
+                Some(path) => *firsts.entry(path).or_insert(artifact.sequence),
+                None => artifact.sequence,
+            };
+            places.push((artifact.sequence, first));
+        }
+        if firsts.is_empty() {
+            return;
+        }
+        let places: FxHashMap<u64, u64> = places.into_iter().collect();
+        let artifacts = &mut self.artifacts;
+        artifacts.sort_by_key(|artifact| places.get(&artifact.sequence).copied());
     }
 
     /// Takes out the entries that the store would refuse, so that the rest can be sent in full batches.
@@ -459,6 +481,22 @@ impl RunBatch {
             }
         }
         found
+    }
+
+    /// Returns the range of artifacts that one upload takes next: one artifact, or all rows of a table that follow
+    /// each other.
+    pub(in crate::shipper) fn next_artifacts(&self) -> Range<usize> {
+        let from = self.sent.artifacts;
+        let rest = self.artifacts.get(from..).unwrap_or_default();
+        let table = rest.first().and_then(Artifact::table);
+        let is_of_table = |artifact: &&Artifact| table.is_some() && artifact.table() == table;
+        let rows = rest.iter().take(MAX_ROWS_OF_APPEND);
+        from..from + rows.take_while(is_of_table).count().max(1)
+    }
+
+    /// Takes out artifacts that were not sent.
+    pub(in crate::shipper) fn take_artifacts(&mut self, range: Range<usize>) -> Vec<Artifact> {
+        self.artifacts.drain(range).collect()
     }
 
     /// Takes out the artifacts that were not sent, to be deferred.
@@ -608,6 +646,14 @@ struct Remaining<'a> {
 }
 
 impl Artifact {
+    /// Returns the path of the table to which the artifact appends rows; `None` for any other kind of artifact.
+    pub(in crate::shipper) fn table(&self) -> Option<&str> {
+        match self.kind {
+            ArtifactKind::TableRows(_) => Some(&self.path),
+            ArtifactKind::File | ArtifactKind::Image(_) => None,
+        }
+    }
+
     /// Returns the artifact's file beside the segments, if it has one.
     pub(in crate::shipper) fn file(&self) -> Option<&Path> {
         self.bytes.file()

@@ -235,6 +235,7 @@ impl RunStates {
             // The first param of a key counts. The store refuses a second, different value.
             RunEvent::Param(_) => return true,
             RunEvent::Tag(tag) => (SupersedableKind::Tag, tag.key.clone()),
+            RunEvent::Artifact(artifact) if !artifact.kind.replaces_earlier() => return true,
             RunEvent::Artifact(artifact) => (
                 SupersedableKind::Artifact(artifact.kind),
                 artifact.path.clone(),
@@ -390,6 +391,7 @@ impl RunStates {
                     content: ArtifactLocation::Growing { .. },
                     ..
                 }) => {}
+                Some(Event::Artifact { kind, .. }) if !kind.replaces_earlier() => {}
                 Some(Event::Artifact { path, kind, .. }) => {
                     self.record_newest(
                         run,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{ClientError, Store};
+use super::{ClientError, Store, StoreError};
 use crate::entities::{
     Experiment, FileInfo, MetricHistory, ModelVersion, NewExperiment, NewModelVersion,
     NewRegisteredModel, RegisteredModel, Run, RunUpdate,
@@ -313,4 +313,36 @@ pub(super) fn leave_out_prompts(comparisons: &mut Vec<Comparison>) -> bool {
         comparisons.retain(|comparison| !is_mark(comparison));
     }
     !wants_prompts
+}
+
+/// Reads an artifact into memory; see [`Store::get_artifact`].
+pub(super) async fn collect_artifact(
+    store: &impl Catalog,
+    run_id: &str,
+    path: &str,
+    max_bytes: u64,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let mut bytes = Vec::new();
+    let mut sink = |part: &[u8]| {
+        if (bytes.len() + part.len()) as u64 > max_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        bytes.extend_from_slice(part);
+        Ok(())
+    };
+    match store.read_artifact(run_id, path, &mut sink).await {
+        Ok(()) => Ok(Some(bytes)),
+        Err(ClientError::NotFound { .. }) => Ok(None),
+        Err(ClientError::Unavailable { reason }) => Err(StoreError::Unavailable {
+            reason,
+            retry_after: None,
+        }),
+        Err(ClientError::Invalid { reason } | ClientError::LocalFile { reason }) => {
+            Err(StoreError::Rejected { reason })
+        }
+        Err(error) => Err(StoreError::Blocked {
+            reason: error.to_string().into(),
+            everything: false,
+        }),
+    }
 }

@@ -20,6 +20,7 @@ mod memory;
 mod open;
 mod rest;
 mod sqlite;
+mod table_file;
 mod uri;
 mod validate;
 
@@ -46,6 +47,7 @@ pub use error::{ErrorReason, StoreError};
 pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
+pub(crate) use table_file::TableFile;
 pub(crate) use validate::{check_batch, check_path_inside};
 
 /// Tag that identifies a run, so that the run can be found when the answer to its creation was lost.
@@ -197,6 +199,17 @@ pub trait Store: Send {
     async fn ping_artifacts(&self, _run: &StoredRun) -> Result<(), StoreError> {
         self.ping().await
     }
+
+    /// Returns the bytes of an artifact; `None` if the run has none at this path.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if the artifact is a folder, or has more than `max_bytes` bytes.
+    async fn get_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Writes an artifact, and replaces an existing one with the same path. `path` is relative and
     /// `/`-separated.

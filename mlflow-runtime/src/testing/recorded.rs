@@ -65,6 +65,7 @@ impl RecordedRun {
         }
         let mut tags = run.tags;
         tags.remove(tag_keys::RUN_KEY);
+        tags.retain(|key, _| !key.starts_with(tag_keys::TABLE_APPEND));
         Self {
             id: run.run_id,
             name: run.name,
@@ -118,10 +119,16 @@ fn is_timestamp(text: Option<&str>) -> bool {
     text.is_some_and(|text| text.len() == 15 && text.bytes().enumerate().all(is_of_time))
 }
 
-/// Returns true if runs have the tag without the code setting it: the run's name and parent, the environment,
-/// the build.
+/// Returns true if runs have the tag without the code setting it: the run's name and parent, its tables and
+/// images, the environment, the build.
 pub(super) fn is_automatic(key: &str) -> bool {
-    [tag_keys::RUN_NAME, tag_keys::PARENT_RUN_ID].contains(&key)
+    const SET_WITH_VALUES: [&str; 4] = [
+        tag_keys::RUN_NAME,
+        tag_keys::PARENT_RUN_ID,
+        tag_keys::LOGGED_ARTIFACTS,
+        tag_keys::LOGGED_IMAGES,
+    ];
+    SET_WITH_VALUES.contains(&key)
         || environment::for_process().has_tag(key)
         || Callsite::is_automatic_tag(key)
 }

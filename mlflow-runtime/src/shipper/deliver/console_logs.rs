@@ -116,7 +116,10 @@ impl Delivery {
             fingerprint: None,
         };
         let sent = match self.ensure_run(reader, run).await {
-            Ok(stored) => match self.upload_artifact(&stored, &artifact).await {
+            Ok(stored) => match self
+                .upload_artifacts(&stored, std::slice::from_ref(&artifact))
+                .await
+            {
                 Ok(None) => UploadOutcome::Complete,
                 Ok(Some(reason)) => UploadOutcome::Refused(reason),
                 Err(StoreError::Blocked {

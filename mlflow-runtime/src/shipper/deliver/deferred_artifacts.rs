@@ -104,7 +104,7 @@ impl Delivery {
                 break;
             };
             match self
-                .upload_artifact(&deferred.run, &deferred.artifact)
+                .upload_artifacts(&deferred.run, std::slice::from_ref(&deferred.artifact))
                 .await
             {
                 Ok(refused) => {

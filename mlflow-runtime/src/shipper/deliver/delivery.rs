@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::ArtifactKind;
 use crate::shipper::batch::{Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch};
 use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::copy_check;
@@ -420,21 +421,32 @@ impl Delivery {
                 break;
             }
             self.supersede(reader, run, artifact);
-            let stuck = match self.upload_artifact(run, artifact).await {
+            let group = run_batch.next_artifacts();
+            if reader.deferred.has_earlier_rows(&run.run_id, artifact) {
+                for artifact in run_batch.take_artifacts(group) {
+                    self.defer(reader, run, run_batch, artifact, None, part);
+                }
+                continue;
+            }
+            let artifacts = run_batch.artifacts.get(group.clone()).unwrap_or_default();
+            let stuck = match self.upload_artifacts(run, artifacts).await {
                 Ok(None) => {
-                    run_batch.sent.artifacts += 1;
+                    run_batch.sent.artifacts = group.end;
                     self.has_progress = true;
                     continue;
                 }
                 Ok(Some(reason)) => {
-                    let artifact = run_batch.artifacts.remove(run_batch.sent.artifacts);
-                    run_batch.record_refused(vec![Rejection::artifact(artifact, reason)]);
+                    let refused = { run_batch.take_artifacts(group).into_iter() }
+                        .map(|artifact| Rejection::artifact(artifact, reason.clone()))
+                        .collect();
+                    run_batch.record_refused(refused);
                     continue;
                 }
                 Err(error) => self.classify_artifact_error(reader, run, error).await?,
             };
-            let artifact = run_batch.artifacts.remove(run_batch.sent.artifacts);
-            self.defer(reader, run, run_batch, artifact, stuck, part);
+            for artifact in run_batch.take_artifacts(group) {
+                self.defer(reader, run, run_batch, artifact, stuck.clone(), part);
+            }
         }
         for artifact in run_batch.take_unsent_artifacts() {
             self.defer(reader, run, run_batch, artifact, None, part);
@@ -442,8 +454,26 @@ impl Delivery {
         Ok(())
     }
 
-    /// Uploads an artifact. Returns the reason if the store rejects it for good.
-    pub(in crate::shipper) async fn upload_artifact(
+    /// Uploads an artifact, or appends the rows of several artifacts to their table. Returns the reason if the
+    /// store rejects them for good.
+    pub(in crate::shipper) async fn upload_artifacts(
+        &self,
+        run: &StoredRun,
+        artifacts: &[Artifact],
+    ) -> Result<Option<String>, StoreError> {
+        let Some(artifact) = artifacts.first() else {
+            return Ok(None);
+        };
+        match artifact.kind {
+            ArtifactKind::File => self.put_file(run, artifact).await,
+            ArtifactKind::Image(layout) => self.put_image(run, artifact, layout).await,
+            ArtifactKind::TableRows(_) => {
+                self.append_table_rows(run, &artifact.path, artifacts).await
+            }
+        }
+    }
+
+    async fn put_file(
         &self,
         run: &StoredRun,
         artifact: &Artifact,

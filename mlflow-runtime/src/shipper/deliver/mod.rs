@@ -11,5 +11,7 @@ pub(super) mod create_run;
 pub(super) mod deferred_artifacts;
 pub(super) mod delivery;
 pub(super) mod end_run;
+pub(super) mod images;
 pub(super) mod parked_runs;
+pub(super) mod table_rows;
 pub(super) mod user_messages;

@@ -5,13 +5,15 @@
 //! 1. An artifact that fails is tried again at growing intervals, and delays no other artifact.
 //! 2. While the whole artifact store is unavailable (a bucket, a disk), one artifact is tried per interval,
 //!    each in its turn; all others, new ones included, wait without a try.
-//! 3. Of two artifacts with the same path, the newer one replaces the older one.
+//! 3. Of two artifacts with the same path, the newer one replaces the older one. The rows of a table are tried
+//!    in the order in which they were logged instead.
 //! 4. A waiting artifact is recorded in [segments of its own](crate::journal::entry_log), so that it pins
 //!    none of the segments that it was read from. Its bytes are in a file if the journal is on a disk.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::journal::entry_log::EntryLog;
@@ -50,6 +52,12 @@ impl DeferredArtifact {
     pub(in crate::shipper) fn is_blocked(&self) -> bool {
         self.stuck.as_ref().is_some_and(StuckReason::is_blocked)
     }
+
+    /// Returns the run and the path of the table to which the artifact appends rows; `None` for any other kind of
+    /// artifact.
+    fn table(&self) -> Option<(&str, &str)> {
+        Some((&self.run.run_id, self.artifact.table()?))
+    }
 }
 
 /// State of the artifact store, as last observed.
@@ -74,24 +82,26 @@ impl DeferredArtifacts {
 
     /// Returns true if any artifact waits for something other than a person's action.
     pub(in crate::shipper) fn has_retryable(&self) -> bool {
-        self.waiting.iter().any(|deferred| !deferred.is_blocked())
+        self.fronts().any(|deferred| !deferred.is_blocked())
     }
 
     /// Returns true if the artifact store is unavailable, or everything that waits has failed repeatedly: the
     /// end of the process need not wait for it. Blocked artifacts do not count.
     pub(in crate::shipper) fn is_hopeless(&self) -> bool {
-        let mut waiting = self
-            .waiting
-            .iter()
-            .filter(|deferred| !deferred.is_blocked());
+        let mut waiting = self.fronts().filter(|deferred| !deferred.is_blocked());
         self.store_state.unavailable_until.is_some()
             || waiting.all(|deferred| deferred.backoff.failures() >= HOPELESS_AFTER)
     }
 
-    /// Returns the number of artifacts that are blocked until a person acts.
+    /// Returns the number of artifacts that are blocked until a person acts, with the rows that wait for blocked
+    /// rows of their table.
     pub(in crate::shipper) fn blocked_count(&self) -> usize {
-        let blocked = self.waiting.iter().filter(|deferred| deferred.is_blocked());
-        blocked.count()
+        let first_rows = self.first_rows();
+        let is_blocked = |deferred: &&DeferredArtifact| {
+            let front = first_rows.get(&deferred.table()).copied();
+            front.unwrap_or(deferred).is_blocked()
+        };
+        self.waiting.iter().filter(is_blocked).count()
     }
 
     /// Returns true if it is too early to try any artifact, because the artifact store is unavailable.
@@ -103,7 +113,7 @@ impl DeferredArtifacts {
 
     /// Returns the time of the next try; `None` if no artifact waits.
     pub(in crate::shipper) fn next_try_at(&self) -> Option<Instant> {
-        let due = self.waiting.iter().map(|deferred| deferred.due).min()?;
+        let due = self.fronts().map(|deferred| deferred.due).min()?;
         Some(
             self.store_state
                 .unavailable_until
@@ -120,14 +130,51 @@ impl DeferredArtifacts {
         place.unavailable_until = place.unavailable_until.map(|until| until.min(at));
     }
 
+    /// Returns true if `artifact` holds rows of a table, and earlier rows of that table wait here.
+    pub(in crate::shipper) fn has_earlier_rows(&self, run_id: &str, artifact: &Artifact) -> bool {
+        let table = artifact.table().map(|path| (run_id, path));
+        table.is_some_and(|table| {
+            let is_earlier = |deferred: &DeferredArtifact| {
+                deferred.table() == Some(table) && deferred.artifact.sequence < artifact.sequence
+            };
+            self.waiting.iter().any(is_earlier)
+        })
+    }
+
+    /// Returns the artifacts that may be tried: all but the rows for which earlier rows of their table wait here.
+    fn fronts(&self) -> impl Iterator<Item = &DeferredArtifact> {
+        let first_rows = self.first_rows();
+        self.waiting.iter().filter(move |deferred| {
+            let front = first_rows.get(&deferred.table());
+            front.is_none_or(|front| std::ptr::eq(*front, *deferred))
+        })
+    }
+
+    /// Returns the earliest rows that wait, of each table.
+    fn first_rows(&self) -> FxHashMap<Option<(&str, &str)>, &DeferredArtifact> {
+        let mut first_rows: FxHashMap<_, &DeferredArtifact> = FxHashMap::default();
+        for deferred in self
+            .waiting
+            .iter()
+            .filter(|deferred| deferred.table().is_some())
+        {
+            let first = first_rows.entry(deferred.table()).or_insert(deferred);
+            if deferred.artifact.sequence < first.artifact.sequence {
+                *first = deferred;
+            }
+        }
+        first_rows
+    }
+
     pub(in crate::shipper) fn take_due(&mut self, now: Instant) -> Option<DeferredArtifact> {
         if self.is_store_unavailable() {
             return None;
         }
-        let at = self
-            .waiting
-            .iter()
-            .position(|deferred| deferred.due <= now)?;
+        let at = {
+            let due = self.fronts().find(|deferred| deferred.due <= now)?;
+            let is_due = |deferred: &DeferredArtifact| std::ptr::eq(deferred, due);
+            self.waiting.iter().position(is_due)?
+        };
         self.waiting.remove(at)
     }
 }

@@ -156,6 +156,9 @@ impl Effect {
     }
 }
 
+/// Entry that is rejected for good if the tags of an append to a table are.
+pub(super) const TABLE_ROWS: &str = "table rows";
+
 impl Fault {
     fn meets(&self, call: &Call<'_>) -> bool {
         let is_ping = matches!(call.route, Route::Ping | Route::PingArtifacts);
@@ -189,6 +192,9 @@ impl Call<'_> {
             return Some(format!("artifact {path}"));
         }
         let batch = self.batch?;
+        if { batch.tags.iter() }.any(|tag| tag.key.starts_with(tag_keys::TABLE_APPEND)) {
+            return Some(TABLE_ROWS.to_owned());
+        }
         match (batch.metrics, batch.params, batch.tags) {
             ([metric], [], []) if metric.value > LAST_STEP_BASE => {
                 Some(format!("returned {}", metric.value))
@@ -898,6 +904,21 @@ impl Store for FaultyStore {
     async fn ping_artifacts(&self, run: &StoredRun) -> Result<(), StoreError> {
         self.ask(self.call_for_run(Route::PingArtifacts, run), |_| Ok(()))
             .await
+    }
+
+    async fn get_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut call = self.call_for_run(Route::Get, run);
+        call.path = Some(path);
+        self.ask(call, |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.get_artifact(run, path, max_bytes))
+        })
+        .await
     }
 
     async fn put_artifact(

@@ -1,7 +1,7 @@
 //! The properties that hold in every world, whatever happens in it.
 //!
 //! 1. Nothing that was logged is lost or doubled: the store has each point once, the first value of each
-//!    param, the last value of each tag and artifact, and the end that the run was given.
+//!    param, the last value of each tag and artifact, each row of each table, and the end that the run was given.
 //! 2. Every value of a living process is counted as exactly one of delivered, rejected, blocked or queued.
 //!    Rejected values are kept.
 //! 3. Everything that the store would accept is there after a bounded time, whatever else it refuses.
@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::faulty_store::{LAST_STEPS, Server, ServerRun};
+use super::faulty_store::{LAST_STEPS, Server, ServerRun, TABLE_ROWS};
 use super::process::Process;
 use super::schedule::{Effect, Route, RunId, Scope};
 use crate::model::tag_keys;
@@ -53,6 +53,8 @@ pub(super) struct ExpectedRun {
     pub(super) own_steps: BTreeSet<i64>,
     pub(super) returned: Vec<LastStepPoint>,
     pub(super) artifacts: BTreeMap<String, Vec<u8>>,
+    /// Rows of each table by its path: the value of the call, and the number of the row.
+    pub(super) tables: BTreeMap<String, Vec<(u32, usize)>>,
     pub(super) end: Option<(RunStatus, i64)>,
     /// True if the process that started the run is dead, so that another process ends the run.
     pub(super) is_orphan: bool,
@@ -221,6 +223,13 @@ fn check_run(
             });
         }
     }
+    for (path, rows) in &logged.tables {
+        let is_refused =
+            is_refused(format!("artifact {path}")) || is_refused(TABLE_ROWS.to_owned());
+        let is_complete = !excused.all_artifacts && !is_refused;
+        check_table(rows, data.artifacts.get(path), is_complete)
+            .map_err(|fault| format!("table {path}: {fault}"))?;
+    }
     let (status, end_time_ms) = match logged.end {
         Some((status, at)) => (status, Some(at)),
         None if logged.is_orphan => (RunStatus::Killed, data.end_time_ms),
@@ -238,6 +247,38 @@ fn check_run(
         return Err(format!("its parent is {named}, not run {parent}"));
     }
     Ok(())
+}
+
+/// Checks that a table has each row once, in the order of the log, and no others.
+fn check_table(
+    logged: &[(u32, usize)],
+    stored: Option<&Vec<u8>>,
+    is_complete: bool,
+) -> Result<(), String> {
+    #[derive(serde::Deserialize)]
+    struct Stored {
+        data: Vec<(u32, usize)>,
+    }
+    let stored = match stored {
+        Some(bytes) => {
+            serde_json::from_slice::<Stored>(bytes).map_err(|error| error.to_string())?
+        }
+        None => Stored { data: Vec::new() },
+    };
+    let mut left = logged.iter();
+    for stored in &stored.data {
+        // Rows that were rejected for good are left out.
+        if !left.any(|row| row == stored) {
+            return Err(format!(
+                "row {stored:?} is there twice, out of order, or was not logged"
+            ));
+        }
+    }
+    let seen: BTreeSet<_> = stored.data.iter().collect();
+    match logged.iter().find(|row| !seen.contains(row)) {
+        Some((value, row)) if is_complete => Err(format!("row {row} of {value} is not there")),
+        _ => Ok(()),
+    }
 }
 
 /// Checks that the store has each value logged at the last step of its key once, at a step not before the

@@ -14,6 +14,8 @@ pub(super) const PARAMS: [&str; 3] = ["alpha", "beta", "gamma"];
 pub(super) const START_PARAMS: [&str; 4] = ["given", "more", PARAMS[0], "no: such/../key"];
 pub(super) const TAGS: [&str; 3] = ["state", "stage", "owner"];
 pub(super) const PATHS: [&str; 3] = ["notes.txt", "plots/a.txt", "model.bin"];
+/// Path of the table of a run.
+pub(super) const TABLE: &str = "rows.json";
 const STATUSES: [RunStatus; 3] = [RunStatus::Finished, RunStatus::Failed, RunStatus::Killed];
 
 /// Number of processes that can live at the same time.
@@ -121,6 +123,12 @@ pub(super) enum Event {
         path: usize,
         bytes: usize,
         is_spooled: bool,
+        value: u32,
+    },
+    /// Rows of one table, logged by one call. No two calls have the same value.
+    Rows {
+        to: EntryTarget,
+        count: usize,
         value: u32,
     },
     End {
@@ -406,10 +414,15 @@ impl ScheduleBuilder {
                 key: which,
                 value,
             },
-            45..65 => {
+            45..58 => {
                 self.set_tags(to);
                 return;
             }
+            58..65 => Event::Rows {
+                to,
+                count: self.random.pick(&[1, 1, 2, 5]),
+                value,
+            },
             65..75 => Event::Artifact {
                 to,
                 path: which,

@@ -20,14 +20,14 @@ use super::properties::{
 };
 use super::schedule::{
     Effect, EntryTarget, Fault, METRICS, PARAMS, PATHS, PROCESSES, RunId, START_PARAMS, Schedule,
-    ScheduledEvent, Scope, TAGS,
+    ScheduledEvent, Scope, TABLE, TAGS,
 };
 use crate::determinism;
 use crate::journal::MetricKey;
 use crate::journal::record::{ArtifactLocation, Event, RunStart};
 use crate::model::limits;
 use crate::model::metric_key::Key;
-use crate::model::{ArtifactKind, ExperimentRef, Param, RunStatus, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, Param, RunStatus, TableChunk, Tag};
 use crate::model::{Role, RunIdentity};
 use crate::shipper::FlushScope;
 use crate::sync::lock;
@@ -373,6 +373,7 @@ impl World {
                 content.extend_from_slice(value.to_string().as_bytes());
                 self.log_artifact(to, path, is_spooled, value, &content);
             }
+            Happens::Rows { to, count, value } => self.log_rows(to, count, value),
             Happens::End { to, status } => self.log_end(to, status),
             Happens::Fault(fault) => self.server().add_fault(fault),
             Happens::Heal => self.server().end_temporary_faults(),
@@ -580,6 +581,29 @@ impl World {
             process.log(to.run, to.on_thread, &event, bytes);
         }
         logged.artifacts.insert(path, bytes.to_vec());
+    }
+
+    fn log_rows(&mut self, to: EntryTarget, count: usize, value: u32) {
+        let Some((process, logged)) = self.writer(to) else {
+            return;
+        };
+        let path = Self::named(TABLE, to, process);
+        let mut lines = String::new();
+        for row in 0..count {
+            lines.push_str(&format!("[{value},{row}]\n"));
+        }
+        let event = Event::Artifact {
+            path: Cow::Borrowed(&path),
+            kind: ArtifactKind::TableRows(TableChunk {
+                id: value.into(),
+                rows: count,
+            }),
+            content: ArtifactLocation::Attached,
+            fingerprint: None,
+        };
+        process.log(to.run, to.on_thread, &event, lines.as_bytes());
+        let rows = logged.tables.entry(path).or_default();
+        rows.extend((0..count).map(|row| (value, row)));
     }
 
     fn log_end(&mut self, to: EntryTarget, status: RunStatus) {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::catalog::collect_artifact;
 use super::{
     ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun,
     local_artifacts, validate,
@@ -488,6 +489,15 @@ impl Store for MemoryStore {
     /// request.
     async fn ping(&self) -> Result<(), StoreError> {
         self.lock_state().injected_failures.check_online()
+    }
+
+    async fn get_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        collect_artifact(self, &run.run_id, path, max_bytes).await
     }
 
     async fn put_artifact(

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+use super::catalog::collect_artifact;
 use super::{
     ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun, validate,
 };
@@ -471,6 +472,15 @@ impl Store for RestStore {
         self.http
             .ping("artifacts/list", &[("run_id", &run.run_id)])
             .await
+    }
+
+    async fn get_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        collect_artifact(self, &run.run_id, path, max_bytes).await
     }
 
     async fn put_artifact(

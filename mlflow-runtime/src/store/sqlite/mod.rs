@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
+use super::catalog::collect_artifact;
 use super::{
     ArtifactContent, Batch, BatchLimits, MAX_BLOCKING_WAIT, NewRun, Store, StoreError, StoreInfo,
     StoredRun, local_artifacts, validate,
@@ -230,6 +231,15 @@ impl Store for SqliteStore {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.with_connection(|db| Ok(open::query_schema_revision(db).map(drop)?))
+    }
+
+    async fn get_artifact(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        collect_artifact(self, &run.run_id, path, max_bytes).await
     }
 
     async fn put_artifact(

@@ -1,0 +1,182 @@
+//! [`Image`], and images on their way into the journal.
+//!
+//! Invariants: the thread that logs copies the pixels and encodes nothing. An image whose pixels do not fit its
+//! size is rejected with a warning.
+
+use std::borrow::Cow;
+
+use image::{DynamicImage, GrayImage, RgbImage, RgbaImage};
+
+use super::handle::LiveRun;
+use crate::model::{ArtifactKind, ImageLayout};
+use crate::time;
+use crate::warnings::warn_user;
+
+/// Image to be logged: pixels with 8 bits a channel.
+///
+/// An image of the crate [`image`] is converted by `into()`, as are references to it. See
+/// [`log_image()`](crate::log_image) for an example.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(docsrs, doc(cfg(feature = "image")))]
+pub struct Image<'a> {
+    width: u32,
+    height: u32,
+    channels: u8,
+    pixels: Cow<'a, [u8]>,
+}
+
+impl<'a> Image<'a> {
+    /// Creates a gray image from `width * height` bytes: the rows from the top, in each the pixels from the left.
+    pub fn gray(width: u32, height: u32, pixels: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self::new(width, height, 1, pixels.into())
+    }
+
+    /// Creates a colour image from `width * height * 3` bytes: red, green and blue of each pixel, in the order of
+    /// [`gray`](Self::gray).
+    pub fn rgb(width: u32, height: u32, pixels: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self::new(width, height, 3, pixels.into())
+    }
+
+    /// Creates a colour image from `width * height * 4` bytes: red, green, blue and opacity of each pixel, in the
+    /// order of [`gray`](Self::gray).
+    pub fn rgba(width: u32, height: u32, pixels: impl Into<Cow<'a, [u8]>>) -> Self {
+        Self::new(width, height, 4, pixels.into())
+    }
+
+    fn new(width: u32, height: u32, channels: u8, pixels: Cow<'a, [u8]>) -> Self {
+        Self {
+            width,
+            height,
+            channels,
+            pixels,
+        }
+    }
+
+    /// Returns a description of what is wrong with the image; `None` if nothing is.
+    fn find_fault(&self) -> Option<String> {
+        let Self {
+            width,
+            height,
+            channels,
+            ref pixels,
+        } = *self;
+        if width == 0 || height == 0 {
+            return Some(format!(
+                "its size is {width} × {height} pixels, so it has none"
+            ));
+        }
+        let expected = u64::from(width) * u64::from(height) * u64::from(channels);
+        (pixels.len() as u64 != expected).then(|| {
+            format!(
+                "its {} bytes are no {width} × {height} pixels of {channels} bytes each, which are {expected} bytes",
+                pixels.len()
+            )
+        })
+    }
+}
+
+impl<'a> From<&'a GrayImage> for Image<'a> {
+    fn from(image: &'a GrayImage) -> Self {
+        Self::gray(image.width(), image.height(), image.as_raw().as_slice())
+    }
+}
+
+impl<'a> From<&'a RgbImage> for Image<'a> {
+    fn from(image: &'a RgbImage) -> Self {
+        Self::rgb(image.width(), image.height(), image.as_raw().as_slice())
+    }
+}
+
+impl<'a> From<&'a RgbaImage> for Image<'a> {
+    fn from(image: &'a RgbaImage) -> Self {
+        Self::rgba(image.width(), image.height(), image.as_raw().as_slice())
+    }
+}
+
+impl<'a> From<&'a DynamicImage> for Image<'a> {
+    /// Converts pixels of more than 8 bits a channel to 8 bits.
+    fn from(image: &'a DynamicImage) -> Self {
+        match image {
+            DynamicImage::ImageLuma8(image) => image.into(),
+            DynamicImage::ImageRgb8(image) => image.into(),
+            DynamicImage::ImageRgba8(image) => image.into(),
+            other => {
+                let (width, height) = (other.width(), other.height());
+                match (other.color().has_color(), other.color().has_alpha()) {
+                    (_, true) => Self::rgba(width, height, other.to_rgba8().into_raw()),
+                    (true, false) => Self::rgb(width, height, other.to_rgb8().into_raw()),
+                    (false, false) => Self::gray(width, height, other.to_luma8().into_raw()),
+                }
+            }
+        }
+    }
+}
+
+impl From<DynamicImage> for Image<'_> {
+    fn from(image: DynamicImage) -> Self {
+        let Image {
+            width,
+            height,
+            channels,
+            pixels,
+        } = Image::from(&image);
+        Self::new(width, height, channels, pixels.into_owned().into())
+    }
+}
+
+impl LiveRun<'_> {
+    /// Logs an image under a path of its own.
+    pub(super) fn log_image(&self, image: &Image<'_>, artifact_file: &str) {
+        let mut path = Cow::Borrowed(artifact_file);
+        if !artifact_file.to_ascii_lowercase().ends_with(".png") {
+            path = format!("{artifact_file}.png").into();
+            warn_user(format_args!(
+                "image {artifact_file:?} is stored as {path:?}, because images are stored as PNG"
+            ));
+        }
+        self.log_pixels(image, &path, false);
+    }
+
+    /// Logs an image of the series `key`, under the path by which the page finds its key and step.
+    pub(super) fn log_image_at(&self, image: &Image<'_>, key: &str, step: i64) {
+        let name: String = key
+            .chars()
+            .map(|c| match c {
+                '/' => '~',
+                c if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ') => c,
+                _ => '_',
+            })
+            .collect();
+        if name.replace('~', "/") != key {
+            warn_user(format_args!(
+                "image {key:?} is stored under the key {:?}: the page of MLflow shows keys of the letters a to z, digits, \
+                 `_`, `-`, `.`, `/` and spaces",
+                name.replace('~', "/")
+            ));
+        }
+        let (now_ms, unique) = (time::now_ms(), uuid::Uuid::new_v4());
+        let path = format!("images/{name}+step+{step}+timestamp+{now_ms}+{unique}.png");
+        self.log_pixels(image, &path, true);
+    }
+
+    fn log_pixels(&self, image: &Image<'_>, path: &str, is_step: bool) {
+        if let Some(fault) = image.find_fault() {
+            return self
+                .tracker
+                .warn_rejected("image", path, format_args!("{fault}"));
+        }
+        let Image {
+            width,
+            height,
+            channels,
+            ref pixels,
+        } = *image;
+        let layout = ImageLayout {
+            width,
+            height,
+            channels,
+            is_step,
+        };
+        self.log_artifact_bytes(ArtifactKind::Image(layout), pixels, path);
+    }
+}

@@ -1,0 +1,104 @@
+//! Tables on their way into the journal: each row as a line of JSON.
+//!
+//! Invariants: a row that cannot be written as JSON is left out with a warning, and costs no other row. Two
+//! processes of one run do not append to the same table.
+
+use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::Serialize;
+
+use super::handle::LiveRun;
+use crate::model::{ArtifactKind, TableChunk};
+use crate::warnings::warn_user;
+
+/// Size, in bytes, at which the rows of one call continue in a further artifact.
+const MAX_CHUNK_BYTES: usize = 4 << 20;
+
+/// Characters in paths of tables by which Python's client and the page would not find the table.
+const FORBIDDEN: [char; 8] = ['"', '\'', ',', ':', '[', ']', '{', '}'];
+
+impl LiveRun<'_> {
+    /// Logs rows, to be appended to the table `artifact_file`.
+    pub(super) fn log_table<T: Serialize>(
+        &self,
+        rows: impl IntoIterator<Item = T>,
+        artifact_file: &str,
+    ) {
+        let path = self.table_path(artifact_file);
+        let (mut lines, mut count) = (Vec::new(), 0);
+        for (index, row) in rows.into_iter().enumerate() {
+            let before = lines.len();
+            if let Err(fault) = write_row(&row, &mut lines) {
+                lines.truncate(before);
+                self.tracker.warn_rejected(
+                    "row of the table",
+                    &path,
+                    format_args!("row {index} is left out: {fault}"),
+                );
+                continue;
+            }
+            count += 1;
+            if lines.len() >= MAX_CHUNK_BYTES {
+                self.log_rows(&path, std::mem::take(&mut count), &lines);
+                lines.clear();
+            }
+        }
+        // A table without rows is a table.
+        if count > 0 || lines.is_empty() {
+            self.log_rows(&path, count, &lines);
+        }
+    }
+
+    fn log_rows(&self, path: &str, rows: usize, lines: &[u8]) {
+        let id = uuid::Uuid::new_v4().as_u64_pair().0;
+        let kind = ArtifactKind::TableRows(TableChunk { id, rows });
+        self.log_artifact_bytes(kind, lines, path);
+    }
+
+    /// Returns the path of the table that the calling process appends to, and logs a warning if it is not the
+    /// given one because MLflow would not find a table there.
+    fn table_path(&self, artifact_file: &str) -> String {
+        let mut path = artifact_file.trim_matches('/').replace(FORBIDDEN, "_");
+        if path.is_empty() {
+            "table".clone_into(&mut path);
+        }
+        if !path.ends_with(".json") {
+            path.push_str(".json");
+        }
+        if path != artifact_file {
+            warn_user(format_args!(
+                "table {artifact_file:?} is stored as {path:?}: MLflow finds tables whose names end in .json and have \
+                 none of the characters {}",
+                FORBIDDEN.iter().collect::<String>()
+            ));
+        }
+        let owner = match self.journal_ref().identity.role.member_rank() {
+            Some(rank) => Cow::Owned(format!("rank-{rank}")),
+            None if self.is_inherited() => Cow::Owned(format!("process-{}", std::process::id())),
+            None => Cow::Borrowed(""),
+        };
+        match path.strip_suffix(".json") {
+            Some(stem) if !owner.is_empty() => format!("{stem}-{owner}.json"),
+            _ => path,
+        }
+    }
+}
+
+/// Appends a row as a line: an object of its columns, or an array. A plain value is a row of one column.
+fn write_row<T: Serialize>(row: &T, lines: &mut Vec<u8>) -> Result<(), Cow<'static, str>> {
+    let start = lines.len();
+    // The `Serialize` of a type may panic, which must not reach the caller.
+    let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_writer(&mut *lines, row)));
+    match written {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Err(format!("it cannot be written as JSON: {error}").into()),
+        Err(_) => return Err("its `Serialize` panicked".into()),
+    }
+    if !matches!(lines.get(start), Some(b'{' | b'[')) {
+        lines.insert(start, b'[');
+        lines.push(b']');
+    }
+    lines.push(b'\n');
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Upload of images, which are encoded here and not on the thread that logs.
+//!
+//! Invariants: an image is encoded anew at each attempt, into the same bytes. A program that is built without the
+//! feature `image` leaves the images of other programs in their journals, for one that can encode them.
+//!
+//! An image by step is stored twice, as MLflow's `log_image` does: as PNG, and as a WebP of 256 pixels for the
+//! grid of the page. A tag tells the page that the run has such images.
+
+use crate::model::ImageLayout;
+use crate::shipper::batch::Artifact;
+use crate::shipper::deliver::delivery::Delivery;
+use crate::store::{StoreError, StoredRun};
+
+impl Delivery {
+    /// Encodes and uploads an image. Returns the reason if it, or the store, is at fault for good.
+    #[cfg(not(feature = "image"))]
+    #[allow(clippy::unused_async)] // the signature of the other version
+    pub(in crate::shipper) async fn put_image(
+        &self,
+        _run: &StoredRun,
+        artifact: &Artifact,
+        _layout: ImageLayout,
+    ) -> Result<Option<String>, StoreError> {
+        Err(StoreError::Blocked {
+            reason: format!(
+                "the image `{}` can be sent by a program that is built with the feature `image` of mlflow-runtime, or by \
+                 `cargo mlflow sync`",
+                artifact.path
+            )
+            .into(),
+            everything: false,
+        })
+    }
+
+    /// Encodes and uploads an image. Returns the reason if it, or the store, is at fault for good.
+    #[cfg(feature = "image")]
+    pub(in crate::shipper) async fn put_image(
+        &self,
+        run: &StoredRun,
+        artifact: &Artifact,
+        layout: ImageLayout,
+    ) -> Result<Option<String>, StoreError> {
+        let rejected = |fault: String| StoreError::Rejected {
+            reason: fault.into(),
+        };
+        let sent = async {
+            let pixels = artifact
+                .read()
+                .map_err(|error| rejected(format!("its pixels cannot be read: {error}")))?;
+            let image = encode::from_pixels(pixels, layout)
+                .ok_or_else(|| rejected("its pixels are damaged".to_owned()))?;
+            let encode_error = |error| rejected(format!("it cannot be encoded: {error}"));
+            let png = encode::to_png(&image).map_err(encode_error)?;
+            self.put_bytes(run, &artifact.path, png).await?;
+            if layout.is_step {
+                let webp = encode::to_thumbnail(&image).map_err(encode_error)?;
+                let path = compressed_path(&artifact.path);
+                self.put_bytes(run, &path, webp).await?;
+                let tags = [crate::model::Tag {
+                    key: crate::model::tag_keys::LOGGED_IMAGES.to_owned(),
+                    value: "True".to_owned(),
+                }];
+                let batch = crate::store::Batch::of_tags(&tags);
+                self.store.log_batch(run, &batch).await?;
+            }
+            Ok(())
+        };
+        match sent.await {
+            Ok(()) => Ok(None),
+            Err(StoreError::Rejected { reason }) => Ok(Some(reason.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(feature = "image")]
+    async fn put_bytes(
+        &self,
+        run: &StoredRun,
+        path: &str,
+        bytes: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        let content = crate::store::ArtifactContent::Bytes(bytes.into());
+        self.store.put_artifact(run, path, content).await
+    }
+}
+
+/// Returns the path of the small copy of an image by step.
+// Input:  `images/cats+step+1+timestamp+5+1f0c.png`
+// Output: `images/cats+step+1+timestamp+5+1f0c+compressed.webp`
+#[cfg(feature = "image")]
+fn compressed_path(path: &str) -> String {
+    let stem = path.strip_suffix(".png").unwrap_or(path);
+    format!("{stem}+compressed.webp")
+}
+
+#[cfg(feature = "image")]
+mod encode {
+    use image::codecs::png::{CompressionType, FilterType, PngEncoder};
+    use image::codecs::webp::WebPEncoder;
+    use image::{DynamicImage, GrayImage, ImageResult, RgbImage, RgbaImage, imageops};
+
+    use crate::model::ImageLayout;
+
+    /// Greatest width and height of the small copy, as in MLflow (`COMPRESSED_IMAGE_SIZE`).
+    const THUMBNAIL_PIXELS: u32 = 256;
+
+    /// Returns the image that the pixels are; `None` if their number does not match.
+    pub(super) fn from_pixels(pixels: Vec<u8>, layout: ImageLayout) -> Option<DynamicImage> {
+        let ImageLayout {
+            width,
+            height,
+            channels,
+            is_step: _,
+        } = layout;
+        match channels {
+            1 => GrayImage::from_raw(width, height, pixels).map(DynamicImage::ImageLuma8),
+            3 => RgbImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgb8),
+            4 => RgbaImage::from_raw(width, height, pixels).map(DynamicImage::ImageRgba8),
+            _ => None,
+        }
+    }
+
+    pub(super) fn to_png(image: &DynamicImage) -> ImageResult<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let (compression, filter) = (CompressionType::Fast, FilterType::Adaptive);
+        image.write_with_encoder(PngEncoder::new_with_quality(
+            &mut bytes,
+            compression,
+            filter,
+        ))?;
+        Ok(bytes)
+    }
+
+    /// Returns a WebP whose longer side has [`THUMBNAIL_PIXELS`] pixels; a smaller image is scaled up.
+    pub(super) fn to_thumbnail(image: &DynamicImage) -> ImageResult<Vec<u8>> {
+        let longer = u64::from(image.width().max(image.height()).max(1));
+        let scaled = |side: u32| {
+            let side = u64::from(side) * u64::from(THUMBNAIL_PIXELS) / longer;
+            u32::try_from(side).unwrap_or(THUMBNAIL_PIXELS).max(1)
+        };
+        let (width, height) = (scaled(image.width()), scaled(image.height()));
+        let small = image.resize_exact(width, height, imageops::FilterType::Triangle);
+        let mut bytes = Vec::new();
+        // The encoder takes no gray image with its own kind of pixels.
+        let small = DynamicImage::ImageRgba8(small.into_rgba8());
+        small.write_with_encoder(WebPEncoder::new_lossless(&mut bytes))?;
+        Ok(bytes)
+    }
+}

@@ -1,0 +1,122 @@
+//! Images: read back by Python, under the names by which MLflow's page finds them.
+
+use mlflow::testing::fake;
+use mlflow::{Image, start_run};
+use serde_json::{Value, json};
+
+use crate::support::mlflow::{Server, python};
+use crate::support::program::Folder;
+use crate::support::unique;
+use crate::support::warnings;
+
+const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+
+/// Returns the images of the only run of an experiment, opened by Python, and the tag that shows them.
+fn read_with_python(uri: &str, experiment: &str) -> Value {
+    const SCRIPT: &str = r#"
+import json, os, sys, mlflow
+from PIL import Image
+mlflow.set_tracking_uri(sys.argv[1])
+client = mlflow.MlflowClient()
+experiment = client.get_experiment_by_name(sys.argv[2])
+run, = client.search_runs([experiment.experiment_id])
+root = client.download_artifacts(run.info.run_id, "")
+images = []
+for folder, _, names in os.walk(root):
+    for name in names:
+        path = os.path.join(folder, name)
+        image = Image.open(path)
+        pixel = image.convert("RGB").getpixel((0, 0))
+        images.append([os.path.relpath(path, root), image.format, image.size, list(pixel)])
+print(json.dumps({"images": sorted(images), "tag": run.data.tags.get("mlflow.loggedImages")}))
+"#;
+    serde_json::from_str(&python(SCRIPT, &[uri, experiment])).expect("JSON")
+}
+
+#[test]
+fn python_opens_images_from_a_file_and_from_a_server() {
+    let server = Server::shared();
+    let experiment = unique();
+    for server_url in [None, Some(server.url())] {
+        let folder = Folder::new();
+        let file = format!("sqlite:///{}", folder.path().join("mlflow.db").display());
+        let uri = server_url.unwrap_or(&file);
+        let environment = [
+            ("MLFLOW_TRACKING_URI", uri),
+            ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
+        ];
+        // A process that dies leaves its pixels to the next one.
+        let steps = [
+            "start one",
+            "picture plots/red.png 512",
+            "sample digits/a 0",
+            "sample digits/a 7",
+            "abort",
+        ];
+        let died = folder.run(SCRIPTED, &steps, &environment);
+        assert!(!died.success);
+        let ended = folder.run(SCRIPTED, &["recover 60"], &environment);
+        assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+        let read = read_with_python(uri, &experiment);
+        assert_eq!(read["tag"], "True");
+        let images = read["images"].as_array().expect("images");
+        assert_eq!(images.len(), 5, "{images:?}");
+        let rest = |image: &Value| Value::from(image.as_array().expect("fields")[1..].to_vec());
+        for (step, small, whole) in [(0, &images[0], &images[1]), (7, &images[2], &images[3])] {
+            let stem = format!("images/digits~a+step+{step}+timestamp+");
+            let name = |image: &Value| image[0].as_str().expect("a name").to_owned();
+            let unique = name(whole);
+            let unique = unique
+                .strip_prefix(&stem)
+                .and_then(|rest| rest.strip_suffix(".png"))
+                .expect("MLflow's name of an image");
+            assert_eq!(name(small), format!("{stem}{unique}+compressed.webp"));
+            assert_eq!(rest(whole), json!(["PNG", [4, 2], [step, step, step]]));
+            assert_eq!(rest(small), json!(["WEBP", [256, 128], [step, step, step]]));
+        }
+        assert_eq!(
+            images[4],
+            json!(["plots/red.png", "PNG", [512, 512], [200, 0, 0]])
+        );
+    }
+}
+
+#[test]
+fn images_of_the_crate_image_keep_their_kind_of_pixels() {
+    let fake = fake();
+    let run = start_run().start();
+    let rgba = image::RgbaImage::from_pixel(3, 2, image::Rgba([1, 2, 3, 4]));
+    run.log_image(&rgba, "rgba.png");
+    run.log_image(image::DynamicImage::new_luma16(2, 2), "gray.png");
+    run.log_image(image::DynamicImage::new_rgb32f(2, 2), "colour.PNG");
+    drop(run);
+    let artifacts = &fake.runs()[0].artifacts;
+    let open = |path: &str| image::load_from_memory(&artifacts[path]).expect("an image");
+    assert_eq!(open("rgba.png").into_rgba8(), rgba);
+    assert_eq!(open("gray.png").color(), image::ColorType::L8);
+    assert_eq!(open("colour.PNG").color(), image::ColorType::Rgb8);
+}
+
+#[test]
+fn an_image_without_its_pixels_costs_one_line() {
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = start_run().start();
+        run.log_image(Image::rgb(0, 0, vec![]), "none.png");
+        run.log_image(Image::rgba(2, 2, &[0; 15][..]), "short.png");
+        run.log_image_at(Image::gray(1, 1, &[0][..]), "ä/b", 1);
+        run.log_image(Image::gray(1, 1, &[0][..]), "small");
+        drop(run);
+        fake.runs()
+    });
+    let names: Vec<_> = runs[0].artifacts.keys().collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(names[0].starts_with("images/_~b+step+1+"), "{names:?}");
+    assert!(names[2] == "small.png", "{names:?}");
+    let warnings = warnings.join("\n");
+    assert!(warnings.contains("0 × 0 pixels"), "{warnings}");
+    assert!(
+        warnings.contains("15 bytes are no 2 × 2 pixels") && warnings.contains("16 bytes"),
+        "{warnings}"
+    );
+}
