@@ -664,7 +664,7 @@ fn damage_costs_what_is_damaged_and_is_said() {
     damage(&resumed, usize::try_from(first).unwrap() + 16 + 12 + 3);
     let ended = run(&folder, &["import", "tensorboard"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let text = "the checksum or content of 1 records is damaged; what can be read is imported";
+    let text = "the checksum or content of 1 record is damaged; what can be read is imported";
     assert!(ended.stderr.contains(text), "{}", ended.stderr);
     assert!(
         ended.stderr.contains("1 file could not be read in full"),
@@ -688,7 +688,7 @@ fn damage_costs_what_is_damaged_and_is_said() {
     let ended = run(&folder, &["import", "wandb"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("1 parts of the file are damaged"),
+        ended.stderr.contains("damaged: 1 part of the file"),
         "{}",
         ended.stderr
     );
@@ -1057,10 +1057,18 @@ fn an_import_that_was_killed_goes_on() {
 fn an_import_that_ctrl_c_ends_goes_on() {
     let ended = end_in_the_middle(Signal::INT);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for text in [
+        "1 run with ",
+        "; 1 run not to the end",
+        "error: interrupted. What was stored so far stays, and the same command goes on; until then, 1 run stays RUNNING",
+    ] {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+    }
+    let line = ended.stdout.lines().next().unwrap_or_default();
     assert!(
-        ended.stderr.contains("the same command goes on"),
+        line.contains("large / large: ") && line.ends_with(", not to the end"),
         "{}",
-        ended.stderr
+        ended.stdout
     );
 }
 
@@ -1110,4 +1118,329 @@ fn a_pipe_or_a_device_is_refused() {
     }
     let ended = run(&folder, &["import", "."]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+}
+
+/// Writes files into the folder of a test.
+fn write_files(folder: &Folder, files: &[(&str, &[u8])]) {
+    for (name, content) in files {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+}
+
+/// Returns the points of the only run of that name: key, step and value.
+fn points_of(folder: &Folder, name: &str) -> Vec<(String, i64, f64)> {
+    let database = folder.database();
+    let mut query = database
+        .prepare(
+            "select key, step, value from metrics join runs using (run_uuid) where name = ? order by key, step",
+        )
+        .unwrap();
+    let rows = query.query_map([name], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn expected_points<const N: usize>(points: [(&str, i64, f64); N]) -> Vec<(String, i64, f64)> {
+    points
+        .map(|(key, step, value)| (key.to_owned(), step, value))
+        .into()
+}
+
+#[test]
+fn a_table_beside_the_files_of_a_tracker_is_not_left_out_without_a_line() {
+    let folder = Folder::new();
+    let source = fixture(&folder, "tensorboard");
+    fs::write(source.join("keras/log.csv"), "step,loss\n1,2\n").unwrap();
+    fs::write(source.join("result.json"), "{\"loss\": 1}\n").unwrap();
+    let ended = run(&folder, &["import", "tensorboard"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let line = "left out: 2 tables beside the files of a tracker, which mostly hold results of the same runs \
+                (tensorboard/keras/log.csv, tensorboard/result.json). To import a table, name it, or give --format csv";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("3 runs with 64 points"),
+        "{}",
+        ended.stderr
+    );
+    let ended = run(&folder, &["import", "tensorboard/keras/log.csv"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        points_of(&folder, "log"),
+        expected_points([("loss", 1, 2.0)])
+    );
+}
+
+#[test]
+fn a_file_without_values_makes_no_empty_run() {
+    let folder = Folder::new();
+    let events = file_with(&fixture(&folder, "tensorboard"), "resumed");
+    let events = fs::read(events).unwrap();
+    // The first record tells only when the file was opened.
+    let first = usize::try_from(u64::from_le_bytes(events[..8].try_into().unwrap())).unwrap() + 16;
+    let name = "events.out.tfevents.1";
+    let files: [(&str, &[u8], i32, &str); 9] = [
+        ("empty", b"", 3, "the event file is empty"),
+        ("opened", &events[..first], 3, "it holds no values"),
+        ("short", b"junk", 3, "its first record is not complete"),
+        (
+            "junk",
+            b"this is no event file at all",
+            1,
+            "cannot read junk/events.out.tfevents.1 as an event file of TensorBoard: the length of the record at byte 0 \
+             is damaged",
+        ),
+        ("header.csv", b"step,loss\n", 3, "it holds no values"),
+        ("blank.csv", b"step,loss\n1,\n2,\n", 3, "it holds no values"),
+        ("zero.csv", b"", 3, "the file is empty"),
+        ("zero.jsonl", b"", 3, "the file is empty"),
+        ("array.json", b"[]\n", 3, "it holds no values"),
+    ];
+    for (path, content, code, text) in files {
+        if path.contains('.') {
+            write_files(&folder, &[(path, content)]);
+        } else {
+            write_files(&folder, &[(&format!("{path}/{name}"), content)]);
+        }
+        let ended = run(&folder, &["import", path, "-e", "x"]);
+        assert_eq!(ended.code, Some(code), "{path}: {}", ended.stderr);
+        assert!(ended.stderr.contains(text), "{path}: {}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{path}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{path}");
+    }
+    assert!(!folder.path().join("mlflow.db").exists());
+    // Beside a table with values, each is a line.
+    write_files(&folder, &[("good.csv", b"run,step,loss\na,1,2\nb,2,\n")]);
+    let all = ["empty", "opened", "header.csv", "good.csv"];
+    let ended = run(&folder, &[&["import", "-e", "x"], &all[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches("there is nothing to import").count(),
+        3,
+        "{}",
+        ended.stderr
+    );
+    let line = "good.csv: 1 run without values is left out: `b`";
+    assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    let runs = "select group_concat(name) from runs";
+    assert_eq!(one::<String>(&folder.database(), runs), "a");
+}
+
+#[test]
+fn a_column_that_a_table_has_twice_is_an_error() {
+    let folder = Folder::new();
+    write_files(&folder, &[("twice.csv", b"step,loss,acc,loss\n1,2,3,4\n")]);
+    let ended = run(&folder, &["import", "twice.csv"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let text =
+        "twice.csv: line 1: there are two columns `loss`: give each column a name of its own";
+    assert!(ended.stderr.contains(text), "{}", ended.stderr);
+}
+
+#[test]
+fn a_quote_that_is_not_closed_is_told_with_its_line() {
+    let folder = Folder::new();
+    let text = "step,loss,note\n1,2,\"two\nlines\"\n2,3,\"open\n3,4,x\n4,5,y\n";
+    write_files(
+        &folder,
+        &[
+            ("rows.csv", text.as_bytes()),
+            ("header.csv", b"step,loss,\"note\n1,2,3\n"),
+        ],
+    );
+    let ended = run(&folder, &["import", "rows.csv"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let text = "rows.csv: line 4: a quote is not closed, so the lines behind it cannot be read";
+    assert!(ended.stderr.contains(text), "{}", ended.stderr);
+    assert!(
+        !ended.stderr.contains("last row is not complete"),
+        "{}",
+        ended.stderr
+    );
+    let points = expected_points([("loss", 1, 2.0), ("loss", 2, 3.0)]);
+    assert_eq!(points_of(&folder, "rows"), points);
+    let ended = run(&folder, &["import", "header.csv"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let text = "header.csv: line 1: a quote is not closed";
+    assert!(ended.stderr.contains(text), "{}", ended.stderr);
+}
+
+#[test]
+fn a_table_with_semicolons_is_read_with_its_decimal_commas() {
+    let folder = Folder::new();
+    write_files(
+        &folder,
+        &[
+            (
+                "german.csv",
+                b"step;\"train;loss\";acc\n1;0,5;0.25\n2;1e-3;1\n",
+            ),
+            ("tabs.csv", b"step\tloss\n1\t0.5\n"),
+            ("commas.csv", b"step,\"a;b;c\"\n1,0.5\n"),
+        ],
+    );
+    let files = ["german.csv", "tabs.csv", "commas.csv", "-e", "x"];
+    let ended = run(&folder, &[&["import"], &files[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(
+        points_of(&folder, "german"),
+        expected_points([
+            ("acc", 1, 0.25),
+            ("acc", 2, 1.0),
+            ("train_loss", 1, 0.5),
+            ("train_loss", 2, 0.001),
+        ])
+    );
+    assert_eq!(
+        points_of(&folder, "tabs"),
+        expected_points([("loss", 1, 0.5)])
+    );
+    assert_eq!(points_of(&folder, "commas").len(), 1);
+}
+
+#[test]
+fn an_array_of_json_is_read_however_its_lines_are_broken() {
+    let folder = Folder::new();
+    let rows = r#"[{"step":1,"loss":0.5,"note":"a ] } \" b"},{"step":2,"loss":NaN,"val":{"acc":1}},7,{"step":3,"loss":1}]"#;
+    let pretty = rows.replace('{', "{\n  ").replace(',', ",\n  ");
+    let cut = &rows[..rows.len() - 6];
+    write_files(
+        &folder,
+        &[
+            ("line.json", rows.as_bytes()),
+            ("pretty.json", pretty.as_bytes()),
+            ("cut.json", cut.as_bytes()),
+        ],
+    );
+    let all = ["line.json", "pretty.json", "cut.json", "-e", "x"];
+    let ended = run(&folder, &[&["import"], &all[..]].concat());
+    // One element is no object.
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for text in [
+        "line.json: 1 row is left out, in line 1: it is no object of JSON",
+        "pretty.json: 1 row is left out, in line 10: it is no object of JSON",
+        "cut.json: the last row is not complete",
+    ] {
+        assert!(ended.stderr.contains(text), "{text}: {}", ended.stderr);
+    }
+    let losses = "select name || ' ' || group_concat(step) from metrics join runs using (run_uuid) \
+                  where key = 'loss' group by name order by name";
+    let database = folder.database();
+    let mut query = database.prepare(losses).unwrap();
+    let found = query.query_map([], |row| row.get(0)).unwrap();
+    let found: Vec<String> = found.collect::<Result<_, _>>().unwrap();
+    assert_eq!(found, ["cut 1,2", "line 1,2,3", "pretty 1,2,3"]);
+}
+
+#[test]
+fn the_index_that_pandas_writes_is_no_metric() {
+    let folder = Folder::new();
+    write_files(
+        &folder,
+        &[
+            ("steps.csv", b",loss\n0,0.5\n10,0.25\n"),
+            ("epochs.csv", b",epoch,loss\n0,5,0.5\n1,6,0.25\n"),
+            ("words.csv", b"Unnamed: 0,loss\na,0.5\nb,0.25\n"),
+        ],
+    );
+    let files = ["steps.csv", "epochs.csv", "words.csv", "-e", "x"];
+    let ended = run(&folder, &[&["import"], &files[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let losses = |first, second| expected_points([("loss", first, 0.5), ("loss", second, 0.25)]);
+    assert_eq!(points_of(&folder, "steps"), losses(0, 10));
+    assert_eq!(points_of(&folder, "epochs"), losses(5, 6));
+    assert_eq!(points_of(&folder, "words"), losses(0, 1));
+    for text in [
+        "steps.csv: the column without a name is taken for the step",
+        "epochs.csv: the column without a name is left out",
+        "words.csv: the column without a name is left out",
+    ] {
+        let found = ended.stderr.matches(text).count();
+        assert_eq!(found, 1, "{text}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn runs_and_points_that_are_imported_together_are_counted_once() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let count = "select count(*) from metrics";
+    let points: i64 = one(&folder.database(), count);
+    let last: i64 = one(&folder.database(), "select count(*) from latest_metrics");
+    for format in ["csv", "json", "parquet"] {
+        let (runs, all) = (format!("runs.{format}"), format!("points.{format}"));
+        for arguments in [
+            &["export", "--output", &runs][..],
+            &["export", "--metrics", "all", "--output", &all],
+        ] {
+            let ended = run(&folder, &[arguments, &["--format", format]].concat());
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        }
+        let uri = format!("sqlite:///{}/{format}.db", folder.path().display());
+        let import = ["import", &runs, &all, "--tracking-uri", &uri];
+        let dry = run(&folder, &[&import[..], &["--dry-run"]].concat());
+        let line = format!("7 runs with {points} points would be imported");
+        assert!(dry.stderr.contains(&line), "{format}: {}", dry.stderr);
+        for new in [points, 0] {
+            let ended = run(&folder, &import);
+            assert_eq!(ended.code, Some(0), "{format}: {}", ended.stderr);
+            let line = format!("7 runs with {points} points imported, {new} of them new");
+            assert!(ended.stderr.contains(&line), "{format}: {}", ended.stderr);
+        }
+        let stored = Connection::open(folder.path().join(format!("{format}.db"))).unwrap();
+        assert_eq!(one::<i64>(&stored, count), points);
+        // The runs alone hold the last point of each metric.
+        let uri = format!("sqlite:///{}/{format}-alone.db", folder.path().display());
+        let import = ["import", &runs, "--tracking-uri", &uri];
+        for new in [last, 0] {
+            let ended = run(&folder, &import);
+            let line = format!("7 runs with {last} points imported, {new} of them new");
+            assert!(ended.stderr.contains(&line), "{format}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn tables_of_parquet_are_read() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    for arguments in [
+        &["export", "--output", "runs.parquet"][..],
+        &["export", "--metrics", "all", "--output", "points.parquet"],
+    ] {
+        let ended = run(&folder, &[arguments, &["--format", "parquet"]].concat());
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+    let uri = format!("sqlite:///{}", folder.path().join("copy.db").display());
+    let import = ["import", "runs.parquet", "points.parquet", "-e", "demo"];
+    output_of(&folder, &[&import[..], &["--tracking-uri", &uri]].concat());
+    let everything = "select group_concat(line) from (
+        select name || key || step || timestamp || value || is_nan || status || start_time || end_time as line
+            from metrics join runs using (run_uuid)
+        union all select name || key || value from params join runs using (run_uuid)
+        order by line)";
+    let copy = Connection::open(folder.path().join("copy.db")).unwrap();
+    assert_eq!(
+        one::<String>(&folder.database(), everything),
+        one::<String>(&copy, everything)
+    );
+}
+
+#[test]
+fn a_line_feed_in_the_name_of_a_run_breaks_no_line() {
+    let folder = Folder::new();
+    write_files(
+        &folder,
+        &[("names.csv", b"run,step,loss\n\"first\nsecond\",1,2\n")],
+    );
+    let ended = run(&folder, &["import", "names.csv", "-e", "x"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stdout.ends_with("x / first second: 1 point\n"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
+    let names = "select name from runs";
+    assert_eq!(one::<String>(&folder.database(), names), "first\nsecond");
 }

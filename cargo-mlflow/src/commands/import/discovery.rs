@@ -28,7 +28,8 @@ const WANDB_FOLDERS: [&str; 3] = ["files", "logs", "tmp"];
 const PARQUET: &str = "parquet";
 /// Description of the formats, for people.
 const EXPECTED: &str = "expected event files of TensorBoard (`*tfevents*`), of W&B (`*.wandb`), Trackio (`*.db`) \
-                        or Neptune's exporter (`*.parquet`), or a table (`.csv`, `.tsv`, `.json`, `.jsonl`)";
+                        or Neptune's exporter (`*.parquet`), or a table (`.csv`, `.tsv`, `.json`, `.jsonl`, \
+                        `.parquet`)";
 
 /// File or folder that is imported as one.
 #[derive(Debug)]
@@ -73,12 +74,17 @@ fn first_of(files: &[PathBuf]) -> &Path {
     files.first().map_or(Path::new(""), PathBuf::as_path)
 }
 
+/// Result of a search.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) sources: Vec<Source>,
+    /// Tables that are left out, as the files of a tracker lie beside them.
+    pub(super) left_out_tables: Vec<PathBuf>,
+}
+
 /// Returns what lies at the paths, in the formats that are wanted.
-pub(super) fn find(
-    paths: &[PathBuf],
-    format: Option<ImportFormat>,
-) -> Result<Vec<Source>, Failure> {
-    let mut sources = Vec::new();
+pub(super) fn find(paths: &[PathBuf], format: Option<ImportFormat>) -> Result<Found, Failure> {
+    let mut all = Found::default();
     for path in paths {
         let cannot_read = |error| Failure::Io(format!("cannot read {}", path.display()), error);
         let metadata = fs::metadata(path).map_err(|error| match error.kind() {
@@ -100,20 +106,21 @@ pub(super) fn find(
             folders: BTreeMap::new(),
             wandb_files: Vec::new(),
             trackio_files: Vec::new(),
+            #[cfg(feature = "parquet")]
             parquet_files: Vec::new(),
             tables: Vec::new(),
         };
         if metadata.is_dir() {
             search.folder(path, 0)?;
-            let found = search.into_sources();
-            if found.is_empty() {
+            let found = search.into_found();
+            if found.sources.is_empty() {
                 return Err(Failure::NotFound(format!(
                     "there is nothing to import in {}: {}",
                     path.display(),
                     expected(format)
                 )));
             }
-            sources.extend(found);
+            all.add(found);
         } else {
             if !search.file(path)? {
                 return Err(Failure::Usage(format!(
@@ -122,10 +129,21 @@ pub(super) fn find(
                     expected(format)
                 )));
             }
-            sources.extend(search.into_sources());
+            all.add(search.into_found());
         }
     }
-    Ok(sources)
+    Ok(all)
+}
+
+impl Found {
+    fn add(&mut self, other: Self) {
+        let Self {
+            sources,
+            left_out_tables,
+        } = other;
+        self.sources.extend(sources);
+        self.left_out_tables.extend(left_out_tables);
+    }
 }
 
 fn expected(format: Option<ImportFormat>) -> &'static str {
@@ -135,7 +153,9 @@ fn expected(format: Option<ImportFormat>) -> &'static str {
         Some(ImportFormat::Neptune) => "expected files of neptune-exporter (`*.parquet`)",
         Some(ImportFormat::Trackio) => "expected databases of Trackio (`*.db`)",
         Some(ImportFormat::Wandb) => "expected files of W&B (`*.wandb`)",
-        Some(ImportFormat::Csv) => "expected a table (`.csv`, `.tsv`, `.json`, `.jsonl`)",
+        Some(ImportFormat::Csv) => {
+            "expected a table (`.csv`, `.tsv`, `.json`, `.jsonl`, `.parquet`)"
+        }
     }
 }
 
@@ -149,6 +169,7 @@ struct Search<'p> {
     folders: BTreeMap<PathBuf, Vec<PathBuf>>,
     wandb_files: Vec<PathBuf>,
     trackio_files: Vec<PathBuf>,
+    #[cfg(feature = "parquet")]
     parquet_files: Vec<PathBuf>,
     tables: Vec<(PathBuf, TableFormat)>,
 }
@@ -211,23 +232,28 @@ impl Search<'_> {
             self.trackio_files.push(path.to_owned());
             return Ok(true);
         }
-        if extension == PARQUET && wants(ImportFormat::Neptune) {
-            if cfg!(not(feature = "parquet")) {
-                return Err(Failure::Usage(format!(
-                    "{} cannot be read: this program was built without the feature `parquet`",
-                    path.display()
-                )));
+        if extension == PARQUET && (wants(ImportFormat::Neptune) || wants(ImportFormat::Csv)) {
+            #[cfg(not(feature = "parquet"))]
+            return Err(Failure::Usage(format!(
+                "{} cannot be read: this program was built without the feature `parquet`",
+                path.display()
+            )));
+            #[cfg(feature = "parquet")]
+            if !wants(ImportFormat::Csv)
+                || (wants(ImportFormat::Neptune) && !neptune::is_other_table(path))
+            {
+                self.parquet_files.push(path.to_owned());
+                return Ok(true);
             }
-            self.parquet_files.push(path.to_owned());
-            return Ok(true);
         }
         let is_csv_forced = self.format == Some(ImportFormat::Csv);
         let table = match extension {
-            "csv" => Some(TableFormat::Csv { delimiter: b',' }),
-            "tsv" => Some(TableFormat::Csv { delimiter: b'\t' }),
+            #[cfg(feature = "parquet")]
+            PARQUET => Some(TableFormat::Parquet),
+            "csv" | "tsv" => Some(TableFormat::Csv),
             "json" | "jsonl" | "ndjson" => Some(TableFormat::Json),
             // A file that is named and declared to be a table is one, whatever its name.
-            _ if is_csv_forced && path == self.root => Some(TableFormat::Csv { delimiter: b',' }),
+            _ if is_csv_forced && path == self.root => Some(TableFormat::Csv),
             _ => None,
         };
         if let Some(table) = table
@@ -239,7 +265,7 @@ impl Search<'_> {
         Ok(false)
     }
 
-    fn into_sources(self) -> Vec<Source> {
+    fn into_found(self) -> Found {
         let mut sources = Vec::new();
         let experiment = self.experiment();
         for (folder, files) in &self.folders {
@@ -265,17 +291,24 @@ impl Search<'_> {
                 .map(Source::Neptune),
         );
         // A table beside the files of a tracker is mostly a result of the same run, and no run of its own.
-        if sources.is_empty() || self.format == Some(ImportFormat::Csv) {
-            for (path, format) in &self.tables {
-                sources.push(Source::Table(TableFile {
-                    id: absolute(path),
-                    path: path.clone(),
-                    format: *format,
-                    experiment: experiment.clone(),
-                }));
-            }
+        if !sources.is_empty() && self.format != Some(ImportFormat::Csv) {
+            return Found {
+                sources,
+                left_out_tables: self.tables.into_iter().map(|(path, _)| path).collect(),
+            };
         }
-        sources
+        for (path, format) in &self.tables {
+            sources.push(Source::Table(TableFile {
+                id: absolute(path),
+                path: path.clone(),
+                format: *format,
+                experiment: experiment.clone(),
+            }));
+        }
+        Found {
+            sources,
+            left_out_tables: Vec::new(),
+        }
     }
 
     /// Returns the name of the folder that is imported, or in which the imported file lies.

@@ -81,6 +81,21 @@ impl RunParts {
     }
 }
 
+/// Returns true if the file is Parquet, but none of the exporter's: it lacks a column that theirs have.
+pub(super) fn is_other_table(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else {
+        return false;
+    };
+    SerializedFileReader::new(file).is_ok_and(|reader| missing_column(&reader).is_some())
+}
+
+/// Returns the first of the required columns that the file lacks.
+fn missing_column(reader: &SerializedFileReader<File>) -> Option<&'static str> {
+    let fields = reader.metadata().file_metadata().schema().get_fields();
+    let is_missing = |name: &&str| !fields.iter().any(|field| field.name() == *name);
+    REQUIRED_COLUMNS.into_iter().find(is_missing)
+}
+
 /// Imports a run.
 pub(super) fn import(parts: &RunParts, importer: &Importer<'_>) -> Result<(), Failure> {
     let mut run: Option<RunReader<'_>> = None;
@@ -131,13 +146,7 @@ fn no_parquet(path: &Path, error: ParquetError) -> Failure {
 /// Returns the columns that are read. The others are left out, as their decoding takes time.
 fn projection(reader: &SerializedFileReader<File>, path: &Path) -> Result<Type, Failure> {
     let schema = reader.metadata().file_metadata().schema();
-    let has = |name: &&str| {
-        schema
-            .get_fields()
-            .iter()
-            .any(|field| field.name() == *name)
-    };
-    if let Some(missing) = REQUIRED_COLUMNS.iter().find(|name| !has(name)) {
+    if let Some(missing) = missing_column(reader) {
         return Err(Failure::Usage(format!(
             "{} is no file of neptune-exporter: the column `{missing}` is missing",
             path.display()

@@ -253,7 +253,8 @@ impl<'i> Project<'i> {
             }
         }
         if damaged > 0 {
-            let what = format!("{damaged} rows of the table `{table}` hold no object of JSON");
+            let rows = format::counted(damaged, "row");
+            let what = format!("no object of JSON is in {rows} of the table `{table}`");
             self.importer.damage(self.path, &what);
         }
         if without_step > 0 {

@@ -7,7 +7,8 @@
 //!   are read before others are added.
 //! - Memory is bounded: points are written when [`FLUSH_POINTS`] of them have been read.
 //!   The points that a run had before are held in memory while the run is imported, some 40 bytes each.
-//! - After an interrupt, what was stored stays, and the next import goes on.
+//! - After an interrupt, what was stored stays, and the next import goes on. The result tells which runs are not
+//!   complete.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -22,7 +23,7 @@ use mlflow::{ClientError, LegalValues, RunStatus};
 use mlflow_rules::{Edge, REDACTED};
 use serde::Serialize;
 
-use super::discovery::absolute;
+use super::discovery::{Source, absolute};
 use super::progress::Progress;
 use crate::commands::interrupt::Interrupt;
 use crate::failure::Failure;
@@ -80,7 +81,33 @@ pub(super) struct ImportedRun {
     pub(super) new_points: u64,
     pub(super) params: u64,
     pub(super) artifacts: u64,
+    /// False if the import has ended before the end of the run.
+    pub(super) complete: bool,
 }
+
+impl ImportedRun {
+    /// Adds what another file holds of the same run.
+    fn add(&mut self, other: &Self) {
+        self.points += other.points;
+        self.new_points += other.new_points;
+        self.params += other.params;
+        self.artifacts += other.artifacts;
+        self.complete &= other.complete;
+    }
+}
+
+/// Result of an import.
+pub(super) struct Results {
+    pub(super) runs: Vec<ImportedRun>,
+    /// Lines for people.
+    pub(super) remarks: Vec<String>,
+    pub(super) damaged_files: u64,
+    /// Number of runs that stay `RUNNING`, as the import has ended before their end.
+    pub(super) left_running: u64,
+}
+
+/// Format and id of a run in its source.
+type RunId = (&'static str, String);
 
 /// Store to which runs are imported, and what is known about the import so far.
 pub(super) struct Importer<'c> {
@@ -95,8 +122,14 @@ pub(super) struct Importer<'c> {
     /// Lines for people that were written, each once, with their places in the order of writing.
     remarks: RefCell<HashMap<String, usize>>,
     imported: RefCell<Vec<ImportedRun>>,
-    /// Places in `imported`, by format and id.
-    imported_places: RefCell<HashMap<(&'static str, String), usize>>,
+    /// Places in `imported`.
+    imported_places: RefCell<HashMap<RunId, usize>>,
+    /// Metrics of exported runs, of which this import has read points.
+    imported_metrics: RefCell<HashMap<RunId, HashSet<Arc<str>>>>,
+    /// Runs of which points are stored, but not all, with their status in the store.
+    unfinished: RefCell<HashMap<RunId, (ImportedRun, RunStatus)>>,
+    /// True if there is only one source, so that an error about it says all.
+    has_one_source: bool,
     damaged_files: RefCell<BTreeSet<PathBuf>>,
     waiting_points: Cell<usize>,
 }
@@ -108,8 +141,9 @@ impl<'c> Importer<'c> {
         output: Output,
         experiment: Option<String>,
         is_dry_run: bool,
-        total_bytes: u64,
+        sources: &[Source],
     ) -> Result<Self, Failure> {
+        let total_bytes = sources.iter().map(Source::bytes).sum();
         let interrupt = Interrupt::listen()
             .map_err(|error| Failure::Io("cannot listen for signals".to_owned(), error))?;
         Ok(Self {
@@ -123,6 +157,9 @@ impl<'c> Importer<'c> {
             remarks: RefCell::default(),
             imported: RefCell::default(),
             imported_places: RefCell::default(),
+            imported_metrics: RefCell::default(),
+            unfinished: RefCell::default(),
+            has_one_source: sources.len() == 1,
             damaged_files: RefCell::default(),
             waiting_points: Cell::new(0),
         })
@@ -152,7 +189,8 @@ impl<'c> Importer<'c> {
 
     /// Writes a line about the import, the first time.
     pub(super) fn remark(&self, text: impl Into<String>) {
-        let text = text.into();
+        // A name in it may have line feeds.
+        let text = text.into().replace(['\n', '\r'], " ");
         let mut remarks = self.remarks.borrow_mut();
         if !remarks.contains_key(&text) {
             self.progress.suspend(|| self.output.remark(&text));
@@ -178,6 +216,16 @@ impl<'c> Importer<'c> {
     /// Writes a line about a source of which nothing can be read, or no more. The others are still imported.
     pub(super) fn skip(&self, file: &Path, failure: &Failure) {
         self.count_damage(file, failure.to_string());
+    }
+
+    /// Tells that there are no values in a source: by an error if it is the only one, else by a line.
+    pub(super) fn skip_empty(&self, path: &Path, why: &str) -> Result<(), Failure> {
+        let text = format!("there is nothing to import in {}: {why}", path.display());
+        if self.has_one_source {
+            return Err(Failure::NotFound(text));
+        }
+        self.remark(text);
+        Ok(())
     }
 
     fn count_damage(&self, file: &Path, text: String) {
@@ -212,45 +260,56 @@ impl<'c> Importer<'c> {
     /// Returns an error if the program is to end.
     pub(super) fn check_interrupt(&self) -> Result<(), Failure> {
         if self.interrupt.has_come() {
-            return Err(Failure::Other(
-                "interrupted. What was stored so far stays; the same command goes on".to_owned(),
-            ));
+            return Err(Failure::Other("interrupted".to_owned()));
         }
         Ok(())
     }
 
-    /// Returns the imported runs, the lines about them, and the number of damaged files.
-    pub(super) fn into_results(self) -> (Vec<ImportedRun>, Vec<String>, u64) {
+    /// Returns the result.
+    pub(super) fn into_results(self) -> Results {
         let Self {
             imported,
+            imported_places,
+            unfinished,
             remarks,
             damaged_files,
             ..
         } = self;
+        let mut runs = imported.into_inner();
+        let mut unfinished: Vec<_> = unfinished.into_inner().into_iter().collect();
+        unfinished.sort_by(|(left, _), (right, _)| left.cmp(right));
+        let is_running = |status: &RunStatus| *status == RunStatus::Running;
+        let left_running = { unfinished.iter() }
+            .filter(|(_, (_, status))| is_running(status))
+            .count();
+        let places = imported_places.into_inner();
+        for (id, (run, _)) in unfinished {
+            match places.get(&id).and_then(|place| runs.get_mut(*place)) {
+                None => runs.push(run),
+                Some(known) => known.add(&run),
+            }
+        }
         let mut remarks: Vec<(String, usize)> = remarks.into_inner().into_iter().collect();
         remarks.sort_by_key(|(_, place)| *place);
-        (
-            imported.into_inner(),
-            remarks.into_iter().map(|(text, _)| text).collect(),
-            damaged_files.into_inner().len() as u64,
-        )
+        Results {
+            runs,
+            remarks: remarks.into_iter().map(|(text, _)| text).collect(),
+            damaged_files: damaged_files.into_inner().len() as u64,
+            left_running: left_running as u64,
+        }
     }
 
     /// Adds the result of a run. Several files may belong to one run.
-    fn add_imported(&self, id: String, run: ImportedRun) {
+    fn add_imported(&self, id: RunId, run: ImportedRun) {
+        self.unfinished.borrow_mut().remove(&id);
         let mut imported = self.imported.borrow_mut();
         let next = imported.len();
         let place = *{ self.imported_places.borrow_mut() }
-            .entry((run.format, id))
+            .entry(id)
             .or_insert(next);
         match imported.get_mut(place) {
             None => imported.push(run),
-            Some(known) => {
-                known.points += run.points;
-                known.new_points += run.new_points;
-                known.params += run.params;
-                known.artifacts += run.artifacts;
-            }
+            Some(known) => known.add(&run),
         }
     }
 
@@ -383,6 +442,11 @@ impl RunWriter<'_> {
     /// Returns the path of the source, for people.
     pub(super) fn source_path(&self) -> &str {
         &self.source.source
+    }
+
+    /// Returns the name of the run.
+    pub(super) fn name(&self) -> &str {
+        &self.source.name
     }
 
     /// Changes what is known about the run, before anything of it is written.
@@ -522,12 +586,43 @@ impl RunWriter<'_> {
         REDACTED
     }
 
-    /// Returns true if the store has a point of the metric already.
-    pub(super) fn has_metric(&mut self, key: &str) -> Result<bool, Failure> {
-        let key = self.legal.metric_key(key).into_owned();
-        Ok(self
-            .open()?
-            .is_some_and(|open| open.run.metrics.contains_key(&key)))
+    /// Returns true if this import has read points of the metric already.
+    pub(super) fn was_imported(&mut self, key: &str) -> bool {
+        let key = self.legal.metric_key(key);
+        let imported = self.importer.imported_metrics.borrow();
+        { imported.get(&self.id()) }.is_some_and(|metrics| metrics.contains(&*key))
+    }
+
+    /// Adds the latest value of a metric, whose step and time are not known. A metric that the store has keeps its
+    /// points.
+    pub(super) fn latest_value(
+        &mut self,
+        key: &str,
+        value: f64,
+        time_ms: Option<i64>,
+    ) -> Result<(), Failure> {
+        let legal = self.legal.metric_key(key).into_owned();
+        let open = self.open()?;
+        if open.is_some_and(|open| open.run.metrics.contains_key(&legal)) {
+            self.counts.points += 1;
+            return Ok(());
+        }
+        self.point(key, 0, value, time_ms)
+    }
+
+    /// Returns true if nothing is known of the run but its name and its start.
+    pub(super) fn is_empty(&self) -> bool {
+        let Counts {
+            points, artifacts, ..
+        } = self.counts;
+        points + artifacts == 0
+            && self.params.is_empty()
+            && self.tags.is_empty()
+            && self.end.is_none()
+    }
+
+    fn id(&self) -> RunId {
+        (self.source.format, self.source.id.clone())
     }
 
     /// Writes the points that wait in memory.
@@ -545,7 +640,33 @@ impl RunWriter<'_> {
         };
         self.counts.new_points += written;
         self.importer.progress.add_points(written);
+        self.note_unfinished();
         self.importer.check_interrupt()
+    }
+
+    /// Notes what is stored of the run so far.
+    fn note_unfinished(&self) {
+        if let Target::Open(open) = &self.target {
+            let result = self.result(Some(open.run.run_id.clone()), open.experiment.clone());
+            let mut unfinished = self.importer.unfinished.borrow_mut();
+            unfinished.insert(self.id(), (result, open.run.status));
+        }
+    }
+
+    /// Returns the result so far, as of a run that is not complete.
+    fn result(&self, run_id: Option<String>, experiment: String) -> ImportedRun {
+        ImportedRun {
+            format: self.source.format,
+            source: self.source.source.clone(),
+            experiment,
+            name: self.source.name.clone(),
+            run_id,
+            points: self.counts.points,
+            new_points: self.counts.new_points,
+            params: self.params.len() as u64,
+            artifacts: self.counts.artifacts,
+            complete: false,
+        }
     }
 
     /// Writes all that is left, with params, tags, status and end.
@@ -554,33 +675,22 @@ impl RunWriter<'_> {
         self.write_texts()?;
         self.write_end()?;
         self.tell_changes();
-        let Self {
-            importer,
-            source,
-            params,
-            target,
-            counts,
-            ..
-        } = self;
-        let (run_id, experiment) = match target {
-            Target::Open(open) => (Some(open.run.run_id), open.experiment),
-            Target::Nowhere { experiment } => (None, experiment),
-            Target::Pending => (None, source.experiment),
+        let (run_id, experiment) = match &self.target {
+            Target::Open(open) => (Some(open.run.run_id.clone()), open.experiment.clone()),
+            Target::Nowhere { experiment } => (None, experiment.clone()),
+            Target::Pending => (None, self.source.experiment.clone()),
         };
-        importer.add_imported(
-            source.id,
-            ImportedRun {
-                format: source.format,
-                source: source.source,
-                experiment,
-                name: source.name,
-                run_id,
-                points: counts.points,
-                new_points: counts.new_points,
-                params: params.len() as u64,
-                artifacts: counts.artifacts,
-            },
-        );
+        let result = ImportedRun {
+            complete: true,
+            ..self.result(run_id, experiment)
+        };
+        let (importer, id) = (self.importer, self.id());
+        if id.0 == EXPORT_FORMAT {
+            let mut metrics = importer.imported_metrics.borrow_mut();
+            let metrics = metrics.entry(id.clone()).or_default();
+            metrics.extend(self.keys.into_values());
+        }
+        importer.add_imported(id, result);
         importer.check_interrupt()
     }
 
@@ -827,7 +937,7 @@ mod tests {
     fn a_run_that_is_given_up_leaves_no_points_in_the_count() {
         let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:9");
         let client = Client::with_config(config);
-        let importer = Importer::new(&client, QUIET, None, true, 0).expect("signals");
+        let importer = Importer::new(&client, QUIET, None, true, &[]).expect("signals");
         let mut run = importer.begin(SourceRun {
             format: "csv",
             id: "a".to_owned(),

@@ -18,6 +18,7 @@ use self::event::{Content, Event, HparamKind, HparamsData, Tensor, Value};
 use self::record_file::{RecordFile, Step};
 use super::writer::{Artifact, Importer, RunWriter, SourceRun};
 use crate::failure::Failure;
+use crate::output::format;
 
 /// Part of the name of each event file.
 pub(super) const NAME_PART: &str = "tfevents";
@@ -42,15 +43,26 @@ pub(super) fn import(folder: &EventFolder, importer: &Importer<'_>) -> Result<()
         texts: BTreeMap::new(),
         text_bytes: 0,
         earliest_ms: None,
-        is_cut: false,
+        is_damaged: false,
+        emptiness: "the event file is empty",
     };
     for file in &folder.files {
-        reader.read(file)?;
+        match reader.read(file) {
+            // The other files hold values of the same run.
+            Err(failure @ Failure::Io(..)) if folder.files.len() > 1 => {
+                importer.skip(file, &failure);
+                reader.is_damaged = true;
+            }
+            read => read?,
+        }
     }
-    if reader.is_cut && reader.earliest_ms.is_none() {
-        return Ok(());
+    let is_empty = reader.writer.is_empty() && reader.texts.is_empty();
+    match folder.files.first() {
+        Some(file) if is_empty && !reader.is_damaged => importer.skip_empty(file, reader.emptiness),
+        // A line has told what is wrong.
+        _ if is_empty => Ok(()),
+        _ => reader.finish(),
     }
-    reader.finish()
 }
 
 /// Reader of the event files of one run.
@@ -63,8 +75,10 @@ struct EventReader<'i> {
     texts: BTreeMap<String, String>,
     text_bytes: usize,
     earliest_ms: Option<i64>,
-    /// True if a file could not be read to its end.
-    is_cut: bool,
+    /// True if a line has told of a file that cannot be read in full.
+    is_damaged: bool,
+    /// Reason why there are no values, if there are none.
+    emptiness: &'static str,
 }
 
 impl EventReader<'_> {
@@ -78,6 +92,7 @@ impl EventReader<'_> {
         };
         let mut records = RecordFile::new(BufReader::with_capacity(BUFFER_BYTES, file));
         let mut damaged = 0_u64;
+        let mut has_record = false;
         loop {
             let step = match records.next_record() {
                 Ok(step) => step,
@@ -96,7 +111,19 @@ impl EventReader<'_> {
                     let what = format!(
                         "the length of the record at byte {offset} is damaged, so the rest of the file cannot be read"
                     );
+                    if !has_record {
+                        let path = path.display();
+                        return Err(Failure::Io(
+                            format!("cannot read {path} as an event file of TensorBoard"),
+                            io::Error::other(what),
+                        ));
+                    }
                     self.importer.damage(path, &what);
+                    self.is_damaged = true;
+                    break;
+                }
+                Step::Truncated { .. } if !has_record => {
+                    self.emptiness = "its first record is not complete";
                     break;
                 }
                 Step::Truncated { bytes } => {
@@ -109,16 +136,20 @@ impl EventReader<'_> {
                 }
                 Step::End => break,
             }
+            has_record = true;
+            self.emptiness = "it holds no values";
         }
         if damaged > 0 {
-            let what = format!("the checksum or content of {damaged} records is damaged");
+            let records = format::counted(damaged, "record");
+            let what = format!("the checksum or content of {records} is damaged");
             self.importer.damage(path, &what);
+            self.is_damaged = true;
         }
         Ok(())
     }
 
     fn cut(&mut self, path: &Path, error: &io::Error) {
-        self.is_cut = true;
+        self.is_damaged = true;
         self.importer.damage_by_read_error(path, error);
     }
 

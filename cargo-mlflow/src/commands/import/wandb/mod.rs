@@ -24,6 +24,7 @@ use super::discovery::changed_ms;
 use super::values::{Json, flatten, to_integer};
 use super::writer::{Artifact, Importer, RunWriter, SourceRun};
 use crate::failure::Failure;
+use crate::output::format;
 
 /// Extension of the files.
 pub(super) const EXTENSION: &str = "wandb";
@@ -139,7 +140,7 @@ impl<'i> RunReader<'i> {
             }
         }
         if damaged > 0 {
-            let what = format!("{damaged} parts of the file are damaged");
+            let what = format!("damaged: {} of the file", format::counted(damaged, "part"));
             self.importer.damage(self.path, &what);
         }
         Ok(())
@@ -543,14 +544,16 @@ mod tests {
 
         let config = mlflow::Config::new().tracking_uri("http://127.0.0.1:9");
         let client = mlflow::blocking::Client::with_config(config);
-        let importer = Importer::new(&client, QUIET, None, true, 0).expect("signals");
+        let importer = Importer::new(&client, QUIET, None, true, &[]).expect("signals");
         let mut reader = RunReader::new(Path::new("a/run-a.wandb"), &importer);
         reader.read(&mut log).expect("damage");
         reader.finish().expect("a dry run");
-        let (runs, remarks, damaged_files) = importer.into_results();
-        assert_eq!(damaged_files, 1);
-        assert!(remarks[0].contains("cannot be read to its end: the disk is broken"));
-        assert!((2000..3000).contains(&runs[0].points), "{}", runs[0].points);
+        let results = importer.into_results();
+        assert_eq!(results.damaged_files, 1);
+        let remark = &results.remarks[0];
+        assert!(remark.contains("cannot be read to its end: the disk is broken"));
+        let points = results.runs[0].points;
+        assert!((2000..3000).contains(&points), "{points}");
     }
 
     #[test]

@@ -5,25 +5,35 @@
 //!   that `cargo mlflow export --metrics` writes are such a table;
 //! - steps: a row each, with a column for each metric. The file is one run, unless there is a column `run`.
 //!
-//! In JSON, each row is an object in a line of its own; the array that `export` writes is read, too. Objects in
-//! objects become columns with `.` in their names.
+//! In JSON, each row is an object in a line of its own, or an element of an array. Objects in objects become columns
+//! with `.` in their names. In CSV, the header tells the separator.
+
+mod array;
+#[cfg(feature = "parquet")]
+mod columnar;
+mod quotes;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::PathBuf;
 
 use mlflow::RunStatus;
 use mlflow::store::RUN_KEY_TAG;
 
+use self::array::{Array, Element};
+use self::quotes::{Header, unclosed_quote};
 use super::discovery::{changed_ms, file_stem};
 use super::values::{Json, flatten, parse_number, parse_step, parse_time};
 use super::writer::{EXPORT_FORMAT, Importer, RunWriter, SourceRun};
 use crate::failure::Failure;
 use crate::output::format;
 
-/// Longest line of JSON that is read.
-const MAX_LINE_BYTES: u64 = 64 << 20;
+/// Longest line or element of JSON that is read.
+const MAX_LINE_BYTES: usize = 64 << 20;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// Description of the JSON that is read.
+const EXPECTED_JSON: &str = "expected an object of JSON in each line, or an array of objects";
 const TABLE_FORMAT: &str = "csv";
 /// What is wrong with a text, and what to do.
 const NO_UTF8: &str = "the text is not UTF-8; convert the file to UTF-8";
@@ -55,8 +65,10 @@ const TIME_COLUMNS: [&str; 8] = [
 /// Form of a file's text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum TableFormat {
-    Csv { delimiter: u8 },
+    Csv,
     Json,
+    #[cfg(feature = "parquet")]
+    Parquet,
 }
 
 /// File with a table.
@@ -103,18 +115,25 @@ pub(super) fn import(
             order: Vec::new(),
         },
         skipped_texts: HashSet::new(),
+        has_decimal_commas: false,
+        has_exported_runs: false,
+        emptiness: "it holds no values",
+        is_damaged: false,
         has_bad_times: false,
         line: 0,
         bad_rows: 0,
         first_bad_row: None,
     };
     let read = match table.format {
-        TableFormat::Csv { delimiter } => reader.read_csv(delimiter),
+        TableFormat::Csv => reader.read_csv(),
         TableFormat::Json => reader.read_json(),
+        #[cfg(feature = "parquet")]
+        TableFormat::Parquet => reader.read_parquet(),
     };
     match read {
         Err(Failure::Io(_, error)) if reader.row > 0 => {
             importer.damage_by_read_error(&table.path, &error);
+            reader.is_damaged = true;
         }
         read => read?,
     }
@@ -212,6 +231,14 @@ struct TableReader<'i> {
     runs: TableRuns<'i>,
     /// Columns with texts, which are left out.
     skipped_texts: HashSet<usize>,
+    /// True if a comma in a number stands for a point, as in a table that is separated by semicolons.
+    has_decimal_commas: bool,
+    /// True if a row is an exported run.
+    has_exported_runs: bool,
+    /// Reason why there are no values, if there are none.
+    emptiness: &'static str,
+    /// True if a line has told of a fault because of which values may be missing.
+    is_damaged: bool,
     /// True if a time that cannot be read was told of.
     has_bad_times: bool,
     /// Line of the file in which the row begins, from 1.
@@ -292,7 +319,12 @@ impl TableReader<'_> {
         Failure::Io(format!("cannot read {}", self.table.path.display()), error)
     }
 
-    fn read_csv(&mut self, delimiter: u8) -> Result<(), Failure> {
+    fn read_csv(&mut self) -> Result<(), Failure> {
+        let Header {
+            delimiter,
+            open_quote,
+        } = Header::read(&self.table.path).map_err(|error| self.cannot_read(error))?;
+        self.has_decimal_commas = delimiter == b';';
         let mut reader = csv::ReaderBuilder::new()
             .delimiter(delimiter)
             .flexible(true)
@@ -303,19 +335,20 @@ impl TableReader<'_> {
             kind => Failure::Usage(format!("{path}: {}", csv_fault(&kind))),
         };
         let header = reader.headers().map_err(failed)?;
-        self.columns = header
-            .iter()
-            .map(|name| name.trim_start_matches('\u{feff}').to_owned())
-            .collect();
-        let layout = Layout::of(&self.columns);
-        if self.columns.len() < 2 {
-            return Err(Failure::Usage(format!(
-                "{path} is no table that can be imported: expected a first line with the names of at least two columns, \
-                 e.g. `step,loss` or `run,metric,step,value`"
-            )));
+        let columns = header.iter();
+        let columns = columns.map(|name| name.trim_start_matches('\u{feff}').to_owned());
+        self.columns = columns.collect();
+        if self.columns.is_empty() {
+            self.emptiness = "the file is empty";
+            return Ok(());
         }
-        self.layout = Some(layout);
+        if let Some(line) = open_quote {
+            return Err(Failure::Usage(format!("{path}: {}", quote_fault(line))));
+        }
+        self.take_header()?;
         let mut record = csv::StringRecord::new();
+        // Byte and line at which the last row begins.
+        let mut last_row = (0, 1);
         // Line of a row, and how many columns it has.
         let mut uneven: Option<(u64, usize)> = None;
         loop {
@@ -338,7 +371,10 @@ impl TableReader<'_> {
                 });
             }
             self.row += 1;
-            self.line = record.position().map_or(0, csv::Position::line);
+            if let Some(position) = record.position() {
+                self.line = position.line();
+                last_row = (position.byte(), position.line());
+            }
             // A process that was killed leaves a part of its last line.
             if record.len() != self.columns.len() {
                 uneven = Some((self.line, record.len()));
@@ -347,41 +383,136 @@ impl TableReader<'_> {
             let cells: Vec<&str> = record.iter().collect();
             self.take_row(&cells)?;
         }
-        if let Some((line, count)) = uneven {
+        let (start, line) = last_row;
+        let open_quote = unclosed_quote(&self.table.path, start, line, delimiter);
+        if let Some(line) = open_quote.map_err(|error| self.cannot_read(error))? {
+            self.importer.damage(&self.table.path, &quote_fault(line));
+            self.is_damaged = true;
+        } else if let Some((line, count)) = uneven {
             let (has, expected) = (format::counted(count as u64, "column"), self.columns.len());
             self.remark_cut(&format!("line {line} has {has} instead of {expected}"));
         }
         Ok(())
     }
 
+    /// Takes the names of the columns, which are known before the first row.
+    fn take_header(&mut self) -> Result<(), Failure> {
+        let path = self.table.path.display();
+        if self.columns.len() < 2 {
+            return Err(Failure::Usage(format!(
+                "{path} is no table that can be imported: expected a first line with the names of at least two columns, \
+                 e.g. `step,loss` or `run,metric,step,value`"
+            )));
+        }
+        let mut names = HashSet::new();
+        for name in self.columns.iter().map(|name| name.trim()) {
+            if !is_unnamed(name) && !names.insert(name) {
+                return Err(Failure::Usage(format!(
+                    "{path}: line 1: there are two columns `{name}`: give each column a name of its own"
+                )));
+            }
+        }
+        self.layout = Some(Layout::of(&self.columns));
+        Ok(())
+    }
+
+    /// Decides about columns without a name by the first row: the first column is the step if there is no other one
+    /// and it holds whole numbers, as the index that pandas writes. All others are left out.
+    fn take_unnamed_columns(&mut self, layout: &mut Layout, cells: &[&str]) {
+        let count = { self.columns.iter().zip(cells) }
+            .filter(|(column, text)| is_unnamed(column) && !text.trim().is_empty())
+            .count();
+        let is_first = self.columns.first().is_some_and(|name| is_unnamed(name));
+        let what = match count {
+            0 => return,
+            1 => "the column without a name is".to_owned(),
+            count => format!(
+                "{} without a name are",
+                format::counted(count as u64, "column")
+            ),
+        };
+        let has_index =
+            { is_first && count == 1 && layout.kind == Kind::Steps && layout.step.is_none() }
+                && parse_step(cell(cells, Some(0))).is_some();
+        let use_of_it = if has_index {
+            layout.step = Some(0);
+            "taken for the step"
+        } else {
+            "left out"
+        };
+        self.importer
+            .remark(format!("{}: {what} {use_of_it}", self.table.path.display()));
+    }
+
     fn read_json(&mut self) -> Result<(), Failure> {
         let mut reader = BufReader::new(self.open()?);
+        let begin = skip_blanks(&mut reader).map_err(|error| self.cannot_read(error))?;
+        self.line = begin.line - 1;
+        match begin.first {
+            None => {
+                self.emptiness = "the file is empty";
+                Ok(())
+            }
+            Some(b'[') => {
+                reader.consume(1);
+                self.read_array(Array::new(reader, begin.line, MAX_LINE_BYTES))
+            }
+            Some(_) => self.read_lines(reader),
+        }
+    }
+
+    fn read_array(&mut self, mut array: Array<impl BufRead>) -> Result<(), Failure> {
+        while let Some(element) =
+            { array.next_element() }.map_err(|error| self.cannot_read(error))?
+        {
+            let Element {
+                text,
+                line,
+                is_ended,
+            } = element;
+            self.row += 1;
+            self.line = line;
+            match Json::parse(&String::from_utf8_lossy(text)) {
+                Some(object @ Json::Object(_)) => self.take_object(object)?,
+                _ if !is_ended => {
+                    let what = format!("row {} is not complete", self.row);
+                    self.remark_cut(&what);
+                }
+                _ if self.row == 1 => return Err(self.no_table_of_json()),
+                _ => self.leave_out(line, || "it is no object of JSON".to_owned()),
+            }
+        }
+        Ok(())
+    }
+
+    fn no_table_of_json(&self) -> Failure {
+        Failure::Usage(format!(
+            "{} is no table that can be imported: {EXPECTED_JSON}",
+            self.table.path.display()
+        ))
+    }
+
+    fn read_lines(&mut self, mut reader: impl BufRead) -> Result<(), Failure> {
         let mut line = b"\n".to_vec();
         loop {
             // A longer line than can be read comes in several parts.
             self.line += u64::from(line.ends_with(b"\n"));
             line.clear();
             let read = (&mut reader)
-                .take(MAX_LINE_BYTES)
+                .take(MAX_LINE_BYTES as u64)
                 .read_until(b'\n', &mut line);
             if read.map_err(|error| self.cannot_read(error))? == 0 {
                 return Ok(());
             }
             let text = String::from_utf8_lossy(&line);
-            let text = text.trim().trim_end_matches(',');
-            let text = text.strip_prefix('[').unwrap_or(text).trim();
-            if matches!(text, "" | "]" | "]]") {
+            let text = text.trim();
+            if text.is_empty() {
                 continue;
             }
             self.row += 1;
             match Json::parse(text) {
                 Some(object @ Json::Object(_)) => self.take_object(object)?,
-                _ if self.row == 1 => {
-                    return Err(Failure::Usage(format!(
-                        "{} is no table that can be imported: expected an object of JSON in each line",
-                        self.table.path.display()
-                    )));
-                }
+                _ if self.row == 1 => return Err(self.no_table_of_json()),
                 _ if !line.ends_with(b"\n") => {
                     let what = format!("row {} is not complete", self.row);
                     self.remark_cut(&what);
@@ -427,6 +558,7 @@ impl TableReader<'_> {
     }
 
     fn take_object(&mut self, object: Json) -> Result<(), Failure> {
+        self.has_exported_runs |= object.field("experiment_id").is_some();
         let is_exported_run = object.field("experiment_id").is_some()
             && matches!(object.field("metrics"), Some(Json::Object(_)));
         if is_exported_run {
@@ -465,11 +597,17 @@ impl TableReader<'_> {
     }
 
     fn take_row(&mut self, cells: &[&str]) -> Result<(), Failure> {
-        let Some(layout) = self.layout.take() else {
+        let Some(mut layout) = self.layout.take() else {
             return Ok(());
         };
+        if self.row == 1 {
+            self.take_unnamed_columns(&mut layout, cells);
+        }
         let taken = match layout.kind {
-            Kind::Runs => self.take_run(cells),
+            Kind::Runs => {
+                self.has_exported_runs = true;
+                self.take_run(cells)
+            }
             Kind::Points | Kind::Steps if self.pass != Pass::Points => Ok(()),
             Kind::Points => self.take_point(&layout, cells),
             Kind::Steps => self.take_step(&layout, cells),
@@ -488,7 +626,8 @@ impl TableReader<'_> {
     fn take_point(&mut self, layout: &Layout, cells: &[&str]) -> Result<(), Failure> {
         let metric = cell(cells, layout.metric);
         let text = cell(cells, layout.value);
-        let Some(value) = parse_number(text).filter(|_| !metric.is_empty()) else {
+        let value = number(text, self.has_decimal_commas);
+        let Some(value) = value.filter(|_| !metric.is_empty()) else {
             self.leave_out(self.line, || format!("{text:?} is no value of a metric"));
             return Ok(());
         };
@@ -516,13 +655,14 @@ impl TableReader<'_> {
             return Ok(());
         };
         let time_ms = self.time_of(layout, cells);
+        let has_decimal_commas = self.has_decimal_commas;
         let run = self.runs.of_row(layout, cells);
         for (at, (column, text)) in self.columns.iter().zip(cells).enumerate() {
             let text = text.trim();
-            if layout.is_of_row(at) || text.is_empty() {
+            if layout.is_of_row(at) || text.is_empty() || is_unnamed(column) {
                 continue;
             }
-            if let Some(value) = parse_number(text) {
+            if let Some(value) = number(text, has_decimal_commas) {
                 run.point(column, step, value, time_ms)?;
             } else if self.skipped_texts.insert(at) {
                 self.importer.remark(format!(
@@ -574,10 +714,10 @@ impl TableReader<'_> {
                 (Some(("tags", key)), Pass::Runs) => add_tag(&mut run, key, text),
                 (Some(("metrics", key)), Pass::LatestValues) => {
                     // The table has no step and no time of the value.
-                    if let Some(value) = parse_number(text)
-                        && !run.has_metric(key)?
+                    if let Some(value) = number(text, self.has_decimal_commas)
+                        && !run.was_imported(key)
                     {
-                        run.point(key, 0, value, end.or(start))?;
+                        run.latest_value(key, value, end.or(start))?;
                     }
                 }
                 _ => {}
@@ -586,8 +726,8 @@ impl TableReader<'_> {
         run.finish()
     }
 
-    /// Imports an exported run in JSON, which has step and time of each value. The last pass sets status and end
-    /// again, as points may have changed them.
+    /// Imports an exported run in JSON, which has step and time of each value. The last pass adds the points that no
+    /// other table holds, and sets status and end again, as points may have changed them.
     fn take_exported_run(&mut self, object: &Json) -> Result<(), Failure> {
         if self.pass == Pass::Points {
             return Ok(());
@@ -604,17 +744,19 @@ impl TableReader<'_> {
         let status = text("status").parse().unwrap_or(RunStatus::Finished);
         let (start, end) = (time("start_time_ms"), time("end_time_ms"));
         describe_run(&mut run, text("user_id"), start, status, end);
-        if self.pass == Pass::LatestValues {
+        if self.pass == Pass::Runs {
+            for (key, value) in fields("params") {
+                run.param(key, &value.to_string());
+            }
+            for (key, value) in fields("tags") {
+                add_tag(&mut run, key, &value.to_string());
+            }
             return run.finish();
         }
-        for (key, value) in fields("params") {
-            run.param(key, &value.to_string());
-        }
-        for (key, value) in fields("tags") {
-            add_tag(&mut run, key, &value.to_string());
-        }
         for (key, point) in fields("metrics") {
-            if let Some(value) = point.field("value").and_then(Json::number) {
+            if let Some(value) = point.field("value").and_then(Json::number)
+                && !run.was_imported(key)
+            {
                 let step = point.field("step").and_then(Json::integer);
                 let time_ms = point.field("timestamp_ms").and_then(Json::integer);
                 run.point(key, step.unwrap_or(0), value, time_ms)?;
@@ -625,15 +767,33 @@ impl TableReader<'_> {
 
     fn finish(self) -> Result<(), Failure> {
         self.tell_bad_rows();
-        let TableRuns {
-            mut writers, order, ..
-        } = self.runs;
-        for id in order {
-            if let Some(run) = writers.remove(&id) {
-                run.finish()?;
-            }
+        let Self {
+            importer,
+            table,
+            runs: TableRuns {
+                mut writers, order, ..
+            },
+            ..
+        } = self;
+        let runs = order.iter().filter_map(|id| writers.remove(id));
+        let (empty, runs): (Vec<_>, Vec<_>) = runs.partition(RunWriter::is_empty);
+        let has_values = !runs.is_empty() || self.has_exported_runs;
+        let is_told = self.is_damaged || self.first_bad_row.is_some();
+        if !has_values && self.pass == Pass::Points && !is_told {
+            return importer.skip_empty(&table.path, self.emptiness);
         }
-        Ok(())
+        if let Some(first) = empty.first() {
+            let count = match empty.len() as u64 {
+                1 => "1 run without values is left out:".to_owned(),
+                count => format!(
+                    "{} runs without values are left out, the first is",
+                    format::count(count)
+                ),
+            };
+            let path = table.path.display();
+            importer.remark(format!("{path}: {count} `{}`", first.name()));
+        }
+        runs.into_iter().try_for_each(RunWriter::finish)
     }
 }
 
@@ -652,6 +812,52 @@ fn describe_run(
         run.start(start);
     }
     run.end(status, end);
+}
+
+/// Returns true if a column has no name of its own. pandas writes its index in such a column, and names it when it reads
+/// the file again.
+fn is_unnamed(column: &str) -> bool {
+    let column = column.trim();
+    column.is_empty() || column.starts_with("Unnamed: ") || column.starts_with("__index_level_")
+}
+
+/// Reads a number, whose point may be a comma.
+fn number(text: &str, has_decimal_comma: bool) -> Option<f64> {
+    if has_decimal_comma && text.contains(',') {
+        return parse_number(&text.replace(',', "."));
+    }
+    parse_number(text)
+}
+
+/// Returns the fault of a quote that is not closed.
+fn quote_fault(line: u64) -> String {
+    format!("line {line}: a quote is not closed, so the lines behind it cannot be read")
+}
+
+/// Beginning of a text.
+struct Beginning {
+    /// First byte that is no blank; `None` at the end of the text.
+    first: Option<u8>,
+    /// Line of that byte, from 1.
+    line: u64,
+}
+
+/// Reads up to the first byte that is no blank.
+fn skip_blanks(reader: &mut impl BufRead) -> io::Result<Beginning> {
+    if reader.fill_buf()?.starts_with(BYTE_ORDER_MARK) {
+        reader.consume(BYTE_ORDER_MARK.len());
+    }
+    let mut line = 1;
+    loop {
+        let first = reader.fill_buf()?.first().copied();
+        match first {
+            Some(b' ' | b'\t' | b'\r' | b'\n') => {
+                line += u64::from(first == Some(b'\n'));
+                reader.consume(1);
+            }
+            _ => return Ok(Beginning { first, line }),
+        }
+    }
 }
 
 /// Adds a tag, unless the store sets it itself.
