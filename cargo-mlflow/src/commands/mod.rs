@@ -82,11 +82,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Restore(options) => with_client(&|client| restore::run(client, output, options)),
         Command::Sync(options) => sync::run(config(global), output, options, global.timeout),
         Command::Journal(options) => journal::run(&config(global), output, options, global.timeout),
-        Command::Doctor => doctor::run(config(global), output),
+        Command::Doctor => doctor::run(bounded_config(global), output),
         Command::Demo(options) => {
-            let config = config(global);
+            let config = bounded_config(global);
             check_uri(&config)?;
-            demo::run(config, output, options, global.tracking_uri.as_deref())
+            demo::run(config, output, options, global)
         }
         #[cfg(feature = "mcp")]
         Command::Mcp(options) => {
@@ -121,12 +121,19 @@ fn config(global: &Global) -> Config {
 fn answering_config(global: &Global) -> Result<Config, Failure> {
     let is_set = env::var_os("MLFLOW_HTTP_REQUEST_TIMEOUT").is_some();
     let config = match global.timeout {
-        Some(timeout) => config(global).request_timeout(timeout.max(MIN_TIMEOUT)),
-        None if is_set => config(global),
-        None => config(global).request_timeout(DEFAULT_TIMEOUT),
+        None if !is_set => config(global).request_timeout(DEFAULT_TIMEOUT),
+        _ => bounded_config(global),
     };
     check_uri(&config)?;
     Ok(config)
+}
+
+/// Returns the configuration with the longest wait that the arguments name, if they do.
+fn bounded_config(global: &Global) -> Config {
+    match global.timeout {
+        Some(timeout) => config(global).request_timeout(timeout.max(MIN_TIMEOUT)),
+        None => config(global),
+    }
 }
 
 /// Returns true if somebody has named a store, so that no other one is meant.

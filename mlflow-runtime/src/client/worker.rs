@@ -202,7 +202,8 @@ fn open(settings: &Settings) -> Result<Connection, StoreError> {
         retry_time: if is_file {
             FILE_RETRY_TIME
         } else {
-            SERVER_RETRY_TIME
+            // A repetition after an answer that has not come in time would wait twice as long as the caller wants.
+            SERVER_RETRY_TIME.min(settings.request_timeout)
         },
     })
 }

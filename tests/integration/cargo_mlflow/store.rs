@@ -45,6 +45,50 @@ fn a_store_that_does_not_answer_is_given_up() {
     assert_eq!(shown.stdout.matches("waiting for").count(), 1);
 }
 
+/// Each call waits once for its answer.
+#[test]
+fn a_call_that_was_not_answered_in_time_is_not_repeated() {
+    let folder = Folder::new();
+    let silent = FakeServer::start(|_, _| Reply::Hang);
+    let url = silent.url();
+    for command in ["runs", "experiments", "doctor"] {
+        let asked = silent.requests().len();
+        let ended = run(
+            &folder,
+            &[command, "--tracking-uri", &url, "--timeout", "1"],
+        );
+        assert_ne!(ended.code, Some(0), "{command}: {}", ended.stdout);
+        let shown = ended.stdout + &ended.stderr;
+        assert!(shown.contains("no answer in time"), "{command}: {shown}");
+        assert_eq!(silent.requests().len(), asked + 1, "{command}");
+    }
+}
+
+#[test]
+fn a_demo_tells_at_once_that_the_file_is_damaged() {
+    let folder = Folder::new();
+    fs::write(
+        folder.path().join("mlflow.db"),
+        "no database at all, but a text",
+    )
+    .unwrap();
+    for arguments in [&["demo"][..], &["demo", "--live"]] {
+        let ended = run(&folder, arguments);
+        assert_ne!(ended.code, Some(0));
+        assert!(ended.stderr.contains("mlflow.db"), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("within"), "{}", ended.stderr);
+        assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+    }
+    assert_eq!(folder.journals_left(), 0);
+    // How long a demo waits for a server is said in its error.
+    let ended = run(
+        &folder,
+        &["demo", "--tracking-uri", NOWHERE, "--timeout", "0.5"],
+    );
+    assert_eq!(ended.code, Some(5), "{}", ended.stderr);
+    assert!(ended.stderr.contains("within 0.5 s"), "{}", ended.stderr);
+}
+
 #[test]
 fn a_server_with_other_json_is_no_empty_store() {
     let folder = Folder::new();

@@ -19,7 +19,12 @@ const BATCH_POINTS: usize = 12;
 const LEARNING_RATE: f64 = 0.5;
 
 /// Trains for some seconds, or until Ctrl-C.
-pub(super) fn run(config: Config, output: Output, seconds: u64) -> Result<(), Failure> {
+pub(super) fn run(
+    config: Config,
+    output: Output,
+    seconds: u64,
+    flush_timeout: Duration,
+) -> Result<(), Failure> {
     let interrupt = Interrupt::listen()
         .map_err(|error| Failure::Io("cannot listen for signals".to_owned(), error))?;
     mlflow::configure(
@@ -43,7 +48,7 @@ pub(super) fn run(config: Config, output: Output, seconds: u64) -> Result<(), Fa
     while Instant::now() < deadline {
         if interrupt.wait(STEP_PAUSE) {
             run.finish(RunStatus::Killed);
-            super::flush()?;
+            super::flush(flush_timeout)?;
             return Err(Failure::Other(
                 "stopped by a signal; the run is KILLED".to_owned(),
             ));
@@ -68,7 +73,7 @@ pub(super) fn run(config: Config, output: Output, seconds: u64) -> Result<(), Fa
         }
     }
     drop(run);
-    super::flush()?;
+    super::flush(flush_timeout)?;
     if output.json {
         return output.json(&json!({ "experiment": super::EXPERIMENT, "runs": 1, "steps": step }));
     }

@@ -5,10 +5,11 @@ mod model;
 
 use std::time::Duration;
 
-use mlflow::{Config, RunStatus};
+use mlflow::blocking::Client;
+use mlflow::{ClientError, Config, RunStatus};
 use serde_json::json;
 
-use crate::arguments::Demo;
+use crate::arguments::{Demo, Global};
 use crate::failure::Failure;
 use crate::output::Output;
 use model::{accuracy, gradient, loss, two_clouds};
@@ -16,24 +17,31 @@ use model::{accuracy, gradient, loss, two_clouds};
 /// Name of the experiment.
 const EXPERIMENT: &str = "demo";
 const EPOCHS: u32 = 60;
-/// Longest wait until everything is stored.
+/// Longest wait until everything is stored, unless the arguments name another.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait at the exit, before which the store was waited for already.
+const EXIT_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Logs a sweep of six runs below one parent or, with `--live`, one run that takes its time.
 pub(crate) fn run(
     config: Config,
     output: Output,
     options: &Demo,
-    tracking_uri: Option<&str>,
+    global: &Global,
 ) -> Result<(), Failure> {
     if std::env::var_os("MLFLOW_RUN_ID").is_some() {
         return Err(Failure::Usage(
             "MLFLOW_RUN_ID is set, so the demo would be logged to that run: unset it".to_owned(),
         ));
     }
-    let config = config.enabled(true).experiment(EXPERIMENT);
+    check_file(&config)?;
+    let config = config
+        .enabled(true)
+        .experiment(EXPERIMENT)
+        .exit_timeout(EXIT_TIMEOUT);
+    let flush_timeout = global.timeout.unwrap_or(FLUSH_TIMEOUT);
     if options.live {
-        return live::run(config, output, options.seconds);
+        return live::run(config, output, options.seconds, flush_timeout);
     }
     mlflow::configure(config);
     let sweep = mlflow::start_run().name("sweep").start();
@@ -46,11 +54,12 @@ pub(crate) fn run(
         train(seed, learning_rate);
     }
     drop(sweep);
-    flush()?;
+    flush(flush_timeout)?;
     if output.json {
         return output.json(&json!({ "experiment": EXPERIMENT, "runs": 1 + learning_rates.len() }));
     }
-    let uri = tracking_uri.map_or_else(String::new, |uri| format!(" --tracking-uri {uri}"));
+    let uri = global.tracking_uri.as_ref();
+    let uri = uri.map_or_else(String::new, |uri| format!(" --tracking-uri {uri}"));
     output.remark(format_args!(
         "seven runs of the experiment `demo` are stored. Look at them with:\n  cargo mlflow runs -e demo{uri}\n  \
          cargo mlflow compare best:val/loss last -e demo{uri}\n  cargo mlflow plot val/loss -e demo{uri}"
@@ -58,15 +67,28 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// Fails if the store is a SQLite file that cannot be used: it is damaged, or none of MLflow's. A server may only be
+/// unavailable for a while, which a run survives.
+fn check_file(config: &Config) -> Result<(), Failure> {
+    let client = Client::with_config(config.clone());
+    if !client.uri().starts_with("sqlite:") {
+        return Ok(());
+    }
+    match client.experiment(EXPERIMENT) {
+        Ok(_) | Err(ClientError::NotFound { .. } | ClientError::Unavailable { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Waits until everything is stored.
-fn flush() -> Result<(), Failure> {
-    if mlflow::flush(FLUSH_TIMEOUT).complete {
+fn flush(timeout: Duration) -> Result<(), Failure> {
+    if mlflow::flush(timeout).complete {
         return Ok(());
     }
     Err(Failure::Unavailable(format!(
-        "the store did not take everything within {} seconds. What is left waits in a journal: `cargo mlflow doctor` \
-         looks for the cause, and `cargo mlflow sync` ships the rest",
-        FLUSH_TIMEOUT.as_secs()
+        "the store did not take everything within {} s. What is left waits in a journal: `cargo mlflow doctor` looks \
+         for the cause, and `cargo mlflow sync` ships the rest",
+        timeout.as_secs_f64()
     )))
 }
 
