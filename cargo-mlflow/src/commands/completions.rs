@@ -33,9 +33,12 @@ if [[ $(complete -p cargo 2>/dev/null) =~ -F\ ([^ ]+) && ${BASH_REMATCH[1]} != _
     _cargo_mlflow_before=${BASH_REMATCH[1]}
 fi
 _cargo_mlflow_of_cargo() {
-    if [[ ${COMP_WORDS[1]} == mlflow && $COMP_CWORD -ge 2 ]]; then
-        COMP_WORDS=(cargo-mlflow "${COMP_WORDS[@]:2}")
-        COMP_CWORD=$((COMP_CWORD - 1))
+    local at=1
+    # A toolchain may come first: `cargo +stable mlflow …`.
+    [[ ${COMP_WORDS[1]} == +* ]] && at=2
+    if [[ ${COMP_WORDS[at]} == mlflow && $COMP_CWORD -gt $at ]]; then
+        COMP_WORDS=(cargo-mlflow "${COMP_WORDS[@]:at + 1}")
+        COMP_CWORD=$((COMP_CWORD - at))
         _cargo_mlflow cargo-mlflow "$2" "${COMP_WORDS[COMP_CWORD - 1]}"
     elif [[ -n ${_cargo_mlflow_before-} ]]; then
         "$_cargo_mlflow_before" "$@"
@@ -47,12 +50,18 @@ complete -F _cargo_mlflow_of_cargo -o bashdefault -o default cargo
 /// Lines that make fish complete `cargo mlflow …` like `cargo-mlflow …`.
 const FISH_OF_CARGO: &str = r#"
 # `cargo mlflow …` is completed like `cargo-mlflow …`.
-function __cargo_mlflow_of_cargo
+function __cargo_mlflow_before
     set -l before (commandline -opc)
+    # A toolchain may come first: `cargo +stable mlflow …`.
+    string match -q -- '+*' $before[2]; and set -e before[2]
+    printf '%s\n' $before
+end
+function __cargo_mlflow_of_cargo
+    set -l before (__cargo_mlflow_before)
     complete -C (string join -- ' ' cargo-mlflow (string escape -- $before[3..]) (commandline -ct))
 end
 function __cargo_mlflow_is_chosen
-    set -l before (commandline -opc)
+    set -l before (__cargo_mlflow_before)
     test (count $before) -ge 2; and test "$before[2]" = mlflow
 end
 complete -c cargo -n __cargo_mlflow_is_chosen -f -a '(__cargo_mlflow_of_cargo)'

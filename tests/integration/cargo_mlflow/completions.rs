@@ -39,7 +39,7 @@ fn bash_completes_both_forms_of_the_command() {
             .trim_end()
             .to_owned()
     };
-    for form in ["cargo-mlflow", "cargo mlflow"] {
+    for form in ["cargo-mlflow", "cargo mlflow", "cargo +stable mlflow"] {
         for (line, words) in [
             ("runs", "runs"),
             ("comp", "compare completions"),
@@ -53,7 +53,13 @@ fn bash_completes_both_forms_of_the_command() {
         assert!(formats.starts_with("csv json"), "{formats}");
     }
     // What Cargo completes is left alone.
-    for line in ["cargo buil", "cargo build --re", "cargo mlflo"] {
+    for line in [
+        "cargo buil",
+        "cargo build --re",
+        "cargo mlflo",
+        "cargo +stable mlflo",
+        "cargo +sta",
+    ] {
         assert_eq!(offered(line), "before", "{line}");
     }
 }
@@ -82,7 +88,7 @@ fn fish_completes_both_forms_of_the_command() {
         eprintln!("not tested: there is no fish");
         return;
     }
-    for form in ["cargo-mlflow", "cargo mlflow"] {
+    for form in ["cargo-mlflow", "cargo mlflow", "cargo +stable mlflow"] {
         for (line, words) in [("run", &["runs"][..]), ("journal ver", &["verify"])] {
             let line = format!("{form} {line}");
             assert_eq!(offered(&line).unwrap(), words, "{line}");
