@@ -398,7 +398,7 @@ fn an_export_of_neptune_becomes_a_run() {
     }
     let ended = run(&folder, &["import", "neptune/data"]);
     for text in [
-        "1 files of the run are not found",
+        "not found: 1 file of the run",
         "the decimals of steps are cut, e.g. 2.5 of `metrics/half`",
         "values of the type `histogram_series` are left out",
     ] {
@@ -787,7 +787,9 @@ fn the_bad_rows_of_a_table_are_one_line() {
         &format!("metric,step,value\nloss,0,1\n{points}"),
     );
     let steps = rows(&|row| format!("x{row},1\n"));
-    write("steps.csv", &format!("step,loss\n1,1\n{steps}"));
+    // Lines may end as on Windows.
+    let steps = format!("step,loss\n1,1\n{steps}").replace('\n', "\r\n");
+    write("steps.csv", &steps);
     let uneven = rows(&|row| format!("{row}\n"));
     write("uneven.csv", &format!("step,loss\n1,1\n{uneven}3001,1\n"));
     let lines = rows(&|row| format!("\n[{row}]\n"));

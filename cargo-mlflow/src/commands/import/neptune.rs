@@ -20,6 +20,7 @@ use parquet::schema::types::Type;
 use super::discovery::changed_ms;
 use super::writer::{Artifact, Importer, RunWriter, SourceRun};
 use crate::failure::Failure;
+use crate::output::format;
 
 /// Part of the name of each file.
 const PART: &str = "_part_";
@@ -423,9 +424,9 @@ impl<'i> RunReader<'i> {
     fn finish(mut self) -> Result<(), Failure> {
         if self.missing_files > 0 {
             self.importer.remark(format!(
-                "{}: {} files of the run are not found in a folder `files` beside the folder of the project or above",
+                "{}: not found: {} of the run, in a folder `files` beside the folder of the project or above",
                 self.path.display(),
-                self.missing_files
+                format::counted(self.missing_files, "file")
             ));
         }
         for (path, text) in std::mem::take(&mut self.texts) {

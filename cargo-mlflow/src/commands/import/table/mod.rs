@@ -322,6 +322,7 @@ impl TableReader<'_> {
     fn read_csv(&mut self) -> Result<(), Failure> {
         let Header {
             delimiter,
+            ends_with_crlf,
             open_quote,
         } = Header::read(&self.table.path).map_err(|error| self.cannot_read(error))?;
         self.has_decimal_commas = delimiter == b';';
@@ -347,14 +348,16 @@ impl TableReader<'_> {
         }
         self.take_header()?;
         let mut record = csv::StringRecord::new();
-        // Byte and line at which the last row begins.
+        // Of two characters that end a line, the reader counts the second one as the beginning of the next row.
+        let line_of = |position: &csv::Position| position.line() + u64::from(ends_with_crlf);
+        // Byte at which the last row begins, and the line there.
         let mut last_row = (0, 1);
         // Line of a row, and how many columns it has.
         let mut uneven: Option<(u64, usize)> = None;
         loop {
             let has_record = match reader.read_record(&mut record) {
                 Err(error) if matches!(error.kind(), csv::ErrorKind::Utf8 { .. }) => {
-                    let line = error.position().map_or(0, csv::Position::line);
+                    let line = error.position().map_or(0, line_of);
                     self.leave_out(line, || NO_UTF8.to_owned());
                     continue;
                 }
@@ -372,7 +375,7 @@ impl TableReader<'_> {
             }
             self.row += 1;
             if let Some(position) = record.position() {
-                self.line = position.line();
+                self.line = line_of(position);
                 last_row = (position.byte(), position.line());
             }
             // A process that was killed leaves a part of its last line.

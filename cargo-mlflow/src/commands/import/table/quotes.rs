@@ -15,6 +15,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) delimiter: u8,
+    /// True if a line ends with a carriage return and a line feed.
+    pub(super) ends_with_crlf: bool,
     /// Line of a quote that is not closed before the end of the file.
     pub(super) open_quote: Option<u64>,
 }
@@ -33,12 +35,14 @@ impl Header {
         let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let mut quotes = Quotes::new(1);
         let mut counts = DELIMITERS.map(|_| 0_u32);
-        for byte in text {
+        let mut ends_with_crlf = false;
+        for (at, byte) in text.iter().enumerate() {
             quotes.take(*byte, &DELIMITERS);
             if quotes.place == Place::Quoted {
                 continue;
             }
             if matches!(byte, b'\n' | b'\r') && counts.iter().any(|count| *count > 0) {
+                ends_with_crlf = text.get(at..).is_some_and(|rest| rest.starts_with(b"\r\n"));
                 break;
             }
             for (delimiter, count) in DELIMITERS.iter().zip(&mut counts) {
@@ -53,6 +57,7 @@ impl Header {
         let is_whole = (text.len() as u64) < MAX_HEADER_BYTES;
         Self {
             delimiter,
+            ends_with_crlf,
             open_quote: quotes.open_line().filter(|_| is_whole),
         }
     }
