@@ -3,10 +3,11 @@
 //! The doc comments are the texts of the help, which a terminal shows as they are.
 #![expect(clippy::doc_markdown, reason = "the help is no Markdown")]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 /// Text below every help.
 const SELECTION_HELP: &str = "\
@@ -106,6 +107,26 @@ pub(crate) enum Command {
     },
 }
 
+impl Arguments {
+    /// Reads the arguments, which begin with the name of the program.
+    pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, clap::Error> {
+        let command = with_negative_numbers(Self::command());
+        let matches = command.try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
+/// Returns the command with options that take a negative number for their value, and not for another option. The error
+/// then says which values are expected.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|argument| {
+            let is_option = !argument.is_positional() && argument.get_action().takes_values();
+            argument.allow_negative_numbers(is_option)
+        })
+        .mut_subcommands(with_negative_numbers)
+}
+
 /// Choice of runs.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Choice {
@@ -129,7 +150,7 @@ pub(crate) struct Runs {
     #[command(flatten)]
     pub(crate) choice: Choice,
     /// Greatest number of runs; 0 for all.
-    #[arg(short = 'n', long, default_value_t = 30, value_name = "N")]
+    #[arg(short = 'n', long, default_value_t = 30, value_name = "N", value_parser = parse_count)]
     pub(crate) limit: usize,
     /// Columns to show beside ID and NAME, separated by commas: params.KEY, metrics.KEY, tags.KEY, experiment,
     /// status, run_id, user, start, end, duration. Default: status, start and duration, the experiment if there
@@ -209,7 +230,8 @@ pub(crate) struct Watch {
         long,
         default_value_t = 1,
         value_name = "N",
-        conflicts_with = "runs"
+        conflicts_with = "runs",
+        value_parser = parse_count
     )]
     pub(crate) newest: usize,
     /// Look only at the runs of this experiment.
@@ -242,7 +264,7 @@ pub(crate) struct Inspect {
     #[arg(short, long, value_delimiter = ',', value_name = "KEYS")]
     pub(crate) metrics: Vec<String>,
     /// With --summary: number of lines of the console log.
-    #[arg(long, default_value_t = 20, requires = "summary", value_name = "N")]
+    #[arg(long, default_value_t = 20, requires = "summary", value_name = "N", value_parser = parse_count)]
     pub(crate) console_lines: usize,
 }
 
@@ -299,7 +321,7 @@ pub(crate) struct Export {
     #[command(flatten)]
     pub(crate) choice: Choice,
     /// Greatest number of runs; 0 for all.
-    #[arg(short = 'n', long, default_value_t = 0, value_name = "N")]
+    #[arg(short = 'n', long, default_value_t = 0, value_name = "N", value_parser = parse_count)]
     pub(crate) limit: usize,
     /// Write all points of these metrics, one line each, instead of one line for each run. Separated by
     /// commas; `all` for every metric.
@@ -364,7 +386,7 @@ pub(crate) struct Cleanup {
     #[arg(short, long)]
     pub(crate) yes: bool,
     /// Greatest number of runs to delete; with more, none is deleted.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = parse_count)]
     pub(crate) max: usize,
 }
 
@@ -416,7 +438,7 @@ pub(crate) enum Journal {
         /// Path of the journal, or the beginning of its name.
         journal: String,
         /// Show the first entries, too.
-        #[arg(long, default_value_t = 0, value_name = "N")]
+        #[arg(long, default_value_t = 0, value_name = "N", value_parser = parse_count)]
         entries: usize,
     },
     /// Check every checksum, and say what is damaged and what can be saved.
@@ -451,6 +473,11 @@ pub(crate) struct Mcp {
     /// assistant can only read.
     #[arg(long)]
     pub(crate) allow_changes: bool,
+}
+
+/// Reads a number of things.
+fn parse_count(text: &str) -> Result<usize, String> {
+    { text.parse().ok() }.ok_or_else(|| "expected a whole number, 0 or more".to_owned())
 }
 
 /// Reads a number of seconds.

@@ -20,14 +20,13 @@ mod selection;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 
 use arguments::Arguments;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::try_parse_from(without_subcommand_name(std::env::args_os()));
+    let arguments = Arguments::read(without_subcommand_name(std::env::args_os()));
     let arguments = match arguments {
         Ok(arguments) => arguments,
         // Whoever types the name alone wants to see what there is, also in a pager.
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn report(failure: &Failure) -> ExitCode {
-    let text = output::printable(&failure.to_string());
+    let text = output::printable(&output::without_escapes(&failure.to_string()));
     anstream::eprintln!("{} {text}", output::style::error("error:"));
     ExitCode::from(failure.exit_code())
 }

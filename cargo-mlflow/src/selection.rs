@@ -8,9 +8,12 @@ use mlflow::{ClientError, Goal};
 use crate::failure::Failure;
 use crate::goal;
 use crate::output::format;
+use crate::output::table::shorten;
 
 /// Number of matching runs that an error shows.
 const MAX_SHOWN: usize = 5;
+/// Greatest number of characters of the names of runs.
+const MAX_NAME_CHARS: usize = 60;
 
 /// Hint at the command that lists runs, in errors. A caller with another interface replaces it by its own.
 pub(crate) const RUNS_HINT: &str = "`cargo mlflow runs` lists the runs";
@@ -167,7 +170,8 @@ fn describe(text: &str, runs: &[Run]) -> String {
     let mut description = format!("more than one run is meant by `{text}`; give more of the id:");
     for run in runs.iter().take(MAX_SHOWN) {
         let start = run.start_time_ms.map(format::time).unwrap_or_default();
-        description += &format!("\n    {}  {}  {start}", run.run_id, run.name);
+        let name = shorten(&run.name, MAX_NAME_CHARS);
+        description += &format!("\n    {}  {name}  {start}", run.run_id);
     }
     if runs.len() > MAX_SHOWN {
         description += "\n    …";

@@ -2,6 +2,7 @@
 
 use comfy_table::{Attribute, Cell, Color};
 use mlflow::blocking::Client;
+use mlflow::entities::Run;
 use serde::Serialize;
 
 use super::runs::ID_CHARS;
@@ -15,6 +16,7 @@ use crate::selection::select_or_newest;
 /// Number of runs that are compared if none is named.
 const DEFAULT_RUNS: usize = 5;
 const MAX_VALUE_CHARS: usize = 30;
+const MAX_KEY_CHARS: usize = 60;
 
 #[derive(Serialize)]
 struct Comparison<'r> {
@@ -53,16 +55,9 @@ pub(crate) fn run(client: &Client, output: Output, options: &Compare) -> Result<
                 Cell::new(heading_of(kind)).add_attribute(Attribute::Bold),
             ]);
         }
-        let key = match row.key.as_str() {
-            DURATION_KEY if row.kind == "run" => "duration",
-            key => key,
-        };
-        let mut cells = vec![Cell::new(format!("  {key}"))];
+        let mut cells = vec![Cell::new(format!("  {}", name_of(row)))];
         for (index, value) in row.values.iter().enumerate() {
-            let value = value
-                .as_ref()
-                .map_or_else(|| "–".to_owned(), Value::to_text);
-            let value = shorten(&value, MAX_VALUE_CHARS);
+            let value = text_of(value.as_ref());
             cells.push(if row.best == Some(index) {
                 number_cell(format!("{value} *"))
                     .fg(Color::Green)
@@ -79,18 +74,52 @@ pub(crate) fn run(client: &Client, output: Output, options: &Compare) -> Result<
         output.remark("the runs do not differ: --all shows what they have in common");
         return Ok(());
     }
-    output.line(to_text(&text))?;
-    match hidden_columns(&text) as u64 {
-        0 => {}
-        hidden => output.remark(format_args!(
-            "there is no room for {}: widen the terminal, or name fewer",
-            format::counted(hidden, "run")
-        )),
+    let hidden = hidden_columns(&text);
+    if hidden == runs.len() {
+        write_lines(output, &runs, &rows)?;
+    } else {
+        output.line(to_text(&text))?;
+        if hidden > 0 {
+            output.remark(format_args!(
+                "there is no room for {}: widen the terminal, or name fewer",
+                format::counted(hidden as u64, "run")
+            ));
+        }
     }
     if rows.iter().any(|row| row.best.is_some()) {
         output.remark("* best value");
     }
     Ok(())
+}
+
+/// Writes a line for each value, for a terminal without room for a column beside the keys.
+fn write_lines(output: Output, runs: &[Run], rows: &[Row]) -> Result<(), Failure> {
+    for row in rows {
+        output.line(name_of(row))?;
+        for (index, (run, value)) in runs.iter().zip(&row.values).enumerate() {
+            let mark = if row.best == Some(index) { " *" } else { "" };
+            output.line(format_args!(
+                " {}: {}{mark}",
+                shorten(&run.name, MAX_VALUE_CHARS),
+                text_of(value.as_ref())
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the key of a row as people read it.
+fn name_of(row: &Row) -> String {
+    match row.key.as_str() {
+        DURATION_KEY if row.kind == "run" => "duration".to_owned(),
+        key => shorten(key, MAX_KEY_CHARS),
+    }
+}
+
+/// Returns a value as people read it.
+fn text_of(value: Option<&Value>) -> String {
+    let text = value.map_or_else(|| "–".to_owned(), Value::to_text);
+    shorten(&text, MAX_VALUE_CHARS)
 }
 
 fn heading_of(kind: &str) -> &'static str {

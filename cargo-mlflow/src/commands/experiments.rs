@@ -8,6 +8,9 @@ use crate::failure::Failure;
 use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
 
+/// Greatest number of characters of a name.
+const MAX_NAME_CHARS: usize = 60;
+
 /// Lists the experiments.
 pub(crate) fn run(client: &Client, output: Output, options: &Experiments) -> Result<(), Failure> {
     let mut search = SearchExperiments::new();
@@ -30,11 +33,11 @@ pub(crate) fn run(client: &Client, output: Output, options: &Experiments) -> Res
             .tags
             .iter()
             .filter(|(key, _)| !key.starts_with("mlflow."))
-            .map(|(key, value)| format!("{key}={}", shorten(value, 30)))
+            .map(|(key, value)| format!("{}={}", shorten(key, 30), shorten(value, 30)))
             .collect();
         rows.add_row(vec![
             number_cell(&experiment.experiment_id),
-            experiment.name.clone().into(),
+            shorten(&experiment.name, MAX_NAME_CHARS).into(),
             ago(experiment.creation_time_ms).into(),
             ago(experiment.last_update_time_ms).into(),
             tags.join(" ").into(),

@@ -3,10 +3,11 @@
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
 
-use super::runs::ID_CHARS;
+use super::runs::{ID_CHARS, MAX_NAME_CHARS};
 use crate::arguments::Restore;
 use crate::failure::Failure;
 use crate::output::record::RunRecord;
+use crate::output::table::shorten;
 use crate::output::{Output, format};
 use crate::selection::select_deleted;
 
@@ -29,7 +30,7 @@ pub(crate) fn run(client: &Client, output: Output, options: &Restore) -> Result<
     }
     for run in &deleted {
         let id: String = run.run_id.chars().take(ID_CHARS).collect();
-        output.line(format_args!("{id}  {}", run.name))?;
+        output.line(format_args!("{id}  {}", shorten(&run.name, MAX_NAME_CHARS)))?;
     }
     for run in &active {
         output.remark(format_args!("the run {} is not deleted", run.run_id));

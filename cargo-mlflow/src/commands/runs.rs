@@ -18,7 +18,7 @@ use crate::output::{Output, format};
 /// Characters of a run's id that are shown: enough to name a run.
 pub(crate) const ID_CHARS: usize = 8;
 /// Greatest number of characters of a name or value in a table of runs.
-const MAX_NAME_CHARS: usize = 36;
+pub(crate) const MAX_NAME_CHARS: usize = 36;
 const MAX_VALUE_CHARS: usize = 20;
 /// Blanks between two columns.
 const GAP: usize = 2;
@@ -176,7 +176,9 @@ impl Column {
             Self::Start => "START",
             Self::End => "END",
             Self::Duration => "DURATION",
-            Self::Metric(key) | Self::Param(key) | Self::Tag(key) => key,
+            Self::Metric(key) | Self::Param(key) | Self::Tag(key) => {
+                return shorten(key, MAX_NAME_CHARS);
+            }
         };
         name.to_owned()
     }

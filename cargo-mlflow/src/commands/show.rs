@@ -10,12 +10,14 @@ use crate::failure::Failure;
 use crate::output::record::RunRecord;
 use crate::output::style::{dim, error, heading, warning};
 use crate::output::table::{number_cell, shorten, table, to_text};
-use crate::output::{Output, format};
+use crate::output::{Output, format, without_escapes};
 use crate::run_diagnosis::read_curves;
 use crate::selection::{select, select_deleted};
 
 /// Greatest number of characters of a value.
 const MAX_VALUE_CHARS: usize = 120;
+/// Greatest number of characters of a key or a short name.
+const MAX_KEY_CHARS: usize = 60;
 /// Greatest number of characters of a dataset's source.
 const MAX_SOURCE_CHARS: usize = 80;
 /// Number of points after which no further curve is examined.
@@ -63,7 +65,8 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         output.line(format_args!("\n{}", heading("Params")))?;
         for (key, value) in &run.params {
             output.line(format_args!(
-                "  {key} = {}",
+                "  {} = {}",
+                shorten(key, MAX_KEY_CHARS),
                 shorten(value, MAX_VALUE_CHARS)
             ))?;
         }
@@ -96,7 +99,8 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         output.line(format_args!("\n{}", heading("Tags")))?;
         for (key, value) in tags {
             output.line(format_args!(
-                "  {key} = {}",
+                "  {} = {}",
+                shorten(key, MAX_KEY_CHARS),
                 shorten(value, MAX_VALUE_CHARS)
             ))?;
         }
@@ -110,19 +114,23 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         for artifact in &artifacts {
             let size = artifact.file_size.map(format::size).unwrap_or_default();
             let slash = if artifact.is_dir { "/" } else { "" };
-            output.line(format_args!("  {}{slash}  {}", artifact.path, dim(size)))?;
+            let path = shorten(&artifact.path, MAX_VALUE_CHARS);
+            output.line(format_args!("  {path}{slash}  {}", dim(size)))?;
         }
     }
     Ok(())
 }
 
 fn write_head(output: Output, run: &Run, experiment: Option<&str>) -> Result<(), Failure> {
-    output.line(heading(&run.name))?;
+    output.line(heading(shorten(&run.name, MAX_VALUE_CHARS)))?;
     let field = |name: &str, value: &str| {
         if value.is_empty() {
             return Ok(());
         }
-        output.line(format_args!("  {name:<11} {value}"))
+        output.line(format_args!(
+            "  {name:<11} {}",
+            shorten(value, MAX_VALUE_CHARS)
+        ))
     };
     field("id", &run.run_id)?;
     field("experiment", experiment.unwrap_or(&run.experiment_id))?;
@@ -148,10 +156,10 @@ fn write_head(output: Output, run: &Run, experiment: Option<&str>) -> Result<(),
     }
     field("parent", run.parent_run_id().unwrap_or_default())?;
     if let Some(error) = run.tag("error.message") {
-        field("error", &shorten(error, MAX_VALUE_CHARS))?;
+        field("error", error)?;
     }
     if let Some(note) = run.tag("mlflow.note.content") {
-        output.line(format_args!("\n{}", note.trim_end()))?;
+        output.line(format_args!("\n{}", without_escapes(note.trim_end())))?;
     }
     Ok(())
 }
@@ -195,7 +203,7 @@ fn metrics_table(output: Output, run: &Run, histories: &[MetricHistory]) -> Stri
         let least = numbers().reduce(f64::min).unwrap_or(f64::NAN);
         let greatest = numbers().reduce(f64::max).unwrap_or(f64::NAN);
         rows.add_row(vec![
-            format!("  {}", history.key()).into(),
+            format!("  {}", shorten(history.key(), MAX_KEY_CHARS)).into(),
             number_cell(format::number(last.value)),
             number_cell(format::number(least)),
             number_cell(format::number(greatest)),
@@ -218,10 +226,10 @@ fn datasets_table(output: Output, datasets: &[DatasetInput]) -> String {
             ..
         } = dataset;
         rows.add_row([
-            format!("  {name}"),
-            digest.clone(),
-            context.clone().unwrap_or_default(),
-            source_type.clone(),
+            format!("  {}", shorten(name, MAX_KEY_CHARS)),
+            shorten(digest, MAX_KEY_CHARS),
+            shorten(context.as_deref().unwrap_or_default(), MAX_KEY_CHARS),
+            shorten(source_type, MAX_KEY_CHARS),
             shorten(&place_of(source), MAX_SOURCE_CHARS),
         ]);
     }

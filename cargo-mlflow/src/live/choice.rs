@@ -20,10 +20,13 @@ use super::run::{LiveRun, Process, Reading, State};
 use super::store_feed::{StoreFeed, WantedId, WantedRun};
 use crate::failure::Failure;
 use crate::output::format;
+use crate::output::table::shorten;
 use crate::selection::{runs_of, select};
 
 /// Number of runs that an error names.
 const MAX_NAMED: usize = 5;
+/// Greatest number of characters of their names.
+const MAX_NAME_CHARS: usize = 60;
 /// Length of all journals together up to which their points are kept while the runs are found: some five million points.
 const MAX_BYTES_READ_AT_ONCE: u64 = 256 << 20;
 
@@ -452,7 +455,8 @@ fn describe(text: &str, journals: &JournalRuns, positions: &[usize]) -> String {
     {
         let run = &candidate.run;
         let start = run.start_time_ms().map(format::time).unwrap_or_default();
-        description += &format!("\n    {}  {}  {start}", run.id(), run.name);
+        let name = shorten(&run.name, MAX_NAME_CHARS);
+        description += &format!("\n    {}  {name}  {start}", run.id());
     }
     if positions.len() > MAX_NAMED {
         description += "\n    …";

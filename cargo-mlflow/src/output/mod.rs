@@ -42,7 +42,11 @@ impl Output {
     pub(crate) fn new(global: &Global) -> Self {
         match global.color {
             Color::Auto => {}
-            Color::Always => anstream::ColorChoice::Always.write_global(),
+            Color::Always => {
+                anstream::ColorChoice::Always.write_global();
+                // Tables ask this library, which would follow NO_COLOR.
+                ratatui::crossterm::style::force_color_output(true);
+            }
             Color::Never => anstream::ColorChoice::Never.write_global(),
         }
         let size = terminal_size::terminal_size();
@@ -91,13 +95,17 @@ impl Output {
     /// Writes a remark for people, which is no result.
     pub(crate) fn remark(self, text: impl std::fmt::Display) {
         if !self.json {
-            anstream::eprintln!("{}", style::dim(printable(&text.to_string())));
+            anstream::eprintln!(
+                "{}",
+                style::dim(printable(&without_escapes(&text.to_string())))
+            );
         }
     }
 }
 
-/// Returns the text without control characters other than line feeds and the colours of this program. The name
-/// of a run could otherwise move the cursor, or change the title of the terminal.
+/// Returns the text without control characters other than line feeds and the colours of this program, and without
+/// characters that nobody sees. The name of a run could otherwise move the cursor, change the title of the terminal, or
+/// look like another name.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     let mut rest = text;
@@ -108,7 +116,7 @@ pub(crate) fn printable(text: &str) -> String {
         };
         let end = length.unwrap_or(c.len_utf8());
         let (part, behind) = rest.split_at(end);
-        if length.is_some() || c == '\n' || !c.is_control() {
+        if length.is_some() || c == '\n' || is_visible(c) {
             printable.push_str(part);
         } else {
             printable.push(char::REPLACEMENT_CHARACTER);
@@ -118,16 +126,47 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
-/// Returns the length of the control sequence for a colour at the beginning of the text, if there is one.
-// Input:  `ESC[1;31mtext`, `ESC[2Jtext`
-// Output: 7,                none
+/// Returns a text from a store without the beginnings of control sequences, none of which is this program's.
+pub(crate) fn without_escapes(text: &str) -> String {
+    text.replace('\x1b', "\u{fffd}")
+}
+
+/// Returns false for control characters, and for those of Unicode that have no width or change the direction of a text.
+fn is_visible(c: char) -> bool {
+    let is_hidden = matches!(
+        c,
+        '\u{ad}'
+            | '\u{61c}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    );
+    !c.is_control() && !is_hidden
+}
+
+/// Returns the length of the control sequence for a colour at the beginning of the text, if there is one that this
+/// program writes. Others could hide the text behind them.
+// Input:  `ESC[1;31mtext`, `ESC[8mtext`, `ESC[2Jtext`
+// Output: 7,               none,         none
 fn color_length(text: &str) -> Option<usize> {
-    let parameters = text.strip_prefix("\x1b[")?;
-    let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';'))?;
-    parameters
-        .get(end..)?
-        .starts_with('m')
-        .then_some("\x1b[".len() + end + 1)
+    let rest = text.strip_prefix("\x1b[")?;
+    let parameters = rest.get(..rest.find(|c: char| !(c.is_ascii_digit() || c == ';'))?)?;
+    let is_ours = |parameters: &str| match parameters {
+        "" | "0" | "1" | "2" | "22" | "39" => true,
+        color => matches!(color.parse(), Ok(31..=37 | 91..=97)),
+    };
+    let is_indexed = parameters
+        .strip_prefix("38;5;")
+        .is_some_and(|index| index.parse::<u8>().is_ok_and(|index| index != 0));
+    let is_color = is_indexed || parameters.split(';').all(is_ours);
+    (rest.get(parameters.len()..)?.starts_with('m') && is_color)
+        .then_some("\x1b[m".len() + parameters.len())
 }
 
 /// Writes records as a JSON array with a line for each, and returns their number. If a record cannot be read,
@@ -162,6 +201,15 @@ mod tests {
             ("a\x1b[2Jb", "a\u{fffd}[2Jb"),
             ("\x1b]0;title\x07", "\u{fffd}]0;title\u{fffd}"),
             ("\r\u{9b}2J\x1b", "\u{fffd}\u{fffd}2J\u{fffd}"),
+            ("\x1b[38;5;10mgreen\x1b[m", "\x1b[38;5;10mgreen\x1b[m"),
+            (
+                "\x1b[8mhidden\x1b[1;30mblack",
+                "\u{fffd}[8mhidden\u{fffd}[1;30mblack",
+            ),
+            (
+                "a\u{202e}b\u{200b}c\u{feff}\u{2066}",
+                "a\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}",
+            ),
         ] {
             assert_eq!(printable(text), printed);
         }

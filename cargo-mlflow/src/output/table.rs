@@ -7,7 +7,7 @@ use comfy_table::{
     Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, Width,
 };
 
-use super::Output;
+use super::{Output, without_escapes};
 
 /// Blanks around the content of a column.
 const PADDING: u16 = 2;
@@ -163,9 +163,9 @@ pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
     lines.join("\n")
 }
 
-/// Cuts a text to a number of characters, and marks the cut.
+/// Cuts a text from a store to one line with a number of characters, and marks the cut.
 pub(crate) fn shorten(text: &str, max: usize) -> String {
-    let line = text.replace(['\n', '\r', '\t'], " ");
+    let line = without_escapes(text).replace(['\n', '\r', '\t'], " ");
     if line.chars().count() <= max {
         return line;
     }

@@ -9,7 +9,11 @@ use crate::arguments::Inspect;
 use crate::failure::Failure;
 use crate::live::{Live, State};
 use crate::output::json_number::serialize_number;
+use crate::output::table::shorten;
 use crate::output::{Output, format, printable};
+
+/// Greatest number of characters of a name or value in the text.
+const MAX_VALUE_CHARS: usize = 120;
 
 /// Values of a run that were not printed yet.
 pub(super) struct Records<'o> {
@@ -142,11 +146,20 @@ impl Record<'_> {
                 start_time_ms,
             } => {
                 let start = start_time_ms.map(format::time).unwrap_or_default();
-                let experiment = experiment.unwrap_or_default();
+                let experiment = shorten(experiment.unwrap_or_default(), MAX_VALUE_CHARS);
+                let name = shorten(name, MAX_VALUE_CHARS);
                 format!("run {name} ({run_id}) of {experiment}, started {start}")
             }
-            Self::Param { key, value } => format!("param {key} = {value}"),
-            Self::Tag { key, value } => format!("tag {key} = {value}"),
+            Self::Param { key, value } => format!(
+                "param {} = {}",
+                shorten(key, MAX_VALUE_CHARS),
+                shorten(value, MAX_VALUE_CHARS)
+            ),
+            Self::Tag { key, value } => format!(
+                "tag {} = {}",
+                shorten(key, MAX_VALUE_CHARS),
+                shorten(value, MAX_VALUE_CHARS)
+            ),
             Self::Metric {
                 key,
                 step,
@@ -154,6 +167,7 @@ impl Record<'_> {
                 timestamp_ms,
             } => {
                 let time = format::time(*timestamp_ms);
+                let key = shorten(key, MAX_VALUE_CHARS);
                 format!("{time} {key} = {} at step {step}", format::number(*value))
             }
             Self::State { state, .. } => format!("state {state}"),

@@ -13,13 +13,15 @@ use crate::live::{LiveRun, Process, Series};
 use crate::output::json_number::serialize_number;
 use crate::output::style::{dim, heading};
 use crate::output::table::{number_cell, shorten, table, to_text};
-use crate::output::{Output, format};
+use crate::output::{Output, format, without_escapes};
 use crate::run_diagnosis::live_findings;
 
 /// Greatest length of the console log's end, in bytes.
 const MAX_CONSOLE_BYTES: u64 = 256 << 10;
 /// Greatest number of points whose curves are examined.
 const MAX_DIAGNOSED_POINTS: usize = 200_000;
+/// Greatest number of characters of a key in the text.
+const MAX_KEY_CHARS: usize = 60;
 /// Greatest number of characters of a value in the text.
 const MAX_VALUE_CHARS: usize = 120;
 
@@ -125,12 +127,15 @@ impl<'r> Summary<'r> {
     }
 
     fn write_text(&self, output: Output) -> Result<(), Failure> {
-        output.line(heading(self.name))?;
+        output.line(heading(shorten(self.name, MAX_VALUE_CHARS)))?;
         let field = |name: &str, value: &str| {
             if value.is_empty() {
                 return Ok(());
             }
-            output.line(format_args!("  {name:<11} {value}"))
+            output.line(format_args!(
+                "  {name:<11} {}",
+                shorten(value, MAX_VALUE_CHARS)
+            ))
         };
         field("id", self.run.id())?;
         field("experiment", self.experiment.unwrap_or_default())?;
@@ -148,7 +153,8 @@ impl<'r> Summary<'r> {
             output.line(format_args!("\n{}", heading("Params")))?;
             for (key, value) in &self.params {
                 output.line(format_args!(
-                    "  {key} = {}",
+                    "  {} = {}",
+                    shorten(key, MAX_KEY_CHARS),
                     shorten(value, MAX_VALUE_CHARS)
                 ))?;
             }
@@ -161,7 +167,7 @@ impl<'r> Summary<'r> {
         if !self.console.is_empty() {
             output.line(format_args!("\n{}", heading("Console")))?;
             for line in &self.console {
-                output.line(format_args!("  {}", dim(line)))?;
+                output.line(format_args!("  {}", dim(without_escapes(line))))?;
             }
         }
         Ok(())
@@ -201,7 +207,7 @@ impl<'r> Summary<'r> {
         for (key, metric) in &self.metrics {
             let number = |value: Option<f64>| format::number(value.unwrap_or(f64::NAN));
             rows.add_row(vec![
-                format!("  {key}").into(),
+                format!("  {}", shorten(key, MAX_KEY_CHARS)).into(),
                 number_cell(format::number(metric.last)),
                 number_cell(number(metric.min)),
                 number_cell(number(metric.max)),

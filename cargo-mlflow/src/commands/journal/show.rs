@@ -18,6 +18,8 @@ use crate::output::{Output, format};
 
 /// Greatest number of characters of a name in the table of runs.
 const MAX_NAME_CHARS: usize = 36;
+/// Greatest number of characters of an entry.
+const MAX_ENTRY_CHARS: usize = 240;
 
 /// Journal as it is written for programs.
 #[derive(Serialize)]
@@ -57,7 +59,8 @@ pub(super) fn run(
         for entry in &first {
             let key: String = entry.run.key.chars().take(ID_CHARS).collect();
             let settled = if entry.is_settled { "  (settled)" } else { "" };
-            output.line(format_args!("  {key}  {}{settled}", describe(entry)))?;
+            let text = shorten(&describe(entry), MAX_ENTRY_CHARS);
+            output.line(format_args!("  {key}  {text}{settled}"))?;
         }
     }
     if summary.runs.is_empty() && !summary.damage.is_empty() {
