@@ -1,5 +1,7 @@
 //! Selection of a run: by the beginning of its id, by its name, as `last`, or as the best by a metric.
 
+use std::collections::BTreeSet;
+
 use mlflow::blocking::Client;
 use mlflow::entities::Run;
 use mlflow::search::{SearchRuns, ViewType, attribute, metric};
@@ -12,6 +14,8 @@ use crate::output::table::shorten;
 
 /// Number of matching runs that an error shows.
 const MAX_SHOWN: usize = 5;
+/// Greatest number of characters of a list of metrics.
+const MAX_LIST_CHARS: usize = 200;
 /// Greatest number of characters of the names of runs.
 const MAX_NAME_CHARS: usize = 60;
 
@@ -36,6 +40,17 @@ pub(crate) fn best_first(search: SearchRuns, key: &str, goal: Goal) -> SearchRun
     };
     let is_finite = metric(key).gt(f64::MIN) & metric(key).lt(f64::MAX);
     search.filter(is_finite).order_by(order)
+}
+
+/// Returns the metrics that there are, for an error about one that is not there. `owner` is `the run has` or `the runs
+/// have`.
+pub(crate) fn list_metrics<'k>(owner: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let known: BTreeSet<&str> = known.into_iter().collect();
+    if known.is_empty() {
+        return format!("{owner} no metrics");
+    }
+    let names: Vec<&str> = known.into_iter().collect();
+    format!("{owner} {}", shorten(&names.join(", "), MAX_LIST_CHARS))
 }
 
 /// Returns the run that `text` means, among the runs of some experiments.

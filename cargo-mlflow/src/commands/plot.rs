@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::chart::{Chart, Curve};
 use crate::output::table::shorten;
 use crate::output::{Output, printable};
-use crate::selection::{runs_of, select_or_newest};
+use crate::selection::{list_metrics, runs_of, select_or_newest};
 
 /// Number of runs that are drawn if none is named.
 const DEFAULT_RUNS: usize = 6;
@@ -91,18 +91,11 @@ fn chosen_runs(client: &Client, options: &Options) -> Result<Vec<Run>, Failure> 
 
 /// Returns the error for runs without the metric, with the metrics that they have.
 fn no_curve(runs: &[Run], metric: &str) -> String {
-    let mut known: Vec<&str> = runs
-        .iter()
-        .flat_map(|run| run.metrics.keys().map(String::as_str))
-        .collect();
-    known.sort_unstable();
-    known.dedup();
-    let list = if known.is_empty() {
-        "the runs have no metrics".to_owned()
-    } else {
-        format!("the runs have {}", shorten(&known.join(", "), 200))
-    };
-    format!("no run has the metric `{metric}`: {list}")
+    let known = { runs.iter() }.flat_map(|run| run.metrics.keys().map(String::as_str));
+    format!(
+        "no run has the metric `{metric}`: {}",
+        list_metrics("the runs have", known)
+    )
 }
 
 /// Returns the points that can be drawn, in the order of the axis.

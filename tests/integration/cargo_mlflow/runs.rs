@@ -334,6 +334,60 @@ fn artifacts_are_listed_and_fetched() {
 }
 
 #[test]
+fn a_metric_that_no_run_has_is_named_with_those_that_there_are() {
+    let demo = Demo::shared();
+    for arguments in [
+        &[
+            "export", "-e", "demo", "-m", "nosuch", "--output", "none.csv",
+        ][..],
+        &["export", "-e", "demo", "-m", "nosuch", "--json"],
+        &["inspect", "lr-1", "-m", "nosuch", "--summary", "--json"],
+        &["inspect", "lr-1", "-m", "nosuch"],
+        &["plot", "nosuch", "-e", "demo"],
+    ] {
+        for uri in [&[][..], &["--tracking-uri", demo.server.url()]] {
+            let ended = run(&demo.folder, &[arguments, uri].concat());
+            assert_eq!(ended.code, Some(3), "{arguments:?}: {}", ended.stderr);
+            let text = "the metric `nosuch`: the run";
+            assert!(ended.stderr.contains(text), "{}", ended.stderr);
+            let text = " train/loss, val/accuracy, val/loss\n";
+            assert!(ended.stderr.ends_with(text), "{}", ended.stderr);
+            assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
+        }
+    }
+    assert!(!demo.folder.path().join("none.csv").exists());
+    // What the runs have is written, and a line tells of the rest.
+    for arguments in [
+        &["export", "-e", "demo", "-m", "val/loss,nosuch"][..],
+        &["inspect", "lr-1", "-m", "val/loss,nosuch"],
+    ] {
+        let ended = run(&demo.folder, arguments);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stdout.contains("val/loss"), "{}", ended.stdout);
+        assert!(
+            ended.stderr.contains("`nosuch`: the run"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn an_experiment_that_is_missing_is_told_in_the_same_words_by_every_store() {
+    let demo = Demo::shared();
+    for name in ["it's", "no such"] {
+        for uri in [&[][..], &["--tracking-uri", demo.server.url()]] {
+            let ended = run(&demo.folder, &[&["runs", "-e", name], uri].concat());
+            assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+            assert_eq!(
+                ended.stderr,
+                format!("error: there is no experiment `{name}`\n")
+            );
+        }
+    }
+}
+
+#[test]
 fn runs_and_points_are_exported() {
     let demo = Demo::shared();
     let choice = [

@@ -9,6 +9,7 @@ mod draft;
 #[cfg(feature = "parquet")]
 mod parquet;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 
@@ -22,7 +23,10 @@ use crate::arguments::{Export, Format};
 use crate::failure::Failure;
 use crate::output::record::RunRecord;
 use crate::output::{Output, format as text, write_json_array};
+use crate::selection::list_metrics;
 
+/// Name that stands for every metric.
+const ALL_METRICS: &str = "all";
 /// Columns of a table of points.
 const POINT_COLUMNS: [&str; 6] = [
     "run_id",
@@ -46,6 +50,7 @@ struct JsonPoint<'p> {
 /// Exports runs or points.
 pub(crate) fn run(client: &Client, output: Output, options: &Export) -> Result<(), Failure> {
     let format = format_of(output, options)?;
+    check_metrics(client, output, options)?;
     let written = match &options.output {
         // A device, a pipe or the target of a link must not be replaced by a file.
         Some(path) if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) => {
@@ -70,6 +75,37 @@ pub(crate) fn run(client: &Client, output: Output, options: &Export) -> Result<(
     };
     output.remark(written);
     Ok(())
+}
+
+/// Fails if no run has one of the chosen metrics. A line tells of single metrics that no run has.
+fn check_metrics(client: &Client, output: Output, options: &Export) -> Result<(), Failure> {
+    let mut missing: BTreeSet<&str> = options.metrics.iter().map(String::as_str).collect();
+    if missing.contains(ALL_METRICS) {
+        return Ok(());
+    }
+    let mut known = BTreeSet::new();
+    let mut runs = client.search_runs(search(options));
+    while !missing.is_empty() {
+        let Some(run) = runs.next().transpose()? else {
+            break;
+        };
+        missing.retain(|key| !run.metrics.contains_key(*key));
+        known.extend(run.metrics.into_keys());
+    }
+    if missing.is_empty() || known.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = missing.iter().map(|key| format!("`{key}`")).collect();
+    let text = format!(
+        "no run has the metric {}: {}",
+        names.join(" or "),
+        list_metrics("the runs have", known.iter().map(String::as_str))
+    );
+    if missing.len() < options.metrics.len() {
+        output.remark(text);
+        return Ok(());
+    }
+    Err(Failure::NotFound(text))
 }
 
 /// Returns the format to write, if it can be written to where the export goes.
@@ -166,7 +202,7 @@ fn for_each_point(
     options: &Export,
     mut write: impl FnMut(&Run, &str, MetricPoint) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let wants_all = options.metrics.iter().any(|key| key == "all");
+    let wants_all = options.metrics.iter().any(|key| key == ALL_METRICS);
     for run in client.search_runs(search(options)) {
         let run = run?;
         let keys: Vec<&String> = if wants_all {

@@ -14,8 +14,10 @@ use mlflow::blocking::Client;
 use crate::arguments::Inspect;
 use crate::failure::Failure;
 use crate::live::{Live, LiveChoice, LiveRun, Reading};
+use crate::output::table::shorten;
 use crate::output::waiting::Waiting;
 use crate::output::{Output, printable};
+use crate::selection::list_metrics;
 use records::Records;
 use summary::Summary;
 
@@ -23,6 +25,8 @@ use summary::Summary;
 const LOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pause between two looks at the journal.
 const POLL_PAUSE: Duration = Duration::from_millis(50);
+/// Greatest number of characters of a name in an error.
+const MAX_NAME_CHARS: usize = 60;
 /// Least time between two summaries.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -48,7 +52,8 @@ pub(crate) fn run(
     let waiting = Waiting::watch(output, Client::with_config(config.clone()).uri());
     let mut live = choice.find(config)?;
     drop(waiting);
-    let named: Vec<&str> = live.runs().iter().map(|run| run.name.as_str()).collect();
+    let short_name = |run: &LiveRun| shorten(&run.name, MAX_NAME_CHARS);
+    let named: Vec<String> = live.runs().iter().map(short_name).collect();
     if named.len() > 1 {
         let names = named.join(", ");
         return Err(Failure::Ambiguous(format!(
@@ -86,11 +91,34 @@ pub(crate) fn run(
     if options.exit_status && !run.state().is_success() {
         return Err(Failure::NotFinished(format!(
             "the run {} is {}",
-            run.name,
+            shorten(&run.name, MAX_NAME_CHARS),
             run.state().as_str()
         )));
     }
-    Ok(())
+    check_metrics(run, options, output)
+}
+
+/// Fails if the run has none of the chosen metrics. A line tells of single metrics that it does not have.
+fn check_metrics(run: &LiveRun, options: &Inspect, output: Output) -> Result<(), Failure> {
+    let is_missing = |key: &&String| !run.series.contains_key(key.as_str());
+    let missing: Vec<String> = { options.metrics.iter() }
+        .filter(is_missing)
+        .map(|key| format!("`{key}`"))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let text = format!(
+        "the run {} does not have the metric {}: {}",
+        shorten(&run.name, MAX_NAME_CHARS),
+        missing.join(" or "),
+        list_metrics("the run has", run.series.keys().map(|key| &**key))
+    );
+    if missing.len() < options.metrics.len() {
+        output.remark(text);
+        return Ok(());
+    }
+    Err(Failure::NotFound(text))
 }
 
 /// Calls `write` now and, with `--follow`, after each change until the run has ended.

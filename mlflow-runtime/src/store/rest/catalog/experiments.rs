@@ -63,16 +63,23 @@ pub(super) async fn get(
     api: Api<'_>,
     experiment: &ExperimentRef,
 ) -> Result<Experiment, ClientError> {
-    let ExperimentAnswer { experiment } = match experiment {
+    let (answer, missing) = match experiment {
         ExperimentRef::Name(name) => {
             let query = [("experiment_name", name.as_str())];
-            api.get("experiments/get-by-name", &query).await?
+            let answer = api.get("experiments/get-by-name", &query).await;
+            (answer, format!("there is no experiment `{name}`"))
         }
         ExperimentRef::Id(id) => {
             let query = [("experiment_id", id.as_str())];
-            api.get("experiments/get", &query).await?
+            let answer = api.get("experiments/get", &query).await;
+            (answer, format!("there is no experiment with the id {id}"))
         }
     };
+    let ExperimentAnswer { experiment } = answer.map_err(|error: ClientError| match error {
+        // Every store says it in the same words.
+        ClientError::NotFound { .. } => ClientError::not_found(missing),
+        other => other,
+    })?;
     Ok(experiment.into())
 }
 
