@@ -301,6 +301,9 @@ pub(crate) enum Artifacts {
         /// Directory to copy to.
         #[arg(short, long, default_value = ".", value_name = "DIRECTORY")]
         to: PathBuf,
+        /// Overwrite files that are there already.
+        #[arg(short, long)]
+        force: bool,
         /// Look only at the runs of this experiment.
         #[arg(short, long, value_name = "NAME")]
         experiment: Vec<String>,

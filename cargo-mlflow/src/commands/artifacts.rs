@@ -1,7 +1,8 @@
 //! `artifacts ls` and `artifacts get`: the files of a run.
 
+use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,15 @@ use mlflow::{DownloadArtifacts, DownloadProgress};
 
 use crate::arguments::Artifacts;
 use crate::failure::Failure;
-use crate::output::table::{number_cell, table, to_text};
+use crate::output::table::{number_cell, shorten, table, to_text};
 use crate::output::{Output, format};
 use crate::selection::select;
 
 /// Shortest time between two reports of progress.
 const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Greatest number of characters of a path.
+const MAX_PATH_CHARS: usize = 250;
 
 /// Lists or fetches artifacts.
 pub(crate) fn run(client: &Client, output: Output, command: &Artifacts) -> Result<(), Failure> {
@@ -30,8 +34,12 @@ pub(crate) fn run(client: &Client, output: Output, command: &Artifacts) -> Resul
             run,
             path,
             to,
+            force,
             experiment,
-        } => fetch(client, output, &select(client, experiment, run)?, path, to),
+        } => {
+            let run = select(client, experiment, run)?;
+            fetch(client, output, &run, path, to, *force)
+        }
     }
 }
 
@@ -53,7 +61,8 @@ fn list(client: &Client, output: Output, run: &Run, path: &str) -> Result<(), Fa
     let mut rows = table(output, &["SIZE", "PATH"]);
     for file in &files {
         let size = file.file_size.map(format::size).unwrap_or_default();
-        rows.add_row(vec![number_cell(size), file.path.clone().into()]);
+        let path = shorten(&file.path, MAX_PATH_CHARS);
+        rows.add_row(vec![number_cell(size), path.into()]);
     }
     output.line(to_text(&rows))
 }
@@ -81,7 +90,12 @@ fn fetch(
     run: &Run,
     path: &str,
     directory: &Path,
+    may_overwrite: bool,
 ) -> Result<(), Failure> {
+    let targets = targets(client, run, path, directory)?;
+    if !may_overwrite {
+        check_free(&targets)?;
+    }
     let mut download = DownloadArtifacts::new(&*run.run_id, directory).path(path);
     let shows_progress = !output.json && io::stderr().is_terminal();
     if shows_progress {
@@ -105,7 +119,57 @@ fn fetch(
     if output.json {
         return output.json(&fetched);
     }
+    let bytes = targets.iter().filter_map(|target| file_size(target)).sum();
+    output.remark(format_args!(
+        "{} with {} written to {}",
+        format::counted(targets.len() as u64, "file"),
+        format::size(bytes),
+        directory.display()
+    ));
+    // A path that ends with a slash names the directory itself.
+    let fetched: PathBuf = fetched.components().collect();
     output.line(fetched.display())
+}
+
+/// Returns the paths of the files that a download writes.
+fn targets(
+    client: &Client,
+    run: &Run,
+    path: &str,
+    directory: &Path,
+) -> Result<Vec<PathBuf>, Failure> {
+    let path = path.trim_matches('/');
+    let files = files_below(client, run, path)?;
+    let mut targets: Vec<PathBuf> = { files.iter() }
+        .map(|file| directory.join(&file.path))
+        .collect();
+    // A path without entries is a file.
+    if targets.is_empty() && !path.is_empty() {
+        targets.push(directory.join(path));
+    }
+    Ok(targets)
+}
+
+/// Fails if one of the files is there already.
+fn check_free(targets: &[PathBuf]) -> Result<(), Failure> {
+    let is_taken = |target: &&PathBuf| fs::symlink_metadata(target).is_ok();
+    let taken: Vec<&PathBuf> = targets.iter().filter(is_taken).collect();
+    let first = match taken.as_slice() {
+        [] => return Ok(()),
+        [only] => format!("the file {} exists already", only.display()),
+        [first, ..] => format!(
+            "{} exist already, the first is {}",
+            format::counted(taken.len() as u64, "file"),
+            first.display()
+        ),
+    };
+    Err(Failure::Other(format!(
+        "{first}: nothing was written. --force overwrites, and --to names another directory"
+    )))
+}
+
+fn file_size(path: &Path) -> Option<u64> {
+    Some(fs::metadata(path).ok()?.len())
 }
 
 fn show_progress(progress: DownloadProgress) {

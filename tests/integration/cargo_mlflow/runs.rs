@@ -334,6 +334,48 @@ fn artifacts_are_listed_and_fetched() {
 }
 
 #[test]
+fn artifacts_that_are_fetched_overwrite_no_file() {
+    let demo = Demo::shared();
+    let kept = demo.folder.path().join("kept/model/weights.txt");
+    fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    for uri in [&[][..], &["--tracking-uri", demo.server.url()]] {
+        for (path, shown) in [
+            ("", "kept"),
+            ("model", "kept/model"),
+            ("model/weights.txt", "kept/model/weights.txt"),
+        ] {
+            fs::write(&kept, "mine").unwrap();
+            let get = ["artifacts", "get", "lr-1", path, "--to", "kept"];
+            let refused = run(&demo.folder, &[&get[..], uri].concat());
+            assert_eq!(
+                (
+                    refused.code,
+                    refused.stdout.as_str(),
+                    refused.stderr.as_str()
+                ),
+                (
+                    Some(1),
+                    "",
+                    "error: the file kept/model/weights.txt exists already: nothing was written. --force overwrites, \
+                     and --to names another directory\n"
+                ),
+                "{path}"
+            );
+            assert_eq!(fs::read_to_string(&kept).unwrap(), "mine");
+            let forced = run(&demo.folder, &[&get[..], &["--force"], uri].concat());
+            assert_eq!(forced.stdout, format!("{shown}\n"), "{}", forced.stderr);
+            let bytes = fs::metadata(&kept).unwrap().len();
+            assert_eq!(
+                forced.stderr,
+                format!("1 file with {bytes} B written to kept\n")
+            );
+        }
+    }
+    let here = run(&demo.folder, &["artifacts", "get", "lr-0.1"]);
+    assert_eq!(here.stdout, ".\n", "{}", here.stderr);
+}
+
+#[test]
 fn a_metric_that_no_run_has_is_named_with_those_that_there_are() {
     let demo = Demo::shared();
     for arguments in [
