@@ -7,10 +7,11 @@ use mlflow::search::attribute;
 use mlflow::{ClientError, RunStatus};
 
 use super::question;
-use super::runs::ID_CHARS;
+use super::runs::{ID_CHARS, MAX_NAME_CHARS};
 use crate::arguments::Cleanup;
 use crate::failure::Failure;
 use crate::output::record::records;
+use crate::output::table::shorten;
 use crate::output::{Output, format};
 
 const MS_PER_DAY: i64 = 86_400_000;
@@ -20,11 +21,12 @@ const MAX_LISTED: usize = 20;
 /// Deletes runs that ended long ago.
 pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<(), Failure> {
     check(client, options)?;
-    let runs = old_runs(client, options)?;
+    let runs = old_runs(client, options, output.json)?;
     if runs.len() > options.max {
         return Err(Failure::Other(format!(
-            "more than {} runs match: nothing was deleted. Choose fewer by --filter, or raise --max",
-            options.max
+            "more than {} {}: nothing was deleted. Choose fewer by --filter, or raise --max",
+            format::counted(options.max as u64, "run"),
+            if options.max == 1 { "matches" } else { "match" }
         )));
     }
     if output.json && (options.dry_run || runs.is_empty()) {
@@ -32,13 +34,13 @@ pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<
     }
     if runs.is_empty() {
         output.remark(format_args!(
-            "no {}run ended more than {} days ago",
+            "no {}run ended more than {} ago",
             if options.choice.deleted {
                 "deleted "
             } else {
                 ""
             },
-            options.days
+            format::counted(options.days.into(), "day")
         ));
         return Ok(());
     }
@@ -72,7 +74,8 @@ pub(crate) fn run(client: &Client, output: Output, options: &Cleanup) -> Result<
         } else {
             output.remark(format_args!(
                 "the run {} `{}` is left out: it has changed since it was listed",
-                run.run_id, run.name
+                run.run_id,
+                shorten(&run.name, MAX_NAME_CHARS)
             ));
         }
     }
@@ -111,14 +114,15 @@ fn check(client: &Client, options: &Cleanup) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Returns the chosen runs that ended long enough ago, at most one more than may be deleted.
-fn old_runs(client: &Client, options: &Cleanup) -> Result<Vec<Run>, Failure> {
+/// Returns the chosen runs that ended long enough ago, at most one more than may be deleted. Only programs see the values
+/// of the runs.
+fn old_runs(client: &Client, options: &Cleanup, with_values: bool) -> Result<Vec<Run>, Failure> {
     let newest = Timestamp::now().as_millisecond() - i64::from(options.days) * MS_PER_DAY;
-    let none: [&str; 0] = [];
-    let search = super::search(&options.choice)
-        .metrics(none)
-        .params(none)
-        .tags(none);
+    let mut search = super::search(&options.choice);
+    if !with_values {
+        let none: [&str; 0] = [];
+        search = search.metrics(none).params(none).tags(none);
+    }
     let limit = options.max.saturating_add(1);
     if options.choice.deleted {
         // A run that was deleted while it ran may never have ended.
@@ -165,7 +169,8 @@ fn list(output: Output, runs: &[Run]) -> Result<(), Failure> {
         let ended = run.end_time_ms.map(format::ago).unwrap_or_default();
         output.line(format_args!(
             "{id}  {}  {}  ended {ended}",
-            run.name, run.status
+            shorten(&run.name, MAX_NAME_CHARS),
+            run.status
         ))?;
     }
     if runs.len() > MAX_LISTED {

@@ -221,16 +221,22 @@ pub(super) fn remove(artifact_uri: &str, run_id: &str) -> Result<(), ClientError
         return Err(refused("this is a symbolic link"));
     }
     match fs::remove_dir_all(&directory) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(ClientError::local_file(
-            format!(
-                "cannot delete the artifacts in {}: {error}",
-                directory.display()
-            ),
-            error,
-        )),
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(ClientError::local_file(
+                format!(
+                    "cannot delete the artifacts in {}: {error}",
+                    directory.display()
+                ),
+                error,
+            ));
+        }
     }
+    // The folders of the run around its artifacts are empty now, unless somebody keeps other files there.
+    let around = directory.ancestors().skip(1);
+    let _ = { around.take_while(|path| path.starts_with(own)) }.try_for_each(fs::remove_dir);
+    Ok(())
 }
 
 /// Returns the place of `path` below `root`, without symbolic links; `None` if nothing is there, or if a link

@@ -172,7 +172,7 @@ fn the_file_is_afterwards_as_mlflow_gc_leaves_it() {
         "{}",
         done.stderr
     );
-    assert!(!own.exists());
+    assert!(!own.parent().unwrap().exists(), "the folder is empty");
     let after = paths_below(&artifacts);
 
     // MLflow does the same to the copy.
@@ -199,6 +199,8 @@ fn the_file_is_afterwards_as_mlflow_gc_leaves_it() {
     );
     let said = String::from_utf8_lossy(&collected.stdout);
     assert!(said.contains(run_id), "{said}");
+    // MLflow leaves the folder of the run, which is empty.
+    fs::remove_dir(own.parent().unwrap()).unwrap();
     assert_eq!(after, paths_below(&artifacts));
     let (ours, theirs) = (
         tables(&folder.database()),
@@ -357,4 +359,20 @@ fn a_run_that_is_resumed_during_the_question_stays() {
         let left = "SELECT group_concat(name) FROM runs WHERE name LIKE 'lr-%' AND lifecycle_stage = 'active'";
         assert_eq!(one::<String>(&folder.database(), left), "lr-300");
     }
+}
+
+#[test]
+fn a_cleanup_as_json_shows_the_values_of_its_runs() {
+    let folder = Folder::new();
+    assert_eq!(run(&folder, &["demo"]).code, Some(0));
+    let read = |arguments: &[&str]| -> Value {
+        let ended = run(&folder, arguments);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        serde_json::from_str(&ended.stdout).unwrap()
+    };
+    let runs = read(&["runs", "--json"]);
+    assert!(runs[0]["metrics"]["train/loss"].is_object(), "{runs}");
+    let cleanup = ["cleanup", "--days", "0", "--json"];
+    assert_eq!(read(&[&cleanup[..], &["--dry-run"]].concat()), runs);
+    assert_eq!(read(&[&cleanup[..], &["--yes"]].concat()), runs);
 }

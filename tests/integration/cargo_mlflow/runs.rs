@@ -579,7 +579,7 @@ fn what_cannot_be_done_is_one_line_and_an_exit_code() {
         (
             &["cleanup", "--days", "0", "-e", "demo", "--max", "1"],
             1,
-            "more than 1 runs match: nothing was deleted",
+            "more than 1 run matches: nothing was deleted",
         ),
         (
             &["artifacts", "ls", "lr-1", "nowhere", "-e", "demo"],
@@ -655,7 +655,7 @@ fn old_runs_are_deleted_and_hidden() {
     let kept = run(&folder, &["cleanup", "--days", "1", "--yes"]);
     assert_eq!(kept.code, Some(0));
     assert!(
-        kept.stderr.contains("no run ended more than 1 days ago"),
+        kept.stderr.contains("no run ended more than 1 day ago"),
         "{}",
         kept.stderr
     );
