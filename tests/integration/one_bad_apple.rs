@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
 
 use crate::support::fake_server::Request;
 use crate::support::fault::{Fault, To};
@@ -15,6 +18,12 @@ use crate::support::seen::Seen;
 use crate::support::unique;
 
 const SCRIPTED: &str = env!("CARGO_BIN_EXE_scripted");
+
+/// Longest wait for what must come sooner or later. A run that is kept back for ever exceeds it, and a busy machine does
+/// not.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Pause between two looks at the store.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Folder and experiment of one test on a server.
 struct Scene {
@@ -43,6 +52,52 @@ impl Scene {
         self.folder.run(SCRIPTED, script, &self.environment())
     }
 
+    /// Runs a script, and lets the program end only when the run `name` is in the store as wanted.
+    #[track_caller]
+    fn run_until(
+        &self,
+        api: &Api,
+        script: &[&str],
+        name: &str,
+        is_wanted: impl Fn(&Seen) -> bool,
+    ) -> Ended {
+        let script = [script, &["wait delivered"]].concat();
+        let mut program = self.folder.start(SCRIPTED, &script, &self.environment());
+        program.wait_for_stdout("delivered");
+        self.wait_for(api, name, is_wanted);
+        program.tell();
+        program.end()
+    }
+
+    /// Waits until the run of this name is in the store as wanted, and returns the run.
+    #[track_caller]
+    fn wait_for(&self, api: &Api, name: &str, is_wanted: impl Fn(&Seen) -> bool) -> Seen {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.created(api).into_iter().find(|run| run.name == name);
+            if let Some(run) = found.as_ref().filter(|run| is_wanted(run)) {
+                return run.clone();
+            }
+            assert!(
+                Instant::now() < deadline,
+                "after {PATIENCE:?}, the run {name} is {found:#?}"
+            );
+            thread::sleep(PAUSE);
+        }
+    }
+
+    /// Returns the runs that the store has by now, before the experiment is created as well.
+    fn created(&self, api: &Api) -> Vec<Seen> {
+        let filter = format!("name = '{}'", self.experiment);
+        let search = json!({ "filter": filter, "max_results": 1 });
+        let found = api.post("experiments/search", &search);
+        let Some(id) = found["experiments"][0]["experiment_id"].as_str() else {
+            return Vec::new();
+        };
+        let runs = api.runs(id).into_iter();
+        runs.map(|(id, _)| api.run(&id)).collect()
+    }
+
     /// Returns the only run of this name.
     fn seen(&self, api: &Api, name: &str) -> Seen {
         let runs = api.runs(&api.experiment(&self.experiment));
@@ -64,6 +119,21 @@ fn is(request: &Request, route: &str, words: &str) -> bool {
     request.line.contains(route) && (holds(&request.body) || holds(request.line.as_bytes()))
 }
 
+/// Returns the number of requests that have failed.
+fn failures(proxy: &Proxy) -> usize {
+    proxy.counts().faults.values().sum()
+}
+
+/// Waits until more than `known` requests have failed.
+#[track_caller]
+fn wait_for_failure(proxy: &Proxy, known: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while failures(proxy) <= known {
+        assert!(Instant::now() < deadline, "nothing is tried any more");
+        thread::sleep(PAUSE);
+    }
+}
+
 fn steps(run: &Seen, key: &str) -> usize {
     run.points.get(key).map_or(0, Vec::len)
 }
@@ -74,19 +144,32 @@ fn steps(run: &Seen, key: &str) -> usize {
 fn an_artifact_that_the_server_cannot_store_keeps_nothing_else_back() {
     let server = Server::shared();
     let scene = Scene::at(server.url());
-    let ended = scene.run(&[
-        "start first",
-        "text model a_file",
-        "text model/weights.txt below_a_file",
-        "text later.txt there",
-        "start second",
-        "points loss 0 10",
-        "text notes.txt there",
-        "end second",
-        "end first",
-        "flush 5",
-        "health",
-    ]);
+    let mut program = scene.folder.start(
+        SCRIPTED,
+        &[
+            "start first",
+            "text model a_file",
+            "text model/weights.txt below_a_file",
+            "text later.txt there",
+            "start second",
+            "points loss 0 10",
+            "text notes.txt there",
+            "end second",
+            "end first",
+            "wait here",
+            "health",
+        ],
+        &scene.environment(),
+    );
+    program.wait_for_stdout("here");
+    program.wait_for_stderr("is retried separately");
+    let api = server.api();
+    scene.wait_for(&api, "second", |run| run.status == "FINISHED");
+    scene.wait_for(&api, "first", |run| {
+        run.status == "FINISHED" && run.artifacts.contains_key("later.txt")
+    });
+    program.tell();
+    let ended = program.end();
     assert!(ended.success, "{}", ended.stderr);
     assert!(
         ended
@@ -104,7 +187,6 @@ fn an_artifact_that_the_server_cannot_store_keeps_nothing_else_back() {
             .count()
     };
     assert_eq!(told("is retried separately"), 1, "{}", ended.stderr);
-    let api = server.api();
     let first = scene.seen(&api, "first");
     assert_eq!(first.status, "FINISHED");
     let second = scene.seen(&api, "second");
@@ -152,27 +234,30 @@ fn a_run_whose_batches_fail_for_ever_keeps_no_other_run_back() {
             "points poison 0 5",
             "start good",
             "points loss 0 5",
-            "flush 3",
+            "wait half",
             "points loss 5 10",
             "on bad",
             "points poison 5 10",
             "end good",
             "end bad",
-            "flush 3",
-            "health",
             "wait here",
+            "health",
             "flush 100",
             "health",
         ],
         &scene.environment(),
     );
-    program.wait_for_stdout("here");
     let api = server.api();
-    let good = scene.seen(&api, "good");
-    assert_eq!(
-        (good.status.as_str(), steps(&good, "loss")),
-        ("FINISHED", 10)
-    );
+    program.wait_for_stdout("half");
+    wait_for_failure(&proxy, 0);
+    scene.wait_for(&api, "good", |run| steps(run, "loss") == 5);
+    program.tell();
+    program.wait_for_stdout("here");
+    scene.wait_for(&api, "good", |run| {
+        run.status == "FINISHED" && steps(run, "loss") == 10
+    });
+    // The next request comes after the last answer was taken into account.
+    wait_for_failure(&proxy, failures(&proxy));
     assert_eq!(steps(&scene.seen(&api, "bad"), "poison"), 0);
     proxy.heal();
     program.tell();
@@ -206,22 +291,16 @@ fn a_run_that_cannot_be_created_keeps_no_other_run_back() {
         is(request, "runs/create", "poison").then_some(Fault::Status(500))
     });
     let scene = Scene::at(&proxy.url());
-    let ended = scene.run(&[
+    let api = server.api();
+    let script = [
         "start poison",
         "points loss 0 5",
         "start good",
         "points loss 0 5",
         "end good",
         "end poison",
-        "flush 3",
-    ]);
-    let api = server.api();
-    assert_eq!(
-        steps(&scene.seen(&api, "good"), "loss"),
-        5,
-        "{}",
-        ended.stderr
-    );
+    ];
+    scene.run_until(&api, &script, "good", |run| steps(run, "loss") == 5);
     assert_eq!(scene.folder.journals_left(), 1);
     proxy.heal();
     scene.run(&["start next", "end next"]);
@@ -243,15 +322,13 @@ fn a_run_whose_creation_is_contested_for_ever_keeps_no_other_run_back() {
         "points loss 0 5",
         "end good",
         "end poison",
-        "flush 3",
     ];
-    let ended = scene.run(&script);
-    let good = scene.seen(&server.api(), "good");
-    assert_eq!(steps(&good, "loss"), 5, "{}", ended.stderr);
+    let api = server.api();
+    scene.run_until(&api, &script, "good", |run| steps(run, "loss") == 5);
     assert_eq!(scene.folder.journals_left(), 1);
     proxy.heal();
     scene.run(&["start next", "end next"]);
-    assert_eq!(scene.seen(&server.api(), "poison").status, "FINISHED");
+    assert_eq!(scene.seen(&api, "poison").status, "FINISHED");
 }
 
 /// Regression: a failed look for a second run with the same key stopped the delivery of all runs.
@@ -268,18 +345,17 @@ fn a_run_whose_duplicate_cannot_be_looked_for_keeps_no_other_run_back() {
         (is_search && searches.fetch_add(1, Ordering::Relaxed) > 0).then_some(Fault::Status(500))
     });
     let scene = Scene::at(&proxy.url());
-    let ended = scene.run(&[
+    let script = [
         "start poison",
         "points loss 0 5",
         "end poison",
         "start good",
         "points loss 0 5",
         "end good",
-        "flush 3",
-    ]);
-    let good = scene.seen(&server.api(), "good");
-    assert_eq!(steps(&good, "loss"), 5, "{}", ended.stderr);
-    assert_eq!(good.status, "FINISHED");
+    ];
+    scene.run_until(&server.api(), &script, "good", |run| {
+        run.status == "FINISHED" && steps(run, "loss") == 5
+    });
     proxy.heal();
     scene.run(&["start next", "end next"]);
     let poison = scene.seen(&server.api(), "poison");
