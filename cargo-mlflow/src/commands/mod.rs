@@ -92,7 +92,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Mcp(options) => {
             let config = config(global);
             check_uri(&config)?;
-            mcp::run(config, output, options, global.timeout)
+            let is_store_named = is_store_named(global);
+            mcp::run(config, is_store_named, output, options, global.timeout)
         }
         Command::Completions { shell } => completions::run(*shell),
     }

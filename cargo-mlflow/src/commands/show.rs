@@ -50,7 +50,7 @@ pub(crate) fn run(client: &Client, output: Output, options: &Show) -> Result<(),
         .map(|experiment| experiment.name);
     if output.json {
         let curves = read_curves(&run, MAX_DIAGNOSED_POINTS, |key| {
-            Ok(client.metric_history(&*run.run_id, key)?)
+            client.metric_history(&*run.run_id, key)
         })?;
         return output.json(&Details {
             run: RunRecord::new(&run),

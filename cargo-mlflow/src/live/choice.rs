@@ -94,20 +94,36 @@ impl LiveChoice<'_> {
     /// Finds the runs, and begins to read them.
     pub(crate) fn find(&self, config: &Config) -> Result<Live, Failure> {
         let client = Client::with_config(config.clone());
+        let (mut live, wanted) = self.find_in_journals(config, &client)?;
+        for (uri, runs) in wanted {
+            let client = client_of(&uri, config, &client);
+            let store = StoreFeed::start(client, runs)
+                .map_err(|error| Failure::Io("cannot start a thread".to_owned(), error))?;
+            live.stores.push(store);
+        }
+        Ok(live)
+    }
+
+    /// Finds the runs, with what journals hold of them, and returns what is to be read from which store, by its URI.
+    pub(super) fn find_in_journals(
+        &self,
+        config: &Config,
+        client: &Client,
+    ) -> Result<(Live, BTreeMap<String, Vec<WantedRun>>), Failure> {
         let found = journals::find(config)
             .map_err(|error| Failure::Io("cannot list the journals".to_owned(), error))?;
         let mut journals = JournalRuns::read(found, self.reading, &client.uri());
         let mut chosen = Vec::new();
         if self.runs.is_empty() {
-            chosen.extend(self.newest_runs(&client, &journals)?);
+            chosen.extend(self.newest_runs(client, &journals)?);
         }
         for text in self.runs {
             match self.journal_at(text)? {
                 Some(journal) => chosen.extend(journals.add(journal, text)?),
-                None => chosen.push(self.choose(&client, &journals, text)?),
+                None => chosen.push(self.choose(client, &journals, text)?),
             }
         }
-        journals.watch(config, &client, chosen)
+        journals.keep(config, chosen)
     }
 
     /// Opens the journal of which `text` is the path; `None` if it is no path of a directory.
@@ -334,8 +350,12 @@ impl JournalRuns {
         })
     }
 
-    /// Begins to watch the chosen runs, each once.
-    fn watch(self, config: &Config, client: &Client, chosen: Vec<Chosen>) -> Result<Live, Failure> {
+    /// Keeps the chosen runs, each once, and returns what is to be read from which store, by its URI.
+    fn keep(
+        self,
+        config: &Config,
+        chosen: Vec<Chosen>,
+    ) -> Result<(Live, BTreeMap<String, Vec<WantedRun>>), Failure> {
         let Self {
             mut feeds,
             runs,
@@ -396,25 +416,24 @@ impl JournalRuns {
                     .map_err(|error| Failure::Io("cannot read a journal".to_owned(), error))?;
             }
         }
-        let mut stores = Vec::new();
-        for (uri, runs) in wanted {
-            let client = if uri == configured {
-                client.clone()
-            } else {
-                Client::with_config(config.clone().tracking_uri(uri))
-            };
-            let store = StoreFeed::start(client, runs)
-                .map_err(|error| Failure::Io("cannot start a thread".to_owned(), error))?;
-            stores.push(store);
-        }
-        Ok(Live {
+        let live = Live {
             config: config.clone(),
             runs: live,
             journals: feeds,
             known_journals,
             next_search: Instant::now(),
-            stores,
-        })
+            stores: Vec::new(),
+        };
+        Ok((live, wanted))
+    }
+}
+
+/// Returns the client of a store: the one of the configured store, or a new one.
+pub(super) fn client_of(uri: &str, config: &Config, configured: &Client) -> Client {
+    if uri == configured.uri() {
+        configured.clone()
+    } else {
+        Client::with_config(config.clone().tracking_uri(uri))
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod choice;
 mod journal_feed;
+mod look;
 mod run;
 mod series;
 mod store_feed;
@@ -28,6 +29,7 @@ use journal_feed::JournalFeed;
 use store_feed::{StoreFeed, StoreNews};
 
 pub(crate) use choice::LiveChoice;
+pub(crate) use look::Look;
 pub(crate) use run::{LiveRun, Process, Reading, State};
 pub(crate) use series::{Point, Series};
 

@@ -273,7 +273,7 @@ impl LiveRun {
     }
 
     /// Takes over what the store holds.
-    pub(super) fn set_record(&mut self, mut run: Run, histories: Vec<MetricHistory>) {
+    pub(crate) fn set_record(&mut self, mut run: Run, histories: Vec<MetricHistory>) {
         // The points are in the histories, and NaN would make each record a new one.
         run.metrics.clear();
         let is_known = self.stored.as_deref() == Some(&run);

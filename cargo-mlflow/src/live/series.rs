@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use mlflow::entities::MetricHistory;
+use mlflow::entities::{MetricHistory, MetricPoint};
 
 use crate::output::format;
 
@@ -21,6 +21,16 @@ pub(crate) struct Point {
 /// Time, value and step by which a store tells points of a metric apart. The step is `None` for a point that gets the
 /// last step of the metric when it is delivered.
 type Identity = (i64, u64, Option<i64>);
+
+impl From<MetricPoint> for Point {
+    fn from(point: MetricPoint) -> Self {
+        Self {
+            step: point.step,
+            value: point.value,
+            timestamp_ms: point.timestamp_ms,
+        }
+    }
+}
 
 impl Point {
     fn identity(self, has_step: bool) -> Identity {
@@ -293,11 +303,7 @@ fn extend(range: &mut Option<(i64, i64)>, value: i64) {
 }
 
 fn points(history: &MetricHistory) -> impl Iterator<Item = Point> + '_ {
-    history.iter().map(|point| Point {
-        step: point.step,
-        value: point.value,
-        timestamp_ms: point.timestamp_ms,
-    })
+    history.iter().map(Point::from)
 }
 
 #[cfg(test)]

@@ -227,11 +227,9 @@ impl Reader {
     fn find(&mut self, wanted: &WantedRun) -> Result<Option<String>, ClientError> {
         let key = match &wanted.id {
             WantedId::Stored(id) => return Ok(Some(id.clone())),
-            WantedId::Key(key) => key.clone(),
+            WantedId::Key(key) => key,
         };
-        let search = SearchRuns::new().filter(tag(RUN_KEY_TAG).eq(key)).limit(1);
-        let found = self.client.search_runs(search).next().transpose()?;
-        let Some(run) = found else {
+        let Some(run) = run_of_key(&self.client, key)? else {
             return Ok(None);
         };
         if let Some(wanted) = { self.wanted.iter_mut() }.find(|other| other.index == wanted.index) {
@@ -277,6 +275,12 @@ impl Reader {
         self.console_bytes.insert(wanted.index, bytes);
         Some(text)
     }
+}
+
+/// Finds a run by its local id; `None` if the store does not have the run yet.
+pub(super) fn run_of_key(client: &Client, key: &str) -> Result<Option<Run>, ClientError> {
+    let search = SearchRuns::new().filter(tag(RUN_KEY_TAG).eq(key)).limit(1);
+    client.search_runs(search).next().transpose()
 }
 
 /// Returns the end of a log, from the beginning of a line on.

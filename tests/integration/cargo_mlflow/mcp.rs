@@ -266,6 +266,39 @@ fn a_server_introduces_itself_and_its_tools() {
     insta::assert_snapshot!(shown.join("\n"));
 }
 
+/// Regression: all schemas allowed 0, which most tools refused.
+#[test]
+fn schemas_allow_what_the_tools_take() {
+    let folder = Folder::new();
+    let mut session = Session::open(&folder, &[]);
+    let listed = session.request("tools/list", &json!({}));
+    let tools = listed["result"]["tools"].as_array().unwrap();
+    for (tool, argument, least, greatest) in [
+        ("search_runs", "limit", json!(1), json!(100)),
+        ("search_runs", "offset", json!(0), Value::Null),
+        ("get_metric_history", "from_step", Value::Null, Value::Null),
+        ("get_metric_history", "max_points", json!(4), json!(2000)),
+        ("tail_run", "lines", json!(0), json!(400)),
+        ("read_artifact", "offset", Value::Null, Value::Null),
+        ("compare_runs", "runs", json!(2), json!(12)),
+    ] {
+        let schema = { tools.iter() }
+            .find(|candidate| candidate["name"] == tool)
+            .map(|tool| &tool["inputSchema"]["properties"][argument])
+            .expect("the tool");
+        let (minimum, maximum) = if schema["type"] == "array" {
+            ("minItems", "maxItems")
+        } else {
+            ("minimum", "maximum")
+        };
+        assert_eq!(
+            (&schema[minimum], &schema[maximum]),
+            (&least, &greatest),
+            "{tool} {argument}"
+        );
+    }
+}
+
 #[test]
 fn tools_answer_the_same_for_a_file_and_for_a_server() {
     let [mut file, mut server] = Demo::shared().both();
@@ -432,16 +465,20 @@ fn a_failure_is_an_answer_in_one_sentence() {
                 json!({ "run": "nobody" }),
                 "there is no run with the id or name `nobody`: search_runs lists",
             ),
-            ("get_run", json!({}), "missing field `run`"),
+            (
+                "get_run",
+                json!({}),
+                "argument `run` is missing; expected a text",
+            ),
             (
                 "get_run",
                 json!({ "run": 3 }),
-                "argument `run` of `get_run`: invalid type: integer `3`, expected a string",
+                "argument `run`: `3` is not a text",
             ),
             (
                 "get_run",
                 json!({ "run": "last", "foo": 1 }),
-                "unknown field `foo`, expected one of `run`",
+                "argument `foo` is not known; expected one of all_tags, contains",
             ),
             (
                 "get_run",
@@ -451,7 +488,7 @@ fn a_failure_is_an_answer_in_one_sentence() {
             (
                 "search_runs",
                 json!({ "limit": -1 }),
-                "argument `limit` of `search_runs`: invalid value",
+                "argument `limit`: -1 is out of range; expected 1 to 100",
             ),
             (
                 "search_runs",
@@ -482,7 +519,7 @@ fn a_failure_is_an_answer_in_one_sentence() {
             (
                 "get_best_run",
                 json!({ "metric": "seed", "direction": "up" }),
-                "unknown variant `up`",
+                "argument `direction`: `up` is not known; expected one of min, max",
             ),
             (
                 "get_best_run",
@@ -497,7 +534,7 @@ fn a_failure_is_an_answer_in_one_sentence() {
             (
                 "compare_runs",
                 json!({ "runs": ["last"] }),
-                "argument `runs`: 1 is out of range; expected 2 to 12",
+                "argument `runs`: 1 entries are out of range; expected 2 to 12",
             ),
             (
                 "get_metric_history",
@@ -507,12 +544,17 @@ fn a_failure_is_an_answer_in_one_sentence() {
             (
                 "get_metric_history",
                 json!({ "metrics": [] }),
-                "argument `metrics`: 0 is out of range",
+                "argument `metrics`: 0 entries are out of range; expected 1 to 20",
             ),
             (
                 "get_metric_history",
                 json!({ "metrics": ["a"], "max_points": 1_000_000 }),
                 "expected 4 to 2000",
+            ),
+            (
+                "get_metric_history",
+                json!({ "metrics": ["val/loss"], "from_step": 9, "to_step": 3 }),
+                "argument `from_step`: 9 is behind `to_step`, which is 3",
             ),
             (
                 "tail_run",
@@ -617,7 +659,10 @@ fn changes_are_made_where_they_are_allowed() {
             );
         }
         let failure = session.failure("end_run", &json!({ "run": id, "status": "RUNNING" }));
-        assert!(failure.contains("unknown variant `RUNNING`"), "{failure}");
+        assert!(
+            failure.contains("`RUNNING` is not known; expected one of FINISHED, FAILED, KILLED"),
+            "{failure}"
+        );
         let failure = session.failure("rename_run", &json!({ "run": id, "name": " " }));
         assert!(
             failure.contains("argument `name`: it is empty"),
@@ -643,13 +688,22 @@ fn malformed_lines_do_not_end_the_session() {
     for line in lines.into_iter().chain([&*early]) {
         session.send(line);
     }
-    // A line that is JSON, but no message, is answered by an error without an id.
-    for _ in ["[]", "3", "{}"] {
+    // A line that is no JSON is answered as that, and JSON that is no message as a wrong request.
+    for code in [-32700, -32700, -32600, -32600, -32600, -32700] {
         let answer = session.receive();
-        assert_eq!(answer["error"]["code"], -32600, "{answer}");
+        assert_eq!(answer["error"]["code"], code, "{answer}");
+        assert_eq!(answer["id"], Value::Null, "{answer}");
     }
     session.introduce();
     session.send(&"x".repeat(1 << 20));
+    assert_eq!(session.receive()["error"]["code"], -32700);
+    // What can be told apart from others has its id.
+    for id in [json!(77), json!("a")] {
+        session.send(&json!({ "id": id, "method": 3 }).to_string());
+        let answer = session.receive();
+        assert_eq!(answer["error"]["code"], -32600, "{answer}");
+        assert_eq!(answer["id"], id, "{answer}");
+    }
     for (method, code) in [("fly", -32601), ("resources/read", -32601)] {
         let answer = session.request(method, &json!({ "uri": "a" }));
         assert_eq!(answer["error"]["code"], code, "{answer}");
@@ -850,6 +904,50 @@ fn values_that_wait_in_a_journal_are_told_with_their_run() {
     let (_, record) = session.answer("get_run", &json!({ "run": name }));
     assert_eq!(record["waiting"], Value::Null);
     assert_eq!(record["metrics"]["loss"]["step"], 109);
+}
+
+/// Regression: only the store was read, so a training whose server was away could not be judged.
+#[test]
+fn a_run_whose_server_is_away_is_read_from_its_journal() {
+    let folder = Folder::new();
+    let mut session = Session::open(&folder, &["--tracking-uri", NOWHERE]);
+    let live = start_offline(&folder, NOWHERE, &["start a", "points loss 0 100"]);
+    for run in ["a", "last"] {
+        let (text, record) = session.answer("tail_run", &json!({ "run": run, "points": 2 }));
+        assert_eq!(record["run"]["status"], "RUNNING", "{text}");
+        assert!(text.contains("loss (step:value) 98:98 99:99"), "{text}");
+        assert!(text.contains("the store does not answer"), "{text}");
+        assert!(record["store_error"].is_string(), "{record}");
+        let waiting = record["waiting"].as_str().expect("a remark");
+        assert!(
+            waiting.contains("in the journal of the process"),
+            "{waiting}"
+        );
+    }
+    let (text, record) = session.answer("diagnose_run", &json!({ "run": "a" }));
+    assert_eq!(record["points_examined"], 100, "{text}");
+
+    live.kill();
+    for tool in ["tail_run", "diagnose_run"] {
+        let (text, record) = session.answer(tool, &json!({ "run": "a" }));
+        assert_eq!(record["run"]["status"], "ABANDONED", "{text}");
+        assert!(
+            text.contains("the process has ended without ending the run"),
+            "{text}"
+        );
+    }
+    // Of a store that was not named, the journals of others are read, too.
+    let mut session = Session::open(&folder, &[]);
+    let (text, record) = session.answer("tail_run", &json!({ "run": "a" }));
+    assert_eq!(record["store_error"], Value::Null, "{text}");
+    assert!(
+        text.contains("its store is not the configured one"),
+        "{text}"
+    );
+    let elsewhere = file_uri(&folder, "elsewhere.db");
+    let mut session = Session::open(&folder, &["--tracking-uri", &elsewhere]);
+    session.failure("tail_run", &json!({ "run": "a" }));
+    assert_eq!(folder.journals_left(), 1, "looking ships nothing");
 }
 
 #[test]

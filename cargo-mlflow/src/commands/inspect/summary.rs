@@ -19,7 +19,7 @@ use crate::run_diagnosis::live_findings;
 /// Greatest length of the console log's end, in bytes.
 const MAX_CONSOLE_BYTES: u64 = 256 << 10;
 /// Greatest number of points whose curves are examined.
-const MAX_DIAGNOSED_POINTS: usize = 200_000;
+const MAX_DIAGNOSED_POINTS: u64 = 200_000;
 /// Greatest number of characters of a key in the text.
 const MAX_KEY_CHARS: usize = 60;
 /// Greatest number of characters of a value in the text.
@@ -51,6 +51,8 @@ pub(super) struct Summary<'r> {
     metrics: BTreeMap<&'r str, MetricState>,
     /// What is conspicuous, the most severe first.
     findings: Vec<Finding>,
+    /// Metrics whose curves were not examined, as there are too many points.
+    not_examined: Vec<String>,
     /// Last lines of the console log.
     console: Vec<String>,
     /// Error of the store; `null` if it answers, or if there is none.
@@ -85,6 +87,7 @@ impl<'r> Summary<'r> {
         };
         #[expect(clippy::cast_precision_loss, reason = "a duration")]
         let seconds = |ms: i64| ms as f64 / 1000.0;
+        let diagnosis = live_findings(run, MAX_DIAGNOSED_POINTS, Vec::new());
         Self {
             run_id: run.run_id.as_deref(),
             key: run.key.as_deref(),
@@ -108,7 +111,8 @@ impl<'r> Summary<'r> {
                 .filter(|(key, _)| is_wanted(key))
                 .filter_map(|(key, series)| Some((&**key, MetricState::new(series)?)))
                 .collect(),
-            findings: live_findings(run, MAX_DIAGNOSED_POINTS),
+            findings: diagnosis.findings,
+            not_examined: diagnosis.left_out,
             console: lines.into_iter().skip(skipped).map(str::to_owned).collect(),
             store_error,
             run,

@@ -1,5 +1,6 @@
 //! The tools that list and read artifacts.
 
+use mlflow::blocking::Client;
 use mlflow::entities::{FileInfo, Run};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -8,7 +9,7 @@ use serde_json::json;
 use super::answer::{Answer, char_boundary_before, clean};
 use super::run_record::headline;
 use super::tool::{Effect, Tool};
-use super::tool_context::{ToolContext, check_range};
+use super::tool_context::ToolContext;
 use crate::failure::Failure;
 use crate::output::format::size;
 
@@ -52,6 +53,7 @@ struct ListArguments {
     #[serde(default)]
     folder: String,
     /// Greatest number of entries, 1 to 500. Default: 100.
+    #[schemars(range(min = 1, max = MAX_ENTRIES))]
     limit: Option<usize>,
     /// Number of entries to skip, for the next part of a long list.
     #[serde(default)]
@@ -66,7 +68,7 @@ fn list_artifacts(context: &ToolContext, arguments: ListArguments) -> Result<Ans
         limit,
         offset,
     } = arguments;
-    let limit = check_range("limit", limit.unwrap_or(DEFAULT_ENTRIES), 1..=MAX_ENTRIES)?;
+    let limit = limit.unwrap_or(DEFAULT_ENTRIES);
     let run = context.select(&experiments, &run)?;
     let files = context.client.list_artifacts(&*run.run_id, &*folder)?;
     if files.is_empty() && !folder.is_empty() {
@@ -112,6 +114,7 @@ struct ReadArguments {
     #[serde(default)]
     offset: i64,
     /// Greatest number of bytes, 4 to 32000. Default: 8000.
+    #[schemars(range(min = MIN_BYTES, max = MAX_BYTES))]
     limit: Option<usize>,
 }
 
@@ -123,13 +126,9 @@ fn read_artifact(context: &ToolContext, arguments: ReadArguments) -> Result<Answ
         offset,
         limit,
     } = arguments;
-    let limit = check_range(
-        "limit",
-        limit.unwrap_or(DEFAULT_BYTES),
-        MIN_BYTES..=MAX_BYTES,
-    )?;
+    let limit = limit.unwrap_or(DEFAULT_BYTES);
     let run = context.select(&experiments, &run)?;
-    let text = read_text(context, &run, &path)?;
+    let text = read_text(&context.client, &run, &path)?;
     let total = text.len();
     let distance = usize::try_from(offset.unsigned_abs()).unwrap_or(usize::MAX);
     let start = if offset < 0 {
@@ -162,9 +161,9 @@ fn read_artifact(context: &ToolContext, arguments: ReadArguments) -> Result<Answ
 
 /// Returns a text artifact without its credentials. They are masked in the whole text, as a part may begin in the
 /// middle of one.
-pub(super) fn read_text(context: &ToolContext, run: &Run, path: &str) -> Result<String, Failure> {
+pub(super) fn read_text(client: &Client, run: &Run, path: &str) -> Result<String, Failure> {
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let files = context.client.list_artifacts(&*run.run_id, folder)?;
+    let files = client.list_artifacts(&*run.run_id, folder)?;
     let bytes = { files.iter() }
         .find(|file| file.path == path && !file.is_dir)
         .and_then(|file| file.file_size);
@@ -177,7 +176,7 @@ pub(super) fn read_text(context: &ToolContext, run: &Run, path: &str) -> Result<
             run.run_id
         )));
     }
-    let content = context.client.read_artifact(&*run.run_id, path)?;
+    let content = client.read_artifact(&*run.run_id, path)?;
     if content.contains(&0) {
         return Err(Failure::Usage(format!(
             "the artifact `{path}` is no text ({}): copy it by `cargo mlflow artifacts get {} {path}`",

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::answer::Answer;
 use super::run_record::{MAX_VALUE_CHARS, RunRecord};
 use super::tool::{Effect, Tool};
-use super::tool_context::{ToolContext, check_range};
+use super::tool_context::ToolContext;
 use crate::commands::runs::ID_CHARS;
 use crate::comparison::{Row, Value, rows_of};
 use crate::failure::Failure;
@@ -34,6 +34,7 @@ pub(super) fn comparison_tools() -> Vec<Tool> {
 #[serde(deny_unknown_fields)]
 struct Arguments {
     /// Runs, 2 to 12: beginnings of ids, names, `last`, `best:METRIC`, `min:METRIC` or `max:METRIC`.
+    #[schemars(length(min = 2, max = MAX_RUNS))]
     runs: Vec<String>,
     /// Names of experiments in which the runs are looked for. Default: all.
     #[serde(default)]
@@ -44,6 +45,7 @@ struct Arguments {
     #[serde(default)]
     all: bool,
     /// Greatest number of keys, 1 to 500. Default: 100.
+    #[schemars(range(min = 1, max = MAX_ROWS))]
     limit: Option<usize>,
 }
 
@@ -55,8 +57,7 @@ fn compare_runs(context: &ToolContext, arguments: Arguments) -> Result<Answer, F
         all,
         limit,
     } = arguments;
-    check_range("runs", runs.len(), 2..=MAX_RUNS)?;
-    let limit = check_range("limit", limit.unwrap_or(DEFAULT_ROWS), 1..=MAX_ROWS)?;
+    let limit = limit.unwrap_or(DEFAULT_ROWS);
     let runs: Vec<_> = { runs.iter() }
         .map(|run| context.select(&experiments, run))
         .collect::<Result<_, _>>()?;

@@ -1,19 +1,18 @@
 //! The tool that diagnoses a run.
 
-use mlflow::entities::MetricHistory;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::answer::Answer;
-use super::run_record::{RunRecord, headline};
+use super::run_record::{RunRecord, source_remarks};
 use super::tool::{Effect, Tool};
 use super::tool_context::ToolContext;
 use super::waiting;
 use crate::failure::Failure;
 use crate::output::format::counted;
 use crate::output::table::shorten;
-use crate::run_diagnosis::read_curves;
+use crate::run_diagnosis::{LiveDiagnosis, diagnose_look};
 
 /// Number of points after which no further curve is read.
 const MAX_POINTS: u64 = 500_000;
@@ -43,17 +42,18 @@ struct Arguments {
 
 fn diagnose_run(context: &ToolContext, arguments: Arguments) -> Result<Answer, Failure> {
     let Arguments { run, experiments } = arguments;
-    let run = context.select(&experiments, &run)?;
-    let curves = read_curves(&run, MAX_POINTS, |key| {
-        Ok(context.client.metric_history(&*run.run_id, key)?)
-    })?;
-    let mut found = curves.findings(&run);
+    let mut look = context.look(&experiments, &run)?;
+    let LiveDiagnosis {
+        findings: mut found,
+        curves,
+        points,
+        left_out: not_examined,
+    } = diagnose_look(&mut look, MAX_POINTS)?;
     let total = found.len();
     found.truncate(MAX_FINDINGS);
-    let points: u64 = { curves.histories.iter() }
-        .map(|history: &MetricHistory| history.len() as u64)
-        .sum();
-    let mut lines = vec![headline(&run)];
+    let record = RunRecord::from(&look);
+    let mut lines = vec![record.headline()];
+    lines.extend(source_remarks(&look));
     lines.extend(
         { found.iter() }.map(|finding| format!("{}: {}", finding.severity.as_str(), finding.text)),
     );
@@ -62,32 +62,33 @@ fn diagnose_run(context: &ToolContext, arguments: Arguments) -> Result<Answer, F
     }
     lines.push(format!(
         "examined: {} with {}",
-        counted(curves.histories.len() as u64, "metric"),
+        counted(curves as u64, "metric"),
         counted(points, "point")
     ));
     let mut left_out = Vec::new();
     if total > MAX_FINDINGS {
         left_out.push(counted((total - MAX_FINDINGS) as u64, "further finding"));
     }
-    if !curves.left_out.is_empty() {
+    if !not_examined.is_empty() {
         left_out.push(format!(
             "the curves of {} (get_metric_history returns them)",
-            shorten(&curves.left_out.join(", "), MAX_LIST_CHARS)
+            shorten(&not_examined.join(", "), MAX_LIST_CHARS)
         ));
     }
     let left_out = (!left_out.is_empty()).then(|| format!("left out: {}", left_out.join("; ")));
     lines.extend(left_out.clone());
-    let waiting = waiting::remark_on(context, &run);
+    let waiting = waiting::remark_on(context, look.run.key.as_deref());
     lines.extend(waiting.clone());
     Answer::new(
         &lines,
         &json!({
-            "run": RunRecord::from(&run),
+            "run": record,
             "findings": found,
-            "metrics_examined": curves.histories.len(),
+            "metrics_examined": curves,
             "points_examined": points,
             "left_out": left_out,
             "waiting": waiting,
+            "store_error": look.store_error.as_ref().map(ToString::to_string),
         }),
     )
 }

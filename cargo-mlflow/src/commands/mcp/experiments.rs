@@ -8,7 +8,7 @@ use serde_json::json;
 use super::answer::{Answer, clean};
 use super::run_record::time;
 use super::tool::{Effect, Tool};
-use super::tool_context::{ToolContext, check_range};
+use super::tool_context::ToolContext;
 use crate::failure::Failure;
 use crate::output::format::counted;
 use crate::output::table::shorten;
@@ -26,6 +26,7 @@ struct Arguments {
     #[serde(default)]
     deleted: bool,
     /// Greatest number of experiments, 1 to 200. Default: 50.
+    #[schemars(range(min = 1, max = MAX_LIMIT))]
     limit: Option<usize>,
     /// Number of experiments to skip, for the next part of a long list.
     #[serde(default)]
@@ -49,7 +50,7 @@ fn search_experiments(context: &ToolContext, arguments: Arguments) -> Result<Ans
         limit,
         offset,
     } = arguments;
-    let limit = check_range("limit", limit.unwrap_or(DEFAULT_LIMIT), 1..=MAX_LIMIT)?;
+    let limit = limit.unwrap_or(DEFAULT_LIMIT);
     let mut search = SearchExperiments::new().limit(offset.saturating_add(limit + 1));
     if let Some(filter) = &filter {
         search = search.filter(filter.as_str());

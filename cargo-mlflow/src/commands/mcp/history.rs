@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::answer::Answer;
 use super::run_record::json_point;
 use super::tool::{Effect, Tool};
-use super::tool_context::{ToolContext, check_range};
+use super::tool_context::ToolContext;
 use crate::analysis::thinning::{Thinning, thin};
 use crate::commands::runs::ID_CHARS;
 use crate::failure::Failure;
@@ -41,13 +41,16 @@ pub(super) fn history_tools() -> Vec<Tool> {
 #[serde(deny_unknown_fields)]
 struct Arguments {
     /// Names of metrics, 1 to 20.
+    #[schemars(length(min = 1, max = MAX_METRICS))]
     metrics: Vec<String>,
     /// Runs, 1 to 10: beginnings of ids, names, `last`, `best:METRIC`, `min:METRIC` or `max:METRIC`. Default: `last`.
+    #[schemars(length(min = 1, max = MAX_RUNS))]
     runs: Option<Vec<String>>,
     /// Names of experiments in which the runs are looked for. Default: all.
     #[serde(default)]
     experiments: Vec<String>,
     /// Greatest number of points of all curves together, 4 to 2000, but each curve gets at least 4. Default: 200.
+    #[schemars(range(min = MIN_POINTS, max = MAX_POINTS))]
     max_points: Option<usize>,
     /// First step to return. Default: the first of the curve.
     from_step: Option<i64>,
@@ -68,11 +71,15 @@ fn get_metric_history(context: &ToolContext, arguments: Arguments) -> Result<Ans
         to_step,
         times,
     } = arguments;
-    check_range("metrics", metrics.len(), 1..=MAX_METRICS)?;
     let runs = runs.unwrap_or_else(|| vec!["last".to_owned()]);
-    check_range("runs", runs.len(), 1..=MAX_RUNS)?;
     let max_points = max_points.unwrap_or(DEFAULT_POINTS);
-    let max_points = check_range("max_points", max_points, MIN_POINTS..=MAX_POINTS)?;
+    if let (Some(from), Some(to)) = (from_step, to_step)
+        && from > to
+    {
+        return Err(Failure::Usage(format!(
+            "argument `from_step`: {from} is behind `to_step`, which is {to}; expected a first step and a last one"
+        )));
+    }
     let runs: Vec<Run> = { runs.iter() }
         .map(|run| context.select(&experiments, run))
         .collect::<Result<_, _>>()?;

@@ -14,12 +14,14 @@
 //! file.
 
 mod answer;
+mod arguments;
 mod artifacts;
 mod changes;
 mod comparison;
 mod diagnosis;
 mod experiments;
 mod history;
+mod line_transport;
 mod run_record;
 mod runs;
 mod server;
@@ -36,13 +38,13 @@ use std::time::Duration;
 use mlflow::blocking::Client;
 use mlflow::{Config, SettingSource};
 use rmcp::ServiceExt as _;
-use rmcp::transport::async_rw::AsyncRwTransport;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::MIN_TIMEOUT;
 use crate::arguments::Mcp;
 use crate::failure::Failure;
 use crate::output::Output;
+use line_transport::LineTransport;
 use server::Server;
 use session_transport::SessionTransport;
 use tool_context::ToolContext;
@@ -54,6 +56,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// there is one.
 pub(crate) fn run(
     config: Config,
+    is_store_named: bool,
     output: Output,
     options: &Mcp,
     timeout: Option<Duration>,
@@ -69,7 +72,11 @@ pub(crate) fn run(
         None => config,
     };
     let client = Client::with_config(with_request_timeout(config.clone()));
-    let context = ToolContext { client, config };
+    let context = ToolContext {
+        client,
+        config,
+        is_store_named,
+    };
     let server = Server::new(context, options.allow_changes);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -85,7 +92,7 @@ async fn serve(server: Server) -> Result<(), Failure> {
     let cannot_listen = |error| Failure::Io("cannot listen for signals".to_owned(), error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot_listen)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot_listen)?;
-    let transport = AsyncRwTransport::new_server(tokio::io::stdin(), tokio::io::stdout());
+    let transport = LineTransport::new(tokio::io::stdin(), tokio::io::stdout());
     let session = async {
         match server.serve(SessionTransport::new(transport)).await {
             Ok(running) => match running.waiting().await {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mlflow::Goal;
 use mlflow::entities::Run;
 use mlflow::search::{SearchRuns, ViewType};
+use mlflow::store::RUN_KEY_TAG;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::answer::Answer;
 use super::run_record::{MAX_VALUE_CHARS, RunRecord, headline, json_point, telling_tags};
 use super::tool::{Effect, Tool};
-use super::tool_context::{ToolContext, check_range};
+use super::tool_context::ToolContext;
 use super::waiting;
 use crate::commands::runs::ID_CHARS;
 use crate::failure::Failure;
@@ -74,8 +75,10 @@ struct SearchArguments {
     order_by: Vec<String>,
     /// Columns: params.KEY, metrics.KEY, tags.KEY. Default: metrics that most runs have, and params that differ.
     #[serde(default)]
+    #[schemars(length(max = MAX_COLUMNS))]
     columns: Vec<String>,
     /// Greatest number of runs, 1 to 100. Default: 20.
+    #[schemars(range(min = 1, max = MAX_RUNS))]
     limit: Option<usize>,
     /// Number of runs to skip, for the next part of a long list.
     #[serde(default)]
@@ -95,8 +98,7 @@ fn search_runs(context: &ToolContext, arguments: SearchArguments) -> Result<Answ
         offset,
         deleted,
     } = arguments;
-    let limit = check_range("limit", limit.unwrap_or(DEFAULT_RUNS), 1..=MAX_RUNS)?;
-    check_range("columns", columns.len(), 0..=MAX_COLUMNS)?;
+    let limit = limit.unwrap_or(DEFAULT_RUNS);
     let chosen: Vec<Column> = { columns.iter() }
         .map(|column| Column::parse(column))
         .collect::<Result<_, _>>()?;
@@ -254,6 +256,7 @@ struct GetArguments {
     /// Text that keys of params, metrics and tags contain, to see only these.
     contains: Option<String>,
     /// Greatest number of params, of metrics and of tags, 1 to 500 each. Default: 100.
+    #[schemars(range(min = 1, max = MAX_KEYS))]
     limit: Option<usize>,
     /// True to see the tags of MLflow and of the environment, too.
     #[serde(default)]
@@ -268,7 +271,7 @@ fn get_run(context: &ToolContext, arguments: GetArguments) -> Result<Answer, Fai
         limit,
         all_tags,
     } = arguments;
-    let limit = check_range("limit", limit.unwrap_or(DEFAULT_KEYS), 1..=MAX_KEYS)?;
+    let limit = limit.unwrap_or(DEFAULT_KEYS);
     let run = context.select(&experiments, &run)?;
     let contains = contains.unwrap_or_default();
     let tags = if all_tags {
@@ -337,7 +340,7 @@ fn get_run(context: &ToolContext, arguments: GetArguments) -> Result<Answer, Fai
         )
     });
     lines.extend(left_out.clone());
-    let waiting = waiting::remark_on(context, &run);
+    let waiting = waiting::remark_on(context, run.tag(RUN_KEY_TAG));
     lines.extend(waiting.clone());
     Answer::new(
         &lines,
@@ -375,6 +378,7 @@ struct BestArguments {
     /// Filter in MLflow's language, e.g. "params.model = 'cnn' AND status = 'FINISHED'".
     filter: Option<String>,
     /// Number of runs, 1 to 20. Default: 1.
+    #[schemars(range(min = 1, max = MAX_BEST))]
     count: Option<usize>,
 }
 
@@ -386,7 +390,7 @@ fn get_best_run(context: &ToolContext, arguments: BestArguments) -> Result<Answe
         filter,
         count,
     } = arguments;
-    let count = check_range("count", count.unwrap_or(DEFAULT_BEST), 1..=MAX_BEST)?;
+    let count = count.unwrap_or(DEFAULT_BEST);
     let goal = match direction {
         Some(Direction::Min) => Goal::Minimize,
         Some(Direction::Max) => Goal::Maximize,

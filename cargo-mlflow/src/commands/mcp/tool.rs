@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::answer::Answer;
+use super::arguments::check_arguments;
 use super::tool_context::ToolContext;
 use crate::failure::Failure;
 
@@ -45,15 +46,22 @@ impl Tool {
         effect: Effect,
         call: fn(&ToolContext, A) -> Result<Answer, Failure>,
     ) -> Self {
+        // The schema of a struct is valid.
+        let schema = Arc::new(simplify(&schema_for_input::<A>().unwrap_or_default()));
         Self {
             name,
             title,
             description,
             effect,
-            // The schema of a struct is valid.
-            schema: Arc::new(simplify(&schema_for_input::<A>().unwrap_or_default())),
+            schema: Arc::clone(&schema),
             call: Arc::new(move |context, arguments| {
-                call(context, parse_arguments(name, arguments)?)
+                let arguments = check_arguments(&schema, arguments)?;
+                let arguments = serde_json::from_value(Value::Object(arguments));
+                // The schema was made from the type.
+                let arguments = arguments.map_err(|_| {
+                    Failure::Usage("the arguments are not those of the tool".to_owned())
+                })?;
+                call(context, arguments)
             }),
         }
     }
@@ -103,30 +111,4 @@ fn simplify(schema: &JsonObject) -> JsonObject {
         }
     }
     schema
-}
-
-/// Reads the arguments of a tool.
-fn parse_arguments<A: DeserializeOwned>(tool: &str, arguments: &JsonObject) -> Result<A, Failure> {
-    serde_json::from_value(Value::Object(arguments.clone())).map_err(|error| {
-        let place = find_culprit::<A>(arguments, &error.to_string()).map_or_else(
-            || format!("arguments of `{tool}`"),
-            |argument| format!("argument `{argument}` of `{tool}`"),
-        );
-        Failure::Usage(format!("{place}: {error}"))
-    })
-}
-
-/// Returns the name of the argument that cannot be read: the one without which the error is another. The errors of
-/// `serde_json` do not name it.
-fn find_culprit<A: DeserializeOwned>(arguments: &JsonObject, error: &str) -> Option<String> {
-    { arguments.keys() }
-        .find(|key| {
-            let mut others = arguments.clone();
-            others.remove(*key);
-            match serde_json::from_value::<A>(Value::Object(others)) {
-                Ok(_) => true,
-                Err(other) => other.to_string() != error,
-            }
-        })
-        .cloned()
 }

@@ -1,8 +1,6 @@
 //! Remarks on values that the store does not have yet, because they wait in a journal of this machine.
 
-use mlflow::entities::Run;
 use mlflow::journals::{self, JournalState, JournalSummary, RunSummary};
-use mlflow::store::RUN_KEY_TAG;
 
 use super::tool_context::ToolContext;
 use crate::output::format::{counted, size};
@@ -10,9 +8,9 @@ use crate::output::format::{counted, size};
 /// Greatest size of a journal that is read for a remark: a tenth of a second.
 const MAX_JOURNAL_BYTES: u64 = 64 << 20;
 
-/// Returns a sentence about the values of a run that wait; `None` if there are none.
-pub(super) fn remark_on(context: &ToolContext, run: &Run) -> Option<String> {
-    let key = run.tag(RUN_KEY_TAG)?;
+/// Returns a sentence about the values of a run that wait, by the run's local id; `None` if there are none.
+pub(super) fn remark_on(context: &ToolContext, key: Option<&str>) -> Option<String> {
+    let key = key?;
     let (found, unread) = find(context);
     for (state, summary) in &found {
         let waiting = { summary.runs.iter() }
