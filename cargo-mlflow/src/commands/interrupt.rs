@@ -32,16 +32,6 @@ impl Interrupt {
             // Registered first, it finds the flag unset at the first signal.
             flag::register_conditional_shutdown(signal, FORCED_EXIT_CODE, Arc::clone(&has_come))?;
         }
-        Self::listen_with(has_come)
-    }
-
-    /// Begins to listen for the signals, for a program that has to leave the terminal as it was: a second signal changes
-    /// nothing.
-    pub(crate) fn listen_without_exit() -> io::Result<Self> {
-        Self::listen_with(Arc::default())
-    }
-
-    fn listen_with(has_come: Arc<AtomicBool>) -> io::Result<Self> {
         for signal in SIGNALS {
             flag::register(signal, Arc::clone(&has_come))?;
         }

@@ -1,7 +1,9 @@
 //! [`StoreFeed`]: runs that are read from their store again and again, on a thread of their own.
 //!
 //! Invariants: the store is read for at most a tenth of the time, so that whoever looks on does not slow down whoever
-//! trains. Of a metric, the points are read again only if its last point has changed.
+//! trains. Of a metric, the points are read again if its last point has changed, which is the one with the greatest step. Newer
+//! points with smaller steps do not change it, as after a restart from a checkpoint. Therefore one more metric of a run that
+//! goes on is read again each time, in turn, and all of them once it has ended.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -83,7 +85,7 @@ impl StoreFeed {
             wanted,
             sender,
             wants_console: Arc::clone(&wants_console),
-            latest: HashMap::new(),
+            known: HashMap::new(),
             experiments: BTreeMap::new(),
             console_bytes: HashMap::new(),
         };
@@ -130,14 +132,77 @@ impl StoreFeed {
     }
 }
 
+/// Run that was read.
+#[derive(Default)]
+struct KnownRun {
+    has_ended: bool,
+    curves: BTreeMap<String, KnownCurve>,
+    /// Number of readings of the run.
+    readings: u64,
+}
+
+/// Curve of a metric when it was read last.
+struct KnownCurve {
+    last: MetricPoint,
+    points: usize,
+    /// Number of the reading.
+    reading: u64,
+}
+
+impl KnownRun {
+    /// Returns the metrics whose curves are to be read.
+    fn choose(&self, run: &Run) -> Vec<String> {
+        let is_known = |key: &&String| {
+            let known = { self.curves.get(*key) }.zip(run.metrics.get(*key));
+            known.is_some_and(|(known, point)| is_same(&known.last, point))
+        };
+        let (known, mut chosen): (Vec<&String>, Vec<&String>) =
+            run.metrics.keys().partition(is_known);
+        if run.end_time_ms.is_none() {
+            let reading = |key: &&String| self.curves.get(*key).map(|known| known.reading);
+            chosen.extend(known.into_iter().min_by_key(reading));
+        } else if !self.has_ended {
+            chosen.extend(known);
+        }
+        chosen.into_iter().cloned().collect()
+    }
+
+    /// Takes over what was read, and returns the curves that are not those that were known.
+    fn take(&mut self, run: &Run, histories: Vec<MetricHistory>) -> Vec<MetricHistory> {
+        self.readings += 1;
+        self.has_ended = run.end_time_ms.is_some();
+        self.curves.retain(|key, _| run.metrics.contains_key(key));
+        let mut changed = Vec::new();
+        for history in histories {
+            let Some(&last) = run.metrics.get(history.key()) else {
+                continue;
+            };
+            let now = KnownCurve {
+                last,
+                points: history.len(),
+                reading: self.readings,
+            };
+            let former = self.curves.insert(history.key().to_owned(), now);
+            // A store only adds points.
+            let is_known = |former: &KnownCurve| {
+                former.points == history.len() && is_same(&former.last, &last)
+            };
+            if !former.is_some_and(|former| is_known(&former)) {
+                changed.push(history);
+            }
+        }
+        changed
+    }
+}
+
 /// State of the thread.
 struct Reader {
     client: Client,
     wanted: Vec<WantedRun>,
     sender: SyncSender<StoreNews>,
     wants_console: Arc<AtomicBool>,
-    /// Last points of the metrics when they were read, by the position of the run.
-    latest: HashMap<usize, BTreeMap<String, MetricPoint>>,
+    /// Metrics that were read, by the position of the run.
+    known: HashMap<usize, KnownRun>,
     /// Names of experiments, by their ids.
     experiments: BTreeMap<String, String>,
     /// Lengths of the console logs that were read.
@@ -203,17 +268,14 @@ impl Reader {
             return Ok(None);
         };
         let run = self.client.run(run_id)?;
-        let latest = self.latest.entry(wanted.index).or_default();
-        let changed: Vec<String> = { run.metrics.iter() }
-            .filter(|&(key, point)| !latest.get(key).is_some_and(|known| is_same(known, point)))
-            .map(|(key, _)| key.clone())
-            .collect();
-        let histories = if changed.is_empty() {
+        let known = self.known.entry(wanted.index).or_default();
+        let chosen = known.choose(&run);
+        let histories = if chosen.is_empty() {
             Vec::new()
         } else {
-            self.client.metric_histories(&*run.run_id, changed)?
+            self.client.metric_histories(&*run.run_id, chosen)?
         };
-        *latest = run.metrics.clone();
+        let histories = known.take(&run, histories);
         let experiment = self.experiment_name(&run.experiment_id);
         Ok(Some(StoreNews::Run {
             index: wanted.index,

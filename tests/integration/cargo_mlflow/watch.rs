@@ -1,5 +1,7 @@
 //! `cargo mlflow watch`, driven in a pseudo-terminal: runs that are trained, were killed, or have ended.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use rustix::process::Signal;
 
 use super::runs::Demo;
@@ -125,6 +127,102 @@ fn the_server_of_another_destination_is_not_asked() {
     leave(terminal);
 }
 
+/// Regression: the last point of a metric is the one with the greatest step. Points with smaller ones, as after a restart
+/// from a checkpoint, did not appear until then.
+#[test]
+fn points_with_smaller_steps_appear_while_a_run_is_watched() {
+    let folder = Folder::new();
+    let script = [
+        "start resumed",
+        "points loss 50 100",
+        "points accuracy 0 10",
+        "flush 60",
+        "wait ready",
+        "points loss 0 30",
+        "flush 60",
+        "wait ready",
+    ];
+    let mut training = folder.start(SCRIPTED, &script, &[]);
+    training.wait_for_stdout("ready");
+    // Another machine has no journal of the run, and the store alone.
+    let elsewhere = folder.path().join("elsewhere");
+    let elsewhere = [("MLFLOW_JOURNAL_DIR", elsewhere.to_str().unwrap())];
+    let terminal = watch(&folder, &[], &elsewhere);
+    terminal.wait_for_all(&["RUNNING resumed", "60 points"]);
+    training.tell();
+    training.wait_for_stdout("ready");
+    terminal.wait_for("90 points");
+    leave(terminal);
+    training.tell();
+    training.end();
+}
+
+/// Regression: the chart was empty, and nobody knew why.
+#[test]
+fn a_value_that_no_axis_has_a_place_for_is_told() {
+    let folder = Folder::new();
+    let script = [
+        "start odd",
+        "values infinite -inf 0 1",
+        "values overflow 1e300 0 1",
+        "points spike 0 20",
+        "values spike 1e299 20 21",
+    ];
+    let training = start_offline(&folder, NOWHERE, &script);
+    let mut terminal = watch(&folder, &["odd"], &[]);
+    let screen = terminal.wait_for_all(&["1 NaN/inf", "1 not drawn", "1 beyond the axis"]);
+    assert_eq!(screen.matches("no finite value").count(), 2, "{screen}");
+    terminal.press("/spike\r");
+    terminal.wait_until(|screen| screen.contains("filter `spike`") && screen.contains("│20┤"));
+    leave(terminal);
+    training.kill();
+}
+
+/// Regression: at 80 columns, the end of the first and of the last line was cut.
+#[test]
+fn nothing_is_cut_in_the_middle_on_a_small_terminal() {
+    let folder = Folder::new();
+    let name = "a-run-with-quite-a-long-name-of-forty-two-letters";
+    leave_killed(&folder, name, NOWHERE);
+    let offline = [("MLFLOW_TRACKING_URI", NOWHERE)];
+    let mut terminal = watch(&folder, &[name], &offline);
+    terminal.wait_for("✘ ABANDONED");
+    terminal.resize(80, 24);
+    terminal.wait_until(|screen| {
+        let head = screen.lines().next().unwrap_or_default();
+        let foot = screen.lines().last().unwrap_or_default();
+        head.ends_with("100 not in the store yet") && foot.ends_with("? keys · q leave")
+    });
+    terminal.resize(30, 8);
+    terminal.press("?");
+    terminal.wait_for("↑ ↓");
+    terminal.press("\x1b[F");
+    terminal.wait_for("q Esc leave");
+    terminal.press("q");
+    terminal.wait_until(|screen| !screen.contains("↑ ↓"));
+    leave(terminal);
+}
+
+/// Regression: the seventh run and all behind it had no name on the screen.
+#[test]
+fn runs_without_a_line_of_their_own_are_named() {
+    let folder = Folder::new();
+    let names: Vec<String> = (0..9).map(|number| format!("run-{number}")).collect();
+    let mut script = Vec::new();
+    for name in &names {
+        script.extend([format!("start {name}"), "points loss 0 5".to_owned()]);
+    }
+    let script: Vec<&str> = script.iter().map(String::as_str).collect();
+    let training = start_offline(&folder, NOWHERE, &script);
+    let chosen: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut terminal = watch(&folder, &chosen, &[]);
+    terminal.wait_for_all(&["g run-6  h run-7  i run-8", "RUNNING run-5"]);
+    terminal.press("[");
+    terminal.wait_for_all(&["a run-0  b run-1  c run-2", "›i ● RUNNING run-8"]);
+    leave(terminal);
+    training.kill();
+}
+
 #[test]
 fn curves_look_the_same_from_a_file_and_from_a_server() {
     let demo = Demo::shared();
@@ -223,11 +321,42 @@ fn the_console_of_a_process_is_shown_without_its_secrets() {
 fn the_terminal_is_as_before_after_a_signal() {
     let folder = Folder::new();
     leave_killed(&folder, "dead", NOWHERE);
-    let terminal = watch(&folder, &["dead"], &[]);
+    // A shell shows the codes 129, 130, 131 and 143.
+    for signal in [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM] {
+        let terminal = watch(&folder, &["dead"], &[]);
+        terminal.wait_for("ABANDONED dead");
+        terminal.signal(signal);
+        terminal.wait_until_left();
+        let (status, _) = terminal.end();
+        assert_eq!(status.signal(), Some(signal.as_raw()), "{signal:?}");
+    }
+}
+
+/// Regression: only Ctrl-Z restored the terminal. After a signal from outside, the shell had a raw one.
+#[test]
+fn the_terminal_is_as_before_while_the_program_is_stopped() {
+    let folder = Folder::new();
+    leave_killed(&folder, "dead", NOWHERE);
+    let mut terminal = watch(&folder, &["dead"], &[]);
     terminal.wait_for("ABANDONED dead");
-    terminal.signal(Signal::TERM);
-    let (status, _) = terminal.end();
-    assert_eq!(status.code(), Some(0));
+    for is_key in [false, true, false] {
+        if is_key {
+            terminal.press("\x1a");
+        } else {
+            terminal.signal(Signal::TSTP);
+        }
+        terminal.wait_until_left();
+        terminal.wait_until_stopped();
+        terminal.signal(Signal::CONT);
+        terminal.wait_for("ABANDONED dead");
+    }
+    // Nothing can be done before this one, but the screen is drawn anew.
+    terminal.signal(Signal::STOP);
+    terminal.wait_until_stopped();
+    terminal.signal(Signal::CONT);
+    terminal.press("4");
+    terminal.wait_for("PARAMS");
+    leave(terminal);
 }
 
 #[test]

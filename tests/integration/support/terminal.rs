@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use super::program::Folder;
 
@@ -133,6 +133,36 @@ impl Terminal {
     /// Sends a signal to the program.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).unwrap();
+    }
+
+    /// Waits until the terminal is as the program found it: with its usual screen, a visible cursor, and lines that the
+    /// terminal echoes and edits.
+    #[track_caller]
+    pub(crate) fn wait_until_left(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let is_left = {
+                let parser = self.screen.0.lock().unwrap();
+                !parser.screen().alternate_screen() && !parser.screen().hide_cursor()
+            };
+            let modes = tcgetattr(&self.keyboard).expect("a terminal").local_modes;
+            if is_left && modes.contains(LocalModes::ICANON | LocalModes::ECHO) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "the terminal is not left");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the program is stopped.
+    #[track_caller]
+    pub(crate) fn wait_until_stopped(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let path = format!("/proc/{}/stat", self.process.id());
+        while !std::fs::read_to_string(&path).unwrap().contains(") T ") {
+            assert!(Instant::now() < deadline, "the program is not stopped");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Returns true if a character of the screen has a colour.

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::live::Series;
+use crate::output::format;
 
+/// Number of times that the range of all values is greater than that of most, so that the most would be a flat line.
+const MAX_SPREAD: f64 = 1e4;
+/// Part of the values, at either end, of which the range of most values is free.
+const FAR_SHARE: usize = 20;
 /// Points of an outline for each column of dots.
 const POINTS_PER_COLUMN: usize = 4;
 /// Size from which a value is not drawn: a greater one has overflowed.
@@ -16,6 +21,44 @@ pub(super) enum Axis {
     Step,
     /// Seconds since the start of each run.
     Time,
+}
+
+/// Curve as it is drawn.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Outline {
+    pub(super) points: Vec<(f64, f64)>,
+    /// Number of points that are numbers, and that no axis has a place for: overflowed, or not above 0 on a logarithmic
+    /// axis.
+    pub(super) undrawn: u64,
+}
+
+/// Returns the range of the values that the vertical axis shows, and the number of values beyond it. These are few, and so
+/// far off that all others would be one flat line.
+pub(super) fn shown_range(values: impl Iterator<Item = f64>) -> ([f64; 2], u64) {
+    let mut sorted: Vec<f64> = values.collect();
+    sorted.sort_by(f64::total_cmp);
+    let far = sorted.len() / FAR_SHARE;
+    // Of few values, one may be far off.
+    let far = far.max(usize::from(sorted.len() > 3));
+    let last = sorted.len().saturating_sub(1);
+    let at = |index: usize| sorted.get(index).copied();
+    let (Some(least), Some(greatest)) = (at(0), at(last)) else {
+        return ([f64::INFINITY, f64::NEG_INFINITY], 0);
+    };
+    let (Some(low), Some(high)) = (at(far), at(last.saturating_sub(far))) else {
+        return ([least, greatest], 0);
+    };
+    let most = high - low;
+    if most <= 0.0 || (greatest - least) <= MAX_SPREAD * most {
+        return ([least, greatest], 0);
+    }
+    let is_near = |value: &f64| (low - most..=high + most).contains(value);
+    let near: Vec<f64> = sorted.iter().copied().filter(is_near).collect();
+    let [first, .., last] = near[..] else {
+        return ([least, greatest], 0);
+    };
+    let beyond = sorted.len() - near.len();
+    ([first, last], beyond as u64)
 }
 
 /// What the points of an outline depend on, beside the points of the series.
@@ -45,16 +88,18 @@ impl Projection {
 
     /// Returns the outline of a series: of each column of dots the first, the smallest, the greatest and the last value,
     /// so that no peak is lost. Takes time in proportion to the number of points.
-    fn outline(&self, series: &Series) -> Vec<(f64, f64)> {
+    fn outline(&self, series: &Series) -> Outline {
         let [left, right] = self.bounds;
         let columns = self.columns.max(2);
         #[expect(clippy::cast_precision_loss, reason = "a screen has fewer columns")]
         let scale = (columns - 1) as f64 / (right - left).max(f64::MIN_POSITIVE);
         let mut found: Vec<Option<Column>> = vec![None; columns];
         let mut average = None;
+        let mut undrawn = 0;
         for point in series.points() {
             let is_drawn = point.value.abs() < MAX_DRAWN;
             if !is_drawn {
+                undrawn += u64::from(format::is_number(point.value));
                 continue;
             }
             let smoothed = match average {
@@ -65,6 +110,7 @@ impl Projection {
             };
             average = Some(smoothed);
             if self.is_logarithmic && smoothed <= 0.0 {
+                undrawn += 1;
                 continue;
             }
             let x = place(self.axis, self.start_ms, point.step, point.timestamp_ms);
@@ -90,7 +136,10 @@ impl Projection {
                 *y = y.log10();
             }
         }
-        outline
+        Outline {
+            points: outline,
+            undrawn,
+        }
     }
 }
 
@@ -151,14 +200,14 @@ impl Column {
 /// Outlines that were drawn last, so that only curves which have changed are computed again.
 #[derive(Default)]
 pub(super) struct Outlines {
-    known: HashMap<(usize, Arc<str>), Outline>,
+    known: HashMap<(usize, Arc<str>), KnownOutline>,
 }
 
 /// Outline with what it was computed from.
-struct Outline {
+struct KnownOutline {
     version: u64,
     projection: Projection,
-    points: Vec<(f64, f64)>,
+    outline: Outline,
 }
 
 impl Outlines {
@@ -169,21 +218,39 @@ impl Outlines {
         metric: &Arc<str>,
         series: &Series,
         projection: Projection,
-    ) -> Vec<(f64, f64)> {
+    ) -> Outline {
         let id = (run, Arc::clone(metric));
         if let Some(known) = self.known.get(&id)
             && known.version == series.version()
             && known.projection == projection
         {
-            return known.points.clone();
+            return known.outline.clone();
         }
-        let points = projection.outline(series);
-        let outline = Outline {
+        let outline = projection.outline(series);
+        let known = KnownOutline {
             version: series.version(),
             projection,
-            points: points.clone(),
+            outline: outline.clone(),
         };
-        self.known.insert(id, outline);
-        points
+        self.known.insert(id, known);
+        outline
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn single_values_far_off_do_not_flatten_the_curve() {
+        let range = |values: &[f64]| shown_range(values.iter().copied());
+        assert_eq!(range(&[1.0, 2.0, 3.0, 4.0, 1e299]), ([1.0, 4.0], 1));
+        assert_eq!(range(&[-1e299, 2.0, 3.0, 4.0, 1e299]), ([2.0, 4.0], 2));
+        // A curve that diverges is shown as it is.
+        let diverging: Vec<f64> = (0..100).map(|step| 2f64.powi(step)).collect();
+        assert_eq!(range(&diverging), ([1.0, 2f64.powi(99)], 0));
+        assert_eq!(range(&[0.0, 1000.0, 0.5, 0.25, 0.75]), ([0.0, 1000.0], 0));
+        assert_eq!(range(&[7.0]), ([7.0, 7.0], 0));
+        assert_eq!(range(&[]).1, 0);
     }
 }

@@ -1,6 +1,7 @@
 //! Drawing of the screen: head, page, and keys at the foot.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,14 +12,19 @@ use ratatui::text::{Line, Span, Text};
 use ratatui::widgets::{Block, Clear, Paragraph};
 
 use super::curve::Axis;
+use super::fit::{Fact, columns, cut, name_and_facts, wrap};
 use super::grid;
 use super::view::{Page, View};
 use crate::live::{Live, LiveRun, Process, State};
 use crate::output::plane::{color, letter};
 use crate::output::{format, printable};
 
-/// Greatest number of runs in the head.
+/// Greatest number of runs with a line of their own in the head.
 const MAX_HEAD_RUNS: usize = 6;
+/// Greatest number of lines of a notice in the head.
+const MAX_NOTICE_LINES: usize = 3;
+/// Part of the screen that the lines of runs may take.
+const MAX_HEAD_SHARE: u16 = 4;
 /// Greatest part of a console log that is shown, in bytes.
 const MAX_CONSOLE_BYTES: u64 = 256 << 10;
 
@@ -59,7 +65,9 @@ fn dim() -> Style {
 
 /// Draws the whole screen.
 pub(super) fn draw(frame: &mut Frame<'_>, live: &Live, view: &mut View) {
-    let head = head(live, view);
+    let mut head = head(live, view, frame.area());
+    head.lines
+        .truncate(usize::from(frame.area().height / 2).max(1));
     #[expect(clippy::cast_possible_truncation, reason = "a few lines")]
     let head_lines = head.lines.len() as u16;
     let [top, body, bottom] = Layout::vertical([
@@ -74,95 +82,142 @@ pub(super) fn draw(frame: &mut Frame<'_>, live: &Live, view: &mut View) {
         Page::Console => draw_console(frame, body, live, view),
         Page::Details => draw_details(frame, body, live, view),
     }
-    frame.render_widget(Paragraph::new(foot(view)), bottom);
+    frame.render_widget(
+        Paragraph::new(foot(view, usize::from(bottom.width))),
+        bottom,
+    );
     if view.shows_help {
-        draw_help(frame, body);
+        draw_help(frame, frame.area(), view);
     }
 }
 
 /// Returns the lines that tell the state of the runs and of the store.
-fn head(live: &Live, view: &View) -> Text<'static> {
+fn head(live: &Live, view: &View, area: Rect) -> Text<'static> {
     let mut text = Text::default();
     let now = Timestamp::now().as_millisecond();
+    let width = usize::from(area.width);
     let several = live.runs().len() > 1;
-    for (index, run) in live.runs().iter().enumerate().take(MAX_HEAD_RUNS) {
-        let mut line = vec![
-            state_span(run.state(), view.has_colors),
-            Span::styled(
-                format!(" {} ", printable(&run.name)),
-                run_color(index, view.has_colors).add_modifier(Modifier::BOLD),
-            ),
-        ];
+    // The chosen run is among those that have a line.
+    let count = usize::from(area.height / MAX_HEAD_SHARE).clamp(1, MAX_HEAD_RUNS);
+    let first = (view.run + 1).saturating_sub(count);
+    let with_line = first..first + count;
+    for (index, run) in live.runs().iter().enumerate() {
+        if !with_line.contains(&index) {
+            continue;
+        }
+        let state = state_span(run.state(), view.has_colors);
+        let mut line = Vec::new();
         if several {
             let is_chosen = index == view.run;
             let mark = if is_chosen { "›" } else { " " };
-            line.insert(0, Span::from(format!("{mark}{} ", letter(index))));
-            if view.hidden.contains(&index) {
-                line.push(Span::from("(hidden) "));
-            }
+            line.push(Span::from(format!("{mark}{} ", letter(index))));
         }
-        line.push(Span::styled(facts(run, now), dim()));
-        if let Some(rate) = view
-            .points_per_second()
-            .filter(|_| !several && run.state() == State::Running)
-        {
-            let text = format!(" · {} points/s", format::number(rate.round()));
-            line.push(Span::styled(text, dim()));
-        }
+        line.push(state);
+        let is_hidden = view.hidden.contains(&index);
+        let hidden = if is_hidden { "(hidden) " } else { "" };
+        let rate = view.points_per_second().filter(|_| !several);
+        let begin: usize = line.iter().map(Span::width).sum();
+        // Two blanks stand around the name.
+        let left = width.saturating_sub(begin + hidden.len() + 2);
+        let (name, facts) = name_and_facts(&printable(&run.name), facts(run, rate, now), left);
+        let style = run_color(index, view.has_colors).add_modifier(Modifier::BOLD);
+        line.push(Span::styled(format!(" {name} "), style));
+        line.push(Span::from(hidden));
+        line.push(Span::styled(facts, dim()));
         text.push_line(Line::from(line));
     }
-    if live.runs().len() > MAX_HEAD_RUNS {
-        text.push_line(format!(
-            "  … and {} more runs",
-            live.runs().len() - MAX_HEAD_RUNS
-        ));
+    if live.runs().len() > count {
+        text.push_line(other_runs(live, view, &with_line, width));
     }
-    if live
-        .runs()
-        .iter()
-        .any(|run| run.state() == State::Abandoned)
-    {
-        text.push_line(Line::styled(
+    let mut notice = |notice: &str, style: Style| {
+        let mut lines = wrap(notice, width);
+        if lines.len() > MAX_NOTICE_LINES {
+            lines.truncate(MAX_NOTICE_LINES);
+            if let Some(last) = lines.last_mut() {
+                last.push('…');
+            }
+        }
+        text.extend(lines.into_iter().map(|line| Line::styled(line, style)));
+    };
+    if { live.runs().iter() }.any(|run| run.state() == State::Abandoned) {
+        notice(
             "ABANDONED: the process has ended without ending the run; `cargo mlflow sync` ships the rest",
             dim(),
-        ));
+        );
     }
     if let Some(error) = live.store_error() {
         let error = printable(&error.to_string()).replace('\n', " ");
-        text.push_line(Line::styled(
-            format!("only journals are read: {error}"),
+        notice(
+            &format!("only journals are read: {error}"),
             warning_style(view.has_colors),
-        ));
+        );
     } else if !live.has_store() {
-        text.push_line(Line::styled(
+        notice(
             "only what waits in the journal is shown: its store is not the configured one, see --tracking-uri",
             dim(),
-        ));
+        );
     }
     text
 }
 
+/// Returns the line with the letters and names of the runs that have no line of their own, as many as fit.
+fn other_runs(live: &Live, view: &View, with_line: &Range<usize>, width: usize) -> Line<'static> {
+    let others = { live.runs().iter().enumerate() }.filter(|(index, _)| !with_line.contains(index));
+    let mut left = others.clone().count();
+    let mut line = Line::from("  ");
+    for (index, run) in others {
+        let name = format!("{} {}  ", letter(index), printable(&run.name));
+        let rest = if left > 1 {
+            more_runs(left - 1).len()
+        } else {
+            0
+        };
+        if line.width() + columns(&name) + rest > width {
+            break;
+        }
+        line.push_span(Span::styled(name, run_color(index, view.has_colors)));
+        left -= 1;
+    }
+    if left > 0 {
+        line.push_span(Span::from(cut(&more_runs(left), width)));
+    }
+    line
+}
+
+fn more_runs(count: usize) -> String {
+    format!("and {}", format::counted(count as u64, "more run"))
+}
+
 /// Returns the facts about a run that stand behind its name.
-fn facts(run: &LiveRun, now: i64) -> String {
-    let mut facts: Vec<String> = Vec::new();
+fn facts(run: &LiveRun, points_per_second: Option<f64>, now: i64) -> Vec<Fact> {
+    let mut facts = Vec::new();
+    let mut fact = |weight: u8, text: String| facts.push(Fact { text, weight });
     if let Some(experiment) = &run.experiment {
-        facts.push(printable(experiment));
+        fact(0, printable(experiment));
     }
     if let Some(ms) = run.duration_ms(now) {
-        facts.push(format::duration(Duration::from_millis(ms.unsigned_abs())));
+        let duration = Duration::from_millis(ms.unsigned_abs());
+        fact(2, format::duration(duration));
     }
-    facts.push(format::counted(run.point_count() as u64, "point"));
+    fact(4, format::counted(run.point_count() as u64, "point"));
     let waiting = run.waiting_points() as u64;
     if waiting > 0 {
-        facts.push(format!("{} not in the store yet", format::count(waiting)));
+        fact(
+            5,
+            format!("{} not in the store yet", format::count(waiting)),
+        );
     }
-    if run.state() == State::Running
-        && let Some(ms) = run.last_point_ms().map(|last| now - last)
-        && ms > 60_000
-    {
-        facts.push(format!("last point {}", format::ago(now - ms)));
+    if run.state() == State::Running {
+        if let Some(ms) = run.last_point_ms().map(|last| now - last)
+            && ms > 60_000
+        {
+            fact(3, format!("last point {}", format::ago(now - ms)));
+        }
+        if let Some(rate) = points_per_second {
+            fact(1, format!("{} points/s", format::number(rate.round())));
+        }
     }
-    facts.join(" · ")
+    facts
 }
 
 fn state_span(state: State, has_colors: bool) -> Span<'static> {
@@ -184,7 +239,7 @@ fn state_span(state: State, has_colors: bool) -> Span<'static> {
 }
 
 /// Returns the line at the foot: the pages, and what was chosen.
-fn foot(view: &View) -> Line<'static> {
+fn foot(view: &View, width: usize) -> Line<'static> {
     if view.is_typing_filter {
         return Line::from(format!("metrics that contain: {}▏ (Enter)", view.filter));
     }
@@ -213,15 +268,22 @@ fn foot(view: &View) -> Line<'static> {
     if !view.filter.is_empty() {
         chosen.push(format!("filter `{}`", view.filter));
     }
-    let chosen = if chosen.is_empty() {
-        String::new()
-    } else {
-        format!(" {} ·", chosen.join(" · "))
-    };
-    foot.push(Span::styled(
-        format!("{chosen} Enter zoom · / filter · ? keys · q leave"),
-        dim(),
-    ));
+    let mut rest: Vec<Fact> = { chosen.into_iter() }
+        .map(|text| Fact { text, weight: 3 })
+        .collect();
+    let keys = [
+        ("Enter zoom", 0),
+        ("/ filter", 0),
+        ("? keys", 4),
+        ("q leave", 2),
+    ];
+    rest.extend(keys.map(|(text, weight)| Fact {
+        text: text.to_owned(),
+        weight,
+    }));
+    let pages: usize = foot.iter().map(Span::width).sum();
+    let (_, rest) = name_and_facts(" ", rest, width.saturating_sub(pages));
+    foot.push(Span::styled(format!(" {rest}"), dim()));
     Line::from(foot)
 }
 
@@ -357,22 +419,45 @@ fn draw_details(frame: &mut Frame<'_>, area: Rect, live: &Live, view: &mut View)
     draw_lines(frame, area, view, title, &lines, Anchor::Beginning);
 }
 
-fn draw_help(frame: &mut Frame<'_>, area: Rect) {
-    let lines = HELP.lines();
-    let width = lines
-        .clone()
-        .map(|line| line.chars().count())
-        .max()
-        .unwrap_or_default();
-    #[expect(clippy::cast_possible_truncation, reason = "a small text")]
-    let (width, height) = (width as u16 + 4, lines.count() as u16 + 2);
-    let area = area.centered(
-        Constraint::Length(width.min(area.width)),
-        Constraint::Length(height.min(area.height)),
+/// Draws the keys, as much of them as fits.
+fn draw_help(frame: &mut Frame<'_>, area: Rect, view: &mut View) {
+    /// Columns and lines of the frame.
+    const FRAME: (u16, u16) = (4, 2);
+    let wanted = HELP.lines().map(columns).max().unwrap_or_default();
+    let width = area
+        .width
+        .saturating_sub(FRAME.0)
+        .min(u16::try_from(wanted).unwrap_or(u16::MAX));
+    let lines: Vec<String> = { HELP.lines() }
+        .flat_map(|line| {
+            if columns(line) <= usize::from(width) {
+                vec![line.to_owned()]
+            } else {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                wrap(&words.join(" "), usize::from(width))
+            }
+        })
+        .collect();
+    let height = area
+        .height
+        .saturating_sub(FRAME.1)
+        .min(u16::try_from(lines.len()).unwrap_or(u16::MAX));
+    view.help.most = lines.len() - usize::from(height);
+    view.help.first = view.help.first.min(view.help.most);
+    let place = area.centered(
+        Constraint::Length(width + FRAME.0),
+        Constraint::Length(height + FRAME.1),
     );
-    frame.render_widget(Clear, area);
-    let block = Block::bordered()
+    frame.render_widget(Clear, place);
+    let mut block = Block::bordered()
         .title(" keys ")
         .padding(ratatui::widgets::Padding::horizontal(1));
-    frame.render_widget(Paragraph::new(HELP).block(block), area);
+    if view.help.most > 0 {
+        block = block.title_bottom(Line::from(" ↑ ↓ ").right_aligned());
+    }
+    let shown: Vec<Line<'_>> = { lines.iter() }
+        .skip(view.help.first)
+        .map(|line| Line::from(line.as_str()))
+        .collect();
+    frame.render_widget(Paragraph::new(Text::from(shown)).block(block), place);
 }

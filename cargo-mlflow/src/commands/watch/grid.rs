@@ -9,7 +9,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Paragraph};
 
-use super::curve::Projection;
+use super::curve::{Outline, Projection, shown_range};
 use super::draw::{run_color, warning_style};
 use super::view::View;
 use crate::live::{Live, Series};
@@ -101,13 +101,11 @@ fn draw_chart(
         let text = format!("  {} NaN/inf", format::count(non_finite));
         title.push(Span::styled(text, warning_style(view.has_colors)));
     }
-    let block = Block::bordered()
-        .border_style(style)
-        .title(Line::from(title));
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
+    let inner = Block::bordered().inner(area);
     let rows = inner.height.saturating_sub(AXIS_LINES);
     if rows == 0 || inner.width == 0 {
+        let block = Block::bordered().border_style(style);
+        frame.render_widget(block.title(Line::from(title)), area);
         return;
     }
     let ranges = { shown.iter() }
@@ -116,7 +114,7 @@ fn draw_chart(
         ranges.flatten(),
         f64::from(inner.width / COLUMNS_PER_TICK).max(1.0),
     );
-    let outlines: Vec<(usize, Vec<(f64, f64)>)> = { shown.iter() }
+    let mut outlines: Vec<(usize, Outline)> = { shown.iter() }
         .map(|&(index, series, start_ms)| {
             let projection = Projection {
                 axis: view.axis,
@@ -130,17 +128,50 @@ fn draw_chart(
         })
         .collect();
     let values = { outlines.iter() }
-        .flat_map(|(_, points)| points)
+        .flat_map(|(_, outline)| &outline.points)
         .map(|point| point.1);
-    let y_ticks = if view.is_logarithmic {
-        Ticks::logarithmic(values)
+    let (y_ticks, beyond) = if view.is_logarithmic {
+        (Ticks::logarithmic(values), 0)
     } else {
-        Ticks::linear(values, f64::from(rows / ROWS_PER_TICK).max(1.0))
+        let (range, beyond) = shown_range(values);
+        let ticks = Ticks::linear(
+            range.into_iter().filter(|end| end.is_finite()),
+            f64::from(rows / ROWS_PER_TICK).max(1.0),
+        );
+        (ticks, beyond)
     };
+    if beyond > 0 {
+        // A value beyond the axis lies at its end.
+        let [bottom, top] = y_ticks.bounds();
+        for (_, y) in { outlines.iter_mut() }.flat_map(|(_, outline)| &mut outline.points) {
+            *y = y.clamp(bottom, top);
+        }
+    }
+    let undrawn: u64 = outlines.iter().map(|(_, outline)| outline.undrawn).sum();
+    for (count, what) in [(beyond, "beyond the axis"), (undrawn, "not drawn")] {
+        if count > 0 {
+            let text = format!("  {} {what}", format::count(count));
+            title.push(Span::styled(text, warning_style(view.has_colors)));
+        }
+    }
+    let block = Block::bordered().border_style(style);
+    frame.render_widget(block.title(Line::from(title)), area);
+    if outlines
+        .iter()
+        .all(|(_, outline)| outline.points.is_empty())
+    {
+        let text = if view.is_logarithmic {
+            "no value above 0"
+        } else {
+            "no finite value"
+        };
+        frame.render_widget(Paragraph::new(text).centered(), inner);
+        return;
+    }
     let curves: Vec<PlaneCurve<'_>> = { outlines.iter() }
-        .map(|(number, points)| PlaneCurve {
+        .map(|(number, outline)| PlaneCurve {
             number: *number,
-            points,
+            points: &outline.points,
         })
         .collect();
     let drawn = Plane::draw(

@@ -1,6 +1,6 @@
 //! `watch`: runs on the full screen while they are trained.
 //!
-//! Invariants: the terminal is as it was when the program ends, also after a signal or a panic. Nothing is drawn while
+//! Invariants: the terminal is as it was when the program ends or stops, also by a signal or a panic. Nothing is drawn while
 //! nothing changes, but for the clock once a second.
 //!
 //! The [`Live`] runs come from journals and stores. [`View`] holds what the person has chosen and turns keys into
@@ -8,7 +8,9 @@
 
 mod curve;
 mod draw;
+mod fit;
 mod grid;
+mod signals;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -18,18 +20,22 @@ use std::time::{Duration, Instant};
 
 use mlflow::Config;
 use mlflow::blocking::Client;
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use ratatui::crossterm::terminal::{
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen,
+    enable_raw_mode,
+};
 use ratatui::crossterm::{execute, queue};
 use ratatui::layout::Rect;
-use rustix::process::{Signal, getpid, kill_process};
 
-use super::interrupt::Interrupt;
 use crate::arguments::Watch;
 use crate::failure::Failure;
 use crate::live::{Live, LiveChoice, Reading};
 use crate::output::Output;
 use crate::output::waiting::Waiting;
+use signals::{Signals, end_by};
 use view::{Reaction, View};
 
 /// Pause between two looks at the journals. A key is heard at once.
@@ -63,13 +69,17 @@ pub(crate) fn run(
     let mut live = choice.find(config)?;
     drop(waiting);
     live.load(Instant::now() + LOAD_TIMEOUT)?;
-    let interrupt = Interrupt::listen_without_exit()
+    let signals = Signals::listen()
         .map_err(|error| Failure::Io("cannot listen for signals".to_owned(), error))?;
     let view = View::new(live.runs().len(), has_colors());
     let screen = ratatui::try_init()
         .map_err(|error| Failure::Io("cannot switch to the full screen".to_owned(), error))?;
-    let ended = show(screen, &mut live, view, &interrupt);
+    let ended = show(screen, &mut live, view, &signals);
     ratatui::restore();
+    if let Some(signal) = signals.fatal() {
+        return end_by(signal)
+            .map_err(|error| Failure::Io("cannot end by the signal".to_owned(), error));
+    }
     ended.map_err(|error| Failure::Io("cannot draw the screen".to_owned(), error))
 }
 
@@ -78,12 +88,12 @@ fn has_colors() -> bool {
     anstream::stdout().current_choice() != anstream::ColorChoice::Never
 }
 
-/// Draws and reacts to keys until the person leaves.
+/// Draws and reacts to keys until the person leaves, or a signal ends the program.
 fn show(
     mut screen: ratatui::DefaultTerminal,
     live: &mut Live,
     mut view: View,
-    interrupt: &Interrupt,
+    signals: &Signals,
 ) -> io::Result<()> {
     let mut drawn: Option<Instant> = None;
     loop {
@@ -111,21 +121,39 @@ fn show(
             };
             match view.react(key, live) {
                 Reaction::Draw => {}
-                Reaction::Suspend => suspend(&mut screen)?,
+                Reaction::Suspend => suspend(&mut screen, signals)?,
                 Reaction::Leave => return Ok(()),
             }
         }
-        if interrupt.has_come() {
+        if signals.fatal().is_some() {
             return Ok(());
+        }
+        if signals.take_stop() {
+            suspend(&mut screen, signals)?;
+            drawn = None;
+        }
+        if signals.take_continuation() {
+            // The program was stopped by a signal that cannot be handled, and the shell has used the terminal.
+            enter(&mut screen)?;
+            drawn = None;
         }
         live.set_wants_console(view.shows_console());
     }
 }
 
 /// Stops the program as Ctrl-Z does, until the shell continues it.
-fn suspend(screen: &mut ratatui::DefaultTerminal) -> io::Result<()> {
+fn suspend(screen: &mut ratatui::DefaultTerminal, signals: &Signals) -> io::Result<()> {
+    screen.show_cursor()?;
     ratatui::restore();
-    kill_process(getpid(), Signal::TSTP)?;
-    *screen = ratatui::try_init()?;
+    signals.stop()?;
+    enter(screen)
+}
+
+/// Switches to the full screen again.
+fn enter(screen: &mut ratatui::DefaultTerminal) -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All))?;
+    // A new one draws everything. Its hook for panics was set when the program began.
+    *screen = Terminal::new(CrosstermBackend::new(io::stdout()))?;
     Ok(())
 }

@@ -70,6 +70,7 @@ pub(super) struct View {
     /// Number of lines of text that are shown at once.
     pub(super) text_lines: usize,
     pub(super) shows_help: bool,
+    pub(super) help: Help,
     pub(super) has_colors: bool,
     pub(super) outlines: Outlines,
     rate: Rate,
@@ -95,6 +96,7 @@ impl View {
             scroll: 0,
             text_lines: 1,
             shows_help: false,
+            help: Help::default(),
             has_colors,
             outlines: Outlines::default(),
             rate: Rate::default(),
@@ -155,7 +157,8 @@ impl View {
             self.type_filter(key.code);
             return Reaction::Draw;
         }
-        if std::mem::take(&mut self.shows_help) {
+        if self.shows_help {
+            self.shows_help = self.help.scroll(key.code);
             return Reaction::Draw;
         }
         match key.code {
@@ -163,7 +166,7 @@ impl View {
             KeyCode::Esc if self.is_zoomed => self.is_zoomed = false,
             KeyCode::Esc if !self.filter.is_empty() => self.filter.clear(),
             KeyCode::Esc => return Reaction::Leave,
-            KeyCode::Char('?') => self.shows_help = true,
+            KeyCode::Char('?') => (self.shows_help, self.help) = (true, Help::default()),
             KeyCode::Tab => self.turn_page(1),
             KeyCode::BackTab => self.turn_page(Page::ALL.len() - 1),
             KeyCode::Char(digit @ '1'..='4') => {
@@ -275,6 +278,30 @@ impl View {
             _ => self.chart,
         };
         self.chart = chart.min(last);
+    }
+}
+
+/// Place in the text about the keys.
+#[derive(Default)]
+pub(super) struct Help {
+    /// Number of lines that were scrolled past.
+    pub(super) first: usize,
+    /// Number of lines for which there was no place when the text was drawn last.
+    pub(super) most: usize,
+}
+
+impl Help {
+    /// Scrolls, and returns false for a key that does not, or if there is nothing to scroll.
+    fn scroll(&mut self, code: KeyCode) -> bool {
+        let first = match code {
+            KeyCode::Up | KeyCode::Char('k') => self.first.saturating_sub(1),
+            KeyCode::Down | KeyCode::Char('j') => self.first + 1,
+            KeyCode::PageUp | KeyCode::Home => 0,
+            KeyCode::PageDown | KeyCode::End => self.most,
+            _ => return false,
+        };
+        self.first = first.min(self.most);
+        self.most > 0
     }
 }
 
