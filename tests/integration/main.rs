@@ -23,6 +23,7 @@ mod full;
 #[cfg(feature = "image")]
 mod images;
 mod macros;
+mod many_artifacts;
 mod one_bad_apple;
 mod other_users;
 mod outage;

@@ -15,6 +15,7 @@
 //! resume RUN ID       resumes a run by its id and makes it the current one
 //! picture PATH SIZE   logs a square image of red pixels
 //! sample KEY STEP     logs an image of 4 × 2 pixels of a series at a step
+//! file PATH           logs a file, or all files of a folder, as artifacts
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
 //! resend SECONDS      resends rejected values, and prints the same as `flush`
@@ -96,6 +97,7 @@ fn main() {
                 current = Some((*guard).clone());
                 guards.insert(name.to_owned(), guard);
             }
+            ["file", path] => run().log_artifact(path),
             ["end", name] => {
                 let guard = guards.remove(name).expect("a run");
                 guard.finish(RunStatus::Finished);

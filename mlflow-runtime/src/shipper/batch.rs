@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,11 +17,13 @@ use crate::journal::user_files;
 use crate::model::limits;
 use crate::model::{ArtifactKind, Metric, Param, RunStatus, Tag};
 use crate::shipper::chosen_steps::ChosenSteps;
-use crate::shipper::deliver::table_rows::MAX_ROWS_OF_APPEND;
 use crate::store::{Batch, BatchLimits};
 
 /// Bytes of events at which a batch is full: bounds the memory for a backlog of long values.
 const MAX_EVENT_BYTES: usize = 8 << 20;
+
+/// Greatest number of artifacts with rows of one table that one append takes.
+pub(in crate::shipper) const MAX_CHUNKS_PER_APPEND: usize = 100;
 
 /// Entries from one reading of a journal, grouped by run.
 #[derive(Default)]
@@ -483,23 +484,50 @@ impl RunBatch {
         found
     }
 
-    /// Returns the range of artifacts that one upload takes next: one artifact, or all rows of a table that follow
-    /// each other.
-    pub(in crate::shipper) fn next_artifacts(&self) -> Range<usize> {
-        let from = self.sent.artifacts;
-        let rest = self.artifacts.get(from..).unwrap_or_default();
-        let table = rest.first().and_then(Artifact::table);
-        let is_of_table = |artifact: &&Artifact| table.is_some() && artifact.table() == table;
-        let rows = rest.iter().take(MAX_ROWS_OF_APPEND);
-        from..from + rows.take_while(is_of_table).count().max(1)
+    /// Returns the next artifacts that are not sent, about `count` of them, in groups that one upload takes each:
+    /// a single artifact, or rows of one table.
+    pub(in crate::shipper) fn unsent_groups(&self, count: usize) -> Vec<&[Artifact]> {
+        let mut groups = Vec::new();
+        let mut rest = self.unsent_artifacts();
+        rest = rest.get(..count).unwrap_or(rest);
+        while let Some(first) = rest.first() {
+            let table = first.table();
+            let is_of_table = |one: &&Artifact| table.is_some() && one.table() == table;
+            let rows = rest
+                .iter()
+                .take(MAX_CHUNKS_PER_APPEND)
+                .take_while(is_of_table);
+            let (group, others) = rest.split_at(rows.count().max(1));
+            groups.push(group);
+            rest = others;
+        }
+        groups
     }
 
-    /// Takes out artifacts that were not sent.
-    pub(in crate::shipper) fn take_artifacts(&mut self, range: Range<usize>) -> Vec<Artifact> {
-        self.artifacts.drain(range).collect()
+    /// Takes out the next `count` artifacts that are not sent.
+    pub(in crate::shipper) fn take_next_artifacts(&mut self, count: usize) -> Vec<Artifact> {
+        let to = self.artifacts.len().min(self.sent.artifacts + count);
+        self.artifacts.drain(self.sent.artifacts..to).collect()
     }
 
-    /// Takes out the artifacts that were not sent, to be deferred.
+    /// Returns the artifacts that are not sent.
+    pub(in crate::shipper) fn unsent_artifacts(&self) -> &[Artifact] {
+        let unsent = self.artifacts.get(self.sent.artifacts..);
+        unsent.unwrap_or_default()
+    }
+
+    /// Adds an artifact that is sent. All others must be taken out before.
+    pub(in crate::shipper) fn push_sent_artifact(&mut self, artifact: Artifact) {
+        self.artifacts.push(artifact);
+        self.sent.artifacts = self.artifacts.len();
+    }
+
+    /// Puts artifacts back that were taken out and are not sent.
+    pub(in crate::shipper) fn put_back_unsent_artifacts(&mut self, artifacts: Vec<Artifact>) {
+        self.artifacts.extend(artifacts);
+    }
+
+    /// Takes out the artifacts that were not sent.
     pub(in crate::shipper) fn take_unsent_artifacts(&mut self) -> Vec<Artifact> {
         self.artifacts.split_off(self.sent.artifacts)
     }
@@ -535,10 +563,7 @@ impl RunBatch {
             tags: self.tags.get(self.sent.tags..).unwrap_or_default(),
             tag_sequences: self.tag_sequences.get(self.sent.tags..).unwrap_or_default(),
             metrics: self.metrics.get(self.sent.metrics..).unwrap_or_default(),
-            artifacts: self
-                .artifacts
-                .get(self.sent.artifacts..)
-                .unwrap_or_default(),
+            artifacts: self.unsent_artifacts(),
         }
     }
 

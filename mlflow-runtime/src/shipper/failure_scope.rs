@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::store::{Store, StoreError};
 
 /// A stop of the whole delivery, with its reason. Nothing is lost: the delivery is repeated later.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Halt {
     pub(super) reason: String,
     pub(super) cause: RetryReason,

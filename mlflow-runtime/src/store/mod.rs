@@ -68,6 +68,12 @@ pub trait Store: Send {
     /// Returns how many entries one [`log_batch`](Store::log_batch) may hold.
     fn limits(&self) -> BatchLimits;
 
+    /// Returns the number of artifacts that may be uploaded at once, by that many calls of
+    /// [`put_artifact`](Store::put_artifact) at the same time. Default: 1, for stores that write to a disk.
+    fn concurrent_uploads(&self) -> usize {
+        1
+    }
+
     /// Returns the time for which the store is to be left to other clients now. The shipper calls this method
     /// before every batch and before the other work of each run, and sleeps whenever the time is not zero.
     /// The store counts a returned gap as taken, so the caller must wait for that time. Default: zero.

@@ -116,10 +116,7 @@ impl Delivery {
             fingerprint: None,
         };
         let sent = match self.ensure_run(reader, run).await {
-            Ok(stored) => match self
-                .upload_artifacts(&stored, std::slice::from_ref(&artifact))
-                .await
-            {
+            Ok(stored) => match self.upload(&stored, std::slice::from_ref(&artifact)).await {
                 Ok(None) => UploadOutcome::Complete,
                 Ok(Some(reason)) => UploadOutcome::Refused(reason),
                 Err(StoreError::Blocked {

@@ -1,39 +1,24 @@
 //! The delivery of [deferred artifacts](crate::shipper::queue::deferred_artifacts) that are due.
 
+use std::slice;
+
 use tokio::time::Instant;
 
 use crate::shipper::Delivery;
 use crate::shipper::backoff::Backoff;
 use crate::shipper::batch::{Artifact, ArtifactBytes, Rejection, RunBatch};
+use crate::shipper::deliver::artifact_uploads::UploadOutcome;
 use crate::shipper::deliver::delivery::WorkOrigin;
-use crate::shipper::failure_scope::{Halt, Obstacle, RetryReason, StuckReason};
+use crate::shipper::failure_scope::{Halt, RetryReason, StuckReason};
 use crate::shipper::queue::deferred_artifacts::DeferredArtifact;
 use crate::shipper::read::journal_reader::JournalReader;
-use crate::store::{StoreError, StoredRun};
+use crate::store::StoredRun;
 
-/// Maximum number of artifacts tried in one step; the others follow in the next steps.
-const MAX_ARTIFACT_TRIES_PER_STEP: usize = 4;
+/// Number of artifacts that are tried in one step, if the store takes fewer at once. The others follow in the
+/// next steps.
+const MIN_ARTIFACT_TRIES_PER_STEP: usize = 4;
 
 impl Delivery {
-    /// Returns the reason why an artifact is stuck, after an error. Returns `None` if the artifact store is
-    /// unavailable for all artifacts.
-    pub(in crate::shipper) async fn classify_artifact_error(
-        &mut self,
-        reader: &mut JournalReader,
-        run: &StoredRun,
-        error: StoreError,
-    ) -> Result<Option<StuckReason>, Obstacle> {
-        let stuck = match self.classify_error(error).await {
-            Obstacle::Stuck(stuck) => stuck,
-            halt @ Obstacle::Halt(_) => return Err(halt),
-        };
-        if !stuck.is_blocked() && self.store.ping_artifacts(run).await.is_err() {
-            reader.deferred.store_state.record_failure(stuck.reason());
-            return Ok(None);
-        }
-        Ok(Some(stuck))
-    }
-
     /// Makes an artifact of `run_batch` wait by itself.
     pub(in crate::shipper) fn defer(
         &mut self,
@@ -93,51 +78,93 @@ impl Delivery {
         }
     }
 
-    /// Tries the artifacts that are due.
+    /// Tries the artifacts that are due: as many as the store takes at once, but at least
+    /// [`MIN_ARTIFACT_TRIES_PER_STEP`].
     pub(in crate::shipper) async fn deliver_deferred(
         &mut self,
         reader: &mut JournalReader,
     ) -> Result<(), Halt> {
         let now = Instant::now();
-        for _ in 0..MAX_ARTIFACT_TRIES_PER_STEP {
-            let Some(mut deferred) = reader.deferred.take_due(now) else {
+        let concurrent = self.store.concurrent_uploads();
+        let mut tries_left = concurrent.max(MIN_ARTIFACT_TRIES_PER_STEP);
+        while tries_left > 0 {
+            // After a failure of the artifact store, a single artifact shows if the store works again.
+            let is_doubtful = reader.deferred.store_state.unavailable_until.is_some();
+            let size = if is_doubtful { 1 } else { tries_left };
+            let due = std::iter::from_fn(|| reader.deferred.take_due(now));
+            let round: Vec<_> = due.take(size).collect();
+            if round.is_empty() {
                 break;
-            };
-            match self
-                .upload_artifacts(&deferred.run, std::slice::from_ref(&deferred.artifact))
-                .await
-            {
-                Ok(refused) => {
-                    reader.deferred.store_state.record_success();
-                    self.settle_deferred(reader, deferred, refused);
-                }
-                Err(error) => {
-                    let run = deferred.run.clone();
-                    let stuck = match self.classify_artifact_error(reader, &run, error).await {
-                        Ok(stuck) => stuck,
-                        Err(obstacle) => {
-                            reader.deferred.waiting.push_front(deferred);
-                            match obstacle {
-                                Obstacle::Halt(halt) => return Err(halt),
-                                Obstacle::Stuck(_) => break,
-                            }
-                        }
-                    };
-                    self.stats().retried.add(1);
-                    if let Some(stuck) = &stuck {
-                        self.warn_stuck(reader, stuck, deferred.backoff.failures() + 1);
-                        let delay = deferred
-                            .backoff
-                            .next_delay(RetryReason::Unavailable { retry_after: None });
-                        deferred.due = Instant::now() + delay;
-                    }
-                    deferred.stuck = stuck;
-                    reader.deferred.waiting.push_back(deferred);
-                }
             }
+            tries_left -= round.len();
+            let uploads: Vec<_> = { round.iter() }
+                .map(|one| (&one.run, slice::from_ref(&one.artifact)))
+                .collect();
+            let outcomes = self.upload_artifacts(&uploads).await;
+            self.settle_deferred_round(reader, round, outcomes)?;
         }
         reader.settle();
         Ok(())
+    }
+
+    fn settle_deferred_round(
+        &mut self,
+        reader: &mut JournalReader,
+        round: Vec<DeferredArtifact>,
+        outcomes: Vec<Option<UploadOutcome>>,
+    ) -> Result<(), Halt> {
+        let (mut untried, mut unavailable, mut halted) = (Vec::new(), None, None);
+        for (deferred, outcome) in round.into_iter().zip(outcomes) {
+            match outcome {
+                Some(UploadOutcome::Delivered) => {
+                    reader.deferred.store_state.record_success();
+                    self.settle_deferred(reader, deferred, None);
+                }
+                Some(UploadOutcome::Rejected(reason)) => {
+                    reader.deferred.store_state.record_success();
+                    self.settle_deferred(reader, deferred, Some(reason));
+                }
+                Some(UploadOutcome::Stuck(stuck)) => {
+                    self.retry_deferred(reader, deferred, Some(stuck));
+                }
+                Some(UploadOutcome::StoreUnavailable(reason)) => {
+                    unavailable.get_or_insert(reason);
+                    self.retry_deferred(reader, deferred, None);
+                }
+                Some(UploadOutcome::Halted(halt)) => {
+                    halted.get_or_insert(halt);
+                    untried.push(deferred);
+                }
+                None => untried.push(deferred),
+            }
+        }
+        for deferred in untried.into_iter().rev() {
+            reader.deferred.waiting.push_front(deferred);
+        }
+        if let Some(reason) = unavailable {
+            reader.deferred.store_state.record_failure(&reason);
+        }
+        halted.map_or(Ok(()), Err)
+    }
+
+    /// Puts an artifact that was tried in vain back into the queue. `stuck` is `None` if only the artifact store
+    /// as a whole is unavailable.
+    fn retry_deferred(
+        &mut self,
+        reader: &mut JournalReader,
+        mut deferred: DeferredArtifact,
+        stuck: Option<StuckReason>,
+    ) {
+        self.stats().retried.add(1);
+        if let Some(stuck) = &stuck {
+            self.warn_stuck(reader, stuck, deferred.backoff.failures() + 1);
+            let delay = deferred
+                .backoff
+                .next_delay(RetryReason::Unavailable { retry_after: None });
+            deferred.due = Instant::now() + delay;
+        }
+        deferred.stuck = stuck;
+        reader.deferred.waiting.push_back(deferred);
     }
 
     fn settle_deferred(

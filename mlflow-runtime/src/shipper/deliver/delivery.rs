@@ -10,20 +10,19 @@
 //! 4. A run that fails while the store answers is [parked](crate::shipper::deliver::parked_runs), an artifact
 //!    [deferred](crate::shipper::queue::deferred_artifacts). Neither stops anything else.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::ArtifactKind;
-use crate::shipper::batch::{Artifact, ArtifactBytes, ReadBatch, Rejection, RunBatch, split_batch};
+use crate::shipper::batch::{Artifact, ReadBatch, Rejection, RunBatch, split_batch};
 use crate::shipper::batch_size::AdaptiveBatchSize;
+use crate::shipper::deliver::artifact_uploads::UploadOutcome;
 use crate::shipper::deliver::copy_check;
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
 use crate::shipper::stats::{RefusalKind, Stats};
-use crate::store::{ArtifactContent, Store, StoreError, StoredRun};
+use crate::store::{Store, StoreError, StoredRun};
 use crate::warnings::WarningLog;
 
 /// Maximum number of consecutive retries of a batch for which the store reports that another client
@@ -34,6 +33,10 @@ const STUCK_FAILURES_BEFORE_WARNING: u32 = 5;
 /// Maximum number of entries in a batch from an orphaned journal: if this process is stopped in the middle of
 /// a batch, other processes wait for the lock of the store's file.
 pub(in crate::shipper) const MAX_ORPHAN_BATCH: usize = 4096;
+
+/// Maximum number of artifacts that are uploaded before their outcomes are settled: as many are repeated if the
+/// process ends meanwhile.
+const MAX_ARTIFACTS_PER_ROUND: usize = 256;
 
 /// Origin of the entries of a [`RunBatch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -409,6 +412,7 @@ impl Delivery {
         }
     }
 
+    /// Uploads the artifacts that are not sent, in rounds of at most [`MAX_ARTIFACTS_PER_ROUND`].
     async fn deliver_artifacts(
         &mut self,
         reader: &mut JournalReader,
@@ -416,37 +420,36 @@ impl Delivery {
         run_batch: &mut RunBatch,
         part: WorkOrigin,
     ) -> Result<(), Obstacle> {
-        while let Some(artifact) = run_batch.artifacts.get(run_batch.sent.artifacts) {
-            if reader.deferred.is_store_unavailable() {
+        while !reader.deferred.is_store_unavailable() {
+            let mut groups = run_batch.unsent_groups(MAX_ARTIFACTS_PER_ROUND);
+            let is_behind = |group: &&[Artifact]| {
+                group
+                    .first()
+                    .is_some_and(|rows| reader.deferred.has_earlier_rows(&run.run_id, rows))
+            };
+            match groups.iter().position(is_behind) {
+                Some(0) => {
+                    let count = groups.first().map_or(0, |group| group.len());
+                    for artifact in run_batch.take_next_artifacts(count) {
+                        self.defer(reader, run, run_batch, artifact, None, part);
+                    }
+                    continue;
+                }
+                Some(behind) => groups.truncate(behind),
+                None => {}
+            }
+            if groups.is_empty() {
                 break;
             }
-            self.supersede(reader, run, artifact);
-            let group = run_batch.next_artifacts();
-            if reader.deferred.has_earlier_rows(&run.run_id, artifact) {
-                for artifact in run_batch.take_artifacts(group) {
-                    self.defer(reader, run, run_batch, artifact, None, part);
-                }
-                continue;
+            for artifact in groups.iter().copied().flatten() {
+                self.supersede(reader, run, artifact);
             }
-            let artifacts = run_batch.artifacts.get(group.clone()).unwrap_or_default();
-            let stuck = match self.upload_artifacts(run, artifacts).await {
-                Ok(None) => {
-                    run_batch.sent.artifacts = group.end;
-                    self.has_progress = true;
-                    continue;
-                }
-                Ok(Some(reason)) => {
-                    let refused = { run_batch.take_artifacts(group).into_iter() }
-                        .map(|artifact| Rejection::artifact(artifact, reason.clone()))
-                        .collect();
-                    run_batch.record_refused(refused);
-                    continue;
-                }
-                Err(error) => self.classify_artifact_error(reader, run, error).await?,
-            };
-            for artifact in run_batch.take_artifacts(group) {
-                self.defer(reader, run, run_batch, artifact, stuck.clone(), part);
-            }
+            let uploads: Vec<_> = groups.iter().map(|group| (run, *group)).collect();
+            let outcomes = self.upload_artifacts(&uploads).await;
+            let outcomes = { groups.iter().zip(outcomes) }
+                .flat_map(|(group, outcome)| std::iter::repeat_n(outcome, group.len()))
+                .collect();
+            self.settle_round(reader, run, run_batch, outcomes, part)?;
         }
         for artifact in run_batch.take_unsent_artifacts() {
             self.defer(reader, run, run_batch, artifact, None, part);
@@ -454,39 +457,49 @@ impl Delivery {
         Ok(())
     }
 
-    /// Uploads an artifact, or appends the rows of several artifacts to their table. Returns the reason if the
-    /// store rejects them for good.
-    pub(in crate::shipper) async fn upload_artifacts(
-        &self,
+    /// Settles the first unsent artifacts of a batch, in their order: of two with the same path, the later one
+    /// supersedes the earlier, whether that was uploaded or deferred.
+    fn settle_round(
+        &mut self,
+        reader: &mut JournalReader,
         run: &StoredRun,
-        artifacts: &[Artifact],
-    ) -> Result<Option<String>, StoreError> {
-        let Some(artifact) = artifacts.first() else {
-            return Ok(None);
-        };
-        match artifact.kind {
-            ArtifactKind::File => self.put_file(run, artifact).await,
-            ArtifactKind::Image(layout) => self.put_image(run, artifact, layout).await,
-            ArtifactKind::TableRows(_) => {
-                self.append_table_rows(run, &artifact.path, artifacts).await
+        run_batch: &mut RunBatch,
+        outcomes: Vec<Option<UploadOutcome>>,
+        part: WorkOrigin,
+    ) -> Result<(), Halt> {
+        let mut round = run_batch.take_unsent_artifacts();
+        let untried = round.split_off(outcomes.len().min(round.len()));
+        let (mut unsent, mut unavailable, mut halted) = (Vec::new(), None, None);
+        for (artifact, outcome) in round.into_iter().zip(outcomes) {
+            match outcome {
+                Some(UploadOutcome::Delivered) => {
+                    self.supersede(reader, run, &artifact);
+                    run_batch.push_sent_artifact(artifact);
+                    self.has_progress = true;
+                }
+                Some(UploadOutcome::Rejected(reason)) => {
+                    run_batch.record_refused(vec![Rejection::artifact(artifact, reason)]);
+                }
+                Some(UploadOutcome::Stuck(stuck)) => {
+                    self.defer(reader, run, run_batch, artifact, Some(stuck), part);
+                }
+                Some(UploadOutcome::StoreUnavailable(reason)) => {
+                    unavailable.get_or_insert(reason);
+                    self.defer(reader, run, run_batch, artifact, None, part);
+                }
+                Some(UploadOutcome::Halted(halt)) => {
+                    halted.get_or_insert(halt);
+                    unsent.push(artifact);
+                }
+                None => unsent.push(artifact),
             }
         }
-    }
-
-    async fn put_file(
-        &self,
-        run: &StoredRun,
-        artifact: &Artifact,
-    ) -> Result<Option<String>, StoreError> {
-        let content = match &artifact.bytes {
-            ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
-            ArtifactBytes::File(file) => ArtifactContent::File(file),
-        };
-        match self.store.put_artifact(run, &artifact.path, content).await {
-            Ok(()) => Ok(None),
-            Err(StoreError::Rejected { reason }) => Ok(Some(reason.to_string())),
-            Err(error) => Err(error),
+        unsent.extend(untried);
+        run_batch.put_back_unsent_artifacts(unsent);
+        if let Some(reason) = unavailable {
+            reader.deferred.store_state.record_failure(&reason);
         }
+        halted.map_or(Ok(()), Err)
     }
 
     /// Counts the entries of a batch that the store has rejected since the last call, and keeps them.

@@ -1,9 +1,10 @@
 //! Delivery of read batches to the store.
 //!
-//! [`delivery`] sends a batch. What the store does not accept now waits in a [queue](super::queue), so that
+//! [`delivery`] sends a batch, [its artifacts](artifact_uploads) several at once. What the store does not accept now waits in a [queue](super::queue), so that
 //! everything else continues: a run is [parked](parked_runs), an artifact [deferred](deferred_artifacts), and
 //! an entry that the store will never accept is [kept](super::queue::rejected_entries).
 
+pub(super) mod artifact_uploads;
 pub(super) mod bisect;
 pub(super) mod console_logs;
 pub(super) mod copy_check;

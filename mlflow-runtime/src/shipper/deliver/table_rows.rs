@@ -27,8 +27,6 @@ use crate::store::{ArtifactContent, Batch, StoreError, StoredRun, TableFile};
 /// Greatest number of ids that are kept of rows known to be in the table. With the ids of an intent, they fit
 /// into a tag of 5,000 characters, which is what the oldest servers hold.
 const MAX_KNOWN_IDS: usize = 100;
-/// Greatest number of artifacts whose rows one append takes.
-pub(in crate::shipper) const MAX_ROWS_OF_APPEND: usize = 100;
 /// Greatest size of a table in bytes. A table is in memory while rows are appended to it.
 const MAX_TABLE_BYTES: u64 = 256 << 20;
 
@@ -232,6 +230,7 @@ fn list_table(listed: Option<&str>, path: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shipper::batch::MAX_CHUNKS_PER_APPEND;
 
     #[test]
     fn an_append_without_an_answer_is_recognized_by_its_rows() {
@@ -269,7 +268,7 @@ mod tests {
                 .map(|_| format!("{:x}", u64::MAX))
                 .collect(),
             intent: Some(AppendIntent {
-                ids: (0..MAX_ROWS_OF_APPEND)
+                ids: (0..MAX_CHUNKS_PER_APPEND)
                     .map(|_| format!("{:x}", u64::MAX))
                     .collect(),
                 from: usize::MAX,

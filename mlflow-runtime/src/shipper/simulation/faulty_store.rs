@@ -40,6 +40,7 @@ pub(super) struct Server {
     faults: Vec<(Fault, Option<Instant>)>,
     deleted_experiments: BTreeSet<String>,
     batch: usize,
+    concurrent_uploads: usize,
     absorbs_repeats: bool,
     absence_is_final: bool,
     random: Random,
@@ -216,6 +217,7 @@ impl Server {
             faults: Vec::new(),
             deleted_experiments: BTreeSet::new(),
             batch: schedule.batch,
+            concurrent_uploads: schedule.concurrent_uploads,
             absorbs_repeats: schedule.absorbs_repeats,
             absence_is_final: schedule.absence_is_final,
             random: Random::new(schedule.seed ^ 0x5e72),
@@ -720,6 +722,10 @@ impl Store for FaultyStore {
             params: total,
             tags: total,
         }
+    }
+
+    fn concurrent_uploads(&self) -> usize {
+        self.server().concurrent_uploads
     }
 
     fn absorbs_repeats(&self) -> bool {

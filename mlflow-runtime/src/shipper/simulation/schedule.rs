@@ -33,6 +33,8 @@ pub(super) struct Schedule {
     /// Number of entries that one request may hold.
     pub(super) batch: usize,
     pub(super) segment_bytes: u64,
+    /// Number of artifacts that the store takes at once.
+    pub(super) concurrent_uploads: usize,
     /// True if the store accepts a repeated batch at no extra cost.
     pub(super) absorbs_repeats: bool,
     /// True if a run that the store does not find is gone for good.
@@ -215,13 +217,14 @@ impl fmt::Display for Schedule {
             seed,
             batch,
             segment_bytes,
+            concurrent_uploads,
             absorbs_repeats,
             absence_is_final,
             steps,
         } = self;
         writeln!(
             f,
-            "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, absorbs repeats: {absorbs_repeats}, \
+            "seed {seed}: batches of {batch}, segments of {segment_bytes} bytes, {concurrent_uploads} uploads at once, absorbs repeats: {absorbs_repeats}, \
              absence is final: {absence_is_final}"
         )?;
         for ScheduledEvent { after_ms, event } in steps {
@@ -244,6 +247,7 @@ impl Schedule {
         };
         let batch = maker.random.pick(&[1, 2, 3, 10, 1000]);
         let segment_bytes = maker.random.pick(&[4096, 4096, 16 << 10, 64 << 10]);
+        let concurrent_uploads = maker.random.pick(&[1, 2, 8]);
         let absorbs_repeats = maker.random.percent(50);
         let absence_is_final = maker.random.percent(50);
         let count = 10 + maker.random.below(31);
@@ -259,6 +263,7 @@ impl Schedule {
             seed,
             batch,
             segment_bytes,
+            concurrent_uploads,
             absorbs_repeats,
             absence_is_final,
             steps: maker.steps,

@@ -41,6 +41,10 @@ pub(crate) use json::log_batch as bodies;
 use error::RequestError;
 use http::{HttpClient, Idempotency};
 
+/// Number of artifacts that are uploaded at once. A server has a few processes with some threads each, so more
+/// would only queue there.
+const CONCURRENT_UPLOADS: usize = 8;
+
 /// Connection settings for a tracking server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -301,6 +305,10 @@ impl Store for RestStore {
             params: 100,
             tags: 100,
         }
+    }
+
+    fn concurrent_uploads(&self) -> usize {
+        CONCURRENT_UPLOADS
     }
 
     /// Returns false: if MLflow already has a part of a batch, it looks up each point of the batch in the

@@ -1,0 +1,160 @@
+//! Uploads of artifacts, several at once.
+//!
+//! # Invariants
+//!
+//! 1. No more uploads are in flight than [`Store::concurrent_uploads`] allows.
+//! 2. If the paths of two artifacts of a run collide, i.e. if they are equal or one is a folder of the other, the
+//!    later upload begins after the earlier one has ended. The store receives them in their order.
+//! 3. After a failure of rows of a table, no later rows of that table are tried.
+//! 4. After a failure that concerns all artifacts, no further upload begins. Uploads in flight are waited for,
+//!    so that no artifact that has arrived is sent again.
+
+use std::borrow::Cow;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use crate::model::ArtifactKind;
+use crate::shipper::Delivery;
+use crate::shipper::batch::{Artifact, ArtifactBytes};
+use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason};
+use crate::store::{ArtifactContent, StoreError, StoredRun};
+
+/// What one upload takes, and the run to which it is uploaded: a single artifact, or rows of one table.
+pub(in crate::shipper) type Upload<'a> = (&'a StoredRun, &'a [Artifact]);
+
+/// End of an upload.
+#[derive(Clone)]
+pub(in crate::shipper) enum UploadOutcome {
+    Delivered,
+    /// The store rejects the artifact for good, for this reason.
+    Rejected(String),
+    /// This artifact cannot be uploaded now; others can.
+    Stuck(StuckReason),
+    /// The artifact store is unavailable for all artifacts, for this reason.
+    StoreUnavailable(String),
+    /// Nothing can be delivered now.
+    Halted(Halt),
+}
+
+impl UploadOutcome {
+    /// Returns true if a further upload would fail, too.
+    fn concerns_all(&self) -> bool {
+        match self {
+            Self::StoreUnavailable(_) | Self::Halted(_) => true,
+            Self::Delivered | Self::Rejected(_) | Self::Stuck(_) => false,
+        }
+    }
+}
+
+impl Delivery {
+    /// Carries out uploads, and returns their outcomes in the same order. An upload that was not tried has no
+    /// outcome.
+    pub(in crate::shipper) async fn upload_artifacts(
+        &self,
+        uploads: &[Upload<'_>],
+    ) -> Vec<Option<UploadOutcome>> {
+        let max_in_flight = self.store.concurrent_uploads().max(1);
+        let mut outcomes: Vec<Option<UploadOutcome>> = uploads.iter().map(|_| None).collect();
+        let mut waiting = uploads.iter().zip(&mut outcomes).peekable();
+        let mut in_flight: Vec<&Upload<'_>> = Vec::new();
+        let mut running = FuturesUnordered::new();
+        let mut failed_tables: Vec<(&str, &str)> = Vec::new();
+        let mut is_stopped = false;
+        loop {
+            while !is_stopped
+                && in_flight.len() < max_in_flight
+                && let Some((upload, outcome)) =
+                    waiting.next_if(|(next, _)| !in_flight.iter().any(|one| do_collide(one, next)))
+            {
+                if table(upload).is_some_and(|table| failed_tables.contains(&table)) {
+                    continue;
+                }
+                in_flight.push(upload);
+                running.push(async move {
+                    let (run, artifacts) = *upload;
+                    (upload, outcome, self.try_upload(run, artifacts).await)
+                });
+            }
+            let Some((upload, outcome, ended)) = running.next().await else {
+                break;
+            };
+            in_flight.retain(|one| !std::ptr::eq(*one, upload));
+            is_stopped |= ended.concerns_all();
+            if !matches!(ended, UploadOutcome::Delivered | UploadOutcome::Rejected(_)) {
+                failed_tables.extend(table(upload));
+            }
+            *outcome = Some(ended);
+        }
+        drop(running);
+        outcomes
+    }
+
+    async fn try_upload(&self, run: &StoredRun, artifacts: &[Artifact]) -> UploadOutcome {
+        let error = match self.upload(run, artifacts).await {
+            Ok(None) => return UploadOutcome::Delivered,
+            Ok(Some(reason)) => return UploadOutcome::Rejected(reason),
+            Err(error) => error,
+        };
+        let stuck = match self.classify_error(error).await {
+            Obstacle::Stuck(stuck) => stuck,
+            Obstacle::Halt(halt) => return UploadOutcome::Halted(halt),
+        };
+        if !stuck.is_blocked() && self.store.ping_artifacts(run).await.is_err() {
+            return UploadOutcome::StoreUnavailable(stuck.reason().to_owned());
+        }
+        UploadOutcome::Stuck(stuck)
+    }
+
+    /// Uploads an artifact, or appends rows to their table. Returns the reason if the store rejects them for good.
+    pub(in crate::shipper) async fn upload(
+        &self,
+        run: &StoredRun,
+        artifacts: &[Artifact],
+    ) -> Result<Option<String>, StoreError> {
+        let Some(artifact) = artifacts.first() else {
+            return Ok(None);
+        };
+        match artifact.kind {
+            ArtifactKind::File => self.put_file(run, artifact).await,
+            ArtifactKind::Image(layout) => self.put_image(run, artifact, layout).await,
+            ArtifactKind::TableRows(_) => {
+                self.append_table_rows(run, &artifact.path, artifacts).await
+            }
+        }
+    }
+
+    async fn put_file(
+        &self,
+        run: &StoredRun,
+        artifact: &Artifact,
+    ) -> Result<Option<String>, StoreError> {
+        let content = match &artifact.bytes {
+            ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
+            ArtifactBytes::File(file) => ArtifactContent::File(file),
+        };
+        match self.store.put_artifact(run, &artifact.path, content).await {
+            Ok(()) => Ok(None),
+            Err(StoreError::Rejected { reason }) => Ok(Some(reason.to_string())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Returns the run and the table to which an upload appends rows; `None` for any other upload.
+fn table<'a>(&(run, artifacts): &Upload<'a>) -> Option<(&'a str, &'a str)> {
+    Some((&run.run_id, artifacts.first()?.table()?))
+}
+
+/// Returns true if the order of two uploads matters to the store.
+fn do_collide((run, artifacts): &Upload<'_>, (other_run, others): &Upload<'_>) -> bool {
+    let is_inside = |path: &str, folder: &str| {
+        let rest = path.strip_prefix(folder);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let (Some(one), Some(other)) = (artifacts.first(), others.first()) else {
+        return false;
+    };
+    run.run_id == other_run.run_id
+        && (is_inside(&one.path, &other.path) || is_inside(&other.path, &one.path))
+}
