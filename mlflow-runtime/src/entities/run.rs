@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{LifecycleStage, MetricPoint};
-use crate::model::{RunStatus, tag_keys};
+use crate::model::{InputDataset, RunStatus, tag_keys};
 
 /// Run, as the store knows it. The handle of a run that this process logs to is [`mlflow::Run`](crate::Run).
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -97,6 +97,31 @@ pub struct DatasetInput {
     pub profile: Option<String>,
     /// Purpose for which the run used the dataset, e.g. `training`; `None` if it is not recorded.
     pub context: Option<String>,
+}
+
+impl From<InputDataset> for DatasetInput {
+    fn from(dataset: InputDataset) -> Self {
+        let InputDataset {
+            name,
+            digest,
+            source_type,
+            source,
+            schema,
+            profile,
+            tags,
+        } = dataset;
+        let mut tags = tags.into_iter();
+        let context = tags.find(|tag| tag.key == tag_keys::DATASET_CONTEXT);
+        Self {
+            name,
+            digest,
+            source_type,
+            source,
+            schema,
+            profile,
+            context: context.map(|tag| tag.value),
+        }
+    }
 }
 
 /// Changes of a run, made by [`Client::update_run`](crate::Client::update_run).

@@ -29,6 +29,24 @@ pub(crate) const EXPERIMENT_NAME_CHARS: usize = 500;
 /// Maximum length of a run's name, in characters: the width of the column in MLflow's SQL stores.
 pub(crate) const RUN_NAME_CHARS: usize = 250;
 
+/// Maximum length of a dataset's name, in characters.
+pub(crate) const DATASET_NAME_CHARS: usize = 500;
+/// Maximum length of a dataset's digest, in characters.
+pub(crate) const DATASET_DIGEST_CHARS: usize = 36;
+/// Maximum length of the kind of a dataset's source, in characters: the width of the column in MLflow's SQL
+/// stores.
+pub(crate) const DATASET_SOURCE_TYPE_CHARS: usize = 36;
+/// Maximum length of the description of a dataset's source, in characters.
+pub(crate) const DATASET_SOURCE_CHARS: usize = 65_535;
+/// Maximum length of a dataset's schema, in characters.
+pub(crate) const DATASET_SCHEMA_CHARS: usize = 1_048_575;
+/// Maximum length of a dataset's profile, in characters.
+pub(crate) const DATASET_PROFILE_CHARS: usize = 16_777_215;
+/// Maximum length of the key of a tag of a dataset, in characters.
+pub(crate) const INPUT_TAG_KEY_CHARS: usize = 255;
+/// Maximum length of the value of a tag of a dataset, in characters.
+pub(crate) const INPUT_TAG_VALUE_CHARS: usize = 500;
+
 /// Maximum number of an argument's fields that become params.
 pub(crate) const MAX_FIELDS: usize = 200;
 /// Maximum number of fields, of a value given to `log_params`, that become params.

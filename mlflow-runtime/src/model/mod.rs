@@ -1,6 +1,7 @@
 //! The domain model, below the journal and the stores: values, runs, keys, and MLflow's limits.
 
 pub(crate) mod artifact_kind;
+pub(crate) mod dataset;
 pub(crate) mod experiment_name;
 pub(crate) mod key_names;
 pub(crate) mod limits;
@@ -10,5 +11,6 @@ pub(crate) mod tag_keys;
 pub(crate) mod values;
 
 pub(crate) use artifact_kind::{ArtifactKind, ImageLayout, TableChunk};
+pub use dataset::InputDataset;
 pub(crate) use run_identity::{Role, RunIdentity};
 pub use values::{ExperimentRef, Metric, Param, ParseRunStatusError, RunStatus, Tag};

@@ -38,7 +38,7 @@ pub(crate) use rest::bodies as rest_bodies;
 #[cfg(fuzzing)]
 pub(crate) use rest::fuzz_support;
 
-pub use crate::model::{ExperimentRef, Metric, Param, RunStatus, Tag};
+pub use crate::model::{ExperimentRef, InputDataset, Metric, Param, RunStatus, Tag};
 pub(crate) use catalog::{
     ByteSink, Catalog, ClientStore, Continuation, Page, Registry, RemainingIds,
 };
@@ -164,6 +164,14 @@ pub trait Store: Send {
     /// [`StoreError::Rejected`] if the store refuses any entry. The other entries of the batch may or may not
     /// be written then. The caller finds the refused entry by halving the batch.
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError>;
+
+    /// Logs datasets as inputs of the run. An experiment has one dataset for each name and digest: the first
+    /// one counts, with its source, schema and profile. If the run already has the dataset as an input,
+    /// nothing changes, not even its tags.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if a text is longer than MLflow stores it. Nothing is written then.
+    async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError>;
 
     /// Sets the status and the end time, in ms since the Unix epoch. `end_time_ms` is `None` for a run that
     /// continues.

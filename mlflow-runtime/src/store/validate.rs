@@ -3,7 +3,7 @@
 //! The server refuses a bad key with a 400. The stores that write without a server use these checks, so that
 //! a value accepted offline is not one that MLflow itself would have refused.
 
-use super::{Batch, StoreError};
+use super::{Batch, InputDataset, StoreError};
 use crate::model::limits::{self, ALIAS_CHARS, EXPERIMENT_NAME_CHARS};
 
 /// Longest name of a file or folder, in bytes, on nearly all file systems. A server answers a longer name as
@@ -39,6 +39,60 @@ pub(crate) fn check_batch(batch: &Batch<'_>) -> Result<(), StoreError> {
         check_key("tag", &tag.key)?;
     }
     Ok(())
+}
+
+/// Rejects datasets of which MLflow would refuse a text.
+pub(super) fn check_inputs(inputs: &[InputDataset]) -> Result<(), StoreError> {
+    for input in inputs {
+        let InputDataset {
+            name,
+            digest,
+            source_type,
+            source,
+            schema,
+            profile,
+            tags,
+        } = input;
+        let texts = [
+            ("name", Some(name), limits::DATASET_NAME_CHARS),
+            ("digest", Some(digest), limits::DATASET_DIGEST_CHARS),
+            (
+                "source type",
+                Some(source_type),
+                limits::DATASET_SOURCE_TYPE_CHARS,
+            ),
+            ("source", Some(source), limits::DATASET_SOURCE_CHARS),
+            ("schema", schema.as_ref(), limits::DATASET_SCHEMA_CHARS),
+            ("profile", profile.as_ref(), limits::DATASET_PROFILE_CHARS),
+        ];
+        for (field, text, max) in texts {
+            check_dataset_text(name, field, text.map_or("", String::as_str), max)?;
+        }
+        for tag in tags {
+            check_dataset_text(name, "tag key", &tag.key, limits::INPUT_TAG_KEY_CHARS)?;
+            check_dataset_text(name, "tag value", &tag.value, limits::INPUT_TAG_VALUE_CHARS)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_dataset_text(
+    dataset: &str,
+    field: &str,
+    text: &str,
+    max: usize,
+) -> Result<(), StoreError> {
+    // A text has at most as many characters as bytes.
+    if text.len() <= max {
+        return Ok(());
+    }
+    match text.chars().count() {
+        length if length > max => Err(rejected_error(format!(
+            "the {field} of the dataset `{}` has {length} characters; at most {max} are allowed",
+            shorten_value(dataset)
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Rejects a key that MLflow refuses.

@@ -3,6 +3,7 @@
 //! Each check logs to runs of its own, and states the content expected there. All runs are read at the end,
 //! because reading through Python takes seconds.
 
+mod inputs;
 mod runs;
 mod values;
 
@@ -54,6 +55,7 @@ impl Subject for Memory {
                 params: run.params.clone(),
                 tags: run.tags.clone(),
                 artifacts: run.artifacts.clone(),
+                inputs: run.inputs.iter().map(inputs::seen).collect(),
                 ..Seen::default()
             };
             for metric in &run.metrics {
@@ -158,6 +160,8 @@ async fn suite(subject: &dyn Subject) {
     values::tags_change(subject, &mut expected).await;
     values::bad_names_are_rejected(subject, &mut expected).await;
     values::a_full_batch(subject, &mut expected).await;
+    inputs::datasets(subject, &mut expected).await;
+    inputs::a_text_that_is_too_long_is_rejected(subject, &mut expected).await;
     runs::artifacts(subject, &mut expected).await;
     runs::what_is_not_there_blocks(subject).await;
     runs::a_deleted_experiment_blocks(subject).await;

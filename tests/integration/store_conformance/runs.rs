@@ -8,6 +8,7 @@ use std::path::Path;
 use mlflow::RunStatus;
 use mlflow::store::{ArtifactContent, Batch, ExperimentRef, NewRun, RUN_KEY_TAG, StoredRun};
 
+use super::inputs::dataset;
 use super::{
     Expected, Subject, expect_point, is_blocked, is_missing, is_rejected, log_metrics, metric,
     start,
@@ -165,6 +166,8 @@ pub(super) async fn what_is_not_there_blocks(subject: &dyn Subject) {
             .await,
         &nobody.run_id,
     );
+    let input = dataset("beside", "d", "a");
+    is_missing(store.log_inputs(&nobody, &[input]).await, &nobody.run_id);
     is_blocked(
         store
             .experiment(&ExperimentRef::Id("123456789".to_owned()))
@@ -209,6 +212,8 @@ pub(super) async fn a_deleted_experiment_blocks(subject: &dyn Subject) {
     );
     is_blocked(store.experiment(&ExperimentRef::Id(id)).await, "deleted");
     is_blocked(store.get_run(&run.run_id).await, "deleted");
+    let input = dataset("deleted", "d", "a");
+    is_blocked(store.log_inputs(&run, &[input]).await, "deleted");
     let metrics = [metric("m", 0, 0, 1.0)];
     is_blocked(
         store

@@ -58,7 +58,43 @@ impl PartialEq for Latest {
     }
 }
 
-/// Run with its values and artifacts.
+/// Dataset as an input of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeenInput {
+    pub(crate) name: String,
+    pub(crate) digest: String,
+    pub(crate) source_type: String,
+    pub(crate) source: String,
+    pub(crate) schema: Option<String>,
+    pub(crate) profile: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+impl SeenInput {
+    /// Reads an input from the answer of `runs/get`, or from the output of the Python script in
+    /// [`read_file`](super::mlflow::read_file), which has the same form.
+    fn new(input: &Value) -> Self {
+        let dataset = &input["dataset"];
+        let optional = |field: &str| dataset[field].as_str().map(str::to_owned);
+        Self {
+            name: text(&dataset["name"]),
+            digest: text(&dataset["digest"]),
+            source_type: text(&dataset["source_type"]),
+            source: text(&dataset["source"]),
+            schema: optional("schema"),
+            profile: optional("profile"),
+            tags: pairs(&input["tags"]),
+        }
+    }
+
+    /// Reads a list of inputs.
+    fn list(inputs: &Value) -> Vec<Self> {
+        let inputs = inputs.as_array().map(Vec::as_slice).unwrap_or_default();
+        inputs.iter().map(Self::new).collect()
+    }
+}
+
+/// Run with its values, artifacts and inputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) name: String,
@@ -73,11 +109,14 @@ pub(crate) struct Seen {
     /// Points by key; ordered by timestamp, step and value once [`sorted`](Seen::sorted) has run.
     pub(crate) points: BTreeMap<String, Vec<Point>>,
     pub(crate) artifacts: BTreeMap<String, Vec<u8>>,
+    /// Datasets, in their order once [`sorted`](Seen::sorted) has run.
+    pub(crate) inputs: Vec<SeenInput>,
 }
 
 impl Seen {
-    /// Sorts the points of each metric.
+    /// Sorts the points of each metric, and the inputs.
     pub(crate) fn sorted(mut self) -> Self {
+        self.inputs.sort();
         for points in self.points.values_mut() {
             points.sort_by(|a, b| {
                 (a.timestamp_ms, a.step)
@@ -91,12 +130,6 @@ impl Seen {
     /// Reads a run from the answer of `runs/get`, which holds neither metric history nor artifacts.
     pub(crate) fn of_rest(run: &Value) -> Self {
         let (info, data) = (&run["info"], &run["data"]);
-        let pairs = |list: &Value| {
-            let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
-            list.iter()
-                .map(|pair| (text(&pair["key"]), text(&pair["value"])))
-                .collect()
-        };
         let metrics = data["metrics"]
             .as_array()
             .map(Vec::as_slice)
@@ -113,6 +146,7 @@ impl Seen {
                 .iter()
                 .map(|one| (text(&one["key"]), Latest(number(&one["value"]))))
                 .collect(),
+            inputs: SeenInput::list(&run["inputs"]["dataset_inputs"]),
             ..Self::default()
         }
     }
@@ -150,9 +184,18 @@ impl Seen {
                 .into_iter()
                 .map(|(path, hex)| (path, unhex(&hex)))
                 .collect(),
+            inputs: SeenInput::list(&run["inputs"]),
         };
         seen.sorted()
     }
+}
+
+/// Returns a list of objects with `key` and `value` as a map.
+fn pairs(list: &Value) -> BTreeMap<String, String> {
+    let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+    list.iter()
+        .map(|pair| (text(&pair["key"]), text(&pair["value"])))
+        .collect()
 }
 
 fn text(value: &Value) -> String {

@@ -23,8 +23,8 @@ use crate::determinism::Random;
 use crate::model::tag_keys;
 use crate::model::{ExperimentRef, RunStatus, Tag};
 use crate::store::{
-    ArtifactContent, Batch, BatchLimits, MemoryStore, NewRun, Store, StoreError, StoreInfo,
-    StoredRun, StoredRunData,
+    ArtifactContent, Batch, BatchLimits, InputDataset, MemoryStore, NewRun, Store, StoreError,
+    StoreInfo, StoredRun, StoredRunData,
 };
 use crate::sync::lock;
 
@@ -855,6 +855,14 @@ impl Store for FaultyStore {
         self.ask(call, |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.log_batch(run, batch))
+        })
+        .await
+    }
+
+    async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError> {
+        self.ask(self.call_for_run(Route::Batch, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.log_inputs(run, inputs))
         })
         .await
     }

@@ -7,7 +7,8 @@ use async_trait::async_trait;
 
 use super::{MemoryRun, MemoryState, MemoryStore, StoredExperiment};
 use crate::entities::{
-    Experiment, FileInfo, LifecycleStage, MetricHistory, MetricPoint, NewExperiment, Run, RunUpdate,
+    DatasetInput, Experiment, FileInfo, LifecycleStage, MetricHistory, MetricPoint, NewExperiment,
+    Run, RunUpdate,
 };
 use crate::model::limits::{EXPERIMENT_TAG_VALUE_CHARS, TAG_VALUE_CHARS, truncate_chars};
 use crate::model::{ExperimentRef, Metric, tag_keys};
@@ -125,6 +126,8 @@ fn to_run(run: &MemoryRun) -> Run {
         }
     }
     let data = &run.data;
+    let mut datasets: Vec<DatasetInput> = data.inputs.iter().cloned().map(Into::into).collect();
+    datasets.sort();
     Run {
         run_id: data.run_id.clone(),
         name: data.name.clone(),
@@ -138,7 +141,7 @@ fn to_run(run: &MemoryRun) -> Run {
         metrics,
         params: data.params.clone(),
         tags: data.tags.clone(),
-        datasets: Vec::new(),
+        datasets,
     }
 }
 

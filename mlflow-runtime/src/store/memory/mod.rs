@@ -17,8 +17,8 @@ use async_trait::async_trait;
 
 use super::catalog::collect_artifact;
 use super::{
-    ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun,
-    local_artifacts, validate,
+    ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
+    StoredRun, local_artifacts, validate,
 };
 use crate::model::tag_keys;
 use crate::model::{ExperimentRef, Metric, RunStatus};
@@ -80,6 +80,8 @@ pub struct StoredRunData {
     pub metrics: Vec<Metric>,
     /// Contents of the artifacts, by path.
     pub artifacts: BTreeMap<String, Vec<u8>>,
+    /// Datasets that are inputs of the run, in the order of their arrival, each once.
+    pub inputs: Vec<InputDataset>,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +143,14 @@ impl MemoryState {
         let experiment_id = run.data.experiment_id.clone();
         self.active_experiment(&experiment_id)?;
         self.run(run_id)
+    }
+
+    /// Returns the dataset that the experiment has under this name and digest.
+    fn find_dataset(&self, experiment_id: &str, name: &str, digest: &str) -> Option<&InputDataset> {
+        let runs = self.runs.iter();
+        runs.filter(|run| run.data.experiment_id == experiment_id)
+            .flat_map(|run| &run.data.inputs)
+            .find(|input| input.name == name && input.digest == digest)
     }
 
     /// Adds an experiment and returns its id.
@@ -356,6 +366,7 @@ impl Store for MemoryStore {
             params: BTreeMap::new(),
             metrics: Vec::new(),
             artifacts: BTreeMap::new(),
+            inputs: Vec::new(),
         };
         let created = to_stored_run(&data);
         let place = state.runs.len();
@@ -438,6 +449,29 @@ impl Store for MemoryStore {
             data.tags.insert(tag.key.clone(), tag.value.clone());
             if tag.key == tag_keys::RUN_NAME {
                 data.name.clone_from(&tag.value);
+            }
+        }
+        Ok(())
+    }
+
+    async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError> {
+        validate::check_inputs(inputs)?;
+        let mut state = self.begin_request()?;
+        let experiment_id = state.active_run(&run.run_id)?.data.experiment_id.clone();
+        for input in inputs {
+            let known = state.find_dataset(&experiment_id, &input.name, &input.digest);
+            let logged = match known.cloned() {
+                Some(known) => InputDataset {
+                    tags: input.tags.clone(),
+                    ..known
+                },
+                None => input.clone(),
+            };
+            let has =
+                |other: &InputDataset| (&other.name, &other.digest) == (&input.name, &input.digest);
+            let inputs = &mut state.active_run(&run.run_id)?.data.inputs;
+            if !inputs.iter().any(has) {
+                inputs.push(logged);
             }
         }
         Ok(())

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Batch, NewRun, StoreError, StoredRun};
+use super::{Batch, InputDataset, NewRun, StoreError, StoredRun};
 use crate::model::tag_keys;
-use crate::model::{Metric, RunStatus};
+use crate::model::{Metric, RunStatus, Tag};
 
 /// Size beyond which the next entry goes into a new body: proxies and Databricks refuse more than 1 MB.
 const MAX_BODY_BYTES: usize = 900_000;
@@ -212,6 +212,59 @@ pub(super) fn delete_run(run_id: &str) -> Vec<u8> {
     to_json(&Body { run_id })
 }
 
+pub(super) fn log_inputs(run_id: &str, inputs: &[InputDataset]) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        run_id: &'a str,
+        datasets: Vec<Input<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Input<'a> {
+        dataset: Dataset<'a>,
+        tags: Vec<KeyValue<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Dataset<'a> {
+        name: &'a str,
+        digest: &'a str,
+        source_type: &'a str,
+        source: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        schema: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        profile: Option<&'a str>,
+    }
+    let datasets = inputs.iter().map(|input| {
+        let InputDataset {
+            name,
+            digest,
+            source_type,
+            source,
+            schema,
+            profile,
+            tags,
+        } = input;
+        let tags = tags
+            .iter()
+            .map(|Tag { key, value }| KeyValue { key, value });
+        Input {
+            dataset: Dataset {
+                name,
+                digest,
+                source_type,
+                source,
+                schema: schema.as_deref(),
+                profile: profile.as_deref(),
+            },
+            tags: tags.collect(),
+        }
+    });
+    to_json(&Body {
+        run_id,
+        datasets: datasets.collect(),
+    })
+}
+
 pub(super) fn update_run(run_id: &str, status: RunStatus, end_time_ms: Option<i64>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -370,7 +423,7 @@ fn write_float(body: &mut Vec<u8>, value: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Param, Tag};
+    use crate::model::Param;
 
     fn metric(key: &str, value: f64, step: i64) -> Metric {
         Metric {

@@ -31,7 +31,8 @@ use async_trait::async_trait;
 
 use super::catalog::collect_artifact;
 use super::{
-    ArtifactContent, Batch, BatchLimits, NewRun, Store, StoreError, StoreInfo, StoredRun, validate,
+    ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
+    StoredRun, validate,
 };
 use crate::model::{ExperimentRef, Metric, RunStatus};
 use crate::time::now_ms;
@@ -409,6 +410,16 @@ impl Store for RestStore {
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         let sent = self.send_batch(&run.run_id, batch).await;
         self.recheck_refused_write(&run.run_id, sent).await
+    }
+
+    async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError> {
+        let body = json::log_inputs(&run.run_id, inputs);
+        let sent = self
+            .http
+            .post("runs/log-inputs", body, Idempotency::Idempotent)
+            .await;
+        self.recheck_refused_write(&run.run_id, sent.map(|json::EmptyResponse {}| ()))
+            .await
     }
 
     async fn update_run(

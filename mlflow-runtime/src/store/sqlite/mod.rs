@@ -14,6 +14,7 @@ mod catalog;
 mod columns;
 mod error;
 mod log_batch;
+mod log_inputs;
 mod open;
 mod runs;
 mod schema;
@@ -28,8 +29,8 @@ use rusqlite::Connection;
 
 use super::catalog::collect_artifact;
 use super::{
-    ArtifactContent, Batch, BatchLimits, MAX_BLOCKING_WAIT, NewRun, Store, StoreError, StoreInfo,
-    StoredRun, local_artifacts, validate,
+    ArtifactContent, Batch, BatchLimits, InputDataset, MAX_BLOCKING_WAIT, NewRun, Store,
+    StoreError, StoreInfo, StoredRun, local_artifacts, validate,
 };
 use crate::model::{ExperimentRef, RunStatus};
 use error::SqliteError;
@@ -191,6 +192,11 @@ impl Store for SqliteStore {
     async fn log_batch(&self, run: &StoredRun, batch: &Batch<'_>) -> Result<(), StoreError> {
         validate::check_batch(batch)?;
         self.with_connection(|db| log_batch::write_batch(db, &run.run_id, batch))
+    }
+
+    async fn log_inputs(&self, run: &StoredRun, inputs: &[InputDataset]) -> Result<(), StoreError> {
+        validate::check_inputs(inputs)?;
+        self.with_connection(|db| log_inputs::write_inputs(db, &run.run_id, inputs))
     }
 
     async fn update_run(
