@@ -2,8 +2,8 @@
 //!
 //! Secrets are recognised in two ways: [`is_secret_name`] judges a value by its name, and [`mask`]
 //! finds credentials by their form, anywhere in a text. [`key_fault`] checks the key of a metric, a
-//! param or a tag. [`url_without_credentials`] leaves the secret parts of a URL out. [`git`] finds
-//! the commit that a build records.
+//! param or a tag. [`url_without_credentials`] and [`url_without_secrets`] leave the secret parts of a URL
+//! out. [`git`] finds the commit that a build records.
 //!
 //! The macros, the runtime and the command line share these rules: a macro judges arguments when
 //! the code is compiled, the runtime judges values when they are logged. The crate is internal to
@@ -29,7 +29,7 @@ pub use credential::{Edge, Masked, mask};
 pub use hex::to_hex;
 pub use key::{KEY_CHARS, KeyFault, checked_key, is_key_char, key_fault};
 pub use secret_name::is_secret_name;
-pub use url::url_without_credentials;
+pub use url::{url_without_credentials, url_without_secrets};
 
 /// Text that replaces a secret value.
 pub const REDACTED: &str = "[redacted]";

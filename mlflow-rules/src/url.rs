@@ -1,5 +1,10 @@
 //! URLs without the parts that may be secret.
 
+use crate::{REDACTED, is_secret_name};
+
+/// Names of the signature in the signed URLs of Azure, of AWS and Google, and of their content networks.
+const SIGNATURES: [&str; 4] = ["sig", "signature", "X-Amz-Signature", "X-Goog-Signature"];
+
 /// Returns `url` without user, password, query and fragment.
 ///
 /// A password may contain characters that should have been percent-encoded. Therefore, if the part before the
@@ -21,6 +26,49 @@ pub fn url_without_credentials(url: &str) -> String {
         Some(scheme) => format!("{scheme}://{shown}"),
         None => shown.to_owned(),
     }
+}
+
+/// Returns `url` without user and password, and with `[redacted]` in place of the secret values in its query and
+/// fragment: those with a [secret's name](is_secret_name), and signatures, with which anybody can fetch the
+/// file. Unlike [`url_without_credentials`], it keeps everything else, so that the URL still names its file.
+// Input:  `https://me:pass@host/a.csv?version=2&sig=abc`, `data/a.csv`
+// Output: `https://host/a.csv?version=2&sig=[redacted]`, `data/a.csv`
+#[must_use]
+pub fn url_without_secrets(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let rest = after_userinfo(rest, true);
+    let path_end = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (path, mut parameters) = rest.split_at(path_end);
+    let mut shown = format!("{scheme}://{path}");
+    while !parameters.is_empty() {
+        let end = parameters
+            .char_indices()
+            .skip(1)
+            .find(|(_, char)| matches!(char, '?' | '&' | ';' | '#'))
+            .map_or(parameters.len(), |(end, _)| end);
+        let (parameter, rest) = parameters.split_at(end);
+        match parameter.split_once('=') {
+            Some((name, value)) if !value.is_empty() && is_secret_parameter(name) => {
+                shown.push_str(name);
+                shown.push('=');
+                shown.push_str(REDACTED);
+            }
+            _ => shown.push_str(parameter),
+        }
+        parameters = rest;
+    }
+    shown
+}
+
+/// Returns true if a parameter of a URL holds a secret. The name may begin with a separator.
+fn is_secret_parameter(name: &str) -> bool {
+    let name = name.trim_start_matches(['?', '&', ';', '#']);
+    is_secret_name(name)
+        || SIGNATURES
+            .iter()
+            .any(|signature| name.eq_ignore_ascii_case(signature))
 }
 
 fn after_userinfo(rest: &str, has_scheme: bool) -> &str {
@@ -71,6 +119,32 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(url_without_credentials(url), shown, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_the_secrets_of_a_url_are_left_out() {
+        for (url, shown) in [
+            ("https://user:token@host/a.csv", "https://host/a.csv"),
+            (
+                "https://host/a.csv?api_key=x&v=2&auth-token=&#access_token=y&z",
+                "https://host/a.csv?api_key=[redacted]&v=2&auth-token=&#access_token=[redacted]&z",
+            ),
+            (
+                "https://b.s3.amazonaws.com/a?X-Amz-Credential=c&X-Amz-Date=d&X-Amz-Signature=s",
+                "https://b.s3.amazonaws.com/a?X-Amz-Credential=[redacted]&X-Amz-Date=d&X-Amz-Signature=[redacted]",
+            ),
+            (
+                "https://h/a?sv=1;sig=x%3D=",
+                "https://h/a?sv=1;sig=[redacted]",
+            ),
+            ("https://h/a?v=token", "https://h/a?v=token"),
+            ("https://h/a?ü=1&é#", "https://h/a?ü=1&é#"),
+            ("s3://bucket/run@v1", "s3://bucket/run@v1"),
+            ("data/a?token=x.csv", "data/a?token=x.csv"),
+            ("", ""),
+        ] {
+            assert_eq!(url_without_secrets(url), shown, "{url}");
         }
     }
 
