@@ -84,6 +84,11 @@
 //! | artifact …: it cannot be read: … | the file or folder to be logged cannot be read | make it readable |
 //! | artifact …: it could not be copied beside the journal (…) and is kept in the journal itself instead | the disk is full or cannot be written | free space |
 //! | artifact …: it could not be made beside the journal (…) and is kept in the journal itself instead | the disk is full or cannot be written; the artifact is `logs/console.log`, see the feature `tracing` | free space |
+//! | dataset …: the digest of the file … cannot be computed (…); the digest of its name and source is used instead | the file of a [`Dataset`](crate::Dataset) is missing, cannot be read, or has changed since; the dataset is logged | log the dataset while the file is there, or give its [`digest`](crate::Dataset::digest) |
+//! | dataset schema, dataset profile …: it has `N` characters and is left out: MLflow stores at most `N` | the rest of the dataset is logged | describe fewer columns or numbers |
+//! | dataset source …: its URI was cut: MLflow stores at most `N` characters of a source | the rest of the dataset is logged | give a shorter [`source`](crate::Dataset::source) |
+//! | dataset …: its shape stays …; its shape, its targets, the number … of its profile is left out: … | a call on a [`Dataset`](crate::Dataset) has no effect; the rest of the dataset is logged | see the reason |
+//! | dataset … is rejected for good: its record in the journal's directory cannot be read: … | the record is damaged, or no file of this user | log the dataset again |
 //! | artifact …: stdout and stderr are not captured for it: … | the disk is full; the capture is tried again for later runs | free space |
 //! | artifact …: a line could not be written beside the journal: … | the disk is full; later lines are tried again | free space |
 //! | artifact …: later lines are left out: it has reached the size that MLFLOW_CONSOLE_MAX_BYTES allows | a run logs very many lines | raise the limit, or let fewer events reach the layer: with a filter, or its `console` level |

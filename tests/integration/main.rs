@@ -12,6 +12,7 @@ mod configs;
 mod console;
 mod context;
 mod credentials;
+mod datasets;
 mod disk;
 mod end_to_end;
 mod every_failure;

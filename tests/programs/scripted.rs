@@ -16,6 +16,9 @@
 //! picture PATH SIZE   logs a square image of red pixels
 //! sample KEY STEP     logs an image of 4 × 2 pixels of a series at a step
 //! file PATH           logs a file, or all files of a folder, as artifacts
+//! input PATH CONTEXT  logs a file as a dataset
+//! url URL CONTEXT     logs the dataset at a URL, with a schema and a tag
+//! array NAME          logs an array with targets as a dataset
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
 //! resend SECONDS      resends rejected values, and prints the same as `flush`
@@ -38,7 +41,7 @@ use std::collections::HashMap;
 use std::env;
 use std::time::Duration;
 
-use mlflow::{ActiveRun, Run, RunStatus};
+use mlflow::{ActiveRun, ColumnType, Dataset, Run, RunStatus};
 
 fn main() {
     report::to_stderr();
@@ -98,6 +101,20 @@ fn main() {
                 guards.insert(name.to_owned(), guard);
             }
             ["file", path] => run().log_artifact(path),
+            ["input", path, context] => run().log_input(&Dataset::from_file(path), context),
+            ["url", url, context] => {
+                let columns = [
+                    ("alcohol", ColumnType::Double),
+                    ("quality", ColumnType::Long),
+                ];
+                let dataset = Dataset::from_url(url).schema(columns).tag("fold", "1");
+                run().log_input(&dataset, context);
+            }
+            ["array", name] => {
+                let features = [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]];
+                let dataset = Dataset::from_slice(name, &features).targets(&[0_i64, 1, 1]);
+                run().log_input(&dataset, "");
+            }
             ["end", name] => {
                 let guard = guards.remove(name).expect("a run");
                 guard.finish(RunStatus::Finished);

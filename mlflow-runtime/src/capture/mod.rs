@@ -18,6 +18,7 @@
 mod bounded_text;
 mod dispatch;
 mod error_chain;
+pub(crate) mod file_digest;
 mod flatten;
 mod hash;
 mod len_hint;

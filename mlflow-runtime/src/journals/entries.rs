@@ -27,7 +27,7 @@ use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::journal::spool::find_copy_fault;
 use crate::journal::user_files;
-use crate::model::{ExperimentRef, RunIdentity, RunStatus, Tag};
+use crate::model::{ArtifactKind, ExperimentRef, RunIdentity, RunStatus, Tag};
 
 /// Entry of a journal: a value of a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +74,15 @@ pub enum EntryValue {
         /// Length of the artifact.
         bytes: u64,
         /// Copy of the artifact; `None` if its bytes lie in the journal itself.
+        file: Option<PathBuf>,
+    },
+    /// Dataset, logged as an input of the run. Its description lies in the journal itself or in a file beside it.
+    Dataset {
+        /// Name of the dataset.
+        name: String,
+        /// Length of the description.
+        bytes: u64,
+        /// File with the description; `None` if it lies in the journal itself.
         file: Option<PathBuf>,
     },
     /// Console log, a file beside the journal that grows while its run is open.
@@ -430,6 +439,9 @@ impl Iterator for Entries {
                         && !is_settled
                         && let EntryValue::Artifact {
                             file: Some(file), ..
+                        }
+                        | EntryValue::Dataset {
+                            file: Some(file), ..
                         } = &value
                         && (file.exists() || !self.source.is_live())
                         && let Some(fault) = find_copy_fault(file, fingerprint)
@@ -586,22 +598,31 @@ impl EntryValue {
             }
             Event::Artifact {
                 path,
-                kind: _,
+                kind,
                 content,
                 fingerprint,
             } => {
                 let path = path.into_owned();
+                let value = |bytes, file| match kind {
+                    ArtifactKind::File | ArtifactKind::TableRows(_) | ArtifactKind::Image(_) => {
+                        Self::Artifact {
+                            path: path.clone(),
+                            bytes,
+                            file,
+                        }
+                    }
+                    ArtifactKind::Dataset => {
+                        let name = kind.shown_name(&path).to_owned();
+                        Self::Dataset { name, bytes, file }
+                    }
+                };
                 match content {
-                    ArtifactLocation::Attached => Self::Artifact {
-                        path,
-                        bytes: attached,
-                        file: None,
-                    },
+                    ArtifactLocation::Attached => value(attached, None),
                     ArtifactLocation::Spooled(name) => {
                         let file = artifact_path(directory, &name, ARTIFACT_EXTENSION);
                         let length = || file.as_deref().map_or(0, user_files::file_length);
                         let bytes = fingerprint.map_or_else(length, |print| print.length);
-                        Self::Artifact { path, bytes, file }
+                        value(bytes, file)
                     }
                     ArtifactLocation::Growing { file, part } => {
                         Self::Console(StoredConsole::new(path, directory, &file, part.as_ref()))

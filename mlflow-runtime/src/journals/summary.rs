@@ -155,7 +155,7 @@ impl RunSummary {
                 self.tags += one;
                 None
             }
-            EntryValue::Artifact { bytes, .. } => {
+            EntryValue::Artifact { bytes, .. } | EntryValue::Dataset { bytes, .. } => {
                 self.artifacts += one;
                 self.artifact_bytes += if waits { *bytes } else { 0 };
                 None

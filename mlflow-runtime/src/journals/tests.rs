@@ -182,6 +182,13 @@ fn entries_are_what_was_logged() {
         fingerprint: None,
     };
     tell(&journal, &attached, b"hello");
+    let dataset = Event::Artifact {
+        path: Cow::Owned(ArtifactKind::dataset_path("train#1.csv", b"{}")),
+        kind: ArtifactKind::Dataset,
+        content: ArtifactLocation::Attached,
+        fingerprint: None,
+    };
+    tell(&journal, &dataset, b"{}");
     let end = Event::End {
         status: RunStatus::Failed,
         end_time_ms: 900,
@@ -233,6 +240,11 @@ fn entries_are_what_was_logged() {
             bytes: 5,
             file: None,
         },
+        EntryValue::Dataset {
+            name: "train#1.csv".to_owned(),
+            bytes: 2,
+            file: None,
+        },
         EntryValue::End {
             status: RunStatus::Failed,
             end_time_ms: 900,
@@ -241,7 +253,7 @@ fn entries_are_what_was_logged() {
     assert_eq!(values, expected);
     let sequences: Vec<_> = entries.iter().map(|entry| entry.sequence).collect();
     let events: Vec<_> = sequences.into_iter().flatten().collect();
-    assert!(events.is_sorted() && events.len() == 4, "{events:?}");
+    assert!(events.is_sorted() && events.len() == 5, "{events:?}");
 
     let summary = journal.summary().expect("readable");
     let origin = (
@@ -251,13 +263,13 @@ fn entries_are_what_was_logged() {
     );
     assert_eq!(origin, (Some("here"), Some("h"), Some(7)));
     assert_eq!((summary.first_ms, summary.last_ms), (Some(50), Some(900)));
-    assert_eq!(summary.waiting_values(), 6);
+    assert_eq!(summary.waiting_values(), 7);
     let run = &summary.runs[0];
     assert_eq!(
         (run.points, run.params, run.tags, run.artifacts),
-        (2, 0, 1, 1)
+        (2, 0, 1, 2)
     );
-    assert!(run.start_waits && run.end_waits && run.artifact_bytes == 5);
+    assert!(run.start_waits && run.end_waits && run.artifact_bytes == 7);
     let EntryValue::Start(start) = &entries[0].value else {
         panic!("{:?}", entries[0]);
     };

@@ -1,5 +1,7 @@
 //! [`ArtifactKind`]: what the bytes of an artifact are, and what a store makes of them.
 
+use mlflow_rules::to_hex;
+use ring::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
 
 /// Kind of an artifact in the journal. Every kind is spooled, deferred, kept and sent again in the same way;
@@ -16,6 +18,9 @@ pub(crate) enum ArtifactKind {
     TableRows(TableChunk),
     /// Pixels of an image, encoded as PNG when the image is sent.
     Image(ImageLayout),
+    /// Dataset, an input of the run. Its bytes are a [`DatasetRecord`](crate::model::dataset::DatasetRecord), and
+    /// its path is a [`dataset_path`](Self::dataset_path).
+    Dataset,
 }
 
 /// Rows that one call has logged to a table.
@@ -40,6 +45,11 @@ pub(crate) struct ImageLayout {
     pub(crate) is_step: bool,
 }
 
+/// Separator of the name and the checksum in the path of a dataset.
+const CHECKSUM_SEPARATOR: char = '#';
+/// Number of characters of the checksum.
+const CHECKSUM_CHARS: usize = 16;
+
 impl ArtifactKind {
     /// Returns true for a file, which is recorded without its kind, as all versions know it.
     pub(crate) fn is_file(&self) -> bool {
@@ -52,14 +62,33 @@ impl ArtifactKind {
             Self::File => "artifact",
             Self::TableRows(_) => "table",
             Self::Image(_) => "image",
+            Self::Dataset => "dataset",
         }
     }
 
     /// Returns true if an artifact of this kind replaces an earlier one with the same path.
     pub(crate) fn replaces_earlier(self) -> bool {
         match self {
-            Self::File | Self::Image(_) => true,
+            Self::File | Self::Image(_) | Self::Dataset => true,
             Self::TableRows(_) => false,
+        }
+    }
+
+    /// Returns the path of a dataset: its name, and a checksum of its record. An artifact supersedes an earlier
+    /// one with the same path, so only a record that says the same may have the same path.
+    pub(crate) fn dataset_path(name: &str, record: &[u8]) -> String {
+        let mut checksum = to_hex(digest::digest(&SHA256, record).as_ref());
+        checksum.truncate(CHECKSUM_CHARS);
+        format!("{name}{CHECKSUM_SEPARATOR}{checksum}")
+    }
+
+    /// Returns the name by which people know the artifact with this path.
+    pub(crate) fn shown_name(self, path: &str) -> &str {
+        match self {
+            Self::File | Self::TableRows(_) | Self::Image(_) => path,
+            Self::Dataset => path
+                .rsplit_once(CHECKSUM_SEPARATOR)
+                .map_or(path, |(name, _)| name),
         }
     }
 }

@@ -1,4 +1,9 @@
-//! [`InputDataset`], a dataset as an input of a run.
+//! [`InputDataset`], a dataset as an input of a run, and [`DatasetRecord`], its form in the journal.
+//!
+//! Invariant: a record holds everything that a store needs, except the digest of a large file, which is computed
+//! when the record is delivered.
+
+use serde::{Deserialize, Serialize};
 
 use crate::model::Tag;
 
@@ -19,4 +24,74 @@ pub struct InputDataset {
     pub profile: Option<String>,
     /// Tags of this use of the dataset, such as `mlflow.data.context`.
     pub tags: Vec<Tag>,
+}
+
+/// Dataset in the journal: the bytes of an artifact of the kind
+/// [`Dataset`](crate::model::ArtifactKind::Dataset), as JSON. The names of the fields are a part of the
+/// journal's format.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DatasetRecord {
+    pub(crate) name: String,
+    pub(crate) digest: RecordedDigest,
+    pub(crate) source_type: String,
+    pub(crate) source: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) schema: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) profile: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<Tag>,
+}
+
+/// Digest of a recorded dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RecordedDigest {
+    /// Digest that was known when the dataset was logged.
+    Known(String),
+    /// Digest of a file's content, computed at the delivery. `fallback` is used if the file can no longer be
+    /// read as it was.
+    OfFile { file: FileVersion, fallback: String },
+}
+
+/// File as it was when a dataset was logged. A file with another length or time is another dataset.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct FileVersion {
+    /// Absolute path.
+    pub(crate) path: String,
+    /// Length in bytes.
+    pub(crate) length: u64,
+    /// Time of the last change, in ns since the Unix epoch.
+    pub(crate) modified_ns: i64,
+}
+
+impl DatasetRecord {
+    /// Returns the dataset as a store writes it. `file_digest` gets the name of the dataset, a file and the
+    /// fallback, and returns the digest if it was not known.
+    pub(crate) fn into_input(
+        self,
+        file_digest: impl FnOnce(&str, FileVersion, String) -> String,
+    ) -> InputDataset {
+        let Self {
+            name,
+            digest,
+            source_type,
+            source,
+            schema,
+            profile,
+            tags,
+        } = self;
+        let digest = match digest {
+            RecordedDigest::Known(digest) => digest,
+            RecordedDigest::OfFile { file, fallback } => file_digest(&name, file, fallback),
+        };
+        InputDataset {
+            name,
+            digest,
+            source_type,
+            source,
+            schema,
+            profile,
+            tags,
+        }
+    }
 }

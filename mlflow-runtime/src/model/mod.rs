@@ -6,6 +6,7 @@ pub(crate) mod experiment_name;
 pub(crate) mod key_names;
 pub(crate) mod limits;
 pub(crate) mod metric_key;
+pub(crate) mod python_json;
 pub(crate) mod run_identity;
 pub(crate) mod tag_keys;
 pub(crate) mod values;

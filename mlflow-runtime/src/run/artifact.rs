@@ -182,13 +182,19 @@ impl LiveRun<'_> {
         size: u64,
         bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
     ) {
-        let path = &*self.sanitized_path(path);
+        let path = match kind {
+            ArtifactKind::File | ArtifactKind::TableRows(_) | ArtifactKind::Image(_) => {
+                self.sanitized_path(path)
+            }
+            ArtifactKind::Dataset => Cow::Borrowed(path),
+        };
+        let (path, shown) = (&*path, kind.shown_name(&path));
         let is_small = size <= MEMORY_ARTIFACT_BYTES;
         match copy {
             Some(Ok(copy)) => return self.log_spooled(kind, path, copy),
             Some(Err(uncopied)) if is_small => self.tracker.warn_once(
                 kind.noun(),
-                path,
+                shown,
                 format_args!(
                     "it could not be copied beside the journal ({}) and is kept in the journal itself instead",
                     describe_copy_error(&uncopied)
@@ -198,21 +204,21 @@ impl LiveRun<'_> {
             Some(Err(CopyError::LowDiskSpace(shortage))) => {
                 return self.tracker.warn_rejected(
                     kind.noun(),
-                    path,
+                    shown,
                     format_args!("its {size} bytes find no room beside the journal: {shortage}; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk"),
                 );
             }
             Some(Err(CopyError::Io(error))) => {
                 return self.tracker.warn_rejected(
                     kind.noun(),
-                    path,
+                    shown,
                     format_args!("its {size} bytes cannot be copied beside the journal ({error}); set MLFLOW_JOURNAL_DIR to a directory that can take them"),
                 );
             }
             None => {
                 return self.tracker.warn_rejected(
                     kind.noun(),
-                    path,
+                    shown,
                     format_args!("its {size} bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written"),
                 );
             }

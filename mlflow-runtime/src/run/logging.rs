@@ -13,6 +13,7 @@ use crate::model::metric_key::Key;
 #[cfg(feature = "image")]
 use crate::run::Image;
 use crate::run::current_run::{current_run_or_warn, with_current_run};
+use crate::run::dataset::Dataset;
 use crate::run::metric_value::{MetricValue, Step};
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
@@ -284,6 +285,23 @@ pub fn log_artifacts(local_dir: impl AsRef<Path>) {
 pub fn log_artifact(local_path: impl AsRef<Path>) {
     if let Some(run) = current_run_or_warn("artifact", &local_path.as_ref().to_string_lossy()) {
         run.log_artifact(local_path);
+    }
+}
+
+/// Logs a dataset as an input of the current run; see [`Run::log_input`](crate::Run::log_input).
+///
+/// ```
+/// use mlflow::Dataset;
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// mlflow::log_input(&Dataset::from_file("Cargo.toml").name("wine"), "training");
+/// # drop(run);
+/// # fake.assert_input("wine", "training");
+/// ```
+pub fn log_input(dataset: &Dataset, context: &str) {
+    if let Some(run) = current_run_or_warn("dataset", dataset.shown_name()) {
+        run.log_input(dataset, context);
     }
 }
 

@@ -12,6 +12,7 @@ mod builder;
 pub(crate) mod callsite;
 mod console_log;
 pub(crate) mod current_run;
+mod dataset;
 mod default_name;
 mod guard;
 mod handle;
@@ -33,6 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 pub use builder::{RunBuilder, start_run, start_run_at};
+pub use dataset::{ColumnType, Dataset, Element};
 pub use guard::ActiveRun;
 #[cfg(feature = "image")]
 pub use image::Image;
@@ -403,6 +405,18 @@ impl Run {
     pub fn log_artifacts_in(&self, local_dir: impl AsRef<Path>, artifact_path: &str) {
         if let Some(run) = self.live() {
             run.log_artifacts(local_dir.as_ref(), artifact_path);
+        }
+    }
+
+    /// Logs a dataset as an input of the run. `context` is the purpose for which the run uses the dataset, e.g.
+    /// `training`; an empty one is left out. Nothing is read or downloaded by the calling thread, except a
+    /// file of up to 1 MiB. See [`log_input()`](crate::log_input()) for an example.
+    ///
+    /// A run has a dataset of one name and digest once as its input. If the dataset is logged again, the first
+    /// context and tags stay.
+    pub fn log_input(&self, dataset: &Dataset, context: &str) {
+        if let Some(run) = self.live() {
+            run.log_dataset(dataset, context);
         }
     }
 

@@ -195,7 +195,10 @@ impl Rejection {
             RejectedEntry::Metric(metric) => ("metric", &metric.key),
             RejectedEntry::Param(param, _) => ("param", &param.key),
             RejectedEntry::Tag(tag, _) => ("tag", &tag.key),
-            RejectedEntry::Artifact(artifact) => (artifact.kind.noun(), &artifact.path),
+            RejectedEntry::Artifact(artifact) => {
+                let Artifact { kind, path, .. } = artifact;
+                (kind.noun(), kind.shown_name(path))
+            }
         }
     }
 }
@@ -675,7 +678,7 @@ impl Artifact {
     pub(in crate::shipper) fn table(&self) -> Option<&str> {
         match self.kind {
             ArtifactKind::TableRows(_) => Some(&self.path),
-            ArtifactKind::File | ArtifactKind::Image(_) => None,
+            ArtifactKind::File | ArtifactKind::Image(_) | ArtifactKind::Dataset => None,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::fmt::{self, Display, Write};
 
 use super::recorded::{RecordedRun, is_automatic};
-use crate::entities::MetricPoint;
+use crate::entities::{DatasetInput, MetricPoint};
 
 /// Number of runs that are shown at most.
 const MAX_SHOWN_RUNS: usize = 16;
@@ -37,6 +37,10 @@ pub(super) enum Expected<'a> {
         key: &'a str,
         points: &'a [(i64, f64)],
     },
+    Input {
+        name: &'a str,
+        context: &'a str,
+    },
     Nothing,
 }
 
@@ -54,6 +58,8 @@ impl Expected<'_> {
                         .zip(points)
                         .all(|(found, point)| is_same_point(found, point))
             }),
+            Self::Input { name, context } => { run.inputs.iter() }
+                .any(|input| input.name == name && context_of(input) == context),
             Self::Nothing => false,
         }
     }
@@ -67,6 +73,7 @@ impl Expected<'_> {
             Self::Tag { key, .. } => run.tags.contains_key(key),
             Self::SomePoints { .. } => false,
             Self::Points { key, .. } => run.metrics.contains_key(key),
+            Self::Input { name, .. } => run.inputs.iter().any(|input| input.name == name),
             Self::Nothing => true,
         }
     }
@@ -81,6 +88,12 @@ impl Display for Expected<'_> {
             Self::SomePoints { key } => write!(f, "no run has a point of the metric {key:?}"),
             Self::Points { key, .. } => {
                 write!(f, "no run has exactly these points of the metric {key:?}")
+            }
+            Self::Input { name, context } => {
+                write!(
+                    f,
+                    "no run has the input {name:?} with the context {context:?}"
+                )
             }
             Self::Nothing => write!(f, "nothing should have been logged"),
         }
@@ -129,6 +142,11 @@ pub(super) fn describe_missing_experiment(expected: &str, created: &[String]) ->
     format!("the experiment {expected:?} was not created\n{}", lines.0)
 }
 
+/// Returns the context of a dataset; an empty one if it has none.
+fn context_of(input: &DatasetInput) -> &str {
+    input.context.as_deref().unwrap_or_default()
+}
+
 fn is_same_point(found: &MetricPoint, (step, value): &(i64, f64)) -> bool {
     found.step == *step && (found.value == *value || found.value.is_nan() && value.is_nan())
 }
@@ -162,8 +180,17 @@ impl DiffLines {
                 self.line('-', 1, format_args!("metric {key}"));
                 self.points('-', points.iter().copied());
             }
+            Expected::Input { name, context } => self.input('-', name, context),
             Expected::Nothing => {}
         }
+    }
+
+    fn input(&mut self, mark: char, name: &str, context: &str) {
+        self.line(
+            mark,
+            1,
+            format_args!("input {name:?} with the context {context:?}"),
+        );
     }
 
     /// Writes the run, with the expected line beside the line that the run has in its place.
@@ -221,6 +248,15 @@ impl DiffLines {
                 1,
                 format_args!("artifact {path}, {} bytes", bytes.len()),
             );
+        }
+        if let Some(Expected::Input { name, context }) = expected {
+            self.input('-', name, context);
+        }
+        for input in &run.inputs {
+            let looked_for =
+                matches!(expected, Some(Expected::Input { name, .. }) if *name == input.name);
+            let mark = if looked_for { '+' } else { other };
+            self.input(mark, &input.name, context_of(input));
         }
     }
 

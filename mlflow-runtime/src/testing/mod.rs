@@ -31,7 +31,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-pub use crate::entities::MetricPoint;
+pub use crate::entities::{DatasetInput, MetricPoint};
 pub use recorded::RecordedRun;
 
 use crate::journal;
@@ -289,6 +289,13 @@ impl Fake {
     #[track_caller]
     pub fn assert_metric(&self, key: &str, points: &[(i64, f64)]) {
         self.assert(&Expected::Points { key, points });
+    }
+
+    /// Fails unless some run has a dataset of this name as an input, with this context. An empty context is
+    /// none.
+    #[track_caller]
+    pub fn assert_input(&self, name: &str, context: &str) {
+        self.assert(&Expected::Input { name, context });
     }
 
     /// Fails if any run was started. Values that were logged without a run do not count;

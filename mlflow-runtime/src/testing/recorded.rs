@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::entities::MetricPoint;
+use crate::entities::{DatasetInput, MetricPoint};
 use crate::environment;
 use crate::model::RunStatus;
 use crate::model::tag_keys;
@@ -48,6 +48,8 @@ pub struct RecordedRun {
     pub metrics: BTreeMap<String, Vec<MetricPoint>>,
     /// Contents of the artifacts by path.
     pub artifacts: BTreeMap<String, Vec<u8>>,
+    /// Datasets that were logged as inputs, in the order in which they were logged.
+    pub inputs: Vec<DatasetInput>,
 }
 
 impl RecordedRun {
@@ -76,6 +78,7 @@ impl RecordedRun {
             tags,
             metrics,
             artifacts: run.artifacts,
+            inputs: run.inputs.into_iter().map(Into::into).collect(),
         }
     }
 
@@ -145,6 +148,7 @@ impl fmt::Debug for RecordedRun {
             tags: _,
             metrics,
             artifacts,
+            inputs,
         } = self;
         let mut debug = f.debug_struct("RecordedRun");
         debug
@@ -181,7 +185,25 @@ impl fmt::Debug for RecordedRun {
                 .collect();
             debug.field("artifacts", &artifacts);
         }
+        if !inputs.is_empty() {
+            let inputs: Vec<_> = inputs.iter().map(InputPreview).collect();
+            debug.field("inputs", &inputs);
+        }
         debug.finish()
+    }
+}
+
+/// Dataset in the `Debug` output: its name and context. Its digest and source may contain a path of this
+/// machine.
+struct InputPreview<'a>(&'a DatasetInput);
+
+impl fmt::Debug for InputPreview<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let DatasetInput { name, context, .. } = self.0;
+        match context {
+            Some(context) => write!(f, "{name:?} for {context:?}"),
+            None => write!(f, "{name:?}"),
+        }
     }
 }
 

@@ -45,6 +45,7 @@ use crate::sync::lock;
 use crate::tracker::run_registry::RunRegistry;
 use crate::tracker::runless_values::RunlessValues;
 use crate::tracker::sanitizer::Sanitizer;
+use crate::warnings::warn_without_dedup;
 
 /// Settings, journal and shipper of one destination.
 pub(crate) struct Tracker {
@@ -316,6 +317,14 @@ impl Tracker {
     /// Logs a warning, once for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
         self.sanitizer.warn_once(kind, key, what);
+    }
+
+    /// Issues a warning, once for each kind and key: about something that the user has requested and does not
+    /// get.
+    pub(crate) fn warn_user_once(&self, kind: &'static str, key: &str, line: &str) {
+        if let Some(end) = self.sanitizer.admit_warning(kind, key) {
+            warn_without_dedup(format!("{line}{end}"));
+        }
     }
 
     /// Counts a value that cannot be logged at all, and logs a warning, once for each kind and key.

@@ -35,10 +35,14 @@ pub(crate) struct Sanitizer {
 impl Sanitizer {
     /// Logs a warning, once for each kind and key.
     pub(crate) fn warn_once(&self, kind: &'static str, key: &str, what: fmt::Arguments<'_>) {
-        let admitted = lock(&self.warning_log).admit(kind, key);
-        if let Some(end) = admitted {
+        if let Some(end) = self.admit_warning(kind, key) {
             tracing::warn!(target: "mlflow", "{kind} {key:?}: {what}{end}");
         }
+    }
+
+    /// Returns the text to append to a warning; `None` if the warning must not be issued (again).
+    pub(crate) fn admit_warning(&self, kind: &'static str, key: &str) -> Option<&'static str> {
+        lock(&self.warning_log).admit(kind, key)
     }
 
     /// Logs one warning for all values in which a possible credential was masked.

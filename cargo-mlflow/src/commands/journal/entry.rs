@@ -57,6 +57,11 @@ enum ValueRecord<'e> {
         bytes: u64,
         file: Option<&'e Path>,
     },
+    Dataset {
+        name: &'e str,
+        bytes: u64,
+        file: Option<&'e Path>,
+    },
     Console {
         path: &'e str,
         bytes: u64,
@@ -94,6 +99,11 @@ impl<'e> EntryRecord<'e> {
             EntryValue::Tag { key, value } => ValueRecord::Tag { key, value },
             EntryValue::Artifact { path, bytes, file } => ValueRecord::Artifact {
                 path,
+                bytes: *bytes,
+                file: file.as_deref(),
+            },
+            EntryValue::Dataset { name, bytes, file } => ValueRecord::Dataset {
+                name,
                 bytes: *bytes,
                 file: file.as_deref(),
             },
@@ -140,6 +150,7 @@ pub(super) fn describe(entry: &Entry) -> String {
         EntryValue::Artifact { path, bytes, .. } => {
             format!("artifact {path}, {}", format::size(*bytes))
         }
+        EntryValue::Dataset { name, .. } => format!("dataset {name}"),
         EntryValue::Console(console) => format!(
             "log {}, {}",
             console.artifact_path(),

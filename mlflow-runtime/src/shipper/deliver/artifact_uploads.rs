@@ -115,29 +115,27 @@ impl Delivery {
         let Some(artifact) = artifacts.first() else {
             return Ok(None);
         };
-        match artifact.kind {
+        let sent = match artifact.kind {
             ArtifactKind::File => self.put_file(run, artifact).await,
             ArtifactKind::Image(layout) => self.put_image(run, artifact, layout).await,
+            ArtifactKind::Dataset => self.log_dataset(run, artifact).await,
             ArtifactKind::TableRows(_) => {
                 self.append_table_rows(run, &artifact.path, artifacts).await
             }
-        }
-    }
-
-    async fn put_file(
-        &self,
-        run: &StoredRun,
-        artifact: &Artifact,
-    ) -> Result<Option<String>, StoreError> {
-        let content = match &artifact.bytes {
-            ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
-            ArtifactBytes::File(file) => ArtifactContent::File(file),
         };
-        match self.store.put_artifact(run, &artifact.path, content).await {
+        match sent {
             Ok(()) => Ok(None),
             Err(StoreError::Rejected { reason }) => Ok(Some(reason.to_string())),
             Err(error) => Err(error),
         }
+    }
+
+    async fn put_file(&self, run: &StoredRun, artifact: &Artifact) -> Result<(), StoreError> {
+        let content = match &artifact.bytes {
+            ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
+            ArtifactBytes::File(file) => ArtifactContent::File(file),
+        };
+        self.store.put_artifact(run, &artifact.path, content).await
     }
 }
 

@@ -18,6 +18,7 @@ use crate::shipper::batch::{Artifact, ReadBatch, Rejection, RunBatch, split_batc
 use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::artifact_uploads::UploadOutcome;
 use crate::shipper::deliver::copy_check;
+use crate::shipper::deliver::datasets::FileDigests;
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
@@ -58,6 +59,7 @@ pub(crate) struct Delivery {
     pub(in crate::shipper) has_progress: bool,
     /// Number of consecutive requests that failed because another client interfered.
     contested_in_row: u32,
+    pub(in crate::shipper) file_digests: FileDigests,
 }
 
 impl Delivery {
@@ -69,6 +71,7 @@ impl Delivery {
             announcements: Announcements::new(quiet),
             has_progress: false,
             contested_in_row: 0,
+            file_digests: FileDigests::default(),
         }
     }
 

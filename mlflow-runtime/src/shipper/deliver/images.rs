@@ -12,7 +12,7 @@ use crate::shipper::deliver::delivery::Delivery;
 use crate::store::{StoreError, StoredRun};
 
 impl Delivery {
-    /// Encodes and uploads an image. Returns the reason if it, or the store, is at fault for good.
+    /// Encodes and uploads an image.
     #[cfg(not(feature = "image"))]
     #[allow(clippy::unused_async)] // the signature of the other version
     pub(in crate::shipper) async fn put_image(
@@ -20,7 +20,7 @@ impl Delivery {
         _run: &StoredRun,
         artifact: &Artifact,
         _layout: ImageLayout,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<(), StoreError> {
         Err(StoreError::Blocked {
             reason: format!(
                 "the image `{}` can be sent by a program that is built with the feature `image` of mlflow-runtime, or by \
@@ -32,44 +32,37 @@ impl Delivery {
         })
     }
 
-    /// Encodes and uploads an image. Returns the reason if it, or the store, is at fault for good.
+    /// Encodes and uploads an image.
     #[cfg(feature = "image")]
     pub(in crate::shipper) async fn put_image(
         &self,
         run: &StoredRun,
         artifact: &Artifact,
         layout: ImageLayout,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<(), StoreError> {
         let rejected = |fault: String| StoreError::Rejected {
             reason: fault.into(),
         };
-        let sent = async {
-            let pixels = artifact
-                .read()
-                .map_err(|error| rejected(format!("its pixels cannot be read: {error}")))?;
-            let image = encode::from_pixels(pixels, layout)
-                .ok_or_else(|| rejected("its pixels are damaged".to_owned()))?;
-            let encode_error = |error| rejected(format!("it cannot be encoded: {error}"));
-            let png = encode::to_png(&image).map_err(encode_error)?;
-            self.put_bytes(run, &artifact.path, png).await?;
-            if layout.is_step {
-                let webp = encode::to_thumbnail(&image).map_err(encode_error)?;
-                let path = compressed_path(&artifact.path);
-                self.put_bytes(run, &path, webp).await?;
-                let tags = [crate::model::Tag {
-                    key: crate::model::tag_keys::LOGGED_IMAGES.to_owned(),
-                    value: "True".to_owned(),
-                }];
-                let batch = crate::store::Batch::of_tags(&tags);
-                self.store.log_batch(run, &batch).await?;
-            }
-            Ok(())
-        };
-        match sent.await {
-            Ok(()) => Ok(None),
-            Err(StoreError::Rejected { reason }) => Ok(Some(reason.to_string())),
-            Err(error) => Err(error),
+        let pixels = artifact
+            .read()
+            .map_err(|error| rejected(format!("its pixels cannot be read: {error}")))?;
+        let image = encode::from_pixels(pixels, layout)
+            .ok_or_else(|| rejected("its pixels are damaged".to_owned()))?;
+        let encode_error = |error| rejected(format!("it cannot be encoded: {error}"));
+        let png = encode::to_png(&image).map_err(encode_error)?;
+        self.put_bytes(run, &artifact.path, png).await?;
+        if layout.is_step {
+            let webp = encode::to_thumbnail(&image).map_err(encode_error)?;
+            let path = compressed_path(&artifact.path);
+            self.put_bytes(run, &path, webp).await?;
+            let tags = [crate::model::Tag {
+                key: crate::model::tag_keys::LOGGED_IMAGES.to_owned(),
+                value: "True".to_owned(),
+            }];
+            let batch = crate::store::Batch::of_tags(&tags);
+            self.store.log_batch(run, &batch).await?;
         }
+        Ok(())
     }
 
     #[cfg(feature = "image")]

@@ -9,6 +9,7 @@ pub(super) mod bisect;
 pub(super) mod console_logs;
 pub(super) mod copy_check;
 pub(super) mod create_run;
+mod datasets;
 pub(super) mod deferred_artifacts;
 pub(super) mod delivery;
 pub(super) mod end_run;

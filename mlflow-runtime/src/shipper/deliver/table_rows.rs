@@ -94,22 +94,11 @@ fn state_key(path: &str) -> String {
 }
 
 impl Delivery {
-    /// Appends the rows that `parts` hold to the table at their path. Returns the reason if the store, or the
-    /// table that is there, rejects them for good.
+    /// Appends the rows that `parts` hold to the table at their path.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] if the store, or the table that is there, rejects the rows for good.
     pub(in crate::shipper) async fn append_table_rows(
-        &self,
-        run: &StoredRun,
-        path: &str,
-        parts: &[Artifact],
-    ) -> Result<Option<String>, StoreError> {
-        match self.try_append(run, path, parts).await {
-            Ok(()) => Ok(None),
-            Err(StoreError::Rejected { reason }) => Ok(Some(reason.to_string())),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn try_append(
         &self,
         run: &StoredRun,
         path: &str,

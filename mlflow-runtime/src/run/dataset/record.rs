@@ -1,0 +1,256 @@
+//! Datasets on their way into the journal: their texts within MLflow's limits and without secrets, and their
+//! digests.
+//!
+//! Invariant: a fault of a dataset costs the part that has it, and one warning. The rest is logged.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::column::{self, ColumnDescription};
+use super::source::SourceDescription;
+use super::{Dataset, DatasetContent, array};
+use crate::capture::file_digest::{DigestSource, FileStamp, digest_of_text, fallback_warning};
+use crate::model::dataset::{DatasetRecord, FileVersion, RecordedDigest};
+use crate::model::python_json::{JsonObject, to_python_json};
+use crate::model::{ArtifactKind, Tag, limits, tag_keys};
+use crate::run::handle::LiveRun;
+
+/// Largest file whose digest is computed by the thread that logs the dataset: it takes a millisecond.
+const INLINE_FILE_BYTES: u64 = 1 << 20;
+/// Greatest integer up to which a double holds all integers.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+
+/// Description from which the digest of unseen data is computed, as MLflow's Python client does it for a
+/// `MetaDataset`.
+#[derive(Serialize)]
+struct DigestedDescription<'a> {
+    name: &'a str,
+    source: &'a str,
+    source_type: &'a str,
+    schema: DigestedSchema<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum DigestedSchema<'a> {
+    None(&'static str),
+    Columns(&'a [ColumnDescription<'a>]),
+}
+
+impl LiveRun<'_> {
+    /// Logs a dataset as an input of the run. An empty context is none.
+    pub(in crate::run) fn log_dataset(&self, dataset: &Dataset, context: &str) {
+        let record = self.dataset_record(dataset, context);
+        // Writing texts and numbers into memory does not fail.
+        let bytes = serde_json::to_vec(&record).unwrap_or_default();
+        let path = ArtifactKind::dataset_path(&record.name, &bytes);
+        self.log_artifact_bytes(ArtifactKind::Dataset, &bytes, &path);
+    }
+
+    fn dataset_record(&self, dataset: &Dataset, context: &str) -> DatasetRecord {
+        let Dataset {
+            name: _,
+            digest,
+            source,
+            content,
+            columns,
+            profile,
+            tags,
+            faults,
+        } = dataset;
+        let name = self.dataset_name(dataset);
+        for fault in faults {
+            self.tracker
+                .warn_once("dataset", &name, format_args!("{fault}"));
+        }
+        let text = |kind: &'static str, text: &str, max: usize| {
+            let sanitized = self.tracker.sanitizer.sanitize_text(kind, &name, text, max);
+            sanitized.unwrap_or_else(|| text.to_owned())
+        };
+        let SourceDescription {
+            source_type,
+            json: source,
+            was_cut,
+        } = source.describe();
+        if was_cut {
+            self.tracker.warn_once(
+                "dataset source",
+                &name,
+                format_args!(
+                    "its URI was cut: MLflow stores at most {} characters of a source",
+                    limits::DATASET_SOURCE_CHARS
+                ),
+            );
+        }
+        let source = text("dataset source", &source, limits::DATASET_SOURCE_CHARS);
+        let columns: Vec<_> = { columns.iter() }
+            .map(|(column, kind)| (text("dataset column", column, usize::MAX), *kind))
+            .collect();
+        let columns: Vec<_> = { columns.iter() }
+            .map(|(name, column_type)| ColumnDescription {
+                column_type: *column_type,
+                name,
+                required: true,
+            })
+            .collect();
+        let description = DigestedDescription {
+            name: &name,
+            source: &source,
+            source_type: &source_type,
+            schema: if columns.is_empty() {
+                DigestedSchema::None("")
+            } else {
+                DigestedSchema::Columns(&columns)
+            },
+        };
+        let digest = match digest.as_deref().filter(|digest| !digest.is_empty()) {
+            Some(digest) => {
+                RecordedDigest::Known(text("dataset digest", digest, limits::DATASET_DIGEST_CHARS))
+            }
+            None => self.content_digest(content, &description),
+        };
+        let schema = match content {
+            _ if !columns.is_empty() => Some(column::schema(&columns)),
+            DatasetContent::Arrays { features, targets } => {
+                Some(array::schema(features, targets.as_ref()))
+            }
+            DatasetContent::Unseen | DatasetContent::File(_) => None,
+        };
+        let schema = schema
+            .filter(|json| self.fits("dataset schema", &name, json, limits::DATASET_SCHEMA_CHARS));
+        let profile = profile_json(content, profile, |key| {
+            text("dataset profile", key, usize::MAX)
+        });
+        let profile = profile.filter(|json| {
+            self.fits(
+                "dataset profile",
+                &name,
+                json,
+                limits::DATASET_PROFILE_CHARS,
+            )
+        });
+        let context = Some((tag_keys::DATASET_CONTEXT, context));
+        let context = context.filter(|(_, context)| !context.is_empty());
+        let tags = { tags.iter() }
+            .map(|(key, value)| (&**key, &**value))
+            .chain(context)
+            .map(|(key, value)| Tag {
+                key: text("dataset tag", key, limits::INPUT_TAG_KEY_CHARS),
+                value: text("dataset tag", value, limits::INPUT_TAG_VALUE_CHARS),
+            })
+            .collect();
+        DatasetRecord {
+            digest,
+            source_type,
+            schema,
+            profile,
+            tags,
+            source,
+            name,
+        }
+    }
+
+    fn dataset_name(&self, dataset: &Dataset) -> String {
+        let name = dataset.shown_name();
+        let sanitizer = &self.tracker.sanitizer;
+        sanitizer
+            .sanitize_text("dataset name", name, name, limits::DATASET_NAME_CHARS)
+            .unwrap_or_else(|| name.to_owned())
+    }
+
+    /// Returns true if MLflow can store a part of the dataset `name`, which `kind` names; else logs a warning.
+    fn fits(&self, kind: &'static str, name: &str, json: &str, max: usize) -> bool {
+        // The text is ASCII, so its characters are its bytes.
+        let length = json.len();
+        if length > max {
+            self.tracker.warn_once(
+                kind,
+                name,
+                format_args!(
+                    "it has {length} characters and is left out: MLflow stores at most {max}"
+                ),
+            );
+        }
+        length <= max
+    }
+
+    /// Returns the digest of the content, or if the content is not seen, that of the description.
+    fn content_digest(
+        &self,
+        content: &DatasetContent,
+        description: &DigestedDescription<'_>,
+    ) -> RecordedDigest {
+        let of_description = || digest_of_text(&to_python_json(description));
+        match content {
+            DatasetContent::Unseen => RecordedDigest::Known(of_description()),
+            DatasetContent::Arrays { features, targets } => {
+                RecordedDigest::Known(array::digest(features, targets.as_ref()))
+            }
+            DatasetContent::File(path) => match file_digest(path, of_description) {
+                Ok(digest) => digest,
+                Err(error) => {
+                    let name = description.name;
+                    let warning = fallback_warning(name, path, &error);
+                    self.tracker
+                        .warn_user_once("dataset digest", name, &warning);
+                    RecordedDigest::Known(of_description())
+                }
+            },
+        }
+    }
+}
+
+/// Returns the digest of a small file, or what is needed to compute that of a large one later.
+fn file_digest(
+    path: &Path,
+    of_description: impl FnOnce() -> String,
+) -> std::io::Result<RecordedDigest> {
+    let file = DigestSource::open(path)?;
+    let FileStamp {
+        length,
+        modified_ns,
+    } = file.stamp();
+    let absolute = std::path::absolute(path)?;
+    match absolute.into_os_string().into_string() {
+        Ok(path) if length > INLINE_FILE_BYTES => Ok(RecordedDigest::OfFile {
+            file: FileVersion {
+                path,
+                length,
+                modified_ns,
+            },
+            fallback: of_description(),
+        }),
+        // A path that no JSON can hold could not be found again later.
+        _ => file.digest().map(RecordedDigest::Known),
+    }
+}
+
+/// Returns the profile of the content and the given numbers as JSON.
+fn profile_json(
+    content: &DatasetContent,
+    given: &[(String, f64)],
+    sanitize_key: impl Fn(&str) -> String,
+) -> Option<String> {
+    let mut fields = Vec::new();
+    if let DatasetContent::Arrays { features, targets } = content {
+        features.push_profile("features", &mut fields);
+        if let Some(targets) = targets {
+            targets.push_profile("targets", &mut fields);
+        }
+    }
+    let given = given.iter();
+    fields.extend(given.map(|(key, number)| (sanitize_key(key), to_json_number(*number))));
+    (!fields.is_empty()).then(|| to_python_json(&JsonObject(fields)))
+}
+
+/// Returns the number as JSON, an integer without a decimal point.
+#[allow(clippy::cast_possible_truncation)] // the number is an integer that fits
+fn to_json_number(number: f64) -> Value {
+    if number.fract() == 0.0 && number.abs() <= MAX_EXACT_INTEGER {
+        json!(number as i64)
+    } else {
+        json!(number)
+    }
+}
