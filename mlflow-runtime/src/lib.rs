@@ -71,6 +71,8 @@
 //! | `MLFLOW_WORKSPACE` | workspace on the server | |
 //! | `MLFLOW_HTTP_REQUEST_TIMEOUT` | seconds that one request may take | 120 |
 //! | `MLFLOW_HTTP_REQUEST_MAX_RETRIES` | failures after which the store counts as unavailable; values are kept all the same | 7 |
+//! | `MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD` | `true`: large artifacts are uploaded in parts to the bucket behind the server, by URLs that the server signs; `false`: they are not | as the server advertises |
+//! | `MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE`, `MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE` | bytes from which on an artifact is large; bytes of a part, at least 5 MiB | 500 MiB, 10 MiB |
 //! | `MLFLOW_TRACKING_ENABLED` | `false`: everything is a no-op | `true` |
 //! | `MLFLOW_EXIT_TIMEOUT` | seconds that the end of the process may wait | 5 |
 //! | `MLFLOW_JOURNAL_DIR` | directory where values wait | `mlflow-runtime/journal` in the state directory; without `HOME`, `mlflow-runtime-<uid>/journal` in the temporary one |

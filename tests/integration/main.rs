@@ -25,6 +25,7 @@ mod full;
 mod images;
 mod macros;
 mod many_artifacts;
+mod multipart_uploads;
 mod one_bad_apple;
 mod other_users;
 mod outage;

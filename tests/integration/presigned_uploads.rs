@@ -155,6 +155,14 @@ fn a_bucket_is_sent_what_was_signed_and_none_of_our_credentials() {
     }
 }
 
+#[test]
+fn an_upload_signed_without_a_content_type_has_that_of_its_extension() {
+    let signs = |url: &str| Reply::json(&format!(r#"{{"presigned_url":"{url}"}}"#));
+    let (put, _, bucket) = put(signs, |_| Reply::status(200, ""));
+    assert_eq!(put, Ok(()));
+    assert_eq!(bucket.requests()[0].headers["content-type"], "text/plain");
+}
+
 /// Regression: the bytes were deleted as rejected. An artifact without a signed upload stays blocked instead.
 #[test]
 fn an_artifact_that_no_upload_is_signed_for_waits_for_a_person() {

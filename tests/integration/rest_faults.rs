@@ -251,6 +251,22 @@ fn uploads_are_never_chunked() {
 }
 
 #[test]
+fn an_upload_has_the_content_type_of_its_extension() {
+    let server = FakeServer::start(|_, _| Reply::status(200, ""));
+    let store = store(&server.url());
+    for (path, expected) in [
+        ("plots/loss.png", "image/png"),
+        ("report.html", "text/html"),
+        ("model.bin", "application/octet-stream"),
+    ] {
+        let content = ArtifactContent::Bytes(Cow::Borrowed(b"x"));
+        block_on(store.put_artifact(&run(), path, content)).expect("an upload");
+        let request = server.requests().pop().expect("a request");
+        assert_eq!(request.headers["content-type"], expected, "{path}");
+    }
+}
+
+#[test]
 fn an_upload_that_stalls_ends() {
     let server = FakeServer::start_deaf();
     let bytes = vec![1; 32 << 20];

@@ -192,7 +192,7 @@ mod tests {
     }
 
     /// A variable and a value that can be used, for each setting.
-    const VARIABLES: [(&str, &str); 28] = [
+    const VARIABLES: [(&str, &str); 31] = [
         ("MLFLOW_TRACKING_URI", "http://env:5000"),
         ("MLFLOW_EXPERIMENT_NAME", "env"),
         ("MLFLOW_EXPERIMENT_ID", "7"),
@@ -207,6 +207,9 @@ mod tests {
         ("MLFLOW_WORKSPACE", "env"),
         ("MLFLOW_HTTP_REQUEST_TIMEOUT", "2.5"),
         ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2"),
+        ("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true"),
+        ("MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE", "99"),
+        ("MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE", "99"),
         ("MLFLOW_TRACKING_ENABLED", "false"),
         ("MLFLOW_EXIT_TIMEOUT", "9"),
         ("MLFLOW_JOURNAL_DIR", "/env/journal"),
@@ -271,6 +274,9 @@ mod tests {
         let settings = explain(&config, &VARIABLES);
         let from_environment = [
             "MLFLOW_EXPERIMENT_ID",
+            "MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD",
+            "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE",
+            "MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE",
             "MLFLOW_ENV",
             "HTTPS_PROXY",
             "NO_PROXY",
@@ -353,6 +359,13 @@ mod tests {
             ("MLFLOW_TRACKING_INSECURE_TLS", "maybe", Some("false")),
             ("MLFLOW_HTTP_REQUEST_TIMEOUT", "-3", Some("120")),
             ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "many", Some("7")),
+            ("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "ja", None),
+            (
+                "MLFLOW_MULTIPART_UPLOAD_MINIMUM_FILE_SIZE",
+                "1 GB",
+                Some("524288000"),
+            ),
+            ("MLFLOW_MULTIPART_UPLOAD_CHUNK_SIZE", "-1", Some("10485760")),
             ("MLFLOW_TRACKING_ENABLED", "ja", Some("true")),
             ("MLFLOW_EXIT_TIMEOUT", "soon", Some("5")),
             ("MLFLOW_JOURNAL_MAX_BYTES", "1 GB", Some("1073741824")),

@@ -10,6 +10,7 @@ mod credentials_file;
 pub(crate) mod destination;
 pub(crate) mod distributed;
 mod explanation;
+pub(crate) mod multipart;
 mod proxies;
 mod resolver;
 pub(crate) mod server;
@@ -88,6 +89,7 @@ pub(crate) struct Settings {
     pub(crate) run_id: Option<String>,
     pub(crate) request_timeout: Duration,
     pub(crate) max_retries: u32,
+    pub(crate) multipart: multipart::MultipartUploads,
     pub(crate) exit_timeout: Duration,
     pub(crate) journal: JournalLocation,
     pub(crate) journal_max_bytes: u64,
@@ -381,6 +383,7 @@ impl Config {
             .configured(max_retries)
             .variable(|value| parse_number(MAX_RETRIES, &value, "a whole number"))
             .or(7);
+        let multipart = multipart::MultipartUploads::resolve(resolver);
         let enabled = resolver
             .choose(ENABLED)
             .configured(enabled)
@@ -415,6 +418,7 @@ impl Config {
             run_id,
             request_timeout,
             max_retries,
+            multipart,
             exit_timeout,
             journal,
             journal_max_bytes,

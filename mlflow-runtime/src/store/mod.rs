@@ -38,6 +38,7 @@ pub(crate) use rest::bodies as rest_bodies;
 #[cfg(fuzzing)]
 pub(crate) use rest::fuzz_support;
 
+pub use crate::config::multipart::MultipartUploads;
 pub use crate::model::{ExperimentRef, InputDataset, Metric, Param, RunStatus, Tag};
 pub(crate) use catalog::{
     ByteSink, Catalog, ClientStore, Continuation, Page, Registry, RemainingIds,

@@ -60,6 +60,7 @@ impl Destination {
         options.workspace.clone_from(&settings.server.workspace);
         options.timeout = settings.request_timeout;
         options.connect_timeout = options.connect_timeout.min(settings.request_timeout);
+        options.multipart = settings.multipart;
         options.insecure_tls = insecure;
         options.ca_bundle = ca_bundle;
         options.client_cert = client_cert;

@@ -40,6 +40,10 @@ impl Bucket {
         bucket
     }
 
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Returns the objects in the bucket, ordered by key: the key, the content type and the bytes of each.
     pub(crate) fn objects(&self) -> Vec<(String, String, Vec<u8>)> {
         let listed = self.ask(
@@ -60,6 +64,13 @@ impl Bucket {
         listed.lines().map(object).collect()
     }
 
+    /// Returns the number of uploads in parts that are neither complete nor aborted.
+    pub(crate) fn unfinished_uploads(&self) -> usize {
+        let listed = self
+            .ask("print(len(client.list_multipart_uploads(Bucket='bucket').get('Uploads', [])))");
+        listed.trim().parse().expect("a number")
+    }
+
     /// Runs a Python script with boto's `client` for this service; returns what the script printed.
     pub(crate) fn ask(&self, script: &str) -> String {
         let begin = "import boto3, sys\nclient = boto3.client('s3', endpoint_url=sys.argv[1], \
@@ -71,20 +82,37 @@ impl Bucket {
 /// Starts a tracking server whose runs keep their artifacts in the bucket at this port. Only the server has
 /// the credentials of the bucket.
 pub(crate) fn server_of(port: u16) -> Server {
-    let endpoint: &'static str = format!("http://127.0.0.1:{port}").leak();
-    let environment: Environment = vec![
-        ("MLFLOW_S3_ENDPOINT_URL", endpoint),
-        ("AWS_ACCESS_KEY_ID", "the-servers-key"),
-        ("AWS_SECRET_ACCESS_KEY", "the-servers-secret"),
-        ("AWS_DEFAULT_REGION", "us-east-1"),
-    ]
-    .leak();
     let options = [
         "--no-serve-artifacts",
         "--default-artifact-root",
         "s3://bucket/runs",
     ];
-    Server::start_in(environment, &options)
+    let endpoint = format!("http://127.0.0.1:{port}");
+    Server::start_in(environment(&endpoint, &[]), &options)
+}
+
+/// Starts a tracking server that serves artifacts, and keeps them in the bucket at the URL `endpoint`.
+pub(crate) fn serving_server(
+    endpoint: &str,
+    variables: &[(&'static str, &'static str)],
+    options: &[&str],
+) -> Server {
+    let mut all = vec!["--artifacts-destination", "s3://bucket/served"];
+    all.extend(options);
+    Server::start_in(environment(endpoint, variables), &all)
+}
+
+/// Returns the variables of a server with the credentials of the bucket, and `variables`.
+fn environment(endpoint: &str, variables: &[(&'static str, &'static str)]) -> Environment {
+    let endpoint: &'static str = endpoint.to_owned().leak();
+    let mut all = vec![
+        ("MLFLOW_S3_ENDPOINT_URL", endpoint),
+        ("AWS_ACCESS_KEY_ID", "the-servers-key"),
+        ("AWS_SECRET_ACCESS_KEY", "the-servers-secret"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ];
+    all.extend(variables);
+    all.leak()
 }
 
 impl Drop for Bucket {

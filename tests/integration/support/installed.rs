@@ -21,6 +21,35 @@ const PACKAGES: [&str; 8] = [
     "moto<6",            // S3 service on this machine
 ];
 
+/// Newer release, for what the installed one does not have. Only the package itself is installed, beside the
+/// packages of the installed one.
+const NEWER: &str = "mlflow==3.18.0";
+
+/// Returns the directory of the newer release. A server uses the release if `PYTHONPATH` names this directory.
+pub(crate) fn newer_release() -> &'static Path {
+    static DIRECTORY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let directory = home.join(NEWER);
+        let python = executable().with_file_name("python");
+        let lock = File::create(home.join("mlflow.lock")).expect("a lock file under target/");
+        lock.lock().expect("the lock");
+        if !directory.join("ready").exists() {
+            let _ = fs::remove_dir_all(&directory);
+            let mut install = Command::new(python);
+            must_succeed(
+                install
+                    .args(["-m", "pip", "install", "--quiet", "--no-deps", NEWER])
+                    .arg("--target")
+                    .arg(&directory),
+                "the tests install a newer MLflow from the package index",
+            );
+            fs::write(directory.join("ready"), "").expect("a file under target/");
+        }
+        directory
+    });
+    &DIRECTORY
+}
+
 /// Returns the path of the `mlflow` executable. MLflow is installed first if it is missing.
 pub(super) fn executable() -> &'static Path {
     static EXECUTABLE: LazyLock<PathBuf> =

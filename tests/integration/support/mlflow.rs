@@ -192,10 +192,11 @@ impl Server {
             .stdin(Stdio::piped())
             .stdout(log.try_clone().expect("a log file"))
             .stderr(log);
-        if !options
-            .iter()
-            .any(|option| option.as_ref() == "--no-serve-artifacts")
-        {
+        let replaces_artifacts = |option: &dyn AsRef<OsStr>| {
+            let option = option.as_ref();
+            option == "--no-serve-artifacts" || option == "--artifacts-destination"
+        };
+        if !options.iter().any(|option| replaces_artifacts(option)) {
             shell
                 .arg("--artifacts-destination")
                 .arg(home.join("artifacts"));

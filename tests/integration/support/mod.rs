@@ -5,7 +5,7 @@ pub(crate) mod bucket;
 pub(crate) mod command_line;
 pub(crate) mod fake_server;
 pub(crate) mod fault;
-mod installed;
+pub(crate) mod installed;
 pub(crate) mod mlflow;
 pub(crate) mod outsider;
 pub(crate) mod postgres;

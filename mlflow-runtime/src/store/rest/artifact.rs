@@ -1,13 +1,23 @@
-//! Routing of artifacts: through the server's proxy, to a directory of this host, or to a bucket.
+//! Routing of artifacts: through the server's proxy, in parts by URLs that the server signs, to a directory of this
+//! host, or to a bucket.
 
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Url};
 
-use super::error::{self, Route};
+use super::error::{self, Cause, RequestError, Route};
 use super::http::{self, HttpClient};
+use super::multipart::{self, MultipartOutcome};
+use super::server_info::ServerInfo;
 use super::upload::{self, UploadContent};
-use super::{ArtifactContent, StoreError, StoredRun, json, presigned, time_limit};
+use super::{
+    ArtifactContent, StoreError, StoredRun, artifact_url, content_type, json, presigned, time_limit,
+};
+use crate::config::multipart::MultipartUploads;
 use crate::store::{local_artifacts, uri, validate};
+
+/// Length up to which an artifact is sent without a question about what the server takes. A longer one would be
+/// sent in vain to a server that passes no artifacts on.
+const MAX_UNASKED_BYTES: u64 = 1 << 20;
 
 /// Writes one artifact to the destination that the run's artifact URI names.
 pub(super) async fn put_artifact(
@@ -20,7 +30,7 @@ pub(super) async fn put_artifact(
     let scheme = uri::scheme(&run.artifact_uri);
     match scheme {
         Some("mlflow-artifacts") => {
-            put_through_server(http, &run.artifact_uri, path, content).await
+            put_through_server(http, run, path, &UploadContent::from(content)).await
         }
         None => put_in_directory(http, &run.artifact_uri, path, content).await,
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
@@ -53,21 +63,78 @@ async fn put_in_directory(
     })
 }
 
+/// Sends an artifact through the server's proxy, or in parts by URLs that the server signs.
 async fn put_through_server(
     http: &HttpClient,
-    artifact_uri: &str,
+    run: &StoredRun,
     path: &str,
-    content: ArtifactContent<'_>,
+    content: &UploadContent<'_>,
 ) -> Result<(), StoreError> {
-    let url = artifact_proxy_url(http.base_url(), artifact_uri, path)?;
+    let length = content.length()?;
+    let MultipartUploads {
+        enabled,
+        min_file_bytes,
+        ..
+    } = http.multipart();
+    let is_large = length >= min_file_bytes;
+    let info = if is_large || length > MAX_UNASKED_BYTES {
+        http.server_info().await
+    } else {
+        ServerInfo::default()
+    };
+    if info.artifacts_presigned_only {
+        http.set_presigned_only();
+    }
+    if http.is_presigned_only() {
+        return put_by_signed_urls(http, run, path, content).await;
+    }
+    if is_large
+        && enabled.unwrap_or(info.multipart_uploads_enabled)
+        && let MultipartOutcome::Uploaded =
+            multipart::upload_in_parts(http, run, path, content).await?
+    {
+        return Ok(());
+    }
+    match put_by_proxy(http, run, path, content).await {
+        Err(RequestError::Known(Cause::PresignedOnly, _)) => {
+            http.set_presigned_only();
+            put_by_signed_urls(http, run, path, content).await
+        }
+        put => Ok(put?),
+    }
+}
+
+/// Uploads an artifact of whatever size in parts, because the server passes no artifacts on. The server signs
+/// nothing else for its own bucket.
+async fn put_by_signed_urls(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+    content: &UploadContent<'_>,
+) -> Result<(), StoreError> {
+    match multipart::upload_in_parts(http, run, path, content).await? {
+        MultipartOutcome::Uploaded => Ok(()),
+        MultipartOutcome::Unsupported => Err(presigned::blocked_error(
+            run,
+            "the server was started with --artifacts-presigned-only, and its artifact storage takes no uploads in parts",
+        )),
+    }
+}
+
+async fn put_by_proxy(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+    content: &UploadContent<'_>,
+) -> Result<(), RequestError> {
+    let url = artifact_url::proxied_url(http.base_url(), &run.artifact_uri, path)?;
     let asked = format!("PUT artifact {path}");
     let request = |url| {
         let request = http.request(Method::PUT, url);
-        request.header(CONTENT_TYPE, "application/octet-stream")
+        request.header(CONTENT_TYPE, content_type::of_path(path))
     };
-    let content = UploadContent::from(content);
     let response =
-        upload::send_following_redirects(request, http.timeout(), &asked, url, &content).await?;
+        upload::send_following_redirects(request, http.timeout(), &asked, url, content).await?;
     let answer = http::read_success_body(Route::Artifacts, &asked, response);
     let body = time_limit::with_timeout(http.timeout(), &asked, answer).await?;
     // MLflow answers with an empty body or with `{}`. A server that answers anything else has not stored the
@@ -75,7 +142,7 @@ async fn put_through_server(
     if body.is_empty() || serde_json::from_slice::<json::EmptyResponse>(&body).is_ok() {
         Ok(())
     } else {
-        Err(error::unexpected_response_error(&asked, &body))
+        Err(error::unexpected_response_error(&asked, &body).into())
     }
 }
 
@@ -86,73 +153,4 @@ pub(super) fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
         || server.host_str().is_some_and(|h| h.starts_with("127."));
     // `<root>/<experiment>/<run>/artifacts`
     server_is_local || root.ancestors().nth(3).is_some_and(std::path::Path::is_dir)
-}
-
-/// Returns the URL that an artifact URI stands for: `mlflow-artifacts:/…` (through the tracking server) or
-/// `mlflow-artifacts://host/…`.
-pub(super) fn artifact_proxy_url(
-    server: &Url,
-    artifact_uri: &str,
-    path: &str,
-) -> Result<Url, StoreError> {
-    proxy_url(server, "artifacts", artifact_uri, path)
-}
-
-/// Returns the URL at which the server signs the download of an artifact of its own bucket.
-pub(super) fn presigned_proxy_url(
-    server: &Url,
-    artifact_uri: &str,
-    path: &str,
-) -> Result<Url, StoreError> {
-    proxy_url(server, "presigned", artifact_uri, path)
-}
-
-fn proxy_url(server: &Url, route: &str, artifact_uri: &str, path: &str) -> Result<Url, StoreError> {
-    let rest = artifact_uri
-        .strip_prefix("mlflow-artifacts:")
-        .unwrap_or(artifact_uri);
-    let (origin, root) = match rest.strip_prefix("//") {
-        Some(with_host) if !with_host.starts_with('/') => {
-            let (authority, root) = with_host.split_once('/').unwrap_or((with_host, ""));
-            let host = authority
-                .rsplit_once('@')
-                .map_or(authority, |(_userinfo, host)| host);
-            (format!("{}://{host}", server.scheme()), root)
-        }
-        _ => (server.origin().ascii_serialization(), rest),
-    };
-    let prefix = server.path().trim_end_matches('/');
-    let root = root.trim_matches('/');
-    let mut url = format!("{origin}{prefix}/api/2.0/mlflow-artifacts/{route}/{root}/");
-    uri::push_encoded_path(&mut url, path);
-    http::parse_url(&url)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn proxied_uris_resolve_as_in_mlflow() {
-        let resolve = |server: &str, uri: &str| {
-            let server = Url::parse(server).expect("a URL");
-            artifact_proxy_url(&server, uri, "d/ü a.txt").map(String::from)
-        };
-        let tail = "api/2.0/mlflow-artifacts/artifacts/0/r/artifacts/d/%C3%BC%20a.txt";
-        assert_eq!(
-            resolve("http://h:5000/", "mlflow-artifacts:/0/r/artifacts"),
-            Ok(format!("http://h:5000/{tail}"))
-        );
-        assert_eq!(
-            resolve("https://h/pre", "mlflow-artifacts:///0/r/artifacts"),
-            Ok(format!("https://h/pre/{tail}"))
-        );
-        assert_eq!(
-            resolve(
-                "https://h/pre",
-                "mlflow-artifacts://u:p@other:7/0/r/artifacts"
-            ),
-            Ok(format!("https://other:7/pre/{tail}"))
-        );
-    }
 }

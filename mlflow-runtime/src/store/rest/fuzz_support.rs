@@ -14,7 +14,7 @@ use reqwest::{Response, Url};
 use serde::de::DeserializeOwned;
 
 use super::error::{RequestError, Route};
-use super::{artifact, duplicates, http, json, require_active_experiment};
+use super::{artifact_url, duplicates, http, json, require_active_experiment};
 use crate::shipper::fuzz_support::delay_after;
 use crate::store::{StoreError, local_artifacts};
 
@@ -40,7 +40,7 @@ pub(crate) fn parse_as_every_response(
     }
     let info = |info: json::RunInfo| {
         let stored = info.into_stored_run();
-        let proxied = artifact::artifact_proxy_url(&SERVER, &stored.artifact_uri, "a.txt");
+        let proxied = artifact_url::proxied_url(&SERVER, &stored.artifact_uri, "a.txt");
         let direct = local_artifacts::uri_to_directory(&stored.artifact_uri);
         to_debug_string(&(stored, proxied, direct))
     };

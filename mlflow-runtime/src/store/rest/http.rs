@@ -20,9 +20,11 @@ use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, Url, redirec
 use rustls::ClientConfig;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
-use super::error::{self, RequestError, Route};
+use super::error::{self, Cause, RequestError, Route};
+use super::server_info::ServerInfo;
 use super::{Credentials, RestOptions, StoreError, clock, time_limit, tls};
 use crate::config::destination::has_userinfo;
+use crate::config::multipart::MultipartUploads;
 use crate::store::uri;
 
 /// Time after which an idle connection is dropped, below the 5 s after which the server closes it.
@@ -71,6 +73,10 @@ pub(super) struct HttpClient {
     /// HTTPS client of buckets, created at the first upload to one.
     bucket_client: OnceCell<Client>,
     is_bucket_unavailable: Cell<bool>,
+    multipart: MultipartUploads,
+    /// Abilities that the server has advertised, once it was asked.
+    server_info: OnceCell<ServerInfo>,
+    is_presigned_only: Cell<bool>,
 }
 
 impl fmt::Debug for HttpClient {
@@ -113,6 +119,9 @@ impl HttpClient {
             ca_bundle: options.ca_bundle,
             bucket_client: OnceCell::new(),
             is_bucket_unavailable: Cell::new(false),
+            multipart: options.multipart,
+            server_info: OnceCell::new(),
+            is_presigned_only: Cell::new(false),
         })
     }
 
@@ -281,6 +290,29 @@ impl HttpClient {
     ) -> Result<Response, StoreError> {
         let asked = format!("{method} {path}");
         let url = self.api_url(path)?;
+        self.send_json_to(&asked, method, url, body, repeat).await
+    }
+
+    /// Sends a JSON body to any URL, and returns the answer unread, whatever its status.
+    pub(super) async fn post_json_to(
+        &self,
+        asked: &str,
+        url: Url,
+        body: Vec<u8>,
+        repeat: Idempotency,
+    ) -> Result<Response, StoreError> {
+        self.send_json_to(asked, Method::POST, url, body, repeat)
+            .await
+    }
+
+    async fn send_json_to(
+        &self,
+        asked: &str,
+        method: Method,
+        url: Url,
+        body: Vec<u8>,
+        repeat: Idempotency,
+    ) -> Result<Response, StoreError> {
         let body = Bytes::from(body);
         let build = || {
             self.request(method.clone(), url.clone())
@@ -288,7 +320,7 @@ impl HttpClient {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone())
         };
-        self.send(&asked, repeat, build).await
+        self.send(asked, repeat, build).await
     }
 
     /// Returns a client for buckets, which sends nothing but what the request holds. For HTTPS, the client
@@ -312,6 +344,47 @@ impl HttpClient {
     /// Returns true if the last upload to a bucket got no answer.
     pub(super) fn is_bucket_unavailable(&self) -> bool {
         self.is_bucket_unavailable.get()
+    }
+
+    /// Returns the settings of uploads in parts.
+    pub(super) fn multipart(&self) -> MultipartUploads {
+        self.multipart
+    }
+
+    /// Returns what the server advertises. The server is asked once; while it does not answer, it advertises
+    /// nothing.
+    pub(super) async fn server_info(&self) -> ServerInfo {
+        if let Some(known) = self.server_info.get() {
+            return *known;
+        }
+        let asked = "GET server-info";
+        let Ok(url) = parse_url(&format!("{}/api/3.0/mlflow/server-info", self.base)) else {
+            return ServerInfo::default();
+        };
+        let timeout = self.timeout.min(PING_TIMEOUT);
+        let build = || self.request(Method::GET, url.clone()).timeout(timeout);
+        let info = match self.send(asked, Idempotency::Idempotent, build).await {
+            Ok(response) => read_json(asked, response).await,
+            Err(error) => Err(error.into()),
+        };
+        match info {
+            Ok(info) => *self.server_info.get_or_init(|| info),
+            // Releases before 3.10 have no such route.
+            Err(RequestError::Known(Cause::UnknownRoute, _)) => {
+                *self.server_info.get_or_init(ServerInfo::default)
+            }
+            Err(_) => ServerInfo::default(),
+        }
+    }
+
+    /// Records that the server passes no artifacts on.
+    pub(super) fn set_presigned_only(&self) {
+        self.is_presigned_only.set(true);
+    }
+
+    /// Returns true if the server has said that it passes no artifacts on.
+    pub(super) fn is_presigned_only(&self) -> bool {
+        self.is_presigned_only.get()
     }
 
     /// Returns a request that carries our credentials if it goes to the server that they are for.

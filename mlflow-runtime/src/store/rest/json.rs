@@ -145,6 +145,72 @@ pub(super) fn presigned_upload(run_id: &str, path: &str) -> Vec<u8> {
     to_json(&Body { run_id, path })
 }
 
+/// Part of an upload that the bucket has.
+pub(super) struct MultipartPart {
+    pub(super) part_number: u64,
+    pub(super) etag: String,
+    /// Signed URL of the part.
+    pub(super) url: String,
+}
+
+pub(super) fn create_multipart(name: &str, parts: u64) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        path: &'a str,
+        num_parts: u64,
+    }
+    to_json(&Body {
+        path: name,
+        num_parts: parts,
+    })
+}
+
+/// Returns the body that joins the parts. Their URLs are credentials, and sent only if the upload has no id:
+/// then they are what names the parts.
+pub(super) fn complete_multipart(
+    name: &str,
+    upload_id: Option<&str>,
+    parts: &[MultipartPart],
+) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        path: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        upload_id: Option<&'a str>,
+        parts: Vec<Part<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Part<'a> {
+        part_number: u64,
+        etag: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        url: Option<&'a str>,
+    }
+    let parts = parts.iter().map(|part| Part {
+        part_number: part.part_number,
+        etag: &part.etag,
+        url: upload_id.is_none().then_some(&*part.url),
+    });
+    to_json(&Body {
+        path: name,
+        upload_id,
+        parts: parts.collect(),
+    })
+}
+
+pub(super) fn abort_multipart(name: &str, upload_id: Option<&str>) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Body<'a> {
+        path: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        upload_id: Option<&'a str>,
+    }
+    to_json(&Body {
+        path: name,
+        upload_id,
+    })
+}
+
 pub(super) fn create_run(run: &NewRun<'_>) -> Vec<u8> {
     #[derive(Serialize)]
     struct Body<'a> {

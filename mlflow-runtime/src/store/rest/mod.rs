@@ -7,8 +7,10 @@
 //!   output and in no URI that leaves this module.
 
 mod artifact;
+mod artifact_url;
 mod catalog;
 mod clock;
+mod content_type;
 mod db_errors;
 mod duplicates;
 mod error;
@@ -16,7 +18,9 @@ mod error;
 pub(crate) mod fuzz_support;
 mod http;
 mod json;
+mod multipart;
 mod presigned;
+mod server_info;
 mod time_limit;
 mod tls;
 mod upload;
@@ -34,6 +38,7 @@ use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
     StoredRun, validate,
 };
+use crate::config::multipart::MultipartUploads;
 use crate::model::{ExperimentRef, Metric, RunStatus};
 use crate::time::now_ms;
 #[cfg(feature = "__bench")]
@@ -61,6 +66,8 @@ pub struct RestOptions {
     pub connect_timeout: Duration,
     /// Longest time that a request may take, and that an upload may make no progress. Default: 120 s.
     pub timeout: Duration,
+    /// Settings of uploads in parts.
+    pub multipart: MultipartUploads,
     /// True to accept any certificate of the server. Default: false.
     pub insecure_tls: bool,
     /// PEM file with the certificates to trust instead of the system's. For uploads to a bucket, they are
@@ -80,6 +87,7 @@ impl RestOptions {
             workspace: None,
             connect_timeout: Duration::from_secs(10),
             timeout: Duration::from_secs(120),
+            multipart: MultipartUploads::default(),
             insecure_tls: false,
             ca_bundle: None,
             client_cert: None,

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::error::{RequestError, Route};
 use super::http::{self, HttpClient, Idempotency};
 use super::upload::{self, UploadContent};
-use super::{StoreError, StoredRun, json, time_limit};
+use super::{StoreError, StoredRun, content_type, json, time_limit};
 use crate::model::limits;
 
 /// Largest upload that S3 accepts in one request (Amazon S3 user guide, "Uploading objects").
@@ -63,8 +63,8 @@ pub(super) async fn upload_to_bucket(
     else {
         return Err(blocked_error(run, INVALID_PRESIGNED_UPLOAD));
     };
-    let default = HeaderValue::from_static("application/octet-stream");
-    headers.entry(CONTENT_TYPE).or_insert(default);
+    let by_name = content_type::of_path(path);
+    headers.entry(CONTENT_TYPE).or_insert(by_name);
     let client = http.bucket_client(url.scheme() == "https")?;
     let asked = format!("PUT artifact {path} to its bucket");
     let request = |url| client.put(url).headers(headers.clone());

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +32,12 @@ const MIN_STORAGE_BYTES_PER_SECOND: u64 = 1 << 20;
 pub(super) enum UploadContent<'a> {
     Memory(Bytes),
     File(&'a Path),
+    FilePart {
+        path: &'a Path,
+        /// Position of the first byte in the file.
+        offset: u64,
+        length: u64,
+    },
 }
 
 impl<'a> From<ArtifactContent<'a>> for UploadContent<'a> {
@@ -44,18 +50,53 @@ impl<'a> From<ArtifactContent<'a>> for UploadContent<'a> {
     }
 }
 
-impl UploadContent<'_> {
+impl<'a> UploadContent<'a> {
     /// Opens the content, and returns it with its length in bytes.
     fn open(&self) -> Result<(UploadSource, u64), StoreError> {
+        let rejected = |path: &Path, error: io::Error| StoreError::Rejected {
+            reason: format!("cannot read {}: {error}", path.display()).into(),
+        };
         match self {
             Self::Memory(bytes) => Ok((UploadSource::Memory(bytes.clone()), bytes.len() as u64)),
             Self::File(path) => {
                 let file = local_artifacts::open_source(path)?;
-                let metadata = file.metadata().map_err(|error| StoreError::Rejected {
-                    reason: format!("cannot read {}: {error}", path.display()).into(),
-                })?;
+                let metadata = file.metadata().map_err(|error| rejected(path, error))?;
                 Ok((UploadSource::File(file), metadata.len()))
             }
+            Self::FilePart {
+                path,
+                offset,
+                length,
+            } => {
+                let mut file = local_artifacts::open_source(path)?;
+                let sought = file.seek(SeekFrom::Start(*offset));
+                sought.map_err(|error| rejected(path, error))?;
+                Ok((UploadSource::File(file), *length))
+            }
+        }
+    }
+
+    /// Returns a part of the content, without reading it. The part has to be inside the content.
+    pub(super) fn part(&self, offset: u64, length: u64) -> UploadContent<'a> {
+        match self {
+            Self::Memory(bytes) => {
+                let bound = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                UploadContent::Memory(bytes.slice(bound(offset)..bound(offset + length)))
+            }
+            Self::File(path) => UploadContent::FilePart {
+                path,
+                offset,
+                length,
+            },
+            Self::FilePart {
+                path,
+                offset: start,
+                ..
+            } => UploadContent::FilePart {
+                path,
+                offset: start + offset,
+                length,
+            },
         }
     }
 

@@ -19,7 +19,7 @@ use crate::entities::FileInfo;
 use crate::store::rest::error::{self, Cause, RequestError, Route};
 use crate::store::rest::http::{self, Idempotency};
 use crate::store::rest::json::{RunResponse, to_json};
-use crate::store::rest::{artifact, presigned, time_limit, upload};
+use crate::store::rest::{artifact, artifact_url, presigned, time_limit, upload};
 use crate::store::{ByteSink, ClientError, StoredRun, local_artifacts, uri};
 
 /// URL that the server has signed.
@@ -104,7 +104,7 @@ pub(super) async fn read(
     let asked = format!("GET artifact {path} of the run {run_id}");
     let url = if uri::scheme(&run.artifact_uri) == Some("mlflow-artifacts") {
         check_server_path(path)?;
-        artifact::artifact_proxy_url(api.http.base_url(), &run.artifact_uri, path)?
+        artifact_url::proxied_url(api.http.base_url(), &run.artifact_uri, path)?
     } else {
         if let Ok(root) = local_artifacts::uri_to_directory(&run.artifact_uri)
             && artifact::is_on_this_host(api.http.base_url(), &root)
@@ -220,7 +220,7 @@ async fn request_presigned(
     const ASKED: &str = "a signed URL for the artifact";
     if uri::scheme(&run.artifact_uri) == Some("mlflow-artifacts") {
         let server = api.http.base_url();
-        let url = artifact::presigned_proxy_url(server, &run.artifact_uri, path)?;
+        let url = artifact_url::presigned_url(server, &run.artifact_uri, path)?;
         let response = match open(api, ASKED, &url).await {
             Ok(response) => response,
             Err(failure) => return Err(api.explain(ASKED, failure).await),
