@@ -26,6 +26,8 @@ mod images;
 mod macros;
 mod many_artifacts;
 mod multipart_uploads;
+#[cfg(feature = "object-store")]
+mod object_storage;
 mod one_bad_apple;
 mod other_users;
 mod outage;

@@ -311,14 +311,14 @@ fn a_server_that_does_not_serve_artifacts() {
             other => panic!("{other:?}"),
         }
         let cloud = StoredRun {
-            artifact_uri: "s3://bucket/1/r/artifacts".to_owned(),
+            artifact_uri: "hdfs://host/1/r/artifacts".to_owned(),
             ..run
         };
         match store.put_artifact(&cloud, "a.txt", bytes()).await {
             Err(StoreError::Blocked {
                 reason,
                 everything: false,
-            }) => assert!(reason.contains("s3:"), "{reason}"),
+            }) => assert!(reason.contains("hdfs:"), "{reason}"),
             other => panic!("{other:?}"),
         }
     });

@@ -17,6 +17,8 @@ mod client_error;
 mod error;
 mod local_artifacts;
 mod memory;
+#[cfg(feature = "object-store")]
+mod object_storage;
 mod open;
 mod rest;
 mod sqlite;

@@ -7,12 +7,15 @@ use reqwest::{Method, Url};
 use super::error::{self, Cause, RequestError, Route};
 use super::http::{self, HttpClient};
 use super::multipart::{self, MultipartOutcome};
+use super::presigned::BucketOutcome;
 use super::server_info::ServerInfo;
 use super::upload::{self, UploadContent};
 use super::{
     ArtifactContent, StoreError, StoredRun, artifact_url, content_type, json, presigned, time_limit,
 };
 use crate::config::multipart::MultipartUploads;
+#[cfg(feature = "object-store")]
+use crate::store::object_storage;
 use crate::store::{local_artifacts, uri, validate};
 
 /// Length up to which an artifact is sent without a question about what the server takes. A longer one would be
@@ -36,9 +39,34 @@ pub(super) async fn put_artifact(
         Some(scheme) if scheme.eq_ignore_ascii_case("file") => {
             put_in_directory(http, &run.artifact_uri, path, content).await
         }
-        Some(_) => {
-            presigned::upload_to_bucket(http, run, path, &UploadContent::from(content)).await
+        Some(_) => put_in_bucket(http, run, path, &UploadContent::from(content)).await,
+    }
+}
+
+/// Uploads an artifact by a URL that the server signs. Where the server signs none, the artifact is written with
+/// credentials from the environment, if this library is built for that.
+async fn put_in_bucket(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+    content: &UploadContent<'_>,
+) -> Result<(), StoreError> {
+    match presigned::upload_to_bucket(http, run, path, content).await? {
+        BucketOutcome::Uploaded => Ok(()),
+        #[cfg(feature = "object-store")]
+        BucketOutcome::NotSigned(_) if object_storage::is_supported(&run.artifact_uri) => {
+            let upload = object_storage::Upload {
+                client: http.bucket_client(true)?,
+                timeout: http.timeout(),
+                artifact_uri: &run.artifact_uri,
+                path,
+                content_type: content_type::of_path(path),
+            };
+            let put = http.object_storage().put(upload, content.source()).await;
+            http.set_bucket_unavailable(matches!(put, Err(StoreError::Unavailable { .. })));
+            put
         }
+        BucketOutcome::NotSigned(reason) => Err(reason),
     }
 }
 
@@ -131,7 +159,7 @@ async fn put_by_proxy(
     let asked = format!("PUT artifact {path}");
     let request = |url| {
         let request = http.request(Method::PUT, url);
-        request.header(CONTENT_TYPE, content_type::of_path(path))
+        request.header(CONTENT_TYPE, content_type::header(path))
     };
     let response =
         upload::send_following_redirects(request, http.timeout(), &asked, url, content).await?;

@@ -18,15 +18,20 @@ const TEXTS: [&str; 12] = [
     "sh",
 ];
 
+/// Returns the content type of an artifact with this path, as a header.
+pub(super) fn header(path: &str) -> HeaderValue {
+    HeaderValue::from_static(of_path(path))
+}
+
 /// Returns the content type of an artifact with this path.
-pub(super) fn of_path(path: &str) -> HeaderValue {
+pub(super) fn of_path(path: &str) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or(path);
     let extension = name.rsplit('.').next().unwrap_or(name);
     if TEXTS.contains(&extension) {
-        return HeaderValue::from_static("text/plain");
+        return "text/plain";
     }
     let guess = mime_guess::from_path(name).first_raw();
-    HeaderValue::from_static(guess.unwrap_or("application/octet-stream"))
+    guess.unwrap_or("application/octet-stream")
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ use super::server_info::ServerInfo;
 use super::{Credentials, RestOptions, StoreError, clock, time_limit, tls};
 use crate::config::destination::has_userinfo;
 use crate::config::multipart::MultipartUploads;
+#[cfg(feature = "object-store")]
+use crate::store::object_storage::ObjectStorage;
 use crate::store::uri;
 
 /// Time after which an idle connection is dropped, below the 5 s after which the server closes it.
@@ -77,6 +79,8 @@ pub(super) struct HttpClient {
     /// Abilities that the server has advertised, once it was asked.
     server_info: OnceCell<ServerInfo>,
     is_presigned_only: Cell<bool>,
+    #[cfg(feature = "object-store")]
+    object_storage: ObjectStorage,
 }
 
 impl fmt::Debug for HttpClient {
@@ -122,6 +126,8 @@ impl HttpClient {
             multipart: options.multipart,
             server_info: OnceCell::new(),
             is_presigned_only: Cell::new(false),
+            #[cfg(feature = "object-store")]
+            object_storage: ObjectStorage::default(),
         })
     }
 
@@ -375,6 +381,12 @@ impl HttpClient {
             }
             Err(_) => ServerInfo::default(),
         }
+    }
+
+    /// Returns the buckets to which this process writes itself.
+    #[cfg(feature = "object-store")]
+    pub(super) fn object_storage(&self) -> &ObjectStorage {
+        &self.object_storage
     }
 
     /// Records that the server passes no artifacts on.

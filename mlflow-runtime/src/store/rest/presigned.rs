@@ -39,13 +39,20 @@ struct PresignedUpload {
     headers: BTreeMap<String, String>,
 }
 
+/// End of an upload to a bucket.
+pub(super) enum BucketOutcome {
+    Uploaded,
+    /// The server signs no upload of this artifact, for the reason in the error.
+    NotSigned(StoreError),
+}
+
 /// Uploads one artifact of a run whose artifacts go neither through the server nor to a directory.
 pub(super) async fn upload_to_bucket(
     http: &HttpClient,
     run: &StoredRun,
     path: &str,
     content: &UploadContent<'_>,
-) -> Result<(), StoreError> {
+) -> Result<BucketOutcome, StoreError> {
     let length = content.length()?;
     if length > MAX_UPLOAD_BYTES {
         return Err(blocked_error(
@@ -58,12 +65,15 @@ pub(super) async fn upload_to_bucket(
     let PresignedUpload {
         presigned_url,
         headers,
-    } = request_presigned_upload(http, run, path).await?;
+    } = match request_presigned_upload(http, run, path).await? {
+        Ok(signed) => signed,
+        Err(reason) => return Ok(BucketOutcome::NotSigned(reason)),
+    };
     let (Ok(url), Some(mut headers)) = (Url::parse(&presigned_url), build_header_map(&headers))
     else {
         return Err(blocked_error(run, INVALID_PRESIGNED_UPLOAD));
     };
-    let by_name = content_type::of_path(path);
+    let by_name = content_type::header(path);
     headers.entry(CONTENT_TYPE).or_insert(by_name);
     let client = http.bucket_client(url.scheme() == "https")?;
     let asked = format!("PUT artifact {path} to its bucket");
@@ -73,15 +83,16 @@ pub(super) async fn upload_to_bucket(
     // Answers of the tracking server show nothing about the bucket, so `ping_artifacts` needs this record.
     http.set_bucket_unavailable(sent.is_err());
     let answer = check_bucket_response(run, &asked, sent?);
-    time_limit::with_timeout(http.timeout(), &asked, answer).await
+    time_limit::with_timeout(http.timeout(), &asked, answer).await?;
+    Ok(BucketOutcome::Uploaded)
 }
 
-/// Requests the signature of an upload from the server.
+/// Requests the signature of an upload from the server. The inner error is the reason why the server does not sign.
 async fn request_presigned_upload(
     http: &HttpClient,
     run: &StoredRun,
     path: &str,
-) -> Result<PresignedUpload, StoreError> {
+) -> Result<Result<PresignedUpload, StoreError>, StoreError> {
     const ROUTE: &str = "artifacts/presigned-upload-url";
     let asked = format!("POST {ROUTE}");
     let body = json::presigned_upload(&run.run_id, path);
@@ -91,20 +102,25 @@ async fn request_presigned_upload(
         StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
     );
     match http::read_success_body(Route::Artifacts, &asked, response).await {
-        Ok(body) => {
-            serde_json::from_slice(&body).map_err(|_| blocked_error(run, INVALID_PRESIGNED_UPLOAD))
-        }
+        Ok(body) => match serde_json::from_slice(&body) {
+            Ok(signed) => Ok(Ok(signed)),
+            Err(_) => Err(blocked_error(run, INVALID_PRESIGNED_UPLOAD)),
+        },
         Err(RequestError::Refused { code, reason, .. }) if code == "RESOURCE_DOES_NOT_EXIST" => {
             Err(StoreError::Missing {
                 reason: reason.into(),
             })
         }
-        Err(RequestError::Refused { reason, .. }) => Err(not_signed(run, &reason)),
-        Err(RequestError::Other(StoreError::Rejected { reason })) => Err(not_signed(run, &reason)),
-        Err(RequestError::Known(..) | RequestError::Other(_)) if is_unknown => Err(blocked_error(
-            run,
-            "the server does not sign uploads: MLflow does since 3.17. Upgrade the server, or start it with --serve-artifacts",
-        )),
+        Err(RequestError::Refused { reason, .. }) => Ok(Err(not_signed(run, &reason))),
+        Err(RequestError::Other(StoreError::Rejected { reason })) => {
+            Ok(Err(not_signed(run, &reason)))
+        }
+        Err(RequestError::Known(..) | RequestError::Other(_)) if is_unknown => {
+            Ok(Err(blocked_error(
+                run,
+                "the server does not sign uploads: MLflow does since 3.17. Upgrade the server, or start it with --serve-artifacts",
+            )))
+        }
         Err(RequestError::Known(_, error) | RequestError::Other(error)) => Err(error),
     }
 }

@@ -76,6 +76,15 @@ impl<'a> UploadContent<'a> {
         }
     }
 
+    /// Returns the whole content, as a store receives it.
+    #[cfg(feature = "object-store")]
+    pub(super) fn source(&self) -> ArtifactContent<'_> {
+        match self {
+            Self::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
+            Self::File(path) | Self::FilePart { path, .. } => ArtifactContent::File(path),
+        }
+    }
+
     /// Returns a part of the content, without reading it. The part has to be inside the content.
     pub(super) fn part(&self, offset: u64, length: u64) -> UploadContent<'a> {
         match self {
