@@ -13,7 +13,7 @@ use crate::entities::Run;
 use crate::environment;
 use crate::model::{ExperimentRef, RunStatus, tag_keys};
 use crate::run::current_run::Context;
-use crate::run::{ActiveRun, RunBuilder, is_open_here};
+use crate::run::{ActiveRun, CHECKPOINTS, RunBuilder, is_open_here};
 use crate::search::{SearchRuns, attribute};
 use crate::store::ClientError;
 use crate::tracker::global;
@@ -28,9 +28,6 @@ const RECOVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest wait for an answer of a server. Without one, a new run is started.
 const SEARCH_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Folder of the artifacts that are checkpoints.
-const CHECKPOINTS: &str = "checkpoints";
 
 impl RunBuilder {
     /// Looks for the last run that did not finish, to continue it: the run that started last among those of

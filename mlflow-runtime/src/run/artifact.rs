@@ -5,10 +5,11 @@
 //! completed, or that no event names, is removed.
 
 use std::borrow::Cow;
-use std::fs::{self, File};
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -26,6 +27,24 @@ const INLINE_BYTES: usize = 16 << 10;
 /// larger one could take the memory that a training needs.
 const MEMORY_ARTIFACT_BYTES: u64 = 8 << 20;
 
+/// Folder among the artifacts of a run that has its checkpoints.
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+
+/// Copy of a file, which no event names yet.
+struct FileCopy {
+    local_path: PathBuf,
+    path: String,
+    size: u64,
+    copy: Option<Result<SpooledArtifact, CopyError>>,
+}
+
+impl FileCopy {
+    /// Returns true if the file is copied, or small enough to be kept in the journal itself.
+    fn is_usable(&self) -> bool {
+        matches!(self.copy, Some(Ok(_))) || self.size <= MEMORY_ARTIFACT_BYTES
+    }
+}
+
 impl LiveRun<'_> {
     /// Logs bytes as an artifact of the given kind, under the path `artifact_file`.
     pub(super) fn log_artifact_bytes(&self, kind: ArtifactKind, bytes: &[u8], artifact_file: &str) {
@@ -40,6 +59,19 @@ impl LiveRun<'_> {
 
     /// Logs a file, or all files of a folder, below `artifact_path`.
     pub(super) fn log_artifact_path(&self, local_path: &Path, artifact_path: &str) {
+        self.visit_path(local_path, artifact_path, &mut |file, path| {
+            self.log_file(file, path);
+        });
+    }
+
+    /// Calls `visit` with a file, or with all files of a folder, and the paths of their artifacts below
+    /// `artifact_path`.
+    fn visit_path(
+        &self,
+        local_path: &Path,
+        artifact_path: &str,
+        visit: &mut dyn FnMut(&Path, &str),
+    ) {
         let Some(name) = local_path.file_name() else {
             return self.reject(
                 local_path,
@@ -57,8 +89,53 @@ impl LiveRun<'_> {
             folder => format!("{folder}/{name}"),
         };
         match fs::metadata(local_path) {
-            Ok(metadata) if metadata.is_dir() => self.log_folder(local_path, &path),
-            Ok(metadata) if metadata.is_file() => self.log_file(local_path, &path),
+            Ok(metadata) if metadata.is_dir() => self.visit_folder(local_path, &path, visit),
+            Ok(metadata) if metadata.is_file() => visit(local_path, &path),
+            found => self.reject_path(local_path, found),
+        }
+    }
+
+    /// Logs a file or folder as the checkpoint of a step. Every file of a folder is copied before the first event is
+    /// written, so that a process which is killed leaves no checkpoint of which files are missing.
+    pub(super) fn log_checkpoint(&self, local_path: &Path, step: i64) {
+        let path = format!("{CHECKPOINTS}/step-{step}");
+        match fs::metadata(local_path) {
+            Ok(metadata) if metadata.is_dir() => {
+                let (mut copies, mut missing) = (Vec::new(), 0);
+                self.visit_folder(local_path, &path, &mut |file, path| match self
+                    .copy_file(file, path)
+                    .filter(FileCopy::is_usable)
+                {
+                    Some(copy) => copies.push(copy),
+                    None => missing += 1,
+                });
+                if missing > 0 {
+                    for copy in copies {
+                        self.discard_copy(copy);
+                    }
+                    let files = if missing == 1 { "file" } else { "files" };
+                    return self.reject(
+                        local_path,
+                        &format!("the checkpoint is left out, because {missing} {files} of it cannot be copied"),
+                    );
+                }
+                for copy in copies {
+                    self.log_file_copy(copy);
+                }
+            }
+            Ok(metadata) if metadata.is_file() => {
+                let extension = local_path.extension().and_then(OsStr::to_str);
+                let extension = extension.map(|extension| format!(".{extension}"));
+                let path = path + &extension.unwrap_or_default();
+                self.log_file(local_path, &path);
+            }
+            found => self.reject_path(local_path, found),
+        }
+    }
+
+    /// Rejects a path at which neither a file nor a folder was found.
+    fn reject_path(&self, local_path: &Path, found: io::Result<Metadata>) {
+        match found {
             Ok(_) => self.reject(local_path, "it is neither a file nor a folder"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.reject(local_path, "there is no such file or folder");
@@ -118,7 +195,10 @@ impl LiveRun<'_> {
     pub(super) fn log_artifacts(&self, local_dir: &Path, artifact_path: &str) {
         match fs::metadata(local_dir) {
             Ok(metadata) if metadata.is_dir() => {
-                self.log_folder(local_dir, artifact_path.trim_matches('/'));
+                let folder = artifact_path.trim_matches('/');
+                self.visit_folder(local_dir, folder, &mut |file, path| {
+                    self.log_file(file, path);
+                });
             }
             Ok(_) => self.reject(
                 local_dir,
@@ -131,9 +211,9 @@ impl LiveRun<'_> {
         }
     }
 
-    /// Logs the contents of a folder in the order of their names. A link to a folder is not followed, because
-    /// it may lead back into itself.
-    fn log_folder(&self, folder: &Path, path: &str) {
+    /// Calls `visit` with the files of a folder in the order of their names. A link to a folder is not followed,
+    /// because it may lead back into itself.
+    fn visit_folder(&self, folder: &Path, path: &str, visit: &mut dyn FnMut(&Path, &str)) {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
@@ -149,20 +229,50 @@ impl LiveRun<'_> {
                     "it is a link to a folder, and not followed; log that folder",
                 );
             } else {
-                self.log_artifact_path(&inside, path);
+                self.visit_path(&inside, path, visit);
             }
         }
     }
 
     fn log_file(&self, local_path: &Path, path: &str) {
+        if let Some(copy) = self.copy_file(local_path, path) {
+            self.log_file_copy(copy);
+        }
+    }
+
+    /// Copies a file beside the journal. Returns `None`, with a warning, if the file cannot be read.
+    fn copy_file(&self, local_path: &Path, path: &str) -> Option<FileCopy> {
         let file = match File::open(local_path) {
             Ok(file) => file,
-            Err(error) => return self.reject_unreadable(path, &error),
+            Err(error) => {
+                self.reject_unreadable(path, &error);
+                return None;
+            }
         };
-        let size = file.metadata().map_or(0, |metadata| metadata.len());
-        let copy = self.tracker.journal().copy_artifact(&file);
-        self.log_copy(ArtifactKind::File, path, copy, size, || {
-            fs::read(local_path).map(Cow::Owned)
+        Some(FileCopy {
+            local_path: local_path.to_owned(),
+            path: path.to_owned(),
+            size: file.metadata().map_or(0, |metadata| metadata.len()),
+            copy: self.tracker.journal().copy_artifact(&file),
+        })
+    }
+
+    /// Removes a copy that no event will name.
+    fn discard_copy(&self, copy: FileCopy) {
+        if let Some(Ok(SpooledArtifact { name, fingerprint })) = copy.copy {
+            self.tracker.journal().discard_artifact(&name, fingerprint);
+        }
+    }
+
+    fn log_file_copy(&self, copy: FileCopy) {
+        let FileCopy {
+            local_path,
+            path,
+            size,
+            copy,
+        } = copy;
+        self.log_copy(ArtifactKind::File, &path, copy, size, || {
+            fs::read(&local_path).map(Cow::Owned)
         });
     }
 

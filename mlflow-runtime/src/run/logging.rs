@@ -305,6 +305,36 @@ pub fn log_input(dataset: &Dataset, context: &str) {
     }
 }
 
+/// Stores a copy of a file or folder as the checkpoint of a step of the current run; see
+/// [`Run::log_checkpoint`](crate::Run::log_checkpoint).
+///
+/// ```
+/// # use std::fs;
+/// # let fake = mlflow::testing::fake();
+/// # let folder = std::env::temp_dir().join(format!("mlflow-doc-checkpoint-{}", std::process::id()));
+/// # fs::create_dir_all(&folder)?;
+/// # let weights = folder.join("weights.bin");
+/// let resume = mlflow::start_run().name("fit").resume_last(); // a new run, unless the last one did not finish
+/// if let Some(checkpoint) = resume.download_checkpoint("restored")? {
+///     println!("go on from {}", checkpoint.display());
+/// }
+/// let run = resume.start();
+/// for step in 0..3 {
+///     // ...
+///     fs::write(&weights, "weights")?;
+///     mlflow::log_checkpoint(&weights, step);
+/// }
+/// # drop(run);
+/// # assert!(fake.runs()[0].artifacts.contains_key("checkpoints/step-2.bin"));
+/// # fs::remove_dir_all(&folder)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn log_checkpoint(local_path: impl AsRef<Path>, step: impl Step) {
+    if let Some(run) = current_run_or_warn("checkpoint", &local_path.as_ref().to_string_lossy()) {
+        run.log_checkpoint(local_path, step);
+    }
+}
+
 /// Logs a metric of the current run under an interned key; [`metric!`](crate::metric) expands to this call.
 #[doc(hidden)]
 #[inline]

@@ -33,6 +33,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
+pub(crate) use artifact::CHECKPOINTS;
 pub use builder::{RunBuilder, start_run, start_run_at};
 pub use dataset::{ColumnType, Dataset, Element};
 pub use guard::ActiveRun;
@@ -417,6 +418,18 @@ impl Run {
     pub fn log_input(&self, dataset: &Dataset, context: &str) {
         if let Some(run) = self.live() {
             run.log_dataset(dataset, context);
+        }
+    }
+
+    /// Stores a copy of a file or folder as the checkpoint of a step: `checkpoints/step-100.bin` for a file
+    /// `weights.bin`, `checkpoints/step-100/…` for a folder. [`Resume::download_checkpoint`](crate::Resume) fetches the
+    /// newest one, e.g. after the process was killed. See [`log_checkpoint()`](crate::log_checkpoint) for an example,
+    /// and [`log_artifact`](Self::log_artifact) for what a copy costs.
+    ///
+    /// A checkpoint whose process is killed meanwhile is either there with all its files, or not at all.
+    pub fn log_checkpoint(&self, local_path: impl AsRef<Path>, step: impl Step) {
+        if let Some(run) = self.live() {
+            run.log_checkpoint(local_path.as_ref(), step.as_step());
         }
     }
 
