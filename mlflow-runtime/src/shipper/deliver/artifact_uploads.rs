@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. No more uploads are in flight than [`Store::concurrent_uploads`] allows.
+//! 1. No more uploads are in flight than [`Store::concurrent_uploads`](crate::store::Store::concurrent_uploads)
+//!    allows.
 //! 2. If the paths of two artifacts of a run collide, i.e. if they are equal or one is a folder of the other, the
 //!    later upload begins after the earlier one has ended. The store receives them in their order.
 //! 3. After a failure of rows of a table, no later rows of that table are tried.

@@ -47,8 +47,8 @@ pub(crate) use json::log_batch as bodies;
 use error::RequestError;
 use http::{HttpClient, Idempotency};
 
-/// Number of artifacts that are uploaded at once. A server has a few processes with some threads each, so more
-/// would only queue there.
+/// Number of artifacts that are uploaded at once. Over a network this hides the round trips. MLflow's server on the
+/// same machine is limited by its processor, and gains nothing.
 const CONCURRENT_UPLOADS: usize = 8;
 
 /// Connection settings for a tracking server.
