@@ -177,8 +177,12 @@ async fn put_by_proxy(
 /// Returns true if a path means the same to this host and to the server: if the server is local, or if the
 /// root of the server's artifacts exists on this host.
 pub(super) fn is_on_this_host(server: &Url, root: &std::path::Path) -> bool {
-    let server_is_local = matches!(server.host_str(), Some("localhost" | "[::1]"))
-        || server.host_str().is_some_and(|h| h.starts_with("127."));
     // `<root>/<experiment>/<run>/artifacts`
-    server_is_local || root.ancestors().nth(3).is_some_and(std::path::Path::is_dir)
+    is_loopback(server) || root.ancestors().nth(3).is_some_and(std::path::Path::is_dir)
+}
+
+/// Returns true if the server is reached without a network.
+pub(super) fn is_loopback(server: &Url) -> bool {
+    matches!(server.host_str(), Some("localhost" | "[::1]"))
+        || server.host_str().is_some_and(|h| h.starts_with("127."))
 }
