@@ -154,6 +154,8 @@ fn do_collide((run, artifacts): &Upload<'_>, (other_run, others): &Upload<'_>) -
     let (Some(one), Some(other)) = (artifacts.first(), others.first()) else {
         return false;
     };
+    // Two tables are entered into one list of the run, which is read before it is written.
+    let are_tables = one.table().is_some() && other.table().is_some();
     run.run_id == other_run.run_id
-        && (is_inside(&one.path, &other.path) || is_inside(&other.path, &one.path))
+        && (are_tables || is_inside(&one.path, &other.path) || is_inside(&other.path, &one.path))
 }
