@@ -24,7 +24,7 @@ pub(crate) mod logging;
 pub(crate) mod metric_value;
 mod open_runs;
 pub(crate) mod start;
-mod table;
+pub(crate) mod table;
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};

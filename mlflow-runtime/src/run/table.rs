@@ -86,7 +86,10 @@ impl LiveRun<'_> {
 }
 
 /// Appends a row as a line: an object of its columns, or an array. A plain value is a row of one column.
-fn write_row<T: Serialize>(row: &T, lines: &mut Vec<u8>) -> Result<(), Cow<'static, str>> {
+pub(crate) fn write_row<T: Serialize>(
+    row: &T,
+    lines: &mut Vec<u8>,
+) -> Result<(), Cow<'static, str>> {
     let start = lines.len();
     // The `Serialize` of a type may panic, which must not reach the caller.
     let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_writer(&mut *lines, row)));

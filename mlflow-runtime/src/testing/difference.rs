@@ -16,6 +16,12 @@ const CONTEXT_POINTS: usize = 3;
 /// Number of differing points that are shown at the beginning of each side.
 const MAX_DIFFERING_POINTS: usize = 8;
 
+/// Number of rows of a table that are shown at most.
+const MAX_SHOWN_ROWS: usize = 8;
+
+/// Row of a table: its values by column.
+pub(super) type Row = serde_json::Map<String, serde_json::Value>;
+
 /// Expectation of an assertion about a run.
 pub(super) enum Expected<'a> {
     Status {
@@ -41,6 +47,13 @@ pub(super) enum Expected<'a> {
         name: &'a str,
         context: &'a str,
     },
+    Artifact {
+        path: &'a str,
+    },
+    Table {
+        path: &'a str,
+        rows: &'a [Row],
+    },
     Nothing,
 }
 
@@ -60,6 +73,10 @@ impl Expected<'_> {
             }),
             Self::Input { name, context } => { run.inputs.iter() }
                 .any(|input| input.name == name && context_of(input) == context),
+            Self::Artifact { path } => run.artifacts.contains_key(path),
+            Self::Table { path, rows } => {
+                { run.table::<Row>(path) }.is_some_and(|found| are_same_rows(&found, rows))
+            }
             Self::Nothing => false,
         }
     }
@@ -74,6 +91,8 @@ impl Expected<'_> {
             Self::SomePoints { .. } => false,
             Self::Points { key, .. } => run.metrics.contains_key(key),
             Self::Input { name, .. } => run.inputs.iter().any(|input| input.name == name),
+            Self::Artifact { .. } => false,
+            Self::Table { path, .. } => run.artifacts.contains_key(path),
             Self::Nothing => true,
         }
     }
@@ -94,6 +113,10 @@ impl Display for Expected<'_> {
                     f,
                     "no run has the input {name:?} with the context {context:?}"
                 )
+            }
+            Self::Artifact { path } => write!(f, "no run has the artifact {path:?}"),
+            Self::Table { path, .. } => {
+                write!(f, "no run has exactly these rows of the table {path:?}")
             }
             Self::Nothing => write!(f, "nothing should have been logged"),
         }
@@ -142,6 +165,16 @@ pub(super) fn describe_missing_experiment(expected: &str, created: &[String]) ->
     format!("the experiment {expected:?} was not created\n{}", lines.0)
 }
 
+/// Returns true if the rows are equal. A column that a row lacks is null.
+fn are_same_rows(found: &[Row], expected: &[Row]) -> bool {
+    let is_same = |(left, right): (&Row, &Row)| {
+        let mut columns = left.keys().chain(right.keys());
+        let value = |row: &Row, column: &str| row.get(column).cloned().unwrap_or_default();
+        columns.all(|column| value(left, column) == value(right, column))
+    };
+    found.len() == expected.len() && found.iter().zip(expected).all(is_same)
+}
+
 /// Returns the context of a dataset; an empty one if it has none.
 fn context_of(input: &DatasetInput) -> &str {
     input.context.as_deref().unwrap_or_default()
@@ -181,7 +214,21 @@ impl DiffLines {
                 self.points('-', points.iter().copied());
             }
             Expected::Input { name, context } => self.input('-', name, context),
+            Expected::Artifact { path } => self.line('-', 1, format_args!("artifact {path}")),
+            Expected::Table { path, rows } => self.table('-', path, rows),
             Expected::Nothing => {}
+        }
+    }
+
+    /// Writes the rows of a table; of many, only the first ones.
+    fn table(&mut self, mark: char, path: &str, rows: &[Row]) {
+        self.line(mark, 1, format_args!("table {path}"));
+        for row in rows.iter().take(MAX_SHOWN_ROWS) {
+            let row = serde_json::to_string(row).unwrap_or_default();
+            self.line(mark, 2, format_args!("{row}"));
+        }
+        if let Some(more @ 1..) = rows.len().checked_sub(MAX_SHOWN_ROWS) {
+            self.line(mark, 2, format_args!("… {more} more"));
         }
     }
 
@@ -241,6 +288,18 @@ impl DiffLines {
             } else if !is_automatic(key) {
                 self.line(other, 1, format_args!("tag {key} = {value:?}"));
             }
+        }
+        match expected {
+            Some(Expected::Artifact { path }) => {
+                self.line('-', 1, format_args!("artifact {path}"));
+            }
+            Some(Expected::Table { path, rows }) => {
+                self.table('-', path, rows);
+                if let Some(found) = run.table::<Row>(path) {
+                    self.table('+', path, &found);
+                }
+            }
+            _ => {}
         }
         for (path, bytes) in &run.artifacts {
             self.line(

@@ -31,17 +31,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde::Serialize;
+
 pub use crate::entities::{DatasetInput, MetricPoint};
 pub use recorded::RecordedRun;
 
 use crate::journal;
 use crate::model::RunStatus;
 use crate::run::current_run::{Context, HeldContext};
+use crate::run::table::write_row;
 use crate::shipper::FlushScope;
-use crate::store::{MemoryStore, StoreError};
+use crate::store::{MemoryStore, StoreError, TableFile};
 use crate::tracker::Tracker;
 use crate::tracker::fake_scope::{self, FakeGuard, ProcessFakeGuard};
-use difference::{Expected, describe_mismatch};
+use difference::{Expected, Row, describe_mismatch};
 
 /// Starts a fake for the calling thread. The fake ends when the returned value is dropped.
 ///
@@ -298,6 +301,32 @@ impl Fake {
         self.assert(&Expected::Input { name, context });
     }
 
+    /// Fails unless some run has an artifact at this path.
+    #[track_caller]
+    pub fn assert_artifact_logged(&self, path: &str) {
+        self.assert(&Expected::Artifact { path });
+    }
+
+    /// Fails unless some run has exactly these rows in the table `artifact_file`, in this order. A column that a row
+    /// lacks is null.
+    ///
+    /// ```
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// mlflow::log_table([("2 + 2", "4")], "eval.json");
+    /// # drop(run);
+    /// fake.assert_table("eval.json", &[("2 + 2", "4")]);
+    /// ```
+    #[track_caller]
+    pub fn assert_table<T: Serialize>(&self, artifact_file: &str, rows: &[T]) {
+        let rows = to_rows(rows);
+        let rows = rows.expect("the expected rows can be written as JSON");
+        self.assert(&Expected::Table {
+            path: artifact_file,
+            rows: &rows,
+        });
+    }
+
     /// Fails if any run was started. Values that were logged without a run do not count;
     /// [`strict`](Self::strict) finds those.
     #[track_caller]
@@ -327,6 +356,20 @@ impl Fake {
             self.alive.hint()
         );
     }
+}
+
+/// Returns the rows as they are read from a table; `None` if one cannot be written as JSON.
+fn to_rows<T: Serialize>(rows: &[T]) -> Option<Vec<Row>> {
+    let mut lines = Vec::new();
+    for row in rows {
+        write_row(row, &mut lines).ok()?;
+    }
+    let lines = String::from_utf8(lines).ok()?;
+    let mut table = TableFile::new();
+    for line in lines.lines() {
+        table.push_line(line).ok()?;
+    }
+    table.read_rows().ok()
 }
 
 /// Runs recorded so far, in the form for snapshots; see [`RecordedRun`].

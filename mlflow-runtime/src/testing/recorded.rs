@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::de::DeserializeOwned;
+
 use crate::entities::{DatasetInput, MetricPoint};
 use crate::environment;
 use crate::model::RunStatus;
 use crate::model::tag_keys;
 use crate::run::callsite::Callsite;
-use crate::store::StoredRunData;
+use crate::store::{StoredRunData, TableFile};
 
 /// Run as a [`Fake`](super::Fake) has recorded it.
 ///
@@ -80,6 +82,25 @@ impl RecordedRun {
             artifacts: run.artifacts,
             inputs: run.inputs.into_iter().map(Into::into).collect(),
         }
+    }
+
+    /// Returns the rows of the table `artifact_file`, each read from a map of its columns; `None` if the run has no such
+    /// table, or a row does not fit `T`.
+    ///
+    /// ```
+    /// #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    /// struct Row { id: u32 }
+    ///
+    /// let fake = mlflow::testing::fake();
+    /// let run = mlflow::start_run().start();
+    /// mlflow::log_table([Row { id: 1 }, Row { id: 2 }], "t.json");
+    /// drop(run);
+    /// assert_eq!(fake.runs()[0].table("t.json"), Some(vec![Row { id: 1 }, Row { id: 2 }]));
+    /// ```
+    #[must_use]
+    pub fn table<T: DeserializeOwned>(&self, artifact_file: &str) -> Option<Vec<T>> {
+        let bytes = self.artifacts.get(artifact_file)?;
+        TableFile::parse(bytes).ok()?.read_rows().ok()
     }
 
     /// Returns the tags that come from the code or from the outcome of the run, without those of the

@@ -39,6 +39,18 @@ fn one() -> Fake {
     fake
 }
 
+/// Returns a fake that has recorded one run with a table.
+fn with_table() -> Fake {
+    let fake = fake();
+    let run = mlflow::start_run().name("fit").start();
+    run.log_table(
+        (0..20).map(|row| (format!("{row} + 2"), row + 2)),
+        "eval.json",
+    );
+    drop(run);
+    fake
+}
+
 macro_rules! snapshots {
     ($($name:ident: $logged:ident, |$fake:ident| $assertion:expr;)*) => {$(
         #[test]
@@ -62,6 +74,9 @@ snapshots! {
     tag_that_is_missing: one, |fake| fake.assert_tag("stage", "production");
     tag_of_the_environment: one, |fake| fake.assert_tag("mlflow.source.type", "NOTEBOOK");
     metric_logged: one, |fake| fake.assert_metric_logged("accuracy");
+    artifact_that_is_missing: one, |fake| fake.assert_artifact_logged("model.bin");
+    table_of_other_rows: with_table, |fake| fake.assert_table("eval.json", &[("2 + 2", 4.0)]);
+    table_that_is_missing: one, |fake| fake.assert_table("eval.json", &[("2 + 2", 4.0)]);
     metric_of_other_points: one, |fake| fake.assert_metric("loss", &[(3, 0.5), (4, 0.25)]);
     metric_that_is_missing: one, |fake| fake.assert_metric("accuracy", &[(0, f64::NAN)]);
     metric_that_differs_in_the_middle: logged, |fake| {
