@@ -31,15 +31,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let this_program = env::current_exe()?;
     let killed = process::Command::new(&this_program).arg("3").status()?;
     println!("the first process ended with {killed}");
-    process::Command::new(&this_program)
+    let resumed = process::Command::new(&this_program)
         .arg(EPOCHS.to_string())
         .status()?;
+    println!("the second process ended with {resumed}");
 
-    let runs = Client::new().search_runs(SearchRuns::new().experiment(EXPERIMENT));
-    for run in runs {
-        let run = run?;
-        let history = Client::new().metric_history(&run.run_id, "loss")?;
-        println!("{} has the epochs {:?}", run.name, history.steps());
+    let client = Client::new();
+    let runs = client.search_runs(SearchRuns::new().experiment(EXPERIMENT));
+    let runs: Vec<_> = runs.collect::<Result<_, _>>()?;
+    let [run] = &runs[..] else {
+        return Err(format!("there are {} runs instead of one", runs.len()).into());
+    };
+    let history = client.metric_history(&run.run_id, "loss")?;
+    println!("{} has the epochs {:?}", run.name, history.steps());
+    if history.len() != EPOCHS {
+        return Err(format!("there are {} epochs instead of {EPOCHS}", history.len()).into());
     }
     Ok(())
 }

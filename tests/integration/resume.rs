@@ -8,6 +8,7 @@ use mlflow::{RunStatus, start_run};
 use crate::support::fake_server::{FakeServer, Reply};
 use crate::support::mlflow::Server;
 use crate::support::program::Folder;
+use crate::support::warnings;
 
 const RESUMES: &str = env!("CARGO_BIN_EXE_resumes");
 
@@ -148,4 +149,45 @@ fn wait_for_the_clock() {
     while start.elapsed() < Duration::from_millis(20) {
         std::hint::spin_loop();
     }
+}
+
+#[test]
+fn a_checkpoint_has_all_its_files_or_is_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    std::fs::create_dir_all(whole.join("inner")).unwrap();
+    std::fs::write(whole.join("weights.bin"), "weights").unwrap();
+    std::fs::write(whole.join("inner/state.json"), "{}").unwrap();
+    let broken = folder.path().join("broken");
+    std::fs::create_dir(&broken).unwrap();
+    std::fs::write(broken.join("a.bin"), "a").unwrap();
+    std::os::unix::fs::symlink(&whole, broken.join("elsewhere")).unwrap();
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = start_run().start();
+        run.log_checkpoint(&whole, 10);
+        run.log_checkpoint(&broken, 20);
+        run.log_checkpoint(whole.join("weights.bin"), 30);
+        run.log_checkpoint(folder.path().join("missing"), 40);
+        drop(run);
+        fake.runs()
+    });
+    let paths: Vec<_> = runs[0].artifacts.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "checkpoints/step-10/inner/state.json",
+            "checkpoints/step-10/weights.bin",
+            "checkpoints/step-30.bin",
+        ]
+    );
+    let warnings = warnings.join("\n");
+    assert!(
+        warnings.contains("the checkpoint is left out, because 1 file"),
+        "{warnings}"
+    );
+    assert!(
+        warnings.contains("there is no such file or folder"),
+        "{warnings}"
+    );
 }

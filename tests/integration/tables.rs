@@ -306,3 +306,75 @@ fn a_table_where_another_file_is_costs_its_rows_alone() {
         "{warnings}"
     );
 }
+
+/// Regression: both became the table `a_b.json`.
+#[test]
+fn two_tables_whose_names_are_changed_stay_two() {
+    let fake = fake();
+    let run = start_run().start();
+    run.log_table([1], "a,b.json");
+    run.log_table([2], "a:b.json");
+    drop(run);
+    let runs = fake.runs();
+    let rows: Vec<_> = { runs[0].artifacts.keys() }
+        .map(|path| runs[0].table::<Value>(path).expect("a table"))
+        .collect();
+    assert_eq!(rows.len(), 2, "{rows:?}");
+    assert_ne!(rows[0], rows[1]);
+}
+
+/// Regression: the page's list of tables grew until a server refused it, and the rows with it.
+#[test]
+fn a_run_of_very_many_tables_keeps_all_rows() {
+    let fake = fake();
+    let (runs, warnings) = warnings::capture(|| {
+        let run = start_run().start();
+        for epoch in 0..200 {
+            run.log_table([epoch], &format!("eval/epoch-{epoch:06}.json"));
+        }
+        drop(run);
+        fake.runs()
+    });
+    assert_eq!(runs[0].artifacts.len(), 200);
+    assert!(runs[0].tags["mlflow.loggedArtifacts"].len() <= 5000);
+    let warnings = warnings.join("\n");
+    assert!(
+        warnings.contains("list of the run's tables is full"),
+        "{warnings}"
+    );
+}
+
+/// Regression: all rows that were sent together were set aside with those that are at fault.
+#[test]
+fn rows_that_cannot_be_read_cost_no_others() {
+    let folder = Folder::new();
+    let uri = uri_of(folder.path());
+    let experiment = unique();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", uri.as_str()),
+        ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
+    ];
+    let steps = ["start one", "rows t.json 0 3", "wide t.json 40", "abort"];
+    assert!(!folder.run(SCRIPTED, &steps, &environment).success);
+    // The rows of the second call are in a file beside the journal.
+    let is_spooled = |path: &std::path::PathBuf| path.extension().is_some_and(|e| e == "artifact");
+    let files: Vec<_> = std::fs::read_dir(folder.journal())
+        .unwrap()
+        .flat_map(|journal| std::fs::read_dir(journal.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(is_spooled)
+        .collect();
+    let [file] = &files[..] else {
+        panic!("{files:?}");
+    };
+    let length = file.metadata().unwrap().len();
+    std::fs::write(file, vec![b'?'; usize::try_from(length).unwrap()]).unwrap();
+    let ended = folder.run(SCRIPTED, &["recover 60"], &environment);
+    assert!(
+        ended.stdout.contains("rejected 1"),
+        "{}\n{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert_rows(&load_with_python(&uri, &experiment, "t.json"), 3);
+}

@@ -23,6 +23,15 @@ pub(crate) enum ArtifactKind {
     Dataset,
 }
 
+/// Names that are independent of all other names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum PathNamespace {
+    /// Paths among the artifacts of a run.
+    Artifacts,
+    /// Datasets of a run.
+    Datasets,
+}
+
 /// Rows that one call has logged to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct TableChunk {
@@ -66,11 +75,13 @@ impl ArtifactKind {
         }
     }
 
-    /// Returns true if an artifact of this kind replaces an earlier one with the same path.
-    pub(crate) fn replaces_earlier(self) -> bool {
+    /// Returns the namespace of the artifact's path. Of two artifacts with one path in one namespace, the later
+    /// replaces the earlier. `None` for rows of a table, which replace nothing.
+    pub(crate) fn namespace(self) -> Option<PathNamespace> {
         match self {
-            Self::File | Self::Image(_) | Self::Dataset => true,
-            Self::TableRows(_) => false,
+            Self::File | Self::Image(_) => Some(PathNamespace::Artifacts),
+            Self::Dataset => Some(PathNamespace::Datasets),
+            Self::TableRows(_) => None,
         }
     }
 
@@ -90,5 +101,27 @@ impl ArtifactKind {
                 .rsplit_once(CHECKSUM_SEPARATOR)
                 .map_or(path, |(name, _)| name),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Regression: an image that waited was uploaded over a newer one of another size.
+    #[test]
+    fn an_image_replaces_a_file_and_an_image_of_another_size() {
+        let image = |width| {
+            let layout = ImageLayout {
+                width,
+                height: 1,
+                channels: 1,
+                is_step: false,
+            };
+            ArtifactKind::Image(layout).namespace()
+        };
+        assert_eq!(image(1), image(2));
+        assert_eq!(image(1), ArtifactKind::File.namespace());
+        assert_ne!(image(1), ArtifactKind::Dataset.namespace());
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod run_identity;
 pub(crate) mod tag_keys;
 pub(crate) mod values;
 
-pub(crate) use artifact_kind::{ArtifactKind, ImageLayout, TableChunk};
+pub(crate) use artifact_kind::{ArtifactKind, ImageLayout, PathNamespace, TableChunk};
 pub use dataset::InputDataset;
 pub(crate) use run_identity::{Role, RunIdentity};
 pub use values::{ExperimentRef, Metric, Param, ParseRunStatusError, RunStatus, Tag};

@@ -59,30 +59,33 @@ impl LiveRun<'_> {
 
     /// Logs a file, or all files of a folder, below `artifact_path`.
     pub(super) fn log_artifact_path(&self, local_path: &Path, artifact_path: &str) {
-        self.visit_path(local_path, artifact_path, &mut |file, path| {
+        // What is left out was warned of.
+        let _ = self.visit_path(local_path, artifact_path, &mut |file, path| {
             self.log_file(file, path);
         });
     }
 
     /// Calls `visit` with a file, or with all files of a folder, and the paths of their artifacts below
-    /// `artifact_path`.
+    /// `artifact_path`. Returns the number of entries that had to be left out, each with a warning.
     fn visit_path(
         &self,
         local_path: &Path,
         artifact_path: &str,
         visit: &mut dyn FnMut(&Path, &str),
-    ) {
+    ) -> usize {
         let Some(name) = local_path.file_name() else {
-            return self.reject(
+            self.reject(
                 local_path,
                 "it has no name of its own; give the path of a file or folder",
             );
+            return 1;
         };
         let Some(name) = name.to_str() else {
-            return self.reject(
+            self.reject(
                 local_path,
                 "its name is not valid UTF-8, which MLflow's paths are; rename it",
             );
+            return 1;
         };
         let path = match artifact_path.trim_matches('/') {
             "" => name.to_owned(),
@@ -90,25 +93,30 @@ impl LiveRun<'_> {
         };
         match fs::metadata(local_path) {
             Ok(metadata) if metadata.is_dir() => self.visit_folder(local_path, &path, visit),
-            Ok(metadata) if metadata.is_file() => visit(local_path, &path),
-            found => self.reject_path(local_path, found),
+            Ok(metadata) if metadata.is_file() => {
+                visit(local_path, &path);
+                0
+            }
+            found => {
+                self.reject_path(local_path, found);
+                1
+            }
         }
     }
 
     /// Logs a file or folder as the checkpoint of a step. Every file of a folder is copied before the first event is
-    /// written, so that a process which is killed leaves no checkpoint of which files are missing.
+    /// written, so that a process which is killed while it copies leaves no part of a checkpoint.
     pub(super) fn log_checkpoint(&self, local_path: &Path, step: i64) {
         let path = format!("{CHECKPOINTS}/step-{step}");
         match fs::metadata(local_path) {
             Ok(metadata) if metadata.is_dir() => {
-                let (mut copies, mut missing) = (Vec::new(), 0);
-                self.visit_folder(local_path, &path, &mut |file, path| match self
-                    .copy_file(file, path)
-                    .filter(FileCopy::is_usable)
-                {
-                    Some(copy) => copies.push(copy),
-                    None => missing += 1,
+                let (mut copies, mut uncopied) = (Vec::new(), 0);
+                let left_out = self.visit_folder(local_path, &path, &mut |file, path| {
+                    let copy = self.copy_file(file, path);
+                    uncopied += usize::from(!copy.as_ref().is_some_and(FileCopy::is_usable));
+                    copies.extend(copy);
                 });
+                let missing = left_out + uncopied;
                 if missing > 0 {
                     for copy in copies {
                         self.discard_copy(copy);
@@ -174,14 +182,14 @@ impl LiveRun<'_> {
 
     /// Logs the text of an SVG image or an HTML page, under a name by which the page shows it as such.
     pub(super) fn log_figure(&self, figure: &str, artifact_file: &str) {
-        let is_svg = figure.contains("<svg");
-        let endings: &[&str] = if is_svg {
+        let endings: &[&str] = if is_svg(figure) {
             &[".svg", ".html", ".htm"]
         } else {
             &[".html", ".htm"]
         };
         let mut path = Cow::Borrowed(artifact_file);
-        if !endings.iter().any(|end| artifact_file.ends_with(end)) {
+        let lower = artifact_file.to_ascii_lowercase();
+        if !endings.iter().any(|end| lower.ends_with(end)) {
             let ending = endings.first().copied().unwrap_or_default();
             path = format!("{artifact_file}{ending}").into();
             warn_user(format_args!(
@@ -196,7 +204,8 @@ impl LiveRun<'_> {
         match fs::metadata(local_dir) {
             Ok(metadata) if metadata.is_dir() => {
                 let folder = artifact_path.trim_matches('/');
-                self.visit_folder(local_dir, folder, &mut |file, path| {
+                // What is left out was warned of.
+                let _ = self.visit_folder(local_dir, folder, &mut |file, path| {
                     self.log_file(file, path);
                 });
             }
@@ -212,13 +221,18 @@ impl LiveRun<'_> {
     }
 
     /// Calls `visit` with the files of a folder in the order of their names. A link to a folder is not followed,
-    /// because it may lead back into itself.
-    fn visit_folder(&self, folder: &Path, path: &str, visit: &mut dyn FnMut(&Path, &str)) {
+    /// because it may lead back into itself. Returns the number of entries that had to be left out, each with a
+    /// warning.
+    fn visit_folder(&self, folder: &Path, path: &str, visit: &mut dyn FnMut(&Path, &str)) -> usize {
         let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
-            Err(error) => return self.reject(folder, &format!("it cannot be read: {error}")),
+            Err(error) => {
+                self.reject(folder, &format!("it cannot be read: {error}"));
+                return 1;
+            }
         };
+        let mut left_out = 0;
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
             let inside = entry.path();
@@ -228,10 +242,12 @@ impl LiveRun<'_> {
                     &inside,
                     "it is a link to a folder, and not followed; log that folder",
                 );
+                left_out += 1;
             } else {
-                self.visit_path(&inside, path, visit);
+                left_out += self.visit_path(&inside, path, visit);
             }
         }
+        left_out
     }
 
     fn log_file(&self, local_path: &Path, path: &str) {
@@ -379,9 +395,50 @@ impl LiveRun<'_> {
     }
 }
 
+/// Returns true if the first element of a document is that of an SVG image. The prolog and comments come before it.
+fn is_svg(figure: &str) -> bool {
+    let mut rest = figure.trim_start_matches('\u{feff}').trim_start();
+    loop {
+        let end = if rest.starts_with("<!--") {
+            rest.find("-->").map(|at| at + 3)
+        } else if rest.starts_with("<?") || rest.starts_with("<!") {
+            rest.find('>').map(|at| at + 1)
+        } else {
+            return rest.starts_with("<svg");
+        };
+        rest = match end.and_then(|end| rest.get(end..)) {
+            Some(rest) => rest.trim_start(),
+            None => return false,
+        };
+    }
+}
+
 fn describe_copy_error(uncopied: &CopyError) -> String {
     match uncopied {
         CopyError::LowDiskSpace(shortage) => shortage.to_string(),
         CopyError::Io(error) => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_with_an_icon_is_no_svg_image() {
+        for svg in [
+            "<svg/>",
+            "\u{feff}<?xml version='1.0'?>\n<!-- drawn --><!DOCTYPE svg>\n<svg xmlns='…'/>",
+        ] {
+            assert!(is_svg(svg), "{svg}");
+        }
+        for other in [
+            "",
+            "<!doctype html><html><svg/></html>",
+            "<!-- <svg/>",
+            "text <svg/>",
+        ] {
+            assert!(!is_svg(other), "{other}");
+        }
     }
 }

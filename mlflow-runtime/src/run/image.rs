@@ -65,8 +65,8 @@ impl<'a> Image<'a> {
                 "its size is {width} × {height} pixels, so it has none"
             ));
         }
-        let expected = u64::from(width) * u64::from(height) * u64::from(channels);
-        (pixels.len() as u64 != expected).then(|| {
+        let expected = u128::from(width) * u128::from(height) * u128::from(channels);
+        (pixels.len() as u128 != expected).then(|| {
             format!(
                 "its {} bytes are no {width} × {height} pixels of {channels} bytes each, which are {expected} bytes",
                 pixels.len()

@@ -300,7 +300,7 @@ pub fn log_artifact(local_path: impl AsRef<Path>) {
 /// # fake.assert_input("wine", "training");
 /// ```
 pub fn log_input(dataset: &Dataset, context: &str) {
-    if let Some(run) = current_run_or_warn("dataset", dataset.shown_name()) {
+    if let Some(run) = current_run_or_warn("dataset", &dataset.shown_name()) {
         run.log_input(dataset, context);
     }
 }

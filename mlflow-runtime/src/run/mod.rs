@@ -302,10 +302,11 @@ impl Run {
     /// be written as JSON is left out, with a warning.
     ///
     /// Further calls with the same path append, also after a restart of the process, and also to a table that
-    /// Python has logged. Each row arrives once, in the order in which this process has logged them. At each
+    /// Python has logged. Each row arrives once, also if an answer is lost or the process is killed, in the order in which this process has logged them. At each
     /// append the whole table is sent, in the background, so a table is meant for thousands of rows and not for
     /// millions; its file has at most 256 MiB. Ranks that [join](crate::distributed) a run and forked processes
-    /// append to tables of their own, such as `eval-rank-3.json`.
+    /// append to tables of their own, such as `eval-rank-3.json`. Two other processes that append to one table of one
+    /// run at the same time can overwrite each other's rows, as with Python's client.
     ///
     /// MLflow finds a table by a name that ends in `.json` and has none of the characters `"',:[]{}`. Any other
     /// name is changed, with a warning.
@@ -426,7 +427,9 @@ impl Run {
     /// newest one, e.g. after the process was killed. See [`log_checkpoint()`](crate::log_checkpoint) for an example,
     /// and [`log_artifact`](Self::log_artifact) for what a copy costs.
     ///
-    /// A checkpoint whose process is killed meanwhile is either there with all its files, or not at all.
+    /// A file is one checkpoint or none. Of a folder, all files are copied before the first of them is logged: if one
+    /// cannot be copied, or the process is killed meanwhile, no part of the checkpoint is logged. The files of a folder
+    /// are then uploaded one by one, like those of [`log_artifact`](Self::log_artifact).
     pub fn log_checkpoint(&self, local_path: impl AsRef<Path>, step: impl Step) {
         if let Some(run) = self.live() {
             run.log_checkpoint(local_path.as_ref(), step.as_step());

@@ -26,7 +26,7 @@ impl LiveRun<'_> {
         artifact_file: &str,
     ) {
         let path = self.table_path(artifact_file);
-        let (mut lines, mut count) = (Vec::new(), 0);
+        let (mut lines, mut count, mut is_begun) = (Vec::new(), 0, false);
         for (index, row) in rows.into_iter().enumerate() {
             let before = lines.len();
             if let Err(fault) = write_row(&row, &mut lines) {
@@ -42,10 +42,11 @@ impl LiveRun<'_> {
             if lines.len() >= MAX_CHUNK_BYTES {
                 self.log_rows(&path, std::mem::take(&mut count), &lines);
                 lines.clear();
+                is_begun = true;
             }
         }
         // A table without rows is a table.
-        if count > 0 || lines.is_empty() {
+        if count > 0 || !is_begun {
             self.log_rows(&path, count, &lines);
         }
     }
@@ -59,17 +60,21 @@ impl LiveRun<'_> {
     /// Returns the path of the table that the calling process appends to, and logs a warning if it is not the
     /// given one because MLflow would not find a table there.
     fn table_path(&self, artifact_file: &str) -> String {
-        let mut path = artifact_file.trim_matches('/').replace(FORBIDDEN, "_");
+        let trimmed = artifact_file.trim_matches('/');
+        let mut path = trimmed.strip_suffix(".json").unwrap_or(trimmed).to_owned();
+        if path.contains(FORBIDDEN) {
+            // The hash keeps two such tables from becoming one.
+            let hash = crc32c::crc32c(trimmed.as_bytes());
+            path = format!("{}_{hash:08x}", path.replace(FORBIDDEN, "_"));
+        }
         if path.is_empty() {
             "table".clone_into(&mut path);
         }
-        if !path.ends_with(".json") {
-            path.push_str(".json");
-        }
+        path.push_str(".json");
         if path != artifact_file {
             warn_user(format_args!(
-                "table {artifact_file:?} is stored as {path:?}: MLflow finds tables whose names end in .json and have \
-                 none of the characters {}",
+                "table {artifact_file:?} is stored as {path:?}: MLflow finds tables whose paths are relative, end in \
+                 .json and have none of the characters {}",
                 FORBIDDEN.iter().collect::<String>()
             ));
         }

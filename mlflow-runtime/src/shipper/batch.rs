@@ -25,6 +25,9 @@ const MAX_EVENT_BYTES: usize = 8 << 20;
 /// Greatest number of artifacts with rows of one table that one append takes.
 pub(in crate::shipper) const MAX_CHUNKS_PER_APPEND: usize = 100;
 
+/// Greatest number of bytes of rows that one append takes, unless a single artifact has more.
+const MAX_BYTES_PER_APPEND: u64 = 8 << 20;
+
 /// Entries from one reading of a journal, grouped by run.
 #[derive(Default)]
 pub(crate) struct ReadBatch {
@@ -495,11 +498,15 @@ impl RunBatch {
         rest = rest.get(..count).unwrap_or(rest);
         while let Some(first) = rest.first() {
             let table = first.table();
-            let is_of_table = |one: &&Artifact| table.is_some() && one.table() == table;
+            let mut bytes = 0;
+            let is_of_group = |one: &&Artifact| {
+                bytes += one.length();
+                table.is_some() && one.table() == table && bytes <= MAX_BYTES_PER_APPEND
+            };
             let rows = rest
                 .iter()
                 .take(MAX_CHUNKS_PER_APPEND)
-                .take_while(is_of_table);
+                .take_while(is_of_group);
             let (group, others) = rest.split_at(rows.count().max(1));
             groups.push(group);
             rest = others;
@@ -685,6 +692,14 @@ impl Artifact {
     /// Returns the artifact's file beside the segments, if it has one.
     pub(in crate::shipper) fn file(&self) -> Option<&Path> {
         self.bytes.file()
+    }
+
+    /// Returns the length of the contents in bytes, as far as it is known.
+    fn length(&self) -> u64 {
+        match &self.bytes {
+            ArtifactBytes::Memory(bytes) => bytes.len() as u64,
+            ArtifactBytes::File(_) => self.fingerprint.map_or(0, |print| print.length),
+        }
     }
 
     /// Reads the contents.

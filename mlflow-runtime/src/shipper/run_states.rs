@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::journal::record::{ArtifactLocation, Definition, Event, Origin, Record, RunStart};
 use crate::journal::segment::SegmentBytes;
-use crate::model::{ArtifactKind, Role, RunIdentity, Tag};
+use crate::model::{PathNamespace, Role, RunIdentity, Tag};
 use crate::shipper::batch::{Artifact, RunEvent};
 use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::run_link::RunLink;
@@ -77,7 +77,7 @@ pub(in crate::shipper) struct RunState {
 #[derive(PartialEq, Eq, Hash)]
 enum SupersedableKind {
     Tag,
-    Artifact(ArtifactKind),
+    Artifact(PathNamespace),
 }
 
 /// Progress of a run towards its creation in the store.
@@ -235,11 +235,10 @@ impl RunStates {
             // The first param of a key counts. The store refuses a second, different value.
             RunEvent::Param(_) => return true,
             RunEvent::Tag(tag) => (SupersedableKind::Tag, tag.key.clone()),
-            RunEvent::Artifact(artifact) if !artifact.kind.replaces_earlier() => return true,
-            RunEvent::Artifact(artifact) => (
-                SupersedableKind::Artifact(artifact.kind),
-                artifact.path.clone(),
-            ),
+            RunEvent::Artifact(artifact) => match artifact.kind.namespace() {
+                Some(namespace) => (SupersedableKind::Artifact(namespace), artifact.path.clone()),
+                None => return true,
+            },
         };
         self.record_newest(number, key, sequence)
     }
@@ -391,13 +390,11 @@ impl RunStates {
                     content: ArtifactLocation::Growing { .. },
                     ..
                 }) => {}
-                Some(Event::Artifact { kind, .. }) if !kind.replaces_earlier() => {}
                 Some(Event::Artifact { path, kind, .. }) => {
-                    self.record_newest(
-                        run,
-                        (SupersedableKind::Artifact(kind), path.into_owned()),
-                        sequence,
-                    );
+                    if let Some(namespace) = kind.namespace() {
+                        let key = (SupersedableKind::Artifact(namespace), path.into_owned());
+                        self.record_newest(run, key, sequence);
+                    }
                 }
                 Some(Event::Param(_)) | None => {}
             },

@@ -322,9 +322,10 @@ pub(super) async fn collect_artifact(
     path: &str,
     max_bytes: u64,
 ) -> Result<Option<Vec<u8>>, StoreError> {
-    let mut bytes = Vec::new();
+    let (mut bytes, mut is_too_large) = (Vec::new(), false);
     let mut sink = |part: &[u8]| {
         if (bytes.len() + part.len()) as u64 > max_bytes {
+            is_too_large = true;
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         bytes.extend_from_slice(part);
@@ -333,12 +334,16 @@ pub(super) async fn collect_artifact(
     match store.read_artifact(run_id, path, &mut sink).await {
         Ok(()) => Ok(Some(bytes)),
         Err(ClientError::NotFound { .. }) => Ok(None),
-        Err(ClientError::Unavailable { reason }) => Err(StoreError::Unavailable {
-            reason,
-            retry_after: None,
-        }),
-        Err(ClientError::Invalid { reason } | ClientError::LocalFile { reason }) => {
+        Err(ClientError::LocalFile { reason }) if is_too_large => {
             Err(StoreError::Rejected { reason })
+        }
+        Err(ClientError::Invalid { reason }) => Err(StoreError::Rejected { reason }),
+        // A file that cannot be read now, e.g. on a network file system, may be read later.
+        Err(ClientError::Unavailable { reason } | ClientError::LocalFile { reason }) => {
+            Err(StoreError::Unavailable {
+                reason,
+                retry_after: None,
+            })
         }
         Err(error) => Err(StoreError::Blocked {
             reason: error.to_string().into(),

@@ -8,6 +8,7 @@ mod column;
 mod record;
 mod source;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 pub use array::Element;
@@ -160,11 +161,13 @@ impl Dataset {
     }
 
     /// Returns the given name, or the default one.
-    pub(super) fn shown_name(&self) -> &str {
+    pub(super) fn shown_name(&self) -> Cow<'_, str> {
         let given = self.name.as_deref().filter(|name| !name.is_empty());
+        let of_file = || self.source.file_name().map(Cow::Owned);
         given
-            .or_else(|| self.source.file_name())
-            .unwrap_or(DEFAULT_NAME)
+            .map(Cow::Borrowed)
+            .or_else(of_file)
+            .unwrap_or(Cow::Borrowed(DEFAULT_NAME))
     }
 
     /// Sets the name. Default: the last part of the file's path or the URL, else `dataset`.

@@ -156,8 +156,8 @@ impl LiveRun<'_> {
         let name = dataset.shown_name();
         let sanitizer = &self.tracker.sanitizer;
         sanitizer
-            .sanitize_text("dataset name", name, name, limits::DATASET_NAME_CHARS)
-            .unwrap_or_else(|| name.to_owned())
+            .sanitize_text("dataset name", &name, &name, limits::DATASET_NAME_CHARS)
+            .unwrap_or_else(|| name.into_owned())
     }
 
     /// Returns true if MLflow can store a part of the dataset `name`, which `kind` names; else logs a warning.

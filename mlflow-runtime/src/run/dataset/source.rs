@@ -73,19 +73,20 @@ impl DatasetSource {
     }
 
     /// Returns the last part of the source's path, by which people know the dataset.
-    pub(super) fn file_name(&self) -> Option<&str> {
+    pub(super) fn file_name(&self) -> Option<String> {
         let Self::Uri(uri) = self else {
             return None;
         };
+        let uri = mlflow_rules::url_without_secrets(uri);
         let path = match uri.split_once("://") {
             Some((_, rest)) => {
                 let end = rest.find(['?', '#']).unwrap_or(rest.len());
                 rest.get(..end)?.split_once('/')?.1
             }
-            None => uri,
+            None => &*uri,
         };
         let name = path.trim_end_matches('/').rsplit('/').next()?;
-        Some(name).filter(|name| !matches!(*name, "" | "." | ".."))
+        (!matches!(name, "" | "." | "..")).then(|| name.to_owned())
     }
 }
 
@@ -165,11 +166,12 @@ mod tests {
             ("https://h", None),
             ("https://h/?t.csv", None),
             ("s3://bucket/a/b", Some("b")),
+            ("https://me:pa/ssword@h/d/t.csv", Some("t.csv")),
             ("..", None),
             ("", None),
         ] {
             assert_eq!(
-                DatasetSource::Uri(uri.to_owned()).file_name(),
+                DatasetSource::Uri(uri.to_owned()).file_name().as_deref(),
                 name,
                 "{uri}"
             );

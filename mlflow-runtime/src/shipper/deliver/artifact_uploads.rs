@@ -11,6 +11,7 @@
 //!    so that no artifact that has arrived is sent again.
 
 use std::borrow::Cow;
+use std::slice;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -21,7 +22,7 @@ use crate::shipper::batch::{Artifact, ArtifactBytes};
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason};
 use crate::store::{ArtifactContent, StoreError, StoredRun};
 
-/// What one upload takes, and the run to which it is uploaded: a single artifact, or rows of one table.
+/// Artifacts that one upload takes (a single one, or rows of one table), with the run to which they go.
 pub(in crate::shipper) type Upload<'a> = (&'a StoredRun, &'a [Artifact]);
 
 /// End of an upload.
@@ -39,6 +40,11 @@ pub(in crate::shipper) enum UploadOutcome {
 }
 
 impl UploadOutcome {
+    /// Returns true if the store has the artifact, or will never take it.
+    fn is_settled(&self) -> bool {
+        matches!(self, Self::Delivered | Self::Rejected(_))
+    }
+
     /// Returns true if a further upload would fail, too.
     fn concerns_all(&self) -> bool {
         match self {
@@ -49,14 +55,14 @@ impl UploadOutcome {
 }
 
 impl Delivery {
-    /// Carries out uploads, and returns their outcomes in the same order. An upload that was not tried has no
-    /// outcome.
+    /// Carries out uploads, and returns the outcomes of their artifacts in the same order. An artifact that was not
+    /// tried has no outcome.
     pub(in crate::shipper) async fn upload_artifacts(
         &self,
         uploads: &[Upload<'_>],
     ) -> Vec<Option<UploadOutcome>> {
         let max_in_flight = self.store.concurrent_uploads().max(1);
-        let mut outcomes: Vec<Option<UploadOutcome>> = uploads.iter().map(|_| None).collect();
+        let mut outcomes: Vec<Option<Vec<UploadOutcome>>> = uploads.iter().map(|_| None).collect();
         let mut waiting = uploads.iter().zip(&mut outcomes).peekable();
         let mut in_flight: Vec<&Upload<'_>> = Vec::new();
         let mut running = FuturesUnordered::new();
@@ -81,17 +87,48 @@ impl Delivery {
                 break;
             };
             in_flight.retain(|one| !std::ptr::eq(*one, upload));
-            is_stopped |= ended.concerns_all();
-            if !matches!(ended, UploadOutcome::Delivered | UploadOutcome::Rejected(_)) {
+            is_stopped |= ended.iter().any(UploadOutcome::concerns_all);
+            if !ended.iter().all(UploadOutcome::is_settled) {
                 failed_tables.extend(table(upload));
             }
             *outcome = Some(ended);
         }
         drop(running);
+        let of_artifacts = |((_, artifacts), outcomes): (&Upload<'_>, Option<Vec<_>>)| {
+            outcomes.map_or_else(
+                || artifacts.iter().map(|_| None).collect::<Vec<_>>(),
+                |outcomes| outcomes.into_iter().map(Some).collect(),
+            )
+        };
+        uploads
+            .iter()
+            .zip(outcomes)
+            .flat_map(of_artifacts)
+            .collect()
+    }
+
+    /// Carries out an upload. If the store rejects the rows of several artifacts, they are tried one by one, so that
+    /// those which are at fault cost no others.
+    async fn try_upload(&self, run: &StoredRun, artifacts: &[Artifact]) -> Vec<UploadOutcome> {
+        let outcome = self.try_upload_at_once(run, artifacts).await;
+        if artifacts.len() < 2 || !matches!(outcome, UploadOutcome::Rejected(_)) {
+            return vec![outcome; artifacts.len()];
+        }
+        let mut outcomes: Vec<UploadOutcome> = Vec::with_capacity(artifacts.len());
+        for artifact in artifacts {
+            let outcome = match outcomes.last() {
+                Some(last) if !last.is_settled() => last.clone(),
+                _ => {
+                    self.try_upload_at_once(run, slice::from_ref(artifact))
+                        .await
+                }
+            };
+            outcomes.push(outcome);
+        }
         outcomes
     }
 
-    async fn try_upload(&self, run: &StoredRun, artifacts: &[Artifact]) -> UploadOutcome {
+    async fn try_upload_at_once(&self, run: &StoredRun, artifacts: &[Artifact]) -> UploadOutcome {
         let error = match self.upload(run, artifacts).await {
             Ok(None) => return UploadOutcome::Delivered,
             Ok(Some(reason)) => return UploadOutcome::Rejected(reason),

@@ -449,9 +449,6 @@ impl Delivery {
             }
             let uploads: Vec<_> = groups.iter().map(|group| (run, *group)).collect();
             let outcomes = self.upload_artifacts(&uploads).await;
-            let outcomes = { groups.iter().zip(outcomes) }
-                .flat_map(|(group, outcome)| std::iter::repeat_n(outcome, group.len()))
-                .collect();
             self.settle_round(reader, run, run_batch, outcomes, part)?;
         }
         for artifact in run_batch.take_unsent_artifacts() {

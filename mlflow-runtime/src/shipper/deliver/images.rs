@@ -50,9 +50,11 @@ impl Delivery {
             .ok_or_else(|| rejected("its pixels are damaged".to_owned()))?;
         let encode_error = |error| rejected(format!("it cannot be encoded: {error}"));
         let png = encode::to_png(&image).map_err(encode_error)?;
+        let thumbnail = layout.is_step.then(|| encode::to_thumbnail(&image));
+        // The pixels of a large image take much memory, and the upload may take long.
+        drop(image);
         self.put_bytes(run, &artifact.path, png).await?;
-        if layout.is_step {
-            let webp = encode::to_thumbnail(&image).map_err(encode_error)?;
+        if let Some(webp) = thumbnail.transpose().map_err(encode_error)? {
             let path = compressed_path(&artifact.path);
             self.put_bytes(run, &path, webp).await?;
             let tags = [crate::model::Tag {

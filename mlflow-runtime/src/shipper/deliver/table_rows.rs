@@ -23,10 +23,13 @@ use crate::model::{ArtifactKind, TableChunk, Tag, tag_keys};
 use crate::shipper::batch::Artifact;
 use crate::shipper::deliver::delivery::Delivery;
 use crate::store::{ArtifactContent, Batch, StoreError, StoredRun, TableFile};
+use crate::warnings::{WarningLimit, warn_user};
 
 /// Greatest number of ids that are kept of rows known to be in the table. With the ids of an intent, they fit
 /// into a tag of 5,000 characters, which is what the oldest servers hold.
 const MAX_KNOWN_IDS: usize = 100;
+/// Greatest number of characters in the list of a run's tables, which is what the oldest servers hold in a tag.
+const MAX_LIST_CHARS: usize = 5000;
 /// Greatest size of a table in bytes. A table is in memory while rows are appended to it.
 const MAX_TABLE_BYTES: u64 = 256 << 20;
 
@@ -59,8 +62,9 @@ impl AppendState {
     }
 
     /// Moves the ids of the last append to the known ones, if its rows are in the table.
-    fn settle(&mut self, table: &TableFile<'_>) {
+    fn settle(&mut self, table: Option<&TableFile<'_>>) {
         if let Some(intent) = self.intent.take()
+            && let Some(table) = table
             && let Some(end) = intent.from.checked_add(intent.rows)
             && table.checksum(intent.from..end) == Some(intent.checksum)
         {
@@ -119,7 +123,8 @@ impl Delivery {
             None => TableFile::new(),
         };
         let mut state = AppendState::parse(state_tag.as_deref());
-        state.settle(&table);
+        // Without a file, not even the rows of an empty append are there.
+        state.settle(stored.is_some().then_some(&table));
         let mut texts = Vec::new();
         let mut intent = AppendIntent {
             ids: Vec::new(),
@@ -145,6 +150,14 @@ impl Delivery {
         if intent.ids.is_empty() {
             return Ok(());
         }
+        let before = stored.as_ref().map_or(0, Vec::len);
+        let length = before + texts.iter().map(String::len).sum::<usize>();
+        if length as u64 > MAX_TABLE_BYTES {
+            return Err(rejected(format!(
+                "the table would have about {length} bytes, and at most {MAX_TABLE_BYTES} are supported; log further \
+                 rows under another path, or the data as a file"
+            )));
+        }
         for line in texts.iter().flat_map(|text| text.lines()) {
             table
                 .push_line(line)
@@ -156,23 +169,19 @@ impl Delivery {
             .unwrap_or_default();
         state.intent = Some(intent);
         let bytes = table.to_bytes();
-        if bytes.len() as u64 > MAX_TABLE_BYTES {
-            return Err(rejected(format!(
-                "the table would have {} bytes, and at most {MAX_TABLE_BYTES} are supported; log further rows \
-                 under another path, or the data as a file",
-                bytes.len()
-            )));
-        }
         let mut tags = vec![Tag {
             key: state_key,
             value: state.to_json(),
         }];
-        if state_tag.is_none() {
-            let listed = self.read_tag(run, tag_keys::LOGGED_ARTIFACTS).await?;
-            tags.extend(list_table(listed.as_deref(), path).map(|value| Tag {
+        // Looked up at each append: another process may have replaced the list meanwhile.
+        let listed = self.read_tag(run, tag_keys::LOGGED_ARTIFACTS).await?;
+        match list_table(listed.as_deref(), path) {
+            Listing::Listed => {}
+            Listing::Added(value) => tags.push(Tag {
                 key: tag_keys::LOGGED_ARTIFACTS.to_owned(),
                 value,
-            }));
+            }),
+            Listing::Impossible => warn_unlisted(path),
         }
         self.store.log_batch(run, &Batch::of_tags(&tags)).await?;
         let content = ArtifactContent::Bytes(Cow::Owned(bytes));
@@ -192,28 +201,53 @@ impl Delivery {
     }
 }
 
-/// Returns the list of a run's tables with `path` added; `None` if the list has it already. Python's client finds
-/// a table by the order of `path` and `type` in the text.
+/// Entry of a table in the list of a run's tables.
+#[derive(Debug, PartialEq)]
+enum Listing {
+    /// The table is in the list.
+    Listed,
+    /// List with the table added.
+    Added(String),
+    /// The list is full, or was written in another form.
+    Impossible,
+}
+
+/// Enters a table into the list of a run's tables. Python's client finds a table by the order of `path` and `type`
+/// in the text.
 // Input:  `[{"path":"a.json","type":"table"}]`, `b.json`
 // Output: `[{"path":"a.json","type":"table"},{"path":"b.json","type":"table"}]`
-fn list_table(listed: Option<&str>, path: &str) -> Option<String> {
+fn list_table(listed: Option<&str>, path: &str) -> Listing {
     #[derive(PartialEq, Serialize, Deserialize)]
     struct LoggedArtifact<'a> {
         path: Cow<'a, str>,
         r#type: Cow<'a, str>,
     }
-    let mut list: Vec<LoggedArtifact<'_>> = listed
-        .and_then(|listed| serde_json::from_str(listed).ok())
-        .unwrap_or_default();
+    let mut list: Vec<LoggedArtifact<'_>> = match listed.map(serde_json::from_str).transpose() {
+        Ok(list) => list.unwrap_or_default(),
+        Err(_) => return Listing::Impossible,
+    };
     let table = LoggedArtifact {
         path: path.into(),
         r#type: "table".into(),
     };
     if list.contains(&table) {
-        return None;
+        return Listing::Listed;
     }
     list.push(table);
-    serde_json::to_string(&list).ok()
+    match serde_json::to_string(&list) {
+        Ok(list) if list.chars().count() <= MAX_LIST_CHARS => Listing::Added(list),
+        _ => Listing::Impossible,
+    }
+}
+
+fn warn_unlisted(path: &str) {
+    static UNLISTED: WarningLimit = WarningLimit::new();
+    if let Some(end) = UNLISTED.admit() {
+        warn_user(format_args!(
+            "table {path:?} is stored and not shown as a table, because MLflow's list of the run's tables is full; use \
+             fewer tables, and append to them{end}"
+        ));
+    }
 }
 
 #[cfg(test)]
@@ -243,11 +277,27 @@ mod tests {
                 }),
             };
             let bytes = table(rows);
-            state.settle(&TableFile::parse(bytes.as_bytes()).expect("a table"));
+            state.settle(Some(&TableFile::parse(bytes.as_bytes()).expect("a table")));
             let known = if is_there { 3 } else { 1 };
             assert_eq!(state.known.len(), known, "{rows}");
             assert_eq!(state.intent, None);
         }
+    }
+
+    /// The rows of an empty append are the same whether they are there or not.
+    #[test]
+    fn an_append_to_a_table_that_does_not_exist_is_not_there() {
+        let mut state = AppendState {
+            known: Vec::new(),
+            intent: Some(AppendIntent {
+                ids: vec!["1".to_owned()],
+                from: 0,
+                rows: 0,
+                checksum: 0,
+            }),
+        };
+        state.settle(None);
+        assert_eq!(state, AppendState::default());
     }
 
     #[test]
@@ -272,10 +322,31 @@ mod tests {
 
     #[test]
     fn a_table_is_listed_once_and_as_python_searches_it() {
-        let first = list_table(None, "a.json").expect("it is new");
-        assert_eq!(first, r#"[{"path":"a.json","type":"table"}]"#);
-        assert_eq!(list_table(Some(&first), "a.json"), None);
-        let both = list_table(Some(&first), "b.json").expect("it is new");
-        assert!(both.contains(r#"{"path":"b.json","type":"table"}"#) && both.contains("a.json"));
+        let first = r#"[{"path":"a.json","type":"table"}]"#;
+        let both = r#"[{"path":"a.json","type":"table"},{"path":"b.json","type":"table"}]"#;
+        assert_eq!(list_table(None, "a.json"), Listing::Added(first.to_owned()));
+        assert_eq!(list_table(Some(first), "a.json"), Listing::Listed);
+        assert_eq!(
+            list_table(Some(first), "b.json"),
+            Listing::Added(both.to_owned())
+        );
+    }
+
+    #[test]
+    fn a_list_that_is_full_or_of_another_form_stays_as_it_is() {
+        let mut list: Option<String> = None;
+        let is_full = (0..1000).any(|number| {
+            match list_table(list.as_deref(), &format!("{number}.json")) {
+                Listing::Added(longer) => list = Some(longer),
+                Listing::Listed => panic!("{number} is new"),
+                Listing::Impossible => return true,
+            }
+            false
+        });
+        assert!(is_full && list.is_some_and(|list| list.len() <= MAX_LIST_CHARS));
+        assert_eq!(
+            list_table(Some("cut off: [{"), "a.json"),
+            Listing::Impossible
+        );
     }
 }

@@ -26,8 +26,11 @@ impl JournalReader {
     ) -> bool {
         let is = |deferred: &DeferredArtifact| {
             deferred.run.run_id == run_id
-                && deferred.artifact.kind == artifact.kind
                 && deferred.artifact.path == artifact.path
+                && match artifact.kind.namespace() {
+                    Some(namespace) => deferred.artifact.kind.namespace() == Some(namespace),
+                    None => deferred.artifact.sequence == artifact.sequence,
+                }
         };
         let at = self.deferred.waiting.iter().position(is);
         let Some(older) = at.and_then(|at| self.deferred.waiting.remove(at)) else {

@@ -138,10 +138,15 @@ impl Target<'_> {
                 self.blocked("the server has signed another number of parts than asked for")
             );
         }
-        let mut waiting: VecDeque<_> = (0..)
-            .zip(&upload.credentials)
-            .map(|part| (part, 1))
-            .collect();
+        let mut signed: Vec<_> = upload.credentials.iter().collect();
+        signed.sort_by_key(|part| part.part_number);
+        if !(1..)
+            .zip(&signed)
+            .all(|(number, part)| part.part_number == number)
+        {
+            return Err(self.blocked("the server has not signed the parts 1, 2, 3, …"));
+        }
+        let mut waiting: VecDeque<_> = (0..).zip(signed).map(|part| (part, 1)).collect();
         let mut running = FuturesUnordered::new();
         let mut uploaded = Vec::with_capacity(upload.credentials.len());
         loop {
