@@ -378,3 +378,39 @@ fn rows_that_cannot_be_read_cost_no_others() {
     );
     assert_rows(&load_with_python(&uri, &experiment, "t.json"), 3);
 }
+
+/// Regression: of very many calls that one process has left, a shipper that was interrupted began anew, and knew only the
+/// last hundred of them by then.
+#[test]
+fn very_many_calls_arrive_once_although_the_shipping_is_interrupted() {
+    let server = Server::shared();
+    let mut puts = 0;
+    let proxy = Proxy::start(server.url(), move |request: &Request| {
+        puts += usize::from(request.line.starts_with("PUT "));
+        (puts > 4).then_some(Fault::Status(503))
+    });
+    let folder = Folder::new();
+    let experiment = unique();
+    let url = proxy.url();
+    let environment = [
+        ("MLFLOW_TRACKING_URI", url.as_str()),
+        ("MLFLOW_EXPERIMENT_NAME", experiment.as_str()),
+        ("MLFLOW_EXIT_TIMEOUT", "1"),
+    ];
+    let died = folder.run(
+        SCRIPTED,
+        &["start one", "row t.json 0 600", "abort"],
+        &environment,
+    );
+    assert!(!died.success);
+    let interrupted = folder.run(SCRIPTED, &["recover 5"], &environment);
+    assert!(
+        interrupted.stdout.contains("complete false"),
+        "{}",
+        interrupted.stdout
+    );
+    proxy.heal();
+    let ended = folder.run(SCRIPTED, &["recover 60"], &environment);
+    assert!(ended.stdout.contains("complete true"), "{}", ended.stderr);
+    assert_rows(&load_with_python(server.url(), &experiment, "t.json"), 600);
+}

@@ -62,7 +62,14 @@ impl RunBuilder {
         let searched = experiment.filter(|_| global::is_enabled() && !self.has_run_id());
         let found = searched.map(|experiment| {
             // The process that died may have left its last values undelivered, or even the whole run.
-            recover(RECOVERY_TIMEOUT);
+            let report = recover(RECOVERY_TIMEOUT);
+            if report.journals_found > 0 && !report.complete {
+                warn_user(format_args!(
+                    "not everything that ended processes have left could be delivered in {} seconds: the newest \
+                     checkpoint may lack files. Call mlflow::recover with more time before",
+                    RECOVERY_TIMEOUT.as_secs()
+                ));
+            }
             let client = client.with_request_timeout(SEARCH_TIMEOUT).into();
             find_last(&client, experiment, self.given_name())
         });

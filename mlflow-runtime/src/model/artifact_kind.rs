@@ -35,8 +35,10 @@ pub(crate) enum PathNamespace {
 /// Rows that one call has logged to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct TableChunk {
-    /// Random number by which the rows are recognized when they are sent again.
-    pub(crate) id: u64,
+    /// Random number of the series of chunks that one process logs to one table.
+    pub(crate) series: u64,
+    /// Position in the series, by which the rows are recognized when they are sent again.
+    pub(crate) number: u64,
     /// Number of rows.
     pub(crate) rows: usize,
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::chunk_series::ChunkSeries;
 use super::{Inner, Run};
 use crate::journal::record::Event;
 use crate::journal::{self, RunRef};
@@ -41,6 +42,10 @@ impl<'r> LiveRun<'r> {
     /// Returns true if the run was started by a process from which this one was forked.
     pub(super) fn is_inherited(self) -> bool {
         !Arc::ptr_eq(self.tracker, &self.inner.tracker)
+    }
+
+    pub(super) fn chunk_series(&self) -> &'r ChunkSeries {
+        &self.inner.chunk_series
     }
 
     #[inline]

@@ -10,6 +10,7 @@
 mod artifact;
 mod builder;
 pub(crate) mod callsite;
+mod chunk_series;
 mod console_log;
 pub(crate) mod current_run;
 mod dataset;
@@ -83,6 +84,7 @@ struct Inner {
     ended: AtomicBool,
     tracker: Arc<Tracker>,
     link: Arc<RunLink>,
+    chunk_series: chunk_series::ChunkSeries,
 }
 
 impl Run {
@@ -308,7 +310,7 @@ impl Run {
     /// append to tables of their own, such as `eval-rank-3.json`. Two other processes that append to one table of one
     /// run at the same time can overwrite each other's rows, as with Python's client.
     ///
-    /// MLflow finds a table by a name that ends in `.json` and has none of the characters `"',:[]{}`. Any other
+    /// MLflow finds a table by a name that ends in `.json` and has none of the characters `"',:[]{}?`. Any other
     /// name is changed, with a warning.
     pub fn log_table<T: Serialize>(&self, rows: impl IntoIterator<Item = T>, artifact_file: &str) {
         if let Some(run) = self.live() {

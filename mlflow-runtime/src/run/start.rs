@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use super::chunk_series::ChunkSeries;
 use super::{Inner, Run, open_runs};
 use crate::capture::Text;
 use crate::environment::{self, Environment};
@@ -89,6 +90,7 @@ impl RunOptions {
             ended: AtomicBool::new(false),
             tracker: Arc::clone(tracker),
             link,
+            chunk_series: ChunkSeries::default(),
         };
         let is_written = inner.write_start(start_time_ms, parent, tags, params);
         if !is_written {

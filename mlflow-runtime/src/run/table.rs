@@ -9,14 +9,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::Serialize;
 
 use super::handle::LiveRun;
-use crate::model::{ArtifactKind, TableChunk};
+use crate::model::ArtifactKind;
 use crate::warnings::warn_user;
 
 /// Size, in bytes, at which the rows of one call continue in a further artifact.
 const MAX_CHUNK_BYTES: usize = 4 << 20;
 
 /// Characters in paths of tables by which Python's client and the page would not find the table.
-const FORBIDDEN: [char; 8] = ['"', '\'', ',', ':', '[', ']', '{', '}'];
+const FORBIDDEN: [char; 9] = ['"', '\'', ',', ':', '[', ']', '{', '}', '?'];
 
 impl LiveRun<'_> {
     /// Logs rows, to be appended to the table `artifact_file`.
@@ -52,8 +52,8 @@ impl LiveRun<'_> {
     }
 
     fn log_rows(&self, path: &str, rows: usize, lines: &[u8]) {
-        let id = uuid::Uuid::new_v4().as_u64_pair().0;
-        let kind = ArtifactKind::TableRows(TableChunk { id, rows });
+        let chunk = self.chunk_series().next_chunk(path, rows);
+        let kind = ArtifactKind::TableRows(chunk);
         self.log_artifact_bytes(kind, lines, path);
     }
 

@@ -23,7 +23,7 @@ use crate::store::{Batch, BatchLimits};
 const MAX_EVENT_BYTES: usize = 8 << 20;
 
 /// Greatest number of artifacts with rows of one table that one append takes.
-pub(in crate::shipper) const MAX_CHUNKS_PER_APPEND: usize = 100;
+pub(in crate::shipper) const MAX_CHUNKS_PER_APPEND: usize = 70;
 
 /// Greatest number of bytes of rows that one append takes, unless a single artifact has more.
 const MAX_BYTES_PER_APPEND: u64 = 8 << 20;

@@ -8,9 +8,9 @@
 //! 3. A table that another client has written, e.g. Python's `log_table`, keeps its rows.
 //!
 //! An append reads the table, adds the rows and writes the table. Before it writes, it records its intent in a
-//! tag of the run: the ids of the rows, their place and a checksum of their values. Whoever comes next, after a
-//! lost answer or a kill, compares the intent with the table, and so knows if the rows are there. The tag also keeps the ids of the latest rows that are known to be there, for a
-//! process whose journal is shipped after others have appended.
+//! tag of the run: the numbers of the chunks, the place of their rows and a checksum of their values. Whoever comes next, after a
+//! lost answer or a kill, compares the intent with the table, and so knows if the rows are there. The tag also keeps the numbers
+//! of all chunks that are known to be there: a reader of the journal may begin anew before all of them.
 //!
 //! Two processes that append to one table at the same time may overwrite each other's rows, as with Python's
 //! client. Ranks and forked processes therefore have tables of their own: see [`Run::log_table`](crate::Run::log_table).
@@ -25,9 +25,9 @@ use crate::shipper::deliver::delivery::Delivery;
 use crate::store::{ArtifactContent, Batch, StoreError, StoredRun, TableFile};
 use crate::warnings::{WarningLimit, warn_user};
 
-/// Greatest number of ids that are kept of rows known to be in the table. With the ids of an intent, they fit
-/// into a tag of 5,000 characters, which is what the oldest servers hold.
-const MAX_KNOWN_IDS: usize = 100;
+/// Greatest number of ranges of known chunks that are kept. With those of an intent, they fit into a tag of 5,000
+/// characters, which is what the oldest servers hold.
+const MAX_KNOWN_RANGES: usize = 30;
 /// Greatest number of characters in the list of a run's tables, which is what the oldest servers hold in a tag.
 const MAX_LIST_CHARS: usize = 5000;
 /// Greatest size of a table in bytes. A table is in memory while rows are appended to it.
@@ -36,22 +36,78 @@ const MAX_TABLE_BYTES: u64 = 256 << 20;
 /// State of the appends to one table, as a tag of the run keeps it.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct AppendState {
-    /// Ids of rows that are in the table, the latest ones last.
-    known: Vec<String>,
+    /// Chunks whose rows are in the table.
+    known: ChunkSet,
     /// Append that was begun last.
     intent: Option<AppendIntent>,
 }
 
 /// Append that may have reached the table.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 struct AppendIntent {
-    ids: Vec<String>,
+    chunks: ChunkSet,
     /// Number of rows in the table before the append.
     from: usize,
     /// Number of rows of the append.
     rows: usize,
     /// Checksum of the rows of the append.
     checksum: u32,
+}
+
+/// Set of chunks: for each series, the ranges of their numbers, both ends included. The series that was added to last
+/// is the last one.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+struct ChunkSet(Vec<(String, Vec<(u64, u64)>)>);
+
+impl ChunkSet {
+    fn contains(&self, chunk: TableChunk) -> bool {
+        let series = format!("{:x}", chunk.series);
+        let of_series = self.0.iter().filter(|(one, _)| *one == series);
+        of_series
+            .flat_map(|(_, ranges)| ranges)
+            .any(|(first, last)| (*first..=*last).contains(&chunk.number))
+    }
+
+    fn insert(&mut self, chunk: TableChunk) {
+        let series = format!("{:x}", chunk.series);
+        self.insert_range(series, chunk.number, chunk.number);
+    }
+
+    fn insert_range(&mut self, series: String, first: u64, last: u64) {
+        let known = self.0.iter().position(|(one, _)| *one == series);
+        let mut ranges = known.map_or_else(Vec::new, |at| self.0.remove(at).1);
+        ranges.push((first, last));
+        ranges.sort_unstable();
+        let mut joined: Vec<(u64, u64)> = Vec::with_capacity(ranges.len());
+        for (first, last) in ranges {
+            match joined.last_mut() {
+                Some((_, end)) if first <= end.saturating_add(1) => *end = last.max(*end),
+                _ => joined.push((first, last)),
+            }
+        }
+        self.0.push((series, joined));
+    }
+
+    fn extend(&mut self, other: Self) {
+        for (series, ranges) in other.0 {
+            for (first, last) in ranges {
+                self.insert_range(series.clone(), first, last);
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Drops the series that were not added to for the longest time, until at most `count` ranges are left.
+    fn truncate(&mut self, count: usize) {
+        while self.0.len() > 1
+            && self.0.iter().map(|(_, ranges)| ranges.len()).sum::<usize>() > count
+        {
+            self.0.remove(0);
+        }
+    }
 }
 
 impl AppendState {
@@ -61,31 +117,23 @@ impl AppendState {
             .unwrap_or_default()
     }
 
-    /// Moves the ids of the last append to the known ones, if its rows are in the table.
+    /// Adds the chunks of the last append to the known ones, if its rows are in the table. `table` is `None` if there
+    /// is no table.
     fn settle(&mut self, table: Option<&TableFile<'_>>) {
         if let Some(intent) = self.intent.take()
             && let Some(table) = table
             && let Some(end) = intent.from.checked_add(intent.rows)
             && table.checksum(intent.from..end) == Some(intent.checksum)
         {
-            self.known.extend(intent.ids);
-            let surplus = self.known.len().saturating_sub(MAX_KNOWN_IDS);
-            self.known.drain(..surplus);
+            self.known.extend(intent.chunks);
+            self.known.truncate(MAX_KNOWN_RANGES);
         }
-    }
-
-    fn contains(&self, chunk: TableChunk) -> bool {
-        self.known.contains(&encode_id(chunk))
     }
 
     fn to_json(&self) -> String {
         // Writing strings and integers into memory does not fail.
         serde_json::to_string(self).unwrap_or_default()
     }
-}
-
-fn encode_id(chunk: TableChunk) -> String {
-    format!("{:x}", chunk.id)
 }
 
 /// Returns the key of the tag that keeps the state of a table.
@@ -127,16 +175,14 @@ impl Delivery {
         state.settle(stored.is_some().then_some(&table));
         let mut texts = Vec::new();
         let mut intent = AppendIntent {
-            ids: Vec::new(),
             from: table.row_count(),
-            rows: 0,
-            checksum: 0,
+            ..AppendIntent::default()
         };
         for part in parts {
             let ArtifactKind::TableRows(chunk) = part.kind else {
                 continue;
             };
-            if state.contains(chunk) {
+            if state.known.contains(chunk) {
                 continue;
             }
             let bytes = part
@@ -144,10 +190,10 @@ impl Delivery {
                 .map_err(|error| rejected(format!("its rows cannot be read: {error}")))?;
             let text = String::from_utf8(bytes)
                 .map_err(|error| rejected(format!("its rows are damaged: {error}")))?;
-            intent.ids.push(encode_id(chunk));
+            intent.chunks.insert(chunk);
             texts.push(text);
         }
-        if intent.ids.is_empty() {
+        if intent.chunks.is_empty() {
             return Ok(());
         }
         let before = stored.as_ref().map_or(0, Vec::len);
@@ -255,6 +301,14 @@ mod tests {
     use super::*;
     use crate::shipper::batch::MAX_CHUNKS_PER_APPEND;
 
+    fn chunk(series: u64, number: u64) -> TableChunk {
+        TableChunk {
+            series,
+            number,
+            rows: 1,
+        }
+    }
+
     #[test]
     fn an_append_without_an_answer_is_recognized_by_its_rows() {
         let table = |rows: &str| format!(r#"{{"columns":["a"],"data":[{rows}]}}"#);
@@ -267,19 +321,20 @@ mod tests {
             ("[1],[2],[3],[4]", true),
             ("[1],[7],[8]", false),
         ] {
-            let mut state = AppendState {
-                known: vec!["1".to_owned()],
-                intent: Some(AppendIntent {
-                    ids: vec!["2".to_owned(), "3".to_owned()],
-                    from: 1,
-                    rows: 2,
-                    checksum,
-                }),
+            let mut state = AppendState::default();
+            state.known.insert(chunk(1, 0));
+            let mut intent = AppendIntent {
+                from: 1,
+                rows: 2,
+                checksum,
+                ..AppendIntent::default()
             };
+            intent.chunks.insert(chunk(1, 1));
+            state.intent = Some(intent);
             let bytes = table(rows);
             state.settle(Some(&TableFile::parse(bytes.as_bytes()).expect("a table")));
-            let known = if is_there { 3 } else { 1 };
-            assert_eq!(state.known.len(), known, "{rows}");
+            assert!(state.known.contains(chunk(1, 0)), "{rows}");
+            assert_eq!(state.known.contains(chunk(1, 1)), is_there, "{rows}");
             assert_eq!(state.intent, None);
         }
     }
@@ -287,35 +342,56 @@ mod tests {
     /// The rows of an empty append are the same whether they are there or not.
     #[test]
     fn an_append_to_a_table_that_does_not_exist_is_not_there() {
+        let mut intent = AppendIntent::default();
+        intent.chunks.insert(chunk(1, 0));
         let mut state = AppendState {
-            known: Vec::new(),
-            intent: Some(AppendIntent {
-                ids: vec!["1".to_owned()],
-                from: 0,
-                rows: 0,
-                checksum: 0,
-            }),
+            known: ChunkSet::default(),
+            intent: Some(intent),
         };
         state.settle(None);
         assert_eq!(state, AppendState::default());
     }
 
     #[test]
+    fn chunks_in_any_order_become_ranges() {
+        let mut known = ChunkSet::default();
+        for number in [0, 1, 5, 3, 2, 7, 4, 5] {
+            known.insert(chunk(9, number));
+        }
+        known.insert(chunk(8, 6));
+        assert_eq!(
+            known.0,
+            [
+                ("9".to_owned(), vec![(0, 5), (7, 7)]),
+                ("8".to_owned(), vec![(6, 6)]),
+            ]
+        );
+        assert!(known.contains(chunk(9, 4)) && !known.contains(chunk(9, 6)));
+        assert!(known.contains(chunk(8, 6)) && !known.contains(chunk(7, 6)));
+        known.truncate(2);
+        assert_eq!(known.0, [("8".to_owned(), vec![(6, 6)])]);
+    }
+
+    #[test]
     fn the_state_fits_into_the_tag_of_an_old_server() {
-        let state = AppendState {
-            known: (0..MAX_KNOWN_IDS)
-                .map(|_| format!("{:x}", u64::MAX))
-                .collect(),
+        let chunks = |count: u64| {
+            let mut set = ChunkSet::default();
+            for at in 0..count {
+                set.insert(chunk(u64::MAX - at, 1_000_000_000 + 2 * at));
+            }
+            set
+        };
+        let mut state = AppendState {
+            known: chunks(1000),
             intent: Some(AppendIntent {
-                ids: (0..MAX_CHUNKS_PER_APPEND)
-                    .map(|_| format!("{:x}", u64::MAX))
-                    .collect(),
+                chunks: chunks(MAX_CHUNKS_PER_APPEND as u64),
                 from: usize::MAX,
                 rows: usize::MAX,
                 checksum: u32::MAX,
             }),
         };
-        assert!(state.to_json().len() <= 5000);
+        state.known.truncate(MAX_KNOWN_RANGES);
+        assert!(state.to_json().len() <= 5000, "{}", state.to_json().len());
         assert_eq!(AppendState::parse(Some(&state.to_json())), state);
         assert_eq!(AppendState::parse(Some("no JSON")), AppendState::default());
     }

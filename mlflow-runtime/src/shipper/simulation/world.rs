@@ -595,7 +595,8 @@ impl World {
         let event = Event::Artifact {
             path: Cow::Borrowed(&path),
             kind: ArtifactKind::TableRows(TableChunk {
-                id: value.into(),
+                series: to.run.into(),
+                number: value.into(),
                 rows: count,
             }),
             content: ArtifactLocation::Attached,
