@@ -200,12 +200,16 @@ pub use run::Image;
 pub use run::instrumented::Instrumented;
 pub use run::logging::{
     log_artifact, log_artifacts, log_checkpoint, log_dict, log_figure, log_input, log_metric,
-    log_metric_at, log_metrics, log_param, log_params, log_table, log_text, set_tag, set_tags,
+    log_metric_at, log_metrics, log_model, log_param, log_params, log_table, log_text, set_tag,
+    set_tags,
 };
 #[cfg(feature = "image")]
 pub use run::logging::{log_image, log_image_at};
 pub use run::metric_value::{MetricValue, Step};
-pub use run::{ActiveRun, ColumnType, Dataset, Element, Metric, Run, RunBuilder, start_run};
+pub use run::{
+    ActiveRun, ColumnType, Dataset, Element, Flavor, Metric, Model, Run, RunBuilder, Signature,
+    TensorType, start_run,
+};
 pub use secret::Secret;
 pub use signals::install_signal_handlers;
 pub use store::{ClientError, ErrorReason, StoreError};

@@ -43,6 +43,13 @@ pub(crate) fn format_compact_utc(timestamp_ms: i64) -> String {
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }
 
+/// Formats a time in UTC as Python's `str(datetime)` does: `2026-11-24 13:05:01.250000`.
+pub(crate) fn format_python_utc(timestamp_ms: i64) -> String {
+    let UtcDateTime { date, time, ms } = UtcDateTime::from_unix_ms(timestamp_ms);
+    let ((year, month, day), (hour, minute, second)) = (date, time);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}.{ms:03}000")
+}
+
 /// A time in ms since the Unix epoch, displayed in UTC as RFC 3339 defines it: `2026-11-24T13:05:01.250Z`.
 #[cfg(feature = "tracing")]
 pub(crate) struct Rfc3339(pub(crate) i64);
@@ -65,7 +72,6 @@ struct UtcDateTime {
     date: (i64, i64, i64),
     /// Hour, minute, second.
     time: (i64, i64, i64),
-    #[cfg_attr(not(feature = "tracing"), allow(dead_code))]
     ms: i64,
 }
 

@@ -25,6 +25,7 @@ mod full;
 mod images;
 mod macros;
 mod many_artifacts;
+mod models;
 mod multipart_uploads;
 #[cfg(feature = "object-store")]
 mod object_storage;

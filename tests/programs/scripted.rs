@@ -19,6 +19,8 @@
 //! input PATH CONTEXT  logs a file as a dataset
 //! url URL CONTEXT     logs the dataset at a URL, with a schema and a tag
 //! array NAME          logs an array with targets as a dataset
+//! model NAME PATH     logs a file as a model, with all that a model may have; PATH may end in .onnx
+//! folder NAME PATH    logs all files of a folder as a model
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
 //! resend SECONDS      resends rejected values, and prints the same as `flush`
@@ -41,7 +43,9 @@ use std::collections::HashMap;
 use std::env;
 use std::time::Duration;
 
-use mlflow::{ActiveRun, ColumnType, Dataset, Run, RunStatus};
+use mlflow::{
+    ActiveRun, ColumnType, Dataset, Flavor, Model, Run, RunStatus, Signature, TensorType,
+};
 
 fn main() {
     report::to_stderr();
@@ -115,6 +119,28 @@ fn main() {
                 let dataset = Dataset::from_slice(name, &features).targets(&[0_i64, 1, 1]);
                 run().log_input(&dataset, "");
             }
+            ["model", name, path] => {
+                let flavor = if path.ends_with(".onnx") {
+                    Flavor::Onnx
+                } else {
+                    Flavor::custom("weights")
+                };
+                let signature = Signature::new()
+                    .input_tensor("x", TensorType::Float32, &[-1, 2])
+                    .output_tensor("y", TensorType::Float32, &[-1, 2]);
+                let model = Model::new(name)
+                    .file(path)
+                    .flavor(flavor)
+                    .signature(signature)
+                    .input_example(&[[1.0, 2.0]])
+                    .param("layers", 2)
+                    .param("width", 64)
+                    .tag("stage", "dev")
+                    .model_type("test/classifier")
+                    .step(7);
+                run().log_model(&model);
+            }
+            ["folder", name, path] => run().log_model(&Model::new(name).folder(path)),
             ["end", name] => {
                 let guard = guards.remove(name).expect("a run");
                 guard.finish(RunStatus::Finished);

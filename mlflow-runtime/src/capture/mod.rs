@@ -26,7 +26,6 @@ mod locked_value;
 mod redacted_debug;
 mod scalar;
 mod shared_value;
-mod yaml;
 
 #[cfg(feature = "tracing")]
 pub(crate) use bounded_text::render_text;
@@ -36,4 +35,3 @@ pub use dispatch::{Capture, Numbers, Values, specialization};
 pub use error_chain::Failure;
 pub(crate) use error_chain::payload_text;
 pub(crate) use redacted_debug::render_debug;
-pub(crate) use yaml::to_yaml;

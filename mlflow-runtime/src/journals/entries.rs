@@ -27,6 +27,7 @@ use crate::journal::segment::mapped::HEADER_BYTES;
 use crate::journal::segment::{Frame, SegmentBytes};
 use crate::journal::spool::find_copy_fault;
 use crate::journal::user_files;
+use crate::model::logged_model::ModelPath;
 use crate::model::{ArtifactKind, ExperimentRef, RunIdentity, RunStatus, Tag};
 
 /// Entry of a journal: a value of a run.
@@ -83,6 +84,17 @@ pub enum EntryValue {
         /// Length of the description.
         bytes: u64,
         /// File with the description; `None` if it lies in the journal itself.
+        file: Option<PathBuf>,
+    },
+    /// Logged model, or a file of one. The content lies in the journal itself or in a file beside it.
+    Model {
+        /// Name of the model.
+        name: String,
+        /// Path of the file inside of the model; `None` for the model itself, whose content is its description.
+        path: Option<String>,
+        /// Length of the content.
+        bytes: u64,
+        /// File with the content; `None` if it lies in the journal itself.
         file: Option<PathBuf>,
     },
     /// Console log, a file beside the journal that grows while its run is open.
@@ -442,6 +454,9 @@ impl Iterator for Entries {
                         }
                         | EntryValue::Dataset {
                             file: Some(file), ..
+                        }
+                        | EntryValue::Model {
+                            file: Some(file), ..
                         } = &value
                         && (file.exists() || !self.source.is_live())
                         && let Some(fault) = find_copy_fault(file, fingerprint)
@@ -614,6 +629,16 @@ impl EntryValue {
                     ArtifactKind::Dataset => {
                         let name = kind.shown_name(&path).to_owned();
                         Self::Dataset { name, bytes, file }
+                    }
+                    ArtifactKind::ModelFile | ArtifactKind::Model => {
+                        let parsed = ModelPath::parse(&path);
+                        let name = parsed.as_ref().map_or(&*path, |parsed| parsed.name);
+                        Self::Model {
+                            name: name.to_owned(),
+                            path: parsed.and_then(|parsed| parsed.file).map(str::to_owned),
+                            bytes,
+                            file,
+                        }
                     }
                 };
                 match content {

@@ -155,7 +155,9 @@ impl RunSummary {
                 self.tags += one;
                 None
             }
-            EntryValue::Artifact { bytes, .. } | EntryValue::Dataset { bytes, .. } => {
+            EntryValue::Artifact { bytes, .. }
+            | EntryValue::Dataset { bytes, .. }
+            | EntryValue::Model { bytes, .. } => {
                 self.artifacts += one;
                 self.artifact_bytes += if waits { *bytes } else { 0 };
                 None

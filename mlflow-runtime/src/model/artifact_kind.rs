@@ -4,6 +4,8 @@ use mlflow_rules::to_hex;
 use ring::digest::{self, SHA256};
 use serde::{Deserialize, Serialize};
 
+use crate::model::logged_model::ModelPath;
+
 /// Kind of an artifact in the journal. Every kind is spooled, deferred, kept and sent again in the same way;
 /// the kind decides what is sent to the store.
 ///
@@ -21,6 +23,11 @@ pub(crate) enum ArtifactKind {
     /// Dataset, an input of the run. Its bytes are a [`DatasetRecord`](crate::model::dataset::DatasetRecord), and
     /// its path is a [`dataset_path`](Self::dataset_path).
     Dataset,
+    /// File of a logged model. Its path is a [`ModelPath`] with a file.
+    ModelFile,
+    /// Logged model, of which all files come before it. Its bytes are a
+    /// [`ModelRecord`](crate::model::logged_model::ModelRecord), and its path is a [`ModelPath`] without a file.
+    Model,
 }
 
 /// Names that are independent of all other names.
@@ -30,6 +37,8 @@ pub(crate) enum PathNamespace {
     Artifacts,
     /// Datasets of a run.
     Datasets,
+    /// Files and records of models.
+    Models,
 }
 
 /// Rows that one call has logged to a table.
@@ -74,6 +83,8 @@ impl ArtifactKind {
             Self::TableRows(_) => "table",
             Self::Image(_) => "image",
             Self::Dataset => "dataset",
+            Self::ModelFile => "model file",
+            Self::Model => "model",
         }
     }
 
@@ -83,6 +94,7 @@ impl ArtifactKind {
         match self {
             Self::File | Self::Image(_) => Some(PathNamespace::Artifacts),
             Self::Dataset => Some(PathNamespace::Datasets),
+            Self::ModelFile | Self::Model => Some(PathNamespace::Models),
             Self::TableRows(_) => None,
         }
     }
@@ -102,6 +114,7 @@ impl ArtifactKind {
             Self::Dataset => path
                 .rsplit_once(CHECKSUM_SEPARATOR)
                 .map_or(path, |(name, _)| name),
+            Self::ModelFile | Self::Model => ModelPath::shown(path),
         }
     }
 }

@@ -47,6 +47,10 @@ pub(crate) const INPUT_TAG_KEY_CHARS: usize = 255;
 /// Maximum length of the value of a tag of a dataset, in characters.
 pub(crate) const INPUT_TAG_VALUE_CHARS: usize = 500;
 
+/// Maximum length of the name and of the kind of a logged model, in characters: the width of the columns in
+/// MLflow's SQL stores.
+pub(crate) const MODEL_NAME_CHARS: usize = 500;
+
 /// Maximum number of an argument's fields that become params.
 pub(crate) const MAX_FIELDS: usize = 200;
 /// Maximum number of fields, of a value given to `log_params`, that become params.
@@ -98,6 +102,26 @@ pub(crate) fn sanitize_artifact_path(path: &str) -> Option<String> {
     let dot = mended[name..].rfind('.').filter(|dot| *dot > 0);
     let (stem, extension) = mended.split_at(dot.map_or(mended.len(), |dot| name + dot));
     Some(format!("{stem}_{hash:08x}{extension}"))
+}
+
+/// Returns the reason why MLflow would refuse this name of a logged model, as a clause; `None` if MLflow accepts
+/// the name.
+pub(crate) fn find_model_name_fault(name: &str) -> Option<Cow<'static, str>> {
+    const FORBIDDEN: [char; 6] = ['/', ':', '.', '%', '"', '\''];
+    if name.is_empty() {
+        return Some("is empty".into());
+    }
+    if let Some(bad) = name
+        .chars()
+        .find(|c| FORBIDDEN.contains(c) || c.is_control())
+    {
+        return Some(
+            format!("contains {bad:?}: it may contain none of the characters / : . % \" '").into(),
+        );
+    }
+    let length = name.chars().count();
+    (length > MODEL_NAME_CHARS)
+        .then(|| format!("has {length} characters: at most {MODEL_NAME_CHARS} are allowed").into())
 }
 
 /// Returns the reason why MLflow would refuse this metric, param or tag key; `None` if MLflow accepts the

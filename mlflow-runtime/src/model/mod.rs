@@ -5,13 +5,18 @@ pub(crate) mod dataset;
 pub(crate) mod experiment_name;
 pub(crate) mod key_names;
 pub(crate) mod limits;
+pub(crate) mod logged_model;
 pub(crate) mod metric_key;
+pub(crate) mod mlmodel;
 pub(crate) mod python_json;
 pub(crate) mod run_identity;
 pub(crate) mod tag_keys;
 pub(crate) mod values;
+mod yaml;
 
 pub(crate) use artifact_kind::{ArtifactKind, ImageLayout, PathNamespace, TableChunk};
 pub use dataset::InputDataset;
+pub use logged_model::{ModelStatus, NewModel, StoredModel};
 pub(crate) use run_identity::{Role, RunIdentity};
 pub use values::{ExperimentRef, Metric, Param, ParseRunStatusError, RunStatus, Tag};
+pub(crate) use yaml::to_yaml;

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::handle::LiveRun;
-use crate::capture;
 use crate::journal::record::{ArtifactLocation, Event};
 use crate::journal::spool::{CopyError, SpooledArtifact};
+use crate::model;
 use crate::model::{ArtifactKind, limits};
 use crate::warnings::warn_user;
 
@@ -43,6 +43,12 @@ impl FileCopy {
     fn is_usable(&self) -> bool {
         matches!(self.copy, Some(Ok(_))) || self.size <= MEMORY_ARTIFACT_BYTES
     }
+}
+
+/// Content of an artifact that no longer depends on the user's file, and is not named by an event yet.
+pub(super) enum Prepared<'b> {
+    Spooled(SpooledArtifact),
+    Attached(Cow<'b, [u8]>),
 }
 
 impl LiveRun<'_> {
@@ -159,7 +165,7 @@ impl LiveRun<'_> {
             .any(|end| artifact_file.ends_with(end));
         let write = || -> serde_json::Result<Vec<u8>> {
             if is_yaml {
-                serde_json::to_value(value).map(|value| capture::to_yaml(&value).into_bytes())
+                serde_json::to_value(value).map(|value| model::to_yaml(&value).into_bytes())
             } else {
                 serde_json::to_vec_pretty(value)
             }
@@ -292,6 +298,62 @@ impl LiveRun<'_> {
         });
     }
 
+    /// Prepares bytes for an event that is written later, or returns the reason why they find no room.
+    pub(super) fn prepare_bytes<'b>(
+        &self,
+        bytes: &'b [u8],
+    ) -> Result<Prepared<'b>, Cow<'static, str>> {
+        let size = bytes.len() as u64;
+        let copy = if bytes.len() > INLINE_BYTES {
+            self.tracker.journal().write_artifact(bytes)
+        } else {
+            None
+        };
+        prepare(copy, size, || Ok(Cow::Borrowed(bytes)))
+    }
+
+    /// Prepares a file for an event that is written later, and returns its size, or the reason why that fails.
+    pub(super) fn prepare_path<'b>(
+        &self,
+        local_path: &Path,
+    ) -> Result<(Prepared<'b>, u64), Cow<'static, str>> {
+        let unreadable = |error: io::Error| Cow::Owned(format!("it cannot be read: {error}"));
+        let file = File::open(local_path).map_err(unreadable)?;
+        let size = file.metadata().map_or(0, |metadata| metadata.len());
+        let copy = self.tracker.journal().copy_artifact(&file);
+        let prepared = prepare(copy, size, || fs::read(local_path).map(Cow::Owned))?;
+        let size = match &prepared {
+            Prepared::Spooled(copy) => copy.fingerprint.length,
+            Prepared::Attached(bytes) => bytes.len() as u64,
+        };
+        Ok((prepared, size))
+    }
+
+    /// Writes the event of a prepared artifact.
+    pub(super) fn log_prepared(&self, kind: ArtifactKind, path: &str, prepared: Prepared<'_>) {
+        match prepared {
+            Prepared::Spooled(copy) => self.log_spooled(kind, path, copy),
+            Prepared::Attached(bytes) => self.log_attached(kind, path, &bytes),
+        }
+    }
+
+    /// Removes the copy of a prepared artifact that is not logged.
+    pub(super) fn discard(&self, prepared: Prepared<'_>) {
+        if let Prepared::Spooled(SpooledArtifact { name, fingerprint }) = prepared {
+            self.tracker.journal().discard_artifact(&name, fingerprint);
+        }
+    }
+
+    fn log_attached(&self, kind: ArtifactKind, path: &str, bytes: &[u8]) {
+        let event = Event::Artifact {
+            path: path.into(),
+            kind,
+            content: ArtifactLocation::Attached,
+            fingerprint: None,
+        };
+        self.write_event(event, bytes);
+    }
+
     fn reject(&self, local_path: &Path, what: &str) {
         let path = local_path.display().to_string();
         self.tracker
@@ -312,7 +374,9 @@ impl LiveRun<'_> {
             ArtifactKind::File | ArtifactKind::TableRows(_) | ArtifactKind::Image(_) => {
                 self.sanitized_path(path)
             }
-            ArtifactKind::Dataset => Cow::Borrowed(path),
+            ArtifactKind::Dataset | ArtifactKind::ModelFile | ArtifactKind::Model => {
+                Cow::Borrowed(path)
+            }
         };
         let (path, shown) = (&*path, kind.shown_name(&path));
         let is_small = size <= MEMORY_ARTIFACT_BYTES;
@@ -327,38 +391,15 @@ impl LiveRun<'_> {
                 ),
             ),
             None if is_small => {}
-            Some(Err(CopyError::LowDiskSpace(shortage))) => {
-                return self.tracker.warn_rejected(
-                    kind.noun(),
-                    shown,
-                    format_args!("its {size} bytes find no room beside the journal: {shortage}; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk"),
-                );
-            }
-            Some(Err(CopyError::Io(error))) => {
-                return self.tracker.warn_rejected(
-                    kind.noun(),
-                    shown,
-                    format_args!("its {size} bytes cannot be copied beside the journal ({error}); set MLFLOW_JOURNAL_DIR to a directory that can take them"),
-                );
-            }
-            None => {
-                return self.tracker.warn_rejected(
-                    kind.noun(),
-                    shown,
-                    format_args!("its {size} bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written"),
-                );
+            copy => {
+                let fault = oversize_fault(copy.and_then(Result::err), size);
+                return self
+                    .tracker
+                    .warn_rejected(kind.noun(), shown, format_args!("{fault}"));
             }
         }
         match bytes() {
-            Ok(bytes) => {
-                let event = Event::Artifact {
-                    path: path.into(),
-                    kind,
-                    content: ArtifactLocation::Attached,
-                    fingerprint: None,
-                };
-                self.write_event(event, &bytes);
-            }
+            Ok(bytes) => self.log_attached(kind, path, &bytes),
             Err(error) => self.reject_unreadable(path, &error),
         }
     }
@@ -410,6 +451,38 @@ fn is_svg(figure: &str) -> bool {
             Some(rest) => rest.trim_start(),
             None => return false,
         };
+    }
+}
+
+/// Returns the copy if there is one, else the bytes if they are few enough for the journal itself, else the reason
+/// why they find no room.
+fn prepare<'b>(
+    copy: Option<Result<SpooledArtifact, CopyError>>,
+    size: u64,
+    bytes: impl FnOnce() -> io::Result<Cow<'b, [u8]>>,
+) -> Result<Prepared<'b>, Cow<'static, str>> {
+    match copy {
+        Some(Ok(copy)) => Ok(Prepared::Spooled(copy)),
+        _ if size <= MEMORY_ARTIFACT_BYTES => match bytes() {
+            Ok(bytes) => Ok(Prepared::Attached(bytes)),
+            Err(error) => Err(format!("it cannot be read: {error}").into()),
+        },
+        copy => Err(oversize_fault(copy.and_then(Result::err), size).into()),
+    }
+}
+
+/// Returns the reason why an artifact that is too large for the journal itself finds no room.
+fn oversize_fault(uncopied: Option<CopyError>, size: u64) -> String {
+    match uncopied {
+        Some(CopyError::LowDiskSpace(shortage)) => format!(
+            "its {size} bytes find no room beside the journal: {shortage}; free space there, or set MLFLOW_JOURNAL_DIR to a larger disk"
+        ),
+        Some(CopyError::Io(error)) => format!(
+            "its {size} bytes cannot be copied beside the journal ({error}); set MLFLOW_JOURNAL_DIR to a directory that can take them"
+        ),
+        None => format!(
+            "its {size} bytes are too many for a journal in memory; set MLFLOW_JOURNAL_DIR to a directory that can be written"
+        ),
     }
 }
 

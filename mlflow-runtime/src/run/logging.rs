@@ -14,6 +14,7 @@ use crate::model::metric_key::Key;
 use crate::run::Image;
 use crate::run::current_run::{current_run_or_warn, with_current_run};
 use crate::run::dataset::Dataset;
+use crate::run::logged_model::Model;
 use crate::run::metric_value::{MetricValue, Step};
 
 /// Logs a metric of the current run at step 0; see [`Run::log_metric`](crate::Run::log_metric).
@@ -332,6 +333,24 @@ pub fn log_input(dataset: &Dataset, context: &str) {
 pub fn log_checkpoint(local_path: impl AsRef<Path>, step: impl Step) {
     if let Some(run) = current_run_or_warn("checkpoint", &local_path.as_ref().to_string_lossy()) {
         run.log_checkpoint(local_path, step);
+    }
+}
+
+/// Logs a model as an output of the current run; see [`Run::log_model`](crate::Run::log_model).
+///
+/// ```
+/// use mlflow::{Flavor, Model};
+///
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let model = Model::new("digits").bytes("model.mpk", [0x81]).flavor(Flavor::custom("burn_record"));
+/// mlflow::log_model(&model);
+/// # drop(run);
+/// # fake.assert_model_logged("digits");
+/// ```
+pub fn log_model(model: &Model) {
+    if let Some(run) = current_run_or_warn("model", model.name()) {
+        run.log_model(model);
     }
 }
 

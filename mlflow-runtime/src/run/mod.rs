@@ -21,6 +21,7 @@ mod identity;
 #[cfg(feature = "image")]
 mod image;
 pub(crate) mod instrumented;
+mod logged_model;
 pub(crate) mod logging;
 pub(crate) mod metric_value;
 mod open_runs;
@@ -40,6 +41,7 @@ pub use dataset::{ColumnType, Dataset, Element};
 pub use guard::ActiveRun;
 #[cfg(feature = "image")]
 pub use image::Image;
+pub use logged_model::{Flavor, Model, Signature, TensorType};
 pub(crate) use open_runs::{is_open_here, kill_open_runs, signal_flag};
 
 use serde::Serialize;
@@ -435,6 +437,17 @@ impl Run {
     pub fn log_checkpoint(&self, local_path: impl AsRef<Path>, step: impl Step) {
         if let Some(run) = self.live() {
             run.log_checkpoint(local_path.as_ref(), step.as_step());
+        }
+    }
+
+    /// Logs a model as an output of the run. The calling thread copies the files of the model beside the journal,
+    /// and waits for nothing else. See [`Model`] for an example.
+    ///
+    /// A model is logged with all of its files, or not at all: if a file is missing or cannot be read, one line
+    /// says so. Each call logs a model of its own, also under the same name.
+    pub fn log_model(&self, model: &Model) {
+        if let Some(run) = self.live() {
+            run.log_model(model);
         }
     }
 

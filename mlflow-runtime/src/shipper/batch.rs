@@ -17,7 +17,7 @@ use crate::journal::user_files;
 use crate::model::limits;
 use crate::model::{ArtifactKind, Metric, Param, RunStatus, Tag};
 use crate::shipper::chosen_steps::ChosenSteps;
-use crate::store::{Batch, BatchLimits};
+use crate::store::{ArtifactContent, Batch, BatchLimits};
 
 /// Bytes of events at which a batch is full: bounds the memory for a backlog of long values.
 const MAX_EVENT_BYTES: usize = 8 << 20;
@@ -685,7 +685,11 @@ impl Artifact {
     pub(in crate::shipper) fn table(&self) -> Option<&str> {
         match self.kind {
             ArtifactKind::TableRows(_) => Some(&self.path),
-            ArtifactKind::File | ArtifactKind::Image(_) | ArtifactKind::Dataset => None,
+            ArtifactKind::File
+            | ArtifactKind::Image(_)
+            | ArtifactKind::Dataset
+            | ArtifactKind::ModelFile
+            | ArtifactKind::Model => None,
         }
     }
 
@@ -699,6 +703,14 @@ impl Artifact {
         match &self.bytes {
             ArtifactBytes::Memory(bytes) => bytes.len() as u64,
             ArtifactBytes::File(_) => self.fingerprint.map_or(0, |print| print.length),
+        }
+    }
+
+    /// Returns the contents as a store takes them.
+    pub(in crate::shipper) fn content(&self) -> ArtifactContent<'_> {
+        match &self.bytes {
+            ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
+            ArtifactBytes::File(file) => ArtifactContent::File(file),
         }
     }
 

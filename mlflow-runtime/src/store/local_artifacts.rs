@@ -8,6 +8,7 @@
 //!   be inside a tokio runtime. Content in memory is written in place.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -149,6 +150,31 @@ pub(super) fn list(root: &Path, folder: &str) -> Result<Vec<FileInfo>, ClientErr
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(found)
+}
+
+/// Returns the sizes of all files below `root`, by their paths.
+pub(super) fn list_all(root: &Path) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        let entries = list(root, &folder).map_err(|error| StoreError::Unavailable {
+            reason: error.to_string().into(),
+            retry_after: None,
+        })?;
+        for FileInfo {
+            path,
+            is_dir,
+            file_size,
+        } in entries
+        {
+            if is_dir {
+                folders.push(path);
+            } else {
+                files.insert(path, file_size);
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// Reads the file `path` below `root`, and hands its bytes to `sink`.

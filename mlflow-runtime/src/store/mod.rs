@@ -27,7 +27,7 @@ mod uri;
 mod validate;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
@@ -41,13 +41,15 @@ pub(crate) use rest::bodies as rest_bodies;
 pub(crate) use rest::fuzz_support;
 
 pub use crate::config::multipart::MultipartUploads;
-pub use crate::model::{ExperimentRef, InputDataset, Metric, Param, RunStatus, Tag};
+pub use crate::model::{
+    ExperimentRef, InputDataset, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+};
 pub(crate) use catalog::{
     ByteSink, Catalog, ClientStore, Continuation, Page, Registry, RemainingIds,
 };
 pub use client_error::ClientError;
 pub use error::{ErrorReason, StoreError};
-pub use memory::{MemoryStore, StoredExperiment, StoredRunData};
+pub use memory::{MemoryStore, StoredExperiment, StoredModelData, StoredRunData};
 pub use rest::{Credentials, RestOptions, RestStore};
 pub use sqlite::SqliteStore;
 pub(crate) use table_file::TableFile;
@@ -235,6 +237,60 @@ pub trait Store: Send {
         run: &StoredRun,
         path: &str,
         content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError>;
+
+    /// Creates a logged model of the run, or finds the model that has this key. If a lost answer led to several
+    /// such models, the oldest is returned, and the others are deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::Blocked`] if the store has no logged models, which MLflow has since 3.0.
+    async fn create_model(
+        &self,
+        run: &StoredRun,
+        model: &NewModel<'_>,
+    ) -> Result<StoredModel, StoreError>;
+
+    /// Returns the status of a logged model.
+    async fn model_status(&self, model: &StoredModel) -> Result<ModelStatus, StoreError>;
+
+    /// Sets the status of a logged model.
+    async fn set_model_status(
+        &self,
+        model: &StoredModel,
+        status: ModelStatus,
+    ) -> Result<(), StoreError>;
+
+    /// Adds params and tags to a logged model. A param that the model has stays as it is, a tag is replaced.
+    async fn describe_model(
+        &self,
+        model: &StoredModel,
+        params: &[Param],
+        tags: &[Tag],
+    ) -> Result<(), StoreError>;
+
+    /// Writes a file of a logged model, and replaces an existing one with the same path. `path` is relative and
+    /// `/`-separated.
+    async fn put_model_file(
+        &self,
+        model: &StoredModel,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError>;
+
+    /// Returns the sizes in bytes of all files of a logged model, by their paths. A size is `None` if the store
+    /// does not know it.
+    async fn list_model_files(
+        &self,
+        model: &StoredModel,
+    ) -> Result<BTreeMap<String, Option<u64>>, StoreError>;
+
+    /// Logs a logged model as an output of the run at a step. If the run already has the model as an output,
+    /// nothing changes.
+    async fn log_output(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        step: i64,
     ) -> Result<(), StoreError>;
 }
 

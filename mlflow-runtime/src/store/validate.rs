@@ -162,6 +162,16 @@ pub(super) fn check_tag(key: &str, value: &str, max_chars: usize) -> Result<(), 
     }
 }
 
+/// Rejects a name of a logged model that MLflow refuses.
+pub(super) fn check_logged_model(name: &str) -> Result<(), StoreError> {
+    match limits::find_model_name_fault(name) {
+        None => Ok(()),
+        Some(fault) => Err(rejected_error(format!(
+            "the name `{name}` of a logged model {fault}"
+        ))),
+    }
+}
+
 /// Rejects a name of a registered model that MLflow refuses.
 pub(super) fn check_model_name(name: &str) -> Result<(), StoreError> {
     let fault = if name.trim().is_empty() {

@@ -54,8 +54,14 @@ pub(super) enum Expected<'a> {
         path: &'a str,
         rows: &'a [Row],
     },
+    Model {
+        name: &'a str,
+    },
     Nothing,
 }
+
+/// Status of a model that is complete.
+const READY: &str = "READY";
 
 impl Expected<'_> {
     pub(super) fn matches(&self, run: &RecordedRun) -> bool {
@@ -77,6 +83,9 @@ impl Expected<'_> {
             Self::Table { path, rows } => {
                 { run.table::<Row>(path) }.is_some_and(|found| are_same_rows(&found, rows))
             }
+            Self::Model { name } => {
+                { run.models.iter() }.any(|model| model.name == name && model.status == READY)
+            }
             Self::Nothing => false,
         }
     }
@@ -93,6 +102,7 @@ impl Expected<'_> {
             Self::Input { name, .. } => run.inputs.iter().any(|input| input.name == name),
             Self::Artifact { .. } => false,
             Self::Table { path, .. } => run.artifacts.contains_key(path),
+            Self::Model { name } => run.models.iter().any(|model| model.name == name),
             Self::Nothing => true,
         }
     }
@@ -118,6 +128,7 @@ impl Display for Expected<'_> {
             Self::Table { path, .. } => {
                 write!(f, "no run has exactly these rows of the table {path:?}")
             }
+            Self::Model { name } => write!(f, "no run has the model {name:?}"),
             Self::Nothing => write!(f, "nothing should have been logged"),
         }
     }
@@ -216,6 +227,7 @@ impl DiffLines {
             Expected::Input { name, context } => self.input('-', name, context),
             Expected::Artifact { path } => self.line('-', 1, format_args!("artifact {path}")),
             Expected::Table { path, rows } => self.table('-', path, rows),
+            Expected::Model { name } => self.model('-', name, READY),
             Expected::Nothing => {}
         }
     }
@@ -238,6 +250,10 @@ impl DiffLines {
             1,
             format_args!("input {name:?} with the context {context:?}"),
         );
+    }
+
+    fn model(&mut self, mark: char, name: &str, status: &str) {
+        self.line(mark, 1, format_args!("model {name:?}, {status}"));
     }
 
     /// Writes the run, with the expected line beside the line that the run has in its place.
@@ -316,6 +332,15 @@ impl DiffLines {
                 matches!(expected, Some(Expected::Input { name, .. }) if *name == input.name);
             let mark = if looked_for { '+' } else { other };
             self.input(mark, &input.name, context_of(input));
+        }
+        if let Some(Expected::Model { name }) = expected {
+            self.model('-', name, READY);
+        }
+        for model in &run.models {
+            let looked_for =
+                matches!(expected, Some(Expected::Model { name }) if *name == model.name);
+            let mark = if looked_for { '+' } else { other };
+            self.model(mark, &model.name, model.status);
         }
     }
 

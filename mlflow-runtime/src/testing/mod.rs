@@ -34,7 +34,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 pub use crate::entities::{DatasetInput, MetricPoint};
-pub use recorded::RecordedRun;
+pub use recorded::{RecordedModel, RecordedRun};
 
 use crate::journal;
 use crate::model::RunStatus;
@@ -325,6 +325,12 @@ impl Fake {
             path: artifact_file,
             rows: &rows,
         });
+    }
+
+    /// Fails unless some run has logged a model of this name, and the model is ready.
+    #[track_caller]
+    pub fn assert_model_logged(&self, name: &str) {
+        self.assert(&Expected::Model { name });
     }
 
     /// Fails if any run was started. Values that were logged without a run do not count;

@@ -8,9 +8,10 @@ use serde::de::DeserializeOwned;
 use crate::entities::{DatasetInput, MetricPoint};
 use crate::environment;
 use crate::model::RunStatus;
+use crate::model::mlmodel::MLMODEL_FILE;
 use crate::model::tag_keys;
 use crate::run::callsite::Callsite;
-use crate::store::{StoredRunData, TableFile};
+use crate::store::{StoredModelData, StoredRunData, TableFile};
 
 /// Run as a [`Fake`](super::Fake) has recorded it.
 ///
@@ -52,6 +53,100 @@ pub struct RecordedRun {
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// Datasets that were logged as inputs, in the order in which they were logged.
     pub inputs: Vec<DatasetInput>,
+    /// Models that were logged as outputs, in the order in which they were logged.
+    pub models: Vec<RecordedModel>,
+}
+
+/// Model that a run has logged.
+#[derive(Clone, PartialEq)]
+#[non_exhaustive]
+pub struct RecordedModel {
+    /// Name of the model.
+    pub name: String,
+    /// Kind of the model.
+    pub model_type: Option<String>,
+    /// Contents of the files by path, among them `MLmodel`.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Params by key.
+    pub params: BTreeMap<String, String>,
+    /// Tags by key.
+    pub tags: BTreeMap<String, String>,
+    /// Name of the flavor; `None` for a model without one.
+    pub flavor: Option<String>,
+    /// Status, as MLflow names it: `READY` once all files are there, `UPLOAD_FAILED` if one was rejected.
+    pub status: &'static str,
+    /// Step at which the model was logged.
+    pub step: i64,
+}
+
+impl From<StoredModelData> for RecordedModel {
+    fn from(model: StoredModelData) -> Self {
+        let StoredModelData {
+            model_id: _,
+            name,
+            model_type,
+            status,
+            params,
+            mut tags,
+            files,
+            step,
+        } = model;
+        tags.remove(tag_keys::MODEL_KEY);
+        let status = status.as_str();
+        Self {
+            name,
+            model_type,
+            params,
+            tags,
+            flavor: files.get(MLMODEL_FILE).and_then(|file| flavor_of(file)),
+            files,
+            status: status.strip_prefix("LOGGED_MODEL_").unwrap_or(status),
+            step: step.unwrap_or_default(),
+        }
+    }
+}
+
+/// Returns the name of the flavor in a file `MLmodel`, other than the one for Python functions.
+fn flavor_of(mlmodel: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(mlmodel);
+    let flavors = text.lines().skip_while(|line| *line != "flavors:").skip(1);
+    let mut names = flavors
+        .take_while(|line| line.starts_with(' '))
+        .filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':'))
+        .filter(|name| !name.starts_with(' ') && *name != "python_function");
+    names.next().map(|name| name.trim_matches('"').to_owned())
+}
+
+impl fmt::Debug for RecordedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            name,
+            model_type,
+            files,
+            params,
+            tags,
+            flavor,
+            status,
+            step,
+        } = self;
+        let mut debug = f.debug_struct("RecordedModel");
+        debug.field("name", name).field("status", status);
+        if let Some(kind) = model_type {
+            debug.field("model_type", kind);
+        }
+        if let Some(flavor) = flavor {
+            debug.field("flavor", flavor);
+        }
+        let paths: Vec<_> = files.keys().collect();
+        debug.field("files", &paths).field("step", step);
+        if !params.is_empty() {
+            debug.field("params", params);
+        }
+        if !tags.is_empty() {
+            debug.field("tags", tags);
+        }
+        debug.finish()
+    }
 }
 
 impl RecordedRun {
@@ -81,6 +176,7 @@ impl RecordedRun {
             metrics,
             artifacts: run.artifacts,
             inputs: run.inputs.into_iter().map(Into::into).collect(),
+            models: run.models.into_iter().map(Into::into).collect(),
         }
     }
 
@@ -170,6 +266,7 @@ impl fmt::Debug for RecordedRun {
             metrics,
             artifacts,
             inputs,
+            models,
         } = self;
         let mut debug = f.debug_struct("RecordedRun");
         debug
@@ -209,6 +306,9 @@ impl fmt::Debug for RecordedRun {
         if !inputs.is_empty() {
             let inputs: Vec<_> = inputs.iter().map(InputPreview).collect();
             debug.field("inputs", &inputs);
+        }
+        if !models.is_empty() {
+            debug.field("models", models);
         }
         debug.finish()
     }

@@ -4,6 +4,7 @@
 //! because reading through Python takes seconds.
 
 mod inputs;
+mod models;
 mod runs;
 mod values;
 
@@ -25,6 +26,10 @@ use crate::support::{block_on, unique};
 trait Subject {
     fn store(&self) -> &dyn Store;
     fn delete_experiment(&self, id: &str);
+    /// Returns false if the store is a file that MLflow 3 has not migrated.
+    fn has_logged_models(&self) -> bool {
+        true
+    }
     fn read(&self, run_ids: &[String]) -> Vec<Seen>;
 }
 
@@ -56,6 +61,7 @@ impl Subject for Memory {
                 tags: run.tags.clone(),
                 artifacts: run.artifacts.clone(),
                 inputs: run.inputs.iter().map(inputs::seen).collect(),
+                models: run.models.iter().map(models::seen).collect(),
                 ..Seen::default()
             };
             for metric in &run.metrics {
@@ -84,6 +90,12 @@ impl Subject for File {
                 format!("UPDATE {table} SET lifecycle_stage = 'deleted' WHERE experiment_id = ?1");
             file.execute(&delete, [id]).expect("an update");
         }
+    }
+
+    fn has_logged_models(&self) -> bool {
+        let file = rusqlite::Connection::open(&self.path).expect("the file");
+        let count = "SELECT COUNT(*) > 0 FROM sqlite_master WHERE name = 'logged_models'";
+        file.query_row(count, [], |row| row.get(0)).expect("a row")
     }
 
     fn read(&self, run_ids: &[String]) -> Vec<Seen> {
@@ -162,6 +174,7 @@ async fn suite(subject: &dyn Subject) {
     values::a_full_batch(subject, &mut expected).await;
     inputs::datasets(subject, &mut expected).await;
     inputs::a_text_that_is_too_long_is_rejected(subject, &mut expected).await;
+    models::logged_models(subject, &mut expected).await;
     runs::artifacts(subject, &mut expected).await;
     runs::what_is_not_there_blocks(subject).await;
     runs::a_deleted_experiment_blocks(subject).await;

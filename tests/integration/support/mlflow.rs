@@ -21,7 +21,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 
 use super::installed::executable;
-use super::seen::{Point, Seen};
+use super::seen::{Point, Seen, SeenModel};
 
 /// Longest time that a server may take to start on a busy machine.
 const START: Duration = Duration::from_secs(180);
@@ -68,6 +68,16 @@ from mlflow import MlflowClient
 client = MlflowClient("sqlite:///" + sys.argv[1])
 def number(point):
     return [point.key, point.step, point.timestamp, repr(point.value)]
+def described(output):
+    model = client.get_logged_model(output.model_id)
+    root = model.artifact_location
+    files = [os.path.join(folder, name) for folder, _, names in os.walk(root) for name in names]
+    status = {"FAILED": "UPLOAD_FAILED"}.get(model.status.value, model.status.value)
+    pairs = lambda values: [dict(key=k, value=v) for k, v in values.items()]
+    return dict(
+        info=dict(name=model.name, status="LOGGED_MODEL_" + status, model_type=model.model_type, tags=pairs(model.tags)),
+        data=dict(params=pairs(model.params)), step=output.step,
+        files={os.path.relpath(file, root): os.path.getsize(file) for file in files})
 runs = []
 for run_id in sys.argv[2:]:
     run = client.get_run(run_id)
@@ -84,6 +94,7 @@ for run_id in sys.argv[2:]:
         latest=[number(client.get_metric_history(run_id, k)[0])[:1] + [repr(v)] for k, v in run.data.metrics.items()],
         points=[number(p) for k in run.data.metrics for p in client.get_metric_history(run_id, k)],
         inputs=[dict(dataset=dict(i.dataset), tags=[dict(t) for t in i.tags]) for i in run.inputs.dataset_inputs],
+        models=[described(output) for output in run.outputs.model_outputs] if run.outputs else [],
         files=files))
 print(json.dumps(runs))
 "#;
@@ -351,7 +362,39 @@ impl Api {
             seen.points.insert(key.clone(), points);
         }
         self.collect_artifacts(run_id, "", &mut seen.artifacts);
+        let outputs = run["outputs"]["model_outputs"].as_array();
+        for output in outputs.map(Vec::as_slice).unwrap_or_default() {
+            seen.models.push(self.model(output));
+        }
         seen.sorted()
+    }
+
+    /// Returns the logged model of a run's output, with the sizes of its files.
+    fn model(&self, output: &Value) -> SeenModel {
+        let id = output["model_id"].as_str().expect("an id");
+        let path = format!("/api/2.0/mlflow/logged-models/{id}");
+        let step = output["step"].as_i64().unwrap_or(0);
+        let mut seen = SeenModel::of_rest(&self.get(&path, &[])["model"], step);
+        let mut folders = vec![String::new()];
+        while let Some(folder) = folders.pop() {
+            let query = [("artifact_directory_path", &*folder)];
+            let query = if folder.is_empty() { &[][..] } else { &query };
+            let listing = self.get(&format!("{path}/artifacts/directories"), query);
+            for file in listing["files"]
+                .as_array()
+                .map(Vec::as_slice)
+                .unwrap_or_default()
+            {
+                let path = file["path"].as_str().expect("a path").to_owned();
+                if file["is_dir"] == true {
+                    folders.push(path);
+                } else {
+                    seen.files
+                        .insert(path, file["file_size"].as_u64().unwrap_or(0));
+                }
+            }
+        }
+        seen
     }
 
     /// Downloads the run's artifacts below `folder` into `artifacts`, by path.

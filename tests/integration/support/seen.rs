@@ -94,7 +94,52 @@ impl SeenInput {
     }
 }
 
-/// Run with its values, artifacts and inputs.
+/// Logged model as an output of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SeenModel {
+    pub(crate) name: String,
+    pub(crate) status: String,
+    pub(crate) model_type: String,
+    pub(crate) params: BTreeMap<String, String>,
+    /// Tags other than MLflow's own.
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) step: i64,
+    /// Sizes of the files by path.
+    pub(crate) files: BTreeMap<String, u64>,
+}
+
+impl SeenModel {
+    /// Reads a model from the answer of `logged-models/get`, which holds no files.
+    pub(crate) fn of_rest(model: &Value, step: i64) -> Self {
+        let (info, data) = (&model["info"], &model["data"]);
+        let mut tags = pairs(&info["tags"]);
+        tags.retain(|key, _| !key.starts_with("mlflow."));
+        Self {
+            name: text(&info["name"]),
+            status: text(&info["status"]),
+            model_type: text(&info["model_type"]),
+            params: pairs(&data["params"]),
+            tags,
+            step,
+            files: BTreeMap::new(),
+        }
+    }
+
+    /// Reads a model from the output of the Python script in [`read_file`](super::mlflow::read_file).
+    fn of_python(model: &Value) -> Self {
+        let files = model["files"].as_object().expect("an object").iter();
+        let files = files
+            .map(|(path, size)| (path.clone(), size.as_u64().expect("a size")))
+            .collect();
+        let step = model["step"].as_i64().expect("a step");
+        Self {
+            files,
+            ..Self::of_rest(model, step)
+        }
+    }
+}
+
+/// Run with its values, artifacts, inputs and outputs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) name: String,
@@ -111,12 +156,15 @@ pub(crate) struct Seen {
     pub(crate) artifacts: BTreeMap<String, Vec<u8>>,
     /// Datasets, in their order once [`sorted`](Seen::sorted) has run.
     pub(crate) inputs: Vec<SeenInput>,
+    /// Logged models, in their order once [`sorted`](Seen::sorted) has run.
+    pub(crate) models: Vec<SeenModel>,
 }
 
 impl Seen {
-    /// Sorts the points of each metric, and the inputs.
+    /// Sorts the points of each metric, the inputs and the models.
     pub(crate) fn sorted(mut self) -> Self {
         self.inputs.sort();
+        self.models.sort();
         for points in self.points.values_mut() {
             points.sort_by(|a, b| {
                 (a.timestamp_ms, a.step)
@@ -185,6 +233,7 @@ impl Seen {
                 .map(|(path, hex)| (path, unhex(&hex)))
                 .collect(),
             inputs: SeenInput::list(&run["inputs"]),
+            models: list("models").iter().map(SeenModel::of_python).collect(),
         };
         seen.sorted()
     }

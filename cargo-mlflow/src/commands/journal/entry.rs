@@ -62,6 +62,12 @@ enum ValueRecord<'e> {
         bytes: u64,
         file: Option<&'e Path>,
     },
+    Model {
+        name: &'e str,
+        path: Option<&'e str>,
+        bytes: u64,
+        file: Option<&'e Path>,
+    },
     Console {
         path: &'e str,
         bytes: u64,
@@ -104,6 +110,17 @@ impl<'e> EntryRecord<'e> {
             },
             EntryValue::Dataset { name, bytes, file } => ValueRecord::Dataset {
                 name,
+                bytes: *bytes,
+                file: file.as_deref(),
+            },
+            EntryValue::Model {
+                name,
+                path,
+                bytes,
+                file,
+            } => ValueRecord::Model {
+                name,
+                path: path.as_deref(),
                 bytes: *bytes,
                 file: file.as_deref(),
             },
@@ -151,6 +168,15 @@ pub(super) fn describe(entry: &Entry) -> String {
             format!("artifact {path}, {}", format::size(*bytes))
         }
         EntryValue::Dataset { name, .. } => format!("dataset {name}"),
+        EntryValue::Model {
+            name, path: None, ..
+        } => format!("model {name}"),
+        EntryValue::Model {
+            name,
+            path: Some(path),
+            bytes,
+            ..
+        } => format!("file {path} of the model {name}, {}", format::size(*bytes)),
         EntryValue::Console(console) => format!(
             "log {}, {}",
             console.artifact_path(),

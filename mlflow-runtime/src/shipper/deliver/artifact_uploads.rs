@@ -5,12 +5,12 @@
 //! 1. No more uploads are in flight than [`Store::concurrent_uploads`](crate::store::Store::concurrent_uploads)
 //!    allows.
 //! 2. If the paths of two artifacts of a run collide, i.e. if they are equal or one is a folder of the other, the
-//!    later upload begins after the earlier one has ended. The store receives them in their order.
+//!    later upload begins after the earlier one has ended. The store receives them in their order. The record of
+//!    a logged model, whose path is a folder of its files' paths, therefore comes after all of them.
 //! 3. After a failure of rows of a table, no later rows of that table are tried.
 //! 4. After a failure that concerns all artifacts, no further upload begins. Uploads in flight are waited for,
 //!    so that no artifact that has arrived is sent again.
 
-use std::borrow::Cow;
 use std::slice;
 
 use futures_util::StreamExt as _;
@@ -18,9 +18,9 @@ use futures_util::stream::FuturesUnordered;
 
 use crate::model::ArtifactKind;
 use crate::shipper::Delivery;
-use crate::shipper::batch::{Artifact, ArtifactBytes};
+use crate::shipper::batch::Artifact;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason};
-use crate::store::{ArtifactContent, StoreError, StoredRun};
+use crate::store::{StoreError, StoredRun};
 
 /// Artifacts that one upload takes (a single one, or rows of one table), with the run to which they go.
 pub(in crate::shipper) type Upload<'a> = (&'a StoredRun, &'a [Artifact]);
@@ -157,6 +157,8 @@ impl Delivery {
             ArtifactKind::File => self.put_file(run, artifact).await,
             ArtifactKind::Image(layout) => self.put_image(run, artifact, layout).await,
             ArtifactKind::Dataset => self.log_dataset(run, artifact).await,
+            ArtifactKind::ModelFile => self.put_model_file(run, artifact).await,
+            ArtifactKind::Model => self.complete_model(run, artifact).await,
             ArtifactKind::TableRows(_) => {
                 self.append_table_rows(run, &artifact.path, artifacts).await
             }
@@ -169,10 +171,7 @@ impl Delivery {
     }
 
     async fn put_file(&self, run: &StoredRun, artifact: &Artifact) -> Result<(), StoreError> {
-        let content = match &artifact.bytes {
-            ArtifactBytes::Memory(bytes) => ArtifactContent::Bytes(Cow::Borrowed(bytes)),
-            ArtifactBytes::File(file) => ArtifactContent::File(file),
-        };
+        let content = artifact.content();
         self.store.put_artifact(run, &artifact.path, content).await
     }
 }

@@ -19,6 +19,7 @@ use crate::shipper::batch_size::AdaptiveBatchSize;
 use crate::shipper::deliver::artifact_uploads::UploadOutcome;
 use crate::shipper::deliver::copy_check;
 use crate::shipper::deliver::datasets::FileDigests;
+use crate::shipper::deliver::models::KnownModels;
 use crate::shipper::deliver::user_messages::Announcements;
 use crate::shipper::failure_scope::{Halt, Obstacle, StuckReason, classify_error, into_halt};
 use crate::shipper::read::journal_reader::JournalReader;
@@ -60,6 +61,7 @@ pub(crate) struct Delivery {
     /// Number of consecutive requests that failed because another client interfered.
     contested_in_row: u32,
     pub(in crate::shipper) file_digests: FileDigests,
+    pub(in crate::shipper) models: KnownModels,
 }
 
 impl Delivery {
@@ -72,6 +74,7 @@ impl Delivery {
             has_progress: false,
             contested_in_row: 0,
             file_digests: FileDigests::default(),
+            models: KnownModels::default(),
         }
     }
 
@@ -221,6 +224,7 @@ impl Delivery {
         self.yield_store().await;
         if !reader.is_live() && !run_batch.is_checked {
             let torn = copy_check::refuse_torn(&mut run_batch.artifacts);
+            self.models.note_damaged(&torn);
             run_batch.record_refused(torn);
         }
         let refused = run_batch.take_invalid();

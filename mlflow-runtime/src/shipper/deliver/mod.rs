@@ -14,6 +14,7 @@ pub(super) mod deferred_artifacts;
 pub(super) mod delivery;
 pub(super) mod end_run;
 pub(super) mod images;
+mod models;
 pub(super) mod parked_runs;
 pub(super) mod table_rows;
 pub(super) mod user_messages;

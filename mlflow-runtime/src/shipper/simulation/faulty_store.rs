@@ -21,7 +21,7 @@ use super::properties::LAST_STEP_BASE;
 use super::schedule::{Effect, Fault, Route, RunId, Schedule, Scope};
 use crate::determinism::Random;
 use crate::model::tag_keys;
-use crate::model::{ExperimentRef, RunStatus, Tag};
+use crate::model::{ExperimentRef, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag};
 use crate::store::{
     ArtifactContent, Batch, BatchLimits, InputDataset, MemoryStore, NewRun, Store, StoreError,
     StoreInfo, StoredRun, StoredRunData,
@@ -946,6 +946,83 @@ impl Store for FaultyStore {
         self.ask(call, |server| {
             server.check_run(&run.run_id)?;
             now_or_never(server.memory.put_artifact(run, path, content))
+        })
+        .await
+    }
+
+    async fn create_model(
+        &self,
+        run: &StoredRun,
+        model: &NewModel<'_>,
+    ) -> Result<StoredModel, StoreError> {
+        self.ask(self.call_for_run(Route::Batch, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.create_model(run, model))
+        })
+        .await
+    }
+
+    async fn model_status(&self, model: &StoredModel) -> Result<ModelStatus, StoreError> {
+        self.ask(call_without_run(Route::Get), |server| {
+            now_or_never(server.memory.model_status(model))
+        })
+        .await
+    }
+
+    async fn set_model_status(
+        &self,
+        model: &StoredModel,
+        status: ModelStatus,
+    ) -> Result<(), StoreError> {
+        self.ask(call_without_run(Route::Update), |server| {
+            now_or_never(server.memory.set_model_status(model, status))
+        })
+        .await
+    }
+
+    async fn describe_model(
+        &self,
+        model: &StoredModel,
+        params: &[Param],
+        tags: &[Tag],
+    ) -> Result<(), StoreError> {
+        self.ask(call_without_run(Route::Batch), |server| {
+            now_or_never(server.memory.describe_model(model, params, tags))
+        })
+        .await
+    }
+
+    async fn put_model_file(
+        &self,
+        model: &StoredModel,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        self.ask(call_without_run(Route::Put), |server| {
+            now_or_never(server.memory.put_model_file(model, path, content))
+        })
+        .await
+    }
+
+    async fn list_model_files(
+        &self,
+        model: &StoredModel,
+    ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
+        self.ask(call_without_run(Route::Get), |server| {
+            now_or_never(server.memory.list_model_files(model))
+        })
+        .await
+    }
+
+    async fn log_output(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        step: i64,
+    ) -> Result<(), StoreError> {
+        self.ask(self.call_for_run(Route::Batch, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.log_output(run, model, step))
         })
         .await
     }

@@ -21,7 +21,9 @@ use super::{
     StoredRun, local_artifacts, validate,
 };
 use crate::model::tag_keys;
-use crate::model::{ExperimentRef, Metric, RunStatus};
+use crate::model::{
+    ExperimentRef, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+};
 use crate::sync::lock;
 use crate::time::now_ms;
 use injected_failures::InjectedFailures;
@@ -82,6 +84,29 @@ pub struct StoredRunData {
     pub artifacts: BTreeMap<String, Vec<u8>>,
     /// Datasets that are inputs of the run, in the order of their arrival, each once.
     pub inputs: Vec<InputDataset>,
+    /// Models that the run has logged, in the order of their creation.
+    pub models: Vec<StoredModelData>,
+}
+
+/// Logged model with its files, as [`MemoryStore::runs`] returns it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredModelData {
+    /// Id of the model.
+    pub model_id: String,
+    /// Name of the model.
+    pub name: String,
+    /// Kind of the model.
+    pub model_type: Option<String>,
+    /// Status of the model.
+    pub status: ModelStatus,
+    /// Params by key.
+    pub params: BTreeMap<String, String>,
+    /// Tags by key.
+    pub tags: BTreeMap<String, String>,
+    /// Contents of the files, by path.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Step at which the model is an output of its run; `None` if it is not yet.
+    pub step: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +176,16 @@ impl MemoryState {
         runs.filter(|run| run.data.experiment_id == experiment_id)
             .flat_map(|run| &run.data.inputs)
             .find(|input| input.name == name && input.digest == digest)
+    }
+
+    /// Returns a logged model.
+    fn logged_model(&mut self, model: &StoredModel) -> Result<&mut StoredModelData, StoreError> {
+        let mut models = self.runs.iter_mut().flat_map(|run| &mut run.data.models);
+        models
+            .find(|known| known.model_id == model.model_id)
+            .ok_or_else(|| StoreError::Missing {
+                reason: format!("there is no logged model {}", model.model_id).into(),
+            })
     }
 
     /// Adds an experiment and returns its id.
@@ -367,6 +402,7 @@ impl Store for MemoryStore {
             metrics: Vec::new(),
             artifacts: BTreeMap::new(),
             inputs: Vec::new(),
+            models: Vec::new(),
         };
         let created = to_stored_run(&data);
         let place = state.runs.len();
@@ -541,17 +577,7 @@ impl Store for MemoryStore {
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
         validate::check_artifact_path(path)?;
-        let bytes = match content {
-            ArtifactContent::Bytes(bytes) => bytes.into_owned(),
-            ArtifactContent::File(path) => {
-                let mut bytes = Vec::new();
-                let read = local_artifacts::open_source(path)?.read_to_end(&mut bytes);
-                read.map_err(|error| StoreError::Rejected {
-                    reason: format!("cannot read {}: {error}", path.display()).into(),
-                })?;
-                bytes
-            }
-        };
+        let bytes = read_content(content)?;
         let mut state = self.begin_request()?;
         state
             .active_run(&run.run_id)?
@@ -559,5 +585,119 @@ impl Store for MemoryStore {
             .artifacts
             .insert(path.to_owned(), bytes);
         Ok(())
+    }
+
+    async fn create_model(
+        &self,
+        run: &StoredRun,
+        model: &NewModel<'_>,
+    ) -> Result<StoredModel, StoreError> {
+        validate::check_logged_model(model.name)?;
+        let mut state = self.begin_request()?;
+        let data = &mut state.active_run(&run.run_id)?.data;
+        let model_id = format!("m-{}", model.key);
+        let stored = StoredModel {
+            artifact_uri: format!("memory:/{}/models/{model_id}/artifacts", data.experiment_id),
+            experiment_id: data.experiment_id.clone(),
+            model_id: model_id.clone(),
+        };
+        if !data.models.iter().any(|known| known.model_id == model_id) {
+            let key = (tag_keys::MODEL_KEY.to_owned(), model.key.to_owned());
+            data.models.push(StoredModelData {
+                model_id,
+                name: model.name.to_owned(),
+                model_type: model.model_type.map(str::to_owned),
+                status: ModelStatus::Pending,
+                params: BTreeMap::new(),
+                tags: BTreeMap::from([key]),
+                files: BTreeMap::new(),
+                step: None,
+            });
+        }
+        Ok(stored)
+    }
+
+    async fn model_status(&self, model: &StoredModel) -> Result<ModelStatus, StoreError> {
+        Ok(self.begin_request()?.logged_model(model)?.status)
+    }
+
+    async fn set_model_status(
+        &self,
+        model: &StoredModel,
+        status: ModelStatus,
+    ) -> Result<(), StoreError> {
+        self.begin_request()?.logged_model(model)?.status = status;
+        Ok(())
+    }
+
+    async fn describe_model(
+        &self,
+        model: &StoredModel,
+        params: &[Param],
+        tags: &[Tag],
+    ) -> Result<(), StoreError> {
+        let mut state = self.begin_request()?;
+        let known = state.logged_model(model)?;
+        for Param { key, value } in params {
+            let param = known.params.entry(key.clone());
+            param.or_insert_with(|| value.clone());
+        }
+        for Tag { key, value } in tags {
+            known.tags.insert(key.clone(), value.clone());
+        }
+        Ok(())
+    }
+
+    async fn put_model_file(
+        &self,
+        model: &StoredModel,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        validate::check_artifact_path(path)?;
+        let bytes = read_content(content)?;
+        let mut state = self.begin_request()?;
+        state
+            .logged_model(model)?
+            .files
+            .insert(path.to_owned(), bytes);
+        Ok(())
+    }
+
+    async fn list_model_files(
+        &self,
+        model: &StoredModel,
+    ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
+        let mut state = self.begin_request()?;
+        let files = state.logged_model(model)?.files.iter();
+        Ok(files
+            .map(|(path, bytes)| (path.clone(), Some(bytes.len() as u64)))
+            .collect())
+    }
+
+    async fn log_output(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        step: i64,
+    ) -> Result<(), StoreError> {
+        let mut state = self.begin_request()?;
+        state.active_run(&run.run_id)?;
+        state.logged_model(model)?.step.get_or_insert(step);
+        Ok(())
+    }
+}
+
+fn read_content(content: ArtifactContent<'_>) -> Result<Vec<u8>, StoreError> {
+    match content {
+        ArtifactContent::Bytes(bytes) => Ok(bytes.into_owned()),
+        ArtifactContent::File(path) => {
+            let mut bytes = Vec::new();
+            let read = local_artifacts::open_source(path)?.read_to_end(&mut bytes);
+            read.map_err(|error| StoreError::Rejected {
+                reason: format!("cannot read {}: {error}", path.display()).into(),
+            })?;
+            Ok(bytes)
+        }
     }
 }

@@ -14,6 +14,7 @@ use super::{
     ArtifactContent, StoreError, StoredRun, artifact_url, content_type, json, presigned, time_limit,
 };
 use crate::config::multipart::MultipartUploads;
+use crate::model::StoredModel;
 #[cfg(feature = "object-store")]
 use crate::store::object_storage;
 use crate::store::{local_artifacts, uri, validate};
@@ -43,6 +44,41 @@ pub(super) async fn put_artifact(
     }
 }
 
+/// Writes one file of a logged model to the destination that the model's artifact URI names. A server signs
+/// uploads for runs alone, so a bucket is written with credentials from the environment, if this library is built
+/// for that.
+pub(super) async fn put_model_file(
+    http: &HttpClient,
+    model: &StoredModel,
+    path: &str,
+    content: ArtifactContent<'_>,
+) -> Result<(), StoreError> {
+    // The URI is all that these uploads use of a run.
+    let destination = StoredRun {
+        run_id: model.model_id.clone(),
+        experiment_id: model.experiment_id.clone(),
+        artifact_uri: model.artifact_uri.clone(),
+    };
+    let scheme = uri::scheme(&model.artifact_uri);
+    if matches!(scheme, Some(scheme) if scheme != "mlflow-artifacts" && !scheme.eq_ignore_ascii_case("file"))
+    {
+        validate::check_artifact_path(path)?;
+        let unsigned = presigned::blocked_error(
+            &destination,
+            "the server does not sign uploads of logged models. Start it with --serve-artifacts",
+        );
+        return put_in_own_bucket(
+            http,
+            &destination,
+            path,
+            &UploadContent::from(content),
+            unsigned,
+        )
+        .await;
+    }
+    put_artifact(http, &destination, path, content).await
+}
+
 /// Uploads an artifact by a URL that the server signs. Where the server signs none, the artifact is written with
 /// credentials from the environment, if this library is built for that.
 async fn put_in_bucket(
@@ -53,21 +89,48 @@ async fn put_in_bucket(
 ) -> Result<(), StoreError> {
     match presigned::upload_to_bucket(http, run, path, content).await? {
         BucketOutcome::Uploaded => Ok(()),
-        #[cfg(feature = "object-store")]
-        BucketOutcome::NotSigned(_) if object_storage::is_supported(&run.artifact_uri) => {
-            let upload = object_storage::Upload {
-                client: http.bucket_client(true)?,
-                timeout: http.timeout(),
-                artifact_uri: &run.artifact_uri,
-                path,
-                content_type: content_type::of_path(path),
-            };
-            let put = http.object_storage().put(upload, content.source()).await;
-            http.set_bucket_unavailable(matches!(put, Err(StoreError::Unavailable { .. })));
-            put
+        BucketOutcome::NotSigned(reason) => {
+            put_in_own_bucket(http, run, path, content, reason).await
         }
-        BucketOutcome::NotSigned(reason) => Err(reason),
     }
+}
+
+/// Writes an artifact to its bucket with credentials from the environment. Returns `unsigned`, the reason why no
+/// signed URL was used, if this library is not built for that.
+#[cfg(feature = "object-store")]
+async fn put_in_own_bucket(
+    http: &HttpClient,
+    run: &StoredRun,
+    path: &str,
+    content: &UploadContent<'_>,
+    unsigned: StoreError,
+) -> Result<(), StoreError> {
+    if !object_storage::is_supported(&run.artifact_uri) {
+        return Err(unsigned);
+    }
+    let upload = object_storage::Upload {
+        client: http.bucket_client(true)?,
+        timeout: http.timeout(),
+        artifact_uri: &run.artifact_uri,
+        path,
+        content_type: content_type::of_path(path),
+    };
+    let put = http.object_storage().put(upload, content.source()).await;
+    http.set_bucket_unavailable(matches!(put, Err(StoreError::Unavailable { .. })));
+    put
+}
+
+/// Returns `unsigned`: this library is not built for uploads with credentials from the environment.
+#[cfg(not(feature = "object-store"))]
+#[allow(clippy::unused_async)] // the signature of the other version
+async fn put_in_own_bucket(
+    _http: &HttpClient,
+    _run: &StoredRun,
+    _path: &str,
+    _content: &UploadContent<'_>,
+    unsigned: StoreError,
+) -> Result<(), StoreError> {
+    Err(unsigned)
 }
 
 async fn put_in_directory(

@@ -115,6 +115,12 @@ pub(super) struct KeyValue<'a> {
     value: &'a str,
 }
 
+impl<'a> KeyValue<'a> {
+    pub(super) fn new(key: &'a str, value: &'a str) -> Self {
+        Self { key, value }
+    }
+}
+
 /// Returns tags as the server expects them.
 pub(super) fn to_key_values(tags: &BTreeMap<String, String>) -> Vec<KeyValue<'_>> {
     tags.iter()
@@ -252,15 +258,7 @@ pub(super) fn find_run(experiment_id: &str, tag: &str, key: &str) -> Result<Vec<
         max_results: i64,
         order_by: [&'a str; 1],
     }
-    // A filter has no escape for quotes, so only harmless characters are allowed.
-    if !key
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    {
-        return Err(StoreError::Rejected {
-            reason: format!("`{key}` is not a run key").into(),
-        });
-    }
+    check_filter_value(key)?;
     Ok(to_json(&Body {
         experiment_ids: [experiment_id],
         filter: format!("tags.`{tag}` = '{key}'"),
@@ -268,6 +266,18 @@ pub(super) fn find_run(experiment_id: &str, tag: &str, key: &str) -> Result<Vec<
         max_results: 100,
         order_by: ["attributes.start_time ASC"],
     }))
+}
+
+/// Rejects a key that a filter cannot hold. A filter has no escape for quotes, so only harmless characters are
+/// allowed.
+pub(super) fn check_filter_value(key: &str) -> Result<(), StoreError> {
+    let is_harmless = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if key.bytes().all(is_harmless) {
+        return Ok(());
+    }
+    Err(StoreError::Rejected {
+        reason: format!("`{key}` is not a key of this library").into(),
+    })
 }
 
 pub(super) fn delete_run(run_id: &str) -> Vec<u8> {

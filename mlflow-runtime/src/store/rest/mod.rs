@@ -18,6 +18,7 @@ mod error;
 pub(crate) mod fuzz_support;
 mod http;
 mod json;
+mod models;
 mod multipart;
 mod presigned;
 mod server_info;
@@ -26,7 +27,7 @@ mod tls;
 mod upload;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -39,7 +40,9 @@ use super::{
     StoredRun, validate,
 };
 use crate::config::multipart::MultipartUploads;
-use crate::model::{ExperimentRef, Metric, RunStatus};
+use crate::model::{
+    ExperimentRef, Metric, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag,
+};
 use crate::time::now_ms;
 #[cfg(feature = "__bench")]
 pub(crate) use json::log_batch as bodies;
@@ -523,5 +526,60 @@ impl Store for RestStore {
         content: ArtifactContent<'_>,
     ) -> Result<(), StoreError> {
         artifact::put_artifact(&self.http, run, path, content).await
+    }
+
+    async fn create_model(
+        &self,
+        run: &StoredRun,
+        model: &NewModel<'_>,
+    ) -> Result<StoredModel, StoreError> {
+        validate::check_logged_model(model.name)?;
+        models::find_or_create(&self.http, run, model).await
+    }
+
+    async fn model_status(&self, model: &StoredModel) -> Result<ModelStatus, StoreError> {
+        models::status(&self.http, model).await
+    }
+
+    async fn set_model_status(
+        &self,
+        model: &StoredModel,
+        status: ModelStatus,
+    ) -> Result<(), StoreError> {
+        models::set_status(&self.http, model, status).await
+    }
+
+    async fn describe_model(
+        &self,
+        model: &StoredModel,
+        params: &[Param],
+        tags: &[Tag],
+    ) -> Result<(), StoreError> {
+        models::describe(&self.http, model, params, tags).await
+    }
+
+    async fn put_model_file(
+        &self,
+        model: &StoredModel,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        artifact::put_model_file(&self.http, model, path, content).await
+    }
+
+    async fn list_model_files(
+        &self,
+        model: &StoredModel,
+    ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
+        models::list_files(&self.http, model).await
+    }
+
+    async fn log_output(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        step: i64,
+    ) -> Result<(), StoreError> {
+        models::log_output(&self.http, run, model, step).await
     }
 }

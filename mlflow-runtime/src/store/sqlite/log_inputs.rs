@@ -5,7 +5,6 @@
 //!   stays as it is.
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, named_params};
-use uuid::Uuid;
 
 use super::error::SqliteError;
 use super::{InputDataset, runs};
@@ -51,7 +50,7 @@ fn find_or_insert_dataset(
     if let Some(id) = found {
         return Ok(id);
     }
-    let id = new_id();
+    let id = runs::new_id();
     transaction
         .prepare_cached(
             "INSERT INTO datasets
@@ -80,7 +79,7 @@ fn connect_dataset(
     dataset_id: &str,
     input: &InputDataset,
 ) -> Result<(), SqliteError> {
-    let input_id = new_id();
+    let input_id = runs::new_id();
     let inserted = transaction
         .prepare_cached(
             "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id)
@@ -98,9 +97,4 @@ fn connect_dataset(
         insert.execute((&input_id, &tag.key, &tag.value))?;
     }
     Ok(())
-}
-
-/// Returns a new id in the form in which MLflow writes the ids of datasets and inputs.
-fn new_id() -> String {
-    Uuid::new_v4().simple().to_string()
 }

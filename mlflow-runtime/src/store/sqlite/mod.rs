@@ -15,12 +15,13 @@ mod columns;
 mod error;
 mod log_batch;
 mod log_inputs;
+mod models;
 mod open;
 mod runs;
 mod schema;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,7 @@ use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, MAX_BLOCKING_WAIT, NewRun, Store,
     StoreError, StoreInfo, StoredRun, local_artifacts, validate,
 };
-use crate::model::{ExperimentRef, RunStatus};
+use crate::model::{ExperimentRef, ModelStatus, NewModel, Param, RunStatus, StoredModel, Tag};
 use error::SqliteError;
 use open::{MissingFile, OpenDatabase};
 
@@ -260,5 +261,62 @@ impl Store for SqliteStore {
             content,
         )
         .await
+    }
+
+    async fn create_model(
+        &self,
+        run: &StoredRun,
+        model: &NewModel<'_>,
+    ) -> Result<StoredModel, StoreError> {
+        validate::check_logged_model(model.name)?;
+        self.with_connection(|db| models::find_or_create(db, run, model))
+    }
+
+    async fn model_status(&self, model: &StoredModel) -> Result<ModelStatus, StoreError> {
+        self.with_connection(|db| models::status(db, model))
+    }
+
+    async fn set_model_status(
+        &self,
+        model: &StoredModel,
+        status: ModelStatus,
+    ) -> Result<(), StoreError> {
+        self.with_connection(|db| models::set_status(db, model, status))
+    }
+
+    async fn describe_model(
+        &self,
+        model: &StoredModel,
+        params: &[Param],
+        tags: &[Tag],
+    ) -> Result<(), StoreError> {
+        self.with_connection(|db| models::describe(db, model, params, tags))
+    }
+
+    async fn put_model_file(
+        &self,
+        model: &StoredModel,
+        path: &str,
+        content: ArtifactContent<'_>,
+    ) -> Result<(), StoreError> {
+        let root = local_artifacts::uri_to_directory(&model.artifact_uri)?;
+        local_artifacts::write_artifact(&root, path, content).await
+    }
+
+    async fn list_model_files(
+        &self,
+        model: &StoredModel,
+    ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
+        let root = local_artifacts::uri_to_directory(&model.artifact_uri)?;
+        local_artifacts::list_all(&root)
+    }
+
+    async fn log_output(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        step: i64,
+    ) -> Result<(), StoreError> {
+        self.with_connection(|db| models::log_output(db, run, model, step))
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::{
     Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params,
 };
+use uuid::Uuid;
 
 use super::error::SqliteError;
 use super::{NewRun, StoreError, StoredRun, columns};
@@ -132,16 +133,7 @@ pub(super) fn create_run(db: &mut Connection, run: &NewRun<'_>) -> Result<Stored
 
 fn insert_run(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredRun, SqliteError> {
     let experiment_id = experiment_by_id(transaction, run.experiment_id)?;
-    let location: Option<String> = transaction.query_row(
-        "SELECT artifact_location FROM experiments WHERE experiment_id = ?1",
-        [&experiment_id],
-        |row| row.get(0),
-    )?;
-    let location = location.ok_or_else(|| {
-        SqliteError::blocked(format!(
-            "the experiment {experiment_id} has no artifact location"
-        ))
-    })?;
+    let location = artifact_location(transaction, &experiment_id)?;
     let stored = StoredRun {
         run_id: run.key.to_owned(),
         artifact_uri: format!("{}/{}/artifacts", location.trim_end_matches('/'), run.key),
@@ -171,6 +163,28 @@ fn insert_run(transaction: &Transaction<'_>, run: &NewRun<'_>) -> Result<StoredR
         tag.execute((&stored.run_id, &one.key, &one.value))?;
     }
     Ok(stored)
+}
+
+/// Returns the URI below which the artifacts of an experiment go.
+pub(super) fn artifact_location(
+    db: &Connection,
+    experiment_id: &str,
+) -> Result<String, SqliteError> {
+    let location: Option<String> = db.query_row(
+        "SELECT artifact_location FROM experiments WHERE experiment_id = ?1",
+        [experiment_id],
+        |row| row.get(0),
+    )?;
+    location.ok_or_else(|| {
+        SqliteError::blocked(format!(
+            "the experiment {experiment_id} has no artifact location"
+        ))
+    })
+}
+
+/// Returns a new id in the form in which MLflow writes the ids of datasets and inputs.
+pub(super) fn new_id() -> String {
+    Uuid::new_v4().simple().to_string()
 }
 
 /// Finds the run whose key is `key`, if the run is in this experiment.

@@ -1,0 +1,190 @@
+//! [`Model`]: the description of a trained model and its files, as a builder.
+//!
+//! Invariant: no file is touched before the model is logged.
+
+mod flavor;
+mod record;
+mod signature;
+
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use flavor::Flavor;
+pub use signature::{Signature, TensorType};
+
+use crate::run::metric_value::Step;
+
+/// Trained model with its files, to be logged with [`log_model`](crate::log_model()).
+///
+/// MLflow 3 keeps a model beside the runs: with a status, params and tags of its own, with the run that has trained
+/// it, and with a file `MLmodel` by which Python loads it. The files are copied when the model is logged, so the
+/// program may delete them at once. A model is shown as ready when the store has all of its files.
+///
+/// ```
+/// use mlflow::{Flavor, Model};
+///
+/// # let folder = std::env::temp_dir().join(format!("mlflow-doc-model-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = folder.join("model.onnx");
+/// # std::fs::write(&path, [0x08, 8, 0x3a, 0]).unwrap();
+/// # let fake = mlflow::testing::fake();
+/// # let run = mlflow::start_run().start();
+/// let classifier = Model::new("classifier")
+///     .file(&path) // …/model.onnx
+///     .flavor(Flavor::Onnx)
+///     .param("layers", 4)
+///     .step(100);
+/// mlflow::log_model(&classifier);
+/// # drop(run);
+/// # std::fs::remove_dir_all(folder).unwrap();
+/// # fake.assert_model_logged("classifier");
+/// ```
+///
+/// Logged models need MLflow 3. A model that is logged to an older server, or to a SQLite file that MLflow 3 has not
+/// opened yet, waits in the journal, with one line that says so.
+#[derive(Clone, Debug)]
+#[must_use = "a model is recorded when it is passed to `mlflow::log_model`"]
+pub struct Model {
+    name: String,
+    sources: Vec<ModelSource>,
+    flavor: Option<Flavor>,
+    signature: Option<Signature>,
+    /// JSON of the input example, or the reason why there is none.
+    input_example: Option<Result<Vec<u8>, String>>,
+    params: Vec<(String, String)>,
+    tags: Vec<(String, String)>,
+    model_type: Option<String>,
+    step: i64,
+}
+
+/// Origin of files of a model.
+#[derive(Clone, Debug)]
+enum ModelSource {
+    File(PathBuf),
+    Folder(PathBuf),
+    Bytes { path: String, bytes: Vec<u8> },
+}
+
+impl Model {
+    /// Creates a model without files. A name of MLflow contains none of the characters `/ : . % " '`.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            sources: Vec::new(),
+            flavor: None,
+            signature: None,
+            input_example: None,
+            params: Vec::new(),
+            tags: Vec::new(),
+            model_type: None,
+            step: 0,
+        }
+    }
+
+    /// Returns the given name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Adds a file, under its own name. See [`Model`] for an example.
+    pub fn file(mut self, path: impl AsRef<Path>) -> Self {
+        self.sources
+            .push(ModelSource::File(path.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds all files of a folder, without the folder's own name. A link to a folder is not followed.
+    ///
+    /// ```
+    /// # use mlflow::Model;
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// mlflow::log_model(&Model::new("net").folder("benches"));
+    /// # drop(run);
+    /// # assert!(fake.runs()[0].models[0].files.contains_key("log.rs"));
+    /// ```
+    pub fn folder(mut self, path: impl AsRef<Path>) -> Self {
+        self.sources
+            .push(ModelSource::Folder(path.as_ref().to_owned()));
+        self
+    }
+
+    /// Adds bytes as a file with this path inside of the model.
+    ///
+    /// ```
+    /// # use mlflow::Model;
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// let weights = [0.25_f32, 0.5].map(f32::to_le_bytes).concat();
+    /// mlflow::log_model(&Model::new("perceptron").bytes("weights.bin", weights));
+    /// # drop(run);
+    /// # assert_eq!(fake.runs()[0].models[0].files["weights.bin"].len(), 8);
+    /// ```
+    pub fn bytes(mut self, path: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        let (path, bytes) = (path.into(), bytes.into());
+        self.sources.push(ModelSource::Bytes { path, bytes });
+        self
+    }
+
+    /// Sets the form of the files. Files that are not what the flavor needs are logged as plain files, under the
+    /// flavor `files`, with a warning.
+    pub fn flavor(mut self, flavor: Flavor) -> Self {
+        self.flavor = Some(flavor);
+        self
+    }
+
+    /// Sets the inputs and outputs. See [`Signature`] for an example.
+    pub fn signature(mut self, signature: Signature) -> Self {
+        self.signature = Some(signature);
+        self
+    }
+
+    /// Sets an example of an input, which is stored as `input_example.json`.
+    ///
+    /// ```
+    /// # use mlflow::Model;
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// let wine = Model::new("wine").bytes("trees.json", "[]").input_example(&[[12.5, 0.3]]);
+    /// mlflow::log_model(&wine);
+    /// # drop(run);
+    /// # assert_eq!(fake.runs()[0].models[0].files["input_example.json"], b"[[12.5,0.3]]");
+    /// ```
+    pub fn input_example<T: Serialize + ?Sized>(mut self, example: &T) -> Self {
+        // The `Serialize` of a type may panic, which must not reach the caller.
+        let written = catch_unwind(AssertUnwindSafe(|| serde_json::to_vec(example)));
+        self.input_example = Some(match written {
+            Ok(Ok(json)) => Ok(json),
+            Ok(Err(error)) => Err(format!("it cannot be written as JSON: {error}")),
+            Err(_) => Err("its `Serialize` panicked".to_owned()),
+        });
+        self
+    }
+
+    /// Adds a param of the model, beside the params of its run. Of two with the same key, the first one stays.
+    pub fn param(mut self, key: impl Into<String>, value: impl Display) -> Self {
+        self.params.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// Adds a tag of the model.
+    pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
+        self.tags.push((key.into(), value.to_string()));
+        self
+    }
+
+    /// Sets the kind of the model, a word that the MLflow UI shows, e.g. `classifier`.
+    pub fn model_type(mut self, kind: impl Into<String>) -> Self {
+        self.model_type = Some(kind.into());
+        self
+    }
+
+    /// Sets the step of the training at which the model was made. Default: 0.
+    pub fn step(mut self, step: impl Step) -> Self {
+        self.step = step.as_step();
+        self
+    }
+}

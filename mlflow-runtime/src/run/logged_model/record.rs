@@ -1,0 +1,332 @@
+//! Logged models on their way into the journal: their files as copies, then the record that completes them.
+//!
+//! Invariants: a model is logged with all of its files or not at all. The events follow each other, after all
+//! files are copied, so that a process hardly dies between them. A fault of anything but the files costs the part
+//! that has it, and one warning.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::flavor::{self, Content, Flavor};
+use super::{Model, ModelSource};
+use crate::model::logged_model::{ModelPath, ModelRecord};
+use crate::model::mlmodel::{INPUT_EXAMPLE_FILE, MLMODEL_FILE};
+use crate::model::{ArtifactKind, NewModel, Param, Tag, limits};
+use crate::run::artifact::Prepared;
+use crate::run::handle::LiveRun;
+use crate::time;
+
+/// Content of a file of a model.
+#[derive(Clone)]
+enum FileContent<'m> {
+    Path(PathBuf),
+    Bytes(&'m [u8]),
+}
+
+/// Files of a model by their paths inside of the model.
+type Files<'m> = BTreeMap<String, FileContent<'m>>;
+
+impl LiveRun<'_> {
+    /// Logs a model as an output of the run.
+    pub(in crate::run) fn log_model(&self, model: &Model) {
+        if let Err(fault) = self.try_log_model(model) {
+            self.tracker
+                .warn_rejected("model", &model.name, format_args!("{fault}"));
+        }
+    }
+
+    /// Logs a model, or returns the reason why it is not logged.
+    fn try_log_model(&self, model: &Model) -> Result<(), String> {
+        let Model {
+            name,
+            sources,
+            flavor,
+            signature,
+            input_example,
+            params,
+            tags,
+            model_type,
+            step,
+        } = model;
+        if let Some(fault) = limits::find_model_name_fault(name) {
+            return Err(format!("its name {fault}; give it another name"));
+        }
+        let mut files = Files::new();
+        for source in sources {
+            collect_files(source, &mut files)?;
+        }
+        if files.is_empty() {
+            return Err("it has no files; add them with file, folder or bytes".to_owned());
+        }
+        let flavors = self.flavors(name, flavor.as_ref(), &files);
+        let signature = signature.as_ref().and_then(|signature| {
+            let warn = |fault: String| {
+                self.tracker.warn_once(
+                    "model signature",
+                    name,
+                    format_args!("it is left out: {fault}"),
+                );
+            };
+            signature.to_json().map_err(warn).ok()
+        });
+        let example = match input_example {
+            Some(Ok(json)) => Some(json),
+            Some(Err(fault)) => {
+                self.tracker.warn_once(
+                    "model input example",
+                    name,
+                    format_args!("it is left out: {fault}"),
+                );
+                None
+            }
+            None => None,
+        };
+        if let Some(json) = example {
+            files.insert(INPUT_EXAMPLE_FILE.to_owned(), FileContent::Bytes(json));
+        }
+        let text = |kind: &'static str, text: &str, max: usize| {
+            let sanitized = self.tracker.sanitizer.sanitize_text(kind, name, text, max);
+            sanitized.unwrap_or_else(|| text.to_owned())
+        };
+        let model_type = { model_type.as_deref() }
+            .filter(|kind| !kind.is_empty())
+            .map(|kind| text("model type", kind, limits::MODEL_NAME_CHARS));
+        let key = uuid::Uuid::new_v4().simple().to_string();
+        let path = ModelPath::of_record(&NewModel {
+            key: &key,
+            name,
+            model_type: model_type.as_deref(),
+        });
+
+        let mut prepared = Vec::with_capacity(files.len());
+        let mut sizes = BTreeMap::new();
+        for (file, content) in &files {
+            match self.prepare_file(content) {
+                Ok((copy, size)) => {
+                    sizes.insert(file.clone(), size);
+                    prepared.push((format!("{path}/{file}"), copy));
+                }
+                Err(fault) => {
+                    for (_, copy) in prepared {
+                        self.discard(copy);
+                    }
+                    return Err(format!("its file {file:?}: {fault}"));
+                }
+            }
+        }
+        let record = ModelRecord {
+            files: sizes,
+            params: self.model_params(name, params),
+            tags: { tags.iter() }
+                .filter(|(key, _)| self.is_valid_key("model tag", name, key))
+                .map(|(key, value)| Tag {
+                    key: key.clone(),
+                    value: text("model tag", value, limits::TAG_VALUE_CHARS),
+                })
+                .collect(),
+            step: *step,
+            flavors,
+            signature,
+            input_example: example
+                .map(|_| json!({ "artifact_path": INPUT_EXAMPLE_FILE, "type": "json_object" })),
+            utc_time_created: time::format_python_utc(time::now_ms()),
+        };
+        for (path, copy) in prepared {
+            self.log_prepared(ArtifactKind::ModelFile, &path, copy);
+        }
+        // Writing texts and numbers into memory does not fail.
+        let bytes = serde_json::to_vec(&record).unwrap_or_default();
+        self.log_artifact_bytes(ArtifactKind::Model, &bytes, &path);
+        Ok(())
+    }
+
+    fn model_params(&self, name: &str, params: &[(String, String)]) -> Vec<Param> {
+        let mut kept: Vec<Param> = Vec::new();
+        for (key, value) in params {
+            let is_new = kept.iter().all(|known| known.key != *key);
+            if is_new && self.is_valid_key("model param", name, key) {
+                let max = limits::PARAM_VALUE_CHARS;
+                let sanitizer = &self.tracker.sanitizer;
+                let sanitized = sanitizer.sanitize_text("model param", name, value, max);
+                kept.push(Param {
+                    key: key.clone(),
+                    value: sanitized.unwrap_or_else(|| value.clone()),
+                });
+            }
+        }
+        kept
+    }
+
+    /// Returns true if MLflow accepts a key; else logs a warning.
+    fn is_valid_key(&self, kind: &'static str, name: &str, key: &str) -> bool {
+        let fault = limits::find_key_fault(key);
+        if let Some(fault) = &fault {
+            self.tracker
+                .warn_once(kind, name, format_args!("{key:?} is left out: {fault}"));
+        }
+        fault.is_none()
+    }
+
+    /// Returns the flavors as `MLmodel` holds them. Files that do not match the flavor are plain files, with a
+    /// warning.
+    fn flavors(&self, name: &str, flavor: Option<&Flavor>, files: &Files<'_>) -> Value {
+        let Some(flavor) = flavor else {
+            return json!({});
+        };
+        match describe_flavor(flavor, files) {
+            Ok(flavors) => flavors,
+            Err(fault) => {
+                self.tracker.warn_once(
+                    "model flavor",
+                    name,
+                    format_args!("the model is logged as plain files: {fault}"),
+                );
+                let plain = Flavor::of_plain_files();
+                plain.to_json(only_file(files), None)
+            }
+        }
+    }
+
+    /// Copies a file, and returns the copy with its size; else the reason why it cannot be copied.
+    fn prepare_file<'m>(
+        &self,
+        content: &FileContent<'m>,
+    ) -> Result<(Prepared<'m>, u64), Cow<'static, str>> {
+        match content {
+            FileContent::Bytes(bytes) => {
+                let prepared = self.prepare_bytes(bytes)?;
+                Ok((prepared, bytes.len() as u64))
+            }
+            FileContent::Path(path) => self.prepare_path(path),
+        }
+    }
+}
+
+/// Adds the files of a source, or returns the reason why they cannot be logged.
+fn collect_files<'m>(source: &'m ModelSource, files: &mut Files<'m>) -> Result<(), String> {
+    match source {
+        ModelSource::Bytes { path, bytes } => {
+            let path = path.trim_matches('/');
+            add_file(path, FileContent::Bytes(bytes), files)
+        }
+        ModelSource::File(path) => {
+            let shown = path.display();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let name =
+                name.ok_or_else(|| format!("{shown}: it has no name that is valid UTF-8"))?;
+            match fs::metadata(path) {
+                Ok(metadata) if metadata.is_file() => {
+                    add_file(name, FileContent::Path(path.clone()), files)
+                }
+                Ok(_) => Err(format!("{shown} is no file; add a folder with folder")),
+                Err(error) => Err(unreadable(path, &error)),
+            }
+        }
+        ModelSource::Folder(path) => {
+            let metadata = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+            if !metadata.is_dir() {
+                let shown = path.display();
+                return Err(format!("{shown} is no folder; add a file with file"));
+            }
+            collect_folder(path, "", files)
+        }
+    }
+}
+
+fn collect_folder(folder: &Path, prefix: &str, files: &mut Files<'_>) -> Result<(), String> {
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    for entry in entries.map_err(|error| unreadable(folder, &error))? {
+        let inside = entry.path();
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            let shown = inside.display();
+            return Err(format!("{shown}: its name is not valid UTF-8; rename it"));
+        };
+        let path = match prefix {
+            "" => name.to_owned(),
+            prefix => format!("{prefix}/{name}"),
+        };
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        match fs::metadata(&inside) {
+            // A link to a folder may lead back into itself.
+            Ok(metadata) if metadata.is_dir() && is_link => {
+                let shown = inside.display();
+                return Err(format!("{shown} is a link to a folder; add that folder"));
+            }
+            Ok(metadata) if metadata.is_dir() => collect_folder(&inside, &path, files)?,
+            Ok(metadata) if metadata.is_file() => {
+                add_file(&path, FileContent::Path(inside), files)?;
+            }
+            Ok(_) => {
+                let shown = inside.display();
+                return Err(format!("{shown} is neither a file nor a folder"));
+            }
+            Err(error) => return Err(unreadable(&inside, &error)),
+        }
+    }
+    Ok(())
+}
+
+/// Adds a file under a path that MLflow's servers keep.
+fn add_file<'m>(path: &str, content: FileContent<'m>, files: &mut Files<'m>) -> Result<(), String> {
+    if path.split('/').any(|part| matches!(part, "" | "." | "..")) {
+        return Err(format!("{path:?} is no path inside of a model"));
+    }
+    if path == MLMODEL_FILE {
+        return Err(format!(
+            "it has a file {MLMODEL_FILE:?}, which MLflow's description of the model is; rename it"
+        ));
+    }
+    let path = limits::sanitize_artifact_path(path).unwrap_or_else(|| path.to_owned());
+    match files.insert(path.clone(), content) {
+        None => Ok(()),
+        Some(_) => Err(format!("it has two files with the path {path:?}")),
+    }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => format!("there is no file or folder {shown}"),
+        _ => format!("{shown} cannot be read: {error}"),
+    }
+}
+
+/// Returns the path of the file, if the model has only one.
+fn only_file<'f>(files: &'f Files<'_>) -> Option<&'f str> {
+    let mut paths = files.keys();
+    let path = paths.next().map(String::as_str);
+    path.filter(|_| paths.next().is_none())
+}
+
+/// Returns the flavors as `MLmodel` holds them, or the reason why the files do not match the flavor.
+fn describe_flavor(flavor: &Flavor, files: &Files<'_>) -> Result<Value, String> {
+    let Some(ending) = flavor.file_ending() else {
+        return Ok(flavor.to_json(only_file(files), None));
+    };
+    let mut candidates = files.iter().filter(|(path, _)| path.ends_with(ending));
+    let Some((path, content)) = candidates.next() else {
+        return Err(format!(
+            "none of its files has a name that ends in {ending}"
+        ));
+    };
+    let mut content: Box<dyn Content + '_> = match content {
+        FileContent::Path(file) => flavor::open_content(file)?,
+        FileContent::Bytes(bytes) => Box::new(io::Cursor::new(bytes)),
+    };
+    let version = match flavor {
+        Flavor::Onnx => Some(flavor::onnx_version(&mut *content)),
+        Flavor::Safetensors => flavor::safetensors_fault(&mut *content).map(Err),
+        Flavor::Custom(_) => None,
+    };
+    match version {
+        None => Ok(flavor.to_json(Some(path), None)),
+        Some(Ok(version)) => Ok(flavor.to_json(Some(path), Some(version))),
+        Some(Err(fault)) => Err(format!("{path:?}: {fault}")),
+    }
+}

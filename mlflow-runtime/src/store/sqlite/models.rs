@@ -1,0 +1,164 @@
+//! Logged models in the SQLite file: the rows that MLflow's own client writes.
+//!
+//! - A file has tables for logged models only after MLflow 3 has migrated it. Until then, a model is blocked.
+//! - The id of a model is made of its key, so that a repeated call finds the model.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params};
+
+use super::error::SqliteError;
+use super::{StoreError, StoredRun, columns, runs};
+use crate::model::{ModelStatus, NewModel, Param, StoredModel, Tag, tag_keys};
+use crate::time;
+
+/// Creates the model, unless it exists.
+pub(super) fn find_or_create(
+    db: &mut Connection,
+    run: &StoredRun,
+    new: &NewModel<'_>,
+) -> Result<StoredModel, SqliteError> {
+    require_tables(db)?;
+    let model_id = format!("m-{}", new.key);
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let run = runs::require_active_run(&transaction, &run.run_id)?;
+    let location = runs::artifact_location(&transaction, &run.experiment_id)?;
+    let model = StoredModel {
+        artifact_uri: format!(
+            "{}/models/{model_id}/artifacts",
+            location.trim_end_matches('/')
+        ),
+        model_id,
+        experiment_id: run.experiment_id,
+    };
+    let inserted = transaction
+        .prepare_cached(
+            "INSERT INTO logged_models
+                 (model_id, experiment_id, name, artifact_location, creation_timestamp_ms, last_updated_timestamp_ms,
+                  status, lifecycle_stage, model_type, source_run_id)
+             VALUES (:id, :experiment, :name, :location, :now, :now, :status, 'active', :type, :run)
+             ON CONFLICT DO NOTHING",
+        )?
+        .execute(named_params! {
+            ":id": model.model_id,
+            ":experiment": model.experiment_id,
+            ":name": new.name,
+            ":location": model.artifact_uri,
+            ":now": time::now_ms(),
+            ":status": ModelStatus::Pending.code(),
+            ":type": new.model_type,
+            ":run": run.run_id,
+        })?;
+    if inserted > 0 {
+        insert_tag(&transaction, &model, tag_keys::MODEL_KEY, new.key)?;
+    } else {
+        status(&transaction, &model)?;
+    }
+    transaction.commit()?;
+    Ok(model)
+}
+
+/// Returns an error unless MLflow 3 has migrated the file.
+fn require_tables(db: &Connection) -> Result<(), SqliteError> {
+    if columns::has_column(db, "logged_models", "model_id")?
+        && columns::has_column(db, "inputs", "step")?
+    {
+        return Ok(());
+    }
+    let file = db.path().unwrap_or_default();
+    Err(SqliteError::blocked(format!(
+        "logged models need tables that MLflow 3 adds to {file}: open the file once with MLflow 3 (`mlflow ui \
+         --backend-store-uri sqlite:///{file}`), and the models that wait are stored"
+    )))
+}
+
+fn insert_tag(
+    db: &Connection,
+    model: &StoredModel,
+    key: &str,
+    value: &str,
+) -> Result<(), SqliteError> {
+    db.prepare_cached(
+        "INSERT INTO logged_model_tags (model_id, experiment_id, tag_key, tag_value) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (model_id, tag_key) DO UPDATE SET tag_value = excluded.tag_value",
+    )?
+    .execute((&model.model_id, &model.experiment_id, key, value))?;
+    Ok(())
+}
+
+/// Returns the status of a model that exists and is not deleted.
+pub(super) fn status(db: &Connection, model: &StoredModel) -> Result<ModelStatus, SqliteError> {
+    require_tables(db)?;
+    let code: Option<i64> = db
+        .prepare_cached(
+            "SELECT status FROM logged_models WHERE model_id = ?1 AND lifecycle_stage = 'active'",
+        )?
+        .query_row([&model.model_id], |row| row.get(0))
+        .optional()?;
+    let Some(code) = code else {
+        return Err(SqliteError::Refused(StoreError::Missing {
+            reason: format!("there is no logged model {}", model.model_id).into(),
+        }));
+    };
+    let known = [ModelStatus::Ready, ModelStatus::UploadFailed].into_iter();
+    Ok(known
+        .into_iter()
+        .find(|status| status.code() == code)
+        .unwrap_or(ModelStatus::Pending))
+}
+
+pub(super) fn set_status(
+    db: &mut Connection,
+    model: &StoredModel,
+    status: ModelStatus,
+) -> Result<(), SqliteError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    self::status(&transaction, model)?;
+    transaction
+        .prepare_cached(
+            "UPDATE logged_models SET status = ?2, last_updated_timestamp_ms = ?3 WHERE model_id = ?1",
+        )?
+        .execute((&model.model_id, status.code(), time::now_ms()))?;
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn describe(
+    db: &mut Connection,
+    model: &StoredModel,
+    params: &[Param],
+    tags: &[Tag],
+) -> Result<(), SqliteError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    status(&transaction, model)?;
+    for Param { key, value } in params {
+        transaction
+            .prepare_cached(
+                "INSERT INTO logged_model_params (model_id, experiment_id, param_key, param_value)
+                 VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            )?
+            .execute((&model.model_id, &model.experiment_id, key, value))?;
+    }
+    for Tag { key, value } in tags {
+        insert_tag(&transaction, model, key, value)?;
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn log_output(
+    db: &mut Connection,
+    run: &StoredRun,
+    model: &StoredModel,
+    step: i64,
+) -> Result<(), SqliteError> {
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    runs::require_active_run(&transaction, &run.run_id)?;
+    status(&transaction, model)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO inputs (input_uuid, source_type, source_id, destination_type, destination_id, step)
+             VALUES (?1, 'RUN_OUTPUT', ?2, 'MODEL_OUTPUT', ?3, ?4) ON CONFLICT DO NOTHING",
+        )?
+        .execute((runs::new_id(), &run.run_id, &model.model_id, step))?;
+    transaction.commit()?;
+    Ok(())
+}
