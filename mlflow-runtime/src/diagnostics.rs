@@ -94,9 +94,10 @@
 //! | model …: its name is empty; its name contains …; its name has `N` characters | MLflow refuses the name; the model is not logged | give it another name |
 //! | model …: it has no files; it has two files with the path …; it has a file "MLmodel"; … is no path inside of a model; there is no file or folder …; … is no file, is no folder; … cannot be read: …; its file …: … | the model is not logged, because one of its files cannot be; the run and everything else is | see the reason |
 //! | model flavor …: the model is logged as plain files: … | the files are not what the [`Flavor`](crate::Flavor) needs; the model is logged under the flavor `files` | give the file of the flavor, or a flavor of your own |
-//! | model signature, model input example …: it is left out: … | the rest of the model is logged | see the reason |
+//! | model signature, model input example, model registration …: it is left out: … | the rest of the model is logged | see the reason |
 //! | model param, model tag …: … is left out: … | MLflow refuses the key; the rest of the model is logged | give it another key |
 //! | model file … is rejected for good: … | the store rejects a file of the model, or its copy is damaged; MLflow shows the upload of the model as failed | log the model again |
+//! | model … is rejected for good: it is stored, but not registered as …: … | the store refuses to register the model | see the reason, and register the model in the MLflow UI |
 //! | model … is rejected for good: its record in the journal's directory cannot be read: … | the record is damaged, or no file of this user | log the model again |
 //! | the store accepts some values only after somebody acts; they stay in the journal: logged models need tables that MLflow 3 adds to …: open the file once with MLflow 3 (`mlflow ui --backend-store-uri …`), and the models that wait are stored | no MLflow 3 has opened the SQLite file yet; everything else is stored | open it, then start a tracked program, or run `cargo mlflow sync` |
 //! | the store accepts some values only after somebody acts; they stay in the journal: the server has no logged models, which MLflow has since 3.0: upgrade the server to get the models that wait here | everything else is stored | upgrade the server |

@@ -467,6 +467,101 @@ fn a_model_whose_answers_were_lost_is_there_once() {
     assert_eq!(folder.journals_left(), 0);
 }
 
+/// Reads the versions of the registered model `argv[2]` with MLflow's Python client.
+const VERSIONS: &str = r#"
+import json, sys, mlflow
+mlflow.set_tracking_uri(sys.argv[1])
+client = mlflow.MlflowClient()
+versions = []
+for version in client.search_model_versions(f"name = '{sys.argv[2]}'"):
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    run = client.get_run(version.run_id)
+    versions.append([str(version.version), version.status, str(model.status), model.source_run_id == run.info.run_id])
+    mlflow.artifacts.download_artifacts(f"models:/{sys.argv[2]}/{version.version}")
+print(json.dumps(sorted(versions)))
+"#;
+
+/// The answers to both requests that register are lost.
+#[test]
+fn a_model_is_registered_once() {
+    let folder = Folder::new();
+    let weights = large_file(folder.path());
+    let (server, name) = (Server::shared(), unique());
+    let creates = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&creates);
+    let is_first = [AtomicBool::new(true), AtomicBool::new(true)];
+    let proxy = Proxy::start(server.url(), move |request| {
+        let parts = ["registered-models/create", "model-versions/create"];
+        let at = parts.iter().position(|part| request.line.contains(part))?;
+        counted.fetch_add(at, Ordering::Relaxed);
+        let loses = is_first[at].swap(false, Ordering::Relaxed);
+        loses.then_some(Fault::Committed(503))
+    });
+    let register = format!("register net {name} {weights}");
+    let script = [
+        "start fit",
+        &*register,
+        "end fit",
+        "flush 60",
+        "start second",
+        &register,
+        "end second",
+        "flush 60",
+    ];
+    let ended = folder.run(
+        SCRIPTED,
+        &script,
+        &[
+            ("MLFLOW_TRACKING_URI", &*proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &*unique()),
+        ],
+    );
+    assert!(
+        !ended.stdout.contains("flushed false"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("rejected"), "{}", ended.stderr);
+    assert_eq!(creates.load(Ordering::Relaxed), 2, "one for each model");
+    let printed: Value = serde_json::from_str(&python(VERSIONS, &[server.url(), &name])).unwrap();
+    let version = |number: &str| json!([number, "READY", "READY", true]);
+    assert_eq!(
+        printed,
+        json!([version("1"), version("2")]),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn a_model_is_registered_in_a_sqlite_file() {
+    let folder = Folder::new();
+    let weights = large_file(folder.path());
+    let ended = folder.run(SCRIPTED, &["start first", "end first"], &[]);
+    assert!(ended.success, "{}", ended.stderr);
+    let file = folder.path().join("mlflow.db");
+    let uri = format!("sqlite:///{}", file.display());
+    assert_eq!(
+        python(VERSIONS, &[&uri, "digits"]).trim(),
+        "[]",
+        "the file is migrated"
+    );
+    let register = format!("register net digits {weights}");
+    let ended = folder.run(
+        SCRIPTED,
+        &["start fit", &register, "end fit", "flush 60"],
+        &[],
+    );
+    assert!(
+        ended.stdout.contains("flushed true") && ended.warnings().is_empty(),
+        "{}",
+        ended.stderr
+    );
+    let printed: Value = serde_json::from_str(&python(VERSIONS, &[&uri, "digits"])).unwrap();
+    assert_eq!(printed, json!([["1", "READY", "READY", true]]));
+}
+
 /// Logs a model to a fake, beside a metric. Returns the models of the run, and the warnings.
 fn logged(model: &Model) -> (Vec<RecordedModel>, Vec<String>) {
     let fake = fake();
@@ -615,6 +710,10 @@ fn a_part_that_mlflow_cannot_hold_costs_only_itself() {
         (
             good().param("long", "é".repeat(6001)),
             "model param \"net\": its value was cut",
+        ),
+        (
+            good().register_as("a/b"),
+            "model registration \"net\": it is left out: the name \"a/b\" holds `/` or `:`",
         ),
         (
             good().model_type("é".repeat(501)),

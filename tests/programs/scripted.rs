@@ -20,6 +20,7 @@
 //! url URL CONTEXT     logs the dataset at a URL, with a schema and a tag
 //! array NAME          logs an array with targets as a dataset
 //! model NAME PATH     logs a file as a model, with all that a model may have; PATH may end in .onnx
+//! register NAME AS PATH  logs a file as a model, and registers it
 //! folder NAME PATH    logs all files of a folder as a model
 //! end RUN             ends a run
 //! flush SECONDS       prints `flushed true` or `flushed false`
@@ -139,6 +140,9 @@ fn main() {
                     .model_type("test/classifier")
                     .step(7);
                 run().log_model(&model);
+            }
+            ["register", name, registered, path] => {
+                run().log_model(&Model::new(name).file(path).register_as(registered));
             }
             ["folder", name, path] => run().log_model(&Model::new(name).folder(path)),
             ["end", name] => {

@@ -127,6 +127,7 @@ pub struct NewModelVersion {
     pub(crate) name: String,
     pub(crate) source: String,
     pub(crate) run_id: Option<String>,
+    pub(crate) model_id: Option<String>,
     pub(crate) run_link: Option<String>,
     pub(crate) description: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
@@ -141,6 +142,7 @@ impl NewModelVersion {
             name: name.into(),
             source: source.into(),
             run_id: None,
+            model_id: None,
             run_link: None,
             description: None,
             tags: BTreeMap::new(),
@@ -151,6 +153,13 @@ impl NewModelVersion {
     #[must_use]
     pub fn run_id(mut self, run_id: impl Into<String>) -> Self {
         self.run_id = Some(run_id.into());
+        self
+    }
+
+    /// Sets the logged model that the version is. A server needs it for a source `models:/<id>`.
+    #[must_use]
+    pub fn model_id(mut self, model_id: impl Into<String>) -> Self {
+        self.model_id = Some(model_id.into());
         self
     }
 

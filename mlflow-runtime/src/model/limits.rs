@@ -124,6 +124,20 @@ pub(crate) fn find_model_name_fault(name: &str) -> Option<Cow<'static, str>> {
         .then(|| format!("has {length} characters: at most {MODEL_NAME_CHARS} are allowed").into())
 }
 
+/// Returns the reason why MLflow would refuse this name of a registered model, as a clause; `None` if MLflow
+/// accepts the name.
+pub(crate) fn find_registered_name_fault(name: &str) -> Option<&'static str> {
+    if name.trim().is_empty() {
+        Some("is empty")
+    } else if name.contains(['/', ':']) {
+        Some("holds `/` or `:`")
+    } else if name == "." || name.starts_with("..") {
+        Some("would be another name as a path")
+    } else {
+        None
+    }
+}
+
 /// Returns the reason why MLflow would refuse this metric, param or tag key; `None` if MLflow accepts the
 /// key.
 pub(crate) fn find_key_fault(key: &str) -> Option<Cow<'static, str>> {

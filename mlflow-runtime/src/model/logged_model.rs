@@ -87,6 +87,9 @@ pub(crate) struct ModelRecord {
     pub(crate) input_example: Option<Value>,
     /// Time of the logging in UTC, as `MLmodel` holds it.
     pub(crate) utc_time_created: String,
+    /// Name of the registered model of which the model becomes a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) registered_name: Option<String>,
 }
 
 /// Path of an artifact that belongs to a model: `key/name` for the model's record and `key/name/path` for a file.

@@ -23,6 +23,7 @@ pub(crate) fn to_mlmodel(record: &ModelRecord, model: &StoredModel, run_id: &str
         signature,
         input_example,
         utc_time_created,
+        registered_name: _,
     } = record;
     let mut fields = Map::new();
     let mut set = |key: &str, value: Value| fields.insert(key.to_owned(), value);

@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{ClientError, Store, StoreError};
+use super::{ClientError, Store, StoreError, StoredRun};
 use crate::entities::{
     Experiment, FileInfo, MetricHistory, ModelVersion, NewExperiment, NewModelVersion,
     NewRegisteredModel, RegisteredModel, Run, RunUpdate,
 };
-use crate::model::{ExperimentRef, tag_keys};
+use crate::model::{ExperimentRef, StoredModel, tag_keys};
 use crate::search::{
-    Comparison, FieldKind, Operand, Operator, SearchExperiments, SearchModelVersions,
+    self, Comparison, FieldKind, Operand, Operator, SearchExperiments, SearchModelVersions,
     SearchRegisteredModels, SearchRuns,
 };
 
@@ -337,17 +337,71 @@ pub(super) async fn collect_artifact(
         Err(ClientError::LocalFile { reason }) if is_too_large => {
             Err(StoreError::Rejected { reason })
         }
-        Err(ClientError::Invalid { reason }) => Err(StoreError::Rejected { reason }),
+        Err(error) => Err(into_store_error(error)),
+    }
+}
+
+/// Registers a logged model; see [`Store::register_model`].
+pub(super) async fn register_model(
+    store: &impl Registry,
+    run: &StoredRun,
+    model: &StoredModel,
+    key: &str,
+    name: &str,
+) -> Result<(), StoreError> {
+    let registered = try_register_model(store, run, model, key, name).await;
+    registered.map_err(into_store_error)
+}
+
+async fn try_register_model(
+    store: &impl Registry,
+    run: &StoredRun,
+    model: &StoredModel,
+    key: &str,
+    name: &str,
+) -> Result<(), ClientError> {
+    let search = SearchModelVersions::new()
+        .filter(search::attribute::name().eq(name))
+        .filter(search::tag(tag_keys::MODEL_KEY).eq(key));
+    let mut from = None;
+    loop {
+        let page = store.search_model_versions(&search, from, 1).await?;
+        if !page.items.is_empty() {
+            return Ok(());
+        }
+        match page.next {
+            Some(next) => from = Some(next),
+            None => break,
+        }
+    }
+    match store
+        .create_registered_model(&NewRegisteredModel::new(name))
+        .await
+    {
+        Ok(_) | Err(ClientError::AlreadyExists { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    let version = NewModelVersion::new(name, format!("models:/{}", model.model_id))
+        .run_id(&*run.run_id)
+        .model_id(&*model.model_id)
+        .tag(tag_keys::MODEL_KEY, key);
+    store.create_model_version(&version).await.map(drop)
+}
+
+/// Converts an error of a client's call into that of a store's call.
+fn into_store_error(error: ClientError) -> StoreError {
+    match error {
         // A file that cannot be read now, e.g. on a network file system, may be read later.
-        Err(ClientError::Unavailable { reason } | ClientError::LocalFile { reason }) => {
-            Err(StoreError::Unavailable {
+        ClientError::Unavailable { reason } | ClientError::LocalFile { reason } => {
+            StoreError::Unavailable {
                 reason,
                 retry_after: None,
-            })
+            }
         }
-        Err(error) => Err(StoreError::Blocked {
+        ClientError::Invalid { reason } => StoreError::Rejected { reason },
+        error => StoreError::Blocked {
             reason: error.to_string().into(),
             everything: false,
-        }),
+        },
     }
 }

@@ -284,6 +284,16 @@ pub trait Store: Send {
         model: &StoredModel,
     ) -> Result<BTreeMap<String, Option<u64>>, StoreError>;
 
+    /// Registers a logged model as the next version of the registered model `name`, which is created if it is
+    /// missing. `key` is the key of the logged model. If a version for this key exists, nothing changes.
+    async fn register_model(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        key: &str,
+        name: &str,
+    ) -> Result<(), StoreError>;
+
     /// Logs a logged model as an output of the run at a step. If the run already has the model as an output,
     /// nothing changes.
     async fn log_output(

@@ -174,18 +174,12 @@ pub(super) fn check_logged_model(name: &str) -> Result<(), StoreError> {
 
 /// Rejects a name of a registered model that MLflow refuses.
 pub(super) fn check_model_name(name: &str) -> Result<(), StoreError> {
-    let fault = if name.trim().is_empty() {
-        "is empty"
-    } else if name.contains(['/', ':']) {
-        "holds `/` or `:`"
-    } else if name == "." || name.starts_with("..") {
-        "would be another name as a path"
-    } else {
-        return Ok(());
-    };
-    Err(rejected_error(format!(
-        "the model name `{name}` {fault}: choose another"
-    )))
+    match limits::find_registered_name_fault(name) {
+        None => Ok(()),
+        Some(fault) => Err(rejected_error(format!(
+            "the model name `{name}` {fault}: choose another"
+        ))),
+    }
 }
 
 /// Rejects an alias that MLflow refuses in every call.

@@ -58,6 +58,7 @@ pub struct Model {
     tags: Vec<(String, String)>,
     model_type: Option<String>,
     step: i64,
+    registered_name: Option<String>,
 }
 
 /// Origin of files of a model.
@@ -81,6 +82,7 @@ impl Model {
             tags: Vec::new(),
             model_type: None,
             step: 0,
+            registered_name: None,
         }
     }
 
@@ -185,6 +187,24 @@ impl Model {
     /// Sets the step of the training at which the model was made. Default: 0.
     pub fn step(mut self, step: impl Step) -> Self {
         self.step = step.as_step();
+        self
+    }
+
+    /// Registers the model, once it is ready, as the next version of the registered model `name`, which is created
+    /// if it is missing.
+    ///
+    /// ```
+    /// # use mlflow::Model;
+    /// # let fake = mlflow::testing::fake();
+    /// # let run = mlflow::start_run().start();
+    /// mlflow::log_model(&Model::new("net").bytes("weights.bin", [0]).register_as("digits"));
+    /// # drop(run);
+    /// # fake.assert_model_logged("net");
+    /// # let client = mlflow::blocking::Client::new();
+    /// # assert_eq!(client.model_version("digits", 1).unwrap().version, 1);
+    /// ```
+    pub fn register_as(mut self, name: impl Into<String>) -> Self {
+        self.registered_name = Some(name.into());
         self
     }
 }

@@ -52,6 +52,7 @@ impl LiveRun<'_> {
             tags,
             model_type,
             step,
+            registered_name,
         } = model;
         if let Some(fault) = limits::find_model_name_fault(name) {
             return Err(format!("its name {fault}; give it another name"));
@@ -135,6 +136,7 @@ impl LiveRun<'_> {
             input_example: example
                 .map(|_| json!({ "artifact_path": INPUT_EXAMPLE_FILE, "type": "json_object" })),
             utc_time_created: time::format_python_utc(time::now_ms()),
+            registered_name: self.registered_name(name, registered_name.as_deref()),
         };
         for (path, copy) in prepared {
             self.log_prepared(ArtifactKind::ModelFile, &path, copy);
@@ -143,6 +145,20 @@ impl LiveRun<'_> {
         let bytes = serde_json::to_vec(&record).unwrap_or_default();
         self.log_artifact_bytes(ArtifactKind::Model, &bytes, &path);
         Ok(())
+    }
+
+    /// Returns the name under which the model is to be registered, or logs a warning if MLflow refuses it.
+    fn registered_name(&self, name: &str, registered: Option<&str>) -> Option<String> {
+        let registered = registered?;
+        if let Some(fault) = limits::find_registered_name_fault(registered) {
+            self.tracker.warn_once(
+                "model registration",
+                name,
+                format_args!("it is left out: the name {registered:?} {fault}"),
+            );
+            return None;
+        }
+        Some(registered.to_owned())
     }
 
     fn model_params(&self, name: &str, params: &[(String, String)]) -> Vec<Param> {

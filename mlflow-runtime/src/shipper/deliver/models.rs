@@ -73,8 +73,8 @@ impl Delivery {
         self.forget_model_after_error(&path, put).await
     }
 
-    /// Completes a logged model: writes `MLmodel`, params and tags, connects the model with the run, and marks it
-    /// as ready.
+    /// Completes a logged model: writes `MLmodel`, params and tags, connects the model with the run, marks it as
+    /// ready, and registers it.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] while a file of the model is missing.
@@ -119,6 +119,18 @@ impl Delivery {
         if status == ModelStatus::Pending {
             let ready = ModelStatus::Ready;
             self.store.set_model_status(&model, ready).await?;
+        }
+        if status != ModelStatus::UploadFailed
+            && let Some(name) = &record.registered_name
+        {
+            let registered = self.store.register_model(run, &model, path.key, name).await;
+            registered.map_err(|error| match error {
+                StoreError::Rejected { reason } => StoreError::Rejected {
+                    reason: format!("it is stored, but not registered as {name:?}: {reason}")
+                        .into(),
+                },
+                error => error,
+            })?;
         }
         // A creation without an answer may have been carried out after the model was looked for.
         self.store.create_model(run, &path.model()).await?;

@@ -1014,6 +1014,20 @@ impl Store for FaultyStore {
         .await
     }
 
+    async fn register_model(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        key: &str,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        self.ask(self.call_for_run(Route::Batch, run), |server| {
+            server.check_run(&run.run_id)?;
+            now_or_never(server.memory.register_model(run, model, key, name))
+        })
+        .await
+    }
+
     async fn log_output(
         &self,
         run: &StoredRun,

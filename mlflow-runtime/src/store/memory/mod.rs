@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::catalog::collect_artifact;
+use super::catalog::{collect_artifact, register_model};
 use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
     StoredRun, local_artifacts, validate,
@@ -673,6 +673,16 @@ impl Store for MemoryStore {
         Ok(files
             .map(|(path, bytes)| (path.clone(), Some(bytes.len() as u64)))
             .collect())
+    }
+
+    async fn register_model(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        key: &str,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        register_model(self, run, model, key, name).await
     }
 
     async fn log_output(

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
-use super::catalog::collect_artifact;
+use super::catalog::{collect_artifact, register_model};
 use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, NewRun, Store, StoreError, StoreInfo,
     StoredRun, validate,
@@ -572,6 +572,16 @@ impl Store for RestStore {
         model: &StoredModel,
     ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
         models::list_files(&self.http, model).await
+    }
+
+    async fn register_model(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        key: &str,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        register_model(self, run, model, key, name).await
     }
 
     async fn log_output(

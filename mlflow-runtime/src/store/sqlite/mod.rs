@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use rusqlite::Connection;
 
-use super::catalog::collect_artifact;
+use super::catalog::{collect_artifact, register_model};
 use super::{
     ArtifactContent, Batch, BatchLimits, InputDataset, MAX_BLOCKING_WAIT, NewRun, Store,
     StoreError, StoreInfo, StoredRun, local_artifacts, validate,
@@ -309,6 +309,16 @@ impl Store for SqliteStore {
     ) -> Result<BTreeMap<String, Option<u64>>, StoreError> {
         let root = local_artifacts::uri_to_directory(&model.artifact_uri)?;
         local_artifacts::list_all(&root)
+    }
+
+    async fn register_model(
+        &self,
+        run: &StoredRun,
+        model: &StoredModel,
+        key: &str,
+        name: &str,
+    ) -> Result<(), StoreError> {
+        register_model(self, run, model, key, name).await
     }
 
     async fn log_output(

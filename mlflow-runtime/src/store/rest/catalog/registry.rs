@@ -229,6 +229,7 @@ pub(super) async fn create_version(
         name,
         source,
         run_id,
+        model_id,
         run_link,
         description,
         tags,
@@ -240,6 +241,8 @@ pub(super) async fn create_version(
         #[serde(skip_serializing_if = "Option::is_none")]
         run_id: &'a Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        model_id: &'a Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         run_link: &'a Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         description: &'a Option<String>,
@@ -250,6 +253,7 @@ pub(super) async fn create_version(
         name,
         source,
         run_id,
+        model_id,
         run_link,
         description,
         tags,
