@@ -774,6 +774,7 @@ fn a_model_that_the_store_rejects_costs_only_itself() {
         fake.fail_next(StoreError::Rejected { reason });
         fake.runs()
     });
+    assert_eq!(mlflow::health().rejected, 1);
     let ready: Vec<_> = runs[0]
         .models
         .iter()

@@ -189,6 +189,18 @@ fn entries_are_what_was_logged() {
         fingerprint: None,
     };
     tell(&journal, &dataset, b"{}");
+    for (path, kind) in [
+        ("0a1b/net/dir/weights.bin", ArtifactKind::ModelFile),
+        ("0a1b/net", ArtifactKind::Model),
+    ] {
+        let model = Event::Artifact {
+            path: Cow::Borrowed(path),
+            kind,
+            content: ArtifactLocation::Attached,
+            fingerprint: None,
+        };
+        tell(&journal, &model, b"123");
+    }
     let end = Event::End {
         status: RunStatus::Failed,
         end_time_ms: 900,
@@ -245,6 +257,18 @@ fn entries_are_what_was_logged() {
             bytes: 2,
             file: None,
         },
+        EntryValue::Model {
+            name: "net".to_owned(),
+            path: Some("dir/weights.bin".to_owned()),
+            bytes: 3,
+            file: None,
+        },
+        EntryValue::Model {
+            name: "net".to_owned(),
+            path: None,
+            bytes: 3,
+            file: None,
+        },
         EntryValue::End {
             status: RunStatus::Failed,
             end_time_ms: 900,
@@ -253,7 +277,7 @@ fn entries_are_what_was_logged() {
     assert_eq!(values, expected);
     let sequences: Vec<_> = entries.iter().map(|entry| entry.sequence).collect();
     let events: Vec<_> = sequences.into_iter().flatten().collect();
-    assert!(events.is_sorted() && events.len() == 5, "{events:?}");
+    assert!(events.is_sorted() && events.len() == 7, "{events:?}");
 
     let summary = journal.summary().expect("readable");
     let origin = (
@@ -263,13 +287,13 @@ fn entries_are_what_was_logged() {
     );
     assert_eq!(origin, (Some("here"), Some("h"), Some(7)));
     assert_eq!((summary.first_ms, summary.last_ms), (Some(50), Some(900)));
-    assert_eq!(summary.waiting_values(), 7);
+    assert_eq!(summary.waiting_values(), 9);
     let run = &summary.runs[0];
     assert_eq!(
         (run.points, run.params, run.tags, run.artifacts),
-        (2, 0, 1, 2)
+        (2, 0, 1, 4)
     );
-    assert!(run.start_waits && run.end_waits && run.artifact_bytes == 7);
+    assert!(run.start_waits && run.end_waits && run.artifact_bytes == 13);
     let EntryValue::Start(start) = &entries[0].value else {
         panic!("{:?}", entries[0]);
     };

@@ -30,6 +30,8 @@ trait Subject {
     fn has_logged_models(&self) -> bool {
         true
     }
+    /// Returns the number of versions of a registered model.
+    fn count_versions(&self, name: &str) -> i64;
     fn read(&self, run_ids: &[String]) -> Vec<Seen>;
 }
 
@@ -42,6 +44,14 @@ impl Subject for Memory {
 
     fn delete_experiment(&self, id: &str) {
         self.0.delete_experiment(id);
+    }
+
+    fn count_versions(&self, name: &str) -> i64 {
+        self.0
+            .model_versions(name)
+            .len()
+            .try_into()
+            .expect("a count")
     }
 
     fn read(&self, run_ids: &[String]) -> Vec<Seen> {
@@ -98,6 +108,13 @@ impl Subject for File {
         file.query_row(count, [], |row| row.get(0)).expect("a row")
     }
 
+    fn count_versions(&self, name: &str) -> i64 {
+        let file = rusqlite::Connection::open(&self.path).expect("the file");
+        let count = "SELECT COUNT(*) FROM model_versions WHERE name = ?1";
+        file.query_row(count, [name], |row| row.get(0))
+            .expect("a row")
+    }
+
     fn read(&self, run_ids: &[String]) -> Vec<Seen> {
         read_file(&self.path, run_ids)
     }
@@ -116,6 +133,13 @@ impl Subject for Remote {
     fn delete_experiment(&self, id: &str) {
         self.api
             .post("experiments/delete", &json!({"experiment_id": id}));
+    }
+
+    fn count_versions(&self, name: &str) -> i64 {
+        self.api
+            .count_model_versions(name)
+            .try_into()
+            .expect("a count")
     }
 
     fn read(&self, run_ids: &[String]) -> Vec<Seen> {

@@ -126,6 +126,14 @@ pub(super) async fn logged_models(subject: &dyn Subject, expected: &mut Expected
         files: sizes.map(|(path, size)| (path.to_owned(), size)).into(),
     };
 
+    let registered = format!("conformance {}", unique());
+    for _ in 0..2 {
+        let done = store.register_model(&run, &model, &key, &registered).await;
+        done.expect("a version");
+    }
+    assert_eq!(subject.count_versions(&registered), 1);
+    is_rejected(store.register_model(&run, &model, &key, "a/b").await, "a/b");
+
     let other_key = unique();
     let same_name = NewModel {
         key: &other_key,

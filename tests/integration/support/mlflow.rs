@@ -342,6 +342,16 @@ impl Api {
             .collect()
     }
 
+    /// Returns the number of versions of a registered model.
+    pub(crate) fn count_model_versions(&self, name: &str) -> usize {
+        let filter = format!("name = '{name}'");
+        let found = self.get(
+            "/api/2.0/mlflow/model-versions/search",
+            &[("filter", &filter)],
+        );
+        found["model_versions"].as_array().map_or(0, Vec::len)
+    }
+
     /// Returns a run with all of its values and artifacts.
     pub(crate) fn run(&self, run_id: &str) -> Seen {
         let run = &self.get("/api/2.0/mlflow/runs/get", &[("run_id", run_id)])["run"];

@@ -282,6 +282,14 @@ impl MemoryStore {
             .collect()
     }
 
+    /// Returns the numbers of the versions of a registered model, in the order of their creation.
+    #[must_use]
+    pub fn model_versions(&self, name: &str) -> Vec<u64> {
+        let state = self.lock_state();
+        let model = state.models.get(name);
+        model.map_or_else(Vec::new, MemoryModel::version_numbers)
+    }
+
     /// Makes the next request fail with `error`. Each further call makes one more of the following requests
     /// fail.
     pub fn fail_next(&self, error: StoreError) {

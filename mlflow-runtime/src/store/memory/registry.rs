@@ -28,6 +28,11 @@ pub(super) struct MemoryModel {
 }
 
 impl MemoryModel {
+    /// Returns the numbers of the versions.
+    pub(super) fn version_numbers(&self) -> Vec<u64> {
+        self.versions.keys().copied().collect()
+    }
+
     /// Returns a version with the aliases that name it.
     fn version(&self, version: u64) -> Option<ModelVersion> {
         let mut found = self.versions.get(&version)?.clone();
