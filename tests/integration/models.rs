@@ -782,6 +782,12 @@ fn a_model_that_the_store_rejects_costs_only_itself() {
         .collect();
     assert_eq!(ready.len(), 1, "{:?}", runs[0].models);
     assert!(ready[0].files.contains_key("b.bin"));
+    let others = runs[0]
+        .models
+        .iter()
+        .filter(|model| model.status != "READY");
+    let others: Vec<_> = others.map(|model| model.status).collect();
+    assert_eq!(others, ["UPLOAD_FAILED"]);
     assert_eq!(runs[0].artifacts["notes.txt"], b"hello");
     assert!(
         warnings.iter().any(|line| line.contains("not this one")),

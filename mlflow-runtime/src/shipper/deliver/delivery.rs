@@ -224,7 +224,7 @@ impl Delivery {
         self.yield_store().await;
         if !reader.is_live() && !run_batch.is_checked {
             let torn = copy_check::refuse_torn(&mut run_batch.artifacts);
-            self.models.note_damaged(&torn);
+            self.models.note_incomplete(&torn);
             run_batch.record_refused(torn);
         }
         let refused = run_batch.take_invalid();

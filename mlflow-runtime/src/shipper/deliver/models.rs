@@ -28,19 +28,19 @@ const MAX_KEPT_MODELS: usize = 1024;
 pub(in crate::shipper) struct KnownModels {
     /// Models by key. The lock is held while a model is created, so that two of its files do not create two.
     models: Mutex<FxHashMap<String, StoredModel>>,
-    /// Keys of models of which the copy of a file is damaged.
-    damaged: RefCell<FxHashSet<String>>,
+    /// Keys of models of which a file was rejected before it was sent.
+    incomplete: RefCell<FxHashSet<String>>,
 }
 
 impl KnownModels {
     /// Notes the models to which rejected artifacts belong that were never sent.
-    pub(in crate::shipper) fn note_damaged(&self, torn: &[Rejection]) {
+    pub(in crate::shipper) fn note_incomplete(&self, torn: &[Rejection]) {
         for one in torn {
             if let RejectedEntry::Artifact(artifact) = &one.entry
                 && artifact.kind == ArtifactKind::ModelFile
                 && let Some(path) = ModelPath::parse(&artifact.path)
             {
-                self.damaged.borrow_mut().insert(path.key.to_owned());
+                self.incomplete.borrow_mut().insert(path.key.to_owned());
             }
         }
     }
@@ -60,7 +60,14 @@ impl Delivery {
         let Some(file) = path.file else {
             return Err(damaged_error(&"its path names no file"));
         };
-        let model = self.find_or_create_model(run, &path).await?;
+        let found = self.find_or_create_model(run, &path).await;
+        if matches!(found, Err(StoreError::Rejected { .. })) {
+            self.models
+                .incomplete
+                .borrow_mut()
+                .insert(path.key.to_owned());
+        }
+        let model = found?;
         let put = self
             .store
             .put_model_file(&model, file, artifact.content())
@@ -98,9 +105,9 @@ impl Delivery {
         record: &ModelRecord,
     ) -> Result<(), StoreError> {
         let model = self.find_or_create_model(run, path).await?;
-        let is_damaged = self.models.damaged.borrow().contains(path.key);
+        let is_incomplete = self.models.incomplete.borrow().contains(path.key);
         let mut status = self.store.model_status(&model).await?;
-        if is_damaged && status != ModelStatus::UploadFailed {
+        if is_incomplete && status != ModelStatus::UploadFailed {
             status = ModelStatus::UploadFailed;
             self.store.set_model_status(&model, status).await?;
         }
