@@ -467,6 +467,38 @@ fn a_model_whose_answers_were_lost_is_there_once() {
     assert_eq!(folder.journals_left(), 0);
 }
 
+/// Regression: the model of the late request is older, so that the one with the files was deleted.
+#[test]
+fn a_model_that_a_late_request_creates_does_not_replace_the_one_with_the_files() {
+    let folder = Folder::new();
+    let weights = large_file(folder.path());
+    let (server, experiment) = (Server::shared(), unique());
+    let mut is_late = false;
+    let proxy = Proxy::start(server.url(), move |request| {
+        let creates = request.line.starts_with("POST ") && request.line.ends_with("/logged-models");
+        (creates && !std::mem::replace(&mut is_late, true)).then_some(Fault::Late)
+    });
+    let model = format!("model net {weights}");
+    let ended = folder.run(
+        SCRIPTED,
+        &["start fit", &model, "end fit", "flush 60"],
+        &[
+            ("MLFLOW_TRACKING_URI", &proxy.url()),
+            ("MLFLOW_EXPERIMENT_NAME", &experiment),
+        ],
+    );
+    assert!(
+        ended.stdout.contains("flushed true"),
+        "{}{}",
+        ended.stdout,
+        ended.stderr
+    );
+    let models = read(server.url(), &experiment);
+    let flavors = json!(["weights"]);
+    let expected = expected_model("net", "weights.bin", LARGE, &flavors, &models[0]["files"]);
+    assert_eq!(models, [expected]);
+}
+
 /// Reads the versions of the registered model `argv[2]` with MLflow's Python client.
 const VERSIONS: &str = r#"
 import json, sys, mlflow
@@ -574,6 +606,25 @@ fn logged(model: &Model) -> (Vec<RecordedModel>, Vec<String>) {
     });
     assert_eq!(runs[0].metrics["loss"].len(), 1);
     (runs.remove(0).models, warnings)
+}
+
+#[test]
+fn a_param_whose_formatting_panics_and_a_reserved_tag_do_no_harm() {
+    struct Panics;
+    impl std::fmt::Display for Panics {
+        fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            panic!("a mistake of the user's")
+        }
+    }
+    let model = Model::new("net")
+        .bytes("weights.bin", [1, 2, 3])
+        .param("bad", Panics)
+        .param("layers", 4)
+        .tag("mlflow.rust.modelKey", "mine");
+    let (models, _) = logged(&model);
+    assert_eq!(models.len(), 1);
+    assert_eq!(models[0].status, "READY");
+    assert_eq!(models[0].params["layers"], "4");
 }
 
 #[test]

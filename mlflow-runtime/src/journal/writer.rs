@@ -17,9 +17,9 @@ use crate::journal::segment::Segment;
 use crate::journal::segment::append::Appender;
 use crate::journal::segment::mapped::SegmentFull;
 use crate::journal::{Journal, NewSegment};
-use crate::model::RunIdentity;
 use crate::model::key_names::ResolvedName;
 use crate::model::metric_key::Key;
+use crate::model::{ArtifactKind, RunIdentity};
 use crate::os::fork;
 use crate::sync::lock;
 
@@ -256,10 +256,13 @@ impl Writer {
         event: &Event<'_>,
         attachment: &[u8],
     ) -> bool {
-        // The bytes of a spooled artifact are on disk already. Attached ones and console logs are not
-        // essential.
+        // The bytes of a spooled artifact are on disk already. Attached ones and console logs are not essential,
+        // except those of models: without one of them, a model would never be complete.
         let essential = match event {
-            Event::Artifact { content, .. } => matches!(content, ArtifactLocation::Spooled(_)),
+            Event::Artifact { content, kind, .. } => {
+                matches!(content, ArtifactLocation::Spooled(_))
+                    || matches!(kind, ArtifactKind::Model | ArtifactKind::ModelFile)
+            }
             _ => true,
         };
         let body = event.encode(run.number, journal.next_sequence(), attachment);

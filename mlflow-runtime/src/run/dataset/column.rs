@@ -19,8 +19,10 @@ pub enum ColumnType {
     Float,
     /// Float of 64 bits.
     Double,
-    /// Text.
-    String,
+    /// Text, which MLflow calls `string`. A public name `String` would make the compiler write `std::string::String`
+    /// in every message of a user's crate.
+    #[serde(rename = "string")]
+    Text,
     /// Bytes.
     Binary,
     /// Date and time.

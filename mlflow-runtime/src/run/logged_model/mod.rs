@@ -15,6 +15,8 @@ use serde::Serialize;
 pub use flavor::Flavor;
 pub use signature::{Signature, TensorType};
 
+use crate::capture::Text;
+use crate::model::limits;
 use crate::run::metric_value::Step;
 
 /// Trained model with its files, to be logged with [`log_model`](crate::log_model()).
@@ -168,13 +170,15 @@ impl Model {
 
     /// Adds a param of the model, beside the params of its run. Of two with the same key, the first one stays.
     pub fn param(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        self.params.push((key.into(), value.to_string()));
+        self.params
+            .push((key.into(), bounded_text(limits::PARAM_VALUE_CHARS, &value)));
         self
     }
 
     /// Adds a tag of the model.
     pub fn tag(mut self, key: impl Into<String>, value: impl Display) -> Self {
-        self.tags.push((key.into(), value.to_string()));
+        self.tags
+            .push((key.into(), bounded_text(limits::TAG_VALUE_CHARS, &value)));
         self
     }
 
@@ -207,4 +211,10 @@ impl Model {
         self.registered_name = Some(name.into());
         self
     }
+}
+
+/// Returns a value as text, whose formatting may panic without reaching the caller. A text that is too long has one
+/// character more than `limit`, so that it is cut with a warning when the model is logged.
+fn bounded_text(limit: usize, value: &impl Display) -> String {
+    Text::from_value(limit + 1, value).text
 }

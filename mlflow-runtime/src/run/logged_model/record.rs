@@ -16,7 +16,7 @@ use super::flavor::{self, Content, Flavor};
 use super::{Model, ModelSource};
 use crate::model::logged_model::{ModelPath, ModelRecord};
 use crate::model::mlmodel::{INPUT_EXAMPLE_FILE, MLMODEL_FILE};
-use crate::model::{ArtifactKind, NewModel, Param, Tag, limits};
+use crate::model::{ArtifactKind, NewModel, Param, Tag, limits, tag_keys};
 use crate::run::artifact::Prepared;
 use crate::run::handle::LiveRun;
 use crate::time;
@@ -124,6 +124,8 @@ impl LiveRun<'_> {
             files: sizes,
             params: self.model_params(name, params),
             tags: { tags.iter() }
+                // The tag by which a model is found again is this library's own.
+                .filter(|(key, _)| key != tag_keys::MODEL_KEY)
                 .filter(|(key, _)| self.is_valid_key("model tag", name, key))
                 .map(|(key, value)| Tag {
                     key: key.clone(),

@@ -106,22 +106,16 @@ impl Model {
     }
 }
 
-/// Finds the model with this key, or creates it. Deletes all but the oldest of several.
+/// Finds the model with this key, or creates it. Of several, which a lost answer can lead to, the one that is complete or
+/// has files is taken, else the oldest. The others are deleted if they hold nothing.
 pub(super) async fn find_or_create(
     http: &HttpClient,
     run: &StoredRun,
     new: &NewModel<'_>,
 ) -> Result<StoredModel, StoreError> {
     let found = find(http, run, new).await.map_err(explain)?;
-    let mut found = found.into_iter();
-    if let Some(oldest) = found.next() {
-        for duplicate in found {
-            let path = format!("logged-models/{}", duplicate.info.model_id);
-            let body = to_json(&serde_json::json!({ "model_id": duplicate.info.model_id }));
-            let repeat = Idempotency::Idempotent;
-            let EmptyResponse {} = http.call(Method::DELETE, &path, body, repeat).await?;
-        }
-        return Ok(oldest.into_stored());
+    if !found.is_empty() {
+        return choose(http, found).await;
     }
     #[derive(Serialize)]
     struct Body<'a> {
@@ -144,6 +138,36 @@ pub(super) async fn find_or_create(
         .await;
     let ModelResponse { model } = created.map_err(explain)?;
     Ok(model.into_stored())
+}
+
+/// Returns the model to use among models with one key, the oldest first, and deletes those that hold nothing.
+async fn choose(http: &HttpClient, mut found: Vec<Model>) -> Result<StoredModel, StoreError> {
+    if found.len() == 1 {
+        return Ok(found.swap_remove(0).into_stored());
+    }
+    let (mut used, mut empty) = (Vec::new(), Vec::new());
+    for model in found {
+        let is_pending = model.info.status == ModelStatus::Pending.as_str();
+        let model = model.into_stored();
+        if is_pending && list_files(http, &model).await?.is_empty() {
+            empty.push(model);
+        } else {
+            used.push((is_pending, model));
+        }
+    }
+    // A stable sort: the oldest of those that are complete comes first.
+    used.sort_by_key(|(is_pending, _)| *is_pending);
+    let chosen = match used.into_iter().next() {
+        Some((_, model)) => model,
+        None => empty.remove(0),
+    };
+    for duplicate in empty {
+        let path = format!("logged-models/{}", duplicate.model_id);
+        let body = to_json(&serde_json::json!({ "model_id": duplicate.model_id }));
+        let repeat = Idempotency::Idempotent;
+        let EmptyResponse {} = http.call(Method::DELETE, &path, body, repeat).await?;
+    }
+    Ok(chosen)
 }
 
 /// Returns the models with this key, the oldest first.
@@ -205,7 +229,7 @@ pub(super) async fn status(
     model: &StoredModel,
 ) -> Result<ModelStatus, StoreError> {
     let status = get(http, model).await?.info.status;
-    let known = [ModelStatus::Ready, ModelStatus::UploadFailed].into_iter();
+    let known = [ModelStatus::Ready, ModelStatus::UploadFailed];
     Ok(known
         .into_iter()
         .find(|known| known.as_str() == status)
