@@ -31,8 +31,16 @@ impl<H: Borrow<MetricHistory>> ReadCurves<H> {
 pub(crate) struct LiveDiagnosis {
     pub(crate) findings: Vec<Finding>,
     /// Number of curves that were examined.
+    #[cfg_attr(
+        not(feature = "mcp"),
+        allow(dead_code, reason = "only the tools for assistants tell it")
+    )]
     pub(crate) curves: usize,
     /// Number of their points.
+    #[cfg_attr(
+        not(feature = "mcp"),
+        allow(dead_code, reason = "only the tools for assistants tell it")
+    )]
     pub(crate) points: u64,
     /// Metrics whose curves were not examined.
     pub(crate) left_out: Vec<String>,
@@ -128,6 +136,10 @@ fn findings<'h>(run: &Run, histories: impl IntoIterator<Item = &'h MetricHistory
 ///
 /// # Errors
 /// Returns the error of the store if no journal holds the run.
+#[cfg_attr(
+    not(feature = "mcp"),
+    allow(dead_code, reason = "only the tools for assistants look once")
+)]
 pub(crate) fn diagnose_look(look: &mut Look, max_points: u64) -> Result<LiveDiagnosis, Failure> {
     let mut unread = Vec::new();
     if let Some((client, stored)) = &look.stored {

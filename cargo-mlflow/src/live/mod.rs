@@ -11,6 +11,10 @@
 
 mod choice;
 mod journal_feed;
+#[cfg_attr(
+    not(feature = "mcp"),
+    allow(dead_code, reason = "only the tools for assistants look once")
+)]
 mod look;
 mod run;
 mod series;

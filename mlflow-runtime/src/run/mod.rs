@@ -306,9 +306,9 @@ impl Run {
     /// be written as JSON is left out, with a warning.
     ///
     /// Further calls with the same path append, also after a restart of the process, and also to a table that
-    /// Python has logged. Each row arrives once, also if an answer is lost or the process is killed, in the order in which this process has logged them. At each
-    /// append the whole table is sent, in the background, so a table is meant for thousands of rows and not for
-    /// millions; its file has at most 256 MiB. Ranks that [join](crate::distributed) a run and forked processes
+    /// Python has logged. Each row arrives once, also if an answer is lost or the process is killed. The rows of one thread
+    /// stand in the order in which the thread has logged them. At each append the whole table is sent, in the
+    /// background, so a table is meant for thousands of rows and not for millions; its file has at most 256 MiB. Ranks that [join](crate::distributed) a run and forked processes
     /// append to tables of their own, such as `eval-rank-3.json`. Two other processes that append to one table of one
     /// run at the same time can overwrite each other's rows, as with Python's client.
     ///

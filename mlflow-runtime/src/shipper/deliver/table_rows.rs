@@ -4,7 +4,7 @@
 //!
 //! 1. Each row is appended once, although a table is a file that can only be replaced, and although an answer may
 //!    be lost, or the process may die between two requests.
-//! 2. The rows of one process are appended in the order in which they were logged.
+//! 2. The rows of one thread are appended in the order in which they were logged.
 //! 3. A table that another client has written, e.g. Python's `log_table`, keeps its rows.
 //!
 //! An append reads the table, adds the rows and writes the table. Before it writes, it records its intent in a
